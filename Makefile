@@ -1,0 +1,45 @@
+# The words that run everything; CI runs nothing else. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Wide enough that no tool wraps a sentence.
+export COLUMNS ?= 160
+MODEL ?=
+LAB := . lab/env.sh;
+
+.PHONY: help setup lint unit test demo demo-down lab-down check lock
+
+help: ## List the words
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## Install the tools, as locked, outside the checkout
+	@lab/tools.sh
+
+lint: setup ## ansible-lint, yamllint, ruff, mypy, shellcheck
+	ruff check . && ruff format --check .
+	mypy
+	yamllint --strict .
+	ansible-lint --offline
+
+unit: setup ## pytest without a host
+	pytest tests/unit
+
+check: lint unit ## What pre-commit runs: no host, under a minute
+
+test: check ## Everything that proves it: lint, unit, contract, molecule on Debian 12 and 13
+	@lab/docker.sh
+	$(LAB) pytest tests/contract
+	$(LAB) molecule test --scenario-name default
+
+demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a real model)
+	@lab/docker.sh
+	@$(LAB) lab/demo.py $(if $(MODEL),--model $(MODEL))
+
+lab-down: setup ## Take the stand-in host away, keep its caches
+	@$(LAB) ansible-playbook lab/destroy.yml
+
+demo-down: ## Take away everything that demo and test made
+	@lab/clean.sh
+
+lock: setup ## Write the locks again from requirements/*.in
+	requirements/lock.sh uv

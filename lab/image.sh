@@ -1,0 +1,42 @@
+#!/bin/sh
+# Print the image of the stand-in host for a Debian release, building it first unless its inputs are
+# the same as last time. Base: the public image where a registry answers, else one made with
+# mmdebstrap from the package mirror that this machine's apt uses.
+#
+#   image.sh SUITE
+set -eu
+suite=$1
+here=$(dirname "$(readlink -f "$0")")
+key=$(cat "$here/image.sh" "$here/Dockerfile" "$here/packages.sh" "$here"/lab-port@.* | sha256sum | cut -c1-12)
+image=roundhouse-lab:$suite-$key
+log() { echo "image $suite: $*" >&2; }
+
+if docker image inspect "$image" >/dev/null 2>&1; then
+  log "as it was"
+  echo "$image"
+  exit 0
+fi
+
+public=debian:$suite
+if docker image inspect "$public" >/dev/null 2>&1 || timeout 120 docker pull --quiet "$public" >/dev/null 2>&1; then
+  base=$public
+else
+  base=roundhouse-base:$suite
+  if ! docker image inspect "$base" >/dev/null 2>&1; then
+    log "no registry answers: making the base with mmdebstrap"
+    if ! command -v mmdebstrap >/dev/null; then
+      if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        log "make a Docker registry reachable, or install mmdebstrap"
+        exit 1
+      fi
+      apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends mmdebstrap >&2
+    fi
+    mirror=$(apt-get indextargets 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' --format '$(REPO_URI)' | head -n 1)
+    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Languages "none"' "$suite" - ${mirror:+"$mirror"} \
+      | docker import - "$base" >/dev/null
+  fi
+fi
+log "building on $base"
+DOCKER_BUILDKIT=0 docker build --quiet --build-arg BASE="$base" --build-arg SUITE="$suite" --tag "$image" "$here" >&2
+echo built
+echo "$image"

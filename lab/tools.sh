@@ -1,0 +1,49 @@
+#!/bin/sh
+# The controller's tools, exactly as locked, in an environment outside the checkout that is kept
+# under a key of its inputs; .venv and .collections in the checkout are links to it.
+set -eu
+cd "$(dirname "$0")/.."
+log() { echo "setup: $*"; }
+
+python=${PYTHON:-python3}
+if ! command -v "$python" >/dev/null || ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+  echo "setup: Python 3.11 or later is needed: install it, or name it with make PYTHON=/path/of/python3." >&2
+  exit 1
+fi
+if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    log "installing python3-venv"
+    apt-get update -qq && apt-get install -qq -y --no-install-recommends python3-venv >/dev/null
+  else
+    echo "setup: Python's venv module is needed: install it (Debian, Ubuntu: sudo apt-get install python3-venv)." >&2
+    exit 1
+  fi
+fi
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse
+key=$({ "$python" --version; cat requirements/dev.txt requirements/collections.txt requirements.yml lab/tools.sh; } | sha256sum | cut -c1-12)
+target=$cache/tools-$key
+if [ ! -e "$target/complete" ]; then
+  log "installing the tools, about a minute"
+  rm -rf "$target"
+  mkdir -p "$cache"
+  "$python" -m venv "$target"
+  "$target/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+  # Galaxy is not needed: PyPI's ansible package carries the collections of requirements.yml.
+  log "unpacking the collections"
+  "$target/bin/pip" download --quiet --disable-pip-version-check --no-deps --require-hashes \
+    --requirement requirements/collections.txt --dest "$target/download"
+  "$target/bin/python" - "$target" <<'PYTHON'
+import pathlib, sys, zipfile, yaml
+target = pathlib.Path(sys.argv[1])
+wanted = [entry["name"] for entry in yaml.safe_load(open("requirements.yml"))["collections"]]
+prefixes = tuple(f"ansible_collections/{name.replace('.', '/')}/" for name in wanted)
+archive = zipfile.ZipFile(next((target / "download").glob("ansible-*.whl")))
+archive.extractall(target / "collections", [name for name in archive.namelist() if name.startswith(prefixes)])
+PYTHON
+  rm -r "$target/download"
+  touch "$target/complete"
+fi
+ln -sfn "$target" .venv
+ln -sfn "$target/collections" .collections
+log "tools ready"

@@ -1,0 +1,62 @@
+"""Ansible module: what a host lacks. A shim over scripts/roundhouse/preflight.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+---
+module: roundhouse_preflight
+short_description: Find what a host lacks before anything is changed
+description:
+  - Reads the PCI bus, the listening ports and the free disk of the host; changes nothing.
+options:
+  agents:
+    description: The agents of the plan.
+    type: list
+    elements: dict
+    required: true
+  accelerator:
+    description: What the engine runs on.
+    type: str
+    choices: [cuda, cpu]
+    required: true
+  engine_path:
+    description: Where the engine's environment will be.
+    type: path
+    required: true
+author: Roundhouse
+"""
+
+EXAMPLES = """
+- name: Look at the host
+  roundhouse_preflight:
+    agents: "{{ plan.agents }}"
+    accelerator: cuda
+    engine_path: /opt/roundhouse/engine/0.32.0
+"""
+
+RETURN = """
+findings:
+  description: One sentence for each thing to mend first.
+  type: list
+  elements: str
+  returned: always
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.roundhouse import gpu, preflight
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "agents": {"type": "list", "elements": "dict", "required": True},
+            "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
+            "engine_path": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, findings=preflight.findings(gpu.facts(), **module.params))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Write each lock (*.txt) from its wish (*.in), with hashes. Run through `make lock`.
+set -eu
+cd "$(dirname "$0")"
+uv=$1
+. ../lab/env.sh
+compile() {
+  name=$1; shift
+  "$uv" pip compile --quiet --no-config --generate-hashes --no-annotate \
+    --custom-compile-command "make lock" --output-file "$name.txt" "$@" "$name.in"
+}
+compile dev --universal --python-version 3.11
+compile uv --universal --python-version 3.10
+compile collections --no-deps --python-version 3.11
+# The wheels of this machine are for the CPU engine only.
+(unset UV_FIND_LINKS; compile engine-cuda --python-version 3.11)
+compile engine-cpu --python-version 3.11 --overrides engine-cpu.overrides ${LAB_TORCH_BACKEND:+--torch-backend "$LAB_TORCH_BACKEND"}

@@ -1,0 +1,146 @@
+"""The command: `scripts/switch.py` in a checkout, `roundhouse` on a host."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import plan as plans
+from . import remote, resume, status, switch, units
+from .errors import RoundhouseError, UsageError
+
+EPILOG = """\
+words:
+  AGENT         switch to that agent: ready, and answering, or the one before is back
+  status        who serves, with which model, since when
+  logs AGENT    the engine's log (-f follows, -n LINES)
+  resume        bring back who served last; restart who runs with an older configuration
+  ready AGENT   wait until the agent's engine is healthy (its unit runs this)
+
+exit status: 0 done; 1 not done, and the text says who serves; 2 wrong usage or no valid plan; 130 interrupted.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; the README's command block is its help text."""
+    made = argparse.ArgumentParser(
+        prog="switch.py",
+        description="Put one LLM agent on the GPU, and look after it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("word", nargs="?", metavar="AGENT|WORD", help="an agent of this host, or a word from below")
+    made.add_argument("agent", nargs="?", metavar="AGENT", help="the agent that the word is about")
+    made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    made.add_argument("--on", metavar="HOST", help="run it there: lab, or ssh://user@host (default: this machine)")
+    made.add_argument("-f", "--follow", action="store_true", help="logs: go on as lines come")
+    made.add_argument("-n", "--lines", type=int, default=100, help="logs: how many (default: %(default)s)")
+    made.add_argument("--check", type=Path, metavar="PLAN", help="only say whether a plan file is valid")
+    made.add_argument("--no-wait", action="store_true", help="resume: start them and return (at boot)")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(arguments)
+    try:
+        target = _target(args)
+        if target:
+            return remote.run(target, _without_on(arguments), terminal=sys.stdin.isatty() and sys.stdout.isatty())
+        result = _run(args)
+    except RoundhouseError as error:
+        if args.json:
+            print(json.dumps({"schema": 1, "ok": False, "errors": [{"stage": error.stage, "message": error.message}]}))
+        else:
+            print(error.message, file=sys.stderr)
+        return 130 if error.stage == "interrupted" else error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    if args.json and result is not None:
+        print(json.dumps({"schema": 1, "ok": True, "errors": [], **result}))
+    return 0
+
+
+def _run(args: argparse.Namespace) -> dict[str, Any] | None:
+    if args.check:
+        return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
+    if args.word is None:
+        raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
+    if args.word == "resume" and args.no_wait:
+        return {"serving": resume.start_only(plans.load())}
+    plan = plans.load()
+    if args.word == "status":
+        return _status(plan, args)
+    if args.word == "logs":
+        return _logs(plans.find(plan, _agent(args)), args)
+    if args.word == "ready":
+        switch.wait_until_healthy(plans.find(plan, _agent(args)))
+        return {"agent": args.agent}
+    if args.agent is not None:
+        raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
+    report = _progress()
+    if args.word == "resume":
+        return resume.resume(plan, report)
+    result = switch.ensure_ready(plan, args.word, report)
+    if not args.json:
+        seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
+        print(f"{result['agent']} serves on port {plans.find(plan, args.word)['port']} ({seconds})")
+    return result
+
+
+def _status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    rows = status.rows(plan)
+    if not args.json:
+        print(status.table(rows))
+        for row in rows:
+            if row["problem"]:
+                print(f"{row['agent']}: {row['problem']}")
+    return {"agents": rows}
+
+
+def _logs(agent: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
+    if args.json:
+        return {"agent": agent["name"], "lines": units.log(agent["unit"], args.lines)}
+    command = ["journalctl", "--unit", agent["unit"], "--lines", str(args.lines), "--no-pager"]
+    subprocess.run([*command, "--follow"] if args.follow else command, check=False)
+    return None
+
+
+def _agent(args: argparse.Namespace) -> str:
+    if args.agent is None:
+        raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
+    return str(args.agent)
+
+
+def _progress() -> switch.Report:
+    begun = time.monotonic()
+    return lambda text: print(f"[{time.monotonic() - begun:5.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def _target(args: argparse.Namespace) -> str | None:
+    """Return where to run: --on, ROUNDHOUSE_ON, this machine if it has a plan, else a running lab."""
+    if args.check:
+        return None
+    chosen = args.on or os.environ.get("ROUNDHOUSE_ON")
+    if chosen or plans.PATH.exists() or not remote.lab_is_up():
+        return chosen
+    print("no plan on this machine: running on the lab host (--on lab)", file=sys.stderr)
+    return "lab"
+
+
+def _without_on(arguments: list[str]) -> list[str]:
+    rest = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--on":
+            next(words, None)
+        elif not word.startswith("--on="):
+            rest.append(word)
+    return rest

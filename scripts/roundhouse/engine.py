@@ -1,0 +1,80 @@
+"""Speaks HTTP to one vLLM on this host: health, models, version, metrics, a canary completion."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+
+from .errors import RoundhouseError
+
+CANARY_PROMPT = "Answer with one short sentence."
+CANARY_TOKENS = 16
+
+
+class Engine:
+    """One engine's address. Nothing is kept between calls."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+
+    def healthy(self, timeout_seconds: float = 2.0) -> bool:
+        """Return whether /health answers 200. Refused, reset and late all mean no."""
+        try:
+            return self._request("GET", "/health", None, timeout_seconds)[0] == 200
+        except OSError:
+            return False
+
+    def served(self, timeout_seconds: float = 5.0) -> list[dict[str, Any]]:
+        """Return the entries of /v1/models. Raises RoundhouseError."""
+        return list(self._json("GET", "/v1/models", None, timeout_seconds)["data"])
+
+    def version(self, timeout_seconds: float = 5.0) -> str:
+        """Return the engine's own version. Raises RoundhouseError."""
+        return str(self._json("GET", "/version", None, timeout_seconds)["version"])
+
+    def canary(self, name: str, timeout_seconds: float = 60.0) -> str:
+        """Return the text of one short greedy chat completion, asked for by the served name.
+
+        Raises RoundhouseError when the answer is an error, comes from another model, is empty or cut.
+        """
+        body = {
+            "model": name,
+            "messages": [{"role": "user", "content": CANARY_PROMPT}],
+            "temperature": 0,
+            "max_tokens": CANARY_TOKENS,
+        }
+        answer = self._json("POST", "/v1/chat/completions", body, timeout_seconds)
+        choice = (answer.get("choices") or [{}])[0]
+        text = str((choice.get("message") or {}).get("content") or "")
+        if answer.get("model") != name:
+            raise RoundhouseError("canary", f"the answer on port {self.port} came from {answer.get('model')!r}.")
+        # vLLM answers 200 with finish_reason "abort" when it was stopped half-way.
+        if choice.get("finish_reason") not in ("stop", "length") or not text.strip():
+            reason = choice.get("finish_reason")
+            raise RoundhouseError("canary", f"{name} answered {text!r} (finish_reason {reason}), which is no answer.")
+        return text
+
+    def _json(self, method: str, path: str, body: Any, timeout_seconds: float) -> dict[str, Any]:
+        try:
+            status, raw = self._request(method, path, body, timeout_seconds)
+            answer = json.loads(raw)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            where = f"{self.host}:{self.port}{path}"
+            raise RoundhouseError("engine", f"{where} did not answer: {error or type(error).__name__}.") from None
+        if status != 200 or not isinstance(answer, dict):
+            raise RoundhouseError("engine", f"{self.host}:{self.port}{path} answered {status}: {raw[:200]!r}.")
+        return answer
+
+    def _request(self, method: str, path: str, body: Any, timeout_seconds: float) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_seconds)
+        try:
+            payload = None if body is None else json.dumps(body)
+            connection.request(method, path, payload, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read()
+        except http.client.HTTPException as error:
+            raise OSError(f"no valid HTTP: {error!r}") from None
+        finally:
+            connection.close()

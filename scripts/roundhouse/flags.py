@@ -1,0 +1,61 @@
+"""From an agent to vLLM's own option names: the only place that knows them.
+
+The mapping is written as the file that `vllm serve --config FILE` reads. Two of vLLM's traps are
+avoided here (vLLM 0.32, utils/argparse_utils.py): a false `enable-...` is dropped without a word,
+so a switch is only written when it is on; a null becomes the string "None", so an unset option
+is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# How long a stopping engine lets running requests finish. Without it a request in flight may be
+# cut and still be answered with 200 (vLLM 0.32, seen with SIGTERM and SIGINT alike).
+SHUTDOWN_TIMEOUT_SECONDS = 30
+CPU_KV_CACHE_GIB = 1
+
+
+def config(agent: dict[str, Any], model_path: str, quantization: str | None, host: str) -> dict[str, Any]:
+    """Return vLLM's configuration of one agent, keys as in `vllm serve --help`."""
+    options: dict[str, Any] = {
+        "model": model_path,
+        "served-model-name": agent["name"],
+        "host": host,
+        "port": agent["port"],
+        "max-model-len": agent["max_model_len"],
+        "gpu-memory-utilization": agent["gpu_memory_utilization"],
+        # Sampling is the roster's and nothing else's: "vllm" ignores the model's own generation_config.json.
+        "generation-config": "vllm",
+        "override-generation-config": {"temperature": agent["temperature"], "top_p": agent["top_p"]},
+        "enable-prefix-caching": True,
+        "shutdown-timeout": SHUTDOWN_TIMEOUT_SECONDS,
+        # An unknown VLLM_* variable ends the start instead of being ignored.
+        "fail-on-environ-validation": True,
+        "disable-access-log-for-endpoints": "/health,/metrics",
+    }
+    if quantization:
+        options["quantization"] = quantization
+    if agent.get("max_num_seqs"):
+        options["max-num-seqs"] = agent["max_num_seqs"]
+    if agent.get("enforce_eager"):
+        options["enforce-eager"] = True
+    return options
+
+
+def environment(accelerator: str, gpus: list[int]) -> dict[str, str]:
+    """Return the engine's environment: offline, no telemetry, and which devices it may see."""
+    variables = {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CACHE_ROOT": "/var/cache/roundhouse/vllm",
+    }
+    if accelerator == "cpu":
+        return variables | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB)}
+    return variables | {
+        # PCI order is the order of nvidia-smi and NVML; CUDA's own default is fastest first.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in gpus),
+        "CUDA_CACHE_PATH": "/var/cache/roundhouse/cuda",
+    }

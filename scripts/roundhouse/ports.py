@@ -1,0 +1,60 @@
+"""Who listens on a TCP port of this host, read from /proc: nothing is sent, nothing is bound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+_LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
+_ANY_OR_LOOPBACK = (
+    *("00000000", "0100007F"),
+    *("0" * 32, "0" * 24 + "01000000", "0000000000000000FFFF00000100007F"),
+)
+
+
+class Holder(NamedTuple):
+    """The process behind a port: pid and name are None where /proc does not tell."""
+
+    pid: int | None
+    name: str | None
+    unit: str | None
+
+    def __str__(self) -> str:
+        if self.pid is None:
+            return "another process"
+        return f"{self.name} (pid {self.pid})" + (f" of {self.unit}" if self.unit else "")
+
+
+def holder(port: int, proc: Path = Path("/proc")) -> Holder | None:
+    """Return who listens on the port where 127.0.0.1 would reach it, or None when it is free."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        path = proc / "net" / table
+        if not path.exists():
+            continue
+        for line in path.read_text().splitlines()[1:]:
+            fields = line.split()
+            address, _, hex_port = fields[1].rpartition(":")
+            if fields[3] == _LISTEN and int(hex_port, 16) == port and address in _ANY_OR_LOOPBACK:
+                inodes.add(f"socket:[{fields[9]}]")
+    return _process(inodes, proc) if inodes else None
+
+
+def _process(inodes: set[str], proc: Path) -> Holder:
+    for folder in proc.iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            if any(str(link.readlink()) in inodes for link in (folder / "fd").iterdir()):
+                return Holder(int(folder.name), (folder / "comm").read_text().strip(), _unit(folder))
+        except OSError:  # the process ended, or is not ours to look into
+            continue
+    return Holder(None, None, None)
+
+
+def _unit(folder: Path) -> str | None:
+    for line in (folder / "cgroup").read_text().splitlines():
+        last = line.rpartition("/")[2]
+        if last.endswith(".service"):
+            return last
+    return None

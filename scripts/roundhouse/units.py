@@ -1,0 +1,89 @@
+"""systemd: the only place that starts and stops anything."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import NamedTuple
+
+from .errors import RoundhouseError
+
+# systemd's ActiveState -> the word for an agent. "reloading" does not occur: the units have no reload.
+STATES = {
+    "inactive": "stopped",
+    "activating": "starting",
+    "active": "ready",
+    "deactivating": "draining",
+    "failed": "failed",
+}
+
+
+class Unit(NamedTuple):
+    """What systemd says about one unit at one moment."""
+
+    state: str  # one of STATES' values
+    restarting: bool  # the process ended and systemd waits before it tries again
+    restarts: int
+    exit_status: int | None
+    result: str
+    since: str | None  # local time, as systemd prints it
+    started_monotonic_usec: int
+    pending: bool  # a start or stop is queued: a start that waits for another unit's stop looks stopped
+
+
+_PROPERTIES = (
+    *("ActiveState", "SubState", "NRestarts", "ExecMainStatus", "ExecMainCode", "Result"),
+    *("ActiveEnterTimestamp", "ExecMainStartTimestampMonotonic", "Job", "LoadState"),
+)
+
+
+def show(name: str) -> Unit:
+    """Return the state of a unit. Raises RoundhouseError where systemd does not know it."""
+    output = _systemctl("show", "--property", ",".join(_PROPERTIES), name)
+    values = dict(line.partition("=")[::2] for line in output.splitlines())
+    if values.get("LoadState") != "loaded":
+        raise RoundhouseError("unit", f"{name} is {values.get('LoadState') or 'unknown'} to systemd: deploy again.")
+    exited = values["ExecMainCode"] != "0"
+    return Unit(
+        state=STATES.get(values["ActiveState"], values["ActiveState"]),
+        restarting=values["SubState"].startswith("auto-restart"),
+        restarts=int(values["NRestarts"]),
+        exit_status=int(values["ExecMainStatus"]) if exited else None,
+        result=values["Result"],
+        since=values["ActiveEnterTimestamp"] or None,
+        started_monotonic_usec=int(values["ExecMainStartTimestampMonotonic"] or 0),
+        pending=values.get("Job", "0") not in ("", "0"),
+    )
+
+
+def start(name: str) -> None:
+    """Queue the start and return. systemd stops the units that conflict with it first."""
+    # Clears the start limit too: a person who asks again is not a crash loop. Not checked, because a
+    # unit that systemd has not loaded yet has nothing to reset and answers with an error.
+    subprocess.run(["systemctl", "reset-failed", name], capture_output=True, check=False)
+    _systemctl("start", "--no-block", name)
+
+
+def stop(name: str) -> None:
+    """Stop the unit and wait until its processes are gone."""
+    _systemctl("stop", name)
+
+
+def log(name: str, lines: int = 100, *, this_start: bool = False) -> list[str]:
+    """Return the last lines of the unit's journal, oldest first."""
+    command = ["journalctl", "--unit", name, "--output", "cat", "--no-pager", "--lines", str(lines)]
+    if this_start:
+        invocation = _systemctl("show", "--property", "InvocationID", "--value", name).strip()
+        command = [*command[:1], f"_SYSTEMD_INVOCATION_ID={invocation}", *command[3:]]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.splitlines()
+
+
+def _systemctl(*arguments: str) -> str:
+    try:
+        result = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise RoundhouseError("systemd", "systemctl is not here: this host does not run systemd.") from None
+    if result.returncode != 0:
+        said = (result.stderr or result.stdout).strip().splitlines()
+        raise RoundhouseError("systemd", f"systemctl {' '.join(arguments)} failed: {said[0] if said else 'no word'}")
+    return result.stdout

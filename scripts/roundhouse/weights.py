@@ -1,0 +1,60 @@
+"""Is a model's folder whole? Read from the headers, without loading anything.
+
+A file's length is compared with what its own safetensors header promises, so a download that was
+cut is seen. Wrong bytes of the right length are not: that is what checksums are for.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+_HEADER_LIMIT_BYTES = 100 * 1024 * 1024  # the safetensors format's own limit
+
+
+def problem(folder: Path) -> str | None:
+    """Return one sentence about the first thing that is wrong with the folder, or None."""
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
+    if not (folder / "config.json").is_file():
+        return f"{folder} has no config.json"
+    try:
+        json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        return f"{folder}/config.json is not JSON ({error})"
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "tokenizer.model")):
+        return f"{folder} has no tokenizer (tokenizer.json, vocab.json or tokenizer.model)"
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        wanted = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    else:
+        wanted = sorted(path.name for path in folder.glob("*.safetensors"))
+    if not wanted:
+        return f"{folder} has no .safetensors file"
+    return next((found for name in wanted if (found := _file_problem(folder / name))), None)
+
+
+def size_bytes(folder: Path) -> int:
+    """Return the bytes of the folder's weights."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def _file_problem(path: Path) -> str | None:
+    if not path.is_file():
+        return f"{path} is missing"
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(_HEADER_LIMIT_BYTES, size):
+            return f"{path} does not start with a safetensors header"
+        try:
+            header = json.loads(file.read(length))
+        except ValueError:
+            return f"{path} has a damaged safetensors header"
+    tensors = (entry for name, entry in header.items() if name != "__metadata__")
+    promised = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
+    if size != promised:
+        return f"{path} has {size} bytes where its header promises {promised}"
+    return None
