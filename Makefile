@@ -5,9 +5,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Wide enough that no tool wraps a sentence.
 export COLUMNS ?= 160
 MODEL ?=
-LAB := . lab/env.sh;
+LAB := eval "$$(lab/env.py)";
 
-.PHONY: help setup lint unit test demo demo-down lab-down check lock
+.PHONY: help setup lint lint-ansible unit test demo demo-down lab-down check lock
 
 help: ## List the words
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -15,9 +15,12 @@ help: ## List the words
 setup: ## Install the tools, as locked, outside the checkout
 	@lab/tools.sh
 
-lint: setup ## ansible-lint, yamllint, ruff, mypy, shellcheck
+lint: setup lint-ansible ## ruff, mypy, shellcheck, yamllint, ansible-lint
 	ruff check . && ruff format --check .
 	mypy
+	shellcheck lab/*.sh requirements/*.sh roles/*/files/*.sh .ci/run
+
+lint-ansible: # part of lint
 	yamllint --strict .
 	ansible-lint --offline
 
@@ -28,7 +31,8 @@ check: lint unit ## What pre-commit runs: no host, under a minute
 
 test: check ## Everything that proves it: lint, unit, contract, molecule on Debian 12 and 13
 	@lab/docker.sh
-	$(LAB) pytest tests/contract
+	$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
+	pytest tests/contract
 	$(LAB) molecule test --scenario-name default
 
 demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a real model)
@@ -36,7 +40,7 @@ demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name f
 	@$(LAB) lab/demo.py $(if $(MODEL),--model $(MODEL))
 
 lab-down: setup ## Take the stand-in host away, keep its caches
-	@$(LAB) ansible-playbook lab/destroy.yml
+	@$(LAB) ansible-playbook --inventory inventory/lab lab/destroy.yml
 
 demo-down: ## Take away everything that demo and test made
 	@lab/clean.sh

@@ -17,12 +17,16 @@ if docker image inspect "$image" >/dev/null 2>&1; then
   exit 0
 fi
 
-public=debian:$suite
-if docker image inspect "$public" >/dev/null 2>&1 || timeout 120 docker pull --quiet "$public" >/dev/null 2>&1; then
-  base=$public
-else
-  base=roundhouse-base:$suite
-  if ! docker image inspect "$base" >/dev/null 2>&1; then
+# A name of our own, also for the public image, so that taking the lab away takes no one else's image.
+base=roundhouse-base:$suite
+if ! docker image inspect "$base" >/dev/null 2>&1; then
+  public=debian:$suite
+  if docker image inspect "$public" >/dev/null 2>&1; then
+    docker tag "$public" "$base"
+  elif timeout 120 docker pull --quiet "$public" >/dev/null 2>&1; then
+    docker tag "$public" "$base"
+    docker rmi "$public" >/dev/null
+  else
     log "no registry answers: making the base with mmdebstrap"
     if ! command -v mmdebstrap >/dev/null; then
       if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -31,6 +35,7 @@ else
       fi
       apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends mmdebstrap >&2
     fi
+    # shellcheck disable=SC2016 # apt expands it, not the shell
     mirror=$(apt-get indextargets 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' --format '$(REPO_URI)' | head -n 1)
     mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Languages "none"' "$suite" - ${mirror:+"$mirror"} \
       | docker import - "$base" >/dev/null

@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")"
 uv=$1
-. ../lab/env.sh
+eval "$(../lab/env.py)"
 compile() {
   name=$1; shift
   "$uv" pip compile --quiet --no-config --generate-hashes --no-annotate \

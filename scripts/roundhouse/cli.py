@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def help_text() -> str:
+    """Return the help as 100 columns wide, whatever the terminal."""
+    os.environ["COLUMNS"] = "100"
+    return parser().format_help()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -73,26 +80,30 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
     if args.word is None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
-    if args.word == "resume" and args.no_wait:
-        return {"serving": resume.start_only(plans.load())}
-    plan = plans.load()
-    if args.word == "status":
-        return _status(plan, args)
-    if args.word == "logs":
-        return _logs(plans.find(plan, _agent(args)), args)
-    if args.word == "ready":
-        switch.wait_until_healthy(plans.find(plan, _agent(args)))
-        return {"agent": args.agent}
+    return WORDS.get(args.word, _switch)(plans.load(), args)
+
+
+def _switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     if args.agent is not None:
         raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
-    report = _progress()
-    if args.word == "resume":
-        return resume.resume(plan, report)
-    result = switch.ensure_ready(plan, args.word, report)
+    result = switch.ensure_ready(plan, args.word, _progress())
     if not args.json:
         seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
         print(f"{result['agent']} serves on port {plans.find(plan, args.word)['port']} ({seconds})")
     return result
+
+
+def _resume(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    result = {"serving": resume.start_only(plan)} if args.no_wait else resume.resume(plan, _progress())
+    if not args.json:
+        print(f"{'starting' if args.no_wait else 'serving'}: {', '.join(result['serving'])}")
+    return result
+
+
+def _ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    main_pid = os.environ.get("MAINPID")  # systemd sets it for an ExecStartPost
+    switch.wait_until_healthy(plans.find(plan, _agent(args)), int(main_pid) if main_pid else None)
+    return {"agent": args.agent}
 
 
 def _status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -105,7 +116,8 @@ def _status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return {"agents": rows}
 
 
-def _logs(agent: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
+def _logs(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
+    agent = plans.find(plan, _agent(args))
     if args.json:
         return {"agent": agent["name"], "lines": units.log(agent["unit"], args.lines)}
     command = ["journalctl", "--unit", agent["unit"], "--lines", str(args.lines), "--no-pager"]
@@ -132,7 +144,7 @@ def _target(args: argparse.Namespace) -> str | None:
     if chosen or plans.PATH.exists() or not remote.lab_is_up():
         return chosen
     print("no plan on this machine: running on the lab host (--on lab)", file=sys.stderr)
-    return "lab"
+    return remote.LAB_WORD
 
 
 def _without_on(arguments: list[str]) -> list[str]:
@@ -144,3 +156,11 @@ def _without_on(arguments: list[str]) -> list[str]:
         elif not word.startswith("--on="):
             rest.append(word)
     return rest
+
+
+WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] | None]] = {
+    "status": _status,
+    "logs": _logs,
+    "resume": _resume,
+    "ready": _ready,
+}

@@ -47,9 +47,7 @@ def build(
         "runtime": "native",
         "accelerator": accelerator,
         "engine_path": engine_path,
-        "agents": [
-            _agent(agent, roster, accelerator, models_store, start_timeout_seconds) for agent in roster
-        ],
+        "agents": [_agent(agent, roster, accelerator, models_store, start_timeout_seconds) for agent in roster],
     }
 
 

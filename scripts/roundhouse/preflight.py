@@ -16,9 +16,7 @@ ENGINE_DISK_GIB = {"cpu": 4, "cuda": 16}
 GIB = 1024**3
 
 
-def findings(
-    host: dict[str, Any], *, agents: list[dict[str, Any]], accelerator: str, engine_path: str
-) -> list[str]:
+def findings(host: dict[str, Any], *, agents: list[dict[str, Any]], accelerator: str, engine_path: str) -> list[str]:
     """Return one sentence for each thing that has to be mended first; `agents` are the plan's."""
     found = []
     if platform.machine() != "x86_64":

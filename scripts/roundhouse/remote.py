@@ -7,6 +7,7 @@ import subprocess
 
 from .errors import UsageError
 
+LAB_WORD = "lab"  # what --on says
 LAB = "roundhouse-lab"  # the container that lab/create.yml makes
 
 
@@ -25,7 +26,7 @@ def run(target: str, arguments: list[str], *, terminal: bool) -> int:
 
 
 def _prefix(target: str, terminal: bool) -> list[str]:
-    if target == "lab":
+    if target == LAB_WORD:
         return ["docker", "exec", "--interactive", *(["--tty"] if terminal else []), LAB]
     if target.startswith("ssh://"):
         return ["ssh", *(["-t"] if terminal else []), target, "sudo"]

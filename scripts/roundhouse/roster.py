@@ -93,7 +93,7 @@ def _field(at: str, field: str, value: Any) -> Iterator[str]:
         yield f"{at}.max_num_seqs is {value!r}: write how many requests may run at once, such as 16."
     elif field == "gpu_memory_utilization" and not (_number(value) and 0 < value <= 1):
         percent = f": write {value / 100:g}" if _number(value) and 1 < value <= 100 else ", such as 0.85"
-        yield f"{at}.gpu_memory_utilization is {value!r}, and it is a share of the card, above 0 and at most 1{percent}."
+        yield f"{at}.gpu_memory_utilization is {value!r}, and it is a share of the card, from 0 to 1{percent}."
     elif field == "temperature" and not (_number(value) and 0 <= value <= 2):
         yield f"{at}.temperature is {value!r}: write a number from 0 to 2."
     elif field == "top_p" and not (_number(value) and 0 < value <= 1):
@@ -108,7 +108,7 @@ def _name(at: str, value: Any) -> Iterator[str]:
     if not isinstance(value, str) or not NAME.fullmatch(value):
         yield f"{at}.name is {value!r}: write a lower-case word of letters, digits and hyphens, such as dev."
     elif value in RESERVED:
-        yield f"{at}.name is {value!r}, a word of the command line: choose a name that is none of {', '.join(RESERVED)}."
+        yield f"{at}.name is {value!r}, a word of the command line: choose none of {', '.join(RESERVED)}."
 
 
 def _models(at: str, value: Any) -> Iterator[str]:
@@ -146,9 +146,7 @@ def _number(value: Any) -> bool:
 
 
 def _whole(value: Any, low: int, high: int | None = None) -> bool:
-    return (
-        isinstance(value, int) and not isinstance(value, bool) and value >= low and (high is None or value <= high)
-    )
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low and (high is None or value <= high)
 
 
 def _gpu_list(value: Any) -> bool:

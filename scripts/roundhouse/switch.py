@@ -18,6 +18,7 @@ from .errors import RoundhouseError
 from .plan import find
 
 POLL_SECONDS = 0.25
+CAUSE_CHARACTERS = 200  # pydantic prints a whole configuration behind its first words
 Report = Callable[[str], None]
 Agent = dict[str, Any]
 
@@ -59,7 +60,9 @@ def check(agent: Agent) -> None:
     """Refuse what is known to fail, before anything is stopped. Raises RoundhouseError."""
     found = weights.problem(Path(agent["model_path"]))
     if found:
-        raise RoundhouseError("model", f"{found}: put the model of {agent['name']} back with ansible-playbook site.yml.")
+        raise RoundhouseError(
+            "model", f"{found}: put the model of {agent['name']} back with ansible-playbook site.yml."
+        )
     holder = ports.holder(agent["port"])
     if holder and holder.unit != agent["unit"]:
         raise RoundhouseError(
@@ -69,13 +72,16 @@ def check(agent: Agent) -> None:
         )
 
 
-def wait_until_healthy(agent: Agent) -> None:
+def wait_until_healthy(agent: Agent, main_pid: int | None) -> None:
     """Wait for /health without a limit of its own: systemd's TimeoutStartSec ends it.
 
-    This is the unit's ExecStartPost, so `systemctl start` returns when the agent can be used.
+    This is the unit's ExecStartPost, so `systemctl start` returns when the agent can be used. systemd
+    does not end it when the main process dies, so `main_pid` (its $MAINPID) is watched here.
     """
     engine = _engine(agent)
     while not engine.healthy():
+        if main_pid is not None and not Path(f"/proc/{main_pid}").exists():
+            raise RoundhouseError("ready", f"the engine of {agent['name']} ended before it was healthy.")
         time.sleep(POLL_SECONDS)
     names = [entry["id"] for entry in engine.served()]
     if agent["name"] not in names:
@@ -150,10 +156,11 @@ def _timed(stages: dict[str, float], stage: str, work: Callable[[], str]) -> str
 def _cause(agent: Agent, unit: units.Unit) -> str:
     """Return the engine's own last error line, which is what a person would look for in the log."""
     lines = units.log(agent["unit"], 300)
-    errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b: |error: ", line)]
+    errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b: |error: |Value error, ", line)]
     # The root cause is raised first; "Engine core initialization failed" and its like come after it.
     told = [line for line in errors if "Engine core initialization failed" not in line]
     last = (told or errors or lines or ["its log is empty"])[-1]
     text = re.sub(r"^(\(\w+ pid=\d+\) )?((INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^\]]*\] ?)?", "", last).strip()
+    text = text if len(text) <= CAUSE_CHARACTERS else text[:CAUSE_CHARACTERS] + " ..."
     status = f"exit status {unit.exit_status}" if unit.exit_status is not None else unit.result
     return f"{text} ({status}; the rest: switch.py logs {agent['name']})."

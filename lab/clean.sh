@@ -1,0 +1,14 @@
+#!/bin/sh
+# Leave nothing of the lab: hosts, images, volumes, the engine that it started, the caches.
+set -eu
+cd "$(dirname "$0")/.."
+if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+  for host in $(docker ps --all --quiet --filter label=roundhouse.lab); do docker rm --force "$host" >/dev/null; done
+  for volume in $(docker volume ls --quiet --filter name=^roundhouse-lab-); do docker volume rm "$volume" >/dev/null; done
+  for image in $(docker images --format '{{.Repository}}:{{.Tag}}' | grep -E '^roundhouse-(lab|base):'); do
+    docker rmi --force "$image" >/dev/null
+  done
+fi
+lab/docker.sh down
+rm -rf "${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse" .venv .collections
+echo "lab: nothing is left"

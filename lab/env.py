@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Print how this machine reaches packages, so that the lab's hosts reach them the same way.
+
+Used as `eval "$(lab/env.py)"`. It reads pip's own configuration and the proxy variables, and exports
+    LAB_PACKAGE_ENVIRONMENT  JSON of the variables that pip and uv need inside a lab host
+    LAB_CERTIFICATES         the file of certificate authorities to mount into it, or empty
+    LAB_WHEELS, UV_FIND_LINKS  the folder to mount that already holds PyTorch's CPU wheel, or empty
+    LAB_TORCH_BACKEND        "cpu" lets uv ask PyTorch's own index; empty where there is such a folder
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+CERTIFICATES = "/srv/lab/certificates.crt"
+WHEELS = "/srv/lab/wheels"
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+
+
+def pip_setting(name: str) -> str:
+    """Return one of pip's settings, from its environment variable or its files; empty when unset."""
+    variable = "PIP_" + name.upper().replace("-", "_")
+    if os.environ.get(variable):
+        return os.environ[variable]
+    command = [sys.executable, "-m", "pip", "config", "get", f"global.{name}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def main() -> int:
+    """Print the exports and return 0."""
+    inside = {name: os.environ[name] for name in PROXIES if os.environ.get(name)}
+    certificates = pip_setting("cert")
+    if certificates and Path(certificates).is_file():
+        inside |= {"SSL_CERT_FILE": CERTIFICATES, "PIP_CERT": CERTIFICATES}
+    else:
+        certificates = ""
+    wheels = next((place for place in pip_setting("find-links").split() if any(Path(place).glob("torch-*+cpu-*"))), "")
+    if wheels:
+        inside["UV_FIND_LINKS"] = WHEELS
+    if index := pip_setting("index-url"):
+        inside |= {"PIP_INDEX_URL": index, "UV_DEFAULT_INDEX": index}
+    exports = {
+        "LAB_PACKAGE_ENVIRONMENT": json.dumps(inside),
+        "LAB_CERTIFICATES": certificates,
+        "LAB_WHEELS": wheels,
+        "LAB_TORCH_BACKEND": "" if wheels else "cpu",
+    }
+    if wheels:
+        exports["UV_FIND_LINKS"] = wheels
+    for name, value in exports.items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

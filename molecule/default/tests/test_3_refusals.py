@@ -1,0 +1,69 @@
+"""What cannot be done ends in one sentence that names the thing and the cure, and dev goes on serving."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def dev_goes_on(serving, switch):
+    """Dev serves before and after each of these, and answers its canary."""
+    assert serving() == ["dev"]
+    yield
+    assert serving() == ["dev"]
+    assert switch("dev")["answer"].strip()
+
+
+def refused(result, rc: int, *parts: str) -> None:
+    """Check the exit status and that one sentence holds all the parts."""
+    (error,) = result["errors"]
+    assert (result["rc"], result["ok"]) == (rc, False)
+    for part in parts:
+        assert part in error["message"], error["message"]
+
+
+def test_an_unknown_agent(switch):
+    refused(switch("nosuch"), 2, "'nosuch'", "say one of architect, dev, po")
+
+
+def test_a_port_that_a_stranger_holds(host, switch):
+    host.check_output("systemd-run --unit stranger python3 -m http.server --bind 127.0.0.1 8002")
+    host.check_output("timeout 10 sh -c 'until ss -ltn | grep -q :8002; do sleep 0.1; done'")
+    try:
+        refused(switch("po"), 1, "port 8002 of po is taken by python3 (pid", "of stranger.service", "dev serves")
+    finally:
+        host.check_output("systemctl stop stranger")
+
+
+def test_a_model_that_was_cut_is_refused_before_anything_is_stopped(host, plan, switch, over):
+    started = host.check_output("systemctl show --property ExecMainStartTimestampMonotonic roundhouse-dev")
+    folder = plan["agents"][2]["model_path"]
+    over(folder, "truncate --size=-4096 model.safetensors")
+    refused(
+        switch("po"), 1, f"{folder}/model.safetensors", "bytes where its header promises", "dev serves on port 8001"
+    )
+    assert host.check_output("systemctl show --property ExecMainStartTimestampMonotonic roundhouse-dev") == started
+
+
+def test_a_model_that_the_engine_cannot_load_brings_the_previous_agent_back(plan, switch, over):
+    over(plan["agents"][2]["model_path"], "sed -i s/Qwen2ForCausalLM/NoSuchModel/ config.json")
+    refused(switch("po"), 1, "po did not start", "NoSuchModel", "dev serves on port 8001")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("port", 8001, "agents[po].port is 8001, which dev has already: give each agent a port of its own."),
+        ("gpu_memory_utilization", 85, "agents[po].gpu_memory_utilization is 85, and it is a share of the card"),
+        ("models", [{"model": "a/b", "quantization": "q4_K_M"}], "agents[po].models[0].quantization is 'q4_K_M'"),
+        ("name", "status", "agents[status].name is 'status', a word of the command line"),
+    ],
+)
+def test_a_roster_that_cannot_be_meant(plan, play, field, value, sentence):
+    keys = ("name", "port", "max_model_len", "gpu_memory_utilization", "temperature", "top_p")
+    agents = [{**{key: agent[key] for key in keys}, "models": [{"model": agent["model"]}]} for agent in plan["agents"]]
+    agents[2][field] = value
+
+    result = play({"agents": agents})
+
+    assert result.returncode != 0
+    assert sentence in result.stdout
+    assert "changed=0" in result.stdout

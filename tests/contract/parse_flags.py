@@ -1,0 +1,31 @@
+"""Parse engine configurations with the pinned vLLM's own parser. Runs on the engine's Python.
+
+stdin: a JSON list of configurations. stdout: a JSON list of what vLLM understood, each the parsed
+arguments that the configuration names, or {"exit": status} where vLLM refused it.
+"""
+
+import json
+import sys
+import tempfile
+
+import yaml
+from vllm.entrypoints.cli import serve
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+
+def parse(config):
+    """Return the values that `vllm serve --config FILE` would start with."""
+    parser = FlexibleArgumentParser()
+    subparsers = parser.add_subparsers(dest="subparser")
+    for command in serve.cmd_init():
+        command.subparser_init(subparsers)
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(config, file)
+        try:
+            args = vars(parser.parse_args(["serve", "--config", file.name]))
+        except SystemExit as refused:
+            return {"exit": refused.code}
+    return {key: args.get(key.replace("-", "_"), "absent") for key in config}
+
+
+json.dump([parse(config) for config in json.load(sys.stdin)], sys.stdout)
