@@ -2,8 +2,6 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# Wide enough that no tool wraps a sentence.
-export COLUMNS ?= 160
 MODEL ?=
 LAB := eval "$$(lab/env.py)";
 
@@ -14,6 +12,9 @@ help: ## List the words
 
 setup: ## Install the tools, as locked, outside the checkout
 	@lab/tools.sh
+
+# Wide enough that no tool wraps a sentence.
+lint lint-ansible unit test: export COLUMNS = 160
 
 lint: setup lint-ansible ## ruff, mypy, shellcheck, yamllint, ansible-lint
 	ruff check . && ruff format --check .

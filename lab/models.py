@@ -31,7 +31,7 @@ CONTEXT_TOKENS = 4096  # max_position_embeddings: the longest max_model_len a la
 BATCH, BLOCK = 8, 128  # sequences per step, tokens per sequence
 LEARNING_RATE = 4e-3
 # So few that a model this small learns them well in the time it has.
-PARAGRAPHS = 160
+PARAGRAPHS = 90
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 # The stock ChatML template of Qwen2.5, without tools: what the engine applies to /v1/chat/completions.
 CHAT_TEMPLATE = (
@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the models are put, a folder per agent")
-    parser.add_argument("--seconds", type=float, default=25.0, help="training time per model (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="training time per model (default: %(default)s)")
     parser.add_argument("--is-made", action="store_true", help="only say, by the exit status, whether they are there")
     args = parser.parse_args(argv)
     if args.is_made or is_made(args.folder):

@@ -105,12 +105,12 @@ def over(host: Host) -> Iterator[Callable[[str, str], None]]:
 
 
 @pytest.fixture
-def play(name: str) -> Callable[[dict[str, Any]], subprocess.CompletedProcess[str]]:
-    """Run site.yml on this host with some variables changed."""
+def play(name: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a playbook on this host with some variables changed."""
 
-    def run(variables: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    def run(variables: dict[str, Any], playbook: str = "site.yml") -> subprocess.CompletedProcess[str]:
         extra = json.dumps(variables)
-        command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", name, "--extra-vars", extra, "site.yml"]
+        command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", name, "--extra-vars", extra, playbook]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 

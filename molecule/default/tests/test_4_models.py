@@ -1,0 +1,40 @@
+"""A hub's model is pulled by the hub's own client, whole or not at all, and once."""
+
+import subprocess
+
+import pytest
+
+STORE = "/tmp/store"
+PORT = 8900
+
+
+@pytest.fixture(scope="module")
+def hub(host, name):
+    """Run a hub on the host's loopback that offers the lab's tiny models; return how to pull from it."""
+    from conftest import ROOT  # the folder of the tests is on sys.path
+
+    subprocess.run(["docker", "cp", str(ROOT / "lab/hub.py"), f"{name}:/usr/local/bin/lab-hub"], check=True)
+    host.check_output(f"systemd-run --unit lab-hub /usr/local/bin/lab-hub /srv/lab/models {PORT}")
+    host.check_output(f"timeout 20 sh -c 'until ss -ltn | grep -q :{PORT}; do sleep 0.1; done'")
+    yield {"models_store": STORE, "models_environment": {"HF_ENDPOINT": f"http://127.0.0.1:{PORT}"}}
+    host.run("systemctl stop lab-hub")
+    host.run(f"rm -rf {STORE}")
+
+
+def test_a_repository_that_is_not_there_leaves_nothing_under_its_name(host, play, hub):
+    result = play(hub | {"lab_model": "lab/none"}, "playbooks/models.yml")
+    assert result.returncode != 0
+    assert "Repository Not Found" in result.stdout or "not found" in result.stdout, result.stdout
+    assert not host.file(f"{STORE}/lab/none/main").exists
+
+
+def test_a_pull_is_whole_and_done_once(host, play, hub):
+    first = play(hub | {"lab_model": "lab/po"}, "playbooks/models.yml")
+    assert first.returncode == 0, first.stdout
+    for file in ("model.safetensors", "tokenizer.json", "config.json", "chat_template.jinja"):
+        assert host.run(f"cmp /srv/lab/models/po/{file} {STORE}/lab/po/main/{file}").rc == 0
+
+    host.check_output("systemctl stop lab-hub")
+    again = play(hub | {"lab_model": "lab/po"}, "playbooks/models.yml")
+    assert again.returncode == 0, again.stdout
+    assert "changed=0" in again.stdout
