@@ -26,7 +26,7 @@ class Hub(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     root: Path
 
-    def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
+    def do_GET(self) -> None:
         """Answer with a body."""
         route = ROUTE.fullmatch(urlparse(self.path).path)
         folder = self.root / route["name"] if route else None
@@ -43,7 +43,7 @@ class Hub(BaseHTTPRequestHandler):
             else:
                 self.refuse("EntryNotFound")
 
-    do_HEAD = do_GET  # noqa: N815 - likewise
+    do_HEAD = do_GET
 
     def send_file(self, file: Path, folder: Path) -> None:
         """Send a file, or the range of it that was asked for."""

@@ -28,10 +28,10 @@ if [ ! -e "$target/complete" ]; then
   rm -rf "$target"
   mkdir -p "$cache"
   "$python" -m venv "$target"
-  "$target/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+  "$target/bin/pip" install -qq --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
   # Galaxy is not needed: PyPI's ansible package carries the collections of requirements.yml.
   log "unpacking the collections"
-  "$target/bin/pip" download --quiet --disable-pip-version-check --no-deps --require-hashes \
+  "$target/bin/pip" download -qq --disable-pip-version-check --no-deps --require-hashes \
     --requirement requirements/collections.txt --dest "$target/download"
   "$target/bin/python" - "$target" <<'PYTHON'
 import pathlib, sys, zipfile, yaml

@@ -1,9 +1,11 @@
 """A hub's model is pulled by the hub's own client, whole or not at all, and once."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
+HUB = Path(__file__).resolve().parents[3] / "lab/hub.py"
 STORE = "/tmp/store"
 PORT = 8900
 
@@ -11,9 +13,7 @@ PORT = 8900
 @pytest.fixture(scope="module")
 def hub(host, name):
     """Run a hub on the host's loopback that offers the lab's tiny models; return how to pull from it."""
-    from conftest import ROOT  # the folder of the tests is on sys.path
-
-    subprocess.run(["docker", "cp", str(ROOT / "lab/hub.py"), f"{name}:/usr/local/bin/lab-hub"], check=True)
+    subprocess.run(["docker", "cp", str(HUB), f"{name}:/usr/local/bin/lab-hub"], check=True)
     host.check_output(f"systemd-run --unit lab-hub /usr/local/bin/lab-hub /srv/lab/models {PORT}")
     host.check_output(f"timeout 20 sh -c 'until ss -ltn | grep -q :{PORT}; do sleep 0.1; done'")
     yield {"models_store": STORE, "models_environment": {"HF_ENDPOINT": f"http://127.0.0.1:{PORT}"}}

@@ -17,7 +17,7 @@ flock 9
 rm -rf "$partial"
 
 python3 -m venv "$partial/uv"
-"$partial/uv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$uv_lock"
+"$partial/uv/bin/pip" install -qq --disable-pip-version-check --require-hashes --requirement "$uv_lock"
 uv() { "$partial/uv/bin/uv" --no-progress --no-config "$@"; }
 
 uv venv --quiet --relocatable --no-python-downloads --python "$python" "$partial/env"
