@@ -10,5 +10,6 @@ if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
   done
 fi
 lab/docker.sh down
-rm -rf "${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse" .venv .collections
+rm -rf "${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse"
+for link in .venv .collections; do [ ! -L "$link" ] || rm "$link"; done
 echo "lab: nothing is left"

@@ -9,8 +9,8 @@ answers() { command -v docker >/dev/null && docker info >/dev/null 2>&1; }
 
 if [ "${1:-up}" = down ]; then
   if [ -f "$ours" ] && [ "$(ps -o comm= -p "$(cat "$ours")")" = dockerd ]; then
-    kill "$(cat "$ours")"
-    say "stopped the engine that this lab had started; its package stays (apt-get purge docker.io removes it)"
+    if [ -d /run/systemd/system ]; then systemctl stop docker.socket docker; else kill "$(cat "$ours")"; fi
+    say "stopped the engine that this lab had started; packages that it installed stay (docker.io, iptables, mmdebstrap)"
   fi
   rm -f "$ours"
   exit 0
@@ -28,6 +28,8 @@ if ! command -v dockerd >/dev/null; then
 fi
 if [ -d /run/systemd/system ]; then
   systemctl start docker
+  mkdir -p "$cache"
+  systemctl show --property MainPID --value docker >"$ours"
 else
   # dockerd refuses to start while its pid file names a live process, even if that is another program.
   pid=$(cat /var/run/docker.pid 2>/dev/null || true)

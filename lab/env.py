@@ -5,6 +5,7 @@ Used as `eval "$(lab/env.py)"`. It reads pip's own configuration and the proxy v
     LAB_PACKAGE_ENVIRONMENT  JSON of the variables that pip and uv need inside a lab host
     LAB_CERTIFICATES         the file of certificate authorities to mount into it, or empty
     LAB_WHEELS, UV_FIND_LINKS  the folder to mount that already holds PyTorch's CPU wheel, or empty
+    DOCKER_HOST              the engine of Docker's current context
     LAB_TORCH_BACKEND        "cpu" lets uv ask PyTorch's own index; empty where there is such a folder
 """
 
@@ -31,12 +32,21 @@ def pip_setting(name: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
+def docker_socket() -> str:
+    """Return the address of the engine that Docker's own command talks to; its SDK knows no contexts."""
+    command = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:  # lab/docker.sh says what to do about it
+        return ""
+
+
 def main() -> int:
     """Print the exports and return 0."""
     inside = {name: os.environ[name] for name in PROXIES if os.environ.get(name)}
     certificates = pip_setting("cert")
     if certificates and Path(certificates).is_file():
-        inside |= {"SSL_CERT_FILE": CERTIFICATES, "PIP_CERT": CERTIFICATES}
+        inside |= dict.fromkeys(("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE"), CERTIFICATES)
     else:
         certificates = ""
     wheels = next((place for place in pip_setting("find-links").split() if any(Path(place).glob("torch-*+cpu-*"))), "")
@@ -52,6 +62,8 @@ def main() -> int:
     }
     if wheels:
         exports["UV_FIND_LINKS"] = wheels
+    if not os.environ.get("DOCKER_HOST") and (socket := docker_socket()):
+        exports["DOCKER_HOST"] = socket
     for name, value in exports.items():
         print(f"export {name}={shlex.quote(value)}")
     return 0

@@ -37,8 +37,11 @@ if ! docker image inspect "$base" >/dev/null 2>&1; then
     fi
     # shellcheck disable=SC2016 # apt expands it, not the shell
     mirror=$(apt-get indextargets 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' --format '$(REPO_URI)' | head -n 1)
-    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Languages "none"' "$suite" - ${mirror:+"$mirror"} \
-      | docker import - "$base" >/dev/null
+    # Through a file: a pipe would import whatever there was when mmdebstrap failed.
+    root=$(mktemp --suffix=.tar)
+    trap 'rm -f "$root"' EXIT
+    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Languages "none"' "$suite" "$root" ${mirror:+"$mirror"}
+    docker import "$root" "$base" >/dev/null
   fi
 fi
 log "building on $base"

@@ -44,6 +44,10 @@ PYTHON
   rm -r "$target/download"
   touch "$target/complete"
 fi
+if [ -e .venv ] && [ ! -L .venv ]; then
+  echo "setup: .venv is a folder of your own, and the tools need the name: move it away." >&2
+  exit 1
+fi
 ln -sfn "$target" .venv
 ln -sfn "$target/collections" .collections
 log "tools ready"

@@ -13,5 +13,5 @@ compile dev --universal --python-version 3.11
 compile uv --universal --python-version 3.10
 compile collections --no-deps --python-version 3.11
 # The wheels of this machine are for the CPU engine only.
-(unset UV_FIND_LINKS; compile engine-cuda --python-version 3.11)
+(unset UV_FIND_LINKS; compile engine-cuda --universal --python-version 3.11)
 compile engine-cpu --python-version 3.11 --overrides engine-cpu.overrides ${LAB_TORCH_BACKEND:+--torch-backend "$LAB_TORCH_BACKEND"}

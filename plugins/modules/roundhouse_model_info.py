@@ -14,6 +14,11 @@ options:
     type: list
     elements: path
     required: true
+  models:
+    description: The roster's names of the same models, so that a sentence can say what to do.
+    type: list
+    elements: str
+    required: true
 author: Roundhouse
 """
 
@@ -21,6 +26,7 @@ EXAMPLES = """
 - name: Look at the models
   roundhouse_model_info:
     paths: [/srv/models/own]
+    models: [/srv/models/own]
 """
 
 RETURN = """
@@ -44,14 +50,21 @@ from ansible.module_utils.roundhouse import weights
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"paths": {"type": "list", "elements": "path", "required": True}},
+        argument_spec={
+            "paths": {"type": "list", "elements": "path", "required": True},
+            "models": {"type": "list", "elements": "str", "required": True},
+        },
         supports_check_mode=True,
     )
     paths = [Path(path) for path in module.params["paths"]]
     module.exit_json(
         changed=False,
         absent=[str(path) for path in paths if not path.exists()],
-        problems=[found for path in paths if path.exists() and (found := weights.problem(path))],
+        problems=[
+            f"{found}: {weights.cure(model)}"
+            for model, path in zip(module.params["models"], paths, strict=True)
+            if path.exists() and (found := weights.problem(path))
+        ],
     )
 
 

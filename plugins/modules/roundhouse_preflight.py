@@ -23,6 +23,10 @@ options:
     description: Where the engine's environment will be.
     type: path
     required: true
+  engine_python:
+    description: The Python of the engine's environment, by the name that the host's PATH has.
+    type: str
+    required: true
 author: Roundhouse
 """
 
@@ -32,6 +36,7 @@ EXAMPLES = """
     agents: "{{ plan.agents }}"
     accelerator: cuda
     engine_path: /opt/roundhouse/engine/0.32.0
+    engine_python: python3
 """
 
 RETURN = """
@@ -52,6 +57,7 @@ def main() -> None:
             "agents": {"type": "list", "elements": "dict", "required": True},
             "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
             "engine_path": {"type": "path", "required": True},
+            "engine_python": {"type": "str", "required": True},
         },
         supports_check_mode=True,
     )

@@ -13,7 +13,8 @@ from pathlib import Path
 def make(scripts: Path | None = None) -> dict[str, str]:
     """Write the archive into the user's cache unless it is there; return its path and its folder's name."""
     root = scripts or Path(__file__).resolve().parents[1]
-    files = [root / "switch.py", *sorted((root / "roundhouse").glob("*.py"))]
+    # switch.py last: it is what the role looks for, so an unpacking that was killed is done again.
+    files = [*sorted((root / "roundhouse").glob("*.py")), root / "switch.py"]
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.name}\0".encode() + file.read_bytes() + b"\0")
@@ -31,11 +32,19 @@ def make(scripts: Path | None = None) -> dict[str, str]:
 def _archive(files: list[Path], root: Path, name: str) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for folder in (name, f"{name}/roundhouse"):
+            archive.addfile(_info(folder, tarfile.DIRTYPE, 0o755))
         for file in files:
-            info = tarfile.TarInfo(f"{name}/{file.relative_to(root)}")
             content = file.read_bytes()
-            # A fixed time, so that the bytes depend on the content alone; tar mistrusts the year 1970.
-            info.size, info.mtime = len(content), 1577836800
-            info.mode = 0o755 if file.name == "switch.py" else 0o644
+            mode = 0o755 if file.name == "switch.py" else 0o644
+            info = _info(f"{name}/{file.relative_to(root)}", tarfile.REGTYPE, mode)
+            info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def _info(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    # A fixed time, so that the bytes depend on the content alone; tar mistrusts the year 1970.
+    info.type, info.mode, info.mtime = kind, mode, 1577836800
+    return info

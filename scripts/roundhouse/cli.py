@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +23,6 @@ words:
   status        who serves, with which model, since when
   logs AGENT    the engine's log (-f follows, -n LINES)
   resume        bring back who served last; restart who runs with an older configuration
-  ready AGENT   wait until the agent's engine is healthy (its unit runs this)
 
 exit status: 0 done; 1 not done, and the text says who serves; 2 wrong usage or no valid plan; 130 interrupted.
 """
@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser; the README's command block is its help text."""
     made = argparse.ArgumentParser(
         prog="switch.py",
+        allow_abbrev=False,
         description="Put one LLM agent on the GPU, and look after it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,9 +40,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("word", nargs="?", metavar="AGENT|WORD", help="an agent of this host, or a word from below")
     made.add_argument("agent", nargs="?", metavar="AGENT", help="the agent that the word is about")
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    made.add_argument("--on", metavar="HOST", help="run it there: lab, or ssh://user@host (default: this machine)")
+    made.add_argument(
+        "--on", metavar="HOST", help="run it there: lab, or ssh://user@host (default: this machine, or a running lab)"
+    )
     made.add_argument("-f", "--follow", action="store_true", help="logs: go on as lines come")
-    made.add_argument("-n", "--lines", type=int, default=100, help="logs: how many (default: %(default)s)")
+    made.add_argument("-n", type=int, default=100, metavar="LINES", dest="lines", help="logs: how many (default: 100)")
     made.add_argument("--check", type=Path, metavar="PLAN", help="only say whether a plan file is valid")
     made.add_argument("--no-wait", action="store_true", help="resume: start them and return (at boot)")
     return made
@@ -57,22 +60,33 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(arguments)
+    # A lost connection or a supervisor's time limit ends a switch as Ctrl-C does: with the way back.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         target = _target(args)
         if target:
             return remote.run(target, _without_on(arguments), terminal=sys.stdin.isatty() and sys.stdout.isatty())
         result = _run(args)
     except RoundhouseError as error:
-        if args.json:
-            print(json.dumps({"schema": 1, "ok": False, "errors": [{"stage": error.stage, "message": error.message}]}))
-        else:
-            print(error.message, file=sys.stderr)
-        return 130 if error.stage == "interrupted" else error.exit_code
+        return _refuse(error, as_json=args.json)
     except KeyboardInterrupt:
-        return 130
+        return _refuse(RoundhouseError("interrupted", "interrupted."), as_json=args.json)
     if args.json and result is not None:
         print(json.dumps({"schema": 1, "ok": True, "errors": [], **result}))
     return 0
+
+
+def _refuse(error: RoundhouseError, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"schema": 1, "ok": False, "errors": [{"stage": error.stage, "message": error.message}]}))
+    else:
+        print(error.message, file=sys.stderr)
+    return 130 if error.stage == "interrupted" else error.exit_code
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _run(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -80,12 +94,12 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
     if args.word is None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
+    if args.agent is not None and args.word not in WORDS_ABOUT_AN_AGENT:
+        raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
     return WORDS.get(args.word, _switch)(plans.load(), args)
 
 
 def _switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    if args.agent is not None:
-        raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
     result = switch.ensure_ready(plan, args.word, _progress())
     if not args.json:
         seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
@@ -162,5 +176,6 @@ WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] |
     "status": _status,
     "logs": _logs,
     "resume": _resume,
-    "ready": _ready,
+    "ready": _ready,  # what a unit runs after its engine: not for people, so not in the help
 }
+WORDS_ABOUT_AN_AGENT = ("logs", "ready")

@@ -16,7 +16,9 @@ SHUTDOWN_TIMEOUT_SECONDS = 30
 CPU_KV_CACHE_GIB = 1
 
 
-def config(agent: dict[str, Any], model_path: str, quantization: str | None, host: str) -> dict[str, Any]:
+def config(
+    agent: dict[str, Any], *, model_path: str, quantization: str | None, host: str, gpus: list[int]
+) -> dict[str, Any]:
     """Return vLLM's configuration of one agent, keys as in `vllm serve --help`."""
     options: dict[str, Any] = {
         "model": model_path,
@@ -34,6 +36,8 @@ def config(agent: dict[str, Any], model_path: str, quantization: str | None, hos
         "fail-on-environ-validation": True,
         "disable-access-log-for-endpoints": "/health,/metrics",
     }
+    if len(gpus) > 1:
+        options["tensor-parallel-size"] = len(gpus)
     if quantization:
         options["quantization"] = quantization
     if agent.get("max_num_seqs"):

@@ -22,6 +22,9 @@ LISTEN_HOST = "127.0.0.1"
 # systemd waits this much longer than the engine's own drain before it kills.
 STOP_MARGIN_SECONDS = 30
 
+# What the command reads of each agent.
+_READ_LATER = ("name", "unit", "host", "port", "model", "model_path", "conflicts", "config_path", "environment")
+
 Plan = dict[str, Any]
 Agent = dict[str, Any]
 
@@ -78,7 +81,13 @@ def _agent(agent: Agent, roster: list[Agent], accelerator: str, store: str, star
         # systemd stops the one before it starts the other only if the two are ordered, either way round.
         "after": [rival for rival in rivals if rival in before],
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
-        "config": flags.config(agent, model_path, choice.get("quantization"), LISTEN_HOST),
+        "config": flags.config(
+            agent,
+            model_path=model_path,
+            quantization=choice.get("quantization"),
+            host=LISTEN_HOST,
+            gpus=gpus(agent),
+        ),
         "environment": flags.environment(accelerator, gpus(agent)),
         "start_timeout_seconds": start_timeout_seconds,
         "stop_timeout_seconds": flags.SHUTDOWN_TIMEOUT_SECONDS + STOP_MARGIN_SECONDS,
@@ -106,10 +115,13 @@ def load(path: Path = PATH) -> Plan:
         raise UsageError("plan", f"{path} cannot be read ({error}): deploy again.") from None
     if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:
         raise UsageError("plan", f"{path} is not a plan of schema {SCHEMA}: deploy again with this version.")
-    names = [agent.get("name") for agent in plan.get("agents") or []]
-    ports = [agent.get("port") for agent in plan.get("agents") or []]
-    if not names or None in names or len(set(names)) != len(names) or len(set(ports)) != len(ports):
-        raise UsageError("plan", f"{path} names an agent or a port twice, or none at all: deploy again.")
+    try:
+        agents = [{key: agent[key] for key in _READ_LATER} for agent in plan["agents"]]
+    except (KeyError, TypeError) as error:
+        raise UsageError("plan", f"{path} lacks {error} of an agent: deploy again.") from None
+    for field in ("name", "port"):
+        if not agents or len({agent[field] for agent in agents}) != len(agents):
+            raise UsageError("plan", f"{path} names a {field} twice, or no agent at all: deploy again.")
     return plan
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from . import ports
 # Disk that the engine's environment takes: the CPU's was measured (2.5 GB with bytecode), the CUDA
 # one is larger by the CUDA libraries that its wheels bring (an upper bound, not measured here).
 ENGINE_DISK_GIB = {"cpu": 4, "cuda": 16}
+ENGINE_PYTHON = ((3, 11), (3, 14))  # Requires-Python of vllm 0.32.0: >=3.11,<3.15
 GIB = 1024**3
 
 
-def findings(host: dict[str, Any], *, agents: list[dict[str, Any]], accelerator: str, engine_path: str) -> list[str]:
+def findings(
+    host: dict[str, Any], *, agents: list[dict[str, Any]], accelerator: str, engine_path: str, engine_python: str
+) -> list[str]:
     """Return one sentence for each thing that has to be mended first; `agents` are the plan's."""
     found = []
     if platform.machine() != "x86_64":
@@ -34,6 +38,7 @@ def findings(host: dict[str, Any], *, agents: list[dict[str, Any]], accelerator:
         found += _of_agent(agent, host, accelerator)
     if not Path(engine_path).exists():
         found += _disk(Path(engine_path), ENGINE_DISK_GIB[accelerator])
+        found += _python(engine_python)
     return found
 
 
@@ -60,3 +65,16 @@ def _disk(path: Path, needed_gib: int) -> list[str]:
     if free_gib >= needed_gib:
         return []
     return [f"{path} has {free_gib:.1f} GiB free and the engine takes up to {needed_gib} GiB: make room there."]
+
+
+def _python(name: str) -> list[str]:
+    low, high = (".".join(map(str, version)) for version in ENGINE_PYTHON)
+    wanted = f"name a Python from {low} to {high} that the host has"
+    if not shutil.which(name):
+        return [f"engine_python is {name!r}, which is not on the host's PATH: {wanted}."]
+    code = "import sys; print(*sys.version_info[:2])"
+    said = subprocess.run([name, "-c", code], capture_output=True, text=True, check=True).stdout
+    major, minor = map(int, said.split())
+    if ENGINE_PYTHON[0] <= (major, minor) <= ENGINE_PYTHON[1]:
+        return []
+    return [f"engine_python is {name!r}, which is Python {major}.{minor} on this host: {wanted}."]

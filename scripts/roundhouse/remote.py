@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 
-from .errors import UsageError
+from .errors import RoundhouseError, UsageError
 
 LAB_WORD = "lab"  # what --on says
 LAB = "roundhouse-lab"  # the container that lab/create.yml makes
+_SSH_FAILED = 255  # ssh(1): its own exit status when the connection failed
 
 
 def lab_is_up() -> bool:
@@ -21,13 +23,30 @@ def lab_is_up() -> bool:
 
 
 def run(target: str, arguments: list[str], *, terminal: bool) -> int:
-    """Run `roundhouse ARGUMENTS` on the target and return its exit code. Output passes through."""
-    return subprocess.run([*_prefix(target, terminal), "roundhouse", *arguments], check=False).returncode
+    """Run `roundhouse ARGUMENTS` on the target and return its exit status. Output passes through."""
+    command = [*_prefix(target, terminal), *_words(target, ["roundhouse", *arguments])]
+    try:
+        status = subprocess.run(command, check=False).returncode
+    except FileNotFoundError:
+        raise RoundhouseError("on", f"{command[0]} is not installed on this machine: install it.") from None
+    except KeyboardInterrupt:
+        message = f"interrupted here; a switch on {target} may go on: switch.py --on {target} status tells."
+        raise RoundhouseError("interrupted", message) from None
+    if status == _SSH_FAILED and target != LAB_WORD:
+        raise RoundhouseError("on", f"{target} was not reached by ssh: see its own words above.")
+    return status
 
 
 def _prefix(target: str, terminal: bool) -> list[str]:
     if target == LAB_WORD:
+        if not lab_is_up():
+            raise RoundhouseError("on", "the lab is not running: start it with make demo.")
         return ["docker", "exec", "--interactive", *(["--tty"] if terminal else []), LAB]
     if target.startswith("ssh://"):
         return ["ssh", *(["-t"] if terminal else []), target, "sudo"]
     raise UsageError("on", f"--on is {target!r}: write lab, or ssh://user@host.")
+
+
+def _words(target: str, words: list[str]) -> list[str]:
+    # ssh hands one string to the host's shell.
+    return words if target == LAB_WORD else [shlex.quote(word) for word in words]

@@ -1,7 +1,8 @@
 """Bring the agents back that served last: at boot, and at the end of a deployment.
 
-A serving agent whose configuration or unit was deployed anew is restarted, so that what runs is
-what the plan says. Where nobody served yet, the first agent of the roster on each card does.
+A serving agent whose configuration, engine or environment was deployed anew is restarted, so that
+what runs is what the plan says. Where nobody served yet, the first agent of the roster on each card
+does.
 """
 
 from __future__ import annotations
@@ -10,29 +11,38 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import state, units
-from .plan import find
-from .switch import Report, ensure_ready
-
-UNIT_FOLDER = Path("/etc/systemd/system")
-Agent = dict[str, Any]
+from . import state, switch, units
+from .errors import RoundhouseError
+from .plan import Agent, Plan, find
 
 
-def resume(plan: dict[str, Any], report: Report) -> dict[str, Any]:
+def resume(plan: Plan, report: switch.Report) -> dict[str, Any]:
     """Return {"serving": names, "changed": names that were started or restarted}."""
-    wanted = _wanted(plan)
-    changed = []
-    for name in wanted:
-        agent = find(plan, name)
-        if units.show(agent["unit"]).state == "ready" and _outdated(agent):
-            report(f"{name} runs with an older configuration: restarting it")
+    with state.switching("who served last"):
+        wanted = [find(plan, name) for name in _wanted(plan)]
+        up = [agent for agent in plan["agents"] if units.show(agent["unit"]).state in switch.UP]
+        outdated = [agent for agent in wanted if _outdated(plan, agent)]
+        # Since the roster changed, an agent may run on a card that now belongs to another.
+        leaving = [agent for agent in up if agent not in wanted] + outdated
+        for agent in wanted:
+            if agent in outdated or agent not in up:
+                switch.check(agent, [other["unit"] for other in leaving])
+        for agent in leaving:
+            report(f"{agent['name']} runs as it was deployed before: stopping it")
             units.stop(agent["unit"])
-        if ensure_ready(plan, name, report)["changed"]:
-            changed.append(name)
-    return {"serving": wanted, "changed": changed}
+        changed, errors = [], []
+        for agent in wanted:
+            try:
+                if switch.ensure_ready_locked(plan, agent, report)["changed"]:
+                    changed.append(agent["name"])
+            except RoundhouseError as error:  # the agents of the other cards must come up all the same
+                errors.append(error.message)
+        if errors:
+            raise RoundhouseError("resume", f"{' '.join(errors)} {switch.who_serves(plan)}")
+        return {"serving": [agent["name"] for agent in wanted], "changed": changed}
 
 
-def start_only(plan: dict[str, Any]) -> list[str]:
+def start_only(plan: Plan) -> list[str]:
     """Queue the start of who is to serve and return the names: a boot does not wait for engines."""
     wanted = _wanted(plan)
     for name in wanted:
@@ -40,7 +50,7 @@ def start_only(plan: dict[str, Any]) -> list[str]:
     return wanted
 
 
-def _wanted(plan: dict[str, Any]) -> list[str]:
+def _wanted(plan: Plan) -> list[str]:
     """Return who is to serve: who serves, else who served last, else the roster's first, per card."""
     running = [agent["name"] for agent in plan["agents"] if units.show(agent["unit"]).state in ("ready", "starting")]
     known = [agent["name"] for agent in plan["agents"]]
@@ -52,7 +62,20 @@ def _wanted(plan: dict[str, Any]) -> list[str]:
     return wanted
 
 
-def _outdated(agent: Agent) -> bool:
-    started = units.show(agent["unit"]).started_monotonic_usec / 1e6
-    started_at = time.time() - (time.monotonic() - started)
-    return any(path.stat().st_mtime > started_at for path in (Path(agent["config_path"]), UNIT_FOLDER / agent["unit"]))
+def _outdated(plan: Plan, agent: Agent) -> bool:
+    """Return whether the running engine differs from the plan in what only a restart changes.
+
+    Another agent in the roster changes every unit file too (who excludes whom), and systemd takes
+    that up without a restart.
+    """
+    unit = units.show(agent["unit"])
+    if unit.state != "ready" or unit.main_pid is None:
+        return False
+    process = Path(f"/proc/{unit.main_pid}")
+    running = dict(line.partition("=")[::2] for line in (process / "environ").read_text().split("\0"))
+    started_at = time.time() - (time.monotonic() - unit.started_monotonic_usec / 1e6)
+    return (
+        Path(agent["config_path"]).stat().st_mtime > started_at
+        or plan["engine_path"] not in (process / "cmdline").read_text()
+        or any(running.get(name) != value for name, value in agent["environment"].items())
+    )

@@ -19,6 +19,8 @@ RESERVED = (
     *("bench", "check", "doctor", "export", "gpu", "help", "history", "import", "logs", "models", "plan"),
     *("prune", "pull", "quantise", "ready", "resume", "status", "verify", "watch"),
 )
+# systemd hides these from the units (ProtectHome=, PrivateTmp=).
+HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - refused, not used
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 REQUIRED = ("name", "models", "port", "max_model_len", "gpu_memory_utilization", "temperature", "top_p")
 OPTIONAL = ("description", "gpus", "enforce_eager", "max_num_seqs")
@@ -99,7 +101,7 @@ def _field(at: str, field: str, value: Any) -> Iterator[str]:
     elif field == "top_p" and not (_number(value) and 0 < value <= 1):
         yield f"{at}.top_p is {value!r}: write a number above 0 and at most 1."
     elif field == "gpus" and not _gpu_list(value):
-        yield f"{at}.gpus is {value!r}: write a list of GPU indices, such as [0]."
+        yield f"{at}.gpus is {value!r}: write a list of GPU indices, each once, such as [0]."
     elif field == "enforce_eager" and not isinstance(value, bool):
         yield f"{at}.enforce_eager is {value!r}: write true or false."
 
@@ -126,7 +128,9 @@ def _models(at: str, value: Any) -> Iterator[str]:
         unknown = [key for key in entry if key not in ("model", "revision", "quantization")]
         if unknown:
             yield f"{here}.{unknown[0]} is not a setting: write model, revision or quantization."
-        if "quantization" in entry and entry["quantization"] not in FORMATS:
+        if model.startswith(HIDDEN):
+            yield f"{here}.model is {model!r}, which an engine's unit does not see: put it below /srv, or /var/lib."
+        if "quantization" in entry and entry["quantization"] not in [*FORMATS]:
             yield _format(here, entry["quantization"])
 
 
@@ -150,4 +154,6 @@ def _whole(value: Any, low: int, high: int | None = None) -> bool:
 
 
 def _gpu_list(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(_whole(index, 0) for index in value)
+    if not isinstance(value, list) or not value or not all(_whole(index, 0) for index in value):
+        return False
+    return len(set(value)) == len(value)

@@ -26,19 +26,25 @@ def serving(path: Path = SERVING) -> list[str]:
 
 
 def record(name: str, conflicts: list[str], path: Path = SERVING) -> None:
-    """Note that `name` serves and that those it excludes do not. Written aside, then renamed."""
-    names = [other for other in serving(path) if other != name and other not in conflicts]
-    aside = path.with_suffix(".new")
-    with aside.open("w") as file:
-        json.dump({"schema": 1, "serving": [*names, name]}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
+    """Note that `name` serves and that those it excludes do not. Written aside, then renamed.
+
+    Agents of two cards may become ready at the same moment, so the writers take turns.
+    """
+    with path.with_suffix(".lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        names = [other for other in serving(path) if other != name and other not in conflicts]
+        aside = path.with_suffix(".new")
+        with aside.open("w") as file:
+            json.dump({"schema": 1, "serving": [*names, name]}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
 
 
 @contextmanager
-def switching(name: str, path: Path = LOCK) -> Iterator[None]:
+def switching(name: str, path: Path | None = None) -> Iterator[None]:
     """Hold the lock of the one switch at a time. The kernel frees it when the process dies."""
+    path = path or LOCK
     try:
         path.parent.mkdir(mode=0o755, exist_ok=True)
         file = path.open("a+")

@@ -26,7 +26,10 @@ def table(found: list[dict[str, Any]]) -> str:
 
 
 def _row(agent: dict[str, Any]) -> dict[str, Any]:
-    unit = units.show(agent["unit"])
+    try:
+        unit = units.show(agent["unit"])
+    except RoundhouseError as error:
+        return dict.fromkeys((*COLUMNS, "version")) | {"agent": agent["name"], "problem": error.message}
     row: dict[str, Any] = {
         "agent": agent["name"],
         "state": unit.state,

@@ -7,69 +7,86 @@ fails after the check, the agent that served before is started again and must an
 from __future__ import annotations
 
 import re
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from . import ports, state, units, weights
 from .engine import Engine
 from .errors import RoundhouseError
-from .plan import find
+from .plan import Agent, Plan, find
 
 POLL_SECONDS = 0.25
 CAUSE_CHARACTERS = 200  # pydantic prints a whole configuration behind its first words
+UP = ("ready", "starting", "draining")  # states in which an agent has, or is about to free, its card
 Report = Callable[[str], None]
-Agent = dict[str, Any]
 
 
-def ensure_ready(plan: dict[str, Any], name: str, report: Report) -> dict[str, Any]:
+def ensure_ready(plan: Plan, name: str, report: Report) -> dict[str, Any]:
     """Bring `name` to ready and return {"agent", "changed", "from", "stages", "answer"}.
 
-    `stages` holds the seconds of each stage. Raises UsageError when nothing was touched and
-    nothing could be, RoundhouseError when the switch failed; its text says who serves now.
+    `stages` holds the seconds of each stage. Raises UsageError for an unknown name and
+    RoundhouseError when the switch failed; its text says who serves now.
     """
     agent = find(plan, name)
     with state.switching(name):
-        stages: dict[str, float] = {}
-        if units.show(agent["unit"]).state == "ready":
+        try:
+            return ensure_ready_locked(plan, agent, report)
+        except RoundhouseError as error:
+            raise RoundhouseError(error.stage, f"{error.message} {who_serves(plan)}") from None
+
+
+def ensure_ready_locked(plan: Plan, agent: Agent, report: Report) -> dict[str, Any]:
+    """Do what ensure_ready does, for a caller that holds the lock and says who serves."""
+    name, stages = agent["name"], dict[str, float]()
+    found = units.show(agent["unit"]).state
+    if found == "ready":
+        try:
             answer = _timed(stages, "canary", lambda: _engine(agent).canary(name))
             report(f"{name} is ready already on port {agent['port']}")
             return {"agent": name, "changed": False, "from": name, "stages": stages, "answer": answer}
-        previous = [find(plan, other) for other in agent["conflicts"] if _serves(find(plan, other))]
-        try:
-            check(agent)
         except RoundhouseError as error:
-            raise RoundhouseError(error.stage, f"{error.message} {_who_serves(previous)}") from None
-        try:
-            _bring_up(agent, previous, stages, report)
-            answer = _timed(stages, "canary", lambda: _engine(agent).canary(name))
-        except (RoundhouseError, KeyboardInterrupt) as error:
-            _way_back(agent, previous, error, report)
-        report(f"{name} is ready on port {agent['port']}")
-        return {
-            "agent": name,
-            "changed": True,
-            "from": previous[0]["name"] if previous else None,
-            "stages": stages,
-            "answer": answer,
-        }
+            report(f"{error.message} Restarting {name}")
+    previous = [other for other in _rivals(plan, agent) if units.show(other["unit"]).state in UP]
+    check(agent, [other["unit"] for other in previous])
+    try:
+        _bring_up(agent, previous, stages, report)
+        answer = _timed(stages, "canary", lambda: _engine(agent).canary(name))
+    except (RoundhouseError, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) and found == "starting":
+            # It was on its way before this command came, so it is not this command's to stop.
+            raise RoundhouseError("interrupted", f"interrupted; {name} goes on starting.") from None
+        _way_back(agent, previous, error, report)
+    report(f"{name} is ready on port {agent['port']}")
+    came_from = previous[0]["name"] if previous else None
+    return {"agent": name, "changed": True, "from": came_from, "stages": stages, "answer": answer}
 
 
-def check(agent: Agent) -> None:
-    """Refuse what is known to fail, before anything is stopped. Raises RoundhouseError."""
+def check(agent: Agent, leaving: list[str]) -> None:
+    """Refuse what is known to fail, before anything is stopped. Raises RoundhouseError.
+
+    `leaving` are the units that will have left before the agent starts: their ports will be free.
+    """
     found = weights.problem(Path(agent["model_path"]))
     if found:
-        raise RoundhouseError(
-            "model", f"{found}: put the model of {agent['name']} back with ansible-playbook site.yml."
-        )
+        raise RoundhouseError("model", f"{found}: {weights.cure(agent['model'])}")
     holder = ports.holder(agent["port"])
-    if holder and holder.unit != agent["unit"]:
+    if holder and holder.unit not in (agent["unit"], *leaving):
         raise RoundhouseError(
             "port",
             f"port {agent['port']} of {agent['name']} is taken by {holder}: "
             "stop that, or give the agent another port in the roster.",
         )
+
+
+def who_serves(plan: Plan) -> str:
+    """Return the sentence that ends every failure."""
+    healthy = [agent for agent in plan["agents"] if _engine(agent).healthy()]
+    names = [f"{agent['name']} serves on port {agent['port']}" for agent in healthy]
+    return (" and ".join(names) or "No agent serves now") + "."
 
 
 def wait_until_healthy(agent: Agent, main_pid: int | None) -> None:
@@ -91,15 +108,18 @@ def wait_until_healthy(agent: Agent, main_pid: int | None) -> None:
 
 def _bring_up(agent: Agent, previous: list[Agent], stages: dict[str, float], report: Report) -> None:
     begun = time.monotonic()
-    restarts = units.show(agent["unit"]).restarts
+    if units.show(agent["unit"]).state == "ready":
+        report(f"stopping {agent['name']}")
+        units.stop(agent["unit"])
     units.start(agent["unit"])
+    restarts = units.show(agent["unit"]).restarts
     waiting = previous
     for other in previous:
         report(f"stopping {other['name']} (running requests may finish)")
     if not previous:
         report(f"starting {agent['name']}")
     while True:
-        if waiting and all(units.show(other["unit"]).state in ("stopped", "failed") for other in waiting):
+        if waiting and all(units.show(other["unit"]).state not in UP for other in waiting):
             waiting = []
             stages["stop"] = round(time.monotonic() - begun, 1)
             report(f"stopped in {stages['stop']} s; starting {agent['name']}")
@@ -117,29 +137,40 @@ def _bring_up(agent: Agent, previous: list[Agent], stages: dict[str, float], rep
 
 
 def _way_back(agent: Agent, previous: list[Agent], error: BaseException, report: Report) -> NoReturn:
-    """Stop the agent that failed, bring the previous one back, and raise with what happened."""
-    why = error.message if isinstance(error, RoundhouseError) else f"the switch to {agent['name']} was interrupted."
+    """Stop the agent that failed, bring back every one that it displaced, and raise with what happened."""
+    stage, why = "interrupted", f"the switch to {agent['name']} was interrupted."
+    if isinstance(error, RoundhouseError):
+        stage, why = error.stage, error.message
     report(why)
-    units.stop(agent["unit"])
-    for other in previous:
-        report(f"bringing {other['name']} back")
+    with _deaf_to_signals():
         try:
-            _bring_up(other, [], {}, report)
-            _engine(other).canary(other["name"])
-        except RoundhouseError as second:
-            message = f"{why} {other['name']} did not come back either: {second.message} No agent serves now."
-            raise RoundhouseError("restore", message) from None
-    stage = error.stage if isinstance(error, RoundhouseError) else "interrupted"
-    raise RoundhouseError(stage, f"{why} {_who_serves(previous)}") from None
+            units.stop(agent["unit"])
+        except RoundhouseError as second:  # whatever is wrong with this unit, the one before must come back
+            report(second.message)
+        for other in previous:
+            report(f"bringing {other['name']} back")
+            try:
+                _bring_up(other, [], {}, report)
+                _engine(other).canary(other["name"])
+            except RoundhouseError as second:
+                stage, why = "restore", f"{why} {other['name']} did not come back either: {second.message}"
+    raise RoundhouseError(stage, why) from None
 
 
-def _serves(agent: Agent) -> bool:
-    return units.show(agent["unit"]).state in ("ready", "starting")
+@contextmanager
+def _deaf_to_signals() -> Iterator[None]:
+    """Let no second Ctrl-C and no lost terminal end the way back: it is what keeps an agent serving."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _who_serves(agents: list[Agent]) -> str:
-    names = [f"{agent['name']} serves on port {agent['port']}" for agent in agents if _engine(agent).healthy()]
-    return (" and ".join(names) or "No agent serves now") + "."
+def _rivals(plan: Plan, agent: Agent) -> list[Agent]:
+    return [find(plan, name) for name in agent["conflicts"]]
 
 
 def _engine(agent: Agent) -> Engine:
@@ -155,7 +186,7 @@ def _timed(stages: dict[str, float], stage: str, work: Callable[[], str]) -> str
 
 def _cause(agent: Agent, unit: units.Unit) -> str:
     """Return the engine's own last error line, which is what a person would look for in the log."""
-    lines = units.log(agent["unit"], 300)
+    lines = units.log_of_this_start(agent["unit"])
     errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b: |error: |Value error, ", line)]
     # The root cause is raised first; "Engine core initialization failed" and its like come after it.
     told = [line for line in errors if "Engine core initialization failed" not in line]

@@ -26,13 +26,14 @@ class Unit(NamedTuple):
     exit_status: int | None
     result: str
     since: str | None  # local time, as systemd prints it
+    main_pid: int | None
     started_monotonic_usec: int
     pending: bool  # a start or stop is queued: a start that waits for another unit's stop looks stopped
 
 
 _PROPERTIES = (
     *("ActiveState", "SubState", "NRestarts", "ExecMainStatus", "ExecMainCode", "Result"),
-    *("ActiveEnterTimestamp", "ExecMainStartTimestampMonotonic", "Job", "LoadState"),
+    *("ActiveEnterTimestamp", "ExecMainStartTimestampMonotonic", "MainPID", "Job", "LoadState"),
 )
 
 
@@ -50,6 +51,7 @@ def show(name: str) -> Unit:
         exit_status=int(values["ExecMainStatus"]) if exited else None,
         result=values["Result"],
         since=values["ActiveEnterTimestamp"] or None,
+        main_pid=int(values["MainPID"]) or None,
         started_monotonic_usec=int(values["ExecMainStartTimestampMonotonic"] or 0),
         pending=values.get("Job", "0") not in ("", "0"),
     )
@@ -68,14 +70,20 @@ def stop(name: str) -> None:
     _systemctl("stop", name)
 
 
-def log(name: str, lines: int = 100, *, this_start: bool = False) -> list[str]:
+def log(name: str, lines: int) -> list[str]:
     """Return the last lines of the unit's journal, oldest first."""
-    command = ["journalctl", "--unit", name, "--output", "cat", "--no-pager", "--lines", str(lines)]
-    if this_start:
-        invocation = _systemctl("show", "--property", "InvocationID", "--value", name).strip()
-        command = [*command[:1], f"_SYSTEMD_INVOCATION_ID={invocation}", *command[3:]]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.splitlines()
+    return _journal("--unit", name, "--lines", str(lines))
+
+
+def log_of_this_start(name: str) -> list[str]:
+    """Return what the unit's processes wrote since its last start, oldest first."""
+    invocation = _systemctl("show", "--property", "InvocationID", "--value", name).strip()
+    return _journal(f"_SYSTEMD_INVOCATION_ID={invocation}") if invocation else []
+
+
+def _journal(*arguments: str) -> list[str]:
+    command = ["journalctl", "--output", "cat", "--no-pager", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
 def _systemctl(*arguments: str) -> str:

@@ -19,25 +19,28 @@ def problem(folder: Path) -> str | None:
         return f"{folder} is not a folder"
     if not (folder / "config.json").is_file():
         return f"{folder} has no config.json"
-    try:
-        json.loads((folder / "config.json").read_text())
-    except ValueError as error:
-        return f"{folder}/config.json is not JSON ({error})"
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "tokenizer.model")):
         return f"{folder} has no tokenizer (tokenizer.json, vocab.json or tokenizer.model)"
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        wanted = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    else:
+    try:
+        file = folder / "config.json"
+        json.loads(file.read_text())
         wanted = sorted(path.name for path in folder.glob("*.safetensors"))
+        if index.is_file():
+            file = index
+            wanted = sorted(set(json.loads(file.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{file} is damaged ({type(error).__name__}: {error})"
     if not wanted:
         return f"{folder} has no .safetensors file"
     return next((found for name in wanted if (found := _file_problem(folder / name))), None)
 
 
-def size_bytes(folder: Path) -> int:
-    """Return the bytes of the folder's weights."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+def cure(model: str) -> str:
+    """Return what to do about a folder that is not whole, for the roster's name of the model."""
+    if model.startswith("/"):
+        return "put the model's files there again, or name another model in the roster."
+    return "delete that folder and run ansible-playbook site.yml, which pulls it again."
 
 
 def _file_problem(path: Path) -> str | None:
@@ -51,10 +54,10 @@ def _file_problem(path: Path) -> str | None:
             return f"{path} does not start with a safetensors header"
         try:
             header = json.loads(file.read(length))
-        except ValueError:
+            tensors = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
+            promised = 8 + length + max((end for _, end in tensors), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError):
             return f"{path} has a damaged safetensors header"
-    tensors = (entry for name, entry in header.items() if name != "__metadata__")
-    promised = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
     if size != promised:
         return f"{path} has {size} bytes where its header promises {promised}"
     return None

@@ -40,7 +40,7 @@ def test_a_whole_folder_in_shards(folder):
     ("damage", "sentence"),
     [
         (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is damaged"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer"),
         (lambda folder: (folder / "model.safetensors").unlink(), "has no .safetensors file"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "does not start with a safetensors header"),

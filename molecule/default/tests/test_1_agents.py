@@ -15,6 +15,18 @@ def say(client: openai.OpenAI, agent: str, **sampling: float) -> str:
     return answer.choices[0].text
 
 
+def the_rosters_sampling_is_the_servers_default(api: openai.OpenAI, wanted: dict) -> None:
+    """Compare a seeded text by default with texts of stated sampling, for each of the two settings."""
+    agent, sampling = wanted["name"], {"temperature": wanted["temperature"], "top_p": wanted["top_p"]}
+    by_default = say(api, agent)
+    assert by_default == say(api, agent, **sampling)
+    # vLLM's own default is temperature 1: the same seed then draws another text.
+    assert by_default != say(api, agent, temperature=1.0, top_p=wanted["top_p"])
+    # top_p shows where the temperature leaves something to cut: stated alone, it must not change a hot text.
+    assert say(api, agent, temperature=2.0) == say(api, agent, temperature=2.0, top_p=wanted["top_p"])
+    assert say(api, agent, temperature=2.0) != say(api, agent, temperature=2.0, top_p=1.0)
+
+
 def test_the_deployed_plan_is_valid(host):
     assert host.run("roundhouse --check /etc/roundhouse/plan.json").rc == 0
 
@@ -40,19 +52,10 @@ def test_an_agent_serves_after_a_switch_to_it(host, plan, switch, serving, clien
     assert chat.model == agent
     assert chat.choices[0].finish_reason in ("stop", "length")
     assert any(letter.isalpha() for letter in chat.choices[0].message.content)
+    the_rosters_sampling_is_the_servers_default(api, wanted)
     for other in plan["agents"]:
         if other["name"] != agent:
             assert not host.socket(f"tcp://127.0.0.1:{other['port']}").is_listening
-
-
-@pytest.mark.parametrize("agent", ["architect"])
-def test_the_rosters_sampling_is_the_servers_default(plan, client, agent):
-    wanted = next(entry for entry in plan["agents"] if entry["name"] == agent)
-    api = client(wanted["port"])
-    by_default = say(api, agent)
-    assert by_default == say(api, agent, temperature=wanted["temperature"], top_p=wanted["top_p"])
-    # vLLM's own default is temperature 1, top_p 1: the same seed then draws another text.
-    assert by_default != say(api, agent, temperature=1.0, top_p=1.0)
 
 
 def test_an_agent_that_serves_is_left_alone(switch):

@@ -1,0 +1,57 @@
+"""A changed roster is deployed: what has to be restarted is, what need not be is not, what left is gone."""
+
+import copy
+
+import pytest
+import yaml
+from conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def roster(plan):
+    """Return the lab's roster with its models as they were deployed."""
+    agents = yaml.safe_load((ROOT / "inventory/lab/group_vars/all/agents.yml").read_text())["agents"]
+    for agent, planned in zip(agents, plan["agents"], strict=True):
+        agent["models"] = [{"model": planned["model"]}]
+    return agents
+
+
+@pytest.fixture
+def deploy(play):
+    """Deploy a roster and return what Ansible printed."""
+
+    def run(agents):
+        result = play({"agents": agents}, "playbooks/agents.yml")
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    return run
+
+
+def started(host, agent):
+    return host.check_output(f"systemctl show --property ExecMainStartTimestampMonotonic --value roundhouse-{agent}")
+
+
+def test_another_agent_leaves_the_serving_one_alone(host, serving, roster, deploy):
+    before = started(host, "dev")
+    deploy([*roster, roster[2] | {"name": "qa", "port": 8003}])
+    assert serving() == ["dev"]
+    assert started(host, "dev") == before
+    assert "roundhouse-qa.service" in host.check_output("systemctl show --property Conflicts --value roundhouse-dev")
+
+
+def test_a_changed_setting_restarts_the_serving_agent_and_a_lost_agent_is_gone(host, serving, roster, deploy):
+    before, changed = started(host, "dev"), copy.deepcopy(roster)
+    changed[1]["max_model_len"] = 2048
+    deploy(changed)
+    assert serving() == ["dev"]
+    assert started(host, "dev") != before
+    assert '"max_model_len": 2048' in host.check_output("roundhouse --json status")
+    assert not host.file("/etc/systemd/system/roundhouse-qa.service").exists
+    assert not host.file("/etc/roundhouse/agents/qa.yaml").exists
+
+
+def test_the_roster_that_was_deployed_first_comes_back(serving, roster, deploy):
+    deploy(roster)
+    assert serving() == ["dev"]
+    assert "changed=0" in deploy(roster)

@@ -1,0 +1,180 @@
+"""The sequence of a switch, on units and engines of straw: each may fail where it is told to.
+
+What is tested is switch.py and resume.py; systemd and vLLM themselves are molecule's.
+"""
+
+import pytest
+
+from roundhouse import plan, resume, state, switch, units
+from roundhouse.errors import RoundhouseError, UsageError
+
+ROSTER = [
+    {"name": "big", "gpus": [0, 1]},
+    {"name": "left", "gpus": [0]},
+    {"name": "right", "gpus": [1]},
+    {"name": "other", "gpus": [1]},
+]
+
+
+class Straw:
+    """A host: what is up, what refuses to start, what answers rubbish, what happened."""
+
+    def __init__(self, agents):
+        self.agents = {agent["unit"]: agent for agent in agents}
+        self.up, self.broken, self.rubbish, self.happened = set(), set(), set(), []
+        self.failed, self.interrupt = set(), None
+
+    def show(self, unit):
+        if unit == self.interrupt:
+            self.interrupt = None
+            raise KeyboardInterrupt
+        state = "ready" if unit in self.up else "failed" if unit in self.failed else "stopped"
+        return units.Unit(state, False, 0, 1, "exit-code", None, None, 0, False)
+
+    def start(self, unit):
+        self.happened.append(f"start {unit}")
+        for rival in self.agents[unit]["conflicts"]:
+            self.up.discard(plan.unit_name(rival))
+        (self.failed if unit in self.broken else self.up).add(unit)
+
+    def stop(self, unit):
+        self.happened.append(f"stop {unit}")
+        self.up.discard(unit)
+        self.failed.discard(unit)
+
+    def names(self):
+        return sorted(self.agents[unit]["name"] for unit in self.up)
+
+
+@pytest.fixture
+def planned():
+    common = {"max_model_len": 1, "gpu_memory_utilization": 0.9, "temperature": 0, "top_p": 1}
+    roster = [
+        {**common, **agent, "port": 8000 + index, "models": [{"model": "/m"}]} for index, agent in enumerate(ROSTER)
+    ]
+    return plan.build(roster, accelerator="cpu", engine_path="/e", models_store="/s", start_timeout_seconds=1)
+
+
+@pytest.fixture
+def host(planned, monkeypatch, tmp_path):
+    straw = Straw(planned["agents"])
+    by_port = {agent["port"]: agent for agent in planned["agents"]}
+
+    class Engine:
+        def __init__(self, host, port):
+            self.agent = by_port[port]
+
+        def healthy(self):
+            return self.agent["unit"] in straw.up
+
+        def canary(self, name):
+            if self.agent["unit"] in straw.rubbish:
+                raise RoundhouseError("canary", f"{name} answered rubbish.")
+            return "text"
+
+    for name in ("show", "start", "stop"):
+        monkeypatch.setattr(units, name, getattr(straw, name))
+    monkeypatch.setattr(units, "log_of_this_start", lambda unit: ["ValueError: no memory"])
+    monkeypatch.setattr(switch, "Engine", Engine)
+    monkeypatch.setattr(switch, "check", lambda agent, leaving: None)
+    monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(resume, "_outdated", lambda planned, agent: agent["name"] in straw.outdated)
+    monkeypatch.setattr(state, "serving", list)
+    straw.outdated = set()
+    return straw
+
+
+def go(planned, name):
+    said = []
+    return switch.ensure_ready(planned, name, said.append), said
+
+
+def test_a_switch_displaces_only_those_that_share_a_card(planned, host):
+    host.up = {"roundhouse-left.service", "roundhouse-right.service"}
+    result, _ = go(planned, "other")
+    assert (result["changed"], result["from"], host.names()) == (True, "right", ["left", "other"])
+
+
+def test_an_unknown_agent_is_wrong_usage(planned, host):
+    with pytest.raises(UsageError):
+        go(planned, "nosuch")
+    assert host.happened == []
+
+
+def test_whoever_was_displaced_comes_back_on_every_card(planned, host):
+    host.up = {"roundhouse-left.service", "roundhouse-right.service"}
+    host.broken = {"roundhouse-big.service"}
+    with pytest.raises(RoundhouseError, match=r"big did not start: ValueError: no memory.*left serves.*right serves"):
+        go(planned, "big")
+    assert host.names() == ["left", "right"]
+
+
+def test_one_that_does_not_come_back_keeps_no_other_from_it(planned, host):
+    host.up = {"roundhouse-left.service", "roundhouse-right.service"}
+    host.broken = {"roundhouse-big.service", "roundhouse-left.service"}
+    with pytest.raises(RoundhouseError, match=r"left did not come back either.*right serves on port 8002") as error:
+        go(planned, "big")
+    assert error.value.stage == "restore"
+    assert host.names() == ["right"]
+
+
+def test_rubbish_from_the_new_agent_brings_the_previous_one_back(planned, host):
+    host.up, host.rubbish = {"roundhouse-right.service"}, {"roundhouse-other.service"}
+    with pytest.raises(RoundhouseError, match=r"other answered rubbish. right serves on port 8002."):
+        go(planned, "other")
+    assert host.names() == ["right"]
+
+
+def test_a_ready_agent_that_answers_rubbish_is_restarted(planned, host):
+    host.up = host.rubbish = {"roundhouse-left.service"}
+    with pytest.raises(RoundhouseError, match="No agent serves now"):
+        go(planned, "left")
+    assert host.happened[:2] == ["stop roundhouse-left.service", "start roundhouse-left.service"]
+
+
+def test_an_interrupted_switch_goes_back(planned, host):
+    host.up = {"roundhouse-right.service"}
+    started = host.start
+
+    def start(unit):
+        started(unit)
+        host.up.discard(unit)
+        if unit == "roundhouse-other.service":
+            host.interrupt = unit
+        else:
+            host.up.add(unit)
+
+    units.start = start
+    with pytest.raises(RoundhouseError, match=r"interrupted. right serves") as error:
+        go(planned, "other")
+    assert (error.value.stage, host.names()) == ("interrupted", ["right"])
+
+
+def test_resume_brings_every_card_up_though_one_fails(planned, host):
+    host.broken = {"roundhouse-big.service"}
+    planned["agents"] = planned["agents"][1:]
+    for agent in planned["agents"]:
+        agent["conflicts"] = [name for name in agent["conflicts"] if name != "big"]
+    host.broken = {"roundhouse-left.service"}
+    with pytest.raises(RoundhouseError, match=r"left did not start.*right serves"):
+        resume.resume(planned, lambda text: None)
+    assert host.names() == ["right"]
+
+
+def test_resume_restarts_who_runs_as_it_was_deployed_before(planned, host):
+    host.up, host.outdated = {"roundhouse-left.service", "roundhouse-right.service"}, {"left"}
+    result = resume.resume(planned, lambda text: None)
+    assert result == {"serving": ["left", "right"], "changed": ["left"]}
+    assert host.happened == ["stop roundhouse-left.service", "start roundhouse-left.service"]
+
+
+def test_resume_stops_nothing_when_what_is_to_start_would_be_refused(planned, host, monkeypatch):
+    host.up, host.outdated = {"roundhouse-left.service"}, {"left"}
+
+    def check(agent, leaving):
+        raise RoundhouseError("model", "/m is cut.")
+
+    monkeypatch.setattr(switch, "check", check)
+    with pytest.raises(RoundhouseError, match="is cut"):
+        resume.resume(planned, lambda text: None)
+    assert host.happened == []
