@@ -108,9 +108,9 @@ def over(host: Host) -> Iterator[Callable[[str, str], None]]:
 def play(name: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a playbook on this host with some variables changed."""
 
-    def run(variables: dict[str, Any], playbook: str = "site.yml") -> subprocess.CompletedProcess[str]:
-        extra = json.dumps(variables)
-        command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", name, "--extra-vars", extra, playbook]
+    def run(variables: dict[str, Any], playbook: str = "site.yml", *options: str) -> subprocess.CompletedProcess[str]:
+        command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", name, *options]
+        command += ["--extra-vars", json.dumps(variables), playbook]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
