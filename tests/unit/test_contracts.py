@@ -1,7 +1,9 @@
 """Where one thing has to stand twice, both say the same."""
 
 import re
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,16 @@ def test_the_readme_shows_the_commands_own_help():
     block = re.search(r"<!-- switch.py --help -->\n```text\n(.*?)```", readme, re.DOTALL)
     assert block
     assert block[1] == cli.help_text()
+
+
+def test_the_readme_shows_what_plan_py_prints():
+    readme = (ROOT / "README.md").read_text()
+    shown = re.search(r"\$ scripts/plan\.py (.*)\n(?s:(.*?))```", readme)
+    assert shown
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/plan.py", *shlex.split(shown[1])], capture_output=True, text=True, check=True
+    )
+    assert shown[2] == done.stdout
 
 
 def test_every_playbook_parses():

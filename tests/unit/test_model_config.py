@@ -1,0 +1,216 @@
+"""A config.json becomes a model, or unknown with the reason; never a number where the formulas do not hold."""
+
+import json
+
+import pytest
+
+from roundhouse import catalog, model_config
+from roundhouse.catalog import Model, Unknown
+from roundhouse.errors import UsageError
+from roundhouse.fit import Question, fit
+from roundhouse.fit_weights import GIB, weights
+
+# Qwen/Qwen2.5-7B-Instruct's config.json, as far as it matters.
+QWEN25_7B = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "max_position_embeddings": 32768,
+    "num_attention_heads": 28,
+    "num_hidden_layers": 28,
+    "num_key_value_heads": 4,
+    "sliding_window": 131072,
+    "use_sliding_window": False,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "vocab_size": 152064,
+}
+
+
+def parse(**changes):
+    return model_config.parse(QWEN25_7B | changes, "m")
+
+
+def same_numbers(left, right):
+    return left._replace(name="", source="") == right._replace(name="", source="")
+
+
+def test_qwen2_is_what_the_catalog_says():
+    found = parse()
+    assert same_numbers(found.architecture, catalog.ARCHITECTURES["Qwen2.5-7B"])
+    assert found.form.name == "bf16"
+
+
+def test_qwen3_has_a_head_dim_and_norms_but_no_bias():
+    config = {
+        "architectures": ["Qwen3ForCausalLM"],
+        "attention_bias": False,
+        "head_dim": 128,
+        "hidden_size": 5120,
+        "intermediate_size": 25600,
+        "max_position_embeddings": 40960,
+        "num_attention_heads": 64,
+        "num_hidden_layers": 64,
+        "num_key_value_heads": 8,
+        "sliding_window": None,
+        "vocab_size": 151936,
+    }
+    found = model_config.parse(config, "m")
+    assert same_numbers(found.architecture, catalog.ARCHITECTURES["Qwen3-32B"])
+
+
+def test_experts_are_all_resident():
+    config = {
+        "architectures": ["Qwen3MoeForCausalLM"],
+        "decoder_sparse_step": 1,
+        "head_dim": 128,
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "max_position_embeddings": 40960,
+        "mlp_only_layers": [],
+        "moe_intermediate_size": 768,
+        "num_attention_heads": 32,
+        "num_experts": 128,
+        "num_experts_per_tok": 8,
+        "num_hidden_layers": 48,
+        "num_key_value_heads": 4,
+        "vocab_size": 151936,
+    }
+    found = model_config.parse(config, "m")
+    assert same_numbers(found.architecture, catalog.ARCHITECTURES["Qwen3-30B-A3B"])
+    assert model_config.parse(config | {"mlp_only_layers": [0]}, "m").architecture.moe_layers == 47
+
+
+def test_mixtral_and_qwen2_moe_by_their_parameter_counts():
+    mixtral = {
+        "architectures": ["MixtralForCausalLM"],
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "max_position_embeddings": 32768,
+        "num_attention_heads": 32,
+        "num_experts_per_tok": 2,
+        "num_hidden_layers": 32,
+        "num_key_value_heads": 8,
+        "num_local_experts": 8,
+        "sliding_window": None,
+        "vocab_size": 32000,
+    }
+    qwen = {
+        "architectures": ["Qwen2MoeForCausalLM"],
+        "hidden_size": 2048,
+        "intermediate_size": 5632,
+        "max_position_embeddings": 8192,
+        "moe_intermediate_size": 1408,
+        "num_attention_heads": 16,
+        "num_experts": 60,
+        "num_experts_per_tok": 4,
+        "num_hidden_layers": 24,
+        "num_key_value_heads": 16,
+        "shared_expert_intermediate_size": 5632,
+        "vocab_size": 151936,
+    }
+    for config, parameters in ((mixtral, 46702792704), (qwen, 14315784192)):
+        found = model_config.parse(config, "m")
+        assert weights(found.architecture, found.form, 1, (0, 32)).disk == 2 * parameters
+
+
+@pytest.mark.parametrize(
+    ("quantization", "form", "group_size"),
+    [
+        ({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}, "awq", 128),
+        ({"quant_method": "gptq", "bits": 8, "group_size": 32, "desc_act": False}, "gptq-int8", 32),
+        ({"quant_method": "gptq", "bits": 4, "group_size": -1}, "gptq-int4", 0),
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8-block", 128),
+        ({"quant_method": "fp8"}, "fp8", 0),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bnb4", 64),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "nvfp4", 16),
+    ],
+)
+def test_the_checkpoints_format_is_read(quantization, form, group_size):
+    found = parse(quantization_config=quantization).form
+    assert (found.name, found.group_size) == (form, group_size)
+
+
+@pytest.mark.parametrize(
+    ("held", "activations", "form"),
+    [
+        ({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": True}, None, "w4a16"),
+        ({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": False}, None, "awq"),
+        ({"num_bits": 8, "type": "int", "strategy": "channel"}, {"num_bits": 8}, "int8"),
+        ({"num_bits": 8, "type": "float", "strategy": "channel"}, {"num_bits": 8}, "fp8"),
+        ({"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16}, {"num_bits": 4}, "nvfp4"),
+    ],
+)
+def test_compressed_tensors_say_what_they_hold(held, activations, form):
+    groups = {"group_0": {"weights": held, "input_activations": activations, "targets": ["Linear"]}}
+    config = {"quant_method": "compressed-tensors", "config_groups": groups}
+    assert parse(quantization_config=config).form.name == form
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"vision_config": {}}, "pictures"),
+        ({"architectures": ["DeepseekV3ForCausalLM"], "kv_lora_rank": 512}, "MLA"),
+        ({"layer_types": ["linear_attention", "full_attention"]}, "hybrid"),
+        ({"layer_types": ["sliding_attention", "full_attention"]}, "sliding window"),
+        ({"use_sliding_window": True}, "sliding window"),
+        ({"architectures": ["GemmaForCausalLM"]}, "not checked"),
+        ({"architectures": None}, "not checked"),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, "'mxfp4'"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 3}}, "'gptq'"),
+        ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"a": {}, "b": {}}}}, "form"),
+        ({"hidden_size": "3584"}, "hidden_size is '3584'"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+    ],
+)
+def test_what_the_formulas_do_not_cover_is_unknown_with_the_reason(changes, part):
+    found = parse(**changes)
+    assert isinstance(found, Unknown)
+    assert part in found.reason
+    assert found.reason.endswith(".")
+
+
+def test_mistral_with_and_without_a_window():
+    config = {key: value for key, value in QWEN25_7B.items() if key != "use_sliding_window"}
+    config |= {"architectures": ["MistralForCausalLM"], "sliding_window": None}
+    assert isinstance(model_config.parse(config, "m"), Model)
+    assert "sliding window" in model_config.parse(config | {"sliding_window": 4096}, "m").reason
+
+
+def test_scaled_positions_reach_further():
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    assert parse(rope_scaling=yarn).architecture.max_position_embeddings == 131072
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}
+    assert parse(rope_scaling=llama3).architecture.max_position_embeddings == 32768
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(UsageError, match=r"has no config\.json"):
+        model_config.read(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UsageError, match="cannot be read as JSON"):
+        model_config.read(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(UsageError, match="no JSON object"):
+        model_config.read(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(QWEN25_7B))
+    found = model_config.read(tmp_path)
+    assert isinstance(found, Model)
+    held = weights(found.architecture, found.form, 1, (0, 24)).resident / GIB
+    assert held == pytest.approx(14.29, abs=0.01)  # a start log of 0.24
+
+
+def test_junk_in_any_field_is_unknown_or_harmless():
+    more = {"head_dim": 128, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 512}
+    more |= {"layer_types": ["full_attention"], "rope_scaling": {}, "mlp_only_layers": [], "decoder_sparse_step": 1}
+    more |= {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {}}}
+    for kind in ("Qwen2ForCausalLM", "Qwen2MoeForCausalLM", "MixtralForCausalLM"):
+        whole = QWEN25_7B | {"architectures": [kind]}
+        for field in (*whole, *more):
+            for junk in ("x", "", -1, 0, None, 1.5, [], [None], {}, {"a": 1}, {"config_groups": {"a": 1}}, True, 10**9):
+                found = model_config.parse(whole | more | {field: junk}, "m")
+                assert isinstance(found, (Model, Unknown))
+                found = model_config.parse(whole | {field: junk}, "m")
+                if isinstance(found, Model):
+                    assert fit(Question(found, 80, 1024)).verdict in ("fits", "tight", "no")
