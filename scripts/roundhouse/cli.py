@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import output, remote, resume, status, switch, units
 from . import plan as plans
-from . import remote, resume, status, switch, units
 from .errors import RoundhouseError, UsageError
 
 EPILOG = """\
@@ -50,12 +50,6 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def help_text() -> str:
-    """Return the help as 100 columns wide, whatever the terminal."""
-    os.environ["COLUMNS"] = "100"
-    return parser().format_help()
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -69,20 +63,12 @@ def main(argv: list[str] | None = None) -> int:
             return remote.run(target, _without_on(arguments), terminal=sys.stdin.isatty() and sys.stdout.isatty())
         result = _run(args)
     except RoundhouseError as error:
-        return _refuse(error, as_json=args.json)
+        return output.refuse(error, as_json=args.json)
     except KeyboardInterrupt:
-        return _refuse(RoundhouseError("interrupted", "interrupted."), as_json=args.json)
+        return output.refuse(RoundhouseError("interrupted", "interrupted."), as_json=args.json)
     if args.json and result is not None:
-        print(json.dumps({"schema": 1, "ok": True, "errors": [], **result}))
+        print(json.dumps({"schema": output.SCHEMA, "ok": True, "errors": [], **result}))
     return 0
-
-
-def _refuse(error: RoundhouseError, *, as_json: bool) -> int:
-    if as_json:
-        print(json.dumps({"schema": 1, "ok": False, "errors": [{"stage": error.stage, "message": error.message}]}))
-    else:
-        print(error.message, file=sys.stderr)
-    return 130 if error.stage == "interrupted" else error.exit_code
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import output
 from .fit import Fit
 from .fit_kv import needed_bytes
 from .fit_weights import GIB
 from .plan_question import Asked
 
-SCHEMA = 1
 KIB = 1024
 
 
 def as_json(found: Fit, notes: tuple[str, ...]) -> dict[str, Any]:
     """Return the answer to a single question. The overhead's terms are those inside the engine's share."""
     return {
-        "schema": SCHEMA,
+        "schema": output.SCHEMA,
         "ok": True,
         "verdict": found.verdict,
         "weights_gib_per_rank": _rounded(found.weights_gib_per_rank, 4),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from . import calibrate, engine_defaults, explain, plan_question
+from . import calibrate, engine_defaults, explain, output, plan_question
 from .catalog import Unknown
 from .errors import RoundhouseError, UsageError
 from .fit import FITS, UNKNOWN, Fit, Question, fit
 from .fit_kv import KV_DTYPE_BYTES
-from .fit_text import SCHEMA, as_json, text
+from .fit_text import as_json, text
 from .plan_question import Asked
 
 EPILOG = """\
@@ -60,12 +59,6 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def help_text() -> str:
-    """Return the help as 100 columns wide, whatever the terminal."""
-    os.environ["COLUMNS"] = "100"
-    return parser().format_help()
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -76,12 +69,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         asked = _ask(args)
     except RoundhouseError as error:
-        problem = {"stage": error.stage, "message": error.message}
-        if "--json" in arguments:
-            print(json.dumps({"schema": SCHEMA, "ok": False, "errors": [problem]}))
-        else:
-            print(error.message, file=sys.stderr)
-        return error.exit_code
+        return output.refuse(error, as_json="--json" in arguments)
     if isinstance(asked, Unknown):
         found = Fit(UNKNOWN, (asked.reason,))
         print(json.dumps(as_json(found, ())) if args.json else f"{asked.name}: unknown. {asked.reason}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from roundhouse import cli, formats, roster
+from roundhouse import cli, formats, output, roster
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
@@ -57,7 +57,7 @@ def test_the_readme_shows_the_commands_own_help():
     readme = (ROOT / "README.md").read_text()
     block = re.search(r"<!-- switch.py --help -->\n```text\n(.*?)```", readme, re.DOTALL)
     assert block
-    assert block[1] == cli.help_text()
+    assert block[1] == output.help_text(cli.parser())
 
 
 def test_the_readme_shows_what_plan_py_prints():
