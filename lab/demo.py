@@ -83,7 +83,10 @@ def chat(agent: str, port: int) -> str:
     client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="not-needed")
     messages: Any = [{"role": "user", "content": QUESTION}]
     answer = client.chat.completions.create(model=agent, messages=messages, max_tokens=48)
-    return " ".join((answer.choices[0].message.content or "").split())
+    text = " ".join((answer.choices[0].message.content or "").split())
+    if not text:
+        raise SystemExit(f"demo: {agent} gave an empty answer: scripts/switch.py logs {agent}")
+    return text
 
 
 def refuse_taken_ports() -> None:
@@ -120,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
     for title, seconds in stages.seconds.items():
         console.print(f"  {title:<36}{seconds:6.0f} s")
     console.print(f"  {'in all':<36}{time.monotonic() - begun:6.0f} s")
-    console.print(GO_ON)
+    print(GO_ON)  # as it is: a wrapped line could not be pasted
     return 0
 
 

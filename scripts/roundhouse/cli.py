@@ -24,13 +24,14 @@ words:
   logs AGENT    the engine's log (-f follows, -n LINES)
   resume        bring back who served last; restart who runs with an older configuration
 
-exit status: 0 done; 1 not done, and the text says who serves; 2 wrong usage or no valid plan; 130 interrupted.
+exit status: 0 done; 1 not done, and the text says why (after a switch that failed, also who serves);
+2 wrong usage or no valid plan; 130 interrupted.
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser; the README's command block is its help text."""
-    made = argparse.ArgumentParser(
+    made = output.Parser(
         prog="switch.py",
         allow_abbrev=False,
         description="Put one LLM agent on the GPU, and look after it.",
@@ -53,19 +54,19 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = parser().parse_args(arguments)
     # A lost connection or a supervisor's time limit ends a switch as Ctrl-C does: with the way back.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
+        args = parser().parse_args(arguments)
         target = _target(args)
         if target:
             return remote.run(target, _without_on(arguments), terminal=sys.stdin.isatty() and sys.stdout.isatty())
         result = _run(args)
     except RoundhouseError as error:
-        return output.refuse(error, as_json=args.json)
+        return output.refuse(error, as_json="--json" in arguments)
     except KeyboardInterrupt:
-        return output.refuse(RoundhouseError("interrupted", "interrupted."), as_json=args.json)
+        return output.refuse(RoundhouseError("interrupted", "interrupted."), as_json="--json" in arguments)
     if args.json and result is not None:
         print(json.dumps({"schema": output.SCHEMA, "ok": True, "errors": [], **result}))
     return 0
@@ -118,10 +119,13 @@ def _status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
 
 def _logs(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
     agent = plans.find(plan, _agent(args))
+    if args.lines < 0 or (args.json and args.follow):
+        raise UsageError("usage", "logs takes -n with a number from 0, and -f only without --json.")
     if args.json:
         return {"agent": agent["name"], "lines": units.log(agent["unit"], args.lines)}
     command = ["journalctl", "--unit", agent["unit"], "--lines", str(args.lines), "--no-pager"]
-    subprocess.run([*command, "--follow"] if args.follow else command, check=False)
+    if subprocess.run([*command, "--follow"] if args.follow else command, check=False).returncode != 0:
+        raise RoundhouseError("logs", "journalctl failed, see its own words above: run this as root.")
     return None
 
 

@@ -6,10 +6,19 @@ import argparse
 import json
 import os
 import sys
+from typing import NoReturn
 
-from .errors import RoundhouseError
+from .errors import RoundhouseError, UsageError
 
 SCHEMA = 1
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError where argparse would print its usage: one sentence is asked for, in JSON when --json is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the sentence."""
+        raise UsageError("usage", f"{message[:1].upper()}{message[1:]}: {self.prog} --help lists what is allowed.")
 
 
 def help_text(parser: argparse.ArgumentParser) -> str:

@@ -110,7 +110,9 @@ def load(path: Path = PATH) -> Plan:
     try:
         plan = json.loads(path.read_text())
     except FileNotFoundError:
-        raise UsageError("plan", f"{path} does not exist: deploy first, with ansible-playbook site.yml.") from None
+        raise UsageError(
+            "plan", f"{path} does not exist: deploy first, with ansible-playbook site.yml (the lab: make demo)."
+        ) from None
     except (OSError, ValueError) as error:
         raise UsageError("plan", f"{path} cannot be read ({error}): deploy again.") from None
     if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from . import calibrate, engine_defaults, explain, output, plan_question
 from .catalog import Unknown
@@ -25,15 +24,9 @@ a question that cannot be meant.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        # argparse would print the usage too; one sentence is asked for, in JSON when --json is.
-        raise UsageError("usage", f"{message[:1].upper()}{message[1:]}: plan.py --help lists what is allowed.")
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    made = _Parser(
+    made = output.Parser(
         prog="plan.py",
         description="Say what fits which card, in GiB and tokens, before anything is downloaded.",
         epilog=EPILOG,

@@ -50,19 +50,18 @@ def require_valid(agents: Any) -> list[Agent]:
 def problems(agents: Any) -> Iterator[str]:
     """Yield a sentence for each thing in the roster that cannot be meant."""
     if not isinstance(agents, list) or not agents:
-        yield "agents is empty: list at least one agent in group_vars/all/agents.yml."
+        what = "empty" if not agents else f"a {type(agents).__name__} and not a list"
+        yield f"agents is {what}: list at least one agent in the inventory's group_vars/all/agents.yml."
         return
     for index, agent in enumerate(agents):
         if not isinstance(agent, dict):
             yield f"agents[{index}] is {agent!r}: write a mapping with {', '.join(REQUIRED)}."
             continue
         at = f"agents[{agent.get('name', index)}]"
-        unknown = [key for key in agent if key not in (*REQUIRED, *OPTIONAL)]
-        if unknown:
-            yield f"{at}.{unknown[0]} is not a setting: write one of {', '.join((*REQUIRED, *OPTIONAL))}."
-        missing = [key for key in REQUIRED if key not in agent]
-        if missing:
-            yield f"{at}.{missing[0]} is missing: each agent has {', '.join(REQUIRED)}."
+        for key in [key for key in agent if key not in (*REQUIRED, *OPTIONAL)]:
+            yield f"{at}.{key} is not a setting: write one of {', '.join((*REQUIRED, *OPTIONAL))}."
+        for key in [key for key in REQUIRED if key not in agent]:
+            yield f"{at}.{key} is missing: each agent has {', '.join(REQUIRED)}."
         for field, value in agent.items():
             yield from _field(at, field, value)
     good = [agent for agent in agents if isinstance(agent, dict)]
@@ -85,6 +84,8 @@ def _twice(agents: list[Agent], field: str) -> Iterator[str]:
 def _field(at: str, field: str, value: Any) -> Iterator[str]:
     if field == "name":
         yield from _name(at, value)
+    elif field == "description" and not isinstance(value, str):
+        yield f"{at}.description is {value!r}: write a text."
     elif field == "models":
         yield from _models(at, value)
     elif field == "port" and not _whole(value, 1024, 65535):
@@ -94,7 +95,7 @@ def _field(at: str, field: str, value: Any) -> Iterator[str]:
     elif field == "max_num_seqs" and not _whole(value, 1):
         yield f"{at}.max_num_seqs is {value!r}: write how many requests may run at once, such as 16."
     elif field == "gpu_memory_utilization" and not (_number(value) and 0 < value <= 1):
-        percent = f": write {value / 100:g}" if _number(value) and 1 < value <= 100 else ", such as 0.85"
+        percent = f": write {value / 100:g}" if _number(value) and 5 <= value <= 100 else ", such as 0.85"
         yield f"{at}.gpu_memory_utilization is {value!r}, and it is a share of the card, from 0 to 1{percent}."
     elif field == "temperature" and not (_number(value) and 0 <= value <= 2):
         yield f"{at}.temperature is {value!r}: write a number from 0 to 2."
@@ -123,13 +124,16 @@ def _models(at: str, value: Any) -> Iterator[str]:
             yield f"{here} is {entry!r}: write `model: owner/name` or `model: /path/of/a/folder`."
             continue
         model = entry["model"]
-        if not model.startswith("/") and not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        if not model.startswith("/") and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model):
             yield f"{here}.model is {model!r}: write a hub's owner/name, or the absolute path of a folder."
         unknown = [key for key in entry if key not in ("model", "revision", "quantization")]
         if unknown:
             yield f"{here}.{unknown[0]} is not a setting: write model, revision or quantization."
         if model.startswith(HIDDEN):
             yield f"{here}.model is {model!r}, which an engine's unit does not see: put it below /srv, or /var/lib."
+        revision = entry.get("revision", "main")
+        if not isinstance(revision, str) or not re.fullmatch(r"\w[\w.-]*", revision):
+            yield f"{here}.revision is {revision!r}: write a branch, a tag or a commit as a text."
         if "quantization" in entry and entry["quantization"] not in [*FORMATS]:
             yield _format(here, entry["quantization"])
 

@@ -16,7 +16,7 @@ LOCK = Path("/run/roundhouse/switch.lock")
 
 
 def serving(path: Path = SERVING) -> list[str]:
-    """Return the agents that were ready last, one per set of GPUs. A file never written is nobody."""
+    """Return the agents that were ready last, the newest first. A file never written is nobody."""
     if not path.exists():
         return []
     try:
@@ -35,7 +35,8 @@ def record(name: str, conflicts: list[str], path: Path = SERVING) -> None:
         names = [other for other in serving(path) if other != name and other not in conflicts]
         aside = path.with_suffix(".new")
         with aside.open("w") as file:
-            json.dump({"schema": 1, "serving": [*names, name]}, file)
+            # Newest first: an agent that left the roster and came back must not stand before it.
+            json.dump({"schema": 1, "serving": [name, *names]}, file)
             file.flush()
             os.fsync(file.fileno())
         aside.rename(path)

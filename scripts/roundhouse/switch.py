@@ -143,6 +143,7 @@ def _way_back(agent: Agent, previous: list[Agent], error: BaseException, report:
         stage, why = error.stage, error.message
     report(why)
     with _deaf_to_signals():
+        report(f"stopping {agent['name']}")
         try:
             units.stop(agent["unit"])
         except RoundhouseError as second:  # whatever is wrong with this unit, the one before must come back
@@ -192,6 +193,6 @@ def _cause(agent: Agent, unit: units.Unit) -> str:
     told = [line for line in errors if "Engine core initialization failed" not in line]
     last = (told or errors or lines or ["its log is empty"])[-1]
     text = re.sub(r"^(\(\w+ pid=\d+\) )?((INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^\]]*\] ?)?", "", last).strip()
-    text = text if len(text) <= CAUSE_CHARACTERS else text[:CAUSE_CHARACTERS] + " ..."
+    text = text if len(text) <= CAUSE_CHARACTERS else text[:CAUSE_CHARACTERS].partition(". ")[0] + " ..."
     status = f"exit status {unit.exit_status}" if unit.exit_status is not None else unit.result
     return f"{text} ({status}; the rest: switch.py logs {agent['name']})."

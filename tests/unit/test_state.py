@@ -21,7 +21,7 @@ def test_the_last_of_each_card_is_kept(tmp_path):
     state.record("architect", ["dev"], path)
     state.record("other-card", [], path)
     state.record("dev", ["architect"], path)
-    assert state.serving(path) == ["other-card", "dev"]
+    assert state.serving(path) == ["dev", "other-card"]
 
 
 def test_a_damaged_state_says_what_to_do(tmp_path):
@@ -63,3 +63,10 @@ with state.switching("dev", pathlib.Path({str(lock)!r})):
                 return
         except RoundhouseError:
             assert time.monotonic() < end
+
+
+def test_an_agent_that_came_back_to_the_roster_does_not_stand_before_the_newest(tmp_path):
+    path = tmp_path / "serving.json"
+    state.record("po", ["architect", "dev"], path)
+    state.record("architect", ["dev"], path)  # po has left the roster, so nobody excludes it
+    assert state.serving(path)[0] == "architect"

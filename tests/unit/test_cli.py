@@ -1,0 +1,41 @@
+"""Exit statuses, and one JSON object whatever happens."""
+
+import json
+
+import pytest
+
+from roundhouse import cli, plan, remote
+
+
+@pytest.fixture(autouse=True)
+def nothing_here(monkeypatch, tmp_path):
+    monkeypatch.setattr(plan, "PATH", tmp_path / "plan.json")
+    monkeypatch.setattr(plan.load, "__defaults__", (tmp_path / "plan.json",))
+    monkeypatch.setattr(remote, "lab_is_up", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "part"),
+    [
+        (["dev"], 2, "deploy first"),
+        (["--bogus"], 2, "--help lists what is allowed"),
+        (["-n", "x", "status"], 2, "invalid int value"),
+        ([], 2, "say an agent or a word"),
+        (["status", "dev"], 2, "'dev' is one word too many"),
+        (["--on", "moon", "status"], 2, "write lab, or ssh://user@host"),
+        (["--on", "lab", "status"], 1, "make demo"),
+        (["--o", "lab", "status"], 2, "--help lists what is allowed"),
+    ],
+)
+def test_a_refusal_is_one_sentence_and_one_object(capsys, words, status, part):
+    assert cli.main(words) == status
+    assert part in capsys.readouterr().err
+    assert cli.main(["--json", *words]) == status
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ok"] is False
+    assert part in answer["errors"][0]["message"]
+
+
+def test_the_words_that_say_where_are_not_handed_on():
+    assert cli._without_on(["--on", "lab", "--json", "dev"]) == ["--json", "dev"]
+    assert cli._without_on(["--on=lab", "dev"]) == ["dev"]
