@@ -14,7 +14,7 @@ def bytes_per_token(architecture: Architecture, kv_cache_dtype: str, tensor_para
     """Return the bytes that a token takes on one rank: a key and a value in each layer.
 
     A rank has at least one key head, so that more ranks than key heads save nothing. Within 0.14 %
-    of 30 logged token counts, which is the rounding of the logs (facts/models.md 4.3).
+    of 30 logged token counts, which is the rounding of the logs.
     """
     heads = max(1, architecture.num_key_value_heads // tensor_parallel_size)
     return 2 * architecture.num_hidden_layers * heads * architecture.head_dim * KV_DTYPE_BYTES[kv_cache_dtype]

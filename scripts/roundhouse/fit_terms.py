@@ -1,6 +1,6 @@
 """The overhead's terms in words, and those that are constants: cause, formula and source of each.
 
-The observations named c05 and so on are the project's start-logs.json; `plan.py --calibrate` shows them.
+The observations named c05 and so on are public start-up logs of vLLM; `plan.py --calibrate FILE` shows such a file.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ REPACKING = Term(
     "a constant for quantised weights",
     "PyTorch 2.10 and later, vllm#41268; start logs c29, c41, c42, c43",
 )
-_NCCL_SOURCE = "start logs with tensor parallelism (facts/models.md 4.3): 0.1 to 0.6 GiB, once 1.8"
+_NCCL_SOURCE = "start logs with tensor parallelism: 0.1 to 0.6 GiB, once 1.8"
 NCCL_V0 = [
     Term(
         "nccl",
@@ -106,7 +106,7 @@ DISPLAY = [
         True,
         "a desktop or WSL that grows while the engine measures",
         "a constant for a shared card",
-        "start logs under WSL2: 0.3 to 1.5 GiB beyond the other terms (facts/models.md 4.3)",
+        "start logs under WSL2: 0.3 to 1.5 GiB beyond the other terms",
     ),
     Term(
         "display_resident",
@@ -115,7 +115,7 @@ DISPLAY = [
         False,
         "a desktop's own surfaces: free memory has to exceed the engine's share",
         "a constant for a shared card",
-        "facts/vllm.md F: 0.5 to 1 GiB",
+        "public reports of a desktop on the card: 0.5 to 1 GiB",
     ),
 ]
 CONTEXT = Term(
