@@ -7,10 +7,12 @@ import pytest
 
 from roundhouse import ports
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - a listener on all interfaces is the case under test
+
 
 @pytest.mark.parametrize(
     ("family", "address"),
-    [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")],  # noqa: S104
+    [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, EVERYWHERE), (socket.AF_INET6, "::")],
 )
 def test_a_listener_is_found_with_its_process(family, address):
     with socket.socket(family) as listener:
