@@ -42,6 +42,9 @@ archive = zipfile.ZipFile(next((target / "download").glob("ansible-*.whl")))
 archive.extractall(target / "collections", [name for name in archive.namelist() if name.startswith(prefixes)])
 PYTHON
   rm -r "$target/download"
+  # What modules take along to a host (module_utils in ansible.cfg): NVIDIA's own NVML client, one file.
+  mkdir "$target/module_utils"
+  ln -s "$("$target/bin/python" -c 'import pynvml; print(pynvml.__file__)')" "$target/module_utils/pynvml.py"
   touch "$target/complete"
 fi
 if [ -e .venv ] && [ ! -L .venv ]; then

@@ -5,9 +5,10 @@ from __future__ import annotations
 DOCUMENTATION = """
 ---
 module: roundhouse_gpu_info
-short_description: Tell which NVIDIA GPUs a host has, without a driver
+short_description: Tell which NVIDIA GPUs a host has, also without a driver
 description:
-  - Reads sysfs; changes nothing. A fact that is not known is null.
+  - Reads sysfs, and asks NVML where a driver is loaded; changes nothing. A fact that is not known is null.
+  - The controller's nvidia-ml-py travels with the module where ansible.cfg's module_utils has it.
 author: Roundhouse
 """
 
@@ -19,7 +20,9 @@ EXAMPLES = """
 
 RETURN = """
 gpus:
-  description: The NVIDIA GPUs on the PCI bus, with address, device_id and driver (null for none).
+  description: >-
+    The GPUs in PCI order, with address, device_id, driver (the kernel's, null for none), architecture,
+    compute_capability ([12, 0]), name, uuid, memory_gib, used_gib, display_active and processes (pid, name, gib).
   type: list
   elements: dict
   returned: always
@@ -27,15 +30,24 @@ driver_version:
   description: The version of the loaded nvidia module, null when it is not loaded.
   type: str
   returned: always
+nvml:
+  description: How NVML answered, driver_version of the user space, and error, NVML's code, null for none.
+  type: dict
+  returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.roundhouse import gpu
 
+try:
+    from ansible.module_utils import pynvml
+except ImportError:  # a controller that was not made by `make setup`: then the host's own, if it has one
+    pynvml = None
+
 
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.exit_json(changed=False, **gpu.facts())
+    module.exit_json(changed=False, **gpu.facts(pynvml=pynvml))
 
 
 if __name__ == "__main__":

@@ -1,29 +1,20 @@
-"""GPUs are found in sysfs without a driver."""
+"""GPUs are found in sysfs without a driver, and known through NVML with one."""
+
+import json
+import subprocess
+import sys
+import tarfile
 
 import pytest
 
-from roundhouse import gpu
+from roundhouse import bundle, gpu, nvml
 
-
-@pytest.fixture
-def sysfs(tmp_path):
-    """Return a function that adds a PCI device to a sysfs tree."""
-
-    def add(address, vendor, device, kind, driver=None):
-        folder = tmp_path / "bus/pci/devices" / address
-        folder.mkdir(parents=True)
-        for name, value in (("vendor", vendor), ("device", device), ("class", kind)):
-            (folder / name).write_text(value + "\n")
-        if driver:
-            (tmp_path / "bus/pci/drivers" / driver).mkdir(parents=True, exist_ok=True)
-            (folder / "driver").symlink_to(tmp_path / "bus/pci/drivers" / driver)
-
-    add.root = tmp_path
-    return add
+CARD = "gpu 0000:01:00.0 2d04 16311 512 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
 
 
 def test_no_pci_bus_is_no_gpu(tmp_path):
-    assert gpu.facts(tmp_path) == {"gpus": [], "driver_version": None}
+    assert gpu.facts(tmp_path)["gpus"] == []
+    assert gpu.facts(tmp_path)["driver_version"] is None
 
 
 def test_only_nvidias_vga_and_3d_functions_count(sysfs):
@@ -31,13 +22,94 @@ def test_only_nvidias_vga_and_3d_functions_count(sysfs):
     sysfs("0000:01:00.1", "0x10de", "0x22eb", "0x040300")  # its audio function
     sysfs("0000:02:00.0", "0x10de", "0x20b2", "0x030200")
     sysfs("0000:03:00.0", "0x1002", "0x744c", "0x030000")  # another maker's
-    assert gpu.facts(sysfs.root)["gpus"] == [
-        {"address": "0000:01:00.0", "device_id": "2d04", "driver": "nouveau"},
-        {"address": "0000:02:00.0", "device_id": "20b2", "driver": None},
+    assert [(card["address"], card["device_id"], card["driver"]) for card in gpu.facts(sysfs.root)["gpus"]] == [
+        ("0000:01:00.0", "2d04", "nouveau"),
+        ("0000:02:00.0", "20b2", None),
     ]
 
 
-def test_the_loaded_drivers_version(sysfs):
-    (sysfs.root / "module/nvidia").mkdir(parents=True)
-    (sysfs.root / "module/nvidia/version").write_text("580.173.02\n")
-    assert gpu.loaded_driver(sysfs.root) == "580.173.02"
+def test_without_a_driver_a_cards_family_is_known_and_nothing_is_guessed(sysfs, facts):
+    sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000")
+    told = facts()
+    assert told["nvml"] == {"driver_version": None, "error": nvml.DRIVER_NOT_LOADED}
+    assert told["gpus"] == [
+        {
+            "address": "0000:01:00.0",
+            "device_id": "2d04",
+            "driver": None,
+            "architecture": "blackwell",
+            "compute_capability": [12, 0],
+            **nvml.UNKNOWN,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("device_id", "family"),
+    [
+        ("2d04", ("blackwell", [12, 0])),  # RTX 5060 Ti
+        ("2e12", ("blackwell", [12, 1])),  # GB10
+        ("2684", ("ada", [8, 9])),  # RTX 4090
+        ("20b2", ("ampere", [8, 0])),  # A100
+        ("2204", ("ampere", [8, 6])),  # RTX 3090
+        ("1eb8", ("turing", [7, 5])),  # T4
+        ("1db1", ("pre-turing", None)),  # V100
+        ("1b06", ("pre-turing", None)),  # GTX 1080 Ti
+        ("3f00", (None, None)),  # not made yet
+    ],
+)
+def test_a_cards_family_is_in_its_device_id(device_id, family):
+    assert gpu.architecture(device_id) == family
+
+
+def test_a_driver_tells_the_rest(sysfs, facts):
+    sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000", "nvidia")
+    told = facts(CARD, "process 0 4242 400 /usr/bin/ollama", "process 0 99 - /usr/lib/Xorg", loaded="580.173.02")
+    assert told["nvml"] == {"driver_version": "580.173.02", "error": None}
+    assert told["driver_version"] == "580.173.02"
+    (card,) = told["gpus"]
+    assert (card["name"], card["uuid"]) == ("NVIDIA GeForce RTX 5060 Ti", "GPU-5f1c")
+    assert card["memory_gib"] == 16311 / 1024
+    assert (card["used_gib"], card["display_active"], card["compute_capability"]) == (0.5, True, [12, 0])
+    assert card["processes"] == [
+        {"pid": 99, "name": "/usr/lib/Xorg", "gib": None},
+        {"pid": 4242, "name": "/usr/bin/ollama", "gib": 400 / 1024},
+    ]
+
+
+def test_an_idle_card_has_no_processes_and_one_that_does_not_tell_its_display_has_none(sysfs, facts):
+    sysfs("0000:01:00.0", "0x10de", "0x20b2", "0x030200", "nvidia")
+    (card,) = facts("gpu 0000:01:00.0 20b2 81920 3 8.0 - GPU-1 NVIDIA A100-SXM4-80GB", loaded="580.173.02")["gpus"]
+    assert (card["processes"], card["display_active"]) == ([], None)
+
+
+def test_nvmls_order_does_not_count_the_bus_does(sysfs, facts):
+    sysfs("0000:41:00.0", "0x10de", "0x2204", "0x030000", "nvidia")
+    sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000", "nvidia")
+    other = "gpu 0000:41:00.0 2204 24576 0 8.6 off GPU-2 NVIDIA GeForce RTX 3090"
+    assert [card["uuid"] for card in facts(other, CARD, loaded="580.173.02")["gpus"]] == ["GPU-5f1c", "GPU-2"]
+
+
+def test_a_card_that_nvml_alone_shows_is_a_gpu(facts):
+    (card,) = facts(CARD, loaded="580.173.02")["gpus"]
+    assert (card["device_id"], card["driver"], card["architecture"]) == ("2d04", None, "blackwell")
+
+
+def test_another_module_than_the_librarys_is_told_and_the_rest_is_unknown(sysfs, facts):
+    sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000", "nvidia")
+    told = facts(CARD, loaded="580.159.03")
+    assert told["nvml"]["error"] == nvml.VERSION_MISMATCH
+    assert told["gpus"][0]["memory_gib"] is None
+
+
+def test_the_command_takes_nvidias_client_along(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = bundle.make()
+    with tarfile.open(made["path"]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    script = tmp_path / made["name"] / "switch.py"
+    # -I -S: without the environment that runs this test.
+    code = f"import sys; sys.path.insert(0, {str(script.parent)!r}); from roundhouse import gpu; import json, pynvml;"
+    code += "print(json.dumps([pynvml.__file__, type(gpu.facts()).__name__]))"
+    done = subprocess.run([sys.executable, "-ISc", code], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout) == [str(script.parent / "pynvml.py"), "dict"]

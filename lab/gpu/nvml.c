@@ -1,0 +1,126 @@
+/* A stand-in for libnvidia-ml.so.1: what nvidia-ml-py asks, answered from a text file and from sysfs.
+ *
+ * As the real one, it refuses without a loaded module (9) and with one of another version (18); both
+ * versions are read when it starts. The file is $LAB_NVML, or /etc/lab-nvml.conf, a fact a line:
+ *
+ *   sys /sys                     where module/nvidia/version is looked for (default /sys)
+ *   driver 580.173.02            the version of this library (default: as compiled, -DDRIVER)
+ *   fail 15                      refuse to start with this code
+ *   gpu 0000:01:00.0 2d04 16311 412 12.0 off GPU-5f1c NVIDIA GeForce RTX 5060 Ti
+ *       address, device id, MiB in all, MiB used, compute capability, display (on, off, or - for not told), UUID, name
+ *   process 0 4242 400 /usr/bin/ollama
+ *       index of the GPU, pid, MiB (or - for not told), name
+ *
+ * A function that is not here is NVMLError_FunctionNotFound there, which nvml.py takes for "not told".
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef DRIVER
+#define DRIVER "580.173.02"
+#endif
+#define MANY 8
+enum { OK = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, SMALL = 7, NOT_LOADED = 9, MISMATCH = 18 };
+
+typedef struct {
+  char address[32], uuid[80], name[96], display[8];
+  unsigned id, domain, bus, slot;
+  unsigned long long total, used;
+  int major, minor;
+} Gpu;
+typedef struct { unsigned gpu, pid; long long bytes; char name[128]; } Process;
+typedef struct { char legacy[16]; unsigned domain, bus, device, id, subsystem; char address[32]; } Pci;
+typedef struct { unsigned long long total, free, used; } Memory;
+typedef struct { unsigned pid; unsigned long long used; unsigned instance, compute; } Info;
+
+static Gpu gpus[MANY];
+static Process processes[MANY];
+static unsigned count, running;
+static char driver[64];
+
+int nvmlInitWithFlags(unsigned flags) {
+  char line[512], sys[256] = "/sys", path[300], loaded[64] = "", memory[16];
+  int fail = OK;
+  (void)flags;
+  count = running = 0;
+  strcpy(driver, DRIVER);
+  FILE *file = fopen(getenv("LAB_NVML") ? getenv("LAB_NVML") : "/etc/lab-nvml.conf", "r");
+  while (file && fgets(line, sizeof line, file)) {
+    Gpu *g = &gpus[count % MANY];
+    Process *p = &processes[running % MANY];
+    sscanf(line, "sys %255s", sys);
+    sscanf(line, "driver %63s", driver);
+    sscanf(line, "fail %d", &fail);
+    if (sscanf(line, "gpu %31s %x %llu %llu %d.%d %7s %79s %95[^\n]", g->address, &g->id, &g->total, &g->used, &g->major,
+               &g->minor, g->display, g->uuid, g->name) == 9 &&
+        sscanf(g->address, "%x:%x:%x", &g->domain, &g->bus, &g->slot) == 3)
+      count++;
+    if (sscanf(line, "process %u %u %15s %127[^\n]", &p->gpu, &p->pid, memory, p->name) == 4) {
+      p->bytes = strcmp(memory, "-") ? atoll(memory) << 20 : -1;
+      running++;
+    }
+  }
+  if (file) fclose(file);
+  if (fail) return fail;
+  snprintf(path, sizeof path, "%s/module/nvidia/version", sys);
+  if (!(file = fopen(path, "r"))) return NOT_LOADED;
+  if (fscanf(file, "%63s", loaded) != 1) loaded[0] = 0;
+  fclose(file);
+  return strcmp(loaded, driver) ? MISMATCH : OK;
+}
+
+int nvmlShutdown(void) { return OK; }
+const char *nvmlErrorString(int code) { return code == MISMATCH ? "Driver/library version mismatch" : "an error of the stand-in"; }
+int nvmlSystemGetDriverVersion(char *out, unsigned size) { return snprintf(out, size, "%s", driver) < (int)size ? OK : SMALL; }
+int nvmlDeviceGetCount_v2(unsigned *out) { *out = count; return OK; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, Gpu **out) {
+  if (index >= count) return INVALID;
+  *out = &gpus[index];
+  return OK;
+}
+int nvmlDeviceGetName(Gpu *g, char *out, unsigned size) { snprintf(out, size, "%s", g->name); return OK; }
+int nvmlDeviceGetUUID(Gpu *g, char *out, unsigned size) { snprintf(out, size, "%s", g->uuid); return OK; }
+int nvmlDeviceGetPciInfo_v3(Gpu *g, Pci *out) {
+  memset(out, 0, sizeof *out);
+  out->domain = g->domain, out->bus = g->bus, out->device = g->slot, out->id = g->id << 16 | 0x10de;
+  snprintf(out->address, sizeof out->address, "0000%.20s", g->address);
+  return OK;
+}
+int nvmlDeviceGetMemoryInfo(Gpu *g, Memory *out) {
+  *out = (Memory){g->total << 20, (g->total - g->used) << 20, g->used << 20};
+  return OK;
+}
+int nvmlDeviceGetCudaComputeCapability(Gpu *g, int *major, int *minor) {
+  *major = g->major, *minor = g->minor;
+  return OK;
+}
+int nvmlDeviceGetDisplayActive(Gpu *g, unsigned *out) {
+  *out = !strcmp(g->display, "on");
+  return strcmp(g->display, "-") ? OK : NOT_SUPPORTED;
+}
+int nvmlDeviceGetComputeRunningProcesses_v3(Gpu *g, unsigned *size, Info *out) {
+  unsigned found = 0;
+  for (unsigned i = 0; i < running; i++)
+    if (&gpus[processes[i].gpu] == g) {
+      if (out && found < *size)
+        out[found] = (Info){processes[i].pid, (unsigned long long)processes[i].bytes, 0, 0};
+      found++;
+    }
+  int enough = found <= *size;
+  *size = found;
+  return enough ? OK : SMALL;
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v3(Gpu *g, unsigned *size, Info *out) {
+  (void)g, (void)out;
+  *size = 0;
+  return OK;
+}
+int nvmlSystemGetProcessName(unsigned pid, char *out, unsigned size) {
+  for (unsigned i = 0; i < running; i++)
+    if (processes[i].pid == pid) {
+      snprintf(out, size, "%s", processes[i].name);
+      return OK;
+    }
+  return NOT_FOUND;
+}

@@ -1,0 +1,64 @@
+"""A host without its hardware: a sysfs tree, and an NVML that reads a text file."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FACTS = "import json, pathlib, sys; from roundhouse import gpu; print(json.dumps(gpu.facts(pathlib.Path(sys.argv[1]))))"
+
+
+@pytest.fixture
+def sysfs(tmp_path):
+    """Return a function that adds a PCI device to a sysfs tree."""
+
+    def add(address, vendor, device, kind, driver=None):
+        folder = tmp_path / "bus/pci/devices" / address
+        folder.mkdir(parents=True)
+        for name, value in (("vendor", vendor), ("device", device), ("class", kind)):
+            (folder / name).write_text(value + "\n")
+        if driver:
+            (tmp_path / "bus/pci/drivers" / driver).mkdir(parents=True, exist_ok=True)
+            (folder / "driver").symlink_to(tmp_path / "bus/pci/drivers" / driver)
+
+    add.root = tmp_path
+    return add
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory):
+    """Return the folder of the stand-in for NVML, compiled from lab/gpu/nvml.c."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        pytest.skip("no C compiler builds the stand-in for NVML here: install gcc")
+    folder = tmp_path_factory.mktemp("nvml")
+    options = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1"]
+    subprocess.run(
+        [compiler, *options, "-o", folder / "libnvidia-ml.so.1", ROOT / "lab/gpu/nvml.c"],
+        check=True,
+        capture_output=True,
+    )
+    return folder
+
+
+@pytest.fixture
+def facts(sysfs, nvml_library):
+    """Return gpu.facts() of the tree through the real nvidia-ml-py, with the NVML that some lines describe."""
+
+    def run(*lines, loaded=None):
+        if loaded:
+            (sysfs.root / "module/nvidia").mkdir(parents=True, exist_ok=True)
+            (sysfs.root / "module/nvidia/version").write_text(loaded + "\n")
+        config = sysfs.root / "nvml.conf"
+        config.write_text("\n".join([f"sys {sysfs.root}", *lines]) + "\n")
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "LAB_NVML": str(config)}
+        environment["LD_LIBRARY_PATH"] = str(nvml_library)
+        command = [sys.executable, "-c", FACTS, sysfs.root]
+        return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+    return run
