@@ -82,9 +82,10 @@ def terms(architecture: Architecture, form: Format, largest_linear: int, setup: 
 def uncertainty(found: list[Term], inside: bool) -> float:
     """Return the half-width of the sum of the terms inside or outside the budget, in GiB.
 
-    Inside, _UNNAMED_GIB is added for what no term names: the weights' last half percent, an odd library.
+    Inside, _UNNAMED_GIB is added for what no term names: the weights' last half percent, an odd library. A
+    measurement has named it all.
     """
-    unnamed = _UNNAMED_GIB if inside else 0.0
+    unnamed = _UNNAMED_GIB if inside and all(term.name != fit_terms.MEASURED for term in found) else 0.0
     return math.sqrt(unnamed**2 + sum(term.uncertainty_gib**2 for term in found if term.inside is inside))
 
 

@@ -10,6 +10,9 @@ from typing import NamedTuple
 _FLASHINFER_WORKSPACE_GIB = 394 / 1024  # VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE, in MiB
 
 
+MEASURED = "measured_overhead"
+
+
 class Term(NamedTuple):
     """GiB on each rank. `inside` says whether gpu_memory_utilization's share pays for it."""
 
@@ -127,3 +130,25 @@ CONTEXT = Term(
     "a constant",
     "start logs: 23.05 of 23.56 and 39.0 of 39.49 GiB free when the engine looks; gpu_worker.py init_device",
 )
+DRAFT = Term(
+    "draft_model",
+    0.2,
+    0.2,
+    True,
+    "the draft model's own activations and CUDA graphs; its weights and keys are counted as such",
+    "a constant for a draft model",
+    "no start log with a draft model was seen: an assumption, with an uncertainty as large",
+)
+
+
+def measured(gib: float) -> Term:
+    """Return the one term that an engine's own start log gives in place of the computed ones."""
+    return Term(
+        MEASURED,
+        gib,
+        0.1,
+        True,
+        "everything in the share but weights and KV cache, as the engine stated it at an earlier start here",
+        "share - weights - KV cache of that start",
+        "the engine's start log; three starts of one configuration differed by 0.04 GiB",
+    )

@@ -17,34 +17,42 @@ CPU_KV_CACHE_GIB = 1
 
 
 def config(
-    agent: dict[str, Any], *, model_path: str, quantization: str | None, host: str, gpus: list[int]
+    agent: dict[str, Any], decided: dict[str, Any], *, model_path: str, draft_path: str | None, host: str
 ) -> dict[str, Any]:
-    """Return vLLM's configuration of one agent, keys as in `vllm serve --help`."""
+    """Return vLLM's configuration of one agent, keys as in `vllm serve --help`.
+
+    `agent` is the roster's, `decided` what the plan decided of it (decision.py). A None is left out.
+    """
     options: dict[str, Any] = {
         "model": model_path,
         "served-model-name": agent["name"],
         "host": host,
         "port": agent["port"],
-        "max-model-len": agent["max_model_len"],
-        "gpu-memory-utilization": agent["gpu_memory_utilization"],
+        "max-model-len": decided["max_model_len"],
+        "gpu-memory-utilization": decided["gpu_memory_utilization"],
+        "quantization": decided["quantization"],
+        "max-num-seqs": decided["max_num_seqs"],
+        "max-num-batched-tokens": decided["max_num_batched_tokens"],
         # Sampling is the roster's and nothing else's: "vllm" ignores the model's own generation_config.json.
         "generation-config": "vllm",
         "override-generation-config": {"temperature": agent["temperature"], "top_p": agent["top_p"]},
-        "enable-prefix-caching": True,
         "shutdown-timeout": SHUTDOWN_TIMEOUT_SECONDS,
         # An unknown VLLM_* variable ends the start instead of being ignored.
         "fail-on-environ-validation": True,
         "disable-access-log-for-endpoints": "/health,/metrics",
     }
-    if len(gpus) > 1:
-        options["tensor-parallel-size"] = len(gpus)
-    if quantization:
-        options["quantization"] = quantization
-    if agent.get("max_num_seqs"):
-        options["max-num-seqs"] = agent["max_num_seqs"]
+    options["enable-prefix-caching" if agent.get("enable_prefix_caching", True) else "no-enable-prefix-caching"] = True
+    if decided["kv_cache_dtype"] != "auto":
+        options["kv-cache-dtype"] = decided["kv_cache_dtype"]
+    if len(decided["gpus"]) > 1:
+        options["tensor-parallel-size"] = len(decided["gpus"])
     if agent.get("enforce_eager"):
         options["enforce-eager"] = True
-    return options
+    if parser := agent.get("tool_call_parser"):
+        options |= {"enable-auto-tool-choice": True, "tool-call-parser": parser}
+    if speculative := agent.get("speculative_config"):
+        options["speculative-config"] = speculative | ({"model": draft_path} if draft_path else {})
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def environment(accelerator: str, gpus: list[int]) -> dict[str, str]:

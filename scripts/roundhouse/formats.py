@@ -16,7 +16,10 @@ FORMATS = {
     "gptq": "4- or 8-bit weights, GPTQ checkpoint",
     "compressed-tensors": "what llm-compressor writes: W4A16, W8A8, FP8, NVFP4",
     "fp8": "8-bit floating point checkpoint",
+    "fp8_per_channel": "8-bit floating point, made of a 16-bit checkpoint while the engine loads it",
 }
+# Those of them that the engine makes of a 16-bit checkpoint (vLLM 0.32, config/quantization.py), and what comes out.
+ONLINE = {"fp8_per_channel": "fp8"}
 
 # llama.cpp's file types by their first letters, and the nearest format that vLLM has.
 _GGUF_NEAREST = {"q2": "awq", "q3": "awq", "q4": "awq", "q5": "awq", "q6": "gptq", "q8": "gptq", "iq": "awq"}
@@ -101,6 +104,11 @@ FAMILIES = {
 UNCOVERED = ("mxfp4", "mxfp8", "inc", "auto-round", "experts_int8", "fp_quant", "modelopt", "torchao", "quark")
 
 
+# An 8-bit KV cache: FlashInfer takes it from 8.0 on (v1/attention/backends/flashinfer.py,
+# supports_compute_capability, of 0.32), Triton from 8.9, FlashAttention 2 not at all.
+KV_FP8_SINCE: Capability = (8, 0)
+
+
 def nearest(name: str) -> str | None:
     """Return the format closest to a llama.cpp file type such as q4_K_M, or None for another word."""
     lowered = name.lower()
@@ -114,6 +122,12 @@ def canonical(word: str) -> str | None:
     lowered = word.lower()
     name = _ALIASES.get(lowered, lowered)
     return name if name in WEIGHT_FORMATS else None
+
+
+def members(word: str) -> tuple[str, ...]:
+    """Return the names in WEIGHT_FORMATS that a word may mean, the plainest first; () for none."""
+    name = canonical(word)
+    return FAMILIES.get(word.lower()) or ((name,) if name else ())
 
 
 def obstacle(form: Format, capability: Capability | None, engine: tuple[int, int]) -> str | None:

@@ -25,7 +25,9 @@ def parse(config):
             args = vars(parser.parse_args(["serve", "--config", file.name]))
         except SystemExit as refused:
             return {"exit": refused.code}
-    return {key: args.get(key.replace("-", "_"), "absent") for key in config}
+    # A switch that is off is written as no-SWITCH.
+    names = {name for key in config for name in (key, key.removeprefix("no-"))}
+    return {name: args.get(name.replace("-", "_"), "absent") for name in names}
 
 
 json.dump([parse(config) for config in json.load(sys.stdin)], sys.stdout)
