@@ -27,7 +27,8 @@ KEEP = 100
 _NUMBER = r"(-?[\d.]+) GiB"
 _LINES: dict[str, tuple[re.Pattern[str], Any]] = {
     "weights_gib": (re.compile(rf"Model loading took {_NUMBER}"), max),
-    "kv_gib": (re.compile(rf"Available KV cache memory: {_NUMBER}"), min),
+    # The second is the CPU's engine (v1/worker/cpu_worker.py), which states no weights.
+    "kv_gib": (re.compile(r"Available KV cache memory: (-?[\d.]+)|Explicitly set \(([\d.]+)/[\d.]+\) GiB for KV"), min),
     "kv_tokens": (re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens"), min),
     "graphs_estimated_gib": (re.compile(rf"Estimated CUDA graph memory: {_NUMBER}"), max),
     "graphs_gib": (re.compile(rf"Graph capturing finished in \d+ secs, took {_NUMBER}"), max),
@@ -48,14 +49,15 @@ def parse(lines: Iterable[str]) -> dict[str, float]:
     for line in lines:
         for name, (pattern, _) in _LINES.items():
             if match := pattern.search(line):
-                seen.setdefault(name, []).append(float(match[1].replace(",", "")))
+                number = next(group for group in match.groups() if group is not None)
+                seen.setdefault(name, []).append(float(number.replace(",", "")))
     return {name: _LINES[name][1](values) for name, values in seen.items()}
 
 
 def entry(agent: dict[str, Any], lines: Iterable[str]) -> dict[str, Any] | None:
-    """Return the measurement of an agent's start, None when its log states no weights."""
+    """Return the measurement of an agent's start, None when its log states nothing of it."""
     stated = parse(lines)
-    if "weights_gib" not in stated:
+    if not stated:
         return None
     engine = ".".join(map(str, engine_defaults.PINNED))
     return {"engine": engine, **{name: agent.get(name) for name in (*_IDENTITY, *_STARTED_WITH)}, **stated}
@@ -96,7 +98,7 @@ def lookup(entries: list[dict[str, Any]], configs: roster_models.Configs) -> Mea
     for each in entries:
         model = roster_models.find(each, configs)
         pinned = each.get("engine") == ".".join(map(str, engine_defaults.PINNED))
-        stated = all(each.get(name) is not None for name in ("kv_gib", "cuda_gib"))
+        stated = all(each.get(name) is not None for name in ("weights_gib", "kv_gib", "cuda_gib"))
         if isinstance(model, Model) and pinned and stated:
             share_gib = each["cuda_gib"] * each["gpu_memory_utilization"]
             overhead_gib = share_gib - each["weights_gib"] - each["kv_gib"]

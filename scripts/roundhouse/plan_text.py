@@ -25,7 +25,8 @@ def table(plan: dict[str, Any]) -> str:
 
 def text(plan: dict[str, Any], starts: list[dict[str, Any]]) -> str:
     """Return the table, a bar for each agent and what was given up. `starts` are measured.load's entries."""
-    blocks = [_block(agent, measured.of(agent, starts)) for agent in plan["agents"]]
+    on_cards = plan["accelerator"] == "cuda"
+    blocks = [_block(agent, measured.of(agent, starts), on_cards) for agent in plan["agents"]]
     legend = [f"Memory of a card: {LEGEND}", ""] if any(agent["fit"] for agent in plan["agents"]) else []
     return "\n".join([table(plan), "", *legend, "\n\n".join(blocks)])
 
@@ -62,10 +63,10 @@ def _cells(agent: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _block(agent: dict[str, Any], start: dict[str, Any] | None) -> str:
+def _block(agent: dict[str, Any], start: dict[str, Any] | None, on_cards: bool) -> str:
     fit = agent["fit"]
     numbers = ", ".join(str(number) for number in agent["gpus"])
-    lines = [f"{agent['name']}: {agent['model']} on GPU {numbers}"]
+    lines = [f"{agent['name']}: {agent['model']} on {f'GPU {numbers}' if on_cards else 'the CPU'}"]
     if fit and fit["weights_gib_per_rank"] is not None:
         share = agent["gpu_memory_utilization"]
         lines += [f"  {bar(fit, share)} {fit['card_gib']:g} GiB", f"  {_sum(fit, share)}"]

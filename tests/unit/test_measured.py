@@ -45,8 +45,12 @@ def test_a_start_that_failed_states_as_much_as_it_came_to():
 
 
 def test_the_cpus_engine_states_its_tokens():
-    line = "INFO 11-24 10:00:09 [kv_cache_utils.py:2327] CPU KV cache size: 262,144 tokens, Maximum concurrency for"
-    assert measured.parse([line]) == {"kv_tokens": 262144}
+    lines = [
+        "INFO 11-24 10:00:09 [cpu_worker.py:260] Explicitly set (1.0/22.84) GiB for KV cache on node 0.",
+        "INFO 11-24 10:00:09 [kv_cache_utils.py:2327] CPU KV cache size: 262,144 tokens, Maximum concurrency for",
+    ]
+    assert measured.parse(lines) == {"kv_gib": 1.0, "kv_tokens": 262144}
+    assert measured.lookup([measured.entry(AGENT, lines)], {}) == {}
 
 
 def test_the_newest_start_of_a_configuration_is_kept(tmp_path):
