@@ -110,6 +110,7 @@ def base(wish: Wish, model: Model, group: Group) -> Question:
         bandwidth_gb_s=min((card.bandwidth_gb_s for card in group if card.bandwidth_gb_s), default=None),
         shared_display=any(card.shared_display for card in group),
         draft=wish.draft if isinstance(wish.draft, Model) else None,
+        tries_kernels=False,  # flags.py sees to it
     )
 
 

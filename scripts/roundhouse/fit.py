@@ -30,7 +30,8 @@ class Question(NamedTuple):
 
     `max_num_seqs` and `max_num_batched_tokens` of None are vLLM's defaults. `capability` and
     `bandwidth_gb_s` of None are not known, which leaves out what depends on them. `draft` is the
-    model that drafts for speculative decoding; `measured` takes the place of computed terms.
+    model that drafts for speculative decoding; `measured` takes the place of computed terms. `tries_kernels`:
+    the engine compiles at this start and tries its kernels; None where that is not known.
     """
 
     model: Model
@@ -49,6 +50,7 @@ class Question(NamedTuple):
     shared_display: bool = False
     draft: Model | None = None
     measured: Measured | None = None
+    tries_kernels: bool | None = None
 
 
 class Fit(NamedTuple):
@@ -129,6 +131,7 @@ def _terms(question: Question, held: Weights) -> list[Term]:
         fp8_kv=fit_kv.KV_DTYPE_BYTES[question.kv_cache_dtype] == 1,
         capability=question.capability,
         shared_display=question.shared_display,
+        tries_kernels=question.tries_kernels,
     )
     found = fit_overhead.terms(question.model.architecture, question.model.form, held.largest_linear, setup)
     if question.draft:

@@ -28,7 +28,7 @@ a question that cannot be meant.
 # What only a single question takes; a roster says it itself.
 _SINGLE = (
     *("quantization", "gpu_memory_utilization", "max_model_len", "kv_cache_dtype", "tensor_parallel_size"),
-    *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "vllm_version"),
+    *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "compile_cache", "vllm_version"),
 )
 
 
@@ -65,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
     single.add_argument("--max-num-seqs", type=int, metavar="N", help="requests at once (default: vLLM's for the card)")
     single.add_argument("--max-num-batched-tokens", type=int, metavar="N", help="tokens a step (default: vLLM's)")
     single.add_argument("--enforce-eager", action="store_true", help="no CUDA graphs")
+    single.add_argument(
+        "--compile-cache", choices=("cold", "warm"), help="whether the start compiles (default: not known)"
+    )
     single.add_argument("--vllm-version", metavar="V", help="the engine (default: the pinned one)")
     return made
 
@@ -137,6 +140,7 @@ def _ask(args: argparse.Namespace) -> Asked | Unknown:
         bandwidth_gb_s=card.bandwidth_gb_s if card else None,
         a100="a100" in (args.gpu or "").lower(),
         shared_display=args.shared_display,
+        tries_kernels={"cold": True, "warm": False}.get(args.compile_cache),
     )
     taken = plan_question.card_note(card, args.vram_gib, card_gib)
     notes = (*plan_question.notes(question, args.gpu, card), *([taken] if taken else []))

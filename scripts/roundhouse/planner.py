@@ -96,7 +96,7 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
         "temperature": agent["temperature"],
         "top_p": agent["top_p"],
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
-        "config": flags.config(agent, decided, model_path=model_path, draft_path=draft_path, host=LISTEN_HOST),
+        "config": flags.config(agent, decided, flags.Place(settings.accelerator, LISTEN_HOST, model_path, draft_path)),
         "environment": flags.environment(settings.accelerator, decided["gpus"]),
         "start_timeout_seconds": settings.start_timeout_seconds,
         "stop_timeout_seconds": flags.SHUTDOWN_TIMEOUT_SECONDS + STOP_MARGIN_SECONDS,

@@ -210,7 +210,7 @@ def test_a_length_beyond_the_model_is_cut_or_refused():
 
 def test_an_old_card_gets_no_fp8_cache():
     asked = wish(MODELS[4], gpu_memory_utilization=0.7, max_num_seqs=16)
-    new, old = (choose(asked, (card(12.0, 0, capability),), {}) for capability in ((8, 6), (7, 5)))
+    new, old = (choose(asked, (card(11.2, 0, capability),), {}) for capability in ((8, 6), (7, 5)))
     assert (new.taken, new.question.kv_cache_dtype) == (True, "fp8")
     assert (old.taken, old.question.kv_cache_dtype) == (False, "auto")
 
