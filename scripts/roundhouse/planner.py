@@ -59,8 +59,8 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
         "accelerator": accelerator,
         "engine_path": settings.engine_path,
         # What is not known yet and will be: nothing is downloaded while one of these stands.
-        "waiting": [entry["refused"][0] for entry in made if entry["fit"] is None and accelerator == "cuda"],
-        "problems": [_misfit(entry) for entry in made if not entry["taken"]],
+        "waiting": [entry["refused"][0] for entry in made if entry["waits"]],
+        "problems": [*_beyond(roster, host, accelerator), *(_misfit(entry) for entry in made if not entry["taken"])],
         "agents": made,
     }
 
@@ -101,6 +101,18 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
         "start_timeout_seconds": settings.start_timeout_seconds,
         "stop_timeout_seconds": flags.SHUTDOWN_TIMEOUT_SECONDS + STOP_MARGIN_SECONDS,
     }
+
+
+def _beyond(roster: list[Agent], host: Host, accelerator: str) -> list[str]:
+    """Return a sentence for each agent that wants a card which the host, once its cards are known, has not."""
+    if accelerator == "cpu" or not host.cards:
+        return []
+    last = len(host.cards) - 1
+    return [
+        f"agents[{agent['name']}].gpus is {agent['gpus']}, and this host's GPUs are numbered 0 to {last}: write those."
+        for agent in roster
+        if any(number > last for number in agent.get("gpus", []))
+    ]
 
 
 def _misfit(entry: Agent) -> str:

@@ -84,6 +84,8 @@ def _model(here: str, entry: Any) -> Iterator[str]:
 def _model_name(at: str, model: str) -> Iterator[str]:
     if not model.startswith("/") and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model):
         yield f"{at} is {model!r}: write a hub's owner/name, or the absolute path of a folder."
+    elif "gguf" in model.lower() and not model.startswith("/"):
+        yield f"{at} is {model!r}, and vLLM does not load GGUF: name the model's AWQ repository."
     if model.startswith(HIDDEN):
         yield f"{at} is {model!r}, which an engine's unit does not see: put it below /srv, or /var/lib."
 
