@@ -6,7 +6,7 @@ A container has the kernel of the machine that it runs on. This mounts, over the
 Debian's (the newest that is installed), loaded modules, Secure Boot. What lies on disk is real: Debian's
 kernel and headers, DKMS, the module that it built, the initramfs. /etc/lab-gpu.json describes the machine:
 
-    {"cards": {"0000:01:00.0": "2d04"}, "kernel": null, "secure_boot": false, "busy": false}
+    {"cards": {"0000:01:00.0": "2d04"}, "kernel": null, "secure_boot": null, "nouveau": false, "busy": false}
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 RUN = Path("/run/lab-gpu")
 MACHINE = Path("/etc/lab-gpu.json")
-DEFAULT = {"cards": {"0000:01:00.0": "2d04"}, "kernel": None, "secure_boot": None, "busy": False}
+DEFAULT = {"cards": {"0000:01:00.0": "2d04"}, "kernel": None, "secure_boot": None, "nouveau": False, "busy": False}
 OVER = {
     "osrelease": "/proc/sys/kernel/osrelease",
     "boot_id": "/proc/sys/kernel/random/boot_id",
@@ -33,6 +33,8 @@ OVER = {
 }
 # Major and minor of /dev/fuse: harmless, and not among what every container may open.
 NODE = (10, 229)
+# What the stand-in for NVML says of a card, see nvml.c.
+CARD = "16311 412 12.0 off GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
 PRE_TURING = 0x1E
 
 
@@ -66,7 +68,9 @@ def boot() -> int:
             subprocess.run(["mount", "--bind", RUN / name, place], check=True)
     # A machine is no container, and systemd leaves this file in one.
     Path("/run/systemd/container").unlink(missing_ok=True)
-    nouveau = "roundhouse-nouveau" not in said("lsinitramfs", f"/boot/initrd.img-{kernel}")
+    nouveau = this["nouveau"] or "roundhouse-nouveau" not in said("lsinitramfs", f"/boot/initrd.img-{kernel}")
+    cards = [f"gpu {address} {device} {CARD}" for address, device in this["cards"].items()]
+    Path("/etc/lab-nvml.conf").write_text("\n".join([*cards, ""]))
     for address, device in this["cards"].items():
         card = RUN / "pci/devices" / address
         card.mkdir(parents=True)

@@ -70,7 +70,7 @@ driver:
 choice:
   description: >-
     What to do: action (skip, leave, refuse, install), sentence, source, flavour, packages, missing, build, upgrade,
-    unheld, warnings.
+    held, unheld, warnings.
   type: dict
   returned: always
 broken:

@@ -98,7 +98,7 @@ def apply(owner: str, wanted: Config, made: Merge) -> str:
     if made.action != "none":
         _check(made.after)
         files.write(PENDING, needed)
-        if made.before and not PATH.with_suffix(".json.before-roundhouse").exists():
+        if made.before and not any(NOTES.glob("daemon.*.json")):
             files.write(PATH.with_suffix(".json.before-roundhouse"), made.before)
     # The note first: a key that is noted and not written is not taken for the role's own, as it is not there.
     files.apply({str(NOTES / f"daemon.{owner}.json"): json.dumps(wanted, indent=2) + "\n"})

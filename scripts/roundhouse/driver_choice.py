@@ -36,7 +36,8 @@ class Choice(NamedTuple):
     missing: Sequence[str] = ()  # of those
     build: Sequence[str] = ()  # of what DKMS builds with, what is not there
     upgrade: bool = False  # another version of them is installed
-    unheld: Sequence[str] = ()  # the driver's packages that are installed and not held back from upgrades
+    held: Sequence[str] = ()  # the driver's packages that are held back from upgrades
+    unheld: Sequence[str] = ()  # and those that are not
     warnings: Sequence[str] = ()
 
 
@@ -102,6 +103,7 @@ def _install(seen: Seen, wanted: Wanted, packages: Packages) -> Choice:
         missing=[name for name in names if name not in there],
         build=[name for name in _names(row.get("build", []), wanted, packages) if name not in packages.versions],
         upgrade=source == "nvidia" and any(not _is_wanted(packages.versions[name], wanted) for name in there),
+        held=[name for name in driver_packages if name in packages.held],
         unheld=[name for name in driver_packages if name not in packages.held],
         warnings=[
             f"Card 10de:{card['device_id']} is newer than the table of architectures: it gets the open kernel modules "
