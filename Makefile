@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MODEL ?=
 LAB := eval "$$(lab/env.py)";
 
-.PHONY: help setup lint lint-ansible unit test demo demo-down lab-down check lock
+.PHONY: help setup lint lint-ansible unit test demo demo-down lab-down check docs bench lock
 
 help: ## List the words
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -45,6 +45,12 @@ lab-down: setup ## Take the stand-in host away, keep its caches
 
 demo-down: ## Take away everything that demo and test made
 	@lab/clean.sh
+
+docs: setup ## Write what commands print into the documents
+	docs/generate.py
+
+bench: setup ## Measure what is promised to be fast
+	benchmarks/plan.py
 
 lock: setup ## Write the locks again from requirements/*.in
 	requirements/lock.sh uv

@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse import lock, plan, roster
+from roundhouse import decision, lock, plan_text, planner, roster
 from roundhouse.errors import RoundhouseError
 
 
@@ -31,14 +31,22 @@ def problems(agents: Any) -> list[str]:
     return list(roster.problems(agents))
 
 
+def plan(
+    agents: Any, facts: Any = None, gpu_memory_gb: float | None = None, again: bool = False, **settings: Any
+) -> dict[str, Any]:
+    """Return the plan of a host; `facts` are what roundhouse_plan_facts returned, None before it ran."""
+    host = decision.host_of(facts, gpu_memory_gb, again)
+    return planner.build(agents, planner.Settings(**settings), host)
+
+
 class FilterModule:
     """What playbooks ask of the package."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "roundhouse_problems": problems,
-            "roundhouse_plan": _plain(plan.build),
+            "roundhouse_plan": _plain(plan),
             "roundhouse_engine_path": _plain(lock.engine_path),
-            "roundhouse_summary": plan.summary,
+            "roundhouse_plan_text": plan_text.text,
             "roundhouse_engine_lock": lambda accelerator: str(lock.lock_file(accelerator)),
         }

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import doctor, output, remote, resume, status, switch, units
+from . import doctor, measured, output, plan_text, remote, resume, status, switch, units
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 
@@ -22,6 +22,7 @@ words:
   AGENT         switch to that agent: ready, and answering, or the one before is back
   status        who serves, with which model, since when
   logs AGENT    the engine's log (-f follows, -n LINES)
+  plan          what is deployed: how the cards' memory divides, what was given up, what engines stated
   doctor        what is wrong with this host's driver, and the cure
   resume        bring back who served last; restart who runs with an older configuration
 
@@ -128,6 +129,13 @@ def _status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return {"agents": rows}
 
 
+def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    starts = measured.load()
+    if not args.json:
+        print(plan_text.text(plan, starts))
+    return {"agents": [agent | {"measured": measured.of(agent, starts)} for agent in plan["agents"]]}
+
+
 def _logs(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
     agent = plans.find(plan, _agent(args))
     if args.lines < 0 or (args.json and args.follow):
@@ -176,6 +184,7 @@ def _without_on(arguments: list[str]) -> list[str]:
 WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] | None]] = {
     "status": _status,
     "logs": _logs,
+    "plan": _plan,
     "resume": _resume,
     "ready": _ready,  # what a unit runs after its engine: not for people, so not in the help
 }

@@ -8,21 +8,30 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from . import engine_defaults, fit_kv, fit_overhead
-from .catalog import Architecture, Model
+from . import engine_defaults, fit_kv, fit_overhead, fit_split, fit_terms
+from .catalog import Model
 from .fit_terms import Term
 from .fit_weights import GIB, Weights, weights
-from .formats import Capability, Format, obstacle
+from .formats import Capability, obstacle
 
 GB = 1000**3
 FITS, TIGHT, NO, UNKNOWN = "fits", "tight", "no", "unknown"
+
+
+class Measured(NamedTuple):
+    """What an engine stated when it ran so on this host, GiB on each rank. `overhead_gib` is inside its share."""
+
+    weights_gib: float
+    overhead_gib: float
 
 
 class Question(NamedTuple):
     """One engine on one kind of card. GiB are CUDA's total, which is below the marketing GB.
 
     `max_num_seqs` and `max_num_batched_tokens` of None are vLLM's defaults. `capability` and
-    `bandwidth_gb_s` of None are not known, which leaves out what depends on them.
+    `bandwidth_gb_s` of None are not known, which leaves out what depends on them. `draft` is the
+    model that drafts for speculative decoding; `measured` takes the place of computed terms. `tries_kernels`:
+    the engine compiles at this start and tries its kernels; None where that is not known.
     """
 
     model: Model
@@ -39,6 +48,9 @@ class Question(NamedTuple):
     bandwidth_gb_s: float | None = None
     a100: bool = False
     shared_display: bool = False
+    draft: Model | None = None
+    measured: Measured | None = None
+    tries_kernels: bool | None = None
 
 
 class Fit(NamedTuple):
@@ -67,25 +79,29 @@ class Fit(NamedTuple):
 def fit(question: Question) -> Fit:
     """Return the memory plan of one engine: budget - weights - overhead = KV cache."""
     model, ranks = question.model, question.tensor_parallel_size
-    against = split_obstacle(model.architecture, model.form, ranks)
+    against = fit_split.obstacle(model, ranks) or fit_split.draft_obstacle(question.draft, model, ranks)
     if against:
         return Fit(NO, (against,))
-    held = weights(model.architecture, model.form, ranks, question.engine)
+    engine = question.engine
+    held = weights(model.architecture, model.form, ranks, engine)
+    drafting = weights(question.draft.architecture, question.draft.form, ranks, engine) if question.draft else None
+    measured = question.measured
+    resident = measured.weights_gib if measured else (held.resident + (drafting.resident if drafting else 0)) / GIB
     terms = _terms(question, held)
     overhead = sum(term.gib for term in terms if term.inside)
-    token_bytes = fit_kv.bytes_per_token(model.architecture, question.kv_cache_dtype, ranks)
+    token_bytes = _token_bytes(question)
     # vLLM: requested = ceil(total_memory * gpu_memory_utilization), v1/worker/utils.py
-    room_gib = question.card_gib * question.gpu_memory_utilization - held.resident / GIB - overhead
+    room_gib = question.card_gib * question.gpu_memory_utilization - resident - overhead
     gap = fit_kv.needed_bytes(question.max_model_len, token_bytes) / GIB - room_gib
     kv_tokens = fit_kv.tokens(max(0.0, room_gib) * GIB, token_bytes)
     own_limit = model.architecture.max_position_embeddings
     unsure = fit_overhead.uncertainty(terms, inside=True)
-    verdict, reasons = _verdict(question, held, terms, gap, unsure)
+    verdict, reasons = _verdict(question, resident, terms, gap, unsure)
     ceiling = question.bandwidth_gb_s * GB / held.read_per_token if question.bandwidth_gb_s else None
     return Fit(
         verdict,
         reasons,
-        held.resident / GIB,
+        resident,
         token_bytes,
         overhead,
         unsure,
@@ -98,24 +114,11 @@ def fit(question: Question) -> Fit:
     )
 
 
-def split_obstacle(architecture: Architecture, form: Format, ranks: int) -> str | None:
-    """Return one sentence when tensor parallelism over `ranks` cannot be had, None when it can."""
-    heads, keys = architecture.num_attention_heads, architecture.num_key_value_heads
-    at = f"tensor_parallel_size is {ranks}"
-    if heads % ranks:
-        return f"{at} and does not divide num_attention_heads, {heads}: take one that does."
-    if keys % ranks and ranks % keys:
-        return f"{at}, which neither divides nor is a multiple of num_key_value_heads, {keys}: take one that does."
-    sizes = (architecture.intermediate_size, architecture.moe_intermediate_size)
-    for size in sizes if architecture.moe_layers < architecture.num_hidden_layers else sizes[1:]:
-        if size % ranks:
-            return f"{at} and does not divide the intermediate size, {size}: take one that does."
-        if form.group_size and size // ranks % form.group_size:
-            return (
-                f"{at} and leaves each rank {size // ranks} of the intermediate size, which is no whole number "
-                f"of {form.name}'s groups of {form.group_size}: take fewer ranks."
-            )
-    return None
+def _token_bytes(question: Question) -> int:
+    """Return the bytes of one token's keys and values; a draft model keeps its own (vLLM 0.32, kv_cache_utils.py)."""
+    models = [question.model, *([question.draft] if question.draft else [])]
+    ranks, dtype = question.tensor_parallel_size, question.kv_cache_dtype
+    return sum(fit_kv.bytes_per_token(model.architecture, dtype, ranks) for model in models)
 
 
 def _terms(question: Question, held: Weights) -> list[Term]:
@@ -128,20 +131,30 @@ def _terms(question: Question, held: Weights) -> list[Term]:
         fp8_kv=fit_kv.KV_DTYPE_BYTES[question.kv_cache_dtype] == 1,
         capability=question.capability,
         shared_display=question.shared_display,
+        tries_kernels=question.tries_kernels,
     )
-    return fit_overhead.terms(question.model.architecture, question.model.form, held.largest_linear, setup)
+    found = fit_overhead.terms(question.model.architecture, question.model.form, held.largest_linear, setup)
+    if question.draft:
+        found.append(fit_terms.DRAFT)
+    if question.measured:
+        found = [fit_terms.measured(question.measured.overhead_gib), *(term for term in found if not term.inside)]
+    return found
 
 
 def _verdict(
-    question: Question, held: Weights, terms: list[Term], gap: float, unsure: float
+    question: Question, resident: float, terms: list[Term], gap: float, unsure: float
 ) -> tuple[str, tuple[str, ...]]:
     reasons = []
     verdict = FITS if gap <= -unsure else TIGHT if gap <= unsure else NO
     budget = question.card_gib * question.gpu_memory_utilization
-    if held.resident / GIB > budget:
+    own_limit = question.model.architecture.max_position_embeddings
+    if own_limit and question.max_model_len > own_limit:
         verdict = NO
-        reasons.append(f"The weights take {held.resident / GIB:.2f} GiB and the engine's share is {budget:.2f} GiB.")
-    elif verdict != FITS:
+        reasons.append(f"max_model_len is {question.max_model_len} and the model goes to {own_limit}.")
+    if resident > budget:
+        verdict = NO
+        reasons.append(f"The weights take {resident:.2f} GiB and the engine's share is {budget:.2f} GiB.")
+    elif gap > -unsure:
         length = question.max_model_len
         reasons.append(
             f"One request of {length} tokens needs {gap:.2f} GiB more KV cache than is left "

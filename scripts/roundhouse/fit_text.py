@@ -13,12 +13,27 @@ from .plan_question import Asked
 KIB = 1024
 
 
+# The names of `numbers`, for an answer without any.
+NUMBERS = (
+    *("weights_gib_per_rank", "kv_bytes_per_token_per_rank", "overhead_gib", "overhead_terms", "kv_gib_per_rank"),
+    *("kv_tokens", "max_model_len_possible", "gap_gib", "decode_ceiling_tokens_per_second"),
+)
+
+
 def as_json(found: Fit, notes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the answer to a single question. The overhead's terms are those inside the engine's share."""
+    """Return the answer to a single question."""
     return {
         "schema": output.SCHEMA,
         "ok": True,
         "verdict": found.verdict,
+        **numbers(found),
+        "reasons": [*found.reasons, *notes],
+    }
+
+
+def numbers(found: Fit) -> dict[str, Any]:
+    """Return the numbers of a fit, None where nothing was computed. The overhead's terms are those inside the share."""
+    return {
         "weights_gib_per_rank": _rounded(found.weights_gib_per_rank, 4),
         "kv_bytes_per_token_per_rank": found.kv_bytes_per_token_per_rank,
         "overhead_gib": _rounded(found.overhead_gib, 3),
@@ -36,7 +51,6 @@ def as_json(found: Fit, notes: tuple[str, ...]) -> dict[str, Any]:
         "max_model_len_possible": found.max_model_len_possible,
         "gap_gib": _rounded(found.gap_gib, 3),
         "decode_ceiling_tokens_per_second": _rounded(found.decode_ceiling_tokens_per_second, 1),
-        "reasons": [*found.reasons, *notes],
     }
 
 

@@ -8,43 +8,64 @@ is left out.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 # How long a stopping engine lets running requests finish. Without it a request in flight may be
 # cut and still be answered with 200 (vLLM 0.32, seen with SIGTERM and SIGINT alike).
 SHUTDOWN_TIMEOUT_SECONDS = 30
 CPU_KV_CACHE_GIB = 1
+# Kernels are fused side by side, as vLLM has it, without trying each fusion first. The trials run on random copies of
+# their inputs, one of them the embedding table, while the engine measures its memory: a first start would have up to
+# 2.7 GiB less KV cache than the second (fit_overhead.py; vllm#54122). The fit counts on this.
+FUSE_WITHOUT_TRIAL = {"combo_kernels": True, "benchmark_combo_kernel": False}
 
 
-def config(
-    agent: dict[str, Any], *, model_path: str, quantization: str | None, host: str, gpus: list[int]
-) -> dict[str, Any]:
-    """Return vLLM's configuration of one agent, keys as in `vllm serve --help`."""
+class Place(NamedTuple):
+    """Where an engine runs and what it finds there; `draft_path` is None without a draft model."""
+
+    accelerator: str
+    host: str
+    model_path: str
+    draft_path: str | None
+
+
+def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict[str, Any]:
+    """Return vLLM's configuration of one agent, keys as in `vllm serve --help`.
+
+    `agent` is the roster's, `decided` what the plan decided of it (decision.py). A None is left out.
+    """
     options: dict[str, Any] = {
-        "model": model_path,
+        "model": place.model_path,
         "served-model-name": agent["name"],
-        "host": host,
+        "host": place.host,
         "port": agent["port"],
-        "max-model-len": agent["max_model_len"],
-        "gpu-memory-utilization": agent["gpu_memory_utilization"],
+        "max-model-len": decided["max_model_len"],
+        "gpu-memory-utilization": decided["gpu_memory_utilization"],
+        "quantization": decided["quantization"],
+        "max-num-seqs": decided["max_num_seqs"],
+        "max-num-batched-tokens": decided["max_num_batched_tokens"],
         # Sampling is the roster's and nothing else's: "vllm" ignores the model's own generation_config.json.
         "generation-config": "vllm",
         "override-generation-config": {"temperature": agent["temperature"], "top_p": agent["top_p"]},
-        "enable-prefix-caching": True,
         "shutdown-timeout": SHUTDOWN_TIMEOUT_SECONDS,
         # An unknown VLLM_* variable ends the start instead of being ignored.
         "fail-on-environ-validation": True,
         "disable-access-log-for-endpoints": "/health,/metrics",
     }
-    if len(gpus) > 1:
-        options["tensor-parallel-size"] = len(gpus)
-    if quantization:
-        options["quantization"] = quantization
-    if agent.get("max_num_seqs"):
-        options["max-num-seqs"] = agent["max_num_seqs"]
+    options["enable-prefix-caching" if agent.get("enable_prefix_caching", True) else "no-enable-prefix-caching"] = True
+    if decided["kv_cache_dtype"] != "auto":
+        options["kv-cache-dtype"] = decided["kv_cache_dtype"]
+    if len(decided["gpus"]) > 1:
+        options["tensor-parallel-size"] = len(decided["gpus"])
     if agent.get("enforce_eager"):
         options["enforce-eager"] = True
-    return options
+    elif place.accelerator == "cuda":
+        options["compilation-config"] = {"inductor_compile_config": FUSE_WITHOUT_TRIAL}
+    if parser := agent.get("tool_call_parser"):
+        options |= {"enable-auto-tool-choice": True, "tool-call-parser": parser}
+    if speculative := agent.get("speculative_config"):
+        options["speculative-config"] = speculative | ({"model": place.draft_path} if place.draft_path else {})
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def environment(accelerator: str, gpus: list[int]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from .catalog import Model, Unknown
 from .errors import UsageError
 from .fit import Question
 from .fit_kv import KV_DTYPE_BYTES
-from .formats import FAMILIES, UNCOVERED, WEIGHT_FORMATS, canonical, nearest
+from .formats import UNCOVERED, WEIGHT_FORMATS, members, nearest
 
 _ALLOWED = ", ".join(WEIGHT_FORMATS)
 
@@ -48,14 +48,18 @@ def model(name: str, quantization: str | None = None) -> Model | Unknown:
     return catalog.in_format(name, found.architecture, wanted[0])._replace(stated=False)
 
 
-def check(*, gpu_memory_utilization: float, kv_cache_dtype: str, counts: dict[str, int | None]) -> None:
-    """Raise UsageError with one sentence for the first value that cannot be meant. None in `counts` is the default."""
+def check(*, gpu_memory_utilization: float, kv_cache_dtype: str) -> None:
+    """Raise UsageError with one sentence for the first value that cannot be meant."""
     share = gpu_memory_utilization
     if not 0 < share <= 1:
         hint = f"write {share / 100:g}" if 1 < share <= 100 else "such as 0.9"
         raise _bad("gpu-memory-utilization", share, f"it is a share of the card, above 0 and at most 1, {hint}")
     if kv_cache_dtype not in KV_DTYPE_BYTES:
         raise _bad("kv-cache-dtype", kv_cache_dtype, f"write one of {', '.join(KV_DTYPE_BYTES)}")
+
+
+def check_counts(counts: dict[str, int | None]) -> None:
+    """Raise UsageError for the first count below 1, by its option's name; None is an option that was left out."""
     for field, value in counts.items():
         if value is not None and value < 1:
             raise _bad(field, value, "write a whole number from 1")
@@ -72,24 +76,31 @@ def max_model_len(wanted: int | None, found: Model) -> int:
 
 
 def card(name: str | None, vram_gib: float | None) -> tuple[cards.Card | None, float]:
-    """Return the card of the table, None when it is not in it, and its memory in GiB."""
+    """Return the card of the table, None when it is not in it, and CUDA's total of its memory in GiB."""
     found = cards.find(name, vram_gib) if name else None
     if vram_gib is not None:
         if not 0 < vram_gib < math.inf:
             raise _bad("vram-gib", vram_gib, "write the card's total in GiB, such as 15.5")
-        return found, vram_gib
+        # What is on the box is more than CUDA's total, and people write it.
+        on_the_box = cards.total_gib(found) if found and vram_gib == found.marketing_gb else None
+        return found, on_the_box or vram_gib
     if name is None:
         raise UsageError("usage", "--vram-gib is missing: write the card's total in GiB, or --gpu with its name.")
     if found is None:
         known = ", ".join(each.name for each in cards.CARDS)
         raise UsageError("gpu", f"--gpu is {name!r}, which is not known: add --vram-gib, or write one of {known}.")
-    if found.cuda_gib is None:
-        raise UsageError(
-            "gpu",
-            f"--gpu is {name!r}, and no log that states CUDA's total for it is known: add --vram-gib, "
-            f"a little less than {found.marketing_gb}.",
-        )
-    return found, found.cuda_gib
+    total = cards.total_gib(found)
+    if total is None:
+        raise UsageError("gpu", f"--gpu is {name!r}, whose memory is the host's: add --vram-gib, CUDA's total there.")
+    return found, total
+
+
+def card_note(known: cards.Card | None, vram_gib: float | None, taken_gib: float) -> str | None:
+    """Return a sentence when the memory was not asked for as it is taken, None otherwise."""
+    if known is None or vram_gib == taken_gib or (vram_gib is None and known.cuda_gib is not None):
+        return None
+    source = "as in a start log" if known.cuda_gib else f"what is on the box less {cards.BOX_HOLDS_BACK_GIB:g}"
+    return f"CUDA's total of this card is taken as {taken_gib:g} GiB, {source}; its driver states it."
 
 
 def notes(question: Question, card_name: str | None, known: cards.Card | None) -> tuple[str, ...]:
@@ -118,10 +129,8 @@ def _wanted(quantization: str | None) -> tuple[str, ...]:
     """Return the formats that a word may mean, first the plainest; () for no word."""
     if quantization is None:
         return ()
-    name = canonical(quantization)
-    family = FAMILIES.get(quantization.lower())
-    if family or name:
-        return family or ((name,) if name else ())
+    if meant := members(quantization):
+        return meant
     close = nearest(quantization)
     if close:
         raise UsageError(

@@ -6,7 +6,6 @@ fails after the check, the agent that served before is started again and must an
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import ports, state, units, weights
+from . import measured, ports, state, units, weights
+from .cause import cause
 from .engine import Engine
 from .errors import RoundhouseError
 from .plan import Agent, Plan, find
 
 POLL_SECONDS = 0.25
-CAUSE_CHARACTERS = 200  # pydantic prints a whole configuration behind its first words
 UP = ("ready", "starting", "draining")  # states in which an agent has, or is about to free, its card
 Report = Callable[[str], None]
 
@@ -128,12 +127,23 @@ def _bring_up(agent: Agent, previous: list[Agent], stages: dict[str, float], rep
         if unit.state == "ready":
             stages["start"] = round(time.monotonic() - begun, 1)
             report(f"healthy after {stages['start']} s")
+            _learn(agent, report)
             return
         if unit.restarting or unit.restarts > restarts or unit.state == "failed":
-            raise RoundhouseError("start", f"{agent['name']} did not start: {_cause(agent, unit)}")
+            _learn(agent, report)
+            why = cause(agent["name"], unit, units.log_of_this_start(agent["unit"]))
+            raise RoundhouseError("start", f"{agent['name']} did not start: {why}")
         if unit.state == "stopped" and not unit.pending and not waiting:
             raise RoundhouseError("start", f"{agent['name']} was stopped by somebody else while it started.")
         time.sleep(POLL_SECONDS)
+
+
+def _learn(agent: Agent, report: Report) -> None:
+    """Keep what the engine stated of its memory, for the next plan. No reason to fail a switch."""
+    try:
+        measured.learn(agent, units.log_of_this_start(agent["unit"]))
+    except OSError as error:
+        report(f"what the engine stated of its memory was not kept: {error}")
 
 
 def _way_back(agent: Agent, previous: list[Agent], error: BaseException, report: Report) -> NoReturn:
@@ -183,16 +193,3 @@ def _timed(stages: dict[str, float], stage: str, work: Callable[[], str]) -> str
     result = work()
     stages[stage] = round(time.monotonic() - begun, 1)
     return result
-
-
-def _cause(agent: Agent, unit: units.Unit) -> str:
-    """Return the engine's own last error line, which is what a person would look for in the log."""
-    lines = units.log_of_this_start(agent["unit"])
-    errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b: |error: |Value error, ", line)]
-    # The root cause is raised first; "Engine core initialization failed" and its like come after it.
-    told = [line for line in errors if "Engine core initialization failed" not in line]
-    last = (told or errors or lines or ["its log is empty"])[-1]
-    text = re.sub(r"^(\(\w+ pid=\d+\) )?((INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^\]]*\] ?)?", "", last).strip()
-    text = text if len(text) <= CAUSE_CHARACTERS else text[:CAUSE_CHARACTERS].partition(". ")[0] + " ..."
-    status = f"exit status {unit.exit_status}" if unit.exit_status is not None else unit.result
-    return f"{text} ({status}; the rest: switch.py logs {agent['name']})."

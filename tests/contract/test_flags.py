@@ -10,20 +10,39 @@ from pathlib import Path
 import pytest
 import yaml
 
-from roundhouse import lock, plan
+from roundhouse import decision, lock, planner, roster_fields
+from roundhouse.cards import HostCard
 
 ROOT = Path(__file__).resolve().parents[2]
+# Every setting that a roster may have, the two ways of drafting one each.
 EVERYTHING = {
     "name": "every-option",
-    "models": [{"model": "own/model", "revision": "v1", "quantization": "gptq"}],
+    "models": [{"model": "Qwen/Qwen2.5-7B-Instruct", "revision": "v1", "quantization": "fp8_per_channel"}],
     "port": 8003,
     "max_model_len": 1024,
-    "gpu_memory_utilization": 1.0,
+    "gpu_memory_utilization": 0.92,
     "temperature": 0,
     "top_p": 1.0,
     "gpus": [0, 1],
+    "kv_cache_dtype": "fp8",
     "max_num_seqs": 4,
+    "max_num_batched_tokens": 1024,
     "enforce_eager": True,
+    "enable_prefix_caching": False,
+    "tool_call_parser": "hermes",
+    "speculative_config": {
+        "method": "ngram",
+        "num_speculative_tokens": 4,
+        "prompt_lookup_max": 4,
+        "prompt_lookup_min": 2,
+    },
+}
+DRAFTED = EVERYTHING | {
+    "name": "drafted",
+    "models": [{"model": "Qwen/Qwen3-8B"}],
+    "port": 8004,
+    "enable_prefix_caching": True,
+    "speculative_config": {"method": "draft_model", "model": "Qwen/Qwen3-0.6B", "num_speculative_tokens": 3},
 }
 
 
@@ -42,19 +61,27 @@ def understood(configs):
 
 @pytest.fixture(scope="module")
 def agents():
-    """Return the planned agents of the shipped roster, and one with every option."""
+    """Return the planned agents of the shipped roster on several cards, and two with every option."""
     roster = yaml.safe_load((ROOT / "group_vars/all/agents.yml").read_text())["agents"]
-    made = plan.build(
-        [*roster, EVERYTHING], accelerator="cuda", engine_path="/e", models_store="/m", start_timeout_seconds=1
-    )
-    return made["agents"]
+    settings = planner.Settings("cuda", "/e", "/m", 1)
+    made = []
+    for gib, count in ((15.5, 1), (15.5, 2), (79.18, 1)):
+        cards = tuple(HostCard(number, "a card", gib, (12, 0), None) for number in range(count))
+        wanted = [*roster, EVERYTHING, DRAFTED] if count == 2 else roster
+        made += planner.build(wanted, settings, decision.Host(cards))["agents"]
+    assert {*roster_fields.RULES} - {*EVERYTHING} == {"description", "policy", "give_up", "max_model_len_min"}
+    return made
 
 
 def test_vllm_understands_each_configuration_as_it_was_meant(agents):
     configs = [agent["config"] for agent in agents]
     for config, parsed in zip(configs, understood(configs), strict=True):
         meant = config | {"served-model-name": [config["served-model-name"]]}
-        assert parsed == meant
+        assert {name: parsed[name] for name in config if not name.startswith("no-")} == {
+            name: value for name, value in meant.items() if not name.startswith("no-")
+        }
+        if "no-enable-prefix-caching" in config:
+            assert parsed["enable-prefix-caching"] is False
 
 
 def test_vllm_refuses_an_option_that_it_does_not_have(agents):

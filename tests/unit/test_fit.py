@@ -103,6 +103,32 @@ def test_known_starts():
     assert served.kv_gib_per_rank == pytest.approx(4.45, abs=0.35)
 
 
+@pytest.mark.parametrize(
+    ("repo", "share", "compiles", "kv_gib"),
+    [
+        # A public project's notes on an RTX 5090 with vLLM 0.28: the same engine found its compiled code, or did not.
+        ("Qwen/Qwen3-32B", 0.70, False, 3.00),
+        ("Qwen/Qwen3-32B", 0.85, True, 5.16),
+        ("Qwen/Qwen3-14B", 0.70, True, 9.27),
+    ],
+)
+def test_a_start_that_compiles_has_less_for_the_kv_cache(repo, share, compiles, kv_gib):
+    model = catalog.in_format(repo, catalog.find(repo).architecture, "awq")
+    asked = Question(model, 31.36, 8192, gpu_memory_utilization=share, engine=(0, 28), tries_kernels=compiles)
+    assert fit(asked).kv_gib_per_rank == pytest.approx(kv_gib, abs=0.1)
+    # Where nobody says, the answer spans both.
+    unknown = fit(asked._replace(tries_kernels=None))
+    assert abs(unknown.kv_gib_per_rank - kv_gib) <= unknown.uncertainty_gib
+
+
+def test_no_compilation_no_trial():
+    for options in ({"enforce_eager": True}, {"engine": (0, 10)}, {"tries_kernels": False}):
+        assert all(term.name != "first_compilation" for term in fit(question(**options)).terms)
+    # An 8 GiB laptop card, eager, 8 sequences: a log leaves 0.39 GiB for everything but weights and KV cache.
+    eager = fit(question(card_gib=8, enforce_eager=True, max_num_seqs=8, engine=(0, 24)))
+    assert eager.overhead_gib == pytest.approx(0.39, abs=0.1)
+
+
 def test_a_full_card_leaves_no_room_for_the_context():
     found = fit(question(gpu_memory_utilization=1.0))
     assert found.verdict == NO

@@ -81,7 +81,9 @@ def test_a_model_that_is_not_covered_is_unknown_and_bears_no_number(capsys, tmp_
 @pytest.mark.parametrize(
     ("line", "parts"),
     [
-        ("", ("--model is missing",)),
+        ("--max-model-len 4096 --vram-gib 16", ("--max-model-len asks about a single model", "add --model")),
+        ("--vram-gib 16 --gpus 0", ("--gpus is 0", "from 1")),
+        ("--vram-gib 16 --roster /nowhere.yml", ("--roster is '/nowhere.yml'",)),
         ("--model foo --vram-gib 16", ("--model is 'foo'", "owner/name")),
         ("--model a/b-GGUF --vram-gib 16", ("--model is 'a/b-GGUF'", "AWQ")),
         ("--model ./nowhere --vram-gib 16", ("--model is 'nowhere'", "config.json")),
@@ -91,7 +93,7 @@ def test_a_model_that_is_not_covered_is_unknown_and_bears_no_number(capsys, tmp_
         (f"{AWQ_14B} --vram-gib nan", ("--vram-gib is nan",)),
         (f"{AWQ_14B} --vram-gib sixteen", ("--vram-gib", "'sixteen'")),
         (f"{AWQ_14B} --gpu 'RTX 9999'", ("--gpu is 'RTX 9999'", "RTX 4090")),
-        (f"{AWQ_14B} --gpu 'RTX 5080'", ("--gpu is 'RTX 5080'", "add --vram-gib")),
+        (f"{AWQ_14B} --gpu 'DGX Spark'", ("--gpu is 'DGX Spark'", "add --vram-gib")),
         (f"{AWQ_14B} --vram-gib 16 --gpus 1 --tensor-parallel-size 2", ("--gpus is 1",)),
         (f"{AWQ_14B} --vram-gib 16 --gpu-memory-utilization 85", ("utilization is 85.0", "write 0.85")),
         (f"{AWQ_14B} --vram-gib 16 --gpu-memory-utilization 0", ("utilization is 0.0", "such as 0.9")),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from roundhouse import cli, roster
+from roundhouse import cli, roster, roster_fields
 from roundhouse.errors import UsageError
 
 
@@ -40,6 +40,42 @@ def test_a_good_roster_has_no_problems():
         ({"top_p": 0}, ("agents[dev].top_p is 0", "above 0")),
         ({"gpus": [-1]}, ("agents[dev].gpus is [-1]", "such as [0]")),
         ({"gpus": []}, ("agents[dev].gpus is []", "such as [0]")),
+        ({"policy": "best"}, ("agents[dev].policy is 'best'", "best_fit, exact")),
+        ({"give_up": ["port"]}, ("agents[dev].give_up is ['port']", "kv_cache_dtype, max_model_len, model")),
+        ({"give_up": ["model", "model"]}, ("agents[dev].give_up", "each once")),
+        ({"max_model_len_min": 0}, ("agents[dev].max_model_len_min is 0", "such as 8192")),
+        ({"max_model_len_min": 32768}, ("agents[dev].max_model_len_min is 32768", "at most that")),
+        ({"max_model_len": 65536}, ("agents[dev].max_model_len is 65536", "Qwen/Qwen2.5-7B-Instruct, goes to 32768")),
+        ({"kv_cache_dtype": "q8_0"}, ("agents[dev].kv_cache_dtype is 'q8_0'", "auto", "fp8")),
+        ({"max_num_batched_tokens": 0}, ("agents[dev].max_num_batched_tokens is 0", "such as 2048")),
+        ({"tool_call_parser": 1}, ("agents[dev].tool_call_parser is 1", "hermes")),
+        ({"enable_prefix_caching": 1}, ("agents[dev].enable_prefix_caching is 1", "true or false")),
+        ({"speculative_config": {"method": "tree"}}, ("speculative_config is {'method': 'tree'}", "ngram")),
+        ({"speculative_config": {"method": "ngram"}}, ("num_speculative_tokens is None", "such as 4")),
+        (
+            {"speculative_config": {"method": "ngram", "num_speculative_tokens": 4, "tree": 1}},
+            ("speculative_config.tree is not a setting", "prompt_lookup_max"),
+        ),
+        (
+            {"speculative_config": {"method": "draft_model", "num_speculative_tokens": 4}},
+            ("speculative_config is {'model': None}", "owner/name"),
+        ),
+        (
+            {"speculative_config": {"method": "draft_model", "num_speculative_tokens": 4, "model": "own/draft"}},
+            ("speculative_config.model is 'own/draft'", "not in the catalog", "policy: exact"),
+        ),
+        (
+            {"models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ", "quantization": "gptq"}]},
+            ("models[0].quantization is 'gptq'", "is awq: leave it out"),
+        ),
+        (
+            {"models": [{"model": "Qwen/Qwen2.5-7B-Instruct", "quantization": "fp8"}]},
+            ("models[0].quantization is 'fp8'", "is 16-bit: write fp8_per_channel"),
+        ),
+        (
+            {"models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ", "quantization": "fp8_per_channel"}]},
+            ("models[0].quantization is 'fp8_per_channel'", "is awq"),
+        ),
         ({"enforce_eager": "yes"}, ("agents[dev].enforce_eager is 'yes'", "true or false")),
         ({"max_num_seqs": 0}, ("agents[dev].max_num_seqs is 0", "such as 16")),
         ({"models": []}, ("agents[dev].models is []", "best first")),
@@ -65,6 +101,11 @@ def test_a_lost_roster_is_an_error(nothing):
     assert "group_vars/all/agents.yml" in sentence
 
 
+def test_a_model_of_unknown_reach_may_be_asked_for_more():
+    models = [{"model": "Qwen/Qwen2.5-7B-Instruct"}, {"model": "own/model"}]
+    assert list(roster.problems([agent(models=models, max_model_len=65536)])) == []
+
+
 def test_a_port_or_a_name_twice():
     assert list(roster.problems([agent(), agent(name="po")])) == [
         "agents[po].port is 8001, which dev has already: give each agent a port of its own."
@@ -84,12 +125,7 @@ def test_an_invalid_roster_is_wrong_usage():
     assert (error.value.exit_code, error.value.stage) == (2, "roster")
 
 
-def test_agents_that_share_a_card_conflict():
-    agents = [agent(name="a", gpus=[0, 1]), agent(name="b"), agent(name="c", gpus=[1]), agent(name="d", gpus=[2])]
-    assert [roster.conflicts(one, agents) for one in agents] == [["b", "c"], ["a"], ["a"], []]
-
-
 def test_every_word_of_the_command_line_is_reserved():
-    assert set(cli.WORDS) <= set(roster.RESERVED)
+    assert set(cli.WORDS) <= set(roster_fields.RESERVED)
     told = {word for word in cli.WORDS if f"\n  {word} " in cli.EPILOG}
     assert told == set(cli.WORDS) - {"ready"}

@@ -5,7 +5,8 @@ What is tested is switch.py and resume.py; systemd and vLLM themselves are molec
 
 import pytest
 
-from roundhouse import plan, resume, state, switch, units
+from roundhouse import decision, measured, plan, planner, resume, state, switch, units
+from roundhouse.cards import HostCard
 from roundhouse.errors import RoundhouseError, UsageError
 
 ROSTER = [
@@ -52,7 +53,8 @@ def planned():
     roster = [
         {**common, **agent, "port": 8000 + index, "models": [{"model": "/m"}]} for index, agent in enumerate(ROSTER)
     ]
-    return plan.build(roster, accelerator="cpu", engine_path="/e", models_store="/s", start_timeout_seconds=1)
+    cards = tuple(HostCard(number, "a card", None, None, None) for number in range(2))
+    return planner.build(roster, planner.Settings("cuda", "/e", "/s", 1), decision.Host(cards))
 
 
 @pytest.fixture
@@ -74,7 +76,9 @@ def host(planned, monkeypatch, tmp_path):
 
     for name in ("show", "start", "stop"):
         monkeypatch.setattr(units, name, getattr(straw, name))
-    monkeypatch.setattr(units, "log_of_this_start", lambda unit: ["ValueError: no memory"])
+    stated = "Model loading took 5.29 GiB memory and 3.1 seconds"
+    monkeypatch.setattr(units, "log_of_this_start", lambda unit: [stated, "ValueError: no memory"])
+    monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
     monkeypatch.setattr(switch, "Engine", Engine)
     monkeypatch.setattr(switch, "check", lambda agent, leaving: None)
     monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
@@ -82,6 +86,22 @@ def host(planned, monkeypatch, tmp_path):
     monkeypatch.setattr(state, "serving", list)
     straw.outdated = set()
     return straw
+
+
+def test_what_an_engine_stated_is_kept_also_of_one_that_failed(planned, host, tmp_path):
+    go(planned, "left")
+    assert [start["weights_gib"] for start in measured.load()] == [5.29]
+    host.broken.add("roundhouse-big.service")
+    with pytest.raises(RoundhouseError):
+        go(planned, "big")
+    assert [len(start["gpus"]) for start in measured.load()] == [1, 2]
+
+
+def test_a_full_disk_is_no_reason_to_fail_a_switch(planned, host, tmp_path, monkeypatch):
+    monkeypatch.setattr(measured, "PATH", tmp_path / "nowhere" / "measured.json")
+    result, said = go(planned, "left")
+    assert result["agent"] == "left"
+    assert any("was not kept" in line for line in said)
 
 
 def go(planned, name):

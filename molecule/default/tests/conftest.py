@@ -19,6 +19,8 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 
 ROOT = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
+# An empty name would be the current folder, whose every executable Ansible would run as an inventory.
+assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
 
 
@@ -26,6 +28,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test on every host of the scenario, over docker exec."""
     if "host" in metafunc.fixturenames:
         metafunc.parametrize("host", [f"docker://{name}" for name in HOSTS], indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each host's tests to one worker, so that hosts are tested side by side and each in order."""
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            item.add_marker(pytest.mark.xdist_group(str(item.callspec.params.get("host"))))
 
 
 @pytest.fixture(scope="session")

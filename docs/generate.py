@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Write what commands print into the documents: `docs/generate.py`; with --check only say what is old.
+
+In a document, what stands between `<!-- $ COMMAND -->` and `<!-- /$ -->` is COMMAND's output, run in the repository's
+root. A test runs the check, so no document shows what the program does not.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"(<!-- \$ (?P<command>.+?) -->\n).*?(<!-- /\$ -->)", re.DOTALL)
+DOCUMENTS = ("README.md", "docs/what-fits.md")
+
+
+def main() -> int:
+    """Write or check the documents, and return the exit status."""
+    old = []
+    for name in DOCUMENTS:
+        file = ROOT / name
+        before = file.read_text()
+        after = BLOCK.sub(_block, before)
+        if after != before:
+            old.append(name)
+            if "--check" not in sys.argv:
+                file.write_text(after)
+    if old:
+        print(f"{'old' if '--check' in sys.argv else 'written'}: {', '.join(old)}")
+    return 1 if old and "--check" in sys.argv else 0
+
+
+def _block(match: re.Match[str]) -> str:
+    words = shlex.split(match["command"])
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.stderr:
+        raise SystemExit(f"{match['command']}: {done.stderr.strip()}")
+    # A Markdown table is shown as one, anything else as it looks in a terminal.
+    shown = done.stdout if done.stdout.startswith("|") else f"```text\n{done.stdout}```\n"
+    return f"{match[1]}{shown}{match[3]}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,65 @@
+"""Ansible module: what a host's plan depends on. A shim over scripts/roundhouse/plan_facts.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+---
+module: roundhouse_plan_facts
+short_description: Gather what the plan of a host depends on
+description:
+  - Reads sysfs, NVML, the models' own folders and what was deployed and measured; changes nothing.
+options:
+  agents:
+    description: The roster, as it was written.
+    type: list
+    elements: raw
+    required: true
+author: Roundhouse
+"""
+
+EXAMPLES = """
+- name: Look at what the plan depends on
+  roundhouse_plan_facts:
+    agents: "{{ agents }}"
+  register: preflight_facts
+"""
+
+RETURN = """
+gpus:
+  description: The GPUs in PCI order, as roundhouse_gpu_info returns them.
+  type: list
+  elements: dict
+  returned: always
+configs:
+  description: The config.json of each folder that the roster names, by its path.
+  type: dict
+  returned: always
+measured:
+  description: What engines stated when they started on this host, the newest first.
+  type: list
+  elements: dict
+  returned: always
+deployed:
+  description: The plan that is deployed, null for none.
+  type: dict
+  returned: always
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.roundhouse import plan_facts
+
+try:
+    from ansible.module_utils import pynvml
+except ImportError:  # a controller that was not made by `make setup`: then the host's own, if it has one
+    pynvml = None
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"agents": {"type": "list", "elements": "raw", "required": True}}, supports_check_mode=True
+    )
+    module.exit_json(changed=False, **plan_facts.gather(module.params["agents"], pynvml))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""What the choice tries for an agent, in which order: models, sets of cards, and what is given up step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from . import engine_defaults, fit_overhead
+from .cards import HostCard
+from .catalog import Model, Unknown
+from .fit import FITS, Measured, Question, fit
+from .fit_kv import BLOCK_TOKENS, KV_DTYPE_BYTES, tokens
+from .fit_weights import GIB
+from .formats import KV_FP8_SINCE
+from .roster_fields import GIVE_UP
+
+KV_CACHE_DTYPE, MAX_MODEL_LEN, MODEL = GIVE_UP
+# What the plan writes where a roster says nothing: vLLM's own defaults below 70 GiB. Written down on every card, so
+# that what was computed is what runs: the engine's defaults jump with the card (engine_defaults.batch).
+MAX_NUM_SEQS = 256
+MAX_NUM_BATCHED_TOKENS = 2048
+# A length that was given up is a round number.
+_ROUND_TOKENS = 1024
+
+Group = tuple[HostCard, ...]
+
+
+class Configuration(NamedTuple):
+    """What an engine's own memory depends on: not the card's size, its share of it, or the length of a request."""
+
+    model: str
+    form: str
+    kv_cache_dtype: str
+    ranks: int
+    max_num_seqs: int | None
+    max_num_batched_tokens: int | None
+    enforce_eager: bool
+    draft: str | None
+
+
+Measurements = Mapping[Configuration, Measured]
+
+
+class Wish(NamedTuple):
+    """What an agent asks for, in the roster's words. `gpus` of None leaves the cards to the plan."""
+
+    models: tuple[Model | Unknown, ...]
+    max_model_len: int
+    gpu_memory_utilization: float
+    give_up: tuple[str, ...] = GIVE_UP
+    max_model_len_min: int | None = None
+    exact: bool = False
+    kv_cache_dtype: str = "auto"
+    gpus: tuple[int, ...] | None = None
+    max_num_seqs: int = MAX_NUM_SEQS
+    max_num_batched_tokens: int = MAX_NUM_BATCHED_TOKENS
+    enforce_eager: bool = False
+    draft: Model | Unknown | None = None
+
+
+def groups(cards: Group, wanted: tuple[int, ...] | None, load: Mapping[int, int]) -> Iterator[Group]:
+    """Yield the sets of cards to try: those that are asked for, else one alone, then two alike, four, eight.
+
+    Of cards alike the least busy come first, so that agents spread over a host.
+    """
+    if wanted is not None:
+        yield tuple(cards[number] for number in wanted)
+        return
+    kinds: dict[tuple[Any, ...], list[HostCard]] = {}
+    for card in sorted(cards, key=lambda card: (load.get(card.number, 0), card.number)):
+        kinds.setdefault((card.cuda_gib, card.capability, card.shared_display), []).append(card)
+    ranks = 1
+    while ranks <= len(cards):
+        for alike in kinds.values():
+            if len(alike) >= ranks:
+                yield tuple(sorted(alike[:ranks], key=lambda card: card.number))
+        ranks *= 2
+
+
+def attempts(wish: Wish) -> Iterator[tuple[int, frozenset[str]]]:
+    """Yield the index of a model and what is given up for it, in the order in which they are tried.
+
+    What stands before `model` in give_up is given up within each model first, what stands behind it last of all.
+    """
+    order = () if wish.exact else wish.give_up
+    at = order.index(MODEL) if MODEL in order else len(order)
+    inner, outer = ([word for word in part if _can_give(wish, word)] for part in (order[:at], order[at + 1 :]))
+    models = range(len(wish.models)) if MODEL in order else range(1)
+    for more in range(len(outer) + 1):
+        for index in models:
+            for few in range(len(inner) + 1) if not more else [len(inner)]:
+                yield index, frozenset([*inner[:few], *outer[:more]])
+
+
+def base(wish: Wish, model: Model, group: Group) -> Question:
+    """Return the question for a model as the roster asks for it, on these cards: the least of each counts."""
+    return Question(
+        model=model,
+        card_gib=min(card.cuda_gib or 0.0 for card in group),
+        max_model_len=wish.max_model_len,
+        gpu_memory_utilization=wish.gpu_memory_utilization,
+        kv_cache_dtype=wish.kv_cache_dtype,
+        tensor_parallel_size=len(group),
+        max_num_seqs=wish.max_num_seqs,
+        max_num_batched_tokens=wish.max_num_batched_tokens,
+        enforce_eager=wish.enforce_eager,
+        engine=engine_defaults.PINNED,
+        capability=min((card.capability for card in group if card.capability), default=None),
+        bandwidth_gb_s=min((card.bandwidth_gb_s for card in group if card.bandwidth_gb_s), default=None),
+        shared_display=any(card.shared_display for card in group),
+        draft=wish.draft if isinstance(wish.draft, Model) else None,
+        tries_kernels=False,  # flags.py sees to it
+    )
+
+
+def _can_give(wish: Wish, word: str) -> bool:
+    if word == KV_CACHE_DTYPE:
+        return KV_DTYPE_BYTES[wish.kv_cache_dtype] > 1
+    return wish.max_model_len_min is not None
+
+
+def settled(wish: Wish, question: Question, given: frozenset[str], measured: Measurements) -> Question:
+    """Return the question with what is given up, and with as much of the card as it can have."""
+    fp8_runs = question.capability is None or question.capability >= KV_FP8_SINCE
+    if KV_CACHE_DTYPE in given and fp8_runs:
+        question = question._replace(kv_cache_dtype="fp8")
+    question = with_measured(question, measured)
+    if not wish.exact:
+        question = _with_room_outside(question)
+    return _shortened(question, wish.max_model_len_min or 1) if MAX_MODEL_LEN in given else question
+
+
+def with_measured(question: Question, measured: Measurements) -> Question:
+    """Return the question with what an engine stated that ran in the same configuration, if one did."""
+    if not measured:
+        return question
+    ran = Configuration(
+        question.model.name,
+        question.model.form.name,
+        question.kv_cache_dtype,
+        question.tensor_parallel_size,
+        question.max_num_seqs,
+        question.max_num_batched_tokens,
+        question.enforce_eager,
+        question.draft.name if question.draft else None,
+    )
+    return question._replace(measured=measured.get(ran))
+
+
+def _with_room_outside(question: Question) -> Question:
+    """Lower gpu_memory_utilization, an upper bound, to leave the card what the engine takes beside its share."""
+    terms = list(fit(question).terms)
+    outside = sum(term.gib for term in terms if not term.inside) + fit_overhead.uncertainty(terms, inside=False)
+    highest = math.floor(100 * (1 - outside / question.card_gib)) / 100 if outside < question.card_gib else 0
+    return question._replace(gpu_memory_utilization=min(question.gpu_memory_utilization, max(highest, 0.01)))
+
+
+def _shortened(question: Question, least: int) -> Question:
+    """Return the question at the longest max_model_len that fits, no longer than it is and no shorter than `least`."""
+    limit = question.model.architecture.max_position_embeddings or question.max_model_len
+    question = question._replace(max_model_len=min(question.max_model_len, limit))
+    found = fit(question)
+    if found.verdict == FITS or found.kv_gib_per_rank is None or found.kv_bytes_per_token_per_rank is None:
+        return question
+    sure_gib = max(0.0, found.kv_gib_per_rank - (found.uncertainty_gib or 0.0))
+    longest = tokens(sure_gib * GIB, found.kv_bytes_per_token_per_rank)
+    step = _ROUND_TOKENS if longest >= _ROUND_TOKENS else BLOCK_TOKENS
+    return question._replace(max_model_len=min(max(longest // step * step, least), question.max_model_len))

@@ -1,0 +1,21 @@
+"""Why an engine did not start: its own last error line, which is what a person would look for in the log."""
+
+from __future__ import annotations
+
+import re
+
+from .units import Unit
+
+CHARACTERS = 200  # pydantic prints a whole configuration behind its first words
+
+
+def cause(name: str, unit: Unit, lines: list[str]) -> str:
+    """Return the cause in one sentence; `lines` are the log of the agent's last start."""
+    errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b: |error: |Value error, ", line)]
+    # The root cause is raised first; "Engine core initialization failed" and its like come after it.
+    told = [line for line in errors if "Engine core initialization failed" not in line]
+    last = (told or errors or lines or ["its log is empty"])[-1]
+    text = re.sub(r"^(\(\w+ pid=\d+\) )?((INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^\]]*\] ?)?", "", last).strip()
+    text = text if len(text) <= CHARACTERS else text[:CHARACTERS].partition(". ")[0] + " ..."
+    status = f"exit status {unit.exit_status}" if unit.exit_status is not None else unit.result
+    return f"{text} ({status}; the rest: switch.py logs {name})."

@@ -1,0 +1,40 @@
+"""What cannot be split over ranks, and what cannot draft for what: one sentence, before any arithmetic."""
+
+from __future__ import annotations
+
+from .catalog import Model
+
+
+def obstacle(model: Model, ranks: int) -> str | None:
+    """Return one sentence when tensor parallelism over `ranks` cannot be had, None when it can."""
+    architecture, form = model.architecture, model.form
+    heads, keys = architecture.num_attention_heads, architecture.num_key_value_heads
+    at = f"tensor_parallel_size is {ranks}"
+    if heads % ranks:
+        return f"{at} and does not divide num_attention_heads, {heads}: take one that does."
+    if keys % ranks and ranks % keys:
+        return f"{at}, which neither divides nor is a multiple of num_key_value_heads, {keys}: take one that does."
+    sizes = (architecture.intermediate_size, architecture.moe_intermediate_size)
+    for size in sizes if architecture.moe_layers < architecture.num_hidden_layers else sizes[1:]:
+        if size % ranks:
+            return f"{at} and does not divide the intermediate size, {size}: take one that does."
+        if form.group_size and size // ranks % form.group_size:
+            return (
+                f"{at} and leaves each rank {size // ranks} of the intermediate size, which is no whole number "
+                f"of {form.name}'s groups of {form.group_size}: take fewer ranks."
+            )
+    return None
+
+
+def draft_obstacle(draft: Model | None, target: Model, ranks: int) -> str | None:
+    """Return one sentence when the draft model cannot draft for the target, None when it can, or there is none."""
+    if draft is None:
+        return None
+    theirs, ours = draft.architecture.vocab_size, target.architecture.vocab_size
+    if theirs != ours:
+        # vLLM 0.32, config/speculative.py: "Target and draft model should have the same vocabulary size".
+        return (
+            f"The draft model {draft.name} has a vocabulary of {theirs} and {target.name} of {ours}, and vLLM wants "
+            "them equal: take a draft of the same vocabulary, or method: ngram."
+        )
+    return obstacle(draft, ranks)

@@ -1,0 +1,123 @@
+"""What engines stated when they started on this host, read from their logs and kept for the next plan.
+
+One entry for each model and configuration, the newest start; `plan_facts` hands them to the planner, which then
+uses the measured terms in place of the computed ones. A start that failed states as much as it came to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from . import engine_defaults, roster_models
+from .candidates import Configuration, Measurements
+from .catalog import Model
+from .fit import Measured
+
+PATH = Path("/var/lib/roundhouse/state/measured.json")
+SCHEMA = 1
+KEEP = 100
+
+# vLLM 0.32's own lines: v1/worker/gpu_model_runner.py, gpu_worker.py, v1/core/kv_cache_utils.py. With several ranks
+# each says its own; the largest weights and the smallest KV cache count.
+_NUMBER = r"(-?[\d.]+) GiB"
+_LINES: dict[str, tuple[re.Pattern[str], Any]] = {
+    "weights_gib": (re.compile(rf"Model loading took {_NUMBER}"), max),
+    # The second is the CPU's engine (v1/worker/cpu_worker.py), which states no weights.
+    "kv_gib": (re.compile(r"Available KV cache memory: (-?[\d.]+)|Explicitly set \(([\d.]+)/[\d.]+\) GiB for KV"), min),
+    "kv_tokens": (re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens"), min),
+    "graphs_estimated_gib": (re.compile(rf"Estimated CUDA graph memory: {_NUMBER}"), max),
+    "graphs_gib": (re.compile(rf"Graph capturing finished in \d+ secs, took {_NUMBER}"), max),
+    "activation_gib": (re.compile(rf"{_NUMBER} for peak activation"), max),
+    "cuda_gib": (re.compile(r"Free memory on device \([\d.]+/([\d.]+) GiB\) on startup"), min),
+}
+# The configuration that a measurement is of, from an agent of the plan.
+_IDENTITY = (
+    *("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens", "enforce_eager"),
+    "draft_model",
+)
+_STARTED_WITH = ("max_model_len", "gpu_memory_utilization")
+
+
+def parse(lines: Iterable[str]) -> dict[str, float]:
+    """Return what a start log states, by the names of `_LINES`; what it does not state is not in it."""
+    seen: dict[str, list[float]] = {}
+    for line in lines:
+        for name, (pattern, _) in _LINES.items():
+            if match := pattern.search(line):
+                number = next(group for group in match.groups() if group is not None)
+                seen.setdefault(name, []).append(float(number.replace(",", "")))
+    return {name: _LINES[name][1](values) for name, values in seen.items()}
+
+
+def entry(agent: dict[str, Any], lines: Iterable[str]) -> dict[str, Any] | None:
+    """Return the measurement of an agent's start, None when its log states nothing of it."""
+    stated = parse(lines)
+    if not stated:
+        return None
+    engine = ".".join(map(str, engine_defaults.PINNED))
+    return {"engine": engine, **{name: agent.get(name) for name in (*_IDENTITY, *_STARTED_WITH)}, **stated}
+
+
+def learn(agent: dict[str, Any], lines: Iterable[str], path: Path | None = None) -> None:
+    """Keep what an agent's start log states. Written aside, then renamed."""
+    path = path or PATH
+    made = entry(agent, lines)
+    if made is None:
+        return
+    others = [each for each in load(path) if _of(each) != _of(made)]
+    aside = path.with_suffix(".new")
+    with aside.open("w") as file:
+        json.dump({"schema": SCHEMA, "starts": [made, *others][:KEEP]}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)
+
+
+def load(path: Path | None = None) -> list[dict[str, Any]]:
+    """Return the entries, newest first; [] where none was written, or by another version of this file."""
+    try:
+        kept = json.loads((path or PATH).read_text())
+    except (FileNotFoundError, ValueError):
+        return []
+    return kept["starts"] if isinstance(kept, dict) and kept.get("schema") == SCHEMA else []
+
+
+def of(agent: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the measurement of an agent of the plan, None when it has not run so."""
+    return next((each for each in entries if _of(each) == _of(agent)), None)
+
+
+def lookup(entries: list[dict[str, Any]], configs: roster_models.Configs) -> Measurements:
+    """Return the measured terms by configuration, as `choice` looks them up."""
+    found = {}
+    for each in entries:
+        model = roster_models.find(each, configs)
+        pinned = each.get("engine") == ".".join(map(str, engine_defaults.PINNED))
+        stated = all(each.get(name) is not None for name in ("weights_gib", "kv_gib", "cuda_gib"))
+        if isinstance(model, Model) and pinned and stated:
+            share_gib = each["cuda_gib"] * each["gpu_memory_utilization"]
+            overhead_gib = share_gib - each["weights_gib"] - each["kv_gib"]
+            found[_configuration(each, model)] = Measured(each["weights_gib"], overhead_gib)
+    return found
+
+
+def _of(each: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(len(each["gpus"]) if name == "gpus" else each.get(name) for name in _IDENTITY)
+
+
+def _configuration(each: dict[str, Any], model: Model) -> Configuration:
+    return Configuration(
+        model=model.name,
+        form=model.form.name,
+        kv_cache_dtype=each["kv_cache_dtype"],
+        ranks=len(each["gpus"]),
+        max_num_seqs=each["max_num_seqs"],
+        max_num_batched_tokens=each["max_num_batched_tokens"],
+        enforce_eager=bool(each["enforce_eager"]),
+        draft=each["draft_model"],
+    )

@@ -1,0 +1,111 @@
+"""From the roster and a host's facts to the plan: the choice for each agent, and all that the roles write.
+
+Built on the controller, by the filter of the playbooks and by scripts/plan.py alike. `plan.py` reads what was deployed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from . import flags
+from .decision import Host, decide
+from .errors import UsageError
+from .plan import SCHEMA, Agent, Plan, path_of, unit_name
+from .roster import require_valid
+
+CONFIG_FOLDER = "/etc/roundhouse/agents"
+# Loopback until a gateway with a key stands in front (vLLM's own key leaves paths open, vllm#58144).
+LISTEN_HOST = "127.0.0.1"
+# systemd waits this much longer than the engine's own drain before it kills.
+STOP_MARGIN_SECONDS = 30
+
+
+class Settings(NamedTuple):
+    """What group_vars say of a host. `accelerator` is "cuda" or "cpu", `engine_path` the engine's environment.
+
+    Under `models_store` lie the pulled models; `start_timeout_seconds` is how long an engine may take to be healthy.
+    """
+
+    accelerator: str
+    engine_path: str
+    models_store: str
+    start_timeout_seconds: int
+
+
+def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
+    """Return the plan of one host for a roster (a list of dicts, see roster.py).
+
+    An agent that nothing fits for is in the plan with the verdict `no`, and `problems` has the sentence.
+    Raises UsageError with a sentence for each setting that cannot be meant.
+    """
+    host = host or Host()
+    roster = require_valid(agents, host.configs)
+    accelerator = settings.accelerator
+    if accelerator not in ("cuda", "cpu"):
+        raise UsageError("plan", f"engine_accelerator is {accelerator!r}: write cuda or cpu.")
+    decided = decide(roster, host, accelerator)
+    rivals = _rivals([each["gpus"] for each in decided])
+    names = [agent["name"] for agent in roster]
+    made = []
+    for index, (agent, choices) in enumerate(zip(roster, decided, strict=True)):
+        conflicts = [names[other] for other in rivals[index]]
+        # systemd stops the one before it starts the other only if the two are ordered, either way round.
+        after = [names[other] for other in rivals[index] if other < index]
+        entry = _entry(agent, choices, settings)
+        made.append(entry | {"conflicts": conflicts, "after": after})
+    return {
+        "schema": SCHEMA,
+        "runtime": "native",
+        "accelerator": accelerator,
+        "engine_path": settings.engine_path,
+        # What is not known yet and will be: nothing is downloaded while one of these stands.
+        "waiting": [entry["refused"][0] for entry in made if entry["fit"] is None and accelerator == "cuda"],
+        "problems": [_misfit(entry) for entry in made if not entry["taken"]],
+        "agents": made,
+    }
+
+
+def _rivals(cards_of: list[list[int]]) -> list[list[int]]:
+    """Return, for each agent, the positions of those that share a card with it."""
+    on: dict[int, list[int]] = {}
+    for position, indices in enumerate(cards_of):
+        for index in indices:
+            on.setdefault(index, []).append(position)
+    return [
+        sorted({other for index in indices for other in on[index]} - {position})
+        for position, indices in enumerate(cards_of)
+    ]
+
+
+def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
+    name = agent["name"]
+    store = settings.models_store
+    model_path = path_of(decided, store)
+    draft = (agent.get("speculative_config") or {}).get("model")
+    draft_path = path_of({"model": draft}, store) if draft else None
+    return {
+        "name": name,
+        "description": agent.get("description"),
+        "unit": unit_name(name),
+        "host": LISTEN_HOST,
+        "port": agent["port"],
+        **decided,
+        "model_path": model_path,
+        "draft_model": draft,
+        "draft_model_path": draft_path,
+        "temperature": agent["temperature"],
+        "top_p": agent["top_p"],
+        "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
+        "config": flags.config(agent, decided, flags.Place(settings.accelerator, LISTEN_HOST, model_path, draft_path)),
+        "environment": flags.environment(settings.accelerator, decided["gpus"]),
+        "start_timeout_seconds": settings.start_timeout_seconds,
+        "stop_timeout_seconds": flags.SHUTDOWN_TIMEOUT_SECONDS + STOP_MARGIN_SECONDS,
+    }
+
+
+def _misfit(entry: Agent) -> str:
+    reasons = " ".join(entry["refused"])
+    return (
+        f"agents[{entry['name']}].models: none is known to fit. {reasons} Add a smaller model, let the agent give up "
+        "more (max_model_len_min, give_up), or write policy: exact for one that is tight or unknown."
+    )

@@ -1,0 +1,242 @@
+"""The choice: what is true of every roster and every card, and what is given up in which order."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from roundhouse import catalog, fit_overhead
+from roundhouse.candidates import Configuration, Wish, attempts, groups
+from roundhouse.cards import HostCard
+from roundhouse.choice import choose
+from roundhouse.fit import FITS, NO, TIGHT, UNKNOWN, Measured, fit
+
+REPOS = (
+    "Qwen/Qwen2.5-32B-Instruct",
+    "Qwen/Qwen2.5-32B-Instruct-AWQ",
+    "Qwen/Qwen2.5-Coder-14B-Instruct-GPTQ-Int8",
+    "Qwen/Qwen3-8B-FP8",
+    "Qwen/Qwen2.5-7B-Instruct-AWQ",
+    "Qwen/Qwen2.5-0.5B-Instruct",
+)
+MODELS = tuple(catalog.find(repo) for repo in REPOS)
+UNKNOWN_MODEL = catalog.Unknown("own/hybrid", "its layers mix attention kinds.")
+
+
+def card(gib=15.5, number=0, capability=(12, 0), **more):
+    return HostCard(number, "a card", gib, capability, 448.0, **more)
+
+
+def wish(*models, **options):
+    return Wish(models or MODELS, **{"max_model_len": 32768, "gpu_memory_utilization": 0.9} | options)
+
+
+@st.composite
+def wishes(draw):
+    models = draw(st.lists(st.sampled_from(MODELS), min_size=1, max_size=4, unique=True))
+    order = draw(st.permutations(("kv_cache_dtype", "max_model_len", "model")))
+    return wish(
+        *models,
+        max_model_len=draw(st.sampled_from((1024, 8192, 32768))),
+        max_model_len_min=draw(st.sampled_from((None, 512, 1024))),
+        gpu_memory_utilization=draw(st.sampled_from((0.5, 0.7, 0.85, 0.92, 0.95, 1.0))),
+        give_up=tuple(order[: draw(st.integers(0, 3))]),
+        exact=draw(st.booleans()),
+        max_num_seqs=draw(st.sampled_from((8, 64, 256))),
+        enforce_eager=draw(st.booleans()),
+    )
+
+
+def rank(made):
+    """Return what a plan is worth: none, then the order in which the choice tries. The fewer, the better."""
+    if not made.taken:
+        return (1, 0, 0, 0)
+    given = {each.setting for each in made.given_up}
+    return (0, made.model, len(given), -made.question.max_model_len)
+
+
+@given(wishes(), st.floats(4, 96), st.floats(0, 40))
+@settings(max_examples=400, deadline=None)
+def test_more_memory_never_gives_a_worse_plan(asked, gib, more):
+    less, better = choose(asked, (card(gib),), {}), choose(asked, (card(gib + more),), {})
+    assert rank(better)[0] <= rank(less)[0]
+    if less.taken and asked.give_up[-1:] == ("model",):
+        # The model is what is given up last, so it is what counts first.
+        assert rank(better) <= rank(less)
+    if asked.exact and less.taken:
+        assert (better.fit.verdict, less.fit.verdict) != (TIGHT, FITS)
+
+
+@given(wishes(), st.floats(4, 96), st.integers(1, 4))
+@settings(max_examples=400, deadline=None)
+def test_a_smaller_context_never_needs_more(asked, gib, part):
+    shorter = asked._replace(max_model_len=asked.max_model_len // (2**part), max_model_len_min=None)
+    whole = choose(asked._replace(max_model_len_min=None), (card(gib),), {})
+    less = choose(shorter, (card(gib),), {})
+    assert rank(less)[:3] <= rank(whole)[:3] or asked.give_up[-1:] != ("model",)
+    assert less.taken or not whole.taken
+
+
+@given(wishes(), st.floats(4, 96), st.integers(1, 4))
+@settings(max_examples=400, deadline=None)
+def test_what_is_planned_never_exceeds_the_card(asked, gib, count):
+    made = choose(asked, tuple(card(gib, number) for number in range(count)), {})
+    if not made.taken:
+        return
+    found, question = made.fit, made.question
+    share = gib * question.gpu_memory_utilization
+    assert found.weights_gib_per_rank + found.overhead_gib + found.kv_gib_per_rank <= share + 1e-9
+    assert found.kv_tokens * found.kv_bytes_per_token_per_rank <= found.kv_gib_per_rank * 1024**3
+    if found.verdict == FITS:
+        assert found.kv_tokens >= question.max_model_len
+        pessimistic = found.overhead_gib + fit_overhead.uncertainty(list(found.terms), inside=True)
+        need = question.max_model_len * found.kv_bytes_per_token_per_rank / 1024**3
+        assert found.weights_gib_per_rank + pessimistic + need <= share + 1e-9
+    if not asked.exact:
+        outside = sum(term.gib for term in found.terms if not term.inside)
+        assert outside <= gib - share + 1e-9
+        assert question.gpu_memory_utilization <= asked.gpu_memory_utilization
+    assert len(made.gpus) == question.tensor_parallel_size <= count
+
+
+@given(wishes(), st.floats(4, 96))
+@settings(max_examples=300, deadline=None)
+def test_nothing_is_given_up_that_the_roster_does_not_offer(asked, gib):
+    made = choose(asked, (card(gib),), {})
+    settings_given = {each.setting for each in made.given_up}
+    assert settings_given <= (set() if asked.exact else set(asked.give_up))
+    if "max_model_len" in settings_given:
+        assert asked.max_model_len_min <= made.question.max_model_len < asked.max_model_len
+    elif made.taken:
+        assert made.question.max_model_len == asked.max_model_len
+    assert all(each.why for each in made.given_up)
+
+
+def test_what_is_missed_least_is_given_up_first():
+    two = wish(*MODELS[:2], max_model_len_min=1024)
+    kv, length = "kv_cache_dtype", "max_model_len"
+    steps = [(index, sorted(given)) for index, given in attempts(two)]
+    assert steps == [(0, []), (0, [kv]), (0, [kv, length]), (1, []), (1, [kv]), (1, [kv, length])]
+    model_first = two._replace(give_up=("model", "max_model_len"))
+    assert [(index, sorted(given)) for index, given in attempts(model_first)] == [
+        *((0, []), (1, [])),
+        *((0, [length]), (1, [length])),
+    ]
+    assert [index for index, _ in attempts(two._replace(exact=True))] == [0]
+    assert [index for index, _ in attempts(two._replace(give_up=()))] == [0]
+
+
+def test_without_a_minimum_the_length_stays():
+    fourteen = catalog.find("Qwen/Qwen2.5-14B-Instruct-AWQ")
+    stays = choose(wish(fourteen, gpu_memory_utilization=0.85, max_num_seqs=16), (card(),), {})
+    assert not stays.taken
+    shorter = choose(
+        wish(fourteen, gpu_memory_utilization=0.85, max_num_seqs=16, max_model_len_min=8192), (card(),), {}
+    )
+    assert shorter.taken
+    assert 8192 <= shorter.question.max_model_len < 32768
+    assert shorter.question.max_model_len % 1024 == 0
+    assert "needs" in shorter.given_up[-1].why
+
+
+def test_the_longest_length_that_fits_is_kept():
+    made = choose(wish(MODELS[1], gpu_memory_utilization=0.95, max_model_len_min=1024), (card(23.52),), {})
+    length = made.question.max_model_len
+    assert fit(made.question).verdict == FITS
+    assert fit(made.question._replace(max_model_len=length + 1024)).verdict != FITS
+
+
+def test_more_cards_are_tried_before_anything_is_given_up():
+    made = choose(wish(MODELS[1], MODELS[4], max_num_seqs=16), tuple(card(23.52, number) for number in range(2)), {})
+    assert (made.model, made.gpus, made.given_up) == (0, (0, 1), ())
+
+
+def test_a_model_whose_heads_do_not_divide_takes_fewer_cards():
+    # 14 heads: two ranks, not four.
+    made = choose(wish(MODELS[5]), tuple(card(1.9, number) for number in range(4)), {})
+    assert not made.taken
+    assert "does not divide num_attention_heads, 14" in made.refused[0]
+
+
+def test_agents_spread_over_cards_alike():
+    cards = tuple(card(23.5, number) for number in range(3))
+    loads = ({}, {0: 1}, {0: 1, 1: 1}, {0: 2, 1: 1, 2: 1})
+    assert [next(groups(cards, None, load))[0].number for load in loads] == [0, 1, 2, 1]
+
+
+def test_cards_that_differ_do_not_share_a_model():
+    cards = (card(15.5, 0), card(23.5, 1, (8, 9)))
+    tried = list(groups(cards, None, {}))
+    assert [[each.number for each in group] for group in tried] == [[0], [1]]
+    made = choose(wish(MODELS[1], max_model_len_min=1024), cards, {})
+    assert made.gpus == (1,)
+    both = choose(wish(MODELS[1], gpus=(0, 1), max_model_len_min=1024), cards, {})
+    assert both.question.card_gib == 15.5
+
+
+def test_utilization_is_an_upper_bound():
+    made = choose(wish(MODELS[4], gpu_memory_utilization=1.0), (card(),), {})
+    assert made.taken
+    assert made.question.gpu_memory_utilization < 1.0
+    exact = choose(wish(MODELS[4], gpu_memory_utilization=1.0, exact=True), (card(),), {})
+    assert not exact.taken
+    assert "lower it" in exact.refused[0]
+
+
+def test_exact_takes_what_is_tight_and_never_what_does_not_fit():
+    tight = wish(catalog.find("Qwen/Qwen2.5-14B-Instruct-AWQ"), gpu_memory_utilization=0.95, max_model_len=16384)
+    assert [choose(tight._replace(exact=each), (card(15.0),), {}).verdict for each in (False, True)] == [FITS, TIGHT]
+    assert not choose(wish(MODELS[0], exact=True), (card(),), {}).taken
+
+
+def test_an_unknown_model_is_passed_over_or_taken_on_the_users_word():
+    assert choose(wish(UNKNOWN_MODEL, MODELS[4]), (card(),), {}).model == 1
+    alone = choose(wish(UNKNOWN_MODEL), (card(),), {})
+    assert (alone.taken, alone.verdict) == (False, UNKNOWN)
+    assert "its layers mix" in alone.refused[0]
+    exact = choose(wish(UNKNOWN_MODEL, exact=True), (card(),), {})
+    assert (exact.taken, exact.verdict, exact.fit) == (True, UNKNOWN, None)
+
+
+def test_a_length_beyond_the_model_is_cut_or_refused():
+    long = wish(MODELS[4], max_model_len=65536, max_model_len_min=4096)
+    made = choose(long, (card(79.0),), {})
+    assert made.question.max_model_len == 32768
+    assert "goes to 32768" in made.given_up[-1].why
+    refused = choose(long._replace(max_model_len_min=None), (card(79.0),), {})
+    assert "max_model_len is 65536 and the model goes to 32768" in refused.refused[0]
+
+
+def test_an_old_card_gets_no_fp8_cache():
+    asked = wish(MODELS[4], gpu_memory_utilization=0.7, max_num_seqs=16)
+    new, old = (choose(asked, (card(11.2, 0, capability),), {}) for capability in ((8, 6), (7, 5)))
+    assert (new.taken, new.question.kv_cache_dtype) == (True, "fp8")
+    assert (old.taken, old.question.kv_cache_dtype) == (False, "auto")
+
+
+def test_a_draft_model_takes_its_share():
+    target, draft = catalog.find("Qwen/Qwen3-8B"), catalog.find("Qwen/Qwen3-0.6B")
+    alone, drafted = (choose(wish(target, draft=each), (card(31.4),), {}) for each in (None, draft))
+    assert drafted.fit.weights_gib_per_rank == pytest.approx(alone.fit.weights_gib_per_rank + 1.12, abs=0.05)
+    assert drafted.fit.kv_bytes_per_token_per_rank == alone.fit.kv_bytes_per_token_per_rank + 2 * 28 * 8 * 128 * 2
+    other = choose(wish(MODELS[4], draft=MODELS[5]), (card(31.4),), {})
+    assert other.verdict == NO
+    assert "a vocabulary of 151936 and Qwen/Qwen2.5-7B-Instruct-AWQ of 152064" in other.refused[0]
+
+
+def test_what_an_engine_stated_takes_the_place_of_what_was_computed():
+    asked = wish(MODELS[1], gpu_memory_utilization=0.92, max_model_len=4096, max_num_seqs=16)
+    ran = Configuration(MODELS[1].name, "awq", "auto", 1, 16, 2048, False, None)
+    predicted = choose(asked, (card(21.8),), {})
+    assert predicted.question.kv_cache_dtype == "fp8"
+    lucky = choose(asked, (card(21.8),), {}, {ran: Measured(18.15, 0.6)})
+    assert (lucky.given_up, lucky.fit.overhead_gib, lucky.fit.weights_gib_per_rank) == ((), 0.6, 18.15)
+    unlucky = choose(asked._replace(give_up=()), (card(21.8),), {}, {ran: Measured(18.15, 2.9)})
+    assert unlucky.verdict == NO
+
+
+def test_the_shortest_wish_is_tried_on_every_card():
+    for gib, capability in itertools.product((8.0, 15.5, 79.2), ((7, 0), (7, 5), (8, 9), (9, 0), None)):
+        made = choose(wish(max_model_len_min=1024), (card(gib, 0, capability),), {})
+        assert made.taken == (capability != (7, 0))

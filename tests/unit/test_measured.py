@@ -1,0 +1,96 @@
+"""What a start log states, as the pinned vLLM words it, and what the next plan makes of it."""
+
+import json
+
+import pytest
+
+from roundhouse import measured
+from roundhouse.candidates import Configuration
+from roundhouse.catalog import find
+
+# The format strings of vLLM 0.32 (v1/worker/gpu_model_runner.py, v1/worker/gpu_worker.py, v1/core/kv_cache_utils.py),
+# with numbers; two ranks say some of them each.
+LOG = """\
+(Worker_TP0 pid=7) INFO 11-24 10:00:01 [gpu_model_runner.py:5149] Model loading took 9.0623 GiB memory and 8.1 seconds
+(Worker_TP1 pid=8) INFO 11-24 10:00:01 [gpu_model_runner.py:5149] Model loading took 9.0701 GiB memory and 8.2 seconds
+(Worker_TP0 pid=7) INFO 11-24 10:00:09 [gpu_model_runner.py:6474] Estimated CUDA graph memory: 0.31 GiB total
+(Worker_TP0 pid=7) INFO 11-24 10:00:09 [gpu_worker.py:759] Available KV cache memory: 3.41 GiB
+(Worker_TP1 pid=8) INFO 11-24 10:00:09 [gpu_worker.py:759] Available KV cache memory: 3.38 GiB
+(EngineCore pid=5) INFO 11-24 10:00:09 [kv_cache_utils.py:2327] GPU KV cache size: 55,376 tokens, Maximum concurrency \
+for 32,768 tokens per request: 1.69x
+(Worker_TP0 pid=7) INFO 11-24 10:00:12 [gpu_model_runner.py:6581] Graph capturing finished in 2 secs, took 0.29 GiB
+(Worker_TP0 pid=7) INFO 11-24 10:00:12 [gpu_worker.py:1034] Free memory on device (14.91/15.48 GiB) on startup. \
+Desired GPU memory utilization is (0.9, 13.93 GiB). Actual usage is 9.4 GiB for consumed memory (weights + non-torch), \
+0.21 GiB for peak activation, and 0.29 GiB for CUDAGraph memory.
+"""
+STATED = {
+    **{"weights_gib": 9.0701, "kv_gib": 3.38, "kv_tokens": 55376, "graphs_estimated_gib": 0.31, "graphs_gib": 0.29},
+    **{"activation_gib": 0.21, "cuda_gib": 15.48},
+}
+AGENT = {
+    **{"name": "dev", "model": "Qwen/Qwen2.5-Coder-32B-Instruct-AWQ", "quantization": "awq", "gpus": [0, 1]},
+    **{"kv_cache_dtype": "fp8", "max_num_seqs": 16, "max_num_batched_tokens": 2048, "max_model_len": 32768},
+    **{"gpu_memory_utilization": 0.9, "draft_model": None},
+}
+
+
+def test_a_start_log_is_read():
+    assert measured.parse(LOG.splitlines()) == STATED
+
+
+def test_a_start_that_failed_states_as_much_as_it_came_to():
+    lines = LOG.splitlines()[:4]
+    assert measured.parse(lines) == {"weights_gib": 9.0701, "graphs_estimated_gib": 0.31, "kv_gib": 3.41}
+    assert measured.entry(AGENT, ["ValueError: unknown option"]) is None
+
+
+def test_the_cpus_engine_states_its_tokens():
+    lines = [
+        "INFO 11-24 10:00:09 [cpu_worker.py:260] Explicitly set (1.0/22.84) GiB for KV cache on node 0.",
+        "INFO 11-24 10:00:09 [kv_cache_utils.py:2327] CPU KV cache size: 262,144 tokens, Maximum concurrency for",
+    ]
+    assert measured.parse(lines) == {"kv_gib": 1.0, "kv_tokens": 262144}
+    assert measured.lookup([measured.entry(AGENT, lines)], {}) == {}
+
+
+def test_the_newest_start_of_a_configuration_is_kept(tmp_path):
+    path = tmp_path / "measured.json"
+    measured.learn(AGENT, LOG.splitlines(), path)
+    measured.learn(AGENT | {"kv_cache_dtype": "auto"}, LOG.splitlines(), path)
+    measured.learn(AGENT | {"max_model_len": 4096}, ["Model loading took 9.5 GiB memory and 3 seconds"], path)
+    kept = measured.load(path)
+    assert [(each["kv_cache_dtype"], each["weights_gib"]) for each in kept] == [("fp8", 9.5), ("auto", 9.0701)]
+    assert measured.of(AGENT | {"gpus": [2, 3]}, kept)["weights_gib"] == 9.5
+    assert measured.of(AGENT | {"gpus": [2]}, kept) is None
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_is_bounded(tmp_path):
+    path = tmp_path / "measured.json"
+    for seqs in range(measured.KEEP + 5):
+        measured.learn(AGENT | {"max_num_seqs": seqs}, LOG.splitlines(), path)
+    assert len(measured.load(path)) == measured.KEEP
+
+
+@pytest.mark.parametrize("text", ["", "[]", json.dumps({"schema": 99, "starts": []})])
+def test_a_file_of_another_version_is_nothing(tmp_path, text):
+    path = tmp_path / "measured.json"
+    path.write_text(text)
+    assert measured.load(path) == []
+    measured.learn(AGENT, LOG.splitlines(), path)
+    assert len(measured.load(path)) == 1
+
+
+def test_overhead_is_what_is_left_of_the_share():
+    made = measured.entry(AGENT, LOG.splitlines())
+    (found,) = measured.lookup([made], {}).items()
+    assert found[0] == Configuration(AGENT["model"], find(AGENT["model"]).form.name, "fp8", 2, 16, 2048, False, None)
+    assert found[1].weights_gib == 9.0701
+    assert found[1].overhead_gib == pytest.approx(15.48 * 0.9 - 9.0701 - 3.38)
+
+
+def test_another_engine_or_half_a_log_gives_no_terms():
+    made = measured.entry(AGENT, LOG.splitlines())
+    assert measured.lookup([made | {"engine": "0.31"}], {}) == {}
+    assert measured.lookup([made | {"kv_gib": None}], {}) == {}
+    assert measured.lookup([made | {"model": "own/unknown"}], {}) == {}

@@ -1,0 +1,238 @@
+"""The plan of a roster on a host: what the roles write, and what stays from one run to the next."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from roundhouse import decision, plan, planner
+from roundhouse.cards import HostCard
+from roundhouse.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def shipped():
+    return yaml.safe_load((ROOT / "group_vars/all/agents.yml").read_text())["agents"]
+
+
+def host(gib=15.5, count=1, **facts):
+    cards = tuple(HostCard(number, "a card", gib, (12, 0), 448.0) for number in range(count))
+    return decision.Host(cards, **facts)
+
+
+def build(agents=None, on=None, accelerator="cuda"):
+    settings = planner.Settings(accelerator, "/opt/e", "/srv/m", 900)
+    return planner.build(agents or shipped(), settings, on or host())
+
+
+def written(made):
+    """Return a plan as it comes back from plan.json."""
+    return json.loads(json.dumps(made))
+
+
+def test_the_shipped_roster_is_the_users_wish():
+    wish = {
+        "architect": (8000, 32768, 0.1, 0.95, 0.85, "Qwen/Qwen2.5-32B-Instruct"),
+        "dev": (8001, 32768, 0.3, 0.95, 0.95, "Qwen/Qwen2.5-Coder-32B-Instruct"),
+        "po": (8002, 16384, 0.5, 0.9, 0.70, "Qwen/Qwen2.5-7B-Instruct"),
+    }
+    fields = ("port", "max_model_len", "temperature", "top_p", "gpu_memory_utilization")
+    assert {
+        agent["name"]: (*(agent[field] for field in fields), agent["models"][0]["model"]) for agent in shipped()
+    } == wish
+
+
+@pytest.mark.parametrize(("gib", "count"), [(15.5, 1), (23.52, 1), (15.5, 2), (44.4, 1), (79.18, 1)])
+def test_the_shipped_roster_has_something_for_each_agent(gib, count):
+    made = build(on=host(gib, count))
+    assert [agent["verdict"] for agent in made["agents"]] == ["fits"] * 3
+    assert (made["problems"], made["waiting"]) == ([], [])
+    for agent in made["agents"]:
+        assert agent["max_model_len"] <= agent["fit"]["kv_tokens"]
+        assert agent["config"]["max-model-len"] == agent["max_model_len"]
+        assert agent["config"]["gpu-memory-utilization"] == agent["gpu_memory_utilization"]
+
+
+def test_on_16_gb_the_32b_is_refused_in_gib():
+    (architect, dev, _) = build()["agents"]
+    assert architect["model"] == "Qwen/Qwen2.5-14B-Instruct-AWQ"
+    assert dev["model"] == "Qwen/Qwen2.5-Coder-14B-Instruct-AWQ"
+    assert "Qwen2.5-32B-Instruct-AWQ (awq): no. The weights take 18.14 GiB" in architect["refused"][1]
+    assert architect["given_up"][0]["setting"] == "model"
+    assert architect["model_path"] == "/srv/m/Qwen/Qwen2.5-14B-Instruct-AWQ/main"
+
+
+def test_agents_of_one_card_are_ordered_and_conflict():
+    by_name = {agent["name"]: agent for agent in build()["agents"]}
+    assert by_name["po"]["conflicts"] == ["architect", "dev"]
+    assert [by_name[name]["after"] for name in ("architect", "dev", "po")] == [[], ["architect"], ["architect", "dev"]]
+
+
+def test_agents_that_share_a_card_conflict():
+    wanted = ([0, 1], [0], [1], [2])
+    agents = [shipped()[2] | {"name": f"a{at}", "port": 9000 + at, "gpus": gpus} for at, gpus in enumerate(wanted)]
+    made = build(agents, host(15.5, 3))["agents"]
+    assert [agent["conflicts"] for agent in made] == [["a1", "a2"], ["a0"], ["a0"], []]
+
+
+def test_agents_of_two_cards_run_side_by_side():
+    made = build(on=host(23.52, 2))
+    by_name = {agent["name"]: agent for agent in made["agents"]}
+    # Both cards hold a 32B; what fits one card alone is spread.
+    small = [agent | {"models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ"}]} for agent in shipped()]
+    spread = build(small, host(23.52, 2))["agents"]
+    assert [agent["gpus"] for agent in spread] == [[0], [1], [0]]
+    assert [agent["conflicts"] for agent in spread] == [["po"], [], ["architect"]]
+    assert [agent["environment"]["CUDA_VISIBLE_DEVICES"] for agent in spread] == ["0", "1", "0"]
+    assert by_name["dev"]["config"]["tensor-parallel-size"] == 2
+
+
+def test_what_does_not_fit_is_a_problem_with_every_reason():
+    made = build([agent | {"models": agent["models"][:2]} for agent in shipped()[:2]])
+    assert len(made["problems"]) == 2
+    assert "agents[architect].models: none is known to fit." in made["problems"][0]
+    assert "61.04 GiB" in made["problems"][0]
+    assert "18.14 GiB" in made["problems"][0]
+    assert [agent["taken"] for agent in made["agents"]] == [False, False]
+
+
+def test_without_a_driver_nothing_is_guessed():
+    bare = decision.host_of({"gpus": [{"device_id": "2d04", "compute_capability": [12, 0]}]})
+    made = build(on=bare)
+    assert {agent["verdict"] for agent in made["agents"]} == {"unknown"}
+    assert all("set gpu_memory_gb" in sentence for sentence in made["waiting"])
+    assert made["problems"] == []
+    told = decision.host_of({"gpus": [{"device_id": "2d04", "compute_capability": [12, 0]}]}, memory_gb=16)
+    assert {agent["verdict"] for agent in build(on=told)["agents"]} == {"fits"}
+    driven = decision.host_of(
+        {"gpus": [{"device_id": "2d04", "memory_gib": 15.93, "name": "NVIDIA GeForce RTX 5060 Ti"}]}
+    )
+    assert driven.cards[0].cuda_gib == pytest.approx(15.48)
+    assert driven.cards[0].bandwidth_gb_s == 448
+
+
+def test_a_card_that_is_not_there_is_unknown():
+    made = build([shipped()[0] | {"gpus": [3]}])
+    assert made["waiting"] == ["This host has no GPU 3."]
+
+
+def test_on_the_cpu_there_is_no_card_to_fit():
+    made = build(accelerator="cpu", on=decision.Host())
+    assert {agent["verdict"] for agent in made["agents"]} == {"unknown"}
+    assert (made["problems"], made["waiting"]) == ([], [])
+    assert made["agents"][0]["model"] == "Qwen/Qwen2.5-32B-Instruct"
+    assert "max-num-batched-tokens" not in made["agents"][0]["config"]
+
+
+def test_the_accelerator_is_checked():
+    with pytest.raises(UsageError, match="engine_accelerator is 'tpu': write cuda or cpu"):
+        build(accelerator="tpu")
+
+
+def stated(agent, overhead_gib):
+    """Return what the engine of a planned agent states when its overhead is so."""
+    weights = agent["fit"]["weights_gib_per_rank"]
+    kv = 15.5 * agent["gpu_memory_utilization"] - weights - overhead_gib
+    fields = ("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens")
+    given = {field: agent[field] for field in fields}
+    more = {"engine": "0.32", "enforce_eager": None, "draft_model": None, "cuda_gib": 15.5}
+    return (
+        given
+        | more
+        | {
+            "gpu_memory_utilization": agent["gpu_memory_utilization"],
+            "max_model_len": agent["max_model_len"],
+            "weights_gib": weights,
+            "kv_gib": kv,
+        }
+    )
+
+
+def facts(starts, deployed):
+    gpus = [{"device_id": "2d04", "compute_capability": [12, 0]}]
+    return {"gpus": gpus, "measured": starts, "deployed": written(deployed) if deployed else None}
+
+
+def test_a_second_run_decides_the_same_whatever_was_measured():
+    first = build(on=decision.host_of(facts([], None), 16))
+    better = [stated(first["agents"][0], 0.5)]
+    second = build(on=decision.host_of(facts(better, first), 16))
+    assert written(second) == written(first)
+
+
+def test_asked_again_it_takes_what_was_measured():
+    first = build(on=decision.host_of(facts([], None), 16))
+    better = [stated(first["agents"][0], 0.5)]
+    again = build(on=decision.host_of(facts(better, first), 16, again=True))
+    assert again["agents"][0]["max_model_len"] > first["agents"][0]["max_model_len"]
+    assert list(again["agents"][0]["fit"]["overhead_terms"]) == ["measured_overhead"]
+    assert again["agents"][1] == first["agents"][1]
+
+
+def test_an_engine_that_stated_that_it_does_not_fit_is_decided_anew():
+    first = build(on=decision.host_of(facts([], None), 16))
+    worse = [stated(first["agents"][0], 3.5)]
+    second = build(on=decision.host_of(facts(worse, first), 16))
+    architect = second["agents"][0]
+    assert (architect["model"], architect["taken"]) != (first["agents"][0]["model"], False)
+    assert architect["verdict"] == "fits"
+
+
+def test_a_changed_wish_is_decided_anew_and_a_changed_port_is_not():
+    first = build()
+    more = shipped()
+    more[0] |= {"max_model_len": 16384}
+    moved = shipped()
+    moved[0] |= {"port": 9000, "temperature": 1.0}
+    assert build(more, host(deployed=written(first)))["agents"][0]["max_model_len"] == 16384
+    kept = build(moved, host(deployed=written(first)))["agents"][0]
+    assert (kept["wish"], kept["port"]) == (first["agents"][0]["wish"], 9000)
+
+
+def test_a_hosts_own_folder_is_read_there():
+    config = {
+        **{"architectures": ["Qwen2ForCausalLM"], "hidden_size": 256, "num_hidden_layers": 4, "vocab_size": 1024},
+        **{"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 512},
+        "max_position_embeddings": 4096,
+    }
+    own = shipped()[2] | {"models": [{"model": "/srv/own"}], "max_model_len": 4096, "max_model_len_min": 1024}
+    known = build([own], host(configs={"/srv/own": config}))["agents"][0]
+    assert (known["verdict"], known["model_path"]) == ("fits", "/srv/own")
+    assert "has no config.json here" in build([own])["problems"][0]
+    with pytest.raises(
+        UsageError, match="max_model_len is 8192, and the longest of its models, /srv/own, goes to 4096"
+    ):
+        build([own | {"max_model_len": 8192}], host(configs={"/srv/own": config}))
+
+
+def test_a_plan_with_a_problem_is_not_put_in_place(tmp_path):
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(build([agent | {"models": agent["models"][:1]} for agent in shipped()])))
+    with pytest.raises(UsageError, match="holds an agent that does not fit"):
+        plan.load(file)
+
+
+def test_every_setting_becomes_the_engines_own_option():
+    agent = shipped()[1] | {
+        "models": [{"model": "Qwen/Qwen3-8B", "quantization": "fp8_per_channel"}],
+        **{"kv_cache_dtype": "fp8", "enforce_eager": True, "enable_prefix_caching": False, "gpus": [0]},
+        **{"max_num_batched_tokens": 4096, "max_model_len": 4096, "max_model_len_min": 1024},
+        "speculative_config": {"method": "draft_model", "model": "Qwen/Qwen3-0.6B", "num_speculative_tokens": 3},
+    }
+    (made,) = build([agent])["agents"]
+    assert made["config"] == {
+        **{"model": "/srv/m/Qwen/Qwen3-8B/main", "served-model-name": "dev", "host": "127.0.0.1", "port": 8001},
+        **{"max-model-len": 4096, "gpu-memory-utilization": 0.95, "quantization": "fp8_per_channel"},
+        **{"max-num-seqs": 16, "max-num-batched-tokens": 4096, "generation-config": "vllm"},
+        "override-generation-config": {"temperature": 0.3, "top_p": 0.95},
+        **{"shutdown-timeout": 30, "fail-on-environ-validation": True, "no-enable-prefix-caching": True},
+        "disable-access-log-for-endpoints": "/health,/metrics",
+        **{"kv-cache-dtype": "fp8", "enforce-eager": True, "enable-auto-tool-choice": True},
+        "tool-call-parser": "hermes",
+        "speculative-config": {
+            **{"method": "draft_model", "model": "/srv/m/Qwen/Qwen3-0.6B/main", "num_speculative_tokens": 3},
+        },
+    }
+    assert made["fit"]["format"] == "fp8"

@@ -1,0 +1,78 @@
+"""A roster that cannot be meant ends in one sentence: from the filter, from the role alone, from the command."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+# A change to the shipped roster's first agent -> what each sentence has to name: the field, the value, what is allowed.
+CASES = {
+    "unknown format": ({"models": [{"model": "own/model", "quantization": "int3"}]}, ("quantization", "int3", "awq")),
+    "llama.cpp's format": (
+        {"models": [{"model": "own/model", "quantization": "q4_K_M"}]},
+        ("quantization", "q4_K_M", "awq"),
+    ),
+    "port twice": ({"port": 8001}, ("port", "8001", "of its own")),
+    "beyond the model": (
+        {"max_model_len": 65536, "models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ"}]},
+        ("max_model_len", "65536", "32768"),
+    ),
+    "a percentage": ({"gpu_memory_utilization": 85}, ("gpu_memory_utilization", "85", "above 0 and at most 1")),
+    "a word of the command": ({"name": "status"}, ("name", "status", "choose none of")),
+}
+
+
+def roster(changes):
+    agents = yaml.safe_load((ROOT / "group_vars/all/agents.yml").read_text())["agents"]
+    return [copy.deepcopy(agents[0]) | changes, *agents[1:]]
+
+
+@pytest.fixture(scope="module")
+def said_by_ansible(tmp_path_factory):
+    """Return what the playbook's own check and the role alone say of each case, from one run."""
+    folder = tmp_path_factory.mktemp("refusals")
+    tasks = []
+    for case, (changes, _) in CASES.items():
+        for way, task in (
+            ("filter", {"ansible.builtin.debug": {"msg": "{{ agents | roundhouse_problems }}"}}),
+            ("role", {"ansible.builtin.include_role": {"name": "preflight"}, "vars": {"preflight_plan": "{{ plan }}"}}),
+        ):
+            told = "{{ said.msg | string if said.msg is defined else (ansible_failed_result | string) }}"
+            aside = {"ansible.builtin.copy": {"content": told, "dest": str(folder / f"{way} {case}")}}
+            then = "rescue" if way == "role" else "always"
+            block = {"block": [task | ({"register": "said"} if way == "filter" else {})], then: [aside]}
+            tasks.append(block | {"vars": {"agents": roster(changes)} | ({"said": {}} if way == "role" else {})})
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
+    (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    command = ["ansible-playbook", "--inventory", "inventory/local", str(folder / "play.yml")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return lambda way, case: (folder / f"{way} {case}").read_text()
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("way", ["filter", "role"])
+def test_ansible_names_field_value_and_what_is_allowed(said_by_ansible, way, case):
+    sentence = said_by_ansible(way, case)
+    for part in CASES[case][1]:
+        assert part in sentence, sentence
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_command_says_the_same(tmp_path, case):
+    changes, parts = CASES[case]
+    file = tmp_path / "agents.yml"
+    file.write_text(json.dumps({"agents": roster(changes)}))
+    command = [sys.executable, ROOT / "scripts/plan.py", "--vram-gib", "16", "--roster", file]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    for part in parts:
+        assert part in done.stderr
