@@ -32,17 +32,6 @@ def test_a_key_that_is_not_the_pinned_one_is_refused(host, play, said):
     assert host.file(SOURCE).content_string == before
 
 
-def test_a_second_source_of_the_same_place_is_refused(host, play, said):
-    other = "/etc/apt/sources.list.d/cuda.list"
-    host.check_output(f"echo 'deb [trusted=yes] http://127.0.0.1:8899/cuda/debian13/x86_64 /' >{other}")
-    try:
-        result = play("driver.yml")
-    finally:
-        host.check_output(f"rm {other}")
-    assert result.returncode == 2
-    assert f"{other} names http://127.0.0.1:8899/cuda/debian13/x86_64/ already" in said(result)
-
-
 def test_another_release_is_brought_though_the_packages_are_held(host, play, doctor):
     result = play("driver.yml", nvidia_driver_version="580.126.09")
     assert result.returncode == 0, result.stdout
