@@ -6,6 +6,7 @@ import time
 
 from conftest import INVENTORY, ROOT
 
+NEWEST = "580.173.02"
 SOURCE = "/etc/apt/sources.list.d/roundhouse-nvidia.sources"
 
 
@@ -41,7 +42,7 @@ def test_another_release_is_brought_though_the_packages_are_held(host, play, doc
 
 def test_a_module_in_use_waits_for_a_reboot_that_may_not_be(host, machine, play, doctor, said):
     machine(busy=True)
-    result = play("driver.yml", nvidia_driver_reboot="never")
+    result = play("driver.yml", nvidia_driver_reboot="never", nvidia_driver_version=NEWEST)
     assert result.returncode == 2
     assert "is loaded and 580.173.02 is installed" in said(result)
     assert "run again: the run goes on from here (nvidia_driver_reboot is never)" in said(result)
@@ -69,8 +70,8 @@ def test_a_run_that_is_killed_among_the_packages_is_mended_by_the_next(host, pla
     running.kill()
     host.run("pkill -9 -x apt-get; pkill -9 -x dpkg; pkill -9 dkms; pkill -9 make")
     assert "nvidia-kernel-open-dkms" in host.run("dpkg --audit").stdout
-    result = play("driver.yml")
+    result = play("driver.yml", nvidia_driver_version=NEWEST)
     assert result.returncode == 0, result.stdout
     assert host.run("dpkg --audit").stdout == ""
-    assert installed(host).split() == ["hi", "580.173.02-1"]
+    assert installed(host).split() == ["hi", f"{NEWEST}-1"]
     assert doctor()["state"] == "ok"
