@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MODEL ?=
 LAB := eval "$$(lab/env.py)";
 
-.PHONY: help setup lint lint-ansible unit test demo demo-down lab-down check docs bench lock
+.PHONY: help setup lint lint-ansible unit test demo demo-down lab-down check docs bench bench-host lock
 
 help: ## List the words
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,6 +35,7 @@ test: check ## Everything that proves it: lint, unit, contract, molecule on Debi
 	$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
 	pytest tests/contract
 	$(LAB) molecule test --scenario-name default
+	$(LAB) molecule test --scenario-name bare-host
 
 demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a real model)
 	@lab/docker.sh
@@ -51,6 +52,12 @@ docs: setup ## Write what commands print into the documents
 
 bench: setup ## Measure what is promised to be fast
 	benchmarks/plan.py
+
+bench-host: setup ## Measure a run of the host's roles that has nothing to change, in pings
+	@lab/docker.sh
+	$(LAB) molecule converge --scenario-name bare-host
+	$(LAB) benchmarks/host_roles.py
+	$(LAB) molecule destroy --scenario-name bare-host
 
 lock: setup ## Write the locks again from requirements/*.in
 	requirements/lock.sh uv

@@ -122,7 +122,8 @@ def _ask(wish: Wish, model: Model, group: Group, given: frozenset[str], measured
 
 
 def _accepted(wish: Wish, found: Fit) -> bool:
-    return found.verdict == FITS or (wish.exact and found.verdict == TIGHT)
+    # Exact may be tight, as long as it fits where everything is as expected.
+    return found.verdict == FITS or (wish.exact and found.verdict == TIGHT and (found.gap_gib or 0.0) <= 0)
 
 
 def _given_up(wish: Wish, index: int, question: Question, refused: dict[int, str]) -> tuple[GivenUp, ...]:

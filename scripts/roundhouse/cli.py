@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import measured, output, plan_text, remote, resume, status, switch, units
+from . import doctor, measured, output, plan_text, remote, resume, status, switch, units
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 
@@ -23,6 +23,7 @@ words:
   status        who serves, with which model, since when
   logs AGENT    the engine's log (-f follows, -n LINES)
   plan          what is deployed: how the cards' memory divides, what was given up, what engines stated
+  doctor        what is wrong with this host's driver, and the cure
   resume        bring back who served last; restart who runs with an older configuration
 
 exit status: 0 done; 1 not done, and the text says why (after a switch that failed, also who serves);
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         return output.refuse(RoundhouseError("interrupted", "interrupted."), as_json="--json" in arguments)
     if args.json and result is not None:
         print(json.dumps({"schema": output.SCHEMA, "ok": True, "errors": [], **result}))
-    return 0
+    return 0 if result is None or result.get("ok", True) else 1
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -84,7 +85,17 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
     if args.agent is not None and args.word not in WORDS_ABOUT_AN_AGENT:
         raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
+    if args.word == "doctor":  # of a host that nothing was deployed to, too
+        return _doctor(args)
     return WORDS.get(args.word, _switch)(plans.load(), args)
+
+
+def _doctor(args: argparse.Namespace) -> dict[str, Any]:
+    found = doctor.rows()
+    sick = [{"stage": row["part"], "message": f"{row['sentence']} {row['cure']}"} for row in found if not row["ok"]]
+    if not args.json:
+        print(doctor.text(found))
+    return {"ok": not sick, "errors": sick, "checks": found}
 
 
 def _switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:

@@ -70,6 +70,12 @@ def stop(name: str) -> None:
     _systemctl("stop", name)
 
 
+def active(*patterns: str) -> list[str]:
+    """Return the active units of the given patterns."""
+    output = _systemctl("list-units", "--plain", "--no-legend", "--state=active", *patterns)
+    return [line.split()[0] for line in output.splitlines()]
+
+
 def log(name: str, lines: int) -> list[str]:
     """Return the last lines of the unit's journal, oldest first."""
     return _journal("--unit", name, "--lines", str(lines))
