@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from roundhouse import share  # noqa: E402 - the package is found after sys.path is set
-from roundhouse.model_files import Digest, File  # noqa: E402
+from roundhouse import share
+from roundhouse.model_files import Digest, File
 
 SMALL_BYTES = 1_000_000  # the public hub keeps larger files in LFS
 
@@ -51,7 +51,7 @@ class Folders:
         return self.folder(model) / name
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def describe(path: Path, size: int, mtime_ns: int) -> File:
     """Return a file with its checksum, which is computed again only when size or time changed."""
     kind = "sha256:" if size > SMALL_BYTES else "git-sha1:"

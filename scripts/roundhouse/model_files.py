@@ -16,7 +16,7 @@ READ_BYTES = 1 << 20
 
 
 class File(NamedTuple):
-    """One file of a repository. `checksum` is the hub's own: sha256:HEX of a large file, git-sha1:HEX of a small one."""
+    """One file of a repository. `checksum` is the hub's own: sha256:HEX of a large file, else git-sha1:HEX."""
 
     path: str
     size: int

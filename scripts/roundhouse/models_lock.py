@@ -1,0 +1,62 @@
+"""The lock file beside the roster: which bytes a model's name means, for every host, today and next year.
+
+    {"schema": 1, "models": {"owner/name@main": {"revision": HEX, "files": {"config.json": "663 git-sha1:HEX", ...}}}}
+
+It stands in the inventory as group_vars/all/models.lock, a name that Ansible does not read as
+variables. Who writes first wins: hosts that resolve a branch at the same moment get the same revision.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+from .manifest import write_aside
+
+SCHEMA = 1
+
+Locked = dict[str, dict[str, Any]]
+
+
+def key(model: str, asked: str | None) -> str:
+    """Return the entry's name: a model as the roster asks for it."""
+    return f"{model}@{asked or 'main'}"
+
+
+def read(path: Path) -> Locked:
+    """Return what is locked, by `key`; nothing where there is no file. Raises UsageError."""
+    try:
+        held = json.loads(path.read_text())
+        if held["schema"] != SCHEMA:
+            raise ValueError(f"schema {held['schema']}")
+        models: Locked = held["models"]
+        for entry in models.values():
+            entry["revision"], entry["files"].items()
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            "lock", f"{path} cannot be read ({error}): restore it from version control, or delete it to lock anew."
+        ) from None
+    return models
+
+
+def record(path: Path, found: Locked, *, relock: bool = False, check: bool = False) -> tuple[Locked, list[str]]:
+    """Add what is not locked yet (or, to relock, differs); return what is locked now and which entries changed."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # the folder's: a file beside the roster would be one too many
+        locked = read(path)
+        changed = [name for name in found if name not in locked or (relock and locked[name] != found[name])]
+        for name in changed:
+            locked[name] = found[name]
+        if changed and not check:
+            text = json.dumps({"schema": SCHEMA, "models": dict(sorted(locked.items()))}, indent=1)
+            write_aside(path, text + "\n")
+    finally:
+        os.close(folder)
+    return locked, changed
