@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse import lock, plan, roster
+from roundhouse import lock, models_lock, plan, roster
 from roundhouse.errors import RoundhouseError
 
 
@@ -37,6 +37,8 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "roundhouse_problems": problems,
+            "roundhouse_locked": _plain(lambda agents, path: models_lock.apply(agents, Path(path))),
+            "roundhouse_wishes": _plain(lambda agents, path: models_lock.wishes(agents, Path(path))),
             "roundhouse_plan": _plain(plan.build),
             "roundhouse_engine_path": _plain(lock.engine_path),
             "roundhouse_summary": plan.summary,

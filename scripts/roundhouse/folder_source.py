@@ -25,12 +25,12 @@ class FolderSource:
         """Return the revision, for a branch the one that was exported for it last."""
         if COMMIT.fullmatch(asked):
             return asked
-        exported = [found for found in self._manifests(model) if found.asked == asked]
+        exported = [found for found in store.manifests(self.place, model) if found.asked == asked]
         if not exported:
             raise RoundhouseError(
                 "pull", f"{self.place} holds no {model} for {asked!r}: export it there (roundhouse export)."
             )
-        return max(exported, key=lambda found: found.verified_at or "").revision
+        return exported[0].revision
 
     def files(self, model: str, revision: str) -> list[File]:
         """Return the files of a revision."""
@@ -54,7 +54,3 @@ class FolderSource:
         with (store.folder(self.place, model, revision) / file.path).open("rb", buffering=0) as content:
             content.seek(start)
             yield start, iter(lambda: content.read(READ_BYTES), b"")
-
-    def _manifests(self, model: str) -> list[manifest.Manifest]:
-        places = [place for place in (self.place / model).glob("*") if COMMIT.fullmatch(place.name)]
-        return [found for place in places if (found := manifest.read(place))]

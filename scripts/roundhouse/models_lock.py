@@ -45,6 +45,52 @@ def read(path: Path) -> Locked:
     return models
 
 
+def apply(agents: Any, path: Path) -> Any:
+    """Return a roster whose models have the revisions of the lock file; what is no roster is returned as it is."""
+    if not isinstance(agents, list):
+        return agents
+    locked = read(path)
+    return [_with_revisions(agent, locked) for agent in agents]
+
+
+def _with_revisions(agent: Any, locked: Locked) -> Any:
+    models = agent.get("models") if isinstance(agent, dict) else None
+    if not isinstance(models, list):
+        return agent
+    return {**agent, "models": [_with_revision(choice, locked) for choice in models]}
+
+
+def _with_revision(choice: Any, locked: Locked) -> Any:
+    if not isinstance(choice, dict):
+        return choice
+    found = locked.get(key(str(choice.get("model")), choice.get("revision")))
+    return {**choice, "revision": found["revision"]} if found else choice
+
+
+def wishes(agents: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """Return the hub's models that planned agents name, each once: {"model", "revision", "asked", "files"}.
+
+    `files` is None, and `revision` what the roster says, for a model that is not locked yet.
+    """
+    locked = read(path)
+    found = {}
+    for agent in agents:
+        model, revision = agent["model"], agent["revision"] or "main"
+        if not model.startswith("/"):
+            name, entry = _entry(locked, model, revision)
+            asked = name.rpartition("@")[2] if name else revision
+            files = entry["files"] if entry else None
+            found[model, revision] = {"model": model, "revision": revision, "asked": asked, "files": files}
+    return list(found.values())
+
+
+def _entry(locked: Locked, model: str, revision: str) -> tuple[str, dict[str, Any]] | tuple[None, None]:
+    for name, entry in locked.items():
+        if name.rpartition("@")[0] == model and entry["revision"] == revision:
+            return name, entry
+    return None, None
+
+
 def record(path: Path, found: Locked, *, relock: bool = False, check: bool = False) -> tuple[Locked, list[str]]:
     """Add what is not locked yet (or, to relock, differs); return what is locked now and which entries changed."""
     folder = os.open(path.parent, os.O_RDONLY)
@@ -55,8 +101,12 @@ def record(path: Path, found: Locked, *, relock: bool = False, check: bool = Fal
         for name in changed:
             locked[name] = found[name]
         if changed and not check:
-            text = json.dumps({"schema": SCHEMA, "models": dict(sorted(locked.items()))}, indent=1)
-            write_aside(path, text + "\n")
+            write_aside(path, text(locked))
     finally:
         os.close(folder)
     return locked, changed
+
+
+def text(locked: Locked) -> str:
+    """Return what the file holds: sorted, a line for each file of a model, so that a change reads as one."""
+    return json.dumps({"schema": SCHEMA, "models": dict(sorted(locked.items()))}, indent=1) + "\n"

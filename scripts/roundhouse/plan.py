@@ -50,6 +50,7 @@ def build(
         "runtime": "native",
         "accelerator": accelerator,
         "engine_path": engine_path,
+        "models_store": models_store,
         "agents": [_agent(agent, roster, accelerator, models_store, start_timeout_seconds) for agent in roster],
     }
 

@@ -54,6 +54,13 @@ def held(store: Path) -> Iterator[Held]:
             yield Held(place, str(place.parent.relative_to(store)), manifest.read(place) if whole else None, size)
 
 
+def manifests(store: Path, model: str) -> list[manifest.Manifest]:
+    """Return the manifests of a model's revisions, the one verified last first."""
+    places = [place for place in (store / model).glob("*") if COMMIT.fullmatch(place.name)]
+    found = [held for place in places if (held := manifest.read(place))]
+    return sorted(found, key=lambda held: held.verified_at or "", reverse=True)
+
+
 def remove(place: Path) -> None:
     """Remove a folder: under another name first, so that a removal that was killed leaves no half model."""
     aside = place if place.name.endswith((PARTIAL, REMOVING)) else place.with_name(place.name + REMOVING)

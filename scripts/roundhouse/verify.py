@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from . import manifest, store, weights
+from . import manifest, model_files, store, weights
 from .errors import RoundhouseError
 from .progress import Progress
 
@@ -34,6 +34,18 @@ def model(folder: Path, progress: Progress) -> list[str]:
         # A store that is mounted read-only can be verified all the same.
         progress.note(f"{folder}: the result is not kept ({error.strerror}).")
     return problems
+
+
+def to_pull(place: Path, wishes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the wishes (of `models_lock.wishes`) that are not in the store as they were verified; reads no content."""
+    return [wish for wish in wishes if not _is_as_it_was(store.folder(place, wish["model"], wish["revision"]), wish)]
+
+
+def _is_as_it_was(folder: Path, wish: dict[str, Any]) -> bool:
+    held = manifest.read(folder)
+    if held is None or (wish["files"] is not None and model_files.as_json(held.files) != wish["files"]):
+        return False
+    return all(held.is_known_good(folder, file) for file in held.files)
 
 
 def all_of(place: Path, models: list[str], progress: Progress) -> list[dict[str, Any]]:
