@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
         wishes = self._task.args["wishes"]
         if self._task.check_mode:
             names = ", ".join(f"{wish['model']} at {wish['revision']}" for wish in wishes)
-            return result | {"changed": True, "msg": f"would pull {names}"}
+            return result | {"changed": True, "diff": {"prepared": f"would pull {names}"}}
         progress = f"/run/roundhouse/pull-{secrets.token_hex(8)}.jsonl"
         arguments = {**self._task.args, "progress_path": progress}
         started = self._execute_module("roundhouse_pull", arguments, task_vars=task_vars, wrap_async=True)

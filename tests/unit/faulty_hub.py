@@ -69,17 +69,17 @@ class Repositories(lab_hub.Folders):
 
 
 class FaultyHub(share.Server):
-    """Runs on loopback in a thread, until the end of the `with`."""
+    """Runs in a thread, on loopback if no other address of this machine is given, until the end of the `with`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, address: str = "127.0.0.1") -> None:
         self.faults: list[Fault] = []
         self.log: list[Sent] = []
         self.out = 0  # bytes of bodies of files, also of answers that are still going out
         self.gated: set[str] = set()
         self.private: set[str] = set()
         self.bytes_per_second: float | None = None
-        super().__init__(("127.0.0.1", 0), Repositories(root), None, FaultyHandler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        super().__init__((address, 0), Repositories(root), None, FaultyHandler)
+        self.url = f"http://{address}:{self.server_address[1]}"
 
     def __enter__(self):
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
