@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MODEL ?=
 LAB := eval "$$(lab/env.py)";
 
-.PHONY: help setup lint lint-ansible unit test demo demo-down lab-down check lock
+.PHONY: help setup lint lint-ansible unit test demo demo-down lab-down check lock bench-pull
 
 help: ## List the words
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,6 +35,7 @@ test: check ## Everything that proves it: lint, unit, contract, molecule on Debi
 	$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
 	pytest tests/contract
 	$(LAB) molecule test --scenario-name default
+	$(LAB) molecule test --scenario-name models
 
 demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a real model)
 	@lab/docker.sh
@@ -45,6 +46,9 @@ lab-down: setup ## Take the stand-in host away, keep its caches
 
 demo-down: ## Take away everything that demo and test made
 	@lab/clean.sh
+
+bench-pull: setup ## How fast a pull that verifies is, against the hub's bare client (4 GiB, loopback)
+	lab/bench_pull.py
 
 lock: setup ## Write the locks again from requirements/*.in
 	requirements/lock.sh uv
