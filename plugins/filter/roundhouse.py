@@ -41,6 +41,8 @@ class FilterModule:
             "roundhouse_wishes": _plain(lambda agents, path: models_lock.wishes(agents, Path(path))),
             "roundhouse_plan": _plain(plan.build),
             "roundhouse_engine_path": _plain(lock.engine_path),
+            "roundhouse_quantise_path": _plain(lock.quantise_path),
+            "roundhouse_quantise_lock": lambda accelerator: str(lock.lock_file(accelerator, what="quantise")),
             "roundhouse_summary": plan.summary,
             "roundhouse_engine_lock": lambda accelerator: str(lock.lock_file(accelerator)),
         }

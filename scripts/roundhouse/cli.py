@@ -23,8 +23,8 @@ words:
   status        who serves, with which model, since when
   logs AGENT    the engine's log (-f follows, -n LINES)
   resume        bring back who served last; restart who runs with an older configuration
-  models        the store: what is there, whose, since when verified; also pull, verify, prune, export
-                (switch.py pull --help)
+  models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
+                quantise (switch.py pull --help)
 
 exit status: 0 done; 1 not done, and the text says why (after a switch that failed, also who serves);
 2 wrong usage or no valid plan; 130 interrupted.

@@ -1,4 +1,4 @@
-"""The words about models: pull, verify, models, prune, export. They work without an agent, and in a checkout."""
+"""The words about models, from pull to quantise. They work without an agent, and in a checkout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import hub, output, progress, prune, pull, remote, store, verify
+from . import hub, output, progress, prune, pull, quantise_cli, remote, store, verify
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .fetch import Source
@@ -42,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument(
                 "--files-at-once", type=int, default=pull.WORKERS, metavar="N", help="(default: %(default)s)"
             )
+        if word == "quantise":
+            quantise_cli.add_arguments(one)
         if word == "prune":
             one.add_argument("--yes", action="store_true", help="do not ask")
             one.add_argument("--no-way-back", action="store_true", help="also the revision that was in use before")
@@ -206,5 +208,9 @@ WORDS: dict[str, tuple[str, Callable[[argparse.Namespace], Result]]] = {
     "verify": ("Read every byte of the store again, without a network.", _verify),
     "models": ("List what the store holds, whose it is, and since when it is verified.", _models),
     "prune": ("Remove what no plan and no way back needs; asks first.", _prune),
+    "quantise": (
+        "Make a quantised model, and admit it when the engine says that it still speaks.",
+        lambda args: quantise_cli.run(args, _store(args)),
+    ),
     "export": ("Pull models into a folder for a host without internet: models_source there.", _export),
 }
