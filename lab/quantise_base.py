@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent / "scripts"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 from models import make_tokenizer, train, write
 
 from roundhouse import texts
