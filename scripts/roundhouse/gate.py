@@ -106,4 +106,4 @@ def _perplexity(found: list[Position]) -> float:
 
 def _vocabulary(folder: Path) -> Any:
     path = folder / TOKENIZER
-    return json.loads(path.read_text())["model"] if path.exists() else None
+    return json.loads(path.read_text()) if path.exists() else None

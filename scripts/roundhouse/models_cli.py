@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import hub, output, progress, prune, pull, quantise_cli, remote, store, verify
+from . import hub, output, progress, pull, quantise_cli, remote, store, store_cli
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .fetch import Source
 from .folder_source import FolderSource
+from .pull_job import Wish
 
 STORE = Path("/var/lib/roundhouse/models")
 _MODEL = re.compile(r"(?P<model>\w[\w.-]*/\w[\w.-]*)(?:@(?P<asked>\w[\w.-]*))?")
@@ -99,61 +100,6 @@ def _bring(args: argparse.Namespace, place: Path, source: Source) -> Result:
     return {"changed": any(row["changed"] for row in done), "models": done}
 
 
-def _verify(args: argparse.Namespace) -> Result:
-    names = [_wish(text).model for text in args.models]
-    with progress.on_stream(as_json=args.json) as shown:
-        rows = verify.all_of(_store(args), names, shown)
-    if not args.json:
-        for row in rows:
-            print("\n".join(row["problems"]) or f"{row['model']} at {row['revision'][:12]} is whole")
-    return {"models": rows, "problems": [problem for row in rows for problem in row["problems"]]}
-
-
-def _models(args: argparse.Namespace) -> Result:
-    users = prune.paths_of_plans(plans.PATH.parent)
-    rows = [
-        {
-            "model": held.model,
-            "revision": held.folder.name,
-            "size_bytes": held.size_bytes,
-            "agents": users.get(str(held.folder), []),
-            "verified_at": held.manifest.verified_at if held.manifest else None,
-            "source": held.manifest.source if held.manifest else None,
-        }
-        for held in store.held(_store(args))
-    ]
-    if not args.json:
-        print(_table(rows) if rows else f"{_store(args)} holds no models.")
-    return {"models": rows}
-
-
-def _prune(args: argparse.Namespace) -> Result:
-    users = prune.paths_of_plans(plans.PATH.parent)
-    going = prune.needless(_store(args), users, keep_earlier=not args.no_way_back)
-    say = sys.stderr if args.json else sys.stdout
-    for held in going:
-        print(f"{held.folder} ({held.size_bytes / progress.GIB:.2f} GiB)", file=say)
-    if going and not args.yes:
-        if not sys.stdin.isatty():
-            raise UsageError("prune", "nothing is removed without a yes: prune --yes.")
-        if input("Remove these? [y/N] ").strip().lower() not in ("y", "yes"):
-            going = []
-    prune.remove(_store(args), going, lambda text: print(text, file=sys.stderr))
-    if not args.json:
-        print(f"removed: {sum(held.size_bytes for held in going) / progress.GIB:.2f} GiB")
-    return {"removed": [str(held.folder) for held in going]}
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    lines = [f"{'model':<44} {'revision':<13} {'GiB':>7}  {'agents':<20} verified"]
-    for row in rows:
-        name = row["revision"][:12] if hub.COMMIT.fullmatch(row["revision"]) else "not whole"
-        whose = ", ".join(row["agents"]) or "-"
-        size = f"{row['size_bytes'] / progress.GIB:7.2f}"
-        lines.append(f"{row['model']:<44} {name:<13} {size}  {whose:<20} {row['verified_at'] or '-'}")
-    return "\n".join(lines)
-
-
 def _store(args: argparse.Namespace) -> Path:
     """Return --store, else where the plan's models lie, else the default."""
     if args.store:
@@ -169,26 +115,26 @@ def _source(args: argparse.Namespace) -> Source:
     return hub.Hub(args.source)
 
 
-def _wishes(args: argparse.Namespace) -> list[pull.Wish]:
+def _wishes(args: argparse.Namespace) -> list[Wish]:
     if args.models:
         return [_wish(text) for text in args.models]
     agents = [agent for agent in plans.load()["agents"] if not agent["model"].startswith("/")]
     return list({_planned(agent): None for agent in agents})
 
 
-def _planned(agent: dict[str, Any]) -> pull.Wish:
-    return pull.Wish(agent["model"], agent.get("revision") or "main")
+def _planned(agent: dict[str, Any]) -> Wish:
+    return Wish(agent["model"], agent.get("revision") or "main")
 
 
-def _wish(text: str) -> pull.Wish:
+def _wish(text: str) -> Wish:
     match = _MODEL.fullmatch(text)
     if not match:
         raise UsageError("usage", f"{text!r} is no model: write a hub's owner/name, or owner/name@revision.")
     asked = match["asked"] or "main"
-    return pull.Wish(match["model"], asked, asked)
+    return Wish(match["model"], asked, asked)
 
 
-def _is_in(place: Path, wish: pull.Wish) -> bool:
+def _is_in(place: Path, wish: Wish) -> bool:
     return any(
         held.model == wish.model and held.manifest and wish.revision in (held.manifest.asked, held.folder.name)
         for held in store.held(place)
@@ -205,9 +151,18 @@ def _go_on_in_the_engines_python(arguments: list[str]) -> None:
 
 WORDS: dict[str, tuple[str, Callable[[argparse.Namespace], Result]]] = {
     "pull": ("Bring models into the store: what is missing, whole or not at all.", _pull),
-    "verify": ("Read every byte of the store again, without a network.", _verify),
-    "models": ("List what the store holds, whose it is, and since when it is verified.", _models),
-    "prune": ("Remove what no plan and no way back needs; asks first.", _prune),
+    "verify": (
+        "Read every byte of the store again, without a network.",
+        lambda args: store_cli.verified(args, _store(args), [_wish(text).model for text in args.models]),
+    ),
+    "models": (
+        "List what the store holds, whose it is, and since when it is verified.",
+        lambda args: store_cli.models(args, _store(args)),
+    ),
+    "prune": (
+        "Remove what no plan and no way back needs; asks first.",
+        lambda args: store_cli.pruned(args, _store(args)),
+    ),
     "quantise": (
         "Make a quantised model, and admit it when the engine says that it still speaks.",
         lambda args: quantise_cli.run(args, _store(args)),

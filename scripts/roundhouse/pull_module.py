@@ -17,6 +17,7 @@ from .errors import RoundhouseError, UsageError
 from .fetch import Source
 from .folder_source import FolderSource
 from .patience import Patience
+from .pull_job import Wish
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "wishes": {"type": "list", "elements": "dict", "required": True},
@@ -62,7 +63,7 @@ def resolve(given: Given) -> Given:
 def bring(given: Given) -> Given:
     """Pull the wishes; return {"changed", "models"}."""
     wishes = [
-        pull.Wish(wish["model"], wish["revision"], wish["asked"], _files(wish.get("files"))) for wish in given["wishes"]
+        Wish(wish["model"], wish["revision"], wish["asked"], _files(wish.get("files"))) for wish in given["wishes"]
     ]
     written = Path(given["progress_path"]) if given.get("progress_path") else Path(os.devnull)
     try:

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from .manifest import NAME
+from .model_files import WANTED
 
 PACKAGES = ("llmcompressor", "compressed-tensors", "torch", "transformers", "auto-round")
 # The head stays as it is: a word is chosen by it, and it is a small part of the bytes.
@@ -58,17 +62,31 @@ def main(argv: list[str] | None = None) -> int:
     model = transformers.AutoModelForCausalLM.from_pretrained(
         job["base"], dtype="auto", trust_remote_code=False, local_files_only=True
     )
-    tokenizer = transformers.AutoTokenizer.from_pretrained(job["base"], local_files_only=True)
     how = {"output_dir": job["folder"], "recipe": modifiers(job["method"], job["scheme"], job["group_size"])}
     if job["texts"]:
         say(f"calibrating with {len(job['texts'])} texts")
-        how |= _calibration(tokenizer, job["texts"], job["max_tokens"])
+        how |= _calibration(_tokenizer(transformers, Path(job["base"])), job["texts"], job["max_tokens"])
     importlib.import_module("llmcompressor").oneshot(model=model, **how)
-    tokenizer.save_pretrained(job["folder"])
+    _copy_what_is_not_weights(Path(job["base"]), Path(job["folder"]))
     versions = {package: version(package) for package in PACKAGES}
     (Path(job["folder"]).parent / "versions.json").write_text(json.dumps(versions))
     say("written")
     return 0
+
+
+def _tokenizer(transformers: Any, base: Path) -> Any:
+    """Return the base's tokenizer as its file says: what AutoTokenizer makes of it may split text in another way."""
+    if (base / "tokenizer.json").exists():
+        return transformers.PreTrainedTokenizerFast(tokenizer_file=str(base / "tokenizer.json"))
+    return transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
+
+
+def _copy_what_is_not_weights(base: Path, folder: Path) -> None:
+    """Copy the base's tokenizer and templates as they are: saved again, their files come out different."""
+    for path in base.iterdir():
+        weights = path.name == "config.json" or ".safetensors" in path.name
+        if any(path.match(pattern) for pattern in WANTED) and not weights and path.name != NAME:
+            shutil.copyfile(path, folder / path.name)
 
 
 def _calibration(tokenizer: Any, texts: list[str], max_tokens: int) -> dict[str, Any]:

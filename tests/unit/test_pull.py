@@ -16,6 +16,7 @@ from roundhouse.errors import RoundhouseError
 from roundhouse.hub import Hub
 from roundhouse.model_files import as_json
 from roundhouse.patience import Patience
+from roundhouse.pull_job import Wish
 
 MODEL = "lab/small"
 WEIGHTS = "model-00001-of-00002.safetensors"
@@ -57,7 +58,7 @@ class Notes(progress.Progress):
 
 def bring(hub, place, *wishes, notes=None, **how):
     with notes or Notes() as shown:
-        return pull.Pull(place, Hub(hub.url), shown, patience=PATIENCE, **how).run(wishes or [pull.Wish(MODEL, "main")])
+        return pull.Pull(place, Hub(hub.url), shown, patience=PATIENCE, **how).run(wishes or [Wish(MODEL, "main")])
 
 
 def refused(hub, place, *wishes, **how):
@@ -98,7 +99,7 @@ def test_the_second_run_asks_for_no_bytes_and_none_at_all_with_the_hub_off(hub, 
     (again,) = bring(hub, place)
     assert again["changed"] is False
     assert {sent.path.split("/")[1] for sent in hub.log} == {"api"}
-    locked = pull.Wish(MODEL, first["revision"], "main", hub.shelf.files(MODEL, first["revision"]))
+    locked = Wish(MODEL, first["revision"], "main", hub.shelf.files(MODEL, first["revision"]))
     hub.shutdown()
     hub.server_close()
     wanted = locked._replace(files=[file for file in locked.files if file.path in FETCHED])
@@ -178,14 +179,14 @@ def test_a_private_model_wants_a_token_and_an_absent_one_is_named(hub, place, mo
     hub.private.add(MODEL)
     assert f"{MODEL} was not found" in refused(hub, place)
     assert "no token was given" in refused(hub, place)
-    assert "lab/none was not found" in refused(hub, place, pull.Wish("lab/none", "main"))
+    assert "lab/none was not found" in refused(hub, place, Wish("lab/none", "main"))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     bring(hub, place)
     assert is_whole(hub, place)
 
 
 def test_an_unknown_revision_is_named(hub, place):
-    assert f"{MODEL} has no revision 'v9' on 127.0.0.1" in refused(hub, place, pull.Wish(MODEL, "v9"))
+    assert f"{MODEL} has no revision 'v9' on 127.0.0.1" in refused(hub, place, Wish(MODEL, "v9"))
 
 
 def test_a_repository_of_pickles_is_refused(hub, place):
@@ -252,7 +253,7 @@ def test_a_branch_that_moved_leaves_the_locked_revision_in_place(hub, place, tmp
     assert second["revision"] != first["revision"]
     # A host that comes next year gets what was locked, though the branch has left it.
     held = models_lock.read(lock)[models_lock.key(MODEL, "main")]
-    (locked,) = bring(hub, other, pull.Wish(MODEL, held["revision"]))
+    (locked,) = bring(hub, other, Wish(MODEL, held["revision"]))
     assert locked["revision"] == first["revision"]
     assert (store.folder(other, MODEL, first["revision"]) / "config.json").read_text() != '{"moved": true}'
     # Who writes first wins; only a relock moves it.

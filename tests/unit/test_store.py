@@ -15,6 +15,7 @@ from roundhouse.folder_source import FolderSource
 from roundhouse.hub import Hub
 from roundhouse.patience import Patience
 from roundhouse.progress import Progress
+from roundhouse.pull_job import Wish
 
 PATIENCE = Patience(tries=2, first_seconds=0.01)
 MODEL = "lab/small"
@@ -25,7 +26,7 @@ def quiet():
 
 
 def bring(source, place, model=MODEL, revision="main"):
-    return pull.Pull(place, source, quiet(), patience=PATIENCE).run([pull.Wish(model, revision)])[0]
+    return pull.Pull(place, source, quiet(), patience=PATIENCE).run([Wish(model, revision)])[0]
 
 
 @pytest.fixture
