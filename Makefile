@@ -36,6 +36,7 @@ test: check ## Everything that proves it: lint, unit, contract, molecule on Debi
 	pytest tests/contract
 	$(LAB) molecule test --scenario-name default
 	$(LAB) molecule test --scenario-name models
+	$(LAB) molecule test --scenario-name quantise
 
 demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a real model)
 	@lab/docker.sh
