@@ -58,6 +58,7 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
         "runtime": "native",
         "accelerator": accelerator,
         "engine_path": settings.engine_path,
+        "models_store": settings.models_store,
         # What is not known yet and will be: nothing is downloaded while one of these stands.
         "waiting": [entry["refused"][0] for entry in made if entry["waits"]],
         "problems": [*_beyond(roster, host, accelerator), *(_misfit(entry) for entry in made if not entry["taken"])],
@@ -81,8 +82,9 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
     name = agent["name"]
     store = settings.models_store
     model_path = path_of(decided, store)
-    draft = (agent.get("speculative_config") or {}).get("model")
-    draft_path = path_of({"model": draft}, store) if draft else None
+    drafting = agent.get("speculative_config") or {}
+    draft, draft_revision = drafting.get("model"), drafting.get("revision")
+    draft_path = path_of(drafting, store) if draft else None
     return {
         "name": name,
         "description": agent.get("description"),
@@ -92,6 +94,7 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
         **decided,
         "model_path": model_path,
         "draft_model": draft,
+        "draft_revision": draft_revision,
         "draft_model_path": draft_path,
         "temperature": agent["temperature"],
         "top_p": agent["top_p"],

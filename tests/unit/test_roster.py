@@ -60,7 +60,7 @@ def test_a_good_roster_has_no_problems():
         ),
         (
             {"speculative_config": {"method": "draft_model", "num_speculative_tokens": 4}},
-            ("speculative_config is {'model': None}", "owner/name"),
+            ("speculative_config is {}", "owner/name"),
         ),
         (
             {"speculative_config": {"method": "draft_model", "num_speculative_tokens": 4, "model": "own/draft"}},

@@ -22,7 +22,7 @@ HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
 # What is long or upsets the host is shown on one release.
 ONE = [name for name in HOSTS if name.endswith("trixie")]
 sys.path.insert(0, str(ROOT / "scripts"))
-from roundhouse import bundle  # noqa: E402 - the package is found after sys.path is set
+from roundhouse import bundle
 
 FRESH = "/tmp/roundhouse"
 
