@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from . import driver
@@ -10,9 +11,9 @@ from . import driver
 _WELL = ("ok", "unmanaged", "wsl")
 
 
-def rows() -> list[dict[str, Any]]:
+def rows(root: Path = Path("/")) -> list[dict[str, Any]]:
     """Return {"part", "state", "ok", "sentence", "cure"} for each part of the host that is looked at."""
-    seen = driver.see()
+    seen = driver.see(root)
     found = driver.state(seen)
     works = found.state in _WELL and (seen.nvml_error is None or not seen.loaded)
     return [{"part": "driver", **found._asdict(), "ok": works}]

@@ -16,11 +16,9 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 
 ROOT = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
-if not INVENTORY:  # Ansible would take the current folder for one, and run every program in it
-    pytest.exit("MOLECULE_INVENTORY_FILE is empty: run these tests with molecule verify.", returncode=2)
+# An empty name would be the current folder, whose every executable Ansible would run as an inventory.
+assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
-# What is long or upsets the host is shown on one release.
-ONE = [name for name in HOSTS if name.endswith("trixie")]
 sys.path.insert(0, str(ROOT / "scripts"))
 from roundhouse import bundle
 
@@ -28,10 +26,17 @@ FRESH = "/tmp/roundhouse"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test on every host of the scenario, those of a file called one_* on one."""
+    """Run every test on every host; what is long or upsets the host on one release, which its file names in ONLY."""
     if "host" in metafunc.fixturenames:
-        hosts = ONE if "_one_" in metafunc.module.__name__ else HOSTS
+        hosts = [name for name in HOSTS if name.endswith(getattr(metafunc.module, "ONLY", ""))]
         metafunc.parametrize("host", [f"docker://{name}" for name in hosts], indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Keep a host's tests together and in order, so that the hosts can go side by side."""
+    for item in items:
+        if hasattr(item, "callspec"):
+            item.add_marker(pytest.mark.xdist_group(str(item.callspec.params.get("host"))))
 
 
 @pytest.fixture(scope="session")

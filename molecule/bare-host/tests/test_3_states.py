@@ -2,6 +2,7 @@
 
 import pytest
 
+ONLY = "bookworm"
 CARD = "0000:01:00.0"
 
 

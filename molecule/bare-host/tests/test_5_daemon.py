@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+ONLY = "bookworm"
 PATH = "/etc/docker/daemon.json"
 FOREIGN = {"dns": ["9.9.9.9"], "labels": ["owner=someone"], "ip": "10.9.8.7", "max-concurrent-downloads": 2}
 

@@ -6,6 +6,7 @@ import time
 
 from conftest import INVENTORY, ROOT
 
+ONLY = "trixie"
 NEWEST = "580.173.02"
 SOURCE = "/etc/apt/sources.list.d/roundhouse-nvidia.sources"
 
