@@ -17,7 +17,7 @@ from roundhouse import texts
 
 def main() -> None:
     """Train it and write it."""
-    folder, seconds = Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 60.0
+    folder, seconds = Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 150.0
     paragraphs = texts.read(None).calibration
     tokenizer = make_tokenizer(paragraphs)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -56,9 +56,10 @@ def make(wanted: Wanted, place: Path, environment: Path, judge: Judge, say: Say)
     with store.locked(place, name, say, threading.Event()):
         work = place / name / WORK
         versions = _quantised(wanted, work, environment, say)
-        quality = judged(wanted, work / "model", judge, place / ".scores", say)
-        missed = gate.refusals(quality, wanted.recipe.bounds)
-        if missed:
+        different = gate.other_vocabulary(wanted.base, work / "model")
+        quality = None if different else _judged(wanted, work / "model", judge, place / ".scores", say)
+        missed = gate.refusals(quality, wanted.recipe.bounds) if quality else [str(different)]
+        if missed or quality is None:
             store.remove(work)
             raise RoundhouseError(
                 "gate", f"{name} is not admitted, and {wanted.base_name} stays in service: {' '.join(missed)}"
@@ -67,10 +68,8 @@ def make(wanted: Wanted, place: Path, environment: Path, judge: Judge, say: Say)
         return {"model": name, "path": str(_named(wanted, work, place / name)), "quality": quality._asdict()}
 
 
-def judged(wanted: Wanted, other: Path, judge: Judge, kept: Path, say: Say) -> Quality:
-    """Return how far the other model is from the base. Raises RoundhouseError for one of another vocabulary."""
-    if different := gate.other_vocabulary(wanted.base, other):
-        raise RoundhouseError("gate", f"{other} is not admitted: {different}")
+def _judged(wanted: Wanted, other: Path, judge: Judge, kept: Path, say: Say) -> Quality:
+    """Return how far the other model is from the base."""
     say("the base on the engine")
     first = _base_scores(wanted, judge, kept)
     say("the quantised model on the engine")

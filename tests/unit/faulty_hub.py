@@ -21,7 +21,7 @@ _spec = importlib.util.spec_from_file_location("lab_hub", ROOT / "lab/hub.py")
 lab_hub = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(lab_hub)
 MIB = 1 << 20
-TOKEN = "hf_a-token-that-no-log-may-show"  # noqa: S105 - a token of the tests
+TOKEN = "hf_a-token-that-no-log-may-show"
 
 
 class Fault:

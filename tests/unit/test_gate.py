@@ -16,7 +16,7 @@ BOUNDS = Bounds(kl=0.05, top1=0.9, perplexity=1.05)
 
 def distribution(seed, tokens=50):
     """Return log-probabilities of all tokens."""
-    weights = [random.Random(seed * 1000 + token).random() ** 3 for token in range(tokens)]  # noqa: S311 - seeded
+    weights = [random.Random(seed * 1000 + token).random() ** 3 for token in range(tokens)]
     return {str(token): math.log(weight / sum(weights)) for token, weight in enumerate(weights)}
 
 

@@ -279,7 +279,7 @@ def test_killed_ten_times_no_byte_is_fetched_twice_beyond_the_last_16_mib(hub, p
     for path in (hub.shelf.root / "large").glob("*.safetensors"):
         path.rename(hub.shelf.folder(MODEL) / path.name)
     hub.bytes_per_second = 6 * MIB  # for each of the two connections
-    rng = random.Random(5)  # noqa: S311 - seeded on purpose
+    rng = random.Random(5)
     for _ in range(10):
         running = command(hub, place)
         begun = hub.out

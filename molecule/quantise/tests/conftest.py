@@ -67,7 +67,7 @@ class Workshop:
             "do sleep 0.2; done'; kill -TERM $pid; wait $pid; echo $?"
         )
         rc = int(self.host.check_output(script).split()[-1])
-        return {"rc": rc, "engines": self.host.run("pgrep -f 'vllm serve'").stdout, "store": self.listing()}
+        return {"rc": rc, "engines": self.host.run("pgrep -f '[v]llm serve'").stdout, "store": self.listing()}
 
     def listing(self) -> str:
         """Return what lies in the store, two levels deep."""
@@ -84,7 +84,6 @@ class Workshop:
         self.interrupted("fp8")
         self.host.check_output(f"cp /srv/lab/models/architect/* {work}/")
         found["other_vocabulary"] = self.quantise("fp8") | {"left": self.listing()}
-        self.host.check_output(f"rm -r {STORE}/quantised/base-fp8/work.partial")
         for recipe in ("fp8", "int8", "gptq", "awq"):
             made = self.quantise(recipe)
             verified = self.host.run(f"python3.11 {CHECKOUT}/scripts/switch.py verify --store {STORE} --json")

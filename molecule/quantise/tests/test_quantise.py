@@ -12,8 +12,8 @@ def test_an_honest_result_is_admitted_with_its_card(evidence, recipe):
     quality = made["quality"]
     assert 0 < quality["kl"] < 0.02
     assert quality["top1"] > 0.95
-    # The base has learnt something: it was trained on text like this, and a model that knows nothing has 1536.
-    assert quality["base_perplexity"] < 500
+    # The base knows how often each of its 1536 tokens comes, and little more: it was trained on chats, not on this.
+    assert quality["base_perplexity"] < 1536 / 2
     assert quality["tokens"] > 3000
     assert f"./quantised/base-{recipe}/{made['path'].rpartition('/')[2]}" in made["listing"].split()
     assert "partial" not in made["listing"]
@@ -35,6 +35,7 @@ def test_a_model_of_another_vocabulary_is_refused(evidence):
     refused = evidence["other_vocabulary"]
     assert (refused["ok"], refused["rc"]) == (False, 1)
     assert "makes other tokens than the base's: it is another model." in refused["errors"][0]["message"]
+    assert refused["left"] == ""
 
 
 def test_an_interrupted_run_leaves_its_work_and_no_engine(evidence):
