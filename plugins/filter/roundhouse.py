@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse import decision, lock, plan_text, planner, roster
+from roundhouse import decision, lock, models_lock, plan_text, planner, roster
 from roundhouse.errors import RoundhouseError
 
 
@@ -48,5 +48,9 @@ class FilterModule:
             "roundhouse_plan": _plain(plan),
             "roundhouse_engine_path": _plain(lock.engine_path),
             "roundhouse_plan_text": plan_text.text,
+            "roundhouse_locked": _plain(lambda agents, path: models_lock.apply(agents, Path(path))),
+            "roundhouse_wishes": _plain(lambda agents, path: models_lock.wishes(agents, Path(path))),
+            "roundhouse_quantise_path": _plain(lock.quantise_path),
+            "roundhouse_quantise_lock": lambda accelerator: str(lock.lock_file(accelerator, what="quantise")),
             "roundhouse_engine_lock": lambda accelerator: str(lock.lock_file(accelerator)),
         }

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import doctor, measured, output, plan_text, remote, resume, status, switch, units
+from . import doctor, measured, models_cli, output, plan_text, remote, resume, status, switch, units
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 
@@ -25,6 +25,8 @@ words:
   plan          what is deployed: how the cards' memory divides, what was given up, what engines stated
   doctor        what is wrong with this host's driver, and the cure
   resume        bring back who served last; restart who runs with an older configuration
+  models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
+                quantise (switch.py pull --help)
 
 exit status: 0 done; 1 not done, and the text says why (after a switch that failed, also who serves);
 2 wrong usage or no valid plan; 130 interrupted.
@@ -56,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in models_cli.WORDS:
+        return models_cli.main(arguments)
     # A lost connection or a supervisor's time limit ends a switch as Ctrl-C does: with the way back.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -63,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         args = parser().parse_args(arguments)
         target = _target(args)
         if target:
-            return remote.run(target, _without_on(arguments), terminal=sys.stdin.isatty() and sys.stdout.isatty())
+            return remote.run(target, remote.without_on(arguments), terminal=sys.stdin.isatty() and sys.stdout.isatty())
         result = _run(args)
     except RoundhouseError as error:
         return output.refuse(error, as_json="--json" in arguments)
@@ -83,6 +87,8 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
     if args.word is None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
+    if args.word in models_cli.WORDS:
+        raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
     if args.agent is not None and args.word not in WORDS_ABOUT_AN_AGENT:
         raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
     if args.word == "doctor":  # of a host that nothing was deployed to, too
@@ -168,17 +174,6 @@ def _target(args: argparse.Namespace) -> str | None:
         return chosen
     print("no plan on this machine: running on the lab host (--on lab)", file=sys.stderr)
     return remote.LAB_WORD
-
-
-def _without_on(arguments: list[str]) -> list[str]:
-    rest = []
-    words = iter(arguments)
-    for word in words:
-        if word == "--on":
-            next(words, None)
-        elif not word.startswith("--on="):
-            rest.append(word)
-    return rest
 
 
 WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] | None]] = {

@@ -56,6 +56,10 @@ class Engine:
             raise RoundhouseError("canary", f"{name} answered {text!r} (finish_reason {reason}), which is no answer.")
         return text
 
+    def ask(self, path: str, body: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+        """Return the answer to a POST of one object. Raises RoundhouseError."""
+        return self._json("POST", path, body, timeout_seconds)
+
     def _json(self, method: str, path: str, body: Any, timeout_seconds: float) -> dict[str, Any]:
         try:
             status, raw = self._request(method, path, body, timeout_seconds)

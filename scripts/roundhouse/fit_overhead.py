@@ -74,7 +74,7 @@ def terms(architecture: Architecture, form: Format, largest_linear: int, setup: 
         logits_gib = setup.batch.max_num_seqs * architecture.vocab_size / GIB
         state, burst = logits_gib * _PENALTY_BYTES, logits_gib * _BURST_BYTES
         found.append(Term("sampler_state", state, 0.05 * state, True, *fit_terms.PENALTY_WORDS))
-        found.append(Term("sampling", burst, 0.4 * burst, False, *fit_terms.BURST_WORDS))
+        found.append(Term(fit_terms.SAMPLING, burst, 0.4 * burst, False, *fit_terms.BURST_WORDS))
     if setup.ranks > 1:
         found += fit_terms.NCCL_V0 if setup.engine < V1_SINCE else fit_terms.NCCL
     if setup.fp8_kv and setup.capability != (9, 0):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 _FLASHINFER_WORKSPACE_GIB = 394 / 1024  # VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE, in MiB
 MEASURED = "measured_overhead"
+SAMPLING = "sampling"
 
 
 class Term(NamedTuple):

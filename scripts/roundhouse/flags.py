@@ -64,7 +64,9 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
     if parser := agent.get("tool_call_parser"):
         options |= {"enable-auto-tool-choice": True, "tool-call-parser": parser}
     if speculative := agent.get("speculative_config"):
-        options["speculative-config"] = speculative | ({"model": place.draft_path} if place.draft_path else {})
+        # The folder is the revision.
+        told = {name: value for name, value in speculative.items() if name != "revision"}
+        options["speculative-config"] = told | ({"model": place.draft_path} if place.draft_path else {})
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -35,7 +35,8 @@ _LINES: dict[str, tuple[re.Pattern[str], Any]] = {
     "activation_gib": (re.compile(rf"{_NUMBER} for peak activation"), max),
     "cuda_gib": (re.compile(r"Free memory on device \([\d.]+/([\d.]+) GiB\) on startup"), min),
 }
-# The configuration that a measurement is of, from an agent of the plan.
+# The configuration that a measurement is of, from an agent of the plan. The cards count by number: a host may have
+# several kinds.
 _IDENTITY = (
     *("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens", "enforce_eager"),
     "draft_model",
@@ -60,7 +61,9 @@ def entry(agent: dict[str, Any], lines: Iterable[str]) -> dict[str, Any] | None:
     if not stated:
         return None
     engine = ".".join(map(str, engine_defaults.PINNED))
-    return {"engine": engine, **{name: agent.get(name) for name in (*_IDENTITY, *_STARTED_WITH)}, **stated}
+    # A start that fails ends before the engine says its card's total: then it is what the plan reckoned with.
+    card = {"cuda_gib": agent["fit"]["card_gib"]} if agent.get("fit") else {}
+    return {"engine": engine, **{name: agent.get(name) for name in (*_IDENTITY, *_STARTED_WITH)}, **card, **stated}
 
 
 def learn(agent: dict[str, Any], lines: Iterable[str], path: Path | None = None) -> None:
@@ -79,12 +82,16 @@ def learn(agent: dict[str, Any], lines: Iterable[str], path: Path | None = None)
 
 
 def load(path: Path | None = None) -> list[dict[str, Any]]:
-    """Return the entries, newest first; [] where none was written, or by another version of this file."""
+    """Return the entries, newest first; [] where none was written, or by another version of this file.
+
+    A file that cannot be read is as good as none: the terms are computed then, as on a new host.
+    """
     try:
         kept = json.loads((path or PATH).read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return []
-    return kept["starts"] if isinstance(kept, dict) and kept.get("schema") == SCHEMA else []
+    starts = kept.get("starts") if isinstance(kept, dict) and kept.get("schema") == SCHEMA else None
+    return [each for each in starts if _whole(each)] if isinstance(starts, list) else []
 
 
 def of(agent: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -106,8 +113,14 @@ def lookup(entries: list[dict[str, Any]], configs: roster_models.Configs) -> Mea
     return found
 
 
+def _whole(each: Any) -> bool:
+    if not isinstance(each, dict) or not all(name in each for name in (*_IDENTITY, *_STARTED_WITH)):
+        return False
+    return isinstance(each["model"], str) and isinstance(each["gpus"], list)
+
+
 def _of(each: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(len(each["gpus"]) if name == "gpus" else each.get(name) for name in _IDENTITY)
+    return tuple(tuple(each["gpus"]) if name == "gpus" else each.get(name) for name in _IDENTITY)
 
 
 def _configuration(each: dict[str, Any], model: Model) -> Configuration:
@@ -115,7 +128,7 @@ def _configuration(each: dict[str, Any], model: Model) -> Configuration:
         model=model.name,
         form=model.form.name,
         kv_cache_dtype=each["kv_cache_dtype"],
-        ranks=len(each["gpus"]),
+        gpus=tuple(each["gpus"]),
         max_num_seqs=each["max_num_seqs"],
         max_num_batched_tokens=each["max_num_batched_tokens"],
         enforce_eager=bool(each["enforce_eager"]),

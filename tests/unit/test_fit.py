@@ -174,6 +174,50 @@ def test_a_format_that_the_card_cannot_run_is_refused():
     assert "wants compute capability 7.5" in old.reasons[-1]
 
 
+def test_an_8_bit_kv_cache_wants_its_capability():
+    asked = question(kv_cache_dtype="fp8")
+    assert fit(asked._replace(capability=(8, 0))).verdict == FITS
+    old = fit(asked._replace(capability=(7, 5)))
+    assert old.verdict == NO
+    assert "An 8-bit KV cache wants compute capability 8.0 and the card has 7.5" in old.reasons[0]
+
+
+def test_what_left_the_engine_is_refused():
+    model = catalog.in_format("own/bnb", catalog.find("Qwen/Qwen2.5-1.5B-Instruct").architecture, "bnb4")
+    old = Question(model, 23.5, 4096, max_num_seqs=16, engine=(0, 27))
+    assert fit(old).verdict == FITS
+    assert fit(old._replace(engine=(0, 32))).verdict == NO
+
+
+def test_heads_have_to_hold_whole_groups_too():
+    found = fit(question("Qwen/Qwen2.5-0.5B-Instruct-AWQ", 8, 4096, tensor_parallel_size=2))
+    assert found.verdict == NO
+    assert "7 heads of 64, which are no whole number of awq's groups of 128" in found.reasons[0]
+
+
+def test_a_full_sampler_batch_is_no_reason_not_to_start():
+    small = question("Qwen/Qwen2.5-0.5B-Instruct", 8, 4096, gpu_memory_utilization=0.92, capability=(8, 6))
+    assert fit(small).verdict == TIGHT
+    assert fit(small._replace(max_num_seqs=16)).verdict == FITS
+
+
+def test_a_checkpoint_states_what_auto_means():
+    model = catalog.find("Qwen/Qwen3-8B")._replace(kv_cache_dtype="fp8")
+    asked = Question(model, 31.4, 4096)
+    assert (
+        fit(asked).kv_bytes_per_token_per_rank * 2
+        == fit(asked._replace(kv_cache_dtype="bfloat16")).kv_bytes_per_token_per_rank
+    )
+
+
+def test_a_draft_leaves_no_ceiling():
+    draft = catalog.find("Qwen/Qwen3-0.6B")
+    assert (
+        fit(question("Qwen/Qwen3-8B-FP8", 31, draft=draft, bandwidth_gb_s=448.0)).decode_ceiling_tokens_per_second
+        is None
+    )
+
+
 def test_a_decode_ceiling_needs_a_bandwidth():
     assert fit(question()).decode_ceiling_tokens_per_second is None
     found = fit(question("Qwen/Qwen2.5-Coder-32B-Instruct-AWQ", bandwidth_gb_s=448.0))

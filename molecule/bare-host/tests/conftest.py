@@ -21,7 +21,7 @@ INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
 sys.path.insert(0, str(ROOT / "scripts"))
-from roundhouse import bundle  # noqa: E402 - the package is found after sys.path is set
+from roundhouse import bundle
 
 FRESH = "/tmp/roundhouse"
 
