@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import measured, output, plan_text, remote, resume, status, switch, units
+from . import history, measured, output, plan_text, ready, remote, resume, status, switch, units
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 
@@ -23,6 +23,7 @@ words:
   status        who serves, with which model, since when
   logs AGENT    the engine's log (-f follows, -n LINES)
   plan          what is deployed: how the cards' memory divides, what was given up, what engines stated
+  history       the switches so far: from, to, seconds of each phase, outcome, cause
   resume        bring back who served last; restart who runs with an older configuration
 
 exit status: 0 done; 1 not done, and the text says why (after a switch that failed, also who serves);
@@ -46,7 +47,17 @@ def parser() -> argparse.ArgumentParser:
         "--on", metavar="HOST", help="run it there: lab, or ssh://user@host (default: this machine, or a running lab)"
     )
     made.add_argument("-f", "--follow", action="store_true", help="logs: go on as lines come")
-    made.add_argument("-n", type=int, default=100, metavar="LINES", dest="lines", help="logs: how many (default: 100)")
+    made.add_argument(
+        "-n", type=int, default=100, metavar="LINES", dest="lines", help="logs, history: how many (default: 100)"
+    )
+    made.add_argument(
+        "--drain",
+        type=float,
+        default=switch.DRAIN_SECONDS,
+        metavar="SECONDS",
+        help="switch: how long running requests may take to end, before they are cut (default: 30)",
+    )
+    made.add_argument("--wait", action="store_true", help="switch: when another switch is running, wait for its end")
     made.add_argument("--check", type=Path, metavar="PLAN", help="only say whether a plan file is valid")
     made.add_argument("--no-wait", action="store_true", help="resume: start them and return (at boot)")
     return made
@@ -88,15 +99,19 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    result = switch.ensure_ready(plan, args.word, _progress())
+    if not 0 <= args.drain < math.inf:
+        raise UsageError("usage", f"--drain is {args.drain:g}: write seconds, such as 30, or 0 to wait for no request.")
+    result = switch.ensure_ready(plan, args.word, output.progress(), drain_seconds=args.drain, wait=args.wait)
     if not args.json:
         seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
-        print(f"{result['agent']} serves on port {plans.find(plan, args.word)['port']} ({seconds})")
+        cut = f"; {result['cut']} requests were cut" if result["cut"] else ""
+        print(f"{result['agent']} serves on port {plans.find(plan, args.word)['port']} ({seconds}{cut})")
     return result
 
 
 def _resume(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    result = {"serving": resume.start_only(plan)} if args.no_wait else resume.resume(plan, _progress())
+    report = output.progress()
+    result = {"serving": resume.start_only(plan, report)} if args.no_wait else resume.resume(plan, report)
     if not args.json:
         print(f"{'starting' if args.no_wait else 'serving'}: {', '.join(result['serving'])}")
     return result
@@ -104,7 +119,7 @@ def _resume(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
 
 def _ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     main_pid = os.environ.get("MAINPID")  # systemd sets it for an ExecStartPost
-    switch.wait_until_healthy(plans.find(plan, _agent(args)), int(main_pid) if main_pid else None)
+    ready.wait_until_healthy(plans.find(plan, _agent(args)), int(main_pid) if main_pid else None, output.progress())
     return {"agent": args.agent}
 
 
@@ -116,6 +131,13 @@ def _status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
             if row["problem"]:
                 print(f"{row['agent']}: {row['problem']}")
     return {"agents": rows}
+
+
+def _history(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    entries = history.load()[-args.lines :] if args.lines > 0 else []
+    if not args.json:
+        print(output.table(history.COLUMNS, history.table(entries)))
+    return {"switches": [entry._asdict() for entry in entries]}
 
 
 def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -141,11 +163,6 @@ def _agent(args: argparse.Namespace) -> str:
     if args.agent is None:
         raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
     return str(args.agent)
-
-
-def _progress() -> switch.Report:
-    begun = time.monotonic()
-    return lambda text: print(f"[{time.monotonic() - begun:5.1f} s] {text}", file=sys.stderr, flush=True)
 
 
 def _target(args: argparse.Namespace) -> str | None:
@@ -174,6 +191,7 @@ WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] |
     "status": _status,
     "logs": _logs,
     "plan": _plan,
+    "history": _history,
     "resume": _resume,
     "ready": _ready,  # what a unit runs after its engine: not for people, so not in the help
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import units
+from . import output, units
 from .engine import Engine
 from .errors import RoundhouseError
 
@@ -18,11 +18,7 @@ def rows(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 def table(found: list[dict[str, Any]]) -> str:
     """Return the rows as aligned text, for a person; the serving agents are marked."""
-    cells = [COLUMNS, *(tuple("-" if row[key] is None else str(row[key]) for key in COLUMNS) for row in found)]
-    widths = [max(len(line[index]) for line in cells) for index in range(len(COLUMNS))]
-    marks = [" ", *("*" if row["state"] == "ready" else " " for row in found)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
-    return "\n".join(f"{mark} {line}".rstrip() for mark, line in zip(marks, lines, strict=True))
+    return output.table(COLUMNS, found, ["*" if row["state"] == "ready" else " " for row in found])
 
 
 def _row(agent: dict[str, Any]) -> dict[str, Any]:
