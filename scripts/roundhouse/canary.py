@@ -19,6 +19,8 @@ from .plan import Agent, Plan
 SCHEMA = 1
 # Requests of others in the same batch may change a greedy answer by rounding (vLLM is not batch invariant by default).
 _TRIES = 3
+# A first request may compile kernels; more than this is a hang. The plan may say otherwise: canary_timeout_seconds.
+TIMEOUT_SECONDS = 60.0
 # What of vLLM's options does not change an answer.
 _NOT_THE_ANSWER = ("host", "port", "shutdown-timeout", "disable-access-log-for-endpoints")
 
@@ -30,12 +32,12 @@ def path() -> Path:
 
 def verify(plan: Plan, agent: Agent, engine: Engine) -> str:
     """Return the answer's text. Raises RoundhouseError when it is none, or another than this deployment's."""
-    answer = engine.canary(agent["name"])
+    answer = _ask(agent, engine)
     if answer.token_ids is None:
         return answer.text
     known = _load().get(agent["name"], {})
     if known.get("deployment") != _deployment(plan, agent):
-        _keep(plan, agent, answer, deterministic=engine.canary(agent["name"]).token_ids == answer.token_ids)
+        _keep(plan, agent, answer, deterministic=_ask(agent, engine).token_ids == answer.token_ids)
         return answer.text
     tries = 1
     while known["token_ids"] not in (None, answer.token_ids):
@@ -45,9 +47,13 @@ def verify(plan: Plan, agent: Agent, engine: Engine) -> str:
                 f"{agent['name']} answers {answer.text!r}, and {known['text']!r} since it was deployed: its weights or "
                 f"its kernels are not the same. Verify the model; if the change is meant, delete {path()}.",
             )
-        answer = engine.canary(agent["name"])
+        answer = _ask(agent, engine)
         tries += 1
     return answer.text
+
+
+def _ask(agent: Agent, engine: Engine) -> Answer:
+    return engine.canary(agent["name"], agent.get("canary_timeout_seconds", TIMEOUT_SECONDS))
 
 
 def _deployment(plan: Plan, agent: Agent) -> str:

@@ -11,7 +11,8 @@ from .errors import RoundhouseError
 from .plan import Agent
 
 POLL_SECONDS = 0.25
-# A driver gives memory back within a second or two of its process's end; more means that somebody holds it.
+# A driver gives memory back within a second or two of its process's end; more means that somebody holds it. The plan
+# may say otherwise: free_timeout_seconds.
 FREE_SECONDS = 30.0
 # CUDA's total is a little below NVML's, and vLLM compares shares of CUDA's: no start is refused for the difference.
 _TOLERANCE_GIB = 0.25
@@ -60,22 +61,31 @@ def cards(indices: Iterable[int], facts: dict[str, Any] | None = None) -> list[C
 
 
 def refuse_strangers(agent: Agent, leaving: Iterable[str]) -> None:
-    """Raise RoundhouseError when the memory that the agent's engine takes is not there once `leaving` units left."""
-    for card in cards(agent["gpus"]):
-        used = card.used_without([agent["unit"], *leaving])
-        if used is None or _is_enough(agent, card.total_gib, used):
-            continue
-        strangers = [holder for holder in card.holders if holder.unit not in (agent["unit"], *leaving)]
-        raise RoundhouseError("memory", f"{_wanted(agent, card)}, and {_named(strangers, used)}")
+    """Raise RoundhouseError when the memory that the agent's engine takes is not there once `leaving` units left.
+
+    Memory in use that no process holds is one that just ended; it is waited for.
+    """
+    ours = {agent["unit"], *leaving}
+    end = time.monotonic() + _limit_seconds(agent)
+    while True:
+        short = [(card, used) for card in cards(agent["gpus"]) if (used := _missing(agent, card, ours)) is not None]
+        if not short:
+            return
+        card, used = short[0]
+        strangers = [holder for holder in card.holders if holder.unit not in ours]
+        if strangers or time.monotonic() > end:
+            raise RoundhouseError("memory", f"{_wanted(agent, card)}, and {_named(strangers, used)}")
+        time.sleep(POLL_SECONDS)
 
 
 def wait_until_free(agent: Agent, left: Iterable[str], note: Callable[[str], None]) -> bool:
     """Wait until the agent's cards have the memory that its engine takes; return whether NVML told so at all.
 
     `left` are the units that have left: a process of theirs that is still on the card means that it is not free.
-    Raises RoundhouseError after FREE_SECONDS, with who holds it.
+    Raises RoundhouseError when that takes too long, with who holds it.
     """
-    gone, end = {*left}, time.monotonic() + FREE_SECONDS
+    limit = _limit_seconds(agent)
+    gone, end = {*left}, time.monotonic() + limit
     while True:
         seen = cards(agent["gpus"])
         held = [card for card in seen if not _is_free(agent, card, gone)]
@@ -84,8 +94,18 @@ def wait_until_free(agent: Agent, left: Iterable[str], note: Callable[[str], Non
         note(f"waiting for GPU {held[0].number}: {held[0].used_gib:.1f} of {held[0].total_gib:.1f} GiB in use")
         if time.monotonic() > end:
             told = _named(held[0].holders, held[0].used_gib)
-            raise RoundhouseError("free", f"{_wanted(agent, held[0])}; {FREE_SECONDS:.0f} s after the stop, {told}")
+            raise RoundhouseError("free", f"{_wanted(agent, held[0])}; {limit:.0f} s after the stop, {told}")
         time.sleep(POLL_SECONDS)
+
+
+def _limit_seconds(agent: Agent) -> float:
+    return float(agent.get("free_timeout_seconds", FREE_SECONDS))
+
+
+def _missing(agent: Agent, card: Card, ours: set[str]) -> float | None:
+    """Return the GiB in use without ours when they leave too little, None when they do not or it is not told."""
+    used = card.used_without(ours)
+    return None if used is None or _is_enough(agent, card.total_gib, used) else used
 
 
 def _is_free(agent: Agent, card: Card, gone: set[str]) -> bool:

@@ -125,12 +125,10 @@ def _ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
 
 def _status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     rows = status.rows(plan)
+    held, switching = status.memory(plan), status.running_switch()
     if not args.json:
-        print(status.table(rows))
-        for row in rows:
-            if row["problem"]:
-                print(f"{row['agent']}: {row['problem']}")
-    return {"agents": rows}
+        print(status.text(rows, held, switching))
+    return {"agents": rows, "gpus": held, "switch": switching}
 
 
 def _history(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Engine:
         running, waiting = (int(sum(found.get(name, [0]))) for name in ("num_requests_running", "num_requests_waiting"))
         return Load(running, waiting, max(use) if use else None)
 
-    def canary(self, name: str, timeout_seconds: float = 60.0) -> Answer:
+    def canary(self, name: str, timeout_seconds: float) -> Answer:
         """Return one short greedy chat completion, asked for by the served name.
 
         Raises RoundhouseError when the answer is an error, comes from another model, is empty, cut or no text.

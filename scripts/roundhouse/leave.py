@@ -14,7 +14,8 @@ from .engine import Engine
 from .plan import Agent
 
 POLL_SECONDS = 0.2
-# An idle vLLM is gone 5 to 9 s after it was asked (vllm 0.32 on a busy CPU); after this, in peace, it hangs.
+# An idle vLLM is gone 5 to 9 s after it was asked (vllm 0.32 on a busy CPU); after this, in peace, it hangs. The plan
+# may say otherwise: stop_grace_seconds.
 GRACE_SECONDS = 15.0
 UP = ("ready", "starting", "draining")  # states in which an agent has, or is about to free, its card
 
@@ -42,7 +43,8 @@ def leave(agents: list[Agent], drain_seconds: float, report: Say, note: Say) -> 
         for agent in staying:
             count = counts[agent["name"]] or 0
             late = seconds >= drain_seconds and count > 0
-            if agent["name"] not in killed and (late or seconds >= drain_seconds + GRACE_SECONDS):
+            hangs = seconds >= drain_seconds + agent.get("stop_grace_seconds", GRACE_SECONDS)
+            if agent["name"] not in killed and (late or hangs):
                 report(f"{agent['name']} did not stop in {seconds:.0f} s: ending it, {count} requests are cut")
                 killed.add(agent["name"])
                 cut += count

@@ -78,7 +78,7 @@ class Progress:
         """Return the phase for a person, such as `loading weights 42 %, about 12 s left`."""
         percent = "" if self.percent is None else f" {self.percent} %"
         left = self.left_seconds(seconds)
-        rest = "" if left is None else f", about {left:.0f} s left"
+        rest = "" if left is None or left < 1 else f", about {left:.0f} s left"
         return f"{self.phase or 'starting the process'}{percent}{rest}"
 
 

@@ -23,7 +23,7 @@ def resume(plan: Plan, report: turn.Report) -> dict[str, Any]:
     with state.switching(journal.told):
         wanted = [find(plan, name) for name in _wanted(plan)]
         up = [agent for agent in plan["agents"] if units.state(agent["unit"]) in UP]
-        outdated = [agent for agent in wanted if _outdated(plan, agent)]
+        outdated = [agent for agent in wanted if is_outdated(plan, agent)]
         # Since the roster changed, an agent may run on a card that now belongs to another.
         leaving = [agent for agent in up if agent not in wanted] + outdated
         for agent in wanted:
@@ -73,7 +73,7 @@ def _wanted(plan: Plan) -> list[str]:
     return wanted
 
 
-def _outdated(plan: Plan, agent: Agent) -> bool:
+def is_outdated(plan: Plan, agent: Agent) -> bool:
     """Return whether the running engine differs from the plan in what only a restart changes.
 
     Another agent in the roster changes every unit file too (who excludes whom), and systemd takes

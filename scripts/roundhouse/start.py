@@ -12,8 +12,8 @@ from .errors import RoundhouseError
 from .plan import Agent
 
 POLL_SECONDS = 0.2
-# A percentage is reported when it has grown by so much, so that a log file stays short.
-_STEP_PERCENT = 20
+# Progress is reported no more often, so that a log file stays short.
+_SAY_SECONDS = 1.0
 
 Say = Callable[[str], None]
 
@@ -47,7 +47,7 @@ class _Watch:
     def __init__(self, name: str, progress: phases.Progress, report: Say, note: Say, stack: ExitStack) -> None:
         self.progress = progress
         self._name, self._report, self._note, self._stack = name, report, note, stack
-        self._said: tuple[str | None, int] = (None, 0)
+        self._said = 0.0
         self._invocation: str | None = None
         self._follower: units.Follower | None = None
 
@@ -57,16 +57,10 @@ class _Watch:
             self._invocation = unit.invocation
             self._follower = self._stack.enter_context(units.following(unit.invocation))
         for line in self._follower.lines() if self._follower else []:
-            if self.progress.feed(line, seconds):
-                self._say(seconds)
+            if self.progress.feed(line, seconds) and seconds >= self._said + _SAY_SECONDS:
+                self._said = seconds
+                self._report(f"{self._name}: {self.progress.text(seconds)}")
         self._note(self.progress.text(seconds))
-
-    def _say(self, seconds: float) -> None:
-        phase, percent = self._said
-        now = self.progress.percent or 0
-        if self.progress.phase != phase or now >= percent + _STEP_PERCENT:
-            self._said = (self.progress.phase, now)
-            self._report(f"{self._name}: {self.progress.text(seconds)}")
 
 
 def _ready(agent: Agent, watch: _Watch, begun: float, report: Say) -> float:

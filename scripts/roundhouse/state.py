@@ -37,11 +37,13 @@ def serving(path: Path | None = None) -> list[str]:
 
 def record(name: str, conflicts: list[str], path: Path | None = None) -> None:
     """Note that `name` serves and that those it excludes do not."""
-    prepare(name, conflicts, path)()
+    with prepared(name, conflicts, path) as commit:
+        commit()
 
 
-def prepare(name: str, conflicts: list[str], path: Path | None = None) -> Callable[[], None]:
-    """Write the note aside and return what puts it in place: that takes no room on the disk, so it cannot be full.
+@contextmanager
+def prepared(name: str, conflicts: list[str], path: Path | None = None) -> Iterator[Callable[[], None]]:
+    """Write the note aside and give what puts it in place: that takes no room, so the disk cannot be full by then.
 
     Agents of two cards may become ready at the same moment, so the writers take turns. The turn is a lock on the
     folder: root's switch and the unit's own user may both open it.
@@ -58,7 +60,10 @@ def prepare(name: str, conflicts: list[str], path: Path | None = None) -> Callab
             else:
                 write(path, _serving(name, conflicts, now))
 
-    return commit
+    try:
+        yield commit
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path | None = None) -> None:

@@ -115,9 +115,16 @@ def _ready_already(now: Turn, left: journal.Left | None) -> str | None:
 
 
 def _forward(now: Turn, *, restart: bool) -> str:
-    agent = now.agent
     # Written before anything is stopped, so that the commit takes no room on a disk that is full by then.
-    commit = state.prepare(agent["name"], agent["conflicts"])
+    with state.prepared(now.agent["name"], now.agent["conflicts"]) as commit:
+        answer = _turn_to(now, restart=restart)
+        commit()
+    now.log.end()
+    return answer
+
+
+def _turn_to(now: Turn, *, restart: bool) -> str:
+    agent = now.agent
     leaving = [*now.leaving, *([agent] if restart else [])]
     if leaving:
         timed(now, "stop", lambda: now.cuts.append(_leave(now, leaving)))
@@ -125,10 +132,7 @@ def _forward(now: Turn, *, restart: bool) -> str:
         gone = [other["unit"] for other in leaving]
         timed(now, "free", lambda: card.wait_until_free(agent, gone, now.log.note))
     timed(now, "start", lambda: start(agent, now.report, now.log.note))
-    answer: str = timed(now, "canary", lambda: canary.verify(now.plan, agent, _engine(agent)))
-    commit()
-    now.log.end()
-    return answer
+    return str(timed(now, "canary", lambda: canary.verify(now.plan, agent, _engine(agent))))
 
 
 def _leave(now: Turn, agents: list[Agent]) -> int:

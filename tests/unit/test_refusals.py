@@ -1,4 +1,4 @@
-"""One roster that cannot be meant, one sentence: from the filter, from the role with its specification, from the CLI."""
+"""One roster that cannot be meant, one sentence: from the filter, from the role with its specification, by hand."""
 
 import copy
 import json

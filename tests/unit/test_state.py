@@ -100,10 +100,11 @@ def test_what_a_killed_switch_left_is_understood(lock):
 def test_a_note_that_was_prepared_takes_the_others_that_came_meanwhile(tmp_path):
     path = tmp_path / "serving.json"
     state.record("architect", ["dev"], path)
-    commit = state.prepare("dev", ["architect"], path)
-    state.record("other-card", [], path)
-    commit()
+    with state.prepared("dev", ["architect"], path) as commit:
+        state.record("other-card", [], path)
+        commit()
     assert state.serving(path) == ["dev", "other-card"]
+    assert [file.name for file in tmp_path.iterdir()] == ["serving.json"]
 
 
 def test_an_agent_that_came_back_to_the_roster_does_not_stand_before_the_newest(tmp_path):

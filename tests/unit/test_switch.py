@@ -87,7 +87,7 @@ def host(planned, monkeypatch, tmp_path):
         def healthy(self):
             return self.agent["unit"] in straw.up
 
-        def canary(self, name):
+        def canary(self, name, timeout_seconds):
             if self.agent["unit"] in straw.rubbish:
                 raise RoundhouseError("canary", f"{name} answered rubbish.")
             return Answer("text", [1, 2])
@@ -106,7 +106,7 @@ def host(planned, monkeypatch, tmp_path):
         monkeypatch.setattr(room, "check", straw.check)
     monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(state, "FOLDER", tmp_path / "state")
-    monkeypatch.setattr(resume, "_outdated", lambda planned, agent: agent["name"] in straw.outdated)
+    monkeypatch.setattr(resume, "is_outdated", lambda planned, agent: agent["name"] in straw.outdated)
     straw.outdated = set()
     return straw
 
@@ -281,7 +281,7 @@ def test_an_agent_that_answers_otherwise_than_at_its_deployment_is_sent_back(pla
 class Another:
     """An engine whose weights are not those that were deployed."""
 
-    def canary(self, name):
+    def canary(self, name, timeout_seconds):
         return Answer("another", [3, 4])
 
     def healthy(self):
