@@ -13,18 +13,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import history, measured, output, plan_text, ready, remote, resume, status, switch, units
+from . import output, remote, words_cli
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 
 EPILOG = """\
 words:
   AGENT         switch to that agent: ready, and answering, or the one before is back
-  status        who serves, with which model, since when
+  status        who serves, with which model, since when; requests, KV use, memory by owner, drift from the plan
   logs AGENT    the engine's log (-f follows, -n LINES)
   plan          what is deployed: how the cards' memory divides, what was given up, what engines stated
+  gpu           each card: memory, use, temperature, power, and who holds it
+  doctor        what is wrong: the cause, the line that shows it, and a command that cures it
+  watch         all of that as it goes on (--every SECONDS, --rounds N); without a terminal a line at each change
   history       the switches so far: from, to, seconds of each phase, outcome, cause
-  resume        bring back who served last; restart who runs with an older configuration
+  resume        bring back who served last, after a killed switch too; restart who runs as deployed before
+  help          this; help man is the manual page, help completion what bash reads
 
 exit status: 0 done; 1 not done, and the text says why (after a switch that failed, also who serves);
 2 wrong usage or no valid plan; 130 interrupted.
@@ -53,11 +57,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--drain",
         type=float,
-        default=switch.DRAIN_SECONDS,
+        default=plans.DRAIN_SECONDS,
         metavar="SECONDS",
         help="switch: how long running requests may take to end, before they are cut (default: 30)",
     )
     made.add_argument("--wait", action="store_true", help="switch: when another switch is running, wait for its end")
+    made.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="watch: how often (default: 2)")
+    made.add_argument("--rounds", type=int, metavar="N", help="watch: end after so many (default: never)")
     made.add_argument("--check", type=Path, metavar="PLAN", help="only say whether a plan file is valid")
     made.add_argument("--no-wait", action="store_true", help="resume: start them and return (at boot)")
     return made
@@ -93,12 +99,17 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
     if args.word is None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
+    if args.word == "help":
+        words_cli.manual(parser(), args.agent, ("logs",))
+        return None
     if args.agent is not None and args.word not in WORDS_ABOUT_AN_AGENT:
         raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
     return WORDS.get(args.word, _switch)(plans.load(), args)
 
 
 def _switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    from . import switch
+
     if not 0 <= args.drain < math.inf:
         raise UsageError("usage", f"--drain is {args.drain:g}: write seconds, such as 30, or 0 to wait for no request.")
     result = switch.ensure_ready(plan, args.word, output.progress(), drain_seconds=args.drain, wait=args.wait)
@@ -110,6 +121,8 @@ def _switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _resume(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    from . import resume
+
     report = output.progress()
     result = {"serving": resume.start_only(plan, report)} if args.no_wait else resume.resume(plan, report)
     if not args.json:
@@ -118,12 +131,16 @@ def _resume(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    from . import ready
+
     main_pid = os.environ.get("MAINPID")  # systemd sets it for an ExecStartPost
     ready.wait_until_healthy(plans.find(plan, _agent(args)), int(main_pid) if main_pid else None, output.progress())
     return {"agent": args.agent}
 
 
 def _status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    from . import status
+
     rows = status.rows(plan)
     held, switching = status.memory(plan), status.running_switch()
     if not args.json:
@@ -131,14 +148,9 @@ def _status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return {"agents": rows, "gpus": held, "switch": switching}
 
 
-def _history(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    entries = history.load()[-args.lines :] if args.lines > 0 else []
-    if not args.json:
-        print(output.table(history.COLUMNS, history.table(entries)))
-    return {"switches": [entry._asdict() for entry in entries]}
-
-
 def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    from . import measured, plan_text
+
     starts = measured.load()
     if not args.json:
         print(plan_text.text(plan, starts))
@@ -150,6 +162,8 @@ def _logs(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | No
     if args.lines < 0 or (args.json and args.follow):
         raise UsageError("usage", "logs takes -n with a number from 0, and -f only without --json.")
     if args.json:
+        from . import units
+
         return {"agent": agent["name"], "lines": units.log(agent["unit"], args.lines)}
     command = ["journalctl", "--unit", agent["unit"], "--lines", str(args.lines), "--no-pager"]
     if subprocess.run([*command, "--follow"] if args.follow else command, check=False).returncode != 0:
@@ -189,7 +203,7 @@ WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] |
     "status": _status,
     "logs": _logs,
     "plan": _plan,
-    "history": _history,
+    **words_cli.WORDS,
     "resume": _resume,
     "ready": _ready,  # what a unit runs after its engine: not for people, so not in the help
 }

@@ -51,6 +51,7 @@ class Journal:
         """Write it for the first time: from here on the switch may be killed. Raises RoundhouseError on a full disk."""
         state.make_folder()
         try:
+            state.tidy()
             state.write(path(), self.entry)
         except OSError as error:
             raise state.unwritable(state.FOLDER, error) from None

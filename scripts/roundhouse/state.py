@@ -75,6 +75,13 @@ def make_folder(folder: Path | None = None) -> None:
         raise unwritable(folder, error) from None
 
 
+def tidy() -> None:
+    """Take away what processes that were killed had begun to write."""
+    for aside in FOLDER.glob(".*.json.*"):
+        if not Path("/proc", aside.name.rpartition(".")[2]).exists():
+            aside.unlink(missing_ok=True)
+
+
 def unwritable(place: Path, error: OSError) -> RoundhouseError:
     """Return what to do about a state folder that takes nothing."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -15,11 +15,9 @@ from .back import way_back
 from .checks import check
 from .engine import Engine
 from .errors import RoundhouseError
-from .plan import Agent, Plan, find
+from .plan import DRAIN_SECONDS, Agent, Plan, find
 from .start import start
 from .turn import Report, Turn, timed
-
-DRAIN_SECONDS = 30.0
 
 
 def ensure_ready(

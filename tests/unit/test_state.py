@@ -88,6 +88,12 @@ def test_who_waits_goes_on_when_the_first_has_ended(lock):
             assert "another switch is running" in waited[0]
 
 
+def test_what_a_killed_writer_left_is_taken_away(lock):
+    (lock.parent / ".serving.json.999999999").write_text("{")
+    journal.Journal("dev", []).begin()
+    assert [file.name for file in lock.parent.iterdir()] == ["switch.json"]
+
+
 def test_what_a_killed_switch_left_is_understood(lock):
     mine = journal.Journal("dev", ["architect"])
     mine.begin()

@@ -176,7 +176,7 @@ def small_disk(table):
         f" && chown roundhouse: {folder}"
     )
     yield folder
-    table.host.check_output(f"cp -a {folder}/. /tmp/state; rm -f /tmp/state/fill; umount {folder}")
+    table.host.check_output(f"cp -a {folder}/. /tmp/state; rm -f /tmp/state/fill; umount --lazy {folder}")
     table.host.check_output(f"cp -a /tmp/state/. {folder}; rm -r /tmp/state")
 
 

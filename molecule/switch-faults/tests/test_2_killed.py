@@ -24,8 +24,15 @@ def prepare(table, phase):
         table.fault("architect", "--load-seconds 2")
 
 
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("word", ["dev", "architect", "po", "resume"])
+# Each phase with the word that finishes or undoes it, and with one that asks for something else.
+@pytest.mark.parametrize(
+    ("phase", "word"),
+    [
+        *((phase, "resume") for phase in PHASES),
+        *zip(PHASES, ("dev", "architect", "po", "architect", "dev"), strict=True),
+        *(("start", "dev"), ("canary", "po")),
+    ],
+)
 def test_after_sigkill_the_next_call_finishes_or_restores(table, phase, word):
     prepare(table, phase)
     assert table.killed(phase, signal.SIGKILL, "dev")["rc"] == -signal.SIGKILL
@@ -39,7 +46,7 @@ def test_after_sigkill_the_next_call_finishes_or_restores(table, phase, word):
     expected = {"resume": "dev" if finished else "architect", "dev": "architect" if failed else "dev"}.get(word, word)
     assert table.serving() == [expected]
     assert not table.journal()
-    outcomes = [each["outcome"] for each in table.run("history")["switches"][-2:]]
+    outcomes = [each["outcome"] for each in table.ask("history")["switches"][-2:]]
     assert "killed" in outcomes or outcomes[-1] == "done"
 
 
@@ -55,7 +62,7 @@ def test_an_interrupted_switch_goes_back_itself(table, phase, number):
 
 
 def test_a_second_switch_is_told_how_far_the_first_is(table):
-    table.fault("dev", "--load-seconds 2")
+    table.fault("dev", "--load-seconds 5")
     table.host.check_output("systemd-run --quiet --collect --unit lab-client roundhouse dev")
     table.host.check_output(
         "timeout 9 sh -c 'until grep -q .start.: /var/lib/roundhouse/state/switch.json; do :; done'"
@@ -74,7 +81,7 @@ def test_a_second_switch_that_waits_comes_after_the_first(table):
     table.host.check_output("timeout 9 sh -c 'until grep -q .dev. /var/lib/roundhouse/state/switch.json; do :; done'")
     assert table.run("po", "--wait")["rc"] == 0
     assert table.serving() == ["po"]
-    assert [each["to"] for each in table.run("history")["switches"][-2:]] == ["dev", "po"]
+    assert [each["to"] for each in table.ask("history")["switches"][-2:]] == ["dev", "po"]
 
 
 @pytest.mark.parametrize("phase", ["start", "canary"])

@@ -1,0 +1,73 @@
+"""The words that look and change nothing: gpu, doctor, watch, history, help. Each imports what it needs, for speed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from . import output
+from . import plan as plans
+from .errors import UsageError
+
+Word = Callable[[dict[str, Any], argparse.Namespace], "dict[str, Any] | None"]
+
+
+def gpu(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Show each card."""
+    from . import gpu_live
+
+    found = gpu_live.cards()
+    if not args.json:
+        print(gpu_live.text(found))
+    return {"gpus": found}
+
+
+def doctor(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Show what is wrong, and its cure."""
+    from . import checkup
+
+    found = checkup.examine(plan)
+    if not args.json:
+        print(checkup.text(found))
+    errors = [{"stage": each.cause, "message": f"{each.sentence} {each.cure}"} for each in found]
+    return {"ok": not found, "errors": errors, "findings": [each._asdict() for each in found]}
+
+
+def watch(plan: dict[str, Any], args: argparse.Namespace) -> None:
+    """Show it as it goes on. With --json there is no end to it, so that is refused."""
+    from . import watch as live
+
+    if args.json:
+        raise UsageError("usage", "watch has no end: ask status --json again and again instead.")
+    if not 0 < args.every < float("inf"):
+        raise UsageError("usage", f"--every is {args.every:g}: write seconds above 0, such as 2.")
+    try:
+        live.watch(plan, args.every, args.rounds, lambda text: print(text, flush=True))
+    except KeyboardInterrupt:  # how a watch ends
+        return
+
+
+def history(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Show the switches so far."""
+    from . import history as kept
+
+    entries = kept.load()[-args.lines :] if args.lines > 0 else []
+    if not args.json:
+        print(output.table(kept.COLUMNS, kept.table(entries)))
+    return {"switches": [entry._asdict() for entry in entries]}
+
+
+def manual(parser: argparse.ArgumentParser, what: str | None, about_an_agent: tuple[str, ...]) -> None:
+    """Show the help, the manual page or the shell's completion."""
+    from . import manual as made
+
+    if what not in (None, "man", "completion"):
+        raise UsageError("usage", f"help has no {what!r}: write help, help man or help completion.")
+    if what == "completion":
+        print(made.completion(parser, about_an_agent, str(plans.PATH)), end="")
+    else:
+        print(made.page(parser) if what else output.help_text(parser), end="")
+
+
+WORDS: dict[str, Word] = {"gpu": gpu, "doctor": doctor, "watch": watch, "history": history}
