@@ -34,6 +34,7 @@ test: check ## Everything that proves it: lint, unit, contract, molecule on Debi
 	@lab/docker.sh
 	$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
 	pytest tests/contract
+	$(LAB) molecule test --scenario-name switch-faults
 	$(LAB) molecule test --scenario-name default
 
 demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a real model)
@@ -51,6 +52,7 @@ docs: setup ## Write what commands print into the documents
 
 bench: setup ## Measure what is promised to be fast
 	benchmarks/plan.py
+	benchmarks/switch.py
 
 lock: setup ## Write the locks again from requirements/*.in
 	requirements/lock.sh uv
