@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from . import causes
 
 UNKNOWN = "unknown"
 _EVIDENCE_CHARACTERS = 300
+_AN_ERROR = re.compile(r"\w(Error|Exception)\b.*: ")
 
 
 class Finding(NamedTuple):
@@ -25,10 +27,10 @@ def diagnose(name: str, lines: Iterable[str], *, result: str = "", exit_status: 
     """Return the cause of an agent's end, from its log and systemd's word for it; UNKNOWN with the last error else."""
     known = [line.strip() for line in lines]
     for cause in causes.CAUSES:
-        # The first such line: what comes after it are consequences.
-        evidence = next((line for line in known if cause.pattern.search(line)), None)
-        if evidence is not None:
-            return _finding(cause, name, evidence)
+        seen = [line for line in known if cause.pattern.search(line)]
+        if seen:
+            # The error itself, rather than the statement that raised it or what repeats it.
+            return _finding(cause, name, next(filter(_AN_ERROR.search, seen), seen[0]))
     if result in causes.RESULTS:
         return _finding(causes.BY_NAME[causes.RESULTS[result]], name, f"systemd: result {result}")
     errors = [line for line in known if "rror" in line]

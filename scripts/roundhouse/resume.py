@@ -7,15 +7,14 @@ does.
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Any
 
 from . import journal, state, switch, turn, units
 from .checks import check
+from .drift import is_outdated
 from .errors import RoundhouseError
 from .leave import UP
-from .plan import Agent, Plan, find
+from .plan import Plan, find
 
 
 def resume(plan: Plan, report: turn.Report) -> dict[str, Any]:
@@ -71,22 +70,3 @@ def _wanted(plan: Plan) -> list[str]:
         if name not in wanted and not set(find(plan, name)["conflicts"]) & set(wanted):
             wanted.append(name)
     return wanted
-
-
-def is_outdated(plan: Plan, agent: Agent) -> bool:
-    """Return whether the running engine differs from the plan in what only a restart changes.
-
-    Another agent in the roster changes every unit file too (who excludes whom), and systemd takes
-    that up without a restart.
-    """
-    unit = units.show(agent["unit"])
-    if unit.state != "ready" or unit.main_pid is None:
-        return False
-    process = Path(f"/proc/{unit.main_pid}")
-    running = dict(line.partition("=")[::2] for line in (process / "environ").read_text().split("\0"))
-    started_at = time.time() - (time.monotonic() - unit.started_monotonic_usec / 1e6)
-    return (
-        Path(agent["config_path"]).stat().st_mtime > started_at
-        or plan["engine_path"] not in (process / "cmdline").read_text()
-        or any(running.get(name) != value for name, value in agent["environment"].items())
-    )

@@ -10,7 +10,9 @@ from .drift import drift
 from .engine import Engine
 from .errors import RoundhouseError
 
-COLUMNS = ("agent", "state", "port", "model", "max_model_len", "requests", "KV use", "since")
+COLUMNS = ("agent", "state", "port", "requests", "KV use", "since", "max_model_len", "model")
+# What fits 80 columns with a model's name of usual length.
+NARROW = tuple(name for name in COLUMNS if name != "max_model_len")
 _OF_AN_ENGINE = ("max_model_len", "running", "waiting", "kv_use", "since", "version", "problem")
 
 
@@ -58,16 +60,27 @@ def running_switch() -> str | None:
     )
 
 
+def table(found: list[dict[str, Any]], columns: tuple[str, ...] = COLUMNS) -> str:
+    """Return the agents for a person; the serving ones are marked."""
+    shown = [
+        row | {"requests": _requests(row), "KV use": _percent(row["kv_use"]), "since": _short(row["since"])}
+        for row in found
+    ]
+    return output.table(columns, shown, ["*" if row["state"] == "ready" else " " for row in found])
+
+
 def text(found: list[dict[str, Any]], held: list[dict[str, Any]], switching: str | None) -> str:
-    """Return all of it for a person; the serving agents are marked."""
-    shown = [row | {"requests": _requests(row), "KV use": _percent(row["kv_use"])} for row in found]
-    lines = [output.table(COLUMNS, shown, ["*" if row["state"] == "ready" else " " for row in found])]
+    """Return all of it for a person."""
+    lines = [table(found)]
     for each in held:
         owners = ", ".join(f"{owner['owner']} {_gib(owner['gib'])}" for owner in each["owners"]) or "nobody"
         lines.append(f"GPU {each['gpu']}: {each['used_gib']:.1f} of {each['total_gib']:.1f} GiB in use: {owners}")
-    for row in found:
-        lines += [f"{row['agent']}: {sentence}" for sentence in (*row["drift"], row["problem"]) if sentence]
-    return "\n".join([*lines, *([switching] if switching else [])])
+    return "\n".join([*lines, *troubles(found), *([switching] if switching else [])])
+
+
+def troubles(found: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each drift and each problem."""
+    return [f"{row['agent']}: {told}" for row in found for told in (*row["drift"], row["problem"]) if told]
 
 
 def _row(plan: dict[str, Any], agent: dict[str, Any]) -> dict[str, Any]:
@@ -91,6 +104,11 @@ def _row(plan: dict[str, Any], agent: dict[str, Any]) -> dict[str, Any]:
     if load := engine.load():
         row |= {"running": load.running, "waiting": load.waiting, "kv_use": load.kv_use}
     return row
+
+
+def _short(since: str | None) -> str | None:
+    """Return systemd's time without its weekday, year, seconds and zone."""
+    return None if since is None else " ".join(since.split()[1:3])[5:16]
 
 
 def _requests(row: dict[str, Any]) -> str | None:

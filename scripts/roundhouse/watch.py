@@ -19,8 +19,14 @@ def screen(plan: Plan) -> str:
     """Return all of it as text: agents, cards, and the switch that runs."""
     rows = status.rows(plan)
     switching = f"switching: {journal.told()}" if state.is_switching() else status.running_switch()
-    parts = [status.text(rows, [], None), gpu_live.text(gpu_live.cards()), switching or "no switch is running"]
-    return "\n\n".join(parts)
+    return layout(rows, gpu_live.cards(), switching)
+
+
+def layout(rows: list[dict[str, Any]], cards: list[dict[str, Any]], switching: str | None) -> str:
+    """Return the screen of what was seen."""
+    named = [row | {"model": row["model"].rpartition("/")[2]} for row in rows]
+    first = "\n".join([status.table(named, status.NARROW), *status.troubles(rows)])
+    return "\n\n".join([first, gpu_live.text(cards), switching or "no switch is running"])
 
 
 def line(plan: Plan) -> str:
@@ -46,19 +52,19 @@ def watch(plan: Plan, every_seconds: float, rounds: int | None, show: Callable[[
 def _screens(plan: Plan, every_seconds: float, rounds: int | None) -> None:
     if importlib.util.find_spec("rich") is None:  # a host has it seldom; a plain terminal can do it too
         for _ in _rounds(rounds, every_seconds):
-            sys.stdout.write(_CLEAR + _fitted(screen(plan)) + "\n")
+            sys.stdout.write(_CLEAR + fitted(screen(plan)) + "\n")
             sys.stdout.flush()
         return
     live: Any = importlib.import_module("rich.live")
     text: Any = importlib.import_module("rich.text")
     with live.Live(screen=True, auto_refresh=False) as shown:
         for _ in _rounds(rounds, every_seconds):
-            shown.update(text.Text(_fitted(screen(plan))), refresh=True)
+            shown.update(text.Text(fitted(screen(plan))), refresh=True)
 
 
-def _fitted(text: str) -> str:
+def fitted(text: str, width: int | None = None) -> str:
     """Cut what is wider than the terminal: a wrapped table cannot be read."""
-    width = shutil.get_terminal_size().columns
+    width = width or shutil.get_terminal_size().columns
     return "\n".join(each if len(each) <= width else each[: width - 1] + ">" for each in text.splitlines())
 
 
