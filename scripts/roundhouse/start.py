@@ -23,6 +23,8 @@ def start(agent: Agent, report: Say, note: Say) -> float:
     name, unit_name, begun = agent["name"], agent["unit"], time.monotonic()
     known = phases.known(agent)
     report(f"starting {name}" + (f", about {known.seconds:.0f} s" if known else ""))
+    if units.show(unit_name).restarting:
+        units.stop(unit_name)  # it waits to be tried again: what it says now is of the try before
     units.start(unit_name)
     restarts = units.show(unit_name).restarts
     with ExitStack() as stack:

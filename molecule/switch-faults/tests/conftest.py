@@ -16,13 +16,14 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 INVENTORY = os.environ.get("MOLECULE_INVENTORY_FILE", "")
 # An empty name would be the current folder, whose every executable Ansible would run as an inventory.
 assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
-(NAME,) = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
+# Each worker has a host to break of its own.
+HOSTS = sorted(AnsibleRunner(INVENTORY).get_hosts("gpu_hosts"))
+NAME = HOSTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])]
 STATE = "/var/lib/roundhouse/state"
 AGENTS = ("architect", "dev", "po")
 PORTS = dict(zip(AGENTS, (8000, 8001, 8002), strict=True))
 # What would be minutes of waiting on a real host; deployed in the plan, as a site with other needs would.
 LIMITS = {"canary_timeout_seconds": 3, "free_timeout_seconds": 3, "stop_grace_seconds": 3}
-OUTCOMES: list[tuple[str, str]] = []
 
 
 class Turntable:
@@ -72,7 +73,9 @@ class Turntable:
         url = f"http://127.0.0.1:{PORTS[agent]}/v1/completions"
         code = f"import urllib.request as u; print(u.urlopen({url!r}, {body.encode()!r}).status)"
         self.host.check_output("systemd-run --quiet --collect --unit lab-client python3 -c %s", code)
-        self.host.check_output("timeout 5 sh -c 'until roundhouse status --json | grep -q \"running.: 1\"; do :; done'")
+        self.host.check_output(
+            "timeout 5 sh -c 'until roundhouse status --json | grep -q \"running.: 1\"; do sleep 0.05; done'"
+        )
 
     def serving(self) -> list[str]:
         """Return the agents whose units are ready."""
@@ -120,7 +123,7 @@ def table(host: Host, limits: None, request: pytest.FixtureRequest) -> Iterator[
     assert table.run(serving[0])["rc"] == 0, table.said
     assert not table.journal()
     Turntable.known = serving[0]
-    OUTCOMES.append((request.node.name, f"{serving[0]} serves; {said}"))
+    request.node.user_properties.append(("outcome", f"{serving[0]} serves; {said}"))
 
 
 @pytest.fixture(scope="session")
@@ -133,6 +136,8 @@ def address() -> Callable[[str], str]:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print each case with its outcome."""
-    terminalreporter.section(f"{len(OUTCOMES)} cases, one agent that answers after each")
-    for name, outcome in OUTCOMES:
-        terminalreporter.write_line(f"{name}: {outcome}")
+    ended = [report for report in terminalreporter.getreports("") if report.when == "teardown"]
+    outcomes = [(report.nodeid, text) for report in ended for name, text in report.user_properties if name == "outcome"]
+    terminalreporter.section(f"{len(outcomes)} cases, one agent that answers after each")
+    for name, outcome in sorted(outcomes):
+        terminalreporter.write_line(f"{name.rpartition('::')[2]}: {outcome}")

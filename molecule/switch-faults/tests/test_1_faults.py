@@ -9,7 +9,7 @@ import pytest
         ("--out-of-memory", "CUDA out of memory"),
         ("--never-ready", "it was not healthy within its time limit"),
         ("--crash-after 0", "dev"),
-        ("--crash-after 0.1 --tokens-per-second 8", "127.0.0.1:8001/v1/chat/completions"),
+        ("--crash-after 0.3 --tokens-per-second 8", ". architect"),
         ("--rubbish", "which is no text"),
         ("--hang", "did not answer"),
         ("--wrong-name", "serves dev-other, not dev"),
@@ -82,7 +82,7 @@ def stranger(table, mib):
     table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
     pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
     table.host.check_output(f"echo '{mib} 0' > /var/cache/roundhouse/card/{pid}")
-    table.host.check_output(f"timeout 5 sh -c 'until grep -q {pid} /etc/lab-nvml.conf; do :; done'")
+    table.host.check_output(f"timeout 5 sh -c 'until grep -q {pid} /etc/lab-nvml.conf; do sleep 0.05; done'")
     return pid
 
 

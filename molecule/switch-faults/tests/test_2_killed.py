@@ -65,7 +65,7 @@ def test_a_second_switch_is_told_how_far_the_first_is(table):
     table.fault("dev", "--load-seconds 5")
     table.host.check_output("systemd-run --quiet --collect --unit lab-client roundhouse dev")
     table.host.check_output(
-        "timeout 9 sh -c 'until grep -q .start.: /var/lib/roundhouse/state/switch.json; do :; done'"
+        "timeout 9 sh -c 'until grep -q .start.: /var/lib/roundhouse/state/switch.json; do sleep 0.05; done'"
     )
     table.host.check_output("sleep 0.5")
     sentence = table.refused("po")
@@ -78,7 +78,9 @@ def test_a_second_switch_is_told_how_far_the_first_is(table):
 def test_a_second_switch_that_waits_comes_after_the_first(table):
     table.fault("dev", "--load-seconds 1")
     table.host.check_output("systemd-run --quiet --collect --unit lab-client roundhouse dev")
-    table.host.check_output("timeout 9 sh -c 'until grep -q .dev. /var/lib/roundhouse/state/switch.json; do :; done'")
+    table.host.check_output(
+        "timeout 9 sh -c 'until grep -sq to.:..dev /var/lib/roundhouse/state/switch.json; do sleep 0.05; done'"
+    )
     assert table.run("po", "--wait")["rc"] == 0
     assert table.serving() == ["po"]
     assert [each["to"] for each in table.ask("history")["switches"][-2:]] == ["dev", "po"]

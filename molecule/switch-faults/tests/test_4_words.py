@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import INVENTORY
+from conftest import INVENTORY, NAME
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -102,6 +102,8 @@ def play(**variables):
         "ansible-playbook",
         "--inventory",
         INVENTORY,
+        "--limit",
+        NAME,
         "--extra-vars",
         json.dumps(variables),
         "playbooks/switch.yml",
@@ -113,7 +115,7 @@ def play(**variables):
 def test_the_playbook_switches_and_says_how_each_host_went(table):
     done = play(agent="dev")
     assert done.returncode == 0, done.stdout
-    assert "roundhouse-faults  switched  dev" in done.stdout
+    assert f"{NAME}  switched  dev" in done.stdout
     assert table.serving() == ["dev"]
 
 
