@@ -73,9 +73,11 @@ class Turntable:
         url = f"http://127.0.0.1:{PORTS[agent]}/v1/completions"
         code = f"import urllib.request as u; print(u.urlopen({url!r}, {body.encode()!r}).status)"
         self.host.check_output("systemd-run --quiet --collect --unit lab-client python3 -c %s", code)
-        self.host.check_output(
-            "timeout 5 sh -c 'until roundhouse status --json | grep -q \"running.: 1\"; do sleep 0.05; done'"
-        )
+        self.until('roundhouse status --json | grep -q "running.: 1"')
+
+    def until(self, condition: str) -> None:
+        """Wait for a condition of the host's shell, with a limit."""
+        self.host.check_output("timeout 40 sh -c %s", f"until {condition}; do sleep 0.05; done")
 
     def serving(self) -> list[str]:
         """Return the agents whose units are ready."""

@@ -82,7 +82,7 @@ def stranger(table, mib):
     table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
     pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
     table.host.check_output(f"echo '{mib} 0' > /var/cache/roundhouse/card/{pid}")
-    table.host.check_output(f"timeout 5 sh -c 'until grep -q {pid} /etc/lab-nvml.conf; do sleep 0.05; done'")
+    table.until(f"grep -q {pid} /etc/lab-nvml.conf")
     return pid
 
 
@@ -103,7 +103,7 @@ def test_a_port_that_is_taken(table):
     table.host.check_output(
         "systemd-run --quiet --collect --unit lab-stranger python3 -m http.server --bind 127.0.0.1 8001"
     )
-    table.host.check_output("timeout 10 sh -c 'until ss -ltn | grep -q :8001; do sleep 0.1; done'")
+    table.until("ss -ltn | grep -q :8001")
     assert "port 8001 of dev is taken by python3" in table.refused("dev")
 
 

@@ -64,23 +64,19 @@ def test_an_interrupted_switch_goes_back_itself(table, phase, number):
 def test_a_second_switch_is_told_how_far_the_first_is(table):
     table.fault("dev", "--load-seconds 5")
     table.host.check_output("systemd-run --quiet --collect --unit lab-client roundhouse dev")
-    table.host.check_output(
-        "timeout 9 sh -c 'until grep -q .start.: /var/lib/roundhouse/state/switch.json; do sleep 0.05; done'"
-    )
+    table.until("grep -sq phase.:..start /var/lib/roundhouse/state/switch.json")
     table.host.check_output("sleep 0.5")
     sentence = table.refused("po")
     assert "another switch is running (to dev, pid " in sentence
     assert "now start: loading weights" in sentence
-    table.host.check_output("timeout 20 sh -c 'while systemctl -q is-active lab-client; do sleep 0.1; done'")
+    table.until("! systemctl -q is-active lab-client")
     assert table.serving() == ["dev"]
 
 
 def test_a_second_switch_that_waits_comes_after_the_first(table):
     table.fault("dev", "--load-seconds 1")
     table.host.check_output("systemd-run --quiet --collect --unit lab-client roundhouse dev")
-    table.host.check_output(
-        "timeout 9 sh -c 'until grep -sq to.:..dev /var/lib/roundhouse/state/switch.json; do sleep 0.05; done'"
-    )
+    table.until("grep -sq to.:..dev /var/lib/roundhouse/state/switch.json")
     assert table.run("po", "--wait")["rc"] == 0
     assert table.serving() == ["po"]
     assert [each["to"] for each in table.ask("history")["switches"][-2:]] == ["dev", "po"]
@@ -91,8 +87,7 @@ def test_after_a_restart_of_the_machine_the_last_committed_agent_serves(table, p
     prepare(table, phase)
     table.killed(phase, signal.SIGKILL, "dev")
     docker.from_env().containers.get(NAME).restart(timeout=20)
-    wait = "until systemctl -q is-active roundhouse-architect; do sleep 0.2; done"
-    table.host.check_output(f"timeout 40 sh -c '{wait}'")
+    table.until("systemctl -q is-active roundhouse-architect")
     assert table.serving() == ["architect"]
     assert not table.journal()
     assert table.history()["outcome"] == "killed"

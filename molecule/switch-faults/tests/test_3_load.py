@@ -59,9 +59,7 @@ def test_new_work_is_refused_while_the_rest_ends(table, address):
     def switch():
         with ThreadPoolExecutor() as pool:
             answer = pool.submit(table.run, "dev")
-            table.host.check_output(
-                "timeout 9 sh -c 'until grep -sq phase.:..stop /var/lib/roundhouse/state/switch.json; do sleep 0.05; done'"
-            )
+            table.until("grep -sq phase.:..stop /var/lib/roundhouse/state/switch.json")
             time.sleep(0.5)
             try:
                 client.completions.create(model="architect", prompt="late", max_tokens=1)
