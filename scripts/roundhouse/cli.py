@@ -7,7 +7,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -138,16 +137,6 @@ def _ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return {"agent": args.agent}
 
 
-def _status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    from . import status
-
-    rows = status.rows(plan)
-    held, switching = status.memory(plan), status.running_switch()
-    if not args.json:
-        print(status.text(rows, held, switching))
-    return {"agents": rows, "gpus": held, "switch": switching}
-
-
 def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     from . import measured, plan_text
 
@@ -155,20 +144,6 @@ def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     if not args.json:
         print(plan_text.text(plan, starts))
     return {"agents": [agent | {"measured": measured.of(agent, starts)} for agent in plan["agents"]]}
-
-
-def _logs(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
-    agent = plans.find(plan, _agent(args))
-    if args.lines < 0 or (args.json and args.follow):
-        raise UsageError("usage", "logs takes -n with a number from 0, and -f only without --json.")
-    if args.json:
-        from . import units
-
-        return {"agent": agent["name"], "lines": units.log(agent["unit"], args.lines)}
-    command = ["journalctl", "--unit", agent["unit"], "--lines", str(args.lines), "--no-pager"]
-    if subprocess.run([*command, "--follow"] if args.follow else command, check=False).returncode != 0:
-        raise RoundhouseError("logs", "journalctl failed, see its own words above: run this as root.")
-    return None
 
 
 def _agent(args: argparse.Namespace) -> str:
@@ -200,8 +175,6 @@ def _without_on(arguments: list[str]) -> list[str]:
 
 
 WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] | None]] = {
-    "status": _status,
-    "logs": _logs,
     "plan": _plan,
     **words_cli.WORDS,
     "resume": _resume,

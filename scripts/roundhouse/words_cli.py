@@ -1,16 +1,45 @@
-"""The words that look and change nothing: gpu, doctor, watch, history, help. Each imports what it needs, for speed."""
+"""The words that look and change nothing. Each imports what it needs, for speed."""
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
 from . import output
 from . import plan as plans
-from .errors import UsageError
+from .errors import RoundhouseError, UsageError
 
 Word = Callable[[dict[str, Any], argparse.Namespace], "dict[str, Any] | None"]
+
+
+def status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Show who serves."""
+    from . import status as seen
+
+    rows = seen.rows(plan)
+    held, switching = seen.memory(plan), seen.running_switch()
+    if not args.json:
+        print(seen.text(rows, held, switching))
+    return {"agents": rows, "gpus": held, "switch": switching}
+
+
+def logs(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
+    """Show an agent's log."""
+    if args.agent is None:
+        raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
+    agent = plans.find(plan, args.agent)
+    if args.lines < 0 or (args.json and args.follow):
+        raise UsageError("usage", "logs takes -n with a number from 0, and -f only without --json.")
+    if args.json:
+        from . import units
+
+        return {"agent": agent["name"], "lines": units.log(agent["unit"], args.lines)}
+    command = ["journalctl", "--unit", agent["unit"], "--lines", str(args.lines), "--no-pager"]
+    if subprocess.run([*command, "--follow"] if args.follow else command, check=False).returncode != 0:
+        raise RoundhouseError("logs", "journalctl failed, see its own words above: run this as root.")
+    return None
 
 
 def gpu(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -70,4 +99,11 @@ def manual(parser: argparse.ArgumentParser, what: str | None, about_an_agent: tu
         print(made.page(parser) if what else output.help_text(parser), end="")
 
 
-WORDS: dict[str, Word] = {"gpu": gpu, "doctor": doctor, "watch": watch, "history": history}
+WORDS: dict[str, Word] = {
+    "status": status,
+    "logs": logs,
+    "gpu": gpu,
+    "doctor": doctor,
+    "watch": watch,
+    "history": history,
+}
