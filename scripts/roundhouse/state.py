@@ -17,6 +17,8 @@ from .errors import RoundhouseError
 FOLDER = Path("/var/lib/roundhouse/state")
 LOCK = Path("/run/roundhouse/switch.lock")
 _LOCK_POLL_SECONDS = 0.2
+# Who only looks whether a switch runs (is_switching) holds the lock for a moment too.
+_PATIENCE_SECONDS = 0.5
 
 
 def write(path: Path, content: Any, *, durable: bool = True) -> None:
@@ -100,8 +102,12 @@ def switching(told: Callable[[], str], *, wait: Callable[[str], None] | None = N
         file = LOCK.open("a")
     except OSError as error:
         raise RoundhouseError("lock", f"{LOCK} cannot be opened ({error.strerror}): run this as root.") from None
+    end = time.monotonic() + _PATIENCE_SECONDS
     with file:
         while not _locked(file.fileno()):
+            if time.monotonic() < end:
+                time.sleep(_LOCK_POLL_SECONDS)
+                continue
             sentence = f"another switch is running ({told()})"
             if wait is None:
                 raise RoundhouseError("lock", f"{sentence}: try again, or wait for it with --wait.")
@@ -111,14 +117,12 @@ def switching(told: Callable[[], str], *, wait: Callable[[str], None] | None = N
 
 
 def is_switching() -> bool:
-    """Return whether a switch runs now."""
+    """Return whether a switch runs now. Anybody may ask."""
     try:
-        with LOCK.open("a") as file:
+        with LOCK.open() as file:
             return not _locked(file.fileno())
     except FileNotFoundError:
         return False
-    except OSError as error:
-        raise RoundhouseError("lock", f"{LOCK} cannot be opened ({error.strerror}): run this as root.") from None
 
 
 def _locked(descriptor: int) -> bool:
