@@ -77,7 +77,7 @@ class Turntable:
 
     def until(self, condition: str) -> None:
         """Wait for a condition of the host's shell, with a limit."""
-        self.host.check_output("timeout 40 sh -c %s", f"until {condition}; do sleep 0.05; done")
+        self.host.check_output("timeout 90 sh -c %s", f"until {condition}; do sleep 0.05; done")
 
     def serving(self) -> list[str]:
         """Return the agents whose units are ready."""
