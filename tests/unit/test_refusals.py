@@ -1,4 +1,4 @@
-"""One roster that cannot be meant, one sentence: from the filter, from the role with its specification, by hand."""
+"""A roster that cannot be meant ends in one sentence: from the filter, from the role alone, from the command."""
 
 import copy
 import json
