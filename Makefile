@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MODEL ?=
 LAB := eval "$$(lab/env.py)";
 
-.PHONY: help setup lint lint-ansible unit test demo demo-down lab-down check docs bench lock
+.PHONY: help setup lint lint-ansible unit test demo demo-down lab-down check docs bench bench-host bench-pull lock
 
 help: ## List the words
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -36,6 +36,9 @@ test: check ## Everything that proves it: lint, unit, contract, molecule on Debi
 	pytest tests/contract
 	$(LAB) molecule test --scenario-name switch-faults
 	$(LAB) molecule test --scenario-name default
+	$(LAB) molecule test --scenario-name bare-host
+	$(LAB) molecule test --scenario-name models
+	$(LAB) molecule test --scenario-name quantise
 
 demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a real model)
 	@lab/docker.sh
@@ -53,6 +56,14 @@ docs: setup ## Write what commands print into the documents
 bench: setup ## Measure what is promised to be fast
 	benchmarks/plan.py
 	benchmarks/switch.py
+
+bench-host: setup ## Measure a run of the host's roles that has nothing to change, in pings
+	@lab/docker.sh
+	$(LAB) molecule converge --scenario-name bare-host
+	$(LAB) benchmarks/host_roles.py
+	$(LAB) molecule destroy --scenario-name bare-host
+bench-pull: setup ## How fast a pull that verifies is, against the hub's bare client (4 GiB, loopback)
+	benchmarks/pull.py
 
 lock: setup ## Write the locks again from requirements/*.in
 	requirements/lock.sh uv

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """How long the plan of 100 agents on 8 GPUs takes, on one core, with nothing cached: `benchmarks/plan.py`.
 
-Each run is a process of its own, because the fit remembers what it was asked. Prints milliseconds of planner.build
-alone (imports and the interpreter's start are not planning), and exits 1 when the median is above the limit.
+Four hosts: one that holds most of what is asked for, one of eight cards that all differ, one that wants several cards
+for a model, one that holds nothing, so that everything is tried. Each run is a process of its own, because the fit
+remembers what it was asked. Prints milliseconds of the processor in planner.build alone (imports and the interpreter
+are not planning), and exits 1 when a median is above the limit.
 """
 
 from __future__ import annotations
@@ -15,6 +17,12 @@ from pathlib import Path
 
 RUNS = 15
 LIMIT_MS = 50.0
+HOSTS = {
+    "two kinds of cards": [15.5, 23.5] * 4,
+    "eight kinds of cards": [15.5 + 0.1 * number for number in range(8)],
+    "cards too small for one model": [6.0] * 8,
+    "cards that hold nothing": [1.5] * 8,
+}
 ONE_RUN = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
@@ -36,29 +44,36 @@ agents = [
     }
     for number in range(100)
 ]
-cards = tuple(HostCard(number, "a card", (15.5, 23.5)[number % 2], (12, 0), 448.0) for number in range(8))
+cards = tuple(HostCard(at, "a card", float(gib), (12, 0), 448.0) for at, gib in enumerate(sys.argv[2:]))
 settings = planner.Settings("cuda", "/engine", "/models", 900)
-begun = time.perf_counter()
+begun = time.process_time()
 made = planner.build(agents, settings, decision.Host(cards))
-print(1000 * (time.perf_counter() - begun), len(made["problems"]))
+print(1000 * (time.process_time() - begun), len(made["problems"]))
 """
 
 
 def main() -> int:
     """Run, print and return the exit status."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    scripts = Path(__file__).resolve().parents[1] / "scripts"
-    runs = []
+    medians = [measure(name, [str(gib) for gib in cards]) for name, cards in HOSTS.items()]
+    return 0 if max(medians) <= LIMIT_MS else 1
+
+
+def measure(name: str, cards: list[str]) -> float:
+    """Print one host's line and return its median in milliseconds."""
+    scripts = str(Path(__file__).resolve().parents[1] / "scripts")
+    runs, problems = [], ""
     for _ in range(RUNS):
-        done = subprocess.run([sys.executable, "-c", ONE_RUN, scripts], capture_output=True, text=True, check=True)
+        command = [sys.executable, "-c", ONE_RUN, scripts, *cards]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
         milliseconds, problems = done.stdout.split()
         runs.append(float(milliseconds))
     median = statistics.median(runs)
     print(
-        f"100 agents on 8 GPUs, {RUNS} runs: min {min(runs):.1f} ms, median {median:.1f} ms, max {max(runs):.1f} ms "
-        f"(limit {LIMIT_MS:g} ms; {problems} agents fit nowhere)"
+        f"100 agents on 8 GPUs, {name}: min {min(runs):.1f} ms, median {median:.1f} ms, max {max(runs):.1f} ms "
+        f"of {RUNS} runs (limit {LIMIT_MS:g} ms); {problems} agents fit nowhere"
     )
-    return 0 if median <= LIMIT_MS else 1
+    return median
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ CARDS = (("RTX 5060 Ti", 1), ("RTX 4090", 1), ("RTX 5060 Ti", 2), ("L40S", 1), (
 def main() -> None:
     """Print the table."""
     roster = plan_roster.read(plan_roster.ROSTER)
-    print("| card | agent | model | tokens | KV cache | gave up |")
-    print("|---|---|---|---|---|---|")
+    print("| card | agent | model | weights | a token | max_model_len | gave up | verdict |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, count in CARDS:
         host = plan_roster.imagined(cards.find(name), count)
         for agent in planner.build(roster, planner.Settings("cuda", "", "", 0), host)["agents"]:
@@ -29,13 +29,16 @@ def _row(host: Host, agent: dict) -> tuple[str, ...]:
     card = host.cards[0]
     many = f"{len(host.cards)} x " if len(host.cards) > 1 else ""
     given_up = [each["setting"] for each in agent["given_up"]]
+    dtype = "" if agent["kv_cache_dtype"] == "auto" else f" {agent['kv_cache_dtype']}"
     return (
-        f"{many}{card.name}, {card.cuda_gib:g} GiB",
+        f"{many}{card.name}",
         agent["name"],
-        agent["model"].removeprefix("Qwen/") + (f", on {len(agent['gpus'])} cards" if len(agent["gpus"]) > 1 else ""),
+        agent["model"].removeprefix("Qwen/") + (f" on {len(agent['gpus'])} cards" if len(agent["gpus"]) > 1 else ""),
+        f"{agent['fit']['weights_gib_per_rank']:.2f} GiB",
+        f"{agent['fit']['kv_bytes_per_token_per_rank'] / 1024:g} KiB{dtype}",
         str(agent["max_model_len"]),
-        "16-bit" if agent["kv_cache_dtype"] == "auto" else agent["kv_cache_dtype"],
         ", ".join(given_up) or "nothing",
+        agent["verdict"],
     )
 
 

@@ -7,6 +7,7 @@ root. A test runs the check, so no document shows what the program does not.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -36,7 +37,9 @@ def main() -> int:
 
 def _block(match: re.Match[str]) -> str:
     words = shlex.split(match["command"])
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    # As wide as a terminal is, whatever this one is.
+    wide = os.environ | {"COLUMNS": "100"}
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=wide, capture_output=True, text=True, check=False)
     if done.stderr:
         raise SystemExit(f"{match['command']}: {done.stderr.strip()}")
     # A Markdown table is shown as one, anything else as it looks in a terminal.

@@ -12,6 +12,8 @@ compile() {
 compile dev --universal --python-version 3.11
 compile uv --universal --python-version 3.10
 compile collections --no-deps --python-version 3.11
-# The wheels of this machine are for the CPU engine only.
-(unset UV_FIND_LINKS; compile engine-cuda --universal --python-version 3.11)
-compile engine-cpu --python-version 3.11 --overrides engine-cpu.overrides ${LAB_TORCH_BACKEND:+--torch-backend "$LAB_TORCH_BACKEND"}
+# The wheels of this machine are for the CPU only.
+(unset UV_FIND_LINKS; for of in engine quantise; do compile "$of-cuda" --universal --python-version 3.11; done)
+for of in engine quantise; do
+  compile "$of-cpu" --python-version 3.11 --overrides engine-cpu.overrides ${LAB_TORCH_BACKEND:+--torch-backend "$LAB_TORCH_BACKEND"}
+done

@@ -1,4 +1,4 @@
-"""Ansible module: are the models' folders whole? A shim over scripts/roundhouse/weights.py."""
+"""Ansible module: are the models whole? A shim over scripts/roundhouse/weights.py and verify.py."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ DOCUMENTATION = """
 module: roundhouse_model_info
 short_description: Tell whether models are whole
 description:
-  - Compares each file's length with what its header promises; reads no weights and changes nothing.
+  - Compares lengths and times of change with what was noted when the files were hashed, and of folders of the
+    roster's own each file's length with what its header promises; reads no weights and changes nothing.
 options:
-  paths:
-    description: The folders of the models.
+  folders:
+    description: The roster's own folders.
     type: list
     elements: path
     required: true
-  models:
-    description: The roster's names of the same models, so that a sentence can say what to do.
+  store:
+    description: The folder that pulled models are put in.
+    type: path
+    required: true
+  wishes:
+    description: The hub's models, each with model, revision, asked and files (from the lock, or null).
     type: list
-    elements: str
+    elements: dict
     required: true
 author: Roundhouse
 """
@@ -25,18 +30,19 @@ author: Roundhouse
 EXAMPLES = """
 - name: Look at the models
   roundhouse_model_info:
-    paths: [/srv/models/own]
-    models: [/srv/models/own]
+    folders: [/srv/models/own]
+    store: /var/lib/roundhouse/models
+    wishes: []
 """
 
 RETURN = """
-absent:
-  description: The folders that are not there.
+to_pull:
+  description: The wishes that are not in the store as they were verified.
   type: list
-  elements: str
+  elements: dict
   returned: always
 problems:
-  description: One sentence for each folder that is there and not whole.
+  description: One sentence for each folder of the roster's own that is absent or not whole.
   type: list
   elements: str
   returned: always
@@ -45,27 +51,28 @@ problems:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import weights
+from ansible.module_utils.roundhouse import verify, weights
+from ansible.module_utils.roundhouse.errors import RoundhouseError
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "paths": {"type": "list", "elements": "path", "required": True},
-            "models": {"type": "list", "elements": "str", "required": True},
+            "folders": {"type": "list", "elements": "path", "required": True},
+            "store": {"type": "path", "required": True},
+            "wishes": {"type": "list", "elements": "dict", "required": True},
         },
         supports_check_mode=True,
     )
-    paths = [Path(path) for path in module.params["paths"]]
-    module.exit_json(
-        changed=False,
-        absent=[str(path) for path in paths if not path.exists()],
-        problems=[
-            f"{found}: {weights.cure(model)}"
-            for model, path in zip(module.params["models"], paths, strict=True)
-            if path.exists() and (found := weights.problem(path))
-        ],
-    )
+    given = module.params
+    try:
+        module.exit_json(
+            changed=False,
+            to_pull=verify.to_pull(Path(given["store"]), given["wishes"]),
+            problems=[found for folder in given["folders"] if (found := weights.own_problem(folder))],
+        )
+    except RoundhouseError as error:
+        module.fail_json(msg=error.message)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ DOCUMENTATION = """
 module: roundhouse_preflight
 short_description: Find what a host lacks before anything is changed
 description:
-  - Reads the PCI bus, the listening ports and the free disk of the host; changes nothing.
+  - Reads the system, the cards and who uses them, the disk, the ports and the packages of others; changes nothing.
 options:
   agents:
     description: The agents of the plan.
@@ -27,6 +27,10 @@ options:
     description: The Python of the engine's environment, by the name that the host's PATH has.
     type: str
     required: true
+  models_store:
+    description: Where pulled models will be.
+    type: path
+    required: true
 author: Roundhouse
 """
 
@@ -37,6 +41,7 @@ EXAMPLES = """
     accelerator: cuda
     engine_path: /opt/roundhouse/engine/0.32.0
     engine_python: python3
+    models_store: /var/lib/roundhouse/models
 """
 
 RETURN = """
@@ -45,23 +50,33 @@ findings:
   type: list
   elements: str
   returned: always
+table:
+  description: Everything that was looked at, a line each, with the findings and what a person should know below.
+  type: list
+  elements: str
+  returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import gpu, preflight
+from ansible.module_utils.roundhouse import preflight
+
+try:
+    from ansible.module_utils import pynvml
+except ImportError:  # a controller that was not made by `make setup`: then the host's own, if it has one
+    pynvml = None
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "agents": {"type": "list", "elements": "dict", "required": True},
-            "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
-            "engine_path": {"type": "path", "required": True},
-            "engine_python": {"type": "str", "required": True},
-        },
-        supports_check_mode=True,
-    )
-    module.exit_json(changed=False, findings=preflight.findings(gpu.facts(), **module.params))
+    argument_spec = {
+        "agents": {"type": "list", "elements": "dict", "required": True},
+        "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
+        "engine_path": {"type": "path", "required": True},
+        "engine_python": {"type": "str", "required": True},
+        "models_store": {"type": "path", "required": True},
+    }
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
+    rows = preflight.look(preflight.Wanted(**module.params), pynvml)
+    module.exit_json(changed=False, findings=preflight.problems(rows), table=preflight.table(rows))
 
 
 if __name__ == "__main__":

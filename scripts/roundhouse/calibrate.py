@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from . import engine_defaults, fit_kv
+from . import engine_defaults, fit_kv, output
 from .catalog import architecture, in_format
 from .errors import UsageError
 from .fit import FITS, NO, Fit, Question, fit
@@ -42,8 +42,8 @@ class Row(NamedTuple):
     uncovered: str | None
 
 
-def report(path: Path) -> str:
-    """Return the table and its means; UsageError when the file is not a list of observations."""
+def report(path: Path, *, as_json: bool) -> str:
+    """Return the table and its means, as text or JSON; UsageError when the file is not a list of observations."""
     try:
         observations = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -56,6 +56,9 @@ def report(path: Path) -> str:
             at = f"--calibrate is {str(path)!r}, and its observation {each.get('id', '?')}"
             raise UsageError("calibrate", f"{at} has no {missing[0]}: each has {', '.join(_FIELDS)}, or null.")
     found = [row(each) for each in observations]
+    if as_json:
+        rows = [each._asdict() for each in found]
+        return json.dumps({"schema": output.SCHEMA, "ok": True, "rows": rows, "summary": summary(found)})
     return "\n".join([_HEAD, *map(_line, found), "", *summary(found)])
 
 

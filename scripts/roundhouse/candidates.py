@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from . import engine_defaults, fit_overhead
 from .cards import HostCard
@@ -32,7 +32,7 @@ class Configuration(NamedTuple):
     model: str
     form: str
     kv_cache_dtype: str
-    ranks: int
+    gpus: tuple[int, ...]
     max_num_seqs: int | None
     max_num_batched_tokens: int | None
     enforce_eager: bool
@@ -59,23 +59,44 @@ class Wish(NamedTuple):
     draft: Model | Unknown | None = None
 
 
-def groups(cards: Group, wanted: tuple[int, ...] | None, load: Mapping[int, int]) -> Iterator[Group]:
-    """Yield the sets of cards to try: those that are asked for, else one alone, then two alike, four, eight.
+def sets(cards: Group, wanted: tuple[int, ...] | None, load: Mapping[int, int]) -> Iterator[list[Group]]:
+    """Yield the sets of cards to try, in lists of sets that differ in memory and business alone, the best first.
 
-    Of cards alike the least busy come first, so that agents spread over a host.
+    Those that are asked for, else one card, then two, four, eight of one compute capability. Of several sets the least
+    busy stands first, so that agents spread over a host.
     """
     if wanted is not None:
-        yield tuple(cards[number] for number in wanted)
+        yield [tuple(cards[number] for number in wanted)]
         return
-    kinds: dict[tuple[Any, ...], list[HostCard]] = {}
-    for card in sorted(cards, key=lambda card: (load.get(card.number, 0), card.number)):
-        kinds.setdefault((card.cuda_gib, card.capability, card.shared_display), []).append(card)
+    idle_first = sorted(cards, key=lambda card: (load.get(card.number, 0), card.number))
     ranks = 1
     while ranks <= len(cards):
-        for alike in kinds.values():
-            if len(alike) >= ranks:
-                yield tuple(sorted(alike[:ranks], key=lambda card: card.number))
+        for kind in _kinds(idle_first, ranks):
+            if ranks == 1:
+                yield [(card,) for card in kind]
+            elif len(kind) >= ranks:
+                roomiest = sorted(kind, key=lambda card: -(card.cuda_gib or 0.0))[:ranks]
+                yield [_in_order(kind[:ranks]), _in_order(roomiest)]
         ranks *= 2
+
+
+def room_gib(group: Group) -> float:
+    """Return what each card of a set has at least; ranks are alike, so the smallest card counts."""
+    return min(card.cuda_gib or 0.0 for card in group)
+
+
+def _kinds(cards: list[HostCard], ranks: int) -> Iterator[list[HostCard]]:
+    """Yield the cards by what an engine cannot mix; those without a display first, then with it."""
+    for capability in dict.fromkeys(card.capability for card in cards):
+        same = [card for card in cards if card.capability == capability]
+        free = [card for card in same if not card.shared_display]
+        yield free
+        if len(free) < len(same):
+            yield [card for card in same if card.shared_display] if ranks == 1 else same
+
+
+def _in_order(cards: list[HostCard]) -> Group:
+    return tuple(sorted(cards, key=lambda card: card.number))
 
 
 def attempts(wish: Wish) -> Iterator[tuple[int, frozenset[str]]]:
@@ -97,7 +118,7 @@ def base(wish: Wish, model: Model, group: Group) -> Question:
     """Return the question for a model as the roster asks for it, on these cards: the least of each counts."""
     return Question(
         model=model,
-        card_gib=min(card.cuda_gib or 0.0 for card in group),
+        card_gib=room_gib(group),
         max_model_len=wish.max_model_len,
         gpu_memory_utilization=wish.gpu_memory_utilization,
         kv_cache_dtype=wish.kv_cache_dtype,
@@ -110,6 +131,7 @@ def base(wish: Wish, model: Model, group: Group) -> Question:
         bandwidth_gb_s=min((card.bandwidth_gb_s for card in group if card.bandwidth_gb_s), default=None),
         shared_display=any(card.shared_display for card in group),
         draft=wish.draft if isinstance(wish.draft, Model) else None,
+        tries_kernels=False,  # flags.py sees to it
     )
 
 
@@ -119,18 +141,20 @@ def _can_give(wish: Wish, word: str) -> bool:
     return wish.max_model_len_min is not None
 
 
-def settled(wish: Wish, question: Question, given: frozenset[str], measured: Measurements) -> Question:
-    """Return the question with what is given up, and with as much of the card as it can have."""
+def settled(
+    wish: Wish, question: Question, given: frozenset[str], gpus: tuple[int, ...], measured: Measurements
+) -> Question:
+    """Return the question with what is given up, and with as much of the cards as it can have."""
     fp8_runs = question.capability is None or question.capability >= KV_FP8_SINCE
     if KV_CACHE_DTYPE in given and fp8_runs:
         question = question._replace(kv_cache_dtype="fp8")
-    question = with_measured(question, measured)
+    question = with_measured(question, gpus, measured)
     if not wish.exact:
         question = _with_room_outside(question)
     return _shortened(question, wish.max_model_len_min or 1) if MAX_MODEL_LEN in given else question
 
 
-def with_measured(question: Question, measured: Measurements) -> Question:
+def with_measured(question: Question, gpus: tuple[int, ...], measured: Measurements) -> Question:
     """Return the question with what an engine stated that ran in the same configuration, if one did."""
     if not measured:
         return question
@@ -138,7 +162,7 @@ def with_measured(question: Question, measured: Measurements) -> Question:
         question.model.name,
         question.model.form.name,
         question.kv_cache_dtype,
-        question.tensor_parallel_size,
+        gpus,
         question.max_num_seqs,
         question.max_num_batched_tokens,
         question.enforce_eager,

@@ -39,13 +39,17 @@ class Architecture(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model in one format. `stated` is False when the format is the caller's wish, not the checkpoint's."""
+    """A model in one format. `stated` is False when the format is the caller's wish, not the checkpoint's.
+
+    `kv_cache_dtype` is what the checkpoint makes of auto.
+    """
 
     name: str
     architecture: Architecture
     form: Format
     source: str
     stated: bool = True
+    kv_cache_dtype: str = "auto"
 
 
 class Unknown(NamedTuple):

@@ -22,11 +22,27 @@ _NOTICE_LINES = 400  # of a log: enough for the tracebacks of all of an engine's
 _FULL = 0.95  # of the KV cache
 
 
-def examine(plan: Plan, driver: Finding | None = None, *, facts: dict[str, Any] | None = None) -> list[Finding]:
-    """Return everything that is wrong, the host's troubles first. `driver` is what the driver's own state says."""
+def of_driver(rows: list[dict[str, Any]], facts: dict[str, Any]) -> Finding | None:
+    """Return the trouble that the driver's own state names (doctor.rows), None when it is well.
+
+    A card that answers through NVML has a driver, whatever else of it cannot be seen, as within a container.
+    """
+    answers = facts["nvml"]["driver_version"] is not None
+    for row in rows:
+        if not row["ok"] and not (answers and row["state"] == "no_driver"):
+            return Finding(row["state"], None, row["sentence"], f"{row['part']}: {row['state']}", row["cure"])
+    return None
+
+
+def examine(plan: Plan | None, driver: Finding | None = None, *, facts: dict[str, Any] | None = None) -> list[Finding]:
+    """Return everything that is wrong, the host's troubles first; without a plan only those of the driver."""
     facts = gpu.facts() if facts is None else facts
     found = [] if driver is None else [driver]
-    found += [*_driver(plan, facts), *_disks(), *_switch()]
+    if plan is None:
+        return found
+    if driver is None or driver.cause == "no_driver":
+        found += _driver(plan, facts)
+    found += [*_disks(), *_switch()]
     for agent in plan["agents"]:
         found += _agent(plan, agent)
     return found

@@ -10,9 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .candidates import KV_CACHE_DTYPE, MAX_MODEL_LEN, MODEL, Group, Measurements, Wish, attempts, base, groups, settled
-from .catalog import Unknown
-from .fit import FITS, TIGHT, UNKNOWN, Fit, Question, fit
+from .candidates import (
+    KV_CACHE_DTYPE,
+    MAX_MODEL_LEN,
+    MODEL,
+    Group,
+    Measurements,
+    Wish,
+    attempts,
+    base,
+    room_gib,
+    sets,
+    settled,
+)
+from .catalog import Model, Unknown
+from .fit import FITS, NO, TIGHT, UNKNOWN, Fit, Question, fit, too_heavy
+
+_WORSE = (FITS, TIGHT, NO)
 
 
 class GivenUp(NamedTuple):
@@ -43,26 +57,73 @@ class Choice(NamedTuple):
 
 def choose(wish: Wish, cards: Group, load: Mapping[int, int], measured: Measurements | None = None) -> Choice:
     """Return the best combination that fits. `load` counts the agents that each card has so far, by its number."""
-    accepted = (FITS, TIGHT) if wish.exact else (FITS,)
-    refused: dict[int, str] = {}
-    tried = Choice(False, 0, UNKNOWN, wish.gpus or (0,), None, None, (), refused)
+    lists = list(sets(cards, wish.gpus, load))
+    unknown: dict[int, str] = {}
+    asked: dict[int, Asked] = {}
+    hopeless: set[int] = set()
     for index, given in attempts(wish):
         model = wish.models[index]
         if isinstance(model, Unknown):
             if wish.exact:
                 return Choice(True, index, UNKNOWN, wish.gpus or (0,), None, None, (), {index: model.reason})
-            refused[index] = f"{model.name}: unknown. {model.reason}"
+            unknown[index] = f"{model.name}: unknown. {model.reason}"
             continue
-        for group in groups(cards, wish.gpus, load):
-            question = settled(wish, base(wish, model, group), given, measured or {})
-            found = fit(question)
-            gpus = tuple(card.number for card in group)
-            if found.verdict in accepted:
-                given_up = _given_up(wish, index, question, refused)
-                return Choice(True, index, found.verdict, gpus, question, found, given_up, refused)
-            refused[index] = _refusal(wish, question, found)
-            tried = Choice(False, index, found.verdict, gpus, question, found, (), refused)
-    return tried
+        # Weights that no set of cards holds become no lighter by what is given up.
+        tries = [] if index in hopeless else lists
+        hopeless.add(index)
+        for options in tries:
+            answer = asked[index] = _best(wish, model, options, given, measured or {})
+            if answer.found and _accepted(wish, answer.found):
+                return _choice(wish, index, asked, unknown, taken=True)
+            if answer.found:
+                hopeless.discard(index)
+    if not asked:
+        return Choice(False, 0, UNKNOWN, wish.gpus or (0,), None, None, (), unknown)
+    return _choice(wish, max(asked), asked, unknown, taken=False)
+
+
+class Asked(NamedTuple):
+    """What was asked of a set of cards; `found` is None where the weights alone are more than its share."""
+
+    group: Group
+    question: Question
+    found: Fit | None
+
+
+def _choice(wish: Wish, index: int, asked: dict[int, Asked], unknown: dict[int, str], *, taken: bool) -> Choice:
+    group, question, found = asked[index]
+    found = found or fit(question)
+    in_vain = {each: answer for each, answer in asked.items() if not (taken and each == index)}
+    refused = unknown | {each: _refusal(wish, answer) for each, answer in in_vain.items()}
+    given_up = _given_up(wish, index, question, refused) if taken else ()
+    return Choice(taken, index, found.verdict, tuple(card.number for card in group), question, found, given_up, refused)
+
+
+def _best(wish: Wish, model: Model, options: list[Group], given: frozenset[str], measured: Measurements) -> Asked:
+    """Return the first of sets alike that is accepted, or the roomiest, which then is not accepted either."""
+    answer = _ask(wish, model, max(options, key=room_gib), given, measured)
+    if answer.found and _accepted(wish, answer.found):
+        for group in options:
+            other = _ask(wish, model, group, given, measured)
+            if other.found and _accepted(wish, other.found):
+                return other
+    return answer
+
+
+def _ask(wish: Wish, model: Model, group: Group, given: frozenset[str], measured: Measurements) -> Asked:
+    plain = base(wish, model, group)
+    if too_heavy(plain):
+        return Asked(group, plain, None)
+    question = settled(wish, plain, given, tuple(card.number for card in group), measured)
+    # Cards that the roster puts together may differ: what one of them cannot run, all cannot.
+    others = {card.capability for card in group if card.capability} - {question.capability}
+    answers = [fit(question), *(fit(question._replace(capability=each)) for each in others)]
+    return Asked(group, question, max(answers, key=lambda found: _WORSE.index(found.verdict)))
+
+
+def _accepted(wish: Wish, found: Fit) -> bool:
+    # Exact may be tight, as long as it fits where everything is as expected.
+    return found.verdict == FITS or (wish.exact and found.verdict == TIGHT and (found.gap_gib or 0.0) <= 0)
 
 
 def _given_up(wish: Wish, index: int, question: Question, refused: dict[int, str]) -> tuple[GivenUp, ...]:
@@ -80,16 +141,16 @@ def _given_up(wish: Wish, index: int, question: Question, refused: dict[int, str
     return tuple(made)
 
 
-def _refusal(wish: Wish, question: Question, found: Fit) -> str:
-    share = question.card_gib * question.gpu_memory_utilization
+def _refusal(wish: Wish, answer: Asked) -> str:
+    question, found = answer.question, answer.found
     given = []
     # Where the weights alone are too much, nothing of the KV cache would help.
-    if (found.weights_gib_per_rank or 0.0) <= share:
-        if question.kv_cache_dtype != wish.kv_cache_dtype:
-            given.append(f"kv_cache_dtype {question.kv_cache_dtype}")
-        if question.max_model_len != wish.max_model_len:
-            given.append(f"max_model_len {question.max_model_len}")
+    if found and question.kv_cache_dtype != wish.kv_cache_dtype:
+        given.append(f"kv_cache_dtype {question.kv_cache_dtype}")
+    if found and question.max_model_len != wish.max_model_len:
+        given.append(f"max_model_len {question.max_model_len}")
     if question.tensor_parallel_size > 1:
         given.append(f"{question.tensor_parallel_size} cards")
     at = f" with {' and '.join(given)}" if given else ""
-    return f"{question.model.name} ({question.model.form.name}): {found.verdict}{at}. {' '.join(found.reasons)}"
+    verdict, reasons = (found.verdict, found.reasons) if found else (NO, (too_heavy(question) or "",))
+    return f"{question.model.name} ({question.model.form.name}): {verdict}{at}. {' '.join(reasons)}"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import output, remote, words_cli
+from . import models_cli, output, remote, words_cli
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 
@@ -27,6 +27,8 @@ words:
   watch         all of that as it goes on (--every SECONDS, --rounds N); without a terminal a line at each change
   history       the switches so far: from, to, seconds of each phase, outcome, cause
   resume        bring back who served last, after a killed switch too; restart who runs as deployed before
+  models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
+                quantise (switch.py pull --help)
   help          this; help man is the manual page, help completion what bash reads
 
 exit status: 0 done; 1 not done, and the text says why (after a switch that failed, also who serves);
@@ -71,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in models_cli.WORDS:
+        return models_cli.main(arguments)
     # A lost connection or a supervisor's time limit ends a switch as Ctrl-C does: with the way back.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -78,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         args = parser().parse_args(arguments)
         target = _target(args)
         if target:
-            return remote.run(target, _without_on(arguments), terminal=sys.stdin.isatty() and sys.stdout.isatty())
+            return remote.run(target, remote.without_on(arguments), terminal=sys.stdin.isatty() and sys.stdout.isatty())
         result = _run(args)
     except RoundhouseError as error:
         return output.refuse(error, as_json="--json" in arguments)
@@ -86,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         return output.refuse(RoundhouseError("interrupted", "interrupted."), as_json="--json" in arguments)
     if args.json and result is not None:
         print(json.dumps({"schema": output.SCHEMA, "ok": True, "errors": [], **result}))
-    return 0
+    return 0 if result is None or result.get("ok", True) else 1
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -98,11 +102,15 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
     if args.word is None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
+    if args.word in models_cli.WORDS:
+        raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
     if args.word == "help":
         words_cli.manual(parser(), args.agent, ("logs",))
         return None
     if args.agent is not None and args.word not in WORDS_ABOUT_AN_AGENT:
         raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
+    if args.word == "doctor":  # of a host that nothing was deployed to, too
+        return words_cli.doctor(args)
     return WORDS.get(args.word, _switch)(plans.load(), args)
 
 
@@ -161,17 +169,6 @@ def _target(args: argparse.Namespace) -> str | None:
         return chosen
     print("no plan on this machine: running on the lab host (--on lab)", file=sys.stderr)
     return remote.LAB_WORD
-
-
-def _without_on(arguments: list[str]) -> list[str]:
-    rest = []
-    words = iter(arguments)
-    for word in words:
-        if word == "--on":
-            next(words, None)
-        elif not word.startswith("--on="):
-            rest.append(word)
-    return rest
 
 
 WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] | None]] = {

@@ -6,8 +6,6 @@ engine that stated meanwhile that it does not fit is decided anew.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -17,28 +15,15 @@ from .cards import HostCard
 from .catalog import Model, Unknown
 from .choice import Choice, choose
 from .fit import NO, UNKNOWN, Question, fit
+from .wishes import key, wish_of
 
 Agent = dict[str, Any]
 
 # What a choice decides of an agent. It stays as long as the agent asks for the same (see `_kept`).
 _DECIDED = (
-    *(
-        "taken",
-        "model",
-        "revision",
-        "quantization",
-        "verdict",
-        "given_up",
-        "refused",
-        "max_model_len",
-        "kv_cache_dtype",
-    ),
-    *("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "gpus", "fit"),
-)
-# The settings of the roster that a choice depends on.
-_ASKED = (
-    *("models", "max_model_len", "max_model_len_min", "give_up", "policy", "kv_cache_dtype", "gpus", "max_num_seqs"),
-    *("max_num_batched_tokens", "enforce_eager", "gpu_memory_utilization", "speculative_config"),
+    *("taken", "waits", "model", "revision", "quantization", "verdict", "given_up", "refused", "notes"),
+    *("max_model_len", "kv_cache_dtype", "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens"),
+    *("gpus", "fit"),
 )
 
 
@@ -74,7 +59,7 @@ def decide(roster: list[Agent], host: Host, accelerator: str) -> list[dict[str, 
     made = []
     for agent in roster:
         wish = wish_of(agent, host.configs)
-        asked = _hash(agent, wish, host.cards)
+        asked = key(agent, wish, host.cards)
         before = deployed.get(agent["name"], {})
         blind = _blind(accelerator, host.cards, wish)
         if blind:
@@ -89,39 +74,27 @@ def decide(roster: list[Agent], host: Host, accelerator: str) -> list[dict[str, 
     return made
 
 
-def wish_of(agent: Agent, configs: roster_models.Configs) -> Wish:
-    """Return what a valid agent of the roster asks for."""
-    draft = (agent.get("speculative_config") or {}).get("model")
-    same = ("max_model_len_min", "kv_cache_dtype", "max_num_seqs", "max_num_batched_tokens", "enforce_eager")
-    settings: dict[str, Any] = {name: agent[name] for name in same if name in agent}
-    settings |= {name: tuple(agent[name]) for name in ("give_up", "gpus") if name in agent}
-    return Wish(
-        models=tuple(roster_models.find(entry, configs) for entry in agent["models"]),
-        max_model_len=agent["max_model_len"],
-        gpu_memory_utilization=agent["gpu_memory_utilization"],
-        exact=agent.get("policy") == "exact",
-        draft=roster_models.find({"model": draft}, configs) if draft else None,
-        **settings,
-    )
+class _Blind(NamedTuple):
+    """Why nothing can be computed; `waits` where that changes once the host has its driver."""
+
+    why: str
+    waits: bool
 
 
-def _blind(accelerator: str, known: tuple[HostCard, ...], wish: Wish) -> str | None:
-    """Return why nothing can be computed, None when it can."""
+def _blind(accelerator: str, known: tuple[HostCard, ...], wish: Wish) -> _Blind | None:
     if accelerator == "cpu":
-        return "The engine runs on the CPU, so there is no card to fit."
+        return _Blind("The engine runs on the CPU, so there is no card to fit.", False)
     if not known:
-        return "No GPU of this host is known."
-    beyond = [index for index in wish.gpus or () if index >= len(known)]
-    if beyond:
-        return f"This host has no GPU {beyond[0]}."
+        return _Blind("No GPU of this host is known.", True)
+    if any(number >= len(known) for number in wish.gpus or ()):
+        return _Blind("Not all of its cards are there.", False)
     if any(card.cuda_gib is None for card in known):
-        return "The card's memory is not known before its driver is there: set gpu_memory_gb to plan without it."
-    if isinstance(wish.draft, Unknown):
-        return wish.draft.reason
-    return None
+        why = "The card's memory is not known before its driver is there: set gpu_memory_gb to plan without it."
+        return _Blind(why, True)
+    return _Blind(wish.draft.reason, False) if isinstance(wish.draft, Unknown) else None
 
 
-def _as_asked(agent: Agent, wish: Wish, why: str, accelerator: str) -> dict[str, Any]:
+def _as_asked(agent: Agent, wish: Wish, blind: _Blind, accelerator: str) -> dict[str, Any]:
     """Decide without a card: the first model, as the roster asks for it, and nothing is promised."""
     first = agent["models"][0]
     limits = {name: agent.get(name) for name in ("max_num_seqs", "max_num_batched_tokens")}
@@ -130,9 +103,11 @@ def _as_asked(agent: Agent, wish: Wish, why: str, accelerator: str) -> dict[str,
     return {
         **{name: first.get(name) for name in ("model", "revision", "quantization")},
         "taken": True,
+        "waits": blind.waits,
         "verdict": UNKNOWN,
         "given_up": [],
-        "refused": [why],
+        "refused": [blind.why],
+        "notes": [],
         "max_model_len": wish.max_model_len,
         "kv_cache_dtype": wish.kv_cache_dtype,
         "gpu_memory_utilization": wish.gpu_memory_utilization,
@@ -147,11 +122,17 @@ def _decision(agent: Agent, wish: Wish, made: Choice) -> dict[str, Any]:
     question = made.question
     return {
         "taken": made.taken,
+        "waits": False,
         **{name: entry.get(name) for name in ("model", "revision", "quantization")},
         "verdict": made.verdict,
         "given_up": [each._asdict() for each in made.given_up],
-        # The taken model's own earlier attempts are told by what was given up for it.
-        "refused": [made.refused[index] for index in sorted(made.refused) if index != made.model or not made.given_up],
+        # A computed choice's own earlier attempts are told by what was given up for it.
+        "refused": [
+            made.refused[index]
+            for index in sorted(made.refused)
+            if index != made.model or not (made.taken and question)
+        ],
+        "notes": _notes(wish, made),
         "max_model_len": question.max_model_len if question else wish.max_model_len,
         "kv_cache_dtype": question.kv_cache_dtype if question else wish.kv_cache_dtype,
         "gpu_memory_utilization": question.gpu_memory_utilization if question else wish.gpu_memory_utilization,
@@ -160,6 +141,21 @@ def _decision(agent: Agent, wish: Wish, made: Choice) -> dict[str, Any]:
         "gpus": list(made.gpus),
         "fit": _numbers(made),
     }
+
+
+def _notes(wish: Wish, made: Choice) -> list[str]:
+    """Return sentences on what a reader of the roster would not expect."""
+    found = []
+    question, asked = made.question, wish.gpu_memory_utilization
+    if question and made.fit and question.gpu_memory_utilization < asked:
+        outside = sum(term.gib for term in made.fit.terms if not term.inside)
+        found.append(
+            f"gpu_memory_utilization {asked:g} is lowered to {question.gpu_memory_utilization:g}: about "
+            f"{outside:.2f} GiB of the card are needed beside it."
+        )
+    if wish.exact and len(wish.models) > 1:
+        found.append("policy exact looks at the first model only.")
+    return found
 
 
 def _numbers(made: Choice) -> dict[str, Any] | None:
@@ -174,19 +170,13 @@ def question_of(decided: dict[str, Any], wish: Wish, host: Host) -> Question | N
     taken = next((model for model in wish.models if model.name == decided["model"]), None)
     if decided["fit"] is None or not isinstance(taken, Model):
         return None
-    group = tuple(host.cards[number] for number in decided["gpus"])
+    numbers = tuple(decided["gpus"])
+    question = base(wish, taken, tuple(host.cards[number] for number in numbers))
     same = ("kv_cache_dtype", "max_model_len", "gpu_memory_utilization")
-    return with_measured(base(wish, taken, group)._replace(**{name: decided[name] for name in same}), host.measurements)
+    return with_measured(question._replace(**{name: decided[name] for name in same}), numbers, host.measurements)
 
 
 def _kept(before: dict[str, Any], wish: Wish, host: Host) -> bool:
     """Return whether what is deployed stays: it was computed, and no engine stated meanwhile that it does not fit."""
     question = question_of(before, wish, host)
     return question is not None and fit(question).verdict != NO
-
-
-def _hash(agent: Agent, wish: Wish, known: tuple[HostCard, ...]) -> str:
-    asked = {name: agent.get(name) for name in _ASKED}
-    facts = [[card.cuda_gib and round(card.cuda_gib, 1), card.capability, card.shared_display] for card in known]
-    models = [[model.name, isinstance(model, Model)] for model in wish.models]
-    return hashlib.sha256(json.dumps([asked, facts, models], sort_keys=True).encode()).hexdigest()[:16]

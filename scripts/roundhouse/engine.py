@@ -96,6 +96,10 @@ class Engine:
             raise RoundhouseError("canary", f"{name} answered {text!r}, which is no text.")
         return Answer(text, ids)
 
+    def ask(self, path: str, body: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+        """Return the answer to a POST of one object. Raises RoundhouseError."""
+        return self._json("POST", path, body, timeout_seconds)
+
     def _json(self, method: str, path: str, body: Any, timeout_seconds: float) -> dict[str, Any]:
         try:
             status, raw = self._request(method, path, body, timeout_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from .errors import UsageError
@@ -67,6 +68,7 @@ def batch(engine: Version, card_gib: float, a100: bool, max_model_len: int, want
     return Batch(wanted.max_num_seqs or min(seqs, batched), batched)
 
 
+@lru_cache
 def captured_graphs(engine: Version, max_num_seqs: int) -> int:
     """Return how many CUDA graphs are captured at start.
 

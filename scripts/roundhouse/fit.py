@@ -9,46 +9,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from . import engine_defaults, fit_kv, fit_overhead, fit_split, fit_terms
-from .catalog import Model
+from .fit_question import FITS, NO, TIGHT, UNKNOWN, Measured, Question
 from .fit_terms import Term
+from .fit_verdict import heavier, verdict
 from .fit_weights import GIB, Weights, weights
-from .formats import Capability, obstacle
 
+__all__ = ["FITS", "NO", "TIGHT", "UNKNOWN", "Fit", "Measured", "Question", "fit", "too_heavy"]
 GB = 1000**3
-FITS, TIGHT, NO, UNKNOWN = "fits", "tight", "no", "unknown"
-
-
-class Measured(NamedTuple):
-    """What an engine stated when it ran so on this host, GiB on each rank. `overhead_gib` is inside its share."""
-
-    weights_gib: float
-    overhead_gib: float
-
-
-class Question(NamedTuple):
-    """One engine on one kind of card. GiB are CUDA's total, which is below the marketing GB.
-
-    `max_num_seqs` and `max_num_batched_tokens` of None are vLLM's defaults. `capability` and
-    `bandwidth_gb_s` of None are not known, which leaves out what depends on them. `draft` is the
-    model that drafts for speculative decoding; `measured` takes the place of computed terms.
-    """
-
-    model: Model
-    card_gib: float
-    max_model_len: int
-    gpu_memory_utilization: float = engine_defaults.UTILIZATION
-    kv_cache_dtype: str = "auto"
-    tensor_parallel_size: int = 1
-    max_num_seqs: int | None = None
-    max_num_batched_tokens: int | None = None
-    enforce_eager: bool = False
-    engine: engine_defaults.Version = engine_defaults.PINNED
-    capability: Capability | None = None
-    bandwidth_gb_s: float | None = None
-    a100: bool = False
-    shared_display: bool = False
-    draft: Model | None = None
-    measured: Measured | None = None
 
 
 class Fit(NamedTuple):
@@ -88,16 +55,17 @@ def fit(question: Question) -> Fit:
     terms = _terms(question, held)
     overhead = sum(term.gib for term in terms if term.inside)
     token_bytes = _token_bytes(question)
-    # vLLM: requested = ceil(total_memory * gpu_memory_utilization), v1/worker/utils.py
-    room_gib = question.card_gib * question.gpu_memory_utilization - resident - overhead
+    room_gib = question.share_gib - resident - overhead
     gap = fit_kv.needed_bytes(question.max_model_len, token_bytes) / GIB - room_gib
     kv_tokens = fit_kv.tokens(max(0.0, room_gib) * GIB, token_bytes)
     own_limit = model.architecture.max_position_embeddings
     unsure = fit_overhead.uncertainty(terms, inside=True)
-    verdict, reasons = _verdict(question, resident, terms, gap, unsure)
-    ceiling = question.bandwidth_gb_s * GB / held.read_per_token if question.bandwidth_gb_s else None
+    answer, reasons = verdict(question, resident, terms, gap, unsure)
+    # With a draft one pass over the weights makes several tokens, so there is no such ceiling.
+    bandwidth = None if question.draft else question.bandwidth_gb_s
+    ceiling = bandwidth * GB / held.read_per_token if bandwidth else None
     return Fit(
-        verdict,
+        answer,
         reasons,
         resident,
         token_bytes,
@@ -112,10 +80,18 @@ def fit(question: Question) -> Fit:
     )
 
 
+def too_heavy(question: Question) -> str | None:
+    """Return a sentence when no KV cache is small enough, None otherwise: quick to know, without the overhead."""
+    model, ranks = question.model, question.tensor_parallel_size
+    against = fit_split.obstacle(model, ranks)
+    resident = 0 if against else weights(model.architecture, model.form, ranks, question.engine).resident
+    return against or heavier(resident / GIB, question)
+
+
 def _token_bytes(question: Question) -> int:
     """Return the bytes of one token's keys and values; a draft model keeps its own (vLLM 0.32, kv_cache_utils.py)."""
     models = [question.model, *([question.draft] if question.draft else [])]
-    ranks, dtype = question.tensor_parallel_size, question.kv_cache_dtype
+    ranks, dtype = question.tensor_parallel_size, question.kv_dtype
     return sum(fit_kv.bytes_per_token(model.architecture, dtype, ranks) for model in models)
 
 
@@ -126,9 +102,10 @@ def _terms(question: Question, held: Weights) -> list[Term]:
         batch=engine_defaults.batch(question.engine, question.card_gib, question.a100, question.max_model_len, wanted),
         ranks=question.tensor_parallel_size,
         eager=question.enforce_eager,
-        fp8_kv=fit_kv.KV_DTYPE_BYTES[question.kv_cache_dtype] == 1,
+        fp8_kv=fit_kv.KV_DTYPE_BYTES[question.kv_dtype] == 1,
         capability=question.capability,
         shared_display=question.shared_display,
+        tries_kernels=question.tries_kernels,
     )
     found = fit_overhead.terms(question.model.architecture, question.model.form, held.largest_linear, setup)
     if question.draft:
@@ -136,42 +113,3 @@ def _terms(question: Question, held: Weights) -> list[Term]:
     if question.measured:
         found = [fit_terms.measured(question.measured.overhead_gib), *(term for term in found if not term.inside)]
     return found
-
-
-def _verdict(
-    question: Question, resident: float, terms: list[Term], gap: float, unsure: float
-) -> tuple[str, tuple[str, ...]]:
-    reasons = []
-    verdict = FITS if gap <= -unsure else TIGHT if gap <= unsure else NO
-    budget = question.card_gib * question.gpu_memory_utilization
-    own_limit = question.model.architecture.max_position_embeddings
-    if own_limit and question.max_model_len > own_limit:
-        verdict = NO
-        reasons.append(f"max_model_len is {question.max_model_len} and the model goes to {own_limit}.")
-    if resident > budget:
-        verdict = NO
-        reasons.append(f"The weights take {resident:.2f} GiB and the engine's share is {budget:.2f} GiB.")
-    elif gap > -unsure:
-        length = question.max_model_len
-        reasons.append(
-            f"One request of {length} tokens needs {gap:.2f} GiB more KV cache than is left "
-            f"(the overhead is known to {unsure:.2f} GiB)."
-            if gap > 0
-            else f"One request of {length} tokens leaves {-gap:.2f} GiB of the KV cache, "
-            f"less than the overhead's uncertainty, {unsure:.2f} GiB."
-        )
-    outside = sum(term.gib for term in terms if not term.inside)
-    over = outside - (question.card_gib - budget)
-    margin = fit_overhead.uncertainty(terms, inside=False)
-    if over > -margin and outside:
-        verdict = NO if over > margin or verdict == NO else TIGHT
-        reasons.append(
-            f"gpu_memory_utilization {question.gpu_memory_utilization:g} leaves {question.card_gib - budget:.2f} GiB "
-            f"of the card and about {outside:.2f} GiB are needed there: lower it."
-        )
-    against = obstacle(question.model.form, question.capability, question.engine)
-    if against:
-        # Outside the engine's core is a matter of plugins; what the card cannot run is a refusal.
-        verdict = verdict if question.model.form.engine_removed else NO
-        reasons.append(against)
-    return verdict, tuple(reasons)

@@ -15,7 +15,7 @@ from . import fit_terms
 from .catalog import Architecture
 from .engine_defaults import V1_SINCE, Batch, Version, captured_graphs
 from .fit_terms import Term
-from .fit_weights import BYTES_16BIT, GIB, MIB
+from .fit_weights import BYTES_16BIT, GIB, MIB, embedding_bytes
 from .formats import Capability, Format
 
 # Sorting the vocabulary (torch.sort) needs 38.5 bytes a logit at its peak: 1.40 GiB at 256 x 151936, 0.94 at
@@ -34,14 +34,22 @@ _RUNNER_2_EXPERTS_SINCE: Version = (0, 29)
 _PENALTY_BYTES = 4.125
 _BURST_BYTES = 10
 GRAPHS_COUNTED_SINCE: Version = (0, 21)
+# A log of 0.28 on a 31.36 GiB card states one forward pass for its peak and nothing for graphs, and takes 0.8 GiB.
+_RUNNER_2_GRAPHS_COUNTED_SINCE: Version = (0, 29)
 # Start logs of 0.19 to 0.27: 5 graphs 0.13 GiB, 15 graphs 0.22 (64 layers both), 86 graphs 0.52 (36 layers) and
 # 0.53 (28); but 9 graphs 0.35, and 86 graphs 1.6 to 2.4 three times. Each graph holds a launch for every piece
 # of each layer; what the others hold is not known.
 _GRAPH_BASE_GIB = 0.15
 _GRAPH_LAYER_GIB = 0.12 * MIB / GIB
 _UNNAMED_GIB = 0.25
-# PyTorch 2.10 came with 0.17 and fragments more during the start (vllm#41268).
+# PyTorch 2.10 came with 0.17, and its libraries take a little more.
 _TORCH_2_10_SINCE: Version = (0, 17)
+# Inductor fuses kernels side by side and tries each fusion (vllm#26682, in 0.11.1): on random copies of all inputs,
+# one of them the embedding table. A start that compiles has that as its peak: 1.46 GiB for a table of 1.45 (0.28, two
+# models), 0.67 for one of 0.58 (0.29), and 0.42, 0.22 and 0.33 in other logs. A start that finds the compiled code has
+# not. Since 0.28 a start that compiles also keeps about as much until it ends: 1.42 and 1.38 GiB, and 0.53.
+_COMBO_KERNELS_SINCE: Version = (0, 12)
+_COMPILED_REMAINS_SINCE: Version = (0, 28)
 
 
 class Setup(NamedTuple):
@@ -54,18 +62,19 @@ class Setup(NamedTuple):
     fp8_kv: bool
     capability: Capability | None
     shared_display: bool
+    # Whether the engine compiles and tries its kernels at this start; None when that is not known.
+    tries_kernels: bool | None
 
 
 def terms(architecture: Architecture, form: Format, largest_linear: int, setup: Setup) -> list[Term]:
     """Return the terms that apply, none of them zero. `largest_linear` is a count of weights."""
-    found = [_activations(architecture, form, largest_linear, setup), _non_torch(setup.engine)]
+    peak = _activations(architecture, form, largest_linear, setup)
+    found = [peak, _non_torch(setup.engine), *_compilation(architecture, peak.gib, setup)]
     if _runner_2(architecture, setup.engine):
         logits_gib = setup.batch.max_num_seqs * architecture.vocab_size / GIB
         state, burst = logits_gib * _PENALTY_BYTES, logits_gib * _BURST_BYTES
         found.append(Term("sampler_state", state, 0.05 * state, True, *fit_terms.PENALTY_WORDS))
-        found.append(Term("sampling", burst, 0.4 * burst, False, *fit_terms.BURST_WORDS))
-    if form.repacked and setup.engine >= _TORCH_2_10_SINCE:
-        found.append(fit_terms.REPACKING)
+        found.append(Term(fit_terms.SAMPLING, burst, 0.4 * burst, False, *fit_terms.BURST_WORDS))
     if setup.ranks > 1:
         found += fit_terms.NCCL_V0 if setup.engine < V1_SINCE else fit_terms.NCCL
     if setup.fp8_kv and setup.capability != (9, 0):
@@ -136,10 +145,21 @@ def _activations(arch: Architecture, form: Format, largest_linear: int, setup: S
 
 def _non_torch(engine: Version) -> Term:
     old = engine < _TORCH_2_10_SINCE
-    return Term("non_torch", *((0.1, 0.12) if old else (0.2, 0.2)), True, *fit_terms.NON_TORCH_WORDS)
+    return Term("non_torch", *((0.1, 0.12) if old else (0.2, 0.15)), True, *fit_terms.NON_TORCH_WORDS)
+
+
+def _compilation(arch: Architecture, peak_gib: float, setup: Setup) -> list[Term]:
+    if setup.eager or setup.engine < _COMBO_KERNELS_SINCE or setup.tries_kernels is False:
+        return []
+    table = embedding_bytes(arch, setup.ranks) / GIB
+    more = max(0.0, table - peak_gib) + (table if setup.engine >= _COMPILED_REMAINS_SINCE else 0.0)
+    # Where it is not known whether the start compiles, both are possible and neither is likelier.
+    gib, unsure = (more, 0.1 + 0.15 * more) if setup.tries_kernels else (more / 2, more / 2)
+    return [Term("first_compilation", gib, unsure, True, *fit_terms.COMPILATION_WORDS)] if more else []
 
 
 def _graphs(arch: Architecture, batch: Batch, engine: Version) -> Term:
     count = captured_graphs(engine, batch.max_num_seqs)
     gib = _GRAPH_BASE_GIB + count * arch.num_hidden_layers * _GRAPH_LAYER_GIB
-    return Term("cuda_graphs", gib, 0.15 + 0.6 * gib, engine >= GRAPHS_COUNTED_SINCE, *fit_terms.GRAPH_WORDS)
+    counted = _RUNNER_2_GRAPHS_COUNTED_SINCE if _runner_2(arch, engine) else GRAPHS_COUNTED_SINCE
+    return Term("cuda_graphs", gib, 0.15 + 0.6 * gib, engine >= counted, *fit_terms.GRAPH_WORDS)

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 _FLASHINFER_WORKSPACE_GIB = 394 / 1024  # VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE, in MiB
-
-
 MEASURED = "measured_overhead"
+SAMPLING = "sampling"
 
 
 class Term(NamedTuple):
@@ -56,16 +55,14 @@ NON_TORCH_WORDS = (
 GRAPH_WORDS = (
     "CUDA graphs captured for the decode batch sizes",
     "0.15 GiB + graphs x layers x 0.12 MiB",
-    "profile_cudagraph_memory of 0.32; logs: 0.1 to 0.9 GiB, three of 1.6 to 2.4. Inside the share since 0.21",
+    "profile_cudagraph_memory of 0.32; logs: 0.1 to 0.9 GiB, three of 1.6 to 2.4. Inside the share since 0.21, "
+    "for the second model runner since 0.29",
 )
-REPACKING = Term(
-    "weight_repacking",
-    0.45,
-    0.25,
-    True,
-    "holes that the allocator keeps after the weights were rewritten for the kernel",
-    "a constant for quantised weights",
-    "PyTorch 2.10 and later, vllm#41268; start logs c29, c41, c42, c43",
+COMPILATION_WORDS = (
+    "the first start compiles, and tries kernels on a random copy of the embedding table",
+    "the table - activation_peak, and since 0.28 the table once more; half of it where it is not known",
+    "vllm/config/compilation.py (benchmark_combo_kernel), torch/_inductor/codegen/triton.py (rand_strided); "
+    "vllm#54122, vllm#54383; start logs c29, c41, c42, c43",
 )
 _NCCL_SOURCE = "start logs with tensor parallelism: 0.1 to 0.6 GiB, once 1.8"
 NCCL_V0 = [
@@ -105,11 +102,11 @@ DISPLAY = [
     Term(
         "display",
         0.3,
-        1.0,
+        0.5,
         True,
         "a desktop or WSL that grows while the engine measures",
         "a constant for a shared card",
-        "start logs under WSL2: 0.3 to 1.5 GiB beyond the other terms",
+        "start logs under WSL2: 0 to 0.5 GiB beyond the other terms",
     ),
     Term(
         "display_resident",

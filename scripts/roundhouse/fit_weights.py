@@ -69,7 +69,7 @@ def weights(architecture: Architecture, form: Format, tensor_parallel_size: int,
     resident += replicated + per_rank
     read += replicated + per_rank
     disk += whole
-    table = _padded_vocabulary(architecture, tensor_parallel_size) * architecture.hidden_size * BYTES_16BIT
+    table = embedding_bytes(architecture, tensor_parallel_size)
     copies = 1 if architecture.tie_word_embeddings else 2
     resident += copies * _allocated(table, engine)
     disk += copies * architecture.vocab_size * architecture.hidden_size * BYTES_16BIT
@@ -127,6 +127,11 @@ def _allocated(size: int, engine: tuple[int, int]) -> int:
     end = -size % _SEGMENT_BYTES
     whole = end <= _SMALL_BYTES or (engine >= NEVER_SPLIT_SINCE and size >= _NEVER_SPLIT_BYTES)
     return size + end if whole else size
+
+
+def embedding_bytes(arch: Architecture, ranks: int) -> int:
+    """Return the bytes of one rank's part of the embedding table, which is 16-bit in every format."""
+    return _padded_vocabulary(arch, ranks) * arch.hidden_size * BYTES_16BIT
 
 
 def _padded_vocabulary(arch: Architecture, ranks: int) -> int:

@@ -8,25 +8,36 @@ is left out.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 # How long a stopping engine lets running requests finish. Without it a request in flight may be
 # cut and still be answered with 200 (vLLM 0.32, seen with SIGTERM and SIGINT alike).
 SHUTDOWN_TIMEOUT_SECONDS = 30
 CPU_KV_CACHE_GIB = 1
+# Kernels are fused side by side, as vLLM has it, without trying each fusion first. The trials run on random copies of
+# their inputs, one of them the embedding table, while the engine measures its memory: a first start would have up to
+# 2.7 GiB less KV cache than the second (fit_overhead.py; vllm#54122). The fit counts on this.
+FUSE_WITHOUT_TRIAL = {"combo_kernels": True, "benchmark_combo_kernel": False}
 
 
-def config(
-    agent: dict[str, Any], decided: dict[str, Any], *, model_path: str, draft_path: str | None, host: str
-) -> dict[str, Any]:
+class Place(NamedTuple):
+    """Where an engine runs and what it finds there; `draft_path` is None without a draft model."""
+
+    accelerator: str
+    host: str
+    model_path: str
+    draft_path: str | None
+
+
+def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict[str, Any]:
     """Return vLLM's configuration of one agent, keys as in `vllm serve --help`.
 
     `agent` is the roster's, `decided` what the plan decided of it (decision.py). A None is left out.
     """
     options: dict[str, Any] = {
-        "model": model_path,
+        "model": place.model_path,
         "served-model-name": agent["name"],
-        "host": host,
+        "host": place.host,
         "port": agent["port"],
         "max-model-len": decided["max_model_len"],
         "gpu-memory-utilization": decided["gpu_memory_utilization"],
@@ -48,10 +59,14 @@ def config(
         options["tensor-parallel-size"] = len(decided["gpus"])
     if agent.get("enforce_eager"):
         options["enforce-eager"] = True
+    elif place.accelerator == "cuda":
+        options["compilation-config"] = {"inductor_compile_config": FUSE_WITHOUT_TRIAL}
     if parser := agent.get("tool_call_parser"):
         options |= {"enable-auto-tool-choice": True, "tool-call-parser": parser}
     if speculative := agent.get("speculative_config"):
-        options["speculative-config"] = speculative | ({"model": draft_path} if draft_path else {})
+        # The folder is the revision.
+        told = {name: value for name, value in speculative.items() if name != "revision"}
+        options["speculative-config"] = told | ({"model": place.draft_path} if place.draft_path else {})
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -32,7 +32,7 @@ class Format(NamedTuple):
 
     `weight_bits` is per weight. A group of `group_size` weights along the input (0: one scale for each
     output) has a scale of `scale_bytes` and a zero point of `zero_bits`. `index_bytes` is per input
-    feature and on disk only. `repacked`: the engine rewrites the tensors after loading them.
+    feature and on disk only.
     `min_capability` is the lowest compute capability; `broken` lists those where it fails all the same.
     """
 
@@ -42,7 +42,6 @@ class Format(NamedTuple):
     scale_bytes: int
     zero_bits: int
     index_bytes: int
-    repacked: bool
     min_capability: Capability
     broken: tuple[Capability, ...]
     engine_removed: tuple[int, int] | None
@@ -52,18 +51,18 @@ class Format(NamedTuple):
 _INT8_SOURCE = "capability: vLLM 0.32 compressed_tensors; 12.0: 'Int8 not supported on SM120', vllm#54311"
 _CT = "vLLM 0.32 layers/quantization/compressed_tensors"
 
-# name, bits, group, scale, zero, index, repacked, lowest capability, broken on, left vLLM's core in, source.
+# name, bits, group, scale, zero, index, lowest capability, broken on, left vLLM's core in, source.
 _ROWS = (
-    ("bf16", 16, 0, 0, 0, 0, False, (7, 5), (), None, "two bytes a weight; float16 the same (bfloat16 wants 8.0)"),
-    ("awq", 4, 128, 2, 4, 0, True, (7, 5), (), None, "vLLM 0.32 layers/quantization/auto_awq.py:233"),
-    ("gptq-int4", 4, 128, 2, 4, 4, True, (7, 5), (), None, "vLLM 0.32 layers/quantization/auto_gptq.py:182"),
-    ("gptq-int8", 8, 128, 2, 8, 4, True, (7, 5), (), None, "vLLM 0.32 layers/quantization/auto_gptq.py:182"),
-    ("fp8", 8, 0, 4, 0, 0, True, (7, 5), (), None, "W8A8 from 8.9; weight-only by Marlin from 7.5"),
-    ("fp8-block", 8, 128, 0, 0, 0, True, (7, 5), (), None, "a 4-byte scale for each 128 x 128; else as fp8"),
-    ("int8", 8, 0, 4, 0, 0, True, (7, 5), ((12, 0), (12, 1)), None, _INT8_SOURCE),
-    ("w4a16", 4, 128, 2, 0, 0, True, (7, 5), (), None, _CT),
-    ("w8a16", 8, 128, 2, 0, 0, True, (7, 5), (), None, _CT),
-    ("nvfp4", 4, 16, 1, 0, 0, True, (7, 5), (), None, "native from 10.0, Marlin W4A16 below"),
+    ("bf16", 16, 0, 0, 0, 0, (7, 5), (), None, "two bytes a weight; float16 the same (bfloat16 wants 8.0)"),
+    ("awq", 4, 128, 2, 4, 0, (7, 5), (), None, "vLLM 0.32 layers/quantization/auto_awq.py:233"),
+    ("gptq-int4", 4, 128, 2, 4, 4, (7, 5), (), None, "vLLM 0.32 layers/quantization/auto_gptq.py:182"),
+    ("gptq-int8", 8, 128, 2, 8, 4, (7, 5), (), None, "vLLM 0.32 layers/quantization/auto_gptq.py:182"),
+    ("fp8", 8, 0, 4, 0, 0, (7, 5), (), None, "W8A8 from 8.9; weight-only by Marlin from 7.5"),
+    ("fp8-block", 8, 128, 0, 0, 0, (7, 5), (), None, "a 4-byte scale for each 128 x 128; else as fp8"),
+    ("int8", 8, 0, 4, 0, 0, (7, 5), ((12, 0), (12, 1)), None, _INT8_SOURCE),
+    ("w4a16", 4, 128, 2, 0, 0, (7, 5), (), None, _CT),
+    ("w8a16", 8, 128, 2, 0, 0, (7, 5), (), None, _CT),
+    ("nvfp4", 4, 16, 1, 0, 0, (7, 5), (), None, "native from 10.0, Marlin W4A16 below"),
     (
         "bnb4",
         4,
@@ -71,7 +70,6 @@ _ROWS = (
         1,
         0,
         0,
-        False,
         (7, 5),
         (),
         (0, 28),

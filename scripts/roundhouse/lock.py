@@ -9,21 +9,30 @@ from pathlib import Path
 from .errors import UsageError
 
 ENGINES = Path("/opt/roundhouse/engine")
+QUANTISERS = Path("/opt/roundhouse/quantise")
 
 
-def lock_file(accelerator: str, checkout: Path | None = None) -> Path:
-    """Return the lock of the engine for "cuda" or "cpu"; `checkout` is the repository's root."""
-    return (checkout or Path(__file__).resolve().parents[2]) / "requirements" / f"engine-{accelerator}.txt"
+def lock_file(accelerator: str, checkout: Path | None = None, what: str = "engine") -> Path:
+    """Return the lock for "cuda" or "cpu" of the engine, or of "quantise"; `checkout` is the repository's root."""
+    return (checkout or Path(__file__).resolve().parents[2]) / "requirements" / f"{what}-{accelerator}.txt"
 
 
 def engine_path(accelerator: str, python: str, checkout: Path | None = None) -> str:
     """Return the folder of the environment, such as /opt/roundhouse/engine/0.32.0-cpu-1f0c2a9b."""
-    path = lock_file(accelerator, checkout)
+    return _path(ENGINES, r"vllm(?:-cpu)?", lock_file(accelerator, checkout), accelerator, python)
+
+
+def quantise_path(accelerator: str, python: str, checkout: Path | None = None) -> str:
+    """Return the folder of the environment of quantising: its pins and the engine's exclude each other."""
+    return _path(QUANTISERS, "llmcompressor", lock_file(accelerator, checkout, "quantise"), accelerator, python)
+
+
+def _path(root: Path, package: str, path: Path, accelerator: str, python: str) -> str:
     if not path.is_file():
         raise UsageError("engine", f"engine_accelerator is {accelerator!r}: write cuda or cpu.")
     text = path.read_text()
-    version = re.search(r"^vllm(?:-cpu)?==(\S+)", text, re.MULTILINE)
+    version = re.search(rf"^{package}==(\S+)", text, re.MULTILINE)
     if version is None:
-        raise UsageError("engine", f"{path} locks no vllm: make it again with make lock.")
+        raise UsageError("engine", f"{path} locks no {package}: make it again with make lock.")
     key = hashlib.sha256(f"{python}\n{text}".encode()).hexdigest()[:8]
-    return f"{ENGINES}/{version[1]}-{accelerator}-{key}"
+    return f"{root}/{version[1]}-{accelerator}-{key}"

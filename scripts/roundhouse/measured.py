@@ -27,14 +27,16 @@ KEEP = 100
 _NUMBER = r"(-?[\d.]+) GiB"
 _LINES: dict[str, tuple[re.Pattern[str], Any]] = {
     "weights_gib": (re.compile(rf"Model loading took {_NUMBER}"), max),
-    "kv_gib": (re.compile(rf"Available KV cache memory: {_NUMBER}"), min),
+    # The second is the CPU's engine (v1/worker/cpu_worker.py), which states no weights.
+    "kv_gib": (re.compile(r"Available KV cache memory: (-?[\d.]+)|Explicitly set \(([\d.]+)/[\d.]+\) GiB for KV"), min),
     "kv_tokens": (re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens"), min),
     "graphs_estimated_gib": (re.compile(rf"Estimated CUDA graph memory: {_NUMBER}"), max),
     "graphs_gib": (re.compile(rf"Graph capturing finished in \d+ secs, took {_NUMBER}"), max),
     "activation_gib": (re.compile(rf"{_NUMBER} for peak activation"), max),
     "cuda_gib": (re.compile(r"Free memory on device \([\d.]+/([\d.]+) GiB\) on startup"), min),
 }
-# The configuration that a measurement is of, from an agent of the plan.
+# The configuration that a measurement is of, from an agent of the plan. The cards count by number: a host may have
+# several kinds.
 _IDENTITY = (
     *("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens", "enforce_eager"),
     "draft_model",
@@ -48,17 +50,20 @@ def parse(lines: Iterable[str]) -> dict[str, float]:
     for line in lines:
         for name, (pattern, _) in _LINES.items():
             if match := pattern.search(line):
-                seen.setdefault(name, []).append(float(match[1].replace(",", "")))
+                number = next(group for group in match.groups() if group is not None)
+                seen.setdefault(name, []).append(float(number.replace(",", "")))
     return {name: _LINES[name][1](values) for name, values in seen.items()}
 
 
 def entry(agent: dict[str, Any], lines: Iterable[str]) -> dict[str, Any] | None:
-    """Return the measurement of an agent's start, None when its log states no weights."""
+    """Return the measurement of an agent's start, None when its log states nothing of it."""
     stated = parse(lines)
-    if "weights_gib" not in stated:
+    if not stated:
         return None
     engine = ".".join(map(str, engine_defaults.PINNED))
-    return {"engine": engine, **{name: agent.get(name) for name in (*_IDENTITY, *_STARTED_WITH)}, **stated}
+    # A start that fails ends before the engine says its card's total: then it is what the plan reckoned with.
+    card = {"cuda_gib": agent["fit"]["card_gib"]} if agent.get("fit") else {}
+    return {"engine": engine, **{name: agent.get(name) for name in (*_IDENTITY, *_STARTED_WITH)}, **card, **stated}
 
 
 def learn(agent: dict[str, Any], lines: Iterable[str], path: Path | None = None) -> None:
@@ -77,12 +82,16 @@ def learn(agent: dict[str, Any], lines: Iterable[str], path: Path | None = None)
 
 
 def load(path: Path | None = None) -> list[dict[str, Any]]:
-    """Return the entries, newest first; [] where none was written, or by another version of this file."""
+    """Return the entries, newest first; [] where none was written, or by another version of this file.
+
+    A file that cannot be read is as good as none: the terms are computed then, as on a new host.
+    """
     try:
         kept = json.loads((path or PATH).read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return []
-    return kept["starts"] if isinstance(kept, dict) and kept.get("schema") == SCHEMA else []
+    starts = kept.get("starts") if isinstance(kept, dict) and kept.get("schema") == SCHEMA else None
+    return [each for each in starts if _whole(each)] if isinstance(starts, list) else []
 
 
 def of(agent: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -96,7 +105,7 @@ def lookup(entries: list[dict[str, Any]], configs: roster_models.Configs) -> Mea
     for each in entries:
         model = roster_models.find(each, configs)
         pinned = each.get("engine") == ".".join(map(str, engine_defaults.PINNED))
-        stated = all(each.get(name) is not None for name in ("kv_gib", "cuda_gib"))
+        stated = all(each.get(name) is not None for name in ("weights_gib", "kv_gib", "cuda_gib"))
         if isinstance(model, Model) and pinned and stated:
             share_gib = each["cuda_gib"] * each["gpu_memory_utilization"]
             overhead_gib = share_gib - each["weights_gib"] - each["kv_gib"]
@@ -104,8 +113,14 @@ def lookup(entries: list[dict[str, Any]], configs: roster_models.Configs) -> Mea
     return found
 
 
+def _whole(each: Any) -> bool:
+    if not isinstance(each, dict) or not all(name in each for name in (*_IDENTITY, *_STARTED_WITH)):
+        return False
+    return isinstance(each["model"], str) and isinstance(each["gpus"], list)
+
+
 def _of(each: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(len(each["gpus"]) if name == "gpus" else each.get(name) for name in _IDENTITY)
+    return tuple(tuple(each["gpus"]) if name == "gpus" else each.get(name) for name in _IDENTITY)
 
 
 def _configuration(each: dict[str, Any], model: Model) -> Configuration:
@@ -113,7 +128,7 @@ def _configuration(each: dict[str, Any], model: Model) -> Configuration:
         model=model.name,
         form=model.form.name,
         kv_cache_dtype=each["kv_cache_dtype"],
-        ranks=len(each["gpus"]),
+        gpus=tuple(each["gpus"]),
         max_num_seqs=each["max_num_seqs"],
         max_num_batched_tokens=each["max_num_batched_tokens"],
         enforce_eager=bool(each["enforce_eager"]),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+from . import model_format
 from .catalog import Architecture, Model, Unknown
 from .errors import UsageError
-from .formats import WEIGHT_FORMATS, Format
 
 # Llama's layout: pre-norm, grouped-query attention, a gated dense block, or the same with experts.
 _DENSE = ("Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM", "Phi3ForCausalLM")
@@ -38,17 +39,20 @@ def read(folder: Path) -> Model | Unknown:
 
 def parse(config: dict[str, Any], name: str) -> Model | Unknown:
     """Return the model that a parsed config.json describes."""
-    reason = _uncovered(config) or _no_count(config)
+    reason = _unnamed(config) or _uncovered(config) or _no_count(config)
     if reason:
         return Unknown(name, reason)
-    architecture, form = _architecture(config, name), _format(config)
+    architecture, form = _architecture(config, name), model_format.read(config)
     if isinstance(form, str):
         return Unknown(name, form)
     if architecture.head_dim < 1:
         return Unknown(name, f"config.json's hidden_size is less than its {architecture.num_attention_heads} heads.")
     if architecture.moe_layers and not (architecture.moe_intermediate_size and architecture.num_experts_per_tok):
         return Unknown(name, "config.json names experts without moe_intermediate_size and num_experts_per_tok.")
-    return Model(name, architecture, form, f"{name}/config.json")
+    stated = model_format.kv_cache_dtype(config)
+    if stated is None:
+        return Unknown(name, "config.json states a KV cache whose bytes the formulas do not cover.")
+    return Model(name, architecture, form, f"{name}/config.json", kv_cache_dtype=stated)
 
 
 def _no_count(config: dict[str, Any]) -> str | None:
@@ -60,8 +64,14 @@ def _no_count(config: dict[str, Any]) -> str | None:
     return None
 
 
+def _unnamed(config: dict[str, Any]) -> str | None:
+    if isinstance(next(iter(_list(config.get("architectures"))), None), str):
+        return None
+    return "config.json names no architecture: its `architectures` has to be a list with the model's class."
+
+
 def _uncovered(config: dict[str, Any]) -> str | None:
-    kind = next(iter(_list(config.get("architectures"))), None)
+    kind = config["architectures"][0]
     if any(key in config for key in ("vision_config", "text_config", "audio_config")):
         return f"{kind} takes pictures or sound: its encoder's memory is not in the formulas."
     if config.get("kv_lora_rank"):
@@ -73,7 +83,8 @@ def _uncovered(config: dict[str, Any]) -> str | None:
     if layer_types or window:
         return f"{kind} uses a sliding window: its layers keep fewer tokens than the KV formula says."
     if kind not in (*_DENSE, *_EXPERTS):
-        return f"{kind} is an architecture that the formulas were not checked against: {', '.join(_DENSE)} are."
+        known = ", ".join((*_DENSE, *_EXPERTS))
+        return f"{kind} is an architecture that the formulas were not checked against: {known} are."
     return None
 
 
@@ -111,71 +122,19 @@ def _moe_layers(config: dict[str, Any]) -> int:
     return layers // step - sum(1 for index in dense if (index + 1) % step == 0)
 
 
-def _format(config: dict[str, Any]) -> Format | str:
-    """Return the checkpoint's format, or a sentence when it is none of those that the arithmetic knows."""
-    stated = _dict(config.get("quantization_config")) or _dict(config.get("compression_config"))
-    if not stated:
-        # A 32-bit checkpoint too: --dtype auto loads it as 16-bit (vLLM 0.32, config/model.py).
-        return WEIGHT_FORMATS["bf16"]
-    method = str(stated.get("quant_method", "")).lower()
-    name = None
-    group = stated.get("group_size")
-    if method in ("awq", "gptq"):
-        name = {"awq 4": "awq", "gptq 4": "gptq-int4", "gptq 8": "gptq-int8"}.get(f"{method} {stated.get('bits')}")
-    elif method == "fp8":
-        name = "fp8-block" if stated.get("weight_block_size") else "fp8"
-    elif method == "bitsandbytes":
-        name = "bnb4" if stated.get("load_in_4bit") else None
-    elif method == "modelopt":
-        name = {"NVFP4": "nvfp4", "FP8": "fp8"}.get(str(stated.get("quant_algo", "")).upper())
-    elif method == "compressed-tensors":
-        name, group = _compressed(stated)
-    if name is None:
-        return f"config.json's quantization_config.quant_method is {method!r}, in a form the arithmetic does not know."
-    form = WEIGHT_FORMATS[name]
-    if form.group_size and isinstance(group, int) and name not in ("fp8-block", "bnb4", "nvfp4"):
-        # One scale for a whole row is written as -1.
-        form = form._replace(group_size=max(group, 0))
-    return form
-
-
-def _compressed(stated: dict[str, Any]) -> tuple[str | None, int | None]:
-    groups = _dict(stated.get("config_groups"))
-    if len(groups) != 1:
-        return None, None
-    group = _dict(next(iter(groups.values())))
-    held = _dict(group.get("weights"))
-    bits, kind, strategy = held.get("num_bits"), held.get("type"), held.get("strategy")
-    size = held.get("group_size")
-    if kind == "float" and bits == 8:
-        return ("fp8-block" if strategy == "block" else "fp8"), None
-    if kind == "float" and bits == 4 and size == 16:
-        return "nvfp4", None
-    if kind == "int" and bits == 8 and group.get("input_activations"):
-        return "int8", None
-    # An asymmetric W4A16 has AWQ's layout: a scale and a zero point for each group.
-    names = {"int 4": "w4a16" if held.get("symmetric", True) else "awq", "int 8": "w8a16"}
-    name = names.get(f"{kind} {bits}")
-    return name, size if size else 0
-
-
 def _positions(config: dict[str, Any]) -> int | None:
     """Return the longest max_model_len that vLLM accepts: scaled rotary embeddings reach further (config/model.py)."""
     own = config.get("max_position_embeddings")
-    scaling = _dict(config.get("rope_parameters")) or _dict(config.get("rope_scaling"))
+    scaling = model_format.mapping(config.get("rope_parameters")) or model_format.mapping(config.get("rope_scaling"))
     kind, factor = scaling.get("rope_type") or scaling.get("type"), scaling.get("factor")
     if not isinstance(own, int) or own < 1:
         return None
-    if not isinstance(factor, (int, float)):
+    if not isinstance(factor, (int, float)) or not 0 < factor < math.inf:
         return own
     if kind == "yarn":
         original = scaling.get("original_max_position_embeddings")
         return int((original if isinstance(original, int) else own) * factor)
     return int(own * factor) if kind in ("linear", "dynamic") else own
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:

@@ -28,7 +28,7 @@ a question that cannot be meant.
 # What only a single question takes; a roster says it itself.
 _SINGLE = (
     *("quantization", "gpu_memory_utilization", "max_model_len", "kv_cache_dtype", "tensor_parallel_size"),
-    *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "vllm_version"),
+    *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "compile_cache", "vllm_version"),
 )
 
 
@@ -65,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
     single.add_argument("--max-num-seqs", type=int, metavar="N", help="requests at once (default: vLLM's for the card)")
     single.add_argument("--max-num-batched-tokens", type=int, metavar="N", help="tokens a step (default: vLLM's)")
     single.add_argument("--enforce-eager", action="store_true", help="no CUDA graphs")
+    single.add_argument(
+        "--compile-cache", choices=("cold", "warm"), help="whether the start compiles (default: not known)"
+    )
     single.add_argument("--vllm-version", metavar="V", help="the engine (default: the pinned one)")
     return made
 
@@ -75,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args = parser().parse_args(arguments)
         if args.calibrate:
-            print(calibrate.report(args.calibrate))
+            print(calibrate.report(args.calibrate, as_json=args.json))
             return 0
         if args.model is None:
             shown, status = plan_roster.answer(_of_a_roster(args))
@@ -105,6 +108,10 @@ def _of_a_roster(args: argparse.Namespace) -> argparse.Namespace:
                 "usage", f"{option} asks about a single model: add --model, or write {name} in the roster."
             )
     plan_question.check_counts({"gpus": args.gpus})
+    imagined = args.gpu is not None or args.vram_gib is not None
+    if not imagined and (args.gpus or args.shared_display):
+        option = "--gpus" if args.gpus else "--shared-display"
+        raise UsageError("usage", f"{option} is about cards that one only thinks of: add --gpu or --vram-gib.")
     return args
 
 
@@ -115,6 +122,7 @@ def _ask(args: argparse.Namespace) -> Asked | Unknown:
     counts = ("max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "gpus")
     plan_question.check(gpu_memory_utilization=share, kv_cache_dtype=dtype)
     plan_question.check_counts({field.replace("_", "-"): vars(args)[field] for field in counts})
+    plan_question.check_batch(args.max_num_seqs, args.max_num_batched_tokens)
     if args.gpus and ranks > args.gpus:
         raise UsageError("gpus", f"--gpus is {args.gpus} and --tensor-parallel-size {ranks}: write at least as many.")
     card, card_gib = plan_question.card(args.gpu, args.vram_gib)
@@ -137,6 +145,7 @@ def _ask(args: argparse.Namespace) -> Asked | Unknown:
         bandwidth_gb_s=card.bandwidth_gb_s if card else None,
         a100="a100" in (args.gpu or "").lower(),
         shared_display=args.shared_display,
+        tries_kernels={"cold": True, "warm": False}.get(args.compile_cache),
     )
     taken = plan_question.card_note(card, args.vram_gib, card_gib)
     notes = (*plan_question.notes(question, args.gpu, card), *([taken] if taken else []))

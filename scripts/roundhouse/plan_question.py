@@ -65,6 +65,13 @@ def check_counts(counts: dict[str, int | None]) -> None:
             raise _bad(field, value, "write a whole number from 1")
 
 
+def check_batch(max_num_seqs: int | None, max_num_batched_tokens: int | None) -> None:
+    """Raise UsageError for more sequences than a step has tokens, which vLLM refuses (config/scheduler.py)."""
+    if max_num_seqs and max_num_batched_tokens and max_num_seqs > max_num_batched_tokens:
+        cure = f"it is above --max-num-batched-tokens, {max_num_batched_tokens}: write at most that"
+        raise _bad("max-num-seqs", max_num_seqs, cure)
+
+
 def max_model_len(wanted: int | None, found: Model) -> int:
     """Return the length that is asked for, the model's own for None; UsageError when the model does not reach it."""
     own = found.architecture.max_position_embeddings

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from . import cards, explain, gpu, measured, output, plan, plan_question, plan_text, planner
-from .decision import Host, host_of, question_of, wish_of
+from .decision import Host, host_of, question_of
 from .errors import UsageError
 from .fit import fit
 from .fit_text import NUMBERS
 from .roster_models import Configs, own_configs
+from .wishes import wish_of
 
 ROSTER = Path(__file__).resolve().parents[2] / "group_vars/all/agents.yml"
 # What a program is told of each agent, besides the numbers of its fit.
 _TOLD = (
     *("name", "model", "quantization", "max_model_len", "kv_cache_dtype", "gpus", "gpu_memory_utilization"),
-    *("max_num_seqs", "max_num_batched_tokens", "verdict", "given_up", "refused"),
+    *("max_num_seqs", "max_num_batched_tokens", "verdict", "given_up", "refused", "notes"),
 )
 
 
@@ -29,21 +30,26 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
     notes, host = _cards_of(args) if thought_of else ([], _this_host(agents))
     made = planner.build(agents, planner.Settings("cuda", "", "", 0), host)
     status = 1 if made["problems"] else 0
+    reasons = _explained(agents, made, host) if args.explain else {}
     if args.json:
-        return json.dumps(as_json(made)), status
+        answer = as_json(made)
+        for agent in answer["agents"] if args.explain else []:
+            agent["explain"] = reasons.get(agent["name"], [])
+        return json.dumps(answer), status
     shown = [*notes, plan_text.text(made, [] if thought_of else measured.load())]
-    if args.explain:
-        shown += _explained(agents, made, host)
+    for name, rows in reasons.items():
+        shown += ["", f"{name}:", explain.text(rows)]
     return "\n".join(shown), status
 
 
-def _explained(agents: Any, made: plan.Plan, host: Host) -> list[str]:
-    lines = []
+def _explained(agents: Any, made: plan.Plan, host: Host) -> dict[str, list[dict[str, Any]]]:
+    """Return, by agent, the rows of explain for what was computed."""
+    found = {}
     for agent, decided in zip(agents, made["agents"], strict=True):
         question = question_of(decided, wish_of(agent, host.configs), host)
         if question:
-            lines += ["", f"{agent['name']}: {decided['model']}", explain.text(explain.rows(question, fit(question)))]
-    return lines
+            found[agent["name"]] = explain.rows(question, fit(question))
+    return found
 
 
 def as_json(made: plan.Plan) -> dict[str, Any]:

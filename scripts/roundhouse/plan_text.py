@@ -7,7 +7,9 @@ from typing import Any
 from . import measured
 from .candidates import MODEL
 
-COLUMNS = ("agent", "model", "format", "max_model_len", "KV cache", "tokens/s", "verdict")
+COLUMNS = (
+    *("agent", "model", "format", "weights", "KV cache", "a token", "max_model_len", "tokens/s", "gave up", "verdict"),
+)
 BAR_WIDTH = 60
 # How the bar marks each part, in its order.
 MARKS = {"weights": "#", "overhead": "+", "KV cache": "=", "the card's own": "."}
@@ -25,7 +27,8 @@ def table(plan: dict[str, Any]) -> str:
 
 def text(plan: dict[str, Any], starts: list[dict[str, Any]]) -> str:
     """Return the table, a bar for each agent and what was given up. `starts` are measured.load's entries."""
-    blocks = [_block(agent, measured.of(agent, starts)) for agent in plan["agents"]]
+    on_cards = plan["accelerator"] == "cuda"
+    blocks = [_block(agent, measured.of(agent, starts), on_cards) for agent in plan["agents"]]
     legend = [f"Memory of a card: {LEGEND}", ""] if any(agent["fit"] for agent in plan["agents"]) else []
     return "\n".join([table(plan), "", *legend, "\n\n".join(blocks)])
 
@@ -45,27 +48,27 @@ def bar(fit: dict[str, Any], share: float) -> str:
 def _cells(agent: dict[str, Any]) -> tuple[str, ...]:
     fit = agent["fit"]
     if not fit or fit["kv_tokens"] is None:
-        return (agent["name"], agent["model"], *[UNKNOWN_CELL] * 4, agent["verdict"])
-    wanted = next((each["wanted"] for each in agent["given_up"] if each["setting"] == "max_model_len"), None)
-    length = str(agent["max_model_len"]) + (f" of {wanted}" if wanted else "")
-    kib = fit["kv_bytes_per_token_per_rank"] / 1024
-    dtype = "" if agent["kv_cache_dtype"] == "auto" else f", {agent['kv_cache_dtype']}"
+        return (agent["name"], agent["model"], *[UNKNOWN_CELL] * (len(COLUMNS) - 3), agent["verdict"])
+    dtype = "" if agent["kv_cache_dtype"] == "auto" else f" {agent['kv_cache_dtype']}"
     ceiling = fit["decode_ceiling_tokens_per_second"]
     return (
         agent["name"],
         agent["model"],
         fit["format"],
-        length,
-        f"{fit['kv_tokens']} tokens of {kib:g} KiB{dtype}",
+        f"{fit['weights_gib_per_rank']:.2f} GiB",
+        f"{fit['kv_tokens']} tokens",
+        f"{fit['kv_bytes_per_token_per_rank'] / 1024:g} KiB{dtype}",
+        str(agent["max_model_len"]),
         f"<= {ceiling:.0f}" if ceiling else UNKNOWN_CELL,
+        ", ".join(each["setting"] for each in agent["given_up"]) or UNKNOWN_CELL,
         agent["verdict"],
     )
 
 
-def _block(agent: dict[str, Any], start: dict[str, Any] | None) -> str:
+def _block(agent: dict[str, Any], start: dict[str, Any] | None, on_cards: bool) -> str:
     fit = agent["fit"]
     numbers = ", ".join(str(number) for number in agent["gpus"])
-    lines = [f"{agent['name']}: {agent['model']} on GPU {numbers}"]
+    lines = [f"{agent['name']}: {agent['model']} on {f'GPU {numbers}' if on_cards else 'the CPU'}"]
     if fit and fit["weights_gib_per_rank"] is not None:
         share = agent["gpu_memory_utilization"]
         lines += [f"  {bar(fit, share)} {fit['card_gib']:g} GiB", f"  {_sum(fit, share)}"]
@@ -76,6 +79,7 @@ def _block(agent: dict[str, Any], start: dict[str, Any] | None) -> str:
         # Why a model was given up stands in the lines before: one for each that was passed over.
         why = "" if each["setting"] == MODEL else f": {each['why']}"
         lines.append(f"  gave up {each['setting']} {each['wanted']} for {each['got']}{why}")
+    lines += [f"  {note}" for note in agent["notes"]]
     return "\n".join(lines)
 
 
@@ -89,5 +93,5 @@ def _sum(fit: dict[str, Any], share: float) -> str:
 
 def _measured(start: dict[str, Any]) -> str:
     said = {"weights_gib": "weights {:.2f} GiB", "kv_gib": "KV cache {:.2f} GiB", "kv_tokens": "{:.0f} tokens"}
-    said |= {"activation_gib": "activations {:.2f} GiB", "graphs_gib": "CUDA graphs {:.2f} GiB"}
+    said |= {"activation_gib": "activations with CUDA graphs {:.2f} GiB"}
     return ", ".join(shape.format(start[name]) for name, shape in said.items() if name in start)

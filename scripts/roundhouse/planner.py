@@ -58,9 +58,10 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
         "runtime": "native",
         "accelerator": accelerator,
         "engine_path": settings.engine_path,
+        "models_store": settings.models_store,
         # What is not known yet and will be: nothing is downloaded while one of these stands.
-        "waiting": [entry["refused"][0] for entry in made if entry["fit"] is None and accelerator == "cuda"],
-        "problems": [_misfit(entry) for entry in made if not entry["taken"]],
+        "waiting": [entry["refused"][0] for entry in made if entry["waits"]],
+        "problems": [*_beyond(roster, host, accelerator), *(_misfit(entry) for entry in made if not entry["taken"])],
         "agents": made,
     }
 
@@ -81,8 +82,9 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
     name = agent["name"]
     store = settings.models_store
     model_path = path_of(decided, store)
-    draft = (agent.get("speculative_config") or {}).get("model")
-    draft_path = path_of({"model": draft}, store) if draft else None
+    drafting = agent.get("speculative_config") or {}
+    draft, draft_revision = drafting.get("model"), drafting.get("revision")
+    draft_path = path_of(drafting, store) if draft else None
     return {
         "name": name,
         "description": agent.get("description"),
@@ -92,15 +94,28 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
         **decided,
         "model_path": model_path,
         "draft_model": draft,
+        "draft_revision": draft_revision,
         "draft_model_path": draft_path,
         "temperature": agent["temperature"],
         "top_p": agent["top_p"],
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
-        "config": flags.config(agent, decided, model_path=model_path, draft_path=draft_path, host=LISTEN_HOST),
+        "config": flags.config(agent, decided, flags.Place(settings.accelerator, LISTEN_HOST, model_path, draft_path)),
         "environment": flags.environment(settings.accelerator, decided["gpus"]),
         "start_timeout_seconds": settings.start_timeout_seconds,
         "stop_timeout_seconds": flags.SHUTDOWN_TIMEOUT_SECONDS + STOP_MARGIN_SECONDS,
     }
+
+
+def _beyond(roster: list[Agent], host: Host, accelerator: str) -> list[str]:
+    """Return a sentence for each agent that wants a card which the host, once its cards are known, has not."""
+    if accelerator == "cpu" or not host.cards:
+        return []
+    last = len(host.cards) - 1
+    return [
+        f"agents[{agent['name']}].gpus is {agent['gpus']}, and this host's GPUs are numbered 0 to {last}: write those."
+        for agent in roster
+        if any(number > last for number in agent.get("gpus", []))
+    ]
 
 
 def _misfit(entry: Agent) -> str:

@@ -50,3 +50,15 @@ def _prefix(target: str, terminal: bool) -> list[str]:
 def _words(target: str, words: list[str]) -> list[str]:
     # ssh hands one string to the host's shell.
     return words if target == LAB_WORD else [shlex.quote(word) for word in words]
+
+
+def without_on(arguments: list[str]) -> list[str]:
+    """Return a command line without its --on, for the host that it names."""
+    rest = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--on":
+            next(words, None)
+        elif not word.startswith("--on="):
+            rest.append(word)
+    return rest

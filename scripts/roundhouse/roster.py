@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import roster_fields, roster_models
+from .candidates import MAX_NUM_BATCHED_TOKENS
 from .catalog import Model, Unknown
 from .errors import UsageError
 from .roster_models import Configs
@@ -68,6 +69,9 @@ def _together(at: str, agent: Agent, configs: Configs) -> Iterator[str]:
     wanted, least = agent["max_model_len"], agent.get("max_model_len_min")
     if least is not None and least > wanted:
         yield f"{at}.max_model_len_min is {least}, above max_model_len, {wanted}: write at most that."
+    seqs, batched = agent.get("max_num_seqs"), agent.get("max_num_batched_tokens", MAX_NUM_BATCHED_TOKENS)
+    if seqs is not None and seqs > batched:
+        yield f"{at}.max_num_seqs is {seqs}, above max_num_batched_tokens, {batched}: write at most that."
     models = [roster_models.find(entry, configs) for entry in agent["models"]]
     for index, (entry, found) in enumerate(zip(agent["models"], models, strict=True)):
         if sentence := roster_models.problem(f"{at}.models[{index}]", entry, found):

@@ -84,6 +84,8 @@ def _model(here: str, entry: Any) -> Iterator[str]:
 def _model_name(at: str, model: str) -> Iterator[str]:
     if not model.startswith("/") and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model):
         yield f"{at} is {model!r}: write a hub's owner/name, or the absolute path of a folder."
+    elif "gguf" in model.lower() and not model.startswith("/"):
+        yield f"{at} is {model!r}, and vLLM does not load GGUF: name the model's AWQ repository."
     if model.startswith(HIDDEN):
         yield f"{at} is {model!r}, which an engine's unit does not see: put it below /srv, or /var/lib."
 
@@ -119,14 +121,14 @@ def _speculative(at: str, value: Any) -> Iterator[str]:
     if not isinstance(value, dict) or value.get("method") not in SPECULATIVE_METHODS:
         yield f"{at} is {value!r}: write a mapping with method: {' or '.join(SPECULATIVE_METHODS)}."
         return
-    allowed = ("method", "model", *_SPECULATIVE_COUNTS)
+    allowed = ("method", "model", "revision", *_SPECULATIVE_COUNTS)
     for key in [key for key in value if key not in allowed]:
         yield f"{at}.{key} is not a setting: write one of {', '.join(allowed)}."
     for key in _SPECULATIVE_COUNTS:
         if (key in value or key == "num_speculative_tokens") and not _whole(value.get(key), 1):
             yield f"{at}.{key} is {value.get(key)!r}: write a whole number of tokens, such as 4."
     if value["method"] == "draft_model":
-        yield from _model(at, {"model": value.get("model")})
+        yield from _model(at, {key: value[key] for key in ("model", "revision") if key in value})
     elif "model" in value:
         yield f"{at}.model is {value['model']!r}, and ngram drafts from the prompt: leave it out."
 

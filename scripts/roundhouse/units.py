@@ -98,6 +98,12 @@ def forgive(name: str) -> None:
     subprocess.run(["systemctl", "reset-failed", name], capture_output=True, check=False)
 
 
+def active(*patterns: str) -> list[str]:
+    """Return the active units of the given patterns."""
+    output = _systemctl("list-units", "--plain", "--no-legend", "--state=active", *patterns)
+    return [line.split()[0] for line in output.splitlines()]
+
+
 def log(name: str, lines: int) -> list[str]:
     """Return the last lines of the unit's journal, oldest first."""
     return _journal("--unit", name, "--lines", str(lines))

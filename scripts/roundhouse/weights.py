@@ -36,11 +36,19 @@ def problem(folder: Path) -> str | None:
     return next((found for name in wanted if (found := _file_problem(folder / name))), None)
 
 
+def own_problem(folder: str) -> str | None:
+    """Return the sentence about a folder of the roster's own, None when it is whole."""
+    if not Path(folder).exists():
+        return f"{folder} is named in the roster and is not there: put the model there, or name another."
+    found = problem(Path(folder))
+    return f"{found}: {cure(folder)}" if found else None
+
+
 def cure(model: str) -> str:
     """Return what to do about a folder that is not whole, for the roster's name of the model."""
     if model.startswith("/"):
         return "put the model's files there again, or name another model in the roster."
-    return "delete that folder and run ansible-playbook site.yml, which pulls it again."
+    return "run ansible-playbook site.yml, which fetches what is damaged again."
 
 
 def _file_problem(path: Path) -> str | None:

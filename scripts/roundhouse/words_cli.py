@@ -52,15 +52,24 @@ def gpu(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return {"gpus": found}
 
 
-def doctor(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """Show what is wrong, and its cure."""
+def doctor(args: argparse.Namespace) -> dict[str, Any]:
+    """Show what is wrong with the driver, the host and the agents, and the cures."""
     from . import checkup
+    from . import doctor as host
+    from . import gpu as cards
 
-    found = checkup.examine(plan)
+    rows, facts = host.rows(), cards.facts()
+    deployed = plans.load() if plans.PATH.exists() else None
+    driver = checkup.of_driver(rows, facts)
+    found = checkup.examine(deployed, driver, facts=facts)
     if not args.json:
-        print(checkup.text(found))
-    errors = [{"stage": each.cause, "message": f"{each.sentence} {each.cure}"} for each in found]
-    return {"ok": not found, "errors": errors, "findings": [each._asdict() for each in found]}
+        print("\n\n".join([host.text(rows), checkup.text(found)]))
+    stages = ["driver" if each is driver else each.cause for each in found]
+    errors = [
+        {"stage": stage, "message": f"{each.sentence} {each.cure}"} for stage, each in zip(stages, found, strict=True)
+    ]
+    findings = [each._asdict() for each in found]
+    return {"ok": not found, "errors": errors, "checks": rows, "findings": findings}
 
 
 def watch(plan: dict[str, Any], args: argparse.Namespace) -> None:
@@ -103,7 +112,6 @@ WORDS: dict[str, Word] = {
     "status": status,
     "logs": logs,
     "gpu": gpu,
-    "doctor": doctor,
     "watch": watch,
     "history": history,
 }

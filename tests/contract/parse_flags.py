@@ -27,7 +27,15 @@ def parse(config):
             return {"exit": refused.code}
     # A switch that is off is written as no-SWITCH.
     names = {name for key in config for name in (key, key.removeprefix("no-"))}
-    return {name: args.get(name.replace("-", "_"), "absent") for name in names}
+    return {name: named(args.get(name.replace("-", "_"), "absent"), config.get(name)) for name in names}
+
+
+def named(value, meant):
+    """Return of vLLM's own objects, and of what it completes, as much as the configuration names."""
+    if not isinstance(meant, dict):
+        return value
+    found = value if isinstance(value, dict) else vars(value)
+    return {key: named(found.get(key, "absent"), meant[key]) for key in meant}
 
 
 json.dump([parse(config) for config in json.load(sys.stdin)], sys.stdout)

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
-FACTS = "import json, pathlib, sys; from roundhouse import gpu; print(json.dumps(gpu.facts(pathlib.Path(sys.argv[1]))))"
 
 
 @pytest.fixture
@@ -47,18 +47,37 @@ def nvml_library(tmp_path_factory):
 
 
 @pytest.fixture
-def facts(sysfs, nvml_library):
-    """Return gpu.facts() of the tree through the real nvidia-ml-py, with the NVML that some lines describe."""
+def ask(tmp_path, nvml_library):
+    """Return what a line of Python prints as JSON, with the NVML that some lines describe under the real client."""
+
+    def run(code, *lines):
+        config = tmp_path / "nvml.conf"
+        config.write_text(
+            "\n".join([f"sys {tmp_path / 'sys' if (tmp_path / 'sys').exists() else tmp_path}", *lines]) + "\n"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "LAB_NVML": str(config)}
+        environment["LD_LIBRARY_PATH"] = str(nvml_library)
+        code = f"import json, pathlib; root = pathlib.Path({str(tmp_path)!r}); {code}"
+        command = [sys.executable, "-c", code]
+        return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+    return run
+
+
+@pytest.fixture
+def facts(sysfs, ask):
+    """Return gpu.facts() of the tree."""
 
     def run(*lines, loaded=None):
         if loaded:
             (sysfs.root / "module/nvidia").mkdir(parents=True, exist_ok=True)
             (sysfs.root / "module/nvidia/version").write_text(loaded + "\n")
-        config = sysfs.root / "nvml.conf"
-        config.write_text("\n".join([f"sys {sysfs.root}", *lines]) + "\n")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "LAB_NVML": str(config)}
-        environment["LD_LIBRARY_PATH"] = str(nvml_library)
-        command = [sys.executable, "-c", FACTS, sysfs.root]
-        return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+        return ask("from roundhouse import gpu; print(json.dumps(gpu.facts(root)))", *lines)
 
     return run
+
+
+@pytest.fixture
+def machine(tmp_path, ask):
+    """Return a machine with one card of Blackwell and no driver."""
+    return Machine(tmp_path, ask)

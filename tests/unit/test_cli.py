@@ -37,5 +37,5 @@ def test_a_refusal_is_one_sentence_and_one_object(capsys, words, status, part):
 
 
 def test_the_words_that_say_where_are_not_handed_on():
-    assert cli._without_on(["--on", "lab", "--json", "dev"]) == ["--json", "dev"]
-    assert cli._without_on(["--on=lab", "dev"]) == ["dev"]
+    assert remote.without_on(["--on", "lab", "--json", "dev"]) == ["--json", "dev"]
+    assert remote.without_on(["--on=lab", "dev"]) == ["dev"]

@@ -103,6 +103,32 @@ def test_known_starts():
     assert served.kv_gib_per_rank == pytest.approx(4.45, abs=0.35)
 
 
+@pytest.mark.parametrize(
+    ("repo", "share", "compiles", "kv_gib"),
+    [
+        # A public project's notes on an RTX 5090 with vLLM 0.28: the same engine found its compiled code, or did not.
+        ("Qwen/Qwen3-32B", 0.70, False, 3.00),
+        ("Qwen/Qwen3-32B", 0.85, True, 5.16),
+        ("Qwen/Qwen3-14B", 0.70, True, 9.27),
+    ],
+)
+def test_a_start_that_compiles_has_less_for_the_kv_cache(repo, share, compiles, kv_gib):
+    model = catalog.in_format(repo, catalog.find(repo).architecture, "awq")
+    asked = Question(model, 31.36, 8192, gpu_memory_utilization=share, engine=(0, 28), tries_kernels=compiles)
+    assert fit(asked).kv_gib_per_rank == pytest.approx(kv_gib, abs=0.1)
+    # Where nobody says, the answer spans both.
+    unknown = fit(asked._replace(tries_kernels=None))
+    assert abs(unknown.kv_gib_per_rank - kv_gib) <= unknown.uncertainty_gib
+
+
+def test_no_compilation_no_trial():
+    for options in ({"enforce_eager": True}, {"engine": (0, 10)}, {"tries_kernels": False}):
+        assert all(term.name != "first_compilation" for term in fit(question(**options)).terms)
+    # An 8 GiB laptop card, eager, 8 sequences: a log leaves 0.39 GiB for everything but weights and KV cache.
+    eager = fit(question(card_gib=8, enforce_eager=True, max_num_seqs=8, engine=(0, 24)))
+    assert eager.overhead_gib == pytest.approx(0.39, abs=0.1)
+
+
 def test_a_full_card_leaves_no_room_for_the_context():
     found = fit(question(gpu_memory_utilization=1.0))
     assert found.verdict == NO
@@ -146,6 +172,50 @@ def test_a_format_that_the_card_cannot_run_is_refused():
     assert "vllm#54311" in found.reasons[-1]
     old = fit(question("Qwen/Qwen2.5-7B-Instruct-AWQ", 23.5, capability=(7, 0)))
     assert "wants compute capability 7.5" in old.reasons[-1]
+
+
+def test_an_8_bit_kv_cache_wants_its_capability():
+    asked = question(kv_cache_dtype="fp8")
+    assert fit(asked._replace(capability=(8, 0))).verdict == FITS
+    old = fit(asked._replace(capability=(7, 5)))
+    assert old.verdict == NO
+    assert "An 8-bit KV cache wants compute capability 8.0 and the card has 7.5" in old.reasons[0]
+
+
+def test_what_left_the_engine_is_refused():
+    model = catalog.in_format("own/bnb", catalog.find("Qwen/Qwen2.5-1.5B-Instruct").architecture, "bnb4")
+    old = Question(model, 23.5, 4096, max_num_seqs=16, engine=(0, 27))
+    assert fit(old).verdict == FITS
+    assert fit(old._replace(engine=(0, 32))).verdict == NO
+
+
+def test_heads_have_to_hold_whole_groups_too():
+    found = fit(question("Qwen/Qwen2.5-0.5B-Instruct-AWQ", 8, 4096, tensor_parallel_size=2))
+    assert found.verdict == NO
+    assert "7 heads of 64, which are no whole number of awq's groups of 128" in found.reasons[0]
+
+
+def test_a_full_sampler_batch_is_no_reason_not_to_start():
+    small = question("Qwen/Qwen2.5-0.5B-Instruct", 8, 4096, gpu_memory_utilization=0.92, capability=(8, 6))
+    assert fit(small).verdict == TIGHT
+    assert fit(small._replace(max_num_seqs=16)).verdict == FITS
+
+
+def test_a_checkpoint_states_what_auto_means():
+    model = catalog.find("Qwen/Qwen3-8B")._replace(kv_cache_dtype="fp8")
+    asked = Question(model, 31.4, 4096)
+    assert (
+        fit(asked).kv_bytes_per_token_per_rank * 2
+        == fit(asked._replace(kv_cache_dtype="bfloat16")).kv_bytes_per_token_per_rank
+    )
+
+
+def test_a_draft_leaves_no_ceiling():
+    draft = catalog.find("Qwen/Qwen3-0.6B")
+    assert (
+        fit(question("Qwen/Qwen3-8B-FP8", 31, draft=draft, bandwidth_gb_s=448.0)).decode_ceiling_tokens_per_second
+        is None
+    )
 
 
 def test_a_decode_ceiling_needs_a_bandwidth():

@@ -45,8 +45,12 @@ def test_a_start_that_failed_states_as_much_as_it_came_to():
 
 
 def test_the_cpus_engine_states_its_tokens():
-    line = "INFO 11-24 10:00:09 [kv_cache_utils.py:2327] CPU KV cache size: 262,144 tokens, Maximum concurrency for"
-    assert measured.parse([line]) == {"kv_tokens": 262144}
+    lines = [
+        "INFO 11-24 10:00:09 [cpu_worker.py:260] Explicitly set (1.0/22.84) GiB for KV cache on node 0.",
+        "INFO 11-24 10:00:09 [kv_cache_utils.py:2327] CPU KV cache size: 262,144 tokens, Maximum concurrency for",
+    ]
+    assert measured.parse(lines) == {"kv_gib": 1.0, "kv_tokens": 262144}
+    assert measured.lookup([measured.entry(AGENT, lines)], {}) == {}
 
 
 def test_the_newest_start_of_a_configuration_is_kept(tmp_path):
@@ -56,8 +60,8 @@ def test_the_newest_start_of_a_configuration_is_kept(tmp_path):
     measured.learn(AGENT | {"max_model_len": 4096}, ["Model loading took 9.5 GiB memory and 3 seconds"], path)
     kept = measured.load(path)
     assert [(each["kv_cache_dtype"], each["weights_gib"]) for each in kept] == [("fp8", 9.5), ("auto", 9.0701)]
-    assert measured.of(AGENT | {"gpus": [2, 3]}, kept)["weights_gib"] == 9.5
-    assert measured.of(AGENT | {"gpus": [2]}, kept) is None
+    assert measured.of(AGENT, kept)["weights_gib"] == 9.5
+    assert measured.of(AGENT | {"gpus": [2, 3]}, kept) is None
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -68,7 +72,13 @@ def test_the_file_is_bounded(tmp_path):
     assert len(measured.load(path)) == measured.KEEP
 
 
-@pytest.mark.parametrize("text", ["", "[]", json.dumps({"schema": 99, "starts": []})])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", json.dumps({"schema": 99, "starts": []}), json.dumps({"schema": 1})),
+        *(json.dumps({"schema": 1, "starts": starts}) for starts in (None, [{}], ["start"], [AGENT | {"gpus": 1}])),
+    ],
+)
 def test_a_file_of_another_version_is_nothing(tmp_path, text):
     path = tmp_path / "measured.json"
     path.write_text(text)
@@ -80,9 +90,18 @@ def test_a_file_of_another_version_is_nothing(tmp_path, text):
 def test_overhead_is_what_is_left_of_the_share():
     made = measured.entry(AGENT, LOG.splitlines())
     (found,) = measured.lookup([made], {}).items()
-    assert found[0] == Configuration(AGENT["model"], find(AGENT["model"]).form.name, "fp8", 2, 16, 2048, False, None)
+    assert found[0] == Configuration(
+        AGENT["model"], find(AGENT["model"]).form.name, "fp8", (0, 1), 16, 2048, False, None
+    )
     assert found[1].weights_gib == 9.0701
     assert found[1].overhead_gib == pytest.approx(15.48 * 0.9 - 9.0701 - 3.38)
+
+
+def test_a_start_that_failed_is_reckoned_with_the_plans_card():
+    lines = ["Model loading took 9.36 GiB memory and 3 seconds", "Available KV cache memory: 0.45 GiB"]
+    made = measured.entry(AGENT | {"fit": {"card_gib": 15.5}}, lines)
+    (found,) = measured.lookup([made], {}).values()
+    assert found.overhead_gib == pytest.approx(15.5 * 0.9 - 9.36 - 0.45)
 
 
 def test_another_engine_or_half_a_log_gives_no_terms():

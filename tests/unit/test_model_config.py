@@ -156,7 +156,8 @@ def test_compressed_tensors_say_what_they_hold(held, activations, form):
         ({"layer_types": ["sliding_attention", "full_attention"]}, "sliding window"),
         ({"use_sliding_window": True}, "sliding window"),
         ({"architectures": ["GemmaForCausalLM"]}, "not checked"),
-        ({"architectures": None}, "not checked"),
+        ({"architectures": None}, "names no architecture"),
+        ({"architectures": "Qwen2ForCausalLM"}, "names no architecture"),
         ({"quantization_config": {"quant_method": "mxfp4"}}, "'mxfp4'"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 3}}, "'gptq'"),
         ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"a": {}, "b": {}}}}, "form"),
@@ -214,3 +215,26 @@ def test_junk_in_any_field_is_unknown_or_harmless():
                 found = model_config.parse(whole | {field: junk}, "m")
                 if isinstance(found, Model):
                     assert fit(Question(found, 80, 1024)).verdict in ("fits", "tight", "no")
+
+
+@pytest.mark.parametrize(
+    ("stated", "meant"),
+    [
+        ({}, "auto"),
+        ({"kv_cache_quant_algo": "FP8"}, "fp8"),
+        ({"quantization": {"kv_cache_quant_algo": "FP8"}}, "fp8"),
+        ({"kv_cache_scheme": {"type": "float", "num_bits": 8, "dynamic": False}}, "fp8"),
+        ({"kv_cache_scheme": {"type": "int", "num_bits": 8}}, "auto"),
+        ({"kv_cache_quant_algo": "NVFP4"}, None),
+        ({"kv_cache_scheme": {"type": "float", "num_bits": 4}}, None),
+    ],
+)
+def test_modelopt_states_the_kv_cache(stated, meant):
+    found = parse(quantization_config={"quant_method": "modelopt", "quant_algo": "NVFP4", **stated})
+    assert getattr(found, "kv_cache_dtype", None) == meant
+
+
+@pytest.mark.parametrize("factor", [float("inf"), float("nan"), 0, -2, "four"])
+def test_a_scaling_that_is_none_leaves_the_models_own_reach(factor):
+    found = parse(rope_scaling={"type": "yarn", "factor": factor})
+    assert found.architecture.max_position_embeddings == parse().architecture.max_position_embeddings

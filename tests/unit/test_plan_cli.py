@@ -82,6 +82,8 @@ def test_a_model_that_is_not_covered_is_unknown_and_bears_no_number(capsys, tmp_
     ("line", "parts"),
     [
         ("--max-model-len 4096 --vram-gib 16", ("--max-model-len asks about a single model", "add --model")),
+        ("--gpus 2", ("--gpus is about cards", "add --gpu or --vram-gib")),
+        (f"{AWQ_14B} --vram-gib 16 --max-num-seqs 64 --max-num-batched-tokens 32", ("--max-num-seqs is 64", "above")),
         ("--vram-gib 16 --gpus 0", ("--gpus is 0", "from 1")),
         ("--vram-gib 16 --roster /nowhere.yml", ("--roster is '/nowhere.yml'",)),
         ("--model foo --vram-gib 16", ("--model is 'foo'", "owner/name")),

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from test_planner import build, host, shipped, stated, written
+from test_planner import build, host, stated, written
 
-from roundhouse import gpu, plan_cli, plan_text
+from roundhouse import decision, gpu, plan_cli, plan_text
 
 
 @pytest.mark.parametrize("gib", [7.5, 15.5, 23.52, 79.18])
@@ -30,7 +30,7 @@ def test_the_text_says_what_was_given_up_and_why():
     assert "gave up model Qwen/Qwen2.5-32B-Instruct for Qwen/Qwen2.5-14B-Instruct-AWQ" in text
     assert "Qwen/Qwen2.5-32B-Instruct-AWQ (awq): no. The weights take 18.14 GiB and the engine's share is 13.17" in text
     assert "gave up kv_cache_dtype auto for fp8: One request of 32768 tokens needs" in text
-    assert "19456 of 32768" in text
+    assert f"gave up max_model_len 32768 for {build()['agents'][0]['max_model_len']}: " in text
 
 
 def test_predicted_stands_beside_measured():
@@ -40,8 +40,8 @@ def test_predicted_stands_beside_measured():
 
 
 def test_what_is_unknown_has_its_reason():
-    text = plan_text.text(build([shipped()[0] | {"gpus": [5]}]), [])
-    assert "This host has no GPU 5." in text
+    text = plan_text.text(build(on=decision.Host()), [])
+    assert "No GPU of this host is known." in text
     assert "unknown" in text
 
 
@@ -67,6 +67,12 @@ def test_what_is_on_the_box_is_not_what_cuda_states(capsys):
     assert "CUDA's total of this card is taken as 15.5 GiB" in capsys.readouterr().out
     plan_cli.main(["--vram-gib", "15.9", "--gpu", "RTX 5060 Ti"])
     assert "of 15.9 GiB" in capsys.readouterr().out
+
+
+def test_explain_stands_in_the_json_too(capsys):
+    plan_cli.main(["--vram-gib", "15.5", "--explain", "--json"])
+    agents = json.loads(capsys.readouterr().out)["agents"]
+    assert all(row["formula"] and row["source"] for agent in agents for row in agent["explain"])
 
 
 def test_explain_has_a_source_for_each_number(capsys):

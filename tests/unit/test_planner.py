@@ -113,9 +113,31 @@ def test_without_a_driver_nothing_is_guessed():
     assert driven.cards[0].bandwidth_gb_s == 448
 
 
-def test_a_card_that_is_not_there_is_unknown():
+def test_a_card_that_is_not_there_is_a_problem():
     made = build([shipped()[0] | {"gpus": [3]}])
-    assert made["waiting"] == ["This host has no GPU 3."]
+    assert made["problems"] == ["agents[architect].gpus is [3], and this host's GPUs are numbered 0 to 0: write those."]
+    assert made["waiting"] == []
+
+
+def test_exact_deploys_a_model_whose_fit_is_unknown():
+    agent = shipped()[0] | {"models": [{"model": "own/hybrid"}]}
+    assert "none is known to fit" in build([agent])["problems"][0]
+    made = build([agent | {"policy": "exact"}])
+    assert (made["problems"], made["waiting"], made["agents"][0]["verdict"]) == ([], [], "unknown")
+
+
+def test_a_lowered_utilization_and_unused_models_are_said():
+    agent = shipped()[2] | {"gpu_memory_utilization": 0.99, "max_num_seqs": 256}
+    (note,) = build([agent])["agents"][0]["notes"]
+    assert note.startswith("gpu_memory_utilization 0.99 is lowered to 0.9")
+    exact = shipped()[2] | {"policy": "exact", "models": shipped()[2]["models"][1:]}
+    assert build([exact])["agents"][0]["notes"] == ["policy exact looks at the first model only."]
+
+
+def test_fewer_tokens_a_step_mean_fewer_sequences():
+    assert build([shipped()[1] | {"max_num_batched_tokens": 128, "max_num_seqs": 64}])["problems"] == []
+    agent = {key: value for key, value in shipped()[1].items() if key != "max_num_seqs"}
+    assert build([agent | {"max_num_batched_tokens": 128}])["agents"][0]["max_num_seqs"] == 128
 
 
 def test_on_the_cpu_there_is_no_card_to_fit():

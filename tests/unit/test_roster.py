@@ -48,6 +48,8 @@ def test_a_good_roster_has_no_problems():
         ({"max_model_len": 65536}, ("agents[dev].max_model_len is 65536", "Qwen/Qwen2.5-7B-Instruct, goes to 32768")),
         ({"kv_cache_dtype": "q8_0"}, ("agents[dev].kv_cache_dtype is 'q8_0'", "auto", "fp8")),
         ({"max_num_batched_tokens": 0}, ("agents[dev].max_num_batched_tokens is 0", "such as 2048")),
+        ({"max_num_seqs": 4096}, ("agents[dev].max_num_seqs is 4096", "above max_num_batched_tokens, 2048")),
+        ({"models": [{"model": "Qwen/Qwen2.5-7B-Instruct-GGUF"}]}, ("models[0].model", "does not load GGUF", "AWQ")),
         ({"tool_call_parser": 1}, ("agents[dev].tool_call_parser is 1", "hermes")),
         ({"enable_prefix_caching": 1}, ("agents[dev].enable_prefix_caching is 1", "true or false")),
         ({"speculative_config": {"method": "tree"}}, ("speculative_config is {'method': 'tree'}", "ngram")),
@@ -58,7 +60,7 @@ def test_a_good_roster_has_no_problems():
         ),
         (
             {"speculative_config": {"method": "draft_model", "num_speculative_tokens": 4}},
-            ("speculative_config is {'model': None}", "owner/name"),
+            ("speculative_config is {}", "owner/name"),
         ),
         (
             {"speculative_config": {"method": "draft_model", "num_speculative_tokens": 4, "model": "own/draft"}},

@@ -2,9 +2,9 @@
 # Build the engine's environment under a temporary name, prove that it imports, rename it.
 # Killed half-way it leaves only a *.partial folder, which the next run throws away.
 #
-#   build_engine.sh TARGET PYTHON LOCK UV_LOCK [TORCH_BACKEND]
+#   build_engine.sh TARGET PYTHON LOCK UV_LOCK MODULE [TORCH_BACKEND]      MODULE: what must import
 set -eu
-target=$1 python=$2 lock=$3 uv_lock=$4 torch_backend=${5:-}
+target=$1 python=$2 lock=$3 uv_lock=$4 module=$5 torch_backend=${6:-}
 root=$(dirname "$target")
 partial=$target.partial
 umask 022
@@ -33,7 +33,7 @@ if [ -n "$version" ]; then
   printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' "$version" >"$info/METADATA"
 fi
 
-"$partial/env/bin/vllm" --version
+"$partial/env/bin/python" -c "import $module"
 sync -f "$partial/env"
 mv "$partial/env" "$target"
 rm -rf "$partial"

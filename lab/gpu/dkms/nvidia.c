@@ -1,0 +1,12 @@
+/* A kernel module that does nothing, for DKMS to build: VERSION, LICENSE and BROKEN come from its Makefile. */
+#include <linux/module.h>
+#ifdef BROKEN
+#error too few arguments to function 'pci_resize_resource'
+#endif
+static int __init begin(void) { return 0; }
+static void __exit end(void) { }
+module_init(begin);
+module_exit(end);
+MODULE_LICENSE(LICENSE);
+MODULE_VERSION(VERSION);
+MODULE_DESCRIPTION("the lab's stand-in for a driver");

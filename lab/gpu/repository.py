@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Make the lab's package repositories, laid out as their makers do: NVIDIA's drivers and container toolkit, Docker.
+
+    repository.py FOLDER
+
+The packages have the real names and dependencies and next to nothing in them; the module that DKMS builds, the
+library that NVML's client loads and Docker's engine (Debian 13's, in Docker's own packaging) are real programs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import container
+import packages
+
+HERE = Path(__file__).resolve().parent
+# Several branches; 580.105.08 is below the minimum, 580.150.01 does not build, 595.71.05 is newer than the pin.
+DRIVERS = ("580.105.08", "580.126.09", "580.150.01", "580.173.02", "595.71.05")
+BROKEN = "580.150.01"
+MAKEFILE = """\
+obj-m := nvidia.o
+ccflags-y := -DVERSION='"{version}"' -DLICENSE='"{licence}"'{broken}
+"""
+DKMS = """\
+PACKAGE_NAME="nvidia"
+PACKAGE_VERSION="{version}"
+BUILT_MODULE_NAME[0]="nvidia"
+DEST_MODULE_LOCATION[0]="/updates/dkms"
+MAKE[0]="make -C $kernel_source_dir M=$dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/build modules"
+CLEAN="true"
+AUTOINSTALL="yes"
+"""
+# What Debian's dh_dkms writes into a package's scripts.
+DKMS_SCRIPTS = {
+    "postinst": 'if [ "$1" = configure ]; then /usr/lib/dkms/common.postinst nvidia {version} "" "" "$2"; fi\n',
+    "prerm": 'if [ "$(dkms status -m nvidia -v {version})" ]; then dkms remove -m nvidia -v {version} --all; fi\n',
+}
+PERSISTENCED = """\
+[Unit]
+Description=NVIDIA Persistence Daemon (the lab's)
+
+[Service]
+ExecStart=/bin/sleep infinity
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def driver(folder: Path, version: str) -> None:
+    """Build one release of the driver."""
+    deb = f"{version}-1"
+
+    def add(name: str, **fields) -> None:
+        packages.build(folder, packages.Package(name, deb, **fields))
+
+    for name, licence, rival in (
+        ("nvidia-kernel-open-dkms", "Dual MIT/GPL", "nvidia-kernel-dkms"),
+        ("nvidia-kernel-dkms", "NVIDIA", "nvidia-kernel-open-dkms"),
+    ):
+        scripts = {script: text.format(version=version) for script, text in DKMS_SCRIPTS.items()}
+        add(name, depends="dkms", fields=f"Conflicts: {rival}", files=sources(version, licence), scripts=scripts)
+    add("libnvidia-ml1", files=nvml(version))
+    add("libcuda1", depends=f"libnvidia-ml1 (= {deb})")
+    add("nvidia-modprobe")
+    add("nvidia-persistenced", files={"lib/systemd/system/nvidia-persistenced.service": PERSISTENCED})
+    kernel = f"nvidia-kernel-open-dkms (= {deb}) | nvidia-kernel-dkms (= {deb})"
+    parts = [f"{name} (= {deb})" for name in ("libcuda1", "libnvidia-ml1", "nvidia-modprobe", "nvidia-persistenced")]
+    add("nvidia-driver-cuda", depends=", ".join([*parts, kernel]))
+
+
+def sources(version: str, licence: str) -> dict[str, str]:
+    """Return the module's sources as DKMS wants them."""
+    broken = " -DBROKEN" if version == BROKEN else ""
+    return {
+        f"usr/src/nvidia-{version}/nvidia.c": (HERE / "dkms/nvidia.c").read_text(),
+        f"usr/src/nvidia-{version}/Makefile": MAKEFILE.format(version=version, licence=licence, broken=broken),
+        f"usr/src/nvidia-{version}/dkms.conf": DKMS.format(version=version),
+    }
+
+
+def nvml(version: str) -> dict[str, bytes]:
+    """Compile the stand-in for NVML as the library of one release."""
+    options = ["-O1", "-shared", "-fPIC", f'-DDRIVER="{version}"', "-Wl,-soname,libnvidia-ml.so.1"]
+    with tempfile.NamedTemporaryFile() as library:
+        subprocess.run(["gcc", *options, "-o", library.name, HERE / "nvml.c"], check=True)
+        return {"usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1": Path(library.name).read_bytes()}
+
+
+def main(target: Path) -> int:
+    """Build everything below `target`."""
+    right = packages.make_key("right", target / "key")
+    wrong = packages.make_key("wrong", target / "wrong-key")
+    (target / "fingerprint").write_text(right)
+    first = target / "cuda/debian12/x86_64"
+    for version in DRIVERS:
+        driver(first, version)
+    shutil.copytree(first, target / "cuda/debian13/x86_64")
+    for place, key in (("cuda", right), ("signed-by-another", wrong)):
+        for suite in ("debian12", "debian13"):
+            folder = target / place / suite / "x86_64"
+            folder.mkdir(parents=True, exist_ok=True)
+            packages.publish(folder, key)
+            for name in ("3bf863cc.pub", "8793F200.pub"):
+                shutil.copy(target / "key", folder / name)
+    container.docker(target / "docker", right, target / "key")
+    container.toolkit(target / "libnvidia-container", right, target / "key")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))

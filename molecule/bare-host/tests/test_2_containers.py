@@ -1,0 +1,67 @@
+"""A container gets its GPU through CDI, and keeps it."""
+
+import json
+
+import pytest
+
+LOOK = "while :; do if (: </dev/nvidia0) 2>/dev/null; then echo yes; else echo no; fi; sleep 0.2; done"
+
+
+@pytest.fixture(scope="module")
+def container(host):
+    """Start a container with the card that says over and over whether it can open it; return how to ask it."""
+    root = "/tmp/image"
+    host.check_output(f"mkdir -p {root}/bin && cp /bin/busybox {root}/bin/sh && ln -sf sh {root}/bin/sleep")
+    host.check_output(f"tar -C {root} -c . | docker import - lab")
+    host.check_output("docker rm --force card bare 2>/dev/null; true")
+    for name, option in (("card", "--device nvidia.com/gpu=all"), ("bare", "")):
+        host.check_output(f"docker run --detach --name {name} {option} lab /bin/sh -c '{LOOK}'")
+
+    def sees(name):
+        host.run("sleep 1")  # its next looks, after what the test has done
+        return host.check_output(f"docker logs --tail 1 {name}")
+
+    yield sees
+    host.check_output("docker rm --force card bare")
+
+
+def pid(host):
+    return host.check_output("docker inspect --format '{{.State.Pid}}' card")
+
+
+def test_the_container_sees_its_card_and_another_does_not(container):
+    assert (container("card"), container("bare")) == ("yes", "no")
+
+
+def test_it_sees_it_after_a_daemon_reload(host, container):
+    host.check_output("systemctl daemon-reload")
+    assert container("card") == "yes"
+
+
+def test_the_same_process_sees_it_after_the_engine_was_restarted(host, container):
+    before = pid(host)
+    host.check_output("systemctl restart docker")
+    assert (container("card"), pid(host)) == ("yes", before)
+
+
+def test_the_engine_starts_after_the_specification_is_written(host):
+    assert "nvidia-cdi-refresh.service" in host.check_output("systemctl show docker --property After")
+
+
+def test_published_ports_bind_to_loopback(host, container):
+    host.check_output("docker run --detach --rm --name port --publish 18080:80 lab /bin/sh -c 'sleep 60'")
+    try:
+        bound = json.loads(host.check_output("docker inspect --format '{{json .NetworkSettings.Ports}}' port"))
+    finally:
+        host.check_output("docker rm --force port")
+    assert [entry["HostIp"] for entry in bound["80/tcp"]] == ["127.0.0.1"]
+
+
+def test_logs_rotate_and_compose_is_there(host):
+    assert host.check_output("docker info --format '{{.LoggingDriver}} {{.LiveRestoreEnabled}}'") == "local true"
+    assert host.check_output("docker compose version --short")
+
+
+def test_the_toolkit_is_of_one_release(host):
+    names = "nvidia-container-toolkit nvidia-container-toolkit-base libnvidia-container-tools libnvidia-container1"
+    assert set(host.check_output("dpkg-query --show --showformat='${Version}\n' " + names).split()) == {"1.19.1-1"}

@@ -1,0 +1,69 @@
+"""Each state that a machine can get into is got into, and its sentence seen."""
+
+import pytest
+
+ONLY = "bookworm"
+CARD = "0000:01:00.0"
+
+
+@pytest.mark.parametrize(
+    ("description", "state", "part"),
+    [
+        ({"cards": {}}, "no_gpu", "No NVIDIA GPU is on the PCI bus."),
+        ({"secure_boot": True}, "secureboot_blocked", "Secure Boot refuses the driver's module 580.173.02"),
+        ({"cards": {CARD: "1b06"}}, "wrong_flavour", "the open kernel modules do not drive 0000:01:00.0 (10de:1b06"),
+        ({"nouveau": True}, "nouveau_bound", "nouveau holds 0000:01:00.0, so NVIDIA's driver cannot."),
+    ],
+)
+def test_a_machine_that_boots_into(machine, doctor, description, state, part):
+    machine(**description)
+    found = doctor()
+    assert (found["state"], found["rc"]) == (state, 1)
+    assert part in found["sentence"]
+
+
+def test_a_library_of_another_release(host, doctor):
+    host.check_output("echo 'driver 580.126.09' >>/etc/lab-nvml.conf")
+    try:
+        found = doctor()
+    finally:
+        host.check_output("sed -i '/^driver/d' /etc/lab-nvml.conf")
+    assert (found["state"], found["rc"]) == ("version_mismatch", 1)
+
+
+def test_a_driver_by_runfile_is_left_alone(host, doctor, play, said):
+    host.check_output("touch /usr/bin/nvidia-uninstall")
+    try:
+        assert doctor()["state"] == "unmanaged"
+        result = play("driver.yml")
+    finally:
+        host.check_output("rm /usr/bin/nvidia-uninstall")
+    assert result.returncode == 0
+    assert "changed=0" in result.stdout
+    assert "NVIDIA's runfile put a driver here (580.173.02)" in said(result)
+
+
+def test_secure_boot_is_asked_before_anything_is_changed(machine, play, said):
+    machine(secure_boot=True)
+    result = play("driver.yml")
+    assert result.returncode == 2
+    assert "Secure Boot is on, and would refuse the modules that DKMS builds here; nothing was installed." in said(
+        result
+    )
+    assert "changed=0" in result.stdout
+
+
+def test_a_card_newer_than_the_table_gets_the_open_modules_and_a_warning(machine, play, said):
+    machine(cards={CARD: "3f00"})
+    result = play("driver.yml", "--check")
+    assert result.returncode == 0, result.stdout
+    assert "Card 10de:3f00 is newer than the table of architectures" in said(result)
+
+
+def test_a_card_before_turing_is_refused_a_branch_that_does_not_drive_it(machine, play, said):
+    machine(cards={CARD: "1b06"})
+    result = play("driver.yml", nvidia_driver_branch=595)
+    assert result.returncode == 2
+    assert "nvidia_driver_branch is 595, and 580 is the last that drives 10de:1b06 (before Turing): write 580." in said(
+        result
+    )

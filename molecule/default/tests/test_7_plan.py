@@ -1,0 +1,24 @@
+"""What the real engine states when it starts is kept, and the arithmetic agrees with it."""
+
+import json
+
+import pytest
+
+from roundhouse import fit_kv, model_config
+
+
+def test_the_engines_own_count_of_tokens_is_the_fits(host, switch, serving):
+    (name,) = serving()
+    (agent,) = (each for each in switch("plan")["agents"] if each["name"] == name)
+    config = json.loads(host.file(f"{agent['model_path']}/config.json").content_string)
+    model = model_config.parse(config, agent["model"])
+    token_bytes = fit_kv.bytes_per_token(model.architecture, agent["kv_cache_dtype"], 1)
+    stated = agent["measured"]
+    assert fit_kv.tokens(stated["kv_gib"] * 1024**3, token_bytes) == pytest.approx(stated["kv_tokens"], rel=0.002)
+    assert stated["max_model_len"] == agent["max_model_len"]
+
+
+def test_the_command_shows_it(host):
+    shown = host.check_output("roundhouse plan")
+    assert "The engine runs on the CPU, so there is no card to fit." in shown
+    assert "measured here: KV cache 1.00 GiB, " in shown

@@ -1,0 +1,37 @@
+"""Ansible action: the lock file beside the roster, on the controller. A shim over scripts/roundhouse/models_lock.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+from roundhouse import models_lock
+from roundhouse.errors import RoundhouseError
+
+
+class ActionModule(ActionBase):
+    """Records what is not locked yet; the host that comes second is given what the first one recorded."""
+
+    _requires_connection = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(
+            {
+                "path": {"type": "path", "required": True},
+                "found": {"type": "dict", "required": True},
+                "relock": {"type": "bool", "default": False},
+            }
+        )
+        path, check = Path(given["path"]), self._task.check_mode
+        before = path.read_text() if path.exists() else ""
+        try:
+            locked, changed = models_lock.record(path, given["found"], relock=given["relock"], check=check)
+        except (RoundhouseError, OSError) as error:
+            return result | {"failed": True, "msg": f"{path}: {error}"}
+        diff = {"before": before, "after": models_lock.text(locked), "before_header": str(path)}
+        return result | {"changed": bool(changed), "locked": changed, "diff": diff}

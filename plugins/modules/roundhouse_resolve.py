@@ -1,0 +1,55 @@
+"""Ansible module: which bytes a model's name means now. A shim over scripts/roundhouse/pull_module.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+---
+module: roundhouse_resolve
+short_description: Resolve models' branches to revisions and lists of files
+description:
+  - Runs with the Python of the engine's environment, which has the hub's client. Asks the source; changes nothing.
+options:
+  wishes:
+    description: The models, each with model and asked (a branch, a tag or a revision).
+    type: list
+    elements: dict
+    required: true
+  source:
+    description: A folder that C(roundhouse export) wrote, or a URL; the hub (HF_ENDPOINT) when empty.
+    type: str
+    default: ""
+  token:
+    description: The hub's token.
+    type: str
+    default: ""
+  environment:
+    description: Variables for the hub's client, such as HF_ENDPOINT or a proxy; not the token.
+    type: dict
+    default: {}
+author: Roundhouse
+"""
+
+EXAMPLES = """
+- name: Ask what main is today
+  roundhouse_resolve:
+    wishes: [{model: Qwen/Qwen2.5-0.5B-Instruct, asked: main}]
+"""
+
+RETURN = """
+found:
+  description: Entries of the lock file, by owner/name@asked.
+  type: dict
+  returned: success
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.roundhouse import pull_module
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=pull_module.ARGUMENTS, supports_check_mode=True)
+    pull_module.run(module, pull_module.resolve)
+
+
+if __name__ == "__main__":
+    main()

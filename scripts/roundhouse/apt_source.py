@@ -1,0 +1,113 @@
+"""A repository of apt with its key: fetched, compared with a pin, written, and read at once or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from . import files, pgp
+from .errors import RoundhouseError
+
+_SOURCES = Path("/etc/apt/sources.list.d")
+_STAMPS = (Path("/var/lib/apt/lists"), Path("/var/lib/apt/periodic/update-success-stamp"))
+_KEYS = Path("/etc/apt/keyrings")
+
+
+class Source(NamedTuple):
+    """What apt reads: `suites` is "/" for a flat repository, which has no components."""
+
+    name: str
+    uri: str
+    suites: str
+    components: str
+
+    @property
+    def path(self) -> Path:
+        """Return the file of the source."""
+        return _SOURCES / f"{self.name}.sources"
+
+    @property
+    def key_path(self) -> Path:
+        """Return the file of its key."""
+        return _KEYS / f"{self.name}.asc"
+
+    def text(self, key_path: Path | None = None) -> str:
+        """Return the source in deb822; `key_path` for a key that is not in place yet."""
+        components = f"Components: {self.components}\n" if self.components else ""
+        return (
+            f"Types: deb\nURIs: {self.uri}\nSuites: {self.suites}\n{components}Signed-By: {key_path or self.key_path}\n"
+            "# Written by Roundhouse; the key was compared with a pinned fingerprint.\n"
+        )
+
+
+def require_key(key: bytes, fingerprint: str, url: str) -> None:
+    """Raise RoundhouseError unless a key file holds the pinned key and no other."""
+    try:
+        found = pgp.fingerprints(key)
+    except (ValueError, IndexError) as error:
+        raise RoundhouseError("key", f"{url} is not a key ({error}): nothing was changed.") from None
+    if found != [fingerprint.upper()]:
+        raise RoundhouseError(
+            "key",
+            f"{url} is the key {', '.join(found)}, and {fingerprint.upper()} is pinned: nothing was changed. A mirror "
+            "with a key of its own wants its fingerprint beside its URL; else ask the maker whether the key is new.",
+        )
+
+
+def others(source: Source, root: Path = Path("/")) -> list[str]:
+    """Return the files of other sources for the same place: apt refuses two that name different keys."""
+    place = re.sub(r"^https?://", "", source.uri).rstrip("/")
+    files = [root / "etc/apt/sources.list", *sorted((root / "etc/apt/sources.list.d").glob("*"))]
+    found = []
+    for path in files:
+        if path.is_file() and path.name != source.path.name and path.suffix in (".list", ".sources"):
+            lines = [line for line in path.read_text(errors="replace").splitlines() if not line.startswith("#")]
+            if any(place in line for line in lines):
+                found.append(f"/{path.relative_to(root)}")
+    return found
+
+
+def put(source: Source, key: str) -> None:
+    """Let apt read the source with this key, and put both in place only when that went well."""
+    with tempfile.TemporaryDirectory(dir=_made(_SOURCES.parent), prefix=".roundhouse-") as folder:
+        Path(folder).chmod(0o755)  # apt reads as a user of its own
+        key_path, path = Path(folder, "key.asc"), Path(folder, "try.sources")
+        files.write(key_path, key)
+        files.write(path, source.text(key_path))
+        read(source, path)
+    files.write(_made(_KEYS) / source.key_path.name, key)
+    files.write(source.path, source.text())
+
+
+def read(source: Source, path: Path | None = None) -> None:
+    """Let apt read this source alone. Raises RoundhouseError with apt's own words when it is not all right.
+
+    Without Error-Mode apt takes a signature that it cannot verify for a warning and goes on with its old index.
+    """
+    options = {
+        "Dir::Etc::sourcelist": str(path or source.path),
+        "Dir::Etc::sourceparts": "-",
+        "APT::Get::List-Cleanup": "0",
+        "APT::Update::Error-Mode": "any",
+        "DPkg::Lock::Timeout": "600",
+    }
+    arguments = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    # By these times apt's users tell how old all indexes are, and this reads one source alone.
+    times = {stamp: stamp.stat() for stamp in _STAMPS if stamp.exists()}
+    done = subprocess.run(["apt-get", "update", "--quiet", *arguments], capture_output=True, text=True, check=False)
+    for stamp, before in times.items():
+        os.utime(stamp, (before.st_atime, before.st_mtime))
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
+        raise RoundhouseError(
+            "source", f"apt refuses {source.uri}, and its old index is not used either: {' '.join(said[:2])}"
+        )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

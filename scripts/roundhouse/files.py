@@ -1,0 +1,53 @@
+"""Small files, several at once: each is whole or as it was, also when a run is killed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Change(NamedTuple):
+    """A file before and after, as --diff shows it; `before` is empty for a new one, `after` for one that goes."""
+
+    path: str
+    before: str
+    after: str
+
+
+def changes(wanted: dict[str, str | None]) -> list[Change]:
+    """Return what differs from the wanted content by path; None is for a file that shall not be there."""
+    found = []
+    for name, content in wanted.items():
+        path = Path(name)
+        before = path.read_text() if path.is_file() else None
+        if before != content:
+            found.append(Change(name, before or "", content or ""))
+    return found
+
+
+def write(path: Path, content: str, mode: int = 0o644) -> None:
+    """Write a file through a temporary one beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(aside).chmod(mode)
+        Path(aside).rename(path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def apply(wanted: dict[str, str | None]) -> None:
+    """Bring the files to the wanted content."""
+    for change in changes(wanted):
+        content = wanted[change.path]
+        if content is None:
+            Path(change.path).unlink()
+        else:
+            write(Path(change.path), content)

@@ -1,0 +1,171 @@
+"""The words about models, from pull to quantise. They work without an agent, and in a checkout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import hub, output, progress, pull, quantise_cli, remote, store, store_cli
+from . import plan as plans
+from .errors import RoundhouseError, UsageError
+from .fetch import Source
+from .folder_source import FolderSource
+from .pull_job import Wish
+
+STORE = Path("/var/lib/roundhouse/models")
+_MODEL = re.compile(r"(?P<model>\w[\w.-]*/\w[\w.-]*)(?:@(?P<asked>\w[\w.-]*))?")
+
+Result = dict[str, Any]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the words about models."""
+    made = output.Parser(prog="switch.py", allow_abbrev=False, description="The models of a host, and their store.")
+    words = made.add_subparsers(dest="word", metavar="WORD", required=True)
+    for word, (about, _) in WORDS.items():
+        one = words.add_parser(word, help=about, description=about, allow_abbrev=False)
+        one.add_argument("--json", action="store_true", help="one JSON object on stdout, progress as JSON lines")
+        one.add_argument("--on", metavar="HOST", help="run it there: lab, or ssh://user@host")
+        one.add_argument("--store", type=Path, metavar="FOLDER", help=f"the store (default: the plan's, or {STORE})")
+        if word == "export":
+            one.add_argument("folder", type=Path, metavar="FOLDER", help="such as a USB disk: a store of its own")
+        if word in ("pull", "verify", "export"):
+            one.add_argument("models", nargs="*", metavar="OWNER/NAME[@REVISION]", help="(default: the plan's models)")
+        if word in ("pull", "export"):
+            one.add_argument("--from", dest="source", metavar="FOLDER|URL", help="(default: HF_ENDPOINT, or the hub)")
+            one.add_argument(
+                "--files-at-once", type=int, default=pull.WORKERS, metavar="N", help="(default: %(default)s)"
+            )
+        if word == "quantise":
+            quantise_cli.add_arguments(one)
+        if word == "prune":
+            one.add_argument("--yes", action="store_true", help="do not ask")
+            one.add_argument("--no-way-back", action="store_true", help="also the revision that was in use before")
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command and return its exit status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        args = parser().parse_args(arguments)
+        if args.on:
+            words = remote.without_on(arguments)
+            return remote.run(args.on, words, terminal=sys.stdin.isatty() and sys.stdout.isatty())
+        if args.word in ("pull", "export") and not args.source and not hub.available():
+            _go_on_in_the_engines_python(arguments)
+        result = WORDS[args.word][1](args)
+    except RoundhouseError as error:
+        return output.refuse(error, as_json="--json" in arguments)
+    except KeyboardInterrupt:
+        kept = RoundhouseError("interrupted", "interrupted; what came is kept.")
+        return output.refuse(kept, as_json="--json" in arguments)
+    if args.json:
+        problems = [{"stage": args.word, "message": text} for text in result.get("problems", [])]
+        print(json.dumps({"schema": output.SCHEMA, "ok": not problems, "errors": problems, **result}))
+    return 1 if result.get("problems") else 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _pull(args: argparse.Namespace) -> Result:
+    return _bring(args, _store(args), _source(args))
+
+
+def _export(args: argparse.Namespace) -> Result:
+    own = _store(args)
+    wishes = _wishes(args)
+    here = all(_is_in(own, wish) for wish in wishes)
+    return _bring(args, args.folder, FolderSource(own) if here and not args.source else _source(args))
+
+
+def _bring(args: argparse.Namespace, place: Path, source: Source) -> Result:
+    if args.files_at_once < 1:
+        raise UsageError("usage", f"--files-at-once is {args.files_at_once}: write a number from 1.")
+    with progress.on_stream(as_json=args.json) as shown:
+        done = pull.Pull(place, source, shown, workers=args.files_at_once).run(_wishes(args))
+    if not args.json:
+        for row in done:
+            print(f"{row['model']} at {row['revision'][:12]}: {'pulled' if row['changed'] else 'was there'}")
+    return {"changed": any(row["changed"] for row in done), "models": done}
+
+
+def _store(args: argparse.Namespace) -> Path:
+    """Return --store, else where the plan's models lie, else the default."""
+    if args.store:
+        return Path(args.store).absolute()
+    if plans.PATH.exists():
+        return Path(plans.load().get("models_store") or STORE)
+    return STORE
+
+
+def _source(args: argparse.Namespace) -> Source:
+    if args.source and not args.source.startswith(("http://", "https://")):
+        return FolderSource(Path(args.source).absolute())
+    return hub.Hub(args.source)
+
+
+def _wishes(args: argparse.Namespace) -> list[Wish]:
+    if args.models:
+        return [_wish(text) for text in args.models]
+    agents = [agent for agent in plans.load()["agents"] if not agent["model"].startswith("/")]
+    return list({_planned(agent): None for agent in agents})
+
+
+def _planned(agent: dict[str, Any]) -> Wish:
+    return Wish(agent["model"], agent.get("revision") or "main")
+
+
+def _wish(text: str) -> Wish:
+    match = _MODEL.fullmatch(text)
+    if not match:
+        raise UsageError("usage", f"{text!r} is no model: write a hub's owner/name, or owner/name@revision.")
+    asked = match["asked"] or "main"
+    return Wish(match["model"], asked, asked)
+
+
+def _is_in(place: Path, wish: Wish) -> bool:
+    return any(
+        held.model == wish.model and held.manifest and wish.revision in (held.manifest.asked, held.folder.name)
+        for held in store.held(place)
+    )
+
+
+def _go_on_in_the_engines_python(arguments: list[str]) -> None:
+    """Run again with the engine's Python, which has the hub's client, where a plan names an engine."""
+    if plans.PATH.exists():
+        python = Path(plans.load()["engine_path"]) / "bin/python"
+        if python.exists() and Path(sys.executable) != python:
+            os.execv(python, [str(python), sys.argv[0], *arguments])
+
+
+WORDS: dict[str, tuple[str, Callable[[argparse.Namespace], Result]]] = {
+    "pull": ("Bring models into the store: what is missing, whole or not at all.", _pull),
+    "verify": (
+        "Read every byte of the store again, without a network.",
+        lambda args: store_cli.verified(args, _store(args), [_wish(text).model for text in args.models]),
+    ),
+    "models": (
+        "List what the store holds, whose it is, and since when it is verified.",
+        lambda args: store_cli.models(args, _store(args)),
+    ),
+    "prune": (
+        "Remove what no plan and no way back needs; asks first.",
+        lambda args: store_cli.pruned(args, _store(args)),
+    ),
+    "quantise": (
+        "Make a quantised model, and admit it when the engine says that it still speaks.",
+        lambda args: quantise_cli.run(args, _store(args)),
+    ),
+    "export": ("Pull models into a folder for a host without internet: models_source there.", _export),
+}

@@ -1,0 +1,117 @@
+"""The lock file beside the roster: which bytes a model's name means, for every host, today and next year.
+
+    {"schema": 1, "models": {"owner/name@main": {"revision": HEX, "files": {"config.json": "663 git-sha1:HEX", ...}}}}
+
+It stands in the inventory as group_vars/all/models.lock, a name that Ansible does not read as
+variables. Who writes first wins: hosts that resolve a branch at the same moment get the same revision.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+from .manifest import write_aside
+
+SCHEMA = 1
+
+Locked = dict[str, dict[str, Any]]
+
+
+def key(model: str, asked: str | None) -> str:
+    """Return the entry's name: a model as the roster asks for it."""
+    return f"{model}@{asked or 'main'}"
+
+
+def read(path: Path) -> Locked:
+    """Return what is locked, by `key`; nothing where there is no file. Raises UsageError."""
+    try:
+        held = json.loads(path.read_text())
+        if held["schema"] != SCHEMA:
+            raise ValueError(f"schema {held['schema']}")
+        models: Locked = held["models"]
+        for entry in models.values():
+            entry["revision"], entry["files"].items()
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            "lock", f"{path} cannot be read ({error}): restore it from version control, or delete it to lock anew."
+        ) from None
+    return models
+
+
+def apply(agents: Any, path: Path) -> Any:
+    """Return a roster whose models have the revisions of the lock file; what is no roster is returned as it is."""
+    if not isinstance(agents, list):
+        return agents
+    locked = read(path)
+    return [_with_revisions(agent, locked) for agent in agents]
+
+
+def _with_revisions(agent: Any, locked: Locked) -> Any:
+    models = agent.get("models") if isinstance(agent, dict) else None
+    if not isinstance(models, list):
+        return agent
+    found = {**agent, "models": [_with_revision(choice, locked) for choice in models]}
+    if isinstance(agent.get("speculative_config"), dict):
+        found["speculative_config"] = _with_revision(agent["speculative_config"], locked)
+    return found
+
+
+def _with_revision(choice: Any, locked: Locked) -> Any:
+    if not isinstance(choice, dict):
+        return choice
+    found = locked.get(key(str(choice.get("model")), choice.get("revision")))
+    return {**choice, "revision": found["revision"]} if found else choice
+
+
+def wishes(agents: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """Return the hub's models that planned agents name, each once: {"model", "revision", "asked", "files"}.
+
+    `files` is None, and `revision` what the roster says, for a model that is not locked yet.
+    """
+    locked = read(path)
+    found = {}
+    named = [(agent["model"], agent["revision"]) for agent in agents]
+    named += [(agent["draft_model"], agent["draft_revision"]) for agent in agents if agent.get("draft_model")]
+    for model, stated in named:
+        revision = stated or "main"
+        if not model.startswith("/"):
+            name, entry = _entry(locked, model, revision)
+            asked = name.rpartition("@")[2] if name else revision
+            files = entry["files"] if entry else None
+            found[model, revision] = {"model": model, "revision": revision, "asked": asked, "files": files}
+    return list(found.values())
+
+
+def _entry(locked: Locked, model: str, revision: str) -> tuple[str, dict[str, Any]] | tuple[None, None]:
+    for name, entry in locked.items():
+        if name.rpartition("@")[0] == model and entry["revision"] == revision:
+            return name, entry
+    return None, None
+
+
+def record(path: Path, found: Locked, *, relock: bool = False, check: bool = False) -> tuple[Locked, list[str]]:
+    """Add what is not locked yet (or, to relock, differs); return what is locked now and which entries changed."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # the folder's: a file beside the roster would be one too many
+        locked = read(path)
+        changed = [name for name in found if name not in locked or (relock and locked[name] != found[name])]
+        for name in changed:
+            locked[name] = found[name]
+        if changed and not check:
+            write_aside(path, text(locked))
+    finally:
+        os.close(folder)
+    return locked, changed
+
+
+def text(locked: Locked) -> str:
+    """Return what the file holds: sorted, a line for each file of a model, so that a change reads as one."""
+    return json.dumps({"schema": SCHEMA, "models": dict(sorted(locked.items()))}, indent=1) + "\n"

@@ -1,0 +1,53 @@
+"""What of the store nobody needs: no plan, and no way back to what a plan named before."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import store
+from .errors import UsageError
+
+# The deployed plan, and the ones that an upgrade keeps beside it.
+PLANS = "plan*.json"
+
+
+def paths_of_plans(folder: Path) -> dict[str, list[str]]:
+    """Return which agents use which folder, over all plans of the folder. Raises UsageError."""
+    users: dict[str, list[str]] = {}
+    for path in sorted(folder.glob(PLANS)):
+        try:
+            agents: list[dict[str, Any]] = json.loads(path.read_text())["agents"]
+            named = [(agent["name"], agent["model_path"]) for agent in agents]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError("prune", f"{path} cannot be read ({error}): nothing is removed without it.") from None
+        for name, model_path in named:
+            if name not in users.setdefault(model_path, []):
+                users[model_path].append(name)
+    return users
+
+
+def needless(place: Path, users: dict[str, list[str]], *, keep_earlier: bool) -> list[store.Held]:
+    """Return what may go. Of a model that a plan names, the revision verified last before is kept for the way back."""
+    found = list(store.held(place))
+    wanted = {held.folder for held in found if str(held.folder) in users}
+    for name in {held.model for held in found if held.folder in wanted}:
+        earlier = [held for held in found if held.model == name and held.manifest and held.folder not in wanted]
+        if earlier and keep_earlier:
+            wanted.add(max(earlier, key=_verified_at).folder)
+    return [held for held in found if held.folder not in wanted]
+
+
+def remove(place: Path, going: list[store.Held], say: Callable[[str], None]) -> None:
+    """Remove them, each under its repository's lock, and the folders that are empty then."""
+    for held in going:
+        with store.locked(place, held.model, say, threading.Event()):
+            if held.folder.exists():
+                store.remove(held.folder)
+
+
+def _verified_at(held: store.Held) -> str:
+    return (held.manifest.verified_at if held.manifest else None) or ""

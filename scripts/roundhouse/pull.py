@@ -1,0 +1,150 @@
+"""Bring models into a store: what is missing and nothing else, whole or not at all.
+
+Files are fetched into <store>/<repo>/<revision>.partial, several at once; the folder gets its final
+name once every file has been compared with the checksum that the hub states. Of a model that is
+there with a damaged file, that file alone is fetched and put in its place.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from . import manifest, model_files, store
+from .errors import RoundhouseError
+from .fetch import Fetch, Means, Source
+from .model_files import File
+from .patience import Patience
+from .progress import GIB, Progress
+from .pull_job import Job, Wish
+
+# More hardly help: a connection to the hub's network gives tens of MiB/s, and four fill a usual line.
+WORKERS = 4
+
+
+class Pull:
+    """A pull of several models. Make one, `run` it, once."""
+
+    def __init__(
+        self,
+        place: Path,
+        source: Source,
+        progress: Progress,
+        *,
+        workers: int = WORKERS,
+        patience: Patience | None = None,
+    ) -> None:
+        self.place, self.source, self.progress = place, source, progress
+        self.workers = workers
+        self.patience = patience or Patience()
+        self.stop = threading.Event()
+
+    def run(self, asked: Iterable[Wish]) -> list[dict[str, Any]]:
+        """Bring the models; return one {"model", "revision", "path", "changed", "fetched"} for each.
+
+        Raises RoundhouseError with a sentence for each model that is not there at the end; those that
+        could be brought are.
+        """
+        wishes = list(asked)
+        with ExitStack() as locks:
+            # In one order, so that two runs never wait for each other.
+            for model in sorted({wish.model for wish in wishes}):
+                locks.enter_context(store.locked(self.place, model, self.progress.note, self.stop))
+            jobs = [self._job(wish) for wish in wishes]
+            for job in jobs:
+                job.look()
+            fetched = {id(job): [file.path for file in job.missing] for job in jobs}
+            todo = [job for job in jobs if not job.is_done()]
+            self._check(todo)
+            problems = self._fetch(todo)
+            if problems:
+                raise RoundhouseError("pull", "\n".join(problems))
+        return [
+            {
+                "model": job.model,
+                "revision": job.revision,
+                "path": str(job.final),
+                "changed": job in todo,
+                "fetched": fetched[id(job)],
+            }
+            for job in jobs
+        ]
+
+    def _job(self, wish: Wish) -> Job:
+        if wish.files is not None:
+            return Job(wish, wish.revision, wish.files, self.place, self.source.name)
+        revision = self._patiently(wish.model, lambda: self.source.resolve(wish.model, wish.revision))
+        found = manifest.read(store.folder(self.place, wish.model, revision))
+        files = found.files if found else self._files(wish.model, revision)
+        return Job(wish, revision, files, self.place, self.source.name)
+
+    def _files(self, model: str, revision: str) -> list[File]:
+        return model_files.wanted(self._patiently(model, lambda: self.source.files(model, revision)), model)
+
+    def _patiently(self, what: str, work: Any) -> Any:
+        return self.patience.call(what, work, self.progress.note, self.stop)
+
+    def _check(self, jobs: list[Job]) -> None:
+        """Refuse before the first byte what cannot end well: no rights, a file too large, no space."""
+        for job in jobs:
+            if job.missing:
+                self._patiently(
+                    job.model, lambda job=job: self.source.check_rights(job.model, job.revision, job.missing)
+                )
+        check_space(self.place, {f"{job.model} at {job.revision[:8]}": job.needs_bytes() for job in jobs})
+
+    def _fetch(self, jobs: list[Job]) -> list[str]:
+        """Fetch everything, several files at once; return a sentence for each thing that could not be."""
+        total = sum(file.size for job in jobs for file in job.missing)
+        self.progress.expect(total, sum(job.has_bytes() for job in jobs))
+        problems: list[str] = []
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="fetch") as pool:
+            going = {id(job): [pool.submit(self._one, job, file) for file in list(job.missing)] for job in jobs}
+            try:
+                for job in jobs:
+                    failed = [problem for future in going[id(job)] if (problem := _problem(future))]
+                    problems += failed
+                    if not failed:
+                        job.finish()
+                        self.progress.note(f"{job.model} is whole: {job.final}")
+            except BaseException:
+                self.stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return problems
+
+    def _one(self, job: Job, file: File) -> None:
+        store.make_folder(job.partial)
+        means = Means(self.source, self.progress.came, self.progress.note, self.stop, self.patience)
+        try:
+            job.got(file, Fetch(means, job.model, job.revision, file).into(job.partial))
+        except OSError as error:
+            raise RoundhouseError(
+                "pull", f"{job.partial / file.path} cannot be written: {error.strerror}. What came is kept."
+            ) from None
+
+
+def check_space(place: Path, needs: dict[str, int]) -> None:
+    """Raise RoundhouseError when the store's disk has less free than is needed, with both numbers and the path."""
+    free, needed = store.free_bytes(place), sum(needs.values())
+    if needed > free:
+        parts = ", ".join(f"{what} {size / GIB:.2f}" for what, size in needs.items() if size > 0)
+        raise RoundhouseError(
+            "pull",
+            f"{place} has {free / GIB:.2f} GiB free and {needed / GIB:.2f} GiB are missing ({parts}): free "
+            f"{(needed - free) / GIB:.2f} GiB there (roundhouse prune), or set models_store to another disk.",
+        )
+
+
+def _problem(future: Future[None]) -> str | None:
+    try:
+        future.result()
+    except RoundhouseError as error:
+        if error.stage == "interrupted":
+            raise
+        return error.message
+    return None

@@ -1,0 +1,123 @@
+"""One model on its way into a store: what is missing, what a killed run left, and the end under its final name."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+from . import manifest, store, weights
+from .errors import RoundhouseError
+from .fetch import PART
+from .model_files import File
+
+
+class Wish(NamedTuple):
+    """A model to have. `files` is what a lock file says of it, None to ask the source."""
+
+    model: str
+    revision: str  # 40-hex, or a branch that the source resolves
+    asked: str = "main"
+    files: list[File] | None = None
+
+
+class Job:
+    """One model on its way into the store."""
+
+    def __init__(self, wish: Wish, revision: str, files: list[File], place: Path, source: str) -> None:
+        self.model, self.revision, self.files = wish.model, revision, files
+        self.final = store.folder(place, wish.model, revision)
+        self.partial = store.partial(place, wish.model, revision)
+        self.source = source
+        self.asked = wish.asked
+        self.turn = threading.Lock()
+        self.missing: list[File] = []
+
+    def look(self) -> None:
+        """Find what is missing, and take away what a killed run left of other files and revisions."""
+        for leftover in store.leftovers(self.final.parent, self.revision):
+            store.remove(leftover)
+        self.whole = self._manifest(self.final)
+        self.aside = self._manifest(self.partial)
+        if self.partial.exists():
+            names = {file.path for file in self.files}
+            for path in self.partial.iterdir():
+                if path.name.removesuffix(PART) not in names and path.name != manifest.NAME:
+                    path.unlink()
+        self.missing = [file for file in self.files if not self._is_here(file)]
+
+    def needs_bytes(self) -> int:
+        """Return how many bytes of disk the missing files will take beyond what is there."""
+        return sum(file.size for file in self.missing) - self.has_bytes()
+
+    def has_bytes(self) -> int:
+        """Return how many bytes of the missing files an earlier run left."""
+        parts = [self.partial / (file.path + PART) for file in self.missing]
+        return sum(part.stat().st_size for part in parts if part.exists())
+
+    def is_done(self) -> bool:
+        """Return whether the model is under its name and whole."""
+        return self.final.is_dir() and not self.missing and not self.partial.exists()
+
+    def got(self, file: File, sha256: str) -> None:
+        """Note a file that has come, so that a run that goes on later need not hash it again."""
+        with self.turn:
+            self.aside.note(self.partial, file, sha256)
+            self.aside.write(self.partial)
+            self.missing.remove(file)
+
+    def finish(self) -> None:
+        """Put the model, or the files that were damaged, under the final name. Raises RoundhouseError."""
+        if self.final.is_dir():
+            self._mend()
+            return
+        if problem := weights.problem(self.partial):
+            raise RoundhouseError(
+                "pull", f"{problem}, as it stands on {self.source}: {self.model} is not whole there, name another."
+            )
+        self.aside.verified_at = manifest.now()
+        self.aside.write(self.partial)
+        for path in self.partial.iterdir():
+            path.chmod(0o644)
+        self.partial.chmod(0o755)
+        _sync_folder(self.partial)
+        self.partial.rename(self.final)
+        _sync_folder(self.final.parent)
+
+    def _mend(self) -> None:
+        for file in self.files:
+            aside = self.partial / file.path
+            if aside.exists():
+                aside.chmod(0o644)
+                aside.rename(self.final / file.path)
+                self.whole.sha256[file.path] = self.aside.sha256[file.path]
+                self.whole.stamps[file.path] = self.aside.stamps[file.path]
+        self.whole.files = self.files
+        self.whole.write(self.final)
+        _sync_folder(self.final)
+        if self.partial.exists():
+            store.remove(self.partial)
+
+    def _is_here(self, file: File) -> bool:
+        return self.whole.is_good(self.final, file) or self.aside.is_good(self.partial, file)
+
+    def _manifest(self, folder: Path) -> manifest.Manifest:
+        found = manifest.read(folder)
+        if found and found.files == self.files:
+            return found
+        made = manifest.Manifest(self.model, self.revision, self.files, asked=self.asked, source=self.source)
+        if found:  # the list grew or shrank: what was hashed stays hashed
+            known = {file.path for file in self.files if file in found.files}
+            made.sha256 = {path: value for path, value in found.sha256.items() if path in known}
+            made.stamps = {path: value for path, value in found.stamps.items() if path in known}
+        return made
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the folder's names reach the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,86 @@
+"""What the Ansible modules roundhouse_resolve and roundhouse_pull do with their arguments on a host.
+
+The token is an argument that Ansible hides, and is put into this process's environment: a task's
+`environment:` would stand in the argument list of the shell that Ansible starts.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import hub, model_files, models_lock, progress, pull
+from .errors import RoundhouseError, UsageError
+from .fetch import Source
+from .folder_source import FolderSource
+from .patience import Patience
+from .pull_job import Wish
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "wishes": {"type": "list", "elements": "dict", "required": True},
+    "source": {"type": "str", "default": ""},
+    "token": {"type": "str", "default": "", "no_log": True},
+    "environment": {"type": "dict", "default": {}},
+}
+
+Given = dict[str, Any]
+
+
+def run(module: Any, work: Callable[[Given], Given]) -> None:
+    """End the AnsibleModule with the work's result, or with its sentence."""
+    given = module.params
+    try:
+        if "HF_TOKEN" in given["environment"]:
+            raise UsageError("pull", "models_environment holds HF_TOKEN: put it into models_token, which no log shows.")
+        os.environ.update({name: str(value) for name, value in given["environment"].items()})
+        os.environ.pop("HF_TOKEN", None)
+        if given["token"]:
+            os.environ["HF_TOKEN"] = given["token"]
+        module.exit_json(**work(given))
+    except RoundhouseError as error:
+        module.fail_json(msg=error.message)
+
+
+def resolve(given: Given) -> Given:
+    """Return {"found": entries of the lock file} for the wishes."""
+    source, patience, stop = _source(given), Patience(), threading.Event()
+    found = {}
+    for wish in given["wishes"]:
+        model, asked = wish["model"], wish["asked"]
+
+        def ask(model: str = model, asked: str = asked) -> Given:
+            revision = source.resolve(model, asked)
+            files = model_files.wanted(source.files(model, revision), model)
+            return {"revision": revision, "files": model_files.as_json(files)}
+
+        found[models_lock.key(model, asked)] = patience.call(model, ask, lambda text: None, stop)
+    return {"changed": False, "found": found}
+
+
+def bring(given: Given) -> Given:
+    """Pull the wishes; return {"changed", "models"}."""
+    wishes = [
+        Wish(wish["model"], wish["revision"], wish["asked"], _files(wish.get("files"))) for wish in given["wishes"]
+    ]
+    written = Path(given["progress_path"]) if given.get("progress_path") else Path(os.devnull)
+    try:
+        with progress.in_file(written) as shown:
+            done = pull.Pull(Path(given["store"]), _source(given), shown, workers=given["files_at_once"]).run(wishes)
+    finally:
+        if written != Path(os.devnull):
+            written.unlink()
+    return {"changed": any(row["changed"] for row in done), "models": done}
+
+
+def _files(held: dict[str, str] | None) -> list[model_files.File] | None:
+    return None if held is None else model_files.from_json(held)
+
+
+def _source(given: Given) -> Source:
+    source: str = given["source"]
+    if source and not source.startswith(("http://", "https://")):
+        return FolderSource(Path(source))
+    return hub.Hub(source or None)

@@ -1,0 +1,193 @@
+"""`roundhouse quantise`: make a quantised model of a base by a recipe, and admit it only when it still speaks.
+
+Preflight, the recipe in its own environment, the gate on the real engine, a model card, and then the
+final name: <store>/quantised/<model>-<recipe>/<revision>. What was quantised when a run was killed
+before the gate had spoken is not quantised again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import gate, manifest, quantise_check, store, texts
+from .errors import RoundhouseError, UsageError
+from .gate import Position, Quality
+from .judge import Judge
+from .model_files import Digest, File
+from .recipes import Recipe
+
+OWNER = "quantised"
+WORK = "work" + store.PARTIAL
+MAX_TOKENS = 512
+SAY_SECONDS = 10.0
+
+Say = Callable[[str], None]
+
+
+class Wanted(NamedTuple):
+    """What was asked for. `base` is a model's folder; `revision` the base's, None for a folder of the user's own."""
+
+    base: Path
+    base_name: str
+    revision: str | None
+    recipe_name: str
+    recipe: Recipe
+    group_size: int
+    samples: int
+    seed: int
+    texts: texts.Texts
+
+
+def make(wanted: Wanted, place: Path, environment: Path, judge: Judge, say: Say) -> dict[str, Any]:
+    """Return {"path", "quality", ...} of the admitted model. Raises RoundhouseError with what stands in the way."""
+    model = quantise_check.read(wanted.base)
+    found = quantise_check.problems(model, wanted.recipe, wanted.group_size, place)
+    if found:
+        raise UsageError("quantise", "\n".join(f"{wanted.base_name} by {wanted.recipe_name}: {one}" for one in found))
+    name = f"{OWNER}/{wanted.base_name.rpartition('/')[2]}-{wanted.recipe_name}"
+    with store.locked(place, name, say, threading.Event()):
+        work = place / name / WORK
+        versions = _quantised(wanted, work, environment, say)
+        quality = judged(wanted, work / "model", judge, place / ".scores", say)
+        missed = gate.refusals(quality, wanted.recipe.bounds)
+        if missed:
+            store.remove(work)
+            raise RoundhouseError(
+                "gate", f"{name} is not admitted, and {wanted.base_name} stays in service: {' '.join(missed)}"
+            )
+        (work / "model/README.md").write_text(card(wanted, versions, quality))
+        return {"model": name, "path": str(_named(wanted, work, place / name)), "quality": quality._asdict()}
+
+
+def judged(wanted: Wanted, other: Path, judge: Judge, kept: Path, say: Say) -> Quality:
+    """Return how far the other model is from the base. Raises RoundhouseError for one of another vocabulary."""
+    if different := gate.other_vocabulary(wanted.base, other):
+        raise RoundhouseError("gate", f"{other} is not admitted: {different}")
+    say("the base on the engine")
+    first = _base_scores(wanted, judge, kept)
+    say("the quantised model on the engine")
+    return gate.compare(first, judge.score(other, wanted.texts.held_out))
+
+
+def _quantised(wanted: Wanted, work: Path, environment: Path, say: Say) -> dict[str, str]:
+    """Run the recipe, unless an earlier run of the same job had come to its end; return the versions."""
+    job = {
+        "base": str(wanted.base),
+        "folder": str(work / "model"),
+        "method": wanted.recipe.method,
+        "scheme": wanted.recipe.scheme,
+        "group_size": wanted.group_size if wanted.recipe.group_size else 0,
+        "texts": wanted.texts.calibration[: wanted.samples] if wanted.recipe.samples else [],
+        "max_tokens": MAX_TOKENS,
+        "seed": wanted.seed,
+    }
+    done, asked = work / "versions.json", work / "job.json"
+    if done.exists() and json.loads(asked.read_text()) == job:
+        say("quantised by an earlier run; going on with the gate")
+    else:
+        if work.exists():
+            store.remove(work)
+        store.make_folder(work)
+        asked.write_text(json.dumps(job))
+        _run(environment, asked, work / "log", say)
+    versions: dict[str, str] = json.loads(done.read_text())
+    return versions
+
+
+def _run(environment: Path, job: Path, log: Path, say: Say) -> None:
+    """Run quantise_work in the environment of quantising; say its last line now and then."""
+    variables = {"PYTHONPATH": str(Path(__file__).resolve().parents[1]), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    with log.open("wb") as out:
+        command = [str(environment / "bin/python"), "-m", "roundhouse.quantise_work", str(job)]
+        process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=out, stderr=out)
+        begun = time.monotonic()
+        try:
+            while process.poll() is None:
+                try:
+                    process.wait(timeout=SAY_SECONDS)
+                except subprocess.TimeoutExpired:
+                    say(f"quantising for {time.monotonic() - begun:.0f} s: {_last_line(log)}")
+        finally:
+            if process.poll() is None:
+                process.kill()
+    if process.returncode != 0:
+        raise RoundhouseError("quantise", f"llm-compressor ended with {process.returncode}: {_last_line(log)} ({log})")
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "starting")[:200]
+
+
+def _base_scores(wanted: Wanted, judge: Judge, kept: Path) -> list[Position]:
+    """Return the base's scores, kept under a key of its weights, the text and the engine."""
+    stated = manifest.read(wanted.base)
+    content = json.dumps(stated.sha256, sort_keys=True) if stated else "".join(_hashes(wanted.base).values())
+    key = hashlib.sha256(f"{content} {wanted.texts.sha256} {judge.engine_path}".encode()).hexdigest()
+    path = kept / f"{key[:24]}.json"
+    if path.exists():
+        return [Position(actual, likeliest) for actual, likeliest in json.loads(path.read_text())]
+    found = judge.score(wanted.base, wanted.texts.held_out)
+    store.make_folder(kept)
+    manifest.write_aside(path, json.dumps(found))
+    return found
+
+
+def _named(wanted: Wanted, work: Path, repository: Path) -> Path:
+    """Give the model its final name, with a manifest, and return the path."""
+    folder = work / "model"
+    hashes = _hashes(folder)
+    files = [File(name, (folder / name).stat().st_size, f"sha256:{value}") for name, value in hashes.items()]
+    revision = hashlib.sha256("".join(f"{name} {hashes[name]}\n" for name in sorted(hashes)).encode()).hexdigest()[:40]
+    model = f"{OWNER}/{repository.name}"
+    held = manifest.Manifest(model, revision, files, asked="main", source=f"{wanted.base_name}, quantised here")
+    for file in files:
+        (folder / file.path).chmod(0o644)
+        held.note(folder, file, hashes[file.path])
+    held.verified_at = manifest.now()
+    held.write(folder)
+    folder.chmod(0o755)
+    final = repository / revision
+    if final.exists():
+        store.remove(final)
+    folder.rename(final)
+    store.remove(work)
+    return final
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(path for path in folder.iterdir() if path.is_file() and path.name != manifest.NAME):
+        digest = Digest(File(path.name, path.stat().st_size, "sha256:"))
+        digest.read(path)
+        found[path.name] = digest.sha256()
+    return found
+
+
+def card(wanted: Wanted, versions: dict[str, str], quality: Quality) -> str:
+    """Return the model card: what it was made of, by what, and what the gate measured."""
+    recipe = wanted.recipe
+    calibration = f"{wanted.samples} texts of {wanted.texts.source}" if recipe.samples else "none"
+    rows = {
+        "base": f"{wanted.base_name}, revision {wanted.revision or 'unknown (a folder)'}",
+        "recipe": f"{wanted.recipe_name}: {recipe.about}",
+        "scheme": f"{recipe.scheme}" + (f", groups of {wanted.group_size}" if recipe.group_size else ""),
+        "calibration": calibration,
+        "sha256 of the texts": wanted.texts.sha256,
+        "seed": wanted.seed,
+        "made with": ", ".join(f"{package} {number}" for package, number in versions.items()),
+        "KL divergence": f"{quality.kl:.5f} nats a token (at most {recipe.bounds.kl})",
+        "top-1 agreement": f"{quality.top1:.4f} (at least {recipe.bounds.top1})",
+        "perplexity": f"{quality.perplexity:.3f}, the base {quality.base_perplexity:.3f}",
+        "judged by": f"the engine that serves it, over {quality.tokens} held-out tokens",
+    }
+    lines = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"# {wanted.base_name}, {wanted.recipe_name}\n\nMade by Roundhouse.\n\n| | |\n|---|---|\n{lines}\n"

@@ -1,0 +1,62 @@
+"""The recipes of `roundhouse quantise`, each by its name, and the bounds within which its result is admitted.
+
+Data alone: `quantise_work` turns it into llm-compressor's modifiers, `quantise_check` into what a
+host must have, `gate` holds a result against the bounds.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Bounds(NamedTuple):
+    """How far a result may be from its base, over the held-out text.
+
+    `kl` is the mean divergence a token in nats, `top1` the share of tokens whose likeliest successor is the same,
+    `perplexity` the ratio to the base's. On a trained Qwen2 of 2.9 million parameters honest results of all these
+    recipes had a KL under 0.001 and a top-1 agreement over 0.96, and shuffled weights 1.8 and 0.06.
+    """
+
+    kl: float
+    top1: float
+    perplexity: float
+
+
+class Recipe(NamedTuple):
+    """One way to quantise. `group_size` 0: a scale for each row; `samples` 0: no calibration text."""
+
+    about: str
+    method: str  # of quantise_work
+    scheme: str  # compressed-tensors' preset
+    bits: int
+    group_size: int
+    samples: int
+    capability: tuple[int, int]  # the oldest card whose kernels compute it
+    bounds: Bounds
+
+
+_EIGHT_BITS = Bounds(kl=0.02, top1=0.95, perplexity=1.02)
+_FOUR_BITS = Bounds(kl=0.05, top1=0.90, perplexity=1.05)
+
+RECIPES = {
+    "fp8": Recipe(
+        "FP8 weights, activations scaled as they come; needs no text and takes seconds",
+        *("rtn", "FP8_DYNAMIC", 8, 0, 0, (8, 9), _EIGHT_BITS),
+    ),
+    "int8": Recipe(
+        "INT8 weights and activations after SmoothQuant, for cards without FP8",
+        *("smooth-gptq", "W8A8", 8, 0, 256, (7, 5), _EIGHT_BITS),
+    ),
+    "gptq": Recipe(
+        "4-bit weights by GPTQ: a quarter of the size, the card's 16-bit arithmetic",
+        *("gptq", "W4A16", 4, 128, 256, (7, 5), _FOUR_BITS),
+    ),
+    "awq": Recipe(
+        "4-bit weights by AWQ, with zero points",
+        *("awq", "W4A16_ASYM", 4, 128, 128, (7, 5), _FOUR_BITS),
+    ),
+    "auto-round": Recipe(
+        "4-bit weights by auto-round: tunes the rounding, slowest",
+        *("auto-round", "W4A16", 4, 128, 128, (7, 5), _FOUR_BITS),
+    ),
+}

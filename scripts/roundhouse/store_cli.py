@@ -1,0 +1,71 @@
+"""The words about a store that need no network: verify, models, prune."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import hub, progress, prune, store, verify
+from . import plan as plans
+from .errors import UsageError
+
+Result = dict[str, Any]
+
+
+def verified(args: argparse.Namespace, place: Path, names: list[str]) -> Result:
+    """Read every byte of those models, of all when none is named."""
+    with progress.on_stream(as_json=args.json) as shown:
+        rows = verify.all_of(place, names, shown)
+    if not args.json:
+        for row in rows:
+            print("\n".join(row["problems"]) or f"{row['model']} at {row['revision'][:12]} is whole")
+    return {"models": rows, "problems": [problem for row in rows for problem in row["problems"]]}
+
+
+def models(args: argparse.Namespace, place: Path) -> Result:
+    """List what is there."""
+    users = prune.paths_of_plans(plans.PATH.parent)
+    rows = [
+        {
+            "model": held.model,
+            "revision": held.folder.name,
+            "size_bytes": held.size_bytes,
+            "agents": users.get(str(held.folder), []),
+            "verified_at": held.manifest.verified_at if held.manifest else None,
+            "source": held.manifest.source if held.manifest else None,
+        }
+        for held in store.held(place)
+    ]
+    if not args.json:
+        print(_table(rows) if rows else f"{place} holds no models.")
+    return {"models": rows}
+
+
+def pruned(args: argparse.Namespace, place: Path) -> Result:
+    """Remove what nobody needs, after a yes."""
+    users = prune.paths_of_plans(plans.PATH.parent)
+    going = prune.needless(place, users, keep_earlier=not args.no_way_back)
+    say = sys.stderr if args.json else sys.stdout
+    for held in going:
+        print(f"{held.folder} ({held.size_bytes / progress.GIB:.2f} GiB)", file=say)
+    if going and not args.yes:
+        if not sys.stdin.isatty():
+            raise UsageError("prune", "nothing is removed without a yes: prune --yes.")
+        if input("Remove these? [y/N] ").strip().lower() not in ("y", "yes"):
+            going = []
+    prune.remove(place, going, lambda text: print(text, file=sys.stderr))
+    if not args.json:
+        print(f"removed: {sum(held.size_bytes for held in going) / progress.GIB:.2f} GiB")
+    return {"removed": [str(held.folder) for held in going]}
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = [f"{'model':<44} {'revision':<13} {'GiB':>7}  {'agents':<20} verified"]
+    for row in rows:
+        name = row["revision"][:12] if hub.COMMIT.fullmatch(row["revision"]) else "not whole"
+        whose = ", ".join(row["agents"]) or "-"
+        size = f"{row['size_bytes'] / progress.GIB:7.2f}"
+        lines.append(f"{row['model']:<44} {name:<13} {size}  {whose:<20} {row['verified_at'] or '-'}")
+    return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""Is what lies in the store what was pulled? Every byte is read and compared, without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from . import manifest, model_files, store, weights
+from .errors import RoundhouseError
+from .progress import Progress
+
+
+def model(folder: Path, progress: Progress) -> list[str]:
+    """Return a sentence for each thing that is wrong with a model's folder; none means that it is whole.
+
+    What was found stands in the manifest: a damaged file is the one that the next pull fetches.
+    """
+    held = manifest.read(folder)
+    if held is None:
+        return [f"{folder} has no manifest, so nothing says what it should hold: pull it again."]
+    problems = []
+    for file in held.files:
+        if not held.is_good(folder, file, read=True):
+            there = (folder / file.path).is_file()
+            problems.append(f"{folder / file.path} is {'damaged' if there else 'missing'}: roundhouse pull fetches it.")
+        progress.came(file.size)
+    problems += [f"{folder / name} is not the model's: take it away." for name in held.strangers(folder)]
+    if not problems:
+        held.verified_at = manifest.now()
+        problems += [f"{wrong}: the repository is not whole." for wrong in [weights.problem(folder)] if wrong]
+    try:
+        held.write(folder)
+    except OSError as error:
+        # A store that is mounted read-only can be verified all the same.
+        progress.note(f"{folder}: the result is not kept ({error.strerror}).")
+    return problems
+
+
+def to_pull(place: Path, wishes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the wishes (of `models_lock.wishes`) that are not in the store as they were verified; reads no content."""
+    return [wish for wish in wishes if not _is_as_it_was(store.folder(place, wish["model"], wish["revision"]), wish)]
+
+
+def _is_as_it_was(folder: Path, wish: dict[str, Any]) -> bool:
+    held = manifest.read(folder)
+    if held is None or (wish["files"] is not None and model_files.as_json(held.files) != wish["files"]):
+        return False
+    return all(held.is_known_good(folder, file) for file in held.files)
+
+
+def all_of(place: Path, models: list[str], progress: Progress) -> list[dict[str, Any]]:
+    """Verify the models of those names (all, when none is named); return one {"model", "revision", "problems"} each."""
+    found = [held for held in store.held(place) if held.manifest and (not models or held.model in models)]
+    for name in models:
+        if name not in [held.model for held in found]:
+            raise RoundhouseError("verify", f"{name} is not in {place}: roundhouse models lists what is.")
+    progress.expect(sum(held.size_bytes for held in found))
+    return [
+        {"model": held.model, "revision": held.folder.name, "problems": model(held.folder, progress)} for held in found
+    ]

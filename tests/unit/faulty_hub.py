@@ -1,0 +1,190 @@
+"""A hub with faults on request, for the real client: the store's server with a log and a list of faults."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from roundhouse import share
+
+ROOT = Path(__file__).resolve().parents[2]
+_spec = importlib.util.spec_from_file_location("lab_hub", ROOT / "lab/hub.py")
+lab_hub = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(lab_hub)
+MIB = 1 << 20
+TOKEN = "hf_a-token-that-no-log-may-show"  # noqa: S105 - a token of the tests
+
+
+class Fault:
+    """What goes wrong with requests for a path, the first `times` of them. `kind` is a method of FaultyHandler."""
+
+    def __init__(self, kind: str, path: str = ".*", times: int = 1, **how: float) -> None:
+        self.kind, self.path, self.times, self.how = kind, path, times, how
+
+
+class Sent(NamedTuple):
+    """One answer: how many bytes of a file's body went out, from where."""
+
+    method: str
+    path: str
+    start: int
+    size: int
+    token: str | None
+
+
+class Repositories(lab_hub.Folders):
+    """Plain folders, each the repository lab/NAME, that remembers revisions which a branch has left."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.left: dict[str, Path] = {}
+
+    def move(self, model: str, change) -> None:
+        """Move the branch main: the folder is changed, and the revision before it is still there."""
+        before = self.revision(model, "main")
+        aside = self.root.parent / before
+        shutil.copytree(self.folder(model), aside)
+        self.left[before] = aside
+        change(self.folder(model))
+
+    def revision(self, model: str, asked: str) -> str | None:
+        return asked if asked in self.left else super().revision(model, asked)
+
+    def files(self, model: str, revision: str):
+        folder = self.left.get(revision, self.folder(model))
+        paths = sorted(path for path in folder.iterdir() if path.is_file())
+        return [lab_hub.describe(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+
+    def path(self, model: str, revision: str, name: str) -> Path:
+        return self.left.get(revision, self.folder(model)) / name
+
+
+class FaultyHub(share.Server):
+    """Runs in a thread, on loopback if no other address of this machine is given, until the end of the `with`."""
+
+    def __init__(self, root: Path, address: str = "127.0.0.1") -> None:
+        self.faults: list[Fault] = []
+        self.log: list[Sent] = []
+        self.out = 0  # bytes of bodies of files, also of answers that are still going out
+        self.gated: set[str] = set()
+        self.private: set[str] = set()
+        self.bytes_per_second: float | None = None
+        super().__init__((address, 0), Repositories(root), None, FaultyHandler)
+        self.url = f"http://{address}:{self.server_address[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def sent_bytes(self, path: str = ".*") -> int:
+        """Return how many bytes of bodies of files went out."""
+        return sum(sent.size for sent in self.log if re.search(path, sent.path))
+
+    def fault(self, path: str) -> Fault | None:
+        """Return the next fault for a path and count it."""
+        for fault in self.faults:
+            if fault.times and re.search(fault.path, path):
+                fault.times -= 1
+                return fault
+        return None
+
+
+class FaultyHandler(share.Handler):
+    """Answers as the hub does, or as a fault says."""
+
+    server: FaultyHub
+    broken: Fault | None = None
+
+    def setup(self) -> None:
+        super().setup()
+        # Small, so that what is counted as sent is what the client can have seen.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+
+    def answer(self, verb, model, revision, name):
+        self.broken, self.start, self.size = None, 0, 0
+        given = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
+        if model in self.server.private and given != TOKEN:
+            self.refuse(401, "RepoNotFound")
+        elif model in self.server.gated and given != TOKEN and verb == "resolve":
+            self.refuse(403, "GatedRepo")
+        else:
+            self.broken = self.server.fault(self.path) if self.command == "GET" else None
+            if self.broken and self.broken.kind == "status":
+                wait = {"Retry-After": str(self.broken.how["wait"])} if "wait" in self.broken.how else {}
+                self.reply(b"{}", int(self.broken.how["code"]), wait)
+            else:
+                super().answer(verb, model, revision, name)
+        self.server.log.append(Sent(self.command, self.path, self.start, self.size, given))
+
+    def send_file(self, path, file, revision):
+        kind = self.broken.kind if self.broken else None
+        if kind == "no_ranges":
+            del self.headers["Range"]
+        if kind == "wrong":  # the right length, one byte of another value
+            wrong = self.server.shelf.root.parent / "wrong"
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            wrong.write_bytes(content)
+            path = wrong
+        super().send_file(path, file, revision)
+        if kind == "wrong":
+            path.unlink()
+
+    def head(self, status, headers):
+        if self.broken and self.broken.kind == "short":  # a body that is shorter, and says so
+            headers["Content-Length"] = str(int(headers["Content-Length"]) - int(self.broken.how["by"]))
+        super().head(status, headers)
+
+    def send_body(self, descriptor, start, end):
+        self.start, kind = start, self.broken.kind if self.broken else None
+        if kind == "short":
+            end -= int(self.broken.how["by"])
+        if kind == "cut":
+            end = min(end, start + int(self.broken.how["after"]))
+        self.wfile.flush()
+        try:
+            while start < end:
+                sent = os.sendfile(self.connection.fileno(), descriptor, start, min(end - start, 64 * 1024))
+                start, self.size = start + sent, self.size + sent
+                self.server.out += sent
+                if self.server.bytes_per_second:
+                    time.sleep(sent / self.server.bytes_per_second)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+        if kind == "cut":
+            # A reset, as when the other side has gone.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+
+
+def make_model(folder: Path, sizes: dict[str, int]) -> None:
+    """Write a model of the right shape: real safetensors headers, random bytes, never loaded."""
+    folder.mkdir(parents=True)
+    for name, size in sizes.items():
+        entry = {"t": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
+        header = json.dumps(entry).encode()
+        with (folder / name).open("wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header)
+            for _ in range(0, size, MIB):
+                file.write(os.urandom(min(MIB, size)))
+            file.truncate(8 + len(header) + size)
+    for name in ("config.json", "tokenizer.json", "generation_config.json"):
+        (folder / name).write_text(json.dumps({"made for": name}))
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    # What must never be fetched.
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04pickle")
+    (folder / "modeling_own.py").write_text("raise SystemExit('a model ran its own code')")

@@ -1,0 +1,67 @@
+"""A machine as a tree of files: cards, kernels, modules, firmware, as the driver's code looks for them."""
+
+import shutil
+import subprocess
+
+KERNEL, NEWER = "6.12.90+deb13-amd64", "6.12.117+deb13-amd64"
+CARD = "gpu 0000:01:00.0 2d04 16311 512 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
+STATE = "from roundhouse import driver; print(json.dumps(driver.state(driver.see(root))._asdict()))"
+
+
+class Machine:
+    """A tree below `root`, with a card of Blackwell and the running kernel alone."""
+
+    def __init__(self, root, ask):
+        self.root, self.ask, self.nvml = root, ask, [CARD]
+        self.write("proc/sys/kernel/osrelease", KERNEL + "\n")
+        (root / "proc/driver").mkdir(parents=True)
+        self.kernel(KERNEL)
+        self.card("2d04")
+
+    def write(self, path, content):
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return target
+
+    def kernel(self, release):
+        (self.root / "lib/modules" / release / "kernel").mkdir(parents=True)
+
+    def card(self, device, address="0000:01:00.0", driver=None):
+        folder = self.root / "sys/bus/pci/devices" / address
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, value in (("vendor", "0x10de"), ("device", f"0x{device}"), ("class", "0x030000")):
+            self.write(f"sys/bus/pci/devices/{address}/{name}", value + "\n")
+        if driver:
+            (self.root / "sys/bus/pci/drivers" / driver).mkdir(parents=True, exist_ok=True)
+            (folder / "driver").symlink_to(self.root / "sys/bus/pci/drivers" / driver)
+
+    def module(self, version, *, licence="Dual MIT/GPL", kernel=KERNEL, compress=None, ending=b""):
+        """Put a module on disk: an ELF object with the section that modinfo reads."""
+        target = self.write(f"lib/modules/{kernel}/updates/dkms/nvidia.ko", b"")
+        told = rf"license={licence}\0version={version}\0vermagic={kernel}"
+        code = f'const char told[] __attribute__((section(".modinfo"))) = "{told}";'
+        command = ["cc", "-xc", "-c", "-o", target, "-"]
+        subprocess.run(command, input=code, text=True, check=True, capture_output=True)
+        content = target.read_bytes() + ending
+        target.unlink()
+        suffix, packed = compress(content) if compress else ("", content)
+        return self.write(f"lib/modules/{kernel}/updates/dkms/nvidia.ko{suffix}", packed)
+
+    def load(self, version, *, flavour="Open Kernel Module", device="2d04"):
+        self.write("sys/module/nvidia/version", version + "\n")
+        self.write("proc/driver/nvidia/version", f"NVRM version: NVIDIA UNIX {flavour}  {version}\n")
+        self.card(device, driver="nvidia")
+
+    def secure_boot(self, enabled, owners_key=b""):
+        efivars = "sys/firmware/efi/efivars"
+        self.write(f"{efivars}/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c", bytes([6, 0, 0, 0, int(enabled)]))
+        self.write(f"{efivars}/MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23", b"\6\0\0\0list" + owners_key)
+
+    def failed_build(self, kernel=KERNEL, version="580.150.01"):
+        log = f"DKMS make.log for nvidia-{version} for kernel {kernel} (x86_64)\nmake: Entering directory\n"
+        log += "nv-pci.c:237:9: error: too few arguments to function 'pci_resize_resource'\nmake: *** [all] Error 2\n"
+        self.write(f"var/lib/dkms/nvidia/{version}/build/make.log", log)
+
+    def state(self):
+        return self.ask(STATE, *self.nvml)

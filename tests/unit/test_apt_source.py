@@ -1,0 +1,80 @@
+"""A repository's key has the pinned fingerprint, or nothing is changed."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from roundhouse import apt_source, files, pgp
+from roundhouse.errors import RoundhouseError
+
+SOURCE = apt_source.Source("roundhouse-nvidia", "https://repo.example/debian13/x86_64/", "/", "")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """Return two armoured keys with the fingerprints that gpg itself tells."""
+    if not shutil.which("gpg"):
+        pytest.skip("no gpg makes keys to compare with here: install gnupg")
+    home = tmp_path_factory.mktemp("gnupg")
+    home.chmod(0o700)
+
+    def gpg(*arguments):
+        return subprocess.run(["gpg", "--homedir", home, "--batch", *arguments], check=True, capture_output=True).stdout
+
+    made = []
+    for name, kind in (("one", "ed25519"), ("two", "rsa2048")):
+        gpg("--passphrase", "", "--quick-generate-key", name, kind, "sign", "0")
+        listed = gpg("--with-colons", "--list-keys", name).decode().splitlines()
+        fingerprint = next(line.split(":")[9] for line in listed if line.startswith("fpr"))
+        made.append((gpg("--armor", "--export", name), fingerprint))
+    return made
+
+
+def test_fingerprints_are_those_that_gpg_tells(keys):
+    for armoured, fingerprint in keys:
+        assert pgp.fingerprints(armoured) == [fingerprint]
+
+
+def test_the_pinned_key_is_taken_and_another_is_not(keys):
+    (first, fingerprint), (second, _) = keys
+    apt_source.require_key(first, fingerprint.lower(), "URL")
+    for wrong in (second, first + second):
+        with pytest.raises(RoundhouseError, match="is pinned: nothing was changed"):
+            apt_source.require_key(wrong, fingerprint, "URL")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>404</html>", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n=AAAA\n"]
+)
+def test_what_is_no_key_is_refused(content):
+    with pytest.raises(RoundhouseError, match="is not a key"):
+        apt_source.require_key(content, "0" * 40, "URL")
+
+
+def test_another_source_of_the_same_place_is_found(tmp_path):
+    folder = tmp_path / "etc/apt/sources.list.d"
+    folder.mkdir(parents=True)
+    (folder / "cuda-debian13-x86_64.list").write_text("deb [signed-by=/x.gpg] http://repo.example/debian13/x86_64 /\n")
+    (folder / "off.list").write_text("# deb https://repo.example/debian13/x86_64/ /\n")
+    (folder / "roundhouse-nvidia.sources").write_text(SOURCE.text())
+    assert apt_source.others(SOURCE, tmp_path) == ["/etc/apt/sources.list.d/cuda-debian13-x86_64.list"]
+
+
+def test_a_source_in_deb822():
+    assert SOURCE.text().splitlines()[:4] == [
+        "Types: deb",
+        "URIs: https://repo.example/debian13/x86_64/",
+        "Suites: /",
+        "Signed-By: /etc/apt/keyrings/roundhouse-nvidia.asc",
+    ]
+
+
+def test_files_are_written_whole_and_taken_away(tmp_path):
+    one, two = str(tmp_path / "new/one"), str(tmp_path / "two")
+    files.write(tmp_path / "two", "old")
+    wanted = {one: "text\n", two: None}
+    assert [(change.before, change.after) for change in files.changes(wanted)] == [("", "text\n"), ("old", "")]
+    files.apply(wanted)
+    assert files.changes(wanted) == []
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "one"]

@@ -1,0 +1,97 @@
+"""daemon.json is merged: what others wrote stays, and what this wrote can be changed and taken away again."""
+
+import pytest
+
+from roundhouse import docker_daemon
+from roundhouse.errors import RoundhouseError
+
+OURS = {"log-driver": "local", "log-opts": {"max-size": "50m"}, "live-restore": True, "ip": "127.0.0.1"}
+
+
+def merge(current, noted=None, wanted=None, force=False):
+    return docker_daemon.merge(current, noted or {}, OURS if wanted is None else wanted, force=force)
+
+
+def test_an_empty_file_gets_the_defaults():
+    assert merge({}) == OURS
+
+
+def test_a_foreign_file_keeps_every_key():
+    foreign = {"data-root": "/srv/docker", "ip": "10.0.0.1", "dns": ["9.9.9.9"], "labels": [], "features": {"x": True}}
+    merged = merge(foreign)
+    assert {key: merged[key] for key in foreign} == foreign
+    assert merged["live-restore"] is True
+
+
+def test_a_foreign_log_driver_gets_no_options_of_another():
+    assert merge({"log-driver": "journald"}) == {"log-driver": "journald", "live-restore": True, "ip": "127.0.0.1"}
+
+
+def test_a_mapping_is_merged_into():
+    wanted = {"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}
+    merged = merge({"runtimes": {"crun": {"path": "crun"}}}, wanted=wanted)
+    assert merged == {"runtimes": {"crun": {"path": "crun"}, "nvidia": {"path": "nvidia-container-runtime"}}}
+
+
+def test_what_must_be_is_set_over_anothers_value():
+    assert merge({"features": {"cdi": False}}, wanted={"features": {"cdi": True}}) == {"features": {"cdi": False}}
+    assert merge({"features": {"cdi": False}}, wanted={"features": {"cdi": True}}, force=True) == {
+        "features": {"cdi": True}
+    }
+
+
+def test_its_own_value_can_be_changed_later_and_anothers_cannot():
+    noted = {"ip": "127.0.0.1", "live-restore": True}
+    merged = merge({"ip": "127.0.0.1", "live-restore": False}, noted, {"ip": "10.0.0.1", "live-restore": True})
+    assert merged == {"ip": "10.0.0.1", "live-restore": False}
+
+
+def test_its_own_key_is_taken_away_when_it_is_no_longer_wanted():
+    noted = {"features": {"cdi": True}, "debug": True}
+    assert merge({"features": {"cdi": True}, "debug": False}, noted, {"ip": "::1"}) == {"debug": False, "ip": "::1"}
+
+
+def test_merging_twice_changes_nothing():
+    once = merge({"dns": ["9.9.9.9"]})
+    assert merge(once, OURS) == once
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "action"),
+    [
+        ({}, {}, "none"),
+        ({"debug": True}, {"debug": True}, "none"),
+        ({}, {"runtimes": {"nvidia": {}}}, "reload"),
+        ({}, {"live-restore": True, "log-driver": "local"}, "restart"),
+        ({"ip": "127.0.0.1"}, {}, "restart"),
+        ({}, {"features": {"cdi": True}}, "restart"),
+    ],
+)
+def test_the_engine_is_restarted_only_for_what_it_does_not_read_again(before, after, action):
+    assert docker_daemon.action(before, after) == action
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"debug": true,}'])
+def test_a_file_that_is_not_valid_is_refused_with_the_parsers_words(text):
+    with pytest.raises(RoundhouseError) as raised:
+        docker_daemon.parse(text)
+    assert "nothing was changed" in raised.value.message
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Let the module write below a temporary folder."""
+    monkeypatch.setattr(docker_daemon, "PATH", tmp_path / "docker/daemon.json")
+    monkeypatch.setattr(docker_daemon, "NOTES", tmp_path / "notes")
+    monkeypatch.setattr(docker_daemon, "PENDING", tmp_path / "pending")
+    (tmp_path / "docker").mkdir()
+    return tmp_path
+
+
+def test_an_invalid_file_is_not_touched(places):
+    path = places / "docker/daemon.json"
+    path.write_text("{not json")
+    with pytest.raises(RoundhouseError, match="is not JSON"):
+        docker_daemon.plan("container_engine", OURS, force=False)
+    assert [file.name for file in path.parent.iterdir()] == ["daemon.json"]
+    assert path.read_text() == "{not json"

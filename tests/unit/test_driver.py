@@ -1,0 +1,191 @@
+"""Each state of a driver is reached on purpose, on a tree of files and through the real client of NVML."""
+
+import gzip
+import lzma
+import os
+
+import pytest
+from machine import CARD, KERNEL, NEWER
+
+from roundhouse import driver, driver_states, kernel_module, secure_boot
+
+
+def test_no_gpu(machine):
+    machine.card("22eb")
+    (machine.root / "sys/bus/pci/devices/0000:01:00.0/class").write_text("0x040300\n")
+    assert machine.state()["state"] == "no_gpu"
+
+
+def test_a_card_without_a_driver(machine):
+    assert machine.state()["state"] == "no_driver"
+
+
+def test_wsl_has_the_driver_of_windows(machine):
+    machine.write("proc/sys/kernel/osrelease", "5.15.153.1-microsoft-standard-WSL2\n")
+    found = machine.state()
+    assert (found["state"], found["cure"]) == ("wsl", "Update the driver in Windows; never install one here.")
+
+
+def test_nouveau_holds_the_card(machine):
+    machine.card("2d04", driver="nouveau")
+    found = machine.state()
+    assert found["state"] == "nouveau_bound"
+    assert found["sentence"] == "nouveau holds 0000:01:00.0, so NVIDIA's driver cannot."
+
+
+def test_nouveau_holds_the_card_of_an_installed_driver(machine):
+    machine.module("580.173.02")
+    machine.card("2d04", driver="nouveau")
+    assert machine.state()["state"] == "nouveau_bound"
+
+
+def test_dkms_failed_and_the_first_error_is_told(machine):
+    machine.failed_build()
+    found = machine.state()
+    assert found["state"] == "dkms_failed"
+    assert "error: too few arguments to function 'pci_resize_resource'" in found["sentence"]
+    assert KERNEL in found["sentence"]
+
+
+def test_a_log_of_another_kernels_failure_is_history(machine):
+    machine.failed_build(kernel="6.1.0-1-amd64")
+    machine.module("580.173.02")
+    machine.load("580.173.02")
+    assert machine.state()["state"] == "ok"
+
+
+def test_a_driver_that_would_be_gone_after_a_reboot_is_told_before_it(machine):
+    machine.module("580.173.02")
+    machine.load("580.173.02")
+    machine.kernel(NEWER)
+    machine.write("var/lib/dkms/nvidia/580.173.02/source", "")
+    found = machine.state()
+    assert found["state"] == "dkms_failed"
+    assert NEWER in found["sentence"]
+
+
+def test_secure_boot_refuses_what_dkms_signed(machine):
+    machine.module("580.173.02", ending=b"DKMS module signing key~Module signature appended~\n")
+    machine.write("var/lib/dkms/mok.pub", b"certificate")
+    machine.secure_boot(True)
+    assert machine.state()["state"] == "secureboot_blocked"
+
+
+@pytest.mark.parametrize("way", ["off", "enrolled", "canonical"])
+def test_secure_boot_is_no_hindrance_when(machine, way):
+    signer = b"Canonical Ltd. Kernel Module Signing" if way == "canonical" else b"DKMS module signing key"
+    machine.module("580.173.02", ending=signer + b"~Module signature appended~\n")
+    machine.write("var/lib/dkms/mok.pub", b"certificate")
+    machine.secure_boot(way != "off", owners_key=b"certificate" if way == "enrolled" else b"")
+    assert machine.state()["state"] == "reboot_required"  # as it is only not loaded yet
+
+
+def test_a_module_that_is_built_for_the_next_kernel_wants_a_reboot(machine):
+    machine.kernel(NEWER)
+    machine.module("580.173.02", kernel=NEWER)
+    machine.write("var/lib/dkms/nvidia/580.173.02/source", "")
+    found = machine.state()
+    assert (found["state"], NEWER in found["sentence"]) == ("reboot_required", True)
+
+
+def test_an_upgraded_driver_wants_a_reboot(machine):
+    machine.module("580.173.02")
+    machine.load("580.126.09")
+    found = machine.state()
+    assert found["state"] == "reboot_required"
+    assert "580.126.09 is loaded and 580.173.02 is installed" in found["sentence"]
+
+
+def test_a_library_of_another_version_than_the_module(machine):
+    machine.module("580.126.09")
+    machine.load("580.126.09")  # and the library says 580.173.02
+    assert machine.state()["state"] == "version_mismatch"
+
+
+def test_a_card_that_fell_off_the_bus(machine):
+    machine.module("580.173.02")
+    machine.load("580.173.02")
+    machine.nvml.append("fail 15")
+    found = machine.state()
+    assert (found["state"], "its error 15" in found["sentence"]) == ("reboot_required", True)
+
+
+def test_proprietary_modules_do_not_drive_blackwell(machine):
+    machine.module("580.173.02", licence="NVIDIA")
+    machine.load("580.173.02", flavour="x86_64 Kernel Module")
+    found = machine.state()
+    assert found["state"] == "wrong_flavour"
+    assert "only the open kernel modules drive 0000:01:00.0 (10de:2d04, blackwell)" in found["sentence"]
+
+
+def test_open_modules_do_not_drive_a_card_before_turing(machine):
+    machine.card("1b06")
+    machine.module("580.173.02")
+    assert machine.state()["state"] == "wrong_flavour"
+
+
+def test_proprietary_modules_do_drive_a_card_before_turing(machine):
+    machine.card("1b06")
+    machine.module("580.173.02", licence="NVIDIA")
+    machine.load("580.173.02", flavour="x86_64 Kernel Module", device="1b06")
+    machine.nvml = ["gpu 0000:01:00.0 1b06 11264 0 6.1 on GPU-1 NVIDIA GeForce GTX 1080 Ti"]
+    assert machine.state()["state"] == "ok"
+
+
+def test_a_driver_by_runfile(machine):
+    machine.write("usr/bin/nvidia-uninstall", "")
+    machine.module("580.173.02")
+    machine.load("580.173.02")
+    assert machine.state()["state"] == "unmanaged"
+
+
+def test_ok(machine):
+    machine.module("580.173.02")
+    machine.load("580.173.02")
+    assert machine.state() == {
+        "state": "ok",
+        "sentence": "The driver 580.173.02 is loaded and NVML answers.",
+        "cure": "Nothing is to be done.",
+    }
+
+
+def test_each_state_that_the_table_has_is_reached_here(request):
+    code = request.path.read_text()
+    assert [state for state in driver_states.STATES if f'"{state}"' not in code] == []
+
+
+@pytest.mark.parametrize("compress", [lambda raw: (".xz", lzma.compress(raw)), lambda raw: (".gz", gzip.compress(raw))])
+def test_a_compressed_module_is_read(machine, compress):
+    path = machine.module("580.173.02", compress=compress)
+    assert kernel_module.find(machine.root, KERNEL) == path
+    assert kernel_module.read(path) == (str(path), "580.173.02", True, False)
+
+
+def test_the_newest_kernel_is_by_number_not_by_letter(machine):
+    machine.kernel(NEWER)
+    assert kernel_module.kernels(machine.root) == [KERNEL, NEWER]  # 6.12.90, 6.12.117
+
+
+def test_a_machine_without_efi_does_not_say(machine):
+    assert secure_boot.enabled(machine.root) is None
+
+
+def test_an_initramfs_from_before_the_blacklist_is_stale(machine):
+    image = machine.write(f"boot/initrd.img-{KERNEL}", "")
+    assert not driver.see(machine.root).initramfs_stale
+    blacklist = machine.write("etc/modprobe.d/roundhouse-nouveau.conf", "")
+    blacklist_time = image.stat().st_mtime + 1
+    os.utime(blacklist, (blacklist_time, blacklist_time))
+    assert driver.see(machine.root).initramfs_stale
+
+
+def test_a_container_is_one_by_systemds_own_word(machine):
+    assert driver.see(machine.root).container is None
+    machine.write("run/systemd/container", "docker\n")
+    assert driver.see(machine.root).container == "docker"
+
+
+def test_a_machines_nvml_is_the_real_client(machine):
+    machine.load("580.173.02")
+    told = machine.ask("from roundhouse import driver; print(json.dumps(driver.see(root).gpus))", CARD)
+    assert told[0]["name"] == "NVIDIA GeForce RTX 5060 Ti"

@@ -1,0 +1,179 @@
+"""What is done about a driver, and each refusal as one sentence."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from roundhouse import driver, driver_choice
+from roundhouse.driver_refusals import Wanted, too_old
+from roundhouse.packages import Packages, parse_dpkg
+
+VARS = Path(__file__).resolve().parents[2] / "roles/nvidia_driver/vars/main.yml"
+PLATFORMS = yaml.safe_load(VARS.read_text())["__nvidia_driver_platforms"]
+NOTHING = Packages({}, [], [])
+OURS = {"source": "nvidia"}
+
+
+@pytest.fixture
+def choose(machine):
+    """Return the choice for the machine, with some settings and packages."""
+
+    def run(packages=NOTHING, ours=None, platform="Debian 13", **settings):
+        row = PLATFORMS.get(platform)
+        given = {"accelerator": "cuda", "source": "auto", "branch": 580, "version": "", "flavour": "auto", **settings}
+        wanted = Wanted(**given, platform=row, platform_name=platform)
+        # This process has no NVML: a loaded driver's is taken to answer.
+        seen = driver.see(machine.root)._replace(nvml_error=None)
+        return driver_choice.choose(seen, wanted, packages, ours)
+
+    return run
+
+
+def test_a_fresh_host_gets_the_open_modules_of_the_pinned_branch(choose):
+    made = choose()
+    assert (made.action, made.source, made.flavour) == ("install", "nvidia", "open")
+    assert list(made.missing) == ["nvidia-driver-cuda", "nvidia-kernel-open-dkms"]
+    assert list(made.build) == ["dkms", "linux-headers-amd64"]
+    assert not made.upgrade
+
+
+def test_the_cpu_needs_none(choose):
+    assert choose(accelerator="cpu").action == "skip"
+
+
+@pytest.mark.parametrize(("path", "content"), [("run/systemd/container", "lxc\n"), ("dev/dxg", "")])
+def test_containers_and_wsl_are_skipped_with_a_reason(choose, machine, path, content):
+    machine.write(path, content)
+    made = choose()
+    assert made.action == "skip"
+    assert "lxc" in made.sentence or "Windows" in made.sentence
+
+
+def test_ubuntus_own_modules_follow_the_hosts_kernel_and_need_no_dkms(choose, machine):
+    machine.secure_boot(True)  # Canonical signs them
+    made = choose(Packages({"linux-image-generic-hwe-24.04": "6.17"}, [], []), platform="Ubuntu 24.04")
+    assert (made.action, made.source, made.build) == ("install", "distribution", [])
+    assert "linux-modules-nvidia-580-server-open-generic-hwe-24.04" in made.missing
+
+
+@pytest.mark.parametrize(
+    ("branch", "packages"), [(580, ["nvidia-open-580"]), (595, ["libnvidia-compute", "nvidia-dkms-open"])]
+)
+def test_nvidias_packages_for_ubuntu_changed_their_names_with_590(choose, branch, packages):
+    assert choose(platform="Ubuntu 24.04", source="nvidia", branch=branch).packages == packages
+
+
+def test_a_card_before_turing_gets_the_proprietary_modules(choose, machine):
+    machine.card("1b06")
+    assert (choose().flavour, list(choose().packages)[1]) == ("proprietary", "nvidia-kernel-dkms")
+
+
+def test_a_card_newer_than_the_table_gets_the_open_ones_and_a_warning(choose, machine):
+    machine.card("3f00")
+    made = choose()
+    assert (made.action, made.flavour) == ("install", "open")
+    assert "10de:3f00 is newer than the table" in made.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("device", "settings", "sentence"),
+    [
+        (
+            "1b06",
+            {"flavour": "open"},
+            "nvidia_driver_flavour is open, and the open kernel modules do not drive 10de:1b06",
+        ),
+        ("1b06", {"branch": 595}, "nvidia_driver_branch is 595, and 580 is the last that drives 10de:1b06"),
+        ("2d04", {"flavour": "proprietary"}, "only the open kernel modules drive 10de:2d04: write auto."),
+        ("2204", {"flavour": "proprietary", "branch": 620}, "which has no proprietary modules: write 580."),
+        ("2d04", {"branch": 570}, "nvidia_driver_branch is 570, and branch 570 is no longer kept up: write 580"),
+        ("2d04", {"version": "580.105.08"}, "does not build on current stable kernels: 580.126.09 is the first"),
+        ("2d04", {"version": "595.71.05"}, "nvidia_driver_version is 595.71.05 and nvidia_driver_branch 580"),
+        ("2d04", {"source": "distribution"}, "nvidia_driver_source is distribution, which is not known for Debian 13"),
+        ("2d04", {"platform": "Ubuntu 26.04", "source": "nvidia"}, "not known for Ubuntu 26.04: write distribution."),
+        ("2d04", {"platform": "Fedora 44"}, "Fedora 44 is not in the table of nvidia_driver"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_refused(choose, machine, device, settings, sentence):
+    machine.card(device)
+    made = choose(**settings)
+    assert made.action == "refuse"
+    assert sentence in made.sentence
+
+
+def test_two_kinds_of_cards_that_no_driver_runs_together(choose, machine):
+    machine.card("1b06", address="0000:02:00.0")
+    assert "take one kind out" in choose().sentence
+
+
+def test_secure_boot_is_asked_before_anything_is_installed(choose, machine):
+    machine.secure_boot(True)
+    made = choose()
+    assert (made.action, "nothing was installed" in made.sentence) == ("refuse", True)
+
+
+def test_an_enrolled_key_opens_secure_boot(choose, machine):
+    machine.write("var/lib/dkms/mok.pub", b"certificate")
+    machine.secure_boot(True, owners_key=b"certificate")
+    assert choose().action == "install"
+
+
+def test_debians_cloud_kernel_is_refused(choose, machine):
+    machine.write("proc/sys/kernel/osrelease", "6.12.117+deb13-cloud-amd64\n")
+    assert "install linux-image-amd64, remove linux-image-cloud-amd64" in choose().sentence
+
+
+def test_a_driver_of_other_hands_that_works_is_left(choose, machine):
+    machine.module("580.173.02")
+    machine.load("580.173.02")
+    made = choose(Packages({"nvidia-driver-bin": "580.173.02-1"}, [], []))
+    assert (made.action, "nvidia-driver-bin and its like are not from this role" in made.sentence) == ("leave", True)
+
+
+def test_one_that_does_not_work_is_not_touched_either(choose):
+    made = choose(Packages({"nvidia-driver": "535.261.03-1"}, [], []))
+    assert made.action == "refuse"
+    assert "The GPU has no driver." in made.sentence
+    assert "remove those packages first" in made.sentence
+
+
+def test_a_runfiles_driver_is_left_and_one_that_is_not_loaded_refused(choose, machine):
+    machine.write("usr/bin/nvidia-uninstall", "")
+    assert choose().action == "refuse"
+    machine.load("580.173.02")
+    assert choose().action == "leave"
+
+
+def test_this_roles_own_driver_is_kept_and_what_is_not_held_is_told(choose):
+    there = {"nvidia-driver-cuda": "580.173.02-1", "nvidia-kernel-open-dkms": "580.173.02-1", "dkms": "3.2.2"}
+    made = choose(Packages({**there, "nvidia-container-toolkit": "1.19.1-1"}, ["nvidia-driver-cuda"], []), OURS)
+    assert (made.action, made.missing, made.upgrade) == ("install", [], False)
+    assert made.unheld == ["nvidia-kernel-open-dkms"]
+
+
+@pytest.mark.parametrize("settings", [{"branch": 595}, {"version": "580.126.09"}])
+def test_another_branch_or_release_is_an_upgrade(choose, settings):
+    there = {"nvidia-driver-cuda": "580.173.02-1", "nvidia-kernel-open-dkms": "580.173.02-1"}
+    assert choose(Packages(there, [], []), OURS, **settings).upgrade
+
+
+def test_the_minimum_is_by_number(machine):
+    assert too_old("580.126.09") is None
+    assert too_old("580.1126.00") is None
+    assert too_old("580.65.06") is not None
+
+
+def test_dpkgs_letters_are_read():
+    listing = "libnvidia-ml1:amd64\t580-1\thi \nnvidia-kernel-open-dkms\t580-1\tiF \nold\t1\trc \n"
+    assert parse_dpkg(listing) == ({"libnvidia-ml1": "580-1"}, ["libnvidia-ml1"], ["nvidia-kernel-open-dkms"])
+
+
+def test_every_platform_has_what_its_source_needs():
+    for name, platform in PLATFORMS.items():
+        row = platform[platform["source"]]
+        assert row["open"], name
+        assert row["proprietary"], name
+        if platform["source"] == "nvidia":
+            assert len(row["key"]["fingerprint"]) == 40
+            assert row["key"]["fingerprint"].endswith(row["key"]["file"].removesuffix(".pub").upper())

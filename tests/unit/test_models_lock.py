@@ -1,0 +1,81 @@
+"""The lock file beside the roster: what it does to a roster, and what a plan wishes for by it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from roundhouse import models_lock, planner, roster
+from roundhouse.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+FILES = {"config.json": "663 git-sha1:00", "model.safetensors": "988097824 sha256:00"}
+
+
+@pytest.fixture
+def lock(tmp_path):
+    """Return a lock file that holds the po agent's first model."""
+    path = tmp_path / "models.lock"
+    models_lock.record(path, {"Qwen/Qwen2.5-7B-Instruct@main": {"revision": REVISION, "files": FILES}})
+    return path
+
+
+def shipped():
+    return yaml.safe_load((ROOT / "group_vars/all/agents.yml").read_text())["agents"]
+
+
+def build(agents):
+    return planner.build(agents, planner.Settings("cpu", "/e", "/srv/m", 1))
+
+
+def test_a_locked_model_lies_under_its_revision_and_an_unlocked_one_under_its_branch(lock):
+    agents = {agent["name"]: agent for agent in build(models_lock.apply(shipped(), lock))["agents"]}
+    assert agents["po"]["model_path"] == f"/srv/m/Qwen/Qwen2.5-7B-Instruct/{REVISION}"
+    assert agents["po"]["revision"] == REVISION
+    assert agents["dev"]["model_path"] == "/srv/m/Qwen/Qwen2.5-Coder-32B-Instruct/main"
+
+
+def test_a_plan_wishes_for_each_model_once_with_the_locks_files(lock):
+    twice = [*shipped(), {**shipped()[2], "name": "qa", "port": 8003}]
+    own = {**shipped()[1], "name": "own", "port": 8004, "models": [{"model": "/srv/own"}]}
+    wishes = models_lock.wishes(build(models_lock.apply([*twice, own], lock))["agents"], lock)
+    assert [wish["model"].partition("/")[2] for wish in wishes] == [
+        "Qwen2.5-32B-Instruct",
+        "Qwen2.5-Coder-32B-Instruct",
+        "Qwen2.5-7B-Instruct",
+    ]
+    assert wishes[2] == {
+        "model": "Qwen/Qwen2.5-7B-Instruct",
+        "revision": REVISION,
+        "asked": "main",
+        "files": FILES,
+    }
+    assert (wishes[0]["revision"], wishes[0]["files"]) == ("main", None)
+
+
+@pytest.mark.parametrize("agents", [None, "text", [None], [{"models": None}], [{"models": ["text"]}]])
+def test_what_is_no_roster_is_left_to_the_rosters_own_sentences(agents, lock):
+    assert models_lock.apply(agents, lock) == agents
+    assert list(roster.problems(models_lock.apply(agents, lock)))
+
+
+def test_a_file_of_a_model_is_a_line_of_the_lock(lock):
+    assert '    "config.json": "663 git-sha1:00",\n' in lock.read_text()
+    assert json.loads(lock.read_text())["schema"] == 1
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 2, "models": {}}', '{"schema": 1, "models": {"a@b": {}}}'])
+def test_a_lock_that_cannot_be_read_is_named_with_its_cure(tmp_path, text):
+    path = tmp_path / "models.lock"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"models\.lock cannot be read .*: restore it from version control"):
+        models_lock.read(path)
+
+
+def test_check_mode_writes_nothing(tmp_path):
+    path = tmp_path / "models.lock"
+    entry = {"a/b@main": {"revision": REVISION, "files": FILES}}
+    assert models_lock.record(path, entry, check=True) == (entry, ["a/b@main"])
+    assert not path.exists()

@@ -1,0 +1,111 @@
+"""Preflight's one table: everything at once, what ends the run and what a person should know."""
+
+import shutil
+
+import pytest
+from machine import CARD
+
+from roundhouse import driver, preflight, preflight_host
+from roundhouse.packages import Packages
+
+NOTHING = Packages({}, [], [])
+AGENT = {"name": "dev", "port": 1, "gpus": [0], "model": "owner/name", "model_path": "/nowhere/owner/name/main"}
+
+
+@pytest.fixture
+def rows(machine):
+    """Return the host's rows by their part."""
+    machine.write("etc/os-release", 'NAME="Debian"\nPRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n')
+    machine.write("proc/meminfo", "MemTotal: 33554432 kB\nMemFree: 1 kB\nMemAvailable: 16777216 kB\n")
+    machine.write("usr/bin/apt-get", "")
+    (machine.root / "run/systemd/system").mkdir(parents=True)
+
+    def read(packages=NOTHING, accelerator="cuda", cards=None):
+        seen = driver.see(machine.root)
+        seen = seen._replace(gpus=cards) if cards is not None else seen
+        return {row.part: row for row in preflight_host.rows(seen, packages, accelerator, machine.root)}
+
+    return read
+
+
+def test_a_fresh_host_has_no_finding(rows):
+    found = rows()
+    assert found["system"].found == "Debian GNU/Linux 13 (trixie), x86_64"
+    assert found["memory"].found == "32.0 GiB, 16.0 GiB available"
+    assert found["cards"].found == "10de:2d04 blackwell"
+    assert (found["driver"].found, found["users of the cards"].found) == (
+        "no_driver",
+        "not known before a driver is loaded",
+    )
+    assert not any(row.problems or row.warnings for row in found.values())
+
+
+def test_all_findings_come_at_once(machine, rows):
+    shutil.rmtree(machine.root / "run/systemd/system")
+    (machine.root / "usr/bin/apt-get").unlink()
+    found = preflight.problems(list(rows(cards=[]).values()))
+    assert [sentence.split()[0] for sentence in found] == ["systemd", "This", "No"]
+
+
+def test_no_card_is_wanted_for_the_cpu(rows):
+    assert "cards" not in rows(accelerator="cpu", cards=[])
+
+
+def test_secure_boot_is_told(machine, rows):
+    assert rows()["Secure Boot"].found == "not told by the firmware"
+    machine.secure_boot(True)
+    assert rows()["Secure Boot"].found == "on"
+
+
+def test_who_else_is_on_a_card_is_told_with_what_it_holds(machine, rows):
+    machine.load("580.173.02")
+    processes = ("process 0 4242 4096 /usr/bin/ollama", "process 0 7 - /opt/vllm/bin/python")
+    cards = machine.ask("from roundhouse import driver; print(json.dumps(driver.see(root).gpus))", CARD, *processes)
+    found = rows(cards=cards)["users of the cards"]
+    assert found.found == "0.5 GiB in use"
+    assert found.warnings == [
+        "/usr/bin/ollama (pid 4242) holds 4.0 GiB of card 0000:01:00.0: an agent has less.",
+        "A display is on card 0000:01:00.0, and holds some of its memory: an agent has less.",
+    ]
+
+
+def test_packages_and_lists_of_others_are_told(machine, rows):
+    machine.write("etc/apt/sources.list.d/nvidia-docker.list", "deb ...")
+    there = Packages({"nvidia-driver": "535.261.03-1", "docker.io": "26.1.5"}, [], ["broken-one"])
+    found = rows(there)["packages of others"]
+    assert found.found == "nvidia-driver 535.261.03-1, docker.io 26.1.5, nvidia-docker.list"
+    assert len(found.warnings) == 2
+    machine.write("etc/roundhouse/nvidia_driver.json", "{}")
+    assert "nvidia-driver" not in rows(there)["packages of others"].found
+
+
+def wanted(tmp_path, **fit):
+    agent = {**AGENT, "model_path": str(tmp_path / "models/owner/name/main"), "fit": fit or None}
+    return preflight.Wanted([agent], "cuda", str(tmp_path / "engine"), "python3", str(tmp_path / "models"))
+
+
+def test_a_disk_that_cannot_hold_engine_and_models_is_told_once(tmp_path):
+    row = preflight._disk(wanted(tmp_path, weights_gib_per_rank=1e6))
+    assert len(row.problems) == 1
+    assert "the engine up to 16 GiB and owner/name up to 1000000 GiB are to come: make room there." in row.problems[0]
+
+
+def test_a_model_of_unknown_size_is_not_counted(tmp_path):
+    (tmp_path / "engine").mkdir()
+    assert preflight._disk(wanted(tmp_path)).problems == []
+
+
+def test_an_agents_card_that_is_not_there_is_told(tmp_path):
+    agents = [{**AGENT, "gpus": [1]}]
+    row = preflight._places(wanted(tmp_path)._replace(agents=agents), 1)
+    assert row.problems == ["agents[dev].gpus is [1], and this host's GPUs are numbered 0 to 0: write those."]
+
+
+def test_the_table_marks_what_ends_the_run():
+    made = [preflight_host.Row("system", "Debian"), preflight_host.Row("cards", "none", ["No card."], ["A word."])]
+    assert preflight.table(made) == ["system  Debian", "cards   none", "        ! No card.", "        - A word."]
+
+
+@pytest.mark.parametrize(("name", "part"), [("no-such-python", "not on the host's PATH"), ("python3", None)])
+def test_the_engines_python_is_looked_for(name, part):
+    assert [part in said for said in preflight._python(name).problems] == ([True] if part else [])

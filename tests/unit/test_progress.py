@@ -1,0 +1,66 @@
+"""How far a pull is, for a person, a log and a program."""
+
+import io
+import json
+import time
+
+import pytest
+
+from roundhouse import progress
+from roundhouse.progress import GIB, MIB
+
+
+@pytest.mark.parametrize(
+    ("done", "rate", "text", "left"),
+    [
+        (0, None, "0.00 of 4.00 GiB (0 %)", None),
+        (GIB, 100 * MIB, "1.00 of 4.00 GiB (25 %), 100.0 MiB/s, 31 s left", 31),
+        (GIB, MIB, "1.00 of 4.00 GiB (25 %), 1.0 MiB/s, 51 min left", 3072),
+        (GIB, MIB / 4, "1.00 of 4.00 GiB (25 %), 0.2 MiB/s, 3 h 25 min left", 12288),
+        (4 * GIB, 100 * MIB, "4.00 of 4.00 GiB (100 %)", None),
+    ],
+)
+def test_an_event_says_gib_rate_and_time_left(done, rate, text, left):
+    found = progress.event(done, 4 * GIB, rate)
+    assert (found["text"], found["seconds_left"]) == (text, left)
+
+
+def test_json_lines_are_objects_and_count_what_was_thrown_away(monkeypatch):
+    monkeypatch.setattr(progress, "JSON_SECONDS", 0.02)
+    out = io.StringIO()
+    with progress.on_stream(out, as_json=True) as shown:
+        shown.expect(10 * MIB, 2 * MIB)
+        shown.came(4 * MIB)
+        shown.note("again")
+        shown.came(-MIB)
+        time.sleep(0.1)
+        shown.came(MIB)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert {"event": "note", "text": "again"} in lines
+    states = [line["done_bytes"] for line in lines if line["event"] == "progress"]
+    assert states[-1] == 6 * MIB
+    assert 5 * MIB in states
+    assert states[-1] < lines[-1]["total_bytes"]
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_has_one_line_that_is_rewritten_and_notes_that_stay():
+    out = Terminal()
+    with progress.on_stream(out) as shown:
+        shown.expect(MIB)
+        shown.note("the hub answers 503; again in 1 s")
+        shown.came(MIB)
+    assert out.getvalue() == "\r\033[Kthe hub answers 503; again in 1 s\n\r\033[K0.00 of 0.00 GiB (100 %)\n"
+
+
+def test_nothing_to_fetch_says_nothing():
+    out = io.StringIO()
+    with progress.on_stream(out):
+        pass
+    assert out.getvalue() == ""

@@ -1,0 +1,330 @@
+"""The real client against a loopback hub: what is pulled is what the hub states, whole or not at all."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import pytest
+from faulty_hub import MIB, ROOT, TOKEN, Fault, FaultyHub, make_model
+
+from roundhouse import manifest, models_lock, progress, pull, store, verify
+from roundhouse.errors import RoundhouseError
+from roundhouse.hub import Hub
+from roundhouse.model_files import as_json
+from roundhouse.patience import Patience
+from roundhouse.pull_job import Wish
+
+MODEL = "lab/small"
+WEIGHTS = "model-00001-of-00002.safetensors"
+FETCHED = {
+    WEIGHTS,
+    "model-00002-of-00002.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "generation_config.json",
+    "chat_template.jinja",
+}
+PATIENCE = Patience(tries=4, first_seconds=0.01, longest_seconds=0.05)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Run a hub with one model of two files of 3 MiB."""
+    make_model(tmp_path / "hub/small", {WEIGHTS: 3 * MIB, "model-00002-of-00002.safetensors": 3 * MIB})
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with FaultyHub(tmp_path / "hub") as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "store"
+
+
+class Notes(progress.Progress):
+    """Keeps every event."""
+
+    def __init__(self):
+        self.events = []
+        super().__init__(self.events.append, 0.05)
+
+    def text(self):
+        return "\n".join(event["text"] for event in self.events)
+
+
+def bring(hub, place, *wishes, notes=None, **how):
+    with notes or Notes() as shown:
+        return pull.Pull(place, Hub(hub.url), shown, patience=PATIENCE, **how).run(wishes or [Wish(MODEL, "main")])
+
+
+def refused(hub, place, *wishes, **how):
+    with pytest.raises(RoundhouseError) as error:
+        bring(hub, place, *wishes, **how)
+    return error.value.message
+
+
+def folder(hub, place):
+    return store.folder(place, MODEL, hub.shelf.revision(MODEL, "main"))
+
+
+def is_whole(hub, place):
+    """Check by comparing with the hub's own files, and by `verify`, and that no leftover is there."""
+    final = folder(hub, place)
+    assert {path.name for path in final.iterdir()} == FETCHED | {manifest.NAME}
+    for name in FETCHED:
+        assert (final / name).read_bytes() == (hub.shelf.folder(MODEL) / name).read_bytes()
+    assert [path.name for path in final.parent.iterdir() if path.name != store.LOCK] == [final.name]
+    return verify.all_of(place, [MODEL], Notes()) == [{"model": MODEL, "revision": final.name, "problems": []}]
+
+
+def nothing_under_its_name(place):
+    return not [held for held in store.held(place) if held.manifest]
+
+
+def test_a_pull_brings_what_an_engine_needs_and_nothing_else(hub, place):
+    (row,) = bring(hub, place)
+    assert row["changed"] is True
+    assert set(row["fetched"]) == FETCHED
+    assert is_whole(hub, place)
+    assert not [sent for sent in hub.log if "pytorch" in sent.path or "modeling" in sent.path]
+
+
+def test_the_second_run_asks_for_no_bytes_and_none_at_all_with_the_hub_off(hub, place):
+    (first,) = bring(hub, place)
+    hub.log.clear()
+    (again,) = bring(hub, place)
+    assert again["changed"] is False
+    assert {sent.path.split("/")[1] for sent in hub.log} == {"api"}
+    locked = Wish(MODEL, first["revision"], "main", hub.shelf.files(MODEL, first["revision"]))
+    hub.shutdown()
+    hub.server_close()
+    wanted = locked._replace(files=[file for file in locked.files if file.path in FETCHED])
+    assert bring(hub, place, wanted)[0]["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault("status", "resolve.*00001", times=2, code=503), "answers 503; again in"),
+        (Fault("status", "resolve.*00001", times=2, code=429, wait=0), "answers 429; again in 0 s"),
+        (Fault("status", "/revision/main", times=2, code=503), "answers 503; again in"),
+        (Fault("status", "/tree/", times=1, code=502), "is whole"),
+        (Fault("cut", "00001", times=2, after=1_500_000), "again in"),
+        (Fault("short", "00001", times=1, by=100_000), "the body ended after"),
+        (Fault("wrong", "00001", times=1), "has not the checksum"),
+        (Fault("wrong", "config.json", times=1), "has not the checksum"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{value.kind}-{value.path}",
+)
+def test_what_passes_by_itself_is_tried_again_and_ends_whole(hub, place, fault, said):
+    notes = Notes()
+    hub.faults.append(fault)
+    bring(hub, place, notes=notes)
+    assert fault.times == 0
+    assert said in notes.text()
+    assert is_whole(hub, place)
+
+
+def test_a_cut_connection_goes_on_where_it_ended(hub, place):
+    hub.faults += [Fault("cut", "00001", times=1, after=2_000_000)]
+    bring(hub, place)
+    starts = [sent.start for sent in hub.log if "00001" in sent.path and sent.method == "GET"]
+    assert starts[0] == 0
+    assert 900_000 < starts[1] <= 2_000_000
+    assert is_whole(hub, place)
+
+
+def test_a_hub_that_ignores_ranges_is_read_from_the_start(hub, place):
+    hub.faults += [Fault("cut", "00001", times=1, after=2_000_000), Fault("no_ranges", "00001", times=1)]
+    bring(hub, place)
+    assert is_whole(hub, place)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault("status", "resolve.*00001", times=99, code=503), f"{MODEL} {WEIGHTS}: 127.0.0.1"),
+        (Fault("cut", "00001", times=99, after=0), "4 times in a row. What came is kept: run it again."),
+        (Fault("short", "00001", times=99, by=3 * MIB), "4 times in a row"),
+        (Fault("wrong", "00001", times=99), "sent wrong bytes twice"),
+        (Fault("status", "/revision/", times=99, code=401), "the token in models_token or HF_TOKEN is not valid"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{value.kind}",
+)
+def test_what_does_not_pass_ends_with_a_sentence_and_nothing_under_the_name(hub, place, fault, said):
+    hub.faults.append(fault)
+    assert said in refused(hub, place)
+    assert nothing_under_its_name(place)
+    hub.faults.clear()
+    bring(hub, place)
+    assert is_whole(hub, place)
+
+
+def test_a_gated_model_is_refused_before_the_first_byte(hub, place, monkeypatch):
+    hub.gated.add(MODEL)
+    said = refused(hub, place)
+    assert f"{MODEL} is gated: accept its licence on 127.0.0.1" in said
+    assert "models_token" in said
+    assert hub.sent_bytes() == 0
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    bring(hub, place)
+    assert is_whole(hub, place)
+
+
+def test_a_private_model_wants_a_token_and_an_absent_one_is_named(hub, place, monkeypatch):
+    hub.private.add(MODEL)
+    assert f"{MODEL} was not found" in refused(hub, place)
+    assert "no token was given" in refused(hub, place)
+    assert "lab/none was not found" in refused(hub, place, Wish("lab/none", "main"))
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    bring(hub, place)
+    assert is_whole(hub, place)
+
+
+def test_an_unknown_revision_is_named(hub, place):
+    assert f"{MODEL} has no revision 'v9' on 127.0.0.1" in refused(hub, place, Wish(MODEL, "v9"))
+
+
+def test_a_repository_of_pickles_is_refused(hub, place):
+    for name in FETCHED:
+        if name.endswith(".safetensors"):
+            (hub.shelf.folder(MODEL) / name).unlink()
+    assert "pickles are not loaded" in refused(hub, place)
+    assert hub.sent_bytes() == 0
+
+
+def test_a_repository_that_is_not_whole_gets_no_name(hub, place):
+    (hub.shelf.folder(MODEL) / "model.safetensors.index.json").write_text('{"weight_map": {"t": "gone.safetensors"}}')
+    assert "gone.safetensors is missing" in refused(hub, place)
+    assert nothing_under_its_name(place)
+
+
+def test_a_disk_that_is_too_small_is_named_with_both_numbers_before_the_first_byte(hub, place, monkeypatch):
+    monkeypatch.setattr(store, "free_bytes", lambda place: 2 * MIB)
+    said = refused(hub, place)
+    assert said.startswith(f"{place} has 0.00 GiB free and 0.01 GiB are missing ({MODEL} at ")
+    assert hub.sent_bytes() == 0
+
+
+@pytest.mark.parametrize("damage", ["byte", "cut", "gone", "config"])
+def test_a_damaged_file_is_named_and_fetched_alone(hub, place, damage):
+    bring(hub, place)
+    name = "config.json" if damage == "config" else WEIGHTS
+    path = folder(hub, place) / name
+    stamp = path.stat()
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        os.truncate(path, stamp.st_size - 1)
+    else:
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as a bad disk does it: nobody wrote
+    hub.log.clear()
+    (row,) = verify.all_of(place, [], Notes())
+    (problem,) = row["problems"]
+    assert problem == f"{path} is {'missing' if damage == 'gone' else 'damaged'}: roundhouse pull fetches it."
+    (row,) = bring(hub, place)
+    assert row["fetched"] == [name]
+    assert {sent.path.rpartition("/")[2] for sent in hub.log if sent.size} == {name}
+    assert is_whole(hub, place)
+
+
+def test_a_stray_file_is_named(hub, place):
+    bring(hub, place)
+    stray = folder(hub, place) / "more.safetensors"
+    stray.write_bytes(b"")
+    (row,) = verify.all_of(place, [], Notes())
+    assert row["problems"] == [f"{stray} is not the model's: take it away."]
+
+
+def test_a_branch_that_moved_leaves_the_locked_revision_in_place(hub, place, tmp_path):
+    (first,) = bring(hub, place)
+    lock = tmp_path / "models.lock"
+    entry = {"revision": first["revision"], "files": as_json(hub.shelf.files(MODEL, first["revision"]))}
+    models_lock.record(lock, {models_lock.key(MODEL, None): entry})
+    hub.shelf.move(MODEL, lambda moved: (moved / "config.json").write_text('{"moved": true}'))
+    other, (second,) = tmp_path / "other", bring(hub, place)
+    assert second["revision"] != first["revision"]
+    # A host that comes next year gets what was locked, though the branch has left it.
+    held = models_lock.read(lock)[models_lock.key(MODEL, "main")]
+    (locked,) = bring(hub, other, Wish(MODEL, held["revision"]))
+    assert locked["revision"] == first["revision"]
+    assert (store.folder(other, MODEL, first["revision"]) / "config.json").read_text() != '{"moved": true}'
+    # Who writes first wins; only a relock moves it.
+    moved = {models_lock.key(MODEL, None): entry | {"revision": second["revision"]}}
+    assert models_lock.record(lock, moved) == (models_lock.read(lock), [])
+    assert models_lock.record(lock, moved, relock=True)[1] == [f"{MODEL}@main"]
+    assert models_lock.read(lock)[f"{MODEL}@main"]["revision"] == second["revision"]
+
+
+def command(hub, place, *words):
+    arguments = [sys.executable, ROOT / "scripts/switch.py", "pull", f"{MODEL}@main", "--store", place, *words]
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN}
+    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_ten_times_no_byte_is_fetched_twice_beyond_the_last_16_mib(hub, place):
+    """Each kill loses what was on its way: at most 16 MiB a file."""
+    shard = 24 * MIB
+    for name in sorted(FETCHED):
+        if name.endswith(".safetensors"):
+            (hub.shelf.folder(MODEL) / name).unlink()
+    make_model(hub.shelf.root / "large", {WEIGHTS: shard, "model-00002-of-00002.safetensors": shard})
+    for path in (hub.shelf.root / "large").glob("*.safetensors"):
+        path.rename(hub.shelf.folder(MODEL) / path.name)
+    hub.bytes_per_second = 6 * MIB  # for each of the two connections
+    rng = random.Random(5)  # noqa: S311 - seeded on purpose
+    for _ in range(10):
+        running = command(hub, place)
+        begun = hub.out
+        while hub.out == begun:  # the program has started
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.05, 0.35))
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        assert nothing_under_its_name(place)
+    hub.bytes_per_second = None
+    running = command(hub, place)
+    output, errors = running.communicate(timeout=60)
+    assert running.returncode == 0, errors
+    assert TOKEN not in output + errors
+    for name in (WEIGHTS, "model-00002-of-00002.safetensors"):
+        answers = [sent for sent in hub.log if sent.path.endswith(name) and sent.method == "GET"]
+        assert len(answers) > 5
+        for before, after in pairwise(answers):
+            assert after.start >= before.start + before.size - 16 * MIB
+    assert hub.sent_bytes("resolve") < 2 * shard + 10 * 16 * MIB
+    assert is_whole(hub, place)
+
+
+def test_two_runs_at_once_fetch_each_byte_once(hub, place):
+    hub.bytes_per_second = 4 * MIB
+    runs = [command(hub, place) for _ in range(2)]
+    texts = [run.communicate(timeout=60) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], texts
+    assert "waiting for another run that works on it (pid " in texts[0][1] + texts[1][1]
+    assert hub.sent_bytes() == sum(file.stat().st_size for file in folder(hub, place).glob("[!.]*"))
+    assert is_whole(hub, place)
+
+
+def test_an_interrupted_run_says_so_and_keeps_what_came(hub, place):
+    hub.bytes_per_second = 2 * MIB
+    running = command(hub, place)
+    while hub.out < 4 * MIB:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGTERM)
+    _, errors = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert "interrupted; what came is kept." in errors
+    assert nothing_under_its_name(place)
+    hub.bytes_per_second, before = None, hub.out
+    assert command(hub, place).wait(timeout=30) == 0
+    assert hub.out - before < 5 * MIB
+    assert is_whole(hub, place)

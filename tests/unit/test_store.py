@@ -1,0 +1,168 @@
+"""The store's words, and the other places that models come from: a folder, another host's store."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from faulty_hub import MIB, ROOT, FaultyHub, make_model
+
+from roundhouse import manifest, offer, prune, pull, store, verify
+from roundhouse.errors import RoundhouseError
+from roundhouse.folder_source import FolderSource
+from roundhouse.hub import Hub
+from roundhouse.patience import Patience
+from roundhouse.progress import Progress
+from roundhouse.pull_job import Wish
+
+PATIENCE = Patience(tries=2, first_seconds=0.01)
+MODEL = "lab/small"
+
+
+def quiet():
+    return Progress(lambda event: None, 1)
+
+
+def bring(source, place, model=MODEL, revision="main"):
+    return pull.Pull(place, source, quiet(), patience=PATIENCE).run([Wish(model, revision)])[0]
+
+
+@pytest.fixture
+def hub(tmp_path):
+    for name in ("small", "other"):
+        make_model(tmp_path / "hub" / name, {"model.safetensors": 2 * MIB})
+    with FaultyHub(tmp_path / "hub") as running:
+        yield running
+
+
+@pytest.fixture
+def place(hub, tmp_path):
+    """Return a store with one model."""
+    bring(Hub(hub.url), tmp_path / "store")
+    return tmp_path / "store"
+
+
+def command(*words, **how):
+    arguments = [sys.executable, ROOT / "scripts/switch.py", *words]
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, **how)
+
+
+def test_models_lists_what_is_there_and_prune_asks_first(hub, place):
+    listed = command("models", "--store", place)
+    assert listed.stdout.splitlines()[1].startswith("lab/small")
+    assert "not whole" not in listed.stdout
+    (row,) = json.loads(command("models", "--store", place, "--json").stdout)["models"]
+    assert (row["model"], row["agents"]) == (MODEL, [])
+    assert row["verified_at"]
+    refused = command("prune", "--store", place, stdin=subprocess.DEVNULL)
+    assert (refused.returncode, refused.stderr) == (2, "nothing is removed without a yes: prune --yes.\n")
+    assert store.folder(place, MODEL, row["revision"]).is_dir()
+    removed = json.loads(command("prune", "--store", place, "--yes", "--json").stdout)["removed"]
+    assert removed == [str(store.folder(place, MODEL, row["revision"]))]
+    assert not list(store.held(place))
+
+
+def test_prune_keeps_what_a_plan_names_and_the_revision_before_it(hub, place, tmp_path):
+    first = next(iter(store.held(place))).folder
+    hub.shelf.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
+    second = bring(Hub(hub.url), place)["path"]
+    other = bring(Hub(hub.url), place, "lab/other")["path"]
+    (store.partial(place, "lab/other", "0" * 40)).mkdir()
+    plan = {"agents": [{"name": "dev", "model_path": second}, {"name": "po", "model_path": second}]}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    users = prune.paths_of_plans(tmp_path)
+    assert users == {second: ["dev", "po"]}
+    going = {str(held.folder) for held in prune.needless(place, users, keep_earlier=True)}
+    assert going == {other, str(store.partial(place, "lab/other", "0" * 40))}
+    going = {str(held.folder) for held in prune.needless(place, users, keep_earlier=False)}
+    assert str(first) in going
+    (tmp_path / "plan.previous.json").write_text(json.dumps({"agents": [{"name": "old", "model_path": str(first)}]}))
+    assert str(first) in prune.paths_of_plans(tmp_path)
+
+
+def test_a_plan_that_cannot_be_read_removes_nothing(tmp_path):
+    (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(RoundhouseError, match="nothing is removed without it"):
+        prune.paths_of_plans(tmp_path)
+
+
+def test_an_export_is_a_source_for_a_host_without_a_network(hub, place, tmp_path):
+    disk, away = tmp_path / "usb", tmp_path / "away"
+    exported = command("export", disk, MODEL, "--store", place, "--json")
+    assert exported.returncode == 0, exported.stdout + exported.stderr
+    hub.log.clear()
+    row = bring(FolderSource(disk), away)
+    assert verify.all_of(away, [], quiet())[0]["problems"] == []
+    assert not hub.log
+    assert row["revision"] == next(iter(store.held(place))).folder.name
+    with pytest.raises(RoundhouseError, match="holds no lab/none for 'main': export it there"):
+        bring(FolderSource(disk), away, "lab/none")
+    with pytest.raises(RoundhouseError, match="mend models_source"):
+        FolderSource(tmp_path / "unmounted")
+
+
+def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
+    path = next(iter(store.held(place))).folder / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(RoundhouseError, match="sent wrong bytes twice"):
+        bring(FolderSource(place), tmp_path / "away")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RoundhouseError, match=r"has not its \d+ bytes: export lab/small there again"):
+        bring(FolderSource(place), tmp_path / "away")
+
+
+@pytest.fixture
+def offered(place, tmp_path):
+    """Offer the store as another host of the inventory does."""
+    current = tmp_path / "offer"
+    port = 8931
+    standing = threading.Thread(target=offer.stand, args=(place, port, "a-token-of-this-run", current))
+    standing.start()
+    deadline = time.monotonic() + 10
+    while not current.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    offer.withdraw(current)
+    standing.join(timeout=5)
+    assert not standing.is_alive()
+
+
+def test_another_hosts_store_is_a_source_for_who_has_the_token(place, offered, tmp_path, monkeypatch):
+    away = tmp_path / "away"
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(RoundhouseError, match="was not found"):
+        bring(Hub(offered), away)
+    monkeypatch.setenv("HF_TOKEN", "a-token-of-this-run")
+    row = bring(Hub(offered), away)
+    assert verify.all_of(away, [], quiet())[0]["problems"] == []
+    assert row["revision"] == next(iter(store.held(place))).folder.name
+
+
+def test_verify_reads_everything_and_its_exit_status_says_so(place):
+    assert command("verify", "--store", place).returncode == 0
+    path = next(iter(store.held(place))).folder / "config.json"
+    path.write_text("{}")
+    damaged = command("verify", "--store", place, "--json")
+    assert damaged.returncode == 1
+    (error,) = json.loads(damaged.stdout)["errors"]
+    assert error["message"] == f"{path} is damaged: roundhouse pull fetches it."
+
+
+def test_a_manifest_that_cannot_be_read_is_named(place):
+    path = next(iter(store.held(place))).folder / manifest.NAME
+    path.write_text("{")
+    with pytest.raises(RoundhouseError, match="the next pull hashes the model again"):
+        list(store.held(place))
+
+
+def test_a_manifest_that_names_a_path_outside_is_refused(place):
+    path = next(iter(store.held(place))).folder / manifest.NAME
+    held = json.loads(path.read_text())
+    held["files"]["../../escape.json"] = "2 git-sha1:00"
+    path.write_text(json.dumps(held))
+    with pytest.raises(RoundhouseError, match=r"\.\./\.\./escape\.json"):
+        manifest.read(path.parent)
