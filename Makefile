@@ -34,6 +34,7 @@ test: check ## Everything that proves it: lint, unit, contract, molecule on Debi
 	@lab/docker.sh
 	$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
 	pytest tests/contract
+	$(LAB) molecule test --scenario-name switch-faults
 	$(LAB) molecule test --scenario-name default
 	$(LAB) molecule test --scenario-name bare-host
 	$(LAB) molecule test --scenario-name models
@@ -54,6 +55,7 @@ docs: setup ## Write what commands print into the documents
 
 bench: setup ## Measure what is promised to be fast
 	benchmarks/plan.py
+	benchmarks/switch.py
 
 bench-host: setup ## Measure a run of the host's roles that has nothing to change, in pings
 	@lab/docker.sh

@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse import decision, lock, models_lock, plan_text, planner, roster
+from roundhouse import decision, lock, models_lock, outcomes, plan_text, planner, roster
 from roundhouse.errors import RoundhouseError
 
 
@@ -47,6 +47,7 @@ class FilterModule:
             "roundhouse_problems": problems,
             "roundhouse_plan": _plain(plan),
             "roundhouse_engine_path": _plain(lock.engine_path),
+            "roundhouse_outcomes": outcomes.text,
             "roundhouse_plan_text": plan_text.text,
             "roundhouse_locked": _plain(lambda agents, path: models_lock.apply(agents, Path(path))),
             "roundhouse_wishes": _plain(lambda agents, path: models_lock.wishes(agents, Path(path))),

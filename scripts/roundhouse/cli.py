@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import doctor, measured, models_cli, output, plan_text, remote, resume, status, switch, units
+from . import models_cli, output, remote, words_cli
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 
 EPILOG = """\
 words:
   AGENT         switch to that agent: ready, and answering, or the one before is back
-  status        who serves, with which model, since when
+  status        who serves, with which model, since when; requests, KV use, memory by owner, drift from the plan
   logs AGENT    the engine's log (-f follows, -n LINES)
   plan          what is deployed: how the cards' memory divides, what was given up, what engines stated
-  doctor        what is wrong with this host's driver, and the cure
-  resume        bring back who served last; restart who runs with an older configuration
+  gpu           each card: memory, use, temperature, power, and who holds it
+  doctor        what is wrong: the cause, the line that shows it, and a command that cures it
+  watch         all of that as it goes on (--every SECONDS, --rounds N); without a terminal a line at each change
+  history       the switches so far: from, to, seconds of each phase, outcome, cause
+  resume        bring back who served last, after a killed switch too; restart who runs as deployed before
   models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
                 quantise (switch.py pull --help)
+  help          this; help man is the manual page, help completion what bash reads
 
 exit status: 0 done; 1 not done, and the text says why (after a switch that failed, also who serves);
 2 wrong usage or no valid plan; 130 interrupted.
@@ -49,7 +52,19 @@ def parser() -> argparse.ArgumentParser:
         "--on", metavar="HOST", help="run it there: lab, or ssh://user@host (default: this machine, or a running lab)"
     )
     made.add_argument("-f", "--follow", action="store_true", help="logs: go on as lines come")
-    made.add_argument("-n", type=int, default=100, metavar="LINES", dest="lines", help="logs: how many (default: 100)")
+    made.add_argument(
+        "-n", type=int, default=100, metavar="LINES", dest="lines", help="logs, history: how many (default: 100)"
+    )
+    made.add_argument(
+        "--drain",
+        type=float,
+        default=plans.DRAIN_SECONDS,
+        metavar="SECONDS",
+        help="switch: how long running requests may take to end, before they are cut (default: 30)",
+    )
+    made.add_argument("--wait", action="store_true", help="switch: when another switch is running, wait for its end")
+    made.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="watch: how often (default: 2)")
+    made.add_argument("--rounds", type=int, metavar="N", help="watch: end after so many (default: never)")
     made.add_argument("--check", type=Path, metavar="PLAN", help="only say whether a plan file is valid")
     made.add_argument("--no-wait", action="store_true", help="resume: start them and return (at boot)")
     return made
@@ -89,80 +104,60 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
     if args.word in models_cli.WORDS:
         raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
+    if args.word == "help":
+        words_cli.manual(parser(), args.agent, ("logs",))
+        return None
     if args.agent is not None and args.word not in WORDS_ABOUT_AN_AGENT:
         raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
     if args.word == "doctor":  # of a host that nothing was deployed to, too
-        return _doctor(args)
+        return words_cli.doctor(args)
     return WORDS.get(args.word, _switch)(plans.load(), args)
 
 
-def _doctor(args: argparse.Namespace) -> dict[str, Any]:
-    found = doctor.rows()
-    sick = [{"stage": row["part"], "message": f"{row['sentence']} {row['cure']}"} for row in found if not row["ok"]]
-    if not args.json:
-        print(doctor.text(found))
-    return {"ok": not sick, "errors": sick, "checks": found}
-
-
 def _switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    result = switch.ensure_ready(plan, args.word, _progress())
+    from . import switch
+
+    if not 0 <= args.drain < math.inf:
+        raise UsageError("usage", f"--drain is {args.drain:g}: write seconds, such as 30, or 0 to wait for no request.")
+    result = switch.ensure_ready(plan, args.word, output.progress(), drain_seconds=args.drain, wait=args.wait)
     if not args.json:
         seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
-        print(f"{result['agent']} serves on port {plans.find(plan, args.word)['port']} ({seconds})")
+        cut = f"; {result['cut']} requests were cut" if result["cut"] else ""
+        print(f"{result['agent']} serves on port {plans.find(plan, args.word)['port']} ({seconds}{cut})")
     return result
 
 
 def _resume(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    result = {"serving": resume.start_only(plan)} if args.no_wait else resume.resume(plan, _progress())
+    from . import resume
+
+    report = output.progress()
+    result = {"serving": resume.start_only(plan, report)} if args.no_wait else resume.resume(plan, report)
     if not args.json:
         print(f"{'starting' if args.no_wait else 'serving'}: {', '.join(result['serving'])}")
     return result
 
 
 def _ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    from . import ready
+
     main_pid = os.environ.get("MAINPID")  # systemd sets it for an ExecStartPost
-    switch.wait_until_healthy(plans.find(plan, _agent(args)), int(main_pid) if main_pid else None)
+    ready.wait_until_healthy(plans.find(plan, _agent(args)), int(main_pid) if main_pid else None, output.progress())
     return {"agent": args.agent}
 
 
-def _status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    rows = status.rows(plan)
-    if not args.json:
-        print(status.table(rows))
-        for row in rows:
-            if row["problem"]:
-                print(f"{row['agent']}: {row['problem']}")
-    return {"agents": rows}
-
-
 def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    from . import measured, plan_text
+
     starts = measured.load()
     if not args.json:
         print(plan_text.text(plan, starts))
     return {"agents": [agent | {"measured": measured.of(agent, starts)} for agent in plan["agents"]]}
 
 
-def _logs(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
-    agent = plans.find(plan, _agent(args))
-    if args.lines < 0 or (args.json and args.follow):
-        raise UsageError("usage", "logs takes -n with a number from 0, and -f only without --json.")
-    if args.json:
-        return {"agent": agent["name"], "lines": units.log(agent["unit"], args.lines)}
-    command = ["journalctl", "--unit", agent["unit"], "--lines", str(args.lines), "--no-pager"]
-    if subprocess.run([*command, "--follow"] if args.follow else command, check=False).returncode != 0:
-        raise RoundhouseError("logs", "journalctl failed, see its own words above: run this as root.")
-    return None
-
-
 def _agent(args: argparse.Namespace) -> str:
     if args.agent is None:
         raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
     return str(args.agent)
-
-
-def _progress() -> switch.Report:
-    begun = time.monotonic()
-    return lambda text: print(f"[{time.monotonic() - begun:5.1f} s] {text}", file=sys.stderr, flush=True)
 
 
 def _target(args: argparse.Namespace) -> str | None:
@@ -177,9 +172,8 @@ def _target(args: argparse.Namespace) -> str | None:
 
 
 WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] | None]] = {
-    "status": _status,
-    "logs": _logs,
     "plan": _plan,
+    **words_cli.WORDS,
     "resume": _resume,
     "ready": _ready,  # what a unit runs after its engine: not for people, so not in the help
 }

@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import http.client
 import json
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 from .errors import RoundhouseError
 
 CANARY_PROMPT = "Answer with one short sentence."
 CANARY_TOKENS = 16
+# As many equal tokens in a row are no language: what an engine says whose weights or numbers are broken ("!!!!!!!!").
+_STUCK_TOKENS = 12
+
+# vLLM's own names (v1/metrics/loggers.py); one line each per engine core, whose values add up.
+_METRIC = re.compile(r"^vllm:(num_requests_running|num_requests_waiting|kv_cache_usage_perc)(?:{[^}]*})? (\S+)$", re.M)
+
+
+class Answer(NamedTuple):
+    """A canary's text and its token ids; the ids are None where the engine does not tell them."""
+
+    text: str
+    token_ids: list[int] | None
+
+
+class Load(NamedTuple):
+    """What an engine is doing: requests that run and wait, and the share of the KV cache in use, 0 to 1."""
+
+    running: int
+    waiting: int
+    kv_use: float | None
 
 
 class Engine:
@@ -34,16 +55,32 @@ class Engine:
         """Return the engine's own version. Raises RoundhouseError."""
         return str(self._json("GET", "/version", None, timeout_seconds)["version"])
 
-    def canary(self, name: str, timeout_seconds: float = 60.0) -> str:
-        """Return the text of one short greedy chat completion, asked for by the served name.
+    def load(self, timeout_seconds: float = 2.0) -> Load | None:
+        """Return what the engine is doing, from /metrics; None when it does not say."""
+        try:
+            status, raw = self._request("GET", "/metrics", None, timeout_seconds)
+        except OSError:
+            return None
+        found: dict[str, list[float]] = {}
+        for name, value in _METRIC.findall(raw.decode(errors="replace")) if status == 200 else []:
+            found.setdefault(name, []).append(float(value))
+        if "num_requests_running" not in found:
+            return None
+        use = found.get("kv_cache_usage_perc")
+        running, waiting = (int(sum(found.get(name, [0]))) for name in ("num_requests_running", "num_requests_waiting"))
+        return Load(running, waiting, max(use) if use else None)
 
-        Raises RoundhouseError when the answer is an error, comes from another model, is empty or cut.
+    def canary(self, name: str, timeout_seconds: float) -> Answer:
+        """Return one short greedy chat completion, asked for by the served name.
+
+        Raises RoundhouseError when the answer is an error, comes from another model, is empty, cut or no text.
         """
         body = {
             "model": name,
             "messages": [{"role": "user", "content": CANARY_PROMPT}],
             "temperature": 0,
             "max_tokens": CANARY_TOKENS,
+            "return_token_ids": True,
         }
         answer = self._json("POST", "/v1/chat/completions", body, timeout_seconds)
         choice = (answer.get("choices") or [{}])[0]
@@ -54,7 +91,10 @@ class Engine:
         if choice.get("finish_reason") not in ("stop", "length") or not text.strip():
             reason = choice.get("finish_reason")
             raise RoundhouseError("canary", f"{name} answered {text!r} (finish_reason {reason}), which is no answer.")
-        return text
+        ids = choice.get("token_ids")
+        if not any(letter.isalnum() for letter in text) or _is_stuck(ids or []):
+            raise RoundhouseError("canary", f"{name} answered {text!r}, which is no text.")
+        return Answer(text, ids)
 
     def ask(self, path: str, body: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
         """Return the answer to a POST of one object. Raises RoundhouseError."""
@@ -82,3 +122,7 @@ class Engine:
             raise OSError(f"no valid HTTP: {error!r}") from None
         finally:
             connection.close()
+
+
+def _is_stuck(ids: list[int]) -> bool:
+    return any(len(set(ids[at : at + _STUCK_TOKENS])) == 1 for at in range(len(ids) - _STUCK_TOKENS + 1))

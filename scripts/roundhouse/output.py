@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import sys
-from typing import NoReturn
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from .errors import RoundhouseError, UsageError
 
@@ -25,6 +27,21 @@ def help_text(parser: argparse.ArgumentParser) -> str:
     """Return the help as 100 columns wide, whatever the terminal."""
     os.environ["COLUMNS"] = "100"
     return parser.format_help()
+
+
+def progress() -> Callable[[str], None]:
+    """Return what says how far a command is, on stderr: the seconds since now, and a sentence."""
+    begun = time.monotonic()
+    return lambda text: print(f"[{time.monotonic() - begun:5.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def table(columns: Sequence[str], rows: list[dict[str, Any]], marks: Sequence[str] | None = None) -> str:
+    """Return rows as aligned text under a heading, with a mark before each; None is shown as `-`."""
+    cells = [tuple(columns), *(tuple("-" if row[key] is None else str(row[key]) for key in columns) for row in rows)]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+    before = [""] * len(lines) if marks is None else ["  ", *(f"{mark} " for mark in marks)]
+    return "\n".join(f"{mark}{line}".rstrip() for mark, line in zip(before, lines, strict=True))
 
 
 def refuse(error: RoundhouseError, *, as_json: bool) -> int:

@@ -14,6 +14,8 @@ from .errors import UsageError
 
 SCHEMA = 1
 PATH = Path("/etc/roundhouse/plan.json")
+# How long requests may take to end when their agent leaves, unless a switch says otherwise.
+DRAIN_SECONDS = 30.0
 
 # What the command reads of each agent.
 _READ_LATER = ("name", "unit", "host", "port", "model", "model_path", "conflicts", "config_path", "environment")

@@ -46,14 +46,15 @@ def _process(inodes: set[str], proc: Path) -> Holder:
             continue
         try:
             if any(str(link.readlink()) in inodes for link in (folder / "fd").iterdir()):
-                return Holder(int(folder.name), (folder / "comm").read_text().strip(), _unit(folder))
+                return Holder(int(folder.name), (folder / "comm").read_text().strip(), unit_of(int(folder.name), proc))
         except OSError:  # the process ended, or is not ours to look into
             continue
     return Holder(None, None, None)
 
 
-def _unit(folder: Path) -> str | None:
-    for line in (folder / "cgroup").read_text().splitlines():
+def unit_of(pid: int, proc: Path = Path("/proc")) -> str | None:
+    """Return the systemd service that a process belongs to, None for none. Raises OSError when it has ended."""
+    for line in (proc / str(pid) / "cgroup").read_text().splitlines():
         last = line.rpartition("/")[2]
         if last.endswith(".service"):
             return last

@@ -7,26 +7,27 @@ does.
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Any
 
-from . import state, switch, units
+from . import journal, state, switch, turn, units
+from .checks import check
+from .drift import is_outdated
 from .errors import RoundhouseError
-from .plan import Agent, Plan, find
+from .leave import UP
+from .plan import Plan, find
 
 
-def resume(plan: Plan, report: switch.Report) -> dict[str, Any]:
+def resume(plan: Plan, report: turn.Report) -> dict[str, Any]:
     """Return {"serving": names, "changed": names that were started or restarted}."""
-    with state.switching("who served last"):
+    with state.switching(journal.told):
         wanted = [find(plan, name) for name in _wanted(plan)]
-        up = [agent for agent in plan["agents"] if units.show(agent["unit"]).state in switch.UP]
-        outdated = [agent for agent in wanted if _outdated(plan, agent)]
+        up = [agent for agent in plan["agents"] if units.state(agent["unit"]) in UP]
+        outdated = [agent for agent in wanted if is_outdated(plan, agent)]
         # Since the roster changed, an agent may run on a card that now belongs to another.
         leaving = [agent for agent in up if agent not in wanted] + outdated
         for agent in wanted:
             if agent in outdated or agent not in up:
-                switch.check(agent, [other["unit"] for other in leaving])
+                check(agent, [other["unit"] for other in leaving])
         for agent in leaving:
             report(f"{agent['name']} runs as it was deployed before: stopping it")
             units.stop(agent["unit"])
@@ -42,9 +43,15 @@ def resume(plan: Plan, report: switch.Report) -> dict[str, Any]:
         return {"serving": [agent["name"] for agent in wanted], "changed": changed}
 
 
-def start_only(plan: Plan) -> list[str]:
-    """Queue the start of who is to serve and return the names: a boot does not wait for engines."""
+def start_only(plan: Plan, report: turn.Report) -> list[str]:
+    """Queue the start of who is to serve and return the names: a boot does not wait for engines.
+
+    A switch that the machine's end cut off was not committed, so who served before it comes back.
+    """
     wanted = _wanted(plan)
+    if (left := journal.left()) and not state.is_switching():
+        turn.remember_killed(left, report)
+        journal.path().unlink(missing_ok=True)
     for name in wanted:
         units.start(find(plan, name)["unit"])
     return wanted
@@ -52,30 +59,14 @@ def start_only(plan: Plan) -> list[str]:
 
 def _wanted(plan: Plan) -> list[str]:
     """Return who is to serve: who serves, else who served last, else the roster's first, per card."""
-    running = [agent["name"] for agent in plan["agents"] if units.show(agent["unit"]).state in ("ready", "starting")]
+    running = [agent["name"] for agent in plan["agents"] if units.state(agent["unit"]) in ("ready", "starting")]
     known = [agent["name"] for agent in plan["agents"]]
+    if (left := journal.left()) and left.to not in running:
+        # It is undone: who served when it began stands first. One whose agent is coming up is finished instead.
+        running = [*(name for name in left.previous if name in known), *running]
     candidates = [*running, *(name for name in state.serving() if name in known), *known]
     wanted: list[str] = []
     for name in candidates:
         if name not in wanted and not set(find(plan, name)["conflicts"]) & set(wanted):
             wanted.append(name)
     return wanted
-
-
-def _outdated(plan: Plan, agent: Agent) -> bool:
-    """Return whether the running engine differs from the plan in what only a restart changes.
-
-    Another agent in the roster changes every unit file too (who excludes whom), and systemd takes
-    that up without a restart.
-    """
-    unit = units.show(agent["unit"])
-    if unit.state != "ready" or unit.main_pid is None:
-        return False
-    process = Path(f"/proc/{unit.main_pid}")
-    running = dict(line.partition("=")[::2] for line in (process / "environ").read_text().split("\0"))
-    started_at = time.time() - (time.monotonic() - unit.started_monotonic_usec / 1e6)
-    return (
-        Path(agent["config_path"]).stat().st_mtime > started_at
-        or plan["engine_path"] not in (process / "cmdline").read_text()
-        or any(running.get(name) != value for name, value in agent["environment"].items())
-    )

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .errors import RoundhouseError
 
-SERVING = Path("/var/lib/roundhouse/state/serving.json")
+FOLDER = Path("/var/lib/roundhouse/state")
 LOCK = Path("/run/roundhouse/switch.lock")
+_LOCK_POLL_SECONDS = 0.2
+# Who only looks whether a switch runs (is_switching) holds the lock for a moment too.
+_PATIENCE_SECONDS = 0.5
 
 
-def serving(path: Path = SERVING) -> list[str]:
-    """Return the agents that were ready last, the newest first. A file never written is nobody."""
+def write(path: Path, content: Any, *, durable: bool = True) -> None:
+    """Write JSON aside, then rename. Durable means that it survives a lost machine, not only a killed process."""
+    _aside(path, content, durable=durable).rename(path)
+
+
+def serving(path: Path | None = None) -> list[str]:
+    """Return the agents that were committed last, the newest first. A file never written is nobody."""
+    path = path or FOLDER / "serving.json"
     if not path.exists():
         return []
     try:
@@ -25,39 +37,127 @@ def serving(path: Path = SERVING) -> list[str]:
         raise RoundhouseError("state", f"{path} cannot be read ({error}): delete it and switch again.") from None
 
 
-def record(name: str, conflicts: list[str], path: Path = SERVING) -> None:
-    """Note that `name` serves and that those it excludes do not. Written aside, then renamed.
-
-    Agents of two cards may become ready at the same moment, so the writers take turns.
-    """
-    with path.with_suffix(".lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        names = [other for other in serving(path) if other != name and other not in conflicts]
-        aside = path.with_suffix(".new")
-        with aside.open("w") as file:
-            # Newest first: an agent that left the roster and came back must not stand before it.
-            json.dump({"schema": 1, "serving": [name, *names]}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.rename(path)
+def record(name: str, conflicts: list[str], path: Path | None = None) -> None:
+    """Note that `name` serves and that those it excludes do not."""
+    with prepared(name, conflicts, path) as commit:
+        commit()
 
 
 @contextmanager
-def switching(name: str, path: Path | None = None) -> Iterator[None]:
-    """Hold the lock of the one switch at a time. The kernel frees it when the process dies."""
-    path = path or LOCK
+def prepared(name: str, conflicts: list[str], path: Path | None = None) -> Iterator[Callable[[], None]]:
+    """Write the note aside and give what puts it in place: that takes no room, so the disk cannot be full by then.
+
+    Agents of two cards may become ready at the same moment, so the writers take turns. The turn is a lock on the
+    folder: root's switch and the unit's own user may both open it.
+    """
+    path = path or FOLDER / "serving.json"
+    before = serving(path)
+    aside = _aside(path, _serving(name, conflicts, before))
+
+    def commit() -> None:
+        with _turn(path.parent):
+            now = serving(path)
+            if now == before:
+                aside.rename(path)
+            else:
+                write(path, _serving(name, conflicts, now))
+
     try:
-        path.parent.mkdir(mode=0o755, exist_ok=True)
-        file = path.open("a+")
+        yield commit
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path | None = None) -> None:
+    """Make the folder where no unit has started yet. Raises RoundhouseError."""
+    folder = folder or FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RoundhouseError("lock", f"{path} cannot be opened ({error.strerror}): run this as root.") from None
+        raise unwritable(folder, error) from None
+
+
+def tidy() -> None:
+    """Take away what processes that were killed had begun to write."""
+    for aside in FOLDER.glob(".*.json.*"):
+        if not Path("/proc", aside.name.rpartition(".")[2]).exists():
+            aside.unlink(missing_ok=True)
+
+
+def unwritable(place: Path, error: OSError) -> RoundhouseError:
+    """Return what to do about a state folder that takes nothing."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RoundhouseError("state", f"{place} cannot be written, its disk is full: make room (df -h {place}).")
+    return RoundhouseError("state", f"{place} cannot be written ({error.strerror}): run this as root.")
+
+
+@contextmanager
+def switching(told: Callable[[], str], *, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the lock of the one switch at a time. The kernel frees it when the process dies.
+
+    When another holds it, raise RoundhouseError with `told()`; or, with `wait`, hand it the sentence and wait.
+    """
+    try:
+        LOCK.parent.mkdir(mode=0o755, exist_ok=True)
+        file = LOCK.open("a")
+    except OSError as error:
+        raise RoundhouseError("lock", f"{LOCK} cannot be opened ({error.strerror}): run this as root.") from None
+    end = time.monotonic() + _PATIENCE_SECONDS
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise RoundhouseError("lock", f"another switch is running ({file.read().strip()}): try again.") from None
-        file.truncate(0)
-        file.write(f"to {name}, pid {os.getpid()}")
-        file.flush()
+        while not _locked(file.fileno()):
+            if time.monotonic() < end:
+                time.sleep(_LOCK_POLL_SECONDS)
+                continue
+            sentence = f"another switch is running ({told()})"
+            if wait is None:
+                raise RoundhouseError("lock", f"{sentence}: try again, or wait for it with --wait.")
+            wait(sentence)
+            time.sleep(_LOCK_POLL_SECONDS)
         yield
+
+
+def is_switching() -> bool:
+    """Return whether a switch runs now. Anybody may ask."""
+    try:
+        with LOCK.open() as file:
+            return not _locked(file.fileno())
+    except FileNotFoundError:
+        return False
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _serving(name: str, conflicts: list[str], before: list[str]) -> dict[str, Any]:
+    # Newest first: an agent that left the roster and came back must not stand before it.
+    return {"schema": 1, "serving": [name, *(each for each in before if each != name and each not in conflicts)]}
+
+
+def _aside(path: Path, content: Any, *, durable: bool = True) -> Path:
+    # The name is the writer's own: two writers must not fill one file.
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("w") as file:
+            json.dump(content, file)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+    except OSError:
+        aside.unlink(missing_ok=True)  # half a file would take the room that is missing
+        raise
+    return aside

@@ -1,84 +1,76 @@
 """The switch: put one agent on the track, or leave the one that was there.
 
-check -> start (systemd stops the agents that share the card first) -> ready -> canary. Whatever
-fails after the check, the agent that served before is started again and must answer too.
+check -> drain and stop -> free -> start -> ready -> canary -> commit. Whatever fails before the commit, the agents that
+served before are started again and must answer too. A switch that is killed half-way leaves its journal: whoever comes
+next knows from it who served, and finishes it or goes back.
 """
 
 from __future__ import annotations
 
-import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
-from . import measured, ports, state, units, weights
-from .cause import cause
+from . import canary, card, history, journal, leave, state, turn, units
+from .back import way_back
+from .checks import check
 from .engine import Engine
 from .errors import RoundhouseError
-from .plan import Agent, Plan, find
-
-POLL_SECONDS = 0.25
-UP = ("ready", "starting", "draining")  # states in which an agent has, or is about to free, its card
-Report = Callable[[str], None]
+from .plan import DRAIN_SECONDS, Agent, Plan, find
+from .start import start
+from .turn import Report, Turn, timed
 
 
-def ensure_ready(plan: Plan, name: str, report: Report) -> dict[str, Any]:
-    """Bring `name` to ready and return {"agent", "changed", "from", "stages", "answer"}.
+def ensure_ready(
+    plan: Plan, name: str, report: Report, *, drain_seconds: float = DRAIN_SECONDS, wait: bool = False
+) -> dict[str, Any]:
+    """Bring `name` to ready and return {"agent", "changed", "from", "stages", "cut", "answer"}.
 
-    `stages` holds the seconds of each stage. Raises UsageError for an unknown name and
-    RoundhouseError when the switch failed; its text says who serves now.
+    `stages` holds the seconds of each phase, `cut` the requests that did not end within the drain. Raises UsageError
+    for an unknown name and RoundhouseError when the switch failed; its text says who serves now.
     """
     agent = find(plan, name)
-    with state.switching(name):
+    with state.switching(journal.told, wait=_waiting(report) if wait else None):
         try:
-            return ensure_ready_locked(plan, agent, report)
+            return ensure_ready_locked(plan, agent, report, drain_seconds)
         except RoundhouseError as error:
             raise RoundhouseError(error.stage, f"{error.message} {who_serves(plan)}") from None
 
 
-def ensure_ready_locked(plan: Plan, agent: Agent, report: Report) -> dict[str, Any]:
+def ensure_ready_locked(
+    plan: Plan, agent: Agent, report: Report, drain_seconds: float = DRAIN_SECONDS
+) -> dict[str, Any]:
     """Do what ensure_ready does, for a caller that holds the lock and says who serves."""
-    name, stages = agent["name"], dict[str, float]()
+    left = journal.left()
+    if left:
+        report(f"a switch to {left.to} was killed in its phase {left.phase}: going on from there")
+        if not _concerns(agent, left):
+            _settle(plan, left, report)
+            left = None
+    now = turn.make(plan, agent, left, drain_seconds, report)
     found = units.show(agent["unit"]).state
-    if found == "ready":
-        try:
-            answer = _timed(stages, "canary", lambda: _engine(agent).canary(name))
-            report(f"{name} is ready already on port {agent['port']}")
-            return {"agent": name, "changed": False, "from": name, "stages": stages, "answer": answer}
-        except RoundhouseError as error:
-            report(f"{error.message} Restarting {name}")
-    previous = [other for other in _rivals(plan, agent) if units.show(other["unit"]).state in UP]
-    check(agent, [other["unit"] for other in previous])
+    if found == "ready" and (answer := _ready_already(now, left)) is not None:
+        return turn.result(now, answer, changed=False)
     try:
-        _bring_up(agent, previous, stages, report)
-        answer = _timed(stages, "canary", lambda: _engine(agent).canary(name))
-    except (RoundhouseError, KeyboardInterrupt) as error:
+        check(agent, [other["unit"] for other in now.leaving])
+        now.log.begin()
+    except RoundhouseError as error:
+        if left:  # who served then may not serve now
+            way_back(now, error)
+        turn.remember(now, history.REFUSED, error.message)
+        raise
+    if left:
+        turn.remember_killed(left, report)
+    try:
+        answer = _forward(now, restart=found == "ready")
+    except (RoundhouseError, OSError, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) and found == "starting":
             # It was on its way before this command came, so it is not this command's to stop.
-            raise RoundhouseError("interrupted", f"interrupted; {name} goes on starting.") from None
-        _way_back(agent, previous, error, report)
-    report(f"{name} is ready on port {agent['port']}")
-    came_from = previous[0]["name"] if previous else None
-    return {"agent": name, "changed": True, "from": came_from, "stages": stages, "answer": answer}
-
-
-def check(agent: Agent, leaving: list[str]) -> None:
-    """Refuse what is known to fail, before anything is stopped. Raises RoundhouseError.
-
-    `leaving` are the units that will have left before the agent starts: their ports will be free.
-    """
-    found = weights.problem(Path(agent["model_path"]))
-    if found:
-        raise RoundhouseError("model", f"{found}: {weights.cure(agent['model'])}")
-    holder = ports.holder(agent["port"])
-    if holder and holder.unit not in (agent["unit"], *leaving):
-        raise RoundhouseError(
-            "port",
-            f"port {agent['port']} of {agent['name']} is taken by {holder}: "
-            "stop that, or give the agent another port in the roster.",
-        )
+            now.log.end()
+            raise RoundhouseError("interrupted", f"interrupted; {agent['name']} goes on starting.") from None
+        way_back(now, error)
+    turn.remember(now, history.DONE, None)
+    report(f"{agent['name']} is ready on port {agent['port']}")
+    return turn.result(now, answer, changed=True)
 
 
 def who_serves(plan: Plan) -> str:
@@ -88,108 +80,73 @@ def who_serves(plan: Plan) -> str:
     return (" and ".join(names) or "No agent serves now") + "."
 
 
-def wait_until_healthy(agent: Agent, main_pid: int | None) -> None:
-    """Wait for /health without a limit of its own: systemd's TimeoutStartSec ends it.
-
-    This is the unit's ExecStartPost, so `systemctl start` returns when the agent can be used. systemd
-    does not end it when the main process dies, so `main_pid` (its $MAINPID) is watched here.
-    """
-    engine = _engine(agent)
-    while not engine.healthy():
-        if main_pid is not None and not Path(f"/proc/{main_pid}").exists():
-            raise RoundhouseError("ready", f"the engine of {agent['name']} ended before it was healthy.")
-        time.sleep(POLL_SECONDS)
-    names = [entry["id"] for entry in engine.served()]
-    if agent["name"] not in names:
-        raise RoundhouseError("ready", f"port {agent['port']} serves {', '.join(names)}, not {agent['name']}.")
-    state.record(agent["name"], agent["conflicts"])
+def _concerns(agent: Agent, left: journal.Left) -> bool:
+    return bool({left.to, *left.previous} & {agent["name"], *agent["conflicts"]})
 
 
-def _bring_up(agent: Agent, previous: list[Agent], stages: dict[str, float], report: Report) -> None:
-    begun = time.monotonic()
-    if units.show(agent["unit"]).state == "ready":
-        report(f"stopping {agent['name']}")
-        units.stop(agent["unit"])
-    units.start(agent["unit"])
-    restarts = units.show(agent["unit"]).restarts
-    waiting = previous
-    for other in previous:
-        report(f"stopping {other['name']} (running requests may finish)")
-    if not previous:
-        report(f"starting {agent['name']}")
-    while True:
-        if waiting and all(units.show(other["unit"]).state not in UP for other in waiting):
-            waiting = []
-            stages["stop"] = round(time.monotonic() - begun, 1)
-            report(f"stopped in {stages['stop']} s; starting {agent['name']}")
-            begun = time.monotonic()
-        unit = units.show(agent["unit"])
-        if unit.state == "ready":
-            stages["start"] = round(time.monotonic() - begun, 1)
-            report(f"healthy after {stages['start']} s")
-            _learn(agent, report)
-            return
-        if unit.restarting or unit.restarts > restarts or unit.state == "failed":
-            _learn(agent, report)
-            why = cause(agent["name"], unit, units.log_of_this_start(agent["unit"]))
-            raise RoundhouseError("start", f"{agent['name']} did not start: {why}")
-        if unit.state == "stopped" and not unit.pending and not waiting:
-            raise RoundhouseError("start", f"{agent['name']} was stopped by somebody else while it started.")
-        time.sleep(POLL_SECONDS)
-
-
-def _learn(agent: Agent, report: Report) -> None:
-    """Keep what the engine stated of its memory, for the next plan. No reason to fail a switch."""
-    try:
-        measured.learn(agent, units.log_of_this_start(agent["unit"]))
-    except OSError as error:
-        report(f"what the engine stated of its memory was not kept: {error}")
-
-
-def _way_back(agent: Agent, previous: list[Agent], error: BaseException, report: Report) -> NoReturn:
-    """Stop the agent that failed, bring back every one that it displaced, and raise with what happened."""
-    stage, why = "interrupted", f"the switch to {agent['name']} was interrupted."
-    if isinstance(error, RoundhouseError):
-        stage, why = error.stage, error.message
-    report(why)
-    with _deaf_to_signals():
-        report(f"stopping {agent['name']}")
+def _settle(plan: Plan, left: journal.Left, report: Report) -> None:
+    """Finish or undo a killed switch of another card, before a switch that would overwrite its journal."""
+    known = {agent["name"]: agent for agent in plan["agents"]}
+    forward = left.to in known and units.state(known[left.to]["unit"]) in ("ready", "starting")
+    for name in [left.to] if forward else [name for name in left.previous if name in known]:
         try:
-            units.stop(agent["unit"])
-        except RoundhouseError as second:  # whatever is wrong with this unit, the one before must come back
-            report(second.message)
-        for other in previous:
-            report(f"bringing {other['name']} back")
-            try:
-                _bring_up(other, [], {}, report)
-                _engine(other).canary(other["name"])
-            except RoundhouseError as second:
-                stage, why = "restore", f"{why} {other['name']} did not come back either: {second.message}"
-    raise RoundhouseError(stage, why) from None
+            ensure_ready_locked(plan, find(plan, name), report)
+        except RoundhouseError as error:  # it is that card's trouble, and its sentence
+            report(error.message)
+    journal.path().unlink(missing_ok=True)
 
 
-@contextmanager
-def _deaf_to_signals() -> Iterator[None]:
-    """Let no second Ctrl-C and no lost terminal end the way back: it is what keeps an agent serving."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+def _ready_already(now: Turn, left: journal.Left | None) -> str | None:
+    """Return the answer of an agent that is ready; None when it gives none, and is to be restarted."""
+    agent = now.agent
     try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        answer: str = timed(now, "canary", lambda: canary.verify(now.plan, agent, _engine(agent)))
+    except RoundhouseError as error:
+        now.report(f"{error.message} Restarting {agent['name']}")
+        return None
+    now.report(f"{agent['name']} is ready already on port {agent['port']}")
+    if left:
+        state.record(agent["name"], agent["conflicts"])
+        turn.remember_killed(left, now.report, finished=left.to == agent["name"])
+        now.log.end()
+    return answer
 
 
-def _rivals(plan: Plan, agent: Agent) -> list[Agent]:
-    return [find(plan, name) for name in agent["conflicts"]]
+def _forward(now: Turn, *, restart: bool) -> str:
+    # Written before anything is stopped, so that the commit takes no room on a disk that is full by then.
+    with state.prepared(now.agent["name"], now.agent["conflicts"]) as commit:
+        answer = _turn_to(now, restart=restart)
+        commit()
+    now.log.end()
+    return answer
+
+
+def _turn_to(now: Turn, *, restart: bool) -> str:
+    agent = now.agent
+    leaving = [*now.leaving, *([agent] if restart else [])]
+    if leaving:
+        timed(now, "stop", lambda: now.cuts.append(_leave(now, leaving)))
+    if units.state(agent["unit"]) != "starting":
+        gone = [other["unit"] for other in leaving]
+        timed(now, "free", lambda: card.wait_until_free(agent, gone, now.log.note))
+    timed(now, "start", lambda: start(agent, now.report, now.log.note))
+    return str(timed(now, "canary", lambda: canary.verify(now.plan, agent, _engine(agent))))
+
+
+def _leave(now: Turn, agents: list[Agent]) -> int:
+    return leave.leave(agents, now.drain_seconds, now.report, now.log.note)
+
+
+def _waiting(report: Report) -> Callable[[str], None]:
+    said: list[str] = []
+
+    def wait(sentence: str) -> None:
+        if not said:
+            report(f"{sentence}: waiting for it")
+            said.append(sentence)
+
+    return wait
 
 
 def _engine(agent: Agent) -> Engine:
     return Engine(agent["host"], agent["port"])
-
-
-def _timed(stages: dict[str, float], stage: str, work: Callable[[], str]) -> str:
-    begun = time.monotonic()
-    result = work()
-    stages[stage] = round(time.monotonic() - begun, 1)
-    return result

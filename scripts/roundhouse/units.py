@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from .errors import RoundhouseError
@@ -29,19 +32,24 @@ class Unit(NamedTuple):
     main_pid: int | None
     started_monotonic_usec: int
     pending: bool  # a start or stop is queued: a start that waits for another unit's stop looks stopped
+    invocation: str | None  # names this start in the journal
 
 
 _PROPERTIES = (
     *("ActiveState", "SubState", "NRestarts", "ExecMainStatus", "ExecMainCode", "Result"),
     *("ActiveEnterTimestamp", "ExecMainStartTimestampMonotonic", "MainPID", "Job", "LoadState"),
+    "InvocationID",
 )
 
 
 def show(name: str) -> Unit:
-    """Return the state of a unit. Raises RoundhouseError where systemd does not know it."""
+    """Return the state of a unit. Raises RoundhouseError where systemd does not know it.
+
+    A unit that runs is told of though its file is gone: it can still be stopped.
+    """
     output = _systemctl("show", "--property", ",".join(_PROPERTIES), name)
     values = dict(line.partition("=")[::2] for line in output.splitlines())
-    if values.get("LoadState") != "loaded":
+    if values.get("LoadState") != "loaded" and values.get("ActiveState") in (None, "inactive", "failed"):
         raise RoundhouseError("unit", f"{name} is {values.get('LoadState') or 'unknown'} to systemd: deploy again.")
     exited = values["ExecMainCode"] != "0"
     return Unit(
@@ -54,20 +62,40 @@ def show(name: str) -> Unit:
         main_pid=int(values["MainPID"]) or None,
         started_monotonic_usec=int(values["ExecMainStartTimestampMonotonic"] or 0),
         pending=values.get("Job", "0") not in ("", "0"),
+        invocation=values.get("InvocationID") or None,
     )
+
+
+def state(name: str) -> str | None:
+    """Return a unit's state, None when systemd does not know it and nothing of it runs."""
+    try:
+        return show(name).state
+    except RoundhouseError:
+        return None
 
 
 def start(name: str) -> None:
     """Queue the start and return. systemd stops the units that conflict with it first."""
     # Clears the start limit too: a person who asks again is not a crash loop. Not checked, because a
     # unit that systemd has not loaded yet has nothing to reset and answers with an error.
-    subprocess.run(["systemctl", "reset-failed", name], capture_output=True, check=False)
+    forgive(name)
     _systemctl("start", "--no-block", name)
 
 
-def stop(name: str) -> None:
-    """Stop the unit and wait until its processes are gone."""
-    _systemctl("stop", name)
+def stop(name: str, *, wait: bool = True) -> None:
+    """Stop the unit, and wait until its processes are gone unless told not to."""
+    _systemctl("stop", *([] if wait else ["--no-block"]), name)
+
+
+def kill(name: str) -> None:
+    """End all processes of a unit that is being stopped, at once."""
+    # Not checked: the last of them may have ended by itself meanwhile.
+    subprocess.run(["systemctl", "kill", "--signal=SIGKILL", name], capture_output=True, check=False)
+
+
+def forgive(name: str) -> None:
+    """Let a unit that was ended by force count as stopped, not as failed."""
+    subprocess.run(["systemctl", "reset-failed", name], capture_output=True, check=False)
 
 
 def active(*patterns: str) -> list[str]:
@@ -85,6 +113,34 @@ def log_of_this_start(name: str) -> list[str]:
     """Return what the unit's processes wrote since its last start, oldest first."""
     invocation = _systemctl("show", "--property", "InvocationID", "--value", name).strip()
     return _journal(f"_SYSTEMD_INVOCATION_ID={invocation}") if invocation else []
+
+
+class Follower:
+    """The log of one start, read as it comes."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._rest = b""
+
+    def lines(self) -> list[str]:
+        """Return the lines that came since the last call; never waits."""
+        read = self._process.stdout.read() or b"" if self._process.stdout else b""
+        *whole, self._rest = (self._rest + read).split(b"\n")
+        return [line.decode(errors="replace") for line in whole]
+
+
+@contextmanager
+def following(invocation: str) -> Iterator[Follower]:
+    """Follow the log of one start, from its beginning."""
+    command = ["journalctl", "--output=cat", "--no-pager", "--follow", "--lines=all"]
+    command.append(f"_SYSTEMD_INVOCATION_ID={invocation}")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        if process.stdout is not None:
+            os.set_blocking(process.stdout.fileno(), False)
+        try:
+            yield Follower(process)
+        finally:
+            process.terminate()
 
 
 def _journal(*arguments: str) -> list[str]:

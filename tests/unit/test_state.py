@@ -4,11 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-from roundhouse import state
+from roundhouse import journal, state
 from roundhouse.errors import RoundhouseError
 
 
@@ -31,38 +30,87 @@ def test_a_damaged_state_says_what_to_do(tmp_path):
         state.serving(path)
 
 
-def test_a_second_switch_is_told_of_the_first(tmp_path):
-    lock = tmp_path / "switch.lock"
-    told = pytest.raises(RoundhouseError, match=rf"to dev, pid {os.getpid()}")
-    with state.switching("dev", lock), told, state.switching("po", lock):
-        pass
-    with state.switching("po", lock):
-        pass
+@pytest.fixture
+def lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "LOCK", tmp_path / "switch.lock")
+    monkeypatch.setattr(state, "FOLDER", tmp_path)
+    return tmp_path / "switch.lock"
 
 
-def test_a_killed_switch_keeps_no_lock(tmp_path):
-    lock = tmp_path / "switch.lock"
+def holding(lock):
+    """Return a process that holds the lock until it is ended."""
     code = f"""
 import pathlib, time
 from roundhouse import state
-with state.switching("dev", pathlib.Path({str(lock)!r})):
+state.LOCK = pathlib.Path({str(lock)!r})
+with state.switching(str):
     print("held", flush=True)
     time.sleep(60)
 """
     environment = os.environ | {"PYTHONPATH": "scripts"}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RoundhouseError), state.switching("po", lock):
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_switch_is_told_of_the_first(lock):
+    mine = journal.Journal("dev", ["architect"])
+    mine.begin()
+    mine.phase("start", {})
+    mine.note("loading weights 42 %, about 12 s left")
+    told = rf"to dev, pid {os.getpid()}, since \d s, now start: loading weights 42 %, about 12 s left"
+    with state.switching(journal.told), pytest.raises(RoundhouseError, match=told), state.switching(journal.told):
+        pass
+    with state.switching(journal.told):
+        assert state.is_switching()
+    assert not state.is_switching()
+
+
+def test_a_killed_switch_keeps_no_lock(lock):
+    with holding(lock) as holder:
+        with pytest.raises(RoundhouseError), state.switching(journal.told):
             pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-    end = time.monotonic() + 5
-    while True:
-        try:
-            with state.switching("po", lock):
-                return
-        except RoundhouseError:
-            assert time.monotonic() < end
+        with state.switching(journal.told):
+            pass
+
+
+def test_who_waits_goes_on_when_the_first_has_ended(lock):
+    with holding(lock) as holder:
+        waited = []
+
+        def wait(sentence):
+            waited.append(sentence)
+            holder.terminate()
+
+        with state.switching(journal.told, wait=wait):
+            assert "another switch is running" in waited[0]
+
+
+def test_what_a_killed_writer_left_is_taken_away(lock):
+    (lock.parent / ".serving.json.999999999").write_text("{")
+    journal.Journal("dev", []).begin()
+    assert [file.name for file in lock.parent.iterdir()] == ["switch.json"]
+
+
+def test_what_a_killed_switch_left_is_understood(lock):
+    mine = journal.Journal("dev", ["architect"])
+    mine.begin()
+    mine.phase("start", {"stop": 1.0})
+    assert journal.left()[:3] == ("dev", ["architect"], "start")
+    mine.end()
+    assert journal.left() is None
+
+
+def test_a_note_that_was_prepared_takes_the_others_that_came_meanwhile(tmp_path):
+    path = tmp_path / "serving.json"
+    state.record("architect", ["dev"], path)
+    with state.prepared("dev", ["architect"], path) as commit:
+        state.record("other-card", [], path)
+        commit()
+    assert state.serving(path) == ["dev", "other-card"]
+    assert [file.name for file in tmp_path.iterdir()] == ["serving.json"]
 
 
 def test_an_agent_that_came_back_to_the_roster_does_not_stand_before_the_newest(tmp_path):

@@ -5,8 +5,22 @@ What is tested is switch.py and resume.py; systemd and vLLM themselves are molec
 
 import pytest
 
-from roundhouse import decision, measured, plan, planner, resume, state, switch, units
+from roundhouse import (
+    back,
+    decision,
+    history,
+    journal,
+    leave,
+    measured,
+    plan,
+    planner,
+    resume,
+    state,
+    switch,
+    units,
+)
 from roundhouse.cards import HostCard
+from roundhouse.engine import Answer, Load
 from roundhouse.errors import RoundhouseError, UsageError
 
 ROSTER = [
@@ -23,14 +37,14 @@ class Straw:
     def __init__(self, agents):
         self.agents = {agent["unit"]: agent for agent in agents}
         self.up, self.broken, self.rubbish, self.happened = set(), set(), set(), []
-        self.failed, self.interrupt = set(), None
+        self.failed, self.interrupt, self.refuse = set(), None, None
 
     def show(self, unit):
         if unit == self.interrupt:
             self.interrupt = None
             raise KeyboardInterrupt
         state = "ready" if unit in self.up else "failed" if unit in self.failed else "stopped"
-        return units.Unit(state, False, 0, 1, "exit-code", None, None, 0, False)
+        return units.Unit(state, False, 0, 1, "exit-code", None, None, 0, False, None)
 
     def start(self, unit):
         self.happened.append(f"start {unit}")
@@ -38,10 +52,14 @@ class Straw:
             self.up.discard(plan.unit_name(rival))
         (self.failed if unit in self.broken else self.up).add(unit)
 
-    def stop(self, unit):
+    def stop(self, unit, *, wait=True):
         self.happened.append(f"stop {unit}")
         self.up.discard(unit)
         self.failed.discard(unit)
+
+    def check(self, agent, leaving):
+        if self.refuse:
+            raise RoundhouseError("model", self.refuse)
 
     def names(self):
         return sorted(self.agents[unit]["name"] for unit in self.up)
@@ -69,21 +87,26 @@ def host(planned, monkeypatch, tmp_path):
         def healthy(self):
             return self.agent["unit"] in straw.up
 
-        def canary(self, name):
+        def canary(self, name, timeout_seconds):
             if self.agent["unit"] in straw.rubbish:
                 raise RoundhouseError("canary", f"{name} answered rubbish.")
-            return "text"
+            return Answer("text", [1, 2])
+
+        def load(self, timeout_seconds):
+            return Load(0, 0, 0.0) if self.agent["unit"] in straw.up else None
 
     for name in ("show", "start", "stop"):
         monkeypatch.setattr(units, name, getattr(straw, name))
     stated = "Model loading took 5.29 GiB memory and 3.1 seconds"
     monkeypatch.setattr(units, "log_of_this_start", lambda unit: [stated, "ValueError: no memory"])
     monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
-    monkeypatch.setattr(switch, "Engine", Engine)
-    monkeypatch.setattr(switch, "check", lambda agent, leaving: None)
+    for room in (switch, back, leave):
+        monkeypatch.setattr(room, "Engine", Engine)
+    for room in (switch, resume):
+        monkeypatch.setattr(room, "check", straw.check)
     monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
-    monkeypatch.setattr(resume, "_outdated", lambda planned, agent: agent["name"] in straw.outdated)
-    monkeypatch.setattr(state, "serving", list)
+    monkeypatch.setattr(state, "FOLDER", tmp_path / "state")
+    monkeypatch.setattr(resume, "is_outdated", lambda planned, agent: agent["name"] in straw.outdated)
     straw.outdated = set()
     return straw
 
@@ -191,10 +214,81 @@ def test_resume_restarts_who_runs_as_it_was_deployed_before(planned, host):
 def test_resume_stops_nothing_when_what_is_to_start_would_be_refused(planned, host, monkeypatch):
     host.up, host.outdated = {"roundhouse-left.service"}, {"left"}
 
-    def check(agent, leaving):
-        raise RoundhouseError("model", "/m is cut.")
-
-    monkeypatch.setattr(switch, "check", check)
+    host.refuse = "/m is cut."
     with pytest.raises(RoundhouseError, match="is cut"):
         resume.resume(planned, lambda text: None)
     assert host.happened == []
+
+
+def killed(to, previous, phase):
+    """Leave what a switch leaves that was killed."""
+    log = journal.Journal(to, previous)
+    log.begin()
+    log.phase(phase, {})
+
+
+@pytest.mark.parametrize("phase", ["check", "stop", "free", "start", "canary", "back"])
+def test_after_a_killed_switch_the_next_one_knows_who_served(planned, host, phase):
+    killed("other", ["right"], phase)
+    host.up, host.broken = {"roundhouse-other.service"}, {"roundhouse-big.service"}
+    with pytest.raises(RoundhouseError, match=r"right serves on port 8002\.$"):
+        go(planned, "big")
+    assert host.names() == ["right"]  # and not the one that nobody committed
+    assert journal.left() is None
+    assert [entry.outcome for entry in history.load()] == [history.KILLED, history.BACK]
+
+
+def test_resume_finishes_a_killed_switch_whose_agent_came_up(planned, host):
+    killed("other", ["right"], "start")
+    host.up = {"roundhouse-left.service", "roundhouse-other.service"}
+    assert resume.resume(planned, lambda text: None)["serving"] == ["left", "other"]
+    assert (journal.left(), state.serving()[0]) == (None, "other")
+    assert history.load()[-1].outcome == history.DONE
+
+
+def test_resume_undoes_a_killed_switch_whose_agent_is_not_up(planned, host):
+    killed("other", ["right"], "stop")
+    state.make_folder()
+    assert resume.resume(planned, lambda text: None)["serving"] == ["right", "left"]
+    assert (journal.left(), host.names()) == (None, ["left", "right"])
+
+
+def test_a_boot_brings_back_who_was_committed_and_not_who_was_on_the_way(planned, host):
+    state.make_folder()
+    state.record("right", ["other", "big"])
+    killed("other", ["right"], "canary")
+    assert resume.start_only(planned, lambda text: None) == ["right", "left"]
+    assert (journal.left(), host.names()) == (None, ["left", "right"])
+
+
+def test_a_killed_switch_is_undone_when_the_next_is_refused(planned, host):
+    killed("other", ["right"], "start")
+    host.refuse = "/m is cut."
+    with pytest.raises(RoundhouseError, match=r"/m is cut\. right serves"):
+        go(planned, "big")
+    assert (journal.left(), host.names()) == (None, ["right"])
+
+
+def test_an_agent_that_answers_otherwise_than_at_its_deployment_is_sent_back(planned, host, monkeypatch):
+    go(planned, "other")
+    go(planned, "right")
+    monkeypatch.setattr(switch, "Engine", lambda host, port: Another())
+    with pytest.raises(RoundhouseError, match=r"other answers 'another', and 'text' since it was deployed"):
+        go(planned, "other")
+    assert host.names() == ["right"]
+
+
+class Another:
+    """An engine whose weights are not those that were deployed."""
+
+    def canary(self, name, timeout_seconds):
+        return Answer("another", [3, 4])
+
+    def healthy(self):
+        return False
+
+
+def test_the_history_keeps_the_newest(planned, host):
+    for number in range(history.KEEP + 5):
+        history.add(history.Entry(number, [], "left", history.DONE, {}, 0, None))
+    assert [history.load()[index].began for index in (0, -1)] == [5, history.KEEP + 4]

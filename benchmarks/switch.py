@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""What the switch costs beside its bare parts, and how fast status is: `benchmarks/switch.py [HOST] [RUNS]`.
+
+HOST is a lab host's container with agents deployed (default: the one of make demo). Each run switches from one agent to
+another and back, once with the command and once with `systemctl stop A && systemctl start --no-block B` and a bare wait
+for /health. Exits 1 when the command costs more than 5 % or 0.5 s on top, when status takes more than 150 ms, or its
+imports more than 60 ms (medians).
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+
+LIMITS = {"share": 0.05, "seconds": 0.5, "status": 0.150, "imports": 0.060}
+# Runs on the host, with its own Python.
+PROGRAM = """
+import json, subprocess, sys, time, urllib.request
+first, second, port_1, port_2, runs = *sys.argv[1:3], *map(int, sys.argv[3:])
+
+def run(*words):
+    subprocess.run(words, check=True, capture_output=True)
+
+def timed(work, *arguments):
+    begun = time.monotonic()
+    work(*arguments)
+    return time.monotonic() - begun
+
+def command(leaves, comes, port):
+    run("roundhouse", comes)
+
+def bare(leaves, comes, port):
+    run("systemctl", "stop", f"roundhouse-{leaves}")
+    run("systemctl", "start", "--no-block", f"roundhouse-{comes}")
+    while True:
+        try:
+            if urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).status == 200:
+                return
+        except OSError:
+            time.sleep(0.05)
+
+def settled(comes):
+    run("systemctl", "start", f"roundhouse-{comes}")  # returns when the unit is ready
+
+imports = "from time import perf_counter as now; t = now(); import roundhouse.cli, roundhouse.status; print(now() - t)"
+folder = subprocess.run(["readlink", "-f", "/usr/local/bin/roundhouse"], capture_output=True, text=True).stdout
+folder = folder.rpartition("/")[0]
+run("roundhouse", first)
+found = {"command": [], "bare": [], "status": [], "imports": []}
+for _ in range(runs):
+    for name, work in (("bare", bare), ("command", command)):
+        for leaves, comes, port in ((first, second, port_2), (second, first, port_1)):
+            found[name].append(timed(work, leaves, comes, port))
+            settled(comes)
+for _ in range(15):
+    found["status"].append(timed(run, "roundhouse", "status"))
+    python = ["python3", "-c", imports]
+    found["imports"].append(float(subprocess.run(python, cwd=folder, capture_output=True, text=True).stdout))
+print(json.dumps(found))
+"""
+
+
+def main(host: str = "roundhouse-lab", runs: str = "2") -> int:
+    """Measure, print and return the exit status."""
+    read = ["docker", "exec", host, "cat", "/etc/roundhouse/plan.json"]
+    seen = subprocess.run(read, capture_output=True, text=True, check=False)
+    if seen.returncode != 0:
+        print(f"{host} is no running host with agents: make demo brings the lab's up.", file=sys.stderr)
+        return 2
+    plan = json.loads(seen.stdout)
+    first, second = plan["agents"][:2]
+    words = [first["name"], second["name"], str(first["port"]), str(second["port"]), runs]
+    command = ["docker", "exec", "--interactive", host, "python3", "-", *words]
+    done = subprocess.run(command, input=PROGRAM, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    for name, values in found.items():
+        spread = f"min {min(values):.3f} s, median {middle[name]:.3f} s, max {max(values):.3f} s"
+        print(f"{name:8} {len(values):3} runs: {spread}")
+    cost = middle["command"] - middle["bare"]
+    print(f"the switch's own cost, canary included: {cost:+.2f} s, {cost / middle['bare']:+.1%} of the bare switch")
+    allowed = max(LIMITS["seconds"], LIMITS["share"] * middle["bare"])
+    well = cost <= allowed and all(middle[name] <= LIMITS[name] for name in ("status", "imports"))
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:3]))

@@ -1,0 +1,52 @@
+#!/usr/bin/python3
+"""The stand-in card's memory: what fake engines and strangers hold of it, written where the stand-in NVML reads it.
+
+A file PID in the folder holds `MIB HOLD_SECONDS`: so much is in use while the process lives, and HOLD_SECONDS longer,
+as with a driver that is slow to give it back.
+
+    card.py FOLDER CONFIG GPU_LINE      GPU_LINE with {used}, as in lab/gpu/nvml.c
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+RESERVED_MIB = 400  # a card with a driver is never empty
+POLL_SECONDS = 0.05
+
+
+def name_of(pid: str) -> str:
+    """Return what NVML calls a process: its program."""
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def main(folder: Path, config: Path, line: str) -> None:
+    """Write the file again whenever something is another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o777)  # the engines' user writes here
+    ended: dict[str, float] = {}
+    before = ""
+    while True:
+        used, processes = RESERVED_MIB, []
+        for file in sorted(each for each in folder.iterdir() if each.name.isdigit()):
+            mib, hold = file.read_text().split()
+            try:
+                processes.append(f"process 0 {file.name} {mib} {name_of(file.name)}")
+            except OSError:  # it has ended
+                if time.monotonic() - ended.setdefault(file.name, time.monotonic()) >= float(hold):
+                    file.unlink()
+                    continue
+            used += int(mib)
+        text = "\n".join(["sys /srv/lab/sys", line.format(used=used), *processes, ""])
+        if text != before:
+            aside = config.with_suffix(".new")
+            aside.write_text(text)
+            aside.rename(config)
+            before = text
+        time.sleep(POLL_SECONDS)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

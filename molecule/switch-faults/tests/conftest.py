@@ -1,0 +1,145 @@
+"""A turntable to break: a case begins with the architect on it, and ends with one agent that answers, or a reason."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from testinfra.host import Host
+from testinfra.utils.ansible_runner import AnsibleRunner
+
+INVENTORY = os.environ.get("MOLECULE_INVENTORY_FILE", "")
+# An empty name would be the current folder, whose every executable Ansible would run as an inventory.
+assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
+# Each worker has a host to break of its own.
+HOSTS = sorted(AnsibleRunner(INVENTORY).get_hosts("gpu_hosts"))
+NAME = HOSTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])]
+STATE = "/var/lib/roundhouse/state"
+AGENTS = ("architect", "dev", "po")
+PORTS = dict(zip(AGENTS, (8000, 8001, 8002), strict=True))
+# What would be minutes of waiting on a real host; deployed in the plan, as a site with other needs would.
+LIMITS = {"canary_timeout_seconds": 3, "free_timeout_seconds": 3, "stop_grace_seconds": 3}
+
+
+class Turntable:
+    """The host under test."""
+
+    known: str | None = None  # who answered its canary at the end of the case before
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.said = ""
+
+    def run(self, *words: str) -> dict[str, Any]:
+        """Run the command with --json and return its object, with the exit status as `rc`; keep what was said."""
+        answer = self.ask(*words)
+        self.said = answer["errors"][0]["message"] if answer["errors"] else f"{' '.join(words)}: done"
+        return answer
+
+    def ask(self, *words: str) -> dict[str, Any]:
+        """Do the same with a word that changes nothing."""
+        result = self.host.run("roundhouse --json " + " ".join(words))
+        return {**json.loads(result.stdout), "rc": result.rc}
+
+    def refused(self, *words: str) -> str:
+        """Run a switch that must fail, and return its sentence."""
+        answer = self.run(*words)
+        assert answer["rc"] == 1, answer
+        return str(answer["errors"][0]["message"])
+
+    def killed(self, phase: str, signal: int, *words: str) -> dict[str, Any]:
+        """Run a switch and send it a signal in a phase."""
+        return dict(json.loads(self.host.check_output(f"lab-kill {phase} {signal} {' '.join(words)}")))
+
+    def fault(self, agent: str, options: str) -> None:
+        """Let the agent's next engine do that wrong; nothing heals it."""
+        self.host.check_output(
+            f"echo '{options}' > /etc/lab-engine/{agent}" if options else f"rm /etc/lab-engine/{agent}"
+        )
+
+    def restart(self, agent: str, options: str) -> None:
+        """Let the agent run with a fault from now on."""
+        self.fault(agent, options)
+        self.host.check_output(f"systemctl restart roundhouse-{agent}")
+
+    def request(self, agent: str, tokens: int) -> None:
+        """Leave a request with an agent, which answers 100 tokens a second."""
+        body = json.dumps({"model": agent, "prompt": "go on", "max_tokens": tokens})
+        url = f"http://127.0.0.1:{PORTS[agent]}/v1/completions"
+        code = f"import urllib.request as u; print(u.urlopen({url!r}, {body.encode()!r}).status)"
+        self.host.check_output("systemd-run --quiet --collect --unit lab-client python3 -c %s", code)
+        self.until('roundhouse status --json | grep -q "running.: 1"')
+
+    def until(self, condition: str) -> None:
+        """Wait for a condition of the host's shell, with a limit."""
+        self.host.check_output("timeout 90 sh -c %s", f"until {condition}; do sleep 0.05; done")
+
+    def serving(self) -> list[str]:
+        """Return the agents whose units are ready."""
+        return [row["agent"] for row in self.ask("status")["agents"] if row["state"] == "ready"]
+
+    def journal(self) -> bool:
+        """Return whether a switch is on record as running."""
+        return bool(self.host.file(f"{STATE}/switch.json").exists)
+
+    def history(self) -> dict[str, Any]:
+        """Return the last switch."""
+        return dict(self.ask("history")["switches"][-1])
+
+
+@pytest.fixture(scope="session")
+def host() -> Host:
+    """Return the host."""
+    return Host.get_host(f"docker://{NAME}")
+
+
+@pytest.fixture(scope="session")
+def limits(host: Host) -> None:
+    """Deploy shorter limits."""
+    plan = json.loads(host.file("/etc/roundhouse/plan.json").content_string)
+    plan["agents"] = [agent | LIMITS for agent in plan["agents"]]
+    host.check_output("echo %s > /etc/roundhouse/plan.json", json.dumps(plan))
+
+
+@pytest.fixture
+def table(host: Host, limits: None, request: pytest.FixtureRequest) -> Iterator[Turntable]:
+    """Begin with the architect, end with one agent that answers its canary; print what was said in between."""
+    table = Turntable(host)
+    if Turntable.known != "architect":
+        assert table.run("architect", "--drain", "0")["rc"] == 0, table.said
+    Turntable.known, table.said = None, ""
+    yield table
+    said = table.said
+    host.check_output("rm -f /etc/lab-engine/*; systemctl stop 'lab-client*' 'lab-stranger*'")
+    serving = table.serving()
+    if not serving:
+        assert "No agent serves now" in said
+        assert table.run("architect")["rc"] == 0, table.said
+        serving = ["architect"]
+    assert len(serving) == 1
+    assert table.run(serving[0])["rc"] == 0, table.said
+    assert not table.journal()
+    Turntable.known = serving[0]
+    request.node.user_properties.append(("outcome", f"{serving[0]} serves; {said}"))
+
+
+@pytest.fixture(scope="session")
+def address() -> Callable[[str], str]:
+    """Return where an agent's API is from here, through the lab's forwarding."""
+    networks = docker.from_env().containers.get(NAME).attrs["NetworkSettings"]["Networks"]
+    ip = next(iter(networks.values()))["IPAddress"]
+    return lambda agent: f"http://{ip}:1{PORTS[agent]}/v1"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print each case with its outcome."""
+    ended = [report for report in terminalreporter.getreports("") if report.when == "teardown"]
+    outcomes = [(report.nodeid, text) for report in ended for name, text in report.user_properties if name == "outcome"]
+    terminalreporter.section(f"{len(outcomes)} cases, one agent that answers after each")
+    for name, outcome in sorted(outcomes):
+        terminalreporter.write_line(f"{name.rpartition('::')[2]}: {outcome}")

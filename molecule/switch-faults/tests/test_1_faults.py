@@ -1,0 +1,219 @@
+"""What goes wrong with an engine, a host, a card: the agent before serves again, and the sentence says why."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("fault", "part"),
+    [
+        ("--out-of-memory", "CUDA out of memory"),
+        ("--never-ready", "it was not healthy within its time limit"),
+        ("--crash-after 0", "dev"),
+        ("--crash-after 0.3 --tokens-per-second 8", ". architect"),
+        ("--rubbish", "which is no text"),
+        ("--hang", "did not answer"),
+        ("--wrong-name", "serves dev-other, not dev"),
+        ("--rubbish --ignore-term", "which is no text"),
+        ("--rubbish --hold-memory 1.5", "which is no text"),
+        ("--no-such-option", "unrecognized arguments"),
+    ],
+)
+def test_the_new_engine_fails(table, fault, part):
+    table.fault("dev", fault)
+    sentence = table.refused("dev")
+    assert part in sentence
+    assert sentence.endswith("architect serves on port 8000.")
+    assert table.history()["outcome"] == "back"
+    assert table.serving() == ["architect"]
+
+
+def test_an_answer_that_is_another_than_at_the_deployment(table):
+    assert table.run("dev")["rc"] == 0
+    assert table.run("architect")["rc"] == 0
+    table.fault("dev", "--answer-differently")
+    assert "since it was deployed" in table.refused("dev")
+    assert table.serving() == ["architect"]
+
+
+def test_a_ready_agent_that_answers_rubbish_is_restarted(table):
+    table.restart("architect", "--rubbish")
+    table.fault("architect", "")
+    assert table.run("architect")["changed"] is True
+
+
+def test_an_engine_that_died_is_no_reason_not_to_switch(table):
+    table.host.check_output("systemctl kill --signal=SIGKILL roundhouse-architect")
+    assert table.run("dev")["rc"] == 0
+
+
+def test_the_old_one_hears_no_signal(table):
+    table.restart("architect", "--ignore-term")
+    result = table.run("dev", "--drain", "1")
+    assert (result["rc"], result["cut"]) == (0, 0)
+    assert 4 <= result["stages"]["stop"] < 10
+
+
+def test_the_cards_memory_comes_late(table):
+    table.restart("architect", "--hold-memory 1.5")
+    result = table.run("dev")
+    assert result["rc"] == 0
+    assert result["stages"]["free"] >= 1
+
+
+def test_the_cards_memory_does_not_come_at_all(table):
+    table.restart("architect", "--hold-memory 5")
+    table.fault("architect", "")
+    sentence = table.refused("dev")
+    assert "dev takes 15.1 GiB of the 15.9 GiB of GPU 0; 3 s after the stop" in sentence
+    assert table.history()["outcome"] == "back"
+
+
+def test_both_fail(table):
+    table.fault("dev", "--out-of-memory")
+    table.fault("architect", "--out-of-memory")
+    sentence = table.refused("dev")
+    assert "architect did not come back either: architect did not start" in sentence
+    assert sentence.endswith("No agent serves now.")
+    assert table.history()["outcome"] == "lost"
+
+
+def stranger(table, mib):
+    """Let a process that is no agent's hold memory of the card."""
+    table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
+    pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
+    table.host.check_output(f"echo '{mib} 0' > /var/cache/roundhouse/card/{pid}")
+    table.until(f"grep -q {pid} /etc/lab-nvml.conf")
+    return pid
+
+
+def test_a_stranger_on_the_card(table):
+    pid = stranger(table, 4096)
+    sentence = table.refused("dev")
+    assert f"sleep (pid {pid}) holds 4.0 GiB: stop what does not belong there (kill {pid})." in sentence
+    assert table.history()["outcome"] == "refused"
+    assert table.serving() == ["architect"]
+
+
+def test_a_small_stranger_on_the_card_is_none(table):
+    stranger(table, 100)
+    assert table.run("dev")["rc"] == 0
+
+
+def test_a_port_that_is_taken(table):
+    table.host.check_output(
+        "systemd-run --quiet --collect --unit lab-stranger python3 -m http.server --bind 127.0.0.1 8001"
+    )
+    table.until("ss -ltn | grep -q :8001")
+    assert "port 8001 of dev is taken by python3" in table.refused("dev")
+
+
+@pytest.fixture
+def moved(table):
+    """Move a file away for one case; with a content, put that in its place."""
+    paths = []
+
+    def move(path, content=None):
+        table.host.check_output(f"mv {path} {path}.away")
+        if content is not None:
+            table.host.check_output(f"echo '{content}' > {path}")
+        table.host.check_output("systemctl daemon-reload")
+        paths.append(path)
+
+    yield move
+    for path in paths:
+        table.host.check_output(f"rm -rf {path}; mv {path}.away {path}")
+    table.host.check_output("systemctl daemon-reload")
+
+
+def test_a_unit_file_that_is_gone(table, moved):
+    moved("/etc/systemd/system/roundhouse-dev.service")
+    assert "roundhouse-dev.service is not-found to systemd: deploy again." in table.refused("dev")
+
+
+def test_the_old_ones_unit_file_is_gone(table, moved):
+    moved("/etc/systemd/system/roundhouse-architect.service")
+    assert table.run("dev")["rc"] == 0
+
+
+def test_the_old_ones_unit_file_is_gone_and_the_new_one_fails(table, moved):
+    moved("/etc/systemd/system/roundhouse-architect.service")
+    table.fault("dev", "--out-of-memory")
+    sentence = table.refused("dev")
+    assert "architect did not come back either" in sentence
+    assert "No agent serves now" in sentence
+    table.fault("dev", "")
+    assert table.run("dev")["rc"] == 0
+    table.said = sentence
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "part"),
+    [
+        ("/srv/lab/models/dev/model.safetensors", None, "has no .safetensors file"),
+        ("/srv/lab/models/dev/model.safetensors", "cut", "does not start with a safetensors header"),
+        ("/etc/roundhouse/agents/dev.yaml", None, "dev did not start"),
+        ("/etc/roundhouse/agents/dev.yaml", "served-model-name: dev\nmax-model-length: 3", "exit status 2"),
+        ("/opt/lab-engine/bin/vllm", None, "did not start"),
+    ],
+    ids=["no weights", "cut weights", "no configuration", "unknown option", "no engine"],
+)
+def test_a_file_is_missing_or_damaged(table, moved, path, content, part):
+    moved(path, content)
+    sentence = table.refused("dev")
+    assert part in sentence
+    if "lab-engine" in path:  # the one engine of all agents
+        assert "architect did not come back either" in sentence
+    else:
+        assert table.serving() == ["architect"]
+
+
+@pytest.fixture
+def small_disk(table):
+    """Put the state on a disk of its own, of 64 KiB."""
+    folder = "/var/lib/roundhouse/state"
+    table.host.check_output(
+        f"cp -a {folder} /tmp/state && mount -t tmpfs -o size=64k,mode=755 none {folder} && cp -a /tmp/state/. {folder}"
+        f" && chown roundhouse: {folder}"
+    )
+    yield folder
+    table.host.check_output(f"cp -a {folder}/. /tmp/state; rm -f /tmp/state/fill; umount --lazy {folder}")
+    table.host.check_output(f"cp -a /tmp/state/. {folder}; rm -r /tmp/state")
+
+
+def fill(table, folder):
+    table.host.run(f"dd if=/dev/zero of={folder}/fill bs=4k")
+
+
+def test_a_disk_that_is_full_stops_nothing(table, small_disk):
+    fill(table, small_disk)
+    assert "its disk is full: make room" in table.refused("dev")
+    assert table.serving() == ["architect"]
+
+
+def test_a_disk_that_fills_during_a_switch_does_not_lose_it(table, small_disk):
+    table.fault("dev", "--load-seconds 2")
+    table.host.check_output(
+        "systemd-run --quiet --collect --unit lab-stranger "
+        f"sh -c 'sleep 1; dd if=/dev/zero of={small_disk}/fill bs=4k; true'"
+    )
+    assert table.run("dev")["rc"] == 0
+    assert table.host.run(f"test -s {small_disk}/fill").rc == 0
+    assert '"serving": ["dev"]' in table.host.file(f"{small_disk}/serving.json").content_string
+
+
+def test_a_disk_that_takes_nothing(table, small_disk):
+    table.host.check_output(f"mount -o remount,ro {small_disk}")
+    assert "cannot be written (Read-only file system)" in table.refused("dev")
+    table.host.check_output(f"mount -o remount,rw {small_disk}")
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "starts.json", "canaries.json", "switch.json"])
+def test_a_state_file_is_damaged(table, name):
+    table.host.check_output(f"echo '{{' > /var/lib/roundhouse/state/{name}")
+    assert table.run("dev")["rc"] == 0
+
+
+def test_who_serves_is_damaged_says_what_to_do(table):
+    table.host.check_output("echo '{' > /var/lib/roundhouse/state/serving.json")
+    assert "delete it and switch again" in table.refused("dev")
+    table.host.check_output("rm /var/lib/roundhouse/state/serving.json")

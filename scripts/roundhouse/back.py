@@ -1,0 +1,72 @@
+"""The way back: the agent that failed is stopped, and everyone that it displaced serves again and answers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from . import canary, card, history, leave, state, units
+from .engine import Engine
+from .errors import RoundhouseError
+from .plan import Agent
+from .start import start
+from .turn import Turn, remember
+
+
+def way_back(turn: Turn, error: BaseException) -> NoReturn:
+    """Bring back whoever served, and raise RoundhouseError with what happened."""
+    stage, why = _told(turn, error)
+    turn.report(why)
+    outcome = history.BACK if turn.back else history.LOST
+    with _deaf_to_signals():
+        turn.log.phase("back", turn.stages)
+        # A killed switch may have left another agent half-way up, which nobody committed.
+        failed = [turn.agent, *(other for other in turn.leaving if other not in turn.back)]
+        try:
+            leave.leave(failed, 0, turn.report, turn.log.note)
+        except RoundhouseError as second:  # whatever is wrong with this unit, the one before must come back
+            turn.report(second.message)
+        for other in turn.back:
+            turn.report(f"bringing {other['name']} back")
+            try:
+                _bring_back(turn, other, [each["unit"] for each in failed])
+            except RoundhouseError as second:
+                outcome, stage = history.LOST, "restore"
+                why = f"{why} {other['name']} did not come back either: {second.message}"
+        turn.log.end()
+        remember(turn, outcome, why)
+    raise RoundhouseError(stage, why) from None
+
+
+def _told(turn: Turn, error: BaseException) -> tuple[str, str]:
+    if isinstance(error, RoundhouseError):
+        return error.stage, error.message
+    if isinstance(error, OSError):
+        return "state", state.unwritable(state.FOLDER, error).message
+    return "interrupted", f"the switch to {turn.agent['name']} was interrupted."
+
+
+def _bring_back(turn: Turn, other: Agent, gone: list[str]) -> None:
+    if units.state(other["unit"]) == "draining":
+        leave.leave([other], turn.drain_seconds, turn.report, turn.log.note)
+    if units.state(other["unit"]) != "ready":
+        try:
+            card.wait_until_free(other, gone, turn.log.note)
+        except RoundhouseError as held:  # its engine says more, and may start all the same
+            turn.report(held.message)
+        start(other, turn.report, turn.log.note)
+    canary.verify(turn.plan, other, Engine(other["host"], other["port"]))
+
+
+@contextmanager
+def _deaf_to_signals() -> Iterator[None]:
+    """Let no second Ctrl-C and no lost terminal end the way back: it is what keeps an agent serving."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,99 @@
+"""The causes that lie in the model, its memory or a request: see causes.py, which reads them first."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+AGAIN = "ansible-playbook site.yml --extra-vars plan_again=true"
+
+
+class Cause(NamedTuple):
+    """A cause: how it shows in a log, what is so, and what cures it. `{name}` is the agent."""
+
+    name: str
+    pattern: re.Pattern[str]
+    sentence: str
+    cure: str
+
+
+def row(name: str, pattern: str, sentence: str, cure: str) -> Cause:
+    """Return a row of the table."""
+    return Cause(name, re.compile(pattern), sentence, cure)
+
+
+CAUSES = (
+    row(
+        "memory held",
+        r"Free memory on device .*less than desired",
+        "Something else holds memory of the card that the engine was to take.",
+        "See who with `roundhouse gpu`, stop it, and run `roundhouse {name}`.",
+    ),
+    row(
+        "KV cache too small",
+        r"No available memory for the cache blocks",
+        "The weights leave no memory for the KV cache.",
+        f"Raise gpu_memory_utilization or name a smaller model in the roster, then `{AGAIN}`.",
+    ),
+    row(
+        "context too long for the card",
+        r"To serve at least one request with the model's max seq len",
+        "The KV cache does not hold one request of max_model_len tokens.",
+        f"Lower max_model_len (or max_model_len_min, so that the plan may) in the roster, then `{AGAIN}`.",
+    ),
+    row(
+        "context too long for the model",
+        r"greater than the derived max_model_len",
+        "max_model_len is more than the model was made for.",
+        "Lower max_model_len of {name} in the roster to what the line says, then `ansible-playbook site.yml`.",
+    ),
+    row(
+        "out of memory",
+        r"OutOfMemoryError|CUDA out of memory|not enough GPU memory",
+        "The card's memory did not hold the model and its work space.",
+        f"See who else is on the card with `roundhouse gpu`; if nobody, `{AGAIN}` plans with what was measured.",
+    ),
+    row(
+        "request too long",
+        r"maximum context length is \d+ tokens",
+        "A client sent more tokens than max_model_len.",
+        "Shorten the request, or raise max_model_len of {name} in the roster and run `ansible-playbook site.yml`.",
+    ),
+    row(
+        "wrong format",
+        r"Unknown quantization method|[Qq]uantization method specified .* does not match",
+        "The model's format is none that this engine loads, or another than the roster says.",
+        "Name the model's own quantization in the roster (awq, gptq, fp8, or none), then `ansible-playbook site.yml`.",
+    ),
+    row(
+        "model damaged",
+        r"SafetensorError|incomplete metadata, file not fully covered|HeaderTooLarge",
+        "A file of the model is cut or damaged.",
+        "Delete the model's folder and run `ansible-playbook site.yml --tags models`, which pulls it again.",
+    ),
+    row(
+        "model unknown to the engine",
+        r"Model architectures .* are not supported|does not recognize this architecture",
+        "This engine's version does not know the model's architecture.",
+        "Name a model of the families in the README for {name}, then `ansible-playbook site.yml`.",
+    ),
+    row(
+        "model not there",
+        r"Repo id must be in the form|LocalEntryNotFoundError|outgoing traffic has been disabled",
+        "The model is not on this host, and an engine downloads nothing.",
+        "Run `ansible-playbook site.yml --tags models`, which pulls it.",
+    ),
+    row(
+        "model locked",
+        r"GatedRepoError|401 Client Error|403 Client Error",
+        "The hub does not give this model without an account that accepted its licence.",
+        "Accept it on the hub and give the play a token (HF_TOKEN in models_environment), or name an open model.",
+    ),
+    row(
+        "download failed",
+        r"Max retries exceeded|IncompleteRead|ReadTimeout|Temporary failure in name resolution|ConnectionResetError",
+        "The download broke off, or the hub was not reached.",
+        "Run `ansible-playbook site.yml --tags models` again: it goes on where it stopped. Behind a proxy, set "
+        "models_environment.",
+    ),
+)

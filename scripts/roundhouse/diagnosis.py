@@ -1,0 +1,56 @@
+"""From an engine's log and systemd's word for its end to one cause, the line that shows it, and what cures it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from . import causes
+
+UNKNOWN = "unknown"
+_EVIDENCE_CHARACTERS = 300
+_AN_ERROR = re.compile(r"\w(Error|Exception)\b.*: ")
+
+
+class Finding(NamedTuple):
+    """One trouble. `agent` is None for the host's own; `evidence` is the line or the state that shows it."""
+
+    cause: str
+    agent: str | None
+    sentence: str
+    evidence: str
+    cure: str
+
+
+def diagnose(name: str, lines: Iterable[str], *, result: str = "", exit_status: int | None = None) -> Finding:
+    """Return the cause of an agent's end, from its log and systemd's word for it; UNKNOWN with the last error else."""
+    known = [line.strip() for line in lines]
+    for cause in causes.CAUSES:
+        seen = [line for line in known if cause.pattern.search(line)]
+        if seen:
+            # The error itself, rather than the statement that raised it or what repeats it.
+            return _finding(cause, name, next(filter(_AN_ERROR.search, seen), seen[0]))
+    if result in causes.RESULTS:
+        return _finding(causes.BY_NAME[causes.RESULTS[result]], name, f"systemd: result {result}")
+    errors = [line for line in known if "rror" in line]
+    evidence = (errors or known or ["its log is empty"])[-1]
+    ended = "" if exit_status is None else f" (exit status {exit_status})"
+    sentence = f"{name} did not start or did not stay{ended}, for a reason that is not in the table of causes."
+    return Finding(
+        UNKNOWN,
+        name,
+        sentence,
+        evidence[:_EVIDENCE_CHARACTERS],
+        f"Read the whole log: `roundhouse logs {name} -n 500`.",
+    )
+
+
+def of_cause(name: str, evidence: str, agent: str | None = None) -> Finding:
+    """Return the finding of a cause of the table, for the host when there is no agent."""
+    cause = causes.BY_NAME[name]
+    return _finding(cause, agent or "", evidence)._replace(agent=agent)
+
+
+def _finding(cause: causes.Cause, name: str, evidence: str) -> Finding:
+    return Finding(cause.name, name, cause.sentence, evidence[:_EVIDENCE_CHARACTERS], cause.cure.format(name=name))

@@ -1,0 +1,48 @@
+"""Where the running engine is not what the plan says: by its own words, and by what was deployed since it started."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from . import units
+from .plan import Agent, Plan
+
+
+def drift(plan: Plan, agent: Agent, served: list[dict[str, Any]], version: str) -> list[str]:
+    """Return a sentence for each difference; `served` and `version` are what the engine says of itself."""
+    found = []
+    card: dict[str, Any] = next((each for each in served if each.get("id") == agent["name"]), {})
+    if not card:
+        names = ", ".join(str(each.get("id")) for each in served)
+        found.append(f"it serves {names or 'nothing'}, and {agent['name']} is planned")
+    for name, planned in (("max_model_len", agent.get("max_model_len")), ("root", agent["model_path"])):
+        running = card.get(name, planned)
+        if planned is not None and running != planned:
+            found.append(f"its {'model' if name == 'root' else name} is {running}, and {planned} is planned")
+    planned_version = str(plan.get("engine_path", "")).rpartition("/")[2].partition("-")[0]
+    if planned_version[:1].isdigit() and not version.startswith(planned_version):
+        found.append(f"its version is {version}, and {planned_version} is planned")
+    if is_outdated(plan, agent):
+        found.append("it runs as it was deployed before: roundhouse resume restarts it")
+    return found
+
+
+def is_outdated(plan: Plan, agent: Agent) -> bool:
+    """Return whether the running engine differs from the plan in what only a restart changes.
+
+    Another agent in the roster changes every unit file too (who excludes whom), and systemd takes
+    that up without a restart.
+    """
+    unit = units.show(agent["unit"])
+    if unit.state != "ready" or unit.main_pid is None:
+        return False
+    process = Path(f"/proc/{unit.main_pid}")
+    running = dict(line.partition("=")[::2] for line in (process / "environ").read_text().split("\0"))
+    started_at = time.time() - (time.monotonic() - unit.started_monotonic_usec / 1e6)
+    return (
+        Path(agent["config_path"]).stat().st_mtime > started_at
+        or plan["engine_path"] not in (process / "cmdline").read_text()
+        or any(running.get(name) != value for name, value in agent["environment"].items())
+    )

@@ -1,0 +1,54 @@
+"""The man page and the shell's completion, made of the command's own help: one text, three places."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from . import output
+
+_COMPLETION = """\
+# bash completion of roundhouse: source this file, or put it in /etc/bash_completion.d.
+_roundhouse() {{
+  local agents
+  agents=$(python3 -c 'import json; print(*(a["name"] for a in json.load(open("{plan}"))["agents"]))' 2>/dev/null)
+  case "${{COMP_WORDS[COMP_CWORD-1]}}" in
+    {about}) COMPREPLY=($(compgen -W "$agents" -- "${{COMP_WORDS[COMP_CWORD]}}")); return ;;
+  esac
+  COMPREPLY=($(compgen -W "$agents {words}" -- "${{COMP_WORDS[COMP_CWORD]}}"))
+}}
+complete -F _roundhouse roundhouse switch.py
+"""
+
+
+def completion(parser: argparse.ArgumentParser, about_an_agent: tuple[str, ...], plan: str) -> str:
+    """Return a script for bash that completes agents, words and options."""
+    text = output.help_text(parser)
+    words = re.findall(r"^  ([a-z]+) ", parser.epilog or "", re.MULTILINE)
+    options = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)))
+    return _COMPLETION.format(plan=plan, about="|".join(about_an_agent), words=" ".join([*words, *options]))
+
+
+def page(parser: argparse.ArgumentParser) -> str:
+    """Return the manual page, for man -l: the help's own sections under a manual's headings."""
+    usage, _, rest = output.help_text(parser).partition("\n\n")
+    synopsis = " ".join(usage.removeprefix("usage: ").split()).replace("switch.py", "roundhouse")
+    parts = [
+        '.TH ROUNDHOUSE 8 "" "Roundhouse"',
+        ".SH NAME",
+        f"roundhouse \\- {_escaped((parser.description or '').rstrip('.').lower())}",
+        ".SH SYNOPSIS",
+        _escaped(synopsis),
+    ]
+    for section in rest.split("\n\n")[1:]:
+        title, _, body = section.partition(":\n")
+        if not body:
+            title, _, body = section.partition(": ")
+        parts += [f".SH {title.upper()}", ".nf", _escaped(body.rstrip()), ".fi"]
+    return "\n".join(parts) + "\n"
+
+
+def _escaped(text: str) -> str:
+    r"""Return text that troff takes as it is: a line must not begin with a dot or a quote, a hyphen is \-."""
+    plain = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\n".join(f"\\&{each}" if each.startswith((".", "'")) else each for each in plain.splitlines())

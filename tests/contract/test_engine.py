@@ -1,0 +1,223 @@
+"""The fake engine and the real one, asked the same: this suite must not tell them apart.
+
+Both are the lab's: the real one is in the lab's volumes, which `make test` fills first.
+"""
+
+import http.client
+import json
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import openai
+import pytest
+
+from roundhouse import lock, phases
+from roundhouse.engine import Engine
+from roundhouse.errors import RoundhouseError
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME, PORT = "dev", 8001
+READY_SECONDS = 240
+CONFIG = f"""
+model: /srv/lab/models/dev
+served-model-name: {NAME}
+host: 0.0.0.0
+port: {PORT}
+max-model-len: 4096
+max-num-seqs: 8
+enforce-eager: true
+shutdown-timeout: 30
+generation-config: vllm
+disable-access-log-for-endpoints: /health,/metrics
+"""
+
+
+class Host:
+    """A container with one of the engines as `vllm`; what it writes is in /tmp/log."""
+
+    def __init__(self, kind):
+        image = subprocess.run([ROOT / "lab/image.sh", "bookworm"], capture_output=True, text=True, check=True)
+        self.name = f"roundhouse-contract-{kind}"
+        folder = lock.engine_path("cpu", "python3.11") if kind == "real" else "/opt/lab-engine"
+        self.vllm = f"{folder}/bin/vllm"
+        command = ["docker", "run", "--rm", "--detach", "--init", "--name", self.name, "--shm-size=1g"]
+        command += ["--label=roundhouse.lab=contract", "--env=HF_HUB_OFFLINE=1", "--env=VLLM_NO_USAGE_STATS=1"]
+        command += [
+            "--env=VLLM_CPU_KVCACHE_SPACE=1",
+            "--env=HOME=/tmp",
+            f"--volume={ROOT}/lab/fake:/opt/lab-engine/bin:ro",
+        ]
+        command += ["--volume=roundhouse-lab-engine:/opt/roundhouse/engine:ro"]
+        command += ["--volume=roundhouse-lab-models:/srv/lab/models:ro", image.stdout.split()[-1], "sleep", "infinity"]
+        subprocess.run(["docker", "rm", "--force", self.name], capture_output=True, check=False)
+        subprocess.run(command, capture_output=True, check=True)
+        shape = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        words = ["docker", "inspect", "--format", shape, self.name]
+        self.ip = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        if kind == "real":  # roles/engine installs it on a host
+            self.run("apt-get update -qq && apt-get install -qq -y --no-install-recommends libnuma1")
+        self.run(
+            f"cat > /tmp/dev.yaml <<'X'\n{CONFIG}\nX\n(cat /tmp/dev.yaml; echo 'max-model-length: 3') > /tmp/bad.yaml"
+        )
+
+    def run(self, command):
+        """Run a shell command in the container; return its output."""
+        words = ["docker", "exec", self.name, "sh", "-c", command]
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+    def start(self):
+        """Start the engine; its exit status will be in /tmp/exit."""
+        # In the foreground of its shell: a shell lets what is in its background ignore SIGINT.
+        command = f"{self.vllm} serve --config /tmp/dev.yaml >/tmp/log 2>&1; echo $? > /tmp/exit"
+        subprocess.run(["docker", "exec", "--detach", self.name, "sh", "-c", command], check=True)
+
+
+@pytest.fixture(scope="module", params=["fake", "real"])
+def host(request):
+    """Return the host with its engine started, and not ready yet."""
+    made = Host(request.param)
+    made.start()
+    yield made
+    subprocess.run(["docker", "rm", "--force", made.name], capture_output=True, check=False)
+
+
+@pytest.fixture
+def engine(host):
+    """Return the engine, ready."""
+    found, end = Engine(host.ip, PORT), time.monotonic() + READY_SECONDS
+    while not found.healthy():
+        assert time.monotonic() < end, host.run("tail -n 20 /tmp/log")
+        time.sleep(0.2)
+    return found
+
+
+@pytest.fixture
+def client(host):
+    """Return the users' own client."""
+    return openai.OpenAI(base_url=f"http://{host.ip}:{PORT}/v1", api_key="not-needed", max_retries=0, timeout=60)
+
+
+def ask(host, method, path, body=None):
+    """Return the status and the text of an answer."""
+    connection = http.client.HTTPConnection(host.ip, PORT, timeout=30)
+    connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def test_1_while_it_loads_nobody_listens(host):
+    assert not Engine(host.ip, PORT).healthy()
+    assert Engine(host.ip, PORT).load() is None
+    with pytest.raises(RoundhouseError, match="Connection refused"):
+        Engine(host.ip, PORT).served()
+
+
+def test_2_it_says_what_it_serves(engine):
+    (card,) = engine.served()
+    assert (card["id"], card["max_model_len"], card["root"]) == (NAME, 4096, "/srv/lab/models/dev")
+    assert engine.version().startswith("0.32.")
+    assert engine.load() == (0, 0, 0.0)
+
+
+def test_3_its_log_tells_the_phases_in_order(host, engine):
+    progress = phases.Progress(None)
+    told = [progress.phase for line in host.run("cat /tmp/log").splitlines() if progress.feed(line, 1.0)]
+    names = [name for name, _ in phases.PHASES]
+    assert [names.index(phase) for phase in told] == sorted(names.index(phase) for phase in told)
+    assert {"reading options", "starting the engine", "loading weights", "opening the API"} <= set(told)
+
+
+def test_4_the_canary_is_the_same_each_time_and_has_its_tokens(engine):
+    first = engine.canary(NAME, 60)
+    assert engine.canary(NAME, 60) == first
+    assert len(first.token_ids) == 16
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "part"),
+    [
+        ("/v1/chat/completions", {"model": "nosuch", "messages": []}, 404, "The model `nosuch` does not exist."),
+        ("/v1/completions", {"model": NAME, "prompt": "a " * 9000}, 400, "maximum context length is 4096 tokens"),
+        ("/v1/nosuch", {}, 404, "Not Found"),
+    ],
+)
+def test_5_errors_have_the_same_status_and_words(host, engine, path, body, status, part):
+    answered, text = ask(host, "POST", path, body)
+    assert answered == status
+    assert part in text
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_6_a_stream_is_whole(client, engine, chat):
+    if chat:
+        messages = [{"role": "user", "content": "go on"}]
+        events = client.chat.completions.create(model=NAME, messages=messages, max_tokens=20, stream=True)
+        got = [(event.choices[0].delta.content or "", event.choices[0].finish_reason) for event in events]
+    else:
+        events = client.completions.create(model=NAME, prompt="go on", max_tokens=20, stream=True)
+        got = [(event.choices[0].text, event.choices[0].finish_reason) for event in events]
+    assert "".join(text for text, _ in got)
+    assert got[-1][1] in ("length", "stop")
+    assert all(reason is None for _, reason in got[:-1])
+
+
+def running(client, count, tokens):
+    """Return the futures of so many streams, each of which gives (tokens, reason)."""
+
+    def one(number):
+        made, reason, extra = 0, None, {"ignore_eos": True}
+        prompt = f"def f{number}"
+        for event in client.completions.create(
+            model=NAME, prompt=prompt, max_tokens=tokens, stream=True, extra_body=extra
+        ):
+            made, reason = made + 1, event.choices[0].finish_reason
+        return made, reason
+
+    pool = ThreadPoolExecutor(count)
+    return [pool.submit(one, number) for number in range(count)]
+
+
+def until(condition):
+    """Wait for a condition, with a limit."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_7_what_runs_is_counted_and_what_waits_beyond_the_limit_too(client, engine):
+    streams = running(client, 10, 400)
+    until(lambda: engine.load()[:2] == (8, 2))
+    assert [stream.result()[1] for stream in streams] == ["length"] * 10
+    until(lambda: engine.load()[:2] == (0, 0))
+
+
+def test_8_asked_to_stop_it_ends_what_runs_refuses_the_rest_and_exits_with_0(host, client, engine):
+    streams = running(client, 2, 500)
+    until(lambda: engine.load().running == 2)
+    host.run("kill -INT $(pgrep --full --oldest '^[^ ]*python[^ ]* [^ ]*vllm serve')")
+    time.sleep(1)
+    assert engine.healthy()
+    assert engine.load().running == 2
+    with pytest.raises(openai.InternalServerError):
+        client.completions.create(model=NAME, prompt="late", max_tokens=1)
+    assert [stream.result()[1] for stream in streams] == ["length"] * 2
+    until(lambda: host.run("cat /tmp/exit"))
+    assert host.run("cat /tmp/exit") == "0"
+    assert not engine.healthy()
+
+
+@pytest.mark.parametrize(
+    ("config", "before", "status", "part"),
+    [
+        ("bad", "true", 2, "unrecognized arguments: --max-model-length"),
+        ("dev", f"(python3 -m http.server {PORT} >/dev/null 2>&1 &); sleep 1", 1, "Address already in use"),
+    ],
+    ids=["unknown option", "port taken"],
+)
+def test_9_it_ends_with_the_same_status_and_words(host, config, before, status, part):
+    output = host.run(f"{before}; {host.vllm} serve --config /tmp/{config}.yaml 2>&1; echo status $?")
+    assert output.endswith(f"status {status}")
+    assert part in output

@@ -1,0 +1,76 @@
+"""How an agent leaves: what runs may end, what does not is cut and counted, what hangs is ended."""
+
+import pytest
+
+from roundhouse import leave, units
+from roundhouse.engine import Load
+
+
+class Leaving:
+    """An agent with requests that end one a look, and a unit that stops when there is none or when it is killed."""
+
+    def __init__(self, requests, *, deaf=False):
+        self.requests, self.deaf, self.state = requests, deaf, "ready"
+        self.happened = []
+
+    def load(self, timeout_seconds):
+        if self.state == "draining" and not self.deaf and self.requests:
+            self.requests -= 1
+        if self.state == "draining" and not self.deaf and not self.requests:
+            self.state = "stopped"
+        return None if self.state == "stopped" else Load(self.requests, 0, 0.0)
+
+
+@pytest.fixture
+def go(monkeypatch):
+    """Return a function that lets an agent leave: (requests cut, what happened, what was said)."""
+
+    def run(agent, drain_seconds, **plan):
+        def stop(name, wait):
+            agent.happened.append("stop")
+            agent.state = "draining"
+
+        def kill(name):
+            agent.happened.append("kill")
+            agent.state = "failed"
+
+        monkeypatch.setattr(leave, "POLL_SECONDS", 0.01)
+        monkeypatch.setattr(leave, "Engine", lambda host, port: agent)
+        monkeypatch.setattr(units, "state", lambda name: agent.state)
+        monkeypatch.setattr(units, "stop", stop)
+        monkeypatch.setattr(units, "kill", kill)
+        monkeypatch.setattr(units, "forgive", lambda name: agent.happened.append("forgive"))
+        said = []
+        entry = {"name": "dev", "unit": "u", "host": "h", "port": 1, "stop_grace_seconds": 0.05}
+        entry |= {"config": {"shutdown-timeout": 30}, **plan}
+        return leave.leave([entry], drain_seconds, said.append, str), agent.happened, said
+
+    return run
+
+
+def test_what_ends_within_the_drain_is_not_cut(go):
+    cut, happened, said = go(Leaving(3), 30)
+    assert (cut, happened) == (0, ["stop"])
+    assert said == ["stopping dev (3 running, which may end within 30 s)"]
+
+
+def test_what_does_not_end_is_cut_and_counted(go):
+    cut, happened, said = go(Leaving(2, deaf=True), 0.05)
+    assert (cut, happened) == (2, ["stop", "kill", "forgive"])
+    assert said[1].endswith("ending it, 2 requests are cut")
+
+
+def test_one_that_hears_nothing_is_ended_though_nothing_runs(go):
+    assert go(Leaving(0, deaf=True), 0)[:2] == (0, ["stop", "kill", "forgive"])
+
+
+def test_a_drain_longer_than_the_engines_own_waits_before_it_asks(go):
+    agent = Leaving(1, deaf=True)
+    cut, happened, _ = go(agent, 0.3, config={"shutdown-timeout": 0.1})
+    assert (cut, happened) == (1, ["stop", "kill", "forgive"])
+
+
+def test_one_that_is_down_already_is_not_asked(go):
+    agent = Leaving(0)
+    agent.state = "stopped"
+    assert go(agent, 30)[:2] == (0, [])

@@ -1,0 +1,59 @@
+"""How far a start is, from the lines of the lab's engine, and what earlier starts let expect."""
+
+import pytest
+
+from roundhouse import phases, state
+
+AGENT = {"name": "dev", "model_path": "/m"}
+# As vLLM 0.32 wrote them on the lab's host; the last but one carries two updates of one bar, as a journal keeps them.
+LINES = (
+    "(APIServer pid=276) INFO 11-25 03:00:10 [api_utils.py:286] non-default args: {'host': '127.0.0.1'}",
+    "(EngineCore pid=298) INFO 11-25 03:00:35 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config",
+    "(Worker pid=310) INFO 11-25 03:00:49 [cpu_model_runner.py:68] Starting to load model /srv/lab/models/dev...",
+    "Loading safetensors checkpoint shards:   0% Completed\rLoading safetensors checkpoint shards:  42% Completed",
+    "(EngineCore pid=298) INFO 11-25 03:01:02 [core.py:402] init engine (profile, create kv cache, warmup model) took",
+)
+
+
+def follow(known=None):
+    progress = phases.Progress(known)
+    return progress, [progress.text(at) for at, line in enumerate(LINES, 1) if progress.feed(line, at)]
+
+
+def test_the_phases_are_told_as_they_come():
+    _, told = follow()
+    assert told == [
+        "reading options",
+        "starting the engine",
+        "loading weights",
+        "loading weights 42 %",
+        "opening the API",
+    ]
+
+
+def test_the_time_left_is_that_of_earlier_starts_and_moves_with_a_late_phase():
+    known = phases.Start("dev", "/m", 20.0, {"loading weights": 2.0, "opening the API": 19.5})
+    progress, told = follow(known)
+    assert told[0] == "reading options, about 19 s left"
+    assert told[2] == "loading weights, about 18 s left"  # one second late, so the end is too
+    assert progress.left_seconds(1000) == 0
+
+
+def test_the_last_starts_are_remembered_each_with_its_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "FOLDER", tmp_path)
+    assert phases.known(AGENT) is None
+    for seconds in (100, 20, 22, 24, 26, 28):
+        phases.keep(AGENT, follow()[0], seconds)
+    assert phases.known(AGENT).seconds == 24  # the median of the last five
+    assert phases.known(AGENT | {"model_path": "/other"}) is None
+    phases.keep(AGENT | {"model_path": "/other"}, follow()[0], 7)
+    assert phases.known(AGENT) is None  # a model that is gone is forgotten
+    phases.keep(AGENT | {"name": "po"}, follow()[0], 9)
+    assert phases.known(AGENT | {"model_path": "/other"}).seconds == 7
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"schema": 99, "starts": []}'])
+def test_a_file_that_cannot_be_understood_is_no_start(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(state, "FOLDER", tmp_path)
+    phases.path().write_text(content)
+    assert phases.known(AGENT) is None
