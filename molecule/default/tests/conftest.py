@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,19 +22,16 @@ ROOT = Path(__file__).resolve().parents[3]
 # An empty path would make Ansible take this checkout for an inventory, and run every program in it.
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True))
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
+sys.path.insert(0, str(ROOT / "molecule"))
+from by_host import scheduler
+
+pytest_xdist_make_scheduler = scheduler(HOSTS)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test on every host of the scenario, over docker exec."""
     if "host" in metafunc.fixturenames:
         metafunc.parametrize("host", [f"docker://{name}" for name in HOSTS], indirect=True, scope="session")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each host's tests to one worker, so that hosts are tested side by side and each in order."""
-    for item in items:
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-            item.add_marker(pytest.mark.xdist_group(str(item.callspec.params.get("host"))))
 
 
 @pytest.fixture(scope="session")
