@@ -40,7 +40,7 @@ def examine(plan: Plan | None, driver: Finding | None = None, *, facts: dict[str
     found = [] if driver is None else [driver]
     if plan is None:
         return found
-    if driver is None or driver.cause == "no_driver":
+    if driver is None or driver.cause in ("no_driver", "no_gpu"):
         found += _driver(plan, facts)
     found += [*_disks(), *_switch()]
     for agent in plan["agents"]:

@@ -79,9 +79,13 @@ def test_doctor_sees_a_stranger_on_the_card(table):
 
 
 def test_doctor_sees_a_driver_that_was_upgraded(table):
-    table.host.check_output("echo 590.1 > /srv/lab/sys/module/nvidia/version")
-    assert (None, "driver mismatch") in causes(table)
-    table.host.check_output("echo 580.173.02 > /srv/lab/sys/module/nvidia/version")
+    version = "/srv/lab/sys/module/nvidia/version"
+    before = table.host.file(version).content_string.strip()
+    table.host.check_output(f"echo 590.1 > {version}")
+    try:
+        assert (None, "driver mismatch") in causes(table)
+    finally:
+        table.host.check_output(f"echo {before} > {version}")
 
 
 def test_watch_writes_a_line_a_change_where_there_is_no_terminal(table):
