@@ -30,6 +30,8 @@ VOCAB_SIZE = 1536
 CONTEXT_TOKENS = 4096  # max_position_embeddings: the longest max_model_len a lab agent may ask for
 BATCH, BLOCK = 8, 128  # sequences per step, tokens per sequence
 LEARNING_RATE = 4e-3
+# About half a minute for each model on two cores.
+STEPS = 300
 # So few that a model this small learns them well in the time it has.
 PARAGRAPHS = 90
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -83,8 +85,8 @@ def make_tokenizer(paragraphs: list[str]):
     return tokenizer
 
 
-def train(paragraphs: list[str], tokenizer, seconds: float):
-    """Return a Qwen2 model trained for the given seconds on chat answers made of the paragraphs."""
+def train(paragraphs: list[str], tokenizer, steps: int):
+    """Return a Qwen2 model trained for so many steps on chat answers made of the paragraphs."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -114,18 +116,18 @@ def train(paragraphs: list[str], tokenizer, seconds: float):
             ids += rng.choice(answers)
         return ids[:BLOCK]
 
-    begun, step, loss = time.monotonic(), 0, math.nan
-    while (elapsed := time.monotonic() - begun) < seconds:
-        for group in optimiser.param_groups:  # cosine decay by time, so that a slow machine ends well too
-            group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * elapsed / seconds)) + 1e-5
+    begun, loss = time.monotonic(), math.nan
+    for step in range(steps):  # counted, not timed: a busy machine makes the same model, later
+        for group in optimiser.param_groups:
+            group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-5
         batch = torch.tensor([sample() for _ in range(BATCH)])
         out = model(input_ids=batch, labels=batch)
         out.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        step, loss = step + 1, out.loss.item()
-    print(f"  {step} steps in {seconds:.0f} s, loss {loss:.2f}", flush=True)
+        loss = out.loss.item()
+    print(f"  {steps} steps in {time.monotonic() - begun:.0f} s, loss {loss:.2f}", flush=True)
     return model.to(torch.bfloat16)
 
 
@@ -161,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the models are put, a folder per agent")
-    parser.add_argument("--seconds", type=float, default=30.0, help="training time per model (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of training for each model (default: %(default)s)")
     parser.add_argument("--is-made", action="store_true", help="only say, by the exit status, whether they are there")
     args = parser.parse_args(argv)
     if args.is_made or is_made(args.folder):
@@ -171,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     for name, paragraphs in corpus.items():
         print(f"training {name} on {len(paragraphs)} paragraphs", flush=True)
-        write(train(paragraphs, tokenizer, args.seconds), tokenizer, args.folder / name)
+        write(train(paragraphs, tokenizer, args.steps), tokenizer, args.folder / name)
     (args.folder / MADE_FROM).write_text(origin())
     return 0
 

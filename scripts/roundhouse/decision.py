@@ -178,5 +178,7 @@ def question_of(decided: dict[str, Any], wish: Wish, host: Host) -> Question | N
 
 def _kept(before: dict[str, Any], wish: Wish, host: Host) -> bool:
     """Return whether what is deployed stays: it was computed, and no engine stated meanwhile that it does not fit."""
+    if not all(name in before for name in _DECIDED):  # deployed by an earlier version
+        return False
     question = question_of(before, wish, host)
     return question is not None and fit(question).verdict != NO

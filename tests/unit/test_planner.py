@@ -184,6 +184,14 @@ def test_a_second_run_decides_the_same_whatever_was_measured():
     assert written(second) == written(first)
 
 
+def test_a_plan_of_an_earlier_version_is_decided_anew():
+    first = build(on=decision.host_of(facts([], None), 16))
+    older = written(first)
+    for agent in older["agents"]:
+        del agent["waits"]
+    assert written(build(on=decision.host_of(facts([], older), 16))) == written(first)
+
+
 def test_asked_again_it_takes_what_was_measured():
     first = build(on=decision.host_of(facts([], None), 16))
     better = [stated(first["agents"][0], 0.5)]
