@@ -21,6 +21,7 @@ import random
 import shutil
 import sysconfig
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -85,13 +86,27 @@ def make_tokenizer(paragraphs: list[str]):
     return tokenizer
 
 
-def train(paragraphs: list[str], tokenizer, steps: int):
-    """Return a Qwen2 model trained for so many steps on chat answers made of the paragraphs."""
+def chats(paragraphs: list[str], tokenizer) -> Callable[[], list[int]]:
+    """Return what draws a training sequence: the paragraphs as answers in a chat, one after the other."""
+    rng = random.Random(0)
+    head, end = tokenizer.encode("<|im_start|>assistant\n"), tokenizer.convert_tokens_to_ids("<|im_end|>")
+    answers = [head + tokenizer.encode(p) + [end] for p in paragraphs]
+
+    def draw() -> list[int]:
+        ids: list[int] = []
+        while len(ids) < BLOCK:
+            ids += rng.choice(answers)
+        return ids[:BLOCK]
+
+    return draw
+
+
+def train(draw: Callable[[], list[int]], tokenizer, steps: int):
+    """Return a Qwen2 model trained for so many steps on sequences of BLOCK tokens, as `draw` returns them."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)
-    rng = random.Random(0)
     end, start = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|im_start|>"])
     config = Qwen2Config(
         vocab_size=VOCAB_SIZE,
@@ -107,20 +122,11 @@ def train(paragraphs: list[str], tokenizer, steps: int):
     )
     model = Qwen2ForCausalLM(config)
     optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-    head = tokenizer.encode("<|im_start|>assistant\n")
-    answers = [head + tokenizer.encode(p) + [end] for p in paragraphs]
-
-    def sample() -> list[int]:
-        ids: list[int] = []
-        while len(ids) < BLOCK:
-            ids += rng.choice(answers)
-        return ids[:BLOCK]
-
     begun, loss = time.monotonic(), math.nan
     for step in range(steps):  # counted, not timed: a busy machine makes the same model, later
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-5
-        batch = torch.tensor([sample() for _ in range(BATCH)])
+        batch = torch.tensor([draw() for _ in range(BATCH)])
         out = model(input_ids=batch, labels=batch)
         out.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -173,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     for name, paragraphs in corpus.items():
         print(f"training {name} on {len(paragraphs)} paragraphs", flush=True)
-        write(train(paragraphs, tokenizer, args.steps), tokenizer, args.folder / name)
+        write(train(chats(paragraphs, tokenizer), tokenizer, args.steps), tokenizer, args.folder / name)
     (args.folder / MADE_FROM).write_text(origin())
     return 0
 

@@ -12,8 +12,8 @@ def test_an_honest_result_is_admitted_with_its_card(evidence, recipe):
     quality = made["quality"]
     assert 0 < quality["kl"] < 0.02
     assert quality["top1"] > 0.95
-    # The base knows how often each of its 1536 tokens comes, and little more: it was trained on chats, not on this.
-    assert quality["base_perplexity"] < 1536 / 2
+    # Text that it never saw, by a vocabulary of 1536: by chance alone it would be the vocabulary.
+    assert quality["base_perplexity"] < 200
     assert quality["tokens"] > 3000
     assert f"./quantised/base-{recipe}/{made['path'].rpartition('/')[2]}" in made["listing"].split()
     assert "partial" not in made["listing"]
