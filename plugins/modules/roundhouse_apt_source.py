@@ -60,7 +60,6 @@ path:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.roundhouse import apt_source
 from ansible.module_utils.roundhouse.errors import RoundhouseError
-from ansible.module_utils.urls import open_url
 
 
 def key_of(source: apt_source.Source, url: str, fingerprint: str) -> str:
@@ -73,6 +72,9 @@ def key_of(source: apt_source.Source, url: str, fingerprint: str) -> str:
             pass  # another pin than last time: fetch the key that it is of
         else:
             return there.decode()
+    # Here, because it takes longer to import than all the rest, and a key that is in place is not fetched.
+    from ansible.module_utils.urls import open_url
+
     try:
         content = open_url(url, timeout=60).read()
     except OSError as error:

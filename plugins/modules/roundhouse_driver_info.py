@@ -78,6 +78,10 @@ broken:
   type: list
   elements: str
   returned: always
+settled:
+  description: Whether the chosen driver is there, works and is held, and its persistence daemon is on.
+  type: bool
+  returned: always
 users:
   description: The active units that use the driver, agents and the persistence daemon.
   type: list
@@ -119,6 +123,9 @@ def main() -> None:
         driver=driver.state(seen)._asdict(),
         choice=choice._asdict(),
         broken=there.broken,
+        settled=driver_choice.settled(
+            choice, seen, there, persistent=choice.action == "install" and units.is_on("nvidia-persistenced.service")
+        ),
         users=units.active("roundhouse-*.service", "nvidia-persistenced.service") if choice.upgrade else [],
         seen=seen._asdict(),
     )

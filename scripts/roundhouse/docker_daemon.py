@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import files
+from . import files, units
 from .errors import RoundhouseError
 
 PATH = Path("/etc/docker/daemon.json")
@@ -113,6 +113,9 @@ def apply(owner: str, wanted: Config, made: Merge) -> str:
 def _let_it_read(needed: str) -> None:
     # Before a restart too: live-restore keeps the containers over it only when the engine knows of it by then.
     for word in ("reload", "restart") if needed == "restart" else ("reload",):
+        # docker.service may start three times a minute: the package's start and two roles' would use them up, and the
+        # next restart, whoever's, would leave the host without an engine.
+        units.forgive("docker.service")
         done = _run("systemctl", word, "docker.service")
         if done.returncode != 0:
             raise RoundhouseError("docker", f"systemctl {word} docker failed ({done.stderr.strip()}): see its journal.")

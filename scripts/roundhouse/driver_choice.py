@@ -58,6 +58,22 @@ def choose(seen: Seen, wanted: Wanted, packages: Packages, ours: dict[str, Any] 
     return _install(seen, wanted, packages)
 
 
+def settled(choice: Choice, seen: Seen, packages: Packages, *, persistent: bool) -> bool:
+    """Return whether what is chosen is there, verified and held, so that no further look is needed.
+
+    rpm does not tell what is held, so a host of the RHEL family is looked at each time.
+    """
+    wanting = (choice.missing, choice.build, choice.unheld, packages.broken)
+    return (
+        choice.action == "install"
+        and not any(wanting)
+        and not choice.upgrade
+        and not seen.initramfs_stale
+        and persistent
+        and driver.state(seen).state == "ok"
+    )
+
+
 def read_ours(path: Path = OURS) -> dict[str, Any] | None:
     """Return what the role has put here, None for nothing."""
     return dict(json.loads(path.read_text())) if path.exists() else None

@@ -74,6 +74,12 @@ def state(name: str) -> str | None:
         return None
 
 
+def is_on(name: str) -> bool:
+    """Return whether the unit runs now and starts at each boot; False where systemd does not know it."""
+    output = _systemctl("show", "--property", "ActiveState,UnitFileState", name)
+    return sorted(output.split()) == ["ActiveState=active", "UnitFileState=enabled"]
+
+
 def start(name: str) -> None:
     """Queue the start and return. systemd stops the units that conflict with it first."""
     # Clears the start limit too: a person who asks again is not a crash loop. Not checked, because a

@@ -177,3 +177,31 @@ def test_every_platform_has_what_its_source_needs():
         if platform["source"] == "nvidia":
             assert len(row["key"]["fingerprint"]) == 40
             assert row["key"]["fingerprint"].endswith(row["key"]["file"].removesuffix(".pub").upper())
+
+
+ALL = dict.fromkeys(["nvidia-driver-cuda", "nvidia-kernel-open-dkms"], "580.173.02-1")
+BUILD = dict.fromkeys(["dkms", "linux-headers-amd64"], "1")
+SETTLED = Packages({**ALL, **BUILD}, list(ALL), [])
+
+
+@pytest.mark.parametrize(
+    ("packages", "settings", "persistent", "loaded", "settled"),
+    [
+        (SETTLED, {}, True, "580.173.02", True),
+        (SETTLED, {}, False, "580.173.02", False),
+        (SETTLED, {}, True, "580.126.09", False),  # another is loaded: a reboot is due
+        (SETTLED, {"version": "580.126.09"}, True, "580.173.02", False),
+        (SETTLED._replace(held=[]), {}, True, "580.173.02", False),
+        (SETTLED._replace(broken=["dkms"]), {}, True, "580.173.02", False),
+        (SETTLED._replace(versions=ALL), {}, True, "580.173.02", False),
+        (SETTLED, {"source": "none"}, True, "580.173.02", False),  # not this role's to settle
+    ],
+)
+def test_only_what_is_there_works_and_is_held_is_not_looked_at_again(
+    choose, machine, packages, settings, persistent, loaded, settled
+):
+    machine.module("580.173.02")
+    machine.load(loaded)
+    seen = driver.see(machine.root)._replace(nvml_error=None)
+    made = choose(packages, OURS, **settings)
+    assert driver_choice.settled(made, seen, packages, persistent=persistent) is settled
