@@ -1,6 +1,8 @@
 #!/bin/sh
 # Leave nothing of the lab: hosts, images, volumes, the engine that it started, the caches.
 set -eu
+# Ansible runs any executable of a folder taken for an inventory, with --list.
+[ $# -eq 0 ] || { echo "clean.sh takes no argument: it removes the whole lab." >&2; exit 2; }
 cd "$(dirname "$0")/.."
 if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
   for host in $(docker ps --all --quiet --filter label=roundhouse.lab); do docker rm --force "$host" >/dev/null; done

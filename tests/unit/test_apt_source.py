@@ -13,7 +13,7 @@ SOURCE = apt_source.Source("roundhouse-nvidia", "https://repo.example/debian13/x
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    """Return two armoured keys with the fingerprints that gpg itself tells."""
+    """Yield two armoured keys with the fingerprints that gpg itself tells."""
     if not shutil.which("gpg"):
         pytest.skip("no gpg makes keys to compare with here: install gnupg")
     home = tmp_path_factory.mktemp("gnupg")
@@ -28,7 +28,8 @@ def keys(tmp_path_factory):
         listed = gpg("--with-colons", "--list-keys", name).decode().splitlines()
         fingerprint = next(line.split(":")[9] for line in listed if line.startswith("fpr"))
         made.append((gpg("--armor", "--export", name), fingerprint))
-    return made
+    yield made
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=True)  # it would stay for ever
 
 
 def test_fingerprints_are_those_that_gpg_tells(keys):
