@@ -1,7 +1,8 @@
 """What the recipes and the gate really did on the host, in one run of several minutes.
 
 The run is kept in the lab's volume under a key of all that went into it, as the lab's images are: while
-recipes, gate, locks, training and these tests are the same, its record is read instead of made again.
+recipes, gate, locks, training and these tests are the same, its record is read instead of made again. A record
+that fails a test is not kept: what is red is run again.
 """
 
 from __future__ import annotations
@@ -101,6 +102,12 @@ def _key() -> str:
     files += [ROOT / "lab/models.py", ROOT / "lab/quantise_base.py", Path(__file__)]
     files += [ROOT / f"requirements/{name}-cpu.txt" for name in ("engine", "quantise")]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
+
+
+def pytest_sessionfinish(exitstatus):
+    """Keep no record that a test refuses."""
+    if exitstatus:
+        Workshop().host.run(f"rm -f {KEPT}/{_key()}.json")
 
 
 @pytest.fixture(scope="session")

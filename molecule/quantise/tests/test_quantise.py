@@ -11,7 +11,7 @@ def test_an_honest_result_is_admitted_with_its_card(evidence, recipe):
     assert made["ok"], made
     quality = made["quality"]
     assert 0 < quality["kl"] < 0.02
-    assert quality["top1"] > 0.95
+    assert quality["top1"] > 0.90
     # Text that it never saw, by a vocabulary of 1536: by chance alone it would be the vocabulary.
     assert quality["base_perplexity"] < 200
     assert quality["tokens"] > 3000
