@@ -45,6 +45,8 @@ class Host:
         self.speed = TOKENS_PER_SECOND[kind]
         self.vllm = f"{folder}/bin/vllm"
         command = ["docker", "run", "--rm", "--detach", "--init", "--name", self.name, "--shm-size=1g"]
+        # On two cores a busy engine can keep the test from running for seconds on end (seen: 7): it gets less than two.
+        command += ["--cpus=1.5"]
         command += ["--label=roundhouse.lab=contract", "--env=HF_HUB_OFFLINE=1", "--env=VLLM_NO_USAGE_STATS=1"]
         command += [
             "--env=VLLM_CPU_KVCACHE_SPACE=1",
