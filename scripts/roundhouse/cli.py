@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import models_cli, output, remote, words_cli
+from . import output, remote, words_cli
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
+from .model_words import WORDS as MODEL_WORDS
 
 EPILOG = """\
 words:
@@ -73,7 +74,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in models_cli.WORDS:
+    if arguments and arguments[0] in MODEL_WORDS:
+        from . import models_cli
+
         return models_cli.main(arguments)
     # A lost connection or a supervisor's time limit ends a switch as Ctrl-C does: with the way back.
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -102,7 +105,7 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
     if args.word is None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
-    if args.word in models_cli.WORDS:
+    if args.word in MODEL_WORDS:
         raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
     if args.word == "help":
         words_cli.manual(parser(), args.agent, ("logs",))

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import units
 from .plan import Agent, Plan
+from .units import Unit
 
 
-def drift(plan: Plan, agent: Agent, served: list[dict[str, Any]], version: str) -> list[str]:
+def drift(plan: Plan, agent: Agent, unit: Unit, served: list[dict[str, Any]], version: str) -> list[str]:
     """Return a sentence for each difference; `served` and `version` are what the engine says of itself."""
     found = []
     card: dict[str, Any] = next((each for each in served if each.get("id") == agent["name"]), {})
@@ -24,18 +24,17 @@ def drift(plan: Plan, agent: Agent, served: list[dict[str, Any]], version: str) 
     planned_version = str(plan.get("engine_path", "")).rpartition("/")[2].partition("-")[0]
     if planned_version[:1].isdigit() and not version.startswith(planned_version):
         found.append(f"its version is {version}, and {planned_version} is planned")
-    if is_outdated(plan, agent):
+    if is_outdated(plan, agent, unit):
         found.append("it runs as it was deployed before: roundhouse resume restarts it")
     return found
 
 
-def is_outdated(plan: Plan, agent: Agent) -> bool:
+def is_outdated(plan: Plan, agent: Agent, unit: Unit) -> bool:
     """Return whether the running engine differs from the plan in what only a restart changes.
 
     Another agent in the roster changes every unit file too (who excludes whom), and systemd takes
     that up without a restart.
     """
-    unit = units.show(agent["unit"])
     if unit.state != "ready" or unit.main_pid is None:
         return False
     process = Path(f"/proc/{unit.main_pid}")

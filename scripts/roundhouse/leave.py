@@ -13,7 +13,7 @@ from . import units
 from .engine import Engine
 from .plan import Agent
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 # An idle vLLM is gone 5 to 9 s after it was asked (vllm 0.32 on a busy CPU); after this, in peace, it hangs. The plan
 # may say otherwise: stop_grace_seconds.
 GRACE_SECONDS = 15.0

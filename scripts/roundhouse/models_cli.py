@@ -17,6 +17,7 @@ from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .fetch import Source
 from .folder_source import FolderSource
+from .model_words import WORDS
 from .pull_job import Wish
 
 STORE = Path("/var/lib/roundhouse/models")
@@ -29,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the words about models."""
     made = output.Parser(prog="switch.py", allow_abbrev=False, description="The models of a host, and their store.")
     words = made.add_subparsers(dest="word", metavar="WORD", required=True)
-    for word, (about, _) in WORDS.items():
+    for word, about in WORDS.items():
         one = words.add_parser(word, help=about, description=about, allow_abbrev=False)
         one.add_argument("--json", action="store_true", help="one JSON object on stdout, progress as JSON lines")
         one.add_argument("--on", metavar="HOST", help="run it there: lab, or ssh://user@host")
@@ -62,7 +63,7 @@ def main(arguments: list[str]) -> int:
             return remote.run(args.on, words, terminal=sys.stdin.isatty() and sys.stdout.isatty())
         if args.word in ("pull", "export") and not args.source and not hub.available():
             _go_on_in_the_engines_python(arguments)
-        result = WORDS[args.word][1](args)
+        result = _RUN[args.word](args)
     except RoundhouseError as error:
         return output.refuse(error, as_json="--json" in arguments)
     except KeyboardInterrupt:
@@ -149,23 +150,11 @@ def _go_on_in_the_engines_python(arguments: list[str]) -> None:
             os.execv(python, [str(python), sys.argv[0], *arguments])
 
 
-WORDS: dict[str, tuple[str, Callable[[argparse.Namespace], Result]]] = {
-    "pull": ("Bring models into the store: what is missing, whole or not at all.", _pull),
-    "verify": (
-        "Read every byte of the store again, without a network.",
-        lambda args: store_cli.verified(args, _store(args), [_wish(text).model for text in args.models]),
-    ),
-    "models": (
-        "List what the store holds, whose it is, and since when it is verified.",
-        lambda args: store_cli.models(args, _store(args)),
-    ),
-    "prune": (
-        "Remove what no plan and no way back needs; asks first.",
-        lambda args: store_cli.pruned(args, _store(args)),
-    ),
-    "quantise": (
-        "Make a quantised model, and admit it when the engine says that it still speaks.",
-        lambda args: quantise_cli.run(args, _store(args)),
-    ),
-    "export": ("Pull models into a folder for a host without internet: models_source there.", _export),
+_RUN: dict[str, Callable[[argparse.Namespace], Result]] = {
+    "pull": _pull,
+    "verify": lambda args: store_cli.verified(args, _store(args), [_wish(text).model for text in args.models]),
+    "models": lambda args: store_cli.models(args, _store(args)),
+    "prune": lambda args: store_cli.pruned(args, _store(args)),
+    "quantise": lambda args: quantise_cli.run(args, _store(args)),
+    "export": _export,
 }

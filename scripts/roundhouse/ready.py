@@ -11,7 +11,7 @@ from .engine import Engine
 from .errors import RoundhouseError
 from .plan import Agent
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 
 
 def wait_until_healthy(agent: Agent, main_pid: int | None, report: Callable[[str], None]) -> None:

@@ -22,7 +22,7 @@ def resume(plan: Plan, report: turn.Report) -> dict[str, Any]:
     with state.switching(journal.told):
         wanted = [find(plan, name) for name in _wanted(plan)]
         up = [agent for agent in plan["agents"] if units.state(agent["unit"]) in UP]
-        outdated = [agent for agent in wanted if is_outdated(plan, agent)]
+        outdated = [agent for agent in wanted if is_outdated(plan, agent, units.show(agent["unit"]))]
         # Since the roster changed, an agent may run on a card that now belongs to another.
         leaving = [agent for agent in up if agent not in wanted] + outdated
         for agent in wanted:

@@ -11,7 +11,7 @@ from .cause import cause
 from .errors import RoundhouseError
 from .plan import Agent
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 # Progress is reported no more often, so that a log file stays short.
 _SAY_SECONDS = 1.0
 

@@ -22,7 +22,8 @@ def rows(plan: dict[str, Any]) -> list[dict[str, Any]]:
     agent, state, port, model, max_model_len, running, waiting (requests), kv_use (0 to 1), since, version, drift
     (a sentence for each difference from the plan), problem.
     """
-    return [_row(plan, agent) for agent in plan["agents"]]
+    found = units.show_all([agent["unit"] for agent in plan["agents"]])
+    return [_row(plan, agent, unit) for agent, unit in zip(plan["agents"], found, strict=True)]
 
 
 def memory(plan: dict[str, Any]) -> list[dict[str, Any]]:
@@ -83,13 +84,11 @@ def troubles(found: list[dict[str, Any]]) -> list[str]:
     return [f"{row['agent']}: {told}" for row in found for told in (*row["drift"], row["problem"]) if told]
 
 
-def _row(plan: dict[str, Any], agent: dict[str, Any]) -> dict[str, Any]:
+def _row(plan: dict[str, Any], agent: dict[str, Any], unit: units.Unit | RoundhouseError) -> dict[str, Any]:
     row: dict[str, Any] = {"agent": agent["name"], "state": None, "port": agent["port"], "model": agent["model"]}
     row |= {**dict.fromkeys(_OF_AN_ENGINE), "drift": []}
-    try:
-        unit = units.show(agent["unit"])
-    except RoundhouseError as error:
-        return row | {"problem": error.message}
+    if isinstance(unit, RoundhouseError):
+        return row | {"problem": unit.message}
     row["state"] = unit.state
     if unit.state not in ("ready", "draining"):
         return row
@@ -98,7 +97,7 @@ def _row(plan: dict[str, Any], agent: dict[str, Any]) -> dict[str, Any]:
     try:
         served, row["version"] = engine.served(), engine.version()
         row["max_model_len"] = served[0]["max_model_len"] if served else None
-        row["drift"] = drift(plan, agent, served, row["version"])
+        row["drift"] = drift(plan, agent, unit, served, row["version"])
     except RoundhouseError as error:
         row["problem"] = error.message
     if load := engine.load():

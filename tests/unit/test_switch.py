@@ -106,7 +106,7 @@ def host(planned, monkeypatch, tmp_path):
         monkeypatch.setattr(room, "check", straw.check)
     monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(state, "FOLDER", tmp_path / "state")
-    monkeypatch.setattr(resume, "is_outdated", lambda planned, agent: agent["name"] in straw.outdated)
+    monkeypatch.setattr(resume, "is_outdated", lambda planned, agent, unit: agent["name"] in straw.outdated)
     straw.outdated = set()
     return straw
 
