@@ -14,6 +14,11 @@ options:
     type: list
     elements: dict
     required: true
+  wishes:
+    description: The hub's models, each with model, revision and files (from the lock, or null).
+    type: list
+    elements: dict
+    required: true
   accelerator:
     description: What the engine runs on.
     type: str
@@ -38,6 +43,7 @@ EXAMPLES = """
 - name: Look at the host
   roundhouse_preflight:
     agents: "{{ plan.agents }}"
+    wishes: "{{ plan.agents | roundhouse_wishes(models_lock) }}"
     accelerator: cuda
     engine_path: /opt/roundhouse/engine/0.32.0
     engine_python: python3
@@ -69,6 +75,7 @@ except ImportError:  # a controller that was not made by `make setup`: then the 
 def main() -> None:
     argument_spec = {
         "agents": {"type": "list", "elements": "dict", "required": True},
+        "wishes": {"type": "list", "elements": "dict", "required": True},
         "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
         "engine_path": {"type": "path", "required": True},
         "engine_python": {"type": "str", "required": True},

@@ -5,27 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from . import driver, packages, ports, preflight_host
-from .preflight_host import Row
+from . import driver, packages, ports, preflight_disk, preflight_host
+from .preflight_host import Row, Wanted
 
-# Disk that the engine's environment takes: the CPU's was measured (2.5 GB with bytecode), the CUDA
-# one is larger by the CUDA libraries that its wheels bring (an upper bound, not measured here).
-ENGINE_DISK_GIB = {"cpu": 4, "cuda": 16}
 ENGINE_PYTHON = ((3, 11), (3, 14))  # Requires-Python of vllm 0.32.0: >=3.11,<3.15
 
 Agent = dict[str, Any]
-
-
-class Wanted(NamedTuple):
-    """The plan's agents, and the settings of the host."""
-
-    agents: list[Agent]
-    accelerator: str
-    engine_path: str
-    engine_python: str
-    models_store: str
 
 
 def look(wanted: Wanted, pynvml: Any = None) -> list[Row]:
@@ -34,7 +21,7 @@ def look(wanted: Wanted, pynvml: Any = None) -> list[Row]:
     found = preflight_host.rows(seen, packages.installed(), wanted.accelerator)
     if not Path(wanted.engine_path).exists():
         found.append(_python(wanted.engine_python))
-    return [*found, _disk(wanted), _ports(wanted.agents), _places(wanted, len(seen.gpus))]
+    return [*found, preflight_disk.row(wanted), _ports(wanted.agents), _places(wanted, len(seen.gpus))]
 
 
 def table(rows: list[Row]) -> list[str]:
@@ -74,41 +61,6 @@ def _places(wanted: Wanted, cards: int) -> Row:
             at = f"agents[{agent['name']}].gpus"
             found.append(f"{at} is {agent['gpus']}, and this host's GPUs are numbered 0 to {cards - 1}: write those.")
     return Row("agents", ", ".join(agent["name"] for agent in wanted.agents), found)
-
-
-def _disk(wanted: Wanted) -> Row:
-    """Compare what is to be brought with what is free, by disk: the engine and the models may lie on the same."""
-    needed: dict[Path, list[tuple[str, float]]] = {}
-    free: dict[Path, float] = {}
-    for what, path, gib in _brought(wanted):
-        folder, free_gib = preflight_host.free_gib(path)
-        free[folder] = free_gib
-        needed.setdefault(folder, []).append((what, gib))
-    by_disk: dict[int, list[Path]] = {}
-    for folder in needed:
-        by_disk.setdefault(folder.stat().st_dev, []).append(folder)
-    found = []
-    for folders in by_disk.values():
-        parts = [part for folder in folders for part in needed[folder]]
-        total = sum(gib for _, gib in parts)
-        if total > free[folders[0]]:
-            named = " and ".join(f"{what} up to {gib:.0f} GiB" for what, gib in parts)
-            found.append(f"{folders[0]} has {free[folders[0]]:.1f} GiB free, and {named} are to come: make room there.")
-    store, left = preflight_host.free_gib(Path(wanted.models_store))
-    return Row("disk", f"{left:.1f} GiB free for models ({store})", found)
-
-
-def _brought(wanted: Wanted) -> list[tuple[str, Path, float]]:
-    """Return what this run brings: its name, where to, and GiB. A model whose size is not known yet is not among it."""
-    found = []
-    if not Path(wanted.engine_path).exists():
-        found.append(("the engine", Path(wanted.engine_path), float(ENGINE_DISK_GIB[wanted.accelerator])))
-    models = {}
-    for agent in wanted.agents:
-        per_card = (agent.get("fit") or {}).get("weights_gib_per_rank")
-        if per_card and agent["model_path"].startswith(wanted.models_store) and not Path(agent["model_path"]).exists():
-            models[agent["model_path"]] = (agent["model"], per_card * len(agent["gpus"]))
-    return found + [(name, Path(path), gib) for path, (name, gib) in models.items()]
 
 
 def _python(name: str) -> Row:

@@ -5,11 +5,10 @@ A problem ends the run; a warning is something that a person should know and may
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import driver, driver_choice
 from .driver_states import Seen
@@ -28,6 +27,17 @@ class Row(NamedTuple):
     found: str
     problems: Sequence[str] = ()
     warnings: Sequence[str] = ()
+
+
+class Wanted(NamedTuple):
+    """The plan's agents, the hub's models that they name (models_lock.wishes), and the settings of the host."""
+
+    agents: list[dict[str, Any]]
+    wishes: list[dict[str, Any]]
+    accelerator: str
+    engine_path: str
+    engine_python: str
+    models_store: str
 
 
 def rows(seen: Seen, packages: Packages, accelerator: str, root: Path = Path("/")) -> list[Row]:
@@ -120,11 +130,3 @@ def _foreign(packages: Packages, root: Path) -> Row:
             f"Half installed: {', '.join(packages.broken)}. The roles mend their own; `dpkg --audit` tells more."
         )
     return Row("packages of others", ", ".join([*told, *lists]) or "none", warnings=warnings)
-
-
-def free_gib(path: Path) -> tuple[Path, float]:
-    """Return the folder above `path` that there is, and what its disk has free."""
-    while not path.exists():
-        path = path.parent
-    status = os.statvfs(path)
-    return path, status.f_bavail * status.f_frsize / GIB

@@ -14,12 +14,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from . import manifest, model_files, store
+from . import manifest, model_files, space, store
 from .errors import RoundhouseError
 from .fetch import Fetch, Means, Source
 from .model_files import File
 from .patience import Patience
-from .progress import GIB, Progress
+from .progress import Progress
 from .pull_job import Job, Wish
 
 # More hardly help: a connection to the hub's network gives tens of MiB/s, and four fill a usual line.
@@ -95,7 +95,9 @@ class Pull:
                 self._patiently(
                     job.model, lambda job=job: self.source.check_rights(job.model, job.revision, job.missing)
                 )
-        check_space(self.place, {f"{job.model} at {job.revision[:8]}": job.needs_bytes() for job in jobs})
+        needs = {f"{job.model} at {job.revision[:8]}": job.needs_bytes() for job in jobs}
+        if said := space.shortage(str(self.place), store.free_bytes(self.place), needs):
+            raise RoundhouseError("pull", said)
 
     def _fetch(self, jobs: list[Job]) -> list[str]:
         """Fetch everything, several files at once; return a sentence for each thing that could not be."""
@@ -126,18 +128,6 @@ class Pull:
             raise RoundhouseError(
                 "pull", f"{job.partial / file.path} cannot be written: {error.strerror}. What came is kept."
             ) from None
-
-
-def check_space(place: Path, needs: dict[str, int]) -> None:
-    """Raise RoundhouseError when the store's disk has less free than is needed, with both numbers and the path."""
-    free, needed = store.free_bytes(place), sum(needs.values())
-    if needed > free:
-        parts = ", ".join(f"{what} {size / GIB:.2f}" for what, size in needs.items() if size > 0)
-        raise RoundhouseError(
-            "pull",
-            f"{place} has {free / GIB:.2f} GiB free and {needed / GIB:.2f} GiB are missing ({parts}): free "
-            f"{(needed - free) / GIB:.2f} GiB there (roundhouse prune), or set models_store to another disk.",
-        )
 
 
 def _problem(future: Future[None]) -> str | None:

@@ -114,6 +114,16 @@ class Job:
         return made
 
 
+def lacking_bytes(place: Path, model: str, revision: str, files: list[File]) -> int:
+    """Return how much a model still takes of the store's disk, by the lengths of what is there; reads no content."""
+    final, partial = store.folder(place, model, revision), store.partial(place, model, revision)
+    lacking = 0
+    for file in files:
+        there = (final / file.path, partial / file.path, partial / (file.path + PART))
+        lacking += file.size - max((path.stat().st_size for path in there if path.exists()), default=0)
+    return max(lacking, 0)
+
+
 def _sync_folder(folder: Path) -> None:
     """Let the folder's names reach the disk."""
     descriptor = os.open(folder, os.O_RDONLY)

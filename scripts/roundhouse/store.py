@@ -121,5 +121,9 @@ def make_folder(path: Path) -> None:
 
 def free_bytes(store: Path) -> int:
     """Return the free space of the store's disk, also before the store is there."""
-    place = next(place for place in (store, *store.parents) if place.exists())
-    return shutil.disk_usage(place).free
+    return shutil.disk_usage(standing(store)).free
+
+
+def standing(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that there is."""
+    return next(place for place in (path, *path.parents) if place.exists())

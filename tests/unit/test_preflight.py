@@ -5,8 +5,9 @@ import shutil
 import pytest
 from machine import CARD
 
-from roundhouse import driver, preflight, preflight_host
+from roundhouse import driver, preflight, preflight_disk, preflight_host, store
 from roundhouse.packages import Packages
+from roundhouse.progress import GIB
 
 NOTHING = Packages({}, [], [])
 AGENT = {"name": "dev", "port": 1, "gpus": [0], "model": "owner/name", "model_path": "/nowhere/owner/name/main"}
@@ -79,20 +80,48 @@ def test_packages_and_lists_of_others_are_told(machine, rows):
     assert "nvidia-driver" not in rows(there)["packages of others"].found
 
 
-def wanted(tmp_path, **fit):
-    agent = {**AGENT, "model_path": str(tmp_path / "models/owner/name/main"), "fit": fit or None}
-    return preflight.Wanted([agent], "cuda", str(tmp_path / "engine"), "python3", str(tmp_path / "models"))
+def wanted(tmp_path, files=None, revision="main", **fit):
+    store = tmp_path / "models"
+    agent = {**AGENT, "model_path": str(store / "owner/name" / revision), "fit": fit or None}
+    wish = {"model": "owner/name", "revision": revision, "files": files}
+    return preflight_host.Wanted([agent], [wish], "cuda", str(tmp_path / "engine"), "python3", str(store))
 
 
-def test_a_disk_that_cannot_hold_engine_and_models_is_told_once(tmp_path):
-    row = preflight._disk(wanted(tmp_path, weights_gib_per_rank=1e6))
-    assert len(row.problems) == 1
-    assert "the engine up to 16 GiB and owner/name up to 1000000 GiB are to come: make room there." in row.problems[0]
+def test_a_disk_that_cannot_hold_engine_and_models_is_told_once_with_both_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "free_bytes", lambda place: 10 * GIB)
+    assert preflight_disk.row(wanted(tmp_path, weights_gib_per_rank=5.5)).problems == [
+        f"The disk of {tmp_path}/engine and {tmp_path}/models has 10.00 GiB free and 21.50 GiB are missing "
+        "(the engine up to 16.00, owner/name up to 5.50): free 11.50 GiB there (roundhouse prune), or set models_store "
+        "to another disk."
+    ]
 
 
 def test_a_model_of_unknown_size_is_not_counted(tmp_path):
     (tmp_path / "engine").mkdir()
-    assert preflight._disk(wanted(tmp_path)).problems == []
+    assert preflight_disk.row(wanted(tmp_path)).problems == []
+
+
+def test_a_locked_model_counts_byte_for_byte_less_what_a_killed_pull_left(tmp_path, monkeypatch):
+    (tmp_path / "engine").mkdir()
+    revision, free = "0123456789abcdef" * 2 + "01234567", 2 * GIB
+    monkeypatch.setattr(store, "free_bytes", lambda place: free)
+    asked = wanted(tmp_path, {"model.safetensors": f"{5 * GIB} sha256:00"}, revision, weights_gib_per_rank=1.0)
+    assert preflight_disk.row(asked).problems == [
+        f"{tmp_path}/models has 2.00 GiB free and 5.00 GiB are missing (owner/name at 01234567 5.00): free 3.00 GiB "
+        "there (roundhouse prune), or set models_store to another disk."
+    ]
+    partial = store.partial(tmp_path / "models", "owner/name", revision)
+    partial.mkdir(parents=True)
+    with (partial / "model.safetensors.part").open("wb") as part:
+        part.truncate(3 * GIB)
+    assert preflight_disk.row(asked).problems == []
+    free = 2 * GIB - 1
+    assert len(preflight_disk.row(asked).problems) == 1
+    part_name = partial / "model.safetensors.part"
+    part_name.rename(partial / "model.safetensors")
+    partial.rename(partial.with_name(revision))
+    free = 3 * GIB
+    assert preflight_disk.row(asked).problems == []
 
 
 def test_an_agents_card_that_is_not_there_is_told(tmp_path):
