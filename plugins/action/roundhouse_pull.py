@@ -1,4 +1,4 @@
-"""Ansible action: run the module roundhouse_pull in the background of the host, and say how far it is.
+"""Ansible action: run the module of the same name in the background of the host, and say how far it is.
 
 Ansible shows what a task printed when it has ended, and a pull takes an hour. So the task is `async`,
 and this is what waits for it: every few seconds it reads the last line of the module's progress and
@@ -26,16 +26,20 @@ class ActionModule(ActionBase):
     """Starts, waits, returns the module's own result."""
 
     _supports_async = True
+    word = "pull"
+
+    def would(self) -> str:
+        """Return what it would do, for check mode."""
+        wishes = self._task.args["wishes"]
+        return "would pull " + ", ".join(f"{wish['model']} at {wish['revision']}" for wish in wishes)
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        wishes = self._task.args["wishes"]
         if self._task.check_mode:
-            names = ", ".join(f"{wish['model']} at {wish['revision']}" for wish in wishes)
-            return result | {"changed": True, "diff": {"prepared": f"would pull {names}"}}
-        progress = f"/run/roundhouse/pull-{secrets.token_hex(8)}.jsonl"
+            return result | {"changed": True, "diff": {"prepared": self.would()}}
+        progress = f"/run/roundhouse/{self.word}-{secrets.token_hex(8)}.jsonl"
         arguments = {**self._task.args, "progress_path": progress}
-        started = self._execute_module("roundhouse_pull", arguments, task_vars=task_vars, wrap_async=True)
+        started = self._execute_module(f"roundhouse_{self.word}", arguments, task_vars=task_vars, wrap_async=True)
         if "ansible_job_id" not in started:
             return result | started
         ended = self._wait(started["ansible_job_id"], progress, task_vars)
@@ -50,12 +54,14 @@ class ActionModule(ActionBase):
             try:
                 status = self._status(job, "status", task_vars)
                 text = self._text(progress)
-            except AnsibleConnectionFailure as error:  # the pull goes on without us
+            except AnsibleConnectionFailure as error:  # the job goes on without us
                 status, text = {}, f"no connection ({error}): trying again"
             if status.get("finished"):
                 return status
             if status.get("failed"):  # no such job: its file is gone, as after a reboot
-                return status | {"msg": f"the pull's job {job} is gone ({status.get('msg')}): run the play again."}
+                return status | {
+                    "msg": f"the job {job} of {self.word} is gone ({status.get('msg')}): run the play again."
+                }
             if text and (text != said or time.monotonic() - said_at >= SAY_SECONDS):
                 Display().display(f"{host}: {text}")
                 said, said_at = text, time.monotonic()

@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse import decision, lock, models_lock, outcomes, plan_text, planner, roster
+from roundhouse import decision, lock, models_lock, outcomes, plan_text, planner, quantised, roster
 from roundhouse.errors import RoundhouseError
 
 
@@ -51,6 +51,7 @@ class FilterModule:
             "roundhouse_plan_text": plan_text.text,
             "roundhouse_locked": _plain(lambda agents, path: models_lock.apply(agents, Path(path))),
             "roundhouse_wishes": _plain(lambda agents, path: models_lock.wishes(agents, Path(path))),
+            "roundhouse_quantisations": quantised.wishes,
             "roundhouse_quantise_path": _plain(lock.quantise_path),
             "roundhouse_quantise_lock": lambda accelerator: str(lock.lock_file(accelerator, what="quantise")),
             "roundhouse_engine_lock": lambda accelerator: str(lock.lock_file(accelerator)),

@@ -1,4 +1,4 @@
-"""Ansible module: are the models whole? A shim over scripts/roundhouse/weights.py and verify.py."""
+"""Ansible module: are the models whole? A shim over scripts/roundhouse/weights.py, verify.py and quantised.py."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ options:
     type: list
     elements: dict
     required: true
+  quantisations:
+    description: The results of recipes that the plan names, each with model, revision, recipe and path.
+    type: list
+    elements: dict
+    required: true
 author: Roundhouse
 """
 
@@ -33,11 +38,17 @@ EXAMPLES = """
     folders: [/srv/models/own]
     store: /var/lib/roundhouse/models
     wishes: []
+    quantisations: []
 """
 
 RETURN = """
 to_pull:
   description: The wishes that are not in the store as they were verified.
+  type: list
+  elements: dict
+  returned: always
+to_quantise:
+  description: The results that are not in the store as they were admitted.
   type: list
   elements: dict
   returned: always
@@ -51,7 +62,7 @@ problems:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import verify, weights
+from ansible.module_utils.roundhouse import quantised, verify, weights
 from ansible.module_utils.roundhouse.errors import RoundhouseError
 
 
@@ -61,14 +72,17 @@ def main() -> None:
             "folders": {"type": "list", "elements": "path", "required": True},
             "store": {"type": "path", "required": True},
             "wishes": {"type": "list", "elements": "dict", "required": True},
+            "quantisations": {"type": "list", "elements": "dict", "required": True},
         },
         supports_check_mode=True,
     )
     given = module.params
     try:
+        to_make = quantised.to_make(given["quantisations"])
         module.exit_json(
             changed=False,
-            to_pull=verify.to_pull(Path(given["store"]), given["wishes"]),
+            to_pull=verify.to_pull(Path(given["store"]), given["wishes"], to_make),
+            to_quantise=to_make,
             problems=[found for folder in given["folders"] if (found := weights.own_problem(folder))],
         )
     except RoundhouseError as error:

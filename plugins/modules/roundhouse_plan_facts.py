@@ -34,6 +34,10 @@ configs:
   description: The config.json of each folder that the roster names, by its path.
   type: dict
   returned: always
+stamps:
+  description: For each folder that is to be quantised what stands for its revision.
+  type: dict
+  returned: always
 measured:
   description: What engines stated when they started on this host, the newest first.
   type: list

@@ -32,6 +32,10 @@ options:
     description: The Python of the engine's environment, by the name that the host's PATH has.
     type: str
     required: true
+  quantise_path:
+    description: Where the environment of quantising will be, where an agent asks for it.
+    type: path
+    required: true
   models_store:
     description: Where pulled models will be.
     type: path
@@ -47,6 +51,7 @@ EXAMPLES = """
     accelerator: cuda
     engine_path: /opt/roundhouse/engine/0.32.0
     engine_python: python3
+    quantise_path: /opt/roundhouse/quantise/0.14
     models_store: /var/lib/roundhouse/models
 """
 
@@ -79,6 +84,7 @@ def main() -> None:
         "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
         "engine_path": {"type": "path", "required": True},
         "engine_python": {"type": "str", "required": True},
+        "quantise_path": {"type": "path", "required": True},
         "models_store": {"type": "path", "required": True},
     }
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)

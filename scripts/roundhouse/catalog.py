@@ -138,6 +138,12 @@ def find(repo: str) -> Model | None:
     return in_format(repo, found, _SUFFIXES[suffix])
 
 
+def quantised(repo: str, bits: int) -> str | None:
+    """Return the family's own repository of the same model with so many bits a weight, None when there is none."""
+    names = [f"{repo}-{suffix}" for suffix in _SUFFIXES if suffix]
+    return next((name for name in names if (found := find(name)) and found.form.weight_bits == bits), None)
+
+
 def _published(family: str, size: str, variant: str, suffix: str) -> bool:
     """Return whether the family names its repositories so: a name that nobody published is not known."""
     if family.startswith("Qwen2.5"):

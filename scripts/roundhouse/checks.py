@@ -17,7 +17,7 @@ def check(agent: Agent, leaving: list[str]) -> None:
     units.show(agent["unit"])
     found = weights.problem(Path(agent["model_path"]))
     if found:
-        raise RoundhouseError("model", f"{found}: {weights.cure(agent['model'])}")
+        raise RoundhouseError("model", f"{found}: {weights.cure(agent['model'], agent.get('quantise'))}")
     holder = ports.holder(agent["port"])
     if holder and holder.unit not in (agent["unit"], *leaving):
         raise RoundhouseError(

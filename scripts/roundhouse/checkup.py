@@ -86,7 +86,7 @@ def _agent(plan: Plan, agent: Agent) -> Iterator[Finding]:
     name = agent["name"]
     if problem := weights.problem(Path(agent["model_path"])):
         sentence = "The model's folder is not whole."
-        yield Finding("model damaged", name, sentence, problem, weights.cure(agent["model"]))
+        yield Finding("model damaged", name, sentence, problem, weights.cure(agent["model"], agent.get("quantise")))
     try:
         unit = units.show(agent["unit"])
     except RoundhouseError as error:

@@ -130,7 +130,7 @@ def _given_up(wish: Wish, index: int, question: Question, refused: dict[int, str
     made = []
     if index:
         why = " ".join(refused[each] for each in range(index))
-        made.append(GivenUp(MODEL, wish.models[0].name, question.model.name, why))
+        made.append(GivenUp(MODEL, _called(wish, wish.models[0]), _called(wish, question.model), why))
     whole = question._replace(max_model_len=wish.max_model_len)
     if question.kv_cache_dtype != wish.kv_cache_dtype:
         why = " ".join(fit(whole._replace(kv_cache_dtype=wish.kv_cache_dtype)).reasons)
@@ -139,6 +139,12 @@ def _given_up(wish: Wish, index: int, question: Question, refused: dict[int, str
         why = " ".join(fit(whole).reasons)
         made.append(GivenUp(MAX_MODEL_LEN, wish.max_model_len, question.max_model_len, why))
     return tuple(made)
+
+
+def _called(wish: Wish, model: Model | Unknown) -> str:
+    """Return a model's name, with its format where the wish has it in several."""
+    alike = [each for each in wish.models if each.name == model.name]
+    return f"{model.name} ({model.form.name})" if len(alike) > 1 and isinstance(model, Model) else model.name
 
 
 def _refusal(wish: Wish, answer: Asked) -> str:

@@ -6,10 +6,11 @@ engine that stated meanwhile that it does not fit is decided anew.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from . import cards, fit_text, measured, roster_models
+from . import advice, cards, fit_text, measured, roster_models
 from .candidates import Measurements, Wish, base, with_measured
 from .cards import HostCard
 from .catalog import Model, Unknown
@@ -21,16 +22,22 @@ Agent = dict[str, Any]
 
 # What a choice decides of an agent. It stays as long as the agent asks for the same (see `_kept`).
 _DECIDED = (
-    *("taken", "waits", "model", "revision", "quantization", "verdict", "given_up", "refused", "notes"),
+    *("taken", "waits", "model", "revision", "quantization", "quantise", "verdict"),
+    *("given_up", "refused", "notes"),
     *("max_model_len", "kv_cache_dtype", "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens"),
     *("gpus", "fit"),
 )
 
 
+# Of an entry of an agent's models.
+_NAMED = ("model", "revision", "quantization", "quantise")
+
+
 class Host(NamedTuple):
     """What is known of a host: its cards, the config.json of its own folders, what its engines stated, what it runs.
 
-    `again` asks for a new choice also where the roster still asks for what is deployed.
+    `stamps` stand for the revisions of own folders (quantised.py). `again` asks for a new choice also where the roster
+    still asks for what is deployed.
     """
 
     cards: tuple[HostCard, ...] = ()
@@ -38,6 +45,7 @@ class Host(NamedTuple):
     measurements: Measurements = MappingProxyType({})
     deployed: dict[str, Any] | None = None
     again: bool = False
+    stamps: Mapping[str, str] = MappingProxyType({})
 
 
 def host_of(facts: dict[str, Any] | None, memory_gb: float | None = None, again: bool = False) -> Host:
@@ -49,6 +57,7 @@ def host_of(facts: dict[str, Any] | None, memory_gb: float | None = None, again:
         measured.lookup(facts.get("measured", []), facts.get("configs", {})),
         facts.get("deployed"),
         again,
+        facts.get("stamps", {}),
     )
 
 
@@ -101,13 +110,13 @@ def _as_asked(agent: Agent, wish: Wish, blind: _Blind, accelerator: str) -> dict
     if accelerator == "cuda":
         limits = {"max_num_seqs": wish.max_num_seqs, "max_num_batched_tokens": wish.max_num_batched_tokens}
     return {
-        **{name: first.get(name) for name in ("model", "revision", "quantization")},
+        **{name: first.get(name) for name in _NAMED},
         "taken": True,
         "waits": blind.waits,
         "verdict": UNKNOWN,
         "given_up": [],
         "refused": [blind.why],
-        "notes": [],
+        "notes": advice.of_entry(first),
         "max_model_len": wish.max_model_len,
         "kv_cache_dtype": wish.kv_cache_dtype,
         "gpu_memory_utilization": wish.gpu_memory_utilization,
@@ -123,7 +132,7 @@ def _decision(agent: Agent, wish: Wish, made: Choice) -> dict[str, Any]:
     return {
         "taken": made.taken,
         "waits": False,
-        **{name: entry.get(name) for name in ("model", "revision", "quantization")},
+        **{name: entry.get(name) for name in _NAMED},
         "verdict": made.verdict,
         "given_up": [each._asdict() for each in made.given_up],
         # A computed choice's own earlier attempts are told by what was given up for it.
@@ -132,7 +141,7 @@ def _decision(agent: Agent, wish: Wish, made: Choice) -> dict[str, Any]:
             for index in sorted(made.refused)
             if index != made.model or not (made.taken and question)
         ],
-        "notes": _notes(wish, made),
+        "notes": advice.of_choice(agent, wish, made),
         "max_model_len": question.max_model_len if question else wish.max_model_len,
         "kv_cache_dtype": question.kv_cache_dtype if question else wish.kv_cache_dtype,
         "gpu_memory_utilization": question.gpu_memory_utilization if question else wish.gpu_memory_utilization,
@@ -141,21 +150,6 @@ def _decision(agent: Agent, wish: Wish, made: Choice) -> dict[str, Any]:
         "gpus": list(made.gpus),
         "fit": _numbers(made),
     }
-
-
-def _notes(wish: Wish, made: Choice) -> list[str]:
-    """Return sentences on what a reader of the roster would not expect."""
-    found = []
-    question, asked = made.question, wish.gpu_memory_utilization
-    if question and made.fit and question.gpu_memory_utilization < asked:
-        outside = sum(term.gib for term in made.fit.terms if not term.inside)
-        found.append(
-            f"gpu_memory_utilization {asked:g} is lowered to {question.gpu_memory_utilization:g}: about "
-            f"{outside:.2f} GiB of the card are needed beside it."
-        )
-    if wish.exact and len(wish.models) > 1:
-        found.append("policy exact looks at the first model only.")
-    return found
 
 
 def _numbers(made: Choice) -> dict[str, Any] | None:
@@ -167,8 +161,12 @@ def _numbers(made: Choice) -> dict[str, Any] | None:
 
 def question_of(decided: dict[str, Any], wish: Wish, host: Host) -> Question | None:
     """Return the question that a decision answered, with today's measurements; None where nothing was computed."""
-    taken = next((model for model in wish.models if model.name == decided["model"]), None)
-    if decided["fit"] is None or not isinstance(taken, Model):
+    if decided["fit"] is None:
+        return None
+    known = [model for model in wish.models if isinstance(model, Model) and model.name == decided["model"]]
+    # The same model may stand twice: as it is, and quantised.
+    taken = next((model for model in known if model.form.name == decided["fit"]["format"]), None)
+    if taken is None:
         return None
     numbers = tuple(decided["gpus"])
     question = base(wish, taken, tuple(host.cards[number] for number in numbers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from . import flags
 from .engine import Engine
 from .errors import RoundhouseError
 from .gate import Position, positions
+from .progress import GIB
 
 NAME = "judged"
 HOST = "127.0.0.1"
@@ -26,13 +28,18 @@ HOST = "127.0.0.1"
 LIKELIEST = 256
 WINDOW_TOKENS, WINDOWS = 256, 16
 START_SECONDS = 900.0
+# Of a card, and what a judged model takes of that beside its weights (an upper bound for a window, not measured).
+CARD_SHARE, BESIDE_GIB = 0.9, 3.0
 
 
 class Judge:
-    """One kind of engine. `offload_gib` of a model's weights stay in RAM, for a base that the card does not hold."""
+    """One kind of engine. `offload_gib` of a model's weights stay in RAM; None: what a card of `card_gib` lacks."""
 
-    def __init__(self, engine_path: str, accelerator: str, offload_gib: float = 0.0) -> None:
-        self.engine_path, self.accelerator, self.offload_gib = engine_path, accelerator, offload_gib
+    def __init__(
+        self, engine_path: str, accelerator: str, offload_gib: float | None = None, card_gib: float | None = None
+    ) -> None:
+        self.engine_path, self.accelerator = engine_path, accelerator
+        self.offload_gib, self.card_gib = offload_gib, card_gib
 
     def score(self, folder: Path, texts: list[str]) -> list[Position]:
         """Return what the model in the folder says of each token of the texts. Raises RoundhouseError."""
@@ -87,14 +94,23 @@ class Judge:
     def _config(self, folder: Path, port: int) -> dict[str, Any]:
         agent = {"name": NAME, "port": port, "temperature": 0.0, "top_p": 1.0, "enforce_eager": True}
         decided = {
-            **{"max_model_len": 2 * WINDOW_TOKENS, "gpu_memory_utilization": 0.9, "quantization": None, "gpus": [0]},
+            **{"max_model_len": 2 * WINDOW_TOKENS, "gpu_memory_utilization": CARD_SHARE},
+            **{"quantization": None, "gpus": [0]},
             **{"kv_cache_dtype": "auto", "max_num_seqs": 4, "max_num_batched_tokens": 2 * WINDOW_TOKENS},
         }
         place = flags.Place(self.accelerator, HOST, str(folder), None)
         made = flags.config(agent, decided, place)
         # Only a judge asks for these.
         made |= {"max-logprobs": LIKELIEST}
-        return made | ({"cpu-offload-gb": self.offload_gib} if self.offload_gib else {})
+        offload = self._offloaded_gib(folder)
+        return made | ({"cpu-offload-gb": offload} if offload else {})
+
+    def _offloaded_gib(self, folder: Path) -> float:
+        """Return how much of a folder's weights stay in RAM: a base is larger than what is made of it for a card."""
+        if self.offload_gib is not None or self.card_gib is None:
+            return self.offload_gib or 0.0
+        weights_gib = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / GIB
+        return max(0.0, math.ceil(weights_gib + BESIDE_GIB - CARD_SHARE * self.card_gib))
 
 
 def _wait(engine: Engine, process: subprocess.Popen[bytes]) -> None:

@@ -120,6 +120,8 @@ def _wishes(args: argparse.Namespace) -> list[Wish]:
     if args.models:
         return [_wish(text) for text in args.models]
     agents = [agent for agent in plans.load()["agents"] if not agent["model"].startswith("/")]
+    if args.word == "pull":  # a base need not be there once its result is
+        agents = [agent for agent in agents if not (agent.get("quantise") and Path(agent["model_path"]).is_dir())]
     return list({_planned(agent): None for agent in agents})
 
 

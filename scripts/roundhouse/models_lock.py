@@ -71,21 +71,24 @@ def _with_revision(choice: Any, locked: Locked) -> Any:
 
 
 def wishes(agents: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
-    """Return the hub's models that planned agents name, each once: {"model", "revision", "asked", "files"}.
+    """Return the hub's models that planned agents name, each once: {"model", "revision", "asked", "files", "serves"}.
 
-    `files` is None, and `revision` what the roster says, for a model that is not locked yet.
+    `files` is None, and `revision` what the roster says, for a model that is not locked yet. `serves` is false for one
+    that is only the base of a result (quantised.py): it need not be there once that is.
     """
     locked = read(path)
-    found = {}
-    named = [(agent["model"], agent["revision"]) for agent in agents]
-    named += [(agent["draft_model"], agent["draft_revision"]) for agent in agents if agent.get("draft_model")]
-    for model, stated in named:
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    named = [(agent["model"], agent["revision"], not agent.get("quantise")) for agent in agents]
+    named += [(agent["draft_model"], agent["draft_revision"], True) for agent in agents if agent.get("draft_model")]
+    for model, stated, serves in named:
         revision = stated or "main"
         if not model.startswith("/"):
             name, entry = _entry(locked, model, revision)
             asked = name.rpartition("@")[2] if name else revision
             files = entry["files"] if entry else None
-            found[model, revision] = {"model": model, "revision": revision, "asked": asked, "files": files}
+            before = found.get((model, revision), {}).get("serves", False)
+            wish = {"model": model, "revision": revision, "asked": asked, "files": files, "serves": serves or before}
+            found[model, revision] = wish
     return list(found.values())
 
 

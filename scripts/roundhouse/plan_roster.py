@@ -18,7 +18,7 @@ from .wishes import wish_of
 ROSTER = Path(__file__).resolve().parents[2] / "group_vars/all/agents.yml"
 # What a program is told of each agent, besides the numbers of its fit.
 _TOLD = (
-    *("name", "model", "quantization", "max_model_len", "kv_cache_dtype", "gpus", "gpu_memory_utilization"),
+    *("name", "model", "quantization", "quantise", "max_model_len", "kv_cache_dtype", "gpus", "gpu_memory_utilization"),
     *("max_num_seqs", "max_num_batched_tokens", "verdict", "given_up", "refused", "notes"),
 )
 

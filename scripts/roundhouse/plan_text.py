@@ -68,7 +68,8 @@ def _cells(agent: dict[str, Any]) -> tuple[str, ...]:
 def _block(agent: dict[str, Any], start: dict[str, Any] | None, on_cards: bool) -> str:
     fit = agent["fit"]
     numbers = ", ".join(str(number) for number in agent["gpus"])
-    lines = [f"{agent['name']}: {agent['model']} on {f'GPU {numbers}' if on_cards else 'the CPU'}"]
+    made = f", quantised here by {agent['quantise']}," if agent.get("quantise") else ""
+    lines = [f"{agent['name']}: {agent['model']}{made} on {f'GPU {numbers}' if on_cards else 'the CPU'}"]
     if fit and fit["weights_gib_per_rank"] is not None:
         share = agent["gpu_memory_utilization"]
         lines += [f"  {bar(fit, share)} {fit['card_gib']:g} GiB", f"  {_sum(fit, share)}"]

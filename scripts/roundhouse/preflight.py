@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from . import driver, packages, ports, preflight_disk, preflight_host
+from . import driver, packages, ports, preflight_disk, preflight_host, quantise_job, quantised
 from .preflight_host import Row, Wanted
 
 ENGINE_PYTHON = ((3, 11), (3, 14))  # Requires-Python of vllm 0.32.0: >=3.11,<3.15
@@ -21,6 +21,7 @@ def look(wanted: Wanted, pynvml: Any = None) -> list[Row]:
     found = preflight_host.rows(seen, packages.installed(), wanted.accelerator)
     if not Path(wanted.engine_path).exists():
         found.append(_python(wanted.engine_python))
+    found += _quantising(wanted)
     return [*found, preflight_disk.row(wanted), _ports(wanted.agents), _places(wanted, len(seen.gpus))]
 
 
@@ -41,6 +42,14 @@ def problems(rows: list[Row]) -> list[str]:
 
 def _marked(row: Row) -> list[tuple[str, str]]:
     return [("!", said) for said in row.problems] + [("-", said) for said in row.warnings]
+
+
+def _quantising(wanted: Wanted) -> list[Row]:
+    """Return what this run quantises; on a card its gate needs that free, which is better known before a long pull."""
+    asked = [each for each in quantised.wishes(wanted.agents) if not Path(each["path"]).is_dir()]
+    busy = quantise_job.busy_card() if asked and wanted.accelerator == "cuda" else None
+    named = ", ".join(f"{each['model']} by {each['recipe']}" for each in asked)
+    return [Row("to quantise", named, [busy] if busy else [])] if asked else []
 
 
 def _ports(agents: list[Agent]) -> Row:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import model_files, plan, pull_job, space, store
+from . import model_files, plan, pull_job, quantised, space, store, verify
 from .preflight_host import Row, Wanted
 from .progress import GIB
 
-# Disk that the engine's environment takes: the CPU's was measured (2.5 GB with bytecode), the CUDA
-# one is larger by the CUDA libraries that its wheels bring (an upper bound, not measured here).
+# Disk that the engine's environment takes, or that of quantising, which is smaller: the CPU's was measured (2.5 GB with
+# bytecode), the CUDA one is larger by the CUDA libraries that its wheels bring (an upper bound, not measured here).
 ENGINE_DISK_GIB = {"cpu": 4, "cuda": 16}
 
 
@@ -48,8 +48,17 @@ def _brought(wanted: Wanted) -> list[Brought]:
     if not Path(wanted.engine_path).exists():
         size = ENGINE_DISK_GIB[wanted.accelerator] * GIB
         found.append(Brought("the engine up to", wanted.engine_path, size))
+    results = [each for each in quantised.wishes(wanted.agents) if not Path(each["path"]).is_dir()]
+    if results and not Path(wanted.quantise_path).exists():
+        size = ENGINE_DISK_GIB[wanted.accelerator] * GIB
+        found.append(Brought("the environment of quantising up to", wanted.quantise_path, size))
     estimates = _estimates(wanted.agents)
-    for wish in wanted.wishes:
+    found += [
+        Brought(f"{each['model']} by {each['recipe']} up to", wanted.models_store, estimates[each["path"]])
+        for each in results
+        if each["path"] in estimates
+    ]
+    for wish in verify.needed(wanted.wishes, results):
         name, size = f"{wish['model']} up to", estimates.get(plan.path_of(wish, wanted.models_store), 0)
         if wish["files"] is not None:
             name, files = f"{wish['model']} at {wish['revision'][:8]}", model_files.from_json(wish["files"])

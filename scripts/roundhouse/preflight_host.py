@@ -37,6 +37,7 @@ class Wanted(NamedTuple):
     accelerator: str
     engine_path: str
     engine_python: str
+    quantise_path: str
     models_store: str
 
 

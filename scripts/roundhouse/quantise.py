@@ -1,7 +1,7 @@
 """`roundhouse quantise`: make a quantised model of a base by a recipe, and admit it only when it still speaks.
 
 Preflight, the recipe in its own environment, the gate on the real engine, a model card, and then the
-final name: <store>/quantised/<model>-<recipe>/<revision>. What was quantised when a run was killed
+final name (quantised.py). What was quantised when a run was killed
 before the gate had spoken is not quantised again.
 """
 
@@ -15,45 +15,37 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from . import gate, manifest, quantise_check, store, texts
+from . import gate, manifest, quantise_check, quantise_work, quantised, store
 from .errors import RoundhouseError, UsageError
 from .gate import Position, Quality
 from .judge import Judge
 from .model_files import Digest, File
-from .recipes import Recipe
+from .quantise_wanted import Wanted
 
-OWNER = "quantised"
 WORK = "work" + store.PARTIAL
 MAX_TOKENS = 512
+# Imported so that Ansible ships it too; it runs as a program of its own, on another Python.
+_WORK_MODULE = quantise_work.__name__.rpartition(".")[2]
 SAY_SECONDS = 10.0
 
 Say = Callable[[str], None]
 
 
-class Wanted(NamedTuple):
-    """What was asked for. `base` is a model's folder; `revision` the base's, None for a folder of the user's own."""
-
-    base: Path
-    base_name: str
-    revision: str | None
-    recipe_name: str
-    recipe: Recipe
-    group_size: int
-    samples: int
-    seed: int
-    texts: texts.Texts
-
-
 def make(wanted: Wanted, place: Path, environment: Path, judge: Judge, say: Say) -> dict[str, Any]:
-    """Return {"path", "quality", ...} of the admitted model. Raises RoundhouseError with what stands in the way."""
-    model = quantise_check.read(wanted.base)
-    found = quantise_check.problems(model, wanted.recipe, wanted.group_size, place)
-    if found:
-        raise UsageError("quantise", "\n".join(f"{wanted.base_name} by {wanted.recipe_name}: {one}" for one in found))
-    name = f"{OWNER}/{wanted.base_name.rpartition('/')[2]}-{wanted.recipe_name}"
+    """Return {"model", "path", "changed", "quality"} of the admitted model; `quality` is None where it was there.
+
+    Raises RoundhouseError with what stands in the way, or by how much the gate was missed.
+    """
+    name, base, final = wanted.path.rpartition("/")[0], wanted.base_name(), place / wanted.path
     with store.locked(place, name, say, threading.Event()):
+        if quantised.is_made(final):
+            return {"model": name, "path": str(final), "changed": False, "quality": None}
+        model = quantise_check.read(wanted.base)
+        found = quantise_check.problems(model, wanted.recipe, wanted.group_size, place)
+        if found:
+            raise UsageError("quantise", "\n".join(f"{base} by {wanted.recipe_name}: {one}" for one in found))
         work = place / name / WORK
         versions = _quantised(wanted, work, environment, say)
         different = gate.other_vocabulary(wanted.base, work / "model")
@@ -61,11 +53,10 @@ def make(wanted: Wanted, place: Path, environment: Path, judge: Judge, say: Say)
         missed = gate.refusals(quality, wanted.recipe.bounds) if quality else [str(different)]
         if missed or quality is None:
             store.remove(work)
-            raise RoundhouseError(
-                "gate", f"{name} is not admitted, and {wanted.base_name} stays in service: {' '.join(missed)}"
-            )
+            raise RoundhouseError("gate", f"{name} is not admitted, and {base} stays in service: {' '.join(missed)}")
         (work / "model/README.md").write_text(card(wanted, versions, quality))
-        return {"model": name, "path": str(_named(wanted, work, place / name)), "quality": quality._asdict()}
+        _name_it(wanted, work, final)
+        return {"model": name, "path": str(final), "changed": True, "quality": quality._asdict()}
 
 
 def _judged(wanted: Wanted, other: Path, judge: Judge, kept: Path, say: Say) -> Quality:
@@ -105,7 +96,7 @@ def _run(environment: Path, job: Path, log: Path, say: Say) -> None:
     """Run quantise_work in the environment of quantising; say its last line now and then."""
     variables = {"PYTHONPATH": str(Path(__file__).resolve().parents[1]), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     with log.open("wb") as out:
-        command = [str(environment / "bin/python"), "-m", "roundhouse.quantise_work", str(job)]
+        command = [str(environment / "bin/python"), "-m", f"roundhouse.{_WORK_MODULE}", str(job)]
         process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=out, stderr=out)
         begun = time.monotonic()
         try:
@@ -129,7 +120,7 @@ def _last_line(log: Path) -> str:
 def _base_scores(wanted: Wanted, judge: Judge, kept: Path) -> list[Position]:
     """Return the base's scores, kept under a key of its weights, the text and the engine."""
     stated = manifest.read(wanted.base)
-    content = json.dumps(stated.sha256, sort_keys=True) if stated else "".join(_hashes(wanted.base).values())
+    content = json.dumps(stated.sha256 if stated else _hashes(wanted.base), sort_keys=True)
     key = hashlib.sha256(f"{content} {wanted.texts.sha256} {judge.engine_path}".encode()).hexdigest()
     path = kept / f"{key[:24]}.json"
     if path.exists():
@@ -140,26 +131,22 @@ def _base_scores(wanted: Wanted, judge: Judge, kept: Path) -> list[Position]:
     return found
 
 
-def _named(wanted: Wanted, work: Path, repository: Path) -> Path:
-    """Give the model its final name, with a manifest, and return the path."""
-    folder = work / "model"
+def _name_it(wanted: Wanted, work: Path, final: Path) -> None:
+    """Give the model its final name, with a manifest."""
+    folder, (name, _, key) = work / "model", wanted.path.rpartition("/")
     hashes = _hashes(folder)
-    files = [File(name, (folder / name).stat().st_size, f"sha256:{value}") for name, value in hashes.items()]
-    revision = hashlib.sha256("".join(f"{name} {hashes[name]}\n" for name in sorted(hashes)).encode()).hexdigest()[:40]
-    model = f"{OWNER}/{repository.name}"
-    held = manifest.Manifest(model, revision, files, asked="main", source=f"{wanted.base_name}, quantised here")
+    files = [File(one, (folder / one).stat().st_size, f"sha256:{value}") for one, value in hashes.items()]
+    held = manifest.Manifest(name, key, files, asked="main", source=f"{wanted.base_name()}, quantised here")
     for file in files:
         (folder / file.path).chmod(0o644)
         held.note(folder, file, hashes[file.path])
     held.verified_at = manifest.now()
     held.write(folder)
     folder.chmod(0o755)
-    final = repository / revision
     if final.exists():
         store.remove(final)
     folder.rename(final)
     store.remove(work)
-    return final
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -176,7 +163,7 @@ def card(wanted: Wanted, versions: dict[str, str], quality: Quality) -> str:
     recipe = wanted.recipe
     calibration = f"{wanted.samples} texts of {wanted.texts.source}" if recipe.samples else "none"
     rows = {
-        "base": f"{wanted.base_name}, revision {wanted.revision or 'unknown (a folder)'}",
+        "base": f"{wanted.model}, {'as stamped' if wanted.model.startswith('/') else 'revision'} {wanted.revision}",
         "recipe": f"{wanted.recipe_name}: {recipe.about}",
         "scheme": f"{recipe.scheme}" + (f", groups of {wanted.group_size}" if recipe.group_size else ""),
         "calibration": calibration,
@@ -189,4 +176,4 @@ def card(wanted: Wanted, versions: dict[str, str], quality: Quality) -> str:
         "judged by": f"the engine that serves it, over {quality.tokens} held-out tokens",
     }
     lines = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    return f"# {wanted.base_name}, {wanted.recipe_name}\n\nMade by Roundhouse.\n\n| | |\n|---|---|\n{lines}\n"
+    return f"# {wanted.base_name()}, {wanted.recipe_name}\n\nMade by Roundhouse.\n\n| | |\n|---|---|\n{lines}\n"

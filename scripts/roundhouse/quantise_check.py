@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import store
+from . import recipes, store
 from .errors import UsageError
 from .progress import GIB
 from .recipes import Recipe
@@ -32,6 +32,11 @@ def read(folder: Path) -> Model:
     return Model(config, sum(path.stat().st_size for path in folder.glob("*.safetensors")))
 
 
+def group_size(folder: Path, recipe: Recipe) -> int:
+    """Return the recipe's group size, or a smaller one where only that divides the model's sizes. Raises UsageError."""
+    return recipes.group_size(_inputs(read(folder).config).values(), recipe) or recipe.group_size
+
+
 def problems(model: Model, recipe: Recipe, group_size: int, place: Path) -> list[str]:
     """Return a sentence for each thing that stands in the way; none means go on."""
     found = []
@@ -51,17 +56,22 @@ def problems(model: Model, recipe: Recipe, group_size: int, place: Path) -> list
 
 def _indivisible(config: dict[str, Any], group_size: int) -> list[str]:
     """Return sentences about layers whose input is not a whole number of groups."""
+    inputs = _inputs(config)
+    odd = {name: size for name, size in inputs.items() if size % group_size}
+    smaller = [size for size in recipes.GROUP_SIZES if not any(value % size for value in inputs.values())]
+    cure = f"--group-size {smaller[0]}" if smaller else "a recipe of 8 bits"
+    return [f"{name} is {size}, no whole number of groups of {group_size}: use {cure}." for name, size in odd.items()]
+
+
+def _inputs(config: dict[str, Any]) -> dict[str, int]:
+    """Return the inputs of the layers that a recipe with groups divides, by config.json's words."""
     heads = config.get("num_attention_heads") or 1
     head_dim = config.get("head_dim") or config.get("hidden_size", 0) // heads
-    inputs = {
+    return {
         "hidden_size": config.get("hidden_size", 0),
         "intermediate_size": config.get("intermediate_size", 0),
         "num_attention_heads * head_dim": heads * head_dim,
     }
-    odd = {name: size for name, size in inputs.items() if size % group_size}
-    smaller = [size for size in (128, 64, 32) if not any(value % size for value in inputs.values())]
-    cure = f"--group-size {smaller[0]}" if smaller else "a recipe of 8 bits"
-    return [f"{name} is {size}, no whole number of groups of {group_size}: use {cure}." for name, size in odd.items()]
 
 
 def ram_bytes(model: Model, recipe: Recipe) -> int:

@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import lock, quantise, store, texts, units
+from . import lock, quantise, quantise_job, quantise_wanted, quantised, store
 from . import plan as plans
 from .errors import UsageError
-from .judge import Judge
-from .recipes import RECIPES
+from .recipes import GROUP_SIZES, RECIPES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,11 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipes = "\n".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
     parser.add_argument("model", metavar="OWNER/NAME|FOLDER", help="a 16-bit model of the store, or a folder")
     parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=recipes)
-    parser.add_argument("--group-size", type=int, choices=(128, 64, 32), metavar="N", help="(default: the recipe's)")
+    parser.add_argument(
+        "--group-size", type=int, choices=GROUP_SIZES, metavar="N", help="(default: the recipe's, or less)"
+    )
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="a text a line (default: Python's reference)")
     parser.add_argument("--samples", type=int, metavar="N", help="texts to calibrate with (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
-    parser.add_argument("--offload-gib", type=float, default=0.0, metavar="GIB", help="of weights in RAM for the gate")
+    parser.add_argument("--offload-gib", type=float, metavar="GIB", help="of weights in RAM for the gate")
     parser.add_argument(
         "--environment", type=Path, metavar="FOLDER", help=f"(default: the one below {lock.QUANTISERS})"
     )
@@ -33,40 +34,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, place: Path) -> dict[str, Any]:
     """Do it and return the result for --json."""
-    recipe = RECIPES[args.recipe]
     base, name, revision = _base(args.model, place)
-    wanted = quantise.Wanted(
-        base=base,
-        base_name=name,
-        revision=revision,
-        recipe_name=args.recipe,
-        recipe=recipe,
-        group_size=args.group_size or recipe.group_size,
-        samples=recipe.samples if args.samples is None else args.samples,
-        seed=args.seed,
-        texts=texts.read(args.calibration),
-    )
+    options = quantise_wanted.Options(args.group_size, args.samples, args.seed, args.calibration)
+    wanted = quantise_wanted.of(base, name, revision, args.recipe, options)
     plan = plans.load() if plans.PATH.exists() else {}
     engine, accelerator = args.engine or plan.get("engine_path"), args.accelerator or plan.get("accelerator")
     if not engine or not accelerator:
         raise UsageError("quantise", "no engine is deployed here to judge with: run site.yml, or name --engine.")
     if not (Path(engine) / "bin/vllm").exists():
         raise UsageError("quantise", f"{engine} holds no engine to judge with: run site.yml, or mend --engine.")
-    if accelerator == "cuda":
-        _refuse_a_busy_card(plan)
-    judge = Judge(str(engine), accelerator, args.offload_gib)
+    if accelerator == "cuda" and (said := quantise_job.busy_card()):
+        raise UsageError("quantise", said)
+    judge = quantise_job.judge(str(engine), accelerator, args.offload_gib)
     result = quantise.make(wanted, place, args.environment or _environment(), judge, _say)
     if not args.json:
         quality = result["quality"]
-        print(f"{result['model']} is admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}")
+        said = f"admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}" if quality else "there already"
+        print(f"{result['model']} is {said}")
         print(f"In the roster: model: {result['path']}")
     return result
 
 
 def _base(text: str, place: Path) -> tuple[Path, str, str | None]:
+    """Return the base's folder, the name that a roster would have for it, and its revision or stamp."""
     if text.startswith(("/", ".")):
         folder = Path(text).absolute()
-        return folder, folder.name, None
+        return folder, str(folder), quantised.stamp(folder)
     model, _, asked = text.partition("@")
     found = [held for held in store.manifests(place, model) if (asked or held.revision) in (held.revision, held.asked)]
     if not found:
@@ -79,15 +72,6 @@ def _environment() -> Path:
     if not found:
         raise UsageError("quantise", f"{lock.QUANTISERS} is empty: run ansible-playbook playbooks/quantise.yml.")
     return found[-1].parents[1]
-
-
-def _refuse_a_busy_card(plan: dict[str, Any]) -> None:
-    for agent in plan.get("agents", []):
-        if units.show(agent["unit"]).state in ("ready", "starting"):
-            raise UsageError(
-                "quantise",
-                f"{agent['name']} holds the card: first systemctl stop {agent['unit']}.",
-            )
 
 
 def _say(text: str) -> None:

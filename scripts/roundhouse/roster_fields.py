@@ -11,6 +11,7 @@ from typing import Any
 
 from .fit_kv import KV_DTYPE_BYTES
 from .formats import FORMATS, nearest
+from .recipes import RECIPES
 
 # Words of the command line, today's and those that are reserved for later: an agent's name is a
 # word there too (`switch.py dev`).
@@ -24,6 +25,8 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 POLICIES = ("best_fit", "exact")
 # What an agent may give up. `max_model_len` only where max_model_len_min says how far.
 GIVE_UP = ("kv_cache_dtype", "max_model_len", "model")
+# Of an entry of `models`. A recipe makes its result of the model that the entry names.
+MODEL_FIELDS = ("model", "revision", "quantization", "quantise")
 SPECULATIVE_METHODS = ("ngram", "draft_model")
 _SPECULATIVE_COUNTS = ("num_speculative_tokens", "prompt_lookup_max", "prompt_lookup_min")
 
@@ -71,14 +74,18 @@ def _model(here: str, entry: Any) -> Iterator[str]:
         yield f"{here} is {entry!r}: write `model: owner/name` or `model: /path/of/a/folder`."
         return
     yield from _model_name(f"{here}.model", entry["model"])
-    unknown = [key for key in entry if key not in ("model", "revision", "quantization")]
+    unknown = [key for key in entry if key not in MODEL_FIELDS]
     if unknown:
-        yield f"{here}.{unknown[0]} is not a setting: write model, revision or quantization."
+        yield f"{here}.{unknown[0]} is not a setting: write one of {', '.join(MODEL_FIELDS)}."
     revision = entry.get("revision", "main")
     if not isinstance(revision, str) or not re.fullmatch(r"\w[\w.-]*", revision):
         yield f"{here}.revision is {revision!r}: write a branch, a tag or a commit as a text."
     if "quantization" in entry and entry["quantization"] not in [*FORMATS]:
         yield _format(f"{here}.quantization", entry["quantization"])
+    if "quantise" in entry and entry["quantise"] not in [*RECIPES]:
+        yield f"{here}.quantise is {entry['quantise']!r}: write one of {', '.join(RECIPES)}, or leave it out."
+    elif "quantise" in entry and "quantization" in entry:
+        yield f"{here}.quantization is {entry['quantization']!r} beside quantise: leave it out, the recipe says it."
 
 
 def _model_name(at: str, model: str) -> Iterator[str]:

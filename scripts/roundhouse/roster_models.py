@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import catalog, model_config
+from . import catalog, model_config, quantised, recipes
 from .catalog import Model, Unknown
 from .formats import ONLINE, members
+from .recipes import RECIPES
 
 # The config.json of each folder that a roster names, by its path, as they were read on the host.
 Configs = Mapping[str, dict[str, Any]]
@@ -37,15 +38,21 @@ def own_configs(agents: Any) -> dict[str, dict[str, Any]]:
 
 def find(entry: dict[str, Any], configs: Configs) -> Model | Unknown:
     """Return the model of one entry of an agent's `models`, in the format that the engine will hold."""
-    name, word = entry["model"], entry.get("quantization")
+    found = checkpoint(entry["model"], configs)
+    if isinstance(found, Model) and found.form.name == "bf16":
+        if recipe := RECIPES.get(entry.get("quantise") or ""):
+            return quantised.model(found, recipe)
+        if online := ONLINE.get(entry.get("quantization") or ""):
+            return catalog.in_format(entry["model"], found.architecture, online)
+    return found
+
+
+def checkpoint(name: str, configs: Configs) -> Model | Unknown:
+    """Return a model as it is stored, in the hub or in a folder of the host."""
     if name.startswith("/"):
         config = configs.get(name)
-        found = model_config.parse(config, name) if config else Unknown(name, f"{name} has no config.json here.")
-    else:
-        found = catalog.find(name) or Unknown(name, f"{name} is not in the catalog of models.")
-    if isinstance(found, Model) and found.form.name == "bf16" and word in ONLINE:
-        return catalog.in_format(name, found.architecture, ONLINE[word])
-    return found
+        return model_config.parse(config, name) if config else Unknown(name, f"{name} has no config.json here.")
+    return catalog.find(name) or Unknown(name, f"{name} is not in the catalog of models.")
 
 
 def problem(at: str, entry: dict[str, Any], found: Model | Unknown) -> str | None:
@@ -65,3 +72,17 @@ def problem(at: str, entry: dict[str, Any], found: Model | Unknown) -> str | Non
     of_16_bit = f"write {next(iter(ONLINE))}, leave it out, or name a repository in that format"
     cure = of_16_bit if held == "bf16" else f"leave it out, or name a repository in {word}"
     return f"{at}.quantization is {word!r}, and {found.name} is {'16-bit' if held == 'bf16' else held}: {cure}."
+
+
+def quantise_problem(at: str, entry: dict[str, Any], configs: Configs) -> str | None:
+    """Return a sentence when the entry's `quantise` cannot be done, None when it can, or is not known."""
+    word, base = entry.get("quantise"), checkpoint(entry["model"], configs)
+    if word is None or isinstance(base, Unknown):
+        return None
+    if base.form.name != "bf16":
+        return f"{at}.quantise is {word!r}, and {base.name} is {base.form.name}: leave it out, or name the 16-bit base."
+    recipe = RECIPES[word]
+    if recipe.group_size and recipes.group_size(quantised.sizes(base.architecture), recipe) is None:
+        whole = ", ".join(name for name, other in RECIPES.items() if not other.group_size)
+        return f"{at}.quantise is {word!r}, and no group of it divides the sizes of {base.name}: write one of {whole}."
+    return None

@@ -9,6 +9,8 @@ from . import manifest, model_files, store, weights
 from .errors import RoundhouseError
 from .progress import Progress
 
+Wish = dict[str, Any]
+
 
 def model(folder: Path, progress: Progress) -> list[str]:
     """Return a sentence for each thing that is wrong with a model's folder; none means that it is whole.
@@ -36,9 +38,16 @@ def model(folder: Path, progress: Progress) -> list[str]:
     return problems
 
 
-def to_pull(place: Path, wishes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def to_pull(place: Path, wishes: list[Wish], to_make: list[Wish]) -> list[Wish]:
     """Return the wishes (of `models_lock.wishes`) that are not in the store as they were verified; reads no content."""
-    return [wish for wish in wishes if not _is_as_it_was(store.folder(place, wish["model"], wish["revision"]), wish)]
+    wanted = needed(wishes, to_make)
+    return [wish for wish in wanted if not _is_as_it_was(store.folder(place, wish["model"], wish["revision"]), wish)]
+
+
+def needed(wishes: list[Wish], to_make: list[Wish]) -> list[Wish]:
+    """Leave out the bases whose results are there: `to_make` are the results (of `quantised.wishes`) that are not."""
+    bases = [(result["model"], result["revision"] or "main") for result in to_make]
+    return [wish for wish in wishes if wish["serves"] or (wish["model"], wish["revision"]) in bases]
 
 
 def _is_as_it_was(folder: Path, wish: dict[str, Any]) -> bool:

@@ -44,8 +44,10 @@ def own_problem(folder: str) -> str | None:
     return f"{found}: {cure(folder)}" if found else None
 
 
-def cure(model: str) -> str:
-    """Return what to do about a folder that is not whole, for the roster's name of the model."""
+def cure(model: str, recipe: str | None = None) -> str:
+    """Return what to do about a folder that is not whole, for the roster's name of the model, or of a recipe's base."""
+    if recipe:
+        return f"run ansible-playbook site.yml, which quantises {model} by {recipe} again."
     if model.startswith("/"):
         return "put the model's files there again, or name another model in the roster."
     return "run ansible-playbook site.yml, which fetches what is damaged again."

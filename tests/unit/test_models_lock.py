@@ -51,6 +51,7 @@ def test_a_plan_wishes_for_each_model_once_with_the_locks_files(lock):
         "revision": REVISION,
         "asked": "main",
         "files": FILES,
+        "serves": True,
     }
     assert (wishes[0]["revision"], wishes[0]["files"]) == ("main", None)
 

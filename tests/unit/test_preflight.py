@@ -83,8 +83,9 @@ def test_packages_and_lists_of_others_are_told(machine, rows):
 def wanted(tmp_path, files=None, revision="main", **fit):
     store = tmp_path / "models"
     agent = {**AGENT, "model_path": str(store / "owner/name" / revision), "fit": fit or None}
-    wish = {"model": "owner/name", "revision": revision, "files": files}
-    return preflight_host.Wanted([agent], [wish], "cuda", str(tmp_path / "engine"), "python3", str(store))
+    wish = {"model": "owner/name", "revision": revision, "files": files, "serves": True}
+    places = (str(tmp_path / "engine"), "python3", str(tmp_path / "quantise"), str(store))
+    return preflight_host.Wanted([agent], [wish], "cuda", *places)
 
 
 def test_a_disk_that_cannot_hold_engine_and_models_is_told_once_with_both_numbers(tmp_path, monkeypatch):
@@ -122,6 +123,23 @@ def test_a_locked_model_counts_byte_for_byte_less_what_a_killed_pull_left(tmp_pa
     partial.rename(partial.with_name(revision))
     free = 3 * GIB
     assert preflight_disk.row(asked).problems == []
+
+
+def test_a_result_that_is_to_be_made_counts_with_its_base_and_its_environment(tmp_path, monkeypatch):
+    (tmp_path / "engine").mkdir()
+    monkeypatch.setattr(store, "free_bytes", lambda place: 20 * GIB)
+    asked = wanted(tmp_path, {"model.safetensors": f"{15 * GIB} sha256:00"}, weights_gib_per_rank=5.0)
+    agent = asked.agents[0] | {"quantise": "awq", "revision": "main", "model_path": f"{tmp_path}/models/quantised/a/b"}
+    asked = asked._replace(agents=[agent], wishes=[asked.wishes[0] | {"serves": False}])
+    (said,) = preflight_disk.row(asked).problems
+    assert (
+        "36.00 GiB are missing (the environment of quantising up to 16.00, owner/name by awq up to 5.00, "
+        "owner/name at main 15.00)" in said
+    )
+    assert [row.found for row in preflight._quantising(asked._replace(accelerator="cpu"))] == ["owner/name by awq"]
+    (tmp_path / "models/quantised/a/b").mkdir(parents=True)
+    assert preflight_disk.row(asked).problems == []
+    assert preflight._quantising(asked) == []
 
 
 def test_an_agents_card_that_is_not_there_is_told(tmp_path):

@@ -84,6 +84,19 @@ def test_a_good_roster_has_no_problems():
         ({"models": [{}]}, ("agents[dev].models[0] is {}", "owner/name")),
         ({"models": [{"model": "qwen"}]}, ("agents[dev].models[0].model is 'qwen'", "owner/name")),
         ({"models": [{"model": "a/b", "size": 7}]}, ("agents[dev].models[0].size is not a setting", "revision")),
+        (
+            {"models": [{"model": "a/b", "quantise": "q4"}]},
+            ("models[0].quantise is 'q4': write one of fp8, int8, gptq, awq, auto-round, or leave it out.",),
+        ),
+        ({"models": [{"model": "a/b", "quantise": ["awq"]}]}, ("models[0].quantise is ['awq']: write one of fp8",)),
+        (
+            {"models": [{"model": "a/b", "quantise": "awq", "quantization": "awq"}]},
+            ("models[0].quantization is 'awq' beside quantise: leave it out",),
+        ),
+        (
+            {"models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ", "quantise": "awq"}]},
+            ("models[0].quantise is 'awq', and Qwen/Qwen2.5-7B-Instruct-AWQ is awq: leave it out, or name the 16-bit",),
+        ),
         ({"models": [{"model": "a/b", "quantization": "q4_K_M"}]}, ("'q4_K_M', a llama.cpp file type", "write awq")),
         ({"models": [{"model": "a/b", "quantization": "int3"}]}, ("is 'int3': write one of awq", "leave it out")),
         ({"temperature": None}, ("agents[dev].temperature is missing",)),

@@ -1,0 +1,99 @@
+"""Ansible module: make the quantised models that a roster asks for. A shim over scripts/roundhouse/quantise_job.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+---
+module: roundhouse_quantise
+short_description: Quantise models of the store, each admitted by the gate or not there at all
+description:
+  - Makes each result by its recipe, serves base and result with the engine, and names it when it still speaks. Run it
+    with C(async) and C(poll=0); the action of the same name waits for it and says how far it is.
+options:
+  quantisations:
+    description: The results, each with model, revision, recipe and path.
+    type: list
+    elements: dict
+    required: true
+  store:
+    description: The folder that models are put in.
+    type: path
+    required: true
+  engine_path:
+    description: The engine's environment, which judges.
+    type: path
+    required: true
+  accelerator:
+    description: What the engine runs on.
+    type: str
+    choices: [cuda, cpu]
+    required: true
+  environment_path:
+    description: The environment of quantising.
+    type: path
+    required: true
+  progress_path:
+    description: The file in which progress stands as JSON lines while it runs.
+    type: path
+author: Roundhouse
+"""
+
+EXAMPLES = """
+- name: Quantise what the roster asks for
+  roundhouse_quantise:
+    quantisations: "{{ plan.agents | roundhouse_quantisations }}"
+    store: /var/lib/roundhouse/models
+    engine_path: /opt/roundhouse/engine/0.32.0
+    accelerator: cuda
+    environment_path: /opt/roundhouse/quantise/0.14
+  async: 172800
+  poll: 0
+"""
+
+RETURN = """
+models:
+  description: For each result its name, path, whether it was made now, and its quality by the gate.
+  type: list
+  elements: dict
+  returned: success
+"""
+
+import os
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.roundhouse import progress, quantise_job
+from ansible.module_utils.roundhouse.errors import RoundhouseError
+
+try:
+    from ansible.module_utils import pynvml
+except ImportError:  # a controller that was not made by `make setup`: then the host's own, if it has one
+    pynvml = None
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "quantisations": {"type": "list", "elements": "dict", "required": True},
+            "store": {"type": "path", "required": True},
+            "engine_path": {"type": "path", "required": True},
+            "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
+            "environment_path": {"type": "path", "required": True},
+            "progress_path": {"type": "path"},
+        }
+    )
+    given = module.params
+    written = Path(given["progress_path"] or os.devnull)
+    try:
+        with progress.in_file(written) as shown:
+            done = quantise_job.all_of(given, shown.note, pynvml)
+    except RoundhouseError as error:
+        module.fail_json(msg=error.message)
+    finally:
+        if written != Path(os.devnull):
+            written.unlink()
+    module.exit_json(**done)
+
+
+if __name__ == "__main__":
+    main()

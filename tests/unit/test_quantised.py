@@ -1,0 +1,206 @@
+"""A roster that asks for a recipe: what the plan names before there is a result, and what is still to be made."""
+
+import json
+
+import pytest
+import yaml
+from test_planner import ROOT, build, host, shipped, written
+
+from roundhouse import (
+    decision,
+    formats,
+    manifest,
+    measured,
+    models_lock,
+    plan_text,
+    quantise,
+    quantise_check,
+    quantise_wanted,
+    quantised,
+    recipes,
+    roster,
+    roster_models,
+    verify,
+)
+from roundhouse.judge import Judge
+from roundhouse.model_files import Digest, File
+from roundhouse.recipes import RECIPES
+
+QWEN = "Qwen/Qwen2.5-7B-Instruct"
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def asking(*models):
+    """Return the shipped po agent with other models."""
+    return shipped()[2] | {"models": list(models)}
+
+
+def by(recipe, model=QWEN, **more):
+    return {"model": model, "quantise": recipe, **more}
+
+
+def own_folder(place, **config):
+    """Write a folder of a user's own, with a config.json of the Qwen2 layout."""
+    place.mkdir(parents=True)
+    sizes = {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes |= {"num_hidden_layers": 3, "vocab_size": 1536, "max_position_embeddings": 32768}
+    (place / "config.json").write_text(json.dumps({"architectures": ["Qwen2ForCausalLM"], **sizes, **config}))
+    (place / "model.safetensors").write_bytes(b"\0" * 64)
+    return place
+
+
+def put_result(place):
+    """Put a result under its name, as quantise.make does: a file, and the manifest that was made of it."""
+    place.mkdir(parents=True)
+    (place / "model.safetensors").write_bytes(b"weights")
+    digest = Digest(File("model.safetensors", 7, "sha256:"))
+    digest.read(place / "model.safetensors")
+    file = File("model.safetensors", 7, digest.checksum())
+    made = manifest.Manifest("quantised/x", place.name, [file], asked="main", source="here")
+    made.note(place, file, digest.sha256())
+    made.write(place)
+
+
+def test_every_recipe_has_a_format_of_as_many_bits():
+    assert {name: formats.WEIGHT_FORMATS[recipe.form].weight_bits for name, recipe in RECIPES.items()} == {
+        name: recipe.bits for name, recipe in RECIPES.items()
+    }
+
+
+def test_the_argument_specification_has_the_recipes():
+    spec = yaml.safe_load((ROOT / "roles/preflight/meta/argument_specs.yml").read_text())
+    models = spec["argument_specs"]["main"]["options"]["agents"]["options"]["models"]["options"]
+    assert models["quantise"]["choices"] == list(RECIPES)
+
+
+def test_the_plan_counts_with_the_recipes_format_and_serves_the_result():
+    (as_it_is,) = build([asking({"model": QWEN}) | {"policy": "exact"}], host(23.52))["agents"]
+    (agent,) = build([asking(by("awq", revision=REVISION))])["agents"]
+    assert (agent["verdict"], agent["fit"]["format"], agent["quantise"]) == ("fits", "awq", "awq")
+    assert agent["fit"]["weights_gib_per_rank"] < 0.45 * as_it_is["fit"]["weights_gib_per_rank"]
+    path = f"/srv/m/{quantised.path(QWEN, REVISION, 'awq')}"
+    assert path.startswith("/srv/m/quantised/Qwen2.5-7B-Instruct-awq/")
+    assert agent["model_path"] == agent["config"]["model"] == path
+    assert agent["config"].get("quantization") is None
+    assert quantised.wishes([agent, agent]) == [{"model": QWEN, "revision": REVISION, "recipe": "awq", "path": path}]
+    assert "Qwen/Qwen2.5-7B-Instruct, quantised here by awq, on GPU 0" in plan_text.text(
+        {"accelerator": "cuda", "agents": [agent]}, []
+    )
+
+
+def test_a_published_repository_is_named_where_there_is_one():
+    (agent,) = build([asking(by("awq"))])["agents"]
+    assert agent["notes"][-1].startswith("Qwen/Qwen2.5-7B-Instruct-AWQ is published with as many bits")
+    (agent,) = build([asking(by("fp8", "meta-llama/Llama-3.1-8B-Instruct"))], accelerator="cpu")["agents"]
+    assert agent["notes"] == []
+
+
+def test_another_revision_or_recipe_is_another_place():
+    places = {quantised.path(QWEN, revision, recipe) for revision in (REVISION, None) for recipe in RECIPES}
+    assert len(places) == 2 * len(RECIPES)
+    assert quantised.path(QWEN, REVISION, "awq", {"seed": 1}) not in places
+    assert quantised.path("other/Qwen2.5-7B-Instruct", REVISION, "awq") not in places
+
+
+def test_the_same_model_as_it_is_and_quantised_is_kept_and_told_apart():
+    agents = [asking({"model": QWEN}, by("gptq"))]
+    first = build(agents)
+    (agent,) = first["agents"]
+    assert (agent["quantise"], agent["fit"]["format"]) == ("gptq", "w4a16")
+    given = next(each for each in agent["given_up"] if each["setting"] == "model")
+    assert (given["wanted"], given["got"]) == (f"{QWEN} (bf16)", f"{QWEN} (w4a16)")
+    assert build(agents, host(deployed=written(first)))["agents"] == written(first)["agents"]
+    asked = decision.question_of(agent, decision.wish_of(agents[0], {}), host())
+    assert asked.model.form.name == "w4a16"
+
+
+def test_what_a_quantised_start_states_is_not_the_bases():
+    log = ["Model loading took 5.2 GiB memory", "Available KV cache memory: 6.0 GiB"]
+    log.append("Free memory on device (15.0/15.5 GiB) on startup")
+    (agent,) = build([asking(by("awq"))])["agents"]
+    (configuration,) = measured.lookup([measured.entry(agent, log)], {})
+    assert configuration.form == "awq"
+
+
+def test_the_groups_are_the_recipes_or_fewer_weights(tmp_path):
+    recipe = RECIPES["awq"]
+    assert recipes.group_size([256, 512], recipe) == recipe.group_size == 128
+    assert recipes.group_size([192, 512], recipe) == 64
+    assert recipes.group_size([96, 512], recipe) == 32
+    assert recipes.group_size([100, 512], recipe) is None
+    folder = own_folder(tmp_path / "own")
+    assert quantise_check.group_size(folder, recipe) == 64
+    assert quantise_check.group_size(folder, RECIPES["fp8"]) == 0
+    configs = {"/srv/own": json.loads((folder / "config.json").read_text())}
+    assert roster_models.find(by("awq", "/srv/own"), configs).form == formats.WEIGHT_FORMATS["awq"]._replace(
+        group_size=64
+    )
+
+
+def test_sizes_that_no_group_divides_are_refused_in_the_roster(tmp_path):
+    folder = own_folder(tmp_path / "own", hidden_size=200)
+    configs = {"/srv/own": json.loads((folder / "config.json").read_text())}
+    assert list(roster.problems([asking(by("awq", "/srv/own"))], configs)) == [
+        "agents[po].models[0].quantise is 'awq', and no group of it divides the sizes of /srv/own: "
+        "write one of fp8, int8."
+    ]
+
+
+def test_a_folder_that_changes_is_another_base(tmp_path):
+    folder = own_folder(tmp_path / "own")
+    agents = [asking(by("fp8", str(folder)))]
+    before = quantised.stamps(agents)
+    assert list(before) == [str(folder)]
+    assert quantised.stamps(agents) == before
+    (folder / "model.safetensors").write_bytes(b"\1" * 65)
+    after = quantised.stamps(agents)
+    assert after != before
+    places = [quantised.with_stamps(agents, known)[0]["models"][0]["revision"] for known in (before, after)]
+    assert places == [before[str(folder)], after[str(folder)]]
+    assert quantised.stamps([asking({"model": str(folder)}), None, {"models": "x"}]) == {}
+
+
+def test_a_base_is_wanted_as_long_as_a_result_of_it_is_to_be_made(tmp_path):
+    lock = tmp_path / "models.lock"
+    models_lock.record(lock, {f"{QWEN}@main": {"revision": REVISION, "files": {"config.json": "1 sha256:00"}}})
+    agents = models_lock.apply([asking(by("fp8"))], lock)
+    (agent,) = build(agents, host(23.52), "cpu")["agents"]
+    agent["model_path"] = str(tmp_path / "store" / quantised.path(QWEN, REVISION, "fp8"))
+    wishes, results = models_lock.wishes([agent], lock), quantised.wishes([agent])
+    assert [(wish["revision"], wish["serves"]) for wish in wishes] == [(REVISION, False)]
+    assert quantised.to_make(results) == results
+    assert verify.to_pull(tmp_path / "store", wishes, results) == wishes
+
+    put_result(tmp_path / "store" / quantised.path(QWEN, REVISION, "fp8"))
+    assert quantised.to_make(results) == []
+    assert verify.to_pull(tmp_path / "store", wishes, []) == []
+    # Somebody else serves the base itself.
+    other = build(models_lock.apply([asking({"model": QWEN})], lock), accelerator="cpu")["agents"]
+    for both in ([agent, *other], [*other, agent]):
+        assert [wish["serves"] for wish in models_lock.wishes(both, lock)] == [True]
+
+    (tmp_path / "store" / quantised.path(QWEN, REVISION, "fp8") / "model.safetensors").write_bytes(b"damaged")
+    assert quantised.to_make(results) == results
+
+
+def test_a_result_that_is_there_is_not_made_again_and_asks_no_engine(tmp_path):
+    base, store = own_folder(tmp_path / "base"), tmp_path / "store"
+    wanted = quantise_wanted.of(base, QWEN, REVISION, "gptq")
+    assert (wanted.group_size, wanted.samples, wanted.path) == (64, 256, quantised.path(QWEN, REVISION, "gptq"))
+    put_result(store / wanted.path)
+    done = quantise.make(wanted, store, tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
+    assert done == {
+        **{"model": wanted.path.rpartition("/")[0], "path": str(store / wanted.path)},
+        **{"changed": False, "quality": None},
+    }
+    options = quantise_wanted.Options(samples=16)
+    assert quantise_wanted.of(base, QWEN, REVISION, "gptq", options).path != wanted.path
+
+
+@pytest.mark.parametrize(
+    ("card", "asked", "offloaded"), [(None, None, 0), (15.5, None, 5), (79.0, None, 0), (15.5, 1.5, 1.5)]
+)
+def test_a_base_larger_than_the_card_is_judged_with_the_rest_in_ram(tmp_path, card, asked, offloaded):
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(15 << 30)
+    assert Judge("/no/engine", "cuda", asked, card)._config(tmp_path, 1).get("cpu-offload-gb", 0) == offloaded
