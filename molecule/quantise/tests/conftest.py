@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,10 +26,19 @@ NAME = "roundhouse-quantise"
 KEPT = "/opt/roundhouse/quantise/lab"
 BASE, STORE, CHECKOUT = f"{KEPT}/base", "/srv/quantise", "/opt/checkout"
 ENGINE = lock.engine_path("cpu", "python3.11")
+WORK = f"{STORE}/quantised/base-fp8/work.partial/model"
 INPUTS = (
     *("recipes", "quantise", "quantise_check", "quantise_work", "quantise_cli", "judge", "gate", "texts"),
+    *("quantised", "quantise_wanted", "quantise_job", "models_lock", "verify"),
     *("engine", "flags", "manifest", "store", "model_files"),
 )
+# An empty path would make Ansible take this checkout for an inventory, and run every program in it.
+INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True))
+HUB_PORT = 8900
+AGENT = {
+    **{"name": "dev", "port": 8001, "max_model_len": 2048, "gpu_memory_utilization": 0.9, "max_num_seqs": 8},
+    **{"temperature": 0.3, "top_p": 0.95, "enforce_eager": True},
+}
 # Rows of the weights of every second layer, in another order: it loads and serves, and says nothing.
 SHUFFLE = """
 import sys, torch
@@ -45,8 +55,9 @@ save_file(held, path, {"format": "pt"})
 class Workshop:
     """The host, and the command on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.host = Host.get_host(f"docker://{NAME}")
+        self.folder = folder or Path("/unset")
 
     def command(self, recipe: str, *words: str) -> str:
         """Return the command line of a quantisation small enough for a test."""
@@ -68,28 +79,64 @@ class Workshop:
             "do sleep 0.2; done'; kill -TERM $pid; wait $pid; echo $?"
         )
         rc = int(self.host.check_output(script).split()[-1])
-        return {"rc": rc, "engines": self.host.run("pgrep -f '[v]llm serve'").stdout, "store": self.listing()}
+        return {"rc": rc, "engines": self.host.run("pgrep -f '[r]oundhouse-judge-'").stdout, "store": self.listing()}
 
     def listing(self) -> str:
         """Return what lies in the store, two levels deep."""
         return self.host.run(f"cd {STORE} && find . -mindepth 3 -maxdepth 3 -not -name .lock").stdout
 
+    def site(self, model: str) -> dict:
+        """Run site.yml with an agent that asks for fp8 of a model; return its end, and what is served then."""
+        begun, lock = time.monotonic(), self.folder / "models.lock"
+        wanted = {"agents": [{**AGENT, "models": [{"model": model, "quantise": "fp8"}]}], "models_store": STORE}
+        wanted |= {"models_lock": str(lock), "models_environment": {"HF_ENDPOINT": f"http://127.0.0.1:{HUB_PORT}"}}
+        command = ["ansible-playbook", "--inventory", INVENTORY, "--extra-vars", json.dumps(wanted), "site.yml"]
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        locked = json.loads(lock.read_text())["models"] if lock.exists() else {}
+        return {
+            **{"rc": done.returncode, "output": done.stdout + done.stderr, "seconds": time.monotonic() - begun},
+            **{"status": json.loads(self.host.run("roundhouse --json status").stdout or "{}"), "locked": locked},
+            **{"plan": json.loads(self.host.run("cat /etc/roundhouse/plan.json").stdout or "{}")},
+        }
+
+    def judged(self, path: str) -> dict:
+        """Return what is said of an admitted result: its card, its format, and whether its bytes are as they were."""
+        read = self.host.check_output
+        return {
+            "card": read(f"cat {path}/README.md"),
+            "config": json.loads(read(f"cat {path}/config.json")),
+            "verified": self.host.run(f"python3.11 {CHECKOUT}/scripts/switch.py verify --store {STORE} --json").rc,
+            "listing": self.listing(),
+        }
+
+    def by_roster(self) -> dict:
+        """Let a roster ask for fp8: of the hub's model, a second time, and of a folder whose result was sabotaged."""
+        hub = f"python3.11 {CHECKOUT}/lab/hub.py {KEPT} {HUB_PORT}"
+        self.host.check_output(f"systemd-run --unit lab-hub {hub}")
+        self.host.check_output(f"timeout 20 sh -c 'until ss -ltn | grep -q :{HUB_PORT}; do sleep 0.1; done'")
+        first = self.site("lab/base")
+        self.host.check_output("systemctl stop lab-hub")
+        if first["rc"]:
+            return {"first": first}
+        found = {"first": first | self.judged(first["plan"]["agents"][0]["model_path"])}
+        found["again"] = self.site("lab/base")
+        found["interrupted"] = self.interrupted("fp8")
+        self.host.check_output(f"printf %s {_quoted(SHUFFLE)} >/tmp/shuffle.py")
+        self.host.check_output(f"{ENGINE}/bin/python /tmp/shuffle.py {WORK}/model.safetensors")
+        found["sabotaged"] = self.site(BASE) | {"left": self.listing()}
+        self.host.check_output("systemctl stop roundhouse-dev")
+        return found
+
     def run(self) -> dict:
         """Do everything once and return the record."""
-        found: dict = {"refused_group": self.quantise("gptq", "--group-size", "128")}
-        found["interrupted"] = self.interrupted("fp8")
-        work = f"{STORE}/quantised/base-fp8/work.partial/model"
-        self.host.check_output(f"printf %s {_quoted(SHUFFLE)} >/tmp/shuffle.py")
-        self.host.check_output(f"{ENGINE}/bin/python /tmp/shuffle.py {work}/model.safetensors")
-        found["sabotaged"] = self.quantise("fp8") | {"left": self.listing()}
+        found: dict = {"refused_group": self.quantise("gptq", "--group-size", "128"), "roster": self.by_roster()}
         self.interrupted("fp8")
-        self.host.check_output(f"cp /srv/lab/models/architect/* {work}/")
+        self.host.check_output(f"cp /srv/lab/models/architect/* {WORK}/")
         found["other_vocabulary"] = self.quantise("fp8") | {"left": self.listing()}
-        for recipe in ("fp8", "int8", "gptq", "awq"):
+        for recipe in ("int8", "gptq", "awq"):
             made = self.quantise(recipe)
-            verified = self.host.run(f"python3.11 {CHECKOUT}/scripts/switch.py verify --store {STORE} --json")
-            found[recipe] = made | {"verified": verified.rc, "listing": self.listing()}
-            found[recipe]["card"] = self.host.check_output(f"cat {made['path']}/README.md") if made["ok"] else None
+            found[recipe] = made | (self.judged(made["path"]) if made["ok"] else {})
         return found
 
 
@@ -100,6 +147,7 @@ def _quoted(text: str) -> str:
 def _key() -> str:
     files = [ROOT / f"scripts/roundhouse/{name}.py" for name in INPUTS]
     files += [ROOT / "lab/models.py", ROOT / "lab/quantise_base.py", Path(__file__)]
+    files += sorted((ROOT / "roles/models/tasks").glob("*.yml")) + sorted(ROOT.glob("plugins/*/roundhouse_quantise.py"))
     files += [ROOT / f"requirements/{name}-cpu.txt" for name in ("engine", "quantise")]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
@@ -111,9 +159,9 @@ def pytest_sessionfinish(exitstatus):
 
 
 @pytest.fixture(scope="session")
-def evidence():
+def evidence(tmp_path_factory):
     """Return the record of the run with these inputs."""
-    workshop = Workshop()
+    workshop = Workshop(tmp_path_factory.mktemp("roster"))
     host, record = workshop.host, f"{KEPT}/{_key()}.json"
     if not host.file(record).exists:
         host.check_output(f"rm -rf {CHECKOUT} {STORE} && mkdir -p {CHECKOUT} {KEPT}")
