@@ -39,13 +39,11 @@ def make(wanted: Wanted, place: Path, environment: Path, judge: Judge, say: Say)
     Raises RoundhouseError with what stands in the way, or by how much the gate was missed.
     """
     name, base, final = wanted.path.rpartition("/")[0], wanted.base_name(), place / wanted.path
+    if not quantised.is_made(final):
+        _refuse_what_cannot_end_well(wanted, place)
     with store.locked(place, name, say, threading.Event()):
         if quantised.is_made(final):
             return {"model": name, "path": str(final), "changed": False, "quality": None}
-        model = quantise_check.read(wanted.base)
-        found = quantise_check.problems(model, wanted.recipe, wanted.group_size, place)
-        if found:
-            raise UsageError("quantise", "\n".join(f"{base} by {wanted.recipe_name}: {one}" for one in found))
         work = place / name / WORK
         versions = _quantised(wanted, work, environment, say)
         different = gate.other_vocabulary(wanted.base, work / "model")
@@ -57,6 +55,12 @@ def make(wanted: Wanted, place: Path, environment: Path, judge: Judge, say: Say)
         (work / "model/README.md").write_text(card(wanted, versions, quality))
         _name_it(wanted, work, final)
         return {"model": name, "path": str(final), "changed": True, "quality": quality._asdict()}
+
+
+def _refuse_what_cannot_end_well(wanted: Wanted, place: Path) -> None:
+    found = quantise_check.problems(quantise_check.read(wanted.base), wanted.recipe, wanted.group_size, place)
+    if found:
+        raise UsageError("quantise", "\n".join(f"{wanted.base_name()} by {wanted.recipe_name}: {one}" for one in found))
 
 
 def _judged(wanted: Wanted, other: Path, judge: Judge, kept: Path, say: Say) -> Quality:

@@ -22,6 +22,7 @@ from roundhouse import (
     roster_models,
     verify,
 )
+from roundhouse.errors import UsageError
 from roundhouse.judge import Judge
 from roundhouse.model_files import Digest, File
 from roundhouse.recipes import RECIPES
@@ -193,6 +194,10 @@ def test_a_result_that_is_there_is_not_made_again_and_asks_no_engine(tmp_path):
         **{"model": wanted.path.rpartition("/")[0], "path": str(store / wanted.path)},
         **{"changed": False, "quality": None},
     }
+    refused = wanted._replace(group_size=128, path=f"{wanted.path}0")
+    with pytest.raises(UsageError, match="hidden_size is 192, no whole number of groups of 128"):
+        quantise.make(refused, tmp_path / "other", tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
+    assert not (tmp_path / "other").exists()
     options = quantise_wanted.Options(samples=16)
     assert quantise_wanted.of(base, QWEN, REVISION, "gptq", options).path != wanted.path
 
