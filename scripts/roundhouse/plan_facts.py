@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import gpu, measured, plan
+from . import gpu, measured, nvml, plan
 from .errors import UsageError
 from .roster_models import own_configs
 
@@ -19,5 +19,5 @@ def gather(agents: Any, pynvml: Any = None) -> dict[str, Any]:
         deployed = plan.load()
     except UsageError:
         deployed = None
-    found = gpu.facts(pynvml=pynvml)
+    found = gpu.facts(answer=nvml.read(pynvml))
     return {**found, "configs": own_configs(agents), "measured": measured.load(), "deployed": deployed}

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import driver, packages, ports, preflight_host
+from . import driver, nvml, packages, ports, preflight_host
 from .preflight_host import Row
 
 # Disk that the engine's environment takes: the CPU's was measured (2.5 GB with bytecode), the CUDA
@@ -30,7 +30,7 @@ class Wanted(NamedTuple):
 
 def look(wanted: Wanted, pynvml: Any = None) -> list[Row]:
     """Look at the host and return the table's rows, those without a finding too."""
-    seen = driver.see(pynvml=pynvml)
+    seen = driver.see(answer=nvml.read(pynvml))
     found = preflight_host.rows(seen, packages.installed(), wanted.accelerator)
     if not Path(wanted.engine_path).exists():
         found.append(_python(wanted.engine_python))
