@@ -78,11 +78,11 @@ RETURN = """
 engine:
   description: What is there, with origin, package, version, running (names of containers) and compose.
   type: dict
-  returned: always
+  returned: when the engine was asked for
 "on":
   description: Whether the engine runs and starts at boot.
   type: bool
-  returned: always
+  returned: when the engine was asked for
 choice:
   description: >-
     What to do, with action (skip, refuse, install), sentence and missing; with warnings of the engine, mode and
@@ -120,11 +120,11 @@ def main() -> None:
     wanted, toolkit = module.params["engine"], module.params["toolkit"]
     # A native host's engine is nobody's concern here.
     native = (wanted or toolkit)["runtime"] == "native"
+    if toolkit:
+        version = None if native else container_engine.version(there)
+        module.exit_json(changed=False, choice=container_toolkit.choose(version, there, **toolkit)._asdict())
     engine = container_engine.NONE if native else container_engine.see(there)
-    if wanted:
-        choice = container_engine.choose(engine, there, container_engine.Wanted(**wanted))
-    else:
-        choice = container_toolkit.choose(engine, there, **toolkit)
+    choice = container_engine.choose(engine, there, container_engine.Wanted(**wanted))
     on = engine.package is not None and units.is_on("docker.service")
     module.exit_json(changed=False, engine=engine._asdict(), on=on, choice=choice._asdict())
 

@@ -88,18 +88,14 @@ users:
   elements: str
   returned: always
 seen:
-  description: What was found, with kernel, next_kernel, loaded, secure_boot and gpus among it.
+  description: >-
+    What was found, with kernel, next_kernel, loaded, secure_boot and gpus among it; of these what the PCI bus tells.
   type: dict
   returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import driver, driver_choice, driver_refusals, packages, units
-
-try:
-    from ansible.module_utils import pynvml
-except ImportError:  # a controller that was not made by `make setup`: then the host's own, if it has one
-    pynvml = None
+from ansible.module_utils.roundhouse import driver, driver_choice, driver_refusals, nvml, packages, units
 
 
 def main() -> None:
@@ -115,7 +111,7 @@ def main() -> None:
     argument_spec = {"settings": {"type": "dict", "required": True, "options": options}}
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     settings = module.params["settings"]
-    seen, there = driver.see(pynvml=pynvml), packages.installed()
+    seen, there = driver.see(answer=nvml.state()), packages.installed()
     wanted = driver_refusals.Wanted(**{**settings, "platform": settings["platform"] or None})
     choice = driver_choice.choose(seen, wanted, there, driver_choice.read_ours())
     module.exit_json(

@@ -52,16 +52,20 @@ class Wanted(NamedTuple):
 
 def see(packages: Packages) -> Engine:
     """Look at the host's engine."""
-    package = next((name for name in ORIGINS if name in packages.versions), None)
-    version = _said("docker", "version", "--format", "{{.Server.Version}}") if package else None
-    names = _said("docker", "ps", "--format", "{{.Names}}") if version else None
-    return Engine(
-        ORIGINS[package] if package else None,
-        package,
-        version or (_upstream(packages.versions[package]) if package else None),
-        names.split() if names is not None else None,
-        _said("docker", "compose", "version", "--short") if package else None,
-    )
+    package = _package(packages)
+    if package is None:
+        return NONE
+    names = _said("docker", "ps", "--format", "{{.Names}}")
+    compose = _said("docker", "compose", "version", "--short")
+    return Engine(ORIGINS[package], package, version(packages), names.split() if names is not None else None, compose)
+
+
+def version(packages: Packages) -> str | None:
+    """Return the engine's version: of the one that runs, else of its package; None for no engine."""
+    package = _package(packages)
+    if package is None:
+        return None
+    return _said("docker", "version", "--format", "{{.Server.Version}}") or _upstream(packages.versions[package])
 
 
 def choose(engine: Engine, packages: Packages, wanted: Wanted) -> Choice:
@@ -110,6 +114,10 @@ def _warnings(engine: Engine) -> list[str]:
         f"Docker {engine.version} is older than 28.0: a port that it publishes on 127.0.0.1 can be reached from the "
         "same network segment (moby#45610). Filter in the chain DOCKER-USER, or take a newer engine."
     ]
+
+
+def _package(packages: Packages) -> str | None:
+    return next((name for name in ORIGINS if name in packages.versions), None)
 
 
 def _upstream(version: str) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from . import container_engine
-from .container_engine import Engine
 from .packages import Packages
 
 # All of one release: a newer library under an older toolkit is the usual way to break it.
@@ -32,8 +31,8 @@ class Choice(NamedTuple):
     devices: Sequence[str] = ()  # what CDI offers now
 
 
-def choose(engine: Engine, packages: Packages, *, runtime: str, mode: str, version: str) -> Choice:
-    """Return what to do; the settings are those of the role nvidia_container_toolkit."""
+def choose(engine: str | None, packages: Packages, *, runtime: str, mode: str, version: str) -> Choice:
+    """Return what to do for an engine of this version; the settings are those of the role nvidia_container_toolkit."""
     if runtime == "native":
         return Choice(
             "skip", "The agents run as native processes of systemd; no NVIDIA container toolkit is installed."
@@ -45,11 +44,11 @@ def choose(engine: Engine, packages: Packages, *, runtime: str, mode: str, versi
             f"write {MINIMUM} or later.",
         )
     # No engine yet, as in check mode on a fresh host: the one that will be there is current.
-    can = engine.version is None or container_engine.number(engine.version) >= container_engine.CDI_SINCE
+    can = engine is None or container_engine.number(engine) >= container_engine.CDI_SINCE
     if mode == "cdi" and not can:
         return Choice(
             "refuse",
-            f"nvidia_container_toolkit_mode is cdi, and Docker {engine.version} knows no CDI: write legacy, or take an "
+            f"nvidia_container_toolkit_mode is cdi, and Docker {engine} knows no CDI: write legacy, or take an "
             "engine from 25.0.",
         )
     chosen = mode if mode != "auto" else "cdi" if can else "legacy"

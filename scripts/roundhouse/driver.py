@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from . import gpu, kernel_module, nvml, secure_boot
 from .driver_states import Seen, State, say
@@ -20,10 +19,10 @@ _NOUVEAU = ("nouveau", "nova_core")
 _ERROR = re.compile(r"error", re.IGNORECASE)
 
 
-def see(root: Path = Path("/"), pynvml: Any = None) -> Seen:
-    """Look at the host."""
+def see(root: Path = Path("/"), answer: nvml.Answer | None = None) -> Seen:
+    """Look at the host. `answer` is NVML's; it is asked when not given."""
     release = (root / "proc/sys/kernel/osrelease").read_text().strip()
-    facts = gpu.facts(root / "sys", pynvml)
+    facts = gpu.facts(root / "sys", answer)
     newest = (kernel_module.kernels(root) or [release])[-1]
     module = kernel_module.find(root, release)
     loaded_from = root / "proc/driver/nvidia/version"

@@ -76,15 +76,15 @@ def architecture(device_id: str) -> tuple[str | None, list[int] | None]:
     return family, list(capability) if capability else None
 
 
-def facts(sys_root: Path = Path("/sys"), pynvml: Any = None) -> dict[str, Any]:
+def facts(sys_root: Path = Path("/sys"), answer: nvml.Answer | None = None) -> dict[str, Any]:
     """Return the GPUs in PCI order, the loaded module's version, and how NVML answered.
 
     {"gpus": [{"address", "device_id", "driver", "architecture", "compute_capability": [12, 0],
     "name", "uuid", "memory_gib", "used_gib", "display_active", "processes": [{"pid", "name", "gib"}]}],
     "driver_version", "nvml": {"driver_version", "error"}}; None for what is not known.
-    A card that NVML alone shows (WSL hides the PCI device) has no `driver`.
+    A card that NVML alone shows (WSL hides the PCI device) has no `driver`. `answer` is NVML's, asked when not given.
     """
-    answer = nvml.read(pynvml)
+    answer = nvml.read() if answer is None else answer
     told = {gpu["address"]: gpu for gpu in answer.gpus}
     found: dict[str, dict[str, Any]] = {gpu.address: gpu._asdict() for gpu in pci_gpus(sys_root)}
     for address in sorted({*found, *told}):

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from . import card, gpu
+from . import card, gpu, nvml
 
 _TEMPERATURE_GPU = 0  # nvml.h, nvmlTemperatureSensors_t
 MILLI = 1000
@@ -18,7 +18,7 @@ def cards(library: Any = None) -> list[dict[str, Any]]:
     gpu, name, used_gib, total_gib, use_percent, temperature_celsius, power_watts, power_limit_watts,
     holders: [{pid, name, unit, gib}].
     """
-    facts = gpu.facts(pynvml=library)
+    facts = gpu.facts(answer=nvml.read(library))
     found = []
     for index, known in enumerate(facts["gpus"]):
         seen = card.cards([index], facts)

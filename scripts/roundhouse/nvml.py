@@ -3,11 +3,12 @@
 A host has no nvidia-ml-py of its own: Debian packages it outside main and RHEL not at all. So the one
 that the controller has locked travels, as one file, beside whatever asks: within an Ansible module
 (ansible.cfg's module_utils) and within the command's archive (bundle.py). Where it is missing, or no
-driver is loaded, the facts are None.
+driver is loaded, the facts are None. state() does without it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ GIB = 1024**3
 # nvml.h, enum nvmlReturn_t
 DRIVER_NOT_LOADED = 9
 LIBRARY_NOT_FOUND = 12
+FUNCTION_NOT_FOUND = 13
 VERSION_MISMATCH = 18
 
 
@@ -57,6 +59,37 @@ def read(library: Any = None) -> Answer:
         return Answer(None, error.value, [])
     finally:
         library.nvmlShutdown()
+
+
+def state() -> Answer:
+    """Ask NVML whether it starts and reaches its cards, and for its version: as read() does, without a card's facts.
+
+    A role looks at the driver in every run, and nvidia-ml-py is 330 kB to send and to compile for these few calls.
+    """
+    try:
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return Answer(None, LIBRARY_NOT_FOUND, [])
+    version = ctypes.create_string_buffer(80)  # nvml.h, NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE
+    try:
+        if error := library.nvmlInitWithFlags(0):
+            return Answer(None, error, [])
+        error = library.nvmlSystemGetDriverVersion(version, len(version)) or _reach_cards(library)
+        library.nvmlShutdown()
+    except AttributeError:  # a driver from before 2018
+        return Answer(None, FUNCTION_NOT_FOUND, [])
+    return Answer(None, error, []) if error else Answer(version.value.decode(), None, [])
+
+
+def _reach_cards(library: ctypes.CDLL) -> int:
+    """Return the code of the first card that does not answer, as one that fell off the bus; 0 when all do."""
+    count, handle = ctypes.c_uint(), ctypes.c_void_p()
+    error = library.nvmlDeviceGetCount_v2(ctypes.byref(count))
+    for index in range(count.value):
+        pci = ctypes.create_string_buffer(256)  # more than nvml.h's nvmlPciInfo_t, which is not read here
+        error = error or library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
+        error = error or library.nvmlDeviceGetPciInfo_v3(handle, pci)
+    return int(error)
 
 
 def _pynvml() -> Any:

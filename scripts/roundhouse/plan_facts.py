@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import gpu, measured, plan, quantised
+from . import gpu, measured, nvml, plan, quantised
 from .errors import UsageError
 from .roster_models import own_configs
 
@@ -20,6 +20,6 @@ def gather(agents: Any, pynvml: Any = None) -> dict[str, Any]:
         deployed = plan.load()
     except UsageError:
         deployed = None
-    found = gpu.facts(pynvml=pynvml)
+    found = gpu.facts(answer=nvml.read(pynvml))
     own = {"configs": own_configs(agents), "stamps": quantised.stamps(agents)}
     return {**found, **own, "measured": measured.load(), "deployed": deployed}

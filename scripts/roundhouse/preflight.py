@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from . import driver, packages, ports, preflight_disk, preflight_host, quantise_job, quantised
+from . import driver, nvml, packages, ports, preflight_disk, preflight_host, quantise_job, quantised
 from .preflight_host import Row, Wanted
 
 ENGINE_PYTHON = ((3, 11), (3, 14))  # Requires-Python of vllm 0.32.0: >=3.11,<3.15
@@ -17,7 +17,7 @@ Agent = dict[str, Any]
 
 def look(wanted: Wanted, pynvml: Any = None) -> list[Row]:
     """Look at the host and return the table's rows, those without a finding too."""
-    seen = driver.see(pynvml=pynvml)
+    seen = driver.see(answer=nvml.read(pynvml))
     found = preflight_host.rows(seen, packages.installed(), wanted.accelerator)
     if not Path(wanted.engine_path).exists():
         found.append(_python(wanted.engine_python))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from . import gpu, quantise, quantise_wanted, store, units
+from . import gpu, nvml, quantise, quantise_wanted, store, units
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .judge import Judge
@@ -39,7 +39,7 @@ def all_of(given: Given, say: quantise.Say, pynvml: Any = None) -> Given:
 
 def judge(engine: str, accelerator: str, offload_gib: float | None = None, pynvml: Any = None) -> Judge:
     """Return the judge on this host's first card, or on its CPU."""
-    cards = gpu.facts(pynvml=pynvml)["gpus"] if accelerator == "cuda" else []
+    cards = gpu.facts(answer=nvml.read(pynvml))["gpus"] if accelerator == "cuda" else []
     return Judge(engine, accelerator, offload_gib, cards[0]["memory_gib"] if cards else None)
 
 

@@ -66,7 +66,7 @@ def test_versions_compare(version, pair):
 
 def toolkit(engine=DISTRIBUTION, versions=None, **settings):
     given = {"runtime": "compose", "mode": "auto", "version": "1.19.1", **settings}
-    return container_toolkit.choose(engine, Packages(versions or {}, [], []), **given)
+    return container_toolkit.choose(engine.version, Packages(versions or {}, [], []), **given)
 
 
 def test_all_of_the_toolkit_is_of_one_release():

@@ -102,6 +102,23 @@ def test_another_module_than_the_librarys_is_told_and_the_rest_is_unknown(sysfs,
     assert told["gpus"][0]["memory_gib"] is None
 
 
+@pytest.mark.parametrize(
+    "lines", [[CARD], [CARD, "driver 580.159.03"], [CARD, "fail 15"], [CARD, CARD.replace("01:", "41:")]]
+)
+@pytest.mark.parametrize("loaded", ["580.173.02", None])
+def test_the_state_without_nvidias_client_is_the_clients(sysfs, ask, lines, loaded):
+    if loaded:
+        (sysfs.root / "module/nvidia").mkdir(parents=True)
+        (sysfs.root / "module/nvidia/version").write_text(loaded + "\n")
+    code = "from roundhouse import nvml; print(json.dumps([nvml.state()[:2], nvml.read()[:2]]))"
+    mine, clients = ask(code, *lines)
+    assert mine == clients
+
+
+def test_this_machines_own_state_is_the_clients_too():
+    assert nvml.state()[:2] == nvml.read()[:2]
+
+
 def test_the_command_takes_nvidias_client_along(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     made = bundle.make()
