@@ -18,9 +18,9 @@ from .turn import Turn, remember
 def way_back(turn: Turn, error: BaseException) -> NoReturn:
     """Bring back whoever served, and raise RoundhouseError with what happened."""
     stage, why = _told(turn, error)
-    turn.report(why)
     outcome = history.BACK if turn.back else history.LOST
     with _deaf_to_signals():
+        turn.report(why)
         turn.log.phase("back", turn.stages)
         # A killed switch may have left another agent half-way up, which nobody committed.
         failed = [turn.agent, *(other for other in turn.leaving if other not in turn.back)]
@@ -45,6 +45,8 @@ def _told(turn: Turn, error: BaseException) -> tuple[str, str]:
         return error.stage, error.message
     if isinstance(error, OSError):
         return "state", state.unwritable(state.FOLDER, error).message
+    if isinstance(error, Exception):  # an error of ours, or of a library: it costs nobody an agent
+        return "switch", f"the switch to {turn.agent['name']} failed in a way that was not foreseen: {error!r}."
     return "interrupted", f"the switch to {turn.agent['name']} was interrupted."
 
 

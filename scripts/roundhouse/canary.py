@@ -25,6 +25,14 @@ TIMEOUT_SECONDS = 60.0
 _NOT_THE_ANSWER = ("host", "port", "shutdown-timeout", "disable-access-log-for-endpoints")
 
 
+class Another(RoundhouseError):
+    """A text, and not the one of the deployment."""
+
+    def __init__(self, answer: str, message: str) -> None:
+        super().__init__("canary", message)
+        self.answer = answer
+
+
 def path() -> Path:
     """Return the file of the answers."""
     return state.FOLDER / "canaries.json"
@@ -42,8 +50,8 @@ def verify(plan: Plan, agent: Agent, engine: Engine) -> str:
     tries = 1
     while known["token_ids"] not in (None, answer.token_ids):
         if tries == _TRIES:
-            raise RoundhouseError(
-                "canary",
+            raise Another(
+                answer.text,
                 f"{agent['name']} answers {answer.text!r}, and {known['text']!r} since it was deployed: its weights or "
                 f"its kernels are not the same. Verify the model; if the change is meant, delete {path()}.",
             )

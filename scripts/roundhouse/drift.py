@@ -38,10 +38,14 @@ def is_outdated(plan: Plan, agent: Agent, unit: Unit) -> bool:
     if unit.state != "ready" or unit.main_pid is None:
         return False
     process = Path(f"/proc/{unit.main_pid}")
-    running = dict(line.partition("=")[::2] for line in (process / "environ").read_text().split("\0"))
+    try:
+        command = (process / "cmdline").read_text()
+        running = dict(line.partition("=")[::2] for line in (process / "environ").read_text().split("\0"))
+    except OSError:  # it has ended meanwhile, or we are not root and may not look
+        return False
     started_at = time.time() - (time.monotonic() - unit.started_monotonic_usec / 1e6)
     return (
         Path(agent["config_path"]).stat().st_mtime > started_at
-        or plan["engine_path"] not in (process / "cmdline").read_text()
+        or plan["engine_path"] not in command
         or any(running.get(name) != value for name, value in agent["environment"].items())
     )

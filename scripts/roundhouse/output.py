@@ -32,7 +32,18 @@ def help_text(parser: argparse.ArgumentParser) -> str:
 def progress() -> Callable[[str], None]:
     """Return what says how far a command is, on stderr: the seconds since now, and a sentence."""
     begun = time.monotonic()
-    return lambda text: print(f"[{time.monotonic() - begun:5.1f} s] {text}", file=sys.stderr, flush=True)
+    return lambda text: _tell(f"[{time.monotonic() - begun:5.1f} s] {text}")
+
+
+def _tell(text: str) -> None:
+    """Write to stderr. A reader that is gone (`| head`, a closed terminal) must not end a switch half-way."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        # What is still in the buffer too, which the interpreter writes at its end, then goes nowhere.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 def table(columns: Sequence[str], rows: list[dict[str, Any]], marks: Sequence[str] | None = None) -> str:
@@ -50,5 +61,5 @@ def refuse(error: RoundhouseError, *, as_json: bool) -> int:
         problem = {"stage": error.stage, "message": error.message}
         print(json.dumps({"schema": SCHEMA, "ok": False, "errors": [problem]}))
     else:
-        print(error.message, file=sys.stderr)
+        _tell(error.message)
     return 130 if error.stage == "interrupted" else error.exit_code

@@ -20,7 +20,7 @@ from .plan import Plan, find
 def resume(plan: Plan, report: turn.Report) -> dict[str, Any]:
     """Return {"serving": names, "changed": names that were started or restarted}."""
     with state.switching(journal.told):
-        wanted = [find(plan, name) for name in _wanted(plan)]
+        wanted = [find(plan, name) for name in _wanted(plan, report)]
         up = [agent for agent in plan["agents"] if units.state(agent["unit"]) in UP]
         outdated = [agent for agent in wanted if is_outdated(plan, agent, units.show(agent["unit"]))]
         # Since the roster changed, an agent may run on a card that now belongs to another.
@@ -48,7 +48,7 @@ def start_only(plan: Plan, report: turn.Report) -> list[str]:
 
     A switch that the machine's end cut off was not committed, so who served before it comes back.
     """
-    wanted = _wanted(plan)
+    wanted = _wanted(plan, report)
     if (left := journal.left()) and not state.is_switching():
         turn.remember_killed(left, report)
         journal.path().unlink(missing_ok=True)
@@ -57,14 +57,19 @@ def start_only(plan: Plan, report: turn.Report) -> list[str]:
     return wanted
 
 
-def _wanted(plan: Plan) -> list[str]:
+def _wanted(plan: Plan, report: turn.Report) -> list[str]:
     """Return who is to serve: who serves, else who served last, else the roster's first, per card."""
     running = [agent["name"] for agent in plan["agents"] if units.state(agent["unit"]) in ("ready", "starting")]
     known = [agent["name"] for agent in plan["agents"]]
     if (left := journal.left()) and left.to not in running:
         # It is undone: who served when it began stands first. One whose agent is coming up is finished instead.
         running = [*(name for name in left.previous if name in known), *running]
-    candidates = [*running, *(name for name in state.serving() if name in known), *known]
+    try:
+        served = state.serving()
+    except RoundhouseError as error:  # better the roster's first than nobody
+        report(error.message)
+        served = []
+    candidates = [*running, *(name for name in served if name in known), *known]
     wanted: list[str] = []
     for name in candidates:
         if name not in wanted and not set(find(plan, name)["conflicts"]) & set(wanted):

@@ -62,7 +62,7 @@ def ensure_ready_locked(
         turn.remember_killed(left, report)
     try:
         answer = _forward(now, restart=found == "ready")
-    except (RoundhouseError, OSError, KeyboardInterrupt) as error:
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and found == "starting":
             # It was on its way before this command came, so it is not this command's to stop.
             now.log.end()
@@ -75,7 +75,8 @@ def ensure_ready_locked(
 
 def who_serves(plan: Plan) -> str:
     """Return the sentence that ends every failure."""
-    healthy = [agent for agent in plan["agents"] if _engine(agent).healthy()]
+    # The unit too: somebody else may answer on the port.
+    healthy = [agent for agent in plan["agents"] if units.state(agent["unit"]) == "ready" and _engine(agent).healthy()]
     names = [f"{agent['name']} serves on port {agent['port']}" for agent in healthy]
     return (" and ".join(names) or "No agent serves now") + "."
 
@@ -101,6 +102,9 @@ def _ready_already(now: Turn, left: journal.Left | None) -> str | None:
     agent = now.agent
     try:
         answer: str = timed(now, "canary", lambda: canary.verify(now.plan, agent, _engine(agent)))
+    except canary.Another as error:  # it serves, and was asked for nothing else: that is no reason to stop it
+        now.report(f"{error.message} {agent['name']} goes on serving.")
+        answer = error.answer
     except RoundhouseError as error:
         now.report(f"{error.message} Restarting {agent['name']}")
         return None

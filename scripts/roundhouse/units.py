@@ -165,7 +165,8 @@ def following(invocation: str) -> Iterator[Follower]:
 
 def _journal(*arguments: str) -> list[str]:
     command = ["journalctl", "--output", "cat", "--no-pager", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    return done.stdout.splitlines()
 
 
 def _systemctl(*arguments: str) -> str:

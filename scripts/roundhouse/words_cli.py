@@ -60,7 +60,7 @@ def doctor(args: argparse.Namespace) -> dict[str, Any]:
 
     rows, facts = host.rows(), cards.facts()
     deployed = plans.load() if plans.PATH.exists() else None
-    driver = checkup.of_driver(rows, facts)
+    driver = None if (deployed or {}).get("accelerator") == "cpu" else checkup.of_driver(rows, facts)
     found = checkup.examine(deployed, driver, facts=facts)
     if not args.json:
         print("\n\n".join([host.text(rows), checkup.text(found)]))

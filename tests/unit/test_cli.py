@@ -1,10 +1,15 @@
 """Exit statuses, and one JSON object whatever happens."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from roundhouse import cli, plan, remote
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +39,17 @@ def test_a_refusal_is_one_sentence_and_one_object(capsys, words, status, part):
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
     assert part in answer["errors"][0]["message"]
+
+
+def test_a_reader_that_goes_away_ends_nothing():
+    program = (
+        "from roundhouse import output; say = output.progress(); [say('x' * 9000) for _ in range(99)]; print('end')"
+    )
+    command = [sys.executable, "-c", program]
+    process = subprocess.Popen(command, cwd=SCRIPTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stderr.close()
+    assert process.stdout.read() == "end\n"
+    assert process.wait() == 0
 
 
 def test_the_words_that_say_where_are_not_handed_on():

@@ -7,6 +7,7 @@ import pytest
 
 from roundhouse import (
     back,
+    canary,
     decision,
     history,
     journal,
@@ -125,6 +126,42 @@ def test_a_full_disk_is_no_reason_to_fail_a_switch(planned, host, tmp_path, monk
     result, said = go(planned, "left")
     assert result["agent"] == "left"
     assert any("was not kept" in line for line in said)
+
+
+def test_an_error_that_nobody_foresaw_brings_back_who_served(planned, host, monkeypatch):
+    go(planned, "left")
+    learn = measured.learn
+
+    def broken(agent, lines):
+        if agent["name"] == "big":
+            raise ZeroDivisionError("by chance")
+        learn(agent, lines)
+
+    monkeypatch.setattr(measured, "learn", broken)
+    with pytest.raises(RoundhouseError, match=r"not foreseen: ZeroDivisionError\('by chance'\)\. left serves"):
+        go(planned, "big")
+    assert host.names() == ["left"]
+
+
+def test_an_agent_that_serves_goes_on_though_it_answers_otherwise(planned, host, monkeypatch):
+    go(planned, "left")
+    go(planned, "left")
+
+    def another(*_):
+        raise canary.Another("other text", "left answers otherwise.")
+
+    monkeypatch.setattr(canary, "verify", another)
+    result, said = go(planned, "left")
+    assert (result["changed"], result["answer"]) == (False, "other text")
+    assert said[0] == "left answers otherwise. left goes on serving."
+
+
+def test_a_boot_with_a_damaged_note_of_who_serves_starts_the_rosters_first(planned, host, tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/serving.json").write_text("{")
+    said = []
+    assert resume.start_only(planned, said.append) == ["big"]
+    assert "serving.json cannot be read" in said[0]
 
 
 def go(planned, name):

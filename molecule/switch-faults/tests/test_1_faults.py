@@ -41,6 +41,20 @@ def test_a_ready_agent_that_answers_rubbish_is_restarted(table):
     assert table.run("architect")["changed"] is True
 
 
+def test_a_ready_agent_that_answers_otherwise_than_at_its_deployment_goes_on(table):
+    assert table.run("dev")["rc"] == 0
+    assert table.run("architect")["rc"] == 0
+    table.restart("architect", "--answer-differently")
+    table.fault("architect", "")
+    assert table.run("architect")["changed"] is False
+    table.host.check_output("systemctl restart roundhouse-architect")
+
+
+def test_who_reads_the_progress_goes_away(table):
+    table.host.check_output("roundhouse dev 2>&1 | head -n 1")
+    assert table.serving() == ["dev"]
+
+
 def test_an_engine_that_died_is_no_reason_not_to_switch(table):
     table.host.check_output("systemctl kill --signal=SIGKILL roundhouse-architect")
     assert table.run("dev")["rc"] == 0
