@@ -29,14 +29,14 @@ def main(folder: Path, config: Path, line: str) -> None:
     ended: dict[str, float] = {}
     before = ""
     while True:
-        used, processes = RESERVED_MIB, []
+        used, processes, gone = RESERVED_MIB, [], []
         for file in sorted(each for each in folder.iterdir() if each.name.isdigit()):
             mib, hold = file.read_text().split()
             try:
                 processes.append(f"process 0 {file.name} {mib} {name_of(file.name)}")
             except OSError:  # it has ended
                 if time.monotonic() - ended.setdefault(file.name, time.monotonic()) >= float(hold):
-                    file.unlink()
+                    gone.append(file)
                     continue
             used += int(mib)
         text = "\n".join(["sys /srv/lab/sys", line.format(used=used), *processes, ""])
@@ -45,6 +45,8 @@ def main(folder: Path, config: Path, line: str) -> None:
             aside.write_text(text)
             aside.rename(config)
             before = text
+        for file in gone:  # after the card says so: vllm's own look at the card counts on the order
+            file.unlink()
         time.sleep(POLL_SECONDS)
 
 
