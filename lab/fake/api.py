@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 WORDS = ("the", " plan", " is", " a", " list", " of", " small", " steps", ",", " each", " one", " tested", " and", ".")
@@ -37,6 +38,8 @@ class Engine:
         digest = hashlib.sha256(seed.encode()).digest()
         for place in range(count):
             time.sleep(1 / self.faults.tokens_per_second)
+            while self.faults.answer_while and Path(self.faults.answer_while).exists():
+                time.sleep(0.02)
             number = 0 if self.faults.rubbish else 1 + (digest[place % 32] + place) % len(WORDS)
             yield number, "!" if self.faults.rubbish else WORDS[number - 1]
 

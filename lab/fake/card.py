@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """The stand-in card's memory: what fake engines and strangers hold of it, written where the stand-in NVML reads it.
 
-A file PID in the folder holds `MIB HOLD_SECONDS`: so much is in use while the process lives, and HOLD_SECONDS longer,
-as with a driver that is slow to give it back.
+A file PID in the folder holds `MIB HOLD`: so much is in use while the process lives, and HOLD seconds longer, or as
+long as the file HOLD is there, as with a driver that is slow to give it back.
 
     card.py FOLDER CONFIG GPU_LINE      GPU_LINE with {used}, as in lab/gpu/nvml.c
 """
@@ -35,7 +35,8 @@ def main(folder: Path, config: Path, line: str) -> None:
             try:
                 processes.append(f"process 0 {file.name} {mib} {name_of(file.name)}")
             except OSError:  # it has ended
-                if time.monotonic() - ended.setdefault(file.name, time.monotonic()) >= float(hold):
+                since = time.monotonic() - ended.setdefault(file.name, time.monotonic())
+                if not Path(hold).exists() if hold.startswith("/") else since >= float(hold):
                     gone.append(file)
                     continue
             used += int(mib)

@@ -1,37 +1,51 @@
 #!/usr/bin/python3
-"""Run a switch, send it a signal when it is in a phase, and print how it ended: `lab-kill PHASE SIGNAL WORD...`."""
+"""Run a switch, send it a signal when it is in a phase, and print how it ended: `lab-kill PHASE SIGNAL WORD...`.
+
+The phase lasts as long as its gate is there, /run/lab-gate.NUMBER, so that it is met on a machine of any speed: the
+case makes the file and has something wait for it. A signal that lets the switch go back takes the file away.
+"""
 
 import json
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 JOURNAL = Path("/var/lib/roundhouse/state/switch.json")
+GATES = Path("/run")
 PHASE_SECONDS = 25
+# What the journal says once the phase is under way.
+NOTES = {"stop": ": 1 running", "start": "loading weights", "back": "loading weights"}
+# No journal yet, and the process has come as far as what it waits for.
+CHECK_SECONDS = 1.5
 
 
-def reached(phase: str, pid: int) -> bool:
+def reached(phase: str, pid: int, seconds: float) -> bool:
     """Return whether the switch of that process is in the phase."""
     try:
         entry = json.loads(JOURNAL.read_text())
     except (FileNotFoundError, ValueError):
-        return False
-    return entry["phase"] == phase and entry["pid"] == pid
+        return phase == "check" and seconds > CHECK_SECONDS
+    return entry["phase"] == phase and entry["pid"] == pid and NOTES.get(phase, "") in entry["note"]
 
 
 def main(phase: str, number: str, *words: str) -> int:
     """Print the outcome as JSON; 1 when the phase never came."""
     command = ["roundhouse", "--json", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + PHASE_SECONDS
-    while not reached(phase, process.pid):
-        if process.poll() is not None or time.monotonic() > end:
+    begun = time.monotonic()
+    while not reached(phase, process.pid, time.monotonic() - begun):
+        if process.poll() is not None or time.monotonic() - begun > PHASE_SECONDS:
+            process.kill()
             print(f"{phase} was not seen: {process.communicate()}", file=sys.stderr)
             return 1
         time.sleep(0.02)
     time.sleep(0.1)  # into the phase
     process.send_signal(int(number))
+    if int(number) != signal.SIGKILL:
+        for gate in GATES.glob("lab-gate.*"):
+            gate.unlink()
     out, err = process.communicate(timeout=60)
     print(json.dumps({"rc": process.returncode, "stdout": out, "stderr": err}))
     return 0

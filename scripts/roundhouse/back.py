@@ -19,23 +19,23 @@ def way_back(turn: Turn, error: BaseException) -> NoReturn:
     """Bring back whoever served, and raise RoundhouseError with what happened."""
     stage, why = _told(turn, error)
     outcome = history.BACK if turn.back else history.LOST
-    with _deaf_to_signals():
+    with deaf_to_signals():
         turn.report(why)
         turn.log.phase("back", turn.stages)
         # A killed switch may have left another agent half-way up, which nobody committed.
         failed = [turn.agent, *(other for other in turn.leaving if other not in turn.back)]
         try:
             leave.leave(failed, 0, turn.report, turn.log.note)
-        except RoundhouseError as second:  # whatever is wrong with this unit, the one before must come back
-            turn.report(second.message)
+        except Exception as second:  # whatever is wrong with this unit, the one before must come back
+            turn.report(_told(turn, second)[1])
         for other in turn.back:
             turn.report(f"bringing {other['name']} back")
             try:
                 _bring_back(turn, other, [each["unit"] for each in failed])
-            except RoundhouseError as second:
+            except Exception as second:
                 outcome, stage = history.LOST, "restore"
-                why = f"{why} {other['name']} did not come back either: {second.message}"
-        turn.log.end()
+                why = f"{why} {other['name']} did not come back either: {_told(turn, second)[1]}"
+        _close(turn)
         remember(turn, outcome, why)
     raise RoundhouseError(stage, why) from None
 
@@ -62,8 +62,23 @@ def _bring_back(turn: Turn, other: Agent, gone: list[str]) -> None:
     canary.verify(turn.plan, other, Engine(other["host"], other["port"]))
 
 
+def _close(turn: Turn) -> None:
+    """Say on disk who serves now: a signal between the commit and its end comes here with the failed one on record."""
+    for work in (_record, lambda turn: turn.log.end()):
+        try:
+            work(turn)
+        except (OSError, RoundhouseError) as error:  # the units tell the next call the same
+            turn.report(f"the state on disk was left as it is: {error}")
+
+
+def _record(turn: Turn) -> None:
+    if turn.agent["name"] in state.serving():
+        for other in turn.back:
+            state.record(other["name"], other["conflicts"])
+
+
 @contextmanager
-def _deaf_to_signals() -> Iterator[None]:
+def deaf_to_signals() -> Iterator[None]:
     """Let no second Ctrl-C and no lost terminal end the way back: it is what keeps an agent serving."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
-from . import gpu, state
+from . import gpu, state, units
+from .cause import cause
 from .engine import Answer, Engine
 from .errors import RoundhouseError
 from .plan import Agent, Plan
@@ -21,6 +23,9 @@ SCHEMA = 1
 _TRIES = 3
 # A first request may compile kernels; more than this is a hang. The plan may say otherwise: canary_timeout_seconds.
 TIMEOUT_SECONDS = 60.0
+# For the sentence about who serves, which is not to wait as long.
+_ANSWERS_SECONDS = 10.0
+_DYING_SECONDS = 3.0
 # What of vLLM's options does not change an answer.
 _NOT_THE_ANSWER = ("host", "port", "shutdown-timeout", "disable-access-log-for-endpoints")
 
@@ -60,8 +65,40 @@ def verify(plan: Plan, agent: Agent, engine: Engine) -> str:
     return answer.text
 
 
+def answers(agent: Agent, engine: Engine) -> bool:
+    """Return whether the agent answers a text, whichever."""
+    try:
+        return bool(engine.canary(agent["name"], min(_ANSWERS_SECONDS, _patience(agent))).text)
+    except RoundhouseError:
+        return False
+
+
 def _ask(agent: Agent, engine: Engine) -> Answer:
-    return engine.canary(agent["name"], agent.get("canary_timeout_seconds", TIMEOUT_SECONDS))
+    try:
+        return engine.canary(agent["name"], _patience(agent))
+    except RoundhouseError as error:
+        raise RoundhouseError("canary", _why(agent, error)) from None
+
+
+def _why(agent: Agent, error: RoundhouseError) -> str:
+    name = agent["name"]
+    if error.stage == "canary":
+        verify = (
+            "" if agent["model"].startswith("/") else f"`roundhouse verify {agent['model']}` reads its weights again; "
+        )
+        return f"{error.message} {verify}`switch.py logs {name}` shows what its engine said."
+    # An engine that dies answers with an error or cuts the line, and is gone a moment later.
+    end = time.monotonic() + _DYING_SECONDS
+    while (unit := units.show(agent["unit"])).state == "ready" and time.monotonic() < end:
+        time.sleep(0.1)
+    if unit.state == "ready":
+        return f"{name} is healthy and answers no request: {error.message} See `switch.py logs {name}`."
+    lines = units.log_of_this_start(agent["unit"])
+    return f"{name} was healthy and ended at its first request: {cause(name, unit, lines)}"
+
+
+def _patience(agent: Agent) -> float:
+    return float(agent.get("canary_timeout_seconds", TIMEOUT_SECONDS))
 
 
 def _deployment(plan: Plan, agent: Agent) -> str:
@@ -86,4 +123,5 @@ def _load() -> dict[str, Any]:
         kept = json.loads(path().read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    return dict(kept["answers"]) if isinstance(kept, dict) and kept.get("schema") == SCHEMA else {}
+    answers = kept.get("answers") if isinstance(kept, dict) and kept.get("schema") == SCHEMA else None
+    return answers if isinstance(answers, dict) else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import gpu, ports
@@ -73,7 +74,8 @@ def refuse_strangers(agent: Agent, leaving: Iterable[str]) -> None:
             return
         card, used = short[0]
         strangers = [holder for holder in card.holders if holder.unit not in ours]
-        if strangers or time.monotonic() > end:
+        # One that ended since the driver was asked has no unit any more; its memory comes.
+        if any(_lives(holder.pid) for holder in strangers) or time.monotonic() > end:
             raise RoundhouseError("memory", f"{_wanted(agent, card)}, and {_named(strangers, used)}")
         time.sleep(POLL_SECONDS)
 
@@ -96,6 +98,13 @@ def wait_until_free(agent: Agent, left: Iterable[str], note: Callable[[str], Non
             told = _named(held[0].holders, held[0].used_gib)
             raise RoundhouseError("free", f"{_wanted(agent, held[0])}; {limit:.0f} s after the stop, {told}")
         time.sleep(POLL_SECONDS)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
 
 
 def _limit_seconds(agent: Agent) -> float:

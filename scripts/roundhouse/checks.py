@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import card, ports, units, weights
+from . import card, manifest, ports, units, weights
 from .errors import RoundhouseError
 from .plan import Agent
 
@@ -18,6 +18,12 @@ def check(agent: Agent, leaving: list[str]) -> None:
     found = weights.problem(Path(agent["model_path"]))
     if found:
         raise RoundhouseError("model", f"{found}: {weights.cure(agent['model'], agent.get('quantise'))}")
+    if touched := _touched(Path(agent["model_path"])):
+        raise RoundhouseError(
+            "model",
+            f"{touched} is not as it was verified (another length or time of change): `roundhouse verify "
+            f"{agent['model']}` reads it again and says whether it is whole.",
+        )
     holder = ports.holder(agent["port"])
     if holder and holder.unit not in (agent["unit"], *leaving):
         raise RoundhouseError(
@@ -26,3 +32,10 @@ def check(agent: Agent, leaving: list[str]) -> None:
             "stop that, or give the agent another port in the roster.",
         )
     card.refuse_strangers(agent, leaving)
+
+
+def _touched(folder: Path) -> Path | None:
+    """Return a file of a pulled or quantised model that was changed since it was hashed; reads no content."""
+    held = manifest.read(folder)
+    bad = [file.path for file in held.files if not held.is_known_good(folder, file)] if held else []
+    return folder / bad[0] if bad else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 from typing import Any, NamedTuple
 
 from .errors import RoundhouseError
@@ -44,6 +45,14 @@ class Engine:
         """Return whether /health answers 200. Refused, reset and late all mean no."""
         try:
             return self._request("GET", "/health", None, timeout_seconds)[0] == 200
+        except OSError:
+            return False
+
+    def listens(self, timeout_seconds: float = 1.0) -> bool:
+        """Return whether somebody takes connections on the port; one that hangs does too."""
+        try:
+            with socket.create_connection((self.host, self.port), timeout_seconds):
+                return True
         except OSError:
             return False
 
@@ -93,7 +102,9 @@ class Engine:
             raise RoundhouseError("canary", f"{name} answered {text!r} (finish_reason {reason}), which is no answer.")
         ids = choice.get("token_ids")
         if not any(letter.isalnum() for letter in text) or _is_stuck(ids or []):
-            raise RoundhouseError("canary", f"{name} answered {text!r}, which is no text.")
+            raise RoundhouseError(
+                "canary", f"{name} answered {text!r}, which is no text: its weights or kernels are broken."
+            )
         return Answer(text, ids)
 
     def ask(self, path: str, body: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:

@@ -30,6 +30,9 @@ class Left(NamedTuple):
     stages: dict[str, float]  # seconds of the phases that it had finished
 
 
+_NAMES = {*Left._fields, "note", "pid"}
+
+
 class Journal:
     """The entry of one switch, and its writer."""
 
@@ -91,9 +94,7 @@ def path() -> Path:
 def left() -> Left | None:
     """Return what a killed switch left, None when there is none. For who holds the lock: nobody else writes it."""
     entry = _read()
-    if entry is None:
-        return None
-    return Left(entry["to"], entry["previous"], entry["phase"], entry["began"], entry["stages"])
+    return Left(**{name: entry[name] for name in Left._fields}) if entry else None
 
 
 def told() -> str:
@@ -111,4 +112,5 @@ def _read() -> dict[str, Any] | None:
         entry = json.loads(path().read_text())
     except (FileNotFoundError, ValueError):  # it is renamed into place whole, so this is another version's or nobody's
         return None
-    return entry if isinstance(entry, dict) and entry.get("schema") == SCHEMA else None
+    whole = isinstance(entry, dict) and entry.get("schema") == SCHEMA and entry.keys() >= _NAMES
+    return entry if whole else None

@@ -25,23 +25,34 @@ Say = Callable[[str], None]
 def leave(agents: list[Agent], drain_seconds: float, report: Say, note: Say) -> int:
     """Stop the agents, and return how many of their requests were cut. Each is gone when this returns."""
     begun = time.monotonic()
-    running = {agent["name"]: _running(agent) for agent in agents}
+    running = {agent["name"]: _running(agent, None) for agent in agents}
     for agent in agents:
-        count = running[agent["name"]]
-        told = f"{count} running, which may end within {drain_seconds:g} s" if count else "nothing is running"
-        report(f"stopping {agent['name']} ({told})")
+        report(f"stopping {agent['name']} ({_told(running[agent['name']], drain_seconds)})")
     _wait_beforehand(agents, drain_seconds, note)
     for agent in agents:
         if units.state(agent["unit"]) in UP:
             units.stop(agent["unit"], wait=False)
+    asked = time.monotonic()
     cut = 0
     killed = set[str]()
-    while staying := [agent for agent in agents if units.state(agent["unit"]) in UP]:
+    staying = agents
+    while staying:
+        states = {agent["name"]: units.state(agent["unit"]) for agent in staying}
+        gone = [agent for agent in staying if states[agent["name"]] not in UP]
+        for agent in gone:
+            count = running[agent["name"]] or 0
+            late = time.monotonic() - asked >= _own_seconds(agent)
+            if agent["name"] in killed:
+                units.forgive(agent["unit"])
+            elif count and (late or states[agent["name"]] == "failed"):
+                report(f"{agent['name']} ended itself, {count} requests are cut")
+                cut += count
+        staying = [agent for agent in staying if agent not in gone]
+        running |= {agent["name"]: _running(agent, running[agent["name"]]) for agent in staying}
+        note(", ".join(f"{agent['name']}: {running[agent['name']] or 0} running" for agent in staying))
         seconds = time.monotonic() - begun
-        counts = {agent["name"]: _running(agent) for agent in staying}
-        note(", ".join(f"{name}: {count or 0} running" for name, count in counts.items()))
         for agent in staying:
-            count = counts[agent["name"]] or 0
+            count = running[agent["name"]] or 0
             late = seconds >= drain_seconds and count > 0
             hangs = seconds >= drain_seconds + agent.get("stop_grace_seconds", GRACE_SECONDS)
             if agent["name"] not in killed and (late or hangs):
@@ -49,22 +60,37 @@ def leave(agents: list[Agent], drain_seconds: float, report: Say, note: Say) -> 
                 killed.add(agent["name"])
                 cut += count
                 units.kill(agent["unit"])
-        time.sleep(POLL_SECONDS)
-    for agent in agents:
-        if agent["name"] in killed:
-            units.forgive(agent["unit"])
+        time.sleep(POLL_SECONDS if staying else 0)
     return cut
 
 
+def _told(count: int | None, drain_seconds: float) -> str:
+    if count is None:
+        return "it does not say what is running"
+    return f"{count} running, which may end within {drain_seconds:g} s" if count else "nothing is running"
+
+
+def _own_seconds(agent: Agent) -> float:
+    """Return how long the engine itself lets requests run after it was asked to stop; vLLM's default is none."""
+    return float((agent.get("config") or {}).get("shutdown-timeout", 0))
+
+
 def _wait_beforehand(agents: list[Agent], drain_seconds: float, note: Say) -> None:
-    own = min((agent.get("config", {}).get("shutdown-timeout", 0) for agent in agents), default=0)
+    own = min((_own_seconds(agent) for agent in agents), default=0)
     end = time.monotonic() + drain_seconds - own
-    while time.monotonic() < end and (count := sum(_running(agent) or 0 for agent in agents)):
+    while time.monotonic() < end and (count := sum(_running(agent, 0) or 0 for agent in agents)):
         note(f"{count} requests are running")
         time.sleep(POLL_SECONDS)
 
 
-def _running(agent: Agent) -> int | None:
-    """Return how many requests the engine has, None when it does not say: it is gone, starting, or hangs."""
-    load = Engine(agent["host"], agent["port"]).load(timeout_seconds=1.0)
-    return None if load is None else load.running + load.waiting
+def _running(agent: Agent, before: int | None) -> int | None:
+    """Return how many requests the engine has.
+
+    One that listens and does not answer hangs, with what it had `before`; one that does not listen starts or ends, and
+    has none.
+    """
+    engine = Engine(agent["host"], agent["port"])
+    load = engine.load(timeout_seconds=1.0)
+    if load is None:
+        return before if engine.listens() else 0
+    return load.running + load.waiting

@@ -112,4 +112,5 @@ def _load() -> list[Start]:
         kept = json.loads(path().read_text())
     except (FileNotFoundError, ValueError):
         return []
-    return [Start(**each) for each in kept["starts"]] if isinstance(kept, dict) and kept.get("schema") == SCHEMA else []
+    starts = kept.get("starts") if isinstance(kept, dict) and kept.get("schema") == SCHEMA else None
+    return [Start(**each) for each in starts] if isinstance(starts, list) else []

@@ -7,14 +7,17 @@ does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from . import journal, state, switch, turn, units
+from .back import deaf_to_signals
 from .checks import check
 from .drift import is_outdated
 from .errors import RoundhouseError
 from .leave import UP
-from .plan import Plan, find
+from .plan import Agent, Plan, find
 
 
 def resume(plan: Plan, report: turn.Report) -> dict[str, Any]:
@@ -22,24 +25,29 @@ def resume(plan: Plan, report: turn.Report) -> dict[str, Any]:
     with state.switching(journal.told):
         wanted = [find(plan, name) for name in _wanted(plan, report)]
         up = [agent for agent in plan["agents"] if units.state(agent["unit"]) in UP]
-        outdated = [agent for agent in wanted if is_outdated(plan, agent, units.show(agent["unit"]))]
+        outdated = [agent for agent in wanted if _is_outdated(plan, agent)]
         # Since the roster changed, an agent may run on a card that now belongs to another.
         leaving = [agent for agent in up if agent not in wanted] + outdated
+        errors: dict[str, str] = {}
         for agent in wanted:
             if agent in outdated or agent not in up:
-                check(agent, [other["unit"] for other in leaving])
-        for agent in leaving:
-            report(f"{agent['name']} runs as it was deployed before: stopping it")
-            units.stop(agent["unit"])
-        changed, errors = [], []
+                with _told(errors, agent):
+                    check(agent, [other["unit"] for other in leaving])
+        changed = []
+        # One that cannot start as it is planned now goes on as it is.
+        staying = [agent for agent in leaving if {agent["name"], *agent["conflicts"]} & errors.keys()]
+        with deaf_to_signals():  # half of them stopped, and nothing on record: the end of this would leave nobody
+            for agent in leaving:
+                if agent not in staying:
+                    report(f"{agent['name']} runs as it was deployed before: stopping it")
+                    units.stop(agent["unit"])
         for agent in wanted:
-            try:
-                if switch.ensure_ready_locked(plan, agent, report)["changed"]:
-                    changed.append(agent["name"])
-            except RoundhouseError as error:  # the agents of the other cards must come up all the same
-                errors.append(error.message)
+            if agent["name"] not in errors:
+                with _told(errors, agent):  # the agents of the other cards must come up all the same
+                    if switch.ensure_ready_locked(plan, agent, report)["changed"]:
+                        changed.append(agent["name"])
         if errors:
-            raise RoundhouseError("resume", f"{' '.join(errors)} {switch.who_serves(plan)}")
+            raise RoundhouseError("resume", f"{' '.join(errors.values())} {switch.who_serves(plan)}")
         return {"serving": [agent["name"] for agent in wanted], "changed": changed}
 
 
@@ -50,25 +58,47 @@ def start_only(plan: Plan, report: turn.Report) -> list[str]:
     """
     wanted = _wanted(plan, report)
     if (left := journal.left()) and not state.is_switching():
-        turn.remember_killed(left, report)
+        turn.remember_killed(left, report, finished=left.to in wanted)
         journal.path().unlink(missing_ok=True)
+    errors: dict[str, str] = {}
     for name in wanted:
-        units.start(find(plan, name)["unit"])
+        agent = find(plan, name)
+        with _told(errors, agent):
+            units.start(agent["unit"])
+    if errors:
+        raise RoundhouseError("resume", " ".join(errors.values()))
     return wanted
+
+
+def _is_outdated(plan: Plan, agent: Agent) -> bool:
+    try:
+        return is_outdated(plan, agent, units.show(agent["unit"]))
+    except RoundhouseError:  # a unit that is gone: the check says so
+        return False
+
+
+@contextmanager
+def _told(errors: dict[str, str], agent: Agent) -> Iterator[None]:
+    """Keep an agent's error, so that those of the other cards come up all the same."""
+    try:
+        yield
+    except RoundhouseError as error:
+        errors[agent["name"]] = error.message
 
 
 def _wanted(plan: Plan, report: turn.Report) -> list[str]:
     """Return who is to serve: who serves, else who served last, else the roster's first, per card."""
     running = [agent["name"] for agent in plan["agents"] if units.state(agent["unit"]) in ("ready", "starting")]
     known = [agent["name"] for agent in plan["agents"]]
-    if (left := journal.left()) and left.to not in running:
-        # It is undone: who served when it began stands first. One whose agent is coming up is finished instead.
-        running = [*(name for name in left.previous if name in known), *running]
     try:
         served = state.serving()
     except RoundhouseError as error:  # better the roster's first than nobody
         report(error.message)
         served = []
+    if (left := journal.left()) and left.to not in [*running, *served]:
+        # It is undone: who served when it began stands first. One whose agent is coming up is finished instead, and
+        # one that was committed, and killed before its journal was taken away, is done.
+        running = [*(name for name in left.previous if name in known), *running]
     candidates = [*running, *(name for name in served if name in known), *known]
     wanted: list[str] = []
     for name in candidates:

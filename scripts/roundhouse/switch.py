@@ -37,9 +37,9 @@ def ensure_ready(
 
 
 def ensure_ready_locked(
-    plan: Plan, agent: Agent, report: Report, drain_seconds: float = DRAIN_SECONDS
+    plan: Plan, agent: Agent, report: Report, drain_seconds: float = DRAIN_SECONDS, *, restart: bool = False
 ) -> dict[str, Any]:
-    """Do what ensure_ready does, for a caller that holds the lock and says who serves."""
+    """Do what ensure_ready does, for a caller that holds the lock and says who serves; or restart who is ready."""
     left = journal.left()
     if left:
         report(f"a switch to {left.to} was killed in its phase {left.phase}: going on from there")
@@ -48,7 +48,7 @@ def ensure_ready_locked(
             left = None
     now = turn.make(plan, agent, left, drain_seconds, report)
     found = units.show(agent["unit"]).state
-    if found == "ready" and (answer := _ready_already(now, left)) is not None:
+    if found == "ready" and not restart and (answer := _ready_already(now, left)) is not None:
         return turn.result(now, answer, changed=False)
     try:
         check(agent, [other["unit"] for other in now.leaving])
@@ -61,9 +61,9 @@ def ensure_ready_locked(
     if left:
         turn.remember_killed(left, report)
     try:
-        answer = _forward(now, restart=found == "ready")
+        answer = _forward(now, restart=found in ("ready", "draining"))
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and found == "starting":
+        if isinstance(error, KeyboardInterrupt) and found == "starting" and not left:
             # It was on its way before this command came, so it is not this command's to stop.
             now.log.end()
             raise RoundhouseError("interrupted", f"interrupted; {agent['name']} goes on starting.") from None
@@ -76,9 +76,11 @@ def ensure_ready_locked(
 def who_serves(plan: Plan) -> str:
     """Return the sentence that ends every failure."""
     # The unit too: somebody else may answer on the port.
-    healthy = [agent for agent in plan["agents"] if units.state(agent["unit"]) == "ready" and _engine(agent).healthy()]
-    names = [f"{agent['name']} serves on port {agent['port']}" for agent in healthy]
-    return (" and ".join(names) or "No agent serves now") + "."
+    ready = [agent for agent in plan["agents"] if units.state(agent["unit"]) == "ready"]
+    serve = [agent for agent in ready if canary.answers(agent, _engine(agent))]
+    told = [f"{agent['name']} serves on port {agent['port']}" for agent in serve] or ["No agent serves now"]
+    told += [f"{agent['name']} is up and does not answer as it should" for agent in ready if agent not in serve]
+    return " and ".join(told) + "."
 
 
 def _concerns(agent: Agent, left: journal.Left) -> bool:
@@ -120,6 +122,7 @@ def _forward(now: Turn, *, restart: bool) -> str:
     # Written before anything is stopped, so that the commit takes no room on a disk that is full by then.
     with state.prepared(now.agent["name"], now.agent["conflicts"]) as commit:
         answer = _turn_to(now, restart=restart)
+        now.log.phase("commit", now.stages)
         commit()
     now.log.end()
     return answer

@@ -9,11 +9,17 @@ from roundhouse.engine import Load
 class Leaving:
     """An agent with requests that end one a look, and a unit that stops when there is none or when it is killed."""
 
-    def __init__(self, requests, *, deaf=False):
+    def __init__(self, requests, *, deaf=False, hangs=False, aborts=False):
         self.requests, self.deaf, self.state = requests, deaf, "ready"
+        self.hangs, self.aborts = hangs, aborts
         self.happened = []
 
+    def listens(self):
+        return self.state != "stopped"
+
     def load(self, timeout_seconds):
+        if self.state == "draining" and self.hangs:
+            return None
         if self.state == "draining" and not self.deaf and self.requests:
             self.requests -= 1
         if self.state == "draining" and not self.deaf and not self.requests:
@@ -28,7 +34,8 @@ def go(monkeypatch):
     def run(agent, drain_seconds, **plan):
         def stop(name, wait):
             agent.happened.append("stop")
-            agent.state = "draining"
+            # One that lets nothing end: vLLM without a shutdown-timeout.
+            agent.state = "stopped" if agent.aborts else "draining"
 
         def kill(name):
             agent.happened.append("kill")
@@ -74,3 +81,20 @@ def test_one_that_is_down_already_is_not_asked(go):
     agent = Leaving(0)
     agent.state = "stopped"
     assert go(agent, 30)[:2] == (0, [])
+
+
+def test_what_the_engine_itself_cuts_is_counted(go):
+    cut, happened, said = go(Leaving(2, aborts=True), 30, config={})
+    assert (cut, happened) == (2, ["stop"])
+    assert said[-1] == "dev ended itself, 2 requests are cut"
+
+
+def test_one_that_hangs_with_requests_is_ended_after_the_drain_and_they_are_counted(go):
+    assert go(Leaving(2, hangs=True), 0.05)[:2] == (2, ["stop", "kill", "forgive"])
+
+
+def test_one_that_never_said_what_runs_is_told_of(go):
+    agent = Leaving(0, hangs=True)
+    agent.state = "draining"
+    cut, _, said = go(agent, 0)
+    assert (cut, said[0]) == (0, "stopping dev (it does not say what is running)")

@@ -38,7 +38,7 @@ class Straw:
     def __init__(self, agents):
         self.agents = {agent["unit"]: agent for agent in agents}
         self.up, self.broken, self.rubbish, self.happened = set(), set(), set(), []
-        self.failed, self.interrupt, self.refuse = set(), None, None
+        self.failed, self.interrupt, self.refuse, self.refused = set(), None, None, None
 
     def show(self, unit):
         if unit == self.interrupt:
@@ -59,7 +59,7 @@ class Straw:
         self.failed.discard(unit)
 
     def check(self, agent, leaving):
-        if self.refuse:
+        if self.refuse and self.refused in (None, agent["name"]):
             raise RoundhouseError("model", self.refuse)
 
     def names(self):
@@ -92,6 +92,9 @@ def host(planned, monkeypatch, tmp_path):
             if self.agent["unit"] in straw.rubbish:
                 raise RoundhouseError("canary", f"{name} answered rubbish.")
             return Answer("text", [1, 2])
+
+        def listens(self):
+            return self.agent["unit"] in straw.up
 
         def load(self, timeout_seconds):
             return Load(0, 0, 0.0) if self.agent["unit"] in straw.up else None
@@ -200,7 +203,9 @@ def test_one_that_does_not_come_back_keeps_no_other_from_it(planned, host):
 
 def test_rubbish_from_the_new_agent_brings_the_previous_one_back(planned, host):
     host.up, host.rubbish = {"roundhouse-right.service"}, {"roundhouse-other.service"}
-    with pytest.raises(RoundhouseError, match=r"other answered rubbish. right serves on port 8002."):
+    with pytest.raises(
+        RoundhouseError, match=r"other answered rubbish\. .*logs other. shows .*\. right serves on port 8002\."
+    ):
         go(planned, "other")
     assert host.names() == ["right"]
 
@@ -257,6 +262,60 @@ def test_resume_stops_nothing_when_what_is_to_start_would_be_refused(planned, ho
     assert host.happened == []
 
 
+def test_resume_lets_one_that_would_be_refused_run_on_and_brings_up_the_other_card(planned, host):
+    host.up, host.outdated = {"roundhouse-left.service"}, {"left"}
+    host.refuse, host.refused = "/m is cut.", "left"
+    with pytest.raises(
+        RoundhouseError, match=r"^/m is cut\. left serves on port 8001 and right serves on port 8002\.$"
+    ):
+        resume.resume(planned, lambda text: None)
+    assert host.happened == ["start roundhouse-right.service"]
+
+
+def test_a_boot_starts_the_other_cards_though_one_unit_is_gone(planned, host, monkeypatch):
+    started = host.start
+
+    def start(unit):
+        if unit == "roundhouse-left.service":
+            raise RoundhouseError("systemd", "left is gone.")
+        started(unit)
+
+    planned["agents"] = [agent for agent in planned["agents"] if agent["name"] != "big"]
+    monkeypatch.setattr(units, "start", start)
+    with pytest.raises(RoundhouseError, match="left is gone"):
+        resume.start_only(planned, lambda text: None)
+    assert host.names() == ["right"]
+
+
+def test_the_way_back_survives_an_error_that_nobody_foresaw(planned, host, monkeypatch):
+    host.up, host.broken = {"roundhouse-right.service"}, {"roundhouse-other.service"}
+
+    def broken(agents, *rest):
+        raise ZeroDivisionError("by chance")
+
+    monkeypatch.setattr(
+        back.leave, "leave", lambda agents, *rest: broken(agents) if agents[0]["name"] == "other" else 0
+    )
+    with pytest.raises(RoundhouseError, match=r"other did not start.*right serves on port 8002\.$"):
+        go(planned, "other")
+    assert host.names() == ["right"]
+
+
+def test_a_signal_between_the_commit_and_its_end_leaves_on_record_who_serves(planned, host, monkeypatch):
+    host.up = {"roundhouse-right.service"}
+    end = journal.Journal.end
+
+    def interrupted(log):
+        monkeypatch.setattr(journal.Journal, "end", end)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(journal.Journal, "end", interrupted)
+    with pytest.raises(RoundhouseError, match=r"interrupted\. right serves"):
+        go(planned, "other")
+    assert state.serving() == host.names() == ["right"]
+    assert journal.left() is None
+
+
 def killed(to, previous, phase):
     """Leave what a switch leaves that was killed."""
     log = journal.Journal(to, previous)
@@ -296,6 +355,14 @@ def test_a_boot_brings_back_who_was_committed_and_not_who_was_on_the_way(planned
     killed("other", ["right"], "canary")
     assert resume.start_only(planned, lambda text: None) == ["right", "left"]
     assert (journal.left(), host.names()) == (None, ["left", "right"])
+
+
+def test_a_boot_after_a_kill_behind_the_commit_brings_up_who_was_committed(planned, host):
+    state.make_folder()
+    state.record("other", ["right", "big"])
+    killed("other", ["right"], "commit")
+    assert resume.start_only(planned, lambda text: None) == ["other", "left"]
+    assert (journal.left(), history.load()[-1].outcome) == (None, history.DONE)
 
 
 def test_a_killed_switch_is_undone_when_the_next_is_refused(planned, host):

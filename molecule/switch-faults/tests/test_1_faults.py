@@ -8,10 +8,13 @@ import pytest
     [
         ("--out-of-memory", "CUDA out of memory"),
         ("--never-ready", "it was not healthy within its time limit"),
-        ("--crash-after 0", "dev"),
-        ("--crash-after 0.3 --tokens-per-second 8", ". architect"),
+        ("--crash-after 0", "dev did not start: EngineDeadError: "),
+        (
+            "--crash-after 0.3 --tokens-per-second 8",
+            "dev was healthy and ended at its first request: EngineDeadError: ",
+        ),
         ("--rubbish", "which is no text"),
-        ("--hang", "did not answer"),
+        ("--hang", "dev is healthy and answers no request: "),
         ("--wrong-name", "serves dev-other, not dev"),
         ("--rubbish --ignore-term", "which is no text"),
         ("--rubbish --hold-memory 1.5", "which is no text"),
@@ -75,10 +78,10 @@ def test_the_cards_memory_comes_late(table):
 
 
 def test_the_cards_memory_does_not_come_at_all(table):
-    table.restart("architect", "--hold-memory 5")
+    table.restart("architect", "--hold-memory 7")
     table.fault("architect", "")
     sentence = table.refused("dev")
-    assert "dev takes 15.1 GiB of the 15.9 GiB of GPU 0; 3 s after the stop" in sentence
+    assert "dev takes 15.1 GiB of the 15.9 GiB of GPU 0; 5 s after the stop" in sentence
     assert table.history()["outcome"] == "back"
 
 
@@ -88,6 +91,24 @@ def test_both_fail(table):
     sentence = table.refused("dev")
     assert "architect did not come back either: architect did not start" in sentence
     assert sentence.endswith("No agent serves now.")
+    assert table.history()["outcome"] == "lost"
+
+
+@pytest.mark.parametrize(
+    ("fault", "part"),
+    [
+        ("--rubbish", "architect answered '!!!!!!!!!!!!!!!!', which is no text: its weights"),
+        ("--hang", "architect is healthy and answers no request: "),
+        ("--never-ready", "architect did not start: it was not healthy within its time limit"),
+    ],
+)
+def test_both_fail_and_the_old_one_is_up_and_of_no_use(table, fault, part):
+    table.fault("dev", "--out-of-memory")
+    table.fault("architect", fault)
+    sentence = table.refused("dev")
+    assert f"architect did not come back either: {part}" in sentence
+    up = "" if fault == "--never-ready" else " and architect is up and does not answer as it should"
+    assert sentence.endswith(f"No agent serves now{up}.")
     assert table.history()["outcome"] == "lost"
 
 
@@ -221,9 +242,10 @@ def test_a_disk_that_takes_nothing(table, small_disk):
     table.host.check_output(f"mount -o remount,rw {small_disk}")
 
 
+@pytest.mark.parametrize("content", ["{", '{"schema": 1}', "[]"])
 @pytest.mark.parametrize("name", ["history.jsonl", "starts.json", "canaries.json", "switch.json"])
-def test_a_state_file_is_damaged(table, name):
-    table.host.check_output(f"echo '{{' > /var/lib/roundhouse/state/{name}")
+def test_a_state_file_is_damaged(table, name, content):
+    table.host.check_output("echo %s > %s", content, f"/var/lib/roundhouse/state/{name}")
     assert table.run("dev")["rc"] == 0
 
 
