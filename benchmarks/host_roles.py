@@ -62,7 +62,9 @@ def main() -> int:
     """Print the seconds of both and their ratio; return 1 when it is above the limit."""
     host = sys.argv[1] if len(sys.argv) > 1 else HOST
     # Another checkout's scenario has a folder of its own; the one converged last is meant.
-    found = sorted(Path.home().glob(".ansible/tmp/molecule.*.bare-host/inventory"), key=lambda path: path.stat().st_mtime)
+    found = sorted(
+        Path.home().glob(".ansible/tmp/molecule.*.bare-host/inventory"), key=lambda path: path.stat().st_mtime
+    )
     inventory = os.environ.get("MOLECULE_INVENTORY_FILE") or (str(found[-1]) if found else "")
     if not inventory:
         print("no hosts: molecule converge --scenario-name bare-host first", file=sys.stderr)
