@@ -58,6 +58,32 @@ def require_key(key: bytes, fingerprint: str, url: str) -> None:
         )
 
 
+def key_of(source: Source, url: str, fingerprint: str) -> str:
+    """Return the pinned key: the one that is in place, else the one at the URL."""
+    if source.key_path.exists():
+        there = source.key_path.read_bytes()
+        try:
+            require_key(there, fingerprint, str(source.key_path))
+        except RoundhouseError:
+            pass  # another pin than last time: fetch the key that it is of
+        else:
+            return there.decode()
+    content = _fetched(url)
+    require_key(content, fingerprint, url)
+    return content.decode()
+
+
+def refuse_others(source: Source) -> None:
+    """Raise RoundhouseError where another source names the same place."""
+    if found := others(source):
+        raise RoundhouseError(
+            "source",
+            f"{', '.join(found)} names {source.uri} already, and this role did not write it: apt refuses two "
+            "sources of one place with different keys. Remove that file, or leave this part to it (see the role's "
+            "setting of the source).",
+        )
+
+
 def others(source: Source, root: Path = Path("/")) -> list[str]:
     """Return the files of other sources for the same place: apt refuses two that name different keys."""
     place = re.sub(r"^https?://", "", source.uri).rstrip("/")
@@ -106,6 +132,19 @@ def read(source: Source, path: Path | None = None) -> None:
         raise RoundhouseError(
             "source", f"apt refuses {source.uri}, and its old index is not used either: {' '.join(said[:2])}"
         )
+
+
+def _fetched(url: str) -> bytes:
+    # Here, because they take longer to import than all the rest, and a key that is in place is not fetched.
+    from http.client import HTTPException
+    from urllib.request import Request, urlopen
+
+    try:
+        # With a name, because some servers turn Python's own away.
+        with urlopen(Request(url, headers={"User-Agent": "roundhouse"}), timeout=60) as answer:  # noqa: S310 - a mirror may be a file:
+            return bytes(answer.read())
+    except (OSError, HTTPException, ValueError) as error:
+        raise RoundhouseError("key", f"{url} cannot be fetched ({error}): nothing was changed.") from None
 
 
 def _made(folder: Path) -> Path:

@@ -1,7 +1,10 @@
 """A repository's key has the pinned fingerprint, or nothing is changed."""
 
+import http.server
 import shutil
 import subprocess
+import threading
+import urllib.request
 
 import pytest
 
@@ -43,6 +46,69 @@ def test_the_pinned_key_is_taken_and_another_is_not(keys):
     for wrong in (second, first + second):
         with pytest.raises(RoundhouseError, match="is pinned: nothing was changed"):
             apt_source.require_key(wrong, fingerprint, "URL")
+
+
+@pytest.fixture
+def server():
+    """Serve the same answer at every address; yield its URL, the answer to be set, and what was asked for."""
+    answer, asked = {}, []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer["key"])
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{made.server_port}", answer, asked
+        made.shutdown()
+
+
+@pytest.fixture
+def empty_host(tmp_path, monkeypatch):
+    """Keep keys in a folder of the test's own, and the proxies of this machine out."""
+    monkeypatch.setattr(apt_source, "_KEYS", tmp_path)
+    monkeypatch.setenv("no_proxy", "*")
+    urllib.request.install_opener(None)  # it keeps the proxies of its first use
+    yield
+    urllib.request.install_opener(None)
+
+
+@pytest.mark.usefixtures("empty_host")
+def test_a_key_is_fetched_once_and_again_for_another_pin(keys, server):
+    (first, pin), (second, other_pin) = keys
+    url, answer, asked = server
+    answer["key"] = first
+    assert apt_source.key_of(SOURCE, f"{url}/one", pin) == first.decode()
+    SOURCE.key_path.write_bytes(first)
+    assert apt_source.key_of(SOURCE, f"{url}/one", pin) == first.decode()
+    assert asked == ["/one"]
+    answer["key"] = second
+    assert apt_source.key_of(SOURCE, f"{url}/two", other_pin) == second.decode()
+    assert asked == ["/one", "/two"]
+
+
+@pytest.mark.usefixtures("empty_host")
+def test_a_key_is_fetched_through_the_proxy_of_the_environment(keys, server, monkeypatch):
+    (key, pin), _ = keys
+    url, answer, asked = server
+    for name, value in (("http_proxy", url), ("no_proxy", ""), ("NO_PROXY", "")):
+        monkeypatch.setenv(name, value)
+    answer["key"] = key
+    assert apt_source.key_of(SOURCE, "http://repo.example/key", pin) == key.decode()
+    assert asked == ["http://repo.example/key"]
+
+
+@pytest.mark.usefixtures("empty_host")
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/key", "repo.example/key"])
+def test_a_key_that_cannot_be_fetched_is_told(url):
+    with pytest.raises(RoundhouseError, match=r"^" + url + r" cannot be fetched \(.+\): nothing was changed\.$"):
+        apt_source.key_of(SOURCE, url, "0" * 40)
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,19 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 from testinfra.utils.ansible_runner import AnsibleRunner
-from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 # An empty name would be the current folder, whose every executable Ansible would run as an inventory.
 assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "molecule")]
+from by_host import scheduler
+
 from roundhouse import bundle
 
 FRESH = "/tmp/roundhouse"
+pytest_xdist_make_scheduler = scheduler(HOSTS)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -31,18 +33,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "host" in metafunc.fixturenames:
         hosts = [name for name in HOSTS if name.endswith(getattr(metafunc.module, "ONLY", ""))]
         metafunc.parametrize("host", [f"docker://{name}" for name in hosts], indirect=True, scope="session")
-
-
-class ByHost(LoadScopeScheduling):
-    """Gives each host's tests to one worker, in order. xdist's own groups have no effect with pytest 9.2."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return next((name for name in HOSTS if f"docker://{name}" in nodeid), nodeid)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByHost:
-    """Run the hosts side by side."""
-    return ByHost(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,14 @@ def installed(host, name="nvidia-driver-cuda"):
     return host.check_output("dpkg-query --show --showformat='${db:Status-Abbrev} ${Version}' " + name)
 
 
+def invocations(host):
+    """Return what names each start of those who use the driver; one that was stopped has none."""
+    units = ("roundhouse-user.service", "nvidia-persistenced.service")
+    found = [host.check_output(f"systemctl show --property InvocationID --value {unit}") for unit in units]
+    assert all(found)
+    return found
+
+
 def test_a_repository_that_another_key_signed_is_refused(host, play, said):
     before = host.file(SOURCE).content_string
     result = play("driver.yml", nvidia_driver_repository="http://127.0.0.1:8899/signed-by-another")
@@ -24,6 +32,22 @@ def test_a_repository_that_another_key_signed_is_refused(host, play, said):
         in said(result)
     )
     assert host.file(SOURCE).content_string == before
+
+
+def test_who_uses_the_old_driver_goes_on_until_the_repository_has_answered(host, play, said):
+    host.check_output("systemd-run --unit roundhouse-user sleep infinity")  # an agent, as the role knows one
+    try:
+        before = invocations(host)
+        # Another release than the one that is there, from a repository that is not.
+        result = play(
+            "driver.yml", nvidia_driver_version="580.126.09", nvidia_driver_repository="http://127.0.0.1:8899/none"
+        )
+        after = invocations(host)
+    finally:
+        host.run("systemctl stop roundhouse-user")
+    assert result.returncode == 2
+    assert "apt refuses http://127.0.0.1:8899/none/debian13/x86_64/" in said(result)
+    assert after == before
 
 
 def test_a_key_that_is_not_the_pinned_one_is_refused(host, play, said):
@@ -52,6 +76,7 @@ def test_a_run_that_is_killed_among_the_packages_is_mended_by_the_next(host, pla
     while host.run("pgrep -x dkms").rc != 0:
         assert time.monotonic() < end, "the run did not come to its packages"
         assert running.poll() is None, "the run ended before its packages were configured"
+    assert not host.service("nvidia-persistenced").is_running  # it had the old driver open
     running.kill()
     host.run("pkill -9 -x apt-get; pkill -9 -x dpkg; pkill -9 dkms; pkill -9 make")
     assert "nvidia-kernel-open-dkms" in host.run("dpkg --audit").stdout

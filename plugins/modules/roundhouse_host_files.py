@@ -1,0 +1,156 @@
+"""Ansible module: what a role writes on a host. A shim over scripts/roundhouse/host_files.py.
+
+Why one module writes three things is said in roundhouse_host_info.
+"""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+---
+module: roundhouse_host_files
+short_description: Several small text files, a repository of apt, or keys in Docker's daemon.json
+description:
+  - Writes one of these. Each file is whole or as it was, also when a run is killed.
+options:
+  files:
+    description:
+      - The wanted content by path; null for a file that shall not be there. Files are written with mode 0644.
+      - One task where a loop would cost a connection each.
+    type: dict
+  apt_source:
+    description:
+      - A repository of apt whose key has a pinned fingerprint. Fetches the key, compares its fingerprint, and puts
+        source and key in place once apt has read the repository with them. A signature that cannot be verified is an
+        error; apt alone would go on with its old index.
+    type: dict
+    suboptions:
+      name:
+        description: The name of the source and of its key.
+        type: str
+        required: true
+      uri:
+        description: The repository.
+        type: str
+        required: true
+      suites:
+        description: Its suite, or / for a flat one.
+        type: str
+        default: /
+      components:
+        description: Its components; none for a flat one.
+        type: str
+        default: ""
+      key_url:
+        description: Where its key is.
+        type: str
+        required: true
+      fingerprint:
+        description: The fingerprint that the key must have.
+        type: str
+        required: true
+      refresh:
+        description: Read the repository again, also when the source is as it should be.
+        type: bool
+        default: false
+  docker_daemon:
+    description:
+      - Keys to merge into Docker's daemon.json. Keys of others stay as they are. The engine checks the file before it
+        is put in place, where it can; it is reloaded where that is enough, and restarted with live-restore known to it
+        where not.
+    type: dict
+    suboptions:
+      owner:
+        description: Who writes the keys, so that it can change or take away its own later.
+        type: str
+        required: true
+      config:
+        description: The keys.
+        type: dict
+        required: true
+      force:
+        description: Set them also where somebody else has set another value.
+        type: bool
+        default: false
+author: Roundhouse
+"""
+
+EXAMPLES = """
+- name: Keep nouveau from loading
+  roundhouse_host_files:
+    files:
+      /etc/modprobe.d/roundhouse-nouveau.conf: "blacklist nouveau\\n"
+
+- name: Add NVIDIA's repository
+  roundhouse_host_files:
+    apt_source:
+      name: roundhouse-nvidia
+      uri: https://repo.example/debian13/x86_64/
+      key_url: https://repo.example/debian13/x86_64/8793F200.pub
+      fingerprint: 02182E60104FCDC26EAE1B8597A5D4CB8793F200
+
+- name: Switch CDI on
+  roundhouse_host_files:
+    docker_daemon:
+      owner: nvidia_container_toolkit
+      config: {features: {cdi: true}}
+      force: true
+"""
+
+RETURN = """
+paths:
+  description: The files that changed.
+  type: list
+  elements: str
+  returned: when files were given
+path:
+  description: The file of the source.
+  type: str
+  returned: when a source was given
+action:
+  description: What the engine was told, or would be in check mode; none, reload or restart.
+  type: str
+  returned: when keys for daemon.json were given
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.roundhouse import host_files
+from ansible.module_utils.roundhouse.errors import RoundhouseError
+
+APT_SOURCE = {
+    "name": {"type": "str", "required": True},
+    "uri": {"type": "str", "required": True},
+    "suites": {"type": "str", "default": "/"},
+    "components": {"type": "str", "default": ""},
+    "key_url": {"type": "str", "required": True, "no_log": False},
+    "fingerprint": {"type": "str", "required": True},
+    "refresh": {"type": "bool", "default": False},
+}
+DOCKER_DAEMON = {
+    "owner": {"type": "str", "required": True},
+    "config": {"type": "dict", "required": True},
+    "force": {"type": "bool", "default": False},
+}
+
+
+def main() -> None:
+    argument_spec = {
+        "files": {"type": "dict"},
+        "apt_source": {"type": "dict", "options": APT_SOURCE},
+        "docker_daemon": {"type": "dict", "options": DOCKER_DAEMON},
+    }
+    module = AnsibleModule(
+        argument_spec=argument_spec,
+        required_one_of=[tuple(argument_spec)],
+        mutually_exclusive=[tuple(argument_spec)],
+        supports_check_mode=True,
+    )
+    ((name, wanted),) = [(name, given) for name, given in module.params.items() if given is not None]
+    try:
+        done = host_files.WRITES[name](wanted, check=module.check_mode)
+    except RoundhouseError as error:
+        module.fail_json(msg=error.message)
+    module.exit_json(**done)
+
+
+if __name__ == "__main__":
+    main()

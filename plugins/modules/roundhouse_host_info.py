@@ -1,0 +1,198 @@
+"""Ansible module: a host's driver, container engine and toolkit. A shim over scripts/roundhouse/host_info.py.
+
+One module looks at three things, and one (roundhouse_host_files) writes three, because each kind of module costs a run
+once what two pings cost: Ansible gathers the Python that it sends along anew for each, and not at the kind's next use.
+"""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+---
+module: roundhouse_host_info
+short_description: Tell which NVIDIA driver, container engine or container toolkit a host has, and what is to be done
+description:
+  - Looks at one of them and changes nothing.
+  - For the driver it reads sysfs, the modules on disk, DKMS's logs, the firmware's variables and the package manager's
+    database, and asks NVML. For the other two it asks the package manager's database, the engine and the toolkit.
+options:
+  driver:
+    description: The settings of the role nvidia_driver.
+    type: dict
+    suboptions:
+      accelerator:
+        description: What the engine runs on.
+        type: str
+        choices: [cuda, cpu]
+        required: true
+      source:
+        description: Where the driver comes from.
+        type: str
+        choices: [auto, nvidia, distribution, none]
+        required: true
+      branch:
+        description: The driver's branch.
+        type: int
+        required: true
+      version:
+        description: One release of the branch; any when empty.
+        type: str
+        required: true
+      flavour:
+        description: The flavour of the kernel modules.
+        type: str
+        choices: [auto, open, proprietary]
+        required: true
+      platform: &platform
+        description: The host's row in the role's table of platforms; empty when it has none.
+        type: dict
+        required: true
+      platform_name: &platform_name
+        description: The host's distribution, for a sentence.
+        type: str
+        required: true
+  engine:
+    description: The settings of the role container_engine.
+    type: dict
+    suboptions:
+      runtime: &runtime
+        description: How the agents run.
+        type: str
+        choices: [native, compose]
+        required: true
+      source:
+        description: Where the engine comes from.
+        type: str
+        choices: [docker, distribution]
+        required: true
+      replace:
+        description: Whether an engine from elsewhere may be replaced.
+        type: bool
+        required: true
+      platform: *platform
+      platform_name: *platform_name
+  toolkit:
+    description: The settings of the role nvidia_container_toolkit.
+    type: dict
+    suboptions:
+      runtime: *runtime
+      mode:
+        description: How containers get their GPUs.
+        type: str
+        choices: [auto, cdi, legacy]
+        required: true
+      version:
+        description: The wanted release.
+        type: str
+        required: true
+author: Roundhouse
+"""
+
+EXAMPLES = """
+- name: Look at the driver
+  roundhouse_host_info:
+    driver:
+      accelerator: cuda
+      source: auto
+      branch: 580
+      version: ""
+      flavour: auto
+      platform: "{{ __nvidia_driver_platform }}"
+      platform_name: Debian 13
+
+- name: Look at the engine
+  roundhouse_host_info:
+    engine:
+      runtime: compose
+      source: docker
+      replace: false
+      platform: "{{ __container_engine_platform }}"
+      platform_name: Debian 13
+
+- name: Look at the toolkit
+  roundhouse_host_info:
+    toolkit:
+      runtime: compose
+      mode: auto
+      version: 1.19.1
+"""
+
+RETURN = """
+choice:
+  description: >-
+    What to do, with action (skip, leave, refuse, install), sentence and missing; with source, flavour, packages, build,
+    upgrade, held, unheld and warnings of the driver, warnings of the engine, mode and devices of the toolkit.
+  type: dict
+  returned: always
+driver:
+  description: The state (a word), its sentence and its cure.
+  type: dict
+  returned: when the driver was asked for
+broken:
+  description: Packages that are half installed or half configured.
+  type: list
+  elements: str
+  returned: when the driver was asked for
+settled:
+  description: Whether the chosen driver is there, works and is held, and its persistence daemon is on.
+  type: bool
+  returned: when the driver was asked for
+users:
+  description: The active units that use the driver, agents and the persistence daemon.
+  type: list
+  elements: str
+  returned: when the driver was asked for
+seen:
+  description: >-
+    What was found, with kernel, next_kernel, loaded, secure_boot and gpus among it; of these what the PCI bus tells.
+  type: dict
+  returned: when the driver was asked for
+engine:
+  description: What is there, with origin, package, version, running (names of containers) and compose.
+  type: dict
+  returned: when the engine was asked for
+"on":
+  description: Whether the engine runs and starts at boot.
+  type: bool
+  returned: when the engine was asked for
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.roundhouse import host_info
+
+RUNTIME = {"type": "str", "choices": ["native", "compose"], "required": True}
+PLATFORM = {"platform": {"type": "dict", "required": True}, "platform_name": {"type": "str", "required": True}}
+DRIVER = {
+    "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
+    "source": {"type": "str", "choices": ["auto", "nvidia", "distribution", "none"], "required": True},
+    "branch": {"type": "int", "required": True},
+    "version": {"type": "str", "required": True},
+    "flavour": {"type": "str", "choices": ["auto", "open", "proprietary"], "required": True},
+    **PLATFORM,
+}
+ENGINE = {
+    "runtime": RUNTIME,
+    "source": {"type": "str", "choices": ["docker", "distribution"], "required": True},
+    "replace": {"type": "bool", "required": True},
+    **PLATFORM,
+}
+TOOLKIT = {
+    "runtime": RUNTIME,
+    "mode": {"type": "str", "choices": ["auto", "cdi", "legacy"], "required": True},
+    "version": {"type": "str", "required": True},
+}
+
+
+def main() -> None:
+    options = {"driver": DRIVER, "engine": ENGINE, "toolkit": TOOLKIT}
+    module = AnsibleModule(
+        argument_spec={name: {"type": "dict", "options": each} for name, each in options.items()},
+        required_one_of=[tuple(options)],
+        mutually_exclusive=[tuple(options)],
+        supports_check_mode=True,
+    )
+    ((name, settings),) = [(name, given) for name, given in module.params.items() if given is not None]
+    module.exit_json(changed=False, **host_info.LOOKS[name](settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What the roles of a GPU host write on it, as the module roundhouse_host_files tells it; with `check` nothing is.
+
+Each write imports its own parts alone: what travels in an Ansible module is compiled at each of its runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from . import files
+
+
+class Write(Protocol):
+    """Returns what the module returns: whether something changed, the difference, and a word of its own."""
+
+    def __call__(self, wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
+        """Write what is wanted. Raises RoundhouseError when it is refused."""
+
+
+def put_files(wanted: dict[str, str | None], *, check: bool) -> dict[str, Any]:
+    """Bring files to the wanted content by path."""
+    changes = files.changes(wanted)
+    if not check:
+        files.apply(wanted)
+    return {"changed": bool(changes), "paths": [change.path for change in changes], "diff": _diff(changes)}
+
+
+def put_apt_source(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
+    """Bring a repository of apt and its key in place."""
+    from . import apt_source
+
+    source = apt_source.Source(wanted["name"], wanted["uri"], wanted["suites"], wanted["components"])
+    apt_source.refuse_others(source)
+    key = apt_source.key_of(source, wanted["key_url"], wanted["fingerprint"])
+    changes = files.changes({str(source.key_path): key, str(source.path): source.text()})
+    if changes and not check:
+        apt_source.put(source, key)
+    elif wanted["refresh"] and not check:
+        apt_source.read(source)
+    return {"changed": bool(changes), "path": str(source.path), "diff": _diff(changes)}
+
+
+def merge_docker_daemon(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
+    """Merge a role's keys into daemon.json."""
+    from . import docker_daemon
+
+    owner, config, path = wanted["owner"], wanted["config"], str(docker_daemon.PATH)
+    made = docker_daemon.plan(owner, config, force=wanted["force"])
+    action = made.action if check else docker_daemon.apply(owner, config, made)
+    return {"changed": action != "none", "action": action, "diff": _diff([files.Change(path, made.before, made.after)])}
+
+
+WRITES: dict[str, Write] = {"files": put_files, "apt_source": put_apt_source, "docker_daemon": merge_docker_daemon}
+
+
+def _diff(changes: list[files.Change]) -> list[dict[str, str]]:
+    """Return the changes as Ansible shows them with --diff."""
+    return [{"before_header": c.path, "after_header": c.path, "before": c.before, "after": c.after} for c in changes]
