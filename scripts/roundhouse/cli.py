@@ -30,6 +30,7 @@ words:
   resume        bring back who served last, after a killed switch too; restart who runs as deployed before
   models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
                 quantise (switch.py pull --help)
+  import        old compose files, env files, Modelfiles or Ollama's models as a roster (switch.py import --help)
   help          this; help man is the manual page, help completion what bash reads
 
 exit status: 0 done; 1 not done, and the text says why (after a switch that failed, also who serves);
@@ -78,6 +79,10 @@ def main(argv: list[str] | None = None) -> int:
         from . import models_cli
 
         return models_cli.main(arguments)
+    if arguments and arguments[0] == "import":
+        from . import import_cli
+
+        return import_cli.main(arguments[1:])
     # A lost connection or a supervisor's time limit ends a switch as Ctrl-C does: with the way back.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -105,7 +110,7 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
     if args.word is None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
-    if args.word in MODEL_WORDS:
+    if args.word in (*MODEL_WORDS, "import"):
         raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
     if args.word == "help":
         words_cli.manual(parser(), args.agent, ("logs",))

@@ -1,0 +1,108 @@
+"""What stands around the engine in a compose file, and why little of it is in a roster."""
+
+from __future__ import annotations
+
+import re
+
+from . import engine_defaults
+from .import_source import ALREADY, BECAME, LEFT, NEAREST, NOTHING, Said
+
+_ENGINE = ".".join(map(str, engine_defaults.PINNED))
+_HEALTH = (
+    "A switch asks /health itself, for as long as agents_start_timeout_seconds (900), and then for a real answer. "
+    "Compose only marks a container as unhealthy and restarts nothing; 40 s are too few for a cold start."
+)
+_UNIT = "Each agent is a systemd unit: it is restarted when it ends, and a reboot brings back who served last."
+_KEYS = {
+    "image": (
+        ALREADY,
+        f"The engine is vLLM {_ENGINE}, locked by hash in an environment of its own; without a container.",
+    ),
+    "build": (NOTHING, f"The engine is vLLM {_ENGINE}, locked by hash in an environment of its own."),
+    "restart": (ALREADY, _UNIT),
+    "container_name": (ALREADY, "The unit is roundhouse-NAME.service."),
+    "healthcheck": (ALREADY, _HEALTH),
+    "runtime": (ALREADY, "The driver and the cards are the roles' to see to."),
+    "gpus": (ALREADY, "The plan chooses the cards where the roster names none."),
+    "driver": (ALREADY, "The driver and the cards are the roles' to see to."),
+    "capabilities": (ALREADY, "The driver and the cards are the roles' to see to."),
+    "shm_size": (ALREADY, "It is the container's; an engine without one has the host's shared memory."),
+    "ipc": (ALREADY, "It is the container's; an engine without one has the host's shared memory."),
+    "ulimits": (ALREADY, "They are the container's; the unit has its own."),
+    "env_file": (ALREADY, "Its variables are read with this file."),
+    "profiles": (ALREADY, "Agents that share a card run one at a time anyway: roundhouse AGENT switches."),
+    "logging": (LEFT, "Logs go to the journal: roundhouse logs AGENT."),
+    "extends": (LEFT, "It is not followed: `docker compose config > one.yml` writes it all out; import that."),
+    "network_mode": (LEFT, "An engine listens on the host's loopback."),
+    "networks": (LEFT, "An engine listens on the host's loopback."),
+    "expose": (LEFT, "An engine listens on the host's loopback."),
+    "depends_on": (LEFT, "Agents do not wait for one another."),
+    "labels": (LEFT, "A unit has none."),
+    "user": (ALREADY, "The engines run as a user of their own."),
+    "working_dir": (LEFT, "It is the container's."),
+    "version": (NOTHING, "Compose itself has not read it since its second version."),
+    "limits": (LEFT, "The plan sees to the card's memory; a unit's own limits are systemd's (systemctl edit)."),
+    "secrets": (LEFT, "A token for gated models is models_token, from the environment or a vault."),
+    "line": (NOTHING, "It is no assignment."),
+}
+_OTHER = (LEFT, "A roster has no such thing.")
+_CACHE = re.compile(r"huggingface|/hub\b|\.cache|transformers", re.IGNORECASE)
+# Variables of others than vLLM.
+_VARIABLES = {
+    "HF_TOKEN": (LEFT, "models_token of the host takes it from HF_TOKEN at each run; a roster holds no secret."),
+    "HF_ENDPOINT": (LEFT, "Write models_source in the inventory: it may be a mirror."),
+    "PYTORCH_CUDA_ALLOC_CONF": (LEFT, "The plan counts with PyTorch's own defaults."),
+    "NVIDIA_DRIVER_CAPABILITIES": (ALREADY, "It is the container's."),
+    "CUDA_DEVICE_ORDER": (ALREADY, "Cards are counted by the PCI bus."),
+}
+_VARIABLES["HUGGING_FACE_HUB_TOKEN"] = _VARIABLES["HUGGINGFACE_TOKEN"] = _VARIABLES["HF_TOKEN"]
+_OWN = {
+    "VLLM_API_KEY": (LEFT, "Agents listen on loopback only, without a key; keys are the gateway's, not built yet."),
+    "VLLM_LOGGING_LEVEL": (LEFT, "Logs go to the journal: roundhouse logs AGENT."),
+    "VLLM_NO_USAGE_STATS": (ALREADY, "Roundhouse sets it for each engine."),
+    "VLLM_CACHE_ROOT": (ALREADY, "Roundhouse sets it for each engine."),
+    "VLLM_WORKER_MULTIPROC_METHOD": (LEFT, "vLLM has it and a roster does not."),
+    "VLLM_ALLOW_LONG_MAX_MODEL_LEN": (LEFT, "The plan keeps to the model's own limit."),
+}
+
+
+def key(name: str) -> Said:
+    """Return what a key of a compose service means."""
+    return Said(*_KEYS.get(name, _OTHER))
+
+
+def variable(name: str) -> Said:
+    """Return what a variable means that is named after no option."""
+    if name in _VARIABLES or name in _OWN:
+        return Said(*(_VARIABLES | _OWN)[name])
+    if name.startswith("VLLM_"):
+        why = "Roundhouse sets no such variable, and vLLM ends a start with one that it does not know."
+        return Said(NOTHING, f"It is none of vLLM's that a roster has a word for. {why}")
+    if name.startswith(("HF_", "TRANSFORMERS_")):
+        return Said(ALREADY, "Engines run offline, from Roundhouse's own store of models.")
+    if name.startswith("OLLAMA_"):
+        return Said(LEFT, "It is Ollama's: `roundhouse import ollama` reads its models.")
+    return Said(LEFT, "It is none of the engine's.")
+
+
+def volume(value: str | None) -> Said:
+    """Return what a mounted folder means."""
+    if _CACHE.search(value or ""):
+        why = (
+            "Models lie in Roundhouse's own store (models_store), pulled and verified there; this cache is left alone."
+        )
+        return Said(ALREADY, why)
+    return Said(LEFT, "An engine without a container sees the host: a model in a folder of yours is named by its path.")
+
+
+def port(value: str | None, inside: str, own: str) -> Said:
+    """Return what one published port means; `inside` is the container's, `own` the one of the engine's API."""
+    published = (value or "").rpartition(":")[2]
+    if inside != own:
+        metrics = "vLLM's metrics are on the port of its API, at /metrics; it listens on no other."
+        return Said(NOTHING, metrics)
+    if not published.isdigit():
+        return Said(LEFT, "It names no port of the host.")
+    loopback = (value or "").startswith("127.")
+    why = "Its API answers there." if loopback else "Its API answers there, on loopback; compose published it to all."
+    return Said(BECAME if loopback else NEAREST, why, {"port": int(published)}, f"--port {published}")

@@ -1,0 +1,87 @@
+"""A Modelfile on its own, as people keep them: FROM, PARAMETER, SYSTEM and the rest, each with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import import_models, import_parameters, import_source, ollama_names
+from .import_agent import Made, agent_name
+from .import_defaults import complete, given
+from .import_source import BECAME, LEFT, NEAREST, Entry, Line, Said
+
+_INSTRUCTION = re.compile(
+    r"(?P<word>from|parameter|template|system|adapter|license|message|requires|capability)\s+(?P<rest>.*)", re.I
+)
+_QUOTES = '"""'
+
+
+def is_one(path: Path) -> bool:
+    """Return whether a file is a Modelfile: its first instruction is one of its words, and one is FROM."""
+    words = [word for _, word, _ in _instructions(path.read_text())]
+    return "from" in words
+
+
+def make(path: Path, model: str | None = None) -> Made:
+    """Return the agent of a Modelfile; `model` is taken where what it is made FROM is not known."""
+    file = str(path)
+    agent: dict[str, Any] = {}
+    lines: list[Line] = []
+    for number, word, text in _instructions(path.read_text()):
+        if word == "from":
+            said, shown = _from(text), f"FROM {text}"
+        elif word == "parameter":
+            name, _, value = text.partition(" ")
+            said, shown = import_parameters.parameter(name, value.strip().strip('"')), f"PARAMETER {text}"
+        else:
+            said, shown = (
+                import_parameters.instruction(word, text),
+                f"{word.upper()} {import_parameters.shortened(text)}",
+            )
+        agent |= said.fields
+        lines.append(import_source.line(file, Entry(number, "key", word, text, shown), said))
+    lines += given(agent, file, model)
+    agent["name"] = _name(path)
+    why = "Its word on the command line, its model name on the API, and its unit's."
+    lines.insert(0, import_source.added(file, "name", agent["name"], why))
+    return Made(agent, [*lines, *complete(agent, file, import_parameters.SAMPLING)])
+
+
+def _name(path: Path) -> str:
+    stem = re.sub(r"^modelfile[-_.]?|[-_.]?modelfile$", "", path.name, flags=re.I)
+    return agent_name(stem) or agent_name(path.resolve().parent.name) or "agent"
+
+
+def _from(text: str) -> Said:
+    """Return the nearest of a model of Ollama's, named as in its library."""
+    family, _, tag = text.strip().rpartition("/")[2].partition(":")
+    if text.lower().endswith(".gguf") or text.startswith(("/", ".", "~")):
+        return Said(LEFT, "A file of llama.cpp's, which vLLM does not load: name its safetensors repository (--model).")
+    found = ollama_names.by_name(family, tag or "latest")
+    if found is None:
+        return Said(LEFT, f"No safetensors repository of {text} is known: name one (--model OWNER/NAME).")
+    form = next(iter(re.findall(r"(?:i?q\d\w*|fp16)$", tag, re.I)), "q4_K_M")  # Ollama's own usual one
+    proposal = import_models.propose(found.repo, None if form == "fp16" else form)
+    fate = BECAME if proposal.exact else NEAREST
+    why = f"{found.evidence[0].upper()}{found.evidence[1:]}. {proposal.why}."
+    return Said(fate, why, {"models": proposal.models})
+
+
+def _instructions(content: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the instructions: line, word in lower case, and what follows, out of its quotes."""
+    lines = enumerate(content.splitlines(), start=1)
+    for number, line in lines:
+        match = _INSTRUCTION.fullmatch(line.strip())
+        if not match:
+            continue
+        rest = match["rest"].strip()
+        if _QUOTES in rest and rest.count(_QUOTES) == 1:
+            parts = [rest]
+            for _, more in lines:
+                parts.append(more)
+                if _QUOTES in more:
+                    break
+            rest = "\n".join(parts)
+        yield number, match["word"].lower(), rest.replace(_QUOTES, "").strip().strip('"')

@@ -1,0 +1,439 @@
+"""Old compose and env files as a roster: what each line became, what has no meaning, and that a card holds it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from roundhouse import cards, cli, flags, import_cli, import_env, import_words, plan_roster, planner, roster
+
+ROOT = Path(__file__).resolve().parents[2]
+# What the guide has in its files, in one: its variables, its reservation, its health check, its ports.
+ARCHITECT = """\
+version: "3.8"
+services:
+  architect:
+    image: vllm/vllm-openai:latest
+    restart: unless-stopped
+    environment:
+      - CUDA_VISIBLE_DEVICES=0
+      - VLLM_GPU_MEMORY_UTILIZATION=0.85
+      - VLLM_MAX_MODEL_LEN=32768
+      - VLLM_TEMPERATURE=0.1
+      - VLLM_TOP_P=0.95
+      - VLLM_ENABLE_PREFIX_CACHING=1
+      - VLLM_TENSOR_PARALLEL_SIZE=1
+      - VLLM_USE_SPEC_DECODE=1
+      - VLLM_SPEC_TREE_SIZE=4
+      - HF_TOKEN=hf_secret
+    command: >
+      --model Qwen/Qwen2.5-32B-Instruct
+      --quantization q5_K_M
+      --port 8000
+    ports:
+      - "8000:8000"
+      - "8100:8100"
+    volumes:
+      - ./models:/root/.cache/huggingface
+    deploy:
+      resources:
+        reservations:
+          devices:
+            - driver: nvidia
+              count: 1
+              capabilities: [gpu]
+    healthcheck:
+      test: ["CMD", "curl", "-f", "http://localhost:8000/health"]
+  webui:
+    image: ghcr.io/open-webui/open-webui:main
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return what writes a file and returns its path as a word of the command line."""
+
+    def run(name, content):
+        (tmp_path / name).write_text(content)
+        return str(tmp_path / name)
+
+    return run
+
+
+@pytest.fixture
+def told(capsys):
+    """Return what the command says as one object, with its exit status."""
+
+    def run(*words):
+        status = cli.main(["import", *words, "--json"])
+        return json.loads(capsys.readouterr().out) | {"status": status}
+
+    return run
+
+
+def lines(answer, text):
+    return [line for line in answer["lines"] if text in line["text"]]
+
+
+def planned(agents, card="RTX 5060 Ti"):
+    host = plan_roster.imagined(cards.find(card, 16), 1)
+    return planner.build(agents, planner.Settings("cuda", "", "", 0), host)
+
+
+def test_the_guides_file_becomes_a_roster_that_the_card_holds(write, told):
+    answer = told(write("docker-compose-architect.yml", ARCHITECT))
+    (agent,) = answer["agents"]
+    assert (answer["status"], answer["ok"]) == (0, True)
+    assert list(roster.problems([agent])) == []
+    assert [each["model"] for each in agent["models"]] == [
+        "Qwen/Qwen2.5-32B-Instruct-AWQ",
+        "Qwen/Qwen2.5-14B-Instruct-AWQ",
+        "Qwen/Qwen2.5-7B-Instruct-AWQ",
+    ]
+    assert agent | {"models": None} == {
+        "name": "architect",
+        "models": None,
+        "port": 8000,
+        "max_model_len": 32768,
+        "max_model_len_min": 8192,
+        "gpu_memory_utilization": 0.85,
+        "temperature": 0.1,
+        "top_p": 0.95,
+        "gpus": [0],
+        "speculative_config": {
+            "method": "ngram",
+            "num_speculative_tokens": 4,
+            "prompt_lookup_max": 4,
+            "prompt_lookup_min": 2,
+        },
+    }
+    plan = planned([agent])
+    assert plan["problems"] == []
+    assert plan["agents"][0]["verdict"] == "fits"
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "fate", "part"),
+    [
+        ("architect", 3, "became", "model name on the API"),
+        ("image:", 4, "so anyway", "vLLM 0.32"),
+        ("restart:", 5, "so anyway", "systemd unit"),
+        ("CUDA_VISIBLE_DEVICES", 7, "became", "PCI bus"),
+        ("VLLM_GPU_MEMORY_UTILIZATION", 8, "became", "not the KV cache alone"),
+        ("VLLM_MAX_MODEL_LEN", 9, "became", "prompt and answer together"),
+        ("VLLM_TEMPERATURE", 10, "became", "Only 0 is greedy"),
+        ("VLLM_TOP_P", 11, "became", "it only warned"),
+        ("VLLM_ENABLE_PREFIX_CACHING", 12, "so anyway", "on by default"),
+        ("VLLM_TENSOR_PARALLEL_SIZE", 13, "so anyway", "One card"),
+        ("VLLM_USE_SPEC_DECODE", 14, "nearest", "n-gram drafts from the prompt"),
+        ("VLLM_SPEC_TREE_SIZE", 15, "no meaning", "vLLM drafts no tree; the number, 4, is taken"),
+        ("HF_TOKEN", 16, "not taken", "a roster holds no secret"),
+        ("--model", 18, "nearest", "llama.cpp file type"),
+        ("q5_K_M", 19, "no meaning", "Unknown quantization method"),
+        ("--port 8000", 20, "not taken", "what compose published"),
+        ("8000:8000", 22, "nearest", "on loopback"),
+        ("8100:8100", 23, "no meaning", "/metrics"),
+        ("volumes:", 25, "so anyway", "this cache is left alone"),
+        ("count:", 31, "so anyway", "one agent run on it at a time"),
+        ("healthcheck:", 33, "so anyway", "restarts nothing"),
+        ("webui", 35, "not taken", "no vLLM"),
+    ],
+)
+def test_each_line_of_it_is_accounted_for(write, told, text, number, fate, part):
+    answer = told(write("docker-compose-architect.yml", ARCHITECT))
+    (line,) = [line for line in lines(answer, text) if line["number"]][:1]
+    assert (line["number"], line["fate"]) == (number, fate)
+    assert part in line["why"]
+
+
+def test_a_secret_is_in_no_output(write, capsys):
+    for words in ([], ["--json"]):
+        cli.main(["import", write("docker-compose-architect.yml", ARCHITECT), *words])
+        printed = capsys.readouterr()
+        assert "hf_secret" not in printed.out + printed.err
+        assert "HF_TOKEN=..." in printed.out + printed.err
+
+
+def test_the_guides_three_agents_of_three_files_fit_the_card(write, told):
+    files = [
+        write(
+            f"docker-compose-{name}.yml",
+            f"services:\n  vllm-{name}:\n    image: vllm/vllm-openai\n"
+            f"    command: --model {model} --quantization {form}\n    ports: ['{port}:8000']\n"
+            f"    environment:\n      VLLM_GPU_MEMORY_UTILIZATION: {share}\n      VLLM_MAX_MODEL_LEN: {length}\n",
+        )
+        for name, model, form, port, share, length in (
+            ("architect", "Qwen/Qwen2.5-32B-Instruct", "q5_K_M", 8000, 0.85, 32768),
+            ("dev", "Qwen/Qwen2.5-Coder-32B-Instruct", "q4_K_M", 8001, 0.95, 32768),
+            ("po", "Qwen/Qwen2.5-7B-Instruct", "q5_K_M", 8002, 0.70, 16384),
+        )
+    ]
+    answer = told(*files)
+    plan = planned(answer["agents"])
+    assert [agent["name"] for agent in answer["agents"]] == ["architect", "dev", "po"]
+    assert [agent["port"] for agent in answer["agents"]] == [8000, 8001, 8002]
+    assert plan["problems"] == []
+    assert [agent["model"] for agent in plan["agents"]] == [
+        "Qwen/Qwen2.5-14B-Instruct-AWQ",
+        "Qwen/Qwen2.5-Coder-14B-Instruct-AWQ",
+        "Qwen/Qwen2.5-7B-Instruct-AWQ",
+    ]
+
+
+def test_what_is_printed_is_the_roster_as_yaml(write, told, capsys, tmp_path):
+    file = write("docker-compose-architect.yml", ARCHITECT)
+    answer = told(file)
+    agents, fates = answer["agents"], [line["fate"] for line in answer["lines"]]
+    assert cli.main(["import", file]) == 0
+    printed = capsys.readouterr()
+    assert yaml.safe_load(printed.out) == {"agents": agents}
+    assert f"{len(fates)} lines: {fates.count('became')} became" in printed.err
+    assert printed.err.count("\n    ") == len(fates)
+    (tmp_path / "roster.yml").write_text(printed.out)
+    assert plan_roster.read(tmp_path / "roster.yml") == agents
+    linted = subprocess.run(
+        ["yamllint", "--strict", "--config-file", ROOT / ".yamllint", tmp_path / "roster.yml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert linted.returncode == 0, linted.stdout
+
+
+def test_a_file_that_is_there_is_not_written_over_without_a_word(write, capsys, tmp_path):
+    file, target = write("docker-compose-architect.yml", ARCHITECT), tmp_path / "host_vars/gpu1.yml"
+    assert cli.main(["import", file, "--to", str(target)]) == 0
+    assert "written" in capsys.readouterr().err
+    first = target.read_text()
+    target.write_text("mine: true\n")
+    assert cli.main(["import", file, "--to", str(target)]) == 2
+    assert "is left as it is" in capsys.readouterr().err
+    assert target.read_text() == "mine: true\n"
+    assert cli.main(["import", file, "--to", str(target), "--overwrite"]) == 0
+    assert "replaced" in capsys.readouterr().err
+    assert target.read_text() == first
+
+
+def test_two_cards_by_the_guides_lines(write, told):
+    piece = "environment:\n  - CUDA_VISIBLE_DEVICES=0,1\n  - VLLM_TENSOR_PARALLEL_SIZE=2\ndeploy:\n"
+    piece += "  resources:\n    reservations:\n      devices:\n        - driver: nvidia\n          count: 1\n"
+    answer = told(write("docker-compose-architect.yml", piece), "--model", "Qwen/Qwen2.5-32B-Instruct")
+    (agent,) = answer["agents"]
+    assert answer["status"] == 0
+    assert (agent["name"], agent["gpus"]) == ("architect", [0, 1])
+    assert "hid all but 1 of the 2 cards" in lines(answer, "count")[0]["why"]
+
+
+@pytest.mark.parametrize(
+    ("words", "gpus"),
+    [
+        ("CUDA_VISIBLE_DEVICES=0,1", [0]),
+        ("CUDA_VISIBLE_DEVICES=1", [1]),
+        ("TENSOR_PARALLEL_SIZE=2", [0, 1]),
+        ("CUDA_VISIBLE_DEVICES=2,3\nVLLM_TENSOR_PARALLEL_SIZE=2", [2, 3]),
+        ("VLLM_TENSOR_PARALLEL_SIZE=2\nCUDA_VISIBLE_DEVICES=3,2", [3, 2]),
+        ("CUDA_VISIBLE_DEVICES=GPU-5fd4f087-86f3-7a43-b711-4771313afc50", None),
+        ("NVIDIA_VISIBLE_DEVICES=all", None),
+    ],
+)
+def test_the_cards_of_an_env_file(write, told, words, gpus):
+    answer = told(write("dev.env", f"VLLM_MODEL=Qwen/Qwen2.5-7B-Instruct\n{words}\n"))
+    assert answer["agents"][0].get("gpus") == gpus
+
+
+def test_an_env_file_has_its_lines_and_its_name(write, told):
+    content = "# the developer\nexport VLLM_MODEL='Qwen/Qwen2.5-Coder-7B-Instruct'\n\n"
+    content += "VLLM_TEMPERATURE=0.3 # balanced\nnonsense\n"
+    answer = told(write("dev.env", content))
+    (agent,) = answer["agents"]
+    assert (agent["name"], agent["temperature"], agent["port"]) == ("dev", 0.3, 8000)
+    assert [line["number"] for line in lines(answer, "VLLM_")] == [2, 4]
+    assert [line["number"] for line in lines(answer, "nonsense")] == [5]
+
+
+def test_the_guides_tuning_block_alone_says_what_is_missing(write, told, capsys):
+    block = "VLLM_GPU_MEMORY_UTILIZATION: 0.95  # 95% of VRAM\nVLLM_TEMPERATURE: 0.3\nVLLM_TOP_P: 0.95\n"
+    file = write("docker-compose-dev.yml", block)
+    answer = told(file)
+    assert (answer["status"], answer["ok"]) == (1, False)
+    assert "--model OWNER/NAME" in answer["errors"][-1]["message"]
+    assert told(file, "--model", "Qwen/Qwen2.5-Coder-14B-Instruct-AWQ")["status"] == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "field", "value"),
+    [
+        ("vllm serve Qwen/Qwen3-8B --max-num-seqs=8", "max_num_seqs", 8),
+        ("python3 -m vllm.entrypoints.openai.api_server --model Qwen/Qwen3-8B -tp 2", "gpus", [0, 1]),
+        ("vllm serve --enforce-eager Qwen/Qwen3-8B", "enforce_eager", True),
+        ("vllm serve Qwen/Qwen3-8B --max-model-len 16K", "max_model_len", 16384),
+        ("vllm serve Qwen/Qwen3-8B --max-model-len 999999", "max_model_len", 40960),
+        ("vllm serve Qwen/Qwen3-8B --max-model-len auto", "max_model_len", 32768),
+        ("vllm serve Qwen/Qwen3-8B --gpu-memory-utilization 85", "gpu_memory_utilization", 0.85),
+        ("vllm serve Qwen/Qwen3-8B --no-enable-prefix-caching", "enable_prefix_caching", False),
+        ("vllm serve Qwen/Qwen3-8B --kv-cache-dtype fp8_e4m3", "kv_cache_dtype", "fp8"),
+        ("vllm serve Qwen/Qwen3-8B --enable-auto-tool-choice --tool-call-parser hermes", "tool_call_parser", "hermes"),
+        ("vllm serve Qwen/Qwen3-8B --port 9001", "port", 9001),
+        ("vllm serve Qwen/Qwen3-8B --served-model-name coder other", "name", "coder"),
+        ("vllm serve Qwen/Qwen3-8B --served-model-name status", "name", "status-agent"),
+        (
+            'vllm serve Qwen/Qwen3-8B --override-generation-config \'{"temperature": 0.2, "top_k": 5}\'',
+            "temperature",
+            0.2,
+        ),
+        ('sh -c "exec vllm serve Qwen/Qwen3-8B --max-num-seqs 4"', "max_num_seqs", 4),
+        (
+            'vllm serve Qwen/Qwen3-8B --speculative-config \'{"method": "ngram", "num_speculative_tokens": 5}\'',
+            "speculative_config",
+            {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_max": 4, "prompt_lookup_min": 2},
+        ),
+        (
+            "vllm serve Qwen/Qwen3-8B --speculative-model Qwen/Qwen3-0.6B --num-speculative-tokens 3",
+            "speculative_config",
+            {"method": "draft_model", "model": "Qwen/Qwen3-0.6B", "num_speculative_tokens": 3},
+        ),
+    ],
+)
+def test_flags_of_a_command(write, told, command, field, value):
+    made = {"services": {"serving": {"image": "vllm/vllm-openai", "command": command}}}
+    answer = told(write("compose.yml", yaml.safe_dump(made)))
+    assert (answer["status"], answer["agents"][0][field]) == (0, value)
+
+
+def test_a_draft_model_of_another_vocabulary_is_not_taken(write, told):
+    command = "--model Qwen/Qwen2.5-14B-Instruct-AWQ --speculative-model Qwen/Qwen2.5-0.5B-Instruct"
+    answer = told(write("compose.yml", f"services:\n  dev:\n    image: vllm\n    command: {command}\n"))
+    assert answer["agents"][0]["speculative_config"]["method"] == "ngram"
+    assert "151936 and 152064" in lines(answer, "--speculative-model")[0]["why"]
+
+
+def test_a_flag_stands_above_a_variable_and_that_is_said(write, told):
+    content = "services:\n  dev:\n    image: vllm\n    environment: [VLLM_MAX_MODEL_LEN=8192]\n"
+    content += "    command: --model Qwen/Qwen3-8B --max-model-len 4096\n"
+    answer = told(write("compose.yml", content))
+    assert answer["agents"][0]["max_model_len"] == 4096
+    assert lines(answer, "VLLM_MAX_MODEL_LEN")[0]["why"] == "Line 5 says it too, and that is what counted."
+
+
+def test_variables_anchors_and_env_files_are_as_compose_has_them(write, told):
+    write(".env", "MODEL=Qwen/Qwen3-8B\n")
+    write("common.env", "VLLM_TEMPERATURE=0.4\nVLLM_TOP_P=0.8\n")
+    content = (
+        "x-engine: &engine\n  image: vllm/vllm-openai:v0.6\n  env_file: common.env\n"
+        "services:\n  dev:\n    <<: *engine\n    environment:\n      VLLM_TOP_P: '0.7'\n"
+        "    command: [--model, '${MODEL}', --max-model-len, '${LENGTH:-4096}']\n"
+    )
+    answer = told(write("compose.yml", content))
+    (agent,) = answer["agents"]
+    assert agent["models"][0] == {"model": "Qwen/Qwen3-8B"}
+    assert (agent["max_model_len"], agent["temperature"], agent["top_p"]) == (4096, 0.4, 0.7)
+    assert lines(answer, "common.env:1")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("${A}", "1"),
+        ("$A-x", "1-x"),
+        ("${B:-2}", "2"),
+        ("${E:-3}", "3"),
+        ("${E-3}", ""),
+        ("${A:+4}", "4"),
+        ("$$A", "$A"),
+    ],
+)
+def test_what_compose_puts_in(text, value):
+    assert import_env.put_in(text, {"A": "1", "E": ""}) == value
+
+
+def test_a_model_in_a_mounted_folder_is_the_hosts(write, told, tmp_path):
+    folder = tmp_path.parent / "srv"
+    content = (
+        f"services:\n  dev:\n    image: vllm\n    volumes: ['{folder}:/models']\n    command: --model /models/own\n"
+    )
+    answer = told(write("compose.yml", content))
+    hidden = str(folder).startswith("/tmp/")  # noqa: S108 - where pytest's folders usually are, and units see nothing
+    said = lines(answer, "--model")[0]
+    assert f"{folder}/own" in (said["why"] if hidden else said["became"])
+    assert answer["status"] == (1 if hidden else 0)
+
+
+def test_two_that_want_one_port_or_one_name_get_their_own(write, told):
+    one = "services:\n  dev:\n    image: vllm\n    command: --model Qwen/Qwen3-8B\n    ports: ['8000:8000']\n"
+    answer = told(write("compose-a.yml", one), write("compose-b.yml", one))
+    assert [(agent["name"], agent["port"]) for agent in answer["agents"]] == [("dev", 8000), ("dev-2", 8001)]
+    assert answer["status"] == 0
+    assert [line["fate"] for line in answer["lines"]].count("added") > 2
+
+
+def test_gguf_of_an_unknown_family_is_said_and_not_invented(write, told):
+    answer = told(write("dev.env", "VLLM_MODEL=TheBloke/Some-7B-GGUF\n"))
+    assert answer["status"] == 1
+    assert "models" not in answer["agents"][0]
+    assert "name its safetensors repository" in lines(answer, "VLLM_MODEL")[0]["why"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("compose.yml", "services:\n  db:\n    image: postgres\n", "No vLLM is in"),
+        ("compose.yml", "- a\n", "is no compose file"),
+        ("compose.yml", "services: [", "cannot be read as YAML"),
+        ("notes.txt", "hello\n", "neither a compose file"),
+        ("compose.yml", "services:\n  dev:\n    image: vllm\n    command: --model 'x\n", "this command cannot be read"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_in_one_sentence(write, capsys, name, content, part):
+    assert cli.main(["import", write(name, content)]) == 2
+    said = capsys.readouterr()
+    assert part in said.err
+    assert said.out == ""
+
+
+def test_without_pyyaml_it_says_where_to_import(write, tmp_path):
+    file = write("docker-compose-architect.yml", ARCHITECT)
+    (tmp_path / "yaml.py").write_text("raise ModuleNotFoundError('yaml')\n")
+    command = [sys.executable, ROOT / "scripts/switch.py", "import", file]
+    done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "import on the controller" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_words_of_vllm_are_those_that_the_deployment_writes():
+    place = flags.Place("cuda", "127.0.0.1", "/m", None)
+    agent = {
+        **{
+            "name": "a",
+            "port": 8000,
+            "temperature": 0,
+            "top_p": 1,
+            "enforce_eager": True,
+            "tool_call_parser": "hermes",
+        },
+        **{"speculative_config": {"method": "ngram"}, "enable_prefix_caching": False},
+    }
+    decided = {
+        **{"max_model_len": 1, "gpu_memory_utilization": 1, "quantization": "awq", "max_num_seqs": 1},
+        **{"max_num_batched_tokens": 1, "kv_cache_dtype": "fp8", "gpus": [0, 1]},
+    }
+    written = flags.config(agent, decided, place)
+    samples = {
+        **{"gpu-memory-utilization": "0.5", "max-model-len": "16", "temperature": "0.5", "top-p": "0.5"},
+        **{"max-num-seqs": "4", "max-num-batched-tokens": "64", "enforce-eager": "1", "kv-cache-dtype": "fp8"},
+        **{"enable-prefix-caching": "0", "tool-call-parser": "hermes", "use-spec-decode": "1"},
+    }
+    said = [import_words.WORDS[option](value, {option: value}) for option, value in samples.items()]
+    assert {each.vllm.split()[0].lstrip("-") for each in said} <= set(written)
+
+
+def test_help_and_usage(capsys):
+    assert cli.main(["import"]) == 2
+    assert cli.main(["import", "/no/such/file"]) == 2
+    assert cli.main(["--json", "import", "x"]) == 2
+    assert "import stands first" in capsys.readouterr().out
+    assert "--overwrite" in import_cli.parser().format_help()
+    assert cli.main(["import", "x.yml", "--on", "lab"]) == 2
