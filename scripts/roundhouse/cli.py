@@ -28,6 +28,8 @@ words:
   watch         all of that as it goes on (--every SECONDS, --rounds N); without a terminal a line at each change
   history       the switches so far: from, to, seconds of each phase, outcome, cause
   resume        bring back who served last, after a killed switch too; restart who runs as deployed before
+  stop          who serves leaves and nobody takes the place (stop AGENT: that one); for now: a reboot, a deployment
+                or resume brings back who served last
   models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
                 quantise (switch.py pull --help)
   import        old compose files, env files, Modelfiles or Ollama's models as a roster (switch.py import --help)
@@ -62,9 +64,11 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=plans.DRAIN_SECONDS,
         metavar="SECONDS",
-        help="switch: how long running requests may take to end, before they are cut (default: 30)",
+        help="switch, stop: how long running requests may take to end, before they are cut (default: 30)",
     )
-    made.add_argument("--wait", action="store_true", help="switch: when another switch is running, wait for its end")
+    made.add_argument(
+        "--wait", action="store_true", help="switch, stop: when another switch is running, wait for its end"
+    )
     made.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="watch: how often (default: 2)")
     made.add_argument("--rounds", type=int, metavar="N", help="watch: end after so many (default: never)")
     made.add_argument("--check", type=Path, metavar="PLAN", help="only say whether a plan file is valid")
@@ -113,7 +117,7 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
     if args.word in (*MODEL_WORDS, "import"):
         raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
     if args.word == "help":
-        words_cli.manual(parser(), args.agent, ("logs",))
+        words_cli.manual(parser(), args.agent, ("logs", "stop"))
         return None
     if args.agent is not None and args.word not in WORDS_ABOUT_AN_AGENT:
         raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
@@ -125,8 +129,7 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
 def _switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     from . import switch
 
-    if not 0 <= args.drain < math.inf:
-        raise UsageError("usage", f"--drain is {args.drain:g}: write seconds, such as 30, or 0 to wait for no request.")
+    _check_drain(args)
     result = switch.ensure_ready(plan, args.word, output.progress(), drain_seconds=args.drain, wait=args.wait)
     if not args.json:
         seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
@@ -143,6 +146,21 @@ def _resume(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     if not args.json:
         print(f"{'starting' if args.no_wait else 'serving'}: {', '.join(result['serving'])}")
     return result
+
+
+def _stop(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    from . import stop
+
+    _check_drain(args)
+    result = stop.stop(plan, args.agent, output.progress(), drain_seconds=args.drain, wait=args.wait)
+    if not args.json:
+        print(stop.text(result))
+    return result
+
+
+def _check_drain(args: argparse.Namespace) -> None:
+    if not 0 <= args.drain < math.inf:
+        raise UsageError("usage", f"--drain is {args.drain:g}: write seconds, such as 30, or 0 to wait for no request.")
 
 
 def _ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -183,6 +201,7 @@ WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] |
     "plan": _plan,
     **words_cli.WORDS,
     "resume": _resume,
+    "stop": _stop,
     "ready": _ready,  # what a unit runs after its engine: not for people, so not in the help
 }
-WORDS_ABOUT_AN_AGENT = ("logs", "ready")
+WORDS_ABOUT_AN_AGENT = ("logs", "ready", "stop")

@@ -17,7 +17,7 @@ from .recipes import RECIPES
 # word there too (`switch.py dev`).
 RESERVED = (
     *("bench", "check", "doctor", "export", "gpu", "help", "history", "import", "logs", "models", "plan"),
-    *("prune", "pull", "quantise", "ready", "resume", "status", "verify", "watch"),
+    *("prune", "pull", "quantise", "ready", "resume", "status", "stop", "verify", "watch"),
 )
 # systemd hides these from the units (ProtectHome=, PrivateTmp=).
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - refused, not used

@@ -1,0 +1,47 @@
+"""`stop`: who serves leaves, and nobody comes in its place, so that the card is free for something else.
+
+It is for now: who served last stays on record, so a reboot, a deployment or `resume` brings that agent back. A switch
+that was killed before keeps its journal too; whoever comes next settles it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import journal, leave, state, units
+from .errors import RoundhouseError
+from .plan import DRAIN_SECONDS, Plan, find
+
+Report = Callable[[str], None]
+
+
+def stop(
+    plan: Plan, name: str | None, report: Report, *, drain_seconds: float = DRAIN_SECONDS, wait: bool = False
+) -> dict[str, Any]:
+    """Stop the agent, or all of them, and return {"stopped", "changed", "cut", "seconds"}; none that is up is fine.
+
+    Raises UsageError for an unknown name and RoundhouseError while a switch runs.
+    """
+    asked = [find(plan, name)] if name else [find(plan, agent["name"]) for agent in plan["agents"]]
+    begun = time.monotonic()
+    with state.switching(journal.told, wait=report if wait else None):
+        leaving = [agent for agent in asked if units.state(agent["unit"]) in leave.UP]
+        names = [str(agent["name"]) for agent in leaving]
+        try:
+            cut = leave.leave(leaving, drain_seconds, report, lambda note: None)
+        except KeyboardInterrupt:
+            sentence = f"interrupted; {' and '.join(names)} may go on stopping: roundhouse status tells."
+            raise RoundhouseError("interrupted", sentence) from None
+    return {"stopped": names, "changed": bool(names), "cut": cut, "seconds": round(time.monotonic() - begun, 1)}
+
+
+def text(result: dict[str, Any]) -> str:
+    """Return the result for a person."""
+    names = " and ".join(result["stopped"])
+    if not names:
+        return "nobody was serving"
+    cut = f", {result['cut']} requests were cut" if result["cut"] else ""
+    back = "a reboot, a deployment or roundhouse resume brings back who served last"
+    return f"{names} stopped ({result['seconds']:g} s{cut}); {back}"

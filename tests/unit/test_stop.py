@@ -1,0 +1,174 @@
+"""`stop`: who serves leaves, what is on record stays, never beside a switch. And the old words for it all."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from roundhouse import cli, journal, leave, manager_cli, plan, remote, roster_fields, state, stop, units
+from roundhouse.engine import Load
+from roundhouse.errors import RoundhouseError, UsageError
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+AGENTS = [
+    {
+        **{"name": name, "unit": f"roundhouse-{name}.service", "host": "127.0.0.1", "port": port, "model": "/m"},
+        **{
+            "model_path": "/m",
+            "conflicts": [],
+            "config_path": "/c",
+            "environment": {},
+            "config": {"shutdown-timeout": 30},
+        },
+    }
+    for name, port in (("dev", 8001), ("po", 8002))
+]
+PLAN = {"schema": plan.SCHEMA, "agents": AGENTS}
+
+
+@pytest.fixture
+def up(monkeypatch, tmp_path):
+    """Return the units that run; a stopped one is gone at once, and dev has two requests until then."""
+    running = {"roundhouse-dev.service": "ready", "roundhouse-po.service": "stopped"}
+
+    class Engine:
+        def __init__(self, host, port):
+            self.port = port
+
+        def load(self, timeout_seconds):
+            return Load(2, 0, 0.0) if self.port == 8001 and running["roundhouse-dev.service"] == "ready" else None
+
+        def listens(self):
+            return False
+
+    monkeypatch.setattr(units, "state", running.get)
+    monkeypatch.setattr(units, "stop", lambda name, wait: running.update({name: "stopped"}))
+    monkeypatch.setattr(leave, "Engine", Engine)
+    monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(state, "FOLDER", tmp_path / "state")
+    (tmp_path / "state").mkdir()
+    return running
+
+
+@pytest.fixture
+def deployed(monkeypatch, tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(PLAN))
+    monkeypatch.setattr(plan, "PATH", path)
+    monkeypatch.setattr(plan.load, "__defaults__", (path,))
+    monkeypatch.setattr(remote, "lab_is_up", lambda: False)
+
+
+def test_who_serves_leaves_and_stays_on_record(up):
+    state.record("dev", ["po"])
+    said = []
+    result = stop.stop(PLAN, None, said.append, drain_seconds=0)
+    assert (result["stopped"], result["changed"]) == (["dev"], True)
+    assert set(up.values()) == {"stopped"}
+    assert state.serving() == ["dev"]
+    assert said == ["stopping dev (2 running, which may end within 0 s)"]
+    assert "a reboot, a deployment or roundhouse resume brings back" in stop.text(result)
+    assert "2 requests were cut" in stop.text(result | {"cut": 2})
+
+
+def test_one_that_is_on_its_way_up_is_stopped_too(up):
+    up["roundhouse-po.service"] = "starting"
+    assert stop.stop(PLAN, None, str)["stopped"] == ["dev", "po"]
+
+
+def test_the_other_goes_on(up):
+    result = stop.stop(PLAN, "po", str)
+    assert (result["stopped"], up["roundhouse-dev.service"]) == ([], "ready")
+    assert stop.text(result) == "nobody was serving"
+    with pytest.raises(UsageError, match="not an agent"):
+        stop.stop(PLAN, "nobody", str)
+
+
+def test_a_killed_switch_is_left_to_who_settles_it(up):
+    log = journal.Journal("po", ["dev"])
+    log.begin()
+    stop.stop(PLAN, None, str)
+    assert journal.left().to == "po"
+
+
+def test_it_does_not_come_between_a_switch(up):
+    held, done = threading.Event(), threading.Event()
+
+    def switch():
+        with state.switching(str):
+            held.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=switch)
+    thread.start()
+    held.wait(20)
+    try:
+        with pytest.raises(RoundhouseError, match="another switch is running"):
+            stop.stop(PLAN, None, str)
+        assert up["roundhouse-dev.service"] == "ready"
+    finally:
+        done.set()
+        thread.join()
+    assert stop.stop(PLAN, None, str)["stopped"] == ["dev"]
+
+
+def test_an_interrupt_says_that_it_may_go_on(up, monkeypatch):
+    def interrupted(*words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(leave, "leave", interrupted)
+    with pytest.raises(RoundhouseError, match="dev may go on stopping") as caught:
+        stop.stop(PLAN, None, str)
+    assert caught.value.stage == "interrupted"
+
+
+def test_the_word_of_the_command(up, deployed, capsys):
+    assert cli.main(["stop", "--drain", "nan"]) == 2
+    assert cli.main(["stop", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["ok"], answer["stopped"]) == (True, ["dev"])
+    assert cli.main(["stop", "dev"]) == 0
+    assert capsys.readouterr().out == "nobody was serving\n"
+
+
+def test_no_agent_bears_the_name_of_a_word():
+    words = {*cli.WORDS, "doctor", "help", "import"}
+    assert words <= set(roster_fields.RESERVED)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["--launch", "po"], ["po"]),
+        (["--launch", "po", "--wait", "--on", "lab"], ["po", "--wait", "--on", "lab"]),
+        (["--gpu-stats"], ["gpu"]),
+        (["--gpu-stats", "--json"], ["gpu", "--json"]),
+        (["--logs", "architect"], ["logs", "architect"]),
+        (["--logs", "architect", "-f", "-n", "5"], ["logs", "architect", "-f", "-n", "5"]),
+        (["--status"], ["status"]),
+        (["--stop"], ["stop"]),
+        (["--stop", "po", "--drain", "5"], ["stop", "po", "--drain", "5"]),
+    ],
+)
+def test_the_users_old_words_are_words_of_the_command(old, new):
+    assert manager_cli.words(old) == new
+    cli.parser().parse_args(new)
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--launch"], ["--launch", "status"], ["--status", "--stop"], ["--status", "--no"]]
+)
+def test_an_old_word_that_cannot_be_meant_is_refused(deployed, capsys, words):
+    assert manager_cli.main(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_script_itself(tmp_path):
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "agent_manager.py", "--help"], capture_output=True, text=True, check=True
+    )
+    for word in ("--launch", "--gpu-stats", "--logs", "--status", "--stop"):
+        assert word in done.stdout
