@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- \$ (?P<command>.+?) -->\n).*?(<!-- /\$ -->)", re.DOTALL)
-DOCUMENTS = ("README.md", "docs/what-fits.md", "docs/switch.md")
+DOCUMENTS = ("README.md", "docs/what-fits.md", "docs/switch.md", "docs/migration.md")
 
 
 def main() -> int:
