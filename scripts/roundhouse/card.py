@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import gpu, ports
+from . import gpu, ollama, ports
 from .errors import RoundhouseError
 from .plan import Agent
 
@@ -134,8 +134,11 @@ def _wanted(agent: Agent, card: Card) -> str:
 def _named(holders: list[Holder], used_gib: float) -> str:
     if not holders:
         return f"{used_gib:.1f} GiB are in use by no process that the driver names: roundhouse gpu shows it."
-    pids = " ".join(str(holder.pid) for holder in holders)
-    return f"{', '.join(map(str, holders))}: stop what does not belong there (kill {pids})."
+    named = ", ".join(map(str, holders))
+    pids = " ".join(str(holder.pid) for holder in holders if not ollama.is_it(holder.name))
+    cures = [f"stop what does not belong there (kill {pids})."] if pids else []
+    cures += [ollama.CURE] if any(ollama.is_it(holder.name) for holder in holders) else []
+    return f"{named}: {' '.join(cures)}"
 
 
 def _holder(process: dict[str, Any]) -> Holder:

@@ -76,8 +76,8 @@ def variable(name: str) -> Said:
     if name in _VARIABLES or name in _OWN:
         return Said(*(_VARIABLES | _OWN)[name])
     if name.startswith("VLLM_"):
-        why = "Roundhouse sets no such variable, and vLLM ends a start with one that it does not know."
-        return Said(NOTHING, f"It is none of vLLM's that a roster has a word for. {why}")
+        why = "Roundhouse sets none of its own accord, and vLLM ends a start with one that it does not know."
+        return Said(LEFT, f"A roster has no word for it, whether vLLM has such a variable or not. {why}")
     if name.startswith(("HF_", "TRANSFORMERS_")):
         return Said(ALREADY, "Engines run offline, from Roundhouse's own store of models.")
     if name.startswith("OLLAMA_"):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import driver, driver_choice
+from . import driver, driver_choice, ollama
 from .driver_states import Seen
 from .packages import Packages
 
@@ -105,8 +105,9 @@ def _users(seen: Seen) -> Row:
             name = process["name"] or "a process"
             if "vllm" not in name.lower():
                 holds = "memory" if process["gib"] is None else f"{process['gib']:.1f} GiB"
+                cure = f" {ollama.CURE}" if ollama.is_it(name) else ""
                 warnings.append(
-                    f"{name} (pid {process['pid']}) holds {holds} of card {card['address']}: an agent has less."
+                    f"{name} (pid {process['pid']}) holds {holds} of card {card['address']}: an agent has less.{cure}"
                 )
         if card["display_active"]:
             warnings.append(f"A display is on card {card['address']}, and holds some of its memory: an agent has less.")

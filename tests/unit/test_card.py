@@ -24,11 +24,12 @@ def show(monkeypatch):
         def facts():
             used, processes = rest.pop(0) if len(rest) > 1 else rest[0]
             units.update({pid: unit for pid, unit, _ in processes})
-            told = [{"pid": pid, "name": "/usr/bin/x", "gib": gib} for pid, _, gib in processes]
+            told = [{"pid": pid, "name": put.name, "gib": gib} for pid, _, gib in processes]
             return {"gpus": [{"memory_gib": 16.0, "used_gib": used, "processes": told}]}
 
         monkeypatch.setattr(gpu, "facts", facts)
 
+    put.name = "/usr/bin/x"
     return put
 
 
@@ -42,6 +43,16 @@ def test_a_stranger_is_named_with_pid_and_size(show):
     told = r"dev takes 14.4 GiB of the 16.0 GiB of GPU 0, and x \(pid 77\) holds 4.0 GiB.*\(kill 77\)"
     with pytest.raises(RoundhouseError, match=told):
         card.refuse_strangers(AGENT, [ARCHITECT])
+
+
+@pytest.mark.parametrize("name", ["/usr/local/bin/ollama", "/usr/lib/ollama/ollama_llama_server"])
+def test_ollama_on_the_card_is_named_with_what_frees_it(show, name):
+    show((15.0, [(77, "ollama.service", 14.5)]))
+    show.name = name
+    told = r"\(pid 77\) holds 14.5 GiB: It is Ollama.*sudo systemctl stop ollama"
+    with pytest.raises(RoundhouseError, match=told) as caught:
+        card.refuse_strangers(AGENT, [ARCHITECT])
+    assert "kill 77" not in caught.value.message
 
 
 def test_who_leaves_with_a_share_that_is_not_told_is_not_accused(show):
