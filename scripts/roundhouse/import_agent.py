@@ -116,7 +116,7 @@ def _port(value: str | None, reading: _Reading) -> Said:
     published = [entry for entry in reading.source.entries if entry.kind == "key" and entry.name == "ports"]
     if published:
         return Said(LEFT, "It is the container's; what compose published is taken.")
-    if not (value or "").isdigit():
+    if not (value or "").isdecimal():
         return Said(LEFT, f"{value!r} is no port.")
     for problem in roster_fields.problems("port", "port", int(value or 0)):
         return Said(LEFT, problem)

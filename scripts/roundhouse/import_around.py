@@ -101,7 +101,7 @@ def port(value: str | None, inside: str, own: str) -> Said:
     if inside != own:
         metrics = "vLLM's metrics are on the port of its API, at /metrics; it listens on no other."
         return Said(NOTHING, metrics)
-    if not published.isdigit():
+    if not published.isdecimal():
         return Said(LEFT, "It names no port of the host.")
     loopback = (value or "").startswith("127.")
     why = "Its API answers there." if loopback else "Its API answers there, on loopback; compose published it to all."

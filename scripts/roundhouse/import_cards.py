@@ -15,13 +15,13 @@ _ORDER = "Counted as nvidia-smi does, by the PCI bus; CUDA's own order is the fa
 def indices(value: str | None) -> list[int] | None:
     """Return the cards that a list such as 0,1 names, None for all, for names of another kind, or for none."""
     parts = [part.strip() for part in (value or "").split(",") if part.strip()]
-    return [int(part) for part in parts] if parts and all(part.isdigit() for part in parts) else None
+    return [int(part) for part in parts] if parts and all(part.isdecimal() for part in parts) else None
 
 
 def ranks(values: Values) -> int:
     """Return the cards that share the model."""
     told = values.get("tensor-parallel-size") or ""
-    return int(told) if told.isdigit() and int(told) > 0 else 1
+    return int(told) if told.isdecimal() and int(told) > 0 else 1
 
 
 def visible(value: str | None, values: Values) -> Said:
@@ -44,7 +44,7 @@ def visible(value: str | None, values: Values) -> Said:
 
 def parallel(value: str | None, values: Values) -> Said:
     """Return what a tensor parallel size means beside the cards that are named."""
-    if not (value or "").isdigit() or int(value or 0) < 1:
+    if not (value or "").isdecimal() or int(value or 0) < 1:
         return Said(LEFT, f"{value!r} is no number of cards.")
     count = int(value or 1)
     if count == 1:
@@ -59,7 +59,7 @@ def reserved(value: str | None, values: Values) -> Said:
     """Return what compose's `count` of devices means."""
     named = next((cards for name in VISIBLE if (cards := indices(values.get(name)))), None) or []
     wanted = max(ranks(values), len(named))
-    if (value or "").isdigit() and int(value or 0) < wanted:
+    if (value or "").isdecimal() and int(value or 0) < wanted:
         why = f"It hid all but {value} of the {wanted} cards that its engine was told of. {_CHOOSES}"
         return Said(LEFT, why)
     return Said(ALREADY, f"{_CHOOSES} No container shares a card here: systemd lets one agent run on it at a time.")

@@ -130,7 +130,8 @@ def _environment(node: Any, known: Mapping[str, str]) -> Iterator[Entry]:
 
 def _env_files(path: Path, at: int, node: Any) -> Iterator[Entry]:
     for item in _items(node) or [node]:
-        named = _pairs(item)["path"][1].value if _is_mapping(item) else item.value
+        told = _inside(item, "path") if _is_mapping(item) else item
+        named = str(told.value) if _is_scalar(told) else ""
         file = path.parent / named
         yield Entry(at + 1, "key", "env_file", named, f"env_file: {named}{'' if file.is_file() else ' (not there)'}")
         for entry in import_env.read(file)[0] if file.is_file() else []:

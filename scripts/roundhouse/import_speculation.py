@@ -27,7 +27,7 @@ def _ngram(count: int) -> dict[str, Any]:
 
 def _count(values: Values) -> int:
     for name in ("num-speculative-tokens", "spec-tokens", "spec-tree-size"):
-        if (told := values.get(name) or "").isdigit() and int(told) > 0:
+        if (told := values.get(name) or "").isdecimal() and int(told) > 0:
             return int(told)
     return _TOKENS
 

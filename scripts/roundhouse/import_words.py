@@ -66,7 +66,7 @@ def _share(value: str | None, values: Values) -> Said:
 def _length(value: str | None, values: Values) -> Said:
     try:
         length = tokens(value or "")
-    except ValueError:
+    except (ValueError, OverflowError):  # no number, or an endless one
         return Said(LEFT, f"{value!r} is no number of tokens.")
     if length is None:
         return Said(ALREADY, "The model's own limit, which is written where nothing else is said.")
@@ -89,7 +89,7 @@ def _sampling(field: str) -> Reader:
 
 def _generation(value: str | None, values: Values) -> Said:
     try:
-        said = json.loads(value or "")
+        said = dict(json.loads(value or ""))
         fields = {name: float(said[name]) for name in ("temperature", "top_p") if name in said}
         rest = [name for name in said if name not in fields]
     except (ValueError, TypeError):

@@ -393,6 +393,20 @@ def test_a_file_that_is_none_is_refused_in_one_sentence(write, capsys, name, con
     assert said.out == ""
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("VLLM_MAX_MODEL_LEN=1e400", "VLLM_MAX_MODEL_LEN=k", "VLLM_GPU_MEMORY_UTILIZATION=nan", "VLLM_TOP_P=9"),
+        *("VLLM_OVERRIDE_GENERATION_CONFIG=[1]", "VLLM_SPECULATIVE_CONFIG=[]", "VLLM_PORT=99999999"),
+        *("CUDA_VISIBLE_DEVICES=\u00b2", "VLLM_TENSOR_PARALLEL_SIZE=x", "VLLM_MAX_NUM_SEQS=many"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_not_taken_and_ends_nothing(write, told, said):
+    answer = told(write("dev.env", f"VLLM_MODEL=Qwen/Qwen3-8B\n{said}\n"))
+    assert answer["status"] == 0
+    assert lines(answer, said)[0]["fate"] == "not taken"
+
+
 def test_without_pyyaml_it_says_where_to_import(write, tmp_path):
     file = write("docker-compose-architect.yml", ARCHITECT)
     (tmp_path / "yaml.py").write_text("raise ModuleNotFoundError('yaml')\n")
