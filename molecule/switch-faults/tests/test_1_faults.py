@@ -129,6 +129,14 @@ def test_a_stranger_on_the_card(table):
     assert table.serving() == ["architect"]
 
 
+def test_who_was_stopped_comes_back_with_resume(table):
+    assert table.run("stop")["rc"] == 0, table.said
+    assert table.serving() == []
+    assert not table.journal()
+    assert table.run("resume")["serving"] == ["architect"]
+    assert table.serving() == ["architect"]
+
+
 def test_a_small_stranger_on_the_card_is_none(table):
     stranger(table, 100)
     assert table.run("dev")["rc"] == 0
