@@ -61,7 +61,10 @@ def changed(switched: Mapping[str, Any]) -> bool:
 def problem(switched: Mapping[str, Any] | None) -> str:
     """Return why a host's result is no success; empty when it is one."""
     found = row("", switched)
-    return "" if found["outcome"] in _GOOD else f"{found['outcome']}: {found['why'] or '-'}"
+    if found["outcome"] in _GOOD:
+        return ""
+    why: str = found["why"] or "it was not tried"
+    return f"not reached: {why}" if found["outcome"] == UNREACHABLE else why
 
 
 def _answer(switched: Mapping[str, Any]) -> dict[str, Any] | None:
