@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from . import history, journald, kernel_log, starts, units
+from . import history, journald, kernel_log, units
 from .diagnosis import UNKNOWN, Finding, diagnose
 from .journald import Entry
 from .plan import Agent
@@ -49,7 +49,7 @@ def last(agent: Agent, unit: Unit, past: Past, kernel: list[Entry]) -> Finding |
     switch = _failed_switch(agent, past)
     if failed and (switch is None or failed.began >= switch.began - _SLACK_SECONDS):
         found = _of_start(agent, failed, kernel)
-        given_up = "systemd gave it up after too many starts. " if past.starts[-1].result == starts.GIVEN_UP else ""
+        given_up = "systemd gave it up after too many starts. " if failed.given_up else ""
         return found._replace(sentence=f"{given_up}Its last start, at {_clock(failed.began)}, failed. {found.sentence}")
     if switch:
         found = diagnose(agent["name"], [switch.cause or "the history does not say why"])

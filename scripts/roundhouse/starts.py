@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import journald
 from .journald import Entry
@@ -10,33 +10,35 @@ from .journald import Entry
 # systemd's own names of what happens to a unit (sd-messages.h); the words beside them change, these do not.
 _BEGINS = "7d4958e842da4a758f6c1cdc7b36dcc5"
 _READY = "39f53479d3a045ac8e11786248231fbf"
+_START_FAILED = "be02cf6855d2428ba40df7e9d022f03d"  # which is not said of one that is stopped before it was ready
 _ASKED_TO_STOP = "de5b426a63be47a7b6ac3eaac82e2f6f"
 _EXITED = "98e322203f7a4ed290d09fe03c09fe15"
 _FAILED = "d9b373ed55a64feb8242e02dbe79a49c"
 _ENDED_WELL = "7ad2d189f7e94e70a38c781354912448"
-_MESSAGES = (_BEGINS, _READY, _ASKED_TO_STOP, _EXITED, _FAILED, _ENDED_WELL)
+_FLAGS = {_READY: "ready", _START_FAILED: "failed", _ASKED_TO_STOP: "asked_to_stop"}
+_MESSAGES = (_BEGINS, *_FLAGS, _EXITED, _FAILED, _ENDED_WELL)
 _FIELDS = ("MESSAGE_ID", "INVOCATION_ID", "UNIT_RESULT", "EXIT_STATUS", "EXIT_CODE", "COMMAND")
 # Some seven of a start that fails: the last thirty starts.
 _EVENTS = 200
 
-GIVEN_UP = "start-limit-hit"  # systemd's word for a start that it refused after too many
+GIVEN_UP = "start-limit-hit"  # systemd's word for a start that it refuses after too many
 
 
 class Start(NamedTuple):
-    """One start. `ended` is None while it runs; `result` is systemd's word for a failure, None for none."""
+    """One start. `ended` is None while it runs; `result` is systemd's word for a failure, None for none.
+
+    One that nobody asked to stop, and that neither became ready nor failed, was stopped on its way.
+    """
 
     invocation: str
     began: float  # seconds since the epoch
-    ready: bool
-    asked_to_stop: bool
-    ended: float | None
-    result: str | None
-    exit_status: int | None
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended before it was ready, and nobody had asked for that."""
-        return self.ended is not None and not self.ready and not self.asked_to_stop
+    ready: bool = False
+    failed: bool = False  # before it was ready
+    asked_to_stop: bool = False
+    ended: float | None = None
+    result: str | None = None
+    exit_status: int | None = None
+    given_up: bool = False  # systemd refused the one after it, because there had been too many
 
 
 class Past(NamedTuple):
@@ -45,23 +47,15 @@ class Past(NamedTuple):
     starts: list[Start]
 
     def last_failed(self) -> Start | None:
-        """Return the last start that failed, None when a later one was ready.
-
-        One that systemd refused, after too many, has no log of its own: the one before it has.
-        """
-        refused = None
+        """Return the last start that failed, None when a later one was ready."""
         for start in reversed(self.starts):
-            if start.ready:
-                break
-            if start.failed and start.result == GIVEN_UP:
-                refused = refused or start
-            elif start.failed:
-                return start
-        return refused
+            if start.ready or start.failed:
+                return None if start.ready else start
+        return None
 
     def crashes(self, since: float) -> list[Start]:
         """Return the starts that ended by themselves since then, ready or not, oldest first."""
-        own = [each for each in self.starts if not each.asked_to_stop and each.result != GIVEN_UP]
+        own = [each for each in self.starts if each.failed or (each.ready and not each.asked_to_stop)]
         return [each for each in own if each.ended is not None and each.ended >= since]
 
 
@@ -75,24 +69,24 @@ def past(events: list[Entry]) -> Past:
     """Return the past that systemd's messages tell."""
     made: dict[str, Start] = {}
     for event in events:
-        kind, name = event.fields.get("MESSAGE_ID"), event.fields.get("INVOCATION_ID", "")
+        kind, name = event.fields.get("MESSAGE_ID", ""), event.fields.get("INVOCATION_ID", "")
         if not name:  # a start that is only queued
             continue
-        before = made.get(name) or Start(name, event.at, False, False, None, None, None)
+        before = made.get(name) or Start(name, event.at)
         made[name] = _after(before, event, kind)
     return Past(list(made.values()))
 
 
-def _after(start: Start, event: Entry, kind: str | None) -> Start:
-    if kind == _READY:
-        return start._replace(ready=True)
-    if kind == _ASKED_TO_STOP:
-        return start._replace(asked_to_stop=True)
+def _after(start: Start, event: Entry, kind: str) -> Start:
+    told = event.fields
+    if kind in _FLAGS:
+        change: dict[str, Any] = {_FLAGS[kind]: True}
+        return start._replace(**change)
     # Of the engine itself, not of what waits beside it; the number of a signal is no exit status.
-    if kind == _EXITED and (event.fields.get("COMMAND"), event.fields.get("EXIT_CODE")) == ("ExecStart", "exited"):
-        return start._replace(exit_status=int(event.fields["EXIT_STATUS"]))
-    if kind == _FAILED:
-        return start._replace(ended=event.at, result=event.fields.get("UNIT_RESULT"))
-    if kind == _ENDED_WELL:
-        return start._replace(ended=event.at)
+    if kind == _EXITED and (told.get("COMMAND"), told.get("EXIT_CODE")) == ("ExecStart", "exited"):
+        return start._replace(exit_status=int(told["EXIT_STATUS"]))
+    if kind == _FAILED and told.get("UNIT_RESULT") == GIVEN_UP:
+        return start._replace(given_up=True)  # the next one was refused: it has no name of its own
+    if kind in (_FAILED, _ENDED_WELL):
+        return start._replace(ended=event.at, result=told.get("UNIT_RESULT"))
     return start

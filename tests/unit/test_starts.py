@@ -23,8 +23,8 @@ def past(*names):
     return starts.past([event for name in names for event in events(name)])
 
 
-def start(at, *, ready=False, asked=False, result="exit-code"):
-    return Start(str(at), at, ready, asked, at + 1, result, 1)
+def start(at, *, ready=False, result="exit-code"):
+    return Start(str(at), at, ready=ready, failed=not ready, ended=at + 1, result=result, exit_status=1)
 
 
 @pytest.fixture(autouse=True)
@@ -58,14 +58,16 @@ def test_a_later_start_that_was_ready_ends_the_matter():
 def test_who_was_ended_by_force_or_asked_to_stop_did_not_fail():
     (forced,) = past("ended-by-force").starts
     assert (forced.ready, forced.asked_to_stop, forced.failed, forced.exit_status) == (True, True, False, None)
-    assert Past([start(1, asked=True)]).last_failed() is None
+    (stopped,) = past("stopped-on-its-way").starts
+    assert (stopped.ready, stopped.failed, stopped.result) == (False, False, "exit-code")
+    assert past("stopped-on-its-way").last_failed() is None
+    assert past("stopped-on-its-way").crashes(0) == []
 
 
 def test_a_refusal_after_too_many_starts_has_the_log_of_the_one_before():
-    refused = start(9, result=starts.GIVEN_UP)
-    assert Past([start(1), refused]).last_failed().began == 1
-    assert Past([refused]).last_failed() == refused
-    found = failed_start.last(AGENT, STOPPED._replace(state="failed"), Past([start(1), refused]), [])
+    seen = past("given-up")
+    assert (seen.last_failed(), seen.last_failed().given_up) == (seen.starts[-1], True)
+    found = failed_start.last(AGENT, STOPPED._replace(state="failed"), seen, [])
     assert found.cause == "out of memory"
     assert found.sentence.startswith("systemd gave it up after too many starts.")
 

@@ -123,9 +123,20 @@ def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause)
     assert table.run("architect")["rc"] == 0, table.said
 
 
+def test_doctor_says_why_systemd_gave_an_agent_up(table):
+    table.fault("dev", "--out-of-memory")
+    table.host.check_output("for n in $(seq 25); do systemctl start roundhouse-dev 2>/dev/null || true; done")
+    table.until("systemctl show --property Result roundhouse-dev | grep -q start-limit-hit")
+    assert told(table, "dev", "out of memory")["sentence"].startswith("systemd gave it up after too many starts.")
+    table.fault("dev", "")
+    assert table.run("architect")["rc"] == 0, table.said
+
+
 def test_doctor_reads_the_kernels_log(table):
-    # A pipe where journald looks for the kernel's messages: a container has none of its own.
-    table.host.check_output("mkfifo /dev/kmsg && systemctl restart systemd-journald")
+    # A pipe where journald looks for the kernel's messages, as a container has none of its own; somebody holds it open,
+    # for whoever else opens it would wait.
+    held = "systemd-run --quiet --collect --unit lab-client-kmsg sh -c 'exec 3<>/dev/kmsg; sleep 60'"
+    table.host.check_output(f"mkfifo /dev/kmsg && {held} && sleep 0.5 && systemctl restart systemd-journald")
     try:
         table.host.check_output(f"echo '4,1,1,-;{FALLEN}' > /dev/kmsg")
         table.until("journalctl --dmesg --quiet | grep -q fallen")
@@ -133,7 +144,7 @@ def test_doctor_reads_the_kernels_log(table):
     finally:
         # Back to none, and without the line, which other cases would see for a day.
         table.host.check_output("rm /dev/kmsg && systemctl restart systemd-journald")
-        table.host.check_output("journalctl --rotate --vacuum-time=1s")
+        table.host.check_output("journalctl --rotate; sleep 2; journalctl --vacuum-time=1s")
     assert (None, "card lost") not in causes(table)
 
 
