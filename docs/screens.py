@@ -10,6 +10,7 @@ fail, and its cause.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -43,10 +44,11 @@ def switch() -> str:
     return "\n".join([*said["said"], said["printed"], "", how])
 
 
-def watch() -> str:
-    """Return the screen at the moment of the switch at which most is said."""
-    how, _, looks = recorded("engine")
-    at, view = max(looks, key=lambda look: len(look[1].switch.note) if look[1].switch else 0)
+def watch(name: str = "engine") -> str:
+    """Return the screen in the midst of a recorded start."""
+    how, _, looks = recorded(name)
+    starting = [(at, view) for at, view in looks if view.switch and re.search(r" %| left", view.switch.note)]
+    at, view = starting[len(starting) // 2]
     return f"{live.screen(view, WIDTH, now=at)}\n\n{how}"
 
 
@@ -62,10 +64,8 @@ def log() -> str:
 
 
 def card() -> str:
-    """Return the screen of a host with a card, after the switch."""
-    how, _, looks = recorded("card")
-    at, view = looks[-1]
-    return f"{live.screen(view, WIDTH, now=at)}\n\n{how}"
+    """Return the screen of a host with a card."""
+    return watch("card")
 
 
 def doctor() -> str:

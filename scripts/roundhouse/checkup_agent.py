@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import card, failed_start, journald, ports, slowness, starts, status, units, weights
-from .diagnosis import Finding, diagnose, of_cause
+from . import card, failed_start, ports, slowness, starts, status, units, weights
+from .diagnosis import Finding, of_cause
 from .errors import RoundhouseError
 from .journald import Entry
 from .plan import Agent, Plan
-
-_NOTICE_LINES = 400  # of a log: enough for the tracebacks of all of an engine's processes
-_REQUEST_TOO_LONG = "request too long"
 
 
 class Seen(NamedTuple):
@@ -58,11 +55,6 @@ def _serving(plan: Plan, agent: Agent, seen: Seen) -> Iterator[Finding]:
             cause = "drift" if sentence != row["problem"] else "engine hangs"
             yield Finding(cause, name, "The running engine is not as planned.", sentence, "Run `roundhouse resume`.")
     yield from slowness.findings(agent, card.cards(agent.get("gpus") or [], seen.facts))
-    # A client's trouble, which the engine's log tells of: it goes on serving.
-    recent = journald.entries(f"_SYSTEMD_UNIT={agent['unit']}", "--since", "-15min", lines=_NOTICE_LINES)
-    found = diagnose(name, [each.text for each in recent])
-    if found.cause == _REQUEST_TOO_LONG:
-        yield found
 
 
 def _strangers(plan: Plan, agent: Agent) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from .starts import Past, Start
 from .units import Unit
 
 LOOP = "crash loop"
-_LINES = 400
+_LINES = 400  # of a log: enough for the tracebacks of all of an engine's processes
 _LOOP_SECONDS = 900.0
 _LOOP_RESTARTS = 2  # one restart may be an accident
 # The history writes when a switch began; systemd's first word of it may be a moment earlier by rounding.
