@@ -1,67 +1,71 @@
 #!/usr/bin/env python3
-"""What a person sees, made by the program's own code from fixed facts: `docs/screens.py switch|watch|doctor`.
+"""What a person sees, made by the program's own code from recorded runs: `docs/screens.py SCREEN`.
 
-switch: a start as it is reported, from a log of the lab's engine, with the times of an earlier start known.
-watch: a round without a terminal, and the screen of a terminal of 80 columns. doctor: each real log's cause.
+SCREEN is one of these. switch: what a switch said. watch: the screen of a terminal of 80 columns in the midst of that
+switch. log: what watch wrote of it into a file. card: the screen beside a (stand-in) card. The recordings, in
+docs/recordings, are made by docs/record.py and say how. doctor: each log that a real engine left when it was made to
+fail, and its cause.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from roundhouse import card, diagnosis, phases
+from roundhouse import diagnosis
 from roundhouse import watch as live
+from roundhouse.switching import Switching
 
-ROWS = [
-    ("architect", "stopped", 8000, None, None, None, "Qwen2.5-14B-Instruct-AWQ"),
-    ("dev", "ready", 8001, 16384, (3, 0, 0.42), "Wed 2026-11-25 09:12:44 UTC", "Qwen2.5-Coder-14B-Instruct-AWQ"),
-    ("po", "stopped", 8002, None, None, None, "Qwen2.5-7B-Instruct-AWQ"),
-]
-# A log of vLLM 0.32 on a card of 16 GB, with the second at which each line came.
-LOG = (
-    (1.2, "non-default args: {'model': '/var/lib/roundhouse/models/dev'}"),
-    (6.0, "Initializing a V1 LLM engine (v0.32.0) with config: ..."),
-    (9.5, "Starting to load model /var/lib/roundhouse/models/dev..."),
-    (11.0, "Loading safetensors checkpoint shards:  33% Completed | 1/3"),
-    (13.1, "Loading safetensors checkpoint shards:  67% Completed | 2/3"),
-    (15.2, "Loading safetensors checkpoint shards: 100% Completed | 3/3"),
-    (16.4, "Using cache directory: ... for vLLM's torch.compile"),
-    (29.0, "torch.compile took 12.40 s in total"),
-    (33.5, "Available KV cache memory: 3.71 GiB"),
-    (34.0, "Capturing CUDA graphs (mixed prefill-decode, PIECEWISE):  50%"),
-    (38.7, "Graph capturing finished in 4 secs, took 0.41 GiB"),
-)
-KNOWN = phases.Start("dev", "", 40.0, {"loading weights": 9.0, "compiling": 16.0, "warm-up": 33.0, "graphs": 34.0})
-HOLDER = card.Holder(4242, "VLLM::EngineCore", "roundhouse-dev.service", 14.7)
+RECORDINGS = ROOT / "docs/recordings"
 WIDTH = 80
 
 
+def recorded(name: str) -> tuple[str, dict[str, Any], list[tuple[float, live.View]]]:
+    """Return how a recording was made, what its switch said, and each look with its time."""
+    made, said, *looks = [json.loads(line) for line in (RECORDINGS / f"{name}.jsonl").read_text().splitlines()]
+    how = f"(recorded on {made['on']} by {made['by']}: {made['what']})"
+    return how, said, [(each["at"], _view(each["view"])) for each in looks]
+
+
+def _view(told: dict[str, Any]) -> live.View:
+    switch = told["switch"]
+    return live.View(**told | {"switch": Switching(*switch) if switch else None})
+
+
 def switch() -> str:
-    """Return the lines of a start."""
-    progress = phases.Progress(KNOWN)
-    lines = [f"[{at:5.1f} s] dev: {progress.text(at)}" for at, line in LOG if progress.feed(line, at)]
-    return "\n".join(lines)
+    """Return what the switch said, and how it ended."""
+    how, said, _ = recorded("engine")
+    return "\n".join([*said["said"], said["printed"], "", how])
 
 
-def watch() -> str:
-    """Return the screen, cut as for a terminal of WIDTH columns."""
-    rows = [
-        {
-            **dict.fromkeys(("running", "waiting", "kv_use", "problem"), None),
-            **dict(zip(("agent", "state", "port", "max_model_len"), row[:4], strict=True)),
-            **(dict(zip(("running", "waiting", "kv_use"), row[4], strict=True)) if row[4] else {}),
-            "model": f"Qwen/{row[6]}",
-            "since": row[5],
-            "drift": [],
-        }
-        for row in ROWS
-    ]
-    gpu = {"gpu": 0, "name": "NVIDIA GeForce RTX 5060 Ti", "used_gib": 14.8, "total_gib": 15.93, "use_percent": 97}
-    gpu |= {"temperature_celsius": 61, "power_watts": 151, "power_limit_watts": 180, "holders": [HOLDER._asdict()]}
-    return live.fitted(live.layout(rows, [gpu], None), WIDTH)
+def watch(name: str = "engine") -> str:
+    """Return the screen in the midst of a recorded start."""
+    how, _, looks = recorded(name)
+    starting = [(at, view) for at, view in looks if view.switch and re.search(r" %| left", view.switch.note)]
+    at, view = starting[len(starting) // 2]
+    return f"{live.screen(view, WIDTH, now=at)}\n\n{how}"
+
+
+def log() -> str:
+    """Return the lines that watch writes where there is no terminal."""
+    how, _, looks = recorded("engine")
+    lines, before = [], None
+    for at, view in looks:
+        if live.stands(view) != before:
+            before = live.stands(view)
+            lines.append(f"{time.strftime('%H:%M:%S', time.gmtime(at))} {live.line(view, now=at)}")
+    return "\n".join([*lines, "", how])
+
+
+def card() -> str:
+    """Return the screen of a host with a card."""
+    return watch("card")
 
 
 def doctor() -> str:
@@ -75,4 +79,4 @@ def doctor() -> str:
 
 
 if __name__ == "__main__":
-    print({"switch": switch, "watch": watch, "doctor": doctor}[sys.argv[1]]())
+    print({"switch": switch, "watch": watch, "log": log, "card": card, "doctor": doctor}[sys.argv[1]]())

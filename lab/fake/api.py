@@ -29,7 +29,7 @@ class Engine:
         self.slots = threading.Semaphore(int(config.get("max-num-seqs", 256)))
         self.faults = faults
         self.lock = threading.Lock()
-        self.running = self.waiting = self.generated = 0
+        self.running = self.waiting = self.generated = self.finished = 0
         self.dead = self.draining = False
 
     def tokens(self, prompt: str, count: int) -> Iterator[tuple[int, str]]:
@@ -46,7 +46,8 @@ class Engine:
     def metrics(self) -> str:
         """Return the text of /metrics."""
         label = f'{{engine="0",model_name="{self.name}"}}'
-        use = min(1.0, 0.05 * self.running)
+        use = min(1.0, 0.05 * self.running) if self.faults.kv_use is None else self.faults.kv_use
+        seconds = self.generated / self.faults.tokens_per_second
         return "".join(
             f"# TYPE vllm:{name} {kind}\nvllm:{name}{label} {value}\n"
             for name, kind, value in (
@@ -54,6 +55,10 @@ class Engine:
                 ("num_requests_waiting", "gauge", float(self.waiting)),
                 ("kv_cache_usage_perc", "gauge", use),
                 ("generation_tokens_total", "counter", float(self.generated)),
+                ("num_preemptions_total", "counter", float(self.faults.preemptions)),
+                ("request_success_total", "counter", float(self.finished)),
+                ("inter_token_latency_seconds_sum", "histogram", seconds),
+                ("inter_token_latency_seconds_count", "histogram", float(self.generated)),
             )
         )
 
@@ -118,7 +123,7 @@ class Api(BaseHTTPRequestHandler):
                     self.whole(body, chat, list(made))
             finally:
                 with engine.lock:
-                    engine.running -= 1
+                    engine.running, engine.finished = engine.running - 1, engine.finished + 1
 
     def whole(self, body: dict[str, Any], chat: bool, made: list[tuple[int, str]]) -> None:
         """Answer with one object."""

@@ -4,7 +4,7 @@
 A file PID in the folder holds `MIB HOLD`: so much is in use while the process lives, and HOLD seconds longer, or as
 long as the file HOLD is there, as with a driver that is slow to give it back.
 
-    card.py FOLDER CONFIG GPU_LINE      GPU_LINE with {used}, as in lab/gpu/nvml.c
+    card.py FOLDER CONFIG GPU_LINE      GPU_LINE with {used}, as in lab/gpu/nvml.c; lines of CONFIG.more come with it
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def main(folder: Path, config: Path, line: str) -> None:
                     gone.append(file)
                     continue
             used += int(mib)
-        text = "\n".join(["sys /srv/lab/sys", line.format(used=used), *processes, ""])
+        more = config.with_name(f"{config.name}.more")
+        told = more.read_text() if more.exists() else ""
+        text = "\n".join(["sys /srv/lab/sys", line.format(used=used), *processes, told])
         if text != before:
             aside = config.with_suffix(".new")
             aside.write_text(text)

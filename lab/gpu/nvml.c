@@ -10,6 +10,11 @@
  *       address, device id, MiB in all, MiB used, compute capability, display (on, off, or - for not told), UUID, name
  *   process 0 4242 400 /usr/bin/ollama
  *       index of the GPU, pid, MiB (or - for not told), name
+ *   live 0 97 61 151 180 180 0x0
+ *       index of the GPU, percent in use, degrees, watts, their limit, the maker's limit, why its clocks are lowered; a
+ *       GPU without such a line does not tell
+ *   busy 0 4242 35
+ *       index of the GPU, pid, percent of the GPU's time
  *
  * A function that is not here is NVMLError_FunctionNotFound there, which nvml.py takes for "not told".
  */
@@ -23,32 +28,41 @@
 #define MANY 8
 enum { OK = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, SMALL = 7, NOT_LOADED = 9, MISMATCH = 18 };
 
+typedef struct { unsigned told, use, heat, watts, limit, maker; unsigned long long clocks; } Live;
 typedef struct {
   char address[32], uuid[80], name[96], display[8];
   unsigned id, domain, bus, slot;
   unsigned long long total, used;
   int major, minor;
+  Live live;
 } Gpu;
 typedef struct { unsigned gpu, pid; long long bytes; char name[128]; } Process;
+typedef struct { unsigned pid; unsigned long long at; unsigned sm, memory, encoder, decoder; } Sample;
+typedef struct { unsigned gpu, pid, percent; } Busy;
 typedef struct { char legacy[16]; unsigned domain, bus, device, id, subsystem; char address[32]; } Pci;
 typedef struct { unsigned long long total, free, used; } Memory;
 typedef struct { unsigned pid; unsigned long long used; unsigned instance, compute; } Info;
 
 static Gpu gpus[MANY];
 static Process processes[MANY];
-static unsigned count, running;
+static Busy computing[MANY];
+static unsigned count, running, busy;
 static char driver[64];
 
 int nvmlInitWithFlags(unsigned flags) {
   char line[512], sys[256] = "/sys", path[300], loaded[64] = "", memory[16];
   int fail = OK;
   (void)flags;
-  count = running = 0;
+  count = running = busy = 0;
+  memset(gpus, 0, sizeof gpus);
   strcpy(driver, DRIVER);
   FILE *file = fopen(getenv("LAB_NVML") ? getenv("LAB_NVML") : "/etc/lab-nvml.conf", "r");
   while (file && fgets(line, sizeof line, file)) {
     Gpu *g = &gpus[count % MANY];
     Process *p = &processes[running % MANY];
+    Busy *b = &computing[busy % MANY];
+    Live l = {1, 0, 0, 0, 0, 0, 0};
+    unsigned index;
     sscanf(line, "sys %255s", sys);
     sscanf(line, "driver %63s", driver);
     sscanf(line, "fail %d", &fail);
@@ -60,6 +74,9 @@ int nvmlInitWithFlags(unsigned flags) {
       p->bytes = strcmp(memory, "-") ? atoll(memory) << 20 : -1;
       running++;
     }
+    if (sscanf(line, "live %u %u %u %u %u %u %llx", &index, &l.use, &l.heat, &l.watts, &l.limit, &l.maker, &l.clocks) == 7)
+      gpus[index % MANY].live = l;
+    if (sscanf(line, "busy %u %u %u", &b->gpu, &b->pid, &b->percent) == 3) busy++;
   }
   if (file) fclose(file);
   if (fail) return fail;
@@ -123,4 +140,29 @@ int nvmlSystemGetProcessName(unsigned pid, char *out, unsigned size) {
       return OK;
     }
   return NOT_FOUND;
+}
+static int tell(Gpu *g, unsigned *out, unsigned value) {
+  *out = value;
+  return g->live.told ? OK : NOT_SUPPORTED;
+}
+int nvmlDeviceGetUtilizationRates(Gpu *g, unsigned *out) { out[1] = 0; return tell(g, out, g->live.use); }
+int nvmlDeviceGetTemperature(Gpu *g, unsigned sensor, unsigned *out) { (void)sensor; return tell(g, out, g->live.heat); }
+int nvmlDeviceGetPowerUsage(Gpu *g, unsigned *out) { return tell(g, out, g->live.watts * 1000); }
+int nvmlDeviceGetEnforcedPowerLimit(Gpu *g, unsigned *out) { return tell(g, out, g->live.limit * 1000); }
+int nvmlDeviceGetPowerManagementDefaultLimit(Gpu *g, unsigned *out) { return tell(g, out, g->live.maker * 1000); }
+/* Under its old name alone, as before driver 535. */
+int nvmlDeviceGetCurrentClocksThrottleReasons(Gpu *g, unsigned long long *out) {
+  *out = g->live.clocks;
+  return g->live.told ? OK : NOT_SUPPORTED;
+}
+int nvmlDeviceGetProcessUtilization(Gpu *g, Sample *out, unsigned *size, unsigned long long since) {
+  unsigned found = 0;
+  for (unsigned i = 0; i < busy; i++)
+    if (&gpus[computing[i].gpu % MANY] == g) {
+      if (out && found < *size) out[found] = (Sample){computing[i].pid, since + 1, computing[i].percent, 0, 0, 0};
+      found++;
+    }
+  int enough = out && found <= *size;
+  *size = found;
+  return !found ? NOT_FOUND : enough ? OK : SMALL;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .causes import OOM_KILL
 from .diagnosis import UNKNOWN, diagnose
 from .units import Unit
 
@@ -22,6 +23,8 @@ def cause(name: str, unit: Unit, lines: list[str]) -> str:
     text = text if len(text) <= CHARACTERS else text[:CHARACTERS].partition(". ")[0] + " ..."
     if unit.result == "timeout":
         text = f"it was not healthy within its time limit; its log ends with: {text}"
+    if unit.result == OOM_KILL:
+        text = f"the kernel ended it because the host's memory was full; its log ends with: {text}"
     status = f"exit status {unit.exit_status}" if unit.exit_status is not None else unit.result
     found = diagnose(name, lines, result=unit.result, exit_status=unit.exit_status)
     cure = "" if found.cause == UNKNOWN else f" {found.cure}"

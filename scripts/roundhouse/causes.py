@@ -1,17 +1,21 @@
 """From a line of an engine's log, its exit or its host's state to one cause and a cure: the table that doctor reads.
 
-The first row that matches names the cause, so what is special stands before what is general. The lines are vLLM 0.32's,
-PyTorch's, systemd's and Docker's own words; log text is no interface, so a pattern is as short as it can be.
+The first row that matches names the cause: what the kernel says of memory and card comes first, then what is special
+before what is general, and last what may stand in a log without being the reason. The lines are vLLM 0.32's, PyTorch's,
+systemd's, Docker's and the kernel's own words; log text is no interface, so a pattern is as short as it can be.
 """
 
 from __future__ import annotations
 
-from .causes_model import AGAIN, Cause, row
+from .causes_card import ENGINE_FAULT, HOST_MEMORY, OF_THE_CARD
+from .causes_model import AGAIN, LAST, Cause, row
 from .causes_model import CAUSES as OF_THE_MODEL
 
-__all__ = ["AGAIN", "BY_NAME", "CAUSES", "RESULTS", "Cause"]
+__all__ = ["AGAIN", "BY_NAME", "CAUSES", "HOST_MEMORY", "OOM_KILL", "RESULTS", "Cause"]
 
 CAUSES = (
+    HOST_MEMORY,
+    *OF_THE_CARD,
     *OF_THE_MODEL,
     row(
         "shared memory too small",
@@ -32,12 +36,6 @@ CAUSES = (
         "See which with `ss -ltnp`, stop it, or give {name} another port in the roster.",
     ),
     row(
-        "driver mismatch",
-        r"[Dd]river/library version mismatch|LIB_RM_VERSION_MISMATCH",
-        "The driver was upgraded and the old module is still loaded.",
-        "Reboot the host.",
-    ),
-    row(
         "driver too old",
         r"driver on your system is too old|CUDA driver version is insufficient|forward compatibility was attempted",
         "The loaded driver is older than the engine's CUDA needs.",
@@ -48,12 +46,6 @@ CAUSES = (
         r"no kernel image is available",
         "The engine was not built for this card's generation.",
         "Run `ansible-playbook site.yml`, which brings the pinned engine; cards before Turing are not supported.",
-    ),
-    row(
-        "card lost",
-        r"GPU is lost|fallen off the bus|Xid \(PCI|CUDA error: (an illegal|unspecified)|uncorrectable ECC",
-        "The card stopped answering, or reported a fault of its own.",
-        "Read `dmesg | grep -i xid`, check power and cooling, and reboot the host.",
     ),
     row(
         "no card",
@@ -121,26 +113,29 @@ CAUSES = (
         "The engine took longer to start than it is given.",
         "Raise agents_start_timeout_seconds, and see in `roundhouse logs {name}` which phase took so long.",
     ),
+    ENGINE_FAULT,
+    row(
+        "canary failed",
+        r"which is no (?:text|answer)\b|answers no request|since it was deployed: its weights|the answer on port",
+        "The engine came up and did not answer its canary as it should.",
+        "Read its weights again with `roundhouse verify`, see `roundhouse logs {name}`, then run `roundhouse {name}`.",
+    ),
     row(
         "engine died",
         r"EngineDeadError|EngineCore encountered an issue",
         "The engine's core ended while it served; systemd starts it again.",
         "Look for the first error above it with `roundhouse logs {name} -n 500`.",
     ),
+    *LAST,
 )
+# systemd's word for the end of a unit whose processes the kernel ended: that is the cause, whatever the log says.
+OOM_KILL = "oom-kill"
 # What systemd says of a unit's end, where no line of the log told more.
 RESULTS = {
     "timeout": "slow start",
-    "oom-kill": "host out of memory",
     "start-limit-hit": "given up",
 }
 STATES = (
-    row(
-        "host out of memory",
-        "^$",
-        "The kernel ended the engine because the host's own memory (not the card's) was full.",
-        "See who takes it with `ps aux --sort=-rss | head`, and free some, or add swap.",
-    ),
     row(
         "given up",
         "^$",

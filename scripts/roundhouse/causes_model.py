@@ -1,4 +1,4 @@
-"""The causes that lie in the model, its memory or a request: see causes.py, which reads them first."""
+"""The causes that lie in the model, its memory, its download or a request: see causes.py, which puts them in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def row(name: str, pattern: str, sentence: str, cure: str) -> Cause:
 CAUSES = (
     row(
         "memory held",
-        r"Free memory on device .*less than desired",
+        r"Free memory on device .*less than desired|GiB of GPU \d+(?:, and |; \d+ s after the stop, )",
         "Something else holds memory of the card that the engine was to take.",
         "See who with `roundhouse gpu`, stop it, and run `roundhouse {name}`.",
     ),
@@ -54,12 +54,6 @@ CAUSES = (
         f"See who else is on the card with `roundhouse gpu`; if nobody, `{AGAIN}` plans with what was measured.",
     ),
     row(
-        "request too long",
-        r"maximum context length is \d+ tokens",
-        "A client sent more tokens than max_model_len.",
-        "Shorten the request, or raise max_model_len of {name} in the roster and run `ansible-playbook site.yml`.",
-    ),
-    row(
         "wrong format",
         r"Unknown quantization method|[Qq]uantization method specified .* does not match",
         "The model's format is none that this engine loads, or another than the roster says.",
@@ -83,17 +77,27 @@ CAUSES = (
         "The model is not on this host, and an engine downloads nothing.",
         "Run `ansible-playbook site.yml --tags models`, which pulls it.",
     ),
+)
+# Lines that may stand in the log of an engine which ended for another reason: read after everything else.
+LAST = (
     row(
         "model locked",
-        r"GatedRepoError|401 Client Error|403 Client Error",
+        r"GatedRepoError|401 Client Error|403 Client Error|is gated: accept its licence|HF_TOKEN is not valid",
         "The hub does not give this model without an account that accepted its licence.",
         "Accept it on the hub and give the play a token (HF_TOKEN in models_environment), or name an open model.",
     ),
     row(
         "download failed",
-        r"Max retries exceeded|IncompleteRead|ReadTimeout|Temporary failure in name resolution|ConnectionResetError",
+        r"Max retries exceeded|IncompleteRead|ReadTimeout|Temporary failure in name resolution|ConnectionResetError"
+        r"|times in a row\. What came is kept|answers \d{3} for ",
         "The download broke off, or the hub was not reached.",
         "Run `ansible-playbook site.yml --tags models` again: it goes on where it stopped. Behind a proxy, set "
         "models_environment.",
+    ),
+    row(
+        "request too long",
+        r"maximum context length is \d+ tokens",
+        "A client sent more tokens than max_model_len.",
+        "Shorten the request, or raise max_model_len of {name} in the roster and run `ansible-playbook site.yml`.",
     ),
 )

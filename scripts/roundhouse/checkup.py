@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import card, causes, gpu, nvml, ports, status, units, weights
-from .diagnosis import Finding, diagnose, of_cause
-from .engine import Engine
-from .errors import RoundhouseError
-from .plan import Agent, Plan
+from . import checkup_agent, gpu, kernel_log, nvml, pull_log, slowness, status
+from .diagnosis import EVIDENCE_CHARACTERS, UNKNOWN, Finding, diagnose, of_cause
+from .plan import Plan
 
 GIB = 1024**3
 # Below this an engine's caches, logs and states soon find no room.
 _FREE_DISK_GIB = 1.0
 _FOLDERS = ("/var/lib/roundhouse", "/var/cache/roundhouse", "/var/log", tempfile.gettempdir())
-_NOTICE_LINES = 400  # of a log: enough for the tracebacks of all of an engine's processes
-_FULL = 0.95  # of the KV cache
+# Causes that one agent, or the host, may have several of.
+_MANY = (slowness.CAUSE, "drift", "disk full")
+# Where models are pulled to before there is a plan that says so.
+_STORE = "/var/lib/roundhouse/models"
 
 
 def of_driver(rows: list[dict[str, Any]], facts: dict[str, Any]) -> Finding | None:
@@ -35,17 +36,29 @@ def of_driver(rows: list[dict[str, Any]], facts: dict[str, Any]) -> Finding | No
 
 
 def examine(plan: Plan | None, driver: Finding | None = None, *, facts: dict[str, Any] | None = None) -> list[Finding]:
-    """Return everything that is wrong, the host's troubles first; without a plan only those of the driver."""
+    """Return everything that is wrong, the host's troubles first; without a plan only the host's."""
     facts = gpu.facts() if facts is None else facts
+    kernel = kernel_log.read()
+    answers = facts["nvml"]["driver_version"] is not None
     found = [] if driver is None else [driver]
-    if plan is None:
-        return found
-    if driver is None or driver.cause in ("no_driver", "no_gpu"):
+    if plan and (driver is None or driver.cause in ("no_driver", "no_gpu")):
         found += _driver(plan, facts)
+    found += [*kernel_log.findings(kernel, driver_answers=answers), *_pulls(plan)]
+    if plan is None:
+        return _once(found)
     found += [*_disks(), *_switch()]
+    seen = checkup_agent.Seen(facts, kernel)
     for agent in plan["agents"]:
-        found += _agent(plan, agent)
-    return found
+        found += checkup_agent.examine(plan, agent, seen)
+    return _once(found)
+
+
+def _once(found: list[Finding]) -> list[Finding]:
+    """Leave out what was found before by another way, as a port both in a log and on the host."""
+    kept: dict[tuple[str | None, ...], Finding] = {}
+    for each in found:
+        kept.setdefault((each.cause, each.agent, each.evidence if each.cause in _MANY else None), each)
+    return [*kept.values()]
 
 
 def text(found: list[Finding]) -> str:
@@ -82,48 +95,14 @@ def _switch() -> Iterator[Finding]:
         yield Finding("switch killed", None, "A switch ended half-way.", told, "Run `roundhouse resume`.")
 
 
-def _agent(plan: Plan, agent: Agent) -> Iterator[Finding]:
-    name = agent["name"]
-    if problem := weights.problem(Path(agent["model_path"])):
-        sentence = "The model's folder is not whole."
-        yield Finding("model damaged", name, sentence, problem, weights.cure(agent["model"], agent.get("quantise")))
-    try:
-        unit = units.show(agent["unit"])
-    except RoundhouseError as error:
-        yield Finding("unit missing", name, "The agent's unit is gone.", error.message, "ansible-playbook site.yml")
-        return
-    if unit.state == "ready":
-        yield from _serving(plan, agent)
-        return
-    if unit.state == "failed" or unit.restarting:
-        lines = [*units.log_of_this_start(agent["unit"])[-_NOTICE_LINES:]]
-        yield diagnose(name, lines, result=unit.result, exit_status=unit.exit_status)
-    holder = ports.holder(agent["port"])
-    if holder and not (holder.unit or "").startswith("roundhouse-"):
-        yield of_cause("port taken", f"{holder} listens on port {agent['port']}", name)
-    if agent.get("gpus") and unit.state != "starting":
-        yield from _strangers(plan, agent)
-
-
-def _serving(plan: Plan, agent: Agent) -> Iterator[Finding]:
-    name, engine = agent["name"], Engine(agent["host"], agent["port"])
-    (row,) = status.rows(plan | {"agents": [agent]})
-    for sentence in (row["problem"], *row["drift"]):
-        if sentence:
-            cause = "drift" if sentence != row["problem"] else "engine hangs"
-            yield Finding(cause, name, "The running engine is not as planned.", sentence, "Run `roundhouse resume`.")
-    load = engine.load()
-    if load and load.waiting and (load.kv_use or 0) >= _FULL:
-        evidence = f"{load.running} requests run, {load.waiting} wait, KV cache {100 * (load.kv_use or 0):.0f} % full"
-        sentence = "Inference is slow because the KV cache is full, so requests wait or are begun again."
-        cure = (
-            f"Send fewer at once, or lower max_model_len, or kv_cache_dtype: fp8 in the roster, then `{causes.AGAIN}`."
-        )
-        yield Finding("slow inference", name, sentence, evidence, cure)
-
-
-def _strangers(plan: Plan, agent: Agent) -> Iterator[Finding]:
-    try:
-        card.refuse_strangers(agent | {"free_timeout_seconds": 0}, [other["unit"] for other in plan["agents"]])
-    except RoundhouseError as error:
-        yield of_cause("memory held", error.message, agent["name"])
+def _pulls(plan: Plan | None) -> Iterator[Finding]:
+    """Yield the pulls that failed, or were ended, and that none made good since."""
+    users = {agent["model"]: agent["name"] for agent in (plan or {}).get("agents", [])}
+    for each in pull_log.failed(Path((plan or {}).get("models_store") or _STORE)):
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.began))
+        ended = "it was ended before it was whole, as by a signal or a reboot"
+        evidence = f"pull of {each.model} at {when}: {each.error or ended}"
+        found = diagnose(users.get(each.model, ""), [each.error or ""])
+        if found.cause == UNKNOWN:
+            found = of_cause("download failed", evidence)
+        yield found._replace(agent=users.get(each.model), evidence=evidence[:EVIDENCE_CHARACTERS])

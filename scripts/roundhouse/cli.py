@@ -91,6 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
+        if "--json" in arguments and {"-h", "--help"} & set(arguments):  # argparse would print it as it is, and exit
+            arguments = ["help", "--json"]
         args = parser().parse_args(arguments)
         target = _target(args)
         if target:
@@ -117,10 +119,11 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
     if args.word in (*MODEL_WORDS, "import"):
         raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
     if args.word == "help":
-        words_cli.manual(parser(), args.agent, ("logs", "stop"))
-        return None
+        return words_cli.manual(parser(), args.agent, as_json=args.json)
     if args.agent is not None and args.word not in WORDS_ABOUT_AN_AGENT:
         raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
+    if args.word == "watch" and args.json:
+        raise UsageError("usage", "watch has no end, and --json is one object: ask status --json repeatedly.")
     if args.word == "doctor":  # of a host that nothing was deployed to, too
         return words_cli.doctor(args)
     return WORDS.get(args.word, _switch)(plans.load(), args)
@@ -188,7 +191,7 @@ def _agent(args: argparse.Namespace) -> str:
 
 def _target(args: argparse.Namespace) -> str | None:
     """Return where to run: --on, ROUNDHOUSE_ON, this machine if it has a plan, else a running lab."""
-    if args.check:
+    if args.check or args.word == "help":
         return None
     chosen = args.on or os.environ.get("ROUNDHOUSE_ON")
     if chosen or plans.PATH.exists() or not remote.lab_is_up():

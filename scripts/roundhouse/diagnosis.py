@@ -9,8 +9,10 @@ from typing import NamedTuple
 from . import causes
 
 UNKNOWN = "unknown"
-_EVIDENCE_CHARACTERS = 300
+EVIDENCE_CHARACTERS = 300
 _AN_ERROR = re.compile(r"\w(Error|Exception)\b.*: ")
+# A line that vLLM itself does not call an error is no cause.
+_NO_ERROR = re.compile(r"(?:\(\w+ pid=\d+\) )?(?:DEBUG|INFO|WARNING) \d\d-\d\d ")
 
 
 class Finding(NamedTuple):
@@ -26,8 +28,11 @@ class Finding(NamedTuple):
 def diagnose(name: str, lines: Iterable[str], *, result: str = "", exit_status: int | None = None) -> Finding:
     """Return the cause of an agent's end, from its log and systemd's word for it; UNKNOWN with the last error else."""
     known = [line.strip() for line in lines]
+    telling = [line for line in known if not _NO_ERROR.match(line)]
     for cause in causes.CAUSES:
-        seen = [line for line in known if cause.pattern.search(line)]
+        seen = [line for line in telling if cause.pattern.search(line)]
+        if not seen and cause is causes.HOST_MEMORY and result == causes.OOM_KILL:
+            seen = [f"systemd: result {result}"]
         if seen:
             # The error itself, rather than the statement that raised it or what repeats it.
             return _finding(cause, name, next(filter(_AN_ERROR.search, seen), seen[0]))
@@ -41,7 +46,7 @@ def diagnose(name: str, lines: Iterable[str], *, result: str = "", exit_status: 
         UNKNOWN,
         name,
         sentence,
-        evidence[:_EVIDENCE_CHARACTERS],
+        evidence[:EVIDENCE_CHARACTERS],
         f"Read the whole log: `roundhouse logs {name} -n 500`.",
     )
 
@@ -53,4 +58,4 @@ def of_cause(name: str, evidence: str, agent: str | None = None) -> Finding:
 
 
 def _finding(cause: causes.Cause, name: str, evidence: str) -> Finding:
-    return Finding(cause.name, name, cause.sentence, evidence[:_EVIDENCE_CHARACTERS], cause.cure.format(name=name))
+    return Finding(cause.name, name, cause.sentence, evidence[:EVIDENCE_CHARACTERS], cause.cure.format(name=name))

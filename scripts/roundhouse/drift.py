@@ -24,7 +24,10 @@ def drift(plan: Plan, agent: Agent, unit: Unit, served: list[dict[str, Any]], ve
     planned_version = str(plan.get("engine_path", "")).rpartition("/")[2].partition("-")[0]
     if planned_version[:1].isdigit() and not version.startswith(planned_version):
         found.append(f"its version is {version}, and {planned_version} is planned")
-    if is_outdated(plan, agent, unit):
+    if _written(agent) is None:
+        told = f"its configuration {agent['config_path']} is gone, so it would not start again"
+        found.append(f"{told}: ansible-playbook site.yml writes it")
+    elif is_outdated(plan, agent, unit):
         found.append("it runs as it was deployed before: roundhouse resume restarts it")
     return found
 
@@ -32,20 +35,31 @@ def drift(plan: Plan, agent: Agent, unit: Unit, served: list[dict[str, Any]], ve
 def is_outdated(plan: Plan, agent: Agent, unit: Unit) -> bool:
     """Return whether the running engine differs from the plan in what only a restart changes.
 
-    Another agent in the roster changes every unit file too (who excludes whom), and systemd takes
-    that up without a restart.
+    One whose configuration is gone does not count: a restart would end it. Another agent in the roster changes every
+    unit file too (who excludes whom), and systemd takes that up without a restart.
     """
     if unit.state != "ready" or unit.main_pid is None:
         return False
+    written = _written(agent)
     process = Path(f"/proc/{unit.main_pid}")
     try:
         command = (process / "cmdline").read_text()
         running = dict(line.partition("=")[::2] for line in (process / "environ").read_text().split("\0"))
     except OSError:  # it has ended meanwhile, or we are not root and may not look
         return False
+    if written is None:
+        return False
     started_at = time.time() - (time.monotonic() - unit.started_monotonic_usec / 1e6)
     return (
-        Path(agent["config_path"]).stat().st_mtime > started_at
+        written > started_at
         or plan["engine_path"] not in command
         or any(running.get(name) != value for name, value in agent["environment"].items())
     )
+
+
+def _written(agent: Agent) -> float | None:
+    """Return when the configuration was written, in seconds since the epoch; None when it is not there."""
+    try:
+        return Path(agent["config_path"]).stat().st_mtime
+    except OSError:
+        return None

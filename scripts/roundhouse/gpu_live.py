@@ -22,7 +22,7 @@ def cards(library: Any = None) -> list[dict[str, Any]]:
     found = []
     for index, known in enumerate(facts["gpus"]):
         seen = card.cards([index], facts)
-        live = _live(index, library) if seen else {}
+        live = ask(index, _ASKED, library) if seen else {}
         found.append(
             {
                 "gpu": index,
@@ -56,7 +56,9 @@ def text(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-_ASKED: dict[str, Callable[[Any, Any], float]] = {
+Question = Callable[[Any, Any], Any]  # of pynvml and a card's handle
+
+_ASKED: dict[str, Question] = {
     "use_percent": lambda library, handle: library.nvmlDeviceGetUtilizationRates(handle).gpu,
     "temperature_celsius": lambda library, handle: library.nvmlDeviceGetTemperature(handle, _TEMPERATURE_GPU),
     "power_watts": lambda library, handle: library.nvmlDeviceGetPowerUsage(handle) / MILLI,
@@ -64,19 +66,20 @@ _ASKED: dict[str, Callable[[Any, Any], float]] = {
 }
 
 
-def _live(index: int, library: Any) -> dict[str, float | None]:
+def ask(index: int, questions: dict[str, Question], library: Any = None) -> dict[str, Any]:
+    """Return what NVML says of a card that it has told of; None for what this card, or this driver, does not say."""
     library = library or importlib.import_module("pynvml")  # it is there, for NVML has told of the card
 
-    def ask(function: Callable[[Any, Any], float]) -> float | None:
+    def one(question: Question) -> Any:
         try:
-            return function(library, handle)
-        except library.NVMLError:  # this card, or this driver, does not say
+            return question(library, handle)
+        except library.NVMLError:
             return None
 
     library.nvmlInit()
     try:
         handle = library.nvmlDeviceGetHandleByIndex(index)
-        return {name: ask(function) for name, function in _ASKED.items()}
+        return {name: one(question) for name, question in questions.items()}
     finally:
         library.nvmlShutdown()
 

@@ -6,14 +6,19 @@ import argparse
 import re
 
 from . import output
+from .model_words import WORDS as MODEL_WORDS
+
+ABOUT_AN_AGENT = ("logs", "stop")  # words that an agent's name follows
+PAGES = ("man", "completion")
 
 _COMPLETION = """\
-# bash completion of roundhouse: source this file, or put it in /etc/bash_completion.d.
+# bash completion of roundhouse, made by `roundhouse help completion`.
 _roundhouse() {{
   local agents
   agents=$(python3 -c 'import json; print(*(a["name"] for a in json.load(open("{plan}"))["agents"]))' 2>/dev/null)
   case "${{COMP_WORDS[COMP_CWORD-1]}}" in
     {about}) COMPREPLY=($(compgen -W "$agents" -- "${{COMP_WORDS[COMP_CWORD]}}")); return ;;
+    help) COMPREPLY=($(compgen -W "{pages}" -- "${{COMP_WORDS[COMP_CWORD]}}")); return ;;
   esac
   COMPREPLY=($(compgen -W "$agents {words}" -- "${{COMP_WORDS[COMP_CWORD]}}"))
 }}
@@ -21,22 +26,23 @@ complete -F _roundhouse roundhouse switch.py
 """
 
 
-def completion(parser: argparse.ArgumentParser, about_an_agent: tuple[str, ...], plan: str) -> str:
+def completion(parser: argparse.ArgumentParser, plan: str) -> str:
     """Return a script for bash that completes agents, words and options."""
-    text = output.help_text(parser)
-    words = re.findall(r"^  ([a-z]+) ", parser.epilog or "", re.MULTILINE)
-    options = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)))
-    return _COMPLETION.format(plan=plan, about="|".join(about_an_agent), words=" ".join([*words, *options]))
+    told = re.findall(r"^  ([a-z]+) ", parser.epilog or "", re.MULTILINE)
+    options = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", output.help_text(parser))))
+    words = " ".join([*dict.fromkeys([*told, *MODEL_WORDS]), *options])
+    return _COMPLETION.format(plan=plan, about="|".join(ABOUT_AN_AGENT), pages=" ".join(PAGES), words=words)
 
 
 def page(parser: argparse.ArgumentParser) -> str:
-    """Return the manual page, for man -l: the help's own sections under a manual's headings."""
+    """Return the manual page, for man: the help's own sections under a manual's headings."""
     usage, _, rest = output.help_text(parser).partition("\n\n")
     synopsis = " ".join(usage.removeprefix("usage: ").split()).replace("switch.py", "roundhouse")
+    about = (parser.description or "").rstrip(".")
     parts = [
-        '.TH ROUNDHOUSE 8 "" "Roundhouse"',
+        '.TH ROUNDHOUSE 1 "" "Roundhouse"',
         ".SH NAME",
-        f"roundhouse \\- {_escaped((parser.description or '').rstrip('.').lower())}",
+        f"roundhouse \\- {_escaped(about[:1].lower() + about[1:])}",
         ".SH SYNOPSIS",
         _escaped(synopsis),
     ]

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from . import manifest, model_files, space, store
+from . import manifest, model_files, pull_log, space, store
 from .errors import RoundhouseError
 from .fetch import Fetch, Means, Source
 from .model_files import File
@@ -54,6 +54,7 @@ class Pull:
             # In one order, so that two runs never wait for each other.
             for model in sorted({wish.model for wish in wishes}):
                 locks.enter_context(store.locked(self.place, model, self.progress.note, self.stop))
+            locks.enter_context(pull_log.kept(self.place, wishes))
             jobs = [self._job(wish) for wish in wishes]
             for job in jobs:
                 job.look()

@@ -5,35 +5,59 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-from . import gpu_live, journal, state, status
+from . import gpu_live, status, switching
 from .plan import Plan
+from .switching import Switching
 
 _CLEAR = "\x1b[H\x1b[2J"
+_FULL = 0.95  # of the KV cache: with requests that wait, a finding
 
 
-def screen(plan: Plan) -> str:
-    """Return all of it as text: agents, cards, and the switch that runs."""
-    rows = status.rows(plan)
-    switching = f"switching: {journal.told()}" if state.is_switching() else status.running_switch()
-    return layout(rows, gpu_live.cards(), switching)
+class View(NamedTuple):
+    """What one look at the host found. `killed` is the sentence about a switch that was killed, None for none."""
+
+    rows: list[dict[str, Any]]
+    cards: list[dict[str, Any]]
+    switch: Switching | None
+    killed: str | None
 
 
-def layout(rows: list[dict[str, Any]], cards: list[dict[str, Any]], switching: str | None) -> str:
-    """Return the screen of what was seen."""
-    named = [row | {"model": row["model"].rpartition("/")[2]} for row in rows]
-    first = "\n".join([status.table(named, status.NARROW), *status.troubles(rows)])
-    return "\n\n".join([first, gpu_live.text(cards), switching or "no switch is running"])
+def look(plan: Plan, *, cards: bool) -> View:
+    """Look at the agents, at a switch, and at the cards where they are shown."""
+    switch = switching.now()
+    told = None if switch else status.running_switch()
+    killed = told if told and "was killed" in told else None
+    return View(status.rows(plan), gpu_live.cards() if cards else [], switch, killed)
 
 
-def line(plan: Plan) -> str:
-    """Return who serves and what runs, in one line: what a log file wants."""
-    rows = [row for row in status.rows(plan) if row["state"] not in ("stopped", None)]
+def screen(view: View, width: int, now: float | None = None) -> str:
+    """Return all of it for a terminal: tables cut at its width, sentences wrapped, so that none loses its end."""
+    named = [row | {"model": row["model"].rpartition("/")[2]} for row in view.rows]
+    blocks = [
+        "\n".join([fitted(status.table(named, status.NARROW), width), *_wrapped(status.troubles(view.rows), width)]),
+        fitted(gpu_live.text(view.cards), width),
+        "\n".join(_wrapped([_switch(view, now) or "no switch is running"], width)),
+    ]
+    return "\n\n".join(blocks)
+
+
+def line(view: View, now: float | None = None) -> str:
+    """Return who serves, what runs and what is wrong, in one line: what a log file wants."""
+    rows = [row for row in view.rows if row["state"] not in ("stopped", None)]
     told = ", ".join(f"{row['agent']} {row['state']}{_requests(row)}" for row in rows) or "no agent"
-    return told + (f"; switching {journal.told()}" if state.is_switching() else "")
+    switch = _switch(view, now)
+    return "; ".join([told, *([switch] if switch else []), *status.troubles(view.rows)])
+
+
+def stands(view: View) -> tuple[Any, ...]:
+    """Return what a log's line is about: who serves, a switch's phase and tens of percent, findings. No counts."""
+    agents = tuple((row["agent"], row["state"], _is_full(row), *row["drift"], row["problem"]) for row in view.rows)
+    return (agents, view.switch and view.switch.stands(), view.killed is None)
 
 
 def watch(plan: Plan, every_seconds: float, rounds: int | None, show: Callable[[str], None]) -> None:
@@ -41,40 +65,54 @@ def watch(plan: Plan, every_seconds: float, rounds: int | None, show: Callable[[
     if sys.stdout.isatty():
         _screens(plan, every_seconds, rounds)
         return
-    before = ""
+    before: tuple[Any, ...] | None = None
     for _ in _rounds(rounds, every_seconds):
-        now = line(plan)
-        if now != before:
-            show(f"{time.strftime('%H:%M:%S')} {now}")
-            before = now
+        view = look(plan, cards=False)
+        if stands(view) != before:
+            show(f"{time.strftime('%H:%M:%S')} {line(view)}")
+            before = stands(view)
 
 
 def _screens(plan: Plan, every_seconds: float, rounds: int | None) -> None:
+    def now() -> str:
+        return screen(look(plan, cards=True), shutil.get_terminal_size().columns)
+
     if importlib.util.find_spec("rich") is None:  # a host has it seldom; a plain terminal can do it too
         for _ in _rounds(rounds, every_seconds):
-            sys.stdout.write(_CLEAR + fitted(screen(plan)) + "\n")
+            sys.stdout.write(_CLEAR + now() + "\n")
             sys.stdout.flush()
         return
     live: Any = importlib.import_module("rich.live")
     text: Any = importlib.import_module("rich.text")
     with live.Live(screen=True, auto_refresh=False) as shown:
         for _ in _rounds(rounds, every_seconds):
-            shown.update(text.Text(fitted(screen(plan))), refresh=True)
+            shown.update(text.Text(now()), refresh=True)
 
 
-def fitted(text: str, width: int | None = None) -> str:
+def fitted(text: str, width: int) -> str:
     """Cut what is wider than the terminal: a wrapped table cannot be read."""
-    width = width or shutil.get_terminal_size().columns
     return "\n".join(each if len(each) <= width else each[: width - 1] + ">" for each in text.splitlines())
 
 
-def _rounds(rounds: int | None, every_seconds: float) -> Any:
+def _wrapped(sentences: list[str], width: int) -> list[str]:
+    return [each for sentence in sentences for each in textwrap.wrap(sentence, width, subsequent_indent="  ")]
+
+
+def _rounds(rounds: int | None, every_seconds: float) -> Iterator[int]:
     done = 0
     while rounds is None or done < rounds:
         yield done
         done += 1
         if rounds is None or done < rounds:
             time.sleep(every_seconds)
+
+
+def _switch(view: View, now: float | None) -> str | None:
+    return view.switch.text(now) if view.switch else view.killed
+
+
+def _is_full(row: dict[str, Any]) -> bool:
+    return bool(row["waiting"]) and (row["kv_use"] or 0.0) >= _FULL
 
 
 def _requests(row: dict[str, Any]) -> str:

@@ -73,13 +73,13 @@ def doctor(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def watch(plan: dict[str, Any], args: argparse.Namespace) -> None:
-    """Show it as it goes on. With --json there is no end to it, so that is refused."""
+    """Show it as it goes on."""
     from . import watch as live
 
-    if args.json:
-        raise UsageError("usage", "watch has no end: ask status --json again and again instead.")
     if not 0 < args.every < float("inf"):
         raise UsageError("usage", f"--every is {args.every:g}: write seconds above 0, such as 2.")
+    if args.rounds is not None and args.rounds < 1:
+        raise UsageError("usage", f"--rounds is {args.rounds}: write a number from 1, or leave it out.")
     try:
         live.watch(plan, args.every, args.rounds, lambda text: print(text, flush=True))
     except KeyboardInterrupt:  # how a watch ends
@@ -90,22 +90,27 @@ def history(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """Show the switches so far."""
     from . import history as kept
 
+    if args.lines < 0:
+        raise UsageError("usage", f"history takes -n with a number from 0, not {args.lines}.")
     entries = kept.load()[-args.lines :] if args.lines > 0 else []
     if not args.json:
         print(output.table(kept.COLUMNS, kept.table(entries)))
     return {"switches": [entry._asdict() for entry in entries]}
 
 
-def manual(parser: argparse.ArgumentParser, what: str | None, about_an_agent: tuple[str, ...]) -> None:
-    """Show the help, the manual page or the shell's completion."""
+def manual(parser: argparse.ArgumentParser, what: str | None, *, as_json: bool) -> dict[str, Any]:
+    """Show the help, the manual page or the shell's completion; with --json the same text as `text`."""
     from . import manual as made
 
-    if what not in (None, "man", "completion"):
+    if what not in (None, *made.PAGES):
         raise UsageError("usage", f"help has no {what!r}: write help, help man or help completion.")
     if what == "completion":
-        print(made.completion(parser, about_an_agent, str(plans.PATH)), end="")
+        text = made.completion(parser, str(plans.PATH))
     else:
-        print(made.page(parser) if what else output.help_text(parser), end="")
+        text = made.page(parser) if what else output.help_text(parser)
+    if not as_json:
+        print(text, end="")
+    return {"text": text}
 
 
 WORDS: dict[str, Word] = {

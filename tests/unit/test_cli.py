@@ -30,6 +30,7 @@ def nothing_here(monkeypatch, tmp_path):
         (["--on", "moon", "status"], 2, "write lab, or ssh://user@host"),
         (["--on", "lab", "status"], 1, "make demo"),
         (["--o", "lab", "status"], 2, "--help lists what is allowed"),
+        (["help", "nothing"], 2, "help has no 'nothing'"),
     ],
 )
 def test_a_refusal_is_one_sentence_and_one_object(capsys, words, status, part):
@@ -39,6 +40,45 @@ def test_a_refusal_is_one_sentence_and_one_object(capsys, words, status, part):
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
     assert part in answer["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("words", [["help"], ["help", "man"], ["help", "completion"], ["--help"], ["-h"]])
+def test_help_with_json_is_one_object_with_the_text(capsys, words, monkeypatch):
+    monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # it is about this program, so no other host is asked
+    plain = [words[0], *words[1:]]
+    if words[0] == "help":
+        assert cli.main(plain) == 0
+    else:
+        with pytest.raises(SystemExit):
+            cli.main(plain)
+    text = capsys.readouterr().out
+    assert cli.main(["--json", *words]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["schema"], answer["ok"], answer["errors"], answer["text"]) == (1, True, [], text)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["watch", "--json"], "watch has no end"),
+        (["watch", "--json", "--rounds", "1"], "watch has no end"),
+        (["watch", "--every", "0", "--rounds", "1"], "--every is 0"),
+        (["watch", "--rounds", "-1"], "--rounds is -1"),
+        (["history", "-n", "-5"], "history takes -n with a number from 0, not -5"),
+        (["history", "--json", "-n", "-5"], "history takes -n with a number from 0, not -5"),
+        (["logs", "dev", "-n", "-5"], "logs takes -n with a number from 0"),
+    ],
+)
+def test_what_a_word_cannot_take_is_refused_with_a_sentence(capsys, words, part, monkeypatch):
+    monkeypatch.setattr(plan, "load", lambda: {"agents": [{"name": "dev"}]})
+    assert cli.main(words) == 2
+    said = capsys.readouterr()
+    if "--json" in words:
+        answer = json.loads(said.out)
+        assert (answer["ok"], answer["errors"][0]["stage"]) == (False, "usage")
+        assert part in answer["errors"][0]["message"]
+    else:
+        assert part in said.err
 
 
 def test_a_reader_that_goes_away_ends_nothing():

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roundhouse import causes, checkup, diagnosis, manual
-from roundhouse.cli import parser
+from roundhouse import causes, checkup, diagnosis, kernel_log
 
 LOGS = Path(__file__).resolve().parents[1] / "fixtures/logs"
 # What vLLM 0.32 wrote on the lab's host when it was made to fail; the ends of its logs, long lines cut.
@@ -41,6 +40,29 @@ SOURCES = {
     "RuntimeError: No CUDA GPUs are available": "no card",
     "RuntimeError: CUDA error: no kernel image is available for execution on the device": "card unknown to the engine",
     "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.": "card lost",
+    "NVRM: Xid (PCI:0000:0a:00): 62, pid='<unknown>', name=<unknown>, 2023b230 20238a3a 2023e8b6 2023eac4": "card lost",
+    "NVRM: GPU 0000:01:00.0: RmInitAdapter failed! (0x22:0x56:1017)": "card lost",
+    "NVRM: Xid (PCI:0000:10:1c): 63, pid=1896, Row Remapper: New row marked for remapping, reset gpu to activate.": (
+        "card's memory faulty"
+    ),
+    "NVRM: Xid (PCI:0000:0a:00): 31, pid=13332, name=VLLM::EngineCor, Ch 00000010, intr 00000000. MMU Fault: ENGINE": (
+        "engine's fault on the card"
+    ),
+    "NVRM: Xid (PCI:0000:2b:00): 43, pid=146239, name=VLLM::Worker, channel 0x00000008": "engine's fault on the card",
+    "torch.AcceleratorError: CUDA error: an illegal memory access was encountered": "engine's fault on the card",
+    "NVRM: API mismatch: the client has the version 595.84, but this kernel module has the version 595.71.05.": (
+        "driver mismatch"
+    ),
+    "NVRM: installed in this system requires use of the NVIDIA open kernel modules.": "driver of the wrong flavour",
+    "Out of memory: Killed process 2092 (VLLM::EngineCor) total-vm:25460480kB, anon-rss:16656200kB, file-rss:936kB": (
+        "host out of memory"
+    ),
+    "Memory cgroup out of memory: Killed process 5000 (vllm) total-vm:9000000kB": "host out of memory",
+    "roundhouse-dev.service: A process of this unit has been killed by the OOM killer.": "host out of memory",
+    "dev answered '!!!!!!!!', which is no text. Its weights or kernels are broken": "canary failed",
+    "dev takes 14.5 GiB of the 15.9 GiB of GPU 0, and python3 (pid 77) holds 4.0 GiB: stop": "memory held",
+    "lab/small config.json: 127.0.0.1:9 answers 503, 8 times in a row. What came is kept": "download failed",
+    "Qwen/X is gated: accept its licence on huggingface.co, and put a token of that account into": "model locked",
     'could not select device driver "" with capabilities: [[gpu]]': "container without card",
     "nvidia-container-cli: initialization error: load library failed": "container without card",
     "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?": (
@@ -70,6 +92,36 @@ def test_a_line_from_the_sources_has_one_cause(line, cause):
     before = "(EngineCore pid=1) INFO 11-25 03:00:35 [core.py:133] Initializing a V1 LLM engine (v0.32.0)"
     found = diagnosis.diagnose("dev", [before, line])
     assert (found.cause, found.evidence) == (cause, line[:300])
+
+
+# What an engine may write and go on, or that only follows: it must not win over what ended it, wherever it stands.
+HARMLESS = (
+    "ValueError: This model's maximum context length is 4096 tokens. However, your prompt contains 5000 input tokens",
+    "requests.exceptions.ConnectionError: HTTPSConnectionPool: Max retries exceeded with url: /api/usage",
+    "(EngineCore pid=1) WARNING 11-25 03:00:35 [x.py:1] Unknown vLLM environment variable detected: VLLM_TOP_P",
+    "NVRM: Xid (PCI:0000:0a:00): 45, pid='<unknown>', name=<unknown>, Ch 00000008",
+)
+
+
+@pytest.mark.parametrize(
+    "line", [line for line, cause in SOURCES.items() if cause not in ("request too long", "download failed")]
+)
+def test_a_harmless_line_does_not_win_over_the_cause(line):
+    assert diagnosis.diagnose("dev", [*HARMLESS, line, *HARMLESS]).cause == SOURCES[line]
+
+
+@pytest.mark.parametrize("line", SOURCES)
+def test_the_kernels_word_for_memory_comes_first(line):
+    found = diagnosis.diagnose("dev", [line], result="oom-kill", exit_status=9)
+    assert found.cause == "host out of memory"
+    killed = "Out of memory: Killed process 2092 (VLLM::EngineCor) total-vm:25460480kB"
+    found = diagnosis.diagnose("dev", [line, killed], result="exit-code", exit_status=1)
+    assert found.cause == "host out of memory"
+
+
+def test_only_what_follows_from_another_is_unknown():
+    found = diagnosis.diagnose("dev", list(HARMLESS[2:]))
+    assert (found.cause, found.evidence) == (diagnosis.UNKNOWN, HARMLESS[-1])
 
 
 @pytest.mark.parametrize(
@@ -106,18 +158,10 @@ def test_every_real_log_is_used_and_every_cause_says_what_to_do():
 def test_a_driver_that_does_not_answer_is_the_hosts_trouble(error, cause, monkeypatch):
     monkeypatch.setattr(checkup, "_disks", lambda: [])
     monkeypatch.setattr(checkup, "_switch", lambda: [])
+    monkeypatch.setattr(checkup, "_pulls", lambda plan: [])
+    monkeypatch.setattr(kernel_log, "read", lambda: [])
     facts = {"gpus": [], "driver_version": None, "nvml": {"driver_version": None, "error": error}}
     (found,) = checkup.examine({"accelerator": "cuda", "agents": []}, facts=facts)
     assert (found.cause, found.agent) == (cause, None)
     assert f"error {error}" in checkup.text([found])
     assert json.dumps(found._asdict())
-
-
-def test_the_manual_and_the_completion_know_every_word():
-    made = parser()
-    page, script = manual.page(made), manual.completion(made, ("logs",), "/etc/roundhouse/plan.json")
-    for word in ("status", "logs", "doctor", "watch", "history"):
-        assert word in script
-        assert f"  {word}" in page
-    assert "\\-\\-drain" in page
-    assert "--drain" in script

@@ -31,6 +31,16 @@ def test_the_deployed_plan_is_valid(host):
     assert host.run("roundhouse --check /etc/roundhouse/plan.json").rc == 0
 
 
+def test_bash_and_man_find_what_the_commands_own_help_says(host):
+    page, script = "/usr/local/share/man/man1/roundhouse.1", "/usr/share/bash-completion/completions/roundhouse"
+    for path, word in ((page, "man"), (script, "completion")):
+        file = host.file(path)
+        assert (file.user, file.mode) == ("root", 0o644)
+        assert file.content_string.strip() == host.check_output(f"roundhouse help {word}")
+    asked = "COMP_WORDS=(roundhouse logs d); COMP_CWORD=2; _roundhouse; echo ${COMPREPLY[@]}"
+    assert host.check_output("bash -c %s", f"source {script}; {asked}") == "dev"
+
+
 @pytest.mark.parametrize("agent", AGENTS)
 def test_an_agent_serves_after_a_switch_to_it(host, plan, switch, serving, client, engine_version, agent):
     wanted = next(entry for entry in plan["agents"] if entry["name"] == agent)

@@ -1,0 +1,181 @@
+"""What doctor says of a host on which something is wrong: the cause, the line that shows it, until it is mended."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+FALLEN = "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
+
+
+def causes(table):
+    """Return the causes that doctor names, by agent."""
+    return {(each["agent"], each["cause"]) for each in table.ask("doctor")["findings"]}
+
+
+def told(table, agent, cause):
+    """Return the one finding of an agent's cause."""
+    (found,) = [each for each in table.ask("doctor")["findings"] if (each["agent"], each["cause"]) == (agent, cause)]
+    return found
+
+
+@pytest.fixture
+def well(table):
+    """Let each agent's last start be a ready one: what failed in a case before is over then."""
+    if table.ask("doctor")["findings"]:
+        for agent in ("dev", "po", "architect"):
+            assert table.run(agent, "--drain", "0")["rc"] == 0, table.said
+    return table
+
+
+def test_status_and_doctor_name_a_drift_from_the_plan(table):
+    before = table.host.file("/etc/roundhouse/plan.json").content_string
+    changed = json.loads(before)
+    changed["agents"][0]["max_model_len"] = 2048
+    table.host.check_output("echo %s > /etc/roundhouse/plan.json", json.dumps(changed))
+    (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "architect"]
+    assert row["drift"] == ["its max_model_len is 4096, and 2048 is planned"]
+    assert ("architect", "drift") in causes(table)
+    table.host.check_output("echo %s > /etc/roundhouse/plan.json", before)
+
+
+def test_a_configuration_that_is_gone_is_a_drift(table):
+    table.host.check_output("mv /etc/roundhouse/agents/architect.yaml /tmp")
+    (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "architect"]
+    assert "architect.yaml is gone, so it would not start again" in row["drift"][0]
+    assert ("architect", "drift") in causes(table)
+    table.host.check_output("mv /tmp/architect.yaml /etc/roundhouse/agents")
+
+
+def test_nothing_is_wrong_on_a_host_that_is_well(well):
+    answer = well.ask("doctor")
+    assert (answer["ok"], answer["findings"]) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("damage", "mend", "cause"),
+    [
+        ("mv /srv/lab/models/po/tokenizer.json /tmp", "mv /tmp/tokenizer.json /srv/lab/models/po", "model damaged"),
+        (
+            "mv /etc/systemd/system/roundhouse-po.service /tmp; systemctl daemon-reload",
+            "mv /tmp/roundhouse-po.service /etc/systemd/system; systemctl daemon-reload",
+            "unit missing",
+        ),
+        (
+            "systemd-run --quiet --collect --unit lab-stranger python3 -m http.server --bind 127.0.0.1 8002; sleep 1",
+            "systemctl stop lab-stranger",
+            "port taken",
+        ),
+    ],
+    ids=["model", "unit", "port"],
+)
+def test_doctor_sees_the_state_of_the_host(well, damage, mend, cause):
+    table = well
+    table.host.check_output(damage)
+    assert ("po", cause) in causes(table)
+    table.host.check_output(mend)
+    assert table.ask("doctor")["findings"] == []
+
+
+def test_doctor_sees_a_stranger_on_the_card(table):
+    table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
+    pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
+    table.host.check_output(f"echo '4096 0' > /var/cache/roundhouse/card/{pid}; sleep 0.3")
+    assert {("dev", "memory held"), ("architect", "slow inference")} <= causes(table)
+
+
+def test_doctor_tells_of_a_start_that_failed_until_a_later_one_is_ready(table):
+    table.fault("dev", "--out-of-memory")
+    table.refused("dev")
+    assert table.host.check_output("systemctl is-active roundhouse-dev || true") == "inactive"
+    found = told(table, "dev", "out of memory")
+    assert "torch.OutOfMemoryError: CUDA out of memory" in found["evidence"]
+    assert found["sentence"].startswith("Its last start, at 2")
+    table.fault("dev", "")
+    assert table.run("dev")["rc"] == 0, table.said
+    assert ("dev", "out of memory") not in causes(table)
+
+
+def test_doctor_tells_of_a_switch_that_failed_though_its_engine_had_started(table):
+    table.fault("dev", "--rubbish")
+    table.refused("dev")
+    assert "which is no text" in told(table, "dev", "canary failed")["evidence"]
+
+
+def test_a_switch_that_was_interrupted_is_no_trouble_of_the_agent(table):
+    assert table.run("dev")["rc"] == 0, table.said
+    assert table.run("architect")["rc"] == 0, table.said
+    table.fault("dev", "--never-ready")
+    assert table.killed("start", signal.SIGINT, "dev")["rc"] == 130
+    assert "dev" not in {agent for agent, _ in causes(table)}
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"), [("--out-of-memory", "out of memory"), ("--crash-after 1", "engine died")], ids=["start", "run"]
+)
+def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause):
+    table.fault("dev", fault)
+    table.host.check_output("systemctl start --no-block roundhouse-dev")
+    table.until("test $(systemctl show --property NRestarts --value roundhouse-dev) -ge 2")
+    assert "started again and again (2 restarts" in told(table, "dev", cause)["sentence"]
+    table.fault("dev", "")
+    assert table.run("architect")["rc"] == 0, table.said
+
+
+def test_doctor_says_why_systemd_gave_an_agent_up(table):
+    table.fault("dev", "--out-of-memory")
+    table.host.check_output("for n in $(seq 25); do systemctl start roundhouse-dev 2>/dev/null || true; done")
+    table.until("systemctl show --property Result roundhouse-dev | grep -q start-limit-hit")
+    assert told(table, "dev", "out of memory")["sentence"].startswith("systemd gave it up after too many starts.")
+    table.fault("dev", "")
+    assert table.run("architect")["rc"] == 0, table.said
+
+
+def test_doctor_reads_the_kernels_log(table):
+    # A pipe where journald looks for the kernel's messages, as a container has none of its own; somebody holds it open,
+    # for whoever else opens it would wait.
+    held = "systemd-run --quiet --collect --unit lab-client-kmsg sh -c 'exec 3<>/dev/kmsg; sleep 60'"
+    table.host.check_output(f"mkfifo /dev/kmsg && {held} && sleep 0.5 && systemctl restart systemd-journald")
+    try:
+        table.host.check_output(f"echo '4,1,1,-;{FALLEN}' > /dev/kmsg")
+        table.until("journalctl --dmesg --quiet | grep -q fallen")
+        assert FALLEN in told(table, None, "card lost")["evidence"]
+    finally:
+        # Back to none, and without the line, which other cases would see for a day.
+        table.host.check_output("rm /dev/kmsg && systemctl restart systemd-journald")
+        table.host.check_output("journalctl --rotate; sleep 2; journalctl --vacuum-time=1s")
+    assert (None, "card lost") not in causes(table)
+
+
+def test_doctor_tells_of_a_pull_that_failed(table):
+    assert table.host.run("roundhouse pull --from /srv/lab/models lab/none").rc == 1
+    store = table.host.check_output("find / -xdev -name .pull.json")
+    assert "holds no lab/none for 'main'" in told(table, None, "download failed")["evidence"]
+    table.host.check_output(f"rm -r {Path(store).parent}")
+    assert (None, "download failed") not in causes(table)
+
+
+def test_doctor_says_what_makes_an_agent_slow(table):
+    table.restart("architect", "--preemptions 50")
+    more = "/etc/lab-nvml.conf.more"
+    table.host.check_output(f"echo 'live 0 97 91 120 180 180 0x20' > {more}; sleep 0.3")
+    try:
+        seen = {each["evidence"] for each in table.ask("doctor")["findings"] if each["cause"] == "slow inference"}
+        assert "use 97 %, 91 C, 120 of 180 W" in table.host.check_output("roundhouse gpu")
+    finally:
+        table.host.check_output(f"rm {more}; sleep 0.3")
+    assert seen == {
+        "50 preemptions, 0 requests answered since it started",
+        "GPU 0 at 91 C, 120 W: clocks lowered, it is too hot",
+    }
+
+
+def test_doctor_sees_a_driver_that_was_upgraded(table):
+    version = "/srv/lab/sys/module/nvidia/version"
+    before = table.host.file(version).content_string.strip()
+    table.host.check_output(f"echo 590.1 > {version}")
+    try:
+        assert (None, "driver mismatch") in causes(table)
+    finally:
+        table.host.check_output(f"echo {before} > {version}")

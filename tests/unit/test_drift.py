@@ -1,0 +1,43 @@
+"""A running engine against the plan: this process stands for an engine, its configuration is a file."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from roundhouse import drift, units
+
+
+@pytest.fixture
+def agent(tmp_path):
+    config = tmp_path / "dev.yaml"
+    config.write_text("model: /m\n")
+    os.utime(config, (0, 0))
+    return {"name": "dev", "max_model_len": 4096, "model_path": "/m", "config_path": str(config), "environment": {}}
+
+
+@pytest.fixture
+def told(agent):
+    unit = units.Unit("ready", False, 0, None, "success", None, os.getpid(), 0, False, "x")
+    served = [{"id": "dev", "max_model_len": 4096, "root": "/m"}]
+    plan = {"engine_path": sys.argv[0]}
+    return lambda: (drift.drift(plan, agent, unit, served, "0.32.0"), drift.is_outdated(plan, agent, unit))
+
+
+def test_what_was_deployed_before_is_a_drift(agent, told):
+    assert told() == ([], False)
+    os.utime(agent["config_path"])
+    said, outdated = told()
+    assert outdated
+    assert said == ["it runs as it was deployed before: roundhouse resume restarts it"]
+
+
+def test_a_configuration_that_is_gone_is_a_sentence_and_no_reason_for_a_restart(agent, told):
+    Path(agent["config_path"]).unlink()
+    said, outdated = told()
+    assert not outdated
+    path = agent["config_path"]
+    assert said == [
+        f"its configuration {path} is gone, so it would not start again: ansible-playbook site.yml writes it"
+    ]

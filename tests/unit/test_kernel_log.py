@@ -1,0 +1,101 @@
+"""What the kernel says of cards and of memory: real lines, told by a stand-in for journalctl."""
+
+import json
+import stat
+import time
+
+import pytest
+
+from roundhouse import journald, kernel_log
+
+NOW = 1_764_000_000.0
+FALLEN = "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
+FOLLOWS = "NVRM: Xid (PCI:0000:01:00): 45, pid='<unknown>', name=<unknown>, Ch 00000008"
+FAULT = "NVRM: Xid (PCI:0000:2b:00): 43, pid=146239, name=VLLM::Worker, channel 0x00000008"
+ROW = "NVRM: Xid (PCI:0000:10:1c): 63, pid=1896, Row Remapper: New row marked for remapping, reset gpu to activate."
+MISMATCH = "NVRM: API mismatch: the client has the version 595.84, but this kernel module has the version 595.71.05."
+KILLED = (
+    "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=roundhouse-dev.service,mems_allowed=0,global_oom,"
+    "task_memcg=/system.slice/roundhouse-dev.service,task=VLLM::EngineCor,pid=2092,uid=997",
+    "Out of memory: Killed process 2092 (VLLM::EngineCor) total-vm:25460480kB, anon-rss:16656200kB, file-rss:936kB, "
+    "shmem-rss:0kB, UID:997 pgtables:38108kB oom_score_adj:0",
+)
+OTHERS = KILLED[0].replace("roundhouse-dev.service", "newshive.service").replace("VLLM::EngineCor", "uvicorn")
+
+
+def said(*lines, ago=60.0):
+    return [journald.Entry(NOW - ago + index, line, {}) for index, line in enumerate(lines)]
+
+
+def causes(lines, *, driver_answers=True):
+    return [each.cause for each in kernel_log.findings(lines, driver_answers=driver_answers, now=NOW)]
+
+
+def test_a_burst_is_one_finding_with_the_line_that_it_began_with():
+    (found,) = kernel_log.findings(said(FALLEN, FOLLOWS, FOLLOWS), driver_answers=False, now=NOW)
+    assert (found.cause, found.agent) == ("card lost", None)
+    assert found.evidence.endswith(FALLEN)
+    assert found.evidence[:2] == "20"  # when it was
+
+
+@pytest.mark.parametrize(
+    ("lines", "answers", "expected"),
+    [
+        (said(FOLLOWS), True, []),
+        (said(ROW), True, ["card's memory faulty"]),
+        (said(FAULT), True, ["engine's fault on the card"]),
+        (said(FAULT, ago=2 * 3600), True, []),
+        (said(FALLEN, ago=30 * 3600), True, []),
+        (said(MISMATCH), False, ["driver mismatch"]),
+        (said(MISMATCH), True, []),  # it was reloaded since
+        (said(*KILLED), True, []),  # the agent's own finding
+        (said(OTHERS, *KILLED[1:]), True, []),
+        (said(KILLED[0].replace("roundhouse-dev.service", "docker-1.scope"), KILLED[1]), True, ["host out of memory"]),
+        (said("NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64 580.82.07"), True, []),
+    ],
+)
+def test_what_the_host_suffers_from(lines, answers, expected):
+    assert causes(lines, driver_answers=answers) == expected
+
+
+def test_a_start_is_told_of_its_own_processes_and_of_the_cards_alone():
+    lines = said(OTHERS, *KILLED, FAULT)
+    began = lines[0].at
+    assert kernel_log.of_unit(lines, "roundhouse-dev.service", began, began + 3) == [KILLED[1], FAULT]
+    assert kernel_log.of_unit(lines, "roundhouse-po.service", began, began + 3) == [FAULT]
+    assert kernel_log.of_unit(lines, "roundhouse-dev.service", began + 100, None) == []
+
+
+@pytest.fixture
+def journalctl(tmp_path, monkeypatch):
+    """Put a journalctl on the path that keeps its words and answers with these entries."""
+
+    def put(*entries):
+        answer = "\n".join(json.dumps(each) for each in entries)
+        (tmp_path / "answer").write_text(answer + "\n-- no object\n")
+        program = tmp_path / "journalctl"
+        program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/words\ncat {tmp_path}/answer\n')
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+        return tmp_path / "words"
+
+    return put
+
+
+def test_the_question_is_bounded_and_the_answer_is_in_order(journalctl):
+    second = int(time.time() * 1e6)
+    words = journalctl(
+        {"__REALTIME_TIMESTAMP": str(second), "MESSAGE": FALLEN},
+        {"__REALTIME_TIMESTAMP": str(second - 9), "MESSAGE": [*"Xid \xff".encode("latin-1")]},
+        {"__REALTIME_TIMESTAMP": str(second - 10), "MESSAGE": None},
+    )
+    assert [each.text for each in kernel_log.read()] == ["", "Xid \ufffd", FALLEN]
+    asked = words.read_text()
+    assert "--dmesg" in asked
+    assert "--lines 500" in asked
+    assert "--grep NVRM|" in asked
+
+
+def test_without_a_journal_nothing_is_known(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert kernel_log.read() == []

@@ -1,0 +1,35 @@
+"""The man page and bash's completion are made of the help, and bash completes with it."""
+
+import json
+import subprocess
+
+from roundhouse import cli, manual
+
+
+def completed(script, *words):
+    """Return what bash offers behind these words, the last of which is begun."""
+    told = f"{script}\nCOMP_WORDS=(roundhouse {' '.join(map(repr, words))}); COMP_CWORD={len(words)}; _roundhouse\n"
+    asked = told + 'printf "%s\\n" "${COMPREPLY[@]}"'
+    return subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_the_page_has_every_word_and_option():
+    page = manual.page(cli.parser())
+    assert page.startswith(".TH ROUNDHOUSE 1 ")
+    assert "roundhouse \\- put one LLM agent on the GPU" in page
+    for word in ("status", "logs AGENT", "doctor", "watch", "history"):
+        assert f"\n  {word} " in page
+    assert "\\-\\-drain SECONDS" in page
+
+
+def test_bash_completes_agents_words_and_options(tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"agents": [{"name": "dev"}, {"name": "po"}]}))
+    script = manual.completion(cli.parser(), str(plan))
+    assert completed(script, "d") == ["dev", "doctor"]
+    assert completed(script, "logs", "") == ["dev", "po"]
+    assert completed(script, "help", "") == ["man", "completion"]
+    assert completed(script, "quan") == ["quantise"]
+    assert "--drain" in completed(script, "--")
+    plan.unlink()
+    assert completed(script, "st") == ["status", "stop"]

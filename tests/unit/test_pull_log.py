@@ -1,0 +1,67 @@
+"""A pull that failed is found later, in the store that it was meant for."""
+
+import json
+import time
+
+import pytest
+from faulty_hub import MIB, Fault, FaultyHub, make_model
+
+from roundhouse import checkup, progress, pull, pull_log, store
+from roundhouse.errors import RoundhouseError
+from roundhouse.hub import Hub
+from roundhouse.patience import Patience
+from roundhouse.pull_job import Wish
+
+PATIENCE = Patience(tries=2, first_seconds=0.01, longest_seconds=0.02)
+PLAN = {"agents": [{"name": "dev", "model": "lab/small"}]}
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    make_model(tmp_path / "hub/small", {"model.safetensors": MIB})
+    make_model(tmp_path / "hub/other", {"model.safetensors": MIB})
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with FaultyHub(tmp_path / "hub") as running:
+        yield running
+
+
+def bring(hub, place, *models):
+    quiet = progress.Progress(lambda event: None, 60)
+    return pull.Pull(place, Hub(hub.url), quiet, patience=PATIENCE).run([Wish(model, "main") for model in models])
+
+
+def found(place):
+    return [*checkup._pulls(PLAN | {"models_store": str(place)})]
+
+
+def test_a_pull_that_failed_is_a_finding_until_one_goes_well(hub, tmp_path):
+    hub.faults = [Fault("status", r".*small.*safetensors", times=99, code=503)]
+    with pytest.raises(RoundhouseError, match="2 times in a row"):
+        bring(hub, tmp_path / "store", "lab/small", "lab/other")
+    (finding,) = found(tmp_path / "store")  # the other model came whole
+    assert (finding.cause, finding.agent) == ("download failed", "dev")
+    assert "pull of lab/small at 2" in finding.evidence
+    assert "answers 503, 2 times in a row" in finding.evidence
+    hub.faults = []
+    bring(hub, tmp_path / "store", "lab/small")
+    assert found(tmp_path / "store") == []
+
+
+def test_a_pull_that_was_ended_is_a_finding_and_one_that_runs_is_none(tmp_path):
+    place = tmp_path / "store"
+    (place / "lab/small").mkdir(parents=True)
+    (place / "lab/small" / pull_log.NAME).write_text(json.dumps({"began": time.time(), "error": None}))
+    (finding,) = found(place)
+    assert (finding.cause, finding.agent) == ("download failed", "dev")
+    assert "ended before it was whole" in finding.evidence
+    with store.locked(place, "lab/small", print, None):
+        assert found(place) == []
+
+
+def test_another_cause_is_named_and_without_a_plan_the_hosts(tmp_path, monkeypatch):
+    (tmp_path / "lab/small").mkdir(parents=True)
+    told = {"began": 0, "error": "lab/small is gated: accept its licence on huggingface.co, and put a token"}
+    (tmp_path / "lab/small" / pull_log.NAME).write_text(json.dumps(told))
+    monkeypatch.setattr(checkup, "_STORE", str(tmp_path))
+    (finding,) = checkup._pulls(None)
+    assert (finding.cause, finding.agent) == ("model locked", None)

@@ -1,0 +1,171 @@
+"""Why inference is slow: a real fake engine's numbers, a stand-in card's clocks, and the plan's choices."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from roundhouse import card, metrics, slowness, strain
+from roundhouse.engine import Engine
+
+ROOT = Path(__file__).resolve().parents[2]
+CARD = "gpu 0000:01:00.0 2d04 16311 15000 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
+STRAIN = "from roundhouse import strain; seen = strain.of(0); print(json.dumps([seen.reasons(), seen.busy]))"
+WAIT_SECONDS = 20
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """Return a function that starts the fake engine with faults; it returns the agent that the engine serves."""
+    running = []
+
+    def start(*faults):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        config = tmp_path / "dev.yaml"
+        lines = ("model: /m", "served-model-name: dev", "host: 127.0.0.1", f"port: {port}", "max-num-seqs: 1")
+        config.write_text("\n".join(lines) + "\n")
+        words = [sys.executable, ROOT / "lab/fake/vllm", "serve", "--config", config, *faults]
+        quiet = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        running.append(subprocess.Popen(words, stdout=subprocess.DEVNULL, env=quiet))
+        until(Engine("127.0.0.1", port).healthy)
+        return {"name": "dev", "unit": "roundhouse-dev.service", "host": "127.0.0.1", "port": port, "max_num_seqs": 1}
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def until(condition):
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def send_two(agent):
+    """Send two requests to an engine that runs one at a time, and return their answers when one of them waits."""
+    body = json.dumps({"model": "dev", "prompt": "go on", "max_tokens": 900, "stream": True}).encode()
+    url = f"http://127.0.0.1:{agent['port']}/v1/completions"
+    first = urllib.request.urlopen(url, body, timeout=WAIT_SECONDS)
+    connection = socket.create_connection(("127.0.0.1", agent["port"]))
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    until(lambda: metrics.read("127.0.0.1", agent["port"])["num_requests_waiting"] == 1)
+    return first, connection
+
+
+def reasons(agent):
+    found = [*slowness.findings(agent, [])]
+    assert all((each.cause, each.agent) == ("slow inference", "dev") and each.cure for each in found)
+    return [f"{each.sentence} {each.evidence}" for each in found]
+
+
+def test_an_idle_engine_is_not_slow(serving):
+    assert reasons(serving()) == []
+
+
+def test_requests_that_wait_are_told_with_what_they_wait_for(serving):
+    agent = serving()
+    answers = send_two(agent)
+    (told,) = reasons(agent)
+    assert "as many requests run as may (1), and others wait" in told
+    assert "1 requests run, 1 wait, KV cache 5 % full" in told
+    for each in answers:
+        each.close()
+
+
+def test_a_full_cache_and_preemptions_are_told(serving):
+    agent = serving("--kv-use", "0.99", "--preemptions", "40")
+    answers = send_two(agent)
+    full, again = reasons(agent)
+    assert "the KV cache is full" in full
+    assert "KV cache 99 % full" in full
+    assert "40 preemptions, 0 requests answered" in again
+    for each in answers:
+        each.close()
+
+
+def test_an_engine_that_does_not_answer_tells_nothing():
+    assert metrics.read("127.0.0.1", 1) == {}
+
+
+def test_numbers_of_several_cores_add_up_and_shares_do_not():
+    text = (
+        'vllm:kv_cache_usage_perc{engine="0",model_name="dev"} 0.5\nvllm:kv_cache_usage_perc{engine="1"} 0.25\n'
+        'vllm:request_success_total{engine="0",finished_reason="stop"} 7.0\n'
+        'vllm:request_success_total{engine="0",finished_reason="length"} 1e+01\n# TYPE vllm:x gauge\n'
+    )
+    assert metrics.parse(text) == {"kv_cache_usage_perc": 0.5, "request_success_total": 17.0}
+
+
+@pytest.mark.parametrize(
+    ("config", "seconds", "part"),
+    [
+        ({"enforce-eager": True}, 0.10, "without CUDA graphs (enforce_eager)"),
+        ({"cpu-offload-gb": 6, "enforce-eager": True}, 0.50, "6 GiB of the weights lie in the host's memory"),
+        ({"enforce-eager": True}, 0.04, None),  # as long as many requests at once may take
+        ({}, 0.50, None),  # nothing that is known
+    ],
+)
+def test_a_choice_is_a_reason_where_tokens_take_much_longer_than_the_card_needs(config, seconds, part):
+    agent = {"name": "dev", "config": config, "fit": {"decode_ceiling_tokens_per_second": 53.2}}
+    told = {"inter_token_latency_seconds_sum": 5000 * seconds, "inter_token_latency_seconds_count": 5000.0}
+    found = [*slowness.of_choices(agent, slowness.Load.of(told))]
+    assert [part in each.sentence for each in found] == ([True] if part else [])
+    few = {"inter_token_latency_seconds_sum": 99.0, "inter_token_latency_seconds_count": 9.0}
+    assert [*slowness.of_choices(agent, slowness.Load.of(few))] == []
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """Load the driver that the stand-in belongs to."""
+    (tmp_path / "module/nvidia").mkdir(parents=True)
+    (tmp_path / "module/nvidia/version").write_text("580.173.02\n")
+
+
+@pytest.mark.parametrize(
+    ("live", "told"),
+    [
+        ("97 61 179 180 180 0x4", []),  # at the maker's own limit: as it should be
+        ("97 61 119 120 180 0x4", ["its power limit is 120 W of the maker's 180 W"]),
+        ("0 40 10 120 180 0x1", []),  # idle
+        ("97 91 120 180 180 0x28", ["the hardware slows it down (heat or power supply)", "it is too hot"]),
+        ("97 91 120 180 180 0x80", ["its power supply asks for less"]),
+    ],
+)
+def test_what_holds_a_card_back_is_told_by_nvml(loaded, ask, live, told):
+    assert ask(STRAIN, CARD, f"live 0 {live}", "busy 0 4242 35") == [told, {"4242": 35}]
+
+
+def test_a_card_that_does_not_tell_holds_nothing_back(loaded, ask):
+    assert ask(STRAIN, CARD) == [[], None]
+
+
+def test_a_lowered_clock_and_a_stranger_that_computes_are_findings():
+    agent = {"name": "dev", "unit": "roundhouse-dev.service"}
+    holders = [
+        card.Holder(1, "VLLM::EngineCore", "roundhouse-dev.service", 14.0),
+        card.Holder(2, "/usr/lib/xorg/Xorg", None, 0.3),
+        card.Holder(3, "ollama", "ollama.service", 0.4),
+        card.Holder(4, "python3", None, 2.0),
+    ]
+    seen = strain.Strain(91.0, 120.0, 180.0, 180.0, 0x20, {1: 90, 2: 3, 3: 35})
+    found = [*slowness.of_card(agent, card.Card(0, 15.9, 15.5, holders), seen)]
+    assert [each.evidence for each in found] == [
+        "GPU 0 at 91 C, 120 W: clocks lowered, it is too hot",
+        "GPU 0: ollama (pid 3) holds 0.4 GiB and computes 35 % of the time",
+        "GPU 0: python3 (pid 4) holds 2.0 GiB",
+    ]
+    assert [each.cure for each in found[1:]] == [
+        "Stop what does not belong there: `systemctl stop ollama.service`.",
+        "Stop what does not belong there: `kill 4`.",
+    ]

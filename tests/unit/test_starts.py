@@ -1,0 +1,166 @@
+"""A unit's starts and why the last one failed: systemd's own records of the lab's units (tests/fixtures/journal)."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from roundhouse import failed_start, history, journald, starts, state, units
+from roundhouse.starts import Past, Start
+
+RECORDS = Path(__file__).resolve().parents[1] / "fixtures/journal"
+AGENT = {"name": "dev", "unit": "roundhouse-dev.service"}
+STOPPED = units.Unit("stopped", False, 0, None, "success", None, None, 0, False, None)
+OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
+
+
+def events(name):
+    found = [json.loads(line) for line in (RECORDS / f"{name}.jsonl").read_text().splitlines()]
+    return [journald._entry(each, starts._FIELDS) for each in found]
+
+
+def past(*names):
+    return starts.past([event for name in names for event in events(name)])
+
+
+def start(at, *, ready=False, result="exit-code"):
+    return Start(str(at), at, ready=ready, failed=not ready, ended=at + 1, result=result, exit_status=1)
+
+
+@pytest.fixture(autouse=True)
+def logs(monkeypatch, tmp_path):
+    """Let each start have said the same; return the list of what is in the history."""
+    monkeypatch.setattr(state, "FOLDER", tmp_path)
+    monkeypatch.setattr(journald, "of_start", lambda invocation, lines: [OUT_OF_MEMORY])
+    monkeypatch.setattr(units, "log_of_this_start", lambda unit: ["KeyError: 'it'"])
+
+
+def test_a_start_that_failed_is_known_once_its_unit_is_quiet():
+    failed = past("start-failed").last_failed()
+    assert (failed.ready, failed.failed, failed.result, failed.exit_status) == (False, True, "exit-code", 1)
+    found = failed_start.last(AGENT, STOPPED, past("start-failed"), [])
+    assert (found.cause, found.evidence) == ("out of memory", OUT_OF_MEMORY)
+    assert "Its last start, at 2026-11-25 " in found.sentence
+    assert found.sentence.endswith("failed. The card's memory did not hold the model and its work space.")
+
+
+def test_a_start_that_was_too_slow_is_known():
+    failed = past("too-slow").last_failed()
+    assert (failed.result, failed.exit_status) == ("timeout", 1)  # of the engine, not of what waited for it
+
+
+def test_a_later_start_that_was_ready_ends_the_matter():
+    assert past("start-failed", "mended").last_failed() is None
+    assert failed_start.last(AGENT, STOPPED, past("start-failed", "mended"), []) is None
+    assert failed_start.last(AGENT, STOPPED, past("mended", "too-slow"), []) is not None
+
+
+def test_who_was_ended_by_force_or_asked_to_stop_did_not_fail():
+    (forced,) = past("ended-by-force").starts
+    assert (forced.ready, forced.asked_to_stop, forced.failed, forced.exit_status) == (True, True, False, None)
+    (stopped,) = past("stopped-on-its-way").starts
+    assert (stopped.ready, stopped.failed, stopped.result) == (False, False, "exit-code")
+    assert past("stopped-on-its-way").last_failed() is None
+    assert past("stopped-on-its-way").crashes(0) == []
+
+
+def test_a_refusal_after_too_many_starts_has_the_log_of_the_one_before():
+    seen = past("given-up")
+    assert (seen.last_failed(), seen.last_failed().given_up) == (seen.starts[-1], True)
+    found = failed_start.last(AGENT, STOPPED._replace(state="failed"), seen, [])
+    assert found.cause == "out of memory"
+    assert found.sentence.startswith("systemd gave it up after too many starts.")
+
+
+@pytest.mark.parametrize(
+    ("record", "unit", "told"),
+    [
+        ("starts-that-fail", {"state": "starting", "restarts": 3}, True),
+        ("starts-that-fail", {"state": "starting", "restarting": True, "restarts": 3}, True),
+        ("starts-that-fail", {"state": "starting", "restarts": 1}, False),
+        ("starts-that-fail", {"state": "ready", "restarts": 4}, False),  # they are over
+        ("ends-while-it-serves", {"state": "ready", "restarts": 2}, True),
+        ("ends-while-it-serves", {"state": "starting", "restarting": True, "restarts": 2}, True),
+        ("ends-while-it-serves", {"state": "stopped", "restarts": 2}, False),
+    ],
+)
+def test_a_crash_loop_is_seen_whatever_the_unit_does_right_now(record, unit, told, monkeypatch):
+    seen = past(record)
+    monkeypatch.setattr(failed_start.time, "time", lambda: seen.starts[-1].began + 60)
+    found = failed_start.loop(AGENT, STOPPED._replace(**unit), seen, [])
+    assert bool(found) == told
+    if told:
+        assert found.cause == "out of memory"
+        assert f"started again and again ({unit['restarts']} restarts, its last end at 2026-" in found.sentence
+
+
+def test_a_crash_loop_of_another_hour_is_over_and_one_of_unknown_cause_is_called_so(monkeypatch):
+    seen = past("ends-while-it-serves")
+    ready = STOPPED._replace(state="ready", restarts=2)
+    monkeypatch.setattr(failed_start.time, "time", lambda: seen.starts[-1].began + 3600)
+    assert failed_start.loop(AGENT, ready, seen, []) is None
+    found = failed_start.loop(AGENT, ready._replace(state="starting"), Past([]), [])
+    assert (found.cause, found.evidence) == ("crash loop", "KeyError: 'it'")
+
+
+def entry(outcome, cause, began=1000.0):
+    history.add(history.Entry(began, ["po"], "dev", outcome, {}, 0, cause))
+
+
+RUBBISH = "dev answered '!!!!!!!!', which is no text."
+
+
+@pytest.mark.parametrize(
+    ("outcome", "cause", "told"),
+    [
+        (history.BACK, RUBBISH, "canary failed"),
+        (history.LOST, RUBBISH, "canary failed"),
+        (history.BACK, f"dev did not start: {OUT_OF_MEMORY}", "out of memory"),
+        (history.BACK, "the switch to dev failed in a way that was not foreseen: ZeroDivisionError('x')", "unknown"),
+        (history.BACK, "the switch to dev was interrupted.", None),
+        (history.REFUSED, "port 8001 of dev is taken by x", None),
+        (history.DONE, None, None),
+        (history.KILLED, "killed in its phase start", None),
+    ],
+)
+def test_where_the_journal_tells_no_failed_start_the_history_does(outcome, cause, told):
+    entry(outcome, cause)
+    found = failed_start.last(AGENT, STOPPED, Past([start(1000, ready=True)]), [])
+    assert (found.cause if found else None) == told
+    if found:
+        assert found.evidence == cause
+        assert found.sentence.startswith("The last switch to it, at ")
+
+
+def test_a_switch_that_went_well_since_or_a_later_start_ends_the_matter():
+    entry(history.BACK, RUBBISH)
+    canary = start(1000, ready=True)
+    assert failed_start.last(AGENT, STOPPED, Past([canary]), []).cause == "canary failed"
+    assert failed_start.last(AGENT, STOPPED, Past([canary, start(2000, ready=True)]), []) is None
+    assert failed_start.last(AGENT, STOPPED, Past([start(1000), start(2000, ready=True)]), []) is None
+    entry(history.DONE, None, began=3000)
+    assert failed_start.last(AGENT, STOPPED, Past([canary]), []) is None
+
+
+def test_the_newer_of_journal_and_history_is_told():
+    entry(history.BACK, RUBBISH)
+    assert failed_start.last(AGENT, STOPPED, Past([start(2000)]), []).cause == "out of memory"
+    older = Past([start(10), start(1000, ready=True)])
+    assert failed_start.last(AGENT, STOPPED, older, []).cause == "canary failed"
+
+
+def test_without_a_journal_what_systemd_says_now_is_looked_at():
+    broken = STOPPED._replace(state="failed", exit_status=1, result="exit-code")
+    assert failed_start.last(AGENT, broken, Past([]), []).evidence == "KeyError: 'it'"
+    assert failed_start.last(AGENT, STOPPED, Past([]), []) is None
+
+
+def test_the_kernels_word_for_a_start_is_its_cause():
+    (failed,) = past("start-failed").starts
+    killed = (
+        "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task_memcg=/system.slice/roundhouse-dev.service,task=vllm,pid=7",
+        "Out of memory: Killed process 7 (vllm) total-vm:1kB",
+    )
+    kernel = [journald.Entry(failed.began, line, {}) for line in killed]
+    found = failed_start.last(AGENT, STOPPED, Past([failed]), kernel)
+    assert (found.cause, found.evidence) == ("host out of memory", killed[1])

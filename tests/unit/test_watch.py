@@ -1,0 +1,104 @@
+"""What watch shows: in a terminal nothing loses its end, in a log a line stands for a change."""
+
+import json
+import time
+
+import pytest
+
+from roundhouse import journal, state, switching, watch
+from roundhouse.switching import Switching
+
+LONG = "about 41 s left, which stands at the end of a line that is longer than eighty columns are wide"
+ROW = {
+    "agent": "dev",
+    "state": "ready",
+    "port": 8001,
+    "model": "Qwen/Qwen2.5-Coder-14B-Instruct-AWQ-of-some-length",
+    "max_model_len": 16384,
+    "running": 3,
+    "waiting": 0,
+    "kv_use": 0.42,
+    "since": "Wed 2026-11-25 09:12:44 UTC",
+    "drift": [],
+    "problem": None,
+}
+
+
+def view(switch=None, killed=None, **row):
+    return watch.View([ROW | row], [], switch, killed)
+
+
+def starting(note, phase="start"):
+    return Switching("dev", 100.0, phase, note)
+
+
+def test_a_screen_of_80_columns_loses_nothing_of_what_is_said():
+    drift = "its model is /var/lib/roundhouse/models/x, and /var/lib/roundhouse/models/y-that-is-longer is planned"
+    text = watch.screen(view(starting(f"loading weights 42 %, {LONG}"), drift=[drift]), 80, now=112.0)
+    assert max(map(len, text.splitlines())) <= 80
+    joined = " ".join(text.split())
+    assert f"switching to dev since 12 s, start: loading weights 42 %, {LONG}" in joined
+    assert f"dev: {drift}" in joined
+    assert "Qwen2.5-Coder-14B-Instruct>" in text  # a table's row is cut: wrapped it could not be read
+
+
+def test_a_killed_switch_is_told_and_none_is_too():
+    assert "resume finishes" in watch.screen(view(killed="a switch to dev was killed: resume finishes it"), 80)
+    assert watch.screen(view(), 80).endswith("no switch is running")
+
+
+def loading(percent, left):
+    return view(starting(f"loading weights {percent} %, about {left} s left"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_another"),
+    [
+        (loading(41, 30), loading(48, 20), False),
+        (loading(41, 30), loading(52, 20), True),
+        (view(starting("loading weights 42 %")), view(starting("compiling, about 9 s left")), True),
+        (view(starting("", "stop")), view(starting("", "free")), True),
+        (view(starting("architect: 3 running", "stop")), view(starting("architect: 1 running", "stop")), False),
+        (view(starting("compiling")), view(), True),
+        (view(running=3), view(running=8, waiting=1, kv_use=0.6), False),
+        (view(), view(waiting=4, kv_use=0.99), True),
+        (view(), view(state="stopped"), True),
+        (view(), view(drift=["its version is 1, and 2 is planned"]), True),
+        (view(), view(problem="127.0.0.1:8001/version did not answer: timed out."), True),
+        (view(), view(killed="a switch to dev was killed 3 min ago"), True),
+        (
+            view(killed="a switch to dev was killed 3 min ago"),
+            view(killed="a switch to dev was killed 4 min ago"),
+            False,
+        ),
+    ],
+)
+def test_a_log_has_a_line_for_what_matters_and_none_for_seconds(before, after, is_another):
+    assert (watch.stands(before) != watch.stands(after)) == is_another
+
+
+def test_a_line_says_who_serves_how_far_a_switch_is_and_what_is_wrong():
+    told = watch.line(view(starting("loading weights 42 %, about 12 s left"), problem="no answer."), now=112.0)
+    assert told == (
+        "dev ready (3 running, 0 waiting, KV 42 %); switching to dev since 12 s, start: loading weights 42 %, "
+        "about 12 s left; dev: no answer."
+    )
+    assert watch.line(view(state="stopped")) == "no agent"
+
+
+def test_the_switch_that_runs_is_read_from_its_journal(monkeypatch, tmp_path):
+    monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(state, "FOLDER", tmp_path)
+    log = journal.Journal("dev", ["po"])
+    assert switching.now() is None
+    with state.switching(journal.told):
+        assert switching.now() is None  # it only looks so far
+        log.begin()
+        log.phase("start", {})
+        log._noted = 0.0
+        log.note("compiling")
+        seen = switching.now()
+        assert (seen.to, seen.phase, seen.note) == ("dev", "start", "compiling")
+        assert abs(seen.began - time.time()) < 5
+        journal.path().write_text(json.dumps({"schema": 0}))
+        assert switching.now() is None
