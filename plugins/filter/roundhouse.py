@@ -1,4 +1,9 @@
-"""Jinja filters of Roundhouse: shims over scripts/roundhouse."""
+"""Jinja filters of Roundhouse: shims over scripts/roundhouse.
+
+Each imports its part of the package when it is called. Ansible loads all files of filters in every task that uses any
+filter, be it `default`, and does so anew each time, because a task is a process: the whole package would cost each of
+them 50 ms.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +15,14 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse import decision, lock, models_lock, outcomes, plan_text, planner, quantised, roster
-from roundhouse.errors import RoundhouseError
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
     """Hand an error on as its sentence alone."""
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from roundhouse.errors import RoundhouseError
+
         try:
             return function(*args, **kwargs)
         except RoundhouseError as error:
@@ -28,6 +33,8 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def problems(agents: Any) -> list[str]:
     """Return a sentence for each thing in the roster that cannot be meant."""
+    from roundhouse import roster
+
     return list(roster.problems(agents))
 
 
@@ -35,8 +42,94 @@ def plan(
     agents: Any, facts: Any = None, gpu_memory_gb: float | None = None, again: bool = False, **settings: Any
 ) -> dict[str, Any]:
     """Return the plan of a host; `facts` are what roundhouse_plan_facts returned, None before it ran."""
+    from roundhouse import decision, planner
+
     host = decision.host_of(facts, gpu_memory_gb, again)
     return planner.build(agents, planner.Settings(**settings), host)
+
+
+def plan_text(plan: dict[str, Any], starts: list[dict[str, Any]]) -> str:
+    """Return the plan as a table for people."""
+    from roundhouse import plan_text
+
+    return plan_text.text(plan, starts)
+
+
+def outcomes(hosts: Any, names: Any) -> str:
+    """Return what a switch of several hosts came to, as a table."""
+    from roundhouse import outcomes
+
+    return outcomes.text(hosts, names)
+
+
+def outcome_rows(hosts: Any, names: Any) -> list[dict[str, Any]]:
+    """Return the same, as rows for a program."""
+    from roundhouse import outcomes
+
+    return outcomes.rows(hosts, names)
+
+
+def switched(result: Any) -> bool:
+    """Return whether a host's switch changed who serves."""
+    from roundhouse import outcomes
+
+    return outcomes.changed(result)
+
+
+def switch_problem(result: Any) -> str:
+    """Return why a host's switch failed; empty when it did not."""
+    from roundhouse import outcomes
+
+    return outcomes.problem(result)
+
+
+def locked(agents: Any, path: str) -> Any:
+    """Return a roster whose models have the revisions of the lock file."""
+    from roundhouse import models_lock
+
+    return models_lock.apply(agents, Path(path))
+
+
+def wishes(agents: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
+    """Return the hub's models that planned agents name."""
+    from roundhouse import models_lock
+
+    return models_lock.wishes(agents, Path(path))
+
+
+def quantisations(agents: Any) -> list[Any]:
+    """Return the quantised models that planned agents ask for."""
+    from roundhouse import quantised
+
+    return list(quantised.wishes(agents))
+
+
+def engine_path(accelerator: str, python: str) -> str:
+    """Return the folder of the engine's environment."""
+    from roundhouse import lock
+
+    return lock.engine_path(accelerator, python)
+
+
+def engine_lock(accelerator: str) -> str:
+    """Return the file of the engine's pins."""
+    from roundhouse import lock
+
+    return str(lock.lock_file(accelerator))
+
+
+def quantise_path(accelerator: str, python: str) -> str:
+    """Return the folder of the environment of quantising."""
+    from roundhouse import lock
+
+    return lock.quantise_path(accelerator, python)
+
+
+def quantise_lock(accelerator: str) -> str:
+    """Return the file of the pins of quantising."""
+    from roundhouse import lock
+
+    return str(lock.lock_file(accelerator, what="quantise"))
 
 
 class FilterModule:
@@ -44,18 +137,18 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "roundhouse_problems": problems,
+            "roundhouse_problems": _plain(problems),
             "roundhouse_plan": _plain(plan),
-            "roundhouse_engine_path": _plain(lock.engine_path),
-            "roundhouse_outcomes": outcomes.text,
-            "roundhouse_outcome_rows": outcomes.rows,
-            "roundhouse_switched": outcomes.changed,
-            "roundhouse_switch_problem": outcomes.problem,
-            "roundhouse_plan_text": plan_text.text,
-            "roundhouse_locked": _plain(lambda agents, path: models_lock.apply(agents, Path(path))),
-            "roundhouse_wishes": _plain(lambda agents, path: models_lock.wishes(agents, Path(path))),
-            "roundhouse_quantisations": quantised.wishes,
-            "roundhouse_quantise_path": _plain(lock.quantise_path),
-            "roundhouse_quantise_lock": lambda accelerator: str(lock.lock_file(accelerator, what="quantise")),
-            "roundhouse_engine_lock": lambda accelerator: str(lock.lock_file(accelerator)),
+            "roundhouse_plan_text": _plain(plan_text),
+            "roundhouse_outcomes": _plain(outcomes),
+            "roundhouse_outcome_rows": _plain(outcome_rows),
+            "roundhouse_switched": _plain(switched),
+            "roundhouse_switch_problem": _plain(switch_problem),
+            "roundhouse_locked": _plain(locked),
+            "roundhouse_wishes": _plain(wishes),
+            "roundhouse_quantisations": _plain(quantisations),
+            "roundhouse_engine_path": _plain(engine_path),
+            "roundhouse_engine_lock": _plain(engine_lock),
+            "roundhouse_quantise_path": _plain(quantise_path),
+            "roundhouse_quantise_lock": _plain(quantise_lock),
         }

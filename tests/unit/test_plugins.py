@@ -1,7 +1,8 @@
-"""The modules of a GPU host, run by Ansible on this machine: one thing at a time, and nothing twice."""
+"""The plugins that every run of the host's roles needs, as Ansible loads and runs them."""
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,16 @@ def test_a_look_says_what_is_to_be_done():
     question = {"runtime": "native", "mode": "auto", "version": "1.19.1"}
     ok, told = run("roundhouse_host_info", toolkit=question)
     assert (ok, told["changed"], told["choice"]["action"]) == (True, False, "skip")
+
+
+def test_the_filters_load_nothing_of_the_package_until_one_is_called():
+    # Each task that uses any filter loads them anew.
+    code = (
+        "import runpy, sys; made = runpy.run_path('plugins/filter/roundhouse.py')['FilterModule']().filters(); "
+        "before = [name for name in sys.modules if name.startswith('roundhouse')]; "
+        "told = made['roundhouse_problems']([]); "
+        "print(before, told, 'roundhouse.roster' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("[] [")
+    assert done.stdout.rstrip().endswith("True")
