@@ -3,9 +3,9 @@
 
 HOST is a lab host's container with agents deployed (default: the one of make demo). Each run switches from one agent to
 another and back, once with the command and once with `systemctl stop A && systemctl start --no-block B` and a bare wait
-for /health; which of the two comes first alternates, so that caches and heat favour neither. Every sample is printed,
-and what is compared are medians. Exits 1 when the command costs more than 5 % or 0.5 s on top, when status takes more
-than 150 ms, or its imports more than 60 ms (medians).
+for /health; which of the two comes first alternates, so that caches and heat favour neither. Each sample is printed;
+medians are compared. Exits 1 when the command costs more than 5 % or 0.5 s on top, when status takes more than 150 ms,
+or its imports more than 60 ms.
 """
 
 from __future__ import annotations

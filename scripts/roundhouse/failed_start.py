@@ -54,9 +54,17 @@ def last(agent: Agent, unit: Unit, past: Past, kernel: list[Entry]) -> Finding |
     if switch:
         found = diagnose(agent["name"], [switch.cause or "the history does not say why"])
         return found._replace(sentence=f"The last switch to it, at {_clock(switch.began)}, failed. {found.sentence}")
-    if unit.state == "failed" or unit.restarting:  # the journal does not reach back, or may not be read
+    if (unit.state == "failed" or unit.restarting) and not _was_stopped(past):
         return _of_unit(agent, unit)
     return None
+
+
+def _was_stopped(past: Past) -> bool:
+    """Return whether somebody stopped the last start: systemd may call failed what was ended by force or on its way."""
+    if not past.starts:  # the journal does not reach back, or may not be read
+        return False
+    latest = past.starts[-1]
+    return latest.asked_to_stop or not (latest.ready or latest.failed)
 
 
 def _of_start(agent: Agent, start: Start, kernel: list[Entry]) -> Finding:

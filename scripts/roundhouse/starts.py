@@ -21,8 +21,6 @@ _FIELDS = ("MESSAGE_ID", "INVOCATION_ID", "UNIT_RESULT", "EXIT_STATUS", "EXIT_CO
 # Some seven of a start that fails: the last thirty starts.
 _EVENTS = 200
 
-GIVEN_UP = "start-limit-hit"  # systemd's word for a start that it refuses after too many
-
 
 class Start(NamedTuple):
     """One start. `ended` is None while it runs; `result` is systemd's word for a failure, None for none.
@@ -85,8 +83,8 @@ def _after(start: Start, event: Entry, kind: str) -> Start:
     # Of the engine itself, not of what waits beside it; the number of a signal is no exit status.
     if kind == _EXITED and (told.get("COMMAND"), told.get("EXIT_CODE")) == ("ExecStart", "exited"):
         return start._replace(exit_status=int(told["EXIT_STATUS"]))
-    if kind == _FAILED and told.get("UNIT_RESULT") == GIVEN_UP:
-        return start._replace(given_up=True)  # the next one was refused: it has no name of its own
+    if kind == _FAILED and start.ended is not None:
+        return start._replace(given_up=True)  # another one was refused: such a one has no name of its own
     if kind in (_FAILED, _ENDED_WELL):
         return start._replace(ended=event.at, result=told.get("UNIT_RESULT"))
     return start

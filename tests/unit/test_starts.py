@@ -59,14 +59,25 @@ def test_who_was_ended_by_force_or_asked_to_stop_did_not_fail():
     (forced,) = past("ended-by-force").starts
     assert (forced.ready, forced.asked_to_stop, forced.failed, forced.exit_status) == (True, True, False, None)
     (stopped,) = past("stopped-on-its-way").starts
-    assert (stopped.ready, stopped.failed, stopped.result) == (False, False, "exit-code")
+    assert (stopped.ready, stopped.failed, stopped.result) == (False, False, "signal")
     assert past("stopped-on-its-way").last_failed() is None
     assert past("stopped-on-its-way").crashes(0) == []
+    for record in ("stopped-on-its-way", "ended-by-force"):
+        assert failed_start.last(AGENT, STOPPED._replace(state="failed"), past(record), []) is None
+
+
+def test_who_served_and_ended_for_good_is_told_by_what_systemd_says_now():
+    served = past("ends-while-it-serves")
+    found = failed_start.last(AGENT, STOPPED._replace(state="failed", exit_status=2), served, [])
+    assert (found.cause, found.evidence) == ("unknown", "KeyError: 'it'")
 
 
 def test_a_refusal_after_too_many_starts_has_the_log_of_the_one_before():
-    seen = past("given-up")
-    assert (seen.last_failed(), seen.last_failed().given_up) == (seen.starts[-1], True)
+    name = events("start-failed")[0].fields["INVOCATION_ID"]  # which a refusal bears
+    refused = [each._replace(fields=each.fields | {"INVOCATION_ID": name}) for each in events("refused")]
+    seen = starts.past([*events("start-failed"), *refused])
+    (failed,) = seen.starts
+    assert failed == past("start-failed").starts[0]._replace(given_up=True)
     found = failed_start.last(AGENT, STOPPED._replace(state="failed"), seen, [])
     assert found.cause == "out of memory"
     assert found.sentence.startswith("systemd gave it up after too many starts.")
