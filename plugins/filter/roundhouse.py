@@ -2,7 +2,7 @@
 
 Each imports its part of the package when it is called. Ansible loads all files of filters in every task that uses any
 filter, be it `default`, and does so anew each time, because a task is a process: the whole package would cost each of
-them 50 ms.
+them 40 ms.
 """
 
 from __future__ import annotations
