@@ -53,7 +53,7 @@ class Hub:
         self.endpoint = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
         self.name = urlsplit(self.endpoint).netloc.rpartition("@")[2] or self.endpoint
         # False, not None: the client would look for a token in the home of whoever runs this.
-        self._token: str | bool = os.environ.get("HF_TOKEN") or False
+        self._token: str | bool = _token(os.environ.get("HF_TOKEN", ""))
         if not available():
             raise UsageError(
                 "pull", "this Python has no huggingface_hub: run it in a checkout after make setup, or deploy first."
@@ -67,7 +67,13 @@ class Hub:
         if COMMIT.fullmatch(asked):
             return asked
         with self._sentences(model, asked):
-            return str(self._api.model_info(model, revision=asked, timeout=TIMEOUT_SECONDS).sha)
+            found = self._api.model_info(model, revision=asked, timeout=TIMEOUT_SECONDS).sha
+        # It becomes the name of a folder.
+        if not COMMIT.fullmatch(str(found)):
+            raise RoundhouseError(
+                "pull", f"{self.name} names no commit for {model} at {asked!r}: it is no hub, mend HF_ENDPOINT."
+            )
+        return str(found)
 
     def files(self, model: str, revision: str) -> list[File]:
         """Return all files of a revision."""
@@ -141,6 +147,18 @@ class Hub:
             raise RoundhouseError("pull", f"{self.name} answers {status} for {model}: {_said(status)}") from None
         except self._broken as error:
             raise Again(f"{self.name}: {error or type(error).__name__}") from None
+
+
+def _token(given: str) -> str | bool:
+    """Return the token, False for none. A block of YAML ends in a newline, which no header takes."""
+    token = given.strip()
+    if token and not re.fullmatch(r"[!-~]+", token):
+        raise UsageError(
+            "pull",
+            "the token in models_token or HF_TOKEN holds a space, a line's end or a letter that no token has: "
+            "write it on one line, as the hub shows it.",
+        )
+    return token or False
 
 
 def _said(status: int) -> str:

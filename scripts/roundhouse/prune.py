@@ -16,24 +16,26 @@ PLANS = "plan*.json"
 
 
 def paths_of_plans(folder: Path) -> dict[str, list[str]]:
-    """Return which agents use which folder, over all plans of the folder. Raises UsageError."""
+    """Return which agents use which folder (resolved; drafts too), over all plans of the folder. Raises UsageError."""
     users: dict[str, list[str]] = {}
     for path in sorted(folder.glob(PLANS)):
         try:
             agents: list[dict[str, Any]] = json.loads(path.read_text())["agents"]
             named = [(agent["name"], agent["model_path"]) for agent in agents]
+            named += [(agent["name"], agent["draft_model_path"]) for agent in agents if agent.get("draft_model_path")]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError("prune", f"{path} cannot be read ({error}): nothing is removed without it.") from None
         for name, model_path in named:
-            if name not in users.setdefault(model_path, []):
-                users[model_path].append(name)
+            agents_there = users.setdefault(str(Path(model_path).resolve()), [])
+            if name not in agents_there:
+                agents_there.append(name)
     return users
 
 
 def needless(place: Path, users: dict[str, list[str]], *, keep_earlier: bool) -> list[store.Held]:
     """Return what may go. Of a model that a plan names, the revision verified last before is kept for the way back."""
     found = list(store.held(place))
-    wanted = {held.folder for held in found if str(held.folder) in users}
+    wanted = {held.folder for held in found if str(held.folder.resolve()) in users}
     for name in {held.model for held in found if held.folder in wanted}:
         earlier = [held for held in found if held.model == name and held.manifest and held.folder not in wanted]
         if earlier and keep_earlier:

@@ -32,7 +32,7 @@ def models(args: argparse.Namespace, place: Path) -> Result:
             "model": held.model,
             "revision": held.folder.name,
             "size_bytes": held.size_bytes,
-            "agents": users.get(str(held.folder), []),
+            "agents": users.get(str(held.folder.resolve()), []),
             "verified_at": held.manifest.verified_at if held.manifest else None,
             "source": held.manifest.source if held.manifest else None,
         }

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from itertools import pairwise
 
 import pytest
@@ -173,6 +174,26 @@ def test_a_gated_model_is_refused_before_the_first_byte(hub, place, monkeypatch)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     bring(hub, place)
     assert is_whole(hub, place)
+
+
+def test_a_token_in_a_block_of_yaml_is_taken_and_one_that_is_none_is_not_shown(hub, place, monkeypatch):
+    hub.gated.add(MODEL)
+    monkeypatch.setenv("HF_TOKEN", "hf_no token")
+    with pytest.raises(RoundhouseError, match="write it on one line") as told:
+        Hub(hub.url)
+    assert "hf_no" not in told.value.message
+    monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\n")
+    bring(hub, place)
+    assert is_whole(hub, place)
+
+
+def test_what_is_no_commit_names_no_folder(hub, place, monkeypatch):
+    client = Hub(hub.url)
+    monkeypatch.setattr(
+        client, "_api", types.SimpleNamespace(model_info=lambda *a, **k: types.SimpleNamespace(sha="../x"))
+    )
+    with pytest.raises(RoundhouseError, match="names no commit"):
+        client.resolve(MODEL, "main")
 
 
 def test_a_private_model_wants_a_token_and_an_absent_one_is_named(hub, place, monkeypatch):

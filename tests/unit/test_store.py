@@ -82,6 +82,15 @@ def test_prune_keeps_what_a_plan_names_and_the_revision_before_it(hub, place, tm
     assert str(first) in prune.paths_of_plans(tmp_path)
 
 
+def test_prune_keeps_a_draft_and_what_a_plan_names_by_another_path(place, tmp_path):
+    there = next(iter(store.held(place))).folder
+    (tmp_path / "link").symlink_to(place)
+    named = str(tmp_path / "link" / there.relative_to(place))
+    for agent in ({"model_path": named}, {"model_path": "/elsewhere", "draft_model_path": str(there)}):
+        (tmp_path / "plan.json").write_text(json.dumps({"agents": [{"name": "dev", **agent}]}))
+        assert prune.needless(place, prune.paths_of_plans(tmp_path), keep_earlier=False) == []
+
+
 def test_a_plan_that_cannot_be_read_removes_nothing(tmp_path):
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(RoundhouseError, match="nothing is removed without it"):
