@@ -135,7 +135,7 @@ def test_the_word_of_the_command(up, deployed, capsys):
 
 
 def test_no_agent_bears_the_name_of_a_word():
-    words = {*cli.WORDS, "doctor", "help", "import"}
+    words = {*cli.WORDS, *cli.WITH_A_PARSER, "doctor", "help"}
     assert words <= set(roster_fields.RESERVED)
 
 
