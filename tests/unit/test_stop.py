@@ -17,6 +17,7 @@ AGENTS = [
     {
         **{"name": name, "unit": f"roundhouse-{name}.service", "host": "127.0.0.1", "port": port, "model": "/m"},
         **{
+            "engine_port": port,
             "model_path": "/m",
             "conflicts": [],
             "config_path": "/c",
