@@ -122,7 +122,11 @@ class FaultyHandler(share.Handler):
             self.refuse(403, "GatedRepo")
         else:
             self.broken = self.server.fault(self.path) if self.command == "GET" else None
-            if self.broken and self.broken.kind == "status":
+            if self.broken and self.broken.kind == "slow":
+                time.sleep(self.broken.how["wait"])
+            if self.broken and self.broken.kind == "page":  # of a network that wants a login
+                self.reply(b"<html>Log in</html>", 200, {"Content-Type": "text/html; charset=utf-8"})
+            elif self.broken and self.broken.kind == "status":
                 wait = {"Retry-After": str(self.broken.how["wait"])} if "wait" in self.broken.how else {}
                 self.reply(b"{}", int(self.broken.how["code"]), wait)
             else:

@@ -79,7 +79,13 @@ def is_whole(hub, place):
     for name in FETCHED:
         assert (final / name).read_bytes() == (hub.shelf.folder(MODEL) / name).read_bytes()
     assert [path.name for path in final.parent.iterdir() if path.name != store.LOCK] == [final.name]
-    return verify.all_of(place, [MODEL], Notes()) == [{"model": MODEL, "revision": final.name, "problems": []}]
+    return verify.all_of(place, [(MODEL, None)], Notes()) == [{"model": MODEL, "revision": final.name, "problems": []}]
+
+
+def replace_last_byte(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
 
 
 def nothing_under_its_name(place):
@@ -130,6 +136,15 @@ def test_what_passes_by_itself_is_tried_again_and_ends_whole(hub, place, fault, 
     assert is_whole(hub, place)
 
 
+def test_what_takes_long_before_the_first_byte_is_said(hub, place):
+    notes = Notes()
+    hub.faults += [Fault("slow", "/revision/main", wait=0.5), Fault("slow", "/tree/", wait=0.5)]
+    bring(hub, place, notes=notes)
+    said = [event["text"] for event in notes.events if event["event"] == "doing"]
+    assert len(said) > 5
+    assert f"asking {Hub(hub.url).name} what {MODEL} at main is (1 s)" in said
+
+
 def test_a_cut_connection_goes_on_where_it_ended(hub, place):
     hub.faults += [Fault("cut", "00001", times=1, after=2_000_000)]
     bring(hub, place)
@@ -153,6 +168,10 @@ def test_a_hub_that_ignores_ranges_is_read_from_the_start(hub, place):
         (Fault("short", "00001", times=99, by=3 * MIB), "4 times in a row"),
         (Fault("wrong", "00001", times=99), "sent wrong bytes twice"),
         (Fault("status", "/revision/", times=99, code=401), "the token in models_token or HF_TOKEN is not valid"),
+        (Fault("status", "resolve.*00001", times=99, code=403), "give it the right to read this repository"),
+        (Fault("page", "/revision/", times=99), "such as a page to log in"),
+        (Fault("page", "/tree/", times=99), "such as a page to log in"),
+        (Fault("page", "resolve.*00001", times=99), "such as a page to log in"),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.kind}",
 )
@@ -163,6 +182,21 @@ def test_what_does_not_pass_ends_with_a_sentence_and_nothing_under_the_name(hub,
     hub.faults.clear()
     bring(hub, place)
     assert is_whole(hub, place)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HF_HUB_OFFLINE", "1", "HF_HUB_OFFLINE is set, so 127.0.0.1:"),
+        ("HF_ENDPOINT", "127.0.0.1:9", "HF_ENDPOINT is '127.0.0.1:9', which is no URL: write such as https://"),
+        ("HF_ENDPOINT", "http://[bad", "HF_ENDPOINT is 'http://[bad', which is no URL"),
+    ],
+)
+def test_an_environment_that_cannot_do_ends_in_one_sentence(hub, place, name, value, said):
+    running = command(hub, place, **{name: value})
+    output, errors = running.communicate(timeout=30)
+    assert (running.returncode != 0, "Traceback" in errors, output) == (True, False, "")
+    assert said in errors.splitlines()[-1]
 
 
 def test_a_gated_model_is_refused_before_the_first_byte(hub, place, monkeypatch):
@@ -218,10 +252,11 @@ def test_a_repository_of_pickles_is_refused(hub, place):
     assert hub.sent_bytes() == 0
 
 
-def test_a_repository_that_is_not_whole_gets_no_name(hub, place):
+def test_a_repository_that_is_not_whole_gets_no_name_and_the_others_come(hub, place):
+    make_model(hub.shelf.root / "other", {"model.safetensors": MIB})
     (hub.shelf.folder(MODEL) / "model.safetensors.index.json").write_text('{"weight_map": {"t": "gone.safetensors"}}')
-    assert "gone.safetensors is missing" in refused(hub, place)
-    assert nothing_under_its_name(place)
+    assert "gone.safetensors is missing" in refused(hub, place, Wish(MODEL, "main"), Wish("lab/other", "main"))
+    assert [held.model for held in store.held(place) if held.manifest] == ["lab/other"]
 
 
 def test_a_disk_that_is_too_small_is_named_with_both_numbers_before_the_first_byte(hub, place, monkeypatch):
@@ -229,6 +264,61 @@ def test_a_disk_that_is_too_small_is_named_with_both_numbers_before_the_first_by
     said = refused(hub, place)
     assert said.startswith(f"{place} has 0.00 GiB free and 0.01 GiB are missing ({MODEL} at ")
     assert hub.sent_bytes() == 0
+
+
+def test_two_revisions_go_on_each_where_its_own_run_ended(hub, place):
+    """Also in one run: what the roster names twice is no leftover of the other."""
+    first = hub.shelf.revision(MODEL, "main")
+    hub.shelf.move(MODEL, lambda moved: replace_last_byte(moved / WEIGHTS))
+    second = hub.shelf.revision(MODEL, "main")
+    both = [Wish(MODEL, first, first), Wish(MODEL, second, second)]
+    for cut in (both, both[:1], both[1:]):
+        names = [f"{one.revision}/model-0000{number}" for one in cut for number in (1, 2)]
+        hub.faults = [Fault("cut", name, after=800_000) for name in names] + [Fault("cut", "safetensors", 99, after=0)]
+        refused(hub, place, *cut, workers=4)
+    before = hub.out
+    hub.faults = []
+    assert [row["changed"] for row in bring(hub, place, *both)] == [True, True]
+    assert hub.out - before < 4 * 3 * MIB - 2 * 4 * 700_000
+    assert not list(place.glob("*/*/*.partial"))
+
+
+def test_a_branch_that_moved_leaves_no_half_model_behind(hub, place):
+    hub.faults = [Fault("cut", "00001", after=1_000_000), Fault("cut", "00001", times=99, after=0)]
+    refused(hub, place)
+    left = store.partial(place, MODEL, hub.shelf.revision(MODEL, "main"))
+    assert left.is_dir()
+    hub.faults = []
+    hub.shelf.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
+    bring(hub, place)
+    assert not left.exists()
+
+
+def test_a_revision_under_two_names_is_fetched_once(hub, place):
+    revision = hub.shelf.revision(MODEL, "main")
+    rows = bring(hub, place, Wish(MODEL, "main"), Wish(MODEL, revision, revision), workers=8)
+    assert [(row["revision"], row["changed"]) for row in rows] == [(revision, True)] * 2
+    assert hub.sent_bytes() == sum(file.stat().st_size for file in folder(hub, place).glob("[!.]*"))
+    assert is_whole(hub, place)
+
+
+def test_a_hidden_file_of_the_repository_is_left_there(hub, place):
+    for name in (".hidden.json", manifest.NAME):
+        (hub.shelf.folder(MODEL) / name).write_text("{}")
+    bring(hub, place)
+    assert is_whole(hub, place)
+
+
+def test_what_was_copied_with_other_times_is_read_once(hub, place):
+    bring(hub, place)
+    path = folder(hub, place) / WEIGHTS
+    os.utime(path, ns=(0, 0))
+    held = manifest.read(path.parent)
+    assert not held.is_known_good(path.parent, next(file for file in held.files if file.path == WEIGHTS))
+    (row,) = bring(hub, place)
+    assert (row["changed"], row["fetched"]) == (False, [])
+    held = manifest.read(path.parent)
+    assert all(held.is_known_good(path.parent, file) for file in held.files)
 
 
 @pytest.mark.parametrize("damage", ["byte", "cut", "gone", "config"])
@@ -242,9 +332,7 @@ def test_a_damaged_file_is_named_and_fetched_alone(hub, place, damage):
     elif damage == "cut":
         os.truncate(path, stamp.st_size - 1)
     else:
-        content = bytearray(path.read_bytes())
-        content[-1] ^= 1
-        path.write_bytes(content)
+        replace_last_byte(path)
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as a bad disk does it: nobody wrote
     hub.log.clear()
     (row,) = verify.all_of(place, [], Notes())
@@ -284,9 +372,9 @@ def test_a_branch_that_moved_leaves_the_locked_revision_in_place(hub, place, tmp
     assert models_lock.read(lock)[f"{MODEL}@main"]["revision"] == second["revision"]
 
 
-def command(hub, place, *words):
-    arguments = [sys.executable, ROOT / "scripts/switch.py", "pull", f"{MODEL}@main", "--store", place, *words]
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN}
+def command(hub, place, **variables):
+    arguments = [sys.executable, ROOT / "scripts/switch.py", "pull", f"{MODEL}@main", "--store", place]
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, **variables}
     return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
