@@ -62,7 +62,7 @@ def bring_back(work: Work, plan: Plan, other: Agent, gone: list[str]) -> None:
         except RoundhouseError as held:  # its engine says more, and may start all the same
             work.report(held.message)
         start(other, work.report, work.log.note)
-    canary.verify(plan, other, Engine(other["host"], other["port"]))
+    canary.verify(plan, other, Engine(other["host"], other["engine_port"]))
 
 
 def _close(turn: Turn) -> None:

@@ -116,7 +116,7 @@ def _forward(now: Deployment) -> None:
     for agent in now.starting:
         timed(now, "free", partial(card.wait_until_free, agent, gone, now.log.note))
         timed(now, "start", partial(start, agent, now.report, now.log.note))
-        timed(now, "canary", partial(canary.verify, now.new.plan, agent, Engine(agent["host"], agent["port"])))
+        timed(now, "canary", partial(canary.verify, now.new.plan, agent, Engine(agent["host"], agent["engine_port"])))
 
 
 def _way_back(now: Deployment, error: BaseException) -> NoReturn:

@@ -10,6 +10,7 @@ from typing import Any
 from . import journal, output, plan_set, served, state
 from .errors import RoundhouseError, UsageError
 from .plan_set import PlanSet
+from .words_act import check_drain
 
 Word = Callable[[argparse.Namespace], dict[str, Any]]
 
@@ -42,6 +43,7 @@ def plans(args: argparse.Namespace) -> dict[str, Any]:
 def _put(found: PlanSet, args: argparse.Namespace) -> dict[str, Any]:
     from . import deploy as deployment
 
+    check_drain(args)
     report = output.progress()
     if args.dry_run:
         return _look(found, args)
