@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import os
@@ -32,6 +33,7 @@ words:
                 or resume brings back who served last
   models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
                 quantise (switch.py pull --help)
+  bench         how fast who serves is: first token, tokens per second, requests per minute (switch.py bench --help)
   import        old compose files, env files, Modelfiles or Ollama's models as a roster (switch.py import --help)
   help          this; help man is the manual page, help completion what bash reads
 
@@ -83,10 +85,9 @@ def main(argv: list[str] | None = None) -> int:
         from . import models_cli
 
         return models_cli.main(arguments)
-    if arguments and arguments[0] == "import":
-        from . import import_cli
-
-        return import_cli.main(arguments[1:])
+    if arguments and arguments[0] in OWN_COMMANDS:
+        own = importlib.import_module(f".{OWN_COMMANDS[arguments[0]]}", __package__)
+        return int(own.main(arguments[1:]))
     # A lost connection or a supervisor's time limit ends a switch as Ctrl-C does: with the way back.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -116,7 +117,7 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
     if args.word is None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
-    if args.word in (*MODEL_WORDS, "import"):
+    if args.word in (*MODEL_WORDS, *OWN_COMMANDS):
         raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
     if args.word == "help":
         return words_cli.manual(parser(), args.agent, as_json=args.json)
@@ -190,14 +191,8 @@ def _agent(args: argparse.Namespace) -> str:
 
 
 def _target(args: argparse.Namespace) -> str | None:
-    """Return where to run: --on, ROUNDHOUSE_ON, this machine if it has a plan, else a running lab."""
-    if args.check or args.word == "help":
-        return None
-    chosen = args.on or os.environ.get("ROUNDHOUSE_ON")
-    if chosen or plans.PATH.exists() or not remote.lab_is_up():
-        return chosen
-    print("no plan on this machine: running on the lab host (--on lab)", file=sys.stderr)
-    return remote.LAB_WORD
+    """Return where to run; what is about this program runs here."""
+    return None if args.check or args.word == "help" else remote.target(args.on)
 
 
 WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] | None]] = {
@@ -207,4 +202,6 @@ WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] |
     "stop": _stop,
     "ready": _ready,  # what a unit runs after its engine: not for people, so not in the help
 }
+# Words with options of their own, by the module that reads them.
+OWN_COMMANDS = {"bench": "bench_cli", "import": "import_cli"}
 WORDS_ABOUT_AN_AGENT = ("logs", "ready", "stop")

@@ -16,7 +16,20 @@ from .recipes import RECIPES
 # Words of the command line, today's and those that are reserved for later: an agent's name is a
 # word there too (`switch.py dev`).
 RESERVED = (
-    *("bench", "check", "doctor", "export", "gpu", "help", "history", "import", "logs", "models", "plan"),
+    *(
+        "bench",
+        "check",
+        "client-config",
+        "doctor",
+        "export",
+        "gpu",
+        "help",
+        "history",
+        "import",
+        "logs",
+        "models",
+        "plan",
+    ),
     *("prune", "pull", "quantise", "ready", "resume", "status", "stop", "verify", "watch"),
 )
 # systemd hides these from the units (ProtectHome=, PrivateTmp=).
