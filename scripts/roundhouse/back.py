@@ -59,7 +59,7 @@ def _bring_back(turn: Turn, other: Agent, gone: list[str]) -> None:
         except RoundhouseError as held:  # its engine says more, and may start all the same
             turn.report(held.message)
         start(other, turn.report, turn.log.note)
-    canary.verify(turn.plan, other, Engine(other["host"], other["port"]))
+    canary.verify(turn.plan, other, Engine(other["host"], other["engine_port"]))
 
 
 def _close(turn: Turn) -> None:

@@ -30,7 +30,7 @@ def chosen(plan: Plan, name: str | None) -> Agent:
     """Return the agent of that name, else the one that serves. Raises RoundhouseError, UsageError."""
     if name is not None:
         return plans.find(plan, name)
-    serving = [agent for agent in plan["agents"] if Engine(agent["host"], agent["port"]).healthy()]
+    serving = [agent for agent in plan["agents"] if Engine(agent["host"], agent["engine_port"]).healthy()]
     if not serving:
         raise RoundhouseError("bench", "No agent serves now: first switch to one, such as switch.py dev.")
     if len(serving) > 1:
@@ -47,7 +47,7 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
     tool = Tool(Path(plan["engine_path"], "bin/vllm"), agent["model_path"])
     if not tool.vllm.exists():
         raise RoundhouseError("bench", f"{tool.vllm} is not there, and the measuring is its own: deploy again.")
-    engine = Engine(agent["host"], agent["port"])
+    engine = Engine(agent["host"], agent["engine_port"])
     own = bench_target.own(agent)
     version, busy = engine.version(), engine.load()
     if busy and busy.running:

@@ -52,10 +52,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Run the command and return its exit status."""
     try:
-        args = parser().parse_args(arguments)
+        args = parser().parse_args(arguments[1:])
         load = _load(args)
         if target := remote.target(args.on):
-            return remote.run(target, ["bench", *remote.without_on(arguments)], terminal=False)
+            return remote.run(target, remote.without_on(arguments), terminal=False)
         result = _run(args, load)
     except RoundhouseError as error:
         return output.refuse(error, as_json="--json" in arguments)

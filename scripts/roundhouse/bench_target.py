@@ -26,10 +26,10 @@ class Target(NamedTuple):
 
 def own(agent: Agent) -> Target:
     """Return the agent's own engine. Raises RoundhouseError when it does not serve."""
-    engine = Engine(agent["host"], agent["port"])
+    engine = Engine(agent["host"], agent["engine_port"])
     if not engine.healthy():
         raise RoundhouseError("bench", f"{agent['name']} does not serve: first switch.py {agent['name']}.")
-    return Target(f"http://{agent['host']}:{agent['port']}", agent["name"])
+    return Target(f"http://{agent['host']}:{agent['engine_port']}", agent["name"])
 
 
 def other(url: str, model: str | None, key_file: Path | None) -> Target:

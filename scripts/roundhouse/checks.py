@@ -24,11 +24,11 @@ def check(agent: Agent, leaving: list[str]) -> None:
             f"{touched} is not as it was verified (another length or time of change): `roundhouse verify "
             f"{agent['model']}` reads it again and says whether it is whole.",
         )
-    holder = ports.holder(agent["port"])
+    holder = ports.holder(agent["engine_port"])
     if holder and holder.unit not in (agent["unit"], *leaving):
         raise RoundhouseError(
             "port",
-            f"port {agent['port']} of {agent['name']} is taken by {holder}: "
+            f"port {agent['engine_port']} of {agent['name']} is taken by {holder}: "
             "stop that, or give the agent another port in the roster.",
         )
     card.refuse_strangers(agent, leaving)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import math
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import output, remote, words_cli
+from . import output, remote, words_act, words_cli
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .model_words import WORDS as MODEL_WORDS
@@ -81,13 +79,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in MODEL_WORDS:
-        from . import models_cli
-
-        return models_cli.main(arguments)
-    if arguments and arguments[0] in OWN_COMMANDS:
-        own = importlib.import_module(f".{OWN_COMMANDS[arguments[0]]}", __package__)
-        return int(own.main(arguments[1:]))
+    if arguments and arguments[0] in WITH_A_PARSER:
+        module = importlib.import_module(f".{WITH_A_PARSER[arguments[0]]}", __package__)
+        return int(module.main(arguments))
     # A lost connection or a supervisor's time limit ends a switch as Ctrl-C does: with the way back.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -117,7 +111,7 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
     if args.word is None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
-    if args.word in (*MODEL_WORDS, *OWN_COMMANDS):
+    if args.word in WITH_A_PARSER:
         raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
     if args.word == "help":
         return words_cli.manual(parser(), args.agent, as_json=args.json)
@@ -127,52 +121,7 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         raise UsageError("usage", "watch has no end, and --json is one object: ask status --json repeatedly.")
     if args.word == "doctor":  # of a host that nothing was deployed to, too
         return words_cli.doctor(args)
-    return WORDS.get(args.word, _switch)(plans.load(), args)
-
-
-def _switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    from . import switch
-
-    _check_drain(args)
-    result = switch.ensure_ready(plan, args.word, output.progress(), drain_seconds=args.drain, wait=args.wait)
-    if not args.json:
-        seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
-        cut = f"; {result['cut']} requests were cut" if result["cut"] else ""
-        print(f"{result['agent']} serves on port {plans.find(plan, args.word)['port']} ({seconds}{cut})")
-    return result
-
-
-def _resume(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    from . import resume
-
-    report = output.progress()
-    result = {"serving": resume.start_only(plan, report)} if args.no_wait else resume.resume(plan, report)
-    if not args.json:
-        print(f"{'starting' if args.no_wait else 'serving'}: {', '.join(result['serving'])}")
-    return result
-
-
-def _stop(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    from . import stop
-
-    _check_drain(args)
-    result = stop.stop(plan, args.agent, output.progress(), drain_seconds=args.drain, wait=args.wait)
-    if not args.json:
-        print(stop.text(result))
-    return result
-
-
-def _check_drain(args: argparse.Namespace) -> None:
-    if not 0 <= args.drain < math.inf:
-        raise UsageError("usage", f"--drain is {args.drain:g}: write seconds, such as 30, or 0 to wait for no request.")
-
-
-def _ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    from . import ready
-
-    main_pid = os.environ.get("MAINPID")  # systemd sets it for an ExecStartPost
-    ready.wait_until_healthy(plans.find(plan, _agent(args)), int(main_pid) if main_pid else None, output.progress())
-    return {"agent": args.agent}
+    return WORDS.get(args.word, words_act.switch)(plans.load(), args)
 
 
 def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -184,24 +133,16 @@ def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return {"agents": [agent | {"measured": measured.of(agent, starts)} for agent in plan["agents"]]}
 
 
-def _agent(args: argparse.Namespace) -> str:
-    if args.agent is None:
-        raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
-    return str(args.agent)
-
-
 def _target(args: argparse.Namespace) -> str | None:
     """Return where to run; what is about this program runs here."""
     return None if args.check or args.word == "help" else remote.target(args.on)
 
 
-WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] | None]] = {
+# Words with options of their own: the module whose main(argv) takes the word and what follows it.
+WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {"bench": "bench_cli", "import": "import_cli"}
+WORDS: dict[str, words_cli.Word] = {
     "plan": _plan,
     **words_cli.WORDS,
-    "resume": _resume,
-    "stop": _stop,
-    "ready": _ready,  # what a unit runs after its engine: not for people, so not in the help
+    **words_act.WORDS,
 }
-# Words with options of their own, by the module that reads them.
-OWN_COMMANDS = {"bench": "bench_cli", "import": "import_cli"}
 WORDS_ABOUT_AN_AGENT = ("logs", "ready", "stop")

@@ -26,6 +26,7 @@ class Place(NamedTuple):
 
     accelerator: str
     host: str
+    port: int
     model_path: str
     draft_path: str | None
 
@@ -39,7 +40,7 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
         "model": place.model_path,
         "served-model-name": agent["name"],
         "host": place.host,
-        "port": agent["port"],
+        "port": place.port,
         "max-model-len": decided["max_model_len"],
         "gpu-memory-utilization": decided["gpu_memory_utilization"],
         "quantization": decided["quantization"],

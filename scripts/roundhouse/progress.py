@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from . import background
+
 GIB = 1 << 30
 MIB = 1 << 20
 # The rate is that of the last so many seconds: long enough for a steady number, short enough to be true.
@@ -126,4 +128,5 @@ def in_file(path: Path) -> Progress:
     """Return the progress as JSON lines in a file that somebody else reads."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     out = path.open("w")
+    print(background.began(), file=out, flush=True)
     return Progress(lambda found: print(json.dumps(found), file=out, flush=True), JSON_SECONDS)

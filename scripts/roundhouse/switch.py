@@ -156,4 +156,4 @@ def _waiting(report: Report) -> Callable[[str], None]:
 
 
 def _engine(agent: Agent) -> Engine:
-    return Engine(agent["host"], agent["port"])
+    return Engine(agent["host"], agent["engine_port"])
