@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,6 +76,7 @@ class FaultyHub(share.Server):
         self.faults: list[Fault] = []
         self.log: list[Sent] = []
         self.out = 0  # bytes of bodies of files, also of answers that are still going out
+        self.out_of: Counter[str] = Counter()  # the same by the file's name
         self.gated: set[str] = set()
         self.private: set[str] = set()
         self.bytes_per_second: float | None = None
@@ -164,6 +166,7 @@ class FaultyHandler(share.Handler):
                 sent = os.sendfile(self.connection.fileno(), descriptor, start, min(end - start, 64 * 1024))
                 start, self.size = start + sent, self.size + sent
                 self.server.out += sent
+                self.server.out_of[self.path.rpartition("/")[2]] += sent
                 if self.server.bytes_per_second:
                     time.sleep(sent / self.server.bytes_per_second)
         except (BrokenPipeError, ConnectionResetError):
