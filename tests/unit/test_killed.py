@@ -72,7 +72,10 @@ def killed_after(hub, place, least, most):
     wait(running, lambda: min(moved()) > enough)
     kill(running)
     assert nothing_under_its_name(place)
-    time.sleep(0.2)  # the hub notices, and logs what it sent
+    deadline = time.monotonic() + 10
+    while hub.going:  # until the hub has noticed, and noted what it sent
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
     return moved()
 
 
