@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,9 +91,9 @@ class Job:
         for path in self.partial.iterdir():
             path.chmod(0o644)
         self.partial.chmod(0o755)
-        _sync_folder(self.partial)
+        store.sync(self.partial)
         self.partial.rename(self.final)
-        _sync_folder(self.final.parent)
+        store.sync(self.final.parent)
 
     def _mend(self) -> None:
         for file in self.files:
@@ -106,7 +105,7 @@ class Job:
                 self.whole.stamps[file.path] = self.aside.stamps[file.path]
         self.whole.files = self.files
         self.whole.write(self.final)
-        _sync_folder(self.final)
+        store.sync(self.final)
         if self.partial.exists():
             store.remove(self.partial)
 
@@ -153,12 +152,3 @@ def written(path: Path) -> Iterator[None]:
         raise RoundhouseError(
             "pull", f"{path} cannot be written: {error.strerror}. See to that disk; what came is kept."
         ) from None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let the folder's names reach the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -146,6 +146,15 @@ def make_folder(path: Path) -> None:
             place.chmod(0o755)
 
 
+def sync(path: Path) -> None:
+    """Let a file, or the names in a folder, reach the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def free_bytes(store: Path) -> int:
     """Return the free space of the store's disk, also before the store is there."""
     return shutil.disk_usage(standing(store)).free

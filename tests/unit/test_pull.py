@@ -1,95 +1,33 @@
 """The real client against a loopback hub: what is pulled is what the hub states, whole or not at all."""
 
 import os
-import random
 import signal
-import subprocess
-import sys
 import time
 import types
-from itertools import pairwise
 
 import pytest
-from faulty_hub import MIB, ROOT, TOKEN, Fault, FaultyHub, make_model
+from faulty_hub import MIB, TOKEN, Fault, make_model
+from pulling import (
+    FETCHED,
+    MODEL,
+    WEIGHTS,
+    Notes,
+    bring,
+    command,
+    folder,
+    is_whole,
+    nothing_under_its_name,
+    refused,
+    replace_last_byte,
+)
 
-from roundhouse import manifest, models_lock, progress, pull, store, verify
+from roundhouse import manifest, models_lock, store, verify
 from roundhouse.errors import RoundhouseError
 from roundhouse.hub import Hub
 from roundhouse.model_files import as_json
-from roundhouse.patience import Patience
 from roundhouse.pull_job import Wish
 
-MODEL = "lab/small"
-WEIGHTS = "model-00001-of-00002.safetensors"
-FETCHED = {
-    WEIGHTS,
-    "model-00002-of-00002.safetensors",
-    "config.json",
-    "tokenizer.json",
-    "generation_config.json",
-    "chat_template.jinja",
-}
-PATIENCE = Patience(tries=4, first_seconds=0.01, longest_seconds=0.05)
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """Run a hub with one model of two files of 3 MiB."""
-    make_model(tmp_path / "hub/small", {WEIGHTS: 3 * MIB, "model-00002-of-00002.safetensors": 3 * MIB})
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with FaultyHub(tmp_path / "hub") as running:
-        yield running
-
-
-@pytest.fixture
-def place(tmp_path):
-    return tmp_path / "store"
-
-
-class Notes(progress.Progress):
-    """Keeps every event."""
-
-    def __init__(self):
-        self.events = []
-        super().__init__(self.events.append, 0.05)
-
-    def text(self):
-        return "\n".join(event["text"] for event in self.events)
-
-
-def bring(hub, place, *wishes, notes=None, **how):
-    with notes or Notes() as shown:
-        return pull.Pull(place, Hub(hub.url), shown, patience=PATIENCE, **how).run(wishes or [Wish(MODEL, "main")])
-
-
-def refused(hub, place, *wishes, **how):
-    with pytest.raises(RoundhouseError) as error:
-        bring(hub, place, *wishes, **how)
-    return error.value.message
-
-
-def folder(hub, place):
-    return store.folder(place, MODEL, hub.shelf.revision(MODEL, "main"))
-
-
-def is_whole(hub, place):
-    """Check by comparing with the hub's own files, and by `verify`, and that no leftover is there."""
-    final = folder(hub, place)
-    assert {path.name for path in final.iterdir()} == FETCHED | {manifest.NAME}
-    for name in FETCHED:
-        assert (final / name).read_bytes() == (hub.shelf.folder(MODEL) / name).read_bytes()
-    assert [path.name for path in final.parent.iterdir() if path.name != store.LOCK] == [final.name]
-    return verify.all_of(place, [(MODEL, None)], Notes()) == [{"model": MODEL, "revision": final.name, "problems": []}]
-
-
-def replace_last_byte(path):
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
-def nothing_under_its_name(place):
-    return not [held for held in store.held(place) if held.manifest]
+pytest_plugins = ("pulling",)  # the fixtures hub and place
 
 
 def test_a_pull_brings_what_an_engine_needs_and_nothing_else(hub, place):
@@ -370,47 +308,6 @@ def test_a_branch_that_moved_leaves_the_locked_revision_in_place(hub, place, tmp
     assert models_lock.record(lock, moved) == (models_lock.read(lock), [])
     assert models_lock.record(lock, moved, relock=True)[1] == [f"{MODEL}@main"]
     assert models_lock.read(lock)[f"{MODEL}@main"]["revision"] == second["revision"]
-
-
-def command(hub, place, **variables):
-    arguments = [sys.executable, ROOT / "scripts/switch.py", "pull", f"{MODEL}@main", "--store", place]
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, **variables}
-    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_killed_ten_times_no_byte_is_fetched_twice_beyond_the_last_16_mib(hub, place):
-    """Each kill loses what was on its way: at most 16 MiB a file."""
-    shard = 24 * MIB
-    for name in sorted(FETCHED):
-        if name.endswith(".safetensors"):
-            (hub.shelf.folder(MODEL) / name).unlink()
-    make_model(hub.shelf.root / "large", {WEIGHTS: shard, "model-00002-of-00002.safetensors": shard})
-    for path in (hub.shelf.root / "large").glob("*.safetensors"):
-        path.rename(hub.shelf.folder(MODEL) / path.name)
-    hub.bytes_per_second = 6 * MIB  # for each of the two connections
-    rng = random.Random(5)
-    for _ in range(10):
-        running = command(hub, place)
-        begun = hub.out
-        while hub.out == begun:  # the program has started
-            assert running.poll() is None, running.stderr.read()
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0.05, 0.35))
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-        assert nothing_under_its_name(place)
-    hub.bytes_per_second = None
-    running = command(hub, place)
-    output, errors = running.communicate(timeout=60)
-    assert running.returncode == 0, errors
-    assert TOKEN not in output + errors
-    for name in (WEIGHTS, "model-00002-of-00002.safetensors"):
-        answers = [sent for sent in hub.log if sent.path.endswith(name) and sent.method == "GET"]
-        assert len(answers) > 5
-        for before, after in pairwise(answers):
-            assert after.start >= before.start + before.size - 16 * MIB
-    assert hub.sent_bytes("resolve") < 2 * shard + 10 * 16 * MIB
-    assert is_whole(hub, place)
 
 
 def test_two_runs_at_once_fetch_each_byte_once(hub, place):
