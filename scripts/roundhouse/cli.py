@@ -151,5 +151,5 @@ WORDS: dict[str, words_cli.Word] = {
     **words_cli.WORDS,
     **words_act.WORDS,
 }
-WORDS_ABOUT_AN_AGENT = ("logs", "ready", "stop")
+WORDS_ABOUT_AN_AGENT = ("logs", "ready", "clear", "stop")
 WORDS_ABOUT_A_PLAN = ("deploy", "rollback")

@@ -15,6 +15,7 @@ from .candidates import Measurements, Wish, base, with_measured
 from .cards import HostCard
 from .catalog import Model, Unknown
 from .choice import Choice, choose
+from .compose import Means
 from .fit import NO, UNKNOWN, Question, fit
 from .wishes import key, wish_of
 
@@ -36,7 +37,8 @@ _NAMED = ("model", "revision", "quantization", "quantise")
 class Host(NamedTuple):
     """What is known of a host: its cards, the config.json of its own folders, what its engines stated, what it runs.
 
-    `stamps` stand for the revisions of own folders (quantised.py). `again` asks for a new choice also where the roster
+    `stamps` stand for the revisions of own folders (quantised.py), `means` is what its container engine offers.
+    `again` asks for a new choice also where the roster
     still asks for what is deployed.
     """
 
@@ -46,6 +48,7 @@ class Host(NamedTuple):
     deployed: dict[str, Any] | None = None
     again: bool = False
     stamps: Mapping[str, str] = MappingProxyType({})
+    means: Means = Means()
 
 
 def host_of(facts: dict[str, Any] | None, memory_gb: float | None = None, again: bool = False) -> Host:
@@ -58,6 +61,7 @@ def host_of(facts: dict[str, Any] | None, memory_gb: float | None = None, again:
         facts.get("deployed"),
         again,
         facts.get("stamps", {}),
+        Means(**facts.get("means", {}), uuids=tuple(gpu.get("uuid") for gpu in facts.get("gpus", []))),
     )
 
 

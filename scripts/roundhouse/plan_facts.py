@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import gpu, measured, nvml, plan, quantised
+from . import containers, gpu, measured, nvml, plan, quantised
 from .errors import UsageError
 from .roster_models import own_configs
 
@@ -13,7 +13,7 @@ def gather(agents: Any, pynvml: Any = None) -> dict[str, Any]:
     """Return gpu.facts() and what `decision.host_of` reads beside them.
 
     `configs`: the config.json of each folder that the roster names; `stamps`: what stands for the revision of one that
-    is to be quantised; `measured`: what engines stated here;
+    is to be quantised; `means`: what the container engine offers; `measured`: what engines stated here;
     `deployed`: the plan that is there, None when there is none or it cannot be understood (then all is decided anew).
     """
     try:
@@ -21,5 +21,5 @@ def gather(agents: Any, pynvml: Any = None) -> dict[str, Any]:
     except UsageError:
         deployed = None
     found = gpu.facts(answer=nvml.read(pynvml))
-    own = {"configs": own_configs(agents), "stamps": quantised.stamps(agents)}
+    own = {"configs": own_configs(agents), "stamps": quantised.stamps(agents), "means": containers.means()}
     return {**found, **own, "measured": measured.load(), "deployed": deployed}

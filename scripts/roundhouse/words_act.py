@@ -63,6 +63,16 @@ def ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return {"agent": args.agent}
 
 
+def clear(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Take away what is in the way of the container that systemd is about to start."""
+    from . import containers
+
+    names = containers.clear(plans.find(plan, _agent(args)))
+    if names and not args.json:
+        print(f"taken away, left by an engine that was lost: {', '.join(names)}")
+    return {"agent": args.agent, "cleared": names}
+
+
 def _agent(args: argparse.Namespace) -> str:
     if args.agent is None:
         raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
@@ -74,4 +84,5 @@ WORDS: dict[str, Word] = {
     "resume": resume,
     "stop": stop,
     "ready": ready,  # what a unit runs after its engine: not for people, so not in the help
+    "clear": clear,  # and before a container
 }
