@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
 
     def would(self) -> str:
         """Return what it would do, for check mode."""
-        wishes = self._task.args["wishes"]
+        wishes = self._task.args["wishes"] + self._task.args.get("results", [])
         return "would pull " + ", ".join(f"{wish['model']} at {wish['revision']}" for wish in wishes)
 
     def check(self, arguments: dict[str, Any], task_vars: Any) -> dict[str, Any]:
