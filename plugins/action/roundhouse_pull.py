@@ -70,6 +70,8 @@ class ActionModule(ActionBase):
             time.sleep(LOOK_SECONDS)
             try:
                 text = self._look(watch)
+                if not watch.answered:  # not every kind of connection says so by an error
+                    raise AnsibleConnectionFailure("no answer")
                 status = self._status(job, "status", task_vars)
                 seen_at = time.monotonic()
             except AnsibleConnectionFailure as error:  # the job goes on without us
