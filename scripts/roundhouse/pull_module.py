@@ -101,7 +101,12 @@ def _progress(given: Given) -> Iterator[progress.Progress]:
 
 
 def _files(held: dict[str, str] | None) -> list[model_files.File] | None:
-    return None if held is None else model_files.from_json(held)
+    try:
+        return None if held is None else model_files.from_json(held)
+    except ValueError as error:
+        raise UsageError(
+            "pull", f"the lock file states {error}, which is no file of a model: ask anew with models_relock=true."
+        ) from None
 
 
 def _source(given: Given) -> Source:
