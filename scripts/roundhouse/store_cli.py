@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import hub, progress, prune, store, verify
+from . import hub, progress, prune, served, store, verify
 from . import plan as plans
 from .errors import UsageError
 
@@ -26,7 +26,7 @@ def verified(args: argparse.Namespace, place: Path, names: list[str]) -> Result:
 
 def models(args: argparse.Namespace, place: Path) -> Result:
     """List what is there."""
-    users = prune.paths_of_plans(plans.PATH.parent)
+    users = prune.paths_of_plans(plans.PATH.parent, served.FOLDER)
     rows = [
         {
             "model": held.model,
@@ -45,7 +45,7 @@ def models(args: argparse.Namespace, place: Path) -> Result:
 
 def pruned(args: argparse.Namespace, place: Path) -> Result:
     """Remove what nobody needs, after a yes."""
-    users = prune.paths_of_plans(plans.PATH.parent)
+    users = prune.paths_of_plans(plans.PATH.parent, None if args.no_way_back else served.FOLDER)
     going = prune.needless(place, users, keep_earlier=not args.no_way_back)
     say = sys.stderr if args.json else sys.stdout
     for held in going:
