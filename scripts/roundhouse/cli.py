@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import output, remote, words_act, words_cli
+from . import output, remote, words_act, words_cli, words_plans
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .model_words import WORDS as MODEL_WORDS
@@ -26,6 +26,9 @@ words:
   watch         all of that as it goes on (--every SECONDS, --rounds N); without a terminal a line at each change
   history       the switches so far: from, to, seconds of each phase, outcome, cause
   resume        bring back who served last, after a killed switch too; restart who runs as deployed before
+  plans         the plans that served here, the newest last: engine, models, since when
+  rollback      back to the plan that served before (rollback PLAN: to that one), as a transaction; --dry-run only says
+                what would become another
   stop          who serves leaves and nobody takes the place (stop AGENT: that one); for now: a reboot, a deployment
                 or resume brings back who served last
   models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
@@ -73,6 +76,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="watch: how often (default: 2)")
     made.add_argument("--rounds", type=int, metavar="N", help="watch: end after so many (default: never)")
     made.add_argument("--check", type=Path, metavar="PLAN", help="only say whether a plan file is valid")
+    made.add_argument("--dry-run", action="store_true", help="rollback: only say what would become another")
+    made.add_argument("--no-start", action="store_true", help=argparse.SUPPRESS)  # deploy: agents_start is false
     made.add_argument("--no-wait", action="store_true", help="resume: start them and return (at boot)")
     return made
 
@@ -116,12 +121,14 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
     if args.word == "help":
         return words_cli.manual(parser(), args.agent, as_json=args.json)
-    if args.agent is not None and args.word not in WORDS_ABOUT_AN_AGENT:
+    if args.agent is not None and args.word not in (*WORDS_ABOUT_AN_AGENT, *WORDS_ABOUT_A_PLAN):
         raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
     if args.word == "watch" and args.json:
         raise UsageError("usage", "watch has no end, and --json is one object: ask status --json repeatedly.")
     if args.word == "doctor":  # of a host that nothing was deployed to, too
         return words_cli.doctor(args)
+    if args.word in words_plans.WORDS:
+        return words_plans.WORDS[args.word](args)
     return WORDS.get(args.word, words_act.switch)(plans.load(), args)
 
 
@@ -151,3 +158,4 @@ WORDS: dict[str, words_cli.Word] = {
     **words_act.WORDS,
 }
 WORDS_ABOUT_AN_AGENT = ("logs", "ready", "stop")
+WORDS_ABOUT_A_PLAN = ("deploy", "rollback")

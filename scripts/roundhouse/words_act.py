@@ -17,7 +17,7 @@ def switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """Put an agent on its card."""
     from . import switch as transaction
 
-    _check_drain(args)
+    check_drain(args)
     result = transaction.ensure_ready(plan, args.word, output.progress(), drain_seconds=args.drain, wait=args.wait)
     if not args.json:
         seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
@@ -41,14 +41,15 @@ def stop(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """Take who serves off the card."""
     from . import stop as leaving
 
-    _check_drain(args)
+    check_drain(args)
     result = leaving.stop(plan, args.agent, output.progress(), drain_seconds=args.drain, wait=args.wait)
     if not args.json:
         print(leaving.text(result))
     return result
 
 
-def _check_drain(args: argparse.Namespace) -> None:
+def check_drain(args: argparse.Namespace) -> None:
+    """Raise UsageError for seconds that cannot be meant."""
     if not 0 <= args.drain < math.inf:
         raise UsageError("usage", f"--drain is {args.drain:g}: write seconds, such as 30, or 0 to wait for no request.")
 
