@@ -19,6 +19,8 @@ from openai import AsyncOpenAI, OpenAI
 MODEL = os.environ.get("OPENAI_MODEL", "dev")
 DESIGNS = ["Design component 1", "Design component 2", "Design component 3", "Design component 4"]
 ANSWER_TOKENS = int(os.environ.get("EXAMPLE_TOKENS", "256"))
+# Enough for a call to be whole: one that is cut is no call.
+CALL_TOKENS = 256
 PORTS = {"architect": 8000, "dev": 8001, "po": 8002}
 
 
@@ -72,17 +74,24 @@ def _request(query: str) -> dict[str, Any]:
 def tools() -> None:
     """Let the model ask for a function, call it, and tell the model what it returned.
 
-    `tool_choice` names the function, so the engine lets only its arguments be written. With "auto" the model chooses,
+    `tool_choice` names the function and `strict` asks for its schema, so the engine lets nothing else be written. With "auto" the model chooses,
     which needs `tool_call_parser` in the roster (hermes for Qwen).
     """
     who = {"type": "string", "enum": sorted(PORTS)}
     parameters = {"type": "object", "properties": {"agent": who}, "required": ["agent"], "additionalProperties": False}
-    tool: Any = {"type": "function", "function": {"name": "port_of", "parameters": parameters}}
+    function = {"name": "port_of", "parameters": parameters, "strict": True}
+    tool: Any = {"type": "function", "function": function}
     chosen: Any = {"type": "function", "function": {"name": "port_of"}}
     messages: list[Any] = [{"role": "user", "content": "On which port is the developer agent?"}]
     client = OpenAI()
     asked = client.chat.completions.create(
-        model=MODEL, messages=messages, tools=[tool], tool_choice=chosen, max_tokens=ANSWER_TOKENS
+        model=MODEL,
+        messages=messages,
+        tools=[tool],
+        tool_choice=chosen,
+        max_tokens=CALL_TOKENS,
+        # Between the parts of JSON any number of blanks is allowed, and a small model may lose itself in them.
+        frequency_penalty=2,
     )
     (call,) = asked.choices[0].message.tool_calls or []
     arguments = json.loads(call.function.arguments)

@@ -144,6 +144,7 @@ def _aider(found: list[Endpoint]) -> dict[str, str]:
         "edit-format: whole",
         "analytics: false",
         "check-update: false",
+        "show-release-notes: false",
     ]
     metadata = json.dumps({f"openai/{first.name}": known}, indent=2) + "\n"
     return {".aider.conf.yml": "\n".join(lines) + "\n", ".aider.model.metadata.json": metadata}

@@ -56,7 +56,7 @@ def run(environment):
         path = f"{made.stdout.strip()}/bin:{environment['PATH']}"
         place = {"cwd": ROOT, **more}
         done = subprocess.run(
-            words, env=environment | {"PATH": path}, capture_output=True, text=True, timeout=120, check=False, **place
+            words, env=environment | {"PATH": path}, capture_output=True, text=True, timeout=240, check=False, **place
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
