@@ -74,7 +74,8 @@ def _request(query: str) -> dict[str, Any]:
 def tools() -> None:
     """Let the model ask for a function, call it, and tell the model what it returned.
 
-    `tool_choice` names the function and `strict` asks for its schema, so the engine lets nothing else be written. With "auto" the model chooses,
+    `tool_choice` names the function and `strict` asks for its schema, so the engine lets nothing else be written. With
+    "auto" the model chooses,
     which needs `tool_call_parser` in the roster (hermes for Qwen).
     """
     who = {"type": "string", "enum": sorted(PORTS)}
