@@ -96,13 +96,13 @@ class Judge:
                 _stop(process)
 
     def _config(self, folder: Path, port: int) -> dict[str, Any]:
-        agent = {"name": NAME, "port": port, "temperature": 0.0, "top_p": 1.0, "enforce_eager": True}
+        agent = {"name": NAME, "temperature": 0.0, "top_p": 1.0, "enforce_eager": True}
         decided = {
             **{"max_model_len": 2 * WINDOW_TOKENS, "gpu_memory_utilization": CARD_SHARE},
             **{"quantization": None, "gpus": [0]},
             **{"kv_cache_dtype": "auto", "max_num_seqs": 4, "max_num_batched_tokens": 2 * WINDOW_TOKENS},
         }
-        place = flags.Place(self.accelerator, HOST, str(folder), None)
+        place = flags.Place(self.accelerator, HOST, port, str(folder), None)
         made = flags.config(agent, decided, place)
         # Only a judge asks for these.
         made |= {"max-logprobs": LIKELIEST}

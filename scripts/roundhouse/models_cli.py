@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
             quantise_cli.add_arguments(one)
         if word == "prune":
             one.add_argument("--yes", action="store_true", help="do not ask")
-            one.add_argument("--no-way-back", action="store_true", help="also the revision that was in use before")
+            one.add_argument("--no-way-back", action="store_true", help="also what a rollback needs")
     return made
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import flags, quantised
+from . import addresses, flags, quantised
 from .decision import Host, decide
 from .errors import UsageError
 from .plan import SCHEMA, Agent, Plan, path_of, unit_name
 from .roster import require_valid
 
 CONFIG_FOLDER = "/etc/roundhouse/agents"
-# Loopback until a gateway with a key stands in front (vLLM's own key leaves paths open, vllm#58144).
+# Engines never listen beyond it: vLLM's own key leaves paths open (vllm#58144), the gateway's does not.
 LISTEN_HOST = "127.0.0.1"
 # systemd waits this much longer than the engine's own drain before it kills.
 STOP_MARGIN_SECONDS = 30
@@ -24,12 +24,14 @@ class Settings(NamedTuple):
     """What group_vars say of a host. `accelerator` is "cuda" or "cpu", `engine_path` the engine's environment.
 
     Under `models_store` lie the pulled models; `start_timeout_seconds` is how long an engine may take to be healthy.
+    `gateway_port` is the one endpoint of all agents, None without a gateway.
     """
 
     accelerator: str
     engine_path: str
     models_store: str
     start_timeout_seconds: int
+    gateway_port: int | None = None
 
 
 def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
@@ -39,7 +41,7 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
     Raises UsageError with a sentence for each setting that cannot be meant.
     """
     host = host or Host()
-    roster = quantised.with_stamps(require_valid(agents, host.configs), host.stamps)
+    roster = quantised.with_stamps(require_valid(agents, host.configs, settings.gateway_port), host.stamps)
     accelerator = settings.accelerator
     if accelerator not in ("cuda", "cpu"):
         raise UsageError("plan", f"engine_accelerator is {accelerator!r}: write cuda or cpu.")
@@ -59,6 +61,7 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
         "accelerator": accelerator,
         "engine_path": settings.engine_path,
         "models_store": settings.models_store,
+        "gateway_port": settings.gateway_port,
         # What is not known yet and will be: nothing is downloaded while one of these stands.
         "waiting": [entry["refused"][0] for entry in made if entry["waits"]],
         "problems": [*_beyond(roster, host, accelerator), *(_misfit(entry) for entry in made if not entry["taken"])],
@@ -85,12 +88,15 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
     drafting = agent.get("speculative_config") or {}
     draft, draft_revision = drafting.get("model"), drafting.get("revision")
     draft_path = path_of(drafting, store) if draft else None
+    engine_port = addresses.engine_port(agent["port"], settings.gateway_port)
+    place = flags.Place(settings.accelerator, LISTEN_HOST, engine_port, model_path, draft_path)
     return {
         "name": name,
         "description": agent.get("description"),
         "unit": unit_name(name),
         "host": LISTEN_HOST,
         "port": agent["port"],
+        "engine_port": engine_port,
         **decided,
         "model_path": model_path,
         "draft_model": draft,
@@ -99,7 +105,7 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
         "temperature": agent["temperature"],
         "top_p": agent["top_p"],
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
-        "config": flags.config(agent, decided, flags.Place(settings.accelerator, LISTEN_HOST, model_path, draft_path)),
+        "config": flags.config(agent, decided, place),
         "environment": flags.environment(settings.accelerator, decided["gpus"]),
         "start_timeout_seconds": settings.start_timeout_seconds,
         "stop_timeout_seconds": flags.SHUTDOWN_TIMEOUT_SECONDS + STOP_MARGIN_SECONDS,

@@ -92,7 +92,7 @@ def _row(plan: dict[str, Any], agent: dict[str, Any], unit: units.Unit | Roundho
     row["state"] = unit.state
     if unit.state not in ("ready", "draining"):
         return row
-    engine = Engine(agent["host"], agent["port"])
+    engine = Engine(agent["host"], agent["engine_port"])
     row["since"] = unit.since
     try:
         served, row["version"] = engine.served(), engine.version()

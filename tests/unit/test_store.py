@@ -82,8 +82,21 @@ def test_prune_keeps_what_a_plan_names_and_the_revision_before_it(hub, place, tm
     assert going == {other, str(store.partial(place, "lab/other", "0" * 40))}
     going = {str(held.folder) for held in prune.needless(place, users, keep_earlier=False)}
     assert str(first) in going
-    (tmp_path / "plan.previous.json").write_text(json.dumps({"agents": [{"name": "old", "model_path": str(first)}]}))
-    assert str(first) in prune.paths_of_plans(tmp_path)
+
+
+def test_prune_keeps_what_a_rollback_needs(place, tmp_path):
+    there = next(iter(store.held(place))).folder
+    (tmp_path / "plan.json").write_text(json.dumps({"agents": [{"name": "dev", "model_path": "/elsewhere"}]}))
+    earlier = tmp_path / "plans"
+    (earlier / "38e895e9").mkdir(parents=True)
+    served = {"agents": [{"name": "dev", "model_path": str(there)}]}
+    (earlier / "38e895e9/plan.json").write_text(json.dumps(served))
+    users = prune.paths_of_plans(tmp_path, earlier)
+    assert users == {"/elsewhere": ["dev"], str(there): ["dev (rollback)"]}
+    assert prune.needless(place, users, keep_earlier=False) == []
+    assert [held.folder for held in prune.needless(place, prune.paths_of_plans(tmp_path), keep_earlier=False)] == [
+        there
+    ]
 
 
 def test_prune_keeps_a_draft_and_what_a_plan_names_by_another_path(place, tmp_path):
