@@ -71,6 +71,8 @@ def resolve(given: Given) -> Given:
 
 def bring(given: Given) -> Given:
     """Pull the wishes; return {"changed", "models"}."""
+    if given["files_at_once"] < 1:
+        raise UsageError("pull", f"models_files_at_once is {given['files_at_once']}: write a number from 1.")
     wishes = [
         Wish(wish["model"], wish["revision"], wish["asked"], _files(wish.get("files"))) for wish in given["wishes"]
     ]
