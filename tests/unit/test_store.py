@@ -309,6 +309,15 @@ def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failin
     assert done.returncode == 0, done.stderr
 
 
+def test_a_disk_without_locks_is_refused(hub, place, failing_disk):
+    lock = place / MODEL / store.LOCK
+    done = command("pull", MODEL, "--store", place, env={**failing_disk(lock), "HF_ENDPOINT": hub.url})
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        f"{lock} cannot be locked (No locks available): mount the store's disk with locks.",
+    )
+
+
 def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_told(hub, place, tmp_path):
     other = bring(Hub(hub.url), place, "lab/other")["path"]
     folder = store.folder(place, MODEL, store.manifests(place, MODEL)[0].revision)
