@@ -242,6 +242,16 @@ def failing_disk(tmp_path_factory):
     return lambda path: {**os.environ, "LD_PRELOAD": str(library), "FAILING_PATH": str(path)}
 
 
+def test_a_manifest_that_the_other_host_cannot_read_is_named(place, offered, tmp_path, monkeypatch):
+    path = next(iter(store.held(place))).folder / manifest.NAME
+    path.write_text("{")
+    monkeypatch.setenv("HF_TOKEN", "a-token-of-this-run")
+    with pytest.raises(RoundhouseError) as told:
+        bring(Hub(offered), tmp_path / "away")
+    assert f"answers 422 ({path} cannot be read" in told.value.message
+    assert told.value.message.endswith(f"for {MODEL}: mend it there.")
+
+
 def test_verify_reads_everything_and_its_exit_status_says_so(place):
     assert command("verify", "--store", place).returncode == 0
     path = next(iter(store.held(place))).folder / "config.json"
