@@ -41,9 +41,7 @@ def look(settings: dict[str, Any], root: Path = Path("/")) -> dict[str, Any]:
     strangers = _strangers() if set(_DOCKER) & set(going) else []
     if strangers:
         going = [name for name in going if not _is_dockers(name)]
-        kept.append(
-            f"Docker stays, with its repository: containers that are not ours are in it ({', '.join(strangers)})."
-        )
+        kept.append(f"Docker stays, with its repository, for what is not ours in it: {', '.join(strangers)}.")
     if also := sorted(set(_would_go(going)) - set(going)):
         problems.append(
             f"{', '.join(also)} would go too, and is not ours: it needs a package that Roundhouse installed. Remove it "
