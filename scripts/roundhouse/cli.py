@@ -31,6 +31,7 @@ words:
                 or resume brings back who served last
   models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
                 quantise (switch.py pull --help)
+  keys          who may use the gateway's API: names; also keys show, add, revoke NAME
   import        old compose files, env files, Modelfiles or Ollama's models as a roster (switch.py import --help)
   help          this; help man is the manual page, help completion what bash reads
 
@@ -144,7 +145,7 @@ def _target(args: argparse.Namespace) -> str | None:
 
 
 # Words with options of their own: the module whose main(argv) takes the word and what follows it.
-WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {"import": "import_cli"}
+WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {"import": "import_cli", "keys": "keys_cli"}
 WORDS: dict[str, words_cli.Word] = {
     "plan": _plan,
     **words_cli.WORDS,
