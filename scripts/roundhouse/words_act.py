@@ -59,8 +59,18 @@ def ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     from . import ready as until
 
     main_pid = os.environ.get("MAINPID")  # systemd sets it for an ExecStartPost
-    until.wait_until_healthy(plans.find(plan, _agent(args)), int(main_pid) if main_pid else None, output.progress())
+    agent = plans.find(plan, _agent(args))
+    until.wait_until_healthy(plan, agent, int(main_pid) if main_pid else None, output.progress())
     return {"agent": args.agent}
+
+
+def track(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Tell the gateway, before it starts, who serves."""
+    from . import gateway, state
+
+    state.make_folder()
+    gateway.follow(plan, output.progress())
+    return {"track": gateway.track(plan)}
 
 
 def _agent(args: argparse.Namespace) -> str:
@@ -73,5 +83,7 @@ def _agent(args: argparse.Namespace) -> str:
 WORDS: dict[str, Word] = {
     "resume": resume,
     "stop": stop,
-    "ready": ready,  # what a unit runs after its engine: not for people, so not in the help
+    # What units run, after an engine and before the gateway: not for people, so not in the help.
+    "ready": ready,
+    "track": track,
 }
