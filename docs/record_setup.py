@@ -2,8 +2,8 @@
 """Record a run of site.yml for the screens of the documents: `docs/record_setup.py INVENTORY FILE WHAT`.
 
 It runs what scripts/setup_vllm.py runs, on the hosts of INVENTORY; WHAT is in words. FILE then holds an object a line:
-how it was made with the names of the stages, each event, and how it ended. docs/screens.py shows it with the program's own
-code, so that a document shows what today's program makes of a real run.
+how it was made with the names of the stages, each event, and how it ended. docs/screens.py shows it with the program's
+own code, so that a document shows what today's program makes of a real run.
 """
 
 from __future__ import annotations
