@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import output, remote, words_cli
+from . import output, remote, words_cli, words_unit
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .model_words import WORDS as MODEL_WORDS
@@ -166,14 +166,6 @@ def _check_drain(args: argparse.Namespace) -> None:
         raise UsageError("usage", f"--drain is {args.drain:g}: write seconds, such as 30, or 0 to wait for no request.")
 
 
-def _ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    from . import ready
-
-    main_pid = os.environ.get("MAINPID")  # systemd sets it for an ExecStartPost
-    ready.wait_until_healthy(plans.find(plan, _agent(args)), int(main_pid) if main_pid else None, output.progress())
-    return {"agent": args.agent}
-
-
 def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     from . import measured, plan_text
 
@@ -181,12 +173,6 @@ def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     if not args.json:
         print(plan_text.text(plan, starts))
     return {"agents": [agent | {"measured": measured.of(agent, starts)} for agent in plan["agents"]]}
-
-
-def _agent(args: argparse.Namespace) -> str:
-    if args.agent is None:
-        raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
-    return str(args.agent)
 
 
 def _target(args: argparse.Namespace) -> str | None:
@@ -205,6 +191,6 @@ WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] |
     **words_cli.WORDS,
     "resume": _resume,
     "stop": _stop,
-    "ready": _ready,  # what a unit runs after its engine: not for people, so not in the help
+    **words_unit.WORDS,
 }
-WORDS_ABOUT_AN_AGENT = ("logs", "ready", "stop")
+WORDS_ABOUT_AN_AGENT = ("logs", "stop", *words_unit.WORDS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from . import history, journald, kernel_log, units
+from . import history, journald, kernel_log, starts, units
 from .diagnosis import UNKNOWN, Finding, diagnose
 from .journald import Entry
 from .plan import Agent
@@ -57,6 +57,11 @@ def last(agent: Agent, unit: Unit, past: Past, kernel: list[Entry]) -> Finding |
     if (unit.state == "failed" or unit.restarting) and not _was_stopped(past):
         return _of_unit(agent, unit)
     return None
+
+
+def why(agent: Agent, unit: Unit) -> Finding:
+    """Return why a unit that has failed did."""
+    return last(agent, unit, starts.of(agent["unit"]), kernel_log.read()) or _of_unit(agent, unit)
 
 
 def _was_stopped(past: Past) -> bool:

@@ -29,7 +29,7 @@ def ensure_ready(
     for an unknown name and RoundhouseError when the switch failed; its text says who serves now.
     """
     agent = find(plan, name)
-    with state.switching(journal.told, wait=_waiting(report) if wait else None):
+    with state.switching(journal.told, wait=waiting(report) if wait else None):
         try:
             return ensure_ready_locked(plan, agent, report, drain_seconds)
         except RoundhouseError as error:
@@ -144,7 +144,8 @@ def _leave(now: Turn, agents: list[Agent]) -> int:
     return leave.leave(agents, now.drain_seconds, now.report, now.log.note)
 
 
-def _waiting(report: Report) -> Callable[[str], None]:
+def waiting(report: Report) -> Callable[[str], None]:
+    """Return what says once, and not at each look, that another switch is waited for."""
     said: list[str] = []
 
     def wait(sentence: str) -> None:
