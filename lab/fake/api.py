@@ -20,7 +20,8 @@ WORDS = ("the", " plan", " is", " a", " list", " of", " small", " steps", ",", "
 class Engine:
     """What is served, what runs, and what is to go wrong."""
 
-    def __init__(self, config: dict[str, str], faults: argparse.Namespace) -> None:
+    def __init__(self, config: dict[str, str], faults: argparse.Namespace, version: str) -> None:
+        self.version = version
         self.name = config["served-model-name"] + ("-other" if faults.wrong_name else "")
         self.model = config["model"]
         self.address = (config["host"], int(config["port"]))
@@ -101,7 +102,7 @@ class Api(BaseHTTPRequestHandler):
         elif self.path == "/metrics":
             self.reply(200, engine.metrics().encode(), "text/plain; version=0.0.4")
         elif self.path == "/version":
-            self.answer(200, {"version": "0.32.0"})
+            self.answer(200, {"version": engine.version})
         elif self.path == "/v1/models":
             card = {"id": engine.name, "object": "model", "owned_by": "vllm", "root": engine.model}
             self.answer(200, {"object": "list", "data": [card | {"max_model_len": engine.max_model_len}]})

@@ -9,23 +9,30 @@ from __future__ import annotations
 
 import json
 import secrets
-import shlex
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+from roundhouse.background import Watch
+
 LOOK_SECONDS = 3.0
 # A line at least so often, also when the text is the same.
 SAY_SECONDS = 10.0
+# A host that restarts is away for some minutes; one that is away for longer needs a person.
+AWAY_SECONDS = 1800.0
 
 
 class ActionModule(ActionBase):
     """Starts, waits, returns the module's own result."""
 
     _supports_async = True
+    _supports_check_mode = True
     word = "pull"
 
     def would(self) -> str:
@@ -33,35 +40,46 @@ class ActionModule(ActionBase):
         wishes = self._task.args["wishes"]
         return "would pull " + ", ".join(f"{wish['model']} at {wish['revision']}" for wish in wishes)
 
+    def check(self, arguments: dict[str, Any], task_vars: Any) -> dict[str, Any]:
+        """Return the result in check mode."""
+        return {"changed": True, "diff": {"prepared": self.would()}}
+
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        if "environment" in arguments:
+            # As one string it is one secret: each value of a dict would be struck from every text, an "1" too.
+            arguments["environment"] = json.dumps(arguments["environment"])
         if self._task.check_mode:
-            return result | {"changed": True, "diff": {"prepared": self.would()}}
-        progress = f"/run/roundhouse/{self.word}-{secrets.token_hex(8)}.jsonl"
-        arguments = {**self._task.args, "progress_path": progress}
+            return result | self.check(arguments, task_vars)
+        watch = Watch(f"/run/roundhouse/{self.word}-{secrets.token_hex(8)}.jsonl")
+        self._look(watch)  # before it starts, for the machine's boot
+        arguments["progress_path"] = watch.path
         started = self._execute_module(f"roundhouse_{self.word}", arguments, task_vars=task_vars, wrap_async=True)
         if "ansible_job_id" not in started:
             return result | started
-        ended = self._wait(started["ansible_job_id"], progress, task_vars)
+        ended = self._wait(started["ansible_job_id"], watch, task_vars)
         self._status(started["ansible_job_id"], "cleanup", task_vars)
         return result | {key: value for key, value in ended.items() if not key.startswith("ansible_job")}
 
-    def _wait(self, job: str, progress: str, task_vars: Any) -> dict[str, Any]:
+    def _wait(self, job: str, watch: Watch, task_vars: Any) -> dict[str, Any]:
         """Return the job's result; say meanwhile how far it is."""
-        host, said, said_at = task_vars["inventory_hostname"], "", time.monotonic()
+        host, said, said_at, seen_at = task_vars["inventory_hostname"], "", time.monotonic(), time.monotonic()
+        again = "what came is kept, run the play again."
         while True:
             time.sleep(LOOK_SECONDS)
             try:
+                text = self._look(watch)
                 status = self._status(job, "status", task_vars)
-                text = self._text(progress)
+                seen_at = time.monotonic()
             except AnsibleConnectionFailure as error:  # the job goes on without us
                 status, text = {}, f"no connection ({error}): trying again"
             if status.get("finished"):
                 return status
-            if status.get("failed"):  # no such job: its file is gone, as after a reboot
-                return status | {
-                    "msg": f"the job {job} of {self.word} is gone ({status.get('msg')}): run the play again."
-                }
+            if time.monotonic() - seen_at > AWAY_SECONDS:
+                return {"failed": True, "msg": f"{host} was not reached for {AWAY_SECONDS / 60:.0f} min: {again}"}
+            if gone := watch.gone() or (status.get("failed") and status.get("msg")):
+                return {"failed": True, "msg": f"the {self.word} on {host}: {gone}; {again}"}
             if text and (text != said or time.monotonic() - said_at >= SAY_SECONDS):
                 Display().display(f"{host}: {text}")
                 said, said_at = text, time.monotonic()
@@ -74,7 +92,5 @@ class ActionModule(ActionBase):
         )
         return found
 
-    def _text(self, progress: str) -> str:
-        read = self._low_level_execute_command(f"tail -n 1 {shlex.quote(progress)}")
-        line = read["stdout"].strip()
-        return json.loads(line)["text"] if line.endswith("}") else "starting"
+    def _look(self, watch: Watch) -> str:
+        return watch.look(self._low_level_execute_command(watch.command())["stdout"]) or "starting"

@@ -31,11 +31,11 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def problems(agents: Any) -> list[str]:
+def problems(agents: Any, gateway_port: int | None = None) -> list[str]:
     """Return a sentence for each thing in the roster that cannot be meant."""
     from roundhouse import roster
 
-    return list(roster.problems(agents))
+    return list(roster.problems(agents, gateway_port=gateway_port))
 
 
 def plan(

@@ -30,8 +30,8 @@ options:
     default: ""
   environment:
     description: Variables for the hub's client, such as HF_ENDPOINT or a proxy; not the token.
-    type: dict
-    default: {}
+    type: json
+    default: "{}"
   files_at_once:
     description: How many files are fetched at once.
     type: int

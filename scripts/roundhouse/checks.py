@@ -15,6 +15,11 @@ def check(agent: Agent, leaving: list[str]) -> None:
     `leaving` are the units that will have left before the agent starts: their ports and their memory will be free.
     """
     units.show(agent["unit"])
+    check_host(agent, leaving)
+
+
+def check_host(agent: Agent, leaving: list[str]) -> None:
+    """Do what `check` does for an agent whose unit is not in place yet."""
     found = weights.problem(Path(agent["model_path"]))
     if found:
         raise RoundhouseError("model", f"{found}: {weights.cure(agent['model'], agent.get('quantise'))}")
@@ -24,11 +29,11 @@ def check(agent: Agent, leaving: list[str]) -> None:
             f"{touched} is not as it was verified (another length or time of change): `roundhouse verify "
             f"{agent['model']}` reads it again and says whether it is whole.",
         )
-    holder = ports.holder(agent["port"])
+    holder = ports.holder(agent["engine_port"])
     if holder and holder.unit not in (agent["unit"], *leaving):
         raise RoundhouseError(
             "port",
-            f"port {agent['port']} of {agent['name']} is taken by {holder}: "
+            f"port {agent['engine_port']} of {agent['name']} is taken by {holder}: "
             "stop that, or give the agent another port in the roster.",
         )
     card.refuse_strangers(agent, leaving)

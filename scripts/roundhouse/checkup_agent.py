@@ -40,9 +40,9 @@ def examine(plan: Plan, agent: Agent, seen: Seen) -> Iterator[Finding]:
         return
     if not loop and (failed := failed_start.last(agent, unit, past, seen.kernel)):
         yield failed
-    holder = ports.holder(agent["port"])
+    holder = ports.holder(agent["engine_port"])
     if holder and not (holder.unit or "").startswith("roundhouse-"):
-        yield of_cause("port taken", f"{holder} listens on port {agent['port']}", name)
+        yield of_cause("port taken", f"{holder} listens on port {agent['engine_port']}", name)
     if agent.get("gpus") and unit.state != "starting":
         yield from _strangers(plan, agent)
 

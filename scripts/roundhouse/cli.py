@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
-import math
-import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import output, remote, words_cli, words_unit
+from . import output, remote, words_act, words_cli, words_plans, words_unit
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .model_words import WORDS as MODEL_WORDS
@@ -28,10 +26,14 @@ words:
   watch         all of that as it goes on (--every SECONDS, --rounds N); without a terminal a line at each change
   history       the switches so far: from, to, seconds of each phase, outcome, cause
   resume        bring back who served last, after a killed switch too; restart who runs as deployed before
+  plans         the plans that served here, the newest last: engine, models, since when
+  rollback      back to the plan that served before (rollback PLAN: to that one), as a transaction; --dry-run only says
+                what would become another
   stop          who serves leaves and nobody takes the place (stop AGENT: that one); for now: a reboot, a deployment
                 or resume brings back who served last
   models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
                 quantise (switch.py pull --help)
+  bench         how fast who serves is: first token, tokens per second, requests per minute (switch.py bench --help)
   import        old compose files, env files, Modelfiles or Ollama's models as a roster (switch.py import --help)
   help          this; help man is the manual page, help completion what bash reads
 
@@ -72,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="watch: how often (default: 2)")
     made.add_argument("--rounds", type=int, metavar="N", help="watch: end after so many (default: never)")
     made.add_argument("--check", type=Path, metavar="PLAN", help="only say whether a plan file is valid")
+    made.add_argument("--dry-run", action="store_true", help="rollback: only say what would become another")
+    made.add_argument("--no-start", action="store_true", help=argparse.SUPPRESS)  # deploy: agents_start is false
     made.add_argument("--no-wait", action="store_true", help="resume: start them and return (at boot)")
     return made
 
@@ -79,14 +83,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in MODEL_WORDS:
-        from . import models_cli
-
-        return models_cli.main(arguments)
-    if arguments and arguments[0] == "import":
-        from . import import_cli
-
-        return import_cli.main(arguments[1:])
+    if arguments and arguments[0] in WITH_A_PARSER:
+        module = importlib.import_module(f".{WITH_A_PARSER[arguments[0]]}", __package__)
+        return int(module.main(arguments))
     # A lost connection or a supervisor's time limit ends a switch as Ctrl-C does: with the way back.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -116,54 +115,19 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
     if args.word is None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
-    if args.word in (*MODEL_WORDS, "import"):
+    if args.word in WITH_A_PARSER:
         raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
     if args.word == "help":
         return words_cli.manual(parser(), args.agent, as_json=args.json)
-    if args.agent is not None and args.word not in WORDS_ABOUT_AN_AGENT:
+    if args.agent is not None and args.word not in (*WORDS_ABOUT_AN_AGENT, *WORDS_ABOUT_A_PLAN):
         raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
     if args.word == "watch" and args.json:
         raise UsageError("usage", "watch has no end, and --json is one object: ask status --json repeatedly.")
     if args.word == "doctor":  # of a host that nothing was deployed to, too
         return words_cli.doctor(args)
-    return WORDS.get(args.word, _switch)(plans.load(), args)
-
-
-def _switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    from . import switch
-
-    _check_drain(args)
-    result = switch.ensure_ready(plan, args.word, output.progress(), drain_seconds=args.drain, wait=args.wait)
-    if not args.json:
-        seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
-        cut = f"; {result['cut']} requests were cut" if result["cut"] else ""
-        print(f"{result['agent']} serves on port {plans.find(plan, args.word)['port']} ({seconds}{cut})")
-    return result
-
-
-def _resume(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    from . import resume
-
-    report = output.progress()
-    result = {"serving": resume.start_only(plan, report)} if args.no_wait else resume.resume(plan, report)
-    if not args.json:
-        print(f"{'starting' if args.no_wait else 'serving'}: {', '.join(result['serving'])}")
-    return result
-
-
-def _stop(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    from . import stop
-
-    _check_drain(args)
-    result = stop.stop(plan, args.agent, output.progress(), drain_seconds=args.drain, wait=args.wait)
-    if not args.json:
-        print(stop.text(result))
-    return result
-
-
-def _check_drain(args: argparse.Namespace) -> None:
-    if not 0 <= args.drain < math.inf:
-        raise UsageError("usage", f"--drain is {args.drain:g}: write seconds, such as 30, or 0 to wait for no request.")
+    if args.word in words_plans.WORDS:
+        return words_plans.WORDS[args.word](args)
+    return WORDS.get(args.word, words_act.switch)(plans.load(), args)
 
 
 def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -176,21 +140,17 @@ def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _target(args: argparse.Namespace) -> str | None:
-    """Return where to run: --on, ROUNDHOUSE_ON, this machine if it has a plan, else a running lab."""
-    if args.check or args.word == "help":
-        return None
-    chosen = args.on or os.environ.get("ROUNDHOUSE_ON")
-    if chosen or plans.PATH.exists() or not remote.lab_is_up():
-        return chosen
-    print("no plan on this machine: running on the lab host (--on lab)", file=sys.stderr)
-    return remote.LAB_WORD
+    """Return where to run; what is about this program runs here."""
+    return None if args.check or args.word == "help" else remote.target(args.on)
 
 
-WORDS: dict[str, Callable[[dict[str, Any], argparse.Namespace], dict[str, Any] | None]] = {
+# Words with options of their own: the module whose main(argv) takes the word and what follows it.
+WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {"bench": "bench_cli", "import": "import_cli"}
+WORDS: dict[str, words_cli.Word] = {
     "plan": _plan,
     **words_cli.WORDS,
-    "resume": _resume,
-    "stop": _stop,
+    **words_act.WORDS,
     **words_unit.WORDS,
 }
 WORDS_ABOUT_AN_AGENT = ("logs", "stop", *words_unit.WORDS)
+WORDS_ABOUT_A_PLAN = ("deploy", "rollback")

@@ -8,6 +8,7 @@ is left out.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 # How long a stopping engine lets running requests finish. Without it a request in flight may be
@@ -25,6 +26,7 @@ class Place(NamedTuple):
 
     accelerator: str
     host: str
+    port: int
     model_path: str
     draft_path: str | None
 
@@ -38,7 +40,7 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
         "model": place.model_path,
         "served-model-name": agent["name"],
         "host": place.host,
-        "port": agent["port"],
+        "port": place.port,
         "max-model-len": decided["max_model_len"],
         "gpu-memory-utilization": decided["gpu_memory_utilization"],
         "quantization": decided["quantization"],
@@ -90,3 +92,41 @@ def environment(accelerator: str, gpus: list[int], start_seconds: int) -> dict[s
         "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in gpus),
         "CUDA_CACHE_PATH": "/var/cache/roundhouse/cuda",
     }
+
+
+class Bench(NamedTuple):
+    """One load: `requests` prompts of random words, `parallel` at once, to the model `served` at `url`."""
+
+    url: str
+    served: str
+    tokenizer: str
+    input_tokens: int
+    output_tokens: int
+    parallel: int
+    requests: int
+
+
+def bench(asked: Bench, result: Path) -> list[str]:
+    """Return the words of `vllm bench serve`, through the chat API, whose figures go into the file `result`.
+
+    Each answer is as long as asked (ignore_eos), and no two prompts begin alike, so no prefix is cached.
+    """
+    told: dict[str, Any] = {
+        "backend": "openai-chat",
+        "base-url": asked.url,
+        "endpoint": "/v1/chat/completions",
+        "model": asked.served,
+        "tokenizer": asked.tokenizer,
+        "dataset-name": "random",
+        "random-input-len": asked.input_tokens,
+        "random-output-len": asked.output_tokens,
+        "num-prompts": asked.requests,
+        "max-concurrency": asked.parallel,
+        # The first request to an engine may compile kernels.
+        "num-warmups": asked.parallel,
+        "percentile-metrics": "ttft,tpot",
+        "result-dir": result.parent,
+        "result-filename": result.name,
+    }
+    words = [word for name, value in told.items() for word in (f"--{name}", str(value))]
+    return ["bench", "serve", *words, "--ignore-eos", "--save-result", "--disable-tqdm"]

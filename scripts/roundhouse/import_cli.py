@@ -60,8 +60,9 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command and return its exit status."""
+def main(argv: list[str]) -> int:
+    """Run the command, whose first word is `import`, and return its exit status."""
+    arguments = argv[1:]
     try:
         args = parser().parse_args(arguments)
         if args.on:

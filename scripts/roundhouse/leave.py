@@ -89,7 +89,7 @@ def _running(agent: Agent, before: int | None) -> int | None:
     One that listens and does not answer hangs, with what it had `before`; one that does not listen starts or ends, and
     has none.
     """
-    engine = Engine(agent["host"], agent["port"])
+    engine = Engine(agent["host"], agent["engine_port"])
     load = engine.load(timeout_seconds=1.0)
     if load is None:
         return before if engine.listens() else 0

@@ -130,11 +130,16 @@ def _planned(agent: dict[str, Any]) -> Wish:
 
 
 def _wish(text: str) -> Wish:
+    model, asked = _named(text)
+    return Wish(model, asked or "main", asked or "main")
+
+
+def _named(text: str) -> tuple[str, str | None]:
+    """Return a model and its revision, None where none is named. Raises UsageError."""
     match = _MODEL.fullmatch(text)
     if not match:
         raise UsageError("usage", f"{text!r} is no model: write a hub's owner/name, or owner/name@revision.")
-    asked = match["asked"] or "main"
-    return Wish(match["model"], asked, asked)
+    return match["model"], match["asked"]
 
 
 def _is_in(place: Path, wish: Wish) -> bool:
@@ -154,7 +159,7 @@ def _go_on_in_the_engines_python(arguments: list[str]) -> None:
 
 _RUN: dict[str, Callable[[argparse.Namespace], Result]] = {
     "pull": _pull,
-    "verify": lambda args: store_cli.verified(args, _store(args), [_wish(text).model for text in args.models]),
+    "verify": lambda args: store_cli.verified(args, _store(args), [_named(text) for text in args.models]),
     "models": lambda args: store_cli.models(args, _store(args)),
     "prune": lambda args: store_cli.pruned(args, _store(args)),
     "quantise": lambda args: quantise_cli.run(args, _store(args)),

@@ -19,7 +19,10 @@ PATH = Path("/etc/roundhouse/plan.json")
 DRAIN_SECONDS = 30.0
 
 # What the command reads of each agent.
-_READ_LATER = ("name", "unit", "host", "port", "model", "model_path", "conflicts", "config_path", "environment")
+_READ_LATER = (
+    *("name", "unit", "host", "port", "engine_port", "model", "model_path"),
+    *("conflicts", "config_path", "environment"),
+)
 
 Plan = dict[str, Any]
 Agent = dict[str, Any]
@@ -51,8 +54,10 @@ def load(path: Path = PATH) -> Plan:
     if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:
         raise UsageError("plan", f"{path} is not a plan of schema {SCHEMA}: deploy again with this version.")
     try:
+        for agent in plan["agents"]:  # of before the gateway
+            agent.setdefault("engine_port", agent["port"])
         agents = [{key: agent[key] for key in _READ_LATER} for agent in plan["agents"]]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UsageError("plan", f"{path} lacks {error} of an agent: deploy again.") from None
     if plan.get("problems"):
         raise UsageError("plan", f"{path} holds an agent that does not fit: {plan['problems'][0]}")

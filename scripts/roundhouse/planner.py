@@ -7,35 +7,29 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import flags, quantised, start_limit
+from . import addresses, flags, limits, quantised
 from .decision import Host, decide
 from .errors import UsageError
 from .plan import SCHEMA, Agent, Plan, path_of, unit_name
 from .roster import require_valid
 
 CONFIG_FOLDER = "/etc/roundhouse/agents"
-# Loopback until a gateway with a key stands in front (vLLM's own key leaves paths open, vllm#58144).
+# Engines never listen beyond it: vLLM's own key leaves paths open (vllm#58144), the gateway's does not.
 LISTEN_HOST = "127.0.0.1"
-# systemd waits this much longer than the engine's own drain before it kills.
-STOP_MARGIN_SECONDS = 30
-# An engine that dies may leave its port and its card a moment later.
-RESTART_SECONDS = 5
-# Starts in a window before an agent is given up and who served before has the card again: enough for what passes by
-# itself, few enough that the users wait minutes and not an hour.
-START_TRIES = 4
 
 
 class Settings(NamedTuple):
     """What group_vars say of a host. `accelerator` is "cuda" or "cpu", `engine_path` the engine's environment.
 
     Under `models_store` lie the pulled models; `start_timeout_seconds` is how long an engine may take to be healthy,
-    None where the plan is to compute it.
+    None where the plan is to compute it. `gateway_port` is the one endpoint of all agents, None without a gateway.
     """
 
     accelerator: str
     engine_path: str
     models_store: str
     start_timeout_seconds: int | None
+    gateway_port: int | None = None
 
 
 def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
@@ -45,7 +39,7 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
     Raises UsageError with a sentence for each setting that cannot be meant.
     """
     host = host or Host()
-    roster = quantised.with_stamps(require_valid(agents, host.configs), host.stamps)
+    roster = quantised.with_stamps(require_valid(agents, host.configs, settings.gateway_port), host.stamps)
     accelerator = settings.accelerator
     if accelerator not in ("cuda", "cpu"):
         raise UsageError("plan", f"engine_accelerator is {accelerator!r}: write cuda or cpu.")
@@ -65,6 +59,7 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
         "accelerator": accelerator,
         "engine_path": settings.engine_path,
         "models_store": settings.models_store,
+        "gateway_port": settings.gateway_port,
         # What is not known yet and will be: nothing is downloaded while one of these stands.
         "waiting": [entry["refused"][0] for entry in made if entry["waits"]],
         "problems": [*_beyond(roster, host, accelerator), *(_misfit(entry) for entry in made if not entry["taken"])],
@@ -91,13 +86,16 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host
     drafting = agent.get("speculative_config") or {}
     draft, draft_revision = drafting.get("model"), drafting.get("revision")
     draft_path = path_of(drafting, store) if draft else None
-    limits = _limits(agent, decided, settings, host, model_path)
+    engine_port = addresses.engine_port(agent["port"], settings.gateway_port)
+    place = flags.Place(settings.accelerator, LISTEN_HOST, engine_port, model_path, draft_path)
+    limited = limits.of(agent, decided, host, limits.Asked(model_path, store, settings.start_timeout_seconds))
     return {
         "name": name,
         "description": agent.get("description"),
         "unit": unit_name(name),
         "host": LISTEN_HOST,
         "port": agent["port"],
+        "engine_port": engine_port,
         **decided,
         "model_path": model_path,
         "draft_model": draft,
@@ -106,38 +104,9 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host
         "temperature": agent["temperature"],
         "top_p": agent["top_p"],
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
-        "config": flags.config(agent, decided, flags.Place(settings.accelerator, LISTEN_HOST, model_path, draft_path)),
-        "environment": flags.environment(settings.accelerator, decided["gpus"], limits["start_timeout_seconds"]),
-        **limits,
-    }
-
-
-def _limits(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host, model_path: str) -> dict[str, Any]:
-    """Return how long a start and a stop may take, and after how many starts the agent is given up."""
-    eager = bool(agent.get("enforce_eager"))
-    deployed = {each["name"]: each for each in (host.deployed or {}).get("agents", [])}.get(agent["name"], {})
-    same = deployed.get("model_path") == model_path and bool(deployed["config"].get("enforce-eager")) == eager
-    before = None
-    if same and not host.again and "start_timeout_why" in deployed:
-        before = {"seconds": deployed["start_timeout_seconds"], "why": deployed["start_timeout_why"]}
-    own = host.disk.get(model_path, {})
-    fitted = (decided["fit"] or {}).get("weights_gib_per_rank")
-    fitted_bytes = None if fitted is None else fitted * len(decided["gpus"]) * start_limit.GIB
-    load = start_limit.Load(
-        own.get("weights_bytes", fitted_bytes),
-        (own or host.disk.get(settings.models_store, {})).get("bytes_per_second"),
-        eager,
-        start_limit.slowest(host.starts, model_path),
-    )
-    start = start_limit.chosen(settings.start_timeout_seconds, load, before)
-    stop_seconds = flags.SHUTDOWN_TIMEOUT_SECONDS + STOP_MARGIN_SECONDS
-    return {
-        "start_timeout_seconds": start["seconds"],
-        "start_timeout_why": start["why"],
-        "stop_timeout_seconds": stop_seconds,
-        "restart_seconds": RESTART_SECONDS,
-        "start_tries": START_TRIES,
-        "start_tries_seconds": start_limit.window_seconds(START_TRIES, start["seconds"], stop_seconds, RESTART_SECONDS),
+        "config": flags.config(agent, decided, place),
+        "environment": flags.environment(settings.accelerator, decided["gpus"], limited["start_timeout_seconds"]),
+        **limited,
     }
 
 

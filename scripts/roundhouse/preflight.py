@@ -54,12 +54,13 @@ def _quantising(wanted: Wanted) -> list[Row]:
 
 def _ports(agents: list[Agent]) -> Row:
     found = []
-    for agent in agents:
-        holder = ports.holder(agent["port"])
+    for agent, port in [(each, port) for each in agents for port in sorted({each["port"], each["engine_port"]})]:
+        holder = ports.holder(port)
         # An agent's own unit, or another agent's that has the port until this run moves it, is no stranger.
         if holder and not (holder.unit or "").startswith("roundhouse-"):
+            which = "which" if port == agent["port"] else f"so that its engine listens on {port}, which"
             at = f"agents[{agent['name']}].port"
-            found.append(f"{at} is {agent['port']}, which {holder} holds: stop that, or write another port.")
+            found.append(f"{at} is {agent['port']}, {which} {holder} holds: stop that, or write another port.")
     return Row("ports", ", ".join(str(agent["port"]) for agent in agents), found)
 
 

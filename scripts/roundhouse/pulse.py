@@ -46,7 +46,7 @@ def take(agent: Agent, before: Pulse | None, limit_seconds: float) -> tuple[bool
 
 
 def _read(agent: Agent, limit_seconds: float) -> Pulse | None:
-    told = metrics.read(agent["host"], agent["port"], limit_seconds)
+    told = metrics.read(agent["host"], agent["engine_port"], limit_seconds)
     if not told:
         return None
     numbers = tuple(told.get(name) for name in _MOVING)
@@ -56,7 +56,7 @@ def _read(agent: Agent, limit_seconds: float) -> Pulse | None:
 def _answers(agent: Agent, limit_seconds: float) -> bool:
     body = {"model": agent["name"], "prompt": "1", "max_tokens": 1, "temperature": 0}
     try:
-        Engine(agent["host"], agent["port"]).ask("/v1/completions", body, limit_seconds)
+        Engine(agent["host"], agent["engine_port"]).ask("/v1/completions", body, limit_seconds)
     except RoundhouseError:
         return False
     return True

@@ -20,14 +20,14 @@ def wait_until_healthy(agent: Agent, main_pid: int | None, report: Callable[[str
     So `systemctl start` returns when the agent can be used. systemd does not end this when the main process dies, so
     `main_pid` (its $MAINPID) is watched here.
     """
-    engine = Engine(agent["host"], agent["port"])
+    engine = Engine(agent["host"], agent["engine_port"])
     while not engine.healthy():
         if main_pid is not None and not Path(f"/proc/{main_pid}").exists():
             raise RoundhouseError("ready", f"the engine of {agent['name']} ended before it was healthy.")
         time.sleep(POLL_SECONDS)
     names = [entry["id"] for entry in engine.served()]
     if agent["name"] not in names:
-        raise RoundhouseError("ready", f"port {agent['port']} serves {', '.join(names)}, not {agent['name']}.")
+        raise RoundhouseError("ready", f"port {agent['engine_port']} serves {', '.join(names)}, not {agent['name']}.")
     _record(agent, report)
 
 

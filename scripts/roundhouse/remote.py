@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
+import sys
 
+from . import plan as plans
 from .errors import RoundhouseError, UsageError
 
 LAB_WORD = "lab"  # what --on says
@@ -20,6 +23,15 @@ def lab_is_up() -> bool:
     command = ["docker", "container", "inspect", "--format", "{{.State.Running}}", LAB]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stdout.strip() == "true"
+
+
+def target(on: str | None) -> str | None:
+    """Return where to run: --on, ROUNDHOUSE_ON, this machine (None) if it has a plan, else a running lab."""
+    chosen = on or os.environ.get("ROUNDHOUSE_ON")
+    if chosen or plans.PATH.exists() or not lab_is_up():
+        return chosen
+    print("no plan on this machine: running on the lab host (--on lab)", file=sys.stderr)
+    return LAB_WORD
 
 
 def run(target: str, arguments: list[str], *, terminal: bool) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from . import roster_fields, roster_models
+from . import addresses, roster_fields, roster_models
 from .candidates import MAX_NUM_BATCHED_TOKENS
 from .catalog import Model, Unknown
 from .errors import UsageError
@@ -21,18 +21,19 @@ OPTIONAL = tuple(field for field in roster_fields.RULES if field not in REQUIRED
 Agent = dict[str, Any]
 
 
-def require_valid(agents: Any, configs: Configs | None = None) -> list[Agent]:
+def require_valid(agents: Any, configs: Configs | None = None, gateway_port: int | None = None) -> list[Agent]:
     """Return the roster, or raise UsageError with one sentence a line."""
-    found = list(problems(agents, configs))
+    found = list(problems(agents, configs, gateway_port))
     if found:
         raise UsageError("roster", "\n".join(found))
     return list(agents)
 
 
-def problems(agents: Any, configs: Configs | None = None) -> Iterator[str]:
+def problems(agents: Any, configs: Configs | None = None, gateway_port: int | None = None) -> Iterator[str]:
     """Yield a sentence for each thing in the roster that cannot be meant.
 
     `configs` are the config.json files of folders on the host; without them such a model is not known.
+    `gateway_port` is None where no gateway stands before the engines.
     """
     if not isinstance(agents, list) or not agents:
         what = "empty" if not agents else f"a {type(agents).__name__} and not a list"
@@ -46,6 +47,10 @@ def problems(agents: Any, configs: Configs | None = None) -> Iterator[str]:
     good = [agent for agent in agents if isinstance(agent, dict)]
     yield from _twice(good, "name")
     yield from _twice(good, "port")
+    whole = [
+        agent for agent in good if "name" in agent and not [*roster_fields.problems("", "port", agent.get("port"))]
+    ]
+    yield from addresses.problems(whole, gateway_port)
 
 
 def _agent(at: str, agent: Agent, configs: Configs) -> Iterator[str]:

@@ -49,7 +49,7 @@ class Load(NamedTuple):
 
 def findings(agent: Agent, cards: list[Card], library: Any = None) -> Iterator[Finding]:
     """Yield a finding for each reason that is seen, of an agent that serves; `cards` are its own, as NVML tells."""
-    load = Load.of(metrics.read(agent["host"], agent["port"]))
+    load = Load.of(metrics.read(agent["host"], agent["engine_port"]))
     yield from of_load(agent, load)
     strains = {each.number: strain.of(each.number, library) for each in cards}
     for each in cards:

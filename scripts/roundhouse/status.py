@@ -94,7 +94,7 @@ def _row(plan: dict[str, Any], agent: dict[str, Any], unit: units.Unit | Roundho
         return row | {"problem": failed_start.why(agent, unit).text()}
     if unit.state not in ("ready", "draining"):
         return row
-    engine = Engine(agent["host"], agent["port"])
+    engine = Engine(agent["host"], agent["engine_port"])
     row["since"] = unit.since
     try:
         served, row["version"] = engine.served(), engine.version()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import canary, card, history, journal, leave, state, turn, units
+from . import canary, card, deploying, history, journal, leave, state, turn, units
 from .back import way_back
 from .checks import check
 from .engine import Engine
@@ -28,8 +28,10 @@ def ensure_ready(
     `stages` holds the seconds of each phase, `cut` the requests that did not end within the drain. Raises UsageError
     for an unknown name and RoundhouseError when the switch failed; its text says who serves now.
     """
-    agent = find(plan, name)
+    find(plan, name)
     with state.switching(journal.told, wait=waiting(report) if wait else None):
+        plan = deploying.settled(plan, report)
+        agent = find(plan, name)
         try:
             return ensure_ready_locked(plan, agent, report, drain_seconds)
         except RoundhouseError as error:
@@ -157,4 +159,4 @@ def waiting(report: Report) -> Callable[[str], None]:
 
 
 def _engine(agent: Agent) -> Engine:
-    return Engine(agent["host"], agent["port"])
+    return Engine(agent["host"], agent["engine_port"])

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from collections.abc import Callable
 from typing import Any
 
 from . import output
 from . import plan as plans
 from .errors import UsageError
-
-Word = Callable[[dict[str, Any], argparse.Namespace], "dict[str, Any] | None"]
+from .words_cli import Word
 
 
 def ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:

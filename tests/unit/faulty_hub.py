@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,6 +76,8 @@ class FaultyHub(share.Server):
         self.faults: list[Fault] = []
         self.log: list[Sent] = []
         self.out = 0  # bytes of bodies of files, also of answers that are still going out
+        self.out_of: Counter[str] = Counter()  # the same by the file's name
+        self.going: set[threading.Thread] = set()  # answers that are still going out, by who sends them
         self.gated: set[str] = set()
         self.private: set[str] = set()
         self.bytes_per_second: float | None = None
@@ -114,6 +117,13 @@ class FaultyHandler(share.Handler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
 
     def answer(self, verb, model, revision, name):
+        self.server.going.add(threading.current_thread())
+        try:
+            self.answer_as_told(verb, model, revision, name)
+        finally:
+            self.server.going.discard(threading.current_thread())
+
+    def answer_as_told(self, verb, model, revision, name):
         self.broken, self.start, self.size = None, 0, 0
         given = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
         if model in self.server.private and given != TOKEN:
@@ -122,7 +132,11 @@ class FaultyHandler(share.Handler):
             self.refuse(403, "GatedRepo")
         else:
             self.broken = self.server.fault(self.path) if self.command == "GET" else None
-            if self.broken and self.broken.kind == "status":
+            if self.broken and self.broken.kind == "slow":
+                time.sleep(self.broken.how["wait"])
+            if self.broken and self.broken.kind == "page":  # of a network that wants a login
+                self.reply(b"<html>Log in</html>", 200, {"Content-Type": "text/html; charset=utf-8"})
+            elif self.broken and self.broken.kind == "status":
                 wait = {"Retry-After": str(self.broken.how["wait"])} if "wait" in self.broken.how else {}
                 self.reply(b"{}", int(self.broken.how["code"]), wait)
             else:
@@ -160,6 +174,7 @@ class FaultyHandler(share.Handler):
                 sent = os.sendfile(self.connection.fileno(), descriptor, start, min(end - start, 64 * 1024))
                 start, self.size = start + sent, self.size + sent
                 self.server.out += sent
+                self.server.out_of[self.path.rpartition("/")[2]] += sent
                 if self.server.bytes_per_second:
                     time.sleep(sent / self.server.bytes_per_second)
         except (BrokenPipeError, ConnectionResetError):

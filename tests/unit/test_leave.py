@@ -48,7 +48,7 @@ def go(monkeypatch):
         monkeypatch.setattr(units, "kill", kill)
         monkeypatch.setattr(units, "forgive", lambda name: agent.happened.append("forgive"))
         said = []
-        entry = {"name": "dev", "unit": "u", "host": "h", "port": 1, "stop_grace_seconds": 0.05}
+        entry = {"name": "dev", "unit": "u", "host": "h", "engine_port": 1, "stop_grace_seconds": 0.05}
         entry |= {"config": {"shutdown-timeout": 30}, **plan}
         return leave.leave([entry], drain_seconds, said.append, str), agent.happened, said
 

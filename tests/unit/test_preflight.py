@@ -10,7 +10,8 @@ from roundhouse.packages import Packages
 from roundhouse.progress import GIB
 
 NOTHING = Packages({}, [], [])
-AGENT = {"name": "dev", "port": 1, "gpus": [0], "model": "owner/name", "model_path": "/nowhere/owner/name/main"}
+AGENT = {"name": "dev", "port": 1, "engine_port": 1, "gpus": [0], "model": "owner/name"}
+AGENT |= {"model_path": "/nowhere/owner/name/main"}
 
 
 @pytest.fixture

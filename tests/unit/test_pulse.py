@@ -46,7 +46,7 @@ def core():
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield handler, {"name": "dev", "host": "127.0.0.1", "port": server.server_port}
+        yield handler, {"name": "dev", "host": "127.0.0.1", "engine_port": server.server_port}
         server.shutdown()
 
 
@@ -91,4 +91,4 @@ def test_one_that_got_work_while_it_was_asked_is_alive(core):
 
 def test_who_does_not_answer_at_all_is_not_alive(core):
     _, agent = core
-    assert take(agent | {"port": 1}) == (False, None)
+    assert take(agent | {"engine_port": 1}) == (False, None)

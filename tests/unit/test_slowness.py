@@ -36,7 +36,10 @@ def serving(tmp_path):
         quiet = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         running.append(subprocess.Popen(words, stdout=subprocess.DEVNULL, env=quiet))
         until(Engine("127.0.0.1", port).healthy)
-        return {"name": "dev", "unit": "roundhouse-dev.service", "host": "127.0.0.1", "port": port, "max_num_seqs": 1}
+        return {"name": "dev", "unit": "roundhouse-dev.service", "max_num_seqs": 1} | {
+            "host": "127.0.0.1",
+            "engine_port": port,
+        }
 
     yield start
     for process in running:
@@ -54,12 +57,12 @@ def until(condition):
 def send_two(agent):
     """Send two requests to an engine that runs one at a time, and return their answers when one of them waits."""
     body = json.dumps({"model": "dev", "prompt": "go on", "max_tokens": 900, "stream": True}).encode()
-    url = f"http://127.0.0.1:{agent['port']}/v1/completions"
+    url = f"http://127.0.0.1:{agent['engine_port']}/v1/completions"
     first = urllib.request.urlopen(url, body, timeout=WAIT_SECONDS)
-    connection = socket.create_connection(("127.0.0.1", agent["port"]))
+    connection = socket.create_connection(("127.0.0.1", agent["engine_port"]))
     head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
-    until(lambda: metrics.read("127.0.0.1", agent["port"])["num_requests_waiting"] == 1)
+    until(lambda: metrics.read("127.0.0.1", agent["engine_port"])["num_requests_waiting"] == 1)
     return first, connection
 
 

@@ -1,6 +1,8 @@
 """The store's words, and the other places that models come from: a folder, another host's store."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -151,6 +153,18 @@ def test_another_hosts_store_is_a_source_for_who_has_the_token(place, offered, t
     assert row["revision"] == next(iter(store.held(place))).folder.name
 
 
+@pytest.fixture(scope="session")
+def failing_disk(tmp_path_factory):
+    """Return the environment in which reads of the files of that name end with EIO."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        pytest.skip("no C compiler builds the disk that fails here: install gcc")
+    library = tmp_path_factory.mktemp("disk") / "failing_disk.so"
+    source = ROOT / "tests/unit/failing_disk.c"
+    subprocess.run([compiler, "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return lambda path: {**os.environ, "LD_PRELOAD": str(library), "FAILING_PATH": str(path)}
+
+
 def test_verify_reads_everything_and_its_exit_status_says_so(place):
     assert command("verify", "--store", place).returncode == 0
     path = next(iter(store.held(place))).folder / "config.json"
@@ -159,13 +173,84 @@ def test_verify_reads_everything_and_its_exit_status_says_so(place):
     assert damaged.returncode == 1
     (error,) = json.loads(damaged.stdout)["errors"]
     assert error["message"] == f"{path} is damaged: roundhouse pull fetches it."
+    (row,) = json.loads(command("models", "--store", place, "--json").stdout)["models"]
+    assert row["verified_at"] is None
 
 
-def test_a_manifest_that_cannot_be_read_is_named(place):
-    path = next(iter(store.held(place))).folder / manifest.NAME
+def test_where_there_is_nothing_to_verify_it_says_so(hub, place, tmp_path):
+    empty = command("verify", "--store", tmp_path / "none")
+    assert (empty.returncode, empty.stderr) == (
+        1,
+        f"{tmp_path}/none holds no models, so there is nothing to verify: see --store.\n",
+    )
+    held = next(iter(store.held(place)))
+    for name in ("lab/none", f"{MODEL}@{'0' * 40}"):
+        absent = command("verify", name, "--store", place)
+        assert (absent.returncode, absent.stderr.startswith(f"{name} is not in {place}: ")) == (1, True)
+    (held.folder / manifest.NAME).unlink()
+    (place / "lab/other" / ("1" * 40)).mkdir(parents=True)
+    without = command("verify", "--store", place, "--json")
+    told = [error["message"] for error in json.loads(without.stdout)["errors"]]
+    assert without.returncode == 1
+    assert [line.partition(" has no manifest")[0] for line in told] == [
+        f"{place}/lab/other/{'1' * 40}",
+        str(held.folder),
+    ]
+    assert bring(Hub(hub.url), place)["fetched"] == []  # it is all there: it is hashed, and told by a manifest again
+    assert command("verify", MODEL, "--store", place).returncode == 0
+
+
+def test_verify_reads_the_revision_that_is_named(hub, place):
+    first = next(iter(store.held(place))).folder
+    hub.shelf.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
+    second = bring(Hub(hub.url), place)["revision"]
+    (first / "config.json").write_text("damaged")
+    assert command("verify", f"{MODEL}@{second}", "--store", place).returncode == 0
+    assert command("verify", f"{MODEL}@{first.name}", "--store", place).returncode == 1
+    assert command("verify", MODEL, "--store", place).returncode == 1
+
+
+def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failing_disk):
+    path = next(iter(store.held(place))).folder / "model.safetensors"
+    done = command("verify", "--store", place, env=failing_disk(path))
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert done.stdout == (
+        f"{path} cannot be read (Input/output error), see to its disk: roundhouse pull fetches it.\n"
+    )
+    done = command("pull", MODEL, "--from", place, "--store", tmp_path / "away", env=failing_disk(path))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"{path}, where models come from, cannot be read: Input/output error. See to that disk."
+    )
+    part = store.partial(tmp_path / "away", MODEL, path.parent.name) / "model.safetensors.part"
+    done = command("pull", MODEL, "--from", place, "--store", tmp_path / "away", env=failing_disk(part))
+    assert done.stderr.splitlines()[-1] == (
+        f"{part.with_suffix('')} cannot be written: Input/output error. See to that disk; what came is kept."
+    )
+    # What a failing disk holds is fetched again, and the file that is put in its place is another.
+    done = command("pull", MODEL, "--store", place, env={**failing_disk(path), "HF_ENDPOINT": hub.url})
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_told(hub, place, tmp_path):
+    other = bring(Hub(hub.url), place, "lab/other")["path"]
+    folder = store.folder(place, MODEL, store.manifests(place, MODEL)[0].revision)
+    path = folder / manifest.NAME
     path.write_text("{")
-    with pytest.raises(RoundhouseError, match="the next pull hashes the model again"):
-        list(store.held(place))
+    for words in (["models"], ["verify"], ["prune", "--yes"]):
+        done = command(*words, "--store", place, "--json")
+        (error,) = json.loads(done.stdout)["errors"]
+        assert (done.returncode, error["message"].startswith(f"{path} cannot be read")) == (1, True)
+        told = json.loads(done.stdout)
+        assert other in [
+            *told.get("removed", []),
+            *(f"{place}/{r['model']}/{r['revision']}" for r in told.get("models", [])),
+        ]
+    assert folder.is_dir()
+    with pytest.raises(RoundhouseError, match="cannot be read"):
+        store.manifests(place, MODEL)
+    path.unlink()
+    assert bring(Hub(hub.url), place)["fetched"] == []
 
 
 def test_a_manifest_that_names_a_path_outside_is_refused(place):

@@ -79,7 +79,7 @@ def planned():
 @pytest.fixture
 def host(planned, monkeypatch, tmp_path):
     straw = Straw(planned["agents"])
-    by_port = {agent["port"]: agent for agent in planned["agents"]}
+    by_port = {agent["engine_port"]: agent for agent in planned["agents"]}
 
     class Engine:
         def __init__(self, host, port):

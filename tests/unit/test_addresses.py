@@ -1,0 +1,78 @@
+"""Which port is whose: an agent's own, its engine's, its metrics', the gateway's; and two of them that are one."""
+
+import json
+
+import pytest
+
+from roundhouse import plan, planner, roster
+
+GATEWAY = 8080
+
+
+def agent(name, port):
+    common = {"max_model_len": 16384, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
+    return {"name": name, "port": port, "models": [{"model": "Qwen/Qwen2.5-7B-Instruct"}], **common}
+
+
+def planned(gateway_port):
+    settings = planner.Settings("cpu", "/e", "/m", 1, gateway_port)
+    return planner.build([agent("dev", 8001), agent("po", 8002)], settings)["agents"]
+
+
+def test_behind_the_gateway_an_engine_has_a_port_of_its_own():
+    assert [(each["port"], each["engine_port"], each["config"]["port"]) for each in planned(GATEWAY)] == [
+        (8001, 28001, 28001),
+        (8002, 28002, 28002),
+    ]
+
+
+def test_without_a_gateway_the_engine_has_the_agents_port():
+    assert [(each["port"], each["engine_port"], each["config"]["port"]) for each in planned(None)] == [
+        (8001, 8001, 8001),
+        (8002, 8002, 8002),
+    ]
+
+
+def test_a_plan_of_before_the_gateway_is_read(tmp_path):
+    made = planner.build([agent("dev", 8001)], planner.Settings("cpu", "/e", "/m", 1))
+    del made["agents"][0]["engine_port"]
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(made))
+    assert plan.load(file)["agents"][0]["engine_port"] == 8001
+
+
+@pytest.mark.parametrize(
+    ("port", "sentence"),
+    [
+        (8080, "agents[qa].port is 8080, and 8080 is the gateway's (gateway_port): write another port."),
+        (8101, "agents[dev].port is 8001, which makes 8101 dev's metrics, and 8101 is qa's port: write another port."),
+        (
+            28001,
+            "agents[dev].port is 8001, which makes 28001 dev's engine, and 28001 is qa's port: write another port.",
+        ),
+        (
+            7980,
+            "agents[qa].port is 7980, which makes 8080 qa's metrics, and 8080 is the gateway's (gateway_port): "
+            "write another port.",
+        ),
+        (
+            60000,
+            "agents[qa].port is 60000, and its engine listens 20000 above it: write at most 45535.",
+        ),
+    ],
+)
+def test_a_port_that_another_has_is_refused(port, sentence):
+    agents = [agent("dev", 8001), agent("qa", port)]
+    assert list(roster.problems(agents, gateway_port=GATEWAY)) == [sentence]
+    assert list(roster.problems(agents)) == []
+
+
+def test_two_agents_of_one_port_are_told_of_once():
+    (sentence,) = roster.problems([agent("dev", 8001), agent("qa", 8001)], gateway_port=GATEWAY)
+    assert sentence == "agents[qa].port is 8001, which dev has already: give each agent a port of its own."
+
+
+@pytest.mark.parametrize("wrong", [80, "8080", True, 70000])
+def test_a_gateway_port_that_is_none_is_refused(wrong):
+    (sentence,) = roster.problems([agent("dev", 8001)], gateway_port=wrong)
+    assert sentence == f"gateway_port is {wrong!r}: write a whole number from 1024 to 65535."

@@ -1,0 +1,80 @@
+"""Whoever waits for a job of a host learns that it is gone: by the job's own process, and a real shell's look."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from test_plugins import ROOT
+
+from roundhouse import background
+from roundhouse.background import MISSED, Watch
+
+# A job as the modules are: progress in a file, until it is told to end.
+JOB = """
+import sys; from pathlib import Path; from roundhouse import progress
+with progress.in_file(Path(sys.argv[1])) as shown:
+    shown.note("one word")
+    sys.stdin.read(1)
+"""
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Run a job and watch it; return both once it has said its word."""
+    path = tmp_path / "job.jsonl"
+    command = [sys.executable, "-c", JOB, str(path)]
+    running = subprocess.Popen(command, stdin=subprocess.PIPE, env={"PYTHONPATH": str(ROOT / "scripts")})
+    watch = Watch(str(path))
+    deadline = time.monotonic() + 20
+    while look(watch) != "one word":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield running, watch, path
+    running.kill()
+    running.wait()
+
+
+def look(watch):
+    done = subprocess.run(["sh", "-c", watch.command()], capture_output=True, text=True, check=True)
+    return watch.look(done.stdout)
+
+
+def test_a_job_that_lives_is_not_gone_also_when_it_is_silent(job):
+    running, watch, _ = job
+    assert [look(watch) for _ in range(2 * MISSED)] == ["one word"] * 2 * MISSED
+    assert (watch.pid, watch.gone()) == (running.pid, None)
+
+
+def test_a_job_that_was_killed_is_gone_and_its_file_says_nothing_of_it(job):
+    running, watch, path = job
+    running.kill()
+    running.wait()
+    looks = [(look(watch), watch.gone() is None) for _ in range(MISSED)]
+    assert looks == [("one word", True)] * (MISSED - 1) + [("one word", False)]
+    assert "ended without a result" in watch.gone()
+    path.unlink()  # /run is empty after a restart
+    look(watch)
+    assert "ended without a result" in watch.gone()
+
+
+def test_another_boot_is_seen_also_where_another_process_has_its_number(job):
+    _, watch, _ = job
+    output = subprocess.run(["sh", "-c", watch.command()], capture_output=True, text=True, check=True).stdout
+    watch.look(output.replace(watch.boot, "5b1e7c5e-0000-4000-8000-000000000000"))
+    assert "restarted" in watch.gone()
+
+
+def test_a_job_that_never_says_a_word_is_gone_and_a_host_that_does_not_answer_is_not(tmp_path):
+    watch = Watch(str(tmp_path / "none"), begin_seconds=0.2)
+    assert (look(watch), watch.gone()) == (None, None)
+    assert watch.look("") is None
+    time.sleep(0.3)
+    assert watch.gone() == "it has not begun after 0 s"
+
+
+def test_progress_begins_with_process_and_boot():
+    told = json.loads(background.began())
+    assert told["boot"] == background.BOOT_ID.read_text().strip()
+    assert told["pid"] > 0
