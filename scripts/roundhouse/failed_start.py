@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from . import history, journald, kernel_log, starts, units
+from . import guard, history, journald, kernel_log, starts, units
 from .diagnosis import UNKNOWN, Finding, diagnose
 from .journald import Entry
 from .plan import Agent
@@ -74,6 +74,7 @@ def _was_stopped(past: Past) -> bool:
 
 def _of_start(agent: Agent, start: Start, kernel: list[Entry]) -> Finding:
     lines = kernel_log.of_unit(kernel, agent["unit"], start.began, start.ended)
+    lines += guard.said(agent, start.began, start.ended)
     lines += journald.of_start(start.invocation, _LINES)
     return diagnose(agent["name"], lines, result=start.result or "", exit_status=start.exit_status)
 

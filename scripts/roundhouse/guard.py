@@ -9,12 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from . import journal, pulse, state, units
+from . import journal, journald, pulse, state, units
 from .errors import RoundhouseError
 from .plan import Agent, Plan, find
 
 # The users' wish: every 30 s, 10 s for an answer, 3 failures in a row. The plan may say otherwise (guard_...).
 EVERY_SECONDS, LIMIT_SECONDS, FAILURES = 30.0, 10.0, 3
+# What it says of an end, and systemd's word of the same, may be so far apart.
+_SLACK_SECONDS = 2.0
+_LINES = 100
 
 Report = Callable[[str], None]
 
@@ -68,6 +71,13 @@ class Guard:
         except RoundhouseError as error:
             self._report(error.message)
         self._forget(None)
+
+
+def said(agent: Agent, began: float, ended: float | None) -> list[str]:
+    """Return what the agent's guard said between two times; nothing where it ended nobody."""
+    unit = f"_SYSTEMD_UNIT=roundhouse-guard@{agent['name']}.service"
+    until = (time.time() if ended is None else ended) + _SLACK_SECONDS
+    return [each.text for each in journald.entries(unit, lines=_LINES) if began <= each.at <= until]
 
 
 def guard(plan: Plan, name: str, report: Report) -> None:
