@@ -90,8 +90,8 @@ def problems(result: Result) -> list[str]:
     if result["against"]:
         sides.append((result["against"]["url"], result["against"]["measured"]))
     return [
-        f"{row['failed']} of {row['requests']} requests to {who} failed with {row['parallel']} at once: the figures of "
-        "that level are not to be used."
+        f"{row['failed']} of {row['requests']} requests to {who} failed with {row['parallel']} at once, "
+        f"so the figures of that level are not to be used: {row['error']}."
         for who, rows in sides
         for row in rows
         if row["failed"]

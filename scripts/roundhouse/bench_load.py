@@ -61,6 +61,7 @@ def figures(told: dict[str, Any], parallel: int) -> dict[str, Any]:
         "parallel": parallel,
         "requests": done + told["failed"],
         "failed": told["failed"],
+        "error": next((_last_line(error) for error in told["errors"] if error), None),
         "seconds": round(told["duration"], 2),
         "ttft_seconds": round(told["median_ttft_ms"] / MILLI, 4) if done else None,
         "ttft_p99_seconds": round(told["p99_ttft_ms"] / MILLI, 4) if done else None,
@@ -81,6 +82,10 @@ def _environment(target: Target, home: str) -> dict[str, str]:
 
 
 def _last(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    said = lines[-1] if lines else "it said nothing"
-    return f"{said} (exit status {done.returncode})"
+    return f"{_last_line(done.stdout + done.stderr) or 'it said nothing'} (exit status {done.returncode})"
+
+
+def _last_line(text: str) -> str | None:
+    """Return the last line that says something: of a traceback, what it is about."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else None

@@ -34,6 +34,8 @@ words:
   models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
                 quantise (switch.py pull --help)
   bench         how fast who serves is: first token, tokens per second, requests per minute (switch.py bench --help)
+  client-config a client's file for this host: curl, python, langchain, continue, vscode, aider
+                (switch.py client-config --help)
   import        old compose files, env files, Modelfiles or Ollama's models as a roster (switch.py import --help)
   help          this; help man is the manual page, help completion what bash reads
 
@@ -145,7 +147,11 @@ def _target(args: argparse.Namespace) -> str | None:
 
 
 # Words with options of their own: the module whose main(argv) takes the word and what follows it.
-WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {"bench": "bench_cli", "import": "import_cli"}
+WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {
+    "bench": "bench_cli",
+    "client-config": "clients_cli",
+    "import": "import_cli",
+}
 WORDS: dict[str, words_cli.Word] = {
     "plan": _plan,
     **words_cli.WORDS,

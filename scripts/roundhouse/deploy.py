@@ -37,23 +37,23 @@ class Deployment(NamedTuple):
 
 
 def deploy(new: PlanSet, report: Report, *, drain_seconds: float = DRAIN_SECONDS, start: bool = True) -> dict[str, Any]:
-    """Put a set in place and return {"plan", "changed", "serving", "stages"}; `changed` names who was started.
+    """Put a set in place and return {"plan", "moved", "changed", "serving", "stages"}.
 
-    Raises RoundhouseError when the set before had to come back; its text says why, and who serves now.
+    `moved` tells whether files became others, `changed` names who was started. For who holds the lock. Raises
+    RoundhouseError when the set before had to come back; its text says why, and who serves now.
     """
-    with state.switching(journal.told):
-        left = deploying.settle(report)
-        old, proved = served.current()
-        moved = not new.is_in_place(old)
-        if moved and old and proved and start:
-            done = _exchange(make(new, old, left, drain_seconds, report))
-        else:
-            if moved:
-                _place(new, old, report)
-            done = resume.resume_locked(new.plan, report) if start else {"serving": [], "changed": []}
-        if moved or not proved:
-            served.record(new, served=start)
-        return {"plan": new.name, "moved": moved, "stages": {}, **done}
+    left = deploying.settle(report)
+    old, proved = served.current()
+    moved = not new.is_in_place(old)
+    if moved and old and proved and start:
+        done = _exchange(make(new, old, left, drain_seconds, report))
+    else:
+        if moved:
+            _place(new, old, report)
+        done = resume.resume_locked(new.plan, report) if start else {"serving": [], "changed": []}
+    if moved or not proved:
+        served.record(new, served=start)
+    return {"plan": new.name, "moved": moved, "stages": {}, **done}
 
 
 def make(new: PlanSet, old: PlanSet, left: deploying.Left | None, drain_seconds: float, report: Report) -> Deployment:

@@ -125,8 +125,10 @@ def bench(asked: Bench, result: Path) -> list[str]:
         # The first request to an engine may compile kernels.
         "num-warmups": asked.parallel,
         "percentile-metrics": "ttft,tpot",
+        # A connection each: a kept one may be closed by its server just when it is used again (llama.cpp, after 5 s).
+        "header": "Connection=close",
         "result-dir": result.parent,
         "result-filename": result.name,
     }
     words = [word for name, value in told.items() for word in (f"--{name}", str(value))]
-    return ["bench", "serve", *words, "--ignore-eos", "--save-result", "--disable-tqdm"]
+    return ["bench", "serve", *words, "--ignore-eos", "--save-result", "--save-detailed", "--disable-tqdm"]

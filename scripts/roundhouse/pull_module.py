@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import hub, model_files, models_lock, progress, pull
+from . import hub, model_files, models_lock, planned_models, progress, pull
 from .errors import RoundhouseError, UsageError
 from .fetch import Source
 from .folder_source import FolderSource
@@ -75,8 +75,17 @@ def bring(given: Given) -> Given:
         Wish(wish["model"], wish["revision"], wish["asked"], _files(wish.get("files"))) for wish in given["wishes"]
     ]
     with _progress(given) as shown:
-        done = pull.Pull(Path(given["store"]), _source(given), shown, workers=given["files_at_once"]).run(wishes)
+        source = _source(given)
+        with shown.doing(f"asking {source.name} for results that were made elsewhere"):
+            wishes += [
+                wish for wish in planned_models.results(given.get("results") or []) if _offered(source, wish, shown)
+            ]
+        done = pull.Pull(Path(given["store"]), source, shown, workers=given["files_at_once"]).run(wishes)
     return {"changed": any(row["changed"] for row in done), "models": done}
+
+
+def _offered(source: Source, wish: Wish, shown: progress.Progress) -> bool:
+    return Patience().call(wish.model, lambda: planned_models.is_offered(source, wish), shown.note, threading.Event())
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from . import deploying, failed_start, history, journal, starts, state, switch, units
+from . import deploying, failed_start, history, journal, starts, state, switch, turn, units
 from .errors import RoundhouseError
 from .history import Entry
 from .leave import UP
@@ -21,7 +21,7 @@ from .turn import Report
 def relieve(plan: Plan, name: str, report: Report) -> dict[str, Any]:
     """Return {"agent", "relieved_by"}; by None where nobody had to. Raises RoundhouseError when nobody serves now."""
     find(plan, name)
-    with state.switching(journal.told, wait=switch.waiting(report)):
+    with state.switching(journal.told, wait=turn.waiting(report)):
         plan = deploying.settled(plan, report)
         agent = find(plan, name)
         if why := _needless(plan, agent):

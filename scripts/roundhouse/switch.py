@@ -7,7 +7,6 @@ next knows from it who served, and finishes it or goes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from . import canary, card, deploying, history, journal, leave, state, turn, units
@@ -29,7 +28,7 @@ def ensure_ready(
     for an unknown name and RoundhouseError when the switch failed; its text says who serves now.
     """
     find(plan, name)
-    with state.switching(journal.told, wait=waiting(report) if wait else None):
+    with state.switching(journal.told, wait=turn.waiting(report) if wait else None):
         plan = deploying.settled(plan, report)
         agent = find(plan, name)
         try:
@@ -144,18 +143,6 @@ def _turn_to(now: Turn, *, restart: bool) -> str:
 
 def _leave(now: Turn, agents: list[Agent]) -> int:
     return leave.leave(agents, now.drain_seconds, now.report, now.log.note)
-
-
-def waiting(report: Report) -> Callable[[str], None]:
-    """Return what says once, and not at each look, that another switch is waited for."""
-    said: list[str] = []
-
-    def wait(sentence: str) -> None:
-        if not said:
-            report(f"{sentence}: waiting for it")
-            said.append(sentence)
-
-    return wait
 
 
 def _engine(agent: Agent) -> Engine:
