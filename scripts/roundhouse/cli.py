@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import output, remote, words_act, words_cli, words_plans
+from . import output, remote, words_act, words_cli, words_plans, words_unit
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .model_words import WORDS as MODEL_WORDS
@@ -158,6 +158,7 @@ WORDS: dict[str, words_cli.Word] = {
     "plan": _plan,
     **words_cli.WORDS,
     **words_act.WORDS,
+    **words_unit.WORDS,
 }
-WORDS_ABOUT_AN_AGENT = ("logs", "ready", "stop")
+WORDS_ABOUT_AN_AGENT = ("logs", "stop", *words_unit.WORDS)
 WORDS_ABOUT_A_PLAN = ("deploy", "rollback")

@@ -1,4 +1,4 @@
-"""The documents: each command in them is one that the program takes and CI runs, or is said to want more than CI has."""
+"""The documents: each command in them is one that the program takes and CI runs, or is said to need a GPU."""
 
 import re
 import shlex
