@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -34,6 +33,9 @@ words:
                 or resume brings back who served last
   models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
                 quantise (switch.py pull --help)
+  bench         how fast who serves is: first token, tokens per second, requests per minute (switch.py bench --help)
+  client-config a client's file for this host: curl, python, langchain, continue, vscode, aider
+                (switch.py client-config --help)
   import        old compose files, env files, Modelfiles or Ollama's models as a roster (switch.py import --help)
   help          this; help man is the manual page, help completion what bash reads
 
@@ -140,18 +142,16 @@ def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _target(args: argparse.Namespace) -> str | None:
-    """Return where to run: --on, ROUNDHOUSE_ON, this machine if it has a plan, else a running lab."""
-    if args.check or args.word == "help":
-        return None
-    chosen = args.on or os.environ.get("ROUNDHOUSE_ON")
-    if chosen or plans.PATH.exists() or not remote.lab_is_up():
-        return chosen
-    print("no plan on this machine: running on the lab host (--on lab)", file=sys.stderr)
-    return remote.LAB_WORD
+    """Return where to run; what is about this program runs here."""
+    return None if args.check or args.word == "help" else remote.target(args.on)
 
 
 # Words with options of their own: the module whose main(argv) takes the word and what follows it.
-WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {"import": "import_cli"}
+WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {
+    "bench": "bench_cli",
+    "client-config": "clients_cli",
+    "import": "import_cli",
+}
 WORDS: dict[str, words_cli.Word] = {
     "plan": _plan,
     **words_cli.WORDS,

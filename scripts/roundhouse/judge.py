@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,17 @@ CARD_SHARE, BESIDE_GIB = 0.9, 3.0
 
 
 class Judge:
-    """One kind of engine. `offload_gib` of a model's weights stay in RAM; None: what a card of `card_gib` lacks."""
+    """One kind of engine, on a card of gpu.facts if any. `offload_gib` of weights stay in RAM; None: what it lacks."""
 
     def __init__(
-        self, engine_path: str, accelerator: str, offload_gib: float | None = None, card_gib: float | None = None
+        self,
+        engine_path: str,
+        accelerator: str,
+        offload_gib: float | None = None,
+        card: Mapping[str, Any] | None = None,
     ) -> None:
         self.engine_path, self.accelerator = engine_path, accelerator
-        self.offload_gib, self.card_gib = offload_gib, card_gib
+        self.offload_gib, self.card = offload_gib, card
 
     def score(self, folder: Path, texts: list[str]) -> list[Position]:
         """Return what the model in the folder says of each token of the texts. Raises RoundhouseError."""
@@ -107,10 +111,11 @@ class Judge:
 
     def _offloaded_gib(self, folder: Path) -> float:
         """Return how much of a folder's weights stay in RAM: a base is larger than what is made of it for a card."""
-        if self.offload_gib is not None or self.card_gib is None:
+        card_gib: float | None = self.card["memory_gib"] if self.card else None
+        if self.offload_gib is not None or card_gib is None:
             return self.offload_gib or 0.0
         weights_gib = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / GIB
-        return max(0.0, math.ceil(weights_gib + BESIDE_GIB - CARD_SHARE * self.card_gib))
+        return max(0.0, math.ceil(weights_gib + BESIDE_GIB - CARD_SHARE * card_gib))
 
 
 def _wait(engine: Engine, process: subprocess.Popen[bytes]) -> None:

@@ -34,14 +34,17 @@ def paths_of_plans(deployed: Path, earlier: Path | None = None) -> dict[str, lis
 
 
 def needless(place: Path, users: dict[str, list[str]], *, keep_earlier: bool) -> list[store.Held]:
-    """Return what may go. Of a model that a plan names, the revision verified last before is kept for the way back."""
+    """Return what may go. Of a model that a plan names, the revision verified last before is kept for the way back.
+
+    What is no longer told by its manifest is kept: a person looks at it first.
+    """
     found = list(store.held(place))
     wanted = {held.folder for held in found if str(held.folder.resolve()) in users}
     for name in {held.model for held in found if held.folder in wanted}:
         earlier = [held for held in found if held.model == name and held.manifest and held.folder not in wanted]
         if earlier and keep_earlier:
             wanted.add(max(earlier, key=_verified_at).folder)
-    return [held for held in found if held.folder not in wanted]
+    return [held for held in found if held.folder not in wanted and not held.problem]
 
 
 def remove(place: Path, going: list[store.Held], say: Callable[[str], None]) -> None:
