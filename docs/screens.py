@@ -3,9 +3,10 @@
 
 SCREEN is one of these. setup: setup_vllm.py's screen in a terminal of 80 columns, in the midst of its longest stage.
 setup-log: what it writes into a pipe. switch: what a switch said. watch: the screen of a terminal of 80 columns in the
-midst of that switch. log: what watch wrote of it into a file. card: the screen beside a (stand-in) card. The recordings,
-in docs/recordings, are made by docs/record.py and docs/record_setup.py and say how. doctor: each log that a real engine
-left when it was made to fail, and its cause.
+midst of that switch. log: what watch wrote of it into a file. card: the screen beside a (stand-in) card. doctor: each
+log that a real engine left when it was made to fail, and its cause. causes: doctor's whole table.
+
+The recordings, in docs/recordings, are made by docs/record.py and docs/record_setup.py and say how.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from roundhouse import diagnosis, setup_screen
 from roundhouse import watch as live
+from roundhouse.causes import CAUSES
 from roundhouse.setup_events import Event, Run
 from roundhouse.switching import Switching
 
@@ -117,7 +119,14 @@ def doctor() -> str:
     return "\n".join(lines)
 
 
+def causes() -> str:
+    """Return doctor's own table of causes in Markdown."""
+    rows = [f"| {each.name} | {each.sentence} | {each.cure} |" for each in CAUSES]
+    return "\n".join(["| cause | what is so | cure |", "|---|---|---|", *rows])
+
+
 SCREENS = {
+    "causes": causes,
     "setup": setup,
     "setup-log": setup_log,
     "switch": switch,

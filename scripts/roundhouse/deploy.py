@@ -10,7 +10,22 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
-from . import canary, card, checks, deploying, history, journal, leave, resume, served, state, switch, turn, units
+from . import (
+    canary,
+    card,
+    checks,
+    deploying,
+    gateway,
+    history,
+    journal,
+    leave,
+    resume,
+    served,
+    state,
+    switch,
+    turn,
+    units,
+)
 from .back import bring_back, deaf_to_signals, told
 from .engine import Engine
 from .errors import RoundhouseError
@@ -90,6 +105,7 @@ def _exchange(now: Deployment) -> dict[str, Any]:
     if now.starting:
         now.log.begin()
     deploying.begin(now.old, now.new, [agent["name"] for agent in now.back])
+    gateway.follow(now.old.plan, now.report)
     try:
         _forward(now)
     except BaseException as error:
@@ -99,6 +115,7 @@ def _exchange(now: Deployment) -> dict[str, Any]:
     for agent in now.starting:
         state.record(agent["name"], agent["conflicts"])
     now.log.end()
+    gateway.follow(now.new.plan, now.report)
     if now.starting:
         _remember(now, history.DONE, None)
     for agent in now.staying:  # it was not touched; one that answers rubbish is restarted, as by any switch to it
@@ -138,6 +155,7 @@ def _way_back(now: Deployment, error: BaseException) -> NoReturn:
             now.log.end()
             why = f"{why} The plan {now.old.name} is in place again."
         _remember(now, outcome, why)
+        gateway.follow(now.old.plan, now.report)
     raise RoundhouseError(stage, f"{why} {switch.who_serves(now.old.plan)}") from None
 
 

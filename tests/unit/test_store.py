@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -184,6 +185,8 @@ def test_the_role_takes_a_result_where_the_source_has_it_and_passes_over_what_it
     assert (done["changed"], [row["path"] for row in done["models"]]) == (True, [results[0]["path"]])
     again = pull_module.bring(given | {"results": results[:1], "source": str(tmp_path)})  # it is not asked again
     assert (again["changed"], again["models"]) == (False, [])
+    with pytest.raises(RoundhouseError, match="models_files_at_once is 0: write a number from 1"):
+        pull_module.bring(given | {"files_at_once": 0})
 
 
 def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
@@ -201,7 +204,9 @@ def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
 def offered(place, tmp_path):
     """Offer the store as another host of the inventory does."""
     current = tmp_path / "offer"
-    port = 8931
+    with socket.socket() as probe:  # another checkout may run the same test
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
     standing = threading.Thread(target=offer.stand, args=(place, port, "a-token-of-this-run", current))
     standing.start()
     deadline = time.monotonic() + 10
