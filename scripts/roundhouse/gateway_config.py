@@ -46,6 +46,7 @@ OWN_ERRORS = (
 REFUSALS = {
     "off": "%[var(txn.known)] is not loaded, and no switch brings it: roundhouse %[var(txn.known)] does.",
     "late": "%[var(txn.known)] did not come within the time that a request may wait (gateway_wait_seconds).",
+    "moved": "The gateway was reloaded: ask again.",
     "full": "As many requests wait for %[var(txn.known)] as may (gateway_waiting).",
 }
 
