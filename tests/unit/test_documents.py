@@ -1,4 +1,4 @@
-"""The documents: each command in them is one that the program takes and CI runs, or is said to need a GPU."""
+"""The documents: the program takes each command in them, and CI runs its word; each page and link is there."""
 
 import re
 import shlex
