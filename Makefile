@@ -35,6 +35,7 @@ test: check site ## Everything that proves it: lint, unit, contract, molecule on
 	$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
 	pytest tests/contract
 	$(LAB) molecule test --scenario-name switch-faults
+	$(LAB) molecule test --scenario-name upgrade
 	$(LAB) molecule test --scenario-name default
 	$(LAB) molecule test --scenario-name bare-host
 	$(LAB) molecule test --scenario-name models

@@ -36,7 +36,8 @@ _NAMED = ("model", "revision", "quantization", "quantise")
 class Host(NamedTuple):
     """What is known of a host: its cards, the config.json of its own folders, what its engines stated, what it runs.
 
-    `stamps` stand for the revisions of own folders (quantised.py). `again` asks for a new choice also where the roster
+    `stamps` stand for the revisions of own folders (quantised.py); `disk` and `starts` are what the limit of a start is
+    computed from (start_limit.py). `again` asks for a new choice also where the roster
     still asks for what is deployed.
     """
 
@@ -46,6 +47,8 @@ class Host(NamedTuple):
     deployed: dict[str, Any] | None = None
     again: bool = False
     stamps: Mapping[str, str] = MappingProxyType({})
+    disk: Mapping[str, dict[str, Any]] = MappingProxyType({})
+    starts: tuple[dict[str, Any], ...] = ()
 
 
 def host_of(facts: dict[str, Any] | None, memory_gb: float | None = None, again: bool = False) -> Host:
@@ -58,6 +61,8 @@ def host_of(facts: dict[str, Any] | None, memory_gb: float | None = None, again:
         facts.get("deployed"),
         again,
         facts.get("stamps", {}),
+        facts.get("disk", {}),
+        tuple(facts.get("starts", ())),
     )
 
 

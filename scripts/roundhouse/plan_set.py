@@ -104,7 +104,7 @@ def on_host() -> PlanSet | None:
     """Return what is in place on a host whose plan no set is known of; None where there is no plan."""
     if not plans.PATH.exists():
         return None
-    plan, owned = plans.load(), {}
+    plan, owned = plans.load(plans.PATH), {}
     for agent in plan["agents"]:
         there = [Path(path) for path in (agent["config_path"], _unit_path(agent)) if Path(path).is_file()]
         owned[agent["name"]] = {str(path): _file(path) for path in there}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import addresses, flags, quantised
+from . import addresses, flags, limits, quantised
 from .decision import Host, decide
 from .errors import UsageError
 from .plan import SCHEMA, Agent, Plan, path_of, unit_name
@@ -16,21 +16,19 @@ from .roster import require_valid
 CONFIG_FOLDER = "/etc/roundhouse/agents"
 # Engines never listen beyond it: vLLM's own key leaves paths open (vllm#58144), the gateway's does not.
 LISTEN_HOST = "127.0.0.1"
-# systemd waits this much longer than the engine's own drain before it kills.
-STOP_MARGIN_SECONDS = 30
 
 
 class Settings(NamedTuple):
     """What group_vars say of a host. `accelerator` is "cuda" or "cpu", `engine_path` the engine's environment.
 
-    Under `models_store` lie the pulled models; `start_timeout_seconds` is how long an engine may take to be healthy.
-    `gateway_port` is the one endpoint of all agents, None without a gateway.
+    Under `models_store` lie the pulled models; `start_timeout_seconds` is how long an engine may take to be healthy,
+    None where the plan is to compute it. `gateway_port` is the one endpoint of all agents, None without a gateway.
     """
 
     accelerator: str
     engine_path: str
     models_store: str
-    start_timeout_seconds: int
+    start_timeout_seconds: int | None
     gateway_port: int | None = None
 
 
@@ -53,7 +51,7 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
         conflicts = [names[other] for other in rivals[index]]
         # systemd stops the one before it starts the other only if the two are ordered, either way round.
         after = [names[other] for other in rivals[index] if other < index]
-        entry = _entry(agent, choices, settings)
+        entry = _entry(agent, choices, settings, host)
         made.append(entry | {"conflicts": conflicts, "after": after})
     return {
         "schema": SCHEMA,
@@ -81,7 +79,7 @@ def _rivals(cards_of: list[list[int]]) -> list[list[int]]:
     ]
 
 
-def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
+def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host) -> Agent:
     name = agent["name"]
     store = settings.models_store
     model_path = path_of(decided, store)
@@ -90,6 +88,7 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
     draft_path = path_of(drafting, store) if draft else None
     engine_port = addresses.engine_port(agent["port"], settings.gateway_port)
     place = flags.Place(settings.accelerator, LISTEN_HOST, engine_port, model_path, draft_path)
+    limited = limits.of(agent, decided, host, limits.Asked(model_path, store, settings.start_timeout_seconds))
     return {
         "name": name,
         "description": agent.get("description"),
@@ -106,9 +105,8 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
         "top_p": agent["top_p"],
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
         "config": flags.config(agent, decided, place),
-        "environment": flags.environment(settings.accelerator, decided["gpus"]),
-        "start_timeout_seconds": settings.start_timeout_seconds,
-        "stop_timeout_seconds": flags.SHUTDOWN_TIMEOUT_SECONDS + STOP_MARGIN_SECONDS,
+        "environment": flags.environment(settings.accelerator, decided["gpus"], limited["start_timeout_seconds"]),
+        **limited,
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from roundhouse import bench_cli, cli, clients_cli, import_cli, models_cli, setup_cli
+from roundhouse import bench_cli, cli, clients_cli, import_cli, models_cli, setup_cli, words_plans
 from roundhouse.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +66,7 @@ def test_the_command_takes_it_and_ci_runs_its_word(told):
             word = cli.parser().parse_args(arguments).word
     except UsageError as error:
         pytest.fail(f"{told}: {error.message}")
-    assert word in (*AGENTS, *cli.WORDS, *cli.WITH_A_PARSER, "doctor", "help")
+    assert word in (*AGENTS, *cli.WORDS, *words_plans.WORDS, *cli.WITH_A_PARSER, "doctor", "help")
     if word not in AGENTS:
         tests = [*(ROOT / "molecule").rglob("*.py"), *(ROOT / "tests/unit").glob("test_*.py")]
         texts = [file.read_text() for file in tests if file.name != Path(__file__).name]

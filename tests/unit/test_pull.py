@@ -6,7 +6,7 @@ import time
 import types
 
 import pytest
-from faulty_hub import MIB, TOKEN, Fault, make_model
+from faulty_hub import MIB, TOKEN, Fault, FaultyHub, make_model
 from pulling import (
     FETCHED,
     MODEL,
@@ -166,6 +166,21 @@ def test_what_is_no_commit_names_no_folder(hub, place, monkeypatch):
     )
     with pytest.raises(RoundhouseError, match="names no commit"):
         client.resolve(MODEL, "main")
+
+
+def test_another_server_that_the_hub_names_gets_no_token(hub, place, monkeypatch):
+    """As the public hub does for large files; also where a broken connection goes on at a byte."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.private.add(MODEL)
+    with FaultyHub(hub.shelf.root) as other:
+        hub.elsewhere = other.url
+        other.faults.append(Fault("cut", "00001", after=2_000_000))
+        bring(hub, place)
+        assert {sent.token for sent in hub.log} == {TOKEN}
+        assert {sent.token for sent in other.log} == {None}
+        assert {sent.path.rpartition("/")[2] for sent in other.log} == {name for name in FETCHED if "model-" in name}
+        assert [sent.start > 0 for sent in other.log if "00001" in sent.path] == [False, True]
+    assert is_whole(hub, place)
 
 
 def test_a_private_model_wants_a_token_and_an_absent_one_is_named(hub, place, monkeypatch):

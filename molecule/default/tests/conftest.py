@@ -135,3 +135,12 @@ def eventually() -> Callable[[Callable[[], bool], float], None]:
             time.sleep(0.5)
 
     return wait
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what cases measured."""
+    ended = [report for report in terminalreporter.getreports("") if report.when == "teardown"]
+    told = [text for report in ended for name, text in report.user_properties if name == "told"]
+    terminalreporter.section("measured")
+    for text in sorted(told):
+        terminalreporter.write_line(text)

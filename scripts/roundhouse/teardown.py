@@ -1,0 +1,116 @@
+"""What of a host is Roundhouse's, and goes with it: by the roles' own names, by the receipt, by Docker's notes."""
+
+from __future__ import annotations
+
+import pwd
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from . import container_engine, driver_choice, packages, receipt
+
+# Every file that a role writes bears the name, so that whoever finds one knows whose it is.
+FILES = (
+    *("etc/apt/sources.list.d/roundhouse-*", "etc/apt/keyrings/roundhouse-*", "etc/apt/preferences.d/roundhouse-*"),
+    *("etc/apt/apt.conf.d/*roundhouse-*", "etc/yum.repos.d/roundhouse-*", "etc/modprobe.d/roundhouse-*"),
+    *("etc/systemd/system/roundhouse*.service", "etc/systemd/system/*.d/roundhouse*.conf"),
+    *("usr/local/bin/roundhouse", "usr/local/lib/roundhouse-*"),
+    *("usr/local/share/man/man1/roundhouse.1", "usr/share/bash-completion/completions/roundhouse"),
+    *("etc/docker/daemon.json.before-roundhouse", "run/roundhouse*"),
+)
+# Last, because the notes of what is ours lie there: a run that is killed before is done again.
+FOLDERS = ("opt/roundhouse", "var/cache/roundhouse", "var/lib/roundhouse", "etc/roundhouse")
+USER = "roundhouse"
+_DOCKER = ("docker-ce", "docker.io", "moby-engine")
+# What an engine that we brought leaves behind: its data is its containers', and there are none but ours.
+_DOCKERS_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
+_REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
+
+
+def look(settings: dict[str, Any], root: Path = Path("/")) -> dict[str, Any]:
+    """Return what goes (units, packages, held, files, folders, user), and what is in the way of it or stays, in words.
+
+    `settings`: models_store; models and packages, whether these go too.
+    """
+    there = packages.installed()
+    notes, problems = receipt.load(), []
+    going = [name for name in notes.packages if name in there.versions] if settings["packages"] else []
+    kept = [] if settings["packages"] or not notes.packages else ["The packages stay, as teardown_packages says."]
+    strangers = _strangers() if set(_DOCKER) & set(going) else []
+    if strangers:
+        going = [name for name in going if not _is_dockers(name)]
+        kept.append(f"Docker stays, with its repository, for what is not ours in it: {', '.join(strangers)}.")
+    if also := sorted(set(_would_go(going)) - set(going)):
+        problems.append(
+            f"{', '.join(also)} would go too, and is not ours: it needs a package that Roundhouse installed. Remove it "
+            "first, or write teardown_packages: false."
+        )
+    files = [
+        path for path in _matching(FILES, root) if not (strangers and path.endswith(("docker.sources", "docker.asc")))
+    ]
+    store = Path(settings["models_store"])
+    models = store.is_dir() and any(store.iterdir()) and not settings["models"]
+    if models:
+        kept.append(f"The models stay in {store}; teardown_models: true takes them too.")
+    dockers = _DOCKERS_FOLDERS if set(_DOCKER) & set(going) else ()
+    folders = [root / folder for folder in (*dockers, *FOLDERS) if (root / folder).is_dir()]
+    return {
+        "units": sorted({Path(path).name for path in files if path.endswith(".service")}),
+        "packages": going,
+        "held": [name for name in notes.held if name in there.held],
+        "files": files,
+        "folders": [place for folder in folders for place in _parts(folder, store if models else None)],
+        "user": [USER] if _is_ours(USER) else [],
+        "driver": any(driver_choice.DRIVER_PACKAGE.match(name) for name in going),
+        "manager": "apt" if shutil.which("dpkg-query") else "dnf",
+        "initramfs": any("modprobe.d" in path for path in files),
+        "kept": kept,
+        "problems": problems,
+    }
+
+
+def text(found: dict[str, Any]) -> list[str]:
+    """Return what goes, for a person."""
+    kinds = ("units", "packages", "files", "folders", "user")
+    lines = [f"{kind}: {' '.join(found[kind])}" for kind in kinds if found[kind]]
+    return [*(lines or ["Nothing of Roundhouse is on this host."]), *found["kept"]]
+
+
+def _matching(patterns: tuple[str, ...], root: Path) -> list[str]:
+    return [str(path) for pattern in patterns for path in sorted(root.glob(pattern))]
+
+
+def _parts(folder: Path, keep: Path | None) -> list[str]:
+    """Return the folder, or what of it goes when something below it is kept, or when it is a disk of its own."""
+    if folder == keep:
+        return []
+    if not folder.is_mount() and (keep is None or not keep.is_relative_to(folder)):
+        return [str(folder)]
+    return [part for path in sorted(folder.iterdir()) for part in _parts(path, keep)]
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a user is as the role agents makes it."""
+    try:
+        return pwd.getpwnam(name).pw_dir == f"/var/cache/{name}"
+    except KeyError:
+        return False
+
+
+def _is_dockers(name: str) -> bool:
+    return name.startswith(("docker", "containerd", "moby", "runc"))
+
+
+def _strangers() -> list[str]:
+    """Return the containers and volumes of others."""
+    return [name for name in container_engine.contents() if not name.startswith("roundhouse-")]
+
+
+def _would_go(names: list[str]) -> list[str]:
+    if not names:
+        return []
+    command = ["apt-get", "--simulate", "purge", "--option", "APT::Get::AutomaticRemove=false", *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return _REMOVED.findall(done.stdout)
