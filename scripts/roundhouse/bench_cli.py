@@ -80,7 +80,7 @@ def _run(args: argparse.Namespace, load: Load) -> dict[str, Any]:
 
 
 def _files(result: dict[str, Any], folder: Path, tool: bench_tool.Tool) -> dict[str, str]:
-    """Write the JSON and its picture, which the engine's own Python draws: the package itself has nothing to draw with."""
+    """Write the JSON and its picture, which the engine's own Python draws: the package has nothing to draw with."""
     stem = folder / f"{re.sub('[-:]', '', result['at'])}-{result['agent']}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
