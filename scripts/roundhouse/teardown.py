@@ -25,6 +25,8 @@ FILES = (
 FOLDERS = ("opt/roundhouse", "var/cache/roundhouse", "var/lib/roundhouse", "etc/roundhouse")
 # With the home that the roles give them: one of the same name with another home is somebody's own.
 USERS = {"roundhouse": "/var/cache/roundhouse", "roundhouse-gateway": "/nonexistent"}
+# What a package may leave switched on when it is purged.
+_SERVICES = ("nvidia-cdi-refresh.service", "nvidia-persistenced.service")
 _DOCKER = ("docker-ce", "docker.io", "moby-engine")
 # What an engine that we brought leaves behind: its data is its containers', and there are none but ours.
 _DOCKERS_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
@@ -62,8 +64,10 @@ def look(settings: dict[str, Any], root: Path = Path("/")) -> dict[str, Any]:
         "units": _units(files),
         "packages": going,
         "held": [name for name in notes.held if name in there.held],
-        "files": files,
+        "files": [*files, *_emptied(files)],
         "folders": [place for folder in folders for place in _parts(folder, store if models else None)],
+        "services": [unit for unit in _SERVICES if _package_of(unit) in going],
+        "accounts": [name for name in notes.accounts if any(_is_of(name, package) for package in going)],
         "users": [name for name, home in USERS.items() if _home(name) == home],
         "driver": any(driver_choice.DRIVER_PACKAGE.match(name) for name in going),
         "manager": "apt" if shutil.which("dpkg-query") else "dnf",
@@ -113,6 +117,23 @@ def _is_dockers(name: str) -> bool:
 def _strangers() -> list[str]:
     """Return the containers and volumes of others."""
     return [name for name in container_engine.contents() if not name.startswith("roundhouse-")]
+
+
+def _is_of(account: str, package: str) -> bool:
+    return package.startswith(account) or (account == "docker" and package in _DOCKER)
+
+
+def _package_of(unit: str) -> str | None:
+    command = ["dpkg-query", "--search", f"*/systemd/system/{unit}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.partition(":")[0] or None
+
+
+def _emptied(files: list[str]) -> list[str]:
+    """Return the folders that were made for these files alone: of drop-ins, of the man page."""
+    folders = sorted({Path(path).parent for path in files})
+    made = [folder for folder in folders if folder.name.endswith(".service.d") or folder.name == "man1"]
+    return [str(folder) for folder in made if all(str(path) in files for path in folder.iterdir())]
 
 
 def _would_go(names: list[str]) -> list[str]:
