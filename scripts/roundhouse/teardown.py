@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pwd
 import re
 import shutil
@@ -34,38 +35,31 @@ _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 
 
 def look(settings: dict[str, Any], root: Path = Path("/")) -> dict[str, Any]:
-    """Return what goes (units, packages, held, files, folders, users), and what is in the way of it or stays, in words.
+    """Return what goes, by its kind, and in words what is in the way of it (`problems`) or stays (`kept`).
 
     `settings`: models_store; models and packages, whether these go too.
     """
-    there = packages.installed()
-    notes, problems = receipt.load(), []
+    there, notes = packages.installed(), receipt.load()
     going = [name for name in notes.packages if name in there.versions] if settings["packages"] else []
     kept = [] if settings["packages"] or not notes.packages else ["The packages stay, as teardown_packages says."]
     strangers = _strangers() if set(_DOCKER) & set(going) else []
     if strangers:
         going = [name for name in going if not _is_dockers(name)]
         kept.append(f"Docker stays, with its repository, for what is not ours in it: {', '.join(strangers)}.")
-    if also := sorted(set(_would_go(going)) - set(going)):
-        problems.append(
-            f"{', '.join(also)} would go too, and is not ours: it needs a package that Roundhouse installed. Remove it "
-            "first, or write teardown_packages: false."
-        )
-    files = [
-        path for path in _matching(FILES, root) if not (strangers and path.endswith(("docker.sources", "docker.asc")))
-    ]
     store = Path(settings["models_store"])
     models = store.is_dir() and any(store.iterdir()) and not settings["models"]
     if models:
         kept.append(f"The models stay in {store}; teardown_models: true takes them too.")
-    dockers = _DOCKERS_FOLDERS if set(_DOCKER) & set(going) else ()
-    folders = [root / folder for folder in (*dockers, *FOLDERS) if (root / folder).is_dir()]
+    files = _matching(FILES, root, ("docker.sources", "docker.asc") if strangers else ("//",))
+    dockers = set(_DOCKER) & set(going)
+    folders = [root / folder for folder in (*(_DOCKERS_FOLDERS if dockers else ()), *FOLDERS)]
     return {
         "units": _units(files),
+        "images": [] if dockers else _images(root),
         "packages": going,
         "held": [name for name in notes.held if name in there.held],
         "files": [*files, *_emptied(files)],
-        "folders": [place for folder in folders for place in _parts(folder, store if models else None)],
+        "folders": [place for each in folders if each.is_dir() for place in _parts(each, store if models else None)],
         "services": [unit for unit in _SERVICES if _package_of(unit) in going],
         "accounts": [name for name in notes.accounts if any(_is_of(name, package) for package in going)],
         "users": [name for name, home in USERS.items() if _home(name) == home],
@@ -73,19 +67,28 @@ def look(settings: dict[str, Any], root: Path = Path("/")) -> dict[str, Any]:
         "manager": "apt" if shutil.which("dpkg-query") else "dnf",
         "initramfs": any("modprobe.d" in path for path in files),
         "kept": kept,
-        "problems": problems,
+        "problems": _problems(going),
     }
 
 
 def text(found: dict[str, Any]) -> list[str]:
     """Return what goes, for a person."""
-    kinds = ("units", "packages", "files", "folders", "users")
+    kinds = ("units", "images", "packages", "files", "folders", "users")
     lines = [f"{kind}: {' '.join(found[kind])}" for kind in kinds if found[kind]]
     return [*(lines or ["Nothing of Roundhouse is on this host."]), *found["kept"]]
 
 
-def _matching(patterns: tuple[str, ...], root: Path) -> list[str]:
-    return [str(path) for pattern in patterns for path in sorted(root.glob(pattern))]
+def _matching(patterns: tuple[str, ...], root: Path, but: tuple[str, ...]) -> list[str]:
+    found = [str(path) for pattern in patterns for path in sorted(root.glob(pattern))]
+    return [path for path in found if not path.endswith(but)]
+
+
+def _problems(going: list[str]) -> list[str]:
+    also = sorted(set(_would_go(going)) - set(going))
+    cure = (
+        "is not ours: it needs a package that Roundhouse installed. Remove it first, or write teardown_packages: false."
+    )
+    return [f"{', '.join(also)} would go too, and {cure}"] if also else []
 
 
 def _parts(folder: Path, keep: Path | None) -> list[str]:
@@ -117,6 +120,13 @@ def _is_dockers(name: str) -> bool:
 def _strangers() -> list[str]:
     """Return the containers and volumes of others."""
     return [name for name in container_engine.contents() if not name.startswith("roundhouse-")]
+
+
+def _images(root: Path) -> list[str]:
+    """Return the images that a plan of this host has named."""
+    plans = [root / "etc/roundhouse/plan.json", *sorted(root.glob("var/lib/roundhouse/plans/*/plan.json"))]
+    named = {json.loads(path.read_text() or "{}").get("image") for path in plans if path.exists()}
+    return sorted(name for name in named if name and container_engine.has_image(name))
 
 
 def _is_of(account: str, package: str) -> bool:
