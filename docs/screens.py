@@ -72,11 +72,11 @@ def card() -> str:
     return watch("card")
 
 
-def _setup() -> tuple[str, Run, list[Event], float]:
-    """Return how a recorded run of site.yml was made, where it stands at first, its events, and its seconds."""
+def _setup() -> tuple[str, Run, list[Event], dict[str, Any]]:
+    """Return how a recorded run of site.yml was made, where it stands at first, its events, and its end."""
     made, *told, ended = [json.loads(line) for line in (RECORDINGS / "setup.jsonl").read_text().splitlines()]
     how = f"(recorded on {made['on']} by {made['by']}: {made['what']})"
-    return how, Run(made["stages"]), [Event(**each) for each in told], ended["ended"]
+    return how, Run(made["stages"]), [Event(**each) for each in told], ended
 
 
 def setup() -> str:
@@ -84,8 +84,8 @@ def setup() -> str:
     how, run, events, ended = _setup()
     for each in events:
         run.feed(each)
-    run.end(ended, good=True)
-    before = {stage.name: stage.seconds(ended) or 0.0 for stage in run.stages}
+    run.end(ended["ended"], good=ended["status"] == "successful")
+    before = {stage.name: stage.seconds(ended["ended"]) or 0.0 for stage in run.stages}
     longest = max(run.stages, key=lambda stage: before[stage.name])
     middle = (longest.begun or 0.0) + before[longest.name] / 2
     _, shown, events, _ = _setup()
@@ -103,10 +103,10 @@ def setup_log() -> str:
         run.feed(each)
         if told := setup_screen.line(each, run):
             lines.append(f"{time.strftime('%H:%M:%S', time.gmtime(each.at))} {told}")
-    run.end(ended, good=True)
+    run.end(ended["ended"], good=ended["status"] == "successful")
     left_out = f"... {len(lines) - 16} lines ..."
     shown = [*lines[:10], left_out, *lines[-6:]] if len(lines) > 20 else lines
-    return "\n".join([*shown, setup_screen.summary(run, ended), "", how])
+    return "\n".join([*shown, setup_screen.summary(run, ended["ended"]), "", how])
 
 
 def doctor() -> str:

@@ -87,23 +87,22 @@ def _workers() -> Iterator[int]:
             yield int(fields[0])
 
 
-def _connect(master: socket.socket) -> None:
-    """Connect; for a moment after it has started a worker, the master refuses."""
+def _ask(command: str) -> str:
+    """Return what HAProxy's master answers. For a moment after it has started a worker, it refuses or hangs up."""
     end = time.monotonic() + _TIMEOUT_SECONDS
     while True:
         try:
-            return master.connect(f"{RUNTIME}/master.sock")
-        except ConnectionRefusedError:
+            return _exchange(command)
+        except ConnectionError:
             if time.monotonic() >= end:
                 raise
             time.sleep(_POLL_SECONDS)
 
 
-def _ask(command: str) -> str:
-    """Return what HAProxy's master answers."""
+def _exchange(command: str) -> str:
     with socket.socket(socket.AF_UNIX) as master:
         master.settimeout(_TIMEOUT_SECONDS)
-        _connect(master)
+        master.connect(f"{RUNTIME}/master.sock")
         master.sendall(f"{command}\n".encode())
         master.shutdown(socket.SHUT_WR)  # it answers, and ends the line, once it knows that no command follows
         answer = b""

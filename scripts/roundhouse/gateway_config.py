@@ -26,11 +26,8 @@ LEAST_BODY_BYTES = 512 * 1024
 HEADER_BYTES = 32 * 1024
 
 READS = ("/v1/models",)
-# OpenAI's API and vLLM's tokenizer, as far as vLLM 0.32 has them without state. Nothing else is reachable.
-WRITES = (
-    *("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"),
-    *("/tokenize", "/detokenize"),
-)
+# OpenAI's API and vLLM's tokenizer, as far as an engine of a chat model has them. Nothing else is reachable.
+WRITES = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/tokenize", "/detokenize")
 
 
 # What HAProxy answers by itself, in OpenAI's form too: status, type, message.
@@ -46,6 +43,7 @@ OWN_ERRORS = (
 REFUSALS = {
     "off": "%[var(txn.known)] is not loaded, and no switch brings it: roundhouse %[var(txn.known)] does.",
     "late": "%[var(txn.known)] did not come within the time that a request may wait (gateway_wait_seconds).",
+    "moved": "The gateway was reloaded: ask again.",
     "full": "As many requests wait for %[var(txn.known)] as may (gateway_waiting).",
 }
 

@@ -106,8 +106,9 @@ class Gateway:
 
     def track(self, **told):
         """Say who is on the track; without words, as it follows from the disk."""
-        gateway.follow(self.plan, print)
-        if told:
+        if not told:
+            gateway.follow(self.plan, print)
+        else:
             gateway.tell([f"set map {gateway.track_path()} {name} {line}" for name, line in told.items()])
 
     def engine(self, name, *faults):

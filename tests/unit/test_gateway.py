@@ -1,12 +1,15 @@
 """The gateway against a real HAProxy: who gets what, who waits, who is refused and how."""
 
+import http.client
 import json
 import shutil
+import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from real_gateway import Gateway, until
+from real_gateway import WAIT_SECONDS, Gateway, until
 
 from roundhouse import gateway, gateway_config, state
 
@@ -180,3 +183,40 @@ def test_an_engine_that_died_and_comes_back_is_waited_for(stand):
     table.engine("dev")
     asking.join()
     assert answers[0].status == 200
+
+
+def stream(table, tokens):
+    """Return the events of a stream, and the seconds until the first."""
+    connection = http.client.HTTPConnection("127.0.0.1", table.ports.any, timeout=WAIT_SECONDS)
+    body = {"model": "dev", "prompt": "go on", "max_tokens": tokens, "stream": True}
+    connection.request("POST", "/v1/completions", json.dumps(body))
+    begun = time.monotonic()
+    answer = connection.getresponse()
+    first = answer.readline()
+    seconds = time.monotonic() - begun
+    events = [line for line in (first + answer.read()).split(b"\n") if line.startswith(b"data: ")]
+    connection.close()
+    return events, seconds
+
+
+def test_a_stream_is_passed_on_as_it_comes(stand):
+    table = stand()
+    table.serve("dev", "--tokens-per-second", "20")
+    events, seconds = stream(table, 40)
+    assert (len(events), events[-1]) == (41, b"data: [DONE]")
+    assert seconds < 1  # of two, which it takes in all
+
+
+def test_a_reload_cuts_no_stream_and_tells_who_waits_to_ask_again(stand):
+    table = stand()
+    table.serve("dev")
+    table.track(dev="on:5", po="wait:5")
+    with ThreadPoolExecutor(9) as pool:
+        streams = [pool.submit(stream, table, 300) for _ in range(8)]
+        waiting = pool.submit(table.complete, "po")
+        time.sleep(0.7)
+        table.process.send_signal(signal.SIGUSR2)
+        until(lambda: "# old workers" in gateway._ask("show proc"))
+        assert table.complete("dev").status == 200
+        assert [(len(each.result()[0]), each.result()[0][-1]) for each in streams] == [(301, b"data: [DONE]")] * 8
+        assert (waiting.result().status, waiting.result().headers["Retry-After"]) == (503, "1")

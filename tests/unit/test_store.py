@@ -242,6 +242,16 @@ def failing_disk(tmp_path_factory):
     return lambda path: {**os.environ, "LD_PRELOAD": str(library), "FAILING_PATH": str(path)}
 
 
+def test_a_manifest_that_the_other_host_cannot_read_is_named(place, offered, tmp_path, monkeypatch):
+    path = next(iter(store.held(place))).folder / manifest.NAME
+    path.write_text("{")
+    monkeypatch.setenv("HF_TOKEN", "a-token-of-this-run")
+    with pytest.raises(RoundhouseError) as told:
+        bring(Hub(offered), tmp_path / "away")
+    assert f"answers 422 ({path} cannot be read" in told.value.message
+    assert told.value.message.endswith(f"for {MODEL}: mend it there.")
+
+
 def test_verify_reads_everything_and_its_exit_status_says_so(place):
     assert command("verify", "--store", place).returncode == 0
     path = next(iter(store.held(place))).folder / "config.json"
@@ -307,6 +317,15 @@ def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failin
     # What a failing disk holds is fetched again, and the file that is put in its place is another.
     done = command("pull", MODEL, "--store", place, env={**failing_disk(path), "HF_ENDPOINT": hub.url})
     assert done.returncode == 0, done.stderr
+
+
+def test_a_disk_without_locks_is_refused(hub, place, failing_disk):
+    lock = place / MODEL / store.LOCK
+    done = command("pull", MODEL, "--store", place, env={**failing_disk(lock), "HF_ENDPOINT": hub.url})
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        f"{lock} cannot be locked (No locks available): mount the store's disk with locks.",
+    )
 
 
 def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_told(hub, place, tmp_path):

@@ -47,6 +47,8 @@ local function wait(txn, agent, id, begun)
     if now == "off" then return "off" end
     if now == "on" and txn.f:nbsrv(agent) > 0 then return nil end
     if now_ms() - begun >= longest_ms then return "late" end
+    -- Since a reload this worker looks after no engine any more: the next one sees it come.
+    if core.get_info().Stopping == 1 then return "moved" end
     looked[agent][id] = now_ms()
     core.msleep(POLL_MS)
   end
@@ -87,7 +89,7 @@ core.register_service("metrics", "http", function(applet)
     add("gateway_waiting", label, waiting(agent))
     add("gateway_held_total", label, of.held)
     add("gateway_held_seconds_total", label, of.held_ms / 1000)
-    for _, why in ipairs({ "off", "late", "full" }) do
+    for _, why in ipairs({ "off", "late", "full", "moved" }) do
       add("gateway_refused_total", ('%s,why="%s"'):format(label, why), of[why] or 0)
     end
   end
