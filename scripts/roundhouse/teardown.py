@@ -9,20 +9,22 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from . import container_engine, driver_choice, packages, receipt
+from . import container_engine, driver_choice, packages, receipt, units
 
 # Every file that a role writes bears the name, so that whoever finds one knows whose it is.
 FILES = (
     *("etc/apt/sources.list.d/roundhouse-*", "etc/apt/keyrings/roundhouse-*", "etc/apt/preferences.d/roundhouse-*"),
     *("etc/apt/apt.conf.d/*roundhouse-*", "etc/yum.repos.d/roundhouse-*", "etc/modprobe.d/roundhouse-*"),
-    *("etc/systemd/system/roundhouse*.service", "etc/systemd/system/*.d/roundhouse*.conf"),
+    *("etc/systemd/system/roundhouse*.service", "etc/systemd/system/*.wants/roundhouse*.service"),
+    *("etc/systemd/system/*.d/roundhouse*.conf",),
     *("usr/local/bin/roundhouse", "usr/local/lib/roundhouse-*"),
     *("usr/local/share/man/man1/roundhouse.1", "usr/share/bash-completion/completions/roundhouse"),
     *("etc/docker/daemon.json.before-roundhouse", "run/roundhouse*"),
 )
 # Last, because the notes of what is ours lie there: a run that is killed before is done again.
 FOLDERS = ("opt/roundhouse", "var/cache/roundhouse", "var/lib/roundhouse", "etc/roundhouse")
-USER = "roundhouse"
+# With the home that the roles give them: one of the same name with another home is somebody's own.
+USERS = {"roundhouse": "/var/cache/roundhouse", "roundhouse-gateway": "/nonexistent"}
 _DOCKER = ("docker-ce", "docker.io", "moby-engine")
 # What an engine that we brought leaves behind: its data is its containers', and there are none but ours.
 _DOCKERS_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
@@ -30,7 +32,7 @@ _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 
 
 def look(settings: dict[str, Any], root: Path = Path("/")) -> dict[str, Any]:
-    """Return what goes (units, packages, held, files, folders, user), and what is in the way of it or stays, in words.
+    """Return what goes (units, packages, held, files, folders, users), and what is in the way of it or stays, in words.
 
     `settings`: models_store; models and packages, whether these go too.
     """
@@ -57,12 +59,12 @@ def look(settings: dict[str, Any], root: Path = Path("/")) -> dict[str, Any]:
     dockers = _DOCKERS_FOLDERS if set(_DOCKER) & set(going) else ()
     folders = [root / folder for folder in (*dockers, *FOLDERS) if (root / folder).is_dir()]
     return {
-        "units": sorted({Path(path).name for path in files if path.endswith(".service")}),
+        "units": _units(files),
         "packages": going,
         "held": [name for name in notes.held if name in there.held],
         "files": files,
         "folders": [place for folder in folders for place in _parts(folder, store if models else None)],
-        "user": [USER] if _is_ours(USER) else [],
+        "users": [name for name, home in USERS.items() if _home(name) == home],
         "driver": any(driver_choice.DRIVER_PACKAGE.match(name) for name in going),
         "manager": "apt" if shutil.which("dpkg-query") else "dnf",
         "initramfs": any("modprobe.d" in path for path in files),
@@ -73,7 +75,7 @@ def look(settings: dict[str, Any], root: Path = Path("/")) -> dict[str, Any]:
 
 def text(found: dict[str, Any]) -> list[str]:
     """Return what goes, for a person."""
-    kinds = ("units", "packages", "files", "folders", "user")
+    kinds = ("units", "packages", "files", "folders", "users")
     lines = [f"{kind}: {' '.join(found[kind])}" for kind in kinds if found[kind]]
     return [*(lines or ["Nothing of Roundhouse is on this host."]), *found["kept"]]
 
@@ -91,12 +93,17 @@ def _parts(folder: Path, keep: Path | None) -> list[str]:
     return [part for path in sorted(folder.iterdir()) for part in _parts(path, keep)]
 
 
-def _is_ours(name: str) -> bool:
-    """Return whether a user is as the role agents makes it."""
+def _units(files: list[str]) -> list[str]:
+    """Return the units to stop, of a template (NAME@.service) its instances; those whose file is gone too."""
+    names = {Path(path).name for path in files if path.endswith(".service")} | {*units.active("roundhouse*.service")}
+    return sorted(name for name in names if "@." not in name)
+
+
+def _home(name: str) -> str | None:
     try:
-        return pwd.getpwnam(name).pw_dir == f"/var/cache/{name}"
+        return pwd.getpwnam(name).pw_dir
     except KeyError:
-        return False
+        return None
 
 
 def _is_dockers(name: str) -> bool:

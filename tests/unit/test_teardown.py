@@ -59,10 +59,12 @@ def host(apt, tmp_path, monkeypatch):
     apt["versions"] |= {"docker-ce": "28", "libslirp0": "4", "other": "1"}
     apt["said"] = "Purg docker-ce [28]\nRemv libslirp0 [4]\n"
     monkeypatch.setattr(teardown.container_engine, "contents", lambda: apt.get("contents", []))
+    monkeypatch.setattr(teardown.units, "active", lambda pattern: apt.get("active", []))
     for name in (
         *("etc/apt/sources.list.d/roundhouse-docker.sources", "etc/apt/sources.list.d/mine.sources"),
         *("etc/systemd/system/roundhouse.service", "etc/systemd/system/roundhouse-dev.service"),
-        *("etc/systemd/system/mine.service", "etc/modprobe.d/roundhouse-nouveau.conf"),
+        *("etc/systemd/system/mine.service", "etc/systemd/system/roundhouse-guard@.service"),
+        *("etc/systemd/system/multi-user.target.wants/roundhouse.service", "etc/modprobe.d/roundhouse-nouveau.conf"),
         *("var/lib/roundhouse/models/owner/name/config.json", "var/lib/roundhouse/state/serving.json"),
         *("etc/roundhouse/plan.json", "usr/local/lib/roundhouse-1a2b/switch.py"),
     ):
@@ -78,16 +80,19 @@ def look(host, **settings):
     return {**found, **{kind: [path.replace(f"{host}/", "/") for path in found[kind]] for kind in ("files", "folders")}}
 
 
-def test_what_bears_our_name_goes_and_the_models_stay(host):
+def test_what_bears_our_name_goes_and_the_models_stay(host, apt):
+    apt["active"] = ["roundhouse-guard@dev.service"]
     found = look(host)
     assert found["files"] == [
         *("/etc/apt/sources.list.d/roundhouse-docker.sources", "/etc/modprobe.d/roundhouse-nouveau.conf"),
-        *("/etc/systemd/system/roundhouse-dev.service", "/etc/systemd/system/roundhouse.service"),
+        *("/etc/systemd/system/roundhouse-dev.service", "/etc/systemd/system/roundhouse-guard@.service"),
+        "/etc/systemd/system/roundhouse.service",
+        "/etc/systemd/system/multi-user.target.wants/roundhouse.service",
         "/usr/local/lib/roundhouse-1a2b",
     ]
     assert found["folders"] == ["/var/lib/roundhouse/state", "/etc/roundhouse"]
     assert (found["packages"], found["problems"]) == (["docker-ce", "libslirp0"], [])
-    assert found["units"] == ["roundhouse-dev.service", "roundhouse.service"]
+    assert found["units"] == ["roundhouse-dev.service", "roundhouse-guard@dev.service", "roundhouse.service"]
     assert "teardown_models: true takes them too." in found["kept"][0]
     assert look(host, models=True)["folders"] == ["/var/lib/roundhouse", "/etc/roundhouse"]
 
