@@ -93,7 +93,7 @@ def read(folder: Path) -> PlanSet:
     plan = plans.load(path)
     owned = {agent["name"]: _below(folder / "agents" / agent["name"]) for agent in plan["agents"]}
     for agent in plan["agents"]:
-        lost = {agent["config_path"], _unit_path(agent)} - owned[agent["name"]].keys()
+        lost = set(_needed(agent)) - owned[agent["name"]].keys()
         if lost:
             raise RoundhouseError("deploy", f"{folder} lacks {min(lost)} of {agent['name']}: deploy with site.yml.")
     return PlanSet(plan, path.read_text(), owned)
@@ -110,13 +110,14 @@ def on_host() -> PlanSet | None:
         return None
     plan, owned = plans.load(plans.PATH), {}
     for agent in plan["agents"]:
-        there = [Path(path) for path in (agent["config_path"], _unit_path(agent)) if Path(path).is_file()]
+        there = [Path(path) for path in _needed(agent) if Path(path).is_file()]
         owned[agent["name"]] = {str(path): _file(path) for path in there}
     return PlanSet(plan, plans.PATH.read_text(), owned)
 
 
-def _unit_path(agent: Agent) -> str:
-    return f"{units.FOLDER}/{agent['unit']}"
+def _needed(agent: Agent) -> list[str]:
+    named = (agent["config_path"], agent.get("compose_path"), f"{units.FOLDER}/{agent['unit']}")
+    return [path for path in named if path]
 
 
 def _below(folder: Path) -> dict[str, File]:
