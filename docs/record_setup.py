@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Record a run of site.yml for the screens of the documents: `docs/record_setup.py INVENTORY FILE WHAT`.
 
-It runs what scripts/setup_vllm.py runs, on the hosts of INVENTORY, WHAT in words. FILE then holds, a JSON object a line:
+It runs what scripts/setup_vllm.py runs, on the hosts of INVENTORY; WHAT is in words. FILE then holds an object a line:
 how it was made with the names of the stages, each event, and how it ended. docs/screens.py shows it with the program's
 own code, so that a document shows what today's program makes of a real run.
 """

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -113,6 +115,9 @@ class Api(BaseHTTPRequestHandler):
         """Answer a completion."""
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         chat = self.path == "/v1/chat/completions"
+        if self.path == "/tokenize":
+            self.answer(200, {"count": len(self.prompt(body).split()), "max_model_len": self.engine.max_model_len})
+            return
         if not chat and self.path != "/v1/completions":
             self.answer(404, {"detail": "Not Found"})
         elif self.engine.draining or self.engine.dead:
@@ -143,14 +148,24 @@ class Api(BaseHTTPRequestHandler):
                 while engine.faults.hang:
                     time.sleep(1)
                 engine.read()
-                made = engine.tokens(self.prompt(body), int(body.get("max_tokens") or 16))
+                made = self.while_asked(engine.tokens(self.prompt(body), int(body.get("max_tokens") or 16)))
                 if body.get("stream"):
                     self.stream(body, chat, made)
                 else:
                     self.whole(body, chat, list(made))
+            except ConnectionError:  # the client went away: as vLLM, it is asked for nothing more
+                self.close_connection = True
             finally:
                 with engine.lock:
                     engine.running, engine.finished = engine.running - 1, engine.finished + 1
+
+    def while_asked(self, made: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+        """Yield the tokens, and end when the client has gone. Raises ConnectionError then."""
+        for each in made:
+            with contextlib.suppress(BlockingIOError):  # it is there, and says nothing
+                if not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                    raise ConnectionAbortedError
+            yield each
 
     def whole(self, body: dict[str, Any], chat: bool, made: list[tuple[int, str]]) -> None:
         """Answer with one object."""

@@ -26,7 +26,9 @@ def answers(port: int) -> bool:
     line = HTTPConnection("127.0.0.1", port, timeout=1)
     try:
         line.request("GET", "/v1/models")
-        return line.getresponse().status == 200
+        answer = line.getresponse()
+        answer.read()  # else the engine hears of a line that was cut, and says so in its log
+        return answer.status == 200
     except (OSError, HTTPException):
         return False
     finally:

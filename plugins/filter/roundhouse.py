@@ -48,6 +48,13 @@ def plan(
     return planner.build(agents, planner.Settings(**settings), host)
 
 
+def gateway(plan: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    """Return what the gateway's templates print."""
+    from roundhouse import gateway_config
+
+    return gateway_config.build(plan, gateway_config.Settings(**settings))
+
+
 def plan_text(plan: dict[str, Any], starts: list[dict[str, Any]]) -> str:
     """Return the plan as a table for people."""
     from roundhouse import plan_text
@@ -132,6 +139,20 @@ def quantise_lock(accelerator: str) -> str:
     return str(lock.lock_file(accelerator, what="quantise"))
 
 
+def image(source: str, path: str, **settings: Any) -> str:
+    """Return the containers' image as Docker knows it, with its digest once that is in the lock file."""
+    from roundhouse import image
+
+    return image.reference(image.Wanted(source, **settings), Path(path))
+
+
+def image_tag(name: str, accelerator: str) -> str:
+    """Return an image's name with its tag."""
+    from roundhouse import image
+
+    return image.tagged(name, accelerator)
+
+
 class FilterModule:
     """What playbooks ask of the package."""
 
@@ -139,6 +160,7 @@ class FilterModule:
         return {
             "roundhouse_problems": _plain(problems),
             "roundhouse_plan": _plain(plan),
+            "roundhouse_gateway": _plain(gateway),
             "roundhouse_plan_text": _plain(plan_text),
             "roundhouse_outcomes": _plain(outcomes),
             "roundhouse_outcome_rows": _plain(outcome_rows),
@@ -150,5 +172,7 @@ class FilterModule:
             "roundhouse_engine_path": _plain(engine_path),
             "roundhouse_engine_lock": _plain(engine_lock),
             "roundhouse_quantise_path": _plain(quantise_path),
+            "roundhouse_image": _plain(image),
+            "roundhouse_image_tag": _plain(image_tag),
             "roundhouse_quantise_lock": _plain(quantise_lock),
         }

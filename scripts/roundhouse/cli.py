@@ -36,6 +36,7 @@ words:
   bench         how fast who serves is: first token, tokens per second, requests per minute (switch.py bench --help)
   client-config a client's file for this host: curl, python, langchain, continue, vscode, aider
                 (switch.py client-config --help)
+  keys          who may use the gateway's API: names; also keys show, add, revoke NAME
   import        old compose files, env files, Modelfiles or Ollama's models as a roster (switch.py import --help)
   help          this; help man is the manual page, help completion what bash reads
 
@@ -151,6 +152,7 @@ WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {
     "bench": "bench_cli",
     "client-config": "clients_cli",
     "import": "import_cli",
+    "keys": "keys_cli",
 }
 WORDS: dict[str, words_cli.Word] = {
     "plan": _plan,

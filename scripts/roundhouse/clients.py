@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .door import Door
 from .plan import Plan
 
 # Of max_model_len, which is prompt and answer together; an editor wants the two apart.
@@ -18,7 +19,7 @@ NO_KEY = "not-needed"  # clients want one to be set
 
 
 class Endpoint(NamedTuple):
-    """One agent as a client sees it. `keyed`: a gateway wants a key, which no file has in it."""
+    """One agent as a client sees it. `keyed`: the gateway wants a key, which no file has in it."""
 
     name: str
     url: str
@@ -34,17 +35,17 @@ class Endpoint(NamedTuple):
         return min(_LONGEST_ANSWER_TOKENS, self.max_model_len // _SHARE_OF_ANSWER)
 
 
-def endpoints(plan: Plan, host: str, name: str | None) -> list[Endpoint]:
+def endpoints(plan: Plan, door: Door, host: str, name: str | None) -> list[Endpoint]:
     """Return the agents of a plan, or the one of that name, as clients reach them by the name `host`."""
     return [
         Endpoint(
             agent["name"],
-            f"http://{host}:{agent['port']}/v1",
+            f"{door.scheme}://{host}:{agent['port']}/v1",
             agent["model"].rstrip("/").rpartition("/")[2],
             agent["max_model_len"],
             agent["temperature"],
             bool(agent["config"].get("tool-call-parser")),
-            plan.get("gateway_port") is not None,
+            door.keyed,
         )
         for agent in plan["agents"]
         if name in (None, agent["name"])

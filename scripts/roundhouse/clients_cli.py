@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from . import clients, files, output, remote
+from . import clients, door, files, output, remote
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 
@@ -60,7 +60,7 @@ def _made(args: argparse.Namespace) -> dict[str, str]:
     plan = plans.load()
     if args.agent:
         plans.find(plan, args.agent)
-    return clients.CLIENTS[args.name].files(clients.endpoints(plan, args.host, args.agent))
+    return clients.CLIENTS[args.name].files(clients.endpoints(plan, door.of(plan), args.host, args.agent))
 
 
 def _elsewhere(args: argparse.Namespace, target: str) -> dict[str, str]:

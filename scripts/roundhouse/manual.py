@@ -8,7 +8,7 @@ import re
 from . import output
 from .model_words import WORDS as MODEL_WORDS
 
-ABOUT_AN_AGENT = ("logs", "stop")  # words that an agent's name follows
+ABOUT_AN_AGENT = ("bench", "logs", "stop")  # words that an agent's name follows
 PAGES = ("man", "completion")
 
 _COMPLETION = """\

@@ -71,6 +71,8 @@ def resolve(given: Given) -> Given:
 
 def bring(given: Given) -> Given:
     """Pull the wishes; return {"changed", "models"}."""
+    if given["files_at_once"] < 1:
+        raise UsageError("pull", f"models_files_at_once is {given['files_at_once']}: write a number from 1.")
     wishes = [
         Wish(wish["model"], wish["revision"], wish["asked"], _files(wish.get("files"))) for wish in given["wishes"]
     ]
@@ -101,7 +103,12 @@ def _progress(given: Given) -> Iterator[progress.Progress]:
 
 
 def _files(held: dict[str, str] | None) -> list[model_files.File] | None:
-    return None if held is None else model_files.from_json(held)
+    try:
+        return None if held is None else model_files.from_json(held)
+    except ValueError as error:
+        raise UsageError(
+            "pull", f"the lock file states {error}, which is no file of a model: ask anew with models_relock=true."
+        ) from None
 
 
 def _source(given: Given) -> Source:

@@ -31,7 +31,8 @@ def _stage(stage: Stage, width: int, now: float, before: dict[str, float]) -> st
     else:
         told = f"{stage.tasks} tasks, {stage.changed} changed, {_time(seconds)}"
     room = width - len(told) - 3
-    return f"{_MARKS[stage.state]} {stage.name[:room]:<{room}} {told}".rstrip()
+    first, *rest = textwrap.wrap(stage.name, room)
+    return "\n".join([f"{_MARKS[stage.state]} {first:<{room}} {told}".rstrip(), *(f"  {more}" for more in rest)])
 
 
 def time_left(run: Run, now: float, before: dict[str, float]) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import canary, card, deploying, history, journal, leave, state, turn, units
+from . import canary, card, deploying, gateway, history, journal, leave, state, turn, units
 from .back import way_back
 from .checks import check
 from .engine import Engine
@@ -61,6 +61,7 @@ def ensure_ready_locked(
         raise
     if left:
         turn.remember_killed(left, report)
+    gateway.follow(plan, report)
     try:
         answer = _forward(now, restart=found in ("ready", "draining"))
     except BaseException as error:
@@ -69,6 +70,8 @@ def ensure_ready_locked(
             now.log.end()
             raise RoundhouseError("interrupted", f"interrupted; {agent['name']} goes on starting.") from None
         way_back(now, error)
+    finally:
+        gateway.follow(plan, report)
     turn.remember(now, history.DONE, None)
     report(f"{agent['name']} is ready on port {agent['port']}")
     return turn.result(now, answer, changed=True)
@@ -98,6 +101,7 @@ def _settle(plan: Plan, left: journal.Left, report: Report) -> None:
         except RoundhouseError as error:  # it is that card's trouble, and its sentence
             report(error.message)
     journal.path().unlink(missing_ok=True)
+    gateway.follow(plan, report)
 
 
 def _ready_already(now: Turn, left: journal.Left | None) -> str | None:
@@ -116,6 +120,7 @@ def _ready_already(now: Turn, left: journal.Left | None) -> str | None:
         state.record(agent["name"], agent["conflicts"])
         turn.remember_killed(left, now.report, finished=left.to == agent["name"])
         now.log.end()
+        gateway.follow(now.plan, now.report)
     return answer
 
 

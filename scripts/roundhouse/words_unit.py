@@ -1,4 +1,4 @@
-"""The words that systemd says for an agent: not for people, so not in the help."""
+"""The words that systemd says for an agent or the gateway: not for people, so not in the help."""
 
 from __future__ import annotations
 
@@ -19,8 +19,18 @@ def ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
 
     main_pid = os.environ.get("MAINPID")  # systemd sets it for an ExecStartPost
     agent = plans.find(plan, _agent(args))
-    waiting.wait_until_healthy(agent, int(main_pid) if main_pid else None, output.progress())
+    waiting.wait_until_healthy(plan, agent, int(main_pid) if main_pid else None, output.progress())
     return {"agent": agent["name"]}
+
+
+def clear(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Take away what is in the way of the container that systemd is about to start."""
+    from . import containers
+
+    names = containers.clear(plans.find(plan, _agent(args)))
+    if names and not args.json:
+        print(f"taken away, left by an engine that was lost: {', '.join(names)}")
+    return {"agent": args.agent, "cleared": names}
 
 
 def guard(plan: dict[str, Any], args: argparse.Namespace) -> None:
@@ -38,10 +48,19 @@ def relieve(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return relief.relieve(plan, _agent(args), output.lines())
 
 
+def track(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Tell the gateway, before it starts, who serves."""
+    from . import gateway, state
+
+    state.make_folder()
+    gateway.follow(plan, output.progress())
+    return {"track": gateway.track(plan)}
+
+
 def _agent(args: argparse.Namespace) -> str:
     if args.agent is None:
         raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
     return str(args.agent)
 
 
-WORDS: dict[str, Word] = {"ready": ready, "guard": guard, "relieve": relieve}
+WORDS: dict[str, Word] = {"clear": clear, "ready": ready, "guard": guard, "relieve": relieve, "track": track}

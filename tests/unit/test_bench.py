@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from roundhouse import bench, bench_load, bench_picture, bench_target, bench_text, cli, promises
+from roundhouse import bench, bench_load, bench_picture, bench_target, bench_text, bench_tool, cli, promises
 from roundhouse.errors import RoundhouseError
 
 GUIDE = {"agent": "dev", "model": "Qwen/Qwen2.5-Coder-14B-Instruct-AWQ", "quantization": "awq", "engine": "vLLM 0.32.0"}
@@ -123,3 +123,26 @@ def test_another_endpoint_is_asked_which_model_and_with_its_key(endpoint, tmp_pa
         bench_target.other(endpoint, "a", None)
     with pytest.raises(RoundhouseError, match="write a URL"):
         bench_target.other("localhost:11434", None, None)
+
+
+def test_an_engine_in_an_image_measures_there_and_no_key_stands_in_a_command_line(tmp_path, monkeypatch):
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\necho "$@" > "$0.words"\necho "$OPENAI_API_KEY" > "$0.key"\necho boom >&2\nexit 3\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    plan = {"engine_path": str(tmp_path / "none"), "image": "vllm/vllm-openai:v0.32.0"}
+    tool = bench_tool.of(plan, {"model_path": "/srv/m/x"})
+    target = bench_target.Target("http://other:8000", "x", "secret-key")
+    with pytest.raises(RoundhouseError, match=r"failed: boom \(exit status 3\)"):
+        bench_load.run(tool, bench_load.Load(128, 32, (1,)), 1, target)
+    words = (tmp_path / "docker.words").read_text()
+    assert "--network=host" in words
+    assert "--volume=/srv/m/x:/srv/m/x:ro" in words
+    assert "--entrypoint=vllm vllm/vllm-openai:v0.32.0 bench serve" in words
+    assert "secret-key" not in words
+    assert (tmp_path / "docker.key").read_text() == "secret-key\n"
+
+
+def test_without_an_engine_there_is_nothing_to_measure_with(tmp_path):
+    with pytest.raises(RoundhouseError, match="deploy again"):
+        bench_tool.of({"engine_path": str(tmp_path)}, {"model_path": "/x"})

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from roundhouse import cli, clients, plan, remote
+from roundhouse import cli, clients, door, plan, remote
 
 
 @pytest.fixture
@@ -25,6 +25,8 @@ def deployed(monkeypatch, tmp_path):
             }
             for name, port, length in (("dev", 8001, 32768), ("po", 8002, 8192))
         ]
+        (tmp_path / "haproxy.cfg").write_text(more.pop("gateway", ""))
+        monkeypatch.setattr(door, "FOLDER", tmp_path)
         file = tmp_path / "plan.json"
         file.write_text(json.dumps({"schema": 1, "agents": agents, **more}))
         monkeypatch.setattr(plan, "PATH", file)
@@ -60,8 +62,16 @@ def test_one_agent_alone_where_it_is_named(deployed, capsys):
 @pytest.mark.parametrize("name", [*clients.CLIENTS])
 def test_behind_a_gateway_no_file_has_a_key(deployed, capsys, name):
     assert any(clients.NO_KEY in text for text in files(capsys, name).values()) == (name != "curl")
-    deployed(gateway_port=8080)
+    deployed(gateway_port=8080, gateway="bind 0.0.0.0:8001 ssl crt /x\n map_str(/etc/keys.map)\n")
     assert not any(clients.NO_KEY in text for text in files(capsys, name).values())
+
+
+def test_the_gateways_own_configuration_says_how_it_is_spoken_to(deployed, capsys):
+    deployed(gateway_port=8080, gateway="bind 127.0.0.1:8001\n")
+    assert "OPENAI_BASE_URL=http://127.0.0.1:8001/v1" in files(capsys, "env")[".env"]
+    assert clients.NO_KEY in files(capsys, "env")[".env"]
+    deployed(gateway_port=8080, gateway="bind 0.0.0.0:8001 ssl crt /x\n map_str(/etc/keys.map)\n")
+    assert "OPENAI_BASE_URL=https://gpu.lan:8001/v1" in files(capsys, "env", "--host", "gpu.lan")[".env"]
 
 
 def test_files_are_written_once_and_not_over_another(deployed, capsys, tmp_path):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -184,6 +185,8 @@ def test_the_role_takes_a_result_where_the_source_has_it_and_passes_over_what_it
     assert (done["changed"], [row["path"] for row in done["models"]]) == (True, [results[0]["path"]])
     again = pull_module.bring(given | {"results": results[:1], "source": str(tmp_path)})  # it is not asked again
     assert (again["changed"], again["models"]) == (False, [])
+    with pytest.raises(RoundhouseError, match="models_files_at_once is 0: write a number from 1"):
+        pull_module.bring(given | {"files_at_once": 0})
 
 
 def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
@@ -201,7 +204,9 @@ def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
 def offered(place, tmp_path):
     """Offer the store as another host of the inventory does."""
     current = tmp_path / "offer"
-    port = 8931
+    with socket.socket() as probe:  # another checkout may run the same test
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
     standing = threading.Thread(target=offer.stand, args=(place, port, "a-token-of-this-run", current))
     standing.start()
     deadline = time.monotonic() + 10
@@ -235,6 +240,16 @@ def failing_disk(tmp_path_factory):
     source = ROOT / "tests/unit/failing_disk.c"
     subprocess.run([compiler, "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     return lambda path: {**os.environ, "LD_PRELOAD": str(library), "FAILING_PATH": str(path)}
+
+
+def test_a_manifest_that_the_other_host_cannot_read_is_named(place, offered, tmp_path, monkeypatch):
+    path = next(iter(store.held(place))).folder / manifest.NAME
+    path.write_text("{")
+    monkeypatch.setenv("HF_TOKEN", "a-token-of-this-run")
+    with pytest.raises(RoundhouseError) as told:
+        bring(Hub(offered), tmp_path / "away")
+    assert f"answers 422 ({path} cannot be read" in told.value.message
+    assert told.value.message.endswith(f"for {MODEL}: mend it there.")
 
 
 def test_verify_reads_everything_and_its_exit_status_says_so(place):
@@ -302,6 +317,15 @@ def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failin
     # What a failing disk holds is fetched again, and the file that is put in its place is another.
     done = command("pull", MODEL, "--store", place, env={**failing_disk(path), "HF_ENDPOINT": hub.url})
     assert done.returncode == 0, done.stderr
+
+
+def test_a_disk_without_locks_is_refused(hub, place, failing_disk):
+    lock = place / MODEL / store.LOCK
+    done = command("pull", MODEL, "--store", place, env={**failing_disk(lock), "HF_ENDPOINT": hub.url})
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        f"{lock} cannot be locked (No locks available): mount the store's disk with locks.",
+    )
 
 
 def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_told(hub, place, tmp_path):

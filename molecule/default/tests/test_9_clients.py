@@ -49,10 +49,10 @@ def environment(rendered):
 
 @pytest.fixture(scope="module")
 def run(environment):
-    """Return what runs a program in an environment of lab/examples.sh, and gives what it printed."""
+    """Return what runs a program in an environment of lab/environment.sh, and gives what it printed."""
 
     def example(words, lock="examples", **more):
-        made = subprocess.run([ROOT / "lab/examples.sh", lock], capture_output=True, text=True, check=True)
+        made = subprocess.run([ROOT / "lab/environment.sh", lock], capture_output=True, text=True, check=True)
         path = f"{made.stdout.strip()}/bin:{environment['PATH']}"
         place = {"cwd": ROOT, **more}
         done = subprocess.run(

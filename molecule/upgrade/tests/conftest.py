@@ -147,6 +147,7 @@ def one_engine_at_a_time(machine: Machine, request: pytest.FixtureRequest) -> It
 @contextmanager
 def watched(machine: Machine) -> Iterator[dict[str, Any]]:
     """Watch the card and the architect's port; what was seen is in the dict at the end."""
+    machine.host.run("systemctl stop lab-witness")  # of a run that was ended
     machine.host.check_output("systemd-run --quiet --collect --unit lab-witness lab-witness 8000 /run/lab-witness.json")
     seen: dict[str, Any] = {}
     yield seen

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Print the folder of an environment with what examples/ need, made from its lock unless it is there.
+# Print the folder of an environment, made from its lock unless it is there: what examples/ and the documents need.
 #
-#   examples.sh examples|examples-aider
+#   environment.sh examples|examples-aider|docs
 set -eu
 lock=$(dirname "$(readlink -f "$0")")/../requirements/$1.txt
 target=${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse/$1-$(sha256sum "$lock" | cut -c1-12)
