@@ -1,7 +1,6 @@
 #!/bin/sh
 # Print the image of the stand-in host for a Debian release, building it first unless its inputs are
-# the same as last time. Base: the public image where a registry answers, else one made with
-# mmdebstrap from the package mirror that this machine's apt uses.
+# the same as last time. Its base is base.sh's.
 #
 #   image.sh SUITE [gpu]     gpu: the bare machine with a card, on top of it (lab/gpu)
 set -eu
@@ -35,33 +34,7 @@ if docker image inspect "$image" >/dev/null 2>&1; then
   exit 0
 fi
 
-# A name of our own, also for the public image, so that taking the lab away takes no one else's image.
-base=roundhouse-base:$suite
-if ! docker image inspect "$base" >/dev/null 2>&1; then
-  public=debian:$suite
-  if docker image inspect "$public" >/dev/null 2>&1; then
-    docker tag "$public" "$base"
-  elif timeout 120 docker pull --quiet "$public" >/dev/null 2>&1; then
-    docker tag "$public" "$base"
-    docker rmi "$public" >/dev/null
-  else
-    log "no registry answers: making the base with mmdebstrap"
-    if ! command -v mmdebstrap >/dev/null; then
-      if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        log "make a Docker registry reachable, or install mmdebstrap"
-        exit 1
-      fi
-      apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends mmdebstrap >&2
-    fi
-    # shellcheck disable=SC2016 # apt expands it, not the shell
-    mirror=$(apt-get indextargets 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' --format '$(REPO_URI)' | head -n 1)
-    # Through a file: a pipe would import whatever there was when mmdebstrap failed.
-    root=$(mktemp --suffix=.tar)
-    trap 'rm -f "$root"' EXIT
-    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Languages "none"' "$suite" "$root" ${mirror:+"$mirror"}
-    docker import "$root" "$base" >/dev/null
-  fi
-fi
+base=$("$here/base.sh" "$suite")
 log "building on $base"
 DOCKER_BUILDKIT=0 docker build --quiet --build-arg BASE="$base" --build-arg SUITE="$suite" --tag "$image" "$here" >&2
 echo built

@@ -22,7 +22,8 @@ WORDS = ("the", " plan", " is", " a", " list", " of", " small", " steps", ",", "
 class Engine:
     """What is served, what runs, and what is to go wrong."""
 
-    def __init__(self, config: dict[str, str], faults: argparse.Namespace) -> None:
+    def __init__(self, config: dict[str, str], faults: argparse.Namespace, version: str) -> None:
+        self.version = version
         self.name = config["served-model-name"] + ("-other" if faults.wrong_name else "")
         self.model = config["model"]
         self.address = (config["host"], int(config["port"]))
@@ -33,6 +34,8 @@ class Engine:
         self.lock = threading.Lock()
         self.running = self.waiting = self.generated = self.finished = 0
         self.dead = self.draining = False
+        self.reading = 0.0  # share of the prompts that are being read
+        self.told = ""
 
     def tokens(self, prompt: str, count: int) -> Iterator[tuple[int, str]]:
         """Yield token ids and texts: the same for the same model and prompt, at the engine's speed."""
@@ -45,10 +48,32 @@ class Engine:
             number = 0 if self.faults.rubbish else 1 + (digest[place % 32] + place) % len(WORDS)
             yield number, "!" if self.faults.rubbish else WORDS[number - 1]
 
+    def wait_for_core(self) -> None:
+        """Wait as long as the core is stopped."""
+        while self.core_is_stopped():
+            time.sleep(0.02)
+
+    def core_is_stopped(self) -> bool:
+        """Return whether only the API answers."""
+        return bool(self.faults.core_stopped_while) and Path(self.faults.core_stopped_while).exists()
+
+    def read(self) -> None:
+        """Read a prompt as vLLM does, in steps that show in the use of the KV cache and nowhere else."""
+        steps = 50 if self.faults.read_seconds else 0
+        for step in range(steps):
+            time.sleep(self.faults.read_seconds / steps)
+            self.reading = step / steps
+        self.reading = 0.0
+
     def metrics(self) -> str:
-        """Return the text of /metrics."""
+        """Return the text of /metrics: what the core told last."""
+        if not self.core_is_stopped():
+            self.told = self._metrics()
+        return self.told
+
+    def _metrics(self) -> str:
         label = f'{{engine="0",model_name="{self.name}"}}'
-        use = min(1.0, 0.05 * self.running) if self.faults.kv_use is None else self.faults.kv_use
+        use = min(1.0, 0.05 * self.running + 0.1 * self.reading) if self.faults.kv_use is None else self.faults.kv_use
         seconds = self.generated / self.faults.tokens_per_second
         return "".join(
             f"# TYPE vllm:{name} {kind}\nvllm:{name}{label} {value}\n"
@@ -79,7 +104,7 @@ class Api(BaseHTTPRequestHandler):
         elif self.path == "/metrics":
             self.reply(200, engine.metrics().encode(), "text/plain; version=0.0.4")
         elif self.path == "/version":
-            self.answer(200, {"version": "0.32.0"})
+            self.answer(200, {"version": engine.version})
         elif self.path == "/v1/models":
             card = {"id": engine.name, "object": "model", "owned_by": "vllm", "root": engine.model}
             self.answer(200, {"object": "list", "data": [card | {"max_model_len": engine.max_model_len}]})
@@ -113,6 +138,7 @@ class Api(BaseHTTPRequestHandler):
     def complete(self, body: dict[str, Any], chat: bool) -> None:
         """Run a request: wait for a slot, make the tokens, count it while it is there."""
         engine = self.engine
+        engine.wait_for_core()
         with engine.lock:
             engine.waiting += 1
         with engine.slots:
@@ -121,6 +147,7 @@ class Api(BaseHTTPRequestHandler):
             try:
                 while engine.faults.hang:
                     time.sleep(1)
+                engine.read()
                 made = self.while_asked(engine.tokens(self.prompt(body), int(body.get("max_tokens") or 16)))
                 if body.get("stream"):
                     self.stream(body, chat, made)

@@ -14,6 +14,10 @@ options:
     type: list
     elements: raw
     required: true
+  models_store:
+    description: The folder of the pulled models.
+    type: str
+    required: true
 author: Roundhouse
 """
 
@@ -21,6 +25,7 @@ EXAMPLES = """
 - name: Look at what the plan depends on
   roundhouse_plan_facts:
     agents: "{{ agents }}"
+    models_store: /var/lib/roundhouse/models
   register: preflight_facts
 """
 
@@ -38,8 +43,21 @@ stamps:
   description: For each folder that is to be quantised what stands for its revision.
   type: dict
   returned: always
+means:
+  description: What the container engine offers, as far as it answers.
+  type: dict
+  returned: always
 measured:
   description: What engines stated when they started on this host, the newest first.
+  type: list
+  elements: dict
+  returned: always
+disk:
+  description: By folder, the bytes of its weights, and how many of them its disk gives in a second, null for not known.
+  type: dict
+  returned: always
+starts:
+  description: How long engines took on this host until they were ready.
   type: list
   elements: dict
   returned: always
@@ -60,9 +78,13 @@ except ImportError:  # a controller that was not made by `make setup`: then the 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"agents": {"type": "list", "elements": "raw", "required": True}}, supports_check_mode=True
+        argument_spec={
+            "agents": {"type": "list", "elements": "raw", "required": True},
+            "models_store": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
     )
-    module.exit_json(changed=False, **plan_facts.gather(module.params["agents"], pynvml))
+    module.exit_json(changed=False, **plan_facts.gather(module.params["agents"], module.params["models_store"], pynvml))
 
 
 if __name__ == "__main__":

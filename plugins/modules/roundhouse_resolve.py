@@ -8,6 +8,7 @@ module: roundhouse_resolve
 short_description: Resolve models' branches to revisions and lists of files
 description:
   - Runs with the Python of the engine's environment, which has the hub's client. Asks the source; changes nothing.
+    The action of the same name waits for it and says how far it is, for a hub that is slow is asked for minutes.
 options:
   wishes:
     description: The models, each with model and asked (a branch, a tag or a revision).
@@ -24,8 +25,11 @@ options:
     default: ""
   environment:
     description: Variables for the hub's client, such as HF_ENDPOINT or a proxy; not the token.
-    type: dict
-    default: {}
+    type: json
+    default: "{}"
+  progress_path:
+    description: The file in which progress stands as JSON lines while it runs.
+    type: path
 author: Roundhouse
 """
 
@@ -33,6 +37,8 @@ EXAMPLES = """
 - name: Ask what main is today
   roundhouse_resolve:
     wishes: [{model: Qwen/Qwen2.5-0.5B-Instruct, asked: main}]
+  async: 3600
+  poll: 0
 """
 
 RETURN = """
@@ -47,7 +53,9 @@ from ansible.module_utils.roundhouse import pull_module
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=pull_module.ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={**pull_module.ARGUMENTS, "progress_path": {"type": "path"}}, supports_check_mode=True
+    )
     pull_module.run(module, pull_module.resolve)
 
 

@@ -10,14 +10,15 @@ from typing import NoReturn
 from . import canary, card, history, leave, state, units
 from .engine import Engine
 from .errors import RoundhouseError
-from .plan import Agent
+from .plan import Agent, Plan
 from .start import start
-from .turn import Turn, remember
+from .turn import Turn, Work, remember
 
 
 def way_back(turn: Turn, error: BaseException) -> NoReturn:
     """Bring back whoever served, and raise RoundhouseError with what happened."""
-    stage, why = _told(turn, error)
+    what = f"the switch to {turn.agent['name']}"
+    stage, why = told(what, error)
     outcome = history.BACK if turn.back else history.LOST
     with deaf_to_signals():
         turn.report(why)
@@ -27,39 +28,41 @@ def way_back(turn: Turn, error: BaseException) -> NoReturn:
         try:
             leave.leave(failed, 0, turn.report, turn.log.note)
         except Exception as second:  # whatever is wrong with this unit, the one before must come back
-            turn.report(_told(turn, second)[1])
+            turn.report(told(what, second)[1])
         for other in turn.back:
             turn.report(f"bringing {other['name']} back")
             try:
-                _bring_back(turn, other, [each["unit"] for each in failed])
+                bring_back(turn, turn.plan, other, [each["unit"] for each in failed])
             except Exception as second:
                 outcome, stage = history.LOST, "restore"
-                why = f"{why} {other['name']} did not come back either: {_told(turn, second)[1]}"
+                why = f"{why} {other['name']} did not come back either: {told(what, second)[1]}"
         _close(turn)
         remember(turn, outcome, why)
     raise RoundhouseError(stage, why) from None
 
 
-def _told(turn: Turn, error: BaseException) -> tuple[str, str]:
+def told(what: str, error: BaseException) -> tuple[str, str]:
+    """Return the stage and the sentence of what ended `what`."""
     if isinstance(error, RoundhouseError):
         return error.stage, error.message
     if isinstance(error, OSError):
         return "state", state.unwritable(state.FOLDER, error).message
     if isinstance(error, Exception):  # an error of ours, or of a library: it costs nobody an agent
-        return "switch", f"the switch to {turn.agent['name']} failed in a way that was not foreseen: {error!r}."
-    return "interrupted", f"the switch to {turn.agent['name']} was interrupted."
+        return "switch", f"{what} failed in a way that was not foreseen: {error!r}."
+    return "interrupted", f"{what} was interrupted."
 
 
-def _bring_back(turn: Turn, other: Agent, gone: list[str]) -> None:
+def bring_back(work: Work, plan: Plan, other: Agent, gone: list[str]) -> None:
+    """Let one serve again that served before; `gone` are the units of those who failed. Raises RoundhouseError."""
     if units.state(other["unit"]) == "draining":
-        leave.leave([other], turn.drain_seconds, turn.report, turn.log.note)
+        leave.leave([other], work.drain_seconds, work.report, work.log.note)
     if units.state(other["unit"]) != "ready":
         try:
-            card.wait_until_free(other, gone, turn.log.note)
+            card.wait_until_free(other, gone, work.log.note)
         except RoundhouseError as held:  # its engine says more, and may start all the same
-            turn.report(held.message)
-        start(other, turn.report, turn.log.note)
-    canary.verify(turn.plan, other, Engine(other["host"], other["engine_port"]))
+            work.report(held.message)
+        start(other, work.report, work.log.note)
+    canary.verify(plan, other, Engine(other["host"], other["engine_port"]))
 
 
 def _close(turn: Turn) -> None:

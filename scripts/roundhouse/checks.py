@@ -15,6 +15,11 @@ def check(agent: Agent, leaving: list[str]) -> None:
     `leaving` are the units that will have left before the agent starts: their ports and their memory will be free.
     """
     units.show(agent["unit"])
+    check_host(agent, leaving)
+
+
+def check_host(agent: Agent, leaving: list[str]) -> None:
+    """Do what `check` does for an agent whose unit is not in place yet."""
     found = weights.problem(Path(agent["model_path"]))
     if found:
         raise RoundhouseError("model", f"{found}: {weights.cure(agent['model'], agent.get('quantise'))}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
-from . import output, remote, words_act, words_cli
+from . import output, remote, words_act, words_cli, words_plans, words_unit
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .model_words import WORDS as MODEL_WORDS
@@ -27,10 +26,16 @@ words:
   watch         all of that as it goes on (--every SECONDS, --rounds N); without a terminal a line at each change
   history       the switches so far: from, to, seconds of each phase, outcome, cause
   resume        bring back who served last, after a killed switch too; restart who runs as deployed before
+  plans         the plans that served here, the newest last: engine, models, since when
+  rollback      back to the plan that served before (rollback PLAN: to that one), as a transaction; --dry-run only says
+                what would become another
   stop          who serves leaves and nobody takes the place (stop AGENT: that one); for now: a reboot, a deployment
                 or resume brings back who served last
   models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
                 quantise (switch.py pull --help)
+  bench         how fast who serves is: first token, tokens per second, requests per minute (switch.py bench --help)
+  client-config a client's file for this host: curl, python, langchain, continue, vscode, aider
+                (switch.py client-config --help)
   keys          who may use the gateway's API: names; also keys show, add, revoke NAME
   import        old compose files, env files, Modelfiles or Ollama's models as a roster (switch.py import --help)
   help          this; help man is the manual page, help completion what bash reads
@@ -72,6 +77,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="watch: how often (default: 2)")
     made.add_argument("--rounds", type=int, metavar="N", help="watch: end after so many (default: never)")
     made.add_argument("--check", type=Path, metavar="PLAN", help="only say whether a plan file is valid")
+    made.add_argument("--dry-run", action="store_true", help="rollback: only say what would become another")
+    made.add_argument("--no-start", action="store_true", help=argparse.SUPPRESS)  # deploy: agents_start is false
     made.add_argument("--no-wait", action="store_true", help="resume: start them and return (at boot)")
     return made
 
@@ -115,12 +122,14 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
     if args.word == "help":
         return words_cli.manual(parser(), args.agent, as_json=args.json)
-    if args.agent is not None and args.word not in WORDS_ABOUT_AN_AGENT:
+    if args.agent is not None and args.word not in (*WORDS_ABOUT_AN_AGENT, *WORDS_ABOUT_A_PLAN):
         raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
     if args.word == "watch" and args.json:
         raise UsageError("usage", "watch has no end, and --json is one object: ask status --json repeatedly.")
     if args.word == "doctor":  # of a host that nothing was deployed to, too
         return words_cli.doctor(args)
+    if args.word in words_plans.WORDS:
+        return words_plans.WORDS[args.word](args)
     return WORDS.get(args.word, words_act.switch)(plans.load(), args)
 
 
@@ -134,21 +143,22 @@ def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _target(args: argparse.Namespace) -> str | None:
-    """Return where to run: --on, ROUNDHOUSE_ON, this machine if it has a plan, else a running lab."""
-    if args.check or args.word == "help":
-        return None
-    chosen = args.on or os.environ.get("ROUNDHOUSE_ON")
-    if chosen or plans.PATH.exists() or not remote.lab_is_up():
-        return chosen
-    print("no plan on this machine: running on the lab host (--on lab)", file=sys.stderr)
-    return remote.LAB_WORD
+    """Return where to run; what is about this program runs here."""
+    return None if args.check or args.word == "help" else remote.target(args.on)
 
 
 # Words with options of their own: the module whose main(argv) takes the word and what follows it.
-WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {"import": "import_cli", "keys": "keys_cli"}
+WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {
+    "bench": "bench_cli",
+    "client-config": "clients_cli",
+    "import": "import_cli",
+    "keys": "keys_cli",
+}
 WORDS: dict[str, words_cli.Word] = {
     "plan": _plan,
     **words_cli.WORDS,
     **words_act.WORDS,
+    **words_unit.WORDS,
 }
-WORDS_ABOUT_AN_AGENT = ("logs", "ready", "stop")
+WORDS_ABOUT_AN_AGENT = ("logs", "stop", *words_unit.WORDS)
+WORDS_ABOUT_A_PLAN = ("deploy", "rollback")

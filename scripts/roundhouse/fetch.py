@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from .errors import RoundhouseError
-from .hub import Again
+from .hub_errors import Again
 from .model_files import Digest, File
 from .patience import Patience
 
@@ -78,6 +78,8 @@ class Fetch:
                         f"{self.file.checksum}): name another source, such as a mirror in HF_ENDPOINT.",
                     )
             os.fsync(out.fileno())
+            if os.fstat(out.fileno()).st_size != self.file.size:
+                raise RoundhouseError("pull", f"{part} was written by something else meanwhile: run it again.")
         part.rename(folder / self.file.path)
         return self.digest.sha256()
 

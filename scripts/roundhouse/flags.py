@@ -8,6 +8,7 @@ is left out.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 # How long a stopping engine lets running requests finish. Without it a request in flight may be
@@ -71,13 +72,17 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
     return {name: value for name, value in options.items() if value is not None}
 
 
-def environment(accelerator: str, gpus: list[int]) -> dict[str, str]:
-    """Return the engine's environment: offline, no telemetry, and which devices it may see."""
+def environment(accelerator: str, gpus: list[int], start_seconds: int) -> dict[str, str]:
+    """Return the engine's environment: offline, no telemetry, and which devices it may see.
+
+    `start_seconds` is how long a start may take: vLLM gives up waiting for its own core after 600 s by itself.
+    """
     variables = {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CACHE_ROOT": "/var/cache/roundhouse/vllm",
+        "VLLM_ENGINE_READY_TIMEOUT_S": str(start_seconds),
     }
     if accelerator == "cpu":
         return variables | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB)}
@@ -87,3 +92,43 @@ def environment(accelerator: str, gpus: list[int]) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in gpus),
         "CUDA_CACHE_PATH": "/var/cache/roundhouse/cuda",
     }
+
+
+class Bench(NamedTuple):
+    """One load: `requests` prompts of random words, `parallel` at once, to the model `served` at `url`."""
+
+    url: str
+    served: str
+    tokenizer: str
+    input_tokens: int
+    output_tokens: int
+    parallel: int
+    requests: int
+
+
+def bench(asked: Bench, result: Path) -> list[str]:
+    """Return the words of `vllm bench serve`, through the chat API, whose figures go into the file `result`.
+
+    Each answer is as long as asked (ignore_eos), and no two prompts begin alike, so no prefix is cached.
+    """
+    told: dict[str, Any] = {
+        "backend": "openai-chat",
+        "base-url": asked.url,
+        "endpoint": "/v1/chat/completions",
+        "model": asked.served,
+        "tokenizer": asked.tokenizer,
+        "dataset-name": "random",
+        "random-input-len": asked.input_tokens,
+        "random-output-len": asked.output_tokens,
+        "num-prompts": asked.requests,
+        "max-concurrency": asked.parallel,
+        # The first request to an engine may compile kernels.
+        "num-warmups": asked.parallel,
+        "percentile-metrics": "ttft,tpot",
+        # A connection each: a kept one may be closed by its server just when it is used again (llama.cpp, after 5 s).
+        "header": "Connection=close",
+        "result-dir": result.parent,
+        "result-filename": result.name,
+    }
+    words = [word for name, value in told.items() for word in (f"--{name}", str(value))]
+    return ["bench", "serve", *words, "--ignore-eos", "--save-result", "--save-detailed", "--disable-tqdm"]

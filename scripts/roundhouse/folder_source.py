@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from . import manifest, store
@@ -19,7 +20,9 @@ class FolderSource:
         self.place = place
         self.name = str(place)
         if not place.is_dir():
-            raise RoundhouseError("pull", f"{place} is not a folder: mount it, or mend models_source.")
+            raise RoundhouseError(
+                "pull", f"{place} is not a folder: mount it, or mend models_source (a URL begins with https://)."
+            )
 
     def resolve(self, model: str, asked: str) -> str:
         """Return the revision, for a branch the one that was exported for it last."""
@@ -51,6 +54,29 @@ class FolderSource:
     @contextmanager
     def open(self, model: str, revision: str, file: File, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
         """Open a file at a byte."""
-        with (store.folder(self.place, model, revision) / file.path).open("rb", buffering=0) as content:
+        path = store.folder(self.place, model, revision) / file.path
+        with _read(path):
+            content = path.open("rb", buffering=0)
+        with content:
             content.seek(start)
-            yield start, iter(lambda: content.read(READ_BYTES), b"")
+            yield start, _pieces(content, path)
+
+
+def _pieces(content: FileIO, path: Path) -> Iterator[bytes]:
+    while True:
+        with _read(path):
+            piece = content.read(READ_BYTES)
+        if not piece:
+            return
+        yield piece
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[None]:
+    """Turn what the system says of the source's disk into a sentence, which else would blame the store's."""
+    try:
+        yield
+    except OSError as error:
+        raise RoundhouseError(
+            "pull", f"{path}, where models come from, cannot be read: {error.strerror}. See to that disk."
+        ) from None

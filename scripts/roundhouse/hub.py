@@ -13,10 +13,11 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import hub_errors
 from .errors import RoundhouseError, UsageError
 from .model_files import READ_BYTES, File
 
@@ -25,16 +26,6 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 TIMEOUT_SECONDS = 30.0
 # The client's own limit of what the hub gives over plain HTTP (constants.MAX_HTTP_DOWNLOAD_SIZE).
 LARGEST_BYTES = 50_000_000_000
-_PASSING = (408, 429, 500, 502, 503, 504)
-
-
-class Again(Exception):
-    """Something that passes by itself: `reason` says what, `wait_seconds` what the hub asked for, if it did."""
-
-    def __init__(self, reason: str, wait_seconds: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.wait_seconds = wait_seconds
 
 
 def available() -> bool:
@@ -43,7 +34,7 @@ def available() -> bool:
 
 
 class Hub:
-    """One hub. Every method raises Again for what passes, and RoundhouseError with a sentence for what does not."""
+    """One hub. Every method raises hub_errors.Again for what passes, and RoundhouseError for what does not."""
 
     def __init__(self, endpoint: str | None = None) -> None:
         # Read by the client when it is imported.
@@ -51,7 +42,7 @@ class Hub:
         os.environ.setdefault("HF_HUB_DISABLE_UPDATE_CHECK", "1")
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # what it retries is said here, in one line
         self.endpoint = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-        self.name = urlsplit(self.endpoint).netloc.rpartition("@")[2] or self.endpoint
+        self.name = _name(self.endpoint)
         # False, not None: the client would look for a token in the home of whoever runs this.
         self._token: str | bool = _token(os.environ.get("HF_TOKEN", ""))
         if not available():
@@ -59,7 +50,6 @@ class Hub:
                 "pull", "this Python has no huggingface_hub: run it in a checkout after make setup, or deploy first."
             )
         self._client = importlib.import_module("huggingface_hub")
-        self._broken = importlib.import_module("httpx2").TransportError  # what the client speaks HTTP with
         self._api = self._client.HfApi(endpoint=self.endpoint, token=self._token)
 
     def resolve(self, model: str, asked: str) -> str:
@@ -101,52 +91,40 @@ class Hub:
         if start:
             headers["Range"] = f"bytes={start}-"
         session = self._client.utils.get_session()
-        with (
-            self._sentences(model, revision),
-            session.stream(
-                "GET", self._url(model, revision, file), headers=headers, timeout=TIMEOUT_SECONDS
-            ) as response,
-        ):
-            self._client.utils.hf_raise_for_status(response)
+        # What goes wrong while somebody writes the pieces is not the hub's: that stands outside of its sentences.
+        with ExitStack() as held:
+            with self._sentences(model, revision):
+                url = self._url(model, revision, file)
+                response = held.enter_context(session.stream("GET", url, headers=headers, timeout=TIMEOUT_SECONDS))
+                self._client.utils.hf_raise_for_status(response)
+                if response.headers.get("Content-Type", "").startswith("text/html"):
+                    raise hub_errors.no_hub(self.name, model)
             begins = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-            yield int(begins[1]) if begins else 0, _joined(response.iter_raw(), self._broken)
+            yield int(begins[1]) if begins else 0, self._pieces(response, model, revision)
 
     def _url(self, model: str, revision: str, file: File) -> str:
         return str(self._client.hf_hub_url(model, file.path, revision=revision, endpoint=self.endpoint))
 
-    @contextmanager
-    def _sentences(self, model: str, revision: str) -> Iterator[None]:
-        """Turn the client's errors into Again, or into a sentence."""
-        errors = self._client.errors
-        try:
-            yield
-        except errors.GatedRepoError:
-            raise RoundhouseError(
-                "pull",
-                f"{model} is gated: accept its licence on {self.name}, and put a token of that account into "
-                "models_token (a vault variable) or HF_TOKEN.",
-            ) from None
-        except errors.RepositoryNotFoundError:
-            given = "the token that was given does not see it" if self._token else "no token was given"
-            raise RoundhouseError(
-                "pull",
-                f"{model} was not found on {self.name}: mend its name in the roster; if it is private, {given}: "
-                "put one into models_token or HF_TOKEN.",
-            ) from None
-        except errors.RevisionNotFoundError:
-            raise RoundhouseError(
-                "pull", f"{model} has no revision {revision!r} on {self.name}: write a branch, a tag or a commit of it."
-            ) from None
-        except errors.EntryNotFoundError as error:
-            raise RoundhouseError("pull", f"{model} at {revision} lacks a file of its own list: {error}") from None
-        except errors.HfHubHTTPError as error:
-            status = error.response.status_code
-            if status in _PASSING:
-                wait = error.response.headers.get("Retry-After", "")
-                raise Again(f"{self.name} answers {status}", float(wait) if wait.isdigit() else None) from None
-            raise RoundhouseError("pull", f"{self.name} answers {status} for {model}: {_said(status)}") from None
-        except self._broken as error:
-            raise Again(f"{self.name}: {error or type(error).__name__}") from None
+    def _sentences(self, model: str, revision: str) -> AbstractContextManager[None]:
+        return hub_errors.sentences(self._client.errors, self.name, model, revision, has_token=bool(self._token))
+
+    def _pieces(self, response: Any, model: str, revision: str) -> Iterator[bytes]:
+        with self._sentences(model, revision):
+            yield from _joined(response.iter_raw(), hub_errors.broken())
+
+
+def _name(endpoint: str) -> str:
+    """Return the hub's name and port, without a user and a password. Raises UsageError."""
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        shown = endpoint.rpartition("@")[2]  # before it there may be a password
+        raise UsageError(
+            "pull", f"HF_ENDPOINT is {shown!r}, which is no URL: write such as https://mirror.example.org."
+        )
+    return parts.netloc.rpartition("@")[2]
 
 
 def _token(given: str) -> str | bool:
@@ -159,13 +137,6 @@ def _token(given: str) -> str | bool:
             "write it on one line, as the hub shows it.",
         )
     return token or False
-
-
-def _said(status: int) -> str:
-    """Return what to do about a status that does not pass by itself."""
-    if status == 401:
-        return "the token in models_token or HF_TOKEN is not valid there."
-    return "see whether HF_ENDPOINT and the proxy in models_environment are right."
 
 
 def _file(entry: Any) -> File:

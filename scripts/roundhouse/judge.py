@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,19 +27,23 @@ HOST = "127.0.0.1"
 # How many of the likeliest tokens are compared: all of a small vocabulary, and of a large one nearly all probability.
 LIKELIEST = 256
 WINDOW_TOKENS, WINDOWS = 256, 16
-START_SECONDS = 900.0
+START_SECONDS = 900
 # Of a card, and what a judged model takes of that beside its weights (an upper bound for a window, not measured).
 CARD_SHARE, BESIDE_GIB = 0.9, 3.0
 
 
 class Judge:
-    """One kind of engine. `offload_gib` of a model's weights stay in RAM; None: what a card of `card_gib` lacks."""
+    """One kind of engine, on a card of gpu.facts if any. `offload_gib` of weights stay in RAM; None: what it lacks."""
 
     def __init__(
-        self, engine_path: str, accelerator: str, offload_gib: float | None = None, card_gib: float | None = None
+        self,
+        engine_path: str,
+        accelerator: str,
+        offload_gib: float | None = None,
+        card: Mapping[str, Any] | None = None,
     ) -> None:
         self.engine_path, self.accelerator = engine_path, accelerator
-        self.offload_gib, self.card_gib = offload_gib, card_gib
+        self.offload_gib, self.card = offload_gib, card
 
     def score(self, folder: Path, texts: list[str]) -> list[Position]:
         """Return what the model in the folder says of each token of the texts. Raises RoundhouseError."""
@@ -71,7 +75,11 @@ class Judge:
             config = Path(work) / "vllm.yaml"
             config.write_text(json.dumps(self._config(folder, port)))  # JSON is YAML
             log = Path(work) / "log"
-            environment = {**os.environ, **flags.environment(self.accelerator, [0]), "VLLM_CACHE_ROOT": work}
+            environment = {
+                **os.environ,
+                **flags.environment(self.accelerator, [0], START_SECONDS),
+                "VLLM_CACHE_ROOT": work,
+            }
             # What vLLM compiles even so, to rank log-probabilities, needs a C++ compiler that a host need not have.
             environment["TORCHDYNAMO_DISABLE"] = "1"
             with log.open("wb") as out:
@@ -107,10 +115,11 @@ class Judge:
 
     def _offloaded_gib(self, folder: Path) -> float:
         """Return how much of a folder's weights stay in RAM: a base is larger than what is made of it for a card."""
-        if self.offload_gib is not None or self.card_gib is None:
+        card_gib: float | None = self.card["memory_gib"] if self.card else None
+        if self.offload_gib is not None or card_gib is None:
             return self.offload_gib or 0.0
         weights_gib = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / GIB
-        return max(0.0, math.ceil(weights_gib + BESIDE_GIB - CARD_SHARE * self.card_gib))
+        return max(0.0, math.ceil(weights_gib + BESIDE_GIB - CARD_SHARE * card_gib))
 
 
 def _wait(engine: Engine, process: subprocess.Popen[bytes]) -> None:
@@ -119,7 +128,7 @@ def _wait(engine: Engine, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None:
             raise RoundhouseError("gate", "it ended before it was ready.")
         if time.monotonic() > deadline:
-            raise RoundhouseError("gate", f"it was not ready after {START_SECONDS:.0f} s.")
+            raise RoundhouseError("gate", f"it was not ready after {START_SECONDS} s.")
         time.sleep(0.5)
 
 

@@ -18,6 +18,8 @@ from .model_files import Digest, File, as_json, from_json
 
 NAME = ".roundhouse.json"
 SCHEMA = 1
+# Of a model that has none that can be read.
+CURE = "pull the model again, which hashes what is there, or remove its folder"
 
 
 class Manifest:
@@ -29,6 +31,7 @@ class Manifest:
         self.sha256: dict[str, str] = {}
         self.stamps: dict[str, int] = {}  # st_mtime_ns when the file was hashed
         self.verified_at: str | None = None
+        self.unreadable: dict[str, str] = {}  # what the system said of a file that could not be read
 
     def note(self, folder: Path, file: File, sha256: str) -> None:
         """Note that the file in the folder has been hashed and is the right one."""
@@ -52,19 +55,16 @@ class Manifest:
             self.stamps.pop(file.path, None)
             return False
         digest = Digest(file)
-        digest.read(path)
-        if digest.fits():
+        try:
+            digest.read(path)
+        except OSError as error:
+            self.unreadable[file.path] = error.strerror or str(error)
+        if digest.fits() and file.path not in self.unreadable:
             self.note(folder, file, digest.sha256())
         else:
             self.stamps.pop(file.path, None)
-        return digest.fits()
-
-    def damaged(self, folder: Path, *, read: bool) -> list[File]:
-        """Return the files that are missing or wrong, and note when that was looked at."""
-        bad = [file for file in self.files if not self.is_good(folder, file, read=read)]
-        if not bad and read:
-            self.verified_at = now()
-        return bad
+            return False
+        return True
 
     def strangers(self, folder: Path) -> list[str]:
         """Return what lies in the folder and is not the model's; an engine would load a stray .safetensors."""
@@ -115,10 +115,16 @@ def read(folder: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RoundhouseError(
-            "store", f"{path} cannot be read ({error}): delete that file, and the next pull hashes the model again."
-        ) from None
+        raise RoundhouseError("store", f"{path} cannot be read ({error}): delete that file, and {CURE}.") from None
     return found
+
+
+def look(folder: Path) -> Manifest | str | None:
+    """Return what `read` does, and its sentence for a damaged one."""
+    try:
+        return read(folder)
+    except RoundhouseError as error:
+        return error.message
 
 
 def now() -> str:

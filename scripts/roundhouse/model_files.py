@@ -25,7 +25,8 @@ class File(NamedTuple):
 
 def wanted(files: Iterable[File], model: str) -> list[File]:
     """Return the files that an engine needs, by name. Raises RoundhouseError when none are weights."""
-    top = [file for file in files if "/" not in file.path]
+    # A hidden file is none of the model's: the store's own names begin with a dot.
+    top = [file for file in files if "/" not in file.path and not file.path.startswith(".")]
     chosen = [file for file in top if any(fnmatch.fnmatch(file.path, pattern) for pattern in WANTED)]
     weights = [file.path for file in chosen if file.path.endswith(".safetensors")]
     if not weights:

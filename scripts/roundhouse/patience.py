@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from .errors import RoundhouseError
-from .hub import Again
+from .hub_errors import Again
 
 Result = TypeVar("Result")
 _RANDOM = random.SystemRandom()

@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,7 +27,7 @@ class Progress:
     """Counts bytes from any thread, and writes an event now and then until it is closed.
 
     An event is {"event": "progress", "text", "done_bytes", "total_bytes", "bytes_per_second", "seconds_left"} or
-    {"event": "note", "text"}; what is not known yet is None.
+    {"event": "note" or "doing", "text"}, the latter for what takes long and brings no bytes; what is not known is None.
     """
 
     def __init__(self, write: Write, every_seconds: float) -> None:
@@ -35,6 +36,7 @@ class Progress:
         self._closed = threading.Event()
         self._every_seconds = every_seconds
         self._done = self._total = 0
+        self._doing: tuple[str, float] | None = None
         self._seen: deque[tuple[float, int]] = deque()
         self._writer = threading.Thread(target=self._go, daemon=True)
 
@@ -64,14 +66,28 @@ class Progress:
         with self._turn:
             self._write({"event": "note", "text": text})
 
+    @contextmanager
+    def doing(self, text: str) -> Iterator[None]:
+        """Say now and then, as long as the `with` lasts, what is being done for how long."""
+        with self._turn:
+            self._doing = (text, time.monotonic())
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._doing = None
+
     def _go(self) -> None:
         while not self._closed.wait(self._every_seconds):
             self._event()
 
     def _event(self) -> None:
         with self._turn:
-            if self._total:
-                now = time.monotonic()
+            now = time.monotonic()
+            if self._doing:
+                text, since = self._doing
+                self._write({"event": "doing", "text": f"{text} ({duration(now - since)})"})
+            elif self._total:
                 self._seen.append((now, self._done))
                 while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW_SECONDS:
                     self._seen.popleft()
@@ -118,7 +134,9 @@ def on_stream(stream: TextIO | None = None, *, as_json: bool = False) -> Progres
 
     def rewrite(found: dict[str, Any]) -> None:
         # A note stays; a state is written over the one before, and the last one stays.
-        last = found["event"] == "note" or found["done_bytes"] == found["total_bytes"]
+        last = found["event"] == "note" or (
+            found["event"] == "progress" and found["done_bytes"] == found["total_bytes"]
+        )
         print(f"\r\033[K{found['text']}", end="\n" if last else "", file=out, flush=True)
 
     return Progress(rewrite, TERMINAL_SECONDS)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,9 +36,7 @@ class Job:
         self.missing: list[File] = []
 
     def look(self) -> None:
-        """Find what is missing, and take away what a killed run left of other files and revisions."""
-        for leftover in store.leftovers(self.final.parent, self.revision):
-            store.remove(leftover)
+        """Find what is missing, and take away what a killed run left of other files."""
         self.whole = self._manifest(self.final)
         self.aside = self._manifest(self.partial)
         if self.partial.exists():
@@ -45,7 +44,12 @@ class Job:
             for path in self.partial.iterdir():
                 if path.name.removesuffix(PART) not in names and path.name != manifest.NAME:
                     path.unlink()
+        before = dict(self.whole.stamps)
         self.missing = [file for file in self.files if not self._is_here(file)]
+        # Copied to another disk, its files have other times: what was read now need not be read at each run.
+        if self.final.is_dir() and not self.missing and before != self.whole.stamps:
+            with written(self.final):
+                self.whole.write(self.final)
 
     def needs_bytes(self) -> int:
         """Return how many bytes of disk the missing files will take beyond what is there."""
@@ -59,6 +63,12 @@ class Job:
     def is_done(self) -> bool:
         """Return whether the model is under its name and whole."""
         return self.final.is_dir() and not self.missing and not self.partial.exists()
+
+    def begin(self) -> None:
+        """Make the folder, and say in it what for: so that another revision's run knows whose it is."""
+        if not self.is_done():
+            store.make_folder(self.partial)
+            self.aside.write(self.partial)
 
     def got(self, file: File, sha256: str) -> None:
         """Note a file that has come, so that a run that goes on later need not hash it again."""
@@ -81,9 +91,9 @@ class Job:
         for path in self.partial.iterdir():
             path.chmod(0o644)
         self.partial.chmod(0o755)
-        _sync_folder(self.partial)
+        store.sync(self.partial)
         self.partial.rename(self.final)
-        _sync_folder(self.final.parent)
+        store.sync(self.final.parent)
 
     def _mend(self) -> None:
         for file in self.files:
@@ -95,7 +105,7 @@ class Job:
                 self.whole.stamps[file.path] = self.aside.stamps[file.path]
         self.whole.files = self.files
         self.whole.write(self.final)
-        _sync_folder(self.final)
+        store.sync(self.final)
         if self.partial.exists():
             store.remove(self.partial)
 
@@ -124,10 +134,21 @@ def lacking_bytes(place: Path, model: str, revision: str, files: list[File]) -> 
     return max(lacking, 0)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Let the folder's names reach the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def take_leftovers(place: Path, jobs: list[Job]) -> None:
+    """Take away what killed runs left of the jobs' models and nobody goes on with. Ask with their locks held."""
+    for model in {job.model for job in jobs}:
+        own = [job for job in jobs if job.model == model]
+        for left in store.leftovers(place / model, {job.revision for job in own}, {job.asked for job in own}):
+            with written(left):
+                store.remove(left)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Turn what the system says of the store's disk into a sentence."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except OSError as error:
+        raise RoundhouseError(
+            "pull", f"{path} cannot be written: {error.strerror}. See to that disk; what came is kept."
+        ) from None

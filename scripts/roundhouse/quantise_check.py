@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import recipes, store
 from .errors import UsageError
+from .judge import CARD_SHARE, WINDOW_TOKENS
 from .progress import GIB
 from .recipes import Recipe
 
 MEMINFO = Path("/proc/meminfo")
 # Over the weights: the Hessian of the widest layer and a copy to factor it (32 bit), and what Python takes.
 _HESSIANS, _PYTHON_GIB = 3, 2.0
+# Of a card: its context and the activations of a text, an upper bound that was not measured.
+_ON_CARD_GIB = 2.0
+# Fewer tokens say nothing of a model; what is judged by fewer is chance.
+FEWEST = {"calibrate with": 512, "judge by": 4 * WINDOW_TOKENS}
 
 
 class Model(NamedTuple):
@@ -54,6 +60,42 @@ def problems(model: Model, recipe: Recipe, group_size: int, place: Path) -> list
     return found
 
 
+def card_problems(model: Model, recipe: Recipe, card: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each thing of the first card (gpu.facts) that stands in the way; unknown facts do not."""
+    found = []
+    own = card.get("compute_capability")
+    if own and tuple(own) < recipe.capability:
+        asked = ".".join(map(str, recipe.capability))
+        found.append(f"the card has compute capability {'.'.join(map(str, own))} and the recipe asks for {asked}.")
+    whole, used = card.get("memory_gib"), card.get("used_gib")
+    if whole is None or used is None:
+        return found
+    free, gate, work = whole - used, CARD_SHARE * whole, card_bytes(model, recipe) / GIB
+    names = ", ".join(f"{one['name'] or 'process'} ({one['pid']})" for one in card.get("processes") or [])
+    if free < max(gate, work):
+        found.append(
+            f"the card has {free:.1f} of {whole:.1f} GiB free, and "
+            + (f"the gate takes {gate:.1f}" if gate >= work else f"the recipe takes {work:.1f}")
+            + (f": end {names}." if names else ": free it, or use another host.")
+        )
+    return found
+
+
+def card_bytes(model: Model, recipe: Recipe) -> int:
+    """Return about how much of a card the recipe takes: a layer at a time, and of GPTQ the Hessian of the widest."""
+    layer = model.weights_bytes / max(model.config.get("num_hidden_layers") or 1, 1)
+    return round(2 * layer + _hessian_bytes(model, recipe) + _ON_CARD_GIB * GIB)
+
+
+def short(tokens: Mapping[str, int], source: str) -> list[str]:
+    """Return a sentence for each part of the texts that has too few tokens; a recipe without calibration has 0."""
+    return [
+        f"{source} has {count} tokens to {part}, and {FEWEST[part]} are the least: write more."
+        for part, count in tokens.items()
+        if 0 < count < FEWEST[part] or (part == "judge by" and not count)
+    ]
+
+
 def _indivisible(config: dict[str, Any], group_size: int) -> list[str]:
     """Return sentences about layers whose input is not a whole number of groups."""
     inputs = _inputs(config)
@@ -76,9 +118,12 @@ def _inputs(config: dict[str, Any]) -> dict[str, int]:
 
 def ram_bytes(model: Model, recipe: Recipe) -> int:
     """Return about how much memory the recipe takes without a card: weights, and of GPTQ the widest layer's Hessian."""
+    return round(model.weights_bytes * 1.2 + _hessian_bytes(model, recipe) + _PYTHON_GIB * GIB)
+
+
+def _hessian_bytes(model: Model, recipe: Recipe) -> int:
     widest = max(model.config.get("intermediate_size") or 0, model.config.get("hidden_size") or 0)
-    hessians = _HESSIANS * 4 * widest**2 if "gptq" in recipe.method else 0
-    return round(model.weights_bytes * 1.2 + hessians + _PYTHON_GIB * GIB)
+    return int(_HESSIANS * 4 * widest**2) if "gptq" in recipe.method else 0
 
 
 def available_ram_bytes() -> int | None:

@@ -40,7 +40,7 @@ def all_of(given: Given, say: quantise.Say, pynvml: Any = None) -> Given:
 def judge(engine: str, accelerator: str, offload_gib: float | None = None, pynvml: Any = None) -> Judge:
     """Return the judge on this host's first card, or on its CPU."""
     cards = gpu.facts(answer=nvml.read(pynvml))["gpus"] if accelerator == "cuda" else []
-    return Judge(engine, accelerator, offload_gib, cards[0]["memory_gib"] if cards else None)
+    return Judge(engine, accelerator, offload_gib, cards[0] if cards else None)
 
 
 def busy_card() -> str | None:

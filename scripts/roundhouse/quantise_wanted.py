@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import quantise_check, quantised, texts
+from .errors import UsageError
 from .recipes import RECIPES, Recipe
 
 
@@ -40,6 +41,13 @@ class Wanted(NamedTuple):
 def of(base: Path, model: str, revision: str | None, recipe_name: str, options: Options = Options()) -> Wanted:  # noqa: B008 - it cannot change
     """Return what is asked for. Raises UsageError where the texts, or the base's config.json, cannot be read."""
     recipe, read = RECIPES[recipe_name], texts.read(options.calibration)
+    samples = recipe.samples if options.samples is None else options.samples
+    if recipe.samples and not 0 < samples <= len(read.calibration):
+        raise UsageError(
+            "quantise",
+            f"{recipe_name} takes {samples} texts to calibrate with, and {read.source} has {len(read.calibration)} for "
+            f"it: write more, or --samples {len(read.calibration)}.",
+        )
     differing = options._replace(calibration=None)._asdict() | {"texts": read.sha256 if options.calibration else None}
     own = Options()._asdict()
     return Wanted(
@@ -49,7 +57,7 @@ def of(base: Path, model: str, revision: str | None, recipe_name: str, options: 
         recipe_name=recipe_name,
         recipe=recipe,
         group_size=options.group_size or quantise_check.group_size(base, recipe),
-        samples=recipe.samples if options.samples is None else options.samples,
+        samples=samples,
         seed=options.seed,
         texts=read,
         path=quantised.path(

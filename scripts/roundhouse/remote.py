@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import shutil
 import subprocess
+import sys
+from typing import Any
 
+from . import plan as plans
 from .errors import RoundhouseError, UsageError
 
 LAB_WORD = "lab"  # what --on says
@@ -22,6 +27,15 @@ def lab_is_up() -> bool:
     return result.stdout.strip() == "true"
 
 
+def target(on: str | None) -> str | None:
+    """Return where to run: --on, ROUNDHOUSE_ON, this machine (None) if it has a plan, else a running lab."""
+    chosen = on or os.environ.get("ROUNDHOUSE_ON")
+    if chosen or plans.PATH.exists() or not lab_is_up():
+        return chosen
+    print("no plan on this machine: running on the lab host (--on lab)", file=sys.stderr)
+    return LAB_WORD
+
+
 def run(target: str, arguments: list[str], *, terminal: bool) -> int:
     """Run `roundhouse ARGUMENTS` on the target and return its exit status. Output passes through."""
     command = [*_prefix(target, terminal), *_words(target, ["roundhouse", *arguments])]
@@ -35,6 +49,21 @@ def run(target: str, arguments: list[str], *, terminal: bool) -> int:
     if status == _SSH_FAILED and target != LAB_WORD:
         raise RoundhouseError("on", f"{target} was not reached by ssh: see its own words above.")
     return status
+
+
+def ask(target: str, arguments: list[str]) -> dict[str, Any]:
+    """Return the one object of `roundhouse ARGUMENTS`, which have --json, on the target. Raises RoundhouseError."""
+    command = [*_prefix(target, terminal=False), *_words(target, ["roundhouse", *arguments])]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        told = json.loads(done.stdout)
+    except FileNotFoundError:
+        raise RoundhouseError("on", f"{command[0]} is not installed on this machine: install it.") from None
+    except ValueError:
+        raise RoundhouseError("on", f"{target} did not answer: see its own words above.") from None
+    if not told["ok"]:
+        raise RoundhouseError("on", told["errors"][0]["message"])
+    return dict(told)
 
 
 def _prefix(target: str, terminal: bool) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import gateway, journal, state, switch, turn, units
+from . import deploying, gateway, journal, state, switch, turn, units
 from .back import deaf_to_signals
 from .checks import check
 from .drift import is_outdated
@@ -23,32 +23,37 @@ from .plan import Agent, Plan, find
 def resume(plan: Plan, report: turn.Report) -> dict[str, Any]:
     """Return {"serving": names, "changed": names that were started or restarted}."""
     with state.switching(journal.told):
-        wanted = [find(plan, name) for name in _wanted(plan, report)]
-        up = [agent for agent in plan["agents"] if units.state(agent["unit"]) in UP]
-        outdated = [agent for agent in wanted if _is_outdated(plan, agent)]
-        # Since the roster changed, an agent may run on a card that now belongs to another.
-        leaving = [agent for agent in up if agent not in wanted] + outdated
-        errors: dict[str, str] = {}
-        for agent in wanted:
-            if agent in outdated or agent not in up:
-                with _told(errors, agent):
-                    check(agent, [other["unit"] for other in leaving])
-        changed = []
-        # One that cannot start as it is planned now goes on as it is.
-        staying = [agent for agent in leaving if {agent["name"], *agent["conflicts"]} & errors.keys()]
-        with deaf_to_signals():  # half of them stopped, and nothing on record: the end of this would leave nobody
-            for agent in leaving:
-                if agent not in staying:
-                    report(f"{agent['name']} runs as it was deployed before: stopping it")
-                    units.stop(agent["unit"])
-        for agent in wanted:
-            if agent["name"] not in errors:
-                with _told(errors, agent):  # the agents of the other cards must come up all the same
-                    if switch.ensure_ready_locked(plan, agent, report)["changed"]:
-                        changed.append(agent["name"])
-        if errors:
-            raise RoundhouseError("resume", f"{' '.join(errors.values())} {switch.who_serves(plan)}")
-        return {"serving": [agent["name"] for agent in wanted], "changed": changed}
+        return resume_locked(deploying.settled(plan, report), report)
+
+
+def resume_locked(plan: Plan, report: turn.Report) -> dict[str, Any]:
+    """Do what `resume` does, for a caller that holds the lock."""
+    serving = wanted(plan, report)
+    up = [agent for agent in plan["agents"] if units.state(agent["unit"]) in UP]
+    outdated = [agent for agent in serving if _is_outdated(plan, agent)]
+    # Since the roster changed, an agent may run on a card that now belongs to another.
+    leaving = [agent for agent in up if agent not in serving] + outdated
+    errors: dict[str, str] = {}
+    for agent in serving:
+        if agent in outdated or agent not in up:
+            with _told(errors, agent):
+                check(agent, [other["unit"] for other in leaving])
+    changed = []
+    # One that cannot start as it is planned now goes on as it is.
+    staying = [agent for agent in leaving if {agent["name"], *agent["conflicts"]} & errors.keys()]
+    with deaf_to_signals():  # half of them stopped, and nothing on record: the end of this would leave nobody
+        for agent in leaving:
+            if agent not in staying:
+                report(f"{agent['name']} runs as it was deployed before: stopping it")
+                units.stop(agent["unit"])
+    for agent in serving:
+        if agent["name"] not in errors:
+            with _told(errors, agent):  # the agents of the other cards must come up all the same
+                if switch.ensure_ready_locked(plan, agent, report)["changed"]:
+                    changed.append(agent["name"])
+    if errors:
+        raise RoundhouseError("resume", f"{' '.join(errors.values())} {switch.who_serves(plan)}")
+    return {"serving": [agent["name"] for agent in serving], "changed": changed}
 
 
 def start_only(plan: Plan, report: turn.Report) -> list[str]:
@@ -56,19 +61,21 @@ def start_only(plan: Plan, report: turn.Report) -> list[str]:
 
     A switch that the machine's end cut off was not committed, so who served before it comes back.
     """
-    wanted = _wanted(plan, report)
+    if not state.is_switching():
+        plan = deploying.settled(plan, report)
+    serving = wanted(plan, report)
+    names = [str(agent["name"]) for agent in serving]
     if (left := journal.left()) and not state.is_switching():
-        turn.remember_killed(left, report, finished=left.to in wanted)
+        turn.remember_killed(left, report, finished=left.to in names)
         journal.path().unlink(missing_ok=True)
     gateway.follow(plan, report)
     errors: dict[str, str] = {}
-    for name in wanted:
-        agent = find(plan, name)
+    for agent in serving:
         with _told(errors, agent):
             units.start(agent["unit"])
     if errors:
         raise RoundhouseError("resume", " ".join(errors.values()))
-    return wanted
+    return names
 
 
 def _is_outdated(plan: Plan, agent: Agent) -> bool:
@@ -87,7 +94,7 @@ def _told(errors: dict[str, str], agent: Agent) -> Iterator[None]:
         errors[agent["name"]] = error.message
 
 
-def _wanted(plan: Plan, report: turn.Report) -> list[str]:
+def wanted(plan: Plan, report: turn.Report) -> list[Agent]:
     """Return who is to serve: who serves, else who served last, else the roster's first, per card."""
     running = [agent["name"] for agent in plan["agents"] if units.state(agent["unit"]) in ("ready", "starting")]
     known = [agent["name"] for agent in plan["agents"]]
@@ -101,8 +108,8 @@ def _wanted(plan: Plan, report: turn.Report) -> list[str]:
         # one that was committed, and killed before its journal was taken away, is done.
         running = [*(name for name in left.previous if name in known), *running]
     candidates = [*running, *(name for name in served if name in known), *known]
-    wanted: list[str] = []
+    names: list[str] = []
     for name in candidates:
-        if name not in wanted and not set(find(plan, name)["conflicts"]) & set(wanted):
-            wanted.append(name)
-    return wanted
+        if name not in names and not set(find(plan, name)["conflicts"]) & set(names):
+            names.append(name)
+    return [find(plan, name) for name in names]

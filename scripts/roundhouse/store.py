@@ -27,12 +27,16 @@ LOCK = ".lock"
 
 
 class Held(NamedTuple):
-    """A model of the store, or what is left of one: `manifest` is None for a leftover of a pull or a removal."""
+    """A model of the store, or what is left of one: `manifest` is None for a leftover of a pull or a removal.
+
+    `problem` is a sentence about a model whose manifest is missing or cannot be read.
+    """
 
     folder: Path
     model: str
     manifest: manifest.Manifest | None
     size_bytes: int
+    problem: str | None = None
 
 
 def folder(store: Path, model: str, revision: str) -> Path:
@@ -51,14 +55,22 @@ def held(store: Path) -> Iterator[Held]:
         whole = COMMIT.fullmatch(place.name) is not None
         if place.is_dir() and (whole or place.name.endswith((PARTIAL, REMOVING))):
             size = sum(path.stat().st_size for path in place.iterdir() if path.is_file())
-            yield Held(place, str(place.parent.relative_to(store)), manifest.read(place) if whole else None, size)
+            found = (manifest.look(place) or f"{place} has no manifest: {manifest.CURE}.") if whole else None
+            read, problem = (None, found) if isinstance(found, str) else (found, None)
+            yield Held(place, str(place.parent.relative_to(store)), read, size, problem)
 
 
 def manifests(store: Path, model: str) -> list[manifest.Manifest]:
-    """Return the manifests of a model's revisions, the one verified last first."""
-    places = [place for place in (store / model).glob("*") if COMMIT.fullmatch(place.name)]
-    found = [held for place in places if (held := manifest.read(place))]
-    return sorted(found, key=lambda held: held.verified_at or "", reverse=True)
+    """Return the manifests of a model's revisions, the one verified last first.
+
+    Raises RoundhouseError when there are some and none of them can be read.
+    """
+    places = [place for place in sorted((store / model).glob("*")) if COMMIT.fullmatch(place.name)]
+    found = [held for place in places if (held := manifest.look(place))]
+    good = [held for held in found if not isinstance(held, str)]
+    if found and not good:
+        raise RoundhouseError("store", str(found[0]))
+    return sorted(good, key=lambda held: held.verified_at or "", reverse=True)
 
 
 def remove(place: Path) -> None:
@@ -69,10 +81,21 @@ def remove(place: Path) -> None:
     shutil.rmtree(aside)
 
 
-def leftovers(repository: Path, wanted: str) -> list[Path]:
-    """Return what earlier runs left of a repository beside the wanted revision. Ask with its lock held."""
-    places = [place for place in repository.glob("*") if place.name.endswith((PARTIAL, REMOVING))]
-    return [place for place in places if place.name != wanted + PARTIAL]
+def leftovers(repository: Path, wanted: set[str], asked: set[str]) -> list[Path]:
+    """Return what earlier runs left of a repository and nobody goes on with. Ask with its lock held.
+
+    What was asked for under a name that now means one of the `wanted` revisions is left for good; another revision's
+    under a name of its own belongs to who asked for that.
+    """
+    return [place for place in repository.glob("*") if place.name.endswith(REMOVING) or _is_left(place, wanted, asked)]
+
+
+def _is_left(place: Path, wanted: set[str], asked: set[str]) -> bool:
+    revision = place.name.removesuffix(PARTIAL)
+    if revision == place.name or revision in wanted or not COMMIT.fullmatch(revision):
+        return False
+    found = manifest.look(place)
+    return isinstance(found, str) or found is None or found.asked in asked
 
 
 @contextmanager
@@ -91,6 +114,10 @@ def locked(store: Path, model: str, say: Callable[[str], None], stop: threading.
                 waited = True
                 if stop.wait(0.5):
                     raise RoundhouseError("interrupted", "interrupted.") from None
+            except OSError as error:  # NFS that is mounted with nolock, for one
+                raise RoundhouseError(
+                    "store", f"{path} cannot be locked ({error.strerror}): mount the store's disk with locks."
+                ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"pid {os.getpid()} on {socket.gethostname()}".encode())
         yield
@@ -117,6 +144,15 @@ def make_folder(path: Path) -> None:
         if not place.exists():
             place.mkdir(exist_ok=True)
             place.chmod(0o755)
+
+
+def sync(path: Path) -> None:
+    """Let a file, or the names in a folder, reach the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def free_bytes(store: Path) -> int:

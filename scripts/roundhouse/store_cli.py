@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import hub, progress, prune, store, verify
 from . import plan as plans
+from . import progress, prune, served, store, verify
 from .errors import UsageError
 
 Result = dict[str, Any]
 
 
-def verified(args: argparse.Namespace, place: Path, names: list[str]) -> Result:
+def verified(args: argparse.Namespace, place: Path, names: list[tuple[str, str | None]]) -> Result:
     """Read every byte of those models, of all when none is named."""
     with progress.on_stream(as_json=args.json) as shown:
         rows = verify.all_of(place, names, shown)
@@ -26,7 +27,8 @@ def verified(args: argparse.Namespace, place: Path, names: list[str]) -> Result:
 
 def models(args: argparse.Namespace, place: Path) -> Result:
     """List what is there."""
-    users = prune.paths_of_plans(plans.PATH.parent)
+    users = prune.paths_of_plans(plans.PATH.parent, served.FOLDER)
+    found = list(store.held(place))
     rows = [
         {
             "model": held.model,
@@ -36,16 +38,16 @@ def models(args: argparse.Namespace, place: Path) -> Result:
             "verified_at": held.manifest.verified_at if held.manifest else None,
             "source": held.manifest.source if held.manifest else None,
         }
-        for held in store.held(place)
+        for held in found
     ]
     if not args.json:
         print(_table(rows) if rows else f"{place} holds no models.")
-    return {"models": rows}
+    return {"models": rows, "problems": _problems(args, found)}
 
 
 def pruned(args: argparse.Namespace, place: Path) -> Result:
     """Remove what nobody needs, after a yes."""
-    users = prune.paths_of_plans(plans.PATH.parent)
+    users = prune.paths_of_plans(plans.PATH.parent, None if args.no_way_back else served.FOLDER)
     going = prune.needless(place, users, keep_earlier=not args.no_way_back)
     say = sys.stderr if args.json else sys.stdout
     for held in going:
@@ -58,13 +60,22 @@ def pruned(args: argparse.Namespace, place: Path) -> Result:
     prune.remove(place, going, lambda text: print(text, file=sys.stderr))
     if not args.json:
         print(f"removed: {sum(held.size_bytes for held in going) / progress.GIB:.2f} GiB")
-    return {"removed": [str(held.folder) for held in going]}
+    problems = _problems(args, store.held(place))
+    return {"removed": [str(held.folder) for held in going], "problems": problems}
+
+
+def _problems(args: argparse.Namespace, found: Iterable[store.Held]) -> list[str]:
+    """Return what is wrong with manifests; say it too."""
+    problems = [held.problem for held in found if held.problem]
+    if not args.json:
+        print("\n".join(problems), end="\n" if problems else "", file=sys.stderr)
+    return problems
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
     lines = [f"{'model':<44} {'revision':<13} {'GiB':>7}  {'agents':<20} verified"]
     for row in rows:
-        name = row["revision"][:12] if hub.COMMIT.fullmatch(row["revision"]) else "not whole"
+        name = row["revision"][:12] if row["source"] else "not whole"
         whose = ", ".join(row["agents"]) or "-"
         size = f"{row['size_bytes'] / progress.GIB:7.2f}"
         lines.append(f"{row['model']:<44} {name:<13} {size}  {whose:<20} {row['verified_at'] or '-'}")

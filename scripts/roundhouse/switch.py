@@ -7,10 +7,9 @@ next knows from it who served, and finishes it or goes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from . import canary, card, gateway, history, journal, leave, state, turn, units
+from . import canary, card, deploying, gateway, history, journal, leave, state, turn, units
 from .back import way_back
 from .checks import check
 from .engine import Engine
@@ -28,8 +27,10 @@ def ensure_ready(
     `stages` holds the seconds of each phase, `cut` the requests that did not end within the drain. Raises UsageError
     for an unknown name and RoundhouseError when the switch failed; its text says who serves now.
     """
-    agent = find(plan, name)
-    with state.switching(journal.told, wait=_waiting(report) if wait else None):
+    find(plan, name)
+    with state.switching(journal.told, wait=turn.waiting(report) if wait else None):
+        plan = deploying.settled(plan, report)
+        agent = find(plan, name)
         try:
             return ensure_ready_locked(plan, agent, report, drain_seconds)
         except RoundhouseError as error:
@@ -147,17 +148,6 @@ def _turn_to(now: Turn, *, restart: bool) -> str:
 
 def _leave(now: Turn, agents: list[Agent]) -> int:
     return leave.leave(agents, now.drain_seconds, now.report, now.log.note)
-
-
-def _waiting(report: Report) -> Callable[[str], None]:
-    said: list[str] = []
-
-    def wait(sentence: str) -> None:
-        if not said:
-            report(f"{sentence}: waiting for it")
-            said.append(sentence)
-
-    return wait
 
 
 def _engine(agent: Agent) -> Engine:

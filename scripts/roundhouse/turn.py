@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from . import history, journal, units
 from .errors import RoundhouseError
@@ -28,6 +28,26 @@ class Turn(NamedTuple):
     cuts: list[int]  # requests that were cut, an entry for each time that agents left
 
 
+class Work(Protocol):
+    """What goes forward in phases, and may have to go back: a switch, a deployment."""
+
+    @property
+    def drain_seconds(self) -> float:
+        """Return how long requests may take to end."""
+
+    @property
+    def report(self) -> Report:
+        """Return what tells a person."""
+
+    @property
+    def log(self) -> journal.Journal:
+        """Return its entry on disk."""
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Return the seconds of each phase that ended."""
+
+
 def make(plan: Plan, agent: Agent, left: journal.Left | None, drain_seconds: float, report: Report) -> Turn:
     """Return the switch to an agent; `left` is what one that was killed left."""
     rivals = [find(plan, name) for name in agent["conflicts"]]
@@ -41,12 +61,13 @@ def make(plan: Plan, agent: Agent, left: journal.Left | None, drain_seconds: flo
     return Turn(plan, agent, leaving, back, drain_seconds, report, log, {}, [])
 
 
-def timed(turn: Turn, phase: str, work: Callable[[], Any]) -> Any:
+def timed(turn: Work, phase: str, work: Callable[[], Any]) -> Any:
     """Do the work of a phase, and keep its seconds."""
     turn.log.phase(phase, turn.stages)
     begun = time.monotonic()
     result = work()
-    turn.stages[phase] = round(time.monotonic() - begun, 1)
+    # A phase may come again, once for each card.
+    turn.stages[phase] = round(turn.stages.get(phase, 0.0) + time.monotonic() - begun, 1)
     return result
 
 
@@ -62,18 +83,31 @@ def remember(turn: Turn, outcome: str, cause: str | None) -> None:
     """Keep the switch in the history."""
     back = [other["name"] for other in turn.back]
     began, cut = turn.log.entry["began"], sum(turn.cuts)
-    _keep(history.Entry(began, back, turn.agent["name"], outcome, turn.stages, cut, cause), turn.report)
+    keep(history.Entry(began, back, turn.agent["name"], outcome, turn.stages, cut, cause), turn.report)
 
 
 def remember_killed(left: journal.Left, report: Report, *, finished: bool = False) -> None:
     """Keep a switch that was killed, and that its successor finished or undid."""
     outcome = history.DONE if finished else history.KILLED
     cause = f"killed in its phase {left.phase}"
-    _keep(history.Entry(left.began, left.previous, left.to, outcome, left.stages, 0, cause), report)
+    keep(history.Entry(left.began, left.previous, left.to, outcome, left.stages, 0, cause), report)
 
 
-def _keep(entry: history.Entry, report: Report) -> None:
+def keep(entry: history.Entry, report: Report) -> None:
+    """Keep an entry in the history."""
     try:
         history.add(entry)
     except (OSError, RoundhouseError) as error:  # what is over is over; it is only not in the history
         report(f"this switch is not in the history: {error}")
+
+
+def waiting(report: Report) -> Report:
+    """Return what tells once that another switch is waited for."""
+    said: list[str] = []
+
+    def wait(sentence: str) -> None:
+        if not said:
+            report(f"{sentence}: waiting for it")
+            said.append(sentence)
+
+    return wait

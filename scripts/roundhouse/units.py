@@ -20,6 +20,9 @@ STATES = {
 }
 
 
+FOLDER = "/etc/systemd/system"  # where the units are written
+
+
 class Unit(NamedTuple):
     """What systemd says about one unit at one moment."""
 
@@ -105,6 +108,11 @@ def start(name: str) -> None:
 def stop(name: str, *, wait: bool = True) -> None:
     """Stop the unit, and wait until its processes are gone unless told not to."""
     _systemctl("stop", *([] if wait else ["--no-block"]), name)
+
+
+def reload() -> None:
+    """Let systemd read the units again. What runs goes on as it was started."""
+    _systemctl("daemon-reload")
 
 
 def kill(name: str) -> None:

@@ -19,23 +19,30 @@ def model(folder: Path, progress: Progress) -> list[str]:
     """
     held = manifest.read(folder)
     if held is None:
-        return [f"{folder} has no manifest, so nothing says what it should hold: pull it again."]
+        return [f"{folder} has no manifest, so nothing says what it should hold: {manifest.CURE}."]
     problems = []
     for file in held.files:
         if not held.is_good(folder, file, read=True):
-            there = (folder / file.path).is_file()
-            problems.append(f"{folder / file.path} is {'damaged' if there else 'missing'}: roundhouse pull fetches it.")
+            problems.append(
+                f"{_wrong(folder / file.path, held.unreadable.get(file.path))}: roundhouse pull fetches it."
+            )
         progress.came(file.size)
     problems += [f"{folder / name} is not the model's: take it away." for name in held.strangers(folder)]
     if not problems:
-        held.verified_at = manifest.now()
         problems += [f"{wrong}: the repository is not whole." for wrong in [weights.problem(folder)] if wrong]
+    held.verified_at = None if problems else manifest.now()
     try:
         held.write(folder)
     except OSError as error:
         # A store that is mounted read-only can be verified all the same.
         progress.note(f"{folder}: the result is not kept ({error.strerror}).")
     return problems
+
+
+def _wrong(path: Path, unreadable: str | None) -> str:
+    if unreadable:
+        return f"{path} cannot be read ({unreadable}), see to its disk"
+    return f"{path} is {'damaged' if path.is_file() else 'missing'}"
 
 
 def to_pull(place: Path, wishes: list[Wish], to_make: list[Wish]) -> list[Wish]:
@@ -57,13 +64,30 @@ def _is_as_it_was(folder: Path, wish: dict[str, Any]) -> bool:
     return all(held.is_known_good(folder, file) for file in held.files)
 
 
-def all_of(place: Path, models: list[str], progress: Progress) -> list[dict[str, Any]]:
-    """Verify the models of those names (all, when none is named); return one {"model", "revision", "problems"} each."""
-    found = [held for held in store.held(place) if held.manifest and (not models or held.model in models)]
-    for name in models:
-        if name not in [held.model for held in found]:
-            raise RoundhouseError("verify", f"{name} is not in {place}: roundhouse models lists what is.")
+def all_of(place: Path, names: list[tuple[str, str | None]], progress: Progress) -> list[dict[str, Any]]:
+    """Verify the models of those names, each of one revision or of all (None); without names, everything.
+
+    Returns one {"model", "revision", "problems"} each. Raises RoundhouseError where there is nothing to verify.
+    """
+    whole = [held for held in store.held(place) if held.manifest or held.problem]
+    for name, asked in names:
+        if not any(_is_asked(held, name, asked) for held in whole):
+            named = f"{name}@{asked}" if asked else name
+            raise RoundhouseError("verify", f"{named} is not in {place}: roundhouse models lists what is.")
+    found = [held for held in whole if not names or any(_is_asked(held, *name) for name in names)]
+    if not found:
+        raise RoundhouseError("verify", f"{place} holds no models, so there is nothing to verify: see --store.")
     progress.expect(sum(held.size_bytes for held in found))
     return [
-        {"model": held.model, "revision": held.folder.name, "problems": model(held.folder, progress)} for held in found
+        {
+            "model": held.model,
+            "revision": held.folder.name,
+            "problems": [held.problem] if held.problem else model(held.folder, progress),
+        }
+        for held in found
     ]
+
+
+def _is_asked(held: store.Held, name: str, asked: str | None) -> bool:
+    known = (held.folder.name, held.manifest.asked if held.manifest else None)
+    return held.model == name and (asked is None or asked in known)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from typing import Any
 
 from . import output
@@ -17,7 +16,7 @@ def switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """Put an agent on its card."""
     from . import switch as transaction
 
-    _check_drain(args)
+    check_drain(args)
     result = transaction.ensure_ready(plan, args.word, output.progress(), drain_seconds=args.drain, wait=args.wait)
     if not args.json:
         seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
@@ -41,48 +40,21 @@ def stop(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """Take who serves off the card."""
     from . import stop as leaving
 
-    _check_drain(args)
+    check_drain(args)
     result = leaving.stop(plan, args.agent, output.progress(), drain_seconds=args.drain, wait=args.wait)
     if not args.json:
         print(leaving.text(result))
     return result
 
 
-def _check_drain(args: argparse.Namespace) -> None:
+def check_drain(args: argparse.Namespace) -> None:
+    """Raise UsageError for seconds that cannot be meant."""
     if not 0 <= args.drain < math.inf:
         raise UsageError("usage", f"--drain is {args.drain:g}: write seconds, such as 30, or 0 to wait for no request.")
-
-
-def ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """Wait until the engine that systemd started is healthy."""
-    from . import ready as until
-
-    main_pid = os.environ.get("MAINPID")  # systemd sets it for an ExecStartPost
-    agent = plans.find(plan, _agent(args))
-    until.wait_until_healthy(plan, agent, int(main_pid) if main_pid else None, output.progress())
-    return {"agent": args.agent}
-
-
-def track(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """Tell the gateway, before it starts, who serves."""
-    from . import gateway, state
-
-    state.make_folder()
-    gateway.follow(plan, output.progress())
-    return {"track": gateway.track(plan)}
-
-
-def _agent(args: argparse.Namespace) -> str:
-    if args.agent is None:
-        raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
-    return str(args.agent)
 
 
 # An agent's name is the word for a switch to it, so `switch` itself is not among them.
 WORDS: dict[str, Word] = {
     "resume": resume,
     "stop": stop,
-    # What units run, after an engine and before the gateway: not for people, so not in the help.
-    "ready": ready,
-    "track": track,
 }

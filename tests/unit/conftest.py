@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from machine import Machine
 
+pytest.register_assert_rewrite("pulling")  # a helper that asserts
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,8 +76,11 @@ class FaultyHub(share.Server):
         self.faults: list[Fault] = []
         self.log: list[Sent] = []
         self.out = 0  # bytes of bodies of files, also of answers that are still going out
+        self.out_of: Counter[str] = Counter()  # the same by the file's name
+        self.going: set[threading.Thread] = set()  # answers that are still going out, by who sends them
         self.gated: set[str] = set()
         self.private: set[str] = set()
+        self.elsewhere: str | None = None  # the URL of another server that has the large files
         self.bytes_per_second: float | None = None
         super().__init__((address, 0), Repositories(root), None, FaultyHandler)
         self.url = f"http://{address}:{self.server_address[1]}"
@@ -114,15 +118,28 @@ class FaultyHandler(share.Handler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
 
     def answer(self, verb, model, revision, name):
+        self.server.going.add(threading.current_thread())
+        try:
+            self.answer_as_told(verb, model, revision, name)
+        finally:
+            self.server.going.discard(threading.current_thread())
+
+    def answer_as_told(self, verb, model, revision, name):
         self.broken, self.start, self.size = None, 0, 0
         given = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
         if model in self.server.private and given != TOKEN:
             self.refuse(401, "RepoNotFound")
         elif model in self.server.gated and given != TOKEN and verb == "resolve":
             self.refuse(403, "GatedRepo")
+        elif self.server.elsewhere and name.endswith(".safetensors"):
+            self.reply(b"", 302, {"Location": self.server.elsewhere + self.path, "X-Repo-Commit": revision})
         else:
             self.broken = self.server.fault(self.path) if self.command == "GET" else None
-            if self.broken and self.broken.kind == "status":
+            if self.broken and self.broken.kind == "slow":
+                time.sleep(self.broken.how["wait"])
+            if self.broken and self.broken.kind == "page":  # of a network that wants a login
+                self.reply(b"<html>Log in</html>", 200, {"Content-Type": "text/html; charset=utf-8"})
+            elif self.broken and self.broken.kind == "status":
                 wait = {"Retry-After": str(self.broken.how["wait"])} if "wait" in self.broken.how else {}
                 self.reply(b"{}", int(self.broken.how["code"]), wait)
             else:
@@ -160,6 +177,7 @@ class FaultyHandler(share.Handler):
                 sent = os.sendfile(self.connection.fileno(), descriptor, start, min(end - start, 64 * 1024))
                 start, self.size = start + sent, self.size + sent
                 self.server.out += sent
+                self.server.out_of[self.path.rpartition("/")[2]] += sent
                 if self.server.bytes_per_second:
                     time.sleep(sent / self.server.bytes_per_second)
         except (BrokenPipeError, ConnectionResetError):

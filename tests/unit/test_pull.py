@@ -1,89 +1,33 @@
 """The real client against a loopback hub: what is pulled is what the hub states, whole or not at all."""
 
 import os
-import random
 import signal
-import subprocess
-import sys
 import time
 import types
-from itertools import pairwise
 
 import pytest
-from faulty_hub import MIB, ROOT, TOKEN, Fault, FaultyHub, make_model
+from faulty_hub import MIB, TOKEN, Fault, FaultyHub, make_model
+from pulling import (
+    FETCHED,
+    MODEL,
+    WEIGHTS,
+    Notes,
+    bring,
+    command,
+    folder,
+    is_whole,
+    nothing_under_its_name,
+    refused,
+    replace_last_byte,
+)
 
-from roundhouse import manifest, models_lock, progress, pull, store, verify
+from roundhouse import manifest, models_lock, store, verify
 from roundhouse.errors import RoundhouseError
 from roundhouse.hub import Hub
 from roundhouse.model_files import as_json
-from roundhouse.patience import Patience
 from roundhouse.pull_job import Wish
 
-MODEL = "lab/small"
-WEIGHTS = "model-00001-of-00002.safetensors"
-FETCHED = {
-    WEIGHTS,
-    "model-00002-of-00002.safetensors",
-    "config.json",
-    "tokenizer.json",
-    "generation_config.json",
-    "chat_template.jinja",
-}
-PATIENCE = Patience(tries=4, first_seconds=0.01, longest_seconds=0.05)
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """Run a hub with one model of two files of 3 MiB."""
-    make_model(tmp_path / "hub/small", {WEIGHTS: 3 * MIB, "model-00002-of-00002.safetensors": 3 * MIB})
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with FaultyHub(tmp_path / "hub") as running:
-        yield running
-
-
-@pytest.fixture
-def place(tmp_path):
-    return tmp_path / "store"
-
-
-class Notes(progress.Progress):
-    """Keeps every event."""
-
-    def __init__(self):
-        self.events = []
-        super().__init__(self.events.append, 0.05)
-
-    def text(self):
-        return "\n".join(event["text"] for event in self.events)
-
-
-def bring(hub, place, *wishes, notes=None, **how):
-    with notes or Notes() as shown:
-        return pull.Pull(place, Hub(hub.url), shown, patience=PATIENCE, **how).run(wishes or [Wish(MODEL, "main")])
-
-
-def refused(hub, place, *wishes, **how):
-    with pytest.raises(RoundhouseError) as error:
-        bring(hub, place, *wishes, **how)
-    return error.value.message
-
-
-def folder(hub, place):
-    return store.folder(place, MODEL, hub.shelf.revision(MODEL, "main"))
-
-
-def is_whole(hub, place):
-    """Check by comparing with the hub's own files, and by `verify`, and that no leftover is there."""
-    final = folder(hub, place)
-    assert {path.name for path in final.iterdir()} == FETCHED | {manifest.NAME}
-    for name in FETCHED:
-        assert (final / name).read_bytes() == (hub.shelf.folder(MODEL) / name).read_bytes()
-    assert [path.name for path in final.parent.iterdir() if path.name != store.LOCK] == [final.name]
-    return verify.all_of(place, [MODEL], Notes()) == [{"model": MODEL, "revision": final.name, "problems": []}]
-
-
-def nothing_under_its_name(place):
-    return not [held for held in store.held(place) if held.manifest]
+pytest_plugins = ("pulling",)  # the fixtures hub and place
 
 
 def test_a_pull_brings_what_an_engine_needs_and_nothing_else(hub, place):
@@ -130,6 +74,15 @@ def test_what_passes_by_itself_is_tried_again_and_ends_whole(hub, place, fault, 
     assert is_whole(hub, place)
 
 
+def test_what_takes_long_before_the_first_byte_is_said(hub, place):
+    notes = Notes()
+    hub.faults += [Fault("slow", "/revision/main", wait=0.5), Fault("slow", "/tree/", wait=0.5)]
+    bring(hub, place, notes=notes)
+    said = [event["text"] for event in notes.events if event["event"] == "doing"]
+    assert len(said) > 5
+    assert f"asking {Hub(hub.url).name} what {MODEL} at main is (1 s)" in said
+
+
 def test_a_cut_connection_goes_on_where_it_ended(hub, place):
     hub.faults += [Fault("cut", "00001", times=1, after=2_000_000)]
     bring(hub, place)
@@ -153,6 +106,10 @@ def test_a_hub_that_ignores_ranges_is_read_from_the_start(hub, place):
         (Fault("short", "00001", times=99, by=3 * MIB), "4 times in a row"),
         (Fault("wrong", "00001", times=99), "sent wrong bytes twice"),
         (Fault("status", "/revision/", times=99, code=401), "the token in models_token or HF_TOKEN is not valid"),
+        (Fault("status", "resolve.*00001", times=99, code=403), "give it the right to read this repository"),
+        (Fault("page", "/revision/", times=99), "such as a page to log in"),
+        (Fault("page", "/tree/", times=99), "such as a page to log in"),
+        (Fault("page", "resolve.*00001", times=99), "such as a page to log in"),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.kind}",
 )
@@ -163,6 +120,21 @@ def test_what_does_not_pass_ends_with_a_sentence_and_nothing_under_the_name(hub,
     hub.faults.clear()
     bring(hub, place)
     assert is_whole(hub, place)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HF_HUB_OFFLINE", "1", "HF_HUB_OFFLINE is set, so 127.0.0.1:"),
+        ("HF_ENDPOINT", "127.0.0.1:9", "HF_ENDPOINT is '127.0.0.1:9', which is no URL: write such as https://"),
+        ("HF_ENDPOINT", "http://[bad", "HF_ENDPOINT is 'http://[bad', which is no URL"),
+    ],
+)
+def test_an_environment_that_cannot_do_ends_in_one_sentence(hub, place, name, value, said):
+    running = command(hub, place, **{name: value})
+    output, errors = running.communicate(timeout=30)
+    assert (running.returncode != 0, "Traceback" in errors, output) == (True, False, "")
+    assert said in errors.splitlines()[-1]
 
 
 def test_a_gated_model_is_refused_before_the_first_byte(hub, place, monkeypatch):
@@ -196,6 +168,21 @@ def test_what_is_no_commit_names_no_folder(hub, place, monkeypatch):
         client.resolve(MODEL, "main")
 
 
+def test_another_server_that_the_hub_names_gets_no_token(hub, place, monkeypatch):
+    """As the public hub does for large files; also where a broken connection goes on at a byte."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.private.add(MODEL)
+    with FaultyHub(hub.shelf.root) as other:
+        hub.elsewhere = other.url
+        other.faults.append(Fault("cut", "00001", after=2_000_000))
+        bring(hub, place)
+        assert {sent.token for sent in hub.log} == {TOKEN}
+        assert {sent.token for sent in other.log} == {None}
+        assert {sent.path.rpartition("/")[2] for sent in other.log} == {name for name in FETCHED if "model-" in name}
+        assert [sent.start > 0 for sent in other.log if "00001" in sent.path] == [False, True]
+    assert is_whole(hub, place)
+
+
 def test_a_private_model_wants_a_token_and_an_absent_one_is_named(hub, place, monkeypatch):
     hub.private.add(MODEL)
     assert f"{MODEL} was not found" in refused(hub, place)
@@ -218,10 +205,11 @@ def test_a_repository_of_pickles_is_refused(hub, place):
     assert hub.sent_bytes() == 0
 
 
-def test_a_repository_that_is_not_whole_gets_no_name(hub, place):
+def test_a_repository_that_is_not_whole_gets_no_name_and_the_others_come(hub, place):
+    make_model(hub.shelf.root / "other", {"model.safetensors": MIB})
     (hub.shelf.folder(MODEL) / "model.safetensors.index.json").write_text('{"weight_map": {"t": "gone.safetensors"}}')
-    assert "gone.safetensors is missing" in refused(hub, place)
-    assert nothing_under_its_name(place)
+    assert "gone.safetensors is missing" in refused(hub, place, Wish(MODEL, "main"), Wish("lab/other", "main"))
+    assert [held.model for held in store.held(place) if held.manifest] == ["lab/other"]
 
 
 def test_a_disk_that_is_too_small_is_named_with_both_numbers_before_the_first_byte(hub, place, monkeypatch):
@@ -229,6 +217,61 @@ def test_a_disk_that_is_too_small_is_named_with_both_numbers_before_the_first_by
     said = refused(hub, place)
     assert said.startswith(f"{place} has 0.00 GiB free and 0.01 GiB are missing ({MODEL} at ")
     assert hub.sent_bytes() == 0
+
+
+def test_two_revisions_go_on_each_where_its_own_run_ended(hub, place):
+    """Also in one run: what the roster names twice is no leftover of the other."""
+    first = hub.shelf.revision(MODEL, "main")
+    hub.shelf.move(MODEL, lambda moved: replace_last_byte(moved / WEIGHTS))
+    second = hub.shelf.revision(MODEL, "main")
+    both = [Wish(MODEL, first, first), Wish(MODEL, second, second)]
+    for cut in (both, both[:1], both[1:]):
+        names = [f"{one.revision}/model-0000{number}" for one in cut for number in (1, 2)]
+        hub.faults = [Fault("cut", name, after=800_000) for name in names] + [Fault("cut", "safetensors", 99, after=0)]
+        refused(hub, place, *cut, workers=4)
+    before = hub.out
+    hub.faults = []
+    assert [row["changed"] for row in bring(hub, place, *both)] == [True, True]
+    assert hub.out - before < 4 * 3 * MIB - 2 * 4 * 700_000
+    assert not list(place.glob("*/*/*.partial"))
+
+
+def test_a_branch_that_moved_leaves_no_half_model_behind(hub, place):
+    hub.faults = [Fault("cut", "00001", after=1_000_000), Fault("cut", "00001", times=99, after=0)]
+    refused(hub, place)
+    left = store.partial(place, MODEL, hub.shelf.revision(MODEL, "main"))
+    assert left.is_dir()
+    hub.faults = []
+    hub.shelf.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
+    bring(hub, place)
+    assert not left.exists()
+
+
+def test_a_revision_under_two_names_is_fetched_once(hub, place):
+    revision = hub.shelf.revision(MODEL, "main")
+    rows = bring(hub, place, Wish(MODEL, "main"), Wish(MODEL, revision, revision), workers=8)
+    assert [(row["revision"], row["changed"]) for row in rows] == [(revision, True)] * 2
+    assert hub.sent_bytes() == sum(file.stat().st_size for file in folder(hub, place).glob("[!.]*"))
+    assert is_whole(hub, place)
+
+
+def test_a_hidden_file_of_the_repository_is_left_there(hub, place):
+    for name in (".hidden.json", manifest.NAME):
+        (hub.shelf.folder(MODEL) / name).write_text("{}")
+    bring(hub, place)
+    assert is_whole(hub, place)
+
+
+def test_what_was_copied_with_other_times_is_read_once(hub, place):
+    bring(hub, place)
+    path = folder(hub, place) / WEIGHTS
+    os.utime(path, ns=(0, 0))
+    held = manifest.read(path.parent)
+    assert not held.is_known_good(path.parent, next(file for file in held.files if file.path == WEIGHTS))
+    (row,) = bring(hub, place)
+    assert (row["changed"], row["fetched"]) == (False, [])
+    held = manifest.read(path.parent)
+    assert all(held.is_known_good(path.parent, file) for file in held.files)
 
 
 @pytest.mark.parametrize("damage", ["byte", "cut", "gone", "config"])
@@ -242,9 +285,7 @@ def test_a_damaged_file_is_named_and_fetched_alone(hub, place, damage):
     elif damage == "cut":
         os.truncate(path, stamp.st_size - 1)
     else:
-        content = bytearray(path.read_bytes())
-        content[-1] ^= 1
-        path.write_bytes(content)
+        replace_last_byte(path)
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as a bad disk does it: nobody wrote
     hub.log.clear()
     (row,) = verify.all_of(place, [], Notes())
@@ -282,47 +323,6 @@ def test_a_branch_that_moved_leaves_the_locked_revision_in_place(hub, place, tmp
     assert models_lock.record(lock, moved) == (models_lock.read(lock), [])
     assert models_lock.record(lock, moved, relock=True)[1] == [f"{MODEL}@main"]
     assert models_lock.read(lock)[f"{MODEL}@main"]["revision"] == second["revision"]
-
-
-def command(hub, place, *words):
-    arguments = [sys.executable, ROOT / "scripts/switch.py", "pull", f"{MODEL}@main", "--store", place, *words]
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN}
-    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_killed_ten_times_no_byte_is_fetched_twice_beyond_the_last_16_mib(hub, place):
-    """Each kill loses what was on its way: at most 16 MiB a file."""
-    shard = 24 * MIB
-    for name in sorted(FETCHED):
-        if name.endswith(".safetensors"):
-            (hub.shelf.folder(MODEL) / name).unlink()
-    make_model(hub.shelf.root / "large", {WEIGHTS: shard, "model-00002-of-00002.safetensors": shard})
-    for path in (hub.shelf.root / "large").glob("*.safetensors"):
-        path.rename(hub.shelf.folder(MODEL) / path.name)
-    hub.bytes_per_second = 6 * MIB  # for each of the two connections
-    rng = random.Random(5)
-    for _ in range(10):
-        running = command(hub, place)
-        begun = hub.out
-        while hub.out == begun:  # the program has started
-            assert running.poll() is None, running.stderr.read()
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0.05, 0.35))
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-        assert nothing_under_its_name(place)
-    hub.bytes_per_second = None
-    running = command(hub, place)
-    output, errors = running.communicate(timeout=60)
-    assert running.returncode == 0, errors
-    assert TOKEN not in output + errors
-    for name in (WEIGHTS, "model-00002-of-00002.safetensors"):
-        answers = [sent for sent in hub.log if sent.path.endswith(name) and sent.method == "GET"]
-        assert len(answers) > 5
-        for before, after in pairwise(answers):
-            assert after.start >= before.start + before.size - 16 * MIB
-    assert hub.sent_bytes("resolve") < 2 * shard + 10 * 16 * MIB
-    assert is_whole(hub, place)
 
 
 def test_two_runs_at_once_fetch_each_byte_once(hub, place):

@@ -15,6 +15,7 @@ from roundhouse import (
     plan_text,
     quantise,
     quantise_check,
+    quantise_run,
     quantise_wanted,
     quantised,
     recipes,
@@ -202,10 +203,86 @@ def test_a_result_that_is_there_is_not_made_again_and_asks_no_engine(tmp_path):
     assert quantise_wanted.of(base, QWEN, REVISION, "gptq", options).path != wanted.path
 
 
+def test_what_was_quantised_goes_on_with_its_own_base_alone(tmp_path):
+    """A folder of that name, a revision, a recipe's numbers, an environment: another one is quantised anew."""
+    base, work = own_folder(tmp_path / "base"), tmp_path / "work"
+    wanted = quantise_wanted.of(base, str(base), quantised.stamp(base), "fp8")
+    environment = tmp_path / "no-environment"
+    work.mkdir()
+    (work / "job.json").write_text(json.dumps(quantise_run.job(wanted, work, environment)))
+    (work / "versions.json").write_text('{"llmcompressor": "0"}')
+    said = []
+    assert quantise_run.quantised(wanted, work, environment, said.append) == {"llmcompressor": "0"}
+    assert said == ["quantised by an earlier run; going on with the gate"]
+    others = [wanted._replace(revision="0" * 40), wanted._replace(seed=1)]
+    others += [quantise_wanted.of(base, str(base), quantised.stamp(base), "int8")]
+    for other in others:
+        assert quantise_run.job(other, work, environment) != quantise_run.earlier(work)
+    assert quantise_run.job(wanted, work, tmp_path / "another") != quantise_run.earlier(work)
+    (base / "model.safetensors").write_bytes(b"\1" * 64)  # as long as before
+    with pytest.raises(FileNotFoundError):  # it would quantise, and has nothing to do it with
+        quantise_run.quantised(wanted, work, environment, said.append)
+    assert not (work / "versions.json").exists()
+
+
+def test_a_run_that_was_killed_behind_the_name_leaves_no_work(tmp_path):
+    base, store = own_folder(tmp_path / "base"), tmp_path / "store"
+    wanted = quantise_wanted.of(base, QWEN, REVISION, "gptq")
+    put_result(store / wanted.path)
+    work = (store / wanted.path).with_name(quantise.WORK)
+    other = work.with_name("other.partial")
+    for place, path in ((work, wanted.path), (other, "another")):
+        place.mkdir()
+        (place / "job.json").write_text(json.dumps({"path": path}))
+    quantise.make(wanted, store, tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
+    assert (work.exists(), other.exists()) == (False, True)
+
+
+def test_fewer_texts_than_the_recipe_takes_are_refused(tmp_path):
+    base, own = own_folder(tmp_path / "base"), tmp_path / "own.txt"
+    own.write_text("\n".join(f"{number} is a number of some length" for number in range(80)))
+    options = quantise_wanted.Options(calibration=own)
+    with pytest.raises(UsageError, match=r"gptq takes 256 texts to calibrate with, and own.txt has \d+ for it"):
+        quantise_wanted.of(base, QWEN, REVISION, "gptq", options)
+    assert quantise_wanted.of(base, QWEN, REVISION, "fp8", options).samples == 0
+    assert quantise_wanted.of(base, QWEN, REVISION, "gptq", options._replace(samples=16)).samples == 16
+
+
+def test_too_few_tokens_are_named_with_both_numbers():
+    assert quantise_check.short({"calibrate with": 512, "judge by": 1024}, "own.txt") == []
+    assert quantise_check.short({"calibrate with": 0, "judge by": 1024}, "own.txt") == []  # a recipe without
+    assert quantise_check.short({"calibrate with": 511, "judge by": 0}, "own.txt") == [
+        "own.txt has 511 tokens to calibrate with, and 512 are the least: write more.",
+        "own.txt has 0 tokens to judge by, and 1024 are the least: write more.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("capability", "used", "recipe", "said"),
+    [
+        ("12.0", 512, "fp8", []),
+        ("7.5", 512, "fp8", ["the card has compute capability 7.5 and the recipe asks for 8.9."]),
+        (
+            "12.0",
+            9216,
+            "int8",
+            ["the card has 7.0 of 16.0 GiB free, and the gate takes 14.4: end ollama (41)."],
+        ),
+    ],
+)
+def test_what_the_card_has_is_asked_before(sysfs, facts, tmp_path, capability, used, recipe, said):
+    sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000", "nvidia")
+    line = f"gpu 0000:01:00.0 2d04 16384 {used} {capability} off GPU-5f1c A card"
+    (card,) = facts(line, "process 0 41 400 ollama", loaded="580.173.02")["gpus"]
+    model = quantise_check.read(own_folder(tmp_path / "own"))
+    assert quantise_check.card_problems(model, RECIPES[recipe], card) == said
+
+
 @pytest.mark.parametrize(
     ("card", "asked", "offloaded"), [(None, None, 0), (15.5, None, 5), (79.0, None, 0), (15.5, 1.5, 1.5)]
 )
 def test_a_base_larger_than_the_card_is_judged_with_the_rest_in_ram(tmp_path, card, asked, offloaded):
     with (tmp_path / "model.safetensors").open("wb") as file:
         file.truncate(15 << 30)
-    assert Judge("/no/engine", "cuda", asked, card)._config(tmp_path, 1).get("cpu-offload-gb", 0) == offloaded
+    facts = {"memory_gib": card} if card else None
+    assert Judge("/no/engine", "cuda", asked, facts)._config(tmp_path, 1).get("cpu-offload-gb", 0) == offloaded

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roundhouse import cli, journal, leave, manager_cli, plan, remote, roster_fields, state, stop, units
+from roundhouse import cli, journal, leave, manager_cli, plan, remote, roster_fields, state, stop, units, words_plans
 from roundhouse.engine import Load
 from roundhouse.errors import RoundhouseError, UsageError
 
@@ -136,7 +136,7 @@ def test_the_word_of_the_command(up, deployed, capsys):
 
 
 def test_no_agent_bears_the_name_of_a_word():
-    words = {*cli.WORDS, *cli.WITH_A_PARSER, "doctor", "help"}
+    words = {*cli.WORDS, *words_plans.WORDS, *cli.WITH_A_PARSER, "doctor", "help"}
     assert words <= set(roster_fields.RESERVED)
 
 

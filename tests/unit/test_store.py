@@ -1,6 +1,10 @@
 """The store's words, and the other places that models come from: a folder, another host's store."""
 
+import hashlib
 import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -9,10 +13,11 @@ import time
 import pytest
 from faulty_hub import MIB, ROOT, FaultyHub, make_model
 
-from roundhouse import manifest, offer, prune, pull, store, verify
+from roundhouse import manifest, offer, planned_models, prune, pull, pull_module, quantised, store, verify
 from roundhouse.errors import RoundhouseError
 from roundhouse.folder_source import FolderSource
 from roundhouse.hub import Hub
+from roundhouse.model_files import File
 from roundhouse.patience import Patience
 from roundhouse.progress import Progress
 from roundhouse.pull_job import Wish
@@ -78,8 +83,21 @@ def test_prune_keeps_what_a_plan_names_and_the_revision_before_it(hub, place, tm
     assert going == {other, str(store.partial(place, "lab/other", "0" * 40))}
     going = {str(held.folder) for held in prune.needless(place, users, keep_earlier=False)}
     assert str(first) in going
-    (tmp_path / "plan.previous.json").write_text(json.dumps({"agents": [{"name": "old", "model_path": str(first)}]}))
-    assert str(first) in prune.paths_of_plans(tmp_path)
+
+
+def test_prune_keeps_what_a_rollback_needs(place, tmp_path):
+    there = next(iter(store.held(place))).folder
+    (tmp_path / "plan.json").write_text(json.dumps({"agents": [{"name": "dev", "model_path": "/elsewhere"}]}))
+    earlier = tmp_path / "plans"
+    (earlier / "38e895e9").mkdir(parents=True)
+    served = {"agents": [{"name": "dev", "model_path": str(there)}]}
+    (earlier / "38e895e9/plan.json").write_text(json.dumps(served))
+    users = prune.paths_of_plans(tmp_path, earlier)
+    assert users == {"/elsewhere": ["dev"], str(there): ["dev (rollback)"]}
+    assert prune.needless(place, users, keep_earlier=False) == []
+    assert [held.folder for held in prune.needless(place, prune.paths_of_plans(tmp_path), keep_earlier=False)] == [
+        there
+    ]
 
 
 def test_prune_keeps_a_draft_and_what_a_plan_names_by_another_path(place, tmp_path):
@@ -112,6 +130,65 @@ def test_an_export_is_a_source_for_a_host_without_a_network(hub, place, tmp_path
         FolderSource(tmp_path / "unmounted")
 
 
+def put_result(place, key="a" * 40):
+    """Put the model of the store under the name of a result too, as quantise.make does, with its card."""
+    held = store.manifests(place, MODEL)[0]
+    folder = place / "quantised/small-fp8" / key
+    shutil.copytree(store.folder(place, MODEL, held.revision), folder)
+    (folder / "README.md").write_text("# a card")
+    files = [File(one.path, one.size, one.checksum) for one in held.files]
+    digest = hashlib.sha256(b"# a card").hexdigest()
+    made = manifest.Manifest(
+        "quantised/small-fp8", key, [*files, File("README.md", 8, f"sha256:{digest}")], asked="main", source="here"
+    )
+    for file in made.files:
+        assert made.is_good(folder, file)
+    made.write(folder)
+    return folder
+
+
+def test_an_export_takes_results_and_drafts_and_no_base_of_a_result(hub, place, tmp_path):
+    result, disk, away = put_result(place), tmp_path / "usb", tmp_path / "away"
+    draft = bring(Hub(hub.url), place, "lab/other")
+    hub.log.clear()
+    agent = {"name": "dev", "model": "lab/base", "revision": "b" * 40, "model_path": str(result), "quantise": "fp8"}
+    agent |= {"draft_model": "lab/other", "draft_revision": draft["revision"]}
+    wishes = planned_models.to_export([agent], place)
+    assert [wish.model for wish in wishes] == ["quantised/small-fp8", "lab/other"]
+    assert all(planned_models.is_in(place, wish) for wish in wishes)
+    pull.Pull(disk, FolderSource(place), quiet()).run(wishes)
+    # The host without a network: its plan names the same path in its own store.
+    there = agent | {"model_path": str(away / result.relative_to(place))}
+    wishes = planned_models.to_pull([there], away, FolderSource(disk))
+    pull.Pull(away, FolderSource(disk), quiet()).run(wishes)
+    assert quantised.to_make([{"path": there["model_path"]}]) == []
+    assert (away / result.relative_to(place) / "README.md").read_text() == "# a card"
+    assert not hub.log
+    # Without the result the base is wanted; a hub is not asked for a result.
+    other = there | {"model_path": str(away / "quantised/small-fp8" / ("c" * 40))}
+    assert [wish.model for wish in planned_models.to_pull([other], away, FolderSource(disk))] == [
+        "lab/base",
+        "lab/other",
+    ]
+    assert [wish.model for wish in planned_models.to_pull([other], away, Hub(hub.url))] == ["lab/base", "lab/other"]
+    assert not hub.log
+
+
+def test_the_role_takes_a_result_where_the_source_has_it_and_passes_over_what_it_has_not(hub, place, tmp_path):
+    result, away = put_result(place), tmp_path / "away"
+    given = {"wishes": [], "store": str(away), "source": str(place), "files_at_once": 4}
+    results = [
+        {"path": str(away / result.relative_to(place))},
+        {"path": str(away / f"quantised/small-int8/{'c' * 40}")},
+    ]
+    done = pull_module.bring(given | {"results": results})
+    assert (done["changed"], [row["path"] for row in done["models"]]) == (True, [results[0]["path"]])
+    again = pull_module.bring(given | {"results": results[:1], "source": str(tmp_path)})  # it is not asked again
+    assert (again["changed"], again["models"]) == (False, [])
+    with pytest.raises(RoundhouseError, match="models_files_at_once is 0: write a number from 1"):
+        pull_module.bring(given | {"files_at_once": 0})
+
+
 def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
     path = next(iter(store.held(place))).folder / "model.safetensors"
     content = path.read_bytes()
@@ -127,7 +204,9 @@ def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
 def offered(place, tmp_path):
     """Offer the store as another host of the inventory does."""
     current = tmp_path / "offer"
-    port = 8931
+    with socket.socket() as probe:  # another checkout may run the same test
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
     standing = threading.Thread(target=offer.stand, args=(place, port, "a-token-of-this-run", current))
     standing.start()
     deadline = time.monotonic() + 10
@@ -151,6 +230,28 @@ def test_another_hosts_store_is_a_source_for_who_has_the_token(place, offered, t
     assert row["revision"] == next(iter(store.held(place))).folder.name
 
 
+@pytest.fixture(scope="session")
+def failing_disk(tmp_path_factory):
+    """Return the environment in which reads of the files of that name end with EIO."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        pytest.skip("no C compiler builds the disk that fails here: install gcc")
+    library = tmp_path_factory.mktemp("disk") / "failing_disk.so"
+    source = ROOT / "tests/unit/failing_disk.c"
+    subprocess.run([compiler, "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return lambda path: {**os.environ, "LD_PRELOAD": str(library), "FAILING_PATH": str(path)}
+
+
+def test_a_manifest_that_the_other_host_cannot_read_is_named(place, offered, tmp_path, monkeypatch):
+    path = next(iter(store.held(place))).folder / manifest.NAME
+    path.write_text("{")
+    monkeypatch.setenv("HF_TOKEN", "a-token-of-this-run")
+    with pytest.raises(RoundhouseError) as told:
+        bring(Hub(offered), tmp_path / "away")
+    assert f"answers 422 ({path} cannot be read" in told.value.message
+    assert told.value.message.endswith(f"for {MODEL}: mend it there.")
+
+
 def test_verify_reads_everything_and_its_exit_status_says_so(place):
     assert command("verify", "--store", place).returncode == 0
     path = next(iter(store.held(place))).folder / "config.json"
@@ -159,13 +260,93 @@ def test_verify_reads_everything_and_its_exit_status_says_so(place):
     assert damaged.returncode == 1
     (error,) = json.loads(damaged.stdout)["errors"]
     assert error["message"] == f"{path} is damaged: roundhouse pull fetches it."
+    (row,) = json.loads(command("models", "--store", place, "--json").stdout)["models"]
+    assert row["verified_at"] is None
 
 
-def test_a_manifest_that_cannot_be_read_is_named(place):
-    path = next(iter(store.held(place))).folder / manifest.NAME
+def test_where_there_is_nothing_to_verify_it_says_so(hub, place, tmp_path):
+    empty = command("verify", "--store", tmp_path / "none")
+    assert (empty.returncode, empty.stderr) == (
+        1,
+        f"{tmp_path}/none holds no models, so there is nothing to verify: see --store.\n",
+    )
+    held = next(iter(store.held(place)))
+    for name in ("lab/none", f"{MODEL}@{'0' * 40}"):
+        absent = command("verify", name, "--store", place)
+        assert (absent.returncode, absent.stderr.startswith(f"{name} is not in {place}: ")) == (1, True)
+    (held.folder / manifest.NAME).unlink()
+    (place / "lab/other" / ("1" * 40)).mkdir(parents=True)
+    without = command("verify", "--store", place, "--json")
+    told = [error["message"] for error in json.loads(without.stdout)["errors"]]
+    assert without.returncode == 1
+    assert [line.partition(" has no manifest")[0] for line in told] == [
+        f"{place}/lab/other/{'1' * 40}",
+        str(held.folder),
+    ]
+    assert bring(Hub(hub.url), place)["fetched"] == []  # it is all there: it is hashed, and told by a manifest again
+    assert command("verify", MODEL, "--store", place).returncode == 0
+
+
+def test_verify_reads_the_revision_that_is_named(hub, place):
+    first = next(iter(store.held(place))).folder
+    hub.shelf.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
+    second = bring(Hub(hub.url), place)["revision"]
+    (first / "config.json").write_text("damaged")
+    assert command("verify", f"{MODEL}@{second}", "--store", place).returncode == 0
+    assert command("verify", f"{MODEL}@{first.name}", "--store", place).returncode == 1
+    assert command("verify", MODEL, "--store", place).returncode == 1
+
+
+def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failing_disk):
+    path = next(iter(store.held(place))).folder / "model.safetensors"
+    done = command("verify", "--store", place, env=failing_disk(path))
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert done.stdout == (
+        f"{path} cannot be read (Input/output error), see to its disk: roundhouse pull fetches it.\n"
+    )
+    done = command("pull", MODEL, "--from", place, "--store", tmp_path / "away", env=failing_disk(path))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"{path}, where models come from, cannot be read: Input/output error. See to that disk."
+    )
+    part = store.partial(tmp_path / "away", MODEL, path.parent.name) / "model.safetensors.part"
+    done = command("pull", MODEL, "--from", place, "--store", tmp_path / "away", env=failing_disk(part))
+    assert done.stderr.splitlines()[-1] == (
+        f"{part.with_suffix('')} cannot be written: Input/output error. See to that disk; what came is kept."
+    )
+    # What a failing disk holds is fetched again, and the file that is put in its place is another.
+    done = command("pull", MODEL, "--store", place, env={**failing_disk(path), "HF_ENDPOINT": hub.url})
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_disk_without_locks_is_refused(hub, place, failing_disk):
+    lock = place / MODEL / store.LOCK
+    done = command("pull", MODEL, "--store", place, env={**failing_disk(lock), "HF_ENDPOINT": hub.url})
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        f"{lock} cannot be locked (No locks available): mount the store's disk with locks.",
+    )
+
+
+def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_told(hub, place, tmp_path):
+    other = bring(Hub(hub.url), place, "lab/other")["path"]
+    folder = store.folder(place, MODEL, store.manifests(place, MODEL)[0].revision)
+    path = folder / manifest.NAME
     path.write_text("{")
-    with pytest.raises(RoundhouseError, match="the next pull hashes the model again"):
-        list(store.held(place))
+    for words in (["models"], ["verify"], ["prune", "--yes"]):
+        done = command(*words, "--store", place, "--json")
+        (error,) = json.loads(done.stdout)["errors"]
+        assert (done.returncode, error["message"].startswith(f"{path} cannot be read")) == (1, True)
+        told = json.loads(done.stdout)
+        assert other in [
+            *told.get("removed", []),
+            *(f"{place}/{r['model']}/{r['revision']}" for r in told.get("models", [])),
+        ]
+    assert folder.is_dir()
+    with pytest.raises(RoundhouseError, match="cannot be read"):
+        store.manifests(place, MODEL)
+    path.unlink()
+    assert bring(Hub(hub.url), place)["fetched"] == []
 
 
 def test_a_manifest_that_names_a_path_outside_is_refused(place):

@@ -7,6 +7,7 @@ that fails a test is not kept: what is red is run again.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -26,12 +27,8 @@ NAME = "roundhouse-quantise"
 KEPT = "/opt/roundhouse/quantise/lab"
 BASE, STORE, CHECKOUT = f"{KEPT}/base", "/srv/quantise", "/opt/checkout"
 ENGINE = lock.engine_path("cpu", "python3.11")
+SHORT = "/tmp/short.txt"
 WORK = f"{STORE}/quantised/base-fp8/work.partial/model"
-INPUTS = (
-    *("recipes", "quantise", "quantise_check", "quantise_work", "quantise_cli", "judge", "gate", "texts"),
-    *("quantised", "quantise_wanted", "quantise_job", "models_lock", "verify"),
-    *("engine", "flags", "manifest", "store", "model_files"),
-)
 # An empty path would make Ansible take this checkout for an inventory, and run every program in it.
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True))
 HUB_PORT = 8900
@@ -130,11 +127,14 @@ class Workshop:
 
     def run(self) -> dict:
         """Do everything once and return the record."""
-        found: dict = {"refused_group": self.quantise("gptq", "--group-size", "128"), "roster": self.by_roster()}
+        found: dict = {"refused_group": self.quantise("gptq", "--group-size", "128")}
+        self.host.check_output(f"seq -f 'The number of this sentence is %g.' 60 >{SHORT}")
+        found["short_texts"] = self.quantise("gptq", "--calibration", SHORT) | {"left": self.listing()}
+        found["roster"] = self.by_roster()
         self.interrupted("fp8")
         self.host.check_output(f"cp /srv/lab/models/architect/* {WORK}/")
         found["other_vocabulary"] = self.quantise("fp8") | {"left": self.listing()}
-        for recipe in ("int8", "gptq", "awq"):
+        for recipe in ("int8", "gptq", "awq", "auto-round"):
             made = self.quantise(recipe)
             found[recipe] = made | (self.judged(made["path"]) if made["ok"] else {})
         return found
@@ -144,8 +144,21 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
+def _inputs(*roots: str) -> list[Path]:
+    """Return the modules of the package that those import, with all that these import."""
+    package, found, todo = ROOT / "scripts/roundhouse", set(), list(roots)
+    while todo:
+        path = package / f"{todo.pop()}.py"
+        if path.exists() and path not in found:
+            found.add(path)
+            imports = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom)]
+            for node in imports:
+                todo += [node.module] if node.module else [alias.name for alias in node.names]
+    return sorted(found)
+
+
 def _key() -> str:
-    files = [ROOT / f"scripts/roundhouse/{name}.py" for name in INPUTS]
+    files = _inputs("quantise_cli", "models_lock", "verify", "model_format")
     files += [ROOT / "lab/models.py", ROOT / "lab/quantise_base.py", Path(__file__)]
     files += sorted((ROOT / "roles/models/tasks").glob("*.yml")) + sorted(ROOT.glob("plugins/*/roundhouse_quantise.py"))
     files += [ROOT / f"requirements/{name}-cpu.txt" for name in ("engine", "quantise")]

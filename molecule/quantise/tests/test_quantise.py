@@ -8,7 +8,7 @@ from conftest import STORE
 from roundhouse import model_format, quantised
 from roundhouse.recipes import RECIPES
 
-MADE = ("int8", "gptq", "awq")
+MADE = ("int8", "gptq", "awq", "auto-round")
 
 
 def is_admitted(made, recipe):
@@ -98,3 +98,11 @@ def test_a_group_that_does_not_divide_is_refused_before_anything_is_loaded(evide
         "hidden_size is 192, no whole number of groups of 128: use --group-size 64." in refused["errors"][0]["message"]
     )
     assert refused["seconds"] < 10
+
+
+def test_a_text_that_is_too_short_is_refused_before_anything_is_loaded(evidence):
+    refused = evidence["short_texts"]
+    assert (refused["ok"], refused["rc"]) == (False, 2)
+    assert re.search(r"short\.txt has \d+ tokens to judge by, and 1024 are the least", refused["errors"][0]["message"])
+    assert refused["seconds"] < 20
+    assert refused["left"] == ""

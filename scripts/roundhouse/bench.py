@@ -1,0 +1,105 @@
+"""How fast the serving agent is, beside the plan's ceiling, the users' guide, and another endpoint under the same load.
+
+Nothing is switched, started or stopped: whoever serves is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import bench_load, bench_target, bench_tool, promises
+from . import plan as plans
+from .bench_load import Load
+from .bench_target import Target
+from .engine import Engine
+from .errors import RoundhouseError, UsageError
+from .plan import Agent, Plan
+
+# What a chat template puts around a prompt, and what a word may grow by when it is read again.
+_AROUND_TOKENS = 64
+FIGURES = ("ttft_seconds", "tokens_per_second_each", "tokens_per_second", "requests_per_minute")
+
+Result = dict[str, Any]
+Report = Callable[[str], None]
+
+
+def chosen(plan: Plan, name: str | None) -> Agent:
+    """Return the agent of that name, else the one that serves. Raises RoundhouseError, UsageError."""
+    if name is not None:
+        return plans.find(plan, name)
+    serving = [agent for agent in plan["agents"] if Engine(agent["host"], agent["engine_port"]).healthy()]
+    if not serving:
+        raise RoundhouseError("bench", "No agent serves now: first switch to one, such as switch.py dev.")
+    if len(serving) > 1:
+        names = ", ".join(agent["name"] for agent in serving)
+        raise UsageError(
+            "bench", f"{names} serve side by side: say which, such as switch.py bench {serving[0]['name']}."
+        )
+    return dict(serving[0])
+
+
+def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report: Report) -> Result:
+    """Return the figures of the agent, of the other endpoint, and how they compare. Raises RoundhouseError."""
+    _check(agent, load)
+    tool = bench_tool.of(plan, agent)
+    engine = Engine(agent["host"], agent["engine_port"])
+    own = bench_target.own(agent)
+    version, busy = engine.version(), engine.load()
+    if busy and busy.running:
+        report(f"{agent['name']} answers {busy.running} requests of others now, which take their share of it.")
+    rows = {who: [] for who in (own, against) if who}  # type: dict[Target, list[Result]]
+    for parallel in load.parallel:
+        for who, measured in rows.items():
+            report(f"{who.model} at {who.url}: {load.requests_at(parallel)} requests, {parallel} at once")
+            measured.append(bench_load.run(tool, load, parallel, who))
+    other = {"url": against.url, "model": against.model, "measured": rows[against]} if against else None
+    return {
+        "agent": agent["name"],
+        "model": agent["model"],
+        "quantization": agent.get("quantization"),
+        "engine": f"vLLM {version}",
+        "accelerator": plan["accelerator"],
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "load": {"input_tokens": load.input_tokens, "output_tokens": load.output_tokens},
+        "ceiling_tokens_per_second_each": (agent.get("fit") or {}).get("decode_ceiling_tokens_per_second"),
+        "promised": promises.of(agent["name"]),
+        "measured": rows[own],
+        "against": other,
+        "ratios": [ratios(ours, theirs) for ours, theirs in zip(rows[own], rows[against], strict=True)]
+        if against
+        else [],
+    }
+
+
+def ratios(ours: Result, theirs: Result) -> Result:
+    """Return ours divided by theirs for each figure of a level; None where one of the two has none."""
+    return {"parallel": ours["parallel"]} | {
+        name: round(ours[name] / theirs[name], 3) if ours[name] is not None and theirs[name] else None
+        for name in FIGURES
+    }
+
+
+def problems(result: Result) -> list[str]:
+    """Return a sentence for each level at which requests failed."""
+    sides = [(result["agent"], result["measured"])]
+    if result["against"]:
+        sides.append((result["against"]["url"], result["against"]["measured"]))
+    return [
+        f"{row['failed']} of {row['requests']} requests to {who} failed with {row['parallel']} at once, "
+        f"so the figures of that level are not to be used: {row['error']}."
+        for who, rows in sides
+        for row in rows
+        if row["failed"]
+    ]
+
+
+def _check(agent: Agent, load: Load) -> None:
+    room = agent["max_model_len"]
+    if room is not None and load.input_tokens + load.output_tokens + _AROUND_TOKENS > room:
+        raise UsageError(
+            "usage",
+            f"--input-tokens {load.input_tokens} and --output-tokens {load.output_tokens} are more than "
+            f"{agent['name']} takes, {room} with its chat template ({_AROUND_TOKENS}): write fewer.",
+        )

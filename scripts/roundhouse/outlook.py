@@ -1,0 +1,101 @@
+"""What a deployment is about to do: what becomes another, who is away for it, and for how long at the most."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import canary, card, container_engine, leave, phases, plan_set, weights
+from .deploy import Deployment
+from .plan import Agent, Plan
+from .plan_set import PlanSet
+
+# A unit's stop, its start and systemd's reading of the units, beside the engine's own time.
+_AROUND_SECONDS = 5.0
+_OF_THE_PLAN = ("runtime", "accelerator")
+_OF_AN_AGENT = ("model", "revision", "draft_model", "port")
+
+
+class Outlook(NamedTuple):
+    """`differences` are sentences; `restarts` the agents that are away for about `seconds` (None: not known yet).
+
+    After `at_most_seconds` the port is answered again in any case: also when the new set fails and the old one is back.
+    """
+
+    differences: list[str]
+    restarts: list[str]
+    seconds: float | None
+    at_most_seconds: float
+
+    def text(self) -> list[str]:
+        """Return it for a person."""
+        if not self.restarts:
+            return [*self.differences, "No agent that serves is touched."]
+        names = " and ".join(self.restarts)
+        about = "for as long as its first start takes" if self.seconds is None else f"for about {self.seconds:.0f} s"
+        most = f"{self.at_most_seconds:.0f} s at the most"
+        return [*self.differences, f"{names}: away {about}, {most}, also when the plan before has to come back."]
+
+
+def outlook(now: Deployment) -> Outlook:
+    """Return what the deployment is about to do."""
+    known = [phases.known(agent) for agent in now.starting]
+    learned = [each.seconds + _AROUND_SECONDS for each in known if each]
+    most = now.drain_seconds + sum(_grace(agent) for agent in [*now.leaving, *now.starting])
+    most += sum(_start(agent) for agent in [*now.starting, *now.back])
+    return Outlook(
+        differences(now.old.plan, now.new.plan),
+        [agent["name"] for agent in now.starting],
+        sum(learned) + _AROUND_SECONDS if len(learned) == len(known) else None,
+        most,
+    )
+
+
+def differences(before: Plan, after: Plan) -> list[str]:
+    """Return a sentence for each thing that is another in the plan."""
+    found = [_other(name, before.get(name), after.get(name)) for name in _OF_THE_PLAN]
+    found.append(_other("engine", plan_set.engine(before), plan_set.engine(after)))
+    old = {agent["name"]: agent for agent in before["agents"]}
+    new = {agent["name"]: agent for agent in after["agents"]}
+    found += [f"{name} is in the roster no more" for name in old if name not in new]
+    for name, agent in new.items():
+        if name not in old:
+            found.append(f"{name} is new: {agent['model']}")
+            continue
+        found += [_other(f"{name}: {key}", old[name].get(key), agent.get(key)) for key in _OF_AN_AGENT]
+        had, has = old[name].get("config") or {}, agent.get("config") or {}
+        keys = [key for key in {**had, **has} if key not in (*_OF_AN_AGENT, "speculative-config")]
+        found += [_other(f"{name}: {key}", had.get(key), has.get(key)) for key in keys]
+    return [sentence for sentence in found if sentence]
+
+
+def missing(found: PlanSet) -> list[str]:
+    """Return a sentence for each thing that a set needs and the host lacks: its engine or image, its models."""
+    lost = []
+    engine, image = Path(found.plan["engine_path"]), found.plan.get("image")
+    if image and not container_engine.has_image(image):
+        lost.append(f"its image {image} is not there any more: deploy it with the versions of then (site.yml)")
+    if found.names(str(engine)) and not engine.exists():
+        lost.append(f"its engine {engine} is not there any more: deploy it with the versions of then (site.yml)")
+    for agent in found.plan["agents"]:
+        if problem := weights.problem(Path(agent["model_path"])):
+            lost.append(f"{problem}: {weights.cure(agent['model'], agent.get('quantise'))}")
+    return lost
+
+
+def _other(what: str, before: Any, after: Any) -> str | None:
+    return None if before == after else f"{what}: {_word(before)} -> {_word(after)}"
+
+
+def _word(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _grace(agent: Agent) -> float:
+    return float(agent.get("stop_grace_seconds", leave.GRACE_SECONDS))
+
+
+def _start(agent: Agent) -> float:
+    free = float(agent.get("free_timeout_seconds", card.FREE_SECONDS))
+    asked = float(agent.get("canary_timeout_seconds", canary.TIMEOUT_SECONDS))
+    return free + float(agent["start_timeout_seconds"]) + asked + _AROUND_SECONDS

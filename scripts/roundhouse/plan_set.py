@@ -1,0 +1,139 @@
+"""A plan with the files that were written for it, as one set: what is put in place together, and goes back together.
+
+A folder holds one as `plan.json` and, below `agents/NAME`, each file of an agent under its own path: its unit, its
+engine's configuration, whatever its runtime needs. A set knows no runtime; the files name the engine that they start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from . import files, units
+from . import plan as plans
+from .errors import RoundhouseError
+from .plan import Agent, Plan
+
+# What another agent in the roster changes in every unit: systemd takes it up without a restart.
+_WHO_EXCLUDES_WHOM = ("Conflicts=", "After=", "#")
+
+
+class File(NamedTuple):
+    """One file's content and mode."""
+
+    text: str
+    mode: int
+
+
+class PlanSet(NamedTuple):
+    """`text` is plan.json as it is written, `owned` the files of each agent by their path on the host."""
+
+    plan: Plan
+    text: str
+    owned: dict[str, dict[str, File]]
+
+    @property
+    def name(self) -> str:
+        """Return what names the set: a hash of all of it."""
+        return hashlib.sha256(repr((self.text, sorted(self._files().items()))).encode()).hexdigest()[:8]
+
+    def agent(self, name: str) -> Agent | None:
+        """Return the agent of that name, None where this plan has none."""
+        return next((dict(agent) for agent in self.plan["agents"] if agent["name"] == name), None)
+
+    def is_in_place(self, before: PlanSet | None) -> bool:
+        """Return whether the host has these files, and none of the set before that this one lacks."""
+        whole = _read(plans.PATH) == self.text and all(_read(path) == f.text for path, f in self._files().items())
+        return whole and not any(os.path.lexists(path) for path in self._left_by(before))
+
+    def restarts(self, name: str) -> bool:
+        """Return whether an agent's files on the host are others, in what only a restart changes."""
+        return any(_meant(_read(path)) != _meant(file.text) for path, file in self.owned.get(name, {}).items())
+
+    def names(self, text: str) -> bool:
+        """Return whether a file of an agent names that: a set needs only the parts that its files name."""
+        return any(text in file.text for file in self._files().values())
+
+    def put(self, before: PlanSet | None) -> None:
+        """Bring the files in place, the plan last, take away what the set before had beyond them, tell systemd."""
+        for path, file in self._files().items():
+            if _read(path) != file.text:
+                files.write(Path(path), file.text, file.mode)
+        for path in self._left_by(before):
+            Path(path).unlink(missing_ok=True)
+        if _read(plans.PATH) != self.text:
+            files.write(plans.PATH, self.text)
+        units.reload()
+
+    def keep(self, folder: Path) -> None:
+        """Write the set as a folder, which is there whole or not at all."""
+        if folder.exists():
+            return
+        aside = folder.with_name(f".{folder.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        for name, owned in self.owned.items():
+            for path, file in owned.items():
+                files.write(aside / "agents" / name / path.lstrip("/"), file.text, file.mode)
+        files.write(aside / plans.PATH.name, self.text)
+        aside.rename(folder)
+
+    def _files(self) -> dict[str, File]:
+        return {path: file for owned in self.owned.values() for path, file in owned.items()}
+
+    def _left_by(self, before: PlanSet | None) -> list[str]:
+        return sorted(before._files().keys() - self._files().keys()) if before else []
+
+
+def read(folder: Path) -> PlanSet:
+    """Return the set of a folder. Raises UsageError for a plan that is not valid, RoundhouseError for a lost file."""
+    path = folder / plans.PATH.name
+    plan = plans.load(path)
+    owned = {agent["name"]: _below(folder / "agents" / agent["name"]) for agent in plan["agents"]}
+    for agent in plan["agents"]:
+        lost = set(_needed(agent)) - owned[agent["name"]].keys()
+        if lost:
+            raise RoundhouseError("deploy", f"{folder} lacks {min(lost)} of {agent['name']}: deploy with site.yml.")
+    return PlanSet(plan, path.read_text(), owned)
+
+
+def engine(plan: Plan) -> str:
+    """Return what names the engine of a plan: its image, else its environment's folder, as 0.32.0-cpu-1f0c2a9b."""
+    return str(plan.get("image") or Path(plan["engine_path"]).name)
+
+
+def on_host() -> PlanSet | None:
+    """Return what is in place on a host whose plan no set is known of; None where there is no plan."""
+    if not plans.PATH.exists():
+        return None
+    plan, owned = plans.load(plans.PATH), {}
+    for agent in plan["agents"]:
+        there = [Path(path) for path in _needed(agent) if Path(path).is_file()]
+        owned[agent["name"]] = {str(path): _file(path) for path in there}
+    return PlanSet(plan, plans.PATH.read_text(), owned)
+
+
+def _needed(agent: Agent) -> list[str]:
+    named = (agent["config_path"], agent.get("compose_path"), f"{units.FOLDER}/{agent['unit']}")
+    return [path for path in named if path]
+
+
+def _below(folder: Path) -> dict[str, File]:
+    return {f"/{path.relative_to(folder)}": _file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _file(path: Path) -> File:
+    return File(path.read_text(), path.stat().st_mode & 0o777)
+
+
+def _read(path: Path | str) -> str | None:
+    try:
+        return Path(path).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _meant(text: str | None) -> list[str] | None:
+    return None if text is None else [line for line in text.splitlines() if not line.startswith(_WHO_EXCLUDES_WHOM)]

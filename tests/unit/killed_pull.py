@@ -1,0 +1,56 @@
+"""A pull that kills itself with SIGKILL before one of the things that it does to the disk. A program, for test_killed.
+
+    python killed_pull.py URL STORE     on stdin a number a line: which of them, from 1; 0 for none
+
+Prints for each line the exit status of the pull, and how many there were until then. The pull is a child, so that the
+client is imported once; Python's own audit events come before each rename, removal and opening of a file.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+from roundhouse import progress, pull
+from roundhouse.hub import Hub
+from roundhouse.pull_job import Wish
+
+EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "open")
+
+
+def main() -> None:
+    url, place = sys.argv[1], Path(sys.argv[2])
+    Hub(url)  # imports the client
+    for line in sys.stdin:
+        counter, done = os.pipe()
+        child = os.fork()
+        if not child:
+            one(url, place, int(line), done)
+        os.close(done)
+        _, status = os.waitpid(child, 0)
+        with os.fdopen(counter, "rb") as counted:
+            sys.stdout.write(f"{os.waitstatus_to_exitcode(status)} {len(counted.read())}\n")
+            sys.stdout.flush()
+
+
+def one(url: str, place: Path, last: int, done: int) -> None:
+    """Pull, as far as to that thing."""
+    seen = 0
+
+    def hook(event: str, arguments: tuple) -> None:
+        nonlocal seen
+        if event in EVENTS and str(place) in str(arguments[0]) and (event != "open" or arguments[2] & os.O_ACCMODE):
+            seen += 1
+            os.write(done, b"x")
+            if seen == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    with progress.Progress(lambda event: None, 60) as shown:
+        pull.Pull(place, Hub(url), shown, workers=1).run([Wish("lab/small", "main")])
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What the tests of a pull have in common: a hub with one small model, an empty store, and the command."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from faulty_hub import MIB, ROOT, TOKEN, FaultyHub, make_model
+
+from roundhouse import manifest, progress, pull, store, verify
+from roundhouse.errors import RoundhouseError
+from roundhouse.hub import Hub
+from roundhouse.patience import Patience
+from roundhouse.pull_job import Wish
+
+MODEL = "lab/small"
+WEIGHTS = "model-00001-of-00002.safetensors"
+FETCHED = {
+    WEIGHTS,
+    "model-00002-of-00002.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "generation_config.json",
+    "chat_template.jinja",
+}
+PATIENCE = Patience(tries=4, first_seconds=0.01, longest_seconds=0.05)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Run a hub with one model of two files of 3 MiB."""
+    make_model(tmp_path / "hub/small", {WEIGHTS: 3 * MIB, "model-00002-of-00002.safetensors": 3 * MIB})
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with FaultyHub(tmp_path / "hub") as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "store"
+
+
+class Notes(progress.Progress):
+    """Keeps every event."""
+
+    def __init__(self):
+        self.events = []
+        super().__init__(self.events.append, 0.05)
+
+    def text(self):
+        return "\n".join(event["text"] for event in self.events)
+
+
+def bring(hub, place, *wishes, notes=None, **how):
+    with notes or Notes() as shown:
+        return pull.Pull(place, Hub(hub.url), shown, patience=PATIENCE, **how).run(wishes or [Wish(MODEL, "main")])
+
+
+def refused(hub, place, *wishes, **how):
+    with pytest.raises(RoundhouseError) as error:
+        bring(hub, place, *wishes, **how)
+    return error.value.message
+
+
+def folder(hub, place):
+    return store.folder(place, MODEL, hub.shelf.revision(MODEL, "main"))
+
+
+def is_whole(hub, place):
+    """Check by comparing with the hub's own files, and by `verify`, and that no leftover is there."""
+    final = folder(hub, place)
+    assert {path.name for path in final.iterdir()} == FETCHED | {manifest.NAME}
+    for name in FETCHED:
+        assert (final / name).read_bytes() == (hub.shelf.folder(MODEL) / name).read_bytes()
+    assert [path.name for path in final.parent.iterdir() if path.name != store.LOCK] == [final.name]
+    return verify.all_of(place, [(MODEL, None)], Notes()) == [{"model": MODEL, "revision": final.name, "problems": []}]
+
+
+def replace_last_byte(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def nothing_under_its_name(place):
+    return not [held for held in store.held(place) if held.manifest]
+
+
+def command(hub, place, **variables):
+    arguments = [sys.executable, ROOT / "scripts/switch.py", "pull", f"{MODEL}@main", "--store", place]
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, **variables}
+    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

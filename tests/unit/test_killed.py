@@ -1,0 +1,222 @@
+"""A pull that is ended by SIGKILL, wherever it is: no byte twice beyond 16 MiB, no half model, no orphan."""
+
+import importlib.util
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from faulty_hub import MIB, ROOT, TOKEN
+from pulling import (
+    FETCHED,
+    MODEL,
+    WEIGHTS,
+    Notes,
+    bring,
+    command,
+    folder,
+    is_whole,
+    nothing_under_its_name,
+    replace_last_byte,
+)
+
+from roundhouse import manifest, store, verify
+
+pytest_plugins = ("pulling",)  # the fixtures hub and place
+
+_spec = importlib.util.spec_from_file_location("bench_pull", ROOT / "benchmarks/pull.py")
+bench = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(bench)
+SHARDS = (WEIGHTS, "model-00002-of-00002.safetensors")
+SHARD_MIB = 320
+BOUND = 16 * MIB  # what one kill may cost
+
+
+@pytest.fixture
+def large(hub):
+    """Put a model of two files of 320 MiB on the hub, which sends each at some 50 MiB/s."""
+    shutil.rmtree(hub.shelf.folder(MODEL))
+    bench.make(hub.shelf.folder(MODEL), len(SHARDS), SHARD_MIB)
+    hub.shelf.revision(MODEL, "main")  # has the checksums ready
+    hub.bytes_per_second = 50 * MIB
+    return hub
+
+
+def wait(running, until):
+    deadline = time.monotonic() + 60
+    while not until():
+        assert running.poll() is None, running.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def kill(running):
+    running.kill()
+    running.wait()
+    running.stdout.close()
+    running.stderr.close()
+
+
+def killed_after(hub, place, least, most):
+    """Run a pull, kill it when it brought between so many bytes of each file; return the bytes of each."""
+    before = dict(hub.out_of)
+    moved = lambda: [hub.out_of[name] - before.get(name, 0) for name in SHARDS]  # noqa: E731
+    enough = random.SystemRandom().randint(least, most)
+    running = command(hub, place)
+    wait(running, lambda: min(moved()) > enough)
+    kill(running)
+    assert nothing_under_its_name(place)
+    deadline = time.monotonic() + 10
+    while hub.going:  # until the hub has noticed, and noted what it sent
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return moved()
+
+
+def fetched_twice(hub, name):
+    """Return for each pair of answers in a row how much of the first one's bytes the second one sent again."""
+    answers = [sent for sent in hub.log if sent.path.endswith(name) and sent.method == "GET"]
+    assert all(after.start <= before.start + before.size for before, after in pairwise(answers))  # nothing left out
+    return [before.start + before.size - after.start for before, after in pairwise(answers)]
+
+
+def reads_a_part(running):
+    """Return whether the process is in the midst of reading what an earlier run left, by the kernel's own word."""
+    folder = Path(f"/proc/{running.pid}")
+    for link in (folder / "fd").iterdir():
+        try:
+            name, facts = str(link.readlink()), (folder / "fdinfo" / link.name).read_text().split()
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        if name.endswith(".part") and int(facts[3], 8) & os.O_ACCMODE == os.O_RDONLY:
+            return 8 * MIB < int(facts[1]) < Path(name).stat().st_size
+    return False
+
+
+@pytest.fixture
+def tell(capsys):
+    """Return how to show a line of numbers also when the test passes."""
+
+    def told(*words):
+        with capsys.disabled():
+            sys.stdout.write(f"\n{' '.join(map(str, words))}")
+
+    return told
+
+
+def test_killed_at_ten_random_moments_no_byte_is_fetched_twice_beyond_the_last_16_mib(large, place, tell):
+    moved = [killed_after(large, place, 17 * MIB, 21 * MIB) for _ in range(10)]
+    assert min(map(min, moved)) > BOUND  # so that a file which began again would be seen
+    out = dict(large.out_of)
+    for _ in range(3):
+        running = command(large, place)
+        wait(running, lambda running=running: reads_a_part(running))
+        kill(running)
+    assert dict(large.out_of) == out  # it was hashing: nothing was asked for
+    large.bytes_per_second = None
+    running = command(large, place)
+    output, errors = running.communicate(timeout=60)
+    assert running.returncode == 0, errors
+    assert TOKEN not in output + errors
+
+    again = {name: fetched_twice(large, name) for name in SHARDS}
+    tell("MiB brought until each kill:", [[round(size / MIB) for size in sizes] for sizes in moved])
+    for name, sizes in again.items():
+        tell(f"MiB fetched twice, {name}:", [round(size / MIB, 1) for size in sizes])
+        assert len(sizes) == 10
+        assert max(sizes) <= BOUND
+    total = sum(large.out_of[name] for name in SHARDS)
+    whole = sum((large.shelf.folder(MODEL) / name).stat().st_size for name in SHARDS)
+    tell(f"in all {total / MIB:.0f} MiB for {whole / MIB:.0f}, {(total - whole) / 10 / MIB:.1f} a kill")
+    assert total == whole + sum(map(sum, again.values()))
+    assert total - whole <= 10 * BOUND
+    final = folder(large, place)
+    assert verify.all_of(place, [], Notes())[0]["problems"] == []
+    assert {path.name for path in final.parent.iterdir()} == {store.LOCK, final.name}
+
+
+def test_a_file_that_begins_again_is_seen_by_these_numbers(large, place):
+    for _ in range(2):
+        killed_after(large, place, 17 * MIB, 18 * MIB)
+    (part,) = place.glob(f"*/*/*/{WEIGHTS}.part")
+    part.unlink()
+    killed_after(large, place, 17 * MIB, 18 * MIB)
+    assert max(fetched_twice(large, SHARDS[0])) > BOUND
+    assert max(fetched_twice(large, SHARDS[1])) <= BOUND
+
+
+@pytest.fixture
+def killed(hub, place):
+    """Return a function that pulls and dies before the N-th thing done to the disk; it returns status and count."""
+    program = [sys.executable, ROOT / "tests/unit/killed_pull.py", hub.url, place]
+    running = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(number):
+        running.stdin.write(f"{number}\n")
+        running.stdin.flush()
+        status, count = running.stdout.readline().split()
+        return int(status), int(count)
+
+    yield run
+    running.stdin.close()
+    running.wait(timeout=10)
+    running.stdout.close()
+
+
+def moments(killed, prepare):
+    """Kill at each moment in turn, each time from a prepared store, until one run comes to its end."""
+    for number in range(1, 200):
+        prepare()
+        status, count = killed(number)
+        if status == 0:
+            assert count == number - 1
+            return
+        assert (status, count) == (-signal.SIGKILL, number)
+        yield number
+    raise AssertionError("no end")
+
+
+def test_killed_before_each_rename_and_removal_the_name_is_never_on_a_half_model(hub, place, killed, tell):
+    died = []
+    for moment in moments(killed, lambda: shutil.rmtree(place, ignore_errors=True)):
+        died.append(moment)
+        final = folder(hub, place)
+        if final.exists():
+            for name in FETCHED:
+                assert (final / name).read_bytes() == (hub.shelf.folder(MODEL) / name).read_bytes()
+            assert verify.all_of(place, [], Notes())[0]["problems"] == []
+        before = hub.out
+        assert killed(0)[0] == 0
+        assert hub.out - before <= 6 * MIB + 10_000
+        assert is_whole(hub, place)
+    tell("killed at", len(died), "moments")
+    assert len(died) > 20
+
+
+def test_killed_in_mending_every_file_is_the_old_one_or_the_right_one(hub, place, killed, tell):
+    def damage():
+        shutil.rmtree(place, ignore_errors=True)
+        bring(hub, place)
+        path = folder(hub, place) / WEIGHTS
+        stamp = path.stat()
+        replace_last_byte(path)
+        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
+
+    died = []
+    right = (hub.shelf.folder(MODEL) / WEIGHTS).read_bytes()
+    for moment in moments(killed, damage):
+        died.append(moment)
+        final = folder(hub, place)
+        assert {path.name for path in final.iterdir()} >= {*FETCHED, manifest.NAME}
+        content = (final / WEIGHTS).read_bytes()
+        assert content == right or (content[:-1] == right[:-1] and len(content) == len(right))
+        assert killed(0)[0] == 0
+        assert is_whole(hub, place)
+    tell("killed at", len(died), "moments")
+    assert len(died) > 8
