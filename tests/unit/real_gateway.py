@@ -123,6 +123,7 @@ class Gateway:
         agent = next(each for each in self.plan["agents"] if each["name"] == name)
         config = self.folder / f"{name}.yaml"
         options = {"model": "/m", "served-model-name": name, "host": agent["host"], "port": agent["engine_port"]}
+        options |= {"shutdown-timeout": 30}
         config.write_text("".join(f"{key}: {value}\n" for key, value in options.items()))
         words = [sys.executable, ROOT / "lab/fake/vllm", "serve", "--config", config, *faults]
         with (self.folder / f"{name}.log").open("w") as log:
