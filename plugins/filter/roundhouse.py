@@ -139,6 +139,20 @@ def quantise_lock(accelerator: str) -> str:
     return str(lock.lock_file(accelerator, what="quantise"))
 
 
+def image(source: str, path: str, **settings: Any) -> str:
+    """Return the containers' image as Docker knows it, with its digest once that is in the lock file."""
+    from roundhouse import image
+
+    return image.reference(image.Wanted(source, **settings), Path(path))
+
+
+def image_tag(name: str, accelerator: str) -> str:
+    """Return an image's name with its tag."""
+    from roundhouse import image
+
+    return image.tagged(name, accelerator)
+
+
 class FilterModule:
     """What playbooks ask of the package."""
 
@@ -158,5 +172,7 @@ class FilterModule:
             "roundhouse_engine_path": _plain(engine_path),
             "roundhouse_engine_lock": _plain(engine_lock),
             "roundhouse_quantise_path": _plain(quantise_path),
+            "roundhouse_image": _plain(image),
+            "roundhouse_image_tag": _plain(image_tag),
             "roundhouse_quantise_lock": _plain(quantise_lock),
         }

@@ -43,6 +43,10 @@ stamps:
   description: For each folder that is to be quantised what stands for its revision.
   type: dict
   returned: always
+means:
+  description: What the container engine offers, as far as it answers.
+  type: dict
+  returned: always
 measured:
   description: What engines stated when they started on this host, the newest first.
   type: list

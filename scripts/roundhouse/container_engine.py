@@ -66,6 +66,11 @@ def contents() -> list[str]:
     return [*containers.split(), *(_said("docker", "volume", "ls", "--format", "{{.Name}}") or "").split()]
 
 
+def has_image(reference: str) -> bool:
+    """Return whether the engine has the image."""
+    return _said("docker", "image", "inspect", "--format", "{{.Id}}", reference) is not None
+
+
 def version(packages: Packages) -> str | None:
     """Return the engine's version: of the one that runs, else of its package; None for no engine."""
     package = _package(packages)

@@ -15,6 +15,7 @@ from .candidates import Measurements, Wish, base, with_measured
 from .cards import HostCard
 from .catalog import Model, Unknown
 from .choice import Choice, choose
+from .compose import Means
 from .fit import NO, UNKNOWN, Question, fit
 from .wishes import key, wish_of
 
@@ -37,8 +38,8 @@ class Host(NamedTuple):
     """What is known of a host: its cards, the config.json of its own folders, what its engines stated, what it runs.
 
     `stamps` stand for the revisions of own folders (quantised.py); `disk` and `starts` are what the limit of a start is
-    computed from (start_limit.py). `again` asks for a new choice also where the roster
-    still asks for what is deployed.
+    computed from (start_limit.py); `means` is what its container engine offers. `again` asks for a new choice also
+    where the roster still asks for what is deployed.
     """
 
     cards: tuple[HostCard, ...] = ()
@@ -49,6 +50,7 @@ class Host(NamedTuple):
     stamps: Mapping[str, str] = MappingProxyType({})
     disk: Mapping[str, dict[str, Any]] = MappingProxyType({})
     starts: tuple[dict[str, Any], ...] = ()
+    means: Means = Means()
 
 
 def host_of(facts: dict[str, Any] | None, memory_gb: float | None = None, again: bool = False) -> Host:
@@ -63,6 +65,7 @@ def host_of(facts: dict[str, Any] | None, memory_gb: float | None = None, again:
         facts.get("stamps", {}),
         facts.get("disk", {}),
         tuple(facts.get("starts", ())),
+        Means(**facts.get("means", {}), uuids=tuple(gpu.get("uuid") for gpu in facts.get("gpus", []))),
     )
 
 

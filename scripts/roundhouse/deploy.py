@@ -100,17 +100,14 @@ def _place(new: PlanSet, old: PlanSet | None, report: Report) -> None:
 def _exchange(now: Deployment) -> dict[str, Any]:
     for agent in now.starting:
         checks.check_host(agent, [other["unit"] for other in now.leaving])
-    served.record(now.old, served=True)
-    now.new.keep(served.folder(now.new.name))
-    if now.starting:
-        now.log.begin()
-    deploying.begin(now.old, now.new, [agent["name"] for agent in now.back])
+    _begin(now)
     gateway.follow(now.old.plan, now.report)
     try:
         _forward(now)
+        with deaf_to_signals():  # once it is written it is done
+            served.record(now.new, served=True)
     except BaseException as error:
         _way_back(now, error)
-    served.record(now.new, served=True)
     deploying.end()
     for agent in now.starting:
         state.record(agent["name"], agent["conflicts"])
@@ -122,6 +119,22 @@ def _exchange(now: Deployment) -> dict[str, Any]:
         switch.ensure_ready_locked(now.new.plan, agent, now.report)
     names = [agent["name"] for agent in now.starting]
     return {"serving": [*names, *(agent["name"] for agent in now.staying)], "changed": names, "stages": now.stages}
+
+
+def _begin(now: Deployment) -> None:
+    """Keep both sets, and note that one is about to take the place of the other. Raises RoundhouseError."""
+    try:
+        served.record(now.old, served=True)
+        now.new.keep(served.folder(now.new.name))
+        deploying.begin(now.old, now.new, [agent["name"] for agent in now.back])
+    except OSError as error:
+        raise state.unwritable(served.FOLDER, error) from None
+    if now.starting:
+        try:
+            now.log.begin()
+        except RoundhouseError:
+            deploying.end()
+            raise
 
 
 def _forward(now: Deployment) -> None:

@@ -50,16 +50,19 @@ def is_outdated(plan: Plan, agent: Agent, unit: Unit) -> bool:
     if written is None:
         return False
     started_at = time.time() - (time.monotonic() - unit.started_monotonic_usec / 1e6)
-    return (
-        written > started_at
-        or plan["engine_path"] not in command
+    if written > started_at:
+        return True
+    # A container's command and environment are in the file that it was made of.
+    return agent.get("compose_path") is None and (
+        plan["engine_path"] not in command
         or any(running.get(name) != value for name, value in agent["environment"].items())
     )
 
 
 def _written(agent: Agent) -> float | None:
-    """Return when the configuration was written, in seconds since the epoch; None when it is not there."""
+    """Return when the configuration was last written, in seconds since the epoch; None when it is not there."""
+    files = [Path(path) for path in (agent["config_path"], agent.get("compose_path")) if path]
     try:
-        return Path(agent["config_path"]).stat().st_mtime
+        return max(file.stat().st_mtime for file in files)
     except OSError:
         return None

@@ -15,6 +15,7 @@ from . import journal, phases, state
 from .errors import RoundhouseError
 from .plan import Agent, Plan
 
+UNIT = "roundhouse-gateway.service"
 RUNTIME = "/run/roundhouse-gateway"
 _TIMEOUT_SECONDS = 2.0
 _POLL_SECONDS = 0.05

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 
-from . import journald
+from . import journald, ports
 from .causes import HOST_MEMORY
 from .causes_card import CARD_LOST, CARD_MEMORY, ENGINE_FAULT, FLAVOUR, MISMATCH
 from .diagnosis import Finding, of_cause
@@ -66,4 +66,5 @@ def _killed(said: list[Entry]) -> Iterator[tuple[str, str, str]]:
         if match := _KILLED.search(entry.text):
             named = re.compile(rf"Killed process {match['pid']} ")
             line = next((each.text for each in said if named.search(each.text)), entry.text)
-            yield match["group"].rpartition("/")[2], match["task"], line
+            group = match["group"]
+            yield ports.unit_in(group) or group.rpartition("/")[2], match["task"], line

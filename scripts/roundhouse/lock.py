@@ -27,12 +27,22 @@ def quantise_path(accelerator: str, python: str, checkout: Path | None = None) -
     return _path(QUANTISERS, "llmcompressor", lock_file(accelerator, checkout, "quantise"), accelerator, python)
 
 
+def engine_version(accelerator: str, checkout: Path | None = None) -> str:
+    """Return the engine's release that is locked, such as 0.32.0."""
+    return _version(r"vllm(?:-cpu)?", lock_file(accelerator, checkout))
+
+
 def _path(root: Path, package: str, path: Path, accelerator: str, python: str) -> str:
+    version = _version(package, path)
+    key = hashlib.sha256(f"{python}\n{path.read_text()}".encode()).hexdigest()[:8]
+    return f"{root}/{version}-{accelerator}-{key}"
+
+
+def _version(package: str, path: Path) -> str:
     if not path.is_file():
+        accelerator = path.stem.partition("-")[2]
         raise UsageError("engine", f"engine_accelerator is {accelerator!r}: write cuda or cpu.")
-    text = path.read_text()
-    version = re.search(rf"^{package}==(\S+)", text, re.MULTILINE)
+    version = re.search(rf"^{package}==(\S+)", path.read_text(), re.MULTILINE)
     if version is None:
         raise UsageError("engine", f"{path} locks no {package}: make it again with make lock.")
-    key = hashlib.sha256(f"{python}\n{text}".encode()).hexdigest()[:8]
-    return f"{root}/{version[1]}-{accelerator}-{key}"
+    return version[1]

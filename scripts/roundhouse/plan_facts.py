@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import disk, gpu, measured, nvml, phases, plan, quantised
+from . import containers, disk, gpu, measured, nvml, phases, plan, quantised
 from .errors import UsageError
 from .roster_models import own_configs
 
@@ -14,8 +14,9 @@ def gather(agents: Any, store: str, pynvml: Any = None) -> dict[str, Any]:
 
     `configs`: the config.json of each folder that the roster names; `stamps`: what stands for the revision of one that
     is to be quantised; `disk`: how much weights there are in those folders and in the `store` of models, and how fast
-    they come; `measured`: what engines stated here; `starts`: how long they took to be ready; `deployed`: the plan that
-    is there, None when there is none or it cannot be understood (then all is decided anew).
+    they come; `means`: what the container engine offers; `measured`: what engines stated here; `starts`: how long they
+    took to be ready; `deployed`: the plan that is there, None when there is none or it cannot be understood (then all is
+    decided anew).
     """
     try:
         deployed = plan.load()
@@ -23,5 +24,6 @@ def gather(agents: Any, store: str, pynvml: Any = None) -> dict[str, Any]:
         deployed = None
     found = gpu.facts(answer=nvml.read(pynvml))
     configs = own_configs(agents)
-    own = {"configs": configs, "stamps": quantised.stamps(agents), "disk": disk.facts([store, *configs])}
-    return {**found, **own, "measured": measured.load(), "starts": phases.load(), "deployed": deployed}
+    own = {"configs": configs, "stamps": quantised.stamps(agents), "means": containers.means()}
+    told = {"measured": measured.load(), "starts": phases.load(), "deployed": deployed}
+    return {**found, **own, "disk": disk.facts([store, *configs]), **told}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import addresses, flags, limits, quantised
+from . import addresses, compose, flags, limits, quantised
 from .decision import Host, decide
 from .errors import UsageError
 from .plan import SCHEMA, Agent, Plan, path_of, unit_name
@@ -16,6 +16,9 @@ from .roster import require_valid
 CONFIG_FOLDER = "/etc/roundhouse/agents"
 # Engines never listen beyond it: vLLM's own key leaves paths open (vllm#58144), the gateway's does not.
 LISTEN_HOST = "127.0.0.1"
+# In a container it is the loopback of nobody else; what is published of it is published on LISTEN_HOST.
+CONTAINED_HOST = "0.0.0.0"  # noqa: S104 - all interfaces of the container's own network
+NATIVE, COMPOSE = "native", "compose"
 
 
 class Settings(NamedTuple):
@@ -23,6 +26,8 @@ class Settings(NamedTuple):
 
     Under `models_store` lie the pulled models; `start_timeout_seconds` is how long an engine may take to be healthy,
     None where the plan is to compute it. `gateway_port` is the one endpoint of all agents, None without a gateway.
+    `runtime` is "native" or "compose", the latter with the reference of an `image`; without `image_has_engine` the one
+    of `engine_path` is shown to it.
     """
 
     accelerator: str
@@ -30,6 +35,9 @@ class Settings(NamedTuple):
     models_store: str
     start_timeout_seconds: int | None
     gateway_port: int | None = None
+    runtime: str = NATIVE
+    image: str | None = None
+    image_has_engine: bool = True
 
 
 def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
@@ -43,6 +51,8 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
     accelerator = settings.accelerator
     if accelerator not in ("cuda", "cpu"):
         raise UsageError("plan", f"engine_accelerator is {accelerator!r}: write cuda or cpu.")
+    if settings.runtime not in (NATIVE, COMPOSE):
+        raise UsageError("plan", f"agents_runtime is {settings.runtime!r}: write compose or native.")
     decided = decide(roster, host, accelerator)
     rivals = _rivals([each["gpus"] for each in decided])
     names = [agent["name"] for agent in roster]
@@ -52,16 +62,19 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
         # systemd stops the one before it starts the other only if the two are ordered, either way round.
         after = [names[other] for other in rivals[index] if other < index]
         entry = _entry(agent, choices, settings, host)
+        if settings.runtime == COMPOSE:
+            entry |= _contained(entry, settings, host)
         made.append(entry | {"conflicts": conflicts, "after": after})
     return {
         "schema": SCHEMA,
-        "runtime": "native",
+        "runtime": settings.runtime,
+        "image": settings.image if settings.runtime == COMPOSE else None,
         "accelerator": accelerator,
         "engine_path": settings.engine_path,
         "models_store": settings.models_store,
         "gateway_port": settings.gateway_port,
         # What is not known yet and will be: nothing is downloaded while one of these stands.
-        "waiting": [entry["refused"][0] for entry in made if entry["waits"]],
+        "waiting": [*(entry["refused"][0] for entry in made if entry["waits"]), *_no_card(settings, host)],
         "problems": [*_beyond(roster, host, accelerator), *(_misfit(entry) for entry in made if not entry["taken"])],
         "agents": made,
     }
@@ -87,7 +100,10 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host
     draft, draft_revision = drafting.get("model"), drafting.get("revision")
     draft_path = path_of(drafting, store) if draft else None
     engine_port = addresses.engine_port(agent["port"], settings.gateway_port)
-    place = flags.Place(settings.accelerator, LISTEN_HOST, engine_port, model_path, draft_path)
+    contained = settings.runtime == COMPOSE
+    listens = CONTAINED_HOST if contained else LISTEN_HOST
+    place = flags.Place(settings.accelerator, listens, engine_port, model_path, draft_path)
+    environment = compose.environment if contained else flags.environment
     limited = limits.of(agent, decided, host, limits.Asked(model_path, store, settings.start_timeout_seconds))
     return {
         "name": name,
@@ -105,9 +121,22 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host
         "top_p": agent["top_p"],
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
         "config": flags.config(agent, decided, place),
-        "environment": flags.environment(settings.accelerator, decided["gpus"], limited["start_timeout_seconds"]),
+        "environment": environment(settings.accelerator, decided["gpus"], limited["start_timeout_seconds"]),
         **limited,
     }
+
+
+def _contained(entry: Agent, settings: Settings, host: Host) -> Agent:
+    image = compose.Image(settings.image or "", None if settings.image_has_engine else settings.engine_path)
+    return {
+        "compose_path": f"{CONFIG_FOLDER}/{entry['name']}.compose.yaml",
+        "compose": compose.document(entry, settings.accelerator, image, host.means),
+    }
+
+
+def _no_card(settings: Settings, host: Host) -> list[str]:
+    wants = settings.runtime == COMPOSE and settings.accelerator == "cuda"
+    return compose.missing(host.means) if wants else []
 
 
 def _beyond(roster: list[Agent], host: Host, accelerator: str) -> list[str]:

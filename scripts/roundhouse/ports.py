@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
+
+from . import containers
 
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 _ANY_OR_LOOPBACK = (
     *("00000000", "0100007F"),
     *("0" * 32, "0" * 24 + "01000000", "0000000000000000FFFF00000100007F"),
 )
+# An agent's container lies in a slice of the agent's own (compose.py), somewhere below Docker's.
+_SLICE = re.compile(r"(roundhouse-[^/]+)\.slice/")
+_DOCKER = "docker.service"
 
 
 class Holder(NamedTuple):
@@ -37,7 +43,15 @@ def holder(port: int, proc: Path = Path("/proc")) -> Holder | None:
             address, _, hex_port = fields[1].rpartition(":")
             if fields[3] == _LISTEN and int(hex_port, 16) == port and address in _ANY_OR_LOOPBACK:
                 inodes.add(f"socket:[{fields[9]}]")
-    return _process(inodes, proc) if inodes else None
+    return _behind(_process(inodes, proc), port) if inodes else None
+
+
+def _behind(found: Holder, port: int) -> Holder:
+    """Return the container that publishes the port, where it is Docker that listens for it."""
+    name = containers.publisher(port) if found.unit == _DOCKER else None
+    if name is None:
+        return found
+    return found._replace(name=name, unit=f"{name}.service" if name.startswith("roundhouse-") else _DOCKER)
 
 
 def _process(inodes: set[str], proc: Path) -> Holder:
@@ -55,7 +69,15 @@ def _process(inodes: set[str], proc: Path) -> Holder:
 def unit_of(pid: int, proc: Path = Path("/proc")) -> str | None:
     """Return the systemd service that a process belongs to, None for none. Raises OSError when it has ended."""
     for line in (proc / str(pid) / "cgroup").read_text().splitlines():
-        last = line.rpartition("/")[2]
-        if last.endswith(".service"):
-            return last
+        if unit := unit_in(line):
+            return unit
     return None
+
+
+def unit_in(path: str) -> str | None:
+    """Return the service that a control group's path is of: its own, or that of the agent's container."""
+    last = path.rpartition("/")[2]
+    if last.endswith(".service"):
+        return last
+    slices = _SLICE.findall(path)
+    return f"{slices[-1]}.service" if slices else None

@@ -6,6 +6,7 @@ not go. Files need none: those of the roles bear Roundhouse's name.
 
 from __future__ import annotations
 
+import grp
 import json
 import re
 import subprocess
@@ -20,11 +21,16 @@ SCHEMA = 1
 _NEW = re.compile(r"^Inst (\S+) \((\S+)", re.MULTILINE)
 
 
+# The groups, and users of the same name, that packages of the roles make and leave behind, some when they are purged.
+_ACCOUNTS = ("docker", "haproxy", "nvidia-persistenced")
+
+
 class Receipt(NamedTuple):
-    """Names of packages: those that were not there before, and those that the roles hold back from upgrades."""
+    """Names: packages that were not there before, those that the roles hold back, and accounts that came with them."""
 
     packages: list[str]
     held: list[str]
+    accounts: list[str]
 
 
 def load(path: Path | None = None) -> Receipt:
@@ -32,8 +38,8 @@ def load(path: Path | None = None) -> Receipt:
     try:
         kept = json.loads((path or PATH).read_text())
     except FileNotFoundError:
-        return Receipt([], [])
-    return Receipt(list(kept["packages"]), list(kept["held"]))
+        return Receipt([], [], [])
+    return Receipt(*(list(kept[name]) for name in Receipt._fields))
 
 
 def before_installing(names: list[str], *, check: bool) -> bool:
@@ -47,13 +53,22 @@ def before_installing(names: list[str], *, check: bool) -> bool:
         _run("apt-get", "update", "--quiet", "--option", "DPkg::Lock::Timeout=600")
         found = _simulated(wanted)
     # What apt cannot do it says itself, at the installation.
-    return _add(Receipt(found if found is not None else [n for n in wanted if n not in there.versions], []))
+    brought = found if found is not None else [name for name in wanted if name not in there.versions]
+    return _add(Receipt(brought, [], [name for name in _ACCOUNTS if not _has(name)]))
 
 
 def before_holding(names: list[str], *, check: bool) -> bool:
     """Note that these will be held back, as far as they are not yet."""
     held = packages.installed().held
-    return not check and _add(Receipt([], [name for name in names if name not in held]))
+    return not check and _add(Receipt([], [name for name in names if name not in held], []))
+
+
+def _has(account: str) -> bool:
+    try:
+        grp.getgrnam(account)
+    except KeyError:
+        return False
+    return True
 
 
 def _add(more: Receipt) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pwd
 import re
 import shutil
@@ -25,6 +26,8 @@ FILES = (
 FOLDERS = ("opt/roundhouse", "var/cache/roundhouse", "var/lib/roundhouse", "etc/roundhouse")
 # With the home that the roles give them: one of the same name with another home is somebody's own.
 USERS = {"roundhouse": "/var/cache/roundhouse", "roundhouse-gateway": "/nonexistent"}
+# What a package may leave switched on when it is purged.
+_SERVICES = ("nvidia-cdi-refresh.service", "nvidia-persistenced.service")
 _DOCKER = ("docker-ce", "docker.io", "moby-engine")
 # What an engine that we brought leaves behind: its data is its containers', and there are none but ours.
 _DOCKERS_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
@@ -32,56 +35,60 @@ _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 
 
 def look(settings: dict[str, Any], root: Path = Path("/")) -> dict[str, Any]:
-    """Return what goes (units, packages, held, files, folders, users), and what is in the way of it or stays, in words.
+    """Return what goes, by its kind, and in words what is in the way of it (`problems`) or stays (`kept`).
 
     `settings`: models_store; models and packages, whether these go too.
     """
-    there = packages.installed()
-    notes, problems = receipt.load(), []
+    there, notes = packages.installed(), receipt.load()
     going = [name for name in notes.packages if name in there.versions] if settings["packages"] else []
     kept = [] if settings["packages"] or not notes.packages else ["The packages stay, as teardown_packages says."]
     strangers = _strangers() if set(_DOCKER) & set(going) else []
     if strangers:
         going = [name for name in going if not _is_dockers(name)]
         kept.append(f"Docker stays, with its repository, for what is not ours in it: {', '.join(strangers)}.")
-    if also := sorted(set(_would_go(going)) - set(going)):
-        problems.append(
-            f"{', '.join(also)} would go too, and is not ours: it needs a package that Roundhouse installed. Remove it "
-            "first, or write teardown_packages: false."
-        )
-    files = [
-        path for path in _matching(FILES, root) if not (strangers and path.endswith(("docker.sources", "docker.asc")))
-    ]
     store = Path(settings["models_store"])
     models = store.is_dir() and any(store.iterdir()) and not settings["models"]
     if models:
         kept.append(f"The models stay in {store}; teardown_models: true takes them too.")
-    dockers = _DOCKERS_FOLDERS if set(_DOCKER) & set(going) else ()
-    folders = [root / folder for folder in (*dockers, *FOLDERS) if (root / folder).is_dir()]
+    files = _matching(FILES, root, ("docker.sources", "docker.asc") if strangers else ("//",))
+    dockers = set(_DOCKER) & set(going)
+    folders = [root / folder for folder in (*(_DOCKERS_FOLDERS if dockers else ()), *FOLDERS)]
     return {
         "units": _units(files),
+        "images": [] if dockers else _images(root),
         "packages": going,
         "held": [name for name in notes.held if name in there.held],
-        "files": files,
-        "folders": [place for folder in folders for place in _parts(folder, store if models else None)],
+        "files": [*files, *_emptied(files)],
+        "folders": [place for each in folders if each.is_dir() for place in _parts(each, store if models else None)],
+        "services": [unit for unit in _SERVICES if _package_of(unit) in going],
+        "accounts": [name for name in notes.accounts if any(_is_of(name, package) for package in going)],
         "users": [name for name, home in USERS.items() if _home(name) == home],
         "driver": any(driver_choice.DRIVER_PACKAGE.match(name) for name in going),
         "manager": "apt" if shutil.which("dpkg-query") else "dnf",
         "initramfs": any("modprobe.d" in path for path in files),
         "kept": kept,
-        "problems": problems,
+        "problems": _problems(going),
     }
 
 
 def text(found: dict[str, Any]) -> list[str]:
     """Return what goes, for a person."""
-    kinds = ("units", "packages", "files", "folders", "users")
+    kinds = ("units", "images", "packages", "files", "folders", "users")
     lines = [f"{kind}: {' '.join(found[kind])}" for kind in kinds if found[kind]]
     return [*(lines or ["Nothing of Roundhouse is on this host."]), *found["kept"]]
 
 
-def _matching(patterns: tuple[str, ...], root: Path) -> list[str]:
-    return [str(path) for pattern in patterns for path in sorted(root.glob(pattern))]
+def _matching(patterns: tuple[str, ...], root: Path, but: tuple[str, ...]) -> list[str]:
+    found = [str(path) for pattern in patterns for path in sorted(root.glob(pattern))]
+    return [path for path in found if not path.endswith(but)]
+
+
+def _problems(going: list[str]) -> list[str]:
+    also = sorted(set(_would_go(going)) - set(going))
+    cure = (
+        "is not ours: it needs a package that Roundhouse installed. Remove it first, or write teardown_packages: false."
+    )
+    return [f"{', '.join(also)} would go too, and {cure}"] if also else []
 
 
 def _parts(folder: Path, keep: Path | None) -> list[str]:
@@ -113,6 +120,30 @@ def _is_dockers(name: str) -> bool:
 def _strangers() -> list[str]:
     """Return the containers and volumes of others."""
     return [name for name in container_engine.contents() if not name.startswith("roundhouse-")]
+
+
+def _images(root: Path) -> list[str]:
+    """Return the images that a plan of this host has named."""
+    plans = [root / "etc/roundhouse/plan.json", *sorted(root.glob("var/lib/roundhouse/plans/*/plan.json"))]
+    named = {json.loads(path.read_text() or "{}").get("image") for path in plans if path.exists()}
+    return sorted(name for name in named if name and container_engine.has_image(name))
+
+
+def _is_of(account: str, package: str) -> bool:
+    return package.startswith(account) or (account == "docker" and package in _DOCKER)
+
+
+def _package_of(unit: str) -> str | None:
+    command = ["dpkg-query", "--search", f"*/systemd/system/{unit}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.partition(":")[0] or None
+
+
+def _emptied(files: list[str]) -> list[str]:
+    """Return the folders that were made for these files alone: of drop-ins, of the man page."""
+    folders = sorted({Path(path).parent for path in files})
+    made = [folder for folder in folders if folder.name.endswith(".service.d") or folder.name == "man1"]
+    return [str(folder) for folder in made if all(str(path) in files for path in folder.iterdir())]
 
 
 def _would_go(names: list[str]) -> list[str]:

@@ -23,6 +23,16 @@ def ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return {"agent": agent["name"]}
 
 
+def clear(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Take away what is in the way of the container that systemd is about to start."""
+    from . import containers
+
+    names = containers.clear(plans.find(plan, _agent(args)))
+    if names and not args.json:
+        print(f"taken away, left by an engine that was lost: {', '.join(names)}")
+    return {"agent": args.agent, "cleared": names}
+
+
 def guard(plan: dict[str, Any], args: argparse.Namespace) -> None:
     """Look after the agent's engine until systemd ends this."""
     from . import guard as guarding
@@ -53,4 +63,4 @@ def _agent(args: argparse.Namespace) -> str:
     return str(args.agent)
 
 
-WORDS: dict[str, Word] = {"ready": ready, "guard": guard, "relieve": relieve, "track": track}
+WORDS: dict[str, Word] = {"clear": clear, "ready": ready, "guard": guard, "relieve": relieve, "track": track}

@@ -27,6 +27,14 @@ DEFAULTS = {  # the role has others
 }
 
 
+def version():
+    """Return HAProxy's version, (0,) where there is none."""
+    if not shutil.which("haproxy"):
+        return (0,)
+    told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, told.split()[2].partition("-")[0].split(".")[:2]))
+
+
 def free_port():
     """Return a port whose engine's, metrics' and own are free; below those that Linux gives to others."""
     for port in range(5000 + os.getpid() % 2000, 12000, 7):

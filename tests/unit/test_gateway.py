@@ -8,8 +8,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import openai
 import pytest
-from real_gateway import WAIT_SECONDS, Gateway, until
+from real_gateway import WAIT_SECONDS, Gateway, until, version
 
 from roundhouse import gateway, gateway_config, state
 
@@ -55,9 +56,12 @@ def test_a_prompt_of_400_kb_before_the_model_is_routed(stand):
 def test_a_request_beyond_the_limit_is_refused_with_it(stand):
     table = stand()
     table.serve("dev")
-    answer = table.complete("dev", prompt="a" * 530_000)
-    assert answer.status == 413
-    assert "longer than 524288 bytes" in error(answer)["message"]
+    # The users' client: it reads the answer, though its body was not wanted.
+    url = f"http://127.0.0.1:{table.ports.any}/v1"
+    client = openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=WAIT_SECONDS)
+    with pytest.raises(openai.APIStatusError, match="longer than 524288 bytes") as refused:
+        client.completions.create(model="dev", prompt="a" * 530_000)
+    assert refused.value.status_code == 413
 
 
 def test_a_request_waits_while_its_engine_starts(stand):
@@ -98,13 +102,26 @@ def test_an_agent_that_nobody_brings_is_refused_at_once_with_its_start_in_second
     }
 
 
-def test_waiting_is_bounded_in_time_and_number_and_those_who_left_do_not_count(stand):
+@pytest.mark.xfail(
+    version() >= (3, 0), reason="HAProxy 3.0 looks for its client only once a request is handed on", strict=True
+)
+def test_who_went_away_counts_no_longer_as_waiting(stand):
+    table = stand(waiting=1, wait_seconds=6)
+    table.track(dev="wait:5")
+    with pytest.raises(TimeoutError):
+        table.complete("dev", timeout=0.2)
+    time.sleep(2.5)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(table.complete("dev")))
+    asking.start()
+    time.sleep(0.3)
+    assert answers == []  # it waits, and is not refused
+    asking.join()
+
+
+def test_waiting_is_bounded_in_time_and_number(stand):
     table = stand(waiting=2, wait_seconds=3)
     table.track(dev="wait:5")
-    for _ in range(2):
-        with pytest.raises(TimeoutError):
-            table.complete("dev", timeout=0.2)
-    time.sleep(2.2)
     answers = []
     asking = [threading.Thread(target=lambda: answers.append(table.complete("dev"))) for _ in range(4)]
     for each in asking:

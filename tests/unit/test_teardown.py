@@ -22,6 +22,7 @@ def apt(monkeypatch, tmp_path):
     """Return a package manager that has libc6, and says what is set of what it would do."""
     there = {"versions": {"libc6": "2.36-9"}, "held": [], "said": SIMULATED, "asked": []}
     monkeypatch.setattr(receipt, "PATH", tmp_path / "receipt.json")
+    monkeypatch.setattr(receipt, "_has", lambda account: account == "nvidia-persistenced")
     monkeypatch.setattr(packages, "installed", lambda: packages.Packages(there["versions"], there["held"], []))
 
     def run(command, **options):
@@ -34,7 +35,7 @@ def apt(monkeypatch, tmp_path):
 
 def test_what_an_installation_will_bring_is_noted_before_it_does(apt):
     assert receipt.before_installing(["docker-ce=5:28.*"], check=False)
-    assert receipt.load() == receipt.Receipt(["docker-ce", "libslirp0"], [])
+    assert receipt.load() == receipt.Receipt(["docker-ce", "libslirp0"], [], ["docker", "haproxy"])
     assert apt["asked"] == [["apt-get", "--simulate", "--no-install-recommends", "install", "docker-ce"]]
     assert not receipt.before_installing(["docker-ce=5:28.*"], check=False)
 
@@ -66,6 +67,8 @@ def host(apt, tmp_path, monkeypatch):
         *("etc/systemd/system/mine.service", "etc/systemd/system/roundhouse-guard@.service"),
         *("etc/systemd/system/multi-user.target.wants/roundhouse.service", "etc/modprobe.d/roundhouse-nouveau.conf"),
         *("var/lib/roundhouse/models/owner/name/config.json", "var/lib/roundhouse/state/serving.json"),
+        *("etc/systemd/system/docker.service.d/roundhouse-cdi.conf",),
+        *("etc/systemd/system/mine.service.d/roundhouse-x.conf.off",),
         *("etc/roundhouse/plan.json", "usr/local/lib/roundhouse-1a2b/switch.py"),
     ):
         path = tmp_path / "root" / name
@@ -88,8 +91,10 @@ def test_what_bears_our_name_goes_and_the_models_stay(host, apt):
         *("/etc/systemd/system/roundhouse-dev.service", "/etc/systemd/system/roundhouse-guard@.service"),
         "/etc/systemd/system/roundhouse.service",
         "/etc/systemd/system/multi-user.target.wants/roundhouse.service",
-        "/usr/local/lib/roundhouse-1a2b",
+        *("/etc/systemd/system/docker.service.d/roundhouse-cdi.conf", "/usr/local/lib/roundhouse-1a2b"),
+        "/etc/systemd/system/docker.service.d",
     ]
+    assert found["accounts"] == ["docker"]
     assert found["folders"] == ["/var/lib/roundhouse/state", "/etc/roundhouse"]
     assert (found["packages"], found["problems"]) == (["docker-ce", "libslirp0"], [])
     assert found["units"] == ["roundhouse-dev.service", "roundhouse-guard@dev.service", "roundhouse.service"]

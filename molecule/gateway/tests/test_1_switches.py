@@ -16,7 +16,7 @@ class Asking:
     """Clients that ask whoever is wanted, by the one endpoint or by the agent's own."""
 
     def __init__(self, gate, wanted):
-        self.gate, self.wanted = gate, wanted
+        self.gate, self.wanted, self.over = gate, wanted, False
         self.left, self.outcomes, self.waited, self.refused = REQUESTS, [], [], 0
         self.http = httpx.AsyncClient(verify=gate.tls, timeout=120)
 
@@ -26,9 +26,9 @@ class Asking:
         return openai.AsyncOpenAI(base_url=url, api_key=self.gate.key, max_retries=0, http_client=self.http)
 
     async def client(self, number):
-        """Ask until all have been asked."""
+        """Ask until the switches are over and all have been asked."""
         choice = random.Random(number)  # noqa: S311 - no secret
-        while self.left > 0:
+        while self.left > 0 or not self.over:
             self.left -= 1
             agent, stream = self.wanted, choice.random() < 0.5
             port = choice.choice((ANY, PORTS[agent]))
@@ -73,6 +73,7 @@ async def ask_while(gate, names, switch):
         asking.wanted = name
         await asyncio.sleep(0.3)  # who had chosen has asked by now
         await asyncio.to_thread(switch, name)
+    asking.over = True
     await asyncio.gather(*clients)
     await asking.http.aclose()
     return asking
@@ -106,5 +107,6 @@ def test_nothing_is_lost_over_switches(gate, fault, record_property, failing):
     record_property("outcome", f"{SWITCHES} switches and {len(failures)} that failed: {told(asking)}")
     assert [each["rc"] for each in failures] == ([1, 1] if failing else [])
     assert [each for each in asking.outcomes if each != "answered"] == []
-    assert (len(asking.outcomes), failing or asking.refused == 0) == (REQUESTS, True)
+    assert len(asking.outcomes) >= REQUESTS
+    assert failing or asking.refused == 0
     assert max(asking.waited) > 0

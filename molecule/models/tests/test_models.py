@@ -156,7 +156,12 @@ def test_a_disk_that_lacks_space_is_named_before_the_first_byte(hub, hosts, play
 
 
 def test_another_host_of_the_inventory_is_a_source_without_a_hub(hub, hosts, play, fresh):
-    assert play(limit=NAMES[:1]).returncode == 0
+    before = hub.out
+    both = play({"models_source": NAMES[0]})  # it brings its own from the hub first, and the other one from there
+    assert (both.returncode, both.changed()) == (0, list(NAMES)), both.output
+    assert hub.out - before == sum((hub.shelf.folder("lab/small") / name).stat().st_size for name in wanted(hub))
+    assert sums(hosts[1], folder(hub)) == wanted(hub)
+    hosts[1].check_output(f"rm -rf {STORE}")
     before = len(hub.log)
     without = {"models_source": NAMES[0], "models_environment": {"HF_ENDPOINT": "http://127.0.0.1:9"}}
     done = play(without)

@@ -1,0 +1,34 @@
+"""Ansible action: what an image's tag means, on the controller. A shim over scripts/roundhouse/image.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+from roundhouse import image
+from roundhouse.errors import RoundhouseError
+
+
+class ActionModule(ActionBase):
+    """Records the digest that Docker has pulled for a tag."""
+
+    _requires_connection = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        _, given = self.validate_argument_spec(
+            {
+                "path": {"type": "path", "required": True},
+                "tag": {"type": "str", "required": True},
+                "digests": {"type": "list", "elements": "str", "required": True},
+            }
+        )
+        try:
+            changed = image.record(Path(given["path"]), given["tag"], given["digests"])
+        except (RoundhouseError, OSError) as error:
+            return result | {"failed": True, "msg": f"{given['path']}: {error}"}
+        return result | {"changed": changed}

@@ -1,0 +1,151 @@
+"""The compose file of an agent: what the container may do, and how it gets its card on which host."""
+
+import json
+import subprocess
+
+import pytest
+
+from roundhouse import compose, containers, decision, planner, ports
+from roundhouse.cards import HostCard
+from roundhouse.compose import Means
+from roundhouse.errors import UsageError
+
+CARDS = tuple(HostCard(number, "a card", 15.5, (12, 0), 448.0) for number in range(2))
+AGENT = {
+    "name": "dev",
+    "models": [{"model": "/srv/m$1"}],
+    "port": 8001,
+    "max_model_len": 4096,
+    "gpu_memory_utilization": 0.9,
+    "temperature": 0.3,
+    "top_p": 0.95,
+    "policy": "exact",
+    "gpus": [1],
+}
+
+
+def build(means, accelerator="cuda", **changed):
+    settings = planner.Settings(accelerator, "/opt/e", "/srv/m", 900, runtime="compose", image="i@sha256:1")
+    return planner.build([AGENT], settings._replace(**changed), decision.Host(CARDS, means=means))
+
+
+def service(made):
+    return made["agents"][0]["compose"]["services"]["engine"]
+
+
+def cards(means):
+    devices = service(build(means)).get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices")
+    return devices and [(each["driver"], each["device_ids"]) for each in devices]
+
+
+def test_a_card_comes_by_cdi_under_its_own_name_else_by_number_else_by_the_older_runtime():
+    uuids = ("GPU-a", "GPU-b")
+    everything = ("nvidia.com/gpu=0", "nvidia.com/gpu=1", "nvidia.com/gpu=GPU-b", "nvidia.com/gpu=all")
+    assert cards(Means(everything, ("nvidia", "runc"), uuids=uuids)) == [("cdi", ["nvidia.com/gpu=GPU-b"])]
+    assert cards(Means(everything[:2], ("nvidia",), uuids=uuids)) == [("cdi", ["nvidia.com/gpu=1"])]
+    assert cards(Means((), ("nvidia", "runc"), uuids=uuids)) == [("nvidia", ["GPU-b"])]
+    assert cards(Means((), ("nvidia",))) == [("nvidia", ["1"])]
+    assert cards(Means((), ("runc",))) is None
+
+
+def test_nothing_is_downloaded_while_no_way_to_a_card_is_known():
+    (sentence,) = build(Means())["waiting"][-1:]
+    assert sentence.startswith("agents_runtime is compose, and this host's container engine has no way to a GPU yet")
+    assert "native" in sentence
+    assert build(Means(("nvidia.com/gpu=all",)))["waiting"] == build(Means((), ("nvidia",)))["waiting"]
+    assert build(Means(), "cpu")["agents"][0]["compose"]["services"]["engine"].get("deploy") is None
+
+
+def test_a_container_counts_its_own_cards_from_0():
+    environment = service(build(Means(("nvidia.com/gpu=1",))))["environment"]
+    assert "CUDA_VISIBLE_DEVICES" not in environment
+    assert environment["NVIDIA_VISIBLE_DEVICES"] == "void"
+    assert "NVIDIA_VISIBLE_DEVICES" not in service(build(Means((), ("nvidia",))))["environment"]
+
+
+def test_only_the_cache_and_tmp_are_writable_and_nothing_is_root_s():
+    made = service(build(Means()))
+    assert [each["target"] for each in made["volumes"] if not each.get("read_only")] == ["/var/cache/roundhouse"]
+    assert (made["read_only"], made["cap_drop"], made["restart"]) == (True, ["ALL"], "no")
+    assert made["security_opt"] == ["no-new-privileges:true"]
+    assert made["ports"] == ["127.0.0.1:8001:8001"]
+    assert not any("docker.sock" in each["source"] for each in made["volumes"])
+
+
+def test_the_engine_of_a_hosts_own_image_is_shown_to_it_and_a_registrys_has_one():
+    own, foreign = (service(build(Means(), image_has_engine=has)) for has in (False, True))
+    assert own["entrypoint"] == ["/opt/e/bin/vllm", "serve"]
+    assert {"type": "bind", "source": "/opt/e", "target": "/opt/e", "bind": {"create_host_path": False}} | {
+        "read_only": True
+    } in own["volumes"]
+    assert foreign["entrypoint"] == ["vllm", "serve"]
+    assert not any(each["source"] == "/opt/e" for each in foreign["volumes"])
+
+
+def test_compose_finds_no_variable_of_its_own_in_a_path():
+    assert "/srv/m$$1" in [each["source"] for each in service(build(Means()))["volumes"]]
+
+
+def test_a_container_asks_for_no_more_open_files_than_the_host_may_give():
+    assert service(build(Means(open_files=20000)))["ulimits"]["nofile"] == 20000
+    assert service(build(Means(open_files=1048576)))["ulimits"]["nofile"] == compose.OPEN_FILES
+
+
+def test_the_native_plan_has_no_container():
+    made = build(Means(), runtime="native")
+    assert (made["runtime"], made["image"]) == ("native", None)
+    assert "compose" not in made["agents"][0]
+    with pytest.raises(UsageError, match="agents_runtime is 'podman': write compose or native"):
+        build(Means(), runtime="podman")
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        ("0::/system.slice/roundhouse-dev.service", "roundhouse-dev.service"),
+        ("0::/roundhouse.slice/roundhouse-dev.slice/docker-12ab.scope", "roundhouse-dev.service"),
+        (
+            "0::/roundhouse.slice/roundhouse-my.slice/roundhouse-my-dev.slice/docker-12.scope",
+            "roundhouse-my-dev.service",
+        ),
+        ("9:name=systemd:/docker/00/roundhouse-dev.slice/12ab", "roundhouse-dev.service"),
+        ("0::/user.slice/user-0.slice/session-1.scope", None),
+    ],
+)
+def test_a_containers_process_belongs_to_its_agents_unit(path, unit):
+    assert ports.unit_in(path) == unit
+
+
+@pytest.fixture
+def docker(tmp_path, monkeypatch):
+    """Put a docker on the PATH that answers from files of its own, and keeps what it was asked."""
+    (tmp_path / "docker").write_text(
+        f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n'
+        f'case "$*" in *label=*) cat {tmp_path}/on-card;; *name=*) cat {tmp_path}/named;; '
+        f"info*) cat {tmp_path}/info;; esac\n"
+    )
+    (tmp_path / "docker").chmod(0o755)
+    for name in ("on-card", "named", "info"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path
+
+
+def test_what_a_lost_engine_left_on_the_card_is_taken_away_once(docker):
+    (docker / "named").write_text("roundhouse-dev\n")
+    (docker / "on-card").write_text("roundhouse-po\nroundhouse-dev\n")
+    assert containers.clear({"name": "dev", "gpus": [0]}) == ["roundhouse-dev", "roundhouse-po"]
+    removed = [line for line in (docker / "asked").read_text().splitlines() if line.startswith("rm ")]
+    assert removed == ["rm --force --volumes roundhouse-dev", "rm --force --volumes roundhouse-po"]
+
+
+def test_an_engine_without_cdi_offers_no_cdi_device(docker):
+    subprocess.run(["ln", "-s", "/bin/true", docker / "nvidia-ctk"], check=True)
+    (docker / "info").write_text(json.dumps({"CDISpecDirs": [], "Runtimes": {"runc": {}, "nvidia": {}}}))
+    found = containers.means()
+    assert (found["cdi"], found["runtimes"]) == ([], ["nvidia", "runc"])
+    (docker / "nvidia-ctk").unlink()
+    (docker / "nvidia-ctk").write_text("#!/bin/sh\necho nvidia.com/gpu=all\n")
+    (docker / "nvidia-ctk").chmod(0o755)
+    (docker / "info").write_text(json.dumps({"CDISpecDirs": ["/etc/cdi"], "Runtimes": {"runc": {}}}))
+    assert containers.means()["cdi"] == ["nvidia.com/gpu=all"]
