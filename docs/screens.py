@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """What a person sees, made by the program's own code from recorded runs: `docs/screens.py SCREEN`.
 
-SCREEN is one of these. switch: what a switch said. watch: the screen of a terminal of 80 columns in the midst of that
-switch. log: what watch wrote of it into a file. card: the screen beside a (stand-in) card. The recordings, in
-docs/recordings, are made by docs/record.py and say how. doctor: each log that a real engine left when it was made to
-fail, and its cause.
+SCREEN is one of these. setup: setup_vllm.py's screen in a terminal of 80 columns, in the midst of its longest stage.
+setup-log: what it writes into a pipe. switch: what a switch said. watch: the screen of a terminal of 80 columns in the
+midst of that switch. log: what watch wrote of it into a file. card: the screen beside a (stand-in) card. doctor: each
+log that a real engine left when it was made to fail, and its cause. causes: doctor's whole table.
+
+The recordings, in docs/recordings, are made by docs/record.py and docs/record_setup.py and say how.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from roundhouse import diagnosis
+from roundhouse import diagnosis, setup_screen
 from roundhouse import watch as live
+from roundhouse.causes import CAUSES
+from roundhouse.setup_events import Event, Run
 from roundhouse.switching import Switching
 
 RECORDINGS = ROOT / "docs/recordings"
@@ -68,6 +72,43 @@ def card() -> str:
     return watch("card")
 
 
+def _setup() -> tuple[str, Run, list[Event], dict[str, Any]]:
+    """Return how a recorded run of site.yml was made, where it stands at first, its events, and its end."""
+    made, *told, ended = [json.loads(line) for line in (RECORDINGS / "setup.jsonl").read_text().splitlines()]
+    how = f"(recorded on {made['on']} by {made['by']}: {made['what']})"
+    return how, Run(made["stages"]), [Event(**each) for each in told], ended
+
+
+def setup() -> str:
+    """Return the screen in the midst of the longest stage, with the times of the run itself as the last one's."""
+    how, run, events, ended = _setup()
+    for each in events:
+        run.feed(each)
+    run.end(ended["ended"], good=ended["status"] == "successful")
+    before = {stage.name: stage.seconds(ended["ended"]) or 0.0 for stage in run.stages}
+    longest = max(run.stages, key=lambda stage: before[stage.name])
+    middle = (longest.begun or 0.0) + before[longest.name] / 2
+    _, shown, events, _ = _setup()
+    for each in events:
+        if each.at <= middle:
+            shown.feed(each)
+    return f"{setup_screen.screen(shown, WIDTH, middle, before)}\n\n{how}"
+
+
+def setup_log() -> str:
+    """Return the first lines of the log, those of the end, and the summary."""
+    how, run, events, ended = _setup()
+    lines = []
+    for each in events:
+        run.feed(each)
+        if told := setup_screen.line(each, run):
+            lines.append(f"{time.strftime('%H:%M:%S', time.gmtime(each.at))} {told}")
+    run.end(ended["ended"], good=ended["status"] == "successful")
+    left_out = f"... {len(lines) - 16} lines ..."
+    shown = [*lines[:10], left_out, *lines[-6:]] if len(lines) > 20 else lines
+    return "\n".join([*shown, setup_screen.summary(run, ended["ended"]), "", how])
+
+
 def doctor() -> str:
     """Return a table in Markdown: what the real engine wrote when it was made to fail, and what doctor says to it."""
     lines = ["| cause | the line that shows it | cure |", "|---|---|---|"]
@@ -78,5 +119,22 @@ def doctor() -> str:
     return "\n".join(lines)
 
 
+def causes() -> str:
+    """Return doctor's own table of causes in Markdown."""
+    rows = [f"| {each.name} | {each.sentence} | {each.cure} |" for each in CAUSES]
+    return "\n".join(["| cause | what is so | cure |", "|---|---|---|", *rows])
+
+
+SCREENS = {
+    "causes": causes,
+    "setup": setup,
+    "setup-log": setup_log,
+    "switch": switch,
+    "watch": watch,
+    "log": log,
+    "card": card,
+    "doctor": doctor,
+}
+
 if __name__ == "__main__":
-    print({"switch": switch, "watch": watch, "log": log, "card": card, "doctor": doctor}[sys.argv[1]]())
+    print(SCREENS[sys.argv[1]]())

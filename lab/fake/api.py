@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +34,8 @@ class Engine:
         self.lock = threading.Lock()
         self.running = self.waiting = self.generated = self.finished = 0
         self.dead = self.draining = False
+        self.reading = 0.0  # share of the prompts that are being read
+        self.told = ""
 
     def tokens(self, prompt: str, count: int) -> Iterator[tuple[int, str]]:
         """Yield token ids and texts: the same for the same model and prompt, at the engine's speed."""
@@ -44,10 +48,32 @@ class Engine:
             number = 0 if self.faults.rubbish else 1 + (digest[place % 32] + place) % len(WORDS)
             yield number, "!" if self.faults.rubbish else WORDS[number - 1]
 
+    def wait_for_core(self) -> None:
+        """Wait as long as the core is stopped."""
+        while self.core_is_stopped():
+            time.sleep(0.02)
+
+    def core_is_stopped(self) -> bool:
+        """Return whether only the API answers."""
+        return bool(self.faults.core_stopped_while) and Path(self.faults.core_stopped_while).exists()
+
+    def read(self) -> None:
+        """Read a prompt as vLLM does, in steps that show in the use of the KV cache and nowhere else."""
+        steps = 50 if self.faults.read_seconds else 0
+        for step in range(steps):
+            time.sleep(self.faults.read_seconds / steps)
+            self.reading = step / steps
+        self.reading = 0.0
+
     def metrics(self) -> str:
-        """Return the text of /metrics."""
+        """Return the text of /metrics: what the core told last."""
+        if not self.core_is_stopped():
+            self.told = self._metrics()
+        return self.told
+
+    def _metrics(self) -> str:
         label = f'{{engine="0",model_name="{self.name}"}}'
-        use = min(1.0, 0.05 * self.running) if self.faults.kv_use is None else self.faults.kv_use
+        use = min(1.0, 0.05 * self.running + 0.1 * self.reading) if self.faults.kv_use is None else self.faults.kv_use
         seconds = self.generated / self.faults.tokens_per_second
         return "".join(
             f"# TYPE vllm:{name} {kind}\nvllm:{name}{label} {value}\n"
@@ -89,6 +115,9 @@ class Api(BaseHTTPRequestHandler):
         """Answer a completion."""
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         chat = self.path == "/v1/chat/completions"
+        if self.path == "/tokenize":
+            self.answer(200, {"count": len(self.prompt(body).split()), "max_model_len": self.engine.max_model_len})
+            return
         if not chat and self.path != "/v1/completions":
             self.answer(404, {"detail": "Not Found"})
         elif self.engine.draining or self.engine.dead:
@@ -109,6 +138,7 @@ class Api(BaseHTTPRequestHandler):
     def complete(self, body: dict[str, Any], chat: bool) -> None:
         """Run a request: wait for a slot, make the tokens, count it while it is there."""
         engine = self.engine
+        engine.wait_for_core()
         with engine.lock:
             engine.waiting += 1
         with engine.slots:
@@ -117,14 +147,25 @@ class Api(BaseHTTPRequestHandler):
             try:
                 while engine.faults.hang:
                     time.sleep(1)
-                made = engine.tokens(self.prompt(body), int(body.get("max_tokens") or 16))
+                engine.read()
+                made = self.while_asked(engine.tokens(self.prompt(body), int(body.get("max_tokens") or 16)))
                 if body.get("stream"):
                     self.stream(body, chat, made)
                 else:
                     self.whole(body, chat, list(made))
+            except ConnectionError:  # the client went away: as vLLM, it is asked for nothing more
+                self.close_connection = True
             finally:
                 with engine.lock:
                     engine.running, engine.finished = engine.running - 1, engine.finished + 1
+
+    def while_asked(self, made: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+        """Yield the tokens, and end when the client has gone. Raises ConnectionError then."""
+        for each in made:
+            with contextlib.suppress(BlockingIOError):  # it is there, and says nothing
+                if not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                    raise ConnectionAbortedError
+            yield each
 
     def whole(self, body: dict[str, Any], chat: bool, made: list[tuple[int, str]]) -> None:
         """Answer with one object."""

@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
 
     def would(self) -> str:
         """Return what it would do, for check mode."""
-        wishes = self._task.args["wishes"]
+        wishes = self._task.args["wishes"] + self._task.args.get("results", [])
         return "would pull " + ", ".join(f"{wish['model']} at {wish['revision']}" for wish in wishes)
 
     def check(self, arguments: dict[str, Any], task_vars: Any) -> dict[str, Any]:
@@ -70,6 +70,8 @@ class ActionModule(ActionBase):
             time.sleep(LOOK_SECONDS)
             try:
                 text = self._look(watch)
+                if not watch.answered:  # not every kind of connection says so by an error
+                    raise AnsibleConnectionFailure("no answer")
                 status = self._status(job, "status", task_vars)
                 seen_at = time.monotonic()
             except AnsibleConnectionFailure as error:  # the job goes on without us

@@ -48,6 +48,13 @@ def plan(
     return planner.build(agents, planner.Settings(**settings), host)
 
 
+def gateway(plan: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    """Return what the gateway's templates print."""
+    from roundhouse import gateway_config
+
+    return gateway_config.build(plan, gateway_config.Settings(**settings))
+
+
 def plan_text(plan: dict[str, Any], starts: list[dict[str, Any]]) -> str:
     """Return the plan as a table for people."""
     from roundhouse import plan_text
@@ -153,6 +160,7 @@ class FilterModule:
         return {
             "roundhouse_problems": _plain(problems),
             "roundhouse_plan": _plain(plan),
+            "roundhouse_gateway": _plain(gateway),
             "roundhouse_plan_text": _plain(plan_text),
             "roundhouse_outcomes": _plain(outcomes),
             "roundhouse_outcome_rows": _plain(outcome_rows),

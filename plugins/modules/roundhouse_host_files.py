@@ -1,6 +1,6 @@
 """Ansible module: what a role writes on a host. A shim over scripts/roundhouse/host_files.py.
 
-Why one module writes three things is said in roundhouse_host_info.
+Why one module writes several things is said in roundhouse_host_info.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = """
 ---
 module: roundhouse_host_files
-short_description: Several small text files, a repository of apt, or keys in Docker's daemon.json
+short_description: Several small text files, a repository of apt, keys in Docker's daemon.json, or the receipt
 description:
   - Writes one of these. Each file is whole or as it was, also when a run is killed.
 options:
@@ -71,6 +71,27 @@ options:
         description: Set them also where somebody else has set another value.
         type: bool
         default: false
+  docker_restore:
+    description:
+      - Takes the keys of all roles out of daemon.json again; what they replaced comes back, byte by byte where nobody
+        else has changed the file since. The engine reads it at its next start.
+    type: dict
+    suboptions: {}
+  receipt:
+    description:
+      - Notes what an installation is about to bring that is not there, for a teardown.
+    type: dict
+    suboptions:
+      install:
+        description: The packages that are going to be asked for.
+        type: list
+        elements: str
+        default: []
+      hold:
+        description: The packages that are going to be held back from upgrades.
+        type: list
+        elements: str
+        default: []
 author: Roundhouse
 """
 
@@ -132,11 +153,19 @@ DOCKER_DAEMON = {
 }
 
 
+RECEIPT = {
+    "install": {"type": "list", "elements": "str", "default": []},
+    "hold": {"type": "list", "elements": "str", "default": []},
+}
+
+
 def main() -> None:
     argument_spec = {
         "files": {"type": "dict"},
         "apt_source": {"type": "dict", "options": APT_SOURCE},
         "docker_daemon": {"type": "dict", "options": DOCKER_DAEMON},
+        "docker_restore": {"type": "dict", "options": {}},
+        "receipt": {"type": "dict", "options": RECEIPT},
     }
     module = AnsibleModule(
         argument_spec=argument_spec,

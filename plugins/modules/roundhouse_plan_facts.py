@@ -14,6 +14,10 @@ options:
     type: list
     elements: raw
     required: true
+  models_store:
+    description: The folder of the pulled models.
+    type: str
+    required: true
 author: Roundhouse
 """
 
@@ -21,6 +25,7 @@ EXAMPLES = """
 - name: Look at what the plan depends on
   roundhouse_plan_facts:
     agents: "{{ agents }}"
+    models_store: /var/lib/roundhouse/models
   register: preflight_facts
 """
 
@@ -47,6 +52,15 @@ measured:
   type: list
   elements: dict
   returned: always
+disk:
+  description: By folder, the bytes of its weights, and how many of them its disk gives in a second, null for not known.
+  type: dict
+  returned: always
+starts:
+  description: How long engines took on this host until they were ready.
+  type: list
+  elements: dict
+  returned: always
 deployed:
   description: The plan that is deployed, null for none.
   type: dict
@@ -64,9 +78,13 @@ except ImportError:  # a controller that was not made by `make setup`: then the 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"agents": {"type": "list", "elements": "raw", "required": True}}, supports_check_mode=True
+        argument_spec={
+            "agents": {"type": "list", "elements": "raw", "required": True},
+            "models_store": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
     )
-    module.exit_json(changed=False, **plan_facts.gather(module.params["agents"], pynvml))
+    module.exit_json(changed=False, **plan_facts.gather(module.params["agents"], module.params["models_store"], pynvml))
 
 
 if __name__ == "__main__":

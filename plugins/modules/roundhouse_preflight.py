@@ -40,6 +40,9 @@ options:
     description: Where pulled models will be.
     type: path
     required: true
+  gateway_port:
+    description: The gateway's port of all agents; none without a gateway.
+    type: int
 author: Roundhouse
 """
 
@@ -86,6 +89,7 @@ def main() -> None:
         "engine_python": {"type": "str", "required": True},
         "quantise_path": {"type": "path", "required": True},
         "models_store": {"type": "path", "required": True},
+        "gateway_port": {"type": "int"},
     }
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     rows = preflight.look(preflight.Wanted(**module.params), pynvml)

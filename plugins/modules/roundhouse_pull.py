@@ -16,6 +16,11 @@ options:
     type: list
     elements: dict
     required: true
+  results:
+    description: Results of recipes (model, revision, recipe and path) to take from the source, where it has them.
+    type: list
+    elements: dict
+    default: []
   store:
     description: The folder that models are put in.
     type: path
@@ -65,6 +70,7 @@ from ansible.module_utils.roundhouse import pull_module
 
 def main() -> None:
     more = {
+        "results": {"type": "list", "elements": "dict", "default": []},
         "store": {"type": "path", "required": True},
         "files_at_once": {"type": "int", "default": 4},
         "progress_path": {"type": "path"},

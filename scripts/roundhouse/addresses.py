@@ -48,7 +48,9 @@ def problems(agents: list[Agent], gateway_port: int | None) -> Iterator[str]:
     """
     if gateway_port is None:
         return
-    if type(gateway_port) is not int or not LOWEST <= gateway_port <= HIGHEST:
+    # Ansible hands in a subclass of int.
+    whole = isinstance(gateway_port, int) and not isinstance(gateway_port, bool)
+    if not whole or not LOWEST <= gateway_port <= HIGHEST:
         yield f"gateway_port is {gateway_port!r}: write a whole number from {LOWEST} to {HIGHEST}."
         return
     near: dict[int, Agent] = {}

@@ -33,6 +33,7 @@ class Watch:
         self.boot: str | None = None
         self.pid: int | None = None
         self.missed = 0
+        self.answered = False  # whether the host did, the last time
         self.since = time.monotonic()
 
     def command(self) -> str:
@@ -44,7 +45,8 @@ class Watch:
     def look(self, output: str) -> str | None:
         """Take the line's output; return the last word of the job, None when it has said none yet."""
         lines = output.splitlines()
-        if len(lines) < 2:  # the host did not answer
+        self.answered = len(lines) > 1
+        if not self.answered:
             return None
         boot, life, *ends = lines
         if self.boot is None:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from . import bench_load, bench_target, promises
+from . import bench_load, bench_target, bench_tool, promises
 from . import plan as plans
-from .bench_load import Load, Tool
+from .bench_load import Load
 from .bench_target import Target
 from .engine import Engine
 from .errors import RoundhouseError, UsageError
@@ -44,9 +43,7 @@ def chosen(plan: Plan, name: str | None) -> Agent:
 def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report: Report) -> Result:
     """Return the figures of the agent, of the other endpoint, and how they compare. Raises RoundhouseError."""
     _check(agent, load)
-    tool = Tool(Path(plan["engine_path"], "bin/vllm"), agent["model_path"])
-    if not tool.vllm.exists():
-        raise RoundhouseError("bench", f"{tool.vllm} is not there, and the measuring is its own: deploy again.")
+    tool = bench_tool.of(plan, agent)
     engine = Engine(agent["host"], agent["engine_port"])
     own = bench_target.own(agent)
     version, busy = engine.version(), engine.load()
@@ -90,8 +87,8 @@ def problems(result: Result) -> list[str]:
     if result["against"]:
         sides.append((result["against"]["url"], result["against"]["measured"]))
     return [
-        f"{row['failed']} of {row['requests']} requests to {who} failed with {row['parallel']} at once: the figures of "
-        "that level are not to be used."
+        f"{row['failed']} of {row['requests']} requests to {who} failed with {row['parallel']} at once, "
+        f"so the figures of that level are not to be used: {row['error']}."
         for who, rows in sides
         for row in rows
         if row["failed"]

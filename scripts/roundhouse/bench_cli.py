@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from . import bench, bench_target, bench_text, output, remote, state
+from . import bench, bench_target, bench_text, bench_tool, output, remote, state
 from . import plan as plans
 from .bench_load import Load
 from .errors import RoundhouseError, UsageError
@@ -77,11 +76,11 @@ def _run(args: argparse.Namespace, load: Load) -> dict[str, Any]:
     measured = bench.measure(plan, agent, load, against, output.progress())
     errors = [{"stage": "bench", "message": sentence} for sentence in bench.problems(measured)]
     result = {"schema": output.SCHEMA, "ok": not errors, "errors": errors, **measured}
-    return result | {"files": _files(result, args.to or FOLDER, Path(plan["engine_path"], "bin/python"))}
+    return result | {"files": _files(result, (args.to or FOLDER).absolute(), bench_tool.of(plan, agent))}
 
 
-def _files(result: dict[str, Any], folder: Path, python: Path) -> dict[str, str]:
-    """Write the JSON and its picture, which the engine's Python draws: the package itself has nothing to draw with."""
+def _files(result: dict[str, Any], folder: Path, tool: bench_tool.Tool) -> dict[str, str]:
+    """Write the JSON and its picture, which the engine's own Python draws: the package has nothing to draw with."""
     stem = folder / f"{re.sub('[-:]', '', result['at'])}-{result['agent']}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,11 +89,7 @@ def _files(result: dict[str, Any], folder: Path, python: Path) -> dict[str, str]
         raise RoundhouseError(
             "bench", f"{folder} cannot be written ({error.strerror}): name another with --to."
         ) from None
-    words = [str(python), "-m", "roundhouse.bench_picture", f"{stem}.json", f"{stem}.png"]
-    place = Path(__file__).resolve().parents[1]
-    done = subprocess.run(words, env={"PYTHONPATH": str(place)}, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RoundhouseError("bench", f"{stem}.json is written, and its picture failed: {done.stderr.strip()[-300:]}")
+    tool.draw(Path(f"{stem}.json"), Path(f"{stem}.png"))
     return {"json": f"{stem}.json", "png": f"{stem}.png"}
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import flags
 from .bench_target import Target
+from .bench_tool import Tool, failure, last_line
 from .errors import RoundhouseError
 
 # A level long enough that its last requests, which run with fewer beside them, weigh little.
@@ -32,24 +31,15 @@ class Load(NamedTuple):
         return self.requests or max(_FEWEST_REQUESTS, _TIMES_PARALLEL * parallel)
 
 
-class Tool(NamedTuple):
-    """vLLM's command, and the folder of the tokenizer that prompts are made with."""
-
-    vllm: Path
-    tokenizer: str
-
-
 def run(tool: Tool, load: Load, parallel: int, target: Target) -> dict[str, Any]:
     """Return one level's figures. Raises RoundhouseError when the tool ends without a result."""
     with tempfile.TemporaryDirectory(prefix="roundhouse-bench-") as folder:
         result = Path(folder, "result.json")
         lengths = (load.input_tokens, load.output_tokens)
         asked = flags.Bench(target.url, target.model, tool.tokenizer, *lengths, parallel, load.requests_at(parallel))
-        words = [str(tool.vllm), *flags.bench(asked, result)]
-        environment = _environment(target, folder)
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        done = tool.run("vllm", flags.bench(asked, result), Path(folder), _environment(target, folder))
         if done.returncode != 0 or not result.exists():
-            raise RoundhouseError("bench", f"vllm bench serve on {target.url} failed: {_last(done)}")
+            raise RoundhouseError("bench", f"vllm bench serve on {target.url} failed: {failure(done)}")
         return figures(json.loads(result.read_text()), parallel)
 
 
@@ -61,7 +51,8 @@ def figures(told: dict[str, Any], parallel: int) -> dict[str, Any]:
         "parallel": parallel,
         "requests": done + told["failed"],
         "failed": told["failed"],
-        "seconds": round(told["duration"], 2),
+        "error": next((last_line(error) for error in told["errors"] if error), None),
+        "seconds": round(told["duration"], 4),
         "ttft_seconds": round(told["median_ttft_ms"] / MILLI, 4) if done else None,
         "ttft_p99_seconds": round(told["p99_ttft_ms"] / MILLI, 4) if done else None,
         # Of one request, after its first token.
@@ -76,11 +67,4 @@ def figures(told: dict[str, Any], parallel: int) -> dict[str, Any]:
 def _environment(target: Target, home: str) -> dict[str, str]:
     own = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
     # Nothing is left in the caller's home, and a key of the caller's own goes nowhere.
-    own |= {"HOME": home, "VLLM_CACHE_ROOT": home, "OPENAI_API_KEY": target.key or ""}
-    return os.environ | own
-
-
-def _last(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    said = lines[-1] if lines else "it said nothing"
-    return f"{said} (exit status {done.returncode})"
+    return own | {"HOME": home, "VLLM_CACHE_ROOT": home, "OPENAI_API_KEY": target.key or ""}

@@ -106,7 +106,7 @@ def _promise(pen: Any, box: Box, promised: Any) -> None:
         low = high = promised
         pen.line([(box.left, box.y(low)), (box.right, box.y(low))], FAINT, 2)
     told = f"the guide: {low:g}" if low == high else f"the guide: {low:g}-{high:g}"
-    _text(pen, (box.right - 4, box.y(high) + 2), told, Style(13, FAINT, "ra"))
+    _text(pen, (box.right - 4, box.y(high) - 4), told, Style(13, FAINT, "rs"))
 
 
 def _bars(pen: Any, box: Box, name: str, rows: list[tuple[str, list[dict[str, Any]]]]) -> None:

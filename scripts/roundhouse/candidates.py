@@ -57,6 +57,7 @@ class Wish(NamedTuple):
     max_num_batched_tokens: int = MAX_NUM_BATCHED_TOKENS
     enforce_eager: bool = False
     draft: Model | Unknown | None = None
+    speculates: bool = False
 
 
 def sets(cards: Group, wanted: tuple[int, ...] | None, load: Mapping[int, int]) -> Iterator[list[Group]]:
@@ -131,6 +132,7 @@ def base(wish: Wish, model: Model, group: Group) -> Question:
         bandwidth_gb_s=min((card.bandwidth_gb_s for card in group if card.bandwidth_gb_s), default=None),
         shared_display=any(card.shared_display for card in group),
         draft=wish.draft if isinstance(wish.draft, Model) else None,
+        speculates=wish.speculates,
         tries_kernels=False,  # flags.py sees to it
     )
 

@@ -117,6 +117,17 @@ _OTHER_REPOS = {
 # Their 72B quantised repositories pad the intermediate size, so that 8 ranks get whole groups of 128.
 _PADDED_72B = 29696
 _PADDED_FORMATS = ("awq", "gptq-int4", "gptq-int8")
+# Of these families not every size was published in every format. Source: the family's own lists of repositories on the
+# hub; names as Qwen3-1.7B-AWQ are often written, and nobody published them.
+_QUANTISED: dict[str, dict[str, tuple[str, ...]]] = {
+    "Qwen3": {
+        "AWQ": ("4B", "8B", "14B", "32B"),
+        "GPTQ-Int4": ("30B-A3B",),
+        "GPTQ-Int8": ("0.6B", "1.7B"),
+        "FP8": ("0.6B", "1.7B", "4B", "8B", "14B", "32B", "30B-A3B"),
+    },
+    "QwQ": {"AWQ": ("32B",)},
+}
 
 
 def find(repo: str) -> Model | None:
@@ -152,7 +163,9 @@ def _published(family: str, size: str, variant: str, suffix: str) -> bool:
         return named and suffix != "FP8" and (family, size) != ("Qwen2.5-Coder", "72B")
     if variant.endswith("-2507"):
         return family == "Qwen3" and size in ("4B", "30B-A3B") and suffix in ("", "FP8")
-    return variant == "" or (variant == "-Base" and family == "Qwen3" and not suffix)
+    if not suffix:
+        return variant == "" or (variant == "-Base" and family == "Qwen3")
+    return variant == "" and size in _QUANTISED[family].get(suffix, ())
 
 
 def architecture(name: str) -> Architecture | None:

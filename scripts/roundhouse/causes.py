@@ -111,7 +111,8 @@ CAUSES = (
         "slow start",
         r"Timed out waiting for engine core|start operation timed out",
         "The engine took longer to start than it is given.",
-        "Raise agents_start_timeout_seconds, and see in `roundhouse logs {name}` which phase took so long.",
+        "See in `roundhouse logs {name}` which phase took so long, and set agents_start_timeout_seconds to more than "
+        "`roundhouse plan` shows.",
     ),
     ENGINE_FAULT,
     row(
@@ -119,6 +120,12 @@ CAUSES = (
         r"which is no (?:text|answer)\b|answers no request|since it was deployed: its weights|the answer on port",
         "The engine came up and did not answer its canary as it should.",
         "Read its weights again with `roundhouse verify`, see `roundhouse logs {name}`, then run `roundhouse {name}`.",
+    ),
+    row(
+        "engine hangs",
+        r"hangs: ending its engine",
+        "The engine gave no sign of life though it was ready, and its guard ended it.",
+        "See what it did last with `roundhouse logs {name} -n 500`, and `roundhouse gpu`; its unit starts it again.",
     ),
     row(
         "engine died",

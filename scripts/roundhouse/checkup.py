@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import checkup_agent, gpu, kernel_log, nvml, pull_log, slowness, status
+from . import checkup_agent, gateway, gpu, kernel_log, nvml, pull_log, slowness, status, units
 from .diagnosis import EVIDENCE_CHARACTERS, UNKNOWN, Finding, diagnose, of_cause
 from .plan import Plan
 
@@ -46,7 +46,7 @@ def examine(plan: Plan | None, driver: Finding | None = None, *, facts: dict[str
     found += [*kernel_log.findings(kernel, driver_answers=answers), *_pulls(plan)]
     if plan is None:
         return _once(found)
-    found += [*_disks(), *_switch()]
+    found += [*_disks(), *_switch(), *_gateway(plan)]
     seen = checkup_agent.Seen(facts, kernel)
     for agent in plan["agents"]:
         found += checkup_agent.examine(plan, agent, seen)
@@ -93,6 +93,14 @@ def _switch() -> Iterator[Finding]:
     told = status.running_switch()
     if told and "was killed" in told:
         yield Finding("switch killed", None, "A switch ended half-way.", told, "Run `roundhouse resume`.")
+
+
+def _gateway(plan: Plan) -> Iterator[Finding]:
+    if plan.get("gateway_port") is None or (state := units.state(gateway.UNIT)) == "ready":
+        return
+    seen = f"{gateway.UNIT} is {state or 'unknown to systemd'}"
+    cure = f"See why with `journalctl -u {gateway.UNIT} -n 50`, then `ansible-playbook site.yml --tags gateway`."
+    yield Finding("gateway down", None, "Nobody answers on the agents' ports, whoever serves.", seen, cure)
 
 
 def _pulls(plan: Plan | None) -> Iterator[Finding]:

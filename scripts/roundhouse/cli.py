@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import output, remote, words_act, words_cli, words_plans
+from . import output, remote, words_act, words_cli, words_plans, words_unit
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .model_words import WORDS as MODEL_WORDS
@@ -34,6 +34,9 @@ words:
   models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
                 quantise (switch.py pull --help)
   bench         how fast who serves is: first token, tokens per second, requests per minute (switch.py bench --help)
+  client-config a client's file for this host: curl, python, langchain, continue, vscode, aider
+                (switch.py client-config --help)
+  keys          who may use the gateway's API: names; also keys show, add, revoke NAME
   import        old compose files, env files, Modelfiles or Ollama's models as a roster (switch.py import --help)
   help          this; help man is the manual page, help completion what bash reads
 
@@ -145,11 +148,17 @@ def _target(args: argparse.Namespace) -> str | None:
 
 
 # Words with options of their own: the module whose main(argv) takes the word and what follows it.
-WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {"bench": "bench_cli", "import": "import_cli"}
+WITH_A_PARSER = dict.fromkeys(MODEL_WORDS, "models_cli") | {
+    "bench": "bench_cli",
+    "client-config": "clients_cli",
+    "import": "import_cli",
+    "keys": "keys_cli",
+}
 WORDS: dict[str, words_cli.Word] = {
     "plan": _plan,
     **words_cli.WORDS,
     **words_act.WORDS,
+    **words_unit.WORDS,
 }
-WORDS_ABOUT_AN_AGENT = ("logs", "ready", "clear", "stop")
+WORDS_ABOUT_AN_AGENT = ("logs", "stop", *words_unit.WORDS)
 WORDS_ABOUT_A_PLAN = ("deploy", "rollback")

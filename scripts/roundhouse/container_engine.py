@@ -60,6 +60,17 @@ def see(packages: Packages) -> Engine:
     return Engine(ORIGINS[package], package, version(packages), names.split() if names is not None else None, compose)
 
 
+def contents() -> list[str]:
+    """Return the names of all containers, also of those that do not run, and volumes; none where it does not answer."""
+    containers = _said("docker", "ps", "--all", "--format", "{{.Names}}") or ""
+    return [*containers.split(), *(_said("docker", "volume", "ls", "--format", "{{.Name}}") or "").split()]
+
+
+def has_image(reference: str) -> bool:
+    """Return whether the engine has the image."""
+    return _said("docker", "image", "inspect", "--format", "{{.Id}}", reference) is not None
+
+
 def version(packages: Packages) -> str | None:
     """Return the engine's version: of the one that runs, else of its package; None for no engine."""
     package = _package(packages)

@@ -37,9 +37,9 @@ _NAMED = ("model", "revision", "quantization", "quantise")
 class Host(NamedTuple):
     """What is known of a host: its cards, the config.json of its own folders, what its engines stated, what it runs.
 
-    `stamps` stand for the revisions of own folders (quantised.py), `means` is what its container engine offers.
-    `again` asks for a new choice also where the roster
-    still asks for what is deployed.
+    `stamps` stand for the revisions of own folders (quantised.py); `disk` and `starts` are what the limit of a start is
+    computed from (start_limit.py); `means` is what its container engine offers. `again` asks for a new choice also
+    where the roster still asks for what is deployed.
     """
 
     cards: tuple[HostCard, ...] = ()
@@ -48,6 +48,8 @@ class Host(NamedTuple):
     deployed: dict[str, Any] | None = None
     again: bool = False
     stamps: Mapping[str, str] = MappingProxyType({})
+    disk: Mapping[str, dict[str, Any]] = MappingProxyType({})
+    starts: tuple[dict[str, Any], ...] = ()
     means: Means = Means()
 
 
@@ -61,6 +63,8 @@ def host_of(facts: dict[str, Any] | None, memory_gb: float | None = None, again:
         facts.get("deployed"),
         again,
         facts.get("stamps", {}),
+        facts.get("disk", {}),
+        tuple(facts.get("starts", ())),
         Means(**facts.get("means", {}), uuids=tuple(gpu.get("uuid") for gpu in facts.get("gpus", []))),
     )
 

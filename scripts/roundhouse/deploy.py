@@ -10,7 +10,22 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
-from . import canary, card, checks, deploying, history, journal, leave, resume, served, state, switch, turn, units
+from . import (
+    canary,
+    card,
+    checks,
+    deploying,
+    gateway,
+    history,
+    journal,
+    leave,
+    resume,
+    served,
+    state,
+    switch,
+    turn,
+    units,
+)
 from .back import bring_back, deaf_to_signals, told
 from .engine import Engine
 from .errors import RoundhouseError
@@ -37,23 +52,23 @@ class Deployment(NamedTuple):
 
 
 def deploy(new: PlanSet, report: Report, *, drain_seconds: float = DRAIN_SECONDS, start: bool = True) -> dict[str, Any]:
-    """Put a set in place and return {"plan", "changed", "serving", "stages"}; `changed` names who was started.
+    """Put a set in place and return {"plan", "moved", "changed", "serving", "stages"}.
 
-    Raises RoundhouseError when the set before had to come back; its text says why, and who serves now.
+    `moved` tells whether files became others, `changed` names who was started. For who holds the lock. Raises
+    RoundhouseError when the set before had to come back; its text says why, and who serves now.
     """
-    with state.switching(journal.told):
-        left = deploying.settle(report)
-        old, proved = served.current()
-        moved = not new.is_in_place(old)
-        if moved and old and proved and start:
-            done = _exchange(make(new, old, left, drain_seconds, report))
-        else:
-            if moved:
-                _place(new, old, report)
-            done = resume.resume_locked(new.plan, report) if start else {"serving": [], "changed": []}
-        if moved or not proved:
-            served.record(new, served=start)
-        return {"plan": new.name, "moved": moved, "stages": {}, **done}
+    left = deploying.settle(report)
+    old, proved = served.current()
+    moved = not new.is_in_place(old)
+    if moved and old and proved and start:
+        done = _exchange(make(new, old, left, drain_seconds, report))
+    else:
+        if moved:
+            _place(new, old, report)
+        done = resume.resume_locked(new.plan, report) if start else {"serving": [], "changed": []}
+    if moved or not proved:
+        served.record(new, served=start)
+    return {"plan": new.name, "moved": moved, "stages": {}, **done}
 
 
 def make(new: PlanSet, old: PlanSet, left: deploying.Left | None, drain_seconds: float, report: Report) -> Deployment:
@@ -85,26 +100,41 @@ def _place(new: PlanSet, old: PlanSet | None, report: Report) -> None:
 def _exchange(now: Deployment) -> dict[str, Any]:
     for agent in now.starting:
         checks.check_host(agent, [other["unit"] for other in now.leaving])
-    served.record(now.old, served=True)
-    now.new.keep(served.folder(now.new.name))
-    if now.starting:
-        now.log.begin()
-    deploying.begin(now.old, now.new, [agent["name"] for agent in now.back])
+    _begin(now)
+    gateway.follow(now.old.plan, now.report)
     try:
         _forward(now)
+        with deaf_to_signals():  # once it is written it is done
+            served.record(now.new, served=True)
     except BaseException as error:
         _way_back(now, error)
-    served.record(now.new, served=True)
     deploying.end()
     for agent in now.starting:
         state.record(agent["name"], agent["conflicts"])
     now.log.end()
+    gateway.follow(now.new.plan, now.report)
     if now.starting:
         _remember(now, history.DONE, None)
     for agent in now.staying:  # it was not touched; one that answers rubbish is restarted, as by any switch to it
         switch.ensure_ready_locked(now.new.plan, agent, now.report)
     names = [agent["name"] for agent in now.starting]
     return {"serving": [*names, *(agent["name"] for agent in now.staying)], "changed": names, "stages": now.stages}
+
+
+def _begin(now: Deployment) -> None:
+    """Keep both sets, and note that one is about to take the place of the other. Raises RoundhouseError."""
+    try:
+        served.record(now.old, served=True)
+        now.new.keep(served.folder(now.new.name))
+        deploying.begin(now.old, now.new, [agent["name"] for agent in now.back])
+    except OSError as error:
+        raise state.unwritable(served.FOLDER, error) from None
+    if now.starting:
+        try:
+            now.log.begin()
+        except RoundhouseError:
+            deploying.end()
+            raise
 
 
 def _forward(now: Deployment) -> None:
@@ -138,6 +168,7 @@ def _way_back(now: Deployment, error: BaseException) -> NoReturn:
             now.log.end()
             why = f"{why} The plan {now.old.name} is in place again."
         _remember(now, outcome, why)
+        gateway.follow(now.old.plan, now.report)
     raise RoundhouseError(stage, f"{why} {switch.who_serves(now.old.plan)}") from None
 
 

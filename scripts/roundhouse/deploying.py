@@ -53,7 +53,7 @@ def left() -> Left | None:
 def settled(plan: Plan, report: Callable[[str], None]) -> Plan:
     """Return the plan that counts: the given one, or the one before where a killed deployment had to be undone."""
     if settle(report):
-        return plans.load()
+        return plans.load(plans.PATH)
     return plan
 
 

@@ -24,6 +24,10 @@ class Finding(NamedTuple):
     evidence: str
     cure: str
 
+    def text(self) -> str:
+        """Return all of it in one line."""
+        return f"{self.sentence} {self.evidence} {self.cure}"
+
 
 def diagnose(name: str, lines: Iterable[str], *, result: str = "", exit_status: int | None = None) -> Finding:
     """Return the cause of an agent's end, from its log and systemd's word for it; UNKNOWN with the last error else."""

@@ -76,6 +76,18 @@ def merge(current: Config, noted: Config, wanted: Config, *, force: bool) -> Con
     return dict(result)
 
 
+def take_away(result: Config, current: Config, first: Config, noted: Config) -> None:
+    """Set in `result` each noted key as it was in `first`, where `current` still has it as noted."""
+    for key, value in _leaves(noted).items():
+        if _get(current, key) != value or _get(result, key) is _NONE:
+            continue
+        there = _get(first, key)
+        if there is _NONE:
+            _remove(result, key)
+        else:
+            _set(result, key, there)
+
+
 def action(before: Config, after: Config) -> str:
     """Return what lets the engine take up the change: none, reload or restart."""
     changed = {key for key in {*before, *after} if before.get(key, _NONE) != after.get(key, _NONE)}
@@ -99,15 +111,19 @@ def apply(owner: str, wanted: Config, made: Merge) -> str:
         _check(made.after)
         files.write(PENDING, needed)
         if made.before and not any(NOTES.glob("daemon.*.json")):
-            files.write(PATH.with_suffix(".json.before-roundhouse"), made.before)
+            files.write(PATH.with_suffix(".json.before-roundhouse"), made.before, _mode())
     # The note first: a key that is noted and not written is not taken for the role's own, as it is not there.
     files.apply({str(NOTES / f"daemon.{owner}.json"): json.dumps(wanted, indent=2) + "\n"})
     if made.action != "none":
-        files.write(PATH, made.after)
+        files.write(PATH, made.after, _mode())
     if needed != "none" and _run("systemctl", "is-active", "--quiet", "docker.service").returncode == 0:
         _let_it_read(needed)
     PENDING.unlink(missing_ok=True)
     return needed
+
+
+def _mode() -> int:
+    return PATH.stat().st_mode & 0o777 if PATH.exists() else 0o644
 
 
 def _let_it_read(needed: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from . import history, journald, kernel_log, units
+from . import guard, history, journald, kernel_log, starts, units
 from .diagnosis import UNKNOWN, Finding, diagnose
 from .journald import Entry
 from .plan import Agent
@@ -59,6 +59,11 @@ def last(agent: Agent, unit: Unit, past: Past, kernel: list[Entry]) -> Finding |
     return None
 
 
+def why(agent: Agent, unit: Unit) -> Finding:
+    """Return why a unit that has failed did."""
+    return last(agent, unit, starts.of(agent["unit"]), kernel_log.read()) or _of_unit(agent, unit)
+
+
 def _was_stopped(past: Past) -> bool:
     """Return whether somebody stopped the last start: systemd may call failed what was ended by force or on its way."""
     if not past.starts:  # the journal does not reach back, or may not be read
@@ -69,6 +74,7 @@ def _was_stopped(past: Past) -> bool:
 
 def _of_start(agent: Agent, start: Start, kernel: list[Entry]) -> Finding:
     lines = kernel_log.of_unit(kernel, agent["unit"], start.began, start.ended)
+    lines += guard.said(agent, start.began, start.ended)
     lines += journald.of_start(start.invocation, _LINES)
     return diagnose(agent["name"], lines, result=start.result or "", exit_status=start.exit_status)
 

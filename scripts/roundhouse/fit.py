@@ -61,8 +61,8 @@ def fit(question: Question) -> Fit:
     own_limit = model.architecture.max_position_embeddings
     unsure = fit_overhead.uncertainty(terms, inside=True)
     answer, reasons = verdict(question, resident, terms, gap, unsure)
-    # With a draft one pass over the weights makes several tokens, so there is no such ceiling.
-    bandwidth = None if question.draft else question.bandwidth_gb_s
+    # With drafts one pass over the weights makes several tokens, so there is no such ceiling.
+    bandwidth = None if question.draft or question.speculates else question.bandwidth_gb_s
     ceiling = bandwidth * GB / held.read_per_token if bandwidth else None
     return Fit(
         answer,

@@ -24,7 +24,8 @@ class Question(NamedTuple):
     `max_num_seqs` and `max_num_batched_tokens` of None are vLLM's defaults. `capability` and
     `bandwidth_gb_s` of None are not known, which leaves out what depends on them. `draft` is the
     model that drafts for speculative decoding; `measured` takes the place of computed terms. `tries_kernels`:
-    the engine compiles at this start and tries its kernels; None where that is not known.
+    the engine compiles at this start and tries its kernels; None where that is not known. `speculates`: it drafts, with
+    or without a model for it.
     """
 
     model: Model
@@ -44,6 +45,7 @@ class Question(NamedTuple):
     draft: Model | None = None
     measured: Measured | None = None
     tries_kernels: bool | None = None
+    speculates: bool = False
 
     @property
     def share_gib(self) -> float:

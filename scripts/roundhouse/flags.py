@@ -72,13 +72,17 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
     return {name: value for name, value in options.items() if value is not None}
 
 
-def environment(accelerator: str, gpus: list[int]) -> dict[str, str]:
-    """Return the engine's environment: offline, no telemetry, and which devices it may see."""
+def environment(accelerator: str, gpus: list[int], start_seconds: int) -> dict[str, str]:
+    """Return the engine's environment: offline, no telemetry, and which devices it may see.
+
+    `start_seconds` is how long a start may take: vLLM gives up waiting for its own core after 600 s by itself.
+    """
     variables = {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CACHE_ROOT": "/var/cache/roundhouse/vllm",
+        "VLLM_ENGINE_READY_TIMEOUT_S": str(start_seconds),
     }
     if accelerator == "cpu":
         return variables | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB)}
@@ -121,8 +125,10 @@ def bench(asked: Bench, result: Path) -> list[str]:
         # The first request to an engine may compile kernels.
         "num-warmups": asked.parallel,
         "percentile-metrics": "ttft,tpot",
+        # A connection each: a kept one may be closed by its server just when it is used again (llama.cpp, after 5 s).
+        "header": "Connection=close",
         "result-dir": result.parent,
         "result-filename": result.name,
     }
     words = [word for name, value in told.items() for word in (f"--{name}", str(value))]
-    return ["bench", "serve", *words, "--ignore-eos", "--save-result", "--disable-tqdm"]
+    return ["bench", "serve", *words, "--ignore-eos", "--save-result", "--save-detailed", "--disable-tqdm"]

@@ -17,6 +17,7 @@ DONE = "done"  # the wanted agent serves
 BACK = "back"  # it failed, and the one before serves again
 LOST = "lost"  # it failed, and so did the way back
 REFUSED = "refused"  # nothing was touched
+RELIEVED = "relieved"  # `from` was given up, and `to` was called in its place; its own entry follows
 KILLED = "killed"  # the switch ended half-way; who came after it finished or undid it
 
 

@@ -50,7 +50,34 @@ def merge_docker_daemon(wanted: dict[str, Any], *, check: bool) -> dict[str, Any
     return {"changed": action != "none", "action": action, "diff": _diff([files.Change(path, made.before, made.after)])}
 
 
-WRITES: dict[str, Write] = {"files": put_files, "apt_source": put_apt_source, "docker_daemon": merge_docker_daemon}
+def write_receipt(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
+    """Note which packages an installation will bring, and which are going to be held back."""
+    from . import receipt
+
+    installs = receipt.before_installing(wanted["install"], check=check) if wanted["install"] else False
+    holds = receipt.before_holding(wanted["hold"], check=check) if wanted["hold"] else False
+    return {"changed": installs or holds}
+
+
+def restore_docker_daemon(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
+    """Bring daemon.json back to what it was before the roles."""
+    from . import docker_restore
+
+    found = docker_restore.restored()
+    if found is None or found.before == found.after:
+        return {"changed": False}
+    if not check:
+        docker_restore.put(found)
+    return {"changed": True, "diff": _diff([found])}
+
+
+WRITES: dict[str, Write] = {
+    "files": put_files,
+    "apt_source": put_apt_source,
+    "docker_daemon": merge_docker_daemon,
+    "receipt": write_receipt,
+    "docker_restore": restore_docker_daemon,
+}
 
 
 def _diff(changes: list[files.Change]) -> list[dict[str, str]]:

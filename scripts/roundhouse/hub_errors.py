@@ -10,6 +10,9 @@ from typing import Any
 from .errors import RoundhouseError
 
 _PASSING = (408, 429, 500, 502, 503, 504)
+_OWN_CHARACTERS = 300  # of the hub's own words
+# What a host answers that offers its store, and cannot read the model's manifest there.
+DAMAGED = 422
 
 
 class Again(Exception):
@@ -85,7 +88,9 @@ def _by_status(name: str, model: str, response: Any) -> Exception:
     if status in _PASSING:
         wait = response.headers.get("Retry-After", "")
         return Again(f"{name} answers {status}", float(wait) if wait.isdigit() else None)
-    return RoundhouseError("pull", f"{name} answers {status} for {model}: {_said(status)}")
+    own = "".join(letter for letter in response.headers.get("X-Error-Message", "") if letter.isprintable())
+    said = f" ({own[:_OWN_CHARACTERS]})" if own else ""
+    return RoundhouseError("pull", f"{name} answers {status}{said} for {model}: {_said(status)}")
 
 
 def _said(status: int) -> str:
@@ -97,4 +102,6 @@ def _said(status: int) -> str:
             "the token in models_token or HF_TOKEN may not read it: give it the right to read this repository "
             "(a fine-grained token names them), or take another."
         )
+    if status == DAMAGED:
+        return "mend it there."
     return "see whether HF_ENDPOINT and the proxy in models_environment are right."

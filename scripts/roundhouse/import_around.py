@@ -9,8 +9,9 @@ from .import_source import ALREADY, BECAME, LEFT, NEAREST, NOTHING, Said
 
 _ENGINE = ".".join(map(str, engine_defaults.PINNED))
 _HEALTH = (
-    "A switch asks /health itself, for as long as agents_start_timeout_seconds (900), and then for a real answer. "
-    "Compose only marks a container as unhealthy and restarts nothing; 40 s are too few for a cold start."
+    "A switch asks /health itself, for as long as the plan lets a start take, and then for a real answer; a guard ends "
+    "an engine that hangs, and its unit starts it again. Compose only marks a container as unhealthy and restarts "
+    "nothing; 40 s are too few for a cold start."
 )
 _UNIT = "Each agent is a systemd unit: it is restarted when it ends, and a reboot brings back who served last."
 _KEYS = {

@@ -27,7 +27,7 @@ HOST = "127.0.0.1"
 # How many of the likeliest tokens are compared: all of a small vocabulary, and of a large one nearly all probability.
 LIKELIEST = 256
 WINDOW_TOKENS, WINDOWS = 256, 16
-START_SECONDS = 900.0
+START_SECONDS = 900
 # Of a card, and what a judged model takes of that beside its weights (an upper bound for a window, not measured).
 CARD_SHARE, BESIDE_GIB = 0.9, 3.0
 
@@ -75,7 +75,11 @@ class Judge:
             config = Path(work) / "vllm.yaml"
             config.write_text(json.dumps(self._config(folder, port)))  # JSON is YAML
             log = Path(work) / "log"
-            environment = {**os.environ, **flags.environment(self.accelerator, [0]), "VLLM_CACHE_ROOT": work}
+            environment = {
+                **os.environ,
+                **flags.environment(self.accelerator, [0], START_SECONDS),
+                "VLLM_CACHE_ROOT": work,
+            }
             # What vLLM compiles even so, to rank log-probabilities, needs a C++ compiler that a host need not have.
             environment["TORCHDYNAMO_DISABLE"] = "1"
             with log.open("wb") as out:
@@ -124,7 +128,7 @@ def _wait(engine: Engine, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None:
             raise RoundhouseError("gate", "it ended before it was ready.")
         if time.monotonic() > deadline:
-            raise RoundhouseError("gate", f"it was not ready after {START_SECONDS:.0f} s.")
+            raise RoundhouseError("gate", f"it was not ready after {START_SECONDS} s.")
         time.sleep(0.5)
 
 

@@ -8,7 +8,7 @@ import re
 from . import output
 from .model_words import WORDS as MODEL_WORDS
 
-ABOUT_AN_AGENT = ("logs", "stop")  # words that an agent's name follows
+ABOUT_AN_AGENT = ("bench", "logs", "stop")  # words that an agent's name follows
 PAGES = ("man", "completion")
 
 _COMPLETION = """\
@@ -28,7 +28,7 @@ complete -F _roundhouse roundhouse switch.py
 
 def completion(parser: argparse.ArgumentParser, plan: str) -> str:
     """Return a script for bash that completes agents, words and options."""
-    told = re.findall(r"^  ([a-z]+) ", parser.epilog or "", re.MULTILINE)
+    told = re.findall(r"^  ([a-z][a-z-]+) ", parser.epilog or "", re.MULTILINE)
     options = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", output.help_text(parser))))
     words = " ".join([*dict.fromkeys([*told, *MODEL_WORDS]), *options])
     return _COMPLETION.format(plan=plan, about="|".join(ABOUT_AN_AGENT), pages=" ".join(PAGES), words=words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import urllib.request
 
@@ -9,12 +10,12 @@ _LINE = re.compile(r"^vllm:(\w+)(?:{[^}]*})? (\S+)$", re.MULTILINE)
 _TIMEOUT_SECONDS = 2.0
 
 
-def read(host: str, port: int) -> dict[str, float]:
+def read(host: str, port: int, timeout_seconds: float = _TIMEOUT_SECONDS) -> dict[str, float]:
     """Return each number by its name; {} when the engine does not answer."""
     try:
-        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=_TIMEOUT_SECONDS) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=timeout_seconds) as answer:
             text = answer.read().decode(errors="replace")
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return {}
     return parse(text)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import hub, output, progress, pull, quantise_cli, remote, store, store_cli
+from . import hub, output, planned_models, progress, pull, quantise_cli, remote, store_cli
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .fetch import Source
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
             quantise_cli.add_arguments(one)
         if word == "prune":
             one.add_argument("--yes", action="store_true", help="do not ask")
-            one.add_argument("--no-way-back", action="store_true", help="also the revision that was in use before")
+            one.add_argument("--no-way-back", action="store_true", help="also what a rollback needs")
     return made
 
 
@@ -80,21 +80,31 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _pull(args: argparse.Namespace) -> Result:
-    return _bring(args, _store(args), _source(args))
+    place, source = _store(args), _source(args)
+    asked = [_wish(text) for text in args.models]
+    return _end(
+        args, _brought(args, place, source, asked or planned_models.to_pull(plans.load()["agents"], place, source))
+    )
 
 
 def _export(args: argparse.Namespace) -> Result:
+    """Take what the store holds from there, and what it does not from the source."""
     own = _store(args)
-    wishes = _wishes(args)
-    here = all(_is_in(own, wish) for wish in wishes)
-    return _bring(args, args.folder, FolderSource(own) if here and not args.source else _source(args))
+    wishes = [_wish(text) for text in args.models] or planned_models.to_export(plans.load()["agents"], own)
+    here = [wish for wish in wishes if not args.source and planned_models.is_in(own, wish)]
+    away = [wish for wish in wishes if wish not in here]
+    done = _brought(args, args.folder, FolderSource(own), here) if here else []
+    return _end(args, done + (_brought(args, args.folder, _source(args), away) if away else []))
 
 
-def _bring(args: argparse.Namespace, place: Path, source: Source) -> Result:
+def _brought(args: argparse.Namespace, place: Path, source: Source, wishes: list[Wish]) -> list[dict[str, Any]]:
     if args.files_at_once < 1:
         raise UsageError("usage", f"--files-at-once is {args.files_at_once}: write a number from 1.")
     with progress.on_stream(as_json=args.json) as shown:
-        done = pull.Pull(place, source, shown, workers=args.files_at_once).run(_wishes(args))
+        return pull.Pull(place, source, shown, workers=args.files_at_once).run(wishes)
+
+
+def _end(args: argparse.Namespace, done: list[dict[str, Any]]) -> Result:
     if not args.json:
         for row in done:
             print(f"{row['model']} at {row['revision'][:12]}: {'pulled' if row['changed'] else 'was there'}")
@@ -116,19 +126,6 @@ def _source(args: argparse.Namespace) -> Source:
     return hub.Hub(args.source)
 
 
-def _wishes(args: argparse.Namespace) -> list[Wish]:
-    if args.models:
-        return [_wish(text) for text in args.models]
-    agents = [agent for agent in plans.load()["agents"] if not agent["model"].startswith("/")]
-    if args.word == "pull":  # a base need not be there once its result is
-        agents = [agent for agent in agents if not (agent.get("quantise") and Path(agent["model_path"]).is_dir())]
-    return list({_planned(agent): None for agent in agents})
-
-
-def _planned(agent: dict[str, Any]) -> Wish:
-    return Wish(agent["model"], agent.get("revision") or "main")
-
-
 def _wish(text: str) -> Wish:
     model, asked = _named(text)
     return Wish(model, asked or "main", asked or "main")
@@ -140,13 +137,6 @@ def _named(text: str) -> tuple[str, str | None]:
     if not match:
         raise UsageError("usage", f"{text!r} is no model: write a hub's owner/name, or owner/name@revision.")
     return match["model"], match["asked"]
-
-
-def _is_in(place: Path, wish: Wish) -> bool:
-    return any(
-        held.model == wish.model and held.manifest and wish.revision in (held.manifest.asked, held.folder.name)
-        for held in store.held(place)
-    )
 
 
 def _go_on_in_the_engines_python(arguments: list[str]) -> None:

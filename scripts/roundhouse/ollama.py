@@ -6,7 +6,8 @@ from __future__ import annotations
 _PROGRAM = "ollama"
 CURE = (
     "It is Ollama: `ollama stop MODEL` frees the card until its next request, `sudo systemctl stop ollama` until the "
-    "next boot, `sudo systemctl disable --now ollama` for good. Killing its process alone brings a new one."
+    "next boot, `sudo systemctl disable --now ollama` for good; ollama_policy: stop or disable lets site.yml do that. "
+    "Killing its process alone brings a new one."
 )
 
 

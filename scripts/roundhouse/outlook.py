@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import canary, card, leave, phases, plan_set, weights
+from . import canary, card, container_engine, leave, phases, plan_set, weights
 from .deploy import Deployment
 from .plan import Agent, Plan
 from .plan_set import PlanSet
@@ -70,10 +70,12 @@ def differences(before: Plan, after: Plan) -> list[str]:
 
 
 def missing(found: PlanSet) -> list[str]:
-    """Return a sentence for each thing that a set needs and the host lacks: its engine, its models."""
+    """Return a sentence for each thing that a set needs and the host lacks: its engine or image, its models."""
     lost = []
-    engine = Path(found.plan["engine_path"])
-    if not engine.exists():
+    engine, image = Path(found.plan["engine_path"]), found.plan.get("image")
+    if image and not container_engine.has_image(image):
+        lost.append(f"its image {image} is not there any more: deploy it with the versions of then (site.yml)")
+    if found.names(str(engine)) and not engine.exists():
         lost.append(f"its engine {engine} is not there any more: deploy it with the versions of then (site.yml)")
     for agent in found.plan["agents"]:
         if problem := weights.problem(Path(agent["model_path"])):

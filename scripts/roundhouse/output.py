@@ -35,6 +35,11 @@ def progress() -> Callable[[str], None]:
     return lambda text: _tell(f"[{time.monotonic() - begun:5.1f} s] {text}")
 
 
+def lines() -> Callable[[str], None]:
+    """Return what says the same to a journal, which has the time itself."""
+    return _tell
+
+
 def _tell(text: str) -> None:
     """Write to stderr. A reader that is gone (`| head`, a closed terminal) must not end a switch half-way."""
     try:

@@ -107,6 +107,11 @@ def keep(agent: dict[str, Any], progress: Progress, seconds: float) -> None:
     state.write(path(), content, durable=False)
 
 
+def load() -> list[dict[str, Any]]:
+    """Return the starts that are remembered, of all agents."""
+    return [each._asdict() for each in _load()]
+
+
 def _load() -> list[Start]:
     try:
         kept = json.loads(path().read_text())

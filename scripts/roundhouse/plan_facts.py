@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import containers, gpu, measured, nvml, plan, quantised
+from . import containers, disk, gpu, measured, nvml, phases, plan, quantised
 from .errors import UsageError
 from .roster_models import own_configs
 
 
-def gather(agents: Any, pynvml: Any = None) -> dict[str, Any]:
+def gather(agents: Any, store: str, pynvml: Any = None) -> dict[str, Any]:
     """Return gpu.facts() and what `decision.host_of` reads beside them.
 
     `configs`: the config.json of each folder that the roster names; `stamps`: what stands for the revision of one that
-    is to be quantised; `means`: what the container engine offers; `measured`: what engines stated here;
-    `deployed`: the plan that is there, None when there is none or it cannot be understood (then all is decided anew).
+    is to be quantised; `disk`: how much weights there are in those folders and in the `store` of models, and how fast
+    they come; `means`: what the container engine offers; `measured`: what engines stated here; `starts`: how long they
+    took to be ready; `deployed`: the plan that is there, None when there is none or it cannot be understood (then all
+    is decided anew).
     """
     try:
         deployed = plan.load()
     except UsageError:
         deployed = None
     found = gpu.facts(answer=nvml.read(pynvml))
-    own = {"configs": own_configs(agents), "stamps": quantised.stamps(agents), "means": containers.means()}
-    return {**found, **own, "measured": measured.load(), "deployed": deployed}
+    configs = own_configs(agents)
+    own = {"configs": configs, "stamps": quantised.stamps(agents), "means": containers.means()}
+    told = {"measured": measured.load(), "starts": phases.load(), "deployed": deployed}
+    return {**found, **own, "disk": disk.facts([store, *configs]), **told}

@@ -28,7 +28,7 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
     agents = read(args.roster)
     thought_of = args.gpu is not None or args.vram_gib is not None
     notes, host = _cards_of(args) if thought_of else ([], _this_host(agents))
-    made = planner.build(agents, planner.Settings("cuda", "", "", 0), host)
+    made = planner.build(agents, planner.Settings("cuda", "", "", None), host)
     status = 1 if made["problems"] else 0
     reasons = _explained(agents, made, host) if args.explain else {}
     if args.json:

@@ -53,6 +53,10 @@ class PlanSet(NamedTuple):
         """Return whether an agent's files on the host are others, in what only a restart changes."""
         return any(_meant(_read(path)) != _meant(file.text) for path, file in self.owned.get(name, {}).items())
 
+    def names(self, text: str) -> bool:
+        """Return whether a file of an agent names that: a set needs only the parts that its files name."""
+        return any(text in file.text for file in self._files().values())
+
     def put(self, before: PlanSet | None) -> None:
         """Bring the files in place, the plan last, take away what the set before had beyond them, tell systemd."""
         for path, file in self._files().items():
@@ -96,15 +100,15 @@ def read(folder: Path) -> PlanSet:
 
 
 def engine(plan: Plan) -> str:
-    """Return what names the engine of a plan: its environment's folder, such as 0.32.0-cpu-1f0c2a9b."""
-    return Path(plan["engine_path"]).name
+    """Return what names the engine of a plan: its image, else its environment's folder, as 0.32.0-cpu-1f0c2a9b."""
+    return str(plan.get("image") or Path(plan["engine_path"]).name)
 
 
 def on_host() -> PlanSet | None:
     """Return what is in place on a host whose plan no set is known of; None where there is no plan."""
     if not plans.PATH.exists():
         return None
-    plan, owned = plans.load(), {}
+    plan, owned = plans.load(plans.PATH), {}
     for agent in plan["agents"]:
         there = [Path(path) for path in _needed(agent) if Path(path).is_file()]
         owned[agent["name"]] = {str(path): _file(path) for path in there}

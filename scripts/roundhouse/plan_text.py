@@ -75,6 +75,8 @@ def _block(agent: dict[str, Any], start: dict[str, Any] | None, on_cards: bool) 
         lines += [f"  {bar(fit, share)} {fit['card_gib']:g} GiB", f"  {_sum(fit, share)}"]
     if start:
         lines.append(f"  measured here: {_measured(start)}")
+    if "start_timeout_why" in agent:  # not of a plan of an earlier version
+        lines.append(f"  a start may take {agent['start_timeout_seconds']} s: {agent['start_timeout_why']}")
     lines += [f"  {reason}" for reason in agent["refused"]]
     for each in agent["given_up"]:
         # Why a model was given up stands in the lines before: one for each that was passed over.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import addresses, compose, flags, quantised
+from . import addresses, compose, flags, limits, quantised
 from .decision import Host, decide
 from .errors import UsageError
 from .plan import SCHEMA, Agent, Plan, path_of, unit_name
@@ -19,22 +19,21 @@ LISTEN_HOST = "127.0.0.1"
 # In a container it is the loopback of nobody else; what is published of it is published on LISTEN_HOST.
 CONTAINED_HOST = "0.0.0.0"  # noqa: S104 - all interfaces of the container's own network
 NATIVE, COMPOSE = "native", "compose"
-# systemd waits this much longer than the engine's own drain before it kills.
-STOP_MARGIN_SECONDS = 30
 
 
 class Settings(NamedTuple):
     """What group_vars say of a host. `accelerator` is "cuda" or "cpu", `engine_path` the engine's environment.
 
-    Under `models_store` lie the pulled models; `start_timeout_seconds` is how long an engine may take to be healthy.
-    `gateway_port` is the one endpoint of all agents, None without a gateway. `runtime` is "native" or "compose", the
-    latter with the reference of an `image`; without `image_has_engine` the one of `engine_path` is shown to it.
+    Under `models_store` lie the pulled models; `start_timeout_seconds` is how long an engine may take to be healthy,
+    None where the plan is to compute it. `gateway_port` is the one endpoint of all agents, None without a gateway.
+    `runtime` is "native" or "compose", the latter with the reference of an `image`; without `image_has_engine` the one
+    of `engine_path` is shown to it.
     """
 
     accelerator: str
     engine_path: str
     models_store: str
-    start_timeout_seconds: int
+    start_timeout_seconds: int | None
     gateway_port: int | None = None
     runtime: str = NATIVE
     image: str | None = None
@@ -62,7 +61,7 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
         conflicts = [names[other] for other in rivals[index]]
         # systemd stops the one before it starts the other only if the two are ordered, either way round.
         after = [names[other] for other in rivals[index] if other < index]
-        entry = _entry(agent, choices, settings)
+        entry = _entry(agent, choices, settings, host)
         if settings.runtime == COMPOSE:
             entry |= _contained(entry, settings, host)
         made.append(entry | {"conflicts": conflicts, "after": after})
@@ -93,7 +92,7 @@ def _rivals(cards_of: list[list[int]]) -> list[list[int]]:
     ]
 
 
-def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
+def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host) -> Agent:
     name = agent["name"]
     store = settings.models_store
     model_path = path_of(decided, store)
@@ -105,6 +104,7 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
     listens = CONTAINED_HOST if contained else LISTEN_HOST
     place = flags.Place(settings.accelerator, listens, engine_port, model_path, draft_path)
     environment = compose.environment if contained else flags.environment
+    limited = limits.of(agent, decided, host, limits.Asked(model_path, store, settings.start_timeout_seconds))
     return {
         "name": name,
         "description": agent.get("description"),
@@ -121,9 +121,8 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings) -> Agent:
         "top_p": agent["top_p"],
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
         "config": flags.config(agent, decided, place),
-        "environment": environment(settings.accelerator, decided["gpus"]),
-        "start_timeout_seconds": settings.start_timeout_seconds,
-        "stop_timeout_seconds": flags.SHUTDOWN_TIMEOUT_SECONDS + STOP_MARGIN_SECONDS,
+        "environment": environment(settings.accelerator, decided["gpus"], limited["start_timeout_seconds"]),
+        **limited,
     }
 
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from . import driver, nvml, packages, ports, preflight_disk, preflight_host, quantise_job, quantised
+from . import addresses, driver, nvml, packages, ports, preflight_disk, preflight_host, quantise_job, quantised
 from .preflight_host import Row, Wanted
 
 ENGINE_PYTHON = ((3, 11), (3, 14))  # Requires-Python of vllm 0.32.0: >=3.11,<3.15
@@ -22,7 +22,7 @@ def look(wanted: Wanted, pynvml: Any = None) -> list[Row]:
     if not Path(wanted.engine_path).exists():
         found.append(_python(wanted.engine_python))
     found += _quantising(wanted)
-    return [*found, preflight_disk.row(wanted), _ports(wanted.agents), _places(wanted, len(seen.gpus))]
+    return [*found, preflight_disk.row(wanted), _ports(wanted), _places(wanted, len(seen.gpus))]
 
 
 def table(rows: list[Row]) -> list[str]:
@@ -52,16 +52,27 @@ def _quantising(wanted: Wanted) -> list[Row]:
     return [Row("to quantise", named, [busy] if busy else [])] if asked else []
 
 
-def _ports(agents: list[Agent]) -> Row:
+def _ports(wanted: Wanted) -> Row:
     found = []
-    for agent, port in [(each, port) for each in agents for port in sorted({each["port"], each["engine_port"]})]:
+    for at, port in _bound(wanted):
         holder = ports.holder(port)
         # An agent's own unit, or another agent's that has the port until this run moves it, is no stranger.
         if holder and not (holder.unit or "").startswith("roundhouse-"):
-            which = "which" if port == agent["port"] else f"so that its engine listens on {port}, which"
-            at = f"agents[{agent['name']}].port"
-            found.append(f"{at} is {agent['port']}, {which} {holder} holds: stop that, or write another port.")
-    return Row("ports", ", ".join(str(agent["port"]) for agent in agents), found)
+            found.append(f"{at}, which {holder} holds: stop that, or write another port.")
+    return Row("ports", ", ".join(str(agent["port"]) for agent in wanted.agents), found)
+
+
+def _bound(wanted: Wanted) -> list[tuple[str, int]]:
+    """Return each port that will be listened on, with the setting that it follows from."""
+    if wanted.gateway_port is None:
+        return [(f"agents[{agent['name']}].port is {agent['port']}", agent["port"]) for agent in wanted.agents]
+    bound = [(f"gateway_port is {wanted.gateway_port}", wanted.gateway_port)]
+    metrics = addresses.metrics_port(wanted.gateway_port)
+    bound += [(f"gateway_port is {wanted.gateway_port}, so that its metrics answer on {metrics}", metrics)]
+    for agent, port, whose in addresses.claims(wanted.agents, wanted.gateway_port):
+        at = f"agents[{agent['name']}].port is {agent['port']}"
+        bound.append((at if port == agent["port"] else f"{at}, which makes {port} {whose}", port))
+    return bound
 
 
 def _places(wanted: Wanted, cards: int) -> Row:

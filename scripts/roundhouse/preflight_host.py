@@ -39,6 +39,7 @@ class Wanted(NamedTuple):
     engine_python: str
     quantise_path: str
     models_store: str
+    gateway_port: int | None = None  # None without a gateway
 
 
 def rows(seen: Seen, packages: Packages, accelerator: str, root: Path = Path("/")) -> list[Row]:

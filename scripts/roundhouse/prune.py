@@ -11,23 +11,24 @@ from typing import Any
 from . import store
 from .errors import UsageError
 
-# The deployed plan, and the ones that an upgrade keeps beside it.
-PLANS = "plan*.json"
 
-
-def paths_of_plans(folder: Path) -> dict[str, list[str]]:
-    """Return which agents use which folder (resolved; drafts too), over all plans of the folder. Raises UsageError."""
+def paths_of_plans(deployed: Path, earlier: Path | None = None) -> dict[str, list[str]]:
+    """Return which agents use which folder (resolved; drafts too): those of plan.json in the one folder, and of each
+    plan that a rollback may go back to in the other. Raises UsageError.
+    """
     users: dict[str, list[str]] = {}
-    for path in sorted(folder.glob(PLANS)):
+    before = sorted(earlier.glob("*/plan.json")) if earlier else []
+    for path in (*deployed.glob("plan.json"), *before):
         try:
             agents: list[dict[str, Any]] = json.loads(path.read_text())["agents"]
             named = [(agent["name"], agent["model_path"]) for agent in agents]
             named += [(agent["name"], agent["draft_model_path"]) for agent in agents if agent.get("draft_model_path")]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError("prune", f"{path} cannot be read ({error}): nothing is removed without it.") from None
-        for name, model_path in named:
+        for agent, model_path in named:
+            name = agent if path not in before else f"{agent} (rollback)"
             agents_there = users.setdefault(str(Path(model_path).resolve()), [])
-            if name not in agents_there:
+            if not {agent, name} & set(agents_there):
                 agents_there.append(name)
     return users
 

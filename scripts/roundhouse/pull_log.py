@@ -85,6 +85,6 @@ def _runs(folder: Path) -> bool:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except FileNotFoundError:
+    except OSError:  # none was made, or the disk has no locks: then none is held
         return False
     return False

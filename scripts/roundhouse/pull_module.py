@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import hub, model_files, models_lock, progress, pull
+from . import hub, model_files, models_lock, planned_models, progress, pull
 from .errors import RoundhouseError, UsageError
 from .fetch import Source
 from .folder_source import FolderSource
@@ -71,12 +71,23 @@ def resolve(given: Given) -> Given:
 
 def bring(given: Given) -> Given:
     """Pull the wishes; return {"changed", "models"}."""
+    if given["files_at_once"] < 1:
+        raise UsageError("pull", f"models_files_at_once is {given['files_at_once']}: write a number from 1.")
     wishes = [
         Wish(wish["model"], wish["revision"], wish["asked"], _files(wish.get("files"))) for wish in given["wishes"]
     ]
     with _progress(given) as shown:
-        done = pull.Pull(Path(given["store"]), _source(given), shown, workers=given["files_at_once"]).run(wishes)
+        source = _source(given)
+        with shown.doing(f"asking {source.name} for results that were made elsewhere"):
+            wishes += [
+                wish for wish in planned_models.results(given.get("results") or []) if _offered(source, wish, shown)
+            ]
+        done = pull.Pull(Path(given["store"]), source, shown, workers=given["files_at_once"]).run(wishes)
     return {"changed": any(row["changed"] for row in done), "models": done}
+
+
+def _offered(source: Source, wish: Wish, shown: progress.Progress) -> bool:
+    return Patience().call(wish.model, lambda: planned_models.is_offered(source, wish), shown.note, threading.Event())
 
 
 @contextmanager
@@ -92,7 +103,12 @@ def _progress(given: Given) -> Iterator[progress.Progress]:
 
 
 def _files(held: dict[str, str] | None) -> list[model_files.File] | None:
-    return None if held is None else model_files.from_json(held)
+    try:
+        return None if held is None else model_files.from_json(held)
+    except ValueError as error:
+        raise UsageError(
+            "pull", f"the lock file states {error}, which is no file of a model: ask anew with models_relock=true."
+        ) from None
 
 
 def _source(given: Given) -> Source:

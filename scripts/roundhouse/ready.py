@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import journal, state
+from . import gateway, journal, state
 from .engine import Engine
 from .errors import RoundhouseError
-from .plan import Agent
+from .plan import Agent, Plan
 
 POLL_SECONDS = 0.1
 
 
-def wait_until_healthy(agent: Agent, main_pid: int | None, report: Callable[[str], None]) -> None:
+def wait_until_healthy(plan: Plan, agent: Agent, main_pid: int | None, report: Callable[[str], None]) -> None:
     """Wait for /health without a limit of its own: systemd's TimeoutStartSec ends it.
 
     So `systemctl start` returns when the agent can be used. systemd does not end this when the main process dies, so
@@ -28,10 +28,10 @@ def wait_until_healthy(agent: Agent, main_pid: int | None, report: Callable[[str
     names = [entry["id"] for entry in engine.served()]
     if agent["name"] not in names:
         raise RoundhouseError("ready", f"port {agent['engine_port']} serves {', '.join(names)}, not {agent['name']}.")
-    _record(agent, report)
+    _record(plan, agent, report)
 
 
-def _record(agent: Agent, report: Callable[[str], None]) -> None:
+def _record(plan: Plan, agent: Agent, report: Callable[[str], None]) -> None:
     """Note who serves, when no switch is about: a switch notes it itself, once the agent has answered its canary."""
     if journal.path().exists():
         return
@@ -39,3 +39,4 @@ def _record(agent: Agent, report: Callable[[str], None]) -> None:
         state.record(agent["name"], agent["conflicts"])
     except (OSError, RoundhouseError) as error:  # no reason to end an engine that serves
         report(f"who serves was not kept, so a reboot brings back another: {error}")
+    gateway.follow(plan, report)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
@@ -47,6 +49,21 @@ def run(target: str, arguments: list[str], *, terminal: bool) -> int:
     if status == _SSH_FAILED and target != LAB_WORD:
         raise RoundhouseError("on", f"{target} was not reached by ssh: see its own words above.")
     return status
+
+
+def ask(target: str, arguments: list[str]) -> dict[str, Any]:
+    """Return the one object of `roundhouse ARGUMENTS`, which have --json, on the target. Raises RoundhouseError."""
+    command = [*_prefix(target, terminal=False), *_words(target, ["roundhouse", *arguments])]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        told = json.loads(done.stdout)
+    except FileNotFoundError:
+        raise RoundhouseError("on", f"{command[0]} is not installed on this machine: install it.") from None
+    except ValueError:
+        raise RoundhouseError("on", f"{target} did not answer: see its own words above.") from None
+    if not told["ok"]:
+        raise RoundhouseError("on", told["errors"][0]["message"])
+    return dict(told)
 
 
 def _prefix(target: str, terminal: bool) -> list[str]:

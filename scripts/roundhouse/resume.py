@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import deploying, journal, state, switch, turn, units
+from . import deploying, gateway, journal, state, switch, turn, units
 from .back import deaf_to_signals
 from .checks import check
 from .drift import is_outdated
@@ -68,6 +68,7 @@ def start_only(plan: Plan, report: turn.Report) -> list[str]:
     if (left := journal.left()) and not state.is_switching():
         turn.remember_killed(left, report, finished=left.to in names)
         journal.path().unlink(missing_ok=True)
+    gateway.follow(plan, report)
     errors: dict[str, str] = {}
     for agent in serving:
         with _told(errors, agent):

@@ -58,7 +58,7 @@ def record(found: PlanSet, *, served: bool) -> None:
     state.write(_path(), {"schema": SCHEMA, "plans": [entry._asdict() for entry in entries]})
     for place in FOLDER.iterdir():
         if place.is_dir() and place.name not in {entry.name for entry in entries}:
-            shutil.rmtree(place)
+            shutil.rmtree(place, ignore_errors=True)  # the next time, else
 
 
 def before(name: str | None = None) -> PlanSet:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from .errors import RoundhouseError
+from .hub_errors import DAMAGED
 from .model_files import File
 
 _ROUTE = re.compile(
@@ -58,6 +60,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with a body."""
+        try:
+            self.find()
+        except RoundhouseError as error:  # a manifest that cannot be read
+            self.reply(b"{}", DAMAGED, {"X-Error-Message": " ".join(error.message.split())})
+
+    do_HEAD = do_GET
+
+    def find(self) -> None:
+        """Answer with what the path names."""
         route = _ROUTE.fullmatch(unquote(urlsplit(self.path).path))
         given = self.headers.get("Authorization", "")
         if self.server.token and not hmac.compare_digest(given.encode(), f"Bearer {self.server.token}".encode()):
@@ -68,8 +79,6 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "RevisionNotFound")
         else:
             self.answer(route["verb"], route["model"], revision, route["path"] or "")
-
-    do_HEAD = do_GET
 
     def answer(self, verb: str, model: str, revision: str, name: str) -> None:
         """Answer a request for what is there."""

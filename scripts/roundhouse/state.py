@@ -23,7 +23,12 @@ _PATIENCE_SECONDS = 0.5
 
 def write(path: Path, content: Any, *, durable: bool = True) -> None:
     """Write JSON aside, then rename. Durable means that it survives a lost machine, not only a killed process."""
-    _aside(path, content, durable=durable).rename(path)
+    write_text(path, json.dumps(content), durable=durable)
+
+
+def write_text(path: Path, text: str, *, durable: bool = True, mode: int = 0o644) -> None:
+    """Write text in the same way; who may read it is settled before there is anything to read."""
+    _aside(path, text, durable=durable, mode=mode).rename(path)
 
 
 def serving(path: Path | None = None) -> list[str]:
@@ -52,7 +57,7 @@ def prepared(name: str, conflicts: list[str], path: Path | None = None) -> Itera
     """
     path = path or FOLDER / "serving.json"
     before = serving(path)
-    aside = _aside(path, _serving(name, conflicts, before))
+    aside = _aside(path, json.dumps(_serving(name, conflicts, before)))
 
     def commit() -> None:
         with _turn(path.parent):
@@ -79,7 +84,7 @@ def make_folder(folder: Path | None = None) -> None:
 
 def tidy() -> None:
     """Take away what processes that were killed had begun to write."""
-    for aside in FOLDER.glob(".*.json.*"):
+    for aside in FOLDER.glob(".*.*.*"):
         if not Path("/proc", aside.name.rpartition(".")[2]).exists():
             aside.unlink(missing_ok=True)
 
@@ -148,12 +153,13 @@ def _serving(name: str, conflicts: list[str], before: list[str]) -> dict[str, An
     return {"schema": 1, "serving": [name, *(each for each in before if each != name and each not in conflicts)]}
 
 
-def _aside(path: Path, content: Any, *, durable: bool = True) -> Path:
+def _aside(path: Path, text: str, *, durable: bool = True, mode: int = 0o644) -> Path:
     # The name is the writer's own: two writers must not fill one file.
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with aside.open("w") as file:
-            json.dump(content, file)
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
             file.flush()
             if durable:
                 os.fsync(file.fileno())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from . import card, gpu, journal, output, state, units
+from . import card, failed_start, gpu, journal, output, state, units
 from .drift import drift
 from .engine import Engine
 from .errors import RoundhouseError
@@ -90,6 +90,8 @@ def _row(plan: dict[str, Any], agent: dict[str, Any], unit: units.Unit | Roundho
     if isinstance(unit, RoundhouseError):
         return row | {"problem": unit.message}
     row["state"] = unit.state
+    if unit.state == "failed":
+        return row | {"problem": failed_start.why(agent, unit).text()}
     if unit.state not in ("ready", "draining"):
         return row
     engine = Engine(agent["host"], agent["engine_port"])

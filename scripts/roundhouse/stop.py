@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import journal, leave, state, units
+from . import gateway, journal, leave, state, units
 from .errors import RoundhouseError
 from .plan import DRAIN_SECONDS, Plan, find
 
@@ -29,6 +29,7 @@ def stop(
     with state.switching(journal.told, wait=report if wait else None):
         leaving = [agent for agent in asked if units.state(agent["unit"]) in leave.UP]
         names = [str(agent["name"]) for agent in leaving]
+        gateway.follow(plan, report, stopped=[str(agent["name"]) for agent in asked])
         try:
             cut = leave.leave(leaving, drain_seconds, report, lambda note: None)
         except KeyboardInterrupt:

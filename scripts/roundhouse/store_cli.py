@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import plan as plans
-from . import progress, prune, store, verify
+from . import progress, prune, served, store, verify
 from .errors import UsageError
 
 Result = dict[str, Any]
@@ -27,7 +27,7 @@ def verified(args: argparse.Namespace, place: Path, names: list[tuple[str, str |
 
 def models(args: argparse.Namespace, place: Path) -> Result:
     """List what is there."""
-    users = prune.paths_of_plans(plans.PATH.parent)
+    users = prune.paths_of_plans(plans.PATH.parent, served.FOLDER)
     found = list(store.held(place))
     rows = [
         {
@@ -47,7 +47,7 @@ def models(args: argparse.Namespace, place: Path) -> Result:
 
 def pruned(args: argparse.Namespace, place: Path) -> Result:
     """Remove what nobody needs, after a yes."""
-    users = prune.paths_of_plans(plans.PATH.parent)
+    users = prune.paths_of_plans(plans.PATH.parent, None if args.no_way_back else served.FOLDER)
     going = prune.needless(place, users, keep_earlier=not args.no_way_back)
     say = sys.stderr if args.json else sys.stdout
     for held in going:

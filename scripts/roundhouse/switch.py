@@ -7,10 +7,9 @@ next knows from it who served, and finishes it or goes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from . import canary, card, deploying, history, journal, leave, state, turn, units
+from . import canary, card, deploying, gateway, history, journal, leave, state, turn, units
 from .back import way_back
 from .checks import check
 from .engine import Engine
@@ -29,7 +28,7 @@ def ensure_ready(
     for an unknown name and RoundhouseError when the switch failed; its text says who serves now.
     """
     find(plan, name)
-    with state.switching(journal.told, wait=_waiting(report) if wait else None):
+    with state.switching(journal.told, wait=turn.waiting(report) if wait else None):
         plan = deploying.settled(plan, report)
         agent = find(plan, name)
         try:
@@ -62,6 +61,7 @@ def ensure_ready_locked(
         raise
     if left:
         turn.remember_killed(left, report)
+    gateway.follow(plan, report)
     try:
         answer = _forward(now, restart=found in ("ready", "draining"))
     except BaseException as error:
@@ -70,6 +70,8 @@ def ensure_ready_locked(
             now.log.end()
             raise RoundhouseError("interrupted", f"interrupted; {agent['name']} goes on starting.") from None
         way_back(now, error)
+    finally:
+        gateway.follow(plan, report)
     turn.remember(now, history.DONE, None)
     report(f"{agent['name']} is ready on port {agent['port']}")
     return turn.result(now, answer, changed=True)
@@ -99,6 +101,7 @@ def _settle(plan: Plan, left: journal.Left, report: Report) -> None:
         except RoundhouseError as error:  # it is that card's trouble, and its sentence
             report(error.message)
     journal.path().unlink(missing_ok=True)
+    gateway.follow(plan, report)
 
 
 def _ready_already(now: Turn, left: journal.Left | None) -> str | None:
@@ -117,6 +120,7 @@ def _ready_already(now: Turn, left: journal.Left | None) -> str | None:
         state.record(agent["name"], agent["conflicts"])
         turn.remember_killed(left, now.report, finished=left.to == agent["name"])
         now.log.end()
+        gateway.follow(now.plan, now.report)
     return answer
 
 
@@ -144,17 +148,6 @@ def _turn_to(now: Turn, *, restart: bool) -> str:
 
 def _leave(now: Turn, agents: list[Agent]) -> int:
     return leave.leave(agents, now.drain_seconds, now.report, now.log.note)
-
-
-def _waiting(report: Report) -> Callable[[str], None]:
-    said: list[str] = []
-
-    def wait(sentence: str) -> None:
-        if not said:
-            report(f"{sentence}: waiting for it")
-            said.append(sentence)
-
-    return wait
 
 
 def _engine(agent: Agent) -> Engine:

@@ -99,3 +99,15 @@ def keep(entry: history.Entry, report: Report) -> None:
         history.add(entry)
     except (OSError, RoundhouseError) as error:  # what is over is over; it is only not in the history
         report(f"this switch is not in the history: {error}")
+
+
+def waiting(report: Report) -> Report:
+    """Return what tells once that another switch is waited for."""
+    said: list[str] = []
+
+    def wait(sentence: str) -> None:
+        if not said:
+            report(f"{sentence}: waiting for it")
+            said.append(sentence)
+
+    return wait

@@ -35,6 +35,7 @@ def wish_of(agent: Agent, configs: roster_models.Configs) -> Wish:
         gpu_memory_utilization=agent["gpu_memory_utilization"],
         exact=agent.get("policy") == "exact",
         draft=roster_models.find({"model": draft}, configs) if draft else None,
+        speculates="speculative_config" in agent,
         **settings,
     )
 

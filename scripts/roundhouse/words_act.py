@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from typing import Any
 
 from . import output
@@ -54,35 +53,8 @@ def check_drain(args: argparse.Namespace) -> None:
         raise UsageError("usage", f"--drain is {args.drain:g}: write seconds, such as 30, or 0 to wait for no request.")
 
 
-def ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """Wait until the engine that systemd started is healthy."""
-    from . import ready as until
-
-    main_pid = os.environ.get("MAINPID")  # systemd sets it for an ExecStartPost
-    until.wait_until_healthy(plans.find(plan, _agent(args)), int(main_pid) if main_pid else None, output.progress())
-    return {"agent": args.agent}
-
-
-def clear(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """Take away what is in the way of the container that systemd is about to start."""
-    from . import containers
-
-    names = containers.clear(plans.find(plan, _agent(args)))
-    if names and not args.json:
-        print(f"taken away, left by an engine that was lost: {', '.join(names)}")
-    return {"agent": args.agent, "cleared": names}
-
-
-def _agent(args: argparse.Namespace) -> str:
-    if args.agent is None:
-        raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
-    return str(args.agent)
-
-
 # An agent's name is the word for a switch to it, so `switch` itself is not among them.
 WORDS: dict[str, Word] = {
     "resume": resume,
     "stop": stop,
-    "ready": ready,  # what a unit runs after its engine: not for people, so not in the help
-    "clear": clear,  # and before a container
 }

@@ -10,6 +10,7 @@ from typing import Any
 from . import journal, output, plan_set, served, state
 from .errors import RoundhouseError, UsageError
 from .plan_set import PlanSet
+from .turn import waiting
 from .words_act import check_drain
 
 Word = Callable[[argparse.Namespace], dict[str, Any]]
@@ -45,9 +46,10 @@ def _put(found: PlanSet, args: argparse.Namespace) -> dict[str, Any]:
 
     check_drain(args)
     report = output.progress()
-    if args.dry_run:
-        return _look(found, args)
-    done = deployment.deploy(found, report, drain_seconds=args.drain, start=not args.no_start)
+    with state.switching(journal.told, wait=waiting(report) if args.wait else None):
+        if args.dry_run:
+            return _look(found, args)
+        done = deployment.deploy(found, report, drain_seconds=args.drain, start=not args.no_start)
     if not args.json:
         print(f"the plan {done['plan']} is in place; serving: {', '.join(done['serving']) or 'nobody'}")
     return done
@@ -58,12 +60,11 @@ def _look(found: PlanSet, args: argparse.Namespace) -> dict[str, Any]:
     from . import deploy as deployment
     from . import outlook
 
-    with state.switching(journal.told):
-        old, _ = served.current()
-        moved = not found.is_in_place(old)
-        seen = None
-        if moved and old:
-            seen = outlook.outlook(deployment.make(found, old, None, args.drain, lambda text: None))
+    old, _ = served.current()
+    moved = not found.is_in_place(old)
+    seen = None
+    if moved and old:
+        seen = outlook.outlook(deployment.make(found, old, None, args.drain, lambda text: None))
     lines = seen.text() if seen else ["The first plan of this host."] if moved else []
     if not args.json:
         print("\n".join(lines) or f"the plan {found.name} is in place: nothing becomes another")

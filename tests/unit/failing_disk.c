@@ -1,4 +1,5 @@
-/* A disk that fails under one file: read() of a path that ends in $FAILING_PATH give EIO. For LD_PRELOAD. */
+/* A disk that fails under one file, for LD_PRELOAD: of a path that ends in $FAILING_PATH, read() gives EIO, and flock()
+ * ENOLCK, as NFS without its lock daemon does. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -23,4 +24,11 @@ ssize_t read(int descriptor, void *buffer, size_t count) {
     if (!real) real = dlsym(RTLD_NEXT, "read");
     if (fails(descriptor)) { errno = EIO; return -1; }
     return real(descriptor, buffer, count);
+}
+
+int flock(int descriptor, int operation) {
+    static int (*real)(int, int);
+    if (!real) real = dlsym(RTLD_NEXT, "flock");
+    if (fails(descriptor)) { errno = ENOLCK; return -1; }
+    return real(descriptor, operation);
 }

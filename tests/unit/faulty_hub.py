@@ -80,6 +80,7 @@ class FaultyHub(share.Server):
         self.going: set[threading.Thread] = set()  # answers that are still going out, by who sends them
         self.gated: set[str] = set()
         self.private: set[str] = set()
+        self.elsewhere: str | None = None  # the URL of another server that has the large files
         self.bytes_per_second: float | None = None
         super().__init__((address, 0), Repositories(root), None, FaultyHandler)
         self.url = f"http://{address}:{self.server_address[1]}"
@@ -130,6 +131,8 @@ class FaultyHandler(share.Handler):
             self.refuse(401, "RepoNotFound")
         elif model in self.server.gated and given != TOKEN and verb == "resolve":
             self.refuse(403, "GatedRepo")
+        elif self.server.elsewhere and name.endswith(".safetensors"):
+            self.reply(b"", 302, {"Location": self.server.elsewhere + self.path, "X-Repo-Commit": revision})
         else:
             self.broken = self.server.fault(self.path) if self.command == "GET" else None
             if self.broken and self.broken.kind == "slow":

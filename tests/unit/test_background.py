@@ -69,7 +69,7 @@ def test_another_boot_is_seen_also_where_another_process_has_its_number(job):
 def test_a_job_that_never_says_a_word_is_gone_and_a_host_that_does_not_answer_is_not(tmp_path):
     watch = Watch(str(tmp_path / "none"), begin_seconds=0.2)
     assert (look(watch), watch.gone()) == (None, None)
-    assert watch.look("") is None
+    assert (watch.look(""), watch.answered) == (None, False)
     time.sleep(0.3)
     assert watch.gone() == "it has not begun after 0 s"
 

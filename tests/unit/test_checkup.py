@@ -1,6 +1,6 @@
 """The checkup of a host: what is found by two ways is told once, and nothing is found where nothing is known."""
 
-from roundhouse import checkup, journald, kernel_log
+from roundhouse import checkup, journald, kernel_log, units
 from roundhouse.diagnosis import Finding
 
 FACTS = {"gpus": [], "driver_version": None, "nvml": {"driver_version": None, "error": None}}
@@ -34,3 +34,12 @@ def test_without_a_plan_the_kernels_word_is_told(monkeypatch):
     (found,) = checkup.examine(None, facts=FACTS)
     assert (found.cause, found.agent) == ("card lost", None)
     assert line in found.evidence
+
+
+def test_a_gateway_that_is_down_is_told(monkeypatch):
+    monkeypatch.setattr(units, "state", {"roundhouse-gateway.service": "failed"}.get)
+    (found,) = checkup._gateway({"gateway_port": 8080})
+    assert (found.cause, found.evidence) == ("gateway down", "roundhouse-gateway.service is failed")
+    assert list(checkup._gateway({"gateway_port": None})) == []
+    monkeypatch.setattr(units, "state", {"roundhouse-gateway.service": "ready"}.get)
+    assert list(checkup._gateway({"gateway_port": 8080})) == []

@@ -36,6 +36,7 @@ SOURCES = {
     "This model's maximum context length is 4096 tokens. However, your prompt contains": "request too long",
     "ValueError: Quantization method specified in the model config (awq) does not match the": "wrong format",
     "NVML: Driver/library version mismatch": "driver mismatch",
+    "dev hangs: ending its engine, which its unit starts again": "engine hangs",
     "RuntimeError: The NVIDIA driver on your system is too old (found version 12040).": "driver too old",
     "RuntimeError: No CUDA GPUs are available": "no card",
     "RuntimeError: CUDA error: no kernel image is available for execution on the device": "card unknown to the engine",

@@ -148,7 +148,10 @@ def test_the_catalog_knows_the_families_by_name(repo, form, positions):
         "Qwen/Qwen2.5-VL-7B-Instruct",
         "Qwen/Qwen3-8B-Instruct",
         "Qwen/Qwen3-8B-Instruct-2507",
+        "Qwen/Qwen3-1.7B-AWQ",
+        "Qwen/Qwen3-8B-GPTQ-Int4",
         "Qwen/QwQ-32B-Base",
+        "Qwen/QwQ-32B-GPTQ-Int8",
         "someone/Qwen2.5-7B-Instruct",
     ],
 )
@@ -162,5 +165,11 @@ def test_all_of_the_families_are_there():
             assert catalog.find(f"Qwen/Qwen2.5-{size}-Instruct{suffix}")
             assert size == "72B" or catalog.find(f"Qwen/Qwen2.5-Coder-{size}-Instruct{suffix}")
     for size in ("0.6B", "1.7B", "4B", "8B", "14B", "32B"):
-        for suffix in ("", "-AWQ", "-GPTQ-Int4", "-GPTQ-Int8", "-FP8"):
-            assert catalog.find(f"Qwen/Qwen3-{size}{suffix}")
+        # The small ones in GPTQ-Int8, the others in AWQ.
+        published = ("", "-FP8", "-GPTQ-Int8" if size in ("0.6B", "1.7B") else "-AWQ")
+        found = [
+            f"-{suffix}" if suffix else ""
+            for suffix in catalog._SUFFIXES
+            if catalog.find(f"Qwen/Qwen3-{size}-{suffix}".rstrip("-"))
+        ]
+        assert sorted(found) == sorted(published)

@@ -80,7 +80,7 @@ def lines(answer, text):
 
 def planned(agents, card="RTX 5060 Ti"):
     host = plan_roster.imagined(cards.find(card, 16), 1)
-    return planner.build(agents, planner.Settings("cuda", "", "", 0), host)
+    return planner.build(agents, planner.Settings("cuda", "", "", None), host)
 
 
 def test_the_guides_file_becomes_a_roster_that_the_card_holds(write, told):

@@ -122,7 +122,7 @@ def test_the_card_holds_what_is_proposed(store, told):
     store.add("qwen3:1.7b", b"GGUF2", {"model_type": "2.0B", "model_family": "qwen3"})
     host = plan_roster.imagined(cards.find("RTX 5060 Ti", 16), 1)
     agents = told()["agents"]
-    plan = planner.build(agents, planner.Settings("cuda", "", "", 0), host)
+    plan = planner.build(agents, planner.Settings("cuda", "", "", None), host)
     assert plan["problems"] == []
     assert [(agent["model"], agent["verdict"]) for agent in plan["agents"]] == [
         ("meta-llama/Llama-3.1-8B-Instruct", "fits"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from roundhouse import models_lock, planner, roster
+from roundhouse import models_lock, planner, pull_module, roster
 from roundhouse.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,3 +80,10 @@ def test_check_mode_writes_nothing(tmp_path):
     entry = {"a/b@main": {"revision": REVISION, "files": FILES}}
     assert models_lock.record(path, entry, check=True) == (entry, ["a/b@main"])
     assert not path.exists()
+
+
+def test_a_lock_that_names_what_is_no_file_of_a_model_is_refused(tmp_path):
+    """Such as a hidden file, which earlier versions locked."""
+    wish = {"model": "lab/small", "revision": "0" * 40, "asked": "main", "files": {".hidden.json": "2 git-sha1:00"}}
+    with pytest.raises(UsageError, match=r"'\.hidden\.json'.*ask anew with models_relock=true"):
+        pull_module.bring({"wishes": [wish], "store": str(tmp_path), "source": str(tmp_path), "files_at_once": 1})

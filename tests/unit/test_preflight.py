@@ -1,6 +1,7 @@
 """Preflight's one table: everything at once, what ends the run and what a person should know."""
 
 import shutil
+import socket
 
 import pytest
 from machine import CARD
@@ -157,3 +158,17 @@ def test_the_table_marks_what_ends_the_run():
 @pytest.mark.parametrize(("name", "part"), [("no-such-python", "not on the host's PATH"), ("python3", None)])
 def test_the_engines_python_is_looked_for(name, part):
     assert [part in said for said in preflight._python(name).problems] == ([True] if part else [])
+
+
+def test_a_port_of_the_gateway_that_somebody_has_is_told_with_the_setting(tmp_path):
+    agents = [{**AGENT, "port": 8001}]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        asked = wanted(tmp_path)._replace(agents=agents)
+        (one,) = preflight._ports(asked._replace(gateway_port=port)).problems
+        (metrics,) = preflight._ports(asked._replace(gateway_port=port - 100)).problems
+    assert one.startswith(f"gateway_port is {port}, which ")
+    assert metrics.startswith(f"gateway_port is {port - 100}, so that its metrics answer on {port}, which ")
+    assert metrics.endswith("holds: stop that, or write another port.")

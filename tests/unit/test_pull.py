@@ -6,7 +6,7 @@ import time
 import types
 
 import pytest
-from faulty_hub import MIB, TOKEN, Fault, make_model
+from faulty_hub import MIB, TOKEN, Fault, FaultyHub, make_model
 from pulling import (
     FETCHED,
     MODEL,
@@ -81,6 +81,10 @@ def test_what_takes_long_before_the_first_byte_is_said(hub, place):
     said = [event["text"] for event in notes.events if event["event"] == "doing"]
     assert len(said) > 5
     assert f"asking {Hub(hub.url).name} what {MODEL} at main is (1 s)" in said
+    hub.faults += [Fault("status", "/revision/main", code=503, wait=1)]
+    bring(hub, place, notes=(waiting := Notes()))
+    said = [event["text"] for event in waiting.events if event["event"] == "doing"]
+    assert f"{MODEL}: {Hub(hub.url).name} answers 503; again in 1 s (1 of 4) (1 s)" in said
 
 
 def test_a_cut_connection_goes_on_where_it_ended(hub, place):
@@ -166,6 +170,21 @@ def test_what_is_no_commit_names_no_folder(hub, place, monkeypatch):
     )
     with pytest.raises(RoundhouseError, match="names no commit"):
         client.resolve(MODEL, "main")
+
+
+def test_another_server_that_the_hub_names_gets_no_token(hub, place, monkeypatch):
+    """As the public hub does for large files; also where a broken connection goes on at a byte."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.private.add(MODEL)
+    with FaultyHub(hub.shelf.root) as other:
+        hub.elsewhere = other.url
+        other.faults.append(Fault("cut", "00001", after=2_000_000))
+        bring(hub, place)
+        assert {sent.token for sent in hub.log} == {TOKEN}
+        assert {sent.token for sent in other.log} == {None}
+        assert {sent.path.rpartition("/")[2] for sent in other.log} == {name for name in FETCHED if "model-" in name}
+        assert [sent.start > 0 for sent in other.log if "00001" in sent.path] == [False, True]
+    assert is_whole(hub, place)
 
 
 def test_a_private_model_wants_a_token_and_an_absent_one_is_named(hub, place, monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from roundhouse import cli, roster, roster_fields, words_plans
+from roundhouse import cli, roster, roster_fields, words_plans, words_unit
 from roundhouse.errors import UsageError
 
 
@@ -144,4 +144,4 @@ def test_every_word_of_the_command_line_is_reserved():
     words = {*cli.WORDS, *words_plans.WORDS}
     assert words <= set(roster_fields.RESERVED)
     told = {word for word in words if f"\n  {word} " in cli.EPILOG}
-    assert told == words - {"ready", "clear", "deploy"}
+    assert told == words - {*words_unit.WORDS, "deploy"}

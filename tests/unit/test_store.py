@@ -1,8 +1,10 @@
 """The store's words, and the other places that models come from: a folder, another host's store."""
 
+import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -11,10 +13,11 @@ import time
 import pytest
 from faulty_hub import MIB, ROOT, FaultyHub, make_model
 
-from roundhouse import manifest, offer, prune, pull, store, verify
+from roundhouse import manifest, offer, planned_models, prune, pull, pull_module, quantised, store, verify
 from roundhouse.errors import RoundhouseError
 from roundhouse.folder_source import FolderSource
 from roundhouse.hub import Hub
+from roundhouse.model_files import File
 from roundhouse.patience import Patience
 from roundhouse.progress import Progress
 from roundhouse.pull_job import Wish
@@ -80,8 +83,21 @@ def test_prune_keeps_what_a_plan_names_and_the_revision_before_it(hub, place, tm
     assert going == {other, str(store.partial(place, "lab/other", "0" * 40))}
     going = {str(held.folder) for held in prune.needless(place, users, keep_earlier=False)}
     assert str(first) in going
-    (tmp_path / "plan.previous.json").write_text(json.dumps({"agents": [{"name": "old", "model_path": str(first)}]}))
-    assert str(first) in prune.paths_of_plans(tmp_path)
+
+
+def test_prune_keeps_what_a_rollback_needs(place, tmp_path):
+    there = next(iter(store.held(place))).folder
+    (tmp_path / "plan.json").write_text(json.dumps({"agents": [{"name": "dev", "model_path": "/elsewhere"}]}))
+    earlier = tmp_path / "plans"
+    (earlier / "38e895e9").mkdir(parents=True)
+    served = {"agents": [{"name": "dev", "model_path": str(there)}]}
+    (earlier / "38e895e9/plan.json").write_text(json.dumps(served))
+    users = prune.paths_of_plans(tmp_path, earlier)
+    assert users == {"/elsewhere": ["dev"], str(there): ["dev (rollback)"]}
+    assert prune.needless(place, users, keep_earlier=False) == []
+    assert [held.folder for held in prune.needless(place, prune.paths_of_plans(tmp_path), keep_earlier=False)] == [
+        there
+    ]
 
 
 def test_prune_keeps_a_draft_and_what_a_plan_names_by_another_path(place, tmp_path):
@@ -114,6 +130,65 @@ def test_an_export_is_a_source_for_a_host_without_a_network(hub, place, tmp_path
         FolderSource(tmp_path / "unmounted")
 
 
+def put_result(place, key="a" * 40):
+    """Put the model of the store under the name of a result too, as quantise.make does, with its card."""
+    held = store.manifests(place, MODEL)[0]
+    folder = place / "quantised/small-fp8" / key
+    shutil.copytree(store.folder(place, MODEL, held.revision), folder)
+    (folder / "README.md").write_text("# a card")
+    files = [File(one.path, one.size, one.checksum) for one in held.files]
+    digest = hashlib.sha256(b"# a card").hexdigest()
+    made = manifest.Manifest(
+        "quantised/small-fp8", key, [*files, File("README.md", 8, f"sha256:{digest}")], asked="main", source="here"
+    )
+    for file in made.files:
+        assert made.is_good(folder, file)
+    made.write(folder)
+    return folder
+
+
+def test_an_export_takes_results_and_drafts_and_no_base_of_a_result(hub, place, tmp_path):
+    result, disk, away = put_result(place), tmp_path / "usb", tmp_path / "away"
+    draft = bring(Hub(hub.url), place, "lab/other")
+    hub.log.clear()
+    agent = {"name": "dev", "model": "lab/base", "revision": "b" * 40, "model_path": str(result), "quantise": "fp8"}
+    agent |= {"draft_model": "lab/other", "draft_revision": draft["revision"]}
+    wishes = planned_models.to_export([agent], place)
+    assert [wish.model for wish in wishes] == ["quantised/small-fp8", "lab/other"]
+    assert all(planned_models.is_in(place, wish) for wish in wishes)
+    pull.Pull(disk, FolderSource(place), quiet()).run(wishes)
+    # The host without a network: its plan names the same path in its own store.
+    there = agent | {"model_path": str(away / result.relative_to(place))}
+    wishes = planned_models.to_pull([there], away, FolderSource(disk))
+    pull.Pull(away, FolderSource(disk), quiet()).run(wishes)
+    assert quantised.to_make([{"path": there["model_path"]}]) == []
+    assert (away / result.relative_to(place) / "README.md").read_text() == "# a card"
+    assert not hub.log
+    # Without the result the base is wanted; a hub is not asked for a result.
+    other = there | {"model_path": str(away / "quantised/small-fp8" / ("c" * 40))}
+    assert [wish.model for wish in planned_models.to_pull([other], away, FolderSource(disk))] == [
+        "lab/base",
+        "lab/other",
+    ]
+    assert [wish.model for wish in planned_models.to_pull([other], away, Hub(hub.url))] == ["lab/base", "lab/other"]
+    assert not hub.log
+
+
+def test_the_role_takes_a_result_where_the_source_has_it_and_passes_over_what_it_has_not(hub, place, tmp_path):
+    result, away = put_result(place), tmp_path / "away"
+    given = {"wishes": [], "store": str(away), "source": str(place), "files_at_once": 4}
+    results = [
+        {"path": str(away / result.relative_to(place))},
+        {"path": str(away / f"quantised/small-int8/{'c' * 40}")},
+    ]
+    done = pull_module.bring(given | {"results": results})
+    assert (done["changed"], [row["path"] for row in done["models"]]) == (True, [results[0]["path"]])
+    again = pull_module.bring(given | {"results": results[:1], "source": str(tmp_path)})  # it is not asked again
+    assert (again["changed"], again["models"]) == (False, [])
+    with pytest.raises(RoundhouseError, match="models_files_at_once is 0: write a number from 1"):
+        pull_module.bring(given | {"files_at_once": 0})
+
+
 def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
     path = next(iter(store.held(place))).folder / "model.safetensors"
     content = path.read_bytes()
@@ -129,7 +204,9 @@ def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
 def offered(place, tmp_path):
     """Offer the store as another host of the inventory does."""
     current = tmp_path / "offer"
-    port = 8931
+    with socket.socket() as probe:  # another checkout may run the same test
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
     standing = threading.Thread(target=offer.stand, args=(place, port, "a-token-of-this-run", current))
     standing.start()
     deadline = time.monotonic() + 10
@@ -163,6 +240,16 @@ def failing_disk(tmp_path_factory):
     source = ROOT / "tests/unit/failing_disk.c"
     subprocess.run([compiler, "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     return lambda path: {**os.environ, "LD_PRELOAD": str(library), "FAILING_PATH": str(path)}
+
+
+def test_a_manifest_that_the_other_host_cannot_read_is_named(place, offered, tmp_path, monkeypatch):
+    path = next(iter(store.held(place))).folder / manifest.NAME
+    path.write_text("{")
+    monkeypatch.setenv("HF_TOKEN", "a-token-of-this-run")
+    with pytest.raises(RoundhouseError) as told:
+        bring(Hub(offered), tmp_path / "away")
+    assert f"answers 422 ({path} cannot be read" in told.value.message
+    assert told.value.message.endswith(f"for {MODEL}: mend it there.")
 
 
 def test_verify_reads_everything_and_its_exit_status_says_so(place):
@@ -230,6 +317,15 @@ def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failin
     # What a failing disk holds is fetched again, and the file that is put in its place is another.
     done = command("pull", MODEL, "--store", place, env={**failing_disk(path), "HF_ENDPOINT": hub.url})
     assert done.returncode == 0, done.stderr
+
+
+def test_a_disk_without_locks_is_refused(hub, place, failing_disk):
+    lock = place / MODEL / store.LOCK
+    done = command("pull", MODEL, "--store", place, env={**failing_disk(lock), "HF_ENDPOINT": hub.url})
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        f"{lock} cannot be locked (No locks available): mount the store's disk with locks.",
+    )
 
 
 def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_told(hub, place, tmp_path):

@@ -31,7 +31,8 @@ pytest_xdist_make_scheduler = scheduler(HOSTS)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test on every host of the scenario, over docker exec."""
     if "host" in metafunc.fixturenames:
-        metafunc.parametrize("host", [f"docker://{name}" for name in HOSTS], indirect=True, scope="session")
+        hosts = getattr(metafunc.module, "HOSTS", HOSTS)  # a module may name fewer
+        metafunc.parametrize("host", [f"docker://{name}" for name in hosts], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -134,3 +135,12 @@ def eventually() -> Callable[[Callable[[], bool], float], None]:
             time.sleep(0.5)
 
     return wait
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what cases measured."""
+    ended = [report for report in terminalreporter.getreports("") if report.when == "teardown"]
+    told = [text for report in ended for name, text in report.user_properties if name == "told"]
+    terminalreporter.section("measured")
+    for text in sorted(told):
+        terminalreporter.write_line(text)

@@ -1,7 +1,6 @@
 """Each agent, put on the track by the command, is the engine, the model and the sampling that were asked for."""
 
 import json
-from urllib.request import urlopen
 
 import openai
 import pytest
@@ -56,8 +55,9 @@ def test_an_agent_serves_after_a_switch_to_it(host, plan, switch, serving, clien
     served = api.models.list().data
     assert [model.id for model in served] == [agent]
     assert served[0].max_model_len == wanted["max_model_len"]
-    with urlopen(str(api.base_url.join("/version"))) as version:  # noqa: S310 - http to the lab's own host
-        assert json.load(version)["version"] == engine_version
+    ask = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1]).read().decode())"
+    told = host.check_output("python3 -c %s %s", ask, f"http://127.0.0.1:{wanted['engine_port']}/version")
+    assert json.loads(told)["version"] == engine_version
     chat = api.chat.completions.create(model=agent, messages=[{"role": "user", "content": "Hello"}], max_tokens=24)
     assert chat.model == agent
     assert chat.choices[0].finish_reason in ("stop", "length")
@@ -65,7 +65,7 @@ def test_an_agent_serves_after_a_switch_to_it(host, plan, switch, serving, clien
     the_rosters_sampling_is_the_servers_default(api, wanted)
     for other in plan["agents"]:
         if other["name"] != agent:
-            assert not host.socket(f"tcp://127.0.0.1:{other['port']}").is_listening
+            assert not host.socket(f"tcp://127.0.0.1:{other['engine_port']}").is_listening
 
 
 def test_an_agent_that_serves_is_left_alone(switch):

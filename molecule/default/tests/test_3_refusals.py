@@ -24,11 +24,12 @@ def test_an_unknown_agent(switch):
     refused(switch("nosuch"), 2, "'nosuch'", "say one of architect, dev, po")
 
 
-def test_a_port_that_a_stranger_holds(host, switch):
-    host.check_output("systemd-run --unit stranger python3 -m http.server --bind 127.0.0.1 8002")
-    host.check_output("timeout 10 sh -c 'until ss -ltn | grep -q :8002; do sleep 0.1; done'")
+def test_a_port_that_a_stranger_holds(host, plan, switch):
+    port = plan["agents"][2]["engine_port"]
+    host.check_output(f"systemd-run --unit stranger python3 -m http.server --bind 127.0.0.1 {port}")
+    host.check_output(f"timeout 10 sh -c 'until ss -ltn | grep -q :{port}; do sleep 0.1; done'")
     try:
-        refused(switch("po"), 1, "port 8002 of po is taken by python3 (pid", "of stranger.service", "dev serves")
+        refused(switch("po"), 1, f"port {port} of po is taken by python3 (pid", "of stranger.service", "dev serves")
     finally:
         host.check_output("systemctl stop stranger")
 

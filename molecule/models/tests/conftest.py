@@ -58,7 +58,7 @@ class Played(NamedTuple):
 def play(hub, tmp_path):
     """Return how to run the playbook with some variables changed, from a lock file of this test's own."""
 
-    def run(variables=None, *options, limit=NAMES, playbook="playbooks/models.yml"):
+    def run(variables=None, *options, limit=NAMES, playbook="playbooks/models.yml", vault=None, seen=id):
         given = {
             "lab_model": "lab/small",
             "models_store": STORE,
@@ -68,6 +68,7 @@ def play(hub, tmp_path):
         }
         command = ["ansible-playbook", "--inventory", str(INVENTORY)]
         command += ["--limit", ",".join(limit), "--extra-vars", f"@{_written(tmp_path, given)}", *options, playbook]
+        command += _locked_away(tmp_path, vault) if vault else []
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONUNBUFFERED": "1"}
         environment["ANSIBLE_FORCE_COLOR"] = "0"  # molecule asks for colours
         begun, lines = time.monotonic(), []
@@ -76,6 +77,7 @@ def play(hub, tmp_path):
         )
         for line in running.stdout:
             lines.append((time.monotonic() - begun, line))
+            seen(line)
         return Played(running.wait(), "".join(line for _, line in lines), lines)
 
     return run
@@ -86,6 +88,16 @@ def _written(folder: Path, variables: dict) -> Path:
     path = folder / "variables.json"
     path.write_text(json.dumps(variables))
     return path
+
+
+def _locked_away(folder: Path, variables: dict) -> list[str]:
+    """Write the variables into a vault of Ansible's; return the options that open it."""
+    (folder / "vault.yml").write_text(json.dumps(variables))
+    (folder / "password").write_text("the vault's own")
+    opened = ["--vault-password-file", str(folder / "password")]
+    subprocess.run(["ansible-vault", "encrypt", *opened, str(folder / "vault.yml")], check=True, cwd=ROOT)
+    assert (folder / "vault.yml").read_text().startswith("$ANSIBLE_VAULT;")
+    return [*opened, "--extra-vars", f"@{folder / 'vault.yml'}"]
 
 
 @pytest.fixture

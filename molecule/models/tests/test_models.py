@@ -3,10 +3,13 @@
 import json
 import subprocess
 import threading
+import time
 from itertools import pairwise
 
 from conftest import NAMES, STORE, WEIGHTS
-from faulty_hub import TOKEN
+from faulty_hub import MIB, TOKEN, Fault
+
+OF_THE_PROXY = "a-password-of-a-proxy"
 
 
 def folder(hub):
@@ -73,10 +76,13 @@ def test_a_slow_pull_says_how_far_it_is_and_shows_the_token_to_nobody(hub, hosts
 
     hub.private.add("lab/small")
     hub.bytes_per_second = 200_000
+    hub.faults.append(Fault("status", "/revision/main", code=503, wait=18))
+    proxy = {"HF_ENDPOINT": hub.url, "HTTPS_PROXY": f"http://someone:{OF_THE_PROXY}@127.0.0.1:9"}
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        done = play({"models_token": TOKEN}, "-vvv", "--diff", limit=NAMES[:1])
+        vault = {"models_token": TOKEN}
+        done = play({"models_environment": proxy}, "-vvv", "--diff", limit=NAMES[:1], vault=vault)
     finally:
         over.set()
         watcher.join()
@@ -87,13 +93,54 @@ def test_a_slow_pull_says_how_far_it_is_and_shows_the_token_to_nobody(hub, hosts
     assert len(said) > 3
     assert "MiB/s" in said[2][1]
     assert max(after - before for (before, _), (after, _) in pairwise(done.lines)) <= 15
+    assert [line for _, line in done.lines if "answers 503; again in 18 s (1 of 8)" in line]
     assert TOKEN not in done.output
+    assert OF_THE_PROXY not in done.output
     assert any("roundhouse_pull" in text for text in seen)
-    assert not any(TOKEN in text for text in seen)
+    assert not any(TOKEN in text or OF_THE_PROXY in text for text in seen)
     assert TOKEN not in hosts[0].check_output("journalctl --no-pager")
     # Ansible's async wrapper looks every 5 s whether its job has ended, and removes the job's private file then.
     left = f"grep -r {TOKEN} ~/.ansible_async ~/.ansible /run/roundhouse {STORE}"
     assert hosts[0].run(f"for i in $(seq 20); do {left} || exit 0; sleep 0.5; done; exit 1").rc == 0
+
+
+def test_a_host_that_restarts_ends_the_play_and_the_next_goes_on_where_it_was(hub, hosts, play):
+    """Ansible's file of the job outlives the restart, and says for ever that it has not finished."""
+    keeps, began, restarted = {"models_store": "/srv/restarted"}, hub.out, []
+
+    def restart(line):
+        if hub.out - began > 3 * MIB and not restarted:
+            restarted.append(time.monotonic())
+            subprocess.run(["docker", "restart", "--time", "2", NAMES[0]], check=True, capture_output=True)
+
+    hub.bytes_per_second = 400_000
+    try:
+        done = play(keeps, limit=NAMES[:1], seen=restart)
+    finally:
+        hub.bytes_per_second = None
+    assert restarted, done.output
+    assert time.monotonic() - restarted[0] < 90
+    assert done.returncode != 0
+    assert "it ended without a result, as when the host was restarted" in done.output
+    assert "what came is kept, run the play again" in done.output
+    hosts[0].check_output("timeout 60 sh -c 'until systemctl is-system-running --wait; do sleep 0.5; done' || true")
+    before = hub.out
+    again = play(keeps, limit=NAMES[:1])
+    assert again.returncode == 0, again.output
+    assert hub.out - before < 10 * MIB
+    place = folder(hub).replace(STORE, "/srv/restarted")
+    assert sums(hosts[0], place) == wanted(hub)
+
+
+def test_a_store_on_another_disk_is_one_as_well(hub, hosts, play):
+    hosts[0].check_output("mkdir -p /mnt/disk && mount -t tmpfs -o size=64m tmpfs /mnt/disk")
+    try:
+        first = play({"models_store": "/mnt/disk"}, limit=NAMES[:1])
+        assert (first.returncode, first.changed()) == (0, [NAMES[0]]), first.output
+        assert sums(hosts[0], folder(hub).replace(STORE, "/mnt/disk")) == wanted(hub)
+        assert play({"models_store": "/mnt/disk"}, limit=NAMES[:1]).changed() == []
+    finally:
+        hosts[0].check_output("umount /mnt/disk")
 
 
 def test_a_disk_that_lacks_space_is_named_before_the_first_byte(hub, hosts, play):
@@ -109,13 +156,23 @@ def test_a_disk_that_lacks_space_is_named_before_the_first_byte(hub, hosts, play
 
 
 def test_another_host_of_the_inventory_is_a_source_without_a_hub(hub, hosts, play, fresh):
-    assert play(limit=NAMES[:1]).returncode == 0
+    before = hub.out
+    both = play({"models_source": NAMES[0]})  # it brings its own from the hub first, and the other one from there
+    assert (both.returncode, both.changed()) == (0, list(NAMES)), both.output
+    assert hub.out - before == sum((hub.shelf.folder("lab/small") / name).stat().st_size for name in wanted(hub))
+    assert sums(hosts[1], folder(hub)) == wanted(hub)
+    hosts[1].check_output(f"rm -rf {STORE}")
     before = len(hub.log)
     without = {"models_source": NAMES[0], "models_environment": {"HF_ENDPOINT": "http://127.0.0.1:9"}}
     done = play(without)
     assert done.returncode == 0, done.output
     assert done.changed() == [NAMES[1]]
     assert len(hub.log) == before
+    assert sums(hosts[1], folder(hub)) == wanted(hub)
+    hosts[1].check_output(f"rm -rf {STORE}")
+    alone = play(without, limit=NAMES[1:])  # the other one is not in this play
+    assert alone.returncode == 0, alone.output
+    assert (alone.changed(), len(hub.log)) == ([NAMES[1]], before)
     assert sums(hosts[1], folder(hub)) == wanted(hub)
     listening = hosts[0].check_output("timeout 10 sh -c 'while ss -ltn | grep -q :8098; do sleep 0.2; done'; ss -ltn")
     assert ":8098" not in listening

@@ -31,6 +31,7 @@ CASES = 40  # at least, of the whole suite
 class Turntable:
     """The host under test."""
 
+    since = "0"  # seconds since the epoch at which a case began, where it asks for that
     known: str | None = None  # who answered its canary at the end of the case before
 
     def __init__(self, host: Host) -> None:
@@ -63,13 +64,14 @@ class Turntable:
     def fault(self, agent: str, options: str) -> None:
         """Let the agent's next engine do that wrong; nothing heals it."""
         self.host.check_output(
-            f"echo '{options}' > /etc/lab-engine/{agent}" if options else f"rm /etc/lab-engine/{agent}"
+            f"echo '{options}' > /etc/lab-engine/{agent}" if options else f"rm -f /etc/lab-engine/{agent}"
         )
 
     def restart(self, agent: str, options: str) -> None:
         """Let the agent run with a fault from now on."""
         self.fault(agent, options)
-        self.host.check_output(f"systemctl restart roundhouse-{agent}")
+        # A case's own starts are not to count as those of an engine that cannot stay.
+        self.host.check_output(f"systemctl reset-failed roundhouse-{agent}; systemctl restart roundhouse-{agent}")
 
     def close_gate(self) -> None:
         """Let wait what waits for the gate, until a switch was killed or the case ends."""

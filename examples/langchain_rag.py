@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Questions about a folder of text, with LangChain: `examples/langchain_rag.py FOLDER "QUESTION"`.
+
+The folder's Markdown and text files are cut into passages, the passages nearest to the question are found in a FAISS
+index, and an agent answers from them. OPENAI_BASE_URL, OPENAI_MODEL and OPENAI_API_KEY say who answers, as
+`roundhouse client-config env` prints them. What it needs is in requirements/examples.txt, for pip.
+
+An agent that chats makes no embeddings. Here they are made of the folder itself, without a download and without the
+network: latent semantic analysis, which knows the words of the folder and no others. For meaning beyond words name an
+endpoint that serves an embedding model (vLLM, Ollama, llama.cpp): EMBEDDINGS_BASE_URL and EMBEDDINGS_MODEL.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from langchain_community.vectorstores import FAISS
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from langchain_text_splitters import RecursiveCharacterTextSplitter
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
+
+PASSAGE_CHARACTERS, PASSAGES, DIMENSIONS = 800, 3, 128
+ANSWER_TOKENS = int(os.environ.get("EXAMPLE_TOKENS", "256"))
+PROMPT = ChatPromptTemplate.from_messages(
+    [
+        ("system", "Answer from these passages alone; say so when they do not tell.\n\n{passages}"),
+        ("human", "{question}"),
+    ]
+)
+
+
+class FolderEmbeddings(Embeddings):
+    """Latent semantic analysis of the folder's own passages: near is who uses the same words, or words beside them."""
+
+    def __init__(self, texts: list[str]) -> None:
+        words = TfidfVectorizer(sublinear_tf=True, stop_words="english", ngram_range=(1, 2))
+        found = words.fit_transform(texts)
+        dimensions = min(DIMENSIONS, len(texts) - 1, found.shape[1] - 1)
+        self._pipeline = make_pipeline(words, TruncatedSVD(max(dimensions, 1), random_state=0), Normalizer(copy=False))
+        self._pipeline.fit(texts)
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return a vector for each text."""
+        return self._pipeline.transform(texts).tolist()
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of a question."""
+        return self.embed_documents([text])[0]
+
+
+def passages(folder: Path) -> list[Document]:
+    """Return the folder's text in passages, each with its file."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix in (".md", ".txt") and file.is_file())
+    whole = [Document(file.read_text(errors="replace"), metadata={"source": str(file)}) for file in files]
+    return RecursiveCharacterTextSplitter(chunk_size=PASSAGE_CHARACTERS, chunk_overlap=80).split_documents(whole)
+
+
+def embeddings(texts: list[str]) -> Embeddings:
+    """Return the embeddings of an endpoint where one is named, else of the folder."""
+    if url := os.environ.get("EMBEDDINGS_BASE_URL"):
+        # check_embedding_ctx_length would send OpenAI's own token numbers instead of text.
+        return OpenAIEmbeddings(base_url=url, model=os.environ["EMBEDDINGS_MODEL"], check_embedding_ctx_length=False)
+    return FolderEmbeddings(texts)
+
+
+def main(folder: str, question: str) -> int:
+    """Find, answer, and say from where; return 0."""
+    found = passages(Path(folder))
+    if not found:
+        print(f"{folder} has no .md or .txt file: name a folder with some.", file=sys.stderr)
+        return 2
+    store = FAISS.from_documents(found, embeddings([each.page_content for each in found]))
+    near = store.similarity_search(question, k=PASSAGES)
+    model = ChatOpenAI(model=os.environ.get("OPENAI_MODEL", "dev"), max_tokens=ANSWER_TOKENS)
+    told = "\n\n".join(each.page_content for each in near)
+    print((PROMPT | model).invoke({"passages": told, "question": question}).text)
+    for each in near:
+        print(f"from {each.metadata['source']}: {each.page_content.strip().splitlines()[0][:80]}")
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OPENAI_BASE_URL", "http://127.0.0.1:8001/v1")
+    os.environ.setdefault("OPENAI_API_KEY", "not-needed")
+    raise SystemExit(main(*sys.argv[1:3]))

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""The agents through OpenAI's own client: `examples/openai_client.py chat|stream|batch|tools`.
+
+Where and who is read from the environment: OPENAI_BASE_URL, OPENAI_MODEL, OPENAI_API_KEY, as `roundhouse client-config
+env` prints them. Install what it needs with `pip install --requirement requirements/examples.txt`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from openai import AsyncOpenAI, OpenAI
+
+MODEL = os.environ.get("OPENAI_MODEL", "dev")
+DESIGNS = ["Design component 1", "Design component 2", "Design component 3", "Design component 4"]
+ANSWER_TOKENS = int(os.environ.get("EXAMPLE_TOKENS", "256"))
+# Enough for a call to be whole: one that is cut is no call.
+CALL_TOKENS = 256
+PORTS = {"architect": 8000, "dev": 8001, "po": 8002}
+
+
+def chat() -> None:
+    """Ask one question, print one answer."""
+    messages: Any = [{"role": "user", "content": "Design a payment system"}]
+    answer = OpenAI().chat.completions.create(model=MODEL, messages=messages, max_tokens=ANSWER_TOKENS)
+    print(answer.choices[0].message.content)
+
+
+def stream() -> None:
+    """Print an answer as it is written.
+
+    A chunk may have no choice (the last, with the usage) and no content (the first).
+    """
+    messages: Any = [{"role": "user", "content": "Design a payment system"}]
+    chunks = OpenAI().chat.completions.create(
+        model=MODEL, messages=messages, max_tokens=ANSWER_TOKENS, stream=True, stream_options={"include_usage": True}
+    )
+    for chunk in chunks:
+        if chunk.choices and chunk.choices[0].delta.content:
+            print(chunk.choices[0].delta.content, end="", flush=True)
+        elif chunk.usage:
+            print(f"\n{chunk.usage.completion_tokens} tokens")
+
+
+def batch() -> None:
+    """Ask several questions one after the other, then at once, which is what vLLM's continuous batching is for."""
+    begun = time.monotonic()
+    client = OpenAI()
+    for query in DESIGNS:
+        client.chat.completions.create(**_request(query))
+    in_turn, begun = time.monotonic() - begun, time.monotonic()
+    answers = asyncio.run(_together())
+    at_once = time.monotonic() - begun
+    for query, answer in zip(DESIGNS, answers, strict=True):
+        print(f"{query}: {answer.splitlines()[0][:80]}")
+    print(f"one after the other {in_turn:.1f} s, at once {at_once:.1f} s")
+
+
+async def _together() -> list[str]:
+    async with AsyncOpenAI() as client:
+        answers = await asyncio.gather(*(client.chat.completions.create(**_request(query)) for query in DESIGNS))
+    return [answer.choices[0].message.content or "" for answer in answers]
+
+
+def _request(query: str) -> dict[str, Any]:
+    return {"model": MODEL, "messages": [{"role": "user", "content": query}], "max_tokens": ANSWER_TOKENS}
+
+
+def tools() -> None:
+    """Let the model ask for a function, call it, and tell the model what it returned.
+
+    `tool_choice` names the function and `strict` asks for its schema, so the engine lets nothing else be written. With
+    "auto" the model chooses,
+    which needs `tool_call_parser` in the roster (hermes for Qwen).
+    """
+    who = {"type": "string", "enum": sorted(PORTS)}
+    parameters = {"type": "object", "properties": {"agent": who}, "required": ["agent"], "additionalProperties": False}
+    function = {"name": "port_of", "parameters": parameters, "strict": True}
+    tool: Any = {"type": "function", "function": function}
+    chosen: Any = {"type": "function", "function": {"name": "port_of"}}
+    messages: list[Any] = [{"role": "user", "content": "On which port is the developer agent?"}]
+    client = OpenAI()
+    asked = client.chat.completions.create(
+        model=MODEL,
+        messages=messages,
+        tools=[tool],
+        tool_choice=chosen,
+        max_tokens=CALL_TOKENS,
+        # Between the parts of JSON any number of blanks is allowed, and a small model may lose itself in them.
+        frequency_penalty=2,
+    )
+    (call,) = asked.choices[0].message.tool_calls or []
+    arguments = json.loads(call.function.arguments)
+    result = PORTS[arguments["agent"]]
+    print(f"port_of({arguments['agent']!r}) is {result}")
+    told = {"id": call.id, "type": "function", "function": {"name": "port_of", "arguments": call.function.arguments}}
+    messages += [{"role": "assistant", "content": "", "tool_calls": [told]}]
+    messages += [{"role": "tool", "tool_call_id": call.id, "content": str(result)}]
+    answer = client.chat.completions.create(model=MODEL, messages=messages, max_tokens=ANSWER_TOKENS)
+    print(answer.choices[0].message.content)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OPENAI_BASE_URL", "http://127.0.0.1:8001/v1")
+    os.environ.setdefault("OPENAI_API_KEY", "not-needed")
+    {"chat": chat, "stream": stream, "batch": batch, "tools": tools}[sys.argv[1]]()

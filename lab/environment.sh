@@ -1,0 +1,14 @@
+#!/bin/sh
+# Print the folder of an environment, made from its lock unless it is there: what examples/ and the documents need.
+#
+#   environment.sh examples|examples-aider|docs
+set -eu
+lock=$(dirname "$(readlink -f "$0")")/../requirements/$1.txt
+target=${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse/$1-$(sha256sum "$lock" | cut -c1-12)
+if [ ! -e "$target/complete" ]; then
+  rm -rf "$target"
+  uv venv --quiet --python "$(dirname "$lock")/../.venv/bin/python" "$target"
+  uv pip install --quiet --python "$target/bin/python" --require-hashes --requirement "$lock"
+  touch "$target/complete"
+fi
+echo "$target"

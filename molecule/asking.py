@@ -1,0 +1,101 @@
+"""Clients that go on asking while agents come and go, with the users' own client, and what became of their requests."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable
+
+import openai
+
+CLIENTS = 20
+TOKENS = 40
+
+
+class Asking:
+    """Clients that ask whoever is wanted, by the one endpoint or by the agent's own port."""
+
+    def __init__(self, base: str, ports: dict[str, int], key: str, tls: ssl.SSLContext | bool, requests: int) -> None:
+        self.base, self.ports, self.key, self.left = base, ports, key, requests
+        self.wanted, self.over, self.asking = "", False, asyncio.Event()
+        self.outcomes: list[str] = []
+        self.waited: list[int] = []
+        self.refused = 0
+        self.http = openai.DefaultAsyncHttpxClient(verify=tls, timeout=120)
+
+    async def through(self, names: list[str], switch: Callable[[str], None], begun: Callable[[], bool]) -> None:
+        """Ask while `switch` goes from one agent to the next; the first one serves already.
+
+        Nobody asks between one agent's last request and the moment at which the switch to the next has `begun`: an
+        agent that is not on its way is refused, and rightly.
+        """
+        self.wanted = names[0]
+        self.asking.set()
+        clients = [asyncio.create_task(self._client(number)) for number in range(CLIENTS)]
+        try:
+            for name in names[1:]:
+                await asyncio.sleep(1)
+                self.asking.clear()
+                await asyncio.sleep(0.5)  # who had chosen has asked by now
+                switching = asyncio.create_task(asyncio.to_thread(switch, name))
+                while not begun() and not switching.done():
+                    await asyncio.sleep(0.02)
+                self.wanted = name
+                self.asking.set()
+                await switching
+            self.over = True
+            await asyncio.gather(*clients)
+        finally:
+            for each in clients:
+                each.cancel()
+            await self.http.aclose()
+
+    def told(self) -> str:
+        """Return what became of the requests."""
+        waited, answered = sorted(self.waited), self.outcomes.count("answered")
+        return (
+            f"{len(self.outcomes)} requests, {answered} answered whole by who was asked; {sum(map(bool, waited))} "
+            f"waited, the longest {waited[-1] / 1000:.1f} s; {self.refused} were told to come again"
+        )
+
+    async def _client(self, number: int) -> None:
+        choice = random.Random(number)  # noqa: S311 - no secret
+        while self.left > 0 or not self.over:
+            self.left -= 1
+            await self.asking.wait()
+            agent, stream = self.wanted, choice.random() < 0.5
+            port = self.ports[choice.choice(("any", agent))]
+            try:
+                self.outcomes.append(await self._until_kept(port, agent, number, stream=stream))
+            except openai.OpenAIError as error:
+                self.outcomes.append(f"{agent} on {port}: {error!r}")
+            await asyncio.sleep(choice.random() * 0.3)
+
+    async def _until_kept(self, port: int, agent: str, number: int, *, stream: bool) -> str:
+        """Ask, and come again when told to: that happens after a switch that failed."""
+        while True:
+            try:
+                return await self._ask(port, agent, number, stream=stream)
+            except openai.InternalServerError as error:
+                if error.status_code != 503 or "no switch brings it" not in str(error):
+                    raise
+                self.refused += 1
+                await asyncio.sleep(min(2, int(error.response.headers["Retry-After"])))
+
+    async def _ask(self, port: int, agent: str, number: int, *, stream: bool) -> str:
+        """Return `answered` when a whole answer came from who was asked, else what came."""
+        url = f"{self.base}:{port}/v1"
+        api = openai.AsyncOpenAI(base_url=url, api_key=self.key, max_retries=0, http_client=self.http)
+        asked = {"model": agent, "prompt": f"client {number}", "max_tokens": TOKENS}
+        answer = await api.completions.with_raw_response.create(**asked, stream=stream)
+        self.waited.append(int(answer.headers["x-roundhouse-waited-ms"]))
+        by = answer.headers["x-roundhouse-agent"]
+        if not stream:
+            whole = answer.parse()
+            models, reason, count = {whole.model}, whole.choices[0].finish_reason, whole.usage.completion_tokens
+        else:
+            events = [event async for event in answer.parse()]
+            models, reason, count = {each.model for each in events}, events[-1].choices[0].finish_reason, len(events)
+        good = (models, by, reason, count) == ({agent}, agent, "length", TOKENS)
+        return "answered" if good else f"{agent}: {models} {by} {reason} {count}"

@@ -1,0 +1,63 @@
+"""The host is as it was found: a bare one, and one with an engine, containers and sources of its own."""
+
+import json
+
+import pytest
+
+ONLY = "trixie"
+BEFORE = "/var/lib/lab-before.json"
+OWN = '{\n    "dns": ["9.9.9.9"],   "features": {"cdi": false, "buildkit": true},\n    "live-restore": true\n}\n'
+SOURCE = "# mine\ndeb [trusted=yes] http://127.0.0.1:8899/mine ./\n"
+
+
+def compared(host, before=BEFORE):
+    result = host.run(f"lab-snapshot compare {before}")
+    return result.stdout.splitlines()
+
+
+def test_check_mode_lists_what_would_go_and_takes_nothing(host, play, said):
+    result = play("teardown.yml", "--check")
+    assert result.returncode == 0, result.stdout
+    for part in ("packages: ", "docker-ce", "nvidia-driver-cuda", "/etc/apt/sources.list.d/roundhouse-docker.sources"):
+        assert part in said(result)
+    assert host.package("docker-ce").is_installed
+    assert host.file("/etc/roundhouse").exists
+
+
+def test_a_bare_host_is_bare_again(host, play):
+    result = play("teardown.yml")
+    assert result.returncode == 0, result.stdout
+    assert compared(host) == []
+
+
+def test_a_second_teardown_changes_nothing(host, play, said):
+    result = play("teardown.yml")
+    assert result.returncode == 0, result.stdout
+    assert "changed=0" in result.stdout
+    assert "Nothing of Roundhouse is on this host." in said(result)
+
+
+@pytest.fixture
+def own(host):
+    """Give the host an engine of its own with a container, and a source of its own; return the container's start."""
+    host.check_output("DEBIAN_FRONTEND=noninteractive apt-get install -y -q docker.io docker-cli docker-compose")
+    host.check_output("printf %s %s > /etc/docker/daemon.json", "%s", OWN)
+    host.check_output("printf %s %s > /etc/apt/sources.list.d/mine.list", "%s", SOURCE)
+    host.check_output("systemctl restart docker")
+    host.check_output("cd /usr && tar -c --dereference bin/sleep lib/x86_64-linux-gnu/libc.so.6 lib64 | "
+                      "docker import --change 'ENTRYPOINT [\"/bin/sleep\"]' - mine")  # fmt: skip
+    host.check_output("docker run --detach --name mine --network none mine 86400")
+    host.check_output("lab-snapshot take /var/lib/lab-own.json")
+    return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' mine")
+
+
+def test_what_the_host_had_is_as_before(host, own, play):
+    deployed = play("roles.yml", container_engine_source="distribution")
+    assert deployed.returncode == 0, deployed.stdout
+    merged = json.loads(host.file("/etc/docker/daemon.json").content_string)
+    assert (merged["features"], merged["dns"]) == ({"cdi": True, "buildkit": True}, ["9.9.9.9"])
+    result = play("teardown.yml")
+    assert result.returncode == 0, result.stdout
+    assert compared(host, "/var/lib/lab-own.json") == []
+    assert host.file("/etc/docker/daemon.json").content_string == OWN
+    assert host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' mine") == own

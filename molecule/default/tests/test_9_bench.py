@@ -1,0 +1,88 @@
+"""`bench` measures who serves beside llama.cpp with the same model, and shows both."""
+
+import json
+import struct
+import subprocess
+
+import pytest
+from conftest import HOSTS as ALL
+from conftest import ROOT
+
+# One host is enough: what measures and what is measured are the same on both.
+HOSTS = ALL[:1]
+LOAD = "--input-tokens 128 --output-tokens 32 --requests 8 --parallel 1,4"
+
+
+@pytest.fixture(scope="module")
+def llama(name):
+    """Return the address of llama.cpp's server with dev's own model."""
+    container = f"{name}-llama"
+    done = subprocess.run([ROOT / "lab/llama.sh", "dev", container], stdout=subprocess.PIPE, text=True, check=True)
+    yield done.stdout.strip()
+    subprocess.run(["docker", "rm", "--force", container], capture_output=True, check=True)
+
+
+@pytest.fixture(scope="module")
+def measured(host, switch, llama):
+    """Return the one object of a bench of dev against llama.cpp."""
+    assert switch("dev")["rc"] == 0
+    done = host.run(f"roundhouse bench {LOAD} --against {llama} --json")
+    return json.loads(done.stdout) | {"rc": done.rc, "stderr": done.stderr}
+
+
+def test_both_are_measured_under_the_same_load(measured, llama):
+    assert (measured["rc"], measured["errors"]) == (0, [])
+    assert (measured["agent"], measured["against"]["url"]) == ("dev", llama)
+    for rows in (measured["measured"], measured["against"]["measured"]):
+        assert [(row["parallel"], row["requests"], row["failed"]) for row in rows] == [(1, 8, 0), (4, 8, 0)]
+        # Each answer as long as asked: else the ratios would compare different work.
+        assert {row["tokens_each"] for row in rows} == {32.0}
+
+
+def test_the_figures_agree_with_each_other(measured):
+    for row in (*measured["measured"], *measured["against"]["measured"]):
+        assert row["requests_per_minute"] == pytest.approx(60 * row["requests"] / row["seconds"], rel=0.05)
+        assert row["tokens_per_second"] == pytest.approx(row["requests_per_minute"] * 32 / 60, rel=0.02)
+        assert 0 < row["ttft_seconds"] <= row["ttft_p99_seconds"]
+    for ours, theirs, ratio in zip(
+        measured["measured"], measured["against"]["measured"], measured["ratios"], strict=True
+    ):
+        assert ratio["tokens_per_second"] == pytest.approx(
+            ours["tokens_per_second"] / theirs["tokens_per_second"], 0.01
+        )
+
+
+def test_more_at_once_is_more_in_all(measured):
+    one, four = measured["measured"]
+    assert four["tokens_per_second"] > one["tokens_per_second"]
+
+
+def test_the_files_hold_it_and_the_picture_shows_two_colours(host, measured):
+    kept = json.loads(host.file(measured["files"]["json"]).content_string)
+    assert kept["measured"] == measured["measured"]
+    picture = host.file(measured["files"]["png"]).content
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", picture[16:24]) == (1280, 860)
+    count = (  # of pixels in the two colours of its bars
+        "import sys; from PIL import Image; "
+        "seen = {colour: count for count, colour in Image.open(sys.argv[1]).getcolors(1 << 24)}; "
+        "print(seen.get((11, 114, 133), 0), seen.get((232, 137, 12), 0))"
+    )
+    python = json.loads(host.file("/etc/roundhouse/plan.json").content_string)["engine_path"] + "/bin/python"
+    ours, theirs = host.check_output(f"{python} -c '{count}' {measured['files']['png']}").split()
+    assert int(ours) > 1000
+    assert int(theirs) > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "part"),
+    [
+        ("bench po --json", 1, "po does not serve: first switch.py po."),
+        ("bench dev --input-tokens 4096 --json", 2, "are more than dev takes, 4096"),
+        ("bench dev --against http://127.0.0.1:9 --json", 1, "tells no models"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_a_sentence(host, measured, words, status, part):
+    done = host.run(f"roundhouse {words}")
+    assert done.rc == status
+    assert part in json.loads(done.stdout)["errors"][0]["message"]

@@ -1,0 +1,78 @@
+"""A host whose gateway listens to others: its address, its key, its certificate; its command."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from testinfra.host import Host
+from testinfra.utils.ansible_runner import AnsibleRunner
+
+INVENTORY = os.environ.get("MOLECULE_INVENTORY_FILE", "")
+# An empty name would be the current folder, whose every executable Ansible would run as an inventory.
+assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
+HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "molecule"))
+from by_host import scheduler
+
+pytest_xdist_make_scheduler = scheduler(HOSTS)
+FOLDER = "/etc/roundhouse/gateway"
+# ANY is the port of all agents.
+ANY, PORTS = 8080, {"architect": 8000, "dev": 8001, "po": 8002}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test on every host of the scenario."""
+    if "gate" in metafunc.fixturenames:
+        metafunc.parametrize("gate", HOSTS, ids=[f"docker://{name}" for name in HOSTS], indirect=True, scope="session")
+
+
+class Gate:
+    """One host, seen from outside."""
+
+    def __init__(self, name: str) -> None:
+        self.host = Host.get_host(f"docker://{name}")
+        networks = docker.from_env().containers.get(name).attrs["NetworkSettings"]["Networks"]
+        self.address = next(iter(networks.values()))["IPAddress"]
+        self.key = self.host.check_output("roundhouse keys show default")
+        self.tls = ssl.create_default_context(cadata=self.host.file(f"{FOLDER}/tls.pem").content_string)
+
+    def run(self, *words: str) -> dict[str, Any]:
+        """Run the command with --json and return its object, with the exit status as `rc`."""
+        result = self.host.run("roundhouse --json " + " ".join(words))
+        return {**json.loads(result.stdout), "rc": result.rc}
+
+
+@pytest.fixture(scope="session")
+def gate(request: pytest.FixtureRequest) -> Gate:
+    """Return one host of the scenario, with the architect on the track."""
+    made = Gate(request.param)
+    assert made.run("architect")["rc"] == 0
+    return made
+
+
+@pytest.fixture
+def fault(gate: Gate) -> Iterator[Callable[[str, str], None]]:
+    """Let an agent's next engines do something wrong, until it is told otherwise."""
+
+    def write(agent: str, options: str) -> None:
+        gate.host.check_output("echo %s > /etc/lab-engine/" + agent, options)
+
+    yield write
+    gate.host.check_output("rm -f /etc/lab-engine/*")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what the tests found, beside that they passed."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties if report.when == "call" else []:
+            if name == "outcome":
+                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {text}")

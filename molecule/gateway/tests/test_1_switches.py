@@ -1,0 +1,34 @@
+"""Clients go on asking while agents come and go: nothing is lost, cut, or answered by another agent."""
+
+import asyncio
+
+import pytest
+from asking import Asking
+from conftest import ANY, PORTS
+
+REQUESTS = 500
+NAMES = ["architect", "dev", "po", "architect", "po", "dev"]
+
+
+@pytest.mark.parametrize("failing", [False, True], ids=["well", "failing twice"])
+def test_nothing_is_lost_over_five_switches(gate, fault, record_property, failing):
+    assert gate.run("architect")["rc"] == 0
+    failures = []
+
+    def switch(name):
+        if failing and name == "po" and not failures:
+            fault("po", "--out-of-memory")
+            failures.extend(gate.run("po") for _ in range(2))
+        fault("po", "--load-seconds 1")
+        answer = gate.run(name)
+        assert (answer["rc"], answer["cut"]) == (0, 0), answer
+
+    asking = Asking(f"https://{gate.address}", {"any": ANY, **PORTS}, gate.key, gate.tls, REQUESTS)
+    begun = lambda: bool(gate.host.file("/var/lib/roundhouse/state/switch.json").exists)  # noqa: E731
+    asyncio.run(asking.through(NAMES, switch, begun))
+    record_property("outcome", f"5 switches and {len(failures)} that failed: {asking.told()}")
+    assert [each["rc"] for each in failures] == ([1, 1] if failing else [])
+    assert [each for each in asking.outcomes if each != "answered"] == []
+    assert len(asking.outcomes) >= REQUESTS
+    assert failing or asking.refused == 0
+    assert max(asking.waited) > 0

@@ -1,0 +1,159 @@
+"""An engine that hangs is started again, one that cannot stay gives the card back, and nobody is taken for either."""
+
+import json
+import time
+
+import pytest
+
+PLAN = "/etc/roundhouse/plan.json"
+
+
+def main_pid(table, agent):
+    return table.host.check_output("systemctl show --property MainPID --value roundhouse-%s", agent)
+
+
+def property_of(table, agent, name):
+    return table.host.check_output("systemctl show --property %s --value roundhouse-%s", name, agent)
+
+
+def said_by(table, unit, since):
+    return table.host.check_output("journalctl --quiet --output cat --unit %s --since @%s", unit, since)
+
+
+@pytest.fixture
+def quick(table):
+    """Let the guard look each second, instead of every 30 s, and wait a second instead of ten."""
+    before = table.host.file(PLAN).content_string
+    plan = json.loads(before)
+    plan["agents"] = [agent | {"guard_every_seconds": 1, "guard_limit_seconds": 1} for agent in plan["agents"]]
+    table.host.check_output("echo %s > %s", json.dumps(plan), PLAN)
+    table.restart("architect", "")
+    table.since = table.host.check_output("date +%s")
+    yield table
+    table.host.check_output("echo %s > %s", before, PLAN)
+    table.host.check_output("systemctl try-restart 'roundhouse-guard@*'")
+
+
+def serves_again(table, agent, pid, seconds):
+    """Wait until the agent's unit is ready with another engine, and say how long it took."""
+    begun = time.monotonic()
+    changed = f'test "$(systemctl show --property MainPID --value roundhouse-{agent})" != {pid}'
+    table.until(f"{changed} && systemctl --quiet is-active roundhouse-{agent}")
+    took = time.monotonic() - begun
+    assert took < seconds
+    table.said = f"{agent} served again after {took:.0f} s"
+
+
+def test_an_engine_that_is_stopped_is_started_again(quick):
+    pid = main_pid(quick, "architect")
+    quick.host.check_output("kill -STOP %s", pid)
+    serves_again(quick, "architect", pid, 30)
+    assert "architect hangs: ending its engine" in said_by(quick, "roundhouse-guard@architect", quick.since)
+    assert property_of(quick, "architect", "NRestarts") == "1"
+
+
+def test_an_engine_whose_api_answers_and_whose_core_is_stopped_is_started_again(quick):
+    quick.restart("architect", f"--core-stopped-while {quick.gate}")
+    quick.fault("architect", "")
+    pid = main_pid(quick, "architect")
+    quick.close_gate()
+    assert quick.host.check_output("python3 -c %s", health()) == "200"
+    serves_again(quick, "architect", pid, 30)
+
+
+def health():
+    return "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/health').status)"
+
+
+def test_an_engine_that_reads_a_long_prompt_is_no_hung_one(quick):
+    quick.restart("architect", "--read-seconds 10")
+    quick.fault("architect", "")
+    pid = main_pid(quick, "architect")
+    quick.request("architect", 10)
+    quick.until("! systemctl --quiet is-active lab-client")
+    assert main_pid(quick, "architect") == pid
+    assert "gave no sign of life" not in said_by(quick, "roundhouse-guard@architect", quick.since)
+    quick.restart("architect", "")
+
+
+def test_an_engine_that_loads_long_is_no_hung_one(quick):
+    quick.fault("architect", "--load-seconds 7")
+    quick.host.check_output("systemctl restart roundhouse-architect")
+    quick.fault("architect", "")
+    assert property_of(quick, "architect", "NRestarts") == "0"
+    assert "gave no sign of life" not in said_by(quick, "roundhouse-guard@architect", quick.since)
+
+
+def test_the_guard_ends_nobody_during_a_drain(quick):
+    quick.restart("architect", f"--answer-while {quick.gate}")
+    quick.fault("architect", "")
+    quick.close_gate()
+    quick.request("architect", 16)
+    result = quick.run("dev", "--drain", "6")
+    assert (result["rc"], result["cut"]) == (0, 1)
+    assert result["stages"]["stop"] >= 6
+    assert "hangs: ending" not in said_by(quick, "roundhouse-guard@architect", quick.since)
+
+
+def dies_for_good(table, agent, fault):
+    """Let an agent that serves die, and each of its next starts too."""
+    table.fault(agent, fault)
+    table.host.check_output("systemctl kill --signal=SIGKILL roundhouse-%s", agent)
+
+
+def relieved_by(table, agent):
+    """Wait until another agent serves in the place of one that was given up, and return the history's word of it."""
+    table.until(f"roundhouse status --json | grep -q 'agent.: .{agent}., .state.: .ready'")
+    table.until("! systemctl --quiet is-active 'roundhouse-relief@*'")
+    assert table.serving() == [agent]
+    (entry,) = [each for each in table.ask("history")["switches"][-2:] if each["outcome"] == "relieved"]
+    return entry
+
+
+def test_two_that_cannot_stay_give_the_card_to_a_third(table):
+    assert table.run("dev")["rc"] == 0
+    dies_for_good(table, "dev", "--out-of-memory")
+    entry = relieved_by(table, "architect")
+    assert (entry["previous"], entry["to"]) == (["dev"], "architect")
+    assert "CUDA out of memory" in entry["cause"]
+    # Given up after four starts: the fifth, which was the fourth restart, was refused. Who was given up says why.
+    assert property_of(table, "dev", "NRestarts") == "4"
+    assert property_of(table, "dev", "Result") == "exit-code"
+    (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "dev"]
+    assert row["state"] == "failed"
+    assert "CUDA out of memory" in row["problem"]
+    assert "dev was given up." in said_by(table, "roundhouse-relief@dev", 0)
+
+    dies_for_good(table, "architect", "--out-of-memory")
+
+    # Not dev, which served before the architect: it was given up, and nobody has switched to it since.
+    assert (entry := relieved_by(table, "po"))["previous"] == ["architect"], entry
+
+
+def test_a_wrong_option_is_given_up_at_once(table):
+    assert table.run("po")["rc"] == 0
+    assert table.run("dev")["rc"] == 0
+    begun = time.monotonic()
+    dies_for_good(table, "dev", "--no-such-option")
+    entry = relieved_by(table, "po")
+    took = time.monotonic() - begun
+    assert (entry["previous"], entry["to"]) == (["dev"], "po")
+    assert "unrecognized arguments" in entry["cause"]
+    assert property_of(table, "dev", "NRestarts") == "1"
+    table.said = f"po serves {took:.0f} s after dev died"
+
+
+def test_who_was_stopped_by_a_person_is_relieved_by_nobody(table):
+    table.restart("architect", "--ignore-term")
+    table.fault("architect", "")
+    assert table.run("stop", "--drain", "0")["rc"] == 0
+    time.sleep(2)
+    assert table.serving() == []
+    assert table.run("resume")["rc"] == 0
+    table.said = "architect came back with resume"
+
+
+@pytest.mark.parametrize("agent", ["architect", "dev", "po"])
+def test_the_sandbox_of_an_agent_on_a_card_leaves_little_open(table, agent):
+    told = table.host.run(f"systemd-analyze security --no-pager roundhouse-{agent}.service").stdout
+    assert float(told.strip().splitlines()[-1].split(": ")[1].split()[0]) <= 2.0, told

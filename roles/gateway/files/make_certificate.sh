@@ -1,0 +1,17 @@
+#!/bin/sh
+# make_certificate.sh FILE: a certificate for this host's names and its private key, of ten years, signed by itself.
+# Whoever has a better one names it in gateway_certificate.
+set -eu
+umask 077
+target=$1
+aside=$(mktemp -d)
+trap 'rm -rf "$aside"' EXIT
+names="DNS:localhost,DNS:$(hostname),IP:127.0.0.1"
+for address in $(hostname -I); do names="$names,IP:$address"; done
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj "/CN=$(hostname)" \
+  -addext "subjectAltName=$names" -keyout "$aside/key" -out "$aside/certificate" 2>"$aside/said" ||
+  { cat "$aside/said" >&2; exit 1; }
+cat "$aside/certificate" "$aside/key" >"$target.new"
+chown root:roundhouse-gateway "$target.new"
+chmod 640 "$target.new"
+mv "$target.new" "$target"

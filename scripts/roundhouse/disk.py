@@ -1,0 +1,57 @@
+"""What a host's disk gives an engine that starts: how much there is to read, and how fast it comes.
+
+The rate is measured on the weights themselves, past the page cache: what was read lately would come at the memory's
+rate, and a reboot forgets it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+_BLOCK_BYTES = 4 << 20
+# Enough for a steady number, little enough for each run of a playbook.
+_MOST_BYTES, _MOST_SECONDS = 64 << 20, 0.3
+# Less tells of one seek, not of a rate.
+_LEAST_BYTES = 16 << 20
+
+
+def facts(folders: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return {folder: {"weights_bytes", "bytes_per_second"}} of those that are there and hold weights."""
+    found = {}
+    for folder in folders:
+        files = [(path.stat().st_size, path) for path in Path(folder).rglob("*.safetensors") if path.is_file()]
+        if files:
+            rate = bytes_per_second(max(files)[1])
+            found[folder] = {"weights_bytes": sum(size for size, _ in files), "bytes_per_second": rate}
+    return found
+
+
+def bytes_per_second(path: Path) -> float | None:
+    """Return how fast a file comes from its disk; None where the file is small or cannot be read past the cache."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    except OSError:  # a file system without it, as an old tmpfs
+        return None
+    try:
+        with mmap.mmap(-1, _BLOCK_BYTES) as block:  # aligned, as O_DIRECT wants it
+            return _rate(descriptor, block)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _rate(descriptor: int, block: mmap.mmap) -> float | None:
+    read, begun, seconds = 0, time.monotonic(), 0.0
+    while read < _MOST_BYTES and seconds < _MOST_SECONDS:
+        came = os.preadv(descriptor, [block], read)
+        read += came
+        seconds = time.monotonic() - begun
+        if came < _BLOCK_BYTES:
+            break
+    return read / seconds if read >= _LEAST_BYTES and seconds > 0 else None

@@ -1,0 +1,112 @@
+"""Tells the gateway who is on the track, so that it holds requests while a switch is about.
+
+What it is told follows from what is on disk, the running switch and who serves, and is written to a file that HAProxy
+reads when it starts. So one that was not there, or is reloaded half-way, knows the same, and a switch works alone.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from . import journal, phases, state
+from .errors import RoundhouseError
+from .plan import Agent, Plan
+
+UNIT = "roundhouse-gateway.service"
+RUNTIME = "/run/roundhouse-gateway"
+_TIMEOUT_SECONDS = 2.0
+_POLL_SECONDS = 0.05
+# What a start takes where none is known yet: a guess, for Retry-After alone.
+_START_SECONDS = 60
+
+
+def track_path() -> Path:
+    """Return the file of the track: a line an agent, see roles/gateway/files/hold.lua."""
+    return state.FOLDER / "gateway.map"
+
+
+def follow(plan: Plan, report: Callable[[str], None], stopped: Collection[str] = ()) -> None:
+    """Tell the gateway who serves, who may serve soon, and who does not; `stopped` are those that leave for now.
+
+    A gateway that does not run reads it when it starts. Where the file cannot be written that is said, and no more: the
+    agents matter more than their gateway.
+    """
+    if plan.get("gateway_port") is None:
+        return
+    told = {name: "off" if name in stopped else word for name, word in track(plan).items()}
+    lines = {agent["name"]: f"{told[agent['name']]}:{_start_seconds(agent)}" for agent in plan["agents"]}
+    try:
+        state.write_text(track_path(), "".join(f"{name} {line}\n" for name, line in lines.items()), durable=False)
+    except OSError as error:
+        report(f"the gateway's file {track_path()} was left as it is: {error.strerror}")
+    tell([f"set map {track_path()} {name} {line}" for name, line in lines.items()])
+
+
+def track(plan: Plan) -> dict[str, str]:
+    """Return for each agent `on`, `wait` or `off`.
+
+    While a switch is about, or was killed, nobody that it concerns gets requests: the new one has not answered its
+    canary yet, and the one before is leaving or may come back.
+    """
+    serving = _serving()
+    told = {agent["name"]: "on" if agent["name"] in serving else "off" for agent in plan["agents"]}
+    left = journal.left()
+    for name in [left.to, *left.previous] if left else []:
+        if name in told:
+            told[name] = "wait"
+    return told
+
+
+def _serving() -> list[str]:
+    try:
+        return state.serving()
+    except RoundhouseError:  # the next switch writes it anew, and says so
+        return []
+
+
+def _start_seconds(agent: Agent) -> int:
+    known = phases.known(agent)
+    return 1 + round(known.seconds) if known else _START_SECONDS
+
+
+def tell(commands: list[str]) -> None:
+    """Give commands to all of HAProxy's workers, also to one that only ends what it has since a reload."""
+    try:
+        for worker in list(_workers()):
+            _ask("; ".join(f"@!{worker} {command}" for command in commands))
+    except OSError:  # it does not run: it reads the file when it starts
+        return
+
+
+def _workers() -> Iterator[int]:
+    for line in _ask("show proc").splitlines():
+        fields = line.split()
+        if len(fields) > 1 and fields[1] == "worker":
+            yield int(fields[0])
+
+
+def _ask(command: str) -> str:
+    """Return what HAProxy's master answers. For a moment after it has started a worker, it refuses or hangs up."""
+    end = time.monotonic() + _TIMEOUT_SECONDS
+    while True:
+        try:
+            return _exchange(command)
+        except ConnectionError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(_POLL_SECONDS)
+
+
+def _exchange(command: str) -> str:
+    with socket.socket(socket.AF_UNIX) as master:
+        master.settimeout(_TIMEOUT_SECONDS)
+        master.connect(f"{RUNTIME}/master.sock")
+        master.sendall(f"{command}\n".encode())
+        master.shutdown(socket.SHUT_WR)  # it answers, and ends the line, once it knows that no command follows
+        answer = b""
+        while part := master.recv(65536):
+            answer += part
+    return answer.decode(errors="replace")

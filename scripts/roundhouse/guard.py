@@ -1,0 +1,92 @@
+"""The guard of one agent: an engine that hangs is ended, and its unit starts it again.
+
+systemd runs it beside a ready agent (roundhouse-guard@.service). It ends nobody during a switch: that drains, and ends
+what does not go, itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from . import journal, journald, pulse, state, units
+from .errors import RoundhouseError
+from .plan import Agent, Plan, find
+
+# The users' wish: every 30 s, 10 s for an answer, 3 failures in a row. The plan may say otherwise (guard_...).
+EVERY_SECONDS, LIMIT_SECONDS, FAILURES = 30.0, 10.0, 3
+# What it says of an end, and systemd's word of the same, may be so far apart.
+_SLACK_SECONDS = 2.0
+_LINES = 100
+
+Report = Callable[[str], None]
+
+
+class Guard:
+    """Judges one agent, round by round."""
+
+    def __init__(self, agent: Agent, report: Report) -> None:
+        self.agent = agent
+        self.limit_seconds = float(agent.get("guard_limit_seconds", LIMIT_SECONDS))
+        self._report = report
+        self._invocation: str | None = None
+        self._failures = 0
+        self._pulse: pulse.Pulse | None = None
+
+    def round(self) -> bool:
+        """Look once, end the engine when it was the last of several failures; return whether there is more to guard."""
+        unit = units.show(self.agent["unit"])
+        if unit.state in ("failed", "stopped") and not unit.pending:
+            return False
+        self._judge(unit)
+        return True
+
+    def _judge(self, unit: units.Unit) -> None:
+        if unit.state != "ready" or state.is_switching():
+            self._forget(None)
+            return
+        if unit.invocation != self._invocation:
+            self._forget(unit.invocation)
+        alive, self._pulse = pulse.take(self.agent, self._pulse, self.limit_seconds)
+        if alive:
+            self._failures = 0
+            return
+        self._failures += 1
+        name = self.agent["name"]
+        self._report(f"{name} gave no sign of life within {self.limit_seconds:g} s ({self._failures} of {FAILURES})")
+        if self._failures >= FAILURES:
+            self._end()
+
+    def _forget(self, invocation: str | None) -> None:
+        self._invocation, self._failures, self._pulse = invocation, 0, None
+
+    def _end(self) -> None:
+        """End the engine, unless it ended, was asked to, or a switch came, while it was looked at."""
+        try:
+            with state.switching(journal.told):
+                unit = units.show(self.agent["unit"])
+                if (unit.state, unit.invocation, unit.pending) == ("ready", self._invocation, False):
+                    self._report(f"{self.agent['name']} hangs: ending its engine, which its unit starts again")
+                    units.kill(self.agent["unit"])
+        except RoundhouseError as error:
+            self._report(error.message)
+        self._forget(None)
+
+
+def said(agent: Agent, began: float, ended: float | None) -> list[str]:
+    """Return what the agent's guard said between two times; nothing where it ended nobody."""
+    unit = f"_SYSTEMD_UNIT=roundhouse-guard@{agent['name']}.service"
+    until = (time.time() if ended is None else ended) + _SLACK_SECONDS
+    return [each.text for each in journald.entries(unit, lines=_LINES) if began <= each.at <= until]
+
+
+def guard(plan: Plan, name: str, report: Report) -> None:
+    """Look every so many seconds until the agent is gone; systemd may end it before."""
+    agent = find(plan, name)
+    every_seconds = float(agent.get("guard_every_seconds", EVERY_SECONDS))
+    one = Guard(agent, report)
+    due = time.monotonic() + every_seconds
+    time.sleep(every_seconds)
+    while one.round():
+        time.sleep(max(0.0, due - time.monotonic()))
+        due = time.monotonic() + every_seconds

@@ -1,0 +1,75 @@
+"""A run of site.yml for a person: one screen that is drawn again and again, or lines for a log."""
+
+from __future__ import annotations
+
+import textwrap
+
+from .setup_events import DONE, FAILED, RUNS, WAITING, Event, Run, Stage
+
+_MARKS = {WAITING: " ", RUNS: ">", DONE: "+", FAILED: "x"}
+_MINUTE_SECONDS = 60
+
+
+def screen(run: Run, width: int, now: float, before: dict[str, float]) -> str:
+    """Return the stages, the task that runs, how far a pull is, and the time left.
+
+    `before` are the seconds that each stage took the last time it ran whole; without them no time is told.
+    """
+    lines = [_stage(stage, width, now, before) for stage in run.stages]
+    if run.now and run.now.state == RUNS:
+        lines += ["", *textwrap.wrap(f"task: {run.task or 'beginning'}", width)]
+        lines += textwrap.wrap(run.note, width) if run.note else []
+    if left := time_left(run, now, before):
+        lines += ["", left]
+    return "\n".join(lines)
+
+
+def _stage(stage: Stage, width: int, now: float, before: dict[str, float]) -> str:
+    seconds = stage.seconds(now)
+    if seconds is None:
+        told = f"took {_time(before[stage.name])} last time" if stage.name in before else ""
+    else:
+        told = f"{stage.tasks} tasks, {stage.changed} changed, {_time(seconds)}"
+    room = width - len(told) - 3
+    first, *rest = textwrap.wrap(stage.name, room)
+    return "\n".join([f"{_MARKS[stage.state]} {first:<{room}} {told}".rstrip(), *(f"  {more}" for more in rest)])
+
+
+def time_left(run: Run, now: float, before: dict[str, float]) -> str | None:
+    """Return how long the run goes on, by the last one; None where a stage that is to come was never run whole."""
+    open_stages = [stage for stage in run.stages if stage.state in (WAITING, RUNS)]
+    if not open_stages or any(stage.name not in before for stage in open_stages):
+        return None
+    left = sum(max(before[stage.name] - (stage.seconds(now) or 0.0), 0.0) for stage in open_stages)
+    return f"about {_time(left)} left, by the last run"
+
+
+def line(each: Event, run: Run) -> str | None:
+    """Return the line of a log for a step that was fed to `run`; None for what is no news there."""
+    if each.what == "play" and run.now in run.stages:
+        return f"== {each.play}"
+    if each.what == "note":
+        return f"   {each.host}: {each.text}"
+    if each.what == "changed":
+        return f"   changed {each.task} ({each.host})"
+    if each.what == FAILED:
+        return f"   FAILED {each.task} ({each.host})"
+    return None
+
+
+def summary(run: Run, now: float) -> str:
+    """Return a line for each stage that ran."""
+    ran = [stage for stage in run.stages if stage.begun is not None]
+    width = max((len(stage.name) for stage in ran), default=0)
+    return "\n".join(
+        f"{_MARKS[stage.state]} {stage.name:<{width}}  {stage.tasks} tasks, {stage.changed} changed, "
+        f"{_time(stage.seconds(now) or 0.0)}"
+        for stage in ran
+    )
+
+
+def _time(seconds: float) -> str:
+    whole = round(seconds)
+    return (
+        f"{whole} s" if whole < _MINUTE_SECONDS else f"{whole // _MINUTE_SECONDS} min {whole % _MINUTE_SECONDS:02d} s"
+    )

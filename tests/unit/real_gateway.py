@@ -1,0 +1,158 @@
+"""A real HAProxy on loopback, configured by the role's own templates, with fake engines behind it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import jinja2
+
+from roundhouse import gateway, gateway_config, planner
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLE = ROOT / "roles/gateway"
+WAIT_SECONDS = 20
+DEFAULTS = {  # the role has others
+    **{"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 4096},
+    **{"requests_per_minute": 10000, "requests_at_once": 1000, "waiting": 8, "wait_seconds": 10},
+}
+
+
+def version():
+    """Return HAProxy's version, (0,) where there is none."""
+    if not shutil.which("haproxy"):
+        return (0,)
+    told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, told.split()[2].partition("-")[0].split(".")[:2]))
+
+
+def free_port():
+    """Return a port whose engine's, metrics' and own are free; below those that Linux gives to others."""
+    for port in range(5000 + os.getpid() % 2000, 12000, 7):
+        if all(_is_free(port + more) for more in (0, 100, 20000)):
+            return port
+    raise AssertionError("no port is free")
+
+
+def _is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def render(config, template="haproxy.cfg.j2"):
+    """Print a template of the role as Ansible does."""
+    environment = jinja2.Environment(  # noqa: S701 - no HTML
+        loader=jinja2.FileSystemLoader(ROLE / "templates"),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(template).render(__gateway_config=config, ansible_managed="test")
+
+
+def until(condition, seconds=WAIT_SECONDS):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+class Gateway:
+    """The gateway of the agents `dev` and `po`; its files lie in `folder`."""
+
+    def __init__(self, folder, **settings):
+        self.folder = folder
+        self.ports = SimpleNamespace(any=free_port())
+        self.ports.dev, self.ports.po = self.ports.any + 1, self.ports.any + 2
+        common = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
+        roster = [
+            {"name": name, "port": port, "models": [{"model": "/m"}], **common}
+            for name, port in (("dev", self.ports.dev), ("po", self.ports.po))
+        ]
+        self.plan = planner.build(roster, planner.Settings("cpu", "/e", "/m", 1, self.ports.any))
+        self.settings = gateway_config.Settings(**DEFAULTS | settings)
+        self.process, self.engines = None, {}
+
+    def write(self):
+        config = gateway_config.build(self.plan, self.settings)
+        (self.folder / "models.json").write_text(config["models"])
+        (self.folder / "haproxy.cfg").write_text(render(config))
+        shutil.copy(ROLE / "files/hold.lua", self.folder)
+        if config["needs_key"] and not (self.folder / "keys.map").exists():
+            (self.folder / "keys.map").write_text("")
+        return config
+
+    def start(self):
+        self.write()
+        self.track()
+        words = ["haproxy", "-W", "-f", self.folder / "haproxy.cfg", "-S", f"{gateway.RUNTIME}/master.sock,level,admin"]
+        with (self.folder / "log").open("w") as log:
+            self.process = subprocess.Popen(words, stdout=log, stderr=log)
+        until(self._answers)
+        return self
+
+    def _answers(self):
+        assert self.process.poll() is None, self.log()
+        try:
+            return self.ask("GET", "/health").status == 200
+        except OSError:
+            return False
+
+    def track(self, **told):
+        """Say who is on the track; without words, as it follows from the disk."""
+        if not told:
+            gateway.follow(self.plan, print)
+        else:
+            gateway.tell([f"set map {gateway.track_path()} {name} {line}" for name, line in told.items()])
+
+    def engine(self, name, *faults):
+        agent = next(each for each in self.plan["agents"] if each["name"] == name)
+        config = self.folder / f"{name}.yaml"
+        options = {"model": "/m", "served-model-name": name, "host": agent["host"], "port": agent["engine_port"]}
+        options |= {"shutdown-timeout": 30}
+        config.write_text("".join(f"{key}: {value}\n" for key, value in options.items()))
+        words = [sys.executable, ROOT / "lab/fake/vllm", "serve", "--config", config, *faults]
+        with (self.folder / f"{name}.log").open("w") as log:
+            quiet = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+            self.engines[name] = subprocess.Popen(words, stdout=log, stderr=log, env=quiet)
+
+    def serve(self, name, *faults):
+        """Start an engine and wait until the gateway sees it."""
+        self.engine(name, *faults)
+        until(lambda: self.ask("GET", "/health", port=getattr(self.ports, name)).status == 200)
+
+    def ask(self, method, path, body=None, *, port=None, timeout=WAIT_SECONDS, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.ports.any, timeout=timeout)
+        try:
+            payload = json.dumps(body) if isinstance(body, dict) else body
+            connection.request(method, path, payload, headers)
+            answer = connection.getresponse()
+            answer.body = answer.read()
+            return answer
+        finally:
+            connection.close()
+
+    def complete(self, model, *, tokens=1, prompt="go on", **options):
+        return self.ask("POST", "/v1/completions", {"prompt": prompt, "max_tokens": tokens, "model": model}, **options)
+
+    def log(self):
+        return (self.folder / "log").read_text()
+
+    def end(self):
+        for process in [*self.engines.values(), *([self.process] if self.process else [])]:
+            process.send_signal(signal.SIGTERM if process is self.process else signal.SIGKILL)
+            process.wait(WAIT_SECONDS)

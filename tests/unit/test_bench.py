@@ -1,0 +1,148 @@
+"""The bench: its arithmetic, its words, its refusals. What it measures with is tried in the lab (molecule/default)."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from roundhouse import bench, bench_load, bench_picture, bench_target, bench_text, bench_tool, cli, promises
+from roundhouse.errors import RoundhouseError
+
+GUIDE = {"agent": "dev", "model": "Qwen/Qwen2.5-Coder-14B-Instruct-AWQ", "quantization": "awq", "engine": "vLLM 0.32.0"}
+
+
+def row(parallel, each, total, *, ttft=0.5, failed=0, tokens=128.0):
+    told = {"completed": 8 - failed, "failed": failed, "errors": ["Traceback\nConnectionReset: gone\n"] * failed}
+    told |= {"duration": 10.0, "median_tpot_ms": 1000 / each, "output_throughput": total, "request_throughput": 0.8}
+    told |= {"median_ttft_ms": 1000 * ttft, "p99_ttft_ms": 2000 * ttft, "total_output_tokens": tokens * (8 - failed)}
+    return bench_load.figures(told, parallel)
+
+
+def result(ours, theirs=None, ceiling=53.0):
+    other = {"url": "http://other:11434", "model": "qwen", "measured": theirs} if theirs else None
+    return GUIDE | {
+        "accelerator": "cuda",
+        "at": "2026-11-27T00:00:00Z",
+        "load": {"input_tokens": 512, "output_tokens": 128},
+        "ceiling_tokens_per_second_each": ceiling,
+        "promised": promises.of("dev"),
+        "measured": ours,
+        "against": other,
+        "ratios": [bench.ratios(a, b) for a, b in zip(ours, theirs or [], strict=False)],
+    }
+
+
+def test_the_tools_milliseconds_become_seconds_and_rates():
+    told = row(4, 40.0, 150.0, ttft=0.25)
+    assert (told["ttft_seconds"], told["ttft_p99_seconds"]) == (0.25, 0.5)
+    assert (told["tokens_per_second_each"], told["requests_per_minute"], told["tokens_each"]) == (40.0, 48.0, 128.0)
+
+
+def test_nothing_that_was_not_measured_is_a_number():
+    told = {"completed": 0, "failed": 8, "errors": ["x"], "duration": 1.0, "median_tpot_ms": 0.0, "median_ttft_ms": 0.0}
+    told |= {"p99_ttft_ms": 0.0, "output_throughput": 0.0, "request_throughput": 0.0, "total_output_tokens": 0}
+    told = bench_load.figures(told, 1)
+    assert [told[key] for key in ("ttft_seconds", "tokens_per_second_each", "tokens_each")] == [None] * 3
+    assert bench.ratios(told, row(1, 40.0, 150.0))["tokens_per_second_each"] is None
+
+
+def test_the_ratio_is_ours_by_theirs_and_the_text_shows_both():
+    ours, theirs = row(1, 40.0, 38.0), row(1, 20.0, 19.0)
+    assert bench.ratios(ours, theirs)["tokens_per_second_each"] == 2.0
+    text = bench_text.text(result([ours], [theirs]))
+    assert "x 2.00" in text
+    assert "ceiling for one request is 53 tokens/s" in text
+    assert "75% of it was reached" in text
+    assert "50-80 tokens/s each, a first token in 1-2 s, 25 requests a minute for dev" in text
+
+
+def test_shorter_answers_are_said_to_be_no_comparison():
+    text = bench_text.text(result([row(1, 40.0, 38.0)], [row(1, 20.0, 19.0, tokens=40.0)]))
+    assert "answers 40 tokens where 128 were asked for" in text
+    assert "asked for" not in bench_text.text(result([row(1, 40.0, 38.0)], [row(1, 20.0, 19.0)]))
+
+
+def test_a_failed_request_is_an_error_with_its_cause():
+    (sentence,) = bench.problems(result([row(1, 40.0, 38.0, failed=2)], None, None))
+    assert sentence.startswith("2 of 8 requests to dev failed with 1 at once")
+    assert sentence.endswith("ConnectionReset: gone.")
+
+
+def test_a_panel_reaches_above_all_that_it_shows():
+    assert bench_picture.top_of([[40.0, None], [20.0]], [50.0, 80.0], 53.0) >= 80 * 1.12
+    assert bench_picture.top_of([[0.02]], None, None) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--parallel", "1,x"], "--parallel is '1,x'"),
+        (["--parallel", "0"], "write numbers from 1"),
+        (["--output-tokens", "1"], "from 2"),
+        (["--requests", "0"], "--requests is 0"),
+        (["--against-model", "x"], "name that too"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_runs(capsys, words, part):
+    assert cli.main(["bench", *words, "--json"]) == 2
+    assert part in json.loads(capsys.readouterr().out)["errors"][0]["message"]
+
+
+class Models(BaseHTTPRequestHandler):
+    """Tells two models to who has the key."""
+
+    def do_GET(self):
+        allowed = self.headers["Authorization"] == "Bearer secret"
+        body = json.dumps({"data": [{"id": "a"}, {"id": "b"}]} if allowed else {}).encode()
+        self.send_response(200 if allowed else 401)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def endpoint():
+    server = HTTPServer(("127.0.0.1", 0), Models)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+
+
+def test_another_endpoint_is_asked_which_model_and_with_its_key(endpoint, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("secret\n")
+    assert bench_target.other(endpoint, "b", key) == (endpoint.removesuffix("/v1"), "b", "secret")
+    with pytest.raises(RoundhouseError, match=r"a, b: say one with --against-model"):
+        bench_target.other(endpoint, None, key)
+    with pytest.raises(RoundhouseError, match="has: a, b"):
+        bench_target.other(endpoint, "c", key)
+    with pytest.raises(RoundhouseError, match="it answers 401"):
+        bench_target.other(endpoint, "a", None)
+    with pytest.raises(RoundhouseError, match="write a URL"):
+        bench_target.other("localhost:11434", None, None)
+
+
+def test_an_engine_in_an_image_measures_there_and_no_key_stands_in_a_command_line(tmp_path, monkeypatch):
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\necho "$@" > "$0.words"\necho "$OPENAI_API_KEY" > "$0.key"\necho boom >&2\nexit 3\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    plan = {"engine_path": str(tmp_path / "none"), "image": "vllm/vllm-openai:v0.32.0"}
+    tool = bench_tool.of(plan, {"model_path": "/srv/m/x"})
+    target = bench_target.Target("http://other:8000", "x", "secret-key")
+    with pytest.raises(RoundhouseError, match=r"failed: boom \(exit status 3\)"):
+        bench_load.run(tool, bench_load.Load(128, 32, (1,)), 1, target)
+    words = (tmp_path / "docker.words").read_text()
+    assert "--network=host" in words
+    assert "--volume=/srv/m/x:/srv/m/x:ro" in words
+    assert "--entrypoint=vllm vllm/vllm-openai:v0.32.0 bench serve" in words
+    assert "secret-key" not in words
+    assert (tmp_path / "docker.key").read_text() == "secret-key\n"
+
+
+def test_without_an_engine_there_is_nothing_to_measure_with(tmp_path):
+    with pytest.raises(RoundhouseError, match="deploy again"):
+        bench_tool.of({"engine_path": str(tmp_path)}, {"model_path": "/x"})

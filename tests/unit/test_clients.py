@@ -1,0 +1,91 @@
+"""Clients' files of a plan: the right addresses, names and lengths, and no key."""
+
+import json
+
+import pytest
+import yaml
+
+from roundhouse import cli, clients, door, plan, remote
+
+
+@pytest.fixture
+def deployed(monkeypatch, tmp_path):
+    def write(**more):
+        agents = [
+            {
+                **dict.fromkeys(("conflicts", "config_path", "environment", "model_path"), ""),
+                "name": name,
+                "unit": f"roundhouse-{name}.service",
+                "host": "127.0.0.1",
+                "port": port,
+                "model": f"Qwen/{name}-AWQ",
+                "max_model_len": length,
+                "temperature": 0.3,
+                "config": {"tool-call-parser": "hermes"} if name == "dev" else {},
+            }
+            for name, port, length in (("dev", 8001, 32768), ("po", 8002, 8192))
+        ]
+        (tmp_path / "haproxy.cfg").write_text(more.pop("gateway", ""))
+        monkeypatch.setattr(door, "FOLDER", tmp_path)
+        file = tmp_path / "plan.json"
+        file.write_text(json.dumps({"schema": 1, "agents": agents, **more}))
+        monkeypatch.setattr(plan, "PATH", file)
+        monkeypatch.setattr(plan.load, "__defaults__", (file,))
+        monkeypatch.setattr(remote, "lab_is_up", lambda: False)
+
+    write()
+    return write
+
+
+def files(capsys, *words):
+    assert cli.main(["client-config", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["files"]
+
+
+def test_an_editors_file_has_all_agents(deployed, capsys):
+    told = yaml.safe_load(files(capsys, "continue", "--host", "gpu.lan")["config.yaml"])
+    assert [(each["model"], each["apiBase"]) for each in told["models"]] == [
+        ("dev", "http://gpu.lan:8001/v1"),
+        ("po", "http://gpu.lan:8002/v1"),
+    ]
+    assert [each.get("capabilities") for each in told["models"]] == [["tool_use"], None]
+    (provider,) = json.loads(files(capsys, "vscode")["chatLanguageModels.json"])
+    assert [each["maxInputTokens"] + each["maxOutputTokens"] for each in provider["models"]] == [32768, 8192]
+
+
+def test_one_agent_alone_where_it_is_named(deployed, capsys):
+    told = files(capsys, "aider", "--agent", "po")
+    assert yaml.safe_load(told[".aider.conf.yml"])["model"] == "openai/po"
+    assert json.loads(told[".aider.model.metadata.json"])["openai/po"]["max_output_tokens"] == 2048
+
+
+@pytest.mark.parametrize("name", [*clients.CLIENTS])
+def test_behind_a_gateway_no_file_has_a_key(deployed, capsys, name):
+    assert any(clients.NO_KEY in text for text in files(capsys, name).values()) == (name != "curl")
+    deployed(gateway_port=8080, gateway="bind 0.0.0.0:8001 ssl crt /x\n map_str(/etc/keys.map)\n")
+    assert not any(clients.NO_KEY in text for text in files(capsys, name).values())
+
+
+def test_the_gateways_own_configuration_says_how_it_is_spoken_to(deployed, capsys):
+    deployed(gateway_port=8080, gateway="bind 127.0.0.1:8001\n")
+    assert "OPENAI_BASE_URL=http://127.0.0.1:8001/v1" in files(capsys, "env")[".env"]
+    assert clients.NO_KEY in files(capsys, "env")[".env"]
+    deployed(gateway_port=8080, gateway="bind 0.0.0.0:8001 ssl crt /x\n map_str(/etc/keys.map)\n")
+    assert "OPENAI_BASE_URL=https://gpu.lan:8001/v1" in files(capsys, "env", "--host", "gpu.lan")[".env"]
+
+
+def test_files_are_written_once_and_not_over_another(deployed, capsys, tmp_path):
+    assert cli.main(["client-config", "aider", "--to", str(tmp_path)]) == 0
+    assert cli.main(["client-config", "aider", "--to", str(tmp_path)]) == 0  # the same again
+    (tmp_path / ".aider.conf.yml").write_text("model: mine\n")
+    assert cli.main(["client-config", "aider", "--to", str(tmp_path)]) == 2
+    assert "exists and is left as it is" in capsys.readouterr().err
+    assert (tmp_path / ".aider.conf.yml").read_text() == "model: mine\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "part"), [(["emacs"], "write one of env"), (["curl", "--agent", "x"], "not an agent")]
+)
+def test_what_is_not_there_is_refused(deployed, capsys, words, part):
+    assert cli.main(["client-config", *words]) == 2
+    assert part in capsys.readouterr().err

@@ -1,0 +1,268 @@
+"""A deployment, on units and engines of straw and on real files: what is in place, what is kept, what comes back."""
+
+import json
+
+import pytest
+from test_switch import Straw
+
+from roundhouse import (
+    back,
+    canary,
+    checks,
+    deploy,
+    deploying,
+    history,
+    leave,
+    measured,
+    outlook,
+    plan,
+    plan_set,
+    resume,
+    served,
+    state,
+    switch,
+    units,
+)
+from roundhouse.engine import Answer, Load
+from roundhouse.errors import RoundhouseError, UsageError
+
+NAMES = ("architect", "dev")
+
+
+def planned(tmp_path, engine, names=NAMES, **settings):
+    agents = [
+        {
+            **{
+                "name": name,
+                "unit": plan.unit_name(name),
+                "host": "127.0.0.1",
+                "port": 8000 + len(name),
+                "model": "/m",
+            },
+            **{"model_path": "/m", "conflicts": [other for other in names if other != name], "environment": {}},
+            **{"config_path": f"{tmp_path}/etc/{name}.yaml", "gpus": [0], "gpu_memory_utilization": 0.9},
+            **{"config": {"max-model-len": 4096, **settings}, "start_timeout_seconds": 100},
+        }
+        for name in names
+    ]
+    return {"schema": 1, "runtime": "native", "engine_path": engine, "agents": agents}
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """Return what writes a plan with its files into a folder and reads it, as the role and the command do."""
+
+    def write(engine="/opt/1", names=NAMES, **settings):
+        made = planned(tmp_path, engine, names, **settings)
+        folder = tmp_path / "staged"
+        for agent in made["agents"]:
+            root = folder / "agents" / agent["name"]
+            unit = f"{tmp_path}/units/{agent['unit']}".lstrip("/")
+            rivals = "".join(f"Conflicts={name}\n" for name in agent["conflicts"])
+            for path, text in (
+                (agent["config_path"].lstrip("/"), json.dumps(agent["config"])),
+                (unit, f"[Unit]\n{rivals}[Service]\nExecStart={engine}\n"),
+            ):
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / path).write_text(text)
+        (folder / "plan.json").write_text(json.dumps(made))
+        return plan_set.read(folder)
+
+    return write
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    straw = Straw([dict(agent) for agent in planned(tmp_path, "/opt/1", (*NAMES, "qa"))["agents"]])
+    by_port = {agent["port"]: agent for agent in straw.agents.values()}
+    straw.bad_engines = set()
+
+    class Engine:
+        def __init__(self, host, port):
+            self.unit = by_port[port]["unit"]
+
+        def canary(self, name, timeout_seconds):
+            if (tmp_path / "units" / self.unit).read_text().rpartition("=")[2].strip() in straw.bad_engines:
+                raise RoundhouseError("canary", f"{name} answered rubbish.")
+            return Answer("text", [1, 2])
+
+        def listens(self):
+            return self.unit in straw.up
+
+        def load(self, timeout_seconds):
+            return Load(0, 0, 0.0) if self.unit in straw.up else None
+
+    for name in ("show", "start", "stop"):
+        monkeypatch.setattr(units, name, getattr(straw, name))
+    monkeypatch.setattr(units, "reload", lambda: straw.happened.append("reload"))
+    monkeypatch.setattr(units, "forgive", lambda unit: None)
+    monkeypatch.setattr(units, "log_of_this_start", lambda unit: ["ValueError: no memory"])
+    for room in (deploy, switch, back, leave):
+        monkeypatch.setattr(room, "Engine", Engine)
+    monkeypatch.setattr(checks, "check_host", straw.check)
+    monkeypatch.setattr(resume, "check", straw.check)
+    monkeypatch.setattr(switch, "check", straw.check)
+    monkeypatch.setattr(resume, "is_outdated", lambda planned, agent, unit: False)
+    monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
+    monkeypatch.setattr(units, "FOLDER", f"{tmp_path}/units")
+    monkeypatch.setattr(plan, "PATH", tmp_path / "plan.json")
+    monkeypatch.setattr(served, "FOLDER", tmp_path / "plans")
+    monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(state, "FOLDER", tmp_path / "state")
+    return straw
+
+
+def put(found):
+    said = []
+    return deploy.deploy(found, said.append)
+
+
+def engine_in_place():
+    return json.loads(plan.PATH.read_text())["engine_path"]
+
+
+def test_the_first_plan_is_put_in_place_and_its_first_agent_serves(host, stage):
+    done = put(stage())
+    assert (done["moved"], done["changed"], done["serving"]) == (True, ["architect"], ["architect"])
+    assert [(row["engine"], row["state"]) for row in served.rows()] == [("1", "in place")]
+    again = put(stage())
+    assert (again["moved"], again["changed"]) == (False, [])
+
+
+def test_who_serves_is_stopped_before_the_files_are_replaced_and_started_after(host, stage):
+    put(stage())
+    host.happened.clear()
+    done = put(stage("/opt/2"))
+    assert (done["changed"], engine_in_place()) == (["architect"], "/opt/2")
+    unit = "roundhouse-architect.service"
+    assert host.happened == [f"stop {unit}", "reload", f"start {unit}"]
+    assert [row["engine"] for row in served.rows()] == ["1", "2"]
+    assert history.load()[-1].outcome == history.DONE
+    assert deploying.left() is None
+
+
+def test_an_engine_that_answers_rubbish_goes_back(host, stage):
+    put(stage())
+    before = plan_set.on_host()
+    host.bad_engines.add("/opt/2")
+    with pytest.raises(RoundhouseError, match=r"answered rubbish\. .* is in place again\. architect serves"):
+        put(stage("/opt/2"))
+    assert plan_set.on_host() == before
+    assert host.names() == ["architect"]
+    assert history.load()[-1].outcome == history.BACK
+    assert [row["engine"] for row in served.rows()] == ["1"]
+    assert deploying.left() is None
+
+
+def test_a_plan_that_does_not_start_takes_its_new_agent_with_it(host, stage, tmp_path):
+    put(stage())
+    host.broken.add("roundhouse-architect.service")
+    with pytest.raises(RoundhouseError, match=r"architect did not start: .* did not come back either"):
+        put(stage("/opt/2", (*NAMES, "qa")))
+    assert not (tmp_path / "units/roundhouse-qa.service").exists()
+    assert engine_in_place() == "/opt/1"
+    host.broken.clear()
+    assert put(stage("/opt/2"))["serving"] == ["architect"]
+
+
+def test_what_is_refused_beforehand_touches_nothing(host, stage):
+    put(stage())
+    host.happened.clear()
+    host.refuse = "no such model."
+    with pytest.raises(RoundhouseError, match="no such model"):
+        put(stage("/opt/2"))
+    assert (host.happened, engine_in_place()) == ([], "/opt/1")
+
+
+def test_another_agent_in_the_roster_restarts_nobody(host, stage):
+    put(stage())
+    host.happened.clear()
+    found = stage("/opt/1", (*NAMES, "qa"))
+    assert (put(found)["changed"], host.happened) == ([], ["reload"])
+    assert not found.restarts("architect")
+    assert stage("/opt/1", max_num_seqs=1).restarts("architect")
+
+
+def test_an_agent_that_left_the_roster_is_stopped_and_gone(host, stage, tmp_path):
+    put(stage())
+    done = put(stage("/opt/1", ("dev",)))
+    assert (done["serving"], host.names()) == (["dev"], ["dev"])
+    assert not (tmp_path / "units/roundhouse-architect.service").exists()
+
+
+@pytest.mark.parametrize("word", ["deploy", "resume", "switch"])
+def test_one_that_was_killed_half_way_is_completed_or_undone(host, stage, word):
+    put(stage())
+    old, new = plan_set.on_host(), stage("/opt/2")
+    new.keep(served.folder(new.name))
+    deploying.begin(old, new, ["architect"])
+    host.up.clear()
+    new.put(old)
+    if word == "deploy":
+        assert put(stage("/opt/2"))["serving"] == ["architect"]
+    elif word == "resume":
+        assert resume.resume(new.plan, lambda text: None)["serving"] == ["architect"]
+    else:
+        assert switch.ensure_ready(new.plan, "dev", lambda text: None)["changed"]
+    assert engine_in_place() == ("/opt/2" if word == "deploy" else "/opt/1")
+    assert deploying.left() is None
+
+
+def test_a_boot_after_a_kill_starts_the_plan_that_served(host, stage):
+    put(stage())
+    old, new = plan_set.on_host(), stage("/opt/2")
+    new.keep(served.folder(new.name))
+    deploying.begin(old, new, ["architect"])
+    new.put(old)
+    host.up.clear()
+    assert resume.start_only(new.plan, lambda text: None) == ["architect"]
+    assert engine_in_place() == "/opt/1"
+
+
+def test_one_that_was_killed_after_it_served_is_done(host, stage):
+    put(stage())
+    old = plan_set.on_host()
+    put(stage("/opt/2"))
+    deploying.begin(old, plan_set.on_host(), ["architect"])
+    resume.resume(plan.load(plan.PATH), lambda text: None)
+    assert (engine_in_place(), deploying.left()) == ("/opt/2", None)
+
+
+def test_a_rollback_is_the_plan_that_served_before(host, stage):
+    with pytest.raises(UsageError, match="there is nothing to go back to"):
+        served.before()
+    for number in range(1, 8):
+        put(stage(f"/opt/{number}"))
+    assert [row["engine"] for row in served.rows()] == ["4", "5", "6", "7"]
+    put(served.before())
+    assert [row["engine"] for row in served.rows()] == ["4", "5", "7", "6"]
+    named = served.load()[0].name
+    put(served.before(named))
+    assert engine_in_place() == "/opt/4"
+    with pytest.raises(UsageError, match="'other' is no plan that served here before: say one of"):
+        served.before("other")
+
+
+def test_what_is_about_to_happen_is_told(host, stage, monkeypatch):
+    put(stage())
+    new = stage("/opt/2", **{"max-model-len": 2048})
+    seen = outlook.outlook(deploy.make(new, plan_set.on_host(), None, 30, lambda text: None))
+    assert seen.differences[:2] == ["engine: 1 -> 2", "architect: max-model-len: 4096 -> 2048"]
+    # The drain, a second for each stop at its grace, and two starts with all that may hold them up.
+    bound = 30 + 2 * leave.GRACE_SECONDS + 2 * (30 + 100 + canary.TIMEOUT_SECONDS + 5)
+    assert seen.at_most_seconds == bound
+    assert f"{bound:.0f} s at the most, also when the plan before has to come back." in seen.text()[-1]
+
+
+def test_a_plan_whose_engine_or_model_is_gone_is_named(host, stage):
+    lost = outlook.missing(stage("/opt/none"))
+    assert lost[0].startswith("its engine /opt/none is not there any more")
+    assert "/m" in lost[1]
+
+
+def test_a_folder_that_lacks_a_file_is_no_set(stage, tmp_path, host):
+    stage()
+    path = next((tmp_path / "staged/agents/dev").rglob("*.service"))
+    path.unlink()
+    with pytest.raises(RoundhouseError, match=r"lacks .*roundhouse-dev.service of dev"):
+        plan_set.read(tmp_path / "staged")

@@ -1,0 +1,113 @@
+"""The documents: the program takes each command in them, and CI runs its word; each page and link is there."""
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from roundhouse import cli, setup_cli, words_plans
+from roundhouse.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+AGENTS = ("architect", "dev", "po")
+# What the shell, and programs of others, do in a document: nothing of ours to check.
+OTHERS = (".", "set", "python3", "~/examples/bin/python", "curl", "docker", "nvidia-smi", "systemctl")
+# How a test of CI runs a word of the command: on a host, or in this process.
+RUN = r"""(roundhouse (--json )?|switch\.py |(ask|run|switch|refused|command)\(|main\(\[)["']?{word}\b"""
+
+
+def commands():
+    """Return (document, line) of each command in a block of shell; one that goes on is one."""
+    found = []
+    for file in DOCUMENTS:
+        for block in re.findall(r"^```sh\n(.*?)^```", file.read_text(), re.MULTILINE | re.DOTALL):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [(file.name, line) for line in lines if line.strip() and not line.startswith("#")]
+    return found
+
+
+def words(line):
+    """Return the words of a command without what is around it: sudo, what it is written to, the comment."""
+    found = shlex.split(line, comments=True)
+    return found[1:] if found[0] == "sudo" else found
+
+
+OURS = [(name, words(line)) for name, line in commands()]
+
+
+def of(*programs):
+    return [pytest.param(told, id=f"{name}: {' '.join(told)[:60]}") for name, told in OURS if told[0] in programs]
+
+
+def test_nothing_else_stands_there():
+    ours = ("roundhouse", "scripts/switch.py", "scripts/plan.py", "scripts/setup_vllm.py", "scripts/agent_manager.py")
+    known = (*ours, "make", "ansible-playbook", "molecule", "eval", *OTHERS)
+    assert [(name, told) for name, told in OURS if told[0] not in known] == []
+    assert len(OURS) > 40
+
+
+@pytest.mark.parametrize("told", of("roundhouse", "scripts/switch.py"))
+def test_the_command_takes_it_and_ci_runs_its_word(told):
+    arguments = told[1 : told.index(">")] if ">" in told else told[1:]
+    word = arguments[0] if arguments[0] in cli.WITH_A_PARSER else None
+    try:
+        if word:
+            module = importlib.import_module(f"roundhouse.{cli.WITH_A_PARSER[word]}")
+            parser = getattr(module, "parser", None) or module._parser
+            parser().parse_args(arguments if cli.WITH_A_PARSER[word] == "models_cli" else arguments[1:])
+        else:
+            word = cli.parser().parse_args(arguments).word
+    except UsageError as error:
+        pytest.fail(f"{told}: {error.message}")
+    assert word in (*AGENTS, *cli.WORDS, *words_plans.WORDS, *cli.WITH_A_PARSER, "doctor", "help")
+    if word not in AGENTS:
+        tests = [*(ROOT / "molecule").rglob("*.py"), *(ROOT / "tests/unit").glob("test_*.py")]
+        texts = [file.read_text() for file in tests if file.name != Path(__file__).name]
+        assert any(re.search(RUN.format(word=word), text) for text in texts)
+
+
+@pytest.mark.parametrize("told", of("scripts/plan.py"))
+def test_plan_answers_it(told, tmp_path):
+    roster = tmp_path / "roster.yml"
+    roster.write_text((ROOT / "group_vars/all/agents.yml").read_text())
+    line = [str(roster) if word == "roster.yml" else word for word in told]
+    done = subprocess.run([sys.executable, *line], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr  # 1: it does not fit, which is an answer
+    assert done.stdout
+
+
+@pytest.mark.parametrize("told", of("scripts/setup_vllm.py"))
+def test_setup_takes_it(told):
+    args = setup_cli.parser().parse_args(told[1:])
+    assert (ROOT / args.inventory).exists()
+
+
+@pytest.mark.parametrize("told", of("make"))
+def test_make_has_the_word(told):
+    assert re.search(rf"^{told[1]}\b.*:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("told", of("ansible-playbook"))
+def test_the_playbook_and_its_inventory_are_there(told):
+    assert (ROOT / told[1]).is_file()
+    if "--inventory" in told:
+        assert (ROOT / told[told.index("--inventory") + 1]).exists()
+    if "--tags" in told:
+        asked = set(told[told.index("--tags") + 1].split(","))
+        plays = [play for file in (ROOT / "playbooks").glob("*.yml") for play in yaml.safe_load(file.read_text())]
+        assert asked <= {play.get("tags") for play in plays}
+
+
+def test_every_page_is_found_from_the_site_or_the_readme_and_every_link_of_the_readme_leads_somewhere():
+    readme = (ROOT / "README.md").read_text()
+    pages = set(re.findall(r"([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text() + readme))
+    assert {file.name for file in (ROOT / "docs").glob("*.md")} <= pages
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", readme)
+    assert len(targets) > 8
+    assert [target for target in targets if not (ROOT / target).exists()] == []

@@ -1,0 +1,239 @@
+"""The gateway against a real HAProxy: who gets what, who waits, who is refused and how."""
+
+import http.client
+import json
+import shutil
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import openai
+import pytest
+from real_gateway import WAIT_SECONDS, Gateway, until, version
+
+from roundhouse import gateway, gateway_config, state
+
+pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="HAProxy is not installed: make setup as root does")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Give the gateway's files a folder of their own."""
+    monkeypatch.setattr(gateway_config, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(gateway, "RUNTIME", str(tmp_path))
+    monkeypatch.setattr(state, "FOLDER", tmp_path)
+    state.record("dev", ["po"])
+    return tmp_path
+
+
+@pytest.fixture
+def stand(place):
+    """Return a function that starts a gateway; dev is on the track."""
+    running = []
+
+    def start(**settings):
+        running.append(Gateway(place, **settings))
+        return running[-1].start()
+
+    yield start
+    for each in running:
+        each.end()
+
+
+def error(answer):
+    return json.loads(answer.body)["error"]
+
+
+def test_a_prompt_of_400_kb_before_the_model_is_routed(stand):
+    table = stand()
+    table.serve("dev")
+    answer = table.complete("dev", prompt="a" * 400_000)
+    assert (answer.status, answer.headers["x-roundhouse-agent"]) == (200, "dev")
+    assert json.loads(answer.body)["model"] == "dev"
+
+
+def test_a_request_beyond_the_limit_is_refused_with_it(stand):
+    table = stand()
+    table.serve("dev")
+    # The users' client: it reads the answer, though its body was not wanted.
+    url = f"http://127.0.0.1:{table.ports.any}/v1"
+    client = openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=WAIT_SECONDS)
+    with pytest.raises(openai.APIStatusError, match="longer than 524288 bytes") as refused:
+        client.completions.create(model="dev", prompt="a" * 530_000)
+    assert refused.value.status_code == 413
+
+
+def test_a_request_waits_while_its_engine_starts(stand):
+    table = stand()
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(table.complete("dev", tokens=3)))
+    asking.start()
+    time.sleep(1)
+    table.engine("dev")
+    asking.join()
+    assert answers[0].status == 200
+    assert int(answers[0].headers["x-roundhouse-waited-ms"]) >= 900
+
+
+def test_requests_wait_while_a_switch_is_about_though_the_engine_is_up(stand):
+    table = stand()
+    table.serve("dev")
+    table.track(dev="wait:7")
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(table.complete("dev")))
+    asking.start()
+    time.sleep(0.6)
+    assert answers == []
+    table.track(dev="on:7")
+    asking.join()
+    assert answers[0].status == 200
+    assert 500 <= int(answers[0].headers["x-roundhouse-waited-ms"]) < 5000
+
+
+def test_an_agent_that_nobody_brings_is_refused_at_once_with_its_start_in_seconds(stand):
+    table = stand()
+    table.track(po="off:48")
+    answer = table.complete("po")
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "48")
+    assert error(answer) == {
+        "message": "po is not loaded, and no switch brings it: roundhouse po does.",
+        **{"type": "server_error", "param": None, "code": 503},
+    }
+
+
+@pytest.mark.xfail(
+    version() >= (3, 0), reason="HAProxy 3.0 looks for its client only once a request is handed on", strict=True
+)
+def test_who_went_away_counts_no_longer_as_waiting(stand):
+    table = stand(waiting=1, wait_seconds=6)
+    table.track(dev="wait:5")
+    with pytest.raises(TimeoutError):
+        table.complete("dev", timeout=0.2)
+    time.sleep(2.5)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(table.complete("dev")))
+    asking.start()
+    time.sleep(0.3)
+    assert answers == []  # it waits, and is not refused
+    asking.join()
+
+
+def test_waiting_is_bounded_in_time_and_number(stand):
+    table = stand(waiting=2, wait_seconds=3)
+    table.track(dev="wait:5")
+    answers = []
+    asking = [threading.Thread(target=lambda: answers.append(table.complete("dev"))) for _ in range(4)]
+    for each in asking:
+        each.start()
+        time.sleep(0.1)
+    for each in asking:
+        each.join()
+    told = sorted((error(answer)["message"].split("(")[1], answer.status) for answer in answers)
+    assert told == [("gateway_wait_seconds).", 503)] * 2 + [("gateway_waiting).", 503)] * 2
+    text = table.ask("GET", "/metrics/roundhouse", port=table.ports.any + 100).body.decode()
+    assert 'roundhouse_gateway_refused_total{agent="dev",why="full"} 2\n' in text
+    assert 'roundhouse_gateway_refused_total{agent="dev",why="late"} 2\n' in text
+
+
+def test_an_agents_port_needs_no_model_and_tells_its_health(stand):
+    table = stand()
+    table.serve("dev")
+    assert table.complete("dev", port=table.ports.dev).status == 200
+    assert table.ask("GET", "/v1/models", port=table.ports.dev).status == 200
+    assert table.ask("GET", "/health", port=table.ports.po).status == 503
+    assert table.ask("GET", "/health").status == 200
+
+
+def test_the_one_endpoint_lists_the_whole_roster(stand):
+    table = stand()
+    table.serve("dev")
+    answer = table.ask("GET", "/v1/models")
+    listed = {each["id"]: each for each in json.loads(answer.body)["data"]}
+    assert {name: (each["state"], each["port"], each["max_model_len"]) for name, each in listed.items()} == {
+        "dev": ("ready", table.ports.dev, 4096),
+        "po": ("stopped", table.ports.po, 4096),
+    }
+
+
+@pytest.mark.parametrize("body", [{"prompt": "x"}, {"model": "nosuch"}, {"model": 'a"\r\nx: y'}, {"model": ["dev"]}])
+def test_a_model_that_is_none_is_refused(stand, body):
+    answer = stand().ask("POST", "/v1/completions", body)
+    assert answer.status == 404
+    assert error(answer)["message"] == "The field model names no agent of this host: GET /v1/models lists them."
+    assert "x" not in answer.headers
+
+
+def test_metrics_answer_alone_on_their_own_port(stand):
+    table = stand()
+    table.serve("dev")
+    metrics = table.ports.dev + 100
+    assert b"vllm:num_requests_running" in table.ask("GET", "/metrics", port=metrics).body
+    assert table.ask("GET", "/metrics", port=table.ports.po + 100).status == 503
+    for path in ("/v1/models", "/health", "/metrics/", "//metrics"):
+        assert table.ask("GET", path, port=metrics).status == 404
+    assert b"haproxy_frontend_http_requests_total" in table.ask("GET", "/metrics", port=table.ports.any + 100).body
+    assert table.ask("GET", "/metrics").status == 404
+
+
+def test_a_client_that_goes_away_ends_its_request_at_the_engine(stand):
+    table = stand()
+    table.serve("dev")
+    with pytest.raises(TimeoutError):
+        table.complete("dev", tokens=3000, timeout=0.5)
+    metrics = table.ports.dev + 100
+    until(
+        lambda: b'requests_running{engine="0",model_name="dev"} 0.0' in table.ask("GET", "/metrics", port=metrics).body,
+        3,
+    )
+
+
+def test_an_engine_that_died_and_comes_back_is_waited_for(stand):
+    table = stand()
+    table.serve("dev")
+    table.engines["dev"].kill()
+    table.engines["dev"].wait()
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(table.complete("dev")))
+    asking.start()
+    time.sleep(0.5)
+    table.engine("dev")
+    asking.join()
+    assert answers[0].status == 200
+
+
+def stream(table, tokens):
+    """Return the events of a stream, and the seconds until the first."""
+    connection = http.client.HTTPConnection("127.0.0.1", table.ports.any, timeout=WAIT_SECONDS)
+    body = {"model": "dev", "prompt": "go on", "max_tokens": tokens, "stream": True}
+    connection.request("POST", "/v1/completions", json.dumps(body))
+    begun = time.monotonic()
+    answer = connection.getresponse()
+    first = answer.readline()
+    seconds = time.monotonic() - begun
+    events = [line for line in (first + answer.read()).split(b"\n") if line.startswith(b"data: ")]
+    connection.close()
+    return events, seconds
+
+
+def test_a_stream_is_passed_on_as_it_comes(stand):
+    table = stand()
+    table.serve("dev", "--tokens-per-second", "20")
+    events, seconds = stream(table, 40)
+    assert (len(events), events[-1]) == (41, b"data: [DONE]")
+    assert seconds < 1  # of two, which it takes in all
+
+
+def test_a_reload_cuts_no_stream_and_tells_who_waits_to_ask_again(stand):
+    table = stand()
+    table.serve("dev")
+    table.track(dev="on:5", po="wait:5")
+    with ThreadPoolExecutor(9) as pool:
+        streams = [pool.submit(stream, table, 300) for _ in range(8)]
+        waiting = pool.submit(table.complete, "po")
+        time.sleep(0.7)
+        table.process.send_signal(signal.SIGUSR2)
+        until(lambda: "# old workers" in gateway._ask("show proc"))
+        assert table.complete("dev").status == 200
+        assert [(len(each.result()[0]), each.result()[0][-1]) for each in streams] == [(301, b"data: [DONE]")] * 8
+        assert (waiting.result().status, waiting.result().headers["Retry-After"]) == (503, "1")

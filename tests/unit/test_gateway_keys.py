@@ -1,0 +1,156 @@
+"""The gateway's keys, limits and settings: made, named, revoked, and asked for by a real HAProxy."""
+
+import grp
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from real_gateway import DEFAULTS, ROLE, Gateway
+
+from roundhouse import gateway, gateway_config, gateway_keys, keys_cli, planner, state
+from roundhouse.errors import UsageError
+
+needs_haproxy = pytest.mark.skipif(
+    not shutil.which("haproxy"), reason="HAProxy is not installed: make setup as root does"
+)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Give the gateway's files a folder of their own; its group is the one that runs the tests."""
+    monkeypatch.setattr(gateway_config, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(gateway, "RUNTIME", str(tmp_path))
+    monkeypatch.setattr(state, "FOLDER", tmp_path)
+    monkeypatch.setattr(gateway_keys, "PATH", tmp_path / "keys.json")
+    monkeypatch.setattr(gateway_keys, "MAP", tmp_path / "keys.map")
+    monkeypatch.setattr(gateway_keys, "GROUP", grp.getgrgid(os.getgid()).gr_name)
+    state.record("dev", ["po"])
+    return tmp_path
+
+
+@pytest.fixture
+def stand(place):
+    """Return a function that starts a gateway that asks for keys."""
+    running = []
+
+    def start(**settings):
+        gateway_keys.ensure()
+        running.append(Gateway(place, key_required=True, **settings))
+        return running[-1].start()
+
+    yield start
+    for each in running:
+        each.end()
+
+
+def said(capsys, *words):
+    status = keys_cli.main(["keys", *words])
+    out = capsys.readouterr()
+    return status, (out.out + out.err).strip()
+
+
+def test_the_first_key_is_made_once_and_no_other_reads_it(place, capsys):
+    assert (gateway_keys.ensure(), gateway_keys.ensure()) == (True, False)
+    assert gateway_keys.PATH.stat().st_mode & 0o777 == 0o600
+    status, key = said(capsys, "show", "default")
+    assert (status, len(key)) == (0, 46)
+    told = gateway_keys.MAP.read_text()
+    assert told == f"{hashlib.sha256(key.encode()).hexdigest().upper()} default\n"
+    assert key not in told
+    assert gateway_keys.MAP.stat().st_mode & 0o777 == 0o640
+
+
+def test_who_revoked_all_keys_is_made_none(place, capsys):
+    gateway_keys.ensure()
+    assert said(capsys, "revoke", "default") == (0, "the key of default is revoked")
+    assert gateway_keys.ensure() is False
+    assert said(capsys) == (0, "there is no key: roundhouse keys add NAME makes one")
+    assert gateway_keys.MAP.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("add", "default"), "default has a key already: revoke it first, or choose another name."),
+        (("add", "A b"), "'A b' is no name of a key: write lower-case letters, digits, dots and dashes."),
+        (("revoke", "nosuch"), "'nosuch' is no key: `roundhouse keys` lists default."),
+        (("show", "nosuch"), "'nosuch' is no key: `roundhouse keys` lists default."),
+        (("add",), "keys add wants a name: switch.py keys add NAME."),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(place, capsys, words, sentence):
+    gateway_keys.ensure()
+    status, text = said(capsys, *words)
+    assert status == 2
+    assert sentence in text
+
+
+@needs_haproxy
+def test_keys_open_and_close_the_api_at_once(stand, capsys):
+    table = stand()
+    table.track(po="off:5")
+    asked = lambda key: table.complete("po", Authorization=f"Bearer {key}").status  # noqa: E731
+    assert (table.ask("GET", "/health").status, table.ask("GET", "/v1/models").status) == (200, 401)
+    assert (asked(gateway_keys.load()["default"]), asked("wrong"), asked("")) == (503, 401, 401)
+    _, key = said(capsys, "add", "laptop")
+    assert asked(key) == 503
+    said(capsys, "revoke", "laptop")
+    assert asked(key) == 401
+    assert "key=laptop" in table.log()
+    assert key not in table.log()
+    refused = json.loads(table.ask("GET", "/v1/models").body)["error"]
+    assert (refused["code"], refused["message"].split(":")[0]) == (401, "Send a key of this host")
+
+
+@needs_haproxy
+def test_a_key_has_limits_of_its_own(stand):
+    table = stand(requests_per_minute=20, requests_at_once=3, wait_seconds=2)
+    key = {"Authorization": f"Bearer {gateway_keys.load()['default']}"}
+    other = {"Authorization": f"Bearer {gateway_keys.add('other')}"}
+    table.track(dev="wait:1")
+    with ThreadPoolExecutor(5) as pool:
+        asking = [pool.submit(table.complete, "dev", **key) for _ in range(5)]
+        assert [each.result().status for each in asking if each.exception() is None].count(429) == 2
+    statuses = [table.ask("GET", "/v1/models", **key).status for _ in range(18)]
+    assert (statuses[0], statuses[-1]) == (200, 429)
+    refused = table.ask("GET", "/v1/models", **key)
+    assert json.loads(refused.body)["error"]["type"] == "rate_limit_error"
+    assert int(refused.headers["Retry-After"]) > 0
+    assert table.ask("GET", "/v1/models", **other).status == 200
+
+
+def settings(**changes):
+    common = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
+    roster = [{"name": "dev", "port": 8001, "models": [{"model": "/m"}], **common}]
+    plan = planner.build(roster, planner.Settings("cpu", "/e", "/m", 1, 8080))
+    return gateway_config.build(plan, gateway_config.Settings(**DEFAULTS | changes))
+
+
+def test_beyond_loopback_there_are_keys_and_tls():
+    assert (settings()["needs_key"], settings()["certificate"]) == (False, None)
+    beyond = settings(listen="0.0.0.0")  # noqa: S104 - the case under test
+    assert (beyond["needs_key"], beyond["certificate"]) == (True, "/etc/roundhouse/gateway/tls.pem")
+    assert settings(listen="::")["binds"][0] == {"name": "ANY", "address": "[::]:8080"}
+
+
+def test_a_gateway_for_others_without_keys_is_refused():
+    with pytest.raises(UsageError, match=r"gateway_key_required is false and gateway_listen is 192\.0\.2\.1, which"):
+        settings(listen="192.0.2.1", key_required=False)
+    with pytest.raises(UsageError, match=r"gateway_listen is 'eth0': write an address of this host"):
+        settings(listen="eth0")
+
+
+@needs_haproxy
+def test_a_certificate_is_made_for_the_host_and_used(place, tmp_path):
+    script = (ROLE / "files/make_certificate.sh").read_text().replace("chown", ": chown")
+    subprocess.run(["sh", "-c", script, "make", str(tmp_path / "tls.pem")], check=True)
+    table = Gateway(place, tls=True)
+    table.write()
+    gateway.follow(table.plan, print)
+    done = subprocess.run(["haproxy", "-c", "-f", place / "haproxy.cfg"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ssl crt" in (place / "haproxy.cfg").read_text()

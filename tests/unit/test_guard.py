@@ -1,0 +1,104 @@
+"""Whom the guard ends: one that failed three times in a row in one start, and nobody while a switch is about."""
+
+import pytest
+
+from roundhouse import guard, pulse, state, units
+
+AGENT = {"name": "dev", "unit": "roundhouse-dev.service", "host": "127.0.0.1", "engine_port": 1}
+
+
+class Host:
+    """What systemd and the engine say, as a case wants it."""
+
+    def __init__(self):
+        self.state, self.invocation, self.pending, self.alive = "ready", "first", False, False
+        self.killed, self.said = [], []
+
+    def show(self, name):
+        """Return the unit as it is now."""
+        return units.Unit(
+            state=self.state,
+            restarting=False,
+            restarts=0,
+            exit_status=None,
+            result="success",
+            since=None,
+            main_pid=1,
+            started_monotonic_usec=0,
+            pending=self.pending,
+            invocation=self.invocation,
+        )
+
+
+@pytest.fixture
+def host(monkeypatch, tmp_path):
+    host = Host()
+    monkeypatch.setattr(units, "show", host.show)
+    monkeypatch.setattr(units, "kill", host.killed.append)
+    monkeypatch.setattr(pulse, "take", lambda agent, before, seconds: (host.alive, None))
+    monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(state, "FOLDER", tmp_path)
+    return host
+
+
+@pytest.fixture
+def rounds(host):
+    """Return what lets the guard look so many times."""
+    one = guard.Guard(AGENT, host.said.append)
+    return lambda count: [one.round() for _ in range(count)]
+
+
+def test_the_third_failure_in_a_row_ends_the_engine(host, rounds):
+    rounds(2)
+    assert host.killed == []
+    rounds(1)
+    assert host.killed == ["roundhouse-dev.service"]
+    assert host.said[-1] == "dev hangs: ending its engine, which its unit starts again"
+
+
+def test_one_sign_of_life_begins_the_count_again(host, rounds):
+    rounds(2)
+    host.alive = True
+    rounds(1)
+    host.alive = False
+    rounds(2)
+    assert host.killed == []
+
+
+def test_failures_of_an_earlier_start_do_not_count(host, rounds):
+    rounds(2)
+    host.invocation = "second"
+    rounds(2)
+    assert host.killed == []
+
+
+@pytest.mark.parametrize("seen", ["starting", "draining"])
+def test_a_start_and_a_drain_are_not_judged(host, rounds, seen):
+    rounds(2)
+    host.state = seen
+    assert rounds(5) == [True] * 5
+    host.state = "ready"
+    rounds(2)
+    assert host.killed == []
+
+
+def test_a_switch_is_not_disturbed(host, rounds):
+    rounds(2)
+    with state.switching(str):
+        rounds(5)
+    assert host.killed == []
+    rounds(3)
+    assert host.killed == ["roundhouse-dev.service"]
+
+
+def test_who_is_asked_to_stop_meanwhile_is_not_ended(host, rounds):
+    rounds(2)
+    host.pending = True
+    rounds(1)
+    assert host.killed == []
+
+
+@pytest.mark.parametrize("seen", ["failed", "stopped"])
+def test_it_goes_when_the_agent_is_gone(host, rounds, seen):
+    host.state = seen
+    assert rounds(1) == [False]

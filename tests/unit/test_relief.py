@@ -1,0 +1,59 @@
+"""Who takes the card of an agent that was given up."""
+
+from roundhouse import history, relief
+from roundhouse.history import BACK, DONE, LOST, REFUSED, RELIEVED, Entry
+
+NAMES = ("architect", "dev", "po")
+AGENTS = [{"name": name, "conflicts": [other for other in NAMES if other != name]} for name in NAMES]
+PLAN = {"agents": [*AGENTS, {"name": "elsewhere", "conflicts": []}]}
+
+
+def entry(outcome, previous, to):
+    return Entry(0.0, previous, to, outcome, {}, 0, None)
+
+
+def order(name, *entries):
+    agent = next(each for each in AGENTS if each["name"] == name)
+    return [each["name"] for each in relief.candidates(PLAN, agent, list(entries))]
+
+
+def test_without_a_history_the_rosters_others_of_that_card():
+    assert order("dev") == ["architect", "po"]
+
+
+def test_who_served_before_comes_first_the_last_of_all_at_the_head():
+    switches = (entry(DONE, [], "po"), entry(DONE, ["po"], "architect"), entry(DONE, ["architect"], "dev"))
+    assert order("dev", *switches) == ["architect", "po"]
+    assert order("dev", entry(DONE, ["architect"], "po"), entry(DONE, ["po"], "dev")) == ["po", "architect"]
+
+
+def test_who_came_back_after_a_failed_switch_served_too():
+    assert order("dev", entry(BACK, ["po"], "architect"), entry(DONE, [], "dev")) == ["po", "architect"]
+
+
+def test_a_switch_that_failed_or_was_refused_makes_nobody_one_who_served():
+    assert order("dev", entry(LOST, [], "po"), entry(REFUSED, [], "po")) == ["architect", "po"]
+
+
+def test_who_was_given_up_is_not_called_back_until_somebody_has_switched_to_it():
+    given_up = (entry(DONE, ["architect"], "dev"), entry(RELIEVED, ["dev"], "architect"), entry(DONE, [], "architect"))
+    assert order("architect", *given_up) == ["po"]
+    assert order("architect", *given_up, entry(DONE, ["architect"], "dev"), entry(DONE, ["dev"], "architect")) == [
+        "dev",
+        "po",
+    ]
+
+
+def test_all_were_given_up():
+    both = (entry(RELIEVED, ["dev"], "architect"), entry(RELIEVED, ["architect"], "po"))
+    assert order("po", *both) == []
+
+
+def test_the_history_shows_it():
+    (row,) = history.table([entry(RELIEVED, ["dev"], "architect")._replace(cause="dev has no memory")])
+    assert (row["from"], row["to"], row["outcome"], row["cause"]) == (
+        "dev",
+        "architect",
+        "relieved",
+        "dev has no memory",
+    )

@@ -1,0 +1,162 @@
+"""setup_vllm.py: real runs of ansible-runner on this machine, with a playbook of a few tasks instead of site.yml."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from roundhouse import setup_cli, setup_events, setup_run, setup_screen
+from roundhouse.setup_events import Event, Run
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYS = """
+- name: First
+  hosts: all
+  gather_facts: false
+  tags: driver
+  tasks:
+    - name: Change a thing
+      ansible.builtin.file: {path: "{{ folder }}/made", state: touch, mode: "0600"}
+    - name: Try
+      block:
+        - name: Fail and be rescued
+          ansible.builtin.fail: {msg: nobody is told of this}
+      rescue:
+        - name: Go on
+          ansible.builtin.debug: {msg: fine}
+- name: Second
+  hosts: all
+  gather_facts: false
+  tags: models
+  tasks:
+    - name: WORK
+"""
+ENDS = {
+    "well": "ansible.builtin.debug: {msg: fine}",
+    "with its sentence": "ansible.builtin.fail: {msg: 'agents[dev].port is 80: write another.'}",
+    "of a loop": "ansible.builtin.fail: {msg: 'item {{ item }} is bad'}\n      loop: [1]",
+    "of a command": "ansible.builtin.command: sh -c 'echo first; echo the last word >&2; exit 3'",
+    "slowly": "ansible.builtin.command: sleep 60",
+}
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Return what writes the playbook and gives the command's words."""
+    (tmp_path / "hosts.yml").write_text(
+        f"all: {{hosts: {{here: {{ansible_connection: local, ansible_python_interpreter: {sys.executable}, "
+        f"folder: {tmp_path}}}}}}}\n"
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def write(end):
+        file = tmp_path / "site.yml"
+        file.write_text(PLAYS.replace("WORK", f"Work\n      {ENDS[end]}"))
+        monkeypatch.setattr(setup_run, "PLAYBOOK", str(file))
+        return ["--inventory", str(tmp_path / "hosts.yml")]
+
+    return write
+
+
+def test_a_run_in_a_pipe_is_a_log_with_its_stages(site, capfd):
+    assert setup_cli.main(site("well")) == 0
+    out, err = capfd.readouterr()
+    lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in out.splitlines()]
+    assert lines[:3] == ["== First", "   changed Change a thing (here)", "   FAILED Fail and be rescued (here)"]
+    assert lines[3] == "== Second"
+    assert re.fullmatch(r"\+ First   3 tasks, 1 changed, \d+ s", lines[4])
+    assert re.fullmatch(r"\+ Second  1 tasks, 0 changed, \d+ s", lines[5])
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("end", "sentence"),
+    [
+        ("with its sentence", "here: agents[dev].port is 80: write another."),
+        ("of a loop", "here: item 1 is bad"),
+        ("of a command", "here: the last word"),
+    ],
+)
+def test_the_failing_tasks_own_sentence_is_last(site, capfd, end, sentence):
+    assert setup_cli.main(site(end)) == 1
+    out, err = capfd.readouterr()
+    assert err.splitlines() == [sentence]
+    assert "x Second" in out.splitlines()[-1]
+
+
+def test_ctrl_c_ends_it_and_the_same_command_completes_it(site, capfd, tmp_path):
+    words = site("slowly")
+    begun = time.monotonic()
+    threading.Thread(target=interrupt_when, args=(tmp_path / "made",), daemon=True).start()
+    assert setup_cli.main(words) == 130
+    assert time.monotonic() - begun < 50  # not the minute that the task takes
+    assert capfd.readouterr().err.startswith("interrupted: what is done stays")
+    assert setup_cli.main(site("well")) == 0
+
+
+def interrupt_when(file):
+    while not file.exists():
+        time.sleep(0.1)
+    time.sleep(3)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_one_stage_alone_where_it_is_named(site, capfd, tmp_path):
+    assert setup_cli.main([*site("well"), "--download-models"]) == 0
+    assert not (tmp_path / "made").exists()
+    assert "First" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "tags"),
+    [
+        ([], ()),
+        (["--install-dependencies", "--download-models", "--setup-docker"], ()),
+        (["--download-models"], ("models",)),
+        (["--setup-docker", "--deploy-agents"], ("containers", "agents")),
+    ],
+)
+def test_the_guides_words_are_parts_of_site_yml(words, tags):
+    assert setup_cli.tags(setup_cli.parser().parse_args(words)) == tags
+
+
+@pytest.mark.parametrize("tags", setup_cli.TAGS.values(), ids=str)
+def test_each_of_them_is_there(tags):
+    wanted = setup_run.Wanted(tags, str(ROOT / "inventory/lab"), ())
+    assert len(setup_run.stages(wanted)) == 1 + len(tags)
+
+
+def test_an_inventory_that_is_not_there_is_refused(capfd):
+    assert setup_cli.main(["--inventory", "no/such"]) == 2
+    assert "--inventory is 'no/such'" in capfd.readouterr().err
+
+
+def test_the_screen_tells_the_time_left_where_the_last_run_did():
+    run = Run(["First", "Second"])
+    run.feed(Event(0.0, "play", "First", None, None, None))
+    run.feed(Event(1.0, "note", None, None, "gpu", "3.1 of 9.3 GiB, 2 min left"))
+    told = setup_screen.screen(run, 40, 10.0, {"First": 40.0, "Second": 60.0})
+    assert "gpu: 3.1 of 9.3 GiB, 2 min left" in told
+    assert told.endswith("about 1 min 30 s left, by the last run")
+    assert max(map(len, told.splitlines())) <= 40
+    assert "last run" not in setup_screen.screen(run, 40, 10.0, {"First": 40.0})
+
+
+def test_a_line_that_the_pull_shows_is_taken_as_how_far_it_is():
+    told = {"event": "verbose", "created": "2026-11-27T00:00:00+00:00", "stdout": "gpu.lan: 3.1 of 9.3 GiB"}
+    assert setup_events.event(told)[4:] == ("gpu.lan", "3.1 of 9.3 GiB")
+    assert setup_events.event(told | {"stdout": "Using module file /x/y.py"}) is None
+
+
+def test_it_goes_on_in_the_tools_own_python():
+    done = subprocess.run(
+        ["/usr/bin/python3", ROOT / "scripts/setup_vllm.py", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "--setup-docker" in done.stdout

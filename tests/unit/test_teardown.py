@@ -1,0 +1,174 @@
+"""What is Roundhouse's on a host, and nothing else; what was there before comes back."""
+
+import json
+import subprocess
+
+import pytest
+
+from roundhouse import docker_daemon, docker_restore, packages, receipt, teardown
+
+SETTINGS = {"models_store": "/var/lib/roundhouse/models", "models": False, "packages": True}
+# apt-get 2.6 of Debian 12, `--simulate install`: an upgrade has the version that is there in brackets.
+SIMULATED = """\
+Inst libslirp0 (4.7.0-1 Debian:12.5/oldstable [amd64])
+Inst libc6 [2.36-9] (2.36-9+deb12u10 Debian:12.5/oldstable [amd64])
+Inst docker-ce (5:28.0.1-1 lab:stable [amd64]) []
+Conf libslirp0 (4.7.0-1 Debian:12.5/oldstable [amd64])
+"""
+
+
+@pytest.fixture
+def apt(monkeypatch, tmp_path):
+    """Return a package manager that has libc6, and says what is set of what it would do."""
+    there = {"versions": {"libc6": "2.36-9"}, "held": [], "said": SIMULATED, "asked": []}
+    monkeypatch.setattr(receipt, "PATH", tmp_path / "receipt.json")
+    monkeypatch.setattr(receipt, "_has", lambda account: account == "nvidia-persistenced")
+    monkeypatch.setattr(packages, "installed", lambda: packages.Packages(there["versions"], there["held"], []))
+
+    def run(command, **options):
+        there["asked"].append(list(command))
+        return subprocess.CompletedProcess(command, 0, there["said"], "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return there
+
+
+def test_what_an_installation_will_bring_is_noted_before_it_does(apt):
+    assert receipt.before_installing(["docker-ce=5:28.*"], check=False)
+    assert receipt.load() == receipt.Receipt(["docker-ce", "libslirp0"], [], ["docker", "haproxy"])
+    assert apt["asked"] == [["apt-get", "--simulate", "--no-install-recommends", "install", "docker-ce"]]
+    assert not receipt.before_installing(["docker-ce=5:28.*"], check=False)
+
+
+def test_what_is_there_already_is_not_asked_for_and_check_mode_notes_nothing(apt):
+    assert not receipt.before_installing(["libc6"], check=False)
+    assert not receipt.before_installing(["docker-ce"], check=True)
+    assert apt["asked"] == []
+    assert not receipt.PATH.exists()
+
+
+def test_what_somebody_else_holds_is_not_ours_to_let_go(apt):
+    apt["held"] = ["libc6"]
+    assert receipt.before_holding(["libc6", "docker-ce"], check=False)
+    assert receipt.load().held == ["docker-ce"]
+
+
+@pytest.fixture
+def host(apt, tmp_path, monkeypatch):
+    """Return a root with files of the roles and of others, after docker-ce was brought."""
+    receipt.before_installing(["docker-ce"], check=False)
+    apt["versions"] |= {"docker-ce": "28", "libslirp0": "4", "other": "1"}
+    apt["said"] = "Purg docker-ce [28]\nRemv libslirp0 [4]\n"
+    monkeypatch.setattr(teardown.container_engine, "contents", lambda: apt.get("contents", []))
+    monkeypatch.setattr(teardown.units, "active", lambda pattern: apt.get("active", []))
+    for name in (
+        *("etc/apt/sources.list.d/roundhouse-docker.sources", "etc/apt/sources.list.d/mine.sources"),
+        *("etc/systemd/system/roundhouse.service", "etc/systemd/system/roundhouse-dev.service"),
+        *("etc/systemd/system/mine.service", "etc/systemd/system/roundhouse-guard@.service"),
+        *("etc/systemd/system/multi-user.target.wants/roundhouse.service", "etc/modprobe.d/roundhouse-nouveau.conf"),
+        *("var/lib/roundhouse/models/owner/name/config.json", "var/lib/roundhouse/state/serving.json"),
+        *("etc/systemd/system/docker.service.d/roundhouse-cdi.conf",),
+        *("etc/systemd/system/mine.service.d/roundhouse-x.conf.off",),
+        *("etc/roundhouse/plan.json", "usr/local/lib/roundhouse-1a2b/switch.py"),
+    ):
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    return tmp_path / "root"
+
+
+def look(host, **settings):
+    asked = {**SETTINGS, "models_store": str(host / "var/lib/roundhouse/models"), **settings}
+    found = teardown.look(asked, host)
+    return {**found, **{kind: [path.replace(f"{host}/", "/") for path in found[kind]] for kind in ("files", "folders")}}
+
+
+def test_what_bears_our_name_goes_and_the_models_stay(host, apt):
+    apt["active"] = ["roundhouse-guard@dev.service"]
+    found = look(host)
+    assert found["files"] == [
+        *("/etc/apt/sources.list.d/roundhouse-docker.sources", "/etc/modprobe.d/roundhouse-nouveau.conf"),
+        *("/etc/systemd/system/roundhouse-dev.service", "/etc/systemd/system/roundhouse-guard@.service"),
+        "/etc/systemd/system/roundhouse.service",
+        "/etc/systemd/system/multi-user.target.wants/roundhouse.service",
+        *("/etc/systemd/system/docker.service.d/roundhouse-cdi.conf", "/usr/local/lib/roundhouse-1a2b"),
+        "/etc/systemd/system/docker.service.d",
+    ]
+    assert found["accounts"] == ["docker"]
+    assert found["folders"] == ["/var/lib/roundhouse/state", "/etc/roundhouse"]
+    assert (found["packages"], found["problems"]) == (["docker-ce", "libslirp0"], [])
+    assert found["units"] == ["roundhouse-dev.service", "roundhouse-guard@dev.service", "roundhouse.service"]
+    assert "teardown_models: true takes them too." in found["kept"][0]
+    assert look(host, models=True)["folders"] == ["/var/lib/roundhouse", "/etc/roundhouse"]
+
+
+def test_docker_stays_for_a_container_of_somebody_else(host, apt):
+    apt["contents"] = ["roundhouse-dev", "theirs"]
+    apt["said"] = "Remv libslirp0 [4]\n"
+    found = look(host)
+    assert found["packages"] == ["libslirp0"]
+    assert "/etc/apt/sources.list.d/roundhouse-docker.sources" not in found["files"]
+    assert found["kept"][0] == "Docker stays, with its repository, for what is not ours in it: theirs."
+
+
+def test_a_package_that_would_go_along_is_a_reason_to_stop(host, apt):
+    apt["said"] += "Purg other [1]\n"
+    (problem,) = look(host)["problems"]
+    assert problem.startswith("other would go too, and is not ours")
+    apt["said"] = ""
+    assert look(host, packages=False)["packages"] == []
+
+
+def test_what_is_no_longer_installed_does_not_go(host, apt):
+    apt["versions"] = {"libc6": "2.36-9"}
+    assert look(host)["packages"] == []
+
+
+OURS = {"features": {"cdi": True}, "live-restore": True, "log-opts": {"max-size": "50m"}}
+
+
+@pytest.fixture
+def daemon(tmp_path, monkeypatch):
+    """Return what deploys our keys over a text, as the roles do, and what a teardown makes of it then."""
+    path = tmp_path / "daemon.json"
+    for room in (docker_daemon, docker_restore):
+        monkeypatch.setattr(room, "PATH", path)
+        monkeypatch.setattr(room, "NOTES", tmp_path / "notes")
+    monkeypatch.setattr(docker_daemon, "PENDING", tmp_path / "pending")
+    monkeypatch.setattr(docker_restore, "BEFORE", tmp_path / "daemon.json.before-roundhouse")
+    monkeypatch.setattr(docker_daemon, "_check", lambda text: None)
+    monkeypatch.setattr(docker_daemon, "_run", lambda *command: subprocess.CompletedProcess(command, 1, "", ""))
+
+    def deployed(text):
+        if text:
+            path.write_text(text)
+            path.chmod(0o600)
+        docker_daemon.apply("toolkit", OURS, docker_daemon.plan("toolkit", OURS, force=True))
+        return path
+
+    return deployed
+
+
+def restored(path):
+    docker_restore.put(docker_restore.restored())
+    return path.read_text() if path.exists() else None
+
+
+def test_a_file_comes_back_byte_by_byte_with_its_mode(daemon):
+    text = '{"dns":   ["9.9.9.9"], "features": {"cdi": false},\n"live-restore": true}'
+    path = daemon(text)
+    assert json.loads(path.read_text())["features"] == {"cdi": True}
+    assert restored(path) == text
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_was_not_there_is_gone(daemon):
+    assert restored(daemon(None)) is None
+
+
+def test_what_somebody_wrote_since_stays(daemon):
+    path = daemon('{"dns": ["9.9.9.9"]}')
+    content = json.loads(path.read_text())
+    content |= {"live-restore": False, "debug": True}
+    path.write_text(json.dumps(content))
+    assert json.loads(restored(path)) == {"dns": ["9.9.9.9"], "live-restore": False, "debug": True}
