@@ -1,8 +1,11 @@
 """The compose file of an agent: what the container may do, and how it gets its card on which host."""
 
 import json
+import re
 import subprocess
+from pathlib import Path
 
+import jinja2
 import pytest
 
 from roundhouse import compose, containers, decision, planner, ports
@@ -10,6 +13,7 @@ from roundhouse.cards import HostCard
 from roundhouse.compose import Means
 from roundhouse.errors import UsageError
 
+ROOT = Path(__file__).resolve().parents[2]
 CARDS = tuple(HostCard(number, "a card", 15.5, (12, 0), 448.0) for number in range(2))
 AGENT = {
     "name": "dev",
@@ -114,6 +118,21 @@ def test_the_native_plan_has_no_container():
 )
 def test_a_containers_process_belongs_to_its_agents_unit(path, unit):
     assert ports.unit_in(path) == unit
+
+
+@pytest.mark.parametrize("runtime", ["native", "compose"])
+def test_every_line_of_a_unit_is_a_setting_of_its_own(runtime):
+    """An included template's last line break is Jinja's to drop, and two settings would become one."""
+    made = build(Means(), runtime=runtime)
+    loader = jinja2.FileSystemLoader(ROOT / "roles/agents/templates")
+    # As Ansible has it: nothing is escaped, and an included template loses its last line break.
+    templates = jinja2.Environment(loader=loader, trim_blocks=True)  # noqa: S701
+    text = templates.get_template("agent.service.j2").render(
+        ansible_managed="Ansible managed", agents_plan=made, __agents_agent=made["agents"][0]
+    )
+    lines = [line for line in text.splitlines() if line and not line.startswith(("#", "["))]
+    assert all(re.match(r"[A-Z][A-Za-z]+=[^#]*$", line) for line in lines), text
+    assert ("ExecStart=/usr/bin/docker start --attach roundhouse-dev" in lines) == (runtime == "compose")
 
 
 @pytest.fixture
