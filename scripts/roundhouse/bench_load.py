@@ -52,7 +52,7 @@ def figures(told: dict[str, Any], parallel: int) -> dict[str, Any]:
         "requests": done + told["failed"],
         "failed": told["failed"],
         "error": next((last_line(error) for error in told["errors"] if error), None),
-        "seconds": round(told["duration"], 2),
+        "seconds": round(told["duration"], 4),
         "ttft_seconds": round(told["median_ttft_ms"] / MILLI, 4) if done else None,
         "ttft_p99_seconds": round(told["p99_ttft_ms"] / MILLI, 4) if done else None,
         # Of one request, after its first token.

@@ -15,8 +15,8 @@ def gather(agents: Any, store: str, pynvml: Any = None) -> dict[str, Any]:
     `configs`: the config.json of each folder that the roster names; `stamps`: what stands for the revision of one that
     is to be quantised; `disk`: how much weights there are in those folders and in the `store` of models, and how fast
     they come; `means`: what the container engine offers; `measured`: what engines stated here; `starts`: how long they
-    took to be ready; `deployed`: the plan that is there, None when there is none or it cannot be understood (then all is
-    decided anew).
+    took to be ready; `deployed`: the plan that is there, None when there is none or it cannot be understood (then all
+    is decided anew).
     """
     try:
         deployed = plan.load()

@@ -62,8 +62,10 @@ class Progress:
             self._done += count
 
     def note(self, text: str) -> None:
-        """Say something at once."""
+        """Say something at once; what is being done is told by it from then on."""
         with self._turn:
+            if self._doing:
+                self._doing = (text, self._doing[1])
             self._write({"event": "note", "text": text})
 
     @contextmanager

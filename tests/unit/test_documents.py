@@ -1,5 +1,6 @@
 """The documents: the program takes each command in them, and CI runs its word; each page and link is there."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -9,14 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from roundhouse import bench_cli, cli, clients_cli, import_cli, models_cli, setup_cli, words_plans
+from roundhouse import cli, setup_cli, words_plans
 from roundhouse.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 AGENTS = ("architect", "dev", "po")
-PARSERS = {"bench": bench_cli.parser, "client-config": clients_cli.parser, "import": import_cli.parser}
-MODEL_WORDS = [word for word, module in cli.WITH_A_PARSER.items() if module == "models_cli"]
 # What the shell, and programs of others, do in a document: nothing of ours to check.
 OTHERS = (".", "set", "python3", "~/examples/bin/python", "curl", "docker", "nvidia-smi", "systemctl")
 # How a test of CI runs a word of the command: on a host, or in this process.
@@ -58,10 +57,10 @@ def test_the_command_takes_it_and_ci_runs_its_word(told):
     arguments = told[1 : told.index(">")] if ">" in told else told[1:]
     word = arguments[0] if arguments[0] in cli.WITH_A_PARSER else None
     try:
-        if word in PARSERS:
-            PARSERS[word]().parse_args(arguments[1:])
-        elif word:
-            models_cli.parser().parse_args(arguments)
+        if word:
+            module = importlib.import_module(f"roundhouse.{cli.WITH_A_PARSER[word]}")
+            parser = getattr(module, "parser", None) or module._parser
+            parser().parse_args(arguments if cli.WITH_A_PARSER[word] == "models_cli" else arguments[1:])
         else:
             word = cli.parser().parse_args(arguments).word
     except UsageError as error:

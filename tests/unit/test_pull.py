@@ -81,6 +81,10 @@ def test_what_takes_long_before_the_first_byte_is_said(hub, place):
     said = [event["text"] for event in notes.events if event["event"] == "doing"]
     assert len(said) > 5
     assert f"asking {Hub(hub.url).name} what {MODEL} at main is (1 s)" in said
+    hub.faults += [Fault("status", "/revision/main", code=503, wait=1)]
+    bring(hub, place, notes=(waiting := Notes()))
+    said = [event["text"] for event in waiting.events if event["event"] == "doing"]
+    assert f"{MODEL}: {Hub(hub.url).name} answers 503; again in 1 s (1 of 4) (1 s)" in said
 
 
 def test_a_cut_connection_goes_on_where_it_ended(hub, place):

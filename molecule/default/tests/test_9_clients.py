@@ -98,7 +98,7 @@ def test_langchain_answers_from_the_passages_of_a_folder(run, tmp_path, asked):
     (tmp_path / "boats.txt").write_text("A boat needs a keel, a mast and somebody who bails it out.\n")
     before = asked()
     said = run(["python", "examples/langchain_rag.py", str(tmp_path), "Which service settles invoices?"])
-    assert asked() == before + 1
+    assert asked() > before
     first = next(line for line in said.splitlines() if line.startswith("from "))
     assert first.startswith(f"from {tmp_path}/pay.md")
 
