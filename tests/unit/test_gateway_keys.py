@@ -9,9 +9,10 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import yaml
 from real_gateway import DEFAULTS, ROLE, Gateway
 
-from roundhouse import gateway, gateway_config, gateway_keys, keys_cli, planner, state
+from roundhouse import cli, gateway, gateway_config, gateway_keys, keys_cli, planner, state
 from roundhouse.errors import UsageError
 
 needs_haproxy = pytest.mark.skipif(
@@ -62,6 +63,13 @@ def test_the_first_key_is_made_once_and_no_other_reads_it(place, capsys):
     assert told == f"{hashlib.sha256(key.encode()).hexdigest().upper()} default\n"
     assert key not in told
     assert gateway_keys.MAP.stat().st_mode & 0o777 == 0o640
+
+
+def test_the_roles_words_are_the_commands(place, capsys):
+    task = yaml.safe_load((ROLE / "tasks/secrets.yml").read_text())[0]
+    words = task["ansible.builtin.command"].split()[1:]
+    assert (cli.main(words), json.loads(capsys.readouterr().out)["changed"]) == (0, True)
+    assert (cli.main(words), json.loads(capsys.readouterr().out)["changed"]) == (0, False)
 
 
 def test_who_revoked_all_keys_is_made_none(place, capsys):
