@@ -17,6 +17,7 @@ EXCEPT = re.compile(
     r"^/(proc|sys|dev|run|tmp)$"  # not on the disk
     r"|^/var/(log|cache|tmp)$"  # logs and caches
     r"|^/var/lib/(apt|dpkg|systemd|dkms|ucf)$"  # what apt, dpkg and systemd remember; dpkg is asked itself
+    r"|^/var/lib/(docker|containerd)$"  # disks of their own here, which a teardown leaves
     r"|^/root/\.ansible$|/__pycache__$"  # what a play and Python leave on any host
     r"|^/etc/(passwd|group|shadow|gshadow|subuid|subgid)-$|^/etc/\.pwd\.lock$"  # the state before the last change
     r"|^/etc/ld\.so\.cache$|^/boot/initrd\.img-|^/lib/modules/[^/]+/modules\."  # made anew from what is there

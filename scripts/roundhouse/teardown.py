@@ -92,10 +92,11 @@ def _problems(going: list[str]) -> list[str]:
 
 
 def _parts(folder: Path, keep: Path | None) -> list[str]:
-    """Return the folder, or what of it goes when something below it is kept, or when it is a disk of its own."""
-    if folder == keep:
+    """Return the folder, or what of it goes when something below it is kept. A disk of its own is left as it is."""
+    if folder == keep or folder.is_mount():
         return []
-    if not folder.is_mount() and (keep is None or not keep.is_relative_to(folder)):
+    mounts = [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]
+    if not any(place.is_relative_to(folder) for place in (*mounts, *([keep] if keep else []))):
         return [str(folder)]
     return [part for path in sorted(folder.iterdir()) for part in _parts(path, keep)]
 
