@@ -26,7 +26,7 @@ lint-ansible: # part of lint
 	ansible-lint --offline
 
 unit: setup ## pytest without a host
-	pytest tests/unit
+	pytest tests/unit -n 2
 
 check: lint unit ## Lint and unit tests: no host, under a minute
 
