@@ -116,7 +116,8 @@ def stranger(table, mib):
     """Let a process that is no agent's hold memory of the card."""
     table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
     pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
-    table.host.check_output(f"echo '{mib} 0' > /var/cache/roundhouse/card/{pid}")
+    card = f"/var/cache/roundhouse/card/{pid}"
+    table.host.check_output(f"echo '{mib} 0' > {card}.new; mv {card}.new {card}")  # the card reads it at any moment
     table.until(f"grep -q {pid} /etc/lab-nvml.conf")
     return pid
 

@@ -81,7 +81,8 @@ def test_doctor_sees_the_state_of_the_host(well, damage, mend, cause):
 def test_doctor_sees_a_stranger_on_the_card(table):
     table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
     pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
-    table.host.check_output(f"echo '4096 0' > /var/cache/roundhouse/card/{pid}; sleep 0.3")
+    card = f"/var/cache/roundhouse/card/{pid}"
+    table.host.check_output(f"echo '4096 0' > {card}.new; mv {card}.new {card}; sleep 0.3")
     assert {("dev", "memory held"), ("architect", "slow inference")} <= causes(table)
 
 
