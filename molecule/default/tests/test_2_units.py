@@ -67,15 +67,16 @@ def test_an_engine_that_dies_is_started_again(host, timed):
 
 def test_an_engine_whose_core_is_stopped_is_started_again_though_its_api_says_that_it_is_healthy(host, plan, timed):
     before = engine(host)
-    group = host.check_output("systemctl show --property ControlGroup --value roundhouse-dev")
     core = host.check_output("pgrep --full VLLM::EngineCore")
-    assert f"{group}" in host.check_output("cat /proc/%s/cgroup", core)
+    # The unit's own in one runtime, the slice of its container in the other.
+    assert "roundhouse-dev." in host.check_output("cat /proc/%s/cgroup", core)
     host.check_output("kill -STOP %s", core)
     (agent,) = [each for each in plan["agents"] if each["name"] == "dev"]
     url = f"http://127.0.0.1:{agent['port']}/health"
     answered = host.check_output("python3 -c %s", f"import urllib.request as u; print(u.urlopen({url!r}).status)")
     assert answered == "200"
-    timed("SIGSTOP of its engine's core", before, 240)
+    # Three rounds of the guard, which may have just looked.
+    timed("SIGSTOP of its engine's core", before, 4 * 30 + agent["start_timeout_seconds"])
 
 
 def test_the_sandbox_leaves_little_open_and_the_engine_serves_in_it(host, plan, serving):
