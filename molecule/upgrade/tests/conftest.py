@@ -118,6 +118,7 @@ def command(playbook: str, **variables: Any) -> list[str]:
     return ["ansible-playbook", "-i", INVENTORY, "--extra-vars", json.dumps(variables), f"playbooks/{playbook}.yml"]
 
 
+WITNESSED = "/var/lib/lab-witness.json"  # outlives a restart of the machine
 OPTIONS: dict[str, Any] = {
     "cwd": ROOT,
     "env": {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
@@ -148,11 +149,12 @@ def one_engine_at_a_time(machine: Machine, request: pytest.FixtureRequest) -> It
 def watched(machine: Machine) -> Iterator[dict[str, Any]]:
     """Watch the card and the architect's port; what was seen is in the dict at the end."""
     machine.host.run("systemctl stop lab-witness")  # of a run that was ended
-    machine.host.check_output("systemd-run --quiet --collect --unit lab-witness lab-witness 8000 /run/lab-witness.json")
+    machine.host.check_output(f"systemd-run --quiet --collect --unit lab-witness lab-witness 8000 {WITNESSED}")
     seen: dict[str, Any] = {}
     yield seen
-    machine.host.check_output("systemctl stop lab-witness")
-    seen |= json.loads(machine.host.file("/run/lab-witness.json").content_string)
+    machine.host.run("systemctl stop lab-witness")  # which a restart of the machine has done
+    seen |= json.loads(machine.host.file(WITNESSED).content_string)
+    machine.host.check_output(f"rm {WITNESSED}")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

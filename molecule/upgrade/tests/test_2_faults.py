@@ -101,7 +101,7 @@ def test_a_machine_that_is_lost_half_way_boots_with_the_plan_that_served(first):
 def test_a_play_that_is_killed_is_run_again(first):
     engine = first.engine("0.33.0", "--load-seconds 4")
     playing = subprocess.Popen(command("agents", engine_path=engine), **OPTIONS, start_new_session=True)
-    end = time.monotonic() + 90
+    end = time.monotonic() + 300
     while not first.host.file("/var/lib/roundhouse/plans/deploying.json").exists:
         assert playing.poll() is None, playing.communicate()[0]
         assert time.monotonic() < end
