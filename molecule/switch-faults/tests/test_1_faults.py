@@ -10,7 +10,7 @@ import pytest
         ("--never-ready", "it was not healthy within its time limit"),
         ("--crash-after 0", "dev did not start: EngineDeadError: "),
         (
-            "--crash-after 0.3 --tokens-per-second 8",
+            "--crash-after 1.5 --tokens-per-second 4",
             "dev was healthy and ended at its first request: EngineDeadError: ",
         ),
         ("--rubbish", "which is no text"),
