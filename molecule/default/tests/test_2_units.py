@@ -24,17 +24,21 @@ def test_starting_a_unit_alone_stops_the_one_that_serves_first(host, serving):
 
 
 @pytest.fixture
-def timed(host, name, serving, eventually, request):
-    """Return what waits until another process is dev's engine and serves, and prints how long that took."""
+def timed(host, name, plan, serving, eventually, request):
+    """Return what waits until another process is dev's engine and serves, and prints how long that took.
 
-    def wait(what, before, limit_seconds):
+    The limit is what it takes until the unit begins, and then what the plan allows for a start.
+    """
+    (dev,) = [agent for agent in plan["agents"] if agent["name"] == "dev"]
+
+    def wait(what, before, until_begun_seconds):
         begun = time.monotonic()
 
         def another() -> bool:
             now = host.run("systemctl show --property MainPID,ActiveState --value roundhouse-dev").stdout.split()
             return now != before and "active" in now
 
-        eventually(another, limit_seconds)
+        eventually(another, until_begun_seconds + dev["start_timeout_seconds"])
         assert serving() == ["dev"]
         told = f"{name}: dev served again {time.monotonic() - begun:.0f} s after {what}"
         request.node.user_properties.append(("told", told))
@@ -54,7 +58,7 @@ def test_the_last_agent_serves_again_after_a_restart_of_the_machine(host, name, 
 
     docker.from_env().containers.get(name).restart(timeout=60)
 
-    timed("the machine had stopped and began to boot", before, 180)
+    timed("the machine had stopped and began to boot", before, 30)
     assert host.check_output("cat /proc/1/stat").split()[21] != boot
     assert switch("dev")["changed"] is False
 
@@ -62,12 +66,12 @@ def test_the_last_agent_serves_again_after_a_restart_of_the_machine(host, name, 
 def test_an_engine_that_dies_is_started_again(host, timed):
     before = engine(host)
     host.check_output("kill -KILL %s", host.check_output("systemctl show --property MainPID --value roundhouse-dev"))
-    timed("SIGKILL of its engine", before, 120)
+    timed("SIGKILL of its engine", before, 10)
 
 
 def test_an_engine_whose_core_is_stopped_is_started_again_though_its_api_says_that_it_is_healthy(host, plan, timed):
     before = engine(host)
-    core = host.check_output("pgrep --full VLLM::EngineCore")
+    core = host.check_output("pgrep --full VLLM::EngineCor[e]")
     # The unit's own in one runtime, the slice of its container in the other.
     assert "roundhouse-dev." in host.check_output("cat /proc/%s/cgroup", core)
     host.check_output("kill -STOP %s", core)
@@ -76,7 +80,7 @@ def test_an_engine_whose_core_is_stopped_is_started_again_though_its_api_says_th
     answered = host.check_output("python3 -c %s", f"import urllib.request as u; print(u.urlopen({url!r}).status)")
     assert answered == "200"
     # Three rounds of the guard, which may have just looked.
-    timed("SIGSTOP of its engine's core", before, 4 * 30 + agent["start_timeout_seconds"])
+    timed("SIGSTOP of its engine's core", before, 4 * 30)
 
 
 def test_the_sandbox_leaves_little_open_and_the_engine_serves_in_it(host, plan, serving):
