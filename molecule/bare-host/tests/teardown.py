@@ -1,4 +1,8 @@
-"""The host is as it was found: a bare one, and one with an engine, containers and sources of its own."""
+"""The host is as it was found: a bare one, and one with an engine, containers and sources of its own.
+
+Not run by `make test` yet: after the cases before it two of its own fail (what check mode lists, and the comparison),
+and the cause is not found. `molecule converge --scenario-name bare-host` and pytest with this file's path run it.
+"""
 
 import json
 
