@@ -63,7 +63,7 @@ def _models(base: str, key: str | None) -> list[str]:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     request = urllib.request.Request(f"{base}/v1/models", headers=headers)  # noqa: S310 - http or https, seen above
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
             told: Any = json.load(answer)
         return [str(entry["id"]) for entry in told["data"]]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -65,12 +65,19 @@ def _curl(found: list[Endpoint]) -> dict[str, str]:
     return {"ask.sh": f"curl {first.url}/chat/completions -H 'Content-Type: application/json'{key} \\\n  -d '{body}'\n"}
 
 
+def _imports(endpoint: Endpoint) -> str:
+    return "import os\n\n" if endpoint.keyed else ""
+
+
+def _key(endpoint: Endpoint) -> str:
+    return 'os.environ["OPENAI_API_KEY"]' if endpoint.keyed else f'"{NO_KEY}"'
+
+
 def _python(found: list[Endpoint]) -> dict[str, str]:
     first = found[0]
-    key = 'os.environ["OPENAI_API_KEY"]' if first.keyed else f'"{NO_KEY}"'
     return {
-        "ask.py": ("import os\n\n" if first.keyed else "") + "from openai import OpenAI\n\n"
-        f'client = OpenAI(base_url="{first.url}", api_key={key})\n'
+        "ask.py": _imports(first) + "from openai import OpenAI\n\n"
+        f'client = OpenAI(base_url="{first.url}", api_key={_key(first)})\n'
         'messages = [{"role": "user", "content": "Hello"}]\n'
         f'answer = client.chat.completions.create(model="{first.name}", messages=messages)\n'
         "print(answer.choices[0].message.content)\n"
@@ -79,10 +86,9 @@ def _python(found: list[Endpoint]) -> dict[str, str]:
 
 def _langchain(found: list[Endpoint]) -> dict[str, str]:
     first = found[0]
-    key = 'os.environ["OPENAI_API_KEY"]' if first.keyed else f'"{NO_KEY}"'
     return {
-        "ask.py": ("import os\n\n" if first.keyed else "") + "from langchain_openai import ChatOpenAI\n\n"
-        f'model = ChatOpenAI(base_url="{first.url}", api_key={key}, model="{first.name}")\n'
+        "ask.py": _imports(first) + "from langchain_openai import ChatOpenAI\n\n"
+        f'model = ChatOpenAI(base_url="{first.url}", api_key={_key(first)}, model="{first.name}")\n'
         'print(model.invoke("Hello").text)\n'
     }
 

@@ -9,19 +9,16 @@ An archive is named after its own digest, and an image that the host builds afte
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
-import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-from . import lock
+from . import lock, lock_file
 from .errors import UsageError
 from .manifest import write_aside
 
-SCHEMA = 1
+_KIND = "images"
 REGISTRY, ARCHIVE, BUILD = "registry", "archive", "build"
 # Names of our own, which no registry has: what an archive or a build becomes on the host.
 OWN = "roundhouse-engine"
@@ -72,18 +69,7 @@ def tagged(name: str, accelerator: str, checkout: Path | None = None) -> str:
 
 def read(path: Path) -> dict[str, str]:
     """Return the digests by the names with their tags, nothing where there is no file. Raises UsageError."""
-    try:
-        held = json.loads(path.read_text())
-        if held["schema"] != SCHEMA:
-            raise ValueError(f"schema {held['schema']}")
-        images = {str(name): str(digest) for name, digest in held["images"].items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            "lock", f"{path} cannot be read ({error}): restore it from version control, or delete it to lock anew."
-        ) from None
-    return images
+    return {name: str(digest) for name, digest in lock_file.read(path, _KIND).items()}
 
 
 def record(path: Path, tag: str, digests: list[str]) -> bool:
@@ -97,21 +83,12 @@ def record(path: Path, tag: str, digests: list[str]) -> bool:
     ]
     if not own:
         raise UsageError("image", f"Docker names no digest of {tag}: it did not come from a registry.")
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with lock_file.exclusive(path):
         locked = read(path)
         changed = locked.get(tag) != own[0]
         if changed:
-            write_aside(path, text({**locked, tag: own[0]}))
-    finally:
-        os.close(folder)
+            write_aside(path, lock_file.text({**locked, tag: own[0]}, _KIND))
     return changed
-
-
-def text(images: dict[str, str]) -> str:
-    """Return what the file holds."""
-    return json.dumps({"schema": SCHEMA, "images": dict(sorted(images.items()))}, indent=1) + "\n"
 
 
 def _repository(tag: str) -> str:

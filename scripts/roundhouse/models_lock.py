@@ -8,16 +8,13 @@ variables. Who writes first wins: hosts that resolve a branch at the same moment
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from . import lock_file
 from .manifest import write_aside
 
-SCHEMA = 1
+_KIND = "models"
 
 Locked = dict[str, dict[str, Any]]
 
@@ -29,19 +26,12 @@ def key(model: str, asked: str | None) -> str:
 
 def read(path: Path) -> Locked:
     """Return what is locked, by `key`; nothing where there is no file. Raises UsageError."""
+    models: Locked = lock_file.read(path, _KIND)
     try:
-        held = json.loads(path.read_text())
-        if held["schema"] != SCHEMA:
-            raise ValueError(f"schema {held['schema']}")
-        models: Locked = held["models"]
         for entry in models.values():
             entry["revision"], entry["files"].items()
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            "lock", f"{path} cannot be read ({error}): restore it from version control, or delete it to lock anew."
-        ) from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise lock_file.unreadable(path, error) from None
     return models
 
 
@@ -101,20 +91,16 @@ def _entry(locked: Locked, model: str, revision: str) -> tuple[str, dict[str, An
 
 def record(path: Path, found: Locked, *, relock: bool = False, check: bool = False) -> tuple[Locked, list[str]]:
     """Add what is not locked yet (or, to relock, differs); return what is locked now and which entries changed."""
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # the folder's: a file beside the roster would be one too many
+    with lock_file.exclusive(path):
         locked = read(path)
         changed = [name for name in found if name not in locked or (relock and locked[name] != found[name])]
         for name in changed:
             locked[name] = found[name]
         if changed and not check:
             write_aside(path, text(locked))
-    finally:
-        os.close(folder)
     return locked, changed
 
 
 def text(locked: Locked) -> str:
-    """Return what the file holds: sorted, a line for each file of a model, so that a change reads as one."""
-    return json.dumps({"schema": SCHEMA, "models": dict(sorted(locked.items()))}, indent=1) + "\n"
+    """Return what the file holds."""
+    return lock_file.text(locked, _KIND)

@@ -126,7 +126,7 @@ def test_every_line_of_a_unit_is_a_setting_of_its_own(runtime):
     made = build(Means(), runtime=runtime)
     loader = jinja2.FileSystemLoader(ROOT / "roles/agents/templates")
     # As Ansible has it: nothing is escaped, and an included template loses its last line break.
-    templates = jinja2.Environment(loader=loader, trim_blocks=True)  # noqa: S701
+    templates = jinja2.Environment(loader=loader, trim_blocks=True)  # noqa: S701 - no HTML
     text = templates.get_template("agent.service.j2").render(
         ansible_managed="Ansible managed", agents_plan=made, __agents_agent=made["agents"][0]
     )

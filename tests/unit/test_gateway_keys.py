@@ -101,7 +101,10 @@ def test_what_cannot_be_meant_is_refused(place, capsys, words, sentence):
 def test_keys_open_and_close_the_api_at_once(stand, capsys):
     table = stand()
     table.track(po="off:5")
-    asked = lambda key: table.complete("po", Authorization=f"Bearer {key}").status  # noqa: E731
+
+    def asked(key):
+        return table.complete("po", Authorization=f"Bearer {key}").status
+
     assert (table.ask("GET", "/health").status, table.ask("GET", "/v1/models").status) == (200, 401)
     assert (asked(gateway_keys.load()["default"]), asked("wrong"), asked("")) == (503, 401, 401)
     _, key = said(capsys, "add", "laptop")

@@ -66,7 +66,10 @@ def kill(running):
 def killed_after(hub, place, least, most):
     """Run a pull, kill it when it brought between so many bytes of each file; return the bytes of each."""
     before = dict(hub.out_of)
-    moved = lambda: [hub.out_of[name] - before.get(name, 0) for name in SHARDS]  # noqa: E731
+
+    def moved():
+        return [hub.out_of[name] - before.get(name, 0) for name in SHARDS]
+
     enough = random.SystemRandom().randint(least, most)
     running = command(hub, place)
     wait(running, lambda: min(moved()) > enough)

@@ -23,8 +23,10 @@ def test_nothing_is_lost_over_five_switches(gate, fault, record_property, failin
         answer = gate.run(name)
         assert (answer["rc"], answer["cut"]) == (0, 0), answer
 
+    def begun():
+        return bool(gate.host.file("/var/lib/roundhouse/state/switch.json").exists)
+
     asking = Asking(f"https://{gate.address}", {"any": ANY, **PORTS}, gate.key, gate.tls, REQUESTS)
-    begun = lambda: bool(gate.host.file("/var/lib/roundhouse/state/switch.json").exists)  # noqa: E731
     asyncio.run(asking.through(NAMES, switch, begun))
     record_property("outcome", f"5 switches and {len(failures)} that failed: {asking.told()}")
     assert [each["rc"] for each in failures] == ([1, 1] if failing else [])
