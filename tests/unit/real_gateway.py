@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import http.client
 import json
 import os
@@ -16,7 +17,7 @@ from types import SimpleNamespace
 
 import jinja2
 
-from roundhouse import gateway, gateway_config, planner
+from roundhouse import gateway, gateway_config, gateway_keys, planner, state
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles/gateway"
@@ -33,6 +34,18 @@ def version():
         return (0,)
     told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout
     return tuple(map(int, told.split()[2].partition("-")[0].split(".")[:2]))
+
+
+def furnish(folder, monkeypatch):
+    """Give the gateway's files a folder of their own, with the group of whoever runs the tests; dev is on the track."""
+    monkeypatch.setattr(gateway_config, "FOLDER", str(folder))
+    monkeypatch.setattr(gateway, "RUNTIME", str(folder))
+    monkeypatch.setattr(state, "FOLDER", folder)
+    monkeypatch.setattr(gateway_keys, "PATH", folder / "keys.json")
+    monkeypatch.setattr(gateway_keys, "MAP", folder / "keys.map")
+    monkeypatch.setattr(gateway_keys, "GROUP", grp.getgrgid(os.getgid()).gr_name)
+    state.record("dev", ["po"])
+    return folder
 
 
 def free_port():

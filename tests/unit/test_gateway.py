@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from real_gateway import WAIT_SECONDS, Gateway, until, version
+from real_gateway import WAIT_SECONDS, Gateway, furnish, until, version
 
-from roundhouse import gateway, gateway_config, state
+from roundhouse import gateway
 
 pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="HAProxy is not installed: make setup as root does")
 
@@ -20,11 +20,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="HAProxy is 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Give the gateway's files a folder of their own."""
-    monkeypatch.setattr(gateway_config, "FOLDER", str(tmp_path))
-    monkeypatch.setattr(gateway, "RUNTIME", str(tmp_path))
-    monkeypatch.setattr(state, "FOLDER", tmp_path)
-    state.record("dev", ["po"])
-    return tmp_path
+    return furnish(tmp_path, monkeypatch)
 
 
 @pytest.fixture

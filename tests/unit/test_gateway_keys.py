@@ -1,18 +1,16 @@
 """The gateway's keys, limits and settings: made, named, revoked, and asked for by a real HAProxy."""
 
-import grp
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
-from real_gateway import DEFAULTS, ROLE, Gateway
+from real_gateway import DEFAULTS, ROLE, Gateway, furnish
 
-from roundhouse import cli, gateway, gateway_config, gateway_keys, keys_cli, planner, state
+from roundhouse import cli, gateway, gateway_config, gateway_keys, keys_cli, planner
 from roundhouse.errors import UsageError
 
 needs_haproxy = pytest.mark.skipif(
@@ -23,14 +21,7 @@ needs_haproxy = pytest.mark.skipif(
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Give the gateway's files a folder of their own; its group is the one that runs the tests."""
-    monkeypatch.setattr(gateway_config, "FOLDER", str(tmp_path))
-    monkeypatch.setattr(gateway, "RUNTIME", str(tmp_path))
-    monkeypatch.setattr(state, "FOLDER", tmp_path)
-    monkeypatch.setattr(gateway_keys, "PATH", tmp_path / "keys.json")
-    monkeypatch.setattr(gateway_keys, "MAP", tmp_path / "keys.map")
-    monkeypatch.setattr(gateway_keys, "GROUP", grp.getgrgid(os.getgid()).gr_name)
-    state.record("dev", ["po"])
-    return tmp_path
+    return furnish(tmp_path, monkeypatch)
 
 
 @pytest.fixture

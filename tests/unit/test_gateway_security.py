@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from real_gateway import Gateway, until
+from real_gateway import Gateway, furnish, until
 
-from roundhouse import gateway, gateway_config, gateway_keys, state
+from roundhouse import gateway_config, gateway_keys
 
 HERE = Path(__file__).parent
 ROUTES = json.loads((HERE.parent / "fixtures/vllm-routes.json").read_text())
@@ -48,13 +48,7 @@ def reached():
 @pytest.fixture
 def table(tmp_path, monkeypatch, reached):
     """Start a gateway for others, with an engine that notes what it is asked."""
-    monkeypatch.setattr(gateway_config, "FOLDER", str(tmp_path))
-    monkeypatch.setattr(gateway, "RUNTIME", str(tmp_path))
-    monkeypatch.setattr(state, "FOLDER", tmp_path)
-    monkeypatch.setattr(gateway_keys, "PATH", tmp_path / "keys.json")
-    monkeypatch.setattr(gateway_keys, "MAP", tmp_path / "keys.map")
-    monkeypatch.setattr(gateway_keys, "GROUP", "root")
-    state.record("dev", ["po"])
+    furnish(tmp_path, monkeypatch)
     gateway_keys.ensure()
 
     class Engine(BaseHTTPRequestHandler):

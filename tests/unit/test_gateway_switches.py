@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from real_gateway import Gateway, until
+from real_gateway import Gateway, furnish, until
 
-from roundhouse import gateway, gateway_config, journal, state
+from roundhouse import journal, state
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule"))
 from asking import Asking
@@ -22,10 +22,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="HAProxy is 
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    monkeypatch.setattr(gateway_config, "FOLDER", str(tmp_path))
-    monkeypatch.setattr(gateway, "RUNTIME", str(tmp_path))
-    monkeypatch.setattr(state, "FOLDER", tmp_path)
-    state.record("dev", ["po"])
+    furnish(tmp_path, monkeypatch)
     made = Gateway(tmp_path, waiting=100, wait_seconds=60).start()
     made.serve("dev")
     yield made
@@ -40,7 +37,7 @@ def turn(table, leaves, comes, *, fails):
     stop(table, leaves)
     table.engine(comes, *(["--out-of-memory"] if fails else ["--load-seconds", "1"]))
     if fails:
-        assert table.engines[comes].wait(20) == 1
+        assert table.engines[comes].wait(60) == 1
         table.engine(leaves)
     up = leaves if fails else comes
     until(lambda: up_and_told(table, up))
@@ -51,7 +48,7 @@ def turn(table, leaves, comes, *, fails):
 
 def stop(table, name):
     table.engines[name].send_signal(signal.SIGINT)
-    table.engines[name].wait(40)
+    table.engines[name].wait(90)
 
 
 def up_and_told(table, name):
