@@ -1,37 +1,86 @@
 #!/usr/bin/env python3
-"""Record a run of site.yml for the screens of the documents: `docs/record_setup.py INVENTORY FILE WHAT`.
+"""Record a run of site.yml for the screens of the documents: `eval "$(lab/env.py)"`, then `docs/record_setup.py`.
 
-It runs what scripts/setup_vllm.py runs, on the hosts of INVENTORY; WHAT is in words. FILE then holds an object a line:
-how it was made with the names of the stages, each event, and how it ended. docs/screens.py shows it with the program's
-own code, so that a document shows what today's program makes of a real run.
+A stand-in host of its own is brought up, bare but for the engine that the lab keeps, and is taken away again. It pulls
+its models from a hub on this machine, as over a slow line. What runs is what scripts/setup_vllm.py runs for all its
+words. docs/recordings/setup.jsonl then holds an object a line: how it was made with the names of the stages, each
+event, and how it ended. docs/screens.py shows it with the program's own code, so that a document shows what today's
+program makes of a real run.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+import docker
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
-from roundhouse import setup_run
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests/unit")]
+from faulty_hub import FaultyHub
+
+from roundhouse import setup_cli, setup_run
 from roundhouse.setup_events import Event
 
+HOST = "roundhouse-setup"
+FILE = ROOT / "docs/recordings/setup.jsonl"
+WORDS = ("--install-dependencies", "--download-models", "--setup-docker")
+LINE_BYTES_PER_SECOND = 100_000  # of each file that is on its way
 
-def main(inventory: str, file: str, what: str) -> int:
+
+def main() -> int:
     """Record, write the file, and return 0 when the run went well."""
-    wanted = setup_run.Wanted((), str(Path(inventory).absolute()), ())
+    lab = {"lab_hosts": [{"name": HOST, "suite": "bookworm"}]}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _play("lab/prepare.yml", {})
+        _play("lab/create.yml", lab)
+        try:
+            container = docker.from_env().containers.get(HOST)
+            subprocess.run(["docker", "cp", "--quiet", f"{HOST}:/srv/lab/models", str(folder / "hub")], check=True)
+            (network,) = container.attrs["NetworkSettings"]["Networks"].values()
+            with FaultyHub(folder / "hub", network["Gateway"]) as hub:
+                hub.bytes_per_second = LINE_BYTES_PER_SECOND
+                lines = _recorded(_inventory(folder, hub.url))
+        finally:
+            _play("lab/destroy.yml", lab)
+    FILE.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    return 0 if lines[-1]["status"] == "successful" else 1
+
+
+def _play(playbook: str, variables: dict[str, Any]) -> None:
+    words = ["ansible-playbook", "--inventory", "inventory/lab", playbook, "--extra-vars", json.dumps(variables)]
+    subprocess.run(words, cwd=ROOT, check=True)
+
+
+def _inventory(folder: Path, hub: str) -> Path:
+    """Write the inventory of the host: the lab's own, models from the hub, what it locks in the folder."""
+    made = folder / "inventory"
+    shutil.copytree(ROOT / "inventory/lab", made, symlinks=False)
+    own = {"lab_models": "lab", "models_environment": {"HF_ENDPOINT": hub}}
+    (made / "hosts.yml").write_text(json.dumps({"gpu_hosts": {"hosts": {HOST: own}}}))
+    return made
+
+
+def _recorded(inventory: Path) -> list[dict[str, Any]]:
+    """Run site.yml on the host; return the lines of the recording."""
+    args = setup_cli.parser().parse_args(WORDS)
+    wanted = setup_run.Wanted(setup_cli.tags(args), str(inventory), ())
+    what = f"setup_vllm.py {' '.join(WORDS)}; a stand-in host of Debian 12, a real engine, models from a slow hub"
     made = {"on": time.strftime("%Y-%m-%d"), "by": "docs/record_setup.py", "what": what}
+    stages = setup_run.stages(wanted)
     events: list[Event] = []
     begun = time.time()
-    made["stages"] = setup_run.stages(wanted)
     status = setup_run.run(wanted, events.append)
     told = [each._replace(at=round(each.at - begun, 1))._asdict() for each in events]
-    ended = {"ended": round(time.time() - begun, 1), "status": status}
-    Path(file).write_text("".join(json.dumps(each) + "\n" for each in (made, *told, ended)))
-    return 0 if status == "successful" else 1
+    return [made | {"stages": stages}, *told, {"ended": round(time.time() - begun, 1), "status": status}]
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(*sys.argv[1:4]))
+    raise SystemExit(main())

@@ -105,7 +105,8 @@ def _rate(seen: list[tuple[float, int]]) -> float | None:
 def event(done: int, total: int, rate: float | None) -> dict[str, Any]:
     """Return the event for a state; `rate` in bytes per second, None when nothing came lately."""
     left = (total - done) / rate if rate and done < total else None
-    text = f"{done / GIB:.2f} of {total / GIB:.2f} GiB ({100 * done / total:.0f} %)"
+    unit, name = (GIB, "GiB") if total >= GIB else (MIB, "MiB")
+    text = f"{done / unit:.2f} of {total / unit:.2f} {name} ({100 * done / total:.0f} %)"
     if rate and done < total:
         text += f", {rate / MIB:.1f} MiB/s, {duration(left or 0)} left"
     return {

@@ -56,7 +56,7 @@ def test_a_terminal_has_one_line_that_is_rewritten_and_notes_that_stay():
         shown.expect(MIB)
         shown.note("the hub answers 503; again in 1 s")
         shown.came(MIB)
-    assert out.getvalue() == "\r\033[Kthe hub answers 503; again in 1 s\n\r\033[K0.00 of 0.00 GiB (100 %)\n"
+    assert out.getvalue() == "\r\033[Kthe hub answers 503; again in 1 s\n\r\033[K1.00 of 1.00 MiB (100 %)\n"
 
 
 def test_nothing_to_fetch_says_nothing():

@@ -89,7 +89,7 @@ def test_a_slow_pull_says_how_far_it_is_and_shows_the_token_to_nobody(hub, hosts
         hub.private.clear()
         hub.bytes_per_second = None
     assert done.returncode == 0, done.output
-    said = [(at, line) for at, line in done.lines if line.startswith(f"{NAMES[0]}: 0.0") and " GiB (" in line]
+    said = [(at, line) for at, line in done.lines if line.startswith(f"{NAMES[0]}: ") and " MiB (" in line]
     assert len(said) > 3
     assert "MiB/s" in said[2][1]
     assert max(after - before for (before, _), (after, _) in pairwise(done.lines)) <= 15

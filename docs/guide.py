@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Compare the users' migration guide with docs/migration.md, line by line: `docs/guide.py GUIDE`.
+
+It prints each part of the guide with the verdict of its rows, and ends with 1 where a variable, option, program or
+model stands in the guide and in no row of its lines. What is known of the guide here is in tests/fixtures/guide.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+GUIDE: dict[str, Any] = json.loads((ROOT / "tests/fixtures/guide.json").read_text())
+LINES: list[Any] = GUIDE["lines"]
+DOCUMENT = (ROOT / "docs/migration.md").read_text()
+# The rows of the guide's tables have three cells; what `import` prints has four, what becomes of Ollama's two.
+ROWS = [row for line in DOCUMENT.splitlines() if len(row := re.split(r"(?<!\\) \| ", line.strip("| "))) == 3]
+RULED = [row for row in ROWS if row[0] not in ("the guide", "---|---|---")]
+# What a row has to name: variables, options, the guide's programs, models.
+NAMES = re.compile(r"\b(?:VLLM|CUDA)_[A-Z_]+|(?<!\S)--[a-z][a-z-]+|\b\w+_(?:manager|vllm)\.py|Qwen/[\w.-]+")
+MARGIN = 9
+
+
+def rows_of(key: str) -> list[list[str]]:
+    """Return the rows that a key means: those with it in their first cell; none for a reason."""
+    return [row for row in RULED if key in row[0]]
+
+
+def main(file: str) -> int:
+    """Print the verdicts, and return 1 where something has no row."""
+    text = Path(file).read_text()
+    if hashlib.sha256(text.encode()).hexdigest() != GUIDE["sha256"]:
+        print(f"{file} is another text than the one that tests/fixtures/guide.json tells of.", file=sys.stderr)
+        return 1
+    guide, missed = text.splitlines(), 0
+    for first, last, *keys in LINES:
+        rows = [row for key in keys for row in rows_of(key)]
+        told = ", ".join(f"{verdict}: {cell}" for cell, verdict, _ in rows) or keys[0].lstrip("-")
+        print(f"{f'{first}-{last}':<{MARGIN}}{told}")
+        named = {name for line in guide[first - 1 : last] for name in NAMES.findall(line)}
+        for name in sorted(named - {name for name in named if any(name in row[0] for row in rows)}):
+            print(f"{'':<{MARGIN}}NO ROW NAMES {name}")
+            missed += 1
+    print(f"{len(guide)} lines, {len(RULED)} rows, {missed} names without one")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:2]))
