@@ -34,6 +34,7 @@ test: check site ## Everything that proves it: lint, unit, contract, molecule on
 	@lab/docker.sh
 	$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
 	pytest tests/contract
+	$(MAKE) demo lab-down
 	$(LAB) molecule test --scenario-name switch-faults
 	$(LAB) molecule test --scenario-name upgrade
 	$(LAB) molecule test --scenario-name default

@@ -1,6 +1,9 @@
-"""The documents: the program takes each command in them, and CI runs its word; each page and link is there."""
+"""The documents: the program takes each command in them, and CI runs it or its block says what it needs instead; each
+page and link is there.
+"""
 
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -14,21 +17,38 @@ from roundhouse import cli, setup_cli, words_plans
 from roundhouse.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+RAN = json.loads((ROOT / "tests/fixtures/documented.json").read_text())
+# How a test of CI runs a word of the command: on a host, or in this process.
+RUN = r"""(roundhouse (--json )?|switch\.py |(ask|run|switch|refused|command|told)\(|main\(\[)["']?{word}\b"""
+# How a block of shell says that CI cannot run it: ```sh title="needs a GPU".
+NEEDS = re.compile(r' title="needs [^"]+"')
 AGENTS = ("architect", "dev", "po")
+COMMAND = ("roundhouse", "scripts/switch.py")
 # What the shell, and programs of others, do in a document: nothing of ours to check.
 OTHERS = (".", "set", "python3", "~/examples/bin/python", "curl", "docker", "nvidia-smi", "systemctl")
-# How a test of CI runs a word of the command: on a host, or in this process.
-RUN = r"""(roundhouse (--json )?|switch\.py |(ask|run|switch|refused|command)\(|main\(\[)["']?{word}\b"""
 
 
-def commands():
-    """Return (document, line) of each command in a block of shell; one that goes on is one."""
+def commands(*, ran=False):
+    """Return (document, line) of each command in a block of shell, or of those that CI runs."""
     found = []
     for file in DOCUMENTS:
-        for block in re.findall(r"^```sh\n(.*?)^```", file.read_text(), re.MULTILINE | re.DOTALL):
-            lines = block.replace("\\\n", " ").splitlines()
+        for title, block in re.findall(r"^```sh([^\n]*)\n(.*?)^```", file.read_text(), re.MULTILINE | re.DOTALL):
+            assert not title or NEEDS.fullmatch(title), f"{file.name}: {title}"
+            lines = block.replace("\\\n", " ").splitlines() if not (ran and title) else []
             found += [(file.name, line) for line in lines if line.strip() and not line.startswith("#")]
+    return found
+
+
+def in_the_text():
+    """Return (document, words) of each command that stands in a sentence or a table."""
+    found = []
+    for file in DOCUMENTS:
+        text = re.sub(r"^```.*?^```", "", file.read_text(), flags=re.MULTILINE | re.DOTALL)
+        found += [
+            (file.name, words(each))
+            for each in re.findall(r"`((?:sudo )?(?:roundhouse|scripts/switch\.py|make|ansible-playbook) [^`]+)`", text)
+        ]
     return found
 
 
@@ -39,10 +59,33 @@ def words(line):
 
 
 OURS = [(name, words(line)) for name, line in commands()]
+IN_THE_TEXT = [(name, [told[0], *(word for word in told[1:] if word != "--json")]) for name, told in in_the_text()]
 
 
-def of(*programs):
-    return [pytest.param(told, id=f"{name}: {' '.join(told)[:60]}") for name, told in OURS if told[0] in programs]
+def of(*programs, more=()):
+    found = [(name, told) for name, told in (*OURS, *more) if told[0] in programs]
+    return [pytest.param(told, id=f"{name}: {' '.join(told)[:60]}") for name, told in found]
+
+
+def bare(line):
+    """Return a command as tests/fixtures/documented.json has it: without its comment and its sudo."""
+    return re.sub(r"\s+# .*", "", line).strip().removeprefix("sudo ")
+
+
+# What this file runs itself.
+ITSELF = ("scripts/plan.py",)
+DONE = sorted({bare(line) for _, line in commands(ran=True) if not bare(line).startswith(ITSELF)})
+
+
+@pytest.mark.parametrize("command", DONE)
+def test_ci_runs_it(command):
+    assert command in RAN, "name in tests/fixtures/documented.json what of CI runs it, or title its block: needs a GPU"
+    file, text = RAN[command]
+    assert text in (ROOT / file).read_text()
+
+
+def test_what_ci_runs_is_what_the_documents_have():
+    assert sorted(RAN.keys() - {"about"}) == DONE
 
 
 def test_nothing_else_stands_there():
@@ -52,8 +95,8 @@ def test_nothing_else_stands_there():
     assert len(OURS) > 40
 
 
-@pytest.mark.parametrize("told", of("roundhouse", "scripts/switch.py"))
-def test_the_command_takes_it_and_ci_runs_its_word(told):
+@pytest.mark.parametrize("told", of(*COMMAND))
+def test_the_command_takes_it(told):
     arguments = told[1 : told.index(">")] if ">" in told else told[1:]
     word = arguments[0] if arguments[0] in cli.WITH_A_PARSER else None
     try:
@@ -66,10 +109,15 @@ def test_the_command_takes_it_and_ci_runs_its_word(told):
     except UsageError as error:
         pytest.fail(f"{told}: {error.message}")
     assert word in (*AGENTS, *cli.WORDS, *words_plans.WORDS, *cli.WITH_A_PARSER, "doctor", "help")
-    if word not in AGENTS:
-        tests = [*(ROOT / "molecule").rglob("*.py"), *(ROOT / "tests/unit").glob("test_*.py")]
-        texts = [file.read_text() for file in tests if file.name != Path(__file__).name]
-        assert any(re.search(RUN.format(word=word), text) for text in texts)
+
+
+@pytest.mark.parametrize(
+    "word", sorted({told[1] for _, told in IN_THE_TEXT if told[0] in COMMAND} - {*AGENTS, "{name}"})
+)
+def test_a_word_in_a_sentence_is_one_that_ci_runs(word):
+    tests = [*(ROOT / "molecule").rglob("*.py"), *(ROOT / "tests/unit").glob("test_*.py"), *ROOT.rglob("roles/**/*.j2")]
+    texts = [file.read_text() for file in tests if file.name != Path(__file__).name]
+    assert any(re.search(RUN.format(word=word), text) for text in texts)
 
 
 @pytest.mark.parametrize("told", of("scripts/plan.py"))
@@ -88,12 +136,12 @@ def test_setup_takes_it(told):
     assert (ROOT / args.inventory).exists()
 
 
-@pytest.mark.parametrize("told", of("make"))
+@pytest.mark.parametrize("told", of("make", more=IN_THE_TEXT))
 def test_make_has_the_word(told):
     assert re.search(rf"^{told[1]}\b.*:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("told", of("ansible-playbook"))
+@pytest.mark.parametrize("told", of("ansible-playbook", more=IN_THE_TEXT))
 def test_the_playbook_and_its_inventory_are_there(told):
     assert (ROOT / told[1]).is_file()
     if "--inventory" in told:
