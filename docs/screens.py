@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """What a person sees, made by the program's own code from recorded runs: `docs/screens.py SCREEN`.
 
-SCREEN is one of these. setup: setup_vllm.py's screen in a terminal of 80 columns, in the midst of its longest stage.
-setup-log: what it writes into a pipe. switch: what a switch said. watch: the screen of a terminal of 80 columns in the
-midst of that switch. log: what watch wrote of it into a file. card: the screen beside a (stand-in) card. doctor: each
-log that a real engine left when it was made to fail, and its cause. causes: doctor's whole table.
+SCREEN is one of these. setup: setup_vllm.py's screen in a terminal of 80 columns, in the midst of the pull.
+setup-end: what stays on it. setup-log: what it writes into a pipe. switch: what a switch said. watch: the screen of a
+terminal of 80 columns in the midst of that switch. log: what watch wrote of it into a file. card: the screen beside a
+(stand-in) card. doctor: each log that a real engine left when it was made to fail, and its cause. causes: doctor's whole
+table.
 
 The recordings, in docs/recordings, are made by docs/record.py and docs/record_setup.py and say how.
 """
@@ -80,33 +81,41 @@ def _setup() -> tuple[str, Run, list[Event], dict[str, Any]]:
 
 
 def setup() -> str:
-    """Return the screen in the midst of the longest stage, with the times of the run itself as the last one's."""
-    how, run, events, ended = _setup()
-    for each in events:
-        run.feed(each)
-    run.end(ended["ended"], good=ended["status"] == "successful")
+    """Return the screen in the midst of the pull, with the times of the run itself as the last one's."""
+    _, run, events, ended = _setup()
+    _end(run, events, ended)
     before = {stage.name: stage.seconds(ended["ended"]) or 0.0 for stage in run.stages}
-    longest = max(run.stages, key=lambda stage: before[stage.name])
-    middle = (longest.begun or 0.0) + before[longest.name] / 2
+    notes = [each for each in events if each.what == "note"]
+    middle = notes[len(notes) // 2]
     _, shown, events, _ = _setup()
-    for each in events:
-        if each.at <= middle:
-            shown.feed(each)
-    return f"{setup_screen.screen(shown, WIDTH, middle, before)}\n\n{how}"
+    for each in events[: events.index(middle) + 1]:
+        shown.feed(each)
+    return setup_screen.screen(shown, WIDTH, middle.at, before)
+
+
+def setup_end() -> str:
+    """Return what stays in the terminal, and how it was recorded."""
+    how, run, events, ended = _setup()
+    _end(run, events, ended)
+    return f"{setup_screen.summary(run, ended['ended'], WIDTH)}\n\n{how}"
 
 
 def setup_log() -> str:
-    """Return the first lines of the log, those of the end, and the summary."""
-    how, run, events, ended = _setup()
-    lines = []
+    """Return the log with its summary."""
+    _, run, events, ended = _setup()
+    log, lines = setup_screen.Log(), []
     for each in events:
         run.feed(each)
-        if told := setup_screen.line(each, run):
+        if told := log.line(each, run):
             lines.append(f"{time.strftime('%H:%M:%S', time.gmtime(each.at))} {told}")
     run.end(ended["ended"], good=ended["status"] == "successful")
-    left_out = f"... {len(lines) - 16} lines ..."
-    shown = [*lines[:10], left_out, *lines[-6:]] if len(lines) > 20 else lines
-    return "\n".join([*shown, setup_screen.summary(run, ended["ended"]), "", how])
+    return "\n".join([*lines, setup_screen.summary(run, ended["ended"])])
+
+
+def _end(run: Run, events: list[Event], ended: dict[str, Any]) -> None:
+    for each in events:
+        run.feed(each)
+    run.end(ended["ended"], good=ended["status"] == "successful")
 
 
 def doctor() -> str:
@@ -128,6 +137,7 @@ def causes() -> str:
 SCREENS = {
     "causes": causes,
     "setup": setup,
+    "setup-end": setup_end,
     "setup-log": setup_log,
     "switch": switch,
     "watch": watch,

@@ -87,7 +87,7 @@ def _go(wanted: Wanted, run: Run, kept: Path) -> int:
     before = _before(kept)
     status = _shown(wanted, run, before) if sys.stdout.isatty() else _logged(wanted, run)
     run.end(now := time.time(), good=status == "successful")
-    print(setup_screen.summary(run, now))
+    print(setup_screen.summary(run, now, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     whole = {stage.name: round(stage.seconds(now) or 0.0, 1) for stage in run.stages if stage.state == DONE}
     kept.parent.mkdir(parents=True, exist_ok=True)
     state.write(kept, before | whole, durable=False)
@@ -103,10 +103,11 @@ def _go(wanted: Wanted, run: Run, kept: Path) -> int:
 
 def _logged(wanted: Wanted, run: Run) -> str:
     """Run it with a line for each thing that is news; return how it ended."""
+    log = setup_screen.Log()
 
     def feed(each: Event) -> None:
         run.feed(each)
-        if told := setup_screen.line(each, run):
+        if told := log.line(each, run):
             print(f"{time.strftime('%H:%M:%S', time.localtime(each.at))} {told}", flush=True)
 
     return setup_run.run(wanted, feed)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 from .setup_events import DONE, FAILED, RUNS, WAITING, Event, Run, Stage
 
 _MARKS = {WAITING: " ", RUNS: ">", DONE: "+", FAILED: "x"}
 _MINUTE_SECONDS = 60
+# A log has a pull's progress so often, however often it is told.
+_PROGRESS_SECONDS = 20.0
+_PROGRESS = re.compile(r" \(\d+ %\)")
 
 
 def screen(run: Run, width: int, now: float, before: dict[str, float]) -> str:
@@ -29,7 +33,7 @@ def _stage(stage: Stage, width: int, now: float, before: dict[str, float]) -> st
     if seconds is None:
         told = f"took {_time(before[stage.name])} last time" if stage.name in before else ""
     else:
-        told = f"{stage.tasks} tasks, {stage.changed} changed, {_time(seconds)}"
+        told = _told(stage, seconds)
     room = width - len(told) - 3
     first, *rest = textwrap.wrap(stage.name, room)
     return "\n".join([f"{_MARKS[stage.state]} {first:<{room}} {told}".rstrip(), *(f"  {more}" for more in rest)])
@@ -44,28 +48,48 @@ def time_left(run: Run, now: float, before: dict[str, float]) -> str | None:
     return f"about {_time(left)} left, by the last run"
 
 
-def line(each: Event, run: Run) -> str | None:
-    """Return the line of a log for a step that was fed to `run`; None for what is no news there."""
-    if each.what == "play" and run.now in run.stages:
-        return f"== {each.play}"
-    if each.what == "note":
-        return f"   {each.host}: {each.text}"
-    if each.what == "changed":
-        return f"   changed {each.task} ({each.host})"
-    if each.what == FAILED:
-        return f"   FAILED {each.task} ({each.host})"
-    return None
+class Log:
+    """The lines of a run where there is no terminal."""
+
+    def __init__(self) -> None:
+        self._progress: dict[str | None, float] = {}
+
+    def line(self, each: Event, run: Run) -> str | None:
+        """Return the line for a step that was fed to `run`; None for what is no news there."""
+        if each.what == "play" and run.now in run.stages:
+            return f"== {each.play}"
+        if each.what == "note" and not self._is_too_soon(each):
+            return f"   {each.host}: {each.text}"
+        if each.what == "changed":
+            return f"   changed {each.task} ({each.host})"
+        if each.what == FAILED:
+            return f"   FAILED {each.task} ({each.host})"
+        return None
+
+    def _is_too_soon(self, each: Event) -> bool:
+        """Return whether a host's progress was told a moment ago; what is no progress is told at once."""
+        if not _PROGRESS.search(each.text or ""):
+            return False
+        if each.at - self._progress.get(each.host, each.at - _PROGRESS_SECONDS) < _PROGRESS_SECONDS:
+            return True
+        self._progress[each.host] = each.at
+        return False
 
 
-def summary(run: Run, now: float) -> str:
-    """Return a line for each stage that ran."""
+def summary(run: Run, now: float, width: int | None = None) -> str:
+    """Return a line for each stage that ran; of a terminal's width, or as wide as it takes."""
     ran = [stage for stage in run.stages if stage.begun is not None]
-    width = max((len(stage.name) for stage in ran), default=0)
+    if width:
+        return "\n".join(_stage(stage, width, now, {}) for stage in ran)
+    room = max((len(stage.name) for stage in ran), default=0)
     return "\n".join(
-        f"{_MARKS[stage.state]} {stage.name:<{width}}  {stage.tasks} tasks, {stage.changed} changed, "
-        f"{_time(stage.seconds(now) or 0.0)}"
-        for stage in ran
+        f"{_MARKS[stage.state]} {stage.name:<{room}}  {_told(stage, stage.seconds(now) or 0.0)}" for stage in ran
     )
+
+
+def _told(stage: Stage, seconds: float) -> str:
+    tasks = "1 task" if stage.tasks == 1 else f"{stage.tasks} tasks"
+    return f"{tasks}, {stage.changed} changed, {_time(seconds)}"
 
 
 def _time(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """setup_vllm.py: real runs of ansible-runner on this machine, with a playbook of a few tasks instead of site.yml."""
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -71,7 +72,7 @@ def test_a_run_in_a_pipe_is_a_log_with_its_stages(site, capfd):
     assert lines[:3] == ["== First", "   changed Change a thing (here)", "   FAILED Fail and be rescued (here)"]
     assert lines[3] == "== Second"
     assert re.fullmatch(r"\+ First   3 tasks, 1 changed, \d+ s", lines[4])
-    assert re.fullmatch(r"\+ Second  1 tasks, 0 changed, \d+ s", lines[5])
+    assert re.fullmatch(r"\+ Second  1 task, 0 changed, \d+ s", lines[5])
     assert err == ""
 
 
@@ -105,6 +106,34 @@ def interrupt_when(file):
         time.sleep(0.1)
     time.sleep(3)
     os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_run_in_a_terminal_is_one_screen_of_80_columns(site):
+    words, place = site("well"), setup_run.PLAYBOOK
+    code = f"from roundhouse import setup_cli, setup_run; setup_run.PLAYBOOK = {place!r}; setup_cli.main({words!r})"
+    leader, terminal = pty.openpty()
+    command = f'stty cols 80 rows 24; exec {sys.executable} -c "$CODE"'
+    own = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    own |= {"TERM": "xterm", "CODE": code, "PYTHONPATH": str(ROOT / "scripts")}
+    with subprocess.Popen(["sh", "-c", command], stdin=terminal, stdout=terminal, stderr=terminal, env=own) as running:
+        os.close(terminal)
+        told = all_of(leader)
+    assert running.returncode == 0, told
+    lines = [line.rstrip("\r") for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\r", "\n", told).splitlines()]
+    assert [line for line in lines if len(line) > 80] == []
+    assert any(line.startswith("> Second") for line in lines)
+    # What stays: the screen is drawn over, and the stages are told once more.
+    assert [re.sub(r"\s+", " ", line) for line in lines if line][-1].startswith("+ Second 1 task, 0 changed,")
+
+
+def all_of(leader):
+    """Return what is written to a terminal until its other end is closed, which Linux tells by an error."""
+    told = b""
+    while True:
+        try:
+            told += os.read(leader, 65536)
+        except OSError:
+            return told.decode()
 
 
 def test_one_stage_alone_where_it_is_named(site, capfd, tmp_path):
@@ -146,6 +175,14 @@ def test_the_screen_tells_the_time_left_where_the_last_run_did():
     assert told.endswith("about 1 min 30 s left, by the last run")
     assert max(map(len, told.splitlines())) <= 40
     assert "last run" not in setup_screen.screen(run, 40, 10.0, {"First": 40.0})
+
+
+def test_a_log_has_a_pulls_progress_now_and_then_and_all_else_at_once():
+    run, log = Run([]), setup_screen.Log()
+    told = [(0, "a", "0.5 of 9.3 GiB (5 %)"), (5, "a", "0.6 of 9.3 GiB (6 %)"), (6, "b", "0.6 of 9.3 GiB (6 %)")]
+    told += [(7, "a", "503; again in 4 s (3 of 8)"), (25, "a", "1.5 of 9.3 GiB (16 %)")]
+    lines = [log.line(Event(at, "note", None, None, host, text), run) for at, host, text in told]
+    assert [line is not None for line in lines] == [True, False, True, True, True]
 
 
 def test_a_line_that_the_pull_shows_is_taken_as_how_far_it_is():
