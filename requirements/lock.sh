@@ -14,6 +14,7 @@ compile uv --universal --python-version 3.10
 compile examples --universal --python-version 3.11
 compile docs --universal --python-version 3.11
 compile examples-aider --universal --python-version 3.11
+compile hub --universal --python-version 3.10
 compile collections --no-deps --python-version 3.11
 # The wheels of this machine are for the CPU only.
 (unset UV_FIND_LINKS; for of in engine quantise; do compile "$of-cuda" --universal --python-version 3.11; done)

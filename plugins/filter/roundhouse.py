@@ -139,6 +139,13 @@ def quantise_lock(accelerator: str) -> str:
     return str(lock.lock_file(accelerator, what="quantise"))
 
 
+def hub_path(python: str) -> str:
+    """Return the folder of the environment of the hub's client."""
+    from roundhouse import lock
+
+    return lock.hub_path(python)
+
+
 def image(source: str, path: str, **settings: Any) -> str:
     """Return the containers' image as Docker knows it, with its digest once that is in the lock file."""
     from roundhouse import image
@@ -172,6 +179,7 @@ class FilterModule:
             "roundhouse_engine_path": _plain(engine_path),
             "roundhouse_engine_lock": _plain(engine_lock),
             "roundhouse_quantise_path": _plain(quantise_path),
+            "roundhouse_hub_path": _plain(hub_path),
             "roundhouse_image": _plain(image),
             "roundhouse_image_tag": _plain(image_tag),
             "roundhouse_quantise_lock": _plain(quantise_lock),

@@ -43,6 +43,9 @@ options:
   gateway_port:
     description: The gateway's port of all agents; none without a gateway.
     type: int
+  image:
+    description: The image that has the engine; none where the engine is an environment of the host's.
+    type: str
 author: Roundhouse
 """
 
@@ -90,6 +93,7 @@ def main() -> None:
         "quantise_path": {"type": "path", "required": True},
         "models_store": {"type": "path", "required": True},
         "gateway_port": {"type": "int"},
+        "image": {"type": "str"},
     }
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     rows = preflight.look(preflight.Wanted(**module.params), pynvml)

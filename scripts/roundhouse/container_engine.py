@@ -71,6 +71,11 @@ def has_image(reference: str) -> bool:
     return _said("docker", "image", "inspect", "--format", "{{.Id}}", reference) is not None
 
 
+def data_root() -> str:
+    """Return the folder where the engine keeps images: its own word, else where a new one will."""
+    return _said("docker", "info", "--format", "{{.DockerRootDir}}") or "/var/lib/docker"
+
+
 def version(packages: Packages) -> str | None:
     """Return the engine's version: of the one that runs, else of its package; None for no engine."""
     package = _package(packages)

@@ -10,6 +10,7 @@ from .errors import UsageError
 
 ENGINES = Path("/opt/roundhouse/engine")
 QUANTISERS = Path("/opt/roundhouse/quantise")
+HUB_CLIENTS = Path("/opt/roundhouse/hub")
 
 
 def lock_file(accelerator: str, checkout: Path | None = None, what: str = "engine") -> Path:
@@ -27,6 +28,12 @@ def quantise_path(accelerator: str, python: str, checkout: Path | None = None) -
     return _path(QUANTISERS, "llmcompressor", lock_file(accelerator, checkout, "quantise"), accelerator, python)
 
 
+def hub_path(python: str, checkout: Path | None = None) -> str:
+    """Return the folder of the environment of the hub's client: a host whose engine is in an image has no other."""
+    path = (checkout or Path(__file__).resolve().parents[2]) / "requirements/hub.txt"
+    return f"{HUB_CLIENTS}/{_version('huggingface-hub', path)}-{_key(path, python)}"
+
+
 def engine_version(accelerator: str, checkout: Path | None = None) -> str:
     """Return the engine's release that is locked, such as 0.32.0."""
     return _version(r"vllm(?:-cpu)?", lock_file(accelerator, checkout))
@@ -34,8 +41,11 @@ def engine_version(accelerator: str, checkout: Path | None = None) -> str:
 
 def _path(root: Path, package: str, path: Path, accelerator: str, python: str) -> str:
     version = _version(package, path)
-    key = hashlib.sha256(f"{python}\n{path.read_text()}".encode()).hexdigest()[:8]
-    return f"{root}/{version}-{accelerator}-{key}"
+    return f"{root}/{version}-{accelerator}-{_key(path, python)}"
+
+
+def _key(path: Path, python: str) -> str:
+    return hashlib.sha256(f"{python}\n{path.read_text()}".encode()).hexdigest()[:8]
 
 
 def _version(package: str, path: Path) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import hub, output, planned_models, progress, pull, quantise_cli, remote, store_cli
+from . import hub, lock, output, planned_models, progress, pull, quantise_cli, remote, store_cli
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .fetch import Source
@@ -21,6 +21,7 @@ from .model_words import WORDS
 from .pull_job import Wish
 
 STORE = Path("/var/lib/roundhouse/models")
+CLIENT = lock.HUB_CLIENTS / "current"  # the role's link to the environment of the hub's client
 _MODEL = re.compile(r"(?P<model>\w[\w.-]*/\w[\w.-]*)(?:@(?P<asked>\w[\w.-]*))?")
 
 Result = dict[str, Any]
@@ -62,7 +63,7 @@ def main(arguments: list[str]) -> int:
             words = remote.without_on(arguments)
             return remote.run(args.on, words, terminal=sys.stdin.isatty() and sys.stdout.isatty())
         if args.word in ("pull", "export") and not args.source and not hub.available():
-            _go_on_in_the_engines_python(arguments)
+            _go_on_in_the_clients_python(arguments)
         result = _RUN[args.word](args)
     except RoundhouseError as error:
         return output.refuse(error, as_json="--json" in arguments)
@@ -139,12 +140,11 @@ def _named(text: str) -> tuple[str, str | None]:
     return match["model"], match["asked"]
 
 
-def _go_on_in_the_engines_python(arguments: list[str]) -> None:
-    """Run again with the engine's Python, which has the hub's client, where a plan names an engine."""
-    if plans.PATH.exists():
-        python = Path(plans.load()["engine_path"]) / "bin/python"
-        if python.exists() and Path(sys.executable) != python:
-            os.execv(python, [str(python), sys.argv[0], *arguments])
+def _go_on_in_the_clients_python(arguments: list[str]) -> None:
+    """Run again with the Python that has the hub's client, where the role `models` brought one."""
+    python = CLIENT / "bin/python"
+    if python.exists() and Path(sys.prefix).resolve() != CLIENT.resolve():
+        os.execv(python, [str(python), sys.argv[0], *arguments])
 
 
 _RUN: dict[str, Callable[[argparse.Namespace], Result]] = {

@@ -11,6 +11,7 @@ from . import addresses, driver, nvml, packages, ports, preflight_disk, prefligh
 from .preflight_host import Row, Wanted
 
 ENGINE_PYTHON = ((3, 11), (3, 14))  # Requires-Python of vllm 0.32.0: >=3.11,<3.15
+HUB_PYTHON = ((3, 10), (3, 14))  # of huggingface-hub 2.4.0: >=3.10; later ones are not locked for
 
 Agent = dict[str, Any]
 
@@ -19,8 +20,10 @@ def look(wanted: Wanted, pynvml: Any = None) -> list[Row]:
     """Look at the host and return the table's rows, those without a finding too."""
     seen = driver.see(answer=nvml.read(pynvml))
     found = preflight_host.rows(seen, packages.installed(), wanted.accelerator)
-    if not Path(wanted.engine_path).exists():
-        found.append(_python(wanted.engine_python))
+    if preflight_disk.builds_engine(wanted):
+        found.append(_python(wanted.engine_python, ENGINE_PYTHON))
+    elif wanted.image and wanted.wishes:
+        found.append(_python(wanted.engine_python, HUB_PYTHON))
     found += _quantising(wanted)
     return [*found, preflight_disk.row(wanted), _ports(wanted), _places(wanted, len(seen.gpus))]
 
@@ -84,15 +87,15 @@ def _places(wanted: Wanted, cards: int) -> Row:
     return Row("agents", ", ".join(agent["name"] for agent in wanted.agents), found)
 
 
-def _python(name: str) -> Row:
-    low, high = (".".join(map(str, version)) for version in ENGINE_PYTHON)
+def _python(name: str, span: tuple[tuple[int, int], tuple[int, int]]) -> Row:
+    low, high = (".".join(map(str, version)) for version in span)
     wanted = f"name a Python from {low} to {high} that the host has"
     if not shutil.which(name):
         return Row("Python", "none", [f"engine_python is {name!r}, which is not on the host's PATH: {wanted}."])
     code = "import sys; print(*sys.version_info[:2])"
     said = subprocess.run([name, "-c", code], capture_output=True, text=True, check=True).stdout
     major, minor = map(int, said.split())
-    if ENGINE_PYTHON[0] <= (major, minor) <= ENGINE_PYTHON[1]:
+    if span[0] <= (major, minor) <= span[1]:
         return Row("Python", f"{major}.{minor}")
     problem = f"engine_python is {name!r}, which is Python {major}.{minor} on this host: {wanted}."
     return Row("Python", f"{major}.{minor}", [problem])

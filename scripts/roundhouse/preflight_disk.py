@@ -9,13 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import model_files, plan, pull_job, quantised, space, store, verify
+from . import container_engine, model_files, plan, pull_job, quantised, space, store, verify
 from .preflight_host import Row, Wanted
 from .progress import GIB
 
 # Disk that the engine's environment takes, or that of quantising, which is smaller: the CPU's was measured (2.5 GB with
 # bytecode), the CUDA one is larger by the CUDA libraries that its wheels bring (an upper bound, not measured here).
 ENGINE_DISK_GIB = {"cpu": 4, "cuda": 16}
+# The same in an image, packed and unpacked at once while it is pulled, with CUDA itself: an upper bound, not measured here.
+IMAGE_DISK_GIB = {"cpu": 12, "cuda": 40}
 
 
 class Brought(NamedTuple):
@@ -24,6 +26,12 @@ class Brought(NamedTuple):
     what: str
     place: str
     size: int
+
+
+def builds_engine(wanted: Wanted) -> bool:
+    """Return whether this run makes the engine's environment: to serve, or to judge what is quantised."""
+    asked = not wanted.image or any(not Path(each["path"]).is_dir() for each in quantised.wishes(wanted.agents))
+    return asked and not Path(wanted.engine_path).exists()
 
 
 def row(wanted: Wanted) -> Row:
@@ -45,7 +53,10 @@ def row(wanted: Wanted) -> Row:
 
 def _brought(wanted: Wanted) -> list[Brought]:
     found = []
-    if not Path(wanted.engine_path).exists():
+    if wanted.image and not container_engine.has_image(wanted.image):
+        size = IMAGE_DISK_GIB[wanted.accelerator] * GIB
+        found.append(Brought("the engine's image up to", container_engine.data_root(), size))
+    if builds_engine(wanted):
         size = ENGINE_DISK_GIB[wanted.accelerator] * GIB
         found.append(Brought("the engine up to", wanted.engine_path, size))
     results = [each for each in quantised.wishes(wanted.agents) if not Path(each["path"]).is_dir()]

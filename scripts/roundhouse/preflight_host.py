@@ -40,6 +40,7 @@ class Wanted(NamedTuple):
     quantise_path: str
     models_store: str
     gateway_port: int | None = None  # None without a gateway
+    image: str | None = None  # that has the engine; None for an engine in an environment of the host's
 
 
 def rows(seen: Seen, packages: Packages, accelerator: str, root: Path = Path("/")) -> list[Row]:
