@@ -4,8 +4,7 @@
 SCREEN is one of these. setup: setup_vllm.py's screen in a terminal of 80 columns, in the midst of the pull.
 setup-end: what stays on it. setup-log: what it writes into a pipe. switch: what a switch said. watch: the screen of a
 terminal of 80 columns in the midst of that switch. log: what watch wrote of it into a file. card: the screen beside a
-(stand-in) card. doctor: each log that a real engine left when it was made to fail, and its cause. causes: doctor's whole
-table.
+(stand-in) card. doctor: each log that a real engine left when it was made to fail, and its cause. causes: its table.
 
 The recordings, in docs/recordings, are made by docs/record.py and docs/record_setup.py and say how.
 """

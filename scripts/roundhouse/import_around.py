@@ -17,7 +17,7 @@ _UNIT = "Each agent is a systemd unit: it is restarted when it ends, and a reboo
 _KEYS = {
     "image": (
         ALREADY,
-        f"The engine is vLLM {_ENGINE}, locked by hash in an environment of its own; without a container.",
+        f"Each agent has a container of vLLM {_ENGINE}'s image, by its digest (container_image).",
     ),
     "build": (NOTHING, f"The engine is vLLM {_ENGINE}, locked by hash in an environment of its own."),
     "restart": (ALREADY, _UNIT),
@@ -27,8 +27,8 @@ _KEYS = {
     "gpus": (ALREADY, "The plan chooses the cards where the roster names none."),
     "driver": (ALREADY, "The driver and the cards are the roles' to see to."),
     "capabilities": (ALREADY, "The driver and the cards are the roles' to see to."),
-    "shm_size": (ALREADY, "It is the container's; an engine without one has the host's shared memory."),
-    "ipc": (ALREADY, "It is the container's; an engine without one has the host's shared memory."),
+    "shm_size": (ALREADY, "Its container has enough of it, and an engine without one has the host's."),
+    "ipc": (ALREADY, "Its container has enough of it, and an engine without one has the host's."),
     "ulimits": (ALREADY, "They are the container's; the unit has its own."),
     "env_file": (ALREADY, "Its variables are read with this file."),
     "profiles": (ALREADY, "Agents that share a card run one at a time anyway: roundhouse AGENT switches."),
@@ -93,7 +93,7 @@ def volume(value: str | None) -> Said:
             "Models lie in Roundhouse's own store (models_store), pulled and verified there; this cache is left alone."
         )
         return Said(ALREADY, why)
-    return Said(LEFT, "An engine without a container sees the host: a model in a folder of yours is named by its path.")
+    return Said(LEFT, "An engine sees its own model of the host: one in a folder of yours is named by its path.")
 
 
 def port(value: str | None, inside: str, own: str) -> Said:

@@ -16,7 +16,7 @@ from .progress import GIB
 # Disk that the engine's environment takes, or that of quantising, which is smaller: the CPU's was measured (2.5 GB with
 # bytecode), the CUDA one is larger by the CUDA libraries that its wheels bring (an upper bound, not measured here).
 ENGINE_DISK_GIB = {"cpu": 4, "cuda": 16}
-# The same in an image, packed and unpacked at once while it is pulled, with CUDA itself: an upper bound, not measured here.
+# The same in an image, packed and unpacked at once while it is pulled, with CUDA itself: an upper bound, not measured.
 IMAGE_DISK_GIB = {"cpu": 12, "cuda": 40}
 
 

@@ -157,7 +157,9 @@ def test_the_table_marks_what_ends_the_run():
 
 @pytest.mark.parametrize(("name", "part"), [("no-such-python", "not on the host's PATH"), ("python3", None)])
 def test_the_engines_python_is_looked_for(name, part):
-    assert [part in said for said in preflight._python(name, preflight.ENGINE_PYTHON).problems] == ([True] if part else [])
+    assert [part in said for said in preflight._python(name, preflight.ENGINE_PYTHON).problems] == (
+        [True] if part else []
+    )
 
 
 def test_a_port_of_the_gateway_that_somebody_has_is_told_with_the_setting(tmp_path):
