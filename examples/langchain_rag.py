@@ -16,12 +16,14 @@ import os
 import sys
 from pathlib import Path
 
-from langchain_community.vectorstores import FAISS
+import faiss
+import numpy
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from langchain_text_splitters import RecursiveCharacterTextSplitter
+from openai import APIConnectionError
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
@@ -56,6 +58,27 @@ class FolderEmbeddings(Embeddings):
         return self.embed_documents([text])[0]
 
 
+class Index:
+    """A FAISS index of passages by the angle between their vectors and a question's."""
+
+    def __init__(self, found: list[Document], by: Embeddings) -> None:
+        self._found, self._by = found, by
+        vectors = self._unit(by.embed_documents([each.page_content for each in found]))
+        self._index = faiss.IndexFlatIP(vectors.shape[1])
+        self._index.add(vectors)
+
+    def nearest(self, question: str, count: int) -> list[Document]:
+        """Return the passages that are nearest to a question, the nearest first."""
+        _, rows = self._index.search(self._unit([self._by.embed_query(question)]), min(count, len(self._found)))
+        return [self._found[row] for row in rows[0]]
+
+    @staticmethod
+    def _unit(vectors: list[list[float]]) -> numpy.ndarray:
+        made = numpy.array(vectors, dtype="float32")
+        faiss.normalize_L2(made)
+        return made
+
+
 def passages(folder: Path) -> list[Document]:
     """Return the folder's text in passages, each with its file."""
     files = sorted(file for file in folder.rglob("*") if file.suffix in (".md", ".txt") and file.is_file())
@@ -77,8 +100,8 @@ def main(folder: str, question: str) -> int:
     if not found:
         print(f"{folder} has no .md or .txt file: name a folder with some.", file=sys.stderr)
         return 2
-    store = FAISS.from_documents(found, embeddings([each.page_content for each in found]))
-    near = store.similarity_search(question, k=PASSAGES)
+    index = Index(found, embeddings([each.page_content for each in found]))
+    near = index.nearest(question, PASSAGES)
     model = ChatOpenAI(model=os.environ.get("OPENAI_MODEL", "dev"), max_tokens=ANSWER_TOKENS)
     told = "\n\n".join(each.page_content for each in near)
     print((PROMPT | model).invoke({"passages": told, "question": question}).text)
@@ -90,4 +113,12 @@ def main(folder: str, question: str) -> int:
 if __name__ == "__main__":
     os.environ.setdefault("OPENAI_BASE_URL", "http://127.0.0.1:8001/v1")
     os.environ.setdefault("OPENAI_API_KEY", "not-needed")
-    raise SystemExit(main(*sys.argv[1:3]))
+    if len(sys.argv) != 3:
+        raise SystemExit('write a folder and a question: examples/langchain_rag.py docs "What is a switch?"')
+    try:
+        raise SystemExit(main(*sys.argv[1:]))
+    except APIConnectionError:
+        url = os.environ["OPENAI_BASE_URL"]
+        raise SystemExit(
+            f"{url} does not answer: `roundhouse status` tells who serves, OPENAI_BASE_URL where."
+        ) from None

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from openai import AsyncOpenAI, OpenAI
+from openai import APIConnectionError, AsyncOpenAI, OpenAI
 
 MODEL = os.environ.get("OPENAI_MODEL", "dev")
 DESIGNS = ["Design component 1", "Design component 2", "Design component 3", "Design component 4"]
@@ -57,7 +57,7 @@ def batch() -> None:
     answers = asyncio.run(_together())
     at_once = time.monotonic() - begun
     for query, answer in zip(DESIGNS, answers, strict=True):
-        print(f"{query}: {answer.splitlines()[0][:80]}")
+        print(f"{query}: {' '.join(answer.split())[:80]}")
     print(f"one after the other {in_turn:.1f} s, at once {at_once:.1f} s")
 
 
@@ -75,8 +75,7 @@ def tools() -> None:
     """Let the model ask for a function, call it, and tell the model what it returned.
 
     `tool_choice` names the function and `strict` asks for its schema, so the engine lets nothing else be written. With
-    "auto" the model chooses,
-    which needs `tool_call_parser` in the roster (hermes for Qwen).
+    "auto" the model chooses, which needs `tool_call_parser` in the roster (hermes for Qwen).
     """
     who = {"type": "string", "enum": sorted(PORTS)}
     parameters = {"type": "object", "properties": {"agent": who}, "required": ["agent"], "additionalProperties": False}
@@ -108,4 +107,13 @@ def tools() -> None:
 if __name__ == "__main__":
     os.environ.setdefault("OPENAI_BASE_URL", "http://127.0.0.1:8001/v1")
     os.environ.setdefault("OPENAI_API_KEY", "not-needed")
-    {"chat": chat, "stream": stream, "batch": batch, "tools": tools}[sys.argv[1]]()
+    shown = {"chat": chat, "stream": stream, "batch": batch, "tools": tools}
+    if len(sys.argv) != 2 or sys.argv[1] not in shown:
+        raise SystemExit(f"write one of {', '.join(shown)}: examples/openai_client.py chat")
+    try:
+        shown[sys.argv[1]]()
+    except APIConnectionError:
+        url = os.environ["OPENAI_BASE_URL"]
+        raise SystemExit(
+            f"{url} does not answer: `roundhouse status` tells who serves, OPENAI_BASE_URL where."
+        ) from None

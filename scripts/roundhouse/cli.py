@@ -128,6 +128,8 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
         raise UsageError("usage", "watch has no end, and --json is one object: ask status --json repeatedly.")
     if args.word == "doctor":  # of a host that nothing was deployed to, too
         return words_cli.doctor(args)
+    if args.word == "gpu":  # likewise
+        return words_cli.gpu({}, args)
     if args.word in words_plans.WORDS:
         return words_plans.WORDS[args.word](args)
     return WORDS.get(args.word, words_act.switch)(plans.load(), args)

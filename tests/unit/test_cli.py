@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from roundhouse import cli, plan, remote
+from roundhouse import cli, gpu_live, plan, remote
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -40,6 +40,11 @@ def test_a_refusal_is_one_sentence_and_one_object(capsys, words, status, part):
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
     assert part in answer["errors"][0]["message"]
+
+
+def test_the_cards_are_shown_where_nothing_was_deployed_too(capsys):
+    assert cli.main(["--json", "gpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["gpus"] == gpu_live.cards()
 
 
 @pytest.mark.parametrize("words", [["help"], ["help", "man"], ["help", "completion"], ["--help"], ["-h"]])
