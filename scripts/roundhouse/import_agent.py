@@ -41,6 +41,9 @@ def make(source: Source, model: str | None = None) -> Made:
     lines = []
     for entry in source.entries:
         said = _overruled(entry, source.entries) or _meaning(entry, reading)
+        own = agent.get("port")
+        if own and said.fields.get("port", own) != own:
+            said = Said(LEFT, f"An agent answers on one port, and that is {own}.")
         fresh = {name: value for name, value in said.fields.items() if _may_set(name, entry, agent)}
         agent |= fresh
         lines.append(import_source.line(source.file, entry, said))
@@ -77,10 +80,8 @@ def _overruled(entry: Entry, entries: tuple[Entry, ...]) -> Said | None:
 
 
 def _may_set(name: str, entry: Entry, agent: Mapping[str, Any]) -> bool:
-    """Return whether an entry sets a field: named cards stand above a number of them, the first port above others."""
-    if name == "gpus" and name in agent:
-        return entry.name == VISIBLE[0]
-    return not (name == "port" and name in agent)
+    """Return whether an entry sets a field: named cards stand above a number of them."""
+    return name != "gpus" or name not in agent or entry.name == VISIBLE[0]
 
 
 def _meaning(entry: Entry, reading: _Reading) -> Said:

@@ -203,6 +203,14 @@ def test_what_is_printed_is_the_roster_as_yaml(write, told, capsys, tmp_path):
     assert linted.returncode == 0, linted.stdout
 
 
+def test_a_second_port_of_the_api_is_said_not_to_be_taken(write, told):
+    text = "services:\n  dev:\n    command: --model Qwen/Qwen3-8B\n    ports: ['8001:8000', '8101:8000']\n"
+    answer = told(write("docker-compose-dev.yml", text))
+    assert answer["agents"][0]["port"] == 8001
+    (second,) = lines(answer, "8101")
+    assert (second["fate"], second["why"]) == ("not taken", "An agent answers on one port, and that is 8001.")
+
+
 def test_a_file_that_is_there_is_not_written_over_without_a_word(write, capsys, tmp_path):
     file, target = write("docker-compose-architect.yml", ARCHITECT), tmp_path / "host_vars/gpu1.yml"
     assert cli.main(["import", file, "--to", str(target)]) == 0
