@@ -19,7 +19,7 @@ lint lint-ansible unit test: export COLUMNS = 160
 lint: setup lint-ansible ## ruff, mypy, shellcheck, yamllint, ansible-lint
 	ruff check . && ruff format --check .
 	mypy
-	shellcheck lab/*.sh lab/llama/*.sh examples/*.sh requirements/*.sh roles/*/files/*.sh .ci/run
+	shellcheck lab/*.sh lab/llama/*.sh lab/fake/*.sh examples/*.sh requirements/*.sh roles/*/files/*.sh .ci/run
 
 lint-ansible: # part of lint
 	yamllint --strict .

@@ -2,7 +2,8 @@
 """The stand-in card's memory: what fake engines and strangers hold of it, written where the stand-in NVML reads it.
 
 A file PID in the folder holds `MIB HOLD`: so much is in use while the process lives, and HOLD seconds longer, or as
-long as the file HOLD is there, as with a driver that is slow to give it back.
+long as the file HOLD is there, as with a driver that is slow to give it back. A file container-ID is such a file of an
+engine that knows no pid of the host's: it gets the name of the first process of that container.
 
     card.py FOLDER CONFIG GPU_LINE      GPU_LINE with {used}, as in lab/gpu/nvml.c; lines of CONFIG.more come with it
 """
@@ -22,6 +23,18 @@ def name_of(pid: str) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
+def name_containers(folder: Path) -> None:
+    """Give what containers hold the names of their processes on the host; what has ended by then held nothing."""
+    for file in folder.glob("container-*"):
+        number = file.name.removeprefix("container-")
+        told = next(Path("/sys/fs/cgroup").rglob(f"docker-{number}*.scope/cgroup.procs"), None)
+        pids = told.read_text().split() if told else []
+        if pids:
+            file.rename(folder / pids[-1])
+        else:
+            file.unlink()
+
+
 def main(folder: Path, config: Path, line: str) -> None:
     """Write the file again whenever something is another."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,6 +42,7 @@ def main(folder: Path, config: Path, line: str) -> None:
     ended: dict[str, float] = {}
     before = ""
     while True:
+        name_containers(folder)
         used, processes, gone = RESERVED_MIB, [], []
         for file in sorted(each for each in folder.iterdir() if each.name.isdigit()):
             mib, hold = file.read_text().split()
@@ -47,6 +61,8 @@ def main(folder: Path, config: Path, line: str) -> None:
             aside = config.with_suffix(".new")
             aside.write_text(text)
             aside.rename(config)
+            aside.write_text(text)  # once more, where containers see it
+            aside.rename(folder / "nvml.conf")
             before = text
         for file in gone:  # after the card says so: vllm's own look at the card counts on the order
             file.unlink()

@@ -45,7 +45,7 @@ def reference(wanted: Wanted, path: Path, checkout: Path | None = None) -> str:
     if wanted.source == REGISTRY:
         tag = tagged(wanted.name, wanted.accelerator, checkout)
         digest = read(path).get(tag)
-        return f"{_repository(tag)}@{digest}" if digest else tag
+        return f"{tag}@{digest}" if digest else tag  # Docker goes by the digest; the tag is for people
     if wanted.source == ARCHIVE:
         if not _DIGEST.fullmatch(wanted.archive_sha256):
             raise UsageError(

@@ -101,7 +101,8 @@ def read(folder: Path) -> PlanSet:
 
 def engine(plan: Plan) -> str:
     """Return what names the engine of a plan: its image, else its environment's folder, as 0.32.0-cpu-1f0c2a9b."""
-    return str(plan.get("image") or Path(plan["engine_path"]).name)
+    name, at, digest = str(plan.get("image") or Path(plan["engine_path"]).name).partition("@")
+    return f"{name}{at}{digest.removeprefix('sha256:')[:12]}"
 
 
 def on_host() -> PlanSet | None:

@@ -19,7 +19,7 @@ def test_a_tag_is_the_locked_engines_release_until_its_digest_is_kept(tmp_path):
     tag = image.reference(wanted(), lock)
     assert tag.startswith("vllm/vllm-openai:v0.")
     assert image.record(lock, tag, [f"other/name@sha256:{'1' * 64}", f"vllm/vllm-openai@{DIGEST}"]) is True
-    assert image.reference(wanted(), lock) == f"vllm/vllm-openai@{DIGEST}"
+    assert image.reference(wanted(), lock) == f"{tag}@{DIGEST}"
     assert image.record(lock, tag, [f"vllm/vllm-openai@{DIGEST}"]) is False
     assert image.reference(wanted(name="localhost:5000/vllm:mine"), lock) == "localhost:5000/vllm:mine"
 

@@ -137,6 +137,36 @@ def eventually() -> Callable[[Callable[[], bool], float], None]:
     return wait
 
 
+@pytest.fixture
+def timed(
+    host: Host,
+    name: str,
+    plan: dict[str, Any],
+    serving: Callable[[], list[str]],
+    eventually: Callable[[Callable[[], bool], float], None],
+    request: pytest.FixtureRequest,
+) -> Callable[[str, list[str], float], None]:
+    """Return what waits until another process is dev's engine and serves, and prints how long that took.
+
+    The limit is what it takes until the unit begins, and then what the plan allows for a start.
+    """
+    (dev,) = [agent for agent in plan["agents"] if agent["name"] == "dev"]
+
+    def wait(what: str, before: list[str], until_begun_seconds: float) -> None:
+        begun = time.monotonic()
+
+        def another() -> bool:
+            now = host.run("systemctl show --property MainPID,ActiveState --value roundhouse-dev").stdout.split()
+            return now != before and "active" in now
+
+        eventually(another, until_begun_seconds + dev["start_timeout_seconds"])
+        assert serving() == ["dev"]
+        told = f"{name}: dev served again {time.monotonic() - begun:.0f} s after {what}"
+        request.node.user_properties.append(("told", told))
+
+    return wait
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print what cases measured."""
     ended = [report for report in terminalreporter.getreports("") if report.when == "teardown"]

@@ -1,9 +1,6 @@
 """systemd alone keeps one agent on the card, in order, and brings the last one back."""
 
-import time
-
 import docker
-import pytest
 
 
 def stamp(host, unit: str, what: str) -> int:
@@ -21,29 +18,6 @@ def test_starting_a_unit_alone_stops_the_one_that_serves_first(host, serving):
     stopped = stamp(host, f"roundhouse-{before}", "InactiveEnterTimestampMonotonic")
     started = stamp(host, "roundhouse-dev", "ExecMainStartTimestampMonotonic")
     assert 0 < stopped <= started
-
-
-@pytest.fixture
-def timed(host, name, plan, serving, eventually, request):
-    """Return what waits until another process is dev's engine and serves, and prints how long that took.
-
-    The limit is what it takes until the unit begins, and then what the plan allows for a start.
-    """
-    (dev,) = [agent for agent in plan["agents"] if agent["name"] == "dev"]
-
-    def wait(what, before, until_begun_seconds):
-        begun = time.monotonic()
-
-        def another() -> bool:
-            now = host.run("systemctl show --property MainPID,ActiveState --value roundhouse-dev").stdout.split()
-            return now != before and "active" in now
-
-        eventually(another, until_begun_seconds + dev["start_timeout_seconds"])
-        assert serving() == ["dev"]
-        told = f"{name}: dev served again {time.monotonic() - begun:.0f} s after {what}"
-        request.node.user_properties.append(("told", told))
-
-    return wait
 
 
 def engine(host):

@@ -1,0 +1,113 @@
+"""What an engine finds in its container, asked from inside with the engine's rights; and a Docker that starts again."""
+
+import json
+import re
+import socket
+
+import pytest
+
+HOSTS = ["roundhouse-trixie"]  # where the scenario has containers
+
+RIGHTS = """
+import glob, json
+names = ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs", "Seccomp", "Uid")
+found = []
+for path in glob.glob("/proc/[0-9]*/status"):
+    said = dict(line.rstrip().split(":", 1) for line in open(path))
+    found.append([said[name].split()[0] for name in names])
+print(json.dumps(found))
+"""
+# A folder that can be written to is not looked into: what is below it is too.
+WRITABLE = """
+import json, os
+found = []
+for at, folders, files in os.walk("/"):
+    folders[:] = [] if at in ("/proc", "/sys") else [name for name in folders if not os.path.islink(f"{at}/{name}")]
+    if os.access(at, os.W_OK):
+        found.append(at)
+        folders.clear()
+        continue
+    found += [path for path in (f"{at}/{name}" for name in files) if os.path.isfile(path) and os.access(path, os.W_OK)]
+print(json.dumps(sorted(found)))
+"""
+REACHES = """
+import json, socket
+try:
+    socket.create_connection((%r, %d), timeout=3).close()
+    print(json.dumps(True))
+except OSError:
+    print(json.dumps(False))
+"""
+RESOLVES = """
+import json, socket
+try:
+    print(json.dumps(bool(socket.getaddrinfo("example.org", 443))))
+except OSError:
+    print(json.dumps(False))
+"""
+
+
+@pytest.fixture
+def inside(host, plan, serving):
+    """Run Python code in the container of who serves, as its user, and return what it printed as JSON."""
+    (name,) = serving()
+
+    def run(code):
+        return json.loads(
+            host.check_output("docker exec roundhouse-%s %s/bin/python -c %s", name, plan["engine_path"], code)
+        )
+
+    return run
+
+
+def test_nobody_in_it_is_root_or_can_become_it(host, inside):
+    (uid,) = re.findall(r"uid=(\d+)", host.check_output("id roundhouse"))
+    found = inside(RIGHTS)
+    assert len(found) >= 3  # init, the API and the engine's core
+    assert {tuple(each) for each in found} == {("0" * 16, "0" * 16, "0" * 16, "1", "2", uid)}
+
+
+def test_it_can_write_to_its_cache_and_to_temporary_folders_alone(inside):
+    assert inside(WRITABLE) == ["/dev/mqueue", "/dev/shm", "/tmp", "/var/cache/roundhouse"]
+
+
+def test_its_environment_has_no_secret_and_nothing_that_is_not_needed(host, serving, plan):
+    (name,) = serving()
+    (agent,) = [each for each in plan["agents"] if each["name"] == name]
+    container = json.loads(host.check_output("docker inspect roundhouse-%s", name))[0]
+    given = {line.partition("=")[0] for line in container["Config"]["Env"]}
+    running = host.check_output("docker exec roundhouse-%s cat /proc/1/environ", name).split("\0")
+    image = json.loads(host.check_output("docker image inspect %s", plan["image"]))[0]["Config"]["Env"] or []
+    asked = {*agent["environment"], "HOME", "USER", *(line.partition("=")[0] for line in image)}
+    assert given == asked
+    assert {line.partition("=")[0] for line in running if line} <= asked | {"PATH", "HOSTNAME"}
+    for line in running:
+        assert not re.search(r"token|secret|passw|credential|api_?key", line, re.IGNORECASE), line
+
+
+def test_it_sees_of_the_host_its_configuration_and_its_model_and_no_socket_of_dockers(host, serving, plan):
+    (name,) = serving()
+    (agent,) = [each for each in plan["agents"] if each["name"] == name]
+    mounts = json.loads(host.check_output("docker inspect roundhouse-%s", name))[0]["Mounts"]
+    assert {each["Source"]: each["RW"] for each in mounts} == {
+        agent["config_path"]: False,
+        agent["model_path"]: False,
+        plan["engine_path"]: False,
+        "/var/cache/roundhouse": True,
+    }
+
+
+def test_nothing_answers_it_from_beyond_the_host(host, inside):
+    with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - the machine that the lab's host stands on
+        beyond = host.check_output("ip -4 route show default").split()[2]
+        code = REACHES % (beyond, listener.getsockname()[1])
+        assert json.loads(host.check_output("python3 -c %s", code)) is True  # the host itself does reach it
+        assert inside(code) is False
+    assert inside(RESOLVES) is False
+
+
+def test_who_served_serves_again_after_a_restart_of_docker(host, switch, timed):
+    assert switch("dev")["rc"] == 0
+    before = host.check_output("systemctl show --property MainPID,ActiveState --value roundhouse-dev").split()
+    host.check_output("systemctl restart docker")
+    timed("a restart of Docker began", before, 30)

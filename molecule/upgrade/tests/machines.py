@@ -1,0 +1,151 @@
+"""A host whose engine becomes another: folders on one, images of its own registry on the other."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+from testinfra.host import Host
+
+GATE = "/var/cache/roundhouse/lab-gate"  # where an engine in a container sees it too
+FAULTS = "/var/cache/roundhouse/lab-faults"  # see lab/fake/vllm
+
+
+class Machine:
+    """The host under test, whose engines are folders."""
+
+    runtime = "native"
+    first = "/opt/lab-engine"
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.name = str(host.backend.hostname)
+        self.staged = f"/var/lib/roundhouse/staged/{self.runtime}"
+
+    def run(self, *words: str) -> dict[str, Any]:
+        """Run the command with --json and return its object, with the exit status as `rc`."""
+        result = self.host.run("roundhouse --json " + " ".join(words))
+        return {**json.loads(result.stdout), "rc": result.rc}
+
+    def deploy(self) -> dict[str, Any]:
+        """Do what the play ends with."""
+        return self.run("deploy", self.staged)
+
+    def refused(self, *words: str) -> str:
+        """Run what must fail, and return its sentence."""
+        answer = self.run(*words)
+        assert answer["rc"] != 0, answer
+        return str(answer["errors"][0]["message"])
+
+    def killed(self, phase: str, *words: str) -> None:
+        """Run the command and end it with SIGKILL in a phase, which the gate holds."""
+        self.host.check_output(f"touch {GATE}")
+        told = json.loads(self.host.check_output(f"lab-kill {phase} {signal.SIGKILL:d} {' '.join(words)}"))
+        assert told["rc"] == -signal.SIGKILL
+        self.host.check_output(f"rm {GATE}")
+
+    def request(self) -> None:
+        """Leave a request with the architect."""
+        body = json.dumps({"model": "architect", "prompt": "go on", "max_tokens": 4})
+        code = f"import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v1/completions', {body.encode()!r})"
+        self.host.check_output("systemd-run --quiet --collect --unit lab-client python3 -c %s", code)
+        running = "until roundhouse --json status | grep -q 'running.: 1'; do sleep 0.05; done"
+        self.host.check_output("timeout 20 sh -c %s", running)
+
+    def engine(self, version: str, faults: str = "") -> str:
+        """Bring an engine of that version, with its faults, and return what a plan calls it."""
+        folder = f"/opt/lab-engines/{version}-lab"
+        self.host.check_output(f"mkdir -p /opt/lab-engines && rm -rf {folder} && cp -a {self.first} {folder}")
+        self.host.check_output(f"ln -sf /usr/bin/python3 {folder}/bin/python")  # what the role engine looks for
+        self.fault(folder, faults)
+        return folder
+
+    def asking_for(self, engine: str) -> dict[str, str]:
+        """Return the settings that ask for an engine."""
+        return {"engine_path": engine}
+
+    def named(self, engine: str) -> str:
+        """Return what a person is told of an engine."""
+        return engine.rpartition("/")[2]
+
+    def folder(self, engine: str) -> str:
+        """Return the name of the engine's own folder."""
+        return engine.rpartition("/")[2]
+
+    def lose(self, engine: str) -> str:
+        """Take an engine away, and return what the command says of it."""
+        self.host.check_output(f"rm -r {engine}")
+        return f"its engine {engine} is not there any more"
+
+    def fault(self, engine: str, options: str) -> None:
+        """Let an engine do that wrong from its next start on."""
+        self.host.check_output(f"mkdir -p {FAULTS} && echo %s > {FAULTS}/{self.folder(engine)}", options)
+
+    def write(self, engine: str) -> None:
+        """Write the plan that is in place for another engine, as the role would, where the role does."""
+        self.host.check_output(
+            f"cd {self.staged} && cp /etc/roundhouse/plan.json . && for file in $(find agents -type f); do"
+            ' cp "/${file#agents/*/}" "$file"; done &&'
+            f" find plan.json agents -type f -exec sed -i s#{self.planned()}#{engine}#g {{}} +"
+        )
+
+    def planned(self) -> str:
+        """Return the engine of the plan in place."""
+        plan = json.loads(self.host.file("/etc/roundhouse/plan.json").content_string)
+        return str(plan.get("image") or plan["engine_path"])
+
+    def runs(self) -> tuple[list[str], str]:
+        """Return who is ready, and the engine that the plan in place names."""
+        rows = self.run("status")["agents"]
+        assert all(row["drift"] == [] for row in rows), rows
+        return [row["agent"] for row in rows if row["state"] == "ready"], self.planned()
+
+    def plans(self) -> list[str]:
+        """Return the engines of the plans that are kept, as a person is told of them, the one in place last."""
+        return [row["engine"] for row in self.run("plans")["plans"]]
+
+    def files(self) -> str:
+        """Return a hash of each file that a deployment may replace."""
+        return self.host.check_output("sha256sum /etc/roundhouse/plan.json /etc/roundhouse/agents/* "
+                                      "/etc/systemd/system/roundhouse-*.service")  # fmt: skip
+
+
+class ImagesMachine(Machine):
+    """The host whose engines are images of a registry on its own loopback."""
+
+    runtime = "compose"
+    repository = "localhost:5000/vllm"
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self.first = self.image("v0.32.0")
+
+    def image(self, tag: str, note: str = "") -> str:
+        """Push an image and return what a plan calls it."""
+        digest = self.host.check_output(f"lab-image {tag} {note}").rpartition("@")[2]
+        return f"{self.repository}:{tag}@{digest}"
+
+    def engine(self, version: str, faults: str = "") -> str:
+        """Push an image of that version, with its faults, and return what a plan calls it."""
+        image = self.image(f"v{version}")
+        self.fault(image, faults)
+        return image
+
+    def asking_for(self, engine: str) -> dict[str, str]:
+        """Return the setting that asks for the tag."""
+        return {"container_image": engine.partition("@")[0]}
+
+    def named(self, engine: str) -> str:
+        """Return the name with the beginning of its digest."""
+        name, _, digest = engine.partition("@sha256:")
+        return f"{name}@{digest[:12]}"
+
+    def folder(self, engine: str) -> str:
+        """Return the name of the folder in the image."""
+        return engine.partition("@")[0].rpartition(":v")[2] + "-lab"
+
+    def lose(self, engine: str) -> str:
+        """Take an image away, and return what the command says of it."""
+        self.host.check_output(f"docker rmi --force $(docker image inspect --format '{{{{.Id}}}}' {engine})")
+        return f"its image {engine} is not there any more"

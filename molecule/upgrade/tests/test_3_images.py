@@ -1,0 +1,52 @@
+"""Where an image comes from: a registry whose tag moves, and an archive. And a container that somebody takes away."""
+
+import pytest
+from conftest import HOSTS, said
+
+ONLY = [name for name in HOSTS if name.endswith("-images")]
+ARCHIVE = "/srv/lab/engine.tar"
+
+
+def test_a_tag_that_moves_is_not_followed_until_that_is_asked_for(machine, play):
+    machine.write(machine.first)
+    assert machine.deploy()["rc"] == 0
+    moved = machine.image("v0.32.0", "moved")
+    assert moved != machine.first
+    asked = machine.asking_for(machine.first)
+    assert play("upgrade", **asked).returncode == 0
+    assert machine.runs() == (["architect"], machine.first)
+    result = play("upgrade", **asked, container_image_relock=True)
+    assert result.returncode == 0, result.stdout
+    assert machine.runs() == (["architect"], moved)
+
+
+@pytest.fixture
+def archive(machine):
+    """Write the image that serves into a file, and return its SHA-256."""
+    machine.host.check_output(f"docker save --output {ARCHIVE} $(docker image inspect --format '{{{{.Id}}}}' %s)",
+                              machine.planned())  # fmt: skip
+    return machine.host.check_output(f"sha256sum {ARCHIVE}").split()[0]
+
+
+def test_another_archive_than_the_one_that_was_written_down_is_refused(machine, play, archive):
+    before, settings = machine.files(), {"container_image_source": "archive", "container_image_archive": ARCHIVE}
+    result = play("upgrade", **settings, container_image_archive_sha256="0" * 64)
+    assert result.returncode == 2
+    assert f"whose SHA-256 is {archive}, and container_image_archive_sha256 says another" in said(result)
+    assert machine.files() == before
+    result = play("upgrade", **settings, container_image_archive_sha256=archive)
+    assert result.returncode == 0, result.stdout
+    assert machine.runs() == (["architect"], f"roundhouse-engine:archive-{archive[:12]}")
+
+
+@pytest.mark.parametrize("loss", ["docker kill roundhouse-architect", "docker rm --force roundhouse-architect",
+                                  "systemctl restart docker", "systemctl kill --signal KILL docker"])  # fmt: skip
+def test_who_served_serves_again_without_its_container_or_docker(machine, loss):
+    (serving, _) = machine.runs()
+    number = "docker ps --quiet --no-trunc --filter name=^roundhouse-architect$"
+    before = machine.host.check_output(number)
+    machine.host.check_output(loss)
+    another = f'test -n "$({number})" && test "$({number})" != {before}'
+    wait = f"until {another} && systemctl -q is-active roundhouse-architect; do sleep 0.1; done"
+    machine.host.check_output("timeout 90 sh -c %s", wait)
+    assert machine.runs()[0] == serving
