@@ -28,7 +28,7 @@ lint-ansible: # part of lint
 unit: setup ## pytest without a host
 	pytest tests/unit -n 2
 
-check: lint unit ## Lint and unit tests: no host, under a minute
+check: lint unit ## Lint and unit tests: no host, some minutes
 
 test: check site ## Everything that proves it: lint, unit, contract, molecule on Debian 12 and 13
 	@lab/docker.sh
