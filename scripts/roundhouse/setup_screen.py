@@ -9,6 +9,7 @@ from .setup_events import DONE, FAILED, RUNS, WAITING, Event, Run, Stage
 
 _MARKS = {WAITING: " ", RUNS: ">", DONE: "+", FAILED: "x"}
 _MINUTE_SECONDS = 60
+_NARROWEST = 8  # columns of a stage's name, in a terminal that is too narrow for a line
 # A log has a pull's progress so often, however often it is told.
 _PROGRESS_SECONDS = 20.0
 _PROGRESS = re.compile(r" \(\d+ %\)")
@@ -34,7 +35,7 @@ def _stage(stage: Stage, width: int, now: float, before: dict[str, float]) -> st
         told = f"took {_time(before[stage.name])} last time" if stage.name in before else ""
     else:
         told = _told(stage, seconds)
-    room = width - len(told) - 3
+    room = max(width - len(told) - 3, _NARROWEST)
     first, *rest = textwrap.wrap(stage.name, room)
     return "\n".join([f"{_MARKS[stage.state]} {first:<{room}} {told}".rstrip(), *(f"  {more}" for more in rest)])
 

@@ -175,6 +175,7 @@ def test_the_screen_tells_the_time_left_where_the_last_run_did():
     assert told.endswith("about 1 min 30 s left, by the last run")
     assert max(map(len, told.splitlines())) <= 40
     assert "last run" not in setup_screen.screen(run, 40, 10.0, {"First": 40.0})
+    assert "First" in setup_screen.screen(run, 12, 10.0, {})  # too narrow, and no error
 
 
 def test_a_log_has_a_pulls_progress_now_and_then_and_all_else_at_once():
