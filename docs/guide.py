@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Compare the users' migration guide with docs/migration.md, line by line: `docs/guide.py GUIDE`.
 
-It prints each part of the guide with the verdict of its rows, and ends with 1 where a variable, option, program or
-model stands in the guide and in no row of its lines. What is known of the guide here is in tests/fixtures/guide.json.
+It prints each part of the guide with the verdict of its rows, and ends with 1 where a part has no row and no reason, or
+a variable, option, program or model stands in the guide and in no row of its lines. What is known of the guide here is in tests/fixtures/guide.json.
 """
 
 from __future__ import annotations
@@ -27,8 +27,13 @@ MARGIN = 9
 
 
 def rows_of(key: str) -> list[list[str]]:
-    """Return the rows that a key means: those with it in their first cell; none for a reason."""
+    """Return the rows that a key means: those with it in their first cell; a good key has one."""
     return [row for row in RULED if key in row[0]]
+
+
+def reason_of(keys: list[str]) -> str | None:
+    """Return why a part of the guide needs no row, None where it has keys of rows."""
+    return keys[0][1:] if keys[0].startswith("-") and not keys[0].startswith("--") else None
 
 
 def main(file: str) -> int:
@@ -40,13 +45,16 @@ def main(file: str) -> int:
     guide, missed = text.splitlines(), 0
     for first, last, *keys in LINES:
         rows = [row for key in keys for row in rows_of(key)]
-        told = ", ".join(f"{verdict}: {cell}" for cell, verdict, _ in rows) or keys[0].lstrip("-")
+        told = reason_of(keys) or ", ".join(f"{verdict}: {cell}" for cell, verdict, _ in rows)
         print(f"{f'{first}-{last}':<{MARGIN}}{told}")
+        for key in [] if reason_of(keys) else [key for key in keys if len(rows_of(key)) != 1]:
+            print(f"{'':<{MARGIN}}NO ROW: {key}")
+            missed += 1
         named = {name for line in guide[first - 1 : last] for name in NAMES.findall(line)}
         for name in sorted(named - {name for name in named if any(name in row[0] for row in rows)}):
             print(f"{'':<{MARGIN}}NO ROW NAMES {name}")
             missed += 1
-    print(f"{len(guide)} lines, {len(RULED)} rows, {missed} names without one")
+    print(f"{len(guide)} lines, {len(RULED)} rows, {missed} parts or names without one")
     return 1 if missed else 0
 
 

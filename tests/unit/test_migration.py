@@ -16,7 +16,7 @@ from roundhouse.import_source import Entry, Source
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
-from guide import DOCUMENT, GUIDE, LINES, RULED, rows_of  # noqa: E402 - found after sys.path is set
+from guide import DOCUMENT, GUIDE, LINES, RULED, reason_of, rows_of  # noqa: E402 - found after sys.path is set
 
 VERDICTS = ("as written", "as follows", "cannot")
 OPTIONS = {"--launch": "", "--gpu-stats": "gpu", "--logs": "logs", "--status": "status", "--stop": "stop"}
@@ -34,8 +34,7 @@ def test_each_line_of_the_guide_is_told_of_and_none_twice():
 
 @pytest.mark.parametrize(("first", "last", "keys"), [(first, last, keys) for first, last, *keys in LINES])
 def test_each_line_has_its_rows_or_a_reason(first, last, keys):
-    reason = keys[0].startswith("-") and not keys[0].startswith("--")
-    assert reason or [len(rows_of(key)) for key in keys] == [1] * len(keys)
+    assert reason_of(keys) or [len(rows_of(key)) for key in keys] == [1] * len(keys)
 
 
 def test_each_row_is_about_a_line_of_the_guide_or_was_asked_for():
