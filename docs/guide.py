@@ -2,7 +2,8 @@
 """Compare the users' migration guide with docs/migration.md, line by line: `docs/guide.py GUIDE`.
 
 It prints each part of the guide with the verdict of its rows, and ends with 1 where a part has no row and no reason, or
-a variable, option, program or model stands in the guide and in no row of its lines. What is known of the guide here is in tests/fixtures/guide.json.
+a variable, option, program or model stands in the guide and in no row of its lines. What is known of the guide here is
+in tests/fixtures/guide.json.
 """
 
 from __future__ import annotations
