@@ -27,7 +27,7 @@ def name_containers(folder: Path) -> None:
     """Give what containers hold the names of their processes on the host; what has ended by then held nothing."""
     for file in folder.glob("container-*"):
         number = file.name.removeprefix("container-")
-        told = next(Path("/sys/fs/cgroup").rglob(f"docker-{number}*.scope/cgroup.procs"), None)
+        told = next(Path("/sys/fs/cgroup").rglob(f"*{number}*/cgroup.procs"), None)
         pids = told.read_text().split() if told else []
         if pids:
             file.rename(folder / pids[-1])
