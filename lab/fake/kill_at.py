@@ -14,7 +14,7 @@ from pathlib import Path
 
 JOURNAL = Path("/var/lib/roundhouse/state/switch.json")
 GATES = Path("/run")
-PHASE_SECONDS = 25
+PHASE_SECONDS = 90
 # What the journal says once the phase is under way.
 NOTES = {"stop": ": 1 running", "start": "loading weights", "back": "loading weights"}
 # No journal yet, and the process has come as far as what it waits for.

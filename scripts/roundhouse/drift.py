@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import image
 from .plan import Agent, Plan
 from .units import Unit
 
@@ -21,8 +22,8 @@ def drift(plan: Plan, agent: Agent, unit: Unit, served: list[dict[str, Any]], ve
         running = card.get(name, planned)
         if planned is not None and running != planned:
             found.append(f"its {'model' if name == 'root' else name} is {running}, and {planned} is planned")
-    planned_version = str(plan.get("engine_path", "")).rpartition("/")[2].partition("-")[0]
-    if planned_version[:1].isdigit() and not version.startswith(planned_version):
+    planned_version = _planned_version(plan)
+    if planned_version and not version.startswith(planned_version):
         found.append(f"its version is {version}, and {planned_version} is planned")
     if _written(agent) is None:
         told = f"its configuration {agent['config_path']} is gone, so it would not start again"
@@ -30,6 +31,17 @@ def drift(plan: Plan, agent: Agent, unit: Unit, served: list[dict[str, Any]], ve
     elif is_outdated(plan, agent, unit):
         found.append("it runs as it was deployed before: roundhouse resume restarts it")
     return found
+
+
+def _planned_version(plan: Plan) -> str | None:
+    """Return the release that the plan names: by the image that has the engine, else by its folder. None for none."""
+    reference = str(plan.get("image") or "")
+    if reference and not reference.startswith(f"{image.OWN}:{image.BUILD}-"):
+        named = image.tag_of(reference).removeprefix("v")
+    else:
+        named = str(plan.get("engine_path", "")).rpartition("/")[2]
+    version = named.partition("-")[0]
+    return version if version[:1].isdigit() else None
 
 
 def is_outdated(plan: Plan, agent: Agent, unit: Unit) -> bool:

@@ -52,19 +52,24 @@ def reference(wanted: Wanted, path: Path, checkout: Path | None = None) -> str:
                 "image",
                 f"container_image_archive_sha256 is {wanted.archive_sha256!r}: write what sha256sum says of it.",
             )
-        return f"{OWN}:archive-{wanted.archive_sha256.removeprefix('sha256:')[:12]}"
+        return f"{OWN}:{ARCHIVE}-{wanted.archive_sha256.removeprefix('sha256:')[:12]}"
     if wanted.source == BUILD:
         recipe = ((checkout or Path(__file__).resolve().parents[2]) / _RECIPE).read_text()
         parts = (recipe, wanted.base, wanted.python, wanted.accelerator)
-        return f"{OWN}:build-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
+        return f"{OWN}:{BUILD}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
     raise UsageError("image", f"container_image_source is {wanted.source!r}: write registry, archive or build.")
 
 
 def tagged(name: str, accelerator: str, checkout: Path | None = None) -> str:
     """Return the image's name with its tag: the one that is written, else the release that the engine's lock has."""
-    if ":" in name.rpartition("/")[2]:
+    if tag_of(name) or "@" in name:
         return name
     return f"{name}:v{lock.engine_version(accelerator, checkout)}"
+
+
+def tag_of(reference: str) -> str:
+    """Return the tag of a reference, empty where it has none."""
+    return reference.partition("@")[0].rpartition("/")[2].partition(":")[2]
 
 
 def read(path: Path) -> dict[str, str]:

@@ -41,3 +41,22 @@ def test_a_configuration_that_is_gone_is_a_sentence_and_no_reason_for_a_restart(
     assert said == [
         f"its configuration {path} is gone, so it would not start again: ansible-playbook site.yml writes it"
     ]
+
+
+FOLDER = "/opt/roundhouse/engine/0.32.0-cuda-1f0c2a9b"
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        (None, "0.32.0"),
+        ("roundhouse-engine:build-0123456789ab", "0.32.0"),
+        (f"vllm/vllm-openai:v0.33.0@sha256:{'1' * 64}", "0.33.0"),
+        ("localhost:5000/vllm:v0.33.1-lab", "0.33.1"),
+        ("localhost:5000/vllm:latest", None),
+        (f"localhost:5000/vllm@sha256:{'1' * 64}", None),
+        ("roundhouse-engine:archive-0123456789ab", None),
+    ],
+)
+def test_the_release_is_of_what_runs(image, version):
+    assert drift._planned_version({"engine_path": FOLDER, "image": image}) == version
