@@ -6,6 +6,7 @@ import json
 import os
 import ssl
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,21 @@ def fault(gate: Gate) -> Iterator[Callable[[str, str], None]]:
 
     yield write
     gate.host.check_output("rm -f /etc/lab-engine/*")
+
+
+@pytest.fixture
+def keys(gate: Gate) -> Iterator[Callable[[int], list[str]]]:
+    """Return a function that makes keys; so many clients send more in a minute than one key may."""
+    made: list[str] = []
+
+    def make(count: int) -> list[str]:
+        names = [f"client-{time.monotonic_ns()}-{number}"[-32:] for number in range(count)]
+        made.extend(names)
+        return [gate.host.check_output(f"roundhouse keys add {name}").split()[-1] for name in names]
+
+    yield make
+    for name in made:
+        gate.host.check_output(f"roundhouse keys revoke {name}")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
