@@ -25,6 +25,8 @@ from .errors import RoundhouseError, UsageError
 PATH = Path("/run/roundhouse-control.sock")
 # Set for a command that the service has started: it does the work itself.
 ALONE = "ROUNDHOUSE_ALONE"
+# What systemd tells the service itself.
+_SYSTEMDS = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _FIRST_FILE = 3  # where systemd hands a socket over, see sd_listen_fds(3)
 _HELLO_SECONDS = 5.0
 
@@ -35,7 +37,7 @@ def command(words: list[str], stderr: int | None = None) -> subprocess.Popen[str
     """Start the command that this service was started as; what it says goes to the journal, or to a pipe."""
     return subprocess.Popen(
         [sys.argv[0], "--json", *words],
-        env={**os.environ, ALONE: "1"},
+        env={ALONE: "1", **{name: value for name, value in os.environ.items() if name not in _SYSTEMDS}},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=stderr,
