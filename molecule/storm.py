@@ -68,6 +68,11 @@ class Found(NamedTuple):
     longest_seconds: float
     promised_seconds: float
 
+    def kept(self) -> bool:
+        """Return whether all that was promised was kept."""
+        good = all(one.outcome == "answered" for one in self.asked)
+        return good and self.switches <= self.most_switches and self.longest_seconds <= self.promised_seconds
+
     def text(self, seconds: float) -> str:
         """Return it in a line."""
         many = collections.Counter(one.agent for one in self.asked)

@@ -46,12 +46,16 @@ def problem(plan: Plan, settings: Settings, wait_seconds: float) -> str | None:
 def load() -> Settings:
     """Return what is set on this host. Raises UsageError."""
     try:
-        told: dict[str, Any] = json.loads(PATH.read_text())
-        return Settings(**{**told, **{name: tuple(told[name]) for name in ("default_agents", "pinned")}})
+        return settings(json.loads(PATH.read_text()))
     except FileNotFoundError:
         raise UsageError("control", f"{PATH} does not exist: deploy with gateway_on_demand: true.") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError("control", f"{PATH} cannot be read ({error}): deploy again.") from None
+
+
+def settings(told: dict[str, Any]) -> Settings:
+    """Return what that file says."""
+    return Settings(**{**told, **{name: tuple(told[name]) for name in ("default_agents", "pinned")}})
 
 
 def allow(names: list[str]) -> None:
