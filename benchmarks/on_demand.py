@@ -2,7 +2,7 @@
 """Ten minutes of requests for two agents in turn: `benchmarks/on_demand.py [SECONDS] [CONTAINER] [AGENT ...]`.
 
 Against a host of molecule's scenario gateway (fake engines, real units, real HAProxy), whose gateway was deployed with
-`gateway_on_demand: true`. Prints the number of switches and the longest wait beside what its rules promise; exits 1 when
+`gateway_on_demand: true`. Prints the number of switches and the longest wait beside what its rules promise; exits 1 if
 one of them is not kept.
 """
 
