@@ -46,7 +46,7 @@ class Control:
         self.scheduler = Scheduler(demand.load(), demand.conflicts(plan), EVERY_SECONDS)
         self.job: Job | None = None
         self._loaded: dict[str, float] = {}
-        self._looked = float("-inf")
+        self._looked, self._first = float("-inf"), True
         self._allowed: list[str] | None = None
 
     def round(self) -> None:
@@ -73,13 +73,13 @@ class Control:
         if now - self._looked < _LOOK_SECONDS and not any(load.waiting for load in loads.values()):
             return
         seen = units.show_all([agent["unit"] for agent in self.plan["agents"]])
-        first = self._looked == float("-inf") and not self._loaded
         self._loaded = {
-            name: each.started_monotonic_usec / 1e6 if first else now
+            # Who was there before this service has had its time by its own start.
+            name: each.started_monotonic_usec / 1e6 if self._first else now
             for name, each in zip(self.names, seen, strict=True)
             if not isinstance(each, RoundhouseError) and each.state in leave.UP
         }
-        self._looked = now
+        self._looked, self._first = now, False
 
     def _allow(self, now: float) -> None:
         allowed = self.scheduler.may_ask(now)

@@ -1,7 +1,7 @@
 """The command and the control service, when it runs: a switch by hand is done by the service, and told line by line.
 
-One object a line. The command sends {"words": [...]}, or {"interrupt": true} later; it gets {"said": SENTENCE} as it
-goes on and at the end {"answer": what the command with --json prints}.
+One object a line. The service says {"hello": its process}; the command sends {"words": [...]}, and perhaps {"interrupt":
+true} later; it gets {"said": SENTENCE} as it goes on and at the end {"answer": what the command with --json prints}.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ def ask(words: list[str], report: Report) -> dict[str, Any] | None:
         try:
             line.connect(str(PATH))
             with line.makefile("rw") as lines:
-                lines.write(json.dumps({"words": words}) + "\n")
-                lines.flush()
+                # Nothing is asked before it answers: else it might do later what was done without it.
                 if not lines.readline():
                     return None
                 line.settimeout(None)
+                _send(lines, {"words": words})
                 return _answer(_hear(lines, report))
         except (FileNotFoundError, ConnectionRefusedError, PermissionError):
             return None
@@ -81,8 +81,12 @@ def _hear(lines: IO[str], report: Report) -> dict[str, Any]:
                 report(told["said"])
             raise RoundhouseError("control", "the control service ended; a switch goes on: roundhouse status tells.")
         except KeyboardInterrupt:  # the way back is told too
-            lines.write(json.dumps({"interrupt": True}) + "\n")
-            lines.flush()
+            _send(lines, {"interrupt": True})
+
+
+def _send(lines: IO[str], told: dict[str, Any]) -> None:
+    lines.write(json.dumps(told) + "\n")
+    lines.flush()
 
 
 def _answer(told: dict[str, Any]) -> dict[str, Any]:
@@ -111,9 +115,11 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Start it, tell what it says, and hand on its end."""
-        words = json.loads(self.rfile.readline())["words"]
-        self._tell({"hello": " ".join(words)})
-        process = command(words, stderr=subprocess.PIPE)
+        self._tell({"hello": os.getpid()})
+        asked = self.rfile.readline()
+        if not asked:
+            return
+        process = command(json.loads(asked)["words"], stderr=subprocess.PIPE)
         threading.Thread(target=self._interrupts, args=(process,), daemon=True).start()
         for line in process.stderr or []:
             self._tell({"said": line.strip().partition("] ")[2] or line.strip()})

@@ -73,6 +73,14 @@ def test_a_switch_by_hand_goes_through_the_service_and_both_tell_the_same(gate, 
     assert "stopping dev" in said.stderr
 
 
+def test_a_switch_by_hand_that_is_interrupted_goes_back(gate, on_demand, fault):
+    assert gate.run("architect", "--wait")["rc"] == 0
+    fault("dev", "--load-seconds 60")
+    interrupted = gate.host.run("timeout --signal=INT 6 roundhouse dev --wait")
+    assert "the switch to dev was interrupted. architect serves on port 8000." in interrupted.stderr
+    assert ask(gate, "architect")[:2] == (200, "architect")
+
+
 @pytest.mark.parametrize("names", [("dev", "po"), tuple(PORTS)], ids=["two", "three"])
 def test_a_storm_of_requests_in_turn_keeps_what_the_settings_promise(gate, on_demand, keys, record_property, names):
     before = len(switches(gate))
