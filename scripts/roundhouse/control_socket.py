@@ -1,7 +1,7 @@
 """The command and the control service, when it runs: a switch by hand is done by the service, and told line by line.
 
-One object a line. The service says {"hello": its process}; the command sends {"words": [...]}, and perhaps {"interrupt":
-true} later; it gets {"said": SENTENCE} as it goes on and at the end {"answer": what the command with --json prints}.
+One object a line. The service says {"hello": its process}; the command sends {"words": [...]}, and {"interrupt": true}
+later, if at all; it gets {"said": SENTENCE} as it goes on and at the end {"answer": what --json prints}.
 """
 
 from __future__ import annotations

@@ -158,5 +158,5 @@ def test_the_service_may_do_little(gate, on_demand):
     assert gate.host.run("systemctl is-active roundhouse-control").stdout.strip() == "active"
     text = gate.host.check_output("systemd-analyze security --no-pager roundhouse-control.service")
     exposure = float(re.search(r"exposure level for \S+: ([0-9.]+)", text)[1])
-    assert exposure <= 4, text
+    assert exposure <= 2.5, text
     assert gate.host.file("/run/roundhouse-control.sock").mode == 0o600
