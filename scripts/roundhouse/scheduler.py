@@ -122,11 +122,11 @@ class Scheduler:
 def longest_wait_seconds(settings: Settings, agents: int, switch_seconds: float) -> float:
     """Return how long a request may wait on a card of so many agents, when a switch takes so long.
 
-    While one agent keeps the card, `max_wait_seconds`; then each of the others may have its turn before, as short as it
-    can be; then its own switch.
+    While one agent keeps the card, `max_wait_seconds`, or the turn of one that was just on its way when it came; then
+    each of the others may have its turn before, as short as it can be; then its own switch.
     """
-    others = max(0, agents - 2)
-    return settings.max_wait_seconds + others * (settings.min_active_seconds + switch_seconds) + switch_seconds
+    turn = settings.min_active_seconds + switch_seconds
+    return max(settings.max_wait_seconds, turn) + max(0, agents - 2) * turn + switch_seconds
 
 
 def most_switches(settings: Settings, seconds: float) -> int:
