@@ -37,6 +37,7 @@ test: check site ## Everything that proves it: lint, unit, contract, molecule on
 	$(MAKE) demo lab-down
 	$(LAB) molecule test --scenario-name switch-faults
 	$(LAB) molecule test --scenario-name upgrade
+	$(LAB) molecule test --scenario-name gateway
 	$(LAB) molecule test --scenario-name default
 	$(LAB) molecule test --scenario-name bare-host
 	$(LAB) molecule test --scenario-name models

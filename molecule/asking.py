@@ -16,8 +16,10 @@ TOKENS = 40
 class Asking:
     """Clients that ask whoever is wanted, by the one endpoint or by the agent's own port."""
 
-    def __init__(self, base: str, ports: dict[str, int], key: str, tls: ssl.SSLContext | bool, requests: int) -> None:
-        self.base, self.ports, self.key, self.left = base, ports, key, requests
+    def __init__(
+        self, base: str, ports: dict[str, int], keys: list[str], tls: ssl.SSLContext | bool, requests: int
+    ) -> None:
+        self.base, self.ports, self.keys, self.left = base, ports, keys, requests
         self.wanted, self.over, self.asking = "", False, asyncio.Event()
         self.outcomes: list[str] = []
         self.waited: list[int] = []
@@ -86,7 +88,9 @@ class Asking:
     async def _ask(self, port: int, agent: str, number: int, *, stream: bool) -> str:
         """Return `answered` when a whole answer came from who was asked, else what came."""
         url = f"{self.base}:{port}/v1"
-        api = openai.AsyncOpenAI(base_url=url, api_key=self.key, max_retries=0, http_client=self.http)
+        api = openai.AsyncOpenAI(
+            base_url=url, api_key=self.keys[number % len(self.keys)], max_retries=0, http_client=self.http
+        )
         asked = {"model": agent, "prompt": f"client {number}", "max_tokens": TOKENS}
         answer = await api.completions.with_raw_response.create(**asked, stream=stream)
         self.waited.append(int(answer.headers["x-roundhouse-waited-ms"]))

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -236,6 +237,23 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that hung up, as HAProxy does once it has read how healthy the engine is."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def wait(asked: threading.Event, seconds: float | None) -> bool:
+    """Return whether it was asked within the seconds; without any, wait for ever.
+
+    In short turns: a signal that the kernel gives to another thread does not wake the main one, where Python hears it.
+    """
+    end = float("inf") if seconds is None else time.monotonic() + seconds
+    while not asked.wait(min(0.1, max(0.0, end - time.monotonic()))):
+        if time.monotonic() >= end:
+            return False
+    return True
+
 
 def serve(engine: Engine) -> int:
     """Serve until a signal or a crash, let running requests end, and return the exit status."""
@@ -252,7 +270,7 @@ def serve(engine: Engine) -> int:
             signal.signal(number, lambda *_: asked.set())
     print(f"(APIServer pid={os.getpid()}) INFO Starting vLLM server on http://{engine.address[0]}:{engine.address[1]}")
     print("INFO:     Application startup complete.", flush=True)
-    if not asked.wait(engine.faults.crash_after):
+    if not wait(asked, engine.faults.crash_after):
         print(
             "EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.", flush=True
         )

@@ -25,5 +25,6 @@ def of(plan: Plan, config: Path | None = None) -> Door:
     try:
         text = path.read_text()
     except OSError as error:
-        raise RoundhouseError("gateway", f"{path} cannot be read ({error.strerror}): deploy again.") from None
+        cure = "run this as root" if isinstance(error, PermissionError) else "deploy again"
+        raise RoundhouseError("gateway", f"{path} cannot be read ({error.strerror}): {cure}.") from None
     return Door("https" if " ssl crt " in text else "http", keyed="/keys.map" in text)

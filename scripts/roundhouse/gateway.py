@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from . import journal, phases, state
+from . import demand, journal, phases, state
 from .errors import RoundhouseError
 from .plan import Agent, Plan
 
@@ -36,7 +36,8 @@ def follow(plan: Plan, report: Callable[[str], None], stopped: Collection[str] =
     """
     if plan.get("gateway_port") is None:
         return
-    told = {name: "off" if name in stopped else word for name, word in track(plan).items()}
+    asks = demand.asks()
+    told = {name: _off(name, asks) if name in stopped else word for name, word in track(plan).items()}
     lines = {agent["name"]: f"{told[agent['name']]}:{_start_seconds(agent)}" for agent in plan["agents"]}
     try:
         state.write_text(track_path(), "".join(f"{name} {line}\n" for name, line in lines.items()), durable=False)
@@ -46,18 +47,22 @@ def follow(plan: Plan, report: Callable[[str], None], stopped: Collection[str] =
 
 
 def track(plan: Plan) -> dict[str, str]:
-    """Return for each agent `on`, `wait` or `off`.
+    """Return for each agent `on`, `wait`, `ask` or `off`.
 
     While a switch is about, or was killed, nobody that it concerns gets requests: the new one has not answered its
     canary yet, and the one before is leaving or may come back.
     """
-    serving = _serving()
-    told = {agent["name"]: "on" if agent["name"] in serving else "off" for agent in plan["agents"]}
+    serving, asks = _serving(), demand.asks()
+    told = {agent["name"]: "on" if agent["name"] in serving else _off(agent["name"], asks) for agent in plan["agents"]}
     left = journal.left()
     for name in [left.to, *left.previous] if left else []:
         if name in told:
             told[name] = "wait"
     return told
+
+
+def _off(name: str, asks: Collection[str]) -> str:
+    return "ask" if name in asks else "off"
 
 
 def _serving() -> list[str]:
@@ -75,10 +80,14 @@ def _start_seconds(agent: Agent) -> int:
 def tell(commands: list[str]) -> None:
     """Give commands to all of HAProxy's workers, also to one that only ends what it has since a reload."""
     try:
-        for worker in list(_workers()):
-            _ask("; ".join(f"@!{worker} {command}" for command in commands))
+        ask_workers(commands)
     except OSError:  # it does not run: it reads the file when it starts
         return
+
+
+def ask_workers(commands: list[str]) -> list[str]:
+    """Return what each of them answers to the commands. Raises OSError where it does not run."""
+    return [_ask("; ".join(f"@!{worker} {command}" for command in commands)) for worker in list(_workers())]
 
 
 def _workers() -> Iterator[int]:

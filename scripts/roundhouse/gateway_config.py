@@ -11,9 +11,10 @@ import ipaddress
 import json
 from typing import Any, NamedTuple
 
-from . import addresses, gateway
+from . import addresses, demand, gateway, switch_metrics
 from .errors import UsageError
 from .plan import Agent, Plan
+from .scheduler import Settings as Demand
 
 FOLDER = "/etc/roundhouse/gateway"
 ANY = "ANY"  # the bind of all agents; no agent has such a name, they are lower-case
@@ -60,6 +61,12 @@ class Settings(NamedTuple):
     requests_at_once: int
     waiting: int
     wait_seconds: int
+    on_demand: bool
+    min_active_seconds: int
+    max_wait_seconds: int
+    idle_seconds: int
+    default_agents: list[str]
+    pinned: list[str]
 
 
 def build(plan: Plan, settings: Settings) -> dict[str, Any]:
@@ -104,7 +111,20 @@ def build(plan: Plan, settings: Settings) -> dict[str, Any]:
         "reads": READS,
         "writes": WRITES,
         "models": _models(plan),
+        "switches": str(switch_metrics.path()),
+        "demand": _demand(plan, settings),
     }
+
+
+def _demand(plan: Plan, settings: Settings) -> str | None:
+    """Return what the control service reads, None where agents are not brought on demand. Raises UsageError."""
+    if not settings.on_demand:
+        return None
+    told = Demand(*(getattr(settings, name) for name in Demand._fields))
+    problem = demand.problem(plan, told, settings.wait_seconds)
+    if problem:
+        raise UsageError("gateway", problem)
+    return json.dumps(told._asdict(), indent=1)
 
 
 def _address(listen: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

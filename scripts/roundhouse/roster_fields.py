@@ -16,9 +16,9 @@ from .recipes import RECIPES
 # Words of the command line, today's and those that are reserved for later: an agent's name is a
 # word there too (`switch.py dev`).
 RESERVED = (
-    *("bench", "check", "clear", "client-config", "deploy", "doctor", "export", "gateway", "gpu", "guard", "help"),
-    *("history", "import", "keys", "logs", "models", "plan", "plans", "prune", "pull", "quantise", "ready", "relieve"),
-    *("resume", "rollback", "status", "stop", "track", "verify", "watch"),
+    *("bench", "check", "clear", "client-config", "control", "deploy", "doctor", "export", "gateway", "gpu", "guard"),
+    *("help", "history", "import", "keys", "logs", "models", "plan", "plans", "prune", "pull", "quantise"),
+    *("ready", "relieve", "resume", "rollback", "status", "stop", "track", "verify", "watch"),
 )
 # systemd hides these from the units (ProtectHome=, PrivateTmp=).
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - refused, not used

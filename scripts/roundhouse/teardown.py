@@ -17,6 +17,7 @@ FILES = (
     *("etc/apt/sources.list.d/roundhouse-*", "etc/apt/keyrings/roundhouse-*", "etc/apt/preferences.d/roundhouse-*"),
     *("etc/apt/apt.conf.d/*roundhouse-*", "etc/yum.repos.d/roundhouse-*", "etc/modprobe.d/roundhouse-*"),
     *("etc/systemd/system/roundhouse*.service", "etc/systemd/system/*.wants/roundhouse*.service"),
+    *("etc/systemd/system/roundhouse*.socket", "etc/systemd/system/*.wants/roundhouse*.socket"),
     *("etc/systemd/system/*.d/roundhouse*.conf",),
     *("usr/local/bin/roundhouse", "usr/local/lib/roundhouse-*"),
     *("usr/local/share/man/man1/roundhouse.1", "usr/share/bash-completion/completions/roundhouse"),
@@ -103,7 +104,8 @@ def _parts(folder: Path, keep: Path | None) -> list[str]:
 
 def _units(files: list[str]) -> list[str]:
     """Return the units to stop, of a template (NAME@.service) its instances; those whose file is gone too."""
-    names = {Path(path).name for path in files if path.endswith(".service")} | {*units.active("roundhouse*.service")}
+    names = {Path(path).name for path in files if path.endswith((".service", ".socket"))}
+    names |= {*units.active("roundhouse*.service", "roundhouse*.socket")}
     return sorted(name for name in names if "@." not in name)
 
 

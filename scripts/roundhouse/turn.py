@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from . import history, journal, units
+from . import history, journal, switch_metrics, units
 from .errors import RoundhouseError
 from .leave import UP
 from .plan import Agent, Plan, find
@@ -97,6 +97,7 @@ def keep(entry: history.Entry, report: Report) -> None:
     """Keep an entry in the history."""
     try:
         history.add(entry)
+        switch_metrics.add(entry)
     except (OSError, RoundhouseError) as error:  # what is over is over; it is only not in the history
         report(f"this switch is not in the history: {error}")
 

@@ -14,10 +14,15 @@ from .words_cli import Word
 
 def switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """Put an agent on its card."""
+    from . import control_socket
     from . import switch as transaction
 
     check_drain(args)
-    result = transaction.ensure_ready(plan, args.word, output.progress(), drain_seconds=args.drain, wait=args.wait)
+    report = output.progress()
+    words = [args.word, "--drain", f"{args.drain:g}", *(["--wait"] if args.wait else [])]
+    result = control_socket.ask(words, report) or transaction.ensure_ready(
+        plan, args.word, report, drain_seconds=args.drain, wait=args.wait
+    )
     if not args.json:
         seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
         cut = f"; {result['cut']} requests were cut" if result["cut"] else ""

@@ -57,10 +57,24 @@ def track(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return {"track": gateway.track(plan)}
 
 
+def control(plan: dict[str, Any], args: argparse.Namespace) -> None:
+    """Bring the agents that requests wait for until systemd ends this."""
+    from . import control as service
+
+    service.serve(plan, output.lines())
+
+
 def _agent(args: argparse.Namespace) -> str:
     if args.agent is None:
         raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
     return str(args.agent)
 
 
-WORDS: dict[str, Word] = {"clear": clear, "ready": ready, "guard": guard, "relieve": relieve, "track": track}
+WORDS: dict[str, Word] = {
+    "clear": clear,
+    "control": control,
+    "ready": ready,
+    "guard": guard,
+    "relieve": relieve,
+    "track": track,
+}

@@ -25,6 +25,8 @@ WAIT_SECONDS = 20
 DEFAULTS = {  # the role has others
     **{"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 4096},
     **{"requests_per_minute": 10000, "requests_at_once": 1000, "waiting": 8, "wait_seconds": 10},
+    **{"on_demand": False, "min_active_seconds": 1, "max_wait_seconds": 2, "idle_seconds": 0},
+    **{"default_agents": [], "pinned": []},
 }
 
 
@@ -41,6 +43,7 @@ def furnish(folder, monkeypatch):
     monkeypatch.setattr(gateway_config, "FOLDER", str(folder))
     monkeypatch.setattr(gateway, "RUNTIME", str(folder))
     monkeypatch.setattr(state, "FOLDER", folder)
+    monkeypatch.setattr(state, "LOCK", folder / "switch.lock")
     monkeypatch.setattr(gateway_keys, "PATH", folder / "keys.json")
     monkeypatch.setattr(gateway_keys, "MAP", folder / "keys.map")
     monkeypatch.setattr(gateway_keys, "GROUP", grp.getgrgid(os.getgid()).gr_name)

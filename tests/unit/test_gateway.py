@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import shutil
 import signal
 import threading
@@ -12,7 +13,7 @@ import openai
 import pytest
 from real_gateway import WAIT_SECONDS, Gateway, furnish, until, version
 
-from roundhouse import gateway
+from roundhouse import demand, gateway, gateway_keys, gateway_load, history, switch_metrics
 
 pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="HAProxy is not installed: make setup as root does")
 
@@ -130,6 +131,74 @@ def test_waiting_is_bounded_in_time_and_number(stand):
     text = table.ask("GET", "/metrics/roundhouse", port=table.ports.any + 100).body.decode()
     assert 'roundhouse_gateway_refused_total{agent="dev",why="full"} 2\n' in text
     assert 'roundhouse_gateway_refused_total{agent="dev",why="late"} 2\n' in text
+
+
+def test_who_may_be_asked_for_is_waited_for_and_who_only_looks_is_refused(stand):
+    table = stand()
+    demand.allow(["po"])
+    table.serve("dev")
+    table.track()
+    assert table.complete("dev").status == 200
+    answers = []
+    asking = [threading.Thread(target=lambda: answers.append(table.complete("po"))) for _ in range(2)]
+    for each in asking:
+        each.start()
+    time.sleep(0.7)
+    answer = table.ask("GET", "/v1/models", port=table.ports.po)
+    assert (answer.status, error(answer)["type"]) == (503, "server_error")
+    seen = gateway_load.read(["dev", "po"])
+    assert (seen["po"].waiting, seen["po"].running, seen["dev"].waiting) == (2, 0, 0)
+    assert 0.5 < seen["po"].oldest_seconds < 5
+    assert seen["dev"].total == 1
+    table.ask("GET", "/metrics", port=table.ports.dev + 100)
+    assert gateway_load.read(["dev"])["dev"].total == 1  # who reads metrics does not use it
+    demand.withdraw()
+    table.track()
+    for each in asking:
+        each.join()
+    assert [each.status for each in answers] == [503, 503]
+    assert gateway_load.read(["po"])["po"].waiting == 0
+
+
+def test_requests_that_run_are_seen_on_the_worker_of_before_a_reload_too(stand):
+    table = stand()
+    table.serve("dev")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(stream, table, 300)
+        until(lambda: gateway_load.read(["dev"])["dev"].running == 1)
+        table.process.send_signal(signal.SIGUSR2)
+        until(lambda: "# old workers" in gateway._ask("show proc"))
+        assert gateway_load.read(["dev"])["dev"].running == 1
+        running.result()
+    assert gateway_load.read(["dev"])["dev"].running == 0
+
+
+def test_who_is_refused_is_counted_with_the_reason(stand):
+    gateway_keys.ensure()
+    key = f"Bearer {gateway_keys.add('one')}"
+    table = stand(requests_per_minute=2, key_required=True)
+    table.ask("GET", "/v1/models")
+    table.ask("GET", "/invocations", Authorization=key)
+    for _ in range(3):
+        table.ask("POST", "/v1/completions", {"model": "nosuch"}, Authorization=key)
+    key = f"Bearer {gateway_keys.load()['default']}"
+    text = table.ask("GET", "/metrics/roundhouse", port=table.ports.any + 100, Authorization=key).body.decode()
+    told = dict(re.findall(r'refused_total{agent="",why="([a-z-]+)"} (\d+)', text))
+    assert told == {"key": "1", "path": "1", "model": "2", "rate": "1"}
+
+
+def test_switches_are_shown_as_histograms(stand):
+    for seconds in (3.0, 40.0):
+        switch_metrics.add(history.Entry(0.0, ["dev"], "po", "done", {"stop": 1.0, "start": seconds}, 0, None))
+    switch_metrics.add(history.Entry(0.0, ["dev"], "po", "back", {"stop": 2.0}, 0, "it did not start"))
+    table = stand()
+    text = table.ask("GET", "/metrics/roundhouse", port=table.ports.any + 100).body.decode()
+    name, labels = "roundhouse_switch_phase_seconds", 'from="dev",to="po",phase="start",outcome="done"'
+    assert f"# TYPE {name} histogram\n" in text
+    buckets = [float(each) for each in re.findall(rf"{name}_bucket{{{labels},le=\S+}} (\S+)", text)]
+    assert buckets == [0, 0, 1, 1, 1, 2, 2, 2, 2, 2]
+    assert f"{name}_sum{{{labels}}} 43\n" in text
+    assert f'{name}_count{{from="dev",to="po",phase="all",outcome="back"}} 1\n' in text
 
 
 def test_an_agents_port_needs_no_model_and_tells_its_health(stand):

@@ -72,7 +72,7 @@ def test_nothing_is_lost_over_switches(table, switches, failures, requests, reco
         turn(table, other, name, fails=False)
 
     ports = {"any": table.ports.any, "dev": table.ports.dev, "po": table.ports.po}
-    asking = Asking("http://127.0.0.1", ports, "none", False, requests)
+    asking = Asking("http://127.0.0.1", ports, ["none"], False, requests)
     asyncio.run(asking.through(names, switch, journal.path().exists))
     record_property("outcome", asking.told())
     assert [each for each in asking.outcomes if each != "answered"] == [], asking.told()

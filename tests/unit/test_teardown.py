@@ -60,14 +60,14 @@ def host(apt, tmp_path, monkeypatch):
     apt["versions"] |= {"docker-ce": "28", "libslirp0": "4", "other": "1"}
     apt["said"] = "Purg docker-ce [28]\nRemv libslirp0 [4]\n"
     monkeypatch.setattr(teardown.container_engine, "contents", lambda: apt.get("contents", []))
-    monkeypatch.setattr(teardown.units, "active", lambda pattern: apt.get("active", []))
+    monkeypatch.setattr(teardown.units, "active", lambda *patterns: apt.get("active", []))
     for name in (
         *("etc/apt/sources.list.d/roundhouse-docker.sources", "etc/apt/sources.list.d/mine.sources"),
         *("etc/systemd/system/roundhouse.service", "etc/systemd/system/roundhouse-dev.service"),
         *("etc/systemd/system/mine.service", "etc/systemd/system/roundhouse-guard@.service"),
         *("etc/systemd/system/multi-user.target.wants/roundhouse.service", "etc/modprobe.d/roundhouse-nouveau.conf"),
         *("var/lib/roundhouse/models/owner/name/config.json", "var/lib/roundhouse/state/serving.json"),
-        *("etc/systemd/system/docker.service.d/roundhouse-cdi.conf",),
+        *("etc/systemd/system/docker.service.d/roundhouse-cdi.conf", "etc/systemd/system/roundhouse-control.socket"),
         *("etc/systemd/system/mine.service.d/roundhouse-x.conf.off",),
         *("etc/roundhouse/plan.json", "usr/local/lib/roundhouse-1a2b/switch.py"),
     ):
@@ -90,14 +90,19 @@ def test_what_bears_our_name_goes_and_the_models_stay(host, apt):
         *("/etc/apt/sources.list.d/roundhouse-docker.sources", "/etc/modprobe.d/roundhouse-nouveau.conf"),
         *("/etc/systemd/system/roundhouse-dev.service", "/etc/systemd/system/roundhouse-guard@.service"),
         "/etc/systemd/system/roundhouse.service",
-        "/etc/systemd/system/multi-user.target.wants/roundhouse.service",
+        *(
+            "/etc/systemd/system/multi-user.target.wants/roundhouse.service",
+            "/etc/systemd/system/roundhouse-control.socket",
+        ),
         *("/etc/systemd/system/docker.service.d/roundhouse-cdi.conf", "/usr/local/lib/roundhouse-1a2b"),
         "/etc/systemd/system/docker.service.d",
     ]
     assert found["accounts"] == ["docker"]
     assert found["folders"] == ["/var/lib/roundhouse/state", "/etc/roundhouse"]
     assert (found["packages"], found["problems"]) == (["docker-ce", "libslirp0"], [])
-    assert found["units"] == ["roundhouse-dev.service", "roundhouse-guard@dev.service", "roundhouse.service"]
+    assert found["units"] == [
+        *("roundhouse-control.socket", "roundhouse-dev.service", "roundhouse-guard@dev.service", "roundhouse.service"),
+    ]
     assert "teardown_models: true takes them too." in found["kept"][0]
     assert look(host, models=True)["folders"] == ["/var/lib/roundhouse", "/etc/roundhouse"]
 

@@ -6,6 +6,7 @@ import json
 import os
 import ssl
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ INVENTORY = os.environ.get("MOLECULE_INVENTORY_FILE", "")
 assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "molecule"))
+sys.path[:0] = [str(ROOT / "molecule"), str(ROOT / "scripts")]
 from by_host import scheduler
 
 pytest_xdist_make_scheduler = scheduler(HOSTS)
@@ -39,6 +40,7 @@ class Gate:
     """One host, seen from outside."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self.host = Host.get_host(f"docker://{name}")
         networks = docker.from_env().containers.get(name).attrs["NetworkSettings"]["Networks"]
         self.address = next(iter(networks.values()))["IPAddress"]
@@ -49,6 +51,15 @@ class Gate:
         """Run the command with --json and return its object, with the exit status as `rc`."""
         result = self.host.run("roundhouse --json " + " ".join(words))
         return {**json.loads(result.stdout), "rc": result.rc}
+
+    def until(self, agent: str | None) -> None:
+        """Wait until that agent alone is ready, or nobody is."""
+        end = time.monotonic() + 120
+        while (ready := [each["agent"] for each in self.run("status")["agents"] if each["state"] == "ready"]) != (
+            [agent] if agent else []
+        ):
+            assert time.monotonic() < end, ready
+            time.sleep(0.5)
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +79,21 @@ def fault(gate: Gate) -> Iterator[Callable[[str, str], None]]:
 
     yield write
     gate.host.check_output("rm -f /etc/lab-engine/*")
+
+
+@pytest.fixture
+def keys(gate: Gate) -> Iterator[Callable[[int], list[str]]]:
+    """Return a function that makes keys; so many clients send more in a minute than one key may."""
+    made: list[str] = []
+
+    def make(count: int) -> list[str]:
+        names = [f"client-{time.monotonic_ns()}-{number}"[-32:] for number in range(count)]
+        made.extend(names)
+        return [gate.host.check_output(f"roundhouse keys add {name}").split()[-1] for name in names]
+
+    yield make
+    for name in made:
+        gate.host.check_output(f"roundhouse keys revoke {name}")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

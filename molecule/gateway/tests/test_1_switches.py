@@ -11,7 +11,7 @@ NAMES = ["architect", "dev", "po", "architect", "po", "dev"]
 
 
 @pytest.mark.parametrize("failing", [False, True], ids=["well", "failing twice"])
-def test_nothing_is_lost_over_five_switches(gate, fault, record_property, failing):
+def test_nothing_is_lost_over_five_switches(gate, fault, keys, record_property, failing):
     assert gate.run("architect")["rc"] == 0
     failures = []
 
@@ -26,7 +26,7 @@ def test_nothing_is_lost_over_five_switches(gate, fault, record_property, failin
     def begun():
         return bool(gate.host.file("/var/lib/roundhouse/state/switch.json").exists)
 
-    asking = Asking(f"https://{gate.address}", {"any": ANY, **PORTS}, gate.key, gate.tls, REQUESTS)
+    asking = Asking(f"https://{gate.address}", {"any": ANY, **PORTS}, keys(4), gate.tls, REQUESTS)
     asyncio.run(asking.through(NAMES, switch, begun))
     record_property("outcome", f"5 switches and {len(failures)} that failed: {asking.told()}")
     assert [each["rc"] for each in failures] == ([1, 1] if failing else [])

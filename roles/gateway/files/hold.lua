@@ -2,7 +2,8 @@
 -- server that is up it answers at once. A request whose agent serves does not come here.
 --
 -- The track says of each agent `on:N` (it serves, or comes back by itself), `wait:N` (a switch is about: it may serve
--- soon, and gets nothing until then) or `off:N`; N is how many seconds its start takes.
+-- soon, and gets nothing until then), `ask:N` (the control service brings it when it sees that somebody waits) or
+-- `off:N`; N is how many seconds its start takes.
 local track = Map.new(os.getenv("ROUNDHOUSE_TRACK"), Map._str)
 local most = tonumber(os.getenv("ROUNDHOUSE_WAITING"))
 local longest_ms = 1000 * tonumber(os.getenv("ROUNDHOUSE_WAIT_SECONDS"))
@@ -10,8 +11,9 @@ local POLL_MS = 50
 -- Who has not looked for so long is gone: a client that leaves takes its request from here without a word.
 local GONE_MS = 2000
 
-local looked = {} -- agent -> number of a request -> when it looked last
+local looked = {} -- agent -> number of a request -> when it looked last, and when it began
 local counted = {} -- agent -> name of a counter -> value
+local refused = {} -- agent, or "" where it is not known -> why -> how often
 local number = 0
 
 local function now_ms()
@@ -24,16 +26,17 @@ local function count(agent, name, more)
   counted[agent][name] = (counted[agent][name] or 0) + more
 end
 
+-- Returns how many wait, and how long the first of them has waited.
 local function waiting(agent)
-  local found = 0
-  for id, at in pairs(looked[agent] or {}) do
-    if now_ms() - at > GONE_MS then
+  local found, oldest = 0, 0
+  for id, each in pairs(looked[agent] or {}) do
+    if now_ms() - each.at > GONE_MS then
       looked[agent][id] = nil
     else
-      found = found + 1
+      found, oldest = found + 1, math.max(oldest, now_ms() - each.begun)
     end
   end
-  return found
+  return found, oldest
 end
 
 local function told(agent)
@@ -44,12 +47,13 @@ end
 local function wait(txn, agent, id, begun)
   while true do
     local now = told(agent)
-    if now == "off" then return "off" end
+    -- Who only looks at an agent does not bring it.
+    if now == "off" or now == "ask" and txn.f:method() ~= "POST" then return "off" end
     if now == "on" and txn.f:nbsrv(agent) > 0 then return nil end
     if now_ms() - begun >= longest_ms then return "late" end
     -- Since a reload this worker looks after no engine any more: the next one sees it come.
     if core.get_info().Stopping == 1 then return "moved" end
-    looked[agent][id] = now_ms()
+    looked[agent][id] = { at = now_ms(), begun = begun }
     core.msleep(POLL_MS)
   end
 end
@@ -59,16 +63,28 @@ core.register_action("hold", { "http-req" }, function(txn)
   looked[agent] = looked[agent] or {}
   number = number + 1
   local id = number
-  local why = waiting(agent) >= most and told(agent) ~= "off" and "full" or wait(txn, agent, id, begun)
+  local why = (waiting(agent)) >= most and told(agent) ~= "off" and "full" or wait(txn, agent, id, begun)
   looked[agent][id] = nil
   txn:set_var("txn.waited", now_ms() - begun)
   count(agent, "held", 1)
   count(agent, "held_ms", now_ms() - begun)
-  if why then
-    txn:set_var("txn.refused", why)
-    count(agent, why, 1)
-  end
+  if why then txn:set_var("txn.refused", why) end
 end, 0)
+
+-- Counts a request that is refused; why stands in txn.refused.
+core.register_action("refuse", { "http-req" }, function(txn)
+  local agent, why = txn:get_var("txn.known") or "", txn:get_var("txn.refused")
+  refused[agent] = refused[agent] or {}
+  refused[agent][why] = (refused[agent][why] or 0) + 1
+end, 0)
+
+-- For the control service, on HAProxy's own socket: agent, how many wait, milliseconds of the first of them.
+core.register_cli({ "roundhouse", "waiting" }, "roundhouse waiting: who is asked for and waited for", function(applet)
+  for agent in pairs(looked) do
+    local many, oldest = waiting(agent)
+    applet:send(("waiting %s %d %d\n"):format(agent, many, oldest))
+  end
+end)
 
 -- The state of an agent, in the command's words.
 core.register_fetches("state", function(txn, agent)
@@ -78,20 +94,29 @@ core.register_fetches("state", function(txn, agent)
   return "stopped"
 end)
 
--- What HAProxy's own metrics do not tell, in Prometheus' form.
+-- What HAProxy's own metrics do not tell, in Prometheus' form; of the switches, what the command has written.
 core.register_service("metrics", "http", function(applet)
   local lines = {}
   local function add(name, labels, value)
-    lines[#lines + 1] = ("roundhouse_%s{%s} %s\n"):format(name, labels, value)
+    lines[#lines + 1] = ("roundhouse_gateway_%s{%s} %s\n"):format(name, labels, value)
   end
   for agent in pairs(counted) do
     local label, of = ('agent="%s"'):format(agent), counted[agent]
-    add("gateway_waiting", label, waiting(agent))
-    add("gateway_held_total", label, of.held)
-    add("gateway_held_seconds_total", label, of.held_ms / 1000)
-    for _, why in ipairs({ "off", "late", "full", "moved" }) do
-      add("gateway_refused_total", ('%s,why="%s"'):format(label, why), of[why] or 0)
+    local many, oldest = waiting(agent)
+    add("waiting", label, many)
+    add("waiting_oldest_seconds", label, oldest / 1000)
+    add("held_total", label, of.held)
+    add("held_seconds_total", label, of.held_ms / 1000)
+  end
+  for agent, reasons in pairs(refused) do
+    for why, times in pairs(reasons) do
+      add("refused_total", ('agent="%s",why="%s"'):format(agent, why), times)
     end
+  end
+  local switches = io.open(os.getenv("ROUNDHOUSE_SWITCHES"))
+  if switches then
+    lines[#lines + 1] = switches:read("a")
+    switches:close()
   end
   local text = table.concat(lines)
   applet:set_status(200)

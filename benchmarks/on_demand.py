@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Ten minutes of requests for two agents in turn: `benchmarks/on_demand.py [SECONDS] [CONTAINER] [AGENT ...]`.
+
+Against a host of molecule's scenario gateway (fake engines, real units, real HAProxy), whose gateway was deployed with
+`gateway_on_demand: true`. Prints the number of switches and the longest wait beside what its rules promise; exits 1 if
+one of them is not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "molecule")]
+from storm import Found, Storm
+
+from roundhouse import demand, scheduler
+
+CLIENTS, PAUSE_SECONDS, KEYS = 8, 0.5, 4
+
+
+def inside(container: str, *words: str) -> str:
+    """Return what a command prints on the host."""
+    done = subprocess.run(["docker", "exec", container, *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def address(container: str) -> str:
+    """Return the host's address."""
+    template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    words = ["docker", "container", "inspect", "--format", template, container]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def switches(container: str) -> list[dict[str, object]]:
+    """Return the host's switches so far."""
+    return list(json.loads(inside(container, "roundhouse", "history", "-n", "1000", "--json"))["switches"])
+
+
+def main(seconds: float = 600, container: str = "roundhouse-gate-bookworm", *agents: str) -> int:
+    """Return the exit status."""
+    names = list(agents) or ["dev", "po"]
+    rules = demand.settings(json.loads(inside(container, "cat", str(demand.PATH))))
+    tls = ssl.create_default_context(cadata=inside(container, "cat", "/etc/roundhouse/gateway/tls.pem"))
+    made = [f"storm-{time.monotonic_ns()}-{number}"[-32:] for number in range(KEYS)]
+    keys = [inside(container, "roundhouse", "keys", "add", name) for name in made]
+    before = len(switches(container))
+    try:
+        storm = Storm(f"https://{address(container)}:8080/v1", keys, tls, names)
+        begun = time.monotonic()
+        asked = asyncio.run(storm.rage(float(seconds), CLIENTS, PAUSE_SECONDS))
+        took = time.monotonic() - begun
+    finally:
+        for name in made:
+            inside(container, "roundhouse", "keys", "revoke", name)
+    done = switches(container)[before:]
+    longest = max((sum(each["stages"].values()) for each in done), default=0.0) + 3  # the command around its phases
+    found = Found(
+        asked,
+        len(done),
+        scheduler.most_switches(rules, took),
+        max(each.waited_seconds for each in asked),
+        scheduler.longest_wait_seconds(rules, len(names), longest),
+    )
+    sys.stdout.write(f"{rules.min_active_seconds:g} s at least, {rules.max_wait_seconds:g} s at most: ")
+    sys.stdout.write(f"{found.text(took)}; a switch took at most {longest:.1f} s\n")
+    return 0 if found.kept() else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*(float(each) if at == 0 else each for at, each in enumerate(sys.argv[1:]))))

@@ -1,0 +1,117 @@
+"""The gateway of a real host, seen from outside: its reload, its metrics, its certificate, its keys."""
+
+import http.client
+import json
+import ssl
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import ANY, PORTS
+
+METRICS = {name: port + 100 for name, port in PORTS.items()}
+SECONDS = 60
+
+
+@pytest.fixture
+def get(gate):
+    """Return what asks with a key (without one for an empty key), and gives status and text."""
+
+    def ask(port, path, key=gate.key, tls=gate.tls):
+        line = http.client.HTTPSConnection(gate.address, port, timeout=SECONDS, context=tls)
+        try:
+            line.request("GET", path, headers={"Authorization": f"Bearer {key}"} if key else {})
+            answer = line.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            line.close()
+
+    return ask
+
+
+def stream(gate, tokens, begun):
+    """Return how a stream ends, and how many events it had; say when it has begun."""
+    line = http.client.HTTPSConnection(gate.address, ANY, timeout=SECONDS, context=gate.tls)
+    body = {"model": "architect", "prompt": "go on", "max_tokens": tokens, "stream": True}
+    line.request("POST", "/v1/completions", json.dumps(body), {"Authorization": f"Bearer {gate.key}"})
+    events = []
+    for each in line.getresponse():
+        events += [each.strip()] if each.startswith(b"data: ") else []
+        begun.set()
+    return events[-1], len(events)
+
+
+def test_a_reload_during_streams_cuts_none(gate, record_property):
+    assert gate.run("architect")["rc"] == 0
+    begun = [threading.Event() for _ in range(8)]
+    with ThreadPoolExecutor(len(begun)) as pool:
+        streams = [pool.submit(stream, gate, 800, each) for each in begun]
+        assert all(each.wait(SECONDS) for each in begun)
+        for _ in range(2):
+            gate.host.check_output("systemctl reload roundhouse-gateway")
+            time.sleep(1)  # the streams go on
+        during = sum(not each.done() for each in streams)
+        told = [each.result() for each in streams]
+    record_property("outcome", f"2 reloads, {during} of {len(told)} streams went on after them, and ended whole")
+    assert during == len(told)
+    assert told == [(b"data: [DONE]", 801)] * len(told)
+
+
+def test_metrics_answer_each_agents_and_nothing_else(gate, get):
+    assert gate.run("architect")["rc"] == 0
+    for name, port in METRICS.items():
+        status, text = get(port, "/metrics")
+        serves = name == "architect"
+        assert status == (200 if serves else 503)
+        assert (f'vllm:num_requests_running{{engine="0",model_name="{name}"}}' in text) == serves
+        for path in ("/", "/health", "/v1/models", "/metrics/", "//metrics", "/metrics/roundhouse", "/%6detrics"):
+            assert get(port, path)[0] == 404, path
+        assert get(port, "/metrics", key="")[0] == 401
+        assert get(PORTS[name], "/metrics")[0] == 404
+    assert "haproxy_frontend_http_requests_total" in get(ANY + 100, "/metrics")[1]
+
+
+def test_who_verifies_the_certificate_is_served_and_who_does_not_know_it_is_not(gate, get):
+    assert get(ANY, "/health", key="")[0] == 200
+    with pytest.raises(ssl.SSLCertVerificationError):
+        get(ANY, "/health", tls=ssl.create_default_context())
+    plain = http.client.HTTPConnection(gate.address, ANY, timeout=SECONDS)
+    plain.request("GET", "/health")
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        plain.getresponse()
+
+
+def test_a_key_counts_at_once_and_no_longer_once_revoked(gate, get, keys):
+    (key,) = keys(1)
+    assert [get(port, "/v1/models", key=key)[0] for port in (ANY, PORTS["architect"])] == [200, 200]
+    assert [get(port, "/v1/models", key="rh-wrong")[0] for port in (ANY, *PORTS.values())] == [401] * 4
+    gone = gate.host.check_output("roundhouse keys add short-lived")
+    assert get(ANY, "/v1/models", key=gone)[0] == 200
+    gate.host.check_output("roundhouse keys revoke short-lived")
+    assert get(ANY, "/v1/models", key=gone)[0] == 401
+    gate.host.check_output("systemctl reload roundhouse-gateway")
+    assert [get(ANY, "/v1/models", key=each)[0] for each in (key, gone)] == [200, 401]
+    assert gate.host.file("/etc/roundhouse/gateway/keys.json").mode == 0o600
+    log = gate.host.check_output("journalctl --unit roundhouse-gateway --output cat --no-pager")
+    assert "GET /v1/models 200" in log
+    assert not [each for each in (key, gone, gate.key) if each in log]
+
+
+def test_the_gateways_process_is_no_root_and_comes_back(gate, get):
+    told = gate.host.check_output("systemctl show --property MainPID,User roundhouse-gateway").split()
+    assert "User=roundhouse-gateway" in told
+    before = next(each for each in told if each.startswith("MainPID="))
+    gate.host.check_output("systemctl kill --signal=KILL roundhouse-gateway")
+    anew = f"systemctl show --property MainPID roundhouse-gateway | grep -qvE '{before}$|=0$'"
+    gate.host.check_output("timeout 60 sh -c %s", f"until {anew}; do sleep 0.1; done")
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            status, text = get(ANY, "/v1/models")
+            break
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+    assert (status, {each["id"] for each in json.loads(text)["data"]}) == (200, set(PORTS))
+    assert get(PORTS["architect"], "/v1/models")[0] == 200  # it read who serves

@@ -1,0 +1,162 @@
+"""On demand: who is asked for comes, by the rules; the control service may be killed; without it all is as before."""
+
+import asyncio
+import http.client
+import json
+import os
+import re
+import subprocess
+import time
+
+import pytest
+from conftest import ANY, INVENTORY, PORTS, ROOT
+from storm import Found, Storm
+
+from roundhouse import scheduler
+
+SECONDS = 45
+RULES = scheduler.Settings(min_active_seconds=6, max_wait_seconds=12, idle_seconds=0, default_agents=(), pinned=())
+
+
+@pytest.fixture(scope="module")
+def set_rules(gate):
+    """Return a function that deploys with other rules; without them at the end."""
+
+    def deploy(**variables):
+        command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", gate.name]
+        command += ["--extra-vars", json.dumps(variables), "playbooks/gateway.yml"]
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-3000:]
+        return done.stdout
+
+    yield deploy
+    deploy(gateway_on_demand=False)
+    assert not gate.host.file("/etc/systemd/system/roundhouse-control.service").exists
+    assert gate.host.run("systemctl is-active roundhouse-control.socket").stdout.strip() == "inactive"
+
+
+@pytest.fixture(scope="module")
+def on_demand(gate, set_rules):
+    """Let agents come on demand, by RULES."""
+    assert gate.run("architect")["rc"] == 0
+    set_rules(gateway_on_demand=True, **{f"gateway_{name}": value for name, value in RULES._asdict().items()})
+
+
+def ask(gate, agent, tokens=4):
+    """Return status, who answered and how long it was kept."""
+    line = http.client.HTTPSConnection(gate.address, ANY, timeout=120, context=gate.tls)
+    body = {"model": agent, "prompt": "go on", "max_tokens": tokens}
+    line.request("POST", "/v1/completions", json.dumps(body), {"Authorization": f"Bearer {gate.key}"})
+    answer = line.getresponse()
+    answer.read()
+    return answer.status, answer.headers["x-roundhouse-agent"], int(answer.headers["x-roundhouse-waited-ms"]) / 1000
+
+
+def switches(gate):
+    return gate.run("history", "-n", "1000")["switches"]
+
+
+def test_who_is_asked_for_comes(gate, on_demand):
+    assert ask(gate, "po")[:2] == (200, "po")
+    assert [each["state"] for each in gate.run("status")["agents"] if each["agent"] == "po"] == ["ready"]
+
+
+def test_a_switch_by_hand_goes_through_the_service_and_both_tell_the_same(gate, on_demand):
+    answer = gate.run("dev", "--wait")
+    assert (answer["rc"], answer["agent"], answer["changed"]) == (0, "dev", True)
+    wrong = gate.run("nosuch")
+    assert (wrong["rc"], wrong["errors"][0]["stage"]) == (2, "agent")
+    said = gate.host.run("roundhouse architect --wait")
+    assert said.rc == 0
+    assert "architect serves on port 8000" in said.stdout
+    assert "stopping dev" in said.stderr
+
+
+def test_a_switch_by_hand_that_is_interrupted_goes_back(gate, on_demand, fault):
+    assert gate.run("architect", "--wait")["rc"] == 0
+    fault("dev", "--load-seconds 60")
+    interrupted = gate.host.run("timeout --signal=INT 6 roundhouse dev --wait")
+    assert "the switch to dev was interrupted. architect serves on port 8000." in interrupted.stderr
+    assert ask(gate, "architect")[:2] == (200, "architect")
+
+
+@pytest.mark.parametrize("names", [("dev", "po"), tuple(PORTS)], ids=["two", "three"])
+def test_a_storm_of_requests_in_turn_keeps_what_the_settings_promise(gate, on_demand, keys, record_property, names):
+    before = len(switches(gate))
+    storm = Storm(f"https://{gate.address}:{ANY}/v1", keys(6), gate.tls, list(names))
+    begun = time.monotonic()
+    asked = asyncio.run(storm.rage(SECONDS, clients=6, pause_seconds=0.2))
+    seconds = time.monotonic() - begun
+    made = switches(gate)[before:]
+    # What one took here: its phases, and the command around them.
+    longest_switch = max(sum(each["stages"].values()) for each in made) + 3
+    found = Found(
+        asked,
+        len(made),
+        scheduler.most_switches(RULES, seconds),
+        max(each.waited_seconds for each in asked),
+        scheduler.longest_wait_seconds(RULES, len(names), longest_switch),
+    )
+    record_property("outcome", found.text(seconds))
+    assert [each for each in asked if each.outcome != "answered"] == []
+    assert [each["outcome"] for each in made] == ["done"] * len(made)
+    assert len(made) >= 2
+    assert found.kept()
+    assert {each.agent for each in asked} == set(names)
+
+
+def test_the_control_service_killed_costs_nobody_an_answer(gate, on_demand):
+    assert gate.run("dev", "--wait")["rc"] == 0
+    gate.host.check_output("systemctl kill --kill-who=main --signal=KILL roundhouse-control")
+    assert ask(gate, "dev")[:2] == (200, "dev")
+    assert ask(gate, "po")[:2] == (200, "po")  # it came back
+    gate.host.check_output("systemctl stop roundhouse-control.socket roundhouse-control.service")
+    try:
+        assert ask(gate, "po")[:2] == (200, "po")
+        assert ask(gate, "dev")[0] == 503
+        assert gate.run("architect")["rc"] == 0  # the command works alone
+    finally:
+        gate.host.check_output("systemctl start roundhouse-control.socket roundhouse-control.service")
+
+
+def test_an_agent_that_does_not_start_is_refused_and_the_one_before_serves(gate, on_demand, fault):
+    assert gate.run("dev", "--wait")["rc"] == 0
+    fault("po", "--out-of-memory")
+    status, _, _ = ask(gate, "po")
+    assert status == 503
+    assert ask(gate, "dev")[:2] == (200, "dev")
+
+
+@pytest.fixture
+def other_rules(gate, on_demand):
+    """Return a function that changes the deployed rules, which the service then reads by itself."""
+    path = "/etc/roundhouse/demand.json"
+    before = gate.host.file(path).content_string
+
+    def change(**rules):
+        gate.host.check_output(f"printf %%s %s > {path}", json.dumps({**json.loads(before), **rules}))
+
+    yield change
+    gate.host.check_output(f"printf %%s %s > {path}", before)
+
+
+def test_who_is_not_used_leaves_to_the_default_agent(gate, other_rules):
+    assert gate.run("dev", "--wait")["rc"] == 0
+    other_rules(idle_seconds=8, default_agents=["architect"])
+    gate.until("architect")
+
+
+def test_who_is_not_used_frees_the_card_and_comes_back_when_asked(gate, other_rules):
+    assert gate.run("dev", "--wait")["rc"] == 0
+    other_rules(idle_seconds=8)
+    gate.until(None)
+    assert ask(gate, "dev")[:2] == (200, "dev")
+
+
+def test_the_service_may_do_little(gate, on_demand):
+    assert gate.host.run("systemctl is-active roundhouse-control").stdout.strip() == "active"
+    text = gate.host.check_output("systemd-analyze security --no-pager roundhouse-control.service")
+    exposure = float(re.search(r"exposure level for \S+: ([0-9.]+)", text)[1])
+    assert exposure <= 2.5, text
+    assert gate.host.file("/run/roundhouse-control.sock").mode == 0o600

@@ -1,0 +1,84 @@
+"""Clients that ask for agents in turn, whoever is loaded, and what became of it beside what the settings promise."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import ssl
+import time
+from typing import Any, NamedTuple
+
+import openai
+
+TOKENS = 10
+
+
+class Asked(NamedTuple):
+    """One request: of whom, what came, and how long the gateway kept it."""
+
+    agent: str
+    outcome: str
+    waited_seconds: float
+
+
+class Storm:
+    """So many clients; each asks for one agent and then for the next, and comes at once with another request."""
+
+    def __init__(self, base: str, keys: list[str], tls: ssl.SSLContext | bool, agents: list[str]) -> None:
+        self.base, self.keys, self.agents = base, keys, agents
+        self.asked: list[Asked] = []
+        self.http = openai.DefaultAsyncHttpxClient(verify=tls, timeout=600)
+
+    async def rage(self, seconds: float, clients: int, pause_seconds: float) -> list[Asked]:
+        """Ask until the time is over, and return what came; requests that wait then have their answer too."""
+        end = time.monotonic() + seconds
+        try:
+            await asyncio.gather(*(self._client(number, end, pause_seconds) for number in range(clients)))
+        finally:
+            await self.http.aclose()
+        return self.asked
+
+    async def _client(self, number: int, end: float, pause_seconds: float) -> None:
+        turn = number
+        key = self.keys[number % len(self.keys)]
+        api = openai.AsyncOpenAI(base_url=self.base, api_key=key, max_retries=0, http_client=self.http)
+        while time.monotonic() < end:
+            agent = self.agents[turn % len(self.agents)]
+            turn += 1
+            self.asked.append(await _ask(api, agent))
+            await asyncio.sleep(pause_seconds)
+
+
+async def _ask(api: Any, agent: str) -> Asked:
+    try:
+        answer = await api.completions.with_raw_response.create(model=agent, prompt="go on", max_tokens=TOKENS)
+    except openai.OpenAIError as error:
+        return Asked(agent, repr(error)[:200], 0.0)
+    by, model = answer.headers["x-roundhouse-agent"], answer.parse().model
+    outcome = "answered" if by == model == agent else f"by {by}, {model}"
+    return Asked(agent, outcome, int(answer.headers["x-roundhouse-waited-ms"]) / 1000)
+
+
+class Found(NamedTuple):
+    """What a storm came to, and what the settings promise of it."""
+
+    asked: list[Asked]
+    switches: int
+    most_switches: int
+    longest_seconds: float
+    promised_seconds: float
+
+    def kept(self) -> bool:
+        """Return whether all that was promised was kept."""
+        good = all(one.outcome == "answered" for one in self.asked)
+        return good and self.switches <= self.most_switches and self.longest_seconds <= self.promised_seconds
+
+    def text(self, seconds: float) -> str:
+        """Return it in a line."""
+        many = collections.Counter(one.agent for one in self.asked)
+        good = sum(one.outcome == "answered" for one in self.asked)
+        return (
+            f"{seconds:.0f} s: {self.switches} switches of at most {self.most_switches}; longest wait "
+            f"{self.longest_seconds:.1f} s of at most {self.promised_seconds:.1f}; {good} of {len(self.asked)} "
+            f"requests answered ({', '.join(f'{agent} {count}' for agent, count in sorted(many.items()))})"
+        )

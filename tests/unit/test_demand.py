@@ -1,0 +1,81 @@
+"""What the rules of a card may be, and what the gateway is told of agents that may be asked for."""
+
+import json
+
+import pytest
+from real_gateway import DEFAULTS
+
+from roundhouse import demand, gateway, gateway_config, journal, planner, state
+from roundhouse.errors import UsageError
+
+COMMON = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
+RULES = {"on_demand": True, "min_active_seconds": 60, "max_wait_seconds": 120, "wait_seconds": 600}
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "FOLDER", tmp_path)
+    monkeypatch.setattr(state, "LOCK", tmp_path / "switch.lock")
+    roster = [
+        {"name": name, "port": port, "models": [{"model": "/m"}], **COMMON}
+        for name, port in (("dev", 8001), ("po", 8002))
+    ]
+    return planner.build(roster, planner.Settings("cpu", "/e", "/m", 1, 8080))
+
+
+def build(plan, **rules):
+    return gateway_config.build(plan, gateway_config.Settings(**DEFAULTS | RULES | rules))["demand"]
+
+
+def test_the_rules_reach_the_service(plan, tmp_path, monkeypatch):
+    assert build(plan, on_demand=False, min_active_seconds=-1) is None
+    monkeypatch.setattr(demand, "PATH", tmp_path / "demand.json")
+    with pytest.raises(UsageError, match="deploy with gateway_on_demand: true"):
+        demand.load()
+    demand.PATH.write_text(build(plan, pinned=["po"]))
+    assert demand.load() == (60, 120, 0, (), ("po",))
+
+
+@pytest.mark.parametrize(
+    ("rules", "sentence"),
+    [
+        ({"min_active_seconds": 0}, "gateway_min_active_seconds is 0: write seconds, at least 1."),
+        ({"idle_seconds": -1}, "gateway_idle_seconds is -1: write seconds, at least 0."),
+        (
+            {"max_wait_seconds": 30},
+            "gateway_max_wait_seconds is 30, and gateway_min_active_seconds is 60: write no less than that.",
+        ),
+        (
+            {"max_wait_seconds": 600},
+            "gateway_max_wait_seconds is 600, and gateway_wait_seconds is 600, the longest that a request is kept: "
+            "write less.",
+        ),
+        ({"pinned": ["qa"]}, "gateway_pinned names 'qa': write agents of the roster, dev, po."),
+        ({"default_agents": ["qa"]}, "gateway_default_agents names 'qa': write agents of the roster, dev, po."),
+    ],
+)
+def test_rules_that_cannot_be_meant_are_refused(plan, rules, sentence):
+    with pytest.raises(UsageError) as refused:
+        build(plan, **rules)
+    assert refused.value.message == sentence
+
+
+def test_the_track_says_who_may_be_asked_for(plan):
+    state.record("dev", ["po"])
+    assert gateway.track(plan) == {"dev": "on", "po": "off"}
+    demand.allow(["dev", "po"])
+    assert gateway.track(plan) == {"dev": "on", "po": "ask"}
+    gateway.follow(plan, print, stopped=["dev"])
+    assert gateway.track_path().read_text() == "dev ask:60\npo ask:60\n"
+    entry = journal.Journal("po", ["dev"])
+    entry.begin()
+    assert gateway.track(plan) == {"dev": "wait", "po": "wait"}
+    entry.end()
+    demand.withdraw()
+    demand.withdraw()
+    assert gateway.track(plan) == {"dev": "on", "po": "off"}
+
+
+def test_who_shares_a_card_is_known(plan):
+    assert demand.conflicts(plan) == {"dev": ["po"], "po": ["dev"]}
+    assert json.loads(build(plan))["max_wait_seconds"] == 120

@@ -1,0 +1,167 @@
+"""On demand: ten minutes of requests in a clock of their own, and what the settings promise."""
+
+import random
+from collections import deque
+from typing import NamedTuple
+
+import pytest
+
+from roundhouse import scheduler
+from roundhouse.scheduler import Load, Scheduler, Settings
+
+TICK = 0.25
+SECONDS = 600
+SWITCH_SECONDS = 12.0  # drain, start and canary
+RULES = Settings(60, 120, 0, (), ())
+
+
+class Request(NamedTuple):
+    """What a client asks: whom, when, and how long it takes."""
+
+    agent: str
+    came: float
+    takes: float
+
+
+class Card:
+    """A card, its agents and their clients. A switch takes as long as it takes, and what runs may end before it."""
+
+    def __init__(self, rules, names, requests, loaded):
+        self.scheduler = Scheduler(rules, {name: [each for each in names if each != name] for name in names}, TICK)
+        self.names, self.coming = names, deque(sorted(requests, key=lambda each: each.came))
+        self.loaded, self.ready = {loaded: 0.0} if loaded else {}, {}
+        self.kept = {name: [] for name in names}
+        self.ends = {name: [] for name in names}
+        self.total = dict.fromkeys(names, 0)
+        self.waits, self.switches, self.events = [], [], []
+        self.broken = set()
+
+    def run(self, seconds=SECONDS):
+        now = 0.0
+        while now < seconds:
+            self.step(now)
+            now += TICK
+        return self
+
+    def step(self, now):
+        for name, at in list(self.ready.items()):
+            if now >= at:
+                del self.ready[name]
+                self.loaded = {name: now}
+        while self.coming and self.coming[0].came <= now:
+            request = self.coming.popleft()
+            self.kept[request.agent].append(request)
+        for name in self.loaded:
+            for request in self.kept[name]:
+                self.waits.append((now - request.came, request.agent))
+                self.ends[name].append(now + request.takes)
+                self.total[name] += 1
+            self.kept[name] = []
+            self.ends[name] = [each for each in self.ends[name] if each > now]
+        if self.ready:  # a switch runs
+            return
+        loads = {
+            name: Load(
+                len(self.kept[name]),
+                max((now - each.came for each in self.kept[name]), default=0.0),
+                len(self.ends[name]),
+                self.total[name],
+            )
+            for name in self.names
+        }
+        self.scheduler.see(now, self.loaded, loads)
+        decision = self.scheduler.decide(now, loads)
+        if decision is None:
+            return
+        self.events.append((now, decision))
+        if decision.free:
+            self.loaded = {}
+        elif decision.agent in self.broken:
+            self.scheduler.failed(decision.agent, now)
+        else:
+            self.switches.append(now)
+            self.loaded, self.ready = {}, {decision.agent: now + SWITCH_SECONDS}
+
+
+def in_turn(names, every, takes=0.5):
+    return [Request(names[at % len(names)], at * every, takes) for at in range(int(SECONDS / every))]
+
+
+def storm(names, count):
+    choice = random.Random(7)
+    return [Request(choice.choice(names), choice.random() * SECONDS, 8 * choice.random()) for _ in range(count)]
+
+
+CASES = {
+    "two in turn": (["dev", "po"], in_turn(["dev", "po"], 1.0)),
+    "two in turn, seldom": (["dev", "po"], in_turn(["dev", "po"], 20.0)),
+    "a storm of two": (["dev", "po"], storm(["dev", "po"], 5000)),
+    "a storm of three": (["dev", "po", "architect"], storm(["dev", "po", "architect"], 5000)),
+    "one works on, one asks once": (["dev", "po"], [*in_turn(["dev"], 0.5, 30), Request("po", 61.0, 1)]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("least", "most"), [(60, 120), (5, 30), (6, 12)])
+def test_ten_minutes_keep_what_the_settings_promise(case, least, most, record_property):
+    rules = RULES._replace(min_active_seconds=least, max_wait_seconds=most)
+    names, requests = CASES[case]
+    card = Card(rules, names, requests, names[0]).run()
+    bound = scheduler.most_switches(rules, SECONDS)
+    longest = scheduler.longest_wait_seconds(rules, len(names), SWITCH_SECONDS)
+    told = f"{len(card.switches)} switches of {bound}, longest wait {max(card.waits)[0]:.1f} s of {longest:.1f}"
+    record_property("outcome", told)
+    assert len(card.switches) <= bound
+    assert max(card.waits)[0] <= longest
+    assert {agent for _, agent in card.waits} == set(names)
+    # Whoever still waits at the end has not waited longer either.
+    assert all(SECONDS - each.came <= longest for kept in card.kept.values() for each in kept)
+    gaps = [later - sooner for sooner, later in zip(card.switches, card.switches[1:], strict=False)]
+    assert all(gap >= rules.min_active_seconds + SWITCH_SECONDS for gap in gaps)
+
+
+def test_who_is_not_used_leaves_at_once_after_its_time():
+    card = Card(RULES, ["dev", "po"], [Request("po", 10.0, 1)], "dev").run(100)
+    assert card.switches == [60.0]
+
+
+def test_who_works_on_leaves_when_another_has_waited_its_longest():
+    card = Card(RULES, ["dev", "po"], [*in_turn(["dev"], 0.5, 5), Request("po", 10.0, 1)], "dev").run(200)
+    assert card.switches[0] == pytest.approx(130.0, abs=TICK)
+
+
+def test_an_empty_card_is_given_at_once():
+    card = Card(RULES, ["dev", "po"], [Request("po", 10.0, 1)], None).run(40)
+    assert card.switches == [10.0]
+
+
+def test_who_is_pinned_stays_and_nobody_is_worth_keeping():
+    card = Card(RULES._replace(pinned=("dev",), idle_seconds=10), ["dev", "po"], [Request("po", 1.0, 1)], "dev").run()
+    assert card.events == []
+    assert card.scheduler.may_ask(SECONDS) == ["dev"]
+
+
+def test_who_failed_is_not_tried_again_for_a_while():
+    card = Card(RULES, ["dev", "po"], [Request("po", 1.0, 1)], "dev")
+    card.broken = {"po"}
+    card.run(200)
+    assert [at for at, _ in card.events] == [60.0, 120.0, 180.0]
+    assert card.scheduler.may_ask(181.0) == ["dev"]
+
+
+@pytest.mark.parametrize(("default", "agent", "free"), [(("dev",), "dev", False), ((), "po", True)])
+def test_after_idling_the_default_agent_comes_back_or_the_card_is_freed(default, agent, free):
+    rules = RULES._replace(idle_seconds=90, default_agents=default)
+    card = Card(rules, ["dev", "po"], [Request("po", 0.0, 1)], None).run(300)
+    (_, (at, decision)) = card.events
+    assert (decision.agent, decision.free) == (agent, free)
+    assert at == pytest.approx(SWITCH_SECONDS + 90, abs=2)
+
+
+def test_on_two_cards_nobody_overtakes_who_wants_both():
+    conflicts = {"large": ["one", "two", "more"], "one": ["large", "more"], "more": ["large", "one"], "two": ["large"]}
+    made = Scheduler(RULES, conflicts, TICK)
+    loads = {"large": Load(1, 50.0), "more": Load(1, 20.0), "one": Load(), "two": Load()}
+    made.see(100.0, {"one": 0.0, "two": 70.0}, loads)
+    assert made.decide(100.0, loads) is None  # `two` has its time left; `more` would take `large` its turn
+    assert made.decide(131.0, loads).agent == "large"
