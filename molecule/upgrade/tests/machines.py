@@ -51,7 +51,7 @@ class Machine:
         code = f"import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v1/completions', {body.encode()!r})"
         self.host.check_output("systemd-run --quiet --collect --unit lab-client python3 -c %s", code)
         running = "until roundhouse --json status | grep -q 'running.: 1'; do sleep 0.05; done"
-        self.host.check_output("timeout 20 sh -c %s", running)
+        self.host.check_output("timeout 60 sh -c %s", running)
 
     def engine(self, version: str, faults: str = "") -> str:
         """Bring an engine of that version, with its faults, and return what a plan calls it."""
