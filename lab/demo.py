@@ -26,7 +26,7 @@ from roundhouse import ports, remote  # noqa: E402 - the package is found after 
 
 console = Console(highlight=False)
 QUESTION = "How should we begin?"
-PORTS = (8000, 8001, 8002)
+PORTS = (8000, 8001, 8002, 8080)
 GO_ON = """
 The lab's host goes on running, and the last agent with it. To go on:
 
@@ -35,6 +35,8 @@ The lab's host goes on running, and the last agent with it. To go on:
   scripts/switch.py logs po            its engine's log
   curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{"model": "architect", "messages": [{"role": "user", "content": "Hello"}]}'
+
+  curl http://127.0.0.1:8080/v1/models   all agents; requests there go by their field `model`
 
   make lab-down                        stop it, and keep what was slow to make
   make demo-down                       leave nothing

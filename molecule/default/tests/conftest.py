@@ -53,12 +53,16 @@ def plan(host: Host) -> dict[str, Any]:
     return dict(json.loads(host.file("/etc/roundhouse/plan.json").content_string))
 
 
+@pytest.fixture(scope="session")
+def address(name: str) -> str:
+    """Return the host's address, where the lab forwards port 1N to port N of its loopback."""
+    networks = docker.from_env().containers.get(name).attrs["NetworkSettings"]["Networks"]
+    return str(next(iter(networks.values()))["IPAddress"])
+
+
 @pytest.fixture
-def client(name: str) -> Callable[[int], openai.OpenAI]:
-    """Return the users' own client, toward an agent's port through the lab's forwarding."""
-    container = docker.from_env().containers.get(name)
-    networks = container.attrs["NetworkSettings"]["Networks"]
-    address = next(iter(networks.values()))["IPAddress"]
+def client(address: str) -> Callable[[int], openai.OpenAI]:
+    """Return the users' own client, toward a port of the gateway through the lab's forwarding."""
     return lambda port: openai.OpenAI(
         base_url=f"http://{address}:1{port}/v1", api_key="not-needed", max_retries=0, timeout=60
     )

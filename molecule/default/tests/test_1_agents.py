@@ -1,6 +1,7 @@
 """Each agent, put on the track by the command, is the engine, the model and the sampling that were asked for."""
 
 import json
+from urllib.request import urlopen
 
 import openai
 import pytest
@@ -41,7 +42,7 @@ def test_bash_and_man_find_what_the_commands_own_help_says(host):
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_an_agent_serves_after_a_switch_to_it(host, plan, switch, serving, client, engine_version, agent):
+def test_an_agent_serves_after_a_switch_to_it(host, plan, switch, serving, client, address, engine_version, agent):
     wanted = next(entry for entry in plan["agents"] if entry["name"] == agent)
 
     before = serving()
@@ -62,6 +63,8 @@ def test_an_agent_serves_after_a_switch_to_it(host, plan, switch, serving, clien
     assert chat.model == agent
     assert chat.choices[0].finish_reason in ("stop", "length")
     assert any(letter.isalpha() for letter in chat.choices[0].message.content)
+    metrics = urlopen(f"http://{address}:1{wanted['port'] + 100}/metrics", timeout=10).read().decode()
+    assert f'vllm:request_success_total{{engine="0",finished_reason="stop",model_name="{agent}"}}' in metrics
     the_rosters_sampling_is_the_servers_default(api, wanted)
     for other in plan["agents"]:
         if other["name"] != agent:

@@ -5,7 +5,6 @@ import os
 import subprocess
 from urllib.request import urlopen
 
-import docker
 import pytest
 import yaml
 from conftest import HOSTS as ALL
@@ -16,13 +15,6 @@ from roundhouse import clients
 # The other host than the bench's, so that the two run side by side.
 HOSTS = ALL[-1:]
 TOKENS = "24"
-
-
-@pytest.fixture(scope="module")
-def address(name):
-    """Return the host's address, where the lab forwards 18001 to its loopback's 8001."""
-    networks = docker.from_env().containers.get(name).attrs["NetworkSettings"]["Networks"]
-    return next(iter(networks.values()))["IPAddress"]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +61,7 @@ def asked(address):
     """Return how many requests dev's engine has ended so far."""
 
     def count():
-        text = urlopen(f"http://{address}:18001/metrics", timeout=5).read().decode()
+        text = urlopen(f"http://{address}:18101/metrics", timeout=5).read().decode()
         return sum(
             float(line.split()[-1]) for line in text.splitlines() if line.startswith("vllm:request_success_total")
         )
