@@ -5,6 +5,7 @@ Nothing is switched, started or stopped: whoever serves is measured.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,10 +51,12 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
     if busy and busy.running:
         report(f"{agent['name']} answers {busy.running} requests of others now, which take their share of it.")
     rows = {who: [] for who in (own, against) if who}  # type: dict[Target, list[Result]]
-    for parallel in load.parallel:
+    # Prompts that no engine had before, in no level and no run: it would have them in its prefix cache.
+    seeds = [secrets.randbelow(2**31) for _ in load.parallel]
+    for parallel, seed in zip(load.parallel, seeds, strict=True):
         for who, measured in rows.items():
             report(f"{who.model} at {who.url}: {load.requests_at(parallel)} requests, {parallel} at once")
-            measured.append(bench_load.run(tool, load, parallel, who))
+            measured.append(bench_load.run(tool, load, parallel, seed, who))
     other = {"url": against.url, "model": against.model, "measured": rows[against]} if against else None
     return {
         "agent": agent["name"],
@@ -62,7 +65,7 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
         "engine": f"vLLM {version}",
         "accelerator": plan["accelerator"],
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "load": {"input_tokens": load.input_tokens, "output_tokens": load.output_tokens},
+        "load": {"input_tokens": load.input_tokens, "output_tokens": load.output_tokens, "seeds": seeds},
         "ceiling_tokens_per_second_each": (agent.get("fit") or {}).get("decode_ceiling_tokens_per_second"),
         "promised": promises.of(agent["name"]),
         "measured": rows[own],

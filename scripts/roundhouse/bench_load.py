@@ -31,12 +31,13 @@ class Load(NamedTuple):
         return self.requests or max(_FEWEST_REQUESTS, _TIMES_PARALLEL * parallel)
 
 
-def run(tool: Tool, load: Load, parallel: int, target: Target) -> dict[str, Any]:
+def run(tool: Tool, load: Load, parallel: int, seed: int, target: Target) -> dict[str, Any]:
     """Return one level's figures. Raises RoundhouseError when the tool ends without a result."""
     with tempfile.TemporaryDirectory(prefix="roundhouse-bench-") as folder:
         result = Path(folder, "result.json")
         lengths = (load.input_tokens, load.output_tokens)
-        asked = flags.Bench(target.url, target.model, tool.tokenizer, *lengths, parallel, load.requests_at(parallel))
+        many = (parallel, load.requests_at(parallel), seed)
+        asked = flags.Bench(target.url, target.model, tool.tokenizer, *lengths, *many)
         done = tool.run("vllm", flags.bench(asked, result), Path(folder), _environment(target, folder))
         if done.returncode != 0 or not result.exists():
             raise RoundhouseError("bench", f"vllm bench serve on {target.url} failed: {failure(done)}")

@@ -95,7 +95,10 @@ def environment(accelerator: str, gpus: list[int], start_seconds: int) -> dict[s
 
 
 class Bench(NamedTuple):
-    """One load: `requests` prompts of random words, `parallel` at once, to the model `served` at `url`."""
+    """One load: `requests` prompts of random words, `parallel` at once, to the model `served` at `url`.
+
+    The prompts follow from the `seed`: the same one for what is compared, another one for each load after it.
+    """
 
     url: str
     served: str
@@ -104,12 +107,14 @@ class Bench(NamedTuple):
     output_tokens: int
     parallel: int
     requests: int
+    seed: int
 
 
 def bench(asked: Bench, result: Path) -> list[str]:
     """Return the words of `vllm bench serve`, through the chat API, whose figures go into the file `result`.
 
-    Each answer is as long as asked (ignore_eos), and no two prompts begin alike, so no prefix is cached.
+    Each answer is as long as asked (ignore_eos). No two prompts of a seed begin alike, so no prefix is cached but that
+    of the first, which the tool warms up with; the prompts of a seed that an engine had before are all cached.
     """
     told: dict[str, Any] = {
         "backend": "openai-chat",
@@ -121,6 +126,7 @@ def bench(asked: Bench, result: Path) -> list[str]:
         "random-input-len": asked.input_tokens,
         "random-output-len": asked.output_tokens,
         "num-prompts": asked.requests,
+        "seed": asked.seed,
         "max-concurrency": asked.parallel,
         # The first request to an engine may compile kernels.
         "num-warmups": asked.parallel,

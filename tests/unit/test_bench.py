@@ -134,7 +134,7 @@ def test_an_engine_in_an_image_measures_there_and_no_key_stands_in_a_command_lin
     tool = bench_tool.of(plan, {"model_path": "/srv/m/x"})
     target = bench_target.Target("http://other:8000", "x", "secret-key")
     with pytest.raises(RoundhouseError, match=r"failed: boom \(exit status 3\)"):
-        bench_load.run(tool, bench_load.Load(128, 32, (1,)), 1, target)
+        bench_load.run(tool, bench_load.Load(128, 32, (1,)), 1, 7, target)
     words = (tmp_path / "docker.words").read_text()
     assert "--network=host" in words
     assert "--volume=/srv/m/x:/srv/m/x:ro" in words

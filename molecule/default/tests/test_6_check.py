@@ -3,10 +3,11 @@
 
 def test_check_mode_without_engine_and_models(host, play, serving):
     before = serving()
-    missing = {"engine_path": "/opt/roundhouse/engine/none", "lab_model": "lab/po", "models_store": "/srv/none"}
+    missing = {"engine_path": "/opt/roundhouse/engine/none", "hub_path": "/opt/roundhouse/hub/none"}
+    missing |= {"lab_model": "lab/po", "models_store": "/srv/none"}
     result = play(missing, "site.yml", "--check", "--diff")
     assert result.returncode == 0, result.stdout
-    assert "TASK [engine : Build the engine's environment" in result.stdout
+    assert "TASK [engine : Build its environment" in result.stdout
     assert "would pull lab/po at main" in result.stdout
     assert "+model: /srv/none/lab/po/main" in result.stdout
     assert not host.file("/srv/none").exists

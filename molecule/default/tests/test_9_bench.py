@@ -10,6 +10,7 @@ from conftest import ROOT
 
 # One host is enough: what measures and what is measured are the same on both.
 HOSTS = ALL[:1]
+METRICS = "http://127.0.0.1:8101/metrics"
 LOAD = "--input-tokens 128 --output-tokens 32 --requests 8 --parallel 1,4"
 
 
@@ -26,8 +27,19 @@ def llama(name):
 def measured(host, switch, llama):
     """Return the one object of a bench of dev against llama.cpp."""
     assert switch("dev")["rc"] == 0
+    before = cached(host)
     done = host.run(f"roundhouse bench {LOAD} --against {llama} --json")
-    return json.loads(done.stdout) | {"rc": done.rc, "stderr": done.stderr}
+    share = cached(host) - before
+    return json.loads(done.stdout) | {"rc": done.rc, "stderr": done.stderr, "cached_tokens": share}
+
+
+def cached(host):
+    """Return how many tokens of prompts dev's engine has had in its prefix cache so far."""
+    text = host.check_output(
+        "python3 -c %s", f"import urllib.request as u; print(u.urlopen({METRICS!r}).read().decode())"
+    )
+    lines = [line for line in text.splitlines() if line.startswith("vllm:prefix_cache_hits_total")]
+    return sum(float(line.split()[-1]) for line in lines)
 
 
 def test_both_are_measured_under_the_same_load(measured, llama):
@@ -50,6 +62,12 @@ def test_the_figures_agree_with_each_other(measured):
         assert ratio["tokens_per_second"] == pytest.approx(
             ours["tokens_per_second"] / theirs["tokens_per_second"], 0.01
         )
+
+
+def test_no_prompt_was_in_the_prefix_cache(measured):
+    # What warms up is sent again by its level, and every prompt shares the chat template's beginning.
+    levels, tokens = len(measured["measured"]), 128
+    assert measured["cached_tokens"] < 3 * levels * tokens
 
 
 def test_more_at_once_is_more_in_all(measured):
