@@ -65,9 +65,9 @@ def test_the_figures_agree_with_each_other(measured):
 
 
 def test_no_prompt_was_in_the_prefix_cache(measured):
-    # What warms up is sent again by its level, and every prompt shares the chat template's beginning.
-    levels, tokens = len(measured["measured"]), 128
-    assert measured["cached_tokens"] < 3 * levels * tokens
+    # But the first one of a level, which the tool asks to see that it is answered, to warm up, and then with the others.
+    again = sum(row["parallel"] + 1 for row in measured["measured"])
+    assert measured["cached_tokens"] <= again * 128
 
 
 def test_more_at_once_is_more_in_all(measured):
