@@ -65,7 +65,7 @@ def test_the_figures_agree_with_each_other(measured):
 
 
 def test_no_prompt_was_in_the_prefix_cache(measured):
-    # But the first one of a level, which the tool asks to see that it is answered, to warm up, and then with the others.
+    # But the first one of a level, which the tool asks to see an answer, to warm up, and then with the others.
     again = sum(row["parallel"] + 1 for row in measured["measured"])
     assert measured["cached_tokens"] <= again * 128
 
