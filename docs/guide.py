@@ -37,9 +37,17 @@ def reason_of(keys: list[str]) -> str | None:
     return keys[0][1:] if keys[0].startswith("-") and not keys[0].startswith("--") else None
 
 
-def main(file: str) -> int:
-    """Print the verdicts, and return 1 where something has no row."""
-    text = Path(file).read_text()
+def main(arguments: list[str]) -> int:
+    """Print the verdicts, and return 1 where something has no row, 2 where there is no guide to read."""
+    if len(arguments) != 1:
+        print("write the guide's file: docs/guide.py GUIDE", file=sys.stderr)
+        return 2
+    (file,) = arguments
+    try:
+        text = Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"{file} cannot be read ({error}): docs/guide.py GUIDE", file=sys.stderr)
+        return 2
     if hashlib.sha256(text.encode()).hexdigest() != GUIDE["sha256"]:
         print(f"{file} is another text than the one that tests/fixtures/guide.json tells of.", file=sys.stderr)
         return 1
@@ -60,4 +68,4 @@ def main(file: str) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(*sys.argv[1:2]))
+    raise SystemExit(main(sys.argv[1:]))

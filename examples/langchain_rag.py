@@ -16,18 +16,23 @@ import os
 import sys
 from pathlib import Path
 
-import faiss
-import numpy
-from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
-from langchain_core.prompts import ChatPromptTemplate
-from langchain_openai import ChatOpenAI, OpenAIEmbeddings
-from langchain_text_splitters import RecursiveCharacterTextSplitter
-from openai import APIConnectionError
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer
+try:
+    import faiss
+    import numpy
+    from langchain_core.documents import Document
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.prompts import ChatPromptTemplate
+    from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+    from langchain_text_splitters import RecursiveCharacterTextSplitter
+    from openai import APIConnectionError, APIStatusError
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import Normalizer
+except ModuleNotFoundError as missing:
+    raise SystemExit(
+        f"{missing.name} is not installed: what this imports is in requirements/examples.txt, for pip."
+    ) from None
 
 PASSAGE_CHARACTERS, PASSAGES, DIMENSIONS = 800, 3, 128
 ANSWER_TOKENS = int(os.environ.get("EXAMPLE_TOKENS", "256"))
@@ -122,3 +127,5 @@ if __name__ == "__main__":
         raise SystemExit(
             f"{url} does not answer: `roundhouse status` tells who serves, OPENAI_BASE_URL where."
         ) from None
+    except APIStatusError as refused:
+        raise SystemExit(f"{refused.message}: `roundhouse status` tells who serves.") from None

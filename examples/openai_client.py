@@ -14,7 +14,12 @@ import sys
 import time
 from typing import Any
 
-from openai import APIConnectionError, AsyncOpenAI, OpenAI
+try:
+    from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAI
+except ModuleNotFoundError as missing:
+    raise SystemExit(
+        f"{missing.name} is not installed: what this imports is in requirements/examples.txt, for pip."
+    ) from None
 
 MODEL = os.environ.get("OPENAI_MODEL", "dev")
 DESIGNS = ["Design component 1", "Design component 2", "Design component 3", "Design component 4"]
@@ -117,3 +122,5 @@ if __name__ == "__main__":
         raise SystemExit(
             f"{url} does not answer: `roundhouse status` tells who serves, OPENAI_BASE_URL where."
         ) from None
+    except APIStatusError as refused:
+        raise SystemExit(f"{refused.message}: `roundhouse status` tells who serves.") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from . import engine_defaults
+from .addresses import METRICS_ABOVE
 from .import_source import ALREADY, BECAME, LEFT, NEAREST, NOTHING, Said
 
 _ENGINE = ".".join(map(str, engine_defaults.PINNED))
@@ -14,6 +15,7 @@ _HEALTH = (
     "nothing; 40 s are too few for a cold start."
 )
 _UNIT = "Each agent is a systemd unit: it is restarted when it ends, and a reboot brings back who served last."
+ONE_KEY = "Agents answer on this host's loopback, without a key. For others: gateway_listen, and roundhouse keys."
 _KEYS = {
     "image": (
         ALREADY,
@@ -58,7 +60,7 @@ _VARIABLES = {
 }
 _VARIABLES["HUGGING_FACE_HUB_TOKEN"] = _VARIABLES["HUGGINGFACE_TOKEN"] = _VARIABLES["HF_TOKEN"]
 _OWN = {
-    "VLLM_API_KEY": (LEFT, "Agents listen on loopback only, without a key; keys are the gateway's, not built yet."),
+    "VLLM_API_KEY": (LEFT, ONE_KEY),
     "VLLM_LOGGING_LEVEL": (LEFT, "Logs go to the journal: roundhouse logs AGENT."),
     "VLLM_NO_USAGE_STATS": (ALREADY, "Roundhouse sets it for each engine."),
     "VLLM_CACHE_ROOT": (ALREADY, "Roundhouse sets it for each engine."),
@@ -99,9 +101,11 @@ def volume(value: str | None) -> Said:
 def port(value: str | None, inside: str, own: str) -> Said:
     """Return what one published port means; `inside` is the container's, `own` the one of the engine's API."""
     published = (value or "").rpartition(":")[2]
+    if own.isdecimal() and inside == str(int(own) + METRICS_ABOVE):
+        metrics = f"The gateway has the engine's metrics {METRICS_ABOVE} above its agent's port, at /metrics."
+        return Said(ALREADY, metrics)
     if inside != own:
-        metrics = "vLLM's metrics are on the port of its API, at /metrics; it listens on no other."
-        return Said(NOTHING, metrics)
+        return Said(NOTHING, "vLLM listens on the port of its API alone.")
     if not published.isdecimal():
         return Said(LEFT, "It names no port of the host.")
     loopback = (value or "").startswith("127.")

@@ -15,7 +15,7 @@ from .import_source import BECAME, LEFT, NEAREST, Entry, Line, Said
 _INSTRUCTION = re.compile(
     r"(?P<word>from|parameter|template|system|adapter|license|message|requires|capability)\s+(?P<rest>.*)", re.I
 )
-_QUOTES = '"""'
+_QUOTE, _QUOTES = '"', '"""'
 
 
 def is_one(path: Path) -> bool:
@@ -34,7 +34,7 @@ def make(path: Path, model: str | None = None) -> Made:
             said, shown = _from(text), f"FROM {text}"
         elif word == "parameter":
             name, _, value = text.partition(" ")
-            said, shown = import_parameters.parameter(name, value.strip().strip('"')), f"PARAMETER {text}"
+            said, shown = import_parameters.parameter(name, _bare(value.strip())), f"PARAMETER {text}"
         else:
             said, shown = (
                 import_parameters.instruction(word, text),
@@ -84,4 +84,11 @@ def _instructions(content: str) -> Iterator[tuple[int, str, str]]:
                 if _QUOTES in more:
                     break
             rest = "\n".join(parts)
-        yield number, match["word"].lower(), rest.replace(_QUOTES, "").strip().strip('"')
+        text = rest.replace(_QUOTES, "").strip() if _QUOTES in rest else _bare(rest)
+        yield number, match["word"].lower(), text
+
+
+def _bare(text: str) -> str:
+    """Return a text out of its quotes, which are a pair or none."""
+    paired = len(text) > 1 and text[0] == text[-1] == _QUOTE
+    return text[1:-1] if paired else text

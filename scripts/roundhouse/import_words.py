@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import roster_fields
+from .import_around import ONE_KEY
 from .import_source import ALREADY, BECAME, LEFT, NEAREST, NOTHING, Said
 from .import_speculation import SPECULATION
 
@@ -142,7 +143,6 @@ def _seqs(value: str) -> int:
     return int(value)
 
 
-_ONE_KEY = "Agents listen on this host's loopback only, without a key; keys are the gateway's, which is not built yet."
 _LOGS = "Logs go to the journal: roundhouse logs AGENT."
 _STORE = "Models lie in Roundhouse's own store (models_store), pulled and verified there."
 _GONE = "This option has left vLLM."
@@ -165,8 +165,8 @@ WORDS: dict[str, Reader] = {
     "tool-call-parser": _parser,
     "enable-auto-tool-choice": _fixed(ALREADY, "It goes with tool_call_parser."),
     **SPECULATION,
-    "host": _fixed(LEFT, _ONE_KEY),
-    "api-key": _fixed(LEFT, _ONE_KEY),
+    "host": _fixed(LEFT, ONE_KEY),
+    "api-key": _fixed(LEFT, ONE_KEY),
     "dtype": _fixed(ALREADY, "The engine takes the checkpoint's own."),
     "trust-remote-code": _fixed(LEFT, "Roundhouse runs no model's own code."),
     "load-format": _fixed(LEFT, "Safetensors only: vLLM's core has left GGUF (0.24) and bitsandbytes (0.28)."),

@@ -135,7 +135,7 @@ def test_the_guides_file_becomes_a_roster_that_the_card_holds(write, told):
         ("q5_K_M", 19, "no meaning", "Unknown quantization method"),
         ("--port 8000", 20, "not taken", "what compose published"),
         ("8000:8000", 22, "nearest", "on loopback"),
-        ("8100:8100", 23, "no meaning", "/metrics"),
+        ("8100:8100", 23, "so anyway", "100 above its agent's port, at /metrics"),
         ("volumes:", 25, "so anyway", "this cache is left alone"),
         ("count:", 31, "so anyway", "one agent run on it at a time"),
         ("healthcheck:", 33, "so anyway", "restarts nothing"),
@@ -209,6 +209,12 @@ def test_a_second_port_of_the_api_is_said_not_to_be_taken(write, told):
     assert answer["agents"][0]["port"] == 8001
     (second,) = lines(answer, "8101")
     assert (second["fate"], second["why"]) == ("not taken", "An agent answers on one port, and that is 8001.")
+
+
+def test_a_port_that_is_neither_the_apis_nor_the_metrics_has_no_meaning(write, told):
+    text = "services:\n  dev:\n    command: --model Qwen/Qwen3-8B\n    ports: ['8001:8000', '9000:9000']\n"
+    (line,) = lines(told(write("docker-compose-dev.yml", text)), "9000")
+    assert (line["fate"], line["why"]) == ("no meaning", "vLLM listens on the port of its API alone.")
 
 
 def test_a_file_that_is_there_is_not_written_over_without_a_word(write, capsys, tmp_path):

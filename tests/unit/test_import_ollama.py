@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-from roundhouse import cards, cli, gguf, import_ollama, ollama_names, ollama_store, plan_roster, planner, roster
+from roundhouse import (
+    cards,
+    cli,
+    gguf,
+    import_modelfile,
+    import_ollama,
+    ollama_names,
+    ollama_store,
+    plan_roster,
+    planner,
+    roster,
+)
 from roundhouse.errors import RoundhouseError
 
 LIBRARY = "registry.ollama.ai/library"
@@ -321,6 +332,25 @@ def test_a_modelfile_has_its_lines(tmp_path, capsys):
         (5, "SYSTEM"),
         (9, "TEMPLATE"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('PARAMETER stop "x"', 'PARAMETER stop "x"'),
+        ('PARAMETER stop "<|im_end|>', 'PARAMETER stop "<|im_end|>'),
+        ('PARAMETER temperature "0.3"', 'PARAMETER temperature "0.3"'),
+        ('SYSTEM "You plan."', "SYSTEM You plan."),
+        ('SYSTEM Say "yes"', 'SYSTEM Say "yes"'),
+    ],
+)
+def test_quotes_of_a_modelfile_go_as_a_pair(tmp_path, line, text):
+    file = tmp_path / "Modelfile"
+    file.write_text(f"FROM qwen2.5:7b\n{line}\n")
+    made = import_modelfile.make(file)
+    (told,) = [each for each in made.lines if each.number == 2]
+    assert told.text == text
+    assert made.agent["temperature"] == (0.3 if "0.3" in line else 0.8)
 
 
 def test_a_modelfile_of_a_file_wants_a_model(tmp_path, capsys):

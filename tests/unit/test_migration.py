@@ -42,12 +42,27 @@ def test_each_row_is_about_a_line_of_the_guide_or_was_asked_for():
     assert [row[0] for row in RULED if row[0] not in told and row[0].strip("`") not in GUIDE["also_asked_for"]] == []
 
 
+def compared(*words):
+    """Return the exit status of docs/guide.py, and its complaint."""
+    command = [sys.executable, ROOT / "docs/guide.py", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
 def test_another_guide_is_refused(tmp_path):
     (tmp_path / "guide.md").write_text("# Another\n")
-    words = [sys.executable, ROOT / "docs/guide.py", tmp_path / "guide.md"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "is another text" in done.stderr
+    status, said = compared(tmp_path / "guide.md")
+    assert status == 1
+    assert "is another text" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "part"), [((), "write the guide's file"), (("nosuch.md",), "No such file"), (("a", "b"), "write the")]
+)
+def test_without_a_guide_to_read_it_says_how_it_is_called(words, part):
+    status, said = compared(*words)
+    assert (status, said.count("\n"), part in said) == (2, 1, True)
+    assert said.endswith("docs/guide.py GUIDE\n")
 
 
 def test_each_row_has_a_verdict_and_a_way_or_a_reason():

@@ -30,21 +30,29 @@ def manager(host, name):
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "part"),
+    ("words", "status", "pattern", "left"),
     [
-        (("--launch", "po"), 0, "po serves on port 8002"),
-        (("--status",), 0, "po"),
-        (("--gpu-stats",), 0, "No NVIDIA GPU"),
-        (("--launch", "nobody"), 2, "nobody"),
-        (("--stop",), 0, "po"),
-        (("--launch", "dev"), 0, "dev serves on port 8001"),
-        (("--logs", "dev", "-n", "5"), 0, "INFO"),
+        (("--launch", "po"), 0, "po serves on port 8002", ["po"]),
+        (("--status",), 0, r"^\* po +ready +8002 ", ["po"]),
+        (("--gpu-stats",), 0, "No NVIDIA GPU", ["po"]),
+        (("--launch", "nobody"), 2, "nobody", ["po"]),
+        (("--stop",), 0, "^po stopped ", []),
+        (("--launch", "dev"), 0, "dev serves on port 8001", ["dev"]),
+        (("--logs", "dev", "-n", "5"), 0, "INFO", ["dev"]),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) and value else None,
 )
-def test_agent_manager_does_what_the_guide_says(manager, words, status, part):
+def test_agent_manager_does_what_the_guide_says(manager, serving, words, status, pattern, left):
     rc, said = manager(*words)
-    assert (rc, part in said) == (status, True), said
+    assert rc == status, said
+    assert re.search(pattern, said, re.MULTILINE), said
+    assert serving() == left
+
+
+def test_agent_manager_has_the_log_of_an_agent_that_left(manager, host):
+    rc, said = manager("--logs", "architect", "-n", "20")
+    assert rc == 0, said
+    assert said.strip() == host.check_output("journalctl --unit roundhouse-architect --lines 20 --no-pager").strip()
 
 
 @pytest.fixture

@@ -1,0 +1,67 @@
+"""What is missing for an example is said in one sentence; what they do with an agent is molecule's to see."""
+
+import os
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOBODY = "http://127.0.0.1:9/v1"
+
+
+def run(*words, url=NOBODY):
+    environment = os.environ | {"OPENAI_BASE_URL": url, "no_proxy": "127.0.0.1"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def refusing():
+    """Serve 404 to everything; return the base URL."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_error(404)
+
+        do_GET = do_POST
+
+        def log_message(self, *told):
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Refusing)
+    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [(("openai_client.py", "chat"), "openai"), (("langchain_rag.py", "docs", "What is a switch?"), "faiss")],
+)
+def test_without_its_packages_an_example_names_their_lock(words, missing):
+    program, *rest = words
+    status, said = run(sys.executable, "-S", f"examples/{program}", *rest)
+    assert status == 1
+    assert said == f"{missing} is not installed: what this imports is in requirements/examples.txt, for pip.\n"
+
+
+@pytest.mark.parametrize("words", [(sys.executable, "examples/openai_client.py", "chat"), ("examples/curl.sh",)])
+def test_where_nobody_answers_an_example_says_who_tells(words):
+    status, said = run(*words)
+    assert status != 0
+    assert "Traceback" not in said
+    assert said.endswith("answer: `roundhouse status` tells who serves, OPENAI_BASE_URL where.\n")
+
+
+@pytest.mark.parametrize("words", [(sys.executable, "examples/openai_client.py", "chat"), ("examples/curl.sh",)])
+def test_a_refusal_is_told_with_its_status(refusing, words):
+    status, said = run(*words, url=refusing)
+    assert status != 0
+    assert "404" in said
+    assert "Traceback" not in said
+    assert "`roundhouse status` tells who serves" in said
