@@ -133,8 +133,11 @@ def _wait(engine: Engine, process: subprocess.Popen[bytes]) -> None:
 
 
 def _reason(log: Path) -> str:
-    """Return the first error of the engine's log: what came of it stands behind it."""
-    said = re.findall(r"\b\w*Error: .*", log.read_text(errors="replace"))
+    """Return the first error of the engine's log: what came of it stands behind it.
+
+    What vLLM says at its start of the limit of open files is a counsel, in an error's words.
+    """
+    said = re.findall(r"\b\w*Error: (?!.*Consider increasing with ulimit).*", log.read_text(errors="replace"))
     return f"Its log: {said[0].strip()}" if said else "Its log gives no reason."
 
 
