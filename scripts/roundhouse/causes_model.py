@@ -60,6 +60,12 @@ CAUSES = (
         "Name the model's own quantization in the roster (awq, gptq, fp8, or none), then `ansible-playbook site.yml`.",
     ),
     row(
+        "format not for this CPU",
+        r"'_C' object has no attribute 'cpu_gemm_wna16'",
+        "The engine computes 4-bit weights only on a CPU with AVX-512, which this one lacks.",
+        "Name a model in 16 bits or with fp8 or int8 weights for {name} in the roster, then `ansible-playbook site.yml`.",
+    ),
+    row(
         "model damaged",
         r"SafetensorError|incomplete metadata, file not fully covered|HeaderTooLarge",
         "A file of the model is cut or damaged.",

@@ -7,8 +7,21 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from . import addresses, driver, nvml, packages, ports, preflight_disk, preflight_host, quantise_job, quantised
+from . import (
+    addresses,
+    cpu_kernels,
+    driver,
+    formats,
+    nvml,
+    packages,
+    ports,
+    preflight_disk,
+    preflight_host,
+    quantise_job,
+    quantised,
+)
 from .preflight_host import Row, Wanted
+from .recipes import RECIPES
 
 ENGINE_PYTHON = ((3, 11), (3, 14))  # Requires-Python of vllm 0.32.0: >=3.11,<3.15
 HUB_PYTHON = ((3, 10), (3, 14))  # of huggingface-hub 2.4.0: >=3.10; later ones are not locked for
@@ -84,7 +97,18 @@ def _places(wanted: Wanted, cards: int) -> Row:
         if wanted.accelerator == "cuda" and cards and any(index >= cards for index in agent["gpus"]):
             at = f"agents[{agent['name']}].gpus"
             found.append(f"{at} is {agent['gpus']}, and this host's GPUs are numbered 0 to {cards - 1}: write those.")
+        if wanted.accelerator == "cpu":
+            found += _kernels(agent)
     return Row("agents", ", ".join(agent["name"] for agent in wanted.agents), found)
+
+
+def _kernels(agent: Agent) -> list[str]:
+    """Return what the engine on this CPU cannot compute of an agent's model."""
+    words = {"quantization": agent.get("quantization") or "", "quantise": agent.get("quantise") or ""}
+    forms = {"quantization": formats.canonical(words["quantization"]) or ""}
+    forms["quantise"] = RECIPES[words["quantise"]].form if words["quantise"] else ""
+    told = {setting: cpu_kernels.obstacle(form) for setting, form in forms.items()}
+    return [f"agents[{agent['name']}].{setting} is {words[setting]}: {said}" for setting, said in told.items() if said]
 
 
 def _python(name: str, span: tuple[tuple[int, int], tuple[int, int]]) -> Row:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import gate, manifest, quantise_card, quantise_check, quantise_run, quantised, store
+from . import cpu_kernels, gate, manifest, quantise_card, quantise_check, quantise_run, quantised, store
 from .errors import RoundhouseError, UsageError
 from .gate import Position, Quality
 from .judge import Judge
@@ -57,6 +57,8 @@ def make(wanted: Wanted, place: Path, environment: Path, judge: Judge, say: Say)
 def _refuse_what_cannot_end_well(wanted: Wanted, place: Path, environment: Path, judge: Judge) -> None:
     model = quantise_check.read(wanted.base)
     found = quantise_check.problems(model, wanted.recipe, wanted.group_size, place)
+    if judge.accelerator == "cpu" and (said := cpu_kernels.obstacle(wanted.recipe.form)):
+        found.append(said)
     found += quantise_check.card_problems(model, wanted.recipe, judge.card) if judge.card else []
     found = found or quantise_run.text_problems(wanted, environment)
     if found:

@@ -35,6 +35,7 @@ SOURCES = {
     "which is larger than the available KV cache memory (3.7 GiB).": "context too long for the card",
     "This model's maximum context length is 4096 tokens. However, your prompt contains": "request too long",
     "ValueError: Quantization method specified in the model config (awq) does not match the": "wrong format",
+    "AttributeError: '_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'": "format not for this CPU",
     "NVML: Driver/library version mismatch": "driver mismatch",
     "dev hangs: ending its engine, which its unit starts again": "engine hangs",
     "RuntimeError: The NVIDIA driver on your system is too old (found version 12040).": "driver too old",

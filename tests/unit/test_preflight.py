@@ -6,7 +6,7 @@ import socket
 import pytest
 from machine import CARD
 
-from roundhouse import driver, ollama, preflight, preflight_disk, preflight_host, store
+from roundhouse import cpu_kernels, driver, ollama, preflight, preflight_disk, preflight_host, store
 from roundhouse.packages import Packages
 from roundhouse.progress import GIB
 
@@ -148,6 +148,29 @@ def test_an_agents_card_that_is_not_there_is_told(tmp_path):
     agents = [{**AGENT, "gpus": [1]}]
     row = preflight._places(wanted(tmp_path)._replace(agents=agents), 1)
     assert row.problems == ["agents[dev].gpus is [1], and this host's GPUs are numbered 0 to 0: write those."]
+
+
+@pytest.mark.parametrize(
+    ("agent", "flags", "said"),
+    [
+        (
+            {"quantization": "awq"},
+            "avx2",
+            "agents[dev].quantization is awq: the engine computes 4-bit",
+        ),
+        ({"quantise": "gptq"}, "avx2", "agents[dev].quantise is gptq: the engine computes 4-bit"),
+        ({"quantise": "gptq"}, "avx2 avx512f", None),
+        ({"quantise": "int8"}, "avx2", None),
+        ({"quantization": None, "quantise": None}, "avx2", None),
+    ],
+)
+def test_a_format_that_the_engine_has_no_kernel_for_on_this_cpu_is_told(tmp_path, monkeypatch, agent, flags, said):
+    monkeypatch.setattr(cpu_kernels, "CPUINFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
+    asked = wanted(tmp_path)._replace(agents=[{**AGENT, **agent}])
+    found = preflight._places(asked._replace(accelerator="cpu"), 0).problems
+    assert [one.startswith(said) for one in found] == ([True] if said else [])
+    assert preflight._places(asked, 0).problems == []
 
 
 def test_the_table_marks_what_ends_the_run():

@@ -38,6 +38,12 @@ def is_admitted(made, recipe):
 @pytest.mark.parametrize("recipe", MADE)
 def test_an_honest_result_is_admitted_with_its_card(evidence, recipe):
     made = evidence[recipe]
+    if RECIPES[recipe].bits == 4 and not evidence["avx512"]:
+        # The engine has no kernel for it on this machine's CPU: said before anything is loaded.
+        assert (made["ok"], made["rc"]) == (False, 2)
+        assert "only on a CPU with AVX-512, which this one lacks: take fp8 or int8." in made["errors"][0]["message"]
+        assert made["seconds"] < 10
+        return
     assert made["ok"], made
     is_admitted(made, recipe)
     assert f"{made['quality']['kl']:.5f} nats" in made["card"]
