@@ -63,7 +63,7 @@ CAUSES = (
         "format not for this CPU",
         r"'_C' object has no attribute 'cpu_gemm_wna16'",
         "The engine computes 4-bit weights only on a CPU with AVX-512, which this one lacks.",
-        "Name a model in 16 bits or with fp8 or int8 weights for {name} in the roster, then `ansible-playbook site.yml`.",
+        "Name a model in 16 bits, fp8 or int8 for {name} in the roster, then `ansible-playbook site.yml`.",
     ),
     row(
         "model damaged",
