@@ -2,7 +2,8 @@
 """Write what commands print into the documents: `docs/generate.py`; with --check only say what is old.
 
 In a document, what stands between `<!-- $ COMMAND -->` and `<!-- /$ -->` is COMMAND's output, run in the repository's
-root. A test runs the check, so no document shows what the program does not.
+root. The clients' files in examples/ are written too (example_files.py). A test runs the check, so none of them shows
+what the program does not.
 """
 
 from __future__ import annotations
@@ -14,22 +15,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import example_files
+
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- \$ (?P<command>.+?) -->\n).*?(<!-- /\$ -->)", re.DOTALL)
 DOCUMENTS = ("README.md", *sorted(str(file.relative_to(ROOT)) for file in (ROOT / "docs").glob("*.md")))
 
 
 def main() -> int:
-    """Write or check the documents, and return the exit status."""
+    """Write or check the files, and return the exit status."""
+    made = {ROOT / name: BLOCK.sub(_block, (ROOT / name).read_text()) for name in DOCUMENTS}
+    made |= dict(example_files.made())
     old = []
-    for name in DOCUMENTS:
-        file = ROOT / name
-        before = file.read_text()
-        after = BLOCK.sub(_block, before)
-        if after != before:
-            old.append(name)
+    for file, text in made.items():
+        if not file.exists() or file.read_text() != text:
+            old.append(str(file.relative_to(ROOT)))
             if "--check" not in sys.argv:
-                file.write_text(after)
+                file.parent.mkdir(exist_ok=True)
+                file.write_text(text)
     if old:
         print(f"{'old' if '--check' in sys.argv else 'written'}: {', '.join(old)}")
     return 1 if old and "--check" in sys.argv else 0

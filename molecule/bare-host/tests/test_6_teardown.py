@@ -1,14 +1,10 @@
-"""The host is as it was found: a bare one, and one with an engine, containers and sources of its own.
-
-Not run by `make test` yet: after the cases before it two of its own fail (what check mode lists, and the comparison),
-and the cause is not found. `molecule converge --scenario-name bare-host` and pytest with this file's path run it.
-"""
+"""The host is as it was found: a bare one, and one with an engine, containers and sources of its own."""
 
 import json
 
 import pytest
 
-ONLY = "trixie"
+ONLY = "leaving"
 BEFORE = "/var/lib/lab-before.json"
 OWN = '{\n    "dns": ["9.9.9.9"],   "features": {"cdi": false, "buildkit": true},\n    "live-restore": true\n}\n'
 SOURCE = "# mine\ndeb [trusted=yes] http://127.0.0.1:8899/mine ./\n"
