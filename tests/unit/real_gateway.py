@@ -54,12 +54,12 @@ def furnish(folder, monkeypatch):
 def free_port():
     """Return a port whose engine's, metrics' and own are free; below those that Linux gives to others."""
     for port in range(5000 + os.getpid() % 2000, 12000, 7):
-        if all(_is_free(port + more) for more in (0, 100, 20000)):
+        if all(is_free(port + more) for more in (0, 100, 20000)):
             return port
     raise AssertionError("no port is free")
 
 
-def _is_free(port):
+def is_free(port):
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
