@@ -11,6 +11,8 @@ import openai
 
 CLIENTS = 20
 TOKENS = 40
+# Streams that run when a switch begins: how many, and so long that they run on into its drain.
+ACROSS, ACROSS_TOKENS = 5, 300
 
 
 class Asking:
@@ -23,14 +25,14 @@ class Asking:
         self.wanted, self.over, self.asking = "", False, asyncio.Event()
         self.outcomes: list[str] = []
         self.waited: list[int] = []
-        self.refused = 0
+        self.refused = self.across = 0
         self.http = openai.DefaultAsyncHttpxClient(verify=tls, timeout=120)
 
     async def through(self, names: list[str], switch: Callable[[str], None], begun: Callable[[], bool]) -> None:
         """Ask while `switch` goes from one agent to the next; the first one serves already.
 
         Nobody asks between one agent's last request and the moment at which the switch to the next has `begun`: an
-        agent that is not on its way is refused, and rightly.
+        agent that is not on its way is refused, and rightly. What runs on the one that leaves runs on.
         """
         self.wanted = names[0]
         self.asking.set()
@@ -39,13 +41,16 @@ class Asking:
             for name in names[1:]:
                 await asyncio.sleep(1)
                 self.asking.clear()
+                running = [asyncio.create_task(self._long(self.wanted, number)) for number in range(ACROSS)]
                 await asyncio.sleep(0.5)  # who had chosen has asked by now
                 switching = asyncio.create_task(asyncio.to_thread(switch, name))
                 while not begun() and not switching.done():
                     await asyncio.sleep(0.02)
+                self.across += sum(not each.done() for each in running)
                 self.wanted = name
                 self.asking.set()
                 await switching
+                self.outcomes += await asyncio.gather(*running)
             self.over = True
             await asyncio.gather(*clients)
         finally:
@@ -57,8 +62,9 @@ class Asking:
         """Return what became of the requests."""
         waited, answered = sorted(self.waited), self.outcomes.count("answered")
         return (
-            f"{len(self.outcomes)} requests, {answered} answered whole by who was asked; {sum(map(bool, waited))} "
-            f"waited, the longest {waited[-1] / 1000:.1f} s; {self.refused} were told to come again"
+            f"{len(self.outcomes)} requests, {answered} answered whole by who was asked; {self.across} ran when a "
+            f"switch began; {sum(map(bool, waited))} waited, the longest {waited[-1] / 1000:.1f} s; {self.refused} "
+            "were told to come again"
         )
 
     async def _client(self, number: int) -> None:
@@ -74,6 +80,12 @@ class Asking:
                 self.outcomes.append(f"{agent} on {port}: {error!r}")
             await asyncio.sleep(choice.random() * 0.3)
 
+    async def _long(self, agent: str, number: int) -> str:
+        try:
+            return await self._ask(self.ports["any"], agent, number, stream=True, tokens=ACROSS_TOKENS)
+        except openai.OpenAIError as error:
+            return f"{agent}, while it left: {error!r}"
+
     async def _until_kept(self, port: int, agent: str, number: int, *, stream: bool) -> str:
         """Ask, and come again when told to: that happens after a switch that failed."""
         while True:
@@ -85,13 +97,13 @@ class Asking:
                 self.refused += 1
                 await asyncio.sleep(min(2, int(error.response.headers["Retry-After"])))
 
-    async def _ask(self, port: int, agent: str, number: int, *, stream: bool) -> str:
+    async def _ask(self, port: int, agent: str, number: int, *, stream: bool, tokens: int = TOKENS) -> str:
         """Return `answered` when a whole answer came from who was asked, else what came."""
         url = f"{self.base}:{port}/v1"
         api = openai.AsyncOpenAI(
             base_url=url, api_key=self.keys[number % len(self.keys)], max_retries=0, http_client=self.http
         )
-        asked = {"model": agent, "prompt": f"client {number}", "max_tokens": TOKENS}
+        asked = {"model": agent, "prompt": f"client {number}", "max_tokens": tokens}
         answer = await api.completions.with_raw_response.create(**asked, stream=stream)
         self.waited.append(int(answer.headers["x-roundhouse-waited-ms"]))
         by = answer.headers["x-roundhouse-agent"]
@@ -101,5 +113,5 @@ class Asking:
         else:
             events = [event async for event in answer.parse()]
             models, reason, count = {each.model for each in events}, events[-1].choices[0].finish_reason, len(events)
-        good = (models, by, reason, count) == ({agent}, agent, "length", TOKENS)
+        good = (models, by, reason, count) == ({agent}, agent, "length", tokens)
         return "answered" if good else f"{agent}: {models} {by} {reason} {count}"

@@ -25,6 +25,11 @@ START = {
     "systemctl start docker.socket docker.service\n",
     "containerd.io": "systemctl daemon-reload\nsystemctl enable --now containerd.service\n",
 }
+# What the makers' packages do by deb-systemd-helper.
+END = {
+    name: f'if [ "$1" = remove ]; then systemctl disable --now {units}; fi\n'
+    for name, units in {"docker-ce": "docker.service docker.socket", "containerd.io": "containerd.service"}.items()
+}
 REFRESH = """\
 [Unit]
 Description=Refresh NVIDIA CDI specification file (the lab's)
@@ -66,7 +71,7 @@ def docker(folder: Path, key: str, public: Path) -> None:
                     ("5:" if name.startswith("docker-ce") else "") + "26.1.5" + ending,
                     depends=DEPENDS.get(name, ""),
                     fields=f"Conflicts: {origin}\nReplaces: {origin}",
-                    scripts={"postinst": START[name]} if name in START else None,
+                    scripts={"postinst": START[name], "prerm": END[name]} if name in START else None,
                     tree=trees[origin],
                 )
                 packages.build(pool, engine)

@@ -100,8 +100,6 @@ class Control:
             self.report(_why(told, job.process.returncode))
             if not job.decision.free:
                 self.scheduler.failed(job.decision.agent, time.monotonic())
-        elif job.decision.free:
-            gateway.follow(self.plan, self.report, stopped=[job.decision.agent])
 
 
 def _why(told: str, status: int) -> str:

@@ -28,22 +28,22 @@ def track_path() -> Path:
     return state.FOLDER / "gateway.map"
 
 
-def follow(plan: Plan, report: Callable[[str], None], stopped: Collection[str] = ()) -> None:
-    """Tell the gateway who serves, who may serve soon, and who does not; `stopped` are those that leave for now.
+def follow(plan: Plan, report: Callable[[str], None]) -> None:
+    """Tell the gateway who serves, who may serve soon, and who does not.
 
     A gateway that does not run reads it when it starts. Where the file cannot be written that is said, and no more: the
     agents matter more than their gateway.
     """
     if plan.get("gateway_port") is None:
         return
-    asks = demand.asks()
-    told = {name: _off(name, asks) if name in stopped else word for name, word in track(plan).items()}
+    told = track(plan)
     lines = {agent["name"]: f"{told[agent['name']]}:{_start_seconds(agent)}" for agent in plan["agents"]}
     try:
         state.write_text(track_path(), "".join(f"{name} {line}\n" for name, line in lines.items()), durable=False)
     except OSError as error:
         report(f"the gateway's file {track_path()} was left as it is: {error.strerror}")
-    tell([f"set map {track_path()} {name} {line}" for name, line in lines.items()])
+    if said := tell([f"set map {track_path()} {name} {line}" for name, line in lines.items()]):
+        report(said)
 
 
 def track(plan: Plan) -> dict[str, str]:
@@ -67,7 +67,8 @@ def _off(name: str, asks: Collection[str]) -> str:
 
 def _serving() -> list[str]:
     try:
-        return state.serving()
+        gone = state.stopped()
+        return [name for name in state.serving() if name not in gone]
     except RoundhouseError:  # the next switch writes it anew, and says so
         return []
 
@@ -77,12 +78,18 @@ def _start_seconds(agent: Agent) -> int:
     return 1 + round(known.seconds) if known else _START_SECONDS
 
 
-def tell(commands: list[str]) -> None:
-    """Give commands to all of HAProxy's workers, also to one that only ends what it has since a reload."""
+def tell(commands: list[str]) -> str | None:
+    """Give commands to all of HAProxy's workers, also to one that only ends what it has since a reload.
+
+    Return why it was not told, None when it was. One that does not run reads the files when it starts.
+    """
     try:
         ask_workers(commands)
-    except OSError:  # it does not run: it reads the file when it starts
-        return
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except OSError as error:
+        return f"the gateway was not told ({error.strerror or error}): systemctl reload {UNIT}"
+    return None
 
 
 def ask_workers(commands: list[str]) -> list[str]:

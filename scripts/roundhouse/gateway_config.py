@@ -80,7 +80,8 @@ def build(plan: Plan, settings: Settings) -> dict[str, Any]:
             "or listen on 127.0.0.1.",
         )
     tls = beyond if settings.tls is None else settings.tls
-    made = f"{FOLDER}/tls.pem"
+    # A copy, which HAProxy's user may read whoever owns the user's file, and which is reloaded when that is renewed.
+    certificate = f"{FOLDER}/{'own' if settings.certificate else 'tls'}.pem"
     body = max(LEAST_BODY_BYTES, BYTES_PER_TOKEN * max(int(agent["max_model_len"]) for agent in plan["agents"]))
     return {
         "folder": FOLDER,
@@ -96,8 +97,8 @@ def build(plan: Plan, settings: Settings) -> dict[str, Any]:
             *_binds(plan, settings, addresses.metrics_port),
         ],
         "needs_key": keys,
-        "certificate": (settings.certificate or made) if tls else None,
-        "makes_certificate": tls and not settings.certificate,
+        "certificate": certificate if tls else None,
+        "own_certificate": settings.certificate if tls else "",
         "body_bytes": body,
         "header_bytes": HEADER_BYTES,
         "buffer_bytes": body + 2 * HEADER_BYTES,

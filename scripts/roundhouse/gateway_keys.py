@@ -53,27 +53,40 @@ def ensure() -> bool:
 
 def add(name: str) -> str:
     """Make a key of that name and return it. Raises UsageError when the name is taken or cannot be one."""
-    keys = load()
     if not _NAME.fullmatch(name):
         raise UsageError("keys", f"{name!r} is no name of a key: write lower-case letters, digits, dots and dashes.")
-    if name in keys:
-        raise UsageError("keys", f"{name} has a key already: revoke it first, or choose another name.")
-    key = _new()
-    _keep(keys | {name: key})
-    _write_map(keys | {name: key})
-    gateway.tell([f"add map {MAP} {_hash(key)} {name}"])
+    with state.alone(_folder()):
+        keys = load()
+        if name in keys:
+            raise UsageError("keys", f"{name} has a key already: revoke it first, or choose another name.")
+        key = _new()
+        _keep(keys | {name: key})
+        _write_map(keys | {name: key})
+        _tell(f"add map {MAP} {_hash(key)} {name}", f"the key of {name} is made")
     return key
 
 
 def revoke(name: str) -> None:
     """Let nobody in with that key from now on. Raises UsageError for an unknown name."""
-    keys = load()
-    if name not in keys:
-        raise UsageError("keys", f"{name!r} is no key: `roundhouse keys` lists {', '.join(keys) or 'none'}.")
-    key = keys.pop(name)
-    _keep(keys)
-    _write_map(keys)
-    gateway.tell([f"del map {MAP} {_hash(key)}"])
+    with state.alone(_folder()):
+        keys = load()
+        if name not in keys:
+            raise UsageError("keys", f"{name!r} is no key: `roundhouse keys` lists {', '.join(keys) or 'none'}.")
+        key = keys.pop(name)
+        _keep(keys)
+        _write_map(keys)
+        _tell(f"del map {MAP} {_hash(key)}", f"the key of {name} is taken out of the files")
+
+
+def _folder() -> Path:
+    if not PATH.parent.is_dir():
+        raise UsageError("keys", f"{PATH.parent} is not there: deploy a gateway first, with site.yml.")
+    return PATH.parent
+
+
+def _tell(command: str, done: str) -> None:
+    if said := gateway.tell([command]):
+        raise RoundhouseError("keys", f"{done}, but {said}.")
 
 
 def _new() -> str:

@@ -67,8 +67,9 @@ class Scheduler:
             self._total[name] = load.total
 
     def failed(self, agent: str, now: float) -> None:
-        """Take in that an agent could not be brought."""
+        """Take in that an agent could not be brought: who came back for it has its time anew."""
         self._failed[agent] = now
+        self._since |= dict.fromkeys(self._rivals(agent), now)
 
     def may_ask(self, now: float) -> list[str]:
         """Return the agents whose requests are worth keeping."""

@@ -25,7 +25,7 @@ TAGS = {
     "install_dependencies": ("driver", "engine"),
     "setup_docker": ("containers",),
     "download_models": ("models",),
-    "deploy_agents": ("agents",),
+    "deploy_agents": ("agents", "gateway"),
 }
 EPILOG = """\
 Each is a stage of site.yml, checked first and run any number of times; what follows -- goes to ansible-playbook. The

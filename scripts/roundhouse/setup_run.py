@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def run(wanted: Wanted, feed: Callable[[Event], None]) -> str:
                 project_dir=str(ROOT),
                 playbook=PLAYBOOK,
                 inventory=str(Path(wanted.inventory).absolute()),
-                cmdline=" ".join([*wanted.options(), *(["--ask-become-pass"] if wanted.password else [])]),
+                cmdline=shlex.join([*wanted.options(), *(["--ask-become-pass"] if wanted.password else [])]),
                 passwords={r"^BECOME password.*:\s*?$": wanted.password} if wanted.password else None,
                 envvars=_environment(),
                 event_handler=take,

@@ -16,6 +16,9 @@ from .errors import RoundhouseError
 
 FOLDER = Path("/var/lib/roundhouse/state")
 LOCK = Path("/run/roundhouse/switch.lock")
+# A file for each, so that to take it away takes no room.
+_STOPPED = "stopped-"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _LOCK_POLL_SECONDS = 0.2
 # Who only looks whether a switch runs (is_switching) holds the lock for a moment too.
 _PATIENCE_SECONDS = 0.5
@@ -60,17 +63,31 @@ def prepared(name: str, conflicts: list[str], path: Path | None = None) -> Itera
     aside = _aside(path, json.dumps(_serving(name, conflicts, before)))
 
     def commit() -> None:
-        with _turn(path.parent):
+        with alone(path.parent):
             now = serving(path)
             if now == before:
                 aside.rename(path)
             else:
                 write(path, _serving(name, conflicts, now))
+            (path.parent / f"{_STOPPED}{name}").unlink(missing_ok=True)
 
     try:
         yield commit
     finally:
         aside.unlink(missing_ok=True)
+
+
+def stopped() -> list[str]:
+    """Return the agents that were stopped since the host's boot and have not served again: a call brings them back."""
+    boot = _BOOT.read_text()
+    return [path.name.removeprefix(_STOPPED) for path in FOLDER.glob(f"{_STOPPED}*") if path.read_text() == boot]
+
+
+def note_stopped(names: list[str]) -> None:
+    """Note that agents are stopped, until they serve again or the host boots."""
+    make_folder()
+    for name in names:
+        write_text(FOLDER / f"{_STOPPED}{name}", _BOOT.read_text(), durable=False)
 
 
 def make_folder(folder: Path | None = None) -> None:
@@ -139,7 +156,8 @@ def _locked(descriptor: int) -> bool:
 
 
 @contextmanager
-def _turn(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process changes what is in the folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

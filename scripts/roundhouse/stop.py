@@ -29,7 +29,8 @@ def stop(
     with state.switching(journal.told, wait=report if wait else None):
         leaving = [agent for agent in asked if units.state(agent["unit"]) in leave.UP]
         names = [str(agent["name"]) for agent in leaving]
-        gateway.follow(plan, report, stopped=[str(agent["name"]) for agent in asked])
+        state.note_stopped([str(agent["name"]) for agent in asked])
+        gateway.follow(plan, report)
         try:
             cut = leave.leave(leaving, drain_seconds, report, lambda note: None)
         except KeyboardInterrupt:

@@ -32,6 +32,8 @@ _SERVICES = ("nvidia-cdi-refresh.service", "nvidia-persistenced.service")
 _DOCKER = ("docker-ce", "docker.io", "moby-engine")
 # What an engine that we brought leaves behind: its data is its containers', and there are none but ours.
 _DOCKERS_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
+# containerd makes it when it starts, and whoever has a network there is no Docker.
+_NETWORKS = "etc/cni"
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 
 
@@ -53,7 +55,8 @@ def look(settings: dict[str, Any], root: Path = Path("/")) -> dict[str, Any]:
         kept.append(f"The models stay in {store}; teardown_models: true takes them too.")
     files = _matching(FILES, root, ("docker.sources", "docker.asc") if strangers else ("//",))
     dockers = set(_DOCKER) & set(going)
-    folders = [root / folder for folder in (*(_DOCKERS_FOLDERS if dockers else ()), *FOLDERS)]
+    networks = (_NETWORKS,) if _holds_no_file(root / _NETWORKS) else ()
+    folders = [root / folder for folder in (*((*_DOCKERS_FOLDERS, *networks) if dockers else ()), *FOLDERS)]
     return {
         "units": _units(files),
         "images": [] if dockers else _images(root),
@@ -100,6 +103,10 @@ def _parts(folder: Path, keep: Path | None) -> list[str]:
     if not any(place.is_relative_to(folder) for place in (*mounts, *([keep] if keep else []))):
         return [str(folder)]
     return [part for path in sorted(folder.iterdir()) for part in _parts(path, keep)]
+
+
+def _holds_no_file(folder: Path) -> bool:
+    return all(path.is_dir() for path in folder.rglob("*"))
 
 
 def _units(files: list[str]) -> list[str]:

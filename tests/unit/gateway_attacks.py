@@ -1,14 +1,19 @@
-"""What a stranger tries on the gateway, from a network namespace of his own. Prints rows of (what, outcome) as JSON.
+"""What a stranger tries on a port of the gateway, from a network namespace of his own.
 
-gateway_attacks.py ADDRESS PORT ROUTES GOOD_KEY REVOKED_KEY
+Prints rows of (what, the statuses that come back, none where it hangs up) as JSON.
+
+gateway_attacks.py ADDRESS PORT ROUTES GOOD_KEY REVOKED_KEY [CERTIFICATE]
 """
 
 import contextlib
 import json
+import re
 import socket
+import ssl
 import sys
 
-ADDRESS, PORT, ROUTES, GOOD, REVOKED = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]), *sys.argv[4:]
+ADDRESS, PORT, ROUTES, GOOD, REVOKED = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]), *sys.argv[4:6]
+TLS = ssl.create_default_context(cafile=sys.argv[6]) if len(sys.argv) > 6 else None
 KEYS = {"no key": None, "a wrong key": "rh-wrong", "a revoked key": REVOKED, "the key": GOOD}
 BODY = json.dumps({"model": "dev", "prompt": "x"})
 ODD = (
@@ -20,21 +25,30 @@ IDLE = 2000
 
 
 def send(raw, *, more=b"", timeout=8):
-    """Return the first line of what comes back."""
-    with contextlib.suppress(OSError), socket.create_connection((ADDRESS, PORT), timeout) as line:
+    """Return the statuses of all that comes back until the other side hangs up or says no more."""
+    told = b""
+    with contextlib.suppress(OSError), socket.create_connection((ADDRESS, PORT), timeout) as plain:
+        line = TLS.wrap_socket(plain, server_hostname="localhost") if TLS else plain
         with contextlib.suppress(OSError):  # it may answer and hang up before all is sent
             line.sendall(raw)
             line.sendall(more)
-        return line.makefile("rb").readline().decode(errors="replace").strip()
-    return "closed"
+        while part := line.recv(65536):
+            told += part
+            line.settimeout(0.7)
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3})", told)]
 
 
-def request(method, path, key, *, headers=(), body=""):
+def request(method, path, key, *, headers=("Connection: close",), body=""):
     """Return a request as bytes."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: gateway", "Connection: close", *headers]
+    lines = [f"{method} {path} HTTP/1.1", "Host: gateway", *headers]
     lines += [f"Authorization: Bearer {key}"] if key is not None else []
     lines += [f"Content-Length: {len(body)}"] if body else []
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+def chunks(*texts):
+    """Return a chunked body."""
+    return "".join(f"{len(text):x}\r\n{text}\r\n" for text in (*texts, "")).encode()
 
 
 def paths():
@@ -49,35 +63,35 @@ def paths():
 
 
 def protocols():
-    """Yield what is not about paths."""
-    upgrade = ("Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
+    """Yield what is not about paths. What is to be smuggled stands behind a request that is good."""
+    upgrade = ("Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA", "Connection: close")
     yield "upgrade to h2c, no key", send(request("GET", "/invocations", None, headers=upgrade))
     yield "upgrade to h2c, the key", send(request("GET", "/invocations", GOOD, headers=upgrade))
-    hidden = "GET /invocations HTTP/1.1\r\nHost: x\r\n\r\n"
     for name, key in (("no key", None), ("the key", GOOD)):
-        both = ("Transfer-Encoding: chunked", "Content-Length: 6")
+
+        def post(*headers, key=key, body=""):
+            return request("POST", "/v1/completions", key, headers=headers, body=body)
+
+        hidden = request("GET", "/invocations", key, headers=())
+        chunked = "Transfer-Encoding: chunked"
+        yield f"pipelined, {name}", send(post(body=BODY) + hidden)
+        yield f"CL.TE, {name}", send(post("Content-Length: 6", chunked) + chunks(BODY) + hidden)
+        yield f"TE.CL, {name}", send(post(chunked, "Content-Length: 4") + chunks(BODY, hidden.decode()))
+        yield f"TE.TE, {name}", send(post(chunked, "Transfer-encoding: cow") + chunks(BODY) + hidden)
         yield (
-            f"CL.TE, {name}",
-            send(request("POST", "/v1/completions", key, headers=both) + b"0\r\n\r\n" + hidden.encode()),
+            f"TE with a tab, {name}",
+            send(post("Transfer-Encoding:\tchunked", "Content-Length: 6") + chunks(BODY) + hidden),
         )
-        chunk = f"{len(hidden):x}\r\n{hidden}\r\n0\r\n\r\n"
-        both = ("Content-Length: 4", "Transfer-Encoding: chunked")
-        yield f"TE.CL, {name}", send(request("POST", "/v1/completions", key, headers=both) + chunk.encode())
-        twice = ("Content-Length: 5", "Content-Length: 60")
-        yield f"two lengths, {name}", send(request("POST", "/v1/completions", key, headers=twice) + hidden.encode())
-        odd = ("Transfer-Encoding: xchunked",)
+        yield f"TE of another name, {name}", send(post("Transfer-Encoding: xchunked") + hidden)
         yield (
-            f"TE of another name, {name}",
-            send(request("POST", "/v1/completions", key, headers=odd) + hidden.encode()),
+            f"two lengths, {name}",
+            send(post(f"Content-Length: {len(BODY)}", "Content-Length: 60") + BODY.encode() + hidden),
         )
-        huge = (f"Content-Length: {10**9}",)
-        yield f"a body of 1 GB, {name}", send(request("POST", "/v1/completions", key, headers=huge), more=b"a" * 65536)
-        chunked = ("Transfer-Encoding: chunked",)
+        yield f"a length with a sign, {name}", send(post(f"Content-Length: +{len(BODY)}") + BODY.encode() + hidden)
+        yield f"a line in a header, {name}", send(post("X: a\rContent-Length: 0", body=BODY) + hidden)
+        yield f"a body of 1 GB, {name}", send(post(f"Content-Length: {10**9}"), more=b"a" * 65536)
         endless = b"10000\r\n" + b"a" * 65536 + b"\r\n"
-        yield (
-            f"chunks of 2 MB, {name}",
-            send(request("POST", "/v1/completions", key, headers=chunked), more=endless * 32),
-        )
+        yield f"chunks of 2 MB, {name}", send(post(chunked), more=endless * 32)
     yield "headers of 40 KB, the key", send(request("GET", "/v1/models", GOOD, headers=("X: " + "a" * 40_000,)))
     yield "no HTTP", send(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n")
 

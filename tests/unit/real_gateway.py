@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import grp
 import http.client
 import json
@@ -102,6 +103,7 @@ class Gateway:
         self.plan = planner.build(roster, planner.Settings("cpu", "/e", "/m", 1, self.ports.any))
         self.settings = gateway_config.Settings(**DEFAULTS | settings)
         self.process, self.engines = None, {}
+        self.trusting = None  # with TLS, what its certificate is checked by
 
     def write(self):
         config = gateway_config.build(self.plan, self.settings)
@@ -152,7 +154,9 @@ class Gateway:
         until(lambda: self.ask("GET", "/health", port=getattr(self.ports, name)).status == 200)
 
     def ask(self, method, path, body=None, *, port=None, timeout=WAIT_SECONDS, **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.ports.any, timeout=timeout)
+        where = ("localhost", port or self.ports.any)
+        kind = functools.partial(http.client.HTTPSConnection, context=self.trusting) if self.trusting else None
+        connection = (kind or http.client.HTTPConnection)(*where, timeout=timeout)
         try:
             payload = json.dumps(body) if isinstance(body, dict) else body
             connection.request(method, path, payload, headers)

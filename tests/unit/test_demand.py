@@ -65,7 +65,8 @@ def test_the_track_says_who_may_be_asked_for(plan):
     assert gateway.track(plan) == {"dev": "on", "po": "off"}
     demand.allow(["dev", "po"])
     assert gateway.track(plan) == {"dev": "on", "po": "ask"}
-    gateway.follow(plan, print, stopped=["dev"])
+    state.note_stopped(["dev"])
+    gateway.follow(plan, print)
     assert gateway.track_path().read_text() == "dev ask:60\npo ask:60\n"
     entry = journal.Journal("po", ["dev"])
     entry.begin()
@@ -73,6 +74,17 @@ def test_the_track_says_who_may_be_asked_for(plan):
     entry.end()
     demand.withdraw()
     demand.withdraw()
+    assert gateway.track(plan) == {"dev": "off", "po": "off"}
+    state.record("dev", ["po"])
+    assert gateway.track(plan) == {"dev": "on", "po": "off"}
+
+
+def test_who_was_stopped_before_the_hosts_last_boot_is_not_stopped_any_more(plan, monkeypatch, tmp_path):
+    state.record("dev", ["po"])
+    state.note_stopped(["dev"])
+    assert gateway.track(plan) == {"dev": "off", "po": "off"}
+    (tmp_path / "boot").write_text("another")
+    monkeypatch.setattr(state, "_BOOT", tmp_path / "boot")
     assert gateway.track(plan) == {"dev": "on", "po": "off"}
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -82,10 +83,31 @@ def test_requests_wait_while_a_switch_is_about_though_the_engine_is_up(stand):
     asking.start()
     time.sleep(0.6)
     assert answers == []
+    metrics = table.ask("GET", "/metrics/roundhouse", port=table.ports.any + 100).body.decode()
+    assert '# TYPE roundhouse_gateway_waiting gauge\nroundhouse_gateway_waiting{agent="dev"} 1\n' in metrics
     table.track(dev="on:7")
     asking.join()
     assert answers[0].status == 200
     assert 500 <= int(answers[0].headers["x-roundhouse-waited-ms"]) < 5000
+
+
+@pytest.mark.parametrize("port", ["any", "dev"])
+def test_a_request_that_was_still_coming_when_a_switch_began_waits_too(stand, port):
+    table = stand()
+    table.serve("dev")
+    body = b'{"model": "dev", "prompt": "go on", "max_tokens": 1}'
+    with socket.create_connection(("127.0.0.1", getattr(table.ports, port)), 10) as line:
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        line.sendall(head.encode() + body[:10])
+        time.sleep(0.3)
+        table.track(dev="wait:7")
+        line.sendall(body[10:])
+        line.settimeout(0.6)
+        with pytest.raises(TimeoutError):
+            line.recv(1)
+        table.track(dev="on:7")
+        line.settimeout(10)
+        assert line.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 def test_an_agent_that_nobody_brings_is_refused_at_once_with_its_start_in_seconds(stand):

@@ -1,8 +1,11 @@
 """The gateway's keys, limits and settings: made, named, revoked, and asked for by a real HAProxy."""
 
 import hashlib
+import http.client
 import json
 import shutil
+import socket
+import ssl
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -88,6 +91,20 @@ def test_what_cannot_be_meant_is_refused(place, capsys, words, sentence):
     assert sentence in text
 
 
+def test_a_gateway_that_does_not_listen_to_the_command_is_told_of(place, capsys):
+    gateway_keys.ensure()
+    (place / "master.sock").unlink(missing_ok=True)
+    assert said(capsys, "add", "one")[0] == 0  # it does not run
+    with socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(f"{gateway.RUNTIME}/master.sock")
+        hung.listen()
+        status, text = said(capsys, "revoke", "one")
+    assert status == 1
+    assert "the key of one is taken out of the files, but the gateway was not told (" in text
+    assert "systemctl reload roundhouse-gateway.service" in text
+    assert "one" not in gateway_keys.load()
+
+
 @needs_haproxy
 def test_keys_open_and_close_the_api_at_once(stand, capsys):
     table = stand()
@@ -147,12 +164,26 @@ def test_a_gateway_for_others_without_keys_is_refused():
 
 
 @needs_haproxy
-def test_a_certificate_is_made_for_the_host_and_used(place, tmp_path):
+def test_a_certificate_is_made_for_the_host_and_used_by_clients_that_know_http2_too(place, monkeypatch):
     script = (ROLE / "files/make_certificate.sh").read_text().replace("chown", ": chown")
-    subprocess.run(["sh", "-c", script, "make", str(tmp_path / "tls.pem")], check=True)
+    subprocess.run(["sh", "-c", script, "make", str(place / "tls.pem")], check=True)
+    trusting = ssl.create_default_context(cafile=place / "tls.pem")
+    trusting.set_alpn_protocols(["h2", "http/1.1"])
     table = Gateway(place, tls=True)
-    table.write()
-    gateway.follow(table.plan, print)
-    done = subprocess.run(["haproxy", "-c", "-f", place / "haproxy.cfg"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "ssl crt" in (place / "haproxy.cfg").read_text()
+
+    def ask(method, path, body=None, *, port=None, **headers):
+        line = http.client.HTTPSConnection("localhost", port or table.ports.any, context=trusting, timeout=10)
+        line.request(method, path, body, headers)
+        answer = line.getresponse()
+        answer.body = answer.read()
+        return answer
+
+    monkeypatch.setattr(table, "ask", ask)
+    try:
+        table.start()
+        assert (ask("GET", "/health").status, ask("GET", "/v1/models").status) == (200, 200)
+        raw = socket.create_connection(("localhost", table.ports.any), 10)
+        with trusting.wrap_socket(raw, server_hostname="localhost") as line:
+            assert line.selected_alpn_protocol() == "http/1.1"
+    finally:
+        table.end()

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from real_gateway import Gateway, furnish, until
+from real_gateway import ROLE, Gateway, furnish, until
 
 from roundhouse import gateway_config, gateway_keys
 
@@ -45,17 +46,25 @@ def reached():
     return []
 
 
-@pytest.fixture
-def table(tmp_path, monkeypatch, reached):
-    """Start a gateway for others, with an engine that notes what it is asked."""
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def table(request, tmp_path, monkeypatch, reached):
+    """Start a gateway for others, with an engine that notes what it is asked, and goes on reading where it was left."""
     furnish(tmp_path, monkeypatch)
     gateway_keys.ensure()
+    if request.param:
+        script = (ROLE / "files/make_certificate.sh").read_text().replace("chown", ": chown")
+        subprocess.run(["sh", "-c", script, "make", str(tmp_path / "tls.pem")], check=True)
 
     class Engine(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            while self.headers.get("Transfer-Encoding") and (size := int(self.rfile.readline(), 16)):
+                self.rfile.read(size + 2)
             reached.append((self.path, self.headers.get("Authorization"), self.headers.get("Upgrade")))
             self.send_response(200)
+            self.send_header("Content-Length", "0")
             self.end_headers()
 
         do_POST = do_GET
@@ -64,7 +73,8 @@ def table(tmp_path, monkeypatch, reached):
             """Say nothing."""
 
     everywhere = "0.0.0.0"  # noqa: S104 - what the test is about
-    made = Gateway(tmp_path, listen=everywhere, tls=False)
+    made = Gateway(tmp_path, listen=everywhere, tls=request.param)
+    made.trusting = ssl.create_default_context(cafile=tmp_path / "tls.pem") if request.param else None
     engine = ThreadingHTTPServer(("127.0.0.1", made.plan["agents"][0]["engine_port"]), Engine)
     threading.Thread(target=engine.serve_forever, daemon=True).start()
     made.start()
@@ -74,43 +84,61 @@ def table(tmp_path, monkeypatch, reached):
     engine.shutdown()
 
 
-# How a row's name begins, and the statuses that it may end with, with the key; None is a closed connection. Whatever is
-# not here ends with 404, and without the key with 401.
-WITH_THE_KEY = {
-    **{f"POST {path},": {200} for path in gateway_config.WRITES},
-    **{"GET /v1/models,": {200}, "headers of 40 KB": {431}, "a body of 1 GB": {413}, "chunks of 2 MB": {413}},
+# How a row's name begins, and the first status that comes back; None is a closed connection. Whatever is not here gets
+# 404 with the key and 401 without.
+MALFORMED = dict.fromkeys(
+    ("no HTTP", "two lengths", "TE.TE", "TE of another name", "a length with a sign", "a line in a header"), 400
+)
+# Another host than the header's, and a fragment.
+MALFORMED |= dict.fromkeys((f"{method} {url}" for method in ("GET", "POST") for url in ("http:", "/v1/models#")), 400)
+SMUGGLING = ("pipelined", "CL.TE", "TE.CL", "TE with a tab")
+API = MALFORMED | {"GET /health,": 200, "GET *": 400, "POST *": 400}
+API_WITH_THE_KEY = {
+    **{f"POST {path},": 200 for path in gateway_config.WRITES},
+    **{"GET /v1/models,": 200, "headers of 40 KB": 431, "a body of 1 GB": 413, "chunks of 2 MB": 413},
+    **dict.fromkeys(SMUGGLING, 200),
 }
-ANYHOW = {
-    **{"GET /health,": {200}, "no HTTP": {400, None}, "two lengths": {400}, "TE of another name": {400, 422, 404, 401}},
-    **{f"{method} {path}": {400} for method in ("GET", "POST") for path in ("http:", "*", "/v1/models#")},
+METRICS_WITH_THE_KEY = {"GET /metrics,": 200}
+
+
+def expected(what, port):
+    """Return the status that a row begins with."""
+    with_the_key = METRICS_WITH_THE_KEY if port == "metrics" else API_WITH_THE_KEY
+    keyed = what.endswith(", the key")
+    known = (MALFORMED if port == "metrics" else API) | (with_the_key if keyed else {})
+    return next((status for begin, status in known.items() if what.startswith(begin)), 404 if keyed else 401)
+
+
+# What reaches an engine by each port, besides HAProxy's own look at /health.
+REACHABLE = {
+    "any": {*gateway_config.WRITES},
+    "dev": {*gateway_config.WRITES, *gateway_config.READS},
+    # Whether others are served meanwhile is asked with a completion.
+    "metrics": {"/metrics", "/v1/completions"},
 }
 
 
-def expected(what):
-    """Return the statuses that a row may end with."""
-    known = ANYHOW | (WITH_THE_KEY if what.endswith(", the key") else {})
-    otherwise = {404} if what.endswith(", the key") else {401}
-    return next((statuses for begin, statuses in known.items() if what.startswith(begin)), otherwise)
-
-
-def test_a_stranger_gets_nothing_but_health(table, namespace, reached, record_property):
+@pytest.mark.parametrize("port", ["any", "dev", "metrics"])
+def test_a_stranger_gets_nothing_but_health(table, namespace, reached, record_property, port):
     revoked = gateway_keys.add("revoked")
     gateway_keys.revoke("revoked")
     good = gateway_keys.load()["default"]
-    words = ["ip", "netns", "exec", NAMESPACE, sys.executable, HERE / "gateway_attacks.py", OURS, str(table.ports.any)]
-    words += [json.dumps(ROUTES), good, revoked]
+    number = table.ports.dev + 100 if port == "metrics" else getattr(table.ports, port)
+    words = ["ip", "netns", "exec", NAMESPACE, sys.executable, HERE / "gateway_attacks.py", OURS, str(number)]
+    words += [json.dumps(ROUTES), good, revoked, *([table.folder / "tls.pem"] if table.trusting else [])]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as stranger:
         rows = json.loads(stranger.stdout.readline())
         # He keeps 2,000 connections open; others are served all the same.
         assert table.complete("dev", Authorization=f"Bearer {good}").status == 200
         stranger.communicate("\n")
-    outcomes = {what: int(line.split()[1]) if line.startswith("HTTP/") else None for what, line in rows}
-    wrong = {what: status for what, status in outcomes.items() if status not in expected(what)}
+    outcomes = {what: statuses or [None] for what, statuses in rows}
+    wrong = {what: found for what, found in outcomes.items() if found[0] != expected(what, port)}
     record_property("rows", len(outcomes))
     assert wrong == {}
     assert len(outcomes) > 8 * len(ROUTES)
-    paths = {path for path, _, _ in reached}
-    assert paths == {"/health", *gateway_config.WRITES}
+    # What stood behind a request is refused as what it is, or never looked at.
+    assert {status for found in outcomes.values() for status in found[1:]} <= {400, 401, 404}
+    assert {path for path, _, _ in reached} == {"/health", *REACHABLE[port]}
     assert {(key, upgrade) for _, key, upgrade in reached} == {(None, None)}
     for secret in (good, revoked):
         assert secret not in table.log()

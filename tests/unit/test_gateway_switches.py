@@ -15,7 +15,7 @@ from real_gateway import Gateway, furnish, until
 from roundhouse import journal, state
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule"))
-from asking import Asking
+from asking import ACROSS, Asking
 
 pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="HAProxy is not installed: make setup as root does")
 
@@ -59,7 +59,7 @@ def up_and_told(table, name):
         return False
 
 
-@pytest.mark.parametrize(("switches", "failures", "requests"), [(5, 0, 500), (1, 2, 100)])
+@pytest.mark.parametrize(("switches", "failures", "requests"), [(5, 0, 500), (5, 2, 500)])
 def test_nothing_is_lost_over_switches(table, switches, failures, requests, record_property):
     names = ["dev", "po", "dev", "po", "dev", "po"][: 1 + switches]
     left = [failures]
@@ -77,5 +77,6 @@ def test_nothing_is_lost_over_switches(table, switches, failures, requests, reco
     record_property("outcome", asking.told())
     assert [each for each in asking.outcomes if each != "answered"] == [], asking.told()
     assert len(asking.outcomes) >= requests
+    assert asking.across == switches * ACROSS
     assert failures or asking.refused == 0
     assert max(asking.waited) > 0

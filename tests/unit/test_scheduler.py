@@ -149,6 +149,14 @@ def test_who_failed_is_not_tried_again_for_a_while():
     assert card.scheduler.may_ask(181.0) == ["dev"]
 
 
+def test_who_cannot_start_costs_no_more_switches_than_are_promised():
+    rules = RULES._replace(min_active_seconds=300)
+    card = Card(rules, ["dev", "po"], [Request("po", float(at), 1) for at in range(1, 900, 5)], "dev")
+    card.broken = {"po"}
+    card.run(900)
+    assert 1 < len(card.events) <= scheduler.most_switches(rules, 900)
+
+
 @pytest.mark.parametrize(("default", "agent", "free"), [(("dev",), "dev", False), ((), "po", True)])
 def test_after_idling_the_default_agent_comes_back_or_the_card_is_freed(default, agent, free):
     rules = RULES._replace(idle_seconds=90, default_agents=default)

@@ -43,6 +43,7 @@ ENDS = {
     "with its sentence": "ansible.builtin.fail: {msg: 'agents[dev].port is 80: write another.'}",
     "of a loop": "ansible.builtin.fail: {msg: 'item {{ item }} is bad'}\n      loop: [1]",
     "of a command": "ansible.builtin.command: sh -c 'echo first; echo the last word >&2; exit 3'",
+    "by a word with a space": "ansible.builtin.assert: {that: said == 'two words'}",
     "slowly": "ansible.builtin.command: sleep 60",
 }
 
@@ -136,6 +137,11 @@ def all_of(leader):
             return told.decode()
 
 
+def test_a_word_for_ansible_stays_one_word(site):
+    words = [*site("by a word with a space"), "--", "--extra-vars", '{"said": "two words"}']
+    assert setup_cli.main(words) == 0
+
+
 def test_one_stage_alone_where_it_is_named(site, capfd, tmp_path):
     assert setup_cli.main([*site("well"), "--download-models"]) == 0
     assert not (tmp_path / "made").exists()
@@ -148,7 +154,7 @@ def test_one_stage_alone_where_it_is_named(site, capfd, tmp_path):
         ([], ()),
         (["--install-dependencies", "--download-models", "--setup-docker"], ()),
         (["--download-models"], ("models",)),
-        (["--setup-docker", "--deploy-agents"], ("containers", "agents")),
+        (["--setup-docker", "--deploy-agents"], ("containers", "agents", "gateway")),
     ],
 )
 def test_the_guides_words_are_parts_of_site_yml(words, tags):

@@ -107,6 +107,13 @@ def test_what_bears_our_name_goes_and_the_models_stay(host, apt):
     assert look(host, models=True)["folders"] == ["/var/lib/roundhouse", "/etc/roundhouse"]
 
 
+def test_containerds_folder_of_networks_goes_unless_somebody_has_one(host):
+    (host / "etc/cni/net.d").mkdir(parents=True)
+    assert "/etc/cni" in look(host)["folders"]
+    (host / "etc/cni/net.d/10-theirs.conflist").write_text("{}")
+    assert "/etc/cni" not in look(host)["folders"]
+
+
 def test_docker_stays_for_a_container_of_somebody_else(host, apt):
     apt["contents"] = ["roundhouse-dev", "theirs"]
     apt["said"] = "Remv libslirp0 [4]\n"

@@ -49,7 +49,7 @@ def test_the_engine_starts_after_the_specification_is_written(host):
 
 
 def test_published_ports_bind_to_loopback(host, container):
-    host.check_output("docker run --detach --rm --name port --publish 18080:80 lab /bin/sh -c 'sleep 60'")
+    host.check_output("docker run --detach --rm --name port --publish 19080:80 lab /bin/sh -c 'sleep 60'")
     try:
         bound = json.loads(host.check_output("docker inspect --format '{{json .NetworkSettings.Ports}}' port"))
     finally:

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from asking import Asking
+from asking import ACROSS, Asking
 from conftest import ANY, PORTS
 
 REQUESTS = 500
@@ -32,5 +32,6 @@ def test_nothing_is_lost_over_five_switches(gate, fault, keys, record_property, 
     assert [each["rc"] for each in failures] == ([1, 1] if failing else [])
     assert [each for each in asking.outcomes if each != "answered"] == []
     assert len(asking.outcomes) >= REQUESTS
+    assert asking.across == 5 * ACROSS
     assert failing or asking.refused == 0
     assert max(asking.waited) > 0

@@ -220,7 +220,9 @@ def small_disk(table):
         f" && chown roundhouse: {folder}"
     )
     yield folder
-    table.host.check_output(f"cp -a {folder}/. /tmp/state; rm -f /tmp/state/fill; umount --lazy {folder}")
+    # Whoever fills it must be gone first, or would fill the host's own disk.
+    table.host.run("systemctl stop lab-stranger")
+    table.host.check_output(f"rm -f {folder}/fill; cp -a {folder}/. /tmp/state; umount --lazy {folder}")
     table.host.check_output(f"cp -a /tmp/state/. {folder}; rm -r /tmp/state")
 
 
@@ -236,10 +238,9 @@ def test_a_disk_that_is_full_stops_nothing(table, small_disk):
 
 def test_a_disk_that_fills_during_a_switch_does_not_lose_it(table, small_disk):
     table.fault("dev", "--load-seconds 2")
-    table.host.check_output(
-        "systemd-run --quiet --collect --unit lab-stranger "
-        f"sh -c 'sleep 1; dd if=/dev/zero of={small_disk}/fill bs=4k; true'"
-    )
+    late = f"until grep -q 'loading weights' {small_disk}/switch.json; do sleep 0.05; done"
+    fills = f"{late}; dd if=/dev/zero of={small_disk}/fill bs=4k"
+    table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sh -c %s", fills)
     assert table.run("dev")["rc"] == 0
     assert table.host.run(f"test -s {small_disk}/fill").rc == 0
     assert '"serving": ["dev"]' in table.host.file(f"{small_disk}/serving.json").content_string

@@ -97,17 +97,24 @@ end)
 -- What HAProxy's own metrics do not tell, in Prometheus' form; of the switches, what the command has written.
 core.register_service("metrics", "http", function(applet)
   local lines = {}
+  local function kind(name, is)
+    lines[#lines + 1] = ("# TYPE roundhouse_gateway_%s %s\n"):format(name, is)
+  end
   local function add(name, labels, value)
     lines[#lines + 1] = ("roundhouse_gateway_%s{%s} %s\n"):format(name, labels, value)
   end
-  for agent in pairs(counted) do
-    local label, of = ('agent="%s"'):format(agent), counted[agent]
-    local many, oldest = waiting(agent)
-    add("waiting", label, many)
-    add("waiting_oldest_seconds", label, oldest / 1000)
-    add("held_total", label, of.held)
-    add("held_seconds_total", label, of.held_ms / 1000)
+  -- Who is asked for the first time waits before anything of it is counted.
+  local function of_each_agent(name, is, value)
+    kind(name, is)
+    for agent in pairs(looked) do
+      add(name, ('agent="%s"'):format(agent), value(agent, counted[agent] or { held = 0, held_ms = 0 }))
+    end
   end
+  of_each_agent("waiting", "gauge", function(agent) return (waiting(agent)) end)
+  of_each_agent("waiting_oldest_seconds", "gauge", function(agent) return select(2, waiting(agent)) / 1000 end)
+  of_each_agent("held_total", "counter", function(_, of) return of.held end)
+  of_each_agent("held_seconds_total", "counter", function(_, of) return of.held_ms / 1000 end)
+  kind("refused_total", "counter")
   for agent, reasons in pairs(refused) do
     for why, times in pairs(reasons) do
       add("refused_total", ('agent="%s",why="%s"'):format(agent, why), times)

@@ -7,6 +7,8 @@ target=$1
 aside=$(mktemp -d)
 trap 'rm -rf "$aside"' EXIT
 names="DNS:localhost,DNS:$(hostname),IP:127.0.0.1"
+full=$(hostname --fqdn || true) # fails where the name does not resolve
+[ -z "$full" ] || [ "$full" = "$(hostname)" ] || names="$names,DNS:$full"
 for address in $(hostname -I); do names="$names,IP:$address"; done
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj "/CN=$(hostname)" \
   -addext "subjectAltName=$names" -keyout "$aside/key" -out "$aside/certificate" 2>"$aside/said" ||
