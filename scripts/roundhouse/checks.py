@@ -20,15 +20,15 @@ def check(agent: Agent, leaving: list[str]) -> None:
 
 def check_host(agent: Agent, leaving: list[str]) -> None:
     """Do what `check` does for an agent whose unit is not in place yet."""
-    found = weights.problem(Path(agent["model_path"]))
-    if found:
-        raise RoundhouseError("model", f"{found}: {weights.cure(agent['model'], agent.get('quantise'))}")
-    if touched := _touched(Path(agent["model_path"])):
-        raise RoundhouseError(
-            "model",
-            f"{touched} is not as it was verified (another length or time of change): `roundhouse verify "
-            f"{agent['model']}` reads it again and says whether it is whole.",
-        )
+    for model, path, recipe in weights.of(agent):
+        if found := weights.problem(path):
+            raise RoundhouseError("model", f"{found}: {weights.cure(model, recipe)}")
+        if touched := _touched(path):
+            raise RoundhouseError(
+                "model",
+                f"{touched} is not as it was verified (another length or time of change): `roundhouse verify "
+                f"{model}` reads it again and says whether it is whole.",
+            )
     holder = ports.holder(agent["engine_port"])
     if holder and holder.unit not in (agent["unit"], *leaving):
         raise RoundhouseError(

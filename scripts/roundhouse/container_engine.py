@@ -60,10 +60,11 @@ def see(packages: Packages) -> Engine:
     return Engine(ORIGINS[package], package, version(packages), names.split() if names is not None else None, compose)
 
 
-def contents() -> list[str]:
-    """Return the names of all containers, also of those that do not run, and volumes; none where it does not answer."""
-    containers = _said("docker", "ps", "--all", "--format", "{{.Names}}") or ""
-    return [*containers.split(), *(_said("docker", "volume", "ls", "--format", "{{.Name}}") or "").split()]
+def contents() -> list[str] | None:
+    """Return the names of all containers, also of those that do not run, and volumes; None where it does not answer."""
+    containers = _said("docker", "ps", "--all", "--format", "{{.Names}}")
+    volumes = _said("docker", "volume", "ls", "--format", "{{.Name}}")
+    return None if containers is None or volumes is None else [*containers.split(), *volumes.split()]
 
 
 def has_image(reference: str) -> bool:

@@ -12,6 +12,8 @@ from .recipes import Bounds
 
 # A file whose content decides how text becomes tokens.
 TOKENIZER = "tokenizer.json"
+# How many of the likeliest tokens are compared: all of a small vocabulary, and of a large one nearly all probability.
+LIKELIEST = 256
 
 
 class Position(NamedTuple):
@@ -90,10 +92,15 @@ def other_vocabulary(base: Path, other: Path) -> str | None:
 
 
 def positions(prompt_logprobs: list[dict[str, dict[str, Any]] | None], tokens: list[int]) -> Iterator[Position]:
-    """Yield what the engine's answer says of each token but the first, which nothing goes before."""
+    """Yield what the engine's answer says of each token but the first, which nothing goes before.
+
+    The engine lists the text's own token too where it is not among the likeliest; what it has is then no bound of what
+    the others have that are not listed.
+    """
     for token, found in zip(tokens[1:], prompt_logprobs[1:], strict=True):
         listed = {name: float(entry["logprob"]) for name, entry in (found or {}).items()}
-        yield Position(listed[str(token)], listed)
+        likeliest = {name: listed[name] for name, entry in (found or {}).items() if entry["rank"] <= LIKELIEST}
+        yield Position(listed[str(token)], likeliest)
 
 
 def _first(likeliest: dict[str, float]) -> str:

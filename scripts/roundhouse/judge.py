@@ -19,13 +19,11 @@ from typing import Any
 from . import flags
 from .engine import Engine
 from .errors import RoundhouseError
-from .gate import Position, positions
+from .gate import LIKELIEST, Position, positions
 from .progress import GIB
 
 NAME = "judged"
 HOST = "127.0.0.1"
-# How many of the likeliest tokens are compared: all of a small vocabulary, and of a large one nearly all probability.
-LIKELIEST = 256
 WINDOW_TOKENS, WINDOWS = 256, 16
 START_SECONDS = 900
 # Of a card, and what a judged model takes of that beside its weights (an upper bound for a window, not measured).

@@ -78,8 +78,9 @@ def missing(found: PlanSet) -> list[str]:
     if found.names(str(engine)) and not engine.exists():
         lost.append(f"its engine {engine} is not there any more: deploy it with the versions of then (site.yml)")
     for agent in found.plan["agents"]:
-        if problem := weights.problem(Path(agent["model_path"])):
-            lost.append(f"{problem}: {weights.cure(agent['model'], agent.get('quantise'))}")
+        for model, path, recipe in weights.of(agent):
+            if problem := weights.problem(path):
+                lost.append(f"{problem}: {weights.cure(model, recipe)}")
     return lost
 
 

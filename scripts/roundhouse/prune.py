@@ -11,14 +11,17 @@ from typing import Any
 from . import store
 from .errors import UsageError
 
+# What a play is about to deploy: its models are there before it is the plan in place.
+STAGED = Path("/var/lib/roundhouse/staged")
 
-def paths_of_plans(deployed: Path, earlier: Path | None = None) -> dict[str, list[str]]:
-    """Return which agents use which folder (resolved; drafts too): those of plan.json in the one folder, and of each
-    plan that a rollback may go back to in the other. Raises UsageError.
+
+def paths_of_plans(deployed: Path, earlier: Path | None = None, staged: Path = STAGED) -> dict[str, list[str]]:
+    """Return which agents use which folder (resolved; drafts too): those of plan.json in the one folder, of each plan
+    that a rollback may go back to in the other, and of those that are staged. Raises UsageError.
     """
     users: dict[str, list[str]] = {}
     before = sorted(earlier.glob("*/plan.json")) if earlier else []
-    for path in (*deployed.glob("plan.json"), *before):
+    for path in (*deployed.glob("plan.json"), *staged.glob("*/plan.json"), *before):
         try:
             agents: list[dict[str, Any]] = json.loads(path.read_text())["agents"]
             named = [(agent["name"], agent["model_path"]) for agent in agents]

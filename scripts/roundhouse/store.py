@@ -54,7 +54,7 @@ def held(store: Path) -> Iterator[Held]:
     for place in sorted(store.glob("*/*/*")):
         whole = COMMIT.fullmatch(place.name) is not None
         if place.is_dir() and (whole or place.name.endswith((PARTIAL, REMOVING))):
-            size = sum(path.stat().st_size for path in place.iterdir() if path.is_file())
+            size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
             found = (manifest.look(place) or f"{place} has no manifest: {manifest.CURE}.") if whole else None
             read, problem = (None, found) if isinstance(found, str) else (found, None)
             yield Held(place, str(place.parent.relative_to(store)), read, size, problem)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from . import container_engine, driver_choice, packages, receipt, units
+from .errors import RoundhouseError
+from .store import held as held_models
 
 # Every file that a role writes bears the name, so that whoever finds one knows whose it is.
 FILES = (
@@ -34,6 +36,10 @@ _DOCKER = ("docker-ce", "docker.io", "moby-engine")
 _DOCKERS_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
 # containerd makes it when it starts, and whoever has a network there is no Docker.
 _NETWORKS = "etc/cni"
+_SILENT = (
+    "Docker does not answer, so nobody knows whose containers are in it: systemctl start docker, or write "
+    "teardown_packages: false."
+)
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 
 
@@ -43,18 +49,22 @@ def look(settings: dict[str, Any], root: Path = Path("/")) -> dict[str, Any]:
     `settings`: models_store; models and packages, whether these go too.
     """
     there, notes = packages.installed(), receipt.load()
-    going = [name for name in notes.packages if name in there.versions] if settings["packages"] else []
+    # Also what is no longer installed: a run that was killed among the packages has left the rest of them.
+    ours = list(notes.packages) if settings["packages"] else []
+    going = [name for name in ours if name in there.versions]
     kept = [] if settings["packages"] or not notes.packages else ["The packages stay, as teardown_packages says."]
     strangers = _strangers() if set(_DOCKER) & set(going) else []
     if strangers:
-        going = [name for name in going if not _is_dockers(name)]
+        ours, going = ([name for name in names if not _is_dockers(name)] for names in (ours, going))
         kept.append(f"Docker stays, with its repository, for what is not ours in it: {', '.join(strangers)}.")
     store = Path(settings["models_store"])
     models = store.is_dir() and any(store.iterdir()) and not settings["models"]
     if models:
         kept.append(f"The models stay in {store}; teardown_models: true takes them too.")
+    stored = _parts_of_a_store(store, [held.folder for held in held_models(store)]) if settings["models"] else []
     files = _matching(FILES, root, ("docker.sources", "docker.asc") if strangers else ("//",))
-    dockers = set(_DOCKER) & set(going)
+    # An engine of another package, put there since, has these folders now.
+    dockers = set(_DOCKER) & set(ours) and not set(_DOCKER) & set(there.versions) - set(going)
     networks = (_NETWORKS,) if _holds_no_file(root / _NETWORKS) else ()
     folders = [root / folder for folder in (*((*_DOCKERS_FOLDERS, *networks) if dockers else ()), *FOLDERS)]
     return {
@@ -63,15 +73,16 @@ def look(settings: dict[str, Any], root: Path = Path("/")) -> dict[str, Any]:
         "packages": going,
         "held": [name for name in notes.held if name in there.held],
         "files": [*files, *_emptied(files)],
-        "folders": [place for each in folders if each.is_dir() for place in _parts(each, store if models else None)],
+        "folders": stored
+        + [place for each in folders if each.is_dir() for place in _parts(each, store if models else None)],
         "services": [unit for unit in _SERVICES if _package_of(unit) in going],
-        "accounts": [name for name in notes.accounts if any(_is_of(name, package) for package in going)],
+        "accounts": [name for name in notes.accounts if any(_is_of(name, package) for package in ours)],
         "users": [name for name, home in USERS.items() if _home(name) == home],
         "driver": any(driver_choice.DRIVER_PACKAGE.match(name) for name in going),
         "manager": "apt" if shutil.which("dpkg-query") else "dnf",
         "initramfs": any("modprobe.d" in path for path in files),
         "kept": kept,
-        "problems": _problems(going),
+        "problems": [_SILENT] if strangers is None else _problems(going),
     }
 
 
@@ -105,6 +116,23 @@ def _parts(folder: Path, keep: Path | None) -> list[str]:
     return [part for path in sorted(folder.iterdir()) for part in _parts(path, keep)]
 
 
+def _parts_of_a_store(folder: Path, held: list[Path]) -> list[str]:
+    """Return what goes of a store with its models: the folder where it holds nothing else, else those of its parts."""
+    if not any(each.is_relative_to(folder) for each in held):
+        return []
+    if not folder.is_mount() and (folder in held or _holds_only(folder, held)):
+        return [str(folder)]
+    return [part for path in sorted(folder.iterdir()) if path.is_dir() for part in _parts_of_a_store(path, held)]
+
+
+def _holds_only(folder: Path, held: list[Path]) -> bool:
+    """Return whether nothing but these is in the folder, and the store's own files, whose names begin with a dot."""
+    return all(
+        path in held or path.name.startswith(".") or (path.is_dir() and _holds_only(path, held))
+        for path in folder.iterdir()
+    )
+
+
 def _holds_no_file(folder: Path) -> bool:
     return all(path.is_dir() for path in folder.rglob("*"))
 
@@ -127,9 +155,10 @@ def _is_dockers(name: str) -> bool:
     return name.startswith(("docker", "containerd", "moby", "runc"))
 
 
-def _strangers() -> list[str]:
-    """Return the containers and volumes of others."""
-    return [name for name in container_engine.contents() if not name.startswith("roundhouse-")]
+def _strangers() -> list[str] | None:
+    """Return the containers and volumes of others, None where nobody knows."""
+    found = container_engine.contents()
+    return None if found is None else [name for name in found if not name.startswith("roundhouse-")]
 
 
 def _images(root: Path) -> list[str]:
@@ -161,4 +190,6 @@ def _would_go(names: list[str]) -> list[str]:
         return []
     command = ["apt-get", "--simulate", "purge", "--option", "APT::Get::AutomaticRemove=false", *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RoundhouseError("teardown", f"apt cannot say what would go: {done.stderr.strip()}")
     return _REMOVED.findall(done.stdout)

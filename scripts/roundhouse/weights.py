@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
+from .plan import Agent
+
 _HEADER_LIMIT_BYTES = 100 * 1024 * 1024  # the safetensors format's own limit
+
+
+def of(agent: Agent) -> Iterator[tuple[str, Path, str | None]]:
+    """Yield what an agent loads: name, folder, and the recipe that made it; its draft model too."""
+    yield agent["model"], Path(agent["model_path"]), agent.get("quantise")
+    if agent.get("draft_model_path"):
+        yield agent["draft_model"], Path(agent["draft_model_path"]), None
 
 
 def problem(folder: Path) -> str | None:

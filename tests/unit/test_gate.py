@@ -45,6 +45,13 @@ def test_of_the_likeliest_tokens_alone_it_is_never_more(seed, count):
         assert found > true_kl(base, other) / 3
 
 
+def test_the_texts_own_token_is_no_bound_of_what_is_not_listed():
+    listed = {"1": (-0.1, 1), "2": (-3.0, 2), "9": (-30.0, 900)}
+    entries = {token: {"logprob": ln, "rank": rank} for token, (ln, rank) in listed.items()}
+    (found,) = gate.positions([None, entries], [5, 9])
+    assert found == Position(-30.0, {"1": -0.1, "2": -3.0})
+
+
 def test_a_model_that_lists_none_of_the_bases_words_is_not_near_it():
     base = {"1": math.log(0.9), "2": math.log(0.09)}
     other = {"7": math.log(0.6), "8": math.log(0.3)}

@@ -123,6 +123,38 @@ def test_docker_stays_for_a_container_of_somebody_else(host, apt):
     assert found["kept"][0] == "Docker stays, with its repository, for what is not ours in it: theirs."
 
 
+def test_while_docker_does_not_answer_nothing_goes(host, apt):
+    apt["contents"] = None
+    assert look(host)["problems"] == [
+        "Docker does not answer, so nobody knows whose containers are in it: systemctl start docker, or write "
+        "teardown_packages: false."
+    ]
+    assert look(host, packages=False)["problems"] == []
+
+
+def test_a_run_that_was_killed_among_the_packages_is_done_again(host, apt):
+    (host / "var/lib/docker/overlay2").mkdir(parents=True)
+    del apt["versions"]["docker-ce"]
+    again = look(host)
+    assert "/var/lib/docker" in again["folders"]
+    assert again["accounts"] == ["docker"]
+    apt["versions"]["docker.io"] = "26"  # somebody's own, since
+    assert "/var/lib/docker" not in look(host)["folders"]
+
+
+def test_a_store_elsewhere_goes_with_its_models_and_leaves_what_else_is_there(host):
+    place = host / "srv/data"
+    for name in (f"owner/name/{'a' * 40}/config.json", "owner/name/.lock", "photos/one.jpg"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text("")
+    asked = {"models_store": str(place)}
+    assert not [folder for folder in look(host, **asked)["folders"] if folder.startswith("/srv")]
+    assert look(host, **asked, models=True)["folders"][0] == "/srv/data/owner"
+    (place / "photos/one.jpg").unlink()
+    (place / "photos").rmdir()
+    assert look(host, **asked, models=True)["folders"][0] == "/srv/data"
+
+
 def test_a_package_that_would_go_along_is_a_reason_to_stop(host, apt):
     apt["said"] += "Purg other [1]\n"
     (problem,) = look(host)["problems"]

@@ -1,13 +1,11 @@
 """What the recipes and the gate really did on the host, in one run of several minutes.
 
-The run is kept in the lab's volume under a key of all that went into it, as the lab's images are: while
-recipes, gate, locks, training and these tests are the same, its record is read instead of made again. A record
-that fails a test is not kept: what is red is run again.
+The run is kept in the lab's volume under a key of all that went into it, as the lab's images are: while those are the
+same, its record is read instead of made again. A record that fails a test is not kept: what is red is run again.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -147,24 +145,11 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def _inputs(*roots: str) -> list[Path]:
-    """Return the modules of the package that those import, with all that these import."""
-    package, found, todo = ROOT / "scripts/roundhouse", set(), list(roots)
-    while todo:
-        path = package / f"{todo.pop()}.py"
-        if path.exists() and path not in found:
-            found.add(path)
-            imports = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom)]
-            for node in imports:
-                todo += [node.module] if node.module else [alias.name for alias in node.names]
-    return sorted(found)
-
-
 def _key() -> str:
-    files = _inputs("quantise_cli", "models_lock", "verify", "model_format")
-    files += [ROOT / "lab/models.py", ROOT / "lab/quantise_base.py", Path(__file__)]
-    files += sorted((ROOT / "roles/models/tasks").glob("*.yml")) + sorted(ROOT.glob("plugins/*/roundhouse_quantise.py"))
-    files += [ROOT / f"requirements/{name}-cpu.txt" for name in ("engine", "quantise")]
+    """Return a hash of all that may have a part in it."""
+    folders = ("scripts", "roles", "playbooks", "plugins", "lab", "group_vars", "inventory", "requirements")
+    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
+    files = [path for path in (*files, ROOT / "site.yml", Path(__file__)) if "__pycache__" not in path.parts]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 

@@ -39,15 +39,21 @@ def is_admitted(made, recipe):
 def test_an_honest_result_is_admitted_with_its_card(evidence, recipe):
     made = evidence[recipe]
     if RECIPES[recipe].bits == 4 and not evidence["avx512"]:
-        # The engine has no kernel for it on this machine's CPU: said before anything is loaded.
-        assert (made["ok"], made["rc"]) == (False, 2)
-        assert "only on a CPU with AVX-512, which this one lacks: take fp8 or int8." in made["errors"][0]["message"]
-        assert made["seconds"] < 10
-        return
+        pytest.skip("the engine has no kernel for 4-bit weights on this machine's CPU, which lacks AVX-512")
     assert made["ok"], made
     is_admitted(made, recipe)
     assert f"{made['quality']['kl']:.5f} nats" in made["card"]
     assert f"./quantised/base-{recipe}/{made['path'].rpartition('/')[2]}" in made["listing"].split()
+
+
+@pytest.mark.parametrize("recipe", [name for name in MADE if RECIPES[name].bits == 4])
+def test_four_bits_are_refused_before_anything_is_loaded_where_the_cpu_has_no_kernel(evidence, recipe):
+    if evidence["avx512"]:
+        pytest.skip("this machine's CPU has AVX-512")
+    made = evidence[recipe]
+    assert (made["ok"], made["rc"]) == (False, 2)
+    assert "only on a CPU with AVX-512, which this one lacks: take fp8 or int8." in made["errors"][0]["message"]
+    assert made["seconds"] < 10
 
 
 def test_a_roster_that_asks_for_a_recipe_serves_its_result(evidence):
