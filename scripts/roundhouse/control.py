@@ -124,10 +124,10 @@ def serve(plan: Plan, report: Report) -> None:
     if left and not state.is_switching():
         report(f"a switch to {left.to} was killed in its phase {left.phase}: the next one goes on from there")
     one, begun = Control(plan, report), _stamps()
-    with control_socket.listening():
+    with control_socket.listening() as busy:
         notify("READY=1")
         while not ended:
-            if not one.job and _stamps() != begun:
+            if not one.job and not busy() and _stamps() != begun:
                 report("what is deployed is another: starting anew")
                 return
             one.round()

@@ -98,14 +98,14 @@ def _answer(told: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def listening() -> Iterator[None]:
-    """Take what commands ask. Raises RoundhouseError where systemd has opened no socket."""
+def listening() -> Iterator[Callable[[], bool]]:
+    """Take what commands ask, and give what says whether one is being done. Raises RoundhouseError without a socket."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         raise RoundhouseError("control", "systemd starts this: systemctl start roundhouse-control.socket.")
     with _Server() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield
+            yield server.busy
         finally:
             server.shutdown()
 
@@ -146,3 +146,18 @@ class _Server(socketserver.ThreadingUnixStreamServer):
         super().__init__(str(PATH), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = socket.socket(fileno=_FIRST_FILE)
+        self._commands: set[object] = set()
+
+    def busy(self) -> bool:
+        """Return whether a command is done: who ends now would leave it without its answer."""
+        return bool(self._commands)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Count it from here on, not from where its thread begins."""
+        self._commands.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Count it no more."""
+        super().shutdown_request(request)
+        self._commands.discard(request)
