@@ -213,11 +213,12 @@ def test_a_file_is_missing_or_damaged(table, moved, path, content, part):
 
 @pytest.fixture
 def small_disk(table):
-    """Put the state on a disk of its own, of 64 KiB."""
+    """Put the state on a disk of its own, with 64 KiB free; how large the state is depends on the cases before."""
     folder = "/var/lib/roundhouse/state"
     table.host.check_output(
-        f"cp -a {folder} /tmp/state && mount -t tmpfs -o size=64k,mode=755 none {folder} && cp -a /tmp/state/. {folder}"
-        f" && chown roundhouse: {folder}"
+        f"rm -rf /tmp/state && cp -a {folder} /tmp/state && size=$(($(du -sk /tmp/state | cut -f1) + 64))"
+        f" && mount -t tmpfs -o size=${{size}}k,mode=755 none {folder}"
+        f" && {{ cp -a /tmp/state/. {folder} && chown roundhouse: {folder} || {{ umount {folder}; false; }}; }}"
     )
     yield folder
     # Whoever fills it must be gone first, or would fill the host's own disk.
