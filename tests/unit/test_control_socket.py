@@ -1,0 +1,27 @@
+"""The control service's end of the line to the command."""
+
+import os
+import socket
+import time
+
+from roundhouse import control_socket
+
+
+def test_it_knows_whether_a_command_is_being_done(tmp_path, monkeypatch):
+    opened = socket.socket(socket.AF_UNIX)
+    opened.bind(str(tmp_path / "control.sock"))
+    opened.listen()
+    monkeypatch.setattr(control_socket, "PATH", tmp_path / "control.sock")
+    # As systemd hands it over.
+    monkeypatch.setattr(control_socket, "_FIRST_FILE", opened.detach())
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    with control_socket.listening() as busy:
+        assert not busy()
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(tmp_path / "control.sock"))
+            assert b"hello" in line.recv(100)
+            assert busy()
+        end = time.monotonic() + 5
+        while busy() and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not busy()
