@@ -11,8 +11,8 @@ import openai
 
 CLIENTS = 20
 TOKENS = 40
-# Streams that run when a switch begins: how many, and so long that they run on into its drain.
-ACROSS, ACROSS_TOKENS = 5, 300
+# What runs when a switch begins, each second one a stream: how many, and so long that they run on into its drain.
+ACROSS, ACROSS_TOKENS = 6, 300
 
 
 class Asking:
@@ -23,6 +23,7 @@ class Asking:
     ) -> None:
         self.base, self.ports, self.keys, self.left = base, ports, keys, requests
         self.wanted, self.over, self.asking = "", False, asyncio.Event()
+        self.open = 0  # requests of the clients that are not answered yet
         self.outcomes: list[str] = []
         self.waited: list[int] = []
         self.refused = self.across = 0
@@ -31,8 +32,8 @@ class Asking:
     async def through(self, names: list[str], switch: Callable[[str], None], begun: Callable[[], bool]) -> None:
         """Ask while `switch` goes from one agent to the next; the first one serves already.
 
-        Nobody asks between one agent's last request and the moment at which the switch to the next has `begun`: an
-        agent that is not on its way is refused, and rightly. What runs on the one that leaves runs on.
+        Nobody begins to ask between one agent's last request and the moment at which the switch to the next has
+        `begun`: an agent that is not on its way is refused, and rightly. What runs on the one that leaves runs on.
         """
         self.wanted = names[0]
         self.asking.set()
@@ -41,8 +42,9 @@ class Asking:
             for name in names[1:]:
                 await asyncio.sleep(1)
                 self.asking.clear()
-                running = [asyncio.create_task(self._long(self.wanted, number)) for number in range(ACROSS)]
-                await asyncio.sleep(0.5)  # who had chosen has asked by now
+                while self.open:
+                    await asyncio.sleep(0.02)
+                running = await self._begin_long(self.wanted)
                 switching = asyncio.create_task(asyncio.to_thread(switch, name))
                 while not begun() and not switching.done():
                     await asyncio.sleep(0.02)
@@ -74,15 +76,27 @@ class Asking:
             await self.asking.wait()
             agent, stream = self.wanted, choice.random() < 0.5
             port = self.ports[choice.choice(("any", agent))]
+            self.open += 1
             try:
                 self.outcomes.append(await self._until_kept(port, agent, number, stream=stream))
             except openai.OpenAIError as error:
                 self.outcomes.append(f"{agent} on {port}: {error!r}")
+            self.open -= 1
             await asyncio.sleep(choice.random() * 0.3)
 
-    async def _long(self, agent: str, number: int) -> str:
+    async def _begin_long(self, agent: str) -> list[asyncio.Task[str]]:
+        """Return long requests that the engine has taken: the last one, a stream, has begun to answer."""
+        begun = asyncio.Event()
+        running = [asyncio.create_task(self._long(agent, number, lambda: None)) for number in range(ACROSS - 1)]
+        running.append(asyncio.create_task(self._long(agent, ACROSS - 1, begun.set)))
+        while not begun.is_set() and not running[-1].done():
+            await asyncio.sleep(0.02)
+        return running
+
+    async def _long(self, agent: str, number: int, begun: Callable[[], None]) -> str:
+        asked = {"stream": number % 2 == 1, "tokens": ACROSS_TOKENS, "begun": begun}
         try:
-            return await self._ask(self.ports["any"], agent, number, stream=True, tokens=ACROSS_TOKENS)
+            return await self._ask(self.ports["any"], agent, number, **asked)
         except openai.OpenAIError as error:
             return f"{agent}, while it left: {error!r}"
 
@@ -97,7 +111,16 @@ class Asking:
                 self.refused += 1
                 await asyncio.sleep(min(2, int(error.response.headers["Retry-After"])))
 
-    async def _ask(self, port: int, agent: str, number: int, *, stream: bool, tokens: int = TOKENS) -> str:
+    async def _ask(
+        self,
+        port: int,
+        agent: str,
+        number: int,
+        *,
+        stream: bool,
+        tokens: int = TOKENS,
+        begun: Callable[[], None] = lambda: None,
+    ) -> str:
         """Return `answered` when a whole answer came from who was asked, else what came."""
         url = f"{self.base}:{port}/v1"
         api = openai.AsyncOpenAI(
@@ -107,6 +130,7 @@ class Asking:
         answer = await api.completions.with_raw_response.create(**asked, stream=stream)
         self.waited.append(int(answer.headers["x-roundhouse-waited-ms"]))
         by = answer.headers["x-roundhouse-agent"]
+        begun()
         if not stream:
             whole = answer.parse()
             models, reason, count = {whole.model}, whole.choices[0].finish_reason, whole.usage.completion_tokens
