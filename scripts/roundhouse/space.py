@@ -1,4 +1,4 @@
-"""Is there room? One sentence with what is free, what is missing and the path, before anything is brought."""
+"""Is there room? One sentence with what is free, what is still to come and the path, before anything is brought."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def shortage(place: str, free_bytes: int, needs: Mapping[str, int], *, models: b
     parts = ", ".join(f"{what} {size / GIB:.2f}" for what, size in needs.items() if size > 0)
     cure = " (roundhouse prune), or set models_store to another disk" if models else ""
     return (
-        f"{place} has {free_bytes / GIB:.2f} GiB free and {needed / GIB:.2f} GiB are missing ({parts}): "
+        f"{place} has {free_bytes / GIB:.2f} GiB free and {needed / GIB:.2f} GiB are still to come ({parts}): "
         f"free {(needed - free_bytes) / GIB:.2f} GiB there{cure}."
     )

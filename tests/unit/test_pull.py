@@ -219,7 +219,7 @@ def test_a_repository_that_is_not_whole_gets_no_name_and_the_others_come(hub, pl
 def test_a_disk_that_is_too_small_is_named_with_both_numbers_before_the_first_byte(hub, place, monkeypatch):
     monkeypatch.setattr(store, "free_bytes", lambda place: 2 * MIB)
     said = refused(hub, place)
-    assert said.startswith(f"{place} has 0.00 GiB free and 0.01 GiB are missing ({MODEL} at ")
+    assert said.startswith(f"{place} has 0.00 GiB free and 0.01 GiB are still to come ({MODEL} at ")
     assert hub.sent_bytes() == 0
 
 

@@ -151,7 +151,7 @@ def test_a_disk_that_lacks_space_is_named_before_the_first_byte(hub, hosts, play
     finally:
         hosts[0].check_output("umount /tmp/tight")
     assert done.returncode != 0
-    assert "/tmp/tight/store has 0.00 GiB free and 0.01 GiB are missing (lab/small at" in done.output
+    assert "/tmp/tight/store has 0.00 GiB free and 0.01 GiB are still to come (lab/small at" in done.output
     assert hub.sent_bytes() == before
 
 

@@ -79,15 +79,22 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture(autouse=True)
-def one_engine_at_a_time(machine: Machine, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Hold every case to one engine on the card, and to a port that is answered when it ends; keep the longest gap."""
+def one_engine_at_a_time(machine: Machine, request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """Hold every case to one engine on the card, and to a port that is answered when it ends; keep the longest gap.
+
+    A case that was told beforehand after how many seconds the port is answered again is held to it: `at_most_seconds`.
+    """
     with watched(machine) as seen:
-        yield
+        yield seen
         machine.host.check_output(f"rm -rf {GATE} {FAULTS} /etc/lab-engine/*")
         assert machine.run("resume")["rc"] == 0
     assert seen["engines"] == 1, seen
     assert seen["answers"] > 0
-    request.node.user_properties.append(("gap", f"{seen['seconds']} s without an answer, one engine on the card"))
+    text = f"{seen['seconds']} s without an answer, one engine on the card"
+    if "at_most_seconds" in seen:
+        assert seen["seconds"] <= seen["at_most_seconds"], seen
+        text += f"; {seen['at_most_seconds']:.0f} s at the most were told"
+    request.node.user_properties.append(("gap", text))
 
 
 @contextmanager

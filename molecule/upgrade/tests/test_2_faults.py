@@ -27,9 +27,10 @@ def first(machine):
         ("--wrong-name", "serves architect-other, not architect"),
     ],
 )
-def test_an_engine_of_no_use_is_taken_back(first, faults, part):
+def test_an_engine_of_no_use_is_taken_back_within_the_time_told(first, one_engine_at_a_time, faults, part):
     before, plans = first.files(), first.plans()
     first.write(first.engine("0.34.0", faults))
+    one_engine_at_a_time["at_most_seconds"] = first.run("deploy", first.staged, "--dry-run")["at_most_seconds"]
     sentence = first.refused("deploy", first.staged)
     assert part in sentence
     assert sentence.endswith("is in place again. architect serves on port 8000.")
