@@ -25,11 +25,13 @@ START = {
     "systemctl start docker.socket docker.service\n",
     "containerd.io": "systemctl daemon-reload\nsystemctl enable --now containerd.service\n",
 }
-# What the makers' packages do by deb-systemd-helper.
+# What the makers' packages do by debhelper: when they are removed, and when they are purged.
 END = {
     name: f'if [ "$1" = remove ]; then systemctl disable --now {units}; fi\n'
     for name, units in {"docker-ce": "docker.service docker.socket", "containerd.io": "containerd.service"}.items()
 }
+PURGED = {"docker-ce": 'if [ "$1" = purge ]; then update-rc.d docker remove; fi\n'}
+SCRIPTS = {"postinst": START, "prerm": END, "postrm": PURGED}
 REFRESH = """\
 [Unit]
 Description=Refresh NVIDIA CDI specification file (the lab's)
@@ -71,7 +73,7 @@ def docker(folder: Path, key: str, public: Path) -> None:
                     ("5:" if name.startswith("docker-ce") else "") + "26.1.5" + ending,
                     depends=DEPENDS.get(name, ""),
                     fields=f"Conflicts: {origin}\nReplaces: {origin}",
-                    scripts={"postinst": START[name], "prerm": END[name]} if name in START else None,
+                    scripts={script: texts[name] for script, texts in SCRIPTS.items() if name in texts},
                     tree=trees[origin],
                 )
                 packages.build(pool, engine)

@@ -30,7 +30,7 @@ FOLDERS = ("opt/roundhouse", "var/cache/roundhouse", "var/lib/roundhouse", "etc/
 # With the home that the roles give them: one of the same name with another home is somebody's own.
 USERS = {"roundhouse": "/var/cache/roundhouse", "roundhouse-gateway": "/nonexistent"}
 # What a package may leave switched on when it is purged.
-_SERVICES = ("nvidia-cdi-refresh.service", "nvidia-persistenced.service")
+_SERVICES = ("nvidia-cdi-refresh.path", "nvidia-cdi-refresh.service", "nvidia-persistenced.service")
 _DOCKER = ("docker-ce", "docker.io", "moby-engine")
 # What an engine that we brought leaves behind: its data is its containers', and there are none but ours.
 _DOCKERS_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
