@@ -62,7 +62,7 @@ def test_watch_writes_what_matters_of_a_switch_into_a_log(table):
 def test_watch_shows_all_of_a_switch_in_80_columns(table):
     table.fault("dev", "--never-ready")
     table.host.check_output("systemd-run --quiet --collect --unit lab-client roundhouse dev")
-    table.until("grep -q 'loading weights' /var/lib/roundhouse/state/switch.json")
+    table.until("grep -q 'loading weights 100' /var/lib/roundhouse/state/switch.json")
     command = "COLUMNS=80 script --quiet --command 'roundhouse watch --every 0.2 --rounds 1' /dev/null"
     screen = table.host.check_output(command).replace("\x1b[H\x1b[2J", "").replace("\r", "")
     assert max(len(line) for line in screen.splitlines()) <= 80
