@@ -87,14 +87,13 @@ class Asking:
     async def _begin_long(self, agent: str) -> list[asyncio.Task[str]]:
         """Return long requests that the engine has taken: the last one, a stream, has begun to answer."""
         begun = asyncio.Event()
-        running = [asyncio.create_task(self._long(agent, number, lambda: None)) for number in range(ACROSS - 1)]
-        running.append(asyncio.create_task(self._long(agent, ACROSS - 1, begun.set)))
+        running = [asyncio.create_task(self._long(agent, number, begun)) for number in range(ACROSS)]
         while not begun.is_set() and not running[-1].done():
             await asyncio.sleep(0.02)
         return running
 
-    async def _long(self, agent: str, number: int, begun: Callable[[], None]) -> str:
-        asked = {"stream": number % 2 == 1, "tokens": ACROSS_TOKENS, "begun": begun}
+    async def _long(self, agent: str, number: int, begun: asyncio.Event) -> str:
+        asked = {"stream": number % 2 == 1, "tokens": ACROSS_TOKENS, "begun": begun if number == ACROSS - 1 else None}
         try:
             return await self._ask(self.ports["any"], agent, number, **asked)
         except openai.OpenAIError as error:
@@ -119,7 +118,7 @@ class Asking:
         *,
         stream: bool,
         tokens: int = TOKENS,
-        begun: Callable[[], None] = lambda: None,
+        begun: asyncio.Event | None = None,
     ) -> str:
         """Return `answered` when a whole answer came from who was asked, else what came."""
         url = f"{self.base}:{port}/v1"
@@ -130,7 +129,8 @@ class Asking:
         answer = await api.completions.with_raw_response.create(**asked, stream=stream)
         self.waited.append(int(answer.headers["x-roundhouse-waited-ms"]))
         by = answer.headers["x-roundhouse-agent"]
-        begun()
+        if begun:
+            begun.set()
         if not stream:
             whole = answer.parse()
             models, reason, count = {whole.model}, whole.choices[0].finish_reason, whole.usage.completion_tokens

@@ -98,6 +98,7 @@ def build(plan: Plan, settings: Settings) -> dict[str, Any]:
         ],
         "needs_key": keys,
         "certificate": certificate if tls else None,
+        "makes_certificate": tls and not settings.certificate,
         "own_certificate": settings.certificate if tls else "",
         "body_bytes": body,
         "header_bytes": HEADER_BYTES,

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .background import BOOT_ID
 from .errors import RoundhouseError
 
 FOLDER = Path("/var/lib/roundhouse/state")
 LOCK = Path("/run/roundhouse/switch.lock")
 # A file for each, so that to take it away takes no room.
 _STOPPED = "stopped-"
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _LOCK_POLL_SECONDS = 0.2
 # Who only looks whether a switch runs (is_switching) holds the lock for a moment too.
 _PATIENCE_SECONDS = 0.5
@@ -79,7 +79,7 @@ def prepared(name: str, conflicts: list[str], path: Path | None = None) -> Itera
 
 def stopped() -> list[str]:
     """Return the agents that were stopped since the host's boot and have not served again: a call brings them back."""
-    boot = _BOOT.read_text()
+    boot = BOOT_ID.read_text()
     return [path.name.removeprefix(_STOPPED) for path in FOLDER.glob(f"{_STOPPED}*") if path.read_text() == boot]
 
 
@@ -87,7 +87,7 @@ def note_stopped(names: list[str]) -> None:
     """Note that agents are stopped, until they serve again or the host boots."""
     make_folder()
     for name in names:
-        write_text(FOLDER / f"{_STOPPED}{name}", _BOOT.read_text(), durable=False)
+        write_text(FOLDER / f"{_STOPPED}{name}", BOOT_ID.read_text(), durable=False)
 
 
 def make_folder(folder: Path | None = None) -> None:

@@ -84,7 +84,7 @@ def test_who_was_stopped_before_the_hosts_last_boot_is_not_stopped_any_more(plan
     state.note_stopped(["dev"])
     assert gateway.track(plan) == {"dev": "off", "po": "off"}
     (tmp_path / "boot").write_text("another")
-    monkeypatch.setattr(state, "_BOOT", tmp_path / "boot")
+    monkeypatch.setattr(state, "BOOT_ID", tmp_path / "boot")
     assert gateway.track(plan) == {"dev": "on", "po": "off"}
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+import yaml
 from faulty_hub import MIB, ROOT, FaultyHub, make_model
 
 from roundhouse import manifest, offer, planned_models, prune, pull, pull_module, quantised, store, verify
@@ -98,6 +99,17 @@ def test_prune_keeps_what_a_rollback_needs(place, tmp_path):
     assert [held.folder for held in prune.needless(place, prune.paths_of_plans(tmp_path), keep_earlier=False)] == [
         there
     ]
+
+
+def test_prune_keeps_what_a_play_is_about_to_deploy(place, tmp_path):
+    there = next(iter(store.held(place))).folder
+    (tmp_path / "staged/native").mkdir(parents=True)
+    plan = {"agents": [{"name": "dev", "model_path": str(there)}]}
+    (tmp_path / "staged/native/plan.json").write_text(json.dumps(plan))
+    users = prune.paths_of_plans(tmp_path, staged=tmp_path / "staged")
+    assert prune.needless(place, users, keep_earlier=False) == []
+    role = yaml.safe_load((ROOT / "roles/agents/vars/main.yml").read_text())
+    assert role["__agents_staged"] == f"{prune.STAGED}/{{{{ agents_plan.runtime }}}}"
 
 
 def test_prune_keeps_a_draft_and_what_a_plan_names_by_another_path(place, tmp_path):
