@@ -28,7 +28,8 @@ def job(tmp_path):
     running = subprocess.Popen(command, stdin=subprocess.PIPE, env={"PYTHONPATH": str(ROOT / "scripts")})
     watch = Watch(str(path))
     deadline = time.monotonic() + 20
-    while look(watch) != "one word":
+    # Its file may grow between a look at the first line and one at the last.
+    while look(watch) != "one word" or watch.pid is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     yield running, watch, path
