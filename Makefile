@@ -30,8 +30,8 @@ unit: setup ## pytest without a host
 
 check: lint unit ## Lint and unit tests: no host, some minutes
 
-test: check site ## What proves it, as far as an hour goes: lint, unit, contract, molecule on Debian 12 and 13
-	@lab/docker.sh
+test: check site ## What proves it, in more than an hour: lint, unit, the demo, contract, molecule on Debian 12 and 13
+	$(MAKE) demo lab-down
 	$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
 	pytest tests/contract
 	$(LAB) molecule test --scenario-name switch-faults
@@ -40,8 +40,7 @@ test: check site ## What proves it, as far as an hour goes: lint, unit, contract
 	$(LAB) molecule test --scenario-name models
 
 # CI has an hour and a half on two cores, and with these it took longer. Before a release they are run by hand.
-test-more: setup ## The rest: the demo, upgrades, real quantising, the gateway on hosts
-	$(MAKE) demo lab-down
+test-more: setup ## The rest: upgrades, real quantising, the gateway on hosts
 	@lab/docker.sh
 	$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
 	$(LAB) molecule test --scenario-name upgrade

@@ -1,7 +1,8 @@
 """The fit beside what real engines stated when they started: a table, and what is left to explain.
 
 The file is a list of observations, each with `model`, `quant`, `gpu_total_gib`, `tp`, the engine's options
-(None where the log does not say) and what the log states. Nothing is fitted here.
+(None where the log does not say) and what the log states. One of benchmarks/fit.py says also the card's `capability`,
+the repository that drafts (`draft`), and whether the start tried kernels (`tries_kernels`). Nothing is fitted here.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from . import engine_defaults, fit_kv, output
-from .catalog import architecture, in_format
+from .catalog import Model, architecture, find, in_format
 from .errors import UsageError
 from .fit import FITS, NO, Fit, Question, fit
+from .fit_overhead import uncertainty
 from .fit_weights import GIB, weights
 from .formats import canonical
 
@@ -25,7 +27,10 @@ _FIELDS = (
 )
 # Logs that do not say their version state weights with four decimals, as 0.6 to 0.10 did.
 _UNSTATED = {"V0": (0, 7), "V1": (0, 10)}
-_HEAD = f"{'id':5}{'model':22}{'weights GiB':>28}{'KV tokens from KV GiB':>32}{'KV GiB':>22}  verdict / outcome"
+_ID_WIDTH = 22
+_HEAD = (
+    f"{'id':{_ID_WIDTH}}{'model':22}{'weights GiB':>28}{'KV tokens from KV GiB':>32}{'KV GiB':>22}  verdict / outcome"
+)
 
 
 class Row(NamedTuple):
@@ -64,7 +69,7 @@ def report(path: Path, *, as_json: bool) -> str:
 
 def row(seen: dict[str, Any]) -> Row:
     """Return one observation with the predictions for it."""
-    label = f"{seen['id']:5}{seen['model'][:15]:16}{seen['quant'][:5]:6}"
+    label = f"{seen['id'][: _ID_WIDTH - 1]:{_ID_WIDTH}}{seen['model'][:15]:16}{seen['quant'][:5]:6}"
     outcome = seen["outcome"]
     adapters = "LoRA" in (seen.get("note") or "")
     form = canonical(seen["quant"])
@@ -74,14 +79,13 @@ def row(seen: dict[str, Any]) -> Row:
         return Row(label, None, None, None, None, "unknown", outcome, adapters, why)
     model = in_format(seen["model"], shape, form)
     version = _engine(seen)
-    resident = weights(model.architecture, model.form, seen["tp"], version).resident / GIB
+    draft = find(seen["draft"]) if seen.get("draft") else None
+    held = [model, *([draft] if draft else [])]
+    resident = sum(weights(each.architecture, each.form, seen["tp"], version).resident for each in held) / GIB
     stated = seen["weights_gib_per_rank"]
     kv_gib, kv_tokens = seen["kv_gib_per_rank"], seen["kv_tokens"]
-    token_bytes = fit_kv.bytes_per_token(model.architecture, seen["kv_cache_dtype"], seen["tp"])
-    whole = None
-    if seen["gpu_total_gib"] and seen["gpu_memory_utilization"]:
-        limit = shape.max_position_embeddings
-        whole = _fit(seen, Question(model, seen["gpu_total_gib"], seen["max_model_len"] or limit or 1, engine=version))
+    token_bytes = sum(fit_kv.bytes_per_token(each.architecture, seen["kv_cache_dtype"], seen["tp"]) for each in held)
+    whole = _fit(seen, model, version)
     room = whole.kv_gib_per_rank if whole else None
     return Row(
         label,
@@ -94,6 +98,33 @@ def row(seen: dict[str, Any]) -> Row:
         adapters,
         None,
     )
+
+
+def beyond(seen: dict[str, Any]) -> list[str]:
+    """Return a sentence for each figure of an observation that the fit's uncertainty does not cover.
+
+    `card_peak_gib`, where it is stated, is the most that the engine's process held of the card at all.
+    """
+    made = row(seen)
+    found = []
+    if (made.outcome.startswith("served") and made.verdict == NO) or (
+        made.outcome == "failed" and made.verdict == FITS
+    ):
+        found.append(f"{seen['id']}: the engine {made.outcome}, and the fit says {made.verdict}.")
+    if made.kv_gib and made.uncertainty_gib and abs(made.kv_gib[0] - made.kv_gib[1]) > made.uncertainty_gib:
+        found.append(
+            f"{seen['id']}: {made.kv_gib[1]:.2f} GiB of KV cache, and the fit says "
+            f"{made.kv_gib[0]:.2f} +- {made.uncertainty_gib:.2f}."
+        )
+    shape, form = architecture(seen["model"]), canonical(seen["quant"])
+    if seen.get("card_peak_gib") and shape and form:
+        whole = _fit(seen, in_format(seen["model"], shape, form), _engine(seen))
+        terms = list(whole.terms) if whole else []
+        share = seen["gpu_total_gib"] * seen["gpu_memory_utilization"]
+        most = share + sum(each.gib for each in terms if not each.inside) + uncertainty(terms, inside=False)
+        if seen["card_peak_gib"] > most:
+            found.append(f"{seen['id']}: it held {seen['card_peak_gib']:.2f} GiB, and the fit says {most:.2f} at most.")
+    return found
 
 
 def summary(rows: list[Row]) -> list[str]:
@@ -130,10 +161,17 @@ def _engine(seen: dict[str, Any]) -> engine_defaults.Version:
     return min(stated, _UNSTATED["V0"]) if generation == "V0" else stated
 
 
-def _fit(seen: dict[str, Any], question: Question) -> Fit:
+def _fit(seen: dict[str, Any], model: Model, version: engine_defaults.Version) -> Fit | None:
+    """Return the fit of an observation, None where its card or share is not stated."""
+    if not (seen["gpu_total_gib"] and seen["gpu_memory_utilization"]):
+        return None
     card = seen.get("gpu") or ""
     return fit(
-        question._replace(
+        Question(
+            model,
+            seen["gpu_total_gib"],
+            seen["max_model_len"] or model.architecture.max_position_embeddings or 1,
+            engine=version,
             gpu_memory_utilization=seen["gpu_memory_utilization"],
             kv_cache_dtype=seen["kv_cache_dtype"],
             tensor_parallel_size=seen["tp"],
@@ -142,6 +180,9 @@ def _fit(seen: dict[str, Any], question: Question) -> Fit:
             enforce_eager=bool(seen["enforce_eager"]),
             a100="A100" in card,
             shared_display="WSL" in card,
+            capability=tuple(seen["capability"]) if seen.get("capability") else None,
+            draft=find(seen["draft"]) if seen.get("draft") else None,
+            tries_kernels=seen.get("tries_kernels"),
         )
     )
 

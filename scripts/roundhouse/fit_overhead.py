@@ -48,6 +48,8 @@ _TORCH_2_10_SINCE: Version = (0, 17)
 # one of them the embedding table. A start that compiles has that as its peak: 1.46 GiB for a table of 1.45 (0.28, two
 # models), 0.67 for one of 0.58 (0.29), and 0.42, 0.22 and 0.33 in other logs. A start that finds the compiled code has
 # not. Since 0.28 a start that compiles also keeps about as much until it ends: 1.42 and 1.38 GiB, and 0.53.
+# On an H100 0.32 without the trials had peaks of 1.07 and 1.54 GiB for tables of 1.02 and 1.45, by the tuning while it
+# compiles; without that as well 0.41 and 0.32 (tests/fixtures/starts/h100.json, by benchmarks/fit.py).
 _COMBO_KERNELS_SINCE: Version = (0, 12)
 _COMPILED_REMAINS_SINCE: Version = (0, 28)
 

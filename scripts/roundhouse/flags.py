@@ -11,24 +11,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .fit_kv import KV_DTYPE_BYTES
+from .formats import Capability
+
 # How long a stopping engine lets running requests finish. Without it a request in flight may be
 # cut and still be answered with 200 (vLLM 0.32, seen with SIGTERM and SIGINT alike).
 SHUTDOWN_TIMEOUT_SECONDS = 30
 CPU_KV_CACHE_GIB = 1
-# Kernels are fused side by side, as vLLM has it, without trying each fusion first. The trials run on random copies of
-# their inputs, one of them the embedding table, while the engine measures its memory: a first start would have up to
-# 2.7 GiB less KV cache than the second (fit_overhead.py; vllm#54122). The fit counts on this.
-FUSE_WITHOUT_TRIAL = {"combo_kernels": True, "benchmark_combo_kernel": False}
+# Kernels are fused side by side, as vLLM has it, without trying each fusion first, and are tuned when they first run.
+# Trials, and tuning while compiling (which torch/_inductor/standalone_compile.py turns on), take random copies of a
+# kernel's inputs, one of them the embedding table, while the engine measures its memory: a first start had up to
+# 2.7 GiB less KV cache than the second, and a 7B in 16 bits did not start at all (fit_overhead.py). The fit counts on
+# this.
+COMPILE_WITHOUT_COPIES = {
+    "combo_kernels": True,
+    "benchmark_combo_kernel": False,
+    "triton.autotune_at_compile_time": False,
+}
 
 
 class Place(NamedTuple):
-    """Where an engine runs and what it finds there; `draft_path` is None without a draft model."""
+    """Where an engine runs and what it finds there; `draft_path` is None without a draft model.
+
+    `capability` is that of its oldest card, None without one or where it is not known.
+    """
 
     accelerator: str
     host: str
     port: int
     model_path: str
-    draft_path: str | None
+    draft_path: str | None = None
+    capability: Capability | None = None
 
 
 def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict[str, Any]:
@@ -57,12 +70,14 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
     options["enable-prefix-caching" if agent.get("enable_prefix_caching", True) else "no-enable-prefix-caching"] = True
     if decided["kv_cache_dtype"] != "auto":
         options["kv-cache-dtype"] = decided["kv_cache_dtype"]
+    if _wants_bfloat16(decided["kv_cache_dtype"], place.capability):
+        options["dtype"] = "bfloat16"
     if len(decided["gpus"]) > 1:
         options["tensor-parallel-size"] = len(decided["gpus"])
     if agent.get("enforce_eager"):
         options["enforce-eager"] = True
     elif place.accelerator == "cuda":
-        options["compilation-config"] = {"inductor_compile_config": FUSE_WITHOUT_TRIAL}
+        options["compilation-config"] = {"inductor_compile_config": COMPILE_WITHOUT_COPIES}
     if parser := agent.get("tool_call_parser"):
         options |= {"enable-auto-tool-choice": True, "tool-call-parser": parser}
     if speculative := agent.get("speculative_config"):
@@ -70,6 +85,15 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
         told = {name: value for name, value in speculative.items() if name != "revision"}
         options["speculative-config"] = told | ({"model": place.draft_path} if place.draft_path else {})
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _wants_bfloat16(kv_cache_dtype: str, capability: Capability | None) -> bool:
+    """Return whether a model in float16, as the AWQ and GPTQ ones of Qwen2.5 are, would end the engine's first pass.
+
+    On compute capability 9 vLLM 0.32 takes FlashAttention 3, which answers from an 8-bit KV cache in bfloat16 alone
+    ("For FP8 input, output must have dtype BF16", vllm-flash-attn's hopper/flash_api.cpp; seen on an H100).
+    """
+    return KV_DTYPE_BYTES[kv_cache_dtype] == 1 and capability is not None and capability[0] == 9
 
 
 def environment(accelerator: str, gpus: list[int], start_seconds: int) -> dict[str, str]:

@@ -104,7 +104,7 @@ class Judge:
             **{"quantization": None, "gpus": [0]},
             **{"kv_cache_dtype": "auto", "max_num_seqs": 4, "max_num_batched_tokens": 2 * WINDOW_TOKENS},
         }
-        place = flags.Place(self.accelerator, HOST, port, str(folder), None)
+        place = flags.Place(self.accelerator, HOST, port, str(folder))
         made = flags.config(agent, decided, place)
         # Only a judge asks for these.
         made |= {"max-logprobs": LIKELIEST}

@@ -21,12 +21,15 @@ KEEP = 5
 PHASES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("reading options", re.compile(r"non-default args|vLLM API server version")),
     ("starting the engine", re.compile(r"Initializing a V1 LLM engine")),
-    ("loading weights", re.compile(r"Starting to load model|Loading safetensors checkpoint shards")),
+    (
+        "loading weights",
+        re.compile(r"Loading model from scratch|Starting to load model|Loading safetensors checkpoint shards"),
+    ),
+    ("measuring memory", re.compile(r"Model loading took")),
     ("compiling", re.compile(r"for vLLM's torch\.compile|Directly load AOT compilation|Compiling a graph")),
-    ("measuring memory", re.compile(r"torch\.compile took|Model loading took")),
     ("warm-up", re.compile(r"Available KV cache memory|[GC]PU KV cache size|Warming up")),
     ("graphs", re.compile(r"Capturing CUDA graphs")),
-    ("opening the API", re.compile(r"init engine \(|Graph capturing finished|Starting vLLM server")),
+    ("opening the API", re.compile(r"init engine \(|Starting vLLM server")),
 )
 _PERCENT = re.compile(r"(?:checkpoint shards|CUDA graphs[^:]*):\s+(\d+)%")
 
@@ -55,6 +58,9 @@ class Progress:
         order = [name for name, _ in PHASES]
         for name, pattern in PHASES:
             later = self.phase is None or order.index(name) > order.index(self.phase)
+            # While it measures memory the engine captures some graphs too, to see what they take.
+            if name == "graphs" and "warm-up" not in self.began:
+                continue
             if later and pattern.search(line):
                 self.phase, self.percent = name, None
                 self.began[name] = round(seconds, 1)

@@ -8,8 +8,9 @@ import pytest
 from roundhouse import causes, checkup, diagnosis, kernel_log
 
 LOGS = Path(__file__).resolve().parents[1] / "fixtures/logs"
-# What vLLM 0.32 wrote on the lab's host when it was made to fail; the ends of its logs, long lines cut.
+# What vLLM 0.32 wrote on the lab's host when it was made to fail, and on an H100; the ends of its logs, long lines cut.
 REAL = {
+    "context-too-long-for-the-card": "context too long for the card",
     "context-too-long-for-the-model": "context too long for the model",
     "engine-died": "engine died",
     "library-missing": "library missing",

@@ -77,11 +77,18 @@ ITSELF = ("scripts/plan.py",)
 DONE = sorted({bare(line) for _, line in commands(ran=True) if not bare(line).startswith(ITSELF)})
 
 
+# What `make test` does, which is what CI runs.
+CI = re.search(r"^test: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+
+
 @pytest.mark.parametrize("command", DONE)
 def test_ci_runs_it(command):
     assert command in RAN, "name in tests/fixtures/documented.json what of CI runs it, or title its block: needs a GPU"
     file, text = RAN[command]
     assert text in (ROOT / file).read_text()
+    scenario = re.match(r"molecule/([^/]+)/", file)
+    assert not scenario or f"--scenario-name {scenario[1]}\n" in CI
+    assert file != "lab/demo.py" or "$(MAKE) demo" in CI
 
 
 def test_what_ci_runs_is_what_the_documents_have():

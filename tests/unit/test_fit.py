@@ -1,11 +1,13 @@
 """The verdict: what is true of every card, model and length, and of single known starts."""
 
 import itertools
+import json
 import time
+from pathlib import Path
 
 import pytest
 
-from roundhouse import catalog
+from roundhouse import calibrate, catalog
 from roundhouse.fit import FITS, NO, TIGHT, Question, fit
 
 ORDER = {NO: 0, TIGHT: 1, FITS: 2}
@@ -73,6 +75,23 @@ def test_graphs_count_against_the_share_since_0_21():
 
     assert graphs((0, 21)).inside
     assert not graphs((0, 20)).inside
+
+
+STARTS = json.loads((Path(__file__).resolve().parents[1] / "fixtures/starts/h100.json").read_text())
+
+
+@pytest.mark.parametrize("seen", STARTS, ids=lambda seen: seen["id"])
+def test_a_start_on_a_real_card_lies_within_the_uncertainty(seen):
+    assert calibrate.beyond(seen) == []
+
+
+def test_what_lies_beyond_is_said():
+    (seen,) = (each for each in STARTS if each["id"] == "po-24gb")
+    assert calibrate.beyond(seen | {"kv_gib_per_rank": 0.69, "card_peak_gib": 18.0}) == [
+        "po-24gb: 0.69 GiB of KV cache, and the fit says 1.43 +- 0.42.",
+        "po-24gb: it held 18.00 GiB, and the fit says 16.99 at most.",
+    ]
+    assert calibrate.beyond(seen | {"outcome": "failed"}) == ["po-24gb: the engine failed, and the fit says fits."]
 
 
 def test_the_sampler_drives_the_overhead_of_engines_that_sort():

@@ -432,7 +432,7 @@ def test_without_pyyaml_it_says_where_to_import(write, tmp_path):
 
 
 def test_the_words_of_vllm_are_those_that_the_deployment_writes():
-    place = flags.Place("cuda", "127.0.0.1", 8000, "/m", None)
+    place = flags.Place("cuda", "127.0.0.1", 8000, "/m")
     agent = {
         **{
             "name": "a",

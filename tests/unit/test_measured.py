@@ -1,6 +1,7 @@
 """What a start log states, as the pinned vLLM words it, and what the next plan makes of it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,14 @@ AGENT = {
 
 def test_a_start_log_is_read():
     assert measured.parse(LOG.splitlines()) == STATED
+
+
+def test_a_start_on_a_real_card_is_read():
+    log = Path(__file__).resolve().parents[1] / "fixtures/starts/po-24gb.log"  # an H100's, by benchmarks/fit.py
+    assert measured.parse(log.read_text().splitlines()) == {
+        **{"weights_gib": 14.29, "kv_gib": 1.4, "kv_tokens": 26160, "graphs_gib": 0.08, "activation_gib": 0.41},
+        "cuda_gib": 79.18,
+    }
 
 
 def test_a_start_that_failed_states_as_much_as_it_came_to():

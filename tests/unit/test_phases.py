@@ -1,5 +1,7 @@
 """How far a start is, from the lines of the lab's engine, and what earlier starts let expect."""
 
+from pathlib import Path
+
 import pytest
 
 from roundhouse import phases, state
@@ -29,6 +31,15 @@ def test_the_phases_are_told_as_they_come():
         "loading weights 42 %",
         "opening the API",
     ]
+
+
+def test_graphs_that_are_captured_to_measure_memory_are_not_the_last_ones():
+    log = Path(__file__).resolve().parents[1] / "fixtures/starts/po-24gb.log"
+    progress = phases.Progress(None)
+    for at, line in enumerate(log.read_text().splitlines()):
+        progress.feed(line, at)
+    assert list(progress.began) == [name for name, _ in phases.PHASES]
+    assert list(progress.began.values()) == sorted(progress.began.values())
 
 
 def test_the_time_left_is_that_of_earlier_starts_and_moves_with_a_late_phase():

@@ -244,6 +244,28 @@ def test_a_plan_with_a_problem_is_not_put_in_place(tmp_path):
         plan.load(file)
 
 
+def test_a_first_start_compiles_without_copies_of_the_weights():
+    (config,) = {json.dumps(agent["config"]["compilation-config"]) for agent in build()["agents"]}
+    assert json.loads(config) == {
+        "inductor_compile_config": {
+            **{"combo_kernels": True, "benchmark_combo_kernel": False},
+            "triton.autotune_at_compile_time": False,
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("capability", "kv_cache_dtype", "dtype"),
+    [((9, 0), "fp8", "bfloat16"), ((9, 0), "auto", None), ((12, 0), "fp8", None), ((8, 9), "fp8", None)],
+)
+def test_hopper_answers_from_an_8_bit_kv_cache_in_bfloat16_alone(capability, kv_cache_dtype, dtype):
+    agents = [agent | {"kv_cache_dtype": kv_cache_dtype, "give_up": ["model"]} for agent in shipped()]
+    on = decision.Host((HostCard(0, "a card", 79.18, capability, 3350.0),))
+    made = build(agents, on)["agents"]
+    assert {agent["kv_cache_dtype"] for agent in made} == {kv_cache_dtype}
+    assert {agent["config"].get("dtype") for agent in made} == {dtype}
+
+
 def test_every_setting_becomes_the_engines_own_option():
     agent = shipped()[1] | {
         "models": [{"model": "Qwen/Qwen3-8B", "quantization": "fp8_per_channel"}],

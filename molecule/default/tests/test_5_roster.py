@@ -1,6 +1,7 @@
 """A changed roster is deployed: what has to be restarted is, what need not be is not, what left is gone."""
 
 import copy
+import re
 
 import pytest
 import yaml
@@ -28,8 +29,33 @@ def deploy(play):
     return run
 
 
+def said(result):
+    """Return what a play printed, in one line."""
+    return " ".join(result.stdout.split())
+
+
 def started(host, agent):
     return host.check_output(f"systemctl show --property ExecMainStartTimestampMonotonic --value roundhouse-{agent}")
+
+
+def test_a_changed_setting_restarts_the_serving_agent(host, serving, roster, play, switch):
+    before, changed = started(host, "dev"), copy.deepcopy(roster)
+    changed[1]["max_model_len"] = 2048
+    result = play({"agents": changed}, "playbooks/upgrade.yml")
+    assert result.returncode == 0, result.stdout
+    assert "dev: max-model-len: 4096 -> 2048" in said(result)
+    assert serving() == ["dev"]
+    assert started(host, "dev") != before
+    assert '"max_model_len": 2048' in host.check_output("roundhouse --json status")
+    assert len(switch("plans")["plans"]) > 1
+
+
+def test_the_rollback_brings_back_what_a_play_would(host, serving, roster, play, deploy):
+    result = play({}, "playbooks/rollback.yml")
+    assert result.returncode == 0, result.stdout
+    assert re.search(r"The plan [0-9a-f]{8} is in place; dev serves\.", said(result))
+    assert serving() == ["dev"]
+    assert "changed=0" in deploy(roster)
 
 
 def test_another_agent_leaves_the_serving_one_alone(host, serving, roster, deploy):
@@ -40,18 +66,10 @@ def test_another_agent_leaves_the_serving_one_alone(host, serving, roster, deplo
     assert "roundhouse-qa.service" in host.check_output("systemctl show --property Conflicts --value roundhouse-dev")
 
 
-def test_a_changed_setting_restarts_the_serving_agent_and_a_lost_agent_is_gone(host, serving, roster, deploy):
-    before, changed = started(host, "dev"), copy.deepcopy(roster)
-    changed[1]["max_model_len"] = 2048
-    deploy(changed)
-    assert serving() == ["dev"]
-    assert started(host, "dev") != before
-    assert '"max_model_len": 2048' in host.check_output("roundhouse --json status")
-    assert not host.file("/etc/systemd/system/roundhouse-qa.service").exists
-    assert not host.file("/etc/roundhouse/agents/qa.yaml").exists
-
-
-def test_the_roster_that_was_deployed_first_comes_back(serving, roster, deploy):
+def test_an_agent_that_left_the_roster_is_gone(host, serving, roster, deploy):
+    before = started(host, "dev")
     deploy(roster)
     assert serving() == ["dev"]
-    assert "changed=0" in deploy(roster)
+    assert started(host, "dev") == before
+    assert not host.file("/etc/systemd/system/roundhouse-qa.service").exists
+    assert not host.file("/etc/roundhouse/agents/qa.yaml").exists
