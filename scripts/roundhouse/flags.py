@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .fit_kv import KV_DTYPE_BYTES
-from .formats import Capability
+from .formats import TRITON_KV_FP8_SINCE, Capability
 
 # How long a stopping engine lets running requests finish. Without it a request in flight may be
 # cut and still be answered with 200 (vLLM 0.32, seen with SIGTERM and SIGINT alike).
@@ -33,7 +33,8 @@ COMPILE_WITHOUT_COPIES = {
 class Place(NamedTuple):
     """Where an engine runs and what it finds there; `draft_path` is None without a draft model.
 
-    `capability` is that of its oldest card, None without one or where it is not known.
+    `capability` is that of its oldest card, None without one or where it is not known. `kernels` says whether
+    FlashInfer's are there, compiled, as in the official image; an environment of wheels has their sources.
     """
 
     accelerator: str
@@ -42,6 +43,7 @@ class Place(NamedTuple):
     model_path: str
     draft_path: str | None = None
     capability: Capability | None = None
+    kernels: bool = False
 
 
 def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict[str, Any]:
@@ -72,6 +74,8 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
         options["kv-cache-dtype"] = decided["kv_cache_dtype"]
     if _wants_bfloat16(decided["kv_cache_dtype"], place.capability):
         options["dtype"] = "bfloat16"
+    if not place.kernels and _takes_flashinfer(decided["kv_cache_dtype"], place.capability):
+        options["attention-backend"] = "TRITON_ATTN"
     if len(decided["gpus"]) > 1:
         options["tensor-parallel-size"] = len(decided["gpus"])
     if agent.get("enforce_eager"):
@@ -96,10 +100,21 @@ def _wants_bfloat16(kv_cache_dtype: str, capability: Capability | None) -> bool:
     return KV_DTYPE_BYTES[kv_cache_dtype] == 1 and capability is not None and capability[0] == 9
 
 
-def environment(accelerator: str, gpus: list[int], start_seconds: int) -> dict[str, str]:
+def _takes_flashinfer(kv_cache_dtype: str, capability: Capability | None) -> bool:
+    """Return whether vLLM 0.32 would take FlashInfer for attention where Triton does it too (platforms/cuda.py).
+
+    It compiles its kernels at the start, with NVIDIA's nvcc, which a host need not have; Triton brings its compiler.
+    """
+    if capability is None or capability < TRITON_KV_FP8_SINCE or capability[0] == 9:
+        return False
+    return capability[0] == 10 or KV_DTYPE_BYTES[kv_cache_dtype] == 1
+
+
+def environment(accelerator: str, gpus: list[int], start_seconds: int, *, kernels: bool = False) -> dict[str, str]:
     """Return the engine's environment: offline, no telemetry, and which devices it may see.
 
-    `start_seconds` is how long a start may take: vLLM gives up waiting for its own core after 600 s by itself.
+    `start_seconds` is how long a start may take: vLLM gives up waiting for its own core after 600 s by itself. Without
+    FlashInfer's `kernels` vLLM samples with its own: seen on an H100, FlashInfer's took 110 s to compile at a start.
     """
     variables = {
         "HF_HUB_OFFLINE": "1",
@@ -110,6 +125,8 @@ def environment(accelerator: str, gpus: list[int], start_seconds: int) -> dict[s
     }
     if accelerator == "cpu":
         return variables | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB)}
+    if not kernels:
+        variables["VLLM_USE_FLASHINFER_SAMPLER"] = "0"
     return variables | {
         # PCI order is the order of nvidia-smi and NVML; CUDA's own default is fastest first.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",

@@ -102,9 +102,11 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host
     engine_port = addresses.engine_port(agent["port"], settings.gateway_port)
     contained = settings.runtime == COMPOSE
     listens = CONTAINED_HOST if contained else LISTEN_HOST
-    known = [card.capability for card in host.cards if card.number in decided["gpus"] and card.capability]
-    oldest = min(known, default=None)
-    place = flags.Place(settings.accelerator, listens, engine_port, model_path, draft_path, oldest)
+    cards = host.cards if settings.accelerator == "cuda" else ()
+    known = [card.capability for card in cards if card.number in decided["gpus"] and card.capability]
+    place = flags.Place(
+        settings.accelerator, listens, engine_port, model_path, draft_path, min(known, default=None), contained
+    )
     environment = compose.environment if contained else flags.environment
     limited = limits.of(agent, decided, host, limits.Asked(model_path, store, settings.start_timeout_seconds))
     return {

@@ -266,6 +266,29 @@ def test_hopper_answers_from_an_8_bit_kv_cache_in_bfloat16_alone(capability, kv_
     assert {agent["config"].get("dtype") for agent in made} == {dtype}
 
 
+@pytest.mark.parametrize(
+    ("capability", "kv_cache_dtype", "backend"),
+    [
+        ((12, 0), "fp8", "TRITON_ATTN"),
+        ((12, 0), "auto", None),
+        ((10, 0), "auto", "TRITON_ATTN"),
+        ((9, 0), "fp8", None),
+        ((8, 9), "fp8", "TRITON_ATTN"),
+        ((8, 6), "fp8", None),  # where Triton has no 8-bit KV cache
+    ],
+)
+def test_an_engine_of_wheels_needs_no_compiler_of_nvidias(capability, kv_cache_dtype, backend):
+    agents = [agent | {"kv_cache_dtype": kv_cache_dtype, "give_up": ["model"]} for agent in shipped()]
+    on = decision.Host((HostCard(0, "a card", 79.18, capability, 3350.0),))
+    for agent in build(agents, on)["agents"]:
+        assert agent["config"].get("attention-backend") == backend
+        assert agent["environment"]["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+    settings = planner.Settings("cuda", "/opt/e", "/srv/m", 900, runtime="compose", image="i@sha256:1")
+    for agent in planner.build(agents, settings, on)["agents"]:
+        assert "attention-backend" not in agent["config"]
+        assert "VLLM_USE_FLASHINFER_SAMPLER" not in agent["environment"]
+
+
 def test_every_setting_becomes_the_engines_own_option():
     agent = shipped()[1] | {
         "models": [{"model": "Qwen/Qwen3-8B", "quantization": "fp8_per_channel"}],
@@ -281,7 +304,8 @@ def test_every_setting_becomes_the_engines_own_option():
         "override-generation-config": {"temperature": 0.3, "top_p": 0.95},
         **{"shutdown-timeout": 30, "fail-on-environ-validation": True, "no-enable-prefix-caching": True},
         "disable-access-log-for-endpoints": "/health,/metrics",
-        **{"kv-cache-dtype": "fp8", "enforce-eager": True, "enable-auto-tool-choice": True},
+        **{"kv-cache-dtype": "fp8", "attention-backend": "TRITON_ATTN"},
+        **{"enforce-eager": True, "enable-auto-tool-choice": True},
         "tool-call-parser": "hermes",
         "speculative-config": {
             **{"method": "draft_model", "model": "/srv/m/Qwen/Qwen3-0.6B/main", "num_speculative_tokens": 3},
