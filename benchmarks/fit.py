@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""The fit beside a real vLLM on a real GPU: `benchmarks/fit.py --vllm PATH --into FOLDER [CASE ...]`.
+"""The fit beside a real vLLM on a real GPU, by the engine's own Python (it has tokenizers and NVML's client):
 
-Each case starts the engine as the plan would, with a model's exact shapes and random weights (`--load-format dummy`),
-so that nothing is downloaded, within a share of the card that is given in GiB, so that a big card stands in for a
-small one, and with nothing compiled before. What the engine states of its memory is written, case by case, as a list
-that `scripts/plan.py --calibrate FILE` reads. Once it serves, max_num_seqs requests at once sample with top-k, top-p
-and penalties: what the card then holds beyond the engine's share is set beside the terms that the fit keeps outside.
+    ENGINE/bin/python benchmarks/fit.py --vllm ENGINE/bin/vllm --into FOLDER [CASE ...]
+
+Each case starts the engine as the plan of agents_runtime: native would, with a model's exact shapes and random weights
+(`--load-format dummy`), so that nothing is downloaded, within a share of the card that is given in GiB, so that a big
+card stands in for a small one, and with nothing compiled before. What the engine states of its memory is written, case
+by case, as a list that `scripts/plan.py --calibrate FILE` reads. Once it serves, max_num_seqs requests at once sample
+with top-k, top-p and penalties: what the card then holds beyond the engine's share is set beside the terms that the fit
+keeps outside.
 
 Exits 1 when an engine served that the fit calls no, failed that it calls fits, or took more than the stated uncertainty
 allows. Needs an NVIDIA GPU with its driver, vLLM's environment, and no network.
@@ -18,6 +21,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,7 +35,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from roundhouse import calibrate, catalog, engine_defaults, flags, measured
+from roundhouse import calibrate, cards, catalog, flags, measured
 
 GIB = 1 << 30
 PORT = 8199
@@ -82,6 +86,13 @@ QUANTIZATION = {
     },
 }
 
+TOKENS = ("bos_token", "eos_token", "unk_token")
+# The fields of catalog.Architecture that are a config.json's own.
+SHAPE = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"),
+    *("intermediate_size", "vocab_size", "tie_word_embeddings", "max_position_embeddings"),
+)
+
 
 def main() -> int:
     """Run, print and return the exit status."""
@@ -121,10 +132,16 @@ def observe(name: str, case: Case, card: Card, vllm: Path, log: Path) -> dict[st
         with engine(command, log, Path(folder)) as process:
             ready = wait_until_ready(process)
             start_seconds = time.monotonic() - began
-            idle_gib = card.used_gib() - before if ready else None
-            peak_gib = load(case, card) - before if ready else None
-            speed = decode_speed() if ready else None
-    stated = measured.parse(log.read_text(errors="replace").splitlines())
+            outcome, idle_gib, peak_gib, speed = "failed", None, None, None
+            if ready:
+                idle_gib = card.used_gib() - before
+                try:
+                    peak_gib, speed, outcome = load(case, card) - before, decode_speed(), "served"
+                except OSError as error:
+                    outcome = f"failed: under load ({error})"
+    text = log.read_text(errors="replace")
+    version = re.search(r"LLM engine \(v([^)]+)\)", text)
+    stated = measured.parse(text.splitlines())
     tokens = stated.get("kv_tokens")
     return {
         "id": name,
@@ -142,14 +159,14 @@ def observe(name: str, case: Case, card: Card, vllm: Path, log: Path) -> dict[st
         "enforce_eager": case.enforce_eager,
         "draft": case.draft if case.draft != "ngram" else None,
         "tries_kernels": False,  # flags.py sees to it
-        "vllm_version": ".".join(map(str, engine_defaults.PINNED)),
+        "vllm_version": version[1] if version else None,
         "weights_gib_per_rank": stated.get("weights_gib"),
         "activation_peak_gib": stated.get("activation_gib"),
         "cudagraph_actual_gib": stated.get("graphs_gib"),
         "kv_gib_per_rank": stated.get("kv_gib"),
         "kv_tokens": int(tokens) if tokens else None,
-        "outcome": "served" if ready else "failed",
-        "note": None,
+        "outcome": outcome,
+        "note": "drafts from its prompt" if case.draft == "ngram" else None,
         "source": f"benchmarks/fit.py, random weights, driver {card.driver}",
         "start_seconds": round(start_seconds, 1),
         "card_idle_gib": round(idle_gib, 2) if idle_gib else None,
@@ -170,7 +187,8 @@ class Card:
         self.name = str(pynvml.nvmlDeviceGetName(self._handle))
         self.driver = str(pynvml.nvmlSystemGetDriverVersion())
         self.capability = tuple(pynvml.nvmlDeviceGetCudaComputeCapability(self._handle))
-        self.total_gib = float(self._memory().total) / GIB
+        # As the plan reckons it of what NVML states: vLLM takes its share of CUDA's total.
+        self.total_gib = float(self._memory().total) / GIB - cards.DRIVER_KEEPS_GIB
 
     def used_gib(self) -> float:
         """Return what all processes hold of it."""
@@ -250,14 +268,6 @@ def random_model(repo: str, folder: Path) -> Path:
     told = {"tokenizer_class": "PreTrainedTokenizerFast", **dict(zip(TOKENS, words, strict=False))}
     (folder / "tokenizer_config.json").write_text(json.dumps(told))
     return folder
-
-
-TOKENS = ("bos_token", "eos_token", "unk_token")
-# The fields of catalog.Architecture that are a config.json's own.
-SHAPE = (
-    *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"),
-    *("intermediate_size", "vocab_size", "tie_word_embeddings", "max_position_embeddings"),
-)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ CLIENTS = {"continue": None, "vscode": None, "aider": "dev"}
 def made() -> Iterator[tuple[Path, str]]:
     """Yield each file's path and text."""
     host = plan_roster.imagined(cards.find(CARD), 1)
-    plan = planner.build(plan_roster.read(plan_roster.ROSTER), planner.Settings("cuda", "", "", None), host)
+    plan = planner.build(plan_roster.read(plan_roster.ROSTER), plan_roster.SETTINGS, host)
     for client, agent in CLIENTS.items():
         found = clients.endpoints(plan, Door("http", keyed=False), LOOPBACK, agent)
         for name, text in clients.CLIENTS[client].files(found).items():

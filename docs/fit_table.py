@@ -21,7 +21,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for name, count in CARDS:
         host = plan_roster.imagined(cards.find(name), count)
-        for agent in planner.build(roster, planner.Settings("cuda", "", "", None), host)["agents"]:
+        for agent in planner.build(roster, plan_roster.SETTINGS, host)["agents"]:
             print(f"| {' | '.join(_row(host, agent))} |")
 
 

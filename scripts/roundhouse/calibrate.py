@@ -79,7 +79,7 @@ def row(seen: dict[str, Any]) -> Row:
         return Row(label, None, None, None, None, "unknown", outcome, adapters, why)
     model = in_format(seen["model"], shape, form)
     version = _engine(seen)
-    draft = find(seen["draft"]) if seen.get("draft") else None
+    draft = _draft(seen)
     held = [model, *([draft] if draft else [])]
     resident = sum(weights(each.architecture, each.form, seen["tp"], version).resident for each in held) / GIB
     stated = seen["weights_gib_per_rank"]
@@ -108,7 +108,7 @@ def beyond(seen: dict[str, Any]) -> list[str]:
     made = row(seen)
     found = []
     if (made.outcome.startswith("served") and made.verdict == NO) or (
-        made.outcome == "failed" and made.verdict == FITS
+        made.outcome.startswith("failed") and made.verdict == FITS
     ):
         found.append(f"{seen['id']}: the engine {made.outcome}, and the fit says {made.verdict}.")
     if made.kv_gib and made.uncertainty_gib and abs(made.kv_gib[0] - made.kv_gib[1]) > made.uncertainty_gib:
@@ -161,6 +161,15 @@ def _engine(seen: dict[str, Any]) -> engine_defaults.Version:
     return min(stated, _UNSTATED["V0"]) if generation == "V0" else stated
 
 
+def _draft(seen: dict[str, Any]) -> Model | None:
+    repo = seen.get("draft")
+    if repo and find(repo) is None:
+        raise UsageError(
+            "calibrate", f"--calibrate: the observation {seen['id']} drafts with {repo}, of which no facts are known."
+        )
+    return find(repo) if repo else None
+
+
 def _fit(seen: dict[str, Any], model: Model, version: engine_defaults.Version) -> Fit | None:
     """Return the fit of an observation, None where its card or share is not stated."""
     if not (seen["gpu_total_gib"] and seen["gpu_memory_utilization"]):
@@ -181,7 +190,7 @@ def _fit(seen: dict[str, Any], model: Model, version: engine_defaults.Version) -
             a100="A100" in card,
             shared_display="WSL" in card,
             capability=tuple(seen["capability"]) if seen.get("capability") else None,
-            draft=find(seen["draft"]) if seen.get("draft") else None,
+            draft=_draft(seen),
             tries_kernels=seen.get("tries_kernels"),
         )
     )

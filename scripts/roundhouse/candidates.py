@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from . import engine_defaults, fit_overhead
+from . import attention, engine_defaults, fit_overhead
 from .cards import HostCard
 from .catalog import Model, Unknown
 from .fit import FITS, Measured, Question, fit
 from .fit_kv import BLOCK_TOKENS, KV_DTYPE_BYTES, tokens
 from .fit_weights import GIB
-from .formats import KV_FP8_SINCE
 from .roster_fields import GIVE_UP
 
 KV_CACHE_DTYPE, MAX_MODEL_LEN, MODEL = GIVE_UP
@@ -37,6 +36,7 @@ class Configuration(NamedTuple):
     max_num_batched_tokens: int | None
     enforce_eager: bool
     draft: str | None
+    kernels: bool
 
 
 Measurements = Mapping[Configuration, Measured]
@@ -134,6 +134,7 @@ def base(wish: Wish, model: Model, group: Group) -> Question:
         draft=wish.draft if isinstance(wish.draft, Model) else None,
         speculates=wish.speculates,
         tries_kernels=False,  # flags.py sees to it
+        kernels=all(card.kernels for card in group),
     )
 
 
@@ -147,7 +148,8 @@ def settled(
     wish: Wish, question: Question, given: frozenset[str], gpus: tuple[int, ...], measured: Measurements
 ) -> Question:
     """Return the question with what is given up, and with as much of the cards as it can have."""
-    fp8_runs = question.capability is None or question.capability >= KV_FP8_SINCE
+    oldest = attention.kv_fp8_since(kernels=question.kernels)
+    fp8_runs = question.capability is None or question.capability >= oldest
     if KV_CACHE_DTYPE in given and fp8_runs:
         question = question._replace(kv_cache_dtype="fp8")
     question = with_measured(question, gpus, measured)
@@ -169,6 +171,7 @@ def with_measured(question: Question, gpus: tuple[int, ...], measured: Measureme
         question.max_num_batched_tokens,
         question.enforce_eager,
         question.draft.name if question.draft else None,
+        question.kernels,
     )
     return question._replace(measured=measured.get(ran))
 

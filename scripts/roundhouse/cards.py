@@ -63,7 +63,10 @@ _SIZE = re.compile(r"\b(\d+) ?gi?b\b")
 
 
 class HostCard(NamedTuple):
-    """One card of a host, by its number in PCI order; `cuda_gib` is None while nobody knows its memory."""
+    """One card of a host, by its number in PCI order; `cuda_gib` is None while nobody knows its memory.
+
+    `kernels` says whether the engines there find FlashInfer's kernels compiled (attention.py).
+    """
 
     number: int
     name: str
@@ -71,6 +74,7 @@ class HostCard(NamedTuple):
     capability: Capability | None
     bandwidth_gb_s: float | None
     shared_display: bool = False
+    kernels: bool = True
 
 
 # Their memory is the host's, and what is left of it depends on the host.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from . import engine_defaults, fit_kv, fit_overhead, fit_split, fit_terms
+from . import attention, engine_defaults, fit_kv, fit_overhead, fit_split, fit_terms
 from .fit_question import FITS, NO, TIGHT, UNKNOWN, Measured, Question
 from .fit_terms import Term
 from .fit_verdict import heavier, verdict
@@ -102,8 +102,7 @@ def _terms(question: Question, held: Weights) -> list[Term]:
         batch=engine_defaults.batch(question.engine, question.card_gib, question.a100, question.max_model_len, wanted),
         ranks=question.tensor_parallel_size,
         eager=question.enforce_eager,
-        fp8_kv=fit_kv.KV_DTYPE_BYTES[question.kv_dtype] == 1,
-        capability=question.capability,
+        flashinfer=attention.uses_flashinfer(question.kv_dtype, question.capability, kernels=question.kernels),
         shared_display=question.shared_display,
         tries_kernels=question.tries_kernels,
     )

@@ -16,7 +16,7 @@ from .catalog import Architecture
 from .engine_defaults import V1_SINCE, Batch, Version, captured_graphs
 from .fit_terms import Term
 from .fit_weights import BYTES_16BIT, GIB, MIB, embedding_bytes
-from .formats import Capability, Format
+from .formats import Format
 
 # Sorting the vocabulary (torch.sort) needs 38.5 bytes a logit at its peak: 1.40 GiB at 256 x 151936, 0.94 at
 # 256 x 100352, 1.26 at 256 x 128256 (start logs c17, c19, c05). The Triton sampler of vllm#33538 (0.17) sorts
@@ -48,21 +48,20 @@ _TORCH_2_10_SINCE: Version = (0, 17)
 # one of them the embedding table. A start that compiles has that as its peak: 1.46 GiB for a table of 1.45 (0.28, two
 # models), 0.67 for one of 0.58 (0.29), and 0.42, 0.22 and 0.33 in other logs. A start that finds the compiled code has
 # not. Since 0.28 a start that compiles also keeps about as much until it ends: 1.42 and 1.38 GiB, and 0.53.
-# On an H100 0.32 without the trials had peaks of 1.07 and 1.54 GiB for tables of 1.02 and 1.45, by the tuning while it
-# compiles; without that as well 0.41 and 0.32 (tests/fixtures/starts/h100.json, by benchmarks/fit.py).
+# On an H100 0.32 without the trials had peaks of 1.07 (7B) and 1.54 GiB (14B) for tables of 1.02 and 1.45, by the
+# tuning while it compiles; without that as well 0.41 and 0.32 (tests/fixtures/starts/h100.json, by benchmarks/fit.py).
 _COMBO_KERNELS_SINCE: Version = (0, 12)
 _COMPILED_REMAINS_SINCE: Version = (0, 28)
 
 
 class Setup(NamedTuple):
-    """How the engine runs, as far as its overhead depends on it. `capability` is None when not known."""
+    """How the engine runs, as far as its overhead depends on it."""
 
     engine: Version
     batch: Batch
     ranks: int
     eager: bool
-    fp8_kv: bool
-    capability: Capability | None
+    flashinfer: bool  # it computes the attention (attention.py)
     shared_display: bool
     # Whether the engine compiles and tries its kernels at this start; None when that is not known.
     tries_kernels: bool | None
@@ -79,8 +78,8 @@ def terms(architecture: Architecture, form: Format, largest_linear: int, setup: 
         found.append(Term(fit_terms.SAMPLING, burst, 0.4 * burst, False, *fit_terms.BURST_WORDS))
     if setup.ranks > 1:
         found += fit_terms.NCCL_V0 if setup.engine < V1_SINCE else fit_terms.NCCL
-    if setup.fp8_kv and setup.capability != (9, 0):
-        found.append(fit_terms.FP8_ATTENTION)
+    if setup.flashinfer:
+        found.append(fit_terms.FLASHINFER)
     if not setup.eager:
         found.append(_graphs(architecture, setup.batch, setup.engine))
     if setup.shared_display:

@@ -25,7 +25,7 @@ class Question(NamedTuple):
     `bandwidth_gb_s` of None are not known, which leaves out what depends on them. `draft` is the
     model that drafts for speculative decoding; `measured` takes the place of computed terms. `tries_kernels`:
     the engine compiles at this start and tries its kernels; None where that is not known. `speculates`: it drafts, with
-    or without a model for it.
+    or without a model for it. `kernels`: it finds FlashInfer's compiled (attention.py).
     """
 
     model: Model
@@ -46,6 +46,7 @@ class Question(NamedTuple):
     measured: Measured | None = None
     tries_kernels: bool | None = None
     speculates: bool = False
+    kernels: bool = True
 
     @property
     def share_gib(self) -> float:

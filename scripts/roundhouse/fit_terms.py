@@ -89,12 +89,12 @@ NCCL = [
         "start logs with the context: 93.83 of 95.01 GiB free (2 ranks), 137.64 of 139.8 (8 ranks)",
     ),
 ]
-FP8_ATTENTION = Term(
+FLASHINFER = Term(
     "attention_workspace",
     _FLASHINFER_WORKSPACE_GIB,
     0.2,
     True,
-    "FlashInfer's workspace: FlashAttention 2 does not take an fp8 KV cache",
+    "FlashInfer's workspace: FlashAttention 2 does not take an 8-bit KV cache",
     "394 MiB",
     "VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE in vLLM 0.32's envs.py; attention selection on 12.0",
 )
@@ -134,7 +134,7 @@ DRAFT = Term(
     True,
     "the draft model's own activations and CUDA graphs; its weights and keys are counted as such",
     "a constant for a draft model",
-    "an assumption, with an uncertainty as large: 0.74 GiB in all where 0.75 were computed (0.32, an H100)",
+    "an assumption, with an uncertainty as large; of the whole overhead 0.74 GiB where 0.75 were computed (an H100)",
 )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import fit_kv, fit_overhead, fit_terms
+from . import attention, fit_kv, fit_overhead, fit_terms
 from .fit_question import FITS, NO, TIGHT, Question
 from .fit_terms import Term
-from .formats import KV_FP8_SINCE, obstacle
+from .formats import obstacle
 
 Limit = tuple[str, str]  # a verdict and its sentence
 
@@ -37,10 +37,11 @@ def _whatever_the_memory(question: Question) -> list[Limit]:
     found = []
     if own_limit and question.max_model_len > own_limit:
         found.append(f"max_model_len is {question.max_model_len} and the model goes to {own_limit}.")
-    fp8 = fit_kv.KV_DTYPE_BYTES[question.kv_dtype] == 1
-    if fp8 and question.capability is not None and question.capability < KV_FP8_SINCE:
-        have, want = (".".join(map(str, each)) for each in (question.capability, KV_FP8_SINCE))
-        found.append(f"An 8-bit KV cache wants compute capability {want} and the card has {have}: take auto.")
+    fp8, oldest = fit_kv.KV_DTYPE_BYTES[question.kv_dtype] == 1, attention.kv_fp8_since(kernels=question.kernels)
+    if fp8 and question.capability is not None and question.capability < oldest:
+        have, want = (".".join(map(str, each)) for each in (question.capability, oldest))
+        other = "" if question.kernels else ", or agents_runtime: compose"
+        found.append(f"An 8-bit KV cache wants compute capability {want} and the card has {have}: take auto{other}.")
     against = obstacle(question.model.form, question.capability, question.engine)
     return [(NO, reason) for reason in [*found, *([against] if against else [])]]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .fit_kv import KV_DTYPE_BYTES
-from .formats import TRITON_KV_FP8_SINCE, Capability
+from . import attention
+from .formats import Capability
 
 # How long a stopping engine lets running requests finish. Without it a request in flight may be
 # cut and still be answered with 200 (vLLM 0.32, seen with SIGTERM and SIGINT alike).
@@ -21,8 +21,8 @@ CPU_KV_CACHE_GIB = 1
 # Kernels are fused side by side, as vLLM has it, without trying each fusion first, and are tuned when they first run.
 # Trials, and tuning while compiling (which torch/_inductor/standalone_compile.py turns on), take random copies of a
 # kernel's inputs, one of them the embedding table, while the engine measures its memory: a first start had up to
-# 2.7 GiB less KV cache than the second, and a 7B in 16 bits did not start at all (fit_overhead.py). The fit counts on
-# this.
+# 2.7 GiB less KV cache than the second (fit_overhead.py), and a 7B in 16 bits did not start at all (docs/what-fits.md).
+# The fit counts on this.
 COMPILE_WITHOUT_COPIES = {
     "combo_kernels": True,
     "benchmark_combo_kernel": False,
@@ -34,7 +34,7 @@ class Place(NamedTuple):
     """Where an engine runs and what it finds there; `draft_path` is None without a draft model.
 
     `capability` is that of its oldest card, None without one or where it is not known. `kernels` says whether
-    FlashInfer's are there, compiled, as in the official image; an environment of wheels has their sources.
+    FlashInfer's are there, compiled (attention.py).
     """
 
     accelerator: str
@@ -59,6 +59,8 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
         "max-model-len": decided["max_model_len"],
         "gpu-memory-utilization": decided["gpu_memory_utilization"],
         "quantization": decided["quantization"],
+        "dtype": attention.dtype(decided["kv_cache_dtype"], place.capability),
+        "attention-backend": attention.backend(decided["kv_cache_dtype"], place.capability, kernels=place.kernels),
         "max-num-seqs": decided["max_num_seqs"],
         "max-num-batched-tokens": decided["max_num_batched_tokens"],
         # Sampling is the roster's and nothing else's: "vllm" ignores the model's own generation_config.json.
@@ -72,10 +74,6 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
     options["enable-prefix-caching" if agent.get("enable_prefix_caching", True) else "no-enable-prefix-caching"] = True
     if decided["kv_cache_dtype"] != "auto":
         options["kv-cache-dtype"] = decided["kv_cache_dtype"]
-    if _wants_bfloat16(decided["kv_cache_dtype"], place.capability):
-        options["dtype"] = "bfloat16"
-    if not place.kernels and _takes_flashinfer(decided["kv_cache_dtype"], place.capability):
-        options["attention-backend"] = "TRITON_ATTN"
     if len(decided["gpus"]) > 1:
         options["tensor-parallel-size"] = len(decided["gpus"])
     if agent.get("enforce_eager"):
@@ -89,25 +87,6 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
         told = {name: value for name, value in speculative.items() if name != "revision"}
         options["speculative-config"] = told | ({"model": place.draft_path} if place.draft_path else {})
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _wants_bfloat16(kv_cache_dtype: str, capability: Capability | None) -> bool:
-    """Return whether a model in float16, as the AWQ and GPTQ ones of Qwen2.5 are, would end the engine's first pass.
-
-    On compute capability 9 vLLM 0.32 takes FlashAttention 3, which answers from an 8-bit KV cache in bfloat16 alone
-    ("For FP8 input, output must have dtype BF16", vllm-flash-attn's hopper/flash_api.cpp; seen on an H100).
-    """
-    return KV_DTYPE_BYTES[kv_cache_dtype] == 1 and capability is not None and capability[0] == 9
-
-
-def _takes_flashinfer(kv_cache_dtype: str, capability: Capability | None) -> bool:
-    """Return whether vLLM 0.32 would take FlashInfer for attention where Triton does it too (platforms/cuda.py).
-
-    It compiles its kernels at the start, with NVIDIA's nvcc, which a host need not have; Triton brings its compiler.
-    """
-    if capability is None or capability < TRITON_KV_FP8_SINCE or capability[0] == 9:
-        return False
-    return capability[0] == 10 or KV_DTYPE_BYTES[kv_cache_dtype] == 1
 
 
 def environment(accelerator: str, gpus: list[int], start_seconds: int, *, kernels: bool = False) -> dict[str, str]:

@@ -102,12 +102,6 @@ FAMILIES = {
 UNCOVERED = ("mxfp4", "mxfp8", "inc", "auto-round", "experts_int8", "fp_quant", "modelopt", "torchao", "quark")
 
 
-# An 8-bit KV cache: FlashInfer takes it from 8.0 on (v1/attention/backends/flashinfer.py,
-# supports_compute_capability, of 0.32), Triton from 8.9, FlashAttention 2 not at all.
-KV_FP8_SINCE: Capability = (8, 0)
-TRITON_KV_FP8_SINCE: Capability = (8, 9)
-
-
 def nearest(name: str) -> str | None:
     """Return the format closest to a llama.cpp file type such as q4_K_M, or None for another word."""
     lowered = name.lower()

@@ -30,8 +30,8 @@ _LINES: dict[str, tuple[re.Pattern[str], Any]] = {
     # The second is the CPU's engine (v1/worker/cpu_worker.py), which states no weights.
     "kv_gib": (re.compile(r"Available KV cache memory: (-?[\d.]+)|Explicitly set \(([\d.]+)/[\d.]+\) GiB for KV"), min),
     "kv_tokens": (re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens"), min),
-    "graphs_estimated_gib": (re.compile(rf"Estimated CUDA graph memory: {_NUMBER}"), max),
-    "graphs_gib": (re.compile(rf"Graph capturing finished in \d+ secs, took {_NUMBER}"), max),
+    "graphs_estimated_gib": (re.compile(rf"CUDA graph pool memory: .* {_NUMBER} \(estimated\)"), max),
+    "graphs_gib": (re.compile(rf"CUDA graph pool memory: {_NUMBER} \(actual\)"), max),
     "activation_gib": (re.compile(rf"{_NUMBER} for peak activation"), max),
     "cuda_gib": (re.compile(r"Free memory on device \([\d.]+/([\d.]+) GiB\) on startup"), min),
 }
@@ -41,6 +41,7 @@ _IDENTITY = (
     *("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens", "enforce_eager"),
     "draft_model",
     "quantise",
+    "kernels",
 )
 _STARTED_WITH = ("max_model_len", "gpu_memory_utilization")
 
@@ -134,4 +135,5 @@ def _configuration(each: dict[str, Any], model: Model) -> Configuration:
         max_num_batched_tokens=each["max_num_batched_tokens"],
         enforce_eager=bool(each["enforce_eager"]),
         draft=each["draft_model"],
+        kernels=bool(each["kernels"]),
     )

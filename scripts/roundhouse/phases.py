@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from . import state
 
-SCHEMA = 1
+SCHEMA = 2
 # Starts that are remembered of each agent: enough that one slow start does not decide.
 KEEP = 5
 
@@ -25,7 +25,7 @@ PHASES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "loading weights",
         re.compile(r"Loading model from scratch|Starting to load model|Loading safetensors checkpoint shards"),
     ),
-    ("measuring memory", re.compile(r"Model loading took")),
+    ("first pass", re.compile(r"Model loading took")),
     ("compiling", re.compile(r"for vLLM's torch\.compile|Directly load AOT compilation|Compiling a graph")),
     ("warm-up", re.compile(r"Available KV cache memory|[GC]PU KV cache size|Warming up")),
     ("graphs", re.compile(r"Capturing CUDA graphs")),

@@ -12,9 +12,12 @@ from .decision import Host, host_of, question_of
 from .errors import UsageError
 from .fit import fit
 from .fit_text import NUMBERS
+from .planner import COMPOSE
 from .roster_models import Configs, own_configs
 from .wishes import wish_of
 
+# What is asked before a deployment is asked of a GPU host as it is shipped: with the official image.
+SETTINGS = planner.Settings("cuda", "", "", None, runtime=COMPOSE)
 ROSTER = Path(__file__).resolve().parents[2] / "group_vars/all/agents.yml"
 # What a program is told of each agent, besides the numbers of its fit.
 _TOLD = (
@@ -28,7 +31,7 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
     agents = read(args.roster)
     thought_of = args.gpu is not None or args.vram_gib is not None
     notes, host = _cards_of(args) if thought_of else ([], _this_host(agents))
-    made = planner.build(agents, planner.Settings("cuda", "", "", None), host)
+    made = planner.build(agents, SETTINGS, host)
     status = 1 if made["problems"] else 0
     reasons = _explained(agents, made, host) if args.explain else {}
     if args.json:

@@ -39,6 +39,11 @@ class Settings(NamedTuple):
     image: str | None = None
     image_has_engine: bool = True
 
+    @property
+    def kernels(self) -> bool:
+        """Return whether the engines find FlashInfer's kernels compiled, as in the official image (attention.py)."""
+        return self.runtime == COMPOSE and self.image_has_engine
+
 
 def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
     """Return the plan of one host for a roster (a list of dicts, see roster.py).
@@ -53,6 +58,7 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
         raise UsageError("plan", f"engine_accelerator is {accelerator!r}: write cuda or cpu.")
     if settings.runtime not in (NATIVE, COMPOSE):
         raise UsageError("plan", f"agents_runtime is {settings.runtime!r}: write compose or native.")
+    host = host._replace(cards=tuple(card._replace(kernels=settings.kernels) for card in host.cards))
     decided = decide(roster, host, accelerator)
     rivals = _rivals([each["gpus"] for each in decided])
     names = [agent["name"] for agent in roster]
@@ -102,11 +108,10 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host
     engine_port = addresses.engine_port(agent["port"], settings.gateway_port)
     contained = settings.runtime == COMPOSE
     listens = CONTAINED_HOST if contained else LISTEN_HOST
-    cards = host.cards if settings.accelerator == "cuda" else ()
-    known = [card.capability for card in cards if card.number in decided["gpus"] and card.capability]
-    place = flags.Place(
-        settings.accelerator, listens, engine_port, model_path, draft_path, min(known, default=None), contained
-    )
+    cards = [card for card in host.cards if settings.accelerator == "cuda" and card.number in decided["gpus"]]
+    capability = min((card.capability for card in cards if card.capability), default=None)
+    kernels = settings.kernels
+    place = flags.Place(settings.accelerator, listens, engine_port, model_path, draft_path, capability, kernels)
     environment = compose.environment if contained else flags.environment
     limited = limits.of(agent, decided, host, limits.Asked(model_path, store, settings.start_timeout_seconds))
     return {
@@ -125,7 +130,10 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host
         "top_p": agent["top_p"],
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
         "config": flags.config(agent, decided, place),
-        "environment": environment(settings.accelerator, decided["gpus"], limited["start_timeout_seconds"]),
+        "kernels": kernels,
+        "environment": environment(
+            settings.accelerator, decided["gpus"], limited["start_timeout_seconds"], kernels=kernels
+        ),
         **limited,
     }
 

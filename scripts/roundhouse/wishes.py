@@ -43,6 +43,9 @@ def wish_of(agent: Agent, configs: roster_models.Configs) -> Wish:
 def key(agent: Agent, wish: Wish, known: tuple[HostCard, ...]) -> str:
     """Return a word that is the same as long as the agent asks for the same on the same cards."""
     asked = {name: agent.get(name) for name in _ASKED}
-    facts = [[card.cuda_gib and round(card.cuda_gib, 1), card.capability, card.shared_display] for card in known]
+    facts = [
+        [card.cuda_gib and round(card.cuda_gib, 1), card.capability, card.shared_display, card.kernels]
+        for card in known
+    ]
     models = [[model.name, isinstance(model, Model)] for model in wish.models]
     return hashlib.sha256(json.dumps([asked, facts, models], sort_keys=True).encode()).hexdigest()[:16]

@@ -65,8 +65,8 @@ def agents():
     roster = yaml.safe_load((ROOT / "group_vars/all/agents.yml").read_text())["agents"]
     settings = planner.Settings("cuda", "/e", "/m", 1)
     made = []
-    for gib, count in ((15.5, 1), (15.5, 2), (79.18, 1)):
-        cards = tuple(HostCard(number, "a card", gib, (12, 0), None) for number in range(count))
+    for gib, count, capability in ((15.5, 1, (12, 0)), (15.5, 2, (12, 0)), (79.18, 1, (9, 0))):
+        cards = tuple(HostCard(number, "a card", gib, capability, None) for number in range(count))
         wanted = [*roster, EVERYTHING, DRAFTED] if count == 2 else roster
         made += planner.build(wanted, settings, decision.Host(cards))["agents"]
     assert {*roster_fields.RULES} - {*EVERYTHING} == {"description", "policy", "give_up", "max_model_len_min"}

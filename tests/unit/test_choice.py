@@ -261,7 +261,7 @@ def test_a_draft_model_takes_its_share():
 
 def test_what_an_engine_stated_takes_the_place_of_what_was_computed():
     asked = wish(MODELS[1], gpu_memory_utilization=0.92, max_model_len=4096, max_num_seqs=16)
-    ran = Configuration(MODELS[1].name, "awq", "auto", (0,), 16, 2048, False, None)
+    ran = Configuration(MODELS[1].name, "awq", "auto", (0,), 16, 2048, False, None, True)
     predicted = choose(asked, (card(21.8),), {})
     assert predicted.question.kv_cache_dtype == "fp8"
     lucky = choose(asked, (card(21.8),), {}, {ran: Measured(18.15, 0.6)})

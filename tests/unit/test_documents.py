@@ -85,10 +85,10 @@ CI = re.search(r"^test: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.
 def test_ci_runs_it(command):
     assert command in RAN, "name in tests/fixtures/documented.json what of CI runs it, or title its block: needs a GPU"
     file, text = RAN[command]
-    assert text in (ROOT / file).read_text()
+    assert text in (CI if text.startswith("$(MAKE)") else (ROOT / file).read_text())
     scenario = re.match(r"molecule/([^/]+)/", file)
     assert not scenario or f"--scenario-name {scenario[1]}\n" in CI
-    assert file != "lab/demo.py" or "$(MAKE) demo" in CI
+    assert file != "lab/demo.py" or "$(MAKE) demo\n" in CI
 
 
 def test_what_ci_runs_is_what_the_documents_have():

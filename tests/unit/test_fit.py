@@ -77,7 +77,8 @@ def test_graphs_count_against_the_share_since_0_21():
     assert not graphs((0, 20)).inside
 
 
-STARTS = json.loads((Path(__file__).resolve().parents[1] / "fixtures/starts/h100.json").read_text())
+FILES = sorted((Path(__file__).resolve().parents[1] / "fixtures/starts").glob("*.json"))
+STARTS = [seen for file in FILES for seen in json.loads(file.read_text())]
 
 
 @pytest.mark.parametrize("seen", STARTS, ids=lambda seen: seen["id"])

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from test_planner import build, host, stated, written
+from test_planner import build, host, shipped, stated, written
 
-from roundhouse import decision, gpu, plan_cli, plan_text
+from roundhouse import decision, gpu, plan_cli, plan_roster, plan_text, planner
 
 
 @pytest.mark.parametrize("gib", [7.5, 15.5, 23.52, 79.18])
@@ -49,7 +49,9 @@ def test_the_command_prints_the_same_plan_as_json(capsys):
     assert plan_cli.main(["--vram-gib", "15.5", "--gpu", "RTX 5060 Ti", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["schema"], answer["ok"], answer["errors"]) == (1, True, [])
-    for shown, planned in zip(answer["agents"], written(build())["agents"], strict=True):
+    for shown, planned in zip(
+        answer["agents"], written(planner.build(shipped(), plan_roster.SETTINGS, host()))["agents"], strict=True
+    ):
         for name in ("name", "model", "quantization", "max_model_len", "verdict", "given_up", "gpus"):
             assert shown[name] == planned[name]
         assert shown["kv_tokens"] == planned["fit"]["kv_tokens"]

@@ -157,7 +157,7 @@ def stated(agent, overhead_gib):
     """Return what the engine of a planned agent states when its overhead is so."""
     weights = agent["fit"]["weights_gib_per_rank"]
     kv = 15.5 * agent["gpu_memory_utilization"] - weights - overhead_gib
-    fields = ("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens")
+    fields = ("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens", "kernels")
     given = {field: agent[field] for field in fields}
     more = {"engine": "0.32", "enforce_eager": None, "draft_model": None, "cuda_gib": 15.5}
     return (
@@ -256,7 +256,10 @@ def test_a_first_start_compiles_without_copies_of_the_weights():
 
 @pytest.mark.parametrize(
     ("capability", "kv_cache_dtype", "dtype"),
-    [((9, 0), "fp8", "bfloat16"), ((9, 0), "auto", None), ((12, 0), "fp8", None), ((8, 9), "fp8", None)],
+    [
+        *(((9, 0), "fp8", "bfloat16"), ((9, 0), "fp8_e5m2", None), ((9, 0), "auto", None)),
+        *(((12, 0), "fp8", None), ((8, 9), "fp8", None)),
+    ],
 )
 def test_hopper_answers_from_an_8_bit_kv_cache_in_bfloat16_alone(capability, kv_cache_dtype, dtype):
     agents = [agent | {"kv_cache_dtype": kv_cache_dtype, "give_up": ["model"]} for agent in shipped()]
@@ -271,10 +274,10 @@ def test_hopper_answers_from_an_8_bit_kv_cache_in_bfloat16_alone(capability, kv_
     [
         ((12, 0), "fp8", "TRITON_ATTN"),
         ((12, 0), "auto", None),
-        ((10, 0), "auto", "TRITON_ATTN"),
+        ((10, 0), "auto", "FLASH_ATTN"),
         ((9, 0), "fp8", None),
+        ((9, 0), "fp8_e5m2", "TRITON_ATTN"),
         ((8, 9), "fp8", "TRITON_ATTN"),
-        ((8, 6), "fp8", None),  # where Triton has no 8-bit KV cache
     ],
 )
 def test_an_engine_of_wheels_needs_no_compiler_of_nvidias(capability, kv_cache_dtype, backend):
@@ -287,6 +290,22 @@ def test_an_engine_of_wheels_needs_no_compiler_of_nvidias(capability, kv_cache_d
     for agent in planner.build(agents, settings, on)["agents"]:
         assert "attention-backend" not in agent["config"]
         assert "VLLM_USE_FLASHINFER_SAMPLER" not in agent["environment"]
+    # An image that the engine of the wheels is shown to.
+    for agent in planner.build(agents, settings._replace(image_has_engine=False), on)["agents"]:
+        assert agent["config"].get("attention-backend") == backend
+        assert agent["environment"]["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+
+
+def test_what_only_flashinfer_does_is_not_given_to_an_engine_of_wheels():
+    on = decision.Host((HostCard(0, "a card", 15.5, (8, 6), 448.0),))
+    image = planner.Settings("cuda", "/opt/e", "/srv/m", 900, runtime="compose", image="i@sha256:1")
+    assert planner.build(shipped(), image, on)["agents"][0]["kv_cache_dtype"] == "fp8"
+    assert {agent["kv_cache_dtype"] for agent in build(on=on)["agents"]} == {"auto"}
+    wanted = [agent | {"kv_cache_dtype": "fp8"} for agent in shipped()]
+    (problem, *_) = build(wanted, on)["problems"]
+    assert (
+        "An 8-bit KV cache wants compute capability 8.9 and the card has 8.6: take auto, or agents_runtime: " in problem
+    )
 
 
 def test_every_setting_becomes_the_engines_own_option():
