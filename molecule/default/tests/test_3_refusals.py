@@ -1,5 +1,7 @@
 """What cannot be done ends in one sentence that names the thing and the cure, and dev goes on serving."""
 
+import json
+
 import pytest
 
 
@@ -22,6 +24,12 @@ def refused(result, rc: int, *parts: str) -> None:
 
 def test_an_unknown_agent(switch):
     refused(switch("nosuch"), 2, "'nosuch'", "say one of architect, dev, po")
+
+
+def test_a_model_that_nobody_pulled_is_not_quantised(host):
+    result = host.run("roundhouse quantise nobody/nothing fp8 --json")
+    answer = {**json.loads(result.stdout), "rc": result.rc}
+    refused(answer, 2, "nobody/nothing is not in ", "roundhouse pull nobody/nothing brings it")
 
 
 def test_a_port_that_a_stranger_holds(host, plan, switch):
