@@ -95,7 +95,9 @@ def embeddings(texts: list[str]) -> Embeddings:
     """Return the embeddings of an endpoint where one is named, else of the folder."""
     if url := os.environ.get("EMBEDDINGS_BASE_URL"):
         # check_embedding_ctx_length would send OpenAI's own token numbers instead of text.
-        return OpenAIEmbeddings(base_url=url, model=os.environ["EMBEDDINGS_MODEL"], check_embedding_ctx_length=False)
+        return OpenAIEmbeddings(
+            base_url=url, model=os.environ.get("EMBEDDINGS_MODEL", "embeddings"), check_embedding_ctx_length=False
+        )
     return FolderEmbeddings(texts)
 
 

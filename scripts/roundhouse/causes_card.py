@@ -19,7 +19,7 @@ HOST_MEMORY = row(
     r"Out of memory: Kill|[Mm]emory cgroup out of memory|oom-kill:constraint|has been killed by the OOM killer"
     r"|The kernel OOM killer killed",
     "The kernel ended the engine because the host's own memory (not the card's) was full.",
-    "See who takes it with `ps aux --sort=-rss | head`, and free some, or add swap.",
+    "See who takes it with `top -o RES`, and free some, or add swap.",
 )
 CARD_LOST = row(
     "card lost",

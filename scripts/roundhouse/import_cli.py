@@ -83,6 +83,8 @@ def _files(args: argparse.Namespace) -> tuple[list[Made], list[Line]]:
     made: list[Made] = []
     others: list[Line] = []
     for path in map(Path, args.files):
+        if str(path) == OLLAMA and len(args.files) > 1 and not path.exists():
+            raise UsageError("import", "ollama stands alone: import the files and Ollama's models one after the other.")
         if not path.is_file():
             raise UsageError("import", f"{path} is no file: name an old compose or env file, or write ollama.")
         try:

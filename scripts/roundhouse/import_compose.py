@@ -99,7 +99,9 @@ def _service(file: _File, name: str, at: int, node: Any) -> Source:
 
 def _entries(file: _File, body: Mapping[str, tuple[int, Any]]) -> Iterator[Entry]:
     for key, (at, node) in body.items():
-        if key == "environment":
+        if key in ("environment", "ports", "volumes") and _is_scalar(node) and node.value:
+            yield Entry(at + 1, "key", f"{key} of one word", node.value, f"{key}: {node.value}")
+        elif key == "environment":
             yield from _environment(node, file.known)
         elif key in ("command", "entrypoint"):
             yield from import_flags.entries(_words(node, file))
@@ -133,7 +135,8 @@ def _env_files(path: Path, at: int, node: Any) -> Iterator[Entry]:
         told = _inside(item, "path") if _is_mapping(item) else item
         named = str(told.value) if _is_scalar(told) else ""
         file = path.parent / named
-        yield Entry(at + 1, "key", "env_file", named, f"env_file: {named}{'' if file.is_file() else ' (not there)'}")
+        name = "env_file" if file.is_file() else "env_file that is not there"
+        yield Entry(at + 1, "key", name, named, f"env_file: {named}")
         for entry in import_env.read(file)[0] if file.is_file() else []:
             yield entry._replace(number=at + 1, text=f"{entry.text} ({named}:{entry.number})")
 
@@ -159,7 +162,7 @@ def _words(node: Any, file: _File) -> list[import_flags.Word]:
     begin = first + 1 if node.style in _BLOCKS else first
     lines = [(number, import_env.put_in(text, file.known)) for number, text in enumerate(file.raw.splitlines(), 1)]
     told = import_env.put_in(node.value, file.known)
-    return import_flags.words_of(told, lines[begin:last] or lines[first : first + 1])
+    return import_flags.words_of(told, lines[begin:last] or lines[first : first + 1], str(file.path))
 
 
 def _short(node: Any, key: str) -> str:

@@ -25,13 +25,15 @@ _SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash")
 Word = tuple[int, str]
 
 
-def words_of(text: str, lines: list[tuple[int, str]]) -> list[Word]:
-    """Split a command as a shell does, and find each word's line again in the file's own lines."""
+def words_of(text: str, lines: list[tuple[int, str]], file: str = "") -> list[Word]:
+    """Split a command of a file as a shell does, and find each word's line again in the file's own lines."""
     try:
         # A line that goes on (\) is one to the shell, and a folded YAML text may still hold it.
         words = shlex.split(text.replace("\\\n", " "), comments=True)
     except ValueError as error:
-        raise UsageError("import", f"line {lines[0][0]}: this command cannot be read ({error}): {text!r}.") from None
+        at = f"{file}:{lines[0][0]}".removeprefix(":")
+        why = f"{at}: a shell could not read this command either ({error}): {text!r}. Close its quotes."
+        raise UsageError("import", why) from None
     found, at = [], 0
     for word in words:
         first = word.split()[0] if word.split() else word

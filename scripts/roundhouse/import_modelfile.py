@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from . import import_models, import_parameters, import_source, ollama_names
+from .errors import UsageError
 from .import_agent import Made, agent_name
 from .import_defaults import complete, given
 from .import_source import BECAME, LEFT, NEAREST, Entry, Line, Said
 
-_INSTRUCTION = re.compile(
-    r"(?P<word>from|parameter|template|system|adapter|license|message|requires|capability)\s+(?P<rest>.*)", re.I
-)
+_INSTRUCTION = re.compile(r"(?P<word>\w+)(?:\s+(?P<rest>.*))?")
+_WORDS = ("from", "parameter", "template", "system", "adapter", "license", "message", "requires", "capability")
 _QUOTE, _QUOTES = '"', '"""'
 
 
 def is_one(path: Path) -> bool:
-    """Return whether a file is a Modelfile: its first instruction is one of its words, and one is FROM."""
-    words = [word for _, word, _ in _instructions(path.read_text())]
-    return "from" in words
+    """Return whether a file is a Modelfile: one of its instructions is FROM."""
+    return any(re.match(r"\s*from\s+\S", line, re.I) for line in path.read_text().splitlines())
 
 
 def make(path: Path, model: str | None = None) -> Made:
@@ -29,8 +28,11 @@ def make(path: Path, model: str | None = None) -> Made:
     file = str(path)
     agent: dict[str, Any] = {}
     lines: list[Line] = []
-    for number, word, text in _instructions(path.read_text()):
-        if word == "from":
+    for number, word, text in _instructions(file, path.read_text()):
+        if word not in _WORDS or not text:
+            said = Said(LEFT, f"It is no instruction of a Modelfile that is known here: {', '.join(_WORDS).upper()}.")
+            shown = f"{word.upper()} {import_parameters.shortened(text)}".strip()
+        elif word == "from":
             said, shown = _from(text), f"FROM {text}"
         elif word == "parameter":
             name, _, value = text.partition(" ")
@@ -69,20 +71,25 @@ def _from(text: str) -> Said:
     return Said(fate, why, {"models": proposal.models})
 
 
-def _instructions(content: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the instructions: line, word in lower case, and what follows, out of its quotes."""
+def _instructions(file: str, content: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the instructions: line, word in lower case, and what follows, out of its quotes.
+
+    Raises UsageError for quotes that are never closed: what follows them would be lost.
+    """
     lines = enumerate(content.splitlines(), start=1)
     for number, line in lines:
         match = _INSTRUCTION.fullmatch(line.strip())
         if not match:
             continue
-        rest = match["rest"].strip()
+        rest = (match["rest"] or "").strip()
         if _QUOTES in rest and rest.count(_QUOTES) == 1:
             parts = [rest]
             for _, more in lines:
                 parts.append(more)
                 if _QUOTES in more:
                     break
+            else:
+                raise UsageError("import", f"{file}: the {_QUOTES} of line {number} is never closed: close it.")
             rest = "\n".join(parts)
         text = rest.replace(_QUOTES, "").strip() if _QUOTES in rest else _bare(rest)
         yield number, match["word"].lower(), text

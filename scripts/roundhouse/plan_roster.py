@@ -77,7 +77,7 @@ def read(path: Path) -> Any:
         ) from None
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         said = " ".join(str(error).split())
         raise UsageError("roster", f"--roster is {str(path)!r}, which cannot be read ({said}).") from None
     if not isinstance(content, dict) or "agents" not in content:

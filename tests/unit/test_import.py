@@ -383,6 +383,26 @@ def test_two_that_want_one_port_or_one_name_get_their_own(write, told):
     assert [line["fate"] for line in answer["lines"]].count("added") > 2
 
 
+@pytest.mark.parametrize(
+    ("entry", "part"),
+    [
+        ("env_file: lost.env", "There is no such file: put it beside this one"),
+        ("environment: 7", "It has to be a list of NAME=VALUE"),
+        ("ports: 8000", "It has to be a list."),
+    ],
+)
+def test_what_holds_nothing_is_said_to_be_lost(write, told, entry, part):
+    answer = told(write("compose.yml", f"services:\n  dev:\n    image: vllm/vllm-openai\n    {entry}\n"))
+    (line,) = lines(answer, entry)
+    assert (line["number"], line["fate"]) == (4, "not taken")
+    assert part in line["why"]
+
+
+def test_ollama_stands_alone(write, capsys):
+    assert cli.main(["import", write("dev.env", "VLLM_MODEL=Qwen/Qwen3-8B\n"), "ollama"]) == 2
+    assert "ollama stands alone: import the files and Ollama's models one after the other." in capsys.readouterr().err
+
+
 def test_gguf_of_an_unknown_family_is_said_and_not_invented(write, told):
     answer = told(write("dev.env", "VLLM_MODEL=TheBloke/Some-7B-GGUF\n"))
     assert answer["status"] == 1
@@ -397,7 +417,11 @@ def test_gguf_of_an_unknown_family_is_said_and_not_invented(write, told):
         ("compose.yml", "- a\n", "is no compose file"),
         ("compose.yml", "services: [", "cannot be read as YAML"),
         ("notes.txt", "hello\n", "neither a compose file"),
-        ("compose.yml", "services:\n  dev:\n    image: vllm\n    command: --model 'x\n", "this command cannot be read"),
+        (
+            "compose.yml",
+            "services:\n  dev:\n    image: vllm\n    command: --model 'x\n",
+            ".yml:4: a shell could not read this",
+        ),
     ],
 )
 def test_a_file_that_is_none_is_refused_in_one_sentence(write, capsys, name, content, part):

@@ -334,6 +334,21 @@ def test_a_modelfile_has_its_lines(tmp_path, capsys):
     ]
 
 
+@pytest.mark.parametrize("line", ["RENDERER qwen3", "PARAMTER temperature 0.2", "PARAMETER", "num_ctx 4096"])
+def test_a_line_of_a_modelfile_that_is_not_known_is_said(tmp_path, line):
+    file = tmp_path / "Modelfile"
+    file.write_text(f"FROM qwen2.5:7b\n# what one keeps in mind\n{line}\n")
+    (told,) = (each for each in import_modelfile.make(file).lines if each.number == 3)
+    assert (told.fate, "no instruction of a Modelfile that is known here" in told.why) == ("not taken", True)
+
+
+def test_quotes_of_a_modelfile_that_are_not_closed_are_refused(tmp_path, capsys):
+    file = tmp_path / "Modelfile"
+    file.write_text('FROM qwen2.5:7b\nSYSTEM """You plan.\nPARAMETER temperature 0.2\n')
+    assert cli.main(["import", str(file)]) == 2
+    assert f'{file}: the """ of line 2 is never closed: close it.' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "text"),
     [

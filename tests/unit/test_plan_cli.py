@@ -110,6 +110,7 @@ def test_a_model_that_is_not_covered_is_unknown_and_bears_no_number(capsys, tmp_
         ("--model Qwen/Qwen2.5-7B-Instruct --vram-gib 16 --quantization gptq", ("may be gptq-int4, gptq-int8",)),
         ("--model Qwen/Qwen2.5-7B --vram-gib 16", ("--max-model-len is missing",)),
         ("--calibrate /nowhere.json", ("--calibrate is '/nowhere.json'",)),
+        ("--roster /bin/true", ("--roster is '/bin/true', which cannot be read",)),
     ],
 )
 def test_one_sentence_and_status_2_for_what_cannot_be_meant(capsys, line, parts):
