@@ -50,12 +50,14 @@ def test_a_changed_setting_restarts_the_serving_agent(host, serving, roster, pla
     assert len(switch("plans")["plans"]) == plans + 1
 
 
-def test_the_rollback_brings_back_what_a_play_would(host, serving, roster, play, deploy):
+def test_the_rollback_brings_the_setting_back(host, serving, play):
+    before = started(host, "dev")
     result = play({}, "playbooks/rollback.yml")
     assert result.returncode == 0, result.stdout
     assert re.search(r"The plan [0-9a-f]{8} is in place; dev serves\.", said(result))
     assert serving() == ["dev"]
-    assert "changed=0" in deploy(roster)
+    assert started(host, "dev") != before
+    assert '"max_model_len": 4096' in host.check_output("roundhouse --json status")
 
 
 def test_another_agent_leaves_the_serving_one_alone(host, serving, roster, deploy):
@@ -66,10 +68,11 @@ def test_another_agent_leaves_the_serving_one_alone(host, serving, roster, deplo
     assert "roundhouse-qa.service" in host.check_output("systemctl show --property Conflicts --value roundhouse-dev")
 
 
-def test_an_agent_that_left_the_roster_is_gone(host, serving, roster, deploy):
+def test_an_agent_that_left_the_roster_is_gone_and_a_second_run_changes_nothing(host, serving, roster, deploy):
     before = started(host, "dev")
     deploy(roster)
     assert serving() == ["dev"]
     assert started(host, "dev") == before
     assert not host.file("/etc/systemd/system/roundhouse-qa.service").exists
     assert not host.file("/etc/roundhouse/agents/qa.yaml").exists
+    assert "changed=0" in deploy(roster)
