@@ -39,31 +39,33 @@ def started(host, agent):
 
 
 @pytest.fixture
-def longest(switch):
-    """Return dev's max_model_len, as status has it."""
-    return lambda: next(row["max_model_len"] for row in switch("status")["agents"] if row["agent"] == "dev")
+def sampling(host):
+    """Return the sampling that dev is deployed with."""
+    return lambda: yaml.safe_load(host.file("/etc/roundhouse/agents/dev.yaml").content_string)[
+        "override-generation-config"
+    ]
 
 
-def test_a_changed_setting_restarts_the_serving_agent(host, serving, roster, play, switch, longest):
+def test_a_changed_setting_restarts_the_serving_agent(host, serving, roster, play, switch, sampling):
     plans, before, changed = len(switch("plans")["plans"]), started(host, "dev"), copy.deepcopy(roster)
-    changed[1]["max_model_len"] = 2048
+    changed[1]["temperature"] = 0.9
     result = play({"agents": changed}, "playbooks/upgrade.yml")
     assert result.returncode == 0, result.stdout
-    assert "dev: max-model-len: 4096 -> 2048" in said(result)
+    assert "dev: override-generation-config: " in said(result)
     assert serving() == ["dev"]
     assert started(host, "dev") != before
-    assert longest() == 2048
+    assert sampling()["temperature"] == 0.9
     assert len(switch("plans")["plans"]) == plans + 1
 
 
-def test_the_rollback_brings_the_setting_back(host, serving, play, longest):
+def test_the_rollback_brings_the_setting_back(host, serving, roster, play, sampling):
     before = started(host, "dev")
     result = play({}, "playbooks/rollback.yml")
     assert result.returncode == 0, result.stdout
     assert re.search(r"The plan [0-9a-f]{8} is in place; dev serves\.", said(result))
     assert serving() == ["dev"]
     assert started(host, "dev") != before
-    assert longest() == 4096
+    assert sampling()["temperature"] == roster[1]["temperature"]
 
 
 def test_another_agent_leaves_the_serving_one_alone(host, serving, roster, deploy):
