@@ -31,8 +31,8 @@ def words_of(text: str, lines: list[tuple[int, str]], file: str = "") -> list[Wo
         # A line that goes on (\) is one to the shell, and a folded YAML text may still hold it.
         words = shlex.split(text.replace("\\\n", " "), comments=True)
     except ValueError as error:
-        at = f"{file}:{lines[0][0]}".removeprefix(":")
-        why = f"{at}: a shell could not read this command either ({error}): {text!r}. Close its quotes."
+        place = f"{file}:{lines[0][0]}".removeprefix(":")
+        why = f"{place}: a shell could not read this command either ({error}): {text!r}. Close its quotes."
         raise UsageError("import", why) from None
     found, at = [], 0
     for word in words:
