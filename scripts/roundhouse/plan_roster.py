@@ -12,12 +12,11 @@ from .decision import Host, host_of, question_of
 from .errors import UsageError
 from .fit import fit
 from .fit_text import NUMBERS
-from .planner import COMPOSE
 from .roster_models import Configs, own_configs
 from .wishes import wish_of
 
 # What is asked before a deployment is asked of a GPU host as it is shipped: with the official image.
-SETTINGS = planner.Settings("cuda", "", "", None, runtime=COMPOSE)
+SETTINGS = planner.Settings("cuda", "", "", None, runtime=planner.COMPOSE)
 ROSTER = Path(__file__).resolve().parents[2] / "group_vars/all/agents.yml"
 # What a program is told of each agent, besides the numbers of its fit.
 _TOLD = (
