@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MODEL ?=
 LAB := eval "$$(lab/env.py)";
 
-.PHONY: help setup lint lint-ansible unit test test-more demo demo-down lab-down check docs site bench bench-host bench-pull lock
+.PHONY: help setup lint lint-ansible unit test test-all hosts demo demo-down lab-down check docs site bench bench-host bench-pull mutations lock
 
 help: ## List the words
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -14,7 +14,7 @@ setup: ## Install the tools, as locked, outside the checkout
 	@lab/tools.sh
 
 # Wide enough that no tool wraps a sentence.
-lint lint-ansible unit test: export COLUMNS = 160
+lint lint-ansible unit test test-all: export COLUMNS = 160
 
 lint: setup lint-ansible ## ruff, mypy, shellcheck, yamllint, ansible-lint
 	ruff check . && ruff format --check .
@@ -30,23 +30,19 @@ unit: setup ## pytest without a host
 
 check: lint unit ## Lint and unit tests: no host, some minutes
 
-test: check site ## What proves it: lint, unit, the demo, contract, molecule on Debian 12 and 13; over an hour
+test: check site hosts ## Lint, unit tests, the contract with vLLM, the main job with a failure and a rollback
+	pytest tests/contract
+	$(LAB) molecule test --scenario-name default
+
+# Pairs run side by side: the ones with real engines need the cores, the others mostly wait.
+test-all: test ## All of that, the demo and every other scenario: what CI runs
 	$(MAKE) demo
 	$(MAKE) lab-down
-	$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
-	pytest tests/contract
-	$(LAB) molecule test --scenario-name switch-faults
-	$(LAB) molecule test --scenario-name default
-	$(LAB) molecule test --scenario-name bare-host
-	$(LAB) molecule test --scenario-name models
+	$(LAB) lab/scenarios.py engines bare-host quantise switch-faults upgrade gateway models plays
 
-# CI has no time for these. Before a release they are run by hand.
-test-more: setup ## The rest: upgrades, real quantising, the gateway on hosts
+hosts: setup # what the tests share: Docker, the engine's environment and its tiny models
 	@lab/docker.sh
-	$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
-	$(LAB) molecule test --scenario-name upgrade
-	$(LAB) molecule test --scenario-name quantise
-	$(LAB) molecule test --scenario-name gateway
+	@$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
 
 demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a real model)
 	@lab/docker.sh
@@ -75,6 +71,9 @@ bench-host: setup ## Measure a run of the host's roles that has nothing to chang
 	$(LAB) molecule destroy --scenario-name bare-host
 bench-pull: setup ## How fast a pull that verifies is, against the hub's bare client (4 GiB, loopback)
 	benchmarks/pull.py
+
+mutations: setup ## Break eight promises, one at a time, and name the test that fails; needs an idle machine
+	$(LAB) tests/mutations.py
 
 lock: setup ## Write the locks again from requirements/*.in
 	requirements/lock.sh uv

@@ -1,4 +1,4 @@
-"""The bench: its arithmetic, its words, its refusals. What it measures with is tried in the lab (molecule/default)."""
+"""The bench: its arithmetic, its words, its refusals. What it measures with is tried in the lab (molecule/engines)."""
 
 import json
 import threading

@@ -77,8 +77,16 @@ ITSELF = ("scripts/plan.py",)
 DONE = sorted({bare(line) for _, line in commands(ran=True) if not bare(line).startswith(ITSELF)})
 
 
-# What `make test` does, which is what CI runs.
-CI = re.search(r"^test: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+# The recipes of `make test` and `make test-all`: what CI runs.
+CI = "".join(re.findall(r"^test(?:-all)?: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+SCENARIOS = {
+    *re.findall(r"--scenario-name (\S+)", CI),
+    *(name for names in re.findall(r"lab/scenarios\.py (.+)", CI) for name in names.split()),
+}
+
+
+def test_ci_runs_every_scenario():
+    assert {file.parent.name for file in (ROOT / "molecule").glob("*/molecule.yml")} == SCENARIOS
 
 
 @pytest.mark.parametrize("command", DONE)
@@ -87,7 +95,7 @@ def test_ci_runs_it(command):
     file, text = RAN[command]
     assert text in (CI if text.startswith("$(MAKE)") else (ROOT / file).read_text())
     scenario = re.match(r"molecule/([^/]+)/", file)
-    assert not scenario or f"--scenario-name {scenario[1]}\n" in CI
+    assert not scenario or scenario[1] in SCENARIOS
     assert file != "lab/demo.py" or "$(MAKE) demo\n" in CI
 
 
@@ -122,8 +130,7 @@ def test_the_command_takes_it(told):
     "word", sorted({told[1] for _, told in IN_THE_TEXT if told[0] in COMMAND} - {*AGENTS, "{name}"})
 )
 def test_a_word_in_a_sentence_is_one_that_ci_runs(word):
-    scenarios = re.findall(r"--scenario-name (\S+)", CI)
-    tests = [file for name in scenarios for file in (ROOT / "molecule" / name).rglob("*.py")]
+    tests = [file for name in SCENARIOS for file in (ROOT / "molecule" / name).rglob("*.py")]
     tests += [*(ROOT / "tests/unit").glob("test_*.py"), *ROOT.rglob("roles/**/*.j2")]
     texts = [file.read_text() for file in tests if file.name != Path(__file__).name]
     assert any(re.search(RUN.format(word=word), text) for text in texts)

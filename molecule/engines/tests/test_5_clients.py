@@ -7,8 +7,8 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-from conftest import HOSTS as ALL
-from conftest import ROOT
+from hosts import HOSTS as ALL
+from hosts import ROOT
 
 from roundhouse import clients
 

@@ -5,7 +5,7 @@ import sys
 
 import docker
 import pytest
-from conftest import ROOT
+from hosts import ROOT
 
 sys.path.append(str(ROOT / "tests/unit"))
 from faulty_hub import MIB, FaultyHub, make_model

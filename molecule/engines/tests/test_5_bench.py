@@ -5,8 +5,8 @@ import struct
 import subprocess
 
 import pytest
-from conftest import HOSTS as ALL
-from conftest import ROOT
+from hosts import HOSTS as ALL
+from hosts import ROOT
 
 # One host is enough: what measures and what is measured are the same on both.
 HOSTS = ALL[:1]

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import HOSTS as ALL
-from conftest import INVENTORY, ROOT
+from hosts import HOSTS as ALL
+from hosts import INVENTORY, ROOT
 
 # They are thin doors: one host is enough.
 HOSTS = ALL[:1]

@@ -1,0 +1,64 @@
+"""A switch makes one agent active: by the command, which asks the agent itself, and by systemd alone."""
+
+import pytest
+
+
+def stamp(host, unit: str, what: str) -> int:
+    """Return a time of the unit in microseconds since boot."""
+    return int(host.check_output("systemctl show --property %s --value %s", what, unit))
+
+
+@pytest.mark.parametrize("agent", ["dev", "po", "architect"])
+def test_an_agent_answers_on_its_port_after_a_switch_to_it(host, plan, switch, serving, client, agent):
+    wanted = next(entry for entry in plan["agents"] if entry["name"] == agent)
+
+    result = switch(agent)
+
+    assert (result["rc"], result["changed"]) == (0, True), result
+    assert serving() == [agent]
+    (served,) = client(wanted["port"]).models.list().data
+    assert (served.id, served.max_model_len) == (agent, wanted["max_model_len"])
+    for port in (wanted["port"], plan["gateway_port"]):
+        answer = client(port).chat.completions.create(
+            model=agent, messages=[{"role": "user", "content": "Hello"}], max_tokens=4
+        )
+        assert answer.model == agent
+        assert answer.choices[0].message.content.strip()
+    for other in plan["agents"]:
+        if other["name"] != agent:
+            assert not host.socket(f"tcp://127.0.0.1:{other['engine_port']}").is_listening
+
+
+def test_a_switch_to_the_active_agent_changes_nothing(switch):
+    result = switch("architect")
+    assert (result["rc"], result["changed"]) == (0, False)
+
+
+def test_a_request_during_a_switch_waits_and_is_answered(host, fault, serving, address):
+    assert serving() == ["architect"]
+    fault("dev", "--load-seconds 3")
+    ask = (
+        "import json, urllib.request as u; "
+        "body = json.dumps({'model': 'dev', 'prompt': 'go on', 'max_tokens': 2}).encode(); "
+        "answer = u.urlopen('http://127.0.0.1:8080/v1/completions', body, timeout=60); "
+        "print(answer.status, answer.headers['x-roundhouse-agent'], answer.headers['x-roundhouse-waited-ms'])"
+    )
+    begun = "until [ -e /var/lib/roundhouse/state/switch.json ]; do sleep 0.05; done"
+    host.check_output("systemd-run --quiet --collect --unit lab-switch roundhouse dev")
+    host.check_output("timeout 30 sh -c %s", begun)
+    status, agent, waited = host.check_output("python3 -c %s", ask).split()
+    assert (status, agent) == ("200", "dev")
+    assert int(waited) > 0
+    host.check_output("timeout 60 sh -c 'while systemctl -q is-active lab-switch; do sleep 0.1; done'")
+    assert serving() == ["dev"]
+
+
+def test_starting_a_unit_alone_stops_the_active_agent_first(host, serving):
+    assert serving() == ["dev"]
+
+    host.check_output("systemctl start roundhouse-po")
+
+    assert serving() == ["po"]
+    stopped = stamp(host, "roundhouse-dev", "InactiveEnterTimestampMonotonic")
+    started = stamp(host, "roundhouse-po", "ExecMainStartTimestampMonotonic")
+    assert 0 < stopped <= started

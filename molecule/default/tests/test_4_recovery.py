@@ -1,0 +1,27 @@
+"""systemd restarts an engine that dies, and a boot starts the last active agent again."""
+
+import docker
+
+
+def engine(host):
+    """Return dev's engine process and its state."""
+    return host.check_output("systemctl show --property MainPID,ActiveState --value roundhouse-dev").split()
+
+
+def test_an_engine_that_dies_is_started_again(host, switch, timed):
+    assert switch("dev")["rc"] == 0
+    before = engine(host)
+    host.check_output("kill -KILL %s", host.check_output("systemctl show --property MainPID --value roundhouse-dev"))
+    timed("SIGKILL of its engine", before, 30)
+
+
+def test_the_last_active_agent_is_started_after_a_restart_of_the_machine(host, name, serving, switch, timed):
+    assert serving() == ["dev"]
+    boot = host.check_output("cat /proc/1/stat").split()[21]
+    before = engine(host)
+
+    docker.from_env().containers.get(name).restart(timeout=60)
+
+    timed("the machine had stopped and began to boot", before, 60)
+    assert host.check_output("cat /proc/1/stat").split()[21] != boot
+    assert switch("dev")["changed"] is False

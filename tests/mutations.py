@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Break one promise at a time in a copy of this checkout, run the tests, and print which test fails first.
+
+    mutations.py [--stop-after STAGE] [NAME...]        make mutations runs all of them
+
+The stages are the unit tests, the contract with vLLM and the scenario default. A mutation that no stage catches makes
+the exit status 1. `make test` has to run before: it makes what the later stages need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "scripts/roundhouse"
+
+
+class Mutation(NamedTuple):
+    """A file and the text in it that is replaced; the text occurs once."""
+
+    file: str
+    text: str
+    instead: str
+
+
+MUTATIONS = {
+    "rollback": Mutation(
+        f"{PACKAGE}/back.py", "for other in turn.back:\n            turn.report(", "for other in []:\n            turn.report("
+    ),
+    "drain": Mutation(
+        f"{PACKAGE}/leave.py", "late = seconds >= drain_seconds and count > 0", "late = seconds >= 0 and count > 0"
+    ),
+    "free-vram": Mutation(
+        f"{PACKAGE}/card.py", "return total_gib * (1 - share) + _TOLERANCE_GIB >= used_gib", "return True"
+    ),
+    "hold": Mutation("roles/gateway/files/hold.lua", "if now_ms() - begun >= longest_ms then", "if true then"),
+    "verification": Mutation(f"{PACKAGE}/fetch.py", "return self.digest.fits()", "return True"),
+    "receipt": Mutation(f"{PACKAGE}/receipt.py", "if after == before:", "if after == after:"),
+    "option": Mutation(f"{PACKAGE}/flags.py", '"max-model-len": decided', '"max-model-length": decided'),
+    "conflicts": Mutation("roles/agents/templates/agent.service.j2", "Conflicts={% for", "# Conflicts={% for"),
+}
+STAGES = {
+    "unit": ["pytest", "tests/unit", "-n", "2", "--exitfirst", "-q"],
+    "contract": ["pytest", "tests/contract", "--exitfirst", "-q"],
+    "default": ["molecule", "test", "--scenario-name", "default"],
+}
+FAILED = re.compile(r"^(?:.*?)((?:FAILED|ERROR) \S*\.py::[^\n]*)", re.MULTILINE)
+
+
+def copy_to(folder: Path) -> None:
+    """Copy what git tracks or would track, and the links to the tools."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split("\0")  # fmt: skip
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    for link in (".venv", ".collections"):
+        (folder / link).symlink_to((ROOT / link).resolve())
+    # Some tests read the list of tracked files.
+    subprocess.run("git init -q && git add -A", shell=True, cwd=folder, check=True)
+
+
+def caught(mutation: Mutation, stages: list[str]) -> str | None:
+    """Return the stage and the first test that fails with the mutation, None where all pass."""
+    with tempfile.TemporaryDirectory(prefix="roundhouse-mutation-") as name:
+        folder = Path(name)
+        copy_to(folder)
+        path = folder / mutation.file
+        before = path.read_text()
+        if before.count(mutation.text) != 1:
+            raise SystemExit(f"{mutation.file} has {mutation.text!r} {before.count(mutation.text)} times: mend MUTATIONS.")
+        path.write_text(before.replace(mutation.text, mutation.instead))
+        for stage in stages:
+            environment = {**os.environ, "COLUMNS": "160", "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}"}
+            done = subprocess.run(
+                STAGES[stage], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            if done.returncode != 0:
+                plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+                found = FAILED.search(plain)
+                return f"{stage}: {found[1] if found else plain.strip().splitlines()[-1]}"
+    return None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(MUTATIONS)}; all when left out")
+    parser.add_argument("--stop-after", choices=STAGES, default="default", help="the last stage to run")
+    args = parser.parse_args(argv)
+    if unknown := [name for name in args.names if name not in MUTATIONS]:
+        parser.error(f"unknown: {', '.join(unknown)}. Known: {', '.join(MUTATIONS)}.")
+    stages = list(STAGES)[: list(STAGES).index(args.stop_after) + 1]
+    missed = 0
+    for name in args.names or MUTATIONS:
+        found = caught(MUTATIONS[name], stages)
+        missed += found is None
+        print(f"{name:<13} {found or 'NOT CAUGHT'}", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
