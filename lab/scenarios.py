@@ -38,8 +38,7 @@ def run(name: str, width: int) -> Ended:
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
     ) as running:
-        assert running.stdout
-        for line in running.stdout:
+        for line in running.stdout or ():
             with _one_line:
                 print(f"{name:<{width}} {line.rstrip()}", flush=True)
     return Ended(name, running.returncode, time.monotonic() - begun)

@@ -33,7 +33,9 @@ class Mutation(NamedTuple):
 
 MUTATIONS = {
     "rollback": Mutation(
-        f"{PACKAGE}/back.py", "for other in turn.back:\n            turn.report(", "for other in []:\n            turn.report("
+        f"{PACKAGE}/back.py",
+        "for other in turn.back:\n            turn.report(",
+        "for other in []:\n            turn.report(",
     ),
     "drain": Mutation(
         f"{PACKAGE}/leave.py", "late = seconds >= drain_seconds and count > 0", "late = seconds >= 0 and count > 0"
@@ -68,7 +70,8 @@ def copy_to(folder: Path) -> None:
     for link in (".venv", ".collections"):
         (folder / link).symlink_to((ROOT / link).resolve())
     # Some tests read the list of tracked files.
-    subprocess.run("git init -q && git add -A", shell=True, cwd=folder, check=True)
+    for words in (["init", "--quiet"], ["add", "--all"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
 
 
 def caught(mutation: Mutation, stages: list[str]) -> str | None:
@@ -79,15 +82,17 @@ def caught(mutation: Mutation, stages: list[str]) -> str | None:
         path = folder / mutation.file
         before = path.read_text()
         if before.count(mutation.text) != 1:
-            raise SystemExit(f"{mutation.file} has {mutation.text!r} {before.count(mutation.text)} times: mend MUTATIONS.")
+            raise SystemExit(
+                f"{mutation.file}: {mutation.text!r} occurs {before.count(mutation.text)} times, not once."
+            )
         path.write_text(before.replace(mutation.text, mutation.instead))
         for stage in stages:
             environment = {**os.environ, "COLUMNS": "160", "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}"}
             done = subprocess.run(
-                STAGES[stage], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                STAGES[stage], cwd=folder, env=environment, capture_output=True, text=True, check=False
             )
             if done.returncode != 0:
-                plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+                plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
                 found = FAILED.search(plain)
                 return f"{stage}: {found[1] if found else plain.strip().splitlines()[-1]}"
     return None
@@ -106,7 +111,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.names or MUTATIONS:
         found = caught(MUTATIONS[name], stages)
         missed += found is None
-        print(f"{name:<13} {found or 'NOT CAUGHT'}", flush=True)
+        sys.stdout.write(f"{name:<13} {found or 'NOT CAUGHT'}\n")
+        sys.stdout.flush()
     return 1 if missed else 0
 
 

@@ -50,5 +50,5 @@ def test_an_upgrade_serves_and_its_rollback_too(host, play, serving, switch, eng
 
     assert back.returncode == 0, back.stdout
     assert re.search(r"The plan [0-9a-f]{8} is in place; architect serves\.", one_line(back))
-    assert host.run(f"grep -q '\"engine_path\": \"{FIRST}\"' /etc/roundhouse/plan.json").rc == 0
+    assert host.run(f'grep -q \'"engine_path": "{FIRST}"\' /etc/roundhouse/plan.json').rc == 0
     assert serving() == ["architect"]
