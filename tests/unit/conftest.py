@@ -8,10 +8,24 @@ import sys
 from pathlib import Path
 
 import pytest
+from clock import Clock
 from machine import Machine
 
 pytest.register_assert_rewrite("pulling")  # a helper that asserts
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a function that gives modules one clock, which only their own sleeping moves."""
+    made = Clock()
+
+    def give(*modules):
+        for module in modules:
+            monkeypatch.setattr(module, "time", made)
+        return made
+
+    return give
 
 
 @pytest.fixture
