@@ -95,7 +95,11 @@ class Asking:
         return running
 
     async def _long(self, agent: str, number: int, begun: asyncio.Event) -> str:
-        asked = {"stream": number % 2 == 1, "tokens": self.across_tokens, "begun": begun if number == ACROSS - 1 else None}
+        asked = {
+            "stream": number % 2 == 1,
+            "tokens": self.across_tokens,
+            "begun": begun if number == ACROSS - 1 else None,
+        }
         try:
             return await self._ask(self.ports["any"], agent, number, **asked)
         except openai.OpenAIError as error:
