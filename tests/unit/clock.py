@@ -1,8 +1,12 @@
-"""A clock that only sleeping moves: what takes half a minute on a host takes no time in a test."""
+"""Time in tests: a clock that only sleeping moves, and the one loop that waits for what others do."""
+
+import time
+
+PATIENCE_SECONDS = 60  # nothing that comes takes that long, on any machine
 
 
 class Clock:
-    """Stands where a module has `time`."""
+    """Stands where a module has `time`: what takes half a minute on a host takes no time in a test."""
 
     def __init__(self):
         self.now = 1000.0
@@ -12,3 +16,11 @@ class Clock:
 
     def sleep(self, seconds):
         self.now += seconds
+
+
+def until(condition, seconds=PATIENCE_SECONDS):
+    """Wait until a condition is true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.01)

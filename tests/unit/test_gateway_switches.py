@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from real_gateway import Gateway, furnish, until
+from clock import until
+from real_gateway import Gateway, furnish
 
 from roundhouse import journal, state
 

@@ -19,7 +19,6 @@ from pulling import (
     WEIGHTS,
     Notes,
     bring,
-    command,
     folder,
     is_whole,
     nothing_under_its_name,
@@ -34,15 +33,14 @@ _spec = importlib.util.spec_from_file_location("bench_pull", ROOT / "benchmarks/
 bench = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(bench)
 SHARDS = (WEIGHTS, "model-00002-of-00002.safetensors")
-SHARD_MIB = 320
 BOUND = 16 * MIB  # what one kill may cost
 
 
 @pytest.fixture
-def large(hub):
-    """Put a model of two files of 320 MiB on the hub, which sends each at some 50 MiB/s."""
+def large(hub, request):
+    """Put a model of two files of so many MiB on the hub, which sends each at some 50 MiB/s."""
     shutil.rmtree(hub.shelf.folder(MODEL))
-    bench.make(hub.shelf.folder(MODEL), len(SHARDS), SHARD_MIB)
+    bench.make(hub.shelf.folder(MODEL), len(SHARDS), request.param)
     hub.shelf.revision(MODEL, "main")  # has the checksums ready
     hub.bytes_per_second = 50 * MIB
     return hub
@@ -51,19 +49,17 @@ def large(hub):
 def wait(running, until):
     deadline = time.monotonic() + 60
     while not until():
-        assert running.poll() is None, running.stderr.read()
+        assert running.poll() is None, running.said()
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
 def kill(running):
     running.kill()
-    running.wait()
-    running.stdout.close()
-    running.stderr.close()
+    running.communicate()
 
 
-def killed_after(hub, place, least, most):
+def killed_after(hub, place, command, least, most):
     """Run a pull, kill it when it brought between so many bytes of each file; return the bytes of each."""
     before = dict(hub.out_of)
 
@@ -71,7 +67,7 @@ def killed_after(hub, place, least, most):
         return [hub.out_of[name] - before.get(name, 0) for name in SHARDS]
 
     enough = random.SystemRandom().randint(least, most)
-    running = command(hub, place)
+    running = command()
     wait(running, lambda: min(moved()) > enough)
     kill(running)
     assert nothing_under_its_name(place)
@@ -113,18 +109,19 @@ def tell(capsys):
     return told
 
 
-def test_killed_at_ten_random_moments_no_byte_is_fetched_twice_beyond_the_last_16_mib(large, place, tell):
-    moved = [killed_after(large, place, 17 * MIB, 21 * MIB) for _ in range(10)]
+@pytest.mark.parametrize("large", [240], indirect=True)
+def test_killed_at_ten_random_moments_no_byte_is_fetched_twice_beyond_the_last_16_mib(large, place, command, tell):
+    moved = [killed_after(large, place, command, 17 * MIB, 19 * MIB) for _ in range(10)]
     assert min(map(min, moved)) > BOUND  # so that a file which began again would be seen
     out = dict(large.out_of)
     for _ in range(3):
-        running = command(large, place)
+        running = command()
         wait(running, lambda running=running: reads_a_part(running))
         kill(running)
     assert dict(large.out_of) == out  # it was hashing: nothing was asked for
     large.bytes_per_second = None
-    running = command(large, place)
-    output, errors = running.communicate(timeout=60)
+    running = command()
+    output, errors = running.communicate()
     assert running.returncode == 0, errors
     assert TOKEN not in output + errors
 
@@ -144,12 +141,13 @@ def test_killed_at_ten_random_moments_no_byte_is_fetched_twice_beyond_the_last_1
     assert {path.name for path in final.parent.iterdir()} == {store.LOCK, final.name}
 
 
-def test_a_file_that_begins_again_is_seen_by_these_numbers(large, place):
+@pytest.mark.parametrize("large", [80], indirect=True)
+def test_a_file_that_begins_again_is_seen_by_these_numbers(large, place, command):
     for _ in range(2):
-        killed_after(large, place, 17 * MIB, 18 * MIB)
+        killed_after(large, place, command, 17 * MIB, 18 * MIB)
     (part,) = place.glob(f"*/*/*/{WEIGHTS}.part")
     part.unlink()
-    killed_after(large, place, 17 * MIB, 18 * MIB)
+    killed_after(large, place, command, 17 * MIB, 18 * MIB)
     assert max(fetched_twice(large, SHARDS[0])) > BOUND
     assert max(fetched_twice(large, SHARDS[1])) <= BOUND
 

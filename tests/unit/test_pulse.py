@@ -5,11 +5,11 @@ import threading
 from typing import ClassVar
 
 import pytest
+from clock import PATIENCE_SECONDS
 from small_server import Handler, served
 
 from roundhouse import pulse
 
-PATIENCE_SECONDS = 20  # no answer that comes takes that long, on any machine
 SHORT_SECONDS = 0.5  # for what never comes
 
 
