@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import select
 import shutil
 import socket
 import struct
@@ -82,6 +83,7 @@ class FaultyHub(share.Server):
         self.private: set[str] = set()
         self.elsewhere: str | None = None  # the URL of another server that has the large files
         self.bytes_per_second: float | None = None
+        self.most_at_a_time: int | None = None  # an answer with so many bytes says no more until its client is gone
         self.paused = threading.Event()  # no more bytes go out; see pause_after
         self._most, self._open = float("inf"), threading.Event()
         self._open.set()
@@ -196,6 +198,8 @@ class FaultyHandler(share.Handler):
         try:
             while start < end:
                 self.server.wait_while_paused()
+                if self.server.most_at_a_time and self.size >= self.server.most_at_a_time:
+                    select.select([self.connection], [], [])
                 sent = os.sendfile(self.connection.fileno(), descriptor, start, min(end - start, 64 * 1024))
                 start, self.size = start + sent, self.size + sent
                 self.server.out += sent
