@@ -10,13 +10,15 @@ from collections.abc import Callable
 import openai
 
 CLIENTS = 20
-TOKENS = 40
-# What runs when a switch begins, each second one a stream: how many, and so long that they run on into its drain.
-ACROSS, ACROSS_TOKENS = 6, 300
+ACROSS = 6  # requests that run when a switch begins, each second one a stream
 
 
 class Asking:
     """Clients that ask whoever is wanted, by the one endpoint or by the agent's own port."""
+
+    calm_seconds = 1.0  # between two switches
+    tokens = 40
+    across_tokens = 300  # so many that those requests run on into the switch's drain
 
     def __init__(
         self, base: str, ports: dict[str, int], keys: list[str], tls: ssl.SSLContext | bool, requests: int
@@ -40,7 +42,7 @@ class Asking:
         clients = [asyncio.create_task(self._client(number)) for number in range(CLIENTS)]
         try:
             for name in names[1:]:
-                await asyncio.sleep(1)
+                await asyncio.sleep(self.calm_seconds)
                 self.asking.clear()
                 while self.open:
                     await asyncio.sleep(0.02)
@@ -93,7 +95,11 @@ class Asking:
         return running
 
     async def _long(self, agent: str, number: int, begun: asyncio.Event) -> str:
-        asked = {"stream": number % 2 == 1, "tokens": ACROSS_TOKENS, "begun": begun if number == ACROSS - 1 else None}
+        asked = {
+            "stream": number % 2 == 1,
+            "tokens": self.across_tokens,
+            "begun": begun if number == ACROSS - 1 else None,
+        }
         try:
             return await self._ask(self.ports["any"], agent, number, **asked)
         except openai.OpenAIError as error:
@@ -103,7 +109,7 @@ class Asking:
         """Ask, and come again when told to: that happens after a switch that failed."""
         while True:
             try:
-                return await self._ask(port, agent, number, stream=stream)
+                return await self._ask(port, agent, number, stream=stream, tokens=self.tokens)
             except openai.InternalServerError as error:
                 if error.status_code != 503 or "no switch brings it" not in str(error):
                     raise
@@ -117,7 +123,7 @@ class Asking:
         number: int,
         *,
         stream: bool,
-        tokens: int = TOKENS,
+        tokens: int,
         begun: asyncio.Event | None = None,
     ) -> str:
         """Return `answered` when a whole answer came from who was asked, else what came."""

@@ -8,10 +8,42 @@ import sys
 from pathlib import Path
 
 import pytest
+from clock import Clock
 from machine import Machine
+from warm import Warm
 
 pytest.register_assert_rewrite("pulling")  # a helper that asserts
 ROOT = Path(__file__).resolve().parents[2]
+OTHERS = ("ANSIBLE_", "HF_", "LAB_", "OPENAI_", "ROUNDHOUSE_")
+
+
+def pytest_configure():
+    """Take away what the environment of whoever runs the tests says to the programs under test."""
+    for name in [*os.environ]:
+        if name.startswith(OTHERS) or name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE"):
+            del os.environ[name]
+    os.environ["COLUMNS"] = "160"  # so wide that nothing wraps a sentence
+    os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)  # no authorities: reading the machine's takes long
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a function that gives modules one clock, which only their own sleeping moves."""
+    made = Clock()
+
+    def give(*modules):
+        for module in modules:
+            monkeypatch.setattr(module, "time", made)
+        return made
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def warm():
+    """Return what starts the command in processes of its own."""
+    with Warm() as started:
+        yield started
 
 
 @pytest.fixture

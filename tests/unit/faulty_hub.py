@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import select
 import shutil
 import socket
 import struct
@@ -82,6 +83,10 @@ class FaultyHub(share.Server):
         self.private: set[str] = set()
         self.elsewhere: str | None = None  # the URL of another server that has the large files
         self.bytes_per_second: float | None = None
+        self.most_at_a_time: int | None = None  # an answer with so many bytes says no more until its client is gone
+        self.paused = threading.Event()  # no more bytes go out; see pause_after
+        self._most, self._open = float("inf"), threading.Event()
+        self._open.set()
         super().__init__((address, 0), Repositories(root), None, FaultyHandler)
         self.url = f"http://{address}:{self.server_address[1]}"
 
@@ -90,8 +95,26 @@ class FaultyHub(share.Server):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.go_on()
         self.shutdown()
         self.server_close()
+
+    def pause_after(self, count: int) -> None:
+        """Stop sending when that many more bytes of files have gone out."""
+        self.paused.clear()
+        self._open.clear()
+        self._most = self.out + count
+
+    def go_on(self) -> None:
+        """Send on."""
+        self._most = float("inf")
+        self._open.set()
+
+    def wait_while_paused(self) -> None:
+        """Return at once, or when it goes on."""
+        if self.out >= self._most:
+            self.paused.set()
+            self._open.wait()
 
     def sent_bytes(self, path: str = ".*") -> int:
         """Return how many bytes of bodies of files went out."""
@@ -174,6 +197,9 @@ class FaultyHandler(share.Handler):
         self.wfile.flush()
         try:
             while start < end:
+                self.server.wait_while_paused()
+                if self.server.most_at_a_time and self.size >= self.server.most_at_a_time:
+                    select.select([self.connection], [], [])
                 sent = os.sendfile(self.connection.fileno(), descriptor, start, min(end - start, 64 * 1024))
                 start, self.size = start + sent, self.size + sent
                 self.server.out += sent

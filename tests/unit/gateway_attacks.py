@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 ADDRESS, PORT, ROUTES, GOOD, REVOKED = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]), *sys.argv[4:6]
 TLS = ssl.create_default_context(cafile=sys.argv[6]) if len(sys.argv) > 6 else None
@@ -22,9 +23,11 @@ ODD = (
     *("http://127.0.0.1/invocations", "http://127.0.0.1/health", "*", "/v1/models#/invocations", "/v1/models%00"),
 )
 IDLE = 2000
+AT_ONCE = 8
+QUIET_SECONDS = 1.5  # who says nothing more for so long has said all
 
 
-def send(raw, *, more=b"", timeout=8):
+def send(raw, more=b"", timeout=8):
     """Return the statuses of all that comes back until the other side hangs up or says no more."""
     told = b""
     with contextlib.suppress(OSError), socket.create_connection((ADDRESS, PORT), timeout) as plain:
@@ -34,7 +37,7 @@ def send(raw, *, more=b"", timeout=8):
             line.sendall(more)
         while part := line.recv(65536):
             told += part
-            line.settimeout(0.7)
+            line.settimeout(QUIET_SECONDS)
     return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3})", told)]
 
 
@@ -52,21 +55,18 @@ def chunks(*texts):
 
 
 def paths():
-    """Yield each path with each key."""
+    """Yield each path with each key, as (what, the bytes to send)."""
     for path in [*ROUTES, *ODD]:
         for name, key in KEYS.items():
             for method in ("GET", "POST"):
-                yield (
-                    f"{method} {path}, {name}",
-                    send(request(method, path, key, body=BODY if method == "POST" else "")),
-                )
+                yield f"{method} {path}, {name}", request(method, path, key, body=BODY if method == "POST" else "")
 
 
 def protocols():
-    """Yield what is not about paths. What is to be smuggled stands behind a request that is good."""
+    """Yield what is not about paths, likewise. What is to be smuggled stands behind a request that is good."""
     upgrade = ("Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA", "Connection: close")
-    yield "upgrade to h2c, no key", send(request("GET", "/invocations", None, headers=upgrade))
-    yield "upgrade to h2c, the key", send(request("GET", "/invocations", GOOD, headers=upgrade))
+    yield "upgrade to h2c, no key", request("GET", "/invocations", None, headers=upgrade)
+    yield "upgrade to h2c, the key", request("GET", "/invocations", GOOD, headers=upgrade)
     for name, key in (("no key", None), ("the key", GOOD)):
 
         def post(*headers, key=key, body=""):
@@ -74,26 +74,23 @@ def protocols():
 
         hidden = request("GET", "/invocations", key, headers=())
         chunked = "Transfer-Encoding: chunked"
-        yield f"pipelined, {name}", send(post(body=BODY) + hidden)
-        yield f"CL.TE, {name}", send(post("Content-Length: 6", chunked) + chunks(BODY) + hidden)
-        yield f"TE.CL, {name}", send(post(chunked, "Content-Length: 4") + chunks(BODY, hidden.decode()))
-        yield f"TE.TE, {name}", send(post(chunked, "Transfer-encoding: cow") + chunks(BODY) + hidden)
-        yield (
-            f"TE with a tab, {name}",
-            send(post("Transfer-Encoding:\tchunked", "Content-Length: 6") + chunks(BODY) + hidden),
-        )
-        yield f"TE of another name, {name}", send(post("Transfer-Encoding: xchunked") + hidden)
+        yield f"pipelined, {name}", post(body=BODY) + hidden
+        yield f"CL.TE, {name}", post("Content-Length: 6", chunked) + chunks(BODY) + hidden
+        yield f"TE.CL, {name}", post(chunked, "Content-Length: 4") + chunks(BODY, hidden.decode())
+        yield f"TE.TE, {name}", post(chunked, "Transfer-encoding: cow") + chunks(BODY) + hidden
+        yield f"TE with a tab, {name}", post("Transfer-Encoding:\tchunked", "Content-Length: 6") + chunks(BODY) + hidden
+        yield f"TE of another name, {name}", post("Transfer-Encoding: xchunked") + hidden
         yield (
             f"two lengths, {name}",
-            send(post(f"Content-Length: {len(BODY)}", "Content-Length: 60") + BODY.encode() + hidden),
+            post(f"Content-Length: {len(BODY)}", "Content-Length: 60") + BODY.encode() + hidden,
         )
-        yield f"a length with a sign, {name}", send(post(f"Content-Length: +{len(BODY)}") + BODY.encode() + hidden)
-        yield f"a line in a header, {name}", send(post("X: a\rContent-Length: 0", body=BODY) + hidden)
-        yield f"a body of 1 GB, {name}", send(post(f"Content-Length: {10**9}"), more=b"a" * 65536)
+        yield f"a length with a sign, {name}", post(f"Content-Length: +{len(BODY)}") + BODY.encode() + hidden
+        yield f"a line in a header, {name}", post("X: a\rContent-Length: 0", body=BODY) + hidden
+        yield f"a body of 1 GB, {name}", post(f"Content-Length: {10**9}"), b"a" * 65536
         endless = b"10000\r\n" + b"a" * 65536 + b"\r\n"
-        yield f"chunks of 2 MB, {name}", send(post(chunked), more=endless * 32)
-    yield "headers of 40 KB, the key", send(request("GET", "/v1/models", GOOD, headers=("X: " + "a" * 40_000,)))
-    yield "no HTTP", send(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n")
+        yield f"chunks of 2 MB, {name}", post(chunked), endless * 32
+    yield "headers of 40 KB, the key", request("GET", "/v1/models", GOOD, headers=("X: " + "a" * 40_000,))
+    yield "no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"
 
 
 def idle():
@@ -106,7 +103,9 @@ def idle():
 
 
 if __name__ == "__main__":
-    rows = [*paths(), *protocols()]
+    asked = [*paths(), *protocols()]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        rows = [*zip([what for what, *_ in asked], pool.map(lambda row: send(*row[1:]), asked), strict=True)]
     kept = idle()
     sys.stdout.write(json.dumps(rows) + "\n")
     sys.stdout.flush()

@@ -1,11 +1,7 @@
 """What the tests of a pull have in common: a hub with one small model, an empty store, and the command."""
 
-import os
-import subprocess
-import sys
-
 import pytest
-from faulty_hub import MIB, ROOT, TOKEN, FaultyHub, make_model
+from faulty_hub import MIB, TOKEN, FaultyHub, make_model
 
 from roundhouse import manifest, progress, pull, store, verify
 from roundhouse.errors import RoundhouseError
@@ -86,7 +82,11 @@ def nothing_under_its_name(place):
     return not [held for held in store.held(place) if held.manifest]
 
 
-def command(hub, place, **variables):
-    arguments = [sys.executable, ROOT / "scripts/switch.py", "pull", f"{MODEL}@main", "--store", place]
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, **variables}
-    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def command(warm, hub, place):
+    """Return a function that starts the command."""
+    return lambda: warm.start(*words(place), HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN)
+
+
+def words(place):
+    return ["pull", f"{MODEL}@main", "--store", place]

@@ -12,11 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import jinja2
+from clock import until
 
 from roundhouse import gateway, gateway_config, gateway_keys, planner, state
 
@@ -79,13 +79,6 @@ def render(config, template="haproxy.cfg.j2"):
         undefined=jinja2.StrictUndefined,
     )
     return environment.get_template(template).render(__gateway_config=config, ansible_managed="test")
-
-
-def until(condition, seconds=WAIT_SECONDS):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.02)
 
 
 class Gateway:

@@ -1,12 +1,11 @@
 """A repository's key has the pinned fingerprint, or nothing is changed."""
 
-import http.server
 import shutil
 import subprocess
-import threading
 import urllib.request
 
 import pytest
+from small_server import Handler, served
 
 from roundhouse import apt_source, files, pgp
 from roundhouse.errors import RoundhouseError
@@ -53,20 +52,15 @@ def server():
     """Serve the same answer at every address; yield its URL, the answer to be set, and what was asked for."""
     answer, asked = {}, []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Answering(Handler):
         def do_GET(self):
             asked.append(self.path)
             self.send_response(200)
             self.end_headers()
             self.wfile.write(answer["key"])
 
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
+    with served(Answering) as made:
         yield f"http://127.0.0.1:{made.server_port}", answer, asked
-        made.shutdown()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from clock import until
 from test_plugins import ROOT
 
 from roundhouse import background
@@ -27,11 +28,8 @@ def job(tmp_path):
     command = [sys.executable, "-c", JOB, str(path)]
     running = subprocess.Popen(command, stdin=subprocess.PIPE, env={"PYTHONPATH": str(ROOT / "scripts")})
     watch = Watch(str(path))
-    deadline = time.monotonic() + 20
     # Its file may grow between a look at the first line and one at the last.
-    while look(watch) != "one word" or watch.pid is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: look(watch) == "one word" and watch.pid is not None)
     yield running, watch, path
     running.kill()
     running.wait()

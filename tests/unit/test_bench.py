@@ -1,10 +1,9 @@
 """The bench: its arithmetic, its words, its refusals. What it measures with is tried in the lab (molecule/engines)."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from small_server import Handler, served
 
 from roundhouse import bench, bench_load, bench_picture, bench_target, bench_text, bench_tool, cli, promises
 from roundhouse.errors import RoundhouseError
@@ -89,7 +88,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_runs(capsys, words, par
     assert part in json.loads(capsys.readouterr().out)["errors"][0]["message"]
 
 
-class Models(BaseHTTPRequestHandler):
+class Models(Handler):
     """Tells two models to who has the key."""
 
     def do_GET(self):
@@ -99,16 +98,11 @@ class Models(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_):
-        """Say nothing."""
-
 
 @pytest.fixture
 def endpoint():
-    server = HTTPServer(("127.0.0.1", 0), Models)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
+    with served(Models) as server:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
 
 
 def test_another_endpoint_is_asked_which_model_and_with_its_key(endpoint, tmp_path):

@@ -3,11 +3,10 @@
 import os
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
+from small_server import Handler, served
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = "http://127.0.0.1:9/v1"
@@ -23,20 +22,14 @@ def run(*words, url=NOBODY):
 def refusing():
     """Serve 404 to everything; return the base URL."""
 
-    class Refusing(BaseHTTPRequestHandler):
+    class Refusing(Handler):
         def do_POST(self):
             self.send_error(404)
 
         do_GET = do_POST
 
-        def log_message(self, *told):
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Refusing)
-    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with served(Refusing) as server:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
 
 
 @pytest.mark.parametrize(

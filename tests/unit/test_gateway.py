@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from real_gateway import WAIT_SECONDS, Gateway, furnish, until, version
+from clock import until
+from real_gateway import WAIT_SECONDS, Gateway, furnish, version
 
 from roundhouse import demand, gateway, gateway_keys, gateway_load, history, switch_metrics
 

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from real_gateway import ROLE, Gateway, furnish, until
+from clock import until
+from real_gateway import ROLE, Gateway, furnish
 
 from roundhouse import gateway_config, gateway_keys
 

@@ -12,7 +12,7 @@ class Leaving:
     def __init__(self, requests, *, deaf=False, hangs=False, aborts=False):
         self.requests, self.deaf, self.state = requests, deaf, "ready"
         self.hangs, self.aborts = hangs, aborts
-        self.happened = []
+        self.happened, self.asked_after = [], None
 
     def listens(self):
         return self.state != "stopped"
@@ -28,12 +28,13 @@ class Leaving:
 
 
 @pytest.fixture
-def go(monkeypatch):
+def go(monkeypatch, clock):
     """Return a function that lets an agent leave: (requests cut, what happened, what was said)."""
 
     def run(agent, drain_seconds, **plan):
         def stop(name, wait):
             agent.happened.append("stop")
+            agent.asked_after = now.monotonic() - begun
             # One that lets nothing end: vLLM without a shutdown-timeout.
             agent.state = "stopped" if agent.aborts else "draining"
 
@@ -41,14 +42,15 @@ def go(monkeypatch):
             agent.happened.append("kill")
             agent.state = "failed"
 
-        monkeypatch.setattr(leave, "POLL_SECONDS", 0.01)
+        now = clock(leave)
+        begun = now.monotonic()
         monkeypatch.setattr(leave, "Engine", lambda host, port: agent)
         monkeypatch.setattr(units, "state", lambda name: agent.state)
         monkeypatch.setattr(units, "stop", stop)
         monkeypatch.setattr(units, "kill", kill)
         monkeypatch.setattr(units, "forgive", lambda name: agent.happened.append("forgive"))
         said = []
-        entry = {"name": "dev", "unit": "u", "host": "h", "engine_port": 1, "stop_grace_seconds": 0.05}
+        entry = {"name": "dev", "unit": "u", "host": "h", "engine_port": 1, "stop_grace_seconds": 15}
         entry |= {"config": {"shutdown-timeout": 30}, **plan}
         return leave.leave([entry], drain_seconds, said.append, str), agent.happened, said
 
@@ -62,19 +64,22 @@ def test_what_ends_within_the_drain_is_not_cut(go):
 
 
 def test_what_does_not_end_is_cut_and_counted(go):
-    cut, happened, said = go(Leaving(2, deaf=True), 0.05)
+    cut, happened, said = go(Leaving(2, deaf=True), 30)
     assert (cut, happened) == (2, ["stop", "kill", "forgive"])
-    assert said[1].endswith("ending it, 2 requests are cut")
+    assert said[1] == "dev did not stop in 30 s: ending it, 2 requests are cut"
 
 
 def test_one_that_hears_nothing_is_ended_though_nothing_runs(go):
-    assert go(Leaving(0, deaf=True), 0)[:2] == (0, ["stop", "kill", "forgive"])
+    cut, happened, said = go(Leaving(0, deaf=True), 0)
+    assert (cut, happened) == (0, ["stop", "kill", "forgive"])
+    assert said[1] == "dev did not stop in 15 s: ending it, 0 requests are cut"
 
 
 def test_a_drain_longer_than_the_engines_own_waits_before_it_asks(go):
     agent = Leaving(1, deaf=True)
-    cut, happened, _ = go(agent, 0.3, config={"shutdown-timeout": 0.1})
+    cut, happened, _ = go(agent, 90, config={"shutdown-timeout": 30})
     assert (cut, happened) == (1, ["stop", "kill", "forgive"])
+    assert agent.asked_after == pytest.approx(60, abs=leave.POLL_SECONDS)
 
 
 def test_one_that_is_down_already_is_not_asked(go):
@@ -90,7 +95,7 @@ def test_what_the_engine_itself_cuts_is_counted(go):
 
 
 def test_one_that_hangs_with_requests_is_ended_after_the_drain_and_they_are_counted(go):
-    assert go(Leaving(2, hangs=True), 0.05)[:2] == (2, ["stop", "kill", "forgive"])
+    assert go(Leaving(2, hangs=True), 30)[:2] == (2, ["stop", "kill", "forgive"])
 
 
 def test_one_that_never_said_what_runs_is_told_of(go):

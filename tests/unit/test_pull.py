@@ -2,23 +2,25 @@
 
 import os
 import signal
-import time
+import subprocess
+import sys
 import types
 
 import pytest
-from faulty_hub import MIB, TOKEN, Fault, FaultyHub, make_model
+from clock import PATIENCE_SECONDS, until
+from faulty_hub import MIB, ROOT, TOKEN, Fault, FaultyHub, make_model
 from pulling import (
     FETCHED,
     MODEL,
     WEIGHTS,
     Notes,
     bring,
-    command,
     folder,
     is_whole,
     nothing_under_its_name,
     refused,
     replace_last_byte,
+    words,
 )
 
 from roundhouse import manifest, models_lock, store, verify
@@ -27,7 +29,7 @@ from roundhouse.hub import Hub
 from roundhouse.model_files import as_json
 from roundhouse.pull_job import Wish
 
-pytest_plugins = ("pulling",)  # the fixtures hub and place
+pytest_plugins = ("pulling",)  # the fixtures hub, place and command
 
 
 def test_a_pull_brings_what_an_engine_needs_and_nothing_else(hub, place):
@@ -135,10 +137,12 @@ def test_what_does_not_pass_ends_with_a_sentence_and_nothing_under_the_name(hub,
     ],
 )
 def test_an_environment_that_cannot_do_ends_in_one_sentence(hub, place, name, value, said):
-    running = command(hub, place, **{name: value})
-    output, errors = running.communicate(timeout=30)
-    assert (running.returncode != 0, "Traceback" in errors, output) == (True, False, "")
-    assert said in errors.splitlines()[-1]
+    # The client reads its variables when it is loaded.
+    program = [sys.executable, ROOT / "scripts/switch.py", *words(place)]
+    environment = os.environ | {"HF_ENDPOINT": hub.url, name: value}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0, "Traceback" in done.stderr, done.stdout) == (True, False, "")
+    assert said in done.stderr.splitlines()[-1]
 
 
 def test_a_gated_model_is_refused_before_the_first_byte(hub, place, monkeypatch):
@@ -329,27 +333,31 @@ def test_a_branch_that_moved_leaves_the_locked_revision_in_place(hub, place, tmp
     assert models_lock.read(lock)[f"{MODEL}@main"]["revision"] == second["revision"]
 
 
-def test_two_runs_at_once_fetch_each_byte_once(hub, place):
-    hub.bytes_per_second = 4 * MIB
-    runs = [command(hub, place) for _ in range(2)]
-    texts = [run.communicate(timeout=60) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], texts
-    assert "waiting for another run that works on it (pid " in texts[0][1] + texts[1][1]
+def test_two_runs_at_once_fetch_each_byte_once(hub, place, command):
+    hub.pause_after(MIB)
+    first = command()
+    hub.paused.wait(PATIENCE_SECONDS)
+    second = command()
+    until(lambda: "waiting for another run that works on it (pid " in second.said())
+    hub.go_on()
+    texts = [run.communicate() for run in (first, second)]
+    assert [run.returncode for run in (first, second)] == [0, 0], texts
     assert hub.sent_bytes() == sum(file.stat().st_size for file in folder(hub, place).glob("[!.]*"))
     assert is_whole(hub, place)
 
 
-def test_an_interrupted_run_says_so_and_keeps_what_came(hub, place):
-    hub.bytes_per_second = 2 * MIB
-    running = command(hub, place)
-    while hub.out < 4 * MIB:
-        time.sleep(0.01)
+def test_an_interrupted_run_says_so_and_keeps_what_came(hub, place, command):
+    hub.pause_after(4 * MIB)
+    running = command()
+    hub.paused.wait(PATIENCE_SECONDS)
     running.send_signal(signal.SIGTERM)
-    _, errors = running.communicate(timeout=20)
+    hub.bytes_per_second = MIB / 2  # it sees at the next piece that it is to end
+    hub.go_on()
+    _, errors = running.communicate()
     assert running.returncode == 130
     assert "interrupted; what came is kept." in errors
     assert nothing_under_its_name(place)
     hub.bytes_per_second, before = None, hub.out
-    assert command(hub, place).wait(timeout=30) == 0
+    assert command().wait() == 0
     assert hub.out - before < 5 * MIB
     assert is_whole(hub, place)

@@ -2,21 +2,24 @@
 
 import json
 import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
+from clock import PATIENCE_SECONDS
+from small_server import Handler, served
 
 from roundhouse import pulse
 
+SHORT_SECONDS = 0.5  # for what never comes
 
-class Core(BaseHTTPRequestHandler):
+
+class Core(Handler):
     """An API server whose core may stop: what /metrics says then stays, and a completion waits."""
 
     numbers: ClassVar = {"num_requests_running": 0.0, "kv_cache_usage_perc": 0.0, "generation_tokens_total": 0.0}
     asked = 0
-    stopped = False
+    came_meanwhile: ClassVar = {}  # what the numbers become while a completion is asked for
+    goes_on: threading.Event  # unset: the core has stopped
 
     def do_GET(self):
         """Tell the core's numbers."""
@@ -26,32 +29,28 @@ class Core(BaseHTTPRequestHandler):
         """Answer a completion, when the core does."""
         type(self).asked += 1
         self.rfile.read(int(self.headers["Content-Length"]))
-        if self.stopped:
-            time.sleep(1)
-        self.reply(json.dumps({"choices": [{"text": "a"}]}))
+        self.numbers.update(self.came_meanwhile)
+        if self.goes_on.wait(PATIENCE_SECONDS):
+            self.reply(json.dumps({"choices": [{"text": "a"}]}))
 
     def reply(self, text):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(text.encode())
 
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture
 def core():
     """Return a handler class of this test alone, and the agent that it serves."""
-    handler = type("Own", (Core,), {"numbers": dict(Core.numbers)})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    handler = type("Own", (Core,), {"numbers": dict(Core.numbers), "goes_on": threading.Event()})
+    handler.goes_on.set()
+    with served(handler) as server:
         yield handler, {"name": "dev", "host": "127.0.0.1", "engine_port": server.server_port}
-        server.shutdown()
+        handler.goes_on.set()
 
 
-def take(agent, before=None):
-    return pulse.take(agent, before, 0.2)
+def take(agent, before=None, limit_seconds=PATIENCE_SECONDS):
+    return pulse.take(agent, before, limit_seconds)
 
 
 def test_an_idle_engine_is_asked_for_a_token_each_time(core):
@@ -64,8 +63,10 @@ def test_an_idle_engine_is_asked_for_a_token_each_time(core):
 
 def test_an_idle_engine_whose_core_is_stopped_is_not_alive_though_its_api_answers(core):
     handler, agent = core
-    handler.stopped = True
-    assert take(agent) == (False, pulse.Pulse(busy=False, numbers=take(agent)[1].numbers))
+    _, before = take(agent)
+    handler.goes_on.clear()
+    assert take(agent, before, SHORT_SECONDS) == (False, before)
+    assert not before.busy
 
 
 def test_a_busy_engine_is_asked_nothing_and_lives_while_its_numbers_move(core):
@@ -82,9 +83,9 @@ def test_a_busy_engine_is_asked_nothing_and_lives_while_its_numbers_move(core):
 
 def test_one_that_got_work_while_it_was_asked_is_alive(core):
     handler, agent = core
-    handler.stopped = True
-    threading.Timer(0.1, handler.numbers.update, [{"num_requests_running": 8.0}]).start()
-    alive, now = take(agent)
+    handler.goes_on.clear()
+    handler.came_meanwhile = {"num_requests_running": 8.0}
+    alive, now = take(agent, None, SHORT_SECONDS)
     assert alive
     assert now.busy
 

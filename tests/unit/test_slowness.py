@@ -5,11 +5,11 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
+from clock import PATIENCE_SECONDS, until
 
 from roundhouse import card, metrics, slowness, strain
 from roundhouse.engine import Engine
@@ -17,7 +17,6 @@ from roundhouse.engine import Engine
 ROOT = Path(__file__).resolve().parents[2]
 CARD = "gpu 0000:01:00.0 2d04 16311 15000 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
 STRAIN = "from roundhouse import strain; seen = strain.of(0); print(json.dumps([seen.reasons(), seen.busy]))"
-WAIT_SECONDS = 20
 
 
 @pytest.fixture
@@ -47,18 +46,11 @@ def serving(tmp_path):
         process.wait()
 
 
-def until(condition):
-    end = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def send_two(agent):
     """Send two requests to an engine that runs one at a time, and return their answers when one of them waits."""
     body = json.dumps({"model": "dev", "prompt": "go on", "max_tokens": 900, "stream": True}).encode()
     url = f"http://127.0.0.1:{agent['engine_port']}/v1/completions"
-    first = urllib.request.urlopen(url, body, timeout=WAIT_SECONDS)
+    first = urllib.request.urlopen(url, body, timeout=PATIENCE_SECONDS)
     connection = socket.create_connection(("127.0.0.1", agent["engine_port"]))
     head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)

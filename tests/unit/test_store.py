@@ -2,17 +2,16 @@
 
 import hashlib
 import json
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import threading
-import time
 
 import pytest
 import yaml
+from clock import until
 from faulty_hub import MIB, ROOT, FaultyHub, make_model
+from warm import Warm
 
 from roundhouse import manifest, offer, planned_models, prune, pull, pull_module, quantised, store, verify
 from roundhouse.errors import RoundhouseError
@@ -50,22 +49,17 @@ def place(hub, tmp_path):
     return tmp_path / "store"
 
 
-def command(*words, **how):
-    arguments = [sys.executable, ROOT / "scripts/switch.py", *words]
-    return subprocess.run(arguments, capture_output=True, text=True, check=False, **how)
-
-
-def test_models_lists_what_is_there_and_prune_asks_first(hub, place):
-    listed = command("models", "--store", place)
+def test_models_lists_what_is_there_and_prune_asks_first(warm, hub, place):
+    listed = warm.run("models", "--store", place)
     assert listed.stdout.splitlines()[1].startswith("lab/small")
     assert "not whole" not in listed.stdout
-    (row,) = json.loads(command("models", "--store", place, "--json").stdout)["models"]
+    (row,) = json.loads(warm.run("models", "--store", place, "--json").stdout)["models"]
     assert (row["model"], row["agents"]) == (MODEL, [])
     assert row["verified_at"]
-    refused = command("prune", "--store", place, stdin=subprocess.DEVNULL)
+    refused = warm.run("prune", "--store", place)
     assert (refused.returncode, refused.stderr) == (2, "nothing is removed without a yes: prune --yes.\n")
     assert store.folder(place, MODEL, row["revision"]).is_dir()
-    removed = json.loads(command("prune", "--store", place, "--yes", "--json").stdout)["removed"]
+    removed = json.loads(warm.run("prune", "--store", place, "--yes", "--json").stdout)["removed"]
     assert removed == [str(store.folder(place, MODEL, row["revision"]))]
     assert not list(store.held(place))
 
@@ -127,9 +121,9 @@ def test_a_plan_that_cannot_be_read_removes_nothing(tmp_path):
         prune.paths_of_plans(tmp_path)
 
 
-def test_an_export_is_a_source_for_a_host_without_a_network(hub, place, tmp_path):
+def test_an_export_is_a_source_for_a_host_without_a_network(warm, hub, place, tmp_path):
     disk, away = tmp_path / "usb", tmp_path / "away"
-    exported = command("export", disk, MODEL, "--store", place, "--json")
+    exported = warm.run("export", disk, MODEL, "--store", place, "--json")
     assert exported.returncode == 0, exported.stdout + exported.stderr
     hub.log.clear()
     row = bring(FolderSource(disk), away)
@@ -221,10 +215,7 @@ def offered(place, tmp_path):
         port = probe.getsockname()[1]
     standing = threading.Thread(target=offer.stand, args=(place, port, "a-token-of-this-run", current))
     standing.start()
-    deadline = time.monotonic() + 10
-    while not current.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(current.exists)
     yield f"http://127.0.0.1:{port}"
     offer.withdraw(current)
     standing.join(timeout=5)
@@ -244,14 +235,15 @@ def test_another_hosts_store_is_a_source_for_who_has_the_token(place, offered, t
 
 @pytest.fixture(scope="session")
 def failing_disk(tmp_path_factory):
-    """Return the environment in which reads of the files of that name end with EIO."""
+    """Return a function that runs the command where reads of the files of that name end with EIO."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if not compiler:
         pytest.skip("no C compiler builds the disk that fails here: install gcc")
     library = tmp_path_factory.mktemp("disk") / "failing_disk.so"
     source = ROOT / "tests/unit/failing_disk.c"
     subprocess.run([compiler, "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    return lambda path: {**os.environ, "LD_PRELOAD": str(library), "FAILING_PATH": str(path)}
+    with Warm(LD_PRELOAD=str(library)) as started:
+        yield lambda path, *words: started.run(*words, FAILING_PATH=path)
 
 
 def test_a_manifest_that_the_other_host_cannot_read_is_named(place, offered, tmp_path, monkeypatch):
@@ -264,31 +256,31 @@ def test_a_manifest_that_the_other_host_cannot_read_is_named(place, offered, tmp
     assert told.value.message.endswith(f"for {MODEL}: mend it there.")
 
 
-def test_verify_reads_everything_and_its_exit_status_says_so(place):
-    assert command("verify", "--store", place).returncode == 0
+def test_verify_reads_everything_and_its_exit_status_says_so(warm, place):
+    assert warm.run("verify", "--store", place).returncode == 0
     path = next(iter(store.held(place))).folder / "config.json"
     path.write_text("{}")
-    damaged = command("verify", "--store", place, "--json")
+    damaged = warm.run("verify", "--store", place, "--json")
     assert damaged.returncode == 1
     (error,) = json.loads(damaged.stdout)["errors"]
     assert error["message"] == f"{path} is damaged: roundhouse pull fetches it."
-    (row,) = json.loads(command("models", "--store", place, "--json").stdout)["models"]
+    (row,) = json.loads(warm.run("models", "--store", place, "--json").stdout)["models"]
     assert row["verified_at"] is None
 
 
-def test_where_there_is_nothing_to_verify_it_says_so(hub, place, tmp_path):
-    empty = command("verify", "--store", tmp_path / "none")
+def test_where_there_is_nothing_to_verify_it_says_so(warm, hub, place, tmp_path):
+    empty = warm.run("verify", "--store", tmp_path / "none")
     assert (empty.returncode, empty.stderr) == (
         1,
         f"{tmp_path}/none holds no models, so there is nothing to verify: see --store.\n",
     )
     held = next(iter(store.held(place)))
     for name in ("lab/none", f"{MODEL}@{'0' * 40}"):
-        absent = command("verify", name, "--store", place)
+        absent = warm.run("verify", name, "--store", place)
         assert (absent.returncode, absent.stderr.startswith(f"{name} is not in {place}: ")) == (1, True)
     (held.folder / manifest.NAME).unlink()
     (place / "lab/other" / ("1" * 40)).mkdir(parents=True)
-    without = command("verify", "--store", place, "--json")
+    without = warm.run("verify", "--store", place, "--json")
     told = [error["message"] for error in json.loads(without.stdout)["errors"]]
     assert without.returncode == 1
     assert [line.partition(" has no manifest")[0] for line in told] == [
@@ -296,57 +288,57 @@ def test_where_there_is_nothing_to_verify_it_says_so(hub, place, tmp_path):
         str(held.folder),
     ]
     assert bring(Hub(hub.url), place)["fetched"] == []  # it is all there: it is hashed, and told by a manifest again
-    assert command("verify", MODEL, "--store", place).returncode == 0
+    assert warm.run("verify", MODEL, "--store", place).returncode == 0
 
 
-def test_verify_reads_the_revision_that_is_named(hub, place):
+def test_verify_reads_the_revision_that_is_named(warm, hub, place):
     first = next(iter(store.held(place))).folder
     hub.shelf.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
     second = bring(Hub(hub.url), place)["revision"]
     (first / "config.json").write_text("damaged")
-    assert command("verify", f"{MODEL}@{second}", "--store", place).returncode == 0
-    assert command("verify", f"{MODEL}@{first.name}", "--store", place).returncode == 1
-    assert command("verify", MODEL, "--store", place).returncode == 1
+    assert warm.run("verify", f"{MODEL}@{second}", "--store", place).returncode == 0
+    assert warm.run("verify", f"{MODEL}@{first.name}", "--store", place).returncode == 1
+    assert warm.run("verify", MODEL, "--store", place).returncode == 1
 
 
 def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failing_disk):
     path = next(iter(store.held(place))).folder / "model.safetensors"
-    done = command("verify", "--store", place, env=failing_disk(path))
+    done = failing_disk(path, "verify", "--store", place)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert done.stdout == (
         f"{path} cannot be read (Input/output error), see to its disk: roundhouse pull fetches it.\n"
     )
-    done = command("pull", MODEL, "--from", place, "--store", tmp_path / "away", env=failing_disk(path))
+    done = failing_disk(path, "pull", MODEL, "--from", place, "--store", tmp_path / "away")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         f"{path}, where models come from, cannot be read: Input/output error. See to that disk."
     )
     part = store.partial(tmp_path / "away", MODEL, path.parent.name) / "model.safetensors.part"
-    done = command("pull", MODEL, "--from", place, "--store", tmp_path / "away", env=failing_disk(part))
+    done = failing_disk(part, "pull", MODEL, "--from", place, "--store", tmp_path / "away")
     assert done.stderr.splitlines()[-1] == (
         f"{part.with_suffix('')} cannot be written: Input/output error. See to that disk; what came is kept."
     )
     # What a failing disk holds is fetched again, and the file that is put in its place is another.
-    done = command("pull", MODEL, "--store", place, env={**failing_disk(path), "HF_ENDPOINT": hub.url})
+    done = failing_disk(path, "pull", MODEL, "--store", place, "--from", hub.url)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_disk_without_locks_is_refused(hub, place, failing_disk):
     lock = place / MODEL / store.LOCK
-    done = command("pull", MODEL, "--store", place, env={**failing_disk(lock), "HF_ENDPOINT": hub.url})
+    done = failing_disk(lock, "pull", MODEL, "--store", place, "--from", hub.url)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,
         f"{lock} cannot be locked (No locks available): mount the store's disk with locks.",
     )
 
 
-def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_told(hub, place, tmp_path):
+def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_told(warm, hub, place, tmp_path):
     other = bring(Hub(hub.url), place, "lab/other")["path"]
     folder = store.folder(place, MODEL, store.manifests(place, MODEL)[0].revision)
     path = folder / manifest.NAME
     path.write_text("{")
     for words in (["models"], ["verify"], ["prune", "--yes"]):
-        done = command(*words, "--store", place, "--json")
+        done = warm.run(*words, "--store", place, "--json")
         (error,) = json.loads(done.stdout)["errors"]
         assert (done.returncode, error["message"].startswith(f"{path} cannot be read")) == (1, True)
         told = json.loads(done.stdout)
