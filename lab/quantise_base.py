@@ -10,18 +10,29 @@ documentation strings; the held-out half is in neither.
 from __future__ import annotations
 
 import ast
+import math
 import random
+import shutil
 import sys
 import sysconfig
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from models import BLOCK, make_tokenizer, train, write
-
 from roundhouse import texts
 
 STEPS = 900  # a minute and a half on two cores
+VOCAB_SIZE = 1536
+CONTEXT_TOKENS = 4096
+BATCH, BLOCK = 8, 128  # sequences per step, tokens per sequence
+LEARNING_RATE = 4e-3
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+# The stock ChatML template of Qwen2.5, without tools.
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 def documentation() -> list[str]:
@@ -45,6 +56,79 @@ def windows(paragraphs: list[str], tokenizer) -> Callable[[], list[int]]:
         return ids[begin : begin + BLOCK]
 
     return draw
+
+
+def make_tokenizer(paragraphs: list[str]):
+    """Return a byte-level BPE tokenizer of VOCAB_SIZE words learnt from the paragraphs."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    bpe.train_from_iterator(paragraphs, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=CONTEXT_TOKENS
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def train(draw: Callable[[], list[int]], tokenizer, steps: int):
+    """Return a Qwen2 model trained for so many steps on sequences of BLOCK tokens, as `draw` returns them."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    end, start = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|im_start|>"])
+    config = Qwen2Config(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=CONTEXT_TOKENS,
+        tie_word_embeddings=True,
+        bos_token_id=start,
+        eos_token_id=end,
+    )
+    model = Qwen2ForCausalLM(config)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    begun, loss = time.monotonic(), math.nan
+    for step in range(steps):  # counted, not timed: a busy machine makes the same model, later
+        for group in optimiser.param_groups:
+            group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-5
+        batch = torch.tensor([draw() for _ in range(BATCH)])
+        out = model(input_ids=batch, labels=batch)
+        out.loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        loss = out.loss.item()
+    print(f"  {steps} steps in {time.monotonic() - begun:.0f} s, loss {loss:.2f}", flush=True)
+    return model.to(torch.bfloat16)
+
+
+def write(model, tokenizer, target: Path) -> None:
+    """Save under a temporary name, read it back, rename."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    partial = target.with_name(target.name + ".partial")
+    for leftover in (partial, target):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    model.save_pretrained(partial, safe_serialization=True)
+    tokenizer.save_pretrained(partial)
+    AutoTokenizer.from_pretrained(partial)
+    AutoModelForCausalLM.from_pretrained(partial)
+    for file in partial.iterdir():  # the engine runs as another user
+        file.chmod(0o644)
+    partial.rename(target)
 
 
 def main() -> None:

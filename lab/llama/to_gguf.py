@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write one of the lab's Qwen2 models as GGUF, weight by weight and bit by bit: `to_gguf.py FOLDER FILE`.
 
-llama.cpp's own converter knows a tokenizer by the hash of what it makes of a text, and so none that is trained on the
+llama.cpp's own converter knows a tokenizer by the hash of what it makes of a text, and so none that is made on the
 spot. Needs gguf, llama.cpp's own library (Debian's python3-gguf).
 """
 

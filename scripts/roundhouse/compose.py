@@ -139,9 +139,9 @@ def _plain(value: str) -> str:
     return value.replace("$", "$$")
 
 
-def environment(accelerator: str, gpus: list[int], start_seconds: int, *, kernels: bool) -> dict[str, str]:
+def environment(accelerator: str, gpus: list[int], start_seconds: int, *, kernels: bool, eager: bool) -> dict[str, str]:
     """Return the engine's environment in a container, which sees its own cards alone and counts them from 0."""
-    made = flags.environment(accelerator, gpus, start_seconds, kernels=kernels)
+    made = flags.environment(accelerator, gpus, start_seconds, kernels=kernels, eager=eager)
     return {name: value for name, value in made.items() if name != "CUDA_VISIBLE_DEVICES"}
 
 

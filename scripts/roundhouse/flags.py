@@ -89,7 +89,17 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
     return {name: value for name, value in options.items() if value is not None}
 
 
-def environment(accelerator: str, gpus: list[int], start_seconds: int, *, kernels: bool = False) -> dict[str, str]:
+def is_eager(agent: dict[str, Any], accelerator: str) -> bool:
+    """Return whether an agent's engine compiles nothing, which on a CPU is so unless the roster says otherwise.
+
+    What PyTorch compiles for a CPU wants a C++ compiler, which a host need not have and no role installs.
+    """
+    return bool(agent.get("enforce_eager", accelerator == "cpu"))
+
+
+def environment(
+    accelerator: str, gpus: list[int], start_seconds: int, *, kernels: bool = False, eager: bool = False
+) -> dict[str, str]:
     """Return the engine's environment: offline, no telemetry, and which devices it may see.
 
     `start_seconds` is how long a start may take: vLLM gives up waiting for its own core after 600 s by itself. Without
@@ -103,7 +113,10 @@ def environment(accelerator: str, gpus: list[int], start_seconds: int, *, kernel
         "VLLM_ENGINE_READY_TIMEOUT_S": str(start_seconds),
     }
     if accelerator == "cpu":
-        return variables | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB)}
+        # enforce-eager is about the model alone. vLLM compiles small functions beside it, and the first request that
+        # wants log-probabilities (v1/sample/ops/logprobs.py) would end an engine without a compiler.
+        compiling = {"TORCHDYNAMO_DISABLE": "1"} if eager else {}
+        return variables | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB)} | compiling
     if not kernels:
         variables["VLLM_USE_FLASHINFER_SAMPLER"] = "0"
     return variables | {

@@ -99,7 +99,8 @@ def _rivals(cards_of: list[list[int]]) -> list[list[int]]:
 
 
 def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host) -> Agent:
-    name = agent["name"]
+    name, accelerator = agent["name"], settings.accelerator
+    agent = agent | {"enforce_eager": flags.is_eager(agent, accelerator)}
     store = settings.models_store
     model_path = path_of(decided, store)
     drafting = agent.get("speculative_config") or {}
@@ -108,10 +109,10 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host
     engine_port = addresses.engine_port(agent["port"], settings.gateway_port)
     contained = settings.runtime == COMPOSE
     listens = CONTAINED_HOST if contained else LISTEN_HOST
-    cards = [card for card in host.cards if settings.accelerator == "cuda" and card.number in decided["gpus"]]
+    cards = [card for card in host.cards if accelerator == "cuda" and card.number in decided["gpus"]]
     capability = min((card.capability for card in cards if card.capability), default=None)
     kernels = settings.kernels
-    place = flags.Place(settings.accelerator, listens, engine_port, model_path, draft_path, capability, kernels)
+    place = flags.Place(accelerator, listens, engine_port, model_path, draft_path, capability, kernels)
     environment = compose.environment if contained else flags.environment
     limited = limits.of(agent, decided, host, limits.Asked(model_path, store, settings.start_timeout_seconds))
     return {
@@ -132,7 +133,11 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host
         "config": flags.config(agent, decided, place),
         "kernels": kernels,
         "environment": environment(
-            settings.accelerator, decided["gpus"], limited["start_timeout_seconds"], kernels=kernels
+            accelerator,
+            decided["gpus"],
+            limited["start_timeout_seconds"],
+            kernels=kernels,
+            eager=agent["enforce_eager"],
         ),
         **limited,
     }

@@ -1,6 +1,7 @@
 """The fake engine and the real one, asked the same: this suite must not tell them apart.
 
-Both are the lab's: the real one is in the lab's volumes, which `make test` fills first.
+Both are the lab's: the real one is in the lab's volumes, which `make test` fills first. The real one is also asked all
+that a client may ask of it (curious.py), because it must survive that.
 """
 
 import http.client
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import openai
 import pytest
+from curious import REQUESTS
 
-from roundhouse import lock, phases
+from roundhouse import flags, lock, phases
 from roundhouse.engine import Engine
 from roundhouse.errors import RoundhouseError
 
@@ -29,6 +31,8 @@ port: {PORT}
 max-model-len: 4096
 max-num-seqs: 8
 enforce-eager: true
+enable-auto-tool-choice: true
+tool-call-parser: hermes
 shutdown-timeout: 30
 generation-config: vllm
 disable-access-log-for-endpoints: /health,/metrics
@@ -42,17 +46,16 @@ class Host:
         image = subprocess.run([ROOT / "lab/image.sh", "bookworm"], capture_output=True, text=True, check=True)
         self.name = f"roundhouse-contract-{kind}"
         folder = lock.engine_path("cpu", "python3.11") if kind == "real" else "/opt/lab-engine"
-        self.speed = TOKENS_PER_SECOND[kind]
+        self.kind, self.speed = kind, TOKENS_PER_SECOND[kind]
         self.vllm = f"{folder}/bin/vllm"
         command = ["docker", "run", "--rm", "--detach", "--init", "--name", self.name, "--shm-size=1g"]
         # On two cores a busy engine can keep the test from running for seconds on end (seen: 7): it gets less than two.
         command += ["--cpus=1.5"]
-        command += ["--label=roundhouse.lab=contract", "--env=HF_HUB_OFFLINE=1", "--env=VLLM_NO_USAGE_STATS=1"]
-        command += [
-            "--env=VLLM_CPU_KVCACHE_SPACE=1",
-            "--env=HOME=/tmp",
-            f"--volume={ROOT}/lab/fake:/opt/lab-engine/bin:ro",
-        ]
+        command += ["--label=roundhouse.lab=contract", "--env=HOME=/tmp"]
+        # What a plan gives an engine: a container of this image has no compiler.
+        planned = flags.environment("cpu", [0], READY_SECONDS, eager=True)
+        command += [f"--env={name}={value}" for name, value in planned.items()]
+        command += [f"--volume={ROOT}/lab/fake:/opt/lab-engine/bin:ro"]
         command += ["--volume=roundhouse-lab-engine:/opt/roundhouse/engine:ro"]
         command += ["--volume=roundhouse-lab-models:/srv/lab/models:ro", image.stdout.split()[-1], "sleep", "infinity"]
         subprocess.run(["docker", "rm", "--force", self.name], capture_output=True, check=False)
@@ -165,6 +168,18 @@ def test_6_a_stream_is_whole(client, engine, chat):
     assert "".join(text for text, _ in got)
     assert got[-1][1] in ("length", "stop")
     assert all(reason is None for _, reason in got[:-1])
+
+
+def test_6_no_request_ends_the_engine(host, engine, subtests):
+    if host.kind == "fake":
+        pytest.skip("the fake engine has what tests of the lab ask of it, not each of vLLM's parameters")
+    for name, path, body, status in REQUESTS:
+        with subtests.test(name):
+            answered, text = ask(host, "POST", path, body | {"model": NAME})
+            assert answered == status, text
+            assert engine.healthy(), host.run("tail -n 40 /tmp/log")
+            after, text = ask(host, "POST", "/v1/completions", {"model": NAME, "prompt": "The", "max_tokens": 1})
+            assert after == 200, text
 
 
 def running(client, count, tokens):

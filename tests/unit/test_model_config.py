@@ -41,6 +41,23 @@ def test_qwen2_is_what_the_catalog_says():
     assert found.form.name == "bf16"
 
 
+def test_the_demos_llama_is_covered():
+    # lab/smollm.py writes this config.json of SmolLM2-135M-Instruct, which the model's card gives 135 M parameters.
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "dtype": "bfloat16",
+        **{"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30},
+        **{"num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192},
+        **{"rope_parameters": {"rope_theta": 100000.0, "rope_type": "default"}, "tie_word_embeddings": True},
+        **{"attention_bias": False, "vocab_size": 49152},
+    }
+    found = model_config.parse(config, "m")
+    assert isinstance(found, Model)
+    made = fit(Question(found, 15.5, 4096))
+    assert (made.verdict, made.kv_bytes_per_token_per_rank) == ("fits", 2 * 30 * 3 * 64 * 2)
+    assert weights(found.architecture, found.form, 1, (0, 32)).disk == 2 * 134_515_008
+
+
 def test_qwen3_has_a_head_dim_and_norms_but_no_bias():
     config = {
         "architectures": ["Qwen3ForCausalLM"],

