@@ -1,4 +1,4 @@
-"""What the role of the agents stages: the plan, and below each agent its files, each under the path that it will have."""
+"""What the role agents stages: the plan, and below each agent its files, each under the path that it will have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .units import FOLDER as UNITS
 
 
 def of(plan: Plan, staged: str) -> dict[str, Any]:
-    """Return {"folders", "files"} as roundhouse_host_files takes them; the plan, which the command checks, comes last."""
+    """Return {"folders", "files"} for roundhouse_host_files; the plan, which the command checks, comes last."""
     places = {agent["name"]: f"{staged}/agents/{agent['name']}" for agent in plan["agents"]}
     folders = [CONFIG_FOLDER, *(place + below for place in places.values() for below in (CONFIG_FOLDER, UNITS))]
     files: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What the role of the gateway writes, for what gateway_config.build returned, and what of it has to be started then."""
+"""What the role gateway writes, for what gateway_config.build returned, and what of it is to be started then."""
 
 from __future__ import annotations
 

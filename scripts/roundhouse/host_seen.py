@@ -1,4 +1,4 @@
-"""What the roles would otherwise each look for on a host, seen at once: what is there decides which steps do anything."""
+"""What the roles would each look for on a host, seen at once: it decides which of their steps do anything."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
@@ -15,10 +14,11 @@ _PROPERTIES = "Id,ActiveState,UnitFileState,NeedDaemonReload"
 def look(wanted: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
     """Return {"enabled", "state", "unread"} of each service by its name, and under "stale" units that systemd lacks.
 
-    `state` is systemd's ActiveState. A service's `reads` is the folder of its files, `read_at` the file that it touches when it has read them, and
-    `ignores` are patterns of names. `stale`: units of Roundhouse in systemd's memory whose files are newer.
+    `state` is systemd's ActiveState. A service's `reads` is the folder of its files, `read_at` the file that it touches
+    when it has read them, and `ignores` are patterns of names. `stale`: units of Roundhouse in systemd's memory whose
+    files are newer.
     """
-    told = _show(list(wanted))
+    told = _show([*wanted, "roundhouse*"])
     found: dict[str, Any] = {
         name: {
             "enabled": told.get(name, {}).get("UnitFileState") == "enabled",
@@ -27,8 +27,10 @@ def look(wanted: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
         }
         for name, settings in wanted.items()
     }
-    loaded = _show(["roundhouse*"])
-    return {"services": found, "stale": sorted(name for name, said in loaded.items() if said.get("NeedDaemonReload") == "yes")}
+    return {
+        "services": found,
+        "stale": sorted(name for name, unit in told.items() if unit.get("NeedDaemonReload") == "yes"),
+    }
 
 
 def _show(names: list[str]) -> dict[str, dict[str, str]]:
@@ -45,7 +47,7 @@ def _show(names: list[str]) -> dict[str, dict[str, str]]:
 def _unread(reads: str, read_at: str, ignores: Iterable[str] = ()) -> list[str]:
     """Return the files of a folder that are newer than the mark; none where nothing was read yet."""
     try:
-        mark = os.stat(read_at).st_mtime
+        mark = Path(read_at).stat().st_mtime
     except FileNotFoundError:
         return []
     paths = [path for path in sorted(Path(reads).rglob("*")) if path.is_file()]

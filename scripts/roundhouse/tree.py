@@ -1,4 +1,4 @@
-"""What a role writes, in one go: folders, files and links, with owner and mode, each file checked before it is there."""
+"""What a role writes at once: folders, links and files, with owner and mode; a file is checked before it is there."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _HIDDEN = "(the content is not shown)\n"
 class Wanted(NamedTuple):
     """The wanted state, by path.
 
-    `folders` have mode, owner and group, `links` their target. `files` are None (it shall not be there), a text, or a dict with content or
-    copy_of (a file of the host), and mode, owner, group, secret (no diff) and validate (commands, %s is the new file).
-    Below the folders of `only`, files that are not wanted go.
+    `folders` have mode, owner and group, `links` their target. `files` are None (it shall not be there), a text, or a
+    dict with content or copy_of (a file of the host), and mode, owner, group, secret (no diff) and validate (commands,
+    %s is the new file). Below the folders of `only`, files that are not wanted go.
     """
 
     folders: Mapping[str, Mapping[str, Any]]
@@ -103,40 +103,33 @@ def _validate(path: Path, content: str, commands: Iterable[str]) -> None:
 
 
 def _kept(path: Path, settings: Mapping[str, Any], *, check: bool, there: bool) -> list[Change]:
-    """Bring mode and owner of what is there to what is wanted; check mode knows no user that is yet to come."""
-    mode = int(settings["mode"], 8)
-    found = path.stat() if there or not check else None
+    """Bring mode and owner of what is there to what is wanted; check mode knows no account that is yet to come."""
+    if check and not there:
+        return []
+    found, mode = path.stat(), int(settings["mode"], 8)
     changes = []
-    if found and stat.S_IMODE(found.st_mode) != mode:
+    if stat.S_IMODE(found.st_mode) != mode:
+        changes.append(Change(str(path), f"mode {stat.S_IMODE(found.st_mode):04o}\n", f"mode {mode:04o}\n"))
         if not check:
             path.chmod(mode)
-        if there:
-            changes.append(Change(str(path), f"mode {stat.S_IMODE(found.st_mode):04o}\n", f"mode {mode:04o}\n"))
-    ids = None if check and not _known(settings) else _ids(settings)
-    if found and ids and any(want not in (-1, has) for want, has in zip(ids, (found.st_uid, found.st_gid), strict=True)):
+    ids = _ids(settings, check=check)
+    if ids and any(want not in (-1, has) for want, has in zip(ids, (found.st_uid, found.st_gid), strict=True)):
+        names = " ".join(filter(None, (settings.get("owner"), settings.get("group"))))
+        changes.append(Change(str(path), f"owner {found.st_uid}:{found.st_gid}\n", f"owner {names}\n"))
         if not check:
             os.chown(path, *ids)
-        if there:
-            names = " ".join(filter(None, (settings.get("owner"), settings.get("group"))))
-            changes.append(Change(str(path), f"owner {found.st_uid}:{found.st_gid}\n", f"owner {names}\n"))
-    return changes
+    return changes if there else []  # what was made just now is one change
 
 
-def _known(settings: Mapping[str, Any]) -> bool:
-    try:
-        _ids(settings)
-    except RoundhouseError:
-        return False
-    return True
-
-
-def _ids(settings: Mapping[str, Any]) -> tuple[int, int] | None:
+def _ids(settings: Mapping[str, Any], *, check: bool = False) -> tuple[int, int] | None:
     """Return user and group for os.chown, None where neither is asked for. Raises RoundhouseError."""
     owner, group = settings.get("owner"), settings.get("group")
     try:
         user = pwd.getpwnam(owner).pw_uid if owner else -1
         return (user, grp.getgrnam(group).gr_gid if group else -1) if owner or group else None
     except KeyError as error:
+        if check:  # the account comes before this is written
+            return None
         raise RoundhouseError("files", f"This host has no account of that name: {error.args[0]}.") from None
 
 

@@ -41,7 +41,7 @@ def said_by_ansible(tmp_path_factory):
     for case, (changes, _) in CASES.items():
         for way, task in (
             ("filter", {"ansible.builtin.debug": {"msg": "{{ agents | roundhouse_problems }}"}}),
-            ("role", {"ansible.builtin.include_role": {"name": "preflight"}, "vars": {"preflight_plan": "{{ plan }}"}}),
+            ("role", {"ansible.builtin.include_role": {"name": "preflight"}}),
         ):
             told = "{{ said.msg | string if said.msg is defined else (ansible_failed_result | string) }}"
             aside = {"ansible.builtin.copy": {"content": told, "dest": str(folder / f"{way} {case}")}}
