@@ -55,11 +55,32 @@ def gateway(plan: dict[str, Any], **settings: Any) -> dict[str, Any]:
     return gateway_config.build(plan, gateway_config.Settings(**settings))
 
 
+def gateway_files(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what the gateway's role writes."""
+    from roundhouse import gateway_files
+
+    return gateway_files.of(config)
+
+
+def gateway_control(written: dict[str, Any]) -> list[str]:
+    """Return the units of the control service that are to be started after that."""
+    from roundhouse import gateway_files
+
+    return gateway_files.control_to_start(written)
+
+
 def plan_text(plan: dict[str, Any], starts: list[dict[str, Any]]) -> str:
     """Return the plan as a table for people."""
     from roundhouse import plan_text
 
     return plan_text.text(plan, starts)
+
+
+def agent_files(plan: dict[str, Any], staged: str) -> dict[str, Any]:
+    """Return the folders and files of a plan's agents, below the folder in which they are staged."""
+    from roundhouse import agent_files
+
+    return agent_files.of(plan, staged)
 
 
 def outcomes(hosts: Any, names: Any) -> str:
@@ -168,6 +189,9 @@ class FilterModule:
             "roundhouse_problems": _plain(problems),
             "roundhouse_plan": _plain(plan),
             "roundhouse_gateway": _plain(gateway),
+            "roundhouse_gateway_files": _plain(gateway_files),
+            "roundhouse_gateway_control": _plain(gateway_control),
+            "roundhouse_agent_files": _plain(agent_files),
             "roundhouse_plan_text": _plain(plan_text),
             "roundhouse_outcomes": _plain(outcomes),
             "roundhouse_outcome_rows": _plain(outcome_rows),

@@ -8,15 +8,37 @@ from __future__ import annotations
 DOCUMENTATION = """
 ---
 module: roundhouse_host_files
-short_description: Several small text files, a repository of apt, keys in Docker's daemon.json, or the receipt
+short_description: All files of a role, a repository of apt, keys in Docker's daemon.json, or the receipt
 description:
   - Writes one of these. Each file is whole or as it was, also when a run is killed.
+  - The action of the same name prints templates and reads files on the controller first.
 options:
   files:
     description:
-      - The wanted content by path; null for a file that shall not be there. Files are written with mode 0644.
-      - One task where a loop would cost a connection each.
+      - By path the wanted content; null for a file that shall not be there; or a dict with content, template (with
+        vars, on the controller), source (of the role's files, on the controller) or copy_of (on the host), and with
+        mode (0644), owner, group, secret (no diff) and validate, commands for which %s is the new file.
+      - They are written in this order, so that a command sees those before.
     type: dict
+  folders:
+    description: By path a dict with mode (0755), owner and group. They come before the files.
+    type: dict
+    default: {}
+  links:
+    description: By path the target. They come after the folders and before the files.
+    type: dict
+    default: {}
+  only:
+    description: Folders below which no other files stay than those that are wanted.
+    type: list
+    elements: path
+    default: []
+  services:
+    description:
+      - Services to tell the state of, afterwards. By name a dict with reads, the folder of a service's files, read_at,
+        a file that it touches when it has read them, and ignores, patterns of names; or null.
+    type: dict
+    default: {}
   apt_source:
     description:
       - A repository of apt whose key has a pinned fingerprint. Fetches the key, compares its fingerprint, and puts
@@ -119,10 +141,19 @@ EXAMPLES = """
 
 RETURN = """
 paths:
-  description: The files that changed.
+  description: What changed.
   type: list
   elements: str
   returned: when files were given
+services:
+  description: By name whether it is enabled, its state, and the files that it has not read yet (unread).
+  type: dict
+  returned: when services were given
+stale:
+  description: Units in systemd's memory whose files are newer.
+  type: list
+  elements: str
+  returned: when services were given
 path:
   description: The file of the source.
   type: str
@@ -152,28 +183,37 @@ DOCKER_DAEMON = {
     "force": {"type": "bool", "default": False},
 }
 
-
 RECEIPT = {
     "install": {"type": "list", "elements": "str", "default": []},
     "hold": {"type": "list", "elements": "str", "default": []},
 }
 
 
+TREE = {
+    "files": {"type": "dict"},
+    "folders": {"type": "dict", "default": {}},
+    "links": {"type": "dict", "default": {}},
+    "only": {"type": "list", "elements": "path", "default": []},
+    "services": {"type": "dict", "default": {}},
+}
+
+
 def main() -> None:
-    argument_spec = {
-        "files": {"type": "dict"},
+    others = {
         "apt_source": {"type": "dict", "options": APT_SOURCE},
         "docker_daemon": {"type": "dict", "options": DOCKER_DAEMON},
         "docker_restore": {"type": "dict", "options": {}},
         "receipt": {"type": "dict", "options": RECEIPT},
     }
     module = AnsibleModule(
-        argument_spec=argument_spec,
-        required_one_of=[tuple(argument_spec)],
-        mutually_exclusive=[tuple(argument_spec)],
+        argument_spec={**TREE, **others},
+        required_one_of=[("files", *others)],
+        mutually_exclusive=[("files", *others)],
         supports_check_mode=True,
     )
-    ((name, wanted),) = [(name, given) for name, given in module.params.items() if given is not None]
+    given = module.params
+    name = next((name for name in others if given[name] is not None), "tree")
+    wanted = {each: given[each] for each in TREE} if name == "tree" else given[name]
     try:
         done = host_files.WRITES[name](wanted, check=module.check_mode)
     except RoundhouseError as error:

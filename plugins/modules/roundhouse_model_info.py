@@ -1,4 +1,4 @@
-"""Ansible module: are the models whole? A shim over scripts/roundhouse/weights.py, verify.py and quantised.py."""
+"""Ansible module: are the models whole? A shim over scripts/roundhouse/host_seen.py."""
 
 from __future__ import annotations
 
@@ -59,10 +59,8 @@ problems:
   returned: always
 """
 
-from pathlib import Path
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import quantised, verify, weights
+from ansible.module_utils.roundhouse import host_seen
 from ansible.module_utils.roundhouse.errors import RoundhouseError
 
 
@@ -78,15 +76,10 @@ def main() -> None:
     )
     given = module.params
     try:
-        to_make = quantised.to_make(given["quantisations"])
-        module.exit_json(
-            changed=False,
-            to_pull=verify.to_pull(Path(given["store"]), given["wishes"], to_make),
-            to_quantise=to_make,
-            problems=[found for folder in given["folders"] if (found := weights.own_problem(folder))],
-        )
+        seen = host_seen.models(given["store"], given["folders"], given["wishes"], given["quantisations"])
     except RoundhouseError as error:
         module.fail_json(msg=error.message)
+    module.exit_json(changed=False, **seen)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Ansible module: what a host lacks. A shim over scripts/roundhouse/preflight.py."""
+"""Ansible module: what a host lacks, and what is there. A shim over scripts/roundhouse: preflight.py, host_seen.py."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 ---
 module: roundhouse_preflight
-short_description: Find what a host lacks before anything is changed
+short_description: Find what a host lacks, and what of the roles' is there, before anything is changed
 description:
   - Reads the system, the cards and who uses them, the disk, the ports and the packages of others; changes nothing.
 options:
@@ -40,11 +40,28 @@ options:
     description: Where pulled models will be.
     type: path
     required: true
+  folders:
+    description: The roster's own folders.
+    type: list
+    elements: path
+    default: []
+  quantisations:
+    description: The results of recipes that the plan names, each with model, revision, recipe and path.
+    type: list
+    elements: dict
+    default: []
+  hub_path:
+    description: Where the environment of the hub's client will be.
+    type: path
+    required: true
   gateway_port:
     description: The gateway's port of all agents; none without a gateway.
     type: int
   image:
     description: The image that has the engine; none where the engine is an environment of the host's.
+    type: str
+  runtime_image:
+    description: The image of the agents' containers; none where they are no containers.
     type: str
 author: Roundhouse
 """
@@ -59,6 +76,7 @@ EXAMPLES = """
     engine_python: python3
     quantise_path: /opt/roundhouse/quantise/0.14
     models_store: /var/lib/roundhouse/models
+    hub_path: /opt/roundhouse/hub/2.4.0
 """
 
 RETURN = """
@@ -72,10 +90,20 @@ table:
   type: list
   elements: str
   returned: always
+host:
+  description:
+    - What is there, with packages (names), environments (folders), hub_current (where the link leads), models (to_pull,
+      to_quantise, problems), image, command (its folder's name), users, gateway (unit, control, keys, certificate) and
+      ollama (enabled, state).
+  type: dict
+  returned: always
 """
 
+from pathlib import Path
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import preflight
+from ansible.module_utils.roundhouse import host_seen, preflight
+from ansible.module_utils.roundhouse.errors import RoundhouseError
 
 try:
     from ansible.module_utils import pynvml
@@ -84,7 +112,7 @@ except ImportError:  # a controller that was not made by `make setup`: then the 
 
 
 def main() -> None:
-    argument_spec = {
+    wanted = {
         "agents": {"type": "list", "elements": "dict", "required": True},
         "wishes": {"type": "list", "elements": "dict", "required": True},
         "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
@@ -95,9 +123,29 @@ def main() -> None:
         "gateway_port": {"type": "int"},
         "image": {"type": "str"},
     }
-    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
-    rows = preflight.look(preflight.Wanted(**module.params), pynvml)
-    module.exit_json(changed=False, findings=preflight.problems(rows), table=preflight.table(rows))
+    more = {
+        "folders": {"type": "list", "elements": "path", "default": []},
+        "quantisations": {"type": "list", "elements": "dict", "default": []},
+        "hub_path": {"type": "path", "required": True},
+        "runtime_image": {"type": "str"},
+    }
+    module = AnsibleModule(argument_spec={**wanted, **more}, supports_check_mode=True)
+    given = module.params
+    asked = host_seen.Asked(
+        environments=[given["engine_path"], given["quantise_path"], given["hub_path"]],
+        current=str(Path(given["hub_path"]).parent / "current"),
+        store=given["models_store"],
+        folders=given["folders"],
+        wishes=given["wishes"],
+        quantisations=given["quantisations"],
+        image=given["runtime_image"],
+    )
+    try:
+        rows = preflight.look(preflight.Wanted(**{name: given[name] for name in wanted}), pynvml)
+        seen = host_seen.look(asked)
+    except RoundhouseError as error:
+        module.fail_json(msg=error.message)
+    module.exit_json(changed=False, findings=preflight.problems(rows), table=preflight.table(rows), host=seen)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ def changes(wanted: dict[str, str | None]) -> list[Change]:
     return found
 
 
-def write(path: Path, content: str, mode: int = 0o644) -> None:
-    """Write a file through a temporary one beside it."""
+def write(path: Path, content: str, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Write a file through a temporary one beside it; `owner` are the numbers of user and group, -1 for as it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -36,6 +36,8 @@ def write(path: Path, content: str, mode: int = 0o644) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+        if owner:
+            os.chown(aside, *owner)
         Path(aside).chmod(mode)
         Path(aside).rename(path)
     except BaseException:

@@ -17,12 +17,13 @@ class Write(Protocol):
         """Write what is wanted. Raises RoundhouseError when it is refused."""
 
 
-def put_files(wanted: dict[str, str | None], *, check: bool) -> dict[str, Any]:
-    """Bring files to the wanted content by path."""
-    changes = files.changes(wanted)
-    if not check:
-        files.apply(wanted)
-    return {"changed": bool(changes), "paths": [change.path for change in changes], "diff": _diff(changes)}
+def put_tree(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
+    """Bring folders, files and links to the wanted state, and tell how far the services are then."""
+    from . import services, tree
+
+    changes = tree.put(tree.Wanted(**{name: wanted[name] for name in tree.Wanted._fields}), check=check)
+    done = {"changed": bool(changes), "paths": [change.path for change in changes], "diff": _diff(changes)}
+    return done | services.look(wanted["services"]) if wanted["services"] else done
 
 
 def put_apt_source(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def restore_docker_daemon(wanted: dict[str, Any], *, check: bool) -> dict[str, A
 
 
 WRITES: dict[str, Write] = {
-    "files": put_files,
+    "tree": put_tree,
     "apt_source": put_apt_source,
     "docker_daemon": merge_docker_daemon,
     "receipt": write_receipt,

@@ -17,7 +17,6 @@ from . import (
     ports,
     preflight_disk,
     preflight_host,
-    quantise_job,
     quantised,
 )
 from .preflight_host import Row, Wanted
@@ -63,7 +62,13 @@ def _marked(row: Row) -> list[tuple[str, str]]:
 def _quantising(wanted: Wanted) -> list[Row]:
     """Return what this run quantises; on a card its gate needs that free, which is better known before a long pull."""
     asked = [each for each in quantised.wishes(wanted.agents) if not Path(each["path"]).is_dir()]
-    busy = quantise_job.busy_card() if asked and wanted.accelerator == "cuda" else None
+    busy = None
+    if asked and wanted.accelerator == "cuda":
+        from . import (
+            quantise_job,
+        )  # with the half of the package: few hosts quantise, and a module compiles what it has
+
+        busy = quantise_job.busy_card()
     named = ", ".join(f"{each['model']} by {each['recipe']}" for each in asked)
     return [Row("to quantise", named, [busy] if busy else [])] if asked else []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import container_engine, model_files, plan, pull_job, quantised, space, store, verify
+from . import container_engine, model_files, plan, quantised, space, store, verify
 from .preflight_host import Row, Wanted
 from .progress import GIB
 
@@ -72,6 +72,8 @@ def _brought(wanted: Wanted) -> list[Brought]:
     for wish in verify.needed(wanted.wishes, results):
         name, size = f"{wish['model']} up to", estimates.get(plan.path_of(wish, wanted.models_store), 0)
         if wish["files"] is not None:
+            from . import pull_job  # it has the hub's client
+
             name, files = f"{wish['model']} at {wish['revision'][:8]}", model_files.from_json(wish["files"])
             size = pull_job.lacking_bytes(Path(wanted.models_store), wish["model"], wish["revision"], files)
         if size:

@@ -30,6 +30,57 @@ def test_files_are_written_when_it_is_not_a_check_and_not_again(tmp_path):
     assert (ok, told["changed"], told["paths"]) == (True, False, [])
 
 
+def test_a_role_hands_over_its_templates_and_files_in_one_execution(tmp_path):
+    role, made = tmp_path / "roles/own", tmp_path / "made"
+    texts = {
+        "templates/agent.j2": "# {{ ansible_managed }}\n{% if agent.on %}\n{{ agent.name }} of {{ own_plan }}\n"
+        "{% endif %}\n{% include 'part.j2' %}",
+        "templates/part.j2": "last\n",
+        "files/script.sh": "echo {{ not a template }}\n",
+        "vars/main.yml": "own_plan: a plan\n",
+    }
+    files = {f"{made}/{name}": {"template": "agent.j2", "vars": {"agent": {"name": name, "on": True}}} for name in "ab"}
+    files |= {f"{made}/script.sh": {"source": "script.sh", "mode": "0755"}, f"{made}/plain": "plain\n"}
+    task = {"name": "Write", "roundhouse_host_files": {"files": files}, "register": "told"}
+    shown = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ told.paths | to_json }} {{ told.changed }}"}}
+    texts["tasks/main.yml"] = json.dumps([task, shown])
+    for name, text in texts.items():
+        (role / name).parent.mkdir(parents=True, exist_ok=True)
+        (role / name).write_text(text)
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "roles": ["own"]}
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    python = f"ansible_python_interpreter={sys.executable}"
+    command = ["ansible-playbook", "--inventory", "localhost,", "--extra-vars", python, str(tmp_path / "play.yml")]
+    for options, changed in ((["--check", "--diff"], True), ([], True), ([], False)):
+        done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"{json.dumps(list(files) if changed else [])} {changed}" in " ".join(done.stdout.split())
+        assert made.exists() == (not options)
+        assert ("+a of a plan" in done.stdout) == bool(options)
+    # An included template loses its last line break, as with ansible.builtin.template.
+    assert (made / "b").read_text() == "# Ansible managed\nb of a plan\nlast"
+    assert (made / "script.sh").read_text() == texts["files/script.sh"]
+    assert (made / "script.sh").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_play_looks_at_a_host_in_one_task():
+    roster = [{"name": "dev", "models": [{"model": "/nowhere"}], "port": 8001, "max_model_len": 2048}]
+    roster[0] |= {"gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
+    settings = {"accelerator": "cpu", "engine_path": "/nowhere/engine", "models_store": "/nowhere/models"}
+    settings |= {"start_timeout_seconds": 60, "gateway_port": 8080, "runtime": "native", "image": ""}
+    given = {"agents": roster, "settings": settings | {"image_has_engine": True}, "models_lock": "/nowhere/lock"}
+    given |= {"engine_python": "python3", "quantise_path": "/nowhere/q", "hub_path": "/nowhere/hub"}
+    ok, told = run("roundhouse_inspect", **given)
+    assert (ok, told["changed"]) == (True, False), told
+    assert [agent["name"] for agent in told["plan"]["agents"]] == ["dev"]
+    assert told["text"][0].startswith("agent")
+    assert (told["host"]["environments"], told["host"]["models"]["to_pull"]) == ([], [])
+    assert told["host"]["models"]["problems"][0].startswith("/nowhere is named in the roster and is not there")
+    ok, told = run("roundhouse_inspect", **given | {"agents": [roster[0] | {"port": 99999}]})
+    assert not ok
+    assert "agents[dev].port is 99999" in told["msg"]
+
+
 @pytest.mark.parametrize("module", ["roundhouse_host_info", "roundhouse_host_files"])
 def test_one_is_asked_for_and_no_more(module):
     ok, told = run(module)

@@ -41,8 +41,9 @@ def said_by_ansible(tmp_path_factory):
     for case, (changes, _) in CASES.items():
         by_filter = {f"filter {case}": "{{ agents | roundhouse_problems | string }}"}
         by_role = {f"role {case}": "{{ ansible_failed_result | string }}"}
-        role = {"ansible.builtin.include_role": {"name": "preflight"}, "vars": {"preflight_plan": "{{ plan }}"}}
-        block = {"block": [note(by_filter), role], "rescue": [note(by_role)]}
+        role = {"ansible.builtin.include_role": {"name": "preflight"}}
+        anew = {"ansible.builtin.include_role": {"name": "preflight", "tasks_from": "forget.yml"}}
+        block = {"block": [note(by_filter), anew, role], "rescue": [note(by_role)]}
         tasks.append(block | {"vars": {"agents": roster(changes)}})
     told = {"content": "{{ told | to_json }}", "dest": str(folder / "told.json")}
     tasks.append({"ansible.builtin.copy": told})

@@ -1,0 +1,67 @@
+"""What a play asks of a host before it decides anything: on the controller, between the two looks at the host.
+
+The first look (plan_facts.py) gathers what the plan follows from, the second (preflight.py, host_seen.py) looks at what
+the plan names. Both are one task of a play.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import decision, models_lock, plan_text, planner, quantised, roster
+from .errors import RoundhouseError
+from .plan import Plan
+
+
+class Asked(NamedTuple):
+    """The roster as it was written, its lock file, the settings of the plan, and where the environments are."""
+
+    agents: Any
+    models_lock: str
+    settings: dict[str, Any]  # of planner.Settings
+    gpu_memory_gb: float | None
+    again: bool
+    engine_python: str
+    quantise_path: str
+    hub_path: str
+
+
+def refuse(asked: Asked) -> None:
+    """Raise RoundhouseError with a sentence for each thing in the roster that cannot be meant."""
+    found = list(roster.problems(asked.agents, gateway_port=asked.settings["gateway_port"]))
+    if found:
+        raise RoundhouseError("roster", "\n".join(found))
+
+
+def plan_of(asked: Asked, facts: dict[str, Any]) -> tuple[Plan, list[str]]:
+    """Return the plan and its text. Raises RoundhouseError when an agent fits no card."""
+    agents = models_lock.apply(asked.agents, Path(asked.models_lock))
+    host = decision.host_of(facts, asked.gpu_memory_gb, asked.again)
+    plan = planner.build(agents, planner.Settings(**asked.settings), host)
+    text = plan_text.text(plan, facts["measured"])
+    if plan["problems"]:
+        raise RoundhouseError("plan", "\n".join(plan["problems"]) + f"\n\n{text}")
+    return plan, text.splitlines()
+
+
+def look_of(asked: Asked, plan: Plan) -> dict[str, Any]:
+    """Return the arguments of the second look, the module roundhouse_preflight."""
+    agents = plan["agents"]
+    named = [agent["model"] for agent in agents] + [agent["draft_model"] or "" for agent in agents]
+    return {
+        "agents": agents,
+        "wishes": models_lock.wishes(agents, Path(asked.models_lock)),
+        "folders": list(dict.fromkeys(name for name in named if name.startswith("/"))),
+        "quantisations": list(quantised.wishes(agents)),
+        "accelerator": plan["accelerator"],
+        "engine_path": plan["engine_path"],
+        "engine_python": asked.engine_python,
+        "quantise_path": asked.quantise_path,
+        "hub_path": asked.hub_path,
+        "models_store": plan["models_store"],
+        "gateway_port": plan["gateway_port"],
+        # None for an engine in an environment of the host's, which an image then shows.
+        "image": plan["image"] if asked.settings["image_has_engine"] and plan["image"] else None,
+        "runtime_image": plan["image"],
+    }

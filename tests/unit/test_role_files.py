@@ -1,0 +1,114 @@
+"""What the roles of the agents and of the gateway write, and which of their steps there is something to do for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from roundhouse import agent_files, compose, gateway_config, gateway_files, host_seen, planner
+from roundhouse.decision import Host
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+COMMON = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
+GATEWAY = {"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 100}
+GATEWAY |= {"requests_per_minute": 1, "requests_at_once": 1, "waiting": 1, "wait_seconds": 600, "on_demand": False}
+GATEWAY |= {"min_active_seconds": 60, "max_wait_seconds": 120, "idle_seconds": 0, "default_agents": [], "pinned": []}
+CONTROL = list(gateway_files.CONTROL)
+
+
+def plan(runtime="native"):
+    roster = [
+        {"name": name, "port": port, "models": [{"model": "/m"}], **COMMON}
+        for name, port in (("dev", 8001), ("po", 8002))
+    ]
+    settings = planner.Settings("cpu", "/opt/engine", "/models", 60, 8080, runtime, "image@sha256:1")
+    return planner.build(roster, settings, Host(means=compose.Means()))
+
+
+@pytest.mark.parametrize(("runtime", "each"), [("native", 2), ("compose", 3)])
+def test_each_agents_files_are_staged_below_it_and_the_plan_comes_last(runtime, each):
+    made = plan(runtime)
+    tree = agent_files.of(made, "/staged")
+    *files, last = tree["files"]
+    assert last == "/staged/plan.json"
+    assert json.loads(tree["files"][last]["content"]) == made
+    for agent in made["agents"]:
+        own = [path for path in files if path.startswith(f"/staged/agents/{agent['name']}/")]
+        assert len(own) == each
+        assert {str(Path(path).parent) for path in own} <= set(tree["folders"])
+        assert f"/staged/agents/{agent['name']}/etc/systemd/system/{agent['unit']}" in own
+        assert all(tree["files"][path]["vars"]["__agents_agent"] == agent for path in own)
+    assert all((ROLES / "agents/templates" / tree["files"][path]["template"]).is_file() for path in files)
+
+
+def gateway(**settings):
+    return gateway_files.of(gateway_config.build(plan(), gateway_config.Settings(**GATEWAY | settings)))
+
+
+def test_the_gateways_files_are_there_and_haproxys_is_checked_after_what_it_reads():
+    tree = gateway()
+    names = [Path(path).name for path in tree["files"]]
+    assert names == ["hold.lua", "models.json", "haproxy.cfg", "roundhouse-gateway.service"]
+    for entry in tree["files"].values():
+        if isinstance(entry, dict):
+            kind, name = next((kind, entry[kind]) for kind in ("template", "source") if kind in entry)
+            assert (ROLES / "gateway" / {"template": "templates", "source": "files"}[kind] / name).is_file()
+    track, check = tree["files"]["/etc/roundhouse/gateway/haproxy.cfg"]["validate"]
+    assert (track, check) == ("/usr/local/bin/roundhouse track", "/usr/sbin/haproxy -c -q -f %s")
+
+
+def test_the_users_own_certificate_is_a_copy_for_haproxys_group_that_no_log_shows():
+    tree = gateway(listen="0.0.0.0", certificate="/root/own.pem")  # noqa: S104 - beyond loopback is what is tested
+    entry = tree["files"]["/etc/roundhouse/gateway/own.pem"]
+    assert entry == {
+        "copy_of": "/root/own.pem",
+        "secret": True,
+        "mode": "0640",
+        "owner": "root",
+        "group": "roundhouse-gateway",
+    }
+    assert list(tree["files"]).index("/etc/roundhouse/gateway/own.pem") < list(tree["files"]).index(
+        "/etc/roundhouse/gateway/haproxy.cfg"
+    )
+
+
+def test_the_control_service_has_its_rules_and_units_on_demand_alone():
+    tree = gateway(on_demand=True)
+    assert json.loads(tree["files"][gateway_files.RULES])["min_active_seconds"] == 60
+    assert [path for path in tree["files"] if "control" in path] == [f"/etc/systemd/system/{name}" for name in CONTROL]
+
+
+@pytest.mark.parametrize(
+    ("paths", "states", "started"),
+    [
+        ([], [("active", True), ("active", True)], []),
+        ([], [("active", True), ("failed", True)], CONTROL[1:]),
+        ([], [("active", False), ("active", True)], CONTROL[:1]),
+        (["/etc/systemd/system/roundhouse-control.service"], [("active", True), ("active", True)], CONTROL),
+        (["/etc/roundhouse/demand.json"], [("active", True), ("active", True)], []),  # it reads that by itself
+    ],
+)
+def test_the_control_service_is_started_where_it_lacks_something(paths, states, started):
+    services = {name: {"state": state, "enabled": on} for name, (state, on) in zip(CONTROL, states, strict=True)}
+    assert gateway_files.control_to_start({"paths": paths, "services": services}) == started
+
+
+def test_what_is_there_of_the_gateway_is_seen(tmp_path):
+    units, folder = tmp_path / "units", tmp_path / "gateway"
+    units.mkdir()
+    folder.mkdir()
+    assert set(host_seen.gateway(units, folder).values()) == {False}
+    (units / "roundhouse-gateway.service").touch()
+    (folder / "keys.json").touch()
+    assert host_seen.gateway(units, folder) == {"unit": True, "control": False, "keys": False, "certificate": False}
+    (folder / "keys.map").touch()
+    (folder / "tls.pem").touch()
+    assert host_seen.gateway(units, folder) == {"unit": True, "control": False, "keys": True, "certificate": True}
+
+
+def test_models_that_lack_something_are_told_apart(tmp_path):
+    (tmp_path / "whole").mkdir()
+    wish = {"model": "lab/po", "revision": "main", "asked": "main", "files": None, "serves": True}
+    found = host_seen.models(str(tmp_path), [str(tmp_path / "none")], [wish], [])
+    assert (found["to_pull"], found["to_quantise"]) == ([wish], [])
+    assert len(found["problems"]) == 1

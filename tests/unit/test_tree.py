@@ -1,0 +1,231 @@
+"""What a role hands over in one go: the difference, check mode, modes and owners, and what is refused."""
+
+import grp
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from roundhouse import files, host_files, tree
+from roundhouse.errors import RoundhouseError
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+MINE = grp.getgrgid(os.getgid()).gr_name
+
+
+def wanted(**given):
+    return {"folders": {}, "links": {}, "files": {}, "only": [], "services": {}} | given
+
+
+def put(*, check=False, **given):
+    """Return the paths that changed."""
+    return host_files.put_tree(wanted(**given), check=check)["paths"]
+
+
+def mode(path):
+    return path.stat().st_mode & 0o7777
+
+
+@pytest.fixture
+def everything(tmp_path):
+    """Return one of each, as a role hands it over."""
+    return {
+        "folders": {str(tmp_path / "etc/own"): {"mode": "0750", "owner": ME, "group": MINE}},
+        "links": {str(tmp_path / "bin/command"): "/nowhere/1"},
+        "files": {
+            str(tmp_path / "etc/own/plain"): "text\n",
+            str(tmp_path / "etc/own/other"): {"content": "more\n", "mode": "0640", "owner": ME},
+        },
+    }
+
+
+def test_all_of_it_is_made_once_and_in_check_mode_not_at_all(tmp_path, everything):
+    paths = [path for kind in everything.values() for path in kind]
+    assert put(**everything, check=True) == paths
+    assert list(tmp_path.iterdir()) == []
+    assert put(**everything) == paths
+    assert put(**everything) == []
+    assert put(**everything, check=True) == []
+    own = tmp_path / "etc/own"
+    assert (own / "plain").read_text() == "text\n"
+    assert [mode(path) for path in (own, own / "plain", own / "other")] == [0o750, 0o644, 0o640]
+    assert (tmp_path / "bin/command").readlink() == Path("/nowhere/1")
+    assert sorted(path.name for path in own.iterdir()) == ["other", "plain"]  # nothing is left aside
+
+
+def test_the_difference_is_told_before_and_after(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old\n")
+    given = wanted(files={str(path): "new\n"}, links={str(tmp_path / "link"): "/to"})
+    for check in (True, False):
+        done = host_files.put_tree(given, check=check)
+        assert done["changed"]
+        link, told = done["diff"]
+        assert (told["before"], told["after"], told["after_header"]) == ("old\n", "new\n", str(path))
+        assert (link["before"], link["after"]) == ("", "a link to /to\n")
+    assert host_files.put_tree(given, check=False) == {"changed": False, "paths": [], "diff": []}
+
+
+def test_a_mode_that_somebody_changed_is_brought_back_and_told(tmp_path):
+    path, folder = tmp_path / "file", tmp_path / "folder"
+    given = {"files": {str(path): "text\n"}, "folders": {str(folder): {"mode": "0700"}}}
+    put(**given)
+    path.chmod(0o600)
+    folder.chmod(0o755)
+    assert put(**given, check=True) == [str(folder), str(path)]
+    assert (mode(path), mode(folder)) == (0o600, 0o755)
+    (change,) = tree.put(tree.Wanted({}, {}, {str(path): "text\n"}, []), check=False)
+    assert (change.before, change.after) == ("mode 0600\n", "mode 0644\n")
+    assert put(**given) == [str(folder)]
+    assert (mode(path), mode(folder)) == (0o644, 0o700)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives a file to somebody else")
+def test_an_owner_that_somebody_changed_is_brought_back_and_told(tmp_path):
+    path = tmp_path / "file"
+    given = {"files": {str(path): {"content": "", "owner": ME, "group": MINE}}}
+    put(**given)
+    os.chown(path, 65534, 65534)
+    assert put(**given, check=True) == [str(path)]
+    assert path.stat().st_uid == 65534
+    assert put(**given) == [str(path)]
+    assert (path.stat().st_uid, path.stat().st_gid) == (os.getuid(), os.getgid())
+
+
+def test_an_account_that_is_yet_to_come_is_no_error_in_check_mode_alone(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("text\n")
+    given = {"files": {str(path): {"content": "text\n", "group": "nobody-has-it"}}}
+    assert put(**given, check=True) == []
+    with pytest.raises(RoundhouseError, match=r"no account of that name: .*nobody-has-it"):
+        put(**given)
+
+
+def test_what_is_not_wanted_any_more_goes(tmp_path):
+    staged = tmp_path / "staged"
+    put(files={str(staged / name): "" for name in ("dev/a", "dev/b", "po/c")})
+    (tmp_path / "unrelated").write_text("")
+    (staged / "link").symlink_to("/nowhere")
+    given = {"files": {str(staged / "dev/a"): "", str(tmp_path / "gone"): None}, "only": [str(staged)]}
+    (tmp_path / "gone").write_text("old\n")
+    left = [str(tmp_path / "gone"), *(str(staged / name) for name in ("dev/b", "link", "po/c"))]
+    assert put(**given, check=True) == left
+    assert all(os.path.lexists(path) for path in left)
+    assert put(**given) == left
+    assert put(**given) == []
+    assert [path for path in staged.rglob("*") if not path.is_dir()] == [staged / "dev/a"]
+    assert (tmp_path / "unrelated").exists()
+
+
+def test_a_command_that_refuses_a_file_leaves_the_one_before(tmp_path):
+    path = tmp_path / "some.conf"
+    entry = {"content": "good\n", "validate": ["test -e %s", "sh -c 'grep -q good $0 || { echo no $0; exit 1; }' %s"]}
+    assert put(files={str(path): entry}) == [str(path)]
+    bad = {"files": {str(path): entry | {"content": "bad\n"}}}
+    assert put(**bad, check=True) == [str(path)]  # what a check would need may not be there yet
+    with pytest.raises(RoundhouseError, match=f"{path} is as it was: .* refuses the new one: no {path}$"):
+        put(**bad)
+    assert path.read_text() == "good\n"
+
+
+def test_a_command_sees_the_files_and_links_before_it_and_the_name_that_the_file_will_have(tmp_path):
+    first, link, unit = tmp_path / "first", tmp_path / "link", tmp_path / "some.service"
+    checks = [f"test -e {first}", f"test -h {link}", "sh -c 'test $(basename $0) = some.service' %s"]
+    given = {"files": {str(first): "", str(unit): {"content": "x", "validate": checks}}, "links": {str(link): "/to"}}
+    assert put(**given) == [str(link), str(first), str(unit)]
+
+
+def test_what_is_as_it_should_be_is_not_checked_again(tmp_path):
+    entry = {"content": "x", "validate": [f"sh -c 'echo x >>{tmp_path}/ran'"]}
+    for _ in range(2):
+        put(files={str(tmp_path / "file"): entry})
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+def test_a_secret_file_of_the_host_is_copied_and_not_shown(tmp_path):
+    own, copy = tmp_path / "own.pem", tmp_path / "copy.pem"
+    given = wanted(files={str(copy): {"copy_of": str(own), "secret": True, "mode": "0640"}})
+    with pytest.raises(RoundhouseError, match=r"own\.pem cannot be read: No such file"):
+        host_files.put_tree(given, check=False)
+    for text in ("KEY 1\n", "KEY 2\n"):
+        own.write_text(text)
+        done = host_files.put_tree(given, check=False)
+        assert done["changed"]
+        assert "KEY" not in str(done)
+        assert (copy.read_text(), mode(copy)) == (text, 0o640)
+    assert not host_files.put_tree(given, check=False)["changed"]
+
+
+def test_a_link_never_takes_the_place_of_a_file(tmp_path):
+    there = tmp_path / "command"
+    there.write_text("somebody's own")
+    with pytest.raises(RoundhouseError, match="is not a link"):
+        put(links={str(there): "/to"})
+    assert there.read_text() == "somebody's own"
+
+
+def test_a_write_that_is_killed_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_text("old\n")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        put(files={str(path): "new\n"})
+    assert path.read_text() == "old\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def systemctl(tmp_path, monkeypatch):
+    """Put a systemctl on the PATH that answers with a file."""
+    program = tmp_path / "path/systemctl"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/told\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    def tell(*units):
+        names = ("Id", "ActiveState", "UnitFileState", "NeedDaemonReload")
+        blocks = ["".join(f"{name}={value}\n" for name, value in zip(names, unit, strict=True)) for unit in units]
+        (tmp_path / "told").write_text("\n".join(blocks))
+
+    return tell
+
+
+def test_the_services_are_told_of_after_the_files(tmp_path, systemctl):
+    systemctl(
+        ("a.service", "active", "enabled", "no"),
+        ("b.service", "inactive", "disabled", "no"),
+        ("roundhouse-guard@dev.service", "active", "static", "yes"),
+    )
+    folder, mark = tmp_path / "etc", tmp_path / "loaded"
+    reads = {"reads": str(folder), "read_at": str(mark), "ignores": ["keys.*"]}
+    given = wanted(
+        files={str(folder / name): "x" for name in ("one", "keys.map")},
+        services={"a.service": reads, "b.service": None, "c.service": None},
+    )
+    told = host_files.put_tree(given, check=False)
+    assert told["stale"] == ["roundhouse-guard@dev.service"]
+    found = told["services"]
+    assert [(each["state"], each["enabled"]) for each in found.values()] == [
+        ("active", True),
+        ("inactive", False),
+        ("inactive", False),
+    ]
+    assert found["a.service"]["unread"] == []  # nothing was read yet: it is to be started
+    mark.touch()
+    os.utime(mark, (1, 1))
+    assert host_files.put_tree(given, check=False)["services"]["a.service"]["unread"] == [str(folder / "one")]
+    os.utime(mark)
+    os.utime(folder / "one", (2, 2))
+    assert host_files.put_tree(given, check=False)["services"]["a.service"]["unread"] == []
+
+
+def test_a_host_without_systemd_tells_of_no_service(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = host_files.put_tree(wanted(services={"a.service": None}), check=True)
+    assert told["services"] == {"a.service": {"enabled": False, "state": "inactive", "unread": []}}
