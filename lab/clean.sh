@@ -10,7 +10,7 @@ if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
   for image in $(docker images --format '{{.Repository}}:{{.Tag}}' | grep -E '^roundhouse-(lab|base):'); do
     docker rmi --force "$image" >/dev/null
   done
-  # The stage that makes the gpu layer's packages has no name.
+  # The stages that make what layers need have no name.
   docker image prune --force --filter label=roundhouse.lab=tools >/dev/null
 fi
 lab/docker.sh down

@@ -1,41 +1,48 @@
 #!/bin/sh
-# Print the image of the stand-in host for a Debian release, building it first unless its inputs are
-# the same as last time. Its base is base.sh's.
+# Print the image of the stand-in host for a Debian release, building it first unless its inputs are the same as last
+# time. Its base is base.sh's, or for a layer the image below it.
 #
-#   image.sh SUITE [gpu]     gpu: the bare machine with a card, on top of it (lab/gpu)
+#   image.sh SUITE [LAYER]     LAYER is a folder here with a Dockerfile; a folder in it lies on top of it:
+#                              gpu   the bare machine with a card
+#                              fake  the fake engine and a stand-in card
 set -eu
 suite=$1 layer=${2:-}
 here=$(dirname "$(readlink -f "$0")")
-key=$(cat "$here/image.sh" "$here/Dockerfile" "$here/packages.sh" "$here"/lab-port@.* | sha256sum | cut -c1-12)
-image=roundhouse-lab:$suite-$key
-log() { echo "image $suite: $*" >&2; }
-
+log() { echo "image $suite${layer:+ $layer}: $*" >&2; }
 
 if [ -n "$layer" ]; then
-  own=$(cat "$here/$layer"/* "$here/$layer"/*/* 2>/dev/null | sha256sum | cut -c1-12)
-  image=roundhouse-lab:$suite-$layer-$key-$own
-  if docker image inspect "$image" >/dev/null 2>&1; then
-    log "as it was"
-    echo "$image"
-    exit 0
-  fi
-  base=$("$0" "$suite" | tail -n 1)
-  tools=$("$0" bookworm | tail -n 1)
-  log "building on $base"
-  DOCKER_BUILDKIT=0 docker build --quiet --build-arg BASE="$base" --build-arg TOOLS="$tools" --tag "$image" "$here/$layer" >&2
-  echo built
-  echo "$image"
-  exit 0
+  below=$(dirname "$layer" | sed 's/^\.$//')
+  base=$("$0" "$suite" "$below" | tail -n 1)
+  folder=$here/$layer
+  # The names of links' targets are nothing to it, only what they hold.
+  key=$(cd "$folder" && { echo "$base"; find -L . -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum; } \
+    | sha256sum | cut -c1-12)
+  image=roundhouse-lab:$suite-$(echo "$layer" | tr / -)-$key
+else
+  folder=$here
+  key=$(cat "$here/image.sh" "$here/Dockerfile" "$here/packages.sh" "$here"/lab-port@.* | sha256sum | cut -c1-12)
+  image=roundhouse-lab:$suite-$key
 fi
-
 if docker image inspect "$image" >/dev/null 2>&1; then
   log "as it was"
   echo "$image"
   exit 0
 fi
 
-base=$("$here/base.sh" "$suite")
+if [ -n "$layer" ]; then
+  tools=$("$0" bookworm | tail -n 1)
+  argument=TOOLS=$tools
+else
+  base=$("$here/base.sh" "$suite")
+  argument=SUITE=$suite
+fi
 log "building on $base"
-DOCKER_BUILDKIT=0 docker build --quiet --build-arg BASE="$base" --build-arg SUITE="$suite" --tag "$image" "$here" >&2
+# As a stream, because a layer may have links to files of another.
+tar --create --dereference --exclude=__pycache__ --directory "$folder" . \
+  | DOCKER_BUILDKIT=0 docker build --quiet --build-arg BASE="$base" --build-arg "$argument" --tag "$image" - >&2
+if [ -n "$layer" ]; then # what was built of other inputs goes, unless a host has it
+  docker images --format '{{.Repository}}:{{.Tag}}' "${image%-*}-*" | grep -E "^${image%-*}-[0-9a-f]{12}$" \
+    | grep -vxF "$image" | xargs --no-run-if-empty --max-args 1 docker rmi >/dev/null 2>&1 || true
+fi
 echo built
 echo "$image"

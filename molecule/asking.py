@@ -31,11 +31,18 @@ class Asking:
         self.refused = self.across = 0
         self.http = openai.DefaultAsyncHttpxClient(verify=tls, timeout=120)
 
-    async def through(self, names: list[str], switch: Callable[[str], None], begun: Callable[[], bool]) -> None:
+    async def through(
+        self,
+        names: list[str],
+        switch: Callable[[str], None],
+        begun: Callable[[], bool],
+        hold: Callable[[bool], object] = bool,
+    ) -> None:
         """Ask while `switch` goes from one agent to the next; the first one serves already.
 
         Nobody begins to ask between one agent's last request and the moment at which the switch to the next has
-        `begun`: an agent that is not on its way is refused, and rightly. What runs on the one that leaves runs on.
+        `begun`: an agent that is not on its way is refused, and rightly. What runs on the one that leaves runs on;
+        where engines can be told to `hold` their answers, they do until then, however slow the machine is.
         """
         self.wanted = names[0]
         self.asking.set()
@@ -47,10 +54,12 @@ class Asking:
                 while self.open:
                     await asyncio.sleep(0.02)
                 running = await self._begin_long(self.wanted)
+                await asyncio.to_thread(hold, True)
                 switching = asyncio.create_task(asyncio.to_thread(switch, name))
                 while not begun() and not switching.done():
                     await asyncio.sleep(0.02)
                 self.across += sum(not each.done() for each in running)
+                await asyncio.to_thread(hold, False)
                 self.wanted = name
                 self.asking.set()
                 await switching

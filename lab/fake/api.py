@@ -35,17 +35,19 @@ class Engine:
         self.lock = threading.Lock()
         self.running = self.waiting = self.generated = self.finished = 0
         self.dead = self.draining = False
+        self.crashed = threading.Event()
         self.reading = 0.0  # share of the prompts that are being read
         self.told = ""
 
-    def tokens(self, prompt: str, count: int) -> Iterator[tuple[int, str]]:
-        """Yield token ids and texts: the same for the same model and prompt, at the engine's speed."""
+    def tokens(self, prompt: str, count: int) -> Iterator[tuple[int, str] | None]:
+        """Yield token ids and texts, the same for the same model and prompt, at the engine's speed; None: it waits."""
         seed = f"{self.model}{'x' if self.faults.answer_differently else ''}{prompt}"
         digest = hashlib.sha256(seed.encode()).digest()
         for place in range(count):
             time.sleep(1 / self.faults.tokens_per_second)
             while self.faults.answer_while and Path(self.faults.answer_while).exists():
                 time.sleep(0.02)
+                yield None
             number = 0 if self.faults.rubbish else 1 + (digest[place % 32] + place) % len(WORDS)
             yield number, "!" if self.faults.rubbish else WORDS[number - 1]
 
@@ -146,7 +148,9 @@ class Api(BaseHTTPRequestHandler):
             with engine.lock:
                 engine.waiting, engine.running = engine.waiting - 1, engine.running + 1
             try:
-                while engine.faults.hang:
+                if engine.faults.crash_when_asked:
+                    engine.crashed.set()
+                while engine.faults.hang or engine.faults.crash_when_asked:
                     time.sleep(1)
                 engine.read()
                 made = self.while_asked(engine.tokens(self.prompt(body), int(body.get("max_tokens") or 16)))
@@ -160,13 +164,14 @@ class Api(BaseHTTPRequestHandler):
                 with engine.lock:
                     engine.running, engine.finished = engine.running - 1, engine.finished + 1
 
-    def while_asked(self, made: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    def while_asked(self, made: Iterator[tuple[int, str] | None]) -> Iterator[tuple[int, str]]:
         """Yield the tokens, and end when the client has gone. Raises ConnectionError then."""
         for each in made:
             with contextlib.suppress(BlockingIOError):  # it is there, and says nothing
                 if not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
                     raise ConnectionAbortedError
-            yield each
+            if each:
+                yield each
 
     def whole(self, body: dict[str, Any], chat: bool, made: list[tuple[int, str]]) -> None:
         """Answer with one object."""
@@ -243,14 +248,14 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def wait(asked: threading.Event, seconds: float | None) -> bool:
-    """Return whether it was asked within the seconds; without any, wait for ever.
+def wait(asked: threading.Event, crashed: threading.Event, seconds: float | None) -> bool:
+    """Return whether it was asked within the seconds and before it crashed; without any, wait for ever.
 
     In short turns: a signal that the kernel gives to another thread does not wake the main one, where Python hears it.
     """
     end = float("inf") if seconds is None else time.monotonic() + seconds
-    while not asked.wait(min(0.1, max(0.0, end - time.monotonic()))):
-        if time.monotonic() >= end:
+    while not asked.wait(min(0.05, max(0.0, end - time.monotonic()))):
+        if crashed.is_set() or time.monotonic() >= end:
             return False
     return True
 
@@ -270,7 +275,7 @@ def serve(engine: Engine) -> int:
             signal.signal(number, lambda *_: asked.set())
     print(f"(APIServer pid={os.getpid()}) INFO Starting vLLM server on http://{engine.address[0]}:{engine.address[1]}")
     print("INFO:     Application startup complete.", flush=True)
-    if not wait(asked, engine.faults.crash_after):
+    if not wait(asked, engine.crashed, engine.faults.crash_after):
         print(
             "EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.", flush=True
         )

@@ -26,14 +26,23 @@ from by_host import scheduler
 
 pytest_xdist_make_scheduler = scheduler(HOSTS)
 FOLDER = "/etc/roundhouse/gateway"
+GATE = "/run/lab-gate"
 # ANY is the port of all agents.
 ANY, PORTS = 8080, {"architect": 8000, "dev": 8001, "po": 8002}
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the mark of what does not depend on HAProxy's version."""
+    config.addinivalue_line("markers", "one_host(suite): it is about the rules, not HAProxy: one host's run shows it")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test on every host of the scenario."""
-    if "gate" in metafunc.fixturenames:
-        metafunc.parametrize("gate", HOSTS, ids=[f"docker://{name}" for name in HOSTS], indirect=True, scope="session")
+    """Run a test on every host of the scenario, or on the one that its mark names."""
+    if "gate" not in metafunc.fixturenames:
+        return
+    mark = metafunc.definition.get_closest_marker("one_host")
+    names = [name for name in HOSTS if not mark or name.endswith(mark.args[0])]
+    metafunc.parametrize("gate", names, ids=[f"docker://{name}" for name in names], indirect=True, scope="session")
 
 
 class Gate:
@@ -52,6 +61,14 @@ class Gate:
         result = self.host.run("roundhouse --json " + " ".join(words))
         return {**json.loads(result.stdout), "rc": result.rc}
 
+    def hold(self, closed: bool) -> None:
+        """Let engines that answer as long as GATE is there wait with their answers, or let them go on."""
+        self.host.check_output(f"touch {GATE}" if closed else f"rm -f {GATE}")
+
+    def wait_for(self, condition: str) -> None:
+        """Wait for a condition of the host's shell, with a limit."""
+        self.host.check_output("timeout 90 sh -c %s", f"until {condition}; do sleep 0.1; done")
+
     def until(self, agent: str | None) -> None:
         """Wait until that agent alone is ready, or nobody is."""
         end = time.monotonic() + 120
@@ -59,7 +76,7 @@ class Gate:
             [agent] if agent else []
         ):
             assert time.monotonic() < end, ready
-            time.sleep(0.5)
+            time.sleep(0.3)
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +95,7 @@ def fault(gate: Gate) -> Iterator[Callable[[str, str], None]]:
         gate.host.check_output("echo %s > /etc/lab-engine/" + agent, options)
 
     yield write
-    gate.host.check_output("rm -f /etc/lab-engine/*")
+    gate.host.check_output(f"rm -f /etc/lab-engine/* {GATE}")
 
 
 @pytest.fixture

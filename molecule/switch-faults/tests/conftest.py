@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,14 @@ assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
 # Each worker has a host to break of its own.
 HOSTS = sorted(AnsibleRunner(INVENTORY).get_hosts("gpu_hosts"))
 NAME = HOSTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])]
+ROOT = Path(__file__).resolve().parents[3]
 STATE = "/var/lib/roundhouse/state"
 AGENTS = ("architect", "dev", "po")
 PORTS = dict(zip(AGENTS, (8000, 8001, 8002), strict=True))
-# What would be minutes of waiting on a real host; deployed in the plan, as a site with other needs would.
-LIMITS = {"canary_timeout_seconds": 5, "free_timeout_seconds": 5, "stop_grace_seconds": 3}
+PLAN = "/etc/roundhouse/plan.json"
+# Drop-ins of an agent's unit: of one case, and of all (an engine that ended is not tried again after 5 s, but at once).
+CASE_UNIT = "/run/systemd/system/roundhouse-%s.service.d/case.conf"
+LAB_UNIT = "/etc/systemd/system/roundhouse-%s.service.d/lab.conf"
 CASES = 40  # at least, of the whole suite
 
 
@@ -34,9 +37,10 @@ class Turntable:
     since = "0"  # seconds since the epoch at which a case began, where it asks for that
     known: str | None = None  # who answered its canary at the end of the case before
 
-    def __init__(self, host: Host) -> None:
-        self.host = host
+    def __init__(self, host: Host, plan: dict[str, Any]) -> None:
+        self.host, self.plan = host, plan
         self.said = ""
+        self.mend: list[str] = []  # commands that take back what the case did
         # See lab/fake/kill_at.py. Of this case alone: an engine may outlive it, and is not to wait for the next one's.
         self.gate = f"/run/lab-gate.{time.monotonic_ns()}"
 
@@ -73,6 +77,23 @@ class Turntable:
         # A case's own starts are not to count as those of an engine that cannot stay.
         self.host.check_output(f"systemctl reset-failed roundhouse-{agent}; systemctl restart roundhouse-{agent}")
 
+    def limit(self, *names: str, **seconds: float) -> None:
+        """Plan shorter limits for agents, in this case: in all others they are as long as on a real host."""
+        self.mend = [f"cp -p {PLAN}.lab {PLAN}", *self.mend]
+        agents = [agent | seconds if agent["name"] in names else agent for agent in self.plan["agents"]]
+        self.host.check_output("echo %s > %s", json.dumps(self.plan | {"agents": agents}), PLAN)
+
+    def limit_unit(self, agent: str, *settings: str) -> None:
+        """Let systemd hold the agent's unit to other settings of a section, which comes first, in this case."""
+        path = CASE_UNIT % agent
+        self.mend.append(f"rm -r {Path(path).parent} && systemctl daemon-reload")
+        self.host.check_output(drop_in(path, settings) + " && systemctl daemon-reload")
+
+    def meanwhile(self, note: str, command: str) -> None:
+        """Run a command once the journal of the switch that comes says that."""
+        script = f"until grep -qs '{note}' {STATE}/switch.json; do sleep 0.05; done; {command}"
+        self.host.check_output("systemd-run --quiet --collect --unit lab-client-meanwhile sh -c %s", script)
+
     def close_gate(self) -> None:
         """Let wait what waits for the gate, until a switch was killed or the case ends."""
         self.host.check_output(f"touch {self.gate}")
@@ -87,7 +108,7 @@ class Turntable:
 
     def until(self, condition: str) -> None:
         """Wait for a condition of the host's shell, with a limit."""
-        self.host.check_output("timeout 90 sh -c %s", f"until {condition}; do sleep 0.05; done")
+        self.host.check_output("timeout 90 sh -c %s", f"until {condition}; do sleep 0.1; done")
 
     def serving(self) -> list[str]:
         """Return the agents whose units are ready."""
@@ -108,36 +129,49 @@ def host() -> Host:
     return Host.get_host(f"docker://{NAME}")
 
 
+def drop_in(path: str, settings: Sequence[str]) -> str:
+    """Return the command that writes a drop-in of a unit: a section and its lines."""
+    lines = "\\n".join([f"[{settings[0]}]", *settings[1:]])
+    return f"mkdir -p {Path(path).parent} && printf '{lines}\\n' > {path}"
+
+
 @pytest.fixture(scope="session")
-def limits(host: Host) -> None:
-    """Deploy shorter limits."""
-    plan = json.loads(host.file("/etc/roundhouse/plan.json").content_string)
-    plan["agents"] = [agent | LIMITS for agent in plan["agents"]]
-    host.check_output("echo %s > /etc/roundhouse/plan.json", json.dumps(plan))
+def plan(host: Host) -> dict[str, Any]:
+    """Return what is deployed, and let systemd start an engine that ended at once."""
+    commands = [drop_in(LAB_UNIT % agent, ["Service", "RestartSec=0.2"]) for agent in AGENTS]
+    host.check_output(f"cp -p {PLAN} {PLAN}.lab && {' && '.join(commands)} && systemctl daemon-reload")
+    return dict(json.loads(host.file(PLAN).content_string))
 
 
 @pytest.fixture
-def table(host: Host, limits: None, request: pytest.FixtureRequest) -> Iterator[Turntable]:
-    """Begin with the architect, end with one agent that answers its canary; print what was said in between."""
-    table = Turntable(host)
-    if Turntable.known != "architect":
-        assert table.run("architect", "--drain", "0")["rc"] == 0, table.said
-    Turntable.known, table.said = None, ""
+def turntable(host: Host, plan: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Turntable]:
+    """Begin with whoever serves, end with one agent that answers its canary; print what was said in between."""
+    table = Turntable(host, plan)
     yield table
     said = table.said
-    host.check_output("rm -f /etc/lab-engine/* /run/lab-gate.*; systemctl stop 'lab-client*' 'lab-stranger*'")
-    assert not table.journal()
+    mend = ["rm -f /etc/lab-engine/* /run/lab-gate.*", "systemctl stop 'lab-client*' 'lab-stranger*'", *table.mend]
+    units = " ".join(f"roundhouse-{agent}" for agent in AGENTS)
+    host.check_output(f"{' && '.join(mend)} && test ! -e {STATE}/switch.json")
     if "No agent serves now" in said:
         assert "did not come back either: " in said
         assert table.run("architect")["rc"] == 0, table.said
-    serving = table.serving()
-    assert len(serving) == 1
+    told = host.run(f"systemctl is-active {units}").stdout
+    (serving,) = [agent for agent, state in zip(AGENTS, told.split(), strict=True) if state == "active"]
     # It answers its canary as it is: nothing had to be mended.
-    again = table.run(serving[0])
+    again = table.run(serving)
     assert (again["rc"], again["changed"]) == (0, False), table.said
     assert not table.journal()
-    Turntable.known = serving[0]
-    request.node.user_properties.append(("outcome", f"{serving[0]} serves; {said}"))
+    Turntable.known = serving
+    request.node.user_properties.append(("outcome", f"{serving} serves; {said}"))
+
+
+@pytest.fixture
+def table(turntable: Turntable) -> Turntable:
+    """Begin with the architect."""
+    if Turntable.known != "architect":
+        assert turntable.run("architect", "--drain", "0")["rc"] == 0, turntable.said
+    Turntable.known, turntable.said = None, ""
+    return turntable
 
 
 @pytest.fixture(scope="session")

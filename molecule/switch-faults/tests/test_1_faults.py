@@ -1,6 +1,17 @@
 """What goes wrong with an engine, a host, a card: the agent before serves again, and the sentence says why."""
 
 import pytest
+from conftest import AGENTS
+
+
+def wait_briefly(table, agent, fault):
+    """Shorten the one limit that a case with this fault waits for: no other depends on how fast the machine is."""
+    if "--never-ready" in fault:
+        table.limit_unit(agent, "Service", "TimeoutStartSec=2")
+    if "--hang" in fault:
+        table.limit(agent, canary_timeout_seconds=1)
+    if "--ignore-term" in fault:
+        table.limit(agent, stop_grace_seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -9,19 +20,17 @@ import pytest
         ("--out-of-memory", "CUDA out of memory"),
         ("--never-ready", "it was not healthy within its time limit"),
         ("--crash-after 0", "dev did not start: EngineDeadError: "),
-        (
-            "--crash-after 1.5 --tokens-per-second 4",
-            "dev was healthy and ended at its first request: EngineDeadError: ",
-        ),
+        ("--crash-when-asked", "dev was healthy and ended at its first request: EngineDeadError: "),
         ("--rubbish", "which is no text"),
         ("--hang", "dev is healthy and answers no request: "),
         ("--wrong-name", "serves dev-other, not dev"),
         ("--rubbish --ignore-term", "which is no text"),
-        ("--rubbish --hold-memory 1.5", "which is no text"),
+        ("--rubbish --hold-memory 0.5", "which is no text"),
         ("--no-such-option", "unrecognized arguments"),
     ],
 )
 def test_the_new_engine_fails(table, fault, part):
+    wait_briefly(table, "dev", fault)
     table.fault("dev", fault)
     sentence = table.refused("dev")
     assert part in sentence
@@ -64,24 +73,30 @@ def test_an_engine_that_died_is_no_reason_not_to_switch(table):
 
 
 def test_the_old_one_hears_no_signal(table):
+    table.limit("architect", stop_grace_seconds=1)
     table.restart("architect", "--ignore-term")
     result = table.run("dev", "--drain", "1")
     assert (result["rc"], result["cut"]) == (0, 0)
-    assert 4 <= result["stages"]["stop"] < 10
+    assert 2 <= result["stages"]["stop"] < 30  # after the drain and its grace, and long before systemd's own limit
 
 
 def test_the_cards_memory_comes_late(table):
-    table.restart("architect", "--hold-memory 1.5")
+    table.close_gate()
+    table.restart("architect", f"--hold-memory {table.gate}")
+    table.meanwhile("waiting for GPU 0: 13.9 of 15.9 GiB in use", f"rm {table.gate}")
     result = table.run("dev")
     assert result["rc"] == 0
-    assert result["stages"]["free"] >= 1
+    assert result["stages"]["free"] > 0
 
 
 def test_the_cards_memory_does_not_come_at_all(table):
-    table.restart("architect", "--hold-memory 7")
+    table.close_gate()
+    table.restart("architect", f"--hold-memory {table.gate}")
     table.fault("architect", "")
+    table.limit("dev", free_timeout_seconds=1)
+    table.meanwhile("phase.: .back", f"rm {table.gate}")
     sentence = table.refused("dev")
-    assert "dev takes 15.1 GiB of the 15.9 GiB of GPU 0; 5 s after the stop" in sentence
+    assert "dev takes 15.1 GiB of the 15.9 GiB of GPU 0; 1 s after the stop" in sentence
     assert table.history()["outcome"] == "back"
 
 
@@ -103,6 +118,7 @@ def test_both_fail(table):
     ],
 )
 def test_both_fail_and_the_old_one_is_up_and_of_no_use(table, fault, part):
+    wait_briefly(table, "architect", fault)
     table.fault("dev", "--out-of-memory")
     table.fault("architect", fault)
     sentence = table.refused("dev")
@@ -238,7 +254,7 @@ def test_a_disk_that_is_full_stops_nothing(table, small_disk):
 
 
 def test_a_disk_that_fills_during_a_switch_does_not_lose_it(table, small_disk):
-    table.fault("dev", "--load-seconds 2")
+    table.fault("dev", "--load-seconds 1")
     late = f"until grep -q 'loading weights' {small_disk}/switch.json; do sleep 0.05; done"
     fills = f"{late}; dd if=/dev/zero of={small_disk}/fill bs=4k"
     table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sh -c %s", fills)
@@ -255,9 +271,9 @@ def test_a_disk_that_takes_nothing(table, small_disk):
 
 @pytest.mark.parametrize("content", ["{", '{"schema": 1}', "[]"])
 @pytest.mark.parametrize("name", ["history.jsonl", "starts.json", "canaries.json", "switch.json"])
-def test_a_state_file_is_damaged(table, name, content):
-    table.host.check_output("echo %s > %s", content, f"/var/lib/roundhouse/state/{name}")
-    assert table.run("dev")["rc"] == 0
+def test_a_state_file_is_damaged(turntable, name, content):
+    turntable.host.check_output("echo %s > %s", content, f"/var/lib/roundhouse/state/{name}")
+    assert turntable.run(next(agent for agent in AGENTS if agent != turntable.known))["rc"] == 0
 
 
 def test_who_serves_is_damaged_says_what_to_do(table):

@@ -1,18 +1,27 @@
 """Requests that run when a switch begins may end within the drain; those that do not are counted."""
 
 import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
-from conftest import AGENTS
+import pytest
+from conftest import AGENTS, PORTS, STATE
 
 STREAMS = 8
+TOKENS = 200
 
 
-async def streams(url, tokens, switch):
-    """Run streams with the users' own client, switch while they run, and return (tokens, reason) of each."""
-    client = openai.AsyncOpenAI(base_url=url, api_key="not-needed", max_retries=0, timeout=60)
+@pytest.fixture
+def patient(table):
+    """Let the architect's answers wait where the gate is closed, in this case."""
+    table.restart("architect", f"--answer-while {table.gate}")
+    table.fault("architect", "")
+    return table
+
+
+async def streams(table, url, switch):
+    """Run streams with the users' own client, hold them at the gate, switch, and return (tokens, reason) of each."""
+    client = openai.AsyncOpenAI(base_url=url, api_key="not-needed", max_retries=0, timeout=90)
     started = asyncio.Semaphore(0)
 
     async def one(number):
@@ -20,7 +29,7 @@ async def streams(url, tokens, switch):
         prompt = f"stream {number}"
         try:
             async for event in await client.completions.create(
-                model=AGENTS[0], prompt=prompt, max_tokens=tokens, stream=True
+                model=AGENTS[0], prompt=prompt, max_tokens=TOKENS, stream=True
             ):
                 count, reason = count + 1, event.choices[0].finish_reason
                 if count == 1:
@@ -32,43 +41,64 @@ async def streams(url, tokens, switch):
     running = [asyncio.create_task(one(number)) for number in range(STREAMS)]
     for _ in range(STREAMS):
         await started.acquire()
+    await asyncio.to_thread(table.close_gate)
     answer = await asyncio.to_thread(switch)
     return answer, await asyncio.gather(*running)
 
 
-def test_no_stream_is_cut_that_ends_within_the_drain(table, address):
-    answer, ended = asyncio.run(streams(address("architect"), 300, lambda: table.run("dev")))
+NOTED = f"architect: {STREAMS} running"  # in the journal: it was asked to stop
+
+
+def test_no_stream_is_cut_that_ends_within_the_drain(patient, address):
+    table = patient
+
+    def switch():
+        table.meanwhile(NOTED, f"sleep 1; rm {table.gate}")
+        return table.run("dev")
+
+    answer, ended = asyncio.run(streams(table, address("architect"), switch))
     assert (answer["rc"], answer["cut"]) == (0, 0)
-    assert ended == [(300, "length")] * STREAMS
+    assert ended == [(TOKENS, "length")] * STREAMS
     assert answer["stages"]["stop"] >= 1
-    table.said = f"{STREAMS} streams of 300 tokens ended whole; stop took {answer['stages']['stop']} s"
+    table.said = f"{STREAMS} streams of {TOKENS} tokens ended whole; stop took {answer['stages']['stop']} s"
 
 
-def test_streams_that_do_not_end_are_cut_and_counted(table, address):
-    answer, ended = asyncio.run(streams(address("architect"), 3000, lambda: table.run("dev", "--drain", "1")))
+def test_streams_that_do_not_end_are_cut_and_counted(patient, address):
+    table = patient
+    switch = lambda: table.run("dev", "--drain", "1")  # noqa: E731 - it is one call
+    answer, ended = asyncio.run(streams(table, address("architect"), switch))
     assert (answer["rc"], answer["cut"]) == (0, STREAMS)
     assert all(reason != "length" for _, reason in ended)
     assert table.history()["cut"] == STREAMS
     table.said = f"{answer['cut']} streams were cut after 1 s"
 
 
-def test_new_work_is_refused_while_the_rest_ends(table, address):
+def refuses_work(agent):
+    """Return the condition that an engine takes no new work: it refuses what it would else call unknown."""
+    code = f"import http.client as c; line = c.HTTPConnection('127.0.0.1', {PORTS[agent]}); "
+    code += "line.request('POST', '/v1/completions', '{}'); print(line.getresponse().status)"
+    return f'test "$(python3 -c "{code}")" = 500'
+
+
+def test_new_work_is_refused_while_the_rest_ends(patient, address):
+    table = patient
     client = openai.OpenAI(base_url=address("architect"), api_key="not-needed", max_retries=0, timeout=20)
     late = []
 
     def switch():
         with ThreadPoolExecutor() as pool:
             answer = pool.submit(table.run, "dev")
-            table.until("grep -sq phase.:..stop /var/lib/roundhouse/state/switch.json")
-            time.sleep(0.5)
+            table.until(f"grep -sq '{NOTED}' {STATE}/switch.json")
+            table.until(refuses_work("architect"))
             try:
                 client.completions.create(model="architect", prompt="late", max_tokens=1)
             except openai.OpenAIError as error:
                 late.append(type(error).__name__)
+            table.host.check_output(f"rm {table.gate}")
             return answer.result()
 
-    answer, ended = asyncio.run(streams(address("architect"), 400, switch))
+    answer, ended = asyncio.run(streams(table, address("architect"), switch))
     assert (answer["rc"], answer["cut"]) == (0, 0)
-    assert ended == [(400, "length")] * STREAMS
+    assert ended == [(TOKENS, "length")] * STREAMS
     assert late == ["InternalServerError"]
     table.said = f"a late request was refused with {late[0]}, and {STREAMS} streams ended whole"

@@ -5,11 +5,8 @@ import os
 import re
 import subprocess
 from itertools import pairwise
-from pathlib import Path
 
-from conftest import INVENTORY, NAME
-
-ROOT = Path(__file__).resolve().parents[3]
+from conftest import INVENTORY, NAME, ROOT
 
 
 def test_gpu_has_the_line_that_users_know(table):
@@ -41,7 +38,7 @@ def test_watch_fills_a_terminal_of_80_columns(table):
 
 
 def test_watch_writes_what_matters_of_a_switch_into_a_log(table):
-    table.fault("dev", "--load-seconds 3")
+    table.fault("dev", "--load-seconds 2")
     table.host.check_output(
         "systemd-run --quiet --collect --unit lab-client --property StandardOutput=truncate:/tmp/watch.log "
         "roundhouse watch --every 0.1"
@@ -53,7 +50,7 @@ def test_watch_writes_what_matters_of_a_switch_into_a_log(table):
     assert lines[0].startswith("architect ready (")
     loading = [line for line in lines if "dev starting; switching to dev since" in line and "loading weights" in line]
     assert len({re.search(r"(\d*)\d %", line)[1] for line in loading if "%" in line}) >= 3
-    # At 0.1 s there were 60 looks and more; beside the tens of percent there are the phases and the states.
+    # At 0.1 s there were 30 looks and more; beside the tens of percent there are the phases and the states.
     assert len(lines) <= 25, lines
     plain = [re.sub(r"\d+", "#", line) for line in lines if "%" not in line.partition("switching")[2]]
     assert all(one != other for one, other in pairwise(plain))
@@ -67,8 +64,9 @@ def test_watch_shows_all_of_a_switch_in_80_columns(table):
     screen = table.host.check_output(command).replace("\x1b[H\x1b[2J", "").replace("\r", "")
     assert max(len(line) for line in screen.splitlines()) <= 80
     assert re.search(r"switching to dev since \d+ s, start: loading weights 100 %", " ".join(screen.split()))
+    table.host.check_output("systemctl kill --signal=INT lab-client")
     table.until("! test -e /var/lib/roundhouse/state/switch.json")
-    table.said = "the switch was given up"
+    table.said = "the switch was interrupted"
 
 
 def test_the_man_page_and_the_completion_are_installed(table):

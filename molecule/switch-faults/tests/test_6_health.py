@@ -1,11 +1,9 @@
 """An engine that hangs is started again, one that cannot stay gives the card back, and nobody is taken for either."""
 
-import json
 import time
 
 import pytest
-
-PLAN = "/etc/roundhouse/plan.json"
+from conftest import AGENTS
 
 
 def main_pid(table, agent):
@@ -22,16 +20,12 @@ def said_by(table, unit, since):
 
 @pytest.fixture
 def quick(table):
-    """Let the guard look each second, instead of every 30 s, and wait a second instead of ten."""
-    before = table.host.file(PLAN).content_string
-    plan = json.loads(before)
-    plan["agents"] = [agent | {"guard_every_seconds": 1, "guard_limit_seconds": 1} for agent in plan["agents"]]
-    table.host.check_output("echo %s > %s", json.dumps(plan), PLAN)
+    """Let the guard look twice a second, instead of every 30 s, and wait a second instead of ten."""
+    table.limit(*AGENTS, guard_every_seconds=0.5, guard_limit_seconds=1)
     table.restart("architect", "")
     table.since = table.host.check_output("date +%s")
     yield table
-    table.host.check_output("echo %s > %s", before, PLAN)
-    table.host.check_output("systemctl try-restart 'roundhouse-guard@*'")
+    table.mend.append("systemctl try-restart 'roundhouse-guard@*'")
 
 
 def serves_again(table, agent, pid, seconds):
@@ -66,7 +60,7 @@ def health():
 
 
 def test_an_engine_that_reads_a_long_prompt_is_no_hung_one(quick):
-    quick.restart("architect", "--read-seconds 10")
+    quick.restart("architect", "--read-seconds 5")
     quick.fault("architect", "")
     pid = main_pid(quick, "architect")
     quick.request("architect", 10)
@@ -77,7 +71,7 @@ def test_an_engine_that_reads_a_long_prompt_is_no_hung_one(quick):
 
 
 def test_an_engine_that_loads_long_is_no_hung_one(quick):
-    quick.fault("architect", "--load-seconds 7")
+    quick.fault("architect", "--load-seconds 4")
     quick.host.check_output("systemctl restart roundhouse-architect")
     quick.fault("architect", "")
     assert property_of(quick, "architect", "NRestarts") == "0"
@@ -89,9 +83,9 @@ def test_the_guard_ends_nobody_during_a_drain(quick):
     quick.fault("architect", "")
     quick.close_gate()
     quick.request("architect", 16)
-    result = quick.run("dev", "--drain", "6")
+    result = quick.run("dev", "--drain", "4")
     assert (result["rc"], result["cut"]) == (0, 1)
-    assert result["stages"]["stop"] >= 6
+    assert result["stages"]["stop"] >= 4
     assert "hangs: ending" not in said_by(quick, "roundhouse-guard@architect", quick.since)
 
 
@@ -144,6 +138,7 @@ def test_a_wrong_option_is_given_up_at_once(table):
 
 
 def test_who_was_stopped_by_a_person_is_relieved_by_nobody(table):
+    table.limit("architect", stop_grace_seconds=1)
     table.restart("architect", "--ignore-term")
     table.fault("architect", "")
     assert table.run("stop", "--drain", "0")["rc"] == 0

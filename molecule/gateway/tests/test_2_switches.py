@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from asking import ACROSS, Asking
-from conftest import ANY, PORTS
+from conftest import ANY, GATE, PORTS
 
 REQUESTS = 500
 NAMES = ["architect", "dev", "po", "architect", "po", "dev"]
@@ -12,14 +12,18 @@ NAMES = ["architect", "dev", "po", "architect", "po", "dev"]
 
 @pytest.mark.parametrize("failing", [False, True], ids=["well", "failing twice"])
 def test_nothing_is_lost_over_five_switches(gate, fault, keys, record_property, failing):
+    waits = f"--answer-while {GATE}"
+    for name in PORTS:
+        fault(name, waits)
     assert gate.run("architect")["rc"] == 0
+    gate.host.check_output("systemctl restart roundhouse-architect")
     failures = []
 
     def switch(name):
         if failing and name == "po" and not failures:
             fault("po", "--out-of-memory")
             failures.extend(gate.run("po") for _ in range(2))
-        fault("po", "--load-seconds 1")
+        fault("po", f"--load-seconds 1 {waits}")
         answer = gate.run(name)
         assert (answer["rc"], answer["cut"]) == (0, 0), answer
 
@@ -27,7 +31,7 @@ def test_nothing_is_lost_over_five_switches(gate, fault, keys, record_property, 
         return bool(gate.host.file("/var/lib/roundhouse/state/switch.json").exists)
 
     asking = Asking(f"https://{gate.address}", {"any": ANY, **PORTS}, keys(4), gate.tls, REQUESTS)
-    asyncio.run(asking.through(NAMES, switch, begun))
+    asyncio.run(asking.through(NAMES, switch, begun, gate.hold))
     record_property("outcome", f"5 switches and {len(failures)} that failed: {asking.told()}")
     assert [each["rc"] for each in failures] == ([1, 1] if failing else [])
     assert [each for each in asking.outcomes if each != "answered"] == []

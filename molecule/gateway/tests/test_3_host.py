@@ -8,10 +8,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import ANY, PORTS
+from conftest import ANY, GATE, PORTS
 
 METRICS = {name: port + 100 for name, port in PORTS.items()}
 SECONDS = 60
+TOKENS = 400
 
 
 @pytest.fixture
@@ -42,20 +43,23 @@ def stream(gate, tokens, begun):
     return events[-1], len(events)
 
 
-def test_a_reload_during_streams_cuts_none(gate, record_property):
+def test_a_reload_during_streams_cuts_none(gate, fault, record_property):
+    fault("architect", f"--answer-while {GATE}")
     assert gate.run("architect")["rc"] == 0
+    gate.host.check_output("systemctl restart roundhouse-architect")
     begun = [threading.Event() for _ in range(8)]
     with ThreadPoolExecutor(len(begun)) as pool:
-        streams = [pool.submit(stream, gate, 800, each) for each in begun]
+        streams = [pool.submit(stream, gate, TOKENS, each) for each in begun]
         assert all(each.wait(SECONDS) for each in begun)
         for _ in range(2):
+            gate.hold(True)  # they last as long as the reload does
             gate.host.check_output("systemctl reload roundhouse-gateway")
-            time.sleep(1)  # the streams go on
-        during = sum(not each.done() for each in streams)
+            during = sum(not each.done() for each in streams)
+            gate.hold(False)
         told = [each.result() for each in streams]
     record_property("outcome", f"2 reloads, {during} of {len(told)} streams went on after them, and ended whole")
     assert during == len(told)
-    assert told == [(b"data: [DONE]", 801)] * len(told)
+    assert told == [(b"data: [DONE]", TOKENS + 1)] * len(told)
 
 
 def test_metrics_answer_each_agents_and_nothing_else(gate, get):

@@ -9,38 +9,27 @@ import subprocess
 import time
 
 import pytest
-from conftest import ANY, INVENTORY, PORTS, ROOT
+from conftest import ANY, GATE, INVENTORY, PORTS, ROOT
 from storm import Found, Storm
 
-from roundhouse import scheduler
+from roundhouse import demand, scheduler
 
-SECONDS = 45
-RULES = scheduler.Settings(min_active_seconds=6, max_wait_seconds=12, idle_seconds=0, default_agents=(), pinned=())
+SECONDS = 12  # of a storm: some turns of each agent, by the rules that the host's variables have
+RULES = "/etc/roundhouse/demand.json"
 
 
 @pytest.fixture(scope="module")
-def set_rules(gate):
-    """Return a function that deploys with other rules; without them at the end."""
-
-    def deploy(**variables):
-        command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", gate.name]
-        command += ["--extra-vars", json.dumps(variables), "playbooks/gateway.yml"]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-3000:]
-        return done.stdout
-
-    yield deploy
-    deploy(gateway_on_demand=False)
+def on_demand(gate):
+    """Return the rules by which agents come on demand; deploy without any at the end."""
+    assert gate.run("architect", "--wait")["rc"] == 0
+    yield demand.settings(json.loads(gate.host.file(RULES).content_string))
+    command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", gate.name]
+    command += ["--extra-vars", "gateway_on_demand=false", "playbooks/gateway.yml"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
     assert not gate.host.file("/etc/systemd/system/roundhouse-control.service").exists
     assert gate.host.run("systemctl is-active roundhouse-control.socket").stdout.strip() == "inactive"
-
-
-@pytest.fixture(scope="module")
-def on_demand(gate, set_rules):
-    """Let agents come on demand, by RULES."""
-    assert gate.run("architect")["rc"] == 0
-    set_rules(gateway_on_demand=True, **{f"gateway_{name}": value for name, value in RULES._asdict().items()})
 
 
 def ask(gate, agent, tokens=4):
@@ -62,6 +51,7 @@ def test_who_is_asked_for_comes(gate, on_demand):
     assert [each["state"] for each in gate.run("status")["agents"] if each["agent"] == "po"] == ["ready"]
 
 
+@pytest.mark.one_host("bookworm")
 def test_a_switch_by_hand_goes_through_the_service_and_both_tell_the_same(gate, on_demand):
     answer = gate.run("dev", "--wait")
     assert (answer["rc"], answer["agent"], answer["changed"]) == (0, "dev", True)
@@ -73,11 +63,20 @@ def test_a_switch_by_hand_goes_through_the_service_and_both_tell_the_same(gate, 
     assert "stopping dev" in said.stderr
 
 
+@pytest.mark.one_host("bookworm")
 def test_a_switch_by_hand_that_is_interrupted_goes_back(gate, on_demand, fault):
     assert gate.run("architect", "--wait")["rc"] == 0
-    fault("dev", "--load-seconds 60")
-    interrupted = gate.host.run("timeout --signal=INT 6 roundhouse dev --wait")
-    assert "the switch to dev was interrupted. architect serves on port 8000." in interrupted.stderr
+    fault("dev", f"--load-while {GATE}")
+    gate.hold(True)
+    gate.host.check_output(
+        "systemd-run --quiet --collect --unit lab-client --property StandardError=truncate:/tmp/said "
+        "roundhouse dev --wait"
+    )
+    gate.wait_for("grep -qs 'loading weights' /var/lib/roundhouse/state/switch.json")
+    gate.host.check_output("systemctl kill --signal=INT lab-client")
+    gate.wait_for("! systemctl --quiet is-active lab-client")
+    said = gate.host.file("/tmp/said").content_string
+    assert "the switch to dev was interrupted. architect serves on port 8000." in said
     assert ask(gate, "architect")[:2] == (200, "architect")
 
 
@@ -94,9 +93,9 @@ def test_a_storm_of_requests_in_turn_keeps_what_the_settings_promise(gate, on_de
     found = Found(
         asked,
         len(made),
-        scheduler.most_switches(RULES, seconds),
+        scheduler.most_switches(on_demand, seconds),
         max(each.waited_seconds for each in asked),
-        scheduler.longest_wait_seconds(RULES, len(names), longest_switch),
+        scheduler.longest_wait_seconds(on_demand, len(names), longest_switch),
     )
     record_property("outcome", found.text(seconds))
     assert [each for each in asked if each.outcome != "answered"] == []
@@ -106,6 +105,7 @@ def test_a_storm_of_requests_in_turn_keeps_what_the_settings_promise(gate, on_de
     assert {each.agent for each in asked} == set(names)
 
 
+@pytest.mark.one_host("bookworm")
 def test_the_control_service_killed_costs_nobody_an_answer(gate, on_demand):
     assert gate.run("dev", "--wait")["rc"] == 0
     gate.host.check_output("systemctl kill --kill-who=main --signal=KILL roundhouse-control")
@@ -131,34 +131,34 @@ def test_an_agent_that_does_not_start_is_refused_and_the_one_before_serves(gate,
 @pytest.fixture
 def other_rules(gate, on_demand):
     """Return a function that changes the deployed rules, which the service then reads by itself."""
-    path = "/etc/roundhouse/demand.json"
-    before = gate.host.file(path).content_string
+    before = gate.host.file(RULES).content_string
 
     def change(**rules):
-        gate.host.check_output(f"printf %%s %s > {path}", json.dumps({**json.loads(before), **rules}))
+        gate.host.check_output(f"printf %%s %s > {RULES}", json.dumps({**json.loads(before), **rules}))
 
     yield change
-    gate.host.check_output(f"printf %%s %s > {path}", before)
+    gate.host.check_output(f"printf %%s %s > {RULES}", before)
 
 
+@pytest.mark.one_host("trixie")
 def test_who_is_not_used_leaves_to_the_default_agent(gate, other_rules):
     assert gate.run("dev", "--wait")["rc"] == 0
-    other_rules(idle_seconds=8, default_agents=["architect"])
+    other_rules(idle_seconds=3, default_agents=["architect"])
     gate.until("architect")
 
 
+@pytest.mark.one_host("bookworm")
 def test_who_is_not_used_frees_the_card_and_comes_back_when_asked(gate, other_rules):
     assert gate.run("dev", "--wait")["rc"] == 0
-    other_rules(idle_seconds=8)
+    other_rules(idle_seconds=3)
     gate.until(None)
     assert ask(gate, "dev")[:2] == (200, "dev")
 
 
+@pytest.mark.one_host("trixie")
 def test_the_service_may_do_little(gate, on_demand):
     # It starts anew when the rules become others, as those of the case before did.
-    gate.host.check_output(
-        "timeout 20 sh -c 'until systemctl is-active --quiet roundhouse-control; do sleep 0.1; done'"
-    )
+    gate.wait_for("systemctl is-active --quiet roundhouse-control")
     text = gate.host.check_output("systemd-analyze security --no-pager roundhouse-control.service")
     exposure = float(re.search(r"exposure level for \S+: ([0-9.]+)", text)[1])
     assert exposure <= 2.5, text

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Print the image of a lab host on which playbooks have run; make it first unless its inputs are the same as last time.
+
+    deployed.py PLATFORM VARIABLES
+
+PLATFORM is a platform of a scenario as JSON, as lab/create.yml has it; its `deployed` names the playbook. VARIABLES is
+the file of the host's variables. Hosts with the same of all that start from one image. What lies in a volume is in no
+image: such a host has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+# What a deployment depends on, beside the playbook, the host's variables and the image below.
+INPUTS = (
+    *("ansible.cfg", "group_vars", "inventory", "lab/create.yml", "lab/deployed.py", "playbooks", "plugins"),
+    *("requirements", "roles", "scripts"),
+)
+NAME = "roundhouse-lab:deployed"
+
+
+def key_of(base: str, playbook: Path, variables: Path) -> str:
+    """Return a hash of everything that goes into the image."""
+    found = [path for name in INPUTS for path in (ROOT / name, *(ROOT / name).rglob("*"))]
+    files = sorted({path for path in found if path.is_file() and path.suffix != ".pyc"})
+    parts = [base, *(f"{path.relative_to(ROOT)} {digest(path)}" for path in files), digest(playbook), digest(variables)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def digest(path: Path) -> str:
+    """Return the hash of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def output(*command: str | Path) -> str:
+    """Return what a command prints; what it says on the way goes to stderr. Raises CalledProcessError."""
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def play(playbook: Path, *options: str) -> None:
+    """Run a playbook with the lab's inventory; what it prints goes to stderr. Raises CalledProcessError."""
+    command = ["ansible-playbook", "--inventory", "inventory/lab", *options, str(playbook)]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=sys.stderr)
+
+
+def make(image: str, host: dict[str, Any], playbook: Path, variables: Path) -> None:
+    """Start a host, run the playbook on it, keep what it is then, and take the host away."""
+    lab = ("--extra-vars", json.dumps({"lab_hosts": [host], "lab_volumes": []}))
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as inventory:
+        json.dump({name: {"hosts": {host["name"]: {}}} for name in host.get("groups", [])}, inventory)
+        inventory.flush()
+        play(ROOT / "lab/create.yml", *lab)
+        try:
+            play(playbook, "--inventory", inventory.name, "--limit", host["name"], "--extra-vars", f"@{variables}")
+            output("docker", "commit", host["name"], image)
+        finally:
+            play(ROOT / "lab/destroy.yml", *lab)
+
+
+def main(platform: str, variables: str) -> int:
+    """Print the image's name, after `built` where it was made now."""
+    host = json.loads(platform)
+    playbook = ROOT / host.pop("deployed")
+    base = output(ROOT / "lab/image.sh", host["suite"], host.get("layer", "")).splitlines()[-1]
+    kept = f"{NAME}-{host['suite']}-{playbook.parent.name}-{playbook.stem}"
+    image = f"{kept}-{key_of(base, playbook, Path(variables))}"
+    if not output("docker", "images", "--quiet", image):
+        make(image, host | {"name": f"roundhouse-deploying-{image.rpartition('-')[2]}"}, playbook, Path(variables))
+        for old in {*output("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", f"{kept}-*").split()} - {image}:
+            subprocess.run(["docker", "rmi", old], check=False, stdout=subprocess.DEVNULL)  # a host may have it
+        print("built")
+    print(image)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))
