@@ -96,6 +96,7 @@ def main(argv: list[str] | None = None) -> int:
         if "--json" in arguments and {"-h", "--help"} & set(arguments):  # argparse would print it as it is, and exit
             arguments = ["help", "--json"]
         args = parser().parse_args(arguments)
+        _refuse_what_cannot_be_meant(args)
         target = _target(args)
         if target:
             return remote.run(target, remote.without_on(arguments), terminal=sys.stdin.isatty() and sys.stdout.isatty())
@@ -113,19 +114,25 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run(args: argparse.Namespace) -> dict[str, Any] | None:
+def _refuse_what_cannot_be_meant(args: argparse.Namespace) -> None:
+    """Raise UsageError for it here, before any host is asked."""
     if args.check:
-        return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
+        return
     if args.word is None:
         raise UsageError("usage", "say an agent or a word: switch.py --help lists them.")
     if args.word in WITH_A_PARSER:
         raise UsageError("usage", f"{args.word} stands first: switch.py {args.word} ...")
-    if args.word == "help":
-        return words_cli.manual(parser(), args.agent, as_json=args.json)
-    if args.agent is not None and args.word not in (*WORDS_ABOUT_AN_AGENT, *WORDS_ABOUT_A_PLAN):
+    if args.agent is not None and args.word not in ("help", *WORDS_ABOUT_AN_AGENT, *WORDS_ABOUT_A_PLAN):
         raise UsageError("usage", f"{args.agent!r} is one word too many after {args.word!r}.")
     if args.word == "watch" and args.json:
         raise UsageError("usage", "watch has no end, and --json is one object: ask status --json repeatedly.")
+
+
+def _run(args: argparse.Namespace) -> dict[str, Any] | None:
+    if args.check:
+        return {"agents": [agent["name"] for agent in plans.load(args.check)["agents"]]}
+    if args.word == "help":
+        return words_cli.manual(parser(), args.agent, as_json=args.json)
     if args.word == "doctor":  # of a host that nothing was deployed to, too
         return words_cli.doctor(args)
     if args.word == "gpu":  # likewise

@@ -12,6 +12,8 @@ from clock import Clock
 from machine import Machine
 from warm import Warm
 
+from roundhouse import remote
+
 pytest.register_assert_rewrite("pulling")  # a helper that asserts
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = ("ANSIBLE_", "HF_", "LAB_", "OPENAI_", "ROUNDHOUSE_")
@@ -24,6 +26,12 @@ def pytest_configure():
             del os.environ[name]
     os.environ["COLUMNS"] = "160"  # so wide that nothing wraps a sentence
     os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)  # no authorities: reading the machine's takes long
+
+
+@pytest.fixture(autouse=True)
+def no_lab(monkeypatch):
+    """Keep commands on this machine, though a lab may run on it: without a plan they would go there."""
+    monkeypatch.setattr(remote, "lab_is_up", lambda: False)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from roundhouse import gateway, gateway_config, gateway_keys, planner, state
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles/gateway"
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 DEFAULTS = {  # the role has others
     **{"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 4096},
     **{"requests_per_minute": 10000, "requests_at_once": 1000, "waiting": 8, "wait_seconds": 10},
@@ -145,6 +145,13 @@ class Gateway:
         """Start an engine and wait until the gateway sees it."""
         self.engine(name, *faults)
         until(lambda: self.ask("GET", "/health", port=getattr(self.ports, name)).status == 200)
+
+    def hold(self, name):
+        """Serve as that agent, without a token as long as the file is there that is returned."""
+        file = self.folder / "hold"
+        file.touch()
+        self.serve(name, "--answer-while", file)
+        return file
 
     def ask(self, method, path, body=None, *, port=None, timeout=WAIT_SECONDS, **headers):
         where = ("localhost", port or self.ports.any)

@@ -16,7 +16,6 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 def nothing_here(monkeypatch, tmp_path):
     monkeypatch.setattr(plan, "PATH", tmp_path / "plan.json")
     monkeypatch.setattr(plan.load, "__defaults__", (tmp_path / "plan.json",))
-    monkeypatch.setattr(remote, "lab_is_up", lambda: False)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from roundhouse import cli, clients, door, plan, remote
+from roundhouse import cli, clients, door, plan
 
 
 @pytest.fixture
@@ -31,7 +31,6 @@ def deployed(monkeypatch, tmp_path):
         file.write_text(json.dumps({"schema": 1, "agents": agents, **more}))
         monkeypatch.setattr(plan, "PATH", file)
         monkeypatch.setattr(plan.load, "__defaults__", (file,))
-        monkeypatch.setattr(remote, "lab_is_up", lambda: False)
 
     write()
     return write

@@ -91,7 +91,8 @@ def test_what_cannot_be_meant_is_refused(place, capsys, words, sentence):
     assert sentence in text
 
 
-def test_a_gateway_that_does_not_listen_to_the_command_is_told_of(place, capsys):
+def test_a_gateway_that_does_not_listen_to_the_command_is_told_of(place, capsys, monkeypatch):
+    monkeypatch.setattr(gateway, "_TIMEOUT_SECONDS", 0.2)
     gateway_keys.ensure()
     (place / "master.sock").unlink(missing_ok=True)
     assert said(capsys, "add", "one")[0] == 0  # it does not run

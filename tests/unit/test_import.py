@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from roundhouse import cards, cli, flags, import_cli, import_env, import_words, plan_roster, planner, roster
+from roundhouse import cards, cli, flags, import_cli, import_env, import_words, plan_roster, planner, remote, roster
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the guide has in its files, in one: its variables, its reservation, its health check, its ports.
@@ -482,7 +482,8 @@ def test_the_words_of_vllm_are_those_that_the_deployment_writes():
     assert {each.vllm.split()[0].lstrip("-") for each in said} <= set(written)
 
 
-def test_help_and_usage(capsys):
+def test_help_and_usage(capsys, monkeypatch):
+    monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # what cannot be meant is refused here all the same
     assert cli.main(["import"]) == 2
     assert cli.main(["import", "/no/such/file"]) == 2
     assert cli.main(["--json", "import", "x"]) == 2

@@ -1,6 +1,7 @@
 """The role's own choices, as Ansible makes them: where models come from, and whose token goes there."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -11,24 +12,32 @@ OFFER = {"source": "http://10.0.0.1:8098", "token": "of-this-run"}
 HUB = "of-the-hub"
 
 
-@pytest.mark.parametrize(
-    ("models_source", "host", "source", "token"),
-    [
-        ("", "two", "", HUB),
-        ("https://mirror.example.org", "two", "https://mirror.example.org", HUB),
-        ("/media/usb", "two", "/media/usb", ""),
-        ("one", "two", OFFER["source"], OFFER["token"]),
-        ("one", "one", "", HUB),  # who offers its store has it from the hub
-    ],
-)
-def test_the_hubs_token_goes_to_no_folder_and_to_no_other_host(tmp_path, models_source, host, source, token):
+CASES = [
+    ("", "two", "", HUB),
+    ("https://mirror.example.org", "two", "https://mirror.example.org", HUB),
+    ("/media/usb", "two", "/media/usb", ""),
+    ("one", "two", OFFER["source"], OFFER["token"]),
+    ("one", "one", "", HUB),  # who offers its store has it from the hub
+]
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """Return what the role's variables are in each case, from one run with a play for each."""
+    file = tmp_path_factory.mktemp("role") / "play.yml"
     shown = {"msg": "{{ [__models_source, __models_secret, __models_holds_results] }}"}
-    play = {"hosts": "all", "connection": "local", "gather_facts": False, "tasks": [{"ansible.builtin.debug": shown}]}
-    play["vars_files"] = [str(ROOT / "roles/models/vars/main.yml")]
-    (tmp_path / "play.yml").write_text(json.dumps([play]))
-    given = json.dumps({"models_source": models_source, "models_token": HUB, "__models_offer": OFFER})
-    command = ["ansible-playbook", "--inventory", "one,two,", "--limit", host, "--extra-vars", given]
-    done = subprocess.run([*command, str(tmp_path / "play.yml")], cwd=ROOT, capture_output=True, text=True, check=False)
+    common = {"connection": "local", "gather_facts": False, "tasks": [{"ansible.builtin.debug": shown}]}
+    common["vars_files"] = [str(ROOT / "roles/models/vars/main.yml")]
+    given = {"models_token": HUB, "__models_offer": OFFER}
+    plays = [common | {"hosts": host, "vars": given | {"models_source": source}} for source, host, *_ in CASES]
+    file.write_text(json.dumps(plays))
+    command = ["ansible-playbook", "--inventory", "one,two,", str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    told = yaml.safe_load(done.stdout.partition("=>")[2].partition("PLAY RECAP")[0])["msg"]
-    assert told == [source, token, models_source in ("/media/usb", "one") and host != "one"]
+    return [yaml.safe_load(part)["msg"] for part in re.findall(r"=>(.+?)\n\n", done.stdout, re.DOTALL)]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_the_hubs_token_goes_to_no_folder_and_to_no_other_host(chosen, number):
+    models_source, host, source, token = CASES[number]
+    assert chosen[number] == [source, token, models_source in ("/media/usb", "one") and host != "one"]

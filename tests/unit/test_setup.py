@@ -1,5 +1,8 @@
 """setup_vllm.py: real runs of ansible-runner on this machine, with a playbook of a few tasks instead of site.yml."""
 
+import contextlib
+import io
+import json
 import os
 import pty
 import re
@@ -7,16 +10,17 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from clock import until
 
 from roundhouse import setup_cli, setup_events, setup_run, setup_screen
 from roundhouse.setup_events import Event, Run
 
 ROOT = Path(__file__).resolve().parents[2]
-PLAYS = """
+FIRST = """
 - name: First
   hosts: all
   gather_facts: false
@@ -31,86 +35,110 @@ PLAYS = """
       rescue:
         - name: Go on
           ansible.builtin.debug: {msg: fine}
+"""
+SECOND = """
 - name: Second
   hosts: all
   gather_facts: false
   tags: models
   tasks:
-    - name: WORK
 """
-ENDS = {
-    "well": "ansible.builtin.debug: {msg: fine}",
-    "with its sentence": "ansible.builtin.fail: {msg: 'agents[dev].port is 80: write another.'}",
-    "of a loop": "ansible.builtin.fail: {msg: 'item {{ item }} is bad'}\n      loop: [1]",
-    "of a command": "ansible.builtin.command: sh -c 'echo first; echo the last word >&2; exit 3'",
-    "by a word with a space": "ansible.builtin.assert: {that: said == 'two words'}",
-    "slowly": "ansible.builtin.command: sleep 60",
+WELL = """
+    - name: Work
+      ansible.builtin.assert: {that: said | default('two words') == 'two words'}
+"""
+SLOWLY = """
+    - name: Work
+      ansible.builtin.command: sh -c 'touch {{ folder }}/begun; exec sleep 60'
+"""
+# A task that fails on the host of that name -> the sentence that its failure is told by.
+FAILURES = {
+    "sentence": ("fail: {msg: 'agents[dev].port is 80: write another.'}", "agents[dev].port is 80: write another."),
+    "loop": ("fail: {msg: 'item {{ item }} is bad'}\n      loop: [1]", "item 1 is bad"),
+    "command": ("command: sh -c 'echo first; echo the last word >&2; exit 3'", "the last word"),
 }
 
 
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    """Return what writes the playbook and gives the command's words."""
-    (tmp_path / "hosts.yml").write_text(
-        f"all: {{hosts: {{here: {{ansible_connection: local, ansible_python_interpreter: {sys.executable}, "
-        f"folder: {tmp_path}}}}}}}\n"
-    )
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+class Ended(NamedTuple):
+    """What a run of the command came to."""
 
-    def write(end):
-        file = tmp_path / "site.yml"
-        file.write_text(PLAYS.replace("WORK", f"Work\n      {ENDS[end]}"))
-        monkeypatch.setattr(setup_run, "PLAYBOOK", str(file))
-        return ["--inventory", str(tmp_path / "hosts.yml")]
-
-    return write
+    status: int
+    out: list[str]
+    err: list[str]
 
 
-def test_a_run_in_a_pipe_is_a_log_with_its_stages(site, capfd):
-    assert setup_cli.main(site("well")) == 0
-    out, err = capfd.readouterr()
-    lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in out.splitlines()]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Return what writes a playbook and an inventory and gives the inventory; all lies in its `.folder`."""
+    folder = tmp_path_factory.mktemp("site")
+    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "folder": str(folder)}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+
+        def write(*plays, hosts=("here",)):
+            (folder / "site.yml").write_text("".join(plays))
+            (folder / "hosts.json").write_text(json.dumps({"all": {"vars": common, "hosts": dict.fromkeys(hosts)}}))
+            return str(folder / "hosts.json")
+
+        write.folder = folder
+        yield write
+
+
+def run(inventory, *words):
+    """Run the command with the playbook beside the inventory."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup_run, "PLAYBOOK", str(Path(inventory).with_name("site.yml")))
+        status = setup_cli.main(["--inventory", inventory, *words])
+    return Ended(status, out.getvalue().splitlines(), err.getvalue().splitlines())
+
+
+@pytest.fixture(scope="module")
+def interrupted_and_again(site):
+    """Run it, press Ctrl-C in its second play, and run the same command to its end, with a word of two words."""
+
+    def interrupt():
+        until((site.folder / "begun").exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    first = run(site(FIRST, SECOND, SLOWLY))
+    return first, run(site(FIRST, SECOND, WELL), "--", "--extra-vars", '{"said": "two words"}')
+
+
+def test_ctrl_c_ends_it_and_the_same_command_completes_it(interrupted_and_again):
+    first, again = interrupted_and_again
+    assert first.status == 130
+    assert first.err[0].startswith("interrupted: what is done stays")
+    assert (again.status, again.err) == (0, [])
+
+
+def test_a_run_in_a_pipe_is_a_log_with_its_stages(interrupted_and_again):
+    lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in interrupted_and_again[1].out]
     assert lines[:3] == ["== First", "   changed Change a thing (here)", "   FAILED Fail and be rescued (here)"]
     assert lines[3] == "== Second"
     assert re.fullmatch(r"\+ First   3 tasks, 1 changed, \d+ s", lines[4])
     assert re.fullmatch(r"\+ Second  1 task, 0 changed, \d+ s", lines[5])
-    assert err == ""
 
 
-@pytest.mark.parametrize(
-    ("end", "sentence"),
-    [
-        ("with its sentence", "here: agents[dev].port is 80: write another."),
-        ("of a loop", "here: item 1 is bad"),
-        ("of a command", "here: the last word"),
-    ],
-)
-def test_the_failing_tasks_own_sentence_is_last(site, capfd, end, sentence):
-    assert setup_cli.main(site(end)) == 1
-    out, err = capfd.readouterr()
-    assert err.splitlines() == [sentence]
-    assert "x Second" in out.splitlines()[-1]
+def test_a_word_for_ansible_stays_one_word(interrupted_and_again):
+    assert interrupted_and_again[1].status == 0  # its task compares it
 
 
-def test_ctrl_c_ends_it_and_the_same_command_completes_it(site, capfd, tmp_path):
-    words = site("slowly")
-    begun = time.monotonic()
-    threading.Thread(target=interrupt_when, args=(tmp_path / "made",), daemon=True).start()
-    assert setup_cli.main(words) == 130
-    assert time.monotonic() - begun < 50  # not the minute that the task takes
-    assert capfd.readouterr().err.startswith("interrupted: what is done stays")
-    assert setup_cli.main(site("well")) == 0
-
-
-def interrupt_when(file):
-    while not file.exists():
-        time.sleep(0.1)
-    time.sleep(3)
-    os.kill(os.getpid(), signal.SIGINT)
+def test_the_failing_tasks_own_sentence_is_last(site):
+    tasks = [
+        f"\n    - name: Fail on {host}\n      ansible.builtin.{task}\n      when: inventory_hostname == '{host}'\n"
+        for host, (task, _) in FAILURES.items()
+    ]
+    ended = run(site(SECOND, *tasks, hosts=FAILURES))
+    assert ended.status == 1
+    assert ended.err == [f"{host}: {sentence}" for host, (_, sentence) in FAILURES.items()]
+    assert "x Second" in ended.out[-1]
 
 
 def test_a_run_in_a_terminal_is_one_screen_of_80_columns(site):
-    words, place = site("well"), setup_run.PLAYBOOK
+    words, place = ["--inventory", site(FIRST, SECOND, WELL)], str(site.folder / "site.yml")
     code = f"from roundhouse import setup_cli, setup_run; setup_run.PLAYBOOK = {place!r}; setup_cli.main({words!r})"
     leader, terminal = pty.openpty()
     command = f'stty cols 80 rows 24; exec {sys.executable} -c "$CODE"'
@@ -137,15 +165,12 @@ def all_of(leader):
             return told.decode()
 
 
-def test_a_word_for_ansible_stays_one_word(site):
-    words = [*site("by a word with a space"), "--", "--extra-vars", '{"said": "two words"}']
-    assert setup_cli.main(words) == 0
-
-
-def test_one_stage_alone_where_it_is_named(site, capfd, tmp_path):
-    assert setup_cli.main([*site("well"), "--download-models"]) == 0
-    assert not (tmp_path / "made").exists()
-    assert "First" not in capfd.readouterr().out
+def test_one_stage_alone_where_it_is_named(site):
+    (site.folder / "made").unlink(missing_ok=True)
+    ended = run(site(FIRST, SECOND, WELL), "--download-models")
+    assert ended.status == 0
+    assert not (site.folder / "made").exists()
+    assert "First" not in "".join(ended.out)
 
 
 @pytest.mark.parametrize(
@@ -161,10 +186,17 @@ def test_the_guides_words_are_parts_of_site_yml(words, tags):
     assert setup_cli.tags(setup_cli.parser().parse_args(words)) == tags
 
 
-@pytest.mark.parametrize("tags", setup_cli.TAGS.values(), ids=str)
+# Plays of their own within each row; driver and containers are parts of one.
+@pytest.mark.parametrize("tags", [("driver", "engine", "models"), ("containers", "agents", "gateway")])
 def test_each_of_them_is_there(tags):
     wanted = setup_run.Wanted(tags, str(ROOT / "inventory/lab"), ())
     assert len(setup_run.stages(wanted)) == 1 + len(tags)
+
+
+def test_no_other_tag_is_a_part():
+    assert sorted(tag for part in setup_cli.TAGS.values() for tag in part) == sorted(
+        ("driver", "engine", "models", "containers", "agents", "gateway")
+    )
 
 
 def test_an_inventory_that_is_not_there_is_refused(capfd):

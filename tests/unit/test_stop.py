@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roundhouse import cli, journal, leave, manager_cli, plan, remote, roster_fields, state, stop, units, words_plans
+from roundhouse import cli, journal, leave, manager_cli, plan, roster_fields, state, stop, units, words_plans
 from roundhouse.engine import Load
 from roundhouse.errors import RoundhouseError, UsageError
 
@@ -60,7 +60,6 @@ def deployed(monkeypatch, tmp_path):
     path.write_text(json.dumps(PLAN))
     monkeypatch.setattr(plan, "PATH", path)
     monkeypatch.setattr(plan.load, "__defaults__", (path,))
-    monkeypatch.setattr(remote, "lab_is_up", lambda: False)
 
 
 def test_who_serves_leaves_and_stays_on_record(up):
