@@ -64,8 +64,9 @@ bench: setup ## Measure what is promised to be fast
 	benchmarks/plan.py
 	benchmarks/switch.py
 
-bench-host: setup ## Measure a run of the host's roles that has nothing to change, in pings
+bench-host: setup ## Measure runs of site.yml and of the host's roles that have nothing to change, in pings
 	@lab/docker.sh
+	$(LAB) benchmarks/site_run.py
 	$(LAB) molecule converge --scenario-name bare-host
 	$(LAB) benchmarks/host_roles.py
 	$(LAB) molecule destroy --scenario-name bare-host

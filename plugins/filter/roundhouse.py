@@ -62,11 +62,11 @@ def gateway_files(config: dict[str, Any]) -> dict[str, Any]:
     return gateway_files.of(config)
 
 
-def gateway_control(written: dict[str, Any]) -> list[str]:
-    """Return the units of the control service that are to be started after that."""
+def gateway_control(written: dict[str, Any]) -> dict[str, Any]:
+    """Return the units of the control service that are to be started or restarted after that."""
     from roundhouse import gateway_files
 
-    return gateway_files.control_to_start(written)
+    return gateway_files.control(written)
 
 
 def plan_text(plan: dict[str, Any], starts: list[dict[str, Any]]) -> str:

@@ -39,9 +39,10 @@ def of(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def control_to_start(written: dict[str, Any]) -> list[str]:
-    """Return which units of the control service are to be started, of what roundhouse_host_files returned."""
-    if any(f"{UNITS}/{name}" in written["paths"] for name in CONTROL):
-        return list(CONTROL)
+def control(written: dict[str, Any]) -> dict[str, Any]:
+    """Return which units of the control service are to be {"state"}, of what roundhouse_host_files returned."""
+    if any(name in written["stale"] or f"{UNITS}/{name}" in written["paths"] for name in CONTROL):
+        return {"units": list(CONTROL), "state": "restarted"}
     found = {name: written["services"][name] for name in CONTROL}
-    return [name for name, unit in found.items() if unit["state"] != "active" or not unit["enabled"]]
+    lacking = [name for name, unit in found.items() if unit["state"] != "active" or not unit["enabled"]]
+    return {"units": lacking, "state": "started"}

@@ -78,19 +78,24 @@ def test_the_control_service_has_its_rules_and_units_on_demand_alone():
     assert [path for path in tree["files"] if "control" in path] == [f"/etc/systemd/system/{name}" for name in CONTROL]
 
 
+ON = ("active", True)
+
+
 @pytest.mark.parametrize(
-    ("paths", "states", "started"),
+    ("paths", "stale", "states", "state", "units"),
     [
-        ([], [("active", True), ("active", True)], []),
-        ([], [("active", True), ("failed", True)], CONTROL[1:]),
-        ([], [("active", False), ("active", True)], CONTROL[:1]),
-        (["/etc/systemd/system/roundhouse-control.service"], [("active", True), ("active", True)], CONTROL),
-        (["/etc/roundhouse/demand.json"], [("active", True), ("active", True)], []),  # it reads that by itself
+        ([], [], [ON, ON], "started", []),
+        ([], [], [ON, ("failed", True)], "started", CONTROL[1:]),
+        ([], [], [("active", False), ON], "started", CONTROL[:1]),
+        (["/etc/systemd/system/roundhouse-control.service"], [], [ON, ON], "restarted", CONTROL),
+        ([], ["roundhouse-control.socket"], [ON, ON], "restarted", CONTROL),  # a run was killed in between
+        (["/etc/roundhouse/demand.json"], [], [ON, ON], "started", []),  # it reads that by itself
     ],
 )
-def test_the_control_service_is_started_where_it_lacks_something(paths, states, started):
-    services = {name: {"state": state, "enabled": on} for name, (state, on) in zip(CONTROL, states, strict=True)}
-    assert gateway_files.control_to_start({"paths": paths, "services": services}) == started
+def test_the_control_service_is_started_where_it_lacks_something(paths, stale, states, state, units):
+    services = {name: {"state": word, "enabled": on} for name, (word, on) in zip(CONTROL, states, strict=True)}
+    told = gateway_files.control({"paths": paths, "stale": stale, "services": services})
+    assert told == {"units": units, "state": state}
 
 
 def test_what_is_there_of_the_gateway_is_seen(tmp_path):
