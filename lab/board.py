@@ -43,13 +43,12 @@ class Failed(Exception):
 class Board:
     """The steps by their names, in the order in which they are shown.
 
-    `expected` are the seconds that each may take: those of the last run, or such as the program ships; None of a name
-    that is missing is told.
+    `expected` are the seconds that each may take, and `by` says whose they are.
     """
 
-    def __init__(self, names: list[str], expected: dict[str, float]) -> None:
+    def __init__(self, names: list[str], expected: dict[str, float], by: str = "the last run") -> None:
         self.run = Run(names)
-        self.expected = expected
+        self.expected, self.by = expected, by
         self._notes: dict[str, str] = {}
         self._terminal = sys.stdout.isatty()
 
@@ -95,7 +94,7 @@ class Board:
         """Return all steps, what those do that run, and the time left."""
         now = time.time()
         doing = [line for told in self.doing(now) for line in textwrap.wrap(told, width)]
-        left = setup_screen.time_left(self.run, now, self.expected)
+        left = setup_screen.time_left(self.run, now, self.expected, self.by)
         return "\n".join(
             [setup_screen.stages(self.run, width, now, self.expected), "", *doing, *(["", left] if left else [])]
         )
@@ -121,7 +120,7 @@ class Board:
             now = time.time()
             for line in self.doing(now):
                 self.say(f"   {line}")
-            if left := setup_screen.time_left(self.run, now, self.expected):
+            if left := setup_screen.time_left(self.run, now, self.expected, self.by):
                 self.say(f"   {left}")
 
 

@@ -45,13 +45,16 @@ def _stage(stage: Stage, width: int, now: float, before: dict[str, float]) -> st
     return "\n".join([f"{_MARKS[stage.state]} {first:<{room}} {told}".rstrip(), *(f"  {more}" for more in rest)])
 
 
-def time_left(run: Run, now: float, before: dict[str, float]) -> str | None:
-    """Return how long the run goes on, by the last one; None where a stage that is to come was never run whole."""
+def time_left(run: Run, now: float, before: dict[str, float], by: str = "the last run") -> str | None:
+    """Return how long the run goes on, by the seconds `before`, which are those of `by`.
+
+    None where a stage that is to come was never run whole.
+    """
     open_stages = [stage for stage in run.stages if stage.state in (WAITING, RUNS)]
     if not open_stages or any(stage.name not in before for stage in open_stages):
         return None
     left = sum(max(before[stage.name] - (stage.seconds(now) or 0.0), 0.0) for stage in open_stages)
-    return f"about {_time(left)} left, by the last run"
+    return f"about {_time(left)} left, by {by}"
 
 
 class Log:
