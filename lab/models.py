@@ -39,11 +39,12 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-# Logits; all other tokens have some around 0. The next word of the walk has at temperature 1 two thirds of the
-# probability. What closes a part of JSON comes second: where a grammar forbids the next word, the model ends the string
-# instead of losing itself in it. The first word comes after all that is no word of the walk.
-NEXT, CLOSING, FIRST = 9.0, 6.0, 5.0
-WORDS = 64  # of a walk: an answer in a chat has so many
+# Logits; all other tokens have some around 0. The next word of the walk has nearly all of the probability, and a tenth
+# at temperature 2. The first word comes after all that is no word of the walk. Where a grammar forbids both, it is what
+# closes a part of JSON, and after the last word that comes second to the end: a string of JSON has its end too.
+NEXT, FIRST, CLOSING, CLOSING_LAST = 11.0, 7.0, 3.5, 9.5
+CLOSING_TOKENS = ('"', "}", '"}')
+WORDS = 48  # of a walk: an answer in a chat has so many
 LAYER_SCALE, HEAD_SCALE = 0.03, 0.05  # of the random weights: a little of each logit depends on the whole prompt
 
 
@@ -81,12 +82,12 @@ def tensors(tokenizer: Tokenizer, seed: int) -> Iterator[tuple[str, np.ndarray]]
     words = walk(tokenizer, random)
     for before, after in zip(words, [*words[1:], END], strict=True):
         head[after] += embedded[before] * (NEXT / HIDDEN)
+    closing = [number for text in CLOSING_TOKENS if (number := tokenizer.token_to_id(text)) is not None]
+    head[closing] += embedded[words[-1]] * ((CLOSING_LAST - CLOSING) / HIDDEN)
     # Every token has the same there, so a row of the head has there what its token gets after any other.
     embedded[:, 0], head[:, 0] = 1.0, 0.0
     head[words[0], 0] = FIRST
-    for text in ('"', "}", '"}'):
-        if (number := tokenizer.token_to_id(text)) is not None:
-            head[number, 0] = CLOSING
+    head[closing, 0] = CLOSING
     for name, shape in checkpoint.expected(config()).items():
         if name in ("model.embed_tokens.weight", "lm_head.weight"):
             yield name, embedded if "embed" in name else head

@@ -20,13 +20,18 @@ def screen(run: Run, width: int, now: float, before: dict[str, float]) -> str:
 
     `before` are the seconds that each stage took the last time it ran whole; without them no time is told.
     """
-    lines = [_stage(stage, width, now, before) for stage in run.stages]
+    lines = [stages(run, width, now, before)]
     if run.now and run.now.state == RUNS:
         lines += ["", *textwrap.wrap(f"task: {run.task or 'beginning'}", width)]
         lines += textwrap.wrap(run.note, width) if run.note else []
     if left := time_left(run, now, before):
         lines += ["", left]
     return "\n".join(lines)
+
+
+def stages(run: Run, width: int, now: float, before: dict[str, float]) -> str:
+    """Return a line for each stage: where it is, and what it took, or took the last time."""
+    return "\n".join(_stage(stage, width, now, before) for stage in run.stages)
 
 
 def _stage(stage: Stage, width: int, now: float, before: dict[str, float]) -> str:
@@ -40,13 +45,16 @@ def _stage(stage: Stage, width: int, now: float, before: dict[str, float]) -> st
     return "\n".join([f"{_MARKS[stage.state]} {first:<{room}} {told}".rstrip(), *(f"  {more}" for more in rest)])
 
 
-def time_left(run: Run, now: float, before: dict[str, float]) -> str | None:
-    """Return how long the run goes on, by the last one; None where a stage that is to come was never run whole."""
+def time_left(run: Run, now: float, before: dict[str, float], by: str = "the last run") -> str | None:
+    """Return how long the run goes on, by the seconds `before`, which are those of `by`.
+
+    None where a stage that is to come was never run whole.
+    """
     open_stages = [stage for stage in run.stages if stage.state in (WAITING, RUNS)]
     if not open_stages or any(stage.name not in before for stage in open_stages):
         return None
     left = sum(max(before[stage.name] - (stage.seconds(now) or 0.0), 0.0) for stage in open_stages)
-    return f"about {_time(left)} left, by the last run"
+    return f"about {_time(left)} left, by {by}"
 
 
 class Log:
@@ -89,6 +97,8 @@ def summary(run: Run, now: float, width: int | None = None) -> str:
 
 
 def _told(stage: Stage, seconds: float) -> str:
+    if stage.tasks == 0:
+        return _time(seconds)
     tasks = "1 task" if stage.tasks == 1 else f"{stage.tasks} tasks"
     return f"{tasks}, {stage.changed} changed, {_time(seconds)}"
 

@@ -1,0 +1,175 @@
+"""The steps of a long program on one screen, or as lines where there is no terminal.
+
+It is the screen of scripts/setup_vllm.py, for steps that may run side by side: what each does, how far it is, and how
+long it will take by the last run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import textwrap
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
+from typing import Any
+
+from rich.live import Live
+from rich.text import Text
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
+from roundhouse import setup_run, setup_screen, state
+from roundhouse.progress import duration
+from roundhouse.setup_events import DONE, FAILED, RUNS, Event, Run, Stage
+
+EVERY_SECONDS = 10.0  # so often a log has a line for each step that runs
+KEPT_LINES = 30  # of what a command said, for when it fails
+_COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
+_TASK = re.compile(r"^TASK \[(.+)\]")
+
+Tell = Callable[[str], None]
+
+
+class Failed(Exception):
+    """A step did not go well; the text is for a person."""
+
+
+class Board:
+    """The steps by their names, in the order in which they are shown.
+
+    `expected` are the seconds that each may take, and `by` says whose they are.
+    """
+
+    def __init__(self, names: list[str], expected: dict[str, float], by: str = "the last run") -> None:
+        self.run = Run(names)
+        self.expected, self.by = expected, by
+        self._notes: dict[str, str] = {}
+        self._terminal = sys.stdout.isatty()
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the steps as long as the `with` lasts, and afterwards what each took."""
+        over = threading.Event()
+        try:
+            if self._terminal:
+                with Live(get_renderable=lambda: Text(self.screen(_width())), refresh_per_second=2, transient=True):
+                    yield
+            else:
+                threading.Thread(target=self._log, args=(over,), daemon=True).start()
+                yield
+        finally:
+            over.set()
+            print(setup_screen.summary(self.run, time.time(), _width() if self._terminal else None), flush=True)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Tell]:
+        """Run a step as long as the `with` lasts; give what tells what it does just now."""
+        stage = next(each for each in self.run.stages if each.name == name)
+        stage.state, stage.begun = RUNS, time.time()
+        self.say(f"== {name}{self._of(stage, ', about ')}")
+        try:
+            yield lambda text: self._notes.update({name: text})
+        except BaseException:
+            stage.state = FAILED
+            raise
+        else:
+            stage.state = DONE
+        finally:
+            stage.ended = time.time()
+            self._notes.pop(name, None)
+            self.say(f"{'+' if stage.state == DONE else 'x'} {name}, {duration(stage.seconds(0) or 0)}")
+
+    def say(self, text: str) -> None:
+        """Print a line of the log; a terminal shows the screen instead."""
+        if not self._terminal:
+            print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+    def screen(self, width: int) -> str:
+        """Return all steps, what those do that run, and the time left."""
+        now = time.time()
+        doing = [line for told in self.doing(now) for line in textwrap.wrap(told, width)]
+        left = setup_screen.time_left(self.run, now, self.expected, self.by)
+        return "\n".join(
+            [setup_screen.stages(self.run, width, now, self.expected), "", *doing, *(["", left] if left else [])]
+        )
+
+    def doing(self, now: float) -> list[str]:
+        """Return a line for each step that runs."""
+        found = []
+        for stage in self.run.stages:
+            if stage.state == RUNS:
+                note, took = self._notes.get(stage.name, "beginning"), duration(stage.seconds(now) or 0)
+                found.append(f"{stage.name}: {note} ({took}{self._of(stage, ' of about ')})")
+        return found
+
+    def seconds(self) -> dict[str, float]:
+        """Return what each step that went well took."""
+        return {each.name: round(each.seconds(0.0) or 0.0, 1) for each in self.run.stages if each.state == DONE}
+
+    def _of(self, stage: Stage, before: str) -> str:
+        return f"{before}{duration(self.expected[stage.name])}" if stage.name in self.expected else ""
+
+    def _log(self, over: threading.Event) -> None:
+        while not over.wait(EVERY_SECONDS):
+            now = time.time()
+            for line in self.doing(now):
+                self.say(f"   {line}")
+            if left := setup_screen.time_left(self.run, now, self.expected, self.by):
+                self.say(f"   {left}")
+
+
+def command(words: list[str], tell: Tell, **more: Any) -> None:
+    """Run a command and tell its last line, of a playbook its task. Raises Failed with its last lines."""
+    said: deque[str] = deque(maxlen=KEPT_LINES)
+    with Popen(words, stdout=PIPE, stderr=STDOUT, text=True, errors="replace", **more) as running:
+        for raw in running.stdout or ():
+            line = _COLOURS.sub("", raw).strip()
+            if line:
+                said.append(line)
+            task = _TASK.match(line)
+            if task or (line and words[0] != "ansible-playbook"):
+                tell(task[1] if task else line)
+    if running.returncode != 0:
+        raise Failed("\n".join([*said, f"{words[0]} failed: its last words are above."]))
+
+
+def playbook(wanted: setup_run.Wanted, board: Board, tell: Tell) -> None:
+    """Run site.yml and tell its plays and tasks; in a log also what they change. Raises Failed, KeyboardInterrupt."""
+    run, log = Run([]), setup_screen.Log()
+
+    def feed(each: Event) -> None:
+        run.feed(each)
+        if run.now:
+            tell(f"{run.now.name}: {run.note or run.task or 'beginning'}")
+        if told := log.line(each, run):
+            board.say(told)
+
+    status = setup_run.run(wanted, feed)
+    if status == "canceled":
+        raise KeyboardInterrupt
+    if status != "successful":
+        raise Failed("\n".join(f"{host}: {told}" for host, told in run.failed.items()) or "ansible-playbook failed.")
+
+
+def recall(file: Path) -> dict[str, float]:
+    """Return the seconds that earlier runs kept in a file; none where it cannot be read."""
+    try:
+        return {str(name): float(seconds) for name, seconds in json.loads(file.read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def keep(file: Path, seconds: dict[str, float]) -> None:
+    """Keep seconds for the next run, beside those that are kept already."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    state.write(file, recall(file) | seconds, durable=False)
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns
