@@ -4,8 +4,8 @@
     deployed.py PLATFORM VARIABLES
 
 PLATFORM is a platform of a scenario as JSON, as lab/create.yml has it; its `deployed` names the playbook. VARIABLES is
-the file of the host's variables. Hosts with the same of all that start from one image. What lies in a volume is in no
-image: such a host has none.
+the file of the host's variables; hosts that share it by links share the image. An image that was made of other inputs
+is removed, unless a host has it. What lies in a volume is in no image: such a host has none.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main(platform: str, variables: str) -> int:
     host = json.loads(platform)
     playbook = ROOT / host.pop("deployed")
     base = output(ROOT / "lab/image.sh", host["suite"], host.get("layer", "")).splitlines()[-1]
-    kept = f"{NAME}-{host['suite']}-{playbook.parent.name}-{playbook.stem}"
+    kept = f"{NAME}-{Path(variables).resolve().stem}-{host['suite']}"
     image = f"{kept}-{key_of(base, playbook, Path(variables))}"
     if not output("docker", "images", "--quiet", image):
         make(image, host | {"name": f"roundhouse-deploying-{image.rpartition('-')[2]}"}, playbook, Path(variables))

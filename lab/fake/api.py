@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import hashlib
 import json
 import os
 import signal
@@ -14,83 +12,11 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-WORDS = ("the", " plan", " is", " a", " list", " of", " small", " steps", ",", " each", " one", " tested", " and", ".")
-
-
-class Engine:
-    """What is served, what runs, and what is to go wrong."""
-
-    def __init__(self, config: dict[str, str], faults: argparse.Namespace, version: str) -> None:
-        self.version = version
-        self.name = config["served-model-name"] + ("-other" if faults.wrong_name else "")
-        self.model = config["model"]
-        self.address = (config["host"], int(config["port"]))
-        self.max_model_len = int(config.get("max-model-len", 4096))
-        self.shutdown_seconds = float(config.get("shutdown-timeout", 0))
-        self.slots = threading.Semaphore(int(config.get("max-num-seqs", 256)))
-        self.faults = faults
-        self.lock = threading.Lock()
-        self.running = self.waiting = self.generated = self.finished = 0
-        self.dead = self.draining = False
-        self.crashed = threading.Event()
-        self.reading = 0.0  # share of the prompts that are being read
-        self.told = ""
-
-    def tokens(self, prompt: str, count: int) -> Iterator[tuple[int, str] | None]:
-        """Yield token ids and texts, the same for the same model and prompt, at the engine's speed; None: it waits."""
-        seed = f"{self.model}{'x' if self.faults.answer_differently else ''}{prompt}"
-        digest = hashlib.sha256(seed.encode()).digest()
-        for place in range(count):
-            time.sleep(1 / self.faults.tokens_per_second)
-            while self.faults.answer_while and Path(self.faults.answer_while).exists():
-                time.sleep(0.02)
-                yield None
-            number = 0 if self.faults.rubbish else 1 + (digest[place % 32] + place) % len(WORDS)
-            yield number, "!" if self.faults.rubbish else WORDS[number - 1]
-
-    def wait_for_core(self) -> None:
-        """Wait as long as the core is stopped."""
-        while self.core_is_stopped():
-            time.sleep(0.02)
-
-    def core_is_stopped(self) -> bool:
-        """Return whether only the API answers."""
-        return bool(self.faults.core_stopped_while) and Path(self.faults.core_stopped_while).exists()
-
-    def read(self) -> None:
-        """Read a prompt as vLLM does, in steps that show in the use of the KV cache and nowhere else."""
-        steps = 50 if self.faults.read_seconds else 0
-        for step in range(steps):
-            time.sleep(self.faults.read_seconds / steps)
-            self.reading = step / steps
-        self.reading = 0.0
-
-    def metrics(self) -> str:
-        """Return the text of /metrics: what the core told last."""
-        if not self.core_is_stopped():
-            self.told = self._metrics()
-        return self.told
-
-    def _metrics(self) -> str:
-        label = f'{{engine="0",model_name="{self.name}"}}'
-        use = min(1.0, 0.05 * self.running + 0.1 * self.reading) if self.faults.kv_use is None else self.faults.kv_use
-        seconds = self.generated / self.faults.tokens_per_second
-        return "".join(
-            f"# TYPE vllm:{name} {kind}\nvllm:{name}{label} {value}\n"
-            for name, kind, value in (
-                ("num_requests_running", "gauge", float(self.running)),
-                ("num_requests_waiting", "gauge", float(self.waiting)),
-                ("kv_cache_usage_perc", "gauge", use),
-                ("generation_tokens_total", "counter", float(self.generated)),
-                ("num_preemptions_total", "counter", float(self.faults.preemptions)),
-                ("request_success_total", "counter", float(self.finished)),
-                ("inter_token_latency_seconds_sum", "histogram", seconds),
-                ("inter_token_latency_seconds_count", "histogram", float(self.generated)),
-            )
-        )
+import text
+from engine import Engine
+from text import Sampling, Token
 
 
 class Api(BaseHTTPRequestHandler):
@@ -118,8 +44,9 @@ class Api(BaseHTTPRequestHandler):
         """Answer a completion."""
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         chat = self.path == "/v1/chat/completions"
+        length = max(len(prompt.split()) for prompt in text.prompts(body) or [""])
         if self.path == "/tokenize":
-            self.answer(200, {"count": len(self.prompt(body).split()), "max_model_len": self.engine.max_model_len})
+            self.answer(200, {"count": length, "max_model_len": self.engine.max_model_len})
             return
         if not chat and self.path != "/v1/completions":
             self.answer(404, {"detail": "Not Found"})
@@ -127,16 +54,11 @@ class Api(BaseHTTPRequestHandler):
             self.reply(500, b"Internal Server Error", "text/plain")
         elif body.get("model") != self.engine.name:
             self.refuse(404, f"The model `{body.get('model')}` does not exist.", "NotFoundError")
-        elif len(self.prompt(body).split()) > self.engine.max_model_len:
-            length = self.engine.max_model_len
-            self.refuse(400, f"This model's maximum context length is {length} tokens.", "BadRequestError")
+        elif length > self.engine.max_model_len:
+            most = self.engine.max_model_len
+            self.refuse(400, f"This model's maximum context length is {most} tokens.", "BadRequestError")
         else:
             self.complete(body, chat)
-
-    @staticmethod
-    def prompt(body: dict[str, Any]) -> str:
-        """Return all text of a request."""
-        return str(body.get("prompt") or " ".join(each["content"] for each in body.get("messages", [])))
 
     def complete(self, body: dict[str, Any], chat: bool) -> None:
         """Run a request: wait for a slot, make the tokens, count it while it is there."""
@@ -147,58 +69,79 @@ class Api(BaseHTTPRequestHandler):
         with engine.slots:
             with engine.lock:
                 engine.waiting, engine.running = engine.waiting - 1, engine.running + 1
+            reason = "error"
             try:
                 if engine.faults.crash_when_asked:
                     engine.crashed.set()
                 while engine.faults.hang or engine.faults.crash_when_asked:
                     time.sleep(1)
                 engine.read()
-                made = self.while_asked(engine.tokens(self.prompt(body), int(body.get("max_tokens") or 16)))
-                if body.get("stream"):
-                    self.stream(body, chat, made)
-                else:
-                    self.whole(body, chat, list(made))
+                reason = self.stream(body, chat) if body.get("stream") else self.whole(body, chat)
             except ConnectionError:  # the client went away: as vLLM, it is asked for nothing more
-                self.close_connection = True
+                self.close_connection, reason = True, "abort"
             finally:
                 with engine.lock:
-                    engine.running, engine.finished = engine.running - 1, engine.finished + 1
+                    engine.running -= 1
+                    engine.finished[reason] += 1
 
-    def while_asked(self, made: Iterator[tuple[int, str] | None]) -> Iterator[tuple[int, str]]:
+    def choices(self, body: dict[str, Any]) -> Iterator[tuple[int, Iterator[Token]]]:
+        """Yield each choice's index and tokens; count the prompts."""
+        engine, sampling, many = self.engine, Sampling.of(body, self.engine.defaults), int(body.get("n") or 1)
+        for place, prompt in enumerate(text.prompts(body)):
+            engine.prompted += len(prompt.split())
+            engine.prefixes.read(prompt.split())
+            for choice in range(many):
+                yield place * many + choice, self.while_asked(engine.tokens(prompt, sampling, choice))
+
+    def while_asked(self, made: Iterator[Token | None]) -> Iterator[Token]:
         """Yield the tokens, and end when the client has gone. Raises ConnectionError then."""
         for each in made:
             with contextlib.suppress(BlockingIOError):  # it is there, and says nothing
                 if not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
                     raise ConnectionAbortedError
             if each:
+                self.engine.generated += 1
                 yield each
 
-    def whole(self, body: dict[str, Any], chat: bool, made: list[tuple[int, str]]) -> None:
-        """Answer with one object."""
-        text = "".join(word for _, word in made)
-        content: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-        choice = {"index": 0, **content, "finish_reason": "length", "token_ids": None}
-        if body.get("return_token_ids"):
-            choice["token_ids"] = [number for number, _ in made]
-        self.engine.generated += len(made)
-        count = len(self.prompt(body).split())
-        usage = {"prompt_tokens": count, "completion_tokens": len(made), "total_tokens": count + len(made)}
-        self.answer(200, self.head(body, chat, "") | {"choices": [choice], "usage": usage})
+    def whole(self, body: dict[str, Any], chat: bool) -> str:
+        """Answer with one object, and return why it ended."""
+        call = text.tool_call(body) if chat else None
+        told, count = [], 0
+        for index, tokens in self.choices(body):
+            made = list(tokens)
+            count += len(made)
+            reason = ended(body, made, call)
+            said = "" if call else "".join(each.text for each in made)
+            message: dict[str, Any] = {"role": "assistant", "content": said, "tool_calls": [call] if call else []}
+            content: dict[str, Any] = {"message": message} if chat else {"text": said}
+            ids = [each.number for each in made] if body.get("return_token_ids") else None
+            told.append({"index": index, **content, "finish_reason": reason, "token_ids": ids})
+        self.answer(200, self.head(body, chat, "") | {"choices": told, "usage": usage(body, count)})
+        return "length" if told[-1]["finish_reason"] == "length" else "stop"
 
-    def stream(self, body: dict[str, Any], chat: bool, made: Iterator[tuple[int, str]]) -> None:
-        """Answer with an event a token, and [DONE]."""
+    def stream(self, body: dict[str, Any], chat: bool) -> str:
+        """Answer with an event a token, the usage where it is asked for, and [DONE]; return why it ended."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        total = int(body.get("max_tokens") or 16)
-        for place, (_, word) in enumerate(made, 1):
-            content: dict[str, Any] = {"delta": {"content": word}} if chat else {"text": word}
-            choice = {"index": 0, **content, "finish_reason": "length" if place == total else None}
-            self.event(json.dumps(self.head(body, chat, ".chunk") | {"choices": [choice]}))
-            self.engine.generated += 1
+        call = text.tool_call(body) if chat else None
+        count, reason = 0, ""
+        for index, tokens in self.choices(body):
+            for each in tokens:
+                count += 1
+                reason = ended(body, [each], call) if each.reason else None
+                delta: dict[str, Any] = {"content": each.text}
+                if call:  # whole, with the last one
+                    delta = {"tool_calls": [{"index": 0, **call}]} if reason else {"content": ""}
+                content = {"delta": delta} if chat else {"text": each.text}
+                choice = {"index": index, **content, "finish_reason": reason}
+                self.event(json.dumps(self.head(body, chat, ".chunk") | {"choices": [choice]}))
+        if (body.get("stream_options") or {}).get("include_usage"):
+            self.event(json.dumps(self.head(body, chat, ".chunk") | {"choices": [], "usage": usage(body, count)}))
         self.event("[DONE]")
         self.wfile.write(b"0\r\n\r\n")
+        return "length" if reason == "length" else "stop"
 
     def event(self, data: str) -> None:
         """Send one event as one chunk."""
@@ -234,6 +177,19 @@ class Api(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         """Say nothing: vLLM's access log is off for what is asked most."""
+
+
+def ended(body: dict[str, Any], made: list[Token], call: dict[str, Any] | None) -> str:
+    """Return why an answer ended, as vLLM names it: a call that had to be is one, a call of a named tool just stops."""
+    if call:
+        return "tool_calls" if body["tool_choice"] == "required" else "stop"
+    return str(made[-1].reason)
+
+
+def usage(body: dict[str, Any], made: int) -> dict[str, int]:
+    """Return what a request has used."""
+    count = sum(len(prompt.split()) for prompt in text.prompts(body))
+    return {"prompt_tokens": count, "completion_tokens": made, "total_tokens": count + made}
 
 
 class Server(ThreadingHTTPServer):

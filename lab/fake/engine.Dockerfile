@@ -8,7 +8,7 @@ RUN apt-get update --quiet \
 ENV LAB_IMAGE=1
 ARG VERSION
 ARG NOTE=
-COPY vllm api.py /opt/lab-engines/${VERSION}/bin/
+COPY vllm api.py engine.py text.py /opt/lab-engines/${VERSION}/bin/
 RUN chmod 755 /opt/lab-engines/${VERSION}/bin/vllm \
  && ln -s /opt/lab-engines/${VERSION}/bin/vllm /usr/local/bin/vllm \
  && echo "${NOTE}" >/opt/lab-engines/${VERSION}/note

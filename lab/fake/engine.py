@@ -1,0 +1,111 @@
+"""The fake engine behind its API: what is served, what runs, the tokens at its speed, and the numbers of /metrics."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import hashlib
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import text
+from text import Sampling, Token
+
+REASONS = ("stop", "length", "abort", "error")  # why a request ends, as vLLM counts it
+
+
+class Engine:
+    """What is served, what runs, and what is to go wrong."""
+
+    def __init__(
+        self, config: dict[str, str], defaults: dict[str, float], faults: argparse.Namespace, version: str
+    ) -> None:
+        self.version, self.defaults = version, defaults
+        self.name = config["served-model-name"] + ("-other" if faults.wrong_name else "")
+        self.model = config["model"]
+        self.address = (config["host"], int(config["port"]))
+        self.max_model_len = int(config.get("max-model-len", 4096))
+        self.shutdown_seconds = float(config.get("shutdown-timeout", 0))
+        self.slots = threading.Semaphore(int(config.get("max-num-seqs", 256)))
+        self.faults = faults
+        self.lock = threading.Lock()
+        self.running = self.waiting = self.generated = self.prompted = 0
+        self.finished = collections.Counter(dict.fromkeys(REASONS, 0))
+        self.prefixes = text.PrefixCache()
+        self.numbers = itertools.count()  # of the requests
+        self.dead = self.draining = False
+        self.crashed = threading.Event()
+        self.reading = 0.0  # share of the prompts that are being read
+        self.told = ""
+
+    def tokens(self, prompt: str, sampling: Sampling, choice: int) -> Iterator[Token | None]:
+        """Yield the tokens of one choice at the engine's speed, the last with its reason; None: it waits.
+
+        They are the same for the same model, prompt and sampling.
+        """
+        other = "x" if self.faults.answer_differently else ""
+        salt = sampling.salt(next(self.numbers), choice)
+        digest = hashlib.sha256(f"{self.model}{other}{prompt}{salt}".encode()).digest()
+        said = ""
+        for place in range(sampling.tokens):
+            time.sleep(1 / self.faults.tokens_per_second)
+            while self.faults.answer_while and Path(self.faults.answer_while).exists():
+                time.sleep(0.02)
+                yield None
+            number, word = (0, "!") if self.faults.rubbish else text.word(digest, place)
+            said += word
+            ends = [at for at in (said.find(each) for each in sampling.stop) if at >= 0]
+            if ends:
+                yield Token(number, word[: max(0, len(word) - len(said) + min(ends))], "stop")
+                return
+            yield Token(number, word, "length" if place + 1 == sampling.tokens else None)
+
+    def wait_for_core(self) -> None:
+        """Wait as long as the core is stopped."""
+        while self.core_is_stopped():
+            time.sleep(0.02)
+
+    def core_is_stopped(self) -> bool:
+        """Return whether only the API answers."""
+        return bool(self.faults.core_stopped_while) and Path(self.faults.core_stopped_while).exists()
+
+    def read(self) -> None:
+        """Read a prompt as vLLM does, in steps that show in the use of the KV cache and nowhere else."""
+        steps = 50 if self.faults.read_seconds else 0
+        for step in range(steps):
+            time.sleep(self.faults.read_seconds / steps)
+            self.reading = step / steps
+        self.reading = 0.0
+
+    def metrics(self) -> str:
+        """Return the text of /metrics: what the core told last."""
+        if not self.core_is_stopped():
+            self.told = self._metrics()
+        return self.told
+
+    def _metrics(self) -> str:
+        label = f'{{engine="0",model_name="{self.name}"}}'
+        use = min(1.0, 0.05 * self.running + 0.1 * self.reading) if self.faults.kv_use is None else self.faults.kv_use
+        seconds = self.generated / self.faults.tokens_per_second
+        ended = "".join(
+            f'vllm:request_success_total{{engine="0",finished_reason="{reason}",model_name="{self.name}"}} {count}.0\n'
+            for reason, count in self.finished.items()
+        )
+        return f"# TYPE vllm:request_success_total counter\n{ended}" + "".join(
+            f"# TYPE vllm:{name} {kind}\nvllm:{name}{label} {value}\n"
+            for name, kind, value in (
+                ("num_requests_running", "gauge", float(self.running)),
+                ("num_requests_waiting", "gauge", float(self.waiting)),
+                ("kv_cache_usage_perc", "gauge", use),
+                ("generation_tokens_total", "counter", float(self.generated)),
+                ("num_preemptions_total", "counter", float(self.faults.preemptions)),
+                ("prompt_tokens_total", "counter", float(self.prompted)),
+                ("prefix_cache_queries_total", "counter", float(self.prefixes.queries)),
+                ("prefix_cache_hits_total", "counter", float(self.prefixes.hits)),
+                ("inter_token_latency_seconds_sum", "histogram", seconds),
+                ("inter_token_latency_seconds_count", "histogram", float(self.generated)),
+            )
+        )
