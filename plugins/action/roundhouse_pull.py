@@ -21,9 +21,10 @@ from ansible.utils.display import Display
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 from roundhouse.background import Watch
 
-LOOK_SECONDS = 3.0
-# A line at least so often, also when the text is the same.
-SAY_SECONDS = 10.0
+# The first look comes early, because most jobs of a small model end at once; each wait is twice the one before.
+FIRST_LOOK_SECONDS, LOOK_SECONDS = 1.0, 3.0
+# A line at least every 15 s, also when the text is the same: this, one more wait, and two answers of a slow host.
+SAY_SECONDS = 7.0
 # A host that restarts is away for some minutes; one that is away for longer needs a person.
 AWAY_SECONDS = 1800.0
 
@@ -65,9 +66,10 @@ class ActionModule(ActionBase):
     def _wait(self, job: str, watch: Watch, task_vars: Any) -> dict[str, Any]:
         """Return the job's result; say meanwhile how far it is."""
         host, said, said_at, seen_at = task_vars["inventory_hostname"], "", time.monotonic(), time.monotonic()
-        again = "what came is kept, run the play again."
+        again, wait = "what came is kept, run the play again.", FIRST_LOOK_SECONDS
         while True:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(wait)
+            wait = min(2 * wait, LOOK_SECONDS)
             try:
                 text = self._look(watch)
                 if not watch.answered:  # not every kind of connection says so by an error

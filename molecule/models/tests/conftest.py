@@ -1,7 +1,11 @@
-"""A hub on the network of the lab's hosts, and the playbook that pulls from it."""
+"""A hub on the network of the lab's hosts, and the playbook that pulls from it.
+
+Each file of tests has hosts, a hub and a lock file of its own, so that two of them run side by side.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -20,25 +24,57 @@ from faulty_hub import MIB, FaultyHub, make_model
 
 # An empty path would make Ansible take this checkout for an inventory, and run every program in it.
 INVENTORY = Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True)
-NAMES = ("roundhouse-models-1", "roundhouse-models-2")
+PAIR = ("roundhouse-models-1", "roundhouse-models-2")
+ALONE = ("roundhouse-models-3",)
 STORE = "/tmp/store"
 WEIGHTS = "model-00001-of-00002.safetensors"
 
 
 @pytest.fixture(scope="session")
-def hosts():
-    """Return both hosts, by docker exec."""
-    return [Host.get_host(f"docker://{name}") for name in NAMES]
+def pair():
+    """Return the two hosts, by docker exec."""
+    return [Host.get_host(f"docker://{name}") for name in PAIR]
 
 
 @pytest.fixture(scope="session")
+def alone():
+    """Return the third host."""
+    return Host.get_host(f"docker://{ALONE[0]}")
+
+
+@pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     """Run a hub that the hosts reach at their network's gateway, which is this machine."""
     root = tmp_path_factory.mktemp("hub") / "root"
     make_model(root / "small", {WEIGHTS: 6 * MIB, "model-00002-of-00002.safetensors": 6 * MIB})
-    networks = docker.from_env().containers.get(NAMES[0]).attrs["NetworkSettings"]["Networks"]
+    networks = docker.from_env().containers.get(PAIR[0]).attrs["NetworkSettings"]["Networks"]
     with FaultyHub(root, next(iter(networks.values()))["Gateway"]) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def lock(tmp_path_factory):
+    """Return the path of these tests' lock file."""
+    return tmp_path_factory.mktemp("lock") / "models.lock"
+
+
+def folder(hub, store=STORE):
+    """Return where the model lies on a host."""
+    return f"{store}/lab/small/{hub.shelf.revision('lab/small', 'main')}"
+
+
+def sums(host, place):
+    """Return the sha256 of each file of a folder on the host, by name."""
+    lines = host.check_output(f"cd {place} && sha256sum *").splitlines()
+    return dict(reversed(line.split()) for line in lines)
+
+
+def wanted(hub):
+    """Return the same of the hub's own files, without those that must never be fetched."""
+    paths = sorted(hub.shelf.folder("lab/small").iterdir())
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.suffix not in (".bin", ".py")
+    }
 
 
 class Played(NamedTuple):
@@ -54,21 +90,22 @@ class Played(NamedTuple):
         return [line.split()[0] for line in recap if ":" in line and "changed=0" not in line]
 
 
-@pytest.fixture
-def play(hub, tmp_path):
-    """Return how to run the playbook with some variables changed, from a lock file of this test's own."""
+@pytest.fixture(scope="module")
+def play(hub, lock, tmp_path_factory):
+    """Return how to run the playbook with some variables changed."""
 
-    def run(variables=None, *options, limit=NAMES, playbook="playbooks/models.yml", vault=None, seen=id):
+    def run(*options, limit=PAIR, vault=None, seen=id, **variables):
         given = {
             "lab_model": "lab/small",
             "models_store": STORE,
-            "models_lock": str(tmp_path / "models.lock"),
+            "models_lock": str(lock),
             "models_environment": {"HF_ENDPOINT": hub.url},
-            **(variables or {}),
+            **variables,
         }
-        command = ["ansible-playbook", "--inventory", str(INVENTORY)]
-        command += ["--limit", ",".join(limit), "--extra-vars", f"@{_written(tmp_path, given)}", *options, playbook]
-        command += _locked_away(tmp_path, vault) if vault else []
+        own = tmp_path_factory.mktemp("play")
+        command = ["ansible-playbook", "--inventory", str(INVENTORY), "--limit", ",".join(limit)]
+        command += ["--extra-vars", f"@{_written(own, given)}", *options, "playbooks/models.yml"]
+        command += _locked_away(own, vault) if vault else []
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONUNBUFFERED": "1"}
         environment["ANSIBLE_FORCE_COLOR"] = "0"  # molecule asks for colours
         begun, lines = time.monotonic(), []
@@ -98,10 +135,3 @@ def _locked_away(folder: Path, variables: dict) -> list[str]:
     subprocess.run(["ansible-vault", "encrypt", *opened, str(folder / "vault.yml")], check=True, cwd=ROOT)
     assert (folder / "vault.yml").read_text().startswith("$ANSIBLE_VAULT;")
     return [*opened, "--extra-vars", f"@{folder / 'vault.yml'}"]
-
-
-@pytest.fixture
-def fresh(hosts):
-    """Take away what earlier tests pulled."""
-    for host in hosts:
-        host.check_output(f"rm -rf {STORE}")

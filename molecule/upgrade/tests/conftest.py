@@ -28,10 +28,16 @@ pytest_xdist_make_scheduler = scheduler(HOSTS)
 WITNESSED = "/var/lib/lab-witness.json"  # outlives a restart of the machine
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the mark that names the one host of a test: `folders` or `images`."""
+    config.addinivalue_line("markers", "on(name): on the host of that name alone")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test on every host of the scenario, over docker exec."""
+    """Run every test on every host of the scenario, over docker exec, or on the one that it is marked with."""
     if "host" in metafunc.fixturenames:
-        hosts = getattr(metafunc.module, "ONLY", HOSTS)
+        mark = metafunc.definition.get_closest_marker("on")
+        hosts = [name for name in HOSTS if mark is None or name.endswith(mark.args[0])]
         metafunc.parametrize("host", [f"docker://{name}" for name in hosts], indirect=True, scope="session")
 
 

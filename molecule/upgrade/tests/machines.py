@@ -82,12 +82,16 @@ class Machine:
         """Let an engine do that wrong from its next start on."""
         self.host.check_output(f"mkdir -p {FAULTS} && echo %s > {FAULTS}/{self.folder(engine)}", options)
 
-    def write(self, engine: str) -> None:
+    def write(self, engine: str, start_timeout_seconds: int | None = None) -> None:
         """Write the plan that is in place for another engine, as the role would, where the role does."""
+        edits = [f"s#{self.planned()}#{engine}#g"]
+        if start_timeout_seconds:
+            edits += [f"s/^TimeoutStartSec=.*/TimeoutStartSec={start_timeout_seconds}/"]
+            edits += [f's/"start_timeout_seconds": [0-9]*/"start_timeout_seconds": {start_timeout_seconds}/']
         self.host.check_output(
             f"cd {self.staged} && cp /etc/roundhouse/plan.json . && for file in $(find agents -type f); do"
             ' cp "/${file#agents/*/}" "$file"; done &&'
-            f" find plan.json agents -type f -exec sed -i s#{self.planned()}#{engine}#g {{}} +"
+            f" find plan.json agents -type f -exec sed -i '{'; '.join(edits)}' {{}} +"
         )
 
     def planned(self) -> str:

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from conftest import said
 
 
@@ -23,6 +24,7 @@ def test_an_upgrade_is_told_beforehand_and_serves(machine, play):
     assert machine.plans() == [machine.named(machine.first), machine.named(engine)]
 
 
+@pytest.mark.on("folders")  # with an image, test_2_faults.py has it without the play
 def test_an_engine_that_answers_rubbish_is_taken_back_and_the_play_says_why(machine, play):
     (_, serving), before, plans = machine.runs(), machine.files(), machine.plans()
     result = play("upgrade", **machine.asking_for(machine.engine("0.34.0", "--rubbish")))

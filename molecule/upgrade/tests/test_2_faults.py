@@ -19,17 +19,24 @@ def first(machine):
     return machine
 
 
+RUBBISH = "architect answered '!!!!!!!!!!!!!!!!', which is no text: its weights or kernels are broken."
+
+
+# The limit of an engine that is never ready, on a machine of any speed, is short; the others have time.
 @pytest.mark.parametrize(
-    ("faults", "part"),
+    ("faults", "limit_seconds", "part"),
     [
-        ("--crash-after 0", "architect did not start: EngineDeadError: "),
-        ("--never-ready", "it was not healthy within its time limit"),
-        ("--wrong-name", "serves architect-other, not architect"),
+        ("--crash-after 0", None, "architect did not start: EngineDeadError: "),
+        ("--never-ready", 3, "it was not healthy within its time limit"),
+        ("--wrong-name", None, "serves architect-other, not architect"),
+        ("--rubbish", None, RUBBISH),
     ],
 )
-def test_an_engine_of_no_use_is_taken_back_within_the_time_told(first, one_engine_at_a_time, faults, part):
+def test_an_engine_of_no_use_is_taken_back_within_the_time_told(
+    first, one_engine_at_a_time, faults, limit_seconds, part
+):
     before, plans = first.files(), first.plans()
-    first.write(first.engine("0.34.0", faults))
+    first.write(first.engine("0.34.0", faults), limit_seconds)
     one_engine_at_a_time["at_most_seconds"] = first.run("deploy", first.staged, "--dry-run")["at_most_seconds"]
     sentence = first.refused("deploy", first.staged)
     assert part in sentence
@@ -105,6 +112,7 @@ def test_a_machine_that_is_lost_half_way_boots_with_the_plan_that_served(first):
     assert first.runs() == (["architect"], first.first)
 
 
+@pytest.mark.on("folders")  # what the play adds to a deployment that is killed is the same for images
 def test_a_play_that_is_killed_is_run_again(first):
     # A version that no play has asked for: what a tag meant then is locked.
     engine = first.engine("0.35.0", "--load-seconds 4")

@@ -1,0 +1,127 @@
+"""A pull on one host: a slow one onto another disk, one that a restart ends, one for which there is no space."""
+
+import subprocess
+import threading
+import time
+from itertools import pairwise
+
+import pytest
+from conftest import ALONE, folder, sums, wanted
+from faulty_hub import MIB, TOKEN, Fault
+
+DISK = "/mnt/disk"
+OF_THE_PROXY = "a-password-of-a-proxy"
+
+
+@pytest.fixture(scope="module")
+def disk(alone):
+    """Mount a disk of its own; return the store on it."""
+    alone.check_output(f"mkdir -p {DISK} && mount -t tmpfs -o size=64m tmpfs {DISK}")
+    yield DISK
+    alone.check_output(f"! mountpoint -q {DISK} || umount {DISK}")  # a restart has taken it away
+
+
+@pytest.fixture(scope="module")
+def argument_lists():
+    """Note every argument list of the host, and of this machine, which are the same kernel's, until it is called."""
+    seen, over = [], threading.Event()
+
+    def watch():
+        while not over.wait(0.2):
+            seen.append(subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True).stdout)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+
+    def end():
+        over.set()
+        watcher.join()
+        return seen
+
+    yield end
+    end()
+
+
+@pytest.fixture(scope="module")
+def slow(hub, disk, play, argument_lists):
+    """Pull a private model onto that disk, from a hub that is away for longer than a word may be, and slow then."""
+    hub.private.add("lab/small")
+    hub.bytes_per_second = 400_000
+    hub.faults.append(Fault("status", "/revision/main", code=503, wait=18))
+    proxy = {"HF_ENDPOINT": hub.url, "HTTPS_PROXY": f"http://someone:{OF_THE_PROXY}@127.0.0.1:9"}
+    try:
+        vault = {"models_token": TOKEN}
+        done = play("-vvv", "--diff", limit=ALONE, vault=vault, models_store=disk, models_environment=proxy)
+    finally:
+        hub.private.clear()
+        hub.bytes_per_second = None
+    assert done.returncode == 0, done.output
+    return done
+
+
+def test_a_slow_pull_says_how_far_it_is_at_least_every_15_seconds(slow):
+    said = [(at, line) for at, line in slow.lines if line.startswith(f"{ALONE[0]}: ")]
+    assert [line for _, line in said if "answers 503; again in 18 s (1 of 8)" in line]
+    shares = [line for _, line in said if " MiB (" in line]
+    assert len(shares) > 3
+    assert "MiB/s" in shares[2]
+    # From the first word of the job to its last; what Ansible says around it depends on the machine.
+    lines = [at for at, _ in slow.lines if said[0][0] <= at <= said[-1][0]]
+    assert max(after - before for before, after in pairwise(lines)) <= 15
+
+
+def test_it_shows_the_token_to_nobody(alone, disk, slow, argument_lists):
+    seen = argument_lists()
+    assert TOKEN not in slow.output
+    assert OF_THE_PROXY not in slow.output
+    assert any("roundhouse_pull" in text for text in seen)
+    assert not any(TOKEN in text or OF_THE_PROXY in text for text in seen)
+    assert TOKEN not in alone.check_output("journalctl --no-pager")
+    # Ansible's async wrapper looks every 5 s whether its job has ended, and removes the job's private file then.
+    left = f"grep -r {TOKEN} ~/.ansible_async ~/.ansible /run/roundhouse {disk}"
+    assert alone.run(f"for i in $(seq 20); do {left} || exit 0; sleep 0.5; done; exit 1").rc == 0
+
+
+def test_a_store_on_another_disk_is_one_as_well(hub, alone, disk, slow, play):
+    assert slow.changed() == list(ALONE)
+    assert sums(alone, folder(hub, disk)) == wanted(hub)
+    assert play(limit=ALONE, models_store=disk).changed() == []
+
+
+def test_a_host_that_restarts_ends_the_play_and_the_next_goes_on_where_it_was(hub, alone, play):
+    """Ansible's file of the job outlives the restart, and says for ever that it has not finished."""
+    store, began, restarted = "/srv/restarted", hub.out, []
+
+    def restart(line):
+        if hub.out - began > 3 * MIB and not restarted:
+            restarted.append(time.monotonic())
+            subprocess.run(["docker", "restart", "--time", "2", ALONE[0]], check=True, capture_output=True)
+
+    hub.bytes_per_second = 400_000
+    try:
+        done = play(limit=ALONE, models_store=store, seen=restart)
+    finally:
+        hub.bytes_per_second = None
+    assert restarted, done.output
+    assert time.monotonic() - restarted[0] < 90
+    assert done.returncode != 0
+    assert "it ended without a result, as when the host was restarted" in done.output
+    assert "what came is kept, run the play again" in done.output
+    alone.check_output("timeout 60 sh -c 'until systemctl is-system-running --wait; do sleep 0.5; done' || true")
+    before = hub.out
+    again = play(limit=ALONE, models_store=store)
+    assert again.returncode == 0, again.output
+    assert hub.out - before < 10 * MIB
+    assert sums(alone, folder(hub, store)) == wanted(hub)
+
+
+def test_a_disk_that_lacks_space_is_named_before_the_first_byte(hub, alone, play):
+    alone.check_output("mkdir -p /tmp/tight && mount -t tmpfs -o size=5m tmpfs /tmp/tight")
+    before = hub.sent_bytes()
+    try:
+        done = play(limit=ALONE, models_store="/tmp/tight/store")
+    finally:
+        alone.check_output("umount /tmp/tight")
+    assert done.returncode != 0
+    assert "/tmp/tight/store has 0.00 GiB free and 0.01 GiB are still to come (lab/small at" in done.output
+    assert hub.sent_bytes() == before

@@ -1,0 +1,72 @@
+"""A hub's models through the role on two hosts: byte for byte, once, also from one host to the other."""
+
+import json
+
+from conftest import PAIR, STORE, WEIGHTS, folder, sums, wanted
+from faulty_hub import TOKEN
+
+NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+
+
+def test_check_mode_says_what_it_would_pull_and_writes_nothing(hub, pair, play, lock):
+    done = play("--check", "--diff")
+    assert done.returncode == 0, done.output
+    assert done.changed() == list(PAIR)
+    assert done.output.count("would pull lab/small at main") == len(PAIR)
+    assert not lock.exists()
+    assert hub.sent_bytes() == 0
+    assert not any(host.file(STORE).exists for host in pair)
+
+
+def test_both_hosts_get_the_hubs_bytes_and_the_second_run_needs_no_hub(hub, pair, play, lock):
+    first = play()
+    assert first.returncode == 0, first.output
+    assert first.changed() == list(PAIR)
+    assert all(sums(host, folder(hub)) == wanted(hub) for host in pair)
+    locked = json.loads(lock.read_text())["models"]["lab/small@main"]
+    assert folder(hub).endswith(locked["revision"])
+    before = len(hub.log)
+    again = play(models_environment=NO_HUB)
+    assert again.returncode == 0, again.output
+    assert again.changed() == []
+    assert len(hub.log) == before
+
+
+def test_one_host_mends_a_file_from_the_hub_and_is_the_others_source(hub, pair, play):
+    pair[0].check_output(f"printf x | dd of={folder(hub)}/{WEIGHTS} bs=1 seek=5000 conv=notrunc status=none")
+    pair[1].check_output(f"rm -rf {STORE}")
+    before, out = len(hub.log), hub.out
+    both = play(models_source=PAIR[0])  # it mends its own from the hub first, and the other one takes all from there
+    assert (both.returncode, both.changed()) == (0, list(PAIR)), both.output
+    assert {sent.path.rpartition("/")[2] for sent in hub.log[before:] if sent.size} == {WEIGHTS}
+    assert hub.out - out == (hub.shelf.folder("lab/small") / WEIGHTS).stat().st_size
+    assert all(sums(host, folder(hub)) == wanted(hub) for host in pair)
+
+
+def test_a_host_outside_the_play_is_a_source_without_a_hub(hub, pair, play):
+    pair[1].check_output(f"rm -rf {STORE}")
+    before = len(hub.log)
+    alone = play(limit=PAIR[1:], models_source=PAIR[0], models_environment=NO_HUB)
+    assert alone.returncode == 0, alone.output
+    assert (alone.changed(), len(hub.log)) == ([PAIR[1]], before)
+    assert sums(pair[1], folder(hub)) == wanted(hub)
+    listening = pair[0].check_output("timeout 10 sh -c 'while ss -ltn | grep -q :8098; do sleep 0.2; done'; ss -ltn")
+    assert ":8098" not in listening
+
+
+def test_an_absent_repository_and_a_token_in_the_environment_end_in_one_sentence(hub, pair, play):
+    """One run: the first host asks for what the hub has not, the second has its token in the wrong place."""
+    for host in pair:
+        host.check_output(f"rm -rf {STORE}")
+
+    def by_host(first, second):
+        return f"{{{{ {first!r} if inventory_hostname == '{PAIR[0]}' else {second!r} }}}}"
+
+    models = by_host("lab/none", "lab/other")  # which no lock file has
+    environment = by_host({"HF_ENDPOINT": hub.url}, {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN})
+    done = play(lab_model=models, models_environment=environment)
+    assert done.returncode != 0
+    assert "lab/none was not found on " in done.output
+    assert "mend its name in the roster" in done.output
+    assert "models_environment holds HF_TOKEN: put it into models_token" in done.output
+    assert not any(host.file(STORE).exists for host in pair)
