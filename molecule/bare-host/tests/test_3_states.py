@@ -2,7 +2,7 @@
 
 import pytest
 
-ONLY = "bookworm"
+ONLY = "trixie"
 CARD = "0000:01:00.0"
 
 

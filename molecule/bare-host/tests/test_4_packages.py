@@ -6,56 +6,12 @@ import time
 
 from conftest import INVENTORY, ROOT
 
-ONLY = "trixie"
+ONLY = "bookworm"
 NEWEST = "580.173.02"
-SOURCE = "/etc/apt/sources.list.d/roundhouse-nvidia.sources"
 
 
 def installed(host, name="nvidia-driver-cuda"):
     return host.check_output("dpkg-query --show --showformat='${db:Status-Abbrev} ${Version}' " + name)
-
-
-def invocations(host):
-    """Return what names each start of those who use the driver; one that was stopped has none."""
-    units = ("roundhouse-user.service", "nvidia-persistenced.service")
-    found = [host.check_output(f"systemctl show --property InvocationID --value {unit}") for unit in units]
-    assert all(found)
-    return found
-
-
-def test_a_repository_that_another_key_signed_is_refused(host, play, said):
-    before = host.file(SOURCE).content_string
-    result = play("driver.yml", nvidia_driver_repository="http://127.0.0.1:8899/signed-by-another")
-    assert result.returncode == 2
-    assert (
-        "apt refuses http://127.0.0.1:8899/signed-by-another/debian13/x86_64/, and its old index is not used"
-        in said(result)
-    )
-    assert host.file(SOURCE).content_string == before
-
-
-def test_who_uses_the_old_driver_goes_on_until_the_repository_has_answered(host, play, said):
-    host.check_output("systemd-run --unit roundhouse-user sleep infinity")  # an agent, as the role knows one
-    try:
-        before = invocations(host)
-        # Another release than the one that is there, from a repository that is not.
-        result = play(
-            "driver.yml", nvidia_driver_version="580.126.09", nvidia_driver_repository="http://127.0.0.1:8899/none"
-        )
-        after = invocations(host)
-    finally:
-        host.run("systemctl stop roundhouse-user")
-    assert result.returncode == 2
-    assert "apt refuses http://127.0.0.1:8899/none/debian13/x86_64/" in said(result)
-    assert after == before
-
-
-def test_a_key_that_is_not_the_pinned_one_is_refused(host, play, said):
-    before = host.file(SOURCE).content_string
-    result = play("driver.yml", nvidia_driver_repository_fingerprint="")
-    assert result.returncode == 2
-    assert "and 02182E60104FCDC26EAE1B8597A5D4CB8793F200 is pinned: nothing was changed" in said(result)
-    assert host.file(SOURCE).content_string == before
 
 
 def test_a_release_that_does_not_build_is_told_with_its_first_error(host, play, doctor, said):
@@ -72,7 +28,7 @@ def test_a_run_that_is_killed_among_the_packages_is_mended_by_the_next(host, pla
     command += ["--extra-vars", '{"nvidia_driver_version": "580.126.09"}', str(ROOT / "molecule/bare-host/driver.yml")]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600  # a bound, for a machine of any speed
     while host.run("pgrep -x dkms").rc != 0:
         assert time.monotonic() < end, "the run did not come to its packages"
         assert running.poll() is None, "the run ended before its packages were configured"

@@ -1,0 +1,47 @@
+"""A repository that cannot be trusted or read is refused, and the driver that is there goes on."""
+
+ONLY = "trixie"
+SOURCE = "/etc/apt/sources.list.d/roundhouse-nvidia.sources"
+
+
+def invocations(host):
+    """Return what names each start of those who use the driver; one that was stopped has none."""
+    units = ("roundhouse-user.service", "nvidia-persistenced.service")
+    found = [host.check_output(f"systemctl show --property InvocationID --value {unit}") for unit in units]
+    assert all(found)
+    return found
+
+
+def test_a_repository_that_another_key_signed_is_refused(host, play, said):
+    before = host.file(SOURCE).content_string
+    result = play("driver.yml", nvidia_driver_repository="http://127.0.0.1:8899/signed-by-another")
+    assert result.returncode == 2
+    assert (
+        "apt refuses http://127.0.0.1:8899/signed-by-another/debian13/x86_64/, and its old index is not used"
+        in said(result)
+    )
+    assert host.file(SOURCE).content_string == before
+
+
+def test_who_uses_the_old_driver_goes_on_until_the_repository_has_answered(host, play, said):
+    host.check_output("systemd-run --unit roundhouse-user sleep infinity")  # an agent, as the role knows one
+    try:
+        before = invocations(host)
+        # Another release than the one that is there, from a repository that is not.
+        result = play(
+            "driver.yml", nvidia_driver_version="580.126.09", nvidia_driver_repository="http://127.0.0.1:8899/none"
+        )
+        after = invocations(host)
+    finally:
+        host.run("systemctl stop roundhouse-user")
+    assert result.returncode == 2
+    assert "apt refuses http://127.0.0.1:8899/none/debian13/x86_64/" in said(result)
+    assert after == before
+
+
+def test_a_key_that_is_not_the_pinned_one_is_refused(host, play, said):
+    before = host.file(SOURCE).content_string
+    result = play("driver.yml", nvidia_driver_repository_fingerprint="")
+    assert result.returncode == 2
+    assert "and 02182E60104FCDC26EAE1B8597A5D4CB8793F200 is pinned: nothing was changed" in said(result)
+    assert host.file(SOURCE).content_string == before
