@@ -40,11 +40,12 @@ class ActionModule(ActionBase):
             if facts.get("failed"):
                 return result | facts
             plan, text = inspection.plan_of(asked, facts)
-            look = inspection.look_of(asked, plan)
+            look = inspection.look_of(asked, plan, facts)
         except RoundhouseError as error:
             return result | {"failed": True, "msg": error.message}
         seen = self._execute_module("roundhouse_preflight", look, task_vars=task_vars)
         if seen.get("failed"):
             return result | seen
-        told = {name: seen[name] for name in ("findings", "table", "host")}
+        host = seen["host"] | {"plan_in_place": inspection.is_in_place(plan, facts)}
+        told = {"findings": seen["findings"], "table": seen["table"], "host": host}
         return result | {"changed": False, "plan": plan, "text": text, **told}

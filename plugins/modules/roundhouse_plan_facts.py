@@ -35,6 +35,10 @@ gpus:
   type: list
   elements: dict
   returned: always
+answer:
+  description: What NVML said, with driver_version, error and gpus, as roundhouse_preflight takes it.
+  type: dict
+  returned: always
 configs:
   description: The config.json of each folder that the roster names, by its path.
   type: dict

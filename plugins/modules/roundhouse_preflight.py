@@ -54,6 +54,10 @@ options:
     description: Where the environment of the hub's client will be.
     type: path
     required: true
+  nvml:
+    description: What NVML said, as roundhouse_plan_facts returned it (answer); nvidia-ml-py is not sent again for it.
+    type: dict
+    required: true
   gateway_port:
     description: The gateway's port of all agents; none without a gateway.
     type: int
@@ -77,6 +81,7 @@ EXAMPLES = """
     quantise_path: /opt/roundhouse/quantise/0.14
     models_store: /var/lib/roundhouse/models
     hub_path: /opt/roundhouse/hub/2.4.0
+    nvml: "{{ plan_facts.answer }}"
 """
 
 RETURN = """
@@ -102,13 +107,8 @@ host:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import host_seen, preflight
+from ansible.module_utils.roundhouse import host_seen, nvml, preflight
 from ansible.module_utils.roundhouse.errors import RoundhouseError
-
-try:
-    from ansible.module_utils import pynvml
-except ImportError:  # a controller that was not made by `make setup`: then the host's own, if it has one
-    pynvml = None
 
 
 def main() -> None:
@@ -127,6 +127,7 @@ def main() -> None:
         "folders": {"type": "list", "elements": "path", "default": []},
         "quantisations": {"type": "list", "elements": "dict", "default": []},
         "hub_path": {"type": "path", "required": True},
+        "nvml": {"type": "dict", "required": True},
         "runtime_image": {"type": "str"},
     }
     module = AnsibleModule(argument_spec={**wanted, **more}, supports_check_mode=True)
@@ -141,7 +142,7 @@ def main() -> None:
         image=given["runtime_image"],
     )
     try:
-        rows = preflight.look(preflight.Wanted(**{name: given[name] for name in wanted}), pynvml)
+        rows = preflight.look(preflight.Wanted(**{name: given[name] for name in wanted}), nvml.Answer(**given["nvml"]))
         seen = host_seen.look(asked)
     except RoundhouseError as error:
         module.fail_json(msg=error.message)

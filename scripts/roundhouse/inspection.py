@@ -6,6 +6,7 @@ the plan names. Both are one task of a play.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ def plan_of(asked: Asked, facts: dict[str, Any]) -> tuple[Plan, list[str]]:
     return plan, text.splitlines()
 
 
-def look_of(asked: Asked, plan: Plan) -> dict[str, Any]:
+def look_of(asked: Asked, plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of the second look, the module roundhouse_preflight."""
     agents = plan["agents"]
     named = [agent["model"] for agent in agents] + [agent["draft_model"] or "" for agent in agents]
@@ -59,9 +60,15 @@ def look_of(asked: Asked, plan: Plan) -> dict[str, Any]:
         "engine_python": asked.engine_python,
         "quantise_path": asked.quantise_path,
         "hub_path": asked.hub_path,
+        "nvml": facts["answer"],
         "models_store": plan["models_store"],
         "gateway_port": plan["gateway_port"],
         # None for an engine in an environment of the host's, which an image then shows.
         "image": plan["image"] if asked.settings["image_has_engine"] and plan["image"] else None,
         "runtime_image": plan["image"],
     }
+
+
+def is_in_place(plan: Plan, facts: dict[str, Any]) -> bool:
+    """Return whether the plan is the one that is deployed, by what both say as JSON."""
+    return bool(json.loads(json.dumps(plan)) == facts["deployed"])

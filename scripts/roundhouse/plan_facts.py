@@ -10,7 +10,7 @@ from .roster_models import own_configs
 
 
 def gather(agents: Any, store: str, pynvml: Any = None) -> dict[str, Any]:
-    """Return gpu.facts() and what `decision.host_of` reads beside them.
+    """Return gpu.facts(), NVML's `answer` for a second look, and what `decision.host_of` reads beside them.
 
     `configs`: the config.json of each folder that the roster names; `stamps`: what stands for the revision of one that
     is to be quantised; `disk`: how much weights there are in those folders and in the `store` of models, and how fast
@@ -22,7 +22,8 @@ def gather(agents: Any, store: str, pynvml: Any = None) -> dict[str, Any]:
         deployed = plan.load()
     except UsageError:
         deployed = None
-    found = gpu.facts(answer=nvml.read(pynvml))
+    answer = nvml.read(pynvml)
+    found = {**gpu.facts(answer=answer), "answer": answer._asdict()}
     configs = own_configs(agents)
     own = {"configs": configs, "stamps": quantised.stamps(agents), "means": containers.means()}
     told = {"measured": measured.load(), "starts": phases.load(), "deployed": deployed}

@@ -28,9 +28,9 @@ HUB_PYTHON = ((3, 10), (3, 14))  # of huggingface-hub 2.4.0: >=3.10; later ones 
 Agent = dict[str, Any]
 
 
-def look(wanted: Wanted, pynvml: Any = None) -> list[Row]:
-    """Look at the host and return the table's rows, those without a finding too."""
-    seen = driver.see(answer=nvml.read(pynvml))
+def look(wanted: Wanted, answer: nvml.Answer) -> list[Row]:
+    """Look at the host and return the table's rows, those without a finding too; `answer` is NVML's."""
+    seen = driver.see(answer=answer)
     found = preflight_host.rows(seen, packages.installed(), wanted.accelerator)
     if preflight_disk.builds_engine(wanted):
         found.append(_python(wanted.engine_python, ENGINE_PYTHON))

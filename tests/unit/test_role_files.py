@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roundhouse import agent_files, compose, gateway_config, gateway_files, host_seen, planner
+from roundhouse import agent_files, compose, gateway_config, gateway_files, host_seen, inspection, planner
 from roundhouse.decision import Host
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -117,3 +117,12 @@ def test_models_that_lack_something_are_told_apart(tmp_path):
     found = host_seen.models(str(tmp_path), [str(tmp_path / "none")], [wish], [])
     assert (found["to_pull"], found["to_quantise"]) == ([wish], [])
     assert len(found["problems"]) == 1
+
+
+def test_a_plan_is_in_place_when_it_is_the_deployed_one_to_the_letter():
+    made = plan()
+    deployed = json.loads(json.dumps(made))
+    assert inspection.is_in_place(made, {"deployed": deployed})
+    deployed["agents"][0]["port"] += 1
+    assert not inspection.is_in_place(made, {"deployed": deployed})
+    assert not inspection.is_in_place(made, {"deployed": None})
