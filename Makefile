@@ -48,7 +48,7 @@ test-more: setup ## The rest: upgrades, real quantising, the gateway on hosts
 	$(LAB) molecule test --scenario-name quantise
 	$(LAB) molecule test --scenario-name gateway
 
-demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a real model)
+demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a hub's model)
 	@lab/docker.sh
 	@$(LAB) lab/demo.py $(if $(MODEL),--model $(MODEL))
 
