@@ -44,7 +44,7 @@ hosts: setup # what the tests share: Docker, the engine's environment and its ti
 	@lab/docker.sh
 	@$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
 
-demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a real model)
+demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a hub's model)
 	@lab/docker.sh
 	@$(LAB) lab/demo.py $(if $(MODEL),--model $(MODEL))
 

@@ -96,7 +96,12 @@ class Board:
         doing = [line for told in self.doing(now) for line in textwrap.wrap(told, width)]
         left = setup_screen.time_left(self.run, now, self.expected, self.by)
         return "\n".join(
-            [setup_screen.stages(self.run, width, now, self.expected), "", *doing, *(["", left] if left else [])]
+            [
+                setup_screen.stages(self.run, width, now, self.expected, "about {}"),
+                "",
+                *doing,
+                *(["", left] if left else []),
+            ]
         )
 
     def doing(self, now: float) -> list[str]:

@@ -209,7 +209,7 @@ def main(argv: list[str] | None = None) -> int:
     begun = time.monotonic()
     kinds = look().kinds(bool(hub))
     before = recall(KEPT)
-    by = "earlier runs" if before.keys() >= {*kinds.values()} else "a machine with two slow cores"
+    by = "earlier runs" if before.keys() >= {*kinds.values()} else "the times of a machine with two slow cores"
     board = Board([*kinds], {name: (SHIPPED | before)[kind] for name, kind in kinds.items()}, by)
     wanted = setup_run.Wanted((), "inventory/lab", ("--extra-vars", json.dumps({"lab_model": hub or MODEL})))
     try:

@@ -29,15 +29,15 @@ def screen(run: Run, width: int, now: float, before: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def stages(run: Run, width: int, now: float, before: dict[str, float]) -> str:
-    """Return a line for each stage: where it is, and what it took, or took the last time."""
-    return "\n".join(_stage(stage, width, now, before) for stage in run.stages)
+def stages(run: Run, width: int, now: float, before: dict[str, float], waits: str = "took {} last time") -> str:
+    """Return a line for each stage: where it is, and what it took; of one that waits, `waits` with the time of it."""
+    return "\n".join(_stage(stage, width, now, before, waits) for stage in run.stages)
 
 
-def _stage(stage: Stage, width: int, now: float, before: dict[str, float]) -> str:
+def _stage(stage: Stage, width: int, now: float, before: dict[str, float], waits: str = "") -> str:
     seconds = stage.seconds(now)
     if seconds is None:
-        told = f"took {_time(before[stage.name])} last time" if stage.name in before else ""
+        told = waits.format(_time(before[stage.name])) if stage.name in before else ""
     else:
         told = _told(stage, seconds)
     room = max(width - len(told) - 3, _NARROWEST)
