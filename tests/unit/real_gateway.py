@@ -23,6 +23,7 @@ from roundhouse import gateway, gateway_config, gateway_keys, planner, state
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles/gateway"
 WAIT_SECONDS = 60
+CLAIMS = []  # sockets that stay open until the process ends
 DEFAULTS = {  # the role has others
     **{"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 4096},
     **{"requests_per_minute": 10000, "requests_at_once": 1000, "waiting": 8, "wait_seconds": 10},
@@ -53,11 +54,26 @@ def furnish(folder, monkeypatch):
 
 
 def free_port():
-    """Return a port whose engine's, metrics' and own are free; below those that Linux gives to others."""
-    for port in range(5000 + os.getpid() % 2000, 12000, 7):
-        if all(is_free(port + more) for more in (0, 100, 20000)):
+    """Return a port that is free with the next two, all their metrics' and engines'; Linux gives none of them away."""
+    for port in range(own_ports(), own_ports() + 90, 3):
+        if all(is_free(port + more + next_one) for more in (0, 100, 20000) for next_one in range(3)):
             return port
     raise AssertionError("no port is free")
+
+
+@functools.cache
+def own_ports():
+    """Return the first of 200 ports that no other process of these tests takes before this one has ended."""
+    for first in range(5000, 12000, 200):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0roundhouse-tests-{first}")
+        except OSError:
+            claim.close()
+        else:
+            CLAIMS.append(claim)
+            return first
+    raise AssertionError("other tests have all ports")
 
 
 def is_free(port):

@@ -2,9 +2,9 @@
 
 import io
 import json
-import time
 
 import pytest
+from clock import until
 
 from roundhouse import progress
 from roundhouse.progress import GIB, MIB
@@ -33,7 +33,7 @@ def test_json_lines_are_objects_and_count_what_was_thrown_away(monkeypatch):
         shown.came(4 * MIB)
         shown.note("again")
         shown.came(-MIB)
-        time.sleep(0.1)
+        until(lambda: f'"done_bytes": {5 * MIB}' in out.getvalue())
         shown.came(MIB)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert {"event": "note", "text": "again"} in lines
