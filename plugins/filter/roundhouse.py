@@ -31,23 +31,6 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def problems(agents: Any, gateway_port: int | None = None) -> list[str]:
-    """Return a sentence for each thing in the roster that cannot be meant."""
-    from roundhouse import roster
-
-    return list(roster.problems(agents, gateway_port=gateway_port))
-
-
-def plan(
-    agents: Any, facts: Any = None, gpu_memory_gb: float | None = None, again: bool = False, **settings: Any
-) -> dict[str, Any]:
-    """Return the plan of a host; `facts` are what roundhouse_plan_facts returned, None before it ran."""
-    from roundhouse import decision, planner
-
-    host = decision.host_of(facts, gpu_memory_gb, again)
-    return planner.build(agents, planner.Settings(**settings), host)
-
-
 def gateway(plan: dict[str, Any], **settings: Any) -> dict[str, Any]:
     """Return what the gateway's templates print."""
     from roundhouse import gateway_config
@@ -67,13 +50,6 @@ def gateway_control(written: dict[str, Any]) -> dict[str, Any]:
     from roundhouse import gateway_files
 
     return gateway_files.control(written)
-
-
-def plan_text(plan: dict[str, Any], starts: list[dict[str, Any]]) -> str:
-    """Return the plan as a table for people."""
-    from roundhouse import plan_text
-
-    return plan_text.text(plan, starts)
 
 
 def agent_files(plan: dict[str, Any], staged: str) -> dict[str, Any]:
@@ -109,13 +85,6 @@ def switch_problem(result: Any) -> str:
     from roundhouse import outcomes
 
     return outcomes.problem(result)
-
-
-def locked(agents: Any, path: str) -> Any:
-    """Return a roster whose models have the revisions of the lock file."""
-    from roundhouse import models_lock
-
-    return models_lock.apply(agents, Path(path))
 
 
 def wishes(agents: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
@@ -186,18 +155,14 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "roundhouse_problems": _plain(problems),
-            "roundhouse_plan": _plain(plan),
             "roundhouse_gateway": _plain(gateway),
             "roundhouse_gateway_files": _plain(gateway_files),
             "roundhouse_gateway_control": _plain(gateway_control),
             "roundhouse_agent_files": _plain(agent_files),
-            "roundhouse_plan_text": _plain(plan_text),
             "roundhouse_outcomes": _plain(outcomes),
             "roundhouse_outcome_rows": _plain(outcome_rows),
             "roundhouse_switched": _plain(switched),
             "roundhouse_switch_problem": _plain(switch_problem),
-            "roundhouse_locked": _plain(locked),
             "roundhouse_wishes": _plain(wishes),
             "roundhouse_quantisations": _plain(quantisations),
             "roundhouse_engine_path": _plain(engine_path),

@@ -105,8 +105,8 @@ def test_the_filters_load_nothing_of_the_package_until_one_is_called():
     code = (
         "import runpy, sys; made = runpy.run_path('plugins/filter/roundhouse.py')['FilterModule']().filters(); "
         "before = [name for name in sys.modules if name.startswith('roundhouse')]; "
-        "told = made['roundhouse_problems']([]); "
-        "print(before, told, 'roundhouse.roster' in sys.modules)"
+        "told = made['roundhouse_quantisations']([]); "
+        "print(before, told, 'roundhouse.quantised' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("[] [")
