@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,11 @@ class Turntable:
         agents = [agent | seconds if agent["name"] in names else agent for agent in self.plan["agents"]]
         self.host.check_output("echo %s > %s", json.dumps(self.plan | {"agents": agents}), PLAN)
 
-    def limit_unit(self, agent: str, *settings: str) -> None:
-        """Let systemd hold the agent's unit to other settings of a section, which comes first, in this case."""
+    def limit_unit(self, agent: str, *lines: str) -> None:
+        """Let systemd hold the agent's unit to these lines of a unit, in this case."""
         path = CASE_UNIT % agent
-        self.mend.append(f"rm -r {Path(path).parent} && systemctl daemon-reload")
-        self.host.check_output(drop_in(path, settings) + " && systemctl daemon-reload")
+        self.mend.append(f"rm -rf {Path(path).parent} && systemctl daemon-reload")
+        self.host.check_output(drop_in(path, *lines) + " && systemctl daemon-reload")
 
     def meanwhile(self, note: str, command: str) -> None:
         """Run a command once the journal of the switch that comes says that."""
@@ -129,16 +129,16 @@ def host() -> Host:
     return Host.get_host(f"docker://{NAME}")
 
 
-def drop_in(path: str, settings: Sequence[str]) -> str:
-    """Return the command that writes a drop-in of a unit: a section and its lines."""
-    lines = "\\n".join([f"[{settings[0]}]", *settings[1:]])
-    return f"mkdir -p {Path(path).parent} && printf '{lines}\\n' > {path}"
+def drop_in(path: str, *lines: str) -> str:
+    """Return the command that writes a drop-in of a unit."""
+    text = "\\n".join(lines)
+    return f"mkdir -p {Path(path).parent} && printf '{text}\\n' > {path}"
 
 
 @pytest.fixture(scope="session")
 def plan(host: Host) -> dict[str, Any]:
     """Return what is deployed, and let systemd start an engine that ended at once."""
-    commands = [drop_in(LAB_UNIT % agent, ["Service", "RestartSec=0.2"]) for agent in AGENTS]
+    commands = [drop_in(LAB_UNIT % agent, "[Service]", "RestartSec=0.2") for agent in AGENTS]
     host.check_output(f"cp -p {PLAN} {PLAN}.lab && {' && '.join(commands)} && systemctl daemon-reload")
     return dict(json.loads(host.file(PLAN).content_string))
 

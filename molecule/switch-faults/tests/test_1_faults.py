@@ -7,7 +7,7 @@ from conftest import AGENTS
 def wait_briefly(table, agent, fault):
     """Shorten the one limit that a case with this fault waits for: no other depends on how fast the machine is."""
     if "--never-ready" in fault:
-        table.limit_unit(agent, "Service", "TimeoutStartSec=2")
+        table.limit_unit(agent, "[Service]", "TimeoutStartSec=2")
     if "--hang" in fault:
         table.limit(agent, canary_timeout_seconds=1)
     if "--ignore-term" in fault:

@@ -122,10 +122,14 @@ def test_a_switch_that_was_interrupted_is_no_trouble_of_the_agent(table):
     ids=["start", "run"],
 )
 def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause):
-    table.limit_unit("dev", "Unit", "StartLimitIntervalSec=0")  # it is not given up, however late doctor looks
+    unlimited = ("[Unit]", "StartLimitIntervalSec=0")
+    table.limit_unit("dev", *unlimited)
     table.fault("dev", fault)
     table.host.check_output("systemctl start --no-block roundhouse-dev")
     table.until("test $(systemctl show --property NRestarts --value roundhouse-dev) -ge 2")
+    # However late doctor looks, it is tried no more until then.
+    table.limit_unit("dev", *unlimited, "[Service]", "RestartSec=600")
+    table.until("systemctl show --property SubState roundhouse-dev | grep -q auto-restart")
     sentence = told(table, "dev", cause)["sentence"]
     assert int(re.search(r"started again and again \((\d+) restarts", sentence)[1]) >= 2
     table.fault("dev", "")

@@ -81,8 +81,8 @@ def test_an_engine_that_loads_long_is_no_hung_one(quick):
 def test_the_guard_ends_nobody_during_a_drain(quick):
     quick.restart("architect", f"--answer-while {quick.gate}")
     quick.fault("architect", "")
-    quick.close_gate()
-    quick.request("architect", 16)
+    quick.request("architect", 6000)
+    quick.meanwhile("phase.: .stop", f"touch {quick.gate}")  # before the switch, the guard would be right to end it
     result = quick.run("dev", "--drain", "4")
     assert (result["rc"], result["cut"]) == (0, 1)
     assert result["stages"]["stop"] >= 4
