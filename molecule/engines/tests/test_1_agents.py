@@ -12,7 +12,7 @@ AGENTS = ("architect", "po", "dev")
 
 def say(client: openai.OpenAI, agent: str, **sampling: float) -> str:
     """Return the text of a seeded completion, so that equal sampling gives equal text."""
-    answer = client.completions.create(model=agent, prompt="The", max_tokens=48, seed=11, **sampling)
+    answer = client.completions.create(model=agent, prompt="The", max_tokens=128, seed=11, **sampling)
     return answer.choices[0].text
 
 

@@ -34,7 +34,7 @@ def manager(host, name):
     [
         (("--launch", "po"), 0, "po serves on port 8002", ["po"]),
         (("--status",), 0, r"^\* po +ready +8002 ", ["po"]),
-        (("--gpu-stats",), 0, "No NVIDIA GPU", ["po"]),
+        (("--gpu-stats",), 0, "RTX 5060 Ti", ["po"]),
         (("--launch", "nobody"), 2, "nobody", ["po"]),
         (("--stop",), 0, "^po stopped ", []),
         (("--launch", "dev"), 0, "dev serves on port 8001", ["dev"]),
