@@ -15,7 +15,7 @@ import openai
 import pytest
 from curious import REQUESTS
 
-from roundhouse import flags, lock, phases
+from roundhouse import flags, lock, phases, pulse
 from roundhouse.engine import Engine
 from roundhouse.errors import RoundhouseError
 
@@ -63,7 +63,9 @@ class Host:
         shape = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         words = ["docker", "inspect", "--format", shape, self.name]
         self.ip = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-        if kind == "real":  # roles/engine installs it on a host
+        if kind == "fake":
+            self.run(f"mkdir /etc/lab-engine && echo --core-stopped-while /tmp/core-stopped > /etc/lab-engine/{NAME}")
+        else:  # roles/engine installs it on a host
             self.run("apt-get update -qq && apt-get install -qq -y --no-install-recommends libnuma1")
         self.run(
             f"cat > /tmp/dev.yaml <<'X'\n{CONFIG}\nX\n(cat /tmp/dev.yaml; echo 'max-model-length: 3') > /tmp/bad.yaml"
@@ -73,6 +75,14 @@ class Host:
         """Run a shell command in the container; return its output."""
         words = ["docker", "exec", self.name, "sh", "-c", command]
         return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+    def stop_core(self):
+        """Let the core stand still, while the API server runs on."""
+        self.run("touch /tmp/core-stopped" if self.kind == "fake" else "pkill -STOP -f 'VLLM::EngineCor[e]'")
+
+    def resume_core(self):
+        """Let the core run on."""
+        self.run("rm -f /tmp/core-stopped" if self.kind == "fake" else "pkill -CONT -f 'VLLM::EngineCor[e]'")
 
     def start(self):
         """Start the engine; its exit status will be in /tmp/exit."""
@@ -213,6 +223,19 @@ def test_7_what_runs_is_counted_and_what_waits_beyond_the_limit_too(host, client
     until(lambda: engine.load()[:2] == (0, 0))
 
 
+def test_7_while_its_core_stands_still_only_the_api_answers_and_the_watchdog_sees_it(host, engine):
+    agent = {"name": NAME, "host": host.ip, "engine_port": PORT}
+    assert pulse.take(agent, None, 20.0)[0]
+    host.stop_core()
+    try:
+        assert engine.healthy()
+        assert engine.version().startswith("0.32.")
+        assert not pulse.take(agent, None, 3.0)[0]
+    finally:
+        host.resume_core()
+    until(lambda: pulse.take(agent, None, 20.0)[0])
+
+
 def test_8_asked_to_stop_it_ends_what_runs_refuses_the_rest_and_exits_with_0(host, client, engine):
     streams = running(client, 2, 6 * host.speed)
     until(lambda: engine.load().running == 2)
@@ -240,3 +263,13 @@ def test_9_it_ends_with_the_same_status_and_words(host, config, before, status, 
     output = host.run(f"{before}; {host.vllm} serve --config /tmp/{config}.yaml 2>&1; echo status $?")
     assert output.endswith(f"status {status}")
     assert part in output
+
+
+def test_9_a_model_of_an_unknown_architecture_is_named_when_it_ends(host):
+    if host.kind == "fake":
+        pytest.skip("the fake engine reads no architecture")
+    host.run("cp -r /srv/lab/models/dev /tmp/other && sed -i s/Qwen2ForCausalLM/NoSuchModel/ /tmp/other/config.json")
+    host.run("sed 's#/srv/lab/models/dev#/tmp/other#' /tmp/dev.yaml > /tmp/other.yaml")
+    output = host.run(f"{host.vllm} serve --config /tmp/other.yaml 2>&1; echo status $?")
+    assert output.endswith("status 1")
+    assert "Model architectures ['NoSuchModel'] are not supported" in output
