@@ -196,7 +196,7 @@ def test_requests_that_run_are_seen_on_the_worker_of_before_a_reload_too(stand):
         until(lambda: "# old workers" in gateway._ask("show proc"))
         assert gateway_load.read(["dev"])["dev"].running == 1
         hold.unlink()
-    assert gateway_load.read(["dev"])["dev"].running == 0
+    until(lambda: gateway_load.read(["dev"])["dev"].running == 0)
 
 
 def test_who_is_refused_is_counted_with_the_reason(stand):
