@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from conftest import AGENTS
+from conftest import AGENTS, AT_ONCE
 
 
 def main_pid(table, agent):
@@ -21,6 +21,7 @@ def said_by(table, unit, since):
 @pytest.fixture
 def quick(table):
     """Let the guard look twice a second, instead of every 30 s, and wait a second instead of ten."""
+    table.limit_unit("architect", *AT_ONCE)
     table.limit(*AGENTS, guard_every_seconds=0.5, guard_limit_seconds=1)
     table.restart("architect", "")
     table.since = table.host.check_output("date +%s")
@@ -91,6 +92,7 @@ def test_the_guard_ends_nobody_during_a_drain(quick):
 
 def dies_for_good(table, agent, fault):
     """Let an agent that serves die, and each of its next starts too."""
+    table.limit_unit(agent, *AT_ONCE)
     table.fault(agent, fault)
     table.host.check_output("systemctl kill --signal=SIGKILL roundhouse-%s", agent)
 
