@@ -92,7 +92,6 @@ def test_the_guard_ends_nobody_during_a_drain(quick):
 
 def dies_for_good(table, agent, fault):
     """Let an agent that serves die, and each of its next starts too."""
-    table.limit_unit(agent, *AT_ONCE)
     table.fault(agent, fault)
     table.host.check_output("systemctl kill --signal=SIGKILL roundhouse-%s", agent)
 
@@ -107,6 +106,8 @@ def relieved_by(table, agent):
 
 
 def test_two_that_cannot_stay_give_the_card_to_a_third(table):
+    for agent in ("dev", "architect"):  # first: systemd forgets its count of starts when it reads units again
+        table.limit_unit(agent, *AT_ONCE)
     assert table.run("dev")["rc"] == 0
     dies_for_good(table, "dev", "--out-of-memory")
     entry = relieved_by(table, "architect")
@@ -127,6 +128,7 @@ def test_two_that_cannot_stay_give_the_card_to_a_third(table):
 
 
 def test_a_wrong_option_is_given_up_at_once(table):
+    table.limit_unit("dev", *AT_ONCE)
     assert table.run("po")["rc"] == 0
     assert table.run("dev")["rc"] == 0
     begun = time.monotonic()
