@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from conftest import AT_ONCE
 
 NVML = "/etc/lab-nvml.conf"  # what the card tells
 FALLEN = "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
@@ -123,7 +124,7 @@ def test_a_switch_that_was_interrupted_is_no_trouble_of_the_agent(table):
 )
 def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause):
     unlimited = ("[Unit]", "StartLimitIntervalSec=0")
-    table.limit_unit("dev", *unlimited)
+    table.limit_unit("dev", *unlimited, *AT_ONCE)
     table.fault("dev", fault)
     table.host.check_output("systemctl start --no-block roundhouse-dev")
     table.until("test $(systemctl show --property NRestarts --value roundhouse-dev) -ge 2")

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from conftest import AGENTS
+from conftest import AGENTS, AT_ONCE
 
 
 def main_pid(table, agent):
@@ -21,6 +21,7 @@ def said_by(table, unit, since):
 @pytest.fixture
 def quick(table):
     """Let the guard look twice a second, instead of every 30 s, and wait a second instead of ten."""
+    table.limit_unit("architect", *AT_ONCE)
     table.limit(*AGENTS, guard_every_seconds=0.5, guard_limit_seconds=1)
     table.restart("architect", "")
     table.since = table.host.check_output("date +%s")
@@ -105,6 +106,8 @@ def relieved_by(table, agent):
 
 
 def test_two_that_cannot_stay_give_the_card_to_a_third(table):
+    for agent in ("dev", "architect"):  # first: systemd forgets its count of starts when it reads units again
+        table.limit_unit(agent, *AT_ONCE)
     assert table.run("dev")["rc"] == 0
     dies_for_good(table, "dev", "--out-of-memory")
     entry = relieved_by(table, "architect")
@@ -125,6 +128,7 @@ def test_two_that_cannot_stay_give_the_card_to_a_third(table):
 
 
 def test_a_wrong_option_is_given_up_at_once(table):
+    table.limit_unit("dev", *AT_ONCE)
     assert table.run("po")["rc"] == 0
     assert table.run("dev")["rc"] == 0
     begun = time.monotonic()
