@@ -1,6 +1,7 @@
 """From the roster and a host's facts to the plan: the choice for each agent, and all that the roles write.
 
-Built on the controller, by the playbooks' roundhouse_inspect and by scripts/plan.py alike. `plan.py` reads what was deployed.
+Built on the controller, by the action roundhouse_inspect and by scripts/plan.py alike. `plan.py` reads what is
+deployed.
 """
 
 from __future__ import annotations
