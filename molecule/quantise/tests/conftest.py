@@ -168,7 +168,7 @@ def evidence(tmp_path_factory):
         host.check_output(f"rm -rf {CHECKOUT} {STORE} && mkdir -p {CHECKOUT} {KEPT}")
         for part in ("scripts", "lab"):
             subprocess.run(["docker", "cp", str(ROOT / part), f"{NAME}:{CHECKOUT}/"], check=True)
-        host.check_output(f"rm -rf {BASE} && {ENGINE}/bin/python {CHECKOUT}/lab/quantise_base.py {BASE}")
+        host.check_output(f"{ENGINE}/bin/python {CHECKOUT}/lab/quantise_base.py {BASE}")
         found = json.dumps(workshop.run())
         host.check_output(f"printf %s {_quoted(found)} >{record}.new && mv {record}.new {record}")
     return json.loads(host.file(record).content_string)
