@@ -10,8 +10,8 @@ from conftest import INVENTORY, NAME, ROOT
 @pytest.mark.parametrize(("policy", "enabled"), [("leave", True), ("stop", True), ("disable", False)])
 def test_its_service_is_stopped_as_asked_and_its_files_stay(host, policy, enabled):
     host.check_output("systemctl enable --now ollama")
-    command = ["ansible", "--inventory", INVENTORY, "--module-name", "include_role", "--args", "name=ollama"]
-    command += ["--extra-vars", f"ollama_policy={policy}", NAME]
+    command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", NAME]
+    command += ["--extra-vars", f"ollama_policy={policy}", "molecule/switch-faults/ollama.yml"]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
     service = host.service("ollama")
