@@ -128,7 +128,8 @@ def test_a_host_that_restarts_ends_the_play_and_the_next_goes_on_where_it_was(hu
     before = hub.out
     again = play(limit=ALONE, models_store=store)
     assert again.returncode == 0, again.output
-    assert hub.out - before < 10 * MIB
+    # What was on its way when the host went down comes again: at most a part of each file, of 12 MiB in all.
+    assert hub.out - before < 11 * MIB
     assert sums(alone, folder(hub, store)) == wanted(hub)
 
 
