@@ -269,7 +269,8 @@ def test_9_a_model_of_an_unknown_architecture_is_named_when_it_ends(host):
     if host.kind == "fake":
         pytest.skip("the fake engine reads no architecture")
     host.run("cp -r /srv/lab/models/dev /tmp/other && sed -i s/Qwen2ForCausalLM/NoSuchModel/ /tmp/other/config.json")
-    host.run("sed 's#/srv/lab/models/dev#/tmp/other#' /tmp/dev.yaml > /tmp/other.yaml")
+    # On a port of its own: the case before has taken the other one.
+    host.run(f"sed 's#/srv/lab/models/dev#/tmp/other#; s/^port: .*/port: {PORT + 1}/' /tmp/dev.yaml > /tmp/other.yaml")
     output = host.run(f"{host.vllm} serve --config /tmp/other.yaml 2>&1; echo status $?")
     assert output.endswith("status 1")
     assert "Model architectures ['NoSuchModel'] are not supported" in output
