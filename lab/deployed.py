@@ -10,6 +10,7 @@ is removed, unless a host has it. What lies in a volume is in no image: such a h
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ INPUTS = (
     *("requirements", "roles", "scripts"),
 )
 NAME = "roundhouse-lab:deployed"
+LOCK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roundhouse" / "deployed.lock"
 
 
 def key_of(base: str, playbook: Path, variables: Path) -> str:
@@ -69,13 +71,20 @@ def make(image: str, host: dict[str, Any], playbook: Path, variables: Path) -> N
 
 def main(platform: str, variables: str) -> int:
     """Print the image's name, after `built` where it was made now."""
-    host = json.loads(platform)
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with LOCK.open("w") as lock:  # two scenarios side by side may want the same image
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return print_image(json.loads(platform), Path(variables))
+
+
+def print_image(host: dict[str, Any], variables: Path) -> int:
+    """Do what main does, for a caller that holds the lock."""
     playbook = ROOT / host.pop("deployed")
     base = output(ROOT / "lab/image.sh", host["suite"], host.get("layer", "")).splitlines()[-1]
     kept = f"{NAME}-{Path(variables).resolve().stem}-{host['suite']}"
-    image = f"{kept}-{key_of(base, playbook, Path(variables))}"
+    image = f"{kept}-{key_of(base, playbook, variables)}"
     if not output("docker", "images", "--quiet", image):
-        make(image, host | {"name": f"roundhouse-deploying-{image.rpartition('-')[2]}"}, playbook, Path(variables))
+        make(image, host | {"name": f"roundhouse-deploying-{image.rpartition('-')[2]}"}, playbook, variables)
         for old in {*output("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", f"{kept}-*").split()} - {image}:
             subprocess.run(["docker", "rmi", old], check=False, stdout=subprocess.DEVNULL)  # a host may have it
         print("built")
