@@ -84,8 +84,6 @@ def train(draw: Callable[[], list[int]], tokenizer, steps: int):
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    # A second thread gains little on matrices of this size, and on a busy machine both wait for each other.
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     end, start = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|im_start|>"])
     config = Qwen2Config(

@@ -76,7 +76,8 @@ def test_setup_in_a_terminal_is_one_screen_of_80_columns(setup, words):
     frames = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", frame) for frame in told.split("\x1b[2K")]
     lines = [line.strip("\r") for frame in frames for line in frame.split("\n")]
     assert [line for line in lines if len(line) > WIDTH] == []
-    assert any(line.startswith("> Bring the models") for line in lines)
+    # Whichever stage runs for long enough to be drawn: one with nothing to do may be over between two frames.
+    assert any(line.startswith("> ") for line in lines)
     assert lines[-2].startswith("+ Bring the models")
 
 
