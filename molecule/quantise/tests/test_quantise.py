@@ -35,12 +35,12 @@ def is_admitted(made, recipe):
     assert made["verified"] == 0
 
 
-# With 16 samples auto-round's likeliest token agrees in 87 % on this small base, and the gate wants 90 %. With 128
-# samples it is 78 %: its tuning fits the samples instead of the text. The other recipes pass.
-OVERFITS = pytest.mark.xfail(reason="auto-round overfits its few samples on the lab's small base", strict=False)
+# Measured on the lab's base: the likeliest token agrees in 87 % with 16 samples and in 78 % with 128; the gate wants
+# 90 %. The cause is not known yet. The gate itself does what it should.
+MISSES = pytest.mark.xfail(reason="auto-round misses the gate on the lab's base; the cause is open", strict=False)
 
 
-@pytest.mark.parametrize("recipe", [*MADE[:-1], pytest.param(MADE[-1], marks=OVERFITS)])
+@pytest.mark.parametrize("recipe", [*MADE[:-1], pytest.param(MADE[-1], marks=MISSES)])
 def test_an_honest_result_is_admitted_with_its_card(evidence, recipe):
     made = evidence[recipe]
     if RECIPES[recipe].bits == 4 and not evidence["avx512"]:
