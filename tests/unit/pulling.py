@@ -78,6 +78,12 @@ def replace_last_byte(path):
     path.write_bytes(content)
 
 
+def bytes_kept(place):
+    """Return how many bytes of the model's files lie in its unfinished folder."""
+    names = FETCHED | {f"{name}.part" for name in FETCHED}
+    return sum(path.stat().st_size for path in place.rglob("*.partial/*") if path.name in names)
+
+
 def nothing_under_its_name(place):
     return not [held for held in store.held(place) if held.manifest]
 
