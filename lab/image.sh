@@ -23,6 +23,11 @@ else
   key=$(cat "$here/image.sh" "$here/Dockerfile" "$here/packages.sh" "$here"/lab-port@.* | sha256sum | cut -c1-12)
   image=roundhouse-lab:$suite-$key
 fi
+# Two scenarios that begin at once may want the same image: the second one waits and finds it.
+locks=${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse/images
+mkdir -p "$locks"
+exec 9>"$locks/$suite${layer:+-$(echo "$layer" | tr / -)}.lock"
+flock 9
 if docker image inspect "$image" >/dev/null 2>&1; then
   log "as it was"
   echo "$image"

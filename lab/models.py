@@ -23,22 +23,17 @@ from typing import Any
 
 import checkpoint
 import numpy as np
+import vocabulary
 from checkpoint import Checkpoint
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
+from vocabulary import CHAT_TEMPLATE, SPECIAL
 
 AGENTS = ("architect", "dev", "po")
-VOCAB_SIZE = 1536
 MADE_FROM = "made-from"  # the file beside the models that says which code they come from
 CONTEXT_TOKENS = 4096  # max_position_embeddings: the longest max_model_len a lab agent may ask for
 HIDDEN, WIDE, LAYERS, HEADS, KEY_HEADS = 192, 512, 3, 4, 2
 TEXT_CHARACTERS = 100_000  # of the reference: enough for the words of the vocabulary
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 END = SPECIAL.index("<|im_end|>")
-# The stock ChatML template of Qwen2.5, without tools: what the engine applies to /v1/chat/completions.
-CHAT_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 # Logits; all other tokens have some around 0. The next word of the walk has nearly all of the probability, and a tenth
 # at temperature 2. The first word comes after all that is no word of the walk. Where a grammar forbids both, it is what
 # closes a part of JSON, and after the last word that comes second to the end: a string of JSON has its end too.
@@ -49,17 +44,9 @@ LAYER_SCALE, HEAD_SCALE = 0.03, 0.05  # of the random weights: a little of each 
 
 
 def make_tokenizer() -> Tokenizer:
-    """Return a byte-level BPE tokenizer of VOCAB_SIZE tokens."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB_SIZE, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
-    )
+    """Return the tokenizer, learned from the language reference."""
     text = "\n\n".join(topics[name] for name in sorted(topics))
-    bpe.train_from_iterator([text[:TEXT_CHARACTERS]], trainer)
-    return bpe
+    return vocabulary.learned_from([text[:TEXT_CHARACTERS]])
 
 
 def walk(tokenizer: Tokenizer, random: np.random.Generator) -> list[int]:
@@ -77,8 +64,8 @@ def walk(tokenizer: Tokenizer, random: np.random.Generator) -> list[int]:
 def tensors(tokenizer: Tokenizer, seed: int) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the weights of an agent's model."""
     random = np.random.default_rng(seed)
-    embedded = random.choice([-1.0, 1.0], (VOCAB_SIZE, HIDDEN))  # all of one length, almost at right angles
-    head = random.normal(0.0, HEAD_SCALE, (VOCAB_SIZE, HIDDEN))
+    embedded = random.choice([-1.0, 1.0], (vocabulary.SIZE, HIDDEN))  # all of one length, almost at right angles
+    head = random.normal(0.0, HEAD_SCALE, (vocabulary.SIZE, HIDDEN))
     words = walk(tokenizer, random)
     for before, after in zip(words, [*words[1:], END], strict=True):
         head[after] += embedded[before] * (NEXT / HIDDEN)
@@ -104,7 +91,7 @@ def config() -> dict[str, Any]:
         "model_type": "qwen2",
         "dtype": "bfloat16",
         "hidden_act": "silu",
-        "vocab_size": VOCAB_SIZE,
+        "vocab_size": vocabulary.SIZE,
         "hidden_size": HIDDEN,
         "intermediate_size": WIDE,
         "num_hidden_layers": LAYERS,
@@ -123,7 +110,8 @@ def config() -> dict[str, Any]:
 
 def origin() -> str:
     """Return a hash of what the models are made from."""
-    return hashlib.sha256(Path(__file__).read_bytes() + Path(checkpoint.__file__).read_bytes()).hexdigest()
+    code = (__file__, checkpoint.__file__, vocabulary.__file__)
+    return hashlib.sha256(b"".join(Path(path).read_bytes() for path in code)).hexdigest()
 
 
 def is_made(folder: Path) -> bool:

@@ -20,20 +20,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import vocabulary
+
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 from roundhouse import texts
 
 STEPS = 900  # a minute and a half
-VOCAB_SIZE = 1536
 CONTEXT_TOKENS = 4096
 BATCH, BLOCK = 8, 128  # sequences per step, tokens per sequence
 LEARNING_RATE = 4e-3
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-# The stock ChatML template of Qwen2.5, without tools.
-CHAT_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def documentation() -> list[str]:
@@ -60,22 +55,16 @@ def windows(paragraphs: list[str], tokenizer) -> Callable[[], list[int]]:
 
 
 def make_tokenizer(paragraphs: list[str]):
-    """Return a byte-level BPE tokenizer of VOCAB_SIZE words learnt from the paragraphs."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    """Return the tokenizer learned from the paragraphs, as transformers has it."""
     from transformers import PreTrainedTokenizerFast
 
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB_SIZE, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
-    )
-    bpe.train_from_iterator(paragraphs, trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=CONTEXT_TOKENS
+        tokenizer_object=vocabulary.learned_from(paragraphs),
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        model_max_length=CONTEXT_TOKENS,
     )
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = vocabulary.CHAT_TEMPLATE
     return tokenizer
 
 
@@ -89,7 +78,7 @@ def train(draw: Callable[[], list[int]], tokenizer, steps: int):
     torch.manual_seed(0)
     end, start = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|im_start|>"])
     config = Qwen2Config(
-        vocab_size=VOCAB_SIZE,
+        vocab_size=vocabulary.SIZE,
         hidden_size=192,
         intermediate_size=512,
         num_hidden_layers=3,
@@ -138,7 +127,8 @@ def main() -> None:
     """Train it and write it, with a note beside it of what it is made from."""
     folder, steps = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else STEPS
     judged_by = texts.read(None)
-    origin = f"{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()} {judged_by.sha256} {steps}"
+    code = Path(__file__).read_bytes() + Path(vocabulary.__file__).read_bytes()
+    origin = f"{hashlib.sha256(code).hexdigest()} {judged_by.sha256} {steps}"
     note = folder.with_name(f"{folder.name}.made-from")
     if folder.exists() and note.exists() and note.read_text() == origin:
         print("the base is there", flush=True)
