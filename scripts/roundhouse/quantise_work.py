@@ -22,6 +22,8 @@ from .model_files import WANTED
 PACKAGES = ("llmcompressor", "compressed-tensors", "torch", "transformers", "auto-round")
 # The head stays as it is: a word is chosen by it, and it is a small part of the bytes.
 IGNORE = ["lm_head"]
+# auto-round's own recipe "light": its default rate, 1 / iterations, is meant for 200 of them.
+ITERATIONS, LEARNING_RATE = 50, 5e-3
 
 
 def modifiers(method: str, scheme: str, group_size: int) -> list[Any]:
@@ -39,7 +41,7 @@ def modifiers(method: str, scheme: str, group_size: int) -> list[Any]:
         awq = importlib.import_module("llmcompressor.modifiers.transform.awq")
         return [awq.AWQModifier(duo_scaling="both"), quantization.QuantizationModifier(**how)]
     rounding = importlib.import_module("llmcompressor.modifiers.autoround")
-    return [rounding.AutoRoundModifier(**how, iters=50, enable_torch_compile=False)]
+    return [rounding.AutoRoundModifier(**how, iters=ITERATIONS, lr=LEARNING_RATE, enable_torch_compile=False)]
 
 
 def _scheme(scheme: str, group_size: int) -> Any:
@@ -65,7 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     how = {"output_dir": job["folder"], "recipe": modifiers(job["method"], job["scheme"], job["group_size"])}
     if job["texts"]:
         say(f"calibrating with {len(job['texts'])} texts")
-        how |= _calibration(_tokenizer(transformers, Path(job["base"])), job["texts"], job["max_tokens"])
+        tokenizer = _tokenizer(transformers, Path(job["base"]))
+        rows = [tokenizer(text, add_special_tokens=False)["input_ids"][: job["max_tokens"]] for text in job["texts"]]
+        how |= _calibration(windows(rows) if job["method"] == "auto-round" else rows, job["max_tokens"])
     importlib.import_module("llmcompressor").oneshot(model=model, **how)
     _copy_what_is_not_weights(Path(job["base"]), Path(job["folder"]))
     versions = {package: version(package) for package in PACKAGES}
@@ -89,10 +93,20 @@ def _copy_what_is_not_weights(base: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def _calibration(tokenizer: Any, texts: list[str], max_tokens: int) -> dict[str, Any]:
-    rows = [tokenizer(text, max_length=max_tokens, truncation=True, add_special_tokens=False) for text in texts]
+def windows(rows: list[list[int]]) -> list[list[int]]:
+    """Return the tokens of the rows, in their order, as rows of one length: the mean. What is left over is dropped.
+
+    auto-round 0.15 takes the positions of a batch's first sequence for all of them (`BlockForwardRunner._select_batch`),
+    and llm-compressor pads them with zeros: a longer sequence of the batch loses its positions.
+    """
+    tokens = [token for row in rows for token in row]
+    length = max(1, len(tokens) // len(rows))
+    return [tokens[start : start + length] for start in range(0, len(tokens) - length + 1, length)]
+
+
+def _calibration(rows: list[list[int]], max_tokens: int) -> dict[str, Any]:
     dataset = importlib.import_module("datasets").Dataset.from_list(
-        [{"input_ids": row["input_ids"], "attention_mask": row["attention_mask"]} for row in rows]
+        [{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows]
     )
     return {
         "dataset": dataset,
