@@ -16,6 +16,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from clock import until
+
 from roundhouse import share
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +77,7 @@ class FaultyHub(share.Server):
 
     def __init__(self, root: Path, address: str = "127.0.0.1") -> None:
         self.faults: list[Fault] = []
-        self.log: list[Sent] = []
+        self._log: list[Sent] = []
         self.out = 0  # bytes of bodies of files, also of answers that are still going out
         self.out_of: Counter[str] = Counter()  # the same by the file's name
         self.going: set[threading.Thread] = set()  # answers that are still going out, by who sends them
@@ -115,6 +117,12 @@ class FaultyHub(share.Server):
         if self.out >= self._most:
             self.paused.set()
             self._open.wait()
+
+    @property
+    def log(self) -> list[Sent]:
+        """Return what was answered, once no answer is going out: a client has its last byte before the hub notes it."""
+        until(lambda: not self.going)
+        return self._log
 
     def sent_bytes(self, path: str = ".*") -> int:
         """Return how many bytes of bodies of files went out."""
@@ -167,7 +175,7 @@ class FaultyHandler(share.Handler):
                 self.reply(b"{}", int(self.broken.how["code"]), wait)
             else:
                 super().answer(verb, model, revision, name)
-        self.server.log.append(Sent(self.command, self.path, self.start, self.size, given))
+        self.server._log.append(Sent(self.command, self.path, self.start, self.size, given))
 
     def send_file(self, path, file, revision):
         kind = self.broken.kind if self.broken else None
