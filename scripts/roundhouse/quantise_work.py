@@ -96,8 +96,8 @@ def _copy_what_is_not_weights(base: Path, folder: Path) -> None:
 def windows(rows: list[list[int]]) -> list[list[int]]:
     """Return the tokens of the rows, in their order, as rows of one length: the mean. What is left over is dropped.
 
-    auto-round 0.15 takes the positions of a batch's first sequence for all of them (`BlockForwardRunner._select_batch`),
-    and llm-compressor pads them with zeros: a longer sequence of the batch loses its positions.
+    auto-round 0.15 takes the positions of a batch's first sequence for all of it, and llm-compressor pads them with
+    zeros: a longer sequence of the batch loses its positions. (auto_round: BlockForwardRunner._select_batch)
     """
     tokens = [token for row in rows for token in row]
     length = max(1, len(tokens) // len(rows))
