@@ -21,15 +21,30 @@ def changes(wanted: dict[str, str | None]) -> list[Change]:
     found = []
     for name, content in wanted.items():
         path = Path(name)
-        before = path.read_text() if path.is_file() else None
+        before = path.read_text(errors="replace") if path.is_file() else None
         if before != content:
             found.append(Change(name, before or "", content or ""))
     return found
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and what is missing above it, for all to read: root's umask has no part in it."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    aside.chmod(0o755)
+    try:
+        aside.rename(path)
+    except OSError:
+        aside.rmdir()
+        if not path.is_dir():  # else another process has made it meanwhile
+            raise
+
+
 def write(path: Path, content: str, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Write a file through a temporary one beside it; `owner` are the numbers of user and group, -1 for as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w") as stream:

@@ -26,7 +26,7 @@ class Wanted(NamedTuple):
 
     `folders` have mode, owner and group, `links` their target. `files` are None (it shall not be there), a text, or a
     dict with content or copy_of (a file of the host), and mode, owner, group, secret (no diff) and validate (commands,
-    %s is the new file). Below the folders of `only`, files that are not wanted go.
+    %s is the new file). Below the folders of `only`, files, links and empty folders that are not wanted go.
     """
 
     folders: Mapping[str, Mapping[str, Any]]
@@ -52,21 +52,23 @@ def _steps(wanted: Wanted, *, check: bool) -> Iterator[list[Change]]:
             settings = {"content": given} if isinstance(given, str) else given
             yield _file(Path(name), {"mode": FILE_MODE, **settings}, check=check)
     for name in wanted.only:
-        for path in _strangers(Path(name), wanted.files):
+        for path in _strangers(Path(name), {**wanted.files, **wanted.links}):
             yield _gone(path, check=check)
+        if not check:
+            _remove_empty(Path(name), wanted.folders)
 
 
 def _folder(path: Path, settings: Mapping[str, Any], *, check: bool) -> list[Change]:
     there = path.is_dir()
     if not there and not check:
-        path.mkdir(parents=True)
+        files.make_folder(path)
     made = [] if there else [Change(str(path), "", "a folder\n")]
     return made + _kept(path, settings, check=check, there=there)
 
 
 def _file(path: Path, settings: Mapping[str, Any], *, check: bool) -> list[Change]:
     wanted = _content(settings)
-    before = path.read_text() if path.is_file() else None
+    before = path.read_text(errors="replace") if path.is_file() else None
     if before == wanted:
         return _kept(path, settings, check=check, there=True)
     if not check:
@@ -136,14 +138,27 @@ def _ids(settings: Mapping[str, Any], *, check: bool = False) -> tuple[int, int]
 def _gone(path: Path, *, check: bool) -> list[Change]:
     if not path.is_file() and not path.is_symlink():
         return []
-    before = path.read_text() if path.is_file() else f"a link to {path.readlink()}\n"
+    if path.is_symlink():
+        before = f"a link to {path.readlink()}\n"
+    else:
+        # What others may not read is shown to nobody.
+        public = path.stat().st_mode & stat.S_IROTH
+        before = path.read_text(errors="replace") if public else _HIDDEN
     if not check:
         path.unlink()
     return [Change(str(path), before, "")]
 
 
 def _strangers(folder: Path, wanted: Mapping[str, Any]) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if str(path) not in wanted and not path.is_dir()]
+    found = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
+    return [path for path in found if str(path) not in wanted]
+
+
+def _remove_empty(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Remove the folders below that nothing is left in, the deepest first."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink() and str(path) not in wanted and not any(path.iterdir()):
+            path.rmdir()
 
 
 def _link(path: Path, target: str, *, check: bool) -> list[Change]:
@@ -154,7 +169,7 @@ def _link(path: Path, target: str, *, check: bool) -> list[Change]:
     if path.exists() and not path.is_symlink():
         raise RoundhouseError("files", f"{path} is not a link, and not of the roles: move it away.")
     if not check:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         aside = path.with_name(f".{path.name}.new")
         aside.unlink(missing_ok=True)
         aside.symlink_to(target)

@@ -107,14 +107,15 @@ def test_what_is_not_wanted_any_more_goes(tmp_path):
     put(files={str(staged / name): "" for name in ("dev/a", "dev/b", "po/c")})
     (tmp_path / "unrelated").write_text("")
     (staged / "link").symlink_to("/nowhere")
+    (staged / "to-a-folder").symlink_to(tmp_path)
     given = {"files": {str(staged / "dev/a"): "", str(tmp_path / "gone"): None}, "only": [str(staged)]}
     (tmp_path / "gone").write_text("old\n")
-    left = [str(tmp_path / "gone"), *(str(staged / name) for name in ("dev/b", "link", "po/c"))]
+    left = [str(tmp_path / "gone"), *(str(staged / name) for name in ("dev/b", "link", "po/c", "to-a-folder"))]
     assert put(**given, check=True) == left
     assert all(os.path.lexists(path) for path in left)
     assert put(**given) == left
     assert put(**given) == []
-    assert [path for path in staged.rglob("*") if not path.is_dir()] == [staged / "dev/a"]
+    assert sorted(staged.rglob("*")) == [staged / "dev", staged / "dev/a"]
     assert (tmp_path / "unrelated").exists()
 
 
@@ -155,6 +156,46 @@ def test_a_secret_file_of_the_host_is_copied_and_not_shown(tmp_path):
         assert "KEY" not in str(done)
         assert (copy.read_text(), mode(copy)) == (text, 0o640)
     assert not host_files.put_tree(given, check=False)["changed"]
+
+
+@pytest.fixture
+def private_umask():
+    """Make new files unreadable for others, as some hosts do for root."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("private_umask")
+def test_what_is_missing_above_is_for_all_to_read_whatever_the_umask(tmp_path):
+    put(
+        folders={str(tmp_path / "etc/agents/dev"): {"mode": "0750"}},
+        files={str(tmp_path / "opt/tool/file"): "text\n"},
+        links={str(tmp_path / "usr/bin/tool"): "/nowhere"},
+    )
+    for name in ("etc", "etc/agents", "opt", "opt/tool", "usr", "usr/bin"):
+        assert mode(tmp_path / name) == 0o755, name
+    assert (mode(tmp_path / "etc/agents/dev"), mode(tmp_path / "opt/tool/file")) == (0o750, 0o644)
+    assert {path.name for path in tmp_path.iterdir()} == {"etc", "opt", "usr"}
+
+
+@pytest.mark.parametrize(("rights", "shown"), [(0o644, True), (0o640, False)])
+def test_a_file_that_goes_is_shown_where_others_may_read_it(tmp_path, rights, shown):
+    path = tmp_path / "only/stranger"
+    path.parent.mkdir()
+    path.write_bytes(b"KEY \xff\n")  # of another encoding
+    path.chmod(rights)
+    for check in (True, False):
+        done = host_files.put_tree(wanted(only=[str(path.parent)]), check=check)
+        assert (done["paths"], "KEY" in str(done["diff"])) == ([str(path)], shown)
+    assert not path.exists()
+
+
+def test_a_file_of_another_encoding_is_replaced(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"\xff\n")
+    assert put(files={str(path): "text\n"}) == [str(path)]
+    assert path.read_text() == "text\n"
 
 
 def test_a_link_never_takes_the_place_of_a_file(tmp_path):
