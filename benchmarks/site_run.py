@@ -129,11 +129,7 @@ def write_inventory(folder: Path, names: list[str]) -> Path:
 def make_hosts(folder: Path, inventory: Path, names: list[str]) -> None:
     """Make the first host, deploy on it, and make the others from its image."""
     first = names[0]
-    lab("create", folder, [{"name": first, "suite": "bookworm"}])
-    own = ["ansible-playbook", "--inventory", str(inventory), "--limit", f"{first},localhost"]
-    run([*own, "lab/fake/prepare.yml"], MOLECULE_EPHEMERAL_DIRECTORY=str(folder))
-    # Its Python says to the role that the engine is there.
-    run(["docker", "exec", first, "ln", "-s", "/usr/bin/python3", f"{SETTINGS['engine_path']}/bin/python"])
+    lab("create", folder, [{"name": first, "suite": "bookworm", "layer": "fake"}])
     site(inventory, first)
     if names[1:]:
         run(["docker", "commit", first, IMAGE])
@@ -148,9 +144,9 @@ def lab(word: str, folder: Path, hosts: list[dict[str, str]]) -> None:
     run(["ansible-playbook", "--inventory", "inventory/lab", f"lab/{word}.yml", "--extra-vars", f"@{given}"])
 
 
-def run(command: list[str], **more: str) -> None:
+def run(command: list[str]) -> None:
     """Run a command in the checkout; its output is shown when it fails."""
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **more}
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)} failed:\n{(done.stdout + done.stderr)[-3000:]}")

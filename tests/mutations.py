@@ -3,8 +3,10 @@
 
     mutations.py [--stop-after STAGE] [NAME...]        make mutations runs all of them
 
-The stages are the unit tests, the contract with vLLM and the scenario default. A mutation that no stage catches makes
-the exit status 1. `make test` has to run before: it makes what the later stages need.
+The stages are the unit tests, the contract with vLLM and the scenario default: what `make test` runs, and so a part of
+`make test-all`. First all of them have to pass without a mutation, unless --unproven leaves that out. The exit status
+is 1 when a mutation is not caught, or a stage ends without a failed test. `make test` has to run before: it makes what
+the later stages need.
 """
 
 from __future__ import annotations
@@ -74,18 +76,16 @@ def copy_to(folder: Path) -> None:
         subprocess.run(["git", *words], cwd=folder, check=True)
 
 
-def caught(mutation: Mutation, stages: list[str]) -> str | None:
-    """Return the stage and the first test that fails with the mutation, None where all pass."""
+def first_failure(mutation: Mutation | None, stages: list[str]) -> str | None:
+    """Return the stage and the first test that fails with the mutation, None where all pass.
+
+    Raises SystemExit where the text to replace does not occur once, or a stage ends without a failed test.
+    """
     with tempfile.TemporaryDirectory(prefix="roundhouse-mutation-") as name:
         folder = Path(name)
         copy_to(folder)
-        path = folder / mutation.file
-        before = path.read_text()
-        if before.count(mutation.text) != 1:
-            raise SystemExit(
-                f"{mutation.file}: {mutation.text!r} occurs {before.count(mutation.text)} times, not once."
-            )
-        path.write_text(before.replace(mutation.text, mutation.instead))
+        if mutation:
+            apply(mutation, folder / mutation.file)
         for stage in stages:
             environment = {**os.environ, "COLUMNS": "160", "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}"}
             done = subprocess.run(
@@ -93,9 +93,18 @@ def caught(mutation: Mutation, stages: list[str]) -> str | None:
             )
             if done.returncode != 0:
                 plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
-                found = FAILED.search(plain)
-                return f"{stage}: {found[1] if found else plain.strip().splitlines()[-1]}"
+                if not (found := FAILED.search(plain)):
+                    raise SystemExit(f"{stage} ended with {done.returncode} and no failed test:\n{plain[-3000:]}")
+                return f"{stage}: {found[1]}"
     return None
+
+
+def apply(mutation: Mutation, path: Path) -> None:
+    """Replace the text in the file. Raises SystemExit where it does not occur once."""
+    before = path.read_text()
+    if before.count(mutation.text) != 1:
+        raise SystemExit(f"{mutation.file}: {mutation.text!r} occurs {before.count(mutation.text)} times, not once.")
+    path.write_text(before.replace(mutation.text, mutation.instead))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -103,13 +112,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(MUTATIONS)}; all when left out")
     parser.add_argument("--stop-after", choices=STAGES, default="default", help="the last stage to run")
+    parser.add_argument("--unproven", action="store_true", help="do not run the stages without a mutation first")
     args = parser.parse_args(argv)
     if unknown := [name for name in args.names if name not in MUTATIONS]:
         parser.error(f"unknown: {', '.join(unknown)}. Known: {', '.join(MUTATIONS)}.")
     stages = list(STAGES)[: list(STAGES).index(args.stop_after) + 1]
+    if not args.unproven:
+        if failed := first_failure(None, stages):
+            raise SystemExit(f"without a mutation there is a failure already: {failed}")
+        sys.stdout.write("no mutation   all stages pass\n")
     missed = 0
     for name in args.names or MUTATIONS:
-        found = caught(MUTATIONS[name], stages)
+        found = first_failure(MUTATIONS[name], stages)
         missed += found is None
         sys.stdout.write(f"{name:<13} {found or 'NOT CAUGHT'}\n")
         sys.stdout.flush()
