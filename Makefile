@@ -5,8 +5,6 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MODEL ?=
 LAB := eval "$$(lab/env.py)";
 
-lint lint-ansible test test-all: export COLUMNS = 160
-
 help: ## List the words
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
@@ -40,12 +38,12 @@ test: check site hosts ## Lint, unit tests, the contract with vLLM, the main job
 	$(LAB) molecule test --scenario-name default
 
 # Pairs run side by side: the ones with real engines need the cores, the others mostly wait.
-test-all: test ## All of that, the demo and every other scenario: what CI runs
+test-all: test ## All of that, the demo and every other scenario: what CI runs. Removes the demo's host, also a running one
 	$(MAKE) demo
 	$(MAKE) lab-down
 	$(LAB) lab/scenarios.py engines bare-host quantise switch-faults upgrade gateway models plays
 
-hosts: setup # what the tests share: Docker, the engine's environment and its tiny models
+hosts: setup ## What the tests share: Docker, the engine's environment and its tiny models
 	@lab/docker.sh
 	@$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
 
@@ -75,6 +73,7 @@ bench-host: setup ## Measure runs of site.yml and of the host's roles that have 
 	$(LAB) molecule converge --scenario-name bare-host
 	$(LAB) benchmarks/host_roles.py
 	$(LAB) molecule destroy --scenario-name bare-host
+
 bench-pull: setup ## How fast a pull that verifies is, against the hub's bare client (4 GiB, loopback)
 	benchmarks/pull.py
 
