@@ -3,7 +3,8 @@
 
     scenarios.py [--lanes N] NAME...
 
-The scenarios start in the given order; a failed one does not stop the others. The exit status is 1 if any failed.
+The scenarios start in the given order; a failed one does not stop the others, nor does one that could not be run. The
+exit status is 1 if any failed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,6 @@ _one_line = threading.Lock()
 class Ended(NamedTuple):
     """A scenario's exit status and its wall-clock time in seconds."""
 
-    name: str
     status: int
     seconds: float
 
@@ -36,12 +36,26 @@ def run(name: str, width: int) -> Ended:
     begun = time.monotonic()
     command = ["molecule", "test", "--scenario-name", name]
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",  # a host's log may hold any byte
     ) as running:
         for line in running.stdout or ():
             with _one_line:
                 print(f"{name:<{width}} {line.rstrip()}", flush=True)
-    return Ended(name, running.returncode, time.monotonic() - begun)
+    return Ended(running.returncode, time.monotonic() - begun)
+
+
+def outcome(scenario: Future[Ended]) -> tuple[bool, str]:
+    """Return whether an ended scenario passed, and its cell of the table: seconds and outcome, or the reason."""
+    if error := scenario.exception():
+        return False, f"    ? s  failed: {type(error).__name__}: {error}"
+    status, seconds = scenario.result()
+    return status == 0, f"{seconds:5.0f} s  {'failed' if status else 'passed'}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,11 +68,12 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no scenario of that name: {', '.join(unknown)}. They are the folders of molecule/.")
     width = max(map(len, args.names))
     with ThreadPoolExecutor(args.lanes) as lanes:
-        ended = list(lanes.map(lambda name: run(name, width), args.names))
+        ended = [lanes.submit(run, name, width) for name in args.names]
+    outcomes = [outcome(each) for each in ended]
     print("\nScenarios:")
-    for each in ended:
-        print(f"  {each.name:<{width}} {each.seconds:5.0f} s  {'failed' if each.status else 'passed'}")
-    return 1 if any(each.status for each in ended) else 0
+    for name, (_, told) in zip(args.names, outcomes, strict=True):
+        print(f"  {name:<{width}} {told}")
+    return 0 if all(passed for passed, _ in outcomes) else 1
 
 
 if __name__ == "__main__":
