@@ -27,6 +27,7 @@ INPUTS = (
     *("requirements", "roles", "scripts"),
 )
 NAME = "roundhouse-lab:deployed"
+HOST = "roundhouse-deploying"
 LOCK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roundhouse" / "deployed.lock"
 
 
@@ -69,22 +70,36 @@ def make(image: str, host: dict[str, Any], playbook: Path, variables: Path) -> N
             play(ROOT / "lab/destroy.yml", *lab)
 
 
+def remove_leftovers() -> None:
+    """Remove the hosts of builds that were killed: a new build would go on with one, and commit what it has become.
+
+    Whoever calls it holds the lock, so no build is running.
+    """
+    for left in output("docker", "ps", "--all", "--format", "{{.Names}}", "--filter", f"name=^{HOST}-").split():
+        output("docker", "rm", "--force", left)
+
+
 def main(platform: str, variables: str) -> int:
     """Print the image's name, after `built` where it was made now."""
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     with LOCK.open("w") as lock:  # two scenarios side by side may want the same image
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("deployed: waiting for another build of a deployed host", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         return print_image(json.loads(platform), Path(variables))
 
 
 def print_image(host: dict[str, Any], variables: Path) -> int:
     """Do what main does, for a caller that holds the lock."""
+    remove_leftovers()
     playbook = ROOT / host.pop("deployed")
     base = output(ROOT / "lab/image.sh", host["suite"], host.get("layer", "")).splitlines()[-1]
     kept = f"{NAME}-{Path(variables).resolve().stem}-{host['suite']}"
     image = f"{kept}-{key_of(base, playbook, variables)}"
     if not output("docker", "images", "--quiet", image):
-        make(image, host | {"name": f"roundhouse-deploying-{image.rpartition('-')[2]}"}, playbook, variables)
+        make(image, host | {"name": f"{HOST}-{image.rpartition('-')[2]}"}, playbook, variables)
         for old in {*output("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", f"{kept}-*").split()} - {image}:
             subprocess.run(["docker", "rmi", old], check=False, stdout=subprocess.DEVNULL)  # a host may have it
         print("built")

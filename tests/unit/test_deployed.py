@@ -1,0 +1,61 @@
+"""lab/deployed.py: one build at a time, and none goes on with the host of a build that was killed."""
+
+import fcntl
+import json
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from clock import until
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "lab"))
+import deployed
+
+# In place of docker: it has the hosts of two killed builds, and the image that is asked for.
+DOCKER = """#!/bin/sh
+echo "$@" >>"$0.log"
+case $1 in
+  ps) echo roundhouse-deploying-0123456789ab; echo roundhouse-deploying-ba9876543210 ;;
+  images) echo sha256:1 ;;
+esac
+"""
+
+
+def test_the_host_of_a_killed_build_is_removed_before_anything_is_made(tmp_path, monkeypatch, capsys):
+    docker = tmp_path / "docker"
+    docker.write_text(DOCKER)
+    docker.chmod(0o755)
+    output = deployed.output
+
+    def without_images(program, *words):
+        return "roundhouse-lab:bookworm-fake-1" if str(program).endswith("image.sh") else output(docker, *words)
+
+    monkeypatch.setattr(deployed, "output", without_images)
+    host = {"name": "gpu1", "suite": "bookworm", "layer": "fake", "deployed": "site.yml"}
+    assert deployed.print_image(host, Path(__file__)) == 0
+    listed, *done = (tmp_path / "docker.log").read_text().splitlines()
+    assert listed.endswith("--filter name=^roundhouse-deploying-")
+    removed = [f"rm --force roundhouse-deploying-{key}" for key in ("0123456789ab", "ba9876543210")]
+    assert done[:2] == removed
+    assert done[2].startswith("images ")
+    assert capsys.readouterr().out.startswith("roundhouse-lab:deployed-test_deployed-bookworm-")
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_who_waits_for_another_build_is_told(tmp_path, monkeypatch, capsys, taken):
+    monkeypatch.setattr(deployed, "LOCK", tmp_path / "cache/deployed.lock")
+    monkeypatch.setattr(deployed, "print_image", lambda *_: 0)
+    deployed.LOCK.parent.mkdir()
+    told = []
+    with deployed.LOCK.open("w") as lock:
+        if taken:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=deployed.main, args=(json.dumps({}), "variables.yml"), daemon=True)
+        waiting.start()
+        if taken:
+            until(lambda: told.append(capsys.readouterr().err) or "waiting for another build" in "".join(told))
+            assert waiting.is_alive()
+    waiting.join(60)
+    assert not waiting.is_alive()
+    assert capsys.readouterr().err == ""
