@@ -1,0 +1,51 @@
+"""lab/image.sh: the name of an image follows from its inputs, and whoever waits for a build is told."""
+
+import fcntl
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from clock import until
+
+SCRIPT = Path(__file__).resolve().parents[2] / "lab/image.sh"
+
+
+@pytest.fixture
+def image(tmp_path):
+    """Return what starts the script, with a Docker that has each image and writes down what it is asked."""
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\necho "$@" >>"$0.log"\n')
+    docker.chmod(0o755)
+    more = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def start(*words):
+        with (tmp_path / "said").open("w") as said:
+            return subprocess.Popen(
+                [SCRIPT, *words], env=os.environ | more, stdout=subprocess.PIPE, stderr=said, text=True
+            )
+
+    return start
+
+
+@pytest.mark.parametrize("layer", [(), ("fake",), ("fake/images",)])
+def test_the_name_is_that_of_the_image_and_asks_nothing_of_docker(image, tmp_path, layer):
+    name = image("--name", "bookworm", *layer).communicate()[0]
+    kind = "".join(f"{each.replace('/', '-')}-" for each in layer)
+    assert re.fullmatch(rf"roundhouse-lab:bookworm-{kind}[0-9a-f]{{12}}\n", name)
+    assert not (tmp_path / "docker.log").exists()
+    assert image("bookworm", *layer).communicate()[0] == name
+    assert f"image inspect {name.strip()}" in (tmp_path / "docker.log").read_text()
+
+
+def test_whoever_waits_for_another_build_is_told(image, tmp_path):
+    lock = tmp_path / "cache/roundhouse/images/bookworm.lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = image("bookworm")
+        until(lambda: "waiting for another build" in (tmp_path / "said").read_text())
+        assert waiting.poll() is None
+    assert waiting.communicate()[0].startswith("roundhouse-lab:bookworm-")
+    assert waiting.returncode == 0
