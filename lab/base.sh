@@ -13,11 +13,12 @@ if ! docker image inspect "$base" >/dev/null 2>&1; then
   public=debian:$suite
   if docker image inspect "$public" >/dev/null 2>&1; then
     docker tag "$public" "$base"
-  elif timeout 120 docker pull --quiet "$public" >/dev/null 2>&1; then
+  elif log "asking the registry for $public, for two minutes at most" \
+    && timeout 120 docker pull --quiet "$public" >/dev/null 2>&1; then
     docker tag "$public" "$base"
     docker rmi "$public" >/dev/null
   else
-    log "no registry answers: making the base with mmdebstrap"
+    log "no registry answers: making the base with mmdebstrap, which takes a minute"
     if ! command -v mmdebstrap >/dev/null; then
       if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         log "make a Docker registry reachable, or install mmdebstrap"
@@ -30,9 +31,11 @@ if ! docker image inspect "$base" >/dev/null 2>&1; then
     # Through a file: a pipe would import whatever there was when mmdebstrap failed.
     root=$(mktemp --suffix=.tar)
     trap 'rm -f "$root"' EXIT
-    # A mirror may stand still: then what a suite in the making says of its own age is over.
-    mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Languages "none"' \
-      --aptopt='Acquire::Check-Valid-Until "false"' "$suite" "$root" ${mirror:+"$mirror"}
+    # A mirror may stand still: then what a suite in the making says of its own age is over. Not --quiet: each line tells
+    # what it does.
+    mmdebstrap --variant=minbase --aptopt='Acquire::Languages "none"' \
+      --aptopt='Acquire::Check-Valid-Until "false"' "$suite" "$root" ${mirror:+"$mirror"} >&2
+    log "importing it into Docker"
     docker import "$root" "$base" >/dev/null
   fi
 fi

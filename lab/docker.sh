@@ -22,7 +22,7 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   exit 1
 fi
 if ! command -v dockerd >/dev/null; then
-  say "installing the distribution's engine"
+  say "installing the distribution's engine (docker.io, iptables), about a minute"
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends docker.io iptables >/dev/null
 fi
@@ -35,6 +35,7 @@ else
   pid=$(cat /var/run/docker.pid 2>/dev/null || true)
   if [ -n "$pid" ] && [ "$(ps -o comm= -p "$pid")" != dockerd ]; then rm -f /var/run/docker.pid; fi
   mkdir -p "$cache"
+  say "starting the engine"
   setsid dockerd >"$cache/dockerd.log" 2>&1 </dev/null &
   echo $! >"$ours"
 fi

@@ -9,9 +9,10 @@ here=$(dirname "$(readlink -f "$0")")
 key=$(cat "$here/base.sh" "$here"/llama/* | sha256sum | cut -c1-12)
 image=roundhouse-lab:llama-$key
 if ! docker image inspect "$image" >/dev/null 2>&1; then
+  echo "llama: building its image, which takes minutes" >&2
   # Debian has it since forky.
   base=$("$here/base.sh" forky)
-  DOCKER_BUILDKIT=0 docker build --quiet --build-arg BASE="$base" --tag "$image" "$here/llama" >&2
+  DOCKER_BUILDKIT=0 docker build --build-arg BASE="$base" --tag "$image" "$here/llama" >&2
 fi
 docker rm --force "$container" >/dev/null 2>&1 || true
 docker run --detach --rm --init --name "$container" --label roundhouse.lab=llama --memory 2g \
