@@ -7,6 +7,7 @@ long it will take by the last run.
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import sys
@@ -14,7 +15,7 @@ import textwrap
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
@@ -26,7 +27,7 @@ from rich.text import Text
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 from roundhouse import setup_run, setup_screen, state
 from roundhouse.progress import duration
-from roundhouse.setup_events import DONE, FAILED, RUNS, Event, Run, Stage
+from roundhouse.setup_events import DONE, FAILED, RUNS, WAITING, Event, Run, Stage
 
 EVERY_SECONDS = 10.0  # so often a log has a line for each step that runs
 KEPT_LINES = 30  # of what a command said, for when it fails
@@ -43,13 +44,21 @@ class Failed(Exception):
 class Board:
     """The steps by their names, in the order in which they are shown.
 
-    `expected` are the seconds that each may take, and `by` says whose they are.
+    `expected` are the seconds that each may take, and `by` says whose they are; both may be set later. `beside` are
+    groups of steps that run at the same time.
     """
 
-    def __init__(self, names: list[str], expected: dict[str, float], by: str = "the last run") -> None:
+    def __init__(
+        self,
+        names: list[str],
+        expected: dict[str, float],
+        by: str = "the last run",
+        beside: Sequence[Sequence[str]] = (),
+    ) -> None:
         self.run = Run(names)
-        self.expected, self.by = expected, by
+        self.expected, self.by, self.beside = expected, by, beside
         self._notes: dict[str, str] = {}
+        self._reasons: dict[str, str] = {}
         self._terminal = sys.stdout.isatty()
 
     @contextmanager
@@ -65,25 +74,32 @@ class Board:
                 yield
         finally:
             over.set()
-            print(setup_screen.summary(self.run, time.time(), _width() if self._terminal else None), flush=True)
+            print(setup_screen.summary(self.run, time.monotonic(), _width() if self._terminal else None), flush=True)
 
     @contextmanager
     def step(self, name: str) -> Iterator[Tell]:
-        """Run a step as long as the `with` lasts; give what tells what it does just now."""
+        """Run a step as long as the `with` lasts; give what tells what it does just now.
+
+        The reason why it failed is shown at once if another step goes on; else whoever called tells it.
+        """
         stage = next(each for each in self.run.stages if each.name == name)
-        stage.state, stage.begun = RUNS, time.time()
+        stage.state, stage.begun = RUNS, time.monotonic()
         self.say(f"== {name}{self._of(stage, ', about ')}")
         try:
             yield lambda text: self._notes.update({name: text})
-        except BaseException:
+        except BaseException as error:
             stage.state = FAILED
+            self._reasons[name] = str(error)
             raise
         else:
             stage.state = DONE
         finally:
-            stage.ended = time.time()
+            stage.ended = time.monotonic()
             self._notes.pop(name, None)
             self.say(f"{'+' if stage.state == DONE else 'x'} {name}, {duration(stage.seconds(0) or 0)}")
+            if any(other.state == RUNS for other in self.run.stages):
+                for line in self._reasons.get(name, "").splitlines():
+                    self.say(f"   {line}")
 
     def say(self, text: str) -> None:
         """Print a line of the log; a terminal shows the screen instead."""
@@ -92,9 +108,10 @@ class Board:
 
     def screen(self, width: int) -> str:
         """Return all steps, what those do that run, and the time left."""
-        now = time.time()
-        doing = [line for told in self.doing(now) for line in textwrap.wrap(told, width)]
-        left = setup_screen.time_left(self.run, now, self.expected, self.by)
+        now = time.monotonic()
+        reasons = [f"{name}: {line}" for name, told in [*self._reasons.items()] for line in told.splitlines()]
+        doing = [line for told in [*reasons, *self.doing(now)] for line in textwrap.wrap(told, width)]
+        left = self.time_left(now)
         return "\n".join(
             [
                 setup_screen.stages(self.run, width, now, self.expected, "about {}"),
@@ -113,6 +130,23 @@ class Board:
                 found.append(f"{stage.name}: {note} ({took}{self._of(stage, ' of about ')})")
         return found
 
+    def time_left(self, now: float) -> str | None:
+        """Return how long all goes on, None where that is unknown; of steps side by side the longest one counts."""
+        stages = {stage.name: stage for stage in self.run.stages}
+        skipped: set[str] = set()
+        for group in self.beside:
+            names = [name for name in group if name in stages]
+            longest = max(names, key=lambda name: self._remaining(stages[name], now), default=None)
+            skipped |= {*names} - {longest}
+        counted = Run([])
+        counted.stages = [stage for stage in self.run.stages if stage.name not in skipped]
+        return setup_screen.time_left(counted, now, self.expected, self.by)
+
+    def _remaining(self, stage: Stage, now: float) -> float:
+        if stage.state not in (WAITING, RUNS):
+            return -math.inf
+        return max(self.expected.get(stage.name, math.inf) - (stage.seconds(now) or 0.0), 0.0)
+
     def seconds(self) -> dict[str, float]:
         """Return what each step that went well took."""
         return {each.name: round(each.seconds(0.0) or 0.0, 1) for each in self.run.stages if each.state == DONE}
@@ -122,10 +156,10 @@ class Board:
 
     def _log(self, over: threading.Event) -> None:
         while not over.wait(EVERY_SECONDS):
-            now = time.time()
+            now = time.monotonic()
             for line in self.doing(now):
                 self.say(f"   {line}")
-            if left := setup_screen.time_left(self.run, now, self.expected, self.by):
+            if left := self.time_left(now):
                 self.say(f"   {left}")
 
 

@@ -5,10 +5,12 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import yaml
+from clock import PATIENCE_SECONDS, Clock
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "lab"))
 import board
@@ -56,20 +58,57 @@ def test_each_step_is_estimated_also_in_a_first_run(hub, there, ready):
     assert [name for name, kind in kinds.items() if kind == "an answer"] == [f"{ready or 'architect'} answers"]
 
 
-def test_steps_side_by_side_are_shown_with_what_they_do_and_how_far_they_are():
-    shown = board.Board(["one", "two", "three"], {"one": 600.0, "two": 60.0, "three": 60.0})
+@pytest.fixture
+def clock(monkeypatch):
+    """Stand in for the board's clock."""
+    clock = Clock()
+    clock.strftime = time.strftime
+    monkeypatch.setattr(board, "time", clock)
+    return clock
+
+
+def test_steps_side_by_side_are_shown_with_what_they_do_and_how_far_they_are(clock):
+    shown = board.Board(["one", "two", "three"], {"one": 600.0, "two": 60.0, "three": 60.0}, beside=[("one", "two")])
     with shown.step("one") as tell, shown.step("two"):
         tell("fetching " + "a long name " * 9)
+        clock.sleep(20)
         lines = shown.screen(80).splitlines()
     assert max(map(len, lines)) <= 80
     assert [line[0] for line in lines[:3]] == [">", ">", " "]
-    assert any(re.search(r"^two: beginning \(0 s of about 60 s\)$", line) for line in lines)
-    assert "of about 10 min)" in " ".join(lines)
-    assert lines[-1] == "about 12 min 00 s left, by the last run"
-    assert shown.seconds().keys() == {"one", "two"}
+    assert "two: beginning (20 s of about 60 s)" in lines
+    assert "(20 s of about 10 min)" in " ".join(lines)
+    assert lines[-1] == "about 10 min 40 s left, by the last run"  # what is left of `one`, then `three`
+    assert shown.seconds() == {"one": 20.0, "two": 20.0}
 
 
-def test_without_a_terminal_each_running_step_is_a_line_now_and_then(monkeypatch, capsys):
+def test_the_time_left_of_steps_side_by_side_is_that_of_the_longest(clock):
+    shown = board.Board(["one", "two", "three"], {"one": 30.0, "two": 60.0}, beside=[("one", "two")])
+    assert shown.time_left(clock.now) is None  # `three` has no estimate
+    shown.expected = {"one": 30.0, "two": 60.0, "three": 5.0}
+    assert shown.time_left(clock.now) == "about 1 min 05 s left, by the last run"
+    with shown.step("two"):
+        clock.sleep(50)
+        with shown.step("one"):  # it began late
+            assert shown.time_left(clock.now) == "about 35 s left, by the last run"
+    assert shown.time_left(clock.now) == "about 5 s left, by the last run"
+    shown.expected = {"one": 30.0, "three": 5.0}
+    assert shown.time_left(clock.now) == "about 5 s left, by the last run"  # `two` is over, whatever it was to take
+
+
+def test_the_reason_of_a_failed_step_is_told_while_another_goes_on(clock, capsys):
+    shown = board.Board(["one", "two"], {})
+    with shown.step("one"):
+        with pytest.raises(board.Failed), shown.step("two"):
+            raise board.Failed("the disk is full\nsh failed")
+        assert "two: the disk is full\ntwo: sh failed" in shown.screen(80)
+        lines = [line[9:] for line in capsys.readouterr().out.splitlines()]
+        assert lines[-3:] == ["x two, 0 s", "   the disk is full", "   sh failed"]
+    with pytest.raises(board.Failed), shown.step("two"):
+        raise board.Failed("the disk is full")
+    assert "full" not in capsys.readouterr().out  # whoever called tells it
+
+
+def test_without_a_terminal_each_running_step_is_a_line_now_and_then(clock, monkeypatch, capsys):
     monkeypatch.setattr(board, "EVERY_SECONDS", 0.01)
     told, say = threading.Event(), board.Board.say
 
@@ -82,7 +121,7 @@ def test_without_a_terminal_each_running_step_is_a_line_now_and_then(monkeypatch
     shown = board.Board(["one"], {"one": 60.0})
     with shown.shown(), shown.step("one") as tell:
         tell("halfway")
-        assert told.wait(30)
+        assert told.wait(PATIENCE_SECONDS)
     lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "== one, about 60 s"
     assert "   one: halfway (0 s of about 60 s)" in lines
