@@ -80,7 +80,7 @@ class Board:
     def step(self, name: str) -> Iterator[Tell]:
         """Run a step as long as the `with` lasts; give what tells what it does just now.
 
-        The reason why it failed is shown at once if another step goes on; else whoever called tells it.
+        The reason why it failed is shown at once if a step beside it goes on; else whoever called tells it.
         """
         stage = next(each for each in self.run.stages if each.name == name)
         stage.state, stage.begun = RUNS, time.monotonic()
@@ -97,7 +97,7 @@ class Board:
             stage.ended = time.monotonic()
             self._notes.pop(name, None)
             self.say(f"{'+' if stage.state == DONE else 'x'} {name}, {duration(stage.seconds(0) or 0)}")
-            if any(other.state == RUNS for other in self.run.stages):
+            if self._is_beside_an_open_one(name):
                 for line in self._reasons.get(name, "").splitlines():
                     self.say(f"   {line}")
 
@@ -141,6 +141,11 @@ class Board:
         counted = Run([])
         counted.stages = [stage for stage in self.run.stages if stage.name not in skipped]
         return setup_screen.time_left(counted, now, self.expected, self.by)
+
+    def _is_beside_an_open_one(self, name: str) -> bool:
+        """Return whether a step at the same time has not ended; it may not have begun yet."""
+        others = {other for group in self.beside if name in group for other in group} - {name}
+        return any(stage.name in others and stage.state in (WAITING, RUNS) for stage in self.run.stages)
 
     def _remaining(self, stage: Stage, now: float) -> float:
         if stage.state not in (WAITING, RUNS):

@@ -1,5 +1,6 @@
 """`make demo`: what it shows while it runs, and what it says at its end. The demo itself is run by `make test`."""
 
+import io
 import re
 import shlex
 import subprocess
@@ -7,14 +8,17 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from clock import PATIENCE_SECONDS, Clock
+from rich.console import Console
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "lab"))
 import board
 import demo
+import demo_steps
 
 from roundhouse import cli
 
@@ -48,14 +52,98 @@ def test_each_agent_of_the_lab_has_a_question():
     assert [agent["name"] for agent in roster] == [*demo.QUESTIONS]
 
 
-@pytest.mark.parametrize("hub", [True, False])
+NOTHING = demo_steps.Found(image=False, engine=False, model=False, host=False, models=frozenset(), ready=None)
+HUB = "owner/name"
+
+
+def found(there, ready=None, model=demo.MODEL):
+    return demo_steps.Found(there, there, there, there, frozenset({model} if there else ()), ready)
+
+
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("ready", ["po", None])
-def test_each_step_is_estimated_also_in_a_first_run(hub, there, ready):
-    kinds = demo.Found(there, there, there, there, ready).kinds(hub)
-    assert set(kinds.values()) <= demo.SHIPPED.keys()
-    assert (demo.BRING in kinds) is not hub
+def test_each_step_is_estimated_also_in_a_first_run(monkeypatch, tmp_path, there, ready):
+    monkeypatch.setattr(demo_steps, "KEPT", tmp_path / "demo.json")
+    kinds = found(there, ready).kinds("")
+    assert [*kinds] == demo.steps("")
+    assert demo.estimates(kinds)[0].keys() == kinds.keys()
     assert [name for name, kind in kinds.items() if kind == "an answer"] == [f"{ready or 'architect'} answers"]
+
+
+def test_what_a_hubs_model_takes_is_unknown_before_its_first_run_and_kept_apart(monkeypatch, tmp_path):
+    monkeypatch.setattr(demo_steps, "KEPT", tmp_path / "demo.json")
+    plain = found(True).kinds("")
+    kinds = found(True, model=HUB).kinds(HUB)
+    assert [*kinds] == demo.steps(HUB)
+    assert demo.BRING not in kinds
+    unknown = kinds.keys() - demo.estimates(kinds)[0].keys()
+    assert unknown == {demo.SITE, *(f"{name} answers" for name in AGENTS)}
+    assert {kinds[name] for name in unknown}.isdisjoint(plain.values())
+    board.keep(demo_steps.KEPT, dict.fromkeys(kinds.values(), 300.0))
+    assert demo.estimates(kinds) == (dict.fromkeys(kinds, 300.0), "earlier runs")
+    assert demo.estimates(plain)[0][demo.SITE] == demo.SHIPPED[f"{demo.SITE}, again"]
+
+
+@pytest.mark.parametrize(("has", "hub"), [(HUB, ""), (demo.MODEL, HUB)])
+def test_site_yml_with_another_model_than_the_hosts_is_no_repetition(has, hub):
+    assert found(True, model=has).kinds(hub)[demo.SITE].startswith(f"{demo.SITE}, another model")
+
+
+class Docker:
+    """Stands where the demo asks Docker: images, and whether the host is up, what its image is and what it says."""
+
+    def __init__(self, images, up=True, of_host="this", in_volumes="engine model"):
+        self.images, self.up, self.of_host, self.in_volumes = images, up, of_host, in_volumes
+        self.ran = None
+
+    def __call__(self, *words):
+        match words:
+            case ("lab/image.sh", "--name", *_):
+                return "lab:bookworm-this\n"
+            case ("docker", "images", *_):
+                return "\n".join(self.images)
+            case ("docker", "run", *_):
+                self.ran = next(word for word in words if word.startswith("lab:"))
+                return self.in_volumes
+            case ("docker", "container", "inspect", *_):
+                return f"sha256:{self.of_host}"
+            case ("docker", "image", "inspect", *_):
+                return "sha256:this"
+        raise AssertionError(words)
+
+
+@pytest.fixture
+def look(monkeypatch):
+    """Return what looks at a Docker, with the agents of a host that has the demo's model."""
+
+    def at(docker):
+        monkeypatch.setattr(demo_steps, "_output", docker)
+        monkeypatch.setattr(demo_steps.remote, "lab_is_up", lambda: docker.up)
+        monkeypatch.setattr(demo_steps, "deployed", lambda: [row | {"model": demo.MODEL} for row in rows("dev")])
+        return demo_steps.look(lambda _: None)
+
+    return at
+
+
+def test_it_finds_what_there_is(look):
+    assert look(Docker(["lab:bookworm-this"])) == found(True, "dev")
+    assert look(Docker([])) == NOTHING
+    assert look(Docker(["lab:bookworm-this"], up=False, in_volumes="")) == NOTHING._replace(image=True)
+
+
+@pytest.mark.parametrize("other", ["lab:bookworm-fake-this", "lab:bookworm-old"])
+def test_an_image_of_other_inputs_is_not_the_hosts_but_shows_the_volumes(look, other):
+    docker = Docker([other], of_host="old")
+    assert look(docker) == NOTHING._replace(engine=True, model=True)
+    assert docker.ran == other
+    docker = Docker([other, "lab:bookworm-this"], of_host="old")  # create.yml makes such a host anew
+    assert look(docker) == NOTHING._replace(image=True, engine=True, model=True)
+    assert docker.ran == "lab:bookworm-this"
+
+
+def test_a_docker_that_fails_is_told_in_its_own_words():
+    with pytest.raises(board.Failed, match="no such thing\nsh -c failed with status 3"):
+        demo_steps._output("sh", "-c", "echo no such thing >&2; exit 3")
 
 
 @pytest.fixture
@@ -96,7 +184,7 @@ def test_the_time_left_of_steps_side_by_side_is_that_of_the_longest(clock):
 
 
 def test_the_reason_of_a_failed_step_is_told_while_another_goes_on(clock, capsys):
-    shown = board.Board(["one", "two"], {})
+    shown = board.Board(["one", "two"], {}, beside=[("one", "two")])
     with shown.step("one"):
         with pytest.raises(board.Failed), shown.step("two"):
             raise board.Failed("the disk is full\nsh failed")
@@ -151,6 +239,102 @@ def test_what_a_run_took_is_there_for_the_next_one(tmp_path):
     assert board.recall(file) == {"one": 4.0, "two": 3.0}
     file.write_text("[]")
     assert board.recall(file) == {}
+
+
+def test_what_fails_beside_another_step_is_told_before_that_one_ends(monkeypatch):
+    told, say = threading.Event(), board.Board.say
+
+    def listen(self, text):
+        say(self, text)
+        if "no room" in text:
+            told.set()
+
+    def command(words, *_, **__):
+        if words[-1] == "lab/create.yml":
+            raise board.Failed("no room")
+        assert words[0] == "lab/image.sh" or told.wait(PATIENCE_SECONDS)
+
+    monkeypatch.setattr(board.Board, "say", listen)
+    monkeypatch.setattr(demo, "command", command)
+    with pytest.raises(board.Failed, match=r"^no room$"):
+        demo.prepare(board.Board(demo.steps(""), {}, beside=demo.BESIDE), "")
+
+
+SWITCHES = {
+    "": "ended with status 1 and printed no result, but: nothing",
+    "Traceback": "ended with status 1 and printed no result, but: Traceback",
+    "[]": "ended with status 1 and printed no result, but: []",
+    '{"errors": [{"message": "dev is not there."}]}': "dev is not there.",
+}
+
+
+@pytest.mark.parametrize("printed", SWITCHES)
+def test_a_switch_that_fails_is_a_sentence_whatever_it_printed(tmp_path, monkeypatch, printed):
+    switch_to(tmp_path, monkeypatch, printed, 1)
+    told = []
+    with pytest.raises(board.Failed) as failed:
+        demo.switch("dev", told.append)
+    assert str(failed.value).endswith(SWITCHES[printed])
+    assert told == ["stopping po"]
+    assert ("stopping po" in str(failed.value)) is ("printed no result" in SWITCHES[printed])
+
+
+def test_a_switch_tells_the_seconds_of_its_stages(tmp_path, monkeypatch):
+    switch_to(tmp_path, monkeypatch, '{"stages": {"stop": 1.5, "start": 40.0}}', 0)
+    assert demo.switch("dev", lambda _: None) == {"stop": 1.5, "start": 40.0}
+
+
+def switch_to(tmp_path, monkeypatch, printed, status):
+    """Put in place of the command what says one line, prints a text and ends with a status."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/switch.py").write_text(
+        f"import sys\nprint('[  0.1 s] stopping po', file=sys.stderr)\nprint({printed!r})\nsys.exit({status})\n"
+    )
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+
+
+@pytest.mark.parametrize(("reason", "ending"), [("stop", "reversed."), ("length", "reversed.\n(cut at 512 tokens)")])
+def test_an_answer_that_was_cut_says_so(monkeypatch, reason, ending):
+    asked = answers(monkeypatch, "  It is reversed.\n", reason)
+    assert demo.ask("dev", 8001).endswith(ending)
+    assert asked["max_tokens"] == 512
+    assert asked["messages"][0]["content"] == demo.QUESTIONS["dev"]
+
+
+def test_an_agent_that_gives_no_answer_is_a_sentence(monkeypatch):
+    answers(monkeypatch, " ", "stop")
+    with pytest.raises(board.Failed, match="dev gave an empty answer"):
+        demo.ask("dev", 8001)
+    monkeypatch.undo()
+    with pytest.raises(board.Failed, match=r"dev did not answer .*: scripts/switch\.py logs dev"):
+        demo.ask("dev", 1)  # nothing listens there
+
+
+def answers(monkeypatch, text, reason):
+    """Put an answer in place of the engine's; return what it is asked."""
+    asked = {}
+    choice = SimpleNamespace(message=SimpleNamespace(content=text), finish_reason=reason)
+
+    def create(**given):
+        asked.update(given)
+        return SimpleNamespace(choices=[choice])
+
+    completions = SimpleNamespace(completions=SimpleNamespace(create=create))
+    monkeypatch.setattr(demo.openai, "OpenAI", lambda **_: SimpleNamespace(chat=completions))
+    return asked
+
+
+@pytest.mark.parametrize("switch", [None, 45.12])
+def test_an_answer_is_a_block_in_the_whole_width(switch):
+    code = f"def reverse(text):\n{'    return text[::-1]  # as wide as the screen ':.<80}"
+    shown = Console(width=80, file=io.StringIO())
+    shown.print(demo.Served("dev", 8001, "SmolLM2-135M-Instruct", switch, 7.26, f"{code}\n[not markup]").text())
+    heading, question, empty, *answer = shown.file.getvalue().splitlines()
+    took = "switch 45.1 s" if switch else "no switch, it served"
+    assert heading == f"dev, port 8001, SmolLM2-135M-Instruct: {took}, answer 7.3 s"
+    assert question == demo.QUESTIONS["dev"]
+    assert empty == ""
+    assert "\n".join(answer).rstrip() == f"{code}\n[not markup]"
 
 
 def test_the_demo_refuses_an_option_that_it_does_not_have():

@@ -1,0 +1,145 @@
+"""The steps of the demo: what there is before it, and so how long each of them takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from board import Failed, Tell, recall
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
+from roundhouse import lock, remote
+from roundhouse.errors import RoundhouseError
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = "/srv/lab/models/SmolLM2-135M-Instruct"
+# What suits each role, and what a model of 135 million parameters answers sensibly.
+QUESTIONS = {
+    "architect": "What is the difference between a relational database and a key-value store? Answer in two sentences.",
+    "dev": "Write a Python function that reverses a string.",
+    "po": 'Write a user story for a password reset. Begin with "As a user, I want".',
+}
+LOOK = "See what is there"
+IMAGE, HOST, BRING, SITE = "Make the host's image", "Start the stand-in host", "Bring the model", "Run site.yml"
+BESIDE = ((HOST, BRING),)  # they run at the same time
+SERVES = "{agent} answers"
+# Seconds, by what a step finds: of a machine with two slow cores, for a run without an earlier one.
+SHIPPED = {
+    LOOK: 5.0,
+    **{f"{IMAGE}, new": 75.0, f"{HOST}, new": 12.0, f"{BRING}, new": 30.0},
+    **{f"{IMAGE}, again": 1.0, f"{HOST}, again": 8.0, f"{BRING}, again": 2.0},
+    **{f"{SITE}, with the engine": 190.0, f"{SITE}, new": 110.0},
+    **{f"{SITE}, another model": 85.0, f"{SITE}, again": 25.0},
+    **{"a switch": 65.0, "an answer": 12.0},
+}
+KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roundhouse" / "demo.json"
+
+
+class Found(NamedTuple):
+    """What there was before: each fact tells how long a step takes.
+
+    `models` are those of the agents that the host has, and `ready` is the agent that serves.
+    """
+
+    image: bool
+    engine: bool
+    model: bool
+    host: bool
+    models: frozenset[str]
+    ready: str | None
+
+    def kinds(self, hub: str) -> dict[str, str]:
+        """Return for each step the name under which its seconds are kept; of a hub's model they are its own."""
+        if self.host and self.models:
+            site = "again" if self.models == {hub or MODEL} else "another model"
+        else:
+            site = "new" if self.engine else "with the engine"
+        first = self.ready or next(iter(QUESTIONS))
+        of_hub = f", {hub}" if hub else ""
+        kinds = {LOOK: LOOK, IMAGE: f"{IMAGE}, {_new(self.image)}", HOST: f"{HOST}, {_new(self.host)}"}
+        kinds |= {BRING: f"{BRING}, {_new(self.model)}", SITE: f"{SITE}, {site}{of_hub}"}
+        for name in QUESTIONS:
+            kinds[SERVES.format(agent=name)] = f"{'an answer' if name == first else 'a switch'}{of_hub}"
+        return {name: kinds[name] for name in steps(hub)}
+
+
+def steps(hub: str) -> list[str]:
+    """Return the names of the steps in their order."""
+    return [LOOK, IMAGE, HOST, *([] if hub else [BRING]), SITE, *(SERVES.format(agent=name) for name in QUESTIONS)]
+
+
+def _new(there: bool) -> str:
+    return "again" if there else "new"
+
+
+def look(tell: Tell) -> Found:
+    """Return what there is. Raises Failed."""
+    tell("the host's image")
+    image = _output("lab/image.sh", "--name", "bookworm").strip()
+    listing = ("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter")
+    images = _output(*listing, "reference=roundhouse-lab:bookworm-*").split()
+    if not images:
+        return Found(image=False, engine=False, model=False, host=False, models=frozenset(), ready=None)
+    there = image in images
+    tell("the engine and the model")
+    engine, model = look_into_volumes(image if there else images[0])  # one of other inputs shows the volumes as well
+    tell("the host")
+    if not there or not _runs(image):
+        return Found(there, engine, model, host=False, models=frozenset(), ready=None)
+    rows = deployed()
+    ready = next((row["agent"] for row in rows if row["state"] == "ready"), None)
+    return Found(there, engine, model, host=True, models=frozenset(row["model"] for row in rows), ready=ready)
+
+
+def look_into_volumes(image: str) -> tuple[bool, bool]:
+    """Return whether the engine and the model are there."""
+    volumes = [
+        f"--volume=roundhouse-lab-{name}" for name in ("engine:/opt/roundhouse/engine", "models:/srv/lab/models")
+    ]
+    script = 'test ! -x "$1" || echo engine; test ! -e "$2" || echo model'
+    files = (f"{lock.engine_path('cpu', 'python3.11')}/bin/vllm", f"{MODEL}.made-from")
+    found = _output("docker", "run", "--rm", *volumes, image, "sh", "-c", script, "sh", *files).split()
+    return "engine" in found, "model" in found
+
+
+def _runs(image: str) -> bool:
+    """Return whether the host runs, and of this image: create.yml makes one of another image anew."""
+    if not remote.lab_is_up():
+        return False
+    of_host = _output("docker", "container", "inspect", "--format", "{{.Image}}", remote.LAB)
+    return of_host == _output("docker", "image", "inspect", "--format", "{{.Id}}", image)
+
+
+def _output(*words: str) -> str:
+    """Return what a command prints. Raises Failed with what it says."""
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0:
+        raise Failed(f"{done.stderr.strip()}\n{' '.join(words[:2])} failed with status {done.returncode}.".strip())
+    return done.stdout
+
+
+def status() -> list[dict[str, Any]]:
+    """Return the rows of the command's status on the lab. Raises RoundhouseError."""
+    return list(remote.ask(remote.LAB_WORD, ["--json", "status"])["agents"])
+
+
+def deployed() -> list[dict[str, Any]]:
+    """Return the rows of the status, none where nothing is deployed yet."""
+    has_plan = ("docker", "exec", remote.LAB, "test", "-e", "/etc/roundhouse/plan.json")
+    if subprocess.run(has_plan, capture_output=True, check=False).returncode != 0:
+        return []
+    try:
+        return status()
+    except RoundhouseError:  # a host of another version, or one that is ill: site.yml tells
+        return []
+
+
+def estimates(kinds: dict[str, str]) -> tuple[dict[str, float], str]:
+    """Return the seconds of each step as far as they are known, and whose they are."""
+    before = recall(KEPT)
+    by = "earlier runs" if before.keys() >= {*kinds.values()} else "the times of a machine with two slow cores"
+    known = SHIPPED | before
+    return {name: known[kind] for name, kind in kinds.items() if kind in known}, by
