@@ -6,6 +6,7 @@ set -eu
 lock=$(dirname "$(readlink -f "$0")")/../requirements/$1.txt
 target=${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse/$1-$(sha256sum "$lock" | cut -c1-12)
 if [ ! -e "$target/complete" ]; then
+  echo "environment $1: installing the packages of its lock" >&2
   rm -rf "$target"
   uv venv --quiet --python "$(dirname "$lock")/../.venv/bin/python" "$target"
   uv pip install --quiet --python "$target/bin/python" --require-hashes --requirement "$lock"
