@@ -58,9 +58,9 @@ class Api(BaseHTTPRequestHandler):
             most = self.engine.max_model_len
             self.refuse(400, f"This model's maximum context length is {most} tokens.", "BadRequestError")
         else:
-            self.complete(body, chat)
+            self.complete(body, chat, length)
 
-    def complete(self, body: dict[str, Any], chat: bool) -> None:
+    def complete(self, body: dict[str, Any], chat: bool, length: int) -> None:
         """Run a request: wait for a slot, make the tokens, count it while it is there."""
         engine = self.engine
         engine.wait_for_core()
@@ -75,7 +75,8 @@ class Api(BaseHTTPRequestHandler):
                     engine.crashed.set()
                 while engine.faults.hang or engine.faults.crash_when_asked:
                     time.sleep(1)
-                engine.read()
+                for _ in engine.read(length):
+                    self.see_client()
                 reason = self.stream(body, chat) if body.get("stream") else self.whole(body, chat)
             except ConnectionError:  # the client went away: as vLLM, it is asked for nothing more
                 self.close_connection, reason = True, "abort"
@@ -96,12 +97,16 @@ class Api(BaseHTTPRequestHandler):
     def while_asked(self, made: Iterator[Token | None]) -> Iterator[Token]:
         """Yield the tokens, and end when the client has gone. Raises ConnectionError then."""
         for each in made:
-            with contextlib.suppress(BlockingIOError):  # it is there, and says nothing
-                if not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
-                    raise ConnectionAbortedError
+            self.see_client()
             if each:
                 self.engine.generated += 1
                 yield each
+
+    def see_client(self) -> None:
+        """Raise ConnectionError when the client has gone."""
+        with contextlib.suppress(BlockingIOError):  # it is there, and says nothing
+            if not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                raise ConnectionAbortedError
 
     def whole(self, body: dict[str, Any], chat: bool) -> str:
         """Answer with one object, and return why it ended."""

@@ -15,6 +15,7 @@ import text
 from text import Sampling, Token
 
 REASONS = ("stop", "length", "abort", "error")  # why a request ends, as vLLM counts it
+LONG_PROMPT_WORDS = 100  # the guard's question and the canary are shorter
 
 
 class Engine:
@@ -38,7 +39,7 @@ class Engine:
         self.numbers = itertools.count()  # of the requests
         self.dead = self.draining = False
         self.crashed = threading.Event()
-        self.reading = 0.0  # share of the prompts that are being read
+        self.looks = self.read_until = 0  # at /metrics: so many there were, and at that one the long prompt is read
         self.told = ""
 
     def tokens(self, prompt: str, sampling: Sampling, choice: int) -> Iterator[Token | None]:
@@ -72,23 +73,34 @@ class Engine:
         """Return whether only the API answers."""
         return bool(self.faults.core_stopped_while) and Path(self.faults.core_stopped_while).exists()
 
-    def read(self) -> None:
-        """Read a prompt as vLLM does, in steps that show in the use of the KV cache and nowhere else."""
-        steps = 50 if self.faults.read_seconds else 0
-        for step in range(steps):
-            time.sleep(self.faults.read_seconds / steps)
-            self.reading = step / steps
-        self.reading = 0.0
+    def read(self, words: int) -> Iterator[None]:
+        """Read a prompt as vLLM does, in steps that show in the use of the KV cache and nowhere else; yield meanwhile.
+
+        A step comes with each look at /metrics, not by the clock: whoever looks sees another number each time.
+        """
+        if not self.faults.read_looks or words < LONG_PROMPT_WORDS:
+            return
+        self.read_until = self.looks + self.faults.read_looks
+        try:
+            while self.looks < self.read_until:
+                time.sleep(0.02)
+                yield
+            print(f"a prompt of {words} words was read in {self.faults.read_looks} steps", flush=True)
+        finally:  # also when the client went away
+            self.read_until = 0
 
     def metrics(self) -> str:
         """Return the text of /metrics: what the core told last."""
         if not self.core_is_stopped():
+            self.looks += 1
             self.told = self._metrics()
         return self.told
 
     def _metrics(self) -> str:
         label = f'{{engine="0",model_name="{self.name}"}}'
-        use = min(1.0, 0.05 * self.running + 0.1 * self.reading) if self.faults.kv_use is None else self.faults.kv_use
+        left = max(0, self.read_until - self.looks)  # steps of a long prompt
+        read = 0.1 * (1 - left / self.faults.read_looks) if left else 0.0
+        use = min(1.0, 0.05 * self.running + read) if self.faults.kv_use is None else self.faults.kv_use
         seconds = self.generated / self.faults.tokens_per_second
         ended = "".join(
             f'vllm:request_success_total{{engine="0",finished_reason="{reason}",model_name="{self.name}"}} {count}.0\n'

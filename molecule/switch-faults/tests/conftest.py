@@ -97,9 +97,9 @@ class Turntable:
         """Let wait what waits for the gate, until a switch was killed or the case ends."""
         self.host.check_output(f"touch {self.gate}")
 
-    def request(self, agent: str, tokens: int) -> None:
-        """Leave a request with an agent, which answers 100 tokens a second."""
-        body = json.dumps({"model": agent, "prompt": "go on", "max_tokens": tokens})
+    def request(self, agent: str, tokens: int, prompt: str = "go on") -> None:
+        """Leave a request with an agent, which answers 100 tokens a second while the gate is open."""
+        body = json.dumps({"model": agent, "prompt": prompt, "max_tokens": tokens})
         url = f"http://127.0.0.1:{PORTS[agent]}/v1/completions"
         code = f"import urllib.request as u; print(u.urlopen({url!r}, {body.encode()!r}).status)"
         self.host.check_output("systemd-run --quiet --collect --unit lab-client python3 -c %s", code)
