@@ -105,7 +105,7 @@ def test_who_still_stops_after_a_kill_can_be_called_back(table, held):
     table.killed("stop", signal.SIGKILL, "dev")
     result = table.run("architect", "--drain", "1")
     assert (result["rc"], result["cut"]) == (0, 1)
-    assert result["stages"]["free"] < 10  # it does not wait for its own memory, which would come after 30 s
+    assert result["stages"]["free"] < 25  # it does not wait for its own memory, for which it has 30 s
 
 
 def test_a_second_switch_is_told_how_far_the_first_is(table):

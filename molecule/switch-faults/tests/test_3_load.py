@@ -8,7 +8,7 @@ import pytest
 from conftest import AGENTS, PORTS, STATE
 
 STREAMS = 8
-TOKENS = 200
+TOKENS = 50  # half a second, of a drain of 30 s
 
 
 @pytest.fixture
@@ -21,8 +21,7 @@ def patient(table):
 
 async def streams(table, url, switch):
     """Run streams with the users' own client, hold them at the gate, switch, and return (tokens, reason) of each."""
-    client = openai.AsyncOpenAI(base_url=url, api_key="not-needed", max_retries=0, timeout=90)
-    started = asyncio.Semaphore(0)
+    client = openai.AsyncOpenAI(base_url=url, api_key="not-needed", max_retries=0, timeout=300)
 
     async def one(number):
         count, reason = 0, None
@@ -32,16 +31,13 @@ async def streams(table, url, switch):
                 model=AGENTS[0], prompt=prompt, max_tokens=TOKENS, stream=True
             ):
                 count, reason = count + 1, event.choices[0].finish_reason
-                if count == 1:
-                    started.release()
         except openai.OpenAIError as error:
             reason = type(error).__name__
         return count, reason
 
-    running = [asyncio.create_task(one(number)) for number in range(STREAMS)]
-    for _ in range(STREAMS):
-        await started.acquire()
     await asyncio.to_thread(table.close_gate)
+    running = [asyncio.create_task(one(number)) for number in range(STREAMS)]
+    await asyncio.to_thread(table.until, f"roundhouse status --json | grep -q 'running.: {STREAMS}'")
     answer = await asyncio.to_thread(switch)
     return answer, await asyncio.gather(*running)
 
@@ -82,7 +78,7 @@ def refuses_work(agent):
 
 def test_new_work_is_refused_while_the_rest_ends(patient, address):
     table = patient
-    client = openai.OpenAI(base_url=address("architect"), api_key="not-needed", max_retries=0, timeout=20)
+    client = openai.OpenAI(base_url=address("architect"), api_key="not-needed", max_retries=0, timeout=120)
     late = []
 
     def switch():

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 from conftest import INVENTORY, NAME, ROOT
@@ -17,11 +18,16 @@ def test_gpu_has_the_line_that_users_know(table):
 
 
 def test_status_tells_requests_and_who_holds_the_memory(table):
-    table.request("architect", 200)
+    table.restart("architect", f"--answer-while {table.gate}")
+    table.fault("architect", "")
+    table.close_gate()
+    table.request("architect", 16)
     (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "architect"]
     assert (row["running"], row["waiting"], row["kv_use"], row["drift"]) == (1, 0, 0.05, [])
     text = table.host.check_output("roundhouse status")
     assert "GPU 0: 13.9 of 15.9 GiB in use: architect 13.5 GiB" in text
+    table.host.check_output(f"rm {table.gate}")
+    table.until("! systemctl --quiet is-active lab-client")
 
 
 def test_watch_writes_a_line_a_change_where_there_is_no_terminal(table):
@@ -38,13 +44,22 @@ def test_watch_fills_a_terminal_of_80_columns(table):
 
 
 def test_watch_writes_what_matters_of_a_switch_into_a_log(table):
-    table.fault("dev", "--load-seconds 2")
+    table.fault("dev", f"--load-while {table.gate}")
+    steps = {2: 25, 4: 50, 6: 75}  # of eight, and the percent that the engine says then
+    for step in steps:
+        table.host.check_output(f"touch {table.gate}.{step}")
     table.host.check_output(
         "systemd-run --quiet --collect --unit lab-client --property StandardOutput=truncate:/tmp/watch.log "
         "roundhouse watch --every 0.1"
     )
     table.until("test -s /tmp/watch.log")
-    assert table.run("dev")["rc"] == 0, table.said
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(table.run, "dev")
+        for step, percent in steps.items():
+            # A second longer: ten looks that find nothing new, of which the log is to say nothing.
+            table.until(f"grep -q 'loading weights {percent} %' /tmp/watch.log")
+            table.host.check_output(f"sleep 1; rm {table.gate}.{step}")
+        assert answer.result()["rc"] == 0, table.said
     table.until("tail -n 1 /tmp/watch.log | grep -q 'dev ready ([^;]*$'")
     lines = [line.partition(" ")[2] for line in table.host.check_output("cat /tmp/watch.log").splitlines()]
     assert lines[0].startswith("architect ready (")
