@@ -4,6 +4,7 @@ Both are the lab's: the real one is in the lab's volumes, which `make test` fill
 that a client may ask of it (curious.py), because it must survive that.
 """
 
+import contextlib
 import http.client
 import json
 import subprocess
@@ -22,7 +23,9 @@ from roundhouse.errors import RoundhouseError
 ROOT = Path(__file__).resolve().parents[2]
 NAME, PORT = "dev", 8001
 READY_SECONDS = 240
-TOKENS_PER_SECOND = {"fake": 100, "real": 350}  # of one stream, on an idle machine: a busy one only takes longer
+# What the fake engine waits for while it is there; the real one takes long enough by itself.
+LOADS, ANSWERS, CORE = "/run/loads", "/run/answers", "/run/core-stopped"
+REAL_TOKENS_PER_SECOND = 350  # of one stream, on an idle machine: a busy one only takes longer
 CONFIG = f"""
 model: /srv/lab/models/dev
 served-model-name: {NAME}
@@ -33,7 +36,7 @@ max-num-seqs: 8
 enforce-eager: true
 enable-auto-tool-choice: true
 tool-call-parser: hermes
-shutdown-timeout: 30
+shutdown-timeout: 120
 generation-config: vllm
 disable-access-log-for-endpoints: /health,/metrics
 """
@@ -46,7 +49,7 @@ class Host:
         image = subprocess.run([ROOT / "lab/image.sh", "bookworm"], capture_output=True, text=True, check=True)
         self.name = f"roundhouse-contract-{kind}"
         folder = lock.engine_path("cpu", "python3.11") if kind == "real" else "/opt/lab-engine"
-        self.kind, self.speed = kind, TOKENS_PER_SECOND[kind]
+        self.kind = kind
         self.vllm = f"{folder}/bin/vllm"
         command = ["docker", "run", "--rm", "--detach", "--init", "--name", self.name, "--shm-size=1g"]
         # On two cores a busy engine can keep the test from running for seconds on end (seen: 7): it gets less than two.
@@ -64,7 +67,8 @@ class Host:
         words = ["docker", "inspect", "--format", shape, self.name]
         self.ip = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
         if kind == "fake":
-            self.run(f"mkdir /etc/lab-engine && echo --core-stopped-while /tmp/core-stopped > /etc/lab-engine/{NAME}")
+            options = f"--load-while {LOADS} --answer-while {ANSWERS} --core-stopped-while {CORE}"
+            self.run(f"mkdir /etc/lab-engine && echo {options} > /etc/lab-engine/{NAME} && touch {LOADS}")
         else:  # roles/engine installs it on a host
             self.run("apt-get update -qq && apt-get install -qq -y --no-install-recommends libnuma1")
         self.run(
@@ -78,11 +82,29 @@ class Host:
 
     def stop_core(self):
         """Let the core stand still, while the API server runs on."""
-        self.run("touch /tmp/core-stopped" if self.kind == "fake" else "pkill -STOP -f 'VLLM::EngineCor[e]'")
+        self.run(f"touch {CORE}" if self.kind == "fake" else "pkill -STOP -f 'VLLM::EngineCor[e]'")
 
     def resume_core(self):
         """Let the core run on."""
-        self.run("rm -f /tmp/core-stopped" if self.kind == "fake" else "pkill -CONT -f 'VLLM::EngineCor[e]'")
+        self.run(f"rm -f {CORE}" if self.kind == "fake" else "pkill -CONT -f 'VLLM::EngineCor[e]'")
+
+    @contextlib.contextmanager
+    def long_answers(self, seconds):
+        """Give how many tokens the real engine makes in that time; the fake one makes none until the block ends."""
+        if self.kind == "real":
+            yield seconds * REAL_TOKENS_PER_SECOND
+            return
+        self.run(f"touch {ANSWERS}")
+        try:
+            yield 20
+        finally:
+            self.run(f"rm -f {ANSWERS}")
+
+    def serve(self, config, before="true"):
+        """Run a command and then an engine that is to end by itself; return its output and its exit status."""
+        # One that finds nothing wrong would serve for ever.
+        vllm = f"timeout {READY_SECONDS} {self.vllm} serve --config /tmp/{config}.yaml"
+        return self.run(f"{before}; {vllm} 2>&1; echo status $?")
 
     def start(self):
         """Start the engine; its exit status will be in /tmp/exit."""
@@ -104,6 +126,8 @@ def host(request):
 def engine(host):
     """Return the engine, ready."""
     found, end = Engine(host.ip, PORT), time.monotonic() + READY_SECONDS
+    if not found.healthy():
+        host.run(f"rm -f {LOADS}")
     while not found.healthy():
         assert time.monotonic() < end, host.run("tail -n 20 /tmp/log")
         time.sleep(0.2)
@@ -113,12 +137,12 @@ def engine(host):
 @pytest.fixture
 def client(host):
     """Return the users' own client."""
-    return openai.OpenAI(base_url=f"http://{host.ip}:{PORT}/v1", api_key="not-needed", max_retries=0, timeout=60)
+    return openai.OpenAI(base_url=f"http://{host.ip}:{PORT}/v1", api_key="not-needed", max_retries=0, timeout=120)
 
 
 def ask(host, method, path, body=None):
     """Return the status and the text of an answer."""
-    connection = http.client.HTTPConnection(host.ip, PORT, timeout=30)
+    connection = http.client.HTTPConnection(host.ip, PORT, timeout=120)
     connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
@@ -208,19 +232,36 @@ def running(client, count, tokens):
     return [pool.submit(one, number) for number in range(count)]
 
 
+def has(engine, count, waiting):
+    """Return whether so many requests run on the engine, and so many wait; False also when it is late with its word."""
+    load = engine.load()
+    return load is not None and (load.running, load.waiting) == (count, waiting)
+
+
+def refuses(client):
+    """Return whether the engine takes no new request; one that it took and does not answer is given up."""
+    with contextlib.suppress(openai.APITimeoutError):
+        try:
+            client.with_options(timeout=5).completions.create(model=NAME, prompt="late", max_tokens=1)
+        except openai.InternalServerError:
+            return True
+    return False
+
+
 def until(condition):
     """Wait for a condition, with a limit."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)
 
 
 def test_7_what_runs_is_counted_and_what_waits_beyond_the_limit_too(host, client, engine):
-    streams = running(client, 10, 3 * host.speed)
-    until(lambda: engine.load()[:2] == (8, 2))
+    with host.long_answers(6) as tokens:
+        streams = running(client, 10, tokens)
+        until(lambda: has(engine, 8, 2))
     assert [stream.result()[1] for stream in streams] == ["length"] * 10
-    until(lambda: engine.load()[:2] == (0, 0))
+    until(lambda: has(engine, 0, 0))
 
 
 def test_7_while_its_core_stands_still_only_the_api_answers_and_the_watchdog_sees_it(host, engine):
@@ -237,30 +278,33 @@ def test_7_while_its_core_stands_still_only_the_api_answers_and_the_watchdog_see
 
 
 def test_8_asked_to_stop_it_ends_what_runs_refuses_the_rest_and_exits_with_0(host, client, engine):
-    streams = running(client, 2, 6 * host.speed)
-    until(lambda: engine.load().running == 2)
-    host.run("kill -INT $(pgrep --full --oldest '^[^ ]*python[^ ]* [^ ]*vllm serve')")
-    time.sleep(1)
-    assert engine.healthy()
-    assert engine.load().running == 2
-    with pytest.raises(openai.InternalServerError):
-        client.completions.create(model=NAME, prompt="late", max_tokens=1)
+    with host.long_answers(10) as tokens:
+        streams = running(client, 2, tokens)
+        until(lambda: has(engine, 2, 0))
+        host.run("kill -INT $(pgrep --full --oldest '^[^ ]*python[^ ]* [^ ]*vllm serve')")
+        until(lambda: refuses(client))
+        assert engine.healthy()
+        until(lambda: has(engine, 2, 0))
     assert [stream.result()[1] for stream in streams] == ["length"] * 2
     until(lambda: host.run("cat /tmp/exit"))
     assert host.run("cat /tmp/exit") == "0"
     assert not engine.healthy()
 
 
+CONNECT = f"import socket; socket.create_connection(('127.0.0.1', {PORT}))"
+LISTENS = f'timeout 120 sh -c "until python3 -c \\"{CONNECT}\\" 2>/dev/null; do sleep 0.2; done"'
+
+
 @pytest.mark.parametrize(
     ("config", "before", "status", "part"),
     [
         ("bad", "true", 2, "unrecognized arguments: --max-model-length"),
-        ("dev", f"(python3 -m http.server {PORT} >/dev/null 2>&1 &); sleep 1", 1, "Address already in use"),
+        ("dev", f"(python3 -m http.server {PORT} >/dev/null 2>&1 &); {LISTENS}", 1, "Address already in use"),
     ],
     ids=["unknown option", "port taken"],
 )
 def test_9_it_ends_with_the_same_status_and_words(host, config, before, status, part):
-    output = host.run(f"{before}; {host.vllm} serve --config /tmp/{config}.yaml 2>&1; echo status $?")
+    output = host.serve(config, before)
     assert output.endswith(f"status {status}")
     assert part in output
 
@@ -271,6 +315,6 @@ def test_9_a_model_of_an_unknown_architecture_is_named_when_it_ends(host):
     host.run("cp -r /srv/lab/models/dev /tmp/other && sed -i s/Qwen2ForCausalLM/NoSuchModel/ /tmp/other/config.json")
     # On a port of its own: the case before has taken the other one.
     host.run(f"sed 's#/srv/lab/models/dev#/tmp/other#; s/^port: .*/port: {PORT + 1}/' /tmp/dev.yaml > /tmp/other.yaml")
-    output = host.run(f"{host.vllm} serve --config /tmp/other.yaml 2>&1; echo status $?")
+    output = host.serve("other")
     assert output.endswith("status 1")
     assert "Model architectures ['NoSuchModel'] are not supported" in output
