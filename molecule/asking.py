@@ -18,7 +18,7 @@ class Asking:
 
     calm_seconds = 1.0  # between two switches
     tokens = 40
-    across_tokens = 300  # so many that those requests run on into the switch's drain
+    across_tokens = 300  # so many that those requests run on for some seconds of the switch's drain
 
     def __init__(
         self, base: str, ports: dict[str, int], keys: list[str], tls: ssl.SSLContext | bool, requests: int
@@ -37,12 +37,14 @@ class Asking:
         switch: Callable[[str], None],
         begun: Callable[[], bool],
         hold: Callable[[bool], object] = bool,
+        taken: Callable[[int], bool] = bool,
     ) -> None:
         """Ask while `switch` goes from one agent to the next; the first one serves already.
 
         Nobody begins to ask between one agent's last request and the moment at which the switch to the next has
         `begun`: an agent that is not on its way is refused, and rightly. What runs on the one that leaves runs on;
-        where engines can be told to `hold` their answers, they do until then, however slow the machine is.
+        where engines can be told to `hold` their answers, they do until then, however slow the machine is. `taken` says
+        whether the engine has so many requests: one that comes after the switch has begun is refused, too.
         """
         self.wanted = names[0]
         self.asking.set()
@@ -53,8 +55,10 @@ class Asking:
                 self.asking.clear()
                 while self.open:
                     await asyncio.sleep(0.02)
-                running = await self._begin_long(self.wanted)
                 await asyncio.to_thread(hold, True)
+                running = await self._begin_long(self.wanted)
+                while not await asyncio.to_thread(taken, ACROSS) and not any(each.done() for each in running):
+                    await asyncio.sleep(0.1)
                 switching = asyncio.create_task(asyncio.to_thread(switch, name))
                 while not begun() and not switching.done():
                     await asyncio.sleep(0.02)

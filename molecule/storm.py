@@ -6,11 +6,14 @@ import asyncio
 import collections
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import openai
 
 TOKENS = 10
+LONGEST_SECONDS = 240  # of a storm in which there is never enough to see
+LOOK_SECONDS = 3
 
 
 class Asked(NamedTuple):
@@ -29,20 +32,33 @@ class Storm:
         self.asked: list[Asked] = []
         self.http = openai.DefaultAsyncHttpxClient(verify=tls, timeout=600)
 
-    async def rage(self, seconds: float, clients: int, pause_seconds: float) -> list[Asked]:
-        """Ask until the time is over, and return what came; requests that wait then have their answer too."""
-        end = time.monotonic() + seconds
+    async def rage(
+        self, seconds: float, clients: int, pause_seconds: float, enough: Callable[[], bool] = lambda: True
+    ) -> list[Asked]:
+        """Ask for so long and until `enough` says so, and return what came.
+
+        Requests that wait then have their answer too. `enough` is asked now and then, all the time.
+        """
+        begun, over = time.monotonic(), asyncio.Event()
+        asking = [asyncio.create_task(self._client(number, over, pause_seconds)) for number in range(clients)]
         try:
-            await asyncio.gather(*(self._client(number, end, pause_seconds) for number in range(clients)))
+            while (lasts := time.monotonic() - begun) < max(seconds, LONGEST_SECONDS):
+                if await asyncio.to_thread(enough) and lasts >= seconds:
+                    break
+                await asyncio.sleep(min(LOOK_SECONDS, max(0.1, seconds - lasts)))
+            over.set()
+            await asyncio.gather(*asking)
         finally:
+            for each in asking:
+                each.cancel()
             await self.http.aclose()
         return self.asked
 
-    async def _client(self, number: int, end: float, pause_seconds: float) -> None:
+    async def _client(self, number: int, over: asyncio.Event, pause_seconds: float) -> None:
         turn = number
         key = self.keys[number % len(self.keys)]
         api = openai.AsyncOpenAI(base_url=self.base, api_key=key, max_retries=0, http_client=self.http)
-        while time.monotonic() < end:
+        while not over.is_set():
             agent = self.agents[turn % len(self.agents)]
             turn += 1
             self.asked.append(await _ask(api, agent))

@@ -30,8 +30,12 @@ def test_nothing_is_lost_over_five_switches(gate, fault, keys, record_property, 
     def begun():
         return bool(gate.host.file("/var/lib/roundhouse/state/switch.json").exists)
 
+    def taken(count):
+        (row,) = [each for each in gate.run("status")["agents"] if each["state"] == "ready"]
+        return row["running"] == count
+
     asking = Asking(f"https://{gate.address}", {"any": ANY, **PORTS}, keys(4), gate.tls, REQUESTS)
-    asyncio.run(asking.through(NAMES, switch, begun, gate.hold))
+    asyncio.run(asking.through(NAMES, switch, begun, gate.hold, taken))
     record_property("outcome", f"5 switches and {len(failures)} that failed: {asking.told()}")
     assert [each["rc"] for each in failures] == ([1, 1] if failing else [])
     assert [each for each in asking.outcomes if each != "answered"] == []
