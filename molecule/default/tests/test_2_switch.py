@@ -2,6 +2,13 @@
 
 import pytest
 
+GATE = "/run/lab-gate"
+
+
+def wait_for(host, condition: str) -> None:
+    """Wait for a condition of the host's shell, with a limit."""
+    host.check_output("timeout 90 sh -c %s", f"until {condition}; do sleep 0.1; done")
+
 
 def stamp(host, unit: str, what: str) -> int:
     """Return a time of the unit in microseconds since boot."""
@@ -36,20 +43,28 @@ def test_a_switch_to_the_active_agent_changes_nothing(switch):
 
 def test_a_request_during_a_switch_waits_and_is_answered(host, fault, serving, address):
     assert serving() == ["architect"]
-    fault("dev", "--load-seconds 3")
+    fault("dev", f"--load-while {GATE}")
+    host.check_output(f"touch {GATE}")
     ask = (
         "import json, urllib.request as u; "
         "body = json.dumps({'model': 'dev', 'prompt': 'go on', 'max_tokens': 2}).encode(); "
-        "answer = u.urlopen('http://127.0.0.1:8080/v1/completions', body, timeout=60); "
+        "answer = u.urlopen('http://127.0.0.1:8080/v1/completions', body, timeout=300); "
         "print(answer.status, answer.headers['x-roundhouse-agent'], answer.headers['x-roundhouse-waited-ms'])"
     )
-    begun = "until [ -e /var/lib/roundhouse/state/switch.json ]; do sleep 0.05; done"
-    host.check_output("systemd-run --quiet --collect --unit lab-switch roundhouse dev")
-    host.check_output("timeout 30 sh -c %s", begun)
-    status, agent, waited = host.check_output("python3 -c %s", ask).split()
+    look = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8180/metrics/roundhouse').read().decode())"
+    run = "systemd-run --quiet --collect --unit"
+    try:
+        host.check_output(f"{run} lab-switch roundhouse dev")
+        wait_for(host, "grep -qs 'loading weights' /var/lib/roundhouse/state/switch.json")
+        host.check_output(f"{run} lab-client --property StandardOutput=truncate:/tmp/asked python3 -c %s", ask)
+        wait_for(host, f'python3 -c "{look}" | grep -q \'gateway_waiting{{agent="dev"}} 1$\'')
+    finally:
+        host.check_output(f"rm {GATE}")
+    wait_for(host, "! systemctl --quiet is-active lab-client")
+    status, agent, waited = host.check_output("cat /tmp/asked").split()
     assert (status, agent) == ("200", "dev")
     assert int(waited) > 0
-    host.check_output("timeout 60 sh -c 'while systemctl -q is-active lab-switch; do sleep 0.1; done'")
+    wait_for(host, "! systemctl --quiet is-active lab-switch")
     assert serving() == ["dev"]
 
 
