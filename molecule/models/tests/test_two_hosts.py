@@ -50,7 +50,7 @@ def test_a_host_outside_the_play_is_a_source_without_a_hub(hub, pair, play):
     assert alone.returncode == 0, alone.output
     assert (alone.changed(), len(hub.log)) == ([PAIR[1]], before)
     assert sums(pair[1], folder(hub)) == wanted(hub)
-    listening = pair[0].check_output("timeout 10 sh -c 'while ss -ltn | grep -q :8098; do sleep 0.2; done'; ss -ltn")
+    listening = pair[0].check_output("timeout 60 sh -c 'while ss -ltn | grep -q :8098; do sleep 0.2; done'; ss -ltn")
     assert ":8098" not in listening
 
 
