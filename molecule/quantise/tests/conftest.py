@@ -19,7 +19,7 @@ from testinfra.host import Host
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "scripts"))
-from roundhouse import lock
+from roundhouse import lock, store
 
 NAME = "roundhouse-quantise"
 KEPT = "/opt/roundhouse/quantise/lab"
@@ -60,11 +60,14 @@ class Workshop:
         return f"python3.11 {CHECKOUT}/scripts/switch.py quantise {BASE} {recipe} {own}"
 
     def quantise(self, recipe: str, *words: str) -> dict:
-        """Run it to its end; return its JSON object with rc and seconds."""
-        begun = time.monotonic()
+        """Run it to its end; return its JSON object with rc, what lies in the store then, and whether it was begun.
+
+        The repository's lock comes before llm-compressor and the engine, and its file stays.
+        """
         done = self.host.run(self.command(recipe, "--json", *words))
         assert done.stdout, done.stderr
-        return {**json.loads(done.stdout), "rc": done.rc, "seconds": time.monotonic() - begun}
+        begun = self.host.file(f"{STORE}/quantised/base-{recipe}/{store.LOCK}").exists
+        return {**json.loads(done.stdout), "rc": done.rc, "left": self.listing(), "begun": begun}
 
     def interrupted(self, recipe: str, **how: str) -> dict:
         """End it when the gate begins; return what is left: the work, and no engine."""
@@ -130,11 +133,11 @@ class Workshop:
         found: dict = {"avx512": self.host.run("grep -qw avx512f /proc/cpuinfo").rc == 0}
         found |= {"refused_group": self.quantise("gptq", "--group-size", "128")}
         self.host.check_output(f"seq -f 'The number of this sentence is %g.' 60 >{SHORT}")
-        found["short_texts"] = self.quantise("int8", "--calibration", SHORT) | {"left": self.listing()}
+        found["short_texts"] = self.quantise("int8", "--calibration", SHORT)
         found["roster"] = self.by_roster()
         self.interrupted("fp8")
         self.host.check_output(f"cp /srv/lab/models/architect/* {WORK}/")
-        found["other_vocabulary"] = self.quantise("fp8") | {"left": self.listing()}
+        found["other_vocabulary"] = self.quantise("fp8")
         for recipe in ("int8", "gptq", "awq", "auto-round"):
             made = self.quantise(recipe)
             found[recipe] = made | (self.judged(made["path"]) if made["ok"] else {})

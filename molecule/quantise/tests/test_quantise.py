@@ -41,6 +41,7 @@ def test_an_honest_result_is_admitted_with_its_card(evidence, recipe):
     if RECIPES[recipe].bits == 4 and not evidence["avx512"]:
         pytest.skip("the engine has no kernel for 4-bit weights on this machine's CPU, which lacks AVX-512")
     assert made["ok"], made
+    assert made["begun"]
     is_admitted(made, recipe)
     assert f"{made['quality']['kl']:.5f} nats" in made["card"]
     assert f"./quantised/base-{recipe}/{made['path'].rpartition('/')[2]}" in made["listing"].split()
@@ -53,7 +54,7 @@ def test_four_bits_are_refused_before_anything_is_loaded_where_the_cpu_has_no_ke
     made = evidence[recipe]
     assert (made["ok"], made["rc"]) == (False, 2)
     assert "only on a CPU with AVX-512, which this one lacks: take fp8 or int8." in made["errors"][0]["message"]
-    assert made["seconds"] < 10
+    assert not made["begun"]
 
 
 def test_a_roster_that_asks_for_a_recipe_serves_its_result(evidence):
@@ -109,12 +110,12 @@ def test_a_group_that_does_not_divide_is_refused_before_anything_is_loaded(evide
     assert (
         "hidden_size is 192, no whole number of groups of 128: use --group-size 64." in refused["errors"][0]["message"]
     )
-    assert refused["seconds"] < 10
+    assert not refused["begun"]
 
 
 def test_a_text_that_is_too_short_is_refused_before_anything_is_loaded(evidence):
     refused = evidence["short_texts"]
     assert (refused["ok"], refused["rc"]) == (False, 2)
     assert re.search(r"short\.txt has \d+ tokens to judge by, and 1024 are the least", refused["errors"][0]["message"])
-    assert refused["seconds"] < 20
+    assert not refused["begun"]
     assert refused["left"] == ""
