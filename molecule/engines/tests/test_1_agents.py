@@ -50,7 +50,7 @@ def test_an_agent_serves_after_a_switch_to_it(host, plan, switch, serving, clien
     assert chat.model == agent
     assert chat.choices[0].finish_reason in ("stop", "length")
     assert any(letter.isalpha() for letter in chat.choices[0].message.content)
-    metrics = urlopen(f"http://{address}:1{wanted['port'] + 100}/metrics", timeout=10).read().decode()
+    metrics = urlopen(f"http://{address}:1{wanted['port'] + 100}/metrics", timeout=60).read().decode()
     assert f'vllm:request_success_total{{engine="0",finished_reason="stop",model_name="{agent}"}}' in metrics
     the_rosters_sampling_is_the_servers_default(api, wanted)
     for other in plan["agents"]:

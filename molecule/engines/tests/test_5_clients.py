@@ -61,7 +61,7 @@ def asked(address):
     """Return how many requests dev's engine has ended so far."""
 
     def count():
-        text = urlopen(f"http://{address}:18101/metrics", timeout=5).read().decode()
+        text = urlopen(f"http://{address}:18101/metrics", timeout=60).read().decode()
         return sum(
             float(line.split()[-1]) for line in text.splitlines() if line.startswith("vllm:request_success_total")
         )
