@@ -5,6 +5,7 @@ import time
 import pytest
 from conftest import AGENTS, AT_ONCE
 
+LONGER_SECONDS = 14  # than the guard waits for an engine, 10 s
 LOOKS = 12  # at an engine that reads a prompt; four without a new number would end it
 
 
@@ -84,7 +85,7 @@ def test_an_engine_that_reads_a_long_prompt_is_no_hung_one(patient):
 
 
 def test_an_engine_that_loads_long_is_no_hung_one(patient):
-    patient.fault("architect", "--load-seconds 6")
+    patient.fault("architect", f"--load-seconds {LONGER_SECONDS}")
     patient.host.check_output("systemctl restart roundhouse-architect")
     patient.fault("architect", "")
     assert property_of(patient, "architect", "NRestarts") == "0"
@@ -96,9 +97,9 @@ def test_the_guard_ends_nobody_during_a_drain(patient):
     patient.fault("architect", "")
     patient.request("architect", 6000)
     patient.meanwhile("phase.: .stop", f"touch {patient.gate}")  # before it, the guard would be right to end it
-    result = patient.run("dev", "--drain", "6")
+    result = patient.run("dev", "--drain", str(LONGER_SECONDS))
     assert (result["rc"], result["cut"]) == (0, 1)
-    assert result["stages"]["stop"] >= 6
+    assert result["stages"]["stop"] >= LONGER_SECONDS
     assert "hangs: ending" not in said_by(patient, "roundhouse-guard@architect", patient.since)
 
 
