@@ -81,7 +81,14 @@ def replace_last_byte(path):
 def bytes_kept(place):
     """Return how many bytes of the model's files lie in its unfinished folder."""
     names = FETCHED | {f"{name}.part" for name in FETCHED}
-    return sum(path.stat().st_size for path in place.rglob("*.partial/*") if path.name in names)
+    return sum(size_of(path) for path in place.rglob("*.partial/*") if path.name in names)
+
+
+def size_of(path):
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # it was renamed since it was listed: the next look counts it by its new name
+        return 0
 
 
 def nothing_under_its_name(place):
