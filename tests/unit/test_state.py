@@ -58,7 +58,7 @@ def test_a_second_switch_is_told_of_the_first(lock):
     mine.begin()
     mine.phase("start", {})
     mine.note("loading weights 42 %, about 12 s left")
-    told = rf"to dev, pid {os.getpid()}, since \d s, now start: loading weights 42 %, about 12 s left"
+    told = rf"to dev, pid {os.getpid()}, since \d+ s, now start: loading weights 42 %, about 12 s left"
     with state.switching(journal.told), pytest.raises(RoundhouseError, match=told), state.switching(journal.told):
         pass
     with state.switching(journal.told):

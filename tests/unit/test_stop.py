@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from clock import PATIENCE_SECONDS
 
 from roundhouse import cli, journal, leave, manager_cli, plan, roster_fields, state, stop, units, words_plans
 from roundhouse.engine import Load
@@ -100,11 +101,11 @@ def test_it_does_not_come_between_a_switch(up):
     def switch():
         with state.switching(str):
             held.set()
-            done.wait(20)
+            done.wait(PATIENCE_SECONDS)
 
     thread = threading.Thread(target=switch)
     thread.start()
-    held.wait(20)
+    assert held.wait(PATIENCE_SECONDS)
     try:
         with pytest.raises(RoundhouseError, match="another switch is running"):
             stop.stop(PLAN, None, str)
