@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import grp
 import http.client
+import itertools
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles/gateway"
 WAIT_SECONDS = 60
 CLAIMS = []  # sockets that stay open until the process ends
+TURNS = itertools.count()
 DEFAULTS = {  # the role has others
     **{"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 4096},
     **{"requests_per_minute": 10000, "requests_at_once": 1000, "waiting": 8, "wait_seconds": 10},
@@ -54,8 +56,12 @@ def furnish(folder, monkeypatch):
 
 
 def free_port():
-    """Return a port that is free with the next two, all their metrics' and engines'; Linux gives none of them away."""
-    for port in range(own_ports(), own_ports() + 90, 3):
+    """Return a port that is free with the next two, all their metrics' and engines'; Linux gives none of them away.
+
+    It is another one each time: clients keep connections to whoever had the last one.
+    """
+    for turn in itertools.islice(TURNS, 30):
+        port = own_ports() + turn % 30 * 3
         if all(is_free(port + more + next_one) for more in (0, 100, 20000) for next_one in range(3)):
             return port
     raise AssertionError("no port is free")

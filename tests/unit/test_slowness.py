@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from clock import PATIENCE_SECONDS, until
+from real_gateway import free_port
 
 from roundhouse import card, metrics, slowness, strain
 from roundhouse.engine import Engine
@@ -25,9 +26,7 @@ def serving(tmp_path):
     running = []
 
     def start(*faults):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         config = tmp_path / "dev.yaml"
         lines = ("model: /m", "served-model-name: dev", "host: 127.0.0.1", f"port: {port}", "max-num-seqs: 1")
         config.write_text("\n".join(lines) + "\n")
@@ -47,14 +46,17 @@ def serving(tmp_path):
 
 
 def send_two(agent):
-    """Send two requests to an engine that runs one at a time, and return their answers when one of them waits."""
-    body = json.dumps({"model": "dev", "prompt": "go on", "max_tokens": 900, "stream": True}).encode()
+    """Send two requests to an engine that runs one at a time, and return their answers when one of them waits.
+
+    The first one runs until it is closed.
+    """
+    body = json.dumps({"model": "dev", "prompt": "go on", "max_tokens": 100_000, "stream": True}).encode()
     url = f"http://127.0.0.1:{agent['engine_port']}/v1/completions"
     first = urllib.request.urlopen(url, body, timeout=PATIENCE_SECONDS)
     connection = socket.create_connection(("127.0.0.1", agent["engine_port"]))
     head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
-    until(lambda: metrics.read("127.0.0.1", agent["engine_port"])["num_requests_waiting"] == 1)
+    until(lambda: metrics.read("127.0.0.1", agent["engine_port"]).get("num_requests_waiting") == 1)
     return first, connection
 
 

@@ -9,8 +9,9 @@ import threading
 
 import pytest
 import yaml
-from clock import until
+from clock import PATIENCE_SECONDS, until
 from faulty_hub import MIB, ROOT, FaultyHub, make_model
+from real_gateway import free_port
 from warm import Warm
 
 from roundhouse import manifest, offer, planned_models, prune, pull, pull_module, quantised, store, verify
@@ -209,17 +210,21 @@ def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
 @pytest.fixture
 def offered(place, tmp_path):
     """Offer the store as another host of the inventory does."""
-    current = tmp_path / "offer"
-    with socket.socket() as probe:  # another checkout may run the same test
-        probe.bind(("", 0))
-        port = probe.getsockname()[1]
+    current, port = tmp_path / "offer", free_port()
     standing = threading.Thread(target=offer.stand, args=(place, port, "a-token-of-this-run", current))
     standing.start()
-    until(current.exists)
-    yield f"http://127.0.0.1:{port}"
-    offer.withdraw(current)
-    standing.join(timeout=5)
+    try:
+        until(lambda: takes_connections(port))  # the file is there before that
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        offer.withdraw(current)
+        standing.join(PATIENCE_SECONDS)
     assert not standing.is_alive()
+
+
+def takes_connections(port):
+    with socket.socket() as line:
+        return line.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_another_hosts_store_is_a_source_for_who_has_the_token(place, offered, tmp_path, monkeypatch):
