@@ -65,15 +65,18 @@ class Board:
     def shown(self) -> Iterator[None]:
         """Show the steps as long as the `with` lasts, and afterwards what each took."""
         over = threading.Event()
+        log = threading.Thread(target=self._log, args=(over,), daemon=True)
         try:
             if self._terminal:
                 with Live(get_renderable=lambda: Text(self.screen(_width())), refresh_per_second=2, transient=True):
                     yield
             else:
-                threading.Thread(target=self._log, args=(over,), daemon=True).start()
+                log.start()
                 yield
         finally:
             over.set()
+            if log.is_alive():  # else a line of it could come after the summary
+                log.join()
             print(setup_screen.summary(self.run, time.monotonic(), _width() if self._terminal else None), flush=True)
 
     @contextmanager

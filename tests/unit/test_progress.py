@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from clock import until
+from clock import PATIENCE_SECONDS, until
 
 from roundhouse import progress
 from roundhouse.progress import GIB, MIB
@@ -50,7 +50,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_has_one_line_that_is_rewritten_and_notes_that_stay():
+def test_a_terminal_has_one_line_that_is_rewritten_and_notes_that_stay(monkeypatch):
+    monkeypatch.setattr(progress, "TERMINAL_SECONDS", PATIENCE_SECONDS)  # no line between those that are looked at
     out = Terminal()
     with progress.on_stream(out) as shown:
         shown.expect(MIB)
