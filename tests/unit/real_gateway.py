@@ -17,18 +17,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jinja2
-from clock import until
+from clock import PATIENCE_SECONDS, until
 
 from roundhouse import gateway, gateway_config, gateway_keys, planner, state
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles/gateway"
-WAIT_SECONDS = 60
+WAIT_SECONDS = PATIENCE_SECONDS
 CLAIMS = []  # sockets that stay open until the process ends
 TURNS = itertools.count()
 DEFAULTS = {  # the role has others
     **{"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 4096},
-    **{"requests_per_minute": 10000, "requests_at_once": 1000, "waiting": 8, "wait_seconds": 10},
+    **{"requests_per_minute": 10000, "requests_at_once": 1000, "waiting": 8, "wait_seconds": 60},
     **{"on_demand": False, "min_active_seconds": 1, "max_wait_seconds": 2, "idle_seconds": 0},
     **{"default_agents": [], "pinned": []},
 }
@@ -46,6 +46,7 @@ def furnish(folder, monkeypatch):
     """Give the gateway's files a folder of their own, with the group of whoever runs the tests; dev is on the track."""
     monkeypatch.setattr(gateway_config, "FOLDER", str(folder))
     monkeypatch.setattr(gateway, "RUNTIME", str(folder))
+    monkeypatch.setattr(gateway, "_TIMEOUT_SECONDS", WAIT_SECONDS)
     monkeypatch.setattr(state, "FOLDER", folder)
     monkeypatch.setattr(state, "LOCK", folder / "switch.lock")
     monkeypatch.setattr(gateway_keys, "PATH", folder / "keys.json")
@@ -150,7 +151,8 @@ class Gateway:
         if not told:
             gateway.follow(self.plan, print)
         else:
-            gateway.tell([f"set map {gateway.track_path()} {name} {line}" for name, line in told.items()])
+            lines = [f"set map {gateway.track_path()} {name} {line}" for name, line in told.items()]
+            assert gateway.tell(lines) is None
 
     def engine(self, name, *faults):
         agent = next(each for each in self.plan["agents"] if each["name"] == name)
