@@ -27,7 +27,7 @@ AT_ONCE = 8
 QUIET_SECONDS = 1.5  # who says nothing more for so long has said all
 
 
-def send(raw, more=b"", timeout=8):
+def send(raw, more=b"", timeout=60):
     """Return the statuses of all that comes back until the other side hangs up or says no more."""
     told = b""
     with contextlib.suppress(OSError), socket.create_connection((ADDRESS, PORT), timeout) as plain:

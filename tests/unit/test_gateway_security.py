@@ -9,36 +9,58 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from clock import until
-from real_gateway import ROLE, Gateway, furnish
+from real_gateway import ROLE, Gateway, furnish, own_ports
 
 from roundhouse import gateway_config, gateway_keys
 
 HERE = Path(__file__).parent
 ROUTES = json.loads((HERE.parent / "fixtures/vllm-routes.json").read_text())
-NAMESPACE, OURS, THEIRS = f"rh{os.getpid()}", "198.18.77.1", "198.18.77.2"
 pytestmark = pytest.mark.skipif(
     not shutil.which("haproxy") or os.geteuid() != 0, reason="a network namespace and HAProxy are for root"
 )
 
 
+class Namespace(NamedTuple):
+    """A second network namespace, and the addresses of the line to it."""
+
+    name: str
+    ours: str
+    theirs: str
+
+
 @pytest.fixture
 def namespace():
-    """Make a second network namespace, with a line to this one."""
+    """Make a second network namespace, with a line to this one; no other process of these tests has its addresses."""
+    claim = own_ports()
+    network = f"198.18.{claim // 200}"
+    made = Namespace(f"rh{claim}", f"{network}.1", f"{network}.2")
+    remove(made)  # what a killed run left
+    try:
+        ip("netns", "add", made.name)
+        ip("link", "add", made.name, "type", "veth", "peer", "name", "eth0", "netns", made.name)
+        ip("address", "add", f"{made.ours}/30", "dev", made.name)
+        ip("link", "set", made.name, "up")
+        ip("-n", made.name, "address", "add", f"{made.theirs}/30", "dev", "eth0")
+        ip("-n", made.name, "link", "set", "eth0", "up")
+        yield made
+    finally:
+        remove(made)
 
-    def ip(*words):
-        subprocess.run(["ip", *words], check=True)
 
-    ip("netns", "add", NAMESPACE)
-    ip("link", "add", NAMESPACE, "type", "veth", "peer", "name", "eth0", "netns", NAMESPACE)
-    ip("address", "add", f"{OURS}/30", "dev", NAMESPACE)
-    ip("link", "set", NAMESPACE, "up")
-    ip("-n", NAMESPACE, "address", "add", f"{THEIRS}/30", "dev", "eth0")
-    ip("-n", NAMESPACE, "link", "set", "eth0", "up")
-    yield
-    ip("netns", "delete", NAMESPACE)
+def remove(made):
+    """Take away what is there of a namespace; its line first, which would outlive it for a moment."""
+    if Path("/sys/class/net", made.name).exists():
+        ip("link", "delete", made.name)
+    if Path("/run/netns", made.name).exists():
+        ip("netns", "delete", made.name)
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
 
 
 @pytest.fixture
@@ -78,11 +100,14 @@ def table(request, tmp_path, monkeypatch, reached):
     made.trusting = ssl.create_default_context(cafile=tmp_path / "tls.pem") if request.param else None
     engine = ThreadingHTTPServer(("127.0.0.1", made.plan["agents"][0]["engine_port"]), Engine)
     threading.Thread(target=engine.serve_forever, daemon=True).start()
-    made.start()
-    until(lambda: made.ask("GET", "/health", port=made.ports.dev).status == 200)
-    yield made
-    made.end()
-    engine.shutdown()
+    try:
+        made.start()
+        until(lambda: made.ask("GET", "/health", port=made.ports.dev).status == 200)
+        yield made
+    finally:
+        made.end()
+        engine.shutdown()
+        engine.server_close()
 
 
 # How a row's name begins, and the first status that comes back; None is a closed connection. Whatever is not here gets
@@ -125,7 +150,8 @@ def test_a_stranger_gets_nothing_but_health(table, namespace, reached, record_pr
     gateway_keys.revoke("revoked")
     good = gateway_keys.load()["default"]
     number = table.ports.dev + 100 if port == "metrics" else getattr(table.ports, port)
-    words = ["ip", "netns", "exec", NAMESPACE, sys.executable, HERE / "gateway_attacks.py", OURS, str(number)]
+    words = ["ip", "netns", "exec", namespace.name, sys.executable, HERE / "gateway_attacks.py"]
+    words += [namespace.ours, str(number)]
     words += [json.dumps(ROUTES), good, revoked, *([table.folder / "tls.pem"] if table.trusting else [])]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as stranger:
         rows = json.loads(stranger.stdout.readline())
