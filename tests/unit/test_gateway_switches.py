@@ -13,7 +13,7 @@ import pytest
 from clock import until
 from real_gateway import Gateway, furnish
 
-from roundhouse import journal, state
+from roundhouse import journal, metrics, state
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule"))
 from asking import ACROSS, Asking
@@ -29,12 +29,19 @@ class Held(Asking):
     def __init__(self, table, requests):
         ports = {"any": table.ports.any, "dev": table.ports.dev, "po": table.ports.po}
         super().__init__("http://127.0.0.1", ports, ["none"], False, requests)
+        self.engine_ports = {each["name"]: each["engine_port"] for each in table.plan["agents"]}
         self.hold = table.folder / "hold"
         self.engine = ("--tokens-per-second", "500", "--answer-while", self.hold)
 
     async def _begin_long(self, agent):
+        """Return them once the engine has all: one that is still at the gateway when the switch begins is refused."""
         self.hold.touch()
-        return await super()._begin_long(agent)
+        running = await super()._begin_long(agent)
+        port = self.engine_ports[agent]
+        await asyncio.to_thread(
+            until, lambda: metrics.read("127.0.0.1", port).get("num_requests_running") == len(running)
+        )
+        return running
 
 
 @pytest.fixture
