@@ -47,6 +47,11 @@ WELL = """
     - name: Work
       ansible.builtin.assert: {that: said | default('two words') == 'two words'}
 """
+SEEN = """
+    - name: Work until the screen has been seen
+      ansible.builtin.command: timeout 60 sh -c 'until [ -e {{ folder }}/seen ]; do sleep 0.05; done'
+      changed_when: false
+"""
 SLOWLY = """
     - name: Work
       ansible.builtin.command: sh -c 'touch {{ folder }}/begun; exec sleep 60'
@@ -138,7 +143,7 @@ def test_the_failing_tasks_own_sentence_is_last(site):
 
 
 def test_a_run_in_a_terminal_is_one_screen_of_80_columns(site):
-    words, place = ["--inventory", site(FIRST, SECOND, WELL)], str(site.folder / "site.yml")
+    words, place = ["--inventory", site(FIRST, SECOND, SEEN)], str(site.folder / "site.yml")
     code = f"from roundhouse import setup_cli, setup_run; setup_run.PLAYBOOK = {place!r}; setup_cli.main({words!r})"
     leader, terminal = pty.openpty()
     command = f'stty cols 80 rows 24; exec {sys.executable} -c "$CODE"'
@@ -146,7 +151,7 @@ def test_a_run_in_a_terminal_is_one_screen_of_80_columns(site):
     own |= {"TERM": "xterm", "CODE": code, "PYTHONPATH": str(ROOT / "scripts")}
     with subprocess.Popen(["sh", "-c", command], stdin=terminal, stdout=terminal, stderr=terminal, env=own) as running:
         os.close(terminal)
-        told = all_of(leader)
+        told = all_of(leader, lambda so_far: b"> Second" in so_far and (site.folder / "seen").touch())
     assert running.returncode == 0, told
     lines = [line.rstrip("\r") for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\r", "\n", told).splitlines()]
     assert [line for line in lines if len(line) > 80] == []
@@ -155,14 +160,18 @@ def test_a_run_in_a_terminal_is_one_screen_of_80_columns(site):
     assert [re.sub(r"\s+", " ", line) for line in lines if line][-1].startswith("+ Second 1 task, 0 changed,")
 
 
-def all_of(leader):
-    """Return what is written to a terminal until its other end is closed, which Linux tells by an error."""
+def all_of(leader, look):
+    """Return what is written to a terminal until its other end is closed, which Linux tells by an error.
+
+    `look` gets what has come so far, each time that more has.
+    """
     told = b""
     while True:
         try:
             told += os.read(leader, 65536)
         except OSError:
             return told.decode()
+        look(told)
 
 
 def test_one_stage_alone_where_it_is_named(site):
