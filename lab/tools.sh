@@ -30,11 +30,17 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse
 key=$({ "$python" --version; cat requirements/dev.txt requirements/collections.txt requirements.yml lab/tools.sh; } | sha256sum | cut -c1-12)
 target=$cache/tools-$key
 if [ ! -e "$target/complete" ]; then
-  log "installing the tools, about a minute"
+  log "installing the tools, about half a minute"
   rm -rf "$target"
   mkdir -p "$cache"
   "$python" -m venv "$target"
-  "$target/bin/pip" install -qq --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+  # pip brings uv, and uv the rest, in a third of the time. It reads none of pip's settings: it gets them.
+  "$target/bin/pip" install -qq --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
+  index=$("$target/bin/pip" config get global.index-url 2>/dev/null || true)
+  certificates=${PIP_CERT:-$("$target/bin/pip" config get global.cert 2>/dev/null || true)}
+  env ${index:+UV_DEFAULT_INDEX="$index"} ${certificates:+SSL_CERT_FILE="$certificates"} \
+    "$target/bin/uv" pip install --quiet --no-config --python "$target/bin/python" --require-hashes --compile-bytecode \
+    --requirement requirements/dev.txt
   # Galaxy is not needed: PyPI's ansible package carries the collections of requirements.yml.
   log "unpacking the collections"
   "$target/bin/pip" download -qq --disable-pip-version-check --no-deps --require-hashes \
