@@ -66,9 +66,9 @@ def copy_to(folder: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.split("\0")  # fmt: skip
     for name in filter(None, listed):
-        if (ROOT / name).is_file():
+        if os.path.lexists(ROOT / name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
     for link in (".venv", ".collections"):
         (folder / link).symlink_to((ROOT / link).resolve())
     # Some tests read the list of tracked files.
