@@ -75,6 +75,8 @@ class ActionModule(ActionBase):
                 if not watch.answered:  # not every kind of connection says so by an error
                     raise AnsibleConnectionFailure("no answer")
                 status = self._status(job, "status", task_vars)
+                if "finished" not in status:  # cut off in the middle of the answer, as by a restart of the host
+                    raise AnsibleConnectionFailure(str(status.get("msg", "no answer")))
                 seen_at = time.monotonic()
             except AnsibleConnectionFailure as error:  # the job goes on without us
                 status, text = {}, f"no connection ({error}): trying again"
@@ -82,7 +84,7 @@ class ActionModule(ActionBase):
                 return status
             if time.monotonic() - seen_at > AWAY_SECONDS:
                 return {"failed": True, "msg": f"{host} was not reached for {AWAY_SECONDS / 60:.0f} min: {again}"}
-            if gone := watch.gone() or (status.get("failed") and status.get("msg")):
+            if gone := watch.gone():
                 return {"failed": True, "msg": f"the {self.word} on {host}: {gone}; {again}"}
             if text and (text != said or time.monotonic() - said_at >= SAY_SECONDS):
                 Display().display(f"{host}: {text}")

@@ -1,0 +1,68 @@
+"""The play waits for a pull's job on a host whose answers are cut off now and then."""
+
+import importlib.util
+from types import SimpleNamespace
+
+import pytest
+from test_plugins import ROOT
+
+from roundhouse.background import Watch
+
+_spec = importlib.util.spec_from_file_location("pull_action", ROOT / "plugins/action/roundhouse_pull.py")
+pull_action = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(pull_action)
+
+RUNS = {"finished": False, "started": True}
+ENDED = {"finished": True, "changed": True}
+# What Ansible makes of an answer without JSON: the connection ended within it.
+CUT = {"failed": True, "msg": "Module result deserialization failed: No start of json char found"}
+
+
+class Host(pull_action.ActionModule):
+    """A host in the place of Ansible's connection: its answers to a look, and to a question for the job's status."""
+
+    def __init__(self, looks, statuses):
+        self.looks, self.statuses = iter(looks), iter(statuses)
+
+    def _low_level_execute_command(self, command):
+        return {"stdout": next(self.looks)}
+
+    def _execute_module(self, *_, **how):
+        return dict(next(self.statuses))
+
+    def _remote_expand_user(self, path):
+        return path
+
+    def get_shell_option(self, name, default):
+        return default
+
+    def wait(self, watch):
+        return self._wait("job", watch, {"inventory_hostname": "card"})
+
+
+@pytest.fixture
+def watch(tmp_path, clock, monkeypatch):
+    clock(pull_action)
+    shown = []
+    monkeypatch.setattr(pull_action, "Display", lambda: SimpleNamespace(display=shown.append))
+    watch = Watch(str(tmp_path / "job.jsonl"))
+    watch.shown = shown
+    return watch
+
+
+def said(boot="one", life="lives"):
+    return f"{boot}\n{life}\n"
+
+
+def test_an_answer_that_is_cut_off_is_no_end_of_the_job(watch):
+    host = Host([said()] * 3, [RUNS, CUT, ENDED])
+    assert host.wait(watch) == ENDED
+    assert any("no connection (Module result" in line for line in watch.shown)
+
+
+def test_a_job_that_a_restart_ended_is_told_as_that_whatever_was_cut_off(watch):
+    host = Host([said(), said(), "", said(boot="two")], [RUNS, CUT, RUNS])
+    ended = host.wait(watch)
+    assert ended["failed"]
+    assert "the pull on card: it ended without a result, as when the host was restarted" in ended["msg"]
+    assert "run the play again" in ended["msg"]
