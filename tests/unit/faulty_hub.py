@@ -25,6 +25,7 @@ _spec = importlib.util.spec_from_file_location("lab_hub", ROOT / "lab/hub.py")
 lab_hub = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(lab_hub)
 MIB = 1 << 20
+GONE_MILLISECONDS = 20_000  # a client that acknowledged nothing for so long has gone
 TOKEN = "hf_a-token-that-no-log-may-show"
 
 
@@ -147,6 +148,8 @@ class FaultyHandler(share.Handler):
         super().setup()
         # Small, so that what is counted as sent is what the client can have seen.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+        # A host that restarts acknowledges nothing and refuses nothing.
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_MILLISECONDS)
 
     def answer(self, verb, model, revision, name):
         self.server.going.add(threading.current_thread())
@@ -214,7 +217,7 @@ class FaultyHandler(share.Handler):
                 self.server.out_of[self.path.rpartition("/")[2]] += sent
                 if self.server.bytes_per_second:
                     time.sleep(sent / self.server.bytes_per_second)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
             self.close_connection = True
         if kind == "cut":
             # A reset, as when the other side has gone.
