@@ -83,7 +83,7 @@ class Board:
     def step(self, name: str) -> Iterator[Tell]:
         """Run a step as long as the `with` lasts; give what tells what it does just now.
 
-        The reason why it failed is shown at once if a step beside it goes on; else whoever called tells it.
+        The reason why it failed is shown at once if a step beside it goes on; else the caller shows it.
         """
         stage = next(each for each in self.run.stages if each.name == name)
         stage.state, stage.begun = RUNS, time.monotonic()

@@ -76,7 +76,7 @@ class Engine:
     def read(self, words: int) -> Iterator[None]:
         """Read a prompt as vLLM does, in steps that show in the use of the KV cache and nowhere else; yield meanwhile.
 
-        A step comes with each look at /metrics, not by the clock: whoever looks sees another number each time.
+        Each request for /metrics takes one step, so that each one sees another number at any speed of the machine.
         """
         if not self.faults.read_looks or words < LONG_PROMPT_WORDS:
             return

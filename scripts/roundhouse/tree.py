@@ -141,7 +141,7 @@ def _gone(path: Path, *, check: bool) -> list[Change]:
     if path.is_symlink():
         before = f"a link to {path.readlink()}\n"
     else:
-        # What others may not read is shown to nobody.
+        # The difference never shows a file that only its owner may read.
         public = path.stat().st_mode & stat.S_IROTH
         before = path.read_text(errors="replace") if public else _HIDDEN
     if not check:

@@ -102,7 +102,7 @@ class Host:
 
     def serve(self, config, before="true"):
         """Run a command and then an engine that is to end by itself; return its output and its exit status."""
-        # One that finds nothing wrong would serve for ever.
+        # Without the limit, an engine that accepts the option keeps the test waiting.
         vllm = f"timeout {READY_SECONDS} {self.vllm} serve --config /tmp/{config}.yaml"
         return self.run(f"{before}; {vllm} 2>&1; echo status $?")
 

@@ -59,7 +59,7 @@ def furnish(folder, monkeypatch):
 def free_port():
     """Return a port that is free with the next two, all their metrics' and engines'; Linux gives none of them away.
 
-    It is another one each time: clients keep connections to whoever had the last one.
+    Each call returns another port, because a client may keep its connection to the last server.
     """
     for turn in itertools.islice(TURNS, 30):
         port = own_ports() + turn % 30 * 3

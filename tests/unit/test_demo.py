@@ -193,7 +193,7 @@ def test_the_reason_of_a_failed_step_is_told_while_another_goes_on(clock, capsys
         assert lines[-3:] == ["x two, 0 s", "   the disk is full", "   sh failed"]
     with pytest.raises(board.Failed), shown.step("two"):
         raise board.Failed("the disk is full")
-    assert "full" not in capsys.readouterr().out  # whoever called tells it
+    assert "full" not in capsys.readouterr().out  # the caller shows it
 
 
 def test_without_a_terminal_each_running_step_is_a_line_now_and_then(clock, monkeypatch, capsys):

@@ -43,7 +43,7 @@ def test_the_host_of_a_killed_build_is_removed_before_anything_is_made(tmp_path,
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_who_waits_for_another_build_is_told(tmp_path, monkeypatch, capsys, taken):
+def test_a_second_build_says_that_it_waits_for_the_first(tmp_path, monkeypatch, capsys, taken):
     monkeypatch.setattr(deployed, "LOCK", tmp_path / "cache/deployed.lock")
     monkeypatch.setattr(deployed, "print_image", lambda *_: 0)
     deployed.LOCK.parent.mkdir()

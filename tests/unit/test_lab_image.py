@@ -1,4 +1,4 @@
-"""lab/image.sh: the name of an image follows from its inputs, and whoever waits for a build is told."""
+"""lab/image.sh: the inputs of an image decide its name, and a second build says that it waits for the first."""
 
 import fcntl
 import os
@@ -39,7 +39,7 @@ def test_the_name_is_that_of_the_image_and_asks_nothing_of_docker(image, tmp_pat
     assert f"image inspect {name.strip()}" in (tmp_path / "docker.log").read_text()
 
 
-def test_whoever_waits_for_another_build_is_told(image, tmp_path):
+def test_a_second_build_says_that_it_waits_for_the_first(image, tmp_path):
     lock = tmp_path / "cache/roundhouse/images/bookworm.lock"
     lock.parent.mkdir(parents=True)
     with lock.open("w") as held:

@@ -92,9 +92,12 @@ def test_a_storm_of_requests_in_turn_keeps_what_the_settings_promise(gate, on_de
         return told
 
     before = len(made())
+
+    def enough():
+        return len(made()) - before >= SWITCHES
+
     storm = Storm(f"https://{gate.address}:{ANY}/v1", keys(6), gate.tls, list(names))
     begun = time.monotonic()
-    enough = lambda: len(made()) - before >= SWITCHES  # noqa: E731 - it is one call
     asked = asyncio.run(storm.rage(SECONDS, clients=6, pause_seconds=0.2, enough=enough))
     seconds = time.monotonic() - begun
     done = made()[before:]
