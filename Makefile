@@ -34,14 +34,12 @@ unit: setup ## pytest without a host
 check: lint unit ## Lint and unit tests: no host, some minutes
 
 test: check site hosts ## Lint, unit tests, the contract with vLLM, the main job with a failure and a rollback
-	pytest tests/contract
-	$(LAB) molecule test --scenario-name default
+	$(LAB) lab/lanes.py contract default
 
-# Pairs run side by side: the ones with real engines need the cores, the others mostly wait.
+# The longest first. A vLLM that starts keeps one core busy, and what runs beside it has the other.
 test-all: test ## All of that, the demo and every other scenario: what CI runs. Removes the demo's host, also a running one
-	$(MAKE) demo
-	$(MAKE) lab-down
-	$(LAB) lab/scenarios.py engines bare-host quantise switch-faults upgrade gateway models plays
+	$(MAKE) --no-print-directory lab-down
+	$(LAB) lab/lanes.py quantise engines bare-host switch-faults upgrade gateway models demo plays
 
 hosts: setup ## What the tests share: Docker, the engine's environment and its tiny models
 	@lab/docker.sh

@@ -42,9 +42,10 @@ class Asking:
         """Ask while `switch` goes from one agent to the next; the first one serves already.
 
         Nobody begins to ask between one agent's last request and the moment at which the switch to the next has
-        `begun`: an agent that is not on its way is refused, and rightly. What runs on the one that leaves runs on;
-        where engines can be told to `hold` their answers, they do until then, however slow the machine is. `taken` says
-        whether the engine has so many requests: one that comes after the switch has begun is refused, too.
+        `begun`, which may wait for that: an agent that is not on its way is refused, and rightly. What runs on the one
+        that leaves runs on; where engines can be told to `hold` their answers, they do until then, however slow the
+        machine is. `taken` says whether the engine has so many requests: one that comes after the switch has begun is
+        refused, too.
         """
         self.wanted = names[0]
         self.asking.set()
@@ -60,7 +61,7 @@ class Asking:
                 while not await asyncio.to_thread(taken, ACROSS) and not any(each.done() for each in running):
                     await asyncio.sleep(0.1)
                 switching = asyncio.create_task(asyncio.to_thread(switch, name))
-                while not begun() and not switching.done():
+                while not await asyncio.to_thread(begun) and not switching.done():
                     await asyncio.sleep(0.02)
                 self.across += sum(not each.done() for each in running)
                 await asyncio.to_thread(hold, False)

@@ -1,8 +1,8 @@
 """A job in the background of a host: who runs it, how far it is, and whether it is gone without a result.
 
 Ansible's own file of a job outlives the job: after a restart of the host, or when the kernel killed it for
-memory, it says for ever that the job has not finished. So the job's progress begins with its process and the
-machine's boot, and who waits compares both at each look.
+memory, it says for ever that the job has not finished. So the job's progress begins with its process, and each look
+compares that and the host's boot.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import time
 from pathlib import Path
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# A host that is a container keeps the machine's boot_id over its own restart; its PID 1 is then another: field 22 of
+# proc_pid_stat(5) is when that started, here counted behind the name.
+STARTED = f"""echo "$(cat {BOOT_ID}) $(sed 's/.*) //' /proc/1/stat | cut -d ' ' -f 20)\""""
 # From the start of the job to its first word: Python's own start on a slow disk, many times over.
 BEGIN_SECONDS = 180.0
 # So often its process must be missed: Ansible writes the result a moment after it ended.
@@ -40,7 +43,7 @@ class Watch:
         """Return the shell's line for a look at the host."""
         lives = f"test -d /proc/{self.pid or 'self'}"
         ends = " ".join(f"{end} -n 1 {shlex.quote(self.path)} 2>/dev/null;" for end in ("head", "tail"))
-        return f"cat {BOOT_ID}; {lives} && echo lives || echo ended; {ends} true"
+        return f"{STARTED}; {lives} && echo lives || echo ended; {ends} true"
 
     def look(self, output: str) -> str | None:
         """Take the line's output; return the last word of the job, None when it has said none yet."""

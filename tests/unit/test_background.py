@@ -60,7 +60,16 @@ def test_a_job_that_was_killed_is_gone_and_its_file_says_nothing_of_it(job):
 def test_another_boot_is_seen_also_where_another_process_has_its_number(job):
     _, watch, _ = job
     output = subprocess.run(["sh", "-c", watch.command()], capture_output=True, text=True, check=True).stdout
-    watch.look(output.replace(watch.boot, "5b1e7c5e-0000-4000-8000-000000000000"))
+    machine = watch.boot.split()[0]
+    watch.look(output.replace(machine, "5b1e7c5e-0000-4000-8000-000000000000"))
+    assert "restarted" in watch.gone()
+
+
+def test_the_restart_of_a_container_is_a_boot_too(job):
+    _, watch, _ = job
+    look(watch)
+    machine, started = watch.boot.split()
+    watch.look(f"{machine} {int(started) + 700}\nlives\n")
     assert "restarted" in watch.gone()
 
 

@@ -118,7 +118,9 @@ def test_a_play_that_is_killed_is_run_again(first):
     engine = first.engine("0.35.0", "--load-seconds 4")
     playing = subprocess.Popen(command(first, "upgrade", **first.asking_for(engine)), **OPTIONS, start_new_session=True)
     end = time.monotonic() + 300
-    while not first.host.file("/var/lib/roundhouse/plans/deploying.json").exists:
+    # The host waits for it: a question from here each time would take a core from the play.
+    begun = "timeout 2 sh -c 'until test -e /var/lib/roundhouse/plans/deploying.json; do sleep 0.05; done'"
+    while first.host.run(begun).rc:
         assert playing.poll() is None, playing.communicate()[0]
         assert time.monotonic() < end
     os.killpg(playing.pid, signal.SIGKILL)

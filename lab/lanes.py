@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Run molecule scenarios side by side, print each line with its scenario's name, and end with a table.
+"""Run test suites side by side, print each line with its suite's name, and end with a table.
 
-    scenarios.py [--lanes N] NAME...
+    lanes.py [--lanes N] NAME...
 
-The scenarios start in the given order; a failed one does not stop the others, nor does one that could not be run. The
-exit status is 1 if any failed.
+NAME is a scenario (a folder of molecule/) or one of SUITES. The suites start in the given order; a failed one does not
+stop the others, nor does one that could not be run. The exit status is 1 if any failed.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-# Most of a scenario's time is waiting for processes on its hosts; more lanes than cores only make each one slower.
+# One suite alone leaves a core idle; more lanes than cores only make each one slower.
 LANES = 2
+# What is no scenario. The demo's host goes when the demo has passed.
+SUITES = {"contract": ["pytest", "tests/contract"], "demo": ["make", "demo", "lab-down"]}
 _one_line = threading.Lock()
 
 
 class Ended(NamedTuple):
-    """A scenario's exit status and its wall-clock time in seconds."""
+    """A suite's exit status and its wall-clock time in seconds."""
 
     status: int
     seconds: float
 
 
 def run(name: str, width: int) -> Ended:
-    """Run `molecule test` of one scenario and print its output as it comes, each line behind the name."""
+    """Run one suite and print its output as it comes, each line behind the name."""
     begun = time.monotonic()
-    command = ["molecule", "test", "--scenario-name", name]
+    command = SUITES.get(name) or ["molecule", "test", "--scenario-name", name]
     with subprocess.Popen(
         command,
         cwd=ROOT,
@@ -50,27 +52,28 @@ def run(name: str, width: int) -> Ended:
     return Ended(running.returncode, time.monotonic() - begun)
 
 
-def outcome(scenario: Future[Ended]) -> tuple[bool, str]:
-    """Return whether an ended scenario passed, and its cell of the table: seconds and outcome, or the reason."""
-    if error := scenario.exception():
+def outcome(suite: Future[Ended]) -> tuple[bool, str]:
+    """Return whether an ended suite passed, and its cell of the table: seconds and outcome, or the reason."""
+    if error := suite.exception():
         return False, f"    ? s  failed: {type(error).__name__}: {error}"
-    status, seconds = scenario.result()
+    status, seconds = suite.result()
     return status == 0, f"{seconds:5.0f} s  {'failed' if status else 'passed'}"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="+", metavar="NAME", help="a folder of molecule/")
+    parser.add_argument("names", nargs="+", metavar="NAME", help=f"a folder of molecule/, {' or '.join(SUITES)}")
     parser.add_argument("--lanes", type=int, default=LANES, help="how many run at once (default: %(default)s)")
     args = parser.parse_args(argv)
-    if unknown := [name for name in args.names if not (ROOT / "molecule" / name / "molecule.yml").is_file()]:
-        parser.error(f"no scenario of that name: {', '.join(unknown)}. They are the folders of molecule/.")
+    known = {*SUITES, *(file.parent.name for file in ROOT.glob("molecule/*/molecule.yml"))}
+    if unknown := [name for name in args.names if name not in known]:
+        parser.error(f"no suite of that name: {', '.join(unknown)}. Known are: {', '.join(sorted(known))}.")
     width = max(map(len, args.names))
     with ThreadPoolExecutor(args.lanes) as lanes:
         ended = [lanes.submit(run, name, width) for name in args.names]
     outcomes = [outcome(each) for each in ended]
-    print("\nScenarios:")
+    print("\nSuites:")
     for name, (_, told) in zip(args.names, outcomes, strict=True):
         print(f"  {name:<{width}} {told}")
     return 0 if all(passed for passed, _ in outcomes) else 1
