@@ -1,11 +1,11 @@
-# The words that run everything; CI runs nothing else. `make help` lists them.
+# The targets that run everything; CI runs nothing else. `make help` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MODEL ?=
 LAB := eval "$$(lab/env.py)";
 
-help: ## List the words
+help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## Install the tools, as locked, outside the checkout
@@ -33,7 +33,7 @@ unit: setup ## pytest without a host
 
 check: lint unit ## Lint and unit tests: no host, some minutes
 
-test: check site hosts ## Lint, unit tests, the contract with vLLM, the main job with a failure and a rollback
+test: check site hosts ## Lint, unit tests, the documents as a site, the contract with vLLM, the main job
 	$(LAB) lab/lanes.py contract default
 
 # The longest first. A vLLM that starts keeps one core busy, and what runs beside it has the other.
@@ -56,7 +56,7 @@ demo-down: ## Take away everything that demo and test made
 	@lab/clean.sh
 
 site: setup ## Build the documents as a site, into site/; a warning fails it
-	@NO_MKDOCS_2_WARNING=1 "$$(lab/environment.sh docs)/bin/mkdocs" build --strict --quiet
+	@$(LAB) NO_MKDOCS_2_WARNING=1 "$$(lab/environment.sh docs)/bin/mkdocs" build --strict --quiet
 
 docs: setup ## Write what commands print into the documents
 	docs/generate.py
@@ -75,7 +75,7 @@ bench-host: setup ## Measure runs of site.yml and of the host's roles that have 
 bench-pull: setup ## How fast a pull that verifies is, against the hub's bare client (4 GiB, loopback)
 	benchmarks/pull.py
 
-mutations: setup ## Break eight promises, one at a time, and name the test that fails; needs an idle machine
+mutations: hosts ## Break eight promises, one at a time, and name the test that fails; needs an idle machine
 	$(LAB) tests/mutations.py
 
 lock: setup ## Write the locks again from requirements/*.in

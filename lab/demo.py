@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from demo_steps import (
     QUESTIONS,
     SERVES,
     SHIPPED,
+    SIGNS,
     SITE,
     estimates,
     look,
@@ -91,8 +93,11 @@ def switch(agent: str, tell: Tell) -> dict[str, float]:
     raise Failed(reason)
 
 
-def ask(agent: str, port: int) -> str:
-    """Return the agent's answer to its question, asked as its users do; the same each time. Raises Failed."""
+def ask(agent: str, port: int, sign: str = "") -> str:
+    """Return the agent's answer to its question, asked as its users do; the same each time.
+
+    Raises Failed, also where nothing in the answer matches the regular expression `sign`.
+    """
     client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="not-needed")
     messages: Any = [{"role": "user", "content": QUESTIONS[agent]}]
     try:
@@ -102,6 +107,9 @@ def ask(agent: str, port: int) -> str:
     text = (answer.choices[0].message.content or "").strip()
     if not text:
         raise Failed(f"{agent} gave an empty answer: scripts/switch.py logs {agent}")
+    if not re.search(sign, text):
+        anew = "`make demo-down` removes it, and the next `make demo` makes it anew."
+        raise Failed(f"{agent} gave an answer without sense, so its model is damaged: {text[:200]!r}. {anew}")
     cut = answer.choices[0].finish_reason == "length"
     return f"{text}\n(cut at {ANSWER_TOKENS} tokens)" if cut else text
 
@@ -118,14 +126,14 @@ class Served(NamedTuple):
 
     def text(self) -> Text:
         """Return it as a block: a heading, the question, and the answer in the whole width."""
-        switch = "no switch, it served" if self.switch is None else f"switch {self.switch:.1f} s"
+        switch = "already active" if self.switch is None else f"switch {self.switch:.1f} s"
         heading = f"{self.agent}, port {self.port}, {self.model}: {switch}, answer {self.seconds:.1f} s"
         parts = ((heading, "bold"), "\n", (QUESTIONS[self.agent], "italic"), "\n\n", self.answer, "\n")
         return Text.assemble(*parts, overflow="fold")
 
 
-def serve(board: Board) -> list[Served]:
-    """Ask each agent: first the one that serves, then each of the others after a switch to it."""
+def serve(board: Board, hub: str) -> list[Served]:
+    """Ask each agent: first the one that serves, then each of the others after a switch to it. Raises Failed."""
     found = []
     for row in sorted(status(), key=lambda row: bool(row["state"] != "ready")):
         agent = row["agent"]
@@ -133,7 +141,7 @@ def serve(board: Board) -> list[Served]:
             switched = None if row["state"] == "ready" else sum(switch(agent, tell).values())
             tell("answering")
             begun = time.monotonic()
-            answer = ask(agent, row["port"])
+            answer = ask(agent, row["port"], "" if hub else SIGNS[agent])
         seconds = time.monotonic() - begun
         found.append(Served(agent, row["port"], row["model"].rpartition("/")[2], switched, seconds, answer))
     return found
@@ -144,8 +152,9 @@ def go_on(rows: list[dict[str, Any]]) -> str:
     ready = next((row for row in rows if row["state"] == "ready"), None)
     other = next(row for row in rows if row is not ready)
     asked = ready or other
+    active = f"{ready['agent']} is active" if ready else "no agent is active"
     lines = [
-        (f"scripts/switch.py {other['agent']}", f"switch to another agent; now {asked['agent']} serves"),
+        (f"scripts/switch.py {other['agent']}", f"switch to another agent; {active}"),
         ("scripts/switch.py status", "which agent serves"),
         (f"scripts/switch.py logs {asked['agent']}", "the log of its engine"),
         ("curl http://127.0.0.1:8080/v1/models", "all agents: a request there goes by its field `model`"),
@@ -180,7 +189,7 @@ def run(board: Board, hub: str) -> tuple[dict[str, str], list[Served]]:
     prepare(board, hub)
     with board.step(SITE) as tell:
         playbook(wanted, board, tell)
-    return kinds, serve(board)
+    return kinds, serve(board, hub)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -31,12 +31,13 @@ HOST = "roundhouse-deploying"
 LOCK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roundhouse" / "deployed.lock"
 
 
-def key_of(base: str, playbook: Path, variables: Path) -> str:
-    """Return a hash of everything that goes into the image."""
+def key_of(base: str, host: dict[str, Any], playbook: Path, variables: Path) -> str:
+    """Return a hash of everything that goes into the image; the name of its host does not."""
+    platform = json.dumps({name: value for name, value in host.items() if name != "name"}, sort_keys=True)
     found = [path for name in INPUTS for path in (ROOT / name, *(ROOT / name).rglob("*"))]
     files = sorted({path for path in found if path.is_file() and path.suffix != ".pyc"})
-    parts = [base, *(f"{path.relative_to(ROOT)} {digest(path)}" for path in files), digest(playbook), digest(variables)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+    parts = [base, platform, *(f"{path.relative_to(ROOT)} {digest(path)}" for path in files)]
+    return hashlib.sha256("\n".join([*parts, digest(playbook), digest(variables)]).encode()).hexdigest()[:12]
 
 
 def digest(path: Path) -> str:
@@ -97,7 +98,7 @@ def print_image(host: dict[str, Any], variables: Path) -> int:
     playbook = ROOT / host.pop("deployed")
     base = output(ROOT / "lab/image.sh", host["suite"], host.get("layer", "")).splitlines()[-1]
     kept = f"{NAME}-{Path(variables).resolve().stem}-{host['suite']}"
-    image = f"{kept}-{key_of(base, playbook, variables)}"
+    image = f"{kept}-{key_of(base, host, playbook, variables)}"
     if not output("docker", "images", "--quiet", image):
         make(image, host | {"name": f"{HOST}-{image.rpartition('-')[2]}"}, playbook, variables)
         for old in {*output("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", f"{kept}-*").split()} - {image}:

@@ -5,6 +5,7 @@ Used as `eval "$(lab/env.py)"`. It reads pip's own configuration and the proxy v
     LAB_PACKAGE_ENVIRONMENT  JSON of the variables that pip and uv need inside a lab host
     LAB_CERTIFICATES         the file of certificate authorities to mount into it, or empty
     LAB_WHEELS, UV_FIND_LINKS  the folder to mount that already holds PyTorch's CPU wheel, or empty
+    UV_DEFAULT_INDEX, SSL_CERT_FILE  pip's index and authorities, for this machine's uv: it reads no setting of pip's
     DOCKER_HOST              the engine of Docker's current context
     LAB_TORCH_BACKEND        "cpu" lets uv ask PyTorch's own index; empty where there is such a folder
 """
@@ -60,8 +61,8 @@ def main() -> int:
         "LAB_WHEELS": wheels,
         "LAB_TORCH_BACKEND": "" if wheels else "cpu",
     }
-    if wheels:
-        exports["UV_FIND_LINKS"] = wheels
+    outside = {"UV_FIND_LINKS": wheels, "UV_DEFAULT_INDEX": index, "SSL_CERT_FILE": certificates}
+    exports |= {name: value for name, value in outside.items() if value and not os.environ.get(name)}
     if not os.environ.get("DOCKER_HOST") and (socket := docker_socket()):
         exports["DOCKER_HOST"] = socket
     for name, value in exports.items():

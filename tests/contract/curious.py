@@ -20,6 +20,8 @@ TOOLS = HELLO | {"max_tokens": 40, "tools": [{"type": "function", "function": CA
 NAMED = {"type": "function", "function": {"name": "switch"}}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "who", "schema": WHO, "strict": True}}
 WORDS = "word " * 9000  # more than any max_model_len here
+# Token ids, so that it is as long with any vocabulary: with the answer it is max_model_len of test_engine.py.
+FULL = [5] * (4096 - FEW["max_tokens"])
 DEEP = functools.reduce(lambda inner, _: {"type": "object", "properties": {"a": inner}}, range(400), WHO)
 
 
@@ -100,6 +102,8 @@ REQUESTS = [
     _chat("a regex that is none", 400, structured_outputs={"regex": "(["}),
     _chat("two structures at once", 400, structured_outputs={"regex": "a", "choice": ["b"]}),
     _completion("a prompt beyond max_model_len", 400, prompt=WORDS),
+    _completion("a prompt that fills the context", prompt=FULL),
+    _completion("a prompt that fills the context, with its log-probabilities", prompt=FULL, prompt_logprobs=1),
     _completion("the beginning cut off", prompt=WORDS, truncate_prompt_tokens=64),
     _chat("messages beyond max_model_len", 400, messages=[{"role": "user", "content": WORDS}]),
     _chat("no messages", 400, messages=[]),

@@ -7,6 +7,7 @@ that a client may ask of it (curious.py), because it must survive that.
 import contextlib
 import http.client
 import json
+import re
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from curious import REQUESTS
+from curious import REQUESTS, TOOLS
 
 from roundhouse import flags, lock, phases, pulse
 from roundhouse.engine import Engine
@@ -188,6 +189,56 @@ def test_5_errors_have_the_same_status_and_words(host, engine, path, body, statu
     answered, text = ask(host, "POST", path, body)
     assert answered == status
     assert part in text
+
+
+def test_5_each_choice_is_counted_in_the_usage(client, engine):
+    extra = {"ignore_eos": True}
+    answer = client.completions.create(model=NAME, prompt="The plan", n=2, max_tokens=12, seed=3, extra_body=extra)
+    assert [(choice.index, choice.finish_reason) for choice in answer.choices] == [(0, "length"), (1, "length")]
+    assert answer.usage.completion_tokens == 24
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + 24
+    assert answer.usage.prompt_tokens > 0
+
+
+def test_5_a_seed_repeats_a_text_and_another_does_not(client, engine):
+    texts = [
+        client.completions.create(model=NAME, prompt="The", temperature=1, seed=seed, max_tokens=24).choices[0].text
+        for seed in (3, 3, 4)
+    ]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_5_a_stop_word_ends_the_text_before_it(client, engine):
+    asked = {"model": NAME, "prompt": "The", "temperature": 0, "max_tokens": 24}
+    text = client.completions.create(**asked).choices[0].text
+    stop = next(letter for letter in text[len(text) // 2 :] if letter.isalpha())
+    (choice,) = client.completions.create(**asked, stop=[stop]).choices
+    assert (choice.text, choice.finish_reason) == (text[: text.index(stop)], "stop")
+
+
+def test_5_a_named_tool_is_called(client, engine):
+    named = {"type": "function", "function": {"name": "switch"}}
+    messages = [{"role": "user", "content": "Switch to dev"}]
+    answer = client.chat.completions.create(
+        model=NAME, messages=messages, tools=TOOLS["tools"], tool_choice=named, max_tokens=120
+    )
+    (call,) = answer.choices[0].message.tool_calls
+    assert (call.type, call.function.name) == ("function", "switch")
+    assert json.loads(call.function.arguments)["who"] in ("dev", "po")
+
+
+def test_5_tokens_are_counted_without_an_answer(host, engine):
+    status, text = ask(host, "POST", "/tokenize", {"model": NAME, "prompt": "The plan is a list"})
+    assert status == 200
+    assert json.loads(text)["count"] > 1
+    assert json.loads(text)["max_model_len"] == 4096
+
+
+def test_5_its_metrics_have_the_names_of_the_fake_ones(host, engine):
+    names = re.findall(r'\("(\w+)", "(?:gauge|counter|histogram)"', (ROOT / "lab/fake/engine.py").read_text())
+    assert len(names) > 8
+    told = ask(host, "GET", "/metrics")[1]
+    assert [name for name in (*names, "request_success_total") if f"\nvllm:{name}{{" not in told] == []
 
 
 @pytest.mark.parametrize("chat", [True, False])

@@ -19,6 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 OTHERS = ("ANSIBLE_", "HF_", "LAB_", "OPENAI_", "ROUNDHOUSE_")
 
 
+def pytest_sessionstart():
+    """Refuse a CI that would skip tests for want of a program."""
+    if os.environ.get("CI") and (absent := [name for name in ("cc", "gpg", "haproxy") if not shutil.which(name)]):
+        pytest.exit(f"not installed: {', '.join(absent)}. `make setup` as root installs all of them.", returncode=2)
+
+
 def pytest_configure():
     """Take away what the environment of whoever runs the tests says to the programs under test."""
     for name in [*os.environ]:

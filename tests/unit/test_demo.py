@@ -1,4 +1,4 @@
-"""`make demo`: what it shows while it runs, and what it says at its end. The demo itself is run by `make test`."""
+"""`make demo`: what it shows while it runs, and what it says at its end. `make test-all` runs the demo itself."""
 
 import io
 import re
@@ -39,12 +39,18 @@ def test_the_hints_are_about_what_serves(ready):
     commands = [shlex.split(line) for line in re.findall(r"scripts/switch\.py .*?(?=  )", told)]
     for _, *words in commands:
         assert cli.parser().parse_args(words).word in (*AGENTS, *cli.WORDS)
+    assert f"another agent; {ready or 'no agent'} is active\n" in told
     (switched, _, logged) = (words[1:] for words in commands)
     assert switched[0] in AGENTS.keys() - {ready}
     assert logged == ["logs", ready or switched[0]]
     curl = shlex.split(told.replace("\\\n", " ").strip().splitlines()[-1])
     assert curl[1] == f"http://127.0.0.1:{AGENTS[logged[1]]}/v1/chat/completions"
     assert yaml.safe_load(curl[-1])["model"] == logged[1]
+
+
+def test_the_demo_knows_the_ports_that_its_host_publishes():
+    (play,) = yaml.safe_load((ROOT / "lab/create.yml").read_text())
+    assert [int(port) for port in play["vars"]["lab_one_host"]["publish"]] == [*demo.PORTS]
 
 
 def test_each_agent_of_the_lab_has_a_question():
@@ -310,6 +316,16 @@ def test_an_agent_that_gives_no_answer_is_a_sentence(monkeypatch):
         demo.ask("dev", 1)  # nothing listens there
 
 
+def test_an_answer_without_sense_fails_the_demo(monkeypatch):
+    answers(monkeypatch, 'A.ak", the loop (w *coroutine', "stop")
+    for agent, sign in demo.SIGNS.items():
+        with pytest.raises(board.Failed, match=f"{agent} gave an answer without sense"):
+            demo.ask(agent, 8001, sign)
+    assert demo.SIGNS.keys() == demo.QUESTIONS.keys()
+    answers(monkeypatch, "def reverse(text):\n    return text[::-1]", "stop")
+    assert demo.ask("dev", 8001, demo.SIGNS["dev"]).startswith("def reverse")
+
+
 def answers(monkeypatch, text, reason):
     """Put an answer in place of the engine's; return what it is asked."""
     asked = {}
@@ -330,7 +346,7 @@ def test_an_answer_is_a_block_in_the_whole_width(switch):
     shown = Console(width=80, file=io.StringIO())
     shown.print(demo.Served("dev", 8001, "SmolLM2-135M-Instruct", switch, 7.26, f"{code}\n[not markup]").text())
     heading, question, empty, *answer = shown.file.getvalue().splitlines()
-    took = "switch 45.1 s" if switch else "no switch, it served"
+    took = "switch 45.1 s" if switch else "already active"
     assert heading == f"dev, port 8001, SmolLM2-135M-Instruct: {took}, answer 7.3 s"
     assert question == demo.QUESTIONS["dev"]
     assert empty == ""

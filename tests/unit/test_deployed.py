@@ -59,3 +59,20 @@ def test_a_second_build_says_that_it_waits_for_the_first(tmp_path, monkeypatch, 
     waiting.join(60)
     assert not waiting.is_alive()
     assert capsys.readouterr().err == ""
+
+
+def test_what_goes_into_an_image_is_in_its_key_and_the_hosts_name_is_not(tmp_path):
+    one, two = tmp_path / "one.yml", tmp_path / "two.yml"
+    one.write_text("---\n")
+    two.write_text("--- # another\n")
+    platform = {"name": "gpu1", "suite": "bookworm", "groups": ["gpu_hosts"], "volumes": ["a:/a"]}
+    key = deployed.key_of("base", platform, one, one)
+    assert deployed.key_of("base", platform | {"name": "gpu2"}, one, one) == key
+    others = [
+        ("another", platform, one, one),
+        ("base", platform | {"groups": []}, one, one),
+        ("base", platform | {"volumes": ["a:/b"]}, one, one),
+        ("base", platform, two, one),
+        ("base", platform, one, two),
+    ]
+    assert len({key, *(deployed.key_of(*each) for each in others)}) == 6

@@ -1,6 +1,12 @@
 """A changed roster is deployed: what has to be restarted is, what need not be is not, what left is gone."""
 
+import time
+
+import docker
 import pytest
+
+# Of modules on the host: two of the inspection, one of the files of each role that has some, and the deployment.
+EXECUTIONS = 5
 
 
 @pytest.fixture
@@ -35,3 +41,12 @@ def test_an_agent_that_left_the_roster_is_gone_and_a_second_run_changes_nothing(
     assert not host.file("/etc/systemd/system/roundhouse-qa.service").exists
     assert not host.file("/etc/roundhouse/agents/qa.yaml").exists
     assert "changed=0" in deploy(roster)
+
+
+def test_site_yml_with_nothing_to_change_executes_only_so_often_on_the_host(name, roster, play):
+    begun = time.time()
+    result = play({"agents": roster})
+    assert result.returncode == 0, result.stdout
+    assert "changed=0" in result.stdout
+    asked = {"container": name, "event": "exec_start"}
+    assert len(list(docker.from_env().events(since=begun, until=time.time(), filters=asked))) == EXECUTIONS

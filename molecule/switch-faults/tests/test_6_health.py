@@ -154,13 +154,22 @@ def test_a_wrong_option_is_given_up_at_once(table):
     table.said = f"po serves {took:.0f} s after dev died"
 
 
+def reliefs(table):
+    """Return how many switches of the history were reliefs."""
+    return [each["outcome"] for each in table.ask("history")["switches"]].count("relieved")
+
+
 def test_who_was_stopped_by_a_person_is_relieved_by_nobody(table):
     table.limit("architect", stop_grace_seconds=1)
     table.restart("architect", "--ignore-term")
     table.fault("architect", "")
+    before = reliefs(table)
     assert table.run("stop", "--drain", "0")["rc"] == 0
-    time.sleep(2)
+    queued = "$(systemctl list-jobs --no-legend 'roundhouse-relief@*')"
+    runs = "$(systemctl list-units --no-legend --state=active,activating 'roundhouse-relief@*')"
+    table.until(f'test -z "{queued}{runs}"')
     assert table.serving() == []
+    assert reliefs(table) == before
     assert table.run("resume")["rc"] == 0
     table.said = "architect came back with resume"
 
