@@ -15,7 +15,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from curious import REQUESTS, TOOLS
+from curious import REQUESTS
 
 from roundhouse import flags, lock, phases, pulse
 from roundhouse.engine import Engine
@@ -214,17 +214,6 @@ def test_5_a_stop_word_ends_the_text_before_it(client, engine):
     stop = next(letter for letter in text[len(text) // 2 :] if letter.isalpha())
     (choice,) = client.completions.create(**asked, stop=[stop]).choices
     assert (choice.text, choice.finish_reason) == (text[: text.index(stop)], "stop")
-
-
-def test_5_a_named_tool_is_called(client, engine):
-    named = {"type": "function", "function": {"name": "switch"}}
-    messages = [{"role": "user", "content": "Switch to dev"}]
-    answer = client.chat.completions.create(
-        model=NAME, messages=messages, tools=TOOLS["tools"], tool_choice=named, max_tokens=120
-    )
-    (call,) = answer.choices[0].message.tool_calls
-    assert (call.type, call.function.name) == ("function", "switch")
-    assert json.loads(call.function.arguments)["who"] in ("dev", "po")
 
 
 def test_5_tokens_are_counted_without_an_answer(host, engine):
