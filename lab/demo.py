@@ -109,7 +109,7 @@ def ask(agent: str, port: int, sign: str = "") -> str:
         raise Failed(f"{agent} gave an empty answer: scripts/switch.py logs {agent}")
     if not re.search(sign, text):
         anew = "`make demo-down` removes it, and the next `make demo` makes it anew."
-        raise Failed(f"{agent} gave an answer without sense, so its model is damaged: {text[:200]!r}. {anew}")
+        raise Failed(f"{agent}: the answer does not fit the question, so its model is damaged: {text[:200]!r}. {anew}")
     cut = answer.choices[0].finish_reason == "length"
     return f"{text}\n(cut at {ANSWER_TOKENS} tokens)" if cut else text
 

@@ -116,8 +116,9 @@ def environment(
         # enforce-eager is about the model alone. vLLM compiles small functions beside it, and the first request that
         # wants log-probabilities (v1/sample/ops/logprobs.py) would end an engine without a compiler.
         compiling = {"TORCHDYNAMO_DISABLE": "1"} if eager else {}
-        # Without it vllm/platforms/cpu.py gives one worker a process of its own, which imports vLLM a third time: with
-        # it the processes are those of an engine on one GPU, and a start took 20 s instead of 27 in the lab.
+        # Without it vllm/platforms/cpu.py gives one worker a process of its own, which imports vLLM a third time: in
+        # the lab a start took 27 s instead of 20. With it the processes are those of an engine on one GPU. vLLM has
+        # that worker process to bind OpenMP's threads, which made no difference to the tokens per second there.
         single = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
         return variables | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB)} | single | compiling
     if not kernels:
