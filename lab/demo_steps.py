@@ -35,9 +35,9 @@ SHIPPED = {
     LOOK: 2.0,
     **{f"{IMAGE}, new": 76.0, f"{HOST}, new": 7.0, f"{BRING}, new": 17.0},
     **{f"{IMAGE}, again": 1.0, f"{HOST}, again": 6.0, f"{BRING}, again": 1.0},
-    **{f"{SITE}, with the engine": 175.0, f"{SITE}, new": 125.0},
+    **{f"{SITE}, with the engine": 175.0, f"{SITE}, new": 90.0},
     **{f"{SITE}, another model": 75.0, f"{SITE}, again": 14.0},
-    **{"a switch": 65.0, "an answer": 6.0},
+    **{"a switch": 42.0, "an answer": 4.0},
 }
 KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roundhouse" / "demo.json"
 
