@@ -34,12 +34,12 @@ unit: setup ## pytest without a host
 check: lint unit ## Lint and unit tests: no host, some minutes
 
 test: check site hosts ## Lint, unit tests, the documents as a site, the contract with vLLM, the main job
-	$(LAB) lab/lanes.py contract default
+	$(LAB) lab/suites.py contract default
 
 # The longest first. A vLLM that starts keeps one core busy, and what runs beside it has the other.
 test-all: test ## All of that, the demo and every other scenario: what CI runs. Removes the demo's host, also a running one
 	$(MAKE) --no-print-directory lab-down
-	$(LAB) lab/lanes.py quantise engines bare-host switch-faults upgrade gateway models demo plays
+	$(LAB) lab/suites.py quantise engines bare-host switch-faults upgrade gateway models demo plays
 
 hosts: setup ## What the tests share: Docker, the engine's environment and its tiny models
 	@lab/docker.sh

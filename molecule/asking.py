@@ -41,7 +41,7 @@ class Asking:
     ) -> None:
         """Ask while `switch` goes from one agent to the next; the first one serves already.
 
-        Nobody begins to ask between one agent's last request and the moment at which the switch to the next has
+        No client begins to ask between one agent's last request and the moment at which the switch to the next has
         `begun`, which may wait for that: an agent that is not on its way is refused, and rightly. What runs on the one
         that leaves runs on; where engines can be told to `hold` their answers, they do until then, however slow the
         machine is. `taken` says whether the engine has so many requests: one that comes after the switch has begun is

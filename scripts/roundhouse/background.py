@@ -1,7 +1,7 @@
 """A job in the background of a host: who runs it, how far it is, and whether it is gone without a result.
 
 Ansible's own file of a job outlives the job: after a restart of the host, or when the kernel killed it for
-memory, it says for ever that the job has not finished. So the job's progress begins with its process, and each look
+memory, the file still says that the job has not finished. So the job's progress begins with its process, and each look
 compares that and the host's boot.
 """
 

@@ -17,7 +17,7 @@ from roundhouse import cli, setup_cli, words_plans
 from roundhouse.errors import UsageError
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "lab"))
-import lanes
+import suites
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -82,13 +82,13 @@ DONE = sorted({bare(line) for _, line in commands(ran=True) if not bare(line).st
 
 # The recipes of `make test` and `make test-all`: what CI runs.
 CI = "".join(re.findall(r"^test(?:-all)?: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE))
-SUITES = {name for names in re.findall(r"lab/lanes\.py (.+)", CI) for name in names.split()}
-SCENARIOS = SUITES - lanes.SUITES.keys()
+SUITES = {name for names in re.findall(r"lab/suites\.py (.+)", CI) for name in names.split()}
+SCENARIOS = SUITES - suites.SUITES.keys()
 
 
 def test_ci_runs_every_suite():
     scenarios = {file.parent.name for file in (ROOT / "molecule").glob("*/molecule.yml")}
-    assert scenarios | lanes.SUITES.keys() == SUITES
+    assert scenarios | suites.SUITES.keys() == SUITES
 
 
 @pytest.mark.parametrize("command", DONE)

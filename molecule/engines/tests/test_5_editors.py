@@ -15,7 +15,7 @@ HOSTS = ALL[-1:]
 def test_langchain_answers_from_the_passages_of_a_folder(run, tmp_path, asked):
     (tmp_path / "pay.md").write_text("# Payments\n\nInvoices are settled by the ledger service within two days.\n")
     (tmp_path / "cats.md").write_text("# Cats\n\nA cat sleeps for sixteen hours and then wants its dinner.\n")
-    (tmp_path / "boats.txt").write_text("A boat needs a keel, a mast and somebody who bails it out.\n")
+    (tmp_path / "boats.txt").write_text("A boat needs a keel, a mast and a bucket to bail it out.\n")
     before = asked()
     said = run(["python", "examples/langchain_rag.py", str(tmp_path), "Which service settles invoices?"])
     assert asked() > before

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run test suites side by side, print each line with its suite's name, and end with a table.
 
-    lanes.py [--lanes N] NAME...
+    suites.py [--jobs N] NAME...
 
 NAME is a scenario (a folder of molecule/) or one of SUITES. The suites start in the given order; a failed one does not
 stop the others, nor does one that could not be run. The exit status is 1 if any failed.
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-# One suite alone leaves a core idle; more lanes than cores only make each one slower.
-LANES = 2
+# One suite alone leaves a core idle; more suites at once than cores only make each one slower.
+JOBS = 2
 # What is no scenario. The demo's host goes when the demo has passed.
 SUITES = {"contract": ["pytest", "tests/contract"], "demo": ["make", "demo", "lab-down"]}
 _one_line = threading.Lock()
@@ -64,14 +64,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", metavar="NAME", help=f"a folder of molecule/, {' or '.join(SUITES)}")
-    parser.add_argument("--lanes", type=int, default=LANES, help="how many run at once (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="how many run at once (default: %(default)s)")
     args = parser.parse_args(argv)
     known = {*SUITES, *(file.parent.name for file in ROOT.glob("molecule/*/molecule.yml"))}
     if unknown := [name for name in args.names if name not in known]:
         parser.error(f"no suite of that name: {', '.join(unknown)}. Known are: {', '.join(sorted(known))}.")
     width = max(map(len, args.names))
-    with ThreadPoolExecutor(args.lanes) as lanes:
-        ended = [lanes.submit(run, name, width) for name in args.names]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        ended = [pool.submit(run, name, width) for name in args.names]
     outcomes = [outcome(each) for each in ended]
     print("\nSuites:")
     for name, (_, told) in zip(args.names, outcomes, strict=True):

@@ -1,4 +1,4 @@
-"""lab/lanes.py: the table at its end has each suite, whatever became of it."""
+"""lab/suites.py: the table at its end has each suite, whatever became of it."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "lab"))
-import lanes
+import suites
 
 # In place of molecule: a byte that is no UTF-8, and the exit status that the scenario's name stands for.
 MOLECULE = """#!/bin/sh
@@ -26,8 +26,8 @@ def molecule(tmp_path, monkeypatch):
 
 
 def test_a_byte_that_is_no_text_ends_no_scenario(molecule, capsys):
-    assert lanes.main(["default"]) == 0
-    assert lanes.main(["default", "gateway"]) == 1
+    assert suites.main(["default"]) == 0
+    assert suites.main(["default", "gateway"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert "default one \ufffd byte" in lines
     assert [line.split()[::3] for line in lines[-2:]] == [["default", "passed"], ["gateway", "failed"]]
@@ -36,7 +36,7 @@ def test_a_byte_that_is_no_text_ends_no_scenario(molecule, capsys):
 def test_a_scenario_that_could_not_be_run_is_a_failed_one_with_its_reason(molecule, monkeypatch, capsys):
     molecule.unlink()
     monkeypatch.setenv("PATH", str(molecule.parent))
-    assert lanes.main(["default", "gateway"]) == 1
+    assert suites.main(["default", "gateway"]) == 1
     for line, name in zip(capsys.readouterr().out.splitlines()[-2:], ("default", "gateway"), strict=True):
         assert line.startswith(f"  {name} ")
         assert "failed: FileNotFoundError: " in line
@@ -44,6 +44,6 @@ def test_a_scenario_that_could_not_be_run_is_a_failed_one_with_its_reason(molecu
 
 def test_a_name_that_is_no_suite_is_refused_with_those_that_are(capsys):
     with pytest.raises(SystemExit):
-        lanes.main(["default", "defualt"])
+        suites.main(["default", "defualt"])
     error = capsys.readouterr().err
     assert "no suite of that name: defualt. Known are: bare-host, contract, default, demo, " in error
