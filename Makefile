@@ -39,7 +39,7 @@ test: check site hosts ## Lint, unit tests, the documents as a site, the contrac
 # The longest first. A vLLM that starts keeps one core busy, and what runs beside it has the other.
 test-all: test ## All of that, the demo and every other scenario: what CI runs. Removes the demo's host, also a running one
 	$(MAKE) --no-print-directory lab-down
-	$(LAB) lab/suites.py quantise engines bare-host switch-faults upgrade gateway models demo plays
+	$(LAB) lab/suites.py quantize engines bare-host switch-faults upgrade gateway models demo plays
 
 hosts: setup ## What the tests share: Docker, the engine's environment and its tiny models
 	@lab/docker.sh

@@ -18,7 +18,7 @@ compile hub --universal --python-version 3.10
 compile collections --no-deps --python-version 3.11
 compile demo-model --python-version 3.11 --overrides demo-model.overrides
 # The wheels of this machine are for the CPU only.
-(unset UV_FIND_LINKS; for of in engine quantise; do compile "$of-cuda" --universal --python-version 3.11; done)
-for of in engine quantise; do
+(unset UV_FIND_LINKS; for of in engine quantize; do compile "$of-cuda" --universal --python-version 3.11; done)
+for of in engine quantize; do
   compile "$of-cpu" --python-version 3.11 --overrides engine-cpu.overrides ${LAB_TORCH_BACKEND:+--torch-backend "$LAB_TORCH_BACKEND"}
 done

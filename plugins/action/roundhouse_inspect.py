@@ -19,7 +19,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gpu_memory_gb": {"type": "float"},
     "again": {"type": "bool", "default": False},
     "engine_python": {"type": "str", "required": True},
-    "quantise_path": {"type": "str", "required": True},
+    "quantize_path": {"type": "str", "required": True},
     "hub_path": {"type": "str", "required": True},
 }
 

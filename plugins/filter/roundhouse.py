@@ -94,11 +94,11 @@ def wishes(agents: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
     return models_lock.wishes(agents, Path(path))
 
 
-def quantisations(agents: Any) -> list[Any]:
-    """Return the quantised models that planned agents ask for."""
-    from roundhouse import quantised
+def quantizations(agents: Any) -> list[Any]:
+    """Return the quantized models that planned agents ask for."""
+    from roundhouse import quantized
 
-    return list(quantised.wishes(agents))
+    return list(quantized.wishes(agents))
 
 
 def engine_path(accelerator: str, python: str) -> str:
@@ -115,18 +115,18 @@ def engine_lock(accelerator: str) -> str:
     return str(lock.lock_file(accelerator))
 
 
-def quantise_path(accelerator: str, python: str) -> str:
-    """Return the folder of the environment of quantising."""
+def quantize_path(accelerator: str, python: str) -> str:
+    """Return the folder of the environment of quantizing."""
     from roundhouse import lock
 
-    return lock.quantise_path(accelerator, python)
+    return lock.quantize_path(accelerator, python)
 
 
-def quantise_lock(accelerator: str) -> str:
-    """Return the file of the pins of quantising."""
+def quantize_lock(accelerator: str) -> str:
+    """Return the file of the pins of quantizing."""
     from roundhouse import lock
 
-    return str(lock.lock_file(accelerator, what="quantise"))
+    return str(lock.lock_file(accelerator, what="quantize"))
 
 
 def hub_path(python: str) -> str:
@@ -164,12 +164,12 @@ class FilterModule:
             "roundhouse_switched": _plain(switched),
             "roundhouse_switch_problem": _plain(switch_problem),
             "roundhouse_wishes": _plain(wishes),
-            "roundhouse_quantisations": _plain(quantisations),
+            "roundhouse_quantizations": _plain(quantizations),
             "roundhouse_engine_path": _plain(engine_path),
             "roundhouse_engine_lock": _plain(engine_lock),
-            "roundhouse_quantise_path": _plain(quantise_path),
+            "roundhouse_quantize_path": _plain(quantize_path),
             "roundhouse_hub_path": _plain(hub_path),
             "roundhouse_image": _plain(image),
             "roundhouse_image_tag": _plain(image_tag),
-            "roundhouse_quantise_lock": _plain(quantise_lock),
+            "roundhouse_quantize_lock": _plain(quantize_lock),
         }

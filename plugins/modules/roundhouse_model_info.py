@@ -24,7 +24,7 @@ options:
     type: list
     elements: dict
     required: true
-  quantisations:
+  quantizations:
     description: The results of recipes that the plan names, each with model, revision, recipe and path.
     type: list
     elements: dict
@@ -38,7 +38,7 @@ EXAMPLES = """
     folders: [/srv/models/own]
     store: /var/lib/roundhouse/models
     wishes: []
-    quantisations: []
+    quantizations: []
 """
 
 RETURN = """
@@ -47,7 +47,7 @@ to_pull:
   type: list
   elements: dict
   returned: always
-to_quantise:
+to_quantize:
   description: The results that are not in the store as they were admitted.
   type: list
   elements: dict
@@ -70,13 +70,13 @@ def main() -> None:
             "folders": {"type": "list", "elements": "path", "required": True},
             "store": {"type": "path", "required": True},
             "wishes": {"type": "list", "elements": "dict", "required": True},
-            "quantisations": {"type": "list", "elements": "dict", "required": True},
+            "quantizations": {"type": "list", "elements": "dict", "required": True},
         },
         supports_check_mode=True,
     )
     given = module.params
     try:
-        seen = host_seen.models(given["store"], given["folders"], given["wishes"], given["quantisations"])
+        seen = host_seen.models(given["store"], given["folders"], given["wishes"], given["quantizations"])
     except RoundhouseError as error:
         module.fail_json(msg=error.message)
     module.exit_json(changed=False, **seen)

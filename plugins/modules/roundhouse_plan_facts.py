@@ -44,7 +44,7 @@ configs:
   type: dict
   returned: always
 stamps:
-  description: For each folder that is to be quantised what stands for its revision.
+  description: For each folder that is to be quantized what stands for its revision.
   type: dict
   returned: always
 means:

@@ -32,8 +32,8 @@ options:
     description: The Python of the engine's environment, by the name that the host's PATH has.
     type: str
     required: true
-  quantise_path:
-    description: Where the environment of quantising will be, where an agent asks for it.
+  quantize_path:
+    description: Where the environment of quantizing will be, where an agent asks for it.
     type: path
     required: true
   models_store:
@@ -45,7 +45,7 @@ options:
     type: list
     elements: path
     default: []
-  quantisations:
+  quantizations:
     description: The results of recipes that the plan names, each with model, revision, recipe and path.
     type: list
     elements: dict
@@ -78,7 +78,7 @@ EXAMPLES = """
     accelerator: cuda
     engine_path: /opt/roundhouse/engine/0.32.0
     engine_python: python3
-    quantise_path: /opt/roundhouse/quantise/0.14
+    quantize_path: /opt/roundhouse/quantize/0.14
     models_store: /var/lib/roundhouse/models
     hub_path: /opt/roundhouse/hub/2.4.0
     nvml: "{{ plan_facts.answer }}"
@@ -98,7 +98,7 @@ table:
 host:
   description:
     - What is there, with packages (names), environments (folders), hub_current (where the link leads), models (to_pull,
-      to_quantise, problems), image, command (its folder's name), users, gateway (unit, control, keys, certificate) and
+      to_quantize, problems), image, command (its folder's name), users, gateway (unit, control, keys, certificate) and
       ollama (enabled, state).
   type: dict
   returned: always
@@ -118,14 +118,14 @@ def main() -> None:
         "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
         "engine_path": {"type": "path", "required": True},
         "engine_python": {"type": "str", "required": True},
-        "quantise_path": {"type": "path", "required": True},
+        "quantize_path": {"type": "path", "required": True},
         "models_store": {"type": "path", "required": True},
         "gateway_port": {"type": "int"},
         "image": {"type": "str"},
     }
     more = {
         "folders": {"type": "list", "elements": "path", "default": []},
-        "quantisations": {"type": "list", "elements": "dict", "default": []},
+        "quantizations": {"type": "list", "elements": "dict", "default": []},
         "hub_path": {"type": "path", "required": True},
         "nvml": {"type": "dict", "required": True},
         "runtime_image": {"type": "str"},
@@ -133,12 +133,12 @@ def main() -> None:
     module = AnsibleModule(argument_spec={**wanted, **more}, supports_check_mode=True)
     given = module.params
     asked = host_seen.Asked(
-        environments=[given["engine_path"], given["quantise_path"], given["hub_path"]],
+        environments=[given["engine_path"], given["quantize_path"], given["hub_path"]],
         current=str(Path(given["hub_path"]).parent / "current"),
         store=given["models_store"],
         folders=given["folders"],
         wishes=given["wishes"],
-        quantisations=given["quantisations"],
+        quantizations=given["quantizations"],
         image=given["runtime_image"],
     )
     try:

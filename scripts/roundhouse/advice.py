@@ -30,6 +30,6 @@ def of_choice(agent: Agent, wish: Wish, made: Choice) -> list[str]:
 
 def of_entry(entry: dict[str, Any]) -> list[str]:
     """Return a sentence where the hub has already what an entry's recipe would make."""
-    recipe = RECIPES.get(entry.get("quantise") or "")
-    known = catalog.quantised(entry["model"], recipe.bits) if recipe else None
-    return [f"{known} is published with as many bits: named in its place, it spares the quantising."] if known else []
+    recipe = RECIPES.get(entry.get("quantize") or "")
+    known = catalog.quantized(entry["model"], recipe.bits) if recipe else None
+    return [f"{known} is published with as many bits: named in its place, it spares the quantizing."] if known else []

@@ -114,12 +114,12 @@ _OTHER_REPOS = {
     "mistralai/Mistral-7B-Instruct-v0.3": "Mistral-7B-v0.3",
     "microsoft/phi-4": "Phi-4-14B",
 }
-# Their 72B quantised repositories pad the intermediate size, so that 8 ranks get whole groups of 128.
+# Their 72B quantized repositories pad the intermediate size, so that 8 ranks get whole groups of 128.
 _PADDED_72B = 29696
 _PADDED_FORMATS = ("awq", "gptq-int4", "gptq-int8")
 # Of these families not every size was published in every format. Source: the family's own lists of repositories on the
 # hub; names as Qwen3-1.7B-AWQ are often written, and nobody published them.
-_QUANTISED: dict[str, dict[str, tuple[str, ...]]] = {
+_QUANTIZED: dict[str, dict[str, tuple[str, ...]]] = {
     "Qwen3": {
         "AWQ": ("4B", "8B", "14B", "32B"),
         "GPTQ-Int4": ("30B-A3B",),
@@ -149,7 +149,7 @@ def find(repo: str) -> Model | None:
     return in_format(repo, found, _SUFFIXES[suffix])
 
 
-def quantised(repo: str, bits: int) -> str | None:
+def quantized(repo: str, bits: int) -> str | None:
     """Return the family's own repository of the same model with so many bits a weight, None when there is none."""
     names = [f"{repo}-{suffix}" for suffix in _SUFFIXES if suffix]
     return next((name for name in names if (found := find(name)) and found.form.weight_bits == bits), None)
@@ -158,14 +158,14 @@ def quantised(repo: str, bits: int) -> str | None:
 def _published(family: str, size: str, variant: str, suffix: str) -> bool:
     """Return whether the family names its repositories so: a name that nobody published is not known."""
     if family.startswith("Qwen2.5"):
-        # The Instruct models are quantised, none of them to FP8; the Coder ends at 32B.
+        # The Instruct models are quantized, none of them to FP8; the Coder ends at 32B.
         named = variant == "-Instruct" or (variant == "" and not suffix)
         return named and suffix != "FP8" and (family, size) != ("Qwen2.5-Coder", "72B")
     if variant.endswith("-2507"):
         return family == "Qwen3" and size in ("4B", "30B-A3B") and suffix in ("", "FP8")
     if not suffix:
         return variant == "" or (variant == "-Base" and family == "Qwen3")
-    return variant == "" and size in _QUANTISED[family].get(suffix, ())
+    return variant == "" and size in _QUANTIZED[family].get(suffix, ())
 
 
 def architecture(name: str) -> Architecture | None:

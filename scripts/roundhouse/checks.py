@@ -40,7 +40,7 @@ def check_host(agent: Agent, leaving: list[str]) -> None:
 
 
 def _touched(folder: Path) -> Path | None:
-    """Return a file of a pulled or quantised model that was changed since it was hashed; reads no content."""
+    """Return a file of a pulled or quantized model that was changed since it was hashed; reads no content."""
     held = manifest.read(folder)
     bad = [file.path for file in held.files if not held.is_known_good(folder, file)] if held else []
     return folder / bad[0] if bad else None

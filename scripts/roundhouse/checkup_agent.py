@@ -25,7 +25,7 @@ def examine(plan: Plan, agent: Agent, seen: Seen) -> Iterator[Finding]:
     name = agent["name"]
     if problem := weights.problem(Path(agent["model_path"])):
         sentence = "The model's folder is not whole."
-        yield Finding("model damaged", name, sentence, problem, weights.cure(agent["model"], agent.get("quantise")))
+        yield Finding("model damaged", name, sentence, problem, weights.cure(agent["model"], agent.get("quantize")))
     try:
         unit = units.show(agent["unit"])
     except RoundhouseError as error:

@@ -32,7 +32,7 @@ words:
   stop          who serves leaves and nobody takes the place (stop AGENT: that one); for now: a reboot, a deployment
                 or resume brings back who served last
   models        the store: what is there, whose, since when verified; also pull, verify, prune, export,
-                quantise (switch.py pull --help)
+                quantize (switch.py pull --help)
   bench         how fast who serves is: first token, tokens per second, requests per minute (switch.py bench --help)
   client-config a client's file for this host: curl, python, langchain, continue, vscode, aider
                 (switch.py client-config --help)

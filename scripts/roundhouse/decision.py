@@ -23,7 +23,7 @@ Agent = dict[str, Any]
 
 # What a choice decides of an agent. It stays as long as the agent asks for the same (see `_kept`).
 _DECIDED = (
-    *("taken", "waits", "model", "revision", "quantization", "quantise", "verdict"),
+    *("taken", "waits", "model", "revision", "quantization", "quantize", "verdict"),
     *("given_up", "refused", "notes"),
     *("max_model_len", "kv_cache_dtype", "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens"),
     *("gpus", "fit"),
@@ -31,13 +31,13 @@ _DECIDED = (
 
 
 # Of an entry of an agent's models.
-_NAMED = ("model", "revision", "quantization", "quantise")
+_NAMED = ("model", "revision", "quantization", "quantize")
 
 
 class Host(NamedTuple):
     """What is known of a host: its cards, the config.json of its own folders, what its engines stated, what it runs.
 
-    `stamps` stand for the revisions of own folders (quantised.py); `disk` and `starts` are what the limit of a start is
+    `stamps` stand for the revisions of own folders (quantized.py); `disk` and `starts` are what the limit of a start is
     computed from (start_limit.py); `means` is what its container engine offers. `again` asks for a new choice also
     where the roster still asks for what is deployed.
     """
@@ -172,7 +172,7 @@ def question_of(decided: dict[str, Any], wish: Wish, host: Host) -> Question | N
     if decided["fit"] is None:
         return None
     known = [model for model in wish.models if isinstance(model, Model) and model.name == decided["model"]]
-    # The same model may stand twice: as it is, and quantised.
+    # The same model may stand twice: as it is, and quantized.
     taken = next((model for model in known if model.form.name == decided["fit"]["format"]), None)
     if taken is None:
         return None

@@ -1,4 +1,4 @@
-"""Does a quantised model still speak? Its own engine's probabilities against its base's, on the same tokens."""
+"""Does a quantized model still speak? Its own engine's probabilities against its base's, on the same tokens."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import container_engine, packages, quantised, services, verify, weights
+from . import container_engine, packages, quantized, services, verify, weights
 
 _COMMAND = Path("/usr/local/bin/roundhouse")
 _GATEWAY = Path("/etc/roundhouse/gateway")
@@ -19,7 +19,7 @@ class Asked(NamedTuple):
     """What of a host is looked for.
 
     `environments` are folders of Python environments, `current` the link to the one of the hub's client; `folders` are
-    the roster's own models, `wishes` and `quantisations` as models_lock and quantised return them; `image` is None
+    the roster's own models, `wishes` and `quantizations` as models_lock and quantized return them; `image` is None
     where no container is wanted.
     """
 
@@ -28,7 +28,7 @@ class Asked(NamedTuple):
     store: str
     folders: Iterable[str]
     wishes: list[dict[str, Any]]
-    quantisations: list[dict[str, Any]]
+    quantizations: list[dict[str, Any]]
     image: str | None
 
 
@@ -39,7 +39,7 @@ def look(asked: Asked) -> dict[str, Any]:
         "packages": sorted(packages.installed().versions),
         "environments": [path for path in asked.environments if Path(path, "bin/python").exists()],
         "hub_current": str(current.readlink()) if current.is_symlink() else None,
-        "models": models(asked.store, asked.folders, asked.wishes, asked.quantisations),
+        "models": models(asked.store, asked.folders, asked.wishes, asked.quantizations),
         "image": bool(asked.image) and container_engine.has_image(str(asked.image)),
         "command": _command(),
         "users": {name: user for name in _USERS if (user := _user(name))},
@@ -49,13 +49,13 @@ def look(asked: Asked) -> dict[str, Any]:
 
 
 def models(
-    place: str, folders: Iterable[str], wishes: list[dict[str, Any]], quantisations: list[dict[str, Any]]
+    place: str, folders: Iterable[str], wishes: list[dict[str, Any]], quantizations: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the wishes that are not in the store as they were verified, the results that are not, and the problems."""
-    to_make = quantised.to_make(quantisations)
+    to_make = quantized.to_make(quantizations)
     return {
         "to_pull": verify.to_pull(Path(place), wishes, to_make),
-        "to_quantise": to_make,
+        "to_quantize": to_make,
         "problems": [found for folder in folders if (found := weights.own_problem(folder))],
     }
 

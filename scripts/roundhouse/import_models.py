@@ -41,7 +41,7 @@ def propose(name: str, wanted: str | None = None) -> Proposal:
         return _unknown(name, base, gguf=gguf, wanted=wanted)
     if known.form.name != "bf16":
         found = [entry(base), *smaller(base)]
-        return Proposal(found, f"It is quantised already ({known.form.name}){_told(found[1:])}", not gguf)
+        return Proposal(found, f"It is quantized already ({known.form.name}){_told(found[1:])}", not gguf)
     close = nearest(form) if form else None
     asked = _asked(base, form, close)
     found = [*asked, *smaller(base)]
@@ -89,7 +89,7 @@ def _asked(base: str, form: str | None, close: str | None) -> list[Entry]:
         return [entry(eight), *([entry(awq)] if awq else [])]
     if close or (form and canonical(form) == "awq"):
         # Nobody of the family publishes it in 4 bit: 8 bit is made while it loads, 4 bit is made once and for all.
-        made: list[Entry] = [{"model": base, "quantization": "fp8_per_channel"}, {"model": base, "quantise": "awq"}]
+        made: list[Entry] = [{"model": base, "quantization": "fp8_per_channel"}, {"model": base, "quantize": "awq"}]
         return [entry(awq)] if awq else made
     if form and form.lower() in ("fp8", "fp8_per_channel", "fp8_per_tensor"):
         return [{"model": base, "quantization": "fp8_per_channel"}]
@@ -133,6 +133,6 @@ def _told(others: list[Entry]) -> str:
 
 def _named(each: Entry) -> str:
     """Return an entry for a sentence; what is made of a model is not what its name says."""
-    if each.get("quantise"):
-        return f"{each['model']} quantised to {each['quantise']} here"
+    if each.get("quantize"):
+        return f"{each['model']} quantized to {each['quantize']} here"
     return f"{each['model']} in 8 bit" if each.get("quantization") == "fp8_per_channel" else str(each["model"])

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import decision, models_lock, plan_text, planner, quantised, roster
+from . import decision, models_lock, plan_text, planner, quantized, roster
 from .errors import RoundhouseError
 from .plan import Plan
 
@@ -24,7 +24,7 @@ class Asked(NamedTuple):
     gpu_memory_gb: float | None
     again: bool
     engine_python: str
-    quantise_path: str
+    quantize_path: str
     hub_path: str
 
 
@@ -54,11 +54,11 @@ def look_of(asked: Asked, plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
         "agents": agents,
         "wishes": models_lock.wishes(agents, Path(asked.models_lock)),
         "folders": list(dict.fromkeys(name for name in named if name.startswith("/"))),
-        "quantisations": list(quantised.wishes(agents)),
+        "quantizations": list(quantized.wishes(agents)),
         "accelerator": plan["accelerator"],
         "engine_path": plan["engine_path"],
         "engine_python": asked.engine_python,
-        "quantise_path": asked.quantise_path,
+        "quantize_path": asked.quantize_path,
         "hub_path": asked.hub_path,
         "nvml": facts["answer"],
         "models_store": plan["models_store"],

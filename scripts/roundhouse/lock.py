@@ -9,12 +9,12 @@ from pathlib import Path
 from .errors import UsageError
 
 ENGINES = Path("/opt/roundhouse/engine")
-QUANTISERS = Path("/opt/roundhouse/quantise")
+QUANTIZERS = Path("/opt/roundhouse/quantize")
 HUB_CLIENTS = Path("/opt/roundhouse/hub")
 
 
 def lock_file(accelerator: str, checkout: Path | None = None, what: str = "engine") -> Path:
-    """Return the lock for "cuda" or "cpu" of the engine, or of "quantise"; `checkout` is the repository's root."""
+    """Return the lock for "cuda" or "cpu" of the engine, or of "quantize"; `checkout` is the repository's root."""
     return (checkout or Path(__file__).resolve().parents[2]) / "requirements" / f"{what}-{accelerator}.txt"
 
 
@@ -23,9 +23,9 @@ def engine_path(accelerator: str, python: str, checkout: Path | None = None) -> 
     return _path(ENGINES, r"vllm(?:-cpu)?", lock_file(accelerator, checkout), accelerator, python)
 
 
-def quantise_path(accelerator: str, python: str, checkout: Path | None = None) -> str:
-    """Return the folder of the environment of quantising: its pins and the engine's exclude each other."""
-    return _path(QUANTISERS, "llmcompressor", lock_file(accelerator, checkout, "quantise"), accelerator, python)
+def quantize_path(accelerator: str, python: str, checkout: Path | None = None) -> str:
+    """Return the folder of the environment of quantizing: its pins and the engine's exclude each other."""
+    return _path(QUANTIZERS, "llmcompressor", lock_file(accelerator, checkout, "quantize"), accelerator, python)
 
 
 def hub_path(python: str, checkout: Path | None = None) -> str:

@@ -40,7 +40,7 @@ _LINES: dict[str, tuple[re.Pattern[str], Any]] = {
 _IDENTITY = (
     *("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens", "enforce_eager"),
     "draft_model",
-    "quantise",
+    "quantize",
     "kernels",
 )
 _STARTED_WITH = ("max_model_len", "gpu_memory_utilization")

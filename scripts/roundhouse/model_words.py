@@ -5,6 +5,6 @@ WORDS = {
     "verify": "Read every byte of the store again, without a network.",
     "models": "List what the store holds, whose it is, and since when it is verified.",
     "prune": "Remove what no plan and no way back needs; asks first.",
-    "quantise": "Make a quantised model, and admit it when the engine says that it still speaks.",
+    "quantize": "Make a quantized model, and admit it when the engine says that it still speaks.",
     "export": "Pull models into a folder for a host without internet: models_source there.",
 }

@@ -1,4 +1,4 @@
-"""The words about models, from pull to quantise. They work without an agent, and in a checkout."""
+"""The words about models, from pull to quantize. They work without an agent, and in a checkout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import hub, lock, output, planned_models, progress, pull, quantise_cli, remote, store_cli
+from . import hub, lock, output, planned_models, progress, pull, quantize_cli, remote, store_cli
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .fetch import Source
@@ -45,8 +45,8 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument(
                 "--files-at-once", type=int, default=pull.WORKERS, metavar="N", help="(default: %(default)s)"
             )
-        if word == "quantise":
-            quantise_cli.add_arguments(one)
+        if word == "quantize":
+            quantize_cli.add_arguments(one)
         if word == "prune":
             one.add_argument("--yes", action="store_true", help="do not ask")
             one.add_argument("--no-way-back", action="store_true", help="also what a rollback needs")
@@ -152,6 +152,6 @@ _RUN: dict[str, Callable[[argparse.Namespace], Result]] = {
     "verify": lambda args: store_cli.verified(args, _store(args), [_named(text) for text in args.models]),
     "models": lambda args: store_cli.models(args, _store(args)),
     "prune": lambda args: store_cli.pruned(args, _store(args)),
-    "quantise": lambda args: quantise_cli.run(args, _store(args)),
+    "quantize": lambda args: quantize_cli.run(args, _store(args)),
     "export": _export,
 }

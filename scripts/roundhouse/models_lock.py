@@ -64,11 +64,11 @@ def wishes(agents: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
     """Return the hub's models that planned agents name, each once: {"model", "revision", "asked", "files", "serves"}.
 
     `files` is None, and `revision` what the roster says, for a model that is not locked yet. `serves` is false for one
-    that is only the base of a result (quantised.py): it need not be there once that is.
+    that is only the base of a result (quantized.py): it need not be there once that is.
     """
     locked = read(path)
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    named = [(agent["model"], agent["revision"], not agent.get("quantise")) for agent in agents]
+    named = [(agent["model"], agent["revision"], not agent.get("quantize")) for agent in agents]
     named += [(agent["draft_model"], agent["draft_revision"], True) for agent in agents if agent.get("draft_model")]
     for model, stated, serves in named:
         revision = stated or "main"

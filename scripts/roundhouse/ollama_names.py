@@ -26,7 +26,7 @@ _LIBRARY = {
     "phi4": ("microsoft/phi-4", "14B"),
 }
 _SIZE = re.compile(r"(?:^|-)(?P<size>\d+(?:\.\d+)?b(?:-a\d+b)?)(?:-|$)", re.IGNORECASE)
-_QUANTISED = re.compile(r"-?(?:(?:i?q\d\w*)|fp16|f16|bf16)$", re.IGNORECASE)
+_QUANTIZED = re.compile(r"-?(?:(?:i?q\d\w*)|fp16|f16|bf16)$", re.IGNORECASE)
 # A size is counted roundly: 0.6B are 0.75 with the output layer, 7B are 7.6.
 _ROUNDLY = 1.35
 
@@ -57,7 +57,7 @@ def by_name(name: str, tag: str, parameters: str | None = None) -> Nearest | Non
         repo = _owned(plain)
         return Nearest(repo, f"it is named {name}") if repo else None
     pattern, usual = _LIBRARY[name]
-    variant = _QUANTISED.sub("", tag)
+    variant = _QUANTIZED.sub("", tag)
     match = _SIZE.search(variant)
     size = match["size"].upper() if match else usual
     rest = re.sub(r"^-|-$", "", (variant.replace(match["size"], "", 1) if match else variant).replace("latest", ""))

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import quantised
+from . import quantized
 from .errors import UsageError
 
 SCHEMA = 1
@@ -31,8 +31,8 @@ Agent = dict[str, Any]
 def path_of(choice: dict[str, Any], store: str) -> str:
     """Return the folder of a model: the roster's own path, or its place in the store; of a recipe's result, that."""
     model = choice["model"]
-    if choice.get("quantise"):
-        return f"{store}/{quantised.path(model, choice['revision'], choice['quantise'])}"
+    if choice.get("quantize"):
+        return f"{store}/{quantized.path(model, choice['revision'], choice['quantize'])}"
     return model if model.startswith("/") else f"{store}/{model}/{choice.get('revision') or 'main'}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import containers, disk, gpu, measured, nvml, phases, plan, quantised
+from . import containers, disk, gpu, measured, nvml, phases, plan, quantized
 from .errors import UsageError
 from .roster_models import own_configs
 
@@ -13,7 +13,7 @@ def gather(agents: Any, store: str, pynvml: Any = None) -> dict[str, Any]:
     """Return gpu.facts(), NVML's `answer` for a second look, and what `decision.host_of` reads beside them.
 
     `configs`: the config.json of each folder that the roster names; `stamps`: what stands for the revision of one that
-    is to be quantised; `disk`: how much weights there are in those folders and in the `store` of models, and how fast
+    is to be quantized; `disk`: how much weights there are in those folders and in the `store` of models, and how fast
     they come; `means`: what the container engine offers; `measured`: what engines stated here; `starts`: how long they
     took to be ready; `deployed`: the plan that is there, None when there is none or it cannot be understood (then all
     is decided anew).
@@ -25,6 +25,6 @@ def gather(agents: Any, store: str, pynvml: Any = None) -> dict[str, Any]:
     answer = nvml.read(pynvml)
     found = {**gpu.facts(answer=answer), "answer": answer._asdict()}
     configs = own_configs(agents)
-    own = {"configs": configs, "stamps": quantised.stamps(agents), "means": containers.means()}
+    own = {"configs": configs, "stamps": quantized.stamps(agents), "means": containers.means()}
     told = {"measured": measured.load(), "starts": phases.load(), "deployed": deployed}
     return {**found, **own, "disk": disk.facts([store, *configs]), **told}

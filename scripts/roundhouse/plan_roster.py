@@ -20,7 +20,7 @@ SETTINGS = planner.Settings("cuda", "", "", None, runtime=planner.COMPOSE)
 ROSTER = Path(__file__).resolve().parents[2] / "group_vars/all/agents.yml"
 # What a program is told of each agent, besides the numbers of its fit.
 _TOLD = (
-    *("name", "model", "quantization", "quantise", "max_model_len", "kv_cache_dtype", "gpus", "gpu_memory_utilization"),
+    *("name", "model", "quantization", "quantize", "max_model_len", "kv_cache_dtype", "gpus", "gpu_memory_utilization"),
     *("max_num_seqs", "max_num_batched_tokens", "verdict", "given_up", "refused", "notes"),
 )
 

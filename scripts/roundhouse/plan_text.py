@@ -68,7 +68,7 @@ def _cells(agent: dict[str, Any]) -> tuple[str, ...]:
 def _block(agent: dict[str, Any], start: dict[str, Any] | None, on_cards: bool) -> str:
     fit = agent["fit"]
     numbers = ", ".join(str(number) for number in agent["gpus"])
-    made = f", quantised here by {agent['quantise']}," if agent.get("quantise") else ""
+    made = f", quantized here by {agent['quantize']}," if agent.get("quantize") else ""
     lines = [f"{agent['name']}: {agent['model']}{made} on {f'GPU {numbers}' if on_cards else 'the CPU'}"]
     if fit and fit["weights_gib_per_rank"] is not None:
         share = agent["gpu_memory_utilization"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import fetch, manifest, quantised
+from . import fetch, manifest, quantized
 from .errors import RoundhouseError
 from .folder_source import FolderSource
 from .pull_job import Wish
@@ -15,13 +15,13 @@ Agent = dict[str, Any]
 
 
 def to_pull(agents: Iterable[Agent], place: Path, source: fetch.Source) -> list[Wish]:
-    """Return the hub's models and drafts, and of a quantised model the base until its result is there.
+    """Return the hub's models and drafts, and of a quantized model the base until its result is there.
 
     A folder may hold the result itself. No hub is asked for it: what it has under that name is another's.
     """
     found: dict[Wish, None] = {}
     for agent in agents:
-        result = _in_store(place, agent["model_path"]) if agent.get("quantise") else None
+        result = _in_store(place, agent["model_path"]) if agent.get("quantize") else None
         offered = isinstance(source, FolderSource) and result is not None and is_offered(source, result)
         if result and (offered or Path(agent["model_path"]).is_dir()):
             found[result] = None
@@ -46,8 +46,8 @@ def to_export(agents: Iterable[Agent], place: Path) -> list[Wish]:
     return list(found)
 
 
-def results(asked: Iterable[quantised.Wish]) -> list[Wish]:
-    """Return results that are to be made (quantised.wishes) as what may be pulled instead."""
+def results(asked: Iterable[quantized.Wish]) -> list[Wish]:
+    """Return results that are to be made (quantized.wishes) as what may be pulled instead."""
     places = [Path(each["path"]) for each in asked]
     return [Wish(str(Path(*place.parts[-3:-1])), place.name) for place in places]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import addresses, compose, flags, limits, quantised
+from . import addresses, compose, flags, limits, quantized
 from .decision import Host, decide
 from .errors import UsageError
 from .plan import SCHEMA, Agent, Plan, path_of, unit_name
@@ -53,7 +53,7 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
     Raises UsageError with a sentence for each setting that cannot be meant.
     """
     host = host or Host()
-    roster = quantised.with_stamps(require_valid(agents, host.configs, settings.gateway_port), host.stamps)
+    roster = quantized.with_stamps(require_valid(agents, host.configs, settings.gateway_port), host.stamps)
     accelerator = settings.accelerator
     if accelerator not in ("cuda", "cpu"):
         raise UsageError("plan", f"engine_accelerator is {accelerator!r}: write cuda or cpu.")

@@ -17,7 +17,7 @@ from . import (
     ports,
     preflight_disk,
     preflight_host,
-    quantised,
+    quantized,
 )
 from .preflight_host import Row, Wanted
 from .recipes import RECIPES
@@ -36,7 +36,7 @@ def look(wanted: Wanted, answer: nvml.Answer) -> list[Row]:
         found.append(_python(wanted.engine_python, ENGINE_PYTHON))
     elif wanted.image and wanted.wishes:
         found.append(_python(wanted.engine_python, HUB_PYTHON))
-    found += _quantising(wanted)
+    found += _quantizing(wanted)
     return [*found, preflight_disk.row(wanted), _ports(wanted), _places(wanted, len(seen.gpus))]
 
 
@@ -59,18 +59,18 @@ def _marked(row: Row) -> list[tuple[str, str]]:
     return [("!", said) for said in row.problems] + [("-", said) for said in row.warnings]
 
 
-def _quantising(wanted: Wanted) -> list[Row]:
-    """Return what this run quantises; on a card its gate needs that free, which is better known before a long pull."""
-    asked = [each for each in quantised.wishes(wanted.agents) if not Path(each["path"]).is_dir()]
+def _quantizing(wanted: Wanted) -> list[Row]:
+    """Return what this run quantizes; on a card its gate needs that free, which is better known before a long pull."""
+    asked = [each for each in quantized.wishes(wanted.agents) if not Path(each["path"]).is_dir()]
     busy = None
     if asked and wanted.accelerator == "cuda":
         from . import (
-            quantise_job,
-        )  # with the half of the package: few hosts quantise, and a module compiles what it has
+            quantize_job,
+        )  # with the half of the package: few hosts quantize, and a module compiles what it has
 
-        busy = quantise_job.busy_card()
+        busy = quantize_job.busy_card()
     named = ", ".join(f"{each['model']} by {each['recipe']}" for each in asked)
-    return [Row("to quantise", named, [busy] if busy else [])] if asked else []
+    return [Row("to quantize", named, [busy] if busy else [])] if asked else []
 
 
 def _ports(wanted: Wanted) -> Row:
@@ -109,9 +109,9 @@ def _places(wanted: Wanted, cards: int) -> Row:
 
 def _kernels(agent: Agent) -> list[str]:
     """Return what the engine on this CPU cannot compute of an agent's model."""
-    words = {"quantization": agent.get("quantization") or "", "quantise": agent.get("quantise") or ""}
+    words = {"quantization": agent.get("quantization") or "", "quantize": agent.get("quantize") or ""}
     forms = {"quantization": formats.canonical(words["quantization"]) or ""}
-    forms["quantise"] = RECIPES[words["quantise"]].form if words["quantise"] else ""
+    forms["quantize"] = RECIPES[words["quantize"]].form if words["quantize"] else ""
     told = {setting: cpu_kernels.obstacle(form) for setting, form in forms.items()}
     return [f"agents[{agent['name']}].{setting} is {words[setting]}: {said}" for setting, said in told.items() if said]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import container_engine, model_files, plan, quantised, space, store, verify
+from . import container_engine, model_files, plan, quantized, space, store, verify
 from .preflight_host import Row, Wanted
 from .progress import GIB
 
-# Disk that the engine's environment takes, or that of quantising, which is smaller: the CPU's was measured (2.5 GB with
+# Disk that the engine's environment takes, or that of quantizing, which is smaller: the CPU's was measured (2.5 GB with
 # bytecode), the CUDA one is larger by the CUDA libraries that its wheels bring (an upper bound, not measured here).
 ENGINE_DISK_GIB = {"cpu": 4, "cuda": 16}
 # The same in an image, packed and unpacked at once while it is pulled, with CUDA itself: an upper bound, not measured.
@@ -29,8 +29,8 @@ class Brought(NamedTuple):
 
 
 def builds_engine(wanted: Wanted) -> bool:
-    """Return whether this run makes the engine's environment: to serve, or to judge what is quantised."""
-    asked = not wanted.image or any(not Path(each["path"]).is_dir() for each in quantised.wishes(wanted.agents))
+    """Return whether this run makes the engine's environment: to serve, or to judge what is quantized."""
+    asked = not wanted.image or any(not Path(each["path"]).is_dir() for each in quantized.wishes(wanted.agents))
     return asked and not Path(wanted.engine_path).exists()
 
 
@@ -59,10 +59,10 @@ def _brought(wanted: Wanted) -> list[Brought]:
     if builds_engine(wanted):
         size = ENGINE_DISK_GIB[wanted.accelerator] * GIB
         found.append(Brought("the engine up to", wanted.engine_path, size))
-    results = [each for each in quantised.wishes(wanted.agents) if not Path(each["path"]).is_dir()]
-    if results and not Path(wanted.quantise_path).exists():
+    results = [each for each in quantized.wishes(wanted.agents) if not Path(each["path"]).is_dir()]
+    if results and not Path(wanted.quantize_path).exists():
         size = ENGINE_DISK_GIB[wanted.accelerator] * GIB
-        found.append(Brought("the environment of quantising up to", wanted.quantise_path, size))
+        found.append(Brought("the environment of quantizing up to", wanted.quantize_path, size))
     estimates = _estimates(wanted.agents)
     found += [
         Brought(f"{each['model']} by {each['recipe']} up to", wanted.models_store, estimates[each["path"]])

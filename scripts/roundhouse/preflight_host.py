@@ -37,7 +37,7 @@ class Wanted(NamedTuple):
     accelerator: str
     engine_path: str
     engine_python: str
-    quantise_path: str
+    quantize_path: str
     models_store: str
     gateway_port: int | None = None  # None without a gateway
     image: str | None = None  # that has the engine; None for an engine in an environment of the host's

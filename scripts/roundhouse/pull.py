@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from . import manifest, model_files, pull_log, quantised, space, store
+from . import manifest, model_files, pull_log, quantized, space, store
 from .errors import RoundhouseError
 from .fetch import Fetch, Means, Source
 from .model_files import File
@@ -87,7 +87,7 @@ class Pull:
     def _files(self, model: str, revision: str) -> list[File]:
         listed: list[File] = self._patiently(model, lambda: self.source.files(model, revision))
         # A result that was made elsewhere goes with its model card: nobody else has it.
-        cards = [file for file in listed if file.path == "README.md" and model.startswith(f"{quantised.OWNER}/")]
+        cards = [file for file in listed if file.path == "README.md" and model.startswith(f"{quantized.OWNER}/")]
         return model_files.wanted(listed, model) + cards
 
     def _patiently(self, what: str, work: Any) -> Any:

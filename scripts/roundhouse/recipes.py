@@ -1,6 +1,6 @@
-"""The recipes of `roundhouse quantise`, each by its name, and the bounds within which its result is admitted.
+"""The recipes of `roundhouse quantize`, each by its name, and the bounds within which its result is admitted.
 
-Data alone: `quantise_work` turns it into llm-compressor's modifiers, `quantise_check` into what a
+Data alone: `quantize_work` turns it into llm-compressor's modifiers, `quantize_check` into what a
 host must have, `gate` holds a result against the bounds.
 """
 
@@ -17,7 +17,7 @@ class Bounds(NamedTuple):
     """How far a result may be from its base, over the held-out text.
 
     `kl` is the mean divergence a token in nats, `top1` the share of tokens whose likeliest successor is the same,
-    `perplexity` the ratio to the base's. What honest results and garbage have is measured in docs/quantising.md.
+    `perplexity` the ratio to the base's. What honest results and garbage have is measured in docs/quantizing.md.
     """
 
     kl: float
@@ -26,13 +26,13 @@ class Bounds(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """One way to quantise. `group_size` 0: a scale for each row; `samples` 0: no calibration text.
+    """One way to quantize. `group_size` 0: a scale for each row; `samples` 0: no calibration text.
 
     `form` is what comes out, by its name in formats.WEIGHT_FORMATS.
     """
 
     about: str
-    method: str  # of quantise_work
+    method: str  # of quantize_work
     scheme: str  # compressed-tensors' preset
     form: str
     bits: int

@@ -81,7 +81,7 @@ def _together(at: str, agent: Agent, configs: Configs) -> Iterator[str]:
     for index, (entry, found) in enumerate(zip(agent["models"], models, strict=True)):
         if sentence := roster_models.problem(f"{at}.models[{index}]", entry, found):
             yield sentence
-        if sentence := roster_models.quantise_problem(f"{at}.models[{index}]", entry, configs):
+        if sentence := roster_models.quantize_problem(f"{at}.models[{index}]", entry, configs):
             yield sentence
     draft = (agent.get("speculative_config") or {}).get("model")
     drafting = roster_models.find({"model": draft}, configs) if draft else None

@@ -17,7 +17,7 @@ from .recipes import RECIPES
 # word there too (`switch.py dev`).
 RESERVED = (
     *("bench", "check", "clear", "client-config", "control", "deploy", "doctor", "export", "gateway", "gpu", "guard"),
-    *("help", "history", "import", "keys", "logs", "models", "plan", "plans", "prune", "pull", "quantise"),
+    *("help", "history", "import", "keys", "logs", "models", "plan", "plans", "prune", "pull", "quantize"),
     *("ready", "relieve", "resume", "rollback", "status", "stop", "track", "verify", "watch"),
 )
 # systemd hides these from the units (ProtectHome=, PrivateTmp=).
@@ -27,7 +27,7 @@ POLICIES = ("best_fit", "exact")
 # What an agent may give up. `max_model_len` only where max_model_len_min says how far.
 GIVE_UP = ("kv_cache_dtype", "max_model_len", "model")
 # Of an entry of `models`. A recipe makes its result of the model that the entry names.
-MODEL_FIELDS = ("model", "revision", "quantization", "quantise")
+MODEL_FIELDS = ("model", "revision", "quantization", "quantize")
 SPECULATIVE_METHODS = ("ngram", "draft_model")
 _SPECULATIVE_COUNTS = ("num_speculative_tokens", "prompt_lookup_max", "prompt_lookup_min")
 
@@ -83,10 +83,10 @@ def _model(here: str, entry: Any) -> Iterator[str]:
         yield f"{here}.revision is {revision!r}: write a branch, a tag or a commit as a text."
     if "quantization" in entry and entry["quantization"] not in [*FORMATS]:
         yield _format(f"{here}.quantization", entry["quantization"])
-    if "quantise" in entry and entry["quantise"] not in [*RECIPES]:
-        yield f"{here}.quantise is {entry['quantise']!r}: write one of {', '.join(RECIPES)}, or leave it out."
-    elif "quantise" in entry and "quantization" in entry:
-        yield f"{here}.quantization is {entry['quantization']!r} beside quantise: leave it out, the recipe says it."
+    if "quantize" in entry and entry["quantize"] not in [*RECIPES]:
+        yield f"{here}.quantize is {entry['quantize']!r}: write one of {', '.join(RECIPES)}, or leave it out."
+    elif "quantize" in entry and "quantization" in entry:
+        yield f"{here}.quantization is {entry['quantization']!r} beside quantize: leave it out, the recipe says it."
 
 
 def _model_name(at: str, model: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import catalog, model_config, quantised, recipes
+from . import catalog, model_config, quantized, recipes
 from .catalog import Model, Unknown
 from .formats import ONLINE, members
 from .recipes import RECIPES
@@ -40,8 +40,8 @@ def find(entry: dict[str, Any], configs: Configs) -> Model | Unknown:
     """Return the model of one entry of an agent's `models`, in the format that the engine will hold."""
     found = checkpoint(entry["model"], configs)
     if isinstance(found, Model) and found.form.name == "bf16":
-        if recipe := RECIPES.get(entry.get("quantise") or ""):
-            return quantised.model(found, recipe)
+        if recipe := RECIPES.get(entry.get("quantize") or ""):
+            return quantized.model(found, recipe)
         if online := ONLINE.get(entry.get("quantization") or ""):
             return catalog.in_format(entry["model"], found.architecture, online)
     return found
@@ -62,7 +62,7 @@ def problem(at: str, entry: dict[str, Any], found: Model | Unknown) -> str | Non
         return None
     held = found.form.name
     if word in ONLINE:
-        # `find` has answered with what a 16-bit checkpoint becomes; anything else was quantised before.
+        # `find` has answered with what a 16-bit checkpoint becomes; anything else was quantized before.
         stated = catalog.find(entry["model"])
         fine = held == ONLINE[word] and (stated is None or stated.form.name == "bf16")
     else:
@@ -74,15 +74,15 @@ def problem(at: str, entry: dict[str, Any], found: Model | Unknown) -> str | Non
     return f"{at}.quantization is {word!r}, and {found.name} is {'16-bit' if held == 'bf16' else held}: {cure}."
 
 
-def quantise_problem(at: str, entry: dict[str, Any], configs: Configs) -> str | None:
-    """Return a sentence when the entry's `quantise` cannot be done, None when it can, or is not known."""
-    word, base = entry.get("quantise"), checkpoint(entry["model"], configs)
+def quantize_problem(at: str, entry: dict[str, Any], configs: Configs) -> str | None:
+    """Return a sentence when the entry's `quantize` cannot be done, None when it can, or is not known."""
+    word, base = entry.get("quantize"), checkpoint(entry["model"], configs)
     if word is None or isinstance(base, Unknown):
         return None
     if base.form.name != "bf16":
-        return f"{at}.quantise is {word!r}, and {base.name} is {base.form.name}: leave it out, or name the 16-bit base."
+        return f"{at}.quantize is {word!r}, and {base.name} is {base.form.name}: leave it out, or name the 16-bit base."
     recipe = RECIPES[word]
-    if recipe.group_size and recipes.group_size(quantised.sizes(base.architecture), recipe) is None:
+    if recipe.group_size and recipes.group_size(quantized.sizes(base.architecture), recipe) is None:
         whole = ", ".join(name for name, other in RECIPES.items() if not other.group_size)
-        return f"{at}.quantise is {word!r}, and no group of it divides the sizes of {base.name}: write one of {whole}."
+        return f"{at}.quantize is {word!r}, and no group of it divides the sizes of {base.name}: write one of {whole}."
     return None

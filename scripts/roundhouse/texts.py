@@ -37,12 +37,12 @@ def read(path: Path | None) -> Texts:
         found = [_line(line) for line in path.read_text().splitlines() if line.strip()]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            "quantise", f"--calibration {path} cannot be read ({error}): write a text a line, or JSON lines with text."
+            "quantize", f"--calibration {path} cannot be read ({error}): write a text a line, or JSON lines with text."
         ) from None
     texts = _split(found, path.name)
     if min(len(texts.calibration), len(texts.held_out)) < FEWEST:
         raise UsageError(
-            "quantise", f"--calibration {path} has {len(found)} texts: write at least {4 * FEWEST}, one a line."
+            "quantize", f"--calibration {path} has {len(found)} texts: write at least {4 * FEWEST}, one a line."
         )
     return texts
 

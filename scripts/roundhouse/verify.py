@@ -52,7 +52,7 @@ def to_pull(place: Path, wishes: list[Wish], to_make: list[Wish]) -> list[Wish]:
 
 
 def needed(wishes: list[Wish], to_make: list[Wish]) -> list[Wish]:
-    """Leave out the bases whose results are there: `to_make` are the results (of `quantised.wishes`) that are not."""
+    """Leave out the bases whose results are there: `to_make` are the results (of `quantized.wishes`) that are not."""
     bases = [(result["model"], result["revision"] or "main") for result in to_make]
     return [wish for wish in wishes if wish["serves"] or (wish["model"], wish["revision"]) in bases]
 

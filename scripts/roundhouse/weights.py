@@ -18,7 +18,7 @@ _HEADER_LIMIT_BYTES = 100 * 1024 * 1024  # the safetensors format's own limit
 
 def of(agent: Agent) -> Iterator[tuple[str, Path, str | None]]:
     """Yield what an agent loads: name, folder, and the recipe that made it; its draft model too."""
-    yield agent["model"], Path(agent["model_path"]), agent.get("quantise")
+    yield agent["model"], Path(agent["model_path"]), agent.get("quantize")
     if agent.get("draft_model_path"):
         yield agent["draft_model"], Path(agent["draft_model_path"]), None
 
@@ -57,7 +57,7 @@ def own_problem(folder: str) -> str | None:
 def cure(model: str, recipe: str | None = None) -> str:
     """Return what to do about a folder that is not whole, for the roster's name of the model, or of a recipe's base."""
     if recipe:
-        return f"run ansible-playbook site.yml, which quantises {model} by {recipe} again."
+        return f"run ansible-playbook site.yml, which quantizes {model} by {recipe} again."
     if model.startswith("/"):
         return "put the model's files there again, or name another model in the roster."
     return "run ansible-playbook site.yml, which fetches what is damaged again."

@@ -1,4 +1,4 @@
-"""The guide's advanced settings, each through the whole plan: two cards, drafts, a quantised model of one's own."""
+"""The guide's advanced settings, each through the whole plan: two cards, drafts, a quantized model of one's own."""
 
 import pytest
 from test_planner import build, host
@@ -59,12 +59,12 @@ def test_a_draft_models_weights_and_cache_are_counted():
     assert grown == 2 * 28 * 8 * 128 * 2
 
 
-def test_a_quantised_folder_of_ones_own_counts_by_what_its_config_says():
+def test_a_quantized_folder_of_ones_own_counts_by_what_its_config_says():
     own = {"models": [{"model": "/srv/models/qwen-gptq"}]}
-    quantised = planned(own, host(15.5, configs={"/srv/models/qwen-gptq": OWN | GPTQ}))
+    quantized = planned(own, host(15.5, configs={"/srv/models/qwen-gptq": OWN | GPTQ}))
     whole = planned(own, host(23.5, configs={"/srv/models/qwen-gptq": OWN}))
-    assert quantised["config"]["model"] == "/srv/models/qwen-gptq"
-    assert quantised["fit"]["weights_gib_per_rank"] == pytest.approx(5.2, abs=0.15)
+    assert quantized["config"]["model"] == "/srv/models/qwen-gptq"
+    assert quantized["fit"]["weights_gib_per_rank"] == pytest.approx(5.2, abs=0.15)
     assert whole["fit"]["weights_gib_per_rank"] == pytest.approx(14.2, abs=0.15)
 
 

@@ -73,7 +73,7 @@ def test_resident_weights_are_those_of_the_logs_within_half_a_percent(name, form
     assert held(name, form, ranks, engine).resident / GIB == pytest.approx(stated_gib, rel=0.005)
 
 
-def test_the_quantised_72b_repositories_pad_the_intermediate_size():
+def test_the_quantized_72b_repositories_pad_the_intermediate_size():
     model = catalog.find("Qwen/Qwen2.5-72B-Instruct-AWQ")
     assert model.architecture.intermediate_size == 29696
     assert catalog.find("Qwen/Qwen2.5-72B-Instruct").architecture.intermediate_size == 29568

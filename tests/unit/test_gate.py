@@ -1,4 +1,4 @@
-"""The gate's arithmetic, against what the definition gives, and the preflight of quantising."""
+"""The gate's arithmetic, against what the definition gives, and the preflight of quantizing."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from roundhouse import gate, quantise_check, texts
+from roundhouse import gate, quantize_check, texts
 from roundhouse.errors import UsageError
 from roundhouse.gate import Position, Quality
 from roundhouse.recipes import RECIPES, Bounds
@@ -98,25 +98,25 @@ def test_another_vocabulary_is_another_model(tmp_path):
     [
         ({"hidden_size": 192}, 128, "hidden_size is 192, no whole number of groups of 128: use --group-size 64."),
         ({"intermediate_size": 500}, 128, "intermediate_size is 500, no whole number of groups of 128: use a recipe"),
-        ({"quantization_config": {"bits": 4}}, 128, "the model is quantised already: name its 16-bit base."),
+        ({"quantization_config": {"bits": 4}}, 128, "the model is quantized already: name its 16-bit base."),
         ({"head_dim": 40}, 32, None),
     ],
 )
 def test_what_stands_in_the_way_is_found_in_config_json(tmp_path, config, group_size, said):
-    model = quantise_check.read(folder(tmp_path / "base", **config))
-    found = quantise_check.problems(model, RECIPES["gptq"], group_size, tmp_path)
+    model = quantize_check.read(folder(tmp_path / "base", **config))
+    found = quantize_check.problems(model, RECIPES["gptq"], group_size, tmp_path)
     assert [said in found[0]] == [True] if said else found == []
     assert len(found) == (1 if said and "hidden" not in said else len(found))
 
 
 def test_memory_and_disk_are_named_with_both_numbers(tmp_path, monkeypatch):
-    model = quantise_check.read(folder(tmp_path / "base"))._replace(weights_bytes=1 << 62)
-    memory, disk = quantise_check.problems(model, RECIPES["fp8"], 0, tmp_path)
+    model = quantize_check.read(folder(tmp_path / "base"))._replace(weights_bytes=1 << 62)
+    memory, disk = quantize_check.problems(model, RECIPES["fp8"], 0, tmp_path)
     assert "GiB of memory and" in memory
     assert str(tmp_path) in disk
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\n")
-    monkeypatch.setattr(quantise_check, "MEMINFO", tmp_path / "meminfo")
-    assert quantise_check.available_ram_bytes() is None
+    monkeypatch.setattr(quantize_check, "MEMINFO", tmp_path / "meminfo")
+    assert quantize_check.available_ram_bytes() is None
 
 
 def test_the_two_halves_of_the_text_have_nothing_in_common(tmp_path):

@@ -29,7 +29,7 @@ def test_bash_completes_agents_words_and_options(tmp_path):
     assert completed(script, "d") == ["dev", "doctor"]
     assert completed(script, "logs", "") == ["dev", "po"]
     assert completed(script, "help", "") == ["man", "completion"]
-    assert completed(script, "quan") == ["quantise"]
+    assert completed(script, "quan") == ["quantize"]
     assert "--drain" in completed(script, "--")
     plan.unlink()
     assert completed(script, "st") == ["status", "stop"]

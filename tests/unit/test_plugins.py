@@ -69,7 +69,7 @@ def test_a_play_looks_at_a_host_in_one_task():
     settings = {"accelerator": "cpu", "engine_path": "/nowhere/engine", "models_store": "/nowhere/models"}
     settings |= {"start_timeout_seconds": 60, "gateway_port": 8080, "runtime": "native", "image": ""}
     given = {"agents": roster, "settings": settings | {"image_has_engine": True}, "models_lock": "/nowhere/lock"}
-    given |= {"engine_python": "python3", "quantise_path": "/nowhere/q", "hub_path": "/nowhere/hub"}
+    given |= {"engine_python": "python3", "quantize_path": "/nowhere/q", "hub_path": "/nowhere/hub"}
     ok, told = run("roundhouse_inspect", **given)
     assert (ok, told["changed"]) == (True, False), told
     assert [agent["name"] for agent in told["plan"]["agents"]] == ["dev"]
@@ -105,8 +105,8 @@ def test_the_filters_load_nothing_of_the_package_until_one_is_called():
     code = (
         "import runpy, sys; made = runpy.run_path('plugins/filter/roundhouse.py')['FilterModule']().filters(); "
         "before = [name for name in sys.modules if name.startswith('roundhouse')]; "
-        "told = made['roundhouse_quantisations']([]); "
-        "print(before, told, 'roundhouse.quantised' in sys.modules)"
+        "told = made['roundhouse_quantizations']([]); "
+        "print(before, told, 'roundhouse.quantized' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("[] [")

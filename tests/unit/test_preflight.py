@@ -86,7 +86,7 @@ def wanted(tmp_path, files=None, revision="main", **fit):
     store = tmp_path / "models"
     agent = {**AGENT, "model_path": str(store / "owner/name" / revision), "fit": fit or None}
     wish = {"model": "owner/name", "revision": revision, "files": files, "serves": True}
-    places = (str(tmp_path / "engine"), "python3", str(tmp_path / "quantise"), str(store))
+    places = (str(tmp_path / "engine"), "python3", str(tmp_path / "quantize"), str(store))
     return preflight_host.Wanted([agent], [wish], "cuda", *places)
 
 
@@ -131,17 +131,17 @@ def test_a_result_that_is_to_be_made_counts_with_its_base_and_its_environment(tm
     (tmp_path / "engine").mkdir()
     monkeypatch.setattr(store, "free_bytes", lambda place: 20 * GIB)
     asked = wanted(tmp_path, {"model.safetensors": f"{15 * GIB} sha256:00"}, weights_gib_per_rank=5.0)
-    agent = asked.agents[0] | {"quantise": "awq", "revision": "main", "model_path": f"{tmp_path}/models/quantised/a/b"}
+    agent = asked.agents[0] | {"quantize": "awq", "revision": "main", "model_path": f"{tmp_path}/models/quantized/a/b"}
     asked = asked._replace(agents=[agent], wishes=[asked.wishes[0] | {"serves": False}])
     (said,) = preflight_disk.row(asked).problems
     assert (
-        "36.00 GiB are still to come (the environment of quantising up to 16.00, owner/name by awq up to 5.00, "
+        "36.00 GiB are still to come (the environment of quantizing up to 16.00, owner/name by awq up to 5.00, "
         "owner/name at main 15.00)" in said
     )
-    assert [row.found for row in preflight._quantising(asked._replace(accelerator="cpu"))] == ["owner/name by awq"]
-    (tmp_path / "models/quantised/a/b").mkdir(parents=True)
+    assert [row.found for row in preflight._quantizing(asked._replace(accelerator="cpu"))] == ["owner/name by awq"]
+    (tmp_path / "models/quantized/a/b").mkdir(parents=True)
     assert preflight_disk.row(asked).problems == []
-    assert preflight._quantising(asked) == []
+    assert preflight._quantizing(asked) == []
 
 
 def test_an_agents_card_that_is_not_there_is_told(tmp_path):
@@ -158,10 +158,10 @@ def test_an_agents_card_that_is_not_there_is_told(tmp_path):
             "avx2",
             "agents[dev].quantization is awq: the engine computes 4-bit",
         ),
-        ({"quantise": "gptq"}, "avx2", "agents[dev].quantise is gptq: the engine computes 4-bit"),
-        ({"quantise": "gptq"}, "avx2 avx512f", None),
-        ({"quantise": "int8"}, "avx2", None),
-        ({"quantization": None, "quantise": None}, "avx2", None),
+        ({"quantize": "gptq"}, "avx2", "agents[dev].quantize is gptq: the engine computes 4-bit"),
+        ({"quantize": "gptq"}, "avx2 avx512f", None),
+        ({"quantize": "int8"}, "avx2", None),
+        ({"quantization": None, "quantize": None}, "avx2", None),
     ],
 )
 def test_a_format_that_the_engine_has_no_kernel_for_on_this_cpu_is_told(tmp_path, monkeypatch, agent, flags, said):

@@ -115,7 +115,7 @@ def test_models_that_lack_something_are_told_apart(tmp_path):
     (tmp_path / "whole").mkdir()
     wish = {"model": "lab/po", "revision": "main", "asked": "main", "files": None, "serves": True}
     found = host_seen.models(str(tmp_path), [str(tmp_path / "none")], [wish], [])
-    assert (found["to_pull"], found["to_quantise"]) == ([wish], [])
+    assert (found["to_pull"], found["to_quantize"]) == ([wish], [])
     assert len(found["problems"]) == 1
 
 

@@ -14,7 +14,7 @@ from faulty_hub import MIB, ROOT, FaultyHub, make_model
 from real_gateway import free_port
 from warm import Warm
 
-from roundhouse import manifest, offer, planned_models, prune, pull, pull_module, quantised, store, verify
+from roundhouse import manifest, offer, planned_models, prune, pull, pull_module, quantized, store, verify
 from roundhouse.errors import RoundhouseError
 from roundhouse.folder_source import FolderSource
 from roundhouse.hub import Hub
@@ -138,15 +138,15 @@ def test_an_export_is_a_source_for_a_host_without_a_network(warm, hub, place, tm
 
 
 def put_result(place, key="a" * 40):
-    """Put the model of the store under the name of a result too, as quantise.make does, with its card."""
+    """Put the model of the store under the name of a result too, as quantize.make does, with its card."""
     held = store.manifests(place, MODEL)[0]
-    folder = place / "quantised/small-fp8" / key
+    folder = place / "quantized/small-fp8" / key
     shutil.copytree(store.folder(place, MODEL, held.revision), folder)
     (folder / "README.md").write_text("# a card")
     files = [File(one.path, one.size, one.checksum) for one in held.files]
     digest = hashlib.sha256(b"# a card").hexdigest()
     made = manifest.Manifest(
-        "quantised/small-fp8", key, [*files, File("README.md", 8, f"sha256:{digest}")], asked="main", source="here"
+        "quantized/small-fp8", key, [*files, File("README.md", 8, f"sha256:{digest}")], asked="main", source="here"
     )
     for file in made.files:
         assert made.is_good(folder, file)
@@ -158,21 +158,21 @@ def test_an_export_takes_results_and_drafts_and_no_base_of_a_result(hub, place, 
     result, disk, away = put_result(place), tmp_path / "usb", tmp_path / "away"
     draft = bring(Hub(hub.url), place, "lab/other")
     hub.log.clear()
-    agent = {"name": "dev", "model": "lab/base", "revision": "b" * 40, "model_path": str(result), "quantise": "fp8"}
+    agent = {"name": "dev", "model": "lab/base", "revision": "b" * 40, "model_path": str(result), "quantize": "fp8"}
     agent |= {"draft_model": "lab/other", "draft_revision": draft["revision"]}
     wishes = planned_models.to_export([agent], place)
-    assert [wish.model for wish in wishes] == ["quantised/small-fp8", "lab/other"]
+    assert [wish.model for wish in wishes] == ["quantized/small-fp8", "lab/other"]
     assert all(planned_models.is_in(place, wish) for wish in wishes)
     pull.Pull(disk, FolderSource(place), quiet()).run(wishes)
     # The host without a network: its plan names the same path in its own store.
     there = agent | {"model_path": str(away / result.relative_to(place))}
     wishes = planned_models.to_pull([there], away, FolderSource(disk))
     pull.Pull(away, FolderSource(disk), quiet()).run(wishes)
-    assert quantised.to_make([{"path": there["model_path"]}]) == []
+    assert quantized.to_make([{"path": there["model_path"]}]) == []
     assert (away / result.relative_to(place) / "README.md").read_text() == "# a card"
     assert not hub.log
     # Without the result the base is wanted; a hub is not asked for a result.
-    other = there | {"model_path": str(away / "quantised/small-fp8" / ("c" * 40))}
+    other = there | {"model_path": str(away / "quantized/small-fp8" / ("c" * 40))}
     assert [wish.model for wish in planned_models.to_pull([other], away, FolderSource(disk))] == [
         "lab/base",
         "lab/other",
@@ -186,7 +186,7 @@ def test_the_role_takes_a_result_where_the_source_has_it_and_passes_over_what_it
     given = {"wishes": [], "store": str(away), "source": str(place), "files_at_once": 4}
     results = [
         {"path": str(away / result.relative_to(place))},
-        {"path": str(away / f"quantised/small-int8/{'c' * 40}")},
+        {"path": str(away / f"quantized/small-int8/{'c' * 40}")},
     ]
     done = pull_module.bring(given | {"results": results})
     assert (done["changed"], [row["path"] for row in done["models"]]) == (True, [results[0]["path"]])

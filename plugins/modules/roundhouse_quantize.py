@@ -1,16 +1,16 @@
-"""Ansible module: make the quantised models that a roster asks for. A shim over scripts/roundhouse/quantise_job.py."""
+"""Ansible module: make the quantized models that a roster asks for. A shim over scripts/roundhouse/quantize_job.py."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 ---
-module: roundhouse_quantise
-short_description: Quantise models of the store, each admitted by the gate or not there at all
+module: roundhouse_quantize
+short_description: Quantize models of the store, each admitted by the gate or not there at all
 description:
   - Makes each result by its recipe, serves base and result with the engine, and names it when it still speaks. Run it
     with C(async) and C(poll=0); the action of the same name waits for it and says how far it is.
 options:
-  quantisations:
+  quantizations:
     description: The results, each with model, revision, recipe and path.
     type: list
     elements: dict
@@ -29,7 +29,7 @@ options:
     choices: [cuda, cpu]
     required: true
   environment_path:
-    description: The environment of quantising.
+    description: The environment of quantizing.
     type: path
     required: true
   progress_path:
@@ -39,13 +39,13 @@ author: Roundhouse
 """
 
 EXAMPLES = """
-- name: Quantise what the roster asks for
-  roundhouse_quantise:
-    quantisations: "{{ plan.agents | roundhouse_quantisations }}"
+- name: Quantize what the roster asks for
+  roundhouse_quantize:
+    quantizations: "{{ plan.agents | roundhouse_quantizations }}"
     store: /var/lib/roundhouse/models
     engine_path: /opt/roundhouse/engine/0.32.0
     accelerator: cuda
-    environment_path: /opt/roundhouse/quantise/0.14
+    environment_path: /opt/roundhouse/quantize/0.14
   async: 172800
   poll: 0
 """
@@ -62,7 +62,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import progress, quantise_job
+from ansible.module_utils.roundhouse import progress, quantize_job
 from ansible.module_utils.roundhouse.errors import RoundhouseError
 
 try:
@@ -74,7 +74,7 @@ except ImportError:  # a controller that was not made by `make setup`: then the 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "quantisations": {"type": "list", "elements": "dict", "required": True},
+            "quantizations": {"type": "list", "elements": "dict", "required": True},
             "store": {"type": "path", "required": True},
             "engine_path": {"type": "path", "required": True},
             "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
@@ -86,7 +86,7 @@ def main() -> None:
     written = Path(given["progress_path"] or os.devnull)
     try:
         with progress.in_file(written) as shown:
-            done = quantise_job.all_of(given, shown.note, pynvml)
+            done = quantize_job.all_of(given, shown.note, pynvml)
     except RoundhouseError as error:
         module.fail_json(msg=error.message)
     finally:

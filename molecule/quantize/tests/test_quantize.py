@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import STORE
 
-from roundhouse import model_format, quantised
+from roundhouse import model_format, quantized
 from roundhouse.recipes import RECIPES
 
 MADE = ("int8", "gptq", "awq", "auto-round")
@@ -30,7 +30,7 @@ def is_admitted(made, recipe):
     assert model_format.read(made["config"]).name == RECIPES[recipe].form
     for said in ("llmcompressor 0.14.0.1", "| seed | 0 |", "sha256 of the texts"):
         assert said in made["card"]
-    assert f"./quantised/base-{recipe}/" in made["listing"]
+    assert f"./quantized/base-{recipe}/" in made["listing"]
     assert "partial" not in made["listing"]
     assert made["verified"] == 0
 
@@ -44,7 +44,7 @@ def test_an_honest_result_is_admitted_with_its_card(evidence, recipe):
     assert made["begun"]
     is_admitted(made, recipe)
     assert f"{made['quality']['kl']:.5f} nats" in made["card"]
-    assert f"./quantised/base-{recipe}/{made['path'].rpartition('/')[2]}" in made["listing"].split()
+    assert f"./quantized/base-{recipe}/{made['path'].rpartition('/')[2]}" in made["listing"].split()
 
 
 @pytest.mark.parametrize("recipe", [name for name in MADE if RECIPES[name].bits == 4])
@@ -61,7 +61,7 @@ def test_a_roster_that_asks_for_a_recipe_serves_its_result(evidence):
     made = evidence["roster"]["first"]
     assert made["rc"] == 0, made["output"]
     revision = made["locked"]["lab/base@main"]["revision"]
-    path = quantised.path("lab/base", revision, "fp8")
+    path = quantized.path("lab/base", revision, "fp8")
     assert set(made["listing"].split()) == {f"./lab/base/{revision}", f"./{path}"}
     is_admitted(made, "fp8")
     (agent,) = made["plan"]["agents"]
@@ -81,9 +81,9 @@ def test_a_model_with_shuffled_weights_is_refused_by_how_much_it_missed_and_the_
     refused = evidence["roster"]["sabotaged"]
     said = " ".join(refused["output"].split())
     assert refused["rc"] != 0
-    assert "quantised/base-fp8 is not admitted, and base stays in service" in said
+    assert "quantized/base-fp8 is not admitted, and base stays in service" in said
     assert "nats a token, at most 0.02 is allowed" in said
-    assert "Name another recipe than quantise: fp8 in the roster, or leave it out." in said
+    assert "Name another recipe than quantize: fp8 in the roster, or leave it out." in said
     before = evidence["roster"]["again"]
     assert refused["left"] == evidence["roster"]["first"]["listing"]
     assert refused["plan"] == before["plan"]
@@ -100,7 +100,7 @@ def test_a_model_of_another_vocabulary_is_refused(evidence):
 def test_an_interrupted_run_leaves_its_work_and_no_engine(evidence):
     left = evidence["roster"]["interrupted"]
     assert left["rc"] == 130
-    assert "./quantised/base-fp8/work.partial" in left["store"].split()
+    assert "./quantized/base-fp8/work.partial" in left["store"].split()
     assert left["engines"] == ""
 
 

@@ -1,4 +1,4 @@
-"""Ansible action: quantise in the background of the host, and say how far it is, as roundhouse_pull does."""
+"""Ansible action: quantize in the background of the host, and say how far it is, as roundhouse_pull does."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _Pull = action_loader.get("roundhouse_pull", class_only=True)
 class ActionModule(_Pull):
     """Starts, waits, returns the module's own result."""
 
-    word = "quantise"
+    word = "quantize"
 
     def would(self) -> str:
         """Return what it would do, for check mode."""
-        asked = self._task.args["quantisations"]
-        return "would quantise " + ", ".join(f"{each['model']} by {each['recipe']}" for each in asked)
+        asked = self._task.args["quantizations"]
+        return "would quantize " + ", ".join(f"{each['model']} by {each['recipe']}" for each in asked)

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import manifest, quantise_check, quantise_work, store, token_count
+from . import manifest, quantize_check, quantize_work, store, token_count
 from .errors import RoundhouseError
-from .quantise_wanted import Wanted
-from .quantised import stamp
+from .quantize_wanted import Wanted
+from .quantized import stamp
 
 MAX_TOKENS = 512
 # Imported so that Ansible ships them too; each runs as a program of its own, on another Python.
-_WORK_MODULE = quantise_work.__name__.rpartition(".")[2]
+_WORK_MODULE = quantize_work.__name__.rpartition(".")[2]
 _COUNT_MODULE = token_count.__name__.rpartition(".")[2]
 _PACKAGE = "roundhouse"  # within Ansible this one's own name is longer
 _VARIABLES = {"PYTHONPATH": str(Path(__file__).resolve().parents[1]), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
@@ -36,15 +36,15 @@ def text_problems(wanted: Wanted, environment: Path) -> list[str]:
         )
         counted: dict[str, int] = json.loads(done.stdout)
     except FileNotFoundError:
-        return [f"{command[0]} is not there: run ansible-playbook playbooks/quantise.yml."]
+        return [f"{command[0]} is not there: run ansible-playbook playbooks/quantize.yml."]
     except (subprocess.CalledProcessError, ValueError) as error:
         said = getattr(error, "stderr", "") or str(error)
         return [f"its tokenizer cannot be used: {said.strip().splitlines()[-1]}"]
-    return quantise_check.short(counted, wanted.texts.source)
+    return quantize_check.short(counted, wanted.texts.source)
 
 
 def job(wanted: Wanted, work: Path, environment: Path) -> dict[str, Any]:
-    """Return what quantise_work is asked to do, and what its result belongs to."""
+    """Return what quantize_work is asked to do, and what its result belongs to."""
     recipe = wanted.recipe
     return {
         **{"base": str(wanted.base), "folder": str(work / "model"), "method": recipe.method, "scheme": recipe.scheme},
@@ -52,7 +52,7 @@ def job(wanted: Wanted, work: Path, environment: Path) -> dict[str, Any]:
         "texts": _calibration(wanted),
         "max_tokens": MAX_TOKENS,
         "seed": wanted.seed,
-        # The base of that name may be another one by the time a run goes on; so may what quantises.
+        # The base of that name may be another one by the time a run goes on; so may what quantizes.
         "path": wanted.path,
         "revision": wanted.revision,
         "stamp": stamp(wanted.base),
@@ -72,11 +72,11 @@ def earlier(work: Path) -> dict[str, Any]:
     return found
 
 
-def quantised(wanted: Wanted, work: Path, environment: Path, say: Say) -> dict[str, str]:
+def quantized(wanted: Wanted, work: Path, environment: Path, say: Say) -> dict[str, str]:
     """Run the recipe, unless an earlier run of the same job had come to its end; return the versions."""
     asked, done = job(wanted, work, environment), work / "versions.json"
     if done.exists() and earlier(work) == asked:
-        say("quantised by an earlier run; going on with the gate")
+        say("quantized by an earlier run; going on with the gate")
     else:
         if work.exists():
             store.remove(work)
@@ -88,7 +88,7 @@ def quantised(wanted: Wanted, work: Path, environment: Path, say: Say) -> dict[s
 
 
 def _run(environment: Path, job: Path, log: Path, say: Say) -> None:
-    """Run quantise_work in the environment of quantising; say its last line now and then."""
+    """Run quantize_work in the environment of quantizing; say its last line now and then."""
     with log.open("wb") as out:
         command = [str(environment / "bin/python"), "-m", f"{_PACKAGE}.{_WORK_MODULE}", str(job)]
         process = subprocess.Popen(command, env=os.environ | _VARIABLES, stdout=out, stderr=out)
@@ -98,12 +98,12 @@ def _run(environment: Path, job: Path, log: Path, say: Say) -> None:
                 try:
                     process.wait(timeout=SAY_SECONDS)
                 except subprocess.TimeoutExpired:
-                    say(f"quantising for {time.monotonic() - begun:.0f} s: {_last_line(log)}")
+                    say(f"quantizing for {time.monotonic() - begun:.0f} s: {_last_line(log)}")
         finally:
             if process.poll() is None:
                 process.kill()
     if process.returncode != 0:
-        raise RoundhouseError("quantise", f"llm-compressor ended with {process.returncode}: {_last_line(log)} ({log})")
+        raise RoundhouseError("quantize", f"llm-compressor ended with {process.returncode}: {_last_line(log)} ({log})")
 
 
 def _last_line(log: Path) -> str:

@@ -1,7 +1,7 @@
 """The result of a recipe before there is one: its place in the store, its format, and what of it is still to be made.
 
 The place is named after what the result is made of, so that a plan names it before the recipe has run, and a second run
-finds it: <store>/quantised/NAME-RECIPE/KEY. Another revision of the base, or another recipe, is another place.
+finds it: <store>/quantized/NAME-RECIPE/KEY. Another revision of the base, or another recipe, is another place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .catalog import Architecture, Model
 from .formats import WEIGHT_FORMATS
 from .recipes import RECIPES, Recipe
 
-OWNER = "quantised"
+OWNER = "quantized"
 
 Agent = dict[str, Any]
 # {"model", "revision", "recipe", "path"}: a result that an agent asks for.
@@ -48,10 +48,10 @@ def sizes(shape: Architecture) -> list[int]:
 
 def wishes(agents: Iterable[Agent]) -> list[Wish]:
     """Return what planned agents ask for, each result once."""
-    asked = [agent for agent in agents if agent.get("quantise")]
+    asked = [agent for agent in agents if agent.get("quantize")]
     found = {agent["model_path"]: agent for agent in asked}
     return [
-        {"model": agent["model"], "revision": agent["revision"], "recipe": agent["quantise"], "path": place}
+        {"model": agent["model"], "revision": agent["revision"], "recipe": agent["quantize"], "path": place}
         for place, agent in found.items()
     ]
 
@@ -77,19 +77,19 @@ def stamp(folder: Path) -> str | None:
 
 
 def stamps(agents: Any) -> dict[str, str]:
-    """Return the stamps of the folders that a roster wants quantised and this machine has, by their path."""
+    """Return the stamps of the folders that a roster wants quantized and this machine has, by their path."""
     names = [entry["model"] for entry in _entries(agents) if str(entry.get("model")).startswith("/")]
     return {name: found for name in names if (found := stamp(Path(name)))}
 
 
 def with_stamps(agents: list[Agent], known: Mapping[str, str]) -> list[Agent]:
-    """Return a roster in which a folder that is to be quantised has its stamp as the revision."""
+    """Return a roster in which a folder that is to be quantized has its stamp as the revision."""
     return [
         agent
         | {
             "models": [
                 entry | {"revision": known[entry["model"]]}
-                if entry.get("quantise") and entry["model"] in known
+                if entry.get("quantize") and entry["model"] in known
                 else entry
                 for entry in agent["models"]
             ]
@@ -99,7 +99,7 @@ def with_stamps(agents: list[Agent], known: Mapping[str, str]) -> list[Agent]:
 
 
 def _entries(agents: Any) -> list[dict[str, Any]]:
-    """Return the entries with `quantise` of what may be a roster."""
+    """Return the entries with `quantize` of what may be a roster."""
     models = [agent.get("models") for agent in agents if isinstance(agent, dict)] if isinstance(agents, list) else []
     entries = [entry for each in models if isinstance(each, list) for entry in each if isinstance(entry, dict)]
-    return [entry for entry in entries if entry.get("quantise")]
+    return [entry for entry in entries if entry.get("quantize")]

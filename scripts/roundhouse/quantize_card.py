@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .gate import Quality
-from .quantise_wanted import Wanted
+from .quantize_wanted import Wanted
 
 
 def text(wanted: Wanted, versions: dict[str, str], quality: Quality) -> str:

@@ -1,8 +1,8 @@
-"""The part of `roundhouse quantise` that needs llm-compressor: runs on the Python of its environment.
+"""The part of `roundhouse quantize` that needs llm-compressor: runs on the Python of its environment.
 
-    python -m roundhouse.quantise_work JOB      JOB: a JSON file, see `Job`
+    python -m roundhouse.quantize_work JOB      JOB: a JSON file, see `Job`
 
-Writes the quantised model into the job's folder and says on stdout what stage it is at; the versions
+Writes the quantized model into the job's folder and says on stdout what stage it is at; the versions
 that made it come back as JSON in `versions.json` beside it. Nothing here decides whether it is good.
 """
 

@@ -1,8 +1,8 @@
-"""`roundhouse quantise`: make a quantised model of a base by a recipe, and admit it only when it still speaks.
+"""`roundhouse quantize`: make a quantized model of a base by a recipe, and admit it only when it still speaks.
 
 Preflight, the recipe in its own environment, the gate on the real engine, a model card, and then the
-final name (quantised.py). What was quantised when a run was killed
-before the gate had spoken is not quantised again.
+final name (quantized.py). What was quantized when a run was killed
+before the gate had spoken is not quantized again.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import cpu_kernels, gate, manifest, quantise_card, quantise_check, quantise_run, quantised, store
+from . import cpu_kernels, gate, manifest, quantize_card, quantize_check, quantize_run, quantized, store
 from .errors import RoundhouseError, UsageError
 from .gate import Position, Quality
 from .judge import Judge
 from .model_files import Digest, File
-from .quantise_wanted import Wanted
+from .quantize_wanted import Wanted
 
 WORK = "work" + store.PARTIAL
 Say = Callable[[str], None]
@@ -32,44 +32,44 @@ def make(wanted: Wanted, place: Path, environment: Path, judge: Judge, say: Say)
     """
     name, base, final = wanted.path.rpartition("/")[0], wanted.base_name(), place / wanted.path
     work = place / name / WORK
-    if not quantised.is_made(final):
+    if not quantized.is_made(final):
         _refuse_what_cannot_end_well(wanted, place, environment, judge)
     with store.locked(place, name, say, threading.Event()):
-        if quantised.is_made(final):
-            if quantise_run.earlier(work).get("path") == wanted.path:  # killed when it had its name already
+        if quantized.is_made(final):
+            if quantize_run.earlier(work).get("path") == wanted.path:  # killed when it had its name already
                 store.remove(work)
             return {"model": name, "path": str(final), "changed": False, "quality": None}
-        versions = quantise_run.quantised(wanted, work, environment, say)
+        versions = quantize_run.quantized(wanted, work, environment, say)
         different = gate.other_vocabulary(wanted.base, work / "model")
         quality = None if different else _judged(wanted, work / "model", judge, place / ".scores", say)
         missed = gate.refusals(quality, wanted.recipe.bounds) if quality else [str(different)]
         if missed or quality is None:
             store.remove(work)
             raise RoundhouseError("gate", f"{name} is not admitted, and {base} stays in service: {' '.join(missed)}")
-        if quantise_run.earlier(work)["stamp"] != quantised.stamp(wanted.base):
+        if quantize_run.earlier(work)["stamp"] != quantized.stamp(wanted.base):
             store.remove(work)
-            raise RoundhouseError("quantise", f"{base} was changed while it was quantised: run it again.")
-        (work / "model/README.md").write_text(quantise_card.text(wanted, versions, quality))
+            raise RoundhouseError("quantize", f"{base} was changed while it was quantized: run it again.")
+        (work / "model/README.md").write_text(quantize_card.text(wanted, versions, quality))
         _name_it(wanted, work, final)
         return {"model": name, "path": str(final), "changed": True, "quality": quality._asdict()}
 
 
 def _refuse_what_cannot_end_well(wanted: Wanted, place: Path, environment: Path, judge: Judge) -> None:
-    model = quantise_check.read(wanted.base)
-    found = quantise_check.problems(model, wanted.recipe, wanted.group_size, place)
+    model = quantize_check.read(wanted.base)
+    found = quantize_check.problems(model, wanted.recipe, wanted.group_size, place)
     if judge.accelerator == "cpu" and (said := cpu_kernels.obstacle(wanted.recipe.form)):
         found.append(said)
-    found += quantise_check.card_problems(model, wanted.recipe, judge.card) if judge.card else []
-    found = found or quantise_run.text_problems(wanted, environment)
+    found += quantize_check.card_problems(model, wanted.recipe, judge.card) if judge.card else []
+    found = found or quantize_run.text_problems(wanted, environment)
     if found:
-        raise UsageError("quantise", "\n".join(f"{wanted.base_name()} by {wanted.recipe_name}: {one}" for one in found))
+        raise UsageError("quantize", "\n".join(f"{wanted.base_name()} by {wanted.recipe_name}: {one}" for one in found))
 
 
 def _judged(wanted: Wanted, other: Path, judge: Judge, kept: Path, say: Say) -> Quality:
     """Return how far the other model is from the base."""
     say("the base on the engine")
     first = _base_scores(wanted, judge, kept)
-    say("the quantised model on the engine")
+    say("the quantized model on the engine")
     return gate.compare(first, judge.score(other, wanted.texts.held_out))
 
 
@@ -92,7 +92,7 @@ def _name_it(wanted: Wanted, work: Path, final: Path) -> None:
     folder, (name, _, key) = work / "model", wanted.path.rpartition("/")
     hashes = _hashes(folder)
     files = [File(one, (folder / one).stat().st_size, f"sha256:{value}") for one, value in hashes.items()]
-    held = manifest.Manifest(name, key, files, asked="main", source=f"{wanted.base_name()}, quantised here")
+    held = manifest.Manifest(name, key, files, asked="main", source=f"{wanted.base_name()}, quantized here")
     for file in files:
         (folder / file.path).chmod(0o644)
         held.note(folder, file, hashes[file.path])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Train a tiny Qwen2 as a base to quantise, on plain text: so that its perplexity on other text means something.
+"""Train a tiny Qwen2 as a base to quantize, on plain text: so that its perplexity on other text means something.
 
-quantise_base.py FOLDER [STEPS]       with the Python of the engine's environment
+quantize_base.py FOLDER [STEPS]       with the Python of the engine's environment
 
 The text is the calibration half of what the gate judges by, and the words of the standard library's own
 documentation strings; the held-out half is in neither. A base that was trained from the same code and text stays.

@@ -1,4 +1,4 @@
-"""The word quantise: its arguments, and where model, environment and engine are."""
+"""The word quantize: its arguments, and where model, environment and engine are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import lock, quantise, quantise_job, quantise_wanted, quantised, store
+from . import lock, quantize, quantize_job, quantize_wanted, quantized, store
 from . import plan as plans
 from .errors import UsageError
 from .recipes import GROUP_SIZES, RECIPES
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     parser.add_argument("--offload-gib", type=float, metavar="GIB", help="of weights in RAM for the gate")
     parser.add_argument(
-        "--environment", type=Path, metavar="FOLDER", help=f"(default: the one below {lock.QUANTISERS})"
+        "--environment", type=Path, metavar="FOLDER", help=f"(default: the one below {lock.QUANTIZERS})"
     )
     parser.add_argument("--engine", type=Path, metavar="FOLDER", help="(default: the plan's)")
     parser.add_argument("--accelerator", choices=("cuda", "cpu"), help="(default: the plan's)")
@@ -35,18 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, place: Path) -> dict[str, Any]:
     """Do it and return the result for --json."""
     base, name, revision = _base(args.model, place)
-    options = quantise_wanted.Options(args.group_size, args.samples, args.seed, args.calibration)
-    wanted = quantise_wanted.of(base, name, revision, args.recipe, options)
+    options = quantize_wanted.Options(args.group_size, args.samples, args.seed, args.calibration)
+    wanted = quantize_wanted.of(base, name, revision, args.recipe, options)
     plan = plans.load() if plans.PATH.exists() else {}
     engine, accelerator = args.engine or plan.get("engine_path"), args.accelerator or plan.get("accelerator")
     if not engine or not accelerator:
-        raise UsageError("quantise", "no engine is deployed here to judge with: run site.yml, or name --engine.")
+        raise UsageError("quantize", "no engine is deployed here to judge with: run site.yml, or name --engine.")
     if not (Path(engine) / "bin/vllm").exists():
-        raise UsageError("quantise", f"{engine} holds no engine to judge with: run site.yml, or mend --engine.")
-    if accelerator == "cuda" and (said := quantise_job.busy_card()):
-        raise UsageError("quantise", said)
-    judge = quantise_job.judge(str(engine), accelerator, args.offload_gib)
-    result = quantise.make(wanted, place, args.environment or _environment(), judge, _say)
+        raise UsageError("quantize", f"{engine} holds no engine to judge with: run site.yml, or mend --engine.")
+    if accelerator == "cuda" and (said := quantize_job.busy_card()):
+        raise UsageError("quantize", said)
+    judge = quantize_job.judge(str(engine), accelerator, args.offload_gib)
+    result = quantize.make(wanted, place, args.environment or _environment(), judge, _say)
     if not args.json:
         quality = result["quality"]
         said = f"admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}" if quality else "there already"
@@ -59,18 +59,18 @@ def _base(text: str, place: Path) -> tuple[Path, str, str | None]:
     """Return the base's folder, the name that a roster would have for it, and its revision or stamp."""
     if text.startswith(("/", ".")):
         folder = Path(text).absolute()
-        return folder, str(folder), quantised.stamp(folder)
+        return folder, str(folder), quantized.stamp(folder)
     model, _, asked = text.partition("@")
     found = [held for held in store.manifests(place, model) if (asked or held.revision) in (held.revision, held.asked)]
     if not found:
-        raise UsageError("quantise", f"{text} is not in {place}: roundhouse pull {text} brings it.")
+        raise UsageError("quantize", f"{text} is not in {place}: roundhouse pull {text} brings it.")
     return store.folder(place, model, found[0].revision), model, found[0].revision
 
 
 def _environment() -> Path:
-    found = sorted(lock.QUANTISERS.glob("*/bin/python"))
+    found = sorted(lock.QUANTIZERS.glob("*/bin/python"))
     if not found:
-        raise UsageError("quantise", f"{lock.QUANTISERS} is empty: run ansible-playbook playbooks/quantise.yml.")
+        raise UsageError("quantize", f"{lock.QUANTIZERS} is empty: run ansible-playbook playbooks/quantize.yml.")
     return found[-1].parents[1]
 
 

@@ -1,11 +1,11 @@
-"""What is asked of `roundhouse quantise`, by hand or by a roster: a base, a recipe, and what differs from it."""
+"""What is asked of `roundhouse quantize`, by hand or by a roster: a base, a recipe, and what differs from it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
 
-from . import quantise_check, quantised, texts
+from . import quantize_check, quantized, texts
 from .errors import UsageError
 from .recipes import RECIPES, Recipe
 
@@ -44,7 +44,7 @@ def of(base: Path, model: str, revision: str | None, recipe_name: str, options: 
     samples = recipe.samples if options.samples is None else options.samples
     if recipe.samples and not 0 < samples <= len(read.calibration):
         raise UsageError(
-            "quantise",
+            "quantize",
             f"{recipe_name} takes {samples} texts to calibrate with, and {read.source} has {len(read.calibration)} for "
             f"it: write more, or --samples {len(read.calibration)}.",
         )
@@ -56,11 +56,11 @@ def of(base: Path, model: str, revision: str | None, recipe_name: str, options: 
         revision=revision,
         recipe_name=recipe_name,
         recipe=recipe,
-        group_size=options.group_size or quantise_check.group_size(base, recipe),
+        group_size=options.group_size or quantize_check.group_size(base, recipe),
         samples=samples,
         seed=options.seed,
         texts=read,
-        path=quantised.path(
+        path=quantized.path(
             model, revision, recipe_name, {name: value for name, value in differing.items() if value != own.get(name)}
         ),
     )

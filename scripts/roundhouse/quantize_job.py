@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from . import gpu, nvml, quantise, quantise_wanted, store, units
+from . import gpu, nvml, quantize, quantize_wanted, store, units
 from . import plan as plans
 from .errors import RoundhouseError, UsageError
 from .judge import Judge
@@ -13,26 +13,26 @@ from .judge import Judge
 Given = dict[str, Any]
 
 
-def all_of(given: Given, say: quantise.Say, pynvml: Any = None) -> Given:
-    """Return {"changed", "models"}; `given` has quantisations (quantised.wishes), and where store and parts are.
+def all_of(given: Given, say: quantize.Say, pynvml: Any = None) -> Given:
+    """Return {"changed", "models"}; `given` has quantizations (quantized.wishes), and where store and parts are.
 
     Raises RoundhouseError at the first that is not admitted: what serves goes on, for nothing was deployed yet.
     """
     place, made = Path(given["store"]), []
     if given["accelerator"] == "cuda" and (said := busy_card()):
-        raise UsageError("quantise", said)
+        raise UsageError("quantize", said)
     asked = judge(given["engine_path"], given["accelerator"], pynvml=pynvml)
-    for wish in given["quantisations"]:
+    for wish in given["quantizations"]:
         name, revision = wish["model"], wish["revision"]
         base = Path(name) if name.startswith("/") else store.folder(place, name, revision)
-        wanted = quantise_wanted.of(base, name, revision, wish["recipe"])
+        wanted = quantize_wanted.of(base, name, revision, wish["recipe"])
         say(f"{wish['model']} by {wish['recipe']}")
         try:
-            made.append(quantise.make(wanted, place, Path(given["environment_path"]), asked, say))
+            made.append(quantize.make(wanted, place, Path(given["environment_path"]), asked, say))
         except RoundhouseError as error:
             if error.stage != "gate":
                 raise
-            cure = f"Name another recipe than quantise: {wish['recipe']} in the roster, or leave it out."
+            cure = f"Name another recipe than quantize: {wish['recipe']} in the roster, or leave it out."
             raise RoundhouseError("gate", f"{error.message} {cure}") from None
     return {"changed": any(each["changed"] for each in made), "models": made}
 

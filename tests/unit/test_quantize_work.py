@@ -1,9 +1,9 @@
-"""What llm-compressor is given; the recipes themselves run in molecule's scenario `quantise`."""
+"""What llm-compressor is given; the recipes themselves run in molecule's scenario `quantize`."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roundhouse.quantise_work import windows
+from roundhouse.quantize_work import windows
 
 ROWS = st.lists(st.lists(st.integers(0, 9), max_size=20), min_size=1, max_size=20)
 

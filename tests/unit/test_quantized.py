@@ -13,11 +13,11 @@ from roundhouse import (
     measured,
     models_lock,
     plan_text,
-    quantise,
-    quantise_check,
-    quantise_run,
-    quantise_wanted,
-    quantised,
+    quantize,
+    quantize_check,
+    quantize_run,
+    quantize_wanted,
+    quantized,
     recipes,
     roster,
     roster_models,
@@ -38,7 +38,7 @@ def asking(*models):
 
 
 def by(recipe, model=QWEN, **more):
-    return {"model": model, "quantise": recipe, **more}
+    return {"model": model, "quantize": recipe, **more}
 
 
 def own_folder(place, **config):
@@ -52,13 +52,13 @@ def own_folder(place, **config):
 
 
 def put_result(place):
-    """Put a result under its name, as quantise.make does: a file, and the manifest that was made of it."""
+    """Put a result under its name, as quantize.make does: a file, and the manifest that was made of it."""
     place.mkdir(parents=True)
     (place / "model.safetensors").write_bytes(b"weights")
     digest = Digest(File("model.safetensors", 7, "sha256:"))
     digest.read(place / "model.safetensors")
     file = File("model.safetensors", 7, digest.checksum())
-    made = manifest.Manifest("quantised/x", place.name, [file], asked="main", source="here")
+    made = manifest.Manifest("quantized/x", place.name, [file], asked="main", source="here")
     made.note(place, file, digest.sha256())
     made.write(place)
 
@@ -72,20 +72,20 @@ def test_every_recipe_has_a_format_of_as_many_bits():
 def test_the_argument_specification_has_the_recipes():
     spec = yaml.safe_load((ROOT / "roles/preflight/meta/argument_specs.yml").read_text())
     models = spec["argument_specs"]["main"]["options"]["agents"]["options"]["models"]["options"]
-    assert models["quantise"]["choices"] == list(RECIPES)
+    assert models["quantize"]["choices"] == list(RECIPES)
 
 
 def test_the_plan_counts_with_the_recipes_format_and_serves_the_result():
     (as_it_is,) = build([asking({"model": QWEN}) | {"policy": "exact"}], host(23.52))["agents"]
     (agent,) = build([asking(by("awq", revision=REVISION))])["agents"]
-    assert (agent["verdict"], agent["fit"]["format"], agent["quantise"]) == ("fits", "awq", "awq")
+    assert (agent["verdict"], agent["fit"]["format"], agent["quantize"]) == ("fits", "awq", "awq")
     assert agent["fit"]["weights_gib_per_rank"] < 0.45 * as_it_is["fit"]["weights_gib_per_rank"]
-    path = f"/srv/m/{quantised.path(QWEN, REVISION, 'awq')}"
-    assert path.startswith("/srv/m/quantised/Qwen2.5-7B-Instruct-awq/")
+    path = f"/srv/m/{quantized.path(QWEN, REVISION, 'awq')}"
+    assert path.startswith("/srv/m/quantized/Qwen2.5-7B-Instruct-awq/")
     assert agent["model_path"] == agent["config"]["model"] == path
     assert agent["config"].get("quantization") is None
-    assert quantised.wishes([agent, agent]) == [{"model": QWEN, "revision": REVISION, "recipe": "awq", "path": path}]
-    assert "Qwen/Qwen2.5-7B-Instruct, quantised here by awq, on GPU 0" in plan_text.text(
+    assert quantized.wishes([agent, agent]) == [{"model": QWEN, "revision": REVISION, "recipe": "awq", "path": path}]
+    assert "Qwen/Qwen2.5-7B-Instruct, quantized here by awq, on GPU 0" in plan_text.text(
         {"accelerator": "cuda", "agents": [agent]}, []
     )
 
@@ -98,17 +98,17 @@ def test_a_published_repository_is_named_where_there_is_one():
 
 
 def test_another_revision_or_recipe_is_another_place():
-    places = {quantised.path(QWEN, revision, recipe) for revision in (REVISION, None) for recipe in RECIPES}
+    places = {quantized.path(QWEN, revision, recipe) for revision in (REVISION, None) for recipe in RECIPES}
     assert len(places) == 2 * len(RECIPES)
-    assert quantised.path(QWEN, REVISION, "awq", {"seed": 1}) not in places
-    assert quantised.path("other/Qwen2.5-7B-Instruct", REVISION, "awq") not in places
+    assert quantized.path(QWEN, REVISION, "awq", {"seed": 1}) not in places
+    assert quantized.path("other/Qwen2.5-7B-Instruct", REVISION, "awq") not in places
 
 
-def test_the_same_model_as_it_is_and_quantised_is_kept_and_told_apart():
+def test_the_same_model_as_it_is_and_quantized_is_kept_and_told_apart():
     agents = [asking({"model": QWEN}, by("gptq"))]
     first = build(agents)
     (agent,) = first["agents"]
-    assert (agent["quantise"], agent["fit"]["format"]) == ("gptq", "w4a16")
+    assert (agent["quantize"], agent["fit"]["format"]) == ("gptq", "w4a16")
     given = next(each for each in agent["given_up"] if each["setting"] == "model")
     assert (given["wanted"], given["got"]) == (f"{QWEN} (bf16)", f"{QWEN} (w4a16)")
     assert build(agents, host(deployed=written(first)))["agents"] == written(first)["agents"]
@@ -116,7 +116,7 @@ def test_the_same_model_as_it_is_and_quantised_is_kept_and_told_apart():
     assert asked.model.form.name == "w4a16"
 
 
-def test_what_a_quantised_start_states_is_not_the_bases():
+def test_what_a_quantized_start_states_is_not_the_bases():
     log = ["Model loading took 5.2 GiB memory", "Available KV cache memory: 6.0 GiB"]
     log.append("Free memory on device (15.0/15.5 GiB) on startup")
     (agent,) = build([asking(by("awq"))])["agents"]
@@ -131,8 +131,8 @@ def test_the_groups_are_the_recipes_or_fewer_weights(tmp_path):
     assert recipes.group_size([96, 512], recipe) == 32
     assert recipes.group_size([100, 512], recipe) is None
     folder = own_folder(tmp_path / "own")
-    assert quantise_check.group_size(folder, recipe) == 64
-    assert quantise_check.group_size(folder, RECIPES["fp8"]) == 0
+    assert quantize_check.group_size(folder, recipe) == 64
+    assert quantize_check.group_size(folder, RECIPES["fp8"]) == 0
     configs = {"/srv/own": json.loads((folder / "config.json").read_text())}
     assert roster_models.find(by("awq", "/srv/own"), configs).form == formats.WEIGHT_FORMATS["awq"]._replace(
         group_size=64
@@ -143,7 +143,7 @@ def test_sizes_that_no_group_divides_are_refused_in_the_roster(tmp_path):
     folder = own_folder(tmp_path / "own", hidden_size=200)
     configs = {"/srv/own": json.loads((folder / "config.json").read_text())}
     assert list(roster.problems([asking(by("awq", "/srv/own"))], configs)) == [
-        "agents[po].models[0].quantise is 'awq', and no group of it divides the sizes of /srv/own: "
+        "agents[po].models[0].quantize is 'awq', and no group of it divides the sizes of /srv/own: "
         "write one of fp8, int8."
     ]
 
@@ -151,15 +151,15 @@ def test_sizes_that_no_group_divides_are_refused_in_the_roster(tmp_path):
 def test_a_folder_that_changes_is_another_base(tmp_path):
     folder = own_folder(tmp_path / "own")
     agents = [asking(by("fp8", str(folder)))]
-    before = quantised.stamps(agents)
+    before = quantized.stamps(agents)
     assert list(before) == [str(folder)]
-    assert quantised.stamps(agents) == before
+    assert quantized.stamps(agents) == before
     (folder / "model.safetensors").write_bytes(b"\1" * 65)
-    after = quantised.stamps(agents)
+    after = quantized.stamps(agents)
     assert after != before
-    places = [quantised.with_stamps(agents, known)[0]["models"][0]["revision"] for known in (before, after)]
+    places = [quantized.with_stamps(agents, known)[0]["models"][0]["revision"] for known in (before, after)]
     assert places == [before[str(folder)], after[str(folder)]]
-    assert quantised.stamps([asking({"model": str(folder)}), None, {"models": "x"}]) == {}
+    assert quantized.stamps([asking({"model": str(folder)}), None, {"models": "x"}]) == {}
 
 
 def test_a_base_is_wanted_as_long_as_a_result_of_it_is_to_be_made(tmp_path):
@@ -167,91 +167,91 @@ def test_a_base_is_wanted_as_long_as_a_result_of_it_is_to_be_made(tmp_path):
     models_lock.record(lock, {f"{QWEN}@main": {"revision": REVISION, "files": {"config.json": "1 sha256:00"}}})
     agents = models_lock.apply([asking(by("fp8"))], lock)
     (agent,) = build(agents, host(23.52), "cpu")["agents"]
-    agent["model_path"] = str(tmp_path / "store" / quantised.path(QWEN, REVISION, "fp8"))
-    wishes, results = models_lock.wishes([agent], lock), quantised.wishes([agent])
+    agent["model_path"] = str(tmp_path / "store" / quantized.path(QWEN, REVISION, "fp8"))
+    wishes, results = models_lock.wishes([agent], lock), quantized.wishes([agent])
     assert [(wish["revision"], wish["serves"]) for wish in wishes] == [(REVISION, False)]
-    assert quantised.to_make(results) == results
+    assert quantized.to_make(results) == results
     assert verify.to_pull(tmp_path / "store", wishes, results) == wishes
 
-    put_result(tmp_path / "store" / quantised.path(QWEN, REVISION, "fp8"))
-    assert quantised.to_make(results) == []
+    put_result(tmp_path / "store" / quantized.path(QWEN, REVISION, "fp8"))
+    assert quantized.to_make(results) == []
     assert verify.to_pull(tmp_path / "store", wishes, []) == []
     # Somebody else serves the base itself.
     other = build(models_lock.apply([asking({"model": QWEN})], lock), accelerator="cpu")["agents"]
     for both in ([agent, *other], [*other, agent]):
         assert [wish["serves"] for wish in models_lock.wishes(both, lock)] == [True]
 
-    (tmp_path / "store" / quantised.path(QWEN, REVISION, "fp8") / "model.safetensors").write_bytes(b"damaged")
-    assert quantised.to_make(results) == results
+    (tmp_path / "store" / quantized.path(QWEN, REVISION, "fp8") / "model.safetensors").write_bytes(b"damaged")
+    assert quantized.to_make(results) == results
 
 
 def test_a_result_that_is_there_is_not_made_again_and_asks_no_engine(tmp_path):
     base, store = own_folder(tmp_path / "base"), tmp_path / "store"
-    wanted = quantise_wanted.of(base, QWEN, REVISION, "gptq")
-    assert (wanted.group_size, wanted.samples, wanted.path) == (64, 256, quantised.path(QWEN, REVISION, "gptq"))
+    wanted = quantize_wanted.of(base, QWEN, REVISION, "gptq")
+    assert (wanted.group_size, wanted.samples, wanted.path) == (64, 256, quantized.path(QWEN, REVISION, "gptq"))
     put_result(store / wanted.path)
-    done = quantise.make(wanted, store, tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
+    done = quantize.make(wanted, store, tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
     assert done == {
         **{"model": wanted.path.rpartition("/")[0], "path": str(store / wanted.path)},
         **{"changed": False, "quality": None},
     }
     refused = wanted._replace(group_size=128, path=f"{wanted.path}0")
     with pytest.raises(UsageError, match="hidden_size is 192, no whole number of groups of 128"):
-        quantise.make(refused, tmp_path / "other", tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
+        quantize.make(refused, tmp_path / "other", tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
     assert not (tmp_path / "other").exists()
-    options = quantise_wanted.Options(samples=16)
-    assert quantise_wanted.of(base, QWEN, REVISION, "gptq", options).path != wanted.path
+    options = quantize_wanted.Options(samples=16)
+    assert quantize_wanted.of(base, QWEN, REVISION, "gptq", options).path != wanted.path
 
 
-def test_what_was_quantised_goes_on_with_its_own_base_alone(tmp_path):
-    """A folder of that name, a revision, a recipe's numbers, an environment: another one is quantised anew."""
+def test_what_was_quantized_goes_on_with_its_own_base_alone(tmp_path):
+    """A folder of that name, a revision, a recipe's numbers, an environment: another one is quantized anew."""
     base, work = own_folder(tmp_path / "base"), tmp_path / "work"
-    wanted = quantise_wanted.of(base, str(base), quantised.stamp(base), "fp8")
+    wanted = quantize_wanted.of(base, str(base), quantized.stamp(base), "fp8")
     environment = tmp_path / "no-environment"
     work.mkdir()
-    (work / "job.json").write_text(json.dumps(quantise_run.job(wanted, work, environment)))
+    (work / "job.json").write_text(json.dumps(quantize_run.job(wanted, work, environment)))
     (work / "versions.json").write_text('{"llmcompressor": "0"}')
     said = []
-    assert quantise_run.quantised(wanted, work, environment, said.append) == {"llmcompressor": "0"}
-    assert said == ["quantised by an earlier run; going on with the gate"]
+    assert quantize_run.quantized(wanted, work, environment, said.append) == {"llmcompressor": "0"}
+    assert said == ["quantized by an earlier run; going on with the gate"]
     others = [wanted._replace(revision="0" * 40), wanted._replace(seed=1)]
-    others += [quantise_wanted.of(base, str(base), quantised.stamp(base), "int8")]
+    others += [quantize_wanted.of(base, str(base), quantized.stamp(base), "int8")]
     for other in others:
-        assert quantise_run.job(other, work, environment) != quantise_run.earlier(work)
-    assert quantise_run.job(wanted, work, tmp_path / "another") != quantise_run.earlier(work)
+        assert quantize_run.job(other, work, environment) != quantize_run.earlier(work)
+    assert quantize_run.job(wanted, work, tmp_path / "another") != quantize_run.earlier(work)
     (base / "model.safetensors").write_bytes(b"\1" * 64)  # as long as before
-    with pytest.raises(FileNotFoundError):  # it would quantise, and has nothing to do it with
-        quantise_run.quantised(wanted, work, environment, said.append)
+    with pytest.raises(FileNotFoundError):  # it would quantize, and has nothing to do it with
+        quantize_run.quantized(wanted, work, environment, said.append)
     assert not (work / "versions.json").exists()
 
 
 def test_a_run_that_was_killed_behind_the_name_leaves_no_work(tmp_path):
     base, store = own_folder(tmp_path / "base"), tmp_path / "store"
-    wanted = quantise_wanted.of(base, QWEN, REVISION, "gptq")
+    wanted = quantize_wanted.of(base, QWEN, REVISION, "gptq")
     put_result(store / wanted.path)
-    work = (store / wanted.path).with_name(quantise.WORK)
+    work = (store / wanted.path).with_name(quantize.WORK)
     other = work.with_name("other.partial")
     for place, path in ((work, wanted.path), (other, "another")):
         place.mkdir()
         (place / "job.json").write_text(json.dumps({"path": path}))
-    quantise.make(wanted, store, tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
+    quantize.make(wanted, store, tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
     assert (work.exists(), other.exists()) == (False, True)
 
 
 def test_fewer_texts_than_the_recipe_takes_are_refused(tmp_path):
     base, own = own_folder(tmp_path / "base"), tmp_path / "own.txt"
     own.write_text("\n".join(f"{number} is a number of some length" for number in range(80)))
-    options = quantise_wanted.Options(calibration=own)
+    options = quantize_wanted.Options(calibration=own)
     with pytest.raises(UsageError, match=r"gptq takes 256 texts to calibrate with, and own.txt has \d+ for it"):
-        quantise_wanted.of(base, QWEN, REVISION, "gptq", options)
-    assert quantise_wanted.of(base, QWEN, REVISION, "fp8", options).samples == 0
-    assert quantise_wanted.of(base, QWEN, REVISION, "gptq", options._replace(samples=16)).samples == 16
+        quantize_wanted.of(base, QWEN, REVISION, "gptq", options)
+    assert quantize_wanted.of(base, QWEN, REVISION, "fp8", options).samples == 0
+    assert quantize_wanted.of(base, QWEN, REVISION, "gptq", options._replace(samples=16)).samples == 16
 
 
 def test_too_few_tokens_are_named_with_both_numbers():
-    assert quantise_check.short({"calibrate with": 512, "judge by": 1024}, "own.txt") == []
-    assert quantise_check.short({"calibrate with": 0, "judge by": 1024}, "own.txt") == []  # a recipe without
-    assert quantise_check.short({"calibrate with": 511, "judge by": 0}, "own.txt") == [
+    assert quantize_check.short({"calibrate with": 512, "judge by": 1024}, "own.txt") == []
+    assert quantize_check.short({"calibrate with": 0, "judge by": 1024}, "own.txt") == []  # a recipe without
+    assert quantize_check.short({"calibrate with": 511, "judge by": 0}, "own.txt") == [
         "own.txt has 511 tokens to calibrate with, and 512 are the least: write more.",
         "own.txt has 0 tokens to judge by, and 1024 are the least: write more.",
     ]
@@ -274,8 +274,8 @@ def test_what_the_card_has_is_asked_before(sysfs, facts, tmp_path, capability, u
     sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000", "nvidia")
     line = f"gpu 0000:01:00.0 2d04 16384 {used} {capability} off GPU-5f1c A card"
     (card,) = facts(line, "process 0 41 400 ollama", loaded="580.173.02")["gpus"]
-    model = quantise_check.read(own_folder(tmp_path / "own"))
-    assert quantise_check.card_problems(model, RECIPES[recipe], card) == said
+    model = quantize_check.read(own_folder(tmp_path / "own"))
+    assert quantize_check.card_problems(model, RECIPES[recipe], card) == said
 
 
 @pytest.mark.parametrize(

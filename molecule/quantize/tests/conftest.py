@@ -21,12 +21,12 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "scripts"))
 from roundhouse import lock, store
 
-NAME = "roundhouse-quantise"
-KEPT = "/opt/roundhouse/quantise/lab"
-BASE, STORE, CHECKOUT = f"{KEPT}/base", "/srv/quantise", "/opt/checkout"
+NAME = "roundhouse-quantize"
+KEPT = "/opt/roundhouse/quantize/lab"
+BASE, STORE, CHECKOUT = f"{KEPT}/base", "/srv/quantize", "/opt/checkout"
 ENGINE = lock.engine_path("cpu", "python3.11")
 SHORT = "/tmp/short.txt"
-WORK = f"{STORE}/quantised/base-fp8/work.partial/model"
+WORK = f"{STORE}/quantized/base-fp8/work.partial/model"
 # An empty path would make Ansible take this checkout for an inventory, and run every program in it.
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True))
 HUB_PORT = 8900
@@ -55,18 +55,18 @@ class Workshop:
         self.folder = folder or Path("/unset")
 
     def command(self, recipe: str, *words: str, options: str = "--samples 16 --group-size 64") -> str:
-        """Return the command line of a quantisation small enough for a test; without options it is the roster's own."""
+        """Return the command line of a quantization small enough for a test; without options it is the roster's own."""
         own = f"--store {STORE} --engine {ENGINE} --accelerator cpu {options} {' '.join(words)}"
-        return f"python3.11 {CHECKOUT}/scripts/switch.py quantise {BASE} {recipe} {own}"
+        return f"python3.11 {CHECKOUT}/scripts/switch.py quantize {BASE} {recipe} {own}"
 
-    def quantise(self, recipe: str, *words: str) -> dict:
+    def quantize(self, recipe: str, *words: str) -> dict:
         """Run it to its end; return its JSON object with rc, what lies in the store then, and whether it was begun.
 
         The repository's lock comes before llm-compressor and the engine, and its file stays.
         """
         done = self.host.run(self.command(recipe, "--json", *words))
         assert done.stdout, done.stderr
-        begun = self.host.file(f"{STORE}/quantised/base-{recipe}/{store.LOCK}").exists
+        begun = self.host.file(f"{STORE}/quantized/base-{recipe}/{store.LOCK}").exists
         return {**json.loads(done.stdout), "rc": done.rc, "left": self.listing(), "begun": begun}
 
     def interrupted(self, recipe: str, **how: str) -> dict:
@@ -86,7 +86,7 @@ class Workshop:
     def site(self, model: str) -> dict:
         """Run site.yml with an agent that asks for fp8 of a model; return its end, and what is served then."""
         begun, lock = time.monotonic(), self.folder / "models.lock"
-        wanted = {"agents": [{**AGENT, "models": [{"model": model, "quantise": "fp8"}]}], "models_store": STORE}
+        wanted = {"agents": [{**AGENT, "models": [{"model": model, "quantize": "fp8"}]}], "models_store": STORE}
         wanted |= {"models_lock": str(lock), "models_environment": {"HF_ENDPOINT": f"http://127.0.0.1:{HUB_PORT}"}}
         command = ["ansible-playbook", "--inventory", INVENTORY, "--extra-vars", json.dumps(wanted), "site.yml"]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
@@ -131,15 +131,15 @@ class Workshop:
         """Do everything once and return the record."""
         # Of the machine below: its CPU decides which kernels the engine has.
         found: dict = {"avx512": self.host.run("grep -qw avx512f /proc/cpuinfo").rc == 0}
-        found |= {"refused_group": self.quantise("gptq", "--group-size", "128")}
+        found |= {"refused_group": self.quantize("gptq", "--group-size", "128")}
         self.host.check_output(f"seq -f 'The number of this sentence is %g.' 60 >{SHORT}")
-        found["short_texts"] = self.quantise("int8", "--calibration", SHORT)
+        found["short_texts"] = self.quantize("int8", "--calibration", SHORT)
         found["roster"] = self.by_roster()
         self.interrupted("fp8")
         self.host.check_output(f"cp /srv/lab/models/architect/* {WORK}/")
-        found["other_vocabulary"] = self.quantise("fp8")
+        found["other_vocabulary"] = self.quantize("fp8")
         for recipe in ("int8", "gptq", "awq", "auto-round"):
-            made = self.quantise(recipe)
+            made = self.quantize(recipe)
             found[recipe] = made | (self.judged(made["path"]) if made["ok"] else {})
         return found
 
@@ -171,7 +171,7 @@ def evidence(tmp_path_factory):
         host.check_output(f"rm -rf {CHECKOUT} {STORE} && mkdir -p {CHECKOUT} {KEPT}")
         for part in ("scripts", "lab"):
             subprocess.run(["docker", "cp", str(ROOT / part), f"{NAME}:{CHECKOUT}/"], check=True)
-        host.check_output(f"{ENGINE}/bin/python {CHECKOUT}/lab/quantise_base.py {BASE}")
+        host.check_output(f"{ENGINE}/bin/python {CHECKOUT}/lab/quantize_base.py {BASE}")
         found = json.dumps(workshop.run())
         host.check_output(f"printf %s {_quoted(found)} >{record}.new && mv {record}.new {record}")
     return json.loads(host.file(record).content_string)

@@ -1,4 +1,4 @@
-"""Can this host quantise this model by this recipe? Answered from config.json before anything is loaded."""
+"""Can this host quantize this model by this recipe? Answered from config.json before anything is loaded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(folder: Path) -> Model:
     try:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError) as error:
-        raise UsageError("quantise", f"{folder}/config.json cannot be read ({error}): name a model's folder.") from None
+        raise UsageError("quantize", f"{folder}/config.json cannot be read ({error}): name a model's folder.") from None
     return Model(config, sum(path.stat().st_size for path in folder.glob("*.safetensors")))
 
 
@@ -47,7 +47,7 @@ def problems(model: Model, recipe: Recipe, group_size: int, place: Path) -> list
     """Return a sentence for each thing that stands in the way; none means go on."""
     found = []
     if model.config.get("quantization_config") or model.config.get("compression_config"):
-        found.append("the model is quantised already: name its 16-bit base.")
+        found.append("the model is quantized already: name its 16-bit base.")
     found += _indivisible(model.config, group_size) if recipe.group_size else []
     need, free = ram_bytes(model, recipe), available_ram_bytes()
     if free is not None and need > free:
