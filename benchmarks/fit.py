@@ -33,9 +33,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
-from roundhouse import calibrate, cards, catalog, flags, measured
+from roundhouse.catalog import gpus
+from roundhouse.catalog import models as catalog_models
+from roundhouse.fit import calibration
+from roundhouse.plan import measured
+from roundhouse.vllm import options as vllm_options
 
 GIB = 1 << 30
 PORT = 8199
@@ -114,8 +116,8 @@ def main() -> int:
         aside.write_text(json.dumps(seen, indent=1) + "\n")
         aside.rename(starts)
         print(f"{name}: {found['outcome']} after {found['start_seconds']} s", flush=True)
-    print(calibrate.report(starts, as_json=False))
-    wrong = [sentence for each in seen for sentence in calibrate.beyond(each)]
+    print(calibration.report(starts, as_json=False))
+    wrong = [sentence for each in seen for sentence in calibration.beyond(each)]
     print("\n".join(wrong or ["All of it lies within the stated uncertainty."]))
     return 1 if wrong else 0
 
@@ -188,7 +190,7 @@ class Card:
         self.driver = str(pynvml.nvmlSystemGetDriverVersion())
         self.capability = tuple(pynvml.nvmlDeviceGetCudaComputeCapability(self._handle))
         # As the plan reckons it of what NVML states: vLLM takes its share of CUDA's total.
-        self.total_gib = float(self._memory().total) / GIB - cards.DRIVER_KEEPS_GIB
+        self.total_gib = float(self._memory().total) / GIB - gpus.DRIVER_KEEPS_GIB
 
     def used_gib(self) -> float:
         """Return what all processes hold of it."""
@@ -208,9 +210,9 @@ class Card:
         return self._nvml.nvmlDeviceGetMemoryInfo(self._handle)
 
 
-def known(repo: str) -> catalog.Model:
+def known(repo: str) -> catalog_models.Model:
     """Return what the catalog knows of a repository of CASES."""
-    found = catalog.find(repo)
+    found = catalog_models.find(repo)
     if found is None or found.form.name not in QUANTIZATION:
         raise SystemExit(f"{repo} is none that this benchmark can imitate: take one in {' or '.join(QUANTIZATION)}.")
     return found
@@ -235,8 +237,8 @@ def config(case: Case, card: Card, folder: Path) -> dict[str, Any]:
         "gpus": [0],
     }
     model = random_model(case.model, folder / "model")
-    return flags.config(
-        agent, decided, flags.Place("cuda", "127.0.0.1", PORT, str(model), draft and str(draft), card.capability)
+    return vllm_options.config(
+        agent, decided, vllm_options.Place("cuda", "127.0.0.1", PORT, str(model), draft and str(draft), card.capability)
     )
 
 
@@ -273,7 +275,7 @@ def random_model(repo: str, folder: Path) -> Path:
 @contextlib.contextmanager
 def engine(command: list[str], log: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run an engine in a process group of its own, which is gone at the end, with caches that nobody filled."""
-    environment = os.environ | flags.environment("cuda", [0], START_SECONDS)
+    environment = os.environ | vllm_options.environment("cuda", [0], START_SECONDS)
     environment |= {"VLLM_CACHE_ROOT": str(folder / "vllm"), "CUDA_CACHE_PATH": str(folder / "cuda")}
     with log.open("wb") as file:
         process = subprocess.Popen(

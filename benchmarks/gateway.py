@@ -25,11 +25,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests/unit")]
+from roundhouse.paths import CHECKOUT as ROOT
+
+sys.path.insert(0, str(ROOT / "tests/unit"))
 from real_gateway import Gateway, free_port, is_free, until
 
-from roundhouse import gateway, gateway_config, state
+from roundhouse.gateway import config as gateway_config
+from roundhouse.gateway import haproxy
+from roundhouse.state import serving
 
 CONNECTIONS = (1, 16, 128)
 STREAMS, TOKENS = 3, 50
@@ -144,9 +147,9 @@ def main(rounds: int = 6) -> int:
     kept = []
     for connections in CONNECTIONS:
         with tempfile.TemporaryDirectory() as folder:
-            gateway_config.FOLDER = gateway.RUNTIME = folder
-            state.FOLDER = Path(folder)
-            state.record("dev", ["po"])
+            gateway_config.FOLDER = haproxy.RUNTIME = folder
+            serving.FOLDER = Path(folder)
+            serving.record("dev", ["po"])
             stand = Gateway(Path(folder)).start()
             try:
                 kept.append(measured(stand, connections, rounds))

@@ -14,13 +14,13 @@ import ssl
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "molecule")]
+from roundhouse.paths import CHECKOUT as ROOT
+
+sys.path.insert(0, str(ROOT / "molecule"))
 from storm import Found, Storm
 
-from roundhouse import demand, scheduler
+from roundhouse.gateway import on_demand, scheduler
 
 CLIENTS, PAUSE_SECONDS, KEYS = 8, 0.5, 4
 
@@ -46,7 +46,7 @@ def switches(container: str) -> list[dict[str, object]]:
 def main(seconds: float = 600, container: str = "roundhouse-gate-bookworm", *agents: str) -> int:
     """Return the exit status."""
     names = list(agents) or ["dev", "po"]
-    rules = demand.settings(json.loads(inside(container, "cat", str(demand.PATH))))
+    rules = on_demand.settings(json.loads(inside(container, "cat", str(on_demand.PATH))))
     tls = ssl.create_default_context(cadata=inside(container, "cat", "/etc/roundhouse/gateway/tls.pem"))
     made = [f"storm-{time.monotonic_ns()}-{number}"[-32:] for number in range(KEYS)]
     keys = [inside(container, "roundhouse", "keys", "add", name) for name in made]

@@ -13,7 +13,6 @@ import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 RUNS = 15
 LIMIT_MS = 50.0
@@ -25,9 +24,8 @@ HOSTS = {
 }
 ONE_RUN = """
 import sys, time
-sys.path.insert(0, sys.argv[1])
-from roundhouse import decision, planner
-from roundhouse.cards import HostCard
+from roundhouse.plan import build, decide
+from roundhouse.catalog.gpus import HostCard
 
 sizes = ("32B-Instruct", "32B-Instruct-AWQ", "14B-Instruct-GPTQ-Int8", "14B-Instruct-AWQ", "7B-Instruct-AWQ")
 agents = [
@@ -44,10 +42,10 @@ agents = [
     }
     for number in range(100)
 ]
-cards = tuple(HostCard(at, "a card", float(gib), (12, 0), 448.0) for at, gib in enumerate(sys.argv[2:]))
-settings = planner.Settings("cuda", "/engine", "/models", 900)
+cards = tuple(HostCard(at, "a card", float(gib), (12, 0), 448.0) for at, gib in enumerate(sys.argv[1:]))
+settings = build.Settings("cuda", "/engine", "/models", 900)
 begun = time.process_time()
-made = planner.build(agents, settings, decision.Host(cards))
+made = build.build(agents, settings, decide.Host(cards))
 print(1000 * (time.process_time() - begun), len(made["problems"]))
 """
 
@@ -61,10 +59,9 @@ def main() -> int:
 
 def measure(name: str, cards: list[str]) -> float:
     """Print one host's line and return its median in milliseconds."""
-    scripts = str(Path(__file__).resolve().parents[1] / "scripts")
     runs, problems = [], ""
     for _ in range(RUNS):
-        command = [sys.executable, "-c", ONE_RUN, scripts, *cards]
+        command = [sys.executable, "-c", ONE_RUN, *cards]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         milliseconds, problems = done.stdout.split()
         runs.append(float(milliseconds))

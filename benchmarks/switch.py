@@ -45,7 +45,8 @@ def bare(leaves, comes, port):
 def settled(comes):
     run("systemctl", "start", f"roundhouse-{comes}")  # returns when the unit is ready
 
-imports = "from time import perf_counter as now; t = now(); import roundhouse.cli, roundhouse.status; print(now() - t)"
+imports = "from time import perf_counter as now; t = now(); import roundhouse.cli.main, roundhouse.agents.status; "
+imports += "print(now() - t)"
 folder = subprocess.run(["readlink", "-f", "/usr/local/bin/roundhouse"], capture_output=True, text=True).stdout
 folder = folder.rpartition("/")[0]
 run("roundhouse", first)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
-from roundhouse import cards, clients, plan_roster, planner
-from roundhouse.clients_cli import LOOPBACK
-from roundhouse.door import Door
+from roundhouse.catalog import gpus
+from roundhouse.cli import plan as cli_plan
+from roundhouse.cli.client_config import LOOPBACK
+from roundhouse.gateway import client_config
+from roundhouse.gateway.client_config import Door
+from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.plan import build
 
 CARD = "RTX 5060 Ti"
 # A client -> the one agent that its file is of; None for all of them.
@@ -19,9 +20,9 @@ CLIENTS = {"continue": None, "vscode": None, "aider": "dev"}
 
 def made() -> Iterator[tuple[Path, str]]:
     """Yield each file's path and text."""
-    host = plan_roster.imagined(cards.find(CARD), 1)
-    plan = planner.build(plan_roster.read(plan_roster.ROSTER), plan_roster.SETTINGS, host)
+    host = cli_plan.imagined(gpus.find(CARD), 1)
+    plan = build.build(cli_plan.read(cli_plan.ROSTER), cli_plan.SETTINGS, host)
     for client, agent in CLIENTS.items():
-        found = clients.endpoints(plan, Door("http", keyed=False), LOOPBACK, agent)
-        for name, text in clients.CLIENTS[client].files(found).items():
+        found = client_config.endpoints(plan, Door("http", keyed=False), LOOPBACK, agent)
+        for name, text in client_config.CLIENTS[client].files(found).items():
             yield ROOT / "examples" / client / name, text

@@ -3,25 +3,22 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
-from roundhouse import cards, plan_roster, planner
-from roundhouse.decision import Host
+from roundhouse.catalog import gpus
+from roundhouse.cli import plan
+from roundhouse.plan import build
+from roundhouse.plan.decide import Host
 
 CARDS = (("RTX 5060 Ti", 1), ("RTX 4090", 1), ("RTX 5060 Ti", 2), ("L40S", 1), ("H100 80GB", 1))
 
 
 def main() -> None:
     """Print the table."""
-    roster = plan_roster.read(plan_roster.ROSTER)
+    roster = plan.read(plan.ROSTER)
     print("| card | agent | model | weights | a token | max_model_len | gave up | verdict |")
     print("|---|---|---|---|---|---|---|---|")
     for name, count in CARDS:
-        host = plan_roster.imagined(cards.find(name), count)
-        for agent in planner.build(roster, plan_roster.SETTINGS, host)["agents"]:
+        host = plan.imagined(gpus.find(name), count)
+        for agent in build.build(roster, plan.SETTINGS, host)["agents"]:
             print(f"| {' | '.join(_row(host, agent))} |")
 
 

@@ -21,8 +21,9 @@ from pathlib import Path
 LOOK = """
 import json, select, sys, time
 sys.path.insert(0, sys.argv[1])
-from roundhouse import plan, watch
-planned = plan.load()
+from roundhouse.agents import watch
+from roundhouse.plan import deployed
+planned = deployed.load()
 while not select.select([sys.stdin], [], [], 0.5)[0]:  # until that is closed
     print(json.dumps({"at": time.time(), "view": watch.look(planned, cards=True)._asdict()}), flush=True)
 """

@@ -21,12 +21,13 @@ from typing import Any
 
 import docker
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests/unit")]
+from roundhouse.paths import CHECKOUT as ROOT
+
+sys.path.insert(0, str(ROOT / "tests/unit"))
 from faulty_hub import FaultyHub
 
-from roundhouse import setup_cli, setup_run
-from roundhouse.setup_events import Event
+from roundhouse.cli import setup, setup_run
+from roundhouse.cli.setup_run import Event
 
 HOST = "roundhouse-setup"
 FILE = ROOT / "docs/recordings/setup.jsonl"
@@ -70,8 +71,8 @@ def _inventory(folder: Path, hub: str) -> Path:
 
 def _recorded(inventory: Path) -> list[dict[str, Any]]:
     """Run site.yml on the host; return the lines of the recording."""
-    args = setup_cli.parser().parse_args(WORDS)
-    wanted = setup_run.Wanted(setup_cli.tags(args), str(inventory), ())
+    args = setup.parser().parse_args(WORDS)
+    wanted = setup_run.Wanted(setup.tags(args), str(inventory), ())
     what = f"setup_vllm.py {' '.join(WORDS)}; a stand-in host of Debian 12, a real engine, models from a slow hub"
     made = {"on": time.strftime("%Y-%m-%d"), "by": "docs/record_setup.py", "what": what}
     stages = setup_run.stages(wanted)

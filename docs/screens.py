@@ -15,31 +15,30 @@ import json
 import re
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
-from roundhouse import diagnosis, setup_screen
-from roundhouse import watch as live
-from roundhouse.causes import CAUSES
-from roundhouse.setup_events import Event, Run
-from roundhouse.switching import Switching
+from roundhouse.agents import watch as agents_watch
+from roundhouse.agents.watch import Switching
+from roundhouse.cli import setup_screen
+from roundhouse.cli.setup_run import Event, Run
+from roundhouse.doctor import diagnosis
+from roundhouse.doctor.causes import CAUSES
+from roundhouse.paths import CHECKOUT as ROOT
 
 RECORDINGS = ROOT / "docs/recordings"
 WIDTH = 80
 
 
-def recorded(name: str) -> tuple[str, dict[str, Any], list[tuple[float, live.View]]]:
+def recorded(name: str) -> tuple[str, dict[str, Any], list[tuple[float, agents_watch.View]]]:
     """Return how a recording was made, what its switch said, and each look with its time."""
     made, said, *looks = [json.loads(line) for line in (RECORDINGS / f"{name}.jsonl").read_text().splitlines()]
     how = f"(recorded on {made['on']} by {made['by']}: {made['what']})"
     return how, said, [(each["at"], _view(each["view"])) for each in looks]
 
 
-def _view(told: dict[str, Any]) -> live.View:
+def _view(told: dict[str, Any]) -> agents_watch.View:
     switch = told["switch"]
-    return live.View(**told | {"switch": Switching(*switch) if switch else None})
+    return agents_watch.View(**told | {"switch": Switching(*switch) if switch else None})
 
 
 def switch() -> str:
@@ -53,7 +52,7 @@ def watch(name: str = "engine") -> str:
     how, _, looks = recorded(name)
     starting = [(at, view) for at, view in looks if view.switch and re.search(r" %| left", view.switch.note)]
     at, view = starting[len(starting) // 2]
-    return f"{live.screen(view, WIDTH, now=at)}\n\n{how}"
+    return f"{agents_watch.screen(view, WIDTH, now=at)}\n\n{how}"
 
 
 def log() -> str:
@@ -61,9 +60,9 @@ def log() -> str:
     how, _, looks = recorded("engine")
     lines, before = [], None
     for at, view in looks:
-        if live.stands(view) != before:
-            before = live.stands(view)
-            lines.append(f"{time.strftime('%H:%M:%S', time.gmtime(at))} {live.line(view, now=at)}")
+        if agents_watch.stands(view) != before:
+            before = agents_watch.stands(view)
+            lines.append(f"{time.strftime('%H:%M:%S', time.gmtime(at))} {agents_watch.line(view, now=at)}")
     return "\n".join([*lines, "", how])
 
 

@@ -24,10 +24,10 @@ from typing import Any
 from rich.live import Live
 from rich.text import Text
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from roundhouse import setup_run, setup_screen, state
-from roundhouse.progress import duration
-from roundhouse.setup_events import DONE, FAILED, RUNS, WAITING, Event, Run, Stage
+from roundhouse.cli import setup_run, setup_screen
+from roundhouse.cli.setup_run import DONE, FAILED, RUNS, WAITING, Event, Run, Stage
+from roundhouse.state import serving
+from roundhouse.util.progress import duration
 
 EVERY_SECONDS = 10.0  # so often a log has a line for each step that runs
 KEPT_LINES = 30  # of what a command said, for when it fails
@@ -215,7 +215,7 @@ def recall(file: Path) -> dict[str, float]:
 def keep(file: Path, seconds: dict[str, float]) -> None:
     """Keep seconds for the next run, beside those that are kept already."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    state.write(file, recall(file) | seconds, durable=False)
+    serving.write(file, recall(file) | seconds, durable=False)
 
 
 def _width() -> int:

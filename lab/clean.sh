@@ -15,5 +15,6 @@ if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
 fi
 lab/docker.sh down
 rm -rf "${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse"
-for link in .venv .collections; do [ ! -L "$link" ] || rm "$link"; done
+if ls .venv/roundhouse-* >/dev/null 2>&1; then rm -rf .venv; fi # not an environment of the user's own
+[ ! -L .collections ] || rm .collections
 echo "lab: nothing is left"

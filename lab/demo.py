@@ -15,7 +15,6 @@ import sys
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import openai
@@ -41,11 +40,11 @@ from demo_steps import (
 from rich.console import Console
 from rich.text import Text
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from roundhouse import ports, remote, setup_run
+from roundhouse.agents import ports
+from roundhouse.cli import remote, setup_run
 from roundhouse.errors import RoundhouseError
+from roundhouse.paths import CHECKOUT as ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PORTS = (8000, 8001, 8002, 8080)
 INVENTORY = ("--inventory", "inventory/lab")
 ANSWER_TOKENS = 512

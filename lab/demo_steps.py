@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from board import Failed, Tell, recall
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from roundhouse import lock, remote
+from roundhouse import pins
+from roundhouse.cli import remote
 from roundhouse.errors import RoundhouseError
+from roundhouse.paths import CHECKOUT as ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 MODEL = "/srv/lab/models/SmolLM2-135M-Instruct"
 # What suits each role, and what a model of 135 million parameters answers sensibly.
 QUESTIONS = {
@@ -104,7 +103,7 @@ def look_into_volumes(image: str) -> tuple[bool, bool]:
         f"--volume=roundhouse-lab-{name}" for name in ("engine:/opt/roundhouse/engine", "models:/srv/lab/models")
     ]
     script = 'test ! -x "$1" || echo engine; test ! -e "$2" || echo model'
-    files = (f"{lock.engine_path('cpu', 'python3.11')}/bin/vllm", f"{MODEL}.made-from")
+    files = (f"{pins.engine_path('cpu', 'python3.11')}/bin/vllm", f"{MODEL}.made-from")
     found = _output("docker", "run", "--rm", *volumes, image, "sh", "-c", script, "sh", *files).split()
     return "engine" in found, "model" in found
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a deployment depends on, beside the playbook, the host's variables and the image below.
 INPUTS = (
     *("ansible.cfg", "group_vars", "inventory", "lab/create.yml", "lab/deployed.py", "playbooks", "plugins"),
-    *("requirements", "roles", "scripts"),
+    *("requirements", "roles", "scripts", "src"),
 )
 NAME = "roundhouse-lab:deployed"
 HOST = "roundhouse-deploying"

@@ -14,9 +14,8 @@ import hashlib
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from roundhouse import share
-from roundhouse.model_files import Digest, File
+from roundhouse.models import peer_server
+from roundhouse.models.manifest import Digest, File
 
 SMALL_BYTES = 1_000_000  # the public hub keeps larger files in LFS
 
@@ -63,7 +62,7 @@ def describe(path: Path, size: int, mtime_ns: int) -> File:
 def main() -> None:
     """Serve until killed."""
     address = ("127.0.0.1", int(sys.argv[2]))
-    share.Server(address, Folders(Path(sys.argv[1])), None, share.Handler).serve_forever()
+    peer_server.Server(address, Folders(Path(sys.argv[1])), None, peer_server.Handler).serve_forever()
 
 
 if __name__ == "__main__":

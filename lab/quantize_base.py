@@ -22,8 +22,7 @@ from pathlib import Path
 
 import vocabulary
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from roundhouse import texts
+from roundhouse.quantize import texts
 
 STEPS = 900  # a minute and a half
 CONTEXT_TOKENS = 4096

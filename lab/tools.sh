@@ -1,6 +1,5 @@
 #!/bin/sh
-# The controller's tools, exactly as locked, in an environment outside the checkout that is kept
-# under a key of its inputs; .venv and .collections in the checkout are links to it.
+# Install the controller's tools, exactly as locked, and the package into the checkout's .venv, unless they are there.
 set -eu
 cd "$(dirname "$0")/.."
 log() { echo "setup: $*"; }
@@ -27,43 +26,59 @@ if { ! command -v haproxy || ! command -v cc || ! command -v gpg; } >/dev/null &
   apt-get update -qq && apt-get install -qq -y --no-install-recommends gcc gpg gpg-agent haproxy libc6-dev >/dev/null
 fi
 
+root=$PWD
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse
-key=$({ "$python" --version; cat requirements/dev.txt requirements/collections.txt requirements.yml lab/tools.sh; } | sha256sum | cut -c1-12)
-target=$cache/tools-$key
-if [ ! -e "$target/complete" ]; then
-  log "installing the tools, about half a minute"
-  rm -rf "$target"
+key() { { "$python" --version; cat "$@" lab/tools.sh; } | sha256sum | cut -c1-12; }
+
+# uv and the collections are the same for all checkouts.
+shared=$cache/tools-$(key requirements/uv.txt requirements/collections.txt requirements.yml)
+if [ ! -e "$shared/complete" ]; then
+  log "installing uv and the collections"
+  rm -rf "$shared"
   mkdir -p "$cache"
-  "$python" -m venv "$target"
-  # pip brings uv, and uv the rest, in a third of the time. It reads none of pip's settings: it gets them.
-  "$target/bin/pip" install -qq --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
-  index=$("$target/bin/pip" config get global.index-url 2>/dev/null || true)
-  certificates=${PIP_CERT:-$("$target/bin/pip" config get global.cert 2>/dev/null || true)}
-  env ${index:+UV_DEFAULT_INDEX="$index"} ${certificates:+SSL_CERT_FILE="$certificates"} \
-    "$target/bin/uv" pip install --quiet --no-config --python "$target/bin/python" --require-hashes --compile-bytecode \
-    --requirement requirements/dev.txt
+  "$python" -m venv "$shared"
+  "$shared/bin/pip" install -qq --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
   # Galaxy is not needed: PyPI's ansible package carries the collections of requirements.yml.
-  log "unpacking the collections"
-  "$target/bin/pip" download -qq --disable-pip-version-check --no-deps --require-hashes \
-    --requirement requirements/collections.txt --dest "$target/download"
-  "$target/bin/python" - "$target" <<'PYTHON'
-import pathlib, sys, zipfile, yaml
+  "$shared/bin/pip" download -qq --disable-pip-version-check --no-deps --require-hashes \
+    --requirement requirements/collections.txt --dest "$shared/download"
+  "$python" - "$shared" <<'PYTHON'
+import pathlib, re, sys, zipfile
 target = pathlib.Path(sys.argv[1])
-wanted = [entry["name"] for entry in yaml.safe_load(open("requirements.yml"))["collections"]]
+wanted = re.findall(r"^  - name: (\S+)$", pathlib.Path("requirements.yml").read_text(), re.MULTILINE)
 prefixes = tuple(f"ansible_collections/{name.replace('.', '/')}/" for name in wanted)
 archive = zipfile.ZipFile(next((target / "download").glob("ansible-*.whl")))
 archive.extractall(target / "collections", [name for name in archive.namelist() if name.startswith(prefixes)])
 PYTHON
-  rm -r "$target/download"
+  rm -r "$shared/download"
+  touch "$shared/complete"
+fi
+
+# The checkout's own environment: the tools, and the package itself, editable. uv links the files from its cache.
+mark=.venv/roundhouse-$(key requirements/uv.txt requirements/dev.txt pyproject.toml)
+if [ ! -e "$mark" ] || [ "$(cat "$mark")" != "$root" ]; then
+  if [ -L .venv ] || ls .venv/roundhouse-* >/dev/null 2>&1; then
+    rm -rf .venv
+  elif [ -e .venv ]; then
+    echo "setup: .venv is a folder of your own, and the tools need the name: move it away." >&2
+    exit 1
+  fi
+  log "installing the tools"
+  "$python" -m venv .venv
+  touch .venv/roundhouse-incomplete
+  # uv reads none of pip's settings: it gets them.
+  index=$("$shared/bin/pip" config get global.index-url 2>/dev/null || true)
+  certificates=${PIP_CERT:-$("$shared/bin/pip" config get global.cert 2>/dev/null || true)}
+  install() {
+    env ${index:+UV_DEFAULT_INDEX="$index"} ${certificates:+SSL_CERT_FILE="$certificates"} \
+      "$shared/bin/uv" pip install --quiet --no-config --python .venv/bin/python "$@"
+  }
+  install --require-hashes --requirement requirements/uv.txt --requirement requirements/dev.txt
+  install --no-deps --editable .
   # What modules take along to a host (module_utils in ansible.cfg): NVIDIA's own NVML client, one file.
-  mkdir "$target/module_utils"
-  ln -s "$("$target/bin/python" -c 'import pynvml; print(pynvml.__file__)')" "$target/module_utils/pynvml.py"
-  touch "$target/complete"
+  mkdir .venv/module_utils
+  ln -s "$(.venv/bin/python -c 'import pynvml; print(pynvml.__file__)')" .venv/module_utils/pynvml.py
+  rm .venv/roundhouse-incomplete
+  echo "$root" >"$mark"
 fi
-if [ -e .venv ] && [ ! -L .venv ]; then
-  echo "setup: .venv is a folder of your own, and the tools need the name: move it away." >&2
-  exit 1
-fi
-ln -sfn "$target" .venv
-ln -sfn "$target/collections" .collections
+ln -sfn "$shared/collections" .collections
 log "tools ready"

@@ -20,7 +20,8 @@ import yaml
 from testinfra.host import Host
 from testinfra.utils.ansible_runner import AnsibleRunner
 
-ROOT = Path(__file__).resolve().parents[1]
+from roundhouse.paths import CHECKOUT as ROOT
+
 # An empty path would make Ansible take this checkout for an inventory, and run every program in it.
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True))
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")

@@ -4,7 +4,12 @@
 Each is one word of `scripts/switch.py`, and whatever else is said is handed on to it (`--json`, `--on HOST`, `-f`).
 """
 
-from roundhouse.manager_cli import main
+import sys
+from pathlib import Path
+
+# A checkout needs no installation; a host has the package beside this file.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+from roundhouse.cli.agent_manager import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

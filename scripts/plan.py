@@ -3,8 +3,11 @@
 
 import os
 import sys
+from pathlib import Path
 
-from roundhouse.plan_cli import main
+# A checkout needs no installation; a host has the package beside this file.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+from roundhouse.cli.plan import main
 
 if __name__ == "__main__":
     try:

@@ -12,7 +12,9 @@ PYTHON = Path(__file__).resolve().parents[1] / ".venv/bin/python"
 if PYTHON.exists() and Path(sys.prefix).resolve() != PYTHON.parents[1].resolve():
     os.execv(PYTHON, [str(PYTHON), *sys.argv])
 
-from roundhouse.setup_cli import main
+# A checkout needs no installation; a host has the package beside this file.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+from roundhouse.cli.setup import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -1,7 +1,12 @@
 #!/usr/bin/env python3
 """Put one agent on the GPU: `scripts/switch.py dev`. See `scripts/switch.py --help`."""
 
-from roundhouse.cli import main
+import sys
+from pathlib import Path
+
+# A checkout needs no installation; a host has the package beside this file.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+from roundhouse.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse import image
+from roundhouse import pins
 from roundhouse.errors import RoundhouseError
 
 
@@ -28,7 +26,7 @@ class ActionModule(ActionBase):
             }
         )
         try:
-            changed = image.record(Path(given["path"]), given["tag"], given["digests"])
+            changed = pins.record(Path(given["path"]), given["tag"], given["digests"])
         except (RoundhouseError, OSError) as error:
             return result | {"failed": True, "msg": f"{given['path']}: {error}"}
         return result | {"changed": changed}

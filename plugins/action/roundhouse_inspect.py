@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse import inspection
 from roundhouse.errors import RoundhouseError
+from roundhouse.provision import inspection
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "agents": {"type": "raw", "required": True},

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse import models_lock
 from roundhouse.errors import RoundhouseError
+from roundhouse.models import lock
 
 
 class ActionModule(ActionBase):
@@ -30,8 +28,8 @@ class ActionModule(ActionBase):
         path, check = Path(given["path"]), self._task.check_mode
         before = path.read_text() if path.exists() else ""
         try:
-            locked, changed = models_lock.record(path, given["found"], relock=given["relock"], check=check)
+            locked, changed = lock.record(path, given["found"], relock=given["relock"], check=check)
         except (RoundhouseError, OSError) as error:
             return result | {"failed": True, "msg": f"{path}: {error}"}
-        diff = {"before": before, "after": models_lock.text(locked), "before_header": str(path)}
+        diff = {"before": before, "after": lock.text(locked), "before_header": str(path)}
         return result | {"changed": bool(changed), "locked": changed, "diff": diff}

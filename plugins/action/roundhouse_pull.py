@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse.background import Watch
+from roundhouse.util.background_job import Watch
 
 # The first look comes early, because most jobs of a small model end at once; each wait is twice the one before.
 FIRST_LOOK_SECONDS, LOOK_SECONDS = 1.0, 3.0

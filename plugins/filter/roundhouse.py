@@ -7,14 +7,11 @@ them 40 ms.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,121 +30,121 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def gateway(plan: dict[str, Any], **settings: Any) -> dict[str, Any]:
     """Return what the gateway's templates print."""
-    from roundhouse import gateway_config
+    from roundhouse.gateway import config as gateway_config
 
     return gateway_config.build(plan, gateway_config.Settings(**settings))
 
 
 def gateway_files(config: dict[str, Any]) -> dict[str, Any]:
     """Return what the gateway's role writes."""
-    from roundhouse import gateway_files
+    from roundhouse.provision import gateway_files as provision_gateway_files
 
-    return gateway_files.of(config)
+    return provision_gateway_files.of(config)
 
 
 def gateway_control(written: dict[str, Any]) -> dict[str, Any]:
     """Return the units of the control service that are to be started or restarted after that."""
-    from roundhouse import gateway_files
+    from roundhouse.provision import gateway_files as provision_gateway_files
 
-    return gateway_files.control(written)
+    return provision_gateway_files.control(written)
 
 
 def agent_files(plan: dict[str, Any], staged: str) -> dict[str, Any]:
     """Return the folders and files of a plan's agents, below the folder in which they are staged."""
-    from roundhouse import agent_files
+    from roundhouse.provision import agent_files as provision_agent_files
 
-    return agent_files.of(plan, staged)
+    return provision_agent_files.of(plan, staged)
 
 
 def outcomes(hosts: Any, names: Any) -> str:
     """Return what a switch of several hosts came to, as a table."""
-    from roundhouse import outcomes
+    from roundhouse.provision import switch_report
 
-    return outcomes.text(hosts, names)
+    return switch_report.text(hosts, names)
 
 
 def outcome_rows(hosts: Any, names: Any) -> list[dict[str, Any]]:
     """Return the same, as rows for a program."""
-    from roundhouse import outcomes
+    from roundhouse.provision import switch_report
 
-    return outcomes.rows(hosts, names)
+    return switch_report.rows(hosts, names)
 
 
 def switched(result: Any) -> bool:
     """Return whether a host's switch changed who serves."""
-    from roundhouse import outcomes
+    from roundhouse.provision import switch_report
 
-    return outcomes.changed(result)
+    return switch_report.changed(result)
 
 
 def switch_problem(result: Any) -> str:
     """Return why a host's switch failed; empty when it did not."""
-    from roundhouse import outcomes
+    from roundhouse.provision import switch_report
 
-    return outcomes.problem(result)
+    return switch_report.problem(result)
 
 
 def wishes(agents: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
     """Return the hub's models that planned agents name."""
-    from roundhouse import models_lock
+    from roundhouse.models import lock
 
-    return models_lock.wishes(agents, Path(path))
+    return lock.wishes(agents, Path(path))
 
 
 def quantizations(agents: Any) -> list[Any]:
     """Return the quantized models that planned agents ask for."""
-    from roundhouse import quantized
+    from roundhouse.models import quantized
 
     return list(quantized.wishes(agents))
 
 
 def engine_path(accelerator: str, python: str) -> str:
     """Return the folder of the engine's environment."""
-    from roundhouse import lock
+    from roundhouse import pins
 
-    return lock.engine_path(accelerator, python)
+    return pins.engine_path(accelerator, python)
 
 
 def engine_lock(accelerator: str) -> str:
     """Return the file of the engine's pins."""
-    from roundhouse import lock
+    from roundhouse import pins
 
-    return str(lock.lock_file(accelerator))
+    return str(pins.lock_file(accelerator))
 
 
 def quantize_path(accelerator: str, python: str) -> str:
     """Return the folder of the environment of quantizing."""
-    from roundhouse import lock
+    from roundhouse import pins
 
-    return lock.quantize_path(accelerator, python)
+    return pins.quantize_path(accelerator, python)
 
 
 def quantize_lock(accelerator: str) -> str:
     """Return the file of the pins of quantizing."""
-    from roundhouse import lock
+    from roundhouse import pins
 
-    return str(lock.lock_file(accelerator, what="quantize"))
+    return str(pins.lock_file(accelerator, what="quantize"))
 
 
 def hub_path(python: str) -> str:
     """Return the folder of the environment of the hub's client."""
-    from roundhouse import lock
+    from roundhouse import pins
 
-    return lock.hub_path(python)
+    return pins.hub_path(python)
 
 
 def image(source: str, path: str, **settings: Any) -> str:
     """Return the containers' image as Docker knows it, with its digest once that is in the lock file."""
-    from roundhouse import image
+    from roundhouse import pins
 
-    return image.reference(image.Wanted(source, **settings), Path(path))
+    return pins.reference(pins.Wanted(source, **settings), Path(path))
 
 
 def image_tag(name: str, accelerator: str) -> str:
     """Return an image's name with its tag."""
-    from roundhouse import image
+    from roundhouse import pins
 
-    return image.tagged(name, accelerator)
+    return pins.tagged(name, accelerator)
 
 
 class FilterModule:

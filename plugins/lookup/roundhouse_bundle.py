@@ -10,14 +10,11 @@ description:
 author: Roundhouse
 """
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from ansible.plugins.lookup import LookupBase
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse.bundle import make
+from roundhouse.provision.bundle import make
 
 
 class LookupModule(LookupBase):

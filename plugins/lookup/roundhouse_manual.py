@@ -14,20 +14,18 @@ options:
 author: Roundhouse
 """
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from ansible.plugins.lookup import LookupBase
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse import cli, manual, plan
+from roundhouse.cli import main, manual
+from roundhouse.plan import deployed
 
 
 class LookupModule(LookupBase):
     """lookup('roundhouse_manual', 'man') -> the page."""
 
     def run(self, terms: list[Any], variables: Any = None, **kwargs: Any) -> list[str]:
-        parser = cli.parser()
-        made = {"man": manual.page(parser), "completion": manual.completion(parser, str(plan.PATH))}
+        parser = main.parser()
+        made = {"man": manual.page(parser), "completion": manual.completion(parser, str(deployed.PATH))}
         return [made[term] for term in terms]

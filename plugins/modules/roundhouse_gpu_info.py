@@ -37,7 +37,7 @@ nvml:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import gpu, nvml
+from ansible.module_utils.roundhouse.host import gpu
 
 try:
     from ansible.module_utils import pynvml
@@ -47,7 +47,7 @@ except ImportError:  # a controller that was not made by `make setup`: then the 
 
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.exit_json(changed=False, **gpu.facts(answer=nvml.read(pynvml)))
+    module.exit_json(changed=False, **gpu.facts(answer=gpu.read(pynvml)))
 
 
 if __name__ == "__main__":

@@ -165,8 +165,8 @@ action:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import host_files
 from ansible.module_utils.roundhouse.errors import RoundhouseError
+from ansible.module_utils.roundhouse.provision import host_files
 
 APT_SOURCE = {
     "name": {"type": "str", "required": True},

@@ -158,7 +158,7 @@ engine:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import host_info
+from ansible.module_utils.roundhouse.provision import host_info
 
 RUNTIME = {"type": "str", "choices": ["native", "compose"], "required": True}
 PLATFORM = {"platform": {"type": "dict", "required": True}, "platform_name": {"type": "str", "required": True}}

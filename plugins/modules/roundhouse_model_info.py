@@ -60,8 +60,8 @@ problems:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import host_seen
 from ansible.module_utils.roundhouse.errors import RoundhouseError
+from ansible.module_utils.roundhouse.provision import host_state
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def main() -> None:
     )
     given = module.params
     try:
-        seen = host_seen.models(given["store"], given["folders"], given["wishes"], given["quantizations"])
+        seen = host_state.models(given["store"], given["folders"], given["wishes"], given["quantizations"])
     except RoundhouseError as error:
         module.fail_json(msg=error.message)
     module.exit_json(changed=False, **seen)

@@ -38,8 +38,8 @@ RETURN = ""
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import offer
 from ansible.module_utils.roundhouse.errors import RoundhouseError
+from ansible.module_utils.roundhouse.models import peer_server
 
 
 def main() -> None:
@@ -55,9 +55,9 @@ def main() -> None:
     given = module.params
     try:
         if given["state"] == "withdrawn":
-            offer.withdraw()
+            peer_server.withdraw()
         else:
-            offer.stand(Path(given["store"]), given["port"], given["token"])
+            peer_server.stand(Path(given["store"]), given["port"], given["token"])
     except RoundhouseError as error:
         module.fail_json(msg=error.message)
     module.exit_json(changed=False)

@@ -72,7 +72,7 @@ deployed:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import plan_facts
+from ansible.module_utils.roundhouse.provision import plan_facts
 
 try:
     from ansible.module_utils import pynvml

@@ -107,8 +107,9 @@ host:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import host_seen, nvml, preflight
 from ansible.module_utils.roundhouse.errors import RoundhouseError
+from ansible.module_utils.roundhouse.host import gpu
+from ansible.module_utils.roundhouse.provision import host_state, preflight
 
 
 def main() -> None:
@@ -132,7 +133,7 @@ def main() -> None:
     }
     module = AnsibleModule(argument_spec={**wanted, **more}, supports_check_mode=True)
     given = module.params
-    asked = host_seen.Asked(
+    asked = host_state.Asked(
         environments=[given["engine_path"], given["quantize_path"], given["hub_path"]],
         current=str(Path(given["hub_path"]).parent / "current"),
         store=given["models_store"],
@@ -142,8 +143,8 @@ def main() -> None:
         image=given["runtime_image"],
     )
     try:
-        rows = preflight.look(preflight.Wanted(**{name: given[name] for name in wanted}), nvml.Answer(**given["nvml"]))
-        seen = host_seen.look(asked)
+        rows = preflight.look(preflight.Wanted(**{name: given[name] for name in wanted}), gpu.Answer(**given["nvml"]))
+        seen = host_state.look(asked)
     except RoundhouseError as error:
         module.fail_json(msg=error.message)
     module.exit_json(changed=False, findings=preflight.problems(rows), table=preflight.table(rows), host=seen)

@@ -65,7 +65,7 @@ models:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import pull_module
+from ansible.module_utils.roundhouse.provision import pull_module
 
 
 def main() -> None:

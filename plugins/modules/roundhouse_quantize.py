@@ -62,8 +62,9 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import progress, quantize_job
 from ansible.module_utils.roundhouse.errors import RoundhouseError
+from ansible.module_utils.roundhouse.quantize import pipeline
+from ansible.module_utils.roundhouse.util import progress
 
 try:
     from ansible.module_utils import pynvml
@@ -86,7 +87,7 @@ def main() -> None:
     written = Path(given["progress_path"] or os.devnull)
     try:
         with progress.in_file(written) as shown:
-            done = quantize_job.all_of(given, shown.note, pynvml)
+            done = pipeline.all_of(given, shown.note, pynvml)
     except RoundhouseError as error:
         module.fail_json(msg=error.message)
     finally:

@@ -46,7 +46,7 @@ problems:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse import teardown
+from ansible.module_utils.roundhouse.provision import teardown
 
 
 def main() -> None:

@@ -11,17 +11,19 @@ import re
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import openai
 import pytest
 from curious import REQUESTS
 
-from roundhouse import flags, lock, phases, pulse
-from roundhouse.engine import Engine
+from roundhouse import pins
+from roundhouse.agents import watchdog
 from roundhouse.errors import RoundhouseError
+from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.state import start_phases
+from roundhouse.vllm import options as vllm_options
+from roundhouse.vllm.client import Engine
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME, PORT = "dev", 8001
 READY_SECONDS = 240
 # What the fake engine waits for while it is there; the real one takes long enough by itself.
@@ -49,7 +51,7 @@ class Host:
     def __init__(self, kind):
         image = subprocess.run([ROOT / "lab/image.sh", "bookworm"], capture_output=True, text=True, check=True)
         self.name = f"roundhouse-contract-{kind}"
-        folder = lock.engine_path("cpu", "python3.11") if kind == "real" else "/opt/lab-engine"
+        folder = pins.engine_path("cpu", "python3.11") if kind == "real" else "/opt/lab-engine"
         self.kind = kind
         self.vllm = f"{folder}/bin/vllm"
         command = ["docker", "run", "--rm", "--detach", "--init", "--name", self.name, "--shm-size=1g"]
@@ -57,7 +59,7 @@ class Host:
         command += ["--cpus=1.5"]
         command += ["--label=roundhouse.lab=contract", "--env=HOME=/tmp"]
         # What a plan gives an engine: a container of this image has no compiler.
-        planned = flags.environment("cpu", [0], READY_SECONDS, eager=True)
+        planned = vllm_options.environment("cpu", [0], READY_SECONDS, eager=True)
         command += [f"--env={name}={value}" for name, value in planned.items()]
         command += [f"--volume={ROOT}/lab/fake:/opt/lab-engine/bin:ro"]
         command += ["--volume=roundhouse-lab-engine:/opt/roundhouse/engine:ro"]
@@ -164,9 +166,9 @@ def test_2_it_says_what_it_serves(engine):
 
 
 def test_3_its_log_tells_the_phases_in_order(host, engine):
-    progress = phases.Progress(None)
+    progress = start_phases.Progress(None)
     told = [progress.phase for line in host.run("cat /tmp/log").splitlines() if progress.feed(line, 1.0)]
-    names = [name for name, _ in phases.PHASES]
+    names = [name for name, _ in start_phases.PHASES]
     assert [names.index(phase) for phase in told] == sorted(names.index(phase) for phase in told)
     assert {"reading options", "starting the engine", "loading weights", "opening the API"} <= set(told)
 
@@ -306,15 +308,15 @@ def test_7_what_runs_is_counted_and_what_waits_beyond_the_limit_too(host, client
 
 def test_7_while_its_core_stands_still_only_the_api_answers_and_the_watchdog_sees_it(host, engine):
     agent = {"name": NAME, "host": host.ip, "engine_port": PORT}
-    assert pulse.take(agent, None, 20.0)[0]
+    assert watchdog.take(agent, None, 20.0)[0]
     host.stop_core()
     try:
         assert engine.healthy()
         assert engine.version().startswith("0.32.")
-        assert not pulse.take(agent, None, 3.0)[0]
+        assert not watchdog.take(agent, None, 3.0)[0]
     finally:
         host.resume_core()
-    until(lambda: pulse.take(agent, None, 20.0)[0])
+    until(lambda: watchdog.take(agent, None, 20.0)[0])
 
 
 def test_8_asked_to_stop_it_ends_what_runs_refuses_the_rest_and_exits_with_0(host, client, engine):

@@ -5,15 +5,16 @@ The parser is the real one, in the lab's engine; `make test` fills that volume f
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
-from roundhouse import decision, lock, planner, roster_fields
-from roundhouse.cards import HostCard
+from roundhouse import pins
+from roundhouse.catalog.gpus import HostCard
+from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.plan import build, decide
+from roundhouse.roster import fields
 
-ROOT = Path(__file__).resolve().parents[2]
 # Every setting that a roster may have, the two ways of drafting one each.
 EVERYTHING = {
     "name": "every-option",
@@ -49,7 +50,7 @@ DRAFTED = EVERYTHING | {
 def understood(configs):
     """Return what vLLM's own parser makes of the configurations."""
     image = subprocess.run([ROOT / "lab/image.sh", "bookworm"], capture_output=True, text=True, check=True)
-    engine = lock.engine_path("cpu", "python3.11")
+    engine = pins.engine_path("cpu", "python3.11")
     command = ["docker", "run", "--rm", "--interactive", "--network=none"]
     command += ["--volume=roundhouse-lab-engine:/opt/roundhouse/engine:ro"]
     command += [f"--volume={ROOT}/tests/contract:/contract:ro"]
@@ -63,13 +64,13 @@ def understood(configs):
 def agents():
     """Return the planned agents of the shipped roster on several cards, and two with every option."""
     roster = yaml.safe_load((ROOT / "group_vars/all/agents.yml").read_text())["agents"]
-    settings = planner.Settings("cuda", "/e", "/m", 1)
+    settings = build.Settings("cuda", "/e", "/m", 1)
     made = []
     for gib, count, capability in ((15.5, 1, (12, 0)), (15.5, 2, (12, 0)), (79.18, 1, (9, 0))):
         cards = tuple(HostCard(number, "a card", gib, capability, None) for number in range(count))
         wanted = [*roster, EVERYTHING, DRAFTED] if count == 2 else roster
-        made += planner.build(wanted, settings, decision.Host(cards))["agents"]
-    assert {*roster_fields.RULES} - {*EVERYTHING} == {"description", "policy", "give_up", "max_model_len_min"}
+        made += build.build(wanted, settings, decide.Host(cards))["agents"]
+    assert {*fields.RULES} - {*EVERYTHING} == {"description", "policy", "give_up", "max_model_len_min"}
     return made
 
 

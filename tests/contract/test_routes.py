@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-from pathlib import Path
 
-from roundhouse import gateway_config, lock
+from roundhouse import pins
+from roundhouse.gateway import config
+from roundhouse.paths import CHECKOUT as ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 KNOWN = json.loads((ROOT / "tests/fixtures/vllm-routes.json").read_text())
 
 
@@ -15,8 +15,8 @@ def test_the_engine_has_no_path_that_the_gateway_was_not_tried_with():
     command = ["docker", "run", "--rm", "--network=none", "--env=HOME=/tmp"]
     command += ["--volume=roundhouse-lab-engine:/opt/roundhouse/engine:ro"]
     command += [f"--volume={ROOT}/tests/contract:/contract:ro", image.stdout.split()[-1]]
-    command += [f"{lock.engine_path('cpu', 'python3.11')}/bin/python", "/contract/list_routes.py"]
+    command += [f"{pins.engine_path('cpu', 'python3.11')}/bin/python", "/contract/list_routes.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == KNOWN
-    assert {*gateway_config.READS, *gateway_config.WRITES} <= {*KNOWN}
+    assert {*config.READS, *config.WRITES} <= {*KNOWN}

@@ -12,10 +12,11 @@ from clock import Clock
 from machine import Machine
 from warm import Warm
 
-from roundhouse import remote
+from roundhouse.cli import remote
+from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.paths import IMPORT_ROOT
 
 pytest.register_assert_rewrite("pulling")  # a helper that asserts
-ROOT = Path(__file__).resolve().parents[2]
 OTHERS = ("ANSIBLE_", "HF_", "LAB_", "OPENAI_", "ROUNDHOUSE_")
 
 
@@ -102,7 +103,7 @@ def ask(tmp_path, nvml_library):
         config.write_text(
             "\n".join([f"sys {tmp_path / 'sys' if (tmp_path / 'sys').exists() else tmp_path}", *lines]) + "\n"
         )
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "LAB_NVML": str(config)}
+        environment = {**os.environ, "PYTHONPATH": str(IMPORT_ROOT), "LAB_NVML": str(config)}
         environment["LD_LIBRARY_PATH"] = str(nvml_library)
         code = f"import json, pathlib; root = pathlib.Path({str(tmp_path)!r}); {code}"
         command = [sys.executable, "-c", code]
@@ -119,7 +120,7 @@ def facts(sysfs, ask):
         if loaded:
             (sysfs.root / "module/nvidia").mkdir(parents=True, exist_ok=True)
             (sysfs.root / "module/nvidia/version").write_text(loaded + "\n")
-        return ask("from roundhouse import gpu; print(json.dumps(gpu.facts(root)))", *lines)
+        return ask("from roundhouse.host import gpu; print(json.dumps(gpu.facts(root)))", *lines)
 
     return run
 

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from clock import until
 
-from roundhouse import share
+from roundhouse.models import peer_server
+from roundhouse.paths import CHECKOUT as ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 _spec = importlib.util.spec_from_file_location("lab_hub", ROOT / "lab/hub.py")
 lab_hub = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(lab_hub)
@@ -73,7 +73,7 @@ class Repositories(lab_hub.Folders):
         return self.left.get(revision, self.folder(model)) / name
 
 
-class FaultyHub(share.Server):
+class FaultyHub(peer_server.Server):
     """Runs in a thread, on loopback if no other address of this machine is given, until the end of the `with`."""
 
     def __init__(self, root: Path, address: str = "127.0.0.1") -> None:
@@ -138,7 +138,7 @@ class FaultyHub(share.Server):
         return None
 
 
-class FaultyHandler(share.Handler):
+class FaultyHandler(peer_server.Handler):
     """Answers as the hub does, or as a fault says."""
 
     server: FaultyHub

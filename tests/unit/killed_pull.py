@@ -11,10 +11,10 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from roundhouse import progress, pull
-from roundhouse.hub import Hub
-from roundhouse.pull_job import Wish
+from roundhouse.models import pull
+from roundhouse.models.hub import Hub
+from roundhouse.models.pull_job import Wish
+from roundhouse.util import progress
 
 EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "open")
 

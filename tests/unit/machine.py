@@ -5,7 +5,7 @@ import subprocess
 
 KERNEL, NEWER = "6.12.90+deb13-amd64", "6.12.117+deb13-amd64"
 CARD = "gpu 0000:01:00.0 2d04 16311 512 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
-STATE = "from roundhouse import driver; print(json.dumps(driver.state(driver.see(root))._asdict()))"
+STATE = "from roundhouse.host import driver; print(json.dumps(driver.state(driver.see(root))._asdict()))"
 
 
 class Machine:

@@ -3,11 +3,12 @@
 import pytest
 from faulty_hub import MIB, TOKEN, FaultyHub, make_model
 
-from roundhouse import manifest, progress, pull, store, verify
 from roundhouse.errors import RoundhouseError
-from roundhouse.hub import Hub
-from roundhouse.patience import Patience
-from roundhouse.pull_job import Wish
+from roundhouse.models import manifest, pull, store, verify
+from roundhouse.models.download import Patience
+from roundhouse.models.hub import Hub
+from roundhouse.models.pull_job import Wish
+from roundhouse.util import progress
 
 MODEL = "lab/small"
 WEIGHTS = "model-00001-of-00002.safetensors"

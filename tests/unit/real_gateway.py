@@ -13,15 +13,17 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import jinja2
 from clock import PATIENCE_SECONDS, until
 
-from roundhouse import gateway, gateway_config, gateway_keys, planner, state
+from roundhouse.gateway import config as gateway_config
+from roundhouse.gateway import haproxy, keys
+from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.plan import build
+from roundhouse.state import serving
 
-ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles/gateway"
 WAIT_SECONDS = PATIENCE_SECONDS
 CLAIMS = []  # sockets that stay open until the process ends
@@ -45,14 +47,14 @@ def version():
 def furnish(folder, monkeypatch):
     """Give the gateway's files a folder of their own, with the group of whoever runs the tests; dev is on the track."""
     monkeypatch.setattr(gateway_config, "FOLDER", str(folder))
-    monkeypatch.setattr(gateway, "RUNTIME", str(folder))
-    monkeypatch.setattr(gateway, "_TIMEOUT_SECONDS", WAIT_SECONDS)
-    monkeypatch.setattr(state, "FOLDER", folder)
-    monkeypatch.setattr(state, "LOCK", folder / "switch.lock")
-    monkeypatch.setattr(gateway_keys, "PATH", folder / "keys.json")
-    monkeypatch.setattr(gateway_keys, "MAP", folder / "keys.map")
-    monkeypatch.setattr(gateway_keys, "GROUP", grp.getgrgid(os.getgid()).gr_name)
-    state.record("dev", ["po"])
+    monkeypatch.setattr(haproxy, "RUNTIME", str(folder))
+    monkeypatch.setattr(haproxy, "_TIMEOUT_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(serving, "FOLDER", folder)
+    monkeypatch.setattr(serving, "LOCK", folder / "switch.lock")
+    monkeypatch.setattr(keys, "PATH", folder / "keys.json")
+    monkeypatch.setattr(keys, "MAP", folder / "keys.map")
+    monkeypatch.setattr(keys, "GROUP", grp.getgrgid(os.getgid()).gr_name)
+    serving.record("dev", ["po"])
     return folder
 
 
@@ -116,7 +118,7 @@ class Gateway:
             {"name": name, "port": port, "models": [{"model": "/m"}], **common}
             for name, port in (("dev", self.ports.dev), ("po", self.ports.po))
         ]
-        self.plan = planner.build(roster, planner.Settings("cpu", "/e", "/m", 1, self.ports.any))
+        self.plan = build.build(roster, build.Settings("cpu", "/e", "/m", 1, self.ports.any))
         self.settings = gateway_config.Settings(**DEFAULTS | settings)
         self.process, self.engines = None, {}
         self.trusting = None  # with TLS, what its certificate is checked by
@@ -133,7 +135,7 @@ class Gateway:
     def start(self):
         self.write()
         self.track()
-        words = ["haproxy", "-W", "-f", self.folder / "haproxy.cfg", "-S", f"{gateway.RUNTIME}/master.sock,level,admin"]
+        words = ["haproxy", "-W", "-f", self.folder / "haproxy.cfg", "-S", f"{haproxy.RUNTIME}/master.sock,level,admin"]
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log)
         until(self._answers)
@@ -149,10 +151,10 @@ class Gateway:
     def track(self, **told):
         """Say who is on the track; without words, as it follows from the disk."""
         if not told:
-            gateway.follow(self.plan, print)
+            haproxy.follow(self.plan, print)
         else:
-            lines = [f"set map {gateway.track_path()} {name} {line}" for name, line in told.items()]
-            assert gateway.tell(lines) is None
+            lines = [f"set map {haproxy.track_path()} {name} {line}" for name, line in told.items()]
+            assert haproxy.tell(lines) is None
 
     def engine(self, name, *faults):
         agent = next(each for each in self.plan["agents"] if each["name"] == name)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from roundhouse import plan, planner, roster
+from roundhouse.plan import build, deployed
+from roundhouse.roster import validate
 
 GATEWAY = 8080
 
@@ -15,8 +16,8 @@ def agent(name, port):
 
 
 def planned(gateway_port):
-    settings = planner.Settings("cpu", "/e", "/m", 1, gateway_port)
-    return planner.build([agent("dev", 8001), agent("po", 8002)], settings)["agents"]
+    settings = build.Settings("cpu", "/e", "/m", 1, gateway_port)
+    return build.build([agent("dev", 8001), agent("po", 8002)], settings)["agents"]
 
 
 def test_behind_the_gateway_an_engine_has_a_port_of_its_own():
@@ -34,11 +35,11 @@ def test_without_a_gateway_the_engine_has_the_agents_port():
 
 
 def test_a_plan_of_before_the_gateway_is_read(tmp_path):
-    made = planner.build([agent("dev", 8001)], planner.Settings("cpu", "/e", "/m", 1))
+    made = build.build([agent("dev", 8001)], build.Settings("cpu", "/e", "/m", 1))
     del made["agents"][0]["engine_port"]
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(made))
-    assert plan.load(file)["agents"][0]["engine_port"] == 8001
+    assert deployed.load(file)["agents"][0]["engine_port"] == 8001
 
 
 @pytest.mark.parametrize(
@@ -63,16 +64,16 @@ def test_a_plan_of_before_the_gateway_is_read(tmp_path):
 )
 def test_a_port_that_another_has_is_refused(port, sentence):
     agents = [agent("dev", 8001), agent("qa", port)]
-    assert list(roster.problems(agents, gateway_port=GATEWAY)) == [sentence]
-    assert list(roster.problems(agents)) == []
+    assert list(validate.problems(agents, gateway_port=GATEWAY)) == [sentence]
+    assert list(validate.problems(agents)) == []
 
 
 def test_two_agents_of_one_port_are_told_of_once():
-    (sentence,) = roster.problems([agent("dev", 8001), agent("qa", 8001)], gateway_port=GATEWAY)
+    (sentence,) = validate.problems([agent("dev", 8001), agent("qa", 8001)], gateway_port=GATEWAY)
     assert sentence == "agents[qa].port is 8001, which dev has already: give each agent a port of its own."
 
 
 @pytest.mark.parametrize("wrong", [80, "8080", True, 70000])
 def test_a_gateway_port_that_is_none_is_refused(wrong):
-    (sentence,) = roster.problems([agent("dev", 8001)], gateway_port=wrong)
+    (sentence,) = validate.problems([agent("dev", 8001)], gateway_port=wrong)
     assert sentence == f"gateway_port is {wrong!r}: write a whole number from 1024 to 65535."

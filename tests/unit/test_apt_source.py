@@ -7,10 +7,11 @@ import urllib.request
 import pytest
 from small_server import Handler, served
 
-from roundhouse import apt_source, files, pgp
 from roundhouse.errors import RoundhouseError
+from roundhouse.host import apt
+from roundhouse.util import files
 
-SOURCE = apt_source.Source("roundhouse-nvidia", "https://repo.example/debian13/x86_64/", "/", "")
+SOURCE = apt.Source("roundhouse-nvidia", "https://repo.example/debian13/x86_64/", "/", "")
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +37,15 @@ def keys(tmp_path_factory):
 
 def test_fingerprints_are_those_that_gpg_tells(keys):
     for armoured, fingerprint in keys:
-        assert pgp.fingerprints(armoured) == [fingerprint]
+        assert apt.fingerprints(armoured) == [fingerprint]
 
 
 def test_the_pinned_key_is_taken_and_another_is_not(keys):
     (first, fingerprint), (second, _) = keys
-    apt_source.require_key(first, fingerprint.lower(), "URL")
+    apt.require_key(first, fingerprint.lower(), "URL")
     for wrong in (second, first + second):
         with pytest.raises(RoundhouseError, match="is pinned: nothing was changed"):
-            apt_source.require_key(wrong, fingerprint, "URL")
+            apt.require_key(wrong, fingerprint, "URL")
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def server():
 @pytest.fixture
 def empty_host(tmp_path, monkeypatch):
     """Keep keys in a folder of the test's own, and the proxies of this machine out."""
-    monkeypatch.setattr(apt_source, "_KEYS", tmp_path)
+    monkeypatch.setattr(apt, "_KEYS", tmp_path)
     monkeypatch.setenv("no_proxy", "*")
     urllib.request.install_opener(None)  # it keeps the proxies of its first use
     yield
@@ -78,12 +79,12 @@ def test_a_key_is_fetched_once_and_again_for_another_pin(keys, server):
     (first, pin), (second, other_pin) = keys
     url, answer, asked = server
     answer["key"] = first
-    assert apt_source.key_of(SOURCE, f"{url}/one", pin) == first.decode()
+    assert apt.key_of(SOURCE, f"{url}/one", pin) == first.decode()
     SOURCE.key_path.write_bytes(first)
-    assert apt_source.key_of(SOURCE, f"{url}/one", pin) == first.decode()
+    assert apt.key_of(SOURCE, f"{url}/one", pin) == first.decode()
     assert asked == ["/one"]
     answer["key"] = second
-    assert apt_source.key_of(SOURCE, f"{url}/two", other_pin) == second.decode()
+    assert apt.key_of(SOURCE, f"{url}/two", other_pin) == second.decode()
     assert asked == ["/one", "/two"]
 
 
@@ -94,7 +95,7 @@ def test_a_key_is_fetched_through_the_proxy_of_the_environment(keys, server, mon
     for name, value in (("http_proxy", url), ("no_proxy", ""), ("NO_PROXY", "")):
         monkeypatch.setenv(name, value)
     answer["key"] = key
-    assert apt_source.key_of(SOURCE, "http://repo.example/key", pin) == key.decode()
+    assert apt.key_of(SOURCE, "http://repo.example/key", pin) == key.decode()
     assert asked == ["http://repo.example/key"]
 
 
@@ -102,7 +103,7 @@ def test_a_key_is_fetched_through_the_proxy_of_the_environment(keys, server, mon
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/key", "repo.example/key"])
 def test_a_key_that_cannot_be_fetched_is_told(url):
     with pytest.raises(RoundhouseError, match=r"^" + url + r" cannot be fetched \(.+\): nothing was changed\.$"):
-        apt_source.key_of(SOURCE, url, "0" * 40)
+        apt.key_of(SOURCE, url, "0" * 40)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_a_key_that_cannot_be_fetched_is_told(url):
 )
 def test_what_is_no_key_is_refused(content):
     with pytest.raises(RoundhouseError, match="is not a key"):
-        apt_source.require_key(content, "0" * 40, "URL")
+        apt.require_key(content, "0" * 40, "URL")
 
 
 def test_another_source_of_the_same_place_is_found(tmp_path):
@@ -119,7 +120,7 @@ def test_another_source_of_the_same_place_is_found(tmp_path):
     (folder / "cuda-debian13-x86_64.list").write_text("deb [signed-by=/x.gpg] http://repo.example/debian13/x86_64 /\n")
     (folder / "off.list").write_text("# deb https://repo.example/debian13/x86_64/ /\n")
     (folder / "roundhouse-nvidia.sources").write_text(SOURCE.text())
-    assert apt_source.others(SOURCE, tmp_path) == ["/etc/apt/sources.list.d/cuda-debian13-x86_64.list"]
+    assert apt.others(SOURCE, tmp_path) == ["/etc/apt/sources.list.d/cuda-debian13-x86_64.list"]
 
 
 def test_a_source_in_deb822():

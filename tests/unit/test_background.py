@@ -6,14 +6,14 @@ import sys
 
 import pytest
 from clock import until
-from test_plugins import ROOT
 
-from roundhouse import background
-from roundhouse.background import MISSED, Watch
+from roundhouse.paths import IMPORT_ROOT
+from roundhouse.util import background_job
+from roundhouse.util.background_job import MISSED, Watch
 
 # A job as the modules are: progress in a file, until it is told to end.
 JOB = """
-import sys; from pathlib import Path; from roundhouse import progress
+import sys; from pathlib import Path; from roundhouse.util import progress
 with progress.in_file(Path(sys.argv[1])) as shown:
     shown.note("one word")
     sys.stdin.read(1)
@@ -25,7 +25,7 @@ def job(tmp_path):
     """Run a job and watch it; return both once it has said its word."""
     path = tmp_path / "job.jsonl"
     command = [sys.executable, "-c", JOB, str(path)]
-    running = subprocess.Popen(command, stdin=subprocess.PIPE, env={"PYTHONPATH": str(ROOT / "scripts")})
+    running = subprocess.Popen(command, stdin=subprocess.PIPE, env={"PYTHONPATH": str(IMPORT_ROOT)})
     watch = Watch(str(path))
     # Its file may grow between a look at the first line and one at the last.
     until(lambda: look(watch) == "one word" and watch.pid is not None)
@@ -74,7 +74,7 @@ def test_the_restart_of_a_container_is_a_boot_too(job):
 
 
 def test_a_job_that_never_says_a_word_is_gone_and_a_host_that_does_not_answer_is_not(tmp_path, clock):
-    now = clock(background)
+    now = clock(background_job)
     watch = Watch(str(tmp_path / "none"), begin_seconds=30)
     assert (look(watch), watch.gone()) == (None, None)
     assert (watch.look(""), watch.answered) == (None, False)
@@ -83,6 +83,6 @@ def test_a_job_that_never_says_a_word_is_gone_and_a_host_that_does_not_answer_is
 
 
 def test_progress_begins_with_process_and_boot():
-    told = json.loads(background.began())
-    assert told["boot"] == background.BOOT_ID.read_text().strip()
+    told = json.loads(background_job.began())
+    assert told["boot"] == background_job.BOOT_ID.read_text().strip()
     assert told["pid"] > 0

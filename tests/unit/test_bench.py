@@ -5,7 +5,9 @@ import json
 import pytest
 from small_server import Handler, served
 
-from roundhouse import bench, bench_load, bench_picture, bench_target, bench_text, bench_tool, cli, promises
+from roundhouse.bench import load, plot, report, run
+from roundhouse.bench import target as bench_target
+from roundhouse.cli import main
 from roundhouse.errors import RoundhouseError
 
 GUIDE = {"agent": "dev", "model": "Qwen/Qwen2.5-Coder-14B-Instruct-AWQ", "quantization": "awq", "engine": "vLLM 0.32.0"}
@@ -15,7 +17,7 @@ def row(parallel, each, total, *, ttft=0.5, failed=0, tokens=128.0):
     told = {"completed": 8 - failed, "failed": failed, "errors": ["Traceback\nConnectionReset: gone\n"] * failed}
     told |= {"duration": 10.0, "median_tpot_ms": 1000 / each, "output_throughput": total, "request_throughput": 0.8}
     told |= {"median_ttft_ms": 1000 * ttft, "p99_ttft_ms": 2000 * ttft, "total_output_tokens": tokens * (8 - failed)}
-    return bench_load.figures(told, parallel)
+    return load.figures(told, parallel)
 
 
 def result(ours, theirs=None, ceiling=53.0):
@@ -25,10 +27,10 @@ def result(ours, theirs=None, ceiling=53.0):
         "at": "2026-11-27T00:00:00Z",
         "load": {"input_tokens": 512, "output_tokens": 128},
         "ceiling_tokens_per_second_each": ceiling,
-        "promised": promises.of("dev"),
+        "promised": run.of("dev"),
         "measured": ours,
         "against": other,
-        "ratios": [bench.ratios(a, b) for a, b in zip(ours, theirs or [], strict=False)],
+        "ratios": [run.ratios(a, b) for a, b in zip(ours, theirs or [], strict=False)],
     }
 
 
@@ -41,15 +43,15 @@ def test_the_tools_milliseconds_become_seconds_and_rates():
 def test_nothing_that_was_not_measured_is_a_number():
     told = {"completed": 0, "failed": 8, "errors": ["x"], "duration": 1.0, "median_tpot_ms": 0.0, "median_ttft_ms": 0.0}
     told |= {"p99_ttft_ms": 0.0, "output_throughput": 0.0, "request_throughput": 0.0, "total_output_tokens": 0}
-    told = bench_load.figures(told, 1)
+    told = load.figures(told, 1)
     assert [told[key] for key in ("ttft_seconds", "tokens_per_second_each", "tokens_each")] == [None] * 3
-    assert bench.ratios(told, row(1, 40.0, 150.0))["tokens_per_second_each"] is None
+    assert run.ratios(told, row(1, 40.0, 150.0))["tokens_per_second_each"] is None
 
 
 def test_the_ratio_is_ours_by_theirs_and_the_text_shows_both():
     ours, theirs = row(1, 40.0, 38.0), row(1, 20.0, 19.0)
-    assert bench.ratios(ours, theirs)["tokens_per_second_each"] == 2.0
-    text = bench_text.text(result([ours], [theirs]))
+    assert run.ratios(ours, theirs)["tokens_per_second_each"] == 2.0
+    text = report.text(result([ours], [theirs]))
     assert "x 2.00" in text
     assert "ceiling for one request is 53 tokens/s" in text
     assert "75% of it was reached" in text
@@ -57,20 +59,20 @@ def test_the_ratio_is_ours_by_theirs_and_the_text_shows_both():
 
 
 def test_shorter_answers_are_said_to_be_no_comparison():
-    text = bench_text.text(result([row(1, 40.0, 38.0)], [row(1, 20.0, 19.0, tokens=40.0)]))
+    text = report.text(result([row(1, 40.0, 38.0)], [row(1, 20.0, 19.0, tokens=40.0)]))
     assert "answers 40 tokens where 128 were asked for" in text
-    assert "asked for" not in bench_text.text(result([row(1, 40.0, 38.0)], [row(1, 20.0, 19.0)]))
+    assert "asked for" not in report.text(result([row(1, 40.0, 38.0)], [row(1, 20.0, 19.0)]))
 
 
 def test_a_failed_request_is_an_error_with_its_cause():
-    (sentence,) = bench.problems(result([row(1, 40.0, 38.0, failed=2)], None, None))
+    (sentence,) = run.problems(result([row(1, 40.0, 38.0, failed=2)], None, None))
     assert sentence.startswith("2 of 8 requests to dev failed with 1 at once")
     assert sentence.endswith("ConnectionReset: gone.")
 
 
 def test_a_panel_reaches_above_all_that_it_shows():
-    assert bench_picture.top_of([[40.0, None], [20.0]], [50.0, 80.0], 53.0) >= 80 * 1.12
-    assert bench_picture.top_of([[0.02]], None, None) < 0.03
+    assert plot.top_of([[40.0, None], [20.0]], [50.0, 80.0], 53.0) >= 80 * 1.12
+    assert plot.top_of([[0.02]], None, None) < 0.03
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_a_panel_reaches_above_all_that_it_shows():
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_runs(capsys, words, part):
-    assert cli.main(["bench", *words, "--json"]) == 2
+    assert main.main(["bench", *words, "--json"]) == 2
     assert part in json.loads(capsys.readouterr().out)["errors"][0]["message"]
 
 
@@ -125,10 +127,10 @@ def test_an_engine_in_an_image_measures_there_and_no_key_stands_in_a_command_lin
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     plan = {"engine_path": str(tmp_path / "none"), "image": "vllm/vllm-openai:v0.32.0"}
-    tool = bench_tool.of(plan, {"model_path": "/srv/m/x"})
+    tool = load.of(plan, {"model_path": "/srv/m/x"})
     target = bench_target.Target("http://other:8000", "x", "secret-key")
     with pytest.raises(RoundhouseError, match=r"failed: boom \(exit status 3\)"):
-        bench_load.run(tool, bench_load.Load(128, 32, (1,)), 1, 7, target)
+        load.run(tool, load.Load(128, 32, (1,)), 1, 7, target)
     words = (tmp_path / "docker.words").read_text()
     assert "--network=host" in words
     assert "--volume=/srv/m/x:/srv/m/x:ro" in words
@@ -139,4 +141,4 @@ def test_an_engine_in_an_image_measures_there_and_no_key_stands_in_a_command_lin
 
 def test_without_an_engine_there_is_nothing_to_measure_with(tmp_path):
     with pytest.raises(RoundhouseError, match="deploy again"):
-        bench_tool.of({"engine_path": str(tmp_path)}, {"model_path": "/x"})
+        load.of({"engine_path": str(tmp_path)}, {"model_path": "/x"})

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from roundhouse import card, gpu, ports
+from roundhouse.agents import gpu_memory, ports
 from roundhouse.errors import RoundhouseError
+from roundhouse.host import gpu
 
 AGENT = {"name": "dev", "unit": "roundhouse-dev.service", "gpus": [0], "gpu_memory_utilization": 0.9}
 ARCHITECT = "roundhouse-architect.service"
@@ -15,7 +16,7 @@ STRANGER = os.getpid()  # a process that lives, on any machine
 @pytest.fixture
 def show(monkeypatch, clock):
     """Return a function that puts memory on a card of 16 GiB: (GiB in use, (pid, unit, GiB) of each), in turn."""
-    clock(card)
+    clock(gpu_memory)
     units = {}
     monkeypatch.setattr(ports, "unit_of", lambda pid: units[pid])
 
@@ -36,14 +37,14 @@ def show(monkeypatch, clock):
 
 def test_the_memory_of_who_leaves_is_no_hindrance(show):
     show((15.0, [(1, ARCHITECT, 14.5)]))
-    card.refuse_strangers(AGENT, [ARCHITECT])
+    gpu_memory.refuse_strangers(AGENT, [ARCHITECT])
 
 
 def test_a_stranger_is_named_with_pid_and_size(show):
     show((15.0, [(1, ARCHITECT, 10.5), (STRANGER, None, 4.0)]))
     told = rf"dev takes 14.4 GiB of the 16.0 GiB of GPU 0, and x \(pid {STRANGER}\) holds 4.0 GiB.*\(kill {STRANGER}\)"
     with pytest.raises(RoundhouseError, match=told):
-        card.refuse_strangers(AGENT, [ARCHITECT])
+        gpu_memory.refuse_strangers(AGENT, [ARCHITECT])
 
 
 @pytest.mark.parametrize("name", ["/usr/local/bin/ollama", "/usr/lib/ollama/ollama_llama_server"])
@@ -52,25 +53,25 @@ def test_ollama_on_the_card_is_named_with_what_frees_it(show, name):
     show.name = name
     told = rf"\(pid {STRANGER}\) holds 14.5 GiB: It is Ollama.*sudo systemctl stop ollama"
     with pytest.raises(RoundhouseError, match=told) as caught:
-        card.refuse_strangers(AGENT, [ARCHITECT])
+        gpu_memory.refuse_strangers(AGENT, [ARCHITECT])
     assert "(kill" not in caught.value.message
 
 
 def test_who_leaves_with_a_share_that_is_not_told_is_not_accused(show):
     show((15.0, [(1, ARCHITECT, None)]))
-    card.refuse_strangers(AGENT, [ARCHITECT])
+    gpu_memory.refuse_strangers(AGENT, [ARCHITECT])
 
 
 def test_memory_of_a_process_that_just_ended_is_waited_for(show):
     show((15.0, []), (15.0, []), (0.4, []))
-    card.refuse_strangers(AGENT, [])
+    gpu_memory.refuse_strangers(AGENT, [])
 
 
 @pytest.mark.parametrize("held", [[(1, ARCHITECT, 14.5)], []])
 def test_a_card_is_free_when_the_memory_is_and_the_process_is_gone(show, held):
     show((15.0, held), (0.4, held), (0.4, []))
     noted = []
-    assert card.wait_until_free(AGENT, [ARCHITECT], noted.append) is True
+    assert gpu_memory.wait_until_free(AGENT, [ARCHITECT], noted.append) is True
     assert noted[0] == "waiting for GPU 0: 15.0 of 16.0 GiB in use"
     assert len(noted) == (2 if held else 1)
 
@@ -78,20 +79,20 @@ def test_a_card_is_free_when_the_memory_is_and_the_process_is_gone(show, held):
 def test_a_card_that_does_not_become_free_is_an_error_with_who_holds_it(show):
     show((15.0, [(77, None, 14.0)]))
     with pytest.raises(RoundhouseError, match=r"; 5 s after the stop, x \(pid 77\) holds 14.0 GiB"):
-        card.wait_until_free(AGENT | {"free_timeout_seconds": 5}, [ARCHITECT], str)
+        gpu_memory.wait_until_free(AGENT | {"free_timeout_seconds": 5}, [ARCHITECT], str)
 
 
 def test_without_nvml_there_is_nothing_to_wait_for(monkeypatch):
     unknown = {"memory_gib": None, "used_gib": None, "processes": None}
     for gpus in ([], [unknown]):
         monkeypatch.setattr(gpu, "facts", lambda gpus=gpus: {"gpus": gpus})
-        card.refuse_strangers(AGENT, [])
-        assert card.wait_until_free(AGENT, [], str) is False
+        gpu_memory.refuse_strangers(AGENT, [])
+        assert gpu_memory.wait_until_free(AGENT, [], str) is False
 
 
 def test_a_process_that_has_ended_has_no_unit():
     process = {"pid": 999999999, "name": None, "gib": 1.0}
     facts = {"gpus": [{"memory_gib": 16.0, "used_gib": 1.0, "processes": [process, {**process, "pid": os.getpid()}]}]}
-    (seen,) = card.cards([0], facts)
+    (seen,) = gpu_memory.cards([0], facts)
     assert seen.holders[0].unit is None
     assert str(seen.holders[0]) == "a process (pid 999999999) holds 1.0 GiB"

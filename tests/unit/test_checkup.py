@@ -1,7 +1,9 @@
 """The checkup of a host: what is found by two ways is told once, and nothing is found where nothing is known."""
 
-from roundhouse import checkup, journald, kernel_log, units
-from roundhouse.diagnosis import Finding
+from roundhouse.agents import kernel_log
+from roundhouse.checkup import checkup
+from roundhouse.doctor.diagnosis import Finding
+from roundhouse.host import systemd
 
 FACTS = {"gpus": [], "driver_version": None, "nvml": {"driver_version": None, "error": None}}
 
@@ -29,7 +31,7 @@ def test_the_first_of_two_findings_of_the_same_is_kept_and_reasons_of_slowness_a
 
 def test_without_a_plan_the_kernels_word_is_told(monkeypatch):
     line = "NVRM: GPU 0000:01:00.0: RmInitAdapter failed! (0x26:0x65:0x1)"
-    monkeypatch.setattr(kernel_log, "read", lambda: [journald.Entry(kernel_log.time.time(), line, {})])
+    monkeypatch.setattr(kernel_log, "read", lambda: [systemd.Entry(kernel_log.time.time(), line, {})])
     monkeypatch.setattr(checkup, "_STORE", "/nowhere")
     (found,) = checkup.examine(None, facts=FACTS)
     assert (found.cause, found.agent) == ("card lost", None)
@@ -37,9 +39,9 @@ def test_without_a_plan_the_kernels_word_is_told(monkeypatch):
 
 
 def test_a_gateway_that_is_down_is_told(monkeypatch):
-    monkeypatch.setattr(units, "state", {"roundhouse-gateway.service": "failed"}.get)
+    monkeypatch.setattr(systemd, "state", {"roundhouse-gateway.service": "failed"}.get)
     (found,) = checkup._gateway({"gateway_port": 8080})
     assert (found.cause, found.evidence) == ("gateway down", "roundhouse-gateway.service is failed")
     assert list(checkup._gateway({"gateway_port": None})) == []
-    monkeypatch.setattr(units, "state", {"roundhouse-gateway.service": "ready"}.get)
+    monkeypatch.setattr(systemd, "state", {"roundhouse-gateway.service": "ready"}.get)
     assert list(checkup._gateway({"gateway_port": 8080})) == []

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roundhouse import catalog, fit_overhead
-from roundhouse.candidates import Configuration, Wish, attempts, sets
-from roundhouse.cards import HostCard
-from roundhouse.choice import choose
-from roundhouse.fit import FITS, NO, TIGHT, UNKNOWN, Measured, fit
+from roundhouse.catalog import models as catalog_models
+from roundhouse.catalog.gpus import HostCard
+from roundhouse.fit import overhead
+from roundhouse.fit.estimate import FITS, NO, TIGHT, UNKNOWN, Measured, fit
+from roundhouse.plan.candidates import Configuration, Wish, attempts, sets
+from roundhouse.plan.choose import choose
 
 REPOS = (
     "Qwen/Qwen2.5-32B-Instruct",
@@ -23,13 +24,13 @@ REPOS = (
 # The same examples each time: a run of CI is no lottery. `--hypothesis-seed` and more of them look for new ones.
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.load_profile("same")
-MODELS = tuple(catalog.find(repo) for repo in REPOS)
+MODELS = tuple(catalog_models.find(repo) for repo in REPOS)
 # Drawn as wholes: hypothesis takes longer to draw a list than the choice takes to be made.
 ROSTERS = [each for count in range(1, 5) for each in itertools.permutations(MODELS, count)]
 GIVE_UPS = [
     each for count in range(4) for each in itertools.permutations(("kv_cache_dtype", "max_model_len", "model"), count)
 ]
-UNKNOWN_MODEL = catalog.Unknown("own/hybrid", "its layers mix attention kinds.")
+UNKNOWN_MODEL = catalog_models.Unknown("own/hybrid", "its layers mix attention kinds.")
 
 
 def card(gib=15.5, number=0, capability=(12, 0), **more):
@@ -106,7 +107,7 @@ def test_what_is_planned_never_exceeds_the_card(asked, gib, count):
     assert found.kv_tokens * found.kv_bytes_per_token_per_rank <= found.kv_gib_per_rank * 1024**3
     if found.verdict == FITS:
         assert found.kv_tokens >= question.max_model_len
-        pessimistic = found.overhead_gib + fit_overhead.uncertainty(list(found.terms), inside=True)
+        pessimistic = found.overhead_gib + overhead.uncertainty(list(found.terms), inside=True)
         need = question.max_model_len * found.kv_bytes_per_token_per_rank / 1024**3
         assert found.weights_gib_per_rank + pessimistic + need <= share + 1e-9
     if not asked.exact:
@@ -144,7 +145,7 @@ def test_what_is_missed_least_is_given_up_first():
 
 
 def test_without_a_minimum_the_length_stays():
-    fourteen = catalog.find("Qwen/Qwen2.5-14B-Instruct-AWQ")
+    fourteen = catalog_models.find("Qwen/Qwen2.5-14B-Instruct-AWQ")
     stays = choose(wish(fourteen, gpu_memory_utilization=0.85, max_num_seqs=16), (card(),), {})
     assert not stays.taken
     shorter = choose(
@@ -204,7 +205,7 @@ def test_cards_that_differ_in_memory_or_by_a_display_share_one():
 
 
 def test_what_one_of_the_cards_cannot_run_all_cannot():
-    int8 = catalog.in_format("own/int8", MODELS[5].architecture, "int8")
+    int8 = catalog_models.in_format("own/int8", MODELS[5].architecture, "int8")
     mixed = (card(23.5, 0, (8, 9)), card(23.5, 1, (12, 0)))
     assert choose(wish(int8, gpus=(0,)), mixed, {}).taken
     made = choose(wish(int8, gpus=(0, 1)), mixed, {})
@@ -222,7 +223,7 @@ def test_utilization_is_an_upper_bound():
 
 
 def test_exact_takes_what_is_tight_and_never_what_does_not_fit():
-    tight = wish(catalog.find("Qwen/Qwen2.5-14B-Instruct-AWQ"), gpu_memory_utilization=0.95, max_model_len=16384)
+    tight = wish(catalog_models.find("Qwen/Qwen2.5-14B-Instruct-AWQ"), gpu_memory_utilization=0.95, max_model_len=16384)
     assert [choose(tight._replace(exact=each), (card(15.0),), {}).verdict for each in (False, True)] == [FITS, TIGHT]
     assert not choose(wish(MODELS[0], exact=True), (card(),), {}).taken
 
@@ -253,7 +254,7 @@ def test_an_old_card_gets_no_fp8_cache():
 
 
 def test_a_draft_model_takes_its_share():
-    target, draft = catalog.find("Qwen/Qwen3-8B"), catalog.find("Qwen/Qwen3-0.6B")
+    target, draft = catalog_models.find("Qwen/Qwen3-8B"), catalog_models.find("Qwen/Qwen3-0.6B")
     alone, drafted = (choose(wish(target, draft=each), (card(31.4),), {}) for each in (None, draft))
     assert drafted.fit.weights_gib_per_rank == pytest.approx(alone.fit.weights_gib_per_rank + 1.12, abs=0.05)
     assert drafted.fit.kv_bytes_per_token_per_rank == alone.fit.kv_bytes_per_token_per_rank + 2 * 28 * 8 * 128 * 2

@@ -3,19 +3,21 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from roundhouse import cli, gpu_live, plan, remote
+from roundhouse.agents import gpu_usage
+from roundhouse.cli import main, remote
+from roundhouse.paths import CHECKOUT
+from roundhouse.plan import deployed
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = CHECKOUT / "scripts"
 
 
 @pytest.fixture(autouse=True)
 def nothing_here(monkeypatch, tmp_path):
-    monkeypatch.setattr(plan, "PATH", tmp_path / "plan.json")
-    monkeypatch.setattr(plan.load, "__defaults__", (tmp_path / "plan.json",))
+    monkeypatch.setattr(deployed, "PATH", tmp_path / "plan.json")
+    monkeypatch.setattr(deployed.load, "__defaults__", (tmp_path / "plan.json",))
 
 
 @pytest.mark.parametrize(
@@ -33,17 +35,17 @@ def nothing_here(monkeypatch, tmp_path):
     ],
 )
 def test_a_refusal_is_one_sentence_and_one_object(capsys, words, status, part):
-    assert cli.main(words) == status
+    assert main.main(words) == status
     assert part in capsys.readouterr().err
-    assert cli.main(["--json", *words]) == status
+    assert main.main(["--json", *words]) == status
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
     assert part in answer["errors"][0]["message"]
 
 
 def test_the_cards_are_shown_where_nothing_was_deployed_too(capsys):
-    assert cli.main(["--json", "gpu"]) == 0
-    assert json.loads(capsys.readouterr().out)["gpus"] == gpu_live.cards()
+    assert main.main(["--json", "gpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["gpus"] == gpu_usage.cards()
 
 
 @pytest.mark.parametrize("words", [["help"], ["help", "man"], ["help", "completion"], ["--help"], ["-h"]])
@@ -51,12 +53,12 @@ def test_help_with_json_is_one_object_with_the_text(capsys, words, monkeypatch):
     monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # it is about this program, so no other host is asked
     plain = [words[0], *words[1:]]
     if words[0] == "help":
-        assert cli.main(plain) == 0
+        assert main.main(plain) == 0
     else:
         with pytest.raises(SystemExit):
-            cli.main(plain)
+            main.main(plain)
     text = capsys.readouterr().out
-    assert cli.main(["--json", *words]) == 0
+    assert main.main(["--json", *words]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["schema"], answer["ok"], answer["errors"], answer["text"]) == (1, True, [], text)
 
@@ -74,8 +76,8 @@ def test_help_with_json_is_one_object_with_the_text(capsys, words, monkeypatch):
     ],
 )
 def test_what_a_word_cannot_take_is_refused_with_a_sentence(capsys, words, part, monkeypatch):
-    monkeypatch.setattr(plan, "load", lambda: {"agents": [{"name": "dev"}]})
-    assert cli.main(words) == 2
+    monkeypatch.setattr(deployed, "load", lambda: {"agents": [{"name": "dev"}]})
+    assert main.main(words) == 2
     said = capsys.readouterr()
     if "--json" in words:
         answer = json.loads(said.out)
@@ -87,7 +89,8 @@ def test_what_a_word_cannot_take_is_refused_with_a_sentence(capsys, words, part,
 
 def test_a_reader_that_goes_away_ends_nothing():
     program = (
-        "from roundhouse import output; say = output.progress(); [say('x' * 9000) for _ in range(99)]; print('end')"
+        "from roundhouse.util import console; say = console.progress(); "
+        "[say('x' * 9000) for _ in range(99)]; print('end')"
     )
     command = [sys.executable, "-c", program]
     process = subprocess.Popen(command, cwd=SCRIPTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -5,7 +5,9 @@ import json
 import pytest
 import yaml
 
-from roundhouse import cli, clients, door, plan
+from roundhouse.cli import main
+from roundhouse.gateway import client_config
+from roundhouse.plan import deployed as plan_deployed
 
 
 @pytest.fixture
@@ -26,18 +28,18 @@ def deployed(monkeypatch, tmp_path):
             for name, port, length in (("dev", 8001, 32768), ("po", 8002, 8192))
         ]
         (tmp_path / "haproxy.cfg").write_text(more.pop("gateway", ""))
-        monkeypatch.setattr(door, "FOLDER", tmp_path)
+        monkeypatch.setattr(client_config, "FOLDER", tmp_path)
         file = tmp_path / "plan.json"
         file.write_text(json.dumps({"schema": 1, "agents": agents, **more}))
-        monkeypatch.setattr(plan, "PATH", file)
-        monkeypatch.setattr(plan.load, "__defaults__", (file,))
+        monkeypatch.setattr(plan_deployed, "PATH", file)
+        monkeypatch.setattr(plan_deployed.load, "__defaults__", (file,))
 
     write()
     return write
 
 
 def files(capsys, *words):
-    assert cli.main(["client-config", *words, "--json"]) == 0
+    assert main.main(["client-config", *words, "--json"]) == 0
     return json.loads(capsys.readouterr().out)["files"]
 
 
@@ -58,26 +60,26 @@ def test_one_agent_alone_where_it_is_named(deployed, capsys):
     assert json.loads(told[".aider.model.metadata.json"])["openai/po"]["max_output_tokens"] == 2048
 
 
-@pytest.mark.parametrize("name", [*clients.CLIENTS])
+@pytest.mark.parametrize("name", [*client_config.CLIENTS])
 def test_behind_a_gateway_no_file_has_a_key(deployed, capsys, name):
-    assert any(clients.NO_KEY in text for text in files(capsys, name).values()) == (name != "curl")
+    assert any(client_config.NO_KEY in text for text in files(capsys, name).values()) == (name != "curl")
     deployed(gateway_port=8080, gateway="bind 0.0.0.0:8001 ssl crt /x\n map_str(/etc/keys.map)\n")
-    assert not any(clients.NO_KEY in text for text in files(capsys, name).values())
+    assert not any(client_config.NO_KEY in text for text in files(capsys, name).values())
 
 
 def test_the_gateways_own_configuration_says_how_it_is_spoken_to(deployed, capsys):
     deployed(gateway_port=8080, gateway="bind 127.0.0.1:8001\n")
     assert "OPENAI_BASE_URL=http://127.0.0.1:8001/v1" in files(capsys, "env")[".env"]
-    assert clients.NO_KEY in files(capsys, "env")[".env"]
+    assert client_config.NO_KEY in files(capsys, "env")[".env"]
     deployed(gateway_port=8080, gateway="bind 0.0.0.0:8001 ssl crt /x\n map_str(/etc/keys.map)\n")
     assert "OPENAI_BASE_URL=https://gpu.lan:8001/v1" in files(capsys, "env", "--host", "gpu.lan")[".env"]
 
 
 def test_files_are_written_once_and_not_over_another(deployed, capsys, tmp_path):
-    assert cli.main(["client-config", "aider", "--to", str(tmp_path)]) == 0
-    assert cli.main(["client-config", "aider", "--to", str(tmp_path)]) == 0  # the same again
+    assert main.main(["client-config", "aider", "--to", str(tmp_path)]) == 0
+    assert main.main(["client-config", "aider", "--to", str(tmp_path)]) == 0  # the same again
     (tmp_path / ".aider.conf.yml").write_text("model: mine\n")
-    assert cli.main(["client-config", "aider", "--to", str(tmp_path)]) == 2
+    assert main.main(["client-config", "aider", "--to", str(tmp_path)]) == 2
     assert "exists and is left as it is" in capsys.readouterr().err
     assert (tmp_path / ".aider.conf.yml").read_text() == "model: mine\n"
 
@@ -86,5 +88,5 @@ def test_files_are_written_once_and_not_over_another(deployed, capsys, tmp_path)
     ("words", "part"), [(["emacs"], "write one of env"), (["curl", "--agent", "x"], "not an agent")]
 )
 def test_what_is_not_there_is_refused(deployed, capsys, words, part):
-    assert cli.main(["client-config", *words]) == 2
+    assert main.main(["client-config", *words]) == 2
     assert part in capsys.readouterr().err

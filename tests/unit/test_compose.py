@@ -3,17 +3,18 @@
 import json
 import re
 import subprocess
-from pathlib import Path
 
 import jinja2
 import pytest
 
-from roundhouse import compose, containers, decision, planner, ports
-from roundhouse.cards import HostCard
-from roundhouse.compose import Means
+from roundhouse.agents import containers, ports
+from roundhouse.catalog.gpus import HostCard
 from roundhouse.errors import UsageError
+from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.plan import build as plan_build
+from roundhouse.plan import compose, decide
+from roundhouse.plan.compose import Means
 
-ROOT = Path(__file__).resolve().parents[2]
 CARDS = tuple(HostCard(number, "a card", 15.5, (12, 0), 448.0) for number in range(2))
 AGENT = {
     "name": "dev",
@@ -29,8 +30,8 @@ AGENT = {
 
 
 def build(means, accelerator="cuda", **changed):
-    settings = planner.Settings(accelerator, "/opt/e", "/srv/m", 900, runtime="compose", image="i@sha256:1")
-    return planner.build([AGENT], settings._replace(**changed), decision.Host(CARDS, means=means))
+    settings = plan_build.Settings(accelerator, "/opt/e", "/srv/m", 900, runtime="compose", image="i@sha256:1")
+    return plan_build.build([AGENT], settings._replace(**changed), decide.Host(CARDS, means=means))
 
 
 def service(made):

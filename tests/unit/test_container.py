@@ -1,23 +1,22 @@
 """What is done about a host's engine and toolkit, and each refusal as one sentence."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
-from roundhouse import container_engine, container_toolkit
-from roundhouse.container_engine import Engine, Wanted
-from roundhouse.packages import Packages
+from roundhouse.host import container_toolkit, docker
+from roundhouse.host.docker import Engine, Wanted
+from roundhouse.host.packages import Packages
+from roundhouse.paths import CHECKOUT
 
-VARS = Path(__file__).resolve().parents[2] / "roles/container_engine/vars/main.yml"
+VARS = CHECKOUT / "roles/container_engine/vars/main.yml"
 PLATFORMS = yaml.safe_load(VARS.read_text())["__container_engine_platforms"]
 DISTRIBUTION = Engine("distribution", "docker.io", "26.1.5+dfsg1", ["web", "db"], "2.26.1-4")
 
 
-def choose(engine=container_engine.NONE, versions=(), platform="Debian 13", **settings):
+def choose(engine=docker.NONE, versions=(), platform="Debian 13", **settings):
     given = {"runtime": "compose", "source": "docker", "replace": False, **settings}
     wanted = Wanted(**given, platform=PLATFORMS.get(platform, {}), platform_name=platform)
-    return container_engine.choose(engine, Packages(dict.fromkeys(versions, "1"), [], []), wanted)
+    return docker.choose(engine, Packages(dict.fromkeys(versions, "1"), [], []), wanted)
 
 
 def test_a_native_host_needs_none():
@@ -61,7 +60,7 @@ def test_a_source_that_a_platform_has_not_is_refused(platform, source, part):
 
 @pytest.mark.parametrize(("version", "pair"), [("26.1.5+dfsg1", (26, 1)), ("5:29.6.1-1~debian", (29, 6))])
 def test_versions_compare(version, pair):
-    assert container_engine.number(version) == pair
+    assert docker.number(version) == pair
 
 
 def toolkit(engine=DISTRIBUTION, versions=None, **settings):

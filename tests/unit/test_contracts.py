@@ -3,14 +3,15 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-from roundhouse import engine_defaults, fit_kv, formats, roster, roster_fields
+from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.roster import fields as roster_fields
+from roundhouse.roster import validate
+from roundhouse.vllm import defaults, formats
 
-ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 
 
@@ -32,10 +33,10 @@ def test_a_roles_defaults_are_those_of_its_argument_specification(role):
 
 def test_the_argument_specification_of_the_roster_is_the_rosters():
     fields = options("preflight")["agents"]["options"]
-    assert set(fields) == {*roster.REQUIRED, *roster.OPTIONAL}
-    assert {name for name, field in fields.items() if field.get("required")} == set(roster.REQUIRED)
+    assert set(fields) == {*validate.REQUIRED, *validate.OPTIONAL}
+    assert {name for name, field in fields.items() if field.get("required")} == set(validate.REQUIRED)
     assert fields["models"]["options"]["quantization"]["choices"] == list(formats.FORMATS)
-    assert fields["kv_cache_dtype"]["choices"] == list(fit_kv.KV_DTYPE_BYTES)
+    assert fields["kv_cache_dtype"]["choices"] == list(formats.KV_DTYPE_BYTES)
     assert fields["policy"]["choices"] == list(roster_fields.POLICIES)
     assert fields["give_up"]["choices"] == list(roster_fields.GIVE_UP)
     assert fields["speculative_config"]["options"]["method"]["choices"] == list(roster_fields.SPECULATIVE_METHODS)
@@ -60,7 +61,7 @@ def test_galaxy_and_pypi_give_the_same_versions_of_the_collections():
 def test_the_fit_reckons_with_the_engine_that_is_locked(accelerator, package):
     lock = (ROOT / f"requirements/engine-{accelerator}.txt").read_text()
     (version,) = re.findall(rf"^{package}==(\d+\.\d+)", lock, re.MULTILINE)
-    assert engine_defaults.version(version) == engine_defaults.PINNED
+    assert defaults.version(version) == defaults.PINNED
 
 
 def test_the_documents_show_what_the_commands_print():

@@ -5,18 +5,18 @@ import socket
 
 from clock import until
 
-from roundhouse import control_socket
+from roundhouse.switch import daemon_socket
 
 
 def test_it_knows_whether_a_command_is_being_done(tmp_path, monkeypatch):
     opened = socket.socket(socket.AF_UNIX)
     opened.bind(str(tmp_path / "control.sock"))
     opened.listen()
-    monkeypatch.setattr(control_socket, "PATH", tmp_path / "control.sock")
+    monkeypatch.setattr(daemon_socket, "PATH", tmp_path / "control.sock")
     # As systemd hands it over.
-    monkeypatch.setattr(control_socket, "_FIRST_FILE", opened.detach())
+    monkeypatch.setattr(daemon_socket, "_FIRST_FILE", opened.detach())
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
-    with control_socket.listening() as busy:
+    with daemon_socket.listening() as busy:
         assert not busy()
         with socket.socket(socket.AF_UNIX) as line:
             line.connect(str(tmp_path / "control.sock"))

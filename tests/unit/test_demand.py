@@ -5,8 +5,10 @@ import json
 import pytest
 from real_gateway import DEFAULTS
 
-from roundhouse import demand, gateway, gateway_config, journal, planner, state
 from roundhouse.errors import UsageError
+from roundhouse.gateway import config, haproxy, on_demand
+from roundhouse.plan import build as plan_build
+from roundhouse.state import serving, switch_journal
 
 COMMON = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
 RULES = {"on_demand": True, "min_active_seconds": 60, "max_wait_seconds": 120, "wait_seconds": 600}
@@ -14,26 +16,26 @@ RULES = {"on_demand": True, "min_active_seconds": 60, "max_wait_seconds": 120, "
 
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
-    monkeypatch.setattr(state, "FOLDER", tmp_path)
-    monkeypatch.setattr(state, "LOCK", tmp_path / "switch.lock")
+    monkeypatch.setattr(serving, "FOLDER", tmp_path)
+    monkeypatch.setattr(serving, "LOCK", tmp_path / "switch.lock")
     roster = [
         {"name": name, "port": port, "models": [{"model": "/m"}], **COMMON}
         for name, port in (("dev", 8001), ("po", 8002))
     ]
-    return planner.build(roster, planner.Settings("cpu", "/e", "/m", 1, 8080))
+    return plan_build.build(roster, plan_build.Settings("cpu", "/e", "/m", 1, 8080))
 
 
 def build(plan, **rules):
-    return gateway_config.build(plan, gateway_config.Settings(**DEFAULTS | RULES | rules))["demand"]
+    return config.build(plan, config.Settings(**DEFAULTS | RULES | rules))["demand"]
 
 
 def test_the_rules_reach_the_service(plan, tmp_path, monkeypatch):
     assert build(plan, on_demand=False, min_active_seconds=-1) is None
-    monkeypatch.setattr(demand, "PATH", tmp_path / "demand.json")
+    monkeypatch.setattr(on_demand, "PATH", tmp_path / "demand.json")
     with pytest.raises(UsageError, match="deploy with gateway_on_demand: true"):
-        demand.load()
-    demand.PATH.write_text(build(plan, pinned=["po"]))
-    assert demand.load() == (60, 120, 0, (), ("po",))
+        on_demand.load()
+    on_demand.PATH.write_text(build(plan, pinned=["po"]))
+    assert on_demand.load() == (60, 120, 0, (), ("po",))
 
 
 @pytest.mark.parametrize(
@@ -61,33 +63,33 @@ def test_rules_that_cannot_be_meant_are_refused(plan, rules, sentence):
 
 
 def test_the_track_says_who_may_be_asked_for(plan):
-    state.record("dev", ["po"])
-    assert gateway.track(plan) == {"dev": "on", "po": "off"}
-    demand.allow(["dev", "po"])
-    assert gateway.track(plan) == {"dev": "on", "po": "ask"}
-    state.note_stopped(["dev"])
-    gateway.follow(plan, print)
-    assert gateway.track_path().read_text() == "dev ask:60\npo ask:60\n"
-    entry = journal.Journal("po", ["dev"])
+    serving.record("dev", ["po"])
+    assert haproxy.track(plan) == {"dev": "on", "po": "off"}
+    on_demand.allow(["dev", "po"])
+    assert haproxy.track(plan) == {"dev": "on", "po": "ask"}
+    serving.note_stopped(["dev"])
+    haproxy.follow(plan, print)
+    assert haproxy.track_path().read_text() == "dev ask:60\npo ask:60\n"
+    entry = switch_journal.Journal("po", ["dev"])
     entry.begin()
-    assert gateway.track(plan) == {"dev": "wait", "po": "wait"}
+    assert haproxy.track(plan) == {"dev": "wait", "po": "wait"}
     entry.end()
-    demand.withdraw()
-    demand.withdraw()
-    assert gateway.track(plan) == {"dev": "off", "po": "off"}
-    state.record("dev", ["po"])
-    assert gateway.track(plan) == {"dev": "on", "po": "off"}
+    on_demand.withdraw()
+    on_demand.withdraw()
+    assert haproxy.track(plan) == {"dev": "off", "po": "off"}
+    serving.record("dev", ["po"])
+    assert haproxy.track(plan) == {"dev": "on", "po": "off"}
 
 
 def test_who_was_stopped_before_the_hosts_last_boot_is_not_stopped_any_more(plan, monkeypatch, tmp_path):
-    state.record("dev", ["po"])
-    state.note_stopped(["dev"])
-    assert gateway.track(plan) == {"dev": "off", "po": "off"}
+    serving.record("dev", ["po"])
+    serving.note_stopped(["dev"])
+    assert haproxy.track(plan) == {"dev": "off", "po": "off"}
     (tmp_path / "boot").write_text("another")
-    monkeypatch.setattr(state, "BOOT_ID", tmp_path / "boot")
-    assert gateway.track(plan) == {"dev": "on", "po": "off"}
+    monkeypatch.setattr(serving, "BOOT_ID", tmp_path / "boot")
+    assert haproxy.track(plan) == {"dev": "on", "po": "off"}
 
 
 def test_who_shares_a_card_is_known(plan):
-    assert demand.conflicts(plan) == {"dev": ["po"], "po": ["dev"]}
+    assert on_demand.conflicts(plan) == {"dev": ["po"], "po": ["dev"]}
     assert json.loads(build(plan))["max_wait_seconds"] == 120

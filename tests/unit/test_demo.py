@@ -7,20 +7,17 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
+import board
+import demo
+import demo_steps
 import pytest
 import yaml
 from clock import PATIENCE_SECONDS, Clock
 from rich.console import Console
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "lab"))
-import board
-import demo
-import demo_steps
-
-from roundhouse import cli
+from roundhouse.cli import main
 
 ROOT = demo.ROOT
 
@@ -38,7 +35,7 @@ def test_the_hints_are_about_what_serves(ready):
     told = demo.go_on(rows(ready))
     commands = [shlex.split(line) for line in re.findall(r"scripts/switch\.py .*?(?=  )", told)]
     for _, *words in commands:
-        assert cli.parser().parse_args(words).word in (*AGENTS, *cli.WORDS)
+        assert main.parser().parse_args(words).word in (*AGENTS, *main.WORDS)
     assert f"another agent; {ready or 'no agent'} is active\n" in told
     (switched, _, logged) = (words[1:] for words in commands)
     assert switched[0] in AGENTS.keys() - {ready}

@@ -5,26 +5,14 @@ import json
 import pytest
 from test_switch import Straw
 
-from roundhouse import (
-    back,
-    canary,
-    checks,
-    deploy,
-    deploying,
-    history,
-    leave,
-    measured,
-    outlook,
-    plan,
-    plan_set,
-    resume,
-    served,
-    state,
-    switch,
-    units,
-)
-from roundhouse.engine import Answer, Load
+from roundhouse.agents import canary as agents_canary
+from roundhouse.agents import drain, prestart_checks
 from roundhouse.errors import RoundhouseError, UsageError
+from roundhouse.host import systemd
+from roundhouse.plan import deployed, measured, plan_sets
+from roundhouse.state import history, serving
+from roundhouse.switch import deploy, deploy_journal, recovery, resume, transaction
+from roundhouse.vllm.client import Answer, Load
 
 NAMES = ("architect", "dev")
 
@@ -34,7 +22,7 @@ def planned(tmp_path, engine, names=NAMES, **settings):
         {
             **{
                 "name": name,
-                "unit": plan.unit_name(name),
+                "unit": deployed.unit_name(name),
                 "host": "127.0.0.1",
                 "port": 8000 + len(name),
                 "model": "/m",
@@ -66,7 +54,7 @@ def stage(tmp_path):
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_text(text)
         (folder / "plan.json").write_text(json.dumps(made))
-        return plan_set.read(folder)
+        return plan_sets.read(folder)
 
     return write
 
@@ -93,22 +81,22 @@ def host(tmp_path, monkeypatch):
             return Load(0, 0, 0.0) if self.unit in straw.up else None
 
     for name in ("show", "start", "stop"):
-        monkeypatch.setattr(units, name, getattr(straw, name))
-    monkeypatch.setattr(units, "reload", lambda: straw.happened.append("reload"))
-    monkeypatch.setattr(units, "forgive", lambda unit: None)
-    monkeypatch.setattr(units, "log_of_this_start", lambda unit: ["ValueError: no memory"])
-    for room in (deploy, switch, back, leave):
+        monkeypatch.setattr(systemd, name, getattr(straw, name))
+    monkeypatch.setattr(systemd, "reload", lambda: straw.happened.append("reload"))
+    monkeypatch.setattr(systemd, "forgive", lambda unit: None)
+    monkeypatch.setattr(systemd, "log_of_this_start", lambda unit: ["ValueError: no memory"])
+    for room in (deploy, transaction, recovery, drain):
         monkeypatch.setattr(room, "Engine", Engine)
-    monkeypatch.setattr(checks, "check_host", straw.check)
+    monkeypatch.setattr(prestart_checks, "check_host", straw.check)
     monkeypatch.setattr(resume, "check", straw.check)
-    monkeypatch.setattr(switch, "check", straw.check)
+    monkeypatch.setattr(transaction, "check", straw.check)
     monkeypatch.setattr(resume, "is_outdated", lambda planned, agent, unit: False)
     monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
-    monkeypatch.setattr(units, "FOLDER", f"{tmp_path}/units")
-    monkeypatch.setattr(plan, "PATH", tmp_path / "plan.json")
-    monkeypatch.setattr(served, "FOLDER", tmp_path / "plans")
-    monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
-    monkeypatch.setattr(state, "FOLDER", tmp_path / "state")
+    monkeypatch.setattr(systemd, "FOLDER", f"{tmp_path}/units")
+    monkeypatch.setattr(deployed, "PATH", tmp_path / "plan.json")
+    monkeypatch.setattr(plan_sets, "FOLDER", tmp_path / "plans")
+    monkeypatch.setattr(serving, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(serving, "FOLDER", tmp_path / "state")
     return straw
 
 
@@ -118,13 +106,13 @@ def put(found):
 
 
 def engine_in_place():
-    return json.loads(plan.PATH.read_text())["engine_path"]
+    return json.loads(deployed.PATH.read_text())["engine_path"]
 
 
 def test_the_first_plan_is_put_in_place_and_its_first_agent_serves(host, stage):
     done = put(stage())
     assert (done["moved"], done["changed"], done["serving"]) == (True, ["architect"], ["architect"])
-    assert [(row["engine"], row["state"]) for row in served.rows()] == [("1", "in place")]
+    assert [(row["engine"], row["state"]) for row in plan_sets.rows()] == [("1", "in place")]
     again = put(stage())
     assert (again["moved"], again["changed"]) == (False, [])
 
@@ -136,22 +124,22 @@ def test_who_serves_is_stopped_before_the_files_are_replaced_and_started_after(h
     assert (done["changed"], engine_in_place()) == (["architect"], "/opt/2")
     unit = "roundhouse-architect.service"
     assert host.happened == [f"stop {unit}", "reload", f"start {unit}"]
-    assert [row["engine"] for row in served.rows()] == ["1", "2"]
+    assert [row["engine"] for row in plan_sets.rows()] == ["1", "2"]
     assert history.load()[-1].outcome == history.DONE
-    assert deploying.left() is None
+    assert deploy_journal.left() is None
 
 
 def test_an_engine_that_answers_rubbish_goes_back(host, stage):
     put(stage())
-    before = plan_set.on_host()
+    before = plan_sets.on_host()
     host.bad_engines.add("/opt/2")
     with pytest.raises(RoundhouseError, match=r"answered rubbish\. .* is in place again\. architect serves"):
         put(stage("/opt/2"))
-    assert plan_set.on_host() == before
+    assert plan_sets.on_host() == before
     assert host.names() == ["architect"]
     assert history.load()[-1].outcome == history.BACK
-    assert [row["engine"] for row in served.rows()] == ["1"]
-    assert deploying.left() is None
+    assert [row["engine"] for row in plan_sets.rows()] == ["1"]
+    assert deploy_journal.left() is None
 
 
 def test_a_plan_that_does_not_start_takes_its_new_agent_with_it(host, stage, tmp_path):
@@ -193,9 +181,9 @@ def test_an_agent_that_left_the_roster_is_stopped_and_gone(host, stage, tmp_path
 @pytest.mark.parametrize("word", ["deploy", "resume", "switch"])
 def test_one_that_was_killed_half_way_is_completed_or_undone(host, stage, word):
     put(stage())
-    old, new = plan_set.on_host(), stage("/opt/2")
-    new.keep(served.folder(new.name))
-    deploying.begin(old, new, ["architect"])
+    old, new = plan_sets.on_host(), stage("/opt/2")
+    new.keep(plan_sets.folder(new.name))
+    deploy_journal.begin(old, new, ["architect"])
     host.up.clear()
     new.put(old)
     if word == "deploy":
@@ -203,16 +191,16 @@ def test_one_that_was_killed_half_way_is_completed_or_undone(host, stage, word):
     elif word == "resume":
         assert resume.resume(new.plan, lambda text: None)["serving"] == ["architect"]
     else:
-        assert switch.ensure_ready(new.plan, "dev", lambda text: None)["changed"]
+        assert transaction.ensure_ready(new.plan, "dev", lambda text: None)["changed"]
     assert engine_in_place() == ("/opt/2" if word == "deploy" else "/opt/1")
-    assert deploying.left() is None
+    assert deploy_journal.left() is None
 
 
 def test_a_boot_after_a_kill_starts_the_plan_that_served(host, stage):
     put(stage())
-    old, new = plan_set.on_host(), stage("/opt/2")
-    new.keep(served.folder(new.name))
-    deploying.begin(old, new, ["architect"])
+    old, new = plan_sets.on_host(), stage("/opt/2")
+    new.keep(plan_sets.folder(new.name))
+    deploy_journal.begin(old, new, ["architect"])
     new.put(old)
     host.up.clear()
     assert resume.start_only(new.plan, lambda text: None) == ["architect"]
@@ -221,41 +209,41 @@ def test_a_boot_after_a_kill_starts_the_plan_that_served(host, stage):
 
 def test_one_that_was_killed_after_it_served_is_done(host, stage):
     put(stage())
-    old = plan_set.on_host()
+    old = plan_sets.on_host()
     put(stage("/opt/2"))
-    deploying.begin(old, plan_set.on_host(), ["architect"])
-    resume.resume(plan.load(plan.PATH), lambda text: None)
-    assert (engine_in_place(), deploying.left()) == ("/opt/2", None)
+    deploy_journal.begin(old, plan_sets.on_host(), ["architect"])
+    resume.resume(deployed.load(deployed.PATH), lambda text: None)
+    assert (engine_in_place(), deploy_journal.left()) == ("/opt/2", None)
 
 
 def test_a_rollback_is_the_plan_that_served_before(host, stage):
     with pytest.raises(UsageError, match="there is nothing to go back to"):
-        served.before()
+        plan_sets.before()
     for number in range(1, 8):
         put(stage(f"/opt/{number}"))
-    assert [row["engine"] for row in served.rows()] == ["4", "5", "6", "7"]
-    put(served.before())
-    assert [row["engine"] for row in served.rows()] == ["4", "5", "7", "6"]
-    named = served.load()[0].name
-    put(served.before(named))
+    assert [row["engine"] for row in plan_sets.rows()] == ["4", "5", "6", "7"]
+    put(plan_sets.before())
+    assert [row["engine"] for row in plan_sets.rows()] == ["4", "5", "7", "6"]
+    named = plan_sets.load()[0].name
+    put(plan_sets.before(named))
     assert engine_in_place() == "/opt/4"
     with pytest.raises(UsageError, match="'other' is no plan that served here before: say one of"):
-        served.before("other")
+        plan_sets.before("other")
 
 
 def test_what_is_about_to_happen_is_told(host, stage, monkeypatch):
     put(stage())
     new = stage("/opt/2", **{"max-model-len": 2048})
-    seen = outlook.outlook(deploy.make(new, plan_set.on_host(), None, 30, lambda text: None))
+    seen = deploy.outlook(deploy.make(new, plan_sets.on_host(), None, 30, lambda text: None))
     assert seen.differences[:2] == ["engine: 1 -> 2", "architect: max-model-len: 4096 -> 2048"]
     # The drain, a second for each stop at its grace, and two starts with all that may hold them up.
-    bound = 30 + 2 * leave.GRACE_SECONDS + 2 * (30 + 100 + canary.TIMEOUT_SECONDS + 5)
+    bound = 30 + 2 * drain.GRACE_SECONDS + 2 * (30 + 100 + agents_canary.TIMEOUT_SECONDS + 5)
     assert seen.at_most_seconds == bound
     assert f"{bound:.0f} s at the most, also when the plan before has to come back." in seen.text()[-1]
 
 
 def test_a_plan_whose_engine_or_model_is_gone_is_named(host, stage):
-    lost = outlook.missing(stage("/opt/none"))
+    lost = deploy.missing(stage("/opt/none"))
     assert lost[0].startswith("its engine /opt/none is not there any more")
     assert "/m" in lost[1]
 
@@ -265,4 +253,4 @@ def test_a_folder_that_lacks_a_file_is_no_set(stage, tmp_path, host):
     path = next((tmp_path / "staged/agents/dev").rglob("*.service"))
     path.unlink()
     with pytest.raises(RoundhouseError, match=r"lacks .*roundhouse-dev.service of dev"):
-        plan_set.read(tmp_path / "staged")
+        plan_sets.read(tmp_path / "staged")

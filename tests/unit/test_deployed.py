@@ -2,15 +2,12 @@
 
 import fcntl
 import json
-import sys
 import threading
 from pathlib import Path
 
+import deployed
 import pytest
 from clock import until
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "lab"))
-import deployed
 
 # In place of docker: it has the hosts of two killed builds, and the image that is asked for.
 DOCKER = """#!/bin/sh

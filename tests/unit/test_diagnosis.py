@@ -1,13 +1,15 @@
 """Doctor names one cause for what an engine said, and says that it does not know the rest."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from roundhouse import causes, checkup, diagnosis, kernel_log
+from roundhouse.agents import kernel_log
+from roundhouse.checkup import checkup
+from roundhouse.doctor import causes, diagnosis
+from roundhouse.paths import CHECKOUT
 
-LOGS = Path(__file__).resolve().parents[1] / "fixtures/logs"
+LOGS = CHECKOUT / "tests/fixtures/logs"
 # What vLLM 0.32 wrote on the lab's host when it was made to fail, and on an H100; the ends of its logs, long lines cut.
 REAL = {
     "context-too-long-for-the-card": "context too long for the card",

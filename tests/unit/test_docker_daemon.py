@@ -2,14 +2,14 @@
 
 import pytest
 
-from roundhouse import docker_daemon
 from roundhouse.errors import RoundhouseError
+from roundhouse.host import docker_config
 
 OURS = {"log-driver": "local", "log-opts": {"max-size": "50m"}, "live-restore": True, "ip": "127.0.0.1"}
 
 
 def merge(current, noted=None, wanted=None, force=False):
-    return docker_daemon.merge(current, noted or {}, OURS if wanted is None else wanted, force=force)
+    return docker_config.merge(current, noted or {}, OURS if wanted is None else wanted, force=force)
 
 
 def test_an_empty_file_gets_the_defaults():
@@ -68,22 +68,22 @@ def test_merging_twice_changes_nothing():
     ],
 )
 def test_the_engine_is_restarted_only_for_what_it_does_not_read_again(before, after, action):
-    assert docker_daemon.action(before, after) == action
+    assert docker_config.action(before, after) == action
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"debug": true,}'])
 def test_a_file_that_is_not_valid_is_refused_with_the_parsers_words(text):
     with pytest.raises(RoundhouseError) as raised:
-        docker_daemon.parse(text)
+        docker_config.parse(text)
     assert "nothing was changed" in raised.value.message
 
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
     """Let the module write below a temporary folder."""
-    monkeypatch.setattr(docker_daemon, "PATH", tmp_path / "docker/daemon.json")
-    monkeypatch.setattr(docker_daemon, "NOTES", tmp_path / "notes")
-    monkeypatch.setattr(docker_daemon, "PENDING", tmp_path / "pending")
+    monkeypatch.setattr(docker_config, "PATH", tmp_path / "docker/daemon.json")
+    monkeypatch.setattr(docker_config, "NOTES", tmp_path / "notes")
+    monkeypatch.setattr(docker_config, "PENDING", tmp_path / "pending")
     (tmp_path / "docker").mkdir()
     return tmp_path
 
@@ -92,6 +92,6 @@ def test_an_invalid_file_is_not_touched(places):
     path = places / "docker/daemon.json"
     path.write_text("{not json")
     with pytest.raises(RoundhouseError, match="is not JSON"):
-        docker_daemon.plan("container_engine", OURS, force=False)
+        docker_config.plan("container_engine", OURS, force=False)
     assert [file.name for file in path.parent.iterdir()] == ["daemon.json"]
     assert path.read_text() == "{not json"

@@ -2,30 +2,31 @@
 
 import json
 
-from roundhouse import cli, doctor, driver
+from roundhouse.cli import main
+from roundhouse.host import driver
 
 
 def test_a_sick_driver_comes_with_its_cure(machine):
-    (row,) = doctor.rows(machine.root)
+    (row,) = driver.rows(machine.root)
     assert (row["part"], row["state"], row["ok"]) == ("driver", "no_driver", False)
-    assert doctor.text([row]).splitlines()[1].startswith("  Run ansible-playbook site.yml")
+    assert driver.text([row]).splitlines()[1].startswith("  Run ansible-playbook site.yml")
 
 
 def test_a_runfiles_driver_is_well_and_has_no_cure_to_ask_for(machine):
     machine.write("usr/bin/nvidia-uninstall", "")
-    row = machine.ask("from roundhouse import doctor; print(json.dumps(doctor.rows(root)))", *machine.nvml)[0]
+    row = machine.ask("from roundhouse.host import driver; print(json.dumps(driver.rows(root)))", *machine.nvml)[0]
     assert row["state"] == "unmanaged"
-    assert "\n" not in doctor.text([{**row, "ok": True}])
+    assert "\n" not in driver.text([{**row, "ok": True}])
 
 
 def test_the_words_exit_status_and_object(machine, monkeypatch, capsys):
     seen = driver.see(machine.root)
     monkeypatch.setattr(driver, "see", lambda root: seen)
-    monkeypatch.setattr(cli, "_target", lambda args: None)
-    assert cli.main(["doctor"]) == 1
+    monkeypatch.setattr(main, "_target", lambda args: None)
+    assert main.main(["doctor"]) == 1
     assert "no_driver" in capsys.readouterr().out
-    assert cli.main(["doctor", "--json"]) == 1
+    assert main.main(["doctor", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert (answer["ok"], answer["errors"][0]["stage"]) == (False, "driver")
     monkeypatch.setattr(driver, "see", lambda root: seen._replace(gpus=[]))
-    assert cli.main(["doctor", "--json"]) == 1  # a GPU host without a card is not well
+    assert main.main(["doctor", "--json"]) == 1  # a GPU host without a card is not well

@@ -11,15 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import suites
 import yaml
 
-from roundhouse import cli, setup_cli, words_plans
+from roundhouse.cli import main, setup, words_plans
 from roundhouse.errors import UsageError
+from roundhouse.paths import CHECKOUT as ROOT
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "lab"))
-import suites
-
-ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 RAN = json.loads((ROOT / "tests/fixtures/documented.json").read_text())
 # How a test of CI runs a word of the command: on a host, or in this process.
@@ -115,17 +113,17 @@ def test_nothing_else_stands_there():
 @pytest.mark.parametrize("told", of(*COMMAND))
 def test_the_command_takes_it(told):
     arguments = told[1 : told.index(">")] if ">" in told else told[1:]
-    word = arguments[0] if arguments[0] in cli.WITH_A_PARSER else None
+    word = arguments[0] if arguments[0] in main.WITH_A_PARSER else None
     try:
         if word:
-            module = importlib.import_module(f"roundhouse.{cli.WITH_A_PARSER[word]}")
+            module = importlib.import_module(f"roundhouse.cli.{main.WITH_A_PARSER[word]}")
             parser = getattr(module, "parser", None) or module._parser
-            parser().parse_args(arguments if cli.WITH_A_PARSER[word] == "models_cli" else arguments[1:])
+            parser().parse_args(arguments if main.WITH_A_PARSER[word] == "models" else arguments[1:])
         else:
-            word = cli.parser().parse_args(arguments).word
+            word = main.parser().parse_args(arguments).word
     except UsageError as error:
         pytest.fail(f"{told}: {error.message}")
-    assert word in (*AGENTS, *cli.WORDS, *words_plans.WORDS, *cli.WITH_A_PARSER, "doctor", "help")
+    assert word in (*AGENTS, *main.WORDS, *words_plans.WORDS, *main.WITH_A_PARSER, "doctor", "help")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +148,7 @@ def test_plan_answers_it(told, tmp_path):
 
 @pytest.mark.parametrize("told", of("scripts/setup_vllm.py"))
 def test_setup_takes_it(told):
-    args = setup_cli.parser().parse_args(told[1:])
+    args = setup.parser().parse_args(told[1:])
     assert (ROOT / args.inventory).exists()
 
 

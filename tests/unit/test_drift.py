@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from roundhouse import drift, units
+from roundhouse.agents import drift
+from roundhouse.host import systemd
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def agent(tmp_path):
 
 @pytest.fixture
 def told(agent):
-    unit = units.Unit("ready", False, 0, None, "success", None, os.getpid(), 0, False, "x")
+    unit = systemd.Unit("ready", False, 0, None, "success", None, os.getpid(), 0, False, "x")
     served = [{"id": "dev", "max_model_len": 4096, "root": "/m"}]
     plan = {"engine_path": sys.argv[0]}
     return lambda: (drift.drift(plan, agent, unit, served, "0.32.0"), drift.is_outdated(plan, agent, unit))

@@ -7,7 +7,7 @@ import os
 import pytest
 from machine import CARD, KERNEL, NEWER
 
-from roundhouse import driver, driver_states, kernel_module, secure_boot
+from roundhouse.host import driver, kernel
 
 
 def test_no_gpu(machine):
@@ -151,23 +151,23 @@ def test_ok(machine):
 
 def test_each_state_that_the_table_has_is_reached_here(request):
     code = request.path.read_text()
-    assert [state for state in driver_states.STATES if f'"{state}"' not in code] == []
+    assert [state for state in driver.STATES if f'"{state}"' not in code] == []
 
 
 @pytest.mark.parametrize("compress", [lambda raw: (".xz", lzma.compress(raw)), lambda raw: (".gz", gzip.compress(raw))])
 def test_a_compressed_module_is_read(machine, compress):
     path = machine.module("580.173.02", compress=compress)
-    assert kernel_module.find(machine.root, KERNEL) == path
-    assert kernel_module.read(path) == (str(path), "580.173.02", True, False)
+    assert kernel.find(machine.root, KERNEL) == path
+    assert kernel.read(path) == (str(path), "580.173.02", True, False)
 
 
 def test_the_newest_kernel_is_by_number_not_by_letter(machine):
     machine.kernel(NEWER)
-    assert kernel_module.kernels(machine.root) == [KERNEL, NEWER]  # 6.12.90, 6.12.117
+    assert kernel.kernels(machine.root) == [KERNEL, NEWER]  # 6.12.90, 6.12.117
 
 
 def test_a_machine_without_efi_does_not_say(machine):
-    assert secure_boot.enabled(machine.root) is None
+    assert kernel.enabled(machine.root) is None
 
 
 def test_an_initramfs_from_before_the_blacklist_is_stale(machine):
@@ -187,5 +187,5 @@ def test_a_container_is_one_by_systemds_own_word(machine):
 
 def test_a_machines_nvml_is_the_real_client(machine):
     machine.load("580.173.02")
-    told = machine.ask("from roundhouse import driver; print(json.dumps(driver.see(root).gpus))", CARD)
+    told = machine.ask("from roundhouse.host import driver; print(json.dumps(driver.see(root).gpus))", CARD)
     assert told[0]["name"] == "NVIDIA GeForce RTX 5060 Ti"

@@ -1,15 +1,14 @@
 """What is done about a driver, and each refusal as one sentence."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
-from roundhouse import driver, driver_choice
-from roundhouse.driver_refusals import Wanted, too_old
-from roundhouse.packages import Packages, parse_dpkg
+from roundhouse.host import driver, driver_install
+from roundhouse.host.driver_install import Wanted, too_old
+from roundhouse.host.packages import Packages, parse_dpkg
+from roundhouse.paths import CHECKOUT
 
-VARS = Path(__file__).resolve().parents[2] / "roles/nvidia_driver/vars/main.yml"
+VARS = CHECKOUT / "roles/nvidia_driver/vars/main.yml"
 PLATFORMS = yaml.safe_load(VARS.read_text())["__nvidia_driver_platforms"]
 NOTHING = Packages({}, [], [])
 OURS = {"source": "nvidia"}
@@ -25,7 +24,7 @@ def choose(machine):
         wanted = Wanted(**given, platform=row, platform_name=platform)
         # This process has no NVML: a loaded driver's is taken to answer.
         seen = driver.see(machine.root)._replace(nvml_error=None)
-        return driver_choice.choose(seen, wanted, packages, ours)
+        return driver_install.choose(seen, wanted, packages, ours)
 
     return run
 
@@ -204,4 +203,4 @@ def test_only_what_is_there_works_and_is_held_is_not_looked_at_again(
     machine.load(loaded)
     seen = driver.see(machine.root)._replace(nvml_error=None)
     made = choose(packages, OURS, **settings)
-    assert driver_choice.settled(made, seen, packages, persistent=persistent) is settled
+    assert driver_install.settled(made, seen, packages, persistent=persistent) is settled

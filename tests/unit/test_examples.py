@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from small_server import Handler, served
 
-ROOT = Path(__file__).resolve().parents[2]
+from roundhouse.paths import CHECKOUT as ROOT
+
 NOBODY = "http://127.0.0.1:9/v1"
 
 

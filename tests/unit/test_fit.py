@@ -3,12 +3,13 @@
 import itertools
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
-from roundhouse import calibrate, catalog
-from roundhouse.fit import FITS, NO, TIGHT, Question, fit
+from roundhouse.catalog import models as catalog_models
+from roundhouse.fit import calibration
+from roundhouse.fit.estimate import FITS, NO, TIGHT, Question, fit
+from roundhouse.paths import CHECKOUT
 
 ORDER = {NO: 0, TIGHT: 1, FITS: 2}
 REPOS = (
@@ -24,7 +25,7 @@ SHARES = (0.3, 0.7, 0.85, 0.92)
 
 
 def question(repo="Qwen/Qwen2.5-7B-Instruct-AWQ", card_gib=15.5, max_model_len=8192, **options):
-    return Question(catalog.find(repo), card_gib, max_model_len, **options)
+    return Question(catalog_models.find(repo), card_gib, max_model_len, **options)
 
 
 def grid():
@@ -77,22 +78,22 @@ def test_graphs_count_against_the_share_since_0_21():
     assert not graphs((0, 20)).inside
 
 
-FILES = sorted((Path(__file__).resolve().parents[1] / "fixtures/starts").glob("*.json"))
+FILES = sorted((CHECKOUT / "tests/fixtures/starts").glob("*.json"))
 STARTS = [seen for file in FILES for seen in json.loads(file.read_text())]
 
 
 @pytest.mark.parametrize("seen", STARTS, ids=lambda seen: seen["id"])
 def test_a_start_on_a_real_card_lies_within_the_uncertainty(seen):
-    assert calibrate.beyond(seen) == []
+    assert calibration.beyond(seen) == []
 
 
 def test_what_lies_beyond_is_said():
     (seen,) = (each for each in STARTS if each["id"] == "po-24gb")
-    assert calibrate.beyond(seen | {"kv_gib_per_rank": 0.69, "card_peak_gib": 18.0}) == [
+    assert calibration.beyond(seen | {"kv_gib_per_rank": 0.69, "card_peak_gib": 18.0}) == [
         "po-24gb: 0.69 GiB of KV cache, and the fit says 1.43 +- 0.42.",
         "po-24gb: it held 18.00 GiB, and the fit says 16.99 at most.",
     ]
-    assert calibrate.beyond(seen | {"outcome": "failed"}) == ["po-24gb: the engine failed, and the fit says fits."]
+    assert calibration.beyond(seen | {"outcome": "failed"}) == ["po-24gb: the engine failed, and the fit says fits."]
 
 
 def test_the_sampler_drives_the_overhead_of_engines_that_sort():
@@ -133,7 +134,7 @@ def test_known_starts():
     ],
 )
 def test_a_start_that_compiles_has_less_for_the_kv_cache(repo, share, compiles, kv_gib):
-    model = catalog.in_format(repo, catalog.find(repo).architecture, "awq")
+    model = catalog_models.in_format(repo, catalog_models.find(repo).architecture, "awq")
     asked = Question(model, 31.36, 8192, gpu_memory_utilization=share, engine=(0, 28), tries_kernels=compiles)
     assert fit(asked).kv_gib_per_rank == pytest.approx(kv_gib, abs=0.1)
     # Where nobody says, the answer spans both.
@@ -184,8 +185,8 @@ def test_two_ranks_carry_what_one_cannot():
 
 
 def test_a_format_that_the_card_cannot_run_is_refused():
-    model = catalog.find("Qwen/Qwen2.5-7B-Instruct")
-    int8 = catalog.in_format(model.name, model.architecture, "int8")
+    model = catalog_models.find("Qwen/Qwen2.5-7B-Instruct")
+    int8 = catalog_models.in_format(model.name, model.architecture, "int8")
     assert fit(Question(int8, 23.5, 4096, capability=(8, 9))).verdict == FITS
     found = fit(Question(int8, 23.5, 4096, capability=(12, 0)))
     assert found.verdict == NO
@@ -203,7 +204,7 @@ def test_an_8_bit_kv_cache_wants_its_capability():
 
 
 def test_what_left_the_engine_is_refused():
-    model = catalog.in_format("own/bnb", catalog.find("Qwen/Qwen2.5-1.5B-Instruct").architecture, "bnb4")
+    model = catalog_models.in_format("own/bnb", catalog_models.find("Qwen/Qwen2.5-1.5B-Instruct").architecture, "bnb4")
     old = Question(model, 23.5, 4096, max_num_seqs=16, engine=(0, 27))
     assert fit(old).verdict == FITS
     assert fit(old._replace(engine=(0, 32))).verdict == NO
@@ -222,7 +223,7 @@ def test_a_full_sampler_batch_is_no_reason_not_to_start():
 
 
 def test_a_checkpoint_states_what_auto_means():
-    model = catalog.find("Qwen/Qwen3-8B")._replace(kv_cache_dtype="fp8")
+    model = catalog_models.find("Qwen/Qwen3-8B")._replace(kv_cache_dtype="fp8")
     asked = Question(model, 31.4, 4096)
     assert (
         fit(asked).kv_bytes_per_token_per_rank * 2
@@ -231,7 +232,7 @@ def test_a_checkpoint_states_what_auto_means():
 
 
 def test_a_draft_leaves_no_ceiling():
-    draft = catalog.find("Qwen/Qwen3-0.6B")
+    draft = catalog_models.find("Qwen/Qwen3-0.6B")
     assert (
         fit(question("Qwen/Qwen3-8B-FP8", 31, draft=draft, bandwidth_gb_s=448.0)).decode_ceiling_tokens_per_second
         is None
@@ -247,7 +248,7 @@ def test_a_decode_ceiling_needs_a_bandwidth():
 def test_a_chooser_can_ask_thousands_of_times():
     """Bound a fit's work by the calls that it makes, which no busy machine changes."""
     fit.cache_clear()
-    models = [catalog.find(repo) for repo in REPOS]
+    models = [catalog_models.find(repo) for repo in REPOS]
     calls = 0
 
     def count(_frame, event, _argument):

@@ -2,15 +2,16 @@
 
 import pytest
 
-from roundhouse import catalog, fit_kv
-from roundhouse.fit_weights import GIB, weights
-from roundhouse.formats import WEIGHT_FORMATS
+from roundhouse.catalog import models
+from roundhouse.fit import sizes
+from roundhouse.fit.sizes import GIB, weights
+from roundhouse.vllm.formats import WEIGHT_FORMATS
 
 PINNED = (0, 32)
 
 
 def held(name, form="bf16", ranks=1, engine=PINNED):
-    model = catalog.in_format(name, catalog.ARCHITECTURES[name], form)
+    model = models.in_format(name, models.ARCHITECTURES[name], form)
     return weights(model.architecture, model.form, ranks, engine)
 
 
@@ -74,9 +75,9 @@ def test_resident_weights_are_those_of_the_logs_within_half_a_percent(name, form
 
 
 def test_the_quantized_72b_repositories_pad_the_intermediate_size():
-    model = catalog.find("Qwen/Qwen2.5-72B-Instruct-AWQ")
+    model = models.find("Qwen/Qwen2.5-72B-Instruct-AWQ")
     assert model.architecture.intermediate_size == 29696
-    assert catalog.find("Qwen/Qwen2.5-72B-Instruct").architecture.intermediate_size == 29568
+    assert models.find("Qwen/Qwen2.5-72B-Instruct").architecture.intermediate_size == 29568
     assert held("Qwen2.5-72B", "awq").disk / 1e9 == pytest.approx(41.6, rel=0.005)
 
 
@@ -94,12 +95,12 @@ def test_a_decode_step_reads_no_embedding_table_and_only_the_chosen_experts():
     [("Qwen2.5-0.5B", 12), ("Qwen2.5-7B", 56), ("Qwen2.5-14B", 192), ("Qwen2.5-72B", 320), ("Qwen3-8B", 144)],
 )
 def test_kv_bytes_of_a_token(name, kib):
-    architecture = catalog.ARCHITECTURES[name]
-    assert fit_kv.bytes_per_token(architecture, "auto", 1) == kib * 1024
-    assert fit_kv.bytes_per_token(architecture, "fp8", 1) == kib * 512
+    architecture = models.ARCHITECTURES[name]
+    assert sizes.bytes_per_token(architecture, "auto", 1) == kib * 1024
+    assert sizes.bytes_per_token(architecture, "fp8", 1) == kib * 512
     ranks = architecture.num_key_value_heads
-    assert fit_kv.bytes_per_token(architecture, "auto", ranks) == kib * 1024 // ranks
-    assert fit_kv.bytes_per_token(architecture, "auto", 2 * ranks) == kib * 1024 // ranks
+    assert sizes.bytes_per_token(architecture, "auto", ranks) == kib * 1024 // ranks
+    assert sizes.bytes_per_token(architecture, "auto", 2 * ranks) == kib * 1024 // ranks
 
 
 @pytest.mark.parametrize(
@@ -108,9 +109,9 @@ def test_kv_bytes_of_a_token(name, kib):
     [("Qwen3-8B", 19.36, 140960), ("Qwen2.5-0.5B", 18.08, 1579808), ("Qwen3-14B", 29.15, 191056)],
 )
 def test_tokens_of_a_logged_kv_cache(name, kv_gib, tokens):
-    token_bytes = fit_kv.bytes_per_token(catalog.ARCHITECTURES[name], "auto", 1)
-    assert fit_kv.tokens(kv_gib * GIB, token_bytes) == pytest.approx(tokens, rel=0.002)
-    assert fit_kv.tokens(kv_gib * GIB, token_bytes) % fit_kv.BLOCK_TOKENS == 0
+    token_bytes = sizes.bytes_per_token(models.ARCHITECTURES[name], "auto", 1)
+    assert sizes.tokens(kv_gib * GIB, token_bytes) == pytest.approx(tokens, rel=0.002)
+    assert sizes.tokens(kv_gib * GIB, token_bytes) % sizes.BLOCK_TOKENS == 0
 
 
 def test_tensor_parallel_ranks_share_the_linear_layers():
@@ -133,7 +134,7 @@ def test_tensor_parallel_ranks_share_the_linear_layers():
     ],
 )
 def test_the_catalog_knows_the_families_by_name(repo, form, positions):
-    found = catalog.find(repo)
+    found = models.find(repo)
     assert (found.form.name, found.architecture.max_position_embeddings) == (form, positions)
     assert found.architecture.source
 
@@ -156,20 +157,20 @@ def test_the_catalog_knows_the_families_by_name(repo, form, positions):
     ],
 )
 def test_a_name_that_nobody_published_is_not_known(repo):
-    assert catalog.find(repo) is None
+    assert models.find(repo) is None
 
 
 def test_all_of_the_families_are_there():
     for size in ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B"):
         for suffix in ("", "-AWQ", "-GPTQ-Int4", "-GPTQ-Int8"):
-            assert catalog.find(f"Qwen/Qwen2.5-{size}-Instruct{suffix}")
-            assert size == "72B" or catalog.find(f"Qwen/Qwen2.5-Coder-{size}-Instruct{suffix}")
+            assert models.find(f"Qwen/Qwen2.5-{size}-Instruct{suffix}")
+            assert size == "72B" or models.find(f"Qwen/Qwen2.5-Coder-{size}-Instruct{suffix}")
     for size in ("0.6B", "1.7B", "4B", "8B", "14B", "32B"):
         # The small ones in GPTQ-Int8, the others in AWQ.
         published = ("", "-FP8", "-GPTQ-Int8" if size in ("0.6B", "1.7B") else "-AWQ")
         found = [
             f"-{suffix}" if suffix else ""
-            for suffix in catalog._SUFFIXES
-            if catalog.find(f"Qwen/Qwen3-{size}-{suffix}".rstrip("-"))
+            for suffix in models._SUFFIXES
+            if models.find(f"Qwen/Qwen3-{size}-{suffix}".rstrip("-"))
         ]
         assert sorted(found) == sorted(published)

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from roundhouse import gate, quantize_check, texts
+from roundhouse.catalog.recipes import RECIPES, Bounds
 from roundhouse.errors import UsageError
-from roundhouse.gate import Position, Quality
-from roundhouse.recipes import RECIPES, Bounds
+from roundhouse.quantize import quality, requirements, texts
+from roundhouse.quantize.quality import Position, Quality
 
 BOUNDS = Bounds(kl=0.05, top1=0.9, perplexity=1.05)
 
@@ -31,15 +31,15 @@ def likeliest(full, count):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_divergence_is_the_definitions_where_all_tokens_are_listed(seed):
     base, other = distribution(seed), distribution(seed + 10)
-    assert gate.divergence(base, other) == pytest.approx(true_kl(base, other), abs=1e-9)
-    assert gate.divergence(base, base) == pytest.approx(0, abs=1e-9)
+    assert quality.divergence(base, other) == pytest.approx(true_kl(base, other), abs=1e-9)
+    assert quality.divergence(base, base) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("count", [5, 20, 40])
 def test_of_the_likeliest_tokens_alone_it_is_never_more(seed, count):
     base, other = distribution(seed), distribution(seed + 10)
-    found = gate.divergence(likeliest(base, count), likeliest(other, count))
+    found = quality.divergence(likeliest(base, count), likeliest(other, count))
     assert 0 <= found <= true_kl(base, other) + 1e-9
     if count == 40:
         assert found > true_kl(base, other) / 3
@@ -48,28 +48,28 @@ def test_of_the_likeliest_tokens_alone_it_is_never_more(seed, count):
 def test_the_texts_own_token_is_no_bound_of_what_is_not_listed():
     listed = {"1": (-0.1, 1), "2": (-3.0, 2), "9": (-30.0, 900)}
     entries = {token: {"logprob": ln, "rank": rank} for token, (ln, rank) in listed.items()}
-    (found,) = gate.positions([None, entries], [5, 9])
+    (found,) = quality.positions([None, entries], [5, 9])
     assert found == Position(-30.0, {"1": -0.1, "2": -3.0})
 
 
 def test_a_model_that_lists_none_of_the_bases_words_is_not_near_it():
     base = {"1": math.log(0.9), "2": math.log(0.09)}
     other = {"7": math.log(0.6), "8": math.log(0.3)}
-    assert gate.divergence(base, other) > 0.8
+    assert quality.divergence(base, other) > 0.8
 
 
 def test_comparing_counts_agreement_and_perplexity():
     base = [Position(math.log(0.5), {"1": math.log(0.5), "2": math.log(0.4)})] * 2
     other = [Position(math.log(0.25), {"1": math.log(0.3), "2": math.log(0.5)}), base[0]]
-    found = gate.compare(base, other)
+    found = quality.compare(base, other)
     assert (found.top1, found.tokens) == (0.5, 2)
     assert found.base_perplexity == pytest.approx(2)
     assert found.perplexity == pytest.approx(math.sqrt(4 * 2))
 
 
 def test_a_refusal_says_by_how_much():
-    assert gate.refusals(Quality(0.01, 0.95, 10.1, 10.0, 100), BOUNDS) == []
-    assert gate.refusals(Quality(1.84, 0.06, 617.0, 103.9, 100), BOUNDS) == [
+    assert quality.refusals(Quality(0.01, 0.95, 10.1, 10.0, 100), BOUNDS) == []
+    assert quality.refusals(Quality(1.84, 0.06, 617.0, 103.9, 100), BOUNDS) == [
         "the KL divergence is 1.8400 nats a token, at most 0.05 is allowed.",
         "the likeliest token agrees in 6.0%, at least 90% must.",
         "the perplexity is 617.00 where the base has 103.90, 5.938 times it; at most 1.05 is allowed.",
@@ -86,11 +86,13 @@ def folder(place, **config):
 
 def test_another_vocabulary_is_another_model(tmp_path):
     base = folder(tmp_path / "base")
-    assert gate.other_vocabulary(base, folder(tmp_path / "same")) is None
-    assert "has 9 tokens where the base has 8" in gate.other_vocabulary(base, folder(tmp_path / "more", vocab_size=9))
+    assert quality.other_vocabulary(base, folder(tmp_path / "same")) is None
+    assert "has 9 tokens where the base has 8" in quality.other_vocabulary(
+        base, folder(tmp_path / "more", vocab_size=9)
+    )
     other = folder(tmp_path / "other")
     (other / "tokenizer.json").write_text('{"model": {"vocab": 7}}')
-    assert "makes other tokens" in gate.other_vocabulary(base, other)
+    assert "makes other tokens" in quality.other_vocabulary(base, other)
 
 
 @pytest.mark.parametrize(
@@ -103,20 +105,20 @@ def test_another_vocabulary_is_another_model(tmp_path):
     ],
 )
 def test_what_stands_in_the_way_is_found_in_config_json(tmp_path, config, group_size, said):
-    model = quantize_check.read(folder(tmp_path / "base", **config))
-    found = quantize_check.problems(model, RECIPES["gptq"], group_size, tmp_path)
+    model = requirements.read(folder(tmp_path / "base", **config))
+    found = requirements.problems(model, RECIPES["gptq"], group_size, tmp_path)
     assert [said in found[0]] == [True] if said else found == []
     assert len(found) == (1 if said and "hidden" not in said else len(found))
 
 
 def test_memory_and_disk_are_named_with_both_numbers(tmp_path, monkeypatch):
-    model = quantize_check.read(folder(tmp_path / "base"))._replace(weights_bytes=1 << 62)
-    memory, disk = quantize_check.problems(model, RECIPES["fp8"], 0, tmp_path)
+    model = requirements.read(folder(tmp_path / "base"))._replace(weights_bytes=1 << 62)
+    memory, disk = requirements.problems(model, RECIPES["fp8"], 0, tmp_path)
     assert "GiB of memory and" in memory
     assert str(tmp_path) in disk
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\n")
-    monkeypatch.setattr(quantize_check, "MEMINFO", tmp_path / "meminfo")
-    assert quantize_check.available_ram_bytes() is None
+    monkeypatch.setattr(requirements, "MEMINFO", tmp_path / "meminfo")
+    assert requirements.available_ram_bytes() is None
 
 
 def test_the_two_halves_of_the_text_have_nothing_in_common(tmp_path):

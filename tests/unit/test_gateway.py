@@ -18,7 +18,8 @@ from clock import until
 from real_gateway import WAIT_SECONDS, Gateway, furnish, version
 from small_server import Handler, served
 
-from roundhouse import demand, gateway, gateway_keys, gateway_load, history, switch_metrics
+from roundhouse.gateway import haproxy, keys, on_demand
+from roundhouse.state import history, switch_metrics
 
 STALE_SECONDS = 0.25  # so old HAProxy's time may be, on a busy machine: it is that of its last turn
 pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="HAProxy is not installed: make setup as root does")
@@ -49,7 +50,7 @@ def error(answer):
 
 
 def wait_for_waiting(count, name):
-    until(lambda: gateway_load.read([name])[name].waiting == count)
+    until(lambda: haproxy.read([name])[name].waiting == count)
 
 
 def send(table, **options):
@@ -125,7 +126,7 @@ def test_a_request_that_was_still_coming_when_a_switch_began_waits_too(stand, po
         head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
         line.sendall(head.encode() + body[:10])
         own = rf"src=127\.0\.0\.1:{line.getsockname()[1]} fe=API .* calls=[1-9]"
-        until(lambda: re.search(own, "".join(gateway.ask_workers(["show sess"]))))  # the head has been looked at
+        until(lambda: re.search(own, "".join(haproxy.ask_workers(["show sess"]))))  # the head has been looked at
         table.track(dev="wait:7")
         line.sendall(body[10:])
         wait_for_waiting(1, "dev")
@@ -153,7 +154,7 @@ def test_who_went_away_counts_no_longer_as_waiting(stand):
     table.track(dev="wait:5")
     with send(table):
         wait_for_waiting(1, "dev")
-    until(lambda: gateway_load.read(["dev"])["dev"].waiting == 0, 20)  # sooner than by wait_seconds
+    until(lambda: haproxy.read(["dev"])["dev"].waiting == 0, 20)  # sooner than by wait_seconds
     with asking(table.complete, "dev") as answers:
         wait_for_waiting(1, "dev")  # it is not refused
         table.track(dev="off:5")
@@ -195,7 +196,7 @@ def counts_of_refused(table):
 
 def test_who_may_be_asked_for_is_waited_for_and_who_only_looks_is_refused(stand):
     table = stand()
-    demand.allow(["po"])
+    on_demand.allow(["po"])
     table.serve("dev")
     table.track()
     assert table.complete("dev").status == 200
@@ -204,40 +205,40 @@ def test_who_may_be_asked_for_is_waited_for_and_who_only_looks_is_refused(stand)
         wait_for_waiting(2, "po")
         answer = table.ask("GET", "/v1/models", port=table.ports.po)
         assert (answer.status, error(answer)["type"]) == (503, "server_error")
-        until(lambda: gateway_load.read(["po"])["po"].oldest_seconds > 0.3)
-        seen = gateway_load.read(["dev", "po"])
+        until(lambda: haproxy.read(["po"])["po"].oldest_seconds > 0.3)
+        seen = haproxy.read(["dev", "po"])
         assert (seen["po"].waiting, seen["po"].running, seen["dev"].waiting) == (2, 0, 0)
         assert seen["po"].oldest_seconds <= time.monotonic() - begun + STALE_SECONDS
         assert seen["dev"].total == 1
         table.ask("GET", "/metrics", port=table.ports.dev + 100)
-        assert gateway_load.read(["dev"])["dev"].total == 1  # who reads metrics does not use it
-        demand.withdraw()
+        assert haproxy.read(["dev"])["dev"].total == 1  # who reads metrics does not use it
+        on_demand.withdraw()
         table.track()
     assert [each.status for each in answers] == [503, 503]
-    assert gateway_load.read(["po"])["po"].waiting == 0
+    assert haproxy.read(["po"])["po"].waiting == 0
 
 
 def test_requests_that_run_are_seen_on_the_worker_of_before_a_reload_too(stand):
     table = stand()
     hold = table.hold("dev")
     with asking(stream, table, 20):
-        until(lambda: gateway_load.read(["dev"])["dev"].running == 1)
+        until(lambda: haproxy.read(["dev"])["dev"].running == 1)
         table.process.send_signal(signal.SIGUSR2)
-        until(lambda: "# old workers" in gateway._ask("show proc"))
-        assert gateway_load.read(["dev"])["dev"].running == 1
+        until(lambda: "# old workers" in haproxy._ask("show proc"))
+        assert haproxy.read(["dev"])["dev"].running == 1
         hold.unlink()
-    until(lambda: gateway_load.read(["dev"])["dev"].running == 0)
+    until(lambda: haproxy.read(["dev"])["dev"].running == 0)
 
 
 def test_who_is_refused_is_counted_with_the_reason(stand):
-    gateway_keys.ensure()
-    key = f"Bearer {gateway_keys.add('one')}"
+    keys.ensure()
+    key = f"Bearer {keys.add('one')}"
     table = stand(requests_per_minute=2, key_required=True)
     table.ask("GET", "/v1/models")
     table.ask("GET", "/invocations", Authorization=key)
     for _ in range(3):
         table.ask("POST", "/v1/completions", {"model": "nosuch"}, Authorization=key)
-    key = f"Bearer {gateway_keys.load()['default']}"
+    key = f"Bearer {keys.load()['default']}"
     text = table.ask("GET", "/metrics/roundhouse", port=table.ports.any + 100, Authorization=key).body.decode()
     told = dict(re.findall(r'refused_total{agent="",why="([a-z-]+)"} (\d+)', text))
     assert told == {"key": "1", "path": "1", "model": "2", "rate": "1"}
@@ -317,7 +318,7 @@ def test_an_engine_that_died_and_comes_back_is_waited_for(stand):
     table.engines["dev"].kill()
     table.engines["dev"].wait()
     with asking(table.complete, "dev") as answers:
-        until(lambda: is_there(gateway_load.read(["dev"])["dev"]))
+        until(lambda: is_there(haproxy.read(["dev"])["dev"]))
         table.engine("dev")
     assert answers[0].status == 200
 
@@ -381,10 +382,10 @@ def test_a_reload_cuts_no_stream_and_tells_who_waits_to_ask_again(stand):
     hold = table.hold("dev")
     table.track(dev="on:5", po="wait:5")
     with asking(stream, table, 20, times=8) as streams, asking(table.complete, "po") as waiting:
-        until(lambda: gateway_load.read(["dev"])["dev"].running == 8)
+        until(lambda: haproxy.read(["dev"])["dev"].running == 8)
         wait_for_waiting(1, "po")
         table.process.send_signal(signal.SIGUSR2)
-        until(lambda: "# old workers" in gateway._ask("show proc"))
+        until(lambda: "# old workers" in haproxy._ask("show proc"))
         hold.unlink()
         assert table.complete("dev").status == 200
     assert [(len(events), events[-1]) for events in streams] == [(21, b"data: [DONE]")] * 8

@@ -14,8 +14,12 @@ import yaml
 from clock import until
 from real_gateway import DEFAULTS, ROLE, WAIT_SECONDS, Gateway, furnish
 
-from roundhouse import cli, gateway, gateway_config, gateway_keys, gateway_load, keys_cli, planner
+from roundhouse.cli import keys as cli_keys
+from roundhouse.cli import main
 from roundhouse.errors import UsageError
+from roundhouse.gateway import config, haproxy
+from roundhouse.gateway import keys as gateway_keys
+from roundhouse.plan import build
 
 needs_haproxy = pytest.mark.skipif(
     not shutil.which("haproxy"), reason="HAProxy is not installed: make setup as root does"
@@ -44,7 +48,7 @@ def stand(place):
 
 
 def said(capsys, *words):
-    status = keys_cli.main(["keys", *words])
+    status = cli_keys.main(["keys", *words])
     out = capsys.readouterr()
     return status, (out.out + out.err).strip()
 
@@ -63,8 +67,8 @@ def test_the_first_key_is_made_once_and_no_other_reads_it(place, capsys):
 def test_the_roles_words_are_the_commands(place, capsys):
     tasks = yaml.safe_load((ROLE / "tasks/secrets.yml").read_text())
     (words,) = (task["ansible.builtin.command"].split()[1:] for task in tasks if task["name"] == "Make the first key")
-    assert (cli.main(words), json.loads(capsys.readouterr().out)["changed"]) == (0, True)
-    assert (cli.main(words), json.loads(capsys.readouterr().out)["changed"]) == (0, False)
+    assert (main.main(words), json.loads(capsys.readouterr().out)["changed"]) == (0, True)
+    assert (main.main(words), json.loads(capsys.readouterr().out)["changed"]) == (0, False)
 
 
 def test_who_revoked_all_keys_is_made_none(place, capsys):
@@ -93,12 +97,12 @@ def test_what_cannot_be_meant_is_refused(place, capsys, words, sentence):
 
 
 def test_a_gateway_that_does_not_listen_to_the_command_is_told_of(place, capsys, monkeypatch):
-    monkeypatch.setattr(gateway, "_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(haproxy, "_TIMEOUT_SECONDS", 0.2)
     gateway_keys.ensure()
     (place / "master.sock").unlink(missing_ok=True)
     assert said(capsys, "add", "one")[0] == 0  # it does not run
     with socket.socket(socket.AF_UNIX) as hung:
-        hung.bind(f"{gateway.RUNTIME}/master.sock")
+        hung.bind(f"{haproxy.RUNTIME}/master.sock")
         hung.listen()
         status, text = said(capsys, "revoke", "one")
     assert status == 1
@@ -136,11 +140,11 @@ def test_a_key_has_limits_of_its_own(stand):
     table.track(dev="wait:1")
     with ThreadPoolExecutor(3) as pool:
         asking = [pool.submit(table.complete, "dev", **key) for _ in range(3)]
-        until(lambda: gateway_load.read(["dev"])["dev"].waiting == 3)
+        until(lambda: haproxy.read(["dev"])["dev"].waiting == 3)
         assert [table.complete("dev", **key).status for _ in range(2)] == [429, 429]
         table.track(dev="off:1")
         assert [each.result().status for each in asking] == [503] * 3
-    until(lambda: "conn_cur=0" in "".join(gateway.ask_workers(["show table LIMITS"])))  # those have ended there too
+    until(lambda: "conn_cur=0" in "".join(haproxy.ask_workers(["show table LIMITS"])))  # those have ended there too
     statuses = [table.ask("GET", "/v1/models", **key).status for _ in range(18)]
     assert (statuses[0], statuses[-1]) == (200, 429)
     refused = table.ask("GET", "/v1/models", **key)
@@ -152,8 +156,8 @@ def test_a_key_has_limits_of_its_own(stand):
 def settings(**changes):
     common = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
     roster = [{"name": "dev", "port": 8001, "models": [{"model": "/m"}], **common}]
-    plan = planner.build(roster, planner.Settings("cpu", "/e", "/m", 1, 8080))
-    return gateway_config.build(plan, gateway_config.Settings(**DEFAULTS | changes))
+    plan = build.build(roster, build.Settings("cpu", "/e", "/m", 1, 8080))
+    return config.build(plan, config.Settings(**DEFAULTS | changes))
 
 
 def test_beyond_loopback_there_are_keys_and_tls():

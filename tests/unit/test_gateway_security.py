@@ -15,7 +15,7 @@ import pytest
 from clock import until
 from real_gateway import ROLE, Gateway, furnish, own_ports
 
-from roundhouse import gateway_config, gateway_keys
+from roundhouse.gateway import config, keys
 
 HERE = Path(__file__).parent
 ROUTES = json.loads((HERE.parent / "fixtures/vllm-routes.json").read_text())
@@ -73,7 +73,7 @@ def reached():
 def table(request, tmp_path, monkeypatch, reached):
     """Start a gateway for others, with an engine that notes what it is asked, and goes on reading where it was left."""
     furnish(tmp_path, monkeypatch)
-    gateway_keys.ensure()
+    keys.ensure()
     if request.param:
         script = (ROLE / "files/make_certificate.sh").read_text().replace("chown", ": chown")
         subprocess.run(["sh", "-c", script, "make", str(tmp_path / "tls.pem")], check=True)
@@ -120,7 +120,7 @@ MALFORMED |= dict.fromkeys((f"{method} {url}" for method in ("GET", "POST") for 
 SMUGGLING = ("pipelined", "CL.TE", "TE.CL", "TE with a tab")
 API = MALFORMED | {"GET /health,": 200, "GET *": 400, "POST *": 400}
 API_WITH_THE_KEY = {
-    **{f"POST {path},": 200 for path in gateway_config.WRITES},
+    **{f"POST {path},": 200 for path in config.WRITES},
     **{"GET /v1/models,": 200, "headers of 40 KB": 431, "a body of 1 GB": 413, "chunks of 2 MB": 413},
     **dict.fromkeys(SMUGGLING, 200),
 }
@@ -137,8 +137,8 @@ def expected(what, port):
 
 # What reaches an engine by each port, besides HAProxy's own look at /health.
 REACHABLE = {
-    "any": {*gateway_config.WRITES},
-    "dev": {*gateway_config.WRITES, *gateway_config.READS},
+    "any": {*config.WRITES},
+    "dev": {*config.WRITES, *config.READS},
     # Whether others are served meanwhile is asked with a completion.
     "metrics": {"/metrics", "/v1/completions"},
 }
@@ -146,9 +146,9 @@ REACHABLE = {
 
 @pytest.mark.parametrize("port", ["any", "dev", "metrics"])
 def test_a_stranger_gets_nothing_but_health(table, namespace, reached, record_property, port):
-    revoked = gateway_keys.add("revoked")
-    gateway_keys.revoke("revoked")
-    good = gateway_keys.load()["default"]
+    revoked = keys.add("revoked")
+    keys.revoke("revoked")
+    good = keys.load()["default"]
     number = table.ports.dev + 100 if port == "metrics" else getattr(table.ports, port)
     words = ["ip", "netns", "exec", namespace.name, sys.executable, HERE / "gateway_attacks.py"]
     words += [namespace.ours, str(number)]

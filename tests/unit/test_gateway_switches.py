@@ -6,17 +6,14 @@ molecule/gateway does the same on real units.
 import asyncio
 import shutil
 import signal
-import sys
-from pathlib import Path
 
 import pytest
+from asking import ACROSS, Asking
 from clock import until
 from real_gateway import Gateway, furnish
 
-from roundhouse import journal, metrics, state
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule"))
-from asking import ACROSS, Asking
+from roundhouse.state import serving, switch_journal
+from roundhouse.vllm import client
 
 pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="HAProxy is not installed: make setup as root does")
 
@@ -39,7 +36,7 @@ class Held(Asking):
         running = await super()._begin_long(agent)
         port = self.engine_ports[agent]
         await asyncio.to_thread(
-            until, lambda: metrics.read("127.0.0.1", port).get("num_requests_running") == len(running)
+            until, lambda: client.read("127.0.0.1", port).get("num_requests_running") == len(running)
         )
         return running
 
@@ -54,7 +51,7 @@ def table(tmp_path, monkeypatch):
 
 def turn(table, asking, leaves, comes, *, fails):
     """Do what a switch does, in its order; its drain begins once the clients know of it."""
-    entry = journal.Journal(comes, [leaves])
+    entry = switch_journal.Journal(comes, [leaves])
     entry.begin()
     table.track()
     until(lambda: asking.wanted == comes)
@@ -67,7 +64,7 @@ def turn(table, asking, leaves, comes, *, fails):
         table.engine(leaves, *asking.engine)
     up = leaves if fails else comes
     until(lambda: up_and_told(table, up))
-    state.record(up, [leaves if up == comes else comes])
+    serving.record(up, [leaves if up == comes else comes])
     entry.end()
     table.track()
 
@@ -94,7 +91,7 @@ def test_nothing_is_lost_over_switches(table, switches, failures, requests, reco
 
     asking = Held(table, requests)
     table.serve("dev", *asking.engine)
-    asyncio.run(asking.through(names, switch, journal.path().exists))
+    asyncio.run(asking.through(names, switch, switch_journal.path().exists))
     record_property("outcome", asking.told())
     assert [each for each in asking.outcomes if each != "answered"] == [], asking.told()
     assert len(asking.outcomes) >= requests

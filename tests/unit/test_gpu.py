@@ -7,7 +7,8 @@ import tarfile
 
 import pytest
 
-from roundhouse import bundle, gpu, nvml
+from roundhouse.host import gpu
+from roundhouse.provision import bundle
 
 CARD = "gpu 0000:01:00.0 2d04 16311 512 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
 
@@ -31,7 +32,7 @@ def test_only_nvidias_vga_and_3d_functions_count(sysfs):
 def test_without_a_driver_a_cards_family_is_known_and_nothing_is_guessed(sysfs, facts):
     sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000")
     told = facts()
-    assert told["nvml"] == {"driver_version": None, "error": nvml.DRIVER_NOT_LOADED}
+    assert told["nvml"] == {"driver_version": None, "error": gpu.DRIVER_NOT_LOADED}
     assert told["gpus"] == [
         {
             "address": "0000:01:00.0",
@@ -39,7 +40,7 @@ def test_without_a_driver_a_cards_family_is_known_and_nothing_is_guessed(sysfs, 
             "driver": None,
             "architecture": "blackwell",
             "compute_capability": [12, 0],
-            **nvml.UNKNOWN,
+            **gpu.UNKNOWN,
         }
     ]
 
@@ -98,7 +99,7 @@ def test_a_card_that_nvml_alone_shows_is_a_gpu(facts):
 def test_another_module_than_the_librarys_is_told_and_the_rest_is_unknown(sysfs, facts):
     sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000", "nvidia")
     told = facts(CARD, loaded="580.159.03")
-    assert told["nvml"]["error"] == nvml.VERSION_MISMATCH
+    assert told["nvml"]["error"] == gpu.VERSION_MISMATCH
     assert told["gpus"][0]["memory_gib"] is None
 
 
@@ -110,13 +111,13 @@ def test_the_state_without_nvidias_client_is_the_clients(sysfs, ask, lines, load
     if loaded:
         (sysfs.root / "module/nvidia").mkdir(parents=True)
         (sysfs.root / "module/nvidia/version").write_text(loaded + "\n")
-    code = "from roundhouse import nvml; print(json.dumps([nvml.state()[:2], nvml.read()[:2]]))"
+    code = "from roundhouse.host import gpu; print(json.dumps([gpu.state()[:2], gpu.read()[:2]]))"
     mine, clients = ask(code, *lines)
     assert mine == clients
 
 
 def test_this_machines_own_state_is_the_clients_too():
-    assert nvml.state()[:2] == nvml.read()[:2]
+    assert gpu.state()[:2] == gpu.read()[:2]
 
 
 def test_the_command_takes_nvidias_client_along(tmp_path, monkeypatch):
@@ -126,7 +127,9 @@ def test_the_command_takes_nvidias_client_along(tmp_path, monkeypatch):
         archive.extractall(tmp_path, filter="data")
     script = tmp_path / made["name"] / "switch.py"
     # -I -S: without the environment that runs this test.
-    code = f"import sys; sys.path.insert(0, {str(script.parent)!r}); from roundhouse import gpu; import json, pynvml;"
+    code = (
+        f"import sys; sys.path.insert(0, {str(script.parent)!r}); from roundhouse.host import gpu; import json, pynvml;"
+    )
     code += "print(json.dumps([pynvml.__file__, type(gpu.facts()).__name__]))"
     done = subprocess.run([sys.executable, "-ISc", code], check=True, capture_output=True, text=True)
     assert json.loads(done.stdout) == [str(script.parent / "pynvml.py"), "dict"]

@@ -2,7 +2,9 @@
 
 import pytest
 
-from roundhouse import guard, pulse, state, units
+from roundhouse.agents import watchdog
+from roundhouse.host import systemd
+from roundhouse.state import serving
 
 AGENT = {"name": "dev", "unit": "roundhouse-dev.service", "host": "127.0.0.1", "engine_port": 1}
 
@@ -16,7 +18,7 @@ class Host:
 
     def show(self, name):
         """Return the unit as it is now."""
-        return units.Unit(
+        return systemd.Unit(
             state=self.state,
             restarting=False,
             restarts=0,
@@ -33,18 +35,18 @@ class Host:
 @pytest.fixture
 def host(monkeypatch, tmp_path):
     host = Host()
-    monkeypatch.setattr(units, "show", host.show)
-    monkeypatch.setattr(units, "kill", host.killed.append)
-    monkeypatch.setattr(pulse, "take", lambda agent, before, seconds: (host.alive, None))
-    monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
-    monkeypatch.setattr(state, "FOLDER", tmp_path)
+    monkeypatch.setattr(systemd, "show", host.show)
+    monkeypatch.setattr(systemd, "kill", host.killed.append)
+    monkeypatch.setattr(watchdog, "take", lambda agent, before, seconds: (host.alive, None))
+    monkeypatch.setattr(serving, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(serving, "FOLDER", tmp_path)
     return host
 
 
 @pytest.fixture
 def rounds(host):
     """Return what lets the guard look so many times."""
-    one = guard.Guard(AGENT, host.said.append)
+    one = watchdog.Guard(AGENT, host.said.append)
     return lambda count: [one.round() for _ in range(count)]
 
 
@@ -84,7 +86,7 @@ def test_a_start_and_a_drain_are_not_judged(host, rounds, seen):
 
 def test_a_switch_is_not_disturbed(host, rounds):
     rounds(2)
-    with state.switching(str):
+    with serving.switching(str):
         rounds(5)
     assert host.killed == []
     rounds(3)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from roundhouse import image
+from roundhouse import pins
 from roundhouse.errors import UsageError
 
 SHA = "ab" * 32
@@ -10,37 +10,37 @@ DIGEST = f"sha256:{SHA}"
 
 
 def wanted(source="registry", **changed):
-    asked = image.Wanted(source, "vllm/vllm-openai", "", "debian:bookworm-slim", "python3", "cuda")
+    asked = pins.Wanted(source, "vllm/vllm-openai", "", "debian:bookworm-slim", "python3", "cuda")
     return asked._replace(**changed)
 
 
 def test_a_tag_is_the_locked_engines_release_until_its_digest_is_kept(tmp_path):
     lock = tmp_path / "images.lock"
-    tag = image.reference(wanted(), lock)
+    tag = pins.reference(wanted(), lock)
     assert tag.startswith("vllm/vllm-openai:v0.")
-    assert image.record(lock, tag, [f"other/name@sha256:{'1' * 64}", f"vllm/vllm-openai@{DIGEST}"]) is True
-    assert image.reference(wanted(), lock) == f"{tag}@{DIGEST}"
-    assert image.record(lock, tag, [f"vllm/vllm-openai@{DIGEST}"]) is False
-    assert image.reference(wanted(name="localhost:5000/vllm:mine"), lock) == "localhost:5000/vllm:mine"
+    assert pins.record(lock, tag, [f"other/name@sha256:{'1' * 64}", f"vllm/vllm-openai@{DIGEST}"]) is True
+    assert pins.reference(wanted(), lock) == f"{tag}@{DIGEST}"
+    assert pins.record(lock, tag, [f"vllm/vllm-openai@{DIGEST}"]) is False
+    assert pins.reference(wanted(name="localhost:5000/vllm:mine"), lock) == "localhost:5000/vllm:mine"
 
 
 def test_what_came_from_no_registry_has_no_digest_to_keep(tmp_path):
     with pytest.raises(UsageError, match="names no digest of a/b:v1"):
-        image.record(tmp_path / "images.lock", "a/b:v1", [])
+        pins.record(tmp_path / "images.lock", "a/b:v1", [])
     assert not (tmp_path / "images.lock").exists()
 
 
 def test_an_archive_is_named_after_its_digest_and_a_build_after_all_that_goes_into_it(tmp_path):
-    assert image.reference(wanted("archive", archive_sha256=SHA), tmp_path) == f"{image.OWN}:archive-{SHA[:12]}"
+    assert pins.reference(wanted("archive", archive_sha256=SHA), tmp_path) == f"{pins.OWN}:archive-{SHA[:12]}"
     with pytest.raises(UsageError, match="container_image_archive_sha256 is '': write what sha256sum says"):
-        image.reference(wanted("archive"), tmp_path)
-    built = {image.reference(wanted("build", **each), tmp_path) for each in ({}, {"base": "b"}, {"python": "p"})}
+        pins.reference(wanted("archive"), tmp_path)
+    built = {pins.reference(wanted("build", **each), tmp_path) for each in ({}, {"base": "b"}, {"python": "p"})}
     assert len(built) == 3
     with pytest.raises(UsageError, match="container_image_source is 'hub': write registry, archive or build"):
-        image.reference(wanted("hub"), tmp_path)
+        pins.reference(wanted("hub"), tmp_path)
 
 
 def test_a_lock_that_cannot_be_read_is_said(tmp_path):
     (tmp_path / "images.lock").write_text("[]")
     with pytest.raises(UsageError, match="restore it from version control"):
-        image.reference(wanted(), tmp_path / "images.lock")
+        pins.reference(wanted(), tmp_path / "images.lock")

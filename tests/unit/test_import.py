@@ -3,14 +3,19 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-from roundhouse import cards, cli, flags, import_cli, import_env, import_words, plan_roster, planner, remote, roster
+from roundhouse.catalog import gpus as catalog_gpus
+from roundhouse.cli import main, migrate, remote
+from roundhouse.cli import plan as cli_plan
+from roundhouse.migrate import env_file, vllm_options
+from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.plan import build
+from roundhouse.roster import validate
+from roundhouse.vllm import options
 
-ROOT = Path(__file__).resolve().parents[2]
 # What the guide has in its files, in one: its variables, its reservation, its health check, its ports.
 ARCHITECT = """\
 version: "3.8"
@@ -68,7 +73,7 @@ def told(capsys):
     """Return what the command says as one object, with its exit status."""
 
     def run(*words):
-        status = cli.main(["import", *words, "--json"])
+        status = main.main(["import", *words, "--json"])
         return json.loads(capsys.readouterr().out) | {"status": status}
 
     return run
@@ -79,15 +84,15 @@ def lines(answer, text):
 
 
 def planned(agents, card="RTX 5060 Ti"):
-    host = plan_roster.imagined(cards.find(card, 16), 1)
-    return planner.build(agents, planner.Settings("cuda", "", "", None), host)
+    host = cli_plan.imagined(catalog_gpus.find(card, 16), 1)
+    return build.build(agents, build.Settings("cuda", "", "", None), host)
 
 
 def test_the_guides_file_becomes_a_roster_that_the_card_holds(write, told):
     answer = told(write("docker-compose-architect.yml", ARCHITECT))
     (agent,) = answer["agents"]
     assert (answer["status"], answer["ok"]) == (0, True)
-    assert list(roster.problems([agent])) == []
+    assert list(validate.problems([agent])) == []
     assert [each["model"] for each in agent["models"]] == [
         "Qwen/Qwen2.5-32B-Instruct-AWQ",
         "Qwen/Qwen2.5-14B-Instruct-AWQ",
@@ -151,7 +156,7 @@ def test_each_line_of_it_is_accounted_for(write, told, text, number, fate, part)
 
 def test_a_secret_is_in_no_output(write, capsys):
     for words in ([], ["--json"]):
-        cli.main(["import", write("docker-compose-architect.yml", ARCHITECT), *words])
+        main.main(["import", write("docker-compose-architect.yml", ARCHITECT), *words])
         printed = capsys.readouterr()
         assert "hf_secret" not in printed.out + printed.err
         assert "HF_TOKEN=..." in printed.out + printed.err
@@ -187,13 +192,13 @@ def test_what_is_printed_is_the_roster_as_yaml(write, told, capsys, tmp_path):
     file = write("docker-compose-architect.yml", ARCHITECT)
     answer = told(file)
     agents, fates = answer["agents"], [line["fate"] for line in answer["lines"]]
-    assert cli.main(["import", file]) == 0
+    assert main.main(["import", file]) == 0
     printed = capsys.readouterr()
     assert yaml.safe_load(printed.out) == {"agents": agents}
     assert f"{len(fates)} lines: {fates.count('became')} became" in printed.err
     assert printed.err.count("\n    ") == len(fates)
     (tmp_path / "roster.yml").write_text(printed.out)
-    assert plan_roster.read(tmp_path / "roster.yml") == agents
+    assert cli_plan.read(tmp_path / "roster.yml") == agents
     linted = subprocess.run(
         ["yamllint", "--strict", "--config-file", ROOT / ".yamllint", tmp_path / "roster.yml"],
         capture_output=True,
@@ -219,14 +224,14 @@ def test_a_port_that_is_neither_the_apis_nor_the_metrics_has_no_meaning(write, t
 
 def test_a_file_that_is_there_is_not_written_over_without_a_word(write, capsys, tmp_path):
     file, target = write("docker-compose-architect.yml", ARCHITECT), tmp_path / "host_vars/gpu1.yml"
-    assert cli.main(["import", file, "--to", str(target)]) == 0
+    assert main.main(["import", file, "--to", str(target)]) == 0
     assert "written" in capsys.readouterr().err
     first = target.read_text()
     target.write_text("mine: true\n")
-    assert cli.main(["import", file, "--to", str(target)]) == 2
+    assert main.main(["import", file, "--to", str(target)]) == 2
     assert "is left as it is" in capsys.readouterr().err
     assert target.read_text() == "mine: true\n"
-    assert cli.main(["import", file, "--to", str(target), "--overwrite"]) == 0
+    assert main.main(["import", file, "--to", str(target), "--overwrite"]) == 0
     assert "replaced" in capsys.readouterr().err
     assert target.read_text() == first
 
@@ -360,7 +365,7 @@ def test_variables_anchors_and_env_files_are_as_compose_has_them(write, told):
     ],
 )
 def test_what_compose_puts_in(text, value):
-    assert import_env.put_in(text, {"A": "1", "E": ""}) == value
+    assert env_file.put_in(text, {"A": "1", "E": ""}) == value
 
 
 def test_a_model_in_a_mounted_folder_is_the_hosts(write, told, tmp_path):
@@ -399,7 +404,7 @@ def test_what_holds_nothing_is_said_to_be_lost(write, told, entry, part):
 
 
 def test_ollama_stands_alone(write, capsys):
-    assert cli.main(["import", write("dev.env", "VLLM_MODEL=Qwen/Qwen3-8B\n"), "ollama"]) == 2
+    assert main.main(["import", write("dev.env", "VLLM_MODEL=Qwen/Qwen3-8B\n"), "ollama"]) == 2
     assert "ollama stands alone: import the files and Ollama's models one after the other." in capsys.readouterr().err
 
 
@@ -425,7 +430,7 @@ def test_gguf_of_an_unknown_family_is_said_and_not_invented(write, told):
     ],
 )
 def test_a_file_that_is_none_is_refused_in_one_sentence(write, capsys, name, content, part):
-    assert cli.main(["import", write(name, content)]) == 2
+    assert main.main(["import", write(name, content)]) == 2
     said = capsys.readouterr()
     assert part in said.err
     assert said.out == ""
@@ -456,7 +461,7 @@ def test_without_pyyaml_it_says_where_to_import(write, tmp_path):
 
 
 def test_the_words_of_vllm_are_those_that_the_deployment_writes():
-    place = flags.Place("cuda", "127.0.0.1", 8000, "/m")
+    place = options.Place("cuda", "127.0.0.1", 8000, "/m")
     agent = {
         **{
             "name": "a",
@@ -472,21 +477,21 @@ def test_the_words_of_vllm_are_those_that_the_deployment_writes():
         **{"max_model_len": 1, "gpu_memory_utilization": 1, "quantization": "awq", "max_num_seqs": 1},
         **{"max_num_batched_tokens": 1, "kv_cache_dtype": "fp8", "gpus": [0, 1]},
     }
-    written = flags.config(agent, decided, place)
+    written = options.config(agent, decided, place)
     samples = {
         **{"gpu-memory-utilization": "0.5", "max-model-len": "16", "temperature": "0.5", "top-p": "0.5"},
         **{"max-num-seqs": "4", "max-num-batched-tokens": "64", "enforce-eager": "1", "kv-cache-dtype": "fp8"},
         **{"enable-prefix-caching": "0", "tool-call-parser": "hermes", "use-spec-decode": "1"},
     }
-    said = [import_words.WORDS[option](value, {option: value}) for option, value in samples.items()]
+    said = [vllm_options.WORDS[option](value, {option: value}) for option, value in samples.items()]
     assert {each.vllm.split()[0].lstrip("-") for each in said} <= set(written)
 
 
 def test_help_and_usage(capsys, monkeypatch):
     monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # what cannot be meant is refused here all the same
-    assert cli.main(["import"]) == 2
-    assert cli.main(["import", "/no/such/file"]) == 2
-    assert cli.main(["--json", "import", "x"]) == 2
+    assert main.main(["import"]) == 2
+    assert main.main(["import", "/no/such/file"]) == 2
+    assert main.main(["--json", "import", "x"]) == 2
     assert "import stands first" in capsys.readouterr().out
-    assert "--overwrite" in import_cli.parser().format_help()
-    assert cli.main(["import", "x.yml", "--on", "lab"]) == 2
+    assert "--overwrite" in migrate.parser().format_help()
+    assert main.main(["import", "x.yml", "--on", "lab"]) == 2

@@ -7,19 +7,13 @@ import sys
 
 import pytest
 
-from roundhouse import (
-    cards,
-    cli,
-    gguf,
-    import_modelfile,
-    import_ollama,
-    ollama_names,
-    ollama_store,
-    plan_roster,
-    planner,
-    roster,
-)
+from roundhouse.catalog import gpus
+from roundhouse.cli import main
+from roundhouse.cli import plan as cli_plan
 from roundhouse.errors import RoundhouseError
+from roundhouse.migrate import modelfile, ollama, ollama_library, ollama_store
+from roundhouse.plan import build
+from roundhouse.roster import validate
 
 LIBRARY = "registry.ollama.ai/library"
 
@@ -80,7 +74,7 @@ def store(tmp_path):
 @pytest.fixture
 def told(store, capsys):
     def run():
-        status = cli.main(["import", "ollama", "--store", str(store.folder), "--json"])
+        status = main.main(["import", "ollama", "--store", str(store.folder), "--json"])
         return json.loads(capsys.readouterr().out) | {"status": status}
 
     return run
@@ -108,7 +102,7 @@ def test_a_made_model_is_its_weights_sampling_and_length(store, told):
     answer = told()
     (agent,) = answer["agents"]
     lines = of(answer, "dev:latest")
-    assert (answer["status"], list(roster.problems([agent]))) == (0, [])
+    assert (answer["status"], list(validate.problems([agent]))) == (0, [])
     assert agent == {
         "name": "dev",
         "models": [
@@ -131,9 +125,9 @@ def test_the_card_holds_what_is_proposed(store, told):
     store.add("qwen2.5:7b", gguf_head(name="Qwen2.5 7B Instruct"))
     store.add("llama3.1:8b", b"GGUF1", {"model_type": "8.0B", "model_family": "llama"})
     store.add("qwen3:1.7b", b"GGUF2", {"model_type": "2.0B", "model_family": "qwen3"})
-    host = plan_roster.imagined(cards.find("RTX 5060 Ti", 16), 1)
+    host = cli_plan.imagined(gpus.find("RTX 5060 Ti", 16), 1)
     agents = told()["agents"]
-    plan = planner.build(agents, planner.Settings("cuda", "", "", None), host)
+    plan = build.build(agents, build.Settings("cuda", "", "", None), host)
     assert plan["problems"] == []
     assert [(agent["model"], agent["verdict"]) for agent in plan["agents"]] == [
         ("meta-llama/Llama-3.1-8B-Instruct", "fits"),
@@ -186,7 +180,7 @@ def test_what_is_no_agent_is_said_and_not_invented(store, told, name, config, pa
 
 def test_a_store_of_nothing_known_is_refused_with_its_reasons(store, capsys):
     store.add("gemma3:4b", b"GGUF", {"model_family": "gemma3"})
-    assert cli.main(["import", "ollama", "--store", str(store.folder)]) == 1
+    assert main.main(["import", "ollama", "--store", str(store.folder)]) == 1
     assert "gemma3:4b: Its file calls itself gemma3" in capsys.readouterr().err
 
 
@@ -230,7 +224,7 @@ def test_the_services_own_settings_count_for_each_agent(tmp_path, store, monkeyp
     unit.write_text("[Service]\n" + "".join(f'Environment="{each}"\n' for each in told.split()))
     store.add("qwen2.5:7b", gguf_head(name="Qwen2.5 7B Instruct"))
     store.add("po", gguf_head(name="Qwen2.5 7B Instruct"), params='{"num_ctx": 4096}')
-    made, lines = import_ollama.proposed(None, tmp_path)
+    made, lines = ollama.proposed(None, tmp_path)
     agents = {agent["name"]: agent for agent, _ in made}
     assert agents["qwen2-5-7b"]["max_model_len"] == 8192
     assert agents["po"]["max_model_len"] == 4096
@@ -267,7 +261,7 @@ def test_a_model_of_hugging_face_in_ollama(store, told):
     ],
 )
 def test_names_of_the_library(name, tag, parameters, repo):
-    found = ollama_names.by_name(name, tag, parameters)
+    found = ollama_library.by_name(name, tag, parameters)
     assert (found.repo if found else None) == repo
 
 
@@ -282,7 +276,7 @@ def test_names_of_the_library(name, tag, parameters, repo):
     ],
 )
 def test_what_a_file_calls_itself(told, repo):
-    found = ollama_names.by_head(told)
+    found = ollama_library.by_head(told)
     assert (found.repo if found else None) == repo
 
 
@@ -292,13 +286,13 @@ def test_what_a_file_calls_itself(told, repo):
 )
 def test_a_head_that_is_cut_or_lies_ends_nothing(tmp_path, content):
     (tmp_path / "blob").write_bytes(content)
-    assert gguf.head(tmp_path / "blob").get("general.name") is None
-    assert gguf.head(tmp_path / "none") == {}
+    assert ollama_store.head(tmp_path / "blob").get("general.name") is None
+    assert ollama_store.head(tmp_path / "none") == {}
 
 
 def test_the_head_is_read_without_the_tokenizers_words(tmp_path):
     (tmp_path / "blob").write_bytes(gguf_head(name="Qwen3 8B", size_label="8B"))
-    assert gguf.head(tmp_path / "blob") == {
+    assert ollama_store.head(tmp_path / "blob") == {
         "general.name": "Qwen3 8B",
         "general.size_label": "8B",
         "qwen2.context_length": 32768,
@@ -320,7 +314,7 @@ TEMPLATE "{{ .Prompt }}"
 def test_a_modelfile_has_its_lines(tmp_path, capsys):
     file = tmp_path / "Modelfile.architect"
     file.write_text(MODELFILE)
-    assert cli.main(["import", str(file), "--json"]) == 0
+    assert main.main(["import", str(file), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     (agent,) = answer["agents"]
     assert (agent["name"], agent["temperature"], agent["top_p"]) == ("architect", 0.1, 0.9)
@@ -338,14 +332,14 @@ def test_a_modelfile_has_its_lines(tmp_path, capsys):
 def test_a_line_of_a_modelfile_that_is_not_known_is_said(tmp_path, line):
     file = tmp_path / "Modelfile"
     file.write_text(f"FROM qwen2.5:7b\n# what one keeps in mind\n{line}\n")
-    (told,) = (each for each in import_modelfile.make(file).lines if each.number == 3)
+    (told,) = (each for each in modelfile.make(file).lines if each.number == 3)
     assert (told.fate, "no instruction of a Modelfile that is known here" in told.why) == ("not taken", True)
 
 
 def test_quotes_of_a_modelfile_that_are_not_closed_are_refused(tmp_path, capsys):
     file = tmp_path / "Modelfile"
     file.write_text('FROM qwen2.5:7b\nSYSTEM """You plan.\nPARAMETER temperature 0.2\n')
-    assert cli.main(["import", str(file)]) == 2
+    assert main.main(["import", str(file)]) == 2
     assert f'{file}: the """ of line 2 is never closed: close it.' in capsys.readouterr().err
 
 
@@ -362,7 +356,7 @@ def test_quotes_of_a_modelfile_that_are_not_closed_are_refused(tmp_path, capsys)
 def test_quotes_of_a_modelfile_go_as_a_pair(tmp_path, line, text):
     file = tmp_path / "Modelfile"
     file.write_text(f"FROM qwen2.5:7b\n{line}\n")
-    made = import_modelfile.make(file)
+    made = modelfile.make(file)
     (told,) = [each for each in made.lines if each.number == 2]
     assert told.text == text
     assert made.agent["temperature"] == (0.3 if "0.3" in line else 0.8)
@@ -371,12 +365,12 @@ def test_quotes_of_a_modelfile_go_as_a_pair(tmp_path, line, text):
 def test_a_modelfile_of_a_file_wants_a_model(tmp_path, capsys):
     file = tmp_path / "Modelfile"
     file.write_text("FROM ./own.gguf\nPARAMETER temperature 0.2\n")
-    assert cli.main(["import", str(file)]) == 1
+    assert main.main(["import", str(file)]) == 1
     assert "--model OWNER/NAME" in capsys.readouterr().err
-    assert cli.main(["import", str(file), "--model", "Qwen/Qwen2.5-7B-Instruct-AWQ"]) == 0
+    assert main.main(["import", str(file), "--model", "Qwen/Qwen2.5-7B-Instruct-AWQ"]) == 0
 
 
 def test_the_hosts_python_needs_no_yaml_for_ollama(store, monkeypatch):
     store.add("qwen2.5:7b", gguf_head(name="Qwen2.5 7B Instruct"))
     monkeypatch.setitem(sys.modules, "yaml", None)
-    assert cli.main(["import", "ollama", "--store", str(store.folder)]) == 0
+    assert main.main(["import", "ollama", "--store", str(store.folder)]) == 0

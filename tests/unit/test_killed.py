@@ -26,7 +26,7 @@ from pulling import (
     replace_last_byte,
 )
 
-from roundhouse import manifest, store, verify
+from roundhouse.models import manifest, store, verify
 
 pytest_plugins = ("pulling",)  # the fixtures hub and place
 

@@ -4,12 +4,13 @@ import fcntl
 import os
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 from clock import until
 
-SCRIPT = Path(__file__).resolve().parents[2] / "lab/image.sh"
+from roundhouse.paths import CHECKOUT
+
+SCRIPT = CHECKOUT / "lab/image.sh"
 
 
 @pytest.fixture

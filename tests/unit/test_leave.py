@@ -2,8 +2,9 @@
 
 import pytest
 
-from roundhouse import leave, units
-from roundhouse.engine import Load
+from roundhouse.agents import drain
+from roundhouse.host import systemd
+from roundhouse.vllm.client import Load
 
 
 class Leaving:
@@ -42,17 +43,17 @@ def go(monkeypatch, clock):
             agent.happened.append("kill")
             agent.state = "failed"
 
-        now = clock(leave)
+        now = clock(drain)
         begun = now.monotonic()
-        monkeypatch.setattr(leave, "Engine", lambda host, port: agent)
-        monkeypatch.setattr(units, "state", lambda name: agent.state)
-        monkeypatch.setattr(units, "stop", stop)
-        monkeypatch.setattr(units, "kill", kill)
-        monkeypatch.setattr(units, "forgive", lambda name: agent.happened.append("forgive"))
+        monkeypatch.setattr(drain, "Engine", lambda host, port: agent)
+        monkeypatch.setattr(systemd, "state", lambda name: agent.state)
+        monkeypatch.setattr(systemd, "stop", stop)
+        monkeypatch.setattr(systemd, "kill", kill)
+        monkeypatch.setattr(systemd, "forgive", lambda name: agent.happened.append("forgive"))
         said = []
         entry = {"name": "dev", "unit": "u", "host": "h", "engine_port": 1, "stop_grace_seconds": 15}
         entry |= {"config": {"shutdown-timeout": 30}, **plan}
-        return leave.leave([entry], drain_seconds, said.append, str), agent.happened, said
+        return drain.leave([entry], drain_seconds, said.append, str), agent.happened, said
 
     return run
 
@@ -79,7 +80,7 @@ def test_a_drain_longer_than_the_engines_own_waits_before_it_asks(go):
     agent = Leaving(1, deaf=True)
     cut, happened, _ = go(agent, 90, config={"shutdown-timeout": 30})
     assert (cut, happened) == (1, ["stop", "kill", "forgive"])
-    assert agent.asked_after == pytest.approx(60, abs=leave.POLL_SECONDS)
+    assert agent.asked_after == pytest.approx(60, abs=drain.POLL_SECONDS)
 
 
 def test_one_that_is_down_already_is_not_asked(go):

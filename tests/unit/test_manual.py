@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from roundhouse import cli, manual
+from roundhouse.cli import main, manual
 
 
 def completed(script, *words):
@@ -14,7 +14,7 @@ def completed(script, *words):
 
 
 def test_the_page_has_every_word_and_option():
-    page = manual.page(cli.parser())
+    page = manual.page(main.parser())
     assert page.startswith(".TH ROUNDHOUSE 1 ")
     assert "roundhouse \\- put one LLM agent on the GPU" in page
     for word in ("status", "logs AGENT", "doctor", "watch", "history"):
@@ -25,7 +25,7 @@ def test_the_page_has_every_word_and_option():
 def test_bash_completes_agents_words_and_options(tmp_path):
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"agents": [{"name": "dev"}, {"name": "po"}]}))
-    script = manual.completion(cli.parser(), str(plan))
+    script = manual.completion(main.parser(), str(plan))
     assert completed(script, "d") == ["dev", "doctor"]
     assert completed(script, "logs", "") == ["dev", "po"]
     assert completed(script, "help", "") == ["man", "completion"]

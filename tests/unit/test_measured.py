@@ -1,13 +1,13 @@
 """What a start log states, as the pinned vLLM words it, and what the next plan makes of it."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from roundhouse import measured
-from roundhouse.candidates import Configuration
-from roundhouse.catalog import find
+from roundhouse.catalog.models import find
+from roundhouse.paths import CHECKOUT
+from roundhouse.plan import measured
+from roundhouse.plan.candidates import Configuration
 
 # The format strings of vLLM 0.32 (v1/worker/gpu_model_runner.py, v1/worker/gpu_worker.py, v1/core/kv_cache_utils.py),
 # with numbers; two ranks say some of them each.
@@ -40,7 +40,7 @@ def test_a_start_log_is_read():
 
 
 def test_a_start_on_a_real_card_is_read():
-    log = Path(__file__).resolve().parents[1] / "fixtures/starts/po-24gb.log"  # an H100's, cut, folders renamed
+    log = CHECKOUT / "tests/fixtures/starts/po-24gb.log"  # an H100's, cut, folders renamed
     assert measured.parse(log.read_text().splitlines()) == {
         **{"weights_gib": 14.29, "kv_gib": 1.4, "kv_tokens": 26160, "graphs_gib": 0.06, "activation_gib": 0.41},
         **{"cuda_gib": 79.18, "graphs_estimated_gib": 0.1},

@@ -7,16 +7,15 @@ The guide is not in this repository. Who has it compares it with what is known o
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from guide import DOCUMENT, GUIDE, LINES, RULED, reason_of, rows_of
 
-from roundhouse import cli, clients, import_agent
-from roundhouse.import_source import Entry, Source
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "docs"))
-from guide import DOCUMENT, GUIDE, LINES, RULED, reason_of, rows_of  # noqa: E402 - found after sys.path is set
+from roundhouse.cli import main
+from roundhouse.gateway import client_config
+from roundhouse.migrate import agent
+from roundhouse.migrate.report import Entry, Source
+from roundhouse.paths import CHECKOUT as ROOT
 
 VERDICTS = ("as written", "as follows", "cannot")
 OPTIONS = {"--launch": "", "--gpu-stats": "gpu", "--logs": "logs", "--status": "status", "--stop": "stop"}
@@ -85,7 +84,7 @@ def test_import_says_of_each_setting_what_the_guide_could_not(name, told):
     value, fate = told
     entries = [Entry(1, "env", "MODEL", "Qwen/Qwen2.5-7B-Instruct-AWQ", "")]
     entries += [Entry(2, "env", each, other, each) for each, (other, _) in GUIDE["settings"].items() if each != name]
-    made = import_agent.make(Source("guide", 1, ("po",), (*entries, Entry(3, "env", name, value, name))))
+    made = agent.make(Source("guide", 1, ("po",), (*entries, Entry(3, "env", name, value, name))))
     (line,) = [line for line in made.lines if line.number == 3]
     assert line.fate == fate
 
@@ -94,17 +93,17 @@ def test_what_works_as_written_is_a_word_that_is_there():
     for row in first("agent_manager.py"):
         option = next(word for word in row[0].split() if word.startswith("--")).rstrip("`")
         assert row[1] == "as written"
-        assert OPTIONS[option] in ("", *cli.WORDS)
+        assert OPTIONS[option] in ("", *main.WORDS)
         assert (ROOT / "scripts/agent_manager.py").is_file()
 
 
 def test_the_commands_that_the_document_names_exist():
-    words = {*cli.WORDS, *cli.WITH_A_PARSER, "doctor", "help"}
+    words = {*main.WORDS, *main.WITH_A_PARSER, "doctor", "help"}
     agents = {"architect", "dev", "po"}
     named = set(re.findall(r"(?:roundhouse|scripts/switch\.py) ([a-z][a-z-]+)", DOCUMENT))
     assert named - words - agents == set()
     for client in re.findall(r"client-config ([a-z]+)", DOCUMENT):
-        assert client in clients.CLIENTS
+        assert client in client_config.CLIENTS
 
 
 def test_the_examples_that_the_document_names_exist():

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from roundhouse import catalog, model_config
-from roundhouse.catalog import Model, Unknown
+from roundhouse.catalog import hf_config, models
+from roundhouse.catalog.models import Model, Unknown
 from roundhouse.errors import UsageError
-from roundhouse.fit import Question, fit
-from roundhouse.fit_weights import GIB, weights
+from roundhouse.fit.estimate import Question, fit
+from roundhouse.fit.sizes import GIB, weights
 
 # Qwen/Qwen2.5-7B-Instruct's config.json, as far as it matters.
 QWEN25_7B = {
@@ -28,7 +28,7 @@ QWEN25_7B = {
 
 
 def parse(**changes):
-    return model_config.parse(QWEN25_7B | changes, "m")
+    return hf_config.parse(QWEN25_7B | changes, "m")
 
 
 def same_numbers(left, right):
@@ -37,7 +37,7 @@ def same_numbers(left, right):
 
 def test_qwen2_is_what_the_catalog_says():
     found = parse()
-    assert same_numbers(found.architecture, catalog.ARCHITECTURES["Qwen2.5-7B"])
+    assert same_numbers(found.architecture, models.ARCHITECTURES["Qwen2.5-7B"])
     assert found.form.name == "bf16"
 
 
@@ -51,7 +51,7 @@ def test_the_demos_llama_is_covered():
         **{"rope_parameters": {"rope_theta": 100000.0, "rope_type": "default"}, "tie_word_embeddings": True},
         **{"attention_bias": False, "vocab_size": 49152},
     }
-    found = model_config.parse(config, "m")
+    found = hf_config.parse(config, "m")
     assert isinstance(found, Model)
     made = fit(Question(found, 15.5, 4096))
     assert (made.verdict, made.kv_bytes_per_token_per_rank) == ("fits", 2 * 30 * 3 * 64 * 2)
@@ -72,8 +72,8 @@ def test_qwen3_has_a_head_dim_and_norms_but_no_bias():
         "sliding_window": None,
         "vocab_size": 151936,
     }
-    found = model_config.parse(config, "m")
-    assert same_numbers(found.architecture, catalog.ARCHITECTURES["Qwen3-32B"])
+    found = hf_config.parse(config, "m")
+    assert same_numbers(found.architecture, models.ARCHITECTURES["Qwen3-32B"])
 
 
 def test_experts_are_all_resident():
@@ -93,9 +93,9 @@ def test_experts_are_all_resident():
         "num_key_value_heads": 4,
         "vocab_size": 151936,
     }
-    found = model_config.parse(config, "m")
-    assert same_numbers(found.architecture, catalog.ARCHITECTURES["Qwen3-30B-A3B"])
-    assert model_config.parse(config | {"mlp_only_layers": [0]}, "m").architecture.moe_layers == 47
+    found = hf_config.parse(config, "m")
+    assert same_numbers(found.architecture, models.ARCHITECTURES["Qwen3-30B-A3B"])
+    assert hf_config.parse(config | {"mlp_only_layers": [0]}, "m").architecture.moe_layers == 47
 
 
 def test_mixtral_and_qwen2_moe_by_their_parameter_counts():
@@ -127,7 +127,7 @@ def test_mixtral_and_qwen2_moe_by_their_parameter_counts():
         "vocab_size": 151936,
     }
     for config, parameters in ((mixtral, 46702792704), (qwen, 14315784192)):
-        found = model_config.parse(config, "m")
+        found = hf_config.parse(config, "m")
         assert weights(found.architecture, found.form, 1, (0, 32)).disk == 2 * parameters
 
 
@@ -192,8 +192,8 @@ def test_what_the_formulas_do_not_cover_is_unknown_with_the_reason(changes, part
 def test_mistral_with_and_without_a_window():
     config = {key: value for key, value in QWEN25_7B.items() if key != "use_sliding_window"}
     config |= {"architectures": ["MistralForCausalLM"], "sliding_window": None}
-    assert isinstance(model_config.parse(config, "m"), Model)
-    assert "sliding window" in model_config.parse(config | {"sliding_window": 4096}, "m").reason
+    assert isinstance(hf_config.parse(config, "m"), Model)
+    assert "sliding window" in hf_config.parse(config | {"sliding_window": 4096}, "m").reason
 
 
 def test_scaled_positions_reach_further():
@@ -205,15 +205,15 @@ def test_scaled_positions_reach_further():
 
 def test_a_folder(tmp_path):
     with pytest.raises(UsageError, match=r"has no config\.json"):
-        model_config.read(tmp_path)
+        hf_config.read(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UsageError, match="cannot be read as JSON"):
-        model_config.read(tmp_path)
+        hf_config.read(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(UsageError, match="no JSON object"):
-        model_config.read(tmp_path)
+        hf_config.read(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(QWEN25_7B))
-    found = model_config.read(tmp_path)
+    found = hf_config.read(tmp_path)
     assert isinstance(found, Model)
     held = weights(found.architecture, found.form, 1, (0, 24)).resident / GIB
     assert held == pytest.approx(14.29, abs=0.01)  # a start log of 0.24
@@ -227,9 +227,9 @@ def test_junk_in_any_field_is_unknown_or_harmless():
         whole = QWEN25_7B | {"architectures": [kind]}
         for field in (*whole, *more):
             for junk in ("x", "", -1, 0, None, 1.5, [], [None], {}, {"a": 1}, {"config_groups": {"a": 1}}, True, 10**9):
-                found = model_config.parse(whole | more | {field: junk}, "m")
+                found = hf_config.parse(whole | more | {field: junk}, "m")
                 assert isinstance(found, (Model, Unknown))
-                found = model_config.parse(whole | {field: junk}, "m")
+                found = hf_config.parse(whole | {field: junk}, "m")
                 if isinstance(found, Model):
                     assert fit(Question(found, 80, 1024)).verdict in ("fits", "tight", "no")
 

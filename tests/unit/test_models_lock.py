@@ -1,15 +1,17 @@
 """The lock file beside the roster: what it does to a roster, and what a plan wishes for by it."""
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
-from roundhouse import models_lock, planner, pull_module, roster
 from roundhouse.errors import UsageError
+from roundhouse.models import lock as models_lock
+from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.plan import build as plan_build
+from roundhouse.provision import pull_module
+from roundhouse.roster import validate
 
-ROOT = Path(__file__).resolve().parents[2]
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 FILES = {"config.json": "663 git-sha1:00", "model.safetensors": "988097824 sha256:00"}
 
@@ -27,7 +29,7 @@ def shipped():
 
 
 def build(agents):
-    return planner.build(agents, planner.Settings("cpu", "/e", "/srv/m", 1))
+    return plan_build.build(agents, plan_build.Settings("cpu", "/e", "/srv/m", 1))
 
 
 def test_a_locked_model_lies_under_its_revision_and_an_unlocked_one_under_its_branch(lock):
@@ -59,7 +61,7 @@ def test_a_plan_wishes_for_each_model_once_with_the_locks_files(lock):
 @pytest.mark.parametrize("agents", [None, "text", [None], [{"models": None}], [{"models": ["text"]}]])
 def test_what_is_no_roster_is_left_to_the_rosters_own_sentences(agents, lock):
     assert models_lock.apply(agents, lock) == agents
-    assert list(roster.problems(models_lock.apply(agents, lock)))
+    assert list(validate.problems(models_lock.apply(agents, lock)))
 
 
 def test_a_file_of_a_model_is_a_line_of_the_lock(lock):

@@ -4,11 +4,11 @@ import json
 import os
 import shlex
 import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from roundhouse.paths import CHECKOUT as ROOT
+
 SERVES = {"schema": 1, "ok": True, "errors": [], "agent": "dev", "changed": True, "stages": {"stop": 1.0, "start": 2.5}}
 NOT = {"schema": 1, "ok": False, "errors": [{"stage": "start", "message": "dev did not start: no memory."}]}
 # Hosts that are this machine or nowhere, with what is wrong there.

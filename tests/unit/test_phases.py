@@ -1,10 +1,9 @@
 """How far a start is, from the lines of the lab's engine, and what earlier starts let expect."""
 
-from pathlib import Path
-
 import pytest
 
-from roundhouse import phases, state
+from roundhouse.paths import CHECKOUT
+from roundhouse.state import serving, start_phases
 
 AGENT = {"name": "dev", "model_path": "/m"}
 # As vLLM 0.32 wrote them on the lab's host; the last but one carries two updates of one bar, as a journal keeps them.
@@ -18,7 +17,7 @@ LINES = (
 
 
 def follow(known=None):
-    progress = phases.Progress(known)
+    progress = start_phases.Progress(known)
     return progress, [progress.text(at) for at, line in enumerate(LINES, 1) if progress.feed(line, at)]
 
 
@@ -34,16 +33,16 @@ def test_the_phases_are_told_as_they_come():
 
 
 def test_graphs_that_are_captured_to_measure_memory_are_not_the_last_ones():
-    log = Path(__file__).resolve().parents[1] / "fixtures/starts/po-24gb.log"
-    progress = phases.Progress(None)
+    log = CHECKOUT / "tests/fixtures/starts/po-24gb.log"
+    progress = start_phases.Progress(None)
     for at, line in enumerate(log.read_text().splitlines()):
         progress.feed(line, at)
-    assert list(progress.began) == [name for name, _ in phases.PHASES]
+    assert list(progress.began) == [name for name, _ in start_phases.PHASES]
     assert list(progress.began.values()) == sorted(progress.began.values())
 
 
 def test_the_time_left_is_that_of_earlier_starts_and_moves_with_a_late_phase():
-    known = phases.Start("dev", "/m", 20.0, {"loading weights": 2.0, "opening the API": 19.5})
+    known = start_phases.Start("dev", "/m", 20.0, {"loading weights": 2.0, "opening the API": 19.5})
     progress, told = follow(known)
     assert told[0] == "reading options, about 19 s left"
     assert told[2] == "loading weights, about 18 s left"  # one second late, so the end is too
@@ -51,20 +50,20 @@ def test_the_time_left_is_that_of_earlier_starts_and_moves_with_a_late_phase():
 
 
 def test_the_last_starts_are_remembered_each_with_its_model(tmp_path, monkeypatch):
-    monkeypatch.setattr(state, "FOLDER", tmp_path)
-    assert phases.known(AGENT) is None
+    monkeypatch.setattr(serving, "FOLDER", tmp_path)
+    assert start_phases.known(AGENT) is None
     for seconds in (100, 20, 22, 24, 26, 28):
-        phases.keep(AGENT, follow()[0], seconds)
-    assert phases.known(AGENT).seconds == 24  # the median of the last five
-    assert phases.known(AGENT | {"model_path": "/other"}) is None
-    phases.keep(AGENT | {"model_path": "/other"}, follow()[0], 7)
-    assert phases.known(AGENT) is None  # a model that is gone is forgotten
-    phases.keep(AGENT | {"name": "po"}, follow()[0], 9)
-    assert phases.known(AGENT | {"model_path": "/other"}).seconds == 7
+        start_phases.keep(AGENT, follow()[0], seconds)
+    assert start_phases.known(AGENT).seconds == 24  # the median of the last five
+    assert start_phases.known(AGENT | {"model_path": "/other"}) is None
+    start_phases.keep(AGENT | {"model_path": "/other"}, follow()[0], 7)
+    assert start_phases.known(AGENT) is None  # a model that is gone is forgotten
+    start_phases.keep(AGENT | {"name": "po"}, follow()[0], 9)
+    assert start_phases.known(AGENT | {"model_path": "/other"}).seconds == 7
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"schema": 99, "starts": []}'])
 def test_a_file_that_cannot_be_understood_is_no_start(tmp_path, monkeypatch, content):
-    monkeypatch.setattr(state, "FOLDER", tmp_path)
-    phases.path().write_text(content)
-    assert phases.known(AGENT) is None
+    monkeypatch.setattr(serving, "FOLDER", tmp_path)
+    start_phases.path().write_text(content)
+    assert start_phases.known(AGENT) is None

@@ -5,7 +5,8 @@ import shlex
 
 import pytest
 
-from roundhouse import cards, plan_cli
+from roundhouse.catalog import gpus
+from roundhouse.cli import plan
 
 AWQ_14B = "--model Qwen/Qwen2.5-14B-Instruct-AWQ"
 KEYS = {
@@ -17,7 +18,7 @@ KEYS = {
 
 def run(capsys, line):
     """Return the exit status, what came on stdout and what came on stderr."""
-    status = plan_cli.main(shlex.split(line))
+    status = plan.main(shlex.split(line))
     return status, *capsys.readouterr()
 
 
@@ -184,11 +185,11 @@ def test_the_calibration_table(capsys, tmp_path):
     ],
 )
 def test_cards_by_the_names_that_people_and_drivers_use(name, near_gib, found):
-    card = cards.find(name, near_gib)
+    card = gpus.find(name, near_gib)
     assert (card.name if card else None) == found
 
 
 def test_a_card_never_states_more_memory_than_its_box():
-    for card in cards.CARDS:
+    for card in gpus.CARDS:
         assert card.cuda_gib is None or card.marketing_gb * 0.85 < card.cuda_gib <= card.marketing_gb
         assert card.source

@@ -5,16 +5,19 @@ import json
 import pytest
 from test_planner import build, host, shipped, stated, written
 
-from roundhouse import decision, gpu, plan_cli, plan_roster, plan_text, planner
+from roundhouse.cli import plan
+from roundhouse.host import gpu
+from roundhouse.plan import build as plan_build
+from roundhouse.plan import decide, report
 
 
 @pytest.mark.parametrize("gib", [7.5, 15.5, 23.52, 79.18])
 def test_the_bar_divides_the_card(gib):
     for agent in build(on=host(gib))["agents"]:
         share, fit = agent["gpu_memory_utilization"], agent["fit"]
-        bar = plan_text.bar(fit, share)
-        assert len(bar) == plan_text.BAR_WIDTH + 2
-        per_mark = gib / plan_text.BAR_WIDTH
+        bar = report.bar(fit, share)
+        assert len(bar) == report.BAR_WIDTH + 2
+        per_mark = gib / report.BAR_WIDTH
         parts = {"#": fit["weights_gib_per_rank"], "+": fit["overhead_gib"], "=": fit["kv_gib_per_rank"]}
         for mark, held in parts.items():
             assert bar.count(mark) * per_mark == pytest.approx(held, abs=2 * per_mark)
@@ -22,11 +25,11 @@ def test_the_bar_divides_the_card(gib):
 
 def test_weights_that_do_not_fit_fill_the_bar():
     fit = {"card_gib": 8.0, "weights_gib_per_rank": 18.1, "overhead_gib": 1.0}
-    assert plan_text.bar(fit, 0.9) == f"[{'#' * plan_text.BAR_WIDTH}]"
+    assert report.bar(fit, 0.9) == f"[{'#' * report.BAR_WIDTH}]"
 
 
 def test_the_text_says_what_was_given_up_and_why():
-    text = plan_text.text(build(), [])
+    text = report.text(build(), [])
     assert "gave up model Qwen/Qwen2.5-32B-Instruct for Qwen/Qwen2.5-14B-Instruct-AWQ" in text
     assert "Qwen/Qwen2.5-32B-Instruct-AWQ (awq): no. The weights take 18.14 GiB and the engine's share is 13.17" in text
     assert "gave up kv_cache_dtype auto for fp8: One request of 32768 tokens needs" in text
@@ -35,22 +38,22 @@ def test_the_text_says_what_was_given_up_and_why():
 
 def test_predicted_stands_beside_measured():
     made = build()
-    text = plan_text.text(made, [stated(made["agents"][2], 1.0)])
+    text = report.text(made, [stated(made["agents"][2], 1.0)])
     assert "measured here: weights 5.28 GiB, KV cache 4.57 GiB" in text
 
 
 def test_what_is_unknown_has_its_reason():
-    text = plan_text.text(build(on=decision.Host()), [])
+    text = report.text(build(on=decide.Host()), [])
     assert "No GPU of this host is known." in text
     assert "unknown" in text
 
 
 def test_the_command_prints_the_same_plan_as_json(capsys):
-    assert plan_cli.main(["--vram-gib", "15.5", "--gpu", "RTX 5060 Ti", "--json"]) == 0
+    assert plan.main(["--vram-gib", "15.5", "--gpu", "RTX 5060 Ti", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["schema"], answer["ok"], answer["errors"]) == (1, True, [])
     for shown, planned in zip(
-        answer["agents"], written(planner.build(shipped(), plan_roster.SETTINGS, host()))["agents"], strict=True
+        answer["agents"], written(plan_build.build(shipped(), plan.SETTINGS, host()))["agents"], strict=True
     ):
         for name in ("name", "model", "quantization", "max_model_len", "verdict", "given_up", "gpus"):
             assert shown[name] == planned[name]
@@ -58,27 +61,27 @@ def test_the_command_prints_the_same_plan_as_json(capsys):
 
 
 def test_a_roster_that_does_not_fit_is_no_success(capsys):
-    assert plan_cli.main(["--vram-gib", "4", "--json"]) == 1
+    assert plan.main(["--vram-gib", "4", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
     assert answer["errors"][0]["message"].startswith("agents[architect].models: none is known to fit.")
 
 
 def test_what_is_on_the_box_is_not_what_cuda_states(capsys):
-    plan_cli.main(["--vram-gib", "16", "--gpu", "RTX 5060 Ti"])
+    plan.main(["--vram-gib", "16", "--gpu", "RTX 5060 Ti"])
     assert "CUDA's total of this card is taken as 15.5 GiB" in capsys.readouterr().out
-    plan_cli.main(["--vram-gib", "15.9", "--gpu", "RTX 5060 Ti"])
+    plan.main(["--vram-gib", "15.9", "--gpu", "RTX 5060 Ti"])
     assert "of 15.9 GiB" in capsys.readouterr().out
 
 
 def test_explain_stands_in_the_json_too(capsys):
-    plan_cli.main(["--vram-gib", "15.5", "--explain", "--json"])
+    plan.main(["--vram-gib", "15.5", "--explain", "--json"])
     agents = json.loads(capsys.readouterr().out)["agents"]
     assert all(row["formula"] and row["source"] for agent in agents for row in agent["explain"])
 
 
 def test_explain_has_a_source_for_each_number(capsys):
-    plan_cli.main(["--vram-gib", "15.5", "--explain"])
+    plan.main(["--vram-gib", "15.5", "--explain"])
     out = capsys.readouterr().out
     assert out.count("kv_tokens: ") == 3
     assert out.count("source: ") == out.count("      = ") > 20
@@ -86,7 +89,7 @@ def test_explain_has_a_source_for_each_number(capsys):
 
 def test_without_a_card_the_command_asks_for_one(capsys, monkeypatch):
     monkeypatch.setattr(gpu, "facts", lambda: {"gpus": []})
-    assert plan_cli.main([]) == 2
+    assert plan.main([]) == 2
     assert "say for which card, with --gpu or --vram-gib" in capsys.readouterr().err
 
 
@@ -98,5 +101,5 @@ def test_this_hosts_cards_are_taken_where_it_has_some(capsys, monkeypatch):
         "compute_capability": [12, 0],
     }
     monkeypatch.setattr(gpu, "facts", lambda: {"gpus": [card]})
-    assert plan_cli.main([]) == 0
+    assert plan.main([]) == 0
     assert "] 15.5 GiB" in capsys.readouterr().out

@@ -1,16 +1,16 @@
 """The plan of a roster on a host: what the roles write, and what stays from one run to the next."""
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
-from roundhouse import decision, plan, planner
-from roundhouse.cards import HostCard
+from roundhouse.catalog.gpus import HostCard
 from roundhouse.errors import UsageError
-
-ROOT = Path(__file__).resolve().parents[2]
+from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.plan import build as plan_build
+from roundhouse.plan import decide
+from roundhouse.plan import deployed as plan_deployed
 
 
 def shipped():
@@ -19,12 +19,12 @@ def shipped():
 
 def host(gib=15.5, count=1, **facts):
     cards = tuple(HostCard(number, "a card", gib, (12, 0), 448.0) for number in range(count))
-    return decision.Host(cards, **facts)
+    return decide.Host(cards, **facts)
 
 
 def build(agents=None, on=None, accelerator="cuda"):
-    settings = planner.Settings(accelerator, "/opt/e", "/srv/m", 900)
-    return planner.build(agents or shipped(), settings, on or host())
+    settings = plan_build.Settings(accelerator, "/opt/e", "/srv/m", 900)
+    return plan_build.build(agents or shipped(), settings, on or host())
 
 
 def written(made):
@@ -99,14 +99,14 @@ def test_what_does_not_fit_is_a_problem_with_every_reason():
 
 
 def test_without_a_driver_nothing_is_guessed():
-    bare = decision.host_of({"gpus": [{"device_id": "2d04", "compute_capability": [12, 0]}]})
+    bare = decide.host_of({"gpus": [{"device_id": "2d04", "compute_capability": [12, 0]}]})
     made = build(on=bare)
     assert {agent["verdict"] for agent in made["agents"]} == {"unknown"}
     assert all("set gpu_memory_gb" in sentence for sentence in made["waiting"])
     assert made["problems"] == []
-    told = decision.host_of({"gpus": [{"device_id": "2d04", "compute_capability": [12, 0]}]}, memory_gb=16)
+    told = decide.host_of({"gpus": [{"device_id": "2d04", "compute_capability": [12, 0]}]}, memory_gb=16)
     assert {agent["verdict"] for agent in build(on=told)["agents"]} == {"fits"}
-    driven = decision.host_of(
+    driven = decide.host_of(
         {"gpus": [{"device_id": "2d04", "memory_gib": 15.93, "name": "NVIDIA GeForce RTX 5060 Ti"}]}
     )
     assert driven.cards[0].cuda_gib == pytest.approx(15.48)
@@ -141,7 +141,7 @@ def test_fewer_tokens_a_step_mean_fewer_sequences():
 
 
 def test_on_the_cpu_there_is_no_card_to_fit():
-    made = build(accelerator="cpu", on=decision.Host())
+    made = build(accelerator="cpu", on=decide.Host())
     assert {agent["verdict"] for agent in made["agents"]} == {"unknown"}
     assert (made["problems"], made["waiting"]) == ([], [])
     assert made["agents"][0]["model"] == "Qwen/Qwen2.5-32B-Instruct"
@@ -153,8 +153,8 @@ def test_on_the_cpu_there_is_no_card_to_fit():
     ("wanted", "eager"), [({}, True), ({"enforce_eager": True}, True), ({"enforce_eager": False}, False)]
 )
 def test_an_engine_on_the_cpu_compiles_nothing_unless_the_roster_says_so(wanted, eager, runtime):
-    settings = planner.Settings("cpu", "/opt/e", "/srv/m", 900, runtime=runtime, image="i@sha256:1")
-    (made,) = planner.build([shipped()[1] | wanted], settings, decision.Host())["agents"]
+    settings = plan_build.Settings("cpu", "/opt/e", "/srv/m", 900, runtime=runtime, image="i@sha256:1")
+    (made,) = plan_build.build([shipped()[1] | wanted], settings, decide.Host())["agents"]
     # Without the variable the first request for log-probabilities ends the engine of a host without a C++ compiler.
     assert (made["config"].get("enforce-eager", False), "TORCHDYNAMO_DISABLE" in made["environment"]) == (eager, eager)
 
@@ -195,33 +195,33 @@ def facts(starts, deployed):
 
 
 def test_a_second_run_decides_the_same_whatever_was_measured():
-    first = build(on=decision.host_of(facts([], None), 16))
+    first = build(on=decide.host_of(facts([], None), 16))
     better = [stated(first["agents"][0], 0.5)]
-    second = build(on=decision.host_of(facts(better, first), 16))
+    second = build(on=decide.host_of(facts(better, first), 16))
     assert written(second) == written(first)
 
 
 def test_a_plan_of_an_earlier_version_is_decided_anew():
-    first = build(on=decision.host_of(facts([], None), 16))
+    first = build(on=decide.host_of(facts([], None), 16))
     older = written(first)
     for agent in older["agents"]:
         del agent["waits"]
-    assert written(build(on=decision.host_of(facts([], older), 16))) == written(first)
+    assert written(build(on=decide.host_of(facts([], older), 16))) == written(first)
 
 
 def test_asked_again_it_takes_what_was_measured():
-    first = build(on=decision.host_of(facts([], None), 16))
+    first = build(on=decide.host_of(facts([], None), 16))
     better = [stated(first["agents"][0], 0.5)]
-    again = build(on=decision.host_of(facts(better, first), 16, again=True))
+    again = build(on=decide.host_of(facts(better, first), 16, again=True))
     assert again["agents"][0]["max_model_len"] > first["agents"][0]["max_model_len"]
     assert list(again["agents"][0]["fit"]["overhead_terms"]) == ["measured_overhead"]
     assert again["agents"][1] == first["agents"][1]
 
 
 def test_an_engine_that_stated_that_it_does_not_fit_is_decided_anew():
-    first = build(on=decision.host_of(facts([], None), 16))
+    first = build(on=decide.host_of(facts([], None), 16))
     worse = [stated(first["agents"][0], 3.5)]
-    second = build(on=decision.host_of(facts(worse, first), 16))
+    second = build(on=decide.host_of(facts(worse, first), 16))
     architect = second["agents"][0]
     assert (architect["model"], architect["taken"]) != (first["agents"][0]["model"], False)
     assert architect["verdict"] == "fits"
@@ -258,7 +258,7 @@ def test_a_plan_with_a_problem_is_not_put_in_place(tmp_path):
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(build([agent | {"models": agent["models"][:1]} for agent in shipped()])))
     with pytest.raises(UsageError, match="holds an agent that does not fit"):
-        plan.load(file)
+        plan_deployed.load(file)
 
 
 def test_a_first_start_compiles_without_copies_of_the_weights():
@@ -280,7 +280,7 @@ def test_a_first_start_compiles_without_copies_of_the_weights():
 )
 def test_hopper_answers_from_an_8_bit_kv_cache_in_bfloat16_alone(capability, kv_cache_dtype, dtype):
     agents = [agent | {"kv_cache_dtype": kv_cache_dtype, "give_up": ["model"]} for agent in shipped()]
-    on = decision.Host((HostCard(0, "a card", 79.18, capability, 3350.0),))
+    on = decide.Host((HostCard(0, "a card", 79.18, capability, 3350.0),))
     made = build(agents, on)["agents"]
     assert {agent["kv_cache_dtype"] for agent in made} == {kv_cache_dtype}
     assert {agent["config"].get("dtype") for agent in made} == {dtype}
@@ -299,24 +299,24 @@ def test_hopper_answers_from_an_8_bit_kv_cache_in_bfloat16_alone(capability, kv_
 )
 def test_an_engine_of_wheels_needs_no_compiler_of_nvidias(capability, kv_cache_dtype, backend):
     agents = [agent | {"kv_cache_dtype": kv_cache_dtype, "give_up": ["model"]} for agent in shipped()]
-    on = decision.Host((HostCard(0, "a card", 79.18, capability, 3350.0),))
+    on = decide.Host((HostCard(0, "a card", 79.18, capability, 3350.0),))
     for agent in build(agents, on)["agents"]:
         assert agent["config"].get("attention-backend") == backend
         assert agent["environment"]["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
-    settings = planner.Settings("cuda", "/opt/e", "/srv/m", 900, runtime="compose", image="i@sha256:1")
-    for agent in planner.build(agents, settings, on)["agents"]:
+    settings = plan_build.Settings("cuda", "/opt/e", "/srv/m", 900, runtime="compose", image="i@sha256:1")
+    for agent in plan_build.build(agents, settings, on)["agents"]:
         assert "attention-backend" not in agent["config"]
         assert "VLLM_USE_FLASHINFER_SAMPLER" not in agent["environment"]
     # An image that the engine of the wheels is shown to.
-    for agent in planner.build(agents, settings._replace(image_has_engine=False), on)["agents"]:
+    for agent in plan_build.build(agents, settings._replace(image_has_engine=False), on)["agents"]:
         assert agent["config"].get("attention-backend") == backend
         assert agent["environment"]["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
 
 
 def test_what_only_flashinfer_does_is_not_given_to_an_engine_of_wheels():
-    on = decision.Host((HostCard(0, "a card", 15.5, (8, 6), 448.0),))
-    image = planner.Settings("cuda", "/opt/e", "/srv/m", 900, runtime="compose", image="i@sha256:1")
-    assert planner.build(shipped(), image, on)["agents"][0]["kv_cache_dtype"] == "fp8"
+    on = decide.Host((HostCard(0, "a card", 15.5, (8, 6), 448.0),))
+    image = plan_build.Settings("cuda", "/opt/e", "/srv/m", 900, runtime="compose", image="i@sha256:1")
+    assert plan_build.build(shipped(), image, on)["agents"][0]["kv_cache_dtype"] == "fp8"
     assert {agent["kv_cache_dtype"] for agent in build(on=on)["agents"]} == {"auto"}
     wanted = [agent | {"kv_cache_dtype": "fp8"} for agent in shipped()]
     (problem, *_) = build(wanted, on)["problems"]

@@ -3,11 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from roundhouse.paths import CHECKOUT as ROOT
 
 
 def run(module, *options, **parameters):
@@ -106,7 +105,7 @@ def test_the_filters_load_nothing_of_the_package_until_one_is_called():
         "import runpy, sys; made = runpy.run_path('plugins/filter/roundhouse.py')['FilterModule']().filters(); "
         "before = [name for name in sys.modules if name.startswith('roundhouse')]; "
         "told = made['roundhouse_quantizations']([]); "
-        "print(before, told, 'roundhouse.quantized' in sys.modules)"
+        "print(before, told, 'roundhouse.models.quantized' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("[] [")

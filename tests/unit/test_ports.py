@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from roundhouse import ports
+from roundhouse.agents import ports
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - a listener on all interfaces is the case under test
 

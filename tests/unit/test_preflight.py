@@ -6,9 +6,13 @@ import socket
 import pytest
 from machine import CARD
 
-from roundhouse import cpu_kernels, driver, ollama, preflight, preflight_disk, preflight_host, store
-from roundhouse.packages import Packages
-from roundhouse.progress import GIB
+from roundhouse.agents import gpu_memory
+from roundhouse.host import driver
+from roundhouse.host.packages import Packages
+from roundhouse.models import store as models_store
+from roundhouse.provision import preflight, preflight_host
+from roundhouse.util.progress import GIB
+from roundhouse.vllm import kernels
 
 NOTHING = Packages({}, [], [])
 AGENT = {"name": "dev", "port": 1, "engine_port": 1, "gpus": [0], "model": "owner/name"}
@@ -63,11 +67,13 @@ def test_secure_boot_is_told(machine, rows):
 def test_who_else_is_on_a_card_is_told_with_what_it_holds(machine, rows):
     machine.load("580.173.02")
     processes = ("process 0 4242 4096 /usr/bin/ollama", "process 0 7 - /opt/vllm/bin/python")
-    cards = machine.ask("from roundhouse import driver; print(json.dumps(driver.see(root).gpus))", CARD, *processes)
+    cards = machine.ask(
+        "from roundhouse.host import driver; print(json.dumps(driver.see(root).gpus))", CARD, *processes
+    )
     found = rows(cards=cards)["users of the cards"]
     assert found.found == "0.5 GiB in use"
     assert found.warnings == [
-        f"/usr/bin/ollama (pid 4242) holds 4.0 GiB of card 0000:01:00.0: an agent has less. {ollama.CURE}",
+        f"/usr/bin/ollama (pid 4242) holds 4.0 GiB of card 0000:01:00.0: an agent has less. {gpu_memory.CURE}",
         "A display is on card 0000:01:00.0, and holds some of its memory: an agent has less.",
     ]
 
@@ -91,8 +97,8 @@ def wanted(tmp_path, files=None, revision="main", **fit):
 
 
 def test_a_disk_that_cannot_hold_engine_and_models_is_told_once_with_both_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "free_bytes", lambda place: 10 * GIB)
-    assert preflight_disk.row(wanted(tmp_path, weights_gib_per_rank=5.5)).problems == [
+    monkeypatch.setattr(models_store, "free_bytes", lambda place: 10 * GIB)
+    assert preflight.row(wanted(tmp_path, weights_gib_per_rank=5.5)).problems == [
         f"The disk of {tmp_path}/engine and {tmp_path}/models has 10.00 GiB free and 21.50 GiB are still to come "
         "(the engine up to 16.00, owner/name up to 5.50): free 11.50 GiB there (roundhouse prune), or set models_store "
         "to another disk."
@@ -101,46 +107,46 @@ def test_a_disk_that_cannot_hold_engine_and_models_is_told_once_with_both_number
 
 def test_a_model_of_unknown_size_is_not_counted(tmp_path):
     (tmp_path / "engine").mkdir()
-    assert preflight_disk.row(wanted(tmp_path)).problems == []
+    assert preflight.row(wanted(tmp_path)).problems == []
 
 
 def test_a_locked_model_counts_byte_for_byte_less_what_a_killed_pull_left(tmp_path, monkeypatch):
     (tmp_path / "engine").mkdir()
     revision, free = "0123456789abcdef" * 2 + "01234567", 2 * GIB
-    monkeypatch.setattr(store, "free_bytes", lambda place: free)
+    monkeypatch.setattr(models_store, "free_bytes", lambda place: free)
     asked = wanted(tmp_path, {"model.safetensors": f"{5 * GIB} sha256:00"}, revision, weights_gib_per_rank=1.0)
-    assert preflight_disk.row(asked).problems == [
+    assert preflight.row(asked).problems == [
         f"{tmp_path}/models has 2.00 GiB free and 5.00 GiB are still to come (owner/name at 01234567 5.00): free 3.00 "
         "GiB there (roundhouse prune), or set models_store to another disk."
     ]
-    partial = store.partial(tmp_path / "models", "owner/name", revision)
+    partial = models_store.partial(tmp_path / "models", "owner/name", revision)
     partial.mkdir(parents=True)
     with (partial / "model.safetensors.part").open("wb") as part:
         part.truncate(3 * GIB)
-    assert preflight_disk.row(asked).problems == []
+    assert preflight.row(asked).problems == []
     free = 2 * GIB - 1
-    assert len(preflight_disk.row(asked).problems) == 1
+    assert len(preflight.row(asked).problems) == 1
     part_name = partial / "model.safetensors.part"
     part_name.rename(partial / "model.safetensors")
     partial.rename(partial.with_name(revision))
     free = 3 * GIB
-    assert preflight_disk.row(asked).problems == []
+    assert preflight.row(asked).problems == []
 
 
 def test_a_result_that_is_to_be_made_counts_with_its_base_and_its_environment(tmp_path, monkeypatch):
     (tmp_path / "engine").mkdir()
-    monkeypatch.setattr(store, "free_bytes", lambda place: 20 * GIB)
+    monkeypatch.setattr(models_store, "free_bytes", lambda place: 20 * GIB)
     asked = wanted(tmp_path, {"model.safetensors": f"{15 * GIB} sha256:00"}, weights_gib_per_rank=5.0)
     agent = asked.agents[0] | {"quantize": "awq", "revision": "main", "model_path": f"{tmp_path}/models/quantized/a/b"}
     asked = asked._replace(agents=[agent], wishes=[asked.wishes[0] | {"serves": False}])
-    (said,) = preflight_disk.row(asked).problems
+    (said,) = preflight.row(asked).problems
     assert (
         "36.00 GiB are still to come (the environment of quantizing up to 16.00, owner/name by awq up to 5.00, "
         "owner/name at main 15.00)" in said
     )
     assert [row.found for row in preflight._quantizing(asked._replace(accelerator="cpu"))] == ["owner/name by awq"]
     (tmp_path / "models/quantized/a/b").mkdir(parents=True)
-    assert preflight_disk.row(asked).problems == []
+    assert preflight.row(asked).problems == []
     assert preflight._quantizing(asked) == []
 
 
@@ -165,7 +171,7 @@ def test_an_agents_card_that_is_not_there_is_told(tmp_path):
     ],
 )
 def test_a_format_that_the_engine_has_no_kernel_for_on_this_cpu_is_told(tmp_path, monkeypatch, agent, flags, said):
-    monkeypatch.setattr(cpu_kernels, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(kernels, "CPUINFO", tmp_path / "cpuinfo")
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
     asked = wanted(tmp_path)._replace(agents=[{**AGENT, **agent}])
     found = preflight._places(asked._replace(accelerator="cpu"), 0).problems

@@ -6,8 +6,8 @@ import json
 import pytest
 from clock import PATIENCE_SECONDS, until
 
-from roundhouse import progress
-from roundhouse.progress import GIB, MIB
+from roundhouse.util import progress
+from roundhouse.util.progress import GIB, MIB
 
 
 @pytest.mark.parametrize(

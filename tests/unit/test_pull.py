@@ -25,11 +25,12 @@ from pulling import (
     words,
 )
 
-from roundhouse import manifest, models_lock, store, verify
 from roundhouse.errors import RoundhouseError
-from roundhouse.hub import Hub
-from roundhouse.model_files import as_json
-from roundhouse.pull_job import Wish
+from roundhouse.models import lock as models_lock
+from roundhouse.models import manifest, store, verify
+from roundhouse.models.hub import Hub
+from roundhouse.models.manifest import as_json
+from roundhouse.models.pull_job import Wish
 
 pytest_plugins = ("pulling",)  # the fixtures hub, place and command
 

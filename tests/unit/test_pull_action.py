@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from test_plugins import ROOT
 
-from roundhouse.background import Watch
+from roundhouse.util.background_job import Watch
 
 _spec = importlib.util.spec_from_file_location("pull_action", ROOT / "plugins/action/roundhouse_pull.py")
 pull_action = importlib.util.module_from_spec(_spec)

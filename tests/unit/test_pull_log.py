@@ -6,11 +6,13 @@ import time
 import pytest
 from faulty_hub import MIB, Fault, FaultyHub, make_model
 
-from roundhouse import checkup, progress, pull, pull_log, store
+from roundhouse.checkup import checkup
 from roundhouse.errors import RoundhouseError
-from roundhouse.hub import Hub
-from roundhouse.patience import Patience
-from roundhouse.pull_job import Wish
+from roundhouse.models import pull, pull_job, store
+from roundhouse.models.download import Patience
+from roundhouse.models.hub import Hub
+from roundhouse.models.pull_job import Wish
+from roundhouse.util import progress
 
 PATIENCE = Patience(tries=2, first_seconds=0.01, longest_seconds=0.02)
 PLAN = {"agents": [{"name": "dev", "model": "lab/small"}]}
@@ -50,7 +52,7 @@ def test_a_pull_that_failed_is_a_finding_until_one_goes_well(hub, tmp_path):
 def test_a_pull_that_was_ended_is_a_finding_and_one_that_runs_is_none(tmp_path):
     place = tmp_path / "store"
     (place / "lab/small").mkdir(parents=True)
-    (place / "lab/small" / pull_log.NAME).write_text(json.dumps({"began": time.time(), "error": None}))
+    (place / "lab/small" / pull_job.NAME).write_text(json.dumps({"began": time.time(), "error": None}))
     (finding,) = found(place)
     assert (finding.cause, finding.agent) == ("download failed", "dev")
     assert "ended before it was whole" in finding.evidence
@@ -61,7 +63,7 @@ def test_a_pull_that_was_ended_is_a_finding_and_one_that_runs_is_none(tmp_path):
 def test_another_cause_is_named_and_without_a_plan_the_hosts(tmp_path, monkeypatch):
     (tmp_path / "lab/small").mkdir(parents=True)
     told = {"began": 0, "error": "lab/small is gated: accept its licence on huggingface.co, and put a token"}
-    (tmp_path / "lab/small" / pull_log.NAME).write_text(json.dumps(told))
+    (tmp_path / "lab/small" / pull_job.NAME).write_text(json.dumps(told))
     monkeypatch.setattr(checkup, "_STORE", str(tmp_path))
     (finding,) = checkup._pulls(None)
     assert (finding.cause, finding.agent) == ("model locked", None)

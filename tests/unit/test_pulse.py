@@ -8,7 +8,7 @@ import pytest
 from clock import PATIENCE_SECONDS
 from small_server import Handler, served
 
-from roundhouse import pulse
+from roundhouse.agents import watchdog
 
 SHORT_SECONDS = 0.5  # for a completion that never comes
 
@@ -50,7 +50,7 @@ def core():
 
 
 def take(agent, before=None):
-    return pulse.take(agent, before, PATIENCE_SECONDS)
+    return watchdog.take(agent, before, PATIENCE_SECONDS)
 
 
 def test_an_idle_engine_is_asked_for_a_token_each_time(core):
@@ -65,14 +65,14 @@ def test_an_idle_engine_whose_core_is_stopped_is_not_alive_though_its_api_answer
     handler, agent = core
     _, before = take(agent)
     handler.goes_on.clear()
-    answers = pulse._answers
+    answers = watchdog._answers
 
     def answers_soon(agent, limit_seconds):
         assert limit_seconds == PATIENCE_SECONDS
         return answers(agent, SHORT_SECONDS)
 
     # The completion alone: a slow machine may take longer for the numbers.
-    monkeypatch.setattr(pulse, "_answers", answers_soon)
+    monkeypatch.setattr(watchdog, "_answers", answers_soon)
     assert take(agent, before) == (False, before)
     assert not before.busy
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roundhouse.quantize_work import windows
+from roundhouse.quantize.worker import windows
 
 ROWS = st.lists(st.lists(st.integers(0, 9), max_size=20), min_size=1, max_size=20)
 

@@ -6,27 +6,18 @@ import pytest
 import yaml
 from test_planner import ROOT, build, host, shipped, written
 
-from roundhouse import (
-    decision,
-    formats,
-    manifest,
-    measured,
-    models_lock,
-    plan_text,
-    quantize,
-    quantize_check,
-    quantize_run,
-    quantize_wanted,
-    quantized,
-    recipes,
-    roster,
-    roster_models,
-    verify,
-)
+from roundhouse.catalog import recipes
+from roundhouse.catalog.recipes import RECIPES
 from roundhouse.errors import UsageError
-from roundhouse.judge import Judge
-from roundhouse.model_files import Digest, File
-from roundhouse.recipes import RECIPES
+from roundhouse.models import lock as models_lock
+from roundhouse.models import manifest, quantized, verify
+from roundhouse.models.manifest import Digest, File
+from roundhouse.plan import decide, measured, report
+from roundhouse.quantize import pipeline, request, requirements, run
+from roundhouse.quantize.scorer import Judge
+from roundhouse.roster import models as roster_models
+from roundhouse.roster import validate
+from roundhouse.vllm import formats
 
 QWEN = "Qwen/Qwen2.5-7B-Instruct"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -85,7 +76,7 @@ def test_the_plan_counts_with_the_recipes_format_and_serves_the_result():
     assert agent["model_path"] == agent["config"]["model"] == path
     assert agent["config"].get("quantization") is None
     assert quantized.wishes([agent, agent]) == [{"model": QWEN, "revision": REVISION, "recipe": "awq", "path": path}]
-    assert "Qwen/Qwen2.5-7B-Instruct, quantized here by awq, on GPU 0" in plan_text.text(
+    assert "Qwen/Qwen2.5-7B-Instruct, quantized here by awq, on GPU 0" in report.text(
         {"accelerator": "cuda", "agents": [agent]}, []
     )
 
@@ -112,7 +103,7 @@ def test_the_same_model_as_it_is_and_quantized_is_kept_and_told_apart():
     given = next(each for each in agent["given_up"] if each["setting"] == "model")
     assert (given["wanted"], given["got"]) == (f"{QWEN} (bf16)", f"{QWEN} (w4a16)")
     assert build(agents, host(deployed=written(first)))["agents"] == written(first)["agents"]
-    asked = decision.question_of(agent, decision.wish_of(agents[0], {}), host())
+    asked = decide.question_of(agent, decide.wish_of(agents[0], {}), host())
     assert asked.model.form.name == "w4a16"
 
 
@@ -131,8 +122,8 @@ def test_the_groups_are_the_recipes_or_fewer_weights(tmp_path):
     assert recipes.group_size([96, 512], recipe) == 32
     assert recipes.group_size([100, 512], recipe) is None
     folder = own_folder(tmp_path / "own")
-    assert quantize_check.group_size(folder, recipe) == 64
-    assert quantize_check.group_size(folder, RECIPES["fp8"]) == 0
+    assert requirements.group_size(folder, recipe) == 64
+    assert requirements.group_size(folder, RECIPES["fp8"]) == 0
     configs = {"/srv/own": json.loads((folder / "config.json").read_text())}
     assert roster_models.find(by("awq", "/srv/own"), configs).form == formats.WEIGHT_FORMATS["awq"]._replace(
         group_size=64
@@ -142,7 +133,7 @@ def test_the_groups_are_the_recipes_or_fewer_weights(tmp_path):
 def test_sizes_that_no_group_divides_are_refused_in_the_roster(tmp_path):
     folder = own_folder(tmp_path / "own", hidden_size=200)
     configs = {"/srv/own": json.loads((folder / "config.json").read_text())}
-    assert list(roster.problems([asking(by("awq", "/srv/own"))], configs)) == [
+    assert list(validate.problems([asking(by("awq", "/srv/own"))], configs)) == [
         "agents[po].models[0].quantize is 'awq', and no group of it divides the sizes of /srv/own: "
         "write one of fp8, int8."
     ]
@@ -187,71 +178,71 @@ def test_a_base_is_wanted_as_long_as_a_result_of_it_is_to_be_made(tmp_path):
 
 def test_a_result_that_is_there_is_not_made_again_and_asks_no_engine(tmp_path):
     base, store = own_folder(tmp_path / "base"), tmp_path / "store"
-    wanted = quantize_wanted.of(base, QWEN, REVISION, "gptq")
+    wanted = request.of(base, QWEN, REVISION, "gptq")
     assert (wanted.group_size, wanted.samples, wanted.path) == (64, 256, quantized.path(QWEN, REVISION, "gptq"))
     put_result(store / wanted.path)
-    done = quantize.make(wanted, store, tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
+    done = pipeline.make(wanted, store, tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
     assert done == {
         **{"model": wanted.path.rpartition("/")[0], "path": str(store / wanted.path)},
         **{"changed": False, "quality": None},
     }
     refused = wanted._replace(group_size=128, path=f"{wanted.path}0")
     with pytest.raises(UsageError, match="hidden_size is 192, no whole number of groups of 128"):
-        quantize.make(refused, tmp_path / "other", tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
+        pipeline.make(refused, tmp_path / "other", tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
     assert not (tmp_path / "other").exists()
-    options = quantize_wanted.Options(samples=16)
-    assert quantize_wanted.of(base, QWEN, REVISION, "gptq", options).path != wanted.path
+    options = request.Options(samples=16)
+    assert request.of(base, QWEN, REVISION, "gptq", options).path != wanted.path
 
 
 def test_what_was_quantized_goes_on_with_its_own_base_alone(tmp_path):
     """A folder of that name, a revision, a recipe's numbers, an environment: another one is quantized anew."""
     base, work = own_folder(tmp_path / "base"), tmp_path / "work"
-    wanted = quantize_wanted.of(base, str(base), quantized.stamp(base), "fp8")
+    wanted = request.of(base, str(base), quantized.stamp(base), "fp8")
     environment = tmp_path / "no-environment"
     work.mkdir()
-    (work / "job.json").write_text(json.dumps(quantize_run.job(wanted, work, environment)))
+    (work / "job.json").write_text(json.dumps(run.job(wanted, work, environment)))
     (work / "versions.json").write_text('{"llmcompressor": "0"}')
     said = []
-    assert quantize_run.quantized(wanted, work, environment, said.append) == {"llmcompressor": "0"}
+    assert run.quantized(wanted, work, environment, said.append) == {"llmcompressor": "0"}
     assert said == ["quantized by an earlier run; going on with the gate"]
     others = [wanted._replace(revision="0" * 40), wanted._replace(seed=1)]
-    others += [quantize_wanted.of(base, str(base), quantized.stamp(base), "int8")]
+    others += [request.of(base, str(base), quantized.stamp(base), "int8")]
     for other in others:
-        assert quantize_run.job(other, work, environment) != quantize_run.earlier(work)
-    assert quantize_run.job(wanted, work, tmp_path / "another") != quantize_run.earlier(work)
+        assert run.job(other, work, environment) != run.earlier(work)
+    assert run.job(wanted, work, tmp_path / "another") != run.earlier(work)
     (base / "model.safetensors").write_bytes(b"\1" * 64)  # as long as before
     with pytest.raises(FileNotFoundError):  # it would quantize, and has nothing to do it with
-        quantize_run.quantized(wanted, work, environment, said.append)
+        run.quantized(wanted, work, environment, said.append)
     assert not (work / "versions.json").exists()
 
 
 def test_a_run_that_was_killed_behind_the_name_leaves_no_work(tmp_path):
     base, store = own_folder(tmp_path / "base"), tmp_path / "store"
-    wanted = quantize_wanted.of(base, QWEN, REVISION, "gptq")
+    wanted = request.of(base, QWEN, REVISION, "gptq")
     put_result(store / wanted.path)
-    work = (store / wanted.path).with_name(quantize.WORK)
+    work = (store / wanted.path).with_name(pipeline.WORK)
     other = work.with_name("other.partial")
     for place, path in ((work, wanted.path), (other, "another")):
         place.mkdir()
         (place / "job.json").write_text(json.dumps({"path": path}))
-    quantize.make(wanted, store, tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
+    pipeline.make(wanted, store, tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
     assert (work.exists(), other.exists()) == (False, True)
 
 
 def test_fewer_texts_than_the_recipe_takes_are_refused(tmp_path):
     base, own = own_folder(tmp_path / "base"), tmp_path / "own.txt"
     own.write_text("\n".join(f"{number} is a number of some length" for number in range(80)))
-    options = quantize_wanted.Options(calibration=own)
+    options = request.Options(calibration=own)
     with pytest.raises(UsageError, match=r"gptq takes 256 texts to calibrate with, and own.txt has \d+ for it"):
-        quantize_wanted.of(base, QWEN, REVISION, "gptq", options)
-    assert quantize_wanted.of(base, QWEN, REVISION, "fp8", options).samples == 0
-    assert quantize_wanted.of(base, QWEN, REVISION, "gptq", options._replace(samples=16)).samples == 16
+        request.of(base, QWEN, REVISION, "gptq", options)
+    assert request.of(base, QWEN, REVISION, "fp8", options).samples == 0
+    assert request.of(base, QWEN, REVISION, "gptq", options._replace(samples=16)).samples == 16
 
 
 def test_too_few_tokens_are_named_with_both_numbers():
-    assert quantize_check.short({"calibrate with": 512, "judge by": 1024}, "own.txt") == []
-    assert quantize_check.short({"calibrate with": 0, "judge by": 1024}, "own.txt") == []  # a recipe without
-    assert quantize_check.short({"calibrate with": 511, "judge by": 0}, "own.txt") == [
+    assert requirements.short({"calibrate with": 512, "judge by": 1024}, "own.txt") == []
+    assert requirements.short({"calibrate with": 0, "judge by": 1024}, "own.txt") == []  # a recipe without
+    assert requirements.short({"calibrate with": 511, "judge by": 0}, "own.txt") == [
         "own.txt has 511 tokens to calibrate with, and 512 are the least: write more.",
         "own.txt has 0 tokens to judge by, and 1024 are the least: write more.",
     ]
@@ -274,8 +265,8 @@ def test_what_the_card_has_is_asked_before(sysfs, facts, tmp_path, capability, u
     sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000", "nvidia")
     line = f"gpu 0000:01:00.0 2d04 16384 {used} {capability} off GPU-5f1c A card"
     (card,) = facts(line, "process 0 41 400 ollama", loaded="580.173.02")["gpus"]
-    model = quantize_check.read(own_folder(tmp_path / "own"))
-    assert quantize_check.card_problems(model, RECIPES[recipe], card) == said
+    model = requirements.read(own_folder(tmp_path / "own"))
+    assert requirements.card_problems(model, RECIPES[recipe], card) == said
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from roundhouse.paths import CHECKOUT as ROOT
+
 # A change to the shipped roster's first agent -> what each sentence has to name: the field, the value, what is allowed.
 CASES = {
     "unknown format": ({"models": [{"model": "own/model", "quantization": "int3"}]}, ("quantization", "int3", "awq")),

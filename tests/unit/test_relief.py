@@ -1,7 +1,8 @@
 """Who takes the card of an agent that was given up."""
 
-from roundhouse import history, relief
-from roundhouse.history import BACK, DONE, LOST, REFUSED, RELIEVED, Entry
+from roundhouse.state import history
+from roundhouse.state.history import BACK, DONE, LOST, REFUSED, RELIEVED, Entry
+from roundhouse.switch import failover
 
 NAMES = ("architect", "dev", "po")
 AGENTS = [{"name": name, "conflicts": [other for other in NAMES if other != name]} for name in NAMES]
@@ -14,7 +15,7 @@ def entry(outcome, previous, to):
 
 def order(name, *entries):
     agent = next(each for each in AGENTS if each["name"] == name)
-    return [each["name"] for each in relief.candidates(PLAN, agent, list(entries))]
+    return [each["name"] for each in failover.candidates(PLAN, agent, list(entries))]
 
 
 def test_without_a_history_the_rosters_others_of_that_card():

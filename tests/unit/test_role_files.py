@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from roundhouse import agent_files, compose, gateway_config, gateway_files, host_seen, inspection, planner
-from roundhouse.decision import Host
+from roundhouse.gateway import config
+from roundhouse.paths import CHECKOUT
+from roundhouse.plan import build, compose
+from roundhouse.plan.decide import Host
+from roundhouse.provision import agent_files, gateway_files, host_state, inspection
 
-ROLES = Path(__file__).resolve().parents[2] / "roles"
+ROLES = CHECKOUT / "roles"
 COMMON = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
 GATEWAY = {"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 100}
 GATEWAY |= {"requests_per_minute": 1, "requests_at_once": 1, "waiting": 1, "wait_seconds": 600, "on_demand": False}
@@ -21,8 +24,8 @@ def plan(runtime="native"):
         {"name": name, "port": port, "models": [{"model": "/m"}], **COMMON}
         for name, port in (("dev", 8001), ("po", 8002))
     ]
-    settings = planner.Settings("cpu", "/opt/engine", "/models", 60, 8080, runtime, "image@sha256:1")
-    return planner.build(roster, settings, Host(means=compose.Means()))
+    settings = build.Settings("cpu", "/opt/engine", "/models", 60, 8080, runtime, "image@sha256:1")
+    return build.build(roster, settings, Host(means=compose.Means()))
 
 
 @pytest.mark.parametrize(("runtime", "each"), [("native", 2), ("compose", 3)])
@@ -42,7 +45,7 @@ def test_each_agents_files_are_staged_below_it_and_the_plan_comes_last(runtime, 
 
 
 def gateway(**settings):
-    return gateway_files.of(gateway_config.build(plan(), gateway_config.Settings(**GATEWAY | settings)))
+    return gateway_files.of(config.build(plan(), config.Settings(**GATEWAY | settings)))
 
 
 def test_the_gateways_files_are_there_and_haproxys_is_checked_after_what_it_reads():
@@ -102,19 +105,19 @@ def test_what_is_there_of_the_gateway_is_seen(tmp_path):
     units, folder = tmp_path / "units", tmp_path / "gateway"
     units.mkdir()
     folder.mkdir()
-    assert set(host_seen.gateway(units, folder).values()) == {False}
+    assert set(host_state.gateway(units, folder).values()) == {False}
     (units / "roundhouse-gateway.service").touch()
     (folder / "keys.json").touch()
-    assert host_seen.gateway(units, folder) == {"unit": True, "control": False, "keys": False, "certificate": False}
+    assert host_state.gateway(units, folder) == {"unit": True, "control": False, "keys": False, "certificate": False}
     (folder / "keys.map").touch()
     (folder / "tls.pem").touch()
-    assert host_seen.gateway(units, folder) == {"unit": True, "control": False, "keys": True, "certificate": True}
+    assert host_state.gateway(units, folder) == {"unit": True, "control": False, "keys": True, "certificate": True}
 
 
 def test_models_that_lack_something_are_told_apart(tmp_path):
     (tmp_path / "whole").mkdir()
     wish = {"model": "lab/po", "revision": "main", "asked": "main", "files": None, "serves": True}
-    found = host_seen.models(str(tmp_path), [str(tmp_path / "none")], [wish], [])
+    found = host_state.models(str(tmp_path), [str(tmp_path / "none")], [wish], [])
     assert (found["to_pull"], found["to_quantize"]) == ([wish], [])
     assert len(found["problems"]) == 1
 

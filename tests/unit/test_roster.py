@@ -2,8 +2,9 @@
 
 import pytest
 
-from roundhouse import cli, roster, roster_fields, words_plans, words_unit
+from roundhouse.cli import main, unit_hooks, words_plans
 from roundhouse.errors import UsageError
+from roundhouse.roster import fields, validate
 
 
 def agent(**changes):
@@ -21,7 +22,7 @@ def agent(**changes):
 
 
 def test_a_good_roster_has_no_problems():
-    assert list(roster.problems([agent(), agent(name="po", port=8002)])) == []
+    assert list(validate.problems([agent(), agent(name="po", port=8002)])) == []
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_a_good_roster_has_no_problems():
     ],
 )
 def test_one_sentence_names_field_value_and_cure(changes, parts):
-    (sentence,) = roster.problems([agent(**changes)])
+    (sentence,) = validate.problems([agent(**changes)])
     for part in parts:
         assert part in sentence
     assert sentence.endswith(".")
@@ -112,36 +113,36 @@ def test_one_sentence_names_field_value_and_cure(changes, parts):
 
 @pytest.mark.parametrize("nothing", [None, [], {}, "dev"])
 def test_a_lost_roster_is_an_error(nothing):
-    (sentence,) = roster.problems(nothing)
+    (sentence,) = validate.problems(nothing)
     assert "group_vars/all/agents.yml" in sentence
 
 
 def test_a_model_of_unknown_reach_may_be_asked_for_more():
     models = [{"model": "Qwen/Qwen2.5-7B-Instruct"}, {"model": "own/model"}]
-    assert list(roster.problems([agent(models=models, max_model_len=65536)])) == []
+    assert list(validate.problems([agent(models=models, max_model_len=65536)])) == []
 
 
 def test_a_port_or_a_name_twice():
-    assert list(roster.problems([agent(), agent(name="po")])) == [
+    assert list(validate.problems([agent(), agent(name="po")])) == [
         "agents[po].port is 8001, which dev has already: give each agent a port of its own."
     ]
-    assert list(roster.problems([agent(), agent(port=8002)])) == [
+    assert list(validate.problems([agent(), agent(port=8002)])) == [
         "agents[dev].name is dev, which dev has already: give each agent a name of its own."
     ]
 
 
 def test_all_problems_are_found_at_once():
-    assert len(list(roster.problems([agent(port=1, top_p=7), agent(name="po", temperature=9)]))) == 3
+    assert len(list(validate.problems([agent(port=1, top_p=7), agent(name="po", temperature=9)]))) == 3
 
 
 def test_an_invalid_roster_is_wrong_usage():
     with pytest.raises(UsageError) as error:
-        roster.require_valid([agent(port=1)])
+        validate.require_valid([agent(port=1)])
     assert (error.value.exit_code, error.value.stage) == (2, "roster")
 
 
 def test_every_word_of_the_command_line_is_reserved():
-    words = {*cli.WORDS, *words_plans.WORDS}
-    assert words <= set(roster_fields.RESERVED)
-    told = {word for word in words if f"\n  {word} " in cli.EPILOG}
-    assert told == words - {*words_unit.WORDS, "deploy"}
+    words = {*main.WORDS, *words_plans.WORDS}
+    assert words <= set(fields.RESERVED)
+    told = {word for word in words if f"\n  {word} " in main.EPILOG}
+    assert told == words - {*unit_hooks.WORDS, "deploy"}

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from roundhouse import scheduler
-from roundhouse.scheduler import Load, Scheduler, Settings
+from roundhouse.gateway import scheduler
+from roundhouse.gateway.scheduler import Load, Scheduler, Settings
 
 TICK = 0.25
 SECONDS = 600

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import pytest
 from clock import until
 
-from roundhouse import setup_cli, setup_events, setup_run, setup_screen
-from roundhouse.setup_events import Event, Run
+from roundhouse.cli import setup, setup_run, setup_screen
+from roundhouse.cli.setup_run import Event, Run
+from roundhouse.paths import CHECKOUT as ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 FIRST = """
 - name: First
   hosts: all
@@ -95,7 +95,7 @@ def run(inventory, *words):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
         patch.setattr(setup_run, "PLAYBOOK", str(Path(inventory).with_name("site.yml")))
-        status = setup_cli.main(["--inventory", inventory, *words])
+        status = setup.main(["--inventory", inventory, *words])
     return Ended(status, out.getvalue().splitlines(), err.getvalue().splitlines())
 
 
@@ -144,11 +144,11 @@ def test_the_failing_tasks_own_sentence_is_last(site):
 
 def test_a_run_in_a_terminal_is_one_screen_of_80_columns(site):
     words, place = ["--inventory", site(FIRST, SECOND, SEEN)], str(site.folder / "site.yml")
-    code = f"from roundhouse import setup_cli, setup_run; setup_run.PLAYBOOK = {place!r}; setup_cli.main({words!r})"
+    code = f"from roundhouse.cli import setup, setup_run; setup_run.PLAYBOOK = {place!r}; setup.main({words!r})"
     leader, terminal = pty.openpty()
     command = f'stty cols 80 rows 24; exec {sys.executable} -c "$CODE"'
     own = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
-    own |= {"TERM": "xterm", "CODE": code, "PYTHONPATH": str(ROOT / "scripts")}
+    own |= {"TERM": "xterm", "CODE": code}
     with subprocess.Popen(["sh", "-c", command], stdin=terminal, stdout=terminal, stderr=terminal, env=own) as running:
         os.close(terminal)
         told = all_of(leader, lambda so_far: b"> Second" in so_far and (site.folder / "seen").touch())
@@ -192,7 +192,7 @@ def test_one_stage_alone_where_it_is_named(site):
     ],
 )
 def test_the_guides_words_are_parts_of_site_yml(words, tags):
-    assert setup_cli.tags(setup_cli.parser().parse_args(words)) == tags
+    assert setup.tags(setup.parser().parse_args(words)) == tags
 
 
 # Plays of their own within each row; driver and containers are parts of one.
@@ -203,13 +203,13 @@ def test_each_of_them_is_there(tags):
 
 
 def test_no_other_tag_is_a_part():
-    assert sorted(tag for part in setup_cli.TAGS.values() for tag in part) == sorted(
+    assert sorted(tag for part in setup.TAGS.values() for tag in part) == sorted(
         ("driver", "engine", "models", "containers", "agents", "gateway")
     )
 
 
 def test_an_inventory_that_is_not_there_is_refused(capfd):
-    assert setup_cli.main(["--inventory", "no/such"]) == 2
+    assert setup.main(["--inventory", "no/such"]) == 2
     assert "--inventory is 'no/such'" in capfd.readouterr().err
 
 
@@ -235,8 +235,8 @@ def test_a_log_has_a_pulls_progress_now_and_then_and_all_else_at_once():
 
 def test_a_line_that_the_pull_shows_is_taken_as_how_far_it_is():
     told = {"event": "verbose", "created": "2026-11-27T00:00:00+00:00", "stdout": "gpu.lan: 3.1 of 9.3 GiB"}
-    assert setup_events.event(told)[4:] == ("gpu.lan", "3.1 of 9.3 GiB")
-    assert setup_events.event(told | {"stdout": "Using module file /x/y.py"}) is None
+    assert setup_run.event(told)[4:] == ("gpu.lan", "3.1 of 9.3 GiB")
+    assert setup_run.event(told | {"stdout": "Using module file /x/y.py"}) is None
 
 
 def test_it_goes_on_in_the_tools_own_python():

@@ -6,18 +6,20 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 from clock import PATIENCE_SECONDS, until
 from real_gateway import free_port
 
-from roundhouse import card, metrics, slowness, strain
-from roundhouse.engine import Engine
+from roundhouse.agents import gpu_memory
+from roundhouse.checkup import slow_inference
+from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.vllm import client
+from roundhouse.vllm.client import Engine
 
-ROOT = Path(__file__).resolve().parents[2]
 CARD = "gpu 0000:01:00.0 2d04 16311 15000 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
-STRAIN = "from roundhouse import strain; seen = strain.of(0); print(json.dumps([seen.reasons(), seen.busy]))"
+STRAIN = "from roundhouse.checkup import slow_inference; seen = slow_inference.of(0); "
+STRAIN += "print(json.dumps([seen.reasons(), seen.busy]))"
 
 
 @pytest.fixture
@@ -56,12 +58,12 @@ def send_two(agent):
     connection = socket.create_connection(("127.0.0.1", agent["engine_port"]))
     head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
-    until(lambda: metrics.read("127.0.0.1", agent["engine_port"]).get("num_requests_waiting") == 1)
+    until(lambda: client.read("127.0.0.1", agent["engine_port"]).get("num_requests_waiting") == 1)
     return first, connection
 
 
 def reasons(agent):
-    found = [*slowness.findings(agent, [])]
+    found = [*slow_inference.findings(agent, [])]
     assert all((each.cause, each.agent) == ("slow inference", "dev") and each.cure for each in found)
     return [f"{each.sentence} {each.evidence}" for each in found]
 
@@ -92,7 +94,7 @@ def test_a_full_cache_and_preemptions_are_told(serving):
 
 
 def test_an_engine_that_does_not_answer_tells_nothing():
-    assert metrics.read("127.0.0.1", 1) == {}
+    assert client.read("127.0.0.1", 1) == {}
 
 
 def test_numbers_of_several_cores_add_up_and_shares_do_not():
@@ -101,7 +103,7 @@ def test_numbers_of_several_cores_add_up_and_shares_do_not():
         'vllm:request_success_total{engine="0",finished_reason="stop"} 7.0\n'
         'vllm:request_success_total{engine="0",finished_reason="length"} 1e+01\n# TYPE vllm:x gauge\n'
     )
-    assert metrics.parse(text) == {"kv_cache_usage_perc": 0.5, "request_success_total": 17.0}
+    assert client.parse(text) == {"kv_cache_usage_perc": 0.5, "request_success_total": 17.0}
 
 
 @pytest.mark.parametrize(
@@ -116,10 +118,10 @@ def test_numbers_of_several_cores_add_up_and_shares_do_not():
 def test_a_choice_is_a_reason_where_tokens_take_much_longer_than_the_card_needs(config, seconds, part):
     agent = {"name": "dev", "config": config, "fit": {"decode_ceiling_tokens_per_second": 53.2}}
     told = {"inter_token_latency_seconds_sum": 5000 * seconds, "inter_token_latency_seconds_count": 5000.0}
-    found = [*slowness.of_choices(agent, slowness.Load.of(told))]
+    found = [*slow_inference.of_choices(agent, slow_inference.Load.of(told))]
     assert [part in each.sentence for each in found] == ([True] if part else [])
     few = {"inter_token_latency_seconds_sum": 99.0, "inter_token_latency_seconds_count": 9.0}
-    assert [*slowness.of_choices(agent, slowness.Load.of(few))] == []
+    assert [*slow_inference.of_choices(agent, slow_inference.Load.of(few))] == []
 
 
 @pytest.fixture
@@ -150,13 +152,13 @@ def test_a_card_that_does_not_tell_holds_nothing_back(loaded, ask):
 def test_a_lowered_clock_and_a_stranger_that_computes_are_findings():
     agent = {"name": "dev", "unit": "roundhouse-dev.service"}
     holders = [
-        card.Holder(1, "VLLM::EngineCore", "roundhouse-dev.service", 14.0),
-        card.Holder(2, "/usr/lib/xorg/Xorg", None, 0.3),
-        card.Holder(3, "ollama", "ollama.service", 0.4),
-        card.Holder(4, "python3", None, 2.0),
+        gpu_memory.Holder(1, "VLLM::EngineCore", "roundhouse-dev.service", 14.0),
+        gpu_memory.Holder(2, "/usr/lib/xorg/Xorg", None, 0.3),
+        gpu_memory.Holder(3, "ollama", "ollama.service", 0.4),
+        gpu_memory.Holder(4, "python3", None, 2.0),
     ]
-    seen = strain.Strain(91.0, 120.0, 180.0, 180.0, 0x20, {1: 90, 2: 3, 3: 35})
-    found = [*slowness.of_card(agent, card.Card(0, 15.9, 15.5, holders), seen)]
+    seen = slow_inference.Strain(91.0, 120.0, 180.0, 180.0, 0x20, {1: 90, 2: 3, 3: 35})
+    found = [*slow_inference.of_card(agent, gpu_memory.Card(0, 15.9, 15.5, holders), seen)]
     assert [each.evidence for each in found] == [
         "GPU 0 at 91 C, 120 W: clocks lowered, it is too hot",
         "GPU 0: ollama (pid 3) holds 0.4 GiB and computes 35 % of the time",

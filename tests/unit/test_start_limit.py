@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from roundhouse import decision, disk, planner, start_limit
-from roundhouse.cards import HostCard
+from roundhouse.catalog.gpus import HostCard
 from roundhouse.errors import UsageError
-from roundhouse.start_limit import GIB, MIB, Load
+from roundhouse.host import disk
+from roundhouse.plan import build as plan_build
+from roundhouse.plan import decide, start_timeout
+from roundhouse.plan.start_timeout import GIB, MIB, Load
 
 AGENT = {"name": "dev", "port": 8001, "max_model_len": 8192, "gpu_memory_utilization": 0.9}
 ROSTER = [AGENT | {"temperature": 0.3, "top_p": 0.9, "models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ"}]}]
@@ -16,42 +18,42 @@ STORE = "/srv/m"
 
 def build(setting=None, **known):
     card = HostCard(0, "a card", 15.5, (12, 0), 448.0)
-    settings = planner.Settings("cuda", "/e", STORE, setting)
-    (agent,) = planner.build(ROSTER, settings, decision.Host((card,), **known))["agents"]
+    settings = plan_build.Settings("cuda", "/e", STORE, setting)
+    (agent,) = plan_build.build(ROSTER, settings, decide.Host((card,), **known))["agents"]
     return agent
 
 
 def test_the_terms_add_up():
-    made = start_limit.of(Load(10 * GIB, 2048 * MIB, eager=False))
+    made = start_timeout.compute(Load(10 * GIB, 2048 * MIB, eager=False))
     # 60 to begin, 10 GiB at half of 2 GiB/s, 260 to compile: 330, and half as much again, in steps of ten.
     assert made["seconds"] == 500
     assert "10 s for 10.00 GiB at 1024 MiB/s, half of its disk's 2048" in made["why"]
 
 
 def test_an_eager_engine_compiles_nothing():
-    eager, compiled = (start_limit.of(Load(10 * GIB, None, eager=each))["seconds"] for each in (True, False))
+    eager, compiled = (start_timeout.compute(Load(10 * GIB, None, eager=each))["seconds"] for each in (True, False))
     assert eager < compiled - 300
 
 
 def test_a_disk_that_was_not_measured_is_taken_for_a_slow_one():
     unknown, slow = (
-        start_limit.of(Load(20 * GIB, None, eager=True)),
-        start_limit.of(Load(20 * GIB, 200 * MIB, eager=True)),
+        start_timeout.compute(Load(20 * GIB, None, eager=True)),
+        start_timeout.compute(Load(20 * GIB, 200 * MIB, eager=True)),
     )
     assert unknown["seconds"] == slow["seconds"]
     assert "as its disk was not measured" in unknown["why"]
 
 
 def test_a_model_of_unknown_size_has_the_longest_limit_and_says_so():
-    assert start_limit.of(Load(None, 500.0 * MIB, eager=True)) == {
+    assert start_timeout.compute(Load(None, 500.0 * MIB, eager=True)) == {
         "seconds": 900,
         "why": "how large the model is is not known",
     }
 
 
 def test_a_start_that_was_slow_here_raises_the_limit_and_a_quick_one_does_not_lower_it():
-    quick, slow = (start_limit.of(Load(GIB, None, eager=True, slowest_seconds=each)) for each in (5.0, 400.0))
-    assert quick == start_limit.of(Load(GIB, None, eager=True))
+    quick, slow = (start_timeout.compute(Load(GIB, None, eager=True, slowest_seconds=each)) for each in (5.0, 400.0))
+    assert quick == start_timeout.compute(Load(GIB, None, eager=True))
     assert slow == {"seconds": 800, "why": "2 x the slowest start that was ready here, 400 s"}
 
 

@@ -1,26 +1,28 @@
 """A unit's starts and why the last one failed: systemd's own records of the lab's units (tests/fixtures/journal)."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from roundhouse import failed_start, history, journald, starts, state, units
-from roundhouse.starts import Past, Start
+from roundhouse.agents import start_history
+from roundhouse.agents.start_history import Past, Start
+from roundhouse.host import systemd
+from roundhouse.paths import CHECKOUT
+from roundhouse.state import history, serving
 
-RECORDS = Path(__file__).resolve().parents[1] / "fixtures/journal"
+RECORDS = CHECKOUT / "tests/fixtures/journal"
 AGENT = {"name": "dev", "unit": "roundhouse-dev.service"}
-STOPPED = units.Unit("stopped", False, 0, None, "success", None, None, 0, False, None)
+STOPPED = systemd.Unit("stopped", False, 0, None, "success", None, None, 0, False, None)
 OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
 
 
 def events(name):
     found = [json.loads(line) for line in (RECORDS / f"{name}.jsonl").read_text().splitlines()]
-    return [journald._entry(each, starts._FIELDS) for each in found]
+    return [systemd._entry(each, start_history._FIELDS) for each in found]
 
 
 def past(*names):
-    return starts.past([event for name in names for event in events(name)])
+    return start_history.past([event for name in names for event in events(name)])
 
 
 def start(at, *, ready=False, result="exit-code"):
@@ -30,15 +32,15 @@ def start(at, *, ready=False, result="exit-code"):
 @pytest.fixture(autouse=True)
 def logs(monkeypatch, tmp_path):
     """Let each start have said the same; return the list of what is in the history."""
-    monkeypatch.setattr(state, "FOLDER", tmp_path)
-    monkeypatch.setattr(journald, "of_start", lambda invocation, lines: [OUT_OF_MEMORY])
-    monkeypatch.setattr(units, "log_of_this_start", lambda unit: ["KeyError: 'it'"])
+    monkeypatch.setattr(serving, "FOLDER", tmp_path)
+    monkeypatch.setattr(systemd, "of_start", lambda invocation, lines: [OUT_OF_MEMORY])
+    monkeypatch.setattr(systemd, "log_of_this_start", lambda unit: ["KeyError: 'it'"])
 
 
 def test_a_start_that_failed_is_known_once_its_unit_is_quiet():
     failed = past("start-failed").last_failed()
     assert (failed.ready, failed.failed, failed.result, failed.exit_status) == (False, True, "exit-code", 1)
-    found = failed_start.last(AGENT, STOPPED, past("start-failed"), [])
+    found = start_history.last(AGENT, STOPPED, past("start-failed"), [])
     assert (found.cause, found.evidence) == ("out of memory", OUT_OF_MEMORY)
     assert "Its last start, at 2026-11-25 " in found.sentence
     assert found.sentence.endswith("failed. The card's memory did not hold the model and its work space.")
@@ -51,8 +53,8 @@ def test_a_start_that_was_too_slow_is_known():
 
 def test_a_later_start_that_was_ready_ends_the_matter():
     assert past("start-failed", "mended").last_failed() is None
-    assert failed_start.last(AGENT, STOPPED, past("start-failed", "mended"), []) is None
-    assert failed_start.last(AGENT, STOPPED, past("mended", "too-slow"), []) is not None
+    assert start_history.last(AGENT, STOPPED, past("start-failed", "mended"), []) is None
+    assert start_history.last(AGENT, STOPPED, past("mended", "too-slow"), []) is not None
 
 
 def test_who_was_ended_by_force_or_asked_to_stop_did_not_fail():
@@ -63,22 +65,22 @@ def test_who_was_ended_by_force_or_asked_to_stop_did_not_fail():
     assert past("stopped-on-its-way").last_failed() is None
     assert past("stopped-on-its-way").crashes(0) == []
     for record in ("stopped-on-its-way", "ended-by-force"):
-        assert failed_start.last(AGENT, STOPPED._replace(state="failed"), past(record), []) is None
+        assert start_history.last(AGENT, STOPPED._replace(state="failed"), past(record), []) is None
 
 
 def test_who_served_and_ended_for_good_is_told_by_what_systemd_says_now():
     served = past("ends-while-it-serves")
-    found = failed_start.last(AGENT, STOPPED._replace(state="failed", exit_status=2), served, [])
+    found = start_history.last(AGENT, STOPPED._replace(state="failed", exit_status=2), served, [])
     assert (found.cause, found.evidence) == ("unknown", "KeyError: 'it'")
 
 
 def test_a_refusal_after_too_many_starts_has_the_log_of_the_one_before():
     name = events("start-failed")[0].fields["INVOCATION_ID"]  # which a refusal bears
     refused = [each._replace(fields=each.fields | {"INVOCATION_ID": name}) for each in events("refused")]
-    seen = starts.past([*events("start-failed"), *refused])
+    seen = start_history.past([*events("start-failed"), *refused])
     (failed,) = seen.starts
     assert failed == past("start-failed").starts[0]._replace(given_up=True)
-    found = failed_start.last(AGENT, STOPPED._replace(state="failed"), seen, [])
+    found = start_history.last(AGENT, STOPPED._replace(state="failed"), seen, [])
     assert found.cause == "out of memory"
     assert found.sentence.startswith("systemd gave it up after too many starts.")
 
@@ -97,8 +99,8 @@ def test_a_refusal_after_too_many_starts_has_the_log_of_the_one_before():
 )
 def test_a_crash_loop_is_seen_whatever_the_unit_does_right_now(record, unit, told, monkeypatch):
     seen = past(record)
-    monkeypatch.setattr(failed_start.time, "time", lambda: seen.starts[-1].began + 60)
-    found = failed_start.loop(AGENT, STOPPED._replace(**unit), seen, [])
+    monkeypatch.setattr(start_history.time, "time", lambda: seen.starts[-1].began + 60)
+    found = start_history.loop(AGENT, STOPPED._replace(**unit), seen, [])
     assert bool(found) == told
     if told:
         assert found.cause == "out of memory"
@@ -108,9 +110,9 @@ def test_a_crash_loop_is_seen_whatever_the_unit_does_right_now(record, unit, tol
 def test_a_crash_loop_of_another_hour_is_over_and_one_of_unknown_cause_is_called_so(monkeypatch):
     seen = past("ends-while-it-serves")
     ready = STOPPED._replace(state="ready", restarts=2)
-    monkeypatch.setattr(failed_start.time, "time", lambda: seen.starts[-1].began + 3600)
-    assert failed_start.loop(AGENT, ready, seen, []) is None
-    found = failed_start.loop(AGENT, ready._replace(state="starting"), Past([]), [])
+    monkeypatch.setattr(start_history.time, "time", lambda: seen.starts[-1].began + 3600)
+    assert start_history.loop(AGENT, ready, seen, []) is None
+    found = start_history.loop(AGENT, ready._replace(state="starting"), Past([]), [])
     assert (found.cause, found.evidence) == ("crash loop", "KeyError: 'it'")
 
 
@@ -136,7 +138,7 @@ RUBBISH = "dev answered '!!!!!!!!', which is no text."
 )
 def test_where_the_journal_tells_no_failed_start_the_history_does(outcome, cause, told):
     entry(outcome, cause)
-    found = failed_start.last(AGENT, STOPPED, Past([start(1000, ready=True)]), [])
+    found = start_history.last(AGENT, STOPPED, Past([start(1000, ready=True)]), [])
     assert (found.cause if found else None) == told
     if found:
         assert found.evidence == cause
@@ -146,24 +148,24 @@ def test_where_the_journal_tells_no_failed_start_the_history_does(outcome, cause
 def test_a_switch_that_went_well_since_or_a_later_start_ends_the_matter():
     entry(history.BACK, RUBBISH)
     canary = start(1000, ready=True)
-    assert failed_start.last(AGENT, STOPPED, Past([canary]), []).cause == "canary failed"
-    assert failed_start.last(AGENT, STOPPED, Past([canary, start(2000, ready=True)]), []) is None
-    assert failed_start.last(AGENT, STOPPED, Past([start(1000), start(2000, ready=True)]), []) is None
+    assert start_history.last(AGENT, STOPPED, Past([canary]), []).cause == "canary failed"
+    assert start_history.last(AGENT, STOPPED, Past([canary, start(2000, ready=True)]), []) is None
+    assert start_history.last(AGENT, STOPPED, Past([start(1000), start(2000, ready=True)]), []) is None
     entry(history.DONE, None, began=3000)
-    assert failed_start.last(AGENT, STOPPED, Past([canary]), []) is None
+    assert start_history.last(AGENT, STOPPED, Past([canary]), []) is None
 
 
 def test_the_newer_of_journal_and_history_is_told():
     entry(history.BACK, RUBBISH)
-    assert failed_start.last(AGENT, STOPPED, Past([start(2000)]), []).cause == "out of memory"
+    assert start_history.last(AGENT, STOPPED, Past([start(2000)]), []).cause == "out of memory"
     older = Past([start(10), start(1000, ready=True)])
-    assert failed_start.last(AGENT, STOPPED, older, []).cause == "canary failed"
+    assert start_history.last(AGENT, STOPPED, older, []).cause == "canary failed"
 
 
 def test_without_a_journal_what_systemd_says_now_is_looked_at():
     broken = STOPPED._replace(state="failed", exit_status=1, result="exit-code")
-    assert failed_start.last(AGENT, broken, Past([]), []).evidence == "KeyError: 'it'"
-    assert failed_start.last(AGENT, STOPPED, Past([]), []) is None
+    assert start_history.last(AGENT, broken, Past([]), []).evidence == "KeyError: 'it'"
+    assert start_history.last(AGENT, STOPPED, Past([]), []) is None
 
 
 def test_the_kernels_word_for_a_start_is_its_cause():
@@ -172,6 +174,6 @@ def test_the_kernels_word_for_a_start_is_its_cause():
         "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task_memcg=/system.slice/roundhouse-dev.service,task=vllm,pid=7",
         "Out of memory: Killed process 7 (vllm) total-vm:1kB",
     )
-    kernel = [journald.Entry(failed.began, line, {}) for line in killed]
-    found = failed_start.last(AGENT, STOPPED, Past([failed]), kernel)
+    kernel = [systemd.Entry(failed.began, line, {}) for line in killed]
+    found = start_history.last(AGENT, STOPPED, Past([failed]), kernel)
     assert (found.cause, found.evidence) == ("host out of memory", killed[1])

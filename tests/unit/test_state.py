@@ -7,33 +7,33 @@ import sys
 
 import pytest
 
-from roundhouse import journal, state
 from roundhouse.errors import RoundhouseError
+from roundhouse.state import serving, switch_journal
 
 
 def test_nobody_served_yet(tmp_path):
-    assert state.serving(tmp_path / "serving.json") == []
+    assert serving.serving(tmp_path / "serving.json") == []
 
 
 def test_the_last_of_each_card_is_kept(tmp_path):
     path = tmp_path / "serving.json"
-    state.record("architect", ["dev"], path)
-    state.record("other-card", [], path)
-    state.record("dev", ["architect"], path)
-    assert state.serving(path) == ["dev", "other-card"]
+    serving.record("architect", ["dev"], path)
+    serving.record("other-card", [], path)
+    serving.record("dev", ["architect"], path)
+    assert serving.serving(path) == ["dev", "other-card"]
 
 
 def test_a_damaged_state_says_what_to_do(tmp_path):
     path = tmp_path / "serving.json"
     path.write_text("{")
     with pytest.raises(RoundhouseError, match="delete it and switch again"):
-        state.serving(path)
+        serving.serving(path)
 
 
 @pytest.fixture
 def lock(tmp_path, monkeypatch):
-    monkeypatch.setattr(state, "LOCK", tmp_path / "switch.lock")
-    monkeypatch.setattr(state, "FOLDER", tmp_path)
+    monkeypatch.setattr(serving, "LOCK", tmp_path / "switch.lock")
+    monkeypatch.setattr(serving, "FOLDER", tmp_path)
     return tmp_path / "switch.lock"
 
 
@@ -41,38 +41,42 @@ def holding(lock):
     """Return a process that holds the lock until it is ended."""
     code = f"""
 import pathlib, time
-from roundhouse import state
-state.LOCK = pathlib.Path({str(lock)!r})
-with state.switching(str):
+from roundhouse.state import serving
+serving.LOCK = pathlib.Path({str(lock)!r})
+with serving.switching(str):
     print("held", flush=True)
     time.sleep(60)
 """
-    environment = os.environ | {"PYTHONPATH": "scripts"}
+    environment = os.environ | {"PYTHONPATH": "src"}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout.readline() == "held\n"
     return process
 
 
 def test_a_second_switch_is_told_of_the_first(lock):
-    mine = journal.Journal("dev", ["architect"])
+    mine = switch_journal.Journal("dev", ["architect"])
     mine.begin()
     mine.phase("start", {})
     mine.note("loading weights 42 %, about 12 s left")
     told = rf"to dev, pid {os.getpid()}, since \d+ s, now start: loading weights 42 %, about 12 s left"
-    with state.switching(journal.told), pytest.raises(RoundhouseError, match=told), state.switching(journal.told):
+    with (
+        serving.switching(switch_journal.told),
+        pytest.raises(RoundhouseError, match=told),
+        serving.switching(switch_journal.told),
+    ):
         pass
-    with state.switching(journal.told):
-        assert state.is_switching()
-    assert not state.is_switching()
+    with serving.switching(switch_journal.told):
+        assert serving.is_switching()
+    assert not serving.is_switching()
 
 
 def test_a_killed_switch_keeps_no_lock(lock):
     with holding(lock) as holder:
-        with pytest.raises(RoundhouseError), state.switching(journal.told):
+        with pytest.raises(RoundhouseError), serving.switching(switch_journal.told):
             pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        with state.switching(journal.told):
+        with serving.switching(switch_journal.told):
             pass
 
 
@@ -84,37 +88,37 @@ def test_who_waits_goes_on_when_the_first_has_ended(lock):
             waited.append(sentence)
             holder.terminate()
 
-        with state.switching(journal.told, wait=wait):
+        with serving.switching(switch_journal.told, wait=wait):
             assert "another switch is running" in waited[0]
 
 
 def test_what_a_killed_writer_left_is_taken_away(lock):
     (lock.parent / ".serving.json.999999999").write_text("{")
-    journal.Journal("dev", []).begin()
+    switch_journal.Journal("dev", []).begin()
     assert [file.name for file in lock.parent.iterdir()] == ["switch.json"]
 
 
 def test_what_a_killed_switch_left_is_understood(lock):
-    mine = journal.Journal("dev", ["architect"])
+    mine = switch_journal.Journal("dev", ["architect"])
     mine.begin()
     mine.phase("start", {"stop": 1.0})
-    assert journal.left()[:3] == ("dev", ["architect"], "start")
+    assert switch_journal.left()[:3] == ("dev", ["architect"], "start")
     mine.end()
-    assert journal.left() is None
+    assert switch_journal.left() is None
 
 
 def test_a_note_that_was_prepared_takes_the_others_that_came_meanwhile(tmp_path):
     path = tmp_path / "serving.json"
-    state.record("architect", ["dev"], path)
-    with state.prepared("dev", ["architect"], path) as commit:
-        state.record("other-card", [], path)
+    serving.record("architect", ["dev"], path)
+    with serving.prepared("dev", ["architect"], path) as commit:
+        serving.record("other-card", [], path)
         commit()
-    assert state.serving(path) == ["dev", "other-card"]
+    assert serving.serving(path) == ["dev", "other-card"]
     assert [file.name for file in tmp_path.iterdir()] == ["serving.json"]
 
 
 def test_an_agent_that_came_back_to_the_roster_does_not_stand_before_the_newest(tmp_path):
     path = tmp_path / "serving.json"
-    state.record("po", ["architect", "dev"], path)
-    state.record("architect", ["dev"], path)  # po has left the roster, so nobody excludes it
-    assert state.serving(path)[0] == "architect"
+    serving.record("po", ["architect", "dev"], path)
+    serving.record("architect", ["dev"], path)  # po has left the roster, so nobody excludes it
+    assert serving.serving(path)[0] == "architect"

@@ -4,16 +4,22 @@ import json
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from clock import PATIENCE_SECONDS
 
-from roundhouse import cli, journal, leave, manager_cli, plan, roster_fields, state, stop, units, words_plans
-from roundhouse.engine import Load
+from roundhouse.agents import drain
+from roundhouse.cli import agent_manager, main, words_plans
 from roundhouse.errors import RoundhouseError, UsageError
+from roundhouse.host import systemd
+from roundhouse.paths import CHECKOUT
+from roundhouse.plan import deployed as plan_deployed
+from roundhouse.roster import fields
+from roundhouse.state import serving, switch_journal
+from roundhouse.switch import stop
+from roundhouse.vllm.client import Load
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = CHECKOUT / "scripts"
 AGENTS = [
     {
         **{"name": name, "unit": f"roundhouse-{name}.service", "host": "127.0.0.1", "port": port, "model": "/m"},
@@ -28,7 +34,7 @@ AGENTS = [
     }
     for name, port in (("dev", 8001), ("po", 8002))
 ]
-PLAN = {"schema": plan.SCHEMA, "agents": AGENTS}
+PLAN = {"schema": plan_deployed.SCHEMA, "agents": AGENTS}
 
 
 @pytest.fixture
@@ -46,11 +52,11 @@ def up(monkeypatch, tmp_path):
         def listens(self):
             return False
 
-    monkeypatch.setattr(units, "state", running.get)
-    monkeypatch.setattr(units, "stop", lambda name, wait: running.update({name: "stopped"}))
-    monkeypatch.setattr(leave, "Engine", Engine)
-    monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
-    monkeypatch.setattr(state, "FOLDER", tmp_path / "state")
+    monkeypatch.setattr(systemd, "state", running.get)
+    monkeypatch.setattr(systemd, "stop", lambda name, wait: running.update({name: "stopped"}))
+    monkeypatch.setattr(drain, "Engine", Engine)
+    monkeypatch.setattr(serving, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(serving, "FOLDER", tmp_path / "state")
     (tmp_path / "state").mkdir()
     return running
 
@@ -59,17 +65,17 @@ def up(monkeypatch, tmp_path):
 def deployed(monkeypatch, tmp_path):
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(PLAN))
-    monkeypatch.setattr(plan, "PATH", path)
-    monkeypatch.setattr(plan.load, "__defaults__", (path,))
+    monkeypatch.setattr(plan_deployed, "PATH", path)
+    monkeypatch.setattr(plan_deployed.load, "__defaults__", (path,))
 
 
 def test_who_serves_leaves_and_stays_on_record(up):
-    state.record("dev", ["po"])
+    serving.record("dev", ["po"])
     said = []
     result = stop.stop(PLAN, None, said.append, drain_seconds=0)
     assert (result["stopped"], result["changed"]) == (["dev"], True)
     assert set(up.values()) == {"stopped"}
-    assert state.serving() == ["dev"]
+    assert serving.serving() == ["dev"]
     assert said == ["stopping dev (2 running, which may end within 0 s)"]
     assert "a reboot, a deployment or roundhouse resume brings back" in stop.text(result)
     assert "2 requests were cut" in stop.text(result | {"cut": 2})
@@ -89,17 +95,17 @@ def test_the_other_goes_on(up):
 
 
 def test_a_killed_switch_is_left_to_who_settles_it(up):
-    log = journal.Journal("po", ["dev"])
+    log = switch_journal.Journal("po", ["dev"])
     log.begin()
     stop.stop(PLAN, None, str)
-    assert journal.left().to == "po"
+    assert switch_journal.left().to == "po"
 
 
 def test_it_does_not_come_between_a_switch(up):
     held, done = threading.Event(), threading.Event()
 
     def switch():
-        with state.switching(str):
+        with serving.switching(str):
             held.set()
             done.wait(PATIENCE_SECONDS)
 
@@ -120,24 +126,24 @@ def test_an_interrupt_says_that_it_may_go_on(up, monkeypatch):
     def interrupted(*words):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(leave, "leave", interrupted)
+    monkeypatch.setattr(drain, "leave", interrupted)
     with pytest.raises(RoundhouseError, match="dev may go on stopping") as caught:
         stop.stop(PLAN, None, str)
     assert caught.value.stage == "interrupted"
 
 
 def test_the_word_of_the_command(up, deployed, capsys):
-    assert cli.main(["stop", "--drain", "nan"]) == 2
-    assert cli.main(["stop", "--json"]) == 0
+    assert main.main(["stop", "--drain", "nan"]) == 2
+    assert main.main(["stop", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["ok"], answer["stopped"]) == (True, ["dev"])
-    assert cli.main(["stop", "dev"]) == 0
+    assert main.main(["stop", "dev"]) == 0
     assert capsys.readouterr().out == "nobody was serving\n"
 
 
 def test_no_agent_bears_the_name_of_a_word():
-    words = {*cli.WORDS, *words_plans.WORDS, *cli.WITH_A_PARSER, "doctor", "help"}
-    assert words <= set(roster_fields.RESERVED)
+    words = {*main.WORDS, *words_plans.WORDS, *main.WITH_A_PARSER, "doctor", "help"}
+    assert words <= set(fields.RESERVED)
 
 
 @pytest.mark.parametrize(
@@ -155,15 +161,15 @@ def test_no_agent_bears_the_name_of_a_word():
     ],
 )
 def test_the_users_old_words_are_words_of_the_command(old, new):
-    assert manager_cli.words(old) == new
-    cli.parser().parse_args(new)
+    assert agent_manager.words(old) == new
+    main.parser().parse_args(new)
 
 
 @pytest.mark.parametrize(
     "words", [[], ["--launch"], ["--launch", "status"], ["--status", "--stop"], ["--status", "--no"]]
 )
 def test_an_old_word_that_cannot_be_meant_is_refused(deployed, capsys, words):
-    assert manager_cli.main(words) == 2
+    assert agent_manager.main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

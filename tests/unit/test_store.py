@@ -14,14 +14,15 @@ from faulty_hub import MIB, ROOT, FaultyHub, make_model
 from real_gateway import free_port
 from warm import Warm
 
-from roundhouse import manifest, offer, planned_models, prune, pull, pull_module, quantized, store, verify
 from roundhouse.errors import RoundhouseError
-from roundhouse.folder_source import FolderSource
-from roundhouse.hub import Hub
-from roundhouse.model_files import File
-from roundhouse.patience import Patience
-from roundhouse.progress import Progress
-from roundhouse.pull_job import Wish
+from roundhouse.models import manifest, peer_server, planned, prune, pull, quantized, store, verify
+from roundhouse.models.download import Patience
+from roundhouse.models.folder_source import FolderSource
+from roundhouse.models.hub import Hub
+from roundhouse.models.manifest import File
+from roundhouse.models.pull_job import Wish
+from roundhouse.provision import pull_module
+from roundhouse.util.progress import Progress
 
 PATIENCE = Patience(tries=2, first_seconds=0.01)
 MODEL = "lab/small"
@@ -160,24 +161,24 @@ def test_an_export_takes_results_and_drafts_and_no_base_of_a_result(hub, place, 
     hub.log.clear()
     agent = {"name": "dev", "model": "lab/base", "revision": "b" * 40, "model_path": str(result), "quantize": "fp8"}
     agent |= {"draft_model": "lab/other", "draft_revision": draft["revision"]}
-    wishes = planned_models.to_export([agent], place)
+    wishes = planned.to_export([agent], place)
     assert [wish.model for wish in wishes] == ["quantized/small-fp8", "lab/other"]
-    assert all(planned_models.is_in(place, wish) for wish in wishes)
+    assert all(planned.is_in(place, wish) for wish in wishes)
     pull.Pull(disk, FolderSource(place), quiet()).run(wishes)
     # The host without a network: its plan names the same path in its own store.
     there = agent | {"model_path": str(away / result.relative_to(place))}
-    wishes = planned_models.to_pull([there], away, FolderSource(disk))
+    wishes = planned.to_pull([there], away, FolderSource(disk))
     pull.Pull(away, FolderSource(disk), quiet()).run(wishes)
     assert quantized.to_make([{"path": there["model_path"]}]) == []
     assert (away / result.relative_to(place) / "README.md").read_text() == "# a card"
     assert not hub.log
     # Without the result the base is wanted; a hub is not asked for a result.
     other = there | {"model_path": str(away / "quantized/small-fp8" / ("c" * 40))}
-    assert [wish.model for wish in planned_models.to_pull([other], away, FolderSource(disk))] == [
+    assert [wish.model for wish in planned.to_pull([other], away, FolderSource(disk))] == [
         "lab/base",
         "lab/other",
     ]
-    assert [wish.model for wish in planned_models.to_pull([other], away, Hub(hub.url))] == ["lab/base", "lab/other"]
+    assert [wish.model for wish in planned.to_pull([other], away, Hub(hub.url))] == ["lab/base", "lab/other"]
     assert not hub.log
 
 
@@ -211,13 +212,13 @@ def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
 def offered(place, tmp_path):
     """Offer the store as another host of the inventory does."""
     current, port = tmp_path / "offer", free_port()
-    standing = threading.Thread(target=offer.stand, args=(place, port, "a-token-of-this-run", current))
+    standing = threading.Thread(target=peer_server.stand, args=(place, port, "a-token-of-this-run", current))
     standing.start()
     try:
         until(lambda: takes_connections(port))  # the file is there before that
         yield f"http://127.0.0.1:{port}"
     finally:
-        offer.withdraw(current)
+        peer_server.withdraw(current)
         standing.join(PATIENCE_SECONDS)
     assert not standing.is_alive()
 

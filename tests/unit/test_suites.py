@@ -1,12 +1,8 @@
 """lab/suites.py: the table at its end has each suite, whatever became of it."""
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "lab"))
 import suites
 
 # In place of molecule: a byte that is no UTF-8, and the exit status that the scenario's name stands for.

@@ -5,24 +5,15 @@ What is tested is switch.py and resume.py; systemd and vLLM themselves are molec
 
 import pytest
 
-from roundhouse import (
-    back,
-    canary,
-    decision,
-    history,
-    journal,
-    leave,
-    measured,
-    plan,
-    planner,
-    resume,
-    state,
-    switch,
-    units,
-)
-from roundhouse.cards import HostCard
-from roundhouse.engine import Answer, Load
+from roundhouse.agents import canary as agents_canary
+from roundhouse.agents import drain
+from roundhouse.catalog.gpus import HostCard
 from roundhouse.errors import RoundhouseError, UsageError
+from roundhouse.host import systemd
+from roundhouse.plan import build, decide, deployed, measured
+from roundhouse.state import history, serving, switch_journal
+from roundhouse.switch import recovery, resume, transaction
+from roundhouse.vllm.client import Answer, Load
 
 ROSTER = [
     {"name": "big", "gpus": [0, 1]},
@@ -45,12 +36,12 @@ class Straw:
             self.interrupt = None
             raise KeyboardInterrupt
         state = "ready" if unit in self.up else "failed" if unit in self.failed else "stopped"
-        return units.Unit(state, False, 0, 1, "exit-code", None, None, 0, False, None)
+        return systemd.Unit(state, False, 0, 1, "exit-code", None, None, 0, False, None)
 
     def start(self, unit):
         self.happened.append(f"start {unit}")
         for rival in self.agents[unit]["conflicts"]:
-            self.up.discard(plan.unit_name(rival))
+            self.up.discard(deployed.unit_name(rival))
         (self.failed if unit in self.broken else self.up).add(unit)
 
     def stop(self, unit, *, wait=True):
@@ -73,7 +64,7 @@ def planned():
         {**common, **agent, "port": 8000 + index, "models": [{"model": "/m"}]} for index, agent in enumerate(ROSTER)
     ]
     cards = tuple(HostCard(number, "a card", None, None, None) for number in range(2))
-    return planner.build(roster, planner.Settings("cuda", "/e", "/s", 1), decision.Host(cards))
+    return build.build(roster, build.Settings("cuda", "/e", "/s", 1), decide.Host(cards))
 
 
 @pytest.fixture
@@ -100,16 +91,16 @@ def host(planned, monkeypatch, tmp_path):
             return Load(0, 0, 0.0) if self.agent["unit"] in straw.up else None
 
     for name in ("show", "start", "stop"):
-        monkeypatch.setattr(units, name, getattr(straw, name))
+        monkeypatch.setattr(systemd, name, getattr(straw, name))
     stated = "Model loading took 5.29 GiB memory and 3.1 seconds"
-    monkeypatch.setattr(units, "log_of_this_start", lambda unit: [stated, "ValueError: no memory"])
+    monkeypatch.setattr(systemd, "log_of_this_start", lambda unit: [stated, "ValueError: no memory"])
     monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
-    for room in (switch, back, leave):
+    for room in (transaction, recovery, drain):
         monkeypatch.setattr(room, "Engine", Engine)
-    for room in (switch, resume):
+    for room in (transaction, resume):
         monkeypatch.setattr(room, "check", straw.check)
-    monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
-    monkeypatch.setattr(state, "FOLDER", tmp_path / "state")
+    monkeypatch.setattr(serving, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(serving, "FOLDER", tmp_path / "state")
     monkeypatch.setattr(resume, "is_outdated", lambda planned, agent, unit: agent["name"] in straw.outdated)
     straw.outdated = set()
     return straw
@@ -125,7 +116,8 @@ def test_what_an_engine_stated_is_kept_also_of_one_that_failed(planned, host, tm
 
 
 def test_a_full_disk_is_no_reason_to_fail_a_switch(planned, host, tmp_path, monkeypatch):
-    monkeypatch.setattr(measured, "PATH", tmp_path / "nowhere" / "measured.json")
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(measured, "PATH", tmp_path / "file" / "measured.json")
     result, said = go(planned, "left")
     assert result["agent"] == "left"
     assert any("was not kept" in line for line in said)
@@ -151,9 +143,9 @@ def test_an_agent_that_serves_goes_on_though_it_answers_otherwise(planned, host,
     go(planned, "left")
 
     def another(*_):
-        raise canary.Another("other text", "left answers otherwise.")
+        raise agents_canary.Another("other text", "left answers otherwise.")
 
-    monkeypatch.setattr(canary, "verify", another)
+    monkeypatch.setattr(agents_canary, "verify", another)
     result, said = go(planned, "left")
     assert (result["changed"], result["answer"]) == (False, "other text")
     assert said[0] == "left answers otherwise. left goes on serving."
@@ -169,7 +161,7 @@ def test_a_boot_with_a_damaged_note_of_who_serves_starts_the_rosters_first(plann
 
 def go(planned, name):
     said = []
-    return switch.ensure_ready(planned, name, said.append), said
+    return transaction.ensure_ready(planned, name, said.append), said
 
 
 def test_a_switch_displaces_only_those_that_share_a_card(planned, host):
@@ -229,7 +221,7 @@ def test_an_interrupted_switch_goes_back(planned, host):
         else:
             host.up.add(unit)
 
-    units.start = start
+    systemd.start = start
     with pytest.raises(RoundhouseError, match=r"interrupted. right serves") as error:
         go(planned, "other")
     assert (error.value.stage, host.names()) == ("interrupted", ["right"])
@@ -281,7 +273,7 @@ def test_a_boot_starts_the_other_cards_though_one_unit_is_gone(planned, host, mo
         started(unit)
 
     planned["agents"] = [agent for agent in planned["agents"] if agent["name"] != "big"]
-    monkeypatch.setattr(units, "start", start)
+    monkeypatch.setattr(systemd, "start", start)
     with pytest.raises(RoundhouseError, match="left is gone"):
         resume.start_only(planned, lambda text: None)
     assert host.names() == ["right"]
@@ -294,7 +286,7 @@ def test_the_way_back_survives_an_error_that_nobody_foresaw(planned, host, monke
         raise ZeroDivisionError("by chance")
 
     monkeypatch.setattr(
-        back.leave, "leave", lambda agents, *rest: broken(agents) if agents[0]["name"] == "other" else 0
+        recovery.drain, "leave", lambda agents, *rest: broken(agents) if agents[0]["name"] == "other" else 0
     )
     with pytest.raises(RoundhouseError, match=r"other did not start.*right serves on port 8002\.$"):
         go(planned, "other")
@@ -303,22 +295,22 @@ def test_the_way_back_survives_an_error_that_nobody_foresaw(planned, host, monke
 
 def test_a_signal_between_the_commit_and_its_end_leaves_on_record_who_serves(planned, host, monkeypatch):
     host.up = {"roundhouse-right.service"}
-    end = journal.Journal.end
+    end = switch_journal.Journal.end
 
     def interrupted(log):
-        monkeypatch.setattr(journal.Journal, "end", end)
+        monkeypatch.setattr(switch_journal.Journal, "end", end)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(journal.Journal, "end", interrupted)
+    monkeypatch.setattr(switch_journal.Journal, "end", interrupted)
     with pytest.raises(RoundhouseError, match=r"interrupted\. right serves"):
         go(planned, "other")
-    assert state.serving() == host.names() == ["right"]
-    assert journal.left() is None
+    assert serving.serving() == host.names() == ["right"]
+    assert switch_journal.left() is None
 
 
 def killed(to, previous, phase):
     """Leave what a switch leaves that was killed."""
-    log = journal.Journal(to, previous)
+    log = switch_journal.Journal(to, previous)
     log.begin()
     log.phase(phase, {})
 
@@ -330,7 +322,7 @@ def test_after_a_killed_switch_the_next_one_knows_who_served(planned, host, phas
     with pytest.raises(RoundhouseError, match=r"right serves on port 8002\.$"):
         go(planned, "big")
     assert host.names() == ["right"]  # and not the one that nobody committed
-    assert journal.left() is None
+    assert switch_journal.left() is None
     assert [entry.outcome for entry in history.load()] == [history.KILLED, history.BACK]
 
 
@@ -338,31 +330,31 @@ def test_resume_finishes_a_killed_switch_whose_agent_came_up(planned, host):
     killed("other", ["right"], "start")
     host.up = {"roundhouse-left.service", "roundhouse-other.service"}
     assert resume.resume(planned, lambda text: None)["serving"] == ["left", "other"]
-    assert (journal.left(), state.serving()[0]) == (None, "other")
+    assert (switch_journal.left(), serving.serving()[0]) == (None, "other")
     assert history.load()[-1].outcome == history.DONE
 
 
 def test_resume_undoes_a_killed_switch_whose_agent_is_not_up(planned, host):
     killed("other", ["right"], "stop")
-    state.make_folder()
+    serving.make_folder()
     assert resume.resume(planned, lambda text: None)["serving"] == ["right", "left"]
-    assert (journal.left(), host.names()) == (None, ["left", "right"])
+    assert (switch_journal.left(), host.names()) == (None, ["left", "right"])
 
 
 def test_a_boot_brings_back_who_was_committed_and_not_who_was_on_the_way(planned, host):
-    state.make_folder()
-    state.record("right", ["other", "big"])
+    serving.make_folder()
+    serving.record("right", ["other", "big"])
     killed("other", ["right"], "canary")
     assert resume.start_only(planned, lambda text: None) == ["right", "left"]
-    assert (journal.left(), host.names()) == (None, ["left", "right"])
+    assert (switch_journal.left(), host.names()) == (None, ["left", "right"])
 
 
 def test_a_boot_after_a_kill_behind_the_commit_brings_up_who_was_committed(planned, host):
-    state.make_folder()
-    state.record("other", ["right", "big"])
+    serving.make_folder()
+    serving.record("other", ["right", "big"])
     killed("other", ["right"], "commit")
     assert resume.start_only(planned, lambda text: None) == ["other", "left"]
-    assert (journal.left(), history.load()[-1].outcome) == (None, history.DONE)
+    assert (switch_journal.left(), history.load()[-1].outcome) == (None, history.DONE)
 
 
 def test_a_killed_switch_is_undone_when_the_next_is_refused(planned, host):
@@ -370,13 +362,13 @@ def test_a_killed_switch_is_undone_when_the_next_is_refused(planned, host):
     host.refuse = "/m is cut."
     with pytest.raises(RoundhouseError, match=r"/m is cut\. right serves"):
         go(planned, "big")
-    assert (journal.left(), host.names()) == (None, ["right"])
+    assert (switch_journal.left(), host.names()) == (None, ["right"])
 
 
 def test_an_agent_that_answers_otherwise_than_at_its_deployment_is_sent_back(planned, host, monkeypatch):
     go(planned, "other")
     go(planned, "right")
-    monkeypatch.setattr(switch, "Engine", lambda host, port: Another())
+    monkeypatch.setattr(transaction, "Engine", lambda host, port: Another())
     with pytest.raises(RoundhouseError, match=r"other answers 'another', and 'text' since it was deployed"):
         go(planned, "other")
     assert host.names() == ["right"]

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from roundhouse import docker_daemon, docker_restore, packages, receipt, teardown
+from roundhouse.host import docker_config, packages, receipt
+from roundhouse.provision import teardown
 
 SETTINGS = {"models_store": "/var/lib/roundhouse/models", "models": False, "packages": True}
 # apt-get 2.6 of Debian 12, `--simulate install`: an upgrade has the version that is there in brackets.
@@ -59,8 +60,8 @@ def host(apt, tmp_path, monkeypatch):
     receipt.before_installing(["docker-ce"], check=False)
     apt["versions"] |= {"docker-ce": "28", "libslirp0": "4", "other": "1"}
     apt["said"] = "Purg docker-ce [28]\nRemv libslirp0 [4]\n"
-    monkeypatch.setattr(teardown.container_engine, "contents", lambda: apt.get("contents", []))
-    monkeypatch.setattr(teardown.units, "active", lambda *patterns: apt.get("active", []))
+    monkeypatch.setattr(teardown.docker, "contents", lambda: apt.get("contents", []))
+    monkeypatch.setattr(teardown.systemd, "active", lambda *patterns: apt.get("active", []))
     for name in (
         *("etc/apt/sources.list.d/roundhouse-docker.sources", "etc/apt/sources.list.d/mine.sources"),
         *("etc/systemd/system/roundhouse.service", "etc/systemd/system/roundhouse-dev.service"),
@@ -175,26 +176,26 @@ OURS = {"features": {"cdi": True}, "live-restore": True, "log-opts": {"max-size"
 def daemon(tmp_path, monkeypatch):
     """Return what deploys our keys over a text, as the roles do, and what a teardown makes of it then."""
     path = tmp_path / "daemon.json"
-    for room in (docker_daemon, docker_restore):
+    for room in (docker_config, docker_config):
         monkeypatch.setattr(room, "PATH", path)
         monkeypatch.setattr(room, "NOTES", tmp_path / "notes")
-    monkeypatch.setattr(docker_daemon, "PENDING", tmp_path / "pending")
-    monkeypatch.setattr(docker_restore, "BEFORE", tmp_path / "daemon.json.before-roundhouse")
-    monkeypatch.setattr(docker_daemon, "_check", lambda text: None)
-    monkeypatch.setattr(docker_daemon, "_run", lambda *command: subprocess.CompletedProcess(command, 1, "", ""))
+    monkeypatch.setattr(docker_config, "PENDING", tmp_path / "pending")
+    monkeypatch.setattr(docker_config, "BEFORE", tmp_path / "daemon.json.before-roundhouse")
+    monkeypatch.setattr(docker_config, "_check", lambda text: None)
+    monkeypatch.setattr(docker_config, "_run", lambda *command: subprocess.CompletedProcess(command, 1, "", ""))
 
     def deployed(text):
         if text:
             path.write_text(text)
             path.chmod(0o600)
-        docker_daemon.apply("toolkit", OURS, docker_daemon.plan("toolkit", OURS, force=True))
+        docker_config.apply("toolkit", OURS, docker_config.plan("toolkit", OURS, force=True))
         return path
 
     return deployed
 
 
 def restored(path):
-    docker_restore.put(docker_restore.restored())
+    docker_config.put(docker_config.restored())
     return path.read_text() if path.exists() else None
 
 

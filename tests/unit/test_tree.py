@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from roundhouse import files, host_files, tree
 from roundhouse.errors import RoundhouseError
+from roundhouse.provision import file_tree, host_files
+from roundhouse.util import files
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 MINE = grp.getgrgid(os.getgid()).gr_name
@@ -75,7 +76,7 @@ def test_a_mode_that_somebody_changed_is_brought_back_and_told(tmp_path):
     folder.chmod(0o755)
     assert put(**given, check=True) == [str(folder), str(path)]
     assert (mode(path), mode(folder)) == (0o600, 0o755)
-    (change,) = tree.put(tree.Wanted({}, {}, {str(path): "text\n"}, []), check=False)
+    (change,) = file_tree.put(file_tree.Wanted({}, {}, {str(path): "text\n"}, []), check=False)
     assert (change.before, change.after) == ("mode 0600\n", "mode 0644\n")
     assert put(**given) == [str(folder)]
     assert (mode(path), mode(folder)) == (0o644, 0o700)

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from roundhouse import journal, state, switching, watch
-from roundhouse.switching import Switching
+from roundhouse.agents import watch
+from roundhouse.agents.watch import Switching
+from roundhouse.state import serving, switch_journal
 
 LONG = "about 41 s left, which stands at the end of a line that is longer than eighty columns are wide"
 ROW = {
@@ -87,19 +88,19 @@ def test_a_line_says_who_serves_how_far_a_switch_is_and_what_is_wrong():
 
 
 def test_the_switch_that_runs_is_read_from_its_journal(monkeypatch, tmp_path):
-    monkeypatch.setattr(state, "LOCK", tmp_path / "lock")
-    monkeypatch.setattr(state, "FOLDER", tmp_path)
+    monkeypatch.setattr(serving, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(serving, "FOLDER", tmp_path)
     before = time.time()
-    log = journal.Journal("dev", ["po"])
-    assert switching.now() is None
-    with state.switching(journal.told):
-        assert switching.now() is None  # it only looks so far
+    log = switch_journal.Journal("dev", ["po"])
+    assert watch.now() is None
+    with serving.switching(switch_journal.told):
+        assert watch.now() is None  # it only looks so far
         log.begin()
         log.phase("start", {})
         log._noted = 0.0
         log.note("compiling")
-        seen = switching.now()
+        seen = watch.now()
         assert (seen.to, seen.phase, seen.note) == ("dev", "start", "compiling")
         assert before <= seen.began <= time.time()
-        journal.path().write_text(json.dumps({"schema": 0}))
-        assert switching.now() is None
+        switch_journal.path().write_text(json.dumps({"schema": 0}))
+        assert watch.now() is None

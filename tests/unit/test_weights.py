@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from roundhouse import weights
+from roundhouse.models import safetensors
 
 
 def write(path, tensor_bytes, promised=None):
@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 
 def test_a_whole_folder(folder):
-    assert weights.problem(folder) is None
+    assert safetensors.problem(folder) is None
 
 
 def test_a_whole_folder_in_shards(folder):
@@ -31,9 +31,9 @@ def test_a_whole_folder_in_shards(folder):
     write(folder / "model-2.safetensors", 32)
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert weights.problem(folder) is None
+    assert safetensors.problem(folder) is None
     (folder / "model-2.safetensors").unlink()
-    assert "model-2.safetensors is missing" in weights.problem(folder)
+    assert "model-2.safetensors is missing" in safetensors.problem(folder)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_a_whole_folder_in_shards(folder):
 )
 def test_damage_is_named(folder, damage, sentence):
     damage(folder)
-    assert sentence in weights.problem(folder)
+    assert sentence in safetensors.problem(folder)
 
 
 def test_no_folder(tmp_path):
-    assert "is not a folder" in weights.problem(tmp_path / "none")
+    assert "is not a folder" in safetensors.problem(tmp_path / "none")

@@ -12,13 +12,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from types import SimpleNamespace
 
-from roundhouse import cli, models_cli  # noqa: F401 - models_cli: so that it is loaded too
-from roundhouse.hub import Hub
+from roundhouse.cli import (
+    main,
+    models,  # noqa: F401 - models_cli: so that it is loaded too
+)
+from roundhouse.models.hub import Hub
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 WAIT_SECONDS = 60
 
 
@@ -86,7 +87,7 @@ class Warm:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             words = [sys.executable, __file__, str(theirs.fileno())]
-            own = os.environ | self._variables | {"PYTHONPATH": str(SCRIPTS)}
+            own = os.environ | self._variables
             self._process = subprocess.Popen(words, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=own)
         return self
 
@@ -142,7 +143,7 @@ def run(words):
     """Run the command as scripts/switch.py does, and end with its exit status."""
     status = 1
     try:
-        status = cli.main(words)
+        status = main.main(words)
     except SystemExit as error:
         status = error.code
     except BaseException:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,15 @@ import pytest
 from testinfra.host import Host
 from testinfra.utils.ansible_runner import AnsibleRunner
 
-ROOT = Path(__file__).resolve().parents[3]
+from roundhouse.paths import CHECKOUT as ROOT
+
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 # An empty name would be the current folder, whose every executable Ansible would run as an inventory.
 assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "molecule")]
 from by_host import scheduler
 
-from roundhouse import bundle
+from roundhouse.provision import bundle
 
 FRESH = "/tmp/roundhouse"
 pytest_xdist_make_scheduler = scheduler(HOSTS)

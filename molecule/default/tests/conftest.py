@@ -1,13 +1,10 @@
 """The host of the main job: its fixtures are molecule/hosts.py's, and engines here have faults on request."""
 
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from testinfra.host import Host
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 pytest_plugins = ("hosts",)
 
 FIRST = "/opt/lab-engine"

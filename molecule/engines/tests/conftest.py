@@ -5,15 +5,13 @@ import json
 import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from roundhouse.paths import CHECKOUT as ROOT
+
 pytest_plugins = ("hosts",)
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

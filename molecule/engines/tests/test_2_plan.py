@@ -4,17 +4,18 @@ import json
 
 import pytest
 
-from roundhouse import fit_kv, model_config
+from roundhouse.catalog import hf_config
+from roundhouse.fit import sizes
 
 
 def test_the_engines_own_count_of_tokens_is_the_fits(host, switch, serving):
     (name,) = serving()
     (agent,) = (each for each in switch("plan")["agents"] if each["name"] == name)
     config = json.loads(host.file(f"{agent['model_path']}/config.json").content_string)
-    model = model_config.parse(config, agent["model"])
-    token_bytes = fit_kv.bytes_per_token(model.architecture, agent["kv_cache_dtype"], 1)
+    model = hf_config.parse(config, agent["model"])
+    token_bytes = sizes.bytes_per_token(model.architecture, agent["kv_cache_dtype"], 1)
     stated = agent["measured"]
-    assert fit_kv.tokens(stated["kv_gib"] * 1024**3, token_bytes) == pytest.approx(stated["kv_tokens"], rel=0.002)
+    assert sizes.tokens(stated["kv_gib"] * 1024**3, token_bytes) == pytest.approx(stated["kv_tokens"], rel=0.002)
     assert stated["max_model_len"] == agent["max_model_len"]
 
 

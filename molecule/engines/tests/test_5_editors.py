@@ -6,7 +6,7 @@ import pytest
 import yaml
 from hosts import HOSTS as ALL
 
-from roundhouse import clients
+from roundhouse.gateway import client_config
 
 # The other host than the bench's, so that the two run side by side. What they ask is the same on both.
 HOSTS = ALL[-1:]
@@ -67,5 +67,5 @@ def test_a_coding_agent_works_with_its_file(run, rendered, tmp_path, asked):
 
 
 def test_every_client_has_a_file(rendered):
-    for client in clients.CLIENTS:
+    for client in client_config.CLIENTS:
         assert all(text.strip() for text in rendered(client).values())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import ssl
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +19,6 @@ INVENTORY = os.environ.get("MOLECULE_INVENTORY_FILE", "")
 # An empty name would be the current folder, whose every executable Ansible would run as an inventory.
 assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
-ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT / "molecule"), str(ROOT / "scripts")]
 from by_host import scheduler
 
 pytest_xdist_make_scheduler = scheduler(HOSTS)

@@ -12,7 +12,8 @@ import pytest
 from conftest import ANY, GATE, INVENTORY, PORTS, ROOT
 from storm import Found, Storm
 
-from roundhouse import demand, scheduler
+from roundhouse.gateway import on_demand as gateway_on_demand
+from roundhouse.gateway import scheduler
 
 # Of a storm, at least: some turns of each agent, by the rules that the host's variables have.
 SECONDS, SWITCHES = 12, 3
@@ -23,7 +24,7 @@ RULES = "/etc/roundhouse/demand.json"
 def on_demand(gate):
     """Return the rules by which agents come on demand; deploy without any at the end."""
     assert gate.run("architect", "--wait")["rc"] == 0
-    yield demand.settings(json.loads(gate.host.file(RULES).content_string))
+    yield gateway_on_demand.settings(json.loads(gate.host.file(RULES).content_string))
     command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", gate.name]
     command += ["--extra-vars", "gateway_on_demand=false", "playbooks/gateway.yml"]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}

@@ -9,18 +9,16 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import docker
 import pytest
+from faulty_hub import MIB, FaultyHub, make_model
 from testinfra.host import Host
 
-ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT / "tests/unit"), str(ROOT / "scripts")]
-from faulty_hub import MIB, FaultyHub, make_model
+from roundhouse.paths import CHECKOUT as ROOT
 
 # An empty path would make Ansible take this checkout for an inventory, and run every program in it.
 INVENTORY = Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True)

@@ -1,13 +1,9 @@
 """A store's disk that lacks 3 GiB: site.yml says so before the first byte, with both numbers and the path."""
 
 import os
-import sys
 
 import docker
 import pytest
-from hosts import ROOT
-
-sys.path.append(str(ROOT / "tests/unit"))
 from faulty_hub import MIB, FaultyHub, make_model
 
 FREE, LACKING = 64 * MIB, 3 * 1024 * MIB

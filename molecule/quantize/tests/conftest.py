@@ -10,21 +10,20 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from testinfra.host import Host
 
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "scripts"))
-from roundhouse import lock, store
+from roundhouse import pins
+from roundhouse.models import store
+from roundhouse.paths import CHECKOUT as ROOT
 
 NAME = "roundhouse-quantize"
 KEPT = "/opt/roundhouse/quantize/lab"
 BASE, STORE, CHECKOUT = f"{KEPT}/base", "/srv/quantize", "/opt/checkout"
-ENGINE = lock.engine_path("cpu", "python3.11")
+ENGINE = pins.engine_path("cpu", "python3.11")
 SHORT = "/tmp/short.txt"
 WORK = f"{STORE}/quantized/base-fp8/work.partial/model"
 # An empty path would make Ansible take this checkout for an inventory, and run every program in it.
@@ -150,7 +149,7 @@ def _quoted(text: str) -> str:
 
 def _key() -> str:
     """Return a hash of all that may have a part in it."""
-    folders = ("scripts", "roles", "playbooks", "plugins", "lab", "group_vars", "inventory", "requirements")
+    folders = ("scripts", "src", "roles", "playbooks", "plugins", "lab", "group_vars", "inventory", "requirements")
     files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
     files = [path for path in (*files, ROOT / "site.yml", Path(__file__)) if "__pycache__" not in path.parts]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
@@ -169,7 +168,7 @@ def evidence(tmp_path_factory):
     host, record = workshop.host, f"{KEPT}/{_key()}.json"
     if not host.file(record).exists:
         host.check_output(f"rm -rf {CHECKOUT} {STORE} && mkdir -p {CHECKOUT} {KEPT}")
-        for part in ("scripts", "lab"):
+        for part in ("src", "lab"):
             subprocess.run(["docker", "cp", str(ROOT / part), f"{NAME}:{CHECKOUT}/"], check=True)
         host.check_output(f"{ENGINE}/bin/python {CHECKOUT}/lab/quantize_base.py {BASE}")
         found = json.dumps(workshop.run())

@@ -5,8 +5,9 @@ import re
 import pytest
 from conftest import STORE
 
-from roundhouse import model_format, quantized
-from roundhouse.recipes import RECIPES
+from roundhouse.catalog import hf_config
+from roundhouse.catalog.recipes import RECIPES
+from roundhouse.models import quantized
 
 MADE = ("int8", "gptq", "awq", "auto-round")
 
@@ -27,7 +28,7 @@ def is_admitted(made, recipe):
     # Text that it never saw, by a vocabulary of 1536: by chance alone it would be the vocabulary.
     assert max(perplexity, base) < 200
     assert tokens > 3000
-    assert model_format.read(made["config"]).name == RECIPES[recipe].form
+    assert hf_config.read_format(made["config"]).name == RECIPES[recipe].form
     for said in ("llmcompressor 0.14.0.1", "| seed | 0 |", "sha256 of the texts"):
         assert said in made["card"]
     assert f"./quantized/base-{recipe}/" in made["listing"]

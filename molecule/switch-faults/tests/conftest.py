@@ -20,7 +20,6 @@ assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
 # Each worker has a host to break of its own.
 HOSTS = sorted(AnsibleRunner(INVENTORY).get_hosts("gpu_hosts"))
 NAME = HOSTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])]
-ROOT = Path(__file__).resolve().parents[3]
 STATE = "/var/lib/roundhouse/state"
 AGENTS = ("architect", "dev", "po")
 PORTS = dict(zip(AGENTS, (8000, 8001, 8002), strict=True))

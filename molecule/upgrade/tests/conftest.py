@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +14,11 @@ import pytest
 from testinfra.host import Host
 from testinfra.utils.ansible_runner import AnsibleRunner
 
-ROOT = Path(__file__).resolve().parents[3]
+from roundhouse.paths import CHECKOUT as ROOT
+
 # An empty path would make Ansible take this checkout for an inventory, and run every program in it.
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True))
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
-sys.path.insert(0, str(ROOT / "molecule"))
 from by_host import scheduler
 from machines import FAULTS, GATE, ImagesMachine, Machine
 

@@ -1,0 +1,80 @@
+"""Where the running engine is not what the plan says: by its own words, and by what was deployed since it started."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from .. import pins
+from ..host.systemd import Unit
+from ..plan.deployed import Agent, Plan
+
+
+def drift(plan: Plan, agent: Agent, unit: Unit, served: list[dict[str, Any]], version: str) -> list[str]:
+    """Return a sentence for each difference; `served` and `version` are what the engine says of itself."""
+    found = []
+    card: dict[str, Any] = next((each for each in served if each.get("id") == agent["name"]), {})
+    if not card:
+        names = ", ".join(str(each.get("id")) for each in served)
+        found.append(f"it serves {names or 'nothing'}, and {agent['name']} is planned")
+    for name, planned in (("max_model_len", agent.get("max_model_len")), ("root", agent["model_path"])):
+        running = card.get(name, planned)
+        if planned is not None and running != planned:
+            found.append(f"its {'model' if name == 'root' else name} is {running}, and {planned} is planned")
+    planned_version = _planned_version(plan)
+    if planned_version and not version.startswith(planned_version):
+        found.append(f"its version is {version}, and {planned_version} is planned")
+    if _written(agent) is None:
+        told = f"its configuration {agent['config_path']} is gone, so it would not start again"
+        found.append(f"{told}: ansible-playbook site.yml writes it")
+    elif is_outdated(plan, agent, unit):
+        found.append("it runs as it was deployed before: roundhouse resume restarts it")
+    return found
+
+
+def _planned_version(plan: Plan) -> str | None:
+    """Return the release that the plan names: by the image that has the engine, else by its folder. None for none."""
+    reference = str(plan.get("image") or "")
+    if reference and not reference.startswith(f"{pins.OWN}:{pins.BUILD}-"):
+        named = pins.tag_of(reference).removeprefix("v")
+    else:
+        named = str(plan.get("engine_path", "")).rpartition("/")[2]
+    version = named.partition("-")[0]
+    return version if version[:1].isdigit() else None
+
+
+def is_outdated(plan: Plan, agent: Agent, unit: Unit) -> bool:
+    """Return whether the running engine differs from the plan in what only a restart changes.
+
+    One whose configuration is gone does not count: a restart would end it. Another agent in the roster changes every
+    unit file too (who excludes whom), and systemd takes that up without a restart.
+    """
+    if unit.state != "ready" or unit.main_pid is None:
+        return False
+    written = _written(agent)
+    process = Path(f"/proc/{unit.main_pid}")
+    try:
+        command = (process / "cmdline").read_text()
+        running = dict(line.partition("=")[::2] for line in (process / "environ").read_text().split("\0"))
+    except OSError:  # it has ended meanwhile, or we are not root and may not look
+        return False
+    if written is None:
+        return False
+    started_at = time.time() - (time.monotonic() - unit.started_monotonic_usec / 1e6)
+    if written > started_at:
+        return True
+    # A container's command and environment are in the file that it was made of.
+    return agent.get("compose_path") is None and (
+        plan["engine_path"] not in command
+        or any(running.get(name) != value for name, value in agent["environment"].items())
+    )
+
+
+def _written(agent: Agent) -> float | None:
+    """Return when the configuration was last written, in seconds since the epoch; None when it is not there."""
+    files = [Path(path) for path in (agent["config_path"], agent.get("compose_path")) if path]
+    try:
+        return max(file.stat().st_mtime for file in files)
+    except OSError:
+        return None

@@ -1,0 +1,188 @@
+"""A unit's starts as systemd's journal tells them: which became ready, which failed, which somebody stopped.
+
+Why an agent's last start failed, or why it is started again and again: also once its unit is quiet again.
+
+systemd's journal tells which starts there were, and the log of each; the history tells of a switch that failed after
+its engine was up. A start that was ready since ends the matter.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+from ..doctor.diagnosis import UNKNOWN, Finding, diagnose
+from ..host import systemd
+from ..host.systemd import Entry, Unit
+from ..plan.deployed import Agent
+from ..state import history
+from . import kernel_log, watchdog
+
+# systemd's own names of what happens to a unit (sd-messages.h); the words beside them change, these do not.
+_BEGINS = "7d4958e842da4a758f6c1cdc7b36dcc5"
+_READY = "39f53479d3a045ac8e11786248231fbf"
+_START_FAILED = "be02cf6855d2428ba40df7e9d022f03d"  # which is not said of one that is stopped before it was ready
+_ASKED_TO_STOP = "de5b426a63be47a7b6ac3eaac82e2f6f"
+_EXITED = "98e322203f7a4ed290d09fe03c09fe15"
+_FAILED = "d9b373ed55a64feb8242e02dbe79a49c"
+_ENDED_WELL = "7ad2d189f7e94e70a38c781354912448"
+_FLAGS = {_READY: "ready", _START_FAILED: "failed", _ASKED_TO_STOP: "asked_to_stop"}
+_MESSAGES = (_BEGINS, *_FLAGS, _EXITED, _FAILED, _ENDED_WELL)
+_FIELDS = ("MESSAGE_ID", "INVOCATION_ID", "UNIT_RESULT", "EXIT_STATUS", "EXIT_CODE", "COMMAND")
+# Some seven of a start that fails: the last thirty starts.
+_EVENTS = 200
+
+
+class Start(NamedTuple):
+    """One start. `ended` is None while it runs; `result` is systemd's word for a failure, None for none.
+
+    One that nobody asked to stop, and that neither became ready nor failed, was stopped on its way.
+    """
+
+    invocation: str
+    began: float  # seconds since the epoch
+    ready: bool = False
+    failed: bool = False  # before it was ready
+    asked_to_stop: bool = False
+    ended: float | None = None
+    result: str | None = None
+    exit_status: int | None = None
+    given_up: bool = False  # systemd refused the one after it, because there had been too many
+
+
+class Past(NamedTuple):
+    """What the journal tells of a unit: its starts, oldest first."""
+
+    starts: list[Start]
+
+    def last_failed(self) -> Start | None:
+        """Return the last start that failed, None when a later one was ready."""
+        for start in reversed(self.starts):
+            if start.ready or start.failed:
+                return None if start.ready else start
+        return None
+
+    def crashes(self, since: float) -> list[Start]:
+        """Return the starts that ended by themselves since then, ready or not, oldest first."""
+        own = [each for each in self.starts if each.failed or (each.ready and not each.asked_to_stop)]
+        return [each for each in own if each.ended is not None and each.ended >= since]
+
+
+def of(unit: str) -> Past:
+    """Return a unit's past, as far as the journal has it."""
+    matches = (f"UNIT={unit}", *(f"MESSAGE_ID={each}" for each in _MESSAGES))
+    return past(systemd.entries(*matches, lines=_EVENTS, fields=_FIELDS))
+
+
+def past(events: list[Entry]) -> Past:
+    """Return the past that systemd's messages tell."""
+    made: dict[str, Start] = {}
+    for event in events:
+        kind, name = event.fields.get("MESSAGE_ID", ""), event.fields.get("INVOCATION_ID", "")
+        if not name:  # a start that is only queued
+            continue
+        before = made.get(name) or Start(name, event.at)
+        made[name] = _after(before, event, kind)
+    return Past(list(made.values()))
+
+
+def _after(start: Start, event: Entry, kind: str) -> Start:
+    told = event.fields
+    if kind in _FLAGS:
+        change: dict[str, Any] = {_FLAGS[kind]: True}
+        return start._replace(**change)
+    # Of the engine itself, not of what waits beside it; the number of a signal is no exit status.
+    if kind == _EXITED and (told.get("COMMAND"), told.get("EXIT_CODE")) == ("ExecStart", "exited"):
+        return start._replace(exit_status=int(told["EXIT_STATUS"]))
+    if kind == _FAILED and start.ended is not None:
+        return start._replace(given_up=True)  # another one was refused: such a one has no name of its own
+    if kind in (_FAILED, _ENDED_WELL):
+        return start._replace(ended=event.at, result=told.get("UNIT_RESULT"))
+    return start
+
+
+LOOP = "crash loop"
+_LINES = 400  # of a log: enough for the tracebacks of all of an engine's processes
+_LOOP_SECONDS = 900.0
+_LOOP_RESTARTS = 2  # one restart may be an accident
+# The history writes when a switch began; systemd's first word of it may be a moment earlier by rounding.
+_SLACK_SECONDS = 1.0
+
+
+def loop(agent: Agent, unit: Unit, past: Past, kernel: list[Entry]) -> Finding | None:
+    """Return the finding of a unit that ends and is started again and again, whatever it is doing right now."""
+    if unit.restarts < _LOOP_RESTARTS:  # systemd counts from the last start by hand
+        return None
+    crashes = past.crashes(time.time() - _LOOP_SECONDS)
+    if unit.state == "ready":  # starts that failed are over by now; one that ends while it serves may do so again
+        crashes = [each for each in crashes if each.ready]
+        if len(crashes) < _LOOP_RESTARTS:
+            return None
+    elif not unit.restarting and unit.state != "starting":
+        return None
+    found = _of_start(agent, crashes[-1], kernel) if crashes else _of_unit(agent, unit)
+    ended = crashes[-1].ended if crashes else None
+    told = f"{unit.restarts} restarts" + (f", its last end at {_clock(ended)}" if ended else "")
+    return found._replace(
+        cause=LOOP if found.cause == UNKNOWN else found.cause,
+        sentence=f"It ends and is started again and again ({told}). {found.sentence}",
+    )
+
+
+def last(agent: Agent, unit: Unit, past: Past, kernel: list[Entry]) -> Finding | None:
+    """Return why the last start failed, None when it did not, or a later one was ready."""
+    failed = past.last_failed()
+    switch = _failed_switch(agent, past)
+    if failed and (switch is None or failed.began >= switch.began - _SLACK_SECONDS):
+        found = _of_start(agent, failed, kernel)
+        given_up = "systemd gave it up after too many starts. " if failed.given_up else ""
+        return found._replace(sentence=f"{given_up}Its last start, at {_clock(failed.began)}, failed. {found.sentence}")
+    if switch:
+        found = diagnose(agent["name"], [switch.cause or "the history does not say why"])
+        return found._replace(sentence=f"The last switch to it, at {_clock(switch.began)}, failed. {found.sentence}")
+    if (unit.state == "failed" or unit.restarting) and not _was_stopped(past):
+        return _of_unit(agent, unit)
+    return None
+
+
+def why(agent: Agent, unit: Unit) -> Finding:
+    """Return why a unit that has failed did."""
+    return last(agent, unit, of(agent["unit"]), kernel_log.read()) or _of_unit(agent, unit)
+
+
+def _was_stopped(past: Past) -> bool:
+    """Return whether somebody stopped the last start: systemd may call failed what was ended by force or on its way."""
+    if not past.starts:  # the journal does not reach back, or may not be read
+        return False
+    latest = past.starts[-1]
+    return latest.asked_to_stop or not (latest.ready or latest.failed)
+
+
+def _of_start(agent: Agent, start: Start, kernel: list[Entry]) -> Finding:
+    lines = kernel_log.of_unit(kernel, agent["unit"], start.began, start.ended)
+    lines += watchdog.said(agent, start.began, start.ended)
+    lines += systemd.of_start(start.invocation, _LINES)
+    return diagnose(agent["name"], lines, result=start.result or "", exit_status=start.exit_status)
+
+
+def _of_unit(agent: Agent, unit: Unit) -> Finding:
+    lines = systemd.log_of_this_start(agent["unit"])[-_LINES:]
+    return diagnose(agent["name"], lines, result=unit.result, exit_status=unit.exit_status)
+
+
+def _failed_switch(agent: Agent, past: Past) -> history.Entry | None:
+    """Return the last switch to the agent when it failed, and none was ready since."""
+    to_it = [each for each in history.load() if each.to == agent["name"] and each.outcome != history.REFUSED]
+    if not to_it or to_it[-1].outcome not in (history.BACK, history.LOST):
+        return None
+    entry = to_it[-1]
+    if "was interrupted" in (entry.cause or ""):
+        return None
+    since = [start for start in past.starts if start.began >= entry.began - _SLACK_SECONDS]
+    # One that failed at its canary was ready itself; one that failed earlier was not.
+    own = 0 if any(start.failed for start in since) else 1
+    return None if sum(start.ready for start in since) > own else entry
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

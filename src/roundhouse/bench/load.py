@@ -1,0 +1,131 @@
+"""Where `vllm bench serve` and Pillow are: in the engine's environment on the host, or in its image.
+
+One load on one endpoint, by vLLM's own `vllm bench serve`, and what it measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .. import paths
+from ..errors import RoundhouseError
+from ..plan.deployed import Agent, Plan
+from ..vllm import options
+from . import plot
+from .target import Target
+
+
+class Tool(NamedTuple):
+    """The engine's environment (`engine`), or the image that has it; and the folder of the agent's tokenizer."""
+
+    engine: Path | None
+    image: str | None
+    tokenizer: str
+
+    def run(
+        self, program: str, words: list[str], folder: Path, own: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run vllm or python with words, which may write into `folder`, with these variables; return how it ended.
+
+        Variables go by their names into a container, so that a key stands in no list of processes.
+        """
+        if self.engine:
+            command = [str(self.engine / "bin" / program)]
+        else:
+            command = ["docker", "run", "--rm", "--network=host", f"--volume={folder}:{folder}"]
+            command += [f"--volume={place}:{place}:ro" for place in (self.tokenizer, paths.IMPORT_ROOT)]
+            command += [f"--env={name}" for name in own]
+            command += [f"--entrypoint={'python3' if program == 'python' else program}", str(self.image)]
+        return subprocess.run([*command, *words], env=os.environ | own, capture_output=True, text=True, check=False)
+
+    def draw(self, result: Path, picture: Path) -> None:
+        """Draw the picture of a result. Raises RoundhouseError."""
+        words = ["-m", paths.program(plot), str(result), str(picture)]
+        done = self.run("python", words, result.parent, {"PYTHONPATH": str(paths.IMPORT_ROOT)})
+        if done.returncode != 0:
+            raise RoundhouseError("bench", f"{result} is written, and its picture failed: {last_line(done.stderr)}.")
+
+
+def of(plan: Plan, agent: Agent) -> Tool:
+    """Return the deployed engine's. Raises RoundhouseError where there is none to measure with."""
+    engine = Path(plan["engine_path"])
+    if (engine / "bin/vllm").exists():
+        return Tool(engine, None, agent["model_path"])
+    if plan.get("image"):
+        return Tool(None, plan["image"], agent["model_path"])
+    raise RoundhouseError("bench", f"{engine}/bin/vllm is not there, and the measuring is its own: deploy again.")
+
+
+def last_line(text: str) -> str | None:
+    """Return the last line that says something: of a traceback, what it is about."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else None
+
+
+def failure(done: subprocess.CompletedProcess[str]) -> str:
+    """Return how a run of the tool ended, in its own last words."""
+    return f"{last_line(done.stdout + done.stderr) or 'it said nothing'} (exit status {done.returncode})"
+
+
+# A level long enough that its last requests, which run with fewer beside them, weigh little.
+_TIMES_PARALLEL = 4
+_FEWEST_REQUESTS = 8
+MILLI, MINUTE_SECONDS = 1000.0, 60.0
+
+
+class Load(NamedTuple):
+    """Random prompts of so many tokens, each answered with so many, at each of the numbers in parallel."""
+
+    input_tokens: int
+    output_tokens: int
+    parallel: tuple[int, ...]
+    requests: int | None = None
+
+    def requests_at(self, parallel: int) -> int:
+        """Return how many requests are sent at a level."""
+        return self.requests or max(_FEWEST_REQUESTS, _TIMES_PARALLEL * parallel)
+
+
+def run(tool: Tool, load: Load, parallel: int, seed: int, target: Target) -> dict[str, Any]:
+    """Return one level's figures. Raises RoundhouseError when the tool ends without a result."""
+    with tempfile.TemporaryDirectory(prefix="roundhouse-bench-") as folder:
+        result = Path(folder, "result.json")
+        lengths = (load.input_tokens, load.output_tokens)
+        many = (parallel, load.requests_at(parallel), seed)
+        asked = options.Bench(target.url, target.model, tool.tokenizer, *lengths, *many)
+        done = tool.run("vllm", options.bench(asked, result), Path(folder), _environment(target, folder))
+        if done.returncode != 0 or not result.exists():
+            raise RoundhouseError("bench", f"vllm bench serve on {target.url} failed: {failure(done)}")
+        return figures(json.loads(result.read_text()), parallel)
+
+
+def figures(told: dict[str, Any], parallel: int) -> dict[str, Any]:
+    """Return what matters of the tool's result, in seconds and by our names; None where nothing was measured."""
+    done = told["completed"]
+    each_ms = told["median_tpot_ms"]
+    return {
+        "parallel": parallel,
+        "requests": done + told["failed"],
+        "failed": told["failed"],
+        "error": next((last_line(error) for error in told["errors"] if error), None),
+        "seconds": round(told["duration"], 4),
+        "ttft_seconds": round(told["median_ttft_ms"] / MILLI, 4) if done else None,
+        "ttft_p99_seconds": round(told["p99_ttft_ms"] / MILLI, 4) if done else None,
+        # Of one request, after its first token.
+        "tokens_per_second_each": round(MILLI / each_ms, 1) if each_ms else None,
+        "tokens_per_second": round(told["output_throughput"], 1),
+        "requests_per_minute": round(told["request_throughput"] * MINUTE_SECONDS, 1),
+        # An endpoint that ignores ignore_eos answers shorter, and its requests a minute are then no comparison.
+        "tokens_each": round(told["total_output_tokens"] / done, 1) if done else None,
+    }
+
+
+def _environment(target: Target, home: str) -> dict[str, str]:
+    own = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    # Nothing is left in the caller's home, and a key of the caller's own goes nowhere.
+    return own | {"HOME": home, "VLLM_CACHE_ROOT": home, "OPENAI_API_KEY": target.key or ""}

@@ -1,0 +1,128 @@
+"""The figures of the users' migration guide, once: what `bench` lays its own beside. Nobody measured them here.
+
+How fast the serving agent is, beside the plan's ceiling, the users' guide, and another endpoint under the same load.
+
+Nothing is switched, started or stopped: whoever serves is measured.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import RoundhouseError, UsageError
+from ..plan import deployed
+from ..plan.deployed import Agent, Plan
+from ..vllm.client import Engine
+from . import load as bench_load
+from . import target
+from .load import Load
+from .target import Target
+
+# The guide, part 1, row "Throughput": for one request, whichever agent.
+TOKENS_PER_SECOND = (50.0, 80.0)
+# Part 7: "after model loaded".
+TTFT_SECONDS = (1.0, 2.0)
+# Part 7: of its own three agents, whose names are the roster's.
+REQUESTS_PER_MINUTE = {"po": 100.0, "architect": 30.0, "dev": 25.0}
+
+
+def of(agent: str) -> dict[str, Any]:
+    """Return what the guide promises of an agent, by the names that `bench` gives its figures; None for nothing."""
+    return {
+        "tokens_per_second_each": list(TOKENS_PER_SECOND),
+        "ttft_seconds": list(TTFT_SECONDS),
+        "requests_per_minute": REQUESTS_PER_MINUTE.get(agent),
+    }
+
+
+# What a chat template puts around a prompt, and what a word may grow by when it is read again.
+_AROUND_TOKENS = 64
+FIGURES = ("ttft_seconds", "tokens_per_second_each", "tokens_per_second", "requests_per_minute")
+
+Result = dict[str, Any]
+Report = Callable[[str], None]
+
+
+def chosen(plan: Plan, name: str | None) -> Agent:
+    """Return the agent of that name, else the one that serves. Raises RoundhouseError, UsageError."""
+    if name is not None:
+        return deployed.find(plan, name)
+    serving = [agent for agent in plan["agents"] if Engine(agent["host"], agent["engine_port"]).healthy()]
+    if not serving:
+        raise RoundhouseError("bench", "No agent serves now: first switch to one, such as switch.py dev.")
+    if len(serving) > 1:
+        names = ", ".join(agent["name"] for agent in serving)
+        raise UsageError(
+            "bench", f"{names} serve side by side: say which, such as switch.py bench {serving[0]['name']}."
+        )
+    return dict(serving[0])
+
+
+def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report: Report) -> Result:
+    """Return the figures of the agent, of the other endpoint, and how they compare. Raises RoundhouseError."""
+    _check(agent, load)
+    tool = bench_load.of(plan, agent)
+    engine = Engine(agent["host"], agent["engine_port"])
+    own = target.own(agent)
+    version, busy = engine.version(), engine.load()
+    if busy and busy.running:
+        report(f"{agent['name']} answers {busy.running} requests of others now, which take their share of it.")
+    rows = {who: [] for who in (own, against) if who}  # type: dict[Target, list[Result]]
+    # Prompts that no engine had before, in no level and no run: it would have them in its prefix cache.
+    seeds = [secrets.randbelow(2**31) for _ in load.parallel]
+    for parallel, seed in zip(load.parallel, seeds, strict=True):
+        for who, measured in rows.items():
+            report(f"{who.model} at {who.url}: {load.requests_at(parallel)} requests, {parallel} at once")
+            measured.append(bench_load.run(tool, load, parallel, seed, who))
+    other = {"url": against.url, "model": against.model, "measured": rows[against]} if against else None
+    return {
+        "agent": agent["name"],
+        "model": agent["model"],
+        "quantization": agent.get("quantization"),
+        "engine": f"vLLM {version}",
+        "accelerator": plan["accelerator"],
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "load": {"input_tokens": load.input_tokens, "output_tokens": load.output_tokens, "seeds": seeds},
+        "ceiling_tokens_per_second_each": (agent.get("fit") or {}).get("decode_ceiling_tokens_per_second"),
+        "promised": of(agent["name"]),
+        "measured": rows[own],
+        "against": other,
+        "ratios": [ratios(ours, theirs) for ours, theirs in zip(rows[own], rows[against], strict=True)]
+        if against
+        else [],
+    }
+
+
+def ratios(ours: Result, theirs: Result) -> Result:
+    """Return ours divided by theirs for each figure of a level; None where one of the two has none."""
+    return {"parallel": ours["parallel"]} | {
+        name: round(ours[name] / theirs[name], 3) if ours[name] is not None and theirs[name] else None
+        for name in FIGURES
+    }
+
+
+def problems(result: Result) -> list[str]:
+    """Return a sentence for each level at which requests failed."""
+    sides = [(result["agent"], result["measured"])]
+    if result["against"]:
+        sides.append((result["against"]["url"], result["against"]["measured"]))
+    return [
+        f"{row['failed']} of {row['requests']} requests to {who} failed with {row['parallel']} at once, "
+        f"so the figures of that level are not to be used: {row['error']}."
+        for who, rows in sides
+        for row in rows
+        if row["failed"]
+    ]
+
+
+def _check(agent: Agent, load: Load) -> None:
+    room = agent["max_model_len"]
+    if room is not None and load.input_tokens + load.output_tokens + _AROUND_TOKENS > room:
+        raise UsageError(
+            "usage",
+            f"--input-tokens {load.input_tokens} and --output-tokens {load.output_tokens} are more than "
+            f"{agent['name']} takes, {room} with its chat template ({_AROUND_TOKENS}): write fewer.",
+        )

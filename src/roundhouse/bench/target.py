@@ -1,0 +1,71 @@
+"""Whom a bench loads: an agent of this host, or any other endpoint of the OpenAI API."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from ..errors import RoundhouseError, UsageError
+from ..plan.deployed import Agent
+from ..vllm.client import Engine
+
+_TIMEOUT_SECONDS = 10.0
+
+
+class Target(NamedTuple):
+    """An endpoint without its /v1, the model's name there, and the key that it wants (None: none)."""
+
+    url: str
+    model: str
+    key: str | None = None
+
+
+def own(agent: Agent) -> Target:
+    """Return the agent's own engine. Raises RoundhouseError when it does not serve."""
+    engine = Engine(agent["host"], agent["engine_port"])
+    if not engine.healthy():
+        raise RoundhouseError("bench", f"{agent['name']} does not serve: first switch.py {agent['name']}.")
+    return Target(f"http://{agent['host']}:{agent['engine_port']}", agent["name"])
+
+
+def other(url: str, model: str | None, key_file: Path | None) -> Target:
+    """Return the endpoint that --against names. Raises UsageError, or RoundhouseError when it does not answer."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError("against", f"--against is {url!r}: write a URL, such as http://127.0.0.1:11434.")
+    base = url.rstrip("/").removesuffix("/v1")
+    key = _key(key_file)
+    names = _models(base, key)
+    if model is None and len(names) != 1:
+        found = ", ".join(names) or "none"
+        raise UsageError("against", f"{base} has these models: {found}: say one with --against-model NAME.")
+    if model is not None and model not in names:
+        raise UsageError("against", f"--against-model is {model!r}, and {base} has: {', '.join(names) or 'none'}.")
+    return Target(base, model or names[0], key)
+
+
+def _key(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            "against", f"--against-key {file} cannot be read ({error}): name a file of one line."
+        ) from None
+
+
+def _models(base: str, key: str | None) -> list[str]:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    request = urllib.request.Request(f"{base}/v1/models", headers=headers)  # noqa: S310 - http or https, seen above
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
+            told: Any = json.load(answer)
+        return [str(entry["id"]) for entry in told["data"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = f"it answers {error.code}" if isinstance(error, urllib.error.HTTPError) else f"{error}"
+        raise RoundhouseError("against", f"{base}/v1/models tells no models ({why}): is it an OpenAI API?") from None

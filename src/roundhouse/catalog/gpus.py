@@ -1,0 +1,131 @@
+"""Cards by name: what the fit needs of one before its driver can be asked. Unknown is None, never a guess.
+
+`cuda_gib` is the total that CUDA states, below the marketing size by what the driver and ECC keep. It
+is None where no log that states it was seen; then the total has to be given.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from ..vllm.formats import Capability
+
+
+class Card(NamedTuple):
+    """`marketing_gb` as on the box, `bandwidth_gb_s` in 10^9 bytes a second, `capability` as CUDA counts."""
+
+    name: str
+    marketing_gb: int
+    cuda_gib: float | None
+    bandwidth_gb_s: float | None
+    capability: Capability
+    source: str
+
+
+_SPEC = "NVIDIA's specification page; developer.nvidia.com/cuda-gpus"
+_LOG = _SPEC + "; total from start logs"
+
+CARDS = (
+    Card("T4", 16, 14.56, 320, (7, 5), _LOG),
+    Card("A10", 24, 22.06, 600, (8, 6), _SPEC + "; total of the A10G, the same chip"),
+    Card("A10G", 24, 22.06, 600, (8, 6), _LOG),
+    Card("A100 40GB", 40, 39.49, 1555, (8, 0), _LOG),
+    Card("A100 80GB", 80, 79.15, 2039, (8, 0), _LOG + "; the SXM board, PCIe has 1935 GB/s"),
+    Card("RTX A6000", 48, None, 768, (8, 6), _SPEC),
+    Card("RTX 3060", 12, None, 360, (8, 6), _SPEC),
+    Card("RTX 3090", 24, 23.56, 936, (8, 6), _LOG),
+    Card("RTX 3090 Ti", 24, None, 1008, (8, 6), _SPEC),
+    Card("RTX 4060 Ti 16GB", 16, None, 288, (8, 9), _SPEC),
+    Card("RTX 4070 Ti SUPER", 16, None, 672, (8, 9), _SPEC),
+    Card("RTX 4080", 16, None, 717, (8, 9), _SPEC),
+    Card("RTX 4090", 24, 23.52, 1008, (8, 9), _LOG),
+    Card("L4", 24, 22.06, 300, (8, 9), _LOG),
+    Card("L40S", 48, 44.4, 864, (8, 9), _LOG),
+    Card("RTX 6000 Ada", 48, None, 960, (8, 9), _SPEC),
+    Card("RTX 5060 Ti 16GB", 16, None, 448, (12, 0), _SPEC),
+    Card("RTX 5070 Ti", 16, None, 896, (12, 0), _SPEC),
+    Card("RTX 5080", 16, None, 960, (12, 0), _SPEC),
+    Card("RTX 5090", 32, 31.37, 1792, (12, 0), _SPEC + "; total from a start log in vllm#14452"),
+    Card("RTX PRO 6000", 96, None, 1792, (12, 0), _SPEC + "; the Server Edition has 1597 GB/s"),
+    Card("H100 80GB", 80, 79.18, 3350, (9, 0), _LOG + "; the SXM board, PCIe has 2000 GB/s"),
+    Card("H200", 141, 139.8, 4800, (9, 0), _LOG),
+    Card("DGX Spark", 128, None, 273, (12, 1), _SPEC + "; memory is shared with the CPU and the system"),
+)
+# What the driver and the CUDA runtime keep of the memory that NVML states: 24564 MiB is CUDA's 23.52 GiB on a
+# 4090, 81559 MiB 79.18 on an H100, 23028 MiB 22.06 on an A10G, 32607 MiB 31.37 on a 5090 (totals from start logs).
+DRIVER_KEEPS_GIB = 0.45
+# The same from what is on the box, for cards without ECC: 24 GB is 23.52 or 23.56, 32 GB 31.37.
+BOX_HOLDS_BACK_GIB = 0.5
+# Words that a name may leave out or bring along.
+_NOISE = re.compile(r"\b(nvidia|geforce|tesla|graphics|gpu|laptop|sxm\d?|pcie|hbm3e?|blackwell|workstation edition)\b")
+_SIZE = re.compile(r"\b(\d+) ?gi?b\b")
+
+
+class HostCard(NamedTuple):
+    """One card of a host, by its number in PCI order; `cuda_gib` is None while nobody knows its memory.
+
+    `kernels` says whether the engines there find FlashInfer's kernels compiled (attention.py).
+    """
+
+    number: int
+    name: str
+    cuda_gib: float | None
+    capability: Capability | None
+    bandwidth_gb_s: float | None
+    shared_display: bool = False
+    kernels: bool = True
+
+
+# Their memory is the host's, and what is left of it depends on the host.
+_UNIFIED = ("DGX Spark",)
+
+
+def total_gib(card: Card) -> float | None:
+    """Return CUDA's total: the one that a log states, else the box's less what is held back, None where neither is."""
+    if card.cuda_gib is not None or card.name in _UNIFIED:
+        return card.cuda_gib
+    return card.marketing_gb - BOX_HOLDS_BACK_GIB
+
+
+def of_host(gpus: list[dict[str, Any]], memory_gb: float | None = None) -> tuple[HostCard, ...]:
+    """Return the cards of `gpu.facts()`. `memory_gb` is what is on the box, used until a driver states more."""
+    return tuple(_host_card(number, gpu, memory_gb) for number, gpu in enumerate(gpus))
+
+
+def _host_card(number: int, gpu: dict[str, Any], memory_gb: float | None) -> HostCard:
+    stated, name = gpu.get("memory_gib"), gpu.get("name")
+    cuda_gib = stated - DRIVER_KEEPS_GIB if stated else memory_gb - BOX_HOLDS_BACK_GIB if memory_gb else None
+    known = find(name, stated) if name else None
+    capability = gpu.get("compute_capability")
+    return HostCard(
+        number=number,
+        name=name or f"10de:{gpu.get('device_id')}",
+        cuda_gib=cuda_gib,
+        capability=(capability[0], capability[1]) if capability else known.capability if known else None,
+        bandwidth_gb_s=known.bandwidth_gb_s if known else None,
+        shared_display=bool(gpu.get("display_active")),
+    )
+
+
+def find(name: str, near_gib: float | None = None) -> Card | None:
+    """Return the card that a name means, None when it means none or, without a size, several.
+
+    `near_gib` is a total that is known from elsewhere: it tells an A100 of 40 GB from one of 80.
+    A laptop's card bears a desktop card's name and has another bus, so it is not known.
+    """
+    if "laptop" in name.lower():
+        return None
+    wanted, size = _key(name)
+    found = [card for card in CARDS if _key(card.name)[0] == wanted]
+    if size is not None:
+        found = [card for card in found if card.marketing_gb == size]
+    elif len(found) > 1 and near_gib is not None:
+        found = [card for card in found if abs(card.marketing_gb - near_gib) < 0.15 * card.marketing_gb]
+    return found[0] if len(found) == 1 else None
+
+
+def _key(name: str) -> tuple[str, int | None]:
+    words = _NOISE.sub("", name.lower().replace("-", " "))
+    size = _SIZE.search(words)
+    return re.sub(r"[^a-z0-9]+", "", _SIZE.sub("", words)), int(size[1]) if size else None

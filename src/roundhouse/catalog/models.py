@@ -1,0 +1,181 @@
+"""Facts of models: what the fit needs of an architecture, and which are known without a download.
+
+A pulled model's own config.json is read by `model_config`; this table answers before the pull.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ..vllm.formats import WEIGHT_FORMATS, Format
+
+
+class Architecture(NamedTuple):
+    """The numbers of a config.json, in its own words. A field that says a count of experts is 0 for dense.
+
+    `moe_layers` of the layers hold `num_experts` experts of `moe_intermediate_size`, the others a dense
+    block of `intermediate_size`. `max_position_embeddings` is None when it is not known.
+    """
+
+    name: str
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    tie_word_embeddings: bool
+    qkv_bias: bool
+    qk_norm: bool
+    max_position_embeddings: int | None
+    source: str
+    num_experts: int = 0
+    num_experts_per_tok: int = 0
+    moe_intermediate_size: int = 0
+    moe_layers: int = 0
+    shared_expert_intermediate_size: int = 0
+
+
+class Model(NamedTuple):
+    """A model in one format. `stated` is False when the format is the caller's wish, not the checkpoint's.
+
+    `kv_cache_dtype` is what the checkpoint makes of auto.
+    """
+
+    name: str
+    architecture: Architecture
+    form: Format
+    source: str
+    stated: bool = True
+    kv_cache_dtype: str = "auto"
+
+
+class Unknown(NamedTuple):
+    """A model that the formulas do not cover, and the reason as a sentence."""
+
+    name: str
+    reason: str
+
+
+_INDEX = "public copies of the official config.json and model.safetensors.index.json"
+_CONFIG = "the family's public config.json; the parameter count agrees with the model card"
+_LLAMA = "the public config.json; weights agree with vllm-project/vllm#10511"
+_PHI = "the public config.json"
+_COUNT = "the public config.json; the parameter count agrees with the model card"
+_MOE = "the public config.json; weights agree with vllm-project/vllm#17327"
+_QWEN25 = (True, False, 32768)  # qkv_bias, qk_norm, max_position_embeddings of the Instruct models
+_QWEN3 = (False, True, 40960)
+_OTHER = (False, False)
+
+# name: hidden, layers, heads, kv heads, head_dim, intermediate, vocab, tied, qkv_bias, qk_norm, positions, source
+ARCHITECTURES = {
+    row[0]: Architecture(*row)
+    for row in (
+        ("Qwen2.5-0.5B", 896, 24, 14, 2, 64, 4864, 151936, True, *_QWEN25, _CONFIG),
+        ("Qwen2.5-1.5B", 1536, 28, 12, 2, 128, 8960, 151936, True, *_QWEN25, _CONFIG),
+        ("Qwen2.5-3B", 2048, 36, 16, 2, 128, 11008, 151936, True, *_QWEN25, _CONFIG),
+        ("Qwen2.5-7B", 3584, 28, 28, 4, 128, 18944, 152064, False, *_QWEN25, _INDEX),
+        ("Qwen2.5-14B", 5120, 48, 40, 8, 128, 13824, 152064, False, *_QWEN25, _CONFIG),
+        ("Qwen2.5-32B", 5120, 64, 40, 8, 128, 27648, 152064, False, *_QWEN25, _CONFIG),
+        ("Qwen2.5-72B", 8192, 80, 64, 8, 128, 29568, 152064, False, *_QWEN25, _CONFIG),
+        ("QwQ-32B", 5120, 64, 40, 8, 128, 27648, 152064, False, True, False, 40960, _CONFIG),
+        ("Qwen3-0.6B", 1024, 28, 16, 8, 128, 3072, 151936, True, *_QWEN3, _CONFIG),
+        ("Qwen3-1.7B", 2048, 28, 16, 8, 128, 6144, 151936, True, *_QWEN3, _CONFIG),
+        ("Qwen3-4B", 2560, 36, 32, 8, 128, 9728, 151936, True, *_QWEN3, _CONFIG),
+        ("Qwen3-8B", 4096, 36, 32, 8, 128, 12288, 151936, False, *_QWEN3, _CONFIG),
+        ("Qwen3-14B", 5120, 40, 40, 8, 128, 17408, 151936, False, *_QWEN3, _CONFIG),
+        ("Qwen3-32B", 5120, 64, 64, 8, 128, 25600, 151936, False, *_QWEN3, _CONFIG),
+        ("Qwen3-30B-A3B", 2048, 48, 32, 4, 128, 6144, 151936, False, *_QWEN3, _MOE, 128, 8, 768, 48),
+        ("Llama-3-8B", 4096, 32, 32, 8, 128, 14336, 128256, False, *_OTHER, 8192, _LLAMA),
+        ("Llama-3.1-8B", 4096, 32, 32, 8, 128, 14336, 128256, False, *_OTHER, 131072, _LLAMA),
+        ("Llama-3.2-1B", 2048, 16, 32, 8, 64, 8192, 128256, True, *_OTHER, 131072, _COUNT),
+        ("Llama-3.2-3B", 3072, 28, 24, 8, 128, 8192, 128256, True, *_OTHER, 131072, _COUNT),
+        ("Llama-3.3-70B", 8192, 80, 64, 8, 128, 28672, 128256, False, *_OTHER, 131072, _COUNT),
+        ("Mistral-7B-v0.3", 4096, 32, 32, 8, 128, 14336, 32768, False, *_OTHER, 32768, _COUNT),
+        ("Phi-4-14B", 5120, 40, 40, 10, 128, 17920, 100352, False, *_OTHER, 16384, _PHI),
+    )
+}
+
+_SUFFIXES = {"": "bf16", "AWQ": "awq", "GPTQ-Int4": "gptq-int4", "GPTQ-Int8": "gptq-int8", "FP8": "fp8-block"}
+_REPO = re.compile(
+    r"Qwen/(?P<family>Qwen2\.5|Qwen2\.5-Coder|Qwen3|QwQ)-(?P<size>[\d.]+B(?:-A3B)?)"
+    r"(?P<variant>-Instruct-2507|-Thinking-2507|-Instruct|-Base)?(?:-(?P<suffix>AWQ|GPTQ-Int4|GPTQ-Int8|FP8))?"
+)
+_OTHER_REPOS = {
+    "meta-llama/Meta-Llama-3-8B": "Llama-3-8B",
+    "meta-llama/Meta-Llama-3-8B-Instruct": "Llama-3-8B",
+    "meta-llama/Llama-3.1-8B": "Llama-3.1-8B",
+    "meta-llama/Llama-3.1-8B-Instruct": "Llama-3.1-8B",
+    "meta-llama/Llama-3.2-1B-Instruct": "Llama-3.2-1B",
+    "meta-llama/Llama-3.2-3B-Instruct": "Llama-3.2-3B",
+    "meta-llama/Llama-3.3-70B-Instruct": "Llama-3.3-70B",
+    "mistralai/Mistral-7B-Instruct-v0.3": "Mistral-7B-v0.3",
+    "microsoft/phi-4": "Phi-4-14B",
+}
+# Their 72B quantized repositories pad the intermediate size, so that 8 ranks get whole groups of 128.
+_PADDED_72B = 29696
+_PADDED_FORMATS = ("awq", "gptq-int4", "gptq-int8")
+# Of these families not every size was published in every format. Source: the family's own lists of repositories on the
+# hub; names as Qwen3-1.7B-AWQ are often written, and nobody published them.
+_QUANTIZED: dict[str, dict[str, tuple[str, ...]]] = {
+    "Qwen3": {
+        "AWQ": ("4B", "8B", "14B", "32B"),
+        "GPTQ-Int4": ("30B-A3B",),
+        "GPTQ-Int8": ("0.6B", "1.7B"),
+        "FP8": ("0.6B", "1.7B", "4B", "8B", "14B", "32B", "30B-A3B"),
+    },
+    "QwQ": {"AWQ": ("32B",)},
+}
+
+
+def find(repo: str) -> Model | None:
+    """Return what is known of a hub's owner/name without asking anybody, None when it is not in the table."""
+    if repo in _OTHER_REPOS:
+        return in_format(repo, ARCHITECTURES[_OTHER_REPOS[repo]], "bf16")
+    match = _REPO.fullmatch(repo)
+    if not match:
+        return None
+    family, variant, suffix = match["family"], match["variant"] or "", match["suffix"] or ""
+    found = ARCHITECTURES.get(f"{family.removesuffix('-Coder')}-{match['size']}")
+    if found is None or not _published(family, match["size"], variant, suffix):
+        return None
+    if variant.endswith("-2507"):
+        found = found._replace(max_position_embeddings=262144)
+    elif variant == "-Base" or (family.startswith("Qwen2.5") and not variant):
+        # The base models' own limit differs from size to size and is not in the sources above.
+        found = found._replace(max_position_embeddings=None)
+    return in_format(repo, found, _SUFFIXES[suffix])
+
+
+def quantized(repo: str, bits: int) -> str | None:
+    """Return the family's own repository of the same model with so many bits a weight, None when there is none."""
+    names = [f"{repo}-{suffix}" for suffix in _SUFFIXES if suffix]
+    return next((name for name in names if (found := find(name)) and found.form.weight_bits == bits), None)
+
+
+def _published(family: str, size: str, variant: str, suffix: str) -> bool:
+    """Return whether the family names its repositories so: a name that nobody published is not known."""
+    if family.startswith("Qwen2.5"):
+        # The Instruct models are quantized, none of them to FP8; the Coder ends at 32B.
+        named = variant == "-Instruct" or (variant == "" and not suffix)
+        return named and suffix != "FP8" and (family, size) != ("Qwen2.5-Coder", "72B")
+    if variant.endswith("-2507"):
+        return family == "Qwen3" and size in ("4B", "30B-A3B") and suffix in ("", "FP8")
+    if not suffix:
+        return variant == "" or (variant == "-Base" and family == "Qwen3")
+    return variant == "" and size in _QUANTIZED[family].get(suffix, ())
+
+
+def architecture(name: str) -> Architecture | None:
+    """Return the architecture that a model's plain name means, such as Qwen2.5-Coder-7B; None when not in the table."""
+    plain = name.replace("-Coder", "").removesuffix("-Instruct")
+    return ARCHITECTURES.get(name) or ARCHITECTURES.get(plain)
+
+
+def in_format(name: str, shape: Architecture, form: str) -> Model:
+    """Return an architecture of the table in a format of `formats.WEIGHT_FORMATS`."""
+    if shape.intermediate_size == ARCHITECTURES["Qwen2.5-72B"].intermediate_size and form in _PADDED_FORMATS:
+        shape = shape._replace(intermediate_size=_PADDED_72B)
+    return Model(name, shape, WEIGHT_FORMATS[form], shape.source)

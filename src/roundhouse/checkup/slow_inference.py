@@ -1,0 +1,183 @@
+"""What holds a card back, as NVML tells it: clocks that it lowered, and why; a power limit; who else computes on it.
+
+Why inference is slow, as far as a host can tell: the KV cache, the queue, the card, and what the roster chose.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..agents import gpu_memory, gpu_usage
+from ..agents.gpu_memory import Card
+from ..agents.gpu_usage import MILLI, Question
+from ..doctor import causes
+from ..doctor.diagnosis import Finding
+from ..plan.deployed import Agent
+from ..vllm import client
+
+# nvml.h, nvmlClocksEventReasons: what lowers the clocks of a card that has work. A card that is idle (1), or that a
+# person has set so (2), is not held back; by a power cap (4) it is when that is below the maker's.
+POWER_CAP = 0x4
+_HELD_BACK = {
+    0x8: "the hardware slows it down (heat or power supply)",
+    0x20: "it is too hot",
+    0x40: "the hardware slows it down because it is too hot",
+    0x80: "its power supply asks for less",
+}
+_MICRO = 1_000_000
+# How far back NVML's samples of who computes are looked at.
+_SAMPLES_SECONDS = 10
+
+
+class Strain(NamedTuple):
+    """One card; None for what it does not say. `busy` is the share of the card's time by pid, in percent."""
+
+    temperature_celsius: float | None
+    power_watts: float | None
+    power_limit_watts: float | None
+    power_default_watts: float | None
+    clocks: int | None
+    busy: dict[int, int] | None
+
+    def reasons(self) -> list[str]:
+        """Return a phrase for each thing that holds it back now."""
+        found = [told for bit, told in _HELD_BACK.items() if (self.clocks or 0) & bit]
+        limit, default = self.power_limit_watts, self.power_default_watts
+        if (self.clocks or 0) & POWER_CAP and limit is not None and default is not None and limit < default:
+            found.append(f"its power limit is {limit:.0f} W of the maker's {default:.0f} W")
+        return found
+
+
+def of(index: int, library: Any = None) -> Strain:
+    """Return the strain of a card that NVML has told of."""
+    return Strain(**gpu_usage.ask(index, _ASKED, library))
+
+
+def _clocks(library: Any, handle: Any) -> int:
+    try:
+        return int(library.nvmlDeviceGetCurrentClocksEventReasons(handle))
+    except library.NVMLError:  # its name before driver 535
+        return int(library.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+
+
+def _busy(library: Any, handle: Any) -> dict[int, int]:
+    since = int((time.time() - _SAMPLES_SECONDS) * _MICRO)
+    found: dict[int, int] = {}
+    for sample in library.nvmlDeviceGetProcessUtilization(handle, since):
+        found[sample.pid] = max(found.get(sample.pid, 0), sample.smUtil)
+    return found
+
+
+_ASKED: dict[str, Question] = {
+    "temperature_celsius": lambda library, handle: library.nvmlDeviceGetTemperature(handle, 0),
+    "power_watts": lambda library, handle: library.nvmlDeviceGetPowerUsage(handle) / MILLI,
+    "power_limit_watts": lambda library, handle: library.nvmlDeviceGetEnforcedPowerLimit(handle) / MILLI,
+    "power_default_watts": lambda library, handle: library.nvmlDeviceGetPowerManagementDefaultLimit(handle) / MILLI,
+    "clocks": _clocks,
+    "busy": _busy,
+}
+
+
+CAUSE = "slow inference"
+_FULL = 0.95  # of the KV cache
+# Fewer preemptions than these are what a busy hour leaves behind.
+_PREEMPTIONS, _PREEMPTED_SHARE = 10, 0.05
+# Another process counts that computes, or that holds more than a desktop does.
+_BUSY_PERCENT, _HOLDS_GIB = 10, 1.0
+# A token takes this much longer than the card's memory would let it: something else decides. Many requests at once take
+# longer by themselves, so little more is no sign.
+_TIMES_SLOWER = 4.0
+_TOKENS = 1000  # fewer tell nothing
+
+
+class Load(NamedTuple):
+    """What of an engine's numbers is looked at."""
+
+    running: float
+    waiting: float
+    kv_use: float
+    preemptions: float
+    finished: float
+    token_seconds: float | None  # the mean time of a token, None while there are too few
+
+    @classmethod
+    def of(cls, told: dict[str, float]) -> Load:
+        """Return it from /metrics."""
+        count = told.get("inter_token_latency_seconds_count", 0.0)
+        mean = told["inter_token_latency_seconds_sum"] / count if count >= _TOKENS else None
+        return cls(
+            running=told.get("num_requests_running", 0.0),
+            waiting=told.get("num_requests_waiting", 0.0),
+            kv_use=told.get("kv_cache_usage_perc", 0.0),
+            preemptions=told.get("num_preemptions_total", 0.0),
+            finished=told.get("request_success_total", 0.0),
+            token_seconds=mean,
+        )
+
+
+def findings(agent: Agent, cards: list[Card], library: Any = None) -> Iterator[Finding]:
+    """Yield a finding for each reason that is seen, of an agent that serves; `cards` are its own, as NVML tells."""
+    load = Load.of(client.read(agent["host"], agent["engine_port"]))
+    yield from of_load(agent, load)
+    strains = {each.number: of(each.number, library) for each in cards}
+    for each in cards:
+        yield from of_card(agent, each, strains[each.number])
+    yield from of_choices(agent, load)
+
+
+def of_load(agent: Agent, load: Load) -> Iterator[Finding]:
+    """Yield what the engine's own numbers tell."""
+    told = f"{load.running:.0f} requests run, {load.waiting:.0f} wait, KV cache {100 * load.kv_use:.0f} % full"
+    roomier = f"Send fewer at once; or lower max_model_len or set kv_cache_dtype: fp8, then `{causes.AGAIN}`."
+    if load.waiting and load.kv_use >= _FULL:
+        yield _finding(agent, "the KV cache is full, so requests wait or are begun again", told, roomier)
+    elif load.waiting and load.running >= (most := agent.get("max_num_seqs") or float("inf")):
+        cure = f"Raise max_num_seqs of {agent['name']} in the roster, then `{causes.AGAIN}`, or send fewer at once."
+        yield _finding(agent, f"as many requests run as may ({most:.0f}), and others wait", told, cure)
+    if load.preemptions >= max(_PREEMPTIONS, _PREEMPTED_SHARE * load.finished):
+        told = f"{load.preemptions:.0f} preemptions, {load.finished:.0f} requests answered since it started"
+        why = "requests lose their place in a KV cache that is too small, and are begun again"
+        yield _finding(agent, why, told, roomier)
+
+
+def of_card(agent: Agent, held: Card, seen: Strain) -> Iterator[Finding]:
+    """Yield what holds the card back, and who else uses it."""
+    for reason in seen.reasons():
+        heat = "" if seen.temperature_celsius is None else f" at {seen.temperature_celsius:.0f} C"
+        power = "" if seen.power_watts is None else f", {seen.power_watts:.0f} W"
+        evidence = f"GPU {held.number}{heat}{power}: clocks lowered, {reason}"
+        cure = "See `roundhouse gpu`; give it air, check its power, or raise its limit (`nvidia-smi --power-limit`)."
+        yield _finding(agent, f"GPU {held.number} has lowered its clocks", evidence, cure)
+    for other in held.holders:
+        if other.unit == agent["unit"]:
+            continue
+        percent = (seen.busy or {}).get(other.pid, 0)
+        if percent >= _BUSY_PERCENT or (other.gib or 0.0) >= _HOLDS_GIB:
+            evidence = f"GPU {held.number}: {other}" + (f" and computes {percent} % of the time" if percent else "")
+            cure = f"Stop what does not belong there: {_stop(other)}."
+            yield _finding(agent, "another process uses the card too", evidence, cure)
+
+
+def of_choices(agent: Agent, load: Load) -> Iterator[Finding]:
+    """Yield what the configuration costs, where a token takes much longer than the card's memory would let it."""
+    ceiling = (agent.get("fit") or {}).get("decode_ceiling_tokens_per_second")
+    if load.token_seconds is None or not ceiling or load.token_seconds * ceiling < _TIMES_SLOWER:
+        return
+    config, name = agent.get("config") or {}, agent["name"]
+    told = f"a token takes {1000 * load.token_seconds:.0f} ms; the card's memory needs {1000 / ceiling:.0f} ms for one"
+    if gib := config.get("cpu-offload-gb"):
+        cure = f"Name a smaller model or an 8-bit or 4-bit one for {name} in the roster, then `{causes.AGAIN}`."
+        yield _finding(agent, f"{gib} GiB of the weights lie in the host's memory (cpu-offload-gb)", told, cure)
+    elif config.get("enforce-eager"):
+        cure = f"Take enforce_eager away from {name} in the roster, then `{causes.AGAIN}`; its start takes longer then."
+        yield _finding(agent, "it runs without CUDA graphs (enforce_eager)", told, cure)
+
+
+def _finding(agent: Agent, why: str, evidence: str, cure: str) -> Finding:
+    return Finding(CAUSE, agent["name"], f"Inference is slow because {why}.", evidence, cure)
+
+
+def _stop(holder: gpu_memory.Holder) -> str:
+    return f"`systemctl stop {holder.unit}`" if holder.unit else f"`kill {holder.pid}`"

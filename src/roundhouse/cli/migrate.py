@@ -1,0 +1,160 @@
+"""`import FILE...` and `import ollama`: an old set-up as a roster, line by line. Nothing else is changed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import RoundhouseError, UsageError
+from ..migrate import agent as migrate_agent
+from ..migrate import compose_file, env_file, modelfile, ollama, roster_file
+from ..migrate import report as migrate_report
+from ..migrate.agent import Made
+from ..migrate.report import LEFT, Line, Source
+from ..roster import validate
+from ..roster.models import own_configs
+from ..util import console
+from . import remote
+
+OLLAMA = "ollama"
+EPILOG = """\
+The roster goes to stdout, or into a file with --to; what became of each line goes to stderr, or to stdout with --to.
+Marks: -> became, ~> the nearest, == so anyway, -- no meaning here or not taken, +> added because an agent needs it.
+
+Exit 0: a valid roster. 1: something is missing in it, and is named. 2: wrong usage, or a file that cannot be read.
+A compose file needs PyYAML, which is on the controller; `import ollama` needs nothing and runs on the GPU host.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    made = console.Parser(
+        prog="switch.py import",
+        allow_abbrev=False,
+        description="Turn old compose files, env files, Modelfiles or Ollama's models into a roster.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "files", nargs="+", metavar="FILE|ollama", help="a compose file, a file of KEY=VALUE, a Modelfile"
+    )
+    made.add_argument(
+        "--to", type=Path, metavar="FILE", help="write it there, such as inventory/local/host_vars/HOST.yml"
+    )
+    made.add_argument("--overwrite", action="store_true", help="also where that file exists")
+    made.add_argument("--model", metavar="OWNER/NAME", help="the model of files that name none")
+    made.add_argument(
+        "--store", type=Path, metavar="FOLDER", help="ollama: its models (default: OLLAMA_MODELS, or found)"
+    )
+    made.add_argument("--on", metavar="HOST", help="ollama: on that host: lab, or ssh://user@host")
+    made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    return made
+
+
+def main(argv: list[str]) -> int:
+    """Run the command, whose first word is `import`, and return its exit status."""
+    arguments = argv[1:]
+    try:
+        args = parser().parse_args(arguments)
+        if args.on:
+            return _elsewhere(args, arguments)
+        made, lines = _ollama(args) if args.files == [OLLAMA] else _files(args)
+        return _end(args, made, lines)
+    except RoundhouseError as error:
+        return console.refuse(error, as_json="--json" in arguments)
+
+
+def _elsewhere(args: argparse.Namespace, arguments: list[str]) -> int:
+    if args.files != [OLLAMA] or args.to:
+        raise UsageError("on", "--on is for `import ollama`, without --to: files are read, and written, here.")
+    return remote.run(args.on, ["import", *remote.without_on(arguments)], terminal=False)
+
+
+def _files(args: argparse.Namespace) -> tuple[list[Made], list[Line]]:
+    made: list[Made] = []
+    others: list[Line] = []
+    for path in map(Path, args.files):
+        if str(path) == OLLAMA and len(args.files) > 1 and not path.exists():
+            raise UsageError("import", "ollama stands alone: import the files and Ollama's models one after the other.")
+        if not path.is_file():
+            raise UsageError("import", f"{path} is no file: name an old compose or env file, or write ollama.")
+        try:
+            found, rest = _read(path, args.model)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError("import", f"{path} cannot be read ({error}).") from None
+        made += found
+        others += rest
+    if not made:
+        raise UsageError("import", f"No vLLM is in {', '.join(args.files)}: no service has its image or variables.")
+    made = roster_file.together(made)
+    return made, [*roster_file.lines_of(made), *others]
+
+
+def _read(path: Path, model: str | None) -> tuple[list[Made], list[Line]]:
+    """Return the agents of one file, and what it says of others."""
+    if path.suffix in (".yml", ".yaml"):
+        found, rest = compose_file.sources(path)
+        others = [Line(str(path), at, f"{name}:", LEFT, "", "", why) for at, name, why in rest]
+        return [migrate_agent.make(source, model) for source in found], others
+    if modelfile.is_one(path):
+        return [modelfile.make(path, model)], []
+    entries, strange = env_file.read(path)
+    if not entries:
+        raise UsageError("import", f"{path} is neither a compose file (.yml) nor a file of KEY=VALUE nor a Modelfile.")
+    source = Source(str(path), 1, (compose_file.of_file(path),), (*entries, *strange))
+    return [migrate_agent.make(source, model)], []
+
+
+def _ollama(args: argparse.Namespace) -> tuple[list[Made], list[Line]]:
+    return ollama.proposed(args.store)
+
+
+def _end(args: argparse.Namespace, made: list[Made], lines: list[Line]) -> int:
+    agents = [agent for agent, _ in made]
+    problems = list(validate.problems(agents, own_configs(agents)))
+    if any("models" not in agent for agent in agents) and args.files != [OLLAMA]:
+        problems.append("A file names no model: say it with --model OWNER/NAME.")
+    said = ["Made by `roundhouse import`, which says what became of each line."]
+    said += [f"Of {Path(file).name}." for file in args.files]
+    said += [f"Not valid yet: {each}" for each in problems]
+    content = roster_file.yaml(agents, said)
+    if args.to:
+        _write(args.to, content, overwrite=args.overwrite)
+    if args.json:
+        print(json.dumps(_object(agents, lines, problems, content)))
+        return 1 if problems else 0
+    report = sys.stdout if args.to else sys.stderr
+    if not args.to:
+        print(content, end="")
+    print(f"{migrate_report.text(lines)}\n\n{len(lines)} lines: {migrate_report.summary(lines)}.", file=report)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    target = args.to or "FILE"
+    print(f"What fits: scripts/plan.py --roster {target} --gpu NAME (or on its host without --gpu)", file=report)
+    return 1 if problems else 0
+
+
+def _object(agents: list[Any], lines: list[Line], problems: list[str], content: str) -> dict[str, Any]:
+    return {
+        "schema": console.SCHEMA,
+        "ok": not problems,
+        "errors": [{"stage": "import", "message": problem} for problem in problems],
+        "agents": agents,
+        "lines": [line._asdict() for line in lines],
+        "roster": content,
+    }
+
+
+def _write(path: Path, content: str, *, overwrite: bool) -> None:
+    there = path.exists()
+    if there and not overwrite:
+        raise UsageError("to", f"{path} exists and is left as it is: name another file, or add --overwrite.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    except OSError as error:
+        raise RoundhouseError("to", f"{path} cannot be written ({error.strerror}).") from None
+    print(f"{path}: {'replaced' if there else 'written'}", file=sys.stderr)

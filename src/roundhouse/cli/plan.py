@@ -1,0 +1,277 @@
+"""The plan of a whole roster on the command line: for this host, or for cards that one only thinks of.
+
+`scripts/plan.py`: what goes on which card, in GiB and tokens, before anything is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..catalog import gpus as catalog_gpus
+from ..catalog.models import Unknown
+from ..errors import RoundhouseError, UsageError
+from ..fit import calibration, request
+from ..fit import report as fit_report
+from ..fit.estimate import FITS, UNKNOWN, Fit, Question, fit
+from ..fit.report import NUMBERS, as_json, text
+from ..fit.request import Asked
+from ..host import gpu
+from ..paths import CHECKOUT
+from ..plan import build, deployed, measured
+from ..plan import report as plan_report
+from ..plan.decide import Host, host_of, question_of, wish_of
+from ..roster.models import Configs, own_configs
+from ..util import console
+from ..vllm import defaults
+from ..vllm.formats import KV_DTYPE_BYTES
+
+# What is asked before a deployment is asked of a GPU host as it is shipped: with the official image.
+SETTINGS = build.Settings("cuda", "", "", None, runtime=build.COMPOSE)
+ROSTER = CHECKOUT / "group_vars/all/agents.yml"
+# What a program is told of each agent, besides the numbers of its fit.
+_TOLD = (
+    *("name", "model", "quantization", "quantize", "max_model_len", "kv_cache_dtype", "gpus", "gpu_memory_utilization"),
+    *("max_num_seqs", "max_num_batched_tokens", "verdict", "given_up", "refused", "notes"),
+)
+
+
+def answer(args: argparse.Namespace) -> tuple[str, int]:
+    """Return the plan of the roster as text or JSON, and 0 when something fits for each agent, 1 otherwise."""
+    agents = read(args.roster)
+    thought_of = args.gpu is not None or args.vram_gib is not None
+    notes, host = _cards_of(args) if thought_of else ([], _this_host(agents))
+    made = build.build(agents, SETTINGS, host)
+    status = 1 if made["problems"] else 0
+    reasons = _explained(agents, made, host) if args.explain else {}
+    if args.json:
+        answer = _plan_as_json(made)
+        for agent in answer["agents"] if args.explain else []:
+            agent["explain"] = reasons.get(agent["name"], [])
+        return json.dumps(answer), status
+    shown = [*notes, plan_report.text(made, [] if thought_of else measured.load())]
+    for name, rows in reasons.items():
+        shown += ["", f"{name}:", fit_report.explanation(rows)]
+    return "\n".join(shown), status
+
+
+def _explained(agents: Any, made: deployed.Plan, host: Host) -> dict[str, list[dict[str, Any]]]:
+    """Return, by agent, the rows of explain for what was computed."""
+    found = {}
+    for agent, decided in zip(agents, made["agents"], strict=True):
+        question = question_of(decided, wish_of(agent, host.configs), host)
+        if question:
+            found[agent["name"]] = fit_report.rows(question, fit(question))
+    return found
+
+
+def _plan_as_json(made: deployed.Plan) -> dict[str, Any]:
+    """Return a plan for programs."""
+    return {
+        "schema": console.SCHEMA,
+        "ok": not made["problems"],
+        "errors": [{"stage": "fit", "message": sentence} for sentence in made["problems"]],
+        "agents": [
+            {name: agent[name] for name in _TOLD} | (agent["fit"] or dict.fromkeys(NUMBERS)) for agent in made["agents"]
+        ],
+    }
+
+
+def read(path: Path) -> Any:
+    """Return the `agents` of a roster file. Raises UsageError where it cannot be read."""
+    try:
+        import yaml
+    except ModuleNotFoundError:
+        raise UsageError(
+            "roster", "PyYAML is missing: run make setup, then .venv/bin/python scripts/plan.py, or ask with --model."
+        ) from None
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError("roster", f"--roster is {str(path)!r}, which cannot be read ({said}).") from None
+    if not isinstance(content, dict) or "agents" not in content:
+        raise UsageError("roster", f"--roster is {str(path)!r}: it has to hold a list under agents.")
+    return content["agents"]
+
+
+def imagined(
+    card: catalog_gpus.Card | None, count: int, *, total_gib: float | None = None, display: bool = False
+) -> Host:
+    """Return a host with `count` cards of a kind, or of `total_gib` where the kind is not known."""
+    one = catalog_gpus.HostCard(
+        number=0,
+        name=card.name if card else "a card",
+        cuda_gib=total_gib or (catalog_gpus.total_gib(card) if card else None),
+        capability=card.capability if card else None,
+        bandwidth_gb_s=card.bandwidth_gb_s if card else None,
+        shared_display=display,
+    )
+    return Host(tuple(one._replace(number=number) for number in range(count)))
+
+
+def _cards_of(args: argparse.Namespace) -> tuple[list[str], Host]:
+    """Return lines on what is assumed, and a host with the cards that are asked for."""
+    known, total = request.card(args.gpu, args.vram_gib)
+    host = imagined(known, args.gpus or 1, total_gib=total, display=args.shared_display)
+    many = f"{len(host.cards)} x " if len(host.cards) > 1 else ""
+    note = request.card_note(known, args.vram_gib, total)
+    return [f"{many}{host.cards[0].name} of {total:g} GiB", *([note] if note else []), ""], host
+
+
+def _this_host(agents: Any) -> Host:
+    facts = gpu.facts()
+    if not facts["gpus"]:
+        raise UsageError("gpu", "This machine has no NVIDIA GPU: say for which card, with --gpu or --vram-gib.")
+    configs: Configs = own_configs(agents)
+    return host_of(facts | {"configs": configs, "measured": measured.load()})
+
+
+EPILOG = """\
+Without --model: the plan of the roster, on this host's cards or on those of --gpu, --vram-gib and --gpus. Exit 0 when
+something fits for each agent, 1 otherwise.
+
+The verdict: fits (room for max_model_len at the pessimistic end of the overhead), tight (between the
+ends), no (not even at the optimistic end), unknown (the formulas do not cover the model). gap_gib is what
+is missing on each card, negative when it is to spare; it and max_model_len_possible are taken at the
+overhead's expected value. A single question is answered with exit 0, whatever the verdict; 2 for
+a question that cannot be meant.
+"""
+# What only a single question takes; a roster says it itself.
+_SINGLE = (
+    *("quantization", "gpu_memory_utilization", "max_model_len", "kv_cache_dtype", "tensor_parallel_size"),
+    *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "compile_cache", "vllm_version"),
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    made = console.Parser(
+        prog="plan.py",
+        description="Say what fits which card, in GiB and tokens, before anything is downloaded.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    made.add_argument("--explain", action="store_true", help="show each term with its formula and source")
+    made.add_argument(
+        "--roster",
+        type=Path,
+        default=ROSTER,
+        metavar="FILE",
+        help="the agents (default: group_vars/all/agents.yml)",
+    )
+    made.add_argument("--calibrate", type=Path, metavar="FILE", help="predicted beside stated for a start-logs.json")
+    cards = made.add_argument_group("cards")
+    cards.add_argument("--gpu", metavar="NAME", help='a card by name, such as "RTX 4090": bandwidth, capability')
+    cards.add_argument("--vram-gib", type=float, metavar="GIB", help="what CUDA states as the card's total memory")
+    cards.add_argument("--gpus", type=int, metavar="N", help="how many such cards the host has")
+    cards.add_argument("--shared-display", action="store_true", help="a desktop or WSL uses the card too")
+    single = made.add_argument_group("a single question")
+    single.add_argument("--model", metavar="REPO|FOLDER", help="a hub's owner/name, or a folder with a config.json")
+    single.add_argument("--quantization", metavar="FORMAT", help="awq, gptq-int4, gptq-int8, fp8, w4a16, ...")
+    single.add_argument("--gpu-memory-utilization", type=float, metavar="SHARE", help="(default: vLLM's)")
+    single.add_argument("--max-model-len", type=int, metavar="TOKENS", help="prompt and answer (default: the model's)")
+    single.add_argument("--kv-cache-dtype", metavar="TYPE", help=f"one of {', '.join(KV_DTYPE_BYTES)}")
+    single.add_argument("--tensor-parallel-size", type=int, metavar="N", help="cards that share the model")
+    single.add_argument("--max-num-seqs", type=int, metavar="N", help="requests at once (default: vLLM's for the card)")
+    single.add_argument("--max-num-batched-tokens", type=int, metavar="N", help="tokens a step (default: vLLM's)")
+    single.add_argument("--enforce-eager", action="store_true", help="no CUDA graphs")
+    single.add_argument(
+        "--compile-cache", choices=("cold", "warm"), help="whether the start compiles (default: not known)"
+    )
+    single.add_argument("--vllm-version", metavar="V", help="the engine (default: the pinned one)")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = parser().parse_args(arguments)
+        if args.calibrate:
+            print(calibration.report(args.calibrate, as_json=args.json))
+            return 0
+        if args.model is None:
+            shown, status = answer(_of_a_roster(args))
+            print(shown)
+            return status
+        asked = _ask(args)
+    except RoundhouseError as error:
+        return console.refuse(error, as_json="--json" in arguments)
+    if isinstance(asked, Unknown):
+        found = Fit(UNKNOWN, (asked.reason,))
+        print(json.dumps(as_json(found, ())) if args.json else f"{asked.name}: unknown. {asked.reason}")
+        return 0
+    found = fit(asked.question)
+    rows = fit_report.rows(asked.question, found) if args.explain else []
+    if args.json:
+        print(json.dumps(as_json(found, asked.notes) | ({"explain": rows} if args.explain else {})))
+    else:
+        print("\n".join([text(asked, found), *([fit_report.explanation(rows)] if rows else [])]))
+    return 0
+
+
+def _of_a_roster(args: argparse.Namespace) -> argparse.Namespace:
+    for name in _SINGLE:
+        if vars(args)[name]:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                "usage", f"{option} asks about a single model: add --model, or write {name} in the roster."
+            )
+    request.check_counts({"gpus": args.gpus})
+    imagined = args.gpu is not None or args.vram_gib is not None
+    if not imagined and (args.gpus or args.shared_display):
+        option = "--gpus" if args.gpus else "--shared-display"
+        raise UsageError("usage", f"{option} is about cards that one only thinks of: add --gpu or --vram-gib.")
+    return args
+
+
+def _ask(args: argparse.Namespace) -> Asked | Unknown:
+    ranks = 1 if args.tensor_parallel_size is None else args.tensor_parallel_size
+    share = defaults.UTILIZATION if args.gpu_memory_utilization is None else args.gpu_memory_utilization
+    dtype = args.kv_cache_dtype or "auto"
+    counts = ("max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "gpus")
+    request.check(gpu_memory_utilization=share, kv_cache_dtype=dtype)
+    request.check_counts({field.replace("_", "-"): vars(args)[field] for field in counts})
+    request.check_batch(args.max_num_seqs, args.max_num_batched_tokens)
+    if args.gpus and ranks > args.gpus:
+        raise UsageError("gpus", f"--gpus is {args.gpus} and --tensor-parallel-size {ranks}: write at least as many.")
+    card, card_gib = request.card(args.gpu, args.vram_gib)
+    engine = request.engine(args.vllm_version)
+    found = request.model(args.model, args.quantization)
+    if isinstance(found, Unknown):
+        return found
+    question = Question(
+        model=found,
+        card_gib=card_gib,
+        max_model_len=request.max_model_len(args.max_model_len, found),
+        gpu_memory_utilization=share,
+        kv_cache_dtype=dtype,
+        tensor_parallel_size=ranks,
+        max_num_seqs=args.max_num_seqs,
+        max_num_batched_tokens=args.max_num_batched_tokens,
+        enforce_eager=args.enforce_eager,
+        engine=engine,
+        capability=card.capability if card else None,
+        bandwidth_gb_s=card.bandwidth_gb_s if card else None,
+        a100="a100" in (args.gpu or "").lower(),
+        shared_display=args.shared_display,
+        tries_kernels={"cold": True, "warm": False}.get(args.compile_cache),
+    )
+    taken = request.card_note(card, args.vram_gib, card_gib)
+    notes = (*request.notes(question, args.gpu, card), *([taken] if taken else []))
+    return Asked(question, card.name if card else None, (*notes, *_more_cards(question, args.gpus)))
+
+
+def _more_cards(question: Question, gpus: int | None) -> tuple[str, ...]:
+    """Return a sentence when the host's other cards would carry what one cannot."""
+    if not gpus or gpus <= question.tensor_parallel_size or fit(question).verdict == FITS:
+        return ()
+    for ranks in range(question.tensor_parallel_size + 1, gpus + 1):
+        if fit(question._replace(tensor_parallel_size=ranks)).verdict == FITS:
+            return (f"With --tensor-parallel-size {ranks} it fits.",)
+    return (f"No number of {gpus} cards makes it fit.",)

@@ -1,0 +1,80 @@
+"""The word quantize: its arguments, and where model, environment and engine are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from .. import pins
+from ..catalog.recipes import GROUP_SIZES, RECIPES
+from ..errors import UsageError
+from ..models import quantized, store
+from ..plan import deployed
+from ..quantize import pipeline, request
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the word's arguments."""
+    recipes = "\n".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
+    parser.add_argument("model", metavar="OWNER/NAME|FOLDER", help="a 16-bit model of the store, or a folder")
+    parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=recipes)
+    parser.add_argument(
+        "--group-size", type=int, choices=GROUP_SIZES, metavar="N", help="(default: the recipe's, or less)"
+    )
+    parser.add_argument("--calibration", type=Path, metavar="FILE", help="a text a line (default: Python's reference)")
+    parser.add_argument("--samples", type=int, metavar="N", help="texts to calibrate with (default: the recipe's)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+    parser.add_argument("--offload-gib", type=float, metavar="GIB", help="of weights in RAM for the gate")
+    parser.add_argument(
+        "--environment", type=Path, metavar="FOLDER", help=f"(default: the one below {pins.QUANTIZERS})"
+    )
+    parser.add_argument("--engine", type=Path, metavar="FOLDER", help="(default: the plan's)")
+    parser.add_argument("--accelerator", choices=("cuda", "cpu"), help="(default: the plan's)")
+
+
+def run(args: argparse.Namespace, place: Path) -> dict[str, Any]:
+    """Do it and return the result for --json."""
+    base, name, revision = _base(args.model, place)
+    options = request.Options(args.group_size, args.samples, args.seed, args.calibration)
+    wanted = request.of(base, name, revision, args.recipe, options)
+    plan = deployed.load() if deployed.PATH.exists() else {}
+    engine, accelerator = args.engine or plan.get("engine_path"), args.accelerator or plan.get("accelerator")
+    if not engine or not accelerator:
+        raise UsageError("quantize", "no engine is deployed here to judge with: run site.yml, or name --engine.")
+    if not (Path(engine) / "bin/vllm").exists():
+        raise UsageError("quantize", f"{engine} holds no engine to judge with: run site.yml, or mend --engine.")
+    if accelerator == "cuda" and (said := pipeline.busy_card()):
+        raise UsageError("quantize", said)
+    judge = pipeline.judge(str(engine), accelerator, args.offload_gib)
+    result = pipeline.make(wanted, place, args.environment or _environment(), judge, _say)
+    if not args.json:
+        quality = result["quality"]
+        said = f"admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}" if quality else "there already"
+        print(f"{result['model']} is {said}")
+        print(f"In the roster: model: {result['path']}")
+    return result
+
+
+def _base(text: str, place: Path) -> tuple[Path, str, str | None]:
+    """Return the base's folder, the name that a roster would have for it, and its revision or stamp."""
+    if text.startswith(("/", ".")):
+        folder = Path(text).absolute()
+        return folder, str(folder), quantized.stamp(folder)
+    model, _, asked = text.partition("@")
+    found = [held for held in store.manifests(place, model) if (asked or held.revision) in (held.revision, held.asked)]
+    if not found:
+        raise UsageError("quantize", f"{text} is not in {place}: roundhouse pull {text} brings it.")
+    return store.folder(place, model, found[0].revision), model, found[0].revision
+
+
+def _environment() -> Path:
+    found = sorted(pins.QUANTIZERS.glob("*/bin/python"))
+    if not found:
+        raise UsageError("quantize", f"{pins.QUANTIZERS} is empty: run ansible-playbook playbooks/quantize.yml.")
+    return found[-1].parents[1]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,93 @@
+"""Run the same command on another host: the lab's container, or a host over ssh."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+from ..errors import RoundhouseError, UsageError
+from ..plan import deployed
+
+LAB_WORD = "lab"  # what --on says
+LAB = "roundhouse-lab"  # the container that lab/create.yml makes
+_SSH_FAILED = 255  # ssh(1): its own exit status when the connection failed
+
+
+def lab_is_up() -> bool:
+    """Return whether the stand-in host runs on this machine."""
+    if not shutil.which("docker"):
+        return False
+    command = ["docker", "container", "inspect", "--format", "{{.State.Running}}", LAB]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() == "true"
+
+
+def target(on: str | None) -> str | None:
+    """Return where to run: --on, ROUNDHOUSE_ON, this machine (None) if it has a plan, else a running lab."""
+    chosen = on or os.environ.get("ROUNDHOUSE_ON")
+    if chosen or deployed.PATH.exists() or not lab_is_up():
+        return chosen
+    print("no plan on this machine: running on the lab host (--on lab)", file=sys.stderr)
+    return LAB_WORD
+
+
+def run(target: str, arguments: list[str], *, terminal: bool) -> int:
+    """Run `roundhouse ARGUMENTS` on the target and return its exit status. Output passes through."""
+    command = [*_prefix(target, terminal), *_words(target, ["roundhouse", *arguments])]
+    try:
+        status = subprocess.run(command, check=False).returncode
+    except FileNotFoundError:
+        raise RoundhouseError("on", f"{command[0]} is not installed on this machine: install it.") from None
+    except KeyboardInterrupt:
+        message = f"interrupted here; a switch on {target} may go on: switch.py --on {target} status tells."
+        raise RoundhouseError("interrupted", message) from None
+    if status == _SSH_FAILED and target != LAB_WORD:
+        raise RoundhouseError("on", f"{target} was not reached by ssh: see its own words above.")
+    return status
+
+
+def ask(target: str, arguments: list[str]) -> dict[str, Any]:
+    """Return the one object of `roundhouse ARGUMENTS`, which have --json, on the target. Raises RoundhouseError."""
+    command = [*_prefix(target, terminal=False), *_words(target, ["roundhouse", *arguments])]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        told = json.loads(done.stdout)
+    except FileNotFoundError:
+        raise RoundhouseError("on", f"{command[0]} is not installed on this machine: install it.") from None
+    except ValueError:
+        raise RoundhouseError("on", f"{target} did not answer: see its own words above.") from None
+    if not told["ok"]:
+        raise RoundhouseError("on", told["errors"][0]["message"])
+    return dict(told)
+
+
+def _prefix(target: str, terminal: bool) -> list[str]:
+    if target == LAB_WORD:
+        if not lab_is_up():
+            raise RoundhouseError("on", "the lab is not running: start it with make demo.")
+        return ["docker", "exec", "--interactive", *(["--tty"] if terminal else []), LAB]
+    if target.startswith("ssh://"):
+        return ["ssh", *(["-t"] if terminal else []), target, "sudo"]
+    raise UsageError("on", f"--on is {target!r}: write lab, or ssh://user@host.")
+
+
+def _words(target: str, words: list[str]) -> list[str]:
+    # ssh hands one string to the host's shell.
+    return words if target == LAB_WORD else [shlex.quote(word) for word in words]
+
+
+def without_on(arguments: list[str]) -> list[str]:
+    """Return a command line without its --on, for the host that it names."""
+    rest = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--on":
+            next(words, None)
+        elif not word.startswith("--on="):
+            rest.append(word)
+    return rest

@@ -1,0 +1,210 @@
+"""What a run of site.yml says of itself, made small: ansible-runner's events, and where the run stands after each.
+
+Run site.yml through ansible-runner: its stages beforehand, its events as they come, an end when it is asked for.
+
+ansible-runner is one of the controller's tools, so it is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import RoundhouseError
+from ..paths import CHECKOUT
+
+WAITING, RUNS, DONE, FAILED = "waiting", "runs", "done", "failed"
+# How Ansible begins a line that roundhouse_pull displays meanwhile: the host, then how far it is.
+_NOTE = re.compile(r"^(?:\x1b\[[\d;]*m)*([\w.-]+): (.+?)(?:\x1b\[[\d;]*m)*$")
+_ENDS = {"runner_on_ok": "ok", "runner_on_skipped": "skipped", "runner_on_failed": FAILED}
+_ENDS["runner_on_unreachable"] = FAILED
+
+
+class Event(NamedTuple):
+    """One step: `what` is play, task, ok, changed, skipped, failed or note; `at` in seconds of the clock."""
+
+    at: float
+    what: str
+    play: str | None
+    task: str | None
+    host: str | None
+    text: str | None
+
+
+def event(told: dict[str, Any]) -> Event | None:
+    """Return an event of ansible-runner's as ours, None for what nobody is told of."""
+    data, kind = told.get("event_data", {}), told["event"]
+    at = datetime.fromisoformat(told["created"]).timestamp()
+    around = (data.get("play"), data.get("task"), data.get("host"))
+    if kind == "playbook_on_play_start":
+        return Event(at, "play", *around, None)
+    if kind == "playbook_on_task_start":
+        return Event(at, "task", *around, None)
+    if kind in _ENDS:
+        result = data.get("res") or {}
+        what = "changed" if _ENDS[kind] == "ok" and result.get("changed") else _ENDS[kind]
+        if what == FAILED and data.get("ignore_errors"):
+            what = "ok"
+        return Event(at, what, *around, sentence(result) if what == FAILED else None)
+    if kind == "verbose" and (match := _NOTE.match(told.get("stdout", "").strip())):
+        return Event(at, "note", None, None, match[1], match[2])
+    return None
+
+
+def sentence(result: dict[str, Any]) -> str:
+    """Return what a failed task says for itself: its message, of a loop a failed item's, of a command its last line."""
+    for item in result.get("results") or []:
+        if item.get("failed"):
+            return sentence(item)
+    message = str(result.get("msg") or "").strip()
+    if message in ("", "non-zero return code"):
+        lines = f"{result.get('stdout', '')}\n{result.get('stderr', '')}".split("\n")
+        message = next(
+            (line.strip() for line in reversed(lines) if line.strip()), message or "it failed without a word"
+        )
+    return message
+
+
+class Stage:
+    """A play: where it is, what its tasks came to, and its seconds."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.state = WAITING
+        self.tasks = self.changed = 0
+        self.begun: float | None = None
+        self.ended: float | None = None
+
+    def seconds(self, now: float) -> float | None:
+        """Return how long it took, or has taken until now; None before it began."""
+        return None if self.begun is None else (self.ended or now) - self.begun
+
+
+class Run:
+    """Where a run stands."""
+
+    def __init__(self, stages: list[str]) -> None:
+        self.stages = [Stage(name) for name in stages]
+        self.now: Stage | None = None
+        self.task: str | None = None
+        self.note: str | None = None
+        self.failed: dict[str, str] = {}
+
+    def feed(self, each: Event) -> None:
+        """Take one step."""
+        if each.what == "play":
+            self._end(each.at)
+            # A play of other tags has its arguments checked, and is no stage of this run.
+            listed = (stage for stage in self.stages if stage.name == each.play and stage.state == WAITING)
+            self.now = next(listed, Stage(each.play or ""))
+            self.now.state, self.now.begun = RUNS, each.at
+            self.task = self.note = None
+        elif each.what == "task":
+            self.task, self.note = each.task, None
+        elif each.what == "note":
+            self.note = f"{each.host}: {each.text}"
+        elif self.now and each.what != "skipped":
+            self.now.tasks += 1
+            self.now.changed += each.what == "changed"
+            if each.what == FAILED:
+                self.failed[each.host or ""] = each.text or ""
+            else:  # a host that goes on had its failure rescued
+                self.failed.pop(each.host or "", None)
+
+    def end(self, at: float, *, good: bool) -> None:
+        """Close the last stage."""
+        if good:
+            self.failed = {}
+        elif self.now:
+            self.now.state = FAILED
+        self._end(at)
+
+    def _end(self, at: float) -> None:
+        if self.now:
+            self.now.ended = at
+            self.now.state = DONE if self.now.state == RUNS else self.now.state
+
+
+ROOT = CHECKOUT
+PLAYBOOK = "site.yml"
+_PLAY = re.compile(r"^  play #\d+ \([^)]*\): (.+?)\s+TAGS: \[")
+
+_TASK = "      "
+# What Ansible itself puts before a role, whatever the tags.
+_ARGUMENTS = "Validating arguments against arg spec"
+
+
+class Wanted(NamedTuple):
+    """What to run: the tags (none: all), the inventory, further words for ansible-playbook, and a sudo's password."""
+
+    tags: tuple[str, ...]
+    inventory: str
+    words: tuple[str, ...]
+    password: str | None = None
+
+    def options(self) -> list[str]:
+        """Return the words after the playbook."""
+        return [*(["--tags", ",".join(self.tags)] if self.tags else []), *self.words]
+
+
+def stages(wanted: Wanted) -> list[str]:
+    """Return the names of the plays that have a task to run. Raises RoundhouseError."""
+    program = Path(sys.executable).with_name("ansible-playbook")
+    words = [str(program), "--inventory", wanted.inventory, PLAYBOOK, "--list-tasks", *wanted.options()]
+    done = subprocess.run(words, cwd=ROOT, env=_environment(), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RoundhouseError("setup", done.stderr.strip() or "ansible-playbook does not read site.yml.")
+    found: list[str] = []
+    name = ""
+    for row in done.stdout.splitlines():
+        if match := _PLAY.match(row):
+            name = match[1]
+        elif row.startswith(_TASK) and _ARGUMENTS not in row and name not in found:
+            found.append(name)
+    return found
+
+
+def run(wanted: Wanted, feed: Callable[[Event], None]) -> str:
+    """Run it and return how it ended: successful, failed, or canceled when Ctrl-C asked for that."""
+    asked = threading.Event()
+    before = [(number, signal.signal(number, lambda *_: asked.set())) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    def take(told: dict[str, Any]) -> bool:
+        if (each := event(told)) is not None:
+            feed(each)
+        return False  # nothing is kept on the disk
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="roundhouse-setup-") as folder:
+            made = importlib.import_module("ansible_runner").run(
+                private_data_dir=folder,
+                project_dir=str(ROOT),
+                playbook=PLAYBOOK,
+                inventory=str(Path(wanted.inventory).absolute()),
+                cmdline=shlex.join([*wanted.options(), *(["--ask-become-pass"] if wanted.password else [])]),
+                passwords={r"^BECOME password.*:\s*?$": wanted.password} if wanted.password else None,
+                envvars=_environment(),
+                event_handler=take,
+                cancel_callback=asked.is_set,
+                quiet=True,
+            )
+            return str(made.status)
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "PATH": path}

@@ -1,0 +1,110 @@
+"""A run of site.yml for a person: one screen that is drawn again and again, or lines for a log."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+from .setup_run import DONE, FAILED, RUNS, WAITING, Event, Run, Stage
+
+_MARKS = {WAITING: " ", RUNS: ">", DONE: "+", FAILED: "x"}
+_MINUTE_SECONDS = 60
+_NARROWEST = 8  # columns of a stage's name, in a terminal that is too narrow for a line
+# A log has a pull's progress so often, however often it is told.
+_PROGRESS_SECONDS = 20.0
+_PROGRESS = re.compile(r" \(\d+ %\)")
+
+
+def screen(run: Run, width: int, now: float, before: dict[str, float]) -> str:
+    """Return the stages, the task that runs, how far a pull is, and the time left.
+
+    `before` are the seconds that each stage took the last time it ran whole; without them no time is told.
+    """
+    lines = [stages(run, width, now, before)]
+    if run.now and run.now.state == RUNS:
+        lines += ["", *textwrap.wrap(f"task: {run.task or 'beginning'}", width)]
+        lines += textwrap.wrap(run.note, width) if run.note else []
+    if left := time_left(run, now, before):
+        lines += ["", left]
+    return "\n".join(lines)
+
+
+def stages(run: Run, width: int, now: float, before: dict[str, float], waits: str = "took {} last time") -> str:
+    """Return a line for each stage: where it is, and what it took; of one that waits, `waits` with the time of it."""
+    return "\n".join(_stage(stage, width, now, before, waits) for stage in run.stages)
+
+
+def _stage(stage: Stage, width: int, now: float, before: dict[str, float], waits: str = "") -> str:
+    seconds = stage.seconds(now)
+    if seconds is None:
+        told = waits.format(_time(before[stage.name])) if stage.name in before else ""
+    else:
+        told = _told(stage, seconds)
+    room = max(width - len(told) - 3, _NARROWEST)
+    first, *rest = textwrap.wrap(stage.name, room)
+    return "\n".join([f"{_MARKS[stage.state]} {first:<{room}} {told}".rstrip(), *(f"  {more}" for more in rest)])
+
+
+def time_left(run: Run, now: float, before: dict[str, float], by: str = "the last run") -> str | None:
+    """Return how long the run goes on, by the seconds `before`, which are those of `by`.
+
+    None where a stage that is to come was never run whole.
+    """
+    open_stages = [stage for stage in run.stages if stage.state in (WAITING, RUNS)]
+    if not open_stages or any(stage.name not in before for stage in open_stages):
+        return None
+    left = sum(max(before[stage.name] - (stage.seconds(now) or 0.0), 0.0) for stage in open_stages)
+    return f"about {_time(left)} left, by {by}"
+
+
+class Log:
+    """The lines of a run where there is no terminal."""
+
+    def __init__(self) -> None:
+        self._progress: dict[str | None, float] = {}
+
+    def line(self, each: Event, run: Run) -> str | None:
+        """Return the line for a step that was fed to `run`; None for what is no news there."""
+        if each.what == "play" and run.now in run.stages:
+            return f"== {each.play}"
+        if each.what == "note" and not self._is_too_soon(each):
+            return f"   {each.host}: {each.text}"
+        if each.what == "changed":
+            return f"   changed {each.task} ({each.host})"
+        if each.what == FAILED:
+            return f"   FAILED {each.task} ({each.host})"
+        return None
+
+    def _is_too_soon(self, each: Event) -> bool:
+        """Return whether a host's progress was told a moment ago; what is no progress is told at once."""
+        if not _PROGRESS.search(each.text or ""):
+            return False
+        if each.at - self._progress.get(each.host, each.at - _PROGRESS_SECONDS) < _PROGRESS_SECONDS:
+            return True
+        self._progress[each.host] = each.at
+        return False
+
+
+def summary(run: Run, now: float, width: int | None = None) -> str:
+    """Return a line for each stage that ran; of a terminal's width, or as wide as it takes."""
+    ran = [stage for stage in run.stages if stage.begun is not None]
+    if width:
+        return "\n".join(_stage(stage, width, now, {}) for stage in ran)
+    room = max((len(stage.name) for stage in ran), default=0)
+    return "\n".join(
+        f"{_MARKS[stage.state]} {stage.name:<{room}}  {_told(stage, stage.seconds(now) or 0.0)}" for stage in ran
+    )
+
+
+def _told(stage: Stage, seconds: float) -> str:
+    if stage.tasks == 0:
+        return _time(seconds)
+    tasks = "1 task" if stage.tasks == 1 else f"{stage.tasks} tasks"
+    return f"{tasks}, {stage.changed} changed, {_time(seconds)}"
+
+
+def _time(seconds: float) -> str:
+    whole = round(seconds)
+    return (
+        f"{whole} s" if whole < _MINUTE_SECONDS else f"{whole // _MINUTE_SECONDS} min {whole % _MINUTE_SECONDS:02d} s"
+    )

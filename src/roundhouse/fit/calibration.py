@@ -1,0 +1,227 @@
+"""The fit beside what real engines stated when they started: a table, and what is left to explain.
+
+The file is a list of observations, each with `model`, `quant`, `gpu_total_gib`, `tp`, the engine's options
+(None where the log does not say) and what the log states. One of benchmarks/fit.py says also the card's `capability`,
+the repository that drafts (`draft`), and whether the start tried kernels (`tries_kernels`). Nothing is fitted here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
+
+from ..catalog.models import Model, architecture, find, in_format
+from ..errors import UsageError
+from ..util import console
+from ..vllm import defaults
+from ..vllm.formats import canonical
+from . import sizes
+from .estimate import FITS, NO, Fit, Question, fit
+from .overhead import uncertainty
+from .sizes import GIB, weights
+
+_FIELDS = (
+    *("id", "model", "quant", "kv_cache_dtype", "gpu", "gpu_total_gib", "tp", "gpu_memory_utilization"),
+    *("max_model_len", "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "vllm_version"),
+    *("weights_gib_per_rank", "kv_gib_per_rank", "kv_tokens", "outcome"),
+)
+# Logs that do not say their version state weights with four decimals, as 0.6 to 0.10 did.
+_UNSTATED = {"V0": (0, 7), "V1": (0, 10)}
+_ID_WIDTH = 22
+_HEAD = (
+    f"{'id':{_ID_WIDTH}}{'model':22}{'weights GiB':>28}{'KV tokens from KV GiB':>32}{'KV GiB':>22}  verdict / outcome"
+)
+
+
+class Row(NamedTuple):
+    """One observation. An error is predicted against stated, None when either is missing."""
+
+    label: str
+    weights: tuple[float, float] | None
+    tokens: tuple[int, int] | None
+    kv_gib: tuple[float, float] | None
+    uncertainty_gib: float | None
+    verdict: str
+    outcome: str
+    adapters: bool
+    uncovered: str | None
+
+
+def report(path: Path, *, as_json: bool) -> str:
+    """Return the table and its means, as text or JSON; UsageError when the file is not a list of observations."""
+    try:
+        observations = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError("calibrate", f"--calibrate is {str(path)!r}, which cannot be read ({error}).") from error
+    if not isinstance(observations, list) or not all(isinstance(each, dict) for each in observations):
+        raise UsageError("calibrate", f"--calibrate is {str(path)!r}: it has to hold a list of observations.")
+    for each in observations:
+        missing = [field for field in _FIELDS if field not in each]
+        if missing:
+            at = f"--calibrate is {str(path)!r}, and its observation {each.get('id', '?')}"
+            raise UsageError("calibrate", f"{at} has no {missing[0]}: each has {', '.join(_FIELDS)}, or null.")
+    found = [row(each) for each in observations]
+    if as_json:
+        rows = [each._asdict() for each in found]
+        return json.dumps({"schema": console.SCHEMA, "ok": True, "rows": rows, "summary": summary(found)})
+    return "\n".join([_HEAD, *map(_line, found), "", *summary(found)])
+
+
+def row(seen: dict[str, Any]) -> Row:
+    """Return one observation with the predictions for it."""
+    label = f"{seen['id'][: _ID_WIDTH - 1]:{_ID_WIDTH}}{seen['model'][:15]:16}{seen['quant'][:5]:6}"
+    outcome = seen["outcome"]
+    adapters = "LoRA" in (seen.get("note") or "")
+    form = canonical(seen["quant"])
+    shape = architecture(seen["model"])
+    if shape is None or form is None:
+        why = "not covered: " + (seen.get("note") or f"{seen['model']} is not in the catalog")
+        return Row(label, None, None, None, None, "unknown", outcome, adapters, why)
+    model = in_format(seen["model"], shape, form)
+    version = _engine(seen)
+    draft = _draft(seen)
+    held = [model, *([draft] if draft else [])]
+    resident = sum(weights(each.architecture, each.form, seen["tp"], version).resident for each in held) / GIB
+    stated = seen["weights_gib_per_rank"]
+    kv_gib, kv_tokens = seen["kv_gib_per_rank"], seen["kv_tokens"]
+    token_bytes = sum(sizes.bytes_per_token(each.architecture, seen["kv_cache_dtype"], seen["tp"]) for each in held)
+    whole = _fit(seen, model, version)
+    room = whole.kv_gib_per_rank if whole else None
+    return Row(
+        label,
+        (resident, stated) if stated else None,
+        (sizes.tokens(kv_gib * GIB, token_bytes), kv_tokens) if kv_gib and kv_tokens else None,
+        (room, kv_gib) if room is not None and kv_gib else None,
+        whole.uncertainty_gib if whole else None,
+        whole.verdict if whole else "-",
+        outcome,
+        adapters,
+        None,
+    )
+
+
+def beyond(seen: dict[str, Any]) -> list[str]:
+    """Return a sentence for each figure of an observation that the fit's uncertainty does not cover.
+
+    `card_peak_gib`, where it is stated, is the most that the engine's process held of the card at all.
+    """
+    made = row(seen)
+    found = []
+    if (made.outcome.startswith("served") and made.verdict == NO) or (
+        made.outcome.startswith("failed") and made.verdict == FITS
+    ):
+        found.append(f"{seen['id']}: the engine {made.outcome}, and the fit says {made.verdict}.")
+    if made.kv_gib and made.uncertainty_gib and abs(made.kv_gib[0] - made.kv_gib[1]) > made.uncertainty_gib:
+        found.append(
+            f"{seen['id']}: {made.kv_gib[1]:.2f} GiB of KV cache, and the fit says "
+            f"{made.kv_gib[0]:.2f} +- {made.uncertainty_gib:.2f}."
+        )
+    shape, form = architecture(seen["model"]), canonical(seen["quant"])
+    if seen.get("card_peak_gib") and shape and form:
+        whole = _fit(seen, in_format(seen["model"], shape, form), _engine(seen))
+        terms = list(whole.terms) if whole else []
+        share = seen["gpu_total_gib"] * seen["gpu_memory_utilization"]
+        most = share + sum(each.gib for each in terms if not each.inside) + uncertainty(terms, inside=False)
+        if seen["card_peak_gib"] > most:
+            found.append(f"{seen['id']}: it held {seen['card_peak_gib']:.2f} GiB, and the fit says {most:.2f} at most.")
+    return found
+
+
+def summary(rows: list[Row]) -> list[str]:
+    """Return the means and the worst, one line each."""
+    plain = [each for each in rows if not each.adapters]
+    shares = [100 * (made / stated - 1) for each in plain if each.weights for made, stated in [each.weights]]
+    counts = [100 * (made / stated - 1) for each in rows if each.tokens for made, stated in [each.tokens]]
+    gaps = [made - stated for each in rows if each.kv_gib for made, stated in [each.kv_gib]]
+    within = sum(
+        abs(made - stated) <= (each.uncertainty_gib or 0.0)
+        for each in rows
+        if each.kv_gib
+        for made, stated in [each.kv_gib]
+    )
+    failed = [each for each in rows if each.outcome.startswith("failed") and each.verdict not in ("-", "unknown")]
+    served = [each for each in rows if each.outcome.startswith("served") and each.verdict not in ("-", "unknown")]
+    with_adapters = sum(1 for each in rows if each.adapters)
+    return [
+        _mean("weights", shares, "%", 2) + f" (without {with_adapters} that hold LoRA adapters)",
+        _mean("KV tokens from the log's KV GiB", counts, "%", 3),
+        _mean("KV GiB end to end", gaps, "GiB", 2) + f"; {within} within the stated uncertainty",
+        f"failed starts called fits: {sum(each.verdict == FITS for each in failed)} of {len(failed)}; "
+        f"served starts called no: {sum(each.verdict == NO for each in served)} of {len(served)}",
+        f"not covered, no number given: {sum(each.uncovered is not None for each in rows)} of {len(rows)}",
+    ]
+
+
+def _engine(seen: dict[str, Any]) -> defaults.Version:
+    generation = seen.get("engine") or "V1"
+    if not seen["vllm_version"]:
+        return _UNSTATED[generation]
+    stated = defaults.version(seen["vllm_version"])
+    # V1 was the default since 0.8, and until 0.10 the older engine could still run.
+    return min(stated, _UNSTATED["V0"]) if generation == "V0" else stated
+
+
+def _draft(seen: dict[str, Any]) -> Model | None:
+    repo = seen.get("draft")
+    if repo and find(repo) is None:
+        raise UsageError(
+            "calibrate", f"--calibrate: the observation {seen['id']} drafts with {repo}, of which no facts are known."
+        )
+    return find(repo) if repo else None
+
+
+def _fit(seen: dict[str, Any], model: Model, version: defaults.Version) -> Fit | None:
+    """Return the fit of an observation, None where its card or share is not stated."""
+    if not (seen["gpu_total_gib"] and seen["gpu_memory_utilization"]):
+        return None
+    card = seen.get("gpu") or ""
+    return fit(
+        Question(
+            model,
+            seen["gpu_total_gib"],
+            seen["max_model_len"] or model.architecture.max_position_embeddings or 1,
+            engine=version,
+            gpu_memory_utilization=seen["gpu_memory_utilization"],
+            kv_cache_dtype=seen["kv_cache_dtype"],
+            tensor_parallel_size=seen["tp"],
+            max_num_seqs=seen["max_num_seqs"],
+            max_num_batched_tokens=seen["max_num_batched_tokens"],
+            enforce_eager=bool(seen["enforce_eager"]),
+            a100="A100" in card,
+            shared_display="WSL" in card,
+            capability=tuple(seen["capability"]) if seen.get("capability") else None,
+            draft=_draft(seen),
+            tries_kernels=seen.get("tries_kernels"),
+        )
+    )
+
+
+def _line(each: Row) -> str:
+    if each.uncovered:
+        return f"{each.label}{each.uncovered}"
+    cells = [
+        _cell(each.weights, "{:.4f} / {:.4f} {:+.2%}", relative=True, width=28),
+        _cell(each.tokens, "{} / {} {:+.3%}", relative=True, width=32),
+        _cell(each.kv_gib, "{:.2f} / {:.2f} {:+.2f}", relative=False, width=22),
+    ]
+    mark = " (LoRA adapters on board)" if each.adapters else ""
+    return f"{each.label}{''.join(cells)}  {each.verdict} / {each.outcome.split(':')[0]}{mark}"
+
+
+def _cell(pair: tuple[float, float] | None, shape: str, *, relative: bool, width: int) -> str:
+    if pair is None:
+        return "-".rjust(width)
+    made, stated = pair
+    return shape.format(made, stated, made / stated - 1 if relative else made - stated).rjust(width)
+
+
+def _mean(name: str, errors: list[float], unit: str, digits: int) -> str:
+    if not errors:
+        return f"{name}: nothing to compare"
+    worst = max(errors, key=abs)
+    return (
+        f"{name}: n={len(errors)}, mean {mean(errors):+.{digits}f} {unit}, "
+        f"mean absolute {mean(map(abs, errors)):.{digits}f} {unit}, worst {worst:+.{digits}f} {unit}"
+    )

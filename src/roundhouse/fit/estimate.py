@@ -1,0 +1,116 @@
+"""The fit: what an engine puts on each card, and whether that leaves room for its max_model_len.
+
+Pure arithmetic over named tuples, a few microseconds for a question: a chooser may ask thousands.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..vllm import defaults, kernels
+from . import overhead as fit_overhead
+from . import overhead_terms, sizes
+from . import verdict as fit_verdict
+from .overhead_terms import Term
+from .sizes import GIB, Weights, weights
+from .verdict import FITS, NO, TIGHT, UNKNOWN, Measured, Question, heavier, verdict
+
+__all__ = ["FITS", "NO", "TIGHT", "UNKNOWN", "Fit", "Measured", "Question", "fit", "too_heavy"]
+GB = 1000**3
+
+
+class Fit(NamedTuple):
+    """The answer, per rank. `gap_gib` is what is missing for max_model_len, negative when that is to spare.
+
+    `uncertainty_gib` is the half-width of `overhead_gib`. A verdict of `fits` holds at its far end, `no`
+    at its near end, and `tight` lies between. All but the verdict and the reasons are None when a card
+    or a split rules the question out.
+    """
+
+    verdict: str
+    reasons: tuple[str, ...]
+    weights_gib_per_rank: float | None = None
+    kv_bytes_per_token_per_rank: int | None = None
+    overhead_gib: float | None = None
+    uncertainty_gib: float | None = None
+    terms: tuple[Term, ...] = ()
+    kv_gib_per_rank: float | None = None
+    kv_tokens: int | None = None
+    max_model_len_possible: int | None = None
+    gap_gib: float | None = None
+    decode_ceiling_tokens_per_second: float | None = None
+
+
+@lru_cache(maxsize=8192)
+def fit(question: Question) -> Fit:
+    """Return the memory plan of one engine: budget - weights - overhead = KV cache."""
+    model, ranks = question.model, question.tensor_parallel_size
+    against = fit_verdict.obstacle(model, ranks) or fit_verdict.draft_obstacle(question.draft, model, ranks)
+    if against:
+        return Fit(NO, (against,))
+    engine = question.engine
+    held = weights(model.architecture, model.form, ranks, engine)
+    drafting = weights(question.draft.architecture, question.draft.form, ranks, engine) if question.draft else None
+    measured = question.measured
+    resident = measured.weights_gib if measured else (held.resident + (drafting.resident if drafting else 0)) / GIB
+    terms = _terms(question, held)
+    overhead = sum(term.gib for term in terms if term.inside)
+    token_bytes = _token_bytes(question)
+    room_gib = question.share_gib - resident - overhead
+    gap = sizes.needed_bytes(question.max_model_len, token_bytes) / GIB - room_gib
+    kv_tokens = sizes.tokens(max(0.0, room_gib) * GIB, token_bytes)
+    own_limit = model.architecture.max_position_embeddings
+    unsure = fit_overhead.uncertainty(terms, inside=True)
+    answer, reasons = verdict(question, resident, terms, gap, unsure)
+    # With drafts one pass over the weights makes several tokens, so there is no such ceiling.
+    bandwidth = None if question.draft or question.speculates else question.bandwidth_gb_s
+    ceiling = bandwidth * GB / held.read_per_token if bandwidth else None
+    return Fit(
+        answer,
+        reasons,
+        resident,
+        token_bytes,
+        overhead,
+        unsure,
+        tuple(terms),
+        max(0.0, room_gib),
+        kv_tokens,
+        min(kv_tokens, own_limit) if own_limit else kv_tokens,
+        gap,
+        ceiling,
+    )
+
+
+def too_heavy(question: Question) -> str | None:
+    """Return a sentence when no KV cache is small enough, None otherwise: quick to know, without the overhead."""
+    model, ranks = question.model, question.tensor_parallel_size
+    against = fit_verdict.obstacle(model, ranks)
+    resident = 0 if against else weights(model.architecture, model.form, ranks, question.engine).resident
+    return against or heavier(resident / GIB, question)
+
+
+def _token_bytes(question: Question) -> int:
+    """Return the bytes of one token's keys and values; a draft model keeps its own (vLLM 0.32, kv_cache_utils.py)."""
+    models = [question.model, *([question.draft] if question.draft else [])]
+    ranks, dtype = question.tensor_parallel_size, question.kv_dtype
+    return sum(sizes.bytes_per_token(model.architecture, dtype, ranks) for model in models)
+
+
+def _terms(question: Question, held: Weights) -> list[Term]:
+    wanted = defaults.Wanted(question.max_num_seqs, question.max_num_batched_tokens)
+    setup = fit_overhead.Setup(
+        engine=question.engine,
+        batch=defaults.batch(question.engine, question.card_gib, question.a100, question.max_model_len, wanted),
+        ranks=question.tensor_parallel_size,
+        eager=question.enforce_eager,
+        flashinfer=kernels.uses_flashinfer(question.kv_dtype, question.capability, kernels=question.kernels),
+        shared_display=question.shared_display,
+        tries_kernels=question.tries_kernels,
+    )
+    found = fit_overhead.terms(question.model.architecture, question.model.form, held.largest_linear, setup)
+    if question.draft:
+        found.append(overhead_terms.DRAFT)
+    if question.measured:
+        found = [overhead_terms.measured(question.measured.overhead_gib), *(term for term in found if not term.inside)]
+    return found

@@ -1,0 +1,160 @@
+"""Each number of a fit with the formula and the source that it comes from.
+
+A fit as JSON for programs and as text for a person.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..util import console
+from .estimate import Fit, Question
+from .request import Asked
+from .sizes import GIB, needed_bytes
+
+
+def rows(question: Question, found: Fit) -> list[dict[str, Any]]:
+    """Return one dict a number: name, value with its unit, formula, source; [] when nothing was computed."""
+    if found.weights_gib_per_rank is None:
+        return []
+    return [*_model(question, found), *_overhead(found), *_cache(question, found)]
+
+
+def _model(question: Question, found: Fit) -> list[dict[str, Any]]:
+    model, form = question.model, question.model.form
+    return [
+        _row(
+            "weights_gib_per_rank",
+            f"{found.weights_gib_per_rank:.3f} GiB",
+            f"linear layers in {form.name} + (norms, biases, embeddings, lm_head, rotary table) x 2 bytes, in "
+            f"2 MiB segments; over {question.tensor_parallel_size} rank(s)",
+            f"{model.source}; {form.source}; PyTorch CUDACachingAllocator",
+        ),
+        _row(
+            "kv_bytes_per_token_per_rank",
+            f"{found.kv_bytes_per_token_per_rank} bytes",
+            "2 x layers x max(1, key heads / ranks) x head_dim x bytes of a number",
+            "vLLM 0.32 v1/kv_cache_interface.py; 30 logged token counts within 0.14 %",
+        ),
+    ]
+
+
+def _overhead(found: Fit) -> list[dict[str, Any]]:
+    made = []
+    for term in found.terms:
+        place = "" if term.inside else " (outside the engine's share)"
+        value = f"{term.gib:.2f} +- {term.uncertainty_gib:.2f} GiB{place}"
+        made.append(_row(term.name, value, term.formula, term.source) | {"cause": term.cause})
+    return made
+
+
+def _cache(question: Question, found: Fit) -> list[dict[str, Any]]:
+    made = [
+        _row(
+            "kv_gib_per_rank",
+            f"{found.kv_gib_per_rank:.2f} GiB",
+            f"{question.card_gib:g} GiB x {question.gpu_memory_utilization:g} - weights - overhead",
+            "vLLM 0.32 v1/worker/gpu_worker.py, determine_available_memory",
+        ),
+        _row(
+            "kv_tokens",
+            f"{found.kv_tokens} tokens",
+            "whole blocks of 16 tokens in the KV cache",
+            "vLLM 0.32 v1/core/kv_cache_utils.py",
+        ),
+    ]
+    if found.decode_ceiling_tokens_per_second is not None:
+        made.append(
+            _row(
+                "decode_ceiling_tokens_per_second",
+                f"{found.decode_ceiling_tokens_per_second:.1f} tokens/s",
+                f"{question.bandwidth_gb_s:g} GB/s / bytes of weights read for a token, without the embedding table",
+                "an upper bound for one sequence: KV reads and everything else come on top",
+            )
+        )
+    return made
+
+
+def explanation(made: list[dict[str, Any]]) -> str:
+    """Return the rows for a person, three lines each."""
+    lines = []
+    for row in made:
+        lines.append(f"  {row['name']}: {row['value']}" + (f", {row['cause']}" if "cause" in row else ""))
+        lines += [f"      = {row['formula']}", f"      source: {row['source']}"]
+    return "\n".join(lines)
+
+
+def _row(name: str, value: str, formula: str, source: str) -> dict[str, Any]:
+    return {"name": name, "value": value, "formula": formula, "source": source}
+
+
+KIB = 1024
+
+
+# The names of `numbers`, for an answer without any.
+NUMBERS = (
+    *("weights_gib_per_rank", "kv_bytes_per_token_per_rank", "overhead_gib", "overhead_terms", "kv_gib_per_rank"),
+    *("kv_tokens", "max_model_len_possible", "gap_gib", "decode_ceiling_tokens_per_second"),
+)
+
+
+def as_json(found: Fit, notes: tuple[str, ...]) -> dict[str, Any]:
+    """Return the answer to a single question."""
+    return {
+        "schema": console.SCHEMA,
+        "ok": True,
+        "verdict": found.verdict,
+        **numbers(found),
+        "reasons": [*found.reasons, *notes],
+    }
+
+
+def numbers(found: Fit) -> dict[str, Any]:
+    """Return the numbers of a fit, None where nothing was computed. The overhead's terms are those inside the share."""
+    return {
+        "weights_gib_per_rank": _rounded(found.weights_gib_per_rank, 4),
+        "kv_bytes_per_token_per_rank": found.kv_bytes_per_token_per_rank,
+        "overhead_gib": _rounded(found.overhead_gib, 3),
+        "overhead_terms": {
+            term.name: {
+                "gib": round(term.gib, 3),
+                "uncertainty_gib": round(term.uncertainty_gib, 3),
+                "cause": term.cause,
+            }
+            for term in found.terms
+            if term.inside
+        },
+        "kv_gib_per_rank": _rounded(found.kv_gib_per_rank, 3),
+        "kv_tokens": found.kv_tokens,
+        "max_model_len_possible": found.max_model_len_possible,
+        "gap_gib": _rounded(found.gap_gib, 3),
+        "decode_ceiling_tokens_per_second": _rounded(found.decode_ceiling_tokens_per_second, 1),
+    }
+
+
+def text(asked: Asked, found: Fit) -> str:
+    """Return the answer for a person: the verdict first, then where each card's memory goes."""
+    question = asked.question
+    model, ranks = question.model, question.tensor_parallel_size
+    where = f"{ranks} x " if ranks > 1 else ""
+    where += f"{asked.card or 'a card'} of {question.card_gib:g} GiB"
+    lines = [f"{model.name} ({model.form.name}) on {where}: {found.verdict} at {question.max_model_len} tokens"]
+    if found.weights_gib_per_rank is not None and found.kv_bytes_per_token_per_rank is not None:
+        needed = needed_bytes(question.max_model_len, found.kv_bytes_per_token_per_rank) / GIB
+        share = question.card_gib * question.gpu_memory_utilization
+        kib = found.kv_bytes_per_token_per_rank / KIB
+        lines += [
+            f"  share      {share:7.2f} GiB  gpu_memory_utilization {question.gpu_memory_utilization:g}",
+            f"  weights    {found.weights_gib_per_rank:7.2f} GiB",
+            f"  overhead   {found.overhead_gib:7.2f} GiB  +- {found.uncertainty_gib:.2f}",
+            f"  KV cache   {found.kv_gib_per_rank:7.2f} GiB  {found.kv_tokens} tokens of {kib:g} KiB",
+            f"  needed     {needed:7.2f} GiB  one request of {question.max_model_len} tokens",
+            f"  longest max_model_len: {found.max_model_len_possible}",
+        ]
+    if found.decode_ceiling_tokens_per_second is not None:
+        lines.append(f"  decode ceiling: {found.decode_ceiling_tokens_per_second:.0f} tokens/s for one sequence")
+    return "\n".join([*lines, *(f"  {reason}" for reason in (*found.reasons, *asked.notes))])
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,171 @@
+"""From the words of a command line to a question for the fit; what cannot be meant is refused in one sentence."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from ..catalog import gpus, hf_config, models
+from ..catalog.models import Model, Unknown
+from ..errors import UsageError
+from ..vllm import defaults
+from ..vllm.formats import KV_DTYPE_BYTES, UNCOVERED, WEIGHT_FORMATS, members, nearest
+from .estimate import Question
+
+_ALLOWED = ", ".join(WEIGHT_FORMATS)
+
+
+class Asked(NamedTuple):
+    """A question, the card's name when it is known, and sentences on what was assumed."""
+
+    question: Question
+    card: str | None
+    notes: tuple[str, ...]
+
+
+def model(name: str, quantization: str | None = None) -> Model | Unknown:
+    """Return a model by a hub's owner/name or a folder, in the checkpoint's format or the one that is asked for."""
+    if quantization and quantization.lower() in UNCOVERED:
+        return Unknown(name, f"{quantization} is a format whose bytes the formulas do not cover: {_ALLOWED} are.")
+    wanted = _wanted(quantization)
+    found = _find(name)
+    if isinstance(found, Unknown) or not wanted or found.form.name in wanted:
+        return found
+    if found.form.name != "bf16":
+        raise UsageError(
+            "quantization",
+            f"--quantization is {quantization!r} and {name} is {found.form.name}: write {found.form.name}, "
+            "leave it out, or name a repository in that format.",
+        )
+    if len(wanted) > 1 and wanted[0] != "fp8":
+        raise UsageError(
+            "quantization",
+            f"--quantization is {quantization!r}, which may be {', '.join(wanted)}: write which of them, "
+            f"or name a repository in that format ({name} is 16-bit).",
+        )
+    return models.in_format(name, found.architecture, wanted[0])._replace(stated=False)
+
+
+def check(*, gpu_memory_utilization: float, kv_cache_dtype: str) -> None:
+    """Raise UsageError with one sentence for the first value that cannot be meant."""
+    share = gpu_memory_utilization
+    if not 0 < share <= 1:
+        hint = f"write {share / 100:g}" if 1 < share <= 100 else "such as 0.9"
+        raise _bad("gpu-memory-utilization", share, f"it is a share of the card, above 0 and at most 1, {hint}")
+    if kv_cache_dtype not in KV_DTYPE_BYTES:
+        raise _bad("kv-cache-dtype", kv_cache_dtype, f"write one of {', '.join(KV_DTYPE_BYTES)}")
+
+
+def check_counts(counts: dict[str, int | None]) -> None:
+    """Raise UsageError for the first count below 1, by its option's name; None is an option that was left out."""
+    for field, value in counts.items():
+        if value is not None and value < 1:
+            raise _bad(field, value, "write a whole number from 1")
+
+
+def check_batch(max_num_seqs: int | None, max_num_batched_tokens: int | None) -> None:
+    """Raise UsageError for more sequences than a step has tokens, which vLLM refuses (config/scheduler.py)."""
+    if max_num_seqs and max_num_batched_tokens and max_num_seqs > max_num_batched_tokens:
+        cure = f"it is above --max-num-batched-tokens, {max_num_batched_tokens}: write at most that"
+        raise _bad("max-num-seqs", max_num_seqs, cure)
+
+
+def max_model_len(wanted: int | None, found: Model) -> int:
+    """Return the length that is asked for, the model's own for None; UsageError when the model does not reach it."""
+    own = found.architecture.max_position_embeddings
+    if wanted is None and own is None:
+        raise UsageError("max_model_len", f"--max-model-len is missing, and {found.name}'s own is not known: write it.")
+    if wanted is not None and own is not None and wanted > own:
+        raise _bad("max-model-len", wanted, f"{found.name} goes to {own}: write at most that")
+    return wanted or own or 0
+
+
+def card(name: str | None, vram_gib: float | None) -> tuple[gpus.Card | None, float]:
+    """Return the card of the table, None when it is not in it, and CUDA's total of its memory in GiB."""
+    found = gpus.find(name, vram_gib) if name else None
+    if vram_gib is not None:
+        if not 0 < vram_gib < math.inf:
+            raise _bad("vram-gib", vram_gib, "write the card's total in GiB, such as 15.5")
+        # What is on the box is more than CUDA's total, and people write it.
+        on_the_box = gpus.total_gib(found) if found and vram_gib == found.marketing_gb else None
+        return found, on_the_box or vram_gib
+    if name is None:
+        raise UsageError("usage", "--vram-gib is missing: write the card's total in GiB, or --gpu with its name.")
+    if found is None:
+        known = ", ".join(each.name for each in gpus.CARDS)
+        raise UsageError("gpu", f"--gpu is {name!r}, which is not known: add --vram-gib, or write one of {known}.")
+    total = gpus.total_gib(found)
+    if total is None:
+        raise UsageError("gpu", f"--gpu is {name!r}, whose memory is the host's: add --vram-gib, CUDA's total there.")
+    return found, total
+
+
+def card_note(known: gpus.Card | None, vram_gib: float | None, taken_gib: float) -> str | None:
+    """Return a sentence when the memory was not asked for as it is taken, None otherwise."""
+    if known is None or vram_gib == taken_gib or (vram_gib is None and known.cuda_gib is not None):
+        return None
+    source = "as in a start log" if known.cuda_gib else f"what is on the box less {gpus.BOX_HOLDS_BACK_GIB:g}"
+    return f"CUDA's total of this card is taken as {taken_gib:g} GiB, {source}; its driver states it."
+
+
+def notes(question: Question, card_name: str | None, known: gpus.Card | None) -> tuple[str, ...]:
+    """Return sentences on what the answer takes for granted."""
+    found = []
+    if not question.model.stated:
+        found.append(
+            f"{question.model.name} is a 16-bit checkpoint: the numbers are those of the same model in "
+            f"{question.model.form.name}, which is a repository of its own."
+        )
+    if card_name and known is None:
+        found.append(f"{card_name} is not in the table of cards: no decode ceiling, no check of its formats.")
+    if card_name is None and question.card_gib >= defaults.LARGE_CARD_GIB and question.max_num_seqs is None:
+        found.append(
+            "max_num_seqs is taken as vLLM's default for large cards, 1024; on an A100 it is 256: add --gpu, "
+            "or write --max-num-seqs."
+        )
+    return tuple(found)
+
+
+def _bad(field: str, value: object, cure: str) -> UsageError:
+    return UsageError(field.replace("-", "_"), f"--{field} is {value!r}: {cure}.")
+
+
+def _wanted(quantization: str | None) -> tuple[str, ...]:
+    """Return the formats that a word may mean, first the plainest; () for no word."""
+    if quantization is None:
+        return ()
+    if meant := members(quantization):
+        return meant
+    close = nearest(quantization)
+    if close:
+        raise UsageError(
+            "quantization",
+            f"--quantization is {quantization!r}, a llama.cpp file type that vLLM does not load: "
+            f"write {close}, the nearest format that it has, and name a repository in it.",
+        )
+    raise UsageError("quantization", f"--quantization is {quantization!r}: write one of {_ALLOWED}, or leave it out.")
+
+
+def _find(name: str) -> Model | Unknown:
+    folder = Path(name).expanduser()
+    if name.startswith(("/", ".", "~")) or folder.is_dir():
+        return hf_config.read(folder)
+    found = models.find(name)
+    if found:
+        return found
+    if "gguf" in name.lower():
+        raise UsageError("model", f"--model is {name!r}, and vLLM does not load GGUF: name the model's AWQ repository.")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise UsageError("model", f"--model is {name!r}: write a hub's owner/name, or a folder with a config.json.")
+    return Unknown(
+        name,
+        f"{name} is not in the catalog: pull its config.json and name the folder "
+        "(the Qwen2.5, Qwen2.5-Coder and Qwen3 dense families are known without).",
+    )
+
+
+def engine(text: str | None) -> defaults.Version:
+    """Return the engine's version, the pinned one for None."""
+    return defaults.version(text) if text else defaults.PINNED

@@ -1,0 +1,187 @@
+"""What cannot be split over ranks, and what cannot draft for what: one sentence, before any arithmetic.
+
+A question to the fit, and the four words of its answer.
+
+The verdict: the worst of what the card can run, what the share holds and what the rest of the card has to hold.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..catalog.models import Model
+from ..vllm import defaults, formats
+from ..vllm import kernels as vllm_kernels
+from ..vllm.formats import Capability
+from . import overhead, overhead_terms
+from .overhead_terms import Term
+
+
+def obstacle(model: Model, ranks: int) -> str | None:
+    """Return one sentence when tensor parallelism over `ranks` cannot be had, None when it can."""
+    return _heads(model, ranks) or _sizes(model, ranks)
+
+
+def _heads(model: Model, ranks: int) -> str | None:
+    architecture, form = model.architecture, model.form
+    heads, keys = architecture.num_attention_heads, architecture.num_key_value_heads
+    at = f"tensor_parallel_size is {ranks}"
+    if heads % ranks:
+        return f"{at} and does not divide num_attention_heads, {heads}: take one that does."
+    if keys % ranks and ranks % keys:
+        return f"{at}, which neither divides nor is a multiple of num_key_value_heads, {keys}: take one that does."
+    mine, head_dim = heads // ranks, architecture.head_dim
+    if form.group_size and ranks > 1 and mine * head_dim % form.group_size:
+        return (
+            f"{at} and leaves each rank {mine} heads of {head_dim}, which are no whole number of "
+            f"{form.name}'s groups of {form.group_size}: take fewer ranks."
+        )
+    return None
+
+
+def _sizes(model: Model, ranks: int) -> str | None:
+    architecture, form = model.architecture, model.form
+    shared = architecture.shared_expert_intermediate_size
+    sizes = (architecture.intermediate_size, architecture.moe_intermediate_size, shared)
+    at = f"tensor_parallel_size is {ranks}"
+    for size in sizes if architecture.moe_layers < architecture.num_hidden_layers else sizes[1:]:
+        if size % ranks:
+            return f"{at} and does not divide the intermediate size, {size}: take one that does."
+        if form.group_size and size % form.group_size:
+            return f"The intermediate size, {size}, is no whole number of {form.name}'s groups of {form.group_size}."
+        if form.group_size and size // ranks % form.group_size:
+            return (
+                f"{at} and leaves each rank {size // ranks} of the intermediate size, which is no whole number "
+                f"of {form.name}'s groups of {form.group_size}: take fewer ranks."
+            )
+    return None
+
+
+def draft_obstacle(draft: Model | None, target: Model, ranks: int) -> str | None:
+    """Return one sentence when the draft model cannot draft for the target, None when it can, or there is none."""
+    if draft is None:
+        return None
+    theirs, ours = draft.architecture.vocab_size, target.architecture.vocab_size
+    if theirs != ours:
+        # vLLM 0.32, config/speculative.py: "Target and draft model should have the same vocabulary size".
+        return (
+            f"The draft model {draft.name} has a vocabulary of {theirs} and {target.name} of {ours}, and vLLM wants "
+            "them equal: take a draft of the same vocabulary, or method: ngram."
+        )
+    return obstacle(draft, ranks)
+
+
+FITS, TIGHT, NO, UNKNOWN = "fits", "tight", "no", "unknown"
+
+
+class Measured(NamedTuple):
+    """What an engine stated when it ran so on this host, GiB on each rank. `overhead_gib` is inside its share."""
+
+    weights_gib: float
+    overhead_gib: float
+
+
+class Question(NamedTuple):
+    """One engine on one kind of card. GiB are CUDA's total, which is below the marketing GB.
+
+    `max_num_seqs` and `max_num_batched_tokens` of None are vLLM's defaults. `capability` and
+    `bandwidth_gb_s` of None are not known, which leaves out what depends on them. `draft` is the
+    model that drafts for speculative decoding; `measured` takes the place of computed terms. `tries_kernels`:
+    the engine compiles at this start and tries its kernels; None where that is not known. `speculates`: it drafts, with
+    or without a model for it. `kernels`: it finds FlashInfer's compiled (attention.py).
+    """
+
+    model: Model
+    card_gib: float
+    max_model_len: int
+    gpu_memory_utilization: float = defaults.UTILIZATION
+    kv_cache_dtype: str = "auto"
+    tensor_parallel_size: int = 1
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    enforce_eager: bool = False
+    engine: defaults.Version = defaults.PINNED
+    capability: Capability | None = None
+    bandwidth_gb_s: float | None = None
+    a100: bool = False
+    shared_display: bool = False
+    draft: Model | None = None
+    measured: Measured | None = None
+    tries_kernels: bool | None = None
+    speculates: bool = False
+    kernels: bool = True
+
+    @property
+    def share_gib(self) -> float:
+        """Return what gpu_memory_utilization gives the engine (vLLM: requested memory, v1/worker/utils.py)."""
+        return self.card_gib * self.gpu_memory_utilization
+
+    @property
+    def kv_dtype(self) -> str:
+        """Return what auto means: a checkpoint may state its own (vLLM 0.32, resolve_kv_cache_dtype_string)."""
+        return self.model.kv_cache_dtype if self.kv_cache_dtype == "auto" else self.kv_cache_dtype
+
+
+Limit = tuple[str, str]  # a verdict and its sentence
+
+
+def verdict(
+    question: Question, resident: float, terms: list[Term], gap: float, unsure: float
+) -> tuple[str, tuple[str, ...]]:
+    """Return the verdict and a sentence for each limit. GiB on each rank: weights, what is missing, its uncertainty."""
+    if heavy := heavier(resident, question):
+        limits = [(NO, heavy)]
+    else:
+        limits = [*_in_the_share(question, gap, unsure), *_beside_the_share(question, terms)]
+    limits += _whatever_the_memory(question)
+    verdicts = [found for found, _ in limits]
+    worst = NO if NO in verdicts else TIGHT if TIGHT in verdicts else FITS
+    return worst, tuple(reason for _, reason in limits)
+
+
+def heavier(weights_gib: float, question: Question) -> str | None:
+    """Return a sentence when the weights alone are more than the engine's share, None otherwise."""
+    share = question.share_gib
+    if weights_gib <= share:
+        return None
+    return f"The weights take {weights_gib:.2f} GiB and the engine's share is {share:.2f} GiB."
+
+
+def _whatever_the_memory(question: Question) -> list[Limit]:
+    own_limit = question.model.architecture.max_position_embeddings
+    found = []
+    if own_limit and question.max_model_len > own_limit:
+        found.append(f"max_model_len is {question.max_model_len} and the model goes to {own_limit}.")
+    fp8, oldest = formats.KV_DTYPE_BYTES[question.kv_dtype] == 1, vllm_kernels.kv_fp8_since(kernels=question.kernels)
+    if fp8 and question.capability is not None and question.capability < oldest:
+        have, want = (".".join(map(str, each)) for each in (question.capability, oldest))
+        other = "" if question.kernels else ", or agents_runtime: compose"
+        found.append(f"An 8-bit KV cache wants compute capability {want} and the card has {have}: take auto{other}.")
+    against = formats.obstacle(question.model.form, question.capability, question.engine)
+    return [(NO, reason) for reason in [*found, *([against] if against else [])]]
+
+
+def _in_the_share(question: Question, gap: float, unsure: float) -> list[Limit]:
+    if gap <= -unsure:
+        return []
+    length = question.max_model_len
+    if gap > 0:
+        missing = f"One request of {length} tokens needs {gap:.2f} GiB more KV cache than is left"
+        return [(TIGHT if gap <= unsure else NO, f"{missing} (the overhead is known to {unsure:.2f} GiB).")]
+    left = f"One request of {length} tokens leaves {-gap:.2f} GiB of the KV cache"
+    return [(TIGHT, f"{left}, less than the overhead's uncertainty, {unsure:.2f} GiB.")]
+
+
+def _beside_the_share(question: Question, terms: list[Term]) -> list[Limit]:
+    left = question.card_gib - question.share_gib
+    outside = sum(term.gib for term in terms if not term.inside)
+    margin = overhead.uncertainty(terms, inside=False)
+    if not outside or outside + margin <= left:
+        return []
+    # An engine starts without the room that only a full batch of its sampler takes, and may fail under it.
+    to_start = outside - sum(term.gib for term in terms if term.name == overhead_terms.SAMPLING)
+    reason = (
+        f"gpu_memory_utilization {question.gpu_memory_utilization:g} leaves {left:.2f} GiB of the card and about "
+        f"{outside:.2f} GiB are needed there: lower it."
+    )
+    return [(NO if to_start - margin > left else TIGHT, reason)]

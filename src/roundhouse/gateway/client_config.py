@@ -1,0 +1,200 @@
+"""What a client meets at an agent's port: TLS, and whether a key is wanted. As deployed, not as wanted.
+
+Files for the programs that talk to the agents, with this host's ports, names and lengths in them.
+
+Only shapes that a program reads today: VS Code's own models since 1.122 (chatLanguageModels.json, Custom Endpoint),
+Continue's config.yaml (schema v1), aider's two files, and what the OpenAI clients take from the environment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import RoundhouseError
+from ..plan.deployed import Plan
+from .config import FOLDER
+
+
+class Door(NamedTuple):
+    """How an agent's port is spoken to."""
+
+    scheme: str
+    keyed: bool
+
+
+def of(plan: Plan, config: Path | None = None) -> Door:
+    """Return it from the gateway's own configuration; without a gateway an engine listens on loopback, keyless."""
+    if plan.get("gateway_port") is None:
+        return Door("http", keyed=False)
+    path = config or Path(FOLDER, "haproxy.cfg")
+    try:
+        text = path.read_text()
+    except OSError as error:
+        cure = "run this as root" if isinstance(error, PermissionError) else "deploy again"
+        raise RoundhouseError("gateway", f"{path} cannot be read ({error.strerror}): {cure}.") from None
+    return Door("https" if " ssl crt " in text else "http", keyed="/keys.map" in text)
+
+
+# Of max_model_len, which is prompt and answer together; an editor wants the two apart.
+_SHARE_OF_ANSWER, _LONGEST_ANSWER_TOKENS = 4, 4096
+NO_KEY = "not-needed"  # clients want one to be set
+
+
+class Endpoint(NamedTuple):
+    """One agent as a client sees it. `keyed`: the gateway wants a key, which no file has in it."""
+
+    name: str
+    url: str
+    model: str
+    max_model_len: int
+    temperature: float
+    tools: bool
+    keyed: bool
+
+    @property
+    def answer_tokens(self) -> int:
+        """Return how long an answer a program may count on."""
+        return min(_LONGEST_ANSWER_TOKENS, self.max_model_len // _SHARE_OF_ANSWER)
+
+
+def endpoints(plan: Plan, door: Door, host: str, name: str | None) -> list[Endpoint]:
+    """Return the agents of a plan, or the one of that name, as clients reach them by the name `host`."""
+    return [
+        Endpoint(
+            agent["name"],
+            f"{door.scheme}://{host}:{agent['port']}/v1",
+            agent["model"].rstrip("/").rpartition("/")[2],
+            agent["max_model_len"],
+            agent["temperature"],
+            bool(agent["config"].get("tool-call-parser")),
+            door.keyed,
+        )
+        for agent in plan["agents"]
+        if name in (None, agent["name"])
+    ]
+
+
+def _env(found: list[Endpoint]) -> dict[str, str]:
+    first = found[0]
+    key = "# OPENAI_API_KEY: the gateway's, which stands in no file" if first.keyed else f"OPENAI_API_KEY={NO_KEY}"
+    return {".env": f"OPENAI_BASE_URL={first.url}\nOPENAI_MODEL={first.name}\n{key}\n"}
+
+
+def _curl(found: list[Endpoint]) -> dict[str, str]:
+    first = found[0]
+    body = json.dumps({"model": first.name, "messages": [{"role": "user", "content": "Hello"}]})
+    key = ' -H "Authorization: Bearer $OPENAI_API_KEY"' if first.keyed else ""
+    return {"ask.sh": f"curl {first.url}/chat/completions -H 'Content-Type: application/json'{key} \\\n  -d '{body}'\n"}
+
+
+def _imports(endpoint: Endpoint) -> str:
+    return "import os\n\n" if endpoint.keyed else ""
+
+
+def _key(endpoint: Endpoint) -> str:
+    return 'os.environ["OPENAI_API_KEY"]' if endpoint.keyed else f'"{NO_KEY}"'
+
+
+def _python(found: list[Endpoint]) -> dict[str, str]:
+    first = found[0]
+    return {
+        "ask.py": _imports(first) + "from openai import OpenAI\n\n"
+        f'client = OpenAI(base_url="{first.url}", api_key={_key(first)})\n'
+        'messages = [{"role": "user", "content": "Hello"}]\n'
+        f'answer = client.chat.completions.create(model="{first.name}", messages=messages)\n'
+        "print(answer.choices[0].message.content)\n"
+    }
+
+
+def _langchain(found: list[Endpoint]) -> dict[str, str]:
+    first = found[0]
+    return {
+        "ask.py": _imports(first) + "from langchain_openai import ChatOpenAI\n\n"
+        f'model = ChatOpenAI(base_url="{first.url}", api_key={_key(first)}, model="{first.name}")\n'
+        'print(model.invoke("Hello").text)\n'
+    }
+
+
+def _continue(found: list[Endpoint]) -> dict[str, str]:
+    lines = ["name: Roundhouse", "version: 1.0.0", "schema: v1", "models:"]
+    for each in found:
+        lines += [
+            f"  - name: {each.name} ({each.model})",
+            "    provider: openai",
+            f"    model: {each.name}",
+            f"    apiBase: {each.url}",
+            "    apiKey: ${{ secrets.OPENAI_API_KEY }}" if each.keyed else f"    apiKey: {NO_KEY}",
+            "    roles: [chat, edit, apply]",
+            *(["    capabilities: [tool_use]"] if each.tools else []),
+            "    defaultCompletionOptions:",
+            f"      contextLength: {each.max_model_len}",
+            f"      maxTokens: {each.answer_tokens}",
+            f"      temperature: {each.temperature:g}",
+        ]
+    return {"config.yaml": "\n".join(lines) + "\n"}
+
+
+def _vscode(found: list[Endpoint]) -> dict[str, str]:
+    models = [
+        {
+            "id": each.name,
+            "name": f"{each.name} ({each.model})",
+            "url": f"{each.url}/chat/completions",
+            "toolCalling": each.tools,
+            "vision": False,
+            "maxInputTokens": each.max_model_len - each.answer_tokens,
+            "maxOutputTokens": each.answer_tokens,
+        }
+        for each in found
+    ]
+    provider: dict[str, Any] = {"name": "Roundhouse", "vendor": "customendpoint", "apiType": "chat-completions"}
+    # A real key is entered in the editor, which puts a reference to its own store here.
+    provider |= {} if found[0].keyed else {"apiKey": NO_KEY}
+    return {"chatLanguageModels.json": json.dumps([provider | {"models": models}], indent=2) + "\n"}
+
+
+def _aider(found: list[Endpoint]) -> dict[str, str]:
+    first = found[0]
+    known = {
+        "litellm_provider": "openai",
+        "mode": "chat",
+        "max_input_tokens": first.max_model_len - first.answer_tokens,
+        "max_output_tokens": first.answer_tokens,
+        "max_tokens": first.answer_tokens,
+        "input_cost_per_token": 0,
+        "output_cost_per_token": 0,
+    }
+    lines = [
+        f"model: openai/{first.name}",
+        f"openai-api-base: {first.url}",
+        *([] if first.keyed else [f"openai-api-key: {NO_KEY}"]),
+        "model-metadata-file: .aider.model.metadata.json",
+        # A local model of this size edits best when it writes whole files.
+        "edit-format: whole",
+        "analytics: false",
+        "check-update: false",
+        "show-release-notes: false",
+    ]
+    metadata = json.dumps({f"openai/{first.name}": known}, indent=2) + "\n"
+    return {".aider.conf.yml": "\n".join(lines) + "\n", ".aider.model.metadata.json": metadata}
+
+
+class Client(NamedTuple):
+    """A program: what it is and where its files go, and what makes them."""
+
+    about: str
+    files: Callable[[list[Endpoint]], dict[str, str]]
+
+
+CLIENTS = {
+    "env": Client("what OpenAI's own clients and examples/ read; of one agent", _env),
+    "curl": Client("a request in a shell; of one agent", _curl),
+    "python": Client("the openai client; of one agent", _python),
+    "langchain": Client("LangChain's chat model; of one agent", _langchain),
+    "continue": Client("Continue, for VS Code and JetBrains: ~/.continue/config.yaml", _continue),
+    "vscode": Client("VS Code's own chat: chatLanguageModels.json, from 'Chat: Manage Language Models'", _vscode),
+    "aider": Client("aider, a coding agent in a terminal: both files in the repository's root; of one agent", _aider),
+}

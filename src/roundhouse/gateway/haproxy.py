@@ -1,0 +1,175 @@
+"""Tells the gateway who is on the track, so that it holds requests while a switch is about.
+
+What it is told follows from what is on disk, the running switch and who serves, and is written to a file that HAProxy
+reads when it starts. So one that was not there, or is reloaded half-way, knows the same, and a switch works alone.
+
+What the gateway has of each agent: requests that wait for it, that run on it, and that it had so far.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from ..errors import RoundhouseError
+from ..plan.deployed import Agent, Plan
+from ..state import serving as state_serving
+from ..state import start_phases, switch_journal
+from ..util import files
+from . import on_demand
+from .scheduler import Load
+
+UNIT = "roundhouse-gateway.service"
+RUNTIME = "/run/roundhouse-gateway"
+_TIMEOUT_SECONDS = 2.0
+_POLL_SECONDS = 0.05
+# What a start takes where none is known yet: a guess, for Retry-After alone.
+_START_SECONDS = 60
+
+
+def track_path() -> Path:
+    """Return the file of the track: a line an agent, see roles/gateway/files/hold.lua."""
+    return state_serving.FOLDER / "gateway.map"
+
+
+def follow(plan: Plan, report: Callable[[str], None]) -> None:
+    """Tell the gateway who serves, who may serve soon, and who does not.
+
+    A gateway that does not run reads it when it starts. Where the file cannot be written that is said, and no more: the
+    agents matter more than their gateway.
+    """
+    if plan.get("gateway_port") is None:
+        return
+    told = track(plan)
+    lines = {agent["name"]: f"{told[agent['name']]}:{_start_seconds(agent)}" for agent in plan["agents"]}
+    try:
+        files.write(track_path(), "".join(f"{name} {line}\n" for name, line in lines.items()), durable=False)
+    except OSError as error:
+        report(f"the gateway's file {track_path()} was left as it is: {error.strerror}")
+    if said := tell([f"set map {track_path()} {name} {line}" for name, line in lines.items()]):
+        report(said)
+
+
+def track(plan: Plan) -> dict[str, str]:
+    """Return for each agent `on`, `wait`, `ask` or `off`.
+
+    While a switch is about, or was killed, nobody that it concerns gets requests: the new one has not answered its
+    canary yet, and the one before is leaving or may come back.
+    """
+    serving, asks = _serving(), on_demand.asks()
+    told = {agent["name"]: "on" if agent["name"] in serving else _off(agent["name"], asks) for agent in plan["agents"]}
+    left = switch_journal.left()
+    for name in [left.to, *left.previous] if left else []:
+        if name in told:
+            told[name] = "wait"
+    return told
+
+
+def _off(name: str, asks: Collection[str]) -> str:
+    return "ask" if name in asks else "off"
+
+
+def _serving() -> list[str]:
+    try:
+        gone = state_serving.stopped()
+        return [name for name in state_serving.serving() if name not in gone]
+    except RoundhouseError:  # the next switch writes it anew, and says so
+        return []
+
+
+def _start_seconds(agent: Agent) -> int:
+    known = start_phases.known(agent)
+    return 1 + round(known.seconds) if known else _START_SECONDS
+
+
+def tell(commands: list[str]) -> str | None:
+    """Give commands to all of HAProxy's workers, also to one that only ends what it has since a reload.
+
+    Return why it was not told, None when it was. One that does not run reads the files when it starts.
+    """
+    try:
+        ask_workers(commands)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except OSError as error:
+        return f"the gateway was not told ({error.strerror or error}): systemctl reload {UNIT}"
+    return None
+
+
+def ask_workers(commands: list[str]) -> list[str]:
+    """Return what each of them answers to the commands. Raises OSError where it does not run."""
+    return [_ask("; ".join(f"@!{worker} {command}" for command in commands)) for worker in list(_workers())]
+
+
+def _workers() -> Iterator[int]:
+    for line in _ask("show proc").splitlines():
+        fields = line.split()
+        if len(fields) > 1 and fields[1] == "worker":
+            yield int(fields[0])
+
+
+def _ask(command: str) -> str:
+    """Return what HAProxy's master answers. For a moment after it has started a worker, it refuses or hangs up."""
+    end = time.monotonic() + _TIMEOUT_SECONDS
+    while True:
+        try:
+            return _exchange(command)
+        except ConnectionError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(_POLL_SECONDS)
+
+
+def _exchange(command: str) -> str:
+    with socket.socket(socket.AF_UNIX) as master:
+        master.settimeout(_TIMEOUT_SECONDS)
+        master.connect(f"{RUNTIME}/master.sock")
+        master.sendall(f"{command}\n".encode())
+        master.shutdown(socket.SHUT_WR)  # it answers, and ends the line, once it knows that no command follows
+        answer = b""
+        while part := master.recv(65536):
+            answer += part
+    return answer.decode(errors="replace")
+
+
+_HEAD = "# pxname,"
+
+
+def read(names: list[str]) -> dict[str, Load] | None:
+    """Return it by the agents' names, None where the gateway does not run."""
+    try:
+        told = ask_workers(["show stat -1 2 -1", "roundhouse waiting"])
+    except OSError:
+        return None
+    found = dict.fromkeys(names, Load())
+    for text in told:
+        for name, load in _of_worker(text).items():
+            if name in found:
+                found[name] = _sum(found[name], load)
+    return found
+
+
+def _of_worker(text: str) -> dict[str, Load]:
+    found: dict[str, Load] = {}
+    columns: list[str] = []
+    for line in text.splitlines():
+        if line.startswith(_HEAD):
+            columns = line.removeprefix("# ").split(",")
+        elif line.startswith("waiting "):
+            _, name, many, oldest = line.split()
+            found[name] = found.get(name, Load())._replace(waiting=int(many), oldest_seconds=int(oldest) / 1000)
+        elif columns and "," in line:
+            row = dict(zip(columns, line.split(","), strict=False))
+            found[row["pxname"]] = Load(running=int(row["scur"]), total=int(row["stot"]))
+    return found
+
+
+def _sum(one: Load, other: Load) -> Load:
+    return Load(
+        one.waiting + other.waiting,
+        max(one.oldest_seconds, other.oldest_seconds),
+        one.running + other.running,
+        one.total + other.total,
+    )

@@ -1,0 +1,251 @@
+"""Why a driver is not installed: each reason as one sentence that names the setting and what to write instead.
+
+What is to be done about a host's driver: skip it, leave it, refuse, or install one, and which.
+
+Pure: from what driver.see() and packages.installed() found, the settings of the role nvidia_driver and
+its table of platforms (roles/nvidia_driver/vars/main.yml).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import driver, gpu
+from .driver import Seen, State
+from .packages import Packages
+
+# The first releases that build on current stable kernels, which changed pci_resize_resource()
+# (conftest.sh of open-gpu-kernel-modules, tag by tag). Other branches have no known minimum.
+MINIMUM = {580: "580.126.09", 590: "590.48.01"}
+LAST_WITHOUT_OPEN = 580  # the last branch for Maxwell, Pascal and Volta
+LAST_PROPRIETARY = 619  # 620 has the open kernel modules alone (NVIDIA's driver guide 620)
+
+
+class Wanted(NamedTuple):
+    """The settings of the role nvidia_driver, and the row of the host's platform in its table."""
+
+    accelerator: str
+    source: str  # auto, nvidia, distribution or none
+    branch: int
+    version: str  # empty: any release of the branch
+    flavour: str  # auto, open or proprietary
+    platform: dict[str, Any] | None  # None: not in the table
+    platform_name: str
+
+
+def package_source(wanted: Wanted) -> str:
+    """Return where the driver comes from."""
+    return str((wanted.platform or {}).get("source")) if wanted.source == "auto" else wanted.source
+
+
+def too_old(version: str) -> str | None:
+    """Return the reason when a release does not build on current kernels, or is of an old branch."""
+    branch = numbers(version)[0]
+    if branch < min(MINIMUM):
+        return f"branch {branch} is no longer kept up: write {min(MINIMUM)} or later"
+    if numbers(version) < numbers(MINIMUM.get(branch, "0")):
+        return f"{version} does not build on current stable kernels: {MINIMUM[branch]} is the first of its branch"
+    return None
+
+
+def numbers(version: str) -> list[int]:
+    """Return a release as numbers, so that it compares."""
+    return [int(part) for part in version.split(".")]
+
+
+def kernel_flavour(seen: Seen, wanted: Wanted) -> str:
+    """Return the flavour of the kernel modules: the open ones wherever they run."""
+    if wanted.flavour != "auto":
+        return wanted.flavour
+    return "proprietary" if any(card["architecture"] == gpu.PRE_TURING for card in seen.gpus) else "open"
+
+
+def of_cards(seen: Seen, wanted: Wanted) -> list[str]:
+    """Return the reasons that lie in the host's cards."""
+    old = [f"10de:{card['device_id']}" for card in seen.gpus if card["architecture"] == gpu.PRE_TURING]
+    new = [f"10de:{card['device_id']}" for card in seen.gpus if driver.needs_open(card["architecture"])]
+    chosen, branch, at = kernel_flavour(seen, wanted), wanted.branch, f"nvidia_driver_flavour is {wanted.flavour}"
+    if old and new:
+        return [f"No one driver runs both kinds of this host's cards ({', '.join(old + new)}): take one kind out."]
+    found = []
+    if old and chosen == "open":
+        found.append(f"{at}, and the open kernel modules do not drive {', '.join(old)} (before Turing): write auto.")
+    if old and branch > LAST_WITHOUT_OPEN:
+        found.append(
+            f"nvidia_driver_branch is {branch}, and {LAST_WITHOUT_OPEN} is the last that drives {', '.join(old)} "
+            f"(before Turing): write {LAST_WITHOUT_OPEN}."
+        )
+    if new and chosen == "proprietary":
+        found.append(f"{at}, and only the open kernel modules drive {', '.join(new)}: write auto.")
+    if chosen == "proprietary" and branch > LAST_PROPRIETARY:
+        found.append(f"nvidia_driver_branch is {branch}, which has no proprietary modules: write {LAST_WITHOUT_OPEN}.")
+    return found
+
+
+def of_settings(wanted: Wanted) -> list[str]:
+    """Return the reasons that lie in the settings, and in what the platform has."""
+    found = []
+    version, branch, platform = wanted.version, wanted.branch, wanted.platform
+    at = f"nvidia_driver_version is {version}" if version else f"nvidia_driver_branch is {branch}"
+    if version and not version.startswith(f"{branch}."):
+        found.append(f"{at} and nvidia_driver_branch {branch}: write a release of that branch, or another branch.")
+    elif old := too_old(version or f"{branch}.999"):
+        found.append(f"{at}, and {old}.")
+    if platform is None:
+        found.append(
+            f"{wanted.platform_name} is not in the table of nvidia_driver: install a driver yourself, and write "
+            "nvidia_driver_source: none."
+        )
+    elif package_source(wanted) not in platform:
+        known = " or ".join(name for name in ("nvidia", "distribution") if name in platform)
+        found.append(
+            f"nvidia_driver_source is {wanted.source}, which is not known for {wanted.platform_name}: write {known}."
+        )
+    return found
+
+
+def of_machine(seen: Seen) -> list[str]:
+    """Return the reasons that lie in the kernel and the firmware, for a driver whose modules DKMS builds."""
+    found = []
+    if "-cloud-" in seen.kernel:
+        found.append(
+            f"Kernel {seen.kernel} is Debian's cloud kernel, built without DRM and I2C, which the driver needs: "
+            "install linux-image-amd64, remove linux-image-cloud-amd64, reboot, and run again."
+        )
+    if seen.secure_boot and not seen.dkms_key_enrolled:
+        found.append(
+            "Secure Boot is on, and would refuse the modules that DKMS builds here; nothing was installed. Turn it "
+            "off in the firmware, or enrol DKMS's key and run again: apt-get install dkms mokutil; dkms generate_mok "
+            "where /var/lib/dkms/mok.pub is missing; mokutil --import /var/lib/dkms/mok.pub; reboot, and confirm at "
+            "the machine's console."
+        )
+    return found
+
+
+OURS = Path("/etc/roundhouse/nvidia_driver.json")  # what the role put on this host, written before it does
+# A driver by whichever hands: NVIDIA's, Debian's, Ubuntu's and RHEL's packages.
+DRIVER_PACKAGE = re.compile(
+    r"^(nvidia-(driver|kernel|open|dkms|headless|utils|compute-utils|current|modprobe|smi|persistenced)\b.*"
+    r"|cuda-drivers.*|libcuda1|libnvidia-(?!container).*|linux-modules-nvidia-.*|kmod-nvidia.*|akmod-nvidia.*)$"
+)
+
+
+class Choice(NamedTuple):
+    """`action` is skip, leave, refuse or install, `sentence` why. The rest is for install alone."""
+
+    action: str
+    sentence: str
+    source: str = ""
+    flavour: str = ""
+    packages: Sequence[str] = ()
+    missing: Sequence[str] = ()  # of those
+    build: Sequence[str] = ()  # of what DKMS builds with, what is not there
+    upgrade: bool = False  # another version of them is installed
+    held: Sequence[str] = ()  # the driver's packages that are held back from upgrades
+    unheld: Sequence[str] = ()  # and those that are not
+    warnings: Sequence[str] = ()
+
+
+def choose(seen: Seen, wanted: Wanted, packages: Packages, ours: dict[str, Any] | None) -> Choice:
+    """Return what to do. `ours` is the content of OURS, None when this role has put nothing on the host."""
+    if wanted.accelerator == "cpu":
+        return Choice("skip", "The engine runs on the CPU: no driver is needed.")
+    state = driver.state(seen)
+    if seen.wsl:
+        return Choice("skip", f"{state.sentence} {state.cure}")
+    if seen.container:
+        return Choice("skip", f"This host is a container ({seen.container}): its driver is the machine's.")
+    if not seen.gpus:
+        return _refuse(state)
+    others = sorted(filter(DRIVER_PACKAGE.match, packages.versions)) if ours is None else []
+    if wanted.source == "none" or others or seen.runfile:
+        return _leave(state, seen, others)
+    return _install(seen, wanted, packages)
+
+
+def settled(choice: Choice, seen: Seen, packages: Packages, *, persistent: bool) -> bool:
+    """Return whether what is chosen is there, verified and held, so that no further look is needed.
+
+    rpm does not tell what is held, so a host of the RHEL family is looked at each time.
+    """
+    wanting = (choice.missing, choice.build, choice.unheld, packages.broken)
+    return (
+        choice.action == "install"
+        and not any(wanting)
+        and not choice.upgrade
+        and not seen.initramfs_stale
+        and persistent
+        and driver.state(seen).state == "ok"
+    )
+
+
+def read_ours(path: Path = OURS) -> dict[str, Any] | None:
+    """Return what the role has put here, None for nothing."""
+    return dict(json.loads(path.read_text())) if path.exists() else None
+
+
+def _refuse(state: State) -> Choice:
+    return Choice("refuse", f"{state.sentence} {state.cure}")
+
+
+def _leave(state: State, seen: Seen, others: list[str]) -> Choice:
+    whose = "nvidia_driver_source is none"
+    if seen.runfile:
+        whose = "NVIDIA's runfile put it here"
+    elif others:
+        whose = f"{others[0]} and its like are not from this role"
+    if state.state == "ok":
+        return Choice("leave", f"{state.sentence} It is left as it is: {whose}.")
+    if state.state == "unmanaged":
+        works = seen.loaded and seen.nvml_error is None
+        return Choice("leave" if works else "refuse", f"{state.sentence} {state.cure}")
+    mine = " To have this role install one, remove those packages first." if others else ""
+    return Choice("refuse", f"{state.sentence} {state.cure} This role does not touch it: {whose}.{mine}")
+
+
+def _install(seen: Seen, wanted: Wanted, packages: Packages) -> Choice:
+    source, flavour = package_source(wanted), kernel_flavour(seen, wanted)
+    row = (wanted.platform or {}).get(source, {})
+    problems = of_cards(seen, wanted) + of_settings(wanted)
+    if row.get("build"):
+        problems += of_machine(seen)
+    if problems:
+        return Choice("refuse", "\n".join(problems))
+    newer = f"{flavour}_from_590"
+    names = _names(row[newer if wanted.branch >= 590 and newer in row else flavour], wanted, packages)
+    there = [name for name in names if name in packages.versions]
+    driver_packages = [name for name in sorted(packages.versions) if DRIVER_PACKAGE.match(name)]
+    return Choice(
+        "install",
+        f"Driver branch {wanted.branch}, {flavour} kernel modules, from {source}.",
+        source,
+        flavour,
+        names,
+        missing=[name for name in names if name not in there],
+        build=[name for name in _names(row.get("build", []), wanted, packages) if name not in packages.versions],
+        upgrade=source == "nvidia" and any(not _is_wanted(packages.versions[name], wanted) for name in there),
+        held=[name for name in driver_packages if name in packages.held],
+        unheld=[name for name in driver_packages if name not in packages.held],
+        warnings=[
+            f"Card 10de:{card['device_id']} is newer than the table of architectures: it gets the open kernel modules "
+            f"of branch {wanted.branch}; where that does not know it, set nvidia_driver_branch to a newer one."
+            for card in seen.gpus
+            if card["architecture"] is None
+        ],
+    )
+
+
+def _names(names: list[str], wanted: Wanted, packages: Packages) -> list[str]:
+    """Fill in the branch and the flavour of kernel, which the name of the kernel's own meta-package ends in."""
+    kernels = [name.removeprefix("linux-image-") for name in packages.versions if name.startswith("linux-image-")]
+    metas = sorted(name for name in kernels if not re.match(r"(unsigned-)?\d", name))
+    return [name.format(branch=wanted.branch, kernel=metas[0] if metas else "generic") for name in names]
+
+
+def _is_wanted(installed: str, wanted: Wanted) -> bool:
+    upstream = re.split(r"[-:]", installed)[0]
+    return upstream == wanted.version if wanted.version else upstream.startswith(f"{wanted.branch}.")

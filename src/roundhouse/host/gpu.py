@@ -1,0 +1,235 @@
+"""What a loaded driver says of its GPUs, through NVIDIA's own nvidia-ml-py (module pynvml).
+
+A host has no nvidia-ml-py of its own: Debian packages it outside main and RHEL not at all. So the one
+that the controller has locked travels, as one file, beside whatever asks: within an Ansible module
+(ansible.cfg's module_utils) and within the command's archive (bundle.py). Where it is missing, or no
+driver is loaded, the facts are None. state() does without it.
+
+A host's GPUs as facts: from the PCI bus without a driver, from NVML with one. `sys_root` is there for tests.
+
+nvidia.ko binds to vendor 10de with the classes VGA and 3D (kernel-open/nvidia/nv-pci-table.c); an
+audio function or a bridge of the same vendor is no GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+GIB = 1024**3
+# nvml.h, enum nvmlReturn_t
+DRIVER_NOT_LOADED = 9
+LIBRARY_NOT_FOUND = 12
+FUNCTION_NOT_FOUND = 13
+VERSION_MISMATCH = 18
+
+
+class Answer(NamedTuple):
+    """`driver_version` of the user space, None when NVML did not start: then `error` is its code.
+
+    Both are None without nvidia-ml-py. `gpus` are dicts: `UNKNOWN`'s names, address, device_id, compute_capability.
+    """
+
+    driver_version: str | None
+    error: int | None
+    gpus: list[dict[str, Any]]
+
+
+# What only a driver knows.
+UNKNOWN: dict[str, Any] = {
+    "name": None,
+    "uuid": None,
+    "memory_gib": None,
+    "used_gib": None,
+    "display_active": None,
+    "processes": None,
+}
+
+
+def read(library: Any = None) -> Answer:
+    """Ask NVML; `library` is the module pynvml, looked for on the path when not given."""
+    library = library or _pynvml()
+    if library is None:
+        return Answer(None, None, [])
+    try:
+        library.nvmlInit()
+    except library.NVMLError as error:
+        return Answer(None, error.value, [])
+    try:
+        handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(library.nvmlDeviceGetCount())]
+        return Answer(library.nvmlSystemGetDriverVersion(), None, [_gpu(library, handle) for handle in handles])
+    except library.NVMLError as error:  # a card that fell off the bus, for one
+        return Answer(None, error.value, [])
+    finally:
+        library.nvmlShutdown()
+
+
+def state() -> Answer:
+    """Ask NVML whether it starts and reaches its cards, and for its version: as read() does, without a card's facts.
+
+    A role looks at the driver in every run, and nvidia-ml-py is 330 kB to send and to compile for these few calls.
+    """
+    try:
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return Answer(None, LIBRARY_NOT_FOUND, [])
+    version = ctypes.create_string_buffer(80)  # nvml.h, NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE
+    try:
+        if error := library.nvmlInitWithFlags(0):
+            return Answer(None, error, [])
+        error = library.nvmlSystemGetDriverVersion(version, len(version)) or _reach_cards(library)
+        library.nvmlShutdown()
+    except AttributeError:  # a driver from before 2018
+        return Answer(None, FUNCTION_NOT_FOUND, [])
+    return Answer(None, error, []) if error else Answer(version.value.decode(), None, [])
+
+
+def _reach_cards(library: ctypes.CDLL) -> int:
+    """Return the code of the first card that does not answer, as one that fell off the bus; 0 when all do."""
+    count, handle = ctypes.c_uint(), ctypes.c_void_p()
+    error = library.nvmlDeviceGetCount_v2(ctypes.byref(count))
+    for index in range(count.value):
+        pci = ctypes.create_string_buffer(256)  # more than nvml.h's nvmlPciInfo_t, which is not read here
+        error = error or library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
+        error = error or library.nvmlDeviceGetPciInfo_v3(handle, pci)
+    return int(error)
+
+
+def _pynvml() -> Any:
+    try:
+        return importlib.import_module("pynvml")
+    except ModuleNotFoundError:
+        return None
+
+
+def _gpu(library: Any, handle: Any) -> dict[str, Any]:
+    def ask(function: Callable[[Any], Any]) -> Any:
+        try:
+            return function(handle)
+        except library.NVMLError:  # this card, or this driver, does not say
+            return None
+
+    pci = library.nvmlDeviceGetPciInfo(handle)
+    memory = ask(library.nvmlDeviceGetMemoryInfo)
+    capability = ask(library.nvmlDeviceGetCudaComputeCapability)
+    display = ask(library.nvmlDeviceGetDisplayActive)
+    running = [
+        ask(library.nvmlDeviceGetComputeRunningProcesses),
+        ask(library.nvmlDeviceGetGraphicsRunningProcesses),
+    ]
+    known = [process for processes in running if processes is not None for process in processes]
+    return {
+        "address": f"{pci.domain:04x}:{pci.bus:02x}:{pci.device:02x}.0",
+        "device_id": f"{pci.pciDeviceId >> 16:04x}",
+        "name": ask(library.nvmlDeviceGetName),
+        "uuid": ask(library.nvmlDeviceGetUUID),
+        "compute_capability": list(capability) if capability else None,
+        "memory_gib": memory.total / GIB if memory else None,
+        "used_gib": memory.used / GIB if memory else None,
+        "display_active": None if display is None else bool(display),
+        "processes": None if running == [None, None] else _processes(library, known),
+    }
+
+
+def _processes(library: Any, running: list[Any]) -> list[dict[str, Any]]:
+    """Return {pid, name, gib} of each; one that computes and draws is one. `gib` is None where it is not told."""
+    found = {}
+    for process in running:
+        try:
+            name = library.nvmlSystemGetProcessName(process.pid)
+        except library.NVMLError:  # it has ended, or runs in another namespace
+            name = None
+        used = process.usedGpuMemory
+        found[process.pid] = {"pid": process.pid, "name": name, "gib": None if used is None else used / GIB}
+    return sorted(found.values(), key=lambda row: row["pid"])
+
+
+_VENDOR = "0x10de"
+_CLASSES = ("0x0300", "0x0302")
+
+PRE_TURING = "pre-turing"
+# A chip's family stands in the high byte of its device id: checked against every 10de entry of
+# pci.ids 2026-10-24. The compute capability is the chip's, from developer.nvidia.com/cuda-gpus;
+# below 1e are many, and none that vLLM's kernels or the open modules know.
+_ARCHITECTURES: dict[str, tuple[str, tuple[int, int] | None]] = {
+    "1e": ("turing", (7, 5)),
+    "1f": ("turing", (7, 5)),
+    "21": ("turing", (7, 5)),
+    "20": ("ampere", (8, 0)),
+    "22": ("ampere", (8, 6)),
+    "24": ("ampere", (8, 6)),
+    "25": ("ampere", (8, 6)),
+    "23": ("hopper", (9, 0)),
+    "26": ("ada", (8, 9)),
+    "27": ("ada", (8, 9)),
+    "28": ("ada", (8, 9)),
+    "29": ("blackwell", (10, 0)),
+    "2b": ("blackwell", (12, 0)),
+    "2c": ("blackwell", (12, 0)),
+    "2d": ("blackwell", (12, 0)),
+    "2f": ("blackwell", (12, 0)),
+    "2e": ("blackwell", (12, 1)),
+    "31": ("blackwell", (10, 3)),
+    "32": ("blackwell", (10, 3)),
+    "33": ("blackwell", (10, 3)),
+    "30": ("rubin", None),
+}
+
+
+class PciGpu(NamedTuple):
+    """One NVIDIA GPU on the PCI bus. `driver` is the kernel driver that holds it, None for none."""
+
+    address: str
+    device_id: str
+    driver: str | None
+
+
+def pci_gpus(sys_root: Path = Path("/sys")) -> list[PciGpu]:
+    """Return the host's NVIDIA GPUs in PCI order, which is NVML's and nvidia-smi's order too."""
+    found = []
+    for device in sorted((sys_root / "bus/pci/devices").glob("*")):
+        vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
+        if vendor == _VENDOR and kind.startswith(_CLASSES):
+            driver = (device / "driver").resolve().name if (device / "driver").exists() else None
+            found.append(PciGpu(device.name, (device / "device").read_text().strip().removeprefix("0x"), driver))
+    return found
+
+
+def loaded_driver(sys_root: Path = Path("/sys")) -> str | None:
+    """Return the version of the loaded nvidia kernel module, None when it is not loaded."""
+    path = sys_root / "module/nvidia/version"
+    return path.read_text().strip() if path.exists() else None
+
+
+def architecture(device_id: str) -> tuple[str | None, list[int] | None]:
+    """Return a chip's family and its compute capability; None for what the table does not know."""
+    family, capability = _ARCHITECTURES.get(device_id[:2].lower(), (None, None))
+    if family is None and int(device_id[:2], 16) < 0x1E:
+        family = PRE_TURING
+    return family, list(capability) if capability else None
+
+
+def facts(sys_root: Path = Path("/sys"), answer: Answer | None = None) -> dict[str, Any]:
+    """Return the GPUs in PCI order, the loaded module's version, and how NVML answered.
+
+    {"gpus": [{"address", "device_id", "driver", "architecture", "compute_capability": [12, 0],
+    "name", "uuid", "memory_gib", "used_gib", "display_active", "processes": [{"pid", "name", "gib"}]}],
+    "driver_version", "nvml": {"driver_version", "error"}}; None for what is not known.
+    A card that NVML alone shows (WSL hides the PCI device) has no `driver`. `answer` is NVML's, asked when not given.
+    """
+    answer = read() if answer is None else answer
+    told = {gpu["address"]: gpu for gpu in answer.gpus}
+    found: dict[str, dict[str, Any]] = {gpu.address: gpu._asdict() for gpu in pci_gpus(sys_root)}
+    for address in sorted({*found, *told}):
+        card = found.setdefault(address, {"driver": None})
+        family, capability = architecture((card | told.get(address, {}))["device_id"])
+        card |= {"architecture": family, "compute_capability": capability, **UNKNOWN}
+        card |= {name: value for name, value in told.get(address, {}).items() if value is not None}
+    return {
+        "gpus": [found[address] for address in sorted(found)],
+        "driver_version": loaded_driver(sys_root),
+        "nvml": {"driver_version": answer.driver_version, "error": answer.error},
+    }

@@ -1,0 +1,246 @@
+"""A store over HTTP, in the part of the hub's protocol that a download uses.
+
+One host of an inventory offers its models to another this way, over the local network; the lab's
+hub is the same server over other folders. Read only. Every request must bring the token, unless
+the server listens on loopback without one.
+
+Offer this host's store to other hosts of the inventory for the time of their pull.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import re
+import secrets
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from ..errors import RoundhouseError
+from . import manifest, store
+from .hub import DAMAGED
+from .manifest import File
+
+_ROUTE = re.compile(
+    r"/(?:api/models/)?(?P<model>[\w.-]+/[\w.-]+)/(?P<verb>revision|tree|resolve)/(?P<revision>[\w.-]+)(?:/(?P<path>.+))?"
+)
+
+
+class Shelf(Protocol):
+    """What is offered: models by name, revisions of a model, files of a revision."""
+
+    def revision(self, model: str, asked: str) -> str | None:
+        """Return the 40-hex revision that a branch or a revision means, None for no such one."""
+
+    def has(self, model: str) -> bool:
+        """Return whether there is such a model at all."""
+
+    def files(self, model: str, revision: str) -> list[File]:
+        """Return the files of a revision."""
+
+    def path(self, model: str, revision: str, name: str) -> Path:
+        """Return where a file lies."""
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a shelf on an address until it is shut down."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], shelf: Shelf, token: str | None, handler: type[Handler]) -> None:
+        super().__init__(address, handler)
+        self.shelf = shelf
+        self.token = token
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers GET and HEAD; anything else is not part of a download."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each small file waits 40 ms until its head is acknowledged
+    server: Server
+
+    def do_GET(self) -> None:
+        """Answer with a body."""
+        try:
+            self.find()
+        except RoundhouseError as error:  # a manifest that cannot be read
+            self.reply(b"{}", DAMAGED, {"X-Error-Message": " ".join(error.message.split())})
+
+    do_HEAD = do_GET
+
+    def find(self) -> None:
+        """Answer with what the path names."""
+        route = _ROUTE.fullmatch(unquote(urlsplit(self.path).path))
+        given = self.headers.get("Authorization", "")
+        if self.server.token and not hmac.compare_digest(given.encode(), f"Bearer {self.server.token}".encode()):
+            self.refuse(401, "RepoNotFound")
+        elif route is None or not self.server.shelf.has(route["model"]):
+            self.refuse(404, "RepoNotFound")
+        elif (revision := self.server.shelf.revision(route["model"], route["revision"])) is None:
+            self.refuse(404, "RevisionNotFound")
+        else:
+            self.answer(route["verb"], route["model"], revision, route["path"] or "")
+
+    def answer(self, verb: str, model: str, revision: str, name: str) -> None:
+        """Answer a request for what is there."""
+        files = self.server.shelf.files(model, revision)
+        if verb == "revision":
+            self.reply(json.dumps({"id": model, "sha": revision}).encode())
+        elif verb == "tree":
+            self.reply(json.dumps([_entry(file) for file in files]).encode())
+        elif file := next((file for file in files if file.path == name), None):
+            self.send_file(self.server.shelf.path(model, revision, name), file, revision)
+        else:
+            self.refuse(404, "EntryNotFound")
+
+    def send_file(self, path: Path, file: File, revision: str) -> None:
+        """Send a file, or the range of it that was asked for, without reading it into memory."""
+        etag = file.checksum.partition(":")[2]
+        headers = {"X-Repo-Commit": revision, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start, end = (int(wanted[1]), int(wanted[2] or file.size - 1) + 1) if wanted else (0, file.size)
+        if wanted:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
+        self.head(206 if wanted else 200, {**headers, "Content-Length": str(end - start)})
+        if self.command != "HEAD":
+            with path.open("rb") as content:
+                self.send_body(content.fileno(), start, end)
+
+    def send_body(self, descriptor: int, start: int, end: int) -> None:
+        """Send the bytes from start to before end of an open file."""
+        self.wfile.flush()
+        while start < end:
+            sent = os.sendfile(self.connection.fileno(), descriptor, start, end - start)
+            if not sent:
+                return
+            start += sent
+
+    def refuse(self, status: int, code: str) -> None:
+        """Answer that something is not there, in the hub's words."""
+        self.reply(b"{}", status, {"X-Error-Code": code})
+
+    def reply(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        """Send status, headers and, except to HEAD, the body."""
+        self.head(status, {**(headers or {}), "Content-Length": str(len(body))})
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def head(self, status: int, headers: dict[str, str]) -> None:
+        """Send status and headers."""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing: each request would be a line."""
+
+
+def _entry(file: File) -> dict[str, object]:
+    """Return a file's entry of the hub's tree."""
+    kind, _, value = file.checksum.partition(":")
+    found: dict[str, object] = {"type": "file", "path": file.path, "size": file.size, "oid": value[:40]}
+    if kind == "sha256":
+        found["lfs"] = {"oid": value, "size": file.size, "pointerSize": 134}
+    return found
+
+
+# Names the offer that stands. A server ends when the file is gone or names another.
+CURRENT = Path("/run/roundhouse/offer")
+# A play that was killed cannot take its offer back: nobody asked for so long, so nobody will.
+IDLE_SECONDS = 300.0
+
+
+class StoreShelf:
+    """The shelf of a store: its verified models, by manifest."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def has(self, model: str) -> bool:
+        """Return whether any revision of the model is there."""
+        return bool(store.manifests(self.place, model))
+
+    def revision(self, model: str, asked: str) -> str | None:
+        """Return the revision, for a branch the one that was pulled for it last."""
+        found = [held for held in store.manifests(self.place, model) if asked in (held.revision, held.asked)]
+        return found[0].revision if found else None
+
+    def files(self, model: str, revision: str) -> list[File]:
+        """Return the files of a revision."""
+        held = manifest.read(store.folder(self.place, model, revision))
+        return held.files if held else []
+
+    def path(self, model: str, revision: str, name: str) -> Path:
+        """Return where a file lies."""
+        return store.folder(self.place, model, revision) / name
+
+
+class _Server(Server):
+    """Knows whether anybody still wants something of it."""
+
+    def __init__(self, place: Path, port: int, token: str) -> None:
+        self.turn = threading.Lock()
+        self.busy = 0
+        self.asked_at = time.monotonic()
+        # All interfaces: which of them the other host reaches is its own routing's matter. The token guards it.
+        super().__init__(("", port), StoreShelf(place), token, _Handler)
+
+    def is_idle(self) -> bool:
+        """Return whether nothing is going out and nobody has asked for long."""
+        return not self.busy and time.monotonic() - self.asked_at > IDLE_SECONDS
+
+    def count(self, change: int) -> None:
+        """Note that a request begins (1) or ends (-1)."""
+        with self.turn:
+            self.busy += change
+            self.asked_at = time.monotonic()
+
+
+class _Handler(Handler):
+    server: _Server
+
+    def do_GET(self) -> None:
+        """Answer, and be counted meanwhile."""
+        self.server.count(1)
+        try:
+            super().do_GET()
+        finally:
+            self.server.count(-1)
+
+    do_HEAD = do_GET
+
+
+def stand(place: Path, port: int, token: str, current: Path = CURRENT) -> None:
+    """Offer the store until `withdraw`, another offer, or five minutes without a request. Raises RoundhouseError."""
+    own = secrets.token_hex(8)
+    current.parent.mkdir(parents=True, exist_ok=True)
+    current.write_text(own)
+    server = _bound(place, port, token)
+    with server:
+        server.timeout = 0.5
+        while current.exists() and current.read_text() == own and not server.is_idle():
+            server.handle_request()
+
+
+def withdraw(current: Path = CURRENT) -> None:
+    """Take the offer back; its server ends within a second."""
+    current.unlink(missing_ok=True)
+
+
+def _bound(place: Path, port: int, token: str) -> _Server:
+    """Return the server; an earlier offer has ten seconds to leave the port."""
+    reason = None
+    for _ in range(20):
+        try:
+            return _Server(place, port, token)
+        except OSError as error:
+            reason = error.strerror
+        time.sleep(0.5)
+    raise RoundhouseError("offer", f"port {port} is not to be had ({reason}): set models_share_port to a free one.")

@@ -1,0 +1,82 @@
+"""Is a model's folder whole? Read from the headers, without loading anything.
+
+A file's length is compared with what its own safetensors header promises, so a download that was
+cut is seen. Wrong bytes of the right length are not: that is what checksums are for.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_HEADER_LIMIT_BYTES = 100 * 1024 * 1024  # the safetensors format's own limit
+
+
+def of(agent: dict[str, Any]) -> Iterator[tuple[str, Path, str | None]]:
+    """Yield what an agent loads: name, folder, and the recipe that made it; its draft model too."""
+    yield agent["model"], Path(agent["model_path"]), agent.get("quantize")
+    if agent.get("draft_model_path"):
+        yield agent["draft_model"], Path(agent["draft_model_path"]), None
+
+
+def problem(folder: Path) -> str | None:
+    """Return one sentence about the first thing that is wrong with the folder, or None."""
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
+    if not (folder / "config.json").is_file():
+        return f"{folder} has no config.json"
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "tokenizer.model")):
+        return f"{folder} has no tokenizer (tokenizer.json, vocab.json or tokenizer.model)"
+    index = folder / "model.safetensors.index.json"
+    try:
+        file = folder / "config.json"
+        json.loads(file.read_text())
+        wanted = sorted(path.name for path in folder.glob("*.safetensors"))
+        if index.is_file():
+            file = index
+            wanted = sorted(set(json.loads(file.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{file} is damaged ({type(error).__name__}: {error})"
+    if not wanted:
+        return f"{folder} has no .safetensors file"
+    return next((found for name in wanted if (found := _file_problem(folder / name))), None)
+
+
+def own_problem(folder: str) -> str | None:
+    """Return the sentence about a folder of the roster's own, None when it is whole."""
+    if not Path(folder).exists():
+        return f"{folder} is named in the roster and is not there: put the model there, or name another."
+    found = problem(Path(folder))
+    return f"{found}: {cure(folder)}" if found else None
+
+
+def cure(model: str, recipe: str | None = None) -> str:
+    """Return what to do about a folder that is not whole, for the roster's name of the model, or of a recipe's base."""
+    if recipe:
+        return f"run ansible-playbook site.yml, which quantizes {model} by {recipe} again."
+    if model.startswith("/"):
+        return "put the model's files there again, or name another model in the roster."
+    return "run ansible-playbook site.yml, which fetches what is damaged again."
+
+
+def _file_problem(path: Path) -> str | None:
+    if not path.is_file():
+        return f"{path} is missing"
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(_HEADER_LIMIT_BYTES, size):
+            return f"{path} does not start with a safetensors header"
+        try:
+            header = json.loads(file.read(length))
+            tensors = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
+            promised = 8 + length + max((end for _, end in tensors), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return f"{path} has a damaged safetensors header"
+    if size != promised:
+        return f"{path} has {size} bytes where its header promises {promised}"
+    return None

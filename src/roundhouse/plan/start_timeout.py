@@ -1,0 +1,160 @@
+"""How long an agent's start may take: from what it has to load, what the disk gives, and what it compiles.
+
+A limit is no forecast: it is what the slowest start takes that is still worth waiting for. A longer one is a hang.
+
+How long an agent's start and stop may take, and after how many starts it is given up: what its unit is told.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..errors import UsageError
+from ..vllm import options
+from .decide import Host
+
+MIB, GIB = 1 << 20, 1 << 30
+# Until it reads weights: 28 to 53 s in all for a model of next to nothing (vLLM 0.32 on two busy cores).
+PROCESS_SECONDS = 60.0
+# Compilation 43 s, warm-up and graphs 210 s, as was reported of a cold start on compute capability 12.0 (vllm#44881).
+GRAPHS_SECONDS = 260.0
+# With enforce_eager only memory is measured, by one pass of the largest batch.
+EAGER_SECONDS = 30.0
+# A disk that was not measured: an old one with moving parts.
+UNKNOWN_DISK = 100 * MIB
+# The engine reads through page faults, which gives about half of what reading in one go does.
+READING_SHARE = 0.5
+# Another program may have the disk and the cores meanwhile.
+MARGIN = 1.5
+# Of the slowest start that was ready here.
+SEEN_TIMES = 2.0
+# Where the model's size is not known either.
+UNKNOWN_SECONDS = 900
+_STEP_SECONDS = 10
+SET = "agents_start_timeout_seconds says so"
+# What is deployed stays, unless this much more is needed: two measurements of one disk differ by more than a little.
+_STAYS = 1.25
+
+
+class Load(NamedTuple):
+    """What a start has to do. `disk` are bytes per second; None is not known."""
+
+    weights_bytes: float | None
+    disk: float | None
+    eager: bool
+    slowest_seconds: float | None = None  # of the starts of this model that were ready here
+
+
+def compute(load: Load) -> dict[str, Any]:
+    """Return {"seconds", "why"}: the limit, and its terms for a person."""
+    if load.weights_bytes is None:
+        computed, why = float(UNKNOWN_SECONDS), "how large the model is is not known"
+    else:
+        rate = UNKNOWN_DISK if load.disk is None else load.disk * READING_SHARE
+        reading = load.weights_bytes / rate
+        making = EAGER_SECONDS if load.eager else GRAPHS_SECONDS
+        computed = MARGIN * (PROCESS_SECONDS + reading + making)
+        gives = "as its disk was not measured" if load.disk is None else f"half of its disk's {load.disk / MIB:.0f}"
+        work = "measure memory" if load.eager else "compile, measure memory and capture graphs"
+        why = (
+            f"{MARGIN:g} x ({PROCESS_SECONDS:.0f} s to begin + {reading:.0f} s for {load.weights_bytes / GIB:.2f} GiB "
+            f"at {rate / MIB:.0f} MiB/s, {gives}, + {making:.0f} s to {work})"
+        )
+    seen = SEEN_TIMES * (load.slowest_seconds or 0.0)
+    if seen > computed:
+        computed, why = seen, f"{SEEN_TIMES:g} x the slowest start that was ready here, {load.slowest_seconds:.0f} s"
+    return {"seconds": _STEP_SECONDS * math.ceil(computed / _STEP_SECONDS), "why": why}
+
+
+def chosen(setting: Any, load: Load, before: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the limit of an agent: what group_vars set, else what is deployed where that is enough, else the terms'.
+
+    Raises UsageError for a setting that is no number of seconds.
+    """
+    if setting not in (None, ""):
+        return {"seconds": _seconds(setting), "why": SET}
+    made = compute(load)
+    if before and before["why"] != SET and made["seconds"] <= before["seconds"] * _STAYS:
+        return before
+    return made
+
+
+def window_seconds(tries: int, start_seconds: int, stop_seconds: int, restart_seconds: int) -> int:
+    """Return within how long so many starts end in giving up: an hour, or what they take when each is too slow."""
+    return max(3600, tries * (start_seconds + stop_seconds + restart_seconds) + 60)
+
+
+def slowest(starts: Sequence[dict[str, Any]], model_path: str) -> float | None:
+    """Return the seconds of the slowest start of a model that was ready; `starts` are the host's own (phases.py)."""
+    return max((float(each["seconds"]) for each in starts if each["model_path"] == model_path), default=None)
+
+
+def _seconds(setting: Any) -> int:
+    try:
+        seconds = int(str(setting))
+    except ValueError:
+        seconds = 0
+    if seconds < 1:
+        raise UsageError(
+            "plan",
+            f"agents_start_timeout_seconds is {setting!r}: write seconds, such as 900, or leave it empty, and the plan "
+            "computes it.",
+        )
+    return seconds
+
+
+# systemd waits this much longer than the engine's own drain before it kills.
+STOP_MARGIN_SECONDS = 30
+# An engine that dies may leave its port and its card a moment later.
+RESTART_SECONDS = 5
+# Starts in a window before an agent is given up and who served before has the card again: enough for what passes by
+# itself, few enough that the users wait minutes and not an hour.
+START_TRIES = 4
+
+
+class Asked(NamedTuple):
+    """Where the model lies, and the pulled ones; `setting` is agents_start_timeout_seconds, None for computed."""
+
+    model_path: str
+    store: str
+    setting: Any
+
+
+def of_agent(agent: dict[str, Any], decided: dict[str, Any], host: Host, asked: Asked) -> dict[str, Any]:
+    """Return the limits of one agent as the plan has them. Raises UsageError for a setting that cannot be meant."""
+    load = _load(agent, decided, host, asked)
+    start = chosen(asked.setting, load, None if host.again else _deployed(agent["name"], load, host, asked))
+    stop_seconds = options.SHUTDOWN_TIMEOUT_SECONDS + STOP_MARGIN_SECONDS
+    return {
+        "start_timeout_seconds": start["seconds"],
+        "start_timeout_why": start["why"],
+        "stop_timeout_seconds": stop_seconds,
+        "restart_seconds": RESTART_SECONDS,
+        "start_tries": START_TRIES,
+        "start_tries_seconds": window_seconds(START_TRIES, start["seconds"], stop_seconds, RESTART_SECONDS),
+    }
+
+
+def _load(agent: dict[str, Any], decided: dict[str, Any], host: Host, asked: Asked) -> Load:
+    own = host.disk.get(asked.model_path, {})
+    fitted = (decided["fit"] or {}).get("weights_gib_per_rank")
+    fitted_bytes = None if fitted is None else fitted * len(decided["gpus"]) * GIB
+    return Load(
+        own.get("weights_bytes", fitted_bytes),
+        (own or host.disk.get(asked.store, {})).get("bytes_per_second"),
+        bool(agent.get("enforce_eager")),
+        slowest(host.starts, asked.model_path),
+    )
+
+
+def _deployed(name: str, load: Load, host: Host, asked: Asked) -> dict[str, Any] | None:
+    """Return the limit that the same start was deployed with, None for none."""
+    agents = {each["name"]: each for each in (host.deployed or {}).get("agents", [])}
+    before = agents.get(name, {})
+    if before.get("model_path") != asked.model_path or "start_timeout_why" not in before:
+        return None
+    if bool(before["config"].get("enforce-eager")) != load.eager:
+        return None
+    return {"seconds": before["start_timeout_seconds"], "why": before["start_timeout_why"]}

@@ -1,0 +1,32 @@
+"""What the role agents stages: the plan, and below each agent its files, each under the path that it will have."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..host.systemd import FOLDER as UNITS
+from ..plan.build import COMPOSE, CONFIG_FOLDER
+from ..plan.deployed import Agent, Plan
+
+
+def of(plan: Plan, staged: str) -> dict[str, Any]:
+    """Return {"folders", "files"} for roundhouse_host_files; the plan, which the command checks, comes last."""
+    places = {agent["name"]: f"{staged}/agents/{agent['name']}" for agent in plan["agents"]}
+    folders = [CONFIG_FOLDER, *(place + below for place in places.values() for below in (CONFIG_FOLDER, UNITS))]
+    files: dict[str, Any] = {}
+    for agent in plan["agents"]:
+        place = places[agent["name"]]
+        files[place + agent["config_path"]] = _printed("vllm.yaml.j2", agent)
+        if plan["runtime"] == COMPOSE:
+            check = "docker compose --file %s config --quiet"
+            files[place + agent["compose_path"]] = _printed("compose.yaml.j2", agent, check)
+        unit = f"{place}{UNITS}/{agent['unit']}"
+        files[unit] = _printed("agent.service.j2", agent, "systemd-analyze verify --man=no %s")
+    text = json.dumps(plan, indent=4, sort_keys=True) + "\n"
+    files[f"{staged}/plan.json"] = {"content": text, "validate": ["/usr/local/bin/roundhouse --check %s"]}
+    return {"folders": {folder: {} for folder in folders}, "files": files}
+
+
+def _printed(template: str, agent: Agent, *validate: str) -> dict[str, Any]:
+    return {"template": template, "vars": {"__agents_agent": agent}, "validate": list(validate)}

@@ -1,0 +1,62 @@
+"""The command as one reproducible archive: the same sources give the same bytes and the same name."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+
+from ..paths import CHECKOUT, PACKAGE
+
+
+def make(package: Path = PACKAGE, entry: Path = CHECKOUT / "scripts/switch.py") -> dict[str, str]:
+    """Write the archive into the user's cache unless it is there; return its path and its folder's name."""
+    files = {f"{package.name}/{path.relative_to(package)}": path for path in sorted(package.rglob("*.py"))}
+    # switch.py last: it is what the role looks for, so an unpacking that was killed is done again.
+    files |= {path.name: path for path in (*_pynvml(), entry)}
+    digest = hashlib.sha256()
+    for place, path in files.items():
+        digest.update(f"{place}\0".encode() + path.read_bytes() + b"\0")
+    name = f"roundhouse-{digest.hexdigest()[:12]}"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roundhouse"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.tar"
+    if not path.exists():
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as aside:
+            aside.write(_archive(files, name))
+        Path(aside.name).rename(path)
+    return {"path": str(path), "name": name}
+
+
+def _pynvml() -> list[Path]:
+    """Return nvidia-ml-py's one file, nothing where the controller has none (see nvml.py)."""
+    found = importlib.util.find_spec("pynvml")
+    path = Path(found.origin) if found and found.origin else None
+    # An older package of the same name is a folder, and is not what the lock has.
+    return [path] if path and path.name == "pynvml.py" else []
+
+
+def _archive(files: dict[str, Path], name: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        folders = {parent for place in files for parent in Path(name, place).parents if parent.parts}
+        for folder in sorted(folders):
+            archive.addfile(_info(str(folder), tarfile.DIRTYPE, 0o755))
+        for place, path in files.items():
+            content = path.read_bytes()
+            mode = 0o755 if path.name == "switch.py" else 0o644
+            info = _info(f"{name}/{place}", tarfile.REGTYPE, mode)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _info(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    # A fixed time, so that the bytes depend on the content alone; tar mistrusts the year 1970.
+    info.type, info.mode, info.mtime = kind, mode, 1577836800
+    return info

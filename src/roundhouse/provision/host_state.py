@@ -1,0 +1,84 @@
+"""What the roles would each look for on a host, seen at once: it decides which of their steps do anything."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..host import docker, packages, services
+from ..models import quantized, safetensors, verify
+
+_COMMAND = Path("/usr/local/bin/roundhouse")
+_GATEWAY = Path("/etc/roundhouse/gateway")
+_UNITS = Path("/etc/systemd/system")
+_USERS = ("roundhouse", "roundhouse-gateway")
+
+
+class Asked(NamedTuple):
+    """What of a host is looked for.
+
+    `environments` are folders of Python environments, `current` the link to the one of the hub's client; `folders` are
+    the roster's own models, `wishes` and `quantizations` as models_lock and quantized return them; `image` is None
+    where no container is wanted.
+    """
+
+    environments: Iterable[str]
+    current: str
+    store: str
+    folders: Iterable[str]
+    wishes: list[dict[str, Any]]
+    quantizations: list[dict[str, Any]]
+    image: str | None
+
+
+def look(asked: Asked) -> dict[str, Any]:
+    """Return what is there, by the roles' subjects. Raises RoundhouseError for a model whose notes cannot be read."""
+    current = Path(asked.current)
+    return {
+        "packages": sorted(packages.installed().versions),
+        "environments": [path for path in asked.environments if Path(path, "bin/python").exists()],
+        "hub_current": str(current.readlink()) if current.is_symlink() else None,
+        "models": models(asked.store, asked.folders, asked.wishes, asked.quantizations),
+        "image": bool(asked.image) and docker.has_image(str(asked.image)),
+        "command": _command(),
+        "users": {name: user for name in _USERS if (user := _user(name))},
+        "gateway": gateway(),
+        "ollama": services.look({"ollama.service": None})["services"]["ollama.service"],
+    }
+
+
+def models(
+    place: str, folders: Iterable[str], wishes: list[dict[str, Any]], quantizations: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the wishes that are not in the store as they were verified, the results that are not, and the problems."""
+    to_make = quantized.to_make(quantizations)
+    return {
+        "to_pull": verify.to_pull(Path(place), wishes, to_make),
+        "to_quantize": to_make,
+        "problems": [found for folder in folders if (found := safetensors.own_problem(folder))],
+    }
+
+
+def gateway(units: Path = _UNITS, folder: Path = _GATEWAY) -> dict[str, bool]:
+    """Return which parts of the gateway are there."""
+    return {
+        "unit": (units / "roundhouse-gateway.service").exists(),
+        "control": (units / "roundhouse-control.service").exists(),
+        "keys": (folder / "keys.json").exists() and (folder / "keys.map").exists(),
+        "certificate": (folder / "tls.pem").exists(),
+    }
+
+
+def _command() -> str | None:
+    """Return the folder of the command that is in place, None for a link that leads nowhere."""
+    return _COMMAND.resolve().parent.name if _COMMAND.is_symlink() and _COMMAND.exists() else None
+
+
+def _user(name: str) -> dict[str, Any] | None:
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return {"uid": found.pw_uid, "gid": found.pw_gid, "home": found.pw_dir, "shell": found.pw_shell}

@@ -1,0 +1,137 @@
+"""The rows of preflight's table that are about the host itself. Nothing is changed.
+
+A problem ends the run; a warning is something that a person should know and may want so.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..agents import gpu_memory
+from ..host import driver, driver_install
+from ..host.driver import Seen
+from ..host.packages import Packages
+
+GIB = 1024**3
+# Lists that NVIDIA's and Docker's own instructions leave, which name a key of another place than the roles do.
+_OLD_LISTS = ("nvidia-docker.list", "nvidia-container-runtime.list", "libnvidia-container.list")
+_ENGINES = ("docker-ce", "docker.io", "podman-docker", "moby-engine")
+
+
+class Row(NamedTuple):
+    """One thing that was looked at, and what was found."""
+
+    part: str
+    found: str
+    problems: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+
+class Wanted(NamedTuple):
+    """The plan's agents, the hub's models that they name (models_lock.wishes), and the settings of the host."""
+
+    agents: list[dict[str, Any]]
+    wishes: list[dict[str, Any]]
+    accelerator: str
+    engine_path: str
+    engine_python: str
+    quantize_path: str
+    models_store: str
+    gateway_port: int | None = None  # None without a gateway
+    image: str | None = None  # that has the engine; None for an engine in an environment of the host's
+
+
+def rows(seen: Seen, packages: Packages, accelerator: str, root: Path = Path("/")) -> list[Row]:
+    """Return the rows, for an engine on "cuda" or on the "cpu"."""
+    found = [_system(root), _kernel(seen), _memory(root)]
+    if accelerator == "cuda":
+        found += [_cards(seen), _driver(seen), _secure_boot(seen), _users(seen)]
+    return [*found, _foreign(packages, root)]
+
+
+def _system(root: Path) -> Row:
+    release = root / "etc/os-release"
+    names = dict(line.partition("=")[::2] for line in release.read_text().splitlines()) if release.exists() else {}
+    problems = []
+    if platform.machine() != "x86_64":
+        problems.append(f"This host is {platform.machine()}: the engine's locked packages are for x86_64.")
+    if not (root / "run/systemd/system").is_dir():
+        problems.append("systemd does not run here: Roundhouse needs it as the host's init.")
+    if not any((root / place / "apt-get").exists() for place in ("usr/bin", "bin")):
+        problems.append("This host has no apt: the engine is installed on Debian and Ubuntu only, so far.")
+    return Row("system", f"{names.get('PRETTY_NAME', 'unknown').strip(chr(34))}, {platform.machine()}", problems)
+
+
+def _kernel(seen: Seen) -> Row:
+    after = f"; {seen.next_kernel} after a reboot" if seen.next_kernel != seen.kernel else ""
+    return Row("kernel", seen.kernel + after)
+
+
+def _memory(root: Path) -> Row:
+    lines = (root / "proc/meminfo").read_text().splitlines()
+    kib = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
+    return Row(
+        "memory", f"{kib['MemTotal'] * 1024 / GIB:.1f} GiB, {kib['MemAvailable'] * 1024 / GIB:.1f} GiB available"
+    )
+
+
+def _cards(seen: Seen) -> Row:
+    named = [
+        f"10de:{card['device_id']} {card['name'] or card['architecture'] or 'newer than the table'}"
+        + ("" if card["memory_gib"] is None else f", {card['memory_gib']:.1f} GiB")
+        for card in seen.gpus
+    ]
+    problem = (
+        "No NVIDIA GPU is on the PCI bus and engine_accelerator is cuda: check that the card is seated, "
+        "or set engine_accelerator: cpu in the inventory."
+    )
+    return Row("cards", "; ".join(named) or "none", [] if named else [problem])
+
+
+def _driver(seen: Seen) -> Row:
+    state = driver.state(seen)
+    return Row("driver", state.state if state.state != "ok" else f"ok, {seen.loaded}")
+
+
+def _secure_boot(seen: Seen) -> Row:
+    return Row("Secure Boot", {True: "on", False: "off", None: "not told by the firmware"}[seen.secure_boot])
+
+
+def _users(seen: Seen) -> Row:
+    """Return who is on the cards; vLLM is no stranger there."""
+    warnings = []
+    for card in seen.gpus:
+        for process in card["processes"] or []:
+            name = process["name"] or "a process"
+            if "vllm" not in name.lower():
+                holds = "memory" if process["gib"] is None else f"{process['gib']:.1f} GiB"
+                cure = f" {gpu_memory.CURE}" if gpu_memory.is_it(name) else ""
+                warnings.append(
+                    f"{name} (pid {process['pid']}) holds {holds} of card {card['address']}: an agent has less.{cure}"
+                )
+        if card["display_active"]:
+            warnings.append(f"A display is on card {card['address']}, and holds some of its memory: an agent has less.")
+    known = [card["used_gib"] for card in seen.gpus if card["used_gib"] is not None]
+    used = ", ".join(f"{value:.1f} GiB in use" for value in known) or "not known before a driver is loaded"
+    return Row("users of the cards", used, warnings=warnings)
+
+
+def _foreign(packages: Packages, root: Path) -> Row:
+    lists = [name for name in _OLD_LISTS if (root / "etc/apt/sources.list.d" / name).exists()]
+    drivers = [name for name in sorted(packages.versions) if driver_install.DRIVER_PACKAGE.match(name)]
+    others = [] if (root / driver_install.OURS.relative_to("/")).exists() else drivers
+    engines = [name for name in _ENGINES if name in packages.versions]
+    told = [f"{name} {packages.versions[name]}" for name in [*others[:1], *engines]]
+    warnings = [
+        f"/etc/apt/sources.list.d/{name} is of an older way to install the container toolkit: remove it where apt "
+        "complains about Signed-By."
+        for name in lists
+    ]
+    if packages.broken:
+        warnings.append(
+            f"Half installed: {', '.join(packages.broken)}. The roles mend their own; `dpkg --audit` tells more."
+        )
+    return Row("packages of others", ", ".join([*told, *lists]) or "none", warnings=warnings)

@@ -1,0 +1,92 @@
+"""A switch of several hosts as a table: what each host's command answered, and who was not tried.
+
+Whatever became of a host it has a row and, where it failed, a reason: one that is not reached, one without the command,
+one whose command was ended or wrote no answer. The playbook reads the same rows, so it computes nothing itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..util import console
+
+COLUMNS = ("host", "outcome", "agent", "seconds", "cut", "why")
+
+SWITCHED, SERVED, FAILED = "switched", "served already", "failed"
+UNREACHABLE, NOT_TRIED = "unreachable", "not tried"
+_GOOD = (SWITCHED, SERVED)
+# What Ansible says of a program that it cannot run; `rc` is then the system's error number.
+_CANNOT_RUN = "Error executing command."
+# An ssh or a traceback says much; a table has a line.
+_WHY_CHARACTERS = 300
+
+
+def text(hosts: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Return the table; a host's variables hold the task's result as `switched` once it was tried."""
+    return console.table(COLUMNS, rows(hosts, names))
+
+
+def rows(hosts: Mapping[str, Any], names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return a dict of COLUMNS for each host, None for what is not known."""
+    return [row(name, hosts[name].get("switched")) for name in names]
+
+
+def row(name: str, switched: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the row of one host."""
+    made: dict[str, Any] = dict.fromkeys(COLUMNS) | {"host": name}
+    if switched is None:
+        return made | {"outcome": NOT_TRIED}
+    if switched.get("unreachable"):
+        return made | {"outcome": UNREACHABLE, "why": _line(switched.get("msg")) or "it was not reached"}
+    answer = _answer(switched)
+    if answer is None:
+        return made | {"outcome": FAILED, "why": _without_an_answer(switched)}
+    if not answer["ok"]:
+        why = " ".join(str(each.get("message")) for each in answer.get("errors") or [])
+        return made | {"outcome": FAILED, "why": _line(why) or "the command said no reason"}
+    seconds = round(sum((answer.get("stages") or {}).values()), 1)
+    outcome = SWITCHED if answer.get("changed") else SERVED
+    return made | {"outcome": outcome, "agent": answer.get("agent"), "seconds": seconds, "cut": answer.get("cut")}
+
+
+def changed(switched: Mapping[str, Any]) -> bool:
+    """Return whether a task's result says that the host serves another agent now."""
+    return bool(row("", switched)["outcome"] == SWITCHED)
+
+
+def problem(switched: Mapping[str, Any] | None) -> str:
+    """Return why a host's result is no success; empty when it is one."""
+    found = row("", switched)
+    if found["outcome"] in _GOOD:
+        return ""
+    why: str = found["why"] or "it was not tried"
+    return f"not reached: {why}" if found["outcome"] == UNREACHABLE else why
+
+
+def _answer(switched: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the command's object, None where it wrote none."""
+    try:
+        answer = json.loads(switched.get("stdout") or "")
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) and "ok" in answer else None
+
+
+def _without_an_answer(switched: Mapping[str, Any]) -> str:
+    status = switched.get("rc")
+    if switched.get("msg") == _CANNOT_RUN:
+        if status == errno.ENOENT:
+            return "no roundhouse command is there: deploy first, with ansible-playbook site.yml"
+        return f"the roundhouse command cannot be run: {os.strerror(status or 0)}"
+    said = _line(switched.get("stderr") or switched.get("msg") or switched.get("stdout"))
+    ended = "" if status is None else f" (exit status {status})"
+    return f"{said or 'its command wrote no answer'}{ended}"
+
+
+def _line(text: Any) -> str:
+    words = " ".join(str(text or "").split()).removeprefix("Task failed: ")  # Ansible's own beginning
+    return words if len(words) <= _WHY_CHARACTERS else f"{words[:_WHY_CHARACTERS]} ..."

@@ -1,0 +1,68 @@
+"""What is asked of `roundhouse quantize`, by hand or by a roster: a base, a recipe, and what differs from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ..catalog.recipes import RECIPES, Recipe
+from ..errors import UsageError
+from ..models import quantized
+from . import requirements
+from . import texts as quantize_texts
+
+
+class Options(NamedTuple):
+    """What a person may ask for beside the recipe; None is the recipe's own."""
+
+    group_size: int | None = None
+    samples: int | None = None
+    seed: int = 0
+    calibration: Path | None = None
+
+
+class Wanted(NamedTuple):
+    """One result to make. `model` is the base's name, a hub's or a folder; `revision` that, or the folder's stamp."""
+
+    base: Path
+    model: str
+    revision: str | None
+    recipe_name: str
+    recipe: Recipe
+    group_size: int
+    samples: int
+    seed: int
+    texts: quantize_texts.Texts
+    path: str  # below the store
+
+    def base_name(self) -> str:
+        """Return the base's name for a sentence."""
+        return Path(self.model).name if self.model.startswith("/") else self.model
+
+
+def of(base: Path, model: str, revision: str | None, recipe_name: str, options: Options = Options()) -> Wanted:  # noqa: B008 - it cannot change
+    """Return what is asked for. Raises UsageError where the texts, or the base's config.json, cannot be read."""
+    recipe, read = RECIPES[recipe_name], quantize_texts.read(options.calibration)
+    samples = recipe.samples if options.samples is None else options.samples
+    if recipe.samples and not 0 < samples <= len(read.calibration):
+        raise UsageError(
+            "quantize",
+            f"{recipe_name} takes {samples} texts to calibrate with, and {read.source} has {len(read.calibration)} for "
+            f"it: write more, or --samples {len(read.calibration)}.",
+        )
+    differing = options._replace(calibration=None)._asdict() | {"texts": read.sha256 if options.calibration else None}
+    own = Options()._asdict()
+    return Wanted(
+        base=base,
+        model=model,
+        revision=revision,
+        recipe_name=recipe_name,
+        recipe=recipe,
+        group_size=options.group_size or requirements.group_size(base, recipe),
+        samples=samples,
+        seed=options.seed,
+        texts=read,
+        path=quantized.path(
+            model, revision, recipe_name, {name: value for name, value in differing.items() if value != own.get(name)}
+        ),
+    )

@@ -1,0 +1,160 @@
+"""Ask a real engine what it thinks of a text: start vLLM on a model, score the held-out tokens, stop it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import RoundhouseError
+from ..util.progress import GIB
+from ..vllm import options
+from ..vllm.client import Engine
+from .quality import LIKELIEST, Position, positions
+
+NAME = "judged"
+HOST = "127.0.0.1"
+WINDOW_TOKENS, WINDOWS = 256, 16
+START_SECONDS = 900
+# Of a card, and what a judged model takes of that beside its weights (an upper bound for a window, not measured).
+CARD_SHARE, BESIDE_GIB = 0.9, 3.0
+
+
+class Judge:
+    """One kind of engine, on a card of gpu.facts if any. `offload_gib` of weights stay in RAM; None: what it lacks."""
+
+    def __init__(
+        self,
+        engine_path: str,
+        accelerator: str,
+        offload_gib: float | None = None,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.engine_path, self.accelerator = engine_path, accelerator
+        self.offload_gib, self.card = offload_gib, card
+
+    def score(self, folder: Path, texts: list[str]) -> list[Position]:
+        """Return what the model in the folder says of each token of the texts. Raises RoundhouseError."""
+        found: list[Position] = []
+        with self._served(folder) as engine:
+            for tokens in self._windows(engine, texts):
+                body = {
+                    "model": NAME,
+                    "prompt": tokens,
+                    "max_tokens": 1,
+                    "temperature": 0,
+                    "prompt_logprobs": LIKELIEST,
+                }
+                answer = engine.ask("/v1/completions", body, timeout_seconds=600)
+                found += positions(answer["choices"][0]["prompt_logprobs"], tokens)
+        return found
+
+    def _windows(self, engine: Engine, texts: list[str]) -> list[list[int]]:
+        """Return the texts as windows of tokens, by the served model's own tokenizer."""
+        prompt = {"model": NAME, "prompt": "\n".join(texts), "add_special_tokens": False}
+        tokens = engine.ask("/tokenize", prompt, timeout_seconds=60)["tokens"]
+        starts = range(0, len(tokens) - WINDOW_TOKENS + 1, WINDOW_TOKENS)
+        return [tokens[start : start + WINDOW_TOKENS] for start in starts][:WINDOWS]
+
+    @contextmanager
+    def _served(self, folder: Path) -> Iterator[Engine]:
+        with tempfile.TemporaryDirectory(prefix="roundhouse-judge-") as work:
+            port = _free_port()
+            config = Path(work) / "vllm.yaml"
+            config.write_text(json.dumps(self._config(folder, port)))  # JSON is YAML
+            log = Path(work) / "log"
+            environment = {
+                **os.environ,
+                **options.environment(self.accelerator, [0], START_SECONDS),
+                "VLLM_CACHE_ROOT": work,
+            }
+            # What vLLM compiles even so, to rank log-probabilities, needs a C++ compiler that a host need not have.
+            environment["TORCHDYNAMO_DISABLE"] = "1"
+            with log.open("wb") as out:
+                process = subprocess.Popen(
+                    [f"{self.engine_path}/bin/vllm", "serve", "--config", str(config)],
+                    stdout=out,
+                    stderr=out,
+                    env=environment,
+                    start_new_session=True,
+                )
+            try:
+                engine = Engine(HOST, port)
+                _wait(engine, process)
+                yield engine
+            except RoundhouseError as error:
+                raise RoundhouseError("gate", f"the engine on {folder}: {error.message} {_reason(log)}") from None
+            finally:
+                _stop(process)
+
+    def _config(self, folder: Path, port: int) -> dict[str, Any]:
+        agent = {"name": NAME, "temperature": 0.0, "top_p": 1.0, "enforce_eager": True}
+        decided = {
+            **{"max_model_len": 2 * WINDOW_TOKENS, "gpu_memory_utilization": CARD_SHARE},
+            **{"quantization": None, "gpus": [0]},
+            **{"kv_cache_dtype": "auto", "max_num_seqs": 4, "max_num_batched_tokens": 2 * WINDOW_TOKENS},
+        }
+        place = options.Place(self.accelerator, HOST, port, str(folder))
+        made = options.config(agent, decided, place)
+        # Only a judge asks for these.
+        made |= {"max-logprobs": LIKELIEST}
+        offload = self._offloaded_gib(folder)
+        return made | ({"cpu-offload-gb": offload} if offload else {})
+
+    def _offloaded_gib(self, folder: Path) -> float:
+        """Return how much of a folder's weights stay in RAM: a base is larger than what is made of it for a card."""
+        card_gib: float | None = self.card["memory_gib"] if self.card else None
+        if self.offload_gib is not None or card_gib is None:
+            return self.offload_gib or 0.0
+        weights_gib = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / GIB
+        return max(0.0, math.ceil(weights_gib + BESIDE_GIB - CARD_SHARE * card_gib))
+
+
+def _wait(engine: Engine, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not engine.healthy():
+        if process.poll() is not None:
+            raise RoundhouseError("gate", "it ended before it was ready.")
+        if time.monotonic() > deadline:
+            raise RoundhouseError("gate", f"it was not ready after {START_SECONDS} s.")
+        time.sleep(0.5)
+
+
+def _reason(log: Path) -> str:
+    """Return the first error of the engine's log: what came of it stands behind it.
+
+    What vLLM says at its start of the limit of open files is a counsel, in an error's words.
+    """
+    said = re.findall(r"\b\w*Error: (?!.*Consider increasing with ulimit).*", log.read_text(errors="replace"))
+    return f"Its log: {said[0].strip()}" if said else "Its log gives no reason."
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop the engine and its children; none may go on holding the card."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

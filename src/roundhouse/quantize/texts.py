@@ -1,0 +1,59 @@
+"""Text to calibrate with and text to judge by, which have nothing in common.
+
+The user's own file (one text a line, or JSON lines with "text"), or what ships with every Python under
+the PSF licence: its language reference. Which half a paragraph belongs to follows from its own hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import UsageError
+
+SHORTEST = 120  # characters: less is a heading
+FEWEST = 8
+
+
+class Texts(NamedTuple):
+    """`sha256` is over both, for the model card."""
+
+    calibration: list[str]
+    held_out: list[str]
+    source: str
+    sha256: str
+
+
+def read(path: Path | None) -> Texts:
+    """Return the texts of a file, or the ones that ship with Python. Raises UsageError."""
+    if path is None:
+        topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
+        found = [" ".join(part.split()) for name in sorted(topics) for part in topics[name].split("\n\n")]
+        return _split([text for text in found if len(text) >= SHORTEST], "Python's language reference (PSF licence)")
+    try:
+        found = [_line(line) for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            "quantize", f"--calibration {path} cannot be read ({error}): write a text a line, or JSON lines with text."
+        ) from None
+    texts = _split(found, path.name)
+    if min(len(texts.calibration), len(texts.held_out)) < FEWEST:
+        raise UsageError(
+            "quantize", f"--calibration {path} has {len(found)} texts: write at least {4 * FEWEST}, one a line."
+        )
+    return texts
+
+
+def _line(line: str) -> str:
+    return str(json.loads(line)["text"]) if line.startswith("{") else line
+
+
+def _split(found: list[str], source: str) -> Texts:
+    hashed = sorted((hashlib.sha256(text.encode()).hexdigest(), text) for text in set(found))
+    # One in four is held out.
+    held_out = [text for digest, text in hashed if digest[0] in "0123"]
+    calibration = [text for digest, text in hashed if digest[0] not in "0123"]
+    return Texts(calibration, held_out, source, hashlib.sha256("\0".join(d for d, _ in hashed).encode()).hexdigest())

@@ -1,0 +1,34 @@
+"""How many tokens are texts? By the base's own tokenizer, on a Python that has one to run it.
+
+    python -m roundhouse.quantize.token_count BASE      on stdin {"what for": [texts]}, on stdout {"what for": tokens}
+
+It loads no weights and no PyTorch, so that what is too short is refused in a second, and not after hours.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main() -> int:
+    """Count and return 0."""
+    encode = _encoder(Path(sys.argv[1]))
+    counted = {name: sum(len(encode(text)) for text in texts) for name, texts in json.load(sys.stdin).items()}
+    json.dump(counted, sys.stdout)
+    return 0
+
+
+def _encoder(base: Path) -> Any:
+    if (base / "tokenizer.json").exists():
+        tokenizer = importlib.import_module("tokenizers").Tokenizer.from_file(str(base / "tokenizer.json"))
+        return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+    found = importlib.import_module("transformers").AutoTokenizer.from_pretrained(base, local_files_only=True)
+    return lambda text: found.encode(text, add_special_tokens=False)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

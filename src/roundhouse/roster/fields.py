@@ -1,0 +1,180 @@
+"""What each setting of an agent may be: one rule a setting, and a sentence for a value that cannot be meant.
+
+The argument specification of roles/preflight has the same names, and a test says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..catalog.recipes import RECIPES
+from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
+
+# Words of the command line, today's and those that are reserved for later: an agent's name is a
+# word there too (`switch.py dev`).
+RESERVED = (
+    *("bench", "check", "clear", "client-config", "control", "deploy", "doctor", "export", "gateway", "gpu", "guard"),
+    *("help", "history", "import", "keys", "logs", "models", "plan", "plans", "prune", "pull", "quantize"),
+    *("ready", "relieve", "resume", "rollback", "status", "stop", "track", "verify", "watch"),
+)
+# systemd hides these from the units (ProtectHome=, PrivateTmp=).
+HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - refused, not used
+NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+POLICIES = ("best_fit", "exact")
+# What an agent may give up. `max_model_len` only where max_model_len_min says how far.
+GIVE_UP = ("kv_cache_dtype", "max_model_len", "model")
+# Of an entry of `models`. A recipe makes its result of the model that the entry names.
+MODEL_FIELDS = ("model", "revision", "quantization", "quantize")
+# What the plan writes where a roster says nothing: vLLM's own defaults below 70 GiB. Written down on every card, so
+# that what was computed is what runs: the engine's defaults jump with the card (vllm/defaults.py, batch).
+MAX_NUM_SEQS = 256
+MAX_NUM_BATCHED_TOKENS = 2048
+SPECULATIVE_METHODS = ("ngram", "draft_model")
+_SPECULATIVE_COUNTS = ("num_speculative_tokens", "prompt_lookup_max", "prompt_lookup_min")
+
+Rule = Callable[[str, Any], Iterator[str]]
+
+
+def problems(at: str, field: str, value: Any) -> Iterator[str]:
+    """Yield a sentence when `value` cannot be meant; `at` is the setting's full name, such as agents[dev].port."""
+    yield from RULES[field](at, value)
+
+
+def _rule(good: Callable[[Any], bool], cure: str) -> Rule:
+    def check(at: str, value: Any) -> Iterator[str]:
+        if not good(value):
+            yield f"{at} is {value!r}: {cure}."
+
+    return check
+
+
+def _one_of(allowed: tuple[str, ...]) -> Rule:
+    return _rule(lambda value: value in allowed, f"write one of {', '.join(allowed)}")
+
+
+def _count(cure: str) -> Rule:
+    return _rule(lambda value: _whole(value, 1), cure)
+
+
+def _name(at: str, value: Any) -> Iterator[str]:
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        yield f"{at} is {value!r}: write a lower-case word of letters, digits and hyphens, such as dev."
+    elif value in RESERVED:
+        yield f"{at} is {value!r}, a word of the command line: choose none of {', '.join(RESERVED)}."
+
+
+def _models(at: str, value: Any) -> Iterator[str]:
+    if not isinstance(value, list) or not value:
+        yield f"{at} is {value!r}: list at least one entry with `model`, best first."
+        return
+    for index, entry in enumerate(value):
+        yield from _model(f"{at}[{index}]", entry)
+
+
+def _model(here: str, entry: Any) -> Iterator[str]:
+    if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
+        yield f"{here} is {entry!r}: write `model: owner/name` or `model: /path/of/a/folder`."
+        return
+    yield from _model_name(f"{here}.model", entry["model"])
+    unknown = [key for key in entry if key not in MODEL_FIELDS]
+    if unknown:
+        yield f"{here}.{unknown[0]} is not a setting: write one of {', '.join(MODEL_FIELDS)}."
+    revision = entry.get("revision", "main")
+    if not isinstance(revision, str) or not re.fullmatch(r"\w[\w.-]*", revision):
+        yield f"{here}.revision is {revision!r}: write a branch, a tag or a commit as a text."
+    if "quantization" in entry and entry["quantization"] not in [*FORMATS]:
+        yield _format(f"{here}.quantization", entry["quantization"])
+    if "quantize" in entry and entry["quantize"] not in [*RECIPES]:
+        yield f"{here}.quantize is {entry['quantize']!r}: write one of {', '.join(RECIPES)}, or leave it out."
+    elif "quantize" in entry and "quantization" in entry:
+        yield f"{here}.quantization is {entry['quantization']!r} beside quantize: leave it out, the recipe says it."
+
+
+def _model_name(at: str, model: str) -> Iterator[str]:
+    if not model.startswith("/") and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model):
+        yield f"{at} is {model!r}: write a hub's owner/name, or the absolute path of a folder."
+    elif "gguf" in model.lower() and not model.startswith("/"):
+        yield f"{at} is {model!r}, and vLLM does not load GGUF: name the model's AWQ repository."
+    if model.startswith(HIDDEN):
+        yield f"{at} is {model!r}, which an engine's unit does not see: put it below /srv, or /var/lib."
+
+
+def _format(at: str, value: Any) -> str:
+    close = nearest(value) if isinstance(value, str) else None
+    allowed = ", ".join(FORMATS)
+    if close:
+        return (
+            f"{at} is {value!r}, a llama.cpp file type that vLLM does not load: "
+            f"write {close}, the nearest of {allowed}, and name a repository in that format."
+        )
+    return f"{at} is {value!r}: write one of {allowed}, or leave it out."
+
+
+def _utilization(at: str, value: Any) -> Iterator[str]:
+    if not (_number(value) and 0 < value <= 1):
+        percent = f": write {value / 100:g}" if _number(value) and 5 <= value <= 100 else ", such as 0.85"
+        yield f"{at} is {value!r}, and it is a share of the card, above 0 and at most 1{percent}."
+
+
+def _gpus(value: Any) -> bool:
+    if not isinstance(value, list) or not value or not all(_whole(index, 0) for index in value):
+        return False
+    return len(set(value)) == len(value)
+
+
+def _give_up(value: Any) -> bool:
+    return isinstance(value, list) and all(word in GIVE_UP for word in value) and len(set(value)) == len(value)
+
+
+def _speculative(at: str, value: Any) -> Iterator[str]:
+    if not isinstance(value, dict) or value.get("method") not in SPECULATIVE_METHODS:
+        yield f"{at} is {value!r}: write a mapping with method: {' or '.join(SPECULATIVE_METHODS)}."
+        return
+    allowed = ("method", "model", "revision", *_SPECULATIVE_COUNTS)
+    for key in [key for key in value if key not in allowed]:
+        yield f"{at}.{key} is not a setting: write one of {', '.join(allowed)}."
+    for key in _SPECULATIVE_COUNTS:
+        if (key in value or key == "num_speculative_tokens") and not _whole(value.get(key), 1):
+            yield f"{at}.{key} is {value.get(key)!r}: write a whole number of tokens, such as 4."
+    if value["method"] == "draft_model":
+        yield from _model(at, {key: value[key] for key in ("model", "revision") if key in value})
+    elif "model" in value:
+        yield f"{at}.model is {value['model']!r}, and ngram drafts from the prompt: leave it out."
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _whole(value: Any, low: int, high: int | None = None) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low and (high is None or value <= high)
+
+
+_TRUE_FALSE = _rule(lambda value: isinstance(value, bool), "write true or false")
+
+RULES: dict[str, Rule] = {
+    "name": _name,
+    "models": _models,
+    "port": _rule(lambda value: _whole(value, 1024, 65535), "write a whole number from 1024 to 65535"),
+    "max_model_len": _count("write a whole number of tokens, such as 16384"),
+    "gpu_memory_utilization": _utilization,
+    "temperature": _rule(lambda value: _number(value) and 0 <= value <= 2, "write a number from 0 to 2"),
+    "top_p": _rule(lambda value: _number(value) and 0 < value <= 1, "write a number above 0 and at most 1"),
+    "description": _rule(lambda value: isinstance(value, str), "write a text"),
+    "policy": _one_of(POLICIES),
+    "give_up": _rule(_give_up, f"list some of {', '.join(GIVE_UP)}, each once, what you would miss least first"),
+    "max_model_len_min": _count("write the fewest tokens that the agent is of use with, such as 8192"),
+    "kv_cache_dtype": _one_of(tuple(KV_DTYPE_BYTES)),
+    "gpus": _rule(_gpus, "write a list of GPU indices, each once, such as [0]"),
+    "max_num_seqs": _count("write how many requests may run at once, such as 16"),
+    "max_num_batched_tokens": _count("write how many tokens a step may take, such as 2048"),
+    "enforce_eager": _TRUE_FALSE,
+    "enable_prefix_caching": _TRUE_FALSE,
+    "tool_call_parser": _rule(
+        lambda value: isinstance(value, str) and bool(re.fullmatch(r"[a-z0-9_]+", value)),
+        "write a parser of vLLM's, such as hermes for Qwen models",
+    ),
+    "speculative_config": _speculative,
+}

@@ -1,0 +1,89 @@
+"""The models of a roster's agent as the fit wants them: from the catalog, or from a host folder's config.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..catalog import hf_config, models, recipes
+from ..catalog.models import Model, Unknown
+from ..catalog.recipes import RECIPES
+from ..models import quantized
+from ..vllm.formats import ONLINE, members
+
+# The config.json of each folder that a roster names, by its path, as they were read on the host.
+Configs = Mapping[str, dict[str, Any]]
+
+
+def own_configs(agents: Any) -> dict[str, dict[str, Any]]:
+    """Return the config.json of each folder that a roster names and this machine has, by its path.
+
+    What is no roster, or no JSON object, is left out: other checks have the sentence for it.
+    """
+    found = {}
+    for agent in agents if isinstance(agents, list) else []:
+        entries = agent.get("models") if isinstance(agent, dict) else None
+        for entry in entries if isinstance(entries, list) else []:
+            name = entry.get("model") if isinstance(entry, dict) else None
+            if isinstance(name, str) and name.startswith("/") and (path := Path(name, "config.json")).is_file():
+                try:
+                    config = json.loads(path.read_text())
+                except ValueError:
+                    continue
+                if isinstance(config, dict):
+                    found[name] = config
+    return found
+
+
+def find(entry: dict[str, Any], configs: Configs) -> Model | Unknown:
+    """Return the model of one entry of an agent's `models`, in the format that the engine will hold."""
+    found = checkpoint(entry["model"], configs)
+    if isinstance(found, Model) and found.form.name == "bf16":
+        if recipe := RECIPES.get(entry.get("quantize") or ""):
+            return quantized.model(found, recipe)
+        if online := ONLINE.get(entry.get("quantization") or ""):
+            return models.in_format(entry["model"], found.architecture, online)
+    return found
+
+
+def checkpoint(name: str, configs: Configs) -> Model | Unknown:
+    """Return a model as it is stored, in the hub or in a folder of the host."""
+    if name.startswith("/"):
+        config = configs.get(name)
+        return hf_config.parse(config, name) if config else Unknown(name, f"{name} has no config.json here.")
+    return models.find(name) or Unknown(name, f"{name} is not in the catalog of models.")
+
+
+def problem(at: str, entry: dict[str, Any], found: Model | Unknown) -> str | None:
+    """Return a sentence when the entry's `quantization` is not the checkpoint's, None when it is, or is not known."""
+    word = entry.get("quantization")
+    if word is None or isinstance(found, Unknown):
+        return None
+    held = found.form.name
+    if word in ONLINE:
+        # `find` has answered with what a 16-bit checkpoint becomes; anything else was quantized before.
+        stated = models.find(entry["model"])
+        fine = held == ONLINE[word] and (stated is None or stated.form.name == "bf16")
+    else:
+        fine = held in members(word)
+    if fine:
+        return None
+    of_16_bit = f"write {next(iter(ONLINE))}, leave it out, or name a repository in that format"
+    cure = of_16_bit if held == "bf16" else f"leave it out, or name a repository in {word}"
+    return f"{at}.quantization is {word!r}, and {found.name} is {'16-bit' if held == 'bf16' else held}: {cure}."
+
+
+def quantize_problem(at: str, entry: dict[str, Any], configs: Configs) -> str | None:
+    """Return a sentence when the entry's `quantize` cannot be done, None when it can, or is not known."""
+    word, base = entry.get("quantize"), checkpoint(entry["model"], configs)
+    if word is None or isinstance(base, Unknown):
+        return None
+    if base.form.name != "bf16":
+        return f"{at}.quantize is {word!r}, and {base.name} is {base.form.name}: leave it out, or name the 16-bit base."
+    recipe = RECIPES[word]
+    if recipe.group_size and recipes.group_size(quantized.sizes(base.architecture), recipe) is None:
+        whole = ", ".join(name for name, other in RECIPES.items() if not other.group_size)
+        return f"{at}.quantize is {word!r}, and no group of it divides the sizes of {base.name}: write one of {whole}."
+    return None

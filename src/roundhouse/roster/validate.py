@@ -1,0 +1,107 @@
+"""The roster: what a user wrote in group_vars/all/agents.yml, and whether it can be meant.
+
+`problems` finds everything at once. Each problem is one sentence that names the field, the value
+and what to write instead; nothing on a host is touched before the list is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..catalog.models import Model, Unknown
+from ..errors import UsageError
+from . import fields, ports
+from . import models as roster_models
+from .fields import MAX_NUM_BATCHED_TOKENS
+from .models import Configs
+
+REQUIRED = ("name", "models", "port", "max_model_len", "gpu_memory_utilization", "temperature", "top_p")
+OPTIONAL = tuple(field for field in fields.RULES if field not in REQUIRED)
+
+Agent = dict[str, Any]
+
+
+def require_valid(agents: Any, configs: Configs | None = None, gateway_port: int | None = None) -> list[Agent]:
+    """Return the roster, or raise UsageError with one sentence a line."""
+    found = list(problems(agents, configs, gateway_port))
+    if found:
+        raise UsageError("roster", "\n".join(found))
+    return list(agents)
+
+
+def problems(agents: Any, configs: Configs | None = None, gateway_port: int | None = None) -> Iterator[str]:
+    """Yield a sentence for each thing in the roster that cannot be meant.
+
+    `configs` are the config.json files of folders on the host; without them such a model is not known.
+    `gateway_port` is None where no gateway stands before the engines.
+    """
+    if not isinstance(agents, list) or not agents:
+        what = "empty" if not agents else f"a {type(agents).__name__} and not a list"
+        yield f"agents is {what}: list at least one agent in the inventory's group_vars/all/agents.yml."
+        return
+    for index, agent in enumerate(agents):
+        if not isinstance(agent, dict):
+            yield f"agents[{index}] is {agent!r}: write a mapping with {', '.join(REQUIRED)}."
+            continue
+        yield from _agent(f"agents[{agent.get('name', index)}]", agent, configs or {})
+    good = [agent for agent in agents if isinstance(agent, dict)]
+    yield from _twice(good, "name")
+    yield from _twice(good, "port")
+    whole = [agent for agent in good if "name" in agent and not [*fields.problems("", "port", agent.get("port"))]]
+    yield from ports.problems(whole, gateway_port)
+
+
+def _agent(at: str, agent: Agent, configs: Configs) -> Iterator[str]:
+    for key in [key for key in agent if key not in fields.RULES]:
+        yield f"{at}.{key} is not a setting: write one of {', '.join(fields.RULES)}."
+    for key in [key for key in REQUIRED if key not in agent]:
+        yield f"{at}.{key} is missing: each agent has {', '.join(REQUIRED)}."
+    found = [
+        problem
+        for field, value in agent.items()
+        if field in fields.RULES
+        for problem in fields.problems(f"{at}.{field}", field, value)
+    ]
+    yield from found
+    if not found and all(key in agent for key in REQUIRED):
+        yield from _together(at, agent, configs)
+
+
+def _together(at: str, agent: Agent, configs: Configs) -> Iterator[str]:
+    """Yield what is wrong between settings that are each right alone."""
+    wanted, least = agent["max_model_len"], agent.get("max_model_len_min")
+    if least is not None and least > wanted:
+        yield f"{at}.max_model_len_min is {least}, above max_model_len, {wanted}: write at most that."
+    seqs, batched = agent.get("max_num_seqs"), agent.get("max_num_batched_tokens", MAX_NUM_BATCHED_TOKENS)
+    if seqs is not None and seqs > batched:
+        yield f"{at}.max_num_seqs is {seqs}, above max_num_batched_tokens, {batched}: write at most that."
+    models = [roster_models.find(entry, configs) for entry in agent["models"]]
+    for index, (entry, found) in enumerate(zip(agent["models"], models, strict=True)):
+        if sentence := roster_models.problem(f"{at}.models[{index}]", entry, found):
+            yield sentence
+        if sentence := roster_models.quantize_problem(f"{at}.models[{index}]", entry, configs):
+            yield sentence
+    draft = (agent.get("speculative_config") or {}).get("model")
+    drafting = roster_models.find({"model": draft}, configs) if draft else None
+    if isinstance(drafting, Unknown) and agent.get("policy") != "exact":
+        where = f"{at}.speculative_config.model"
+        yield f"{where} is {draft!r}: {drafting.reason} Name one whose memory is known, or write policy: exact."
+    own = [found.architecture.max_position_embeddings if isinstance(found, Model) else None for found in models]
+    # A model whose limit is not known may go further; the engine has the last word on it.
+    longest = max((limit for limit in own if limit), default=0)
+    if None not in own and wanted > longest:
+        name = agent["models"][own.index(longest)]["model"]
+        yield f"{at}.max_model_len is {wanted}, and the longest of its models, {name}, goes to {longest}: write that."
+
+
+def _twice(agents: list[Agent], field: str) -> Iterator[str]:
+    first: dict[Any, Any] = {}
+    for agent in agents:
+        value = agent.get(field)
+        if value is None or isinstance(value, (dict, list)):
+            continue
+        if value in first:
+            at = f"agents[{agent.get('name')}].{field}"
+            yield f"{at} is {value}, which {first[value]} has already: give each agent a {field} of its own."
+        first.setdefault(value, agent.get("name"))

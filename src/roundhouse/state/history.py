@@ -1,0 +1,78 @@
+"""The switches of this host: from, to, seconds of each phase, outcome and cause. A bounded file, newest last."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..util import files
+from . import serving
+
+KEEP = 200
+COLUMNS = ("when", "from", "to", "outcome", "seconds", "cut", "cause")
+_CAUSE_CHARACTERS = 200
+
+DONE = "done"  # the wanted agent serves
+BACK = "back"  # it failed, and the one before serves again
+LOST = "lost"  # it failed, and so did the way back
+REFUSED = "refused"  # nothing was touched
+RELIEVED = "relieved"  # `from` was given up, and `to` was called in its place; its own entry follows
+KILLED = "killed"  # the switch ended half-way; who came after it finished or undid it
+
+
+class Entry(NamedTuple):
+    """One switch. `began` are seconds since the epoch, `stages` the seconds of each phase."""
+
+    began: float
+    previous: list[str]
+    to: str
+    outcome: str
+    stages: dict[str, float]
+    cut: int  # requests that did not end within the drain
+    cause: str | None
+
+
+def path() -> Path:
+    """Return the file: one JSON object a line."""
+    return serving.FOLDER / "history.jsonl"
+
+
+def load() -> list[Entry]:
+    """Return the entries, oldest first; a line that cannot be understood is left out."""
+    try:
+        lines = path().read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(Entry(**json.loads(line)))
+        except (ValueError, TypeError):  # another version's
+            continue
+    return found
+
+
+def add(entry: Entry) -> None:
+    """Keep an entry and the newest KEEP before it. Raises OSError."""
+    serving.make_folder()
+    cause = entry.cause if entry.cause is None else entry.cause[:_CAUSE_CHARACTERS]
+    kept = [*load(), entry._replace(cause=cause)][-KEEP:]
+    files.write(path(), "".join(json.dumps(each._asdict()) + "\n" for each in kept), durable=False)
+
+
+def table(entries: list[Entry]) -> list[dict[str, Any]]:
+    """Return the entries as rows of COLUMNS, for a person."""
+    return [
+        {
+            "when": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.began)),
+            "from": ", ".join(each.previous) or "-",
+            "to": each.to,
+            "outcome": each.outcome,
+            "seconds": " ".join(f"{name} {value:g}" for name, value in each.stages.items()) or "-",
+            "cut": each.cut,
+            "cause": each.cause or "-",
+        }
+        for each in entries
+    ]

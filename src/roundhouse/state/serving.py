@@ -1,0 +1,167 @@
+"""What outlives a process: which agents serve (so that a reboot brings them back), and the lock."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import RoundhouseError
+from ..util import files
+from ..util.background_job import BOOT_ID
+
+FOLDER = Path("/var/lib/roundhouse/state")
+LOCK = Path("/run/roundhouse/switch.lock")
+# A file for each, so that to take it away takes no room.
+_STOPPED = "stopped-"
+_LOCK_POLL_SECONDS = 0.2
+# Who only looks whether a switch runs (is_switching) holds the lock for a moment too.
+_PATIENCE_SECONDS = 0.5
+
+
+def write(path: Path, content: Any, *, durable: bool = True) -> None:
+    """Write JSON aside, then rename. Durable means that it survives a lost machine, not only a killed process."""
+    files.stage(path, json.dumps(content), durable=durable).rename(path)
+
+
+def serving(path: Path | None = None) -> list[str]:
+    """Return the agents that were committed last, the newest first. A file never written is nobody."""
+    path = path or FOLDER / "serving.json"
+    if not path.exists():
+        return []
+    try:
+        return [str(name) for name in json.loads(path.read_text())["serving"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RoundhouseError("state", f"{path} cannot be read ({error}): delete it and switch again.") from None
+
+
+def record(name: str, conflicts: list[str], path: Path | None = None) -> None:
+    """Note that `name` serves and that those it excludes do not."""
+    with prepared(name, conflicts, path) as commit:
+        commit()
+
+
+@contextmanager
+def prepared(name: str, conflicts: list[str], path: Path | None = None) -> Iterator[Callable[[], None]]:
+    """Write the note aside and give what puts it in place: that takes no room, so the disk cannot be full by then.
+
+    Agents of two cards may become ready at the same moment, so the writers take turns. The turn is a lock on the
+    folder: root's switch and the unit's own user may both open it.
+    """
+    path = path or FOLDER / "serving.json"
+    before = serving(path)
+    aside = files.stage(path, json.dumps(_serving(name, conflicts, before)))
+
+    def commit() -> None:
+        with alone(path.parent):
+            now = serving(path)
+            if now == before:
+                aside.rename(path)
+            else:
+                write(path, _serving(name, conflicts, now))
+            (path.parent / f"{_STOPPED}{name}").unlink(missing_ok=True)
+
+    try:
+        yield commit
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def stopped() -> list[str]:
+    """Return the agents that were stopped since the host's boot and have not served again: a call brings them back."""
+    boot = BOOT_ID.read_text()
+    return [path.name.removeprefix(_STOPPED) for path in FOLDER.glob(f"{_STOPPED}*") if path.read_text() == boot]
+
+
+def note_stopped(names: list[str]) -> None:
+    """Note that agents are stopped, until they serve again or the host boots."""
+    make_folder()
+    for name in names:
+        files.write(FOLDER / f"{_STOPPED}{name}", BOOT_ID.read_text(), durable=False)
+
+
+def make_folder(folder: Path | None = None) -> None:
+    """Make the folder where no unit has started yet. Raises RoundhouseError."""
+    folder = folder or FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+def tidy() -> None:
+    """Take away what processes that were killed had begun to write."""
+    for aside in FOLDER.glob(".*.*.*"):
+        if not Path("/proc", aside.name.rpartition(".")[2]).exists():
+            aside.unlink(missing_ok=True)
+
+
+def unwritable(place: Path, error: OSError) -> RoundhouseError:
+    """Return what to do about a state folder that takes nothing."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RoundhouseError("state", f"{place} cannot be written, its disk is full: make room (df -h {place}).")
+    return RoundhouseError("state", f"{place} cannot be written ({error.strerror}): run this as root.")
+
+
+@contextmanager
+def switching(told: Callable[[], str], *, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the lock of the one switch at a time. The kernel frees it when the process dies.
+
+    When another holds it, raise RoundhouseError with `told()`; or, with `wait`, hand it the sentence and wait.
+    """
+    try:
+        LOCK.parent.mkdir(mode=0o755, exist_ok=True)
+        file = LOCK.open("a")
+    except OSError as error:
+        raise RoundhouseError("lock", f"{LOCK} cannot be opened ({error.strerror}): run this as root.") from None
+    end = time.monotonic() + _PATIENCE_SECONDS
+    with file:
+        while not _locked(file.fileno()):
+            if time.monotonic() < end:
+                time.sleep(_LOCK_POLL_SECONDS)
+                continue
+            sentence = f"another switch is running ({told()})"
+            if wait is None:
+                raise RoundhouseError("lock", f"{sentence}: try again, or wait for it with --wait.")
+            wait(sentence)
+            time.sleep(_LOCK_POLL_SECONDS)
+        yield
+
+
+def is_switching() -> bool:
+    """Return whether a switch runs now. Anybody may ask."""
+    try:
+        with LOCK.open() as file:
+            return not _locked(file.fileno())
+    except FileNotFoundError:
+        return False
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process changes what is in the folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _serving(name: str, conflicts: list[str], before: list[str]) -> dict[str, Any]:
+    # Newest first: an agent that left the roster and came back must not stand before it.
+    return {"schema": 1, "serving": [name, *(each for each in before if each != name and each not in conflicts)]}

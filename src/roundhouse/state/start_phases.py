@@ -1,0 +1,127 @@
+"""How far a starting engine is: its own log lines, and how long each phase took when the agent started before.
+
+The lines are vLLM 0.32's; log text is no interface of it, so a line that is not known changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import serving
+
+SCHEMA = 2
+# Starts that are remembered of each agent: enough that one slow start does not decide.
+KEEP = 5
+
+# In their order; a phase that an engine leaves out is passed over.
+PHASES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("reading options", re.compile(r"non-default args|vLLM API server version")),
+    ("starting the engine", re.compile(r"Initializing a V1 LLM engine")),
+    (
+        "loading weights",
+        re.compile(r"Loading model from scratch|Starting to load model|Loading safetensors checkpoint shards"),
+    ),
+    ("first pass", re.compile(r"Model loading took")),
+    ("compiling", re.compile(r"for vLLM's torch\.compile|Directly load AOT compilation|Compiling a graph")),
+    ("warm-up", re.compile(r"Available KV cache memory|[GC]PU KV cache size|Warming up")),
+    ("graphs", re.compile(r"Capturing CUDA graphs")),
+    ("opening the API", re.compile(r"init engine \(|Starting vLLM server")),
+)
+_PERCENT = re.compile(r"(?:checkpoint shards|CUDA graphs[^:]*):\s+(\d+)%")
+
+
+class Start(NamedTuple):
+    """One start that was ready: what of, the seconds in all, and the second at which each phase began."""
+
+    agent: str
+    model_path: str
+    seconds: float
+    began: dict[str, float]
+
+
+class Progress:
+    """Follows one start. Seconds are counted from the start's begin by whoever feeds it."""
+
+    def __init__(self, known: Start | None) -> None:
+        self.known = known
+        self.began: dict[str, float] = {}
+        self.phase: str | None = None
+        self.percent: int | None = None
+
+    def feed(self, line: str, seconds: float) -> bool:
+        """Take a line of the log; return whether the phase or its percentage is another now."""
+        before = (self.phase, self.percent)
+        order = [name for name, _ in PHASES]
+        for name, pattern in PHASES:
+            later = self.phase is None or order.index(name) > order.index(self.phase)
+            # While it measures memory the engine captures some graphs too, to see what they take.
+            if name == "graphs" and "warm-up" not in self.began:
+                continue
+            if later and pattern.search(line):
+                self.phase, self.percent = name, None
+                self.began[name] = round(seconds, 1)
+        told = _PERCENT.findall(line)
+        if told and self.phase in ("loading weights", "graphs"):
+            self.percent = int(told[-1])
+        return (self.phase, self.percent) != before
+
+    def left_seconds(self, seconds: float) -> float | None:
+        """Return how long it will take yet, None when no such start is known. A late phase moves the rest with it."""
+        if self.known is None:
+            return None
+        reached = [name for name in self.began if name in self.known.began]
+        if not reached:
+            return max(0.0, self.known.seconds - seconds)
+        last = reached[-1]
+        rest = self.known.seconds - self.known.began[last]
+        return max(0.0, rest - (seconds - self.began[last]))
+
+    def text(self, seconds: float) -> str:
+        """Return the phase for a person, such as `loading weights 42 %, about 12 s left`."""
+        percent = "" if self.percent is None else f" {self.percent} %"
+        left = self.left_seconds(seconds)
+        rest = "" if left is None or left < 1 else f", about {left:.0f} s left"
+        return f"{self.phase or 'starting the process'}{percent}{rest}"
+
+
+def path() -> Path:
+    """Return the file of the starts."""
+    return serving.FOLDER / "starts.json"
+
+
+def known(agent: dict[str, Any]) -> Start | None:
+    """Return the median of an agent's last starts with the same model; None when there is none."""
+    found = [each for each in _load() if (each.agent, each.model_path) == (agent["name"], agent["model_path"])]
+    if not found:
+        return None
+    names = [name for name, _ in PHASES if all(name in each.began for each in found)]
+    began = {name: statistics.median(each.began[name] for each in found) for name in names}
+    return found[-1]._replace(seconds=statistics.median(each.seconds for each in found), began=began)
+
+
+def keep(agent: dict[str, Any], progress: Progress, seconds: float) -> None:
+    """Remember a start that became ready. Raises OSError."""
+    made = Start(agent["name"], agent["model_path"], round(seconds, 1), progress.began)
+    starts = _load()
+    others = [each for each in starts if each.agent != made.agent]
+    same = [each for each in starts if (each.agent, each.model_path) == (made.agent, made.model_path)]
+    content = {"schema": SCHEMA, "starts": [each._asdict() for each in [*others, *same[1 - KEEP :], made]]}
+    serving.write(path(), content, durable=False)
+
+
+def load() -> list[dict[str, Any]]:
+    """Return the starts that are remembered, of all agents."""
+    return [each._asdict() for each in _load()]
+
+
+def _load() -> list[Start]:
+    try:
+        kept = json.loads(path().read_text())
+    except (FileNotFoundError, ValueError):
+        return []
+    starts = kept.get("starts") if isinstance(kept, dict) and kept.get("schema") == SCHEMA else None
+    return [Start(**each) for each in starts] if isinstance(starts, list) else []

@@ -1,0 +1,156 @@
+"""The control service: brings the agents that requests wait for. `scheduler.py` decides; this looks, and has it done.
+
+A switch is the command's own transaction, in a process of its own: whoever ends this service does not end a switch that
+is under way, and its lock keeps a switch by hand and this apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+from ..agents import drain
+from ..errors import RoundhouseError
+from ..gateway import haproxy, on_demand
+from ..gateway.scheduler import Decision, Load, Scheduler
+from ..host import systemd
+from ..plan import deployed
+from ..plan.deployed import Plan
+from ..state import serving, switch_journal
+from . import daemon_socket
+
+Report = Callable[[str], None]
+EVERY_SECONDS = 0.25
+# Nobody waits: who is loaded may be looked at less often, because that costs a process.
+_LOOK_SECONDS = 5.0
+
+
+class Job(NamedTuple):
+    """A switch, or a stop, that runs."""
+
+    decision: Decision
+    process: subprocess.Popen[str]
+
+
+class Control:
+    """What the service knows from one look to the next."""
+
+    def __init__(self, plan: Plan, report: Report) -> None:
+        self.plan, self.report = plan, report
+        self.names = [str(agent["name"]) for agent in plan["agents"]]
+        self.scheduler = Scheduler(on_demand.load(), on_demand.conflicts(plan), EVERY_SECONDS)
+        self.job: Job | None = None
+        self._loaded: dict[str, float] = {}
+        self._looked, self._first = float("-inf"), True
+        self._allowed: list[str] | None = None
+
+    def round(self) -> None:
+        """Look once, and begin or end what follows."""
+        if self.job:
+            if self.job.process.poll() is None:
+                return
+            self._end(self.job)
+        if serving.is_switching():  # by hand, or one of before this service
+            self._looked = float("-inf")
+            return
+        loads = haproxy.read(self.names)
+        if loads is None:  # nobody can wait in a gateway that does not run
+            return
+        now = time.monotonic()
+        self._look(now, loads)
+        self.scheduler.see(now, self._loaded, loads)
+        self._allow(now)
+        decision = self.scheduler.decide(now, loads)
+        if decision:
+            self._begin(decision)
+
+    def _look(self, now: float, loads: dict[str, Load]) -> None:
+        if now - self._looked < _LOOK_SECONDS and not any(load.waiting for load in loads.values()):
+            return
+        seen = systemd.show_all([agent["unit"] for agent in self.plan["agents"]])
+        self._loaded = {
+            # Who was there before this service has had its time by its own start.
+            name: each.started_monotonic_usec / 1e6 if self._first else now
+            for name, each in zip(self.names, seen, strict=True)
+            if not isinstance(each, RoundhouseError) and each.state in drain.UP
+        }
+        self._looked, self._first = now, False
+
+    def _allow(self, now: float) -> None:
+        allowed = self.scheduler.may_ask(now)
+        if allowed != self._allowed:
+            on_demand.allow(allowed)
+            haproxy.follow(self.plan, self.report)
+            self._allowed = allowed
+
+    def _begin(self, decision: Decision) -> None:
+        words = ["stop", decision.agent] if decision.free else [decision.agent]
+        self.report(f"{'freeing the card of' if decision.free else 'bringing'} {decision.agent}: {decision.why}")
+        self.job = Job(decision, daemon_socket.command([*words, "--wait"]))
+
+    def _end(self, job: Job) -> None:
+        self.job, self._looked = None, float("-inf")
+        told, _ = job.process.communicate()
+        if job.process.returncode != 0:
+            self.report(_why(told, job.process.returncode))
+            if not job.decision.free:
+                self.scheduler.failed(job.decision.agent, time.monotonic())
+
+
+def _why(told: str, status: int) -> str:
+    try:
+        return str(json.loads(told)["errors"][0]["message"])
+    except (ValueError, LookupError, TypeError):
+        return f"the command ended with {status} and without a word"
+
+
+def serve(plan: Plan, report: Report) -> None:
+    """Look every so often until SIGTERM; then say that nobody brings an agent any more."""
+    ended: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    if plan.get("gateway_port") is None:
+        raise RoundhouseError("control", "the plan has no gateway: deploy with gateway_enabled: true.")
+    left = switch_journal.left()
+    if left and not serving.is_switching():
+        report(f"a switch to {left.to} was killed in its phase {left.phase}: the next one goes on from there")
+    one, begun = Control(plan, report), _stamps()
+    with daemon_socket.listening() as busy:
+        notify("READY=1")
+        while not ended:
+            if not one.job and not busy() and _stamps() != begun:
+                report("what is deployed is another: starting anew")
+                return
+            one.round()
+            notify("WATCHDOG=1")
+            time.sleep(EVERY_SECONDS)
+        on_demand.withdraw()
+        haproxy.follow(plan, report)
+
+
+def _stamps() -> list[int]:
+    """Return what is another one after a deployment: of the plan, the settings and the command itself."""
+    return [each.stat().st_mtime_ns for each in (deployed.PATH, on_demand.PATH, Path(sys.argv[0])) if each.exists()]
+
+
+def notify(text: str) -> None:
+    """Tell systemd, where it has started this."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.connect("\0" + address[1:] if address.startswith("@") else address)
+        line.sendall(text.encode())

@@ -1,0 +1,146 @@
+"""Small files, several at once: each is whole or as it was, also when a run is killed.
+
+A lock file beside the roster: JSON that says what a name means, read by all hosts of a run and written by the first.
+
+{"schema": 1, KIND: {NAME: ..., ...}}
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import UsageError
+
+
+class Change(NamedTuple):
+    """A file before and after, as --diff shows it; `before` is empty for a new one, `after` for one that goes."""
+
+    path: str
+    before: str
+    after: str
+
+
+def changes(wanted: dict[str, str | None]) -> list[Change]:
+    """Return what differs from the wanted content by path; None is for a file that shall not be there."""
+    found = []
+    for name, content in wanted.items():
+        path = Path(name)
+        before = path.read_text(errors="replace") if path.is_file() else None
+        if before != content:
+            found.append(Change(name, before or "", content or ""))
+    return found
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and what is missing above it, for all to read: root's umask has no part in it."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    aside.chmod(0o755)
+    try:
+        aside.rename(path)
+    except OSError:
+        aside.rmdir()
+        if not path.is_dir():  # else another process has made it meanwhile
+            raise
+
+
+def write(
+    path: Path, content: str, mode: int = 0o644, owner: tuple[int, int] | None = None, *, durable: bool = True
+) -> None:
+    """Write a file that is whole or as it was, in a folder that is made if need be. Raises OSError.
+
+    `owner` are the numbers of user and group, -1 for as it is. `durable`: it survives a lost machine, not only a killed
+    process.
+    """
+    make_folder(path.parent)
+    stage(path, content, mode, owner, durable=durable).rename(path)
+
+
+def stage(
+    path: Path, content: str, mode: int = 0o644, owner: tuple[int, int] | None = None, *, durable: bool = True
+) -> Path:
+    """Write what `write` writes beside its place, and return that file: to rename it takes no room. Raises OSError.
+
+    The name is the writer's own, because two writers must not fill one file. What killed writers left is removed.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*"):
+        if not Path("/proc", left.suffix[1:]).exists():
+            left.unlink(missing_ok=True)
+    aside = path.with_name(f".{path.name}.{threading.get_native_id()}")
+    try:
+        # Only its owner may read it before there is anything to read.
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as stream:
+            os.fchmod(stream.fileno(), 0o600)
+            stream.write(content)
+            stream.flush()
+            if owner:
+                os.fchown(stream.fileno(), *owner)
+            os.fchmod(stream.fileno(), mode)
+            if durable:
+                os.fsync(stream.fileno())
+    except BaseException:
+        aside.unlink(missing_ok=True)  # half a file would take the room that is missing
+        raise
+    return aside
+
+
+def apply(wanted: dict[str, str | None]) -> None:
+    """Bring the files to the wanted content."""
+    for change in changes(wanted):
+        content = wanted[change.path]
+        if content is None:
+            Path(change.path).unlink()
+        else:
+            write(Path(change.path), content)
+
+
+SCHEMA = 1
+
+Entries = dict[str, Any]
+
+
+def read(path: Path, kind: str) -> Entries:
+    """Return the entries, nothing where there is no file. Raises UsageError."""
+    try:
+        held = json.loads(path.read_text())
+        if held["schema"] != SCHEMA:
+            raise ValueError(f"schema {held['schema']}")
+        return dict(held[kind])
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: Exception) -> UsageError:
+    """Return what is said of a lock file that nobody understands."""
+    return UsageError(
+        "lock", f"{path} cannot be read ({error}): restore it from version control, or delete it to lock anew."
+    )
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Let one host at a time read and write the file."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # the folder's: a file beside the roster would be one too many
+        yield
+    finally:
+        os.close(folder)
+
+
+def text(entries: Entries, kind: str) -> str:
+    """Return what the file holds: sorted, an entry to a line, so that a change reads as one."""
+    return json.dumps({"schema": SCHEMA, kind: dict(sorted(entries.items()))}, indent=1) + "\n"

@@ -1,0 +1,153 @@
+"""How far a pull is: for a person at a terminal, as lines for a log, as JSON lines for a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from . import background_job
+
+GIB = 1 << 30
+MIB = 1 << 20
+# The rate is that of the last so many seconds: long enough for a steady number, short enough to be true.
+WINDOW_SECONDS = 20.0
+TERMINAL_SECONDS, LINES_SECONDS, JSON_SECONDS = 0.5, 10.0, 2.0
+
+Write = Callable[[dict[str, Any]], None]
+
+
+class Progress:
+    """Counts bytes from any thread, and writes an event now and then until it is closed.
+
+    An event is {"event": "progress", "text", "done_bytes", "total_bytes", "bytes_per_second", "seconds_left"} or
+    {"event": "note" or "doing", "text"}, the latter for what takes long and brings no bytes; what is not known is None.
+    """
+
+    def __init__(self, write: Write, every_seconds: float) -> None:
+        self._write = write
+        self._turn = threading.Lock()
+        self._closed = threading.Event()
+        self._every_seconds = every_seconds
+        self._done = self._total = 0
+        self._doing: tuple[str, float] | None = None
+        self._seen: deque[tuple[float, int]] = deque()
+        self._writer = threading.Thread(target=self._go, daemon=True)
+
+    def __enter__(self) -> Progress:
+        """Begin to write events."""
+        self._writer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write the last event."""
+        self._closed.set()
+        self._writer.join()
+        self._event()
+
+    def expect(self, total_bytes: int, done_bytes: int = 0) -> None:
+        """Say how much there is to fetch, and how much of it an earlier run brought."""
+        with self._turn:
+            self._total, self._done = total_bytes, done_bytes
+
+    def came(self, count: int) -> None:
+        """Count bytes that came; negative: that were thrown away."""
+        with self._turn:
+            self._done += count
+
+    def note(self, text: str) -> None:
+        """Say something at once; what is being done is told by it from then on."""
+        with self._turn:
+            if self._doing:
+                self._doing = (text, self._doing[1])
+            self._write({"event": "note", "text": text})
+
+    @contextmanager
+    def doing(self, text: str) -> Iterator[None]:
+        """Say now and then, as long as the `with` lasts, what is being done for how long."""
+        with self._turn:
+            self._doing = (text, time.monotonic())
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._doing = None
+
+    def _go(self) -> None:
+        while not self._closed.wait(self._every_seconds):
+            self._event()
+
+    def _event(self) -> None:
+        with self._turn:
+            now = time.monotonic()
+            if self._doing:
+                text, since = self._doing
+                self._write({"event": "doing", "text": f"{text} ({duration(now - since)})"})
+            elif self._total:
+                self._seen.append((now, self._done))
+                while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW_SECONDS:
+                    self._seen.popleft()
+                self._write(event(self._done, self._total, _rate(list(self._seen))))
+
+
+def _rate(seen: list[tuple[float, int]]) -> float | None:
+    """Return bytes per second between the first and the last that was seen."""
+    (begun, first), (now, last) = seen[0], seen[-1]
+    return (last - first) / (now - begun) if now > begun and last > first else None
+
+
+def event(done: int, total: int, rate: float | None) -> dict[str, Any]:
+    """Return the event for a state; `rate` in bytes per second, None when nothing came lately."""
+    left = (total - done) / rate if rate and done < total else None
+    unit, name = (GIB, "GiB") if total >= GIB else (MIB, "MiB")
+    text = f"{done / unit:.2f} of {total / unit:.2f} {name} ({100 * done / total:.0f} %)"
+    if rate and done < total:
+        text += f", {rate / MIB:.1f} MiB/s, {duration(left or 0)} left"
+    return {
+        "event": "progress",
+        "text": text,
+        "done_bytes": done,
+        "total_bytes": total,
+        "bytes_per_second": rate and round(rate),
+        "seconds_left": left and round(left),
+    }
+
+
+def duration(seconds: float) -> str:
+    """Return such as 40 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def on_stream(stream: TextIO | None = None, *, as_json: bool = False) -> Progress:
+    """Return the progress for a stream (default: stderr): one line that is rewritten at a terminal, else lines."""
+    out = stream or sys.stderr
+    if as_json:
+        return Progress(lambda found: print(json.dumps(found), file=out, flush=True), JSON_SECONDS)
+    if not out.isatty():
+        return Progress(lambda found: print(found["text"], file=out, flush=True), LINES_SECONDS)
+
+    def rewrite(found: dict[str, Any]) -> None:
+        # A note stays; a state is written over the one before, and the last one stays.
+        last = found["event"] == "note" or (
+            found["event"] == "progress" and found["done_bytes"] == found["total_bytes"]
+        )
+        print(f"\r\033[K{found['text']}", end="\n" if last else "", file=out, flush=True)
+
+    return Progress(rewrite, TERMINAL_SECONDS)
+
+
+def in_file(path: Path) -> Progress:
+    """Return the progress as JSON lines in a file that somebody else reads."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    out = path.open("w")
+    print(background_job.began(), file=out, flush=True)
+    return Progress(lambda found: print(json.dumps(found), file=out, flush=True), JSON_SECONDS)

@@ -1,0 +1,166 @@
+"""Speaks HTTP to one vLLM on this host: health, models, version, metrics, a canary completion.
+
+What a running engine counts, from its /metrics: vLLM's own names (v1/metrics/loggers.py), without their prefix.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import urllib.request
+from typing import Any, NamedTuple
+
+from ..errors import RoundhouseError
+
+CANARY_PROMPT = "Answer with one short sentence."
+CANARY_TOKENS = 16
+# As many equal tokens in a row are no language: what an engine says whose weights or numbers are broken ("!!!!!!!!").
+_STUCK_TOKENS = 12
+
+# vLLM's own names (v1/metrics/loggers.py); one line each per engine core, whose values add up.
+_METRIC = re.compile(r"^vllm:(num_requests_running|num_requests_waiting|kv_cache_usage_perc)(?:{[^}]*})? (\S+)$", re.M)
+
+
+class Answer(NamedTuple):
+    """A canary's text and its token ids; the ids are None where the engine does not tell them."""
+
+    text: str
+    token_ids: list[int] | None
+
+
+class Load(NamedTuple):
+    """What an engine is doing: requests that run and wait, and the share of the KV cache in use, 0 to 1."""
+
+    running: int
+    waiting: int
+    kv_use: float | None
+
+
+class Engine:
+    """One engine's address. Nothing is kept between calls."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+
+    def healthy(self, timeout_seconds: float = 2.0) -> bool:
+        """Return whether /health answers 200. Refused, reset and late all mean no."""
+        try:
+            return self._request("GET", "/health", None, timeout_seconds)[0] == 200
+        except OSError:
+            return False
+
+    def listens(self, timeout_seconds: float = 1.0) -> bool:
+        """Return whether somebody takes connections on the port; one that hangs does too."""
+        try:
+            with socket.create_connection((self.host, self.port), timeout_seconds):
+                return True
+        except OSError:
+            return False
+
+    def served(self, timeout_seconds: float = 5.0) -> list[dict[str, Any]]:
+        """Return the entries of /v1/models. Raises RoundhouseError."""
+        return list(self._json("GET", "/v1/models", None, timeout_seconds)["data"])
+
+    def version(self, timeout_seconds: float = 5.0) -> str:
+        """Return the engine's own version. Raises RoundhouseError."""
+        return str(self._json("GET", "/version", None, timeout_seconds)["version"])
+
+    def load(self, timeout_seconds: float = 2.0) -> Load | None:
+        """Return what the engine is doing, from /metrics; None when it does not say."""
+        try:
+            status, raw = self._request("GET", "/metrics", None, timeout_seconds)
+        except OSError:
+            return None
+        found: dict[str, list[float]] = {}
+        for name, value in _METRIC.findall(raw.decode(errors="replace")) if status == 200 else []:
+            found.setdefault(name, []).append(float(value))
+        if "num_requests_running" not in found:
+            return None
+        use = found.get("kv_cache_usage_perc")
+        running, waiting = (int(sum(found.get(name, [0]))) for name in ("num_requests_running", "num_requests_waiting"))
+        return Load(running, waiting, max(use) if use else None)
+
+    def canary(self, name: str, timeout_seconds: float) -> Answer:
+        """Return one short greedy chat completion, asked for by the served name.
+
+        Raises RoundhouseError when the answer is an error, comes from another model, is empty, cut or no text.
+        """
+        body = {
+            "model": name,
+            "messages": [{"role": "user", "content": CANARY_PROMPT}],
+            "temperature": 0,
+            "max_tokens": CANARY_TOKENS,
+            "return_token_ids": True,
+        }
+        answer = self._json("POST", "/v1/chat/completions", body, timeout_seconds)
+        choice = (answer.get("choices") or [{}])[0]
+        text = str((choice.get("message") or {}).get("content") or "")
+        if answer.get("model") != name:
+            raise RoundhouseError("canary", f"the answer on port {self.port} came from {answer.get('model')!r}.")
+        # vLLM answers 200 with finish_reason "abort" when it was stopped half-way.
+        if choice.get("finish_reason") not in ("stop", "length") or not text.strip():
+            reason = choice.get("finish_reason")
+            raise RoundhouseError("canary", f"{name} answered {text!r} (finish_reason {reason}), which is no answer.")
+        ids = choice.get("token_ids")
+        if not any(letter.isalnum() for letter in text) or _is_stuck(ids or []):
+            raise RoundhouseError(
+                "canary", f"{name} answered {text!r}, which is no text: its weights or kernels are broken."
+            )
+        return Answer(text, ids)
+
+    def ask(self, path: str, body: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+        """Return the answer to a POST of one object. Raises RoundhouseError."""
+        return self._json("POST", path, body, timeout_seconds)
+
+    def _json(self, method: str, path: str, body: Any, timeout_seconds: float) -> dict[str, Any]:
+        try:
+            status, raw = self._request(method, path, body, timeout_seconds)
+            answer = json.loads(raw)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            where = f"{self.host}:{self.port}{path}"
+            raise RoundhouseError("engine", f"{where} did not answer: {error or type(error).__name__}.") from None
+        if status != 200 or not isinstance(answer, dict):
+            raise RoundhouseError("engine", f"{self.host}:{self.port}{path} answered {status}: {raw[:200]!r}.")
+        return answer
+
+    def _request(self, method: str, path: str, body: Any, timeout_seconds: float) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_seconds)
+        try:
+            payload = None if body is None else json.dumps(body)
+            connection.request(method, path, payload, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read()
+        except http.client.HTTPException as error:
+            raise OSError(f"no valid HTTP: {error!r}") from None
+        finally:
+            connection.close()
+
+
+def _is_stuck(ids: list[int]) -> bool:
+    return any(len(set(ids[at : at + _STUCK_TOKENS])) == 1 for at in range(len(ids) - _STUCK_TOKENS + 1))
+
+
+_LINE = re.compile(r"^vllm:(\w+)(?:{[^}]*})? (\S+)$", re.MULTILINE)
+_TIMEOUT_SECONDS = 2.0
+
+
+def read(host: str, port: int, timeout_seconds: float = _TIMEOUT_SECONDS) -> dict[str, float]:
+    """Return each number by its name; {} when the engine does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=timeout_seconds) as answer:
+            text = answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return {}
+    return parse(text)
+
+
+def parse(text: str) -> dict[str, float]:
+    """Return the numbers of a text of /metrics: of several engine cores or labels the sum, of shares the largest."""
+    found: dict[str, float] = {}
+    for name, value in _LINE.findall(text):
+        before, now = found.get(name, 0.0), float(value)
+        found[name] = max(before, now) if name.endswith("_perc") else before + now
+    return found
