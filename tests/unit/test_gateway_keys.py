@@ -66,7 +66,7 @@ def test_the_first_key_is_made_once_and_no_other_reads_it(place, capsys):
 
 def test_the_roles_words_are_the_commands(place, capsys):
     tasks = yaml.safe_load((ROLE / "tasks/secrets.yml").read_text())
-    (words,) = (task["ansible.builtin.command"].split()[1:] for task in tasks if task["name"] == "Make the first key")
+    (words,) = (task["ansible.builtin.command"].split()[1:] for task in tasks if task["name"] == "Create the first key")
     assert (main.main(words), json.loads(capsys.readouterr().out)["changed"]) == (0, True)
     assert (main.main(words), json.loads(capsys.readouterr().out)["changed"]) == (0, False)
 

@@ -7,7 +7,7 @@ def test_check_mode_without_engine_and_models(host, play, serving):
     missing |= {"lab_model": "lab/po", "models_store": "/srv/none"}
     result = play(missing, "site.yml", "--check", "--diff")
     assert result.returncode == 0, result.stdout
-    assert "TASK [engine : Build its environment" in result.stdout
+    assert "TASK [engine : Build the environment from its lock" in result.stdout
     assert "would pull lab/po at main" in result.stdout
     assert "+model: /srv/none/lab/po/main" in result.stdout
     assert not host.file("/srv/none").exists

@@ -46,7 +46,7 @@ def test_a_disk_that_lacks_3_gib_is_named_before_the_first_byte(hub, tight, play
 
     assert first.returncode != 0
     assert sentence in " ".join(first.stdout.split()), first.stdout
-    assert "TASK [models : Pull what is not there" in first.stdout
+    assert "TASK [models : Pull missing or unverified models" in first.stdout
     asked = len(hub.log)
     assert asked > 0
 
