@@ -78,7 +78,7 @@ def test_setup_in_a_terminal_is_one_screen_of_80_columns(setup, words):
     assert [line for line in lines if len(line) > WIDTH] == []
     # Whichever stage runs for long enough to be drawn: one with nothing to do may be over between two frames.
     assert any(line.startswith("> ") for line in lines)
-    assert lines[-2].startswith("+ Bring the models")
+    assert lines[-2].startswith("+ Download the models")
 
 
 def in_terminal(words):

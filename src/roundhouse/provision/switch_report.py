@@ -26,13 +26,13 @@ _WHY_CHARACTERS = 300
 
 
 def text(hosts: Mapping[str, Any], names: Iterable[str]) -> str:
-    """Return the table; a host's variables hold the task's result as `switched` once it was tried."""
+    """Return the table; a host's variables hold the task's result as `__switch_result` once it was tried."""
     return console.table(COLUMNS, rows(hosts, names))
 
 
 def rows(hosts: Mapping[str, Any], names: Iterable[str]) -> list[dict[str, Any]]:
     """Return a dict of COLUMNS for each host, None for what is not known."""
-    return [row(name, hosts[name].get("switched")) for name in names]
+    return [row(name, hosts[name].get("__switch_result")) for name in names]
 
 
 def row(name: str, switched: Mapping[str, Any] | None) -> dict[str, Any]:
