@@ -1,17 +1,43 @@
-"""The one exception that ends a command: a stage, and a sentence a person can act on."""
+"""Errors are codes with fields; the text for a person is made where it is printed."""
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class RoundhouseError(Exception):
-    """Something was not done. `stage` says where, `message` what and what to do instead."""
+    """Something was not done.
+
+    `code` says what failed, in snake_case; programs, the doctor and tests match it, and it outlives rewording. `fields`
+    are the values that belong to it. `text` says what failed and `remedy` what to do; both may name the fields, as in
+    "Port {port} is used by {holder}.".
+    """
 
     exit_code = 1
 
-    def __init__(self, stage: str, message: str) -> None:
-        super().__init__(message)
-        self.stage = stage
-        self.message = message
+    def __init__(self, code: str, text: str, remedy: str = "", **fields: Any) -> None:
+        super().__init__(code)
+        self.code, self.fields = code, fields
+        self.text, self.remedy = (part.format(**fields) if fields else part for part in (text, remedy))
+
+    @property
+    def message(self) -> str:
+        """Return the sentences for a person: what failed, and the remedy."""
+        return f"{self.text} {self.remedy}".rstrip()
+
+    def __str__(self) -> str:
+        return self.message
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the error for a program."""
+        return {"code": self.code, "message": self.message, "remedy": self.remedy, "fields": self.fields}
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> RoundhouseError:
+        """Return the error that another process told by `as_json`."""
+        error = cls(told["code"], told["message"].removesuffix(told["remedy"]).rstrip(), told["remedy"])
+        error.fields = told["fields"]
+        return error
 
 
 class UsageError(RoundhouseError):

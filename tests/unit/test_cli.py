@@ -81,7 +81,7 @@ def test_what_a_word_cannot_take_is_refused_with_a_sentence(capsys, words, part,
     said = capsys.readouterr()
     if "--json" in words:
         answer = json.loads(said.out)
-        assert (answer["ok"], answer["errors"][0]["stage"]) == (False, "usage")
+        assert (answer["ok"], answer["errors"][0]["code"]) == (False, "usage")
         assert part in answer["errors"][0]["message"]
     else:
         assert part in said.err

@@ -7,7 +7,7 @@ from roundhouse.paths import PACKAGE
 
 # From the bottom to the top: a subpackage, or a module beside them, imports from what stands before it alone.
 ORDER = (
-    *("paths", "errors", "util", "vllm", "catalog", "host", "state", "pins"),
+    *("paths", "errors", "schema", "util", "vllm", "catalog", "host", "state", "pins"),
     *("models", "roster", "fit", "doctor", "plan", "migrate"),
     *("gateway", "agents", "quantize", "switch", "provision", "checkup", "bench", "cli"),
 )

@@ -10,7 +10,7 @@ import pytest
 from roundhouse.paths import CHECKOUT as ROOT
 
 SERVES = {"schema": 1, "ok": True, "errors": [], "agent": "dev", "changed": True, "stages": {"stop": 1.0, "start": 2.5}}
-NOT = {"schema": 1, "ok": False, "errors": [{"stage": "start", "message": "dev did not start: no memory."}]}
+NOT = {"schema": 1, "ok": False, "errors": [{"code": "start", "message": "dev did not start: no memory."}]}
 # Hosts that are this machine or nowhere, with what is wrong there.
 GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 NO_ROOT = {"ansible_become": True, "ansible_become_method": "nosuch"}

@@ -138,7 +138,7 @@ def test_all_problems_are_found_at_once():
 def test_an_invalid_roster_is_wrong_usage():
     with pytest.raises(UsageError) as error:
         validate.require_valid([agent(port=1)])
-    assert (error.value.exit_code, error.value.stage) == (2, "roster")
+    assert (error.value.exit_code, error.value.code) == (2, "roster")
 
 
 def test_every_word_of_the_command_line_is_reserved():

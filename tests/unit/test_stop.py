@@ -129,7 +129,7 @@ def test_an_interrupt_says_that_it_may_go_on(up, monkeypatch):
     monkeypatch.setattr(drain, "leave", interrupted)
     with pytest.raises(RoundhouseError, match="dev may go on stopping") as caught:
         stop.stop(PLAN, None, str)
-    assert caught.value.stage == "interrupted"
+    assert caught.value.code == "interrupted"
 
 
 def test_the_word_of_the_command(up, deployed, capsys):

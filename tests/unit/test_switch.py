@@ -189,7 +189,7 @@ def test_one_that_does_not_come_back_keeps_no_other_from_it(planned, host):
     host.broken = {"roundhouse-big.service", "roundhouse-left.service"}
     with pytest.raises(RoundhouseError, match=r"left did not come back either.*right serves on port 8002") as error:
         go(planned, "big")
-    assert error.value.stage == "restore"
+    assert error.value.code == "restore"
     assert host.names() == ["right"]
 
 
@@ -224,7 +224,7 @@ def test_an_interrupted_switch_goes_back(planned, host):
     systemd.start = start
     with pytest.raises(RoundhouseError, match=r"interrupted. right serves") as error:
         go(planned, "other")
-    assert (error.value.stage, host.names()) == ("interrupted", ["right"])
+    assert (error.value.code, host.names()) == ("interrupted", ["right"])
 
 
 def test_resume_brings_every_card_up_though_one_fails(planned, host):

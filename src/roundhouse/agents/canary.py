@@ -83,7 +83,7 @@ def _ask(agent: Agent, engine: Engine) -> Answer:
 
 def _why(agent: Agent, error: RoundhouseError) -> str:
     name = agent["name"]
-    if error.stage == "canary":
+    if error.code == "canary":
         verify = (
             "" if agent["model"].startswith("/") else f"`roundhouse verify {agent['model']}` reads its weights again; "
         )

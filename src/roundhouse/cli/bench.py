@@ -79,7 +79,7 @@ def _run(args: argparse.Namespace, load: Load) -> dict[str, Any]:
     agent = run.chosen(plan, args.agent)
     against = bench_target.other(args.against, args.against_model, args.against_key) if args.against else None
     measured = run.measure(plan, agent, load, against, console.progress())
-    errors = [{"stage": "bench", "message": sentence} for sentence in run.problems(measured)]
+    errors = [{"code": "bench", "message": sentence} for sentence in run.problems(measured)]
     result = {"schema": console.SCHEMA, "ok": not errors, "errors": errors, **measured}
     return result | {"files": _files(result, (args.to or FOLDER).absolute(), bench_load.of(plan, agent))}
 

@@ -141,7 +141,7 @@ def _object(agents: list[Any], lines: list[Line], problems: list[str], content: 
     return {
         "schema": console.SCHEMA,
         "ok": not problems,
-        "errors": [{"stage": "import", "message": problem} for problem in problems],
+        "errors": [{"code": "import", "message": problem} for problem in problems],
         "agents": agents,
         "lines": [line._asdict() for line in lines],
         "roster": content,

@@ -145,7 +145,7 @@ def main(arguments: list[str]) -> int:
         kept = RoundhouseError("interrupted", "interrupted; what came is kept.")
         return console.refuse(kept, as_json="--json" in arguments)
     if args.json:
-        problems = [{"stage": args.word, "message": text} for text in result.get("problems", [])]
+        problems = [{"code": args.word, "message": text} for text in result.get("problems", [])]
         print(json.dumps({"schema": console.SCHEMA, "ok": not problems, "errors": problems, **result}))
     return 1 if result.get("problems") else 0
 

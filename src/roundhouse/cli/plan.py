@@ -73,7 +73,7 @@ def _plan_as_json(made: deployed.Plan) -> dict[str, Any]:
     return {
         "schema": console.SCHEMA,
         "ok": not made["problems"],
-        "errors": [{"stage": "fit", "message": sentence} for sentence in made["problems"]],
+        "errors": [{"code": "fit", "message": sentence} for sentence in made["problems"]],
         "agents": [
             {name: agent[name] for name in _TOLD} | (agent["fit"] or dict.fromkeys(NUMBERS)) for agent in made["agents"]
         ],

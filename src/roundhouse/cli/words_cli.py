@@ -66,7 +66,7 @@ def doctor(args: argparse.Namespace) -> dict[str, Any]:
         print("\n\n".join([host_driver.text(rows), checkup.text(found)]))
     stages = ["driver" if each is driver else each.cause for each in found]
     errors = [
-        {"stage": stage, "message": f"{each.sentence} {each.cure}"} for stage, each in zip(stages, found, strict=True)
+        {"code": stage, "message": f"{each.sentence} {each.cure}"} for stage, each in zip(stages, found, strict=True)
     ]
     findings = [each._asdict() for each in found]
     return {"ok": not found, "errors": errors, "checks": rows, "findings": findings}

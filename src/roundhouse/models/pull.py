@@ -144,7 +144,7 @@ def _problem(future: Future[None]) -> str | None:
     try:
         future.result()
     except RoundhouseError as error:
-        if error.stage == "interrupted":
+        if error.code == "interrupted":
             raise
         return error.message
     return None

@@ -185,7 +185,7 @@ def kept(place: Path, wishes: Iterable[Wish]) -> Iterator[None]:
     try:
         yield
     except RoundhouseError as error:
-        if error.stage != "interrupted":
+        if error.code != "interrupted":
             for model, own in _own(models, error.message).items():
                 if own is None:
                     (place / model / NAME).unlink(missing_ok=True)

@@ -169,7 +169,7 @@ def all_of(given: Given, say: Say, pynvml: Any = None) -> Given:
         try:
             made.append(make(wanted, place, Path(given["environment_path"]), asked, say))
         except RoundhouseError as error:
-            if error.stage != "gate":
+            if error.code != "gate":
                 raise
             cure = f"Name another recipe than quantize: {wish['recipe']} in the roster, or leave it out."
             raise RoundhouseError("gate", f"{error.message} {cure}") from None

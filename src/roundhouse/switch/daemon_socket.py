@@ -94,7 +94,7 @@ def _answer(told: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in told.items() if name not in ("schema", "ok", "errors")}
     problem = told["errors"][0]
     kind = UsageError if told.get("rc") == UsageError.exit_code else RoundhouseError
-    raise kind(problem["stage"], problem["message"])
+    raise kind.from_json(problem)
 
 
 @contextmanager

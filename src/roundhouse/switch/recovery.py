@@ -46,7 +46,7 @@ def way_back(turn: Turn, error: BaseException) -> NoReturn:
 def told(what: str, error: BaseException) -> tuple[str, str]:
     """Return the stage and the sentence of what ended `what`."""
     if isinstance(error, RoundhouseError):
-        return error.stage, error.message
+        return error.code, error.message
     if isinstance(error, OSError):
         return "state", serving.unwritable(serving.FOLDER, error).message
     if isinstance(error, Exception):  # an error of ours, or of a library: it costs nobody an agent

@@ -38,7 +38,7 @@ def ensure_ready(
         try:
             return ensure_ready_locked(plan, agent, report, drain_seconds)
         except RoundhouseError as error:
-            raise RoundhouseError(error.stage, f"{error.message} {who_serves(plan)}") from None
+            raise RoundhouseError(error.code, f"{error.message} {who_serves(plan)}") from None
 
 
 def ensure_ready_locked(

@@ -63,8 +63,7 @@ def table(columns: Sequence[str], rows: list[dict[str, Any]], marks: Sequence[st
 def refuse(error: RoundhouseError, *, as_json: bool) -> int:
     """Print the sentence, or with --json one object on stdout, and return the exit status."""
     if as_json:
-        problem = {"stage": error.stage, "message": error.message}
-        print(json.dumps({"schema": SCHEMA, "ok": False, "errors": [problem]}))
+        print(json.dumps({"schema": SCHEMA, "ok": False, "errors": [error.as_json()]}))
     else:
         _tell(error.message)
-    return 130 if error.stage == "interrupted" else error.exit_code
+    return 130 if error.code == "interrupted" else error.exit_code

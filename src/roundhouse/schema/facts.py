@@ -1,0 +1,141 @@
+"""The shapes of what a plan depends on and only the host knows, and of what plans make others do."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from .cards import GpuFacts, NvmlAnswer
+from .plan import Plan
+
+ModelConfig = dict[str, Any]  # a checkpoint's config.json, as its author wrote it
+
+
+class MeansFacts(TypedDict):
+    """What the container engine offers (containers.means); fields of compose.Means."""
+
+    cdi: list[str]
+    runtimes: list[str]
+    open_files: int | None
+
+
+class Disk(TypedDict):
+    """The weights in one folder, and how fast they come."""
+
+    weights_bytes: int
+    bytes_per_second: float | None
+
+
+class KnownStart(TypedDict):
+    """phases.Start as JSON: one start that was ready."""
+
+    agent: str
+    model_path: str
+    seconds: float
+    began: dict[str, float]  # phase -> the second at which it began
+
+
+class _Measurement(TypedDict):
+    engine: str  # of vLLM: 0.32
+    model: str
+    quantization: str | None
+    kv_cache_dtype: str
+    gpus: list[int]
+    max_num_seqs: int | None
+    max_num_batched_tokens: int | None
+    enforce_eager: bool | None  # None today: the planned agent lacks the key (usage.md, bug 1)
+    draft_model: str | None
+    quantize: str | None
+    kernels: bool
+    max_model_len: int
+    gpu_memory_utilization: float
+
+
+class Measurement(_Measurement, total=False):
+    """What an engine's start log states, with the configuration that it is of (measured.json). Absent: not stated."""
+
+    cuda_gib: float
+    weights_gib: float
+    kv_gib: float
+    kv_tokens: float
+    graphs_estimated_gib: float
+    graphs_gib: float
+    activation_gib: float
+
+
+class PlanFacts(GpuFacts):
+    """What the module roundhouse_plan_facts returns."""
+
+    answer: NvmlAnswer
+    configs: dict[str, ModelConfig]  # by the folder that the roster names
+    stamps: dict[str, str]  # folder -> what stands for its revision
+    means: MeansFacts
+    disk: dict[str, Disk]  # by folder: the store and the roster's own
+    measured: list[Measurement]
+    starts: list[KnownStart]
+    deployed: Plan | None  # None: none, or one that cannot be understood
+
+
+class LockedModel(TypedDict):
+    """An entry of models.lock."""
+
+    revision: str  # a commit
+    files: dict[str, str]  # path -> "SIZE ALGORITHM:HEX"
+
+
+class PullWish(TypedDict):
+    """A model of the hub that planned agents name (models_lock.wishes)."""
+
+    model: str
+    revision: str
+    asked: str  # what the roster says: a branch, say
+    files: dict[str, str] | None  # None: not locked yet
+    serves: bool  # false: only the base of a result
+
+
+class QuantizeWish(TypedDict):
+    """A result of a recipe that planned agents ask for (quantized.wishes)."""
+
+    model: str
+    revision: str | None
+    recipe: str
+    path: str
+
+
+class PulledModel(TypedDict):
+    """A row of pull.Pull.run."""
+
+    model: str
+    revision: str
+    path: str
+    changed: bool
+    fetched: list[str]  # paths
+
+
+class StatusRow(TypedDict):
+    """An agent now (status.rows); what only an engine knows is None without one."""
+
+    agent: str
+    state: str | None  # units.Unit.state; None where systemd does not tell
+    port: int
+    model: str
+    max_model_len: int | None
+    running: int | None  # requests
+    waiting: int | None  # requests
+    kv_use: float | None  # 0 to 1
+    since: str | None  # systemd's words
+    version: str | None
+    drift: list[str]  # sentences
+    problem: str | None  # a sentence
+
+
+class _ExplainRow(TypedDict):
+    name: str
+    value: str
+    formula: str
+    source: str
+
+
+class ExplainRow(_ExplainRow, total=False):
+    """A term with its formula and source (explain.rows)."""
+
+    cause: str

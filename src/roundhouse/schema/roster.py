@@ -1,0 +1,68 @@
+"""The shapes of the roster: the agents as wanted (group_vars/all/agents.yml), as roster/validate.py accepts them."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class Addressed(TypedDict):
+    """What a wanted and a planned agent have in common for addresses.py; take them as Sequence[Addressed]."""
+
+    name: str
+    port: int
+
+
+class _WantedModel(TypedDict):
+    model: str  # a hub's owner/name, or the absolute path of a folder
+
+
+class WantedModel(_WantedModel, total=False):
+    """One entry of an agent's `models`."""
+
+    revision: str  # branch, tag or commit; models_lock and quantized.with_stamps fill it in
+    quantization: str  # one of formats.FORMATS; excludes quantize
+    quantize: str  # one of recipes.RECIPES
+
+
+class _Speculation(TypedDict):
+    method: str  # ngram or draft_model
+    num_speculative_tokens: int
+
+
+class Speculation(_Speculation, total=False):
+    """`speculative_config`, in vLLM's words."""
+
+    model: str  # of draft_model alone
+    revision: str
+    prompt_lookup_max: int
+    prompt_lookup_min: int
+
+
+class _WantedAgent(TypedDict):
+    name: str  # roster_fields.NAME
+    models: list[WantedModel]  # best first
+    port: int  # 1024 to 65535
+    max_model_len: int  # tokens of prompt and answer
+    gpu_memory_utilization: float  # the most of a card, above 0 and at most 1
+    temperature: float  # 0 to 2
+    top_p: float  # above 0 and at most 1
+
+
+class WantedAgent(_WantedAgent, total=False):
+    """One agent of the roster as a user writes it, after roster.require_valid."""
+
+    description: str
+    policy: str  # best_fit (default) or exact
+    give_up: list[str]  # of roster_fields.GIVE_UP, the least missed first
+    max_model_len_min: int  # tokens; without it max_model_len is not given up
+    kv_cache_dtype: str  # one of fit_kv.KV_DTYPE_BYTES, auto (16 bits) where absent
+    gpus: list[int]  # card numbers; absent: the plan chooses
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    enforce_eager: bool  # absent: true on a CPU, false on a GPU (flags.is_eager)
+    enable_prefix_caching: bool  # absent: true
+    tool_call_parser: str  # one of vLLM's
+    speculative_config: Speculation
+
+
+Roster = list[WantedAgent]
