@@ -60,7 +60,7 @@ FAILED = re.compile(r"^(?:.*?)((?:FAILED|ERROR) \S*\.py::[^\n]*)", re.MULTILINE)
 
 
 def copy_to(folder: Path) -> None:
-    """Copy what git tracks or would track, and the links to the tools."""
+    """Copy what git tracks or would track, and install the tools there."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -69,8 +69,7 @@ def copy_to(folder: Path) -> None:
         if os.path.lexists(ROOT / name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
-    for link in (".venv", ".collections"):
-        (folder / link).symlink_to((ROOT / link).resolve())
+    subprocess.run([folder / "lab/tools.sh"], check=True, stdout=subprocess.DEVNULL)
     # Some tests read the list of tracked files.
     for words in (["init", "--quiet"], ["add", "--all"]):
         subprocess.run(["git", *words], cwd=folder, check=True)
