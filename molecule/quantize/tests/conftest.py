@@ -23,6 +23,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 NAME = "roundhouse-quantize"
 KEPT = "/opt/roundhouse/quantize/lab"
 BASE, STORE, CHECKOUT = f"{KEPT}/base", "/srv/quantize", "/opt/checkout"
+PACKAGE = f"PYTHONPATH={CHECKOUT}/src"  # for the programs of lab/, which import it
 ENGINE = pins.engine_path("cpu", "python3.11")
 SHORT = "/tmp/short.txt"
 WORK = f"{STORE}/quantized/base-fp8/work.partial/model"
@@ -110,7 +111,7 @@ class Workshop:
     def by_roster(self) -> dict:
         """Let a roster ask for fp8: of the hub's model, a second time, and of a folder whose result was sabotaged."""
         hub = f"python3.11 {CHECKOUT}/lab/hub.py {KEPT} {HUB_PORT}"
-        self.host.check_output(f"systemd-run --unit lab-hub {hub}")
+        self.host.check_output(f"systemd-run --unit lab-hub --setenv {PACKAGE} {hub}")
         self.host.check_output(f"timeout 20 sh -c 'until ss -ltn | grep -q :{HUB_PORT}; do sleep 0.1; done'")
         first = self.site("lab/base")
         self.host.check_output("systemctl stop lab-hub")
@@ -168,9 +169,9 @@ def evidence(tmp_path_factory):
     host, record = workshop.host, f"{KEPT}/{_key()}.json"
     if not host.file(record).exists:
         host.check_output(f"rm -rf {CHECKOUT} {STORE} && mkdir -p {CHECKOUT} {KEPT}")
-        for part in ("src", "lab"):
+        for part in ("src", "scripts", "lab"):
             subprocess.run(["docker", "cp", str(ROOT / part), f"{NAME}:{CHECKOUT}/"], check=True)
-        host.check_output(f"{ENGINE}/bin/python {CHECKOUT}/lab/quantize_base.py {BASE}")
+        host.check_output(f"{PACKAGE} {ENGINE}/bin/python {CHECKOUT}/lab/quantize_base.py {BASE}")
         found = json.dumps(workshop.run())
         host.check_output(f"printf %s {_quoted(found)} >{record}.new && mv {record}.new {record}")
     return json.loads(host.file(record).content_string)
