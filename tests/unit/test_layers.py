@@ -3,6 +3,7 @@
 import ast
 
 from packages import PACKAGES, imports_by_module
+
 from roundhouse.paths import PACKAGE
 
 ORDER = list(PACKAGES)

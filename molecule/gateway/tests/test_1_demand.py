@@ -9,11 +9,12 @@ import subprocess
 import time
 
 import pytest
-from conftest import ANY, GATE, INVENTORY, PORTS, ROOT
+from conftest import ANY, GATE, INVENTORY, PORTS
 from storm import Found, Storm
 
 from roundhouse.gateway import on_demand as gateway_on_demand
 from roundhouse.gateway import scheduler
+from roundhouse.paths import CHECKOUT as ROOT
 
 # Of a storm, at least: some turns of each agent, by the rules that the host's variables have.
 SECONDS, SWITCHES = 12, 3

@@ -7,7 +7,9 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
-from conftest import INVENTORY, NAME, ROOT
+from conftest import INVENTORY, NAME
+
+from roundhouse.paths import CHECKOUT as ROOT
 
 
 def test_gpu_has_the_line_that_users_know(table):

@@ -4,7 +4,9 @@ import os
 import subprocess
 
 import pytest
-from conftest import INVENTORY, NAME, ROOT
+from conftest import INVENTORY, NAME
+
+from roundhouse.paths import CHECKOUT as ROOT
 
 
 @pytest.mark.parametrize(("policy", "enabled"), [("leave", True), ("stop", True), ("disable", False)])
