@@ -1,4 +1,4 @@
-"""Ansible action: print a role's templates on the controller, and hand all its files to the module of the same name."""
+"""Ansible action: render a role's templates on the controller, for the module of the same name."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         if isinstance(arguments.get("files"), dict):
-            arguments["files"] = {path: self._printed(given, task_vars) for path, given in arguments["files"].items()}
+            arguments["files"] = {path: self._rendered(given, task_vars) for path, given in arguments["files"].items()}
         done: dict[str, Any] = self._execute_module("roundhouse_host_files", arguments, task_vars=task_vars)
         return result | done
 
-    def _printed(self, given: Any, task_vars: Any) -> Any:
+    def _rendered(self, given: Any, task_vars: Any) -> Any:
         """Return a file's entry with its content in place of the template or the file of the role."""
         if not isinstance(given, dict) or not {"template", "source"} & given.keys():
             return given

@@ -1,4 +1,4 @@
-"""Ansible action: all that a play has to know of a host, in one task. A shim over scripts/roundhouse/inspection.py."""
+"""Ansible action: inspect a host and compute its plan, in one task. A shim over provision/inspection.py."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class ActionModule(ActionBase):
         _, given = self.validate_argument_spec(OPTIONS)
         asked = inspection.Asked(**{name: given[name] for name in OPTIONS})
         try:
-            inspection.refuse(asked)
-            told = {"agents": asked.agents, "models_store": asked.settings["models_store"]}
-            facts = self._execute_module("roundhouse_plan_facts", told, task_vars=task_vars)
+            inspection.require_valid_roster(asked)
+            options = {"agents": asked.agents, "models_store": asked.settings["models_store"]}
+            facts = self._execute_module("roundhouse_plan_facts", options, task_vars=task_vars)
             if facts.get("failed"):
                 return result | facts
-            plan, text = inspection.plan_of(asked, facts)
-            look = inspection.look_of(asked, plan, facts)
+            plan, text = inspection.compute_plan(asked, facts)
+            options = inspection.preflight_options(asked, plan, facts)
         except RoundhouseError as error:
             return result | {"failed": True, "msg": error.message}
-        seen = self._execute_module("roundhouse_preflight", look, task_vars=task_vars)
-        if seen.get("failed"):
-            return result | seen
-        host = seen["host"] | {"plan_in_place": inspection.is_in_place(plan, facts)}
-        told = {"findings": seen["findings"], "table": seen["table"], "host": host}
-        return result | {"changed": False, "plan": plan, "text": text, **told}
+        found = self._execute_module("roundhouse_preflight", options, task_vars=task_vars)
+        if found.get("failed"):
+            return result | found
+        host = found["host"] | {"plan_in_place": inspection.is_deployed(plan, facts)}
+        preflight = {"findings": found["findings"], "table": found["table"], "host": host}
+        return result | {"changed": False, "plan": plan, "text": text, **preflight}

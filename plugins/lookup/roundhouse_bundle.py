@@ -1,4 +1,4 @@
-"""Ansible lookup: the command as an archive for the hosts. A shim over scripts/roundhouse/bundle.py."""
+"""Ansible lookup: the command as an archive for the hosts. A shim over provision/bundle.py."""
 
 from __future__ import annotations
 

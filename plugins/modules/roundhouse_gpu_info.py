@@ -1,4 +1,4 @@
-"""Ansible module: the host's NVIDIA GPUs. A shim over scripts/roundhouse/gpu.py."""
+"""Ansible module: the host's NVIDIA GPUs. A shim over host/gpu.py."""
 
 from __future__ import annotations
 

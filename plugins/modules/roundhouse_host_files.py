@@ -1,6 +1,6 @@
-"""Ansible module: what a role writes on a host. A shim over scripts/roundhouse/host_files.py.
+"""Ansible module: what a role writes on a host. A shim over provision/host_files.py.
 
-Why one module writes several things is said in roundhouse_host_info.
+roundhouse_host_info says why one module writes several things.
 """
 
 from __future__ import annotations

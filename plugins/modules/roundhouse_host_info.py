@@ -1,8 +1,7 @@
-"""Ansible module: a host's driver, container engine and toolkit. A shim over scripts/roundhouse/host_info.py.
+"""Ansible module: a host's driver, container engine and toolkit. A shim over provision/host_info.py.
 
-One module looks at three things, and one (roundhouse_host_files) writes three, because each kind of module costs a run
-0.2 s at its first use, most of a ping: Ansible gathers the Python that it sends along anew. The next use costs no more
-than a ping.
+One module inspects three things, and one (roundhouse_host_files) writes several, because the first use of a module in a
+run costs 0.2 s: Ansible collects the Python that it ships. The next use costs no more than a ping.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ DOCUMENTATION = """
 module: roundhouse_host_info
 short_description: Tell which NVIDIA driver, container engine or container toolkit a host has, and what is to be done
 description:
-  - Looks at one of them and changes nothing.
-  - For the driver it reads sysfs, the modules on disk, DKMS's logs, the firmware's variables and the package manager's
-    database, and asks NVML. For the other two it asks the package manager's database, the engine and the toolkit.
+  - Inspects one of them and changes nothing.
+  - For the driver it reads sysfs, DKMS's logs, the firmware's variables and dpkg's database, and asks modinfo and NVML.
+    For the other two it asks dpkg, Docker and the toolkit.
 options:
   driver:
     description: The settings of the role nvidia_driver.
@@ -89,7 +88,7 @@ author: Roundhouse
 """
 
 EXAMPLES = """
-- name: Look at the driver
+- name: Inspect the driver
   roundhouse_host_info:
     driver:
       accelerator: cuda
@@ -100,7 +99,7 @@ EXAMPLES = """
       platform: "{{ __nvidia_driver_platform }}"
       platform_name: Debian 13
 
-- name: Look at the engine
+- name: Inspect the engine
   roundhouse_host_info:
     engine:
       runtime: compose
@@ -109,7 +108,7 @@ EXAMPLES = """
       platform: "{{ __container_engine_platform }}"
       platform_name: Debian 13
 
-- name: Look at the toolkit
+- name: Inspect the toolkit
   roundhouse_host_info:
     toolkit:
       runtime: compose
@@ -127,34 +126,34 @@ choice:
 driver:
   description: The state (a word), its sentence and its cure.
   type: dict
-  returned: when the driver was asked for
+  returned: when the driver is inspected
 broken:
   description: Packages that are half installed or half configured.
   type: list
   elements: str
-  returned: when the driver was asked for
+  returned: when the driver is inspected
 settled:
   description: Whether the chosen driver is there, works and is held, and its persistence daemon is on.
   type: bool
-  returned: when the driver was asked for
+  returned: when the driver is inspected
 users:
   description: The active units that use the driver, agents and the persistence daemon.
   type: list
   elements: str
-  returned: when the driver was asked for
+  returned: when the driver is inspected
 seen:
   description: >-
     What was found, with kernel, next_kernel, loaded, secure_boot and gpus among it; of these what the PCI bus tells.
   type: dict
-  returned: when the driver was asked for
+  returned: when the driver is inspected
 engine:
   description: What is there, with origin, package, version, running (names of containers) and compose.
   type: dict
-  returned: when the engine was asked for
+  returned: when the engine is inspected
 "on":
   description: Whether the engine runs and starts at boot.
   type: bool
-  returned: when the engine was asked for
+  returned: when the engine is inspected
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -192,7 +191,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     ((name, settings),) = [(name, given) for name, given in module.params.items() if given is not None]
-    module.exit_json(changed=False, **host_info.LOOKS[name](settings))
+    module.exit_json(changed=False, **host_info.INSPECTIONS[name](settings))
 
 
 if __name__ == "__main__":

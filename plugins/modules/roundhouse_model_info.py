@@ -61,7 +61,7 @@ problems:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.roundhouse.errors import RoundhouseError
-from ansible.module_utils.roundhouse.provision import host_state
+from ansible.module_utils.roundhouse.provision import model_state
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def main() -> None:
     )
     given = module.params
     try:
-        seen = host_state.models(given["store"], given["folders"], given["wishes"], given["quantizations"])
+        seen = model_state.inspect(given["store"], given["folders"], given["wishes"], given["quantizations"])
     except RoundhouseError as error:
         module.fail_json(msg=error.message)
     module.exit_json(changed=False, **seen)

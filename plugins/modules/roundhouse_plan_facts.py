@@ -1,4 +1,4 @@
-"""Ansible module: what a host's plan depends on. A shim over scripts/roundhouse/plan_facts.py."""
+"""Ansible module: what a host's plan depends on. A shim over provision/plan_facts.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ansible module: what a host lacks, and what is there. A shim over scripts/roundhouse: preflight.py, host_seen.py."""
+"""Ansible module: what a host lacks, and what is there. Over provision/preflight.py and host_state.py."""
 
 from __future__ import annotations
 
@@ -143,11 +143,11 @@ def main() -> None:
         image=given["runtime_image"],
     )
     try:
-        rows = preflight.look(preflight.Wanted(**{name: given[name] for name in wanted}), gpu.Answer(**given["nvml"]))
-        seen = host_state.look(asked)
+        rows = preflight.check(preflight.Wanted(**{name: given[name] for name in wanted}), gpu.Answer(**given["nvml"]))
+        state = host_state.inspect(asked)
     except RoundhouseError as error:
         module.fail_json(msg=error.message)
-    module.exit_json(changed=False, findings=preflight.problems(rows), table=preflight.table(rows), host=seen)
+    module.exit_json(changed=False, findings=preflight.problems(rows), table=preflight.table(rows), host=state)
 
 
 if __name__ == "__main__":

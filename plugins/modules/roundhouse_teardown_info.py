@@ -1,31 +1,31 @@
-"""Ansible module: what of a host is Roundhouse's. A shim over scripts/roundhouse/teardown.py."""
+"""Ansible module: what a teardown removes from a host. A shim over provision/teardown.py."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 ---
 module: roundhouse_teardown_info
-short_description: Tell what of a host goes with Roundhouse
+short_description: Tell what a teardown removes from a host
 description:
-  - Looks for the roles' files by their names, and for packages by the receipt; changes nothing.
+  - Finds the roles' files by their names and packages by the receipt; changes nothing.
 options:
   models_store:
     description: Where the models are.
     type: str
     required: true
   models:
-    description: Whether the models go too.
+    description: Whether the models are removed.
     type: bool
     required: true
   packages:
-    description: Whether the packages go that the roles have brought.
+    description: Whether the packages are removed that the roles installed.
     type: bool
     required: true
 author: Roundhouse
 """
 
 EXAMPLES = """
-- name: Look at what is Roundhouse's
+- name: Inspect what Roundhouse installed
   roundhouse_teardown_info:
     models_store: /var/lib/roundhouse/models
     models: false
@@ -34,18 +34,19 @@ EXAMPLES = """
 
 RETURN = """
 text:
-  description: What goes and what stays, for a person.
+  description: What is removed and what stays, for a person.
   type: list
   elements: str
   returned: always
 problems:
-  description: A sentence for each thing that is in the way.
+  description: A sentence for each obstacle.
   type: list
   elements: str
   returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.roundhouse.errors import RoundhouseError
 from ansible.module_utils.roundhouse.provision import teardown
 
 
@@ -56,7 +57,10 @@ def main() -> None:
         "packages": {"type": "bool", "required": True},
     }
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
-    found = teardown.look(module.params)
+    try:
+        found = teardown.find(teardown.Settings(**module.params))
+    except RoundhouseError as error:
+        module.fail_json(msg=error.message)
     module.exit_json(changed=False, text=teardown.text(found), **found)
 
 

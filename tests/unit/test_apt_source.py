@@ -8,7 +8,7 @@ import pytest
 from small_server import Handler, served
 
 from roundhouse.errors import RoundhouseError
-from roundhouse.host import apt
+from roundhouse.host import apt, openpgp
 from roundhouse.util import files
 
 SOURCE = apt.Source("roundhouse-nvidia", "https://repo.example/debian13/x86_64/", "/", "")
@@ -37,15 +37,16 @@ def keys(tmp_path_factory):
 
 def test_fingerprints_are_those_that_gpg_tells(keys):
     for armoured, fingerprint in keys:
-        assert apt.fingerprints(armoured) == [fingerprint]
+        assert openpgp.fingerprints(armoured) == [fingerprint]
 
 
 def test_the_pinned_key_is_taken_and_another_is_not(keys):
     (first, fingerprint), (second, _) = keys
     apt.require_key(first, fingerprint.lower(), "URL")
     for wrong in (second, first + second):
-        with pytest.raises(RoundhouseError, match="is pinned: nothing was changed"):
+        with pytest.raises(RoundhouseError) as refused:
             apt.require_key(wrong, fingerprint, "URL")
+        assert (refused.value.code, refused.value.fields["pinned"]) == ("key_not_pinned", fingerprint)
 
 
 @pytest.fixture
@@ -79,12 +80,12 @@ def test_a_key_is_fetched_once_and_again_for_another_pin(keys, server):
     (first, pin), (second, other_pin) = keys
     url, answer, asked = server
     answer["key"] = first
-    assert apt.key_of(SOURCE, f"{url}/one", pin) == first.decode()
+    assert apt.read_or_fetch_key(SOURCE, f"{url}/one", pin) == first.decode()
     SOURCE.key_path.write_bytes(first)
-    assert apt.key_of(SOURCE, f"{url}/one", pin) == first.decode()
+    assert apt.read_or_fetch_key(SOURCE, f"{url}/one", pin) == first.decode()
     assert asked == ["/one"]
     answer["key"] = second
-    assert apt.key_of(SOURCE, f"{url}/two", other_pin) == second.decode()
+    assert apt.read_or_fetch_key(SOURCE, f"{url}/two", other_pin) == second.decode()
     assert asked == ["/one", "/two"]
 
 
@@ -95,23 +96,26 @@ def test_a_key_is_fetched_through_the_proxy_of_the_environment(keys, server, mon
     for name, value in (("http_proxy", url), ("no_proxy", ""), ("NO_PROXY", "")):
         monkeypatch.setenv(name, value)
     answer["key"] = key
-    assert apt.key_of(SOURCE, "http://repo.example/key", pin) == key.decode()
+    assert apt.read_or_fetch_key(SOURCE, "http://repo.example/key", pin) == key.decode()
     assert asked == ["http://repo.example/key"]
 
 
 @pytest.mark.usefixtures("empty_host")
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/key", "repo.example/key"])
 def test_a_key_that_cannot_be_fetched_is_told(url):
-    with pytest.raises(RoundhouseError, match=r"^" + url + r" cannot be fetched \(.+\): nothing was changed\.$"):
-        apt.key_of(SOURCE, url, "0" * 40)
+    with pytest.raises(RoundhouseError) as refused:
+        apt.read_or_fetch_key(SOURCE, url, "0" * 40)
+    assert (refused.value.code, refused.value.fields["url"]) == ("key_not_fetched", url)
+    assert refused.value.fields["problem"]
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"<html>404</html>", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n=AAAA\n"]
 )
 def test_what_is_no_key_is_refused(content):
-    with pytest.raises(RoundhouseError, match="is not a key"):
+    with pytest.raises(RoundhouseError) as refused:
         apt.require_key(content, "0" * 40, "URL")
+    assert refused.value.code == "key_invalid"
 
 
 def test_another_source_of_the_same_place_is_found(tmp_path):
@@ -120,7 +124,8 @@ def test_another_source_of_the_same_place_is_found(tmp_path):
     (folder / "cuda-debian13-x86_64.list").write_text("deb [signed-by=/x.gpg] http://repo.example/debian13/x86_64 /\n")
     (folder / "off.list").write_text("# deb https://repo.example/debian13/x86_64/ /\n")
     (folder / "roundhouse-nvidia.sources").write_text(SOURCE.text())
-    assert apt.others(SOURCE, tmp_path) == ["/etc/apt/sources.list.d/cuda-debian13-x86_64.list"]
+    (other,) = apt.others(SOURCE, tmp_path)
+    assert other == "/etc/apt/sources.list.d/cuda-debian13-x86_64.list"
 
 
 def test_a_source_in_deb822():

@@ -3,7 +3,7 @@
 from roundhouse.agents import kernel_log
 from roundhouse.checkup import checkup
 from roundhouse.doctor.diagnosis import Finding
-from roundhouse.host import systemd
+from roundhouse.host import journal, systemd
 
 FACTS = {"gpus": [], "driver_version": None, "nvml": {"driver_version": None, "error": None}}
 
@@ -31,7 +31,7 @@ def test_the_first_of_two_findings_of_the_same_is_kept_and_reasons_of_slowness_a
 
 def test_without_a_plan_the_kernels_word_is_told(monkeypatch):
     line = "NVRM: GPU 0000:01:00.0: RmInitAdapter failed! (0x26:0x65:0x1)"
-    monkeypatch.setattr(kernel_log, "read", lambda: [systemd.Entry(kernel_log.time.time(), line, {})])
+    monkeypatch.setattr(kernel_log, "read", lambda: [journal.Entry(kernel_log.time.time(), line, {})])
     monkeypatch.setattr(checkup, "_STORE", "/nowhere")
     (found,) = checkup.examine(None, facts=FACTS)
     assert (found.cause, found.agent) == ("card lost", None)

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from roundhouse.host import container_toolkit, docker
-from roundhouse.host.docker import Engine, Wanted
+from roundhouse.host import container_engine, container_toolkit
+from roundhouse.host.container_engine import Engine, Wanted
 from roundhouse.host.packages import Packages
 from roundhouse.paths import CHECKOUT
 
@@ -13,10 +13,13 @@ PLATFORMS = yaml.safe_load(VARS.read_text())["__container_engine_platforms"]
 DISTRIBUTION = Engine("distribution", "docker.io", "26.1.5+dfsg1", ["web", "db"], "2.26.1-4")
 
 
-def choose(engine=docker.NONE, versions=(), platform="Debian 13", **settings):
+NONE = Engine()
+
+
+def choose(engine=NONE, versions=(), platform="Debian 13", **settings):
     given = {"runtime": "compose", "source": "docker", "replace": False, **settings}
     wanted = Wanted(**given, platform=PLATFORMS.get(platform, {}), platform_name=platform)
-    return docker.choose(engine, Packages(dict.fromkeys(versions, "1"), [], []), wanted)
+    return container_engine.choose(engine, Packages(dict.fromkeys(versions, "1"), [], []), wanted)
 
 
 def test_a_native_host_needs_none():
@@ -49,7 +52,7 @@ def test_one_that_holds_its_loopback_has_no_warning():
     ("platform", "source", "part"),
     [
         ("Debian 12", "distribution", "knows no CDI and has no compose plugin: write docker."),
-        ("RedHat 10", "distribution", "which is not known for RedHat 10: write docker."),
+        ("Rocky 10", "docker", "which is not known for Rocky 10: install an engine with CDI yourself."),
         ("Fedora 44", "docker", "which is not known for Fedora 44: install an engine with CDI yourself."),
     ],
 )
@@ -60,7 +63,7 @@ def test_a_source_that_a_platform_has_not_is_refused(platform, source, part):
 
 @pytest.mark.parametrize(("version", "pair"), [("26.1.5+dfsg1", (26, 1)), ("5:29.6.1-1~debian", (29, 6))])
 def test_versions_compare(version, pair):
-    assert docker.number(version) == pair
+    assert container_engine.major_minor(version) == pair
 
 
 def toolkit(engine=DISTRIBUTION, versions=None, **settings):
@@ -77,7 +80,7 @@ def test_all_of_the_toolkit_is_of_one_release():
 def test_cdi_first_and_the_legacy_runtime_where_the_engine_is_older():
     old = DISTRIBUTION._replace(version="20.10.24+dfsg1")
     assert (toolkit().mode, toolkit(old).mode) == ("cdi", "legacy")
-    assert "Docker 20.10.24+dfsg1 knows no CDI: write legacy" in toolkit(old, mode="cdi").sentence
+    assert "Docker 20.10.24+dfsg1 does not support CDI: write legacy" in toolkit(old, mode="cdi").sentence
 
 
 def test_a_release_without_a_fresh_specification_is_refused():

@@ -8,7 +8,7 @@ from test_switch import Straw
 from roundhouse.agents import canary as agents_canary
 from roundhouse.agents import drain, prestart_checks
 from roundhouse.errors import RoundhouseError, UsageError
-from roundhouse.host import systemd
+from roundhouse.host import journal, systemd
 from roundhouse.plan import deployed, measured, plan_sets
 from roundhouse.state import history, serving
 from roundhouse.switch import deploy, deploy_journal, recovery, resume, transaction
@@ -84,7 +84,7 @@ def host(tmp_path, monkeypatch):
         monkeypatch.setattr(systemd, name, getattr(straw, name))
     monkeypatch.setattr(systemd, "reload", lambda: straw.happened.append("reload"))
     monkeypatch.setattr(systemd, "forgive", lambda unit: None)
-    monkeypatch.setattr(systemd, "log_of_this_start", lambda unit: ["ValueError: no memory"])
+    monkeypatch.setattr(journal, "log_of_this_start", lambda unit: ["ValueError: no memory"])
     for room in (deploy, transaction, recovery, drain):
         monkeypatch.setattr(room, "Engine", Engine)
     monkeypatch.setattr(prestart_checks, "check_host", straw.check)

@@ -68,14 +68,15 @@ def test_merging_twice_changes_nothing():
     ],
 )
 def test_the_engine_is_restarted_only_for_what_it_does_not_read_again(before, after, action):
-    assert docker_config.action(before, after) == action
+    assert docker_config.required_action(before, after) == action
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"debug": true,}'])
 def test_a_file_that_is_not_valid_is_refused_with_the_parsers_words(text):
     with pytest.raises(RoundhouseError) as raised:
         docker_config.parse(text)
-    assert "nothing was changed" in raised.value.message
+    assert raised.value.code == "daemon_json_invalid"
+    assert raised.value.fields["problem"]
 
 
 @pytest.fixture
@@ -91,7 +92,8 @@ def places(tmp_path, monkeypatch):
 def test_an_invalid_file_is_not_touched(places):
     path = places / "docker/daemon.json"
     path.write_text("{not json")
-    with pytest.raises(RoundhouseError, match="is not JSON"):
-        docker_config.plan("container_engine", OURS, force=False)
+    with pytest.raises(RoundhouseError) as refused:
+        docker_config.plan_merge("container_engine", OURS, force=False)
+    assert (refused.value.code, refused.value.fields["path"]) == ("daemon_json_invalid", str(path))
     assert [file.name for file in path.parent.iterdir()] == ["daemon.json"]
     assert path.read_text() == "{not json"

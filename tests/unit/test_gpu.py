@@ -40,7 +40,12 @@ def test_without_a_driver_a_cards_family_is_known_and_nothing_is_guessed(sysfs, 
             "driver": None,
             "architecture": "blackwell",
             "compute_capability": [12, 0],
-            **gpu.UNKNOWN,
+            "name": None,
+            "uuid": None,
+            "memory_gib": None,
+            "used_gib": None,
+            "display_active": None,
+            "processes": None,
         }
     ]
 

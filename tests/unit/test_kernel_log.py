@@ -7,7 +7,7 @@ import time
 import pytest
 
 from roundhouse.agents import kernel_log
-from roundhouse.host import systemd
+from roundhouse.host import journal
 
 NOW = 1_764_000_000.0
 FALLEN = "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
@@ -25,7 +25,7 @@ OTHERS = KILLED[0].replace("roundhouse-dev.service", "newshive.service").replace
 
 
 def said(*lines, ago=60.0):
-    return [systemd.Entry(NOW - ago + index, line, {}) for index, line in enumerate(lines)]
+    return [journal.Entry(NOW - ago + index, line, {}) for index, line in enumerate(lines)]
 
 
 def causes(lines, *, driver_answers=True):

@@ -10,7 +10,7 @@ from roundhouse.agents import gpu_memory
 from roundhouse.host import driver
 from roundhouse.host.packages import Packages
 from roundhouse.models import store as models_store
-from roundhouse.provision import preflight, preflight_host
+from roundhouse.provision import preflight, preflight_disk, preflight_host
 from roundhouse.util.progress import GIB
 from roundhouse.vllm import kernels
 
@@ -28,7 +28,7 @@ def rows(machine):
     (machine.root / "run/systemd/system").mkdir(parents=True)
 
     def read(packages=NOTHING, accelerator="cuda", cards=None):
-        seen = driver.see(machine.root)
+        seen = driver.inspect(machine.root)
         seen = seen._replace(gpus=cards) if cards is not None else seen
         return {row.part: row for row in preflight_host.rows(seen, packages, accelerator, machine.root)}
 
@@ -59,7 +59,7 @@ def test_no_card_is_wanted_for_the_cpu(rows):
 
 
 def test_secure_boot_is_told(machine, rows):
-    assert rows()["Secure Boot"].found == "not told by the firmware"
+    assert rows()["Secure Boot"].found == "not reported by the firmware"
     machine.secure_boot(True)
     assert rows()["Secure Boot"].found == "on"
 
@@ -68,7 +68,7 @@ def test_who_else_is_on_a_card_is_told_with_what_it_holds(machine, rows):
     machine.load("580.173.02")
     processes = ("process 0 4242 4096 /usr/bin/ollama", "process 0 7 - /opt/vllm/bin/python")
     cards = machine.ask(
-        "from roundhouse.host import driver; print(json.dumps(driver.see(root).gpus))", CARD, *processes
+        "from roundhouse.host import driver; print(json.dumps(driver.inspect(root).gpus))", CARD, *processes
     )
     found = rows(cards=cards)["users of the cards"]
     assert found.found == "0.5 GiB in use"
@@ -98,7 +98,7 @@ def wanted(tmp_path, files=None, revision="main", **fit):
 
 def test_a_disk_that_cannot_hold_engine_and_models_is_told_once_with_both_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(models_store, "free_bytes", lambda place: 10 * GIB)
-    assert preflight.row(wanted(tmp_path, weights_gib_per_rank=5.5)).problems == [
+    assert preflight_disk.row(wanted(tmp_path, weights_gib_per_rank=5.5)).problems == [
         f"The disk of {tmp_path}/engine and {tmp_path}/models has 10.00 GiB free and 21.50 GiB are still to come "
         "(the engine up to 16.00, owner/name up to 5.50): free 11.50 GiB there (roundhouse prune), or set models_store "
         "to another disk."
@@ -107,7 +107,7 @@ def test_a_disk_that_cannot_hold_engine_and_models_is_told_once_with_both_number
 
 def test_a_model_of_unknown_size_is_not_counted(tmp_path):
     (tmp_path / "engine").mkdir()
-    assert preflight.row(wanted(tmp_path)).problems == []
+    assert preflight_disk.row(wanted(tmp_path)).problems == []
 
 
 def test_a_locked_model_counts_byte_for_byte_less_what_a_killed_pull_left(tmp_path, monkeypatch):
@@ -115,7 +115,7 @@ def test_a_locked_model_counts_byte_for_byte_less_what_a_killed_pull_left(tmp_pa
     revision, free = "0123456789abcdef" * 2 + "01234567", 2 * GIB
     monkeypatch.setattr(models_store, "free_bytes", lambda place: free)
     asked = wanted(tmp_path, {"model.safetensors": f"{5 * GIB} sha256:00"}, revision, weights_gib_per_rank=1.0)
-    assert preflight.row(asked).problems == [
+    assert preflight_disk.row(asked).problems == [
         f"{tmp_path}/models has 2.00 GiB free and 5.00 GiB are still to come (owner/name at 01234567 5.00): free 3.00 "
         "GiB there (roundhouse prune), or set models_store to another disk."
     ]
@@ -123,14 +123,14 @@ def test_a_locked_model_counts_byte_for_byte_less_what_a_killed_pull_left(tmp_pa
     partial.mkdir(parents=True)
     with (partial / "model.safetensors.part").open("wb") as part:
         part.truncate(3 * GIB)
-    assert preflight.row(asked).problems == []
+    assert preflight_disk.row(asked).problems == []
     free = 2 * GIB - 1
-    assert len(preflight.row(asked).problems) == 1
+    assert len(preflight_disk.row(asked).problems) == 1
     part_name = partial / "model.safetensors.part"
     part_name.rename(partial / "model.safetensors")
     partial.rename(partial.with_name(revision))
     free = 3 * GIB
-    assert preflight.row(asked).problems == []
+    assert preflight_disk.row(asked).problems == []
 
 
 def test_a_result_that_is_to_be_made_counts_with_its_base_and_its_environment(tmp_path, monkeypatch):
@@ -139,20 +139,20 @@ def test_a_result_that_is_to_be_made_counts_with_its_base_and_its_environment(tm
     asked = wanted(tmp_path, {"model.safetensors": f"{15 * GIB} sha256:00"}, weights_gib_per_rank=5.0)
     agent = asked.agents[0] | {"quantize": "awq", "revision": "main", "model_path": f"{tmp_path}/models/quantized/a/b"}
     asked = asked._replace(agents=[agent], wishes=[asked.wishes[0] | {"serves": False}])
-    (said,) = preflight.row(asked).problems
+    (said,) = preflight_disk.row(asked).problems
     assert (
         "36.00 GiB are still to come (the environment of quantizing up to 16.00, owner/name by awq up to 5.00, "
         "owner/name at main 15.00)" in said
     )
     assert [row.found for row in preflight._quantizing(asked._replace(accelerator="cpu"))] == ["owner/name by awq"]
     (tmp_path / "models/quantized/a/b").mkdir(parents=True)
-    assert preflight.row(asked).problems == []
+    assert preflight_disk.row(asked).problems == []
     assert preflight._quantizing(asked) == []
 
 
 def test_an_agents_card_that_is_not_there_is_told(tmp_path):
     agents = [{**AGENT, "gpus": [1]}]
-    row = preflight._places(wanted(tmp_path)._replace(agents=agents), 1)
+    row = preflight._agents(wanted(tmp_path)._replace(agents=agents), 1)
     assert row.problems == ["agents[dev].gpus is [1], and this host's GPUs are numbered 0 to 0: write those."]
 
 
@@ -174,9 +174,9 @@ def test_a_format_that_the_engine_has_no_kernel_for_on_this_cpu_is_told(tmp_path
     monkeypatch.setattr(kernels, "CPUINFO", tmp_path / "cpuinfo")
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
     asked = wanted(tmp_path)._replace(agents=[{**AGENT, **agent}])
-    found = preflight._places(asked._replace(accelerator="cpu"), 0).problems
+    found = preflight._agents(asked._replace(accelerator="cpu"), 0).problems
     assert [one.startswith(said) for one in found] == ([True] if said else [])
-    assert preflight._places(asked, 0).problems == []
+    assert preflight._agents(asked, 0).problems == []
 
 
 def test_the_table_marks_what_ends_the_run():

@@ -9,7 +9,7 @@ from roundhouse.gateway import config
 from roundhouse.paths import CHECKOUT
 from roundhouse.plan import build, compose
 from roundhouse.plan.decide import Host
-from roundhouse.provision import agent_files, gateway_files, host_state, inspection
+from roundhouse.provision import agent_files, gateway_files, host_state, inspection, model_state
 
 ROLES = CHECKOUT / "roles"
 COMMON = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
@@ -31,7 +31,7 @@ def plan(runtime="native"):
 @pytest.mark.parametrize(("runtime", "each"), [("native", 2), ("compose", 3)])
 def test_each_agents_files_are_staged_below_it_and_the_plan_comes_last(runtime, each):
     made = plan(runtime)
-    tree = agent_files.of(made, "/staged")
+    tree = agent_files.build(made, "/staged")
     *files, last = tree["files"]
     assert last == "/staged/plan.json"
     assert json.loads(tree["files"][last]["content"]) == made
@@ -45,7 +45,7 @@ def test_each_agents_files_are_staged_below_it_and_the_plan_comes_last(runtime, 
 
 
 def gateway(**settings):
-    return gateway_files.of(config.build(plan(), config.Settings(**GATEWAY | settings)))
+    return gateway_files.build(config.build(plan(), config.Settings(**GATEWAY | settings)))
 
 
 def test_the_gateways_files_are_there_and_haproxys_is_checked_after_what_it_reads():
@@ -97,7 +97,7 @@ ON = ("active", True)
 )
 def test_the_control_service_is_started_where_it_lacks_something(paths, stale, states, state, units):
     services = {name: {"state": word, "enabled": on} for name, (word, on) in zip(CONTROL, states, strict=True)}
-    told = gateway_files.control({"paths": paths, "stale": stale, "services": services})
+    told = gateway_files.control_units({"paths": paths, "stale": stale, "services": services})
     assert told == {"units": units, "state": state}
 
 
@@ -117,7 +117,7 @@ def test_what_is_there_of_the_gateway_is_seen(tmp_path):
 def test_models_that_lack_something_are_told_apart(tmp_path):
     (tmp_path / "whole").mkdir()
     wish = {"model": "lab/po", "revision": "main", "asked": "main", "files": None, "serves": True}
-    found = host_state.models(str(tmp_path), [str(tmp_path / "none")], [wish], [])
+    found = model_state.inspect(str(tmp_path), [str(tmp_path / "none")], [wish], [])
     assert (found["to_pull"], found["to_quantize"]) == ([wish], [])
     assert len(found["problems"]) == 1
 
@@ -125,7 +125,7 @@ def test_models_that_lack_something_are_told_apart(tmp_path):
 def test_a_plan_is_in_place_when_it_is_the_deployed_one_to_the_letter():
     made = plan()
     deployed = json.loads(json.dumps(made))
-    assert inspection.is_in_place(made, {"deployed": deployed})
+    assert inspection.is_deployed(made, {"deployed": deployed})
     deployed["agents"][0]["port"] += 1
-    assert not inspection.is_in_place(made, {"deployed": deployed})
-    assert not inspection.is_in_place(made, {"deployed": None})
+    assert not inspection.is_deployed(made, {"deployed": deployed})
+    assert not inspection.is_deployed(made, {"deployed": None})

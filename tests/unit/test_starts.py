@@ -6,7 +6,7 @@ import pytest
 
 from roundhouse.agents import start_history
 from roundhouse.agents.start_history import Past, Start
-from roundhouse.host import systemd
+from roundhouse.host import journal, systemd
 from roundhouse.paths import CHECKOUT
 from roundhouse.state import history, serving
 
@@ -18,7 +18,7 @@ OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2
 
 def events(name):
     found = [json.loads(line) for line in (RECORDS / f"{name}.jsonl").read_text().splitlines()]
-    return [systemd._entry(each, start_history._FIELDS) for each in found]
+    return [journal._entry(each, start_history._FIELDS) for each in found]
 
 
 def past(*names):
@@ -33,8 +33,8 @@ def start(at, *, ready=False, result="exit-code"):
 def logs(monkeypatch, tmp_path):
     """Let each start have said the same; return the list of what is in the history."""
     monkeypatch.setattr(serving, "FOLDER", tmp_path)
-    monkeypatch.setattr(systemd, "of_start", lambda invocation, lines: [OUT_OF_MEMORY])
-    monkeypatch.setattr(systemd, "log_of_this_start", lambda unit: ["KeyError: 'it'"])
+    monkeypatch.setattr(journal, "of_start", lambda invocation, lines: [OUT_OF_MEMORY])
+    monkeypatch.setattr(journal, "log_of_this_start", lambda unit: ["KeyError: 'it'"])
 
 
 def test_a_start_that_failed_is_known_once_its_unit_is_quiet():
@@ -174,6 +174,6 @@ def test_the_kernels_word_for_a_start_is_its_cause():
         "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task_memcg=/system.slice/roundhouse-dev.service,task=vllm,pid=7",
         "Out of memory: Killed process 7 (vllm) total-vm:1kB",
     )
-    kernel = [systemd.Entry(failed.began, line, {}) for line in killed]
+    kernel = [journal.Entry(failed.began, line, {}) for line in killed]
     found = start_history.last(AGENT, STOPPED, Past([failed]), kernel)
     assert (found.cause, found.evidence) == ("host out of memory", killed[1])

@@ -9,7 +9,7 @@ from roundhouse.agents import canary as agents_canary
 from roundhouse.agents import drain
 from roundhouse.catalog.gpus import HostCard
 from roundhouse.errors import RoundhouseError, UsageError
-from roundhouse.host import systemd
+from roundhouse.host import journal, systemd
 from roundhouse.plan import build, decide, deployed, measured
 from roundhouse.state import history, serving, switch_journal
 from roundhouse.switch import recovery, resume, transaction
@@ -93,7 +93,7 @@ def host(planned, monkeypatch, tmp_path):
     for name in ("show", "start", "stop"):
         monkeypatch.setattr(systemd, name, getattr(straw, name))
     stated = "Model loading took 5.29 GiB memory and 3.1 seconds"
-    monkeypatch.setattr(systemd, "log_of_this_start", lambda unit: [stated, "ValueError: no memory"])
+    monkeypatch.setattr(journal, "log_of_this_start", lambda unit: [stated, "ValueError: no memory"])
     monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
     for room in (transaction, recovery, drain):
         monkeypatch.setattr(room, "Engine", Engine)

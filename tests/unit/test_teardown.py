@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from roundhouse.host import docker_config, packages, receipt
+from roundhouse.host import docker, docker_config, packages, receipt
 from roundhouse.provision import teardown
 
 SETTINGS = {"models_store": "/var/lib/roundhouse/models", "models": False, "packages": True}
@@ -60,7 +60,7 @@ def host(apt, tmp_path, monkeypatch):
     receipt.before_installing(["docker-ce"], check=False)
     apt["versions"] |= {"docker-ce": "28", "libslirp0": "4", "other": "1"}
     apt["said"] = "Purg docker-ce [28]\nRemv libslirp0 [4]\n"
-    monkeypatch.setattr(teardown.docker, "contents", lambda: apt.get("contents", []))
+    monkeypatch.setattr(docker, "contents", lambda: apt.get("contents", []))
     monkeypatch.setattr(teardown.systemd, "active", lambda *patterns: apt.get("active", []))
     for name in (
         *("etc/apt/sources.list.d/roundhouse-docker.sources", "etc/apt/sources.list.d/mine.sources"),
@@ -80,7 +80,7 @@ def host(apt, tmp_path, monkeypatch):
 
 def look(host, **settings):
     asked = {**SETTINGS, "models_store": str(host / "var/lib/roundhouse/models"), **settings}
-    found = teardown.look(asked, host)
+    found = teardown.find(teardown.Settings(**asked), host)
     return {**found, **{kind: [path.replace(f"{host}/", "/") for path in found[kind]] for kind in ("files", "folders")}}
 
 
@@ -104,7 +104,7 @@ def test_what_bears_our_name_goes_and_the_models_stay(host, apt):
     assert found["units"] == [
         *("roundhouse-control.socket", "roundhouse-dev.service", "roundhouse-guard@dev.service", "roundhouse.service"),
     ]
-    assert "teardown_models: true takes them too." in found["kept"][0]
+    assert "teardown_models: true removes them too." in found["kept"][0]
     assert look(host, models=True)["folders"] == ["/var/lib/roundhouse", "/etc/roundhouse"]
 
 
@@ -121,13 +121,13 @@ def test_docker_stays_for_a_container_of_somebody_else(host, apt):
     found = look(host)
     assert found["packages"] == ["libslirp0"]
     assert "/etc/apt/sources.list.d/roundhouse-docker.sources" not in found["files"]
-    assert found["kept"][0] == "Docker stays, with its repository, for what is not ours in it: theirs."
+    assert found["kept"][0] == "Docker stays, with its repository, because others use it: theirs."
 
 
 def test_while_docker_does_not_answer_nothing_goes(host, apt):
     apt["contents"] = None
     assert look(host)["problems"] == [
-        "Docker does not answer, so nobody knows whose containers are in it: systemctl start docker, or write "
+        "Docker does not answer, so its containers are not known: run `systemctl start docker`, or set "
         "teardown_packages: false."
     ]
     assert look(host, packages=False)["problems"] == []
@@ -159,7 +159,7 @@ def test_a_store_elsewhere_goes_with_its_models_and_leaves_what_else_is_there(ho
 def test_a_package_that_would_go_along_is_a_reason_to_stop(host, apt):
     apt["said"] += "Purg other [1]\n"
     (problem,) = look(host)["problems"]
-    assert problem.startswith("other would go too, and is not ours")
+    assert problem.startswith("other would be removed too, because it needs a package")
     apt["said"] = ""
     assert look(host, packages=False)["packages"] == []
 
@@ -176,26 +176,25 @@ OURS = {"features": {"cdi": True}, "live-restore": True, "log-opts": {"max-size"
 def daemon(tmp_path, monkeypatch):
     """Return what deploys our keys over a text, as the roles do, and what a teardown makes of it then."""
     path = tmp_path / "daemon.json"
-    for room in (docker_config, docker_config):
-        monkeypatch.setattr(room, "PATH", path)
-        monkeypatch.setattr(room, "NOTES", tmp_path / "notes")
+    monkeypatch.setattr(docker_config, "PATH", path)
+    monkeypatch.setattr(docker_config, "NOTES", tmp_path / "notes")
     monkeypatch.setattr(docker_config, "PENDING", tmp_path / "pending")
     monkeypatch.setattr(docker_config, "BEFORE", tmp_path / "daemon.json.before-roundhouse")
-    monkeypatch.setattr(docker_config, "_check", lambda text: None)
-    monkeypatch.setattr(docker_config, "_run", lambda *command: subprocess.CompletedProcess(command, 1, "", ""))
+    monkeypatch.setattr(docker_config, "_validate", lambda text: None)
+    monkeypatch.setattr(docker_config.systemd, "state", lambda unit: "stopped")
 
     def deployed(text):
         if text:
             path.write_text(text)
             path.chmod(0o600)
-        docker_config.apply("toolkit", OURS, docker_config.plan("toolkit", OURS, force=True))
+        docker_config.apply_merge("toolkit", OURS, docker_config.plan_merge("toolkit", OURS, force=True))
         return path
 
     return deployed
 
 
 def restored(path):
-    docker_config.put(docker_config.restored())
+    docker_config.restore(docker_config.plan_restore())
     return path.read_text() if path.exists() else None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..doctor.diagnosis import cause
 from ..errors import RoundhouseError
-from ..host import gpu, systemd
+from ..host import gpu, journal, systemd
 from ..plan.deployed import Agent, Plan
 from ..state import serving
 from ..vllm.client import Answer, Engine
@@ -94,7 +94,7 @@ def _why(agent: Agent, error: RoundhouseError) -> str:
         time.sleep(0.1)
     if unit.state == "ready":
         return f"{name} is healthy and answers no request: {error.message} See `switch.py logs {name}`."
-    lines = systemd.log_of_this_start(agent["unit"])
+    lines = journal.log_of_this_start(agent["unit"])
     return f"{name} was healthy and ended at its first request: {cause(name, unit, lines)}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RoundhouseError
-from ..host import container_toolkit
+from ..host import docker
 from ..plan import compose
 from ..plan.deployed import Agent
 
@@ -22,7 +22,7 @@ def means() -> dict[str, Any]:
     known = json.loads(said) if said else {}
     return {
         # The engine reads specifications only where CDI is on: opt-in before Docker 28.2.
-        "cdi": container_toolkit.devices() if known.get("CDISpecDirs") else [],
+        "cdi": docker.cdi_devices() if known.get("CDISpecDirs") else [],
         "runtimes": sorted(known.get("Runtimes") or {}),
         "open_files": _open_files(),
     }

@@ -8,12 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import RoundhouseError
 from ..host import gpu
 from ..plan.deployed import Agent
 from . import ports
+
+if TYPE_CHECKING:
+    from roundhouse.schema.cards import GpuFacts, Process  # absolute, so that Ansible does not ship it with modules
 
 # The service, its runner, and the runner's older name (ollama_llama_server).
 _PROGRAM = "ollama"
@@ -66,16 +69,18 @@ class Card(NamedTuple):
         return max(0.0, self.used_gib - sum(holder.gib or 0.0 for holder in gone))
 
 
-def cards(indices: Iterable[int], facts: dict[str, Any] | None = None) -> list[Card]:
+def cards(indices: Iterable[int], facts: GpuFacts | None = None) -> list[Card]:
     """Return these cards of the host, as far as NVML tells of them."""
     facts = gpu.facts() if facts is None else facts
     found = []
     for index in sorted(indices):
-        known = facts["gpus"][index] if index < len(facts["gpus"]) else {}
-        if known.get("memory_gib") is None or known.get("used_gib") is None:
+        if index >= len(facts["gpus"]):
             continue
-        holders = [_holder(process) for process in known["processes"] or []]
-        found.append(Card(index, known["memory_gib"], known["used_gib"], holders))
+        known = facts["gpus"][index]
+        total_gib, used_gib = known["memory_gib"], known["used_gib"]
+        if total_gib is not None and used_gib is not None:
+            holders = [_holder(process) for process in known["processes"] or []]
+            found.append(Card(index, total_gib, used_gib, holders))
     return found
 
 
@@ -159,7 +164,7 @@ def _named(holders: list[Holder], used_gib: float) -> str:
     return f"{named}: {' '.join(cures)}"
 
 
-def _holder(process: dict[str, Any]) -> Holder:
+def _holder(process: Process) -> Holder:
     try:
         unit = ports.unit_of(process["pid"])
     except OSError:  # it has ended, or is of another namespace

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from ..doctor.causes import HOST_MEMORY
 from ..doctor.causes_gpu import CARD_LOST, CARD_MEMORY, ENGINE_FAULT, FLAVOUR, MISMATCH
 from ..doctor.diagnosis import Finding, of_cause
-from ..host import systemd
-from ..host.systemd import Entry
+from ..host import journal
+from ..host.journal import Entry
 from . import ports
 
 # Another program may fill this log, as a firewall does: only what may matter is asked for.
@@ -28,7 +28,7 @@ _AN_ENGINE = re.compile(r"vllm", re.IGNORECASE)  # what an engine's processes ca
 
 def read() -> list[Entry]:
     """Return what the kernel said of cards and of memory since it booted."""
-    return systemd.entries("--dmesg", "--grep", _PATTERN, lines=_LINES)
+    return journal.entries("--dmesg", "--grep", _PATTERN, lines=_LINES)
 
 
 def of_unit(said: list[Entry], unit: str, began: float, ended: float | None) -> list[str]:

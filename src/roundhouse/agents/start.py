@@ -13,7 +13,7 @@ from pathlib import Path
 from ..doctor.diagnosis import cause
 from ..errors import RoundhouseError
 from ..gateway import haproxy
-from ..host import systemd
+from ..host import journal, systemd
 from ..plan import measured
 from ..plan.deployed import Agent, Plan
 from ..state import serving, start_phases, switch_journal
@@ -73,7 +73,7 @@ def start(agent: Agent, report: Say, note: Say) -> float:
             if unit.state == "ready":
                 return _ready(agent, watch, begun, report)
             if unit.restarting or unit.restarts > restarts or unit.state == "failed":
-                lines = systemd.log_of_this_start(unit_name)
+                lines = journal.log_of_this_start(unit_name)
                 _learn(agent, lines, report)
                 raise RoundhouseError("start", f"{name} did not start: {cause(name, unit, lines)}")
             if unit.state == "stopped" and not unit.pending:
@@ -89,13 +89,13 @@ class _Watch:
         self._name, self._report, self._note, self._stack = name, report, note, stack
         self._said = 0.0
         self._invocation: str | None = None
-        self._follower: systemd.Follower | None = None
+        self._follower: journal.Follower | None = None
 
     def look(self, unit: systemd.Unit, seconds: float) -> None:
         """Take what the log says by now. A start has its name in the journal once systemd has begun it."""
         if unit.state == "starting" and unit.invocation and unit.invocation != self._invocation:
             self._invocation = unit.invocation
-            self._follower = self._stack.enter_context(systemd.following(unit.invocation))
+            self._follower = self._stack.enter_context(journal.following(unit.invocation))
         for line in self._follower.lines() if self._follower else []:
             if self.progress.feed(line, seconds) and seconds >= self._said + _SAY_SECONDS:
                 self._said = seconds
@@ -106,7 +106,7 @@ class _Watch:
 def _ready(agent: Agent, watch: _Watch, begun: float, report: Say) -> float:
     seconds = round(time.monotonic() - begun, 1)
     report(f"{agent['name']} is healthy after {seconds} s")
-    _learn(agent, systemd.log_of_this_start(agent["unit"]), report)
+    _learn(agent, journal.log_of_this_start(agent["unit"]), report)
     try:
         start_phases.keep(agent, watch.progress, seconds)
     except OSError as error:

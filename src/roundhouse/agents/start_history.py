@@ -12,8 +12,9 @@ import time
 from typing import Any, NamedTuple
 
 from ..doctor.diagnosis import UNKNOWN, Finding, diagnose
-from ..host import systemd
-from ..host.systemd import Entry, Unit
+from ..host import journal
+from ..host.journal import Entry
+from ..host.systemd import Unit
 from ..plan.deployed import Agent
 from ..state import history
 from . import kernel_log, watchdog
@@ -71,7 +72,7 @@ class Past(NamedTuple):
 def of(unit: str) -> Past:
     """Return a unit's past, as far as the journal has it."""
     matches = (f"UNIT={unit}", *(f"MESSAGE_ID={each}" for each in _MESSAGES))
-    return past(systemd.entries(*matches, lines=_EVENTS, fields=_FIELDS))
+    return past(journal.entries(*matches, lines=_EVENTS, fields=_FIELDS))
 
 
 def past(events: list[Entry]) -> Past:
@@ -161,12 +162,12 @@ def _was_stopped(past: Past) -> bool:
 def _of_start(agent: Agent, start: Start, kernel: list[Entry]) -> Finding:
     lines = kernel_log.of_unit(kernel, agent["unit"], start.began, start.ended)
     lines += watchdog.said(agent, start.began, start.ended)
-    lines += systemd.of_start(start.invocation, _LINES)
+    lines += journal.of_start(start.invocation, _LINES)
     return diagnose(agent["name"], lines, result=start.result or "", exit_status=start.exit_status)
 
 
 def _of_unit(agent: Agent, unit: Unit) -> Finding:
-    lines = systemd.log_of_this_start(agent["unit"])[-_LINES:]
+    lines = journal.log_of_this_start(agent["unit"])[-_LINES:]
     return diagnose(agent["name"], lines, result=unit.result, exit_status=unit.exit_status)
 
 

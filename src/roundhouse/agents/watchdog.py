@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..errors import RoundhouseError
-from ..host import systemd
+from ..host import journal, systemd
 from ..plan.deployed import Agent, Plan, find
 from ..state import serving, switch_journal
 from ..vllm import client
@@ -135,7 +135,7 @@ def said(agent: Agent, began: float, ended: float | None) -> list[str]:
     """Return what the agent's guard said between two times; nothing where it ended nobody."""
     unit = f"_SYSTEMD_UNIT=roundhouse-guard@{agent['name']}.service"
     until = (time.time() if ended is None else ended) + _SLACK_SECONDS
-    return [each.text for each in systemd.entries(unit, lines=_LINES) if began <= each.at <= until]
+    return [each.text for each in journal.entries(unit, lines=_LINES) if began <= each.at <= until]
 
 
 def guard(plan: Plan, name: str, report: Report) -> None:

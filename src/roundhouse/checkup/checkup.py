@@ -17,16 +17,17 @@ from ..doctor.diagnosis import EVIDENCE_CHARACTERS, UNKNOWN, Finding, diagnose, 
 from ..errors import RoundhouseError
 from ..gateway import haproxy
 from ..host import gpu, systemd
-from ..host.systemd import Entry
+from ..host.journal import Entry
 from ..models import pull_job, safetensors
 from ..plan.deployed import Agent, Plan
+from ..schema.cards import GpuFacts
 from . import slow_inference
 
 
 class Seen(NamedTuple):
     """What was looked at once for all agents: the cards' facts, and the kernel's log."""
 
-    facts: dict[str, Any]
+    facts: GpuFacts
     kernel: list[Entry]
 
 
@@ -84,7 +85,7 @@ _MANY = (slow_inference.CAUSE, "drift", "disk full")
 _STORE = "/var/lib/roundhouse/models"
 
 
-def of_driver(rows: list[dict[str, Any]], facts: dict[str, Any]) -> Finding | None:
+def of_driver(rows: list[dict[str, Any]], facts: GpuFacts) -> Finding | None:
     """Return the trouble that the driver's own state names (doctor.rows), None when it is well.
 
     A card that answers through NVML has a driver, whatever else of it cannot be seen, as within a container.
@@ -96,7 +97,7 @@ def of_driver(rows: list[dict[str, Any]], facts: dict[str, Any]) -> Finding | No
     return None
 
 
-def examine(plan: Plan | None, driver: Finding | None = None, *, facts: dict[str, Any] | None = None) -> list[Finding]:
+def examine(plan: Plan | None, driver: Finding | None = None, *, facts: GpuFacts | None = None) -> list[Finding]:
     """Return everything that is wrong, the host's troubles first; without a plan only the host's."""
     facts = gpu.facts() if facts is None else facts
     kernel = kernel_log.read()
@@ -133,7 +134,7 @@ def text(found: list[Finding]) -> str:
     return "\n\n".join(blocks)
 
 
-def _driver(plan: Plan, facts: dict[str, Any]) -> Iterator[Finding]:
+def _driver(plan: Plan, facts: GpuFacts) -> Iterator[Finding]:
     error = facts["nvml"]["error"]
     if plan.get("accelerator") != "cuda" or error is None:
         return

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import RoundhouseError, UsageError
+from ..errors import UsageError
 from ..plan import deployed as plan_deployed
 from ..util import console
 
@@ -32,13 +31,11 @@ def logs(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | Non
     agent = plan_deployed.find(plan, args.agent)
     if args.lines < 0 or (args.json and args.follow):
         raise UsageError("usage", "logs takes -n with a number from 0, and -f only without --json.")
-    if args.json:
-        from ..host import systemd
+    from ..host import journal
 
-        return {"agent": agent["name"], "lines": systemd.log(agent["unit"], args.lines)}
-    command = ["journalctl", "--unit", agent["unit"], "--lines", str(args.lines), "--no-pager"]
-    if subprocess.run([*command, "--follow"] if args.follow else command, check=False).returncode != 0:
-        raise RoundhouseError("logs", "journalctl failed, see its own words above: run this as root.")
+    if args.json:
+        return {"agent": agent["name"], "lines": journal.log(agent["unit"], args.lines)}
+    journal.print_log(agent["unit"], args.lines, follow=args.follow)
     return None
 
 

@@ -1,12 +1,11 @@
-"""NVIDIA's container toolkit on a host: what is there, and what is to be done about it."""
+"""NVIDIA's container toolkit that the role nvidia_container_toolkit wants: what is installed, and the action."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from . import docker
+from . import container_engine, docker
 from .packages import Packages
 
 # All of one release: a newer library under an older toolkit is the usual way to break it.
@@ -16,9 +15,8 @@ PACKAGES = (
     "libnvidia-container-tools",
     "libnvidia-container1",
 )
-# The first release whose nvidia-cdi-refresh waits for the driver; and CVE-2024-0132 is mended since 1.16.2.
+# The first release whose nvidia-cdi-refresh waits for the driver; CVE-2024-0132 is fixed since 1.16.2.
 MINIMUM = "1.18.2"
-ALL_GPUS = "nvidia.com/gpu=all"
 
 
 class Choice(NamedTuple):
@@ -43,23 +41,20 @@ def choose(engine: str | None, packages: Packages, *, runtime: str, mode: str, v
             f"nvidia_container_toolkit_version is {version}, whose CDI specification is not kept fresh: "
             f"write {MINIMUM} or later.",
         )
-    # No engine yet, as in check mode on a fresh host: the one that will be there is current.
-    can = engine is None or docker.number(engine) >= docker.CDI_SINCE
-    if mode == "cdi" and not can:
+    # No engine yet, as in check mode on a fresh host: the one to be installed is current.
+    has_cdi = engine is None or container_engine.major_minor(engine) >= container_engine.CDI_SINCE
+    if mode == "cdi" and not has_cdi:
         return Choice(
             "refuse",
-            f"nvidia_container_toolkit_mode is cdi, and Docker {engine} knows no CDI: write legacy, or take an "
-            "engine from 25.0.",
+            f"nvidia_container_toolkit_mode is cdi, and Docker {engine} does not support CDI: write legacy, or install "
+            "an engine from 25.0.",
         )
-    chosen = mode if mode != "auto" else "cdi" if can else "legacy"
+    chosen = mode if mode != "auto" else "cdi" if has_cdi else "legacy"
     wrong = [name for name in PACKAGES if packages.versions.get(name, "").partition("-")[0] != version]
-    return Choice("install", f"NVIDIA container toolkit {version}, {chosen}.", chosen, wrong, devices())
-
-
-def devices() -> list[str]:
-    """Return the devices that CDI offers, none where the toolkit is not there or has no driver."""
-    try:
-        done = subprocess.run(["nvidia-ctk", "cdi", "list"], capture_output=True, text=True, check=False, timeout=30)
-    except FileNotFoundError:
-        return []
-    return [word for word in done.stdout.split() if word.startswith("nvidia.com/")]
+    return Choice(
+        "install",
+        f"NVIDIA container toolkit {version}, {chosen}.",
+        mode=chosen,
+        missing=wrong,
+        devices=docker.cdi_devices(),
+    )

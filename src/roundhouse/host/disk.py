@@ -1,7 +1,7 @@
-"""What a host's disk gives an engine that starts: how much there is to read, and how fast it comes.
+"""How much an engine that starts reads from the host's disk, and how fast.
 
-The rate is measured on the weights themselves, past the page cache: what was read lately would come at the memory's
-rate, and a reboot forgets it.
+The rate is measured on the weights themselves with O_DIRECT: the page cache would give the memory's rate, which does
+not hold after a reboot.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from roundhouse.schema.facts import Disk  # absolute, so that Ansible does not ship it with modules
 
 _BLOCK_BYTES = 4 << 20
-# Enough for a steady number, little enough for each run of a playbook.
+# Enough for a stable rate, little enough for each run of a playbook.
 _MOST_BYTES, _MOST_SECONDS = 64 << 20, 0.3
-# Less tells of one seek, not of a rate.
+# Less measures a seek, not a rate.
 _LEAST_BYTES = 16 << 20
 
 
-def facts(folders: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return {folder: {"weights_bytes", "bytes_per_second"}} of those that are there and hold weights."""
-    found = {}
+def facts(folders: Iterable[str]) -> dict[str, Disk]:
+    """Return the facts of the folders that exist and hold weights."""
+    found: dict[str, Disk] = {}
     for folder in folders:
         files = [(path.stat().st_size, path) for path in Path(folder).rglob("*.safetensors") if path.is_file()]
         if files:
@@ -32,7 +35,7 @@ def facts(folders: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def bytes_per_second(path: Path) -> float | None:
-    """Return how fast a file comes from its disk; None where the file is small or cannot be read past the cache."""
+    """Return the rate of reading a file; None for a small file and where O_DIRECT is not supported."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
     except OSError:  # a file system without it, as an old tmpfs

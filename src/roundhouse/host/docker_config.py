@@ -1,9 +1,8 @@
-"""The engine's daemon.json: merged, never replaced; checked by the engine; reloaded where a restart is not needed.
+"""Docker's daemon.json: merged, never replaced; checked by the engine; reloaded where a restart is not needed.
 
-Whoever wrote a key keeps it. What a role wrote earlier is noted beside it in /etc/roundhouse, so that the
-role can change or take away its own keys later, and no others.
-
-daemon.json as it was before the roles: their keys go, an earlier value comes back, what others wrote since stays.
+A key that somebody else wrote stays. What a role wrote is noted in /etc/roundhouse, so that the role can change or
+remove its own keys later, and no others. A restore removes the keys of all roles: an earlier value comes back, and what
+others wrote since stays.
 """
 
 from __future__ import annotations
@@ -19,17 +18,27 @@ from ..util.files import Change
 from . import systemd
 
 PATH = Path("/etc/docker/daemon.json")
+BEFORE = PATH.with_suffix(".json.before-roundhouse")
 NOTES = Path("/etc/roundhouse")
-# A run that is killed after the file is in place and before the engine has read it leaves this; a boot,
-# which starts the engine anyway, clears it.
+# Names the action that is still due when a run is killed after the file is in place and before the engine has read it.
+# A boot, which starts the engine anyway, clears it.
 PENDING = Path("/run/roundhouse-docker-pending")
 # What `dockerd` reads again on SIGHUP (Docker's reference of dockerd, "Configuration reload behavior").
 # features is in that list, and yet CDI is switched on at the start alone (moby, cmd/dockerd/daemon.go).
 RELOADED = frozenset(
     {
-        *("authorization-plugins", "debug", "default-runtime", "insecure-registries", "labels", "live-restore"),
-        *("max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts", "registry-mirrors"),
-        *("runtimes", "shutdown-timeout"),
+        "authorization-plugins",
+        "debug",
+        "default-runtime",
+        "insecure-registries",
+        "labels",
+        "live-restore",
+        "max-concurrent-downloads",
+        "max-concurrent-uploads",
+        "max-download-attempts",
+        "registry-mirrors",
+        "runtimes",
+        "shutdown-timeout",
     }
 )
 _NONE = object()
@@ -48,21 +57,25 @@ class Merge(NamedTuple):
 
 def parse(text: str) -> Config:
     """Return the configuration. Raises RoundhouseError with the parser's own words."""
-    if not text.strip():
-        return {}
     try:
-        content = json.loads(text)
+        content = json.loads(text) if text.strip() else {}
+        if not isinstance(content, dict):
+            raise ValueError("no object")
     except ValueError as error:
-        raise RoundhouseError("daemon.json", f"{PATH} is not JSON ({error}): mend it; nothing was changed.") from None
-    if not isinstance(content, dict):
-        raise RoundhouseError("daemon.json", f"{PATH} is no JSON object: mend it; nothing was changed.")
+        raise RoundhouseError(
+            "daemon_json_invalid",
+            "{path} is not valid JSON ({problem}), and nothing was changed.",
+            "Correct the file.",
+            path=str(PATH),
+            problem=str(error),
+        ) from None
     return content
 
 
 def merge(current: Config, noted: Config, wanted: Config, *, force: bool) -> Config:
     """Return `current` with the wanted keys, where nobody else has set them; with `force` in any case.
 
-    `noted` is what the same role wrote last: what is still so is its own, to change or to take away.
+    `noted` is what the same role wrote last: a value that is still the same is the role's own, to change or remove.
     """
     result = json.loads(json.dumps(current))
     old, new = _leaves(noted), _leaves(wanted)
@@ -80,85 +93,107 @@ def merge(current: Config, noted: Config, wanted: Config, *, force: bool) -> Con
     return dict(result)
 
 
-def take_away(result: Config, current: Config, first: Config, noted: Config) -> None:
-    """Set in `result` each noted key as it was in `first`, where `current` still has it as noted."""
-    for key, value in _leaves(noted).items():
-        if _get(current, key) != value or _get(result, key) is _NONE:
-            continue
-        there = _get(first, key)
-        if there is _NONE:
-            _remove(result, key)
-        else:
-            _set(result, key, there)
+def without(current: Config, first: Config, notes: list[Config]) -> Config:
+    """Return `current` with the noted keys as they were in `first`, where they are still as noted."""
+    result: Config = json.loads(json.dumps(current))
+    for noted in notes:
+        for key, value in _leaves(noted).items():
+            if _get(current, key) != value or _get(result, key) is _NONE:
+                continue
+            earlier = _get(first, key)
+            if earlier is _NONE:
+                _remove(result, key)
+            else:
+                _set(result, key, earlier)
+    return result
 
 
-def action(before: Config, after: Config) -> str:
-    """Return what lets the engine take up the change: none, reload or restart."""
+def required_action(before: Config, after: Config) -> str:
+    """Return what makes the engine use the change: none, reload or restart."""
     changed = {key for key in {*before, *after} if before.get(key, _NONE) != after.get(key, _NONE)}
     return "none" if not changed else "reload" if changed <= RELOADED else "restart"
 
 
-def plan(owner: str, wanted: Config, *, force: bool) -> Merge:
-    """Say what a role's keys would change. Raises RoundhouseError when the file is not valid."""
+def plan_merge(owner: str, wanted: Config, *, force: bool) -> Merge:
+    """Return what a role's keys would change. Raises RoundhouseError when the file is not valid."""
     text = PATH.read_text() if PATH.exists() else ""
     current, note = parse(text), NOTES / f"daemon.{owner}.json"
     merged = merge(current, json.loads(note.read_text()) if note.exists() else {}, wanted, force=force)
-    needed = action(current, merged)
-    return Merge(text, text if needed == "none" else json.dumps(merged, indent=2) + "\n", needed)
+    action = required_action(current, merged)
+    return Merge(text, text if action == "none" else _text(merged), action)
 
 
-def apply(owner: str, wanted: Config, made: Merge) -> str:
-    """Put the file in place and let a running engine take it up; return what was done: none, reload or restart."""
+def apply_merge(owner: str, wanted: Config, planned: Merge) -> str:
+    """Put the file in place and let a running engine read it; return what was done: none, reload or restart."""
     pending = PENDING.read_text() if PENDING.exists() else "none"
-    needed = max(pending, made.action, key=("none", "reload", "restart").index)
-    if made.action != "none":
-        _check(made.after)
-        files.write(PENDING, needed)
-        if made.before and not any(NOTES.glob("daemon.*.json")):
-            files.write(PATH.with_suffix(".json.before-roundhouse"), made.before, _mode())
+    action = max(pending, planned.action, key=("none", "reload", "restart").index)
+    if planned.action != "none":
+        _validate(planned.after)
+        files.write(PENDING, action)
+        if planned.before and not any(NOTES.glob("daemon.*.json")):
+            files.write(BEFORE, planned.before, _mode())
     # The note first: a key that is noted and not written is not taken for the role's own, as it is not there.
-    files.apply({str(NOTES / f"daemon.{owner}.json"): json.dumps(wanted, indent=2) + "\n"})
-    if made.action != "none":
-        files.write(PATH, made.after, _mode())
-    if needed != "none" and _run("systemctl", "is-active", "--quiet", "docker.service").returncode == 0:
-        _let_it_read(needed)
+    files.apply({str(NOTES / f"daemon.{owner}.json"): _text(wanted)})
+    if planned.action != "none":
+        files.write(PATH, planned.after, _mode())
+    if action != "none" and systemd.state("docker.service") in ("ready", "reloading"):
+        # Before a restart too: live-restore keeps the containers over it only when the engine knows of it by then.
+        for verb in ("reload", "restart") if action == "restart" else ("reload",):
+            # docker.service may start three times a minute. The package's start and two roles' would use them up, and
+            # the next restart would leave the host without an engine.
+            systemd.forgive("docker.service")
+            systemd.run(verb, "docker.service")
     PENDING.unlink(missing_ok=True)
-    return needed
+    return action
+
+
+def plan_restore() -> Change | None:
+    """Return the change of the file, None where no role wrote to it; its `after` is empty where it was not there."""
+    notes = sorted(NOTES.glob("daemon.*.json"))
+    if not notes or not PATH.exists():
+        return None
+    text, first = PATH.read_text(), BEFORE.read_text() if BEFORE.exists() else ""
+    result = without(parse(text), parse(first), [json.loads(note.read_text()) for note in notes])
+    # The very bytes, when the meaning is the same.
+    return Change(str(PATH), text, first if result == parse(first) else _text(result))
+
+
+def restore(change: Change) -> None:
+    """Put the file in place. A running engine reads it at its next start.
+
+    It is not restarted: without live-restore, which may be one of the removed keys, that would end its containers.
+    """
+    path = Path(change.path)
+    if change.after:
+        files.write(path, change.after, path.stat().st_mode & 0o777)
+    else:
+        path.unlink()
+
+
+def _text(config: Config) -> str:
+    return json.dumps(config, indent=2) + "\n"
 
 
 def _mode() -> int:
     return PATH.stat().st_mode & 0o777 if PATH.exists() else 0o644
 
 
-def _let_it_read(needed: str) -> None:
-    # Before a restart too: live-restore keeps the containers over it only when the engine knows of it by then.
-    for word in ("reload", "restart") if needed == "restart" else ("reload",):
-        # docker.service may start three times a minute: the package's start and two roles' would use them up, and the
-        # next restart, whoever's, would leave the host without an engine.
-        systemd.forgive("docker.service")
-        done = _run("systemctl", word, "docker.service")
-        if done.returncode != 0:
-            raise RoundhouseError("docker", f"systemctl {word} docker failed ({done.stderr.strip()}): see its journal.")
-
-
-def _check(text: str) -> None:
+def _validate(text: str) -> None:
     """Let the engine itself judge the file, where it can (23.0 and later)."""
-    aside = PATH.with_suffix(".json.new")
-    files.write(aside, text)
+    candidate = PATH.with_suffix(".json.new")
+    files.write(candidate, text)
+    command = ["dockerd", "--validate", "--config-file", str(candidate)]
     try:
-        done = _run("dockerd", "--validate", "--config-file", str(aside))
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     finally:
-        aside.unlink()
+        candidate.unlink()
     if done.returncode != 0 and "unknown flag" not in done.stderr:
-        said = done.stderr.strip().splitlines()
         raise RoundhouseError(
-            "daemon.json",
-            f"the engine refuses what would become {PATH}, and nothing was changed: {said[-1] if said else 'no word'}",
+            "daemon_json_refused",
+            "Docker refuses the new {path}, and nothing was changed: {output}",
+            path=str(PATH),
+            output=done.stderr.strip().rpartition("\n")[2] or "no output",
         )
-
-
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def _leaves(config: Config, above: Key = ()) -> dict[Key, Any]:
@@ -191,40 +226,5 @@ def _remove(config: Config, key: Key) -> None:
         holders.append(holders[-1][name])
     for name, holder in zip(reversed(key), reversed(holders), strict=True):
         del holder[name]
-        if holder:  # a mapping that is empty now was the role's own too
+        if holder:  # not the role's own: an empty mapping would be
             break
-
-
-BEFORE = PATH.with_suffix(".json.before-roundhouse")
-
-
-def restored() -> Change | None:
-    """Return the change of the file, None where no role wrote to it; its `after` is empty where it was not there."""
-    notes = sorted(NOTES.glob("daemon.*.json"))
-    if not notes or not PATH.exists():
-        return None
-    text, first = PATH.read_text(), BEFORE.read_text() if BEFORE.exists() else ""
-    result = without(parse(text), parse(first), [json.loads(n.read_text()) for n in notes])
-    # The very bytes, when the meaning is the same.
-    after = first if result == parse(first) else json.dumps(result, indent=2) + "\n"
-    return Change(str(PATH), text, after)
-
-
-def without(current: Config, first: Config, notes: list[Config]) -> Config:
-    """Return `current` with the noted keys as they were in `first`, where they are still as noted."""
-    result = dict(json.loads(json.dumps(current)))
-    for noted in notes:
-        take_away(result, current, first, noted)
-    return result
-
-
-def put(change: Change) -> None:
-    """Put the file in place. A running engine reads it at its next start.
-
-    It is not restarted: without live-restore, which may be one of the keys that go, that would end its containers.
-    """
-    path = Path(change.path)
-    if change.after:
-        files.write(path, change.after, path.stat().st_mode & 0o777)
-    else:
-        path.unlink()

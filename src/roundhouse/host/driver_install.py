@@ -1,9 +1,7 @@
-"""Why a driver is not installed: each reason as one sentence that names the setting and what to write instead.
+"""The action of the role nvidia_driver: skip, leave, refuse, or install a driver, and which.
 
-What is to be done about a host's driver: skip it, leave it, refuse, or install one, and which.
-
-Pure: from what driver.see() and packages.installed() found, the settings of the role nvidia_driver and
-its table of platforms (roles/nvidia_driver/vars/main.yml).
+Computed from driver.inspect(), packages.installed(), the role's settings and its table of platforms
+(roles/nvidia_driver/vars/main.yml). A reason to refuse is one sentence with the setting and what to write.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import driver, gpu
-from .driver import Seen, State
+from .driver import Facts, State
 from .packages import Packages
 
 # The first releases that build on current stable kernels, which changed pci_resize_resource()
@@ -38,7 +36,7 @@ class Wanted(NamedTuple):
 
 
 def package_source(wanted: Wanted) -> str:
-    """Return where the driver comes from."""
+    """Return where the driver comes from: nvidia, distribution or none."""
     return str((wanted.platform or {}).get("source")) if wanted.source == "auto" else wanted.source
 
 
@@ -57,18 +55,18 @@ def numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]
 
 
-def kernel_flavour(seen: Seen, wanted: Wanted) -> str:
+def kernel_flavour(facts: Facts, wanted: Wanted) -> str:
     """Return the flavour of the kernel modules: the open ones wherever they run."""
     if wanted.flavour != "auto":
         return wanted.flavour
-    return "proprietary" if any(card["architecture"] == gpu.PRE_TURING for card in seen.gpus) else "open"
+    return "proprietary" if any(card["architecture"] == gpu.PRE_TURING for card in facts.gpus) else "open"
 
 
-def of_cards(seen: Seen, wanted: Wanted) -> list[str]:
-    """Return the reasons that lie in the host's cards."""
-    old = [f"10de:{card['device_id']}" for card in seen.gpus if card["architecture"] == gpu.PRE_TURING]
-    new = [f"10de:{card['device_id']}" for card in seen.gpus if driver.needs_open(card["architecture"])]
-    chosen, branch, at = kernel_flavour(seen, wanted), wanted.branch, f"nvidia_driver_flavour is {wanted.flavour}"
+def _card_problems(facts: Facts, wanted: Wanted) -> list[str]:
+    """Return the problems of the settings with the host's cards."""
+    old = [f"10de:{card['device_id']}" for card in facts.gpus if card["architecture"] == gpu.PRE_TURING]
+    new = [f"10de:{card['device_id']}" for card in facts.gpus if driver.needs_open(card["architecture"])]
+    chosen, branch, at = kernel_flavour(facts, wanted), wanted.branch, f"nvidia_driver_flavour is {wanted.flavour}"
     if old and new:
         return [f"No one driver runs both kinds of this host's cards ({', '.join(old + new)}): take one kind out."]
     found = []
@@ -86,8 +84,8 @@ def of_cards(seen: Seen, wanted: Wanted) -> list[str]:
     return found
 
 
-def of_settings(wanted: Wanted) -> list[str]:
-    """Return the reasons that lie in the settings, and in what the platform has."""
+def _setting_problems(wanted: Wanted) -> list[str]:
+    """Return the problems of the settings with each other and with the platform."""
     found = []
     version, branch, platform = wanted.version, wanted.branch, wanted.platform
     at = f"nvidia_driver_version is {version}" if version else f"nvidia_driver_branch is {branch}"
@@ -108,15 +106,15 @@ def of_settings(wanted: Wanted) -> list[str]:
     return found
 
 
-def of_machine(seen: Seen) -> list[str]:
-    """Return the reasons that lie in the kernel and the firmware, for a driver whose modules DKMS builds."""
+def _machine_problems(facts: Facts) -> list[str]:
+    """Return the problems of the kernel and the firmware, for a driver whose modules DKMS builds."""
     found = []
-    if "-cloud-" in seen.kernel:
+    if "-cloud-" in facts.kernel:
         found.append(
-            f"Kernel {seen.kernel} is Debian's cloud kernel, built without DRM and I2C, which the driver needs: "
+            f"Kernel {facts.kernel} is Debian's cloud kernel, built without DRM and I2C, which the driver needs: "
             "install linux-image-amd64, remove linux-image-cloud-amd64, reboot, and run again."
         )
-    if seen.secure_boot and not seen.dkms_key_enrolled:
+    if facts.secure_boot and not facts.dkms_key_enrolled:
         found.append(
             "Secure Boot is on, and would refuse the modules that DKMS builds here; nothing was installed. Turn it "
             "off in the firmware, or enrol DKMS's key and run again: apt-get install dkms mokutil; dkms generate_mok "
@@ -126,65 +124,52 @@ def of_machine(seen: Seen) -> list[str]:
     return found
 
 
-OURS = Path("/etc/roundhouse/nvidia_driver.json")  # what the role put on this host, written before it does
-# A driver by whichever hands: NVIDIA's, Debian's, Ubuntu's and RHEL's packages.
-DRIVER_PACKAGE = re.compile(
-    r"^(nvidia-(driver|kernel|open|dkms|headless|utils|compute-utils|current|modprobe|smi|persistenced)\b.*"
-    r"|cuda-drivers.*|libcuda1|libnvidia-(?!container).*|linux-modules-nvidia-.*|kmod-nvidia.*|akmod-nvidia.*)$"
-)
-
-
 class Choice(NamedTuple):
-    """`action` is skip, leave, refuse or install, `sentence` why. The rest is for install alone."""
+    """`action` is skip, leave, refuse or install, `sentence` why. The rest belongs to install."""
 
     action: str
     sentence: str
     source: str = ""
     flavour: str = ""
     packages: Sequence[str] = ()
-    missing: Sequence[str] = ()  # of those
-    build: Sequence[str] = ()  # of what DKMS builds with, what is not there
-    upgrade: bool = False  # another version of them is installed
+    missing: Sequence[str] = ()  # of these packages
+    build: Sequence[str] = ()  # the missing packages that DKMS builds with
+    upgrade: bool = False  # another version is installed
     held: Sequence[str] = ()  # the driver's packages that are held back from upgrades
     unheld: Sequence[str] = ()  # and those that are not
     warnings: Sequence[str] = ()
 
 
-def choose(seen: Seen, wanted: Wanted, packages: Packages, ours: dict[str, Any] | None) -> Choice:
-    """Return what to do. `ours` is the content of OURS, None when this role has put nothing on the host."""
+def choose(facts: Facts, wanted: Wanted, packages: Packages, ours: dict[str, Any] | None) -> Choice:
+    """Return what to do. `ours` is the content of driver.OURS, None when this role has installed nothing."""
     if wanted.accelerator == "cpu":
         return Choice("skip", "The engine runs on the CPU: no driver is needed.")
-    state = driver.state(seen)
-    if seen.wsl:
+    state = driver.state(facts)
+    if facts.wsl:
         return Choice("skip", f"{state.sentence} {state.cure}")
-    if seen.container:
-        return Choice("skip", f"This host is a container ({seen.container}): its driver is the machine's.")
-    if not seen.gpus:
+    if facts.container:
+        return Choice("skip", f"This host is a container ({facts.container}), which uses the machine's driver.")
+    if not facts.gpus:
         return _refuse(state)
-    others = sorted(filter(DRIVER_PACKAGE.match, packages.versions)) if ours is None else []
-    if wanted.source == "none" or others or seen.runfile:
-        return _leave(state, seen, others)
-    return _install(seen, wanted, packages)
+    others = packages.drivers if ours is None else []
+    if wanted.source == "none" or others or facts.runfile:
+        return _leave(state, facts, others)
+    return _install(facts, wanted, packages)
 
 
-def settled(choice: Choice, seen: Seen, packages: Packages, *, persistent: bool) -> bool:
-    """Return whether what is chosen is there, verified and held, so that no further look is needed.
-
-    rpm does not tell what is held, so a host of the RHEL family is looked at each time.
-    """
-    wanting = (choice.missing, choice.build, choice.unheld, packages.broken)
+def settled(choice: Choice, facts: Facts, packages: Packages, *, persistent: bool) -> bool:
+    """Return whether the chosen driver is installed, held and working, so that the role has nothing to do."""
     return (
         choice.action == "install"
-        and not any(wanting)
-        and not choice.upgrade
-        and not seen.initramfs_stale
+        and not any((choice.missing, choice.build, choice.unheld, packages.broken, choice.upgrade))
+        and not facts.initramfs_stale
         and persistent
-        and driver.state(seen).state == "ok"
+        and driver.state(facts).state == "ok"
     )
 
 
-def read_ours(path: Path = OURS) -> dict[str, Any] | None:
-    """Return what the role has put here, None for nothing."""
+def read_ours(path: Path = driver.OURS) -> dict[str, Any] | None:
+    """Return what the role has installed, None for nothing."""
     return dict(json.loads(path.read_text())) if path.exists() else None
 
 
@@ -192,48 +177,48 @@ def _refuse(state: State) -> Choice:
     return Choice("refuse", f"{state.sentence} {state.cure}")
 
 
-def _leave(state: State, seen: Seen, others: list[str]) -> Choice:
-    whose = "nvidia_driver_source is none"
-    if seen.runfile:
-        whose = "NVIDIA's runfile put it here"
-    elif others:
-        whose = f"{others[0]} and its like are not from this role"
-    if state.state == "ok":
-        return Choice("leave", f"{state.sentence} It is left as it is: {whose}.")
+def _leave(state: State, facts: Facts, others: list[str]) -> Choice:
     if state.state == "unmanaged":
-        works = seen.loaded and seen.nvml_error is None
+        works = facts.loaded and facts.nvml_error is None
         return Choice("leave" if works else "refuse", f"{state.sentence} {state.cure}")
-    mine = " To have this role install one, remove those packages first." if others else ""
-    return Choice("refuse", f"{state.sentence} {state.cure} This role does not touch it: {whose}.{mine}")
+    if facts.runfile:
+        why = "NVIDIA's runfile installed it"
+    elif others:
+        why = f"this role did not install {others[0]}"
+    else:
+        why = "nvidia_driver_source is none"
+    if state.state == "ok":
+        return Choice("leave", f"{state.sentence} It is not changed: {why}.")
+    remedy = " To have this role install a driver, remove those packages first." if others else ""
+    return Choice("refuse", f"{state.sentence} {state.cure} This role does not change it: {why}.{remedy}")
 
 
-def _install(seen: Seen, wanted: Wanted, packages: Packages) -> Choice:
-    source, flavour = package_source(wanted), kernel_flavour(seen, wanted)
+def _install(facts: Facts, wanted: Wanted, packages: Packages) -> Choice:
+    source, flavour = package_source(wanted), kernel_flavour(facts, wanted)
     row = (wanted.platform or {}).get(source, {})
-    problems = of_cards(seen, wanted) + of_settings(wanted)
+    problems = _card_problems(facts, wanted) + _setting_problems(wanted)
     if row.get("build"):
-        problems += of_machine(seen)
+        problems += _machine_problems(facts)
     if problems:
         return Choice("refuse", "\n".join(problems))
     newer = f"{flavour}_from_590"
     names = _names(row[newer if wanted.branch >= 590 and newer in row else flavour], wanted, packages)
     there = [name for name in names if name in packages.versions]
-    driver_packages = [name for name in sorted(packages.versions) if DRIVER_PACKAGE.match(name)]
     return Choice(
         "install",
         f"Driver branch {wanted.branch}, {flavour} kernel modules, from {source}.",
-        source,
-        flavour,
-        names,
+        source=source,
+        flavour=flavour,
+        packages=names,
         missing=[name for name in names if name not in there],
         build=[name for name in _names(row.get("build", []), wanted, packages) if name not in packages.versions],
         upgrade=source == "nvidia" and any(not _is_wanted(packages.versions[name], wanted) for name in there),
-        held=[name for name in driver_packages if name in packages.held],
-        unheld=[name for name in driver_packages if name not in packages.held],
+        held=[name for name in packages.drivers if name in packages.held],
+        unheld=[name for name in packages.drivers if name not in packages.held],
         warnings=[
             f"Card 10de:{card['device_id']} is newer than the table of architectures: it gets the open kernel modules "
             f"of branch {wanted.branch}; where that does not know it, set nvidia_driver_branch to a newer one."
-            for card in seen.gpus
+            for card in facts.gpus
             if card["architecture"] is None
         ],
     )

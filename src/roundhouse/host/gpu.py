@@ -1,14 +1,12 @@
-"""What a loaded driver says of its GPUs, through NVIDIA's own nvidia-ml-py (module pynvml).
+"""A host's GPUs as facts: from the PCI bus without a driver, from NVML with one. `sys_root` is there for tests.
 
-A host has no nvidia-ml-py of its own: Debian packages it outside main and RHEL not at all. So the one
-that the controller has locked travels, as one file, beside whatever asks: within an Ansible module
-(ansible.cfg's module_utils) and within the command's archive (bundle.py). Where it is missing, or no
-driver is loaded, the facts are None. state() does without it.
+NVML is asked through NVIDIA's own nvidia-ml-py (module pynvml), which Debian and Ubuntu do not package in main. So the
+one that the controller has locked is shipped, as one file, with an Ansible module (ansible.cfg's module_utils) and in
+the command's archive (provision/bundle.py). Where it is missing, or no driver is loaded, the facts are None. state()
+works without it.
 
-A host's GPUs as facts: from the PCI bus without a driver, from NVML with one. `sys_root` is there for tests.
-
-nvidia.ko binds to vendor 10de with the classes VGA and 3D (kernel-open/nvidia/nv-pci-table.c); an
-audio function or a bridge of the same vendor is no GPU.
+nvidia.ko binds to vendor 10de with the classes VGA and 3D (kernel-open/nvidia/nv-pci-table.c); an audio function or a
+bridge of the same vendor is no GPU.
 """
 
 from __future__ import annotations
@@ -17,7 +15,11 @@ import ctypes
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.cards import Card, GpuFacts, NvmlCard, Process
 
 GIB = 1024**3
 # nvml.h, enum nvmlReturn_t
@@ -30,27 +32,16 @@ VERSION_MISMATCH = 18
 class Answer(NamedTuple):
     """`driver_version` of the user space, None when NVML did not start: then `error` is its code.
 
-    Both are None without nvidia-ml-py. `gpus` are dicts: `UNKNOWN`'s names, address, device_id, compute_capability.
+    Both are None without nvidia-ml-py.
     """
 
     driver_version: str | None
     error: int | None
-    gpus: list[dict[str, Any]]
-
-
-# What only a driver knows.
-UNKNOWN: dict[str, Any] = {
-    "name": None,
-    "uuid": None,
-    "memory_gib": None,
-    "used_gib": None,
-    "display_active": None,
-    "processes": None,
-}
+    gpus: list[NvmlCard]
 
 
 def read(library: Any = None) -> Answer:
-    """Ask NVML; `library` is the module pynvml, looked for on the path when not given."""
+    """Ask NVML; `library` is the module pynvml, imported when not given."""
     library = library or _pynvml()
     if library is None:
         return Answer(None, None, [])
@@ -70,7 +61,7 @@ def read(library: Any = None) -> Answer:
 def state() -> Answer:
     """Ask NVML whether it starts and reaches its cards, and for its version: as read() does, without a card's facts.
 
-    A role looks at the driver in every run, and nvidia-ml-py is 330 kB to send and to compile for these few calls.
+    The role inspects the driver in every run, and nvidia-ml-py is 330 kB to send and to compile for these few calls.
     """
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
@@ -105,11 +96,11 @@ def _pynvml() -> Any:
         return None
 
 
-def _gpu(library: Any, handle: Any) -> dict[str, Any]:
+def _gpu(library: Any, handle: Any) -> NvmlCard:
     def ask(function: Callable[[Any], Any]) -> Any:
         try:
             return function(handle)
-        except library.NVMLError:  # this card, or this driver, does not say
+        except library.NVMLError:  # this card, or this driver, does not support it
             return None
 
     pci = library.nvmlDeviceGetPciInfo(handle)
@@ -134,9 +125,9 @@ def _gpu(library: Any, handle: Any) -> dict[str, Any]:
     }
 
 
-def _processes(library: Any, running: list[Any]) -> list[dict[str, Any]]:
-    """Return {pid, name, gib} of each; one that computes and draws is one. `gib` is None where it is not told."""
-    found = {}
+def _processes(library: Any, running: list[Any]) -> list[Process]:
+    """Return the processes; one that computes and draws is one."""
+    found: dict[int, Process] = {}
     for process in running:
         try:
             name = library.nvmlSystemGetProcessName(process.pid)
@@ -155,26 +146,15 @@ PRE_TURING = "pre-turing"
 # pci.ids 2026-10-24. The compute capability is the chip's, from developer.nvidia.com/cuda-gpus;
 # below 1e are many, and none that vLLM's kernels or the open modules know.
 _ARCHITECTURES: dict[str, tuple[str, tuple[int, int] | None]] = {
-    "1e": ("turing", (7, 5)),
-    "1f": ("turing", (7, 5)),
-    "21": ("turing", (7, 5)),
+    **dict.fromkeys(("1e", "1f", "21"), ("turing", (7, 5))),
     "20": ("ampere", (8, 0)),
-    "22": ("ampere", (8, 6)),
-    "24": ("ampere", (8, 6)),
-    "25": ("ampere", (8, 6)),
+    **dict.fromkeys(("22", "24", "25"), ("ampere", (8, 6))),
     "23": ("hopper", (9, 0)),
-    "26": ("ada", (8, 9)),
-    "27": ("ada", (8, 9)),
-    "28": ("ada", (8, 9)),
+    **dict.fromkeys(("26", "27", "28"), ("ada", (8, 9))),
     "29": ("blackwell", (10, 0)),
-    "2b": ("blackwell", (12, 0)),
-    "2c": ("blackwell", (12, 0)),
-    "2d": ("blackwell", (12, 0)),
-    "2f": ("blackwell", (12, 0)),
+    **dict.fromkeys(("2b", "2c", "2d", "2f"), ("blackwell", (12, 0))),
     "2e": ("blackwell", (12, 1)),
-    "31": ("blackwell", (10, 3)),
-    "32": ("blackwell", (10, 3)),
-    "33": ("blackwell", (10, 3)),
+    **dict.fromkeys(("31", "32", "33"), ("blackwell", (10, 3))),
     "30": ("rubin", None),
 }
 
@@ -212,24 +192,34 @@ def architecture(device_id: str) -> tuple[str | None, list[int] | None]:
     return family, list(capability) if capability else None
 
 
-def facts(sys_root: Path = Path("/sys"), answer: Answer | None = None) -> dict[str, Any]:
-    """Return the GPUs in PCI order, the loaded module's version, and how NVML answered.
+def facts(sys_root: Path = Path("/sys"), answer: Answer | None = None) -> GpuFacts:
+    """Return the GPUs in PCI order, the loaded module's version, and how NVML answered; None for what is not known.
 
-    {"gpus": [{"address", "device_id", "driver", "architecture", "compute_capability": [12, 0],
-    "name", "uuid", "memory_gib", "used_gib", "display_active", "processes": [{"pid", "name", "gib"}]}],
-    "driver_version", "nvml": {"driver_version", "error"}}; None for what is not known.
     A card that NVML alone shows (WSL hides the PCI device) has no `driver`. `answer` is NVML's, asked when not given.
     """
     answer = read() if answer is None else answer
-    told = {gpu["address"]: gpu for gpu in answer.gpus}
-    found: dict[str, dict[str, Any]] = {gpu.address: gpu._asdict() for gpu in pci_gpus(sys_root)}
-    for address in sorted({*found, *told}):
-        card = found.setdefault(address, {"driver": None})
-        family, capability = architecture((card | told.get(address, {}))["device_id"])
-        card |= {"architecture": family, "compute_capability": capability, **UNKNOWN}
-        card |= {name: value for name, value in told.get(address, {}).items() if value is not None}
+    by_nvml = {gpu["address"]: gpu for gpu in answer.gpus}
+    by_pci = {gpu.address: gpu for gpu in pci_gpus(sys_root)}
     return {
-        "gpus": [found[address] for address in sorted(found)],
+        "gpus": [_card(address, by_pci.get(address), by_nvml.get(address)) for address in sorted({*by_pci, *by_nvml})],
         "driver_version": loaded_driver(sys_root),
         "nvml": {"driver_version": answer.driver_version, "error": answer.error},
+    }
+
+
+def _card(address: str, pci: PciGpu | None, nvml: NvmlCard | None) -> Card:
+    device_id = nvml["device_id"] if nvml else pci.device_id if pci else ""
+    family, capability = architecture(device_id)
+    return {
+        "address": address,
+        "device_id": device_id,
+        "driver": pci.driver if pci else None,
+        "architecture": family,
+        "compute_capability": (nvml and nvml["compute_capability"]) or capability,
+        "name": nvml["name"] if nvml else None,
+        "uuid": nvml["uuid"] if nvml else None,
+        "memory_gib": nvml["memory_gib"] if nvml else None,
+        "used_gib": nvml["used_gib"] if nvml else None,
+        "display_active": nvml["display_active"] if nvml else None,
+        "processes": nvml["processes"] if nvml else None,
     }

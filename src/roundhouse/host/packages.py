@@ -1,10 +1,17 @@
-"""The packages of a host, from dpkg's or rpm's own database."""
+"""The packages of a host, from dpkg's own database."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from typing import NamedTuple
+
+# A driver from any source: NVIDIA's, Debian's and Ubuntu's packages.
+DRIVER = re.compile(
+    r"^(nvidia-(driver|kernel|open|dkms|headless|utils|compute-utils|current|modprobe|smi|persistenced)\b.*"
+    r"|cuda-drivers.*|libcuda1|libnvidia-(?!container).*|linux-modules-nvidia-.*)$"
+)
 
 
 class Packages(NamedTuple):
@@ -14,14 +21,19 @@ class Packages(NamedTuple):
     held: list[str]
     broken: list[str]
 
+    @property
+    def drivers(self) -> list[str]:
+        """Return the names of the installed packages of an NVIDIA driver."""
+        return sorted(filter(DRIVER.match, self.versions))
+
 
 def installed() -> Packages:
-    """Ask dpkg, or rpm where there is no dpkg."""
-    if shutil.which("dpkg-query"):
-        form = "${binary:Package}\t${Version}\t${db:Status-Abbrev}\n"
-        return parse_dpkg(_said("dpkg-query", "--show", f"--showformat={form}"))
-    rows = _said("rpm", "--query", "--all", "--queryformat", "%{NAME}\t%{VERSION}\n").splitlines()
-    return Packages(dict(row.split("\t") for row in rows), [], [])
+    """Ask dpkg. A host without it has none that count: preflight refuses it."""
+    if not shutil.which("dpkg-query"):
+        return Packages({}, [], [])
+    form = "${binary:Package}\t${Version}\t${db:Status-Abbrev}\n"
+    command = ["dpkg-query", "--show", f"--showformat={form}"]
+    return parse_dpkg(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def parse_dpkg(listing: str) -> Packages:
@@ -32,12 +44,8 @@ def parse_dpkg(listing: str) -> Packages:
         name = name.partition(":")[0]  # of the architecture
         if status[1] == "i":
             versions[name] = version
-        elif status[1] not in "nc":  # n: not there, c: its configuration files alone are left
+        elif status[1] not in "nc":  # n: not installed, c: only its configuration files are left
             broken.append(name)
         if status[0] == "h":
             held.append(name)
     return Packages(versions, held, broken)
-
-
-def _said(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

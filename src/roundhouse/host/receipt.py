@@ -1,7 +1,7 @@
-"""The receipt: what the roles brought to this host that nothing else tells, so that a teardown takes that and no more.
+"""The receipt: the packages and accounts that the roles brought to this host, so that a teardown removes no others.
 
-Written before it is brought: a run that is killed leaves a receipt that names too much, and what is not installed need
-not go. Files need none: those of the roles bear Roundhouse's name.
+Written before an installation: the receipt of a killed run names too much, which does no harm. Files need no receipt:
+those of the roles bear Roundhouse's name.
 """
 
 from __future__ import annotations
@@ -14,20 +14,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..util import files
-from . import packages as host_packages
+from . import packages
 
 PATH = Path("/var/lib/roundhouse/receipt.json")
 SCHEMA = 1
-# `apt-get --simulate` names what it would put on; an upgrade has the version that is there in brackets.
-_NEW = re.compile(r"^Inst (\S+) \((\S+)", re.MULTILINE)
-
-
-# The groups, and users of the same name, that packages of the roles make and leave behind, some when they are purged.
+# `apt-get --simulate` names what it would install; an upgrade has the installed version in brackets.
+_NEW = re.compile(r"^Inst (\S+) \(", re.MULTILINE)
+# Groups, and users of the same name, that packages of the roles make and some leave behind when they are purged.
 _ACCOUNTS = ("docker", "haproxy", "nvidia-persistenced")
 
 
 class Receipt(NamedTuple):
-    """Names: packages that were not there before, those that the roles hold back, and accounts that came with them."""
+    """The names of packages that were not installed before, of those that the roles hold, and of new accounts."""
 
     packages: list[str]
     held: list[str]
@@ -44,23 +42,24 @@ def load(path: Path | None = None) -> Receipt:
 
 
 def before_installing(names: list[str], *, check: bool) -> bool:
-    """Note which packages an installation of these will bring; return whether the receipt became another."""
+    """Note which packages an installation of these will bring; return whether the receipt has changed."""
     wanted = [name.partition("=")[0] for name in names]
-    there = host_packages.installed()
-    if check or all(name in there.versions for name in wanted):
+    present = packages.installed().versions
+    missing = [name for name in wanted if name not in present]
+    if check or not missing:
         return False
-    found = _simulated(wanted)
-    if found is None:  # no list of packages yet, or an old one
-        _run("apt-get", "update", "--quiet", "--option", "DPkg::Lock::Timeout=600")
-        found = _simulated(wanted)
-    # What apt cannot do it says itself, at the installation.
-    brought = found if found is not None else [name for name in wanted if name not in there.versions]
+    brought = _simulated(wanted)
+    if brought is None:  # no list of packages yet, or an old one
+        _apt_get("update", "--quiet", "--option", "DPkg::Lock::Timeout=600")
+        brought = _simulated(wanted)
+    if brought is None:  # apt itself reports why, at the installation
+        brought = missing
     return _add(Receipt(brought, [], [name for name in _ACCOUNTS if not _has(name)]))
 
 
 def before_holding(names: list[str], *, check: bool) -> bool:
     """Note that these will be held back, as far as they are not yet."""
-    held = host_packages.installed().held
+    held = packages.installed().held
     return not check and _add(Receipt([], [name for name in names if name not in held], []))
 
 
@@ -82,9 +81,9 @@ def _add(more: Receipt) -> bool:
 
 
 def _simulated(names: list[str]) -> list[str] | None:
-    done = _run("apt-get", "--simulate", "--no-install-recommends", "install", *names)
-    return [name for name, _ in _NEW.findall(done.stdout)] if done.returncode == 0 else None
+    done = _apt_get("--simulate", "--no-install-recommends", "install", *names)
+    return _NEW.findall(done.stdout) if done.returncode == 0 else None
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def _apt_get(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["apt-get", *arguments], capture_output=True, text=True, check=False)

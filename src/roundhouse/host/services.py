@@ -1,47 +1,34 @@
-"""How far services are from what a role wants of them, so that a step runs only where it does something."""
+"""The state of services compared with what a role wants, so that a step runs only where it does something."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-_PROPERTIES = "Id,ActiveState,UnitFileState,NeedDaemonReload"
+from . import systemd
 
 
-def look(wanted: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
-    """Return {"enabled", "state", "unread"} of each service by its name, and under "stale" units that systemd lacks.
+def inspect(wanted: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Return {"enabled", "state", "unread"} by service, and under "stale" units whose files systemd has not read.
 
     `state` is systemd's ActiveState. A service's `reads` is the folder of its files, `read_at` the file that it touches
-    when it has read them, and `ignores` are patterns of names. `stale`: units of Roundhouse in systemd's memory whose
-    files are newer.
+    after reading them, and `ignores` are patterns of names. Of "stale" are Roundhouse's own units.
     """
-    told = _show([*wanted, "roundhouse*"])
+    units = systemd.properties([*wanted, "roundhouse*"], "ActiveState", "UnitFileState", "NeedDaemonReload")
     found: dict[str, Any] = {
         name: {
-            "enabled": told.get(name, {}).get("UnitFileState") == "enabled",
-            "state": told.get(name, {}).get("ActiveState", "inactive"),
+            "enabled": units.get(name, {}).get("UnitFileState") == "enabled",
+            "state": units.get(name, {}).get("ActiveState", "inactive"),
             "unread": _unread(**settings) if settings else [],
         }
         for name, settings in wanted.items()
     }
     return {
         "services": found,
-        "stale": sorted(name for name, unit in told.items() if unit.get("NeedDaemonReload") == "yes"),
+        "stale": sorted(name for name, unit in units.items() if unit.get("NeedDaemonReload") == "yes"),
     }
-
-
-def _show(names: list[str]) -> dict[str, dict[str, str]]:
-    """Ask systemd for all of them at once; nothing is told where it does not run."""
-    try:
-        command = ["systemctl", "show", "--property", _PROPERTIES, *names]
-        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    except FileNotFoundError:
-        return {}
-    units = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in told.split("\n\n")]
-    return {unit["Id"]: unit for unit in units if "Id" in unit}
 
 
 def _unread(reads: str, read_at: str, ignores: Iterable[str] = ()) -> list[str]:

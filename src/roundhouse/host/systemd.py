@@ -1,19 +1,9 @@
-"""systemd: the only place that starts and stops anything.
-
-systemd's journal as entries: what a unit's processes, systemd and the kernel said, and when.
-
-Every question has a limit of lines: a journal may hold years.
-"""
+"""systemd's units: their state, and the only place that starts and stops them. The journal is in journal.py."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import RoundhouseError
 
@@ -46,16 +36,15 @@ class Unit(NamedTuple):
 
 
 _PROPERTIES = (
-    *("ActiveState", "SubState", "NRestarts", "ExecMainStatus", "ExecMainCode", "Result"),
-    *("ActiveEnterTimestamp", "ExecMainStartTimestampMonotonic", "MainPID", "Job", "LoadState"),
-    "InvocationID",
+    "ActiveState,SubState,NRestarts,ExecMainStatus,ExecMainCode,Result,ActiveEnterTimestamp,"
+    "ExecMainStartTimestampMonotonic,MainPID,Job,LoadState,InvocationID"
 )
 
 
 def show(name: str) -> Unit:
     """Return the state of a unit. Raises RoundhouseError where systemd does not know it.
 
-    A unit that runs is told of though its file is gone: it can still be stopped.
+    A running unit has a state even if its file is gone: it can still be stopped.
     """
     (found,) = show_all([name])
     if isinstance(found, RoundhouseError):
@@ -67,14 +56,20 @@ def show_all(names: list[str]) -> list[Unit | RoundhouseError]:
     """Return what `show` returns or raises for each of the units, in their order, for the cost of one."""
     if not names:
         return []
-    output = _systemctl("show", "--property", ",".join(_PROPERTIES), *names)
-    return [_unit(name, told) for name, told in zip(names, output.split("\n\n"), strict=True)]
+    output = _systemctl("show", "--property", _PROPERTIES, *names)
+    return [_unit(name, block) for name, block in zip(names, output.split("\n\n"), strict=True)]
 
 
-def _unit(name: str, told: str) -> Unit | RoundhouseError:
-    values = dict(line.partition("=")[::2] for line in told.splitlines())
+def _unit(name: str, block: str) -> Unit | RoundhouseError:
+    values = _values(block)
     if values.get("LoadState") != "loaded" and values.get("ActiveState") in (None, "inactive", "failed"):
-        return RoundhouseError("unit", f"{name} is {values.get('LoadState') or 'unknown'} to systemd: deploy again.")
+        return RoundhouseError(
+            "unit_not_loaded",
+            "systemd has not loaded {unit} ({load_state}).",
+            "Deploy it with `ansible-playbook site.yml`.",
+            unit=name,
+            load_state=values.get("LoadState") or "unknown",
+        )
     exited = values["ExecMainCode"] != "0"
     return Unit(
         state=STATES.get(values["ActiveState"], values["ActiveState"]),
@@ -90,6 +85,20 @@ def _unit(name: str, told: str) -> Unit | RoundhouseError:
     )
 
 
+def properties(names: list[str], *wanted: str) -> dict[str, dict[str, str]]:
+    """Return the wanted properties of all units that the names or patterns match, by unit; {} without systemd."""
+    try:
+        output = _systemctl("show", "--property", ",".join(("Id", *wanted)), *names)
+    except RoundhouseError:
+        return {}
+    units = [_values(block) for block in output.split("\n\n")]
+    return {unit["Id"]: unit for unit in units if "Id" in unit}
+
+
+def _values(block: str) -> dict[str, str]:
+    return dict(line.partition("=")[::2] for line in block.splitlines())
+
+
 def state(name: str) -> str | None:
     """Return a unit's state, None when systemd does not know it and nothing of it runs."""
     try:
@@ -100,8 +109,8 @@ def state(name: str) -> str | None:
 
 def is_on(name: str) -> bool:
     """Return whether the unit runs now and starts at each boot; False where systemd does not know it."""
-    output = _systemctl("show", "--property", "ActiveState,UnitFileState", name)
-    return sorted(output.split()) == ["ActiveState=active", "UnitFileState=enabled"]
+    unit = properties([name], "ActiveState", "UnitFileState").get(name, {})
+    return (unit.get("ActiveState"), unit.get("UnitFileState")) == ("active", "enabled")
 
 
 def start(name: str) -> None:
@@ -122,6 +131,11 @@ def reload() -> None:
     _systemctl("daemon-reload")
 
 
+def run(verb: str, name: str) -> None:
+    """Let systemctl do something else to a unit, such as restart. Raises RoundhouseError when it fails."""
+    _systemctl(verb, name)
+
+
 def kill(name: str) -> None:
     """End all processes of a unit that is being stopped, at once."""
     # Not checked: the last of them may have ended by itself meanwhile.
@@ -139,106 +153,18 @@ def active(*patterns: str) -> list[str]:
     return [line.split()[0] for line in output.splitlines()]
 
 
-def log(name: str, lines: int) -> list[str]:
-    """Return the last lines of the unit's journal, oldest first."""
-    return _journal("--unit", name, "--lines", str(lines))
-
-
-def log_of_this_start(name: str) -> list[str]:
-    """Return what the unit's processes wrote since its last start, oldest first."""
-    invocation = _systemctl("show", "--property", "InvocationID", "--value", name).strip()
-    return _journal(f"_SYSTEMD_INVOCATION_ID={invocation}") if invocation else []
-
-
-class Follower:
-    """The log of one start, read as it comes."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        self._rest = b""
-
-    def lines(self) -> list[str]:
-        """Return the lines that came since the last call; never waits."""
-        read = self._process.stdout.read() or b"" if self._process.stdout else b""
-        *whole, self._rest = (self._rest + read).split(b"\n")
-        return [line.decode(errors="replace") for line in whole]
-
-
-@contextmanager
-def following(invocation: str) -> Iterator[Follower]:
-    """Follow the log of one start, from its beginning."""
-    command = ["journalctl", "--output=cat", "--no-pager", "--follow", "--lines=all"]
-    command.append(f"_SYSTEMD_INVOCATION_ID={invocation}")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        if process.stdout is not None:
-            os.set_blocking(process.stdout.fileno(), False)
-        try:
-            yield Follower(process)
-        finally:
-            process.terminate()
-
-
-def _journal(*arguments: str) -> list[str]:
-    command = ["journalctl", "--output", "cat", "--no-pager", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    return done.stdout.splitlines()
-
-
 def _systemctl(*arguments: str) -> str:
     try:
         result = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise RoundhouseError("systemd", "systemctl is not here: this host does not run systemd.") from None
+        raise RoundhouseError(
+            "systemd_missing", "systemctl is not installed.", "Run this on a host that runs systemd."
+        ) from None
     if result.returncode != 0:
-        said = (result.stderr or result.stdout).strip().splitlines()
-        raise RoundhouseError("systemd", f"systemctl {' '.join(arguments)} failed: {said[0] if said else 'no word'}")
+        raise RoundhouseError(
+            "systemctl_failed",
+            "`systemctl {arguments}` failed: {output}",
+            arguments=" ".join(arguments),
+            output=(result.stderr or result.stdout).strip().partition("\n")[0] or "no output",
+        )
     return result.stdout
-
-
-class Entry(NamedTuple):
-    """One line of the journal. `at` are seconds since the epoch, `fields` what else was asked for."""
-
-    at: float
-    text: str
-    fields: dict[str, str]
-
-
-def entries(*matches: str, lines: int, fields: tuple[str, ...] = ()) -> list[Entry]:
-    """Return the last `lines` entries that match, oldest first; [] where there is no journal or it may not be read.
-
-    `matches` are journalctl's own: FIELD=VALUE, alternatives of one field side by side, or options such as --dmesg.
-    """
-    if shutil.which("journalctl") is None:
-        return []
-    command = ["journalctl", "--output", "json", "--no-pager", "--quiet", "--lines", str(lines)]
-    command += ["--output-fields", ",".join(("MESSAGE", *fields)), *matches]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    found = [_entry(json.loads(line), fields) for line in done.stdout.splitlines() if line.startswith("{")]
-    return sorted(found, key=lambda each: each.at)  # --grep turns the order round
-
-
-def of_start(invocation: str, lines: int) -> list[str]:
-    """Return what systemd said of one start of a unit, then what the unit's processes said, each oldest first.
-
-    The processes' last line is the last of all: it is what a person would look at first.
-    """
-    said = entries(f"INVOCATION_ID={invocation}", lines=lines)
-    own = entries(f"_SYSTEMD_INVOCATION_ID={invocation}", lines=lines)
-    return [each.text for each in (*said, *own)]
-
-
-def _entry(told: dict[str, Any], fields: tuple[str, ...]) -> Entry:
-    return Entry(
-        int(told["__REALTIME_TIMESTAMP"]) / 1e6,
-        _text(told.get("MESSAGE")),
-        {name: _text(told[name]) for name in fields if told.get(name) is not None},
-    )
-
-
-def _text(value: Any) -> str:
-    """Return a field's text. journalctl gives one that is no plain text as a list of bytes, one given twice as both."""
-    if isinstance(value, list):
-        if all(isinstance(each, int) for each in value):
-            return bytes(value).decode(errors="replace")
-        return _text(value[-1])
-    return "" if value is None else str(value)

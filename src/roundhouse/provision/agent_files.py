@@ -1,4 +1,4 @@
-"""What the role agents stages: the plan, and below each agent its files, each under the path that it will have."""
+"""The files that the role agents stages: the plan, and for each agent a tree of its files under their final paths."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Any
 
 from ..host.systemd import FOLDER as UNITS
 from ..plan.build import COMPOSE, CONFIG_FOLDER
-from ..plan.deployed import Agent, Plan
+from ..schema.plan import Agent, Plan
 
 
-def of(plan: Plan, staged: str) -> dict[str, Any]:
-    """Return {"folders", "files"} for roundhouse_host_files; the plan, which the command checks, comes last."""
+def build(plan: Plan, staged: str) -> dict[str, Any]:
+    """Return {"folders", "files"} for roundhouse_host_files; the plan, which the command validates, comes last."""
     places = {agent["name"]: f"{staged}/agents/{agent['name']}" for agent in plan["agents"]}
     folders = [CONFIG_FOLDER, *(place + below for place in places.values() for below in (CONFIG_FOLDER, UNITS))]
     files: dict[str, Any] = {}
     for agent in plan["agents"]:
         place = places[agent["name"]]
-        files[place + agent["config_path"]] = _printed("vllm.yaml.j2", agent)
+        files[place + agent["config_path"]] = _template("vllm.yaml.j2", agent)
         if plan["runtime"] == COMPOSE:
             check = "docker compose --file %s config --quiet"
-            files[place + agent["compose_path"]] = _printed("compose.yaml.j2", agent, check)
+            files[place + agent["compose_path"]] = _template("compose.yaml.j2", agent, check)
         unit = f"{place}{UNITS}/{agent['unit']}"
-        files[unit] = _printed("agent.service.j2", agent, "systemd-analyze verify --man=no %s")
+        files[unit] = _template("agent.service.j2", agent, "systemd-analyze verify --man=no %s")
     text = json.dumps(plan, indent=4, sort_keys=True) + "\n"
     files[f"{staged}/plan.json"] = {"content": text, "validate": ["/usr/local/bin/roundhouse --check %s"]}
     return {"folders": {folder: {} for folder in folders}, "files": files}
 
 
-def _printed(template: str, agent: Agent, *validate: str) -> dict[str, Any]:
+def _template(template: str, agent: Agent, *validate: str) -> dict[str, Any]:
     return {"template": template, "vars": {"__agents_agent": agent}, "validate": list(validate)}

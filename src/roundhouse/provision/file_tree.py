@@ -1,4 +1,4 @@
-"""What a role writes at once: folders, links and files, with owner and mode; a file is checked before it is there."""
+"""Folders, links and files of a role, with owner and mode. A file is validated before it is in place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError
-from ..util import files as util_files
+from ..util import files
 from ..util.files import Change
 
 FILE_MODE, FOLDER_MODE = "0644", "0755"
@@ -24,9 +24,9 @@ _HIDDEN = "(the content is not shown)\n"
 class Wanted(NamedTuple):
     """The wanted state, by path.
 
-    `folders` have mode, owner and group, `links` their target. `files` are None (it shall not be there), a text, or a
-    dict with content or copy_of (a file of the host), and mode, owner, group, secret (no diff) and validate (commands,
-    %s is the new file). Below the folders of `only`, files, links and empty folders that are not wanted go.
+    `folders` have mode, owner and group, `links` their target. `files` are None (to be absent), a text, or a dict with
+    content or copy_of (a file on the host), and mode, owner, group, secret (no diff) and validate (commands; %s is the
+    new file). Below the folders of `only`, unwanted files, links and empty folders are removed.
     """
 
     folders: Mapping[str, Mapping[str, Any]]
@@ -35,8 +35,8 @@ class Wanted(NamedTuple):
     only: Iterable[str]
 
 
-def put(wanted: Wanted, *, check: bool) -> list[Change]:
-    """Bring all of it to the wanted state, in this order, and return what differed; with `check` nothing is written."""
+def apply(wanted: Wanted, *, check: bool) -> list[Change]:
+    """Apply the wanted state in this order and return the changes; with `check` nothing is written."""
     return [change for step in _steps(wanted, check=check) for change in step]
 
 
@@ -47,13 +47,13 @@ def _steps(wanted: Wanted, *, check: bool) -> Iterator[list[Change]]:
         yield _link(Path(name), target, check=check)
     for name, given in wanted.files.items():
         if given is None:
-            yield _gone(Path(name), check=check)
+            yield _remove(Path(name), check=check)
         else:
             settings = {"content": given} if isinstance(given, str) else given
             yield _file(Path(name), {"mode": FILE_MODE, **settings}, check=check)
     for name in wanted.only:
-        for path in _strangers(Path(name), {**wanted.files, **wanted.links}):
-            yield _gone(path, check=check)
+        for path in _unwanted(Path(name), {**wanted.files, **wanted.links}):
+            yield _remove(path, check=check)
         if not check:
             _remove_empty(Path(name), wanted.folders)
 
@@ -61,19 +61,19 @@ def _steps(wanted: Wanted, *, check: bool) -> Iterator[list[Change]]:
 def _folder(path: Path, settings: Mapping[str, Any], *, check: bool) -> list[Change]:
     there = path.is_dir()
     if not there and not check:
-        util_files.make_folder(path)
+        files.make_folder(path)
     made = [] if there else [Change(str(path), "", "a folder\n")]
-    return made + _kept(path, settings, check=check, there=there)
+    return made + _keep_mode_and_owner(path, settings, check=check, there=there)
 
 
 def _file(path: Path, settings: Mapping[str, Any], *, check: bool) -> list[Change]:
     wanted = _content(settings)
     before = path.read_text(errors="replace") if path.is_file() else None
     if before == wanted:
-        return _kept(path, settings, check=check, there=True)
+        return _keep_mode_and_owner(path, settings, check=check, there=True)
     if not check:
         _validate(path, wanted, settings.get("validate") or [])
-        util_files.write(path, wanted, int(settings["mode"], 8), _ids(settings))
+        files.write(path, wanted, int(settings["mode"], 8), _ids(settings))
     if settings.get("secret"):
         return [Change(str(path), "" if before is None else _HIDDEN, _HIDDEN)]
     return [Change(str(path), before or "", wanted)]
@@ -85,11 +85,13 @@ def _content(settings: Mapping[str, Any]) -> str:
     try:
         return Path(settings["copy_of"]).read_text()
     except OSError as error:
-        raise RoundhouseError("files", f"{settings['copy_of']} cannot be read: {error.strerror}.") from None
+        raise RoundhouseError(
+            "file_unreadable", "{path} cannot be read: {problem}.", path=settings["copy_of"], problem=error.strerror
+        ) from None
 
 
 def _validate(path: Path, content: str, commands: Iterable[str]) -> None:
-    """Run the commands on the new content under the file's own name. Raises RoundhouseError with what they say."""
+    """Run the commands on the new content under the file's own name. Raises RoundhouseError with their output."""
     commands = list(commands)
     if not commands:
         return
@@ -100,12 +102,17 @@ def _validate(path: Path, content: str, commands: Iterable[str]) -> None:
             words = [word.replace("%s", str(new)) for word in shlex.split(command)]
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             if done.returncode != 0:
-                said = (done.stderr or done.stdout).strip().replace(str(new), str(path))
-                raise RoundhouseError("files", f"{path} is as it was: `{command}` refuses the new one: {said}")
+                raise RoundhouseError(
+                    "validation_failed",
+                    "`{command}` refuses the new {path}, and the old one stays: {output}",
+                    path=str(path),
+                    command=command,
+                    output=(done.stderr or done.stdout).strip().replace(str(new), str(path)),
+                )
 
 
-def _kept(path: Path, settings: Mapping[str, Any], *, check: bool, there: bool) -> list[Change]:
-    """Bring mode and owner of what is there to what is wanted; check mode knows no account that is yet to come."""
+def _keep_mode_and_owner(path: Path, settings: Mapping[str, Any], *, check: bool, there: bool) -> list[Change]:
+    """Set mode and owner; in check mode the account may be missing yet."""
     if check and not there:
         return []
     found, mode = path.stat(), int(settings["mode"], 8)
@@ -120,22 +127,26 @@ def _kept(path: Path, settings: Mapping[str, Any], *, check: bool, there: bool) 
         changes.append(Change(str(path), f"owner {found.st_uid}:{found.st_gid}\n", f"owner {names}\n"))
         if not check:
             os.chown(path, *ids)
-    return changes if there else []  # what was made just now is one change
+    return changes if there else []  # a new folder is one change
 
 
 def _ids(settings: Mapping[str, Any], *, check: bool = False) -> tuple[int, int] | None:
     """Return user and group for os.chown, None where neither is asked for. Raises RoundhouseError."""
     owner, group = settings.get("owner"), settings.get("group")
+    if not owner and not group:
+        return None
+    name = owner
     try:
         user = pwd.getpwnam(owner).pw_uid if owner else -1
-        return (user, grp.getgrnam(group).gr_gid if group else -1) if owner or group else None
-    except KeyError as error:
-        if check:  # the account comes before this is written
+        name = group
+        return user, grp.getgrnam(group).gr_gid if group else -1
+    except KeyError:
+        if check:  # the role makes the account before this is written
             return None
-        raise RoundhouseError("files", f"This host has no account of that name: {error.args[0]}.") from None
+        raise RoundhouseError("account_unknown", "This host has no user or group {name}.", name=name) from None
 
 
-def _gone(path: Path, *, check: bool) -> list[Change]:
+def _remove(path: Path, *, check: bool) -> list[Change]:
     if not path.is_file() and not path.is_symlink():
         return []
     if path.is_symlink():
@@ -149,13 +160,13 @@ def _gone(path: Path, *, check: bool) -> list[Change]:
     return [Change(str(path), before, "")]
 
 
-def _strangers(folder: Path, wanted: Mapping[str, Any]) -> list[Path]:
+def _unwanted(folder: Path, wanted: Mapping[str, Any]) -> list[Path]:
     found = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
     return [path for path in found if str(path) not in wanted]
 
 
 def _remove_empty(folder: Path, wanted: Mapping[str, Any]) -> None:
-    """Remove the folders below that nothing is left in, the deepest first."""
+    """Remove the empty folders below, the deepest first."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink() and str(path) not in wanted and not any(path.iterdir()):
             path.rmdir()
@@ -167,9 +178,11 @@ def _link(path: Path, target: str, *, check: bool) -> list[Change]:
     if before == target:
         return []
     if path.exists() and not path.is_symlink():
-        raise RoundhouseError("files", f"{path} is not a link, and not of the roles: move it away.")
+        raise RoundhouseError(
+            "not_a_link", "{path} is not a link, so the roles did not make it.", "Move it away.", path=str(path)
+        )
     if not check:
-        util_files.make_folder(path.parent)
+        files.make_folder(path.parent)
         aside = path.with_name(f".{path.name}.new")
         aside.unlink(missing_ok=True)
         aside.symlink_to(target)

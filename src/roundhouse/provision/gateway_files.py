@@ -1,4 +1,4 @@
-"""What the role gateway writes, for what gateway_config.build returned, and what of it is to be started then."""
+"""The files that the role gateway writes, and the units that it starts after that."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ CONTROL = ("roundhouse-control.socket", "roundhouse-control.service")
 RULES = "/etc/roundhouse/demand.json"
 
 
-def of(config: dict[str, Any]) -> dict[str, Any]:
-    """Return {"folders", "files", "services"} as roundhouse_host_files takes them."""
+def build(config: dict[str, Any]) -> dict[str, Any]:
+    """Return {"folders", "files", "services"} for roundhouse_host_files; `config` is of gateway.config.build."""
     folder = config["folder"]
     files: dict[str, Any] = {
         f"{folder}/hold.lua": {"source": "hold.lua"},
@@ -39,8 +39,11 @@ def of(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def control(written: dict[str, Any]) -> dict[str, Any]:
-    """Return which units of the control service are to be {"state"}, of what roundhouse_host_files returned."""
+def control_units(written: dict[str, Any]) -> dict[str, Any]:
+    """Return the control service's units to start or restart, as {"units", "state"}.
+
+    `written` is what roundhouse_host_files returned.
+    """
     if any(name in written["stale"] or f"{UNITS}/{name}" in written["paths"] for name in CONTROL):
         return {"units": list(CONTROL), "state": "restarted"}
     found = {name: written["services"][name] for name in CONTROL}

@@ -1,6 +1,6 @@
-"""What the roles of a GPU host write on it, as the module roundhouse_host_files tells it; with `check` nothing is.
+"""What the roles of a GPU host write on it through the module roundhouse_host_files; with `check` nothing is written.
 
-Each write imports its own parts alone: what travels in an Ansible module is compiled at each of its runs.
+Each function imports its own parts alone: what travels in an Ansible module is compiled at each of its runs.
 """
 
 from __future__ import annotations
@@ -11,34 +11,36 @@ from ..util import files
 
 
 class Write(Protocol):
-    """Returns what the module returns: whether something changed, the difference, and a word of its own."""
+    """Returns what the module returns: `changed`, `diff`, and what is its own."""
 
     def __call__(self, wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
         """Write what is wanted. Raises RoundhouseError when it is refused."""
 
 
 def put_tree(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
-    """Bring folders, files and links to the wanted state, and tell how far the services are then."""
+    """Bring folders, files and links to the wanted state, and return the services' state after that."""
     from ..host import services
     from . import file_tree
 
-    changes = file_tree.put(file_tree.Wanted(**{name: wanted[name] for name in file_tree.Wanted._fields}), check=check)
+    changes = file_tree.apply(
+        file_tree.Wanted(**{name: wanted[name] for name in file_tree.Wanted._fields}), check=check
+    )
     done = {"changed": bool(changes), "paths": [change.path for change in changes], "diff": _diff(changes)}
-    return done | services.look(wanted["services"]) if wanted["services"] else done
+    return done | services.inspect(wanted["services"]) if wanted["services"] else done
 
 
 def put_apt_source(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
-    """Bring a repository of apt and its key in place."""
+    """Install a repository of apt with its key."""
     from ..host import apt
 
-    source = apt.Source(wanted["name"], wanted["uri"], wanted["suites"], wanted["components"])
-    apt.refuse_others(source)
-    key = apt.key_of(source, wanted["key_url"], wanted["fingerprint"])
+    source = apt.Source(**{name: wanted[name] for name in apt.Source._fields})
+    apt.require_only_source(source)
+    key = apt.read_or_fetch_key(source, wanted["key_url"], wanted["fingerprint"])
     changes = files.changes({str(source.key_path): key, str(source.path): source.text()})
     if changes and not check:
-        apt.put(source, key)
+        apt.install(source, key)
     elif wanted["refresh"] and not check:
-        apt.read(source)
+        apt.update(source)
     return {"changed": bool(changes), "path": str(source.path), "diff": _diff(changes)}
 
 
@@ -47,13 +49,14 @@ def merge_docker_daemon(wanted: dict[str, Any], *, check: bool) -> dict[str, Any
     from ..host import docker_config
 
     owner, config, path = wanted["owner"], wanted["config"], str(docker_config.PATH)
-    made = docker_config.plan(owner, config, force=wanted["force"])
-    action = made.action if check else docker_config.apply(owner, config, made)
-    return {"changed": action != "none", "action": action, "diff": _diff([files.Change(path, made.before, made.after)])}
+    planned = docker_config.plan_merge(owner, config, force=wanted["force"])
+    action = planned.action if check else docker_config.apply_merge(owner, config, planned)
+    change = files.Change(path, planned.before, planned.after)
+    return {"changed": action != "none", "action": action, "diff": _diff([change])}
 
 
 def write_receipt(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
-    """Note which packages an installation will bring, and which are going to be held back."""
+    """Record which packages an installation will bring, and which are going to be held back."""
     from ..host import receipt
 
     installs = receipt.before_installing(wanted["install"], check=check) if wanted["install"] else False
@@ -62,15 +65,15 @@ def write_receipt(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
 
 
 def restore_docker_daemon(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
-    """Bring daemon.json back to what it was before the roles."""
+    """Restore daemon.json to what it was before the roles."""
     from ..host import docker_config
 
-    found = docker_config.restored()
-    if found is None or found.before == found.after:
+    change = docker_config.plan_restore()
+    if change is None or change.before == change.after:
         return {"changed": False}
     if not check:
-        docker_config.put(found)
-    return {"changed": True, "diff": _diff([found])}
+        docker_config.restore(change)
+    return {"changed": True, "diff": _diff([change])}
 
 
 WRITES: dict[str, Write] = {

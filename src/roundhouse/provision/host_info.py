@@ -1,6 +1,6 @@
-"""What the roles of a GPU host ask of it, as the module roundhouse_host_info tells it: a look changes nothing.
+"""What the roles of a GPU host ask about it through the module roundhouse_host_info. Nothing is changed.
 
-Each look imports its own parts alone: what travels in an Ansible module is compiled at each of its runs.
+Each function imports its own parts alone: what travels in an Ansible module is compiled at each of its runs.
 """
 
 from __future__ import annotations
@@ -11,49 +11,49 @@ from typing import Any
 from ..host import packages, systemd
 
 
-def of_driver(settings: dict[str, Any]) -> dict[str, Any]:
-    """Look at the driver, for the settings of the role nvidia_driver."""
+def inspect_driver(settings: dict[str, Any]) -> dict[str, Any]:
+    """Inspect the driver, for the settings of the role nvidia_driver."""
     from ..host import driver, driver_install, gpu
 
-    seen, there = driver.see(answer=gpu.state()), packages.installed()
+    facts, installed = driver.inspect(answer=gpu.state()), packages.installed()
     wanted = driver_install.Wanted(**{**settings, "platform": settings["platform"] or None})
-    choice = driver_install.choose(seen, wanted, there, driver_install.read_ours())
+    choice = driver_install.choose(facts, wanted, installed, driver_install.read_ours())
     persistent = choice.action == "install" and systemd.is_on("nvidia-persistenced.service")
     return {
-        "driver": driver.state(seen)._asdict(),
+        "driver": driver.state(facts)._asdict(),
         "choice": choice._asdict(),
-        "broken": there.broken,
-        "settled": driver_install.settled(choice, seen, there, persistent=persistent),
+        "broken": installed.broken,
+        "settled": driver_install.settled(choice, facts, installed, persistent=persistent),
         "users": systemd.active("roundhouse-*.service", "nvidia-persistenced.service") if choice.upgrade else [],
-        "seen": seen._asdict(),
+        "seen": facts._asdict(),
     }
 
 
-def of_engine(settings: dict[str, Any]) -> dict[str, Any]:
-    """Look at the container engine, for the settings of the role container_engine."""
-    from ..host import docker
+def inspect_engine(settings: dict[str, Any]) -> dict[str, Any]:
+    """Inspect the container engine, for the settings of the role container_engine."""
+    from ..host import container_engine
 
-    there, wanted = packages.installed(), docker.Wanted(**settings)
-    # A native host's engine is nobody's concern here.
-    found = docker.NONE if wanted.runtime == "native" else docker.see(there)
+    installed, wanted = packages.installed(), container_engine.Wanted(**settings)
+    # The role does not concern itself with the engine of a native host.
+    engine = container_engine.Engine() if wanted.runtime == "native" else container_engine.inspect(installed)
     return {
-        "engine": found._asdict(),
-        "on": found.package is not None and systemd.is_on("docker.service"),
-        "choice": docker.choose(found, there, wanted)._asdict(),
+        "engine": engine._asdict(),
+        "on": engine.package is not None and systemd.is_on("docker.service"),
+        "choice": container_engine.choose(engine, installed, wanted)._asdict(),
     }
 
 
-def of_toolkit(settings: dict[str, Any]) -> dict[str, Any]:
-    """Look at the container toolkit, for the settings of the role nvidia_container_toolkit."""
-    from ..host import container_toolkit, docker
+def inspect_toolkit(settings: dict[str, Any]) -> dict[str, Any]:
+    """Inspect the container toolkit, for the settings of the role nvidia_container_toolkit."""
+    from ..host import container_engine, container_toolkit
 
-    there = packages.installed()
-    version = None if settings["runtime"] == "native" else docker.version(there)
-    return {"choice": container_toolkit.choose(version, there, **settings)._asdict()}
+    installed = packages.installed()
+    version = None if settings["runtime"] == "native" else container_engine.version(installed)
+    return {"choice": container_toolkit.choose(version, installed, **settings)._asdict()}
 
 
-LOOKS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "driver": of_driver,
-    "engine": of_engine,
-    "toolkit": of_toolkit,
+INSPECTIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "driver": inspect_driver,
+    "engine": inspect_engine,
+    "toolkit": inspect_toolkit,
 }

@@ -1,4 +1,4 @@
-"""What the roles would each look for on a host, seen at once: it decides which of their steps do anything."""
+"""What of the roles' work is on a host already: it decides which of their steps run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..host import docker, packages, services
-from ..models import quantized, safetensors, verify
+from . import model_state
 
 _COMMAND = Path("/usr/local/bin/roundhouse")
 _GATEWAY = Path("/etc/roundhouse/gateway")
@@ -17,11 +17,10 @@ _USERS = ("roundhouse", "roundhouse-gateway")
 
 
 class Asked(NamedTuple):
-    """What of a host is looked for.
+    """What is looked for on a host.
 
-    `environments` are folders of Python environments, `current` the link to the one of the hub's client; `folders` are
-    the roster's own models, `wishes` and `quantizations` as models_lock and quantized return them; `image` is None
-    where no container is wanted.
+    `environments` are folders of Python environments, `current` the link to that of the hub's client; `folders` are the
+    roster's own models; `image` is None where no container is wanted.
     """
 
     environments: Iterable[str]
@@ -33,31 +32,19 @@ class Asked(NamedTuple):
     image: str | None
 
 
-def look(asked: Asked) -> dict[str, Any]:
-    """Return what is there, by the roles' subjects. Raises RoundhouseError for a model whose notes cannot be read."""
+def inspect(asked: Asked) -> dict[str, Any]:
+    """Return the state by subject. Raises RoundhouseError for a model whose manifest cannot be read."""
     current = Path(asked.current)
     return {
         "packages": sorted(packages.installed().versions),
         "environments": [path for path in asked.environments if Path(path, "bin/python").exists()],
         "hub_current": str(current.readlink()) if current.is_symlink() else None,
-        "models": models(asked.store, asked.folders, asked.wishes, asked.quantizations),
+        "models": model_state.inspect(asked.store, asked.folders, asked.wishes, asked.quantizations),
         "image": bool(asked.image) and docker.has_image(str(asked.image)),
         "command": _command(),
         "users": {name: user for name in _USERS if (user := _user(name))},
         "gateway": gateway(),
-        "ollama": services.look({"ollama.service": None})["services"]["ollama.service"],
-    }
-
-
-def models(
-    place: str, folders: Iterable[str], wishes: list[dict[str, Any]], quantizations: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """Return the wishes that are not in the store as they were verified, the results that are not, and the problems."""
-    to_make = quantized.to_make(quantizations)
-    return {
-        "to_pull": verify.to_pull(Path(place), wishes, to_make),
-        "to_quantize": to_make,
-        "problems": [found for folder in folders if (found := safetensors.own_problem(folder))],
+        "ollama": services.inspect({"ollama.service": None})["services"]["ollama.service"],
     }
 
 
@@ -72,7 +59,7 @@ def gateway(units: Path = _UNITS, folder: Path = _GATEWAY) -> dict[str, bool]:
 
 
 def _command() -> str | None:
-    """Return the folder of the command that is in place, None for a link that leads nowhere."""
+    """Return the folder of the installed command, None for none and for a dangling link."""
     return _COMMAND.resolve().parent.name if _COMMAND.is_symlink() and _COMMAND.exists() else None
 
 

@@ -1,7 +1,7 @@
-"""What a play asks of a host before it decides anything: on the controller, between the two looks at the host.
+"""The controller's part of the action roundhouse_inspect, between its two modules on the host.
 
-The first look (plan_facts.py) gathers what the plan follows from, the second (preflight.py, host_seen.py) looks at what
-the plan names. Both are one task of a play.
+The first module (plan_facts.py) gathers what the plan depends on, the second (preflight.py, host_state.py) checks what
+the plan names.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ..roster import validate
 
 
 class Asked(NamedTuple):
-    """The roster as it was written, its lock file, the settings of the plan, and where the environments are."""
+    """The action's options: the roster as written, its lock file, the plan's settings, and the environments' places."""
 
     agents: Any
     models_lock: str
-    settings: dict[str, Any]  # of planner.Settings
+    settings: dict[str, Any]  # fields of build.Settings
     gpu_memory_gb: float | None
     again: bool
     engine_python: str
@@ -30,26 +30,26 @@ class Asked(NamedTuple):
     hub_path: str
 
 
-def refuse(asked: Asked) -> None:
-    """Raise RoundhouseError with a sentence for each thing in the roster that cannot be meant."""
-    found = list(validate.problems(asked.agents, gateway_port=asked.settings["gateway_port"]))
-    if found:
-        raise RoundhouseError("roster", "\n".join(found))
+def require_valid_roster(asked: Asked) -> None:
+    """Raise RoundhouseError with a sentence for each problem of the roster."""
+    problems = list(validate.problems(asked.agents, gateway_port=asked.settings["gateway_port"]))
+    if problems:
+        raise RoundhouseError("roster_invalid", "\n".join(problems))
 
 
-def plan_of(asked: Asked, facts: dict[str, Any]) -> tuple[Plan, list[str]]:
+def compute_plan(asked: Asked, facts: dict[str, Any]) -> tuple[Plan, list[str]]:
     """Return the plan and its text. Raises RoundhouseError when an agent fits no card."""
     agents = lock.apply(asked.agents, Path(asked.models_lock))
     host = decide.host_of(facts, asked.gpu_memory_gb, asked.again)
     plan = build.build(agents, build.Settings(**asked.settings), host)
     text = report.text(plan, facts["measured"])
     if plan["problems"]:
-        raise RoundhouseError("plan", "\n".join(plan["problems"]) + f"\n\n{text}")
+        raise RoundhouseError("plan_impossible", "\n".join(plan["problems"]) + f"\n\n{text}")
     return plan, text.splitlines()
 
 
-def look_of(asked: Asked, plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of the second look, the module roundhouse_preflight."""
+def preflight_options(asked: Asked, plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the second module, roundhouse_preflight."""
     agents = plan["agents"]
     named = [agent["model"] for agent in agents] + [agent["draft_model"] or "" for agent in agents]
     return {
@@ -65,12 +65,12 @@ def look_of(asked: Asked, plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
         "nvml": facts["answer"],
         "models_store": plan["models_store"],
         "gateway_port": plan["gateway_port"],
-        # None for an engine in an environment of the host's, which an image then shows.
+        # None where the engine is an environment on the host, which the containers mount.
         "image": plan["image"] if asked.settings["image_has_engine"] and plan["image"] else None,
         "runtime_image": plan["image"],
     }
 
 
-def is_in_place(plan: Plan, facts: dict[str, Any]) -> bool:
-    """Return whether the plan is the one that is deployed, by what both say as JSON."""
+def is_deployed(plan: Plan, facts: dict[str, Any]) -> bool:
+    """Return whether the plan equals the deployed one, as JSON."""
     return bool(json.loads(json.dumps(plan)) == facts["deployed"])

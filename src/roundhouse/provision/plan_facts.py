@@ -1,4 +1,4 @@
-"""What a plan depends on and only the host knows: gathered there, handed to the planner on the controller."""
+"""What a plan depends on and only the host knows: gathered on the host, for the planner on the controller."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from ..state import start_phases
 
 
 def gather(agents: Any, store: str, pynvml: Any = None) -> dict[str, Any]:
-    """Return gpu.facts(), NVML's `answer` for a second look, and what `decision.host_of` reads beside them.
+    """Return schema.facts.PlanFacts for the roster as written; `store` is the folder of the pulled models.
 
-    `configs`: the config.json of each folder that the roster names; `stamps`: what stands for the revision of one that
-    is to be quantized; `disk`: how much weights there are in those folders and in the `store` of models, and how fast
-    they come; `means`: what the container engine offers; `measured`: what engines stated here; `starts`: how long they
-    took to be ready; `deployed`: the plan that is there, None when there is none or it cannot be understood (then all
-    is decided anew).
+    A deployed plan that cannot be read counts as none: then all is decided anew.
     """
     try:
         deployed = plan_deployed.load()
     except UsageError:
         deployed = None
     answer = gpu.read(pynvml)
-    found = {**gpu.facts(answer=answer), "answer": answer._asdict()}
     configs = own_configs(agents)
-    own = {"configs": configs, "stamps": quantized.stamps(agents), "means": containers.means()}
-    told = {"measured": measured.load(), "starts": start_phases.load(), "deployed": deployed}
-    return {**found, **own, "disk": disk.facts([store, *configs]), **told}
+    return {
+        **gpu.facts(answer=answer),
+        "answer": answer._asdict(),
+        "configs": configs,
+        "stamps": quantized.stamps(agents),
+        "means": containers.means(),
+        "disk": disk.facts([store, *configs]),
+        "measured": measured.load(),
+        "starts": start_phases.load(),
+        "deployed": deployed,
+    }

@@ -1,6 +1,6 @@
-"""The rows of preflight's table that are about the host itself. Nothing is changed.
+"""The rows of preflight's table about the host itself. Nothing is changed.
 
-A problem ends the run; a warning is something that a person should know and may want so.
+A problem ends the run. A warning does not: what it reports may be intended.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..agents import gpu_memory
-from ..host import driver, driver_install
-from ..host.driver import Seen
+from ..host import driver
+from ..host.driver import Facts
 from ..host.packages import Packages
 
 GIB = 1024**3
-# Lists that NVIDIA's and Docker's own instructions leave, which name a key of another place than the roles do.
+# Lists of NVIDIA's and Docker's own instructions, which name a key in another place than the roles do.
 _OLD_LISTS = ("nvidia-docker.list", "nvidia-container-runtime.list", "libnvidia-container.list")
 _ENGINES = ("docker-ce", "docker.io", "podman-docker", "moby-engine")
 
 
 class Row(NamedTuple):
-    """One thing that was looked at, and what was found."""
+    """One thing that was checked, and what was found."""
 
     part: str
     found: str
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """The plan's agents, the hub's models that they name (models_lock.wishes), and the settings of the host."""
+    """The plan's agents, the hub's models that they name (models.lock.wishes), and the settings of the host."""
 
     agents: list[dict[str, Any]]
     wishes: list[dict[str, Any]]
@@ -41,14 +41,14 @@ class Wanted(NamedTuple):
     quantize_path: str
     models_store: str
     gateway_port: int | None = None  # None without a gateway
-    image: str | None = None  # that has the engine; None for an engine in an environment of the host's
+    image: str | None = None  # with the engine; None for an engine in an environment on the host
 
 
-def rows(seen: Seen, packages: Packages, accelerator: str, root: Path = Path("/")) -> list[Row]:
+def rows(facts: Facts, packages: Packages, accelerator: str, root: Path = Path("/")) -> list[Row]:
     """Return the rows, for an engine on "cuda" or on the "cpu"."""
-    found = [_system(root), _kernel(seen), _memory(root)]
+    found = [_system(root), _kernel(facts), _memory(root)]
     if accelerator == "cuda":
-        found += [_cards(seen), _driver(seen), _secure_boot(seen), _users(seen)]
+        found += [_cards(facts), _driver(facts), _secure_boot(facts), _users(facts)]
     return [*found, _foreign(packages, root)]
 
 
@@ -61,13 +61,13 @@ def _system(root: Path) -> Row:
     if not (root / "run/systemd/system").is_dir():
         problems.append("systemd does not run here: Roundhouse needs it as the host's init.")
     if not any((root / place / "apt-get").exists() for place in ("usr/bin", "bin")):
-        problems.append("This host has no apt: the engine is installed on Debian and Ubuntu only, so far.")
+        problems.append("This host has no apt: Roundhouse supports Debian and Ubuntu only.")
     return Row("system", f"{names.get('PRETTY_NAME', 'unknown').strip(chr(34))}, {platform.machine()}", problems)
 
 
-def _kernel(seen: Seen) -> Row:
-    after = f"; {seen.next_kernel} after a reboot" if seen.next_kernel != seen.kernel else ""
-    return Row("kernel", seen.kernel + after)
+def _kernel(facts: Facts) -> Row:
+    after = f"; {facts.next_kernel} after a reboot" if facts.next_kernel != facts.kernel else ""
+    return Row("kernel", facts.kernel + after)
 
 
 def _memory(root: Path) -> Row:
@@ -78,11 +78,11 @@ def _memory(root: Path) -> Row:
     )
 
 
-def _cards(seen: Seen) -> Row:
+def _cards(facts: Facts) -> Row:
     named = [
         f"10de:{card['device_id']} {card['name'] or card['architecture'] or 'newer than the table'}"
         + ("" if card["memory_gib"] is None else f", {card['memory_gib']:.1f} GiB")
-        for card in seen.gpus
+        for card in facts.gpus
     ]
     problem = (
         "No NVIDIA GPU is on the PCI bus and engine_accelerator is cuda: check that the card is seated, "
@@ -91,19 +91,19 @@ def _cards(seen: Seen) -> Row:
     return Row("cards", "; ".join(named) or "none", [] if named else [problem])
 
 
-def _driver(seen: Seen) -> Row:
-    state = driver.state(seen)
-    return Row("driver", state.state if state.state != "ok" else f"ok, {seen.loaded}")
+def _driver(facts: Facts) -> Row:
+    state = driver.state(facts)
+    return Row("driver", state.state if state.state != "ok" else f"ok, {facts.loaded}")
 
 
-def _secure_boot(seen: Seen) -> Row:
-    return Row("Secure Boot", {True: "on", False: "off", None: "not told by the firmware"}[seen.secure_boot])
+def _secure_boot(facts: Facts) -> Row:
+    return Row("Secure Boot", {True: "on", False: "off", None: "not reported by the firmware"}[facts.secure_boot])
 
 
-def _users(seen: Seen) -> Row:
-    """Return who is on the cards; vLLM is no stranger there."""
+def _users(facts: Facts) -> Row:
+    """Return the processes on the cards other than vLLM's."""
     warnings = []
-    for card in seen.gpus:
+    for card in facts.gpus:
         for process in card["processes"] or []:
             name = process["name"] or "a process"
             if "vllm" not in name.lower():
@@ -114,24 +114,23 @@ def _users(seen: Seen) -> Row:
                 )
         if card["display_active"]:
             warnings.append(f"A display is on card {card['address']}, and holds some of its memory: an agent has less.")
-    known = [card["used_gib"] for card in seen.gpus if card["used_gib"] is not None]
+    known = [card["used_gib"] for card in facts.gpus if card["used_gib"] is not None]
     used = ", ".join(f"{value:.1f} GiB in use" for value in known) or "not known before a driver is loaded"
     return Row("users of the cards", used, warnings=warnings)
 
 
 def _foreign(packages: Packages, root: Path) -> Row:
     lists = [name for name in _OLD_LISTS if (root / "etc/apt/sources.list.d" / name).exists()]
-    drivers = [name for name in sorted(packages.versions) if driver_install.DRIVER_PACKAGE.match(name)]
-    others = [] if (root / driver_install.OURS.relative_to("/")).exists() else drivers
+    others = [] if (root / driver.OURS.relative_to("/")).exists() else packages.drivers
     engines = [name for name in _ENGINES if name in packages.versions]
-    told = [f"{name} {packages.versions[name]}" for name in [*others[:1], *engines]]
+    found = [f"{name} {packages.versions[name]}" for name in [*others[:1], *engines]]
     warnings = [
-        f"/etc/apt/sources.list.d/{name} is of an older way to install the container toolkit: remove it where apt "
-        "complains about Signed-By."
+        f"/etc/apt/sources.list.d/{name} belongs to older instructions for the container toolkit: remove it if "
+        "apt complains about Signed-By."
         for name in lists
     ]
     if packages.broken:
         warnings.append(
-            f"Half installed: {', '.join(packages.broken)}. The roles mend their own; `dpkg --audit` tells more."
+            f"Half installed: {', '.join(packages.broken)}. The roles repair their own; `dpkg --audit` reports more."
         )
-    return Row("packages of others", ", ".join([*told, *lists]) or "none", warnings=warnings)
+    return Row("packages of others", ", ".join([*found, *lists]) or "none", warnings=warnings)

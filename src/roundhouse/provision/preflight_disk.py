@@ -1,0 +1,95 @@
+"""The disk's row of preflight's table: what this run downloads and builds, compared with the free space.
+
+A locked model counts byte for byte, less what is downloaded already. Another one counts by the fit's estimate. Without
+an estimate the pull itself asks the hub and checks the disk before its first byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..host import docker
+from ..models import manifest, quantized, store, verify
+from ..plan import deployed
+from ..util.progress import GIB
+from .preflight_host import Row, Wanted
+
+# Disk of the engine's environment, or of the smaller one for quantization. The CPU's was measured (2.5 GB with
+# bytecode); the CUDA one has the CUDA libraries in addition (an upper bound, not measured).
+ENGINE_DISK_GIB = {"cpu": 4, "cuda": 16}
+# The same in an image, packed and unpacked at once during the pull, with CUDA itself: an upper bound, not measured.
+IMAGE_DISK_GIB = {"cpu": 12, "cuda": 40}
+
+
+class Item(NamedTuple):
+    """One thing to be downloaded or built: its name in the sentence, its folder, and its size."""
+
+    name: str
+    place: str
+    size_bytes: int
+
+
+def builds_engine(wanted: Wanted) -> bool:
+    """Return whether this run builds the engine's environment: to serve, or to judge what is quantized."""
+    needed = not wanted.image or bool(missing_results(wanted))
+    return needed and not Path(wanted.engine_path).exists()
+
+
+def missing_results(wanted: Wanted) -> list[dict[str, Any]]:
+    """Return the quantized models that this run makes."""
+    return [each for each in quantized.wishes(wanted.agents) if not Path(each["path"]).is_dir()]
+
+
+def row(wanted: Wanted) -> Row:
+    """Compare each disk once: the engine and the models may lie on the same one."""
+    by_disk: dict[int, list[Item]] = {}
+    for item in (*_environments(wanted), *_models(wanted)):
+        by_disk.setdefault(store.standing(Path(item.place)).stat().st_dev, []).append(item)
+    problems = []
+    for items in by_disk.values():
+        places = list(dict.fromkeys(item.place for item in items))
+        named = places[0] if len(places) == 1 else f"The disk of {' and '.join(places)}"
+        sizes = {item.name: item.size_bytes for item in items}
+        free = store.free_bytes(Path(places[0]))
+        if problem := store.shortage(named, free, sizes, models=wanted.models_store in places):
+            problems.append(problem)
+    free_gib = store.free_bytes(Path(wanted.models_store)) / GIB
+    return Row("disk", f"{free_gib:.1f} GiB free for models ({wanted.models_store})", problems)
+
+
+def _environments(wanted: Wanted) -> Iterator[Item]:
+    engine_bytes = ENGINE_DISK_GIB[wanted.accelerator] * GIB
+    if wanted.image and not docker.has_image(wanted.image):
+        yield Item("the engine's image up to", docker.data_root(), IMAGE_DISK_GIB[wanted.accelerator] * GIB)
+    if builds_engine(wanted):
+        yield Item("the engine up to", wanted.engine_path, engine_bytes)
+    if missing_results(wanted) and not Path(wanted.quantize_path).exists():
+        yield Item("the environment of quantizing up to", wanted.quantize_path, engine_bytes)
+
+
+def _models(wanted: Wanted) -> Iterator[Item]:
+    results, estimates = missing_results(wanted), _estimates(wanted.agents)
+    for each in results:
+        if each["path"] in estimates:
+            yield Item(f"{each['model']} by {each['recipe']} up to", wanted.models_store, estimates[each["path"]])
+    for wish in verify.needed(wanted.wishes, results):
+        name, size = f"{wish['model']} up to", estimates.get(deployed.path_of(wish, wanted.models_store), 0)
+        if wish["files"] is not None:
+            from ..models import pull_job  # it has the hub's client
+
+            name, files = f"{wish['model']} at {wish['revision'][:8]}", manifest.from_json(wish["files"])
+            size = pull_job.lacking_bytes(Path(wanted.models_store), wish["model"], wish["revision"], files)
+        if size:
+            yield Item(name, wanted.models_store, size)
+
+
+def _estimates(agents: list[dict[str, Any]]) -> dict[str, int]:
+    """Return the fit's estimate of the weights by folder, for the models that are not on the host."""
+    found = {}
+    for agent in agents:
+        per_card = (agent.get("fit") or {}).get("weights_gib_per_rank")
+        if per_card and not Path(agent["model_path"]).exists():
+            found[agent["model_path"]] = round(per_card * len(agent["gpus"]) * GIB)
+    return found

@@ -1,0 +1,88 @@
+"""The files and folders that a teardown removes. A folder that is a mount point stays, and only its content goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..models.store import held as held_models
+
+# Every file that a role writes bears Roundhouse's name.
+FILES = (
+    "etc/apt/sources.list.d/roundhouse-*",
+    "etc/apt/keyrings/roundhouse-*",
+    "etc/apt/preferences.d/roundhouse-*",
+    "etc/apt/apt.conf.d/*roundhouse-*",
+    "etc/modprobe.d/roundhouse-*",
+    "etc/systemd/system/roundhouse*.service",
+    "etc/systemd/system/*.wants/roundhouse*.service",
+    "etc/systemd/system/roundhouse*.socket",
+    "etc/systemd/system/*.wants/roundhouse*.socket",
+    "etc/systemd/system/*.d/roundhouse*.conf",
+    "usr/local/bin/roundhouse",
+    "usr/local/lib/roundhouse-*",
+    "usr/local/share/man/man1/roundhouse.1",
+    "usr/share/bash-completion/completions/roundhouse",
+    "etc/docker/daemon.json.before-roundhouse",
+    "run/roundhouse*",
+)
+DOCKER_REPOSITORY = ("etc/apt/sources.list.d/roundhouse-docker.sources", "etc/apt/keyrings/roundhouse-docker.asc")
+# Removed last, because the receipt and the notes lie there: a run that is killed before can be repeated.
+FOLDERS = ("opt/roundhouse", "var/cache/roundhouse", "var/lib/roundhouse", "etc/roundhouse")
+# What a removed engine leaves behind: the data of its containers.
+DOCKER_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
+# containerd makes it when it starts. It may hold networks of programs other than Docker.
+NETWORKS = "etc/cni"
+
+
+def files(root: Path, *, keep_docker_repository: bool) -> list[str]:
+    """Return the roles' files."""
+    kept = {root / name for name in DOCKER_REPOSITORY} if keep_docker_repository else set()
+    found = [path for pattern in FILES for path in sorted(root.glob(pattern))]
+    return [str(path) for path in found if path not in kept]
+
+
+def emptied_folders(removed: list[str]) -> list[str]:
+    """Return the folders that only the removed files need: of drop-ins, and of the man page."""
+    folders = sorted({Path(path).parent for path in removed})
+    made = [folder for folder in folders if folder.name.endswith(".service.d") or folder.name == "man1"]
+    return [str(folder) for folder in made if all(str(path) in removed for path in folder.iterdir())]
+
+
+def folders(root: Path, *, keep: Path | None, with_docker: bool) -> list[str]:
+    """Return the roles' folders, or their parts beside `keep`; `with_docker` also those of the engine."""
+    names = FOLDERS
+    if with_docker:
+        empty = all(path.is_dir() for path in (root / NETWORKS).rglob("*"))
+        names = (*DOCKER_FOLDERS, *((NETWORKS,) if empty else ()), *FOLDERS)
+    return [part for name in names if (root / name).is_dir() for part in _parts(root / name, keep)]
+
+
+def models(store: Path) -> list[str]:
+    """Return the store's folder where it holds nothing but models, else those of its parts."""
+    return _parts_of_store(store, [held.folder for held in held_models(store)])
+
+
+def _parts(folder: Path, keep: Path | None) -> list[str]:
+    """Return the folder, or the parts of it that are neither kept nor on a disk of their own."""
+    if folder == keep or folder.is_mount():
+        return []
+    mounts = [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]
+    if not any(place.is_relative_to(folder) for place in (*mounts, *([keep] if keep else []))):
+        return [str(folder)]
+    return [part for path in sorted(folder.iterdir()) for part in _parts(path, keep)]
+
+
+def _parts_of_store(folder: Path, models: list[Path]) -> list[str]:
+    if not any(model.is_relative_to(folder) for model in models):
+        return []
+    if not folder.is_mount() and (folder in models or _holds_only(folder, models)):
+        return [str(folder)]
+    return [part for path in sorted(folder.iterdir()) if path.is_dir() for part in _parts_of_store(path, models)]
+
+
+def _holds_only(folder: Path, models: list[Path]) -> bool:
+    """Return whether a folder holds only models and the store's own files, whose names begin with a dot."""
+    return all(
+        path in models or path.name.startswith(".") or (path.is_dir() and _holds_only(path, models))
+        for path in folder.iterdir()
+    )

@@ -1,0 +1,98 @@
+"""The packages that a teardown removes: those of the receipt, but Docker only when no one else uses it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import NamedTuple
+
+from ..errors import RoundhouseError
+from ..host import docker
+from ..host.packages import Packages
+from ..host.receipt import Receipt
+
+DOCKER = ("docker-ce", "docker.io", "moby-engine")
+# Services that some packages leave enabled when they are purged.
+SERVICES = ("nvidia-cdi-refresh.path", "nvidia-cdi-refresh.service", "nvidia-persistenced.service")
+_DOCKER_SILENT = (
+    "Docker does not answer, so its containers are not known: run `systemctl start docker`, or set "
+    "teardown_packages: false."
+)
+_REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
+
+
+class Choice(NamedTuple):
+    """What happens to the packages of the receipt."""
+
+    brought: list[str]  # those to remove, with the ones that a killed teardown has removed already
+    installed: list[str]  # of these, those that are installed
+    removes_docker: bool
+    foreign: list[str] | None  # containers and volumes of others; None when Docker does not answer
+    kept: list[str]  # sentences
+    problems: list[str]  # sentences
+
+    @property
+    def services(self) -> list[str]:
+        """Return the services that the removal may leave enabled."""
+        return [unit for unit in SERVICES if _package_of(unit) in self.installed]
+
+    def owns(self, account: str) -> bool:
+        """Return whether a user and group came with one of the packages."""
+        return any(name.startswith(account) or (account == "docker" and name in DOCKER) for name in self.brought)
+
+
+def choose(there: Packages, receipt: Receipt, *, remove: bool) -> Choice:
+    """Return which packages of the receipt go; with `remove` false none."""
+    brought, kept = list(receipt.packages) if remove else [], []
+    if receipt.packages and not remove:
+        kept.append("The packages stay, because teardown_packages is false.")
+    has_docker = any(name in brought and name in there.versions for name in DOCKER)
+    foreign = _foreign() if has_docker else []
+    if foreign:
+        brought = [name for name in brought if not name.startswith(("docker", "containerd", "moby", "runc"))]
+        kept.append(f"Docker stays, with its repository, because others use it: {', '.join(foreign)}.")
+    installed = [name for name in brought if name in there.versions]
+    # An engine of another package, installed since, uses Docker's folders now.
+    other_engine = any(name in there.versions and name not in installed for name in DOCKER)
+    return Choice(
+        brought=brought,
+        installed=installed,
+        removes_docker=any(name in brought for name in DOCKER) and not other_engine,
+        foreign=foreign,
+        kept=kept,
+        problems=[_DOCKER_SILENT] if foreign is None else _problems(installed),
+    )
+
+
+def _foreign() -> list[str] | None:
+    found = docker.contents()
+    return None if found is None else [name for name in found if not name.startswith("roundhouse-")]
+
+
+def _problems(names: list[str]) -> list[str]:
+    others = sorted(set(_removed_with(names)) - set(names))
+    if not others:
+        return []
+    return [
+        f"{', '.join(others)} would be removed too, because it needs a package that Roundhouse installed. Remove it "
+        "first, or set teardown_packages: false."
+    ]
+
+
+def _removed_with(names: list[str]) -> list[str]:
+    """Return every package that apt would remove with these. Raises RoundhouseError."""
+    if not names:
+        return []
+    command = ["apt-get", "--simulate", "purge", "--option", "APT::Get::AutomaticRemove=false", *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RoundhouseError(
+            "removal_not_simulated", "apt cannot simulate the removal: {output}", output=done.stderr.strip()
+        )
+    return _REMOVED.findall(done.stdout)
+
+
+def _package_of(unit: str) -> str | None:
+    command = ["dpkg-query", "--search", f"*/systemd/system/{unit}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.partition(":")[0] or None
