@@ -6,7 +6,8 @@
     benchmarks/payload.py /tmp/before .
 
 Prints for each module the zip that Ansible builds (compressed bytes) and the lines of this project's Python in it.
-Modules are paired by name. Import time is the median of fresh processes that alternate between the checkouts.
+Modules are paired by name. Import time is processor time, the median of
+fresh processes that alternate between the checkouts.
 Exits 1 when a zip has grown or the import takes more than 1.05 times as long.
 """
 
@@ -34,7 +35,7 @@ TOLERANCE = 1.05  # of the import time: medians on an idle machine differ by les
 # What `status` imports; the second names are those of the flat package, scripts/roundhouse.
 IMPORT = """
 import importlib, sys, time
-begun = time.perf_counter()
+begun = time.process_time()
 for names in (("cli.main", "cli"), ("agents.status", "status")):
     for name in names:
         try:
@@ -42,7 +43,7 @@ for names in (("cli.main", "cli"), ("agents.status", "status")):
         except ModuleNotFoundError:
             continue
         break
-print(1000 * (time.perf_counter() - begun))
+print(1000 * (time.process_time() - begun))
 """
 ZIP = re.compile(rb"zip_?data\W+([A-Za-z0-9+/=]{200,})", re.IGNORECASE)
 

@@ -22,9 +22,8 @@ OTHERS = ("ANSIBLE_", "HF_", "LAB_", "OPENAI_", "ROUNDHOUSE_")
 
 def pytest_sessionstart():
     """Refuse a CI that would skip tests for want of a program."""
-    if os.environ.get("CI") and (
-        absent := [name for name in ("cc", "gpg", "haproxy", "modinfo", "openssl") if not shutil.which(name)]
-    ):
+    programs = ("cc", "gpg", "haproxy", "modinfo", "openssl")
+    if os.environ.get("CI") and (absent := [name for name in programs if not shutil.which(name)]):
         pytest.exit(f"not installed: {', '.join(absent)}. `make setup` as root installs all of them.", returncode=2)
 
 

@@ -40,7 +40,7 @@ def test_a_driver_by_runfile_is_left_alone(host, doctor, play, said):
         host.check_output("rm /usr/bin/nvidia-uninstall")
     assert result.returncode == 0
     assert "changed=0" in result.stdout
-    assert "NVIDIA's runfile put a driver here (580.173.02)" in said(result)
+    assert "NVIDIA's runfile installed the driver (580.173.02)" in said(result)
 
 
 def test_secure_boot_is_asked_before_anything_is_changed(machine, play, said):

@@ -43,5 +43,5 @@ def test_a_key_that_is_not_the_pinned_one_is_refused(host, play, said):
     before = host.file(SOURCE).content_string
     result = play("driver.yml", nvidia_driver_repository_fingerprint="")
     assert result.returncode == 2
-    assert "and 02182E60104FCDC26EAE1B8597A5D4CB8793F200 is pinned: nothing was changed" in said(result)
+    assert "but 02182E60104FCDC26EAE1B8597A5D4CB8793F200 is pinned, and nothing was changed" in said(result)
     assert host.file(SOURCE).content_string == before

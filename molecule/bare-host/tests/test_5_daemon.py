@@ -37,7 +37,7 @@ def test_a_foreign_file_keeps_all_its_keys(host, daemon, play):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ('{"debug": true,}', "daemon.json is not JSON ("),
+        ('{"debug": true,}', "daemon.json is not valid JSON ("),
         ('{"live-restor": true}', "directives don't match any configuration option: live-restor"),
     ],
 )

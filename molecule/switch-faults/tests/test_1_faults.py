@@ -189,7 +189,7 @@ def moved(table):
 
 def test_a_unit_file_that_is_gone(table, moved):
     moved("/etc/systemd/system/roundhouse-dev.service")
-    assert "roundhouse-dev.service is not-found to systemd: deploy again." in table.refused("dev")
+    assert "systemd has not loaded roundhouse-dev.service (not-found)." in table.refused("dev")
 
 
 def test_the_old_ones_unit_file_is_gone(table, moved):
