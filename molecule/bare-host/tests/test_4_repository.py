@@ -17,7 +17,7 @@ def test_a_repository_that_another_key_signed_is_refused(host, play, said):
     result = play("driver.yml", nvidia_driver_repository="http://127.0.0.1:8899/signed-by-another")
     assert result.returncode == 2
     assert (
-        "apt refuses http://127.0.0.1:8899/signed-by-another/debian13/x86_64/, and its old index is not used"
+        "apt refuses http://127.0.0.1:8899/signed-by-another/debian13/x86_64/, and does not use its old index either"
         in said(result)
     )
     assert host.file(SOURCE).content_string == before
