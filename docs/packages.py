@@ -60,6 +60,8 @@ def imports_by_module() -> dict[str, set[str]]:
                 base = place[: len(place) - node.level]
                 whole = [*base, *(node.module.split(".") if node.module else [])]
                 names |= {whole[0]} if whole else {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE.name}."):
+                names.add(str(node.module).split(".")[1])  # of types alone: see tests/unit/test_layers.py
         found["/".join(place)] = names - {place[0]}
     return found
 

@@ -5,7 +5,7 @@ import yaml
 
 from roundhouse.host import driver, driver_install
 from roundhouse.host.driver_install import Wanted, too_old
-from roundhouse.host.packages import Packages, parse_dpkg
+from roundhouse.host.packages import Packages, installed, parse_dpkg
 from roundhouse.paths import CHECKOUT
 
 VARS = CHECKOUT / "roles/nvidia_driver/vars/main.yml"
@@ -166,6 +166,11 @@ def test_the_minimum_is_by_number(machine):
 def test_dpkgs_letters_are_read():
     listing = "libnvidia-ml1:amd64\t580-1\thi \nnvidia-kernel-open-dkms\t580-1\tiF \nold\t1\trc \n"
     assert parse_dpkg(listing) == ({"libnvidia-ml1": "580-1"}, ["libnvidia-ml1"], ["nvidia-kernel-open-dkms"])
+
+
+def test_a_host_without_dpkg_has_no_packages(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert installed() == ({}, [], [])
 
 
 def test_every_platform_has_what_its_source_needs():

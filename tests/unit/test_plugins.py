@@ -99,6 +99,17 @@ def test_a_look_says_what_is_to_be_done():
     assert (ok, told["changed"], told["choice"]["action"]) == (True, False, "skip")
 
 
+def test_each_filter_names_a_function():
+    code = (
+        "import runpy; from importlib import import_module; "
+        "made = runpy.run_path('plugins/filter/roundhouse.py')['FUNCTIONS']; "
+        "print(all(callable(getattr(import_module('roundhouse.' + path.rpartition('.')[0]), path.rpartition('.')[2])) "
+        "for path in made.values()), len(made))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("True 1")
+
+
 def test_the_filters_load_nothing_of_the_package_until_one_is_called():
     # Each task that uses any filter loads them anew.
     code = (
