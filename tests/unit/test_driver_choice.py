@@ -103,7 +103,7 @@ def test_a_setting_that_cannot_be_meant_is_refused(choose, machine, device, sett
 
 def test_two_kinds_of_cards_that_no_driver_runs_together(choose, machine):
     machine.card("1b06", address="0000:02:00.0")
-    assert "take one kind out" in choose().sentence
+    assert "remove one kind" in choose().sentence
 
 
 def test_secure_boot_is_asked_before_anything_is_installed(choose, machine):

@@ -77,35 +77,32 @@ def merge(current: Config, noted: Config, wanted: Config, *, force: bool) -> Con
 
     `noted` is what the same role wrote last: a value that is still the same is the role's own, to change or remove.
     """
-    result = json.loads(json.dumps(current))
     old, new = _leaves(noted), _leaves(wanted)
-    # A log driver's options fit no other driver.
-    driver = _get(current, ("log-driver",))
-    if driver is not _NONE and driver not in (old.get(("log-driver",), _NONE), new.get(("log-driver",), _NONE)):
+    driver = current.get("log-driver")
+    if driver not in (None, noted.get("log-driver"), wanted.get("log-driver")):
+        # A log driver's options fit no other driver.
         new = {key: value for key, value in new.items() if key[0] not in ("log-driver", "log-opts")}
-    for key, value in old.items():
-        if key not in new and _get(current, key) == value:
-            _remove(result, key)
-    for key, value in new.items():
-        there = _get(current, key)
-        if force or there is _NONE or there == old.get(key, _NONE):
-            _set(result, key, value)
-    return dict(result)
+    kept = {key: value for key, value in _leaves(current).items() if key in new or old.get(key, _NONE) != value}
+    own = {
+        key: value
+        for key, value in new.items()
+        if force or (there := _get(current, key)) is _NONE or there == old.get(key, _NONE)
+    }
+    return _nested(kept | own)
 
 
 def without(current: Config, first: Config, notes: list[Config]) -> Config:
     """Return `current` with the noted keys as they were in `first`, where they are still as noted."""
-    result: Config = json.loads(json.dumps(current))
-    for noted in notes:
-        for key, value in _leaves(noted).items():
-            if _get(current, key) != value or _get(result, key) is _NONE:
+    result = _leaves(current)
+    for noted in map(_leaves, notes):
+        for key, value in noted.items():
+            if result.get(key, _NONE) != value:
                 continue
-            earlier = _get(first, key)
-            if earlier is _NONE:
-                _remove(result, key)
+            if (earlier := _get(first, key)) is _NONE:
+                del result[key]
             else:
-                _set(result, key, earlier)
-    return result
+                result[key] = earlier
+    return _nested(result)
 
 
 def required_action(before: Config, after: Config) -> str:
@@ -212,19 +209,13 @@ def _get(config: Config, key: Key) -> Any:
     return at
 
 
-def _set(config: Config, key: Key, value: Any) -> None:
-    for name in key[:-1]:
-        if not isinstance(config.get(name), dict):
-            config[name] = {}
-        config = config[name]
-    config[key[-1]] = value
-
-
-def _remove(config: Config, key: Key) -> None:
-    holders = [config]
-    for name in key[:-1]:
-        holders.append(holders[-1][name])
-    for name, holder in zip(reversed(key), reversed(holders), strict=True):
-        del holder[name]
-        if holder:  # not the role's own: an empty mapping would be
-            break
+def _nested(leaves: dict[Key, Any]) -> Config:
+    result: Config = {}
+    for key, value in leaves.items():
+        at = result
+        for name in key[:-1]:
+            if not isinstance(at.get(name), dict):
+                at[name] = {}
+            at = at[name]
+        at[key[-1]] = value
+    return result

@@ -64,64 +64,77 @@ def kernel_flavour(facts: Facts, wanted: Wanted) -> str:
 
 def _card_problems(facts: Facts, wanted: Wanted) -> list[str]:
     """Return the problems of the settings with the host's cards."""
-    old = [f"10de:{card['device_id']}" for card in facts.gpus if card["architecture"] == gpu.PRE_TURING]
-    new = [f"10de:{card['device_id']}" for card in facts.gpus if driver.needs_open(card["architecture"])]
-    chosen, branch, at = kernel_flavour(facts, wanted), wanted.branch, f"nvidia_driver_flavour is {wanted.flavour}"
+    old = ", ".join(f"10de:{card['device_id']}" for card in facts.gpus if card["architecture"] == gpu.PRE_TURING)
+    new = ", ".join(f"10de:{card['device_id']}" for card in facts.gpus if driver.needs_open(card["architecture"]))
     if old and new:
-        return [f"No one driver runs both kinds of this host's cards ({', '.join(old + new)}): take one kind out."]
-    found = []
-    if old and chosen == "open":
-        found.append(f"{at}, and the open kernel modules do not drive {', '.join(old)} (before Turing): write auto.")
-    if old and branch > LAST_WITHOUT_OPEN:
-        found.append(
-            f"nvidia_driver_branch is {branch}, and {LAST_WITHOUT_OPEN} is the last that drives {', '.join(old)} "
-            f"(before Turing): write {LAST_WITHOUT_OPEN}."
-        )
-    if new and chosen == "proprietary":
-        found.append(f"{at}, and only the open kernel modules drive {', '.join(new)}: write auto.")
-    if chosen == "proprietary" and branch > LAST_PROPRIETARY:
-        found.append(f"nvidia_driver_branch is {branch}, which has no proprietary modules: write {LAST_WITHOUT_OPEN}.")
-    return found
+        return [f"No one driver runs both kinds of this host's cards ({old}, {new}): remove one kind."]
+    flavour, branch = kernel_flavour(facts, wanted), wanted.branch
+    flavour_is, branch_is = f"nvidia_driver_flavour is {wanted.flavour}", f"nvidia_driver_branch is {branch}"
+    rules = (
+        (
+            old and flavour == "open",
+            f"{flavour_is}, and the open kernel modules do not drive {old} (before Turing): write auto.",
+        ),
+        (
+            old and branch > LAST_WITHOUT_OPEN,
+            f"{branch_is}, and {LAST_WITHOUT_OPEN} is the last that drives {old} (before Turing): write "
+            f"{LAST_WITHOUT_OPEN}.",
+        ),
+        (
+            new and flavour == "proprietary",
+            f"{flavour_is}, and only the open kernel modules drive {new}: write auto.",
+        ),
+        (
+            flavour == "proprietary" and branch > LAST_PROPRIETARY,
+            f"{branch_is}, which has no proprietary modules: write {LAST_WITHOUT_OPEN}.",
+        ),
+    )
+    return [problem for applies, problem in rules if applies]
 
 
 def _setting_problems(wanted: Wanted) -> list[str]:
     """Return the problems of the settings with each other and with the platform."""
-    found = []
     version, branch, platform = wanted.version, wanted.branch, wanted.platform
-    at = f"nvidia_driver_version is {version}" if version else f"nvidia_driver_branch is {branch}"
-    if version and not version.startswith(f"{branch}."):
-        found.append(f"{at} and nvidia_driver_branch {branch}: write a release of that branch, or another branch.")
-    elif old := too_old(version or f"{branch}.999"):
-        found.append(f"{at}, and {old}.")
-    if platform is None:
-        found.append(
+    setting = f"nvidia_driver_version is {version}" if version else f"nvidia_driver_branch is {branch}"
+    other_branch = version and not version.startswith(f"{branch}.")
+    outdated = None if other_branch else too_old(version or f"{branch}.999")
+    known = " or ".join(name for name in ("nvidia", "distribution") if name in (platform or {}))
+    rules = (
+        (
+            other_branch,
+            f"{setting} and nvidia_driver_branch {branch}: write a release of that branch, or another branch.",
+        ),
+        (outdated, f"{setting}, and {outdated}."),
+        (
+            platform is None,
             f"{wanted.platform_name} is not in the table of nvidia_driver: install a driver yourself, and write "
-            "nvidia_driver_source: none."
-        )
-    elif package_source(wanted) not in platform:
-        known = " or ".join(name for name in ("nvidia", "distribution") if name in platform)
-        found.append(
-            f"nvidia_driver_source is {wanted.source}, which is not known for {wanted.platform_name}: write {known}."
-        )
-    return found
+            "nvidia_driver_source: none.",
+        ),
+        (
+            platform is not None and package_source(wanted) not in platform,
+            f"nvidia_driver_source is {wanted.source}, which is not known for {wanted.platform_name}: write {known}.",
+        ),
+    )
+    return [problem for applies, problem in rules if applies]
 
 
 def _machine_problems(facts: Facts) -> list[str]:
     """Return the problems of the kernel and the firmware, for a driver whose modules DKMS builds."""
-    found = []
-    if "-cloud-" in facts.kernel:
-        found.append(
+    rules = (
+        (
+            "-cloud-" in facts.kernel,
             f"Kernel {facts.kernel} is Debian's cloud kernel, built without DRM and I2C, which the driver needs: "
-            "install linux-image-amd64, remove linux-image-cloud-amd64, reboot, and run again."
-        )
-    if facts.secure_boot and not facts.dkms_key_enrolled:
-        found.append(
+            "install linux-image-amd64, remove linux-image-cloud-amd64, reboot, and run again.",
+        ),
+        (
+            facts.secure_boot and not facts.dkms_key_enrolled,
             "Secure Boot is on, and would refuse the modules that DKMS builds here; nothing was installed. Turn it "
             "off in the firmware, or enrol DKMS's key and run again: apt-get install dkms mokutil; dkms generate_mok "
             "where /var/lib/dkms/mok.pub is missing; mokutil --import /var/lib/dkms/mok.pub; reboot, and confirm at "
-            "the machine's console."
-        )
-    return found
+            "the machine's console.",
+        ),
+    )
+    return [problem for applies, problem in rules if applies]
 
 
 class Choice(NamedTuple):
