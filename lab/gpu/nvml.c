@@ -16,7 +16,7 @@
  *   busy 0 4242 35
  *       index of the GPU, pid, percent of the GPU's time
  *
- * A function that is not here is NVMLError_FunctionNotFound there, which nvml.py takes for "not told".
+ * A function that is not here is NVMLError_FunctionNotFound there, which host/gpu.py takes for "unknown".
  */
 #include <stdio.h>
 #include <stdlib.h>

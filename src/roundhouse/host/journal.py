@@ -1,4 +1,4 @@
-"""systemd's journal: the only place that runs journalctl, but for journalctl's own format on a person's terminal."""
+"""systemd's journal: the only place that runs journalctl."""
 
 from __future__ import annotations
 

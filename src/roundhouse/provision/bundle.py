@@ -33,7 +33,7 @@ def make(package: Path = PACKAGE, entry: Path = CHECKOUT / "scripts/switch.py") 
 
 
 def _pynvml() -> list[Path]:
-    """Return nvidia-ml-py's one file, nothing where the controller has none (see nvml.py)."""
+    """Return nvidia-ml-py's one file, nothing where the controller has none (see host/gpu.py)."""
     found = importlib.util.find_spec("pynvml")
     path = Path(found.origin) if found and found.origin else None
     # An older package of the same name is a folder, and is not what the lock has.

@@ -30,7 +30,7 @@ def build(config: dict[str, Any]) -> dict[str, Any]:
         files[RULES] = config["demand"] + "\n"
         names += CONTROL
     files |= {f"{UNITS}/{name}": {"template": f"{name}.j2"} for name in names}
-    # The keys are HAProxy's at once: it is told of them through its socket.
+    # HAProxy gets the keys through its socket, without a reload.
     read = {"reads": folder, "read_at": f"{config['runtime']}/loaded", "ignores": ["keys.*"]}
     return {
         "folders": {folder: {"owner": "root", "group": GROUP, "mode": "0750"}},

@@ -1,7 +1,7 @@
-"""A switch of several hosts as a table: what each host's command answered, and who was not tried.
+"""A switch of several hosts as a table: what each host's command answered, and which hosts were not tried.
 
-Whatever became of a host it has a row and, where it failed, a reason: one that is not reached, one without the command,
-one whose command was ended or wrote no answer. The playbook reads the same rows, so it computes nothing itself.
+Each host has a row and, where it failed, a reason: unreachable, without the command, or without an answer from it. The
+playbook reads the same rows, so it computes nothing itself.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ COLUMNS = ("host", "outcome", "agent", "seconds", "cut", "why")
 SWITCHED, SERVED, FAILED = "switched", "served already", "failed"
 UNREACHABLE, NOT_TRIED = "unreachable", "not tried"
 _GOOD = (SWITCHED, SERVED)
-# What Ansible says of a program that it cannot run; `rc` is then the system's error number.
+# Ansible's message for a program that it cannot run; `rc` is then the system's error number.
 _CANNOT_RUN = "Error executing command."
-# An ssh or a traceback says much; a table has a line.
+# The output of ssh or a traceback is long; a table has a line.
 _WHY_CHARACTERS = 300
 
 
@@ -47,19 +47,19 @@ def row(name: str, switched: Mapping[str, Any] | None) -> dict[str, Any]:
         return made | {"outcome": FAILED, "why": _without_an_answer(switched)}
     if not answer["ok"]:
         why = " ".join(str(each.get("message")) for each in answer.get("errors") or [])
-        return made | {"outcome": FAILED, "why": _line(why) or "the command said no reason"}
+        return made | {"outcome": FAILED, "why": _line(why) or "the command gave no reason"}
     seconds = round(sum((answer.get("stages") or {}).values()), 1)
     outcome = SWITCHED if answer.get("changed") else SERVED
     return made | {"outcome": outcome, "agent": answer.get("agent"), "seconds": seconds, "cut": answer.get("cut")}
 
 
 def changed(switched: Mapping[str, Any]) -> bool:
-    """Return whether a task's result says that the host serves another agent now."""
+    """Return whether the host has another active agent now."""
     return bool(row("", switched)["outcome"] == SWITCHED)
 
 
 def problem(switched: Mapping[str, Any] | None) -> str:
-    """Return why a host's result is no success; empty when it is one."""
+    """Return why a host's result is a failure; empty when it is none."""
     found = row("", switched)
     if found["outcome"] in _GOOD:
         return ""
@@ -82,9 +82,9 @@ def _without_an_answer(switched: Mapping[str, Any]) -> str:
         if status == errno.ENOENT:
             return "no roundhouse command is there: deploy first, with ansible-playbook site.yml"
         return f"the roundhouse command cannot be run: {os.strerror(status or 0)}"
-    said = _line(switched.get("stderr") or switched.get("msg") or switched.get("stdout"))
+    output = _line(switched.get("stderr") or switched.get("msg") or switched.get("stdout"))
     ended = "" if status is None else f" (exit status {status})"
-    return f"{said or 'its command wrote no answer'}{ended}"
+    return f"{output or 'its command wrote no answer'}{ended}"
 
 
 def _line(text: Any) -> str:
