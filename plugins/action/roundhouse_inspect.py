@@ -8,6 +8,7 @@ from ansible.plugins.action import ActionBase
 
 from roundhouse.errors import RoundhouseError
 from roundhouse.provision import inspection
+from roundhouse.roster import validate
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "agents": {"type": "raw", "required": True},
@@ -31,7 +32,7 @@ class ActionModule(ActionBase):
         _, given = self.validate_argument_spec(OPTIONS)
         asked = inspection.Asked(**{name: given[name] for name in OPTIONS})
         try:
-            inspection.require_valid_roster(asked)
+            validate.require_valid(asked.agents, gateway_port=asked.settings["gateway_port"])
             options = {"agents": asked.agents, "models_store": asked.settings["models_store"]}
             facts = self._execute_module("roundhouse_plan_facts", options, task_vars=task_vars)
             if facts.get("failed"):

@@ -14,7 +14,6 @@ from ..errors import RoundhouseError
 from ..models import lock, quantized
 from ..plan import build, decide, report
 from ..plan.deployed import Plan
-from ..roster import validate
 
 
 class Asked(NamedTuple):
@@ -30,13 +29,6 @@ class Asked(NamedTuple):
     hub_path: str
 
 
-def require_valid_roster(asked: Asked) -> None:
-    """Raise RoundhouseError with a sentence for each problem of the roster."""
-    problems = list(validate.problems(asked.agents, gateway_port=asked.settings["gateway_port"]))
-    if problems:
-        raise RoundhouseError("roster_invalid", "\n".join(problems))
-
-
 def compute_plan(asked: Asked, facts: dict[str, Any]) -> tuple[Plan, list[str]]:
     """Return the plan and its text. Raises RoundhouseError when an agent fits no card."""
     agents = lock.apply(asked.agents, Path(asked.models_lock))
@@ -44,7 +36,9 @@ def compute_plan(asked: Asked, facts: dict[str, Any]) -> tuple[Plan, list[str]]:
     plan = build.build(agents, build.Settings(**asked.settings), host)
     text = report.text(plan, facts["measured"])
     if plan["problems"]:
-        raise RoundhouseError("plan_impossible", "\n".join(plan["problems"]) + f"\n\n{text}")
+        raise RoundhouseError(
+            "plan_impossible", "{problems}\n\n{plan}", problems="\n".join(plan["problems"]), plan=text
+        )
     return plan, text.splitlines()
 
 
