@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import sys
 
-from roundhouse.migrate import agent as migrate_agent
 from roundhouse.migrate import compose_file, roster_file
+from roundhouse.migrate.agent import import_source
 from roundhouse.paths import CHECKOUT as ROOT
 
 FILE = ROOT / "docs/docker-compose-architect.yml"
@@ -15,13 +15,13 @@ FILE = ROOT / "docs/docker-compose-architect.yml"
 def main() -> None:
     """Print the lines as one Markdown table, or the roster."""
     sources, _ = compose_file.sources(FILE)
-    made = roster_file.together([migrate_agent.make(source) for source in sources])
+    imported = roster_file.combine([import_source(source) for source in sources])
     if "roster" in sys.argv:
-        print(roster_file.yaml([agent for agent, _ in made], []), end="")
+        print(roster_file.yaml([agent for agent, _ in imported], []), end="")
         return
     print("| line | it says | here | why |")
     print("|---|---|---|---|")
-    for line in roster_file.lines_of(made):
+    for line in roster_file.lines_of(imported):
         became = f"`{line.became}`" if line.became else line.fate
         print(f"| {line.number or '-'} | `{line.text}` | {became} | {line.why} |")
 

@@ -10,7 +10,8 @@ import yaml
 from roundhouse.catalog import gpus as catalog_gpus
 from roundhouse.cli import main, migrate, remote
 from roundhouse.cli import plan as cli_plan
-from roundhouse.migrate import env_file, vllm_options
+from roundhouse.migrate import env_file, rules
+from roundhouse.migrate.report import Setting, Source
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build
 from roundhouse.roster import validate
@@ -365,7 +366,7 @@ def test_variables_anchors_and_env_files_are_as_compose_has_them(write, told):
     ],
 )
 def test_what_compose_puts_in(text, value):
-    assert env_file.put_in(text, {"A": "1", "E": ""}) == value
+    assert env_file.interpolate(text, {"A": "1", "E": ""}) == value
 
 
 def test_a_model_in_a_mounted_folder_is_the_hosts(write, told, tmp_path):
@@ -483,7 +484,8 @@ def test_the_words_of_vllm_are_those_that_the_deployment_writes():
         **{"max-num-seqs": "4", "max-num-batched-tokens": "64", "enforce-eager": "1", "kv-cache-dtype": "fp8"},
         **{"enable-prefix-caching": "0", "tool-call-parser": "hermes", "use-spec-decode": "1"},
     }
-    said = [vllm_options.WORDS[option](value, {option: value}) for option, value in samples.items()]
+    settings = [Setting(1, "flag", option, value, option) for option, value in samples.items()]
+    said = [rules.outcome(each, Source("command", 1, (), (each,))) for each in settings]
     assert {each.vllm.split()[0].lstrip("-") for each in said} <= set(written)
 
 

@@ -11,7 +11,7 @@ from roundhouse.catalog import gpus
 from roundhouse.cli import main
 from roundhouse.cli import plan as cli_plan
 from roundhouse.errors import RoundhouseError
-from roundhouse.migrate import modelfile, ollama, ollama_library, ollama_store
+from roundhouse.migrate import agent, gguf_metadata, modelfile, ollama, ollama_library, ollama_store
 from roundhouse.plan import build
 from roundhouse.roster import validate
 
@@ -224,7 +224,7 @@ def test_the_services_own_settings_count_for_each_agent(tmp_path, store, monkeyp
     unit.write_text("[Service]\n" + "".join(f'Environment="{each}"\n' for each in told.split()))
     store.add("qwen2.5:7b", gguf_head(name="Qwen2.5 7B Instruct"))
     store.add("po", gguf_head(name="Qwen2.5 7B Instruct"), params='{"num_ctx": 4096}')
-    made, lines = ollama.proposed(None, tmp_path)
+    made, lines = ollama.import_store(None, tmp_path)
     agents = {agent["name"]: agent for agent, _ in made}
     assert agents["qwen2-5-7b"]["max_model_len"] == 8192
     assert agents["po"]["max_model_len"] == 4096
@@ -276,7 +276,7 @@ def test_names_of_the_library(name, tag, parameters, repo):
     ],
 )
 def test_what_a_file_calls_itself(told, repo):
-    found = ollama_library.by_head(told)
+    found = ollama_library.by_metadata(told)
     assert (found.repo if found else None) == repo
 
 
@@ -286,13 +286,13 @@ def test_what_a_file_calls_itself(told, repo):
 )
 def test_a_head_that_is_cut_or_lies_ends_nothing(tmp_path, content):
     (tmp_path / "blob").write_bytes(content)
-    assert ollama_store.head(tmp_path / "blob").get("general.name") is None
-    assert ollama_store.head(tmp_path / "none") == {}
+    assert gguf_metadata.read(tmp_path / "blob").get("general.name") is None
+    assert gguf_metadata.read(tmp_path / "none") == {}
 
 
 def test_the_head_is_read_without_the_tokenizers_words(tmp_path):
     (tmp_path / "blob").write_bytes(gguf_head(name="Qwen3 8B", size_label="8B"))
-    assert ollama_store.head(tmp_path / "blob") == {
+    assert gguf_metadata.read(tmp_path / "blob") == {
         "general.name": "Qwen3 8B",
         "general.size_label": "8B",
         "qwen2.context_length": 32768,
@@ -332,7 +332,7 @@ def test_a_modelfile_has_its_lines(tmp_path, capsys):
 def test_a_line_of_a_modelfile_that_is_not_known_is_said(tmp_path, line):
     file = tmp_path / "Modelfile"
     file.write_text(f"FROM qwen2.5:7b\n# what one keeps in mind\n{line}\n")
-    (told,) = (each for each in modelfile.make(file).lines if each.number == 3)
+    (told,) = (each for each in agent.import_source(modelfile.source(file)).lines if each.number == 3)
     assert (told.fate, "no instruction of a Modelfile that is known here" in told.why) == ("not taken", True)
 
 
@@ -356,7 +356,7 @@ def test_quotes_of_a_modelfile_that_are_not_closed_are_refused(tmp_path, capsys)
 def test_quotes_of_a_modelfile_go_as_a_pair(tmp_path, line, text):
     file = tmp_path / "Modelfile"
     file.write_text(f"FROM qwen2.5:7b\n{line}\n")
-    made = modelfile.make(file)
+    made = agent.import_source(modelfile.source(file))
     (told,) = [each for each in made.lines if each.number == 2]
     assert told.text == text
     assert made.agent["temperature"] == (0.3 if "0.3" in line else 0.8)

@@ -14,7 +14,7 @@ from guide import DOCUMENT, GUIDE, LINES, RULED, reason_of, rows_of
 from roundhouse.cli import main
 from roundhouse.gateway import client_config
 from roundhouse.migrate import agent
-from roundhouse.migrate.report import Entry, Source
+from roundhouse.migrate.report import Setting, Source
 from roundhouse.paths import CHECKOUT as ROOT
 
 VERDICTS = ("as written", "as follows", "cannot")
@@ -82,9 +82,9 @@ def test_each_setting_snippet_and_figure_of_the_guide_is_in_a_row(what):
 @pytest.mark.parametrize(("name", "told"), GUIDE["settings"].items())
 def test_import_says_of_each_setting_what_the_guide_could_not(name, told):
     value, fate = told
-    entries = [Entry(1, "env", "MODEL", "Qwen/Qwen2.5-7B-Instruct-AWQ", "")]
-    entries += [Entry(2, "env", each, other, each) for each, (other, _) in GUIDE["settings"].items() if each != name]
-    made = agent.make(Source("guide", 1, ("po",), (*entries, Entry(3, "env", name, value, name))))
+    entries = [Setting(1, "env", "MODEL", "Qwen/Qwen2.5-7B-Instruct-AWQ", "")]
+    entries += [Setting(2, "env", each, other, each) for each, (other, _) in GUIDE["settings"].items() if each != name]
+    made = agent.import_source(Source("guide", 1, ("po",), (*entries, Setting(3, "env", name, value, name))))
     (line,) = [line for line in made.lines if line.number == 3]
     assert line.fate == fate
 

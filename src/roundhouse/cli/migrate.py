@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RoundhouseError, UsageError
-from ..migrate import agent as migrate_agent
 from ..migrate import compose_file, env_file, modelfile, ollama, roster_file
 from ..migrate import report as migrate_report
-from ..migrate.agent import Made
-from ..migrate.report import LEFT, Line, Source
+from ..migrate.agent import import_source
+from ..migrate.names import in_file_name
+from ..migrate.report import Imported, Line, Source
 from ..roster import validate
 from ..roster.models import own_configs
 from ..util import console
@@ -73,8 +73,8 @@ def _elsewhere(args: argparse.Namespace, arguments: list[str]) -> int:
     return remote.run(args.on, ["import", *remote.without_on(arguments)], terminal=False)
 
 
-def _files(args: argparse.Namespace) -> tuple[list[Made], list[Line]]:
-    made: list[Made] = []
+def _files(args: argparse.Namespace) -> tuple[list[Imported], list[Line]]:
+    made: list[Imported] = []
     others: list[Line] = []
     for path in map(Path, args.files):
         if str(path) == OLLAMA and len(args.files) > 1 and not path.exists():
@@ -89,30 +89,33 @@ def _files(args: argparse.Namespace) -> tuple[list[Made], list[Line]]:
         others += rest
     if not made:
         raise UsageError("import", f"No vLLM is in {', '.join(args.files)}: no service has its image or variables.")
-    made = roster_file.together(made)
+    made = roster_file.combine(made)
     return made, [*roster_file.lines_of(made), *others]
 
 
-def _read(path: Path, model: str | None) -> tuple[list[Made], list[Line]]:
+def _read(path: Path, model: str | None) -> tuple[list[Imported], list[Line]]:
     """Return the agents of one file, and what it says of others."""
     if path.suffix in (".yml", ".yaml"):
-        found, rest = compose_file.sources(path)
-        others = [Line(str(path), at, f"{name}:", LEFT, "", "", why) for at, name, why in rest]
-        return [migrate_agent.make(source, model) for source in found], others
-    if modelfile.is_one(path):
-        return [modelfile.make(path, model)], []
-    entries, strange = env_file.read(path)
-    if not entries:
-        raise UsageError("import", f"{path} is neither a compose file (.yml) nor a file of KEY=VALUE nor a Modelfile.")
-    source = Source(str(path), 1, (compose_file.of_file(path),), (*entries, *strange))
-    return [migrate_agent.make(source, model)], []
+        sources, others = compose_file.sources(path)
+        return [import_source(source, model) for source in sources], others
+    if modelfile.is_modelfile(path):
+        return [import_source(modelfile.source(path), model)], []
+    assignments, others_of_it = env_file.read(path)
+    if not assignments:
+        raise UsageError(
+            "import_file_unknown",
+            "{path} is neither a compose file (.yml) nor a file of KEY=VALUE nor a Modelfile.",
+            path=str(path),
+        )
+    source = Source(str(path), 1, (in_file_name(path),), (*assignments, *others_of_it))
+    return [import_source(source, model)], []
 
 
-def _ollama(args: argparse.Namespace) -> tuple[list[Made], list[Line]]:
-    return ollama.proposed(args.store)
+def _ollama(args: argparse.Namespace) -> tuple[list[Imported], list[Line]]:
+    return ollama.import_store(args.store)
 
 
-def _end(args: argparse.Namespace, made: list[Made], lines: list[Line]) -> int:
+def _end(args: argparse.Namespace, made: list[Imported], lines: list[Line]) -> int:
     agents = [agent for agent, _ in made]
     problems = list(validate.problems(agents, own_configs(agents)))
     if any("models" not in agent for agent in agents) and args.files != [OLLAMA]:

@@ -1,61 +1,70 @@
-"""Variables of old set-ups: a file of KEY=VALUE, and what compose puts in the place of ${NAME}."""
+"""Files of KEY=VALUE, and the variables that Compose replaces in its own file. python-dotenv reads the files.
+
+`docker compose config` is no substitute: it needs Docker on the controller and drops the line numbers of the report.
+"""
 
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Mapping
 from pathlib import Path
 
-from .report import Entry, shown
-
-_ASSIGNMENT = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*)")
-_VARIABLE = re.compile(
-    r"\$(?:(?P<dollar>\$)|(?P<bare>[A-Za-z_]\w*)|\{(?P<name>[A-Za-z_]\w*)(?:(?P<how>:?[-?+])(?P<other>[^}]*))?\})"
-)
+from ..errors import UsageError
+from .report import Setting, assignment
 
 
-def read(path: Path) -> tuple[list[Entry], list[Entry]]:
+def missing(library: str) -> UsageError:
+    """Return the error of a library that only the controller has."""
+    return UsageError(
+        "library_missing",
+        "Python has no {library}, which reads compose and env files.",
+        "Import on the controller (make setup, then .venv/bin/python scripts/switch.py import FILE), or run "
+        "`pip install 'roundhouse[import]'`.",
+        library=library,
+    )
+
+
+def read(path: Path) -> tuple[list[Setting], list[Setting]]:
     """Return a file's assignments, and the lines that are none."""
-    found, strange = [], []
-    for number, raw in enumerate(path.read_text().splitlines(), start=1):
-        said = raw.strip()
-        if not said or said.startswith("#"):
-            continue
-        match = _ASSIGNMENT.fullmatch(said)
-        if match:
-            name, value = match["name"], unquoted(match["value"])
-            found.append(Entry(number, "env", name, value, shown(name, value)))
-        else:
-            strange.append(Entry(number, "key", "line", None, said))
-    return found, strange
-
-
-def unquoted(value: str) -> str:
-    """Return a value without its quotes; without them a comment ends it."""
-    if value[:1] in ("'", '"') and (end := value.find(value[0], 1)) > 0:
-        return value[1:end]
-    return re.sub(r"\s+#.*", "", value).strip()
+    try:
+        from dotenv.parser import parse_stream  # noqa: PLC0415 - on the controller alone
+    except ModuleNotFoundError:
+        raise missing("python-dotenv") from None
+    assignments, others = [], []
+    with path.open(encoding="utf-8") as file:
+        for key, value, original, error in parse_stream(file):
+            said = original.string.strip()
+            number = original.line + original.string[: original.string.find(said)].count("\n")
+            if key and key.isidentifier() and value is not None:
+                assignments.append(Setting(number, "env", key, value, assignment(key, value)))
+            elif key or error:
+                others.append(Setting(number, "key", "line", "", said))
+    return assignments, others
 
 
 def beside(compose: Path) -> dict[str, str]:
-    """Return what the .env beside a compose file sets, which is where compose takes its variables from."""
+    """Return the variables of the .env beside a compose file, which Compose replaces in it."""
     path = compose.parent / ".env"
-    return {entry.name: entry.value or "" for entry in read(path)[0]} if path.is_file() else {}
+    return {each.name: each.value for each in read(path)[0]} if path.is_file() else {}
 
 
-def put_in(value: str, known: Mapping[str, str]) -> str:
-    """Return a text of compose with its variables put in; one that is set nowhere is empty, as for compose.
+class _Template(string.Template):
+    braceidpattern = r"[A-Za-z_]\w*(?::?[-?+][^}]*)?"  # python-dotenv has ${NAME:-default} alone
 
-    The shell's own variables are not asked: those of the old host are not here.
-    """
 
-    def one(match: re.Match[str]) -> str:
-        if match["dollar"]:
-            return "$"
-        name, how, other = match["bare"] or match["name"], match["how"] or "", match["other"] or ""
-        is_set = name in known and (bool(known[name]) or not how.startswith(":"))
-        if how.endswith("+"):
-            return other if is_set else ""
-        return known[name] if is_set else other if how.endswith("-") else ""
+class _Variables(dict[str, str]):
+    """The values of expressions such as NAME:-default; a variable that is not set is empty, as for Compose."""
 
-    return _VARIABLE.sub(one, value)
+    def __missing__(self, expression: str) -> str:
+        name, operator, other = re.findall(r"(\w+)(:?[-?+]?)(.*)", expression, re.DOTALL)[0]
+        value = self.get(name)
+        is_set = bool(value) if operator.startswith(":") else value is not None
+        if operator.endswith("+"):
+            return str(other) if is_set else ""
+        return value or "" if is_set else str(other) if operator.endswith("-") else ""
+
+
+def interpolate(text: str, variables: Mapping[str, str]) -> str:
+    """Return a text of Compose with its variables replaced, but for the shell's: the old host's are not here."""
+    return _Template(text).safe_substitute(_Variables(variables))

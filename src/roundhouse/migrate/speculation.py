@@ -1,114 +1,80 @@
-"""Speculative decoding as old set-ups ask for it, and the roster's speculative_config."""
+"""The rules of speculative decoding in its old forms: `speculative_config` of a roster."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..catalog import models
-from ..roster import fields
-from .report import ALREADY, BECAME, LEFT, NEAREST, NOTHING, Said
+from .options import is_on, json_object
+from .report import ALREADY, BECAME, LEFT, NEAREST, NOTHING, Outcome, Setting, Source
 
-Values = Mapping[str, "str | None"]
-
+PART = Outcome(ALREADY, "It is a part of speculative_config, beside the model that drafts.")
 _TOKENS = 4
 _LOOKUP = {"prompt_lookup_max": 4, "prompt_lookup_min": 2}
-_OFF = ("0", "false", "no", "off", "")
+_NGRAM = "It drafts from the prompt."
 
 
-def _is_on(values: Values) -> bool:
-    word = values.get("use-spec-decode", "0")
-    return word is None or word.lower() not in _OFF
+def _tokens(source: Source) -> int:
+    counts = map(source.value, ("num-speculative-tokens", "spec-tokens", "spec-tree-size"))
+    return next((int(count) for count in counts if count.isdecimal() and int(count) > 0), _TOKENS)
 
 
-def _ngram(count: int) -> dict[str, Any]:
-    return {"method": "ngram", "num_speculative_tokens": count, **_LOOKUP}
+def _ngram(tokens: int, why: str = _NGRAM, fate: str = BECAME, **config: Any) -> Outcome:
+    config = {"method": "ngram", "num_speculative_tokens": tokens, **_LOOKUP, **config}
+    return Outcome(fate, why, {"speculative_config": config})
 
 
-def _count(values: Values) -> int:
-    for name in ("num-speculative-tokens", "spec-tokens", "spec-tree-size"):
-        if (told := values.get(name) or "").isdecimal() and int(told) > 0:
-            return int(told)
-    return _TOKENS
-
-
-def _said(config: dict[str, Any], fate: str, why: str) -> Said:
-    for problem in fields.problems("speculative_config", "speculative_config", config):
-        return Said(LEFT, problem)
-    return Said(fate, why, {"speculative_config": config}, f"--speculative-config '{json.dumps(config)}'")
-
-
-def _use(value: str | None, values: Values) -> Said:
-    if not _is_on(values):
-        return Said(ALREADY, "Nothing drafts unless it is asked to.")
-    why = (
-        "vLLM never had such a switch. n-gram drafts from the prompt and needs no second model: measure what it gives."
-    )
-    return _said(_ngram(_count(values)), NEAREST, why)
-
-
-def _tree(value: str | None, values: Values) -> Said:
-    if _is_on(values):
-        taken = f"the number, {_count(values)}, is taken as num_speculative_tokens, how far vLLM drafts"
-        return Said(NOTHING, f"vLLM drafts no tree; {taken}.")
-    return Said(NOTHING, "vLLM drafts no tree; how far it drafts is num_speculative_tokens of speculative_config.")
-
-
-def _config(value: str | None, values: Values) -> Said:
-    try:
-        told = json.loads(value or "")
-        method = told.get("method") or ("draft_model" if told.get("model") else None)
-    except (ValueError, AttributeError):
-        return Said(LEFT, "it is no JSON object.")
-    names = ("num_speculative_tokens", *_LOOKUP)
-    kept = {name: told[name] for name in names if name in told}
-    if method in ("ngram", "ngram_gpu", "[ngram]"):
-        return _said(
-            {**_ngram(_TOKENS), **kept}, BECAME if method == "ngram" else NEAREST, "It drafts from the prompt."
-        )
-    if method == "draft_model":
-        return _draft(str(told.get("model")), values, {"num_speculative_tokens": _TOKENS, **kept})
-    return Said(LEFT, f"{method} is not among the roster's methods, ngram and draft_model.")
-
-
-def _model(value: str | None, values: Values) -> Said:
-    if (value or "").strip("[]") == "ngram":
-        return _said(_ngram(_count(values)), BECAME, "It drafts from the prompt; vLLM's option of this name has gone.")
-    return _draft(value or "", values, {"num_speculative_tokens": _count(values)})
-
-
-def _draft(name: str, values: Values, kept: dict[str, Any]) -> Said:
-    target, draft = models.find(values.get("model") or ""), models.find(name)
+def _draft(source: Source, name: str, tokens: int, **config: Any) -> Outcome:
+    target, draft = models.find(source.value("model")), models.find(name)
     if target and draft and target.architecture.vocab_size != draft.architecture.vocab_size:
         sizes = f"{draft.architecture.vocab_size} and {target.architecture.vocab_size}"
         why = f"{name} and its target have vocabularies of {sizes} tokens, which vLLM refuses; n-gram needs no model."
-        return _said(_ngram(kept["num_speculative_tokens"]), NEAREST, why)
+        return _ngram(tokens, why, NEAREST)
+    config = {"method": "draft_model", "model": name, "num_speculative_tokens": tokens, **config}
     why = "A draft model takes memory of the card too, which the plan counts."
-    return _said({"method": "draft_model", "model": name, **kept}, BECAME, why)
+    return Outcome(BECAME, why, {"speculative_config": config})
 
 
-def _part(value: str | None, values: Values) -> Said:
-    return Said(ALREADY, "It is a part of speculative_config, beside the model that drafts.")
+def use_spec_decode(setting: Setting, source: Source) -> Outcome:
+    """Read the guide's VLLM_USE_SPEC_DECODE."""
+    if not is_on(setting.value):
+        return Outcome(ALREADY, "Nothing drafts unless it is asked to.")
+    why = "vLLM never had such a switch. n-gram drafts from the prompt and needs no second model"
+    return _ngram(_tokens(source), f"{why}: measure what it gives.", NEAREST)
 
 
-def _method(value: str | None, values: Values) -> Said:
-    if value in ("ngram", "ngram_gpu"):
-        return _said(_ngram(_count(values)), BECAME, "It drafts from the prompt.")
-    if value == "draft_model" and values.get("spec-model"):
-        return _part(value, values)
-    return Said(LEFT, f"{value} is not among the roster's methods, ngram and draft_model.")
+def spec_tree_size(setting: Setting, source: Source) -> Outcome:
+    """Read the guide's VLLM_SPEC_TREE_SIZE."""
+    why = "how far it drafts is num_speculative_tokens of speculative_config"
+    if is_on(source.value("use-spec-decode")):
+        why = f"the number, {_tokens(source)}, is taken as num_speculative_tokens, how far vLLM drafts"
+    return Outcome(NOTHING, f"vLLM drafts no tree; {why}.")
 
 
-SPECULATION: dict[str, Callable[[str | None, Values], Said]] = {
-    "use-spec-decode": _use,
-    "spec-tree-size": _tree,
-    "speculative-config": _config,
-    "speculative-model": _model,
-    "spec-model": _model,
-    "spec-method": _method,
-    **dict.fromkeys(
-        ("num-speculative-tokens", "spec-tokens", "ngram-prompt-lookup-max", "ngram-prompt-lookup-min"),
-        _part,
-    ),
-}
+def speculative_config(setting: Setting, source: Source) -> Outcome:
+    """Read --speculative-config."""
+    config = json_object(setting.value)
+    method = str(config.get("method") or ("draft_model" if config.get("model") else None)).strip("[]")
+    tokens = config.get("num_speculative_tokens", _TOKENS)
+    lookup = {name: config[name] for name in _LOOKUP if name in config}
+    if method in ("ngram", "ngram_gpu"):
+        return _ngram(tokens, fate=BECAME if method == "ngram" else NEAREST, **lookup)
+    if method == "draft_model":
+        return _draft(source, str(config.get("model")), tokens, **lookup)
+    return Outcome(LEFT, f"{method} is not among the roster's methods, ngram and draft_model.")
+
+
+def speculative_model(setting: Setting, source: Source) -> Outcome:
+    """Read --speculative-model, which vLLM has no more, or --spec-model."""
+    if setting.value.strip("[]") == "ngram":
+        return _ngram(_tokens(source), f"{_NGRAM[:-1]}; vLLM's option of this name has gone.")
+    return _draft(source, setting.value, _tokens(source))
+
+
+def spec_method(setting: Setting, source: Source) -> Outcome:
+    """Read --spec-method."""
+    if setting.value in ("ngram", "ngram_gpu"):
+        return _ngram(_tokens(source))
+    if setting.value == "draft_model" and source.value("spec-model"):
+        return PART
+    return Outcome(LEFT, f"{setting.value} is not among the roster's methods, ngram and draft_model.")

@@ -1,0 +1,60 @@
+"""The metadata at the beginning of a GGUF file. The library gguf reads it too, but needs numpy, and hosts have neither.
+
+Only what stands before the tokenizer is read, and no length in the file is trusted.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_STRING, _ARRAY = 8, 9
+# The struct formats of the other types, by their numbers.
+_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_LONGEST = 1 << 20
+_MOST_KEYS = 256
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the texts and numbers of a GGUF of version 2 or 3, as far as they can be read."""
+    found: dict[str, Any] = {}
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"GGUF" or _number(file, "I") not in (2, 3):
+                return {}
+            _number(file, "Q")
+            for _ in range(min(_number(file, "Q"), _MOST_KEYS)):
+                key = _text(file)
+                if key.startswith("tokenizer."):
+                    break
+                value = _value(file, _number(file, "I"))
+                if value is not None:
+                    found[key] = value
+    except (OSError, ValueError, KeyError, struct.error, RecursionError):
+        pass
+    return found
+
+
+def _value(file: BinaryIO, kind: int) -> Any:
+    """Return a value; None of an array, which is skipped."""
+    if kind == _STRING:
+        return _text(file)
+    if kind == _ARRAY:
+        of, length = _number(file, "I"), _number(file, "Q")
+        for _ in range(min(length, _LONGEST)):
+            _value(file, of)
+        return None
+    return _number(file, _NUMBERS[kind])
+
+
+def _text(file: BinaryIO) -> str:
+    length = _number(file, "Q")
+    data = file.read(min(length, _LONGEST))
+    if len(data) != length:
+        raise ValueError("the text is longer than the file, or than any name")
+    return data.decode(errors="replace")
+
+
+def _number(file: BinaryIO, form: str) -> Any:
+    return struct.unpack(f"<{form}", file.read(struct.calcsize(f"<{form}")))[0]

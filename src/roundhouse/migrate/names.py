@@ -1,0 +1,24 @@
+"""Names of agents, from the names of models, services and files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..roster import fields
+
+_COMMON = ("vllm", "llm", "agent", "server", "service", "api", "openai", "engine", "container")
+
+
+def agent_name(text: str) -> str:
+    """Return the nearest name that an agent may have; nothing where there is none."""
+    parts = re.split(r"[^a-z0-9]+", text.lower().rpartition("/")[2])
+    name = "-".join(part for part in parts if part and part not in _COMMON)
+    name = re.sub(r"^[^a-z]+", "", name)[:32].strip("-")
+    return f"{name}-agent" if name in fields.RESERVED else name
+
+
+def in_file_name(path: Path) -> str:
+    """Return the name of an agent in a file's name, such as architect of docker-compose-architect.yml."""
+    stem = re.sub(r"\.(ya?ml|env)$|[-_.]?modelfile$", "", path.name.lower())
+    return re.sub(r"^(docker-)?compose[-_.]?|^modelfile[-_.]?|^\.?env[-_.]?", "", stem)
