@@ -80,6 +80,18 @@ def told(capsys):
     return run
 
 
+@pytest.fixture
+def refusal(capsys):
+    """Return the error of a command that is refused, as its --json has it, with its exit status."""
+
+    def run(*words):
+        status = main.main(["import", *words, "--json"])
+        (error,) = json.loads(capsys.readouterr().out)["errors"]
+        return error | {"status": status}
+
+    return run
+
+
 def lines(answer, text):
     return [line for line in answer["lines"] if text in line["text"]]
 
@@ -223,14 +235,14 @@ def test_a_port_that_is_neither_the_apis_nor_the_metrics_has_no_meaning(write, t
     assert (line["fate"], line["why"]) == ("no meaning", "vLLM listens on the port of its API alone.")
 
 
-def test_a_file_that_is_there_is_not_written_over_without_a_word(write, capsys, tmp_path):
+def test_a_file_that_is_there_is_not_written_over_without_a_word(write, capsys, refusal, tmp_path):
     file, target = write("docker-compose-architect.yml", ARCHITECT), tmp_path / "host_vars/gpu1.yml"
     assert main.main(["import", file, "--to", str(target)]) == 0
     assert "written" in capsys.readouterr().err
     first = target.read_text()
     target.write_text("mine: true\n")
-    assert main.main(["import", file, "--to", str(target)]) == 2
-    assert "is left as it is" in capsys.readouterr().err
+    refused = refusal(file, "--to", str(target))
+    assert (refused["status"], refused["code"], refused["fields"]) == (2, "file_exists", {"path": str(target)})
     assert target.read_text() == "mine: true\n"
     assert main.main(["import", file, "--to", str(target), "--overwrite"]) == 0
     assert "replaced" in capsys.readouterr().err
@@ -404,9 +416,9 @@ def test_what_holds_nothing_is_said_to_be_lost(write, told, entry, part):
     assert part in line["why"]
 
 
-def test_ollama_stands_alone(write, capsys):
-    assert main.main(["import", write("dev.env", "VLLM_MODEL=Qwen/Qwen3-8B\n"), "ollama"]) == 2
-    assert "ollama stands alone: import the files and Ollama's models one after the other." in capsys.readouterr().err
+def test_ollama_stands_alone(write, refusal):
+    refused = refusal(write("dev.env", "VLLM_MODEL=Qwen/Qwen3-8B\n"), "ollama")
+    assert (refused["status"], refused["code"], refused["fields"]) == (2, "ollama_with_files", {"count": 1})
 
 
 def test_gguf_of_an_unknown_family_is_said_and_not_invented(write, told):
@@ -417,24 +429,26 @@ def test_gguf_of_an_unknown_family_is_said_and_not_invented(write, told):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "part"),
+    ("name", "content", "code", "part"),
     [
-        ("compose.yml", "services:\n  db:\n    image: postgres\n", "No vLLM is in"),
-        ("compose.yml", "- a\n", "is no compose file"),
-        ("compose.yml", "services: [", "cannot be read as YAML"),
-        ("notes.txt", "hello\n", "neither a compose file"),
+        ("compose.yml", "services:\n  db:\n    image: postgres\n", "no_engine_imported", "compose.yml"),
+        ("compose.yml", "- a\n", "no_services", "compose.yml"),
+        ("compose.yml", "services: [", "yaml_invalid", "compose.yml"),
+        ("notes.txt", "hello\n", "import_file_unknown", "notes.txt"),
         (
             "compose.yml",
             "services:\n  dev:\n    image: vllm\n    command: --model 'x\n",
-            ".yml:4: a shell could not read this",
+            "command_unreadable",
+            "compose.yml:4: ",
         ),
     ],
 )
-def test_a_file_that_is_none_is_refused_in_one_sentence(write, capsys, name, content, part):
-    assert main.main(["import", write(name, content)]) == 2
+def test_a_file_that_is_none_is_refused_in_one_sentence(write, capsys, refusal, name, content, code, part):
+    file = write(name, content)
+    assert main.main(["import", file]) == 2
     said = capsys.readouterr()
-    assert part in said.err
-    assert said.out == ""
+    assert (part in said.err, said.out, said.err.count("\n")) == (True, "", 1)
+    assert refusal(file)["code"] == code
 
 
 @pytest.mark.parametrize(
@@ -451,14 +465,54 @@ def test_a_value_that_cannot_be_meant_is_not_taken_and_ends_nothing(write, told,
     assert lines(answer, said)[0]["fate"] == "not taken"
 
 
-def test_without_pyyaml_it_says_where_to_import(write, tmp_path):
-    file = write("docker-compose-architect.yml", ARCHITECT)
-    (tmp_path / "yaml.py").write_text("raise ModuleNotFoundError('yaml')\n")
+@pytest.mark.parametrize(
+    ("module", "library", "name"),
+    [
+        ("yaml", "PyYAML", "docker-compose-architect.yml"),
+        ("dotenv", "python-dotenv", "docker-compose-architect.yml"),
+        ("dotenv", "python-dotenv", "dev.env"),
+    ],
+)
+def test_without_its_library_it_says_what_to_install(write, tmp_path, module, library, name):
+    write(".env", "TAG=1\n")
+    file = write(name, ARCHITECT if name.endswith(".yml") else "VLLM_MODEL=Qwen/Qwen3-8B\n")
+    (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError('{module}')\n")
     command = [sys.executable, ROOT / "scripts/switch.py", "import", file]
     done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "import on the controller" in done.stderr
+    assert (library in done.stderr, "pip install 'roundhouse[import]'" in done.stderr) == (True, True)
+    assert "on the controller" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_what_a_user_installs_is_what_the_controller_is_locked_to():
+    locked = (ROOT / "requirements/dev.in").read_text().lower()
+    assert all(library in locked.split() for library in ("pyyaml", "python-dotenv"))
+    assert 'import = ["PyYAML>=6", "python-dotenv>=1"]' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("environment: [A: b, [c], {}]", "environment: {A: {b: c}, ? [x] : y}", "command: [a, {b: c}, [d]]"),
+        *("ports: [{}, [1], {target: 8000}, {published: {a: b}}]", "volumes: [{}, {source: a}, [b]]"),
+        *("env_file: [{}, [a], {path: b}]", "env_file:", "deploy: [a]", "deploy: {resources: {reservations: a}}"),
+        *("deploy: {resources: {reservations: {devices: [a, {count: {b: c}}]}}}", "command:", "image: [a]"),
+        *("container_name: [a]", "environment: !override {A: b}", "ports: !reset []", "command: ''"),
+    ],
+)
+def test_a_service_of_any_shape_ends_in_a_report_or_a_refusal(write, capsys, body):
+    file = write("compose.yml", f"services:\n  dev:\n    image: vllm\n    {body}\n")
+    assert main.main(["import", file, "--model", "Qwen/Qwen3-8B", "--json"]) in (0, 2)
+    assert json.loads(capsys.readouterr().out)["schema"] == 1
+
+
+def test_a_host_without_pyyaml_prints_the_roster_as_json_which_is_yaml(write, told, monkeypatch):
+    roster = told(write("dev.env", "VLLM_MODEL=Qwen/Qwen3-8B\n"))
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    without = told(write("dev.env", "VLLM_MODEL=Qwen/Qwen3-8B\n"))["roster"]
+    assert without != roster["roster"]
+    assert yaml.safe_load(without) == yaml.safe_load(roster["roster"]) == {"agents": roster["agents"]}
 
 
 def test_the_words_of_vllm_are_those_that_the_deployment_writes():

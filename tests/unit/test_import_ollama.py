@@ -206,14 +206,18 @@ def test_where_the_store_is(tmp_path, store, monkeypatch):
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "env/ollama"))
     assert ollama_store.place(root=tmp_path, home=home) == tmp_path / "env/ollama"
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "gone"))
-    with pytest.raises(RoundhouseError, match="holds no manifests"):
+    with pytest.raises(RoundhouseError) as refused:
         ollama_store.place(root=tmp_path, home=home)
+    assert (refused.value.code, refused.value.fields["folders"]) == ("ollama_models_not_found", f"{tmp_path}/gone")
 
 
 def test_no_store_at_all_names_where_it_looked(tmp_path, monkeypatch):
     monkeypatch.delenv("OLLAMA_MODELS", raising=False)
-    with pytest.raises(RoundhouseError, match=r"usr/share/ollama.*--store FOLDER"):
+    with pytest.raises(RoundhouseError) as refused:
         ollama_store.place(root=tmp_path, home=tmp_path / "home")
+    assert refused.value.code == "ollama_models_not_found"
+    assert f"{tmp_path}/usr/share/ollama" in refused.value.fields["folders"]
+    assert "--store FOLDER" in refused.value.remedy
 
 
 def test_the_services_own_settings_count_for_each_agent(tmp_path, store, monkeypatch):
@@ -339,8 +343,9 @@ def test_a_line_of_a_modelfile_that_is_not_known_is_said(tmp_path, line):
 def test_quotes_of_a_modelfile_that_are_not_closed_are_refused(tmp_path, capsys):
     file = tmp_path / "Modelfile"
     file.write_text('FROM qwen2.5:7b\nSYSTEM """You plan.\nPARAMETER temperature 0.2\n')
-    assert main.main(["import", str(file)]) == 2
-    assert f'{file}: the """ of line 2 is never closed: close it.' in capsys.readouterr().err
+    assert main.main(["import", str(file), "--json"]) == 2
+    (error,) = json.loads(capsys.readouterr().out)["errors"]
+    assert (error["code"], error["fields"]) == ("quotes_not_closed", {"file": str(file), "line": 2})
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ The roster goes to stdout, or into a file with --to; what became of each line go
 Marks: -> became, ~> the nearest, == so anyway, -- no meaning here or not taken, +> added because an agent needs it.
 
 Exit 0: a valid roster. 1: something is missing in it, and is named. 2: wrong usage, or a file that cannot be read.
-A compose file needs PyYAML, which is on the controller; `import ollama` needs nothing and runs on the GPU host.
+Compose and env files need PyYAML and python-dotenv, which the controller has; `import ollama` needs nothing and runs
+on the GPU host.
 """
 
 
@@ -69,7 +70,8 @@ def main(argv: list[str]) -> int:
 
 def _elsewhere(args: argparse.Namespace, arguments: list[str]) -> int:
     if args.files != [OLLAMA] or args.to:
-        raise UsageError("on", "--on is for `import ollama`, without --to: files are read, and written, here.")
+        text = "--on is for `import ollama` without --to."
+        raise UsageError("on_not_allowed", text, "Import files here.", on=args.on)
     return remote.run(args.on, ["import", *remote.without_on(arguments)], terminal=False)
 
 
@@ -78,17 +80,22 @@ def _files(args: argparse.Namespace) -> tuple[list[Imported], list[Line]]:
     others: list[Line] = []
     for path in map(Path, args.files):
         if str(path) == OLLAMA and len(args.files) > 1 and not path.exists():
-            raise UsageError("import", "ollama stands alone: import the files and Ollama's models one after the other.")
+            text = "ollama stands alone and is given with {count} files."
+            remedy = "Import the files and Ollama's models one after the other."
+            raise UsageError("ollama_with_files", text, remedy, count=len(args.files) - 1)
         if not path.is_file():
-            raise UsageError("import", f"{path} is no file: name an old compose or env file, or write ollama.")
+            remedy = "Name an old compose or env file, or write ollama."
+            raise UsageError("import_file_missing", "{path} is no file.", remedy, path=str(path))
         try:
             found, rest = _read(path, args.model)
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError("import", f"{path} cannot be read ({error}).") from None
+            text = "{path} cannot be read ({why})."
+            raise UsageError("import_file_unreadable", text, path=str(path), why=str(error)) from None
         made += found
         others += rest
     if not made:
-        raise UsageError("import", f"No vLLM is in {', '.join(args.files)}: no service has its image or variables.")
+        text = "No vLLM is in {files}: no service has its image or variables."
+        raise UsageError("no_engine_imported", text, files=", ".join(args.files))
     made = roster_file.combine(made)
     return made, [*roster_file.lines_of(made), *others]
 
@@ -102,11 +109,8 @@ def _read(path: Path, model: str | None) -> tuple[list[Imported], list[Line]]:
         return [import_source(modelfile.source(path), model)], []
     assignments, others_of_it = env_file.read(path)
     if not assignments:
-        raise UsageError(
-            "import_file_unknown",
-            "{path} is neither a compose file (.yml) nor a file of KEY=VALUE nor a Modelfile.",
-            path=str(path),
-        )
+        text = "{path} is neither a compose file (.yml) nor a file of KEY=VALUE nor a Modelfile."
+        raise UsageError("import_file_unknown", text, path=str(path))
     source = Source(str(path), 1, (in_file_name(path),), (*assignments, *others_of_it))
     return [import_source(source, model)], []
 
@@ -154,10 +158,12 @@ def _object(agents: list[Any], lines: list[Line], problems: list[str], content: 
 def _write(path: Path, content: str, *, overwrite: bool) -> None:
     there = path.exists()
     if there and not overwrite:
-        raise UsageError("to", f"{path} exists and is left as it is: name another file, or add --overwrite.")
+        remedy = "Name another file, or add --overwrite."
+        raise UsageError("file_exists", "{path} exists and is left as it is.", remedy, path=str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     except OSError as error:
-        raise RoundhouseError("to", f"{path} cannot be written ({error.strerror}).") from None
+        text = "{path} cannot be written ({why})."
+        raise RoundhouseError("file_not_written", text, path=str(path), why=error.strerror) from None
     print(f"{path}: {'replaced' if there else 'written'}", file=sys.stderr)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from ..errors import UsageError
 from .report import Setting, assignment
@@ -26,62 +25,65 @@ _MODEL = re.compile(r"[\w.-]+/[\w.:-]+")
 _SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash")
 
 
-class Word(NamedTuple):
-    """A word of a command, and the line that it is on."""
+class Text(str):
+    """A text of a file, with the numbered lines that it is on."""
 
-    number: int
-    text: str
+    lines: list[tuple[int, str]]
+
+    @property
+    def number(self) -> int:
+        """Return the number of its first line."""
+        return self.lines[0][0]
 
 
-def words(text: str, lines: Sequence[Word], file: str = "") -> list[Word]:
-    """Split a command as a shell does, and find the line of each word among the lines that the command is on."""
-    try:
-        # A folded YAML text may still hold the \ of a continued line.
-        found = shlex.split(text.replace("\\\n", " "), comments=True)
-    except ValueError as error:
-        place = f"{file}:{lines[0].number}".removeprefix(":")
-        raise UsageError(
-            "command_unreadable",
-            "{place}: a shell could not read this command ({why}): {command}.",
-            "Close its quotes.",
-            place=place,
-            why=str(error),
-            command=repr(text),
-        ) from None
-    result, at = [], 0
-    for word in found:
-        first = (word.split() or [word])[0]
-        at = next((index for index in range(at, len(lines)) if first in lines[index].text), at)
-        result.append(Word(lines[at].number, word))
+def on_lines(text: str, lines: list[tuple[int, str]]) -> Text:
+    """Return a text with its lines."""
+    result = Text(text)
+    result.lines = lines
     return result
 
 
-def settings(command: list[Word]) -> Iterator[Setting]:
+def words(command: Text, file: str) -> list[Text]:
+    """Split a command as a shell does, and find the line of each word among the command's."""
+    try:
+        # A folded YAML text may still hold the \ of a continued line.
+        found = shlex.split(command.replace("\\\n", " "), comments=True)
+    except ValueError as error:
+        text = "{file}:{line}: a shell could not read this command ({why}): {command!r}."
+        fields = {"file": file, "line": command.number, "why": str(error), "command": str(command)}
+        raise UsageError("command_unreadable", text, "Close its quotes.", **fields) from None
+    result, rest = [], command.lines
+    for word in found:
+        first = "".join(word.split()[:1])
+        rest = next((rest[index:] for index, (_, line) in enumerate(rest) if first in line), rest)
+        result.append(on_lines(word, rest[:1]))
+    return result
+
+
+def settings(command: list[Text], file: str) -> Iterator[Setting]:
     """Yield the options of a command, and the model that `vllm serve` is given without one."""
-    if len(command) >= 3 and command[0].text in _SHELLS and command[1].text.startswith("-"):
-        command = words(command[2].text, [command[2]])
-    texts = [word.text for word in command]
-    serves = "serve" in texts
-    rest = command[texts.index("serve") + 1 :] if serves else command
-    position = 0
-    while position < len(rest):
-        number, word = rest[position]
-        position += 1
-        if not _OPTION.fullmatch(word):
-            if (position == 1 or "/" in word) if serves else _MODEL.fullmatch(word):
-                yield Setting(number, "flag", "model", word, word)
-            continue
-        written, equals, value = word.partition("=")
-        if written == "-m":  # of python: the module that it runs
-            position += 1
-            continue
-        name = _SHORT.get(written) or written.lstrip("-").replace("_", "-")
-        values = [value] if equals else []
-        while not equals and not _WITHOUT_VALUE.fullmatch(name) and position < len(rest):
-            if _OPTION.fullmatch(rest[position].text):
-                break
-            values.append(rest[position].text)
-            position += 1
-        joined = " ".join(values)
-        shown = assignment(written, joined, equals or " ") if values else written
-        yield Setting(number, "flag", name, joined if values else "true", shown)
+    if len(command) >= 3 and command[0] in _SHELLS and command[1].startswith("-"):
+        command = words(command[2], file)
+    serves = [index for index, word in enumerate(command) if word == "serve"][:1]
+    groups: list[list[Text]] = []
+    for word in command[serves[0] + 1 :] if serves else command:
+        if groups and not _OPTION.fullmatch(word) and _takes_values(groups[-1][0]):
+            groups[-1].append(word)
+        else:
+            groups.append([word])
+    for index, (first, *values) in enumerate(groups):
+        written, equals, value = first.partition("=")
+        text = value if equals else " ".join(values)
+        if _OPTION.fullmatch(first) and written != "-m":  # of python: the module that it runs
+            shown = assignment(written, text, equals or " ") if equals or values else written
+            yield Setting(first.number, "flag", _name(written), text if equals or values else "true", shown)
+        elif (serves and (index == 0 or "/" in first)) or (not serves and _MODEL.fullmatch(first)):
+            yield Setting(first.number, "flag", "model", str(first), str(first))
+
+
+def _name(written: str) -> str:
+    return _SHORT.get(written) or written.lstrip("-").replace("_", "-")
+
+
+def _takes_values(word: str) -> bool:
+    return bool(_OPTION.fullmatch(word)) and "=" not in word and not _WITHOUT_VALUE.fullmatch(_name(word))

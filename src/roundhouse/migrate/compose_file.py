@@ -9,45 +9,30 @@ from typing import Any
 
 from ..errors import UsageError
 from . import command_line, env_file
-from .command_line import Word
+from .command_line import Text
 from .names import in_file_name
 from .report import LEFT, Line, Outcome, Setting, Source, assignment, line
 
 # What makes a mapping without `services` one service: the guide shows such pieces.
-_SERVICE_KEYS = ("environment", "deploy", "command", "image", "ports", "healthcheck", "volumes")
-_LISTS = ("environment", "ports", "volumes")
-
-
-class _Text(str):
-    """A scalar of the file, with the file's lines that it is on."""
-
-    __slots__ = ("lines",)
-    lines: list[Word]
-
-    @property
-    def number(self) -> int:
-        return self.lines[0].number
+_SERVICE_KEYS = {"environment", "deploy", "command", "image", "ports", "healthcheck", "volumes"}
 
 
 def sources(path: Path) -> tuple[list[Source], list[Line]]:
     """Return the services that run vLLM, and the report of the others."""
     variables = env_file.beside(path)
     root = _load(path, variables)
-    services = root.get("services") if isinstance(root, dict) else None
+    services = _inside(root, "services")
     if isinstance(services, dict):
         found = [_service(path, name, body, variables) for name, body in services.items()]
-    elif isinstance(root, dict) and any(key in root for key in _SERVICE_KEYS):
+    elif _SERVICE_KEYS.intersection(_mapping(root)):
         found = [_service(path, None, root, variables)]
-    elif root and isinstance(root, dict) and all(isinstance(value, str) for value in root.values()):
+    elif _mapping(root) and all(isinstance(value, str) for value in root.values()):
         found = [Source(str(path), 1, (in_file_name(path),), tuple(_environment(root, variables)))]
     else:
-        raise UsageError("compose_file_without_services", "{path} has no services of Compose.", path=str(path))
-    others = [
-        line(str(path), each.number, f"{each.names[0]}:", Outcome(LEFT, _why_not(each)))
-        for each in found
-        if not _is_engine(each)
-    ]
-    return [each for each in found if _is_engine(each)], others
+        raise UsageError("no_services", "{path} is no compose file: it has no services.", path=str(path))
+    engines = [each for each in found if _is_engine(each)]
+    others = [each for each in found if each not in engines]
+    return engines, [line(each.file, each.number, f"{each.names[0]}:", _not_taken(each)) for each in others]
 
 
 def _is_engine(source: Source) -> bool:
@@ -60,20 +45,20 @@ def _is_engine(source: Source) -> bool:
     )
 
 
-def _why_not(source: Source) -> str:
+def _not_taken(source: Source) -> Outcome:
     if "ollama" in "".join(source.items("image")[:1]).lower():
-        return "It is Ollama: `roundhouse import ollama` reads its models. It is left as it is."
-    return "It is no vLLM, so no agent: it is left as it is."
+        return Outcome(LEFT, "It is Ollama: `roundhouse import ollama` reads its models. It is left as it is.")
+    return Outcome(LEFT, "It is no vLLM, so no agent: it is left as it is.")
 
 
 def _load(path: Path, variables: Mapping[str, str]) -> Any:
-    """Return the content, each scalar as a _Text with its variables replaced. Tags such as !override are ignored."""
+    """Return the content, each scalar as a Text with its variables replaced. Tags such as !override are ignored."""
     try:
         import yaml  # noqa: PLC0415 - on the controller alone
     except ModuleNotFoundError:
         raise env_file.missing("PyYAML") from None
     raw = path.read_text()
-    rows = [Word(number, env_file.interpolate(row, variables)) for number, row in enumerate(raw.splitlines(), 1)]
+    lines = [(number, env_file.interpolate(row, variables)) for number, row in enumerate(raw.splitlines(), 1)]
 
     def construct(loader: yaml.SafeLoader, node: Any) -> Any:
         if isinstance(node, yaml.MappingNode):
@@ -85,11 +70,10 @@ def _load(path: Path, variables: Mapping[str, str]) -> Any:
             return result
         if isinstance(node, yaml.SequenceNode):
             return loader.construct_sequence(node, deep=True)
-        text = _Text(env_file.interpolate(node.value, variables))
         block = node.style in ("|", ">")  # it begins on the next line
         begin, end = node.start_mark.line + block, node.end_mark.line + (not block)
-        text.lines = rows[begin:end] or [Word(node.start_mark.line + 1, "")]
-        return text
+        on = lines[begin:end] or [(node.start_mark.line + 1, "")]
+        return command_line.on_lines(env_file.interpolate(node.value, variables), on)
 
     class Loader(yaml.SafeLoader):
         yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("<<"))]}  # noqa: RUF012 - as in yaml
@@ -102,92 +86,80 @@ def _load(path: Path, variables: Mapping[str, str]) -> Any:
         raise UsageError("yaml_invalid", "{path} cannot be read as YAML ({why}).", path=str(path), why=why) from None
 
 
-def _service(path: Path, name: _Text | None, body: Any, variables: Mapping[str, str]) -> Source:
+def _service(path: Path, name: Text | None, body: Any, variables: Mapping[str, str]) -> Source:
     settings = sorted(_settings(path, body, variables), key=lambda each: each.number or 0)
-    container = body.get("container_name") if isinstance(body, dict) else None
-    names = tuple(str(each) for each in (name, in_file_name(path), container) if each)
-    return Source(str(path), name.number if name else 1, names or ("",), tuple(settings))
+    names = [str(each) for each in (name, in_file_name(path), _inside(body, "container_name")) if each]
+    return Source(str(path), name.number if name else 1, tuple(names or [""]), tuple(settings))
 
 
 def _settings(path: Path, body: Any, variables: Mapping[str, str]) -> Iterator[Setting]:
-    for key, value in body.items() if isinstance(body, dict) else ():
-        number = key.number
-        if key in _LISTS and isinstance(value, str) and value:
-            yield Setting(number, "key", f"{key}-text", value, f"{key}: {value}")
+    for key, value in _mapping(body).items():
+        if key in ("environment", "ports", "volumes") and isinstance(value, str) and value:
+            yield Setting(key.number, "key", f"{key}-text", value, f"{key}: {value}")
         elif key == "environment":
             yield from _environment(value, variables)
         elif key in ("command", "entrypoint"):
-            yield from command_line.settings(_words(path, value))
+            words = command_line.words(value, str(path)) if isinstance(value, Text) else _texts(value)
+            yield from command_line.settings(words, str(path))
         elif key == "env_file":
-            yield from _env_files(path.parent, number, value if isinstance(value, list) else [value])
+            yield from _env_files(path.parent, key, value)
         elif key == "deploy":
-            yield from _deploy(number, value)
+            yield from _deploy(key, value)
         elif key in ("ports", "volumes"):
-            for item in _items(value):
-                text = _short(key, item) if isinstance(item, dict) else str(item)
-                yield Setting(_number(item, number), "key", key, text, f"{key}: {text}")
+            for item in _texts(value) + [_short(each) for each in _items(value) if _mapping(each)]:
+                yield Setting(item.number, "key", key, str(item), f"{key}: {item}")
         else:
             text = str(value) if isinstance(value, str) else ""
-            yield Setting(number, "key", key, text, f"{key}: {text}" if text else f"{key}:")
+            yield Setting(key.number, "key", key, text, f"{key}: {text}".rstrip())
 
 
 def _environment(value: Any, variables: Mapping[str, str]) -> Iterator[Setting]:
-    if isinstance(value, dict):
-        for name, held in value.items():
-            text = str(held) if isinstance(held, str) else ""
-            yield Setting(name.number, "env", name, text, assignment(name, text, ": "))
-    for item in _items(value):
-        name, equals, held = str(item).partition("=")
-        text = held if equals else variables.get(name, "")
-        shown = assignment(name.strip(), text) if equals or text else name
-        yield Setting(_number(item, 1), "env", name.strip(), text, shown)
+    for key, held in (pair for each in [value, *_items(value)] for pair in _mapping(each).items()):
+        yield Setting(key.number, "env", str(key), str(held), assignment(key, str(held), ": "))
+    for item in _texts(value):
+        name, equals, text = (part.strip() for part in item.partition("="))
+        text = text if equals else variables.get(name, "")
+        yield Setting(item.number, "env", name, text, assignment(name, text) if equals or text else name)
 
 
-def _env_files(folder: Path, number: int, items: list[Any]) -> Iterator[Setting]:
-    for item in items:
+def _env_files(folder: Path, key: Text, value: Any) -> Iterator[Setting]:
+    for item in _items(value) or [value]:
         name = str(item.get("path", "") if isinstance(item, dict) else item)
         there = (folder / name).is_file()
-        yield Setting(number, "key", "env_file" if there else "env_file-missing", name, f"env_file: {name}")
+        yield Setting(key.number, "key", "env_file" if there else "env_file-missing", name, f"env_file: {name}")
         for each in env_file.read(folder / name)[0] if there else ():
-            yield each._replace(number=number, text=f"{each.text} ({name}:{each.number})")
+            yield each._replace(number=key.number, text=f"{each.text} ({name}:{each.number})")
 
 
-def _deploy(number: int, value: Any) -> Iterator[Setting]:
+def _deploy(key: Text, value: Any) -> Iterator[Setting]:
     """Yield the devices of `deploy`, and its other keys as one."""
     resources = _inside(value, "resources")
-    devices = [each for each in _items(_inside(resources, "reservations", "devices")) if isinstance(each, dict)]
-    for key, held in (pair for device in devices for pair in device.items()):
-        text = held if isinstance(held, str) else ",".join(map(str, _items(held)))
-        yield Setting(key.number, "key", key, text, f"{key}: {text}")
-    if not any(devices) or _inside(resources, "limits") is not None:
-        yield Setting(number, "key", "limits", "", "deploy:")
+    devices = [_mapping(each) for each in _items(_inside(_inside(resources, "reservations"), "devices"))]
+    for name, held in (pair for device in devices for pair in device.items()):
+        text = str(held) if isinstance(held, str) else ",".join(map(str, _items(held)))
+        yield Setting(name.number, "key", name, text, f"{name}: {text}")
+    if not any(devices) or "limits" in _mapping(resources):
+        yield Setting(key.number, "key", "limits", "", "deploy:")
 
 
-def _words(path: Path, value: Any) -> list[Word]:
-    if isinstance(value, _Text):
-        return command_line.words(value, value.lines, str(path))
-    return [Word(_number(item, 1), str(item)) for item in _items(value)]
-
-
-def _short(key: str, item: Mapping[str, Any]) -> str:
+def _short(item: Mapping[Any, Any]) -> Text:
     """Return the long form of a port or a volume as the short one."""
-    if key == "volumes":
-        return f"{item.get('source', '')}:{item.get('target', '')}"
-    address = f"{item['host_ip']}:" if item.get("host_ip") else ""
-    return f"{address}{item.get('published', '')}:{item.get('target', '')}"
+    names = ("source", "target") if "source" in item else ("host_ip", "published", "target")
+    text = ":".join(str(item.get(name, "")) for name in names if name != "host_ip" or item.get(name))
+    return command_line.on_lines(text, next(iter(item)).lines)
 
 
-def _inside(value: Any, *keys: str) -> Any:
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+def _mapping(value: Any) -> dict[Text, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _number(item: Any, default: int) -> int:
-    """Return the line of a list's item."""
-    first = next(iter(item), None) if isinstance(item, dict) else item
-    return first.number if isinstance(first, _Text) else default
+def _texts(value: Any) -> list[Text]:
+    return [each for each in _items(value) if isinstance(each, Text)]
+
+
+def _inside(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None

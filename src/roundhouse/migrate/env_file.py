@@ -16,13 +16,9 @@ from .report import Setting, assignment
 
 def missing(library: str) -> UsageError:
     """Return the error of a library that only the controller has."""
-    return UsageError(
-        "library_missing",
-        "Python has no {library}, which reads compose and env files.",
-        "Import on the controller (make setup, then .venv/bin/python scripts/switch.py import FILE), or run "
-        "`pip install 'roundhouse[import]'`.",
-        library=library,
-    )
+    text = "Python has no {library}, which reads compose and env files."
+    remedy = "Run pip install 'roundhouse[import]', or import on the controller (make setup has it)."
+    return UsageError("library_missing", text, remedy, library=library)
 
 
 def read(path: Path) -> tuple[list[Setting], list[Setting]]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import UsageError
-from . import ollama_library
 from .names import in_file_name
+from .ollama_library import by_name, proposal, shortened
 from .report import LEFT, Outcome, Setting, Source
 from .rules import INSTRUCTIONS
 
@@ -26,16 +26,12 @@ def source(path: Path) -> Source:
     settings = []
     model = Outcome(LEFT, "It names no model.")
     for number, word, text in _instructions(str(path), path.read_text()):
-        name, _, value = text.partition(" ")
-        shown = f"{word} {ollama_library.shortened(text)}".strip()
-        if word not in INSTRUCTIONS or not text:
-            settings.append(Setting(number, "instruction", "unknown", text, shown))
-        elif word == "PARAMETER":
-            settings.append(Setting(number, "parameter", name.lower(), _unquoted(value.strip()), f"{word} {text}"))
-        else:
-            settings.append(Setting(number, "instruction", word.lower(), text, shown))
-        if word == "FROM" and text:
+        kind, name, value = "instruction", word.lower() if word in INSTRUCTIONS and text else "unknown", text
+        if name == "parameter":
+            kind, name, value = name, text.split()[0].lower(), _unquoted(text.partition(" ")[2].strip())
+        if name == "from":
             model = _from(text)
+        settings.append(Setting(number, kind, name, value, f"{word} {shortened(text)}".strip()))
     return Source(str(path), None, (in_file_name(path), path.resolve().parent.name), tuple(settings), model)
 
 
@@ -45,11 +41,11 @@ def _from(text: str) -> Outcome:
     if text.lower().endswith(".gguf") or text.startswith(("/", ".", "~")):
         why = "A file of llama.cpp's, which vLLM does not load: name its safetensors repository (--model)."
         return Outcome(LEFT, why)
-    found = ollama_library.by_name(family, tag or "latest")
+    found = by_name(family, tag or "latest")
     if found is None:
         return Outcome(LEFT, f"No safetensors repository of {text} is known: name one (--model OWNER/NAME).")
     form = next(iter(re.findall(r"(?:i?q\d\w*|fp16)$", tag, re.IGNORECASE)), "q4_K_M")  # Ollama's own usual one
-    return ollama_library.proposal(found, form)
+    return proposal(found, form)
 
 
 def _instructions(file: str, content: str) -> Iterator[tuple[int, str, str]]:
@@ -58,14 +54,8 @@ def _instructions(file: str, content: str) -> Iterator[tuple[int, str, str]]:
         number = content.count("\n", 0, match.start()) + 1
         word, before, quoted, text = (part or "" for part in match.groups())
         if _QUOTES in text:  # what follows would be lost
-            raise UsageError(
-                "quotes_not_closed",
-                "{file}: the {quotes} of line {line} is never closed.",
-                "Close it.",
-                file=file,
-                quotes=_QUOTES,
-                line=number,
-            )
+            what = "{file}: the quotes of line {line} are never closed."
+            raise UsageError("quotes_not_closed", what, "Close them.", file=file, line=number)
         yield number, word.upper(), f"{before}{quoted}".strip() or _unquoted(text.strip())
 
 

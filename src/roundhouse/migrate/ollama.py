@@ -30,12 +30,9 @@ def import_store(store: Path | None, root: Path = Path("/")) -> tuple[list[Impor
         else:
             others.append(report.line(model.name, None, "FROM", outcome))
     if not imported:
-        raise RoundhouseError(
-            "no_ollama_model_imported",
-            "{store} has no model that an agent could serve. {reasons}",
-            store=str(place),
-            reasons=" ".join(f"{each.file}: {each.why}" for each in others) or "It holds no models.",
-        )
+        reasons = " ".join(f"{each.file}: {each.why}" for each in others) or "It holds no models."
+        text = "{store} has no model that an agent could serve. {reasons}"
+        raise RoundhouseError("no_ollama_model", text, store=str(place), reasons=reasons)
     imported = roster_file.combine(imported)
     return imported, [*lines, *roster_file.lines_of(imported), *others]
 

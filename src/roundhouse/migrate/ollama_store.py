@@ -60,12 +60,9 @@ def place(asked: Path | None = None, root: Path = Path("/"), home: Path | None =
     folders = [Path(named).expanduser()] if named else usual
     found = next((each for each in folders if (each / "manifests").is_dir()), None)
     if found is None:
-        raise RoundhouseError(
-            "ollama_models_not_found",
-            "Ollama's models are not in {folders}: a folder with manifests is missing.",
-            "Name the folder with --store FOLDER.",
-            folders=", ".join(map(str, folders)),
-        )
+        text = "No folder of Ollama's models, which has manifests, is at {folders}."
+        remedy = "Name it with --store FOLDER."
+        raise RoundhouseError("ollama_models_not_found", text, remedy, folders=", ".join(map(str, folders)))
     return found
 
 
@@ -75,13 +72,9 @@ def models(store: Path) -> tuple[list[StoredModel], list[str]]:
     try:
         files = sorted(path for path in (store / "manifests").rglob("*") if path.is_file())
     except OSError as error:
-        raise RoundhouseError(
-            "ollama_store_unreadable",
-            "{store} cannot be read ({why}).",
-            "Run this as root.",
-            store=str(store),
-            why=error.strerror,
-        ) from None
+        fields = {"store": str(store), "why": error.strerror}
+        text = "{store} cannot be read ({why})."
+        raise RoundhouseError("ollama_store_unreadable", text, "Run this as root.", **fields) from None
     for file in files:
         try:
             found.append(_model(store, file))

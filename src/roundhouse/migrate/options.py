@@ -14,14 +14,14 @@ from typing import Any
 from ..roster.ports import METRICS_ABOVE
 from ..vllm.formats import nearest
 from . import models
-from .names import agent_name
 from .report import ALREADY, BECAME, LEFT, NEAREST, NOTHING, Outcome, Setting, Source
 
 Rule = Callable[[Setting, Source], Outcome]
 
 _API_PORT = "8000"  # vLLM's own default
 _CACHE = re.compile(r"huggingface|/hub\b|\.cache|transformers", re.IGNORECASE)
-_REQUEST = "What is taken where a request says nothing."
+STORE = "Models lie in Roundhouse's own store (models_store), pulled and verified there"
+SAMPLING = "What is taken where a request says nothing."
 
 
 def is_on(value: str) -> bool:
@@ -42,22 +42,15 @@ def of(field: str, convert: Callable[[str], Any], why: str) -> Rule:
     return lambda setting, source: Outcome(BECAME, why, {field: convert(setting.value)})
 
 
-def temperature(setting: Setting, source: Source) -> Outcome:
-    """Read --temperature."""
-    value = float(setting.value)
-    greedy = " Only 0 is greedy." if 0 < value < 0.2 and not source.model else ""
-    return Outcome(BECAME, f"{_REQUEST}{greedy}", {"temperature": value})
-
-
 def max_model_len(setting: Setting, source: Source) -> Outcome:
     """Read a length as vLLM does: 16k is 16000, 16K is 16384."""
     value = setting.value.strip()
     if value.lower() in ("auto", "-1", ""):
         return Outcome(ALREADY, "The model's own limit, which is written where nothing else is said.")
     of_ollama = source.model or setting.kind == "service"
-    cut = "vLLM refuses what is longer, where Ollama cut it silently" if of_ollama else "not of the prompt alone"
+    cut = "; vLLM refuses what is longer, where Ollama cut it silently" if of_ollama else ", not of the prompt alone"
     tokens = int(float(value.rstrip("kK")) * {"k": 1000, "K": 1024}.get(value[-1], 1))
-    return Outcome(BECAME, f"Tokens of prompt and answer together, {cut}.", {"max_model_len": tokens})
+    return Outcome(BECAME, f"Tokens of prompt and answer together{cut}.", {"max_model_len": tokens})
 
 
 def gpu_memory_utilization(setting: Setting, source: Source) -> Outcome:
@@ -76,21 +69,17 @@ def generation_config(setting: Setting, source: Source) -> Outcome:
     others = f" {others}: a request says it." if others else ""
     if not fields:
         return Outcome(LEFT, f"The roster has temperature and top_p.{others}")
-    return Outcome(BECAME, f"{_REQUEST}{others}", fields)
+    return Outcome(BECAME, f"{SAMPLING}{others}", fields)
 
 
-def prefix_caching(setting: Setting, source: Source) -> Outcome:
-    """Read --enable-prefix-caching and --no-enable-prefix-caching."""
-    if is_on(setting.value) != setting.option.startswith("no-"):
-        return Outcome(ALREADY, "vLLM has it on by default. It saves reading a prompt's beginning again, no decoding.")
-    return Outcome(BECAME, "Off, as it was said.", {"enable_prefix_caching": False})
+def switch(field: str, default: bool, why_default: str, why: str) -> Rule:
+    """Return the rule of an option with a no- form, that is a field of the roster where it is not vLLM's default."""
 
+    def rule(setting: Setting, source: Source) -> Outcome:
+        value = is_on(setting.value) != setting.option.startswith("no-")
+        return Outcome(ALREADY, why_default) if value == default else Outcome(BECAME, why, {field: value})
 
-def enforce_eager(setting: Setting, source: Source) -> Outcome:
-    """Read --enforce-eager."""
-    if not is_on(setting.value):
-        return Outcome(ALREADY, "CUDA graphs are vLLM's default.")
-    return Outcome(BECAME, "No CUDA graphs: starts faster, answers slower.", {"enforce_eager": True})
+    return rule
 
 
 def kv_cache_dtype(setting: Setting, source: Source) -> Outcome:
@@ -110,15 +99,6 @@ def quantization(setting: Setting, source: Source) -> Outcome:
         why = f"{setting.value} is a llama.cpp file type: vLLM ends with 'Unknown quantization method'."
         return Outcome(NOTHING, f"{why} The nearest that it loads is {close}; the models say it.")
     return Outcome(BECAME, "The models say it: a format is the checkpoint's, and vLLM reads it there.")
-
-
-def served_model_name(setting: Setting, source: Source) -> Outcome:
-    """Read --served-model-name; `import_source` takes the agent's name from it."""
-    why = "The agent's name is its model name on the API"
-    first = "".join(setting.value.split()[:1])
-    if first and agent_name(first) == first:
-        return Outcome(BECAME, f"{why}.")
-    return Outcome(NEAREST, f"{why}; clients that said this one say the agent's.")
 
 
 def model(setting: Setting, source: Source) -> Outcome:
@@ -153,20 +133,14 @@ def published_port(setting: Setting, source: Source) -> Outcome:
     published = outside.rpartition(":")[2]
     if not published.isdecimal():
         return Outcome(LEFT, "It names no port of the host.")
-    if outside.startswith("127."):
-        return Outcome(BECAME, "Its API answers there.", {"port": int(published)})
-    why = "Its API answers there, on loopback; compose published it to all."
-    return Outcome(NEAREST, why, {"port": int(published)})
+    fate, to_all = (
+        (BECAME, "") if outside.startswith("127.") else (NEAREST, ", on loopback; compose published it to all")
+    )
+    return Outcome(fate, f"Its API answers there{to_all}.", {"port": int(published)})
 
 
 def volume(setting: Setting, source: Source) -> Outcome:
     """Read an item of Compose's `volumes`."""
     if _CACHE.search(setting.value):
-        why = "Models lie in Roundhouse's own store (models_store), pulled and verified there"
-        return Outcome(ALREADY, f"{why}; this cache is left alone.")
+        return Outcome(ALREADY, f"{STORE}; this cache is left alone.")
     return Outcome(LEFT, "An engine sees its own model of the host: one in a folder of yours is named by its path.")
-
-
-def ollama_model(setting: Setting, source: Source) -> Outcome:
-    """Return the outcome of FROM, which the reader of the source found."""
-    return source.model or Outcome(NOTHING, "It names no model.")

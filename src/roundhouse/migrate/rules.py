@@ -24,8 +24,7 @@ _HEALTH = (
 _UNIT = "Each agent is a systemd unit: it is restarted when it ends, and a reboot brings back who served last."
 _LOGS = "Logs go to the journal: roundhouse logs AGENT."
 _NO_SETTING = "vLLM has it and a roster does not."
-_OLLAMA_KEY = "It is Ollama's: `roundhouse import ollama` reads its models."
-_SAMPLING = "What is taken where a request says nothing."
+_PREFIX_CACHING = "vLLM has it on by default. It saves reading a prompt's beginning again, no decoding."
 _VARIABLE = (
     "A roster has no word for it, whether vLLM has such a variable or not. Roundhouse sets none of its own accord, and "
     "vLLM ends a start with one that it does not know."
@@ -37,19 +36,22 @@ INSTRUCTIONS = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "ADAPTER", "LICENSE",
 _RULES: dict[str, Rule] = {
     "option model": options.model,
     "option port": options.port,
-    "option served-model-name": options.served_model_name,
     "option quantization": options.quantization,
     "option cuda-visible-devices nvidia-visible-devices": cards.visible,
     "option tensor-parallel-size": cards.tensor_parallel_size,
     "option gpu-memory-utilization device-memory-utilization": options.gpu_memory_utilization,
     "option max-model-len": options.max_model_len,
-    "option temperature": options.temperature,
-    "option top-p": options.of("top_p", float, _SAMPLING),
+    "option temperature": options.of("temperature", float, f"{options.SAMPLING} Only 0 is greedy."),
+    "option top-p": options.of("top_p", float, options.SAMPLING),
     "option override-generation-config": options.generation_config,
-    "option enable-prefix-caching no-enable-prefix-caching": options.prefix_caching,
+    "option enable-prefix-caching no-enable-prefix-caching": options.switch(
+        "enable_prefix_caching", True, _PREFIX_CACHING, "Off, as it was said."
+    ),
     "option max-num-seqs": options.of("max_num_seqs", int, "Requests that may run at once."),
     "option max-num-batched-tokens": options.of("max_num_batched_tokens", int, "Tokens of a step."),
-    "option enforce-eager": options.enforce_eager,
+    "option enforce-eager no-enforce-eager": options.switch(
+        "enforce_eager", False, "CUDA graphs are vLLM's default.", "No CUDA graphs: starts faster, answers slower."
+    ),
     "option kv-cache-dtype": options.kv_cache_dtype,
     "option tool-call-parser": options.of("tool_call_parser", str, "How tool calls are read."),
     "option use-spec-decode": speculation.use_spec_decode,
@@ -61,21 +63,21 @@ _RULES: dict[str, Rule] = {
     "key volumes": options.volume,
     "key device_ids": cards.visible,
     "key count": cards.device_count,
-    "parameter temperature": options.temperature,
-    "parameter top_p": options.of("top_p", float, _SAMPLING),
+    "parameter temperature": options.of("temperature", float, options.SAMPLING),
+    "parameter top_p": options.of("top_p", float, options.SAMPLING),
     "parameter num_ctx": options.max_model_len,
-    "instruction from": options.ollama_model,
+    "instruction from": lambda setting, source: source.model or Outcome(NOTHING, "It names no model."),
     "service OLLAMA_CONTEXT_LENGTH": options.max_model_len,
     "service OLLAMA_NUM_PARALLEL": options.of("max_num_seqs", int, "Requests at once; vLLM takes them into one batch."),
     "service OLLAMA_KV_CACHE_TYPE": options.kv_cache_dtype,
 }
 _ALREADY = {
+    "option served-model-name": "The agent's name is its model name on the API, for all clients.",
     "option generation-config": "Sampling is the roster's and nothing else's.",
     "option enable-auto-tool-choice": "It goes with tool_call_parser.",
-    "option num-speculative-tokens spec-tokens ngram-prompt-lookup-*": speculation.PART.why,
-    "option dtype": "The engine takes the checkpoint's own.",
-    "option tokenizer chat-template": "The model's own is taken.",
-    "option download-dir": "Models lie in Roundhouse's own store (models_store), pulled and verified there.",
+    "option num-speculative-tokens spec-tokens ngram-prompt-lookup-*": "It is a part of speculative_config.",
+    "option dtype tokenizer chat-template": "The model's own is taken.",
+    "option download-dir": f"{options.STORE}.",
     "option enable-chunked-prefill": "vLLM has it on by default.",
     "option disable-log-requests": "vLLM does not log requests unless it is asked to.",
     "option shutdown-timeout": "Roundhouse sets it, so that running requests may end.",
@@ -89,8 +91,7 @@ _ALREADY = {
     "key healthcheck": _HEALTH,
     "key runtime driver capabilities": _DRIVER,
     "key gpus": cards.CHOSEN,
-    "key shm_size ipc": "Its container has enough of it, and an engine without one has the host's.",
-    "key ulimits": "They are the container's; the unit has its own.",
+    "key shm_size ipc ulimits": "Its container has enough of it, and an engine without one has the host's.",
     "key env_file": "Its variables are read with this file.",
     "key profiles": "Agents that share a card run one at a time anyway: roundhouse AGENT switches.",
     "key user": "The engines run as a user of their own.",
@@ -104,18 +105,16 @@ _LEFT = {
     "option trust-remote-code": "Roundhouse runs no model's own code.",
     "option load-format": "Safetensors only: vLLM's core has left GGUF (0.24) and bitsandbytes (0.28).",
     "option cpu-offload-gb": "Weights in the host's memory are read anew for each token: the plan keeps off it.",
-    "option pipeline-parallel-size": "The plan splits a model by tensor parallelism: see gpus.",
-    "option data-parallel-size": "An agent is one engine.",
+    "option pipeline-parallel-size data-parallel-size": "The plan splits a model by tensor parallelism: see gpus.",
     "option disable-log-stats uvicorn-log-level logging-level": _LOGS,
     "option enable-lora lora-modules reasoning-parser hf-overrides seed block-size compilation-config": _NO_SETTING,
     "env HF_TOKEN HUGGINGFACE_TOKEN HUGGING_FACE_HUB_TOKEN": "models_token of the host takes it from HF_TOKEN at each "
     "run; a roster holds no secret.",
     "env HF_ENDPOINT": "Write models_source in the inventory: it may be a mirror.",
     "env PYTORCH_CUDA_ALLOC_CONF": "The plan counts with PyTorch's own defaults.",
-    "env VLLM_WORKER_MULTIPROC_METHOD": _NO_SETTING,
     "env VLLM_ALLOW_LONG_MAX_MODEL_LEN": "The plan keeps to the model's own limit.",
     "env VLLM_*": _VARIABLE,
-    "env OLLAMA_*": _OLLAMA_KEY,
+    "env OLLAMA_*": "It is Ollama's: `roundhouse import ollama` reads its models.",
     "env *": "It is none of the engine's.",
     "flag *": "A roster has no word for it.",
     "key env_file-missing": "There is no such file: put it beside this one, or its settings are lost.",
@@ -124,9 +123,7 @@ _LEFT = {
     "key logging": _LOGS,
     "key extends": "It is not followed: `docker compose config > one.yml` writes it all out; import that.",
     "key network_mode networks expose": "An engine listens on the host's loopback.",
-    "key depends_on": "Agents do not wait for one another.",
-    "key labels": "A unit has none.",
-    "key working_dir": "It is the container's.",
+    "key depends_on labels working_dir": "An agent's unit has no such thing.",
     "key limits": "The plan sees to the card's memory; a unit's own limits are systemd's (systemctl edit).",
     "key secrets": "A token for gated models is models_token, from the environment or a vault.",
     "key *": "A roster has no such thing.",
@@ -191,8 +188,7 @@ def _checked(setting: Setting, source: Source, rule: Rule) -> Outcome:
     for field, value in found.fields.items():
         for problem in roster_fields.problems(field, field, value):
             return Outcome(LEFT, problem)
-    # VLLM_PORT is one of vLLM's own.
-    if setting.kind == "env" and setting.name.startswith("VLLM_") and setting.name != "VLLM_PORT" and found.fields:
+    if setting.kind == "env" and setting.name.startswith("VLLM_") and found.fields.keys() - {"models", "port"}:
         why = f"{found.why} vLLM has no variable {setting.name}: it only warned, and took its default."
         return found._replace(why=why)
     return found
