@@ -15,11 +15,9 @@ from .report import BECAME, LEFT, NEAREST, Imported, Line, Outcome, Setting, Sou
 _FEWEST_TOKENS = 8192
 _UNKNOWN_TOKENS = 8192
 _MOST_TOKENS = 32768
-# What counted where the source says nothing: vLLM's defaults, or Ollama's (its Modelfile reference).
-_VLLM_SAMPLING = {"temperature": 1.0, "top_p": 1.0}
-_OLLAMA_SAMPLING = {"temperature": 0.8, "top_p": 0.9}
-_VLLM_DEFAULT = "it is vLLM's own, where neither a request nor the model's author says another."
-_OLLAMA_DEFAULT = "it is Ollama's default, which counted until now."
+# What counted where the source says nothing. Ollama's are from its Modelfile reference.
+_VLLM = (1.0, 1.0, "it is vLLM's own, where neither a request nor the model's author says another.")
+_OLLAMA = (0.8, 0.9, "it is Ollama's default, which counted until now.")
 
 
 def import_source(source: Source, model: str | None = None) -> Imported:
@@ -86,11 +84,15 @@ def _add_missing(agent: dict[str, Any], source: Source) -> list[Line]:
     elif limit and agent["max_model_len"] > limit:
         add("max_model_len", limit, f"Its models go no further, and {agent['max_model_len']} was asked for.")
     if agent["max_model_len"] > _FEWEST_TOKENS and "max_model_len_min" not in agent:
-        add("max_model_len_min", _FEWEST_TOKENS, "So far the plan may go down where the card does not hold more.")
+        add(
+            "max_model_len_min",
+            _FEWEST_TOKENS,
+            "The planner may reduce max_model_len to this if GPU memory is short.",
+        )
     if "gpu_memory_utilization" not in agent:
         add("gpu_memory_utilization", defaults.UTILIZATION, "Nothing was said; it is vLLM's default.")
-    why = _OLLAMA_DEFAULT if source.model else _VLLM_DEFAULT
-    for field, value in (_OLLAMA_SAMPLING if source.model else _VLLM_SAMPLING).items():
+    temperature, top_p, why = _OLLAMA if source.model else _VLLM
+    for field, value in (("temperature", temperature), ("top_p", top_p)):
         if field not in agent:
             add(field, value, f"Nothing was said; {why}")
     return lines

@@ -25,19 +25,26 @@ def propose(name: str, wanted: str = "") -> Outcome:
     base = re.sub(r"-gguf$", "", repo, flags=re.IGNORECASE)
     gguf = "gguf" in repo.lower() or bool(tag)
     known = catalog.find(base)
+    if known is None and gguf:
+        why = f"vLLM loads no GGUF, and {base} is not in the catalog: name its safetensors repository."
+        return Outcome(LEFT, why)
     if known is None:
-        return _unknown(name, base, gguf=gguf, wanted=wanted)
+        entry: WantedModel = {"model": name}
+        if wanted.lower() in FORMATS:
+            entry["quantization"] = wanted.lower()
+        why = "It is not in the catalog; its memory is not known before its config.json is there: see scripts/plan.py."
+        return Outcome(BECAME, why, {"models": [entry]})
     others = _smaller(base)
     if known.form.name != "bf16":
         why = f"It is quantized already ({known.form.name}){_otherwise(others)}."
-        return _outcome([_entry(base), *others], why, exact=not gguf)
+        return Outcome(NEAREST if gguf else BECAME, why, {"models": [_entry(base), *others]})
     form = wanted or tag or ("gguf" if gguf else "")
-    found = _in_format(base, form)
-    others = [*found[1:], *others]
+    first, *rest = [*_in_format(base, form), *others]
+    why = "The first that fits the card is taken"
     if nearest(form):
-        why = f"{form} is a llama.cpp file type, which vLLM does not load; the nearest is {_described(found[0])}"
-        return _outcome([found[0], *others], f"{why}{_otherwise(others)}.", exact=False)
-    return _outcome([found[0], *others], f"The first that fits the card is taken{_otherwise(others)}.", exact=True)
+        why = f"{form} is a llama.cpp file type, which vLLM does not load; the nearest is {_described(first)}"
+    fate = NEAREST if nearest(form) else BECAME
+    return Outcome(fate, f"{why}{_otherwise(rest)}.", {"models": [first, *rest]})
 
 
 def longest(wanted: Sequence[WantedModel]) -> int | None:
@@ -45,21 +52,6 @@ def longest(wanted: Sequence[WantedModel]) -> int | None:
     found = [catalog.find(each["model"]) for each in wanted]
     limits = [each.architecture.max_position_embeddings if each else None for each in found]
     return None if None in limits or not limits else max(limit for limit in limits if limit)
-
-
-def _outcome(found: list[WantedModel], why: str, *, exact: bool) -> Outcome:
-    return Outcome(BECAME if exact else NEAREST, why, {"models": found})
-
-
-def _unknown(name: str, base: str, *, gguf: bool, wanted: str) -> Outcome:
-    if gguf:
-        why = f"vLLM loads no GGUF, and {base} is not in the catalog: name its safetensors repository."
-        return Outcome(LEFT, why)
-    found: WantedModel = {"model": name}
-    if wanted.lower() in FORMATS:
-        found["quantization"] = wanted.lower()
-    why = "It is not in the catalog, so its memory is not known before its config.json is there: see scripts/plan.py."
-    return _outcome([found], why, exact=True)
 
 
 def _in_format(base: str, form: str) -> list[WantedModel]:

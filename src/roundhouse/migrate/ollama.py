@@ -11,8 +11,11 @@ from . import agent, gguf_metadata, ollama_library, ollama_store, report, roster
 from .ollama_store import StoredModel
 from .report import ALREADY, LEFT, Imported, Line, Outcome, Setting, Source
 
-# What embeds texts and answers nothing.
-_EMBEDS = ("bert", "nomic-bert", "embed")
+_EMBEDDERS = ("bert", "embed")  # families
+_NOT_SERVED = {
+    "projector": "It sees pictures, which the plan does not count: name its repository in the roster by hand.",
+    "adapter": "It has an adapter of its own: merge it into its model, and name that folder in the roster.",
+}
 
 
 def import_store(store: Path | None, root: Path = Path("/")) -> tuple[list[Imported], list[Line]]:
@@ -52,14 +55,10 @@ def _service(root: Path) -> tuple[dict[str, Any], list[Line]]:
 def _weights(model: StoredModel, others: list[StoredModel]) -> Outcome:
     """Return the outcome of a model's weights: its safetensors repository, or why it is no agent."""
     families = [model.config.get("model_family"), *(model.config.get("model_families") or [])]
-    if any(word in str(each) for each in families for word in _EMBEDS):
+    if any(word in str(each) for each in families for word in _EMBEDDERS):
         return Outcome(LEFT, "It embeds texts and answers nothing; agents answer.")
-    if "projector" in model.parts:
-        why = "It sees pictures, which the plan does not count: name its repository in the roster by hand."
-        return Outcome(LEFT, why)
-    if "adapter" in model.parts:
-        why = "It has an adapter of its own: merge it into its model, and name that folder in the roster."
-        return Outcome(LEFT, why)
+    for part in _NOT_SERVED.keys() & model.parts.keys():
+        return Outcome(LEFT, _NOT_SERVED[part])
     metadata = gguf_metadata.read(model.weights) if model.weights else {}
     parameters = model.config.get("model_type")
     twins = [model, *(each for each in others if each.weights and each.weights == model.weights)]

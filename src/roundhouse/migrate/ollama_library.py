@@ -28,7 +28,7 @@ _LIBRARY = {
     "phi4": ("microsoft/phi-4", "14B"),
 }
 _SIZE = re.compile(r"(?:^|-)(?P<size>\d+(?:\.\d+)?b(?:-a\d+b)?)(?=-|$)", re.IGNORECASE)
-_QUANTIZED = re.compile(r"-?(?:i?q\d\w*|b?f(?:p)?16)$", re.IGNORECASE)
+_QUANTIZED = re.compile(r"-?(?:i?q\d\w*|b?fp?16)$", re.IGNORECASE)
 # A size is counted roundly: 0.6B are 0.75 with the output layer, 7B are 7.6.
 _ROUNDLY = 1.35
 _SHOWN = 60

@@ -133,10 +133,10 @@ def published_port(setting: Setting, source: Source) -> Outcome:
     published = outside.rpartition(":")[2]
     if not published.isdecimal():
         return Outcome(LEFT, "It names no port of the host.")
-    fate, to_all = (
-        (BECAME, "") if outside.startswith("127.") else (NEAREST, ", on loopback; compose published it to all")
-    )
-    return Outcome(fate, f"Its API answers there{to_all}.", {"port": int(published)})
+    if outside.startswith("127."):
+        return Outcome(BECAME, "Its API answers there.", {"port": int(published)})
+    why = "Its API answers there, on loopback; compose published it to all."
+    return Outcome(NEAREST, why, {"port": int(published)})
 
 
 def volume(setting: Setting, source: Source) -> Outcome:

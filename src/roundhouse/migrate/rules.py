@@ -155,9 +155,10 @@ _NOTHING = {
 
 
 def _constant(fate: str, why: str) -> Rule:
-    return lambda setting, source: Outcome(
-        fate, why.format(name=setting.name, value=setting.value, length=len(setting.value))
-    )
+    def rule(setting: Setting, source: Source) -> Outcome:
+        return Outcome(fate, why.format(name=setting.name, value=setting.value, length=len(setting.value)))
+
+    return rule
 
 
 def _table() -> dict[str, Rule]:
