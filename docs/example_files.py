@@ -9,7 +9,7 @@ from roundhouse.catalog import gpus
 from roundhouse.cli import plan as cli_plan
 from roundhouse.cli.client_config import LOOPBACK
 from roundhouse.gateway import client_config
-from roundhouse.gateway.client_config import Door
+from roundhouse.gateway.client_config import Listener
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build
 
@@ -23,6 +23,6 @@ def made() -> Iterator[tuple[Path, str]]:
     host = cli_plan.imagined(gpus.find(CARD), 1)
     plan = build.build(cli_plan.read(cli_plan.ROSTER), cli_plan.SETTINGS, host)
     for client, agent in CLIENTS.items():
-        found = client_config.endpoints(plan, Door("http", keyed=False), LOOPBACK, agent)
+        found = client_config.endpoints(plan, Listener("http", keyed=False), LOOPBACK, agent)
         for name, text in client_config.CLIENTS[client].files(found).items():
             yield ROOT / "examples" / client / name, text

@@ -18,12 +18,12 @@ import time
 from typing import Any
 
 from roundhouse.agents import watch as agents_watch
-from roundhouse.agents.watch import Switching
 from roundhouse.cli import setup_screen
 from roundhouse.cli.setup_run import Event, Run
 from roundhouse.doctor import diagnosis
 from roundhouse.doctor.causes import CAUSES
 from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.state.switch_journal import Switching
 
 RECORDINGS = ROOT / "docs/recordings"
 WIDTH = 80
@@ -60,8 +60,8 @@ def log() -> str:
     how, _, looks = recorded("engine")
     lines, before = [], None
     for at, view in looks:
-        if agents_watch.stands(view) != before:
-            before = agents_watch.stands(view)
+        if agents_watch.milestone(view) != before:
+            before = agents_watch.milestone(view)
             lines.append(f"{time.strftime('%H:%M:%S', time.gmtime(at))} {agents_watch.line(view, now=at)}")
     return "\n".join([*lines, "", how])
 

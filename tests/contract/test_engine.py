@@ -308,15 +308,15 @@ def test_7_what_runs_is_counted_and_what_waits_beyond_the_limit_too(host, client
 
 def test_7_while_its_core_stands_still_only_the_api_answers_and_the_watchdog_sees_it(host, engine):
     agent = {"name": NAME, "host": host.ip, "engine_port": PORT}
-    assert watchdog.take(agent, None, 20.0)[0]
+    assert watchdog.is_alive(agent, None, 20.0)[0]
     host.stop_core()
     try:
         assert engine.healthy()
         assert engine.version().startswith("0.32.")
-        assert not watchdog.take(agent, None, 3.0)[0]
+        assert not watchdog.is_alive(agent, None, 3.0)[0]
     finally:
         host.resume_core()
-    until(lambda: watchdog.take(agent, None, 20.0)[0])
+    until(lambda: watchdog.is_alive(agent, None, 20.0)[0])
 
 
 def test_8_asked_to_stop_it_ends_what_runs_refuses_the_rest_and_exits_with_0(host, client, engine):

@@ -151,10 +151,10 @@ class Gateway:
     def track(self, **told):
         """Say who is on the track; without words, as it follows from the disk."""
         if not told:
-            haproxy.follow(self.plan, print)
+            haproxy.publish_routes(self.plan, print)
         else:
-            lines = [f"set map {haproxy.track_path()} {name} {line}" for name, line in told.items()]
-            assert haproxy.tell(lines) is None
+            lines = [f"set map {haproxy.routes_path()} {name} {line}" for name, line in told.items()]
+            assert haproxy.send(lines) is None
 
     def engine(self, name, *faults):
         agent = next(each for each in self.plan["agents"] if each["name"] == name)

@@ -11,7 +11,7 @@ from roundhouse.errors import RoundhouseError, UsageError
 from roundhouse.host import journal, systemd
 from roundhouse.plan import deployed, measured, plan_sets
 from roundhouse.state import history, serving
-from roundhouse.switch import deploy, deploy_journal, recovery, resume, transaction
+from roundhouse.switch import deploy, deploy_journal, deploy_preview, resume, transaction
 from roundhouse.vllm.client import Answer, Load
 
 NAMES = ("architect", "dev")
@@ -85,7 +85,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(systemd, "reload", lambda: straw.happened.append("reload"))
     monkeypatch.setattr(systemd, "forgive", lambda unit: None)
     monkeypatch.setattr(journal, "log_of_this_start", lambda unit: ["ValueError: no memory"])
-    for room in (deploy, transaction, recovery, drain):
+    for room in (agents_canary, drain):
         monkeypatch.setattr(room, "Engine", Engine)
     monkeypatch.setattr(prestart_checks, "check_host", straw.check)
     monkeypatch.setattr(resume, "check", straw.check)
@@ -133,11 +133,12 @@ def test_an_engine_that_answers_rubbish_goes_back(host, stage):
     put(stage())
     before = plan_sets.on_host()
     host.bad_engines.add("/opt/2")
-    with pytest.raises(RoundhouseError, match=r"answered rubbish\. .* is in place again\. architect serves"):
+    with pytest.raises(RoundhouseError, match=r"answered rubbish\. .* is in place again\. architect serves") as error:
         put(stage("/opt/2"))
+    assert error.value.code == history.load()[-1].code == "canary"
     assert plan_sets.on_host() == before
     assert host.names() == ["architect"]
-    assert history.load()[-1].outcome == history.BACK
+    assert history.load()[-1].outcome == history.ROLLED_BACK
     assert [row["engine"] for row in plan_sets.rows()] == ["1"]
     assert deploy_journal.left() is None
 
@@ -145,8 +146,9 @@ def test_an_engine_that_answers_rubbish_goes_back(host, stage):
 def test_a_plan_that_does_not_start_takes_its_new_agent_with_it(host, stage, tmp_path):
     put(stage())
     host.broken.add("roundhouse-architect.service")
-    with pytest.raises(RoundhouseError, match=r"architect did not start: .* did not come back either"):
+    with pytest.raises(RoundhouseError) as error:
         put(stage("/opt/2", (*NAMES, "qa")))
+    assert error.value.code == history.load()[-1].code == "rollback_failed"
     assert not (tmp_path / "units/roundhouse-qa.service").exists()
     assert engine_in_place() == "/opt/1"
     host.broken.clear()
@@ -234,7 +236,7 @@ def test_a_rollback_is_the_plan_that_served_before(host, stage):
 def test_what_is_about_to_happen_is_told(host, stage, monkeypatch):
     put(stage())
     new = stage("/opt/2", **{"max-model-len": 2048})
-    seen = deploy.outlook(deploy.make(new, plan_sets.on_host(), None, 30, lambda text: None))
+    seen = deploy_preview.preview(deploy.prepare(new, plan_sets.on_host(), None, 30, lambda text: None))
     assert seen.differences[:2] == ["engine: 1 -> 2", "architect: max-model-len: 4096 -> 2048"]
     # The drain, a second for each stop at its grace, and two starts with all that may hold them up.
     bound = 30 + 2 * drain.GRACE_SECONDS + 2 * (30 + 100 + agents_canary.TIMEOUT_SECONDS + 5)
@@ -243,7 +245,7 @@ def test_what_is_about_to_happen_is_told(host, stage, monkeypatch):
 
 
 def test_a_plan_whose_engine_or_model_is_gone_is_named(host, stage):
-    lost = deploy.missing(stage("/opt/none"))
+    lost = deploy_preview.missing(stage("/opt/none"))
     assert lost[0].startswith("its engine /opt/none is not there any more")
     assert "/m" in lost[1]
 

@@ -73,7 +73,7 @@ def test_who_else_is_on_a_card_is_told_with_what_it_holds(machine, rows):
     found = rows(cards=cards)["users of the cards"]
     assert found.found == "0.5 GiB in use"
     assert found.warnings == [
-        f"/usr/bin/ollama (pid 4242) holds 4.0 GiB of card 0000:01:00.0: an agent has less. {gpu_memory.CURE}",
+        f"/usr/bin/ollama (pid 4242) holds 4.0 GiB of card 0000:01:00.0: an agent has less. {gpu_memory.OLLAMA_CURE}",
         "A display is on card 0000:01:00.0, and holds some of its memory: an agent has less.",
     ]
 

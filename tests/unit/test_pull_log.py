@@ -62,7 +62,7 @@ def test_a_pull_that_was_ended_is_a_finding_and_one_that_runs_is_none(tmp_path):
 
 def test_another_cause_is_named_and_without_a_plan_the_hosts(tmp_path, monkeypatch):
     (tmp_path / "lab/small").mkdir(parents=True)
-    told = {"began": 0, "error": "lab/small is gated: accept its licence on huggingface.co, and put a token"}
+    told = {"began": 0, "error": "lab/small is gated on huggingface.co. [model_gated]"}
     (tmp_path / "lab/small" / pull_job.NAME).write_text(json.dumps(told))
     monkeypatch.setattr(checkup, "_STORE", str(tmp_path))
     (finding,) = checkup._pulls(None)

@@ -69,7 +69,7 @@ class Card:
             )
             for name in self.names
         }
-        self.scheduler.see(now, self.loaded, loads)
+        self.scheduler.observe(now, self.loaded, loads)
         decision = self.scheduler.decide(now, loads)
         if decision is None:
             return
@@ -138,7 +138,7 @@ def test_an_empty_card_is_given_at_once():
 def test_who_is_pinned_stays_and_nobody_is_worth_keeping():
     card = Card(RULES._replace(pinned=("dev",), idle_seconds=10), ["dev", "po"], [Request("po", 1.0, 1)], "dev").run()
     assert card.events == []
-    assert card.scheduler.may_ask(SECONDS) == ["dev"]
+    assert card.scheduler.startable(SECONDS) == ["dev"]
 
 
 def test_who_failed_is_not_tried_again_for_a_while():
@@ -146,7 +146,7 @@ def test_who_failed_is_not_tried_again_for_a_while():
     card.broken = {"po"}
     card.run(200)
     assert [at for at, _ in card.events] == [60.0, 120.0, 180.0]
-    assert card.scheduler.may_ask(181.0) == ["dev"]
+    assert card.scheduler.startable(181.0) == ["dev"]
 
 
 def test_who_cannot_start_costs_no_more_switches_than_are_promised():
@@ -170,6 +170,6 @@ def test_on_two_cards_nobody_overtakes_who_wants_both():
     conflicts = {"large": ["one", "two", "more"], "one": ["large", "more"], "more": ["large", "one"], "two": ["large"]}
     made = Scheduler(RULES, conflicts, TICK)
     loads = {"large": Load(1, 50.0), "more": Load(1, 20.0), "one": Load(), "two": Load()}
-    made.see(100.0, {"one": 0.0, "two": 70.0}, loads)
+    made.observe(100.0, {"one": 0.0, "two": 70.0}, loads)
     assert made.decide(100.0, loads) is None  # `two` has its time left; `more` would take `large` its turn
     assert made.decide(131.0, loads).agent == "large"

@@ -9,6 +9,7 @@ import pytest
 
 from roundhouse.errors import RoundhouseError
 from roundhouse.state import serving, switch_journal
+from roundhouse.state.note import Note
 
 
 def test_nobody_served_yet(tmp_path):
@@ -26,8 +27,9 @@ def test_the_last_of_each_card_is_kept(tmp_path):
 def test_a_damaged_state_says_what_to_do(tmp_path):
     path = tmp_path / "serving.json"
     path.write_text("{")
-    with pytest.raises(RoundhouseError, match="delete it and switch again"):
+    with pytest.raises(RoundhouseError) as error:
         serving.serving(path)
+    assert (error.value.code, error.value.fields["path"]) == ("serving_unreadable", str(path))
 
 
 @pytest.fixture
@@ -57,26 +59,26 @@ def test_a_second_switch_is_told_of_the_first(lock):
     mine = switch_journal.Journal("dev", ["architect"])
     mine.begin()
     mine.phase("start", {})
-    mine.note("loading weights 42 %, about 12 s left")
+    mine.note(Note("loading weights 42 %, about 12 s left", "loading weights", 42))
     told = rf"to dev, pid {os.getpid()}, since \d+ s, now start: loading weights 42 %, about 12 s left"
     with (
-        serving.switching(switch_journal.told),
+        serving.switching(switch_journal.describe),
         pytest.raises(RoundhouseError, match=told),
-        serving.switching(switch_journal.told),
+        serving.switching(switch_journal.describe),
     ):
         pass
-    with serving.switching(switch_journal.told):
+    with serving.switching(switch_journal.describe):
         assert serving.is_switching()
     assert not serving.is_switching()
 
 
 def test_a_killed_switch_keeps_no_lock(lock):
     with holding(lock) as holder:
-        with pytest.raises(RoundhouseError), serving.switching(switch_journal.told):
+        with pytest.raises(RoundhouseError), serving.switching(switch_journal.describe):
             pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        with serving.switching(switch_journal.told):
+        with serving.switching(switch_journal.describe):
             pass
 
 
@@ -88,7 +90,7 @@ def test_who_waits_goes_on_when_the_first_has_ended(lock):
             waited.append(sentence)
             holder.terminate()
 
-        with serving.switching(switch_journal.told, wait=wait):
+        with serving.switching(switch_journal.describe, wait=wait):
             assert "another switch is running" in waited[0]
 
 

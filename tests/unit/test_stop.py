@@ -77,7 +77,7 @@ def test_who_serves_leaves_and_stays_on_record(up):
     assert set(up.values()) == {"stopped"}
     assert serving.serving() == ["dev"]
     assert said == ["stopping dev (2 running, which may end within 0 s)"]
-    assert "a reboot, a deployment or roundhouse resume brings back" in stop.text(result)
+    assert "a reboot, a deployment or roundhouse resume brings" in stop.text(result)
     assert "2 requests were cut" in stop.text(result | {"cut": 2})
 
 
@@ -89,8 +89,8 @@ def test_one_that_is_on_its_way_up_is_stopped_too(up):
 def test_the_other_goes_on(up):
     result = stop.stop(PLAN, "po", str)
     assert (result["stopped"], up["roundhouse-dev.service"]) == ([], "ready")
-    assert stop.text(result) == "nobody was serving"
-    with pytest.raises(UsageError, match="not an agent"):
+    assert stop.text(result) == "No agent was serving."
+    with pytest.raises(UsageError):
         stop.stop(PLAN, "nobody", str)
 
 
@@ -113,8 +113,9 @@ def test_it_does_not_come_between_a_switch(up):
     thread.start()
     assert held.wait(PATIENCE_SECONDS)
     try:
-        with pytest.raises(RoundhouseError, match="another switch is running"):
+        with pytest.raises(RoundhouseError) as error:
             stop.stop(PLAN, None, str)
+        assert error.value.code == "switch_running"
         assert up["roundhouse-dev.service"] == "ready"
     finally:
         done.set()
@@ -122,11 +123,41 @@ def test_it_does_not_come_between_a_switch(up):
     assert stop.stop(PLAN, None, str)["stopped"] == ["dev"]
 
 
+def test_one_that_waits_for_a_switch_says_so_once(up):
+    held, done, said = threading.Event(), threading.Event(), []
+    polls = []
+
+    def switch():
+        with serving.switching(str):
+            held.set()
+            done.wait(PATIENCE_SECONDS)
+
+    def describe():
+        polls.append(1)
+        if len(polls) == 4:  # it was asked for several times by now, and reported once
+            done.set()
+        return "to dev"
+
+    thread = threading.Thread(target=switch)
+    thread.start()
+    assert held.wait(PATIENCE_SECONDS)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(switch_journal, "describe", describe)
+            assert stop.stop(PLAN, None, said.append, wait=True)["stopped"] == ["dev"]
+    finally:
+        done.set()
+        thread.join()
+    assert len(polls) >= 4
+    assert said[0] == "another switch is running (to dev): waiting for it"
+    assert len([sentence for sentence in said if "another switch" in sentence]) == 1
+
+
 def test_an_interrupt_says_that_it_may_go_on(up, monkeypatch):
     def interrupted(*words):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(drain, "leave", interrupted)
+    monkeypatch.setattr(drain, "drain", interrupted)
     with pytest.raises(RoundhouseError, match="dev may go on stopping") as caught:
         stop.stop(PLAN, None, str)
     assert caught.value.code == "interrupted"
@@ -138,7 +169,7 @@ def test_the_word_of_the_command(up, deployed, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert (answer["ok"], answer["stopped"]) == (True, ["dev"])
     assert main.main(["stop", "dev"]) == 0
-    assert capsys.readouterr().out == "nobody was serving\n"
+    assert capsys.readouterr().out == "No agent was serving.\n"
 
 
 def test_no_agent_bears_the_name_of_a_word():

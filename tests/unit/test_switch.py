@@ -12,7 +12,7 @@ from roundhouse.errors import RoundhouseError, UsageError
 from roundhouse.host import journal, systemd
 from roundhouse.plan import build, decide, deployed, measured
 from roundhouse.state import history, serving, switch_journal
-from roundhouse.switch import recovery, resume, transaction
+from roundhouse.switch import resume, rollback, transaction
 from roundhouse.vllm.client import Answer, Load
 
 ROSTER = [
@@ -95,7 +95,7 @@ def host(planned, monkeypatch, tmp_path):
     stated = "Model loading took 5.29 GiB memory and 3.1 seconds"
     monkeypatch.setattr(journal, "log_of_this_start", lambda unit: [stated, "ValueError: no memory"])
     monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
-    for room in (transaction, recovery, drain):
+    for room in (agents_canary, drain):
         monkeypatch.setattr(room, "Engine", Engine)
     for room in (transaction, resume):
         monkeypatch.setattr(room, "check", straw.check)
@@ -133,8 +133,9 @@ def test_an_error_that_nobody_foresaw_brings_back_who_served(planned, host, monk
         learn(agent, lines)
 
     monkeypatch.setattr(measured, "learn", broken)
-    with pytest.raises(RoundhouseError, match=r"not foreseen: ZeroDivisionError\('by chance'\)\. left serves"):
+    with pytest.raises(RoundhouseError, match=r"ZeroDivisionError\('by chance'\)") as error:
         go(planned, "big")
+    assert error.value.code == history.load()[-1].code == "unexpected"
     assert host.names() == ["left"]
 
 
@@ -143,12 +144,12 @@ def test_an_agent_that_serves_goes_on_though_it_answers_otherwise(planned, host,
     go(planned, "left")
 
     def another(*_):
-        raise agents_canary.Another("other text", "left answers otherwise.")
+        raise agents_canary.ChangedAnswer("left", "other text", "text")
 
     monkeypatch.setattr(agents_canary, "verify", another)
     result, said = go(planned, "left")
     assert (result["changed"], result["answer"]) == (False, "other text")
-    assert said[0] == "left answers otherwise. left goes on serving."
+    assert said[0].endswith(" left goes on serving.")
 
 
 def test_a_boot_with_a_damaged_note_of_who_serves_starts_the_rosters_first(planned, host, tmp_path):
@@ -179,26 +180,26 @@ def test_an_unknown_agent_is_wrong_usage(planned, host):
 def test_whoever_was_displaced_comes_back_on_every_card(planned, host):
     host.up = {"roundhouse-left.service", "roundhouse-right.service"}
     host.broken = {"roundhouse-big.service"}
-    with pytest.raises(RoundhouseError, match=r"big did not start: ValueError: no memory.*left serves.*right serves"):
+    with pytest.raises(RoundhouseError, match=r"ValueError: no memory.*left serves.*right serves") as error:
         go(planned, "big")
+    assert error.value.code == history.load()[-1].code == "start_failed"
     assert host.names() == ["left", "right"]
 
 
 def test_one_that_does_not_come_back_keeps_no_other_from_it(planned, host):
     host.up = {"roundhouse-left.service", "roundhouse-right.service"}
     host.broken = {"roundhouse-big.service", "roundhouse-left.service"}
-    with pytest.raises(RoundhouseError, match=r"left did not come back either.*right serves on port 8002") as error:
+    with pytest.raises(RoundhouseError, match=r"left .*right serves on port 8002") as error:
         go(planned, "big")
-    assert error.value.code == "restore"
+    assert error.value.code == history.load()[-1].code == "rollback_failed"
     assert host.names() == ["right"]
 
 
 def test_rubbish_from_the_new_agent_brings_the_previous_one_back(planned, host):
     host.up, host.rubbish = {"roundhouse-right.service"}, {"roundhouse-other.service"}
-    with pytest.raises(
-        RoundhouseError, match=r"other answered rubbish\. .*logs other. shows .*\. right serves on port 8002\."
-    ):
+    with pytest.raises(RoundhouseError, match=r"^other answered rubbish\. .* right serves on port 8002\.$") as error:
         go(planned, "other")
+    assert error.value.code == "canary"
     assert host.names() == ["right"]
 
 
@@ -286,7 +287,7 @@ def test_the_way_back_survives_an_error_that_nobody_foresaw(planned, host, monke
         raise ZeroDivisionError("by chance")
 
     monkeypatch.setattr(
-        recovery.drain, "leave", lambda agents, *rest: broken(agents) if agents[0]["name"] == "other" else 0
+        rollback.drain, "drain", lambda agents, *rest: broken(agents) if agents[0]["name"] == "other" else 0
     )
     with pytest.raises(RoundhouseError, match=r"other did not start.*right serves on port 8002\.$"):
         go(planned, "other")
@@ -302,8 +303,9 @@ def test_a_signal_between_the_commit_and_its_end_leaves_on_record_who_serves(pla
         raise KeyboardInterrupt
 
     monkeypatch.setattr(switch_journal.Journal, "end", interrupted)
-    with pytest.raises(RoundhouseError, match=r"interrupted\. right serves"):
+    with pytest.raises(RoundhouseError, match=r"right serves on port 8002\.$") as error:
         go(planned, "other")
+    assert error.value.code == history.load()[-1].code == "interrupted"
     assert serving.serving() == host.names() == ["right"]
     assert switch_journal.left() is None
 
@@ -323,7 +325,7 @@ def test_after_a_killed_switch_the_next_one_knows_who_served(planned, host, phas
         go(planned, "big")
     assert host.names() == ["right"]  # and not the one that nobody committed
     assert switch_journal.left() is None
-    assert [entry.outcome for entry in history.load()] == [history.KILLED, history.BACK]
+    assert [entry.outcome for entry in history.load()] == [history.KILLED, history.ROLLED_BACK]
 
 
 def test_resume_finishes_a_killed_switch_whose_agent_came_up(planned, host):
@@ -368,9 +370,15 @@ def test_a_killed_switch_is_undone_when_the_next_is_refused(planned, host):
 def test_an_agent_that_answers_otherwise_than_at_its_deployment_is_sent_back(planned, host, monkeypatch):
     go(planned, "other")
     go(planned, "right")
-    monkeypatch.setattr(transaction, "Engine", lambda host, port: Another())
-    with pytest.raises(RoundhouseError, match=r"other answers 'another', and 'text' since it was deployed"):
+    engine, (port,) = (
+        agents_canary.Engine,
+        [each["engine_port"] for each in planned["agents"] if each["name"] == "other"],
+    )
+    monkeypatch.setattr(agents_canary, "Engine", lambda host, at: Another() if at == port else engine(host, at))
+    with pytest.raises(RoundhouseError) as error:
         go(planned, "other")
+    assert error.value.code == "canary_changed"
+    assert (error.value.fields["answer"], error.value.fields["expected"]) == ("another", "text")
     assert host.names() == ["right"]
 
 

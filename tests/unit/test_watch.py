@@ -6,8 +6,9 @@ import time
 import pytest
 
 from roundhouse.agents import watch
-from roundhouse.agents.watch import Switching
 from roundhouse.state import serving, switch_journal
+from roundhouse.state.note import Note
+from roundhouse.state.switch_journal import Switching
 
 LONG = "about 41 s left, which stands at the end of a line that is longer than eighty columns are wide"
 ROW = {
@@ -29,8 +30,8 @@ def view(switch=None, killed=None, **row):
     return watch.View([ROW | row], [], switch, killed)
 
 
-def starting(note, phase="start"):
-    return Switching("dev", 100.0, phase, note)
+def starting(note, phase="start", step="", percent=None):
+    return Switching("dev", 100.0, phase, note, step, percent)
 
 
 def test_a_screen_of_80_columns_loses_nothing_of_what_is_said():
@@ -49,7 +50,7 @@ def test_a_killed_switch_is_told_and_none_is_too():
 
 
 def loading(percent, left):
-    return view(starting(f"loading weights {percent} %, about {left} s left"))
+    return view(starting(f"loading weights {percent} %, about {left} s left", "start", "loading weights", percent))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def loading(percent, left):
     [
         (loading(41, 30), loading(48, 20), False),
         (loading(41, 30), loading(52, 20), True),
-        (view(starting("loading weights 42 %")), view(starting("compiling, about 9 s left")), True),
+        (loading(42, 9), view(starting("compiling, about 9 s left", step="compiling")), True),
         (view(starting("", "stop")), view(starting("", "free")), True),
         (view(starting("architect: 3 running", "stop")), view(starting("architect: 1 running", "stop")), False),
         (view(starting("compiling")), view(), True),
@@ -75,7 +76,7 @@ def loading(percent, left):
     ],
 )
 def test_a_log_has_a_line_for_what_matters_and_none_for_seconds(before, after, is_another):
-    assert (watch.stands(before) != watch.stands(after)) == is_another
+    assert (watch.milestone(before) != watch.milestone(after)) == is_another
 
 
 def test_a_line_says_who_serves_how_far_a_switch_is_and_what_is_wrong():
@@ -92,15 +93,21 @@ def test_the_switch_that_runs_is_read_from_its_journal(monkeypatch, tmp_path):
     monkeypatch.setattr(serving, "FOLDER", tmp_path)
     before = time.time()
     log = switch_journal.Journal("dev", ["po"])
-    assert watch.now() is None
-    with serving.switching(switch_journal.told):
-        assert watch.now() is None  # it only looks so far
+    assert switch_journal.running() is None
+    with serving.switching(switch_journal.describe):
+        assert switch_journal.running() is None  # it only looks so far
         log.begin()
         log.phase("start", {})
         log._noted = 0.0
-        log.note("compiling")
-        seen = watch.now()
-        assert (seen.to, seen.phase, seen.note) == ("dev", "start", "compiling")
+        log.note(Note("graphs 42 %", "graphs", 42))
+        seen = switch_journal.running()
+        assert (seen.to, seen.phase, seen.note, seen.step, seen.percent) == (
+            "dev",
+            "start",
+            "graphs 42 %",
+            "graphs",
+            42,
+        )
         assert before <= seen.began <= time.time()
         switch_journal.path().write_text(json.dumps({"schema": 0}))
-        assert watch.now() is None
+        assert switch_journal.running() is None

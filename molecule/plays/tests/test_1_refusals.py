@@ -37,7 +37,7 @@ def test_a_port_that_a_stranger_holds(host, plan, switch):
     host.check_output(f"systemd-run --unit stranger python3 -m http.server --bind 127.0.0.1 {port}")
     host.check_output(f"timeout 60 sh -c 'until ss -ltn | grep -q :{port}; do sleep 0.1; done'")
     try:
-        refused(switch("po"), 1, f"port {port} of po is taken by python3 (pid", "of stranger.service", "dev serves")
+        refused(switch("po"), 1, f"Port {port} of po is used by python3 (pid", "of stranger.service", "dev serves")
     finally:
         host.check_output("systemctl stop stranger")
 

@@ -143,7 +143,7 @@ def stranger(table, mib):
 def test_a_stranger_on_the_card(table):
     pid = stranger(table, 4096)
     sentence = table.refused("dev")
-    assert f"sleep (pid {pid}) holds 4.0 GiB: stop what does not belong there (kill {pid})." in sentence
+    assert f"sleep (pid {pid}) holds 4.0 GiB. Stop what does not belong there (kill {pid})." in sentence
     assert table.history()["outcome"] == "refused"
     assert table.serving() == ["architect"]
 
@@ -166,7 +166,7 @@ def test_a_port_that_is_taken(table):
         "systemd-run --quiet --collect --unit lab-stranger python3 -m http.server --bind 127.0.0.1 8001"
     )
     table.until("ss -ltn | grep -q :8001")
-    assert "port 8001 of dev is taken by python3" in table.refused("dev")
+    assert "Port 8001 of dev is used by python3" in table.refused("dev")
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ def fill(table, folder):
 
 def test_a_disk_that_is_full_stops_nothing(table, small_disk):
     fill(table, small_disk)
-    assert "its disk is full: make room" in table.refused("dev")
+    assert "its disk is full. Make room" in table.refused("dev")
     assert table.serving() == ["architect"]
 
 
@@ -280,5 +280,5 @@ def test_a_state_file_is_damaged(turntable, name, content):
 
 def test_who_serves_is_damaged_says_what_to_do(table):
     table.host.check_output("echo '{' > /var/lib/roundhouse/state/serving.json")
-    assert "delete it and switch again" in table.refused("dev")
+    assert "Delete it and switch again" in table.refused("dev")
     table.host.check_output("rm /var/lib/roundhouse/state/serving.json")

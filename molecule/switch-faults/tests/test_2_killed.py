@@ -114,7 +114,7 @@ def test_a_second_switch_is_told_how_far_the_first_is(table):
     table.host.check_output("systemd-run --quiet --collect --unit lab-client roundhouse dev")
     table.until(f"grep -sq 'loading weights' {STATE}/switch.json")
     sentence = table.refused("po")
-    assert "another switch is running (to dev, pid " in sentence
+    assert "Another switch is running (to dev, pid " in sentence
     assert "now start: loading weights" in sentence
     table.host.check_output(f"rm {table.gate}")
     table.until("! systemctl -q is-active lab-client")

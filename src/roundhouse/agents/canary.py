@@ -1,7 +1,7 @@
 """The canary: a fixed question at temperature 0, and the answer that the same deployment gave before.
 
-An engine that answers the same question twice alike is taken as deterministic: its token ids are kept with the
-deployment, and whoever answers otherwise later is not the engine that was deployed. Any other is held to answer text.
+An engine that gives the same answer twice counts as deterministic: its token ids are kept with the deployment, and a
+different answer later means a different engine. From any other engine only text is required.
 """
 
 from __future__ import annotations
@@ -15,27 +15,35 @@ from typing import Any
 from ..doctor.diagnosis import cause
 from ..errors import RoundhouseError
 from ..host import gpu, journal, systemd
-from ..plan.deployed import Agent, Plan
+from ..schema.plan import Agent, Plan
 from ..state import serving
-from ..vllm.client import Answer, Engine
+from ..vllm.client import CANARY_PROMPT, CANARY_TOKENS, Answer, Engine
 
 SCHEMA = 1
 # Requests of others in the same batch may change a greedy answer by rounding (vLLM is not batch invariant by default).
 _TRIES = 3
 # A first request may compile kernels; more than this is a hang. The plan may say otherwise: canary_timeout_seconds.
 TIMEOUT_SECONDS = 60.0
-# For the sentence about who serves, which is not to wait as long.
+# For the sentence about the active agents, which is not to wait as long.
 _ANSWERS_SECONDS = 10.0
 _DYING_SECONDS = 3.0
 # What of vLLM's options does not change an answer.
 _NOT_THE_ANSWER = ("host", "port", "shutdown-timeout", "disable-access-log-for-endpoints")
 
 
-class Another(RoundhouseError):
+class ChangedAnswer(RoundhouseError):
     """A text, and not the one of the deployment."""
 
-    def __init__(self, answer: str, message: str) -> None:
-        super().__init__("canary", message)
+    def __init__(self, name: str, answer: str, expected: str) -> None:
+        super().__init__(
+            "canary_changed",
+            "{agent} answers {answer!r}, and {expected!r} since it was deployed: its weights or its kernels changed.",
+            "Verify the model; if the change is intended, delete {path}.",
+            agent=name,
+            answer=answer,
+            expected=expected,
+            path=str(path()),
+        )
         self.answer = answer
 
 
@@ -44,69 +52,75 @@ def path() -> Path:
     return serving.FOLDER / "canaries.json"
 
 
-def verify(plan: Plan, agent: Agent, engine: Engine) -> str:
-    """Return the answer's text. Raises RoundhouseError when it is none, or another than this deployment's."""
-    answer = _ask(agent, engine)
+def verify(plan: Plan, agent: Agent) -> str:
+    """Return the answer's text. Raises RoundhouseError when it is no text, or ChangedAnswer."""
+    answer = _ask(agent)
     if answer.token_ids is None:
         return answer.text
     known = _load().get(agent["name"], {})
     if known.get("deployment") != _deployment(plan, agent):
-        _keep(plan, agent, answer, deterministic=_ask(agent, engine).token_ids == answer.token_ids)
+        _keep(plan, agent, answer, deterministic=_ask(agent).token_ids == answer.token_ids)
         return answer.text
     tries = 1
     while known["token_ids"] not in (None, answer.token_ids):
         if tries == _TRIES:
-            raise Another(
-                answer.text,
-                f"{agent['name']} answers {answer.text!r}, and {known['text']!r} since it was deployed: its weights or "
-                f"its kernels are not the same. Verify the model; if the change is meant, delete {path()}.",
-            )
-        answer = _ask(agent, engine)
+            raise ChangedAnswer(agent["name"], answer.text, known["text"])
+        answer = _ask(agent)
         tries += 1
     return answer.text
 
 
-def answers(agent: Agent, engine: Engine) -> bool:
+def answers(agent: Agent) -> bool:
     """Return whether the agent answers a text, whichever."""
     try:
-        return bool(engine.canary(agent["name"], min(_ANSWERS_SECONDS, _patience(agent))).text)
+        return bool(_engine(agent).canary(agent["name"], min(_ANSWERS_SECONDS, _timeout_seconds(agent))).text)
     except RoundhouseError:
         return False
 
 
-def _ask(agent: Agent, engine: Engine) -> Answer:
+def _engine(agent: Agent) -> Engine:
+    return Engine(agent["host"], agent["engine_port"])
+
+
+def _ask(agent: Agent) -> Answer:
     try:
-        return engine.canary(agent["name"], _patience(agent))
+        return _engine(agent).canary(agent["name"], _timeout_seconds(agent))
     except RoundhouseError as error:
-        raise RoundhouseError("canary", _why(agent, error)) from None
+        raise _explained(agent, error) from None
 
 
-def _why(agent: Agent, error: RoundhouseError) -> str:
+def _explained(agent: Agent, error: RoundhouseError) -> RoundhouseError:
+    """Return what a failed canary means: a wrong answer, an engine that hangs, or one that ended."""
     name = agent["name"]
-    if error.code == "canary":
-        verify = (
-            "" if agent["model"].startswith("/") else f"`roundhouse verify {agent['model']}` reads its weights again; "
-        )
-        return f"{error.message} {verify}`switch.py logs {name}` shows what its engine said."
+    if error.code.startswith("canary"):
+        verify = "" if agent["model"].startswith("/") else f"`roundhouse verify {agent['model']}` reads its weights; "
+        remedy = f"{verify}`switch.py logs {name}` shows what its engine said."
+        made = RoundhouseError(error.code, error.message, remedy[:1].upper() + remedy[1:])
+        made.fields = error.fields
+        return made
     # An engine that dies answers with an error or cuts the line, and is gone a moment later.
     end = time.monotonic() + _DYING_SECONDS
     while (unit := systemd.show(agent["unit"])).state == "ready" and time.monotonic() < end:
         time.sleep(0.1)
     if unit.state == "ready":
-        return f"{name} is healthy and answers no request: {error.message} See `switch.py logs {name}`."
+        text = f"{name} is healthy and answers no request: {error.message}"
+        return RoundhouseError("canary_unanswered", text, f"See `switch.py logs {name}`.")
     lines = journal.log_of_this_start(agent["unit"])
-    return f"{name} was healthy and ended at its first request: {cause(name, unit, lines)}"
+    text = f"{name} was healthy and ended at its first request: {cause(name, unit, lines)}"
+    return RoundhouseError("engine_ended_at_canary", text)
 
 
-def _patience(agent: Agent) -> float:
+def _timeout_seconds(agent: Agent) -> float:
     return float(agent.get("canary_timeout_seconds", TIMEOUT_SECONDS))
 
 
 def _deployment(plan: Plan, agent: Agent) -> str:
-    """Return a hash of all that an answer depends on and that is known of: another hash is another answer."""
-    config = {name: value for name, value in (agent.get("config") or {}).items() if name not in _NOT_THE_ANSWER}
+    """Return a hash of all that an answer depends on, as far as it is known, the question included."""
+    config = {name: value for name, value in agent["config"].items() if name not in _NOT_THE_ANSWER}
     model = [agent["model_path"], agent.get("revision"), agent.get("quantization")]
-    parts = [config, model, agent["environment"], plan.get("engine_path"), plan.get("runtime"), gpu.loaded_driver()]
+    asked = [CANARY_PROMPT, CANARY_TOKENS]
+    engine = [plan.get("engine_path"), plan.get("runtime"), gpu.loaded_driver()]
+    parts = [config, model, agent["environment"], engine, asked]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -115,7 +129,7 @@ def _keep(plan: Plan, agent: Agent, answer: Answer, *, deterministic: bool) -> N
     entry = {"deployment": _deployment(plan, agent), "text": answer.text, "token_ids": ids}
     try:
         serving.write(path(), {"schema": SCHEMA, "answers": _load() | {agent["name"]: entry}})
-    except OSError:  # it is kept at the next switch; without it the answer was held to be text, as it was
+    except OSError:  # it is kept at the next switch
         return
 
 

@@ -1,4 +1,4 @@
-"""Docker as it is on the host: what it offers, who publishes a port, and what lost engines left behind."""
+"""Docker on the host: what it offers, which container publishes a port, and what lost engines left behind."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..errors import RoundhouseError
 from ..host import docker
 from ..plan import compose
-from ..plan.deployed import Agent
+
+if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
+    from roundhouse.schema.facts import MeansFacts
+    from roundhouse.schema.plan import Agent
+
 
 _SECONDS = 60.0
 
 
-def means() -> dict[str, Any]:
+def means() -> MeansFacts:
     """Return the fields of compose.Means that only the host knows, empty where no engine answers."""
     said = _docker("info", "--format", "{{json .}}")
     known = json.loads(said) if said else {}
@@ -35,24 +39,25 @@ def publisher(port: int) -> str | None:
 
 
 def clear(agent: Agent) -> list[str]:
-    """Take away what is in the way of an agent's container: its namesake, and what lost engines left on its cards.
+    """Remove what blocks an agent's container: its namesake, and what lost engines left on its cards. Return the names.
 
-    systemd has stopped every rival by then, so a container on one of these cards is nobody's any more. Returns names.
-    Raises RoundhouseError where Docker does not answer.
+    systemd has stopped every rival by then, so a container on one of these cards belongs to no unit. Raises
+    RoundhouseError where Docker does not answer.
     """
     wanted = [f"name=^/?{compose.container(agent['name'])}$"]
     wanted += [f"label={compose.CARD_LABEL}.{number}" for number in agent["gpus"]]
     names = [name for each in wanted for name in _listed(each)]
     for name in dict.fromkeys(names):
         if _docker("rm", "--force", "--volumes", name) is None:
-            raise RoundhouseError("container", f"the container {name} is in the way: docker rm --force {name}.")
+            text, remedy = "The container {container} blocks {agent}.", "Remove it: docker rm --force {container}."
+            raise RoundhouseError("container_blocks", text, remedy, container=name, agent=agent["name"])
     return list(dict.fromkeys(names))
 
 
 def _listed(wanted: str) -> list[str]:
     said = _docker("ps", "--all", "--filter", wanted, "--format", "{{.Names}}")
     if said is None:
-        raise RoundhouseError("container", "Docker does not answer: see `journalctl --unit docker`.")
+        raise RoundhouseError("docker_unreachable", "Docker does not answer.", "See `journalctl --unit docker`.")
     return said.split()
 
 
@@ -60,7 +65,7 @@ def _open_files(init: Path = Path("/proc/1/limits")) -> int | None:
     """Return how many files a process of the host may have open at most: Docker refuses what asks for more."""
     try:
         match = re.search(r"^Max open files +\d+ +(\d+)", init.read_text(), re.MULTILINE)
-    except OSError:  # not root's to ask
+    except OSError:  # only root may read it
         return None
     return int(match[1]) if match else None
 

@@ -1,4 +1,4 @@
-"""The agents that leave: asked to stop, drained, and ended when they do not go.
+"""The drain: agents are asked to stop, their requests may end, and what does not stop in time is killed.
 
 An engine that is asked to stop takes no new work from that moment (vLLM answers it with 500) and lets what runs finish,
 for as long as its own shutdown-timeout. A longer drain than that waits before it asks, while new work still comes in.
@@ -7,64 +7,78 @@ for as long as its own shutdown-timeout. A longer drain than that waits before i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from ..host import systemd
-from ..plan.deployed import Agent
+from ..schema.plan import Agent
+from ..state.note import Note, OnNote, Report
 from ..vllm.client import Engine
 
 POLL_SECONDS = 0.1
-# An idle vLLM is gone 5 to 9 s after it was asked (vllm 0.32 on a busy CPU); after this, in peace, it hangs. The plan
-# may say otherwise: stop_grace_seconds.
+# An idle vLLM is gone 5 to 9 s after it was asked (vllm 0.32 on a busy CPU); after this, without requests, it hangs.
+# The plan may say otherwise: stop_grace_seconds.
 GRACE_SECONDS = 15.0
-UP = ("ready", "starting", "draining")  # states in which an agent has, or is about to free, its card
-
-Say = Callable[[str], None]
+UP = ("ready", "starting", "draining")  # states in which an agent holds its card, or is about to free it
 
 
-def leave(agents: list[Agent], drain_seconds: float, report: Say, note: Say) -> int:
+def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNote) -> int:
     """Stop the agents, and return how many of their requests were cut. Each is gone when this returns."""
     begun = time.monotonic()
-    running = {agent["name"]: _running(agent, None) for agent in agents}
-    for agent in agents:
-        report(f"stopping {agent['name']} ({_told(running[agent['name']], drain_seconds)})")
-    _wait_beforehand(agents, drain_seconds, note)
+    stopping = [_Stopping(agent, drain_seconds, report) for agent in agents]
+    _wait_before_stop(agents, drain_seconds, note)
     for agent in agents:
         if systemd.state(agent["unit"]) in UP:
             systemd.stop(agent["unit"], wait=False)
     asked = time.monotonic()
-    cut = 0
-    killed = set[str]()
-    staying = agents
-    while staying:
-        states = {agent["name"]: systemd.state(agent["unit"]) for agent in staying}
-        gone = [agent for agent in staying if states[agent["name"]] not in UP]
-        for agent in gone:
-            count = running[agent["name"]] or 0
-            late = time.monotonic() - asked >= _own_seconds(agent)
-            if agent["name"] in killed:
-                systemd.forgive(agent["unit"])
-            elif count and (late or states[agent["name"]] == "failed"):
-                report(f"{agent['name']} ended itself, {count} requests are cut")
-                cut += count
-        staying = [agent for agent in staying if agent not in gone]
-        running |= {agent["name"]: _running(agent, running[agent["name"]]) for agent in staying}
-        note(", ".join(f"{agent['name']}: {running[agent['name']] or 0} running" for agent in staying))
-        seconds = time.monotonic() - begun
-        for agent in staying:
-            count = running[agent["name"]] or 0
-            late = seconds >= drain_seconds and count > 0
-            hangs = seconds >= drain_seconds + agent.get("stop_grace_seconds", GRACE_SECONDS)
-            if agent["name"] not in killed and (late or hangs):
-                report(f"{agent['name']} did not stop in {seconds:.0f} s: ending it, {count} requests are cut")
-                killed.add(agent["name"])
-                cut += count
-                systemd.kill(agent["unit"])
-        time.sleep(POLL_SECONDS if staying else 0)
-    return cut
+    remaining = stopping
+    while remaining:
+        remaining = [one for one in remaining if not one.is_gone(time.monotonic() - asked)]
+        for one in remaining:
+            one.running = _running(one.agent, one.running)
+        note(Note(", ".join(f"{one.agent['name']}: {one.running or 0} running" for one in remaining)))
+        for one in remaining:
+            one.kill_if_late(time.monotonic() - begun)
+        time.sleep(POLL_SECONDS if remaining else 0)
+    return sum(one.cut for one in stopping)
 
 
-def _told(count: int | None, drain_seconds: float) -> str:
+class _Stopping:
+    """One agent on its way down."""
+
+    def __init__(self, agent: Agent, drain_seconds: float, report: Report) -> None:
+        self.agent, self.running = agent, _running(agent, None)
+        self.cut = 0
+        self._drain_seconds, self._report = drain_seconds, report
+        self._killed = False
+        report(f"stopping {agent['name']} ({_describe(self.running, drain_seconds)})")
+
+    def is_gone(self, seconds: float) -> bool:
+        """Return whether its unit has stopped, `seconds` after it was asked to; count what it cut itself."""
+        state = systemd.state(self.agent["unit"])
+        if state in UP:
+            return False
+        count = self.running or 0
+        if self._killed:
+            systemd.forgive(self.agent["unit"])
+        elif count and (seconds >= _own_seconds(self.agent) or state == "failed"):
+            self._report(f"{self.agent['name']} ended itself, {count} requests are cut")
+            self.cut += count
+        return True
+
+    def kill_if_late(self, seconds: float) -> None:
+        """Kill it once its requests, or an engine without any, had their time; `seconds` since the drain began."""
+        count = self.running or 0
+        limit = self._drain_seconds
+        if not count:
+            limit += self.agent.get("stop_grace_seconds", GRACE_SECONDS)
+        if self._killed or seconds < limit:
+            return
+        self._report(f"{self.agent['name']} did not stop in {seconds:.0f} s: ending it, {count} requests are cut")
+        self._killed = True
+        self.cut += count
+        systemd.kill(self.agent["unit"])
+
+
+def _describe(count: int | None, drain_seconds: float) -> str:
     if count is None:
         return "it does not say what is running"
     return f"{count} running, which may end within {drain_seconds:g} s" if count else "nothing is running"
@@ -72,14 +86,14 @@ def _told(count: int | None, drain_seconds: float) -> str:
 
 def _own_seconds(agent: Agent) -> float:
     """Return how long the engine itself lets requests run after it was asked to stop; vLLM's default is none."""
-    return float((agent.get("config") or {}).get("shutdown-timeout", 0))
+    return float(agent["config"].get("shutdown-timeout", 0))
 
 
-def _wait_beforehand(agents: list[Agent], drain_seconds: float, note: Say) -> None:
+def _wait_before_stop(agents: list[Agent], drain_seconds: float, note: OnNote) -> None:
     own = min((_own_seconds(agent) for agent in agents), default=0)
     end = time.monotonic() + drain_seconds - own
     while time.monotonic() < end and (count := sum(_running(agent, 0) or 0 for agent in agents)):
-        note(f"{count} requests are running")
+        note(Note(f"{count} requests are running"))
         time.sleep(POLL_SECONDS)
 
 

@@ -1,14 +1,16 @@
-"""Where the running engine is not what the plan says: by its own words, and by what was deployed since it started."""
+"""Where the running engine differs from the plan: by its own words, and by what was deployed since it started."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import pins
 from ..host.systemd import Unit
-from ..plan.deployed import Agent, Plan
+
+if TYPE_CHECKING:
+    from roundhouse.schema.plan import Agent, Plan
 
 
 def drift(plan: Plan, agent: Agent, unit: Unit, served: list[dict[str, Any]], version: str) -> list[str]:
@@ -18,16 +20,16 @@ def drift(plan: Plan, agent: Agent, unit: Unit, served: list[dict[str, Any]], ve
     if not card:
         names = ", ".join(str(each.get("id")) for each in served)
         found.append(f"it serves {names or 'nothing'}, and {agent['name']} is planned")
-    for name, planned in (("max_model_len", agent.get("max_model_len")), ("root", agent["model_path"])):
+    for name, planned in (("max_model_len", agent["max_model_len"]), ("root", agent["model_path"])):
         running = card.get(name, planned)
-        if planned is not None and running != planned:
+        if running != planned:
             found.append(f"its {'model' if name == 'root' else name} is {running}, and {planned} is planned")
     planned_version = _planned_version(plan)
     if planned_version and not version.startswith(planned_version):
         found.append(f"its version is {version}, and {planned_version} is planned")
     if _written(agent) is None:
-        told = f"its configuration {agent['config_path']} is gone, so it would not start again"
-        found.append(f"{told}: ansible-playbook site.yml writes it")
+        gone = f"its configuration {agent['config_path']} is gone, so it would not start again"
+        found.append(f"{gone}: ansible-playbook site.yml writes it")
     elif is_outdated(plan, agent, unit):
         found.append("it runs as it was deployed before: roundhouse resume restarts it")
     return found

@@ -1,39 +1,31 @@
-"""Ollama on the same host: how it is known on a card, and what frees the card of it. Nothing of it is deleted.
-
-Who holds a card's memory, and whether it is free for the next engine. Without NVML nothing is known or refused.
-"""
+"""Which processes hold a card's memory, and whether it is free for the next engine. Without NVML nothing is refused."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import RoundhouseError
 from ..host import gpu
-from ..plan.deployed import Agent
+from ..state.note import Note, OnNote
 from . import ports
 
-if TYPE_CHECKING:
-    from roundhouse.schema.cards import GpuFacts, Process  # absolute, so that Ansible does not ship it with modules
+if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
+    from roundhouse.schema.cards import GpuFacts, HolderRow, Process
+    from roundhouse.schema.plan import Agent
 
-# The service, its runner, and the runner's older name (ollama_llama_server).
-_PROGRAM = "ollama"
-CURE = (
+
+# Ollama's service, its runner, and the runner's older name (ollama_llama_server).
+_OLLAMA = "ollama"
+OLLAMA_CURE = (
     "It is Ollama: `ollama stop MODEL` frees the card until its next request, `sudo systemctl stop ollama` until the "
     "next boot, `sudo systemctl disable --now ollama` for good; ollama_policy: stop or disable lets site.yml do that. "
-    "Killing its process alone brings a new one."
+    "Killing its process alone starts a new one."
 )
-
-
-def is_it(name: str | None) -> bool:
-    """Return whether a process is Ollama's, by the program's name or its path."""
-    return (name or "").partition(" ")[0].rpartition("/")[2].startswith(_PROGRAM)
-
-
 POLL_SECONDS = 0.25
-# A driver gives memory back within a second or two of its process's end; more means that somebody holds it. The plan
+# A driver gives memory back within a second or two of its process's end; more means that a process holds it. The plan
 # may say otherwise: free_timeout_seconds.
 FREE_SECONDS = 30.0
 # CUDA's total is a little below NVML's, and vLLM compares shares of CUDA's: no start is refused for the difference.
@@ -52,6 +44,10 @@ class Holder(NamedTuple):
         size = "an unknown amount" if self.gib is None else f"{self.gib:.1f} GiB"
         return f"{(self.name or 'a process').rpartition('/')[2]} (pid {self.pid}) holds {size}"
 
+    def as_row(self) -> HolderRow:
+        """Return it as JSON."""
+        return {"pid": self.pid, "name": self.name, "unit": self.unit, "gib": self.gib}
+
 
 class Card(NamedTuple):
     """One card's memory at one moment, in GiB."""
@@ -62,7 +58,7 @@ class Card(NamedTuple):
     holders: list[Holder]
 
     def used_without(self, units: Iterable[str]) -> float | None:
-        """Return what is in use when these units have left; None when their share is not told."""
+        """Return what is in use once these units have stopped; None when their share is not known."""
         gone = [holder for holder in self.holders if holder.unit in set(units)]
         if any(holder.gib is None for holder in gone):
             return None
@@ -70,7 +66,7 @@ class Card(NamedTuple):
 
 
 def cards(indices: Iterable[int], facts: GpuFacts | None = None) -> list[Card]:
-    """Return these cards of the host, as far as NVML tells of them."""
+    """Return these cards of the host, as far as NVML knows them."""
     facts = gpu.facts() if facts is None else facts
     found = []
     for index in sorted(indices):
@@ -84,42 +80,45 @@ def cards(indices: Iterable[int], facts: GpuFacts | None = None) -> list[Card]:
     return found
 
 
-def refuse_strangers(agent: Agent, leaving: Iterable[str]) -> None:
-    """Raise RoundhouseError when the memory that the agent's engine takes is not there once `leaving` units left.
+def require_memory(agent: Agent, stopping: Iterable[str]) -> None:
+    """Raise RoundhouseError when the agent's cards will lack the memory that it takes once these units have stopped.
 
-    Memory in use that no process holds is one that just ended; it is waited for.
+    Memory in use that no process holds is of one that just ended; it is waited for.
     """
-    ours = {agent["unit"], *leaving}
+    ours = {agent["unit"], *stopping}
     end = time.monotonic() + _limit_seconds(agent)
     while True:
         short = [(card, used) for card in cards(agent["gpus"]) if (used := _missing(agent, card, ours)) is not None]
         if not short:
             return
         card, used = short[0]
-        strangers = [holder for holder in card.holders if holder.unit not in ours]
+        others = [holder for holder in card.holders if holder.unit not in ours]
         # One that ended since the driver was asked has no unit any more; its memory comes.
-        if any(_lives(holder.pid) for holder in strangers) or time.monotonic() > end:
-            raise RoundhouseError("memory", f"{_wanted(agent, card)}, and {_named(strangers, used)}")
+        if any(_lives(holder.pid) for holder in others) or time.monotonic() > end:
+            others_alone = card._replace(used_gib=used, holders=others)
+            raise _held("memory_held", f"{_TAKES}, and {{holders}}.", agent, others_alone)
         time.sleep(POLL_SECONDS)
 
 
-def wait_until_free(agent: Agent, left: Iterable[str], note: Callable[[str], None]) -> bool:
-    """Wait until the agent's cards have the memory that its engine takes; return whether NVML told so at all.
+def wait_until_free(agent: Agent, stopped: Iterable[str], note: OnNote) -> bool:
+    """Wait until the agent's cards have the memory that its engine takes; return whether NVML could tell.
 
-    `left` are the units that have left: a process of theirs that is still on the card means that it is not free.
-    Raises RoundhouseError when that takes too long, with who holds it.
+    A process of a stopped unit that is still on the card means that it is not free. Raises RoundhouseError with the
+    holders when that takes too long.
     """
     limit = _limit_seconds(agent)
-    gone, end = {*left}, time.monotonic() + limit
+    gone, end = {*stopped}, time.monotonic() + limit
     while True:
         seen = cards(agent["gpus"])
         held = [card for card in seen if not _is_free(agent, card, gone)]
         if not held:
             return bool(seen)
-        note(f"waiting for GPU {held[0].number}: {held[0].used_gib:.1f} of {held[0].total_gib:.1f} GiB in use")
+        card = held[0]
+        text = f"waiting for GPU {card.number}: {card.used_gib:.1f} of {card.total_gib:.1f} GiB in use"
+        note(Note(text, step=f"GPU {card.number}"))
         if time.monotonic() > end:
-            told = _named(held[0].holders, held[0].used_gib)
-            raise RoundhouseError("free", f"{_wanted(agent, held[0])}; {limit:.0f} s after the stop, {told}")
+            text = f"{_TAKES}; {limit:.0f} s after the stop, {{holders}}."
+            raise _held("memory_not_freed", text, agent, card)
         time.sleep(POLL_SECONDS)
 
 
@@ -135,7 +134,7 @@ def _limit_seconds(agent: Agent) -> float:
 
 
 def _missing(agent: Agent, card: Card, ours: set[str]) -> float | None:
-    """Return the GiB in use without ours when they leave too little, None when they do not or it is not told."""
+    """Return the GiB in use without ours when that leaves too little; None when it does not, or is not known."""
     used = card.used_without(ours)
     return None if used is None or _is_enough(agent, card.total_gib, used) else used
 
@@ -149,19 +148,31 @@ def _is_enough(agent: Agent, total_gib: float, used_gib: float) -> bool:
     return total_gib * (1 - share) + _TOLERANCE_GIB >= used_gib
 
 
-def _wanted(agent: Agent, card: Card) -> str:
-    share_gib = agent["gpu_memory_utilization"] * card.total_gib
-    return f"{agent['name']} takes {share_gib:.1f} GiB of the {card.total_gib:.1f} GiB of GPU {card.number}"
+_TAKES = "{agent} takes {wanted_gib:.1f} GiB of the {total_gib:.1f} GiB of GPU {gpu}"
 
 
-def _named(holders: list[Holder], used_gib: float) -> str:
-    if not holders:
-        return f"{used_gib:.1f} GiB are in use by no process that the driver names: roundhouse gpu shows it."
-    named = ", ".join(map(str, holders))
-    pids = " ".join(str(holder.pid) for holder in holders if not is_it(holder.name))
-    cures = [f"stop what does not belong there (kill {pids})."] if pids else []
-    cures += [CURE] if any(is_it(holder.name) for holder in holders) else []
-    return f"{named}: {' '.join(cures)}"
+def _held(code: str, text: str, agent: Agent, card: Card) -> RoundhouseError:
+    """Return the error that names the holders of a card's memory, and what frees it."""
+    named = ", ".join(map(str, card.holders))
+    pids = [holder.pid for holder in card.holders if not is_ollama(holder.name)]
+    cures = [f"Stop what does not belong there (kill {' '.join(map(str, pids))})."] if pids else []
+    cures += [OLLAMA_CURE] if any(is_ollama(holder.name) for holder in card.holders) else []
+    return RoundhouseError(
+        code,
+        text,
+        " ".join(cures) or "See `roundhouse gpu`.",
+        agent=agent["name"],
+        gpu=card.number,
+        wanted_gib=agent["gpu_memory_utilization"] * card.total_gib,
+        total_gib=card.total_gib,
+        holders=named or f"{card.used_gib:.1f} GiB are in use by no process that the driver names",
+        pids=[holder.pid for holder in card.holders],
+    )
+
+
+def is_ollama(name: str | None) -> bool:
+    """Return whether a process is Ollama's, by the program's name or its path."""
+    return (name or "").partition(" ")[0].rpartition("/")[2].startswith(_OLLAMA)
 
 
 def _holder(process: Process) -> Holder:

@@ -1,4 +1,4 @@
-"""What the cards are doing now: memory, use, temperature, power, and who holds them; None for what is not told."""
+"""What the cards do now: memory, use, temperature, power, holders; None for what the driver does not tell."""
 
 from __future__ import annotations
 
@@ -7,38 +7,37 @@ from collections.abc import Callable
 from typing import Any
 
 from ..host import gpu
+from ..schema.cards import GpuFacts, LiveCard
 from . import gpu_memory
 
 _TEMPERATURE_GPU = 0  # nvml.h, nvmlTemperatureSensors_t
 MILLI = 1000
 
 
-def cards(library: Any = None) -> list[dict[str, Any]]:
-    """Return one dict per card, in PCI order.
-
-    gpu, name, used_gib, total_gib, use_percent, temperature_celsius, power_watts, power_limit_watts,
-    holders: [{pid, name, unit, gib}].
-    """
+def cards(library: Any = None) -> list[LiveCard]:
+    """Return the cards, in PCI order."""
     facts = gpu.facts(answer=gpu.read(library))
-    found = []
-    for index, known in enumerate(facts["gpus"]):
-        seen = gpu_memory.cards([index], facts)
-        live = ask(index, _ASKED, library) if seen else {}
-        found.append(
-            {
-                "gpu": index,
-                "name": known["name"] or f"{known['address']} (10de:{known['device_id']})",
-                "used_gib": known["used_gib"],
-                "total_gib": known["memory_gib"],
-                **{name: live.get(name) for name in _ASKED},
-                "holders": [holder._asdict() for each in seen for holder in each.holders],
-            }
-        )
-    return found
+    return [_card(index, facts, library) for index in range(len(facts["gpus"]))]
 
 
-def text(found: list[dict[str, Any]]) -> str:
-    """Return the cards for a person. The first line of each is the one that users know; its GB are GiB, as there."""
+def _card(index: int, facts: GpuFacts, library: Any) -> LiveCard:
+    known, seen = facts["gpus"][index], gpu_memory.cards([index], facts)
+    live = ask(index, _ASKED, library) if seen else {}
+    return {
+        "gpu": index,
+        "name": known["name"] or f"{known['address']} (10de:{known['device_id']})",
+        "used_gib": known["used_gib"],
+        "total_gib": known["memory_gib"],
+        "use_percent": live.get("use_percent"),
+        "temperature_celsius": live.get("temperature_celsius"),
+        "power_watts": live.get("power_watts"),
+        "power_limit_watts": live.get("power_limit_watts"),
+        "holders": [holder.as_row() for each in seen for holder in each.holders],
+    }
+
+
+def text(found: list[LiveCard]) -> str:
+    """Return the cards for a person."""
     if not found:
         return "No NVIDIA GPU is on this host."
     lines = []
@@ -47,12 +46,14 @@ def text(found: list[dict[str, Any]]) -> str:
             lines.append(f"GPU {each['gpu']}: VRAM unknown, the driver does not tell")
         else:
             share = 100 * each["used_gib"] / each["total_gib"]
-            lines.append(f"GPU {each['gpu']}: VRAM {each['used_gib']:.1f}GB / {each['total_gib']:.1f}GB ({share:.0f}%)")
+            lines.append(
+                f"GPU {each['gpu']}: VRAM {each['used_gib']:.1f} GiB / {each['total_gib']:.1f} GiB ({share:.0f}%)"
+            )
         limit = "" if each["power_limit_watts"] is None else f" of {each['power_limit_watts']:.0f}"
-        use, heat = _told(each["use_percent"], "{:.0f} %"), _told(each["temperature_celsius"], "{:.0f} C")
-        lines.append(f"  {each['name']}: use {use}, {heat}, {_told(each['power_watts'], '{:.0f}')}{limit} W")
+        use, heat = _shown(each["use_percent"], "{:.0f} %"), _shown(each["temperature_celsius"], "{:.0f} C")
+        lines.append(f"  {each['name']}: use {use}, {heat}, {_shown(each['power_watts'], '{:.0f}')}{limit} W")
         for holder in each["holders"]:
-            size = _told(holder["gib"], "{:.1f} GiB")
+            size = _shown(holder["gib"], "{:.1f} GiB")
             lines.append(f"  {holder['unit'] or holder['name']} (pid {holder['pid']}): {size}")
     return "\n".join(lines)
 
@@ -68,8 +69,8 @@ _ASKED: dict[str, Question] = {
 
 
 def ask(index: int, questions: dict[str, Question], library: Any = None) -> dict[str, Any]:
-    """Return what NVML says of a card that it has told of; None for what this card, or this driver, does not say."""
-    library = library or importlib.import_module("pynvml")  # it is there, for NVML has told of the card
+    """Return the answers of NVML about a card; None for what the card, or its driver, does not tell."""
+    library = library or importlib.import_module("pynvml")
 
     def one(question: Question) -> Any:
         try:
@@ -85,5 +86,5 @@ def ask(index: int, questions: dict[str, Question], library: Any = None) -> dict
         library.nvmlShutdown()
 
 
-def _told(value: float | None, shape: str) -> str:
+def _shown(value: float | None, shape: str) -> str:
     return "-" if value is None else shape.format(value)

@@ -1,4 +1,4 @@
-"""The kernel's log of this boot: what it says of the card (NVRM, Xid), and whom it ended when memory was full."""
+"""The kernel's log of this boot: what it says of the cards (NVRM, Xid), and which processes its OOM killer ended."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 
-from ..doctor.causes import HOST_MEMORY
-from ..doctor.causes_gpu import CARD_LOST, CARD_MEMORY, ENGINE_FAULT, FLAVOUR, MISMATCH
+from ..doctor.causes_gpu import CARD_LOST, CARD_MEMORY, ENGINE_FAULT, FLAVOUR, HOST_MEMORY, MISMATCH
 from ..doctor.diagnosis import Finding, of_cause
 from ..host import journal
 from ..host.journal import Entry
@@ -16,9 +15,9 @@ from . import ports
 # Another program may fill this log, as a firewall does: only what may matter is asked for.
 _PATTERN = "NVRM|Xid|oom-kill|Out of memory|out of memory"
 _LINES = 500
-# Older than this, what a card reported is over: its driver answers, else it is told as the driver's state.
+# Older than this, what a card reported is over: its driver answers, else doctor names the driver's state.
 _CARD_SECONDS = 24 * 3600.0
-# An engine's own fault shows in its log too; alone it is told while it is fresh.
+# An engine's own fault shows in its log too; alone it is a finding while it is fresh.
 _FAULT_SECONDS = 3600.0
 # Clocks of the kernel's and of systemd's lines may differ by so much.
 _SLACK_SECONDS = 5.0
@@ -46,9 +45,9 @@ def findings(said: list[Entry], *, driver_answers: bool, now: float | None = Non
     # An old mismatch or flavour is over when the driver answers.
     wanted = [CARD_LOST, CARD_MEMORY] if driver_answers else [CARD_LOST, CARD_MEMORY, MISMATCH, FLAVOUR]
     for cause in wanted:
-        yield from _last(cause.name, [each for each in recent if cause.pattern.search(each.text)])
+        yield from _last(cause.name, [each for each in recent if cause.matches(each.text)])
     fresh = [each for each in recent if now - each.at <= _FAULT_SECONDS]
-    yield from _last(ENGINE_FAULT.name, [each for each in fresh if ENGINE_FAULT.pattern.search(each.text)])
+    yield from _last(ENGINE_FAULT.name, [each for each in fresh if ENGINE_FAULT.matches(each.text)])
     for unit, task, line in _killed(fresh):
         if not unit.startswith("roundhouse-") and _AN_ENGINE.search(task):
             yield of_cause(HOST_MEMORY.name, line)

@@ -1,4 +1,4 @@
-"""Who listens on a TCP port of this host, read from /proc: nothing is sent, nothing is bound."""
+"""Which process listens on a TCP port of this host, read from /proc: nothing is sent, nothing is bound."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from . import containers
 
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 _ANY_OR_LOOPBACK = (
-    *("00000000", "0100007F"),
-    *("0" * 32, "0" * 24 + "01000000", "0000000000000000FFFF00000100007F"),
+    "00000000",
+    "0100007F",
+    "0" * 32,
+    "0" * 24 + "01000000",
+    "0000000000000000FFFF00000100007F",
 )
 # An agent's container lies in a slice of the agent's own (compose.py), somewhere below Docker's.
 _SLICE = re.compile(r"(roundhouse-[^/]+)\.slice/")
@@ -32,7 +35,7 @@ class Holder(NamedTuple):
 
 
 def holder(port: int, proc: Path = Path("/proc")) -> Holder | None:
-    """Return who listens on the port where 127.0.0.1 would reach it, or None when it is free."""
+    """Return the process that listens on the port where 127.0.0.1 would reach it; None when it is free."""
     inodes = set()
     for table in ("tcp", "tcp6"):
         path = proc / "net" / table
@@ -43,10 +46,10 @@ def holder(port: int, proc: Path = Path("/proc")) -> Holder | None:
             address, _, hex_port = fields[1].rpartition(":")
             if fields[3] == _LISTEN and int(hex_port, 16) == port and address in _ANY_OR_LOOPBACK:
                 inodes.add(f"socket:[{fields[9]}]")
-    return _behind(_process(inodes, proc), port) if inodes else None
+    return _container_behind(_process(inodes, proc), port) if inodes else None
 
 
-def _behind(found: Holder, port: int) -> Holder:
+def _container_behind(found: Holder, port: int) -> Holder:
     """Return the container that publishes the port, where it is Docker that listens for it."""
     name = containers.publisher(port) if found.unit == _DOCKER else None
     if name is None:

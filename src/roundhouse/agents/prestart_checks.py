@@ -7,38 +7,43 @@ from pathlib import Path
 from ..errors import RoundhouseError
 from ..host import systemd
 from ..models import manifest, safetensors
-from ..plan.deployed import Agent
+from ..schema.plan import Agent
 from . import gpu_memory, ports
 
 
-def check(agent: Agent, leaving: list[str]) -> None:
+def check(agent: Agent, stopping: list[str]) -> None:
     """Raise RoundhouseError when the agent cannot start: its unit, its model, its port, its card's memory.
 
-    `leaving` are the units that will have left before the agent starts: their ports and their memory will be free.
+    `stopping` are the units that will have stopped before the agent starts: their ports and memory will be free.
     """
     systemd.show(agent["unit"])
-    check_host(agent, leaving)
+    check_host(agent, stopping)
 
 
-def check_host(agent: Agent, leaving: list[str]) -> None:
+def check_host(agent: Agent, stopping: list[str]) -> None:
     """Do what `check` does for an agent whose unit is not in place yet."""
     for model, path, recipe in safetensors.of(agent):
-        if found := safetensors.problem(path):
-            raise RoundhouseError("model", f"{found}: {safetensors.cure(model, recipe)}")
+        if problem := safetensors.problem(path):
+            raise RoundhouseError("model_incomplete", f"{problem}:", safetensors.cure(model, recipe))
         if touched := _touched(path):
             raise RoundhouseError(
-                "model",
-                f"{touched} is not as it was verified (another length or time of change): `roundhouse verify "
-                f"{model}` reads it again and says whether it is whole.",
+                "model_changed",
+                "{file} is not as it was verified: its length or time of change differs.",
+                "Run `roundhouse verify {model}`, which reads it again and says whether it is whole.",
+                file=str(touched),
+                model=model,
             )
     holder = ports.holder(agent["engine_port"])
-    if holder and holder.unit not in (agent["unit"], *leaving):
+    if holder and holder.unit not in (agent["unit"], *stopping):
         raise RoundhouseError(
-            "port",
-            f"port {agent['engine_port']} of {agent['name']} is taken by {holder}: "
-            "stop that, or give the agent another port in the roster.",
+            "port_in_use",
+            "Port {port} of {agent} is used by {holder}.",
+            "Stop that, or change agents[{agent}].port in the roster.",
+            port=agent["engine_port"],
+            agent=agent["name"],
+            holder=str(holder),
         )
-    gpu_memory.refuse_strangers(agent, leaving)
+    gpu_memory.require_memory(agent, stopping)
 
 
 def _touched(folder: Path) -> Path | None:

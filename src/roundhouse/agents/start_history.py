@@ -1,23 +1,25 @@
-"""A unit's starts as systemd's journal tells them: which became ready, which failed, which somebody stopped.
+"""A unit's starts: which became ready, which failed and why, also once the unit is stopped again.
 
-Why an agent's last start failed, or why it is started again and again: also once its unit is quiet again.
-
-systemd's journal tells which starts there were, and the log of each; the history tells of a switch that failed after
-its engine was up. A start that was ready since ends the matter.
+systemd's journal has the starts and the log of each; the history has a switch that failed after its engine was up. A
+later start that was ready makes both obsolete.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..doctor.cause import with_code
 from ..doctor.diagnosis import UNKNOWN, Finding, diagnose
 from ..host import journal
 from ..host.journal import Entry
 from ..host.systemd import Unit
-from ..plan.deployed import Agent
 from ..state import history
 from . import kernel_log, watchdog
+
+if TYPE_CHECKING:
+    from roundhouse.schema.plan import Agent
+
 
 # systemd's own names of what happens to a unit (sd-messages.h); the words beside them change, these do not.
 _BEGINS = "7d4958e842da4a758f6c1cdc7b36dcc5"
@@ -37,7 +39,7 @@ _EVENTS = 200
 class Start(NamedTuple):
     """One start. `ended` is None while it runs; `result` is systemd's word for a failure, None for none.
 
-    One that nobody asked to stop, and that neither became ready nor failed, was stopped on its way.
+    One that was not asked to stop, and that neither became ready nor failed, was stopped on its way.
     """
 
     invocation: str
@@ -139,20 +141,20 @@ def last(agent: Agent, unit: Unit, past: Past, kernel: list[Entry]) -> Finding |
         given_up = "systemd gave it up after too many starts. " if failed.given_up else ""
         return found._replace(sentence=f"{given_up}Its last start, at {_clock(failed.began)}, failed. {found.sentence}")
     if switch:
-        found = diagnose(agent["name"], [switch.cause or "the history does not say why"])
+        found = diagnose(agent["name"], [with_code(switch.cause or "the history does not say why", switch.code)])
         return found._replace(sentence=f"The last switch to it, at {_clock(switch.began)}, failed. {found.sentence}")
     if (unit.state == "failed" or unit.restarting) and not _was_stopped(past):
         return _of_unit(agent, unit)
     return None
 
 
-def why(agent: Agent, unit: Unit) -> Finding:
-    """Return why a unit that has failed did."""
+def explain(agent: Agent, unit: Unit) -> Finding:
+    """Return why a unit is failed."""
     return last(agent, unit, of(agent["unit"]), kernel_log.read()) or _of_unit(agent, unit)
 
 
 def _was_stopped(past: Past) -> bool:
-    """Return whether somebody stopped the last start: systemd may call failed what was ended by force or on its way."""
+    """Return whether the last start was stopped: systemd may call failed what was killed or stopped on its way."""
     if not past.starts:  # the journal does not reach back, or may not be read
         return False
     latest = past.starts[-1]
@@ -161,7 +163,7 @@ def _was_stopped(past: Past) -> bool:
 
 def _of_start(agent: Agent, start: Start, kernel: list[Entry]) -> Finding:
     lines = kernel_log.of_unit(kernel, agent["unit"], start.began, start.ended)
-    lines += watchdog.said(agent, start.began, start.ended)
+    lines += watchdog.log_between(agent, start.began, start.ended)
     lines += journal.of_start(start.invocation, _LINES)
     return diagnose(agent["name"], lines, result=start.result or "", exit_status=start.exit_status)
 
@@ -174,10 +176,10 @@ def _of_unit(agent: Agent, unit: Unit) -> Finding:
 def _failed_switch(agent: Agent, past: Past) -> history.Entry | None:
     """Return the last switch to the agent when it failed, and none was ready since."""
     to_it = [each for each in history.load() if each.to == agent["name"] and each.outcome != history.REFUSED]
-    if not to_it or to_it[-1].outcome not in (history.BACK, history.LOST):
+    if not to_it or to_it[-1].outcome not in (history.ROLLED_BACK, history.ROLLBACK_FAILED):
         return None
     entry = to_it[-1]
-    if "was interrupted" in (entry.cause or ""):
+    if entry.code == "interrupted":
         return None
     since = [start for start in past.starts if start.began >= entry.began - _SLACK_SECONDS]
     # One that failed at its canary was ready itself; one that failed earlier was not.

@@ -1,47 +1,62 @@
-"""Whether an engine is alive, asked in a way that costs a busy one nothing.
+"""The watchdog of one agent: an engine that hangs is killed, and its unit starts it again.
+
+systemd runs it beside a ready agent (roundhouse-guard@.service). It kills nothing during a switch, which drains and
+kills by itself.
 
 vLLM's /health and /metrics come from its API server and answer on when the core behind them has stopped. But the core
 reports after each of its steps, and a long prompt is read in many steps, each of which fills more of the KV cache (vLLM
-0.32, v1/core/sched/scheduler.py, make_stats). So a core with work lives when its numbers move; only one without work is
-asked for one token.
-
-The guard of one agent: an engine that hangs is ended, and its unit starts it again.
-
-systemd runs it beside a ready agent (roundhouse-guard@.service). It ends nobody during a switch: that drains, and ends
-what does not go, itself.
+0.32, v1/core/sched/scheduler.py, make_stats). So a core with work is alive when its counters move; only one without
+work is asked for one token.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from ..doctor.cause import as_line, with_code
 from ..errors import RoundhouseError
 from ..host import journal, systemd
-from ..plan.deployed import Agent, Plan, find
+from ..plan.deployed import find
 from ..state import serving, switch_journal
+from ..state.note import Report
 from ..vllm import client
 from ..vllm.client import Engine
 
-# What moves with the core's steps. vLLM's own names.
+if TYPE_CHECKING:
+    from roundhouse.schema.plan import Agent, Plan
+
+
+# Every 30 s, 10 s for an answer, 3 failures in a row. The plan may say otherwise (guard_...).
+EVERY_SECONDS, LIMIT_SECONDS, FAILURES = 30.0, 10.0, 3
+HANGS = "engine_hangs"  # the code of its line in the log, by which doctor knows it
+# The watchdog's line, and systemd's of the same end, may be so far apart.
+_SLACK_SECONDS = 2.0
+_LINES = 100
+# What moves with the core's steps: vLLM's own names.
 _MOVING = (
-    *("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "iteration_tokens_total_count"),
-    *("prompt_tokens_total", "generation_tokens_total", "request_success_total", "num_preemptions_total"),
+    "num_requests_running",
+    "num_requests_waiting",
+    "kv_cache_usage_perc",
+    "iteration_tokens_total_count",
+    "prompt_tokens_total",
+    "generation_tokens_total",
+    "request_success_total",
+    "num_preemptions_total",
 )
 
 
-class Pulse(NamedTuple):
+class Counters(NamedTuple):
     """What an engine's core reported last. `busy`: it had requests then."""
 
     busy: bool
     numbers: tuple[float | None, ...]
 
 
-def take(agent: Agent, before: Pulse | None, limit_seconds: float) -> tuple[bool, Pulse | None]:
-    """Return whether the engine is alive, and its pulse, which is `before` at the next call.
+def is_alive(agent: Agent, before: Counters | None, limit_seconds: float) -> tuple[bool, Counters | None]:
+    """Return whether the engine is alive, and its counters, which are `before` at the next call.
 
-    Each of its answers may take `limit_seconds`. The pulse is None when the API server gave none.
+    Each of its answers may take `limit_seconds`. The counters are None when the API server gave none.
     """
     now = _read(agent, limit_seconds)
     if now is None:
@@ -50,16 +65,16 @@ def take(agent: Agent, before: Pulse | None, limit_seconds: float) -> tuple[bool
         return before is None or now != before, now
     if _answers(agent, limit_seconds):
         return True, now
-    after = _read(agent, limit_seconds)  # others may have come before it, and take their time
+    after = _read(agent, limit_seconds)  # other requests may have come first, and take their time
     return after is not None and after != now, after
 
 
-def _read(agent: Agent, limit_seconds: float) -> Pulse | None:
-    told = client.read(agent["host"], agent["engine_port"], limit_seconds)
-    if not told:
+def _read(agent: Agent, limit_seconds: float) -> Counters | None:
+    found = client.read(agent["host"], agent["engine_port"], limit_seconds)
+    if not found:
         return None
-    numbers = tuple(told.get(name) for name in _MOVING)
-    return Pulse(bool((numbers[0] or 0) + (numbers[1] or 0)), numbers)
+    busy = found.get("num_requests_running", 0) + found.get("num_requests_waiting", 0) > 0
+    return Counters(busy, tuple(found.get(name) for name in _MOVING))
 
 
 def _answers(agent: Agent, limit_seconds: float) -> bool:
@@ -71,16 +86,7 @@ def _answers(agent: Agent, limit_seconds: float) -> bool:
     return True
 
 
-# The users' wish: every 30 s, 10 s for an answer, 3 failures in a row. The plan may say otherwise (guard_...).
-EVERY_SECONDS, LIMIT_SECONDS, FAILURES = 30.0, 10.0, 3
-# What it says of an end, and systemd's word of the same, may be so far apart.
-_SLACK_SECONDS = 2.0
-_LINES = 100
-
-Report = Callable[[str], None]
-
-
-class Guard:
+class Watchdog:
     """Judges one agent, round by round."""
 
     def __init__(self, agent: Agent, report: Report) -> None:
@@ -89,10 +95,10 @@ class Guard:
         self._report = report
         self._invocation: str | None = None
         self._failures = 0
-        self._pulse: Pulse | None = None
+        self._counters: Counters | None = None
 
     def round(self) -> bool:
-        """Look once, end the engine when it was the last of several failures; return whether there is more to guard."""
+        """Check once, and kill the engine at the last of several failures; return whether the agent still runs."""
         unit = systemd.show(self.agent["unit"])
         if unit.state in ("failed", "stopped") and not unit.pending:
             return False
@@ -105,46 +111,47 @@ class Guard:
             return
         if unit.invocation != self._invocation:
             self._forget(unit.invocation)
-        alive, self._pulse = take(self.agent, self._pulse, self.limit_seconds)
+        alive, self._counters = is_alive(self.agent, self._counters, self.limit_seconds)
         if alive:
             self._failures = 0
             return
         self._failures += 1
         name = self.agent["name"]
-        self._report(f"{name} gave no sign of life within {self.limit_seconds:g} s ({self._failures} of {FAILURES})")
+        self._report(f"{name} did not answer within {self.limit_seconds:g} s ({self._failures} of {FAILURES})")
         if self._failures >= FAILURES:
-            self._end()
+            self._kill()
 
     def _forget(self, invocation: str | None) -> None:
-        self._invocation, self._failures, self._pulse = invocation, 0, None
+        self._invocation, self._failures, self._counters = invocation, 0, None
 
-    def _end(self) -> None:
-        """End the engine, unless it ended, was asked to, or a switch came, while it was looked at."""
+    def _kill(self) -> None:
+        """Kill the engine, unless it ended, was asked to stop, or a switch began meanwhile."""
         try:
-            with serving.switching(switch_journal.told):
+            with serving.switching(switch_journal.describe):
                 unit = systemd.show(self.agent["unit"])
                 if (unit.state, unit.invocation, unit.pending) == ("ready", self._invocation, False):
-                    self._report(f"{self.agent['name']} hangs: ending its engine, which its unit starts again")
+                    name = self.agent["name"]
+                    self._report(with_code(f"{name} hangs: ending its engine, which its unit starts again", HANGS))
                     systemd.kill(self.agent["unit"])
         except RoundhouseError as error:
-            self._report(error.message)
+            self._report(as_line(error))
         self._forget(None)
 
 
-def said(agent: Agent, began: float, ended: float | None) -> list[str]:
-    """Return what the agent's guard said between two times; nothing where it ended nobody."""
+def log_between(agent: Agent, began: float, ended: float | None) -> list[str]:
+    """Return the lines of the agent's watchdog between two times."""
     unit = f"_SYSTEMD_UNIT=roundhouse-guard@{agent['name']}.service"
     until = (time.time() if ended is None else ended) + _SLACK_SECONDS
     return [each.text for each in journal.entries(unit, lines=_LINES) if began <= each.at <= until]
 
 
-def guard(plan: Plan, name: str, report: Report) -> None:
-    """Look every so many seconds until the agent is gone; systemd may end it before."""
+def run(plan: Plan, name: str, report: Report) -> None:
+    """Check every so many seconds until the agent is gone; systemd may end it before."""
     agent = find(plan, name)
     every_seconds = float(agent.get("guard_every_seconds", EVERY_SECONDS))
-    one = Guard(agent, report)
+    watchdog = Watchdog(agent, report)
     due = time.monotonic() + every_seconds
     time.sleep(every_seconds)
-    while one.round():
+    while watchdog.round():
         time.sleep(max(0.0, due - time.monotonic()))
         due = time.monotonic() + every_seconds

@@ -1,6 +1,6 @@
-"""What holds a card back, as NVML tells it: clocks that it lowered, and why; a power limit; who else computes on it.
+"""Why inference is slow, as far as a host can tell: the KV cache, the queue, the card, and what the roster chose.
 
-Why inference is slow, as far as a host can tell: the KV cache, the queue, the card, and what the roster chose.
+NVML tells of a card the clocks that it lowered and why, its power limit, and the other processes that compute on it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 from ..agents import gpu_memory, gpu_usage
 from ..agents.gpu_memory import Card
 from ..agents.gpu_usage import MILLI, Question
-from ..doctor import causes
+from ..doctor.cause import PLAN_AGAIN
 from ..doctor.diagnosis import Finding
-from ..plan.deployed import Agent
+from ..schema.plan import Agent
 from ..vllm import client
 
-# nvml.h, nvmlClocksEventReasons: what lowers the clocks of a card that has work. A card that is idle (1), or that a
-# person has set so (2), is not held back; by a power cap (4) it is when that is below the maker's.
+# nvml.h, nvmlClocksEventReasons: what lowers the clocks of a card that has work. A card that is idle (1), or set so by
+# its administrator (2), is not throttled; by a power cap (4) it is when that is below the maker's.
 POWER_CAP = 0x4
-_HELD_BACK = {
+_THROTTLED_BY = {
     0x8: "the hardware slows it down (heat or power supply)",
     0x20: "it is too hot",
     0x40: "the hardware slows it down because it is too hot",
@@ -31,8 +31,8 @@ _MICRO = 1_000_000
 _SAMPLES_SECONDS = 10
 
 
-class Strain(NamedTuple):
-    """One card; None for what it does not say. `busy` is the share of the card's time by pid, in percent."""
+class Throttling(NamedTuple):
+    """One card's clocks, heat and power; None for what it does not tell. `busy`: percent of its time by pid."""
 
     temperature_celsius: float | None
     power_watts: float | None
@@ -42,17 +42,17 @@ class Strain(NamedTuple):
     busy: dict[int, int] | None
 
     def reasons(self) -> list[str]:
-        """Return a phrase for each thing that holds it back now."""
-        found = [told for bit, told in _HELD_BACK.items() if (self.clocks or 0) & bit]
+        """Return a phrase for each thing that lowers its clocks now."""
+        found = [reason for bit, reason in _THROTTLED_BY.items() if (self.clocks or 0) & bit]
         limit, default = self.power_limit_watts, self.power_default_watts
         if (self.clocks or 0) & POWER_CAP and limit is not None and default is not None and limit < default:
             found.append(f"its power limit is {limit:.0f} W of the maker's {default:.0f} W")
         return found
 
 
-def of(index: int, library: Any = None) -> Strain:
-    """Return the strain of a card that NVML has told of."""
-    return Strain(**gpu_usage.ask(index, _ASKED, library))
+def throttling(index: int, library: Any = None) -> Throttling:
+    """Return the throttling of a card that NVML knows."""
+    return Throttling(**gpu_usage.ask(index, _ASKED, library))
 
 
 def _clocks(library: Any, handle: Any) -> int:
@@ -93,7 +93,7 @@ _TOKENS = 1000  # fewer tell nothing
 
 
 class Load(NamedTuple):
-    """What of an engine's numbers is looked at."""
+    """The numbers of an engine that matter here."""
 
     running: float
     waiting: float
@@ -118,23 +118,22 @@ class Load(NamedTuple):
 
 
 def findings(agent: Agent, cards: list[Card], library: Any = None) -> Iterator[Finding]:
-    """Yield a finding for each reason that is seen, of an agent that serves; `cards` are its own, as NVML tells."""
+    """Yield a finding for each reason that is seen, of an agent that serves; `cards` are its own."""
     load = Load.of(client.read(agent["host"], agent["engine_port"]))
     yield from of_load(agent, load)
-    strains = {each.number: of(each.number, library) for each in cards}
     for each in cards:
-        yield from of_card(agent, each, strains[each.number])
+        yield from of_card(agent, each, throttling(each.number, library))
     yield from of_choices(agent, load)
 
 
 def of_load(agent: Agent, load: Load) -> Iterator[Finding]:
     """Yield what the engine's own numbers tell."""
     told = f"{load.running:.0f} requests run, {load.waiting:.0f} wait, KV cache {100 * load.kv_use:.0f} % full"
-    roomier = f"Send fewer at once; or lower max_model_len or set kv_cache_dtype: fp8, then `{causes.AGAIN}`."
+    roomier = f"Send fewer at once; or lower max_model_len or set kv_cache_dtype: fp8, then `{PLAN_AGAIN}`."
     if load.waiting and load.kv_use >= _FULL:
         yield _finding(agent, "the KV cache is full, so requests wait or are begun again", told, roomier)
     elif load.waiting and load.running >= (most := agent.get("max_num_seqs") or float("inf")):
-        cure = f"Raise max_num_seqs of {agent['name']} in the roster, then `{causes.AGAIN}`, or send fewer at once."
+        cure = f"Raise max_num_seqs of {agent['name']} in the roster, then `{PLAN_AGAIN}`, or send fewer at once."
         yield _finding(agent, f"as many requests run as may ({most:.0f}), and others wait", told, cure)
     if load.preemptions >= max(_PREEMPTIONS, _PREEMPTED_SHARE * load.finished):
         told = f"{load.preemptions:.0f} preemptions, {load.finished:.0f} requests answered since it started"
@@ -142,8 +141,8 @@ def of_load(agent: Agent, load: Load) -> Iterator[Finding]:
         yield _finding(agent, why, told, roomier)
 
 
-def of_card(agent: Agent, held: Card, seen: Strain) -> Iterator[Finding]:
-    """Yield what holds the card back, and who else uses it."""
+def of_card(agent: Agent, held: Card, seen: Throttling) -> Iterator[Finding]:
+    """Yield what throttles the card, and which other processes use it."""
     for reason in seen.reasons():
         heat = "" if seen.temperature_celsius is None else f" at {seen.temperature_celsius:.0f} C"
         power = "" if seen.power_watts is None else f", {seen.power_watts:.0f} W"
@@ -162,21 +161,20 @@ def of_card(agent: Agent, held: Card, seen: Strain) -> Iterator[Finding]:
 
 def of_choices(agent: Agent, load: Load) -> Iterator[Finding]:
     """Yield what the configuration costs, where a token takes much longer than the card's memory would let it."""
-    ceiling = (agent.get("fit") or {}).get("decode_ceiling_tokens_per_second")
+    fit = agent.get("fit")
+    ceiling = fit["decode_ceiling_tokens_per_second"] if fit else None
     if load.token_seconds is None or not ceiling or load.token_seconds * ceiling < _TIMES_SLOWER:
         return
-    config, name = agent.get("config") or {}, agent["name"]
+    name = agent["name"]
     told = f"a token takes {1000 * load.token_seconds:.0f} ms; the card's memory needs {1000 / ceiling:.0f} ms for one"
-    if gib := config.get("cpu-offload-gb"):
-        cure = f"Name a smaller model or an 8-bit or 4-bit one for {name} in the roster, then `{causes.AGAIN}`."
-        yield _finding(agent, f"{gib} GiB of the weights lie in the host's memory (cpu-offload-gb)", told, cure)
-    elif config.get("enforce-eager"):
-        cure = f"Take enforce_eager away from {name} in the roster, then `{causes.AGAIN}`; its start takes longer then."
+    if agent["config"].get("enforce-eager"):
+        cure = f"Take enforce_eager away from {name} in the roster, then `{PLAN_AGAIN}`; its start takes longer then."
         yield _finding(agent, "it runs without CUDA graphs (enforce_eager)", told, cure)
 
 
 def _finding(agent: Agent, why: str, evidence: str, cure: str) -> Finding:
-    return Finding(CAUSE, agent["name"], f"Inference is slow because {why}.", evidence, cure)
+    sentence = f"Inference is slow because {why}."
+    return Finding(cause=CAUSE, agent=agent["name"], sentence=sentence, evidence=evidence, cure=cure)
 
 
 def _stop(holder: gpu_memory.Holder) -> str:

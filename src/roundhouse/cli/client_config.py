@@ -63,7 +63,7 @@ def _made(args: argparse.Namespace) -> dict[str, str]:
     if args.agent:
         deployed.find(plan, args.agent)
     return client_config.CLIENTS[args.name].files(
-        client_config.endpoints(plan, client_config.of(plan), args.host, args.agent)
+        client_config.endpoints(plan, client_config.listener(plan), args.host, args.agent)
     )
 
 

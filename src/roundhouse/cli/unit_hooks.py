@@ -1,19 +1,27 @@
-"""The words that systemd says for an agent or the gateway: not for people, so not in the help."""
+"""The words that systemd calls for an agent or the gateway: not for people, so not in the help.
+
+An error of theirs ends in a log: its line ends with the error's [code], by which doctor knows it.
+"""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import signal
 from typing import Any
 
-from ..errors import UsageError
+from ..doctor.cause import as_line
+from ..errors import RoundhouseError, UsageError
 from ..plan import deployed
+from ..schema.plan import Plan
 from ..util import console
 from .words_cli import Word
 
+_INTERRUPTED = 130
 
-def ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+
+def ready(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """Wait until the agent's engine is healthy."""
     from ..agents import start
 
@@ -23,43 +31,43 @@ def ready(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return {"agent": agent["name"]}
 
 
-def clear(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """Take away what is in the way of the container that systemd is about to start."""
+def clear(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
+    """Remove what blocks the container that systemd is about to start."""
     from ..agents import containers
 
     names = containers.clear(deployed.find(plan, _agent(args)))
     if names and not args.json:
-        print(f"taken away, left by an engine that was lost: {', '.join(names)}")
+        print(f"removed, left by an engine that was lost: {', '.join(names)}")
     return {"agent": args.agent, "cleared": names}
 
 
-def guard(plan: dict[str, Any], args: argparse.Namespace) -> None:
-    """Look after the agent's engine until systemd ends this."""
+def guard(plan: Plan, args: argparse.Namespace) -> None:
+    """Run the watchdog of the agent's engine until systemd ends this."""
     from ..agents import watchdog
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # its end is no interrupted work
-    watchdog.guard(plan, _agent(args), console.lines())
+    watchdog.run(plan, _agent(args), console.lines())
 
 
-def relieve(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """Bring somebody else in the place of the agent, which was given up."""
+def relieve(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
+    """Start another agent in the place of one that was given up."""
     from ..switch import failover
 
-    return failover.relieve(plan, _agent(args), console.lines())
+    return {**failover.fail_over(plan, _agent(args), console.lines())}
 
 
-def track(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """Tell the gateway, before it starts, who serves."""
+def track(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
+    """Tell the gateway, before it starts, which agents get requests."""
     from ..gateway import haproxy
     from ..state import serving
 
     serving.make_folder()
-    haproxy.follow(plan, console.progress())
-    return {"track": haproxy.track(plan)}
+    haproxy.publish_routes(plan, console.progress())
+    return {"track": haproxy.routes(plan)}
 
 
-def control(plan: dict[str, Any], args: argparse.Namespace) -> None:
-    """Bring the agents that requests wait for until systemd ends this."""
+def control(plan: Plan, args: argparse.Namespace) -> None:
+    """Start the agents that requests wait for until systemd ends this."""
     from ..switch import daemon
 
     daemon.serve(plan, console.lines())
@@ -67,15 +75,29 @@ def control(plan: dict[str, Any], args: argparse.Namespace) -> None:
 
 def _agent(args: argparse.Namespace) -> str:
     if args.agent is None:
-        raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
+        raise UsageError(
+            "agent_missing", "{word} needs an agent.", "Write it behind the word: {word} AGENT.", word=args.word
+        )
     return str(args.agent)
 
 
-WORDS: dict[str, Word] = {
-    "clear": clear,
-    "control": control,
-    "ready": ready,
-    "guard": guard,
-    "relieve": relieve,
-    "track": track,
-}
+def _logged(word: Word) -> Word:
+    """Return the word with its error as a line of the log, where no object is asked for."""
+
+    @functools.wraps(word)
+    def run(plan: Any, args: argparse.Namespace) -> dict[str, Any] | None:
+        try:
+            return word(plan, args)
+        except RoundhouseError as error:
+            failure, status = error, error.exit_code
+        except KeyboardInterrupt:
+            failure, status = RoundhouseError("interrupted", "interrupted."), _INTERRUPTED
+        if args.json:
+            raise failure
+        console.lines()(as_line(failure))
+        raise SystemExit(status)
+
+    return run
+
+
+WORDS: dict[str, Word] = {word.__name__: _logged(word) for word in (clear, control, ready, guard, relieve, track)}

@@ -12,7 +12,7 @@ from ..util import console
 from .words_cli import Word
 
 
-def switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+def switch(plan: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Put an agent on its card."""
     from ..switch import daemon_socket, transaction
 
@@ -26,10 +26,10 @@ def switch(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
         seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
         cut = f"; {result['cut']} requests were cut" if result["cut"] else ""
         print(f"{result['agent']} serves on port {deployed.find(plan, args.word)['port']} ({seconds}{cut})")
-    return result
+    return {**result}
 
 
-def resume(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+def resume(plan: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Bring back who served last."""
     from ..switch import resume as switch_resume
 
@@ -37,10 +37,10 @@ def resume(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     result = {"serving": switch_resume.start_only(plan, report)} if args.no_wait else switch_resume.resume(plan, report)
     if not args.json:
         print(f"{'starting' if args.no_wait else 'serving'}: {', '.join(result['serving'])}")
-    return result
+    return {**result}
 
 
-def stop(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+def stop(plan: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Take who serves off the card."""
     from ..switch import stop as switch_stop
 
@@ -48,7 +48,7 @@ def stop(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     result = switch_stop.stop(plan, args.agent, console.progress(), drain_seconds=args.drain, wait=args.wait)
     if not args.json:
         print(switch_stop.text(result))
-    return result
+    return {**result}
 
 
 def check_drain(args: argparse.Namespace) -> None:

@@ -10,10 +10,10 @@ from ..errors import UsageError
 from ..plan import deployed as plan_deployed
 from ..util import console
 
-Word = Callable[[dict[str, Any], argparse.Namespace], "dict[str, Any] | None"]
+Word = Callable[[Any, argparse.Namespace], "dict[str, Any] | None"]
 
 
-def status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+def status(plan: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Show who serves."""
     from ..agents import status as agents_status
 
@@ -24,7 +24,7 @@ def status(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return {"agents": rows, "gpus": held, "switch": switching}
 
 
-def logs(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
+def logs(plan: Any, args: argparse.Namespace) -> dict[str, Any] | None:
     """Show an agent's log."""
     if args.agent is None:
         raise UsageError("usage", f"{args.word} wants an agent: switch.py {args.word} AGENT.")
@@ -39,7 +39,7 @@ def logs(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | Non
     return None
 
 
-def gpu(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+def gpu(plan: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Show each card."""
     from ..agents import gpu_usage
 
@@ -69,7 +69,7 @@ def doctor(args: argparse.Namespace) -> dict[str, Any]:
     return {"ok": not found, "errors": errors, "checks": rows, "findings": findings}
 
 
-def watch(plan: dict[str, Any], args: argparse.Namespace) -> None:
+def watch(plan: Any, args: argparse.Namespace) -> None:
     """Show it as it goes on."""
     from ..agents import watch as agents_watch
 
@@ -83,7 +83,7 @@ def watch(plan: dict[str, Any], args: argparse.Namespace) -> None:
         return
 
 
-def history(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+def history(plan: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Show the switches so far."""
     from ..state import history as state_history
 

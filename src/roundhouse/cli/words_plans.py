@@ -11,7 +11,6 @@ from ..errors import RoundhouseError, UsageError
 from ..plan import plan_sets
 from ..plan.plan_sets import PlanSet
 from ..state import serving, switch_journal
-from ..switch.context import waiting
 from ..util import console
 from .words_act import check_drain
 
@@ -27,10 +26,10 @@ def deploy(args: argparse.Namespace) -> dict[str, Any]:
 
 def rollback(args: argparse.Namespace) -> dict[str, Any]:
     """Go back to the plan that served before, or to the one of that name."""
-    from ..switch import deploy as switch_deploy
+    from ..switch import deploy_preview
 
     found = plan_sets.before(args.agent)
-    if lost := switch_deploy.missing(found):
+    if lost := deploy_preview.missing(found):
         raise RoundhouseError("rollback", f"The plan {found.name} cannot serve: {'; '.join(lost)}.")
     return _put(found, args)
 
@@ -45,27 +44,29 @@ def plans(args: argparse.Namespace) -> dict[str, Any]:
 
 def _put(found: PlanSet, args: argparse.Namespace) -> dict[str, Any]:
     from ..switch import deploy as switch_deploy
+    from ..switch.context import report_wait_once
 
     check_drain(args)
     report = console.progress()
-    with serving.switching(switch_journal.told, wait=waiting(report) if args.wait else None):
+    with serving.switching(switch_journal.describe, wait=report_wait_once(report) if args.wait else None):
         if args.dry_run:
             return _look(found, args)
-        done = switch_deploy.deploy(found, report, drain_seconds=args.drain, start=not args.no_start)
+        done = switch_deploy.deploy(found, report, drain_seconds=args.drain, start_agents=not args.no_start)
     if not args.json:
         print(f"the plan {done['plan']} is in place; serving: {', '.join(done['serving']) or 'nobody'}")
-    return done
+    return {**done}
 
 
 def _look(found: PlanSet, args: argparse.Namespace) -> dict[str, Any]:
     """Say what would become another. Who serves may change until it is done."""
     from ..switch import deploy as switch_deploy
+    from ..switch import deploy_preview
 
     old, _ = plan_sets.current()
     moved = not found.is_in_place(old)
     seen = None
     if moved and old:
-        seen = switch_deploy.outlook(switch_deploy.make(found, old, None, args.drain, lambda text: None))
+        seen = deploy_preview.preview(switch_deploy.prepare(found, old, None, args.drain, lambda text: None))
     lines = seen.text() if seen else ["The first plan of this host."] if moved else []
     if not args.json:
         print("\n".join(lines) or f"the plan {found.name} is in place: nothing becomes another")

@@ -7,12 +7,13 @@ systemd's, Docker's and the kernel's own words; log text is no interface, so a p
 
 from __future__ import annotations
 
+from .cause import row
 from .causes_gpu import ENGINE_FAULT, HOST_MEMORY, OF_THE_CARD
-from .causes_model import AGAIN, LAST, Cause, row
 from .causes_model import CAUSES as OF_THE_MODEL
+from .causes_model import LAST
 
-__all__ = ["AGAIN", "BY_NAME", "CAUSES", "HOST_MEMORY", "OOM_KILL", "RESULTS", "Cause"]
-
+# The codes of a canary that failed: vllm/client.py's and agents/canary.py's.
+CANARY = ("canary", "canary_changed", "canary_unanswered", "canary_wrong_model", "canary_no_answer", "canary_no_text")
 CAUSES = (
     HOST_MEMORY,
     *OF_THE_CARD,
@@ -21,7 +22,7 @@ CAUSES = (
         "shared memory too small",
         r"No space left on device.*\bshm\b|shared memory.*(No space|too small)|Bus error",
         "The container's /dev/shm is smaller than the engine's processes need.",
-        "Give it 1 GiB (shm_size: 1gb), then `roundhouse {name}`.",
+        "Run `ansible-playbook site.yml`, which gives the container at least 1 GiB for each of its cards (shm_size).",
     ),
     row(
         "disk full",
@@ -34,6 +35,7 @@ CAUSES = (
         r"[Aa]ddress already in use|EADDRINUSE|port is already allocated",
         "Another program listens on the agent's port.",
         "See which with `ss -ltnp`, stop it, or give {name} another port in the roster.",
+        codes=("port_in_use",),
     ),
     row(
         "driver too old",
@@ -117,15 +119,17 @@ CAUSES = (
     ENGINE_FAULT,
     row(
         "canary failed",
-        r"which is no (?:text|answer)\b|answers no request|since it was deployed: its weights|the answer on port",
+        None,
         "The engine came up and did not answer its canary as it should.",
         "Read its weights again with `roundhouse verify`, see `roundhouse logs {name}`, then run `roundhouse {name}`.",
+        codes=CANARY,
     ),
     row(
         "engine hangs",
-        r"hangs: ending its engine",
-        "The engine gave no sign of life though it was ready, and its guard ended it.",
+        None,
+        "The engine was ready and stopped answering, and its watchdog ended it.",
         "See what it did last with `roundhouse logs {name} -n 500`, and `roundhouse gpu`; its unit starts it again.",
+        codes=("engine_hangs",),
     ),
     row(
         "engine died",
@@ -145,7 +149,7 @@ RESULTS = {
 STATES = (
     row(
         "given up",
-        "^$",
+        None,
         "systemd gave the agent up after too many starts in a row.",
         "Mend what `roundhouse logs {name}` shows, then run `roundhouse {name}`: it clears the limit.",
     ),

@@ -6,7 +6,7 @@ numbers as in NVIDIA's catalogue of them). An Xid that only follows another, or 
 
 from __future__ import annotations
 
-from .causes_model import Cause, row
+from .cause import Cause, row
 
 _XID = r"Xid \((?:PCI:)?[0-9a-fA-F:.]+\): "
 # The memory's own faults; 63 and 64 say that a row of it is to be, or cannot be, replaced.

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
-
-AGAIN = "ansible-playbook site.yml --extra-vars plan_again=true"
-
-
-class Cause(NamedTuple):
-    """A cause: how it shows in a log, what is so, and what cures it. `{name}` is the agent."""
-
-    name: str
-    pattern: re.Pattern[str]
-    sentence: str
-    cure: str
-
-
-def row(name: str, pattern: str, sentence: str, cure: str) -> Cause:
-    """Return a row of the table."""
-    return Cause(name, re.compile(pattern), sentence, cure)
-
+from .cause import PLAN_AGAIN, row
 
 CAUSES = (
     row(
         "memory held",
-        r"Free memory on device .*less than desired|GiB of GPU \d+(?:, and |; \d+ s after the stop, )",
-        "Something else holds memory of the card that the engine was to take.",
-        "See who with `roundhouse gpu`, stop it, and run `roundhouse {name}`.",
+        r"Free memory on device .*less than desired",
+        "Another process holds memory of the card that the engine needs.",
+        "See which with `roundhouse gpu`, stop it, and run `roundhouse {name}`.",
+        codes=("memory_held", "memory_not_freed"),
     ),
     row(
         "KV cache too small",
         r"No available memory for the cache blocks",
         "The weights leave no memory for the KV cache.",
-        f"Raise gpu_memory_utilization or name a smaller model in the roster, then `{AGAIN}`.",
+        f"Raise gpu_memory_utilization or name a smaller model in the roster, then `{PLAN_AGAIN}`.",
     ),
     row(
         "context too long for the card",
         r"To serve at least one request with the model's max seq len",
         "The KV cache does not hold one request of max_model_len tokens.",
-        f"Lower max_model_len (or max_model_len_min, so that the plan may) in the roster, then `{AGAIN}`.",
+        f"Lower max_model_len (or max_model_len_min, so that the plan may) in the roster, then `{PLAN_AGAIN}`.",
     ),
     row(
         "context too long for the model",
@@ -51,12 +34,12 @@ CAUSES = (
         "out of memory",
         r"OutOfMemoryError|CUDA out of memory|not enough GPU memory",
         "The card's memory did not hold the model and its work space.",
-        f"See who else is on the card with `roundhouse gpu`; if nobody, `{AGAIN}` plans with what was measured.",
+        f"See with `roundhouse gpu` what else is on the card; if nothing, `{PLAN_AGAIN}` plans with what was measured.",
     ),
     row(
         "wrong format",
         r"Unknown quantization method|[Qq]uantization method specified .* does not match",
-        "The model's format is none that this engine loads, or another than the roster says.",
+        "This engine does not load the model's format, or the roster names another format.",
         "Name the model's own quantization in the roster (awq, gptq, fp8, or none), then `ansible-playbook site.yml`.",
     ),
     row(
@@ -88,17 +71,18 @@ CAUSES = (
 LAST = (
     row(
         "model locked",
-        r"GatedRepoError|401 Client Error|403 Client Error|is gated: accept its licence|HF_TOKEN is not valid",
+        r"GatedRepoError|401 Client Error|403 Client Error",
         "The hub does not give this model without an account that accepted its licence.",
-        "Accept it on the hub and give the play a token (HF_TOKEN in models_environment), or name an open model.",
+        "Accept it on the hub and set models_token (in a vault) to a token of that account, or name an open model.",
+        codes=("model_gated", "hub_token_invalid", "hub_access_denied"),
     ),
     row(
         "download failed",
-        r"Max retries exceeded|IncompleteRead|ReadTimeout|Temporary failure in name resolution|ConnectionResetError"
-        r"|times in a row\. What came is kept|answers \d{3} for ",
+        r"Max retries exceeded|IncompleteRead|ReadTimeout|Temporary failure in name resolution|ConnectionResetError",
         "The download broke off, or the hub was not reached.",
         "Run `ansible-playbook site.yml --tags models` again: it goes on where it stopped. Behind a proxy, set "
         "models_environment.",
+        codes=("download_failed", "hub_unreachable", "hub_status"),
     ),
     row(
         "request too long",

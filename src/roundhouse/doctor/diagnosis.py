@@ -1,7 +1,4 @@
-"""From an engine's log and systemd's word for its end to one cause, the line that shows it, and what cures it.
-
-Why an engine did not start: its own last error line, which a person would look for in the log, and the cure.
-"""
+"""From an engine's log and systemd's result to one cause, the line that shows it, and its cure."""
 
 from __future__ import annotations
 
@@ -11,13 +8,18 @@ from typing import NamedTuple
 
 from ..host.systemd import Unit
 from . import causes
+from .cause import Cause, code_of
 from .causes import OOM_KILL
+from .causes_gpu import HOST_MEMORY
 
 UNKNOWN = "unknown"
 EVIDENCE_CHARACTERS = 300
+_CAUSE_CHARACTERS = 200  # pydantic prints a whole configuration behind its first words
 _AN_ERROR = re.compile(r"\w(Error|Exception)\b.*: ")
 # A line that vLLM itself does not call an error is no cause.
 _NO_ERROR = re.compile(r"(?:\(\w+ pid=\d+\) )?(?:DEBUG|INFO|WARNING) \d\d-\d\d ")
+# What the unit's own hook `ready` says when systemd ends it: a consequence.
+_CONSEQUENCE = "interrupted"
 
 
 class Finding(NamedTuple):
@@ -35,54 +37,53 @@ class Finding(NamedTuple):
 
 
 def diagnose(name: str, lines: Iterable[str], *, result: str = "", exit_status: int | None = None) -> Finding:
-    """Return the cause of an agent's end, from its log and systemd's word for it; UNKNOWN with the last error else."""
+    """Return the cause of an agent's end, from its log and systemd's result; UNKNOWN with the last error else."""
     known = [line.strip() for line in lines]
     telling = [line for line in known if not _NO_ERROR.match(line)]
-    for cause in causes.CAUSES:
-        seen = [line for line in telling if cause.pattern.search(line)]
-        if not seen and cause is causes.HOST_MEMORY and result == causes.OOM_KILL:
+    for each in causes.CAUSES:
+        seen = [line for line in telling if each.matches(line)]
+        if not seen and each is HOST_MEMORY and result == OOM_KILL:
             seen = [f"systemd: result {result}"]
         if seen:
             # The error itself, rather than the statement that raised it or what repeats it.
-            return _finding(cause, name, next(filter(_AN_ERROR.search, seen), seen[0]))
+            return _finding(each, name, next(filter(_AN_ERROR.search, seen), seen[0]))
     if result in causes.RESULTS:
         return _finding(causes.BY_NAME[causes.RESULTS[result]], name, f"systemd: result {result}")
     errors = [line for line in known if "rror" in line]
-    evidence = (errors or known or ["its log is empty"])[-1]
     ended = "" if exit_status is None else f" (exit status {exit_status})"
-    sentence = f"{name} did not start or did not stay{ended}, for a reason that is not in the table of causes."
     return Finding(
-        UNKNOWN,
-        name,
-        sentence,
-        evidence[:EVIDENCE_CHARACTERS],
-        f"Read the whole log: `roundhouse logs {name} -n 500`.",
+        cause=UNKNOWN,
+        agent=name,
+        sentence=f"{name} did not start or did not stay{ended}, for a reason that is not in the table of causes.",
+        evidence=(errors or known or ["its log is empty"])[-1][:EVIDENCE_CHARACTERS],
+        cure=f"Read the whole log: `roundhouse logs {name} -n 500`.",
     )
 
 
 def of_cause(name: str, evidence: str, agent: str | None = None) -> Finding:
     """Return the finding of a cause of the table, for the host when there is no agent."""
-    cause = causes.BY_NAME[name]
-    return _finding(cause, agent or "", evidence)._replace(agent=agent)
+    return _finding(causes.BY_NAME[name], agent or "", evidence)._replace(agent=agent)
 
 
-def _finding(cause: causes.Cause, name: str, evidence: str) -> Finding:
-    return Finding(cause.name, name, cause.sentence, evidence[:EVIDENCE_CHARACTERS], cause.cure.format(name=name))
-
-
-CHARACTERS = 200  # pydantic prints a whole configuration behind its first words
+def _finding(cause: Cause, name: str, evidence: str) -> Finding:
+    return Finding(
+        cause=cause.name,
+        agent=name,
+        sentence=cause.sentence,
+        evidence=evidence[:EVIDENCE_CHARACTERS],
+        cure=cause.cure.format(name=name),
+    )
 
 
 def cause(name: str, unit: Unit, lines: list[str]) -> str:
-    """Return the cause and, where it is known, its cure; `lines` are the log of the agent's last start."""
+    """Return why a start failed and, where it is known, the cure; `lines` are the log of the agent's last start."""
     errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b: |error: |Value error, ", line)]
     # The root cause is raised first; "Engine core initialization failed" and its like come after it.
-    told = [line for line in errors if "Engine core initialization failed" not in line]
-    # What `ready` says when systemd ends it, and the server's last words, are consequences.
-    rest = [line for line in lines if line != "interrupted." and not line.startswith("INFO:")]
-    last = (told or errors or rest or ["its log is empty"])[-1]
+    first = [line for line in errors if "Engine core initialization failed" not in line]
+    rest = [line for line in lines if code_of(line) != _CONSEQUENCE and not line.startswith("INFO:")]
+    last = (first or errors or rest or ["its log is empty"])[-1]
     text = re.sub(r"^(\(\w+ pid=\d+\) )?((INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^\]]*\] ?)?", "", last).strip()
-    text = text if len(text) <= CHARACTERS else text[:CHARACTERS].partition(". ")[0] + " ..."
+    text = text if len(text) <= _CAUSE_CHARACTERS else text[:_CAUSE_CHARACTERS].partition(". ")[0] + " ..."
     if unit.result == "timeout":
         text = f"it was not healthy within its time limit; its log ends with: {text}"
     if unit.result == OOM_KILL:

@@ -1,6 +1,4 @@
-"""What a client meets at an agent's port: TLS, and whether a key is wanted. As deployed, not as wanted.
-
-Files for the programs that talk to the agents, with this host's ports, names and lengths in them.
+"""Configuration files for the clients of the agents, with this host's ports, names and lengths, as deployed.
 
 Only shapes that a program reads today: VS Code's own models since 1.122 (chatLanguageModels.json, Custom Endpoint),
 Continue's config.yaml (schema v1), aider's two files, and what the OpenAI clients take from the environment.
@@ -14,28 +12,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError
-from ..plan.deployed import Plan
+from ..schema.plan import Plan
 from .config import FOLDER
 
 
-class Door(NamedTuple):
-    """How an agent's port is spoken to."""
+class Listener(NamedTuple):
+    """How the agents' ports are reached."""
 
-    scheme: str
-    keyed: bool
+    scheme: str  # http or https
+    keyed: bool  # a key is required
 
 
-def of(plan: Plan, config: Path | None = None) -> Door:
+def listener(plan: Plan, config: Path | None = None) -> Listener:
     """Return it from the gateway's own configuration; without a gateway an engine listens on loopback, keyless."""
     if plan.get("gateway_port") is None:
-        return Door("http", keyed=False)
+        return Listener("http", keyed=False)
     path = config or Path(FOLDER, "haproxy.cfg")
     try:
         text = path.read_text()
     except OSError as error:
-        cure = "run this as root" if isinstance(error, PermissionError) else "deploy again"
-        raise RoundhouseError("gateway", f"{path} cannot be read ({error.strerror}): {cure}.") from None
-    return Door("https" if " ssl crt " in text else "http", keyed="/keys.map" in text)
+        remedy = "Run this as root." if isinstance(error, PermissionError) else "Deploy again."
+        text, reason = "{path} cannot be read ({reason}).", error.strerror or type(error).__name__
+        raise RoundhouseError("gateway_config_unreadable", text, remedy, path=str(path), reason=reason) from None
+    return Listener("https" if " ssl crt " in text else "http", keyed="/keys.map" in text)
 
 
 # Of max_model_len, which is prompt and answer together; an editor wants the two apart.
@@ -60,17 +59,17 @@ class Endpoint(NamedTuple):
         return min(_LONGEST_ANSWER_TOKENS, self.max_model_len // _SHARE_OF_ANSWER)
 
 
-def endpoints(plan: Plan, door: Door, host: str, name: str | None) -> list[Endpoint]:
+def endpoints(plan: Plan, at: Listener, host: str, name: str | None) -> list[Endpoint]:
     """Return the agents of a plan, or the one of that name, as clients reach them by the name `host`."""
     return [
         Endpoint(
-            agent["name"],
-            f"{door.scheme}://{host}:{agent['port']}/v1",
-            agent["model"].rstrip("/").rpartition("/")[2],
-            agent["max_model_len"],
-            agent["temperature"],
-            bool(agent["config"].get("tool-call-parser")),
-            door.keyed,
+            name=agent["name"],
+            url=f"{at.scheme}://{host}:{agent['port']}/v1",
+            model=agent["model"].rstrip("/").rpartition("/")[2],
+            max_model_len=agent["max_model_len"],
+            temperature=agent["temperature"],
+            tools=bool(agent["config"].get("tool-call-parser")),
+            keyed=at.keyed,
         )
         for agent in plan["agents"]
         if name in (None, agent["name"])

@@ -1,7 +1,7 @@
-"""What the gateway's HAProxy is told: computed here, printed by roles/gateway's templates.
+"""HAProxy's configuration of the gateway: computed here, printed by roles/gateway's templates.
 
-Every request is taken in whole before it is handed on: a slow upload must not reach an engine that drains by then, and
-the field `model` may stand behind the prompt. So a buffer has to hold a request, and its size follows from the longest
+Every request is buffered whole before it is forwarded: a slow upload must not reach an engine that drains by then, and
+the field `model` may stand behind the prompt. So a buffer holds a request, and its size follows from the longest
 context of the plan.
 """
 
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
-from ..plan.deployed import Agent, Plan
 from ..roster import ports
+from ..schema.plan import Agent, Plan
 from ..state import switch_metrics
-from . import haproxy
+from . import haproxy, scheduler
 from . import on_demand as gateway_on_demand
-from .scheduler import Settings as Demand
 
 FOLDER = "/etc/roundhouse/gateway"
 ANY = "ANY"  # the bind of all agents; no agent has such a name, they are lower-case
@@ -73,42 +73,24 @@ class Settings(NamedTuple):
 
 
 def build(plan: Plan, settings: Settings) -> dict[str, Any]:
-    """Return what the templates print. Raises UsageError for settings that cannot be meant."""
-    beyond = not _address(settings.listen).is_loopback
-    keys = beyond if settings.key_required is None else settings.key_required
-    if beyond and not keys:
-        raise UsageError(
-            "gateway",
-            f"gateway_key_required is false and gateway_listen is {settings.listen}, which others reach: leave it out, "
-            "or listen on 127.0.0.1.",
-        )
-    tls = beyond if settings.tls is None else settings.tls
-    # A copy, which HAProxy's user may read whoever owns the user's file, and which is reloaded when that is renewed.
-    certificate = f"{FOLDER}/{'own' if settings.certificate else 'tls'}.pem"
-    body = max(LEAST_BODY_BYTES, BYTES_PER_TOKEN * max(int(agent["max_model_len"]) for agent in plan["agents"]))
+    """Return what the templates print. Raises UsageError for settings that are not valid."""
+    public = not _address(settings.listen).is_loopback
     return {
         "folder": FOLDER,
         "runtime": haproxy.RUNTIME,
-        "track": str(haproxy.track_path()),
+        "track": str(haproxy.routes_path()),
         "own_errors": OWN_ERRORS,
         "refusals": REFUSALS,
         "any": ANY,
         "agents": [_agent(agent) for agent in plan["agents"]],
-        "binds": [_bind(settings, ANY, plan["gateway_port"]), *_binds(plan, settings, lambda port: port)],
-        "metrics_binds": [
-            _bind(settings, ANY, ports.metrics_port(plan["gateway_port"])),
-            *_binds(plan, settings, ports.metrics_port),
-        ],
-        "needs_key": keys,
-        "certificate": certificate if tls else None,
-        "makes_certificate": tls and not settings.certificate,
-        "own_certificate": settings.certificate if tls else "",
-        "body_bytes": body,
-        "header_bytes": HEADER_BYTES,
-        "buffer_bytes": body + 2 * HEADER_BYTES,
+        "binds": _binds(plan, settings, lambda port: port),
+        "metrics_binds": _binds(plan, settings, ports.metrics_port),
+        "needs_key": _needs_key(settings, public),
+        **_certificate(settings, public),
+        **_sizes(plan),
         "connections": settings.connections,
-        # One address alone may not take all of them; those of this host share one.
-        "connections_of_one": None if not beyond else max(1, settings.connections // 4),
+        # One address may not take all of them; the clients of this host share one.
+        "connections_of_one": max(1, settings.connections // 4) if public else None,
         "requests_per_minute": settings.requests_per_minute,
         "requests_at_once": settings.requests_at_once,
         "waiting": settings.waiting,
@@ -117,19 +99,53 @@ def build(plan: Plan, settings: Settings) -> dict[str, Any]:
         "writes": WRITES,
         "models": _models(plan),
         "switches": str(switch_metrics.path()),
-        "demand": _demand(plan, settings),
+        "demand": _on_demand(plan, settings),
     }
 
 
-def _demand(plan: Plan, settings: Settings) -> str | None:
-    """Return what the control service reads, None where agents are not brought on demand. Raises UsageError."""
+def _needs_key(settings: Settings, public: bool) -> bool:
+    needed = public if settings.key_required is None else settings.key_required
+    if public and not needed:
+        raise UsageError(
+            "gateway_without_keys",
+            "gateway_key_required is false and gateway_listen is {listen}, which other hosts reach.",
+            "Leave gateway_key_required out, or listen on 127.0.0.1.",
+            listen=settings.listen,
+        )
+    return needed
+
+
+def _certificate(settings: Settings, public: bool) -> dict[str, Any]:
+    tls = public if settings.tls is None else settings.tls
+    # A copy, which HAProxy's user may read whatever the owner of the user's file, and reloaded when that is renewed.
+    path = f"{FOLDER}/{'own' if settings.certificate else 'tls'}.pem"
+    return {
+        "certificate": path if tls else None,
+        "makes_certificate": tls and not settings.certificate,
+        "own_certificate": settings.certificate if tls else "",
+    }
+
+
+def _sizes(plan: Plan) -> dict[str, int]:
+    body = max(LEAST_BODY_BYTES, BYTES_PER_TOKEN * max(agent["max_model_len"] for agent in plan["agents"]))
+    return {"body_bytes": body, "header_bytes": HEADER_BYTES, "buffer_bytes": body + 2 * HEADER_BYTES}
+
+
+def _on_demand(plan: Plan, settings: Settings) -> str | None:
+    """Return what the control service reads, None where agents are not started on demand. Raises UsageError."""
     if not settings.on_demand:
         return None
-    told = Demand(*(getattr(settings, name) for name in Demand._fields))
-    problem = gateway_on_demand.problem(plan, told, settings.wait_seconds)
+    chosen = scheduler.Settings(
+        min_active_seconds=settings.min_active_seconds,
+        max_wait_seconds=settings.max_wait_seconds,
+        idle_seconds=settings.idle_seconds,
+        default_agents=tuple(settings.default_agents),
+        pinned=tuple(settings.pinned),
+    )
+    problem = gateway_on_demand.problem(plan, chosen, settings.wait_seconds)
     if problem:
-        raise UsageError("gateway", problem)
-    return json.dumps(told._asdict(), indent=1)
+        raise UsageError("on_demand_setting_invalid", problem)
+    return json.dumps(chosen._asdict(), indent=1)
 
 
 def _address(listen: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -137,7 +153,10 @@ def _address(listen: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         return ipaddress.ip_address(listen)
     except ValueError:
         raise UsageError(
-            "gateway", f"gateway_listen is {listen!r}: write an address of this host, such as 127.0.0.1 or 0.0.0.0."
+            "gateway_listen_invalid",
+            "gateway_listen is {listen!r}, which is not an address.",
+            "Use an address of this host, such as 127.0.0.1 or 0.0.0.0.",
+            listen=listen,
         ) from None
 
 
@@ -150,16 +169,26 @@ def _bind(settings: Settings, name: str, port: int) -> dict[str, str]:
     return {"name": name, "address": f"{host}:{port}"}
 
 
-def _binds(plan: Plan, settings: Settings, rule: Any) -> list[dict[str, str]]:
-    return [_bind(settings, agent["name"], rule(agent["port"])) for agent in plan["agents"]]
+def _binds(plan: Plan, settings: Settings, rule: Callable[[int], int]) -> list[dict[str, str]]:
+    """Return the addresses that are listened on: one for all agents, and each agent's own."""
+    shared = plan["gateway_port"]
+    if shared is None:
+        raise UsageError("gateway_not_planned", "The plan has no gateway.", "Set gateway_enabled: true.")
+    wanted = [(ANY, shared), *((agent["name"], agent["port"]) for agent in plan["agents"])]
+    return [_bind(settings, name, rule(port)) for name, port in wanted]
 
 
 def _models(plan: Plan) -> str:
     """Return /v1/models of all agents, a log-format string: HAProxy fills in what changes."""
     listed = [
         {
-            **{"id": agent["name"], "object": "model", "created": 0, "owned_by": "roundhouse"},
-            **{"port": agent["port"], "max_model_len": agent["max_model_len"], "root": agent["model"]},
+            "id": agent["name"],
+            "object": "model",
+            "created": 0,
+            "owned_by": "roundhouse",
+            "port": agent["port"],
+            "max_model_len": agent["max_model_len"],
+            "root": agent["model"],
             "state": f"%[lua.state({agent['name']})]",
         }
         for agent in plan["agents"]

@@ -1,25 +1,28 @@
-"""Tells the gateway who is on the track, so that it holds requests while a switch is about.
+"""The gateway's routes and loads: which agents get requests, and how many each has.
 
-What it is told follows from what is on disk, the running switch and who serves, and is written to a file that HAProxy
-reads when it starts. So one that was not there, or is reloaded half-way, knows the same, and a switch works alone.
-
-What the gateway has of each agent: requests that wait for it, that run on it, and that it had so far.
+The routes follow from what is on disk: the running switch and the active agents. They are written to a file that
+HAProxy reads when it starts, so a gateway that was down or is reloaded knows the same, and a switch works without one.
 """
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import RoundhouseError
-from ..plan.deployed import Agent, Plan
 from ..state import serving as state_serving
 from ..state import start_phases, switch_journal
+from ..state.note import Report
 from ..util import files
 from . import on_demand
 from .scheduler import Load
+
+if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
+    from roundhouse.schema.plan import Agent, Plan
+
 
 UNIT = "roundhouse-gateway.service"
 RUNTIME = "/run/roundhouse-gateway"
@@ -29,42 +32,42 @@ _POLL_SECONDS = 0.05
 _START_SECONDS = 60
 
 
-def track_path() -> Path:
-    """Return the file of the track: a line an agent, see roles/gateway/files/hold.lua."""
+def routes_path() -> Path:
+    """Return the file of the routes: a line an agent, see roles/gateway/files/hold.lua."""
     return state_serving.FOLDER / "gateway.map"
 
 
-def follow(plan: Plan, report: Callable[[str], None]) -> None:
-    """Tell the gateway who serves, who may serve soon, and who does not.
+def publish_routes(plan: Plan, report: Report) -> None:
+    """Tell the gateway which agents get requests, which may soon, and which do not.
 
-    A gateway that does not run reads it when it starts. Where the file cannot be written that is said, and no more: the
+    A gateway that does not run reads the file when it starts. A file that cannot be written is only reported: the
     agents matter more than their gateway.
     """
     if plan.get("gateway_port") is None:
         return
-    told = track(plan)
-    lines = {agent["name"]: f"{told[agent['name']]}:{_start_seconds(agent)}" for agent in plan["agents"]}
+    found = routes(plan)
+    lines = {agent["name"]: f"{found[agent['name']]}:{_start_seconds(agent)}" for agent in plan["agents"]}
     try:
-        files.write(track_path(), "".join(f"{name} {line}\n" for name, line in lines.items()), durable=False)
+        files.write(routes_path(), "".join(f"{name} {line}\n" for name, line in lines.items()), durable=False)
     except OSError as error:
-        report(f"the gateway's file {track_path()} was left as it is: {error.strerror}")
-    if said := tell([f"set map {track_path()} {name} {line}" for name, line in lines.items()]):
-        report(said)
+        report(f"the gateway's file {routes_path()} was left as it is: {error.strerror}")
+    if problem := send([f"set map {routes_path()} {name} {line}" for name, line in lines.items()]):
+        report(problem)
 
 
-def track(plan: Plan) -> dict[str, str]:
+def routes(plan: Plan) -> dict[str, str]:
     """Return for each agent `on`, `wait`, `ask` or `off`.
 
-    While a switch is about, or was killed, nobody that it concerns gets requests: the new one has not answered its
-    canary yet, and the one before is leaving or may come back.
+    While a switch runs, or was killed, no agent of it gets requests: the new one has not answered its canary yet, and
+    the previous one is draining or may come back.
     """
     serving, asks = _serving(), on_demand.asks()
-    told = {agent["name"]: "on" if agent["name"] in serving else _off(agent["name"], asks) for agent in plan["agents"]}
+    found = {agent["name"]: "on" if agent["name"] in serving else _off(agent["name"], asks) for agent in plan["agents"]}
     left = switch_journal.left()
     for name in [left.to, *left.previous] if left else []:
-        if name in told:
-            told[name] = "wait"
-    return told
+        if name in found:
+            found[name] = "wait"
+    return found
 
 
 def _off(name: str, asks: Collection[str]) -> str:
@@ -84,10 +87,10 @@ def _start_seconds(agent: Agent) -> int:
     return 1 + round(known.seconds) if known else _START_SECONDS
 
 
-def tell(commands: list[str]) -> str | None:
-    """Give commands to all of HAProxy's workers, also to one that only ends what it has since a reload.
+def send(commands: list[str]) -> str | None:
+    """Send commands to all of HAProxy's workers, also to one that only ends what it has since a reload.
 
-    Return why it was not told, None when it was. One that does not run reads the files when it starts.
+    Return why that failed, None when it did not. One that does not run reads the files when it starts.
     """
     try:
         ask_workers(commands)
@@ -138,13 +141,13 @@ _HEAD = "# pxname,"
 
 
 def read(names: list[str]) -> dict[str, Load] | None:
-    """Return it by the agents' names, None where the gateway does not run."""
+    """Return the loads by the agents' names, None where the gateway does not run."""
     try:
-        told = ask_workers(["show stat -1 2 -1", "roundhouse waiting"])
+        answers = ask_workers(["show stat -1 2 -1", "roundhouse waiting"])
     except OSError:
         return None
     found = dict.fromkeys(names, Load())
-    for text in told:
+    for text in answers:
         for name, load in _of_worker(text).items():
             if name in found:
                 found[name] = _sum(found[name], load)
@@ -168,8 +171,8 @@ def _of_worker(text: str) -> dict[str, Load]:
 
 def _sum(one: Load, other: Load) -> Load:
     return Load(
-        one.waiting + other.waiting,
-        max(one.oldest_seconds, other.oldest_seconds),
-        one.running + other.running,
-        one.total + other.total,
+        waiting=one.waiting + other.waiting,
+        oldest_seconds=max(one.oldest_seconds, other.oldest_seconds),
+        running=one.running + other.running,
+        total=one.total + other.total,
     )

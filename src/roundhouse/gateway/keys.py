@@ -1,7 +1,7 @@
 """The keys of the gateway's API: named, made here, revoked one by one.
 
-They stand in one file that root alone reads. HAProxy gets their SHA-256 alone, as a map from hash to name: to find a
-hash in it tells nothing of a key, however long that takes.
+They stand in one file that only root reads. HAProxy gets only their SHA-256, as a map from hash to name, so the time of
+a lookup reveals nothing of a key.
 """
 
 from __future__ import annotations
@@ -35,16 +35,18 @@ def load() -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise RoundhouseError("keys", f"{PATH} cannot be read ({error}): run this as root.") from None
+        text, remedy = "{path} cannot be read ({reason}).", "Run this as root."
+        raise RoundhouseError("keys_unreadable", text, remedy, path=str(PATH), reason=str(error)) from None
     if not isinstance(kept, dict) or kept.get("schema") != SCHEMA:
-        raise RoundhouseError("keys", f"{PATH} is not of schema {SCHEMA}: deploy again with this version.")
+        text, remedy = "{path} is not of schema {schema}.", "Deploy again with this version."
+        raise RoundhouseError("keys_schema", text, remedy, path=str(PATH), schema=SCHEMA)
     return dict(kept["keys"])
 
 
 def ensure() -> bool:
     """Make the first key where no file of keys is there, write HAProxy's map, and return whether anything changed.
 
-    An empty file of keys stays empty: whoever revoked all of them wants nobody in.
+    An empty file of keys stays empty: all of them were revoked on purpose.
     """
     made = not PATH.exists()
     keys = {FIRST: _new()} if made else load()
@@ -54,41 +56,50 @@ def ensure() -> bool:
 
 
 def add(name: str) -> str:
-    """Make a key of that name and return it. Raises UsageError when the name is taken or cannot be one."""
+    """Make a key of that name and return it. Raises UsageError when the name is taken or not valid."""
     if not _NAME.fullmatch(name):
-        raise UsageError("keys", f"{name!r} is no name of a key: write lower-case letters, digits, dots and dashes.")
-    with serving.alone(_folder()):
+        text, remedy = "{name!r} is not a valid name.", "Use lower-case letters, digits, dots, dashes and underscores."
+        raise UsageError("key_name_invalid", text, remedy, name=name)
+    with serving.exclusive(_folder()):
         keys = load()
         if name in keys:
-            raise UsageError("keys", f"{name} has a key already: revoke it first, or choose another name.")
+            text, remedy = "A key named {name} exists.", "Revoke it first, or choose another name."
+            raise UsageError("key_exists", text, remedy, name=name)
         key = _new()
         _keep(keys | {name: key})
         _write_map(keys | {name: key})
-        _tell(f"add map {MAP} {_hash(key)} {name}", f"the key of {name} is made")
+        _send(f"add map {MAP} {_hash(key)} {name}", f"The key {name} was made")
     return key
 
 
 def revoke(name: str) -> None:
-    """Let nobody in with that key from now on. Raises UsageError for an unknown name."""
-    with serving.alone(_folder()):
+    """Refuse that key from now on. Raises UsageError for an unknown name."""
+    with serving.exclusive(_folder()):
         keys = load()
         if name not in keys:
-            raise UsageError("keys", f"{name!r} is no key: `roundhouse keys` lists {', '.join(keys) or 'none'}.")
+            raise UsageError(
+                "key_unknown",
+                "No key is named {name!r}.",
+                "`roundhouse keys` lists them: {known}.",
+                name=name,
+                known=", ".join(keys) or "none",
+            )
         key = keys.pop(name)
         _keep(keys)
         _write_map(keys)
-        _tell(f"del map {MAP} {_hash(key)}", f"the key of {name} is taken out of the files")
+        _send(f"del map {MAP} {_hash(key)}", f"The key {name} was removed from the files")
 
 
 def _folder() -> Path:
     if not PATH.parent.is_dir():
-        raise UsageError("keys", f"{PATH.parent} is not there: deploy a gateway first, with site.yml.")
+        text, remedy = "{path} does not exist.", "Deploy a gateway first, with site.yml."
+        raise UsageError("gateway_not_deployed", text, remedy, path=str(PATH.parent))
     return PATH.parent
 
 
-def _tell(command: str, done: str) -> None:
-    if said := haproxy.tell([command]):
-        raise RoundhouseError("keys", f"{done}, but {said}.")
+def _send(command: str, done: str) -> None:
+    if problem := haproxy.send([command]):
+        raise RoundhouseError("gateway_not_told", f"{done}, but {problem}.")
 
 
 def _new() -> str:

@@ -1,25 +1,27 @@
-"""On demand: what the role has set, and which agents' requests are worth keeping just now.
+"""Starting agents on demand: the role's settings, and the agents whose requests are held just now.
 
-The control service writes the second, in a folder that a reboot empties, and whoever tells the gateway who serves reads
-it: so a switch by hand says the same of the agents that do not serve.
+The control service writes the second, in a folder that a reboot empties. Every writer of the gateway's routes reads it,
+so a switch by hand publishes the same.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..plan import deployed
-from ..plan.deployed import Plan
 from ..state import serving
 from .scheduler import Settings
+
+if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
+    from roundhouse.schema.plan import Plan
+
 
 PATH = Path("/etc/roundhouse/demand.json")
 
 
-def asked_path() -> Path:
+def allowed_path() -> Path:
     """Return the file of the agents that a request may ask for."""
     return serving.LOCK.parent / "asks.json"
 
@@ -48,34 +50,36 @@ def load() -> Settings:
     try:
         return settings(json.loads(PATH.read_text()))
     except FileNotFoundError:
-        raise UsageError("control", f"{PATH} does not exist: deploy with gateway_on_demand: true.") from None
+        text, remedy = "{path} does not exist.", "Deploy with gateway_on_demand: true."
+        raise UsageError("on_demand_not_deployed", text, remedy, path=str(PATH)) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UsageError("control", f"{PATH} cannot be read ({error}): deploy again.") from None
+        text, remedy = "{path} cannot be read ({reason}).", "Deploy again."
+        raise UsageError("on_demand_unreadable", text, remedy, path=str(PATH), reason=str(error)) from None
 
 
-def settings(told: dict[str, Any]) -> Settings:
-    """Return what that file says."""
-    return Settings(**{**told, **{name: tuple(told[name]) for name in ("default_agents", "pinned")}})
+def settings(content: dict[str, Any]) -> Settings:
+    """Return the settings that the file holds."""
+    return Settings(**{**content, **{name: tuple(content[name]) for name in ("default_agents", "pinned")}})
 
 
 def allow(names: list[str]) -> None:
-    """Say whose requests are worth keeping. Raises OSError."""
-    serving.write(asked_path(), {"asks": names}, durable=False)
+    """Write the agents whose requests are held. Raises OSError."""
+    serving.write(allowed_path(), {"asks": names}, durable=False)
 
 
 def withdraw() -> None:
-    """Say that nobody brings an agent any more."""
-    asked_path().unlink(missing_ok=True)
+    """Remove them: no service starts agents any more."""
+    allowed_path().unlink(missing_ok=True)
 
 
 def asks() -> list[str]:
     """Return the agents that a request may ask for: none where no control service runs."""
     try:
-        return [str(name) for name in json.loads(asked_path().read_text())["asks"]]
+        return [str(name) for name in json.loads(allowed_path().read_text())["asks"]]
     except FileNotFoundError:
         return []
 
 
 def conflicts(plan: Plan) -> dict[str, list[str]]:
     """Return for each agent those that it shares a card with."""
-    return {agent["name"]: list(deployed.find(plan, agent["name"])["conflicts"]) for agent in plan["agents"]}
+    return {agent["name"]: list(agent["conflicts"]) for agent in plan["agents"]}

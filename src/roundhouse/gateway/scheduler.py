@@ -1,4 +1,4 @@
-"""Who is to have a card when requests ask for agents that are not loaded. No clock, no socket: it is told, and decides.
+"""Which agent gets a card when requests ask for agents that are not loaded. Pure: no clock and no socket.
 
 The rules, with which a request's wait is bounded however many ask (`longest_wait_seconds`):
 
@@ -6,8 +6,8 @@ The rules, with which a request's wait is bounded however many ask (`longest_wai
 - After that it leaves as soon as nothing runs on it, and also while it works once a request of another has waited for
   `max_wait_seconds`.
 - The agent whose request waits longest is next; its waiting requests are served together.
-- Who is pinned is not displaced, and who failed to start is not tried again for a while.
-- An agent that nobody has used for `idle_seconds` leaves to the default agent of its card, or frees it.
+- A pinned agent is not displaced, and one that failed to start is not tried again for a while.
+- An agent that no request has used for `idle_seconds` leaves to the default agent of its card, or frees it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Load(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Bring an agent, or with `free` let one leave and nobody come."""
+    """Start an agent, or with `free` stop one and start none."""
 
     agent: str
     why: str
@@ -58,8 +58,8 @@ class Scheduler:
         self._total: dict[str, int] = {}
         self._failed: dict[str, float] = {}
 
-    def see(self, now: float, loaded: Mapping[str, float], loads: Mapping[str, Load]) -> None:
-        """Take in who is loaded, each with the time from which on that counts, and what the gateway has."""
+    def observe(self, now: float, loaded: Mapping[str, float], loads: Mapping[str, Load]) -> None:
+        """Take in the loaded agents, each with the time since which that counts, and the gateway's loads."""
         self._since = {name: self._since.get(name, at) for name, at in loaded.items()}
         for name, load in loads.items():
             if load.running or load.waiting or load.total != self._total.get(name, load.total):
@@ -67,29 +67,29 @@ class Scheduler:
             self._total[name] = load.total
 
     def failed(self, agent: str, now: float) -> None:
-        """Take in that an agent could not be brought: who came back for it has its time anew."""
+        """Take in that an agent could not be started: the minimum time of its rivals begins again."""
         self._failed[agent] = now
         self._since |= dict.fromkeys(self._rivals(agent), now)
 
-    def may_ask(self, now: float) -> list[str]:
-        """Return the agents whose requests are worth keeping."""
-        return [name for name in self._conflicts if self._may_come(name, now)]
+    def startable(self, now: float) -> list[str]:
+        """Return the agents whose requests are held."""
+        return [name for name in self._conflicts if self._may_start(name, now)]
 
     def decide(self, now: float, loads: Mapping[str, Load]) -> Decision | None:
         """Return what to do now."""
         waiting = sorted((each for each in loads if loads[each].waiting), key=lambda each: -loads[each].oldest_seconds)
-        before: set[str] = set()  # who waits longer, and is not to be overtaken on a card
+        before: set[str] = set()  # agents whose requests wait longer, and are not overtaken on a card
         for name in waiting:
-            if name in self._since or not self._may_come(name, now):
+            if name in self._since or not self._may_start(name, now):
                 continue
             rivals = self._rivals(name)
             oldest = loads[name].oldest_seconds
-            if not before & set(self._conflicts[name]) and all(self._leaves(each, now, oldest) for each in rivals):
+            if not before & set(self._conflicts[name]) and all(self._may_stop(each, now, oldest) for each in rivals):
                 return Decision(name, f"{loads[name].waiting} wait, the first since {oldest:.1f} s")
             before.add(name)
         return self._after_idling(now, waiting)
 
-    def _may_come(self, name: str, now: float) -> bool:
+    def _may_start(self, name: str, now: float) -> bool:
         if now - self._failed.get(name, now - AFTER_FAILURE_SECONDS) < AFTER_FAILURE_SECONDS:
             return False
         return not any(each in self._settings.pinned for each in self._rivals(name))
@@ -97,7 +97,7 @@ class Scheduler:
     def _rivals(self, name: str) -> list[str]:
         return [each for each in self._conflicts[name] if each in self._since]
 
-    def _leaves(self, name: str, now: float, oldest: float) -> bool:
+    def _may_stop(self, name: str, now: float, oldest: float) -> bool:
         if now - self._since[name] < self._settings.min_active_seconds:
             return False
         quiet = now - self._used.get(name, self._since[name]) >= QUIET_SECONDS
@@ -111,11 +111,11 @@ class Scheduler:
                 continue
             if name in (*settings.pinned, *settings.default_agents) or {name, *self._conflicts[name]} & {*waiting}:
                 continue
-            why = f"nobody has used {name} for {idle:.0f} s"
+            why = f"no request has used {name} for {idle:.0f} s"
             default = [each for each in settings.default_agents if each in self._conflicts[name]]
             if not default:
                 return Decision(name, why, free=True)
-            if self._may_come(default[0], now):
+            if self._may_start(default[0], now):
                 return Decision(default[0], why)
         return None
 
@@ -123,11 +123,11 @@ class Scheduler:
 def longest_wait_seconds(settings: Settings, agents: int, switch_seconds: float) -> float:
     """Return how long a request may wait on a card of so many agents, when a switch takes so long.
 
-    While one agent keeps the card, `max_wait_seconds`, or the turn of one that was just on its way when it came; then
-    each of the others may have its turn before, as short as it can be; then its own switch.
+    While one agent keeps the card, `max_wait_seconds`, or the slot of one whose switch had just begun; then each of the
+    others may have the shortest slot before; then its own switch.
     """
-    turn = settings.min_active_seconds + switch_seconds
-    return max(settings.max_wait_seconds, turn) + max(0, agents - 2) * turn + switch_seconds
+    slot = settings.min_active_seconds + switch_seconds
+    return max(settings.max_wait_seconds, slot) + max(0, agents - 2) * slot + switch_seconds
 
 
 def most_switches(settings: Settings, seconds: float) -> int:

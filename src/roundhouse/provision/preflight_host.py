@@ -108,7 +108,7 @@ def _users(facts: Facts) -> Row:
             name = process["name"] or "a process"
             if "vllm" not in name.lower():
                 holds = "memory" if process["gib"] is None else f"{process['gib']:.1f} GiB"
-                cure = f" {gpu_memory.CURE}" if gpu_memory.is_it(name) else ""
+                cure = f" {gpu_memory.OLLAMA_CURE}" if gpu_memory.is_ollama(name) else ""
                 warnings.append(
                     f"{name} (pid {process['pid']}) holds {holds} of card {card['address']}: an agent has less.{cure}"
                 )

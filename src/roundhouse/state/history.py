@@ -14,12 +14,13 @@ KEEP = 200
 COLUMNS = ("when", "from", "to", "outcome", "seconds", "cut", "cause")
 _CAUSE_CHARACTERS = 200
 
+# The outcomes, in the words of the file and of `history --json`.
 DONE = "done"  # the wanted agent serves
-BACK = "back"  # it failed, and the one before serves again
-LOST = "lost"  # it failed, and so did the way back
+ROLLED_BACK = "back"  # it failed, and the previous agent serves again
+ROLLBACK_FAILED = "lost"  # it failed, and so did the rollback
 REFUSED = "refused"  # nothing was touched
-RELIEVED = "relieved"  # `from` was given up, and `to` was called in its place; its own entry follows
-KILLED = "killed"  # the switch ended half-way; who came after it finished or undid it
+FAILED_OVER = "relieved"  # systemd gave `from` up, and `to` takes its place; its own entry follows
+KILLED = "killed"  # the switch ended half-way; the next one finished it or rolled it back
 
 
 class Entry(NamedTuple):
@@ -32,6 +33,7 @@ class Entry(NamedTuple):
     stages: dict[str, float]
     cut: int  # requests that did not end within the drain
     cause: str | None
+    code: str | None = None  # of the error whose sentence `cause` is; None in entries of older versions
 
 
 def path() -> Path:
@@ -55,7 +57,7 @@ def load() -> list[Entry]:
 
 
 def add(entry: Entry) -> None:
-    """Keep an entry and the newest KEEP before it. Raises OSError."""
+    """Add an entry and keep the newest KEEP. Raises OSError."""
     serving.make_folder()
     cause = entry.cause if entry.cause is None else entry.cause[:_CAUSE_CHARACTERS]
     kept = [*load(), entry._replace(cause=cause)][-KEEP:]

@@ -21,8 +21,8 @@ LOCK = Path("/run/roundhouse/switch.lock")
 # A file for each, so that to take it away takes no room.
 _STOPPED = "stopped-"
 _LOCK_POLL_SECONDS = 0.2
-# Who only looks whether a switch runs (is_switching) holds the lock for a moment too.
-_PATIENCE_SECONDS = 0.5
+# is_switching() holds the lock for a moment too, so one try is not enough.
+_LOCK_TRY_SECONDS = 0.5
 
 
 def write(path: Path, content: Any, *, durable: bool = True) -> None:
@@ -31,14 +31,20 @@ def write(path: Path, content: Any, *, durable: bool = True) -> None:
 
 
 def serving(path: Path | None = None) -> list[str]:
-    """Return the agents that were committed last, the newest first. A file never written is nobody."""
+    """Return the agents that were committed last, the newest first; [] where the file was never written."""
     path = path or FOLDER / "serving.json"
     if not path.exists():
         return []
     try:
         return [str(name) for name in json.loads(path.read_text())["serving"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RoundhouseError("state", f"{path} cannot be read ({error}): delete it and switch again.") from None
+        raise RoundhouseError(
+            "serving_unreadable",
+            "{path} cannot be read ({reason}).",
+            "Delete it and switch again.",
+            path=str(path),
+            reason=str(error),
+        ) from None
 
 
 def record(name: str, conflicts: list[str], path: Path | None = None) -> None:
@@ -51,15 +57,15 @@ def record(name: str, conflicts: list[str], path: Path | None = None) -> None:
 def prepared(name: str, conflicts: list[str], path: Path | None = None) -> Iterator[Callable[[], None]]:
     """Write the note aside and give what puts it in place: that takes no room, so the disk cannot be full by then.
 
-    Agents of two cards may become ready at the same moment, so the writers take turns. The turn is a lock on the
-    folder: root's switch and the unit's own user may both open it.
+    Agents of two cards may become ready at the same moment, so each writer locks the folder: root's switch and the
+    unit's own user may both open it.
     """
     path = path or FOLDER / "serving.json"
     before = serving(path)
     aside = files.stage(path, json.dumps(_serving(name, conflicts, before)))
 
     def commit() -> None:
-        with alone(path.parent):
+        with exclusive(path.parent):
             now = serving(path)
             if now == before:
                 aside.rename(path)
@@ -95,47 +101,57 @@ def make_folder(folder: Path | None = None) -> None:
         raise unwritable(folder, error) from None
 
 
-def tidy() -> None:
-    """Take away what processes that were killed had begun to write."""
+def remove_leftovers() -> None:
+    """Remove what killed processes had begun to write."""
     for aside in FOLDER.glob(".*.*.*"):
         if not Path("/proc", aside.name.rpartition(".")[2]).exists():
             aside.unlink(missing_ok=True)
 
 
 def unwritable(place: Path, error: OSError) -> RoundhouseError:
-    """Return what to do about a state folder that takes nothing."""
+    """Return the error of a state folder that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RoundhouseError("state", f"{place} cannot be written, its disk is full: make room (df -h {place}).")
-    return RoundhouseError("state", f"{place} cannot be written ({error.strerror}): run this as root.")
+        text, remedy = "{place} cannot be written: its disk is full.", "Make room (df -h {place})."
+        return RoundhouseError("state_disk_full", text, remedy, place=str(place))
+    reason = error.strerror or type(error).__name__
+    text, remedy = "{place} cannot be written ({reason}).", "Run this as root."
+    return RoundhouseError("state_unwritable", text, remedy, place=str(place), reason=reason)
 
 
 @contextmanager
-def switching(told: Callable[[], str], *, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+def switching(describe: Callable[[], str], *, wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the lock of the one switch at a time. The kernel frees it when the process dies.
 
-    When another holds it, raise RoundhouseError with `told()`; or, with `wait`, hand it the sentence and wait.
+    When another holds it, raise RoundhouseError with `describe()`; or, with `wait`, hand it the sentence and wait.
     """
     try:
         LOCK.parent.mkdir(mode=0o755, exist_ok=True)
         file = LOCK.open("a")
     except OSError as error:
-        raise RoundhouseError("lock", f"{LOCK} cannot be opened ({error.strerror}): run this as root.") from None
-    end = time.monotonic() + _PATIENCE_SECONDS
+        raise RoundhouseError(
+            "lock_unwritable",
+            "{path} cannot be opened ({reason}).",
+            "Run this as root.",
+            path=str(LOCK),
+            reason=error.strerror or type(error).__name__,
+        ) from None
+    end = time.monotonic() + _LOCK_TRY_SECONDS
     with file:
         while not _locked(file.fileno()):
             if time.monotonic() < end:
                 time.sleep(_LOCK_POLL_SECONDS)
                 continue
-            sentence = f"another switch is running ({told()})"
+            sentence = f"another switch is running ({describe()})"
             if wait is None:
-                raise RoundhouseError("lock", f"{sentence}: try again, or wait for it with --wait.")
+                text = f"{sentence[:1].upper()}{sentence[1:]}."
+                raise RoundhouseError("switch_running", text, "Try again, or wait for it with --wait.")
             wait(sentence)
             time.sleep(_LOCK_POLL_SECONDS)
         yield
 
 
 def is_switching() -> bool:
-    """Return whether a switch runs now. Anybody may ask."""
+    """Return whether a switch runs now; needs no root."""
     try:
         with LOCK.open() as file:
             return not _locked(file.fileno())
@@ -152,7 +168,7 @@ def _locked(descriptor: int) -> bool:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """Wait until no other process changes what is in the folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,6 +1,6 @@
-"""How far a starting engine is: its own log lines, and how long each phase took when the agent started before.
+"""How far a starting engine is: from its own log lines, and from the durations of the agent's earlier starts.
 
-The lines are vLLM 0.32's; log text is no interface of it, so a line that is not known changes nothing.
+The lines are vLLM 0.32's; log text is no interface, so an unknown line changes nothing.
 """
 
 from __future__ import annotations
@@ -9,12 +9,17 @@ import json
 import re
 import statistics
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import serving
 
+if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
+    from roundhouse.schema.facts import KnownStart
+    from roundhouse.schema.plan import Agent
+
+
 SCHEMA = 2
-# Starts that are remembered of each agent: enough that one slow start does not decide.
+# Starts that are kept of each agent: enough that one slow start does not decide.
 KEEP = 5
 
 # In their order; a phase that an engine leaves out is passed over.
@@ -35,7 +40,7 @@ _PERCENT = re.compile(r"(?:checkpoint shards|CUDA graphs[^:]*):\s+(\d+)%")
 
 
 class Start(NamedTuple):
-    """One start that was ready: what of, the seconds in all, and the second at which each phase began."""
+    """One start that became ready: its agent, the seconds in all, and the second at which each phase began."""
 
     agent: str
     model_path: str
@@ -44,7 +49,7 @@ class Start(NamedTuple):
 
 
 class Progress:
-    """Follows one start. Seconds are counted from the start's begin by whoever feeds it."""
+    """Follows one start. The caller counts seconds from the begin of the start."""
 
     def __init__(self, known: Start | None) -> None:
         self.known = known
@@ -53,7 +58,7 @@ class Progress:
         self.percent: int | None = None
 
     def feed(self, line: str, seconds: float) -> bool:
-        """Take a line of the log; return whether the phase or its percentage is another now."""
+        """Take a line of the log; return whether the phase or its percentage changed."""
         before = (self.phase, self.percent)
         order = [name for name, _ in PHASES]
         for name, pattern in PHASES:
@@ -64,13 +69,13 @@ class Progress:
             if later and pattern.search(line):
                 self.phase, self.percent = name, None
                 self.began[name] = round(seconds, 1)
-        told = _PERCENT.findall(line)
-        if told and self.phase in ("loading weights", "graphs"):
-            self.percent = int(told[-1])
+        found = _PERCENT.findall(line)
+        if found and self.phase in ("loading weights", "graphs"):
+            self.percent = int(found[-1])
         return (self.phase, self.percent) != before
 
     def left_seconds(self, seconds: float) -> float | None:
-        """Return how long it will take yet, None when no such start is known. A late phase moves the rest with it."""
+        """Return the seconds until it is ready, None when no such start is known. A late phase delays the rest."""
         if self.known is None:
             return None
         reached = [name for name in self.began if name in self.known.began]
@@ -93,7 +98,7 @@ def path() -> Path:
     return serving.FOLDER / "starts.json"
 
 
-def known(agent: dict[str, Any]) -> Start | None:
+def known(agent: Agent) -> Start | None:
     """Return the median of an agent's last starts with the same model; None when there is none."""
     found = [each for each in _load() if (each.agent, each.model_path) == (agent["name"], agent["model_path"])]
     if not found:
@@ -103,9 +108,9 @@ def known(agent: dict[str, Any]) -> Start | None:
     return found[-1]._replace(seconds=statistics.median(each.seconds for each in found), began=began)
 
 
-def keep(agent: dict[str, Any], progress: Progress, seconds: float) -> None:
-    """Remember a start that became ready. Raises OSError."""
-    made = Start(agent["name"], agent["model_path"], round(seconds, 1), progress.began)
+def keep(agent: Agent, progress: Progress, seconds: float) -> None:
+    """Keep a start that became ready. Raises OSError."""
+    made = Start(agent=agent["name"], model_path=agent["model_path"], seconds=round(seconds, 1), began=progress.began)
     starts = _load()
     others = [each for each in starts if each.agent != made.agent]
     same = [each for each in starts if (each.agent, each.model_path) == (made.agent, made.model_path)]
@@ -113,9 +118,12 @@ def keep(agent: dict[str, Any], progress: Progress, seconds: float) -> None:
     serving.write(path(), content, durable=False)
 
 
-def load() -> list[dict[str, Any]]:
-    """Return the starts that are remembered, of all agents."""
-    return [each._asdict() for each in _load()]
+def load() -> list[KnownStart]:
+    """Return the starts that are kept, of all agents."""
+    return [
+        {"agent": each.agent, "model_path": each.model_path, "seconds": each.seconds, "began": each.began}
+        for each in _load()
+    ]
 
 
 def _load() -> list[Start]:

@@ -1,8 +1,7 @@
-"""The running switch on disk: so that whoever comes after a killed one knows what it was about, and a second caller
-how far it is.
+"""The running switch on disk, for whoever recovers from a killed one and for a second caller.
 
-The file is there from before anything is stopped until the switch is committed or undone. What happened in between is
-not in it: that is seen on the units. So it is right at any moment at which its writer is killed.
+The file is there from before anything is stopped until the switch is committed or rolled back. What happened in between
+is not in it: the units show that. So it is right at any moment at which its writer is killed.
 """
 
 from __future__ import annotations
@@ -14,23 +13,47 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import serving
+from .note import Note
 
 SCHEMA = 1
-# A sentence about progress is written no more often than this; it is for a second caller, and costs no fsync.
+# Progress is written no more often than this; it is for a second caller, and costs no fsync.
 _NOTE_SECONDS = 0.5
 
 
 class Left(NamedTuple):
-    """What a switch that was killed leaves behind: where it led, and who served when it began."""
+    """What a killed switch leaves behind: the agent it led to, and the agents that served when it began."""
 
     to: str
     previous: list[str]
     phase: str
     began: float  # seconds since the epoch
     stages: dict[str, float]  # seconds of the phases that it had finished
+    code: str | None = None  # of the error that it was rolling back from
 
 
-_NAMES = {*Left._fields, "note", "pid"}
+class Switching(NamedTuple):
+    """A switch that runs now, as a second caller sees it."""
+
+    to: str
+    began: float  # seconds since the epoch
+    phase: str
+    note: str
+    step: str = ""
+    percent: int | None = None
+    pid: int | None = None
+
+    def text(self, now: float | None = None) -> str:
+        """Return it in one line: `switching to dev since 12 s, start: loading weights 42 %, about 12 s left`."""
+        seconds = (time.time() if now is None else now) - self.began
+        note = f": {self.note}" if self.note else ""
+        return f"switching to {self.to} since {seconds:.0f} s, {self.phase}{note}"
+
+    def milestone(self) -> tuple[str, str, str, int | None]:
+        """Return what stays while nothing of interest changes: no seconds, no counts, percents in steps of ten."""
+        return (self.to, self.phase, self.step, None if self.percent is None else self.percent // 10)
+
+
+_REQUIRED = {"to", "previous", "phase", "began", "stages", "note", "pid"}
 
 
 class Journal:
@@ -43,6 +66,9 @@ class Journal:
             "previous": previous,
             "phase": "check",
             "note": "",
+            "step": "",
+            "percent": None,
+            "code": None,
             "pid": os.getpid(),
             "began": time.time(),
             "stages": {},
@@ -54,26 +80,26 @@ class Journal:
         """Write it for the first time: from here on the switch may be killed. Raises RoundhouseError on a full disk."""
         serving.make_folder()
         try:
-            serving.tidy()
+            serving.remove_leftovers()
             serving.write(path(), self.entry)
         except OSError as error:
             raise serving.unwritable(serving.FOLDER, error) from None
         self._begun = True
 
-    def phase(self, name: str, stages: dict[str, float]) -> None:
-        """Say which phase begins. A disk that is full by now does not matter: the units tell the rest."""
-        self.entry |= {"phase": name, "note": "", "stages": dict(stages)}
+    def phase(self, name: str, stages: dict[str, float], code: str | None = None) -> None:
+        """Say which phase begins, and after which error. A disk that is full by now does not matter: see the units."""
+        self.entry |= {"phase": name, "note": "", "step": "", "percent": None, "stages": dict(stages), "code": code}
         self._rewrite()
 
-    def note(self, text: str) -> None:
+    def note(self, note: Note) -> None:
         """Say how far the phase is."""
         if time.monotonic() - self._noted >= _NOTE_SECONDS:
             self._noted = time.monotonic()
-            self.entry["note"] = text
+            self.entry |= {"note": note.text, "step": note.step, "percent": note.percent}
             self._rewrite()
 
     def end(self) -> None:
-        """Take it away: the switch is committed or undone."""
+        """Remove it: the switch is committed or rolled back."""
         path().unlink(missing_ok=True)
         self._begun = False
 
@@ -92,13 +118,19 @@ def path() -> Path:
 
 
 def left() -> Left | None:
-    """Return what a killed switch left, None when there is none. For who holds the lock: nobody else writes it."""
+    """Return what a killed switch left, None when there is none. Only the holder of the lock may conclude that."""
     entry = _read()
-    return Left(**{name: entry[name] for name in Left._fields}) if entry else None
+    return Left(**{name: entry[name] for name in Left._fields if name in entry}) if entry else None
 
 
-def told() -> str:
-    """Return who is switching and how far it is, for a person."""
+def running() -> Switching | None:
+    """Return the switch that runs now; None when there is none, or when it has only begun to check."""
+    entry = _read() if serving.is_switching() else None
+    return Switching(**{name: entry[name] for name in Switching._fields if name in entry}) if entry else None
+
+
+def describe() -> str:
+    """Return what is being switched to and how far that is, for a person."""
     entry = _read()
     if entry is None:
         return "it has just begun, or only looks"
@@ -110,7 +142,7 @@ def told() -> str:
 def _read() -> dict[str, Any] | None:
     try:
         entry = json.loads(path().read_text())
-    except (FileNotFoundError, ValueError):  # it is renamed into place whole, so this is another version's or nobody's
+    except (FileNotFoundError, ValueError):  # it is renamed into place whole, so this is another version's
         return None
-    whole = isinstance(entry, dict) and entry.get("schema") == SCHEMA and entry.keys() >= _NAMES
+    whole = isinstance(entry, dict) and entry.get("schema") == SCHEMA and entry.keys() >= _REQUIRED
     return entry if whole else None

@@ -1,115 +1,164 @@
-"""One switch while it runs: who is to serve, who leaves, who comes back, what each phase took, what is kept of it."""
+"""What every transaction has: timed phases, a journal, an entry in the history. And the context of a switch."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypedDict, TypeVar
 
+from ..agents import canary, drain, gpu_memory
 from ..agents.drain import UP
-from ..errors import RoundhouseError
+from ..agents.start import start
+from ..errors import RoundhouseError, UsageError
 from ..host import systemd
-from ..plan.deployed import Agent, Plan, find
+from ..plan.deployed import find
+from ..schema.plan import Agent, Plan
 from ..state import history, switch_journal, switch_metrics
+from ..state.note import Report
 
-Report = Callable[[str], None]
+Result = TypeVar("Result")
 
 
-class Turn(NamedTuple):
-    """One switch. `back` are the agents that come back when it fails; it is kept in the journal while it runs."""
+@dataclass(frozen=True, kw_only=True)
+class Transaction:
+    """What goes forward in phases and may have to be rolled back: a switch, a deployment."""
 
-    plan: Plan
-    agent: Agent
-    leaving: list[Agent]
-    back: list[Agent]
+    previous: list[Agent]  # those that a rollback brings back
     drain_seconds: float
     report: Report
-    log: switch_journal.Journal
-    stages: dict[str, float]  # seconds of each phase that ended
-    cuts: list[int]  # requests that were cut, an entry for each time that agents left
+    log: switch_journal.Journal  # its entry on disk
+    stages: dict[str, float] = field(default_factory=dict)  # seconds of each phase that ended
+    cuts: list[int] = field(default_factory=list)  # requests that were cut, an entry for each drain
+
+    def timed(self, phase: str, work: Callable[[], Result]) -> Result:
+        """Do the work of a phase, and keep its seconds."""
+        self.log.phase(phase, self.stages)
+        begun = time.monotonic()
+        result = work()
+        # A phase may come again, once for each card.
+        self.stages[phase] = round(self.stages.get(phase, 0.0) + time.monotonic() - begun, 1)
+        return result
+
+    def stop(self, agents: list[Agent]) -> None:
+        """Drain and stop the agents."""
+        if agents:
+            work = partial(drain.drain, agents, self.drain_seconds, self.report, self.log.note)
+            self.cuts.append(self.timed("stop", work))
+
+    def start(self, plan: Plan, agent: Agent, stopped: list[Agent]) -> str:
+        """Start an agent once its cards are free, and return its canary's answer. Raises RoundhouseError."""
+        if systemd.state(agent["unit"]) != "starting":
+            gone = [other["unit"] for other in stopped]
+            self.timed("free", partial(gpu_memory.wait_until_free, agent, gone, self.log.note))
+        self.timed("start", partial(start, agent, self.report, self.log.note))
+        return self.timed("canary", partial(canary.verify, plan, agent))
+
+    def record(self, outcome: str, error: RoundhouseError | None = None) -> None:
+        """Add it to the history."""
+        entry = history.Entry(
+            began=self.log.entry["began"],
+            previous=[other["name"] for other in self.previous],
+            to=self.log.entry["to"],
+            outcome=outcome,
+            stages=self.stages,
+            cut=sum(self.cuts),
+            cause=error.message if error else None,
+            code=error.code if error else None,
+        )
+        add_to_history(entry, self.report)
 
 
-class Work(Protocol):
-    """What goes forward in phases, and may have to go back: a switch, a deployment."""
+@dataclass(frozen=True, kw_only=True)
+class Switch(Transaction):
+    """One switch while it runs."""
 
-    @property
-    def drain_seconds(self) -> float:
-        """Return how long requests may take to end."""
-
-    @property
-    def report(self) -> Report:
-        """Return what tells a person."""
-
-    @property
-    def log(self) -> switch_journal.Journal:
-        """Return its entry on disk."""
-
-    @property
-    def stages(self) -> dict[str, float]:
-        """Return the seconds of each phase that ended."""
+    plan: Plan
+    agent: Agent  # the wanted one
+    stopping: list[Agent]
 
 
-def make(plan: Plan, agent: Agent, left: switch_journal.Left | None, drain_seconds: float, report: Report) -> Turn:
-    """Return the switch to an agent; `left` is what one that was killed left."""
+SwitchResult = TypedDict(
+    "SwitchResult",
+    {"agent": str, "changed": bool, "from": "str | None", "stages": "dict[str, float]", "cut": int, "answer": str},
+)
+
+
+def prepare(plan: Plan, agent: Agent, left: switch_journal.Left | None, drain_seconds: float, report: Report) -> Switch:
+    """Return the switch to an agent; `left` is what a killed one left. Nothing is touched."""
     rivals = [find(plan, name) for name in agent["conflicts"]]
-    leaving = [other for other in rivals if systemd.state(other["unit"]) in UP]
-    committed = [other["name"] for other in leaving]
+    stopping = [other for other in rivals if systemd.state(other["unit"]) in UP]
+    committed = [other["name"] for other in stopping]
     if left:
-        # Who is up may be the one that was never committed; who is to come back is who served when it all began.
+        # An agent that is up may be the one that was never committed; the previous ones are those of the killed switch.
         committed = [name for name in committed if name != left.to] + left.previous
-    back = [other for other in rivals if other["name"] in committed]
-    log = switch_journal.Journal(agent["name"], [other["name"] for other in back])
-    return Turn(plan, agent, leaving, back, drain_seconds, report, log, {}, [])
+    previous = [other for other in rivals if other["name"] in committed]
+    log = switch_journal.Journal(agent["name"], [other["name"] for other in previous])
+    return Switch(
+        plan=plan,
+        agent=agent,
+        stopping=stopping,
+        previous=previous,
+        drain_seconds=drain_seconds,
+        report=report,
+        log=log,
+    )
 
 
-def timed(turn: Work, phase: str, work: Callable[[], Any]) -> Any:
-    """Do the work of a phase, and keep its seconds."""
-    turn.log.phase(phase, turn.stages)
-    begun = time.monotonic()
-    result = work()
-    # A phase may come again, once for each card.
-    turn.stages[phase] = round(turn.stages.get(phase, 0.0) + time.monotonic() - begun, 1)
-    return result
-
-
-def result(turn: Turn, answer: str, *, changed: bool) -> dict[str, Any]:
+def result(now: Switch, answer: str, *, changed: bool) -> SwitchResult:
     """Return what a switch that went well hands to its caller."""
-    name = turn.agent["name"]
-    came_from = name if not changed else turn.back[0]["name"] if turn.back else None
-    made = {"agent": name, "changed": changed, "from": came_from, "stages": turn.stages}
-    return made | {"cut": sum(turn.cuts), "answer": answer}
+    name = now.agent["name"]
+    came_from = name if not changed else now.previous[0]["name"] if now.previous else None
+    return {
+        "agent": name,
+        "changed": changed,
+        "from": came_from,
+        "stages": now.stages,
+        "cut": sum(now.cuts),
+        "answer": answer,
+    }
 
 
-def remember(turn: Turn, outcome: str, cause: str | None) -> None:
-    """Keep the switch in the history."""
-    back = [other["name"] for other in turn.back]
-    began, cut = turn.log.entry["began"], sum(turn.cuts)
-    keep(history.Entry(began, back, turn.agent["name"], outcome, turn.stages, cut, cause), turn.report)
+def record_killed(left: switch_journal.Left, report: Report, *, finished: bool = False) -> None:
+    """Add a switch that was killed, and that its successor finished or rolled back."""
+    entry = history.Entry(
+        began=left.began,
+        previous=left.previous,
+        to=left.to,
+        outcome=history.DONE if finished else history.KILLED,
+        stages=left.stages,
+        cut=0,
+        cause=f"killed in its phase {left.phase}",
+        code=left.code,
+    )
+    add_to_history(entry, report)
 
 
-def remember_killed(left: switch_journal.Left, report: Report, *, finished: bool = False) -> None:
-    """Keep a switch that was killed, and that its successor finished or undid."""
-    outcome = history.DONE if finished else history.KILLED
-    cause = f"killed in its phase {left.phase}"
-    keep(history.Entry(left.began, left.previous, left.to, outcome, left.stages, 0, cause), report)
-
-
-def keep(entry: history.Entry, report: Report) -> None:
-    """Keep an entry in the history."""
+def add_to_history(entry: history.Entry, report: Report) -> None:
+    """Add an entry to the history. What is over is over: a full disk only keeps it out."""
     try:
         history.add(entry)
         switch_metrics.add(entry)
-    except (OSError, RoundhouseError) as error:  # what is over is over; it is only not in the history
+    except (OSError, RoundhouseError) as error:
         report(f"this switch is not in the history: {error}")
 
 
-def waiting(report: Report) -> Report:
+def with_sentence(error: RoundhouseError, sentence: str) -> RoundhouseError:
+    """Return the error with a sentence behind its own: its code and fields stay."""
+    kind = UsageError if isinstance(error, UsageError) else RoundhouseError
+    made = kind(error.code, f"{error.message} {sentence}")
+    made.fields = error.fields
+    return made
+
+
+def report_wait_once(report: Report) -> Report:
     """Return what tells once that another switch is waited for."""
-    said: list[str] = []
+    told: list[str] = []
 
     def wait(sentence: str) -> None:
-        if not said:
+        if not told:
             report(f"{sentence}: waiting for it")
-            said.append(sentence)
+            told.append(sentence)
 
     return wait

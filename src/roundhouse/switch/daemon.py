@@ -1,7 +1,7 @@
-"""The control service: brings the agents that requests wait for. `scheduler.py` decides; this looks, and has it done.
+"""The control service: starts the agents that requests wait for. `scheduler.py` decides; this observes and acts.
 
-A switch is the command's own transaction, in a process of its own: whoever ends this service does not end a switch that
-is under way, and its lock keeps a switch by hand and this apart.
+A switch is the command's own transaction, in a process of its own: the end of this service ends no running switch, and
+the switch's lock keeps a switch by hand and this service apart.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -24,72 +23,72 @@ from ..gateway import haproxy, on_demand
 from ..gateway.scheduler import Decision, Load, Scheduler
 from ..host import systemd
 from ..plan import deployed
-from ..plan.deployed import Plan
+from ..schema.plan import Plan
 from ..state import serving, switch_journal
+from ..state.note import Report
 from . import daemon_socket
 
-Report = Callable[[str], None]
 EVERY_SECONDS = 0.25
-# Nobody waits: who is loaded may be looked at less often, because that costs a process.
-_LOOK_SECONDS = 5.0
+# While no request waits, the units may be asked less often, because that costs a process.
+_UNITS_SECONDS = 5.0
 
 
 class Job(NamedTuple):
-    """A switch, or a stop, that runs."""
+    """A running switch or stop."""
 
     decision: Decision
     process: subprocess.Popen[str]
 
 
 class Control:
-    """What the service knows from one look to the next."""
+    """What the service knows from one round to the next."""
 
     def __init__(self, plan: Plan, report: Report) -> None:
         self.plan, self.report = plan, report
-        self.names = [str(agent["name"]) for agent in plan["agents"]]
+        self.names = [agent["name"] for agent in plan["agents"]]
         self.scheduler = Scheduler(on_demand.load(), on_demand.conflicts(plan), EVERY_SECONDS)
         self.job: Job | None = None
         self._loaded: dict[str, float] = {}
-        self._looked, self._first = float("-inf"), True
+        self._asked_units, self._first = float("-inf"), True
         self._allowed: list[str] | None = None
 
     def round(self) -> None:
-        """Look once, and begin or end what follows."""
+        """Observe once, and begin or end a switch."""
         if self.job:
             if self.job.process.poll() is None:
                 return
             self._end(self.job)
         if serving.is_switching():  # by hand, or one of before this service
-            self._looked = float("-inf")
+            self._asked_units = float("-inf")
             return
         loads = haproxy.read(self.names)
-        if loads is None:  # nobody can wait in a gateway that does not run
+        if loads is None:  # no request waits in a gateway that does not run
             return
         now = time.monotonic()
-        self._look(now, loads)
-        self.scheduler.see(now, self._loaded, loads)
+        self._see_units(now, loads)
+        self.scheduler.observe(now, self._loaded, loads)
         self._allow(now)
         decision = self.scheduler.decide(now, loads)
         if decision:
             self._begin(decision)
 
-    def _look(self, now: float, loads: dict[str, Load]) -> None:
-        if now - self._looked < _LOOK_SECONDS and not any(load.waiting for load in loads.values()):
+    def _see_units(self, now: float, loads: dict[str, Load]) -> None:
+        if now - self._asked_units < _UNITS_SECONDS and not any(load.waiting for load in loads.values()):
             return
         seen = systemd.show_all([agent["unit"] for agent in self.plan["agents"]])
         self._loaded = {
-            # Who was there before this service has had its time by its own start.
+            # An agent from before this service is counted from its own start.
             name: each.started_monotonic_usec / 1e6 if self._first else now
             for name, each in zip(self.names, seen, strict=True)
             if not isinstance(each, RoundhouseError) and each.state in drain.UP
         }
-        self._looked, self._first = now, False
+        self._asked_units, self._first = now, False
 
     def _allow(self, now: float) -> None:
-        allowed = self.scheduler.may_ask(now)
+        allowed = self.scheduler.startable(now)
         if allowed != self._allowed:
             on_demand.allow(allowed)
-            haproxy.follow(self.plan, self.report)
+            haproxy.publish_routes(self.plan, self.report)
             self._allowed = allowed
 
     def _begin(self, decision: Decision) -> None:
@@ -98,7 +97,7 @@ class Control:
         self.job = Job(decision, daemon_socket.command([*words, "--wait"]))
 
     def _end(self, job: Job) -> None:
-        self.job, self._looked = None, float("-inf")
+        self.job, self._asked_units = None, float("-inf")
         told, _ = job.process.communicate()
         if job.process.returncode != 0:
             self.report(_why(told, job.process.returncode))
@@ -110,11 +109,11 @@ def _why(told: str, status: int) -> str:
     try:
         return str(json.loads(told)["errors"][0]["message"])
     except (ValueError, LookupError, TypeError):
-        return f"the command ended with {status} and without a word"
+        return f"The command ended with exit status {status} and printed no result."
 
 
 def serve(plan: Plan, report: Report) -> None:
-    """Look every so often until SIGTERM; then say that nobody brings an agent any more."""
+    """Run rounds until SIGTERM; then tell the gateway that agents are no longer started on demand."""
     ended: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -123,7 +122,7 @@ def serve(plan: Plan, report: Report) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     if plan.get("gateway_port") is None:
-        raise RoundhouseError("control", "the plan has no gateway: deploy with gateway_enabled: true.")
+        raise RoundhouseError("gateway_not_deployed", "The plan has no gateway.", "Deploy with gateway_enabled: true.")
     left = switch_journal.left()
     if left and not serving.is_switching():
         report(f"a switch to {left.to} was killed in its phase {left.phase}: the next one goes on from there")
@@ -132,22 +131,22 @@ def serve(plan: Plan, report: Report) -> None:
         notify("READY=1")
         while not ended:
             if not one.job and not busy() and _stamps() != begun:
-                report("what is deployed is another: starting anew")
+                report("the deployment changed: starting anew")
                 return
             one.round()
             notify("WATCHDOG=1")
             time.sleep(EVERY_SECONDS)
         on_demand.withdraw()
-        haproxy.follow(plan, report)
+        haproxy.publish_routes(plan, report)
 
 
 def _stamps() -> list[int]:
-    """Return what is another one after a deployment: of the plan, the settings and the command itself."""
+    """Return the times of change of what a deployment changes: the plan, the settings, the command itself."""
     return [each.stat().st_mtime_ns for each in (deployed.PATH, on_demand.PATH, Path(sys.argv[0])) if each.exists()]
 
 
 def notify(text: str) -> None:
-    """Tell systemd, where it has started this."""
+    """Notify systemd, where it has started this."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

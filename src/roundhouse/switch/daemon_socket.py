@@ -1,4 +1,4 @@
-"""The command and the control service, when it runs: a switch by hand is done by the service, and told line by line.
+"""The command and the control service: while the service runs, it does a switch by hand, and reports line by line.
 
 One object a line. The service says {"hello": its process}; the command sends {"words": [...]}, and {"interrupt": true}
 later, if at all; it gets {"said": SENTENCE} as it goes on and at the end {"answer": what --json prints}.
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import RoundhouseError, UsageError
+from ..state.note import Report
 
 PATH = Path("/run/roundhouse-control.sock")
 # Set for a command that the service has started: it does the work itself.
@@ -29,8 +30,6 @@ ALONE = "ROUNDHOUSE_ALONE"
 _SYSTEMDS = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _FIRST_FILE = 3  # where systemd hands a socket over, see sd_listen_fds(3)
 _HELLO_SECONDS = 5.0
-
-Report = Callable[[str], None]
 
 
 def command(words: list[str], stderr: int | None = None) -> subprocess.Popen[str]:
@@ -79,8 +78,12 @@ def _hear(lines: IO[str], report: Report) -> dict[str, Any]:
                 if "answer" in told:
                     return dict(told["answer"])
                 report(told["said"])
-            raise RoundhouseError("control", "the control service ended; a switch goes on: roundhouse status tells.")
-        except KeyboardInterrupt:  # the way back is told too
+            raise RoundhouseError(
+                "control_service_ended",
+                "The control service ended; a switch goes on.",
+                "See roundhouse status.",
+            )
+        except KeyboardInterrupt:  # the rollback is reported too
             _send(lines, {"interrupt": True})
 
 
@@ -99,9 +102,13 @@ def _answer(told: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def listening() -> Iterator[Callable[[], bool]]:
-    """Take what commands ask, and give what says whether one is being done. Raises RoundhouseError without a socket."""
+    """Accept commands, and yield what tells whether one runs. Raises RoundhouseError without a socket of systemd's."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        raise RoundhouseError("control", "systemd starts this: systemctl start roundhouse-control.socket.")
+        raise RoundhouseError(
+            "not_started_by_systemd",
+            "Only systemd starts this service.",
+            "Run `systemctl start roundhouse-control.socket`.",
+        )
     with _Server() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
@@ -114,7 +121,7 @@ class _Handler(socketserver.StreamRequestHandler):
     """One command."""
 
     def handle(self) -> None:
-        """Start it, tell what it says, and hand on its end."""
+        """Start it, pass on what it reports, and its result."""
         self._tell({"hello": os.getpid()})
         asked = self.rfile.readline()
         if not asked:
@@ -127,13 +134,13 @@ class _Handler(socketserver.StreamRequestHandler):
         self._tell({"answer": {**json.loads(told), "rc": process.returncode}})
 
     def _interrupts(self, process: subprocess.Popen[str]) -> None:
-        # A command that is gone has asked for the end of its switch too.
+        # A command that is gone wants the end of its switch too.
         self.rfile.readline()
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
 
     def _tell(self, told: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it is gone: what was begun has its end all the same
+        with contextlib.suppress(BrokenPipeError):  # it is gone; its switch goes on to its end
             self.wfile.write(json.dumps(told).encode() + b"\n")
 
 
@@ -149,7 +156,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
         self._commands: set[object] = set()
 
     def busy(self) -> bool:
-        """Return whether a command is done: who ends now would leave it without its answer."""
+        """Return whether a command runs: it would lose its answer if the service ended now."""
         return bool(self._commands)
 
     def process_request(self, request: Any, client_address: Any) -> None:

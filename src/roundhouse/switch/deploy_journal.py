@@ -1,4 +1,4 @@
-"""The running deployment on disk, and what whoever comes after a killed one does: the set before is put back.
+"""The running deployment on disk, and the recovery from a killed one: the old set is put back.
 
 The note is there from before the first file is replaced until the new set has served or the old one is back. A new
 set that never served has proved nothing, so it is undone; a deployment that is run again goes on from there.
@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from ..agents.drain import UP
 from ..host import systemd
 from ..plan import deployed, plan_sets
-from ..plan.deployed import Plan
 from ..plan.plan_sets import PlanSet
+from ..schema.plan import Plan
 from ..state import serving as state_serving
+from ..state.note import Report
 
 SCHEMA = 1
 
 
 class Left(NamedTuple):
-    """The sets' names, who served when it began (names of agents), and when that was, in seconds since the epoch."""
+    """What a killed deployment leaves behind."""
 
-    before: str
-    to: str
-    serving: list[str]
-    began: float
+    before: str  # a set's name
+    to: str  # likewise
+    serving: list[str]  # agents that served when it began
+    began: float  # seconds since the epoch
 
 
 def begin(before: PlanSet, to: PlanSet, serving: list[str]) -> None:
@@ -37,12 +37,12 @@ def begin(before: PlanSet, to: PlanSet, serving: list[str]) -> None:
 
 
 def end() -> None:
-    """Take it away."""
+    """Remove the note."""
     _path().unlink(missing_ok=True)
 
 
 def left() -> Left | None:
-    """Return what a killed deployment left, None for none. For who holds the lock."""
+    """Return what a killed deployment left, None for none. For the holder of the lock."""
     try:
         note = json.loads(_path().read_text())
     except (FileNotFoundError, ValueError):  # it is renamed into place whole, so this is another version's
@@ -51,15 +51,15 @@ def left() -> Left | None:
     return Left(**found) if note.get("schema") == SCHEMA and found.keys() == set(Left._fields) else None
 
 
-def settled(plan: Plan, report: Callable[[str], None]) -> Plan:
-    """Return the plan that counts: the given one, or the one before where a killed deployment had to be undone."""
-    if settle(report):
-        return deployed.load(deployed.PATH)
+def plan_in_force(plan: Plan, report: Report) -> Plan:
+    """Return the given plan, or the one before where a killed deployment had to be undone."""
+    if undo_killed(report):
+        plan = deployed.load(deployed.PATH)
     return plan
 
 
-def settle(report: Callable[[str], None]) -> Left | None:
-    """Put the set back that was there before a killed deployment; return what it left, None when there was none."""
+def undo_killed(report: Report) -> Left | None:
+    """Put the set from before a killed deployment back; return what it left, None when there was none."""
     found = left()
     if found is None:
         return None

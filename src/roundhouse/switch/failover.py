@@ -1,62 +1,80 @@
-"""An agent that was given up is relieved: who served before it has the card again.
+"""Failover: an agent that systemd gave up is replaced by the one that served before it.
 
 systemd calls this when a unit ends in `failed` (OnFailure=): after too many starts in its window, or at once after an
-exit status that no restart mends. An agent that was given up is not called back by another's failure until somebody has
-switched to it, so two that cannot stay do not chase each other.
+exit status that no restart mends. An agent that was given up takes part in no failover until a switch to it succeeds,
+so two that cannot stay do not replace each other for ever.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TypedDict
 
 from ..agents import start_history
 from ..agents.drain import UP
 from ..errors import RoundhouseError
 from ..host import systemd
-from ..plan.deployed import Agent, Plan, find
+from ..plan.deployed import find
+from ..schema.plan import Agent, Plan
 from ..state import history, serving, switch_journal
 from ..state.history import Entry
+from ..state.note import Report
 from . import context, deploy_journal, transaction
-from .context import Report
 
 
-def relieve(plan: Plan, name: str, report: Report) -> dict[str, Any]:
-    """Return {"agent", "relieved_by"}; by None where nobody had to. Raises RoundhouseError when nobody serves now."""
+class FailoverResult(TypedDict):
+    """The agent that was given up, and the one in its place; None where none was needed."""
+
+    agent: str
+    relieved_by: str | None
+
+
+def fail_over(plan: Plan, name: str, report: Report) -> FailoverResult:
+    """Bring the next candidate in the place of an agent. Raises RoundhouseError when no agent serves now."""
     find(plan, name)
-    with serving.switching(switch_journal.told, wait=context.waiting(report)):
-        plan = deploy_journal.settled(plan, report)
+    with serving.switching(switch_journal.describe, wait=context.report_wait_once(report)):
+        plan = deploy_journal.plan_in_force(plan, report)
         agent = find(plan, name)
         if why := _needless(plan, agent):
             report(why)
             return {"agent": name, "relieved_by": None}
-        found = start_history.why(agent, systemd.show(agent["unit"]))
+        found = start_history.explain(agent, systemd.show(agent["unit"]))
         report(f"{name} was given up. {found.text()}")
         cause = f"{name} was given up, {found.cause}: {found.evidence}"
         for other in candidates(plan, agent, history.load()):
-            history.add(Entry(time.time(), [name], other["name"], history.RELIEVED, {}, 0, cause))
+            history.add(
+                Entry(
+                    began=time.time(),
+                    previous=[name],
+                    to=other["name"],
+                    outcome=history.FAILED_OVER,
+                    stages={},
+                    cut=0,
+                    cause=cause,
+                    code="given_up",
+                )
+            )
             try:
                 transaction.ensure_ready_locked(plan, other, report)
             except RoundhouseError as error:
                 report(error.message)
             else:
                 return {"agent": name, "relieved_by": other["name"]}
-        raise RoundhouseError(
-            "relief", f"{name} was given up, and nobody took its place. {transaction.who_serves(plan)}"
-        )
+        text = f"{name} was given up, and no other agent could take its place. {transaction.active_agents(plan)}"
+        raise RoundhouseError("failover_failed", text)
 
 
 def candidates(plan: Plan, agent: Agent, entries: list[Entry]) -> list[Agent]:
-    """Return who may take the card: who served before, the last first, then the roster's others; none given up."""
+    """Return the agents that may take the card: those that served before, the last first, then the roster's others."""
     served: list[str] = []
     given_up: set[str] = set()
     for entry in entries:
-        if entry.outcome == history.RELIEVED:
+        if entry.outcome == history.FAILED_OVER:
             given_up |= {*entry.previous}
         elif entry.outcome == history.DONE:
             given_up -= {entry.to, *entry.previous}
             served += [*entry.previous, entry.to]
-        elif entry.outcome == history.BACK:
+        elif entry.outcome == history.ROLLED_BACK:
             served += entry.previous
     order = dict.fromkeys([*reversed(served), *(each["name"] for each in plan["agents"])])
     free = [name for name in order if name in agent["conflicts"] and name not in given_up]
@@ -64,16 +82,16 @@ def candidates(plan: Plan, agent: Agent, entries: list[Entry]) -> list[Agent]:
 
 
 def _needless(plan: Plan, agent: Agent) -> str | None:
-    """Return why nobody has to come, None when somebody has."""
+    """Return why no failover is needed, None when one is."""
     name, unit = agent["name"], systemd.show(agent["unit"])
     if unit.state != "failed":
-        return f"{name} is {unit.state}: nobody has to take its place."
+        return f"{name} is {unit.state}: no failover is needed."
     for rival in (find(plan, other) for other in agent["conflicts"]):
         other = systemd.show(rival["unit"])
         if other.state in UP or other.pending:
             return f"{rival['name']} has the card of {name} already."
     past = start_history.of(agent["unit"]).starts
-    # Too many starts by hand end here too: the last wish was that somebody serves.
+    # Too many starts by hand end here too: the last of them asked for an agent that serves.
     if past and past[-1].asked_to_stop and unit.result != "start-limit-hit":
-        return f"{name} was stopped: nobody has to take its place."
+        return f"{name} was stopped: no failover is needed."
     return None

@@ -1,52 +1,61 @@
-"""`stop`: who serves leaves, and nobody comes in its place, so that the card is free for something else.
+"""`stop`: the active agents are drained and none takes their place, so that the card is free for something else.
 
-It is for now: who served last stays on record, so a reboot, a deployment or `resume` brings that agent back. A switch
-that was killed before keeps its journal too; whoever comes next settles it.
+It is for now: the agents stay on record, so a reboot, a deployment or `resume` brings them back. The journal of a
+killed switch stays too; the next switch settles it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import TypedDict
 
 from ..agents import drain
 from ..errors import RoundhouseError
 from ..gateway import haproxy
 from ..host import systemd
-from ..plan.deployed import DRAIN_SECONDS, Plan, find
+from ..plan.deployed import DRAIN_SECONDS, find
+from ..schema.plan import Plan
 from ..state import serving, switch_journal
+from ..state.note import Report
+from . import context, rollback
 
-Report = Callable[[str], None]
+
+class StopResult(TypedDict):
+    """What stop() did."""
+
+    stopped: list[str]
+    changed: bool
+    cut: int  # requests
+    seconds: float
 
 
 def stop(
     plan: Plan, name: str | None, report: Report, *, drain_seconds: float = DRAIN_SECONDS, wait: bool = False
-) -> dict[str, Any]:
-    """Stop the agent, or all of them, and return {"stopped", "changed", "cut", "seconds"}; none that is up is fine.
+) -> StopResult:
+    """Stop the agent, or all of them, and return what was stopped; none that is up is fine.
 
     Raises UsageError for an unknown name and RoundhouseError while a switch runs.
     """
     asked = [find(plan, name)] if name else [find(plan, agent["name"]) for agent in plan["agents"]]
     begun = time.monotonic()
-    with serving.switching(switch_journal.told, wait=report if wait else None):
-        leaving = [agent for agent in asked if systemd.state(agent["unit"]) in drain.UP]
-        names = [str(agent["name"]) for agent in leaving]
-        serving.note_stopped([str(agent["name"]) for agent in asked])
-        haproxy.follow(plan, report)
+    with serving.switching(switch_journal.describe, wait=context.report_wait_once(report) if wait else None):
+        stopping = [agent for agent in asked if systemd.state(agent["unit"]) in drain.UP]
+        names = [agent["name"] for agent in stopping]
+        serving.note_stopped([agent["name"] for agent in asked])
+        haproxy.publish_routes(plan, report)
         try:
-            cut = drain.leave(leaving, drain_seconds, report, lambda note: None)
+            cut = drain.drain(stopping, drain_seconds, report, lambda note: None)
         except KeyboardInterrupt:
             sentence = f"interrupted; {' and '.join(names)} may go on stopping: roundhouse status tells."
-            raise RoundhouseError("interrupted", sentence) from None
+            raise RoundhouseError(rollback.INTERRUPTED, sentence) from None
     return {"stopped": names, "changed": bool(names), "cut": cut, "seconds": round(time.monotonic() - begun, 1)}
 
 
-def text(result: dict[str, Any]) -> str:
+def text(result: StopResult) -> str:
     """Return the result for a person."""
     names = " and ".join(result["stopped"])
     if not names:
-        return "nobody was serving"
+        return "No agent was serving."
     cut = f", {result['cut']} requests were cut" if result["cut"] else ""
-    back = "a reboot, a deployment or roundhouse resume brings back who served last"
+    back = "a reboot, a deployment or roundhouse resume brings the last active agent back"
     return f"{names} stopped ({result['seconds']:g} s{cut}); {back}"

@@ -50,7 +50,7 @@ def core():
 
 
 def take(agent, before=None):
-    return watchdog.take(agent, before, PATIENCE_SECONDS)
+    return watchdog.is_alive(agent, before, PATIENCE_SECONDS)
 
 
 def test_an_idle_engine_is_asked_for_a_token_each_time(core):

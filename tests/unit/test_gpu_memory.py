@@ -37,34 +37,37 @@ def show(monkeypatch, clock):
 
 def test_the_memory_of_who_leaves_is_no_hindrance(show):
     show((15.0, [(1, ARCHITECT, 14.5)]))
-    gpu_memory.refuse_strangers(AGENT, [ARCHITECT])
+    gpu_memory.require_memory(AGENT, [ARCHITECT])
 
 
 def test_a_stranger_is_named_with_pid_and_size(show):
     show((15.0, [(1, ARCHITECT, 10.5), (STRANGER, None, 4.0)]))
-    told = rf"dev takes 14.4 GiB of the 16.0 GiB of GPU 0, and x \(pid {STRANGER}\) holds 4.0 GiB.*\(kill {STRANGER}\)"
-    with pytest.raises(RoundhouseError, match=told):
-        gpu_memory.refuse_strangers(AGENT, [ARCHITECT])
+    with pytest.raises(RoundhouseError, match=rf"\(kill {STRANGER}\)") as error:
+        gpu_memory.require_memory(AGENT, [ARCHITECT])
+    assert error.value.code == "memory_held"
+    told = error.value.fields
+    assert (told["gpu"], told["wanted_gib"], told["total_gib"], told["pids"]) == (0, 14.4, 16.0, [STRANGER])
+    assert told["holders"] == f"x (pid {STRANGER}) holds 4.0 GiB"
 
 
 @pytest.mark.parametrize("name", ["/usr/local/bin/ollama", "/usr/lib/ollama/ollama_llama_server"])
 def test_ollama_on_the_card_is_named_with_what_frees_it(show, name):
     show((15.0, [(STRANGER, "ollama.service", 14.5)]))
     show.name = name
-    told = rf"\(pid {STRANGER}\) holds 14.5 GiB: It is Ollama.*sudo systemctl stop ollama"
+    told = rf"\(pid {STRANGER}\) holds 14.5 GiB. It is Ollama.*sudo systemctl stop ollama"
     with pytest.raises(RoundhouseError, match=told) as caught:
-        gpu_memory.refuse_strangers(AGENT, [ARCHITECT])
+        gpu_memory.require_memory(AGENT, [ARCHITECT])
     assert "(kill" not in caught.value.message
 
 
 def test_who_leaves_with_a_share_that_is_not_told_is_not_accused(show):
     show((15.0, [(1, ARCHITECT, None)]))
-    gpu_memory.refuse_strangers(AGENT, [ARCHITECT])
+    gpu_memory.require_memory(AGENT, [ARCHITECT])
 
 
 def test_memory_of_a_process_that_just_ended_is_waited_for(show):
     show((15.0, []), (15.0, []), (0.4, []))
-    gpu_memory.refuse_strangers(AGENT, [])
+    gpu_memory.require_memory(AGENT, [])
 
 
 @pytest.mark.parametrize("held", [[(1, ARCHITECT, 14.5)], []])
@@ -72,21 +75,22 @@ def test_a_card_is_free_when_the_memory_is_and_the_process_is_gone(show, held):
     show((15.0, held), (0.4, held), (0.4, []))
     noted = []
     assert gpu_memory.wait_until_free(AGENT, [ARCHITECT], noted.append) is True
-    assert noted[0] == "waiting for GPU 0: 15.0 of 16.0 GiB in use"
+    assert noted[0] == ("waiting for GPU 0: 15.0 of 16.0 GiB in use", "GPU 0", None)
     assert len(noted) == (2 if held else 1)
 
 
 def test_a_card_that_does_not_become_free_is_an_error_with_who_holds_it(show):
     show((15.0, [(77, None, 14.0)]))
-    with pytest.raises(RoundhouseError, match=r"; 5 s after the stop, x \(pid 77\) holds 14.0 GiB"):
+    with pytest.raises(RoundhouseError, match=r"; 5 s after the stop, x \(pid 77\) holds 14.0 GiB") as error:
         gpu_memory.wait_until_free(AGENT | {"free_timeout_seconds": 5}, [ARCHITECT], str)
+    assert (error.value.code, error.value.fields["pids"]) == ("memory_not_freed", [77])
 
 
 def test_without_nvml_there_is_nothing_to_wait_for(monkeypatch):
     unknown = {"memory_gib": None, "used_gib": None, "processes": None}
     for gpus in ([], [unknown]):
         monkeypatch.setattr(gpu, "facts", lambda gpus=gpus: {"gpus": gpus})
-        gpu_memory.refuse_strangers(AGENT, [])
+        gpu_memory.require_memory(AGENT, [])
         assert gpu_memory.wait_until_free(AGENT, [], str) is False
 
 

@@ -53,7 +53,7 @@ def go(monkeypatch, clock):
         said = []
         entry = {"name": "dev", "unit": "u", "host": "h", "engine_port": 1, "stop_grace_seconds": 15}
         entry |= {"config": {"shutdown-timeout": 30}, **plan}
-        return drain.leave([entry], drain_seconds, said.append, str), agent.happened, said
+        return drain.drain([entry], drain_seconds, said.append, str), agent.happened, said
 
     return run
 

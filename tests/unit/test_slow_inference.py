@@ -18,7 +18,7 @@ from roundhouse.vllm import client
 from roundhouse.vllm.client import Engine
 
 CARD = "gpu 0000:01:00.0 2d04 16311 15000 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
-STRAIN = "from roundhouse.checkup import slow_inference; seen = slow_inference.of(0); "
+STRAIN = "from roundhouse.checkup import slow_inference; seen = slow_inference.throttling(0); "
 STRAIN += "print(json.dumps([seen.reasons(), seen.busy]))"
 
 
@@ -110,7 +110,6 @@ def test_numbers_of_several_cores_add_up_and_shares_do_not():
     ("config", "seconds", "part"),
     [
         ({"enforce-eager": True}, 0.10, "without CUDA graphs (enforce_eager)"),
-        ({"cpu-offload-gb": 6, "enforce-eager": True}, 0.50, "6 GiB of the weights lie in the host's memory"),
         ({"enforce-eager": True}, 0.04, None),  # as long as many requests at once may take
         ({}, 0.50, None),  # nothing that is known
     ],
@@ -157,7 +156,7 @@ def test_a_lowered_clock_and_a_stranger_that_computes_are_findings():
         gpu_memory.Holder(3, "ollama", "ollama.service", 0.4),
         gpu_memory.Holder(4, "python3", None, 2.0),
     ]
-    seen = slow_inference.Strain(91.0, 120.0, 180.0, 180.0, 0x20, {1: 90, 2: 3, 3: 35})
+    seen = slow_inference.Throttling(91.0, 120.0, 180.0, 180.0, 0x20, {1: 90, 2: 3, 3: 35})
     found = [*slow_inference.of_card(agent, gpu_memory.Card(0, 15.9, 15.5, holders), seen)]
     assert [each.evidence for each in found] == [
         "GPU 0 at 91 C, 120 W: clocks lowered, it is too hot",

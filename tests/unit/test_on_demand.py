@@ -32,7 +32,7 @@ def build(plan, **rules):
 def test_the_rules_reach_the_service(plan, tmp_path, monkeypatch):
     assert build(plan, on_demand=False, min_active_seconds=-1) is None
     monkeypatch.setattr(on_demand, "PATH", tmp_path / "demand.json")
-    with pytest.raises(UsageError, match="deploy with gateway_on_demand: true"):
+    with pytest.raises(UsageError, match="Deploy with gateway_on_demand: true"):
         on_demand.load()
     on_demand.PATH.write_text(build(plan, pinned=["po"]))
     assert on_demand.load() == (60, 120, 0, (), ("po",))
@@ -64,30 +64,30 @@ def test_rules_that_cannot_be_meant_are_refused(plan, rules, sentence):
 
 def test_the_track_says_who_may_be_asked_for(plan):
     serving.record("dev", ["po"])
-    assert haproxy.track(plan) == {"dev": "on", "po": "off"}
+    assert haproxy.routes(plan) == {"dev": "on", "po": "off"}
     on_demand.allow(["dev", "po"])
-    assert haproxy.track(plan) == {"dev": "on", "po": "ask"}
+    assert haproxy.routes(plan) == {"dev": "on", "po": "ask"}
     serving.note_stopped(["dev"])
-    haproxy.follow(plan, print)
-    assert haproxy.track_path().read_text() == "dev ask:60\npo ask:60\n"
+    haproxy.publish_routes(plan, print)
+    assert haproxy.routes_path().read_text() == "dev ask:60\npo ask:60\n"
     entry = switch_journal.Journal("po", ["dev"])
     entry.begin()
-    assert haproxy.track(plan) == {"dev": "wait", "po": "wait"}
+    assert haproxy.routes(plan) == {"dev": "wait", "po": "wait"}
     entry.end()
     on_demand.withdraw()
     on_demand.withdraw()
-    assert haproxy.track(plan) == {"dev": "off", "po": "off"}
+    assert haproxy.routes(plan) == {"dev": "off", "po": "off"}
     serving.record("dev", ["po"])
-    assert haproxy.track(plan) == {"dev": "on", "po": "off"}
+    assert haproxy.routes(plan) == {"dev": "on", "po": "off"}
 
 
 def test_who_was_stopped_before_the_hosts_last_boot_is_not_stopped_any_more(plan, monkeypatch, tmp_path):
     serving.record("dev", ["po"])
     serving.note_stopped(["dev"])
-    assert haproxy.track(plan) == {"dev": "off", "po": "off"}
+    assert haproxy.routes(plan) == {"dev": "off", "po": "off"}
     (tmp_path / "boot").write_text("another")
     monkeypatch.setattr(serving, "BOOT_ID", tmp_path / "boot")
-    assert haproxy.track(plan) == {"dev": "on", "po": "off"}
+    assert haproxy.routes(plan) == {"dev": "on", "po": "off"}
 
 
 def test_who_shares_a_card_is_known(plan):

@@ -116,37 +116,39 @@ def test_a_crash_loop_of_another_hour_is_over_and_one_of_unknown_cause_is_called
     assert (found.cause, found.evidence) == ("crash loop", "KeyError: 'it'")
 
 
-def entry(outcome, cause, began=1000.0):
-    history.add(history.Entry(began, ["po"], "dev", outcome, {}, 0, cause))
+def entry(outcome, cause, code=None, began=1000.0):
+    history.add(history.Entry(began, ["po"], "dev", outcome, {}, 0, cause, code))
 
 
 RUBBISH = "dev answered '!!!!!!!!', which is no text."
 
 
 @pytest.mark.parametrize(
-    ("outcome", "cause", "told"),
+    ("outcome", "cause", "code", "told"),
     [
-        (history.BACK, RUBBISH, "canary failed"),
-        (history.LOST, RUBBISH, "canary failed"),
-        (history.BACK, f"dev did not start: {OUT_OF_MEMORY}", "out of memory"),
-        (history.BACK, "the switch to dev failed in a way that was not foreseen: ZeroDivisionError('x')", "unknown"),
-        (history.BACK, "the switch to dev was interrupted.", None),
-        (history.REFUSED, "port 8001 of dev is taken by x", None),
-        (history.DONE, None, None),
-        (history.KILLED, "killed in its phase start", None),
+        (history.ROLLED_BACK, RUBBISH, "canary", "canary failed"),
+        (history.ROLLBACK_FAILED, RUBBISH, "canary_changed", "canary failed"),
+        (history.ROLLED_BACK, RUBBISH, None, "unknown"),  # an entry of an older version
+        (history.ROLLED_BACK, "dev takes 14.5 GiB", "memory_not_freed", "memory held"),
+        (history.ROLLED_BACK, f"dev did not start: {OUT_OF_MEMORY}", "start_failed", "out of memory"),
+        (history.ROLLED_BACK, "ZeroDivisionError('x')", "unexpected", "unknown"),
+        (history.ROLLED_BACK, "The switch was ended by a signal.", "interrupted", None),
+        (history.REFUSED, "Port 8001 of dev is used by x", "port_in_use", None),
+        (history.DONE, None, None, None),
+        (history.KILLED, "killed in its phase start", None, None),
     ],
 )
-def test_where_the_journal_tells_no_failed_start_the_history_does(outcome, cause, told):
-    entry(outcome, cause)
+def test_where_the_journal_tells_no_failed_start_the_history_does(outcome, cause, code, told):
+    entry(outcome, cause, code)
     found = start_history.last(AGENT, STOPPED, Past([start(1000, ready=True)]), [])
     assert (found.cause if found else None) == told
     if found:
-        assert found.evidence == cause
+        assert found.evidence == (f"{cause} [{code}]" if code else cause)
         assert found.sentence.startswith("The last switch to it, at ")
 
 
 def test_a_switch_that_went_well_since_or_a_later_start_ends_the_matter():
-    entry(history.BACK, RUBBISH)
+    entry(history.ROLLED_BACK, RUBBISH, "canary")
     canary = start(1000, ready=True)
     assert start_history.last(AGENT, STOPPED, Past([canary]), []).cause == "canary failed"
     assert start_history.last(AGENT, STOPPED, Past([canary, start(2000, ready=True)]), []) is None
@@ -156,7 +158,7 @@ def test_a_switch_that_went_well_since_or_a_later_start_ends_the_matter():
 
 
 def test_the_newer_of_journal_and_history_is_told():
-    entry(history.BACK, RUBBISH)
+    entry(history.ROLLED_BACK, RUBBISH, "canary")
     assert start_history.last(AGENT, STOPPED, Past([start(2000)]), []).cause == "out of memory"
     older = Past([start(10), start(1000, ready=True)])
     assert start_history.last(AGENT, STOPPED, older, []).cause == "canary failed"

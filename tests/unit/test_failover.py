@@ -1,7 +1,7 @@
 """Who takes the card of an agent that was given up."""
 
 from roundhouse.state import history
-from roundhouse.state.history import BACK, DONE, LOST, REFUSED, RELIEVED, Entry
+from roundhouse.state.history import DONE, FAILED_OVER, REFUSED, ROLLBACK_FAILED, ROLLED_BACK, Entry
 from roundhouse.switch import failover
 
 NAMES = ("architect", "dev", "po")
@@ -29,15 +29,19 @@ def test_who_served_before_comes_first_the_last_of_all_at_the_head():
 
 
 def test_who_came_back_after_a_failed_switch_served_too():
-    assert order("dev", entry(BACK, ["po"], "architect"), entry(DONE, [], "dev")) == ["po", "architect"]
+    assert order("dev", entry(ROLLED_BACK, ["po"], "architect"), entry(DONE, [], "dev")) == ["po", "architect"]
 
 
 def test_a_switch_that_failed_or_was_refused_makes_nobody_one_who_served():
-    assert order("dev", entry(LOST, [], "po"), entry(REFUSED, [], "po")) == ["architect", "po"]
+    assert order("dev", entry(ROLLBACK_FAILED, [], "po"), entry(REFUSED, [], "po")) == ["architect", "po"]
 
 
 def test_who_was_given_up_is_not_called_back_until_somebody_has_switched_to_it():
-    given_up = (entry(DONE, ["architect"], "dev"), entry(RELIEVED, ["dev"], "architect"), entry(DONE, [], "architect"))
+    given_up = (
+        entry(DONE, ["architect"], "dev"),
+        entry(FAILED_OVER, ["dev"], "architect"),
+        entry(DONE, [], "architect"),
+    )
     assert order("architect", *given_up) == ["po"]
     assert order("architect", *given_up, entry(DONE, ["architect"], "dev"), entry(DONE, ["dev"], "architect")) == [
         "dev",
@@ -46,12 +50,12 @@ def test_who_was_given_up_is_not_called_back_until_somebody_has_switched_to_it()
 
 
 def test_all_were_given_up():
-    both = (entry(RELIEVED, ["dev"], "architect"), entry(RELIEVED, ["architect"], "po"))
+    both = (entry(FAILED_OVER, ["dev"], "architect"), entry(FAILED_OVER, ["architect"], "po"))
     assert order("po", *both) == []
 
 
 def test_the_history_shows_it():
-    (row,) = history.table([entry(RELIEVED, ["dev"], "architect")._replace(cause="dev has no memory")])
+    (row,) = history.table([entry(FAILED_OVER, ["dev"], "architect")._replace(cause="dev has no memory")])
     assert (row["from"], row["to"], row["outcome"], row["cause"]) == (
         "dev",
         "architect",

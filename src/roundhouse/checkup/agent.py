@@ -1,0 +1,90 @@
+"""What is wrong with one agent: its model, its unit, its last starts, its port, its card, its speed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..agents import gpu_memory, kernel_log, ports, start_history, status
+from ..doctor.diagnosis import Finding, of_cause
+from ..errors import RoundhouseError
+from ..host import gpu, systemd
+from ..host.journal import Entry
+from ..models import safetensors
+from ..schema.cards import GpuFacts
+from ..schema.plan import Agent, Plan
+from . import slow_inference
+
+
+class Observed(NamedTuple):
+    """What is read once for all agents: the cards' facts, and the kernel's log."""
+
+    facts: GpuFacts
+    kernel: list[Entry]
+
+
+def observe(facts: GpuFacts | None = None) -> Observed:
+    """Return the host's facts, as given or read now, and the kernel's log."""
+    return Observed(gpu.facts() if facts is None else facts, kernel_log.read())
+
+
+def examine(plan: Plan, agent: Agent, seen: Observed) -> Iterator[Finding]:
+    """Yield everything that is wrong with the agent."""
+    name = agent["name"]
+    if problem := safetensors.problem(Path(agent["model_path"])):
+        yield Finding(
+            cause="model damaged",
+            agent=name,
+            sentence="The model's folder is incomplete.",
+            evidence=problem,
+            cure=safetensors.cure(agent["model"], agent.get("quantize")),
+        )
+    try:
+        unit = systemd.show(agent["unit"])
+    except RoundhouseError as error:
+        yield Finding(
+            cause="unit missing",
+            agent=name,
+            sentence="The agent's unit does not exist.",
+            evidence=error.message,
+            cure="Run `ansible-playbook site.yml`.",
+        )
+        return
+    past = start_history.of(agent["unit"])
+    loop = start_history.loop(agent, unit, past, seen.kernel)
+    if loop:
+        yield loop
+    if unit.state == "ready":
+        yield from _serving(plan, agent, seen)
+        return
+    if not loop and (failed := start_history.last(agent, unit, past, seen.kernel)):
+        yield failed
+    holder = ports.holder(agent["engine_port"])
+    if holder and not (holder.unit or "").startswith("roundhouse-"):
+        yield of_cause("port taken", f"{holder} listens on port {agent['engine_port']}", name)
+    if agent.get("gpus") and unit.state != "starting":
+        yield from _other_processes(plan, agent)
+
+
+def _serving(plan: Plan, agent: Agent, seen: Observed) -> Iterator[Finding]:
+    one = plan.copy()
+    one["agents"] = [agent]
+    (row,) = status.rows(one)
+    sentence, cure = "The running engine is not as planned.", "Run `roundhouse resume`."
+    found = [
+        *([("engine hangs", row["problem"])] if row["problem"] else []),
+        *(("drift", each) for each in row["drift"]),
+    ]
+    for cause, evidence in found:
+        yield Finding(cause=cause, agent=agent["name"], sentence=sentence, evidence=evidence, cure=cure)
+    yield from slow_inference.findings(agent, gpu_memory.cards(agent.get("gpus") or [], seen.facts))
+
+
+def _other_processes(plan: Plan, agent: Agent) -> Iterator[Finding]:
+    now = agent.copy()
+    now["free_timeout_seconds"] = 0
+    try:
+        gpu_memory.require_memory(now, [other["unit"] for other in plan["agents"]])
+    except RoundhouseError as error:
+        yield of_cause("memory held", error.message, agent["name"])

@@ -1,0 +1,80 @@
+"""The rollback of a failed transaction: stop what failed, start the previous agents again, verify their answers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ..agents import canary, drain, gpu_memory
+from ..agents.start import start
+from ..errors import RoundhouseError
+from ..host import systemd
+from ..schema.plan import Agent, Plan
+from ..state import serving
+from .context import Transaction
+
+INTERRUPTED = "interrupted"
+FAILED = "rollback_failed"
+
+
+def roll_back(
+    now: Transaction, what: str, error: BaseException, plan: Plan, undo: Callable[[], list[str]]
+) -> RoundhouseError:
+    """Roll a transaction back and return its error, or one of code FAILED with the rollback's errors too.
+
+    `what` is the transaction in words, `plan` the one of its previous agents. `undo` stops what failed and returns its
+    units. One previous agent that fails keeps no other from starting. Call it with signals_ignored().
+    """
+    failure = as_error(what, error)
+    now.report(failure.message)
+    now.log.phase("back", now.stages, failure.code)
+    failed = []
+    try:
+        gone = undo()
+    except Exception as second:  # then the previous agents' files may not be in place
+        failed.append(f"The rollback failed too: {as_error('the rollback', second).message}")
+    else:
+        for other in now.previous:
+            now.report(f"bringing {other['name']} back")
+            try:
+                _restore(now, plan, other, gone)
+            except Exception as second:
+                failed.append(f"{other['name']} did not come back either: {as_error(what, second).message}")
+    return RoundhouseError(FAILED, " ".join([failure.message, *failed])) if failed else failure
+
+
+def as_error(what: str, error: BaseException) -> RoundhouseError:
+    """Return what ended `what` as an error of ours."""
+    if isinstance(error, RoundhouseError):
+        return error
+    if isinstance(error, OSError):
+        return serving.unwritable(serving.FOLDER, error)
+    if isinstance(error, Exception):  # an error of ours, or of a library: it must cost no agent
+        return RoundhouseError("unexpected", f"{what} failed in a way that was not foreseen: {error!r}.")
+    return RoundhouseError(INTERRUPTED, f"{what} was interrupted.")
+
+
+def _restore(now: Transaction, plan: Plan, other: Agent, gone: list[str]) -> None:
+    """Let a previous agent serve again; `gone` are the units of those that failed. Raises RoundhouseError."""
+    if systemd.state(other["unit"]) == "draining":
+        drain.drain([other], now.drain_seconds, now.report, now.log.note)
+    if systemd.state(other["unit"]) != "ready":
+        try:
+            gpu_memory.wait_until_free(other, gone, now.log.note)
+        except RoundhouseError as held:  # its engine says more, and may start all the same
+            now.report(held.message)
+        start(other, now.report, now.log.note)
+    canary.verify(plan, other)
+
+
+@contextmanager
+def signals_ignored() -> Iterator[None]:
+    """Let no second Ctrl-C and no lost terminal end the rollback: it is what keeps an agent serving."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
