@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A model hub on loopback, for the lab: each folder ROOT/NAME is the repository lab/NAME.
 
-It is the store's own server (scripts/roundhouse/share.py) over plain folders: the revision follows
+It is the store's own server (models/peer_server.py) over plain folders: the revision follows
 from the content, large files have a sha256 and small ones git's own checksum, as on the public hub.
 
     hub.py ROOT PORT      (on a host: PYTHONPATH=/usr/local/lib/roundhouse-... hub.py ROOT PORT)
@@ -21,7 +21,7 @@ SMALL_BYTES = 1_000_000  # the public hub keeps larger files in LFS
 
 
 class Folders:
-    """The shelf of plain folders, each one repository with one revision under the branch main."""
+    """Plain folders, each one repository with one revision under the branch main."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = "scripts/roundhouse"
+PACKAGE = "src/roundhouse"
 
 
 class Mutation(NamedTuple):
@@ -46,7 +46,7 @@ MUTATIONS = {
         f"{PACKAGE}/card.py", "return total_gib * (1 - share) + _TOLERANCE_GIB >= used_gib", "return True"
     ),
     "hold": Mutation("roles/gateway/files/hold.lua", "if now_ms() - begun >= longest_ms then", "if true then"),
-    "verification": Mutation(f"{PACKAGE}/fetch.py", "return self.digest.fits()", "return True"),
+    "verification": Mutation(f"{PACKAGE}/models/download.py", "return self.digest.matches()", "return True"),
     "receipt": Mutation(f"{PACKAGE}/receipt.py", "if after == before:", "if after == after:"),
     "option": Mutation(f"{PACKAGE}/flags.py", '"max-model-len": decided', '"max-model-length": decided'),
     "conflicts": Mutation("roles/agents/templates/agent.service.j2", "Conflicts={% for", "# Conflicts={% for"),

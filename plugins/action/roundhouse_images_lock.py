@@ -1,4 +1,4 @@
-"""Ansible action: what an image's tag means, on the controller. A shim over scripts/roundhouse/image.py."""
+"""Ansible action: record an image's digest, on the controller. A shim over roundhouse.pins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ansible action: the lock file beside the roster, on the controller. A shim over scripts/roundhouse/models_lock.py."""
+"""Ansible action: the lock file beside the roster, on the controller. A shim over roundhouse.models.lock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from roundhouse.models import lock
 
 
 class ActionModule(ActionBase):
-    """Records what is not locked yet; the host that comes second is given what the first one recorded."""
+    """Records what is not locked yet; a later host gets what the first one recorded."""
 
     _requires_connection = False
 

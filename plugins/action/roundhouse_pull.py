@@ -1,8 +1,8 @@
-"""Ansible action: run the module of the same name in the background of the host, and say how far it is.
+"""Ansible action: run the module of the same name in the background of the host, and report its progress.
 
-Ansible shows what a task printed when it has ended, and a pull takes an hour. So the task is `async`,
-and this is what waits for it: every few seconds it reads the last line of the module's progress and
-displays it. A play that is interrupted leaves the pull running; the next one waits for it and says so.
+Ansible shows a task's output when the task has ended, and a pull takes an hour. So the task is `async`, and this action
+waits for it: every few seconds it reads the last line of the module's progress and displays it. An interrupted play
+leaves the pull running; the next one waits for it and says so.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ansible.utils.display import Display
 
 from roundhouse.util.background_job import Watch
 
-# The first look comes early, because most jobs of a small model end at once; each wait is twice the one before.
-FIRST_LOOK_SECONDS, LOOK_SECONDS = 1.0, 3.0
+# The first check comes early, because most jobs of a small model end at once; each wait is twice the one before.
+FIRST_CHECK_SECONDS, CHECK_SECONDS = 1.0, 3.0
 # A line at least every 15 s, also when the text is the same: this, one more wait, and two answers of a slow host.
 SAY_SECONDS = 7.0
 # A host that restarts is away for some minutes; one that is away for longer needs a person.
@@ -35,8 +35,9 @@ class ActionModule(ActionBase):
 
     def would(self) -> str:
         """Return what it would do, for check mode."""
-        wishes = self._task.args["wishes"] + self._task.args.get("results", [])
-        return "would pull " + ", ".join(f"{wish['model']} at {wish['revision']}" for wish in wishes)
+        required = self._task.args["wishes"] + self._task.args.get("results", [])
+        pulled = ", ".join(f"{each['model']} at {each['revision']}" for each in required)
+        return f"would pull {pulled}" if pulled else "would rename the folder of quantized models"
 
     def check(self, arguments: dict[str, Any], task_vars: Any) -> dict[str, Any]:
         """Return the result in check mode."""
@@ -46,12 +47,12 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         if "environment" in arguments:
-            # As one string it is one secret: each value of a dict would be struck from every text, an "1" too.
+            # As one string it is one secret: each value of a dict would be hidden in every text, a "1" too.
             arguments["environment"] = json.dumps(arguments["environment"])
         if self._task.check_mode:
             return result | self.check(arguments, task_vars)
         watch = Watch(f"/run/roundhouse/{self.word}-{secrets.token_hex(8)}.jsonl")
-        self._look(watch)  # before it starts, for the machine's boot
+        self._check(watch)  # before it starts, for the host's boot
         arguments["progress_path"] = watch.path
         started = self._execute_module(f"roundhouse_{self.word}", arguments, task_vars=task_vars, wrap_async=True)
         if "ansible_job_id" not in started:
@@ -61,14 +62,14 @@ class ActionModule(ActionBase):
         return result | {key: value for key, value in ended.items() if not key.startswith("ansible_job")}
 
     def _wait(self, job: str, watch: Watch, task_vars: Any) -> dict[str, Any]:
-        """Return the job's result; say meanwhile how far it is."""
+        """Return the job's result, and report its progress meanwhile."""
         host, said, said_at, seen_at = task_vars["inventory_hostname"], "", time.monotonic(), time.monotonic()
-        again, wait = "what came is kept, run the play again.", FIRST_LOOK_SECONDS
+        again, wait = "what came is kept, run the play again.", FIRST_CHECK_SECONDS
         while True:
             time.sleep(wait)
-            wait = min(2 * wait, LOOK_SECONDS)
+            wait = min(2 * wait, CHECK_SECONDS)
             try:
-                text = self._look(watch)
+                text = self._check(watch)
                 if not watch.answered:  # not every kind of connection says so by an error
                     raise AnsibleConnectionFailure("no answer")
                 status = self._status(job, "status", task_vars)
@@ -95,5 +96,5 @@ class ActionModule(ActionBase):
         )
         return found
 
-    def _look(self, watch: Watch) -> str:
-        return watch.look(self._low_level_execute_command(watch.command())["stdout"]) or "starting"
+    def _check(self, watch: Watch) -> str:
+        return watch.update(self._low_level_execute_command(watch.command())["stdout"]) or "starting"

@@ -1,4 +1,4 @@
-"""Ansible action: quantize in the background of the host, and say how far it is, as roundhouse_pull does."""
+"""Ansible action: quantize in the background of the host, and report its progress, as roundhouse_pull does."""
 
 from __future__ import annotations
 

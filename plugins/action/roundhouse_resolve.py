@@ -1,4 +1,4 @@
-"""Ansible action: ask what models' names mean in the background of the host, and say so, as roundhouse_pull does."""
+"""Ansible action: resolve models' names in the background of the host, as roundhouse_pull does."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ class ActionModule(_Pull):
     word = "resolve"
 
     def check(self, arguments: dict[str, Any], task_vars: Any) -> dict[str, Any]:
-        """Ask all the same: it changes nothing."""
+        """Resolve also in check mode: it changes nothing."""
         found: dict[str, Any] = self._execute_module("roundhouse_resolve", arguments, task_vars=task_vars)
         return found

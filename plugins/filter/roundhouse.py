@@ -23,7 +23,7 @@ FUNCTIONS = {
     "image_tag": "pins.tagged",
     "outcome_rows": "provision.switch_report.rows",
     "outcomes": "provision.switch_report.text",
-    "quantizations": "models.quantized.wishes",
+    "quantizations": "models.quantized.required_results",
     "quantize_path": "pins.quantize_path",
     "switch_problem": "provision.switch_report.problem",
     "switched": "provision.switch_report.changed",
@@ -47,7 +47,7 @@ def quantize_lock(accelerator: str) -> str:
 def image(source: str, path: str, **settings: Any) -> str:
     """Return the containers' image as Docker knows it, with its digest once that is in the lock file."""
     pins = _module("pins")
-    return str(pins.reference(pins.Wanted(source, **settings), Path(path)))
+    return str(pins.reference(pins.ImageSettings(source, **settings), Path(path)))
 
 
 def gateway(plan: dict[str, Any], **settings: Any) -> Any:
@@ -58,7 +58,7 @@ def gateway(plan: dict[str, Any], **settings: Any) -> Any:
 
 def wishes(agents: list[dict[str, Any]], path: str) -> Any:
     """Return the hub's models that planned agents name."""
-    return _module("models.lock").wishes(agents, Path(path))
+    return _module("models.lock").required_models(agents, Path(path))
 
 
 def _function(path: str) -> Callable[..., Any]:

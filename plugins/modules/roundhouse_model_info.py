@@ -1,11 +1,11 @@
-"""Ansible module: are the models whole? A shim over scripts/roundhouse/host_seen.py."""
+"""Ansible module: are the models complete? A shim over roundhouse.provision.host_state."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 ---
 module: roundhouse_model_info
-short_description: Tell whether models are whole
+short_description: Tell whether models are complete
 description:
   - Compares lengths and times of change with what was noted when the files were hashed, and of folders of the
     roster's own each file's length with what its header promises; reads no weights and changes nothing.
@@ -33,7 +33,7 @@ author: Roundhouse
 """
 
 EXAMPLES = """
-- name: Look at the models
+- name: Check the models
   roundhouse_model_info:
     folders: [/srv/models/own]
     store: /var/lib/roundhouse/models
@@ -43,7 +43,7 @@ EXAMPLES = """
 
 RETURN = """
 to_pull:
-  description: The wishes that are not in the store as they were verified.
+  description: The models that are not in the store as they were verified.
   type: list
   elements: dict
   returned: always
@@ -53,9 +53,13 @@ to_quantize:
   elements: dict
   returned: always
 problems:
-  description: One sentence for each folder of the roster's own that is absent or not whole.
+  description: One sentence for each folder of the roster's own that is absent or not complete.
   type: list
   elements: str
+  returned: always
+is_old_layout:
+  description: Whether the store's folder of quantized models has the name of earlier versions (C(quantised)).
+  type: bool
   returned: always
 """
 
@@ -78,7 +82,7 @@ def main() -> None:
     try:
         seen = model_state.inspect(given["store"], given["folders"], given["wishes"], given["quantizations"])
     except RoundhouseError as error:
-        module.fail_json(msg=error.message)
+        module.fail_json(msg=error.message, code=error.code)
     module.exit_json(changed=False, **seen)
 
 

@@ -1,15 +1,15 @@
-"""Ansible module: bring models into the store. A shim over scripts/roundhouse/pull.py."""
+"""Ansible module: pull models into the store. A shim over roundhouse.provision.pull_module."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 ---
 module: roundhouse_pull
-short_description: Bring models into the store, whole or not at all
+short_description: Pull models into the store, complete or not at all
 description:
   - Runs with the Python of the engine's environment, which has the hub's client. Fetches what is missing, several
-    files at once, resumes what a killed run left, compares every byte and renames. Run it with C(async) and
-    C(poll=0); the action of the same name waits for it and says how far it is.
+    files at once, resumes after a killed run, compares every byte and renames. Run it with C(async) and
+    C(poll=0); the action of the same name waits for it and reports its progress.
 options:
   wishes:
     description: The models, each with model, revision, asked and files (from the lock, or null).
@@ -48,7 +48,7 @@ author: Roundhouse
 """
 
 EXAMPLES = """
-- name: Bring a model
+- name: Pull a model
   roundhouse_pull:
     wishes: [{model: Qwen/Qwen2.5-0.5B-Instruct, revision: main, asked: main, files: null}]
     store: /var/lib/roundhouse/models

@@ -1,14 +1,14 @@
-"""Ansible module: make the quantized models that a roster asks for. A shim over scripts/roundhouse/quantize_job.py."""
+"""Ansible module: make the quantized models of a roster. A shim over roundhouse.quantize.pipeline."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 ---
 module: roundhouse_quantize
-short_description: Quantize models of the store, each admitted by the gate or not there at all
+short_description: Quantize models of the store, each admitted by the quality gate or not kept
 description:
-  - Makes each result by its recipe, serves base and result with the engine, and names it when it still speaks. Run it
-    with C(async) and C(poll=0); the action of the same name waits for it and says how far it is.
+  - Makes each result by its recipe, serves base and result with the engine, and admits it when their answers agree. Run
+    it with C(async) and C(poll=0); the action of the same name waits for it and reports its progress.
 options:
   quantizations:
     description: The results, each with model, revision, recipe and path.
@@ -20,7 +20,7 @@ options:
     type: path
     required: true
   engine_path:
-    description: The engine's environment, which judges.
+    description: The engine's environment, which measures the quality.
     type: path
     required: true
   accelerator:
@@ -29,7 +29,7 @@ options:
     choices: [cuda, cpu]
     required: true
   environment_path:
-    description: The environment of quantizing.
+    description: The quantization environment.
     type: path
     required: true
   progress_path:
@@ -52,7 +52,7 @@ EXAMPLES = """
 
 RETURN = """
 models:
-  description: For each result its name, path, whether it was made now, and its quality by the gate.
+  description: For each result its name, path, whether it was made now, and its quality by the quality gate.
   type: list
   elements: dict
   returned: success
@@ -87,9 +87,9 @@ def main() -> None:
     written = Path(given["progress_path"] or os.devnull)
     try:
         with progress.in_file(written) as shown:
-            done = pipeline.all_of(given, shown.note, pynvml)
+            done = pipeline.quantize_all(given, shown.note, pynvml)
     except RoundhouseError as error:
-        module.fail_json(msg=error.message)
+        module.fail_json(msg=error.message, code=error.code)
     finally:
         if written != Path(os.devnull):
             written.unlink()

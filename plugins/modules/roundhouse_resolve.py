@@ -1,4 +1,4 @@
-"""Ansible module: which bytes a model's name means now. A shim over scripts/roundhouse/pull_module.py."""
+"""Ansible module: what models' names mean now. A shim over roundhouse.provision.pull_module."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ module: roundhouse_resolve
 short_description: Resolve models' branches to revisions and lists of files
 description:
   - Runs with the Python of the engine's environment, which has the hub's client. Asks the source; changes nothing.
-    The action of the same name waits for it and says how far it is, for a hub that is slow is asked for minutes.
+    The action of the same name waits for it and reports its progress, because a slow hub takes minutes.
 options:
   wishes:
     description: The models, each with model and asked (a branch, a tag or a revision).
@@ -34,7 +34,7 @@ author: Roundhouse
 """
 
 EXAMPLES = """
-- name: Ask what main is today
+- name: Resolve the branch main
   roundhouse_resolve:
     wishes: [{model: Qwen/Qwen2.5-0.5B-Instruct, asked: main}]
   async: 3600

@@ -1,12 +1,11 @@
-"""The engine's environment is named after its lock: another lock is another folder, side by side.
+"""The names of pinned environments and images, each after its content.
 
-The containers' image: which bytes its name means, for every host, today and next year.
-
-A registry's tag is resolved once, at the first run, and its digest kept beside the roster, group_vars/all/images.lock:
+An environment is named after its lock, so that another lock is another folder beside it. A registry's tag is resolved
+at the first run, and its digest recorded beside the roster, in group_vars/all/images.lock:
 
     {"schema": 1, "images": {"vllm/vllm-openai:v0.32.0": "sha256:..."}}
 
-An archive is named after its own digest, and an image that the host builds after all that goes into it.
+An archive is named after its own digest, and an image that the host builds after its inputs.
 """
 
 from __future__ import annotations
@@ -63,10 +62,21 @@ def _key(path: Path, python: str) -> str:
 def _version(package: str, path: Path) -> str:
     if not path.is_file():
         accelerator = path.stem.partition("-")[2]
-        raise UsageError("engine", f"engine_accelerator is {accelerator!r}: write cuda or cpu.")
+        raise UsageError(
+            "accelerator_unknown",
+            "engine_accelerator is {accelerator!r}.",
+            "Write cuda or cpu.",
+            accelerator=accelerator,
+        )
     version = re.search(rf"^{package}==(\S+)", path.read_text(), re.MULTILINE)
     if version is None:
-        raise UsageError("engine", f"{path} locks no {package}: make it again with make lock.")
+        raise UsageError(
+            "lock_package_missing",
+            "{path} does not lock {package}.",
+            "Create it again with make lock.",
+            path=str(path),
+            package=package,
+        )
     return version[1]
 
 
@@ -78,7 +88,7 @@ _DIGEST = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
 _RECIPE = Path("roles/engine_image/files/Dockerfile")
 
 
-class Wanted(NamedTuple):
+class ImageSettings(NamedTuple):
     """The settings of group_vars: `name` in a registry, `archive_sha256` of the archive, `base` of a build."""
 
     source: str
@@ -89,31 +99,38 @@ class Wanted(NamedTuple):
     accelerator: str
 
 
-def reference(wanted: Wanted, path: Path, checkout: Path | None = None) -> str:
+def reference(settings: ImageSettings, path: Path, checkout: Path | None = None) -> str:
     """Return the image as Docker knows it; a registry's is its tag until the lock file has its digest.
 
-    Raises UsageError for a setting that cannot be meant.
+    Raises UsageError for an invalid setting.
     """
-    if wanted.source == REGISTRY:
-        tag = tagged(wanted.name, wanted.accelerator, checkout)
+    if settings.source == REGISTRY:
+        tag = tagged(settings.name, settings.accelerator, checkout)
         digest = read(path).get(tag)
         return f"{tag}@{digest}" if digest else tag  # Docker goes by the digest; the tag is for people
-    if wanted.source == ARCHIVE:
-        if not _DIGEST.fullmatch(wanted.archive_sha256):
+    if settings.source == ARCHIVE:
+        if not _DIGEST.fullmatch(settings.archive_sha256):
             raise UsageError(
-                "image",
-                f"container_image_archive_sha256 is {wanted.archive_sha256!r}: write what sha256sum says of it.",
+                "image_archive_sha256_invalid",
+                "container_image_archive_sha256 is {value!r}.",
+                "Write the archive's sha256, as sha256sum prints it.",
+                value=settings.archive_sha256,
             )
-        return f"{OWN}:{ARCHIVE}-{wanted.archive_sha256.removeprefix('sha256:')[:12]}"
-    if wanted.source == BUILD:
+        return f"{OWN}:{ARCHIVE}-{settings.archive_sha256.removeprefix('sha256:')[:12]}"
+    if settings.source == BUILD:
         recipe = ((checkout or CHECKOUT) / _RECIPE).read_text()
-        parts = (recipe, wanted.base, wanted.python, wanted.accelerator)
+        parts = (recipe, settings.base, settings.python, settings.accelerator)
         return f"{OWN}:{BUILD}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
-    raise UsageError("image", f"container_image_source is {wanted.source!r}: write registry, archive or build.")
+    raise UsageError(
+        "image_source_unknown",
+        "container_image_source is {value!r}.",
+        "Write registry, archive or build.",
+        value=settings.source,
+    )
 
 
 def tagged(name: str, accelerator: str, checkout: Path | None = None) -> str:
-    """Return the image's name with its tag: the one that is written, else the release that the engine's lock has."""
+    """Return the image's name with its tag: its own, else the release of the engine's lock."""
     if tag_of(name) or "@" in name:
         return name
     return f"{name}:v{engine_version(accelerator, checkout)}"
@@ -130,7 +147,7 @@ def read(path: Path) -> dict[str, str]:
 
 
 def record(path: Path, tag: str, digests: list[str]) -> bool:
-    """Keep what a tag means, from what Docker says of the image that it pulled (name@sha256:...); return a change.
+    """Record the digest of a tag, from those of the pulled image in Docker (name@sha256:...); return a change.
 
     Raises UsageError where Docker names no digest of this registry.
     """
@@ -139,7 +156,9 @@ def record(path: Path, tag: str, digests: list[str]) -> bool:
         each.rpartition("@")[2] for each in digests if each.rpartition("@")[0].removeprefix("docker.io/") == repository
     ]
     if not own:
-        raise UsageError("image", f"Docker names no digest of {tag}: it did not come from a registry.")
+        raise UsageError(
+            "image_digest_missing", "Docker names no digest of {image}, which did not come from a registry.", image=tag
+        )
     with files.exclusive(path):
         locked = read(path)
         changed = locked.get(tag) != own[0]

@@ -185,7 +185,7 @@ class FaultyHandler(peer_server.Handler):
         if kind == "no_ranges":
             del self.headers["Range"]
         if kind == "wrong":  # the right length, one byte of another value
-            wrong = self.server.shelf.root.parent / "wrong"
+            wrong = self.server.repositories.root.parent / "wrong"
             content = bytearray(path.read_bytes())
             content[len(content) // 2] ^= 1
             wrong.write_bytes(content)

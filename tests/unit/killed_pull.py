@@ -13,7 +13,7 @@ from pathlib import Path
 
 from roundhouse.models import pull
 from roundhouse.models.hub import Hub
-from roundhouse.models.pull_job import Wish
+from roundhouse.models.pull_job import PullRequest
 from roundhouse.util import progress
 
 EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "open")
@@ -54,7 +54,7 @@ def one(url: str, place: Path, last: int, done: int) -> None:
 def once(url: str, place: Path) -> None:
     """Pull."""
     with progress.Progress(lambda event: None, 60) as shown:
-        pull.Pull(place, Hub(url), shown, workers=1).run([Wish("lab/small", "main")])
+        pull.Pull(place, Hub(url), shown, workers=1).run([PullRequest("lab/small", "main")])
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from faulty_hub import MIB, TOKEN, FaultyHub, make_model
 
 from roundhouse.errors import RoundhouseError
 from roundhouse.models import manifest, pull, store, verify
-from roundhouse.models.download import Patience
 from roundhouse.models.hub import Hub
-from roundhouse.models.pull_job import Wish
+from roundhouse.models.pull_job import PullRequest
+from roundhouse.models.retry import Retry
 from roundhouse.util import progress
 
 MODEL = "lab/small"
@@ -20,7 +20,7 @@ FETCHED = {
     "generation_config.json",
     "chat_template.jinja",
 }
-PATIENCE = Patience(tries=4, first_seconds=0.01, longest_seconds=0.05)
+RETRY = Retry(tries=4, first_seconds=0.01, longest_seconds=0.05)
 
 
 @pytest.fixture
@@ -48,19 +48,20 @@ class Notes(progress.Progress):
         return "\n".join(event["text"] for event in self.events)
 
 
-def bring(hub, place, *wishes, notes=None, **how):
+def bring(hub, place, *requests, notes=None, **how):
     with notes or Notes() as shown:
-        return pull.Pull(place, Hub(hub.url), shown, patience=PATIENCE, **how).run(wishes or [Wish(MODEL, "main")])
+        return pull.Pull(place, Hub(hub.url), shown, retry=RETRY, **how).run(requests or [PullRequest(MODEL, "main")])
 
 
-def refused(hub, place, *wishes, **how):
+def failed(hub, place, *requests, **how):
+    """Return the error of a pull."""
     with pytest.raises(RoundhouseError) as error:
-        bring(hub, place, *wishes, **how)
-    return error.value.message
+        bring(hub, place, *requests, **how)
+    return error.value
 
 
 def folder(hub, place):
-    return store.folder(place, MODEL, hub.shelf.revision(MODEL, "main"))
+    return store.folder(place, MODEL, hub.repositories.revision(MODEL, "main"))
 
 
 def is_whole(hub, place):
@@ -68,9 +69,11 @@ def is_whole(hub, place):
     final = folder(hub, place)
     assert {path.name for path in final.iterdir()} == FETCHED | {manifest.NAME}
     for name in FETCHED:
-        assert (final / name).read_bytes() == (hub.shelf.folder(MODEL) / name).read_bytes()
+        assert (final / name).read_bytes() == (hub.repositories.folder(MODEL) / name).read_bytes()
     assert [path.name for path in final.parent.iterdir() if path.name != store.LOCK] == [final.name]
-    return verify.all_of(place, [(MODEL, None)], Notes()) == [{"model": MODEL, "revision": final.name, "problems": []}]
+    return verify.verify_all(place, [(MODEL, None)], Notes()) == [
+        {"model": MODEL, "revision": final.name, "problems": []}
+    ]
 
 
 def replace_last_byte(path):
@@ -93,7 +96,7 @@ def size_of(path):
 
 
 def nothing_under_its_name(place):
-    return not [held for held in store.held(place) if held.manifest]
+    return not [held for held in store.stored_models(place) if held.manifest]
 
 
 @pytest.fixture

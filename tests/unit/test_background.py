@@ -36,7 +36,7 @@ def job(tmp_path):
 
 def look(watch):
     done = subprocess.run(["sh", "-c", watch.command()], capture_output=True, text=True, check=True)
-    return watch.look(done.stdout)
+    return watch.update(done.stdout)
 
 
 def test_a_job_that_lives_is_not_gone_also_when_it_is_silent(job):
@@ -61,7 +61,7 @@ def test_another_boot_is_seen_also_where_another_process_has_its_number(job):
     _, watch, _ = job
     output = subprocess.run(["sh", "-c", watch.command()], capture_output=True, text=True, check=True).stdout
     machine = watch.boot.split()[0]
-    watch.look(output.replace(machine, "5b1e7c5e-0000-4000-8000-000000000000"))
+    watch.update(output.replace(machine, "5b1e7c5e-0000-4000-8000-000000000000"))
     assert "restarted" in watch.gone()
 
 
@@ -69,7 +69,7 @@ def test_the_restart_of_a_container_is_a_boot_too(job):
     _, watch, _ = job
     look(watch)
     machine, started = watch.boot.split()
-    watch.look(f"{machine} {int(started) + 700}\nlives\n")
+    watch.update(f"boot {machine} {int(started) + 700}\nprocess running\n")
     assert "restarted" in watch.gone()
 
 
@@ -77,7 +77,8 @@ def test_a_job_that_never_says_a_word_is_gone_and_a_host_that_does_not_answer_is
     now = clock(background_job)
     watch = Watch(str(tmp_path / "none"), begin_seconds=30)
     assert (look(watch), watch.gone()) == (None, None)
-    assert (watch.look(""), watch.answered) == (None, False)
+    assert (watch.update(""), watch.answered) == (None, False)
+    assert (watch.update("boot one\nproc"), watch.answered) == (None, False)  # cut off
     now.sleep(31)
     assert watch.gone() == "it has not begun after 30 s"
 

@@ -5,9 +5,9 @@ import math
 import random
 
 import pytest
+from refusal import refused
 
 from roundhouse.catalog.recipes import RECIPES, Bounds
-from roundhouse.errors import UsageError
 from roundhouse.quantize import quality, requirements, texts
 from roundhouse.quantize.quality import Position, Quality
 
@@ -130,8 +130,8 @@ def test_the_two_halves_of_the_text_have_nothing_in_common(tmp_path):
     mine.write_text("\n".join(json.dumps({"text": f"sentence number {number}"}) for number in range(100)))
     assert len(texts.read(mine).calibration) + len(texts.read(mine).held_out) == 100
     mine.write_text("one\ntwo\n")
-    with pytest.raises(UsageError, match="has 2 texts: write at least 32, one a line"):
+    with refused("calibration_too_short", available=2, least=32):
         texts.read(mine)
     mine.write_text('{"no": 1}\n')
-    with pytest.raises(UsageError, match="cannot be read"):
+    with refused("calibration_unreadable", path=str(mine)):
         texts.read(mine)

@@ -1,6 +1,7 @@
 """Which bytes an image's name means, and what is refused."""
 
 import pytest
+from refusal import refused
 
 from roundhouse import pins
 from roundhouse.errors import UsageError
@@ -10,7 +11,7 @@ DIGEST = f"sha256:{SHA}"
 
 
 def wanted(source="registry", **changed):
-    asked = pins.Wanted(source, "vllm/vllm-openai", "", "debian:bookworm-slim", "python3", "cuda")
+    asked = pins.ImageSettings(source, "vllm/vllm-openai", "", "debian:bookworm-slim", "python3", "cuda")
     return asked._replace(**changed)
 
 
@@ -25,18 +26,18 @@ def test_a_tag_is_the_locked_engines_release_until_its_digest_is_kept(tmp_path):
 
 
 def test_what_came_from_no_registry_has_no_digest_to_keep(tmp_path):
-    with pytest.raises(UsageError, match="names no digest of a/b:v1"):
+    with refused("image_digest_missing", image="a/b:v1"):
         pins.record(tmp_path / "images.lock", "a/b:v1", [])
     assert not (tmp_path / "images.lock").exists()
 
 
 def test_an_archive_is_named_after_its_digest_and_a_build_after_all_that_goes_into_it(tmp_path):
     assert pins.reference(wanted("archive", archive_sha256=SHA), tmp_path) == f"{pins.OWN}:archive-{SHA[:12]}"
-    with pytest.raises(UsageError, match="container_image_archive_sha256 is '': write what sha256sum says"):
+    with refused("image_archive_sha256_invalid", value=""):
         pins.reference(wanted("archive"), tmp_path)
     built = {pins.reference(wanted("build", **each), tmp_path) for each in ({}, {"base": "b"}, {"python": "p"})}
     assert len(built) == 3
-    with pytest.raises(UsageError, match="container_image_source is 'hub': write registry, archive or build"):
+    with refused("image_source_unknown", value="hub"):
         pins.reference(wanted("hub"), tmp_path)
 
 

@@ -41,9 +41,9 @@ LEAST, MOST = 17 * MIB, 20 * MIB  # what a run brings of each file before it is 
 @pytest.fixture
 def large(hub, request):
     """Put a model of two files of so many MiB on the hub, which sends each at some 50 MiB/s."""
-    shutil.rmtree(hub.shelf.folder(MODEL))
-    bench.make(hub.shelf.folder(MODEL), len(SHARDS), request.param)
-    hub.shelf.revision(MODEL, "main")  # has the checksums ready
+    shutil.rmtree(hub.repositories.folder(MODEL))
+    bench.make(hub.repositories.folder(MODEL), len(SHARDS), request.param)
+    hub.repositories.revision(MODEL, "main")  # has the checksums ready
     hub.bytes_per_second, hub.most_at_a_time = 50 * MIB, MOST
     return hub
 
@@ -138,13 +138,13 @@ def test_killed_at_ten_random_moments_no_byte_is_fetched_twice_beyond_the_last_1
         assert 10 <= len(sizes) <= 10 + missed
         assert max(sizes) <= BOUND
     total = sum(large.out_of[name] for name in SHARDS)
-    whole = sum((large.shelf.folder(MODEL) / name).stat().st_size for name in SHARDS)
+    whole = sum((large.repositories.folder(MODEL) / name).stat().st_size for name in SHARDS)
     kills = 10 + missed
     tell(f"in all {total / MIB:.0f} MiB for {whole / MIB:.0f}, {(total - whole) / kills / MIB:.1f} a kill")
     assert total == whole + sum(map(sum, again.values()))
     assert total - whole <= kills * BOUND
     final = folder(large, place)
-    assert verify.all_of(place, [], Notes())[0]["problems"] == []
+    assert verify.verify_all(place, [], Notes())[0]["problems"] == []
     assert {path.name for path in final.parent.iterdir()} == {store.LOCK, final.name}
 
 
@@ -197,8 +197,8 @@ def test_killed_before_each_rename_and_removal_the_name_is_never_on_a_half_model
         final = folder(hub, place)
         if final.exists():
             for name in FETCHED:
-                assert (final / name).read_bytes() == (hub.shelf.folder(MODEL) / name).read_bytes()
-            assert verify.all_of(place, [], Notes())[0]["problems"] == []
+                assert (final / name).read_bytes() == (hub.repositories.folder(MODEL) / name).read_bytes()
+            assert verify.verify_all(place, [], Notes())[0]["problems"] == []
         before = hub.out
         assert killed(0)[0] == 0
         assert hub.out - before <= 6 * MIB + 10_000
@@ -217,7 +217,7 @@ def test_killed_in_mending_every_file_is_the_old_one_or_the_right_one(hub, place
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
 
     died = []
-    right = (hub.shelf.folder(MODEL) / WEIGHTS).read_bytes()
+    right = (hub.repositories.folder(MODEL) / WEIGHTS).read_bytes()
     for moment in moments(killed, damage):
         died.append(moment)
         final = folder(hub, place)

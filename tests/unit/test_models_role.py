@@ -8,7 +8,7 @@ import pytest
 import yaml
 from test_plugins import ROOT
 
-OFFER = {"source": "http://10.0.0.1:8098", "token": "of-this-run"}
+SHARE = {"source": "http://10.0.0.1:8098", "token": "of-this-run"}
 HUB = "of-the-hub"
 
 
@@ -16,8 +16,8 @@ CASES = [
     ("", "two", "", HUB),
     ("https://mirror.example.org", "two", "https://mirror.example.org", HUB),
     ("/media/usb", "two", "/media/usb", ""),
-    ("one", "two", OFFER["source"], OFFER["token"]),
-    ("one", "one", "", HUB),  # who offers its store has it from the hub
+    ("one", "two", SHARE["source"], SHARE["token"]),
+    ("one", "one", "", HUB),  # who shares its store has it from the hub
 ]
 
 
@@ -28,7 +28,7 @@ def chosen(tmp_path_factory):
     shown = {"msg": "{{ [__models_source, __models_secret, __models_holds_results] }}"}
     common = {"connection": "local", "gather_facts": False, "tasks": [{"ansible.builtin.debug": shown}]}
     common["vars_files"] = [str(ROOT / "roles/models/vars/main.yml")]
-    given = {"models_token": HUB, "__models_offer": OFFER}
+    given = {"models_token": HUB, "__models_share": SHARE}
     plays = [common | {"hosts": host, "vars": given | {"models_source": source}} for source, host, *_ in CASES]
     file.write_text(json.dumps(plays))
     command = ["ansible-playbook", "--inventory", "one,two,", str(file)]

@@ -1,5 +1,6 @@
 """The real client against a loopback hub: what is pulled is what the hub states, whole or not at all."""
 
+import json
 import os
 import re
 import signal
@@ -17,20 +18,20 @@ from pulling import (
     Notes,
     bring,
     bytes_kept,
+    failed,
     folder,
     is_whole,
     nothing_under_its_name,
-    refused,
     replace_last_byte,
     words,
 )
+from refusal import refused
 
-from roundhouse.errors import RoundhouseError
 from roundhouse.models import lock as models_lock
 from roundhouse.models import manifest, store, verify
 from roundhouse.models.hub import Hub
 from roundhouse.models.manifest import as_json
-from roundhouse.models.pull_job import Wish
+from roundhouse.models.pull_job import PullRequest
 
 pytest_plugins = ("pulling",)  # the fixtures hub, place and command
 
@@ -49,7 +50,7 @@ def test_the_second_run_asks_for_no_bytes_and_none_at_all_with_the_hub_off(hub, 
     (again,) = bring(hub, place)
     assert again["changed"] is False
     assert {sent.path.split("/")[1] for sent in hub.log} == {"api"}
-    locked = Wish(MODEL, first["revision"], "main", hub.shelf.files(MODEL, first["revision"]))
+    locked = PullRequest(MODEL, first["revision"], "main", hub.repositories.files(MODEL, first["revision"]))
     hub.shutdown()
     hub.server_close()
     wanted = locked._replace(files=[file for file in locked.files if file.path in FETCHED])
@@ -59,14 +60,14 @@ def test_the_second_run_asks_for_no_bytes_and_none_at_all_with_the_hub_off(hub, 
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (Fault("status", "resolve.*00001", times=2, code=503), "answers 503; again in"),
-        (Fault("status", "resolve.*00001", times=2, code=429, wait=0), "answers 429; again in 0 s"),
-        (Fault("status", "/revision/main", times=2, code=503), "answers 503; again in"),
-        (Fault("status", "/tree/", times=1, code=502), "is whole"),
-        (Fault("cut", "00001", times=2, after=1_500_000), "again in"),
+        (Fault("status", "resolve.*00001", times=2, code=503), "answers 503; retry in"),
+        (Fault("status", "resolve.*00001", times=2, code=429, wait=0), "answers 429; retry in 0 s"),
+        (Fault("status", "/revision/main", times=2, code=503), "answers 503; retry in"),
+        (Fault("status", "/tree/", times=1, code=502), "is complete"),
+        (Fault("cut", "00001", times=2, after=1_500_000), "retry in"),
         (Fault("short", "00001", times=1, by=100_000), "the body ended after"),
-        (Fault("wrong", "00001", times=1), "has not the checksum"),
-        (Fault("wrong", "config.json", times=1), "has not the checksum"),
+        (Fault("wrong", "00001", times=1), "the checksum differs"),
+        (Fault("wrong", "config.json", times=1), "the checksum differs"),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.kind}-{value.path}",
 )
@@ -89,7 +90,7 @@ def test_what_takes_long_before_the_first_byte_is_said(hub, place):
     hub.faults += [Fault("status", "/revision/main", code=503, wait=1)]
     bring(hub, place, notes=(waiting := Notes()))
     said = [event["text"] for event in waiting.events if event["event"] == "doing"]
-    assert has_seconds(said, f"{MODEL}: {Hub(hub.url).name} answers 503; again in 1 s (1 of 4)")
+    assert has_seconds(said, f"{MODEL}: {Hub(hub.url).name} answers 503; retry in 1 s (1 of 4)")
 
 
 def has_seconds(said, text):
@@ -113,23 +114,26 @@ def test_a_hub_that_ignores_ranges_is_read_from_the_start(hub, place):
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "code", "field", "value"),
     [
-        (Fault("status", "resolve.*00001", times=99, code=503), f"{MODEL} {WEIGHTS}: 127.0.0.1"),
-        (Fault("cut", "00001", times=99, after=0), "4 times in a row. What came is kept: run it again."),
-        (Fault("short", "00001", times=99, by=3 * MIB), "4 times in a row"),
-        (Fault("wrong", "00001", times=99), "sent wrong bytes twice"),
-        (Fault("status", "/revision/", times=99, code=401), "the token in models_token or HF_TOKEN is not valid"),
-        (Fault("status", "resolve.*00001", times=99, code=403), "give it the right to read this repository"),
-        (Fault("page", "/revision/", times=99), "such as a page to log in"),
-        (Fault("page", "/tree/", times=99), "such as a page to log in"),
-        (Fault("page", "resolve.*00001", times=99), "such as a page to log in"),
+        (Fault("status", "resolve.*00001", times=99, code=503), "download_failed", "what", f"{MODEL} {WEIGHTS}"),
+        (Fault("status", "/revision/", times=99, code=503), "hub_unreachable", "what", MODEL),
+        (Fault("cut", "00001", times=99, after=0), "download_failed", "tries", 4),
+        (Fault("short", "00001", times=99, by=3 * MIB), "download_failed", "tries", 4),
+        (Fault("wrong", "00001", times=99), "checksum_mismatch", "path", WEIGHTS),
+        (Fault("status", "/revision/", times=99, code=401), "hub_token_invalid", "status", 401),
+        (Fault("status", "resolve.*00001", times=99, code=403), "hub_access_denied", "status", 403),
+        (Fault("status", "/revision/", times=99, code=400), "hub_request_failed", "status", 400),
+        (Fault("page", "/revision/", times=99), "hub_unexpected_response", "model", MODEL),
+        (Fault("page", "/tree/", times=99), "hub_unexpected_response", "model", MODEL),
+        (Fault("page", "resolve.*00001", times=99), "hub_unexpected_response", "model", MODEL),
     ],
-    ids=lambda value: value if isinstance(value, str) else f"{value.kind}",
+    ids=lambda value: getattr(value, "kind", str(value)),
 )
-def test_what_does_not_pass_ends_with_a_sentence_and_nothing_under_the_name(hub, place, fault, said):
+def test_what_does_not_pass_ends_with_an_error_and_nothing_under_the_name(hub, place, fault, code, field, value):
     hub.faults.append(fault)
-    assert said in refused(hub, place)
+    error = failed(hub, place)
+    assert (error.code, error.fields[field]) == (code, value)
     assert nothing_under_its_name(place)
     hub.faults.clear()
     bring(hub, place)
@@ -137,27 +141,28 @@ def test_what_does_not_pass_ends_with_a_sentence_and_nothing_under_the_name(hub,
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "code"),
     [
-        ("HF_HUB_OFFLINE", "1", "HF_HUB_OFFLINE is set, so 127.0.0.1:"),
-        ("HF_ENDPOINT", "127.0.0.1:9", "HF_ENDPOINT is '127.0.0.1:9', which is no URL: write such as https://"),
-        ("HF_ENDPOINT", "http://[bad", "HF_ENDPOINT is 'http://[bad', which is no URL"),
+        ("HF_HUB_OFFLINE", "1", "hub_offline"),
+        ("HF_ENDPOINT", "127.0.0.1:9", "hub_endpoint_invalid"),
+        ("HF_ENDPOINT", "http://[bad", "hub_endpoint_invalid"),
     ],
 )
-def test_an_environment_that_cannot_do_ends_in_one_sentence(hub, place, name, value, said):
+def test_an_environment_that_cannot_do_ends_in_one_error(hub, place, name, value, code):
     # The client reads its variables when it is loaded.
-    program = [sys.executable, ROOT / "scripts/switch.py", *words(place)]
+    program = [sys.executable, ROOT / "scripts/switch.py", *words(place), "--json"]
     environment = os.environ | {"HF_ENDPOINT": hub.url, name: value}
     done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode != 0, "Traceback" in done.stderr, done.stdout) == (True, False, "")
-    assert said in done.stderr.splitlines()[-1]
+    assert (done.returncode != 0, "Traceback" in done.stderr) == (True, False)
+    (error,) = json.loads(done.stdout)["errors"]
+    assert error["code"] == code
 
 
 def test_a_gated_model_is_refused_before_the_first_byte(hub, place, monkeypatch):
     hub.gated.add(MODEL)
-    said = refused(hub, place)
-    assert f"{MODEL} is gated: accept its licence on 127.0.0.1" in said
-    assert "models_token" in said
+    error = failed(hub, place)
+    assert (error.code, error.fields["model"], error.fields["hub"]) == ("model_gated", MODEL, Hub(hub.url).name)
+    assert "models_token" in error.remedy
     assert hub.sent_bytes() == 0
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     bring(hub, place)
@@ -167,9 +172,9 @@ def test_a_gated_model_is_refused_before_the_first_byte(hub, place, monkeypatch)
 def test_a_token_in_a_block_of_yaml_is_taken_and_one_that_is_none_is_not_shown(hub, place, monkeypatch):
     hub.gated.add(MODEL)
     monkeypatch.setenv("HF_TOKEN", "hf_no token")
-    with pytest.raises(RoundhouseError, match="write it on one line") as told:
+    with refused("hub_token_malformed") as error:
         Hub(hub.url)
-    assert "hf_no" not in told.value.message
+    assert "hf_no" not in json.dumps(error.value.as_json())
     monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\n")
     bring(hub, place)
     assert is_whole(hub, place)
@@ -180,7 +185,7 @@ def test_what_is_no_commit_names_no_folder(hub, place, monkeypatch):
     monkeypatch.setattr(
         client, "_api", types.SimpleNamespace(model_info=lambda *a, **k: types.SimpleNamespace(sha="../x"))
     )
-    with pytest.raises(RoundhouseError, match="names no commit"):
+    with refused("hub_unexpected_response"):
         client.resolve(MODEL, "main")
 
 
@@ -188,7 +193,7 @@ def test_another_server_that_the_hub_names_gets_no_token(hub, place, monkeypatch
     """As the public hub does for large files; also where a broken connection goes on at a byte."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.private.add(MODEL)
-    with FaultyHub(hub.shelf.root) as other:
+    with FaultyHub(hub.repositories.root) as other:
         hub.elsewhere = other.url
         other.faults.append(Fault("cut", "00001", after=2_000_000))
         bring(hub, place)
@@ -201,50 +206,57 @@ def test_another_server_that_the_hub_names_gets_no_token(hub, place, monkeypatch
 
 def test_a_private_model_wants_a_token_and_an_absent_one_is_named(hub, place, monkeypatch):
     hub.private.add(MODEL)
-    assert f"{MODEL} was not found" in refused(hub, place)
-    assert "no token was given" in refused(hub, place)
-    assert "lab/none was not found" in refused(hub, place, Wish("lab/none", "main"))
+    for model in (MODEL, "lab/none"):
+        error = failed(hub, place, PullRequest(model, "main"))
+        assert (error.code, error.fields["model"]) == ("model_not_found", model)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     bring(hub, place)
     assert is_whole(hub, place)
 
 
 def test_an_unknown_revision_is_named(hub, place):
-    assert f"{MODEL} has no revision 'v9' on 127.0.0.1" in refused(hub, place, Wish(MODEL, "v9"))
+    error = failed(hub, place, PullRequest(MODEL, "v9"))
+    assert (error.code, error.fields["revision"]) == ("revision_not_found", "v9")
 
 
 def test_a_repository_of_pickles_is_refused(hub, place):
     for name in FETCHED:
         if name.endswith(".safetensors"):
-            (hub.shelf.folder(MODEL) / name).unlink()
-    assert "pickles are not loaded" in refused(hub, place)
+            (hub.repositories.folder(MODEL) / name).unlink()
+    assert failed(hub, place).code == "no_safetensors"
     assert hub.sent_bytes() == 0
 
 
 def test_a_repository_that_is_not_whole_gets_no_name_and_the_others_come(hub, place):
-    make_model(hub.shelf.root / "other", {"model.safetensors": MIB})
-    (hub.shelf.folder(MODEL) / "model.safetensors.index.json").write_text('{"weight_map": {"t": "gone.safetensors"}}')
-    assert "gone.safetensors is missing" in refused(hub, place, Wish(MODEL, "main"), Wish("lab/other", "main"))
-    assert [held.model for held in store.held(place) if held.manifest] == ["lab/other"]
+    make_model(hub.repositories.root / "other", {"model.safetensors": MIB})
+    index = hub.repositories.folder(MODEL) / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"t": "gone.safetensors"}}')
+    error = failed(hub, place, PullRequest(MODEL, "main"), PullRequest("lab/other", "main"))
+    assert (error.code, error.fields["model"]) == ("model_incomplete", MODEL)
+    assert "gone.safetensors is missing" in error.fields["problem"]
+    assert [held.model for held in store.stored_models(place) if held.manifest] == ["lab/other"]
 
 
 def test_a_disk_that_is_too_small_is_named_with_both_numbers_before_the_first_byte(hub, place, monkeypatch):
     monkeypatch.setattr(store, "free_bytes", lambda place: 2 * MIB)
-    said = refused(hub, place)
-    assert said.startswith(f"{place} has 0.00 GiB free and 0.01 GiB are still to come ({MODEL} at ")
+    error = failed(hub, place)
+    assert (error.code, error.fields["free_bytes"]) == ("disk_full", 2 * MIB)
+    assert error.message.startswith(f"{place} has 0.00 GiB free and 0.01 GiB are still to come ({MODEL} at ")
     assert hub.sent_bytes() == 0
 
 
 def test_two_revisions_go_on_each_where_its_own_run_ended(hub, place):
     """Also in one run: what the roster names twice is no leftover of the other."""
-    first = hub.shelf.revision(MODEL, "main")
-    hub.shelf.move(MODEL, lambda moved: replace_last_byte(moved / WEIGHTS))
-    second = hub.shelf.revision(MODEL, "main")
-    both = [Wish(MODEL, first, first), Wish(MODEL, second, second)]
+    first = hub.repositories.revision(MODEL, "main")
+    hub.repositories.move(MODEL, lambda moved: replace_last_byte(moved / WEIGHTS))
+    second = hub.repositories.revision(MODEL, "main")
+    both = [PullRequest(MODEL, first, first), PullRequest(MODEL, second, second)]
     for cut in (both, both[:1], both[1:]):
         names = [f"{one.revision}/model-0000{number}" for one in cut for number in (1, 2)]
         hub.faults = [Fault("cut", name, after=800_000) for name in names] + [Fault("cut", "safetensors", 99, after=0)]
-        refused(hub, place, *cut, workers=4)
+        error = failed(hub, place, *cut, workers=4)
+        assert error.code == "pull_failed"
+        assert {each["code"] for each in error.fields["errors"]} == {"download_failed"}
     before = hub.out
     hub.faults = []
     assert [row["changed"] for row in bring(hub, place, *both)] == [True, True]
@@ -254,18 +266,18 @@ def test_two_revisions_go_on_each_where_its_own_run_ended(hub, place):
 
 def test_a_branch_that_moved_leaves_no_half_model_behind(hub, place):
     hub.faults = [Fault("cut", "00001", after=1_000_000), Fault("cut", "00001", times=99, after=0)]
-    refused(hub, place)
-    left = store.partial(place, MODEL, hub.shelf.revision(MODEL, "main"))
+    failed(hub, place)
+    left = store.partial(place, MODEL, hub.repositories.revision(MODEL, "main"))
     assert left.is_dir()
     hub.faults = []
-    hub.shelf.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
+    hub.repositories.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
     bring(hub, place)
     assert not left.exists()
 
 
 def test_a_revision_under_two_names_is_fetched_once(hub, place):
-    revision = hub.shelf.revision(MODEL, "main")
-    rows = bring(hub, place, Wish(MODEL, "main"), Wish(MODEL, revision, revision), workers=8)
+    revision = hub.repositories.revision(MODEL, "main")
+    rows = bring(hub, place, PullRequest(MODEL, "main"), PullRequest(MODEL, revision, revision), workers=8)
     assert [(row["revision"], row["changed"]) for row in rows] == [(revision, True)] * 2
     assert hub.sent_bytes() == sum(file.stat().st_size for file in folder(hub, place).glob("[!.]*"))
     assert is_whole(hub, place)
@@ -273,7 +285,7 @@ def test_a_revision_under_two_names_is_fetched_once(hub, place):
 
 def test_a_hidden_file_of_the_repository_is_left_there(hub, place):
     for name in (".hidden.json", manifest.NAME):
-        (hub.shelf.folder(MODEL) / name).write_text("{}")
+        (hub.repositories.folder(MODEL) / name).write_text("{}")
     bring(hub, place)
     assert is_whole(hub, place)
 
@@ -304,7 +316,7 @@ def test_a_damaged_file_is_named_and_fetched_alone(hub, place, damage):
         replace_last_byte(path)
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as a bad disk does it: nobody wrote
     hub.log.clear()
-    (row,) = verify.all_of(place, [], Notes())
+    (row,) = verify.verify_all(place, [], Notes())
     (problem,) = row["problems"]
     assert problem == f"{path} is {'missing' if damage == 'gone' else 'damaged'}: roundhouse pull fetches it."
     (row,) = bring(hub, place)
@@ -317,21 +329,21 @@ def test_a_stray_file_is_named(hub, place):
     bring(hub, place)
     stray = folder(hub, place) / "more.safetensors"
     stray.write_bytes(b"")
-    (row,) = verify.all_of(place, [], Notes())
-    assert row["problems"] == [f"{stray} is not the model's: take it away."]
+    (row,) = verify.verify_all(place, [], Notes())
+    assert row["problems"] == [f"{stray} is not a file of the model: remove it."]
 
 
 def test_a_branch_that_moved_leaves_the_locked_revision_in_place(hub, place, tmp_path):
     (first,) = bring(hub, place)
     lock = tmp_path / "models.lock"
-    entry = {"revision": first["revision"], "files": as_json(hub.shelf.files(MODEL, first["revision"]))}
+    entry = {"revision": first["revision"], "files": as_json(hub.repositories.files(MODEL, first["revision"]))}
     models_lock.record(lock, {models_lock.key(MODEL, None): entry})
-    hub.shelf.move(MODEL, lambda moved: (moved / "config.json").write_text('{"moved": true}'))
+    hub.repositories.move(MODEL, lambda moved: (moved / "config.json").write_text('{"moved": true}'))
     other, (second,) = tmp_path / "other", bring(hub, place)
     assert second["revision"] != first["revision"]
     # A host that comes next year gets what was locked, though the branch has left it.
     held = models_lock.read(lock)[models_lock.key(MODEL, "main")]
-    (locked,) = bring(hub, other, Wish(MODEL, held["revision"]))
+    (locked,) = bring(hub, other, PullRequest(MODEL, held["revision"]))
     assert locked["revision"] == first["revision"]
     assert (store.folder(other, MODEL, first["revision"]) / "config.json").read_text() != '{"moved": true}'
     # Who writes first wins; only a relock moves it.

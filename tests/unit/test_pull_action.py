@@ -50,8 +50,8 @@ def watch(tmp_path, clock, monkeypatch):
     return watch
 
 
-def said(boot="one", life="lives"):
-    return f"{boot}\n{life}\n"
+def said(boot="one", process="running"):
+    return f"boot {boot}\nprocess {process}\n"
 
 
 def test_an_answer_that_is_cut_off_is_no_end_of_the_job(watch):

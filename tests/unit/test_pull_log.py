@@ -5,16 +5,16 @@ import time
 
 import pytest
 from faulty_hub import MIB, Fault, FaultyHub, make_model
+from refusal import refused
 
 from roundhouse.checkup import checkup
-from roundhouse.errors import RoundhouseError
 from roundhouse.models import pull, pull_job, store
-from roundhouse.models.download import Patience
 from roundhouse.models.hub import Hub
-from roundhouse.models.pull_job import Wish
+from roundhouse.models.pull_job import PullRequest
+from roundhouse.models.retry import Retry
 from roundhouse.util import progress
 
-PATIENCE = Patience(tries=2, first_seconds=0.01, longest_seconds=0.02)
+RETRY = Retry(tries=2, first_seconds=0.01, longest_seconds=0.02)
 PLAN = {"agents": [{"name": "dev", "model": "lab/small"}]}
 
 
@@ -29,7 +29,7 @@ def hub(tmp_path, monkeypatch):
 
 def bring(hub, place, *models):
     quiet = progress.Progress(lambda event: None, 60)
-    return pull.Pull(place, Hub(hub.url), quiet, patience=PATIENCE).run([Wish(model, "main") for model in models])
+    return pull.Pull(place, Hub(hub.url), quiet, retry=RETRY).run([PullRequest(model, "main") for model in models])
 
 
 def found(place):
@@ -38,12 +38,13 @@ def found(place):
 
 def test_a_pull_that_failed_is_a_finding_until_one_goes_well(hub, tmp_path):
     hub.faults = [Fault("status", r".*small.*safetensors", times=99, code=503)]
-    with pytest.raises(RoundhouseError, match="2 times in a row"):
+    with refused("download_failed", tries=2):
         bring(hub, tmp_path / "store", "lab/small", "lab/other")
     (finding,) = found(tmp_path / "store")  # the other model came whole
     assert (finding.cause, finding.agent) == ("download failed", "dev")
     assert "pull of lab/small at 2" in finding.evidence
     assert "answers 503, 2 times in a row" in finding.evidence
+    assert finding.evidence.endswith("[download_failed]")
     hub.faults = []
     bring(hub, tmp_path / "store", "lab/small")
     assert found(tmp_path / "store") == []
@@ -52,7 +53,7 @@ def test_a_pull_that_failed_is_a_finding_until_one_goes_well(hub, tmp_path):
 def test_a_pull_that_was_ended_is_a_finding_and_one_that_runs_is_none(tmp_path):
     place = tmp_path / "store"
     (place / "lab/small").mkdir(parents=True)
-    (place / "lab/small" / pull_job.NAME).write_text(json.dumps({"began": time.time(), "error": None}))
+    (place / "lab/small" / pull_job.RECORD).write_text(json.dumps({"began": time.time(), "error": None}))
     (finding,) = found(place)
     assert (finding.cause, finding.agent) == ("download failed", "dev")
     assert "ended before it was whole" in finding.evidence
@@ -62,8 +63,8 @@ def test_a_pull_that_was_ended_is_a_finding_and_one_that_runs_is_none(tmp_path):
 
 def test_another_cause_is_named_and_without_a_plan_the_hosts(tmp_path, monkeypatch):
     (tmp_path / "lab/small").mkdir(parents=True)
-    told = {"began": 0, "error": "lab/small is gated on huggingface.co. [model_gated]"}
-    (tmp_path / "lab/small" / pull_job.NAME).write_text(json.dumps(told))
+    told = {"began": 0, "error": "lab/small is gated on huggingface.co.", "code": "model_gated"}
+    (tmp_path / "lab/small" / pull_job.RECORD).write_text(json.dumps(told))
     monkeypatch.setattr(checkup, "_STORE", str(tmp_path))
     (finding,) = checkup._pulls(None)
     assert (finding.cause, finding.agent) == ("model locked", None)

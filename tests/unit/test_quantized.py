@@ -4,17 +4,17 @@ import json
 
 import pytest
 import yaml
+from refusal import refused
 from test_planner import ROOT, build, host, shipped, written
 
 from roundhouse.catalog import recipes
 from roundhouse.catalog.recipes import RECIPES
-from roundhouse.errors import UsageError
 from roundhouse.models import lock as models_lock
 from roundhouse.models import manifest, quantized, verify
 from roundhouse.models.manifest import Digest, File
 from roundhouse.plan import decide, measured, report
 from roundhouse.quantize import pipeline, request, requirements, run
-from roundhouse.quantize.scorer import Judge
+from roundhouse.quantize.scorer import Scorer
 from roundhouse.roster import models as roster_models
 from roundhouse.roster import validate
 from roundhouse.vllm import formats
@@ -43,14 +43,14 @@ def own_folder(place, **config):
 
 
 def put_result(place):
-    """Put a result under its name, as quantize.make does: a file, and the manifest that was made of it."""
+    """Put a result under its name, as pipeline.quantize does: a file, and the manifest that was made of it."""
     place.mkdir(parents=True)
     (place / "model.safetensors").write_bytes(b"weights")
     digest = Digest(File("model.safetensors", 7, "sha256:"))
     digest.read(place / "model.safetensors")
     file = File("model.safetensors", 7, digest.checksum())
     made = manifest.Manifest("quantized/x", place.name, [file], asked="main", source="here")
-    made.note(place, file, digest.sha256())
+    made.record(place, file, digest.sha256())
     made.write(place)
 
 
@@ -75,7 +75,9 @@ def test_the_plan_counts_with_the_recipes_format_and_serves_the_result():
     assert path.startswith("/srv/m/quantized/Qwen2.5-7B-Instruct-awq/")
     assert agent["model_path"] == agent["config"]["model"] == path
     assert agent["config"].get("quantization") is None
-    assert quantized.wishes([agent, agent]) == [{"model": QWEN, "revision": REVISION, "recipe": "awq", "path": path}]
+    assert quantized.required_results([agent, agent]) == [
+        {"model": QWEN, "revision": REVISION, "recipe": "awq", "path": path}
+    ]
     assert "Qwen/Qwen2.5-7B-Instruct, quantized here by awq, on GPU 0" in report.text(
         {"accelerator": "cuda", "agents": [agent]}, []
     )
@@ -159,7 +161,7 @@ def test_a_base_is_wanted_as_long_as_a_result_of_it_is_to_be_made(tmp_path):
     agents = models_lock.apply([asking(by("fp8"))], lock)
     (agent,) = build(agents, host(23.52), "cpu")["agents"]
     agent["model_path"] = str(tmp_path / "store" / quantized.path(QWEN, REVISION, "fp8"))
-    wishes, results = models_lock.wishes([agent], lock), quantized.wishes([agent])
+    wishes, results = models_lock.required_models([agent], lock), quantized.required_results([agent])
     assert [(wish["revision"], wish["serves"]) for wish in wishes] == [(REVISION, False)]
     assert quantized.to_make(results) == results
     assert verify.to_pull(tmp_path / "store", wishes, results) == wishes
@@ -170,7 +172,7 @@ def test_a_base_is_wanted_as_long_as_a_result_of_it_is_to_be_made(tmp_path):
     # Somebody else serves the base itself.
     other = build(models_lock.apply([asking({"model": QWEN})], lock), accelerator="cpu")["agents"]
     for both in ([agent, *other], [*other, agent]):
-        assert [wish["serves"] for wish in models_lock.wishes(both, lock)] == [True]
+        assert [wish["serves"] for wish in models_lock.required_models(both, lock)] == [True]
 
     (tmp_path / "store" / quantized.path(QWEN, REVISION, "fp8") / "model.safetensors").write_bytes(b"damaged")
     assert quantized.to_make(results) == results
@@ -181,14 +183,17 @@ def test_a_result_that_is_there_is_not_made_again_and_asks_no_engine(tmp_path):
     wanted = request.of(base, QWEN, REVISION, "gptq")
     assert (wanted.group_size, wanted.samples, wanted.path) == (64, 256, quantized.path(QWEN, REVISION, "gptq"))
     put_result(store / wanted.path)
-    done = pipeline.make(wanted, store, tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
+    done = pipeline.quantize(wanted, store, tmp_path / "no-environment", Scorer("/no/engine", "cpu"), print)
     assert done == {
         **{"model": wanted.path.rpartition("/")[0], "path": str(store / wanted.path)},
         **{"changed": False, "quality": None},
     }
-    refused = wanted._replace(group_size=128, path=f"{wanted.path}0")
-    with pytest.raises(UsageError, match="hidden_size is 192, no whole number of groups of 128"):
-        pipeline.make(refused, tmp_path / "other", tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
+    indivisible = wanted._replace(group_size=128, path=f"{wanted.path}0")
+    with refused("quantize_requirements_unmet") as error:
+        pipeline.quantize(
+            indivisible, tmp_path / "other", tmp_path / "no-environment", Scorer("/no/engine", "cpu"), print
+        )
+    assert "hidden_size is 192, no whole number of groups of 128" in error.value.fields["problems"][0]
     assert not (tmp_path / "other").exists()
     options = request.Options(samples=16)
     assert request.of(base, QWEN, REVISION, "gptq", options).path != wanted.path
@@ -225,7 +230,7 @@ def test_a_run_that_was_killed_behind_the_name_leaves_no_work(tmp_path):
     for place, path in ((work, wanted.path), (other, "another")):
         place.mkdir()
         (place / "job.json").write_text(json.dumps({"path": path}))
-    pipeline.make(wanted, store, tmp_path / "no-environment", Judge("/no/engine", "cpu"), print)
+    pipeline.quantize(wanted, store, tmp_path / "no-environment", Scorer("/no/engine", "cpu"), print)
     assert (work.exists(), other.exists()) == (False, True)
 
 
@@ -233,7 +238,7 @@ def test_fewer_texts_than_the_recipe_takes_are_refused(tmp_path):
     base, own = own_folder(tmp_path / "base"), tmp_path / "own.txt"
     own.write_text("\n".join(f"{number} is a number of some length" for number in range(80)))
     options = request.Options(calibration=own)
-    with pytest.raises(UsageError, match=r"gptq takes 256 texts to calibrate with, and own.txt has \d+ for it"):
+    with refused("calibration_too_short", recipe="gptq", samples=256, source="own.txt"):
         request.of(base, QWEN, REVISION, "gptq", options)
     assert request.of(base, QWEN, REVISION, "fp8", options).samples == 0
     assert request.of(base, QWEN, REVISION, "gptq", options._replace(samples=16)).samples == 16
@@ -276,4 +281,4 @@ def test_a_base_larger_than_the_card_is_judged_with_the_rest_in_ram(tmp_path, ca
     with (tmp_path / "model.safetensors").open("wb") as file:
         file.truncate(15 << 30)
     facts = {"memory_gib": card} if card else None
-    assert Judge("/no/engine", "cuda", asked, facts)._config(tmp_path, 1).get("cpu-offload-gb", 0) == offloaded
+    assert Scorer("/no/engine", "cuda", asked, facts)._config(tmp_path, 1).get("cpu-offload-gb", 0) == offloaded

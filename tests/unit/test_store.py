@@ -6,25 +6,26 @@ import shutil
 import socket
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 import yaml
 from clock import PATIENCE_SECONDS, until
 from faulty_hub import MIB, ROOT, FaultyHub, make_model
 from real_gateway import free_port
+from refusal import refused
 from warm import Warm
 
-from roundhouse.errors import RoundhouseError
-from roundhouse.models import manifest, peer_server, planned, prune, pull, quantized, store, verify
-from roundhouse.models.download import Patience
+from roundhouse.models import manifest, peer_server, planned, prune, pull, quantized, store, store_layout, verify
 from roundhouse.models.folder_source import FolderSource
 from roundhouse.models.hub import Hub
 from roundhouse.models.manifest import File
-from roundhouse.models.pull_job import Wish
-from roundhouse.provision import pull_module
+from roundhouse.models.pull_job import PullRequest
+from roundhouse.models.retry import Retry
+from roundhouse.provision import model_state, pull_module
 from roundhouse.util.progress import Progress
 
-PATIENCE = Patience(tries=2, first_seconds=0.01)
+RETRY = Retry(tries=2, first_seconds=0.01)
 MODEL = "lab/small"
 
 
@@ -33,7 +34,7 @@ def quiet():
 
 
 def bring(source, place, model=MODEL, revision="main"):
-    return pull.Pull(place, source, quiet(), patience=PATIENCE).run([Wish(model, revision)])[0]
+    return pull.Pull(place, source, quiet(), retry=RETRY).run([PullRequest(model, revision)])[0]
 
 
 @pytest.fixture
@@ -63,12 +64,12 @@ def test_models_lists_what_is_there_and_prune_asks_first(warm, hub, place):
     assert store.folder(place, MODEL, row["revision"]).is_dir()
     removed = json.loads(warm.run("prune", "--store", place, "--yes", "--json").stdout)["removed"]
     assert removed == [str(store.folder(place, MODEL, row["revision"]))]
-    assert not list(store.held(place))
+    assert not list(store.stored_models(place))
 
 
 def test_prune_keeps_what_a_plan_names_and_the_revision_before_it(hub, place, tmp_path):
-    first = next(iter(store.held(place))).folder
-    hub.shelf.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
+    first = next(iter(store.stored_models(place))).folder
+    hub.repositories.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
     second = bring(Hub(hub.url), place)["path"]
     other = bring(Hub(hub.url), place, "lab/other")["path"]
     (store.partial(place, "lab/other", "0" * 40)).mkdir()
@@ -76,14 +77,14 @@ def test_prune_keeps_what_a_plan_names_and_the_revision_before_it(hub, place, tm
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     users = prune.paths_of_plans(tmp_path)
     assert users == {second: ["dev", "po"]}
-    going = {str(held.folder) for held in prune.needless(place, users, keep_earlier=True)}
+    going = {str(held.folder) for held in prune.unused(place, users, keep_earlier=True)}
     assert going == {other, str(store.partial(place, "lab/other", "0" * 40))}
-    going = {str(held.folder) for held in prune.needless(place, users, keep_earlier=False)}
+    going = {str(held.folder) for held in prune.unused(place, users, keep_earlier=False)}
     assert str(first) in going
 
 
 def test_prune_keeps_what_a_rollback_needs(place, tmp_path):
-    there = next(iter(store.held(place))).folder
+    there = next(iter(store.stored_models(place))).folder
     (tmp_path / "plan.json").write_text(json.dumps({"agents": [{"name": "dev", "model_path": "/elsewhere"}]}))
     earlier = tmp_path / "plans"
     (earlier / "38e895e9").mkdir(parents=True)
@@ -91,35 +92,33 @@ def test_prune_keeps_what_a_rollback_needs(place, tmp_path):
     (earlier / "38e895e9/plan.json").write_text(json.dumps(served))
     users = prune.paths_of_plans(tmp_path, earlier)
     assert users == {"/elsewhere": ["dev"], str(there): ["dev (rollback)"]}
-    assert prune.needless(place, users, keep_earlier=False) == []
-    assert [held.folder for held in prune.needless(place, prune.paths_of_plans(tmp_path), keep_earlier=False)] == [
-        there
-    ]
+    assert prune.unused(place, users, keep_earlier=False) == []
+    assert [held.folder for held in prune.unused(place, prune.paths_of_plans(tmp_path), keep_earlier=False)] == [there]
 
 
 def test_prune_keeps_what_a_play_is_about_to_deploy(place, tmp_path):
-    there = next(iter(store.held(place))).folder
+    there = next(iter(store.stored_models(place))).folder
     (tmp_path / "staged/native").mkdir(parents=True)
     plan = {"agents": [{"name": "dev", "model_path": str(there)}]}
     (tmp_path / "staged/native/plan.json").write_text(json.dumps(plan))
     users = prune.paths_of_plans(tmp_path, staged=tmp_path / "staged")
-    assert prune.needless(place, users, keep_earlier=False) == []
+    assert prune.unused(place, users, keep_earlier=False) == []
     role = yaml.safe_load((ROOT / "roles/agents/vars/main.yml").read_text())
     assert role["__agents_staged"] == f"{prune.STAGED}/{{{{ agents_plan.runtime }}}}"
 
 
 def test_prune_keeps_a_draft_and_what_a_plan_names_by_another_path(place, tmp_path):
-    there = next(iter(store.held(place))).folder
+    there = next(iter(store.stored_models(place))).folder
     (tmp_path / "link").symlink_to(place)
     named = str(tmp_path / "link" / there.relative_to(place))
     for agent in ({"model_path": named}, {"model_path": "/elsewhere", "draft_model_path": str(there)}):
         (tmp_path / "plan.json").write_text(json.dumps({"agents": [{"name": "dev", **agent}]}))
-        assert prune.needless(place, prune.paths_of_plans(tmp_path), keep_earlier=False) == []
+        assert prune.unused(place, prune.paths_of_plans(tmp_path), keep_earlier=False) == []
 
 
 def test_a_plan_that_cannot_be_read_removes_nothing(tmp_path):
     (tmp_path / "plan.json").write_text("{")
-    with pytest.raises(RoundhouseError, match="nothing is removed without it"):
+    with refused("plan_unreadable", path=str(tmp_path / "plan.json")):
         prune.paths_of_plans(tmp_path)
 
 
@@ -129,17 +128,17 @@ def test_an_export_is_a_source_for_a_host_without_a_network(warm, hub, place, tm
     assert exported.returncode == 0, exported.stdout + exported.stderr
     hub.log.clear()
     row = bring(FolderSource(disk), away)
-    assert verify.all_of(away, [], quiet())[0]["problems"] == []
+    assert verify.verify_all(away, [], quiet())[0]["problems"] == []
     assert not hub.log
-    assert row["revision"] == next(iter(store.held(place))).folder.name
-    with pytest.raises(RoundhouseError, match="holds no lab/none for 'main': export it there"):
+    assert row["revision"] == next(iter(store.stored_models(place))).folder.name
+    with refused("model_not_in_source", model="lab/none", revision="main"):
         bring(FolderSource(disk), away, "lab/none")
-    with pytest.raises(RoundhouseError, match="mend models_source"):
+    with refused("source_not_found", source=str(tmp_path / "unmounted")):
         FolderSource(tmp_path / "unmounted")
 
 
 def put_result(place, key="a" * 40):
-    """Put the model of the store under the name of a result too, as quantize.make does, with its card."""
+    """Put the model of the store under the name of a result too, as pipeline.quantize does, with its card."""
     held = store.manifests(place, MODEL)[0]
     folder = place / "quantized/small-fp8" / key
     shutil.copytree(store.folder(place, MODEL, held.revision), folder)
@@ -161,24 +160,24 @@ def test_an_export_takes_results_and_drafts_and_no_base_of_a_result(hub, place, 
     hub.log.clear()
     agent = {"name": "dev", "model": "lab/base", "revision": "b" * 40, "model_path": str(result), "quantize": "fp8"}
     agent |= {"draft_model": "lab/other", "draft_revision": draft["revision"]}
-    wishes = planned.to_export([agent], place)
-    assert [wish.model for wish in wishes] == ["quantized/small-fp8", "lab/other"]
-    assert all(planned.is_in(place, wish) for wish in wishes)
-    pull.Pull(disk, FolderSource(place), quiet()).run(wishes)
+    requests = planned.to_export([agent], place)
+    assert [request.model for request in requests] == ["quantized/small-fp8", "lab/other"]
+    assert all(planned.is_in(place, request) for request in requests)
+    pull.Pull(disk, FolderSource(place), quiet()).run(requests)
     # The host without a network: its plan names the same path in its own store.
     there = agent | {"model_path": str(away / result.relative_to(place))}
-    wishes = planned.to_pull([there], away, FolderSource(disk))
-    pull.Pull(away, FolderSource(disk), quiet()).run(wishes)
+    requests = planned.to_pull([there], away, FolderSource(disk))
+    pull.Pull(away, FolderSource(disk), quiet()).run(requests)
     assert quantized.to_make([{"path": there["model_path"]}]) == []
     assert (away / result.relative_to(place) / "README.md").read_text() == "# a card"
     assert not hub.log
     # Without the result the base is wanted; a hub is not asked for a result.
     other = there | {"model_path": str(away / "quantized/small-fp8" / ("c" * 40))}
-    assert [wish.model for wish in planned.to_pull([other], away, FolderSource(disk))] == [
+    assert [request.model for request in planned.to_pull([other], away, FolderSource(disk))] == [
         "lab/base",
         "lab/other",
     ]
-    assert [wish.model for wish in planned.to_pull([other], away, Hub(hub.url))] == ["lab/base", "lab/other"]
+    assert [request.model for request in planned.to_pull([other], away, Hub(hub.url))] == ["lab/base", "lab/other"]
     assert not hub.log
 
 
@@ -193,32 +192,32 @@ def test_the_role_takes_a_result_where_the_source_has_it_and_passes_over_what_it
     assert (done["changed"], [row["path"] for row in done["models"]]) == (True, [results[0]["path"]])
     again = pull_module.bring(given | {"results": results[:1], "source": str(tmp_path)})  # it is not asked again
     assert (again["changed"], again["models"]) == (False, [])
-    with pytest.raises(RoundhouseError, match="models_files_at_once is 0: write a number from 1"):
+    with refused("files_at_once_invalid", value=0):
         pull_module.bring(given | {"files_at_once": 0})
 
 
 def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
-    path = next(iter(store.held(place))).folder / "model.safetensors"
+    path = next(iter(store.stored_models(place))).folder / "model.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(RoundhouseError, match="sent wrong bytes twice"):
+    with refused("checksum_mismatch", source=str(place), path=path.name):
         bring(FolderSource(place), tmp_path / "away")
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(RoundhouseError, match=r"has not its \d+ bytes: export lab/small there again"):
+    with refused("source_incomplete", path=str(path), model=MODEL):
         bring(FolderSource(place), tmp_path / "away")
 
 
 @pytest.fixture
-def offered(place, tmp_path):
-    """Offer the store as another host of the inventory does."""
+def shared(place, tmp_path):
+    """Share the store as another host of the inventory does."""
     current, port = tmp_path / "offer", free_port()
-    standing = threading.Thread(target=peer_server.stand, args=(place, port, "a-token-of-this-run", current))
+    standing = threading.Thread(target=peer_server.serve, args=(place, port, "a-token-of-this-run", current))
     standing.start()
     try:
         until(lambda: takes_connections(port))  # the file is there before that
         yield f"http://127.0.0.1:{port}"
     finally:
-        peer_server.withdraw(current)
+        peer_server.stop(current)
         standing.join(PATIENCE_SECONDS)
     assert not standing.is_alive()
 
@@ -228,15 +227,15 @@ def takes_connections(port):
         return line.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_another_hosts_store_is_a_source_for_who_has_the_token(place, offered, tmp_path, monkeypatch):
+def test_another_hosts_store_is_a_source_for_who_has_the_token(place, shared, tmp_path, monkeypatch):
     away = tmp_path / "away"
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    with pytest.raises(RoundhouseError, match="was not found"):
-        bring(Hub(offered), away)
+    with refused("model_not_found", model=MODEL):
+        bring(Hub(shared), away)
     monkeypatch.setenv("HF_TOKEN", "a-token-of-this-run")
-    row = bring(Hub(offered), away)
-    assert verify.all_of(away, [], quiet())[0]["problems"] == []
-    assert row["revision"] == next(iter(store.held(place))).folder.name
+    row = bring(Hub(shared), away)
+    assert verify.verify_all(away, [], quiet())[0]["problems"] == []
+    assert row["revision"] == next(iter(store.stored_models(place))).folder.name
 
 
 @pytest.fixture(scope="session")
@@ -252,19 +251,18 @@ def failing_disk(tmp_path_factory):
         yield lambda path, *words: started.run(*words, FAILING_PATH=path)
 
 
-def test_a_manifest_that_the_other_host_cannot_read_is_named(place, offered, tmp_path, monkeypatch):
-    path = next(iter(store.held(place))).folder / manifest.NAME
+def test_a_manifest_that_the_other_host_cannot_read_is_named(place, shared, tmp_path, monkeypatch):
+    path = next(iter(store.stored_models(place))).folder / manifest.NAME
     path.write_text("{")
     monkeypatch.setenv("HF_TOKEN", "a-token-of-this-run")
-    with pytest.raises(RoundhouseError) as told:
-        bring(Hub(offered), tmp_path / "away")
-    assert f"answers 422 ({path} cannot be read" in told.value.message
-    assert told.value.message.endswith(f"for {MODEL}: mend it there.")
+    with refused("shared_manifest_unreadable", status=422, model=MODEL) as error:
+        bring(Hub(shared), tmp_path / "away")
+    assert error.value.fields["reason"].startswith(f"{path} cannot be read")
 
 
 def test_verify_reads_everything_and_its_exit_status_says_so(warm, place):
     assert warm.run("verify", "--store", place).returncode == 0
-    path = next(iter(store.held(place))).folder / "config.json"
+    path = next(iter(store.stored_models(place))).folder / "config.json"
     path.write_text("{}")
     damaged = warm.run("verify", "--store", place, "--json")
     assert damaged.returncode == 1
@@ -278,12 +276,12 @@ def test_where_there_is_nothing_to_verify_it_says_so(warm, hub, place, tmp_path)
     empty = warm.run("verify", "--store", tmp_path / "none")
     assert (empty.returncode, empty.stderr) == (
         1,
-        f"{tmp_path}/none holds no models, so there is nothing to verify: see --store.\n",
+        f"{tmp_path}/none has no models to verify. Name another store with --store.\n",
     )
-    held = next(iter(store.held(place)))
+    held = next(iter(store.stored_models(place)))
     for name in ("lab/none", f"{MODEL}@{'0' * 40}"):
         absent = warm.run("verify", name, "--store", place)
-        assert (absent.returncode, absent.stderr.startswith(f"{name} is not in {place}: ")) == (1, True)
+        assert (absent.returncode, absent.stderr.startswith(f"{name} is not in {place}. ")) == (1, True)
     (held.folder / manifest.NAME).unlink()
     (place / "lab/other" / ("1" * 40)).mkdir(parents=True)
     without = warm.run("verify", "--store", place, "--json")
@@ -298,8 +296,8 @@ def test_where_there_is_nothing_to_verify_it_says_so(warm, hub, place, tmp_path)
 
 
 def test_verify_reads_the_revision_that_is_named(warm, hub, place):
-    first = next(iter(store.held(place))).folder
-    hub.shelf.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
+    first = next(iter(store.stored_models(place))).folder
+    hub.repositories.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
     second = bring(Hub(hub.url), place)["revision"]
     (first / "config.json").write_text("damaged")
     assert warm.run("verify", f"{MODEL}@{second}", "--store", place).returncode == 0
@@ -308,21 +306,19 @@ def test_verify_reads_the_revision_that_is_named(warm, hub, place):
 
 
 def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failing_disk):
-    path = next(iter(store.held(place))).folder / "model.safetensors"
+    path = next(iter(store.stored_models(place))).folder / "model.safetensors"
     done = failing_disk(path, "verify", "--store", place)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert done.stdout == (
-        f"{path} cannot be read (Input/output error), see to its disk: roundhouse pull fetches it.\n"
-    )
+    assert done.stdout == (f"{path} cannot be read (Input/output error), check its disk: roundhouse pull fetches it.\n")
     done = failing_disk(path, "pull", MODEL, "--from", place, "--store", tmp_path / "away")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"{path}, where models come from, cannot be read: Input/output error. See to that disk."
+        f"{path} of the source cannot be read: Input/output error. Check that disk."
     )
     part = store.partial(tmp_path / "away", MODEL, path.parent.name) / "model.safetensors.part"
     done = failing_disk(part, "pull", MODEL, "--from", place, "--store", tmp_path / "away")
     assert done.stderr.splitlines()[-1] == (
-        f"{part.with_suffix('')} cannot be written: Input/output error. See to that disk; what came is kept."
+        f"{part.with_suffix('')} cannot be written: Input/output error. Check that disk; completed bytes are kept."
     )
     # What a failing disk holds is fetched again, and the file that is put in its place is another.
     done = failing_disk(path, "pull", MODEL, "--store", place, "--from", hub.url)
@@ -334,7 +330,7 @@ def test_a_disk_without_locks_is_refused(hub, place, failing_disk):
     done = failing_disk(lock, "pull", MODEL, "--store", place, "--from", hub.url)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,
-        f"{lock} cannot be locked (No locks available): mount the store's disk with locks.",
+        f"{lock} cannot be locked (No locks available). Mount the store's disk with locks.",
     )
 
 
@@ -353,16 +349,63 @@ def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_told(warm, h
             *(f"{place}/{r['model']}/{r['revision']}" for r in told.get("models", [])),
         ]
     assert folder.is_dir()
-    with pytest.raises(RoundhouseError, match="cannot be read"):
+    with refused("manifest_unreadable", path=str(path)):
         store.manifests(place, MODEL)
     path.unlink()
     assert bring(Hub(hub.url), place)["fetched"] == []
 
 
 def test_a_manifest_that_names_a_path_outside_is_refused(place):
-    path = next(iter(store.held(place))).folder / manifest.NAME
+    path = next(iter(store.stored_models(place))).folder / manifest.NAME
     held = json.loads(path.read_text())
     held["files"]["../../escape.json"] = "2 git-sha1:00"
     path.write_text(json.dumps(held))
-    with pytest.raises(RoundhouseError, match=r"\.\./\.\./escape\.json"):
+    with refused("manifest_unreadable") as error:
         manifest.read(path.parent)
+    assert "../../escape.json" in error.value.fields["reason"]
+
+
+def old_layout(place):
+    """Give the store's folder of quantized models the name of earlier versions; return a result's new path."""
+    result = put_result(place)
+    (place / "quantized").rename(place / "quantised")
+    return result
+
+
+def test_a_store_with_the_old_spelling_is_renamed_and_earlier_plans_find_their_models(hub, place, tmp_path):
+    result = old_layout(place)
+    old = Path(str(result).replace("/quantized/", "/quantised/"))
+    required = [{"path": str(result)}]
+    assert quantized.to_make(required) == []  # nothing is made anew, before or after
+    assert model_state.inspect(str(place), [], [], required)["is_old_layout"]
+    (row,) = pull.Pull(tmp_path / "away", FolderSource(place), quiet()).run(planned.results(required))
+    assert row["changed"]
+    assert [held.model for held in store.manifests(place, "quantized/small-fp8")] == ["quantized/small-fp8"]
+    given = {"wishes": [], "store": str(place), "source": str(place), "files_at_once": 4}
+    assert [pull_module.bring(given)["changed"] for _ in range(2)] == [True, False]
+    assert (place / "quantised").readlink() == Path("quantized")
+    assert old.resolve() == result.resolve()
+    assert quantized.to_make([{"path": str(path)} for path in (result, old)]) == []
+    assert [each.model for each in store.stored_models(place)] == [MODEL, "quantized/small-fp8"]
+    (tmp_path / "plan.json").write_text(json.dumps({"agents": [{"name": "dev", "model_path": str(old)}]}))
+    unused = prune.unused(place, prune.paths_of_plans(tmp_path), keep_earlier=False)
+    assert [each.model for each in unused] == [MODEL]
+
+
+@pytest.mark.parametrize("step", ["before the rename", "before the link"])
+def test_a_rename_that_was_killed_is_completed(place, step):
+    result = old_layout(place)
+    (place / ".quantised.link").symlink_to("quantized")
+    if step == "before the link":
+        (place / "quantised").rename(place / "quantized")
+    assert store_layout.rename(place)
+    assert not store_layout.rename(place)
+    assert (place / "quantised" / result.relative_to(place / "quantized")).samefile(result)
+    assert not (place / ".quantised.link").is_symlink()
+
+
+def test_a_store_with_both_folders_keeps_both(place):
+    old_layout(place)
+    put_result(place)
+    assert not store_layout.rename(place)
+    assert (place / "quantised").is_dir()

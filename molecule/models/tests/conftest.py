@@ -58,7 +58,7 @@ def lock(tmp_path_factory):
 
 def folder(hub, store=STORE):
     """Return where the model lies on a host."""
-    return f"{store}/lab/small/{hub.shelf.revision('lab/small', 'main')}"
+    return f"{store}/lab/small/{hub.repositories.revision('lab/small', 'main')}"
 
 
 def sums(host, place):
@@ -69,7 +69,7 @@ def sums(host, place):
 
 def wanted(hub):
     """Return the same of the hub's own files, without those that must never be fetched."""
-    paths = sorted(hub.shelf.folder("lab/small").iterdir())
+    paths = sorted(hub.repositories.folder("lab/small").iterdir())
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.suffix not in (".bin", ".py")
     }

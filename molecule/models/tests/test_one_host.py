@@ -79,7 +79,7 @@ def slow(hub, disk, play, argument_lists):
 
 def test_a_slow_pull_says_how_far_it_is_at_least_every_15_seconds(slow):
     said = [(at, line) for at, line in slow.lines if line.startswith(f"{ALONE[0]}: ")]
-    assert [line for _, line in said if "answers 503; again in 18 s (1 of 8)" in line]
+    assert [line for _, line in said if "answers 503; retry in 18 s (1 of 8)" in line]
     shares = [line for _, line in said if is_share(line)]
     assert len(shares) >= SHARES
     assert "MiB/s" in shares[2]

@@ -39,7 +39,7 @@ def test_one_host_mends_a_file_from_the_hub_and_is_the_others_source(hub, pair, 
     both = play(models_source=PAIR[0])  # it mends its own from the hub first, and the other one takes all from there
     assert (both.returncode, both.changed()) == (0, list(PAIR)), both.output
     assert {sent.path.rpartition("/")[2] for sent in hub.log[before:] if sent.size} == {WEIGHTS}
-    assert hub.out - out == (hub.shelf.folder("lab/small") / WEIGHTS).stat().st_size
+    assert hub.out - out == (hub.repositories.folder("lab/small") / WEIGHTS).stat().st_size
     assert all(sums(host, folder(hub)) == wanted(hub) for host in pair)
 
 

@@ -19,7 +19,7 @@ def hub(name, tmp_path):
     os.truncate(tmp_path / "root/large/model.safetensors", FREE + LACKING)
     networks = docker.from_env().containers.get(name).attrs["NetworkSettings"]["Networks"]
     with FaultyHub(tmp_path / "root", next(iter(networks.values()))["Gateway"]) as running:
-        running.shelf.files("lab/large", "main")  # hashed before a client waits for it
+        running.repositories.files("lab/large", "main")  # hashed before a client waits for it
         yield running
 
 
@@ -33,7 +33,7 @@ def tight(host):
 
 def test_a_disk_that_lacks_3_gib_is_named_before_the_first_byte(hub, tight, play, serving, tmp_path):
     before = serving()
-    revision = hub.shelf.revision("lab/large", "main")
+    revision = hub.repositories.revision("lab/large", "main")
     sentence = (
         f"{STORE} has 0.06 GiB free and 3.06 GiB are still to come (lab/large at {revision[:8]} 3.06): "
         "free 3.00 GiB there (roundhouse prune), or set models_store to another disk."

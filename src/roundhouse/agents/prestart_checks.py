@@ -24,7 +24,7 @@ def check_host(agent: Agent, stopping: list[str]) -> None:
     """Do what `check` does for an agent whose unit is not in place yet."""
     for model, path, recipe in safetensors.of(agent):
         if problem := safetensors.problem(path):
-            raise RoundhouseError("model_incomplete", f"{problem}:", safetensors.cure(model, recipe))
+            raise RoundhouseError("model_incomplete", f"{problem}:", safetensors.remedy(model, recipe))
         if touched := _touched(path):
             raise RoundhouseError(
                 "model_changed",

@@ -38,7 +38,7 @@ def examine(plan: Plan, agent: Agent, seen: Observed) -> Iterator[Finding]:
             agent=name,
             sentence="The model's folder is incomplete.",
             evidence=problem,
-            cure=safetensors.cure(agent["model"], agent.get("quantize")),
+            cure=safetensors.remedy(agent["model"], agent.get("quantize")),
         )
     try:
         unit = systemd.show(agent["unit"])

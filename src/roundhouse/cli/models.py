@@ -20,8 +20,9 @@ from ..errors import RoundhouseError, UsageError
 from ..models import hub, planned, prune, pull, store, verify
 from ..models.download import Source
 from ..models.folder_source import FolderSource
-from ..models.pull_job import Wish
+from ..models.pull_job import PullRequest
 from ..plan import deployed, plan_sets
+from ..schema.facts import PulledModel
 from ..util import console, progress
 from . import quantize, remote
 from .manual import WORDS
@@ -32,7 +33,7 @@ Result = dict[str, Any]
 def verified(args: argparse.Namespace, place: Path, names: list[tuple[str, str | None]]) -> Result:
     """Read every byte of those models, of all when none is named."""
     with progress.on_stream(as_json=args.json) as shown:
-        rows = verify.all_of(place, names, shown)
+        rows = verify.verify_all(place, names, shown)
     if not args.json:
         for row in rows:
             print("\n".join(row["problems"]) or f"{row['model']} at {row['revision'][:12]} is whole")
@@ -42,7 +43,7 @@ def verified(args: argparse.Namespace, place: Path, names: list[tuple[str, str |
 def models(args: argparse.Namespace, place: Path) -> Result:
     """List what is there."""
     users = prune.paths_of_plans(deployed.PATH.parent, plan_sets.FOLDER)
-    found = list(store.held(place))
+    found = list(store.stored_models(place))
     rows = [
         {
             "model": held.model,
@@ -62,7 +63,7 @@ def models(args: argparse.Namespace, place: Path) -> Result:
 def pruned(args: argparse.Namespace, place: Path) -> Result:
     """Remove what nobody needs, after a yes."""
     users = prune.paths_of_plans(deployed.PATH.parent, None if args.no_way_back else plan_sets.FOLDER)
-    going = prune.needless(place, users, keep_earlier=not args.no_way_back)
+    going = prune.unused(place, users, keep_earlier=not args.no_way_back)
     say = sys.stderr if args.json else sys.stdout
     for held in going:
         print(f"{held.folder} ({held.size_bytes / progress.GIB:.2f} GiB)", file=say)
@@ -74,11 +75,11 @@ def pruned(args: argparse.Namespace, place: Path) -> Result:
     prune.remove(place, going, lambda text: print(text, file=sys.stderr))
     if not args.json:
         print(f"removed: {sum(held.size_bytes for held in going) / progress.GIB:.2f} GiB")
-    problems = _problems(args, store.held(place))
+    problems = _problems(args, store.stored_models(place))
     return {"removed": [str(held.folder) for held in going], "problems": problems}
 
 
-def _problems(args: argparse.Namespace, found: Iterable[store.Held]) -> list[str]:
+def _problems(args: argparse.Namespace, found: Iterable[store.StoredModel]) -> list[str]:
     """Return what is wrong with manifests; say it too."""
     problems = [held.problem for held in found if held.problem]
     if not args.json:
@@ -170,14 +171,14 @@ def _export(args: argparse.Namespace) -> Result:
     return _end(args, done + (_brought(args, args.folder, _source(args), away) if away else []))
 
 
-def _brought(args: argparse.Namespace, place: Path, source: Source, wishes: list[Wish]) -> list[dict[str, Any]]:
+def _brought(args: argparse.Namespace, place: Path, source: Source, wishes: list[PullRequest]) -> list[PulledModel]:
     if args.files_at_once < 1:
         raise UsageError("usage", f"--files-at-once is {args.files_at_once}: write a number from 1.")
     with progress.on_stream(as_json=args.json) as shown:
         return pull.Pull(place, source, shown, workers=args.files_at_once).run(wishes)
 
 
-def _end(args: argparse.Namespace, done: list[dict[str, Any]]) -> Result:
+def _end(args: argparse.Namespace, done: list[PulledModel]) -> Result:
     if not args.json:
         for row in done:
             print(f"{row['model']} at {row['revision'][:12]}: {'pulled' if row['changed'] else 'was there'}")
@@ -199,9 +200,9 @@ def _source(args: argparse.Namespace) -> Source:
     return hub.Hub(args.source)
 
 
-def _wish(text: str) -> Wish:
+def _wish(text: str) -> PullRequest:
     model, asked = _named(text)
-    return Wish(model, asked or "main", asked or "main")
+    return PullRequest(model, asked or "main", asked or "main")
 
 
 def _named(text: str) -> tuple[str, str | None]:
@@ -224,6 +225,6 @@ _RUN: dict[str, Callable[[argparse.Namespace], Result]] = {
     "verify": lambda args: verified(args, _store(args), [_named(text) for text in args.models]),
     "models": lambda args: models(args, _store(args)),
     "prune": lambda args: pruned(args, _store(args)),
-    "quantize": lambda args: quantize.run(args, _store(args)),
+    "quantize": lambda args: dict(quantize.run(args, _store(args))),
     "export": _export,
 }

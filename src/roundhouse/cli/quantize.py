@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from .. import pins
 from ..catalog.recipes import GROUP_SIZES, RECIPES
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accelerator", choices=("cuda", "cpu"), help="(default: the plan's)")
 
 
-def run(args: argparse.Namespace, place: Path) -> dict[str, Any]:
+def run(args: argparse.Namespace, place: Path) -> pipeline.QuantizedModel:
     """Do it and return the result for --json."""
     base, name, revision = _base(args.model, place)
     options = request.Options(args.group_size, args.samples, args.seed, args.calibration)
@@ -47,8 +46,8 @@ def run(args: argparse.Namespace, place: Path) -> dict[str, Any]:
         raise UsageError("quantize", f"{engine} holds no engine to judge with: run site.yml, or mend --engine.")
     if accelerator == "cuda" and (said := pipeline.busy_card()):
         raise UsageError("quantize", said)
-    judge = pipeline.judge(str(engine), accelerator, args.offload_gib)
-    result = pipeline.make(wanted, place, args.environment or _environment(), judge, _say)
+    scorer = pipeline.local_scorer(str(engine), accelerator, args.offload_gib)
+    result = pipeline.quantize(wanted, place, args.environment or _environment(), scorer, _say)
     if not args.json:
         quality = result["quality"]
         said = f"admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}" if quality else "there already"

@@ -21,50 +21,66 @@ class FolderSource:
         self.name = str(place)
         if not place.is_dir():
             raise RoundhouseError(
-                "pull", f"{place} is not a folder: mount it, or mend models_source (a URL begins with https://)."
+                "source_not_found",
+                "{source} is not a folder.",
+                "Mount it, or correct models_source (a URL begins with https://).",
+                source=str(place),
             )
 
     def resolve(self, model: str, asked: str) -> str:
-        """Return the revision, for a branch the one that was exported for it last."""
+        """Return the revision, for a branch the one that was exported last."""
         if COMMIT.fullmatch(asked):
             return asked
         exported = [found for found in store.manifests(self.place, model) if found.asked == asked]
         if not exported:
-            raise RoundhouseError(
-                "pull", f"{self.place} holds no {model} for {asked!r}: export it there (roundhouse export)."
-            )
+            raise self._missing(model, asked)
         return exported[0].revision
 
     def files(self, model: str, revision: str) -> list[File]:
         """Return the files of a revision."""
         found = manifest.read(store.folder(self.place, model, revision))
         if found is None:
-            raise RoundhouseError("pull", f"{self.place} holds no {model} at {revision}: export it there.")
+            raise self._missing(model, revision)
         return found.files
 
     def check_rights(self, model: str, revision: str, missing: list[File]) -> None:
-        """Refuse a model that is not there, or not whole."""
+        """Refuse a model that is not there, or not complete."""
         for file in missing:
             path = store.folder(self.place, model, revision) / file.path
             if not path.is_file() or path.stat().st_size != file.size:
                 raise RoundhouseError(
-                    "pull", f"{path} is missing or has not its {file.size} bytes: export {model} there again."
+                    "source_incomplete",
+                    "{path} is missing or does not have its {size} bytes.",
+                    "Export {model} there again.",
+                    path=str(path),
+                    size=file.size,
+                    model=model,
                 )
 
     @contextmanager
     def open(self, model: str, revision: str, file: File, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
         """Open a file at a byte."""
         path = store.folder(self.place, model, revision) / file.path
-        with _read(path):
+        with _reading(path):
             content = path.open("rb", buffering=0)
         with content:
             content.seek(start)
             yield start, _pieces(content, path)
 
+    def _missing(self, model: str, revision: str) -> RoundhouseError:
+        return RoundhouseError(
+            "model_not_in_source",
+            "{source} has no {model} at {revision}.",
+            "Export it there (roundhouse export).",
+            source=self.name,
+            model=model,
+            revision=revision,
+        )
+
 
 def _pieces(content: FileIO, path: Path) -> Iterator[bytes]:
     while True:
-        with _read(path):
+        with _reading(path):
             piece = content.read(READ_BYTES)
         if not piece:
             return
@@ -72,11 +88,15 @@ def _pieces(content: FileIO, path: Path) -> Iterator[bytes]:
 
 
 @contextmanager
-def _read(path: Path) -> Iterator[None]:
-    """Turn what the system says of the source's disk into a sentence, which else would blame the store's."""
+def _reading(path: Path) -> Iterator[None]:
+    """Turn an error of the source's disk into one that names it: the store's disk is another."""
     try:
         yield
     except OSError as error:
         raise RoundhouseError(
-            "pull", f"{path}, where models come from, cannot be read: {error.strerror}. See to that disk."
+            "source_unreadable",
+            "{path} of the source cannot be read: {reason}.",
+            "Check that disk.",
+            path=str(path),
+            reason=error.strerror,
         ) from None

@@ -1,31 +1,33 @@
-"""The lock file beside the roster: which bytes a model's name means, for every host, today and next year.
+"""models.lock beside the roster: the revision and the files of each model, for every host and every later run.
 
     {"schema": 1, "models": {"owner/name@main": {"revision": HEX, "files": {"config.json": "663 git-sha1:HEX", ...}}}}
 
-It stands in the inventory as group_vars/all/models.lock, a name that Ansible does not read as
-variables. Who writes first wins: hosts that resolve a branch at the same moment get the same revision.
+It is group_vars/all/models.lock of the inventory, a name that Ansible does not read as variables. The first writer
+wins: hosts that resolve a branch at the same moment get the same revision.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..util import files
+from ..schema.facts import LockedModel, RequiredModel
+from ..schema.plan import Agent
 from ..util import files as util_files
 
 _KIND = "models"
 
-Locked = dict[str, dict[str, Any]]
+Locked = dict[str, LockedModel]
 
 
 def key(model: str, asked: str | None) -> str:
-    """Return the entry's name: a model as the roster asks for it."""
+    """Return the name of an entry: a model as the roster names it."""
     return f"{model}@{asked or 'main'}"
 
 
 def read(path: Path) -> Locked:
-    """Return what is locked, by `key`; nothing where there is no file. Raises UsageError."""
+    """Return the locked models by `key`; nothing where there is no file. Raises UsageError."""
     models: Locked = util_files.read(path, _KIND)
     try:
         for entry in models.values():
@@ -36,7 +38,7 @@ def read(path: Path) -> Locked:
 
 
 def apply(agents: Any, path: Path) -> Any:
-    """Return a roster whose models have the revisions of the lock file; what is no roster is returned as it is."""
+    """Return a roster whose models have the revisions of the lock file; anything else is returned unchanged."""
     if not isinstance(agents, list):
         return agents
     locked = read(path)
@@ -60,47 +62,47 @@ def _with_revision(choice: Any, locked: Locked) -> Any:
     return {**choice, "revision": found["revision"]} if found else choice
 
 
-def wishes(agents: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
-    """Return the hub's models that planned agents name, each once: {"model", "revision", "asked", "files", "serves"}.
+def required_models(agents: Sequence[Agent], path: Path) -> list[RequiredModel]:
+    """Return the hub's models that planned agents name, each once.
 
-    `files` is None, and `revision` what the roster says, for a model that is not locked yet. `serves` is false for one
-    that is only the base of a result (quantized.py): it need not be there once that is.
+    `files` is None, and `revision` the roster's own, for a model that is not locked yet. `serves` is false for one that
+    is only the base of a result (quantized.py): it is not needed once the result exists.
     """
-    locked = read(path)
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    # Of two names of one revision the first counts.
+    locked = {
+        (name.rpartition("@")[0], entry["revision"]): (name, entry) for name, entry in reversed(read(path).items())
+    }
     named = [(agent["model"], agent["revision"], not agent.get("quantize")) for agent in agents]
-    named += [(agent["draft_model"], agent["draft_revision"], True) for agent in agents if agent.get("draft_model")]
+    named += [(draft, agent["draft_revision"], True) for agent in agents if (draft := agent.get("draft_model"))]
+    found: dict[tuple[str, str], RequiredModel] = {}
     for model, stated, serves in named:
         revision = stated or "main"
-        if not model.startswith("/"):
-            name, entry = _entry(locked, model, revision)
-            asked = name.rpartition("@")[2] if name else revision
-            files = entry["files"] if entry else None
-            before = found.get((model, revision), {}).get("serves", False)
-            wish = {"model": model, "revision": revision, "asked": asked, "files": files, "serves": serves or before}
-            found[model, revision] = wish
+        if model.startswith("/"):
+            continue
+        name, entry = locked.get((model, revision), (None, None))
+        before = found.get((model, revision))
+        found[model, revision] = {
+            "model": model,
+            "revision": revision,
+            "asked": name.rpartition("@")[2] if name else revision,
+            "files": entry["files"] if entry else None,
+            "serves": serves or bool(before and before["serves"]),
+        }
     return list(found.values())
 
 
-def _entry(locked: Locked, model: str, revision: str) -> tuple[str, dict[str, Any]] | tuple[None, None]:
-    for name, entry in locked.items():
-        if name.rpartition("@")[0] == model and entry["revision"] == revision:
-            return name, entry
-    return None, None
-
-
 def record(path: Path, found: Locked, *, relock: bool = False, check: bool = False) -> tuple[Locked, list[str]]:
-    """Add what is not locked yet (or, to relock, differs); return what is locked now and which entries changed."""
+    """Add missing entries, with `relock` also those that differ; return all entries and the names of the changed."""
     with util_files.exclusive(path):
         locked = read(path)
         changed = [name for name in found if name not in locked or (relock and locked[name] != found[name])]
         for name in changed:
             locked[name] = found[name]
         if changed and not check:
-            files.write(path, text(locked))
+            util_files.write(path, text(locked))
     return locked, changed
 
 
 def text(locked: Locked) -> str:
-    """Return what the file holds."""
+    """Return the content of the file."""
     return util_files.text(locked, _KIND)

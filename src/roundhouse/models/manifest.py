@@ -1,10 +1,7 @@
-"""What a model is made of: its files, their sizes and checksums, and which of them an engine needs.
+"""A model's manifest: its files with sizes and checksums, their source, and when they were last verified.
 
-A model's manifest: which bytes lie in its folder, by whom stated, when they were last compared.
-
-It lies in the model's folder, so both get their final name in the same rename. A file whose length
-and time of change are those that the manifest noted when it was hashed is not read again; `verify`
-reads all of them.
+It lies in the model's folder, so both get their final name in one rename. A file whose length and modification time
+are those that the manifest recorded when it was hashed is not read again; `verify` reads all files.
 """
 
 from __future__ import annotations
@@ -35,13 +32,16 @@ class File(NamedTuple):
 
 def wanted(files: Iterable[File], model: str) -> list[File]:
     """Return the files that an engine needs, by name. Raises RoundhouseError when none are weights."""
-    # A hidden file is none of the model's: the store's own names begin with a dot.
+    # Hidden files are left out: the store's own names begin with a dot.
     top = [file for file in files if "/" not in file.path and not file.path.startswith(".")]
     chosen = [file for file in top if any(fnmatch.fnmatch(file.path, pattern) for pattern in WANTED)]
     weights = [file.path for file in chosen if file.path.endswith(".safetensors")]
     if not weights:
         raise RoundhouseError(
-            "pull", f"{model} has no .safetensors file, and pickles are not loaded: name a repository that has."
+            "no_safetensors",
+            "{model} has no .safetensors file, and pickles are not loaded.",
+            "Name a repository with .safetensors files.",
+            model=model,
         )
     # Some repositories hold the same weights once more in the layout of their maker (consolidated*.safetensors).
     if any(name.startswith("model") for name in weights):
@@ -50,14 +50,14 @@ def wanted(files: Iterable[File], model: str) -> list[File]:
 
 
 class Digest:
-    """Hashes a file while it comes: always its sha256, and git's own for a small file that has no other."""
+    """The hashes of a file while it arrives: its sha256, and git's own for a small file that has no other."""
 
     def __init__(self, file: File) -> None:
         self._file = file
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the file starts again."""
+        """Start again at the first byte."""
         self.size = 0
         self._sha256 = hashlib.sha256()
         # https://git-scm.com/book/en/v2/Git-Internals-Git-Objects: a blob is hashed with its length before it.
@@ -65,27 +65,27 @@ class Digest:
         self._by_git = self._file.checksum.startswith("git-sha1:")
 
     def update(self, piece: bytes) -> None:
-        """Take the next piece."""
+        """Add the next piece."""
         self.size += len(piece)
         self._sha256.update(piece)
         if self._by_git:
             self._git.update(piece)
 
     def read(self, path: Path) -> None:
-        """Take a whole file of this disk."""
+        """Add a whole file of this disk."""
         with path.open("rb", buffering=0) as content:
             while piece := content.read(READ_BYTES):
                 self.update(piece)
 
     def checksum(self) -> str:
-        """Return what is to be compared with the file's checksum."""
+        """Return the checksum of the bytes, in the notation of the file's own."""
         return f"git-sha1:{self._git.hexdigest()}" if self._by_git else f"sha256:{self.sha256()}"
 
     def sha256(self) -> str:
         """Return the sha256 as HEX."""
         return self._sha256.hexdigest()
 
-    def fits(self) -> bool:
+    def matches(self) -> bool:
         """Return whether length and checksum are those of the file."""
         return self.size == self._file.size and self.checksum() == self._file.checksum
 
@@ -109,12 +109,12 @@ def from_json(held: dict[str, str]) -> list[File]:
 
 NAME = ".roundhouse.json"
 SCHEMA = 1
-# Of a model that has none that can be read.
-CURE = "pull the model again, which hashes what is there, or remove its folder"
+# For a model without a manifest.
+REMEDY = "Pull the model again, which hashes what is there, or remove its folder."
 
 
 class Manifest:
-    """What a folder holds. `sha256` and `stamps` are known of the files that were hashed here."""
+    """The contents of a folder. `sha256` and `stamps` have the files that were hashed on this host."""
 
     def __init__(self, model: str, revision: str, files: list[File], *, asked: str, source: str) -> None:
         self.model, self.revision, self.files = model, revision, files
@@ -122,23 +122,27 @@ class Manifest:
         self.sha256: dict[str, str] = {}
         self.stamps: dict[str, int] = {}  # st_mtime_ns when the file was hashed
         self.verified_at: str | None = None
-        self.unreadable: dict[str, str] = {}  # what the system said of a file that could not be read
+        self.unreadable: dict[str, str] = {}  # path -> the system's reason
 
-    def note(self, folder: Path, file: File, sha256: str) -> None:
-        """Note that the file in the folder has been hashed and is the right one."""
+    def record(self, folder: Path, file: File, sha256: str) -> None:
+        """Record that the file in the folder was hashed and is correct."""
         self.sha256[file.path] = sha256
         self.stamps[file.path] = (folder / file.path).stat().st_mtime_ns
 
     def is_known_good(self, folder: Path, file: File) -> bool:
-        """Return whether the file was hashed here and has not been touched since. Reads no content."""
+        """Return whether the file was hashed here and is unchanged since. Reads no content."""
         try:
             found = (folder / file.path).stat()
         except FileNotFoundError:
             return False
         return found.st_size == file.size and found.st_mtime_ns == self.stamps.get(file.path)
 
+    def is_unchanged(self, folder: Path) -> bool:
+        """Return whether all files are as they were when they were hashed here. Reads no content."""
+        return all(self.is_known_good(folder, file) for file in self.files)
+
     def is_good(self, folder: Path, file: File, *, read: bool = False) -> bool:
-        """Return whether the file is the right one; its content is read where the stamp does not tell, or to `read`."""
+        """Return whether the file is correct. Its content is read where its stamp differs, or always with `read`."""
         if not read and self.is_known_good(folder, file):
             return True
         path = folder / file.path
@@ -150,20 +154,19 @@ class Manifest:
             digest.read(path)
         except OSError as error:
             self.unreadable[file.path] = error.strerror or str(error)
-        if digest.fits() and file.path not in self.unreadable:
-            self.note(folder, file, digest.sha256())
-        else:
+        if not digest.matches() or file.path in self.unreadable:
             self.stamps.pop(file.path, None)
             return False
+        self.record(folder, file, digest.sha256())
         return True
 
-    def strangers(self, folder: Path) -> list[str]:
-        """Return what lies in the folder and is not the model's; an engine would load a stray .safetensors."""
+    def unknown_files(self, folder: Path) -> list[str]:
+        """Return files in the folder that are not the model's; an engine would load another .safetensors."""
         known = {NAME, *(file.path for file in self.files)}
         return sorted(path.name for path in folder.iterdir() if path.name not in known)
 
     def write(self, folder: Path) -> None:
-        """Write it into the folder: aside, then renamed."""
+        """Write it into the folder, atomically."""
         text = json.dumps(
             {
                 "schema": SCHEMA,
@@ -195,18 +198,24 @@ def read(folder: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RoundhouseError("store", f"{path} cannot be read ({error}): delete that file, and {CURE}.") from None
+        raise RoundhouseError(
+            "manifest_unreadable",
+            "{path} cannot be read ({reason}).",
+            "Delete that file and pull the model again, which hashes what is there.",
+            path=str(path),
+            reason=str(error),
+        ) from None
     return found
 
 
-def look(folder: Path) -> Manifest | str | None:
-    """Return what `read` does, and its sentence for a damaged one."""
+def read_or_error(folder: Path) -> Manifest | RoundhouseError | None:
+    """Return what `read` does, and its error for a damaged one."""
     try:
         return read(folder)
     except RoundhouseError as error:
-        return error.message
+        return error
 
 
 def now() -> str:
-    """Return the time as a text, in UTC to the second."""
+    """Return the time in UTC, to the second."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

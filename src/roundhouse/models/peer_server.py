@@ -1,10 +1,7 @@
 """A store over HTTP, in the part of the hub's protocol that a download uses.
 
-One host of an inventory offers its models to another this way, over the local network; the lab's
-hub is the same server over other folders. Read only. Every request must bring the token, unless
-the server listens on loopback without one.
-
-Offer this host's store to other hosts of the inventory for the time of their pull.
+One host of an inventory shares its models with others this way while they pull; the lab's hub is the same server over
+other folders. Read only. Every request must bring the token, unless the server has none (on loopback).
 """
 
 from __future__ import annotations
@@ -23,39 +20,57 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import RoundhouseError
 from . import manifest, store
-from .hub import DAMAGED
+from .hub import UNREADABLE_MANIFEST
 from .manifest import File
 
 _ROUTE = re.compile(
     r"/(?:api/models/)?(?P<model>[\w.-]+/[\w.-]+)/(?P<verb>revision|tree|resolve)/(?P<revision>[\w.-]+)(?:/(?P<path>.+))?"
 )
+# Names the current server. A server ends when the file is gone or names another.
+CURRENT = Path("/run/roundhouse/offer")
+# A play that was killed cannot stop its server, so one without requests ends by itself.
+IDLE_SECONDS = 300.0
 
 
-class Shelf(Protocol):
-    """What is offered: models by name, revisions of a model, files of a revision."""
+class Repositories(Protocol):
+    """What is shared: models by name, revisions of a model, files of a revision."""
 
     def revision(self, model: str, asked: str) -> str | None:
-        """Return the 40-hex revision that a branch or a revision means, None for no such one."""
+        """Return the 40-hex revision of a branch or a revision, None for an unknown one."""
 
     def has(self, model: str) -> bool:
-        """Return whether there is such a model at all."""
+        """Return whether the model exists, in any revision."""
 
     def files(self, model: str, revision: str) -> list[File]:
         """Return the files of a revision."""
 
     def path(self, model: str, revision: str, name: str) -> Path:
-        """Return where a file lies."""
+        """Return the path of a file."""
 
 
 class Server(ThreadingHTTPServer):
-    """Serves a shelf on an address until it is shut down."""
+    """Serves repositories on an address until it is shut down, and knows for how long it has had no requests."""
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], shelf: Shelf, token: str | None, handler: type[Handler]) -> None:
+    def __init__(
+        self, address: tuple[str, int], repositories: Repositories, token: str | None, handler: type[Handler]
+    ) -> None:
+        self.repositories, self.token = repositories, token
+        self.lock = threading.Lock()
+        self.requests = 0  # in progress
+        self.asked_at = time.monotonic()
         super().__init__(address, handler)
-        self.shelf = shelf
-        self.token = token
+
+    def is_idle(self) -> bool:
+        """Return whether there were no requests for IDLE_SECONDS."""
+        return not self.requests and time.monotonic() - self.asked_at > IDLE_SECONDS
+
+    def count(self, change: int) -> None:
+        """Count a request that begins (1) or ends (-1)."""
+        with self.lock:
+            self.requests += change
+            self.asked_at = time.monotonic()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -66,36 +81,39 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        """Answer with a body."""
+        """Answer, and count the request meanwhile."""
+        self.server.count(1)
         try:
-            self.find()
+            self.route()
         except RoundhouseError as error:  # a manifest that cannot be read
-            self.reply(b"{}", DAMAGED, {"X-Error-Message": " ".join(error.message.split())})
+            self.reply(b"{}", UNREADABLE_MANIFEST, {"X-Error-Message": " ".join(error.message.split())})
+        finally:
+            self.server.count(-1)
 
     do_HEAD = do_GET
 
-    def find(self) -> None:
-        """Answer with what the path names."""
-        route = _ROUTE.fullmatch(unquote(urlsplit(self.path).path))
+    def route(self) -> None:
+        """Answer the request for a path."""
+        found = _ROUTE.fullmatch(unquote(urlsplit(self.path).path))
         given = self.headers.get("Authorization", "")
         if self.server.token and not hmac.compare_digest(given.encode(), f"Bearer {self.server.token}".encode()):
             self.refuse(401, "RepoNotFound")
-        elif route is None or not self.server.shelf.has(route["model"]):
+        elif found is None or not self.server.repositories.has(found["model"]):
             self.refuse(404, "RepoNotFound")
-        elif (revision := self.server.shelf.revision(route["model"], route["revision"])) is None:
+        elif (revision := self.server.repositories.revision(found["model"], found["revision"])) is None:
             self.refuse(404, "RevisionNotFound")
         else:
-            self.answer(route["verb"], route["model"], revision, route["path"] or "")
+            self.answer(found["verb"], found["model"], revision, found["path"] or "")
 
     def answer(self, verb: str, model: str, revision: str, name: str) -> None:
-        """Answer a request for what is there."""
-        files = self.server.shelf.files(model, revision)
+        """Answer a request for an existing revision."""
+        files = self.server.repositories.files(model, revision)
         if verb == "revision":
             self.reply(json.dumps({"id": model, "sha": revision}).encode())
         elif verb == "tree":
             self.reply(json.dumps([_entry(file) for file in files]).encode())
         elif file := next((file for file in files if file.path == name), None):
-            self.send_file(self.server.shelf.path(model, revision, name), file, revision)
+            self.send_file(self.server.repositories.path(model, revision, name), file, revision)
         else:
             self.refuse(404, "EntryNotFound")
 
@@ -122,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
             start += sent
 
     def refuse(self, status: int, code: str) -> None:
-        """Answer that something is not there, in the hub's words."""
+        """Answer with an error code of the hub."""
         self.reply(b"{}", status, {"X-Error-Code": code})
 
     def reply(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
@@ -139,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing: each request would be a line."""
+        """Log nothing: each request would be a line."""
 
 
 def _entry(file: File) -> dict[str, object]:
@@ -151,25 +169,19 @@ def _entry(file: File) -> dict[str, object]:
     return found
 
 
-# Names the offer that stands. A server ends when the file is gone or names another.
-CURRENT = Path("/run/roundhouse/offer")
-# A play that was killed cannot take its offer back: nobody asked for so long, so nobody will.
-IDLE_SECONDS = 300.0
-
-
-class StoreShelf:
-    """The shelf of a store: its verified models, by manifest."""
+class StoreRepositories:
+    """The verified models of a store, by manifest."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
 
     def has(self, model: str) -> bool:
-        """Return whether any revision of the model is there."""
+        """Return whether the store has any revision of the model."""
         return bool(store.manifests(self.place, model))
 
     def revision(self, model: str, asked: str) -> str | None:
         """Return the revision, for a branch the one that was pulled for it last."""
-        found = [held for held in store.manifests(self.place, model) if asked in (held.revision, held.asked)]
+        found = [each for each in store.manifests(self.place, model) if asked in (each.revision, each.asked)]
         return found[0].revision if found else None
 
     def files(self, model: str, revision: str) -> list[File]:
@@ -178,47 +190,12 @@ class StoreShelf:
         return held.files if held else []
 
     def path(self, model: str, revision: str, name: str) -> Path:
-        """Return where a file lies."""
+        """Return the path of a file."""
         return store.folder(self.place, model, revision) / name
 
 
-class _Server(Server):
-    """Knows whether anybody still wants something of it."""
-
-    def __init__(self, place: Path, port: int, token: str) -> None:
-        self.turn = threading.Lock()
-        self.busy = 0
-        self.asked_at = time.monotonic()
-        # All interfaces: which of them the other host reaches is its own routing's matter. The token guards it.
-        super().__init__(("", port), StoreShelf(place), token, _Handler)
-
-    def is_idle(self) -> bool:
-        """Return whether nothing is going out and nobody has asked for long."""
-        return not self.busy and time.monotonic() - self.asked_at > IDLE_SECONDS
-
-    def count(self, change: int) -> None:
-        """Note that a request begins (1) or ends (-1)."""
-        with self.turn:
-            self.busy += change
-            self.asked_at = time.monotonic()
-
-
-class _Handler(Handler):
-    server: _Server
-
-    def do_GET(self) -> None:
-        """Answer, and be counted meanwhile."""
-        self.server.count(1)
-        try:
-            super().do_GET()
-        finally:
-            self.server.count(-1)
-
-    do_HEAD = do_GET
-
-
-def stand(place: Path, port: int, token: str, current: Path = CURRENT) -> None:
-    """Offer the store until `withdraw`, another offer, or five minutes without a request. Raises RoundhouseError."""
+def serve(place: Path, port: int, token: str, current: Path = CURRENT) -> None:
+    """Share the store until `stop`, another server, or five minutes without a request. Raises RoundhouseError."""
     own = secrets.token_hex(8)
     current.parent.mkdir(parents=True, exist_ok=True)
     current.write_text(own)
@@ -229,18 +206,25 @@ def stand(place: Path, port: int, token: str, current: Path = CURRENT) -> None:
             server.handle_request()
 
 
-def withdraw(current: Path = CURRENT) -> None:
-    """Take the offer back; its server ends within a second."""
+def stop(current: Path = CURRENT) -> None:
+    """Stop sharing; the server ends within a second."""
     current.unlink(missing_ok=True)
 
 
-def _bound(place: Path, port: int, token: str) -> _Server:
-    """Return the server; an earlier offer has ten seconds to leave the port."""
+def _bound(place: Path, port: int, token: str) -> Server:
+    """Return the server; an earlier one has ten seconds to release the port."""
     reason = None
     for _ in range(20):
         try:
-            return _Server(place, port, token)
+            # All interfaces, because the other host's route is not known here. The token guards it.
+            return Server(("", port), StoreRepositories(place), token, Handler)
         except OSError as error:
             reason = error.strerror
         time.sleep(0.5)
-    raise RoundhouseError("offer", f"port {port} is not to be had ({reason}): set models_share_port to a free one.")
+    raise RoundhouseError(
+        "share_port_unavailable",
+        "Port {port} cannot be opened ({reason}).",
+        "Set models_share_port to a free port.",
+        port=port,
+        reason=reason,
+    )

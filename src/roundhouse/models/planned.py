@@ -1,81 +1,77 @@
-"""Which models the deployed plan names, as wishes: to pull onto this host, or to export for another one."""
+"""Which models the deployed plan needs, as requests: to pull onto this host, or to export for another one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from ..errors import RoundhouseError
-from . import download, manifest, quantized
+from ..schema.facts import RequiredResult
+from ..schema.plan import Agent
+from . import download, manifest
 from .folder_source import FolderSource
-from .pull_job import Wish
-
-Agent = dict[str, Any]
+from .pull_job import PullRequest
 
 
-def to_pull(agents: Iterable[Agent], place: Path, source: download.Source) -> list[Wish]:
+def to_pull(agents: Iterable[Agent], place: Path, source: download.Source) -> list[PullRequest]:
     """Return the hub's models and drafts, and of a quantized model the base until its result is there.
 
-    A folder may hold the result itself. No hub is asked for it: what it has under that name is another's.
+    A folder may hold the result itself. A hub is not asked for it: there that name is somebody else's.
     """
-    found: dict[Wish, None] = {}
+
+    def is_available(agent: Agent, result: PullRequest) -> bool:
+        if not agent.get("quantize"):
+            return False
+        return Path(agent["model_path"]).is_dir() or (isinstance(source, FolderSource) and has_model(source, result))
+
+    return _requests(agents, place, is_available)
+
+
+def to_export(agents: Iterable[Agent], place: Path) -> list[PullRequest]:
+    """Return what the agents load, as it is in the store, or the hub's name of what is not."""
+    return _requests(agents, place, lambda agent, result: Path(agent["model_path"]).is_dir())
+
+
+def _requests(agents: Iterable[Agent], place: Path, takes: Callable[[Agent, PullRequest], bool]) -> list[PullRequest]:
+    """Return each agent's model as the store names it where `takes` says so, else the hub's; and the drafts."""
+    found: dict[PullRequest, None] = {}
     for agent in agents:
-        result = _in_store(place, agent["model_path"]) if agent.get("quantize") else None
-        offered = isinstance(source, FolderSource) and result is not None and is_offered(source, result)
-        if result and (offered or Path(agent["model_path"]).is_dir()):
-            found[result] = None
+        stored = _in_store(place, agent["model_path"])
+        if stored and takes(agent, stored):
+            found[stored] = None
         elif not agent["model"].startswith("/"):
-            found[Wish(agent["model"], agent.get("revision") or "main")] = None
-        if draft := _draft(agent):
-            found[draft] = None
+            found[PullRequest(agent["model"], agent.get("revision") or "main")] = None
+        draft = agent.get("draft_model")
+        if draft and not draft.startswith("/"):
+            found[PullRequest(draft, agent.get("draft_revision") or "main")] = None
     return list(found)
 
 
-def to_export(agents: Iterable[Agent], place: Path) -> list[Wish]:
-    """Return what the agents load, as it lies in the store; the hub's name of what does not."""
-    found: dict[Wish, None] = {}
-    for agent in agents:
-        held = _in_store(place, agent["model_path"])
-        if held and Path(agent["model_path"]).is_dir():
-            found[held] = None
-        elif not agent["model"].startswith("/"):
-            found[Wish(agent["model"], agent.get("revision") or "main")] = None
-        if draft := _draft(agent):
-            found[draft] = None
-    return list(found)
+def results(required: Iterable[RequiredResult]) -> list[PullRequest]:
+    """Return results that are to be made (quantized.required_results) as what may be pulled instead."""
+    places = [Path(each["path"]) for each in required]
+    return [PullRequest(str(Path(*place.parts[-3:-1])), place.name) for place in places]
 
 
-def results(asked: Iterable[quantized.Wish]) -> list[Wish]:
-    """Return results that are to be made (quantized.wishes) as what may be pulled instead."""
-    places = [Path(each["path"]) for each in asked]
-    return [Wish(str(Path(*place.parts[-3:-1])), place.name) for place in places]
-
-
-def is_in(place: Path, wish: Wish) -> bool:
-    """Return whether a store holds the wish."""
-    for folder in (place / wish.model).glob("*"):
-        held = manifest.look(folder)
-        if isinstance(held, manifest.Manifest) and wish.revision in (held.asked, folder.name):
+def is_in(place: Path, request: PullRequest) -> bool:
+    """Return whether a store has the requested model."""
+    for folder in (place / request.model).glob("*"):
+        found = manifest.read_or_error(folder)
+        if isinstance(found, manifest.Manifest) and request.revision in (found.asked, folder.name):
             return True
     return False
 
 
-def is_offered(source: download.Source, wish: Wish) -> bool:
-    """Return whether a folder, or another host's store, holds a result."""
+def has_model(source: download.Source, request: PullRequest) -> bool:
+    """Return whether a source has the requested model."""
     try:
-        return bool(source.files(wish.model, wish.revision))
-    except RoundhouseError:  # it says that it does not
+        return bool(source.files(request.model, request.revision))
+    except RoundhouseError:
         return False
 
 
-def _draft(agent: Agent) -> Wish | None:
-    name = agent.get("draft_model")
-    return Wish(name, agent.get("draft_revision") or "main") if name and not name.startswith("/") else None
-
-
-def _in_store(place: Path, folder: str) -> Wish | None:
+def _in_store(place: Path, folder: str) -> PullRequest | None:
     path = Path(folder)
     if not path.is_relative_to(place) or len(path.relative_to(place).parts) != 3:
         return None
-    return Wish(str(path.relative_to(place).parent), path.name)
+    return PullRequest(str(path.relative_to(place).parent), path.name)

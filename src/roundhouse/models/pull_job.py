@@ -1,8 +1,7 @@
-"""One model on its way into a store: what is missing, what a killed run left, and the end under its final name.
+"""The pull of one model into a store: what is missing, what a killed run left, the final rename, and why it failed.
 
-How the last pull of a model failed, kept beside it in the store until one goes well.
-
-Ansible keeps nothing of a module that failed, and a pull by hand writes to its terminal alone.
+A failed pull is recorded beside the model until one succeeds: Ansible keeps nothing of a module that failed, and a pull
+by hand writes to its terminal alone.
 """
 
 from __future__ import annotations
@@ -11,20 +10,24 @@ import fcntl
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RoundhouseError
+from ..util import files as util_files
 from . import manifest, safetensors, store
 from .download import PART
 from .manifest import File
 from .store import LOCK
 
+RECORD = ".pull.json"
+_ERROR_CHARACTERS = 1000
 
-class Wish(NamedTuple):
-    """A model to have. `files` is what a lock file says of it, None to ask the source."""
+
+class PullRequest(NamedTuple):
+    """A model to pull. `files` is its entry of the lock file, None to ask the source."""
 
     model: str
     revision: str  # 40-hex, or a branch that the source resolves
@@ -32,143 +35,126 @@ class Wish(NamedTuple):
     files: list[File] | None = None
 
 
-class Job:
-    """One model on its way into the store."""
+class PullJob:
+    """The pull of one model."""
 
-    def __init__(self, wish: Wish, revision: str, files: list[File], place: Path, source: str) -> None:
-        self.model, self.revision, self.files = wish.model, revision, files
-        self.final = store.folder(place, wish.model, revision)
-        self.partial = store.partial(place, wish.model, revision)
+    def __init__(self, request: PullRequest, revision: str, files: list[File], place: Path, source: str) -> None:
+        self.model, self.revision, self.files = request.model, revision, files
+        self.final = store.folder(place, request.model, revision)
+        self.partial = store.partial(place, request.model, revision)
         self.source = source
-        self.asked = wish.asked
-        self.turn = threading.Lock()
+        self.asked = request.asked
+        self.lock = threading.Lock()
         self.missing: list[File] = []
 
-    def look(self) -> None:
-        """Find what is missing, and take away what a killed run left of other files."""
-        self.whole = self._manifest(self.final)
-        self.aside = self._manifest(self.partial)
+    def find_missing(self) -> None:
+        """Find the missing files, and remove what a killed run left of other files."""
+        self.complete = self._manifest(self.final)
+        self.unfinished = self._manifest(self.partial)
         if self.partial.exists():
             names = {file.path for file in self.files}
             for path in self.partial.iterdir():
                 if path.name.removesuffix(PART) not in names and path.name != manifest.NAME:
                     path.unlink()
-        before = dict(self.whole.stamps)
+        before = dict(self.complete.stamps)
         self.missing = [file for file in self.files if not self._is_here(file)]
-        # Copied to another disk, its files have other times: what was read now need not be read at each run.
-        if self.final.is_dir() and not self.missing and before != self.whole.stamps:
-            with written(self.final):
-                self.whole.write(self.final)
+        # Files that were copied from another disk have other times: record them, so that they are read once.
+        if self.final.is_dir() and not self.missing and before != self.complete.stamps:
+            with store.writing(self.final):
+                self.complete.write(self.final)
 
-    def needs_bytes(self) -> int:
+    def needed_bytes(self) -> int:
         """Return how many bytes of disk the missing files will take beyond what is there."""
-        return sum(file.size for file in self.missing) - self.has_bytes()
+        return sum(file.size for file in self.missing) - self.partial_bytes()
 
-    def has_bytes(self) -> int:
+    def partial_bytes(self) -> int:
         """Return how many bytes of the missing files an earlier run left."""
         parts = [self.partial / (file.path + PART) for file in self.missing]
         return sum(part.stat().st_size for part in parts if part.exists())
 
     def is_done(self) -> bool:
-        """Return whether the model is under its name and whole."""
+        """Return whether the model is complete under its final name."""
         return self.final.is_dir() and not self.missing and not self.partial.exists()
 
     def begin(self) -> None:
-        """Make the folder, and say in it what for: so that another revision's run knows whose it is."""
+        """Make the folder with a manifest, by which the run of another revision knows whose it is."""
         if not self.is_done():
             store.make_folder(self.partial)
-            self.aside.write(self.partial)
+            self.unfinished.write(self.partial)
 
-    def got(self, file: File, sha256: str) -> None:
-        """Note a file that has come, so that a run that goes on later need not hash it again."""
-        with self.turn:
-            self.aside.note(self.partial, file, sha256)
-            self.aside.write(self.partial)
+    def received(self, file: File, sha256: str) -> None:
+        """Record a file that has arrived, so that a later run need not hash it again."""
+        with self.lock:
+            self.unfinished.record(self.partial, file, sha256)
+            self.unfinished.write(self.partial)
             self.missing.remove(file)
 
     def finish(self) -> None:
         """Put the model, or the files that were damaged, under the final name. Raises RoundhouseError."""
         if self.final.is_dir():
-            self._mend()
+            self._replace_damaged()
             return
         if problem := safetensors.problem(self.partial):
             raise RoundhouseError(
-                "pull", f"{problem}, as it stands on {self.source}: {self.model} is not whole there, name another."
+                "model_incomplete",
+                "{model} is not complete on {source}: {problem}.",
+                "Name another model or source.",
+                model=self.model,
+                source=self.source,
+                problem=problem,
             )
-        self.aside.verified_at = manifest.now()
-        self.aside.write(self.partial)
-        for path in self.partial.iterdir():
-            path.chmod(0o644)
-        self.partial.chmod(0o755)
-        store.sync(self.partial)
-        self.partial.rename(self.final)
-        store.sync(self.final.parent)
+        store.publish(self.partial, self.final, self.unfinished)
 
-    def _mend(self) -> None:
+    def _replace_damaged(self) -> None:
         for file in self.files:
-            aside = self.partial / file.path
-            if aside.exists():
-                aside.chmod(0o644)
-                aside.rename(self.final / file.path)
-                self.whole.sha256[file.path] = self.aside.sha256[file.path]
-                self.whole.stamps[file.path] = self.aside.stamps[file.path]
-        self.whole.files = self.files
-        self.whole.write(self.final)
+            arrived = self.partial / file.path
+            if arrived.exists():
+                arrived.chmod(0o644)
+                arrived.rename(self.final / file.path)
+                self.complete.sha256[file.path] = self.unfinished.sha256[file.path]
+                self.complete.stamps[file.path] = self.unfinished.stamps[file.path]
+        self.complete.files = self.files
+        self.complete.write(self.final)
         store.sync(self.final)
         if self.partial.exists():
             store.remove(self.partial)
 
     def _is_here(self, file: File) -> bool:
-        return self.whole.is_good(self.final, file) or self.aside.is_good(self.partial, file)
+        return self.complete.is_good(self.final, file) or self.unfinished.is_good(self.partial, file)
 
     def _manifest(self, folder: Path) -> manifest.Manifest:
         found = manifest.read(folder)
         if found and found.files == self.files:
             return found
         made = manifest.Manifest(self.model, self.revision, self.files, asked=self.asked, source=self.source)
-        if found:  # the list grew or shrank: what was hashed stays hashed
+        if found:  # the list of files changed: what was hashed stays hashed
             known = {file.path for file in self.files if file in found.files}
             made.sha256 = {path: value for path, value in found.sha256.items() if path in known}
             made.stamps = {path: value for path, value in found.stamps.items() if path in known}
         return made
 
 
-def lacking_bytes(place: Path, model: str, revision: str, files: list[File]) -> int:
-    """Return how much a model still takes of the store's disk, by the lengths of what is there; reads no content."""
+def missing_bytes(place: Path, model: str, revision: str, files: list[File]) -> int:
+    """Return how much disk a model still takes in the store, by the lengths of what is there; reads no content."""
     final, partial = store.folder(place, model, revision), store.partial(place, model, revision)
-    lacking = 0
+    missing = 0
     for file in files:
         there = (final / file.path, partial / file.path, partial / (file.path + PART))
-        lacking += file.size - max((path.stat().st_size for path in there if path.exists()), default=0)
-    return max(lacking, 0)
+        missing += file.size - max((path.stat().st_size for path in there if path.exists()), default=0)
+    return max(missing, 0)
 
 
-def take_leftovers(place: Path, jobs: list[Job]) -> None:
-    """Take away what killed runs left of the jobs' models and nobody goes on with. Ask with their locks held."""
+def remove_leftovers(place: Path, jobs: list[PullJob]) -> None:
+    """Remove what killed runs left of the jobs' models and no run will resume. Call it with their locks held."""
     for model in {job.model for job in jobs}:
         own = [job for job in jobs if job.model == model]
         for left in store.leftovers(place / model, {job.revision for job in own}, {job.asked for job in own}):
-            with written(left):
+            with store.writing(left):
                 store.remove(left)
 
 
-@contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Turn what the system says of the store's disk into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise RoundhouseError(
-            "pull", f"{path} cannot be written: {error.strerror}. See to that disk; what came is kept."
-        ) from None
-
-
-NAME = ".pull.json"
-_ERROR_CHARACTERS = 1000
-
-
-class Failed(NamedTuple):
-    """A pull that brought nothing whole: `error` is its sentence, None when it was ended before it had one."""
+class FailedPull(NamedTuple):
+    """A pull that did not complete. `error` ends with its [code]; None when it was ended before it had an error."""
 
     model: str
     began: float  # seconds since the epoch
@@ -176,55 +162,53 @@ class Failed(NamedTuple):
 
 
 @contextmanager
-def kept(place: Path, wishes: Iterable[Wish]) -> Iterator[None]:
-    """Note that these models are pulled, and how that failed; hold their locks."""
-    models = sorted({wish.model for wish in wishes})
+def recorded(place: Path, models: Collection[str], errors: Mapping[str, list[RoundhouseError]]) -> Iterator[None]:
+    """Record that these models are pulled, and their `errors` when that fails. Call it with their locks held."""
     began = time.time()
     for model in models:
-        _note(place, model, began, None)
+        _record(place, model, began, ())
     try:
         yield
     except RoundhouseError as error:
         if error.code != "interrupted":
-            for model, own in _own(models, error.message).items():
-                if own is None:
-                    (place / model / NAME).unlink(missing_ok=True)
+            for model in models:
+                # An error without a model is that of all.
+                if own := errors.get(model, []) if errors else [error]:
+                    _record(place, model, began, own)
                 else:
-                    _note(place, model, began, own)
+                    (place / model / RECORD).unlink(missing_ok=True)
         raise
     for model in models:
-        (place / model / NAME).unlink(missing_ok=True)
+        (place / model / RECORD).unlink(missing_ok=True)
 
 
-def failed(place: Path) -> list[Failed]:
-    """Return the pulls that failed and were not made good since, by name."""
+def failed(place: Path) -> list[FailedPull]:
+    """Return the pulls that failed, by name, of models that no later pull completed."""
     found = []
-    for path in sorted(place.glob(f"*/*/{NAME}")):
+    for path in sorted(place.glob(f"*/*/{RECORD}")):
         try:
-            told = json.loads(path.read_text())
-            one = Failed(str(path.parent.relative_to(place)), float(told["began"]), told["error"])
-        except (OSError, ValueError, KeyError, TypeError):  # another version's, or of one that ends just now
+            held = json.loads(path.read_text())
+            code = f" [{held['code']}]" if held.get("code") else ""  # earlier versions have none
+            error = held["error"] and held["error"] + code
+            one = FailedPull(str(path.parent.relative_to(place)), float(held["began"]), error)
+        except (OSError, ValueError, KeyError, TypeError):  # of another version, or of a pull that ends just now
             continue
-        if one.error is not None or not _runs(path.parent):
+        if one.error is not None or not _is_running(path.parent):
             found.append(one)
     return found
 
 
-def _own(models: list[str], message: str) -> dict[str, str | None]:
-    """Return each model's own sentence, None for one that came whole; where none is named, it is everybody's."""
-    found = {model: next((line for line in message.splitlines() if model in line), None) for model in models}
-    return found if any(found.values()) else dict.fromkeys(models, message)
-
-
-def _note(place: Path, model: str, began: float, error: str | None) -> None:
-    content = {"schema": 1, "began": began, "error": error and error[:_ERROR_CHARACTERS]}
+def _record(place: Path, model: str, began: float, errors: Iterable[RoundhouseError]) -> None:
+    texts, codes = [error.message for error in errors], [error.code for error in errors]
+    error = "\n".join(texts)[:_ERROR_CHARACTERS] or None
+    content = {"schema": 1, "began": began, "error": error, "code": codes[0] if codes else None}
     try:
-        (place / model / NAME).write_text(json.dumps(content))
-    except OSError:  # a full disk: the pull itself says so, and a look at the disks does
+        util_files.write(place / model / RECORD, json.dumps(content), durable=False)
+    except OSError:  # a full disk: the pull itself reports it
         return
 
 
-def _runs(folder: Path) -> bool:
+def _is_running(folder: Path) -> bool:
     """Return whether a process holds the repository's lock."""
     try:
         with (folder / LOCK).open() as file:

@@ -1,4 +1,4 @@
-"""The result of a recipe before there is one: its place in the store, its format, and what of it is still to be made.
+"""The result of a recipe before it exists: its place in the store, its format, and which results are to be made.
 
 The place is named after what the result is made of, so that a plan names it before the recipe has run, and a second run
 finds it: <store>/quantized/NAME-RECIPE/KEY. Another revision of the base, or another recipe, is another place.
@@ -15,14 +15,11 @@ from typing import Any
 from ..catalog import recipes
 from ..catalog.models import Architecture, Model
 from ..catalog.recipes import RECIPES, Recipe
+from ..schema.facts import RequiredResult
+from ..schema.plan import Agent
+from ..schema.roster import WantedAgent, WantedModel
 from ..vllm.formats import WEIGHT_FORMATS
-from . import manifest
-
-OWNER = "quantized"
-
-Agent = dict[str, Any]
-# {"model", "revision", "recipe", "path"}: a result that an agent asks for.
-Wish = dict[str, Any]
+from . import manifest, store_layout
 
 
 def path(model: str, revision: str | None, recipe_name: str, options: dict[str, Any] | None = None) -> str:
@@ -30,46 +27,64 @@ def path(model: str, revision: str | None, recipe_name: str, options: dict[str, 
     recipe = RECIPES[recipe_name]
     made_of = [model, revision, recipe.method, recipe.scheme, recipe.group_size, recipe.samples, options or {}]
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:40]
-    return f"{OWNER}/{Path(model).name}-{recipe_name}/{key}"
+    return f"{store_layout.QUANTIZED}/{Path(model).name}-{recipe_name}/{key}"
 
 
 def model(base: Model, recipe: Recipe) -> Model:
-    """Return what becomes of a 16-bit base, as the fit wants it."""
+    """Return the catalog's model for the result of a 16-bit base."""
     form = WEIGHT_FORMATS[recipe.form]
     if recipe.group_size:
-        form = form._replace(group_size=recipes.group_size(sizes(base.architecture), recipe) or recipe.group_size)
+        form = form._replace(group_size=group_size(base.architecture, recipe) or recipe.group_size)
     return base._replace(form=form)
 
 
-def sizes(shape: Architecture) -> list[int]:
-    """Return the inputs of the layers that a recipe with groups divides."""
-    own = (shape.hidden_size, shape.intermediate_size, shape.num_attention_heads * shape.head_dim)
-    return [size for size in (*own, shape.moe_intermediate_size) if size]
+def group_size(shape: Architecture | Mapping[str, Any], recipe: Recipe) -> int | None:
+    """Return the recipe's group size, or a smaller one that divides the model's sizes; None where none does."""
+    return recipes.group_size(group_inputs(shape).values(), recipe)
 
 
-def wishes(agents: Iterable[Agent]) -> list[Wish]:
-    """Return what planned agents ask for, each result once."""
-    asked = [agent for agent in agents if agent.get("quantize")]
-    found = {agent["model_path"]: agent for agent in asked}
-    return [
-        {"model": agent["model"], "revision": agent["revision"], "recipe": agent["quantize"], "path": place}
-        for place, agent in found.items()
-    ]
+def group_inputs(shape: Architecture | Mapping[str, Any]) -> dict[str, int]:
+    """Return the inputs of the layers that a recipe with groups divides, by the names that config.json has too."""
+    sizes = shape._asdict() if isinstance(shape, Architecture) else shape
+    heads = sizes.get("num_attention_heads") or 1
+    found = {
+        "hidden_size": sizes.get("hidden_size"),
+        "intermediate_size": sizes.get("intermediate_size"),
+        "num_attention_heads * head_dim": heads * (sizes.get("head_dim") or (sizes.get("hidden_size") or 0) // heads),
+        "moe_intermediate_size": sizes.get("moe_intermediate_size"),
+    }
+    return {name: size for name, size in found.items() if size}
 
 
-def to_make(asked: Iterable[Wish]) -> list[Wish]:
-    """Return those that are not there as they were admitted; reads no content."""
-    return [wish for wish in asked if not is_made(Path(wish["path"]))]
+def required_results(agents: Iterable[Agent]) -> list[RequiredResult]:
+    """Return the results that planned agents need, each once."""
+    found: dict[str, RequiredResult] = {}
+    for agent in agents:
+        if recipe := agent.get("quantize"):
+            place = agent["model_path"]
+            found[place] = {"model": agent["model"], "revision": agent["revision"], "recipe": recipe, "path": place}
+    return list(found.values())
+
+
+def to_make(required: Iterable[RequiredResult]) -> list[RequiredResult]:
+    """Return those that are missing or changed since they were admitted; reads no content."""
+    return [result for result in required if not is_made(Path(result["path"]))]
+
+
+def is_there(result: RequiredResult) -> bool:
+    """Return whether a result exists; reads nothing of it."""
+    return store_layout.existing(Path(result["path"])).is_dir()
 
 
 def is_made(folder: Path) -> bool:
-    """Return whether a result is there as it was admitted; reads no content."""
+    """Return whether a result exists as it was admitted; reads no content."""
+    folder = store_layout.existing(folder)
     held = manifest.read(folder)
-    return held is not None and all(held.is_known_good(folder, file) for file in held.files)
+    return held is not None and held.is_unchanged(folder)
 
 
 def stamp(folder: Path) -> str | None:
-    """Return what stands for the revision of a folder of the user's own: its weights' lengths and times of change."""
+    """Return what stands for the revision of a user's own folder: its weights' lengths and modification times."""
     parts = [path for path in sorted(folder.glob("*")) if path.name == "config.json" or path.suffix == ".safetensors"]
     if not parts:
         return None
@@ -83,24 +98,26 @@ def stamps(agents: Any) -> dict[str, str]:
     return {name: found for name in names if (found := stamp(Path(name)))}
 
 
-def with_stamps(agents: list[Agent], known: Mapping[str, str]) -> list[Agent]:
+def with_stamps(agents: Iterable[WantedAgent], known: Mapping[str, str]) -> list[WantedAgent]:
     """Return a roster in which a folder that is to be quantized has its stamp as the revision."""
-    return [
-        agent
-        | {
-            "models": [
-                entry | {"revision": known[entry["model"]]}
-                if entry.get("quantize") and entry["model"] in known
-                else entry
-                for entry in agent["models"]
-            ]
-        }
-        for agent in agents
-    ]
+    found = []
+    for agent in agents:
+        stamped = agent.copy()
+        stamped["models"] = [_with_stamp(entry, known) for entry in agent["models"]]
+        found.append(stamped)
+    return found
+
+
+def _with_stamp(entry: WantedModel, known: Mapping[str, str]) -> WantedModel:
+    if not entry.get("quantize") or entry["model"] not in known:
+        return entry
+    stamped = entry.copy()
+    stamped["revision"] = known[entry["model"]]
+    return stamped
 
 
 def _entries(agents: Any) -> list[dict[str, Any]]:
-    """Return the entries with `quantize` of what may be a roster."""
+    """Return the entries with `quantize` of an unchecked roster."""
     models = [agent.get("models") for agent in agents if isinstance(agent, dict)] if isinstance(agents, list) else []
     entries = [entry for each in models if isinstance(each, list) for entry in each if isinstance(entry, dict)]
     return [entry for entry in entries if entry.get("quantize")]

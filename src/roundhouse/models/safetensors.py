@@ -1,7 +1,7 @@
-"""Is a model's folder whole? Read from the headers, without loading anything.
+"""Is a model's folder complete? Read from the safetensors headers, without loading anything.
 
-A file's length is compared with what its own safetensors header promises, so a download that was
-cut is seen. Wrong bytes of the right length are not: that is what checksums are for.
+A file's length is compared with the one that its header states, which finds a truncated download. Wrong bytes of the
+right length are found by checksums alone (verify.py).
 """
 
 from __future__ import annotations
@@ -10,20 +10,22 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from ..schema.plan import Agent
 
 _HEADER_LIMIT_BYTES = 100 * 1024 * 1024  # the safetensors format's own limit
 
 
-def of(agent: dict[str, Any]) -> Iterator[tuple[str, Path, str | None]]:
+def of(agent: Agent) -> Iterator[tuple[str, Path, str | None]]:
     """Yield what an agent loads: name, folder, and the recipe that made it; its draft model too."""
     yield agent["model"], Path(agent["model_path"]), agent.get("quantize")
-    if agent.get("draft_model_path"):
-        yield agent["draft_model"], Path(agent["draft_model_path"]), None
+    draft, draft_path = agent.get("draft_model"), agent.get("draft_model_path")
+    if draft and draft_path:
+        yield draft, Path(draft_path), None
 
 
 def problem(folder: Path) -> str | None:
-    """Return one sentence about the first thing that is wrong with the folder, or None."""
+    """Return the first problem of the folder, None when it is complete."""
     if not folder.is_dir():
         return f"{folder} is not a folder"
     if not (folder / "config.json").is_file():
@@ -46,15 +48,15 @@ def problem(folder: Path) -> str | None:
 
 
 def own_problem(folder: str) -> str | None:
-    """Return the sentence about a folder of the roster's own, None when it is whole."""
+    """Return a sentence about a folder of the roster's own, None when it is complete."""
     if not Path(folder).exists():
         return f"{folder} is named in the roster and is not there: put the model there, or name another."
     found = problem(Path(folder))
-    return f"{found}: {cure(folder)}" if found else None
+    return f"{found}: {remedy(folder)}" if found else None
 
 
-def cure(model: str, recipe: str | None = None) -> str:
-    """Return what to do about a folder that is not whole, for the roster's name of the model, or of a recipe's base."""
+def remedy(model: str, recipe: str | None = None) -> str:
+    """Return what to do about an incomplete folder. `model` is the roster's name of it, or of the recipe's base."""
     if recipe:
         return f"run ansible-playbook site.yml, which quantizes {model} by {recipe} again."
     if model.startswith("/"):

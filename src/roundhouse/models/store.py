@@ -1,14 +1,12 @@
-"""Is there room? One sentence with what is free, what is still to come and the path, before anything is brought.
+"""The store: a folder with every pulled model under OWNER/NAME/REVISION.
 
-The store: a folder with every pulled model under OWNER/NAME/REVISION.
-
-A model's final name exists only when all of it is there and has been compared. Whoever works on a
-repository holds its lock, which the kernel frees when the process dies (over NFS too, since Linux
-2.6.12).
+A model's final name exists only when all of it is there and verified. Whoever works on a repository holds its lock,
+which the kernel frees when the process dies (over NFS too, since Linux 2.6.12).
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -22,32 +20,17 @@ from typing import NamedTuple
 from ..errors import RoundhouseError
 from ..util.progress import GIB
 from . import manifest as models_manifest
+from . import store_layout
 from .hub import COMMIT
-
-
-def shortage(place: str, free_bytes: int, needs: Mapping[str, int], *, models: bool = True) -> str | None:
-    """Return the sentence when less is free than all of `needs` take together, None when there is room.
-
-    `models` says whether a model is among them, so that another disk for those would help.
-    """
-    needed = sum(needs.values())
-    if needed <= free_bytes:
-        return None
-    parts = ", ".join(f"{what} {size / GIB:.2f}" for what, size in needs.items() if size > 0)
-    cure = " (roundhouse prune), or set models_store to another disk" if models else ""
-    return (
-        f"{place} has {free_bytes / GIB:.2f} GiB free and {needed / GIB:.2f} GiB are still to come ({parts}): "
-        f"free {(needed - free_bytes) / GIB:.2f} GiB there{cure}."
-    )
-
+from .retry import interrupted
 
 PARTIAL = ".partial"
 REMOVING = ".removing"
 LOCK = ".lock"
 
 
-class Held(NamedTuple):
-    """A model of the store, or what is left of one: `manifest` is None for a leftover of a pull or a removal.
+class StoredModel(NamedTuple):
+    """A model of the store, or what a pull or a removal left of one; that has no manifest.
 
     `problem` is a sentence about a model whose manifest is missing or cannot be read.
     """
@@ -61,25 +44,50 @@ class Held(NamedTuple):
 
 def folder(store: Path, model: str, revision: str) -> Path:
     """Return a model's folder."""
-    return store / model / revision
+    return store_layout.existing(store / model / revision)
 
 
 def partial(store: Path, model: str, revision: str) -> Path:
-    """Return the folder in which a model is put together."""
+    """Return the folder that holds a model until it is complete."""
     return store / model / (revision + PARTIAL)
 
 
-def held(store: Path) -> Iterator[Held]:
+def shortage(place: str, free_bytes: int, needs: Mapping[str, int], *, models: bool = True) -> str | None:
+    """Return a sentence when `needs` together exceed the free space, None when there is room.
+
+    `models` says whether a model is among them, so that another disk for those would help.
+    """
+    needed = sum(needs.values())
+    if needed <= free_bytes:
+        return None
+    parts = ", ".join(f"{what} {size / GIB:.2f}" for what, size in needs.items() if size > 0)
+    remedy = " (roundhouse prune), or set models_store to another disk" if models else ""
+    return (
+        f"{place} has {free_bytes / GIB:.2f} GiB free and {needed / GIB:.2f} GiB are still to come ({parts}): "
+        f"free {(needed - free_bytes) / GIB:.2f} GiB there{remedy}."
+    )
+
+
+def stored_models(store: Path) -> Iterator[StoredModel]:
     """Yield what the store holds, by name."""
     for place in sorted(store.glob("*/*/*")):
-        whole = COMMIT.fullmatch(place.name) is not None
-        if place.is_dir() and (whole or place.name.endswith((PARTIAL, REMOVING))):
+        complete = COMMIT.fullmatch(place.name) is not None
+        if not place.is_dir() or store_layout.is_link(place.parents[1]):
+            continue
+        if complete or place.name.endswith((PARTIAL, REMOVING)):
             size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
-            found = (
-                (models_manifest.look(place) or f"{place} has no manifest: {models_manifest.CURE}.") if whole else None
-            )
-            read, problem = (None, found) if isinstance(found, str) else (found, None)
-            yield Held(place, str(place.parent.relative_to(store)), read, size, problem)
+            read, problem = None, None
+            if complete:
+                read, problem = _read(place)
+            yield StoredModel(place, str(place.parent.relative_to(store)), read, size, problem)
+
+
+def _read(place: Path) -> tuple[models_manifest.Manifest | None, str | None]:
+    """Return a folder's manifest, or the problem with it."""
+    found = models_manifest.read_or_error(place)
+    if isinstance(found, RoundhouseError):
+        return None, found.message
+    return found, None if found else f"{place} has no manifest. {models_manifest.REMEDY}"
 
 
 def manifests(store: Path, model: str) -> list[models_manifest.Manifest]:
@@ -87,16 +95,31 @@ def manifests(store: Path, model: str) -> list[models_manifest.Manifest]:
 
     Raises RoundhouseError when there are some and none of them can be read.
     """
-    places = [place for place in sorted((store / model).glob("*")) if COMMIT.fullmatch(place.name)]
-    found = [held for place in places if (held := models_manifest.look(place))]
-    good = [held for held in found if not isinstance(held, str)]
-    if found and not good:
-        raise RoundhouseError("store", str(found[0]))
-    return sorted(good, key=lambda held: held.verified_at or "", reverse=True)
+    places = [place for place in sorted(folder(store, model, "*").parent.glob("*")) if COMMIT.fullmatch(place.name)]
+    found = [each for place in places if (each := models_manifest.read_or_error(place))]
+    readable = [each for each in found if isinstance(each, models_manifest.Manifest)]
+    if found and not readable and isinstance(found[0], RoundhouseError):
+        raise found[0]
+    return sorted(readable, key=lambda each: each.verified_at or "", reverse=True)
+
+
+def publish(work: Path, final: Path, held: models_manifest.Manifest) -> None:
+    """Give a verified folder its final name with its manifest, durably, for all to read."""
+    held.verified_at = models_manifest.now()
+    held.write(work)
+    for path in work.iterdir():
+        path.chmod(0o644)
+        sync(path)
+    work.chmod(0o755)
+    sync(work)
+    if final.exists():
+        remove(final)
+    work.rename(final)
+    sync(final.parent)
 
 
 def remove(place: Path) -> None:
-    """Remove a folder: under another name first, so that a removal that was killed leaves no half model."""
+    """Remove a folder. It is renamed first, so that a removal that was killed leaves no half model."""
     aside = place if place.name.endswith((PARTIAL, REMOVING)) else place.with_name(place.name + REMOVING)
     if aside != place:
         place.rename(aside)
@@ -104,10 +127,10 @@ def remove(place: Path) -> None:
 
 
 def leftovers(repository: Path, wanted: set[str], asked: set[str]) -> list[Path]:
-    """Return what earlier runs left of a repository and nobody goes on with. Ask with its lock held.
+    """Return what earlier runs left of a repository and no run will resume. Call it with the lock held.
 
-    What was asked for under a name that now means one of the `wanted` revisions is left for good; another revision's
-    under a name of its own belongs to who asked for that.
+    A partial revision is a leftover when its branch (one of `asked`) now means one of the `wanted` revisions. One that
+    was requested by its own name belongs to whoever requested it.
     """
     return [place for place in repository.glob("*") if place.name.endswith(REMOVING) or _is_left(place, wanted, asked)]
 
@@ -116,13 +139,13 @@ def _is_left(place: Path, wanted: set[str], asked: set[str]) -> bool:
     revision = place.name.removesuffix(PARTIAL)
     if revision == place.name or revision in wanted or not COMMIT.fullmatch(revision):
         return False
-    found = models_manifest.look(place)
-    return isinstance(found, str) or found is None or found.asked in asked
+    found = models_manifest.read_or_error(place)
+    return not isinstance(found, models_manifest.Manifest) or found.asked in asked
 
 
 @contextmanager
 def locked(store: Path, model: str, say: Callable[[str], None], stop: threading.Event) -> Iterator[None]:
-    """Hold the lock of a repository; wait, and say for whom, while another process has it."""
+    """Hold the lock of a repository. While another process has it, wait, and report which one."""
     path = store / model / LOCK
     with _opened(path) as descriptor:
         waited = False
@@ -135,10 +158,14 @@ def locked(store: Path, model: str, say: Callable[[str], None], stop: threading.
                     say(f"{model}: waiting for another run that works on it ({path.read_text().strip() or 'starting'})")
                 waited = True
                 if stop.wait(0.5):
-                    raise RoundhouseError("interrupted", "interrupted.") from None
+                    raise interrupted() from None
             except OSError as error:  # NFS that is mounted with nolock, for one
                 raise RoundhouseError(
-                    "store", f"{path} cannot be locked ({error.strerror}): mount the store's disk with locks."
+                    "store_lock_unsupported",
+                    "{path} cannot be locked ({reason}).",
+                    "Mount the store's disk with locks.",
+                    path=str(path),
+                    reason=error.strerror,
                 ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"pid {os.getpid()} on {socket.gethostname()}".encode())
@@ -152,7 +179,11 @@ def _opened(path: Path) -> Iterator[int]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     except OSError as error:
         raise RoundhouseError(
-            "store", f"{path} cannot be made ({error.strerror}): run this as root, or mend models_store."
+            "store_not_writable",
+            "{path} cannot be created ({reason}).",
+            "Run this as root, or correct models_store.",
+            path=str(path),
+            reason=error.strerror,
         ) from None
     try:
         yield descriptor
@@ -160,8 +191,26 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an error of the store's disk into one that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise RoundhouseError(
+            "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "store_write_failed",
+            "{path} cannot be written: {reason}.",
+            "Check that disk; completed bytes are kept.",
+            path=str(path),
+            reason=error.strerror,
+        ) from None
+
+
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, readable for the engines' user whatever root's umask."""
+    """Make a folder and those above it, readable for the engines' user whatever root's umask.
+
+    Unlike util.files.make_folder it leaves nothing beside the folder when it is killed.
+    """
     for place in (*reversed(path.parents), path):
         if not place.exists():
             place.mkdir(exist_ok=True)
@@ -169,7 +218,7 @@ def make_folder(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Let a file, or the names in a folder, reach the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -178,10 +227,10 @@ def sync(path: Path) -> None:
 
 
 def free_bytes(store: Path) -> int:
-    """Return the free space of the store's disk, also before the store is there."""
-    return shutil.disk_usage(standing(store)).free
+    """Return the free space of the store's disk, also before the store exists."""
+    return shutil.disk_usage(nearest_existing(store)).free
 
 
-def standing(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that there is."""
+def nearest_existing(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that exists."""
     return next(place for place in (path, *path.parents) if place.exists())

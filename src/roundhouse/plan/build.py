@@ -56,7 +56,8 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
     Raises UsageError with a sentence for each setting that cannot be meant.
     """
     host = host or Host()
-    roster = quantized.with_stamps(require_valid(agents, host.configs, settings.gateway_port), host.stamps)
+    valid: Any = require_valid(agents, host.configs, settings.gateway_port)
+    roster: Any = quantized.with_stamps(valid, host.stamps)
     accelerator = settings.accelerator
     if accelerator not in ("cuda", "cpu"):
         raise UsageError("plan", f"engine_accelerator is {accelerator!r}: write cuda or cpu.")

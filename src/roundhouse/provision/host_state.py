@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..host import docker, packages, services
+from ..schema.facts import RequiredModel, RequiredResult
 from . import model_state
 
 _COMMAND = Path("/usr/local/bin/roundhouse")
@@ -27,8 +28,8 @@ class Asked(NamedTuple):
     current: str
     store: str
     folders: Iterable[str]
-    wishes: list[dict[str, Any]]
-    quantizations: list[dict[str, Any]]
+    wishes: list[RequiredModel]
+    quantizations: list[RequiredResult]
     image: str | None
 
 

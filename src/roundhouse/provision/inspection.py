@@ -48,9 +48,9 @@ def preflight_options(asked: Asked, plan: Plan, facts: dict[str, Any]) -> dict[s
     named = [agent["model"] for agent in agents] + [agent["draft_model"] or "" for agent in agents]
     return {
         "agents": agents,
-        "wishes": lock.wishes(agents, Path(asked.models_lock)),
+        "wishes": lock.required_models(agents, Path(asked.models_lock)),
         "folders": list(dict.fromkeys(name for name in named if name.startswith("/"))),
-        "quantizations": list(quantized.wishes(agents)),
+        "quantizations": quantized.required_results(agents),
         "accelerator": plan["accelerator"],
         "engine_path": plan["engine_path"],
         "engine_python": asked.engine_python,

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..models import quantized, safetensors, verify
+from ..models import quantized, safetensors, store_layout, verify
+from ..schema.facts import RequiredModel, RequiredResult
 
 
 def inspect(
-    store: str, folders: Iterable[str], wishes: list[dict[str, Any]], quantizations: list[dict[str, Any]]
+    store: str, folders: Iterable[str], wishes: list[RequiredModel], quantizations: list[RequiredResult]
 ) -> dict[str, Any]:
-    """Return the wishes that are not verified in the store, the results that are missing, and the problems.
+    """Return the models to pull and to quantize, the problems, and whether the store has the layout of old versions.
 
     `folders` are the roster's own models. Raises RoundhouseError for a model whose manifest cannot be read.
     """
@@ -21,4 +22,5 @@ def inspect(
         "to_pull": verify.to_pull(Path(store), wishes, to_make),
         "to_quantize": to_make,
         "problems": [found for folder in folders if (found := safetensors.own_problem(folder))],
+        "is_old_layout": store_layout.is_old(Path(store)),
     }

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..host import docker
 from ..models import manifest, quantized, store, verify
 from ..plan import deployed
+from ..schema.facts import RequiredResult
 from ..util.progress import GIB
 from .preflight_host import Row, Wanted
 
@@ -37,16 +38,16 @@ def builds_engine(wanted: Wanted) -> bool:
     return needed and not Path(wanted.engine_path).exists()
 
 
-def missing_results(wanted: Wanted) -> list[dict[str, Any]]:
+def missing_results(wanted: Wanted) -> list[RequiredResult]:
     """Return the quantized models that this run makes."""
-    return [each for each in quantized.wishes(wanted.agents) if not Path(each["path"]).is_dir()]
+    return [each for each in quantized.required_results(wanted.agents) if not quantized.is_there(each)]
 
 
 def row(wanted: Wanted) -> Row:
     """Compare each disk once: the engine and the models may lie on the same one."""
     by_disk: dict[int, list[Item]] = {}
     for item in (*_environments(wanted), *_models(wanted)):
-        by_disk.setdefault(store.standing(Path(item.place)).stat().st_dev, []).append(item)
+        by_disk.setdefault(store.nearest_existing(Path(item.place)).stat().st_dev, []).append(item)
     problems = []
     for items in by_disk.values():
         places = list(dict.fromkeys(item.place for item in items))
@@ -75,12 +76,12 @@ def _models(wanted: Wanted) -> Iterator[Item]:
         if each["path"] in estimates:
             yield Item(f"{each['model']} by {each['recipe']} up to", wanted.models_store, estimates[each["path"]])
     for wish in verify.needed(wanted.wishes, results):
-        name, size = f"{wish['model']} up to", estimates.get(deployed.path_of(wish, wanted.models_store), 0)
+        name, size = f"{wish['model']} up to", estimates.get(deployed.path_of(dict(wish), wanted.models_store), 0)
         if wish["files"] is not None:
             from ..models import pull_job  # it has the hub's client
 
             name, files = f"{wish['model']} at {wish['revision'][:8]}", manifest.from_json(wish["files"])
-            size = pull_job.lacking_bytes(Path(wanted.models_store), wish["model"], wish["revision"], files)
+            size = pull_job.missing_bytes(Path(wanted.models_store), wish["model"], wish["revision"], files)
         if size:
             yield Item(name, wanted.models_store, size)
 

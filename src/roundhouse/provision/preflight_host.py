@@ -31,10 +31,10 @@ class Row(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """The plan's agents, the hub's models that they name (models.lock.wishes), and the settings of the host."""
+    """The plan's agents, the hub's models that they name (lock.required_models), and the settings of the host."""
 
-    agents: list[dict[str, Any]]
-    wishes: list[dict[str, Any]]
+    agents: list[Any]
+    wishes: list[Any]
     accelerator: str
     engine_path: str
     engine_python: str

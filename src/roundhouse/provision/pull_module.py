@@ -1,7 +1,7 @@
 """What the Ansible modules roundhouse_resolve and roundhouse_pull do with their arguments on a host.
 
-The token is an argument that Ansible hides, and is put into this process's environment: a task's
-`environment:` would stand in the argument list of the shell that Ansible starts.
+The token is an argument that Ansible hides, and is put into this process's environment: a task's `environment:` would
+stand in the argument list of the shell that Ansible starts.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
-from ..models import hub, lock, manifest, planned, pull
-from ..models.download import Patience, Source
+from ..models import hub, lock, manifest, planned, pull, store_layout
+from ..models.download import Source
 from ..models.folder_source import FolderSource
-from ..models.pull_job import Wish
+from ..models.pull_job import PullRequest
+from ..models.retry import Retry
+from ..schema.facts import LockedModel
 from ..util import progress
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "wishes": {"type": "list", "elements": "dict", "required": True},
     "source": {"type": "str", "default": ""},
     "token": {"type": "str", "default": "", "no_log": True},
-    # One string of JSON: it may hold a proxy's password, and each value of a dict would be struck from every text.
+    # One string of JSON: it may hold a proxy's password, and each value of a dict would be hidden in every text.
     "environment": {"type": "json", "default": "{}", "no_log": True},
 }
 
@@ -34,13 +36,17 @@ Given = dict[str, Any]
 
 
 def run(module: Any, work: Callable[[Given], Given]) -> None:
-    """End the AnsibleModule with the work's result, or with its sentence."""
+    """End the AnsibleModule with the work's result, or with its error."""
     given = module.params
     try:
         environment = {name: str(value) for name, value in json.loads(given["environment"]).items()}
         if "HF_TOKEN" in environment:
-            raise UsageError("pull", "models_environment holds HF_TOKEN: put it into models_token, which no log shows.")
-        # Of a proxy's URL: no sentence of a client may show it either.
+            raise UsageError(
+                "token_in_environment",
+                "models_environment contains HF_TOKEN.",
+                "Put it into models_token, which no log shows.",
+            )
+        # A proxy's URL may hold a password, which no error of a client may show.
         module.no_log_values.update(word for text in environment.values() if (word := urlsplit(text).password))
         os.environ.update(environment)
         os.environ.pop("HF_TOKEN", None)
@@ -48,49 +54,58 @@ def run(module: Any, work: Callable[[Given], Given]) -> None:
             os.environ["HF_TOKEN"] = given["token"]
         module.exit_json(**work(given))
     except RoundhouseError as error:
-        module.fail_json(msg=error.message)
+        module.fail_json(msg=error.message, code=error.code)
 
 
 def resolve(given: Given) -> Given:
-    """Return {"found": entries of the lock file} for the wishes."""
-    found = {}
+    """Return {"found": entries of the lock file} for the required models."""
+    found: dict[str, LockedModel] = {}
     with _progress(given) as shown:
-        source, patience, stop = _source(given), Patience(), threading.Event()
-        for wish in given["wishes"]:
-            model, asked = wish["model"], wish["asked"]
+        source, retry, stop = _source(given), Retry(), threading.Event()
+        for required in given["wishes"]:
+            model, asked = required["model"], required["asked"]
 
-            def ask(model: str = model, asked: str = asked) -> Given:
+            def ask(model: str = model, asked: str = asked) -> LockedModel:
                 revision = source.resolve(model, asked)
                 files = manifest.wanted(source.files(model, revision), model)
                 return {"revision": revision, "files": manifest.as_json(files)}
 
             with shown.doing(f"asking {source.name} what {model} at {asked} is"):
-                found[lock.key(model, asked)] = patience.call(model, ask, shown.note, stop)
+                found[lock.key(model, asked)] = retry.call(model, ask, shown.note, stop)
     return {"changed": False, "found": found}
 
 
 def bring(given: Given) -> Given:
-    """Pull the wishes; return {"changed", "models"}."""
+    """Pull the required models; return {"changed", "models"}."""
     if given["files_at_once"] < 1:
-        raise UsageError("pull", f"models_files_at_once is {given['files_at_once']}: write a number from 1.")
-    wishes = [
-        Wish(wish["model"], wish["revision"], wish["asked"], _files(wish.get("files"))) for wish in given["wishes"]
+        raise UsageError(
+            "files_at_once_invalid",
+            "models_files_at_once is {value}.",
+            "Write a number from 1.",
+            value=given["files_at_once"],
+        )
+    place = Path(given["store"])
+    requests = [
+        PullRequest(each["model"], each["revision"], each["asked"], _files(each.get("files")))
+        for each in given["wishes"]
     ]
     with _progress(given) as shown:
         source = _source(given)
         with shown.doing(f"asking {source.name} for results that were made elsewhere"):
-            wishes += [wish for wish in planned.results(given.get("results") or []) if _offered(source, wish, shown)]
-        done = pull.Pull(Path(given["store"]), source, shown, workers=given["files_at_once"]).run(wishes)
-    return {"changed": any(row["changed"] for row in done), "models": done}
+            results = planned.results(given.get("results") or [])
+            requests += [result for result in results if _is_offered(source, result, shown)]
+        renamed = store_layout.is_old(place)
+        done = pull.Pull(place, source, shown, workers=given["files_at_once"]).run(requests)
+    return {"changed": renamed or any(row["changed"] for row in done), "models": done}
 
 
-def _offered(source: Source, wish: Wish, shown: progress.Progress) -> bool:
-    return Patience().call(wish.model, lambda: planned.is_offered(source, wish), shown.note, threading.Event())
+def _is_offered(source: Source, result: PullRequest, shown: progress.Progress) -> bool:
+    return Retry().call(result.model, lambda: planned.has_model(source, result), shown.note, threading.Event())
 
 
 @contextmanager
 def _progress(given: Given) -> Iterator[progress.Progress]:
-    """Write the progress into the file that the action reads, and take it away at the end."""
+    """Write the progress into the file that the action reads, and remove it at the end."""
     path = given.get("progress_path")
     try:
         with progress.in_file(Path(path or os.devnull)) as shown:
@@ -105,7 +120,10 @@ def _files(held: dict[str, str] | None) -> list[manifest.File] | None:
         return None if held is None else manifest.from_json(held)
     except ValueError as error:
         raise UsageError(
-            "pull", f"the lock file states {error}, which is no file of a model: ask anew with models_relock=true."
+            "lock_entry_invalid",
+            "The lock file has {entry}, which is no file of a model.",
+            "Lock again with models_relock=true.",
+            entry=str(error),
         ) from None
 
 

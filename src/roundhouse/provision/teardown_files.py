@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..models.store import held as held_models
+from ..models.store import stored_models
 
 # Every file that a role writes bears Roundhouse's name.
 FILES = (
@@ -59,7 +59,7 @@ def folders(root: Path, *, keep: Path | None, with_docker: bool) -> list[str]:
 
 def models(store: Path) -> list[str]:
     """Return the store's folder where it holds nothing but models, else those of its parts."""
-    return _parts_of_store(store, [held.folder for held in held_models(store)])
+    return _parts_of_store(store, [stored.folder for stored in stored_models(store)])
 
 
 def _parts(folder: Path, keep: Path | None) -> list[str]:

@@ -1,12 +1,8 @@
-"""The model card of a result: what it was made of, by what, and what the gate measured.
+"""`roundhouse quantize`: make a quantized model of a base by a recipe, and admit it only when its quality is proven.
 
-`roundhouse quantize`: make a quantized model of a base by a recipe, and admit it only when it still speaks.
-
-Preflight, the recipe in its own environment, the gate on the real engine, a model card, and then the
-final name (quantized.py). What was quantized when a run was killed
-before the gate had spoken is not quantized again.
-
-The results that a roster asks for, made one after the other; and what by hand and by roster is the same.
+Requirements, the recipe in its own environment, the quality gate on the real engine, a model card, and the final name
+(quantized.py). What a killed run had quantized before the gate's result is not quantized again. The results that a
+roster asks for are made one after the other.
 """
 
 from __future__ import annotations
@@ -14,130 +10,185 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ..errors import RoundhouseError, UsageError
 from ..host import gpu, systemd
-from ..models import manifest, quantized, store
+from ..models import manifest, quantized, store, store_layout
 from ..models.manifest import Digest, File
 from ..plan import deployed
 from ..util import files
 from ..vllm import kernels
-from . import quality as quantize_quality
-from . import request, requirements, run
+from . import quality, request, requirements, run
 from .quality import Position, Quality
-from .request import Wanted
-from .scorer import Judge
-
-
-def text(wanted: Wanted, versions: dict[str, str], quality: Quality) -> str:
-    """Return the card, in Markdown."""
-    recipe = wanted.recipe
-    calibration = f"{wanted.samples} texts of {wanted.texts.source}" if recipe.samples else "none"
-    rows = {
-        "base": f"{wanted.model}, {'as stamped' if wanted.model.startswith('/') else 'revision'} {wanted.revision}",
-        "recipe": f"{wanted.recipe_name}: {recipe.about}",
-        "scheme": f"{recipe.scheme}" + (f", groups of {wanted.group_size}" if recipe.group_size else ""),
-        "calibration": calibration,
-        "sha256 of the texts": wanted.texts.sha256,
-        "seed": wanted.seed,
-        "made with": ", ".join(f"{package} {number}" for package, number in versions.items()),
-        "KL divergence": f"{quality.kl:.5f} nats a token (at most {recipe.bounds.kl})",
-        "top-1 agreement": f"{quality.top1:.4f} (at least {recipe.bounds.top1})",
-        "perplexity": f"{quality.perplexity:.3f}, the base {quality.base_perplexity:.3f}",
-        "judged by": f"the engine that serves it, over {quality.tokens} held-out tokens",
-    }
-    lines = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    return f"# {wanted.base_name()}, {wanted.recipe_name}\n\nMade by Roundhouse.\n\n| | |\n|---|---|\n{lines}\n"
-
+from .request import QuantizeRequest
+from .run import Say
+from .scorer import Scorer
 
 WORK = "work" + store.PARTIAL
-Say = Callable[[str], None]
 
 
-def make(wanted: Wanted, place: Path, environment: Path, judge: Judge, say: Say) -> dict[str, Any]:
-    """Return {"model", "path", "changed", "quality"} of the admitted model; `quality` is None where it was there.
+class QuantizedModel(TypedDict):
+    """A result; `quality` is None where it existed before."""
 
-    Raises RoundhouseError with what stands in the way, or by how much the gate was missed.
-    """
-    name, base, final = wanted.path.rpartition("/")[0], wanted.base_name(), place / wanted.path
+    model: str
+    path: str
+    changed: bool
+    quality: dict[str, float] | None
+
+
+def quantize(asked: QuantizeRequest, place: Path, environment: Path, scorer: Scorer, say: Say) -> QuantizedModel:
+    """Return the admitted model. Raises RoundhouseError with the obstacles, or with the bounds that were missed."""
+    with store.writing(place):
+        store_layout.rename(place)
+    name, base, final = asked.path.rpartition("/")[0], asked.base_name(), place / asked.path
     work = place / name / WORK
     if not quantized.is_made(final):
-        _refuse_what_cannot_end_well(wanted, place, environment, judge)
+        _check_requirements(asked, place, environment, scorer)
     with store.locked(place, name, say, threading.Event()):
         if quantized.is_made(final):
-            if run.earlier(work).get("path") == wanted.path:  # killed when it had its name already
+            if run.earlier(work).get("path") == asked.path:  # killed when it had its name already
                 store.remove(work)
             return {"model": name, "path": str(final), "changed": False, "quality": None}
-        versions = run.quantized(wanted, work, environment, say)
-        different = quantize_quality.other_vocabulary(wanted.base, work / "model")
-        quality = None if different else _judged(wanted, work / "model", judge, place / ".scores", say)
-        missed = quantize_quality.refusals(quality, wanted.recipe.bounds) if quality else [str(different)]
-        if missed or quality is None:
-            store.remove(work)
-            raise RoundhouseError("gate", f"{name} is not admitted, and {base} stays in service: {' '.join(missed)}")
-        if run.earlier(work)["stamp"] != quantized.stamp(wanted.base):
-            store.remove(work)
-            raise RoundhouseError("quantize", f"{base} was changed while it was quantized: run it again.")
-        (work / "model/README.md").write_text(text(wanted, versions, quality))
-        _name_it(wanted, work, final)
-        return {"model": name, "path": str(final), "changed": True, "quality": quality._asdict()}
+        versions = run.quantized(asked, work, environment, say)
+        try:
+            found = _measured(asked, work / "model", scorer, place / ".scores", say)
+            if run.earlier(work)["stamp"] != quantized.stamp(asked.base):
+                raise RoundhouseError(
+                    "base_changed", "{base} was changed while it was quantized.", "Run it again.", base=base
+                )
+        except RoundhouseError as error:
+            if error.code in ("quality_gate_failed", "base_changed"):
+                store.remove(work)
+            raise
+        (work / "model/README.md").write_text(model_card(asked, versions, found))
+        _publish(asked, work / "model", final)
+        store.remove(work)
+        return {"model": name, "path": str(final), "changed": True, "quality": found._asdict()}
 
 
-def _refuse_what_cannot_end_well(wanted: Wanted, place: Path, environment: Path, judge: Judge) -> None:
-    model = requirements.read(wanted.base)
-    found = requirements.problems(model, wanted.recipe, wanted.group_size, place)
-    if judge.accelerator == "cpu" and (said := kernels.obstacle(wanted.recipe.form)):
-        found.append(said)
-    found += requirements.card_problems(model, wanted.recipe, judge.card) if judge.card else []
-    found = found or run.text_problems(wanted, environment)
-    if found:
-        raise UsageError("quantize", "\n".join(f"{wanted.base_name()} by {wanted.recipe_name}: {one}" for one in found))
+def quantize_all(given: dict[str, Any], say: Say, pynvml: Any = None) -> dict[str, Any]:
+    """Return {"changed", "models"} for the arguments of the module roundhouse_quantize.
+
+    Raises RoundhouseError at the first that is not admitted: serving continues, for nothing was deployed yet.
+    """
+    place, made = Path(given["store"]), []
+    if given["accelerator"] == "cuda":
+        require_free_gpu()
+    scorer = local_scorer(given["engine_path"], given["accelerator"], pynvml=pynvml)
+    for required in given["quantizations"]:
+        name, revision, recipe = required["model"], required["revision"], required["recipe"]
+        base = Path(name) if name.startswith("/") else store.folder(place, name, revision)
+        say(f"{name} by {recipe}")
+        try:
+            asked = request.of(base, name, revision, recipe)
+            made.append(quantize(asked, place, Path(given["environment_path"]), scorer, say))
+        except RoundhouseError as error:
+            if error.code in ("quality_gate_failed", "scoring_engine_failed"):
+                error.remedy = f"Name another recipe than quantize: {recipe} in the roster, or leave it out."
+            raise
+    return {"changed": any(each["changed"] for each in made), "models": made}
 
 
-def _judged(wanted: Wanted, other: Path, judge: Judge, kept: Path, say: Say) -> Quality:
-    """Return how far the other model is from the base."""
-    say("the base on the engine")
-    first = _base_scores(wanted, judge, kept)
-    say("the quantized model on the engine")
-    return quantize_quality.compare(first, judge.score(other, wanted.texts.held_out))
+def local_scorer(engine: str, accelerator: str, offload_gib: float | None = None, pynvml: Any = None) -> Scorer:
+    """Return the scorer on this host's first card, or on its CPU."""
+    cards = gpu.facts(answer=gpu.read(pynvml))["gpus"] if accelerator == "cuda" else []
+    return Scorer(engine, accelerator, offload_gib, cards[0] if cards else None)
 
 
-def _base_scores(wanted: Wanted, judge: Judge, kept: Path) -> list[Position]:
-    """Return the base's scores, kept under a key of its weights, the text and the engine."""
-    stated = manifest.read(wanted.base)
-    content = json.dumps(stated.sha256 if stated else _hashes(wanted.base), sort_keys=True)
-    key = hashlib.sha256(f"{content} {wanted.texts.sha256} {judge.engine_path}".encode()).hexdigest()
-    path = kept / f"{key[:24]}.json"
+def busy_card() -> str | None:
+    """Return a sentence when an agent of the deployed plan is on the card, which the quality gate needs free."""
+    for agent in deployed.load()["agents"] if deployed.PATH.exists() else []:
+        if systemd.show(agent["unit"]).state in ("ready", "starting"):
+            return f"{agent['name']} uses the card, which the quality gate needs: first systemctl stop {agent['unit']}."
+    return None
+
+
+def require_free_gpu() -> None:
+    """Raise UsageError when an agent of the deployed plan is on the card."""
+    if problem := busy_card():
+        raise UsageError("gpu_in_use", "{problem}", problem=problem)
+
+
+def model_card(asked: QuantizeRequest, versions: dict[str, str], found: Quality) -> str:
+    """Return the card, in Markdown: what the result was made of, by what, and what the gate measured."""
+    recipe = asked.recipe
+    calibration = f"{asked.samples} texts of {asked.texts.source}" if recipe.samples else "none"
+    rows = {
+        "base": f"{asked.model}, {'as stamped' if asked.model.startswith('/') else 'revision'} {asked.revision}",
+        "recipe": f"{asked.recipe_name}: {recipe.about}",
+        "scheme": f"{recipe.scheme}" + (f", groups of {asked.group_size}" if recipe.group_size else ""),
+        "calibration": calibration,
+        "sha256 of the texts": asked.texts.sha256,
+        "seed": asked.seed,
+        "made with": ", ".join(f"{package} {number}" for package, number in versions.items()),
+        "KL divergence": f"{found.kl:.5f} nats a token (at most {recipe.bounds.kl})",
+        "top-1 agreement": f"{found.top1:.4f} (at least {recipe.bounds.top1})",
+        "perplexity": f"{found.perplexity:.3f}, the base {found.base_perplexity:.3f}",
+        "judged by": f"the engine that serves it, over {found.tokens} held-out tokens",
+    }
+    lines = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"# {asked.base_name()}, {asked.recipe_name}\n\nMade by Roundhouse.\n\n| | |\n|---|---|\n{lines}\n"
+
+
+def _check_requirements(asked: QuantizeRequest, place: Path, environment: Path, scorer: Scorer) -> None:
+    model = requirements.read(asked.base)
+    problems = requirements.problems(model, asked.recipe, asked.group_size, place)
+    if scorer.accelerator == "cpu" and (obstacle := kernels.obstacle(asked.recipe.form)):
+        problems.append(obstacle)
+    problems += requirements.card_problems(model, asked.recipe, scorer.card) if scorer.card else []
+    if problems := problems or run.text_problems(asked, environment):
+        what = f"{asked.base_name()} by {asked.recipe_name}"
+        sentences = "\n".join(f"{what}: {problem}" for problem in problems)
+        raise UsageError("quantize_requirements_unmet", "{sentences}", sentences=sentences, problems=problems)
+
+
+def _measured(asked: QuantizeRequest, other: Path, scorer: Scorer, cache: Path, say: Say) -> Quality:
+    """Return the quality of the other model against the base. Raises RoundhouseError when it misses a bound."""
+    found, different = None, quality.other_vocabulary(asked.base, other)
+    if different:
+        missed = [different]
+    else:
+        say("the base on the engine")
+        base = _base_scores(asked, scorer, cache)
+        say("the quantized model on the engine")
+        found = quality.compare(base, scorer.score(other, asked.texts.held_out))
+        missed = quality.refusals(found, asked.recipe.bounds)
+    if missed or found is None:
+        raise RoundhouseError(
+            "quality_gate_failed",
+            "{model} is not admitted, and {base} stays in service: {missed}",
+            model=asked.path.rpartition("/")[0],
+            base=asked.base_name(),
+            missed=" ".join(missed),
+            quality=found and found._asdict(),
+        )
+    return found
+
+
+def _base_scores(asked: QuantizeRequest, scorer: Scorer, cache: Path) -> list[Position]:
+    """Return the base's scores, cached under a key of its weights, the text and the engine."""
+    stated = manifest.read(asked.base)
+    content = json.dumps(stated.sha256 if stated else _hashes(asked.base), sort_keys=True)
+    key = hashlib.sha256(f"{content} {asked.texts.sha256} {scorer.engine_path}".encode()).hexdigest()
+    path = cache / f"{key[:24]}.json"
     if path.exists():
         return [Position(actual, likeliest) for actual, likeliest in json.loads(path.read_text())]
-    found = judge.score(wanted.base, wanted.texts.held_out)
-    store.make_folder(kept)
+    found = scorer.score(asked.base, asked.texts.held_out)
+    store.make_folder(cache)
     files.write(path, json.dumps(found))
     return found
 
 
-def _name_it(wanted: Wanted, work: Path, final: Path) -> None:
-    """Give the model its final name, with a manifest."""
-    folder, (name, _, key) = work / "model", wanted.path.rpartition("/")
+def _publish(asked: QuantizeRequest, folder: Path, final: Path) -> None:
+    name, _, key = asked.path.rpartition("/")
     hashes = _hashes(folder)
     files = [File(one, (folder / one).stat().st_size, f"sha256:{value}") for one, value in hashes.items()]
-    held = manifest.Manifest(name, key, files, asked="main", source=f"{wanted.base_name()}, quantized here")
+    held = manifest.Manifest(name, key, files, asked="main", source=f"{asked.base_name()}, quantized here")
     for file in files:
-        (folder / file.path).chmod(0o644)
-        held.note(folder, file, hashes[file.path])
-    held.verified_at = manifest.now()
-    held.write(folder)
-    folder.chmod(0o755)
-    for path in (*folder.iterdir(), folder):
-        store.sync(path)
-    if final.exists():
-        store.remove(final)
-    folder.rename(final)
-    store.sync(final.parent)
-    store.remove(work)
+        held.record(folder, file, hashes[file.path])
+    store.publish(folder, final, held)
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -147,44 +198,3 @@ def _hashes(folder: Path) -> dict[str, str]:
         digest.read(path)
         found[path.name] = digest.sha256()
     return found
-
-
-Given = dict[str, Any]
-
-
-def all_of(given: Given, say: Say, pynvml: Any = None) -> Given:
-    """Return {"changed", "models"}; `given` has quantizations (quantized.wishes), and where store and parts are.
-
-    Raises RoundhouseError at the first that is not admitted: what serves goes on, for nothing was deployed yet.
-    """
-    place, made = Path(given["store"]), []
-    if given["accelerator"] == "cuda" and (said := busy_card()):
-        raise UsageError("quantize", said)
-    asked = judge(given["engine_path"], given["accelerator"], pynvml=pynvml)
-    for wish in given["quantizations"]:
-        name, revision = wish["model"], wish["revision"]
-        base = Path(name) if name.startswith("/") else store.folder(place, name, revision)
-        wanted = request.of(base, name, revision, wish["recipe"])
-        say(f"{wish['model']} by {wish['recipe']}")
-        try:
-            made.append(make(wanted, place, Path(given["environment_path"]), asked, say))
-        except RoundhouseError as error:
-            if error.code != "gate":
-                raise
-            cure = f"Name another recipe than quantize: {wish['recipe']} in the roster, or leave it out."
-            raise RoundhouseError("gate", f"{error.message} {cure}") from None
-    return {"changed": any(each["changed"] for each in made), "models": made}
-
-
-def judge(engine: str, accelerator: str, offload_gib: float | None = None, pynvml: Any = None) -> Judge:
-    """Return the judge on this host's first card, or on its CPU."""
-    cards = gpu.facts(answer=gpu.read(pynvml))["gpus"] if accelerator == "cuda" else []
-    return Judge(engine, accelerator, offload_gib, cards[0] if cards else None)
-
-
-def busy_card() -> str | None:
-    """Return a sentence when an agent of the deployed plan is on the card, which the gate needs free."""
-    for agent in deployed.load()["agents"] if deployed.PATH.exists() else []:
-        if systemd.show(agent["unit"]).state in ("ready", "starting"):
-            return f"{agent['name']} holds the card, which the gate needs: first systemctl stop {agent['unit']}."
-    return None

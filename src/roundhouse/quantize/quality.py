@@ -1,4 +1,4 @@
-"""Does a quantized model still speak? Its own engine's probabilities against its base's, on the same tokens."""
+"""The quality of a quantized model: its engine's probabilities against its base's, on the same tokens."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LIKELIEST = 256
 
 
 class Position(NamedTuple):
-    """What a model says of one token of the text: its log-probability, and those of the likeliest tokens by id."""
+    """The log-probability of one token of the text, and those of the likeliest tokens by id."""
 
     actual: float
     likeliest: dict[str, float]
 
 
 class Quality(NamedTuple):
-    """How far a model is from its base: nats a token, a share, a ratio and both perplexities."""
+    """The distance of a model from its base: nats a token, a share, both perplexities, and over how many tokens."""
 
     kl: float
     top1: float
@@ -34,7 +34,7 @@ class Quality(NamedTuple):
 
 
 def compare(base: list[Position], other: list[Position]) -> Quality:
-    """Return how far `other` is from `base`, over the same tokens."""
+    """Return the distance of `other` from `base`, over the same tokens."""
     if len(base) != len(other) or not base:
         raise ValueError(f"{len(base)} positions of the base and {len(other)} of the other")
     same = sum(_first(one.likeliest) == _first(two.likeliest) for one, two in zip(base, other, strict=True))
@@ -92,7 +92,7 @@ def other_vocabulary(base: Path, other: Path) -> str | None:
 
 
 def positions(prompt_logprobs: list[dict[str, dict[str, Any]] | None], tokens: list[int]) -> Iterator[Position]:
-    """Yield what the engine's answer says of each token but the first, which nothing goes before.
+    """Yield the position of each token but the first, which has no context.
 
     The engine lists the text's own token too where it is not among the likeliest; what it has is then no bound of what
     the others have that are not listed.

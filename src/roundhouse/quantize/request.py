@@ -1,4 +1,4 @@
-"""What is asked of `roundhouse quantize`, by hand or by a roster: a base, a recipe, and what differs from it."""
+"""A request to `roundhouse quantize`, by hand or by a roster: a base, a recipe, and options that differ from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import texts as quantize_texts
 
 
 class Options(NamedTuple):
-    """What a person may ask for beside the recipe; None is the recipe's own."""
+    """Options beside the recipe; None is the recipe's own value."""
 
     group_size: int | None = None
     samples: int | None = None
@@ -21,7 +21,7 @@ class Options(NamedTuple):
     calibration: Path | None = None
 
 
-class Wanted(NamedTuple):
+class QuantizeRequest(NamedTuple):
     """One result to make. `model` is the base's name, a hub's or a folder; `revision` that, or the folder's stamp."""
 
     base: Path
@@ -40,19 +40,23 @@ class Wanted(NamedTuple):
         return Path(self.model).name if self.model.startswith("/") else self.model
 
 
-def of(base: Path, model: str, revision: str | None, recipe_name: str, options: Options = Options()) -> Wanted:  # noqa: B008 - it cannot change
-    """Return what is asked for. Raises UsageError where the texts, or the base's config.json, cannot be read."""
+def of(base: Path, model: str, revision: str | None, recipe_name: str, options: Options = Options()) -> QuantizeRequest:  # noqa: B008 - it cannot change
+    """Return the request. Raises UsageError where the texts, or the base's config.json, cannot be read."""
     recipe, read = RECIPES[recipe_name], quantize_texts.read(options.calibration)
     samples = recipe.samples if options.samples is None else options.samples
     if recipe.samples and not 0 < samples <= len(read.calibration):
         raise UsageError(
-            "quantize",
-            f"{recipe_name} takes {samples} texts to calibrate with, and {read.source} has {len(read.calibration)} for "
-            f"it: write more, or --samples {len(read.calibration)}.",
+            "calibration_too_short",
+            "{recipe} needs {samples} calibration texts, and {source} has {available}.",
+            "Write more texts, or set --samples {available}.",
+            recipe=recipe_name,
+            samples=samples,
+            source=read.source,
+            available=len(read.calibration),
         )
     differing = options._replace(calibration=None)._asdict() | {"texts": read.sha256 if options.calibration else None}
     own = Options()._asdict()
-    return Wanted(
+    return QuantizeRequest(
         base=base,
         model=model,
         revision=revision,

@@ -1,16 +1,18 @@
-"""Can this host quantize this model by this recipe? Answered from config.json before anything is loaded."""
+"""What a recipe needs of a model and a host, checked from config.json before anything is loaded."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..catalog import recipes
 from ..catalog.recipes import Recipe
 from ..errors import UsageError
-from ..models import store
+from ..models import quantized, store
+from ..schema.cards import Card
+from ..schema.facts import ModelConfig
 from ..util.progress import GIB
 from .scorer import CARD_SHARE, WINDOW_TOKENS
 
@@ -24,9 +26,9 @@ FEWEST = {"calibrate with": 512, "judge by": 4 * WINDOW_TOKENS}
 
 
 class Model(NamedTuple):
-    """What is asked of a model's folder."""
+    """What is read of a model's folder."""
 
-    config: dict[str, Any]
+    config: ModelConfig
     weights_bytes: int
 
 
@@ -35,17 +37,23 @@ def read(folder: Path) -> Model:
     try:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError) as error:
-        raise UsageError("quantize", f"{folder}/config.json cannot be read ({error}): name a model's folder.") from None
+        raise UsageError(
+            "model_config_unreadable",
+            "{path} cannot be read ({reason}).",
+            "Name a model's folder.",
+            path=f"{folder}/config.json",
+            reason=str(error),
+        ) from None
     return Model(config, sum(path.stat().st_size for path in folder.glob("*.safetensors")))
 
 
 def group_size(folder: Path, recipe: Recipe) -> int:
     """Return the recipe's group size, or a smaller one where only that divides the model's sizes. Raises UsageError."""
-    return recipes.group_size(_inputs(read(folder).config).values(), recipe) or recipe.group_size
+    return quantized.group_size(read(folder).config, recipe) or recipe.group_size
 
 
 def problems(model: Model, recipe: Recipe, group_size: int, place: Path) -> list[str]:
-    """Return a sentence for each thing that stands in the way; none means go on."""
+    """Return a sentence for each obstacle; none means that the recipe can run."""
     found = []
     if model.config.get("quantization_config") or model.config.get("compression_config"):
         found.append("the model is quantized already: name its 16-bit base.")
@@ -53,7 +61,7 @@ def problems(model: Model, recipe: Recipe, group_size: int, place: Path) -> list
     need, free = ram_bytes(model, recipe), available_ram_bytes()
     if free is not None and need > free:
         found.append(
-            f"it takes {need / GIB:.1f} GiB of memory and {free / GIB:.1f} GiB are available: use another host."
+            f"it needs {need / GIB:.1f} GiB of memory and {free / GIB:.1f} GiB are available: use another host."
         )
     need, free = model.weights_bytes, store.free_bytes(place)
     if need > free:
@@ -61,8 +69,8 @@ def problems(model: Model, recipe: Recipe, group_size: int, place: Path) -> list
     return found
 
 
-def card_problems(model: Model, recipe: Recipe, card: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each thing of the first card (gpu.facts) that stands in the way; unknown facts do not."""
+def card_problems(model: Model, recipe: Recipe, card: Card) -> list[str]:
+    """Return a sentence for each obstacle of the first card (gpu.facts); an unknown fact is none."""
     found = []
     own = card.get("compute_capability")
     if own and tuple(own) < recipe.capability:
@@ -97,24 +105,13 @@ def short(tokens: Mapping[str, int], source: str) -> list[str]:
     ]
 
 
-def _indivisible(config: dict[str, Any], group_size: int) -> list[str]:
+def _indivisible(config: ModelConfig, group_size: int) -> list[str]:
     """Return sentences about layers whose input is not a whole number of groups."""
-    inputs = _inputs(config)
+    inputs = quantized.group_inputs(config)
     odd = {name: size for name, size in inputs.items() if size % group_size}
     smaller = [size for size in recipes.GROUP_SIZES if not any(value % size for value in inputs.values())]
     cure = f"--group-size {smaller[0]}" if smaller else "a recipe of 8 bits"
     return [f"{name} is {size}, no whole number of groups of {group_size}: use {cure}." for name, size in odd.items()]
-
-
-def _inputs(config: dict[str, Any]) -> dict[str, int]:
-    """Return the inputs of the layers that a recipe with groups divides, by config.json's words."""
-    heads = config.get("num_attention_heads") or 1
-    head_dim = config.get("head_dim") or config.get("hidden_size", 0) // heads
-    return {
-        "hidden_size": config.get("hidden_size", 0),
-        "intermediate_size": config.get("intermediate_size", 0),
-        "num_attention_heads * head_dim": heads * head_dim,
-    }
 
 
 def ram_bytes(model: Model, recipe: Recipe) -> int:

@@ -1,4 +1,4 @@
-"""A recipe in its own environment: what is asked of it, what an earlier run had done of that, and how far it is."""
+"""A recipe in its own environment: its job, what an earlier run completed of it, and its progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..models import store
 from ..models.quantized import stamp
 from ..util import files
 from . import requirements, token_count, worker
-from .request import Wanted
+from .request import QuantizeRequest
 
 MAX_TOKENS = 512
 # Imported so that Ansible ships them too; each runs as a program of its own, on another Python.
@@ -27,10 +27,10 @@ SAY_SECONDS = 10.0
 Say = Callable[[str], None]
 
 
-def text_problems(wanted: Wanted, environment: Path) -> list[str]:
+def text_problems(asked: QuantizeRequest, environment: Path) -> list[str]:
     """Count the tokens of the texts by the base's own tokenizer, in the environment, which has one to run it."""
-    parts = {"calibrate with": _calibration(wanted), "judge by": wanted.texts.held_out}
-    command = [str(environment / "bin/python"), "-m", _TOKEN_COUNT, str(wanted.base)]
+    parts = {"calibrate with": _calibration(asked), "judge by": asked.texts.held_out}
+    command = [str(environment / "bin/python"), "-m", _TOKEN_COUNT, str(asked.base)]
     try:
         done = subprocess.run(
             command, env=os.environ | _VARIABLES, input=json.dumps(parts), capture_output=True, text=True, check=True
@@ -41,29 +41,32 @@ def text_problems(wanted: Wanted, environment: Path) -> list[str]:
     except (subprocess.CalledProcessError, ValueError) as error:
         said = getattr(error, "stderr", "") or str(error)
         return [f"its tokenizer cannot be used: {said.strip().splitlines()[-1]}"]
-    return requirements.short(counted, wanted.texts.source)
+    return requirements.short(counted, asked.texts.source)
 
 
-def job(wanted: Wanted, work: Path, environment: Path) -> dict[str, Any]:
-    """Return what quantize_work is asked to do, and what its result belongs to."""
-    recipe = wanted.recipe
+def job(asked: QuantizeRequest, work: Path, environment: Path) -> dict[str, Any]:
+    """Return the job of the worker, and what identifies its result."""
+    recipe = asked.recipe
     return {
-        **{"base": str(wanted.base), "folder": str(work / "model"), "method": recipe.method, "scheme": recipe.scheme},
-        "group_size": wanted.group_size if recipe.group_size else 0,
-        "texts": _calibration(wanted),
+        "base": str(asked.base),
+        "folder": str(work / "model"),
+        "method": recipe.method,
+        "scheme": recipe.scheme,
+        "group_size": asked.group_size if recipe.group_size else 0,
+        "texts": _calibration(asked),
         "max_tokens": MAX_TOKENS,
-        "seed": wanted.seed,
+        "seed": asked.seed,
         # The base of that name may be another one by the time a run goes on; so may what quantizes.
-        "path": wanted.path,
-        "revision": wanted.revision,
-        "stamp": stamp(wanted.base),
+        "path": asked.path,
+        "revision": asked.revision,
+        "stamp": stamp(asked.base),
         "form": recipe.form,
         "environment": str(environment),
     }
 
 
-def _calibration(wanted: Wanted) -> list[str]:
-    return wanted.texts.calibration[: wanted.samples] if wanted.recipe.samples else []
+def _calibration(asked: QuantizeRequest) -> list[str]:
+    return asked.texts.calibration[: asked.samples] if asked.recipe.samples else []
 
 
 def earlier(work: Path) -> dict[str, Any]:
@@ -73,23 +76,23 @@ def earlier(work: Path) -> dict[str, Any]:
     return found
 
 
-def quantized(wanted: Wanted, work: Path, environment: Path, say: Say) -> dict[str, str]:
-    """Run the recipe, unless an earlier run of the same job had come to its end; return the versions."""
-    asked, done = job(wanted, work, environment), work / "versions.json"
-    if done.exists() and earlier(work) == asked:
+def quantized(asked: QuantizeRequest, work: Path, environment: Path, say: Say) -> dict[str, str]:
+    """Run the recipe, unless an earlier run of the same job completed it; return the versions."""
+    wanted, done = job(asked, work, environment), work / "versions.json"
+    if done.exists() and earlier(work) == wanted:
         say("quantized by an earlier run; going on with the gate")
     else:
         if work.exists():
             store.remove(work)
         store.make_folder(work)
-        files.write(work / "job.json", json.dumps(asked))
+        files.write(work / "job.json", json.dumps(wanted))
         _run(environment, work / "job.json", work / "log", say)
     versions: dict[str, str] = json.loads(done.read_text())
     return versions
 
 
 def _run(environment: Path, job: Path, log: Path, say: Say) -> None:
-    """Run quantize_work in the environment of quantizing; say its last line now and then."""
+    """Run the worker in the quantization environment, and report its last line now and then."""
     with log.open("wb") as out:
         command = [str(environment / "bin/python"), "-m", _WORKER, str(job)]
         process = subprocess.Popen(command, env=os.environ | _VARIABLES, stdout=out, stderr=out)
@@ -104,7 +107,14 @@ def _run(environment: Path, job: Path, log: Path, say: Say) -> None:
             if process.poll() is None:
                 process.kill()
     if process.returncode != 0:
-        raise RoundhouseError("quantize", f"llm-compressor ended with {process.returncode}: {_last_line(log)} ({log})")
+        raise RoundhouseError(
+            "quantize_worker_failed",
+            "llm-compressor ended with status {status}: {last_line}",
+            "See {log}.",
+            status=process.returncode,
+            last_line=_last_line(log),
+            log=str(log),
+        )
 
 
 def _last_line(log: Path) -> str:

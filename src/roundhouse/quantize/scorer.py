@@ -1,4 +1,4 @@
-"""Ask a real engine what it thinks of a text: start vLLM on a model, score the held-out tokens, stop it."""
+"""Scores of a model: start vLLM on it, get the log-probabilities of the held-out tokens, stop it."""
 
 from __future__ import annotations
 
@@ -11,40 +11,37 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import RoundhouseError
+from ..schema.cards import Card
 from ..util.progress import GIB
 from ..vllm import options
 from ..vllm.client import Engine
 from .quality import LIKELIEST, Position, positions
 
-NAME = "judged"
+NAME = "scored"
 HOST = "127.0.0.1"
 WINDOW_TOKENS, WINDOWS = 256, 16
 START_SECONDS = 900
-# Of a card, and what a judged model takes of that beside its weights (an upper bound for a window, not measured).
+# Of a card, and what a scored model takes of that beside its weights (an upper bound for a window, not measured).
 CARD_SHARE, BESIDE_GIB = 0.9, 3.0
 
 
-class Judge:
-    """One kind of engine, on a card of gpu.facts if any. `offload_gib` of weights stay in RAM; None: what it lacks."""
+class Scorer:
+    """An engine on a card (gpu.facts) or the CPU; `offload_gib` of weights stay in RAM, None for as many as needed."""
 
     def __init__(
-        self,
-        engine_path: str,
-        accelerator: str,
-        offload_gib: float | None = None,
-        card: Mapping[str, Any] | None = None,
+        self, engine_path: str, accelerator: str, offload_gib: float | None = None, card: Card | None = None
     ) -> None:
         self.engine_path, self.accelerator = engine_path, accelerator
         self.offload_gib, self.card = offload_gib, card
 
     def score(self, folder: Path, texts: list[str]) -> list[Position]:
-        """Return what the model in the folder says of each token of the texts. Raises RoundhouseError."""
+        """Return the log-probabilities of the texts' tokens by the model in the folder. Raises RoundhouseError."""
         found: list[Position] = []
         with self._served(folder) as engine:
             for tokens in self._windows(engine, texts):
@@ -68,7 +65,7 @@ class Judge:
 
     @contextmanager
     def _served(self, folder: Path) -> Iterator[Engine]:
-        with tempfile.TemporaryDirectory(prefix="roundhouse-judge-") as work:
+        with tempfile.TemporaryDirectory(prefix="roundhouse-scorer-") as work:
             port = _free_port()
             config = Path(work) / "vllm.yaml"
             config.write_text(json.dumps(self._config(folder, port)))  # JSON is YAML
@@ -93,27 +90,37 @@ class Judge:
                 _wait(engine, process)
                 yield engine
             except RoundhouseError as error:
-                raise RoundhouseError("gate", f"the engine on {folder}: {error.message} {_reason(log)}") from None
+                raise RoundhouseError(
+                    "scoring_engine_failed",
+                    "The engine on {folder} failed: {reason} {log}",
+                    folder=str(folder),
+                    reason=error.text,
+                    log=_reason(log),
+                ) from None
             finally:
                 _stop(process)
 
     def _config(self, folder: Path, port: int) -> dict[str, Any]:
         agent = {"name": NAME, "temperature": 0.0, "top_p": 1.0, "enforce_eager": True}
         decided = {
-            **{"max_model_len": 2 * WINDOW_TOKENS, "gpu_memory_utilization": CARD_SHARE},
-            **{"quantization": None, "gpus": [0]},
-            **{"kv_cache_dtype": "auto", "max_num_seqs": 4, "max_num_batched_tokens": 2 * WINDOW_TOKENS},
+            "max_model_len": 2 * WINDOW_TOKENS,
+            "gpu_memory_utilization": CARD_SHARE,
+            "quantization": None,
+            "gpus": [0],
+            "kv_cache_dtype": "auto",
+            "max_num_seqs": 4,
+            "max_num_batched_tokens": 2 * WINDOW_TOKENS,
         }
         place = options.Place(self.accelerator, HOST, port, str(folder))
         made = options.config(agent, decided, place)
-        # Only a judge asks for these.
+        # Only a scorer asks for these.
         made |= {"max-logprobs": LIKELIEST}
         offload = self._offloaded_gib(folder)
         return made | ({"cpu-offload-gb": offload} if offload else {})
 
     def _offloaded_gib(self, folder: Path) -> float:
         """Return how much of a folder's weights stay in RAM: a base is larger than what is made of it for a card."""
-        card_gib: float | None = self.card["memory_gib"] if self.card else None
+        card_gib = self.card["memory_gib"] if self.card else None
         if self.offload_gib is not None or card_gib is None:
             return self.offload_gib or 0.0
         weights_gib = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / GIB
@@ -124,23 +131,23 @@ def _wait(engine: Engine, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not engine.healthy():
         if process.poll() is not None:
-            raise RoundhouseError("gate", "it ended before it was ready.")
+            raise RoundhouseError("engine_exited", "It ended before it was ready.")
         if time.monotonic() > deadline:
-            raise RoundhouseError("gate", f"it was not ready after {START_SECONDS} s.")
+            raise RoundhouseError("start_timeout", "It was not ready after {seconds} s.", seconds=START_SECONDS)
         time.sleep(0.5)
 
 
 def _reason(log: Path) -> str:
-    """Return the first error of the engine's log: what came of it stands behind it.
+    """Return the first error of the engine's log: the later ones are its consequences.
 
-    What vLLM says at its start of the limit of open files is a counsel, in an error's words.
+    vLLM's advice about the limit of open files has the form of an error and is left out.
     """
     said = re.findall(r"\b\w*Error: (?!.*Consider increasing with ulimit).*", log.read_text(errors="replace"))
     return f"Its log: {said[0].strip()}" if said else "Its log gives no reason."
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop the engine and its children; none may go on holding the card."""
+    """Stop the engine and its children, so that none holds the card."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:

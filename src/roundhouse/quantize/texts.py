@@ -37,12 +37,21 @@ def read(path: Path | None) -> Texts:
         found = [_line(line) for line in path.read_text().splitlines() if line.strip()]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            "quantize", f"--calibration {path} cannot be read ({error}): write a text a line, or JSON lines with text."
+            "calibration_unreadable",
+            "--calibration {path} cannot be read ({reason}).",
+            "Write a text a line, or JSON lines with text.",
+            path=str(path),
+            reason=str(error),
         ) from None
     texts = _split(found, path.name)
     if min(len(texts.calibration), len(texts.held_out)) < FEWEST:
         raise UsageError(
-            "quantize", f"--calibration {path} has {len(found)} texts: write at least {4 * FEWEST}, one a line."
+            "calibration_too_short",
+            "--calibration {path} has {available} texts.",
+            "Write at least {least}, one a line.",
+            path=str(path),
+            available=len(found),
+            least=4 * FEWEST,
         )
     return texts
 

@@ -2,8 +2,8 @@
 
     python -m roundhouse.quantize.worker JOB      JOB: a JSON file, see `Job`
 
-Writes the quantized model into the job's folder and says on stdout what stage it is at; the versions
-that made it come back as JSON in `versions.json` beside it. Nothing here decides whether it is good.
+Writes the quantized model into the job's folder, its stage to stdout, and the versions that made it as JSON to
+`versions.json` beside it. Whether the result is good is decided elsewhere (quality.py).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..catalog import hf_config, models, recipes
+from ..catalog import hf_config, models
 from ..catalog.models import Model, Unknown
 from ..catalog.recipes import RECIPES
 from ..models import quantized
@@ -83,7 +83,7 @@ def quantize_problem(at: str, entry: dict[str, Any], configs: Configs) -> str | 
     if base.form.name != "bf16":
         return f"{at}.quantize is {word!r}, and {base.name} is {base.form.name}: leave it out, or name the 16-bit base."
     recipe = RECIPES[word]
-    if recipe.group_size and recipes.group_size(quantized.sizes(base.architecture), recipe) is None:
+    if recipe.group_size and quantized.group_size(base.architecture, recipe) is None:
         whole = ", ".join(name for name, other in RECIPES.items() if not other.group_size)
         return f"{at}.quantize is {word!r}, and no group of it divides the sizes of {base.name}: write one of {whole}."
     return None

@@ -82,8 +82,8 @@ class LockedModel(TypedDict):
     files: dict[str, str]  # path -> "SIZE ALGORITHM:HEX"
 
 
-class PullWish(TypedDict):
-    """A model of the hub that planned agents name (models_lock.wishes)."""
+class RequiredModel(TypedDict):
+    """A model of the hub that planned agents name (lock.required_models)."""
 
     model: str
     revision: str
@@ -92,8 +92,8 @@ class PullWish(TypedDict):
     serves: bool  # false: only the base of a result
 
 
-class QuantizeWish(TypedDict):
-    """A result of a recipe that planned agents ask for (quantized.wishes)."""
+class RequiredResult(TypedDict):
+    """A result of a recipe that planned agents need (quantized.required_results)."""
 
     model: str
     revision: str | None
@@ -102,7 +102,7 @@ class QuantizeWish(TypedDict):
 
 
 class PulledModel(TypedDict):
-    """A row of pull.Pull.run."""
+    """A row of what pull.Pull.run returns."""
 
     model: str
     revision: str

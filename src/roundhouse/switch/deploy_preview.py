@@ -84,7 +84,7 @@ def missing(found: PlanSet) -> list[str]:
     for agent in found.plan["agents"]:
         for model, path, recipe in safetensors.of(agent):
             if problem := safetensors.problem(path):
-                lost.append(f"{problem}: {safetensors.cure(model, recipe)}")
+                lost.append(f"{problem}: {safetensors.remedy(model, recipe)}")
     return lost
 
 

@@ -1,19 +1,19 @@
-"""Ansible module: offer this host's store to other hosts. A shim over scripts/roundhouse/offer.py."""
+"""Ansible module: share this host's store with other hosts. A shim over roundhouse.models.peer_server."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 ---
-module: roundhouse_offer
-short_description: Offer a store of models to other hosts for the time of a pull
+module: roundhouse_share
+short_description: Share a store of models with other hosts during a pull
 description:
-  - Started, it serves until it is withdrawn, so run it with C(async) and C(poll=0). Read only; every request must
+  - Started, it serves until it is stopped, so run it with C(async) and C(poll=0). Read only; every request must
     bring the token.
 options:
   state:
-    description: Whether the offer stands.
+    description: Whether the store is shared.
     type: str
-    choices: [started, withdrawn]
+    choices: [started, stopped]
     required: true
   store:
     description: The store.
@@ -28,9 +28,9 @@ author: Roundhouse
 """
 
 EXAMPLES = """
-- name: Take the offer back
-  roundhouse_offer:
-    state: withdrawn
+- name: Stop sharing
+  roundhouse_share:
+    state: stopped
 """
 
 RETURN = ""
@@ -45,7 +45,7 @@ from ansible.module_utils.roundhouse.models import peer_server
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["started", "withdrawn"], "required": True},
+            "state": {"type": "str", "choices": ["started", "stopped"], "required": True},
             "store": {"type": "path"},
             "port": {"type": "int"},
             "token": {"type": "str", "no_log": True},
@@ -54,12 +54,12 @@ def main() -> None:
     )
     given = module.params
     try:
-        if given["state"] == "withdrawn":
-            peer_server.withdraw()
+        if given["state"] == "stopped":
+            peer_server.stop()
         else:
-            peer_server.stand(Path(given["store"]), given["port"], given["token"])
+            peer_server.serve(Path(given["store"]), given["port"], given["token"])
     except RoundhouseError as error:
-        module.fail_json(msg=error.message)
+        module.fail_json(msg=error.message, code=error.code)
     module.exit_json(changed=False)
 
 
