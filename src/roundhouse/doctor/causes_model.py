@@ -82,7 +82,14 @@ LAST = (
         "The download broke off, or the hub was not reached.",
         "Run `ansible-playbook site.yml --tags models` again: it goes on where it stopped. Behind a proxy, set "
         "models_environment.",
-        codes=("download_failed", "hub_unreachable", "hub_request_failed", "hub_unexpected_response", "pull_failed", "checksum_mismatch"),
+        codes=(
+            "download_failed",
+            "hub_unreachable",
+            "hub_request_failed",
+            "hub_unexpected_response",
+            "pull_failed",
+            "checksum_mismatch",
+        ),
     ),
     row(
         "request too long",
