@@ -204,6 +204,12 @@ def test_cards_that_differ_in_memory_or_by_a_display_share_one():
     assert choose(asked, three, {}).gpus == (1, 2)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_where_every_card_drives_a_display_they_are_taken(count):
+    made = choose(wish(MODELS[4]), tuple(card(23.5, number, shared_display=True) for number in range(count)), {})
+    assert (made.taken, made.gpus, made.question.shared_display) == (True, (0,), True)
+
+
 def test_what_one_of_the_cards_cannot_run_all_cannot():
     int8 = catalog_models.in_format("own/int8", MODELS[5].architecture, "int8")
     mixed = (card(23.5, 0, (8, 9)), card(23.5, 1, (12, 0)))

@@ -31,7 +31,7 @@ STATED = {
 AGENT = {
     **{"name": "dev", "model": "Qwen/Qwen2.5-Coder-32B-Instruct-AWQ", "quantization": "awq", "gpus": [0, 1]},
     **{"kv_cache_dtype": "fp8", "max_num_seqs": 16, "max_num_batched_tokens": 2048, "max_model_len": 32768},
-    **{"gpu_memory_utilization": 0.9, "draft_model": None, "kernels": True},
+    **{"gpu_memory_utilization": 0.9, "draft_model": None, "quantize": None, "kernels": True, "enforce_eager": False},
 }
 
 
@@ -72,6 +72,22 @@ def test_the_newest_start_of_a_configuration_is_kept(tmp_path):
     assert measured.of(AGENT, kept)["weights_gib"] == 9.5
     assert measured.of(AGENT | {"gpus": [2, 3]}, kept) is None
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_eager_start_is_not_taken_for_one_with_graphs(tmp_path):
+    path = tmp_path / "measured.json"
+    for eager in (True, False):
+        measured.learn(AGENT | {"enforce_eager": eager}, LOG.splitlines(), path)
+    assert [each["enforce_eager"] for each in measured.load(path)] == [False, True]
+    assert {each.enforce_eager for each in measured.lookup(measured.load(path), {})} == {False, True}
+
+
+def test_a_start_of_which_nobody_knows_whether_it_was_eager_is_left_out(tmp_path):
+    path = tmp_path / "measured.json"
+    path.write_text(
+        json.dumps({"schema": 1, "starts": [measured.entry(AGENT, LOG.splitlines()) | {"enforce_eager": None}]})
+    )
+    assert measured.load(path) == []
 
 
 def test_the_file_is_bounded(tmp_path):

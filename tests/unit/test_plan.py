@@ -31,6 +31,18 @@ def test_a_plan_is_read_back_as_it_was_written(tmp_path):
     assert deployed.load(file) == build(shipped())
 
 
+def test_keys_that_an_earlier_version_did_not_write_are_added(tmp_path):
+    file, plan = tmp_path / "plan.json", build(shipped())
+    file.write_text(
+        json.dumps(plan | {"agents": [_without(agent, "enforce_eager", "engine_port") for agent in plan["agents"]]})
+    )
+    assert deployed.load(file) == plan
+
+
+def _without(agent, *names):
+    return {key: value for key, value in agent.items() if key not in names}
+
+
 def broken_plans():
     good = build(shipped())
     twice = json.loads(json.dumps(good))

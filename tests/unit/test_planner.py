@@ -175,8 +175,8 @@ def stated(agent, overhead_gib):
     weights = agent["fit"]["weights_gib_per_rank"]
     kv = 15.5 * agent["gpu_memory_utilization"] - weights - overhead_gib
     fields = ("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens", "kernels")
-    given = {field: agent[field] for field in fields}
-    more = {"engine": "0.32", "enforce_eager": None, "draft_model": None, "cuda_gib": 15.5}
+    given = {field: agent[field] for field in (*fields, "enforce_eager", "draft_model")}
+    more = {"engine": "0.32", "cuda_gib": 15.5}
     return (
         given
         | more
@@ -216,6 +216,15 @@ def test_asked_again_it_takes_what_was_measured():
     assert again["agents"][0]["max_model_len"] > first["agents"][0]["max_model_len"]
     assert list(again["agents"][0]["fit"]["overhead_terms"]) == ["measured_overhead"]
     assert again["agents"][1] == first["agents"][1]
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_what_an_eager_engine_stated_is_for_eager_ones_alone(eager):
+    agents = [shipped()[0] | {"enforce_eager": True}]
+    stated_eager = stated(build(agents)["agents"][0], 0.5)
+    (asked,) = build([agents[0] | {"enforce_eager": eager}], decide.host_of(facts([stated_eager], None), 16))["agents"]
+    assert ("measured_overhead" in asked["fit"]["overhead_terms"]) == eager
+    assert asked["enforce_eager"] == eager
 
 
 def test_an_engine_that_stated_that_it_does_not_fit_is_decided_anew():

@@ -138,6 +138,7 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host
         "top_p": agent["top_p"],
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
         "config": options.config(agent, decided, place),
+        "enforce_eager": agent["enforce_eager"],
         "kernels": kernels,
         "environment": environment(
             accelerator,

@@ -89,7 +89,8 @@ def _kinds(cards: list[HostCard], ranks: int) -> Iterator[list[HostCard]]:
     for capability in dict.fromkeys(card.capability for card in cards):
         same = [card for card in cards if card.capability == capability]
         free = [card for card in same if not card.shared_display]
-        yield free
+        if free:
+            yield free
         if len(free) < len(same):
             yield [card for card in same if card.shared_display] if ranks == 1 else same
 

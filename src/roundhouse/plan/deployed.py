@@ -55,8 +55,9 @@ def load(path: Path = PATH) -> Plan:
     if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:
         raise UsageError("plan", f"{path} is not a plan of schema {SCHEMA}: deploy again with this version.")
     try:
-        for agent in plan["agents"]:  # of before the gateway
+        for agent in plan["agents"]:  # keys that earlier versions did not write
             agent.setdefault("engine_port", agent["port"])
+            agent.setdefault("enforce_eager", "enforce-eager" in agent.get("config", {}))
         agents = [{key: agent[key] for key in _READ_LATER} for agent in plan["agents"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError("plan", f"{path} lacks {error} of an agent: deploy again.") from None

@@ -114,7 +114,9 @@ def lookup(entries: list[dict[str, Any]], configs: models.Configs) -> Measuremen
 def _whole(each: Any) -> bool:
     if not isinstance(each, dict) or not all(name in each for name in (*_IDENTITY, *_STARTED_WITH)):
         return False
-    return isinstance(each["model"], str) and isinstance(each["gpus"], list)
+    # Earlier versions kept null for enforce_eager: whether such a start captured graphs is not known.
+    kinds = {"model": str, "gpus": list, "enforce_eager": bool}
+    return all(isinstance(each[name], kind) for name, kind in kinds.items())
 
 
 def _of(each: dict[str, Any]) -> tuple[Any, ...]:
@@ -129,7 +131,7 @@ def _configuration(each: dict[str, Any], model: Model) -> Configuration:
         gpus=tuple(each["gpus"]),
         max_num_seqs=each["max_num_seqs"],
         max_num_batched_tokens=each["max_num_batched_tokens"],
-        enforce_eager=bool(each["enforce_eager"]),
+        enforce_eager=each["enforce_eager"],
         draft=each["draft_model"],
         kernels=bool(each["kernels"]),
     )

@@ -42,7 +42,7 @@ class _Measurement(TypedDict):
     gpus: list[int]
     max_num_seqs: int | None
     max_num_batched_tokens: int | None
-    enforce_eager: bool | None  # None today: the planned agent lacks the key (usage.md, bug 1)
+    enforce_eager: bool
     draft_model: str | None
     quantize: str | None
     kernels: bool

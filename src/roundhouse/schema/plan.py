@@ -108,6 +108,7 @@ class _Agent(Decided, Limits):
     top_p: float
     config_path: str
     config: EngineConfig
+    enforce_eager: bool  # nothing is compiled, no CUDA graphs are captured
     kernels: bool  # FlashInfer's are there, compiled
     environment: dict[str, str]
     conflicts: list[str]  # names of the agents that share a card
