@@ -6,7 +6,7 @@
 Each case starts the engine as the plan of agents_runtime: native would, with a model's exact shapes and random weights
 (`--load-format dummy`), so that nothing is downloaded, within a share of the card that is given in GiB, so that a big
 card stands in for a small one, and with nothing compiled before. What the engine states of its memory is written, case
-by case, as a list that `scripts/plan.py --calibrate FILE` reads. Once it serves, max_num_seqs requests at once sample
+by case, as a list that `benchmarks/calibration.py FILE` reads. Once it serves, max_num_seqs requests at once sample
 with top-k, top-p and penalties: what the card then holds beyond the engine's share is set beside the terms that the fit
 keeps outside.
 
@@ -33,9 +33,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import calibration
+
 from roundhouse.catalog import gpus
 from roundhouse.catalog import models as catalog_models
-from roundhouse.fit import calibration
 from roundhouse.plan import measured
 from roundhouse.vllm import options as vllm_options
 
@@ -116,14 +117,14 @@ def main() -> int:
         aside.write_text(json.dumps(seen, indent=1) + "\n")
         aside.rename(starts)
         print(f"{name}: {found['outcome']} after {found['start_seconds']} s", flush=True)
-    print(calibration.report(starts, as_json=False))
+    print(calibration.report(starts))
     wrong = [sentence for each in seen for sentence in calibration.beyond(each)]
     print("\n".join(wrong or ["All of it lies within the stated uncertainty."]))
     return 1 if wrong else 0
 
 
 def observe(name: str, case: Case, card: Card, vllm: Path, log: Path) -> dict[str, Any]:
-    """Start the engine of a case, load it, stop it, and return what was seen as an observation of calibrate.py."""
+    """Start the engine of a case, load it, stop it, and return what was seen as an observation of calibration.py."""
     with tempfile.TemporaryDirectory() as folder:
         options = config(case, card, Path(folder))
         file = Path(folder, "engine.yaml")

@@ -55,7 +55,7 @@ def test_the_demos_llama_is_covered():
     assert isinstance(found, Model)
     made = fit(Question(found, 15.5, 4096))
     assert (made.verdict, made.kv_bytes_per_token_per_rank) == ("fits", 2 * 30 * 3 * 64 * 2)
-    assert weights(found.architecture, found.form, 1, (0, 32)).disk == 2 * 134_515_008
+    assert weights(found.architecture, found.form, 1).disk == 2 * 134_515_008
 
 
 def test_qwen3_has_a_head_dim_and_norms_but_no_bias():
@@ -128,7 +128,7 @@ def test_mixtral_and_qwen2_moe_by_their_parameter_counts():
     }
     for config, parameters in ((mixtral, 46702792704), (qwen, 14315784192)):
         found = hf_config.parse(config, "m")
-        assert weights(found.architecture, found.form, 1, (0, 32)).disk == 2 * parameters
+        assert weights(found.architecture, found.form, 1).disk == 2 * parameters
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_folder(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(QWEN25_7B))
     found = hf_config.read(tmp_path)
     assert isinstance(found, Model)
-    held = weights(found.architecture, found.form, 1, (0, 24)).resident / GIB
+    held = weights(found.architecture, found.form, 1).resident / GIB
     assert held == pytest.approx(14.29, abs=0.01)  # a start log of 0.24
 
 

@@ -42,7 +42,7 @@ def test_the_issues_own_question(capsys):
 def test_every_option_of_the_issue_is_taken(capsys):
     line = (
         f"--json {AWQ_14B} --gpu 'RTX 5060 Ti' --gpus 2 --vram-gib 16 --kv-cache-dtype fp8 --tensor-parallel-size 2 "
-        "--max-num-seqs 8 --max-num-batched-tokens 2048 --enforce-eager --vllm-version 0.32.0 --shared-display "
+        "--max-num-seqs 8 --max-num-batched-tokens 2048 --enforce-eager --shared-display "
         "--max-model-len 16384 --gpu-memory-utilization 0.8 --explain"
     )
     status, out, _ = run(capsys, line)
@@ -104,13 +104,12 @@ def test_a_model_that_is_not_covered_is_unknown_and_bears_no_number(capsys, tmp_
         (f"{AWQ_14B} --vram-gib 16 --max-model-len 0", ("--max-model-len is 0", "from 1")),
         (f"{AWQ_14B} --vram-gib 16 --max-num-seqs -1", ("--max-num-seqs is -1", "from 1")),
         (f"{AWQ_14B} --vram-gib 16 --kv-cache-dtype int8", ("--kv-cache-dtype is 'int8'", "fp8")),
-        (f"{AWQ_14B} --vram-gib 16 --vllm-version new", ("--vllm-version is 'new'", "0.32.0")),
         (f"{AWQ_14B} --vram-gib 16 --quantization q4_K_M", ("'q4_K_M', a llama.cpp file type", "write awq")),
         (f"{AWQ_14B} --vram-gib 16 --quantization int3", ("is 'int3': write one of",)),
         (f"{AWQ_14B} --vram-gib 16 --quantization gptq", ("--quantization is 'gptq'", "is awq")),
         ("--model Qwen/Qwen2.5-7B-Instruct --vram-gib 16 --quantization gptq", ("may be gptq-int4, gptq-int8",)),
         ("--model Qwen/Qwen2.5-7B --vram-gib 16", ("--max-model-len is missing",)),
-        ("--calibrate /nowhere.json", ("--calibrate is '/nowhere.json'",)),
+        ("--calibrate logs.json", ("--calibrate is gone", "benchmarks/calibration.py")),
         ("--roster /bin/true", ("--roster is '/bin/true', which cannot be read",)),
     ],
 )
@@ -141,29 +140,6 @@ def test_the_format_is_the_checkpoints_or_the_wish(capsys, line, form):
     status, out, _ = run(capsys, f"--vram-gib 40 --model {line}")
     assert status == 0
     assert f"({form})" in out
-
-
-def test_the_calibration_table(capsys, tmp_path):
-    # Two public start-ups: Qwen3-8B on an A100 of 40 GB served, and on a 16 GB card failed.
-    fields = dict.fromkeys(("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "note"))
-    fields |= {"model": "Qwen3-8B", "quant": "bf16", "kv_cache_dtype": "auto", "tp": 1, "gpu_memory_utilization": 0.9}
-    served = {"id": "c39", "gpu": "A100-SXM4-40GB", "gpu_total_gib": 39.49, "max_model_len": 40960}
-    served |= {"vllm_version": "0.19.1", "weights_gib_per_rank": 15.27, "kv_gib_per_rank": 19.36, "kv_tokens": 140960}
-    failed = {"id": "c44", "gpu": "RTX 5070 Ti 16GB (WSL2)", "gpu_total_gib": 15.92, "max_model_len": 8192}
-    failed |= {"vllm_version": "0.23.0", "weights_gib_per_rank": 15.27, "kv_gib_per_rank": None, "kv_tokens": None}
-    logs = [fields | served | {"outcome": "served"}, fields | failed | {"outcome": "failed: No available memory"}]
-    logs.append(fields | served | {"id": "c48", "model": "gpt-oss-120b", "quant": "mxfp4", "outcome": "served"})
-    path = tmp_path / "logs.json"
-    path.write_text(json.dumps(logs))
-    status, out, _ = run(capsys, f"--calibrate {path}")
-    assert status == 0
-    assert "weights: n=2, mean -0.01 %" in out
-    assert "140960 / 140960 +0.000%" in out
-    assert "failed starts called fits: 0 of 1; served starts called no: 0 of 1" in out
-    assert "not covered, no number given: 1 of 3" in out
-    path.write_text('[{"id": "x"}]')
-    status, _, err = run(capsys, f"--calibrate {path}")
-    assert (status, "observation x has no model" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from typing import Any
 from ..catalog import gpus as catalog_gpus
 from ..catalog.models import Unknown
 from ..errors import RoundhouseError, UsageError
-from ..fit import calibration, request
 from ..fit import report as fit_report
+from ..fit import request
 from ..fit.estimate import FITS, UNKNOWN, Fit, Question, fit
 from ..fit.report import NUMBERS, as_json, text
 from ..fit.request import Asked
@@ -143,7 +143,7 @@ a question that cannot be meant.
 # What only a single question takes; a roster says it itself.
 _SINGLE = (
     *("quantization", "gpu_memory_utilization", "max_model_len", "kv_cache_dtype", "tensor_parallel_size"),
-    *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "compile_cache", "vllm_version"),
+    *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "compile_cache"),
 )
 
 
@@ -164,7 +164,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the agents (default: group_vars/all/agents.yml)",
     )
-    made.add_argument("--calibrate", type=Path, metavar="FILE", help="predicted beside stated for a start-logs.json")
+    made.add_argument("--calibrate", type=Path, help=argparse.SUPPRESS)  # moved to benchmarks/calibration.py
     cards = made.add_argument_group("cards")
     cards.add_argument("--gpu", metavar="NAME", help='a card by name, such as "RTX 4090": bandwidth, capability')
     cards.add_argument("--vram-gib", type=float, metavar="GIB", help="what CUDA states as the card's total memory")
@@ -183,7 +183,6 @@ def parser() -> argparse.ArgumentParser:
     single.add_argument(
         "--compile-cache", choices=("cold", "warm"), help="whether the start compiles (default: not known)"
     )
-    single.add_argument("--vllm-version", metavar="V", help="the engine (default: the pinned one)")
     return made
 
 
@@ -193,8 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args = parser().parse_args(arguments)
         if args.calibrate:
-            print(calibration.report(args.calibrate, as_json=args.json))
-            return 0
+            raise UsageError("calibrate", "--calibrate is gone: run benchmarks/calibration.py with the file.")
         if args.model is None:
             shown, status = answer(_of_a_roster(args))
             print(shown)
@@ -241,7 +239,6 @@ def _ask(args: argparse.Namespace) -> Asked | Unknown:
     if args.gpus and ranks > args.gpus:
         raise UsageError("gpus", f"--gpus is {args.gpus} and --tensor-parallel-size {ranks}: write at least as many.")
     card, card_gib = request.card(args.gpu, args.vram_gib)
-    engine = request.engine(args.vllm_version)
     found = request.model(args.model, args.quantization)
     if isinstance(found, Unknown):
         return found
@@ -255,7 +252,6 @@ def _ask(args: argparse.Namespace) -> Asked | Unknown:
         max_num_seqs=args.max_num_seqs,
         max_num_batched_tokens=args.max_num_batched_tokens,
         enforce_eager=args.enforce_eager,
-        engine=engine,
         capability=card.capability if card else None,
         bandwidth_gb_s=card.bandwidth_gb_s if card else None,
         a100="a100" in (args.gpu or "").lower(),

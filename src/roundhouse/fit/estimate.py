@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from ..vllm import defaults, kernels
 from . import overhead as fit_overhead
-from . import overhead_terms, sizes
+from . import sizes
 from . import verdict as fit_verdict
-from .overhead_terms import Term
-from .sizes import GIB, Weights, weights
+from .overhead import Term
+from .sizes import GIB, weights
 from .verdict import FITS, NO, TIGHT, UNKNOWN, Measured, Question, heavier, verdict
 
 __all__ = ["FITS", "NO", "TIGHT", "UNKNOWN", "Fit", "Measured", "Question", "fit", "too_heavy"]
@@ -49,12 +49,11 @@ def fit(question: Question) -> Fit:
     against = fit_verdict.obstacle(model, ranks) or fit_verdict.draft_obstacle(question.draft, model, ranks)
     if against:
         return Fit(NO, (against,))
-    engine = question.engine
-    held = weights(model.architecture, model.form, ranks, engine)
-    drafting = weights(question.draft.architecture, question.draft.form, ranks, engine) if question.draft else None
+    held = weights(model.architecture, model.form, ranks)
+    drafting = weights(question.draft.architecture, question.draft.form, ranks) if question.draft else None
     measured = question.measured
     resident = measured.weights_gib if measured else (held.resident + (drafting.resident if drafting else 0)) / GIB
-    terms = _terms(question, held)
+    terms = _terms(question)
     overhead = sum(term.gib for term in terms if term.inside)
     token_bytes = _token_bytes(question)
     room_gib = question.share_gib - resident - overhead
@@ -65,20 +64,19 @@ def fit(question: Question) -> Fit:
     answer, reasons = verdict(question, resident, terms, gap, unsure)
     # With drafts one pass over the weights makes several tokens, so there is no such ceiling.
     bandwidth = None if question.draft or question.speculates else question.bandwidth_gb_s
-    ceiling = bandwidth * GB / held.read_per_token if bandwidth else None
     return Fit(
-        answer,
-        reasons,
-        resident,
-        token_bytes,
-        overhead,
-        unsure,
-        tuple(terms),
-        max(0.0, room_gib),
-        kv_tokens,
-        min(kv_tokens, own_limit) if own_limit else kv_tokens,
-        gap,
-        ceiling,
+        verdict=answer,
+        reasons=reasons,
+        weights_gib_per_rank=resident,
+        kv_bytes_per_token_per_rank=token_bytes,
+        overhead_gib=overhead,
+        uncertainty_gib=unsure,
+        terms=tuple(terms),
+        kv_gib_per_rank=max(0.0, room_gib),
+        kv_tokens=kv_tokens,
+        max_model_len_possible=min(kv_tokens, own_limit) if own_limit else kv_tokens,
+        gap_gib=gap,
+        decode_ceiling_tokens_per_second=bandwidth * GB / held.read_per_token if bandwidth else None,
     )
 
 
@@ -86,7 +84,7 @@ def too_heavy(question: Question) -> str | None:
     """Return a sentence when no KV cache is small enough, None otherwise: quick to know, without the overhead."""
     model, ranks = question.model, question.tensor_parallel_size
     against = fit_verdict.obstacle(model, ranks)
-    resident = 0 if against else weights(model.architecture, model.form, ranks, question.engine).resident
+    resident = 0 if against else weights(model.architecture, model.form, ranks).resident
     return against or heavier(resident / GIB, question)
 
 
@@ -97,20 +95,24 @@ def _token_bytes(question: Question) -> int:
     return sum(sizes.bytes_per_token(model.architecture, dtype, ranks) for model in models)
 
 
-def _terms(question: Question, held: Weights) -> list[Term]:
-    wanted = defaults.Wanted(question.max_num_seqs, question.max_num_batched_tokens)
+def _terms(question: Question) -> list[Term]:
     setup = fit_overhead.Setup(
-        engine=question.engine,
-        batch=defaults.batch(question.engine, question.card_gib, question.a100, question.max_model_len, wanted),
+        batch=defaults.batch(
+            question.max_model_len,
+            card_gib=question.card_gib,
+            a100=question.a100,
+            max_num_seqs=question.max_num_seqs,
+            max_num_batched_tokens=question.max_num_batched_tokens,
+        ),
         ranks=question.tensor_parallel_size,
         eager=question.enforce_eager,
         flashinfer=kernels.uses_flashinfer(question.kv_dtype, question.capability, kernels=question.kernels),
         shared_display=question.shared_display,
         tries_kernels=question.tries_kernels,
     )
-    found = fit_overhead.terms(question.model.architecture, question.model.form, held.largest_linear, setup)
+    found = fit_overhead.terms(question.model.architecture, setup)
     if question.draft:
-        found.append(overhead_terms.DRAFT)
+        found.append(fit_overhead.DRAFT)
     if question.measured:
-        found = [overhead_terms.measured(question.measured.overhead_gib), *(term for term in found if not term.inside)]
+        found = [fit_overhead.measured(question.measured.overhead_gib), *(term for term in found if not term.inside)]
     return found

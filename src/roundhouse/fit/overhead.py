@@ -1,9 +1,12 @@
-"""What a running engine takes besides weights and KV cache, each as a term with its cause.
+"""Compute what a running engine takes besides weights and KV cache, each part as a term with its cause.
 
-vLLM measures these when it starts (v1/worker/gpu_worker.py, utils/mem_utils.py) and gives the KV cache
-the rest of its share of the card. Logs show from 0.4 to 2.9 GiB, so one constant is not enough: the
-terms follow their drivers. Each has an uncertainty, the half-width in which most logs lie; the causes
-are independent, so the uncertainties add in quadrature.
+vLLM measures these when it starts (v1/worker/gpu_worker.py, utils/mem_utils.py) and gives the KV cache the rest of its
+share of the card. Logs show from 0.4 to 2.9 GiB, so one constant is not enough: the terms follow their drivers. Each
+has an uncertainty, the half-width in which most logs lie. The causes are independent, so the uncertainties add in
+quadrature.
+
+The formulas are those of the pinned engine. The observations named c05 and so on are public start-up logs of vLLM;
+`benchmarks/calibration.py FILE` compares such a file with the fit.
 """
 
 from __future__ import annotations
@@ -12,155 +15,266 @@ import math
 from typing import NamedTuple
 
 from ..catalog.models import Architecture
-from ..vllm.defaults import V1_SINCE, Batch, Version, captured_graphs
-from ..vllm.formats import Format
-from . import overhead_terms
-from .overhead_terms import Term
+from ..vllm.defaults import Batch, captured_graphs
 from .sizes import BYTES_16BIT, GIB, MIB, embedding_bytes
 
-# Sorting the vocabulary (torch.sort) needs 38.5 bytes a logit at its peak: 1.40 GiB at 256 x 151936, 0.94 at
-# 256 x 100352, 1.26 at 256 x 128256 (start logs c17, c19, c05). The Triton sampler of vllm#33538 (0.17) sorts
-# nothing: logits in 16 and 32 bit, probabilities and noise, and one row a program ("around 80 MiB" there).
-TRITON_SAMPLER_SINCE: Version = (0, 17)
-_SORT_BYTES = 38.5
-_TRITON_BYTES = 14
-_TRITON_ROWS = 128
-_TRITON_ROW_BYTES = 4
-# The second model runner samples its dummy batch without top-k and top-p, so only 16-bit logits count, but it
-# keeps 4 1/8 bytes a logit for penalties (v1/worker/gpu/sample/penalties.py), and real sampling comes on top of
-# the share. Default for dense models since 0.25 (vllm#44443), for all since 0.29.
-_RUNNER_2_SINCE: Version = (0, 25)
-_RUNNER_2_EXPERTS_SINCE: Version = (0, 29)
+# Names of terms that others look for.
+MEASURED = "measured_overhead"
+SAMPLING = "sampling"
+# The model runner samples its dummy batch without top-k and top-p, so only 16-bit logits count there, but it keeps
+# 4 1/8 bytes a logit for penalties (v1/worker/gpu/sample/penalties.py), and real sampling comes on top of the share.
 _PENALTY_BYTES = 4.125
 _BURST_BYTES = 10
-GRAPHS_COUNTED_SINCE: Version = (0, 21)
-# A log of 0.28 on a 31.36 GiB card states one forward pass for its peak and nothing for graphs, and takes 0.8 GiB.
-_RUNNER_2_GRAPHS_COUNTED_SINCE: Version = (0, 29)
 # Start logs of 0.19 to 0.27: 5 graphs 0.13 GiB, 15 graphs 0.22 (64 layers both), 86 graphs 0.52 (36 layers) and
 # 0.53 (28); but 9 graphs 0.35, and 86 graphs 1.6 to 2.4 three times. Each graph holds a launch for every piece
 # of each layer; what the others hold is not known.
 _GRAPH_BASE_GIB = 0.15
 _GRAPH_LAYER_GIB = 0.12 * MIB / GIB
 _UNNAMED_GIB = 0.25
-# PyTorch 2.10 came with 0.17, and its libraries take a little more.
-_TORCH_2_10_SINCE: Version = (0, 17)
-# Inductor fuses kernels side by side and tries each fusion (vllm#26682, in 0.11.1): on random copies of all inputs,
-# one of them the embedding table. A start that compiles has that as its peak: 1.46 GiB for a table of 1.45 (0.28, two
-# models), 0.67 for one of 0.58 (0.29), and 0.42, 0.22 and 0.33 in other logs. A start that finds the compiled code has
-# not. Since 0.28 a start that compiles also keeps about as much until it ends: 1.42 and 1.38 GiB, and 0.53.
-# On an H100 0.32 without the trials had peaks of 1.07 (7B) and 1.54 GiB (14B) for tables of 1.02 and 1.45, by the
-# tuning while it compiles; without that as well 0.41 and 0.32 (tests/fixtures/starts/h100.json, by benchmarks/fit.py).
-_COMBO_KERNELS_SINCE: Version = (0, 12)
-_COMPILED_REMAINS_SINCE: Version = (0, 28)
+_FLASHINFER_WORKSPACE_GIB = 394 / 1024  # VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE, in MiB
+
+
+class Term(NamedTuple):
+    """GiB on each rank. `inside` says whether gpu_memory_utilization's share pays for it."""
+
+    name: str
+    gib: float
+    uncertainty_gib: float
+    inside: bool
+    cause: str
+    formula: str
+    source: str
 
 
 class Setup(NamedTuple):
     """How the engine runs, as far as its overhead depends on it."""
 
-    engine: Version
     batch: Batch
     ranks: int
     eager: bool
-    flashinfer: bool  # it computes the attention (attention.py)
+    flashinfer: bool  # it computes the attention (vllm/kernels.py)
     shared_display: bool
     # Whether the engine compiles and tries its kernels at this start; None when that is not known.
     tries_kernels: bool | None
 
 
-def terms(architecture: Architecture, form: Format, largest_linear: int, setup: Setup) -> list[Term]:
-    """Return the terms that apply, none of them zero. `largest_linear` is a count of weights."""
-    peak = _activations(architecture, form, largest_linear, setup)
-    found = [peak, _non_torch(setup.engine), *_compilation(architecture, peak.gib, setup)]
-    if _runner_2(architecture, setup.engine):
-        logits_gib = setup.batch.max_num_seqs * architecture.vocab_size / GIB
-        state, burst = logits_gib * _PENALTY_BYTES, logits_gib * _BURST_BYTES
-        found.append(Term("sampler_state", state, 0.05 * state, True, *overhead_terms.PENALTY_WORDS))
-        found.append(Term(overhead_terms.SAMPLING, burst, 0.4 * burst, False, *overhead_terms.BURST_WORDS))
+def terms(architecture: Architecture, setup: Setup) -> list[Term]:
+    """Return the terms that apply, none of them zero."""
+    peak = _activations(architecture, setup)
+    found = [peak, NON_TORCH, *_compilation(architecture, peak.gib, setup), *_sampler(architecture, setup.batch)]
     if setup.ranks > 1:
-        found += overhead_terms.NCCL_V0 if setup.engine < V1_SINCE else overhead_terms.NCCL
+        found += [NCCL, NCCL_RESIDENT]
     if setup.flashinfer:
-        found.append(overhead_terms.FLASHINFER)
+        found.append(FLASHINFER)
     if not setup.eager:
-        found.append(_graphs(architecture, setup.batch, setup.engine))
+        found.append(_graphs(architecture, setup.batch))
     if setup.shared_display:
-        found += overhead_terms.DISPLAY
-    if setup.engine >= V1_SINCE:
-        found.append(overhead_terms.CONTEXT)
-    return found
+        found += [DISPLAY, DISPLAY_RESIDENT]
+    return [*found, CONTEXT]
 
 
 def uncertainty(found: list[Term], inside: bool) -> float:
-    """Return the half-width of the sum of the terms inside or outside the budget, in GiB.
+    """Return the half-width of the sum of the terms inside or outside the share, in GiB.
 
     Inside, _UNNAMED_GIB is added for what no term names: the weights' last half percent, an odd library. A
     measurement has named it all.
     """
-    unnamed = _UNNAMED_GIB if inside and all(term.name != overhead_terms.MEASURED for term in found) else 0.0
+    unnamed = _UNNAMED_GIB if inside and all(term.name != MEASURED for term in found) else 0.0
     return math.sqrt(unnamed**2 + sum(term.uncertainty_gib**2 for term in found if term.inside is inside))
 
 
-def forward_gib(arch: Architecture, form: Format, largest_linear: int, setup: Setup) -> float:
+def forward_gib(arch: Architecture, setup: Setup) -> float:
     """Return the peak of a forward pass: residual, hidden state, and one layer's widest tensors.
 
-    In the dense block the fused gate and up, and their product; with experts, each token's copies for the
-    experts it chose (fused_experts' workspaces). A 4-bit bitsandbytes layer is unpacked before it is used.
+    In the dense block these are the fused gate and up, and their product. With experts they are each token's copies
+    for the experts it chose (fused_experts' workspaces).
     """
     ranks, experts = setup.ranks, arch.num_experts_per_tok
     dense = 3 * arch.intermediate_size // ranks if arch.moe_layers < arch.num_hidden_layers else 0
     attention = (2 * arch.num_attention_heads + 2 * arch.num_key_value_heads) // ranks * arch.head_dim
     expert = arch.moe_intermediate_size // ranks
     routed = experts * (max(2 * expert, arch.hidden_size) + expert)
-    tokens = setup.batch.max_num_batched_tokens
-    unpacked = largest_linear if form.name == "bnb4" else 0
-    # Without torch.compile two more copies of the hidden state live on: 2.02 GiB for 32768 tokens of the 1.5B.
-    copies = 4 if setup.engine < V1_SINCE else 2
-    width = copies * arch.hidden_size + max(dense, attention, routed)
-    return (tokens * width + unpacked) * BYTES_16BIT / GIB
+    width = 2 * arch.hidden_size + max(dense, attention, routed)
+    return setup.batch.max_num_batched_tokens * width * BYTES_16BIT / GIB
 
 
-def sampler_gib(architecture: Architecture, max_num_seqs: int, engine: Version) -> tuple[float, str]:
-    """Return what sampling the largest batch takes while vLLM measures, and the bytes of a logit in words."""
-    logits = max_num_seqs * architecture.vocab_size
-    if _runner_2(architecture, engine):
-        return logits * BYTES_16BIT / GIB, "2"
-    if engine < TRITON_SAMPLER_SINCE:
-        return logits * _SORT_BYTES / GIB, "38.5"
-    rows = _TRITON_ROWS * architecture.vocab_size * _TRITON_ROW_BYTES
-    return (logits * _TRITON_BYTES + rows) / GIB, "14"
-
-
-def _runner_2(architecture: Architecture, engine: Version) -> bool:
-    return engine >= (_RUNNER_2_EXPERTS_SINCE if architecture.moe_layers else _RUNNER_2_SINCE)
-
-
-def _activations(arch: Architecture, form: Format, largest_linear: int, setup: Setup) -> Term:
-    forward = forward_gib(arch, form, largest_linear, setup)
-    hidden = setup.batch.max_num_batched_tokens * arch.hidden_size * BYTES_16BIT / GIB
-    logits, each = sampler_gib(arch, setup.batch.max_num_seqs, setup.engine)
-    sampler = hidden + logits
+def _activations(arch: Architecture, setup: Setup) -> Term:
+    forward = forward_gib(arch, setup)
+    tokens, seqs = setup.batch.max_num_batched_tokens, setup.batch.max_num_seqs
+    sampler = tokens * arch.hidden_size * BYTES_16BIT / GIB + seqs * arch.vocab_size * BYTES_16BIT / GIB
     # The dummy run frees the layers' tensors before it samples, so the higher of the two counts.
     if forward > sampler:
-        return Term("activation_peak", forward, 0.1 + 0.15 * forward, True, *overhead_terms.FORWARD_WORDS)
-    return Term("activation_peak", sampler, 0.1 + 0.1 * sampler, True, *overhead_terms.SAMPLER_WORDS[each])
+        return Term(
+            name="activation_peak",
+            gib=forward,
+            uncertainty_gib=0.1 + 0.15 * forward,
+            inside=True,
+            cause="one forward pass over max_num_batched_tokens",
+            formula="max_num_batched_tokens x (2 x hidden_size + widest layer / ranks) x 2 bytes",
+            source="vLLM's profile_run; widths from the model's config",
+        )
+    return Term(
+        name="activation_peak",
+        gib=sampler,
+        uncertainty_gib=0.1 + 0.1 * sampler,
+        inside=True,
+        cause="sampling max_num_seqs requests over the whole vocabulary",
+        formula="max_num_seqs x vocab_size x 2 bytes + max_num_batched_tokens x hidden_size x 2 bytes",
+        source="vLLM's _dummy_sampler_run; vllm#33538 and vllm#32558 for the bytes; start logs c05, c17, c19, c48",
+    )
 
 
-def _non_torch(engine: Version) -> Term:
-    old = engine < _TORCH_2_10_SINCE
-    return Term("non_torch", *((0.1, 0.12) if old else (0.2, 0.15)), True, *overhead_terms.NON_TORCH_WORDS)
+def _sampler(arch: Architecture, batch: Batch) -> list[Term]:
+    logits_gib = batch.max_num_seqs * arch.vocab_size / GIB
+    state, burst = logits_gib * _PENALTY_BYTES, logits_gib * _BURST_BYTES
+    return [
+        Term(
+            name="sampler_state",
+            gib=state,
+            uncertainty_gib=0.05 * state,
+            inside=True,
+            cause="counts for penalties, kept for each request over the whole vocabulary",
+            formula="max_num_seqs x vocab_size x 4.125 bytes",
+            source="vLLM 0.32 v1/worker/gpu/sample/penalties.py; the second model runner, vllm#44443",
+        ),
+        Term(
+            name=SAMPLING,
+            gib=burst,
+            uncertainty_gib=0.4 * burst,
+            inside=False,
+            cause="top-k and top-p over the whole vocabulary, which the second model runner does not measure",
+            formula="max_num_seqs x vocab_size x 10 bytes",
+            source="vLLM 0.32 v1/worker/gpu/model_runner.py, the note in _dummy_sampler_run",
+        ),
+    ]
 
 
 def _compilation(arch: Architecture, peak_gib: float, setup: Setup) -> list[Term]:
-    if setup.eager or setup.engine < _COMBO_KERNELS_SINCE or setup.tries_kernels is False:
+    """Return what a start takes that compiles and tries its kernels.
+
+    Inductor fuses kernels side by side and tries each fusion (vllm#26682) on random copies of all inputs, one of them
+    the embedding table. A start that compiles has that as its peak, and keeps about as much until it ends: 1.46 GiB for
+    a table of 1.45 (0.28, two models), 0.67 for one of 0.58 (0.29). A start that finds the compiled code has not.
+    On an H100 0.32 without the trials had peaks of 1.07 (7B) and 1.54 GiB (14B) for tables of 1.02 and 1.45, by the
+    tuning while it compiles; without that as well 0.41 and 0.32 (tests/fixtures/starts/h100.json).
+    """
+    if setup.eager or setup.tries_kernels is False:
         return []
     table = embedding_bytes(arch, setup.ranks) / GIB
-    more = max(0.0, table - peak_gib) + (table if setup.engine >= _COMPILED_REMAINS_SINCE else 0.0)
+    more = max(0.0, table - peak_gib) + table
     # Where it is not known whether the start compiles, both are possible and neither is likelier.
     gib, unsure = (more, 0.1 + 0.15 * more) if setup.tries_kernels else (more / 2, more / 2)
-    return [Term("first_compilation", gib, unsure, True, *overhead_terms.COMPILATION_WORDS)] if more else []
+    return [
+        Term(
+            name="first_compilation",
+            gib=gib,
+            uncertainty_gib=unsure,
+            inside=True,
+            cause="the first start compiles, and tries kernels on a random copy of the embedding table",
+            formula="the table - activation_peak, and the table once more; half of it where it is not known",
+            source="vllm/config/compilation.py (benchmark_combo_kernel), torch/_inductor/codegen/triton.py "
+            "(rand_strided); vllm#54122, vllm#54383; start logs c29, c41, c42, c43",
+        )
+    ]
 
 
-def _graphs(arch: Architecture, batch: Batch, engine: Version) -> Term:
-    count = captured_graphs(engine, batch.max_num_seqs)
-    gib = _GRAPH_BASE_GIB + count * arch.num_hidden_layers * _GRAPH_LAYER_GIB
-    counted = _RUNNER_2_GRAPHS_COUNTED_SINCE if _runner_2(arch, engine) else GRAPHS_COUNTED_SINCE
-    return Term("cuda_graphs", gib, 0.15 + 0.6 * gib, engine >= counted, *overhead_terms.GRAPH_WORDS)
+def _graphs(arch: Architecture, batch: Batch) -> Term:
+    gib = _GRAPH_BASE_GIB + captured_graphs(batch.max_num_seqs) * arch.num_hidden_layers * _GRAPH_LAYER_GIB
+    return Term(
+        name="cuda_graphs",
+        gib=gib,
+        uncertainty_gib=0.15 + 0.6 * gib,
+        inside=True,
+        cause="CUDA graphs captured for the decode batch sizes",
+        formula="0.15 GiB + graphs x layers x 0.12 MiB",
+        source="profile_cudagraph_memory of 0.32; logs: 0.1 to 0.9 GiB, three of 1.6 to 2.4",
+    )
+
+
+def measured(gib: float) -> Term:
+    """Return the one term that an engine's own start log gives in place of the computed ones."""
+    return Term(
+        name=MEASURED,
+        gib=gib,
+        uncertainty_gib=0.1,
+        inside=True,
+        cause="everything in the share but weights and KV cache, as the engine stated it at an earlier start here",
+        formula="share - weights - KV cache of that start",
+        source="the engine's start log; three starts of one configuration differed by 0.04 GiB",
+    )
+
+
+NON_TORCH = Term(
+    name="non_torch",
+    gib=0.2,
+    uncertainty_gib=0.15,
+    inside=True,
+    cause="CUDA kernels and library workspaces, loaded during the first pass",
+    formula="a constant",
+    source="non_torch_memory in start logs of 0.6 to 0.10: 0.02 to 0.28 GiB, and a little more since PyTorch 2.10",
+)
+NCCL = Term(
+    name="nccl",
+    gib=0.15,
+    uncertainty_gib=0.2,
+    inside=True,
+    cause="communication buffers between the ranks",
+    formula="a constant for more than one rank",
+    source="start logs with tensor parallelism: 0.1 to 0.6 GiB, once 1.8",
+)
+# The engine measures after NCCL is up, so most of it is the card's and not the share's.
+NCCL_RESIDENT = Term(
+    name="nccl_resident",
+    gib=0.5,
+    uncertainty_gib=0.4,
+    inside=False,
+    cause="NCCL's own buffers, allocated before vLLM looks at the free memory",
+    formula="a constant for more than one rank",
+    source="start logs with the context: 93.83 of 95.01 GiB free (2 ranks), 137.64 of 139.8 (8 ranks)",
+)
+FLASHINFER = Term(
+    name="attention_workspace",
+    gib=_FLASHINFER_WORKSPACE_GIB,
+    uncertainty_gib=0.2,
+    inside=True,
+    cause="FlashInfer's workspace: FlashAttention 2 does not take an 8-bit KV cache",
+    formula="394 MiB",
+    source="VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE in vLLM 0.32's envs.py; attention selection on 12.0",
+)
+DISPLAY = Term(
+    name="display",
+    gib=0.3,
+    uncertainty_gib=0.5,
+    inside=True,
+    cause="a desktop or WSL that grows while the engine measures",
+    formula="a constant for a shared card",
+    source="start logs under WSL2: 0 to 0.5 GiB beyond the other terms",
+)
+DISPLAY_RESIDENT = Term(
+    name="display_resident",
+    gib=0.7,
+    uncertainty_gib=0.5,
+    inside=False,
+    cause="a desktop's own surfaces: free memory has to exceed the engine's share",
+    formula="a constant for a shared card",
+    source="public reports of a desktop on the card: 0.5 to 1 GiB",
+)
+CONTEXT = Term(
+    name="cuda_context",
+    gib=0.45,
+    uncertainty_gib=0.15,
+    inside=False,
+    cause="the process's CUDA context, created before vLLM looks at the free memory",
+    formula="a constant",
+    source="start logs: 23.05 of 23.56 and 39.0 of 39.49 GiB free when the engine looks; gpu_worker.py init_device",
+)
+DRAFT = Term(
+    name="draft_model",
+    gib=0.2,
+    uncertainty_gib=0.2,
+    inside=True,
+    cause="the draft model's own activations and CUDA graphs; its weights and keys are counted as such",
+    formula="a constant for a draft model",
+    source="an assumption, with an uncertainty as large; of the whole overhead 0.74 GiB where 0.75 were computed (an "
+    "H100)",
+)

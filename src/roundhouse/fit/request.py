@@ -164,8 +164,3 @@ def _find(name: str) -> Model | Unknown:
         f"{name} is not in the catalog: pull its config.json and name the folder "
         "(the Qwen2.5, Qwen2.5-Coder and Qwen3 dense families are known without).",
     )
-
-
-def engine(text: str | None) -> defaults.Version:
-    """Return the engine's version, the pinned one for None."""
-    return defaults.version(text) if text else defaults.PINNED

@@ -1,11 +1,9 @@
-"""The KV cache: bytes a token, and the tokens that some memory holds.
-
-How many bytes a model's weights take: on disk, resident on each rank, and read for each token.
+"""Compute the bytes of a model's KV cache and of its weights: on disk, resident on each rank, read for each token.
 
 Resident is more than the sum of the tensors. PyTorch's caching allocator takes segments in steps of
 2 MiB for a tensor of 10 MiB or more, and the end of a segment counts as the tensor's own unless it is
 split off, which happens only when more than 1 MiB is left (c10/cuda/CUDACachingAllocator.cpp,
-kRoundLarge, kMinLargeAlloc, kSmallSize). Since vLLM 0.21 segments of 20 MiB and more are never split
+kRoundLarge, kMinLargeAlloc, kSmallSize). Segments of 20 MiB and more are never split
 while weights load (vllm#41268). With both, the sizes that start logs state come out to a few MiB.
 """
 
@@ -45,7 +43,6 @@ def needed_bytes(max_model_len: int, token_bytes: int) -> int:
 MIB = 1024**2
 GIB = 1024**3
 BYTES_16BIT = 2
-NEVER_SPLIT_SINCE = (0, 21)
 _LARGE_BYTES = 10 * MIB
 _SEGMENT_BYTES = 2 * MIB
 _SMALL_BYTES = 1 * MIB
@@ -58,38 +55,35 @@ class Weights(NamedTuple):
     """Bytes of one rank, but `disk`, which is the whole checkpoint's tensors.
 
     `read_per_token` is what one decode step of one sequence reads: no embedding gather, and of the
-    experts only those that are chosen. `largest_linear` is the count of weights in the largest one.
+    experts only those that are chosen.
     """
 
     resident: int
     disk: int
     read_per_token: int
-    largest_linear: int
 
 
 class _Linear(NamedTuple):
     layers: int  # how many have it
-    stacked: int  # how many experts lie in one tensor; 1 without experts
-    used: int  # how many of them one token reads
     inputs: int
     outputs: int
-    parts: int  # checkpoints store it in so many pieces: q, k, v or gate, up
+    parts: int = 1  # checkpoints store it in so many pieces: q, k, v or gate, up
+    stacked: int = 1  # how many experts lie in one tensor
+    used: int = 1  # how many of them one token reads
 
 
 @lru_cache(maxsize=4096)
-def weights(architecture: Architecture, form: Format, tensor_parallel_size: int, engine: tuple[int, int]) -> Weights:
+def weights(architecture: Architecture, form: Format, tensor_parallel_size: int) -> Weights:
     """Return the bytes of a model whose heads and intermediate size the ranks divide.
 
     The bare formula (linear layers in the format, embeddings, lm_head, norms and biases in 16 bit)
     is 0.00 % to 0.09 % from six published checkpoints.
     """
     resident = read = 0
-    largest = 0
     for linear in _linears(architecture, tensor_parallel_size):
         tensors = _tensors(linear, form)
-        resident += linear.layers * sum(_allocated(size, engine) for size in tensors)
+        resident += linear.layers * sum(_allocated(size) for size in tensors)
         read += linear.layers * sum(tensors) * linear.used // linear.stacked
-        largest = max(largest, linear.inputs * linear.outputs)
     disk = sum(linear.layers * _on_disk(linear, form) for linear in _linears(architecture, 1))
     replicated, per_rank, whole = _sixteen_bit(architecture, tensor_parallel_size)
     resident += replicated + per_rank
@@ -97,12 +91,12 @@ def weights(architecture: Architecture, form: Format, tensor_parallel_size: int,
     disk += whole
     table = embedding_bytes(architecture, tensor_parallel_size)
     copies = 1 if architecture.tie_word_embeddings else 2
-    resident += copies * _allocated(table, engine)
+    resident += copies * _allocated(table)
     disk += copies * architecture.vocab_size * architecture.hidden_size * BYTES_16BIT
     # RotaryEmbedding's cos and sin, once for all layers (model_executor/layers/rotary_embedding/base.py).
     positions = architecture.max_position_embeddings or 32768
     resident += positions * architecture.head_dim * BYTES_16BIT
-    return Weights(resident, disk, read + table, largest)
+    return Weights(resident=resident, disk=disk, read_per_token=read + table)
 
 
 def _linears(arch: Architecture, ranks: int) -> Iterator[_Linear]:
@@ -111,17 +105,18 @@ def _linears(arch: Architecture, ranks: int) -> Iterator[_Linear]:
     key_heads = max(1, arch.num_key_value_heads // ranks)
     hidden = arch.hidden_size
     layers = arch.num_hidden_layers
-    yield _Linear(layers, 1, 1, hidden, (heads + 2 * key_heads) * arch.head_dim, 3)
-    yield _Linear(layers, 1, 1, heads * arch.head_dim, hidden, 1)
-    dense = layers - arch.moe_layers
-    for count, stacked, used, size in (
-        (dense, 1, 1, arch.intermediate_size),
-        (arch.moe_layers, arch.num_experts, arch.num_experts_per_tok, arch.moe_intermediate_size),
-        (arch.moe_layers, 1, 1, arch.shared_expert_intermediate_size),
-    ):
+    yield _Linear(layers=layers, inputs=hidden, outputs=(heads + 2 * key_heads) * arch.head_dim, parts=3)
+    yield _Linear(layers=layers, inputs=heads * arch.head_dim, outputs=hidden)
+    experts = {"stacked": arch.num_experts, "used": arch.num_experts_per_tok}
+    blocks: list[tuple[int, int, dict[str, int]]] = [
+        (layers - arch.moe_layers, arch.intermediate_size, {}),
+        (arch.moe_layers, arch.moe_intermediate_size, experts),
+        (arch.moe_layers, arch.shared_expert_intermediate_size, {}),
+    ]
+    for count, size, held in blocks:
         if count and size:
-            yield _Linear(count, stacked, used, hidden, 2 * size // ranks, 2)
-            yield _Linear(count, stacked, used, size // ranks, hidden, 1)
+            yield _Linear(layers=count, inputs=hidden, outputs=2 * size // ranks, parts=2, **held)
+            yield _Linear(layers=count, inputs=size // ranks, outputs=hidden, **held)
 
 
 def _tensors(linear: _Linear, form: Format) -> list[int]:
@@ -147,11 +142,11 @@ def _on_disk(linear: _Linear, form: Format) -> int:
     return size
 
 
-def _allocated(size: int, engine: tuple[int, int]) -> int:
+def _allocated(size: int) -> int:
     if size < _LARGE_BYTES:
         return size
     end = -size % _SEGMENT_BYTES
-    whole = end <= _SMALL_BYTES or (engine >= NEVER_SPLIT_SINCE and size >= _NEVER_SPLIT_BYTES)
+    whole = end <= _SMALL_BYTES or size >= _NEVER_SPLIT_BYTES
     return size + end if whole else size
 
 

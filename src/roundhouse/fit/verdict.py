@@ -1,8 +1,7 @@
-"""What cannot be split over ranks, and what cannot draft for what: one sentence, before any arithmetic.
+"""Define a question to the fit, and the verdict of its answer.
 
-A question to the fit, and the four words of its answer.
-
-The verdict: the worst of what the card can run, what the share holds and what the rest of the card has to hold.
+The verdict is the worst of what the ranks can split, what the card can run, what the engine's share holds, and what the
+rest of the card has to hold.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from ..catalog.models import Model
 from ..vllm import defaults, formats
 from ..vllm import kernels as vllm_kernels
 from ..vllm.formats import Capability
-from . import overhead, overhead_terms
-from .overhead_terms import Term
+from . import overhead
+from .overhead import Term
 
 
 def obstacle(model: Model, ranks: int) -> str | None:
@@ -100,7 +99,6 @@ class Question(NamedTuple):
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     enforce_eager: bool = False
-    engine: defaults.Version = defaults.PINNED
     capability: Capability | None = None
     bandwidth_gb_s: float | None = None
     a100: bool = False
@@ -157,7 +155,7 @@ def _whatever_the_memory(question: Question) -> list[Limit]:
         have, want = (".".join(map(str, each)) for each in (question.capability, oldest))
         other = "" if question.kernels else ", or agents_runtime: compose"
         found.append(f"An 8-bit KV cache wants compute capability {want} and the card has {have}: take auto{other}.")
-    against = formats.obstacle(question.model.form, question.capability, question.engine)
+    against = formats.obstacle(question.model.form, question.capability)
     return [(NO, reason) for reason in [*found, *([against] if against else [])]]
 
 
@@ -179,7 +177,7 @@ def _beside_the_share(question: Question, terms: list[Term]) -> list[Limit]:
     if not outside or outside + margin <= left:
         return []
     # An engine starts without the room that only a full batch of its sampler takes, and may fail under it.
-    to_start = outside - sum(term.gib for term in terms if term.name == overhead_terms.SAMPLING)
+    to_start = outside - sum(term.gib for term in terms if term.name == overhead.SAMPLING)
     reason = (
         f"gpu_memory_utilization {question.gpu_memory_utilization:g} leaves {left:.2f} GiB of the card and about "
         f"{outside:.2f} GiB are needed there: lower it."

@@ -10,7 +10,6 @@ from . import cards, options, speculation
 from .options import Rule
 from .report import ALREADY, LEFT, NOTHING, Outcome, Setting, Source
 
-_ENGINE = ".".join(map(str, defaults.PINNED))
 _LLAMA_CPP = (
     "num_gpu main_gpu num_thread num_batch num_keep use_mmap use_mlock low_vram numa mirostat mirostat_eta "
     "mirostat_tau tfs_z penalize_newline num_gqa f16_kv vocab_only"
@@ -85,7 +84,7 @@ _ALREADY = {
     "env CUDA_DEVICE_ORDER": "Cards are counted by the PCI bus.",
     "env VLLM_NO_USAGE_STATS VLLM_CACHE_ROOT": "Roundhouse sets it for each engine.",
     "env HF_* TRANSFORMERS_*": "Engines run offline, from Roundhouse's own store of models.",
-    "key image": f"Each agent has a container of vLLM {_ENGINE}'s image, by its digest (container_image).",
+    "key image": f"Each agent has a container of vLLM {defaults.PINNED}'s image, by its digest (container_image).",
     "key restart": _UNIT,
     "key container_name": "The unit is roundhouse-NAME.service.",
     "key healthcheck": _HEALTH,
@@ -143,7 +142,7 @@ _LEFT = {
 _NOTHING = {
     "option swap-space use-v2-block-manager device max-seq-len-to-capture guided-decoding-backend": "This option has "
     "left vLLM.",
-    "key build": f"The engine is vLLM {_ENGINE}, locked by hash in an environment of its own.",
+    "key build": f"The engine is vLLM {defaults.PINNED}, locked by hash in an environment of its own.",
     "key version": "Compose itself has not read it since its second version.",
     "key line": "It is no assignment.",
     f"parameter {_LLAMA_CPP}": "It steers llama.cpp, which is inside Ollama; vLLM has nothing like it.",

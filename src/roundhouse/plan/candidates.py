@@ -12,7 +12,6 @@ from ..fit import overhead
 from ..fit.estimate import FITS, Measured, Question, fit
 from ..fit.sizes import BLOCK_TOKENS, GIB, tokens
 from ..roster.fields import GIVE_UP, MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS
-from ..vllm import defaults
 from ..vllm import kernels as vllm_kernels
 from ..vllm.formats import KV_DTYPE_BYTES
 
@@ -126,7 +125,6 @@ def base(wish: Wish, model: Model, group: Group) -> Question:
         max_num_seqs=wish.max_num_seqs,
         max_num_batched_tokens=wish.max_num_batched_tokens,
         enforce_eager=wish.enforce_eager,
-        engine=defaults.PINNED,
         capability=min((card.capability for card in group if card.capability), default=None),
         bandwidth_gb_s=min((card.bandwidth_gb_s for card in group if card.bandwidth_gb_s), default=None),
         shared_display=any(card.shared_display for card in group),

@@ -63,10 +63,14 @@ def entry(agent: dict[str, Any], lines: Iterable[str]) -> dict[str, Any] | None:
     stated = parse(lines)
     if not stated:
         return None
-    engine = ".".join(map(str, defaults.PINNED))
     # A start that fails ends before the engine says its card's total: then it is what the plan reckoned with.
     card = {"cuda_gib": agent["fit"]["card_gib"]} if agent.get("fit") else {}
-    return {"engine": engine, **{name: agent.get(name) for name in (*_IDENTITY, *_STARTED_WITH)}, **card, **stated}
+    return {
+        "engine": defaults.PINNED,
+        **{name: agent.get(name) for name in (*_IDENTITY, *_STARTED_WITH)},
+        **card,
+        **stated,
+    }
 
 
 def learn(agent: dict[str, Any], lines: Iterable[str], path: Path | None = None) -> None:
@@ -102,7 +106,7 @@ def lookup(entries: list[dict[str, Any]], configs: models.Configs) -> Measuremen
     found = {}
     for each in entries:
         model = models.find(each, configs)
-        pinned = each.get("engine") == ".".join(map(str, defaults.PINNED))
+        pinned = each.get("engine") == defaults.PINNED
         stated = all(each.get(name) is not None for name in ("weights_gib", "kv_gib", "cuda_gib"))
         if isinstance(model, Model) and pinned and stated:
             share_gib = each["cuda_gib"] * each["gpu_memory_utilization"]

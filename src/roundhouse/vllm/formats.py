@@ -29,56 +29,43 @@ _GGUF_NEAREST = {"q2": "awq", "q3": "awq", "q4": "awq", "q5": "awq", "q6": "gptq
 Capability = tuple[int, int]
 
 
-class Format(NamedTuple):
-    """How a checkpoint stores a linear layer, and which cards the engine runs it on.
+# All formats run from here on: in the format's own arithmetic, or by Marlin's kernels in 16 bits.
+OLDEST_CAPABILITY: Capability = (7, 5)
 
-    `weight_bits` is per weight. A group of `group_size` weights along the input (0: one scale for each
-    output) has a scale of `scale_bytes` and a zero point of `zero_bits`. `index_bytes` is per input
-    feature and on disk only.
-    `min_capability` is the lowest compute capability; `broken` lists those where it fails all the same.
-    """
+
+class Format(NamedTuple):
+    """How a checkpoint stores a linear layer, and which cards the engine runs it on."""
 
     name: str
     weight_bits: int
-    group_size: int
-    scale_bytes: int
-    zero_bits: int
-    index_bytes: int
-    min_capability: Capability
-    broken: tuple[Capability, ...]
-    engine_removed: tuple[int, int] | None
     source: str
+    group_size: int = 0  # weights along the input that share a scale; 0: one scale for each output
+    scale_bytes: int = 0
+    zero_bits: int = 0  # of a group's zero point
+    index_bytes: int = 0  # for each input feature, on disk only
+    broken: tuple[Capability, ...] = ()  # where it fails though the card is new enough
+    removed_in: str | None = None  # the version in which it left vLLM's core
 
 
+_GPTQ_SOURCE = "vLLM 0.32 layers/quantization/auto_gptq.py:182"
 _INT8_SOURCE = "capability: vLLM 0.32 compressed_tensors; 12.0: 'Int8 not supported on SM120', vllm#54311"
+_BNB_SOURCE = "NF4, an 8-bit absmax for each 64; left vLLM's core in 0.28, PR #43529"
 _CT = "vLLM 0.32 layers/quantization/compressed_tensors"
 
-# name, bits, group, scale, zero, index, lowest capability, broken on, left vLLM's core in, source.
-_ROWS = (
-    ("bf16", 16, 0, 0, 0, 0, (7, 5), (), None, "two bytes a weight; float16 the same (bfloat16 wants 8.0)"),
-    ("awq", 4, 128, 2, 4, 0, (7, 5), (), None, "vLLM 0.32 layers/quantization/auto_awq.py:233"),
-    ("gptq-int4", 4, 128, 2, 4, 4, (7, 5), (), None, "vLLM 0.32 layers/quantization/auto_gptq.py:182"),
-    ("gptq-int8", 8, 128, 2, 8, 4, (7, 5), (), None, "vLLM 0.32 layers/quantization/auto_gptq.py:182"),
-    ("fp8", 8, 0, 4, 0, 0, (7, 5), (), None, "W8A8 from 8.9; weight-only by Marlin from 7.5"),
-    ("fp8-block", 8, 128, 0, 0, 0, (7, 5), (), None, "a 4-byte scale for each 128 x 128; else as fp8"),
-    ("int8", 8, 0, 4, 0, 0, (7, 5), ((12, 0), (12, 1)), None, _INT8_SOURCE),
-    ("w4a16", 4, 128, 2, 0, 0, (7, 5), (), None, _CT),
-    ("w8a16", 8, 128, 2, 0, 0, (7, 5), (), None, _CT),
-    ("nvfp4", 4, 16, 1, 0, 0, (7, 5), (), None, "native from 10.0, Marlin W4A16 below"),
-    (
-        "bnb4",
-        4,
-        64,
-        1,
-        0,
-        0,
-        (7, 5),
-        (),
-        (0, 28),
-        "NF4, an 8-bit absmax for each 64; left vLLM's core in 0.28, PR #43529",
-    ),
+_FORMATS = (
+    Format("bf16", 16, "two bytes a weight; float16 the same (bfloat16 wants 8.0)"),
+    Format("awq", 4, "vLLM 0.32 layers/quantization/auto_awq.py:233", group_size=128, scale_bytes=2, zero_bits=4),
+    Format("gptq-int4", 4, _GPTQ_SOURCE, group_size=128, scale_bytes=2, zero_bits=4, index_bytes=4),
+    Format("gptq-int8", 8, _GPTQ_SOURCE, group_size=128, scale_bytes=2, zero_bits=8, index_bytes=4),
+    Format("fp8", 8, "W8A8 from 8.9; weight-only by Marlin from 7.5", scale_bytes=4),
+    Format("fp8-block", 8, "a 4-byte scale for each 128 x 128; else as fp8", group_size=128),
+    Format("int8", 8, _INT8_SOURCE, scale_bytes=4, broken=((12, 0), (12, 1))),
+    Format("w4a16", 4, _CT, group_size=128, scale_bytes=2),
+    Format("w8a16", 8, _CT, group_size=128, scale_bytes=2),
+    Format("nvfp4", 4, "native from 10.0, Marlin W4A16 below", group_size=16, scale_bytes=1),
+    Format("bnb4", 4, _BNB_SOURCE, group_size=64, scale_bytes=1, removed_in="0.28"),
 )
-WEIGHT_FORMATS = {row[0]: Format(*row) for row in _ROWS}
+WEIGHT_FORMATS = {form.name: form for form in _FORMATS}
 
 # What people and checkpoints call them. gptq and compressed-tensors alone do not say how many bits.
 _ALIASES = {
@@ -125,17 +112,17 @@ def members(word: str) -> tuple[str, ...]:
     return FAMILIES.get(word.lower()) or ((name,) if name else ())
 
 
-def obstacle(form: Format, capability: Capability | None, engine: tuple[int, int]) -> str | None:
+def obstacle(form: Format, capability: Capability | None) -> str | None:
     """Return one sentence when the card cannot run the format, None when it can or is not known."""
-    if form.engine_removed and engine >= form.engine_removed:
-        since = ".".join(str(part) for part in form.engine_removed)
-        return f"{form.name} is not in vLLM's core since {since}: take awq or gptq-int4, which the engine loads."
+    if form.removed_in:
+        return (
+            f"{form.name} is not in vLLM's core since {form.removed_in}: take awq or gptq-int4, which the engine loads."
+        )
     if capability is None:
         return None
-    card = f"compute capability {capability[0]}.{capability[1]}"
+    have, oldest = (".".join(map(str, each)) for each in (capability, OLDEST_CAPABILITY))
     if capability in form.broken:
-        return f"{form.name} fails on {card} ({form.source}): take fp8, awq or gptq-int8."
-    if capability < form.min_capability:
-        low = f"{form.min_capability[0]}.{form.min_capability[1]}"
-        return f"{form.name} wants compute capability {low} and the card has {capability[0]}.{capability[1]}."
+        return f"{form.name} fails on compute capability {have} ({form.source}): take fp8, awq or gptq-int8."
+    if capability < OLDEST_CAPABILITY:
+        return f"{form.name} wants compute capability {oldest} and the card has {have}."
     return None

@@ -1,34 +1,48 @@
-"""The fit beside what real engines stated when they started: a table, and what is left to explain.
+#!/usr/bin/env python3
+"""Compare the fit with what real engines stated when they started: `benchmarks/calibration.py FILE [--json]`.
 
 The file is a list of observations, each with `model`, `quant`, `gpu_total_gib`, `tp`, the engine's options
-(None where the log does not say) and what the log states. One of benchmarks/fit.py says also the card's `capability`,
-the repository that drafts (`draft`), and whether the start tried kernels (`tries_kernels`). Nothing is fitted here.
+(null where the log does not say) and what the log states. One of benchmarks/fit.py says also the card's `capability`,
+the repository that drafts (`draft`), and whether the start tried kernels (`tries_kernels`). Nothing is fitted here. An
+observation of another version than the pinned one gets no numbers: the formulas are that version's.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from ..catalog.models import Model, architecture, find, in_format
-from ..errors import UsageError
-from ..util import console
-from ..vllm import defaults
-from ..vllm.formats import canonical
-from . import sizes
-from .estimate import FITS, NO, Fit, Question, fit
-from .overhead import uncertainty
-from .sizes import GIB, weights
+from roundhouse.catalog.models import Model, architecture, find, in_format
+from roundhouse.fit import sizes
+from roundhouse.fit.estimate import FITS, NO, Fit, Question, fit
+from roundhouse.fit.overhead import uncertainty
+from roundhouse.fit.sizes import GIB, weights
+from roundhouse.vllm import defaults
+from roundhouse.vllm.formats import canonical
 
 _FIELDS = (
-    *("id", "model", "quant", "kv_cache_dtype", "gpu", "gpu_total_gib", "tp", "gpu_memory_utilization"),
-    *("max_model_len", "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "vllm_version"),
-    *("weights_gib_per_rank", "kv_gib_per_rank", "kv_tokens", "outcome"),
+    "id",
+    "model",
+    "quant",
+    "kv_cache_dtype",
+    "gpu",
+    "gpu_total_gib",
+    "tp",
+    "gpu_memory_utilization",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "enforce_eager",
+    "vllm_version",
+    "weights_gib_per_rank",
+    "kv_gib_per_rank",
+    "kv_tokens",
+    "outcome",
 )
-# Logs that do not say their version state weights with four decimals, as 0.6 to 0.10 did.
-_UNSTATED = {"V0": (0, 7), "V1": (0, 10)}
 _ID_WIDTH = 22
 _HEAD = (
     f"{'id':{_ID_WIDTH}}{'model':22}{'weights GiB':>28}{'KV tokens from KV GiB':>32}{'KV GiB':>22}  verdict / outcome"
@@ -36,69 +50,68 @@ _HEAD = (
 
 
 class Row(NamedTuple):
-    """One observation. An error is predicted against stated, None when either is missing."""
+    """One observation. A pair is what is predicted and what was stated, None when either is missing."""
 
     label: str
-    weights: tuple[float, float] | None
-    tokens: tuple[int, int] | None
-    kv_gib: tuple[float, float] | None
-    uncertainty_gib: float | None
-    verdict: str
     outcome: str
     adapters: bool
-    uncovered: str | None
+    weights: tuple[float, float] | None = None
+    tokens: tuple[int, int] | None = None
+    kv_gib: tuple[float, float] | None = None
+    uncertainty_gib: float | None = None
+    verdict: str = "unknown"
+    uncovered: str | None = None
 
 
-def report(path: Path, *, as_json: bool) -> str:
-    """Return the table and its means, as text or JSON; UsageError when the file is not a list of observations."""
+def main(argv: list[str] | None = None) -> int:
+    """Print the table and its means."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, help="the observations, as benchmarks/fit.py writes them")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args(argv)
     try:
-        observations = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError("calibrate", f"--calibrate is {str(path)!r}, which cannot be read ({error}).") from error
+        print(report(args.file, as_json=args.json))
+    except ValueError as error:
+        parser.error(str(error))
+    return 0
+
+
+def report(path: Path, *, as_json: bool = False) -> str:
+    """Return the table and its means, as text or JSON. Raises ValueError for a file that holds no observations."""
+    observations = json.loads(path.read_text())
     if not isinstance(observations, list) or not all(isinstance(each, dict) for each in observations):
-        raise UsageError("calibrate", f"--calibrate is {str(path)!r}: it has to hold a list of observations.")
+        raise ValueError(f"{path} does not hold a list of observations.")
     for each in observations:
         missing = [field for field in _FIELDS if field not in each]
         if missing:
-            at = f"--calibrate is {str(path)!r}, and its observation {each.get('id', '?')}"
-            raise UsageError("calibrate", f"{at} has no {missing[0]}: each has {', '.join(_FIELDS)}, or null.")
+            raise ValueError(f"observation {each.get('id', '?')} has no {missing[0]}: write null if it is not known.")
     found = [row(each) for each in observations]
     if as_json:
-        rows = [each._asdict() for each in found]
-        return json.dumps({"schema": console.SCHEMA, "ok": True, "rows": rows, "summary": summary(found)})
+        return json.dumps({"rows": [each._asdict() for each in found], "summary": summary(found)})
     return "\n".join([_HEAD, *map(_line, found), "", *summary(found)])
 
 
 def row(seen: dict[str, Any]) -> Row:
     """Return one observation with the predictions for it."""
-    label = f"{seen['id'][: _ID_WIDTH - 1]:{_ID_WIDTH}}{seen['model'][:15]:16}{seen['quant'][:5]:6}"
-    outcome = seen["outcome"]
-    adapters = "LoRA" in (seen.get("note") or "")
-    form = canonical(seen["quant"])
-    shape = architecture(seen["model"])
-    if shape is None or form is None:
-        why = "not covered: " + (seen.get("note") or f"{seen['model']} is not in the catalog")
-        return Row(label, None, None, None, None, "unknown", outcome, adapters, why)
-    model = in_format(seen["model"], shape, form)
-    version = _engine(seen)
-    draft = _draft(seen)
-    held = [model, *([draft] if draft else [])]
-    resident = sum(weights(each.architecture, each.form, seen["tp"], version).resident for each in held) / GIB
-    stated = seen["weights_gib_per_rank"]
-    kv_gib, kv_tokens = seen["kv_gib_per_rank"], seen["kv_tokens"]
-    token_bytes = sum(sizes.bytes_per_token(each.architecture, seen["kv_cache_dtype"], seen["tp"]) for each in held)
-    whole = _fit(seen, model, version)
+    made = Row(
+        label=f"{seen['id'][: _ID_WIDTH - 1]:{_ID_WIDTH}}{seen['model'][:15]:16}{seen['quant'][:5]:6}",
+        outcome=seen["outcome"],
+        adapters="LoRA" in (seen.get("note") or ""),
+    )
+    models = _models(seen)
+    if isinstance(models, str):
+        return made._replace(uncovered=f"not covered: {seen.get('note') or models}")
+    resident = sum(weights(each.architecture, each.form, seen["tp"]).resident for each in models) / GIB
+    stated, kv_gib, kv_tokens = seen["weights_gib_per_rank"], seen["kv_gib_per_rank"], seen["kv_tokens"]
+    token_bytes = sum(sizes.bytes_per_token(each.architecture, seen["kv_cache_dtype"], seen["tp"]) for each in models)
+    whole = _fit(seen, *models)
     room = whole.kv_gib_per_rank if whole else None
-    return Row(
-        label,
-        (resident, stated) if stated else None,
-        (sizes.tokens(kv_gib * GIB, token_bytes), kv_tokens) if kv_gib and kv_tokens else None,
-        (room, kv_gib) if room is not None and kv_gib else None,
-        whole.uncertainty_gib if whole else None,
-        whole.verdict if whole else "-",
-        outcome,
-        adapters,
-        None,
+    return made._replace(
+        weights=(resident, stated) if stated else None,
+        tokens=(sizes.tokens(kv_gib * GIB, token_bytes), kv_tokens) if kv_gib and kv_tokens else None,
+        kv_gib=(room, kv_gib) if room is not None and kv_gib else None,
+        uncertainty_gib=whole.uncertainty_gib if whole else None,
+        verdict=whole.verdict if whole else "-",
     )
 
 
@@ -118,9 +131,9 @@ def beyond(seen: dict[str, Any]) -> list[str]:
             f"{seen['id']}: {made.kv_gib[1]:.2f} GiB of KV cache, and the fit says "
             f"{made.kv_gib[0]:.2f} +- {made.uncertainty_gib:.2f}."
         )
-    shape, form = architecture(seen["model"]), canonical(seen["quant"])
-    if seen.get("card_peak_gib") and shape and form:
-        whole = _fit(seen, in_format(seen["model"], shape, form), _engine(seen))
+    models = _models(seen)
+    if seen.get("card_peak_gib") and not isinstance(models, str):
+        whole = _fit(seen, *models)
         terms = list(whole.terms) if whole else []
         share = seen["gpu_total_gib"] * seen["gpu_memory_utilization"]
         most = share + sum(each.gib for each in terms if not each.inside) + uncertainty(terms, inside=False)
@@ -154,35 +167,29 @@ def summary(rows: list[Row]) -> list[str]:
     ]
 
 
-def _engine(seen: dict[str, Any]) -> defaults.Version:
-    generation = seen.get("engine") or "V1"
-    if not seen["vllm_version"]:
-        return _UNSTATED[generation]
-    stated = defaults.version(seen["vllm_version"])
-    # V1 was the default since 0.8, and until 0.10 the older engine could still run.
-    return min(stated, _UNSTATED["V0"]) if generation == "V0" else stated
+def _models(seen: dict[str, Any]) -> list[Model] | str:
+    """Return the model and the one that drafts for it, or why the formulas do not cover the observation."""
+    shape, form = architecture(seen["model"]), canonical(seen["quant"])
+    if shape is None or form is None:
+        return f"{seen['model']} is not in the catalog"
+    if ".".join(str(seen["vllm_version"]).split(".")[:2]) != defaults.PINNED:
+        return f"vLLM {seen['vllm_version']}, and the formulas are those of {defaults.PINNED}"
+    if not seen.get("draft"):
+        return [in_format(seen["model"], shape, form)]
+    draft = find(seen["draft"])
+    return [in_format(seen["model"], shape, form), draft] if draft else f"{seen['draft']} is not in the catalog"
 
 
-def _draft(seen: dict[str, Any]) -> Model | None:
-    repo = seen.get("draft")
-    if repo and find(repo) is None:
-        raise UsageError(
-            "calibrate", f"--calibrate: the observation {seen['id']} drafts with {repo}, of which no facts are known."
-        )
-    return find(repo) if repo else None
-
-
-def _fit(seen: dict[str, Any], model: Model, version: defaults.Version) -> Fit | None:
+def _fit(seen: dict[str, Any], model: Model, draft: Model | None = None) -> Fit | None:
     """Return the fit of an observation, None where its card or share is not stated."""
     if not (seen["gpu_total_gib"] and seen["gpu_memory_utilization"]):
         return None
     card = seen.get("gpu") or ""
     return fit(
         Question(
-            model,
-            seen["gpu_total_gib"],
-            seen["max_model_len"] or model.architecture.max_position_embeddings or 1,
-            engine=version,
+            model=model,
+            card_gib=seen["gpu_total_gib"],
+            max_model_len=seen["max_model_len"] or model.architecture.max_position_embeddings or 1,
             gpu_memory_utilization=seen["gpu_memory_utilization"],
             kv_cache_dtype=seen["kv_cache_dtype"],
             tensor_parallel_size=seen["tp"],
@@ -192,7 +199,7 @@ def _fit(seen: dict[str, Any], model: Model, version: defaults.Version) -> Fit |
             a100="A100" in card,
             shared_display="WSL" in card,
             capability=tuple(seen["capability"]) if seen.get("capability") else None,
-            draft=_draft(seen),
+            draft=draft,
             tries_kernels=seen.get("tries_kernels"),
         )
     )
@@ -225,3 +232,7 @@ def _mean(name: str, errors: list[float], unit: str, digits: int) -> str:
         f"{name}: n={len(errors)}, mean {mean(errors):+.{digits}f} {unit}, "
         f"mean absolute {mean(map(abs, errors)):.{digits}f} {unit}, worst {worst:+.{digits}f} {unit}"
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
