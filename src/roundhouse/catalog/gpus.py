@@ -7,9 +7,11 @@ is None where no log that states it was seen; then the total has to be given.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..vllm.formats import Capability
+from . import tables
 
 
 class Card(NamedTuple):
@@ -23,35 +25,50 @@ class Card(NamedTuple):
     source: str
 
 
-_SPEC = "NVIDIA's specification page; developer.nvidia.com/cuda-gpus"
-_LOG = _SPEC + "; total from start logs"
+_SPECIFICATION = "NVIDIA's specification page; developer.nvidia.com/cuda-gpus"
+_TABLE = """
+name              |  GB | CUDA GiB | GB/s | capability | besides the specification
+T4                |  16 |    14.56 |  320 |        7.5 | total from start logs
+A10               |  24 |    22.06 |  600 |        8.6 | total of the A10G, the same chip
+A10G              |  24 |    22.06 |  600 |        8.6 | total from start logs
+A100 40GB         |  40 |    39.49 | 1555 |        8.0 | total from start logs
+A100 80GB         |  80 |    79.15 | 2039 |        8.0 | total from start logs; the SXM board, PCIe has 1935 GB/s
+RTX A6000         |  48 |          |  768 |        8.6 |
+RTX 3060          |  12 |          |  360 |        8.6 |
+RTX 3090          |  24 |    23.56 |  936 |        8.6 | total from start logs
+RTX 3090 Ti       |  24 |          | 1008 |        8.6 |
+RTX 4060 Ti 16GB  |  16 |          |  288 |        8.9 |
+RTX 4070 Ti SUPER |  16 |          |  672 |        8.9 |
+RTX 4080          |  16 |          |  717 |        8.9 |
+RTX 4090          |  24 |    23.52 | 1008 |        8.9 | total from start logs
+L4                |  24 |    22.06 |  300 |        8.9 | total from start logs
+L40S              |  48 |     44.4 |  864 |        8.9 | total from start logs
+RTX 6000 Ada      |  48 |          |  960 |        8.9 |
+RTX 5060 Ti 16GB  |  16 |          |  448 |       12.0 |
+RTX 5070 Ti       |  16 |          |  896 |       12.0 |
+RTX 5080          |  16 |          |  960 |       12.0 |
+RTX 5090          |  32 |    31.37 | 1792 |       12.0 | total from a start log in vllm#14452
+RTX PRO 6000      |  96 |          | 1792 |       12.0 | the Server Edition has 1597 GB/s
+H100 80GB         |  80 |    79.18 | 3350 |        9.0 | total from start logs; the SXM board, PCIe has 2000 GB/s
+H200              | 141 |    139.8 | 4800 |        9.0 | total from start logs
+DGX Spark         | 128 |          |  273 |       12.1 | memory is shared with the CPU and the system
+"""
 
-CARDS = (
-    Card("T4", 16, 14.56, 320, (7, 5), _LOG),
-    Card("A10", 24, 22.06, 600, (8, 6), _SPEC + "; total of the A10G, the same chip"),
-    Card("A10G", 24, 22.06, 600, (8, 6), _LOG),
-    Card("A100 40GB", 40, 39.49, 1555, (8, 0), _LOG),
-    Card("A100 80GB", 80, 79.15, 2039, (8, 0), _LOG + "; the SXM board, PCIe has 1935 GB/s"),
-    Card("RTX A6000", 48, None, 768, (8, 6), _SPEC),
-    Card("RTX 3060", 12, None, 360, (8, 6), _SPEC),
-    Card("RTX 3090", 24, 23.56, 936, (8, 6), _LOG),
-    Card("RTX 3090 Ti", 24, None, 1008, (8, 6), _SPEC),
-    Card("RTX 4060 Ti 16GB", 16, None, 288, (8, 9), _SPEC),
-    Card("RTX 4070 Ti SUPER", 16, None, 672, (8, 9), _SPEC),
-    Card("RTX 4080", 16, None, 717, (8, 9), _SPEC),
-    Card("RTX 4090", 24, 23.52, 1008, (8, 9), _LOG),
-    Card("L4", 24, 22.06, 300, (8, 9), _LOG),
-    Card("L40S", 48, 44.4, 864, (8, 9), _LOG),
-    Card("RTX 6000 Ada", 48, None, 960, (8, 9), _SPEC),
-    Card("RTX 5060 Ti 16GB", 16, None, 448, (12, 0), _SPEC),
-    Card("RTX 5070 Ti", 16, None, 896, (12, 0), _SPEC),
-    Card("RTX 5080", 16, None, 960, (12, 0), _SPEC),
-    Card("RTX 5090", 32, 31.37, 1792, (12, 0), _SPEC + "; total from a start log in vllm#14452"),
-    Card("RTX PRO 6000", 96, None, 1792, (12, 0), _SPEC + "; the Server Edition has 1597 GB/s"),
-    Card("H100 80GB", 80, 79.18, 3350, (9, 0), _LOG + "; the SXM board, PCIe has 2000 GB/s"),
-    Card("H200", 141, 139.8, 4800, (9, 0), _LOG),
-    Card("DGX Spark", 128, None, 273, (12, 1), _SPEC + "; memory is shared with the CPU and the system"),
-)
+
+def _card(row: Mapping[str, str]) -> Card:
+    major, minor = row["capability"].split(".")
+    note = row["besides the specification"]
+    return Card(
+        name=row["name"],
+        marketing_gb=int(row["GB"]),
+        cuda_gib=float(row["CUDA GiB"]) if row["CUDA GiB"] else None,
+        bandwidth_gb_s=float(row["GB/s"]),
+        capability=(int(major), int(minor)),
+        source=f"{_SPECIFICATION}; {note}" if note else _SPECIFICATION,
+    )
+
+
+CARDS = tuple(map(_card, tables.rows(_TABLE)))
 # What the driver and the CUDA runtime keep of the memory that NVML states: 24564 MiB is CUDA's 23.52 GiB on a
 # 4090, 81559 MiB 79.18 on an H100, 23028 MiB 22.06 on an A10G, 32607 MiB 31.37 on a 5090 (totals from start logs).
 DRIVER_KEEPS_GIB = 0.45

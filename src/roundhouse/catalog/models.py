@@ -1,14 +1,16 @@
 """Facts of models: what the fit needs of an architecture, and which are known without a download.
 
-A pulled model's own config.json is read by `model_config`; this table answers before the pull.
+A pulled model's own config.json is read by `hf_config`; this table answers before the pull.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..vllm.formats import WEIGHT_FORMATS, Format
+from . import tables
 
 
 class Architecture(NamedTuple):
@@ -59,44 +61,65 @@ class Unknown(NamedTuple):
     reason: str
 
 
-_INDEX = "public copies of the official config.json and model.safetensors.index.json"
-_CONFIG = "the family's public config.json; the parameter count agrees with the model card"
-_LLAMA = "the public config.json; weights agree with vllm-project/vllm#10511"
-_PHI = "the public config.json"
-_COUNT = "the public config.json; the parameter count agrees with the model card"
-_MOE = "the public config.json; weights agree with vllm-project/vllm#17327"
-_QWEN25 = (True, False, 32768)  # qkv_bias, qk_norm, max_position_embeddings of the Instruct models
-_QWEN3 = (False, True, 40960)
-_OTHER = (False, False)
-
-# name: hidden, layers, heads, kv heads, head_dim, intermediate, vocab, tied, qkv_bias, qk_norm, positions, source
-ARCHITECTURES = {
-    row[0]: Architecture(*row)
-    for row in (
-        ("Qwen2.5-0.5B", 896, 24, 14, 2, 64, 4864, 151936, True, *_QWEN25, _CONFIG),
-        ("Qwen2.5-1.5B", 1536, 28, 12, 2, 128, 8960, 151936, True, *_QWEN25, _CONFIG),
-        ("Qwen2.5-3B", 2048, 36, 16, 2, 128, 11008, 151936, True, *_QWEN25, _CONFIG),
-        ("Qwen2.5-7B", 3584, 28, 28, 4, 128, 18944, 152064, False, *_QWEN25, _INDEX),
-        ("Qwen2.5-14B", 5120, 48, 40, 8, 128, 13824, 152064, False, *_QWEN25, _CONFIG),
-        ("Qwen2.5-32B", 5120, 64, 40, 8, 128, 27648, 152064, False, *_QWEN25, _CONFIG),
-        ("Qwen2.5-72B", 8192, 80, 64, 8, 128, 29568, 152064, False, *_QWEN25, _CONFIG),
-        ("QwQ-32B", 5120, 64, 40, 8, 128, 27648, 152064, False, True, False, 40960, _CONFIG),
-        ("Qwen3-0.6B", 1024, 28, 16, 8, 128, 3072, 151936, True, *_QWEN3, _CONFIG),
-        ("Qwen3-1.7B", 2048, 28, 16, 8, 128, 6144, 151936, True, *_QWEN3, _CONFIG),
-        ("Qwen3-4B", 2560, 36, 32, 8, 128, 9728, 151936, True, *_QWEN3, _CONFIG),
-        ("Qwen3-8B", 4096, 36, 32, 8, 128, 12288, 151936, False, *_QWEN3, _CONFIG),
-        ("Qwen3-14B", 5120, 40, 40, 8, 128, 17408, 151936, False, *_QWEN3, _CONFIG),
-        ("Qwen3-32B", 5120, 64, 64, 8, 128, 25600, 151936, False, *_QWEN3, _CONFIG),
-        ("Qwen3-30B-A3B", 2048, 48, 32, 4, 128, 6144, 151936, False, *_QWEN3, _MOE, 128, 8, 768, 48),
-        ("Llama-3-8B", 4096, 32, 32, 8, 128, 14336, 128256, False, *_OTHER, 8192, _LLAMA),
-        ("Llama-3.1-8B", 4096, 32, 32, 8, 128, 14336, 128256, False, *_OTHER, 131072, _LLAMA),
-        ("Llama-3.2-1B", 2048, 16, 32, 8, 64, 8192, 128256, True, *_OTHER, 131072, _COUNT),
-        ("Llama-3.2-3B", 3072, 28, 24, 8, 128, 8192, 128256, True, *_OTHER, 131072, _COUNT),
-        ("Llama-3.3-70B", 8192, 80, 64, 8, 128, 28672, 128256, False, *_OTHER, 131072, _COUNT),
-        ("Mistral-7B-v0.3", 4096, 32, 32, 8, 128, 14336, 32768, False, *_OTHER, 32768, _COUNT),
-        ("Phi-4-14B", 5120, 40, 40, 10, 128, 17920, 100352, False, *_OTHER, 16384, _PHI),
-    )
+_SOURCES = {
+    "index": "public copies of the official config.json and model.safetensors.index.json",
+    "family": "the family's public config.json; the parameter count agrees with the model card",
+    "card": "the public config.json; the parameter count agrees with the model card",
+    "llama": "the public config.json; weights agree with vllm-project/vllm#10511",
+    "moe": "the public config.json; weights agree with vllm-project/vllm#17327",
+    "phi": "the public config.json",
 }
+# `positions` are those of the Instruct models.
+_TABLE = """
+name            | hidden | layers | heads | kv | dim | inner |  vocab | tied | bias | norm | positions | source
+Qwen2.5-0.5B    |    896 |     24 |    14 |  2 |  64 |  4864 | 151936 |  yes |  yes |   no |     32768 | family
+Qwen2.5-1.5B    |   1536 |     28 |    12 |  2 | 128 |  8960 | 151936 |  yes |  yes |   no |     32768 | family
+Qwen2.5-3B      |   2048 |     36 |    16 |  2 | 128 | 11008 | 151936 |  yes |  yes |   no |     32768 | family
+Qwen2.5-7B      |   3584 |     28 |    28 |  4 | 128 | 18944 | 152064 |   no |  yes |   no |     32768 | index
+Qwen2.5-14B     |   5120 |     48 |    40 |  8 | 128 | 13824 | 152064 |   no |  yes |   no |     32768 | family
+Qwen2.5-32B     |   5120 |     64 |    40 |  8 | 128 | 27648 | 152064 |   no |  yes |   no |     32768 | family
+Qwen2.5-72B     |   8192 |     80 |    64 |  8 | 128 | 29568 | 152064 |   no |  yes |   no |     32768 | family
+QwQ-32B         |   5120 |     64 |    40 |  8 | 128 | 27648 | 152064 |   no |  yes |   no |     40960 | family
+Qwen3-0.6B      |   1024 |     28 |    16 |  8 | 128 |  3072 | 151936 |  yes |   no |  yes |     40960 | family
+Qwen3-1.7B      |   2048 |     28 |    16 |  8 | 128 |  6144 | 151936 |  yes |   no |  yes |     40960 | family
+Qwen3-4B        |   2560 |     36 |    32 |  8 | 128 |  9728 | 151936 |  yes |   no |  yes |     40960 | family
+Qwen3-8B        |   4096 |     36 |    32 |  8 | 128 | 12288 | 151936 |   no |   no |  yes |     40960 | family
+Qwen3-14B       |   5120 |     40 |    40 |  8 | 128 | 17408 | 151936 |   no |   no |  yes |     40960 | family
+Qwen3-32B       |   5120 |     64 |    64 |  8 | 128 | 25600 | 151936 |   no |   no |  yes |     40960 | family
+Qwen3-30B-A3B   |   2048 |     48 |    32 |  4 | 128 |  6144 | 151936 |   no |   no |  yes |     40960 | moe
+Llama-3-8B      |   4096 |     32 |    32 |  8 | 128 | 14336 | 128256 |   no |   no |   no |      8192 | llama
+Llama-3.1-8B    |   4096 |     32 |    32 |  8 | 128 | 14336 | 128256 |   no |   no |   no |    131072 | llama
+Llama-3.2-1B    |   2048 |     16 |    32 |  8 |  64 |  8192 | 128256 |  yes |   no |   no |    131072 | card
+Llama-3.2-3B    |   3072 |     28 |    24 |  8 | 128 |  8192 | 128256 |  yes |   no |   no |    131072 | card
+Llama-3.3-70B   |   8192 |     80 |    64 |  8 | 128 | 28672 | 128256 |   no |   no |   no |    131072 | card
+Mistral-7B-v0.3 |   4096 |     32 |    32 |  8 | 128 | 14336 |  32768 |   no |   no |   no |     32768 | card
+Phi-4-14B       |   5120 |     40 |    40 | 10 | 128 | 17920 | 100352 |   no |   no |   no |     16384 | phi
+"""
+_MIXTURES = {
+    "Qwen3-30B-A3B": {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768, "moe_layers": 48},
+}
+
+
+def _architecture(row: Mapping[str, str]) -> Architecture:
+    return Architecture(
+        name=row["name"],
+        hidden_size=int(row["hidden"]),
+        num_hidden_layers=int(row["layers"]),
+        num_attention_heads=int(row["heads"]),
+        num_key_value_heads=int(row["kv"]),
+        head_dim=int(row["dim"]),
+        intermediate_size=int(row["inner"]),
+        vocab_size=int(row["vocab"]),
+        tie_word_embeddings=row["tied"] == "yes",
+        qkv_bias=row["bias"] == "yes",
+        qk_norm=row["norm"] == "yes",
+        max_position_embeddings=int(row["positions"]),
+        source=_SOURCES[row["source"]],
+        **_MIXTURES.get(row["name"], {}),
+    )
+
+
+ARCHITECTURES = {row["name"]: _architecture(row) for row in tables.rows(_TABLE)}
 
 _SUFFIXES = {"": "bf16", "AWQ": "awq", "GPTQ-Int4": "gptq-int4", "GPTQ-Int8": "gptq-int8", "FP8": "fp8-block"}
 _REPO = re.compile(
@@ -178,4 +201,4 @@ def in_format(name: str, shape: Architecture, form: str) -> Model:
     """Return an architecture of the table in a format of `formats.WEIGHT_FORMATS`."""
     if shape.intermediate_size == ARCHITECTURES["Qwen2.5-72B"].intermediate_size and form in _PADDED_FORMATS:
         shape = shape._replace(intermediate_size=_PADDED_72B)
-    return Model(name, shape, WEIGHT_FORMATS[form], shape.source)
+    return Model(name=name, architecture=shape, form=WEIGHT_FORMATS[form], source=shape.source)

@@ -1,7 +1,7 @@
 """The recipes of `roundhouse quantize`, each by its name, and the bounds within which its result is admitted.
 
-Data alone: `quantize_work` turns it into llm-compressor's modifiers, `quantize_check` into what a
-host must have, `gate` holds a result against the bounds.
+Data alone: quantize/worker.py turns it into llm-compressor's modifiers, quantize/requirements.py into what a
+host must have, and quantize/quality.py holds a result against the bounds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Recipe(NamedTuple):
     """
 
     about: str
-    method: str  # of quantize_work
+    method: str  # of quantize/worker.py
     scheme: str  # compressed-tensors' preset
     form: str
     bits: int
@@ -47,24 +47,59 @@ _FOUR_BITS = Bounds(kl=0.05, top1=0.90, perplexity=1.05)
 
 RECIPES = {
     "fp8": Recipe(
-        "FP8 weights, activations scaled as they come; needs no text and takes seconds",
-        *("rtn", "FP8_DYNAMIC", "fp8", 8, 0, 0, (8, 9), _EIGHT_BITS),
+        about="FP8 weights, activations scaled as they come; needs no text and takes seconds",
+        method="rtn",
+        scheme="FP8_DYNAMIC",
+        form="fp8",
+        bits=8,
+        group_size=0,
+        samples=0,
+        capability=(8, 9),
+        bounds=_EIGHT_BITS,
     ),
     "int8": Recipe(
-        "INT8 weights and activations after SmoothQuant, for cards without FP8",
-        *("smooth-gptq", "W8A8", "int8", 8, 0, 256, (7, 5), _EIGHT_BITS),
+        about="INT8 weights and activations after SmoothQuant, for cards without FP8",
+        method="smooth-gptq",
+        scheme="W8A8",
+        form="int8",
+        bits=8,
+        group_size=0,
+        samples=256,
+        capability=(7, 5),
+        bounds=_EIGHT_BITS,
     ),
     "gptq": Recipe(
-        "4-bit weights by GPTQ: a quarter of the size, the card's 16-bit arithmetic",
-        *("gptq", "W4A16", "w4a16", 4, 128, 256, (7, 5), _FOUR_BITS),
+        about="4-bit weights by GPTQ: a quarter of the size, the card's 16-bit arithmetic",
+        method="gptq",
+        scheme="W4A16",
+        form="w4a16",
+        bits=4,
+        group_size=128,
+        samples=256,
+        capability=(7, 5),
+        bounds=_FOUR_BITS,
     ),
     "awq": Recipe(
-        "4-bit weights by AWQ, with zero points",
-        *("awq", "W4A16_ASYM", "awq", 4, 128, 128, (7, 5), _FOUR_BITS),
+        about="4-bit weights by AWQ, with zero points",
+        method="awq",
+        scheme="W4A16_ASYM",
+        form="awq",
+        bits=4,
+        group_size=128,
+        samples=128,
+        capability=(7, 5),
+        bounds=_FOUR_BITS,
     ),
     "auto-round": Recipe(
-        "4-bit weights by auto-round: tunes the rounding, slowest",
-        *("auto-round", "W4A16", "w4a16", 4, 128, 128, (7, 5), _FOUR_BITS),
+        about="4-bit weights by auto-round: tunes the rounding, slowest",
+        method="auto-round",
+        scheme="W4A16",
+        form="w4a16",
+        bits=4,
+        group_size=128,
+        samples=128,
+        capability=(7, 5),
+        bounds=_FOUR_BITS,
     ),
 }
 
