@@ -38,6 +38,7 @@ import calibration
 from roundhouse.catalog import gpus
 from roundhouse.catalog import models as catalog_models
 from roundhouse.plan import measured
+from roundhouse.schema.roster import Served
 from roundhouse.vllm import options as vllm_options
 
 GIB = 1 << 30
@@ -220,15 +221,15 @@ def known(repo: str) -> catalog_models.Model:
 
 
 def config(case: Case, card: Card, folder: Path) -> dict[str, Any]:
-    """Return the engine's options as the plan's flags.py writes them; the models' folders are made in `folder`."""
-    agent: dict[str, Any] = {"name": "agent", "temperature": 0.1, "top_p": 0.95, "enforce_eager": case.enforce_eager}
+    """Return the engine's options as vllm/options.py writes them; the models' folders are made in `folder`."""
+    agent: Served = {"name": "agent", "temperature": 0.1, "top_p": 0.95}
     draft = None
     if case.draft == "ngram":
         agent["speculative_config"] = {"method": "ngram", "num_speculative_tokens": SPECULATIVE_TOKENS}
     elif case.draft:
         draft = random_model(case.draft, folder / "draft")
         agent["speculative_config"] = {"method": "draft_model", "num_speculative_tokens": SPECULATIVE_TOKENS}
-    decided = {
+    decided: vllm_options.Limits = {
         "max_model_len": case.max_model_len,
         "gpu_memory_utilization": round(case.share_gib / card.total_gib, 4),
         "quantization": None,
@@ -238,9 +239,15 @@ def config(case: Case, card: Card, folder: Path) -> dict[str, Any]:
         "gpus": [0],
     }
     model = random_model(case.model, folder / "model")
-    return vllm_options.config(
-        agent, decided, vllm_options.Place("cuda", "127.0.0.1", PORT, str(model), draft and str(draft), card.capability)
+    place = vllm_options.Place(
+        accelerator="cuda",
+        host="127.0.0.1",
+        port=PORT,
+        model_path=str(model),
+        draft_path=str(draft) if draft else None,
+        capability=card.capability,
     )
+    return vllm_options.config(agent, decided, place, eager=case.enforce_eager)
 
 
 def random_model(repo: str, folder: Path) -> Path:

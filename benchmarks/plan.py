@@ -42,8 +42,13 @@ agents = [
     }
     for number in range(100)
 ]
-cards = tuple(HostCard(at, "a card", float(gib), (12, 0), 448.0) for at, gib in enumerate(sys.argv[1:]))
-settings = build.Settings("cuda", "/engine", "/models", 900)
+cards = tuple(
+    HostCard(number=at, name="a card", cuda_gib=float(gib), capability=(12, 0), bandwidth_gb_s=448.0)
+    for at, gib in enumerate(sys.argv[1:])
+)
+settings = build.Settings(
+    accelerator="cuda", engine_path="/engine", models_store="/models", start_timeout_seconds=900
+)
 begun = time.process_time()
 made = build.build(agents, settings, decide.Host(cards))
 print(1000 * (time.process_time() - begun), len(made["problems"]))

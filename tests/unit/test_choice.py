@@ -10,7 +10,7 @@ from roundhouse.catalog import models as catalog_models
 from roundhouse.catalog.gpus import HostCard
 from roundhouse.fit import overhead
 from roundhouse.fit.estimate import FITS, NO, TIGHT, UNKNOWN, Measured, fit
-from roundhouse.plan.candidates import Configuration, Wish, attempts, sets
+from roundhouse.plan.candidates import Configuration, Requirements, attempts, card_sets
 from roundhouse.plan.choose import choose
 
 REPOS = (
@@ -38,7 +38,7 @@ def card(gib=15.5, number=0, capability=(12, 0), **more):
 
 
 def wish(*models, **options):
-    return Wish(models or MODELS, **{"max_model_len": 32768, "gpu_memory_utilization": 0.9} | options)
+    return Requirements(models or MODELS, **{"max_model_len": 32768, "gpu_memory_utilization": 0.9} | options)
 
 
 @st.composite
@@ -59,7 +59,7 @@ def rank(made):
     """Return what a plan is worth: none, then the order in which the choice tries. The fewer, the better."""
     if not made.taken:
         return (1, 0, 0, 0)
-    given = {each.setting for each in made.given_up}
+    given = {each["setting"] for each in made.given_up}
     return (0, made.model, len(given), -made.question.max_model_len)
 
 
@@ -121,13 +121,13 @@ def test_what_is_planned_never_exceeds_the_card(asked, gib, count):
 @settings(max_examples=300)
 def test_nothing_is_given_up_that_the_roster_does_not_offer(asked, gib):
     made = choose(asked, (card(gib),), {})
-    settings_given = {each.setting for each in made.given_up}
+    settings_given = {each["setting"] for each in made.given_up}
     assert settings_given <= (set() if asked.exact else set(asked.give_up))
     if "max_model_len" in settings_given:
         assert asked.max_model_len_min <= made.question.max_model_len < asked.max_model_len
     elif made.taken:
         assert made.question.max_model_len == asked.max_model_len
-    assert all(each.why for each in made.given_up)
+    assert all(each["why"] for each in made.given_up)
 
 
 def test_what_is_missed_least_is_given_up_first():
@@ -154,7 +154,7 @@ def test_without_a_minimum_the_length_stays():
     assert shorter.taken
     assert 8192 <= shorter.question.max_model_len < 32768
     assert shorter.question.max_model_len % 1024 == 0
-    assert "needs" in shorter.given_up[-1].why
+    assert "needs" in shorter.given_up[-1]["why"]
 
 
 def test_the_longest_length_that_fits_is_kept():
@@ -179,14 +179,14 @@ def test_a_model_whose_heads_do_not_divide_takes_fewer_cards():
 def test_agents_spread_over_cards_alike():
     cards = tuple(card(23.5, number) for number in range(3))
     loads = ({}, {0: 1}, {0: 1, 1: 1}, {0: 2, 1: 1, 2: 1})
-    assert [next(sets(cards, None, load))[0][0].number for load in loads] == [0, 1, 2, 1]
+    assert [next(card_sets(cards, None, load))[0][0].number for load in loads] == [0, 1, 2, 1]
     small = wish(MODELS[4], max_model_len=4096)
     assert [choose(small, cards, load).gpus for load in loads] == [(0,), (1,), (2,), (1,)]
 
 
 def test_cards_of_two_capabilities_do_not_share_a_model():
     cards = (card(15.5, 0), card(23.5, 1, (8, 9)))
-    assert all(len(group) == 1 for options in sets(cards, None, {}) for group in options)
+    assert all(len(group) == 1 for options in card_sets(cards, None, {}) for group in options)
     made = choose(wish(MODELS[1], max_model_len_min=1024), cards, {})
     assert made.gpus == (1,)
     both = choose(wish(MODELS[1], gpus=(0, 1), max_model_len_min=1024), cards, {})
@@ -247,7 +247,7 @@ def test_a_length_beyond_the_model_is_cut_or_refused():
     long = wish(MODELS[4], max_model_len=65536, max_model_len_min=4096)
     made = choose(long, (card(79.0),), {})
     assert made.question.max_model_len == 32768
-    assert "goes to 32768" in made.given_up[-1].why
+    assert "goes to 32768" in made.given_up[-1]["why"]
     refused = choose(long._replace(max_model_len_min=None), (card(79.0),), {})
     assert "max_model_len is 65536 and the model goes to 32768" in refused.refused[0]
 
@@ -271,7 +271,17 @@ def test_a_draft_model_takes_its_share():
 
 def test_what_an_engine_stated_takes_the_place_of_what_was_computed():
     asked = wish(MODELS[1], gpu_memory_utilization=0.92, max_model_len=4096, max_num_seqs=16)
-    ran = Configuration(MODELS[1].name, "awq", "auto", (0,), 16, 2048, False, None, True)
+    ran = Configuration(
+        model=MODELS[1].name,
+        form="awq",
+        kv_cache_dtype="auto",
+        gpus=(0,),
+        max_num_seqs=16,
+        max_num_batched_tokens=2048,
+        enforce_eager=False,
+        draft=None,
+        kernels=True,
+    )
     predicted = choose(asked, (card(21.8),), {})
     assert predicted.question.kv_cache_dtype == "fp8"
     lucky = choose(asked, (card(21.8),), {}, {ran: Measured(18.15, 0.6)})

@@ -100,8 +100,9 @@ def test_the_native_plan_has_no_container():
     made = build(Means(), runtime="native")
     assert (made["runtime"], made["image"]) == ("native", None)
     assert "compose" not in made["agents"][0]
-    with pytest.raises(UsageError, match="agents_runtime is 'podman': write compose or native"):
+    with pytest.raises(UsageError) as error:
         build(Means(), runtime="podman")
+    assert (error.value.code, error.value.fields["value"]) == ("unknown_runtime", "podman")
 
 
 @pytest.mark.parametrize(

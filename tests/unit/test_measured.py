@@ -8,6 +8,8 @@ from roundhouse.catalog.models import find
 from roundhouse.paths import CHECKOUT
 from roundhouse.plan import measured
 from roundhouse.plan.candidates import Configuration
+from roundhouse.schema.facts import Measurement
+from roundhouse.schema.plan import Agent
 
 # The format strings of vLLM 0.32 (v1/worker/gpu_model_runner.py, v1/worker/gpu_worker.py, v1/core/kv_cache_utils.py),
 # with numbers; two ranks say some of them each.
@@ -33,6 +35,12 @@ AGENT = {
     **{"kv_cache_dtype": "fp8", "max_num_seqs": 16, "max_num_batched_tokens": 2048, "max_model_len": 32768},
     **{"gpu_memory_utilization": 0.9, "draft_model": None, "quantize": None, "kernels": True, "enforce_eager": False},
 }
+
+
+def test_a_measurement_is_of_what_the_plan_names():
+    assert Measurement.__required_keys__ == {"engine", *measured._IDENTITY, *measured._STARTED_WITH}
+    assert set(measured._IDENTITY) < set(Agent.__annotations__)
+    assert set(measured._LINES) == Measurement.__optional_keys__
 
 
 def test_a_start_log_is_read():
@@ -116,7 +124,15 @@ def test_overhead_is_what_is_left_of_the_share():
     made = measured.entry(AGENT, LOG.splitlines())
     (found,) = measured.lookup([made], {}).items()
     assert found[0] == Configuration(
-        AGENT["model"], find(AGENT["model"]).form.name, "fp8", (0, 1), 16, 2048, False, None, True
+        model=AGENT["model"],
+        form=find(AGENT["model"]).form.name,
+        kv_cache_dtype="fp8",
+        gpus=(0, 1),
+        max_num_seqs=16,
+        max_num_batched_tokens=2048,
+        enforce_eager=False,
+        draft=None,
+        kernels=True,
     )
     assert found[1].weights_gib == 9.0701
     assert found[1].overhead_gib == pytest.approx(15.48 * 0.9 - 9.0701 - 3.38)

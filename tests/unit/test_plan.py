@@ -20,9 +20,9 @@ def build(agents):
 
 
 def test_a_pulled_model_lies_under_repository_and_revision():
-    assert deployed.path_of({"model": "a/b"}, "/srv/m") == "/srv/m/a/b/main"
-    assert deployed.path_of({"model": "a/b", "revision": "v1"}, "/srv/m") == "/srv/m/a/b/v1"
-    assert deployed.path_of({"model": "/own/model"}, "/srv/m") == "/own/model"
+    assert deployed.path_of("a/b", "/srv/m") == "/srv/m/a/b/main"
+    assert deployed.path_of("a/b", "/srv/m", "v1") == "/srv/m/a/b/v1"
+    assert deployed.path_of("/own/model", "/srv/m") == "/own/model"
 
 
 def test_a_plan_is_read_back_as_it_was_written(tmp_path):
@@ -47,26 +47,32 @@ def broken_plans():
     good = build(shipped())
     twice = json.loads(json.dumps(good))
     twice["agents"][1]["port"] = 8000
-    yield "not JSON", "{"
-    yield "another schema", json.dumps(good | {"schema": 99})
-    yield "no agents", json.dumps(good | {"agents": []})
-    yield "a port twice", json.dumps(twice)
-    yield "not an object", "[]"
+    yield "plan_unreadable", "{"
+    yield "plan_schema_unknown", json.dumps(good | {"schema": 99})
+    yield "plan_schema_unknown", "[]"
+    yield "plan_empty", json.dumps(good | {"agents": []})
+    yield "plan_ambiguous", json.dumps(twice)
+    yield "plan_incomplete", json.dumps(good | {"agents": [{"name": "dev"}]})
 
 
-@pytest.mark.parametrize(("what", "text"), list(broken_plans()))
-def test_a_plan_that_is_not_one_is_refused(tmp_path, what, text):
+@pytest.mark.parametrize(("code", "text"), list(broken_plans()))
+def test_a_plan_that_is_not_one_is_refused(tmp_path, code, text):
     file = tmp_path / "plan.json"
     file.write_text(text)
-    with pytest.raises(UsageError, match="deploy again"):
+    with pytest.raises(UsageError) as error:
         deployed.load(file)
+    assert (error.value.code, error.value.fields["path"]) == (code, str(file))
 
 
 def test_no_plan_says_how_to_get_one(tmp_path):
-    with pytest.raises(UsageError, match=r"deploy first, with ansible-playbook site\.yml"):
+    with pytest.raises(UsageError) as error:
         deployed.load(tmp_path / "plan.json")
+    assert error.value.code == "plan_missing"
+    assert "ansible-playbook site.yml" in error.value.remedy
 
 
 def test_an_unknown_agent_is_told_the_names():
-    with pytest.raises(UsageError, match="'nosuch' is not an agent of this host: say one of architect, dev, po"):
+    with pytest.raises(UsageError) as error:
         deployed.find(build(shipped()), "nosuch")
+    assert (error.value.code, error.value.fields["agent"]) == ("unknown_agent", "nosuch")
+    assert "architect, dev, po" in error.value.remedy

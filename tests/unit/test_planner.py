@@ -11,6 +11,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build as plan_build
 from roundhouse.plan import decide
 from roundhouse.plan import deployed as plan_deployed
+from roundhouse.schema.plan import AgentBase, Decision, FitRow
 
 
 def shipped():
@@ -53,6 +54,19 @@ def test_the_shipped_roster_has_something_for_each_agent(gib, count):
         assert agent["max_model_len"] <= agent["fit"]["kv_tokens"]
         assert agent["config"]["max-model-len"] == agent["max_model_len"]
         assert agent["config"]["gpu-memory-utilization"] == agent["gpu_memory_utilization"]
+
+
+@pytest.mark.parametrize(("accelerator", "on"), [("cuda", host()), ("cuda", decide.Host()), ("cpu", decide.Host())])
+def test_an_agent_has_the_keys_of_its_schema(accelerator, on):
+    for agent in build(on=on, accelerator=accelerator)["agents"]:
+        assert set(agent) == set(AgentBase.__annotations__)
+        assert [name for name in agent if name in Decision.__annotations__] == [*Decision.__annotations__]
+        assert agent["fit"] is None or set(agent["fit"]) == set(FitRow.__annotations__)
+
+
+def test_a_kept_decision_is_written_in_the_same_order():
+    first = build()
+    assert json.dumps(build(on=host(deployed=written(first)))) == json.dumps(first)
 
 
 def test_on_16_gb_the_32b_is_refused_in_gib():
@@ -166,8 +180,9 @@ def test_an_engine_on_a_card_compiles_as_before():
 
 
 def test_the_accelerator_is_checked():
-    with pytest.raises(UsageError, match="engine_accelerator is 'tpu': write cuda or cpu"):
+    with pytest.raises(UsageError) as error:
         build(accelerator="tpu")
+    assert (error.value.code, error.value.fields["value"]) == ("unknown_accelerator", "tpu")
 
 
 def stated(agent, overhead_gib):
@@ -175,7 +190,7 @@ def stated(agent, overhead_gib):
     weights = agent["fit"]["weights_gib_per_rank"]
     kv = 15.5 * agent["gpu_memory_utilization"] - weights - overhead_gib
     fields = ("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens", "kernels")
-    given = {field: agent[field] for field in (*fields, "enforce_eager", "draft_model")}
+    given = {field: agent[field] for field in (*fields, "enforce_eager", "draft_model", "quantize")}
     more = {"engine": "0.32", "cuda_gib": 15.5}
     return (
         given
@@ -266,8 +281,9 @@ def test_a_hosts_own_folder_is_read_there():
 def test_a_plan_with_a_problem_is_not_put_in_place(tmp_path):
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(build([agent | {"models": agent["models"][:1]} for agent in shipped()])))
-    with pytest.raises(UsageError, match="holds an agent that does not fit"):
+    with pytest.raises(UsageError) as error:
         plan_deployed.load(file)
+    assert error.value.code == "plan_does_not_fit"
 
 
 def test_a_first_start_compiles_without_copies_of_the_weights():

@@ -13,6 +13,7 @@ from roundhouse.models import lock as models_lock
 from roundhouse.models import manifest, quantized, verify
 from roundhouse.models.manifest import Digest, File
 from roundhouse.plan import decide, measured, report
+from roundhouse.plan.requirements import requirements_of
 from roundhouse.quantize import pipeline, request, requirements, run
 from roundhouse.quantize.scorer import Scorer
 from roundhouse.roster import models as roster_models
@@ -105,7 +106,7 @@ def test_the_same_model_as_it_is_and_quantized_is_kept_and_told_apart():
     given = next(each for each in agent["given_up"] if each["setting"] == "model")
     assert (given["wanted"], given["got"]) == (f"{QWEN} (bf16)", f"{QWEN} (w4a16)")
     assert build(agents, host(deployed=written(first)))["agents"] == written(first)["agents"]
-    asked = decide.question_of(agent, decide.wish_of(agents[0], {}), host())
+    asked = decide.question_of(agent, requirements_of(agents[0], {}), host())
     assert asked.model.form.name == "w4a16"
 
 

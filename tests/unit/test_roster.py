@@ -5,6 +5,7 @@ import pytest
 from roundhouse.cli import main, unit_hooks, words_plans
 from roundhouse.errors import UsageError
 from roundhouse.roster import fields, validate
+from roundhouse.schema.roster import WantedAgent
 
 
 def agent(**changes):
@@ -19,6 +20,11 @@ def agent(**changes):
         "top_p": 0.95,
     } | changes
     return {key: value for key, value in good.items() if value is not None}
+
+
+def test_each_setting_has_a_rule_and_a_type():
+    assert set(fields.RULES) == set(WantedAgent.__annotations__)
+    assert set(validate.REQUIRED) == WantedAgent.__required_keys__
 
 
 def test_a_good_roster_has_no_problems():
@@ -138,7 +144,7 @@ def test_all_problems_are_found_at_once():
 def test_an_invalid_roster_is_wrong_usage():
     with pytest.raises(UsageError) as error:
         validate.require_valid([agent(port=1)])
-    assert (error.value.exit_code, error.value.code) == (2, "roster")
+    assert (error.value.exit_code, error.value.code) == (2, "roster_invalid")
 
 
 def test_every_word_of_the_command_line_is_reserved():

@@ -143,7 +143,7 @@ def _run(args: argparse.Namespace) -> dict[str, Any] | None:
     return WORDS.get(args.word, words_act.switch)(deployed.load(), args)
 
 
-def _plan(plan: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+def _plan(plan: deployed.Plan, args: argparse.Namespace) -> dict[str, Any]:
     from ..plan import measured, report
 
     starts = measured.load()

@@ -18,13 +18,15 @@ from ..fit import report as fit_report
 from ..fit import request
 from ..fit.estimate import FITS, UNKNOWN, Fit, Question, fit
 from ..fit.report import NUMBERS, as_json, text
-from ..fit.request import Asked
+from ..fit.request import NotedQuestion
 from ..host import gpu
 from ..paths import CHECKOUT
 from ..plan import build, deployed, measured
 from ..plan import report as plan_report
-from ..plan.decide import Host, host_of, question_of, wish_of
+from ..plan.decide import Host, host_of, question_of
+from ..plan.requirements import requirements_of
 from ..roster.models import Configs, own_configs
+from ..schema.facts import ExplainRow
 from ..util import console
 from ..vllm import defaults
 from ..vllm.formats import KV_DTYPE_BYTES
@@ -58,11 +60,11 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
     return "\n".join(shown), status
 
 
-def _explained(agents: Any, made: deployed.Plan, host: Host) -> dict[str, list[dict[str, Any]]]:
+def _explained(agents: Any, made: deployed.Plan, host: Host) -> dict[str, list[ExplainRow]]:
     """Return, by agent, the rows of explain for what was computed."""
     found = {}
     for agent, decided in zip(agents, made["agents"], strict=True):
-        question = question_of(decided, wish_of(agent, host.configs), host)
+        question = question_of(decided, requirements_of(agent, host.configs), host)
         if question:
             found[agent["name"]] = fit_report.rows(question, fit(question))
     return found
@@ -75,7 +77,8 @@ def _plan_as_json(made: deployed.Plan) -> dict[str, Any]:
         "ok": not made["problems"],
         "errors": [{"code": "fit", "message": sentence} for sentence in made["problems"]],
         "agents": [
-            {name: agent[name] for name in _TOLD} | (agent["fit"] or dict.fromkeys(NUMBERS)) for agent in made["agents"]
+            {name: agent[name] for name in _TOLD} | dict(agent["fit"] or dict.fromkeys(NUMBERS))
+            for agent in made["agents"]
         ],
     }
 
@@ -228,7 +231,7 @@ def _of_a_roster(args: argparse.Namespace) -> argparse.Namespace:
     return args
 
 
-def _ask(args: argparse.Namespace) -> Asked | Unknown:
+def _ask(args: argparse.Namespace) -> NotedQuestion | Unknown:
     ranks = 1 if args.tensor_parallel_size is None else args.tensor_parallel_size
     share = defaults.UTILIZATION if args.gpu_memory_utilization is None else args.gpu_memory_utilization
     dtype = args.kv_cache_dtype or "auto"
@@ -260,7 +263,7 @@ def _ask(args: argparse.Namespace) -> Asked | Unknown:
     )
     taken = request.card_note(card, args.vram_gib, card_gib)
     notes = (*request.notes(question, args.gpu, card), *([taken] if taken else []))
-    return Asked(question, card.name if card else None, (*notes, *_more_cards(question, args.gpus)))
+    return NotedQuestion(question, card.name if card else None, (*notes, *_more_cards(question, args.gpus)))
 
 
 def _more_cards(question: Question, gpus: int | None) -> tuple[str, ...]:

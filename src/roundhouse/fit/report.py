@@ -1,26 +1,25 @@
-"""Each number of a fit with the formula and the source that it comes from.
-
-A fit as JSON for programs and as text for a person.
-"""
+"""Show a fit as JSON for programs and as text for a person, and each number with its formula and source."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..schema.facts import ExplainRow
+from ..schema.plan import FitNumbers
 from ..util import console
 from .estimate import Fit, Question
-from .request import Asked
+from .request import NotedQuestion
 from .sizes import GIB, needed_bytes
 
 
-def rows(question: Question, found: Fit) -> list[dict[str, Any]]:
+def rows(question: Question, found: Fit) -> list[ExplainRow]:
     """Return one dict a number: name, value with its unit, formula, source; [] when nothing was computed."""
     if found.weights_gib_per_rank is None:
         return []
     return [*_model(question, found), *_overhead(found), *_cache(question, found)]
 
 
-def _model(question: Question, found: Fit) -> list[dict[str, Any]]:
+def _model(question: Question, found: Fit) -> list[ExplainRow]:
     model, form = question.model, question.model.form
     return [
         _row(
@@ -39,16 +38,16 @@ def _model(question: Question, found: Fit) -> list[dict[str, Any]]:
     ]
 
 
-def _overhead(found: Fit) -> list[dict[str, Any]]:
-    made = []
+def _overhead(found: Fit) -> list[ExplainRow]:
+    made: list[ExplainRow] = []
     for term in found.terms:
         place = "" if term.inside else " (outside the engine's share)"
         value = f"{term.gib:.2f} +- {term.uncertainty_gib:.2f} GiB{place}"
-        made.append(_row(term.name, value, term.formula, term.source) | {"cause": term.cause})
+        made.append({**_row(term.name, value, term.formula, term.source), "cause": term.cause})
     return made
 
 
-def _cache(question: Question, found: Fit) -> list[dict[str, Any]]:
+def _cache(question: Question, found: Fit) -> list[ExplainRow]:
     made = [
         _row(
             "kv_gib_per_rank",
@@ -75,7 +74,7 @@ def _cache(question: Question, found: Fit) -> list[dict[str, Any]]:
     return made
 
 
-def explanation(made: list[dict[str, Any]]) -> str:
+def explanation(made: list[ExplainRow]) -> str:
     """Return the rows for a person, three lines each."""
     lines = []
     for row in made:
@@ -84,18 +83,12 @@ def explanation(made: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _row(name: str, value: str, formula: str, source: str) -> dict[str, Any]:
+def _row(name: str, value: str, formula: str, source: str) -> ExplainRow:
     return {"name": name, "value": value, "formula": formula, "source": source}
 
 
-KIB = 1024
-
-
 # The names of `numbers`, for an answer without any.
-NUMBERS = (
-    *("weights_gib_per_rank", "kv_bytes_per_token_per_rank", "overhead_gib", "overhead_terms", "kv_gib_per_rank"),
-    *("kv_tokens", "max_model_len_possible", "gap_gib", "decode_ceiling_tokens_per_second"),
-)
+NUMBERS = tuple(FitNumbers.__annotations__)
 
 
 def as_json(found: Fit, notes: tuple[str, ...]) -> dict[str, Any]:
@@ -109,7 +102,7 @@ def as_json(found: Fit, notes: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def numbers(found: Fit) -> dict[str, Any]:
+def numbers(found: Fit) -> FitNumbers:
     """Return the numbers of a fit, None where nothing was computed. The overhead's terms are those inside the share."""
     return {
         "weights_gib_per_rank": _rounded(found.weights_gib_per_rank, 4),
@@ -132,7 +125,7 @@ def numbers(found: Fit) -> dict[str, Any]:
     }
 
 
-def text(asked: Asked, found: Fit) -> str:
+def text(asked: NotedQuestion, found: Fit) -> str:
     """Return the answer for a person: the verdict first, then where each card's memory goes."""
     question = asked.question
     model, ranks = question.model, question.tensor_parallel_size
@@ -142,7 +135,7 @@ def text(asked: Asked, found: Fit) -> str:
     if found.weights_gib_per_rank is not None and found.kv_bytes_per_token_per_rank is not None:
         needed = needed_bytes(question.max_model_len, found.kv_bytes_per_token_per_rank) / GIB
         share = question.card_gib * question.gpu_memory_utilization
-        kib = found.kv_bytes_per_token_per_rank / KIB
+        kib = found.kv_bytes_per_token_per_rank / 1024
         lines += [
             f"  share      {share:7.2f} GiB  gpu_memory_utilization {question.gpu_memory_utilization:g}",
             f"  weights    {found.weights_gib_per_rank:7.2f} GiB",

@@ -17,7 +17,7 @@ from .estimate import Question
 _ALLOWED = ", ".join(WEIGHT_FORMATS)
 
 
-class Asked(NamedTuple):
+class NotedQuestion(NamedTuple):
     """A question, the card's name when it is known, and sentences on what was assumed."""
 
     question: Question

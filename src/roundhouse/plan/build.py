@@ -1,21 +1,24 @@
-"""From the roster and a host's facts to the plan: the choice for each agent, and all that the roles write.
+"""Build the plan from the roster and a host's facts: the choice for each agent, and all that the roles write.
 
-Built on the controller, by the action roundhouse_inspect and by scripts/plan.py alike. `plan.py` reads what is
+It is built on the controller, by the action roundhouse_inspect and by scripts/plan.py alike. deployed.py reads what is
 deployed.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ..errors import UsageError
 from ..models import quantized
 from ..roster import ports
 from ..roster.validate import require_valid
+from ..schema.plan import Agent, AgentBase, Decided, Plan
+from ..schema.roster import Roster, WantedAgent
 from ..vllm import options
+from ..vllm.formats import Capability
 from . import compose, start_timeout
 from .decide import Host, decide
-from .deployed import SCHEMA, Agent, Plan, path_of, unit_name
+from .deployed import SCHEMA, path_of, unit_name
 
 CONFIG_FOLDER = "/etc/roundhouse/agents"
 # Engines never listen beyond it: vLLM's own key leaves paths open (vllm#58144), the gateway's does not.
@@ -44,91 +47,99 @@ class Settings(NamedTuple):
     image_has_engine: bool = True
 
     @property
+    def contained(self) -> bool:
+        """Return whether the engines run in containers."""
+        return self.runtime == COMPOSE
+
+    @property
     def kernels(self) -> bool:
-        """Return whether the engines find FlashInfer's kernels compiled, as in the official image (attention.py)."""
-        return self.runtime == COMPOSE and self.image_has_engine
+        """Return whether the engines find FlashInfer's kernels compiled, as in the official image (vllm/kernels.py)."""
+        return self.contained and self.image_has_engine
 
 
 def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
-    """Return the plan of one host for a roster (a list of dicts, see roster.py).
+    """Return the plan of one host for a roster (a list of dicts, see roster/validate.py).
 
-    An agent that nothing fits for is in the plan with the verdict `no`, and `problems` has the sentence.
-    Raises UsageError with a sentence for each setting that cannot be meant.
+    An agent that nothing fits for is in the plan with the verdict `no`, and `problems` has the sentence. Raises
+    UsageError with a sentence for each invalid setting.
     """
     host = host or Host()
-    valid: Any = require_valid(agents, host.configs, settings.gateway_port)
-    roster: Any = quantized.with_stamps(valid, host.stamps)
-    accelerator = settings.accelerator
-    if accelerator not in ("cuda", "cpu"):
-        raise UsageError("plan", f"engine_accelerator is {accelerator!r}: write cuda or cpu.")
-    if settings.runtime not in (NATIVE, COMPOSE):
-        raise UsageError("plan", f"agents_runtime is {settings.runtime!r}: write compose or native.")
+    roster = quantized.with_stamps(require_valid(agents, host.configs, settings.gateway_port), host.stamps)
+    _require_known("engine_accelerator", settings.accelerator, ("cuda", "cpu"))
+    _require_known("agents_runtime", settings.runtime, (COMPOSE, NATIVE))
     host = host._replace(cards=tuple(card._replace(kernels=settings.kernels) for card in host.cards))
-    decided = decide(roster, host, accelerator)
+    decided = decide(roster, host, settings.accelerator)
     rivals = _rivals([each["gpus"] for each in decided])
     names = [agent["name"] for agent in roster]
     made = []
-    for index, (agent, choices) in enumerate(zip(roster, decided, strict=True)):
-        conflicts = [names[other] for other in rivals[index]]
+    for index, (agent, choice) in enumerate(zip(roster, decided, strict=True)):
+        entry = _entry(agent, choice, settings, host)
+        entry["conflicts"] = [names[other] for other in rivals[index]]
         # systemd stops the one before it starts the other only if the two are ordered, either way round.
-        after = [names[other] for other in rivals[index] if other < index]
-        entry = _entry(agent, choices, settings, host)
-        if settings.runtime == COMPOSE:
-            entry |= _contained(entry, settings, host)
-        made.append(entry | {"conflicts": conflicts, "after": after})
+        entry["after"] = [names[other] for other in rivals[index] if other < index]
+        made.append(entry)
     return {
         "schema": SCHEMA,
         "runtime": settings.runtime,
-        "image": settings.image if settings.runtime == COMPOSE else None,
-        "accelerator": accelerator,
+        "image": settings.image if settings.contained else None,
+        "accelerator": settings.accelerator,
         "engine_path": settings.engine_path,
         "models_store": settings.models_store,
         "gateway_port": settings.gateway_port,
         # What is not known yet and will be: nothing is downloaded while one of these stands.
         "waiting": [*(entry["refused"][0] for entry in made if entry["waits"]), *_no_card(settings, host)],
-        "problems": [*_beyond(roster, host, accelerator), *(_misfit(entry) for entry in made if not entry["taken"])],
+        "problems": [
+            *_beyond(roster, host, settings.accelerator),
+            *(_misfit(entry) for entry in made if not entry["taken"]),
+        ],
         "agents": made,
     }
 
 
+def _require_known(setting: str, value: str, allowed: tuple[str, str]) -> None:
+    if value not in allowed:
+        raise UsageError(
+            f"unknown_{setting.partition('_')[2]}",
+            "{setting} is {value!r}.",
+            "Write {allowed[0]} or {allowed[1]}.",
+            setting=setting,
+            value=value,
+            allowed=list(allowed),
+        )
+
+
 def _rivals(cards_of: list[list[int]]) -> list[list[int]]:
     """Return, for each agent, the positions of those that share a card with it."""
-    on: dict[int, list[int]] = {}
-    for position, indices in enumerate(cards_of):
-        for index in indices:
-            on.setdefault(index, []).append(position)
     return [
-        sorted({other for index in indices for other in on[index]} - {position})
-        for position, indices in enumerate(cards_of)
+        [other for other, cards in enumerate(cards_of) if other != position and not set(own).isdisjoint(cards)]
+        for position, own in enumerate(cards_of)
     ]
 
 
-def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host) -> Agent:
-    name, accelerator = agent["name"], settings.accelerator
-    agent = agent | {"enforce_eager": options.is_eager(agent, accelerator)}
-    store = settings.models_store
-    model_path = path_of(decided, store)
-    drafting = agent.get("speculative_config") or {}
-    draft, draft_revision = drafting.get("model"), drafting.get("revision")
-    draft_path = path_of(drafting, store) if draft else None
-    engine_port = ports.engine_port(agent["port"], settings.gateway_port)
-    contained = settings.runtime == COMPOSE
-    listens = CONTAINED_HOST if contained else LISTEN_HOST
-    cards = [card for card in host.cards if accelerator == "cuda" and card.number in decided["gpus"]]
-    capability = min((card.capability for card in cards if card.capability), default=None)
-    kernels = settings.kernels
-    place = options.Place(accelerator, listens, engine_port, model_path, draft_path, capability, kernels)
-    environment = compose.environment if contained else options.environment
-    limited = start_timeout.of_agent(
-        agent, decided, host, start_timeout.Asked(model_path, store, settings.start_timeout_seconds)
+def _entry(agent: WantedAgent, decided: Decided, settings: Settings, host: Host) -> Agent:
+    name, contained = agent["name"], settings.contained
+    model_path = path_of(decided["model"], settings.models_store, decided["revision"], decided["quantize"])
+    draft, draft_revision, draft_path = _draft(agent, settings.models_store)
+    eager = options.is_eager(agent, settings.accelerator)
+    place = options.Place(
+        accelerator=settings.accelerator,
+        host=CONTAINED_HOST if contained else LISTEN_HOST,
+        port=ports.engine_port(agent["port"], settings.gateway_port),
+        model_path=model_path,
+        draft_path=draft_path,
+        capability=_capability(decided, settings, host),
+        kernels=settings.kernels,
     )
-    return {
+    start = start_timeout.Start(agent=name, model_path=model_path, store=settings.models_store, eager=eager)
+    limits = start_timeout.limits(start, decided, host, settings.start_timeout_seconds)
+    environment = compose.environment if contained else options.environment
+    base: AgentBase = {
         "name": name,
         "description": agent.get("description"),
         "unit": unit_name(name),
         "host": LISTEN_HOST,
         "port": agent["port"],
-        "engine_port": engine_port,
+        "engine_port": place.port,
         **decided,
         "model_path": model_path,
         "draft_model": draft,
@@ -137,34 +148,48 @@ def _entry(agent: Agent, decided: dict[str, Any], settings: Settings, host: Host
         "temperature": agent["temperature"],
         "top_p": agent["top_p"],
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
-        "config": options.config(agent, decided, place),
-        "enforce_eager": agent["enforce_eager"],
-        "kernels": kernels,
+        "config": options.config(agent, decided, place, eager=eager),
+        "enforce_eager": eager,
+        "kernels": settings.kernels,
         "environment": environment(
-            accelerator,
+            settings.accelerator,
             decided["gpus"],
-            limited["start_timeout_seconds"],
-            kernels=kernels,
-            eager=agent["enforce_eager"],
+            limits["start_timeout_seconds"],
+            kernels=settings.kernels,
+            eager=eager,
         ),
-        **limited,
+        **limits,
+        "conflicts": [],
+        "after": [],
     }
+    entry = cast("Agent", base)
+    if contained:
+        image = compose.Image(settings.image or "", None if settings.image_has_engine else settings.engine_path)
+        entry["compose_path"] = f"{CONFIG_FOLDER}/{name}.compose.yaml"
+        entry["compose"] = compose.document(entry, settings.accelerator, image, host.means)
+    return entry
 
 
-def _contained(entry: Agent, settings: Settings, host: Host) -> Agent:
-    image = compose.Image(settings.image or "", None if settings.image_has_engine else settings.engine_path)
-    return {
-        "compose_path": f"{CONFIG_FOLDER}/{entry['name']}.compose.yaml",
-        "compose": compose.document(entry, settings.accelerator, image, host.means),
-    }
+def _draft(agent: WantedAgent, store: str) -> tuple[str | None, str | None, str | None]:
+    """Return the name, the revision and the folder of the model that drafts, None for none."""
+    drafting = agent.get("speculative_config")
+    if drafting is None or "model" not in drafting:
+        return None, None, None
+    revision = drafting.get("revision")
+    return drafting["model"], revision, path_of(drafting["model"], store, revision)
+
+
+def _capability(decided: Decided, settings: Settings, host: Host) -> Capability | None:
+    """Return the compute capability of an agent's oldest card, None on a CPU or where it is not known."""
+    cards = [card for card in host.cards if settings.accelerator == "cuda" and card.number in decided["gpus"]]
+    return min((card.capability for card in cards if card.capability), default=None)
 
 
 def _no_card(settings: Settings, host: Host) -> list[str]:
-    wants = settings.runtime == COMPOSE and settings.accelerator == "cuda"
-    return compose.missing(host.means) if wants else []
+    return compose.missing(host.means) if settings.contained and settings.accelerator == "cuda" else []
 
 
-def _beyond(roster: list[Agent], host: Host, accelerator: str) -> list[str]:
+def _beyond(roster: Roster, host: Host, accelerator: str) -> list[str]:
     """Return a sentence for each agent that wants a card which the host, once its cards are known, has not."""
     if accelerator == "cpu" or not host.cards:
         return []

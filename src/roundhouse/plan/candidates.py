@@ -1,4 +1,4 @@
-"""What the choice tries for an agent, in which order: models, sets of cards, and what is given up step by step."""
+"""List what the choice tries for an agent, in which order: models, sets of cards, and what is given up step by step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Configuration(NamedTuple):
 Measurements = Mapping[Configuration, Measured]
 
 
-class Wish(NamedTuple):
+class Requirements(NamedTuple):
     """What an agent asks for, in the roster's words. `gpus` of None leaves the cards to the plan."""
 
     models: tuple[Model | Unknown, ...]
@@ -57,11 +57,11 @@ class Wish(NamedTuple):
     speculates: bool = False
 
 
-def sets(cards: Group, wanted: tuple[int, ...] | None, load: Mapping[int, int]) -> Iterator[list[Group]]:
-    """Yield the sets of cards to try, in lists of sets that differ in memory and business alone, the best first.
+def card_sets(cards: Group, wanted: tuple[int, ...] | None, load: Mapping[int, int]) -> Iterator[list[Group]]:
+    """Yield the sets of cards to try, in lists of sets that differ in memory and load alone, the best first.
 
-    Those that are asked for, else one card, then two, four, eight of one compute capability. Of several sets the least
-    busy stands first, so that agents spread over a host.
+    Those that are asked for, else one card, then two, four, eight of one compute capability. Of several sets the one
+    with the fewest agents stands first, so that agents spread over a host.
     """
     if wanted is not None:
         yield [tuple(cards[number] for number in wanted)]
@@ -98,77 +98,79 @@ def _in_order(cards: list[HostCard]) -> Group:
     return tuple(sorted(cards, key=lambda card: card.number))
 
 
-def attempts(wish: Wish) -> Iterator[tuple[int, frozenset[str]]]:
-    """Yield the index of a model and what is given up for it, in the order in which they are tried.
+def attempts(wanted: Requirements) -> Iterator[tuple[int, frozenset[str]]]:
+    """Yield the index of a model and the settings that are given up for it, in the order in which they are tried.
 
-    What stands before `model` in give_up is given up within each model first, what stands behind it last of all.
+    What stands before `model` in give_up is given up within each model, before the next model is tried. What stands
+    behind it is given up last of all: all models are tried again, each with everything from before `model` given up.
     """
-    order = () if wish.exact else wish.give_up
+    order = () if wanted.exact else wanted.give_up
     at = order.index(MODEL) if MODEL in order else len(order)
-    inner, outer = ([word for word in part if _can_give(wish, word)] for part in (order[:at], order[at + 1 :]))
-    models = range(len(wish.models)) if MODEL in order else range(1)
-    for more in range(len(outer) + 1):
+    before = [setting for setting in order[:at] if _can_give_up(wanted, setting)]
+    behind = [setting for setting in order[at + 1 :] if _can_give_up(wanted, setting)]
+    models = range(len(wanted.models)) if MODEL in order else range(1)
+    for last in range(len(behind) + 1):
         for index in models:
-            for few in range(len(inner) + 1) if not more else [len(inner)]:
-                yield index, frozenset([*inner[:few], *outer[:more]])
+            # From the second round on nothing less than all of `before` is new.
+            for first in range(len(before) if last else 0, len(before) + 1):
+                yield index, frozenset([*before[:first], *behind[:last]])
 
 
-def base(wish: Wish, model: Model, group: Group) -> Question:
+def _can_give_up(wanted: Requirements, setting: str) -> bool:
+    if setting == KV_CACHE_DTYPE:
+        return KV_DTYPE_BYTES[wanted.kv_cache_dtype] > 1
+    return wanted.max_model_len_min is not None
+
+
+def as_wanted(wanted: Requirements, model: Model, group: Group) -> Question:
     """Return the question for a model as the roster asks for it, on these cards: the least of each counts."""
     return Question(
         model=model,
         card_gib=room_gib(group),
-        max_model_len=wish.max_model_len,
-        gpu_memory_utilization=wish.gpu_memory_utilization,
-        kv_cache_dtype=wish.kv_cache_dtype,
+        max_model_len=wanted.max_model_len,
+        gpu_memory_utilization=wanted.gpu_memory_utilization,
+        kv_cache_dtype=wanted.kv_cache_dtype,
         tensor_parallel_size=len(group),
-        max_num_seqs=wish.max_num_seqs,
-        max_num_batched_tokens=wish.max_num_batched_tokens,
-        enforce_eager=wish.enforce_eager,
+        max_num_seqs=wanted.max_num_seqs,
+        max_num_batched_tokens=wanted.max_num_batched_tokens,
+        enforce_eager=wanted.enforce_eager,
         capability=min((card.capability for card in group if card.capability), default=None),
         bandwidth_gb_s=min((card.bandwidth_gb_s for card in group if card.bandwidth_gb_s), default=None),
         shared_display=any(card.shared_display for card in group),
-        draft=wish.draft if isinstance(wish.draft, Model) else None,
-        speculates=wish.speculates,
-        tries_kernels=False,  # flags.py sees to it
+        draft=wanted.draft if isinstance(wanted.draft, Model) else None,
+        speculates=wanted.speculates,
+        tries_kernels=False,  # vllm/options.py sees to it
         kernels=all(card.kernels for card in group),
     )
 
 
-def _can_give(wish: Wish, word: str) -> bool:
-    if word == KV_CACHE_DTYPE:
-        return KV_DTYPE_BYTES[wish.kv_cache_dtype] > 1
-    return wish.max_model_len_min is not None
-
-
-def settled(
-    wish: Wish, question: Question, given: frozenset[str], gpus: tuple[int, ...], measured: Measurements
+def settle(
+    wanted: Requirements, question: Question, group: Group, *, given_up: frozenset[str], measured: Measurements
 ) -> Question:
-    """Return the question with what is given up, and with as much of the cards as it can have."""
+    """Return the question with what is given up, what was measured, and as much of the cards as it can have."""
     oldest = vllm_kernels.kv_fp8_since(kernels=question.kernels)
-    fp8_runs = question.capability is None or question.capability >= oldest
-    if KV_CACHE_DTYPE in given and fp8_runs:
+    if KV_CACHE_DTYPE in given_up and (question.capability is None or question.capability >= oldest):
         question = question._replace(kv_cache_dtype="fp8")
-    question = with_measured(question, gpus, measured)
-    if not wish.exact:
+    question = with_measured(question, group, measured)
+    if not wanted.exact:
         question = _with_room_outside(question)
-    return _shortened(question, wish.max_model_len_min or 1) if MAX_MODEL_LEN in given else question
+    return _shortened(question, wanted.max_model_len_min or 1) if MAX_MODEL_LEN in given_up else question
 
 
-def with_measured(question: Question, gpus: tuple[int, ...], measured: Measurements) -> Question:
+def with_measured(question: Question, group: Group, measured: Measurements) -> Question:
     """Return the question with what an engine stated that ran in the same configuration, if one did."""
     if not measured:
         return question
     ran = Configuration(
-        question.model.name,
-        question.model.form.name,
-        question.kv_cache_dtype,
-        gpus,
-        question.max_num_seqs,
-        question.max_num_batched_tokens,
-        question.enforce_eager,
-        question.draft.name if question.draft else None,
-        question.kernels,
+        model=question.model.name,
+        form=question.model.form.name,
+        kv_cache_dtype=question.kv_cache_dtype,
+        gpus=tuple(card.number for card in group),
+        max_num_seqs=question.max_num_seqs,
+        max_num_batched_tokens=question.max_num_batched_tokens,
+        enforce_eager=question.enforce_eager,
+        draft=question.draft.name if question.draft else None,
+        kernels=question.kernels,
     )
     return question._replace(measured=measured.get(ran))
 

@@ -1,45 +1,37 @@
-"""The choice: the best model of an agent that fits a host's cards, and what was given up for it.
+"""Choose the best model of an agent that fits a host's cards, and say what was given up for it.
 
 An agent's models stand best first, and `give_up` says what it would miss least: a 16-bit KV cache, some of its
 max_model_len down to max_model_len_min, the model itself. The first combination whose verdict is `fits` is taken; more
-cards are tried before anything is given up. What is pure arithmetic stays that: nothing here asks a host or a hub.
+cards are tried before anything is given up. All of it is arithmetic: nothing here asks a host or a hub.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from ..catalog.models import Model, Unknown
 from ..fit.estimate import FITS, NO, TIGHT, UNKNOWN, Fit, Question, fit, too_heavy
+from ..schema.plan import GaveUp
 from .candidates import (
     KV_CACHE_DTYPE,
     MAX_MODEL_LEN,
     MODEL,
     Group,
     Measurements,
-    Wish,
+    Requirements,
+    as_wanted,
     attempts,
-    base,
+    card_sets,
     room_gib,
-    sets,
-    settled,
+    settle,
 )
 
 _WORSE = (FITS, TIGHT, NO)
 
 
-class GivenUp(NamedTuple):
-    """One thing that the roster asks for and the plan does not give, with the reason as a sentence."""
-
-    setting: str
-    wanted: Any
-    got: Any
-    why: str
-
-
 class Choice(NamedTuple):
-    """What is taken, or, where `taken` is false, what was tried last. `model` is an index into the wish's models.
+    """What is taken, or, where `taken` is false, what was tried last. `model` is an index into the wanted models.
 
     `question` and `fit` are None where nothing could be computed. `refused` has a sentence for each model that was
     tried in vain, by its index.
@@ -49,114 +41,132 @@ class Choice(NamedTuple):
     model: int
     verdict: str
     gpus: tuple[int, ...]
-    question: Question | None
-    fit: Fit | None
-    given_up: tuple[GivenUp, ...]
     refused: dict[int, str]
+    question: Question | None = None
+    fit: Fit | None = None
+    given_up: tuple[GaveUp, ...] = ()
 
 
-def choose(wish: Wish, cards: Group, load: Mapping[int, int], measured: Measurements | None = None) -> Choice:
-    """Return the best combination that fits. `load` counts the agents that each card has so far, by its number."""
-    lists = list(sets(cards, wish.gpus, load))
-    unknown: dict[int, str] = {}
-    asked: dict[int, Asked] = {}
-    hopeless: set[int] = set()
-    for index, given in attempts(wish):
-        model = wish.models[index]
-        if isinstance(model, Unknown):
-            if wish.exact:
-                return Choice(True, index, UNKNOWN, wish.gpus or (0,), None, None, (), {index: model.reason})
-            unknown[index] = f"{model.name}: unknown. {model.reason}"
-            continue
-        # Weights that no set of cards holds become no lighter by what is given up.
-        tries = [] if index in hopeless else lists
-        hopeless.add(index)
-        for options in tries:
-            answer = asked[index] = _best(wish, model, options, given, measured or {})
-            if answer.found and _accepted(wish, answer.found):
-                return _choice(wish, index, asked, unknown, taken=True)
-            if answer.found:
-                hopeless.discard(index)
-    if not asked:
-        return Choice(False, 0, UNKNOWN, wish.gpus or (0,), None, None, (), unknown)
-    return _choice(wish, max(asked), asked, unknown, taken=False)
-
-
-class Asked(NamedTuple):
-    """What was asked of a set of cards; `found` is None where the weights alone are more than its share."""
+class Attempt(NamedTuple):
+    """A question for a set of cards; `fit` is None where the weights alone are more than the engine's share."""
 
     group: Group
     question: Question
-    found: Fit | None
+    fit: Fit | None
 
 
-def _choice(wish: Wish, index: int, asked: dict[int, Asked], unknown: dict[int, str], *, taken: bool) -> Choice:
-    group, question, found = asked[index]
+def choose(wanted: Requirements, cards: Group, load: Mapping[int, int], measured: Measurements | None = None) -> Choice:
+    """Return the best combination that fits. `load` counts the agents that each card has so far, by its number."""
+    lists = list(card_sets(cards, wanted.gpus, load))
+    unknown: dict[int, str] = {}
+    last: dict[int, Attempt] = {}  # the last attempt of each model
+    too_large: set[int] = set()  # models whose weights no set of cards holds, whatever is given up
+    for index, given_up in attempts(wanted):
+        model = wanted.models[index]
+        if isinstance(model, Unknown):
+            if wanted.exact:
+                return _uncomputed(wanted, index, {index: model.reason}, taken=True)
+            unknown[index] = f"{model.name}: unknown. {model.reason}"
+        elif index not in too_large:
+            holds = False
+            for options in lists:
+                attempt = last[index] = _best(wanted, model, options, given_up, measured or {})
+                if _is_accepted(wanted, attempt.fit):
+                    return _choice(wanted, index, last, unknown, taken=True)
+                holds = holds or attempt.fit is not None
+            if not holds:
+                too_large.add(index)
+    if not last:
+        return _uncomputed(wanted, 0, unknown, taken=False)
+    return _choice(wanted, max(last), last, unknown, taken=False)
+
+
+def _uncomputed(wanted: Requirements, index: int, refused: dict[int, str], *, taken: bool) -> Choice:
+    return Choice(taken=taken, model=index, verdict=UNKNOWN, gpus=wanted.gpus or (0,), refused=refused)
+
+
+def _choice(
+    wanted: Requirements, index: int, last: dict[int, Attempt], unknown: dict[int, str], *, taken: bool
+) -> Choice:
+    group, question, found = last[index]
     found = found or fit(question)
-    in_vain = {each: answer for each, answer in asked.items() if not (taken and each == index)}
-    refused = unknown | {each: _refusal(wish, answer) for each, answer in in_vain.items()}
-    given_up = _given_up(wish, index, question, refused) if taken else ()
-    return Choice(taken, index, found.verdict, tuple(card.number for card in group), question, found, given_up, refused)
+    in_vain = {each: attempt for each, attempt in last.items() if not (taken and each == index)}
+    refused = unknown | {each: _refusal(wanted, attempt) for each, attempt in in_vain.items()}
+    return Choice(
+        taken=taken,
+        model=index,
+        verdict=found.verdict,
+        gpus=tuple(card.number for card in group),
+        refused=refused,
+        question=question,
+        fit=found,
+        given_up=_given_up(wanted, index, question, refused) if taken else (),
+    )
 
 
-def _best(wish: Wish, model: Model, options: list[Group], given: frozenset[str], measured: Measurements) -> Asked:
+def _best(
+    wanted: Requirements, model: Model, options: list[Group], given_up: frozenset[str], measured: Measurements
+) -> Attempt:
     """Return the first of sets alike that is accepted, or the roomiest, which then is not accepted either."""
-    answer = _ask(wish, model, max(options, key=room_gib), given, measured)
-    if answer.found and _accepted(wish, answer.found):
-        for group in options:
-            other = _ask(wish, model, group, given, measured)
-            if other.found and _accepted(wish, other.found):
-                return other
-    return answer
+    roomiest = _try(wanted, model, max(options, key=room_gib), given_up, measured)
+    if not _is_accepted(wanted, roomiest.fit):
+        return roomiest
+    every = (_try(wanted, model, group, given_up, measured) for group in options)
+    return next(attempt for attempt in every if _is_accepted(wanted, attempt.fit))
 
 
-def _ask(wish: Wish, model: Model, group: Group, given: frozenset[str], measured: Measurements) -> Asked:
-    plain = base(wish, model, group)
-    if too_heavy(plain):
-        return Asked(group, plain, None)
-    question = settled(wish, plain, given, tuple(card.number for card in group), measured)
+def _try(wanted: Requirements, model: Model, group: Group, given_up: frozenset[str], measured: Measurements) -> Attempt:
+    question = as_wanted(wanted, model, group)
+    if too_heavy(question):
+        return Attempt(group, question, None)
+    question = settle(wanted, question, group, given_up=given_up, measured=measured)
     # Cards that the roster puts together may differ: what one of them cannot run, all cannot.
     others = {card.capability for card in group if card.capability} - {question.capability}
     answers = [fit(question), *(fit(question._replace(capability=each)) for each in others)]
-    return Asked(group, question, max(answers, key=lambda found: _WORSE.index(found.verdict)))
+    return Attempt(group, question, max(answers, key=lambda found: _WORSE.index(found.verdict)))
 
 
-def _accepted(wish: Wish, found: Fit) -> bool:
+def _is_accepted(wanted: Requirements, found: Fit | None) -> bool:
+    if found is None:
+        return False
     # Exact may be tight, as long as it fits where everything is as expected.
-    return found.verdict == FITS or (wish.exact and found.verdict == TIGHT and (found.gap_gib or 0.0) <= 0)
+    return found.verdict == FITS or (wanted.exact and found.verdict == TIGHT and (found.gap_gib or 0.0) <= 0)
 
 
-def _given_up(wish: Wish, index: int, question: Question, refused: dict[int, str]) -> tuple[GivenUp, ...]:
-    made = []
+def _given_up(wanted: Requirements, index: int, question: Question, refused: dict[int, str]) -> tuple[GaveUp, ...]:
+    made: list[GaveUp] = []
     if index:
-        why = " ".join(refused[each] for each in range(index))
-        made.append(GivenUp(MODEL, _called(wish, wish.models[0]), _called(wish, question.model), why))
-    whole = question._replace(max_model_len=wish.max_model_len)
-    if question.kv_cache_dtype != wish.kv_cache_dtype:
-        why = " ".join(fit(whole._replace(kv_cache_dtype=wish.kv_cache_dtype)).reasons)
-        made.append(GivenUp(KV_CACHE_DTYPE, wish.kv_cache_dtype, question.kv_cache_dtype, why))
-    if question.max_model_len != wish.max_model_len:
-        why = " ".join(fit(whole).reasons)
-        made.append(GivenUp(MAX_MODEL_LEN, wish.max_model_len, question.max_model_len, why))
+        first, taken = _name(wanted, wanted.models[0]), _name(wanted, question.model)
+        made.append(_gave_up(MODEL, first, taken, [refused[each] for each in range(index)]))
+    whole = question._replace(max_model_len=wanted.max_model_len)
+    if question.kv_cache_dtype != wanted.kv_cache_dtype:
+        reasons = fit(whole._replace(kv_cache_dtype=wanted.kv_cache_dtype)).reasons
+        made.append(_gave_up(KV_CACHE_DTYPE, wanted.kv_cache_dtype, question.kv_cache_dtype, reasons))
+    if question.max_model_len != wanted.max_model_len:
+        made.append(_gave_up(MAX_MODEL_LEN, wanted.max_model_len, question.max_model_len, fit(whole).reasons))
     return tuple(made)
 
 
-def _called(wish: Wish, model: Model | Unknown) -> str:
-    """Return a model's name, with its format where the wish has it in several."""
-    alike = [each for each in wish.models if each.name == model.name]
+def _gave_up(setting: str, wanted: str | int, got: str | int, reasons: Iterable[str]) -> GaveUp:
+    return {"setting": setting, "wanted": wanted, "got": got, "why": " ".join(reasons)}
+
+
+def _name(wanted: Requirements, model: Model | Unknown) -> str:
+    """Return a model's name, with its format where the roster has it in several."""
+    alike = [each for each in wanted.models if each.name == model.name]
     return f"{model.name} ({model.form.name})" if len(alike) > 1 and isinstance(model, Model) else model.name
 
 
-def _refusal(wish: Wish, answer: Asked) -> str:
-    question, found = answer.question, answer.found
-    given = []
+def _refusal(wanted: Requirements, attempt: Attempt) -> str:
+    question, found = attempt.question, attempt.fit
+    given_up = []
     # Where the weights alone are too much, nothing of the KV cache would help.
-    if found and question.kv_cache_dtype != wish.kv_cache_dtype:
-        given.append(f"kv_cache_dtype {question.kv_cache_dtype}")
-    if found and question.max_model_len != wish.max_model_len:
-        given.append(f"max_model_len {question.max_model_len}")
+    if found and question.kv_cache_dtype != wanted.kv_cache_dtype:
+        given_up.append(f"kv_cache_dtype {question.kv_cache_dtype}")
+    if found and question.max_model_len != wanted.max_model_len:
+        given_up.append(f"max_model_len {question.max_model_len}")
     if question.tensor_parallel_size > 1:
-        given.append(f"{question.tensor_parallel_size} cards")
-    at = f" with {' and '.join(given)}" if given else ""
+        given_up.append(f"{question.tensor_parallel_size} cards")
+    at = f" with {' and '.join(given_up)}" if given_up else ""
     verdict, reasons = (found.verdict, found.reasons) if found else (NO, (too_heavy(question) or "",))
     return f"{question.model.name} ({question.model.form.name}): {verdict}{at}. {' '.join(reasons)}"

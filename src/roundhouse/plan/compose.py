@@ -1,15 +1,15 @@
-"""An agent's container as Docker Compose reads it, of what the plan knows of the agent and of the host's own engine.
+"""Write an agent's container as Docker Compose reads it, from what the plan knows of the agent and of the host.
 
-Nothing in the container is writable but /tmp and the cache, nothing runs as root or can become it, and no packet finds
-a way back from beyond the host. The container's user is the host's and known only there: the role adds it.
+Nothing in the container is writable but /tmp and the cache, nothing runs as root or can become it, and no answer from
+beyond the host reaches it. The container's user is the host's and known only there: the role adds it.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..schema.plan import Agent, ComposeFile
 from ..vllm import options
-from .deployed import Agent
 
 SERVICE = "engine"
 # All that an engine may write to, compiled kernels among it; the user `roundhouse` is at home there in both runtimes.
@@ -59,7 +59,7 @@ def access(means: Means) -> str | None:
     return RUNTIME if RUNTIME in means.runtimes else None
 
 
-def document(entry: Agent, accelerator: str, image: Image, means: Means) -> dict[str, Any]:
+def document(entry: Agent, accelerator: str, image: Image, means: Means) -> ComposeFile:
     """Return the compose file of a planned agent."""
     name, port = entry["name"], entry["engine_port"]
     cards = entry["gpus"] if accelerator == "cuda" else []

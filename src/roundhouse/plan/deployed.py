@@ -1,7 +1,7 @@
-"""The plan as it is deployed, plan.json: what the roster became on one host. `planner.py` builds it.
+"""Read the plan as it is deployed, plan.json: what the roster became on one host. build.py makes it.
 
-After the deployment everything on the host reads only that file: it says what is deployed, not
-what is wanted. An unknown fact is None.
+After the deployment everything on the host reads only that file: it says what is deployed, not what is wanted. An
+unknown fact is None.
 """
 
 from __future__ import annotations
@@ -20,21 +20,29 @@ DRAIN_SECONDS = 30.0
 
 # What the command reads of each agent.
 _READ_LATER = (
-    *("name", "unit", "host", "port", "engine_port", "model", "model_path"),
-    *("conflicts", "config_path", "environment"),
+    "name",
+    "unit",
+    "host",
+    "port",
+    "engine_port",
+    "model",
+    "model_path",
+    "conflicts",
+    "config_path",
+    "environment",
 )
+
 
 # Until all modules take the shapes from schema/plan.py.
 Plan = Any
 Agent = Any
 
 
-def path_of(choice: dict[str, Any], store: str) -> str:
+def path_of(model: str, store: str, revision: str | None = None, quantize: str | None = None) -> str:
     """Return the folder of a model: the roster's own path, or its place in the store; of a recipe's result, that."""
-    model = choice["model"]
-    if choice.get("quantize"):
-        return f"{store}/{quantized.path(model, choice['revision'], choice['quantize'])}"
-    return model if model.startswith("/") else f"{store}/{model}/{choice.get('revision') or 'main'}"
+    if quantize:
+        return f"{store}/{quantized.path(model, revision, quantize)}"
+    return model if model.startswith("/") else f"{store}/{model}/{revision or 'main'}"
 
 
 def unit_name(name: str) -> str:
@@ -43,36 +51,59 @@ def unit_name(name: str) -> str:
 
 
 def load(path: Path = PATH) -> Plan:
-    """Return the deployed plan. Raises UsageError where there is none or it cannot be understood."""
-    try:
-        plan = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UsageError(
-            "plan", f"{path} does not exist: deploy first, with ansible-playbook site.yml (the lab: make demo)."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UsageError("plan", f"{path} cannot be read ({error}): deploy again.") from None
-    if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:
-        raise UsageError("plan", f"{path} is not a plan of schema {SCHEMA}: deploy again with this version.")
+    """Return the deployed plan. Raises UsageError where there is none or it is not valid."""
+    plan = _read(path)
     try:
         for agent in plan["agents"]:  # keys that earlier versions did not write
             agent.setdefault("engine_port", agent["port"])
             agent.setdefault("enforce_eager", "enforce-eager" in agent.get("config", {}))
         agents = [{key: agent[key] for key in _READ_LATER} for agent in plan["agents"]]
     except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError("plan", f"{path} lacks {error} of an agent: deploy again.") from None
+        raise _invalid(path, "plan_incomplete", "an agent lacks {reason}", reason=str(error)) from None
     if plan.get("problems"):
-        raise UsageError("plan", f"{path} holds an agent that does not fit: {plan['problems'][0]}")
+        problem = plan["problems"][0]
+        raise UsageError(
+            "plan_does_not_fit", "{path} holds an agent that does not fit: {problem}", path=str(path), problem=problem
+        )
+    if not agents:
+        raise _invalid(path, "plan_empty", "it has no agent")
     for field in ("name", "port"):
-        if not agents or len({agent[field] for agent in agents}) != len(agents):
-            raise UsageError("plan", f"{path} names a {field} twice, or no agent at all: deploy again.")
+        values = [agent[field] for agent in agents]
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise _invalid(path, "plan_ambiguous", "two agents have the {field} {value}", field=field, value=twice[0])
     return plan
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        plan = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(
+            "plan_missing",
+            "{path} does not exist.",
+            "Deploy first, with ansible-playbook site.yml (the lab: make demo).",
+            path=str(path),
+        ) from None
+    except (OSError, ValueError) as error:
+        raise _invalid(path, "plan_unreadable", "it cannot be read ({reason})", reason=str(error)) from None
+    if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:
+        raise _invalid(path, "plan_schema_unknown", "it is not of schema {schema}", schema=SCHEMA)
+    return plan
+
+
+def _invalid(path: Path, code: str, what: str, **fields: Any) -> UsageError:
+    return UsageError(code, f"The plan in {{path}} is not valid: {what}.", "Deploy again.", path=str(path), **fields)
 
 
 def find(plan: Plan, name: str) -> Agent:
     """Return the agent of that name. Raises UsageError that lists the names there are."""
-    for agent in plan["agents"]:
-        if agent["name"] == name:
-            return dict(agent)
-    names = ", ".join(agent["name"] for agent in plan["agents"])
-    raise UsageError("agent", f"{name!r} is not an agent of this host: say one of {names}.")
+    names = [agent["name"] for agent in plan["agents"]]
+    if name not in names:
+        raise UsageError(
+            "unknown_agent",
+            "{agent!r} is not an agent of this host.",
+            "Write one of {names}.",
+            agent=name,
+            names=", ".join(names),
+        )
+    return plan["agents"][names.index(name)].copy()

@@ -1,7 +1,7 @@
-"""What engines stated when they started on this host, read from their logs and kept for the next plan.
+"""Keep what engines stated when they started on this host, read from their logs, for the next plan.
 
-One entry for each model and configuration, the newest start; `plan_facts` hands them to the planner, which then
-uses the measured terms in place of the computed ones. A start that failed states as much as it came to.
+There is one entry for each model and configuration, of the newest start. The planner uses the measured terms in place
+of the computed ones. A start that failed states as much as it came to.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..catalog.models import Model
 from ..fit.estimate import Measured
 from ..roster import models
+from ..schema.facts import Measurement
+from ..schema.plan import Agent
+from ..schema.roster import WantedModel
 from ..util import files
 from ..vllm import defaults
 from .candidates import Configuration, Measurements
@@ -36,10 +39,16 @@ _LINES: dict[str, tuple[re.Pattern[str], Any]] = {
     "activation_gib": (re.compile(rf"{_NUMBER} for peak activation"), max),
     "cuda_gib": (re.compile(r"Free memory on device \([\d.]+/([\d.]+) GiB\) on startup"), min),
 }
-# The configuration that a measurement is of, from an agent of the plan. The cards count by number: a host may have
-# several kinds.
+# The configuration that a measurement is of, by the names of Measurement and Agent. The cards count by number: a host
+# may have several kinds.
 _IDENTITY = (
-    *("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens", "enforce_eager"),
+    "model",
+    "quantization",
+    "kv_cache_dtype",
+    "gpus",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "enforce_eager",
     "draft_model",
     "quantize",
     "kernels",
@@ -58,32 +67,30 @@ def parse(lines: Iterable[str]) -> dict[str, float]:
     return {name: _LINES[name][1](values) for name, values in seen.items()}
 
 
-def entry(agent: dict[str, Any], lines: Iterable[str]) -> dict[str, Any] | None:
+def entry(agent: Agent, lines: Iterable[str]) -> Measurement | None:
     """Return the measurement of an agent's start, None when its log states nothing of it."""
     stated = parse(lines)
     if not stated:
         return None
+    settings = cast("dict[str, Any]", agent)  # a plan of an earlier version lacks some
+    kept = {name: settings.get(name) for name in (*_IDENTITY, *_STARTED_WITH)}
     # A start that fails ends before the engine says its card's total: then it is what the plan reckoned with.
-    card = {"cuda_gib": agent["fit"]["card_gib"]} if agent.get("fit") else {}
-    return {
-        "engine": defaults.PINNED,
-        **{name: agent.get(name) for name in (*_IDENTITY, *_STARTED_WITH)},
-        **card,
-        **stated,
-    }
+    fit = agent.get("fit")
+    card = {"cuda_gib": fit["card_gib"]} if fit else {}
+    return cast("Measurement", {"engine": defaults.PINNED, **kept, **card, **stated})
 
 
-def learn(agent: dict[str, Any], lines: Iterable[str], path: Path | None = None) -> None:
+def learn(agent: Agent, lines: Iterable[str], path: Path | None = None) -> None:
     """Keep what an agent's start log states."""
     path = path or PATH
     made = entry(agent, lines)
     if made is None:
         return
-    others = [each for each in load(path) if _of(each) != _of(made)]
+    others = [each for each in load(path) if _identity(each) != _identity(made)]
     files.write(path, json.dumps({"schema": SCHEMA, "starts": [made, *others][:KEEP]}, indent=1))
 
 
-def load(path: Path | None = None) -> list[dict[str, Any]]:
+def load(path: Path | None = None) -> list[Measurement]:
     """Return the entries, newest first; [] where none was written, or by another version of this file.
 
     A file that cannot be read is as good as none: the terms are computed then, as on a new host.
@@ -93,41 +100,52 @@ def load(path: Path | None = None) -> list[dict[str, Any]]:
     except (OSError, ValueError):
         return []
     starts = kept.get("starts") if isinstance(kept, dict) and kept.get("schema") == SCHEMA else None
-    return [each for each in starts if _whole(each)] if isinstance(starts, list) else []
+    return [each for each in starts if _is_whole(each)] if isinstance(starts, list) else []
 
 
-def of(agent: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+def of(agent: Agent, entries: list[Measurement]) -> Measurement | None:
     """Return the measurement of an agent of the plan, None when it has not run so."""
-    return next((each for each in entries if _of(each) == _of(agent)), None)
+    return next((each for each in entries if _identity(each) == _identity(agent)), None)
 
 
-def lookup(entries: list[dict[str, Any]], configs: models.Configs) -> Measurements:
-    """Return the measured terms by configuration, as `choice` looks them up."""
+def lookup(entries: list[Measurement], configs: models.Configs) -> Measurements:
+    """Return the measured terms by configuration, as choose.py looks them up."""
     found = {}
     for each in entries:
-        model = models.find(each, configs)
-        pinned = each.get("engine") == defaults.PINNED
-        stated = all(each.get(name) is not None for name in ("weights_gib", "kv_gib", "cuda_gib"))
-        if isinstance(model, Model) and pinned and stated:
-            share_gib = each["cuda_gib"] * each["gpu_memory_utilization"]
-            overhead_gib = share_gib - each["weights_gib"] - each["kv_gib"]
-            found[_configuration(each, model)] = Measured(each["weights_gib"], overhead_gib)
+        model = models.find(_named(each), configs)
+        weights_gib, kv_gib, cuda_gib = each.get("weights_gib"), each.get("kv_gib"), each.get("cuda_gib")
+        if not isinstance(model, Model) or each["engine"] != defaults.PINNED:
+            continue
+        if weights_gib is not None and kv_gib is not None and cuda_gib is not None:
+            overhead_gib = cuda_gib * each["gpu_memory_utilization"] - weights_gib - kv_gib
+            found[_configuration(each, model)] = Measured(weights_gib, overhead_gib)
     return found
 
 
-def _whole(each: Any) -> bool:
-    if not isinstance(each, dict) or not all(name in each for name in (*_IDENTITY, *_STARTED_WITH)):
+def _named(each: Measurement) -> WantedModel:
+    """Return the entry of a roster's `models` that a measurement is of."""
+    made: WantedModel = {"model": each["model"]}
+    if each["quantization"]:
+        made["quantization"] = each["quantization"]
+    if each.get("quantize"):
+        made["quantize"] = str(each["quantize"])
+    return made
+
+
+def _is_whole(each: Any) -> bool:
+    if not isinstance(each, dict) or not all(name in each for name in Measurement.__required_keys__):
         return False
     # Earlier versions kept null for enforce_eager: whether such a start captured graphs is not known.
     kinds = {"model": str, "gpus": list, "enforce_eager": bool}
     return all(isinstance(each[name], kind) for name, kind in kinds.items())
 
 
-def _of(each: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(tuple(each["gpus"]) if name == "gpus" else each.get(name) for name in _IDENTITY)
+def _identity(each: Measurement | Agent) -> tuple[Any, ...]:
+    settings = cast("dict[str, Any]", each)
+    return tuple(tuple(settings["gpus"]) if name == "gpus" else settings.get(name) for name in _IDENTITY)
 
 
-def _configuration(each: dict[str, Any], model: Model) -> Configuration:
+def _configuration(each: Measurement, model: Model) -> Configuration:
     return Configuration(
         model=model.name,
         form=model.form.name,
@@ -137,5 +155,5 @@ def _configuration(each: dict[str, Any], model: Model) -> Configuration:
         max_num_batched_tokens=each["max_num_batched_tokens"],
         enforce_eager=each["enforce_eager"],
         draft=each["draft_model"],
-        kernels=bool(each["kernels"]),
+        kernels=each["kernels"],
     )

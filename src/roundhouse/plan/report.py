@@ -1,31 +1,37 @@
-"""A plan for a person: what each agent gets, how its card's memory divides, what was given up, what was measured."""
+"""Show a plan to a person: what each agent gets, its card's memory, what was given up, what was measured."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from ..schema.facts import Measurement
+from ..schema.plan import Agent, FitRow, Plan
+from ..util import console
 from . import measured
 from .candidates import MODEL
 
-COLUMNS = (
-    *("agent", "model", "format", "weights", "KV cache", "a token", "max_model_len", "tokens/s", "gave up", "verdict"),
-)
+COLUMNS = [
+    "agent",
+    "model",
+    "format",
+    "weights",
+    "KV cache",
+    "a token",
+    "max_model_len",
+    "tokens/s",
+    "gave up",
+    "verdict",
+]
 BAR_WIDTH = 60
 # How the bar marks each part, in its order.
 MARKS = {"weights": "#", "overhead": "+", "KV cache": "=", "the card's own": "."}
 LEGEND = "  ".join(f"{mark} {name}" for name, mark in MARKS.items())
-UNKNOWN_CELL = "-"
 
 
-def table(plan: dict[str, Any]) -> str:
+def table(plan: Plan) -> str:
     """Return one aligned line an agent, under a heading."""
-    cells = [COLUMNS, *(_cells(agent) for agent in plan["agents"])]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
-    return "\n".join(line.rstrip() for line in lines)
+    return console.table(COLUMNS, [dict.fromkeys(COLUMNS) | _row(agent) for agent in plan["agents"]])
 
 
-def text(plan: dict[str, Any], starts: list[dict[str, Any]]) -> str:
+def text(plan: Plan, starts: list[Measurement]) -> str:
     """Return the table, a bar for each agent and what was given up. `starts` are measured.load's entries."""
     on_cards = plan["accelerator"] == "cuda"
     blocks = [_block(agent, measured.of(agent, starts), on_cards) for agent in plan["agents"]]
@@ -33,9 +39,9 @@ def text(plan: dict[str, Any], starts: list[dict[str, Any]]) -> str:
     return "\n".join([table(plan), "", *legend, "\n\n".join(blocks)])
 
 
-def bar(fit: dict[str, Any], share: float) -> str:
+def bar(fit: FitRow, share: float) -> str:
     """Return a card's memory as a line of BAR_WIDTH marks, weights first; rounded so that the whole is right."""
-    card, weights, overhead = fit["card_gib"], fit["weights_gib_per_rank"], fit["overhead_gib"]
+    card, weights, overhead = fit["card_gib"], fit["weights_gib_per_rank"] or 0.0, fit["overhead_gib"] or 0.0
     ends = [weights, weights + overhead, card * share, card]
     places = [round(BAR_WIDTH * min(end, card) / card) for end in ends]
     line, at = "", 0
@@ -45,30 +51,28 @@ def bar(fit: dict[str, Any], share: float) -> str:
     return f"[{line}]"
 
 
-def _cells(agent: dict[str, Any]) -> tuple[str, ...]:
+def _row(agent: Agent) -> dict[str, str | None]:
+    row: dict[str, str | None] = {"agent": agent["name"], "model": agent["model"], "verdict": agent["verdict"]}
     fit = agent["fit"]
-    if not fit or fit["kv_tokens"] is None:
-        return (agent["name"], agent["model"], *[UNKNOWN_CELL] * (len(COLUMNS) - 3), agent["verdict"])
+    if not fit or not fit["kv_bytes_per_token_per_rank"]:
+        return row
     dtype = "" if agent["kv_cache_dtype"] == "auto" else f" {agent['kv_cache_dtype']}"
     ceiling = fit["decode_ceiling_tokens_per_second"]
-    return (
-        agent["name"],
-        agent["model"],
-        fit["format"],
-        f"{fit['weights_gib_per_rank']:.2f} GiB",
-        f"{fit['kv_tokens']} tokens",
-        f"{fit['kv_bytes_per_token_per_rank'] / 1024:g} KiB{dtype}",
-        str(agent["max_model_len"]),
-        f"<= {ceiling:.0f}" if ceiling else UNKNOWN_CELL,
-        ", ".join(each["setting"] for each in agent["given_up"]) or UNKNOWN_CELL,
-        agent["verdict"],
-    )
+    return row | {
+        "format": fit["format"],
+        "weights": f"{fit['weights_gib_per_rank']:.2f} GiB",
+        "KV cache": f"{fit['kv_tokens']} tokens",
+        "a token": f"{fit['kv_bytes_per_token_per_rank'] / 1024:g} KiB{dtype}",
+        "max_model_len": str(agent["max_model_len"]),
+        "tokens/s": f"<= {ceiling:.0f}" if ceiling else None,
+        "gave up": ", ".join(each["setting"] for each in agent["given_up"]) or None,
+    }
 
 
-def _block(agent: dict[str, Any], start: dict[str, Any] | None, on_cards: bool) -> str:
+def _block(agent: Agent, start: Measurement | None, on_cards: bool) -> str:
     fit = agent["fit"]
     numbers = ", ".join(str(number) for number in agent["gpus"])
-    made = f", quantized here by {agent['quantize']}," if agent.get("quantize") else ""
+    made = f", quantized here by {agent['quantize']}," if agent["quantize"] else ""
     lines = [f"{agent['name']}: {agent['model']}{made} on {f'GPU {numbers}' if on_cards else 'the CPU'}"]
     if fit and fit["weights_gib_per_rank"] is not None:
         share = agent["gpu_memory_utilization"]
@@ -86,7 +90,7 @@ def _block(agent: dict[str, Any], start: dict[str, Any] | None, on_cards: bool) 
     return "\n".join(lines)
 
 
-def _sum(fit: dict[str, Any], share: float) -> str:
+def _sum(fit: FitRow, share: float) -> str:
     left = fit["card_gib"] * (1 - share)
     return (
         f"weights {fit['weights_gib_per_rank']:.2f} + overhead {fit['overhead_gib']:.2f} + KV cache "
@@ -94,7 +98,14 @@ def _sum(fit: dict[str, Any], share: float) -> str:
     )
 
 
-def _measured(start: dict[str, Any]) -> str:
-    said = {"weights_gib": "weights {:.2f} GiB", "kv_gib": "KV cache {:.2f} GiB", "kv_tokens": "{:.0f} tokens"}
-    said |= {"activation_gib": "activations with CUDA graphs {:.2f} GiB"}
-    return ", ".join(shape.format(start[name]) for name, shape in said.items() if name in start)
+def _measured(start: Measurement) -> str:
+    found = []
+    if "weights_gib" in start:
+        found.append(f"weights {start['weights_gib']:.2f} GiB")
+    if "kv_gib" in start:
+        found.append(f"KV cache {start['kv_gib']:.2f} GiB")
+    if "kv_tokens" in start:
+        found.append(f"{start['kv_tokens']:.0f} tokens")
+    if "activation_gib" in start:
+        found.append(f"activations with CUDA graphs {start['activation_gib']:.2f} GiB")
+    return ", ".join(found)

@@ -1,8 +1,7 @@
-"""How long an agent's start may take: from what it has to load, what the disk gives, and what it compiles.
+"""Compute how long an agent's start and stop may take, and how many starts its unit tries.
 
-A limit is no forecast: it is what the slowest start takes that is still worth waiting for. A longer one is a hang.
-
-How long an agent's start and stop may take, and after how many starts it is given up: what its unit is told.
+The limit of a start follows from what it has to load, what the disk gives, and what it compiles. It is not a forecast
+but what the slowest start takes that is still worth waiting for: a longer one is a hang.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
+from ..schema.facts import KnownStart
+from ..schema.plan import Decided, Limits, StartLimit
 from ..vllm import options
 from .decide import Host
 
@@ -47,8 +48,8 @@ class Load(NamedTuple):
     slowest_seconds: float | None = None  # of the starts of this model that were ready here
 
 
-def compute(load: Load) -> dict[str, Any]:
-    """Return {"seconds", "why"}: the limit, and its terms for a person."""
+def compute(load: Load) -> StartLimit:
+    """Return the limit, and its terms for a person."""
     if load.weights_bytes is None:
         computed, why = float(UNKNOWN_SECONDS), "how large the model is is not known"
     else:
@@ -68,10 +69,10 @@ def compute(load: Load) -> dict[str, Any]:
     return {"seconds": _STEP_SECONDS * math.ceil(computed / _STEP_SECONDS), "why": why}
 
 
-def chosen(setting: Any, load: Load, before: dict[str, Any] | None) -> dict[str, Any]:
+def choose(setting: Any, load: Load, before: StartLimit | None) -> StartLimit:
     """Return the limit of an agent: what group_vars set, else what is deployed where that is enough, else the terms'.
 
-    Raises UsageError for a setting that is no number of seconds.
+    Raises UsageError for a setting that is not a number of seconds.
     """
     if setting not in (None, ""):
         return {"seconds": _seconds(setting), "why": SET}
@@ -86,8 +87,8 @@ def window_seconds(tries: int, start_seconds: int, stop_seconds: int, restart_se
     return max(3600, tries * (start_seconds + stop_seconds + restart_seconds) + 60)
 
 
-def slowest(starts: Sequence[dict[str, Any]], model_path: str) -> float | None:
-    """Return the seconds of the slowest start of a model that was ready; `starts` are the host's own (phases.py)."""
+def slowest(starts: Sequence[KnownStart], model_path: str) -> float | None:
+    """Return the seconds of the slowest start of a model that was ready on this host."""
     return max((float(each["seconds"]) for each in starts if each["model_path"] == model_path), default=None)
 
 
@@ -98,9 +99,10 @@ def _seconds(setting: Any) -> int:
         seconds = 0
     if seconds < 1:
         raise UsageError(
-            "plan",
-            f"agents_start_timeout_seconds is {setting!r}: write seconds, such as 900, or leave it empty, and the plan "
-            "computes it.",
+            "start_timeout_invalid",
+            "agents_start_timeout_seconds is {value!r}.",
+            "Write seconds, such as 900, or leave it empty: then the plan computes it.",
+            value=setting if isinstance(setting, (str, int, float)) else str(setting),
         )
     return seconds
 
@@ -109,52 +111,56 @@ def _seconds(setting: Any) -> int:
 STOP_MARGIN_SECONDS = 30
 # An engine that dies may leave its port and its card a moment later.
 RESTART_SECONDS = 5
-# Starts in a window before an agent is given up and who served before has the card again: enough for what passes by
+# Starts in a window before an agent is given up and the previous agent has the card again: enough for what passes by
 # itself, few enough that the users wait minutes and not an hour.
 START_TRIES = 4
 
 
-class Asked(NamedTuple):
-    """Where the model lies, and the pulled ones; `setting` is agents_start_timeout_seconds, None for computed."""
+class Start(NamedTuple):
+    """What an agent's start loads: the model's folder, which may lie in the store, and whether nothing is compiled."""
 
+    agent: str
     model_path: str
     store: str
-    setting: Any
+    eager: bool
 
 
-def of_agent(agent: dict[str, Any], decided: dict[str, Any], host: Host, asked: Asked) -> dict[str, Any]:
-    """Return the limits of one agent as the plan has them. Raises UsageError for a setting that cannot be meant."""
-    load = _load(agent, decided, host, asked)
-    start = chosen(asked.setting, load, None if host.again else _deployed(agent["name"], load, host, asked))
+def limits(start: Start, decided: Decided, host: Host, setting: Any) -> Limits:
+    """Return the limits of one agent as the plan has them. `setting` is agents_start_timeout_seconds, None to compute.
+
+    Raises UsageError for a setting that is not a number of seconds.
+    """
+    load = _load(start, decided, host)
+    limit = choose(setting, load, None if host.again else _deployed(start, host))
     stop_seconds = options.SHUTDOWN_TIMEOUT_SECONDS + STOP_MARGIN_SECONDS
     return {
-        "start_timeout_seconds": start["seconds"],
-        "start_timeout_why": start["why"],
+        "start_timeout_seconds": limit["seconds"],
+        "start_timeout_why": limit["why"],
         "stop_timeout_seconds": stop_seconds,
         "restart_seconds": RESTART_SECONDS,
         "start_tries": START_TRIES,
-        "start_tries_seconds": window_seconds(START_TRIES, start["seconds"], stop_seconds, RESTART_SECONDS),
+        "start_tries_seconds": window_seconds(START_TRIES, limit["seconds"], stop_seconds, RESTART_SECONDS),
     }
 
 
-def _load(agent: dict[str, Any], decided: dict[str, Any], host: Host, asked: Asked) -> Load:
-    own = host.disk.get(asked.model_path, {})
-    fitted = (decided["fit"] or {}).get("weights_gib_per_rank")
+def _load(start: Start, decided: Decided, host: Host) -> Load:
+    own = host.disk.get(start.model_path)
+    disk = own or host.disk.get(start.store)
+    fitted = decided["fit"]["weights_gib_per_rank"] if decided["fit"] else None
     fitted_bytes = None if fitted is None else fitted * len(decided["gpus"]) * GIB
     return Load(
-        own.get("weights_bytes", fitted_bytes),
-        (own or host.disk.get(asked.store, {})).get("bytes_per_second"),
-        bool(agent.get("enforce_eager")),
-        slowest(host.starts, asked.model_path),
+        weights_bytes=own["weights_bytes"] if own else fitted_bytes,
+        disk=disk["bytes_per_second"] if disk else None,
+        eager=start.eager,
+        slowest_seconds=slowest(host.starts, start.model_path),
     )
 
 
-def _deployed(name: str, load: Load, host: Host, asked: Asked) -> dict[str, Any] | None:
+def _deployed(start: Start, host: Host) -> StartLimit | None:
     """Return the limit that the same start was deployed with, None for none."""
-    agents = {each["name"]: each for each in (host.deployed or {}).get("agents", [])}
-    before = agents.get(name, {})
-    if before.get("model_path") != asked.model_path or "start_timeout_why" not in before:
+    before = host.deployed_agent(start.agent)
+    if before is None or before["model_path"] != start.model_path or "start_timeout_why" not in before:
         return None
-    if bool(before["config"].get("enforce-eager")) != load.eager:
+    if ("enforce-eager" in before["config"]) != start.eager:
         return None
     return {"seconds": before["start_timeout_seconds"], "why": before["start_timeout_why"]}

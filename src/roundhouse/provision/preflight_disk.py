@@ -76,7 +76,8 @@ def _models(wanted: Wanted) -> Iterator[Item]:
         if each["path"] in estimates:
             yield Item(f"{each['model']} by {each['recipe']} up to", wanted.models_store, estimates[each["path"]])
     for wish in verify.needed(wanted.wishes, results):
-        name, size = f"{wish['model']} up to", estimates.get(deployed.path_of(dict(wish), wanted.models_store), 0)
+        folder = deployed.path_of(wish["model"], wanted.models_store, wish.get("revision"))
+        name, size = f"{wish['model']} up to", estimates.get(folder, 0)
         if wish["files"] is not None:
             from ..models import pull_job  # it has the hub's client
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import RoundhouseError
 from ..schema.cards import Card
+from ..schema.roster import Served
 from ..util.progress import GIB
 from ..vllm import options
 from ..vllm.client import Engine
@@ -101,19 +102,19 @@ class Scorer:
                 _stop(process)
 
     def _config(self, folder: Path, port: int) -> dict[str, Any]:
-        agent = {"name": NAME, "temperature": 0.0, "top_p": 1.0, "enforce_eager": True}
-        decided = {
+        agent: Served = {"name": NAME, "temperature": 0.0, "top_p": 1.0}
+        decided: options.Limits = {
             "max_model_len": 2 * WINDOW_TOKENS,
             "gpu_memory_utilization": CARD_SHARE,
             "quantization": None,
-            "gpus": [0],
             "kv_cache_dtype": "auto",
             "max_num_seqs": 4,
             "max_num_batched_tokens": 2 * WINDOW_TOKENS,
+            "gpus": [0],
         }
-        place = options.Place(self.accelerator, HOST, port, str(folder))
-        made = options.config(agent, decided, place)
-        # Only a scorer asks for these.
+        place = options.Place(accelerator=self.accelerator, host=HOST, port=port, model_path=str(folder))
+        made = options.config(agent, decided, place, eager=True)
+        # Only a judge asks for these.
         made |= {"max-logprobs": LIKELIEST}
         offload = self._offloaded_gib(folder)
         return made | ({"cpu-offload-gb": offload} if offload else {})

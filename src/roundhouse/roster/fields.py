@@ -1,4 +1,4 @@
-"""What each setting of an agent may be: one rule a setting, and a sentence for a value that cannot be meant.
+"""Check each setting of an agent: one rule a setting, and a sentence for an invalid value.
 
 The argument specification of roles/preflight has the same names, and a test says so.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..catalog.recipes import RECIPES
+from ..schema.roster import WantedModel
 from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 
 # Words of the command line, today's and those that are reserved for later: an agent's name is a
@@ -26,7 +27,7 @@ POLICIES = ("best_fit", "exact")
 # What an agent may give up. `max_model_len` only where max_model_len_min says how far.
 GIVE_UP = ("kv_cache_dtype", "max_model_len", "model")
 # Of an entry of `models`. A recipe makes its result of the model that the entry names.
-MODEL_FIELDS = ("model", "revision", "quantization", "quantize")
+MODEL_FIELDS = tuple(WantedModel.__annotations__)
 # What the plan writes where a roster says nothing: vLLM's own defaults below 70 GiB. Written down on every card, so
 # that what was computed is what runs: the engine's defaults jump with the card (vllm/defaults.py, batch).
 MAX_NUM_SEQS = 256
@@ -38,7 +39,7 @@ Rule = Callable[[str, Any], Iterator[str]]
 
 
 def problems(at: str, field: str, value: Any) -> Iterator[str]:
-    """Yield a sentence when `value` cannot be meant; `at` is the setting's full name, such as agents[dev].port."""
+    """Yield a sentence when `value` is invalid; `at` is the setting's full name, such as agents[dev].port."""
     yield from RULES[field](at, value)
 
 

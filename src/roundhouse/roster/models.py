@@ -1,4 +1,4 @@
-"""The models of a roster's agent as the fit wants them: from the catalog, or from a host folder's config.json."""
+"""Find the models of a roster's agent for the fit: in the catalog, or by a host folder's config.json."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from ..catalog import hf_config, models
 from ..catalog.models import Model, Unknown
 from ..catalog.recipes import RECIPES
 from ..models import quantized
+from ..schema.facts import ModelConfig
+from ..schema.roster import WantedModel
 from ..vllm.formats import ONLINE, members
 
 # The config.json of each folder that a roster names, by its path, as they were read on the host.
-Configs = Mapping[str, dict[str, Any]]
+Configs = Mapping[str, ModelConfig]
 
 
-def own_configs(agents: Any) -> dict[str, dict[str, Any]]:
+def own_configs(agents: Any) -> dict[str, ModelConfig]:
     """Return the config.json of each folder that a roster names and this machine has, by its path.
 
     What is no roster, or no JSON object, is left out: other checks have the sentence for it.
@@ -37,13 +39,13 @@ def own_configs(agents: Any) -> dict[str, dict[str, Any]]:
     return found
 
 
-def find(entry: dict[str, Any], configs: Configs) -> Model | Unknown:
+def find(entry: WantedModel, configs: Configs) -> Model | Unknown:
     """Return the model of one entry of an agent's `models`, in the format that the engine will hold."""
     found = checkpoint(entry["model"], configs)
     if isinstance(found, Model) and found.form.name == "bf16":
-        if recipe := RECIPES.get(entry.get("quantize") or ""):
+        if recipe := RECIPES.get(entry.get("quantize", "")):
             return quantized.model(found, recipe)
-        if online := ONLINE.get(entry.get("quantization") or ""):
+        if online := ONLINE.get(entry.get("quantization", "")):
             return models.in_format(entry["model"], found.architecture, online)
     return found
 
@@ -56,7 +58,7 @@ def checkpoint(name: str, configs: Configs) -> Model | Unknown:
     return models.find(name) or Unknown(name, f"{name} is not in the catalog of models.")
 
 
-def problem(at: str, entry: dict[str, Any], found: Model | Unknown) -> str | None:
+def problem(at: str, entry: WantedModel, found: Model | Unknown) -> str | None:
     """Return a sentence when the entry's `quantization` is not the checkpoint's, None when it is, or is not known."""
     word = entry.get("quantization")
     if word is None or isinstance(found, Unknown):
@@ -75,7 +77,7 @@ def problem(at: str, entry: dict[str, Any], found: Model | Unknown) -> str | Non
     return f"{at}.quantization is {word!r}, and {found.name} is {'16-bit' if held == 'bf16' else held}: {cure}."
 
 
-def quantize_problem(at: str, entry: dict[str, Any], configs: Configs) -> str | None:
+def quantize_problem(at: str, entry: WantedModel, configs: Configs) -> str | None:
     """Return a sentence when the entry's `quantize` cannot be done, None when it can, or is not known."""
     word, base = entry.get("quantize"), checkpoint(entry["model"], configs)
     if word is None or isinstance(base, Unknown):

@@ -1,13 +1,14 @@
-"""The ports of an agent, and whether two of them are one.
+"""Compute the ports of an agent, and find two that are the same.
 
-Clients know an agent's `port`, which is its own for ever. With the gateway before it, its engine listens on another one
-of the loopback and its metrics answer on a third; without, the engine itself listens on `port`.
+Clients know an agent's `port`, which does not change. With the gateway before it, its engine listens on another one of
+the loopback and its metrics answer on a third; without, the engine itself listens on `port`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+
+from ..schema.roster import Addressed
 
 # Far enough for no roster's own ports, and for the usual ones below those that Linux gives to outgoing connections
 # (net.ipv4.ip_local_port_range, from 32768): such a connection would keep an engine from its port.
@@ -15,8 +16,6 @@ ENGINE_ABOVE = 20000
 # 8100 for 8000: where the users' monitoring looks.
 METRICS_ABOVE = 100
 LOWEST, HIGHEST = 1024, 65535
-
-Agent = dict[str, Any]
 
 
 def engine_port(port: int, gateway_port: int | None) -> int:
@@ -29,7 +28,7 @@ def metrics_port(port: int) -> int:
     return port + METRICS_ABOVE
 
 
-def claims(agents: list[Agent], gateway_port: int) -> Iterator[tuple[Agent, int, str]]:
+def claims(agents: Sequence[Addressed], gateway_port: int) -> Iterator[tuple[Addressed, int, str]]:
     """Yield each port that is bound for an agent of a roster (agent, port, whose it is), its own first."""
     kinds = (
         ("port", lambda port: port),
@@ -41,10 +40,10 @@ def claims(agents: list[Agent], gateway_port: int) -> Iterator[tuple[Agent, int,
             yield agent, rule(agent["port"]), f"{agent['name']}'s {what}"
 
 
-def problems(agents: list[Agent], gateway_port: int | None) -> Iterator[str]:
+def problems(agents: Sequence[Addressed], gateway_port: int | None) -> Iterator[str]:
     """Yield a sentence for each port of a roster that the gateway or another agent's engine or metrics has.
 
-    Two agents of one `port` are told of elsewhere (roster.py).
+    Two agents with the same `port` are found by validate.py.
     """
     if gateway_port is None:
         return
@@ -53,7 +52,7 @@ def problems(agents: list[Agent], gateway_port: int | None) -> Iterator[str]:
     if not whole or not LOWEST <= gateway_port <= HIGHEST:
         yield f"gateway_port is {gateway_port!r}: write a whole number from {LOWEST} to {HIGHEST}."
         return
-    near: dict[int, Agent] = {}
+    near: dict[int, Addressed] = {}
     for agent in agents:
         if agent["port"] + ENGINE_ABOVE > HIGHEST:
             at = f"agents[{agent['name']}].port is {agent['port']}"

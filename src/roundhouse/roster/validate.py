@@ -1,4 +1,4 @@
-"""The roster: what a user wrote in group_vars/all/agents.yml, and whether it can be meant.
+"""Check the roster, which a user wrote in group_vars/all/agents.yml.
 
 `problems` finds everything at once. Each problem is one sentence that names the field, the value
 and what to write instead; nothing on a host is touched before the list is empty.
@@ -7,31 +7,30 @@ and what to write instead; nothing on a host is touched before the list is empty
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from ..catalog.models import Model, Unknown
 from ..errors import UsageError
+from ..schema.roster import Addressed, Roster, WantedAgent
 from . import fields, ports
 from . import models as roster_models
 from .fields import MAX_NUM_BATCHED_TOKENS
 from .models import Configs
 
-REQUIRED = ("name", "models", "port", "max_model_len", "gpu_memory_utilization", "temperature", "top_p")
+REQUIRED = tuple(field for field in fields.RULES if field in WantedAgent.__required_keys__)
 OPTIONAL = tuple(field for field in fields.RULES if field not in REQUIRED)
 
-Agent = dict[str, Any]
 
-
-def require_valid(agents: Any, configs: Configs | None = None, gateway_port: int | None = None) -> list[Agent]:
+def require_valid(agents: Any, configs: Configs | None = None, gateway_port: int | None = None) -> Roster:
     """Return the roster, or raise UsageError with one sentence a line."""
     found = list(problems(agents, configs, gateway_port))
     if found:
-        raise UsageError("roster", "\n".join(found))
+        raise UsageError("roster_invalid", "{problems}", problems="\n".join(found))
     return list(agents)
 
 
 def problems(agents: Any, configs: Configs | None = None, gateway_port: int | None = None) -> Iterator[str]:
-    """Yield a sentence for each thing in the roster that cannot be meant.
+    """Yield a sentence for each invalid thing in the roster.
 
     `configs` are the config.json files of folders on the host; without them such a model is not known.
     `gateway_port` is None where no gateway stands before the engines.
@@ -49,10 +48,10 @@ def problems(agents: Any, configs: Configs | None = None, gateway_port: int | No
     yield from _twice(good, "name")
     yield from _twice(good, "port")
     whole = [agent for agent in good if "name" in agent and not [*fields.problems("", "port", agent.get("port"))]]
-    yield from ports.problems(whole, gateway_port)
+    yield from ports.problems(cast("list[Addressed]", whole), gateway_port)
 
 
-def _agent(at: str, agent: Agent, configs: Configs) -> Iterator[str]:
+def _agent(at: str, agent: dict[str, Any], configs: Configs) -> Iterator[str]:
     for key in [key for key in agent if key not in fields.RULES]:
         yield f"{at}.{key} is not a setting: write one of {', '.join(fields.RULES)}."
     for key in [key for key in REQUIRED if key not in agent]:
@@ -65,10 +64,10 @@ def _agent(at: str, agent: Agent, configs: Configs) -> Iterator[str]:
     ]
     yield from found
     if not found and all(key in agent for key in REQUIRED):
-        yield from _together(at, agent, configs)
+        yield from _together(at, cast("WantedAgent", agent), configs)
 
 
-def _together(at: str, agent: Agent, configs: Configs) -> Iterator[str]:
+def _together(at: str, agent: WantedAgent, configs: Configs) -> Iterator[str]:
     """Yield what is wrong between settings that are each right alone."""
     wanted, least = agent["max_model_len"], agent.get("max_model_len_min")
     if least is not None and least > wanted:
@@ -82,7 +81,7 @@ def _together(at: str, agent: Agent, configs: Configs) -> Iterator[str]:
             yield sentence
         if sentence := roster_models.quantize_problem(f"{at}.models[{index}]", entry, configs):
             yield sentence
-    draft = (agent.get("speculative_config") or {}).get("model")
+    draft = agent["speculative_config"].get("model") if "speculative_config" in agent else None
     drafting = roster_models.find({"model": draft}, configs) if draft else None
     if isinstance(drafting, Unknown) and agent.get("policy") != "exact":
         where = f"{at}.speculative_config.model"
@@ -95,7 +94,7 @@ def _together(at: str, agent: Agent, configs: Configs) -> Iterator[str]:
         yield f"{at}.max_model_len is {wanted}, and the longest of its models, {name}, goes to {longest}: write that."
 
 
-def _twice(agents: list[Agent], field: str) -> Iterator[str]:
+def _twice(agents: list[dict[str, Any]], field: str) -> Iterator[str]:
     first: dict[Any, Any] = {}
     for agent in agents:
         value = agent.get(field)

@@ -25,7 +25,7 @@ class NvmlCard(TypedDict):
     name: str | None
     uuid: str | None  # GPU-...
     compute_capability: list[int] | None  # [major, minor]: [12, 0]
-    memory_gib: float | None  # NVML's total; CUDA's is about 0.45 GiB less (cards.DRIVER_KEEPS_GIB)
+    memory_gib: float | None  # NVML's total; CUDA's is about 0.45 GiB less (catalog/gpus.DRIVER_KEEPS_GIB)
     used_gib: float | None
     display_active: bool | None
     processes: list[Process] | None  # None: not told; []: nobody
@@ -35,7 +35,7 @@ class Card(NvmlCard):
     """The facts of one GPU: those of the PCI bus, and NVML's where a driver answers. All keys are always there."""
 
     driver: str | None  # the kernel driver that holds it; None: none, or a card that NVML alone shows (WSL)
-    architecture: str | None  # turing ... rubin, or gpu.PRE_TURING; None: newer than the table
+    architecture: str | None  # turing ... rubin, or host/gpu.PRE_TURING; None: newer than the table
 
 
 class NvmlState(TypedDict):
@@ -46,13 +46,13 @@ class NvmlState(TypedDict):
 
 
 class NvmlAnswer(NvmlState):
-    """nvml.Answer as JSON, handed from the first look at a host to the second."""
+    """host/nvml.Answer as JSON, handed from the first look at a host to the second."""
 
     gpus: list[NvmlCard]
 
 
 class GpuFacts(TypedDict):
-    """What gpu.facts() returns."""
+    """What host/gpu.facts() returns."""
 
     gpus: list[Card]  # in PCI order, which is NVML's and nvidia-smi's: the position is the card's number
     driver_version: str | None  # of the loaded kernel module
@@ -60,7 +60,7 @@ class GpuFacts(TypedDict):
 
 
 class HolderRow(TypedDict):
-    """card.Holder as JSON."""
+    """agents/gpu_memory.Holder as JSON."""
 
     pid: int
     name: str | None

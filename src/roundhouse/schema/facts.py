@@ -11,7 +11,7 @@ ModelConfig = dict[str, Any]  # a checkpoint's config.json, as its author wrote 
 
 
 class MeansFacts(TypedDict):
-    """What the container engine offers (containers.means); fields of compose.Means."""
+    """What the container engine offers (agents/containers.means); fields of plan/compose.Means."""
 
     cdi: list[str]
     runtimes: list[str]
@@ -26,7 +26,7 @@ class Disk(TypedDict):
 
 
 class KnownStart(TypedDict):
-    """phases.Start as JSON: one start that was ready."""
+    """state/start_phases.Start as JSON: one start that was ready."""
 
     agent: str
     model_path: str
@@ -112,10 +112,10 @@ class PulledModel(TypedDict):
 
 
 class StatusRow(TypedDict):
-    """An agent now (status.rows); what only an engine knows is None without one."""
+    """An agent now (agents/status.rows); what only an engine knows is None without one."""
 
     agent: str
-    state: str | None  # units.Unit.state; None where systemd does not tell
+    state: str | None  # host/systemd.Unit.state; None where systemd does not tell
     port: int
     model: str
     max_model_len: int | None
@@ -136,6 +136,6 @@ class _ExplainRow(TypedDict):
 
 
 class ExplainRow(_ExplainRow, total=False):
-    """A term with its formula and source (explain.rows)."""
+    """A term with its formula and source (fit/report.rows)."""
 
     cause: str

@@ -10,9 +10,9 @@ ComposeFile = dict[str, Any]  # Docker Compose's file of one container (plan/com
 
 
 class GaveUp(TypedDict):
-    """One thing that the roster asks for and the plan does not give (choice.GivenUp as JSON)."""
+    """One thing that the roster asks for and the plan does not give (plan/choose.py)."""
 
-    setting: str  # one of roster_fields.GIVE_UP
+    setting: str  # one of roster/fields.GIVE_UP
     wanted: str | int  # tokens for max_model_len, else a name
     got: str | int
     why: str  # a sentence
@@ -27,12 +27,12 @@ class OverheadTerm(TypedDict):
 
 
 class FitNumbers(TypedDict):
-    """fit.Fit in numbers, per rank (fit_text.numbers); None where a card or a split rules the question out."""
+    """fit/estimate.Fit in numbers, per rank; None where a card or a split rules the question out."""
 
     weights_gib_per_rank: float | None
     kv_bytes_per_token_per_rank: int | None
     overhead_gib: float | None  # inside the engine's share
-    overhead_terms: dict[str, OverheadTerm]  # those inside the share, by fit_terms' names; {} where not computed
+    overhead_terms: dict[str, OverheadTerm]  # those inside the share, by name; {} where not computed
     kv_gib_per_rank: float | None
     kv_tokens: int | None
     max_model_len_possible: int | None  # tokens
@@ -44,11 +44,11 @@ class FitRow(FitNumbers):
     """An agent's fit as the plan keeps it: the memory split of each of its cards."""
 
     card_gib: float  # CUDA's total of its smallest card
-    format: str  # of the weights, by formats.WEIGHT_FORMATS
+    format: str  # of the weights, by vllm/formats.WEIGHT_FORMATS
 
 
 class Decision(TypedDict):
-    """What a choice decides of an agent (decision._DECIDED)."""
+    """What a choice decides of an agent (plan/decide.py)."""
 
     taken: bool  # false: nothing fits, and the plan has a problem
     waits: bool  # true: nothing can be computed before the host has its driver
@@ -59,7 +59,7 @@ class Decision(TypedDict):
     verdict: str  # fits, tight, no or unknown
     given_up: list[GaveUp]
     refused: list[str]  # a sentence for each model that was passed over
-    notes: list[str]  # sentences (advice.py)
+    notes: list[str]  # sentences (plan/requirements.py)
     max_model_len: int
     kv_cache_dtype: str
     gpu_memory_utilization: float
@@ -72,7 +72,7 @@ class Decision(TypedDict):
 class Decided(Decision):
     """A decision with what was asked."""
 
-    wish: str  # a hash (wishes.key); the same as long as the same is asked on the same cards
+    wish: str  # a hash (plan/requirements.fingerprint); the same as long as the same is asked on the same cards
 
 
 class StartLimit(TypedDict):
@@ -83,7 +83,7 @@ class StartLimit(TypedDict):
 
 
 class Limits(TypedDict):
-    """What an agent's unit is told (limits.py)."""
+    """What an agent's unit is told (plan/start_timeout.py)."""
 
     start_timeout_seconds: int
     start_timeout_why: str
@@ -93,7 +93,9 @@ class Limits(TypedDict):
     start_tries_seconds: int
 
 
-class _Agent(Decided, Limits):
+class AgentBase(Decided, Limits):
+    """What every agent of the plan has."""
+
     name: str
     description: str | None
     unit: str  # roundhouse-NAME.service
@@ -115,8 +117,8 @@ class _Agent(Decided, Limits):
     after: list[str]  # those of them that the unit is ordered after
 
 
-class Agent(_Agent, total=False):
-    """One agent of the plan. Keys that an earlier version did not write are read with .get (plan.load)."""
+class Agent(AgentBase, total=False):
+    """One agent of the plan. plan/deployed.load adds keys that an earlier version did not write, or they need .get."""
 
     compose_path: str  # of runtime compose alone
     compose: ComposeFile  # likewise
@@ -131,7 +133,7 @@ class Agent(_Agent, total=False):
 class Plan(TypedDict):
     """What the roster became on one host: plan.json, the only input of the command."""
 
-    schema: int  # plan.SCHEMA
+    schema: int  # plan/deployed.SCHEMA
     runtime: str  # native or compose
     image: str | None  # the containers' reference; None: native
     accelerator: str  # cuda or cpu

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class Addressed(TypedDict):
-    """What a wanted and a planned agent have in common for addresses.py; take them as Sequence[Addressed]."""
+    """What a wanted and a planned agent have in common for roster/ports.py; take them as Sequence[Addressed]."""
 
     name: str
     port: int
@@ -19,9 +19,9 @@ class _WantedModel(TypedDict):
 class WantedModel(_WantedModel, total=False):
     """One entry of an agent's `models`."""
 
-    revision: str  # branch, tag or commit; models_lock and quantized.with_stamps fill it in
-    quantization: str  # one of formats.FORMATS; excludes quantize
-    quantize: str  # one of recipes.RECIPES
+    revision: str  # branch, tag or commit; models/lock.py and models/quantized.py fill it in
+    quantization: str  # one of vllm/formats.FORMATS; excludes quantize
+    quantize: str  # one of catalog/recipes.RECIPES
 
 
 class _Speculation(TypedDict):
@@ -38,31 +38,39 @@ class Speculation(_Speculation, total=False):
     prompt_lookup_min: int
 
 
-class _WantedAgent(TypedDict):
-    name: str  # roster_fields.NAME
-    models: list[WantedModel]  # best first
-    port: int  # 1024 to 65535
-    max_model_len: int  # tokens of prompt and answer
-    gpu_memory_utilization: float  # the most of a card, above 0 and at most 1
+class _Served(TypedDict):
+    name: str  # roster/fields.py, NAME
     temperature: float  # 0 to 2
     top_p: float  # above 0 and at most 1
 
 
-class WantedAgent(_WantedAgent, total=False):
-    """One agent of the roster as a user writes it, after roster.require_valid."""
+class Served(_Served, total=False):
+    """What an agent's engine is told as the roster has it, without a decision (vllm/options.py)."""
 
-    description: str
-    policy: str  # best_fit (default) or exact
-    give_up: list[str]  # of roster_fields.GIVE_UP, the least missed first
-    max_model_len_min: int  # tokens; without it max_model_len is not given up
-    kv_cache_dtype: str  # one of fit_kv.KV_DTYPE_BYTES, auto (16 bits) where absent
-    gpus: list[int]  # card numbers; absent: the plan chooses
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    enforce_eager: bool  # absent: true on a CPU, false on a GPU (flags.is_eager)
     enable_prefix_caching: bool  # absent: true
     tool_call_parser: str  # one of vLLM's
     speculative_config: Speculation
+
+
+class _WantedAgent(Served):
+    models: list[WantedModel]  # best first
+    port: int  # 1024 to 65535
+    max_model_len: int  # tokens of prompt and answer
+    gpu_memory_utilization: float  # the most of a card, above 0 and at most 1
+
+
+class WantedAgent(_WantedAgent, total=False):
+    """One agent of the roster as a user writes it, after roster/validate.require_valid."""
+
+    description: str
+    policy: str  # best_fit (default) or exact
+    give_up: list[str]  # of roster/fields.GIVE_UP, the least missed first
+    max_model_len_min: int  # tokens; without it max_model_len is not given up
+    kv_cache_dtype: str  # one of vllm/formats.KV_DTYPE_BYTES, auto (16 bits) where absent
+    gpus: list[int]  # card numbers; absent: the plan chooses
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    enforce_eager: bool  # absent: true on a CPU, false on a GPU (vllm/options.is_eager)
 
 
 Roster = list[WantedAgent]

@@ -1,6 +1,6 @@
-"""Speaks HTTP to one vLLM on this host: health, models, version, metrics, a canary completion.
+"""Ask one vLLM on this host over HTTP: health, models, version, metrics, a canary completion.
 
-What a running engine counts, from its /metrics: vLLM's own names (v1/metrics/loggers.py), without their prefix.
+Metrics have vLLM's own names (v1/metrics/loggers.py), without their prefix.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import http.client
 import json
 import re
 import socket
-import urllib.request
 from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError
@@ -19,8 +18,7 @@ CANARY_TOKENS = 16
 # As many equal tokens in a row are no language: what an engine says whose weights or numbers are broken ("!!!!!!!!").
 _STUCK_TOKENS = 12
 
-# vLLM's own names (v1/metrics/loggers.py); one line each per engine core, whose values add up.
-_METRIC = re.compile(r"^vllm:(num_requests_running|num_requests_waiting|kv_cache_usage_perc)(?:{[^}]*})? (\S+)$", re.M)
+_METRIC = re.compile(r"^vllm:(\w+)(?:{[^}]*})? (\S+)$", re.MULTILINE)
 
 
 class Answer(NamedTuple):
@@ -70,18 +68,22 @@ class Engine:
 
     def load(self, timeout_seconds: float = 2.0) -> Load | None:
         """Return what the engine is doing, from /metrics; None when it does not say."""
+        found = self.metrics(timeout_seconds)
+        if "num_requests_running" not in found:
+            return None
+        return Load(
+            running=int(found["num_requests_running"]),
+            waiting=int(found.get("num_requests_waiting", 0)),
+            kv_use=found.get("kv_cache_usage_perc"),
+        )
+
+    def metrics(self, timeout_seconds: float = 2.0) -> dict[str, float]:
+        """Return each number of /metrics by its name; {} when the engine does not answer."""
         try:
             status, raw = self._request("GET", "/metrics", None, timeout_seconds)
         except OSError:
-            return None
-        found: dict[str, list[float]] = {}
-        for name, value in _METRIC.findall(raw.decode(errors="replace")) if status == 200 else []:
-            found.setdefault(name, []).append(float(value))
-        if "num_requests_running" not in found:
-            return None
-        use = found.get("kv_cache_usage_perc")
-        running, waiting = (int(sum(found.get(name, [0]))) for name in ("num_requests_running", "num_requests_waiting"))
-        return Load(running, waiting, max(use) if use else None)
+            return {}
+        return parse(raw.decode(errors="replace")) if status == 200 else {}
 
     def canary(self, name: str, timeout_seconds: float) -> Answer:
         """Return one short greedy chat completion, asked for by the served name.
@@ -99,16 +101,21 @@ class Engine:
         choice = (answer.get("choices") or [{}])[0]
         text = str((choice.get("message") or {}).get("content") or "")
         if answer.get("model") != name:
-            raise RoundhouseError("canary", f"the answer on port {self.port} came from {answer.get('model')!r}.")
-        # vLLM answers 200 with finish_reason "abort" when it was stopped half-way.
-        if choice.get("finish_reason") not in ("stop", "length") or not text.strip():
-            reason = choice.get("finish_reason")
-            raise RoundhouseError("canary", f"{name} answered {text!r} (finish_reason {reason}), which is no answer.")
-        ids = choice.get("token_ids")
-        if not any(letter.isalnum() for letter in text) or _is_stuck(ids or []):
             raise RoundhouseError(
-                "canary", f"{name} answered {text!r}, which is no text: its weights or kernels are broken."
+                "canary_of_another_model",
+                "The answer on port {port} came from {model!r}.",
+                port=self.port,
+                model=answer.get("model"),
             )
+        ids, reason = choice.get("token_ids"), choice.get("finish_reason")
+        told = {"agent": name, "answer": text, "reason": reason}
+        # vLLM answers 200 with finish_reason "abort" when it was stopped half-way.
+        if reason not in ("stop", "length") or not text.strip():
+            message = "{agent} returned an incomplete answer, {answer!r} (finish_reason {reason})."
+            raise RoundhouseError("canary_incomplete", message, **told)
+        if not any(letter.isalnum() for letter in text) or _is_stuck(ids or []):
+            message = "{agent} returned unreadable text, {answer!r}: its weights or kernels are broken."
+            raise RoundhouseError("canary_unreadable", message, **told)
         return Answer(text, ids)
 
     def ask(self, path: str, body: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
@@ -116,14 +123,20 @@ class Engine:
         return self._json("POST", path, body, timeout_seconds)
 
     def _json(self, method: str, path: str, body: Any, timeout_seconds: float) -> dict[str, Any]:
+        url = f"{self.host}:{self.port}{path}"
         try:
             status, raw = self._request(method, path, body, timeout_seconds)
             answer = json.loads(raw)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            where = f"{self.host}:{self.port}{path}"
-            raise RoundhouseError("engine", f"{where} did not answer: {error or type(error).__name__}.") from None
+            reason = str(error) or type(error).__name__
+            raise RoundhouseError(
+                "engine_unanswered", "{url} did not answer: {reason}.", url=url, reason=reason
+            ) from None
         if status != 200 or not isinstance(answer, dict):
-            raise RoundhouseError("engine", f"{self.host}:{self.port}{path} answered {status}: {raw[:200]!r}.")
+            text = raw[:200].decode(errors="replace")
+            raise RoundhouseError(
+                "engine_refused", "{url} answered {status}: {answer!r}.", url=url, status=status, answer=text
+            )
         return answer
 
     def _request(self, method: str, path: str, body: Any, timeout_seconds: float) -> tuple[int, bytes]:
@@ -143,24 +156,15 @@ def _is_stuck(ids: list[int]) -> bool:
     return any(len(set(ids[at : at + _STUCK_TOKENS])) == 1 for at in range(len(ids) - _STUCK_TOKENS + 1))
 
 
-_LINE = re.compile(r"^vllm:(\w+)(?:{[^}]*})? (\S+)$", re.MULTILINE)
-_TIMEOUT_SECONDS = 2.0
-
-
-def read(host: str, port: int, timeout_seconds: float = _TIMEOUT_SECONDS) -> dict[str, float]:
-    """Return each number by its name; {} when the engine does not answer."""
-    try:
-        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=timeout_seconds) as answer:
-            text = answer.read().decode(errors="replace")
-    except (OSError, http.client.HTTPException):
-        return {}
-    return parse(text)
+def read(host: str, port: int, timeout_seconds: float = 2.0) -> dict[str, float]:
+    """Return each number of an engine's /metrics by its name; {} when the engine does not answer."""
+    return Engine(host, port).metrics(timeout_seconds)
 
 
 def parse(text: str) -> dict[str, float]:
     """Return the numbers of a text of /metrics: of several engine cores or labels the sum, of shares the largest."""
     found: dict[str, float] = {}
-    for name, value in _LINE.findall(text):
+    for name, value in _METRIC.findall(text):
         before, now = found.get(name, 0.0), float(value)
         found[name] = max(before, now) if name.endswith("_perc") else before + now
     return found

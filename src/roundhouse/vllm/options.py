@@ -9,8 +9,10 @@ is left out.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
+from ..schema.plan import EngineConfig
+from ..schema.roster import Served, WantedAgent
 from . import kernels as vllm_kernels
 from .formats import Capability
 
@@ -21,7 +23,7 @@ CPU_KV_CACHE_GIB = 1
 # Kernels are fused side by side, as vLLM has it, without trying each fusion first, and are tuned when they first run.
 # Trials, and tuning while compiling (which torch/_inductor/standalone_compile.py turns on), take random copies of a
 # kernel's inputs, one of them the embedding table, while the engine measures its memory: a first start had up to
-# 2.7 GiB less KV cache than the second (fit_overhead.py), and a 7B in 16 bits did not start at all (docs/what-fits.md).
+# 2.7 GiB less KV cache than the second (fit/overhead.py), and a 7B in 16 bits did not start at all (docs/what-fits.md).
 # The fit counts on this.
 COMPILE_WITHOUT_COPIES = {
     "combo_kernels": True,
@@ -34,7 +36,7 @@ class Place(NamedTuple):
     """Where an engine runs and what it finds there; `draft_path` is None without a draft model.
 
     `capability` is that of its oldest card, None without one or where it is not known. `kernels` says whether
-    FlashInfer's are there, compiled (attention.py).
+    FlashInfer's are there, compiled (kernels.py).
     """
 
     accelerator: str
@@ -46,12 +48,21 @@ class Place(NamedTuple):
     kernels: bool = False
 
 
-def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict[str, Any]:
-    """Return vLLM's configuration of one agent, keys as in `vllm serve --help`.
+class Limits(TypedDict):
+    """What the plan decides of an engine, as in schema/plan.Decision."""
 
-    `agent` is the roster's, `decided` what the plan decided of it (decision.py). A None is left out.
-    """
-    options: dict[str, Any] = {
+    max_model_len: int
+    gpu_memory_utilization: float
+    quantization: str | None
+    kv_cache_dtype: str
+    max_num_seqs: int | None
+    max_num_batched_tokens: int | None
+    gpus: list[int]
+
+
+def config(agent: Served, decided: Limits, place: Place, *, eager: bool) -> EngineConfig:
+    """Return vLLM's configuration of one agent, keys as in `vllm serve --help`. A None is left out."""
+    options: EngineConfig = {
         "model": place.model_path,
         "served-model-name": agent["name"],
         "host": place.host,
@@ -76,7 +87,7 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
         options["kv-cache-dtype"] = decided["kv_cache_dtype"]
     if len(decided["gpus"]) > 1:
         options["tensor-parallel-size"] = len(decided["gpus"])
-    if agent.get("enforce_eager"):
+    if eager:
         options["enforce-eager"] = True
     elif place.accelerator == "cuda":
         options["compilation-config"] = {"inductor_compile_config": COMPILE_WITHOUT_COPIES}
@@ -89,12 +100,12 @@ def config(agent: dict[str, Any], decided: dict[str, Any], place: Place) -> dict
     return {name: value for name, value in options.items() if value is not None}
 
 
-def is_eager(agent: dict[str, Any], accelerator: str) -> bool:
+def is_eager(agent: WantedAgent, accelerator: str) -> bool:
     """Return whether an agent's engine compiles nothing, which on a CPU is so unless the roster says otherwise.
 
     What PyTorch compiles for a CPU wants a C++ compiler, which a host need not have and no role installs.
     """
-    return bool(agent.get("enforce_eager", accelerator == "cpu"))
+    return agent.get("enforce_eager", accelerator == "cpu")
 
 
 def environment(

@@ -1,0 +1,90 @@
+"""Turn an agent of the roster into what the choice looks for, a fingerprint of it, and notes for its author."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from ..catalog import models as catalog_models
+from ..catalog.gpus import HostCard
+from ..catalog.models import Model
+from ..catalog.recipes import RECIPES
+from ..roster import models as roster_models
+from ..roster.fields import GIVE_UP, MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS
+from ..schema.roster import WantedAgent, WantedModel
+from .candidates import Requirements
+from .choose import Choice
+
+# The settings of the roster that a choice depends on.
+_DEPENDS_ON = (
+    "models",
+    "max_model_len",
+    "max_model_len_min",
+    "give_up",
+    "policy",
+    "kv_cache_dtype",
+    "gpus",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "enforce_eager",
+    "gpu_memory_utilization",
+    "speculative_config",
+)
+
+
+def requirements_of(agent: WantedAgent, configs: roster_models.Configs) -> Requirements:
+    """Return what a valid agent of the roster asks for."""
+    draft = agent["speculative_config"].get("model") if "speculative_config" in agent else None
+    batched = agent.get("max_num_batched_tokens", MAX_NUM_BATCHED_TOKENS)
+    return Requirements(
+        models=tuple(roster_models.find(entry, configs) for entry in agent["models"]),
+        max_model_len=agent["max_model_len"],
+        gpu_memory_utilization=agent["gpu_memory_utilization"],
+        give_up=tuple(agent.get("give_up", GIVE_UP)),
+        max_model_len_min=agent.get("max_model_len_min"),
+        exact=agent.get("policy") == "exact",
+        kv_cache_dtype=agent.get("kv_cache_dtype", "auto"),
+        gpus=tuple(agent["gpus"]) if "gpus" in agent else None,
+        # vLLM refuses more sequences than a step has tokens (config/scheduler.py).
+        max_num_seqs=agent.get("max_num_seqs", min(MAX_NUM_SEQS, batched)),
+        max_num_batched_tokens=batched,
+        enforce_eager=agent.get("enforce_eager", False),
+        draft=roster_models.find({"model": draft}, configs) if draft else None,
+        speculates="speculative_config" in agent,
+    )
+
+
+def fingerprint(agent: WantedAgent, wanted: Requirements, cards: tuple[HostCard, ...]) -> str:
+    """Return a word that is the same as long as the agent asks for the same on the same cards."""
+    settings: dict[str, Any] = {**agent}
+    asked = {name: settings.get(name) for name in _DEPENDS_ON}
+    facts = [
+        [card.cuda_gib and round(card.cuda_gib, 1), card.capability, card.shared_display, card.kernels]
+        for card in cards
+    ]
+    models = [[model.name, isinstance(model, Model)] for model in wanted.models]
+    return hashlib.sha256(json.dumps([asked, facts, models], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def notes_on_choice(agent: WantedAgent, wanted: Requirements, made: Choice) -> list[str]:
+    """Return sentences on what a reader of the roster would not expect of the choice, or could have easier."""
+    found = []
+    question, share = made.question, wanted.gpu_memory_utilization
+    if question and made.fit and question.gpu_memory_utilization < share:
+        outside = sum(term.gib for term in made.fit.terms if not term.inside)
+        found.append(
+            f"gpu_memory_utilization {share:g} is lowered to {question.gpu_memory_utilization:g}: about "
+            f"{outside:.2f} GiB of the card are needed beside it."
+        )
+    found += notes_on_model(agent["models"][made.model])
+    if wanted.exact and len(wanted.models) > 1:
+        found.append("policy exact looks at the first model only.")
+    return found
+
+
+def notes_on_model(entry: WantedModel) -> list[str]:
+    """Return a sentence where the hub has already what an entry's recipe would make."""
+    recipe = RECIPES.get(entry.get("quantize", ""))
+    known = catalog_models.quantized(entry["model"], recipe.bits) if recipe else None
+    return [f"{known} is published with as many bits: named in its place, it spares the quantizing."] if known else []
