@@ -23,7 +23,7 @@ def refused(result, rc: int, *parts: str) -> None:
 
 
 def test_an_unknown_agent(switch):
-    refused(switch("nosuch"), 2, "'nosuch'", "say one of architect, dev, po")
+    refused(switch("nosuch"), 2, "'nosuch'", "architect, dev, po")
 
 
 def test_a_model_that_nobody_pulled_is_not_quantized(host):

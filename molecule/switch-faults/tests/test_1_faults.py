@@ -21,11 +21,11 @@ def wait_briefly(table, agent, fault):
         ("--never-ready", "it was not healthy within its time limit"),
         ("--crash-after 0", "dev did not start: EngineDeadError: "),
         ("--crash-when-asked", "dev was healthy and ended at its first request: EngineDeadError: "),
-        ("--rubbish", "which is no text"),
+        ("--rubbish", "unreadable text"),
         ("--hang", "dev is healthy and answers no request: "),
         ("--wrong-name", "serves dev-other, not dev"),
-        ("--rubbish --ignore-term", "which is no text"),
-        ("--rubbish --hold-memory 0.5", "which is no text"),
+        ("--rubbish --ignore-term", "unreadable text"),
+        ("--rubbish --hold-memory 0.5", "unreadable text"),
         ("--no-such-option", "unrecognized arguments"),
     ],
 )
@@ -114,7 +114,7 @@ def test_both_fail(table):
 @pytest.mark.parametrize(
     ("fault", "part"),
     [
-        ("--rubbish", "architect answered '!!!!!!!!!!!!!!!!', which is no text: its weights"),
+        ("--rubbish", "architect returned unreadable text, '!!!!!!!!!!!!!!!!': its weights"),
         ("--hang", "architect is healthy and answers no request: "),
         ("--never-ready", "architect did not start: it was not healthy within its time limit"),
     ],

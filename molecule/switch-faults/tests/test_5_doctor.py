@@ -106,7 +106,7 @@ def test_doctor_tells_of_a_start_that_failed_until_a_later_one_is_ready(table):
 def test_doctor_tells_of_a_switch_that_failed_though_its_engine_had_started(table):
     table.fault("dev", "--rubbish")
     table.refused("dev")
-    assert "which is no text" in told(table, "dev", "canary failed")["evidence"]
+    assert "unreadable text" in told(table, "dev", "canary failed")["evidence"]
 
 
 def test_a_switch_that_was_interrupted_is_no_trouble_of_the_agent(table):

@@ -10,7 +10,7 @@ def test_there_is_nothing_to_go_back_to_yet(machine, play):
     assert machine.plans() == [machine.named(machine.first)]
     result = play("rollback")
     assert result.returncode == 2
-    assert "no plan served here before the one in place: there is nothing to go back to." in said(result)
+    assert "No plan was active here before the current one." in said(result)
 
 
 def test_an_upgrade_is_told_beforehand_and_serves(machine, play):
@@ -29,7 +29,7 @@ def test_an_engine_that_answers_rubbish_is_taken_back_and_the_play_says_why(mach
     (_, serving), before, plans = machine.runs(), machine.files(), machine.plans()
     result = play("upgrade", **machine.asking_for(machine.engine("0.34.0", "--rubbish")))
     assert result.returncode == 2
-    assert "architect answered '!!!!!!!!!!!!!!!!', which is no text: its weights or kernels are broken." in said(result)
+    assert "architect returned unreadable text, '!!!!!!!!!!!!!!!!': its weights or kernels are broken." in said(result)
     assert re.search(r"The plan [0-9a-f]{8} is in place again. architect serves on port 8000.", said(result))
     assert machine.files() == before
     assert machine.runs() == (["architect"], serving)

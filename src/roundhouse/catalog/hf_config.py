@@ -1,6 +1,6 @@
-"""How a checkpoint stores its weights and means its KV cache to be, from its config.json.
+"""Read a model's config.json: its architecture, the format of its weights, and its KV cache.
 
-A model's config.json, as far as the fit's formulas reach. What they do not cover is Unknown, with the reason.
+What the fit's formulas do not cover is Unknown, with the reason.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..schema.facts import ModelConfig
 from ..vllm.formats import WEIGHT_FORMATS, Format
 from .models import Architecture, Model, Unknown
 
 
-def read_format(config: dict[str, Any]) -> Format | str:
+def read_format(config: ModelConfig) -> Format | str:
     """Return the checkpoint's format, or a sentence when it is none of those that the arithmetic knows."""
     stated = mapping(config.get("quantization_config")) or mapping(config.get("compression_config"))
     if not stated:
@@ -63,8 +64,8 @@ def _compressed(stated: dict[str, Any]) -> tuple[str | None, int | None]:
     return name, size if size else 0
 
 
-def kv_cache_dtype(config: dict[str, Any]) -> str | None:
-    """Return what vLLM makes of kv_cache_dtype auto, None where it is not one of fit_kv's.
+def kv_cache_dtype(config: ModelConfig) -> str | None:
+    """Return what vLLM makes of kv_cache_dtype auto, None where it is not one of vllm/formats.KV_DTYPE_BYTES.
 
     As `get_kv_cache_quant_algo_string` of 0.32's utils/torch_utils.py: only modelopt's checkpoints decide it there.
     """
@@ -93,28 +94,44 @@ _DENSE = ("Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM", "MistralFo
 _EXPERTS = ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM", "MixtralForCausalLM")
 _NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 _OPTIONAL = (
-    *("num_key_value_heads", "head_dim", "max_position_embeddings", "num_experts", "num_local_experts"),
-    *("num_experts_per_tok", "moe_intermediate_size", "shared_expert_intermediate_size", "decoder_sparse_step"),
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+    "num_experts",
+    "num_local_experts",
+    "num_experts_per_tok",
+    "moe_intermediate_size",
+    "shared_expert_intermediate_size",
+    "decoder_sparse_step",
 )
 
 
 def read(folder: Path) -> Model | Unknown:
-    """Return the model in a folder with a config.json; UsageError when there is none or it is no JSON object."""
+    """Return the model in a folder with a config.json; UsageError when there is none or it is not a JSON object."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())
     except FileNotFoundError:
         raise UsageError(
-            "model", f"--model is {str(folder)!r} and has no config.json: name a model's folder."
+            "model_folder_invalid",
+            "The folder {folder} has no config.json.",
+            "Name a model's folder.",
+            folder=str(folder),
         ) from None
     except (OSError, ValueError) as error:
-        raise UsageError("model", f"{path} cannot be read as JSON ({error}): pull the model again.") from error
+        raise _unreadable(path, f"cannot be read as JSON ({error})") from error
     if not isinstance(config, dict):
-        raise UsageError("model", f"{path} holds no JSON object: pull the model again.")
+        raise _unreadable(path, "holds no JSON object")
     return parse(config, str(folder))
 
 
-def parse(config: dict[str, Any], name: str) -> Model | Unknown:
+def _unreadable(path: Path, reason: str) -> UsageError:
+    return UsageError(
+        "model_config_unreadable", "{path} {reason}.", "Pull the model again.", path=str(path), reason=reason
+    )
+
+
+def parse(config: ModelConfig, name: str) -> Model | Unknown:
     """Return the model that a parsed config.json describes."""
     reason = _unnamed(config) or _uncovered(config) or _no_count(config)
     if reason:
@@ -129,10 +146,11 @@ def parse(config: dict[str, Any], name: str) -> Model | Unknown:
     stated = kv_cache_dtype(config)
     if stated is None:
         return Unknown(name, "config.json states a KV cache whose bytes the formulas do not cover.")
-    return Model(name, architecture, form, f"{name}/config.json", kv_cache_dtype=stated)
+    source = f"{name}/config.json"
+    return Model(name=name, architecture=architecture, form=form, source=source, kv_cache_dtype=stated)
 
 
-def _no_count(config: dict[str, Any]) -> str | None:
+def _no_count(config: ModelConfig) -> str | None:
     for field in (*_NEEDED, *_OPTIONAL):
         value = config.get(field)
         may_lack = field in _OPTIONAL and (value is None or value == 0)
@@ -141,13 +159,13 @@ def _no_count(config: dict[str, Any]) -> str | None:
     return None
 
 
-def _unnamed(config: dict[str, Any]) -> str | None:
+def _unnamed(config: ModelConfig) -> str | None:
     if isinstance(next(iter(_list(config.get("architectures"))), None), str):
         return None
     return "config.json names no architecture: its `architectures` has to be a list with the model's class."
 
 
-def _uncovered(config: dict[str, Any]) -> str | None:
+def _uncovered(config: ModelConfig) -> str | None:
     kind = config["architectures"][0]
     if any(key in config for key in ("vision_config", "text_config", "audio_config")):
         return f"{kind} takes pictures or sound: its encoder's memory is not in the formulas."
@@ -165,7 +183,7 @@ def _uncovered(config: dict[str, Any]) -> str | None:
     return None
 
 
-def _architecture(config: dict[str, Any], name: str) -> Architecture:
+def _architecture(config: ModelConfig, name: str) -> Architecture:
     kind = config["architectures"][0]
     heads = config["num_attention_heads"]
     experts = config.get("num_experts") or config.get("num_local_experts") or 0
@@ -192,14 +210,14 @@ def _architecture(config: dict[str, Any], name: str) -> Architecture:
     )
 
 
-def _moe_layers(config: dict[str, Any]) -> int:
+def _moe_layers(config: ModelConfig) -> int:
     step = config.get("decoder_sparse_step") or 1
     layers: int = config["num_hidden_layers"]
     dense = {index for index in _list(config.get("mlp_only_layers")) if isinstance(index, int) and 0 <= index < layers}
     return layers // step - sum(1 for index in dense if (index + 1) % step == 0)
 
 
-def _positions(config: dict[str, Any]) -> int | None:
+def _positions(config: ModelConfig) -> int | None:
     """Return the longest max_model_len that vLLM accepts: scaled rotary embeddings reach further (config/model.py)."""
     own = config.get("max_position_embeddings")
     scaling = mapping(config.get("rope_parameters")) or mapping(config.get("rope_scaling"))

@@ -32,7 +32,9 @@ from ..vllm import defaults
 from ..vllm.formats import KV_DTYPE_BYTES
 
 # What is asked before a deployment is asked of a GPU host as it is shipped: with the official image.
-SETTINGS = build.Settings("cuda", "", "", None, runtime=build.COMPOSE)
+SETTINGS = build.Settings(
+    accelerator="cuda", engine_path="", models_store="", start_timeout_seconds=None, runtime=build.COMPOSE
+)
 ROSTER = CHECKOUT / "group_vars/all/agents.yml"
 # What a program is told of each agent, besides the numbers of its fit.
 _TOLD = (

@@ -1,4 +1,4 @@
-"""From the words of a command line to a question for the fit; what cannot be meant is refused in one sentence."""
+"""Turn the words of a command line into a question for the fit, and refuse invalid ones."""
 
 from __future__ import annotations
 
@@ -35,50 +35,61 @@ def model(name: str, quantization: str | None = None) -> Model | Unknown:
         return found
     if found.form.name != "bf16":
         raise UsageError(
-            "quantization",
-            f"--quantization is {quantization!r} and {name} is {found.form.name}: write {found.form.name}, "
-            "leave it out, or name a repository in that format.",
+            "quantization_of_another_checkpoint",
+            "--quantization is {value!r} and {model} is {format}.",
+            "Write {format}, leave it out, or name a repository in that format.",
+            value=quantization,
+            model=name,
+            format=found.form.name,
         )
     if len(wanted) > 1 and wanted[0] != "fp8":
         raise UsageError(
-            "quantization",
-            f"--quantization is {quantization!r}, which may be {', '.join(wanted)}: write which of them, "
-            f"or name a repository in that format ({name} is 16-bit).",
+            "quantization_ambiguous",
+            "--quantization is {value!r}, which may be {formats}.",
+            "Write which of them, or name a repository in that format ({model} is 16-bit).",
+            value=quantization,
+            model=name,
+            formats=", ".join(wanted),
         )
     return models.in_format(name, found.architecture, wanted[0])._replace(stated=False)
 
 
 def check(*, gpu_memory_utilization: float, kv_cache_dtype: str) -> None:
-    """Raise UsageError with one sentence for the first value that cannot be meant."""
+    """Raise UsageError for the first invalid value."""
     share = gpu_memory_utilization
     if not 0 < share <= 1:
-        hint = f"write {share / 100:g}" if 1 < share <= 100 else "such as 0.9"
-        raise _bad("gpu-memory-utilization", share, f"it is a share of the card, above 0 and at most 1, {hint}")
+        hint = f"{share / 100:g}" if 1 < share <= 100 else "a share of the card, such as 0.9"
+        raise _invalid("gpu-memory-utilization", share, f"Write {hint}: it is above 0 and at most 1.")
     if kv_cache_dtype not in KV_DTYPE_BYTES:
-        raise _bad("kv-cache-dtype", kv_cache_dtype, f"write one of {', '.join(KV_DTYPE_BYTES)}")
+        raise _invalid("kv-cache-dtype", kv_cache_dtype, f"Write one of {', '.join(KV_DTYPE_BYTES)}.")
 
 
 def check_counts(counts: dict[str, int | None]) -> None:
     """Raise UsageError for the first count below 1, by its option's name; None is an option that was left out."""
-    for field, value in counts.items():
+    for option, value in counts.items():
         if value is not None and value < 1:
-            raise _bad(field, value, "write a whole number from 1")
+            raise _invalid(option, value, "Write a whole number from 1.")
 
 
 def check_batch(max_num_seqs: int | None, max_num_batched_tokens: int | None) -> None:
     """Raise UsageError for more sequences than a step has tokens, which vLLM refuses (config/scheduler.py)."""
     if max_num_seqs and max_num_batched_tokens and max_num_seqs > max_num_batched_tokens:
-        cure = f"it is above --max-num-batched-tokens, {max_num_batched_tokens}: write at most that"
-        raise _bad("max-num-seqs", max_num_seqs, cure)
+        cure = f"Write at most --max-num-batched-tokens, {max_num_batched_tokens}."
+        raise _invalid("max-num-seqs", max_num_seqs, cure)
 
 
 def max_model_len(wanted: int | None, found: Model) -> int:
     """Return the length that is asked for, the model's own for None; UsageError when the model does not reach it."""
     own = found.architecture.max_position_embeddings
     if wanted is None and own is None:
-        raise UsageError("max_model_len", f"--max-model-len is missing, and {found.name}'s own is not known: write it.")
+        raise UsageError(
+            "max_model_len_missing",
+            "--max-model-len is missing, and {model}'s own is not known.",
+            "Write it.",
+            model=found.name,
+        )
     if wanted is not None and own is not None and wanted > own:
-        raise _bad("max-model-len", wanted, f"{found.name} goes to {own}: write at most that")
+        raise _invalid("max-model-len", wanted, f"Write at most {own}: {found.name} goes no further.")
     return wanted or own or 0
 
 
@@ -87,18 +98,30 @@ def card(name: str | None, vram_gib: float | None) -> tuple[gpus.Card | None, fl
     found = gpus.find(name, vram_gib) if name else None
     if vram_gib is not None:
         if not 0 < vram_gib < math.inf:
-            raise _bad("vram-gib", vram_gib, "write the card's total in GiB, such as 15.5")
+            raise _invalid("vram-gib", vram_gib, "Write the card's total in GiB, such as 15.5.")
         # What is on the box is more than CUDA's total, and people write it.
         on_the_box = gpus.total_gib(found) if found and vram_gib == found.marketing_gb else None
         return found, on_the_box or vram_gib
     if name is None:
-        raise UsageError("usage", "--vram-gib is missing: write the card's total in GiB, or --gpu with its name.")
+        cure = "Write the card's total in GiB, or --gpu with its name."
+        raise UsageError("vram_gib_missing", "--vram-gib is missing.", cure)
+    total = gpus.total_gib(found) if found else None
     if found is None:
         known = ", ".join(each.name for each in gpus.CARDS)
-        raise UsageError("gpu", f"--gpu is {name!r}, which is not known: add --vram-gib, or write one of {known}.")
-    total = gpus.total_gib(found)
+        raise UsageError(
+            "unknown_gpu",
+            "--gpu is {gpu!r}, which is not known.",
+            "Add --vram-gib, or write one of {known}.",
+            gpu=name,
+            known=known,
+        )
     if total is None:
-        raise UsageError("gpu", f"--gpu is {name!r}, whose memory is the host's: add --vram-gib, CUDA's total there.")
+        raise UsageError(
+            "gpu_memory_unknown",
+            "--gpu is {gpu!r}, whose memory is the host's.",
+            "Add --vram-gib, CUDA's total there.",
+            gpu=name,
+        )
     return found, total
 
 
@@ -128,8 +151,11 @@ def notes(question: Question, card_name: str | None, known: gpus.Card | None) ->
     return tuple(found)
 
 
-def _bad(field: str, value: object, cure: str) -> UsageError:
-    return UsageError(field.replace("-", "_"), f"--{field} is {value!r}: {cure}.")
+def _invalid(option: str, value: object, cure: str) -> UsageError:
+    code = f"{option.replace('-', '_')}_invalid"
+    if isinstance(value, float) and not math.isfinite(value):
+        value = str(value)  # JSON has neither
+    return UsageError(code, "--{option} is {value!r}.", "{cure}", option=option, value=value, cure=cure)
 
 
 def _wanted(quantization: str | None) -> tuple[str, ...]:
@@ -138,14 +164,15 @@ def _wanted(quantization: str | None) -> tuple[str, ...]:
         return ()
     if meant := members(quantization):
         return meant
-    close = nearest(quantization)
-    if close:
+    if close := nearest(quantization):
         raise UsageError(
-            "quantization",
-            f"--quantization is {quantization!r}, a llama.cpp file type that vLLM does not load: "
-            f"write {close}, the nearest format that it has, and name a repository in it.",
+            "quantization_of_llama_cpp",
+            "--quantization is {value!r}, a llama.cpp file type that vLLM does not load.",
+            "Write {nearest}, the nearest format that it has, and name a repository in it.",
+            value=quantization,
+            nearest=close,
         )
-    raise UsageError("quantization", f"--quantization is {quantization!r}: write one of {_ALLOWED}, or leave it out.")
+    raise _invalid("quantization", quantization, f"Write one of {_ALLOWED}, or leave it out.")
 
 
 def _find(name: str) -> Model | Unknown:
@@ -156,9 +183,14 @@ def _find(name: str) -> Model | Unknown:
     if found:
         return found
     if "gguf" in name.lower():
-        raise UsageError("model", f"--model is {name!r}, and vLLM does not load GGUF: name the model's AWQ repository.")
+        raise UsageError(
+            "model_is_gguf",
+            "--model is {model!r}, and vLLM does not load GGUF.",
+            "Name the model's AWQ repository.",
+            model=name,
+        )
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise UsageError("model", f"--model is {name!r}: write a hub's owner/name, or a folder with a config.json.")
+        raise _invalid("model", name, "Write a hub's owner/name, or a folder with a config.json.")
     return Unknown(
         name,
         f"{name} is not in the catalog: pull its config.json and name the folder "

@@ -1,9 +1,8 @@
-"""A plan with the files that were written for it, as one set: what is put in place together, and goes back together.
+"""Keep a plan with the files that were written for it as one set, and the sets that were deployed on this host.
 
-A folder holds one as `plan.json` and, below `agents/NAME`, each file of an agent under its own path: its unit, its
+A folder holds a set as `plan.json` and, below `agents/NAME`, each file of an agent under its own path: its unit, its
 engine's configuration, whatever its runtime needs. A set knows no runtime; the files name the engine that they start.
-
-The plans that served on this host, the newest last: what a rollback goes back to, and what prune leaves alone.
+A rollback puts an earlier set in place, and prune keeps what the sets name.
 """
 
 from __future__ import annotations
@@ -23,8 +22,13 @@ from ..util import files
 from . import deployed
 from .deployed import Agent, Plan
 
+FOLDER = Path("/var/lib/roundhouse/plans")
+SCHEMA = 1
+# The one in place and those before it. Each keeps its models and its engine, so it is a small number.
+KEEP = 4
+COLUMNS = ("plan", "since", "state", "engine", "agents")
 # What another agent in the roster changes in every unit: systemd takes it up without a restart.
-_WHO_EXCLUDES_WHOM = ("Conflicts=", "After=", "#")
+_WITHOUT_RESTART = ("Conflicts=", "After=", "#")
 
 
 class File(NamedTuple):
@@ -48,7 +52,7 @@ class PlanSet(NamedTuple):
 
     def agent(self, name: str) -> Agent | None:
         """Return the agent of that name, None where this plan has none."""
-        return next((dict(agent) for agent in self.plan["agents"] if agent["name"] == name), None)
+        return next((agent.copy() for agent in self.plan["agents"] if agent["name"] == name), None)
 
     def is_in_place(self, before: PlanSet | None) -> bool:
         """Return whether the host has these files, and none of the set before that this one lacks."""
@@ -101,7 +105,14 @@ def read(folder: Path) -> PlanSet:
     for agent in plan["agents"]:
         lost = set(_needed(agent)) - owned[agent["name"]].keys()
         if lost:
-            raise RoundhouseError("deploy", f"{folder} lacks {min(lost)} of {agent['name']}: deploy with site.yml.")
+            raise RoundhouseError(
+                "plan_file_lost",
+                "{folder} lacks {path} of {agent}.",
+                "Deploy with site.yml.",
+                folder=str(folder),
+                path=min(lost),
+                agent=agent["name"],
+            )
     return PlanSet(plan, path.read_text(), owned)
 
 
@@ -143,14 +154,7 @@ def _read(path: Path | str) -> str | None:
 
 
 def _meant(text: str | None) -> list[str] | None:
-    return None if text is None else [line for line in text.splitlines() if not line.startswith(_WHO_EXCLUDES_WHOM)]
-
-
-FOLDER = Path("/var/lib/roundhouse/plans")
-SCHEMA = 1
-# The one in place and those before it. Each keeps its models and its engine, so it is no large number.
-KEEP = 4
-COLUMNS = ("plan", "since", "state", "engine", "agents")
+    return None if text is None else [line for line in text.splitlines() if not line.startswith(_WITHOUT_RESTART)]
 
 
 class Entry(NamedTuple):
@@ -168,7 +172,13 @@ def load() -> list[Entry]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RoundhouseError("plans", f"{_path()} cannot be read ({error}): delete it and deploy again.") from None
+        raise RoundhouseError(
+            "plans_unreadable",
+            "{path} cannot be read ({reason}).",
+            "Delete it and deploy again.",
+            path=str(_path()),
+            reason=str(error),
+        ) from None
 
 
 def current() -> tuple[PlanSet | None, bool]:
@@ -197,13 +207,18 @@ def record(found: PlanSet, *, served: bool) -> None:
 
 def before(name: str | None = None) -> PlanSet:
     """Return the set of that name, or the last that served before the one in place. Raises UsageError for none."""
-    earlier = [entry for entry in load()[:-1] if entry.served]
-    names = ", ".join(entry.name for entry in reversed(earlier))
-    if not earlier:
-        raise UsageError("plans", "no plan served here before the one in place: there is nothing to go back to.")
-    if name is not None and name not in {entry.name for entry in earlier}:
-        raise UsageError("plans", f"{name!r} is no plan that served here before: say one of {names}.")
-    return read(folder(name or earlier[-1].name))
+    names = [entry.name for entry in load()[:-1] if entry.served]
+    if not names:
+        raise UsageError("no_earlier_plan", "No plan was active here before the current one.", "Deploy another first.")
+    if name is not None and name not in names:
+        raise UsageError(
+            "unknown_plan",
+            "{plan!r} is not an earlier plan of this host.",
+            "Write one of {names}.",
+            plan=name,
+            names=", ".join(reversed(names)),
+        )
+    return read(folder(name or names[-1]))
 
 
 def folder(name: str) -> Path:

@@ -102,7 +102,7 @@ class Engine:
         text = str((choice.get("message") or {}).get("content") or "")
         if answer.get("model") != name:
             raise RoundhouseError(
-                "canary_of_another_model",
+                "canary_wrong_model",
                 "The answer on port {port} came from {model!r}.",
                 port=self.port,
                 model=answer.get("model"),
@@ -112,10 +112,10 @@ class Engine:
         # vLLM answers 200 with finish_reason "abort" when it was stopped half-way.
         if reason not in ("stop", "length") or not text.strip():
             message = "{agent} returned an incomplete answer, {answer!r} (finish_reason {reason})."
-            raise RoundhouseError("canary_incomplete", message, **told)
+            raise RoundhouseError("canary_no_answer", message, **told)
         if not any(letter.isalnum() for letter in text) or _is_stuck(ids or []):
             message = "{agent} returned unreadable text, {answer!r}: its weights or kernels are broken."
-            raise RoundhouseError("canary_unreadable", message, **told)
+            raise RoundhouseError("canary_no_text", message, **told)
         return Answer(text, ids)
 
     def ask(self, path: str, body: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
