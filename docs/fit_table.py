@@ -7,6 +7,7 @@ from roundhouse.catalog import gpus
 from roundhouse.cli import plan
 from roundhouse.plan import build
 from roundhouse.plan.decide import Host
+from roundhouse.schema.plan import Agent
 
 CARDS = (("RTX 5060 Ti", 1), ("RTX 4090", 1), ("RTX 5060 Ti", 2), ("L40S", 1), ("H100 80GB", 1))
 
@@ -22,8 +23,8 @@ def main() -> None:
             print(f"| {' | '.join(_row(host, agent))} |")
 
 
-def _row(host: Host, agent: dict) -> tuple[str, ...]:
-    card = host.cards[0]
+def _row(host: Host, agent: Agent) -> tuple[str, ...]:
+    card, fit = host.cards[0], agent["fit"] or {}
     many = f"{len(host.cards)} x " if len(host.cards) > 1 else ""
     given_up = [each["setting"] for each in agent["given_up"]]
     dtype = "" if agent["kv_cache_dtype"] == "auto" else f" {agent['kv_cache_dtype']}"
@@ -31,8 +32,8 @@ def _row(host: Host, agent: dict) -> tuple[str, ...]:
         f"{many}{card.name}",
         agent["name"],
         agent["model"].removeprefix("Qwen/") + (f" on {len(agent['gpus'])} cards" if len(agent["gpus"]) > 1 else ""),
-        f"{agent['fit']['weights_gib_per_rank']:.2f} GiB",
-        f"{agent['fit']['kv_bytes_per_token_per_rank'] / 1024:g} KiB{dtype}",
+        f"{fit['weights_gib_per_rank']:.2f} GiB",
+        f"{fit['kv_bytes_per_token_per_rank'] / 1024:g} KiB{dtype}",
         str(agent["max_model_len"]),
         ", ".join(given_up) or "nothing",
         agent["verdict"],

@@ -1,4 +1,4 @@
-"""Cards by name: what the fit needs of one before its driver can be asked. Unknown is None, never a guess.
+"""Describe cards by name: what the fit needs of one before its driver can be asked. Unknown is None, never a guess.
 
 `cuda_gib` is the total that CUDA states, below the marketing size by what the driver and ECC keep. It
 is None where no log that states it was seen; then the total has to be given.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ..schema.cards import Card as CardFacts
 from ..vllm.formats import Capability
 from . import tables
 
@@ -82,7 +83,7 @@ _SIZE = re.compile(r"\b(\d+) ?gi?b\b")
 class HostCard(NamedTuple):
     """One card of a host, by its number in PCI order; `cuda_gib` is None while nobody knows its memory.
 
-    `kernels` says whether the engines there find FlashInfer's kernels compiled (attention.py).
+    `kernels` says whether the engines there find FlashInfer's kernels compiled (vllm/kernels.py).
     """
 
     number: int
@@ -105,12 +106,12 @@ def total_gib(card: Card) -> float | None:
     return card.marketing_gb - BOX_HOLDS_BACK_GIB
 
 
-def of_host(gpus: list[dict[str, Any]], memory_gb: float | None = None) -> tuple[HostCard, ...]:
+def of_host(gpus: list[CardFacts], memory_gb: float | None = None) -> tuple[HostCard, ...]:
     """Return the cards of `gpu.facts()`. `memory_gb` is what is on the box, used until a driver states more."""
     return tuple(_host_card(number, gpu, memory_gb) for number, gpu in enumerate(gpus))
 
 
-def _host_card(number: int, gpu: dict[str, Any], memory_gb: float | None) -> HostCard:
+def _host_card(number: int, gpu: CardFacts, memory_gb: float | None) -> HostCard:
     stated, name = gpu.get("memory_gib"), gpu.get("name")
     cuda_gib = stated - DRIVER_KEEPS_GIB if stated else memory_gb - BOX_HOLDS_BACK_GIB if memory_gb else None
     known = find(name, stated) if name else None

@@ -1,4 +1,4 @@
-"""Facts of models: what the fit needs of an architecture, and which are known without a download.
+"""List the models that are known without a download, with what the fit needs of their architectures.
 
 A pulled model's own config.json is read by `hf_config`; this table answers before the pull.
 """

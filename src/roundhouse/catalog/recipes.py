@@ -1,4 +1,4 @@
-"""The recipes of `roundhouse quantize`, each by its name, and the bounds within which its result is admitted.
+"""List the recipes of `roundhouse quantize` by name, and the bounds within which a result is accepted.
 
 Data alone: quantize/worker.py turns it into llm-compressor's modifiers, quantize/requirements.py into what a
 host must have, and quantize/quality.py holds a result against the bounds.

@@ -1,4 +1,4 @@
-"""The fit: what an engine puts on each card, and whether that leaves room for its max_model_len.
+"""Compute what an engine puts on each card, and whether that leaves room for its max_model_len.
 
 Pure arithmetic over named tuples, a few microseconds for a question: a chooser may ask thousands.
 """
@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from ..vllm import defaults, kernels
 from . import overhead as fit_overhead
-from . import sizes
-from . import verdict as fit_verdict
+from . import sizes, split
 from .overhead import Term
 from .sizes import GIB, weights
 from .verdict import FITS, NO, TIGHT, UNKNOWN, Measured, Question, heavier, verdict
@@ -46,9 +45,9 @@ class Fit(NamedTuple):
 def fit(question: Question) -> Fit:
     """Return the memory plan of one engine: budget - weights - overhead = KV cache."""
     model, ranks = question.model, question.tensor_parallel_size
-    against = fit_verdict.obstacle(model, ranks) or fit_verdict.draft_obstacle(question.draft, model, ranks)
+    against = split.obstacle(model, ranks) or split.draft_obstacle(question.draft, model, ranks)
     if against:
-        return Fit(NO, (against,))
+        return Fit(verdict=NO, reasons=(against,))
     held = weights(model.architecture, model.form, ranks)
     drafting = weights(question.draft.architecture, question.draft.form, ranks) if question.draft else None
     measured = question.measured
@@ -83,7 +82,7 @@ def fit(question: Question) -> Fit:
 def too_heavy(question: Question) -> str | None:
     """Return a sentence when no KV cache is small enough, None otherwise: quick to know, without the overhead."""
     model, ranks = question.model, question.tensor_parallel_size
-    against = fit_verdict.obstacle(model, ranks)
+    against = split.obstacle(model, ranks)
     resident = 0 if against else weights(model.architecture, model.form, ranks).resident
     return against or heavier(resident / GIB, question)
 

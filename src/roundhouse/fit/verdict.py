@@ -1,7 +1,7 @@
 """Define a question to the fit, and the verdict of its answer.
 
-The verdict is the worst of what the ranks can split, what the card can run, what the engine's share holds, and what the
-rest of the card has to hold.
+The verdict is the worst of what the card can run, what the engine's share holds, and what the rest of the card has to
+hold.
 """
 
 from __future__ import annotations
@@ -14,61 +14,6 @@ from ..vllm import kernels as vllm_kernels
 from ..vllm.formats import Capability
 from . import overhead
 from .overhead import Term
-
-
-def obstacle(model: Model, ranks: int) -> str | None:
-    """Return one sentence when tensor parallelism over `ranks` cannot be had, None when it can."""
-    return _heads(model, ranks) or _sizes(model, ranks)
-
-
-def _heads(model: Model, ranks: int) -> str | None:
-    architecture, form = model.architecture, model.form
-    heads, keys = architecture.num_attention_heads, architecture.num_key_value_heads
-    at = f"tensor_parallel_size is {ranks}"
-    if heads % ranks:
-        return f"{at} and does not divide num_attention_heads, {heads}: take one that does."
-    if keys % ranks and ranks % keys:
-        return f"{at}, which neither divides nor is a multiple of num_key_value_heads, {keys}: take one that does."
-    mine, head_dim = heads // ranks, architecture.head_dim
-    if form.group_size and ranks > 1 and mine * head_dim % form.group_size:
-        return (
-            f"{at} and leaves each rank {mine} heads of {head_dim}, which are no whole number of "
-            f"{form.name}'s groups of {form.group_size}: take fewer ranks."
-        )
-    return None
-
-
-def _sizes(model: Model, ranks: int) -> str | None:
-    architecture, form = model.architecture, model.form
-    shared = architecture.shared_expert_intermediate_size
-    sizes = (architecture.intermediate_size, architecture.moe_intermediate_size, shared)
-    at = f"tensor_parallel_size is {ranks}"
-    for size in sizes if architecture.moe_layers < architecture.num_hidden_layers else sizes[1:]:
-        if size % ranks:
-            return f"{at} and does not divide the intermediate size, {size}: take one that does."
-        if form.group_size and size % form.group_size:
-            return f"The intermediate size, {size}, is no whole number of {form.name}'s groups of {form.group_size}."
-        if form.group_size and size // ranks % form.group_size:
-            return (
-                f"{at} and leaves each rank {size // ranks} of the intermediate size, which is no whole number "
-                f"of {form.name}'s groups of {form.group_size}: take fewer ranks."
-            )
-    return None
-
-
-def draft_obstacle(draft: Model | None, target: Model, ranks: int) -> str | None:
-    """Return one sentence when the draft model cannot draft for the target, None when it can, or there is none."""
-    if draft is None:
-        return None
-    theirs, ours = draft.architecture.vocab_size, target.architecture.vocab_size
-    if theirs != ours:
-        # vLLM 0.32, config/speculative.py: "Target and draft model should have the same vocabulary size".
-        return (
-            f"The draft model {draft.name} has a vocabulary of {theirs} and {target.name} of {ours}, and vLLM wants "
-            "them equal: take a draft of the same vocabulary, or method: ngram."
-        )
-    return obstacle(draft, ranks)
-
 
 FITS, TIGHT, NO, UNKNOWN = "fits", "tight", "no", "unknown"
 
@@ -87,7 +32,7 @@ class Question(NamedTuple):
     `bandwidth_gb_s` of None are not known, which leaves out what depends on them. `draft` is the
     model that drafts for speculative decoding; `measured` takes the place of computed terms. `tries_kernels`:
     the engine compiles at this start and tries its kernels; None where that is not known. `speculates`: it drafts, with
-    or without a model for it. `kernels`: it finds FlashInfer's compiled (attention.py).
+    or without a model for it. `kernels`: it finds FlashInfer's compiled (vllm/kernels.py).
     """
 
     model: Model

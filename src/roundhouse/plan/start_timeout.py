@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
+from ..fit.sizes import GIB, MIB
 from ..schema.facts import KnownStart
 from ..schema.plan import Decided, Limits, StartLimit
 from ..vllm import options
 from .decide import Host
 
-MIB, GIB = 1 << 20, 1 << 30
 # Until it reads weights: 28 to 53 s in all for a model of next to nothing (vLLM 0.32 on two busy cores).
 PROCESS_SECONDS = 60.0
 # Compilation 43 s, warm-up and graphs 210 s, as was reported of a cold start on compute capability 12.0 (vllm#44881).

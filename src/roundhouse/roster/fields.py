@@ -15,11 +15,11 @@ from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 
 # Words of the command line, today's and those that are reserved for later: an agent's name is a
 # word there too (`switch.py dev`).
-RESERVED = (
-    *("bench", "check", "clear", "client-config", "control", "deploy", "doctor", "export", "gateway", "gpu", "guard"),
-    *("help", "history", "import", "keys", "logs", "models", "plan", "plans", "prune", "pull", "quantize"),
-    *("ready", "relieve", "resume", "rollback", "status", "stop", "track", "verify", "watch"),
-)
+_WORDS = """
+bench check clear client-config control deploy doctor export gateway gpu guard help history import keys logs models plan
+plans prune pull quantize ready relieve resume rollback status stop track verify watch
+"""
+RESERVED = tuple(_WORDS.split())
 # systemd hides these from the units (ProtectHome=, PrivateTmp=).
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - refused, not used
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")

@@ -1,13 +1,11 @@
-"""Which attention an engine computes with, as far as that decides what it can hold and what it needs of a host.
+"""Say which kernels an engine computes with, as far as that decides what it can hold and what it needs of a host.
 
-vLLM 0.32 takes FlashInfer where FlashAttention has no 8-bit KV cache, and on compute capability 10 always
+On a GPU vLLM 0.32 takes FlashInfer where FlashAttention has no 8-bit KV cache, and on compute capability 10 always
 (platforms/cuda.py, v1/attention/backends). FlashInfer's `kernels` are compiled in the official image. In an environment
 of wheels it would compile them when the engine starts, with an nvcc in PATH or under CUDA_HOME, which a host need not
 have; Triton brings its own compiler, and takes an 8-bit KV cache on newer cards.
 
-What the engine on a CPU cannot compute there.
-
-vLLM 0.32 brings three libraries for x86 and takes one by what the CPU has (platforms/cpu.py, import_kernels). The one
+On a CPU it brings three libraries for x86 and takes one by what the CPU has (platforms/cpu.py, import_kernels). The one
 for AVX2 alone is without cpu_gemm_wna16, the product with 4-bit weights, and the engine finds out at its first request.
 """
 
@@ -21,6 +19,9 @@ FLASHINFER_KV_FP8_SINCE: Capability = (8, 0)
 TRITON_KV_FP8_SINCE: Capability = (8, 9)
 # FlashAttention 3 is for compute capability 9 alone, and knows these (v1/attention/backends/flash_attn.py).
 _FLASH_3 = ("fp8", "fp8_e4m3")
+CPUINFO = Path("/proc/cpuinfo")
+# By their names in formats.WEIGHT_FORMATS.
+_FOUR_BITS = ("awq", "gptq-int4", "w4a16")
 
 
 def kv_fp8_since(*, kernels: bool) -> Capability:
@@ -56,11 +57,6 @@ def _wants_flashinfer(kv_cache_dtype: str, capability: Capability | None) -> boo
     return not (major == 9 and kv_cache_dtype in _FLASH_3)
 
 
-CPUINFO = Path("/proc/cpuinfo")
-# By their names in formats.WEIGHT_FORMATS.
-_FOUR_BITS = ("awq", "gptq-int4", "w4a16")
-
-
 def obstacle(form: str) -> str | None:
     """Return one sentence when the engine cannot run a format of formats.WEIGHT_FORMATS on this host's CPU."""
     if form in _FOUR_BITS and not _avx512():
@@ -69,7 +65,7 @@ def obstacle(form: str) -> str | None:
 
 
 def _avx512() -> bool:
-    """Say whether Linux lists AVX-512's foundation; true where it lists no flags at all: not x86, or not known."""
+    """Return whether Linux lists AVX-512's foundation; true where it lists no flags at all: not x86, or not known."""
     lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
     flags = next((line for line in lines if line.startswith("flags")), None)
     return flags is None or "avx512f" in flags.split()

@@ -1,4 +1,4 @@
-"""From an agent to vLLM's own option names: the only place that knows them.
+"""Turn an agent into vLLM's own options: the only place that knows their names.
 
 The mapping is written as the file that `vllm serve --config FILE` reads. Two of vLLM's traps are
 avoided here (vLLM 0.32, utils/argparse_utils.py): a false `enable-...` is dropped without a word,
