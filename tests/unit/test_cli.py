@@ -23,7 +23,7 @@ def nothing_here(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "part"),
     [
-        (["dev"], 2, "deploy first"),
+        (["dev"], 2, "Deploy first"),
         (["--bogus"], 2, "--help lists what is allowed"),
         (["-n", "x", "status"], 2, "invalid int value"),
         ([], 2, "say an agent or a word"),

@@ -532,7 +532,7 @@ def test_the_words_of_vllm_are_those_that_the_deployment_writes():
         **{"max_model_len": 1, "gpu_memory_utilization": 1, "quantization": "awq", "max_num_seqs": 1},
         **{"max_num_batched_tokens": 1, "kv_cache_dtype": "fp8", "gpus": [0, 1]},
     }
-    written = options.config(agent, decided, place)
+    written = options.config(agent, decided, place, eager=True)
     samples = {
         **{"gpu-memory-utilization": "0.5", "max-model-len": "16", "temperature": "0.5", "top-p": "0.5"},
         **{"max-num-seqs": "4", "max-num-batched-tokens": "64", "enforce-eager": "1", "kv-cache-dtype": "fp8"},
