@@ -7,7 +7,7 @@ from pathlib import Path
 
 from roundhouse.catalog import gpus
 from roundhouse.cli import plan as cli_plan
-from roundhouse.cli.client_config import LOOPBACK
+from roundhouse.cli.commands.client_config import LOOPBACK
 from roundhouse.gateway import client_config
 from roundhouse.gateway.client_config import Listener
 from roundhouse.paths import CHECKOUT as ROOT

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Say what fits which card before anything is downloaded. See `scripts/plan.py --help`."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -10,10 +9,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from roundhouse.cli.plan import main
 
 if __name__ == "__main__":
-    try:
-        status = main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    raise SystemExit(status)
+    raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""Ansible lookup: the command's man page and completion. A shim over scripts/roundhouse/manual.py."""
+"""Ansible lookup: the command's man page and completion. A shim over roundhouse.cli.manual."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from ansible.plugins.lookup import LookupBase
 
-from roundhouse.cli import main, manual
+from roundhouse.cli import manual
 from roundhouse.plan import deployed
 
 
@@ -26,6 +26,5 @@ class LookupModule(LookupBase):
     """lookup('roundhouse_manual', 'man') -> the page."""
 
     def run(self, terms: list[Any], variables: Any = None, **kwargs: Any) -> list[str]:
-        parser = main.parser()
-        made = {"man": manual.page(parser), "completion": manual.completion(parser, str(deployed.PATH))}
+        made = {"man": manual.page(), "completion": manual.completion(str(deployed.PATH))}
         return [made[term] for term in terms]

@@ -1,6 +1,7 @@
 """The bench: its arithmetic, its words, its refusals. What it measures with is tried in the lab (molecule/engines)."""
 
 import json
+from xml.etree import ElementTree
 
 import pytest
 from small_server import Handler, served
@@ -27,7 +28,7 @@ def result(ours, theirs=None, ceiling=53.0):
         "at": "2026-11-27T00:00:00Z",
         "load": {"input_tokens": 512, "output_tokens": 128},
         "ceiling_tokens_per_second_each": ceiling,
-        "promised": run.of("dev"),
+        "promised": run.promised("dev"),
         "measured": ours,
         "against": other,
         "ratios": [run.ratios(a, b) for a, b in zip(ours, theirs or [], strict=False)],
@@ -70,24 +71,43 @@ def test_a_failed_request_is_an_error_with_its_cause():
     assert sentence.endswith("ConnectionReset: gone.")
 
 
+def test_the_chart_has_a_bar_for_each_figure_and_what_it_is_held_against():
+    ours, theirs = (
+        [row(1, 40.0, 38.0), row(4, 30.0, 110.0)],
+        [row(1, 20.0, 19.0), row(4, 9.0, 9.0) | {"tokens_per_second": None}],
+    )
+    made = plot.svg(result(ours, theirs) | {"model": "a & b/<c>"})
+    chart = ElementTree.fromstring(made)  # noqa: S314 - made just now
+    texts = [each.text for each in chart.iter("{http://www.w3.org/2000/svg}text")]
+    fills = [each.get("fill") for each in chart.iter("{http://www.w3.org/2000/svg}rect")]
+    assert texts[0] == "dev: <c>, vLLM 0.32.0"
+    assert {*plot.PANELS.values(), "the plan's ceiling, 53", "the guide: 50-80", "4 at once", "none"} <= set(texts)
+    assert (fills.count(plot.OURS), fills.count(plot.THEIRS)) == (1 + 8, 1 + 7)  # of the legend, and of the figures
+    (width, height) = map(float, chart.get("viewBox").split()[2:])
+    for each in chart.iter("{http://www.w3.org/2000/svg}rect"):
+        assert 0 < float(each.get("width")) <= width
+        assert 0 < float(each.get("height")) <= height
+
+
 def test_a_panel_reaches_above_all_that_it_shows():
     assert plot.top_of([[40.0, None], [20.0]], [50.0, 80.0], 53.0) >= 80 * 1.12
     assert plot.top_of([[0.02]], None, None) < 0.03
 
 
 @pytest.mark.parametrize(
-    ("words", "part"),
+    ("words", "code", "value"),
     [
-        (["--parallel", "1,x"], "--parallel is '1,x'"),
-        (["--parallel", "0"], "write numbers from 1"),
-        (["--output-tokens", "1"], "from 2"),
-        (["--requests", "0"], "--requests is 0"),
-        (["--against-model", "x"], "name that too"),
+        (["--parallel", "1,x"], "parallel_invalid", "1,x"),
+        (["--parallel", "0"], "parallel_invalid", "0"),
+        (["--output-tokens", "1"], "output_tokens_invalid", 1),
+        (["--requests", "0"], "requests_invalid", 0),
+        (["--against-model", "x"], "against_missing", None),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_runs(capsys, words, part):
+def test_what_cannot_be_meant_is_refused_before_anything_runs(capsys, words, code, value):
     assert main.main(["bench", *words, "--json"]) == 2
-    assert part in json.loads(capsys.readouterr().out)["errors"][0]["message"]
+    (error,) = json.loads(capsys.readouterr().out)["errors"]
+    assert (error["code"], error["fields"].get("value")) == (code, value)
 
 
 class Models(Handler):
@@ -111,14 +131,16 @@ def test_another_endpoint_is_asked_which_model_and_with_its_key(endpoint, tmp_pa
     key = tmp_path / "key"
     key.write_text("secret\n")
     assert bench_target.other(endpoint, "b", key) == (endpoint.removesuffix("/v1"), "b", "secret")
-    with pytest.raises(RoundhouseError, match=r"a, b: say one with --against-model"):
-        bench_target.other(endpoint, None, key)
-    with pytest.raises(RoundhouseError, match="has: a, b"):
-        bench_target.other(endpoint, "c", key)
-    with pytest.raises(RoundhouseError, match="it answers 401"):
-        bench_target.other(endpoint, "a", None)
-    with pytest.raises(RoundhouseError, match="write a URL"):
-        bench_target.other("localhost:11434", None, None)
+    refusals = {
+        (endpoint, None, key): ("against_model_missing", "models", "a, b"),
+        (endpoint, "c", key): ("against_model_unknown", "models", "a, b"),
+        (endpoint, "a", None): ("against_no_models", "why", "it answers 401"),
+        ("localhost:11434", None, None): ("against_invalid", "url", "localhost:11434"),
+    }
+    for asked, (code, name, value) in refusals.items():
+        with pytest.raises(RoundhouseError) as error:
+            bench_target.other(*asked)
+        assert (error.value.code, error.value.fields[name]) == (code, value)
 
 
 def test_an_engine_in_an_image_measures_there_and_no_key_stands_in_a_command_line(tmp_path, monkeypatch):
@@ -129,8 +151,9 @@ def test_an_engine_in_an_image_measures_there_and_no_key_stands_in_a_command_lin
     plan = {"engine_path": str(tmp_path / "none"), "image": "vllm/vllm-openai:v0.32.0"}
     tool = load.of(plan, {"model_path": "/srv/m/x"})
     target = bench_target.Target("http://other:8000", "x", "secret-key")
-    with pytest.raises(RoundhouseError, match=r"failed: boom \(exit status 3\)"):
+    with pytest.raises(RoundhouseError) as error:
         load.run(tool, load.Load(128, 32, (1,)), 1, 7, target)
+    assert (error.value.code, error.value.fields["why"]) == ("bench_failed", "boom (exit status 3)")
     words = (tmp_path / "docker.words").read_text()
     assert "--network=host" in words
     assert "--volume=/srv/m/x:/srv/m/x:ro" in words
@@ -140,5 +163,6 @@ def test_an_engine_in_an_image_measures_there_and_no_key_stands_in_a_command_lin
 
 
 def test_without_an_engine_there_is_nothing_to_measure_with(tmp_path):
-    with pytest.raises(RoundhouseError, match="deploy again"):
+    with pytest.raises(RoundhouseError) as error:
         load.of({"engine_path": str(tmp_path)}, {"model_path": "/x"})
+    assert error.value.code == "bench_tool_missing"

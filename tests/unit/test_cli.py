@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from roundhouse.agents import gpu_usage
-from roundhouse.cli import main, remote
+from roundhouse.cli import command, main, manual, remote
 from roundhouse.paths import CHECKOUT
 from roundhouse.plan import deployed
 
@@ -20,27 +20,119 @@ def nothing_here(monkeypatch, tmp_path):
     monkeypatch.setattr(deployed.load, "__defaults__", (tmp_path / "plan.json",))
 
 
+def refusal(capsys, words):
+    """Return the exit status and the error of a command, which has the same text without --json."""
+    status = main.main(words)
+    text = capsys.readouterr().err.strip()
+    assert main.main([*words, "--json"]) == status
+    answer = json.loads(capsys.readouterr().out)
+    (error,) = answer["errors"]
+    assert (answer["schema"], answer["ok"], error["message"]) == (2, False, text)
+    return status, error
+
+
 @pytest.mark.parametrize(
-    ("words", "status", "part"),
+    ("words", "status", "code", "fields"),
     [
-        (["dev"], 2, "Deploy first"),
-        (["--bogus"], 2, "--help lists what is allowed"),
-        (["-n", "x", "status"], 2, "invalid int value"),
-        ([], 2, "say an agent or a word"),
-        (["status", "dev"], 2, "'dev' is one word too many"),
-        (["--on", "moon", "status"], 2, "write lab, or ssh://user@host"),
-        (["--on", "lab", "status"], 1, "make demo"),
-        (["--o", "lab", "status"], 2, "--help lists what is allowed"),
-        (["help", "nothing"], 2, "help has no 'nothing'"),
+        (["dev"], 2, "plan_missing", {}),
+        (["statsu"], 2, "unknown_command", {"word": "statsu"}),
+        (["--bogus"], 2, "unknown_option", {"option": "--bogus"}),
+        ([], 2, "command_missing", {}),
+        (["-n", "x", "logs", "dev"], 2, "usage", {}),
+        (["-n", "5", "status"], 2, "unknown_option", {"option": "-n"}),
+        (["gpu", "--rounds", "3", "--drain", "5"], 2, "unknown_option", {"option": "--rounds"}),
+        (["status", "dev"], 2, "unexpected_argument", {"argument": "dev"}),
+        (["--on", "moon", "status"], 2, "host_invalid", {"host": "moon"}),
+        (["status", "--on", "moon"], 2, "host_invalid", {"host": "moon"}),
+        (["keys", "list", "--on", "lab"], 2, "unknown_option", {"option": "--on"}),
+        (["--on", "lab", "status"], 1, "lab_not_running", {}),
+        (["--o", "lab", "status"], 2, "unknown_option", {"option": "--o"}),
+        (["help", "nothing"], 2, "unknown_command", {"word": "nothing"}),
+        (["quantise", "a/b", "fp8"], 2, "command_renamed", {"old": "quantise", "new": "quantize"}),
+        (["help", "quantise"], 2, "command_renamed", {"new": "quantize"}),
+        (["quantise", "--help"], 2, "command_renamed", {"new": "quantize"}),
     ],
 )
-def test_a_refusal_is_one_sentence_and_one_object(capsys, words, status, part):
-    assert main.main(words) == status
-    assert part in capsys.readouterr().err
-    assert main.main(["--json", *words]) == status
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["ok"] is False
-    assert part in answer["errors"][0]["message"]
+def test_a_refusal_is_one_sentence_and_one_object(capsys, words, status, code, fields):
+    ended, error = refusal(capsys, words)
+    assert (ended, error["code"], {name: error["fields"][name] for name in fields}) == (status, code, fields)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["statsu"], "status"),
+        (["devv"], "dev"),
+        (["switch", "devv"], "dev"),
+        (["logs", "devv"], "dev"),
+        (["dev", "--drian", "5"], "--drain"),
+        (["watch", "--every=2", "--round=3"], "--rounds"),
+        (["--jsno", "status"], "--json"),
+        (["help", "wach"], "watch"),
+        (["client-config", "curll"], "curl"),
+    ],
+)
+def test_a_misspelt_word_gets_a_suggestion(capsys, words, meant, plan):
+    assert refusal(capsys, words)[1]["remedy"] == f"Did you mean {meant}?"
+
+
+def test_what_is_not_near_gets_none(capsys):
+    assert refusal(capsys, ["gpu", "--rounds", "3"])[1]["remedy"] == "roundhouse gpu --help lists the options."
+
+
+def test_without_a_near_word_the_agents_are_listed(capsys, plan):
+    assert refusal(capsys, ["xyzzy"])[1]["fields"]["agents"] == "dev, po"
+
+
+@pytest.fixture
+def plan(monkeypatch):
+    """Deploy two agents, as far as the command reads that."""
+    found = {"agents": [{"name": "dev", "unit": "u"}, {"name": "po", "unit": "u"}]}
+    monkeypatch.setattr(deployed, "load", lambda *_: found)
+
+
+@pytest.mark.parametrize("words", [["dev"], ["switch", "dev"], ["dev", "--json"], ["--json", "--drain", "5", "dev"]])
+def test_an_agents_name_is_a_switch_to_it(words):
+    found, args = main.parse(words)
+    assert (found.name, args.agent, args.json) == ("switch", "dev", "--json" in words)
+    assert args.drain == (5.0 if "--drain" in words else deployed.DRAIN_SECONDS)
+
+
+@pytest.mark.parametrize("words", [["gpu", "--json"], ["--json", "gpu"]])
+def test_json_stands_before_or_after_the_command(capsys, words):
+    assert main.main(words) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+
+
+@pytest.mark.parametrize("name", command.NAMES)
+def test_each_command_has_its_own_help_and_its_line_in_the_list(capsys, name):
+    found = command.load(name)
+    assert (main.main([name, "--help"]), main.main(["help", name])) == (0, 0)
+    text, again = capsys.readouterr().out.split("usage: ")[1:]
+    assert text == again
+    assert text.startswith(f"roundhouse {name} [-h]")
+    assert f"  {name:<14}{found.help}\n" in manual.overview().format_help()
+    assert max(map(len, manual.overview().format_help().splitlines())) <= 110
+
+
+@pytest.mark.parametrize("name", command.HIDDEN)
+def test_what_units_call_is_not_in_the_list(name):
+    assert f"\n  {name} " not in manual.overview().format_help()
+    assert main.parse([name, "dev"])[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/usr/local/bin/roundhouse", "roundhouse"),
+        ("scripts/switch.py", "scripts/switch.py"),
+        ("switch.py", "roundhouse"),
+    ],
+)
+def test_messages_name_the_command_as_it_was_called(capsys, monkeypatch, path, name):
+    monkeypatch.setattr(sys, "argv", [path])
+    assert main.main([]) == 2
+    assert capsys.readouterr().err.endswith(f"{name} --help lists them.\n")
 
 
 def test_the_cards_are_shown_where_nothing_was_deployed_too(capsys):
@@ -48,43 +140,36 @@ def test_the_cards_are_shown_where_nothing_was_deployed_too(capsys):
     assert json.loads(capsys.readouterr().out)["gpus"] == gpu_usage.cards()
 
 
-@pytest.mark.parametrize("words", [["help"], ["help", "man"], ["help", "completion"], ["--help"], ["-h"]])
+@pytest.mark.parametrize(
+    "words", [["help"], ["help", "man"], ["help", "completion"], ["--help"], ["-h"], ["logs", "-h"]]
+)
 def test_help_with_json_is_one_object_with_the_text(capsys, words, monkeypatch):
     monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # it is about this program, so no other host is asked
-    plain = [words[0], *words[1:]]
-    if words[0] == "help":
-        assert main.main(plain) == 0
-    else:
-        with pytest.raises(SystemExit):
-            main.main(plain)
+    assert main.main(words) == 0
     text = capsys.readouterr().out
     assert main.main(["--json", *words]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert (answer["schema"], answer["ok"], answer["errors"], answer["text"]) == (1, True, [], text)
+    assert (answer["schema"], answer["ok"], answer["errors"], answer["text"]) == (2, True, [], text)
 
 
 @pytest.mark.parametrize(
-    ("words", "part"),
+    ("words", "code"),
     [
-        (["watch", "--json"], "watch has no end"),
-        (["watch", "--json", "--rounds", "1"], "watch has no end"),
-        (["watch", "--every", "0", "--rounds", "1"], "--every is 0"),
-        (["watch", "--rounds", "-1"], "--rounds is -1"),
-        (["history", "-n", "-5"], "history takes -n with a number from 0, not -5"),
-        (["history", "--json", "-n", "-5"], "history takes -n with a number from 0, not -5"),
-        (["logs", "dev", "-n", "-5"], "logs takes -n with a number from 0"),
+        (["watch", "--json"], "watch_as_json"),
+        (["watch", "--json", "--rounds", "1"], "watch_as_json"),
+        (["watch", "--every", "0", "--rounds", "1"], "every_invalid"),
+        (["watch", "--rounds", "-1"], "rounds_invalid"),
+        (["history", "-n", "-5"], "lines_invalid"),
+        (["logs", "dev", "-n", "-5"], "lines_invalid"),
+        (["logs", "dev", "-f", "--json"], "lines_invalid"),
+        (["dev", "--drain", "inf"], "drain_invalid"),
+        (["rollback", "--drain", "-1"], "drain_invalid"),
     ],
 )
-def test_what_a_word_cannot_take_is_refused_with_a_sentence(capsys, words, part, monkeypatch):
-    monkeypatch.setattr(deployed, "load", lambda: {"agents": [{"name": "dev"}]})
-    assert main.main(words) == 2
-    said = capsys.readouterr()
-    if "--json" in words:
-        answer = json.loads(said.out)
-        assert (answer["ok"], answer["errors"][0]["code"]) == (False, "usage")
-        assert part in answer["errors"][0]["message"]
-    else:
-        assert part in said.err
+def test_what_a_command_cannot_take_is_refused_before_any_host_is_asked(capsys, words, code, monkeypatch):
+    monkeypatch.setattr(remote, "lab_is_up", lambda: True)
+    assert main.main([*words, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["errors"][0]["code"] in (code, "watch_as_json")
 
 
 def test_a_reader_that_goes_away_ends_nothing():

@@ -85,8 +85,8 @@ def test_files_are_written_once_and_not_over_another(deployed, capsys, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("words", "part"), [(["emacs"], "write one of env"), (["curl", "--agent", "x"], "not an agent")]
+    ("words", "code"), [(["emacs"], "unknown_client"), (["curl", "--agent", "x"], "unknown_agent")]
 )
-def test_what_is_not_there_is_refused(deployed, capsys, words, part):
-    assert main.main(["client-config", *words]) == 2
-    assert part in capsys.readouterr().err
+def test_what_is_not_there_is_refused(deployed, capsys, words, code):
+    assert main.main(["client-config", *words, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["errors"][0]["code"] == code

@@ -17,7 +17,7 @@ import yaml
 from clock import PATIENCE_SECONDS, Clock
 from rich.console import Console
 
-from roundhouse.cli import main
+from roundhouse.cli import command, main
 
 ROOT = demo.ROOT
 
@@ -35,7 +35,8 @@ def test_the_hints_are_about_what_serves(ready):
     told = demo.go_on(rows(ready))
     commands = [shlex.split(line) for line in re.findall(r"scripts/switch\.py .*?(?=  )", told)]
     for _, *words in commands:
-        assert main.parser().parse_args(words).word in (*AGENTS, *main.WORDS)
+        found, _ = main.parse(words)
+        assert found.name in command.NAMES
     assert f"another agent; {ready or 'no agent'} is active\n" in told
     (switched, _, logged) = (words[1:] for words in commands)
     assert switched[0] in AGENTS.keys() - {ready}

@@ -22,7 +22,6 @@ def test_a_runfiles_driver_is_well_and_has_no_cure_to_ask_for(machine):
 def test_the_words_exit_status_and_object(machine, monkeypatch, capsys):
     seen = driver.inspect(machine.root)
     monkeypatch.setattr(driver, "inspect", lambda root: seen)
-    monkeypatch.setattr(main, "_target", lambda args: None)
     assert main.main(["doctor"]) == 1
     assert "no_driver" in capsys.readouterr().out
     assert main.main(["doctor", "--json"]) == 1

@@ -14,7 +14,6 @@ import yaml
 from clock import until
 from real_gateway import DEFAULTS, ROLE, WAIT_SECONDS, Gateway, furnish
 
-from roundhouse.cli import keys as cli_keys
 from roundhouse.cli import main
 from roundhouse.errors import UsageError
 from roundhouse.gateway import config, haproxy
@@ -48,7 +47,7 @@ def stand(place):
 
 
 def said(capsys, *words):
-    status = cli_keys.main(["keys", *words])
+    status = main.main(["keys", *words])
     out = capsys.readouterr()
     return status, (out.out + out.err).strip()
 
@@ -85,8 +84,8 @@ def test_who_revoked_all_keys_is_made_none(place, capsys):
         (("add", "default"), "A key named default exists. Revoke it first, or choose another name."),
         (("add", "A b"), "'A b' is not a valid name. Use lower-case letters, digits, dots, dashes and underscores."),
         (("revoke", "nosuch"), "No key is named 'nosuch'. `roundhouse keys` lists them: default."),
-        (("show", "nosuch"), "'nosuch' is no key: `roundhouse keys` lists default."),
-        (("add",), "keys add wants a name: switch.py keys add NAME."),
+        (("show", "nosuch"), "There is no key of 'nosuch'. roundhouse keys lists default."),
+        (("add",), "keys add needs a name. Write roundhouse keys add NAME."),
     ],
 )
 def test_what_cannot_be_meant_is_refused(place, capsys, words, sentence):

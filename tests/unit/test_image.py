@@ -43,5 +43,5 @@ def test_an_archive_is_named_after_its_digest_and_a_build_after_all_that_goes_in
 
 def test_a_lock_that_cannot_be_read_is_said(tmp_path):
     (tmp_path / "images.lock").write_text("[]")
-    with pytest.raises(UsageError, match="restore it from version control"):
+    with pytest.raises(UsageError, match="Restore it from version control"):
         pins.reference(wanted(), tmp_path / "images.lock")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from roundhouse.catalog import gpus as catalog_gpus
-from roundhouse.cli import main, migrate, remote
+from roundhouse.cli import command, main, remote
 from roundhouse.cli import plan as cli_plan
 from roundhouse.migrate import env_file, rules
 from roundhouse.migrate.report import Setting, Source
@@ -504,7 +504,7 @@ def test_what_a_user_installs_is_what_the_controller_is_locked_to():
 def test_a_service_of_any_shape_ends_in_a_report_or_a_refusal(write, capsys, body):
     file = write("compose.yml", f"services:\n  dev:\n    image: vllm\n    {body}\n")
     assert main.main(["import", file, "--model", "Qwen/Qwen3-8B", "--json"]) in (0, 2)
-    assert json.loads(capsys.readouterr().out)["schema"] == 1
+    assert json.loads(capsys.readouterr().out)["schema"] == 2
 
 
 def test_a_host_without_pyyaml_prints_the_roster_as_json_which_is_yaml(write, told, monkeypatch):
@@ -548,6 +548,6 @@ def test_help_and_usage(capsys, monkeypatch):
     assert main.main(["import"]) == 2
     assert main.main(["import", "/no/such/file"]) == 2
     assert main.main(["--json", "import", "x"]) == 2
-    assert "import stands first" in capsys.readouterr().out
-    assert "--overwrite" in migrate.parser().format_help()
+    assert json.loads(capsys.readouterr().out)["errors"][0]["code"] == "import_file_missing"
+    assert "--overwrite" in command.load("import").parser().format_help()
     assert main.main(["import", "x.yml", "--on", "lab"]) == 2

@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from roundhouse.cli import main, manual
+from roundhouse.cli import command, manual
 
 
 def completed(script, *words):
@@ -14,22 +14,29 @@ def completed(script, *words):
 
 
 def test_the_page_has_every_word_and_option():
-    page = manual.page(main.parser())
+    page = manual.page()
     assert page.startswith(".TH ROUNDHOUSE 1 ")
     assert "roundhouse \\- put one LLM agent on the GPU" in page
-    for word in ("status", "logs AGENT", "doctor", "watch", "history"):
-        assert f"\n  {word} " in page
+    for name in command.NAMES:
+        listed = name.replace("-", "\\-")
+        assert f"\n  {listed} " in page
+        assert f"\n.SS {name}\n" in page
     assert "\\-\\-drain SECONDS" in page
+    assert page.count("switch.py") == 0
 
 
 def test_bash_completes_agents_words_and_options(tmp_path):
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"agents": [{"name": "dev"}, {"name": "po"}]}))
-    script = manual.completion(main.parser(), str(plan))
+    script = manual.completion(str(plan))
     assert completed(script, "d") == ["dev", "doctor"]
     assert completed(script, "logs", "") == ["dev", "po"]
-    assert completed(script, "help", "") == ["man", "completion"]
+    assert completed(script, "help", "")[:2] == ["man", "completion"]
     assert completed(script, "quan") == ["quantize"]
-    assert "--drain" in completed(script, "--")
+    assert completed(script, "--") == ["--help", "--json", "--on"]
+    assert completed(script, "gpu", "--") == ["--help", "--json", "--on"]
+    assert "--drain" in completed(script, "dev", "--dr")
+    assert completed(script, "--on", "lab", "watch", "--r") == ["--rounds"]
+    assert "quantize" in completed(script, "help", "q")
     plan.unlink()
-    assert completed(script, "st") == ["status", "stop"]
+    assert completed(script, "st") == ["stop", "status"]

@@ -11,7 +11,7 @@ import sys
 import pytest
 from guide import DOCUMENT, GUIDE, LINES, RULED, reason_of, rows_of
 
-from roundhouse.cli import main
+from roundhouse.cli import command
 from roundhouse.gateway import client_config
 from roundhouse.migrate import agent
 from roundhouse.migrate.report import Setting, Source
@@ -93,12 +93,12 @@ def test_what_works_as_written_is_a_word_that_is_there():
     for row in first("agent_manager.py"):
         option = next(word for word in row[0].split() if word.startswith("--")).rstrip("`")
         assert row[1] == "as written"
-        assert OPTIONS[option] in ("", *main.WORDS)
+        assert OPTIONS[option] in ("", *command.NAMES)
         assert (ROOT / "scripts/agent_manager.py").is_file()
 
 
 def test_the_commands_that_the_document_names_exist():
-    words = {*main.WORDS, *main.WITH_A_PARSER, "doctor", "help"}
+    words = {*command.NAMES}
     agents = {"architect", "dev", "po"}
     named = set(re.findall(r"(?:roundhouse|scripts/switch\.py) ([a-z][a-z-]+)", DOCUMENT))
     assert named - words - agents == set()

@@ -74,7 +74,7 @@ def test_a_file_of_a_model_is_a_line_of_the_lock(lock):
 def test_a_lock_that_cannot_be_read_is_named_with_its_cure(tmp_path, text):
     path = tmp_path / "models.lock"
     path.write_text(text)
-    with pytest.raises(UsageError, match=r"models\.lock cannot be read .*: restore it from version control"):
+    with pytest.raises(UsageError, match=r"models\.lock cannot be read .*\. Restore it from version control"):
         models_lock.read(path)
 
 

@@ -28,7 +28,7 @@ def test_the_issues_own_question(capsys):
     answer = json.loads(out)
     assert status == 0
     assert set(answer) == KEYS
-    assert (answer["schema"], answer["ok"], answer["verdict"]) == (1, True, "fits")
+    assert (answer["schema"], answer["ok"], answer["verdict"]) == (2, True, "fits")
     assert answer["weights_gib_per_rank"] == pytest.approx(9.36, abs=0.03)
     assert answer["kv_bytes_per_token_per_rank"] == 196608
     terms = sum(term["gib"] for term in answer["overhead_terms"].values())
@@ -82,12 +82,12 @@ def test_a_model_that_is_not_covered_is_unknown_and_bears_no_number(capsys, tmp_
 @pytest.mark.parametrize(
     ("line", "parts"),
     [
-        ("--max-model-len 4096 --vram-gib 16", ("--max-model-len asks about a single model", "add --model")),
-        ("--gpus 2", ("--gpus is about cards", "add --gpu or --vram-gib")),
         (
             f"{AWQ_14B} --vram-gib 16 --max-num-seqs 64 --max-num-batched-tokens 32",
             ("--max-num-seqs is 64", "tokens, 32"),
         ),
+        ("--max-model-len 4096 --vram-gib 16", ("--max-model-len asks about a single model", "Add --model")),
+        ("--gpus 2", ("--gpus is about cards", "Add --gpu or --vram-gib")),
         ("--vram-gib 16 --gpus 0", ("--gpus is 0", "from 1")),
         ("--vram-gib 16 --roster /nowhere.yml", ("--roster is '/nowhere.yml'",)),
         ("--model foo --vram-gib 16", ("--model is 'foo'", "owner/name")),
@@ -126,6 +126,12 @@ def test_one_sentence_and_status_2_for_what_cannot_be_meant(capsys, line, parts)
     answer = json.loads(out)
     assert (status, answer["ok"]) == (2, False)
     assert answer["errors"][0]["message"] == err.strip()
+
+
+def test_without_a_checkout_the_missing_roster_is_one_clear_error(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "ROSTER", tmp_path / "group_vars/all/agents.yml")
+    status, out, _ = run(capsys, f"--json --vram-gib 16 --roster {plan.ROSTER}")
+    assert (status, json.loads(out)["errors"][0]["code"]) == (2, "checkout_missing")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_what_is_unknown_has_its_reason():
 def test_the_command_prints_the_same_plan_as_json(capsys):
     assert plan.main(["--vram-gib", "15.5", "--gpu", "RTX 5060 Ti", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert (answer["schema"], answer["ok"], answer["errors"]) == (1, True, [])
+    assert (answer["schema"], answer["ok"], answer["errors"]) == (2, True, [])
     for shown, planned in zip(
         answer["agents"], written(plan_build.build(shipped(), plan.SETTINGS, host()))["agents"], strict=True
     ):
@@ -90,7 +90,7 @@ def test_explain_has_a_source_for_each_number(capsys):
 def test_without_a_card_the_command_asks_for_one(capsys, monkeypatch):
     monkeypatch.setattr(gpu, "facts", lambda: {"gpus": []})
     assert plan.main([]) == 2
-    assert "say for which card, with --gpu or --vram-gib" in capsys.readouterr().err
+    assert "Name the card with --gpu or --vram-gib" in capsys.readouterr().err
 
 
 def test_this_hosts_cards_are_taken_where_it_has_some(capsys, monkeypatch):

@@ -377,7 +377,7 @@ def test_an_interrupted_run_says_so_and_keeps_what_came(hub, place, command):
     hub.go_on()
     _, errors = running.communicate()
     assert running.returncode == 130
-    assert "interrupted; what came is kept." in errors
+    assert "Interrupted; what was downloaded is kept." in errors
     assert nothing_under_its_name(place)
     hub.log.clear()
     hub.bytes_per_second, kept = None, bytes_kept(place)

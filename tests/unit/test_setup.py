@@ -115,7 +115,7 @@ def interrupted_and_again(site):
 def test_ctrl_c_ends_it_and_the_same_command_completes_it(interrupted_and_again):
     first, again = interrupted_and_again
     assert first.status == 130
-    assert first.err[0].startswith("interrupted: what is done stays")
+    assert first.err[0].startswith("Interrupted: what is done stays")
     assert (again.status, again.err) == (0, [])
 
 
@@ -211,6 +211,12 @@ def test_no_other_tag_is_a_part():
 def test_an_inventory_that_is_not_there_is_refused(capfd):
     assert setup.main(["--inventory", "no/such"]) == 2
     assert "--inventory is 'no/such'" in capfd.readouterr().err
+
+
+def test_without_a_checkout_it_says_so(capfd, tmp_path, monkeypatch):
+    monkeypatch.setattr(setup_run, "ROOT", tmp_path)
+    assert setup.main(["--inventory", str(tmp_path)]) == 2
+    assert f"{tmp_path} is not a checkout of Roundhouse" in capfd.readouterr().err
 
 
 def test_the_screen_tells_the_time_left_where_the_last_run_did():

@@ -9,7 +9,7 @@ import pytest
 from clock import PATIENCE_SECONDS
 
 from roundhouse.agents import drain
-from roundhouse.cli import agent_manager, main, words_plans
+from roundhouse.cli import agent_manager, command, main
 from roundhouse.errors import RoundhouseError, UsageError
 from roundhouse.host import systemd
 from roundhouse.paths import CHECKOUT
@@ -173,8 +173,7 @@ def test_the_word_of_the_command(up, deployed, capsys):
 
 
 def test_no_agent_bears_the_name_of_a_word():
-    words = {*main.WORDS, *words_plans.WORDS, *main.WITH_A_PARSER, "doctor", "help"}
-    assert words <= set(fields.RESERVED)
+    assert {*command.NAMES, *command.HIDDEN} <= set(fields.RESERVED)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +192,7 @@ def test_no_agent_bears_the_name_of_a_word():
 )
 def test_the_users_old_words_are_words_of_the_command(old, new):
     assert agent_manager.words(old) == new
-    main.parser().parse_args(new)
+    main.parse(new)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_models_lists_what_is_there_and_prune_asks_first(warm, hub, place):
     assert (row["model"], row["agents"]) == (MODEL, [])
     assert row["verified_at"]
     refused = warm.run("prune", "--store", place)
-    assert (refused.returncode, refused.stderr) == (2, "nothing is removed without a yes: prune --yes.\n")
+    assert (refused.returncode, refused.stderr) == (2, "Nothing is removed without a yes. Add --yes.\n")
     assert store.folder(place, MODEL, row["revision"]).is_dir()
     removed = json.loads(warm.run("prune", "--store", place, "--yes", "--json").stdout)["removed"]
     assert removed == [str(store.folder(place, MODEL, row["revision"]))]

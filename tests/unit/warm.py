@@ -14,10 +14,8 @@ import sys
 import tempfile
 from types import SimpleNamespace
 
-from roundhouse.cli import (
-    main,
-    models,  # noqa: F401 - models_cli: so that it is loaded too
-)
+from roundhouse.cli import main
+from roundhouse.cli.commands import export, models, prune, pull, verify  # noqa: F401 - so that they are loaded too
 from roundhouse.models.hub import Hub
 
 WAIT_SECONDS = 60

@@ -1,7 +1,4 @@
-"""Where `vllm bench serve` and Pillow are: in the engine's environment on the host, or in its image.
-
-One load on one endpoint, by vLLM's own `vllm bench serve`, and what it measured.
-"""
+"""One load on one endpoint, by vLLM's own `vllm bench serve`: in the engine's environment on the host, or its image."""
 
 from __future__ import annotations
 
@@ -12,12 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import paths
 from ..errors import RoundhouseError
 from ..plan.deployed import Agent, Plan
 from ..vllm import options
-from . import plot
 from .target import Target
+
+# A level long enough that its last requests, which run with fewer beside them, weigh little.
+_TIMES_PARALLEL = 4
+_FEWEST_REQUESTS = 8
+MILLI, MINUTE_SECONDS = 1000.0, 60.0
 
 
 class Tool(NamedTuple):
@@ -27,28 +27,18 @@ class Tool(NamedTuple):
     image: str | None
     tokenizer: str
 
-    def run(
-        self, program: str, words: list[str], folder: Path, own: dict[str, str]
-    ) -> subprocess.CompletedProcess[str]:
-        """Run vllm or python with words, which may write into `folder`, with these variables; return how it ended.
+    def run(self, words: list[str], folder: Path, own: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run vllm with words, which may write into `folder`, with these variables; return how it ended.
 
         Variables go by their names into a container, so that a key stands in no list of processes.
         """
         if self.engine:
-            command = [str(self.engine / "bin" / program)]
+            command = [str(self.engine / "bin/vllm")]
         else:
             command = ["docker", "run", "--rm", "--network=host", f"--volume={folder}:{folder}"]
-            command += [f"--volume={place}:{place}:ro" for place in (self.tokenizer, paths.IMPORT_ROOT)]
-            command += [f"--env={name}" for name in own]
-            command += [f"--entrypoint={'python3' if program == 'python' else program}", str(self.image)]
+            command += [f"--volume={self.tokenizer}:{self.tokenizer}:ro", *(f"--env={name}" for name in own)]
+            command += ["--entrypoint=vllm", str(self.image)]
         return subprocess.run([*command, *words], env=os.environ | own, capture_output=True, text=True, check=False)
-
-    def draw(self, result: Path, picture: Path) -> None:
-        """Draw the picture of a result. Raises RoundhouseError."""
-        words = ["-m", paths.program(plot), str(result), str(picture)]
-        done = self.run("python", words, result.parent, {"PYTHONPATH": str(paths.IMPORT_ROOT)})
-        if done.returncode != 0:
-            raise RoundhouseError("bench", f"{result} is written, and its picture failed: {last_line(done.stderr)}.")
 
 
 def of(plan: Plan, agent: Agent) -> Tool:
@@ -58,7 +48,12 @@ def of(plan: Plan, agent: Agent) -> Tool:
         return Tool(engine, None, agent["model_path"])
     if plan.get("image"):
         return Tool(None, plan["image"], agent["model_path"])
-    raise RoundhouseError("bench", f"{engine}/bin/vllm is not there, and the measuring is its own: deploy again.")
+    raise RoundhouseError(
+        "bench_tool_missing",
+        "{program}, which does the measuring, is not there.",
+        "Deploy again.",
+        program=f"{engine}/bin/vllm",
+    )
 
 
 def last_line(text: str) -> str | None:
@@ -70,12 +65,6 @@ def last_line(text: str) -> str | None:
 def failure(done: subprocess.CompletedProcess[str]) -> str:
     """Return how a run of the tool ended, in its own last words."""
     return f"{last_line(done.stdout + done.stderr) or 'it said nothing'} (exit status {done.returncode})"
-
-
-# A level long enough that its last requests, which run with fewer beside them, weigh little.
-_TIMES_PARALLEL = 4
-_FEWEST_REQUESTS = 8
-MILLI, MINUTE_SECONDS = 1000.0, 60.0
 
 
 class Load(NamedTuple):
@@ -98,9 +87,11 @@ def run(tool: Tool, load: Load, parallel: int, seed: int, target: Target) -> dic
         lengths = (load.input_tokens, load.output_tokens)
         many = (parallel, load.requests_at(parallel), seed)
         asked = options.Bench(target.url, target.model, tool.tokenizer, *lengths, *many)
-        done = tool.run("vllm", options.bench(asked, result), Path(folder), _environment(target, folder))
+        done = tool.run(options.bench(asked, result), Path(folder), _environment(target, folder))
         if done.returncode != 0 or not result.exists():
-            raise RoundhouseError("bench", f"vllm bench serve on {target.url} failed: {failure(done)}")
+            raise RoundhouseError(
+                "bench_failed", "vllm bench serve on {url} failed: {why}", url=target.url, why=failure(done)
+            )
         return figures(json.loads(result.read_text()), parallel)
 
 

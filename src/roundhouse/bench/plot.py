@@ -1,92 +1,50 @@
-"""A bench's result as a PNG: runs on the engine's Python, which has Pillow.
+"""A bench's result as an SVG with four panels, one a figure.
 
-    python -m roundhouse.bench.plot RESULT.json PICTURE.png
-
-Four panels, one a figure: a bar for the agent and one for the other endpoint at each number of requests at once, the
-plan's ceiling as a line, and what the migration guide promises as a band.
+A bar for the agent, and one for the other endpoint, at each number of requests at once; the plan's ceiling as a line;
+what the migration guide promises as a band.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
 import math
-import sys
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
+from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, MARGIN, HEAD = 1280, 860, 40, 110
-INK, FAINT, PAPER = "#1f2933", "#9aa5b1", "#ffffff"
+INK, FAINT = "#1f2933", "#9aa5b1"
 OURS, THEIRS, BAND, CEILING = "#0b7285", "#e8890c", "#e9ecef", "#c92a2a"
-PANELS = (
-    ("ttft_seconds", "first token, seconds (median): less is better"),
-    ("tokens_per_second_each", "tokens per second of one request"),
-    ("tokens_per_second", "tokens per second in all"),
-    ("requests_per_minute", "requests per minute"),
-)
+PANELS = {
+    "ttft_seconds": "first token, seconds (median): less is better",
+    "tokens_per_second_each": "tokens per second of one request",
+    "tokens_per_second": "tokens per second in all",
+    "requests_per_minute": "requests per minute",
+}
+_WIDE, _HIGH = (WIDTH - 3 * MARGIN) // 2, (HEIGHT - HEAD - 2 * MARGIN) // 2
+_TOP, _BOTTOM = 34, _HIGH - 30  # of the bars, within a panel
 
 
-class Style(NamedTuple):
-    """How a text looks; `anchor` is Pillow's: l, m, r, then a for its top or s for its base line."""
-
-    size: int
-    colour: str = INK
-    anchor: str = "la"
-
-
-class Box(NamedTuple):
-    """Where a panel's bars stand, in pixels, and the value at its top."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-    most: float
-
-    def y(self, value: float) -> float:
-        """Return the height of a value."""
-        return self.bottom - (self.bottom - self.top) * min(value / self.most, 1.0)
-
-
-def picture(result: dict[str, Any]) -> Any:
-    """Return the picture, an image of Pillow's."""
-    image = importlib.import_module("PIL.Image").new("RGB", (WIDTH, HEIGHT), PAPER)
-    pen = importlib.import_module("PIL.ImageDraw").Draw(image)
+def svg(result: dict[str, Any]) -> str:
+    """Return the chart."""
     load, other = result["load"], result["against"]
-    _text(pen, (MARGIN, 18), f"{result['agent']}: {result['model'].rsplit('/', 2)[-1]}, {result['engine']}", Style(26))
-    _legend(
-        pen,
-        MARGIN,
-        62,
-        [(OURS, result["agent"]), *([(THEIRS, f"{other['model']} at {other['url']}")] if other else [])],
-    )
+    title = f"{result['agent']}: {result['model'].rsplit('/', 2)[-1]}, {result['engine']}"
     about = f"{load['input_tokens']} tokens in, {load['output_tokens']} out; {result['accelerator']}; {result['at']}"
-    _text(pen, (WIDTH - MARGIN, 64), about, Style(15, FAINT, "ra"))
-    wide, high = (WIDTH - 3 * MARGIN) // 2, (HEIGHT - HEAD - 2 * MARGIN) // 2
-    for index, (name, title) in enumerate(PANELS):
-        left, top = MARGIN + (index % 2) * (wide + MARGIN), HEAD + (index // 2) * (high + MARGIN)
-        _panel(pen, (left, top, left + wide, top + high), name, title, result)
-    return image
-
-
-def _panel(pen: Any, place: tuple[int, int, int, int], name: str, title: str, result: dict[str, Any]) -> None:
-    left, top, right, bottom = place
-    _text(pen, (left, top), title, Style(17))
-    rows = [(OURS, result["measured"])]
-    if result["against"]:
-        rows.append((THEIRS, result["against"]["measured"]))
-    promised = result["promised"].get(name)
-    ceiling = result["ceiling_tokens_per_second_each"] if name == "tokens_per_second_each" else None
-    box = Box(
-        left, top + 34, right, bottom - 30, top_of([[row[name] for row in each] for _, each in rows], promised, ceiling)
-    )
-    if promised is not None:
-        _promise(pen, box, promised)
-    _bars(pen, box, name, rows)
-    if ceiling is not None:
-        pen.line([(box.left, box.y(ceiling)), (box.right, box.y(ceiling))], CEILING, 2)
-        _text(pen, (box.right, box.y(ceiling) + 3), f"the plan's ceiling, {ceiling:g}", Style(13, CEILING, "ra"))
-    pen.line([(box.left, box.bottom), (box.right, box.bottom)], INK, 2)
+    rows = [(OURS, result["agent"], result["measured"])]
+    if other:
+        rows.append((THEIRS, f"{other['model']} at {other['url']}", other["measured"]))
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">',
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
+        _text(MARGIN, 42, title, 26),
+        _text(WIDTH - MARGIN, 78, about, 15, FAINT, "end"),
+    ]
+    for index, (colour, label, _) in enumerate(rows):
+        parts += [_rect(MARGIN + 300 * index, 65, 16, 16, colour), _text(MARGIN + 24 + 300 * index, 79, label, 17)]
+    for index, name in enumerate(PANELS):
+        left, top = MARGIN + (index % 2) * (_WIDE + MARGIN), HEAD + (index // 2) * (_HIGH + MARGIN)
+        bars = [(colour, measured) for colour, _, measured in rows]
+        parts += [f'<g transform="translate({left} {top})">', *_panel(name, result, bars), "</g>"]
+    return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def top_of(columns: list[list[float | None]], promised: Any, ceiling: float | None) -> float:
@@ -98,58 +56,44 @@ def top_of(columns: list[list[float | None]], promised: Any, ceiling: float | No
     return math.ceil(2 * most / step) * step / 2
 
 
-def _promise(pen: Any, box: Box, promised: Any) -> None:
-    if isinstance(promised, list):
-        low, high = promised
-        pen.rectangle([box.left, box.y(high), box.right, box.y(low)], BAND)
-    else:
-        low = high = promised
-        pen.line([(box.left, box.y(low)), (box.right, box.y(low))], FAINT, 2)
-    told = f"the guide: {low:g}" if low == high else f"the guide: {low:g}-{high:g}"
-    _text(pen, (box.right - 4, box.y(high) - 4), told, Style(13, FAINT, "rs"))
+def _panel(name: str, result: dict[str, Any], rows: list[tuple[str, list[dict[str, Any]]]]) -> Iterator[str]:
+    promised = result["promised"].get(name)
+    ceiling = result["ceiling_tokens_per_second_each"] if name == "tokens_per_second_each" else None
+    most = top_of([[row[name] for row in measured] for _, measured in rows], promised, ceiling)
 
+    def y(value: float) -> float:
+        return _BOTTOM - (_BOTTOM - _TOP) * min(value / most, 1.0)
 
-def _bars(pen: Any, box: Box, name: str, rows: list[tuple[str, list[dict[str, Any]]]]) -> None:
+    yield _text(0, 17, PANELS[name], 17)
+    if promised is not None:
+        low, high = promised if isinstance(promised, list) else (promised, promised)
+        yield _rect(0, y(high), _WIDE, max(y(low) - y(high), 2), BAND)
+        told = f"the guide: {low:g}" if low == high else f"the guide: {low:g}-{high:g}"
+        yield _text(_WIDE - 4, y(high) - 4, told, 13, FAINT, "end")
     levels = [row["parallel"] for row in rows[0][1]]
-    slot = (box.right - box.left) / len(levels)
+    slot = _WIDE / len(levels)
     bar = min(90.0, 0.7 * slot / len(rows))
     for index, level in enumerate(levels):
-        middle = box.left + slot * (index + 0.5)
-        _text(pen, (middle, box.bottom + 7), f"{level} at once", Style(14, INK, "ma"))
+        middle = slot * (index + 0.5)
+        yield _text(middle, _BOTTOM + 20, f"{level} at once", 14, anchor="middle")
         for number, (colour, measured) in enumerate(rows):
-            value = measured[index][name]
-            begin = middle + bar * (number - len(rows) / 2)
+            value, left = measured[index][name], middle + bar * (number - len(rows) / 2)
             if value is None:
-                _text(pen, (begin + bar / 2, box.bottom - 4), "none", Style(13, FAINT, "ms"))
+                yield _text(left + bar / 2, _BOTTOM - 4, "none", 13, FAINT, "middle")
                 continue
-            pen.rectangle([begin + 2, box.y(value), begin + bar - 2, box.bottom], colour)
+            yield _rect(left + 2, y(value), bar - 4, _BOTTOM - y(value), colour)
             shown = f"{value:.3g}" if value < 1000 else f"{value:.0f}"
-            _text(pen, (begin + bar / 2, box.y(value) - 4), shown, Style(14, INK, "ms"))
+            yield _text(left + bar / 2, y(value) - 4, shown, 14, anchor="middle")
+    if ceiling is not None:
+        yield _rect(0, y(ceiling), _WIDE, 2, CEILING)
+        yield _text(_WIDE, y(ceiling) + 16, f"the plan's ceiling, {ceiling:g}", 13, CEILING, "end")
+    yield _rect(0, _BOTTOM, _WIDE, 2, INK)
 
 
-def _legend(pen: Any, left: float, top: float, entries: list[tuple[str, str]]) -> None:
-    for colour, label in entries:
-        pen.rectangle([left, top + 3, left + 16, top + 19], colour)
-        _text(pen, (left + 24, top), label, Style(17))
-        left += 24 + pen.textlength(label, font=_font(17)) + 30
+def _rect(left: float, top: float, width: float, height: float, colour: str) -> str:
+    return f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>'
 
 
-def _font(size: int) -> Any:
-    return importlib.import_module("PIL.ImageFont").load_default(size)
-
-
-def _text(pen: Any, at: tuple[float, float], text: str, style: Style) -> None:
-    pen.text(at, text, fill=style.colour, font=_font(style.size), anchor=style.anchor)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Draw, write beside the name, rename, and return 0."""
-    source, target = (Path(word) for word in (sys.argv[1:] if argv is None else argv))
-    aside = target.with_name(f".{target.name}.partial")
-    picture(json.loads(source.read_text())).save(aside, "PNG")
-    aside.rename(target)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def _text(x: float, y: float, text: str, size: int, colour: str = INK, anchor: str = "start") -> str:  # noqa: PLR0913, PLR0917 - as SVG has them
+    placed = f'x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}"'
+    return f"<text {placed}>{escape(text)}</text>"

@@ -1,8 +1,6 @@
-"""The figures of the users' migration guide, once: what `bench` lays its own beside. Nobody measured them here.
+"""How fast the active agent is, beside the plan's ceiling, the users' guide, and another endpoint under the same load.
 
-How fast the serving agent is, beside the plan's ceiling, the users' guide, and another endpoint under the same load.
-
-Nothing is switched, started or stopped: whoever serves is measured.
+Nothing is switched, started or stopped.
 """
 
 from __future__ import annotations
@@ -15,13 +13,15 @@ from typing import Any
 from ..errors import RoundhouseError, UsageError
 from ..plan import deployed
 from ..plan.deployed import Agent, Plan
+from ..util import console
 from ..vllm.client import Engine
 from . import load as bench_load
 from . import target
 from .load import Load
 from .target import Target
 
-# The guide, part 1, row "Throughput": for one request, whichever agent.
+# The figures of the users' migration guide, which nobody measured here.
+# Part 1, row "Throughput": for one request, whichever agent.
 TOKENS_PER_SECOND = (50.0, 80.0)
 # Part 7: "after model loaded".
 TTFT_SECONDS = (1.0, 2.0)
@@ -29,7 +29,7 @@ TTFT_SECONDS = (1.0, 2.0)
 REQUESTS_PER_MINUTE = {"po": 100.0, "architect": 30.0, "dev": 25.0}
 
 
-def of(agent: str) -> dict[str, Any]:
+def promised(agent: str) -> dict[str, Any]:
     """Return what the guide promises of an agent, by the names that `bench` gives its figures; None for nothing."""
     return {
         "tokens_per_second_each": list(TOKENS_PER_SECOND),
@@ -52,11 +52,22 @@ def chosen(plan: Plan, name: str | None) -> Agent:
         return deployed.find(plan, name)
     serving = [agent for agent in plan["agents"] if Engine(agent["host"], agent["engine_port"]).healthy()]
     if not serving:
-        raise RoundhouseError("bench", "No agent serves now: first switch to one, such as switch.py dev.")
+        raise RoundhouseError(
+            "no_active_agent",
+            "No agent serves now.",
+            "Switch to one: {program} {agent}.",
+            program=console.command_name(),
+            agent=plan["agents"][0]["name"],
+        )
     if len(serving) > 1:
         names = ", ".join(agent["name"] for agent in serving)
         raise UsageError(
-            "bench", f"{names} serve side by side: say which, such as switch.py bench {serving[0]['name']}."
+            "agent_ambiguous",
+            "{agents} serve side by side.",
+            "Name one: {program} bench {agent}.",
+            agents=names,
+            program=console.command_name(),
+            agent=serving[0]["name"],
         )
     return dict(serving[0])
 
@@ -70,7 +81,7 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
     version, busy = engine.version(), engine.load()
     if busy and busy.running:
         report(f"{agent['name']} answers {busy.running} requests of others now, which take their share of it.")
-    rows = {who: [] for who in (own, against) if who}  # type: dict[Target, list[Result]]
+    rows: dict[Target, list[Result]] = {who: [] for who in (own, against) if who}
     # Prompts that no engine had before, in no level and no run: it would have them in its prefix cache.
     seeds = [secrets.randbelow(2**31) for _ in load.parallel]
     for parallel, seed in zip(load.parallel, seeds, strict=True):
@@ -87,7 +98,7 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "load": {"input_tokens": load.input_tokens, "output_tokens": load.output_tokens, "seeds": seeds},
         "ceiling_tokens_per_second_each": (agent.get("fit") or {}).get("decode_ceiling_tokens_per_second"),
-        "promised": of(agent["name"]),
+        "promised": promised(agent["name"]),
         "measured": rows[own],
         "against": other,
         "ratios": [ratios(ours, theirs) for ours, theirs in zip(rows[own], rows[against], strict=True)]
@@ -122,7 +133,13 @@ def _check(agent: Agent, load: Load) -> None:
     room = agent["max_model_len"]
     if room is not None and load.input_tokens + load.output_tokens + _AROUND_TOKENS > room:
         raise UsageError(
-            "usage",
-            f"--input-tokens {load.input_tokens} and --output-tokens {load.output_tokens} are more than "
-            f"{agent['name']} takes, {room} with its chat template ({_AROUND_TOKENS}): write fewer.",
+            "bench_prompt_too_long",
+            "--input-tokens {input} and --output-tokens {output} are more than {agent} takes, {room} with its chat "
+            "template ({template}).",
+            "Write fewer.",
+            input=load.input_tokens,
+            output=load.output_tokens,
+            agent=agent["name"],
+            room=room,
+            template=_AROUND_TOKENS,
         )

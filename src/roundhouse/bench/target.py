@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
 from ..plan.deployed import Agent
+from ..util import console
 from ..vllm.client import Engine
 
 _TIMEOUT_SECONDS = 10.0
@@ -28,7 +29,13 @@ def own(agent: Agent) -> Target:
     """Return the agent's own engine. Raises RoundhouseError when it does not serve."""
     engine = Engine(agent["host"], agent["engine_port"])
     if not engine.healthy():
-        raise RoundhouseError("bench", f"{agent['name']} does not serve: first switch.py {agent['name']}.")
+        raise RoundhouseError(
+            "agent_not_active",
+            "{agent} does not serve.",
+            "Switch to it: {program} {agent}.",
+            agent=agent["name"],
+            program=console.command_name(),
+        )
     return Target(f"http://{agent['host']}:{agent['engine_port']}", agent["name"])
 
 
@@ -36,15 +43,28 @@ def other(url: str, model: str | None, key_file: Path | None) -> Target:
     """Return the endpoint that --against names. Raises UsageError, or RoundhouseError when it does not answer."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError("against", f"--against is {url!r}: write a URL, such as http://127.0.0.1:11434.")
+        raise UsageError(
+            "against_invalid", "--against is {url!r}.", "Write a URL, such as http://127.0.0.1:11434.", url=url
+        )
     base = url.rstrip("/").removesuffix("/v1")
     key = _key(key_file)
     names = _models(base, key)
     if model is None and len(names) != 1:
-        found = ", ".join(names) or "none"
-        raise UsageError("against", f"{base} has these models: {found}: say one with --against-model NAME.")
+        raise UsageError(
+            "against_model_missing",
+            "{url} has these models: {models}.",
+            "Name one with --against-model.",
+            url=base,
+            models=", ".join(names) or "none",
+        )
     if model is not None and model not in names:
-        raise UsageError("against", f"--against-model is {model!r}, and {base} has: {', '.join(names) or 'none'}.")
+        raise UsageError(
+            "against_model_unknown",
+            "--against-model is {model!r}, and {url} has: {models}.",
+            model=model,
+            url=base,
+            models=", ".join(names) or "none",
+        )
     return Target(base, model or names[0], key)
 
 
@@ -55,7 +75,11 @@ def _key(file: Path | None) -> str | None:
         return file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            "against", f"--against-key {file} cannot be read ({error}): name a file of one line."
+            "key_unreadable",
+            "--against-key {file} cannot be read ({why}).",
+            "Name a file of one line.",
+            file=str(file),
+            why=str(error),
         ) from None
 
 
@@ -68,4 +92,10 @@ def _models(base: str, key: str | None) -> list[str]:
         return [str(entry["id"]) for entry in told["data"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = f"it answers {error.code}" if isinstance(error, urllib.error.HTTPError) else f"{error}"
-        raise RoundhouseError("against", f"{base}/v1/models tells no models ({why}): is it an OpenAI API?") from None
+        raise RoundhouseError(
+            "against_no_models",
+            "{url}/v1/models lists no models ({why}).",
+            "Is it an OpenAI API?",
+            url=base,
+            why=why,
+        ) from None

@@ -1,4 +1,4 @@
-"""`scripts/agent_manager.py`: the users' old words, each a word of the command."""
+"""`scripts/agent_manager.py`: the options of the migration guide, each a command."""
 
 from __future__ import annotations
 
@@ -7,44 +7,45 @@ import sys
 
 from ..errors import RoundhouseError, UsageError
 from ..util import console
+from . import command
 from . import main as cli_main
 
 EPILOG = """\
-The words of scripts/switch.py, one each; what else is said is handed on to it:
+The commands of scripts/switch.py, one each, which take the other options:
 
-  --launch po         switch.py po             ready and answering, or the one before is back
-  --gpu-stats         switch.py gpu            watch it with switch.py watch
-  --logs architect    switch.py logs architect (-f follows)
-  --status            switch.py status
-  --stop              switch.py stop           for now: a reboot, a deployment or resume brings back who served last
+  --launch po         scripts/switch.py switch po
+  --gpu-stats         scripts/switch.py gpu            (and scripts/switch.py watch)
+  --logs architect    scripts/switch.py logs architect (-f follows)
+  --status            scripts/switch.py status
+  --stop              scripts/switch.py stop           (for now: a reboot, a deployment or resume starts it again)
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     made = console.Parser(
-        prog="agent_manager.py",
-        allow_abbrev=False,
+        prog="scripts/agent_manager.py",
         description="Look after the agents, in the words of the migration guide.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     one = made.add_mutually_exclusive_group(required=True)
-    one.add_argument("--launch", metavar="AGENT", help="put that agent on the GPU")
-    one.add_argument("--gpu-stats", action="store_true", help="each card: memory, use, and who holds it")
+    one.add_argument("--launch", metavar="AGENT", help="activate that agent")
+    one.add_argument("--gpu-stats", action="store_true", help="each GPU: memory, use, and who holds it")
     one.add_argument("--logs", metavar="AGENT", help="the engine's log")
-    one.add_argument("--status", action="store_true", help="who serves")
-    one.add_argument("--stop", nargs="?", const="", metavar="AGENT", help="who serves leaves (or that agent)")
+    one.add_argument("--status", action="store_true", help="the active agent and the others")
+    one.add_argument("--stop", nargs="?", const="", metavar="AGENT", help="stop the active agent (or that one)")
     return made
 
 
 def words(arguments: list[str]) -> list[str]:
-    """Return the command line of switch.py that is meant. Raises UsageError."""
+    """Return the arguments of scripts/switch.py that are meant. Raises UsageError."""
     args, rest = parser().parse_known_args(arguments)
     if args.launch is not None:
         # An agent may not bear a word's name, so a word here is a slip.
-        if args.launch in cli_main.WORDS or args.launch.startswith("-"):
-            raise UsageError("usage", f"--launch is {args.launch!r}: write an agent, such as po.")
+        if args.launch in (*command.NAMES, *command.HIDDEN) or args.launch.startswith("-"):
+            raise UsageError(
+                "agent_invalid", "--launch is {agent!r}.", "Write an agent, such as po.", agent=args.launch
+            )
         return [args.launch, *rest]
     if args.logs is not None:
         return ["logs", args.logs, *rest]

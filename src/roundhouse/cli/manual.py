@@ -1,68 +1,96 @@
-"""The words about models, each with its line of help. Apart from what they do: who switches must not load that.
-
-The man page and the shell's completion, made of the command's own help: one text, three places.
-"""
+"""The list of commands, the man page and the shell's completion: all made of the commands' own help."""
 
 from __future__ import annotations
 
-import argparse
-import re
-
 from ..util import console
+from . import command
 
-WORDS = {
-    "pull": "Bring models into the store: what is missing, whole or not at all.",
-    "verify": "Read every byte of the store again, without a network.",
-    "models": "List what the store holds, whose it is, and since when it is verified.",
-    "prune": "Remove what no plan and no way back needs; asks first.",
-    "quantize": "Make a quantized model, and admit it when the engine says that it still speaks.",
-    "export": "Pull models into a folder for a host without internet: models_source there.",
-}
-
-
-ABOUT_AN_AGENT = ("bench", "logs", "stop")  # words that an agent's name follows
 PAGES = ("man", "completion")
+ABOUT_AN_AGENT = ("switch", "bench", "logs", "stop")  # an agent's name follows
+EPILOG = """\
+exit status: 0 done; 1 not done, and the text says why (after a failed switch, also which agent is active);
+2 wrong usage or no valid plan; 130 interrupted.
+"""
 
 _COMPLETION = """\
 # bash completion of roundhouse, made by `roundhouse help completion`.
 _roundhouse() {{
-  local agents
+  local command="" at words="" options current=${{COMP_WORDS[COMP_CWORD]}} agents
   agents=$(python3 -c 'import json; print(*(a["name"] for a in json.load(open("{plan}"))["agents"]))' 2>/dev/null)
-  case "${{COMP_WORDS[COMP_CWORD-1]}}" in
-    {about}) COMPREPLY=($(compgen -W "$agents" -- "${{COMP_WORDS[COMP_CWORD]}}")); return ;;
-    help) COMPREPLY=($(compgen -W "{pages}" -- "${{COMP_WORDS[COMP_CWORD]}}")); return ;;
+  for ((at = 1; at < COMP_CWORD; at++)); do
+    case "${{COMP_WORDS[at]}}" in --on) ((at++)) ;; -*) ;; *) command=${{COMP_WORDS[at]}}; break ;; esac
+  done
+  case "$command" in
+    "") words="$agents {names}" options="--help --json --on" ;;
+{cases}
+    *) options="{switch}" ;;
   esac
-  COMPREPLY=($(compgen -W "$agents {words}" -- "${{COMP_WORDS[COMP_CWORD]}}"))
+  [[ $current == -* ]] && words=$options
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
 }}
 complete -F _roundhouse roundhouse switch.py
 """
 
 
-def completion(parser: argparse.ArgumentParser, plan: str) -> str:
-    """Return a script for bash that completes agents, words and options."""
-    told = re.findall(r"^  ([a-z][a-z-]+) ", parser.epilog or "", re.MULTILINE)
-    options = sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", console.help_text(parser))))
-    words = " ".join([*dict.fromkeys([*told, *WORDS]), *options])
-    return _COMPLETION.format(plan=plan, about="|".join(ABOUT_AN_AGENT), pages=" ".join(PAGES), words=words)
+def overview(program: str | None = None) -> console.Parser:
+    """Return the parser whose help lists the commands."""
+    called = program or console.command_name()
+    made = console.Parser(
+        prog=called,
+        usage=f"{called} COMMAND [ARGUMENT ...] [OPTION ...]\n       {called} AGENT [OPTION ...]",
+        description="Put one LLM agent on the GPU, and look after it.",
+        epilog="\n\n".join([*(_group(title, names) for title, names in command.GROUPS.items()), EPILOG]),
+    )
+    made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    made.add_argument("--on", metavar="HOST", help="run it on that host: lab, or ssh://user@host")
+    made.add_argument("--check", metavar="PLAN", help="only say whether a plan file is valid")
+    return made
 
 
-def page(parser: argparse.ArgumentParser) -> str:
-    """Return the manual page, for man: the help's own sections under a manual's headings."""
-    usage, _, rest = console.help_text(parser).partition("\n\n")
-    synopsis = " ".join(usage.removeprefix("usage: ").split()).replace("switch.py", "roundhouse")
-    about = (parser.description or "").rstrip(".")
+def _group(title: str, names: tuple[str, ...]) -> str:
+    lines = [f"{title}:", *(f"  {name:<14}{command.load(name).help}" for name in names)]
+    if title == "switch":
+        lines.append("  AGENT         the same as switch AGENT")
+    return "\n".join(lines)
+
+
+def of_command(name: str, program: str | None = None) -> console.Parser:
+    """Return the parser of a command. Raises UsageError."""
+    return command.load(name).parser(program)
+
+
+def completion(plan: str) -> str:
+    """Return a script for bash that completes agents, commands and each command's options; `plan` is plan.json."""
+    names = " ".join(command.NAMES)
+    words = dict.fromkeys(ABOUT_AN_AGENT, "$agents") | {"help": f"{' '.join(PAGES)} {names}"}
+    cases = [f'    {name}) words="{words.get(name, "")}" options="{_options(name)}" ;;' for name in command.NAMES]
+    return _COMPLETION.format(plan=plan, names=names, cases="\n".join(cases), switch=_options("switch"))
+
+
+def _options(name: str) -> str:
+    return " ".join(sorted(option for option in of_command(name).options() if option.startswith("--")))
+
+
+def page() -> str:
+    """Return the manual page, for man: the list of commands, then the help of each."""
+    usage, _, rest = console.help_text(overview("roundhouse")).partition("\n\n")
+    about, *sections = rest.rstrip().split("\n\n")
     parts = [
         '.TH ROUNDHOUSE 1 "" "Roundhouse"',
         ".SH NAME",
-        f"roundhouse \\- {_escaped(about[:1].lower() + about[1:])}",
+        f"roundhouse \\- {_escaped(about[:1].lower() + about[1:].rstrip('.'))}",
         ".SH SYNOPSIS",
-        _escaped(synopsis),
+        ".nf",
+        _escaped("\n".join(line.strip() for line in usage.removeprefix("usage: ").splitlines())),
+        ".fi",
     ]
-    for section in rest.split("\n\n")[1:]:
-        title, _, body = section.partition(":\n")
-        if not body:
-            title, _, body = section.partition(": ")
+    for section in sections:
+        title, _, body = section.partition(":")
+        body = body.removeprefix("\n") if body.startswith("\n") else body.strip()
         parts += [f".SH {title.upper()}", ".nf", _escaped(body.rstrip()), ".fi"]
+    parts.append(".SH COMMANDS")
+    for name in command.NAMES:
+        parts += [f".SS {name}", ".nf", _escaped(console.help_text(of_command(name, "roundhouse")).rstrip()), ".fi"]
     return "\n".join(parts) + "\n"
 
 

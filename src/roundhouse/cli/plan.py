@@ -1,6 +1,6 @@
-"""The plan of a whole roster on the command line: for this host, or for cards that one only thinks of.
+"""`scripts/plan.py`: what fits which card, in GiB and tokens, before anything is downloaded.
 
-`scripts/plan.py`: what goes on which card, in GiB and tokens, before anything is downloaded.
+The plan of a whole roster or of one model, for this host or for cards that are named.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ SETTINGS = build.Settings(
     accelerator="cuda", engine_path="", models_store="", start_timeout_seconds=None, runtime=build.COMPOSE
 )
 ROSTER = CHECKOUT / "group_vars/all/agents.yml"
-# What a program is told of each agent, besides the numbers of its fit.
-_TOLD = (
+# The keys of each agent in the JSON, besides the numbers of its fit.
+_KEYS = (
     *("name", "model", "quantization", "quantize", "max_model_len", "kv_cache_dtype", "gpus", "gpu_memory_utilization"),
     *("max_num_seqs", "max_num_batched_tokens", "verdict", "given_up", "refused", "notes"),
 )
@@ -46,8 +46,8 @@ _TOLD = (
 def answer(args: argparse.Namespace) -> tuple[str, int]:
     """Return the plan of the roster as text or JSON, and 0 when something fits for each agent, 1 otherwise."""
     agents = read(args.roster)
-    thought_of = args.gpu is not None or args.vram_gib is not None
-    notes, host = _cards_of(args) if thought_of else ([], _this_host(agents))
+    named = args.gpu is not None or args.vram_gib is not None
+    notes, host = _named_cards(args) if named else ([], _this_host(agents))
     made = build.build(agents, SETTINGS, host)
     status = 1 if made["problems"] else 0
     reasons = _explained(agents, made, host) if args.explain else {}
@@ -56,7 +56,7 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
         for agent in answer["agents"] if args.explain else []:
             agent["explain"] = reasons.get(agent["name"], [])
         return json.dumps(answer), status
-    shown = [*notes, plan_report.text(made, [] if thought_of else measured.load())]
+    shown = [*notes, plan_report.text(made, [] if named else measured.load())]
     for name, rows in reasons.items():
         shown += ["", f"{name}:", fit_report.explanation(rows)]
     return "\n".join(shown), status
@@ -77,9 +77,9 @@ def _plan_as_json(made: deployed.Plan) -> dict[str, Any]:
     return {
         "schema": console.SCHEMA,
         "ok": not made["problems"],
-        "errors": [{"code": "fit", "message": sentence} for sentence in made["problems"]],
+        "errors": [RoundhouseError("does_not_fit", sentence).as_json() for sentence in made["problems"]],
         "agents": [
-            {name: agent[name] for name in _TOLD} | dict(agent["fit"] or dict.fromkeys(NUMBERS))
+            {name: agent[name] for name in _KEYS} | dict(agent["fit"] or dict.fromkeys(NUMBERS))
             for agent in made["agents"]
         ],
     }
@@ -87,19 +87,30 @@ def _plan_as_json(made: deployed.Plan) -> dict[str, Any]:
 
 def read(path: Path) -> Any:
     """Return the `agents` of a roster file. Raises UsageError where it cannot be read."""
+    if path == ROSTER and not path.exists():
+        raise UsageError(
+            "checkout_missing",
+            "{path} is not there: this is not run from a checkout of Roundhouse.",
+            "Name a roster with --roster, ask with --model, or run scripts/plan.py of a checkout.",
+            path=str(path),
+        )
     try:
         import yaml
     except ModuleNotFoundError:
         raise UsageError(
-            "roster", "PyYAML is missing: run make setup, then .venv/bin/python scripts/plan.py, or ask with --model."
+            "pyyaml_missing",
+            "PyYAML is not installed.",
+            "Run make setup, then .venv/bin/python scripts/plan.py, or ask with --model.",
         ) from None
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())
-        raise UsageError("roster", f"--roster is {str(path)!r}, which cannot be read ({said}).") from None
+        why = " ".join(str(error).split())
+        raise UsageError(
+            "roster_unreadable", "--roster is {path!r}, which cannot be read ({why}).", path=str(path), why=why
+        ) from None
     if not isinstance(content, dict) or "agents" not in content:
-        raise UsageError("roster", f"--roster is {str(path)!r}: it has to hold a list under agents.")
+        raise UsageError("roster_without_agents", "--roster is {path!r}, and has no list under agents.", path=str(path))
     return content["agents"]
 
 
@@ -118,7 +129,7 @@ def imagined(
     return Host(tuple(one._replace(number=number) for number in range(count)))
 
 
-def _cards_of(args: argparse.Namespace) -> tuple[list[str], Host]:
+def _named_cards(args: argparse.Namespace) -> tuple[list[str], Host]:
     """Return lines on what is assumed, and a host with the cards that are asked for."""
     known, total = request.card(args.gpu, args.vram_gib)
     host = imagined(known, args.gpus or 1, total_gib=total, display=args.shared_display)
@@ -130,7 +141,7 @@ def _cards_of(args: argparse.Namespace) -> tuple[list[str], Host]:
 def _this_host(agents: Any) -> Host:
     facts = gpu.facts()
     if not facts["gpus"]:
-        raise UsageError("gpu", "This machine has no NVIDIA GPU: say for which card, with --gpu or --vram-gib.")
+        raise UsageError("gpu_missing", "This machine has no NVIDIA GPU.", "Name the card with --gpu or --vram-gib.")
     configs: Configs = own_configs(agents)
     return host_of(facts | {"configs": configs, "measured": measured.load()})
 
@@ -155,10 +166,9 @@ _SINGLE = (
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     made = console.Parser(
-        prog="plan.py",
-        description="Say what fits which card, in GiB and tokens, before anything is downloaded.",
+        prog=console.command_name("plan.py", "roundhouse-plan"),
+        description="Compute what fits which card, in GiB and tokens, before anything is downloaded.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--explain", action="store_true", help="show each term with its formula and source")
@@ -193,7 +203,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    return console.until_read(lambda: _main(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _main(arguments: list[str]) -> int:
     try:
         args = parser().parse_args(arguments)
         if args.calibrate:
@@ -223,13 +236,19 @@ def _of_a_roster(args: argparse.Namespace) -> argparse.Namespace:
         if vars(args)[name]:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(
-                "usage", f"{option} asks about a single model: add --model, or write {name} in the roster."
+                "model_missing",
+                "{option} asks about a single model.",
+                "Add --model, or write {setting} in the roster.",
+                option=option,
+                setting=name,
             )
     request.check_counts({"gpus": args.gpus})
-    imagined = args.gpu is not None or args.vram_gib is not None
-    if not imagined and (args.gpus or args.shared_display):
+    named = args.gpu is not None or args.vram_gib is not None
+    if not named and (args.gpus or args.shared_display):
         option = "--gpus" if args.gpus else "--shared-display"
-        raise UsageError("usage", f"{option} is about cards that one only thinks of: add --gpu or --vram-gib.")
+        raise UsageError(
+            "card_missing", "{option} is about cards that are named.", "Add --gpu or --vram-gib.", option=option
+        )
     return args
 
 
@@ -242,7 +261,13 @@ def _ask(args: argparse.Namespace) -> NotedQuestion | Unknown:
     request.check_counts({field.replace("_", "-"): vars(args)[field] for field in counts})
     request.check_batch(args.max_num_seqs, args.max_num_batched_tokens)
     if args.gpus and ranks > args.gpus:
-        raise UsageError("gpus", f"--gpus is {args.gpus} and --tensor-parallel-size {ranks}: write at least as many.")
+        raise UsageError(
+            "gpus_too_few",
+            "--gpus is {gpus} and --tensor-parallel-size {ranks}.",
+            "Write at least as many.",
+            gpus=args.gpus,
+            ranks=ranks,
+        )
     card, card_gib = request.card(args.gpu, args.vram_gib)
     found = request.model(args.model, args.quantization)
     if isinstance(found, Unknown):

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import RoundhouseError, UsageError
 from ..plan import deployed
+from ..util import console
 
 LAB_WORD = "lab"  # what --on says
 LAB = "roundhouse-lab"  # the container that lab/create.yml makes
@@ -42,12 +43,17 @@ def run(target: str, arguments: list[str], *, terminal: bool) -> int:
     try:
         status = subprocess.run(command, check=False).returncode
     except FileNotFoundError:
-        raise RoundhouseError("on", f"{command[0]} is not installed on this machine: install it.") from None
+        raise _not_installed(command[0]) from None
     except KeyboardInterrupt:
-        message = f"interrupted here; a switch on {target} may go on: switch.py --on {target} status tells."
-        raise RoundhouseError("interrupted", message) from None
+        raise RoundhouseError(
+            "interrupted",
+            "Interrupted here; a switch on {host} may go on.",
+            "{program} --on {host} status shows it.",
+            host=target,
+            program=console.command_name(),
+        ) from None
     if status == _SSH_FAILED and target != LAB_WORD:
-        raise RoundhouseError("on", f"{target} was not reached by ssh: see its own words above.")
+        raise RoundhouseError("host_unreachable", "ssh did not reach {host}; its message is above.", host=target)
     return status
 
 
@@ -58,22 +64,29 @@ def ask(target: str, arguments: list[str]) -> dict[str, Any]:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         told = json.loads(done.stdout)
     except FileNotFoundError:
-        raise RoundhouseError("on", f"{command[0]} is not installed on this machine: install it.") from None
+        raise _not_installed(command[0]) from None
     except ValueError:
-        raise RoundhouseError("on", f"{target} did not answer: see its own words above.") from None
+        raise RoundhouseError("host_unreachable", "{host} did not answer; its message is above.", host=target) from None
     if not told["ok"]:
-        raise RoundhouseError("on", told["errors"][0]["message"])
+        error = told["errors"][0]
+        raise RoundhouseError.from_json({"remedy": "", "fields": {}, **error})
     return dict(told)
 
 
 def _prefix(target: str, terminal: bool) -> list[str]:
     if target == LAB_WORD:
         if not lab_is_up():
-            raise RoundhouseError("on", "the lab is not running: start it with make demo.")
+            raise RoundhouseError("lab_not_running", "The lab is not running.", "Start it with make demo.")
         return ["docker", "exec", "--interactive", *(["--tty"] if terminal else []), LAB]
     if target.startswith("ssh://"):
         return ["ssh", *(["-t"] if terminal else []), target, "sudo"]
-    raise UsageError("on", f"--on is {target!r}: write lab, or ssh://user@host.")
+    raise UsageError("host_invalid", "--on is {host!r}.", "Write lab, or ssh://user@host.", host=target)
+
+
+def _not_installed(program: str) -> RoundhouseError:
+    return RoundhouseError(
+        "program_missing", "{program} is not installed on this machine.", "Install it.", program=program
+    )
 
 
 def _words(target: str, words: list[str]) -> list[str]:

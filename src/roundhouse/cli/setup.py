@@ -1,4 +1,4 @@
-"""`scripts/setup_vllm.py`: site.yml in the words of the migration guide, on one screen."""
+"""`scripts/setup_vllm.py`: site.yml by the options of the migration guide, on one screen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from ..util import console
 from . import setup_run, setup_screen
 from .setup_run import DONE, Event, Run, Wanted
 
-# What each of the guide's words is in site.yml.
+# The tags of site.yml for each option.
 TAGS = {
     "install_dependencies": ("driver", "engine"),
     "setup_docker": ("containers",),
@@ -37,11 +36,9 @@ guide's three together, or none, are all of site.yml, the agents too. Ctrl-C lea
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     made = console.Parser(
-        prog="setup_vllm.py",
-        allow_abbrev=False,
+        prog="scripts/setup_vllm.py",
         description="Turn a host into one that serves the roster's agents.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--install-dependencies", action="store_true", help="NVIDIA's driver, and the engine")
     made.add_argument("--setup-docker", action="store_true", help="Docker and NVIDIA's toolkit, where agents want them")
@@ -56,87 +53,96 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     try:
-        args = parser().parse_args(sys.argv[1:] if argv is None else argv)
-        wanted = _wanted(args)
-        run = Run(setup_run.stages(wanted))
-        return _go(wanted, run, _kept(wanted))
+        wanted = _wanted(parser().parse_args(argv))
+        return _go(wanted, Run(setup_run.stages(wanted)))
     except RoundhouseError as error:
         return console.refuse(error, as_json=False)
 
 
 def tags(args: argparse.Namespace) -> tuple[str, ...]:
     """Return the tags of what was asked for; () for all of it."""
-    named = [word for word in TAGS if getattr(args, word)]
-    if not named or {"install_dependencies", "setup_docker", "download_models"} <= set(named):
+    named = [option for option in TAGS if getattr(args, option)]
+    if {"install_dependencies", "setup_docker", "download_models"} <= set(named):
         return ()
-    return tuple(tag for word in named for tag in TAGS[word])
+    return tuple(tag for option in named for tag in TAGS[option])
 
 
 def _wanted(args: argparse.Namespace) -> Wanted:
+    if not (setup_run.ROOT / "ansible.cfg").exists():
+        raise UsageError(
+            "checkout_missing",
+            "{folder} is not a checkout of Roundhouse: it has no ansible.cfg and no playbooks.",
+            "Run scripts/setup_vllm.py of a checkout.",
+            folder=str(setup_run.ROOT),
+        )
     inventory = Path(args.inventory)
     place = inventory if inventory.is_absolute() or inventory.exists() else setup_run.ROOT / inventory
-    if not place.exists():
-        # An inventory that is not there would make Ansible take an empty one, and say that all is well.
-        raise UsageError("usage", f"--inventory is {args.inventory!r}, which is not there: name a file or a folder.")
+    if not place.exists():  # Ansible would take an empty one, and say that all is well
+        raise UsageError(
+            "inventory_missing",
+            "--inventory is {path!r}, which is not there.",
+            "Name a file or a folder.",
+            path=args.inventory,
+        )
     if importlib.util.find_spec("ansible_runner") is None:
-        raise RoundhouseError("setup", "ansible-runner is not there: run make setup first.")
+        raise RoundhouseError("ansible_runner_missing", "ansible-runner is not installed.", "Run make setup first.")
     password = getpass.getpass("sudo password: ") if args.ask_become_pass else None
     return Wanted(tags(args), str(place), tuple(args.words), password)
 
 
-def _go(wanted: Wanted, run: Run, kept: Path) -> int:
-    before = _before(kept)
-    status = _shown(wanted, run, before) if sys.stdout.isatty() else _logged(wanted, run)
+def _go(wanted: Wanted, run: Run) -> int:
+    kept = _kept(wanted)
+    before = _seconds_before(kept)
+    status = _on_screen(wanted, run, before) if sys.stdout.isatty() else _as_log(wanted, run)
     run.end(now := time.time(), good=status == "successful")
     print(setup_screen.summary(run, now, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     whole = {stage.name: round(stage.seconds(now) or 0.0, 1) for stage in run.stages if stage.state == DONE}
     kept.parent.mkdir(parents=True, exist_ok=True)
     serving.write(kept, before | whole, durable=False)
     if status == "canceled":
-        told = "interrupted: what is done stays, a pull goes on by itself, and the same command completes the rest."
-        return console.refuse(RoundhouseError("interrupted", told), as_json=False)
+        raise RoundhouseError(
+            "interrupted",
+            "Interrupted: what is done stays, and a download goes on by itself.",
+            "The same command completes the rest.",
+        )
     for host, sentence in run.failed.items():
         print(f"{host}: {sentence}", file=sys.stderr)
     if status != "successful" and not run.failed:
-        print("ansible-playbook ended without a task that failed: run it by hand to see its words.", file=sys.stderr)
+        print("ansible-playbook failed without a failed task: run it by hand to see its output.", file=sys.stderr)
     return 0 if status == "successful" else 1
 
 
-def _logged(wanted: Wanted, run: Run) -> str:
+def _as_log(wanted: Wanted, run: Run) -> str:
     """Run it with a line for each thing that is news; return how it ended."""
     log = setup_screen.Log()
 
     def feed(each: Event) -> None:
         run.feed(each)
-        if told := log.line(each, run):
-            print(f"{time.strftime('%H:%M:%S', time.localtime(each.at))} {told}", flush=True)
+        if line := log.line(each, run):
+            print(f"{time.strftime('%H:%M:%S', time.localtime(each.at))} {line}", flush=True)
 
     return setup_run.run(wanted, feed)
 
 
-def _shown(wanted: Wanted, run: Run, before: dict[str, float]) -> str:
-    """Run it on one screen that stays when it ends; return how it ended."""
+def _on_screen(wanted: Wanted, run: Run, before: dict[str, float]) -> str:
+    """Run it on one screen; return how it ended."""
+    text = importlib.import_module("rich.text").Text
 
-    def look() -> Any:
+    def render() -> Any:
         return text(setup_screen.screen(run, shutil.get_terminal_size().columns, time.time(), before))
 
-    text: Callable[[str], Any] = importlib.import_module("rich.text").Text
-    live = importlib.import_module("rich.live").Live(get_renderable=look, refresh_per_second=2, transient=True)
-    with live:
+    with importlib.import_module("rich.live").Live(get_renderable=render, refresh_per_second=2, transient=True):
         return setup_run.run(wanted, run.feed)
 
 
 def _kept(wanted: Wanted) -> Path:
     """Return where the seconds of an inventory's stages are kept."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roundhouse"
-    name = str(Path(wanted.inventory).resolve()).strip("/").replace("/", "-")
-    return cache / f"setup-{name}.json"
+    return cache / f"setup-{str(Path(wanted.inventory).resolve()).strip('/').replace('/', '-')}.json"
 
 
-def _before(kept: Path) -> dict[str, float]:
-    if not kept.exists():
-        return {}
+def _seconds_before(kept: Path) -> dict[str, float]:
     try:
         return {str(name): float(seconds) for name, seconds in json.loads(kept.read_text()).items()}
-    except (OSError, ValueError, AttributeError, TypeError):  # another version's: the time left is not told, once
+    except (OSError, ValueError, AttributeError, TypeError):  # the first run, or another version's file
         return {}

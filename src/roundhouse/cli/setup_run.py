@@ -1,6 +1,4 @@
-"""What a run of site.yml says of itself, made small: ansible-runner's events, and where the run stands after each.
-
-Run site.yml through ansible-runner: its stages beforehand, its events as they come, an end when it is asked for.
+"""A run of site.yml through ansible-runner: its stages beforehand, its events, and where it stands after each.
 
 ansible-runner is one of the controller's tools, so it is imported where it is used.
 """
@@ -17,6 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,11 +23,22 @@ from typing import Any, NamedTuple
 from ..errors import RoundhouseError
 from ..paths import CHECKOUT
 
+ROOT = CHECKOUT
+PLAYBOOK = "site.yml"
 WAITING, RUNS, DONE, FAILED = "waiting", "runs", "done", "failed"
+_WHAT = {
+    "playbook_on_play_start": "play",
+    "playbook_on_task_start": "task",
+    "runner_on_ok": "ok",
+    "runner_on_skipped": "skipped",
+    "runner_on_failed": FAILED,
+    "runner_on_unreachable": FAILED,
+}
 # How Ansible begins a line that roundhouse_pull displays meanwhile: the host, then how far it is.
 _NOTE = re.compile(r"^(?:\x1b\[[\d;]*m)*([\w.-]+): (.+?)(?:\x1b\[[\d;]*m)*$")
-_ENDS = {"runner_on_ok": "ok", "runner_on_skipped": "skipped", "runner_on_failed": FAILED}
-_ENDS["runner_on_unreachable"] = FAILED
+# Of --list-tasks: a play, and what Ansible itself puts before a role, whatever the tags.
+_PLAY = re.compile(r"^  play #\d+ \([^)]*\): (.+?)\s+TAGS: \[")
+_ARGUMENTS = "Validating arguments against arg spec"
 
 
 class Event(NamedTuple):
@@ -43,48 +53,43 @@ class Event(NamedTuple):
 
 
 def event(told: dict[str, Any]) -> Event | None:
-    """Return an event of ansible-runner's as ours, None for what nobody is told of."""
-    data, kind = told.get("event_data", {}), told["event"]
-    at = datetime.fromisoformat(told["created"]).timestamp()
-    around = (data.get("play"), data.get("task"), data.get("host"))
-    if kind == "playbook_on_play_start":
-        return Event(at, "play", *around, None)
-    if kind == "playbook_on_task_start":
-        return Event(at, "task", *around, None)
-    if kind in _ENDS:
-        result = data.get("res") or {}
-        what = "changed" if _ENDS[kind] == "ok" and result.get("changed") else _ENDS[kind]
-        if what == FAILED and data.get("ignore_errors"):
-            what = "ok"
-        return Event(at, what, *around, sentence(result) if what == FAILED else None)
-    if kind == "verbose" and (match := _NOTE.match(told.get("stdout", "").strip())):
+    """Return an event of ansible-runner's as ours, None for one that is not shown."""
+    data, result = told.get("event_data", {}), told.get("event_data", {}).get("res") or {}
+    at, what = datetime.fromisoformat(told["created"]).timestamp(), _WHAT.get(told["event"])
+    if told["event"] == "verbose" and (match := _NOTE.match(told.get("stdout", "").strip())):
         return Event(at, "note", None, None, match[1], match[2])
-    return None
+    if what is None:
+        return None
+    if what == FAILED and data.get("ignore_errors"):
+        what = "ok"
+    elif what == "ok" and result.get("changed"):
+        what = "changed"
+    text = sentence(result) if what == FAILED else None
+    return Event(at, what, data.get("play"), data.get("task"), data.get("host"), text)
 
 
 def sentence(result: dict[str, Any]) -> str:
-    """Return what a failed task says for itself: its message, of a loop a failed item's, of a command its last line."""
+    """Return a failed task's message: of a loop a failed item's, of a command its last line."""
     for item in result.get("results") or []:
         if item.get("failed"):
             return sentence(item)
     message = str(result.get("msg") or "").strip()
-    if message in ("", "non-zero return code"):
-        lines = f"{result.get('stdout', '')}\n{result.get('stderr', '')}".split("\n")
-        message = next(
-            (line.strip() for line in reversed(lines) if line.strip()), message or "it failed without a word"
-        )
-    return message
+    if message not in ("", "non-zero return code"):
+        return message
+    lines = f"{result.get('stdout', '')}\n{result.get('stderr', '')}".split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), message or "it failed without a message")
 
 
+@dataclass
 class Stage:
     """A play: where it is, what its tasks came to, and its seconds."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.state = WAITING
-        self.tasks = self.changed = 0
-        self.begun: float | None = None
-        self.ended: float | None = None
+    name: str
+    state: str = WAITING
+    tasks: int = 0
+    changed: int = 0
+    begun: float | None = None
+    ended: float | None = None
 
     def seconds(self, now: float) -> float | None:
         """Return how long it took, or has taken until now; None before it began."""
@@ -94,8 +99,8 @@ class Stage:
 class Run:
     """Where a run stands."""
 
-    def __init__(self, stages: list[str]) -> None:
-        self.stages = [Stage(name) for name in stages]
+    def __init__(self, names: list[str]) -> None:
+        self.stages = [Stage(name) for name in names]
         self.now: Stage | None = None
         self.task: str | None = None
         self.note: str | None = None
@@ -126,27 +131,15 @@ class Run:
         """Close the last stage."""
         if good:
             self.failed = {}
-        elif self.now:
-            self.now.state = FAILED
-        self._end(at)
+        self._end(at, DONE if good else FAILED)
 
-    def _end(self, at: float) -> None:
+    def _end(self, at: float, state: str = DONE) -> None:
         if self.now:
-            self.now.ended = at
-            self.now.state = DONE if self.now.state == RUNS else self.now.state
-
-
-ROOT = CHECKOUT
-PLAYBOOK = "site.yml"
-_PLAY = re.compile(r"^  play #\d+ \([^)]*\): (.+?)\s+TAGS: \[")
-
-_TASK = "      "
-# What Ansible itself puts before a role, whatever the tags.
-_ARGUMENTS = "Validating arguments against arg spec"
+            self.now.ended, self.now.state = at, state
 
 
 class Wanted(NamedTuple):
-    """What to run: the tags (none: all), the inventory, further words for ansible-playbook, and a sudo's password."""
+    """What to run: the tags (none: all), the inventory, further words for ansible-playbook, and sudo's password."""
 
     tags: tuple[str, ...]
     inventory: str
@@ -164,15 +157,15 @@ def stages(wanted: Wanted) -> list[str]:
     words = [str(program), "--inventory", wanted.inventory, PLAYBOOK, "--list-tasks", *wanted.options()]
     done = subprocess.run(words, cwd=ROOT, env=_environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RoundhouseError("setup", done.stderr.strip() or "ansible-playbook does not read site.yml.")
-    found: list[str] = []
+        raise RoundhouseError("playbook_invalid", done.stderr.strip() or "ansible-playbook does not read site.yml.")
+    found: dict[str, None] = {}
     name = ""
     for row in done.stdout.splitlines():
         if match := _PLAY.match(row):
             name = match[1]
-        elif row.startswith(_TASK) and _ARGUMENTS not in row and name not in found:
-            found.append(name)
-    return found
+        elif row.startswith("      ") and _ARGUMENTS not in row:
+            found[name] = None
+    return list(found)
 
 
 def run(wanted: Wanted, feed: Callable[[Event], None]) -> str:

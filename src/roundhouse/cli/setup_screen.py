@@ -8,22 +8,20 @@ import textwrap
 from .setup_run import DONE, FAILED, RUNS, WAITING, Event, Run, Stage
 
 _MARKS = {WAITING: " ", RUNS: ">", DONE: "+", FAILED: "x"}
-_MINUTE_SECONDS = 60
 _NARROWEST = 8  # columns of a stage's name, in a terminal that is too narrow for a line
-# A log has a pull's progress so often, however often it is told.
+# A log has a download's progress at most so often.
 _PROGRESS_SECONDS = 20.0
 _PROGRESS = re.compile(r" \(\d+ %\)")
 
 
 def screen(run: Run, width: int, now: float, before: dict[str, float]) -> str:
-    """Return the stages, the task that runs, how far a pull is, and the time left.
+    """Return the stages, the current task, a download's progress, and the time left.
 
-    `before` are the seconds that each stage took the last time it ran whole; without them no time is told.
+    `before` are the seconds that each stage took the last time it ran whole; without them there is no time left.
     """
     lines = [stages(run, width, now, before)]
     if run.now and run.now.state == RUNS:
-        lines += ["", *textwrap.wrap(f"task: {run.task or 'beginning'}", width)]
-        lines += textwrap.wrap(run.note, width) if run.note else []
+        lines += ["", *textwrap.wrap(f"task: {run.task or 'beginning'}", width), *textwrap.wrap(run.note or "", width)]
     if left := time_left(run, now, before):
         lines += ["", left]
     return "\n".join(lines)
@@ -35,11 +33,10 @@ def stages(run: Run, width: int, now: float, before: dict[str, float], waits: st
 
 
 def _stage(stage: Stage, width: int, now: float, before: dict[str, float], waits: str = "") -> str:
-    seconds = stage.seconds(now)
-    if seconds is None:
+    if stage.begun is None:
         told = waits.format(_time(before[stage.name])) if stage.name in before else ""
     else:
-        told = _told(stage, seconds)
+        told = _outcome(stage, now)
     room = max(width - len(told) - 3, _NARROWEST)
     first, *rest = textwrap.wrap(stage.name, room)
     return "\n".join([f"{_MARKS[stage.state]} {first:<{room}} {told}".rstrip(), *(f"  {more}" for more in rest)])
@@ -50,10 +47,10 @@ def time_left(run: Run, now: float, before: dict[str, float], by: str = "the las
 
     None where a stage that is to come was never run whole.
     """
-    open_stages = [stage for stage in run.stages if stage.state in (WAITING, RUNS)]
-    if not open_stages or any(stage.name not in before for stage in open_stages):
+    coming = [stage for stage in run.stages if stage.state in (WAITING, RUNS)]
+    if not coming or any(stage.name not in before for stage in coming):
         return None
-    left = sum(max(before[stage.name] - (stage.seconds(now) or 0.0), 0.0) for stage in open_stages)
+    left = sum(max(before[stage.name] - (stage.seconds(now) or 0.0), 0.0) for stage in coming)
     return f"about {_time(left)} left, by {by}"
 
 
@@ -69,14 +66,12 @@ class Log:
             return f"== {each.play}"
         if each.what == "note" and not self._is_too_soon(each):
             return f"   {each.host}: {each.text}"
-        if each.what == "changed":
-            return f"   changed {each.task} ({each.host})"
-        if each.what == FAILED:
-            return f"   FAILED {each.task} ({each.host})"
+        if each.what in ("changed", FAILED):
+            return f"   {'FAILED' if each.what == FAILED else each.what} {each.task} ({each.host})"
         return None
 
     def _is_too_soon(self, each: Event) -> bool:
-        """Return whether a host's progress was told a moment ago; what is no progress is told at once."""
+        """Return whether a host's progress was shown a moment ago; what is no progress is shown at once."""
         if not _PROGRESS.search(each.text or ""):
             return False
         if each.at - self._progress.get(each.host, each.at - _PROGRESS_SECONDS) < _PROGRESS_SECONDS:
@@ -91,20 +86,16 @@ def summary(run: Run, now: float, width: int | None = None) -> str:
     if width:
         return "\n".join(_stage(stage, width, now, {}) for stage in ran)
     room = max((len(stage.name) for stage in ran), default=0)
-    return "\n".join(
-        f"{_MARKS[stage.state]} {stage.name:<{room}}  {_told(stage, stage.seconds(now) or 0.0)}" for stage in ran
-    )
+    return "\n".join(f"{_MARKS[stage.state]} {stage.name:<{room}}  {_outcome(stage, now)}" for stage in ran)
 
 
-def _told(stage: Stage, seconds: float) -> str:
+def _outcome(stage: Stage, now: float) -> str:
+    seconds = _time(stage.seconds(now) or 0.0)
     if stage.tasks == 0:
-        return _time(seconds)
-    tasks = "1 task" if stage.tasks == 1 else f"{stage.tasks} tasks"
-    return f"{tasks}, {stage.changed} changed, {_time(seconds)}"
+        return seconds
+    return f"{stage.tasks} task{'s'[: stage.tasks > 1]}, {stage.changed} changed, {seconds}"
 
 
 def _time(seconds: float) -> str:
-    whole = round(seconds)
-    return (
-        f"{whole} s" if whole < _MINUTE_SECONDS else f"{whole // _MINUTE_SECONDS} min {whole % _MINUTE_SECONDS:02d} s"
-    )
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

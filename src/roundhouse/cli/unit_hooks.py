@@ -16,7 +16,7 @@ from ..errors import RoundhouseError, UsageError
 from ..plan import deployed
 from ..schema.plan import Plan
 from ..util import console
-from .words_cli import Word
+from .command import Word
 
 _INTERRUPTED = 130
 
@@ -75,9 +75,7 @@ def control(plan: Plan, args: argparse.Namespace) -> None:
 
 def _agent(args: argparse.Namespace) -> str:
     if args.agent is None:
-        raise UsageError(
-            "agent_missing", "{word} needs an agent.", "Write it behind the word: {word} AGENT.", word=args.word
-        )
+        raise UsageError("agent_missing", "{word} needs an agent.", "Write roundhouse {word} AGENT.", word=args.word)
     return str(args.agent)
 
 

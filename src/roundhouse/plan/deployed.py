@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..models import quantized
+from ..util.suggest import did_you_mean
 
 SCHEMA = 1
 PATH = Path("/etc/roundhouse/plan.json")
@@ -102,7 +103,7 @@ def find(plan: Plan, name: str) -> Agent:
         raise UsageError(
             "unknown_agent",
             "{agent!r} is not an agent of this host.",
-            "Write one of {names}.",
+            did_you_mean(name, names).strip() or "Write one of {names}.",
             agent=name,
             names=", ".join(names),
         )

@@ -11,13 +11,14 @@ from typing import Any
 
 from ..catalog.recipes import RECIPES
 from ..schema.roster import WantedModel
+from ..util.suggest import did_you_mean
 from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 
 # Words of the command line, today's and those that are reserved for later: an agent's name is a
-# word there too (`switch.py dev`).
+# word there too (`roundhouse dev`).
 _WORDS = """
 bench check clear client-config control deploy doctor export gateway gpu guard help history import keys logs models plan
-plans prune pull quantize ready relieve resume rollback status stop track verify watch
+plans prune pull quantize ready relieve resume rollback status stop switch track verify watch
 """
 RESERVED = tuple(_WORDS.split())
 # systemd hides these from the units (ProtectHome=, PrivateTmp=).
@@ -26,6 +27,8 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 POLICIES = ("best_fit", "exact")
 # What an agent may give up. `max_model_len` only where max_model_len_min says how far.
 GIVE_UP = ("kv_cache_dtype", "max_model_len", "model")
+# Settings of earlier versions, and their names of today.
+RENAMED = {"quantise": "quantize"}
 # Of an entry of `models`. A recipe makes its result of the model that the entry names.
 MODEL_FIELDS = tuple(WantedModel.__annotations__)
 # What the plan writes where a roster says nothing: vLLM's own defaults below 70 GiB. Written down on every card, so
@@ -41,6 +44,14 @@ Rule = Callable[[str, Any], Iterator[str]]
 def problems(at: str, field: str, value: Any) -> Iterator[str]:
     """Yield a sentence when `value` is invalid; `at` is the setting's full name, such as agents[dev].port."""
     yield from RULES[field](at, value)
+
+
+def unknown_setting(at: str, key: str, known: tuple[str, ...]) -> str:
+    """Return the sentence for a key that the roster does not have."""
+    if key in RENAMED:
+        return f"{at} is now {RENAMED[key]}: write that."
+    remedy = did_you_mean(key, known) or f" Write one of {', '.join(known)}."
+    return f"{at} is not a setting.{remedy}"
 
 
 def _rule(good: Callable[[Any], bool], cure: str) -> Rule:
@@ -81,7 +92,7 @@ def _model(here: str, entry: Any) -> Iterator[str]:
     yield from _model_name(f"{here}.model", entry["model"])
     unknown = [key for key in entry if key not in MODEL_FIELDS]
     if unknown:
-        yield f"{here}.{unknown[0]} is not a setting: write one of {', '.join(MODEL_FIELDS)}."
+        yield unknown_setting(f"{here}.{unknown[0]}", unknown[0], MODEL_FIELDS)
     revision = entry.get("revision", "main")
     if not isinstance(revision, str) or not re.fullmatch(r"\w[\w.-]*", revision):
         yield f"{here}.revision is {revision!r}: write a branch, a tag or a commit as a text."

@@ -53,7 +53,7 @@ def problems(agents: Any, configs: Configs | None = None, gateway_port: int | No
 
 def _agent(at: str, agent: dict[str, Any], configs: Configs) -> Iterator[str]:
     for key in [key for key in agent if key not in fields.RULES]:
-        yield f"{at}.{key} is not a setting: write one of {', '.join(fields.RULES)}."
+        yield fields.unknown_setting(f"{at}.{key}", key, tuple(fields.RULES))
     for key in [key for key in REQUIRED if key not in agent]:
         yield f"{at}.{key} is missing: each agent has {', '.join(REQUIRED)}."
     found = [

@@ -1,4 +1,4 @@
-"""What both commands print alike: their help, and the end of one that was refused."""
+"""What all commands print alike: help, tables, progress, and the error of one that was refused."""
 
 from __future__ import annotations
 
@@ -8,25 +8,85 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import RoundhouseError, UsageError
+from .suggest import did_you_mean
 
-SCHEMA = 1
+# Of what --json prints. 2: an error is {"code", "message", "remedy", "fields"}.
+SCHEMA = 2
+
+
+def command_name(script: str = "switch.py", installed: str = "roundhouse") -> str:
+    """Return the command as the reader calls it: a checkout's script by its path, else the installed name."""
+    return f"scripts/{script}" if Path(sys.argv[0]).parent.name == "scripts" else installed
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises UsageError where argparse would print its usage: one sentence is asked for, in JSON when --json is."""
+    """Raises UsageError where argparse would print its usage and exit."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return the arguments. Raises UsageError with a suggestion for an option that the parser does not have."""
+        found, rest = self.parse_known_args(args, namespace)
+        options = [word for word in rest if word.startswith("-")]
+        if options:
+            option = options[0].partition("=")[0]
+            raise UsageError(
+                "unknown_option",
+                "{program} has no option {option}.",
+                self._meant(option) or "{program} --help lists the options.",
+                program=self.prog,
+                option=option,
+            )
+        if rest:
+            raise UsageError(
+                "unexpected_argument",
+                "{program} does not take the argument {argument!r}.",
+                "{program} --help shows what it takes.",
+                program=self.prog,
+                argument=rest[0],
+            )
+        return found
+
+    def _meant(self, option: str) -> str:
+        """Return a suggestion; the hyphens that all options share make none alike."""
+        near = did_you_mean(option.lstrip("-"), [name[2:] for name in self.options() if name.startswith("--")])
+        return near.replace("mean ", "mean --").strip()
+
+    def options(self) -> list[str]:
+        """Return the names of the options that the help shows."""
+        return [name for each in self._actions if each.help != argparse.SUPPRESS for name in each.option_strings]
 
     def error(self, message: str) -> NoReturn:
-        """Raise the sentence."""
-        raise UsageError("usage", f"{message[:1].upper()}{message[1:]}: {self.prog} --help lists what is allowed.")
+        """Raise argparse's message."""
+        raise UsageError(
+            "usage", "{message}.", "{program} --help shows what is allowed.", program=self.prog, message=_upper(message)
+        )
+
+
+def _upper(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def help_text(parser: argparse.ArgumentParser) -> str:
     """Return the help as 100 columns wide, whatever the terminal."""
     os.environ["COLUMNS"] = "100"
     return parser.format_help()
+
+
+def until_read(run: Callable[[], int]) -> int:
+    """Run a command and return its exit status; 0 when the reader of its output (`| head`) has read enough."""
+    try:
+        status = run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
 
 
 def progress() -> Callable[[str], None]:

@@ -1,8 +1,7 @@
-"""Small files, several at once: each is whole or as it was, also when a run is killed.
+"""Write small files atomically: each is whole or as it was, also when a run is killed.
 
-A lock file beside the roster: JSON that says what a name means, read by all hosts of a run and written by the first.
-
-{"schema": 1, KIND: {NAME: ..., ...}}
+Also the lock files beside the roster, which all hosts of a run read and the first one writes. They hold JSON:
+{"schema": 1, KIND: {NAME: ..., ...}}.
 """
 
 from __future__ import annotations
@@ -19,6 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
+
+SCHEMA = 1  # of a lock file
+
+Entries = dict[str, Any]
 
 
 class Change(NamedTuple):
@@ -105,11 +108,6 @@ def apply(wanted: dict[str, str | None]) -> None:
             write(Path(change.path), content)
 
 
-SCHEMA = 1
-
-Entries = dict[str, Any]
-
-
 def read(path: Path, kind: str) -> Entries:
     """Return the entries, nothing where there is no file. Raises UsageError."""
     try:
@@ -124,9 +122,13 @@ def read(path: Path, kind: str) -> Entries:
 
 
 def unreadable(path: Path, error: Exception) -> UsageError:
-    """Return what is said of a lock file that nobody understands."""
+    """Return the error for a lock file that cannot be read."""
     return UsageError(
-        "lock", f"{path} cannot be read ({error}): restore it from version control, or delete it to lock anew."
+        "lock_unreadable",
+        "{path} cannot be read ({why}).",
+        "Restore it from version control, or delete it to lock anew.",
+        path=str(path),
+        why=str(error),
     )
 
 

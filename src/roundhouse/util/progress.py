@@ -1,4 +1,4 @@
-"""How far a pull is: for a person at a terminal, as lines for a log, as JSON lines for a program."""
+"""The progress of a download: for a terminal, as lines for a log, or as JSON lines for a program."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Progress:
 
     def __init__(self, write: Write, every_seconds: float) -> None:
         self._write = write
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._closed = threading.Event()
         self._every_seconds = every_seconds
         self._done = self._total = 0
@@ -53,17 +53,17 @@ class Progress:
 
     def expect(self, total_bytes: int, done_bytes: int = 0) -> None:
         """Say how much there is to fetch, and how much of it an earlier run brought."""
-        with self._turn:
+        with self._lock:
             self._total, self._done = total_bytes, done_bytes
 
     def came(self, count: int) -> None:
         """Count bytes that came; negative: that were thrown away."""
-        with self._turn:
+        with self._lock:
             self._done += count
 
     def note(self, text: str) -> None:
         """Say something at once; what is being done is told by it from then on."""
-        with self._turn:
+        with self._lock:
             if self._doing:
                 self._doing = (text, self._doing[1])
             self._write({"event": "note", "text": text})
@@ -71,12 +71,12 @@ class Progress:
     @contextmanager
     def doing(self, text: str) -> Iterator[None]:
         """Say now and then, as long as the `with` lasts, what is being done for how long."""
-        with self._turn:
+        with self._lock:
             self._doing = (text, time.monotonic())
         try:
             yield
         finally:
-            with self._turn:
+            with self._lock:
                 self._doing = None
 
     def _go(self) -> None:
@@ -84,7 +84,7 @@ class Progress:
             self._event()
 
     def _event(self) -> None:
-        with self._turn:
+        with self._lock:
             now = time.monotonic()
             if self._doing:
                 text, since = self._doing

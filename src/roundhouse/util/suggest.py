@@ -1,4 +1,4 @@
-"""A word that is meant, for one that is not known."""
+"""Suggest a known word for a misspelt one."""
 
 from __future__ import annotations
 

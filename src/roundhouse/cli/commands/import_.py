@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from ..errors import RoundhouseError, UsageError
-from ..migrate import compose_file, env_file, modelfile, ollama, roster_file
-from ..migrate import report as migrate_report
-from ..migrate.agent import import_source
-from ..migrate.names import in_file_name
-from ..migrate.report import Imported, Line, Source
-from ..roster import validate
-from ..roster.models import own_configs
-from ..util import console
-from . import remote
+from ...errors import RoundhouseError, UsageError
+from ...migrate import compose_file, env_file, modelfile, ollama, roster_file
+from ...migrate import report as migrate_report
+from ...migrate.agent import import_source
+from ...migrate.names import in_file_name
+from ...migrate.report import Imported, Line, Source
+from ...roster import validate
+from ...roster.models import own_configs
+from .. import command
 
+HELP = "convert old compose files, env files, Modelfiles or Ollama's models into a roster"
+ON = command.ON_REQUEST
 OLLAMA = "ollama"
 EPILOG = """\
 The roster goes to stdout, or into a file with --to; what became of each line goes to stderr, or to stdout with --to.
@@ -30,49 +30,33 @@ on the GPU host.
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line's parser."""
-    made = console.Parser(
-        prog="switch.py import",
-        allow_abbrev=False,
-        description="Turn old compose files, env files, Modelfiles or Ollama's models into a roster.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is read, and where the roster goes."""
+    parser.add_argument(
         "files", nargs="+", metavar="FILE|ollama", help="a compose file, a file of KEY=VALUE, a Modelfile"
     )
-    made.add_argument(
+    parser.add_argument(
         "--to", type=Path, metavar="FILE", help="write it there, such as inventory/local/host_vars/HOST.yml"
     )
-    made.add_argument("--overwrite", action="store_true", help="also where that file exists")
-    made.add_argument("--model", metavar="OWNER/NAME", help="the model of files that name none")
-    made.add_argument(
+    parser.add_argument("--overwrite", action="store_true", help="also where that file exists")
+    parser.add_argument("--model", metavar="OWNER/NAME", help="the model of files that name none")
+    parser.add_argument(
         "--store", type=Path, metavar="FOLDER", help="ollama: its models (default: OLLAMA_MODELS, or found)"
     )
-    made.add_argument("--on", metavar="HOST", help="ollama: on that host: lab, or ssh://user@host")
-    made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    return made
 
 
-def main(argv: list[str]) -> int:
-    """Run the command, whose first word is `import`, and return its exit status."""
-    arguments = argv[1:]
-    try:
-        args = parser().parse_args(arguments)
-        if args.on:
-            return _elsewhere(args, arguments)
-        made, lines = _ollama(args) if args.files == [OLLAMA] else _files(args)
-        return _end(args, made, lines)
-    except RoundhouseError as error:
-        return console.refuse(error, as_json="--json" in arguments)
+def check(args: argparse.Namespace) -> None:
+    """Raise UsageError for files on another host."""
+    if args.on and (args.files != [OLLAMA] or args.to):
+        raise UsageError(
+            "on_not_allowed", "--on is for `import ollama` without --to.", "Import files here.", on=args.on
+        )
 
 
-def _elsewhere(args: argparse.Namespace, arguments: list[str]) -> int:
-    if args.files != [OLLAMA] or args.to:
-        text = "--on is for `import ollama` without --to."
-        raise UsageError("on_not_allowed", text, "Import files here.", on=args.on)
-    return remote.run(args.on, ["import", *remote.without_on(arguments)], terminal=False)
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Convert them."""
+    made, lines = ollama.import_store(args.store) if args.files == [OLLAMA] else _files(args)
+    return _end(args, made, lines)
 
 
 def _files(args: argparse.Namespace) -> tuple[list[Imported], list[Line]]:
@@ -115,11 +99,7 @@ def _read(path: Path, model: str | None) -> tuple[list[Imported], list[Line]]:
     return [import_source(source, model)], []
 
 
-def _ollama(args: argparse.Namespace) -> tuple[list[Imported], list[Line]]:
-    return ollama.import_store(args.store)
-
-
-def _end(args: argparse.Namespace, made: list[Imported], lines: list[Line]) -> int:
+def _end(args: argparse.Namespace, made: list[Imported], lines: list[Line]) -> dict[str, Any]:
     agents = [agent for agent, _ in made]
     problems = list(validate.problems(agents, own_configs(agents)))
     if any("models" not in agent for agent in agents) and args.files != [OLLAMA]:
@@ -130,9 +110,18 @@ def _end(args: argparse.Namespace, made: list[Imported], lines: list[Line]) -> i
     content = roster_file.yaml(agents, said)
     if args.to:
         _write(args.to, content, overwrite=args.overwrite)
-    if args.json:
-        print(json.dumps(_object(agents, lines, problems, content)))
-        return 1 if problems else 0
+    if not args.json:
+        _print(args, content, lines, problems)
+    return {
+        "ok": not problems,
+        "errors": [RoundhouseError("roster", problem).as_json() for problem in problems],
+        "agents": agents,
+        "lines": [line._asdict() for line in lines],
+        "roster": content,
+    }
+
+
+def _print(args: argparse.Namespace, content: str, lines: list[Line], problems: list[str]) -> None:
     report = sys.stdout if args.to else sys.stderr
     if not args.to:
         print(content, end="")
@@ -141,18 +130,6 @@ def _end(args: argparse.Namespace, made: list[Imported], lines: list[Line]) -> i
         print(problem, file=sys.stderr)
     target = args.to or "FILE"
     print(f"What fits: scripts/plan.py --roster {target} --gpu NAME (or on its host without --gpu)", file=report)
-    return 1 if problems else 0
-
-
-def _object(agents: list[Any], lines: list[Line], problems: list[str], content: str) -> dict[str, Any]:
-    return {
-        "schema": console.SCHEMA,
-        "ok": not problems,
-        "errors": [{"code": "import", "message": problem} for problem in problems],
-        "agents": agents,
-        "lines": [line._asdict() for line in lines],
-        "roster": content,
-    }
 
 
 def _write(path: Path, content: str, *, overwrite: bool) -> None:

@@ -1,21 +1,26 @@
-"""The word quantize: its arguments, and where model, environment and engine are."""
+"""`quantize MODEL RECIPE`: a quantized model of a 16-bit one."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-from .. import pins
-from ..catalog.recipes import GROUP_SIZES, RECIPES
-from ..errors import UsageError
-from ..models import quantized, store
-from ..plan import deployed
-from ..quantize import pipeline, request
+from ... import pins
+from ...catalog.recipes import GROUP_SIZES, RECIPES
+from ...errors import UsageError
+from ...models import quantized, store
+from ...plan import deployed
+from .. import command, model_options
+
+HELP = "make a quantized model, and admit it when its answers stay close to the original's"
+ON = command.ON_REQUEST
+INTERRUPTED = model_options.KEPT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the word's arguments."""
+    """Add the model, the recipe, and what they are made with."""
     recipes = "\n".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
     parser.add_argument("model", metavar="OWNER/NAME|FOLDER", help="a 16-bit model of the store, or a folder")
     parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=recipes)
@@ -31,21 +36,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--engine", type=Path, metavar="FOLDER", help="(default: the plan's)")
     parser.add_argument("--accelerator", choices=("cuda", "cpu"), help="(default: the plan's)")
+    model_options.add_store(parser)
 
 
-def run(args: argparse.Namespace, place: Path) -> pipeline.QuantizedModel:
-    """Do it and return the result for --json."""
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Make it."""
+    from ...quantize import pipeline, request
+
+    place = model_options.store(args)
     base, name, revision = _base(args.model, place)
     options = request.Options(args.group_size, args.samples, args.seed, args.calibration)
     wanted = request.of(base, name, revision, args.recipe, options)
     plan = deployed.load() if deployed.PATH.exists() else {}
     engine, accelerator = args.engine or plan.get("engine_path"), args.accelerator or plan.get("accelerator")
     if not engine or not accelerator:
-        raise UsageError("quantize", "no engine is deployed here to judge with: run site.yml, or name --engine.")
+        raise UsageError("engine_missing", "No engine is deployed here for the gate.", "Run site.yml, or add --engine.")
     if not (Path(engine) / "bin/vllm").exists():
-        raise UsageError("quantize", f"{engine} holds no engine to judge with: run site.yml, or mend --engine.")
-    if accelerator == "cuda" and (said := pipeline.busy_card()):
-        raise UsageError("quantize", said)
+        raise UsageError(
+            "engine_missing",
+            "{engine} has no bin/vllm for the gate.",
+            "Run site.yml, or correct --engine.",
+            engine=str(engine),
+        )
+    if accelerator == "cuda":
+        pipeline.require_free_gpu()
     scorer = pipeline.local_scorer(str(engine), accelerator, args.offload_gib)
     result = pipeline.quantize(wanted, place, args.environment or _environment(), scorer, _say)
     if not args.json:
@@ -53,7 +67,7 @@ def run(args: argparse.Namespace, place: Path) -> pipeline.QuantizedModel:
         said = f"admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}" if quality else "there already"
         print(f"{result['model']} is {said}")
         print(f"In the roster: model: {result['path']}")
-    return result
+    return {**result}
 
 
 def _base(text: str, place: Path) -> tuple[Path, str, str | None]:
@@ -64,14 +78,25 @@ def _base(text: str, place: Path) -> tuple[Path, str, str | None]:
     model, _, asked = text.partition("@")
     found = [held for held in store.manifests(place, model) if (asked or held.revision) in (held.revision, held.asked)]
     if not found:
-        raise UsageError("quantize", f"{text} is not in {place}: roundhouse pull {text} brings it.")
+        raise UsageError(
+            "model_not_in_store",
+            "{model} is not in {store}.",
+            "roundhouse pull {model} brings it.",
+            model=text,
+            store=str(place),
+        )
     return store.folder(place, model, found[0].revision), model, found[0].revision
 
 
 def _environment() -> Path:
     found = sorted(pins.QUANTIZERS.glob("*/bin/python"))
     if not found:
-        raise UsageError("quantize", f"{pins.QUANTIZERS} is empty: run ansible-playbook playbooks/quantize.yml.")
+        raise UsageError(
+            "quantizer_missing",
+            "{folder} is empty.",
+            "Run ansible-playbook playbooks/quantize.yml.",
+            folder=str(pins.QUANTIZERS),
+        )
     return found[-1].parents[1]
 
 

@@ -1,0 +1,126 @@
+"""The commands by name and group. Each is a module of `commands`, imported when its name is used.
+
+A module has HELP, `run(args)`, and where it needs them `add_arguments(parser)`, `check(args)`, which raises UsageError
+before a host is asked, EPILOG, ON and INTERRUPTED.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import UsageError
+from ..plan import deployed
+from ..util import console
+from ..util.suggest import did_you_mean
+
+GROUPS = {
+    "switch": ("switch", "stop", "resume"),
+    "inspect": ("status", "watch", "logs", "gpu", "doctor", "history", "bench"),
+    "plans": ("plan", "plans", "rollback"),
+    "models": ("models", "pull", "verify", "prune", "export", "quantize"),
+    "clients": ("client-config", "keys", "import"),
+    "help": ("help",),
+}
+NAMES = tuple(name for names in GROUPS.values() for name in names)
+# What units and plays call; not in the help.
+HOOKS = ("clear", "control", "guard", "ready", "relieve", "track")
+HIDDEN = ("deploy", *HOOKS)
+RENAMED = {"quantise": "quantize"}
+_LISTED = "{program} --help lists the commands."
+
+# Where a command runs: where the plan is (this machine, --on or a running lab); here unless --on names a host;
+# as the command itself decides, with an --on of its own; here alone.
+ON_PLAN, ON_REQUEST, ON_OWN, ON_NONE = "plan", "request", "own", "none"
+
+Result = dict[str, Any]
+Word = Callable[[Any, argparse.Namespace], "Result | None"]
+
+
+class Command(NamedTuple):
+    """One command. `run` returns what --json prints, None for a command that has no result."""
+
+    name: str
+    help: str
+    run: Callable[[argparse.Namespace], Result | None]
+    add_arguments: Callable[[argparse.ArgumentParser], object]
+    check: Callable[[argparse.Namespace], object]
+    epilog: str = ""
+    on: str = ON_PLAN
+    interrupted: str = "Interrupted."
+
+    def parser(self, program: str | None = None) -> console.Parser:
+        """Return the command's parser; `program` is what the reader calls, found out when it is None."""
+        made = console.Parser(
+            prog=f"{program or console.command_name()} {self.name}",
+            description=f"{self.help[:1].upper()}{self.help[1:]}.",
+            epilog=self.epilog,
+        )
+        self.add_arguments(made)
+        made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        if self.on in (ON_PLAN, ON_REQUEST):
+            default = "this machine, or a running lab" if self.on == ON_PLAN else "this machine"
+            made.add_argument(
+                "--on", metavar="HOST", help=f"run it on that host: lab, or ssh://user@host (default: {default})"
+            )
+        made.set_defaults(word=self.name)
+        return made
+
+
+def load(name: str) -> Command:
+    """Return the command of that name. Raises UsageError."""
+    if name in HOOKS:
+        return _hook(name)
+    if name not in (*NAMES, *HIDDEN):
+        raise unknown(name)
+    path = {"import": "import_"}.get(name, name.replace("-", "_"))
+    module = importlib.import_module(f".commands.{path}", __package__)
+    return Command(
+        name=name,
+        help=module.HELP,
+        run=module.run,
+        add_arguments=getattr(module, "add_arguments", _nothing),
+        check=getattr(module, "check", _nothing),
+        epilog=getattr(module, "EPILOG", ""),
+        on=getattr(module, "ON", ON_PLAN),
+        interrupted=getattr(module, "INTERRUPTED", "Interrupted."),
+    )
+
+
+def unknown(name: str, agents: Sequence[str] = ()) -> UsageError:
+    """Return the error for a word that is neither a command nor one of the agents."""
+    if name in RENAMED:
+        new, program = RENAMED[name], console.command_name()
+        return UsageError(
+            "command_renamed", "{old} is now {new}: {program} {new} ...", old=name, new=new, program=program
+        )
+    remedy = did_you_mean(name, (*agents, *NAMES)).strip()
+    if not remedy:
+        remedy = "The agents are {agents}; {program} --help lists the commands." if agents else _LISTED
+    return UsageError(
+        "unknown_command",
+        "{word!r} is not an agent or a command.",
+        remedy,
+        word=name,
+        agents=", ".join(agents),
+        program=console.command_name(),
+    )
+
+
+def _hook(name: str) -> Command:
+    from . import unit_hooks
+
+    return Command(
+        name=name,
+        help="called by a unit",
+        run=lambda args: unit_hooks.WORDS[name](deployed.load(), args),
+        add_arguments=lambda parser: parser.add_argument("agent", nargs="?", metavar="AGENT"),
+        check=_nothing,
+        on=ON_NONE,
+    )
+
+
+def _nothing(_: object) -> None:
+    """Add no argument, find no fault: the command has the common options alone."""

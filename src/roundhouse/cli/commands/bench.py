@@ -1,0 +1,114 @@
+"""`bench [AGENT]`: how fast the active agent is, as a table, a JSON file and a chart."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from ...bench import plot, report
+from ...bench import run as measuring
+from ...bench import target as bench_target
+from ...bench.load import Load
+from ...errors import RoundhouseError, UsageError
+from ...plan import deployed
+from ...state import serving
+from ...util import console, files
+
+HELP = "measure the active agent: first token, tokens per second, requests per minute"
+INTERRUPTED = "Interrupted: nothing was written, and the agent is still active."
+FOLDER = serving.FOLDER.parent / "bench"
+PARALLEL = "1,4,16"
+EPILOG = """\
+The load is made by vLLM's own `vllm bench serve`: random prompts, each answer as long as asked. Nothing is switched:
+the active agent is measured, and others' requests at that time count. With --against the same load goes to another
+endpoint, level by level in turn, and the ratios are the agent's figure divided by the other's. Beside a card's agent
+another engine has no room: let that run on a host of its own, or measure it first with --against a second host.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the load, and what it is compared with."""
+    parser.add_argument("agent", nargs="?", metavar="AGENT", help="one that serves (default: the one that does)")
+    parser.add_argument("--parallel", default=PARALLEL, metavar="N,...", help="requests at once (default: %(default)s)")
+    parser.add_argument(
+        "--requests", type=int, metavar="N", help="of each level (default: 4 times those at once, from 8)"
+    )
+    parser.add_argument("--input-tokens", type=int, default=512, metavar="N", help="of a prompt (default: %(default)s)")
+    parser.add_argument(
+        "--output-tokens", type=int, default=128, metavar="N", help="of an answer (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--against", metavar="URL", help="another OpenAI endpoint: Ollama's, llama.cpp's, another host's"
+    )
+    parser.add_argument("--against-model", metavar="NAME", help="its model, where it has several")
+    parser.add_argument("--against-key", type=Path, metavar="FILE", help="its key, where it wants one")
+    parser.add_argument(
+        "--to", type=Path, metavar="FOLDER", help=f"for the JSON and the SVG, on the agent's host (default: {FOLDER})"
+    )
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise UsageError for a load that cannot be meant."""
+    _load(args)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure."""
+    plan = deployed.load()
+    agent = measuring.chosen(plan, args.agent)
+    against = bench_target.other(args.against, args.against_model, args.against_key) if args.against else None
+    measured = measuring.measure(plan, agent, _load(args), against, console.progress())
+    errors = [RoundhouseError("requests_failed", sentence).as_json() for sentence in measuring.problems(measured)]
+    result = {"schema": console.SCHEMA, "ok": not errors, "errors": errors, **measured}
+    result |= {"files": _files(result, (args.to or FOLDER).absolute())}
+    if not args.json:
+        print(report.text(result))
+        print("\n".join(["", *(error["message"] for error in errors), *result["files"].values()]))
+    return result
+
+
+def _files(result: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Write the JSON and its chart; return their paths."""
+    stem = folder / f"{re.sub('[-:]', '', result['at'])}-{result['agent']}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        serving.write(Path(f"{stem}.json"), result, durable=False)
+        files.write(Path(f"{stem}.svg"), plot.svg(result), durable=False)
+    except OSError as error:
+        raise RoundhouseError(
+            "folder_not_writable",
+            "{folder} cannot be written ({why}).",
+            "Name another with --to.",
+            folder=str(folder),
+            why=error.strerror,
+        ) from None
+    return {"json": f"{stem}.json", "svg": f"{stem}.svg"}
+
+
+def _load(args: argparse.Namespace) -> Load:
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", args.parallel):
+        raise UsageError(
+            "parallel_invalid",
+            "--parallel is {value!r}.",
+            "Write numbers from 1, such as 1,4,16.",
+            value=args.parallel,
+        )
+    for name in ("input_tokens", "output_tokens", "requests"):
+        value = getattr(args, name)
+        if value is not None and value < (2 if name == "output_tokens" else 1):
+            least = "2, for a rate needs two tokens" if name == "output_tokens" else "1"
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{name}_invalid",
+                "{option} is {value}.",
+                "Write a whole number from {least}.",
+                option=option,
+                value=value,
+                least=least,
+            )
+    if args.against is None and (args.against_model or args.against_key):
+        raise UsageError("against_missing", "--against-model and --against-key are of --against URL.", "Name that too.")
+    levels = tuple(dict.fromkeys(int(each) for each in args.parallel.split(",")))
+    return Load(args.input_tokens, args.output_tokens, levels, args.requests)

@@ -1,0 +1,85 @@
+"""`client-config NAME`: the file that makes a client talk to this host's agents."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ...errors import RoundhouseError, UsageError
+from ...gateway import client_config
+from ...plan import deployed
+from ...util import files
+from ...util.suggest import did_you_mean
+from .. import command, remote
+
+HELP = "write a client's configuration: curl, python, langchain, continue, vscode, aider"
+ON = command.ON_OWN
+LOOPBACK = "127.0.0.1"
+EPILOG = "clients:\n" + "\n".join(f"  {name:<12}{each.about}" for name, each in client_config.CLIENTS.items()) + "\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the client, and what it is told."""
+    parser.add_argument("name", metavar="NAME", help="a client from below")
+    parser.add_argument("--agent", metavar="AGENT", help="only that one (default: all, or the first)")
+    parser.add_argument(
+        "--host", default=LOOPBACK, metavar="NAME", help="what the client calls this host (default: %(default)s)"
+    )
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="write the files there, under the client's own names")
+    parser.add_argument("--on", metavar="HOST", help="of that host: lab, or ssh://user@host; --to is here all the same")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Print the files, or write them."""
+    if args.name not in client_config.CLIENTS:
+        names = ", ".join(client_config.CLIENTS)
+        raise UsageError(
+            "unknown_client",
+            "{client!r} is not a client.",
+            did_you_mean(args.name, client_config.CLIENTS).strip() or "Write one of {names}.",
+            client=args.name,
+            names=names,
+        )
+    made = _elsewhere(args, target) if (target := remote.target(args.on)) else _made(args)
+    if args.to:
+        _write(args.to, made)
+    if args.to and not args.json:
+        print("\n".join(str(args.to / name) for name in made))
+    elif not args.json:
+        headed = (f"# {name}\n{text}" if len(made) > 1 else text for name, text in made.items())
+        print("\n".join(headed), end="")
+    return {"files": made}
+
+
+def _made(args: argparse.Namespace) -> dict[str, str]:
+    plan = deployed.load()
+    if args.agent:
+        deployed.find(plan, args.agent)
+    return client_config.CLIENTS[args.name].files(
+        client_config.endpoints(plan, client_config.listener(plan), args.host, args.agent)
+    )
+
+
+def _elsewhere(args: argparse.Namespace, target: str) -> dict[str, str]:
+    words = ["client-config", args.name, "--json", "--host", args.host]
+    told = remote.ask(target, [*words, *(["--agent", args.agent] if args.agent else [])])
+    return {str(name): str(text) for name, text in told["files"].items()}
+
+
+def _write(folder: Path, made: dict[str, str]) -> None:
+    there = [name for name, text in made.items() if (folder / name).exists() and (folder / name).read_text() != text]
+    if there:
+        raise UsageError(
+            "file_exists",
+            "{path} exists and is left as it is.",
+            "Move it, or name another folder.",
+            path=str(folder / there[0]),
+        )
+    try:
+        for name, text in made.items():
+            files.write(folder / name, text)
+    except OSError as error:
+        raise RoundhouseError(
+            "folder_not_writable", "{folder} cannot be written: {why}.", folder=str(folder), why=error.strerror
+        ) from None

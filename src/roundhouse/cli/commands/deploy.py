@@ -1,0 +1,71 @@
+"""`deploy FOLDER`: put a plan in place that a play has written. Called by site.yml, and not in the help."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ...plan import plan_sets
+from ...plan.plan_sets import PlanSet
+from ...state import serving, switch_journal
+from ...util import console
+from .. import command
+from . import switch
+
+HELP = "deploy a plan that a play has written into a folder"
+ON = command.ON_NONE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the folder."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a plan with its files")
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add how to deploy."""
+    switch.add_drain(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only show what would change")
+    parser.add_argument("--no-start", action="store_true", help=argparse.SUPPRESS)  # agents_start is false
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise UsageError for an invalid --drain."""
+    switch.check(args)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Deploy."""
+    return put(plan_sets.read(args.folder), args)
+
+
+def put(found: PlanSet, args: argparse.Namespace) -> dict[str, Any]:
+    """Put the plan in place, or with --dry-run show what would change."""
+    from ...switch import deploy
+    from ...switch.context import report_wait_once
+
+    report = console.progress()
+    with serving.switching(switch_journal.describe, wait=report_wait_once(report) if args.wait else None):
+        if args.dry_run:
+            return _look(found, args)
+        done = deploy.deploy(found, report, drain_seconds=args.drain, start_agents=not args.no_start)
+    if not args.json:
+        print(f"the plan {done['plan']} is in place; serving: {', '.join(done['serving']) or 'nobody'}")
+    return {**done}
+
+
+def _look(found: PlanSet, args: argparse.Namespace) -> dict[str, Any]:
+    """Show what would change. The active agent may be another by the time it is done."""
+    from ...switch import deploy, deploy_preview
+
+    old, _ = plan_sets.current()
+    moved = not found.is_in_place(old)
+    seen = None
+    if moved and old:
+        seen = deploy_preview.preview(deploy.prepare(found, old, None, args.drain, lambda text: None))
+    lines = seen.text() if seen else ["The first plan of this host."] if moved else []
+    if not args.json:
+        print("\n".join(lines) or f"the plan {found.name} is in place: nothing changes")
+    told = {"plan": found.name, "before": old.name if old else None, "moved": moved, "text": lines}
+    return told | (seen._asdict() if seen else {})

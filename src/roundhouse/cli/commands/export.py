@@ -1,0 +1,38 @@
+"""`export FOLDER`: models for a host without internet."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .. import command, model_options
+
+HELP = "copy models into a folder for a host without internet (models_source there)"
+ON = command.ON_REQUEST
+INTERRUPTED = model_options.KEPT
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where to, which, and where from."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="such as a USB disk: a store of its own")
+    model_options.add_models(parser)
+    model_options.add_store(parser)
+    model_options.add_source(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Copy what the store holds, and download the rest."""
+    from ...models import planned
+    from ...models.folder_source import FolderSource
+    from ...plan import deployed
+
+    model_options.use_client(args)
+    own = model_options.store(args)
+    wanted = model_options.wishes(args) or planned.to_export(deployed.load()["agents"], own)
+    here = [wish for wish in wanted if not args.source and planned.is_in(own, wish)]
+    away = [wish for wish in wanted if wish not in here]
+    done = model_options.download(args, args.folder, FolderSource(own), here) if here else []
+    if away:
+        done += model_options.download(args, args.folder, model_options.source(args), away)
+    return model_options.downloaded(args, done)

@@ -1,0 +1,34 @@
+"""`history`: the switches so far."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ...errors import UsageError
+from ...plan import deployed
+from ...util import console
+
+HELP = "list the switches: from, to, seconds of each phase, outcome, cause"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how many."""
+    parser.add_argument("-n", type=int, default=100, metavar="LINES", dest="lines", help="how many (default: 100)")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise UsageError for a negative number."""
+    if args.lines < 0:
+        raise UsageError("lines_invalid", "history takes -n with a number from 0, not {lines}.", lines=args.lines)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Show them."""
+    from ...state import history
+
+    deployed.load()
+    entries = history.load()[-args.lines :] if args.lines > 0 else []
+    if not args.json:
+        print(console.table(history.COLUMNS, history.table(entries)))
+    return {"switches": [entry._asdict() for entry in entries]}

@@ -1,0 +1,59 @@
+"""`models`: what the store holds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from ...models import prune, store
+from ...plan import deployed, plan_sets
+from ...util import console, progress
+from .. import command, model_options
+
+HELP = "list the models of the store: size, which agents use them, since when verified"
+ON = command.ON_REQUEST
+_COLUMNS = ("model", "revision", "GiB", "agents", "verified")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the store."""
+    model_options.add_store(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """List them."""
+    place = model_options.store(args)
+    users = prune.paths_of_plans(deployed.PATH.parent, plan_sets.FOLDER)
+    found = list(store.stored_models(place))
+    rows = [
+        {
+            "model": held.model,
+            "revision": held.folder.name,
+            "size_bytes": held.size_bytes,
+            "agents": users.get(str(held.folder.resolve()), []),
+            "verified_at": held.manifest.verified_at if held.manifest else None,
+            "source": held.manifest.source if held.manifest else None,
+        }
+        for held in found
+    ]
+    if not args.json:
+        print(console.table(_COLUMNS, [_shown(row) for row in rows]) if rows else f"{place} holds no models.")
+    return model_options.with_problems("manifest_invalid", manifest_problems(args, found), {"models": rows})
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    revision = row["revision"][:12] if row["source"] else "not whole"
+    size = f"{row['size_bytes'] / progress.GIB:.2f}"
+    return dict(
+        zip(_COLUMNS, (row["model"], revision, size, ", ".join(row["agents"]) or None, row["verified_at"]), strict=True)
+    )
+
+
+def manifest_problems(args: argparse.Namespace, found: Iterable[store.StoredModel]) -> list[str]:
+    """Return what is wrong with manifests; print it too."""
+    problems = [held.problem for held in found if held.problem]
+    if not args.json:
+        print("\n".join(problems), end="\n" if problems else "", file=sys.stderr)
+    return problems

@@ -1,0 +1,44 @@
+"""`prune`: room in the store."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from ...errors import UsageError
+from ...models import prune, store
+from ...plan import deployed, plan_sets
+from ...util import progress
+from .. import command, model_options
+from .models import manifest_problems
+
+HELP = "remove the models that no plan and no rollback needs; asks first"
+ON = command.ON_REQUEST
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what to remove."""
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--no-way-back", action="store_true", help="also what a rollback needs")
+    model_options.add_store(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Remove them, after a yes."""
+    place = model_options.store(args)
+    users = prune.paths_of_plans(deployed.PATH.parent, None if args.no_way_back else plan_sets.FOLDER)
+    going = prune.unused(place, users, keep_earlier=not args.no_way_back)
+    for held in going:
+        size = f"{held.size_bytes / progress.GIB:.2f} GiB"
+        print(f"{held.folder} ({size})", file=sys.stderr if args.json else sys.stdout)
+    if going and not args.yes:
+        if not sys.stdin.isatty():
+            raise UsageError("prune_not_confirmed", "Nothing is removed without a yes.", "Add --yes.")
+        if input("Remove these? [y/N] ").strip().lower() not in ("y", "yes"):
+            going = []
+    prune.remove(place, going, lambda text: print(text, file=sys.stderr))
+    if not args.json:
+        print(f"removed: {sum(held.size_bytes for held in going) / progress.GIB:.2f} GiB")
+    problems = manifest_problems(args, store.stored_models(place))
+    return model_options.with_problems("manifest_invalid", problems, {"removed": [str(held.folder) for held in going]})

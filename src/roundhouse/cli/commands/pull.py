@@ -1,0 +1,30 @@
+"""`pull`: models into the store."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .. import command, model_options
+
+HELP = "download models into the store; a model is complete and verified, or not there"
+ON = command.ON_REQUEST
+INTERRUPTED = model_options.KEPT
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which, and where from."""
+    model_options.add_models(parser)
+    model_options.add_store(parser)
+    model_options.add_source(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Download them."""
+    from ...models import planned
+    from ...plan import deployed
+
+    model_options.use_client(args)
+    place, source = model_options.store(args), model_options.source(args)
+    wanted = model_options.wishes(args) or planned.to_pull(deployed.load()["agents"], place, source)
+    return model_options.downloaded(args, model_options.download(args, place, source, wanted))

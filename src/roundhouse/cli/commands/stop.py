@@ -1,0 +1,35 @@
+"""`stop [AGENT]`: stop the active agent."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ...plan import deployed
+from ...util import console
+from . import switch
+
+HELP = "stop the active agent, or the one that is named, and leave its GPU idle"
+EPILOG = "For now: a switch, a reboot, a deployment or resume starts an agent again.\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the agent and how to stop it."""
+    parser.add_argument("agent", nargs="?", metavar="AGENT", help="an agent (default: whichever is active)")
+    switch.add_drain(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise UsageError for an invalid --drain."""
+    switch.check(args)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Stop."""
+    from ...switch import stop
+
+    plan = deployed.load()
+    result = stop.stop(plan, args.agent, console.progress(), drain_seconds=args.drain, wait=args.wait)
+    if not args.json:
+        print(stop.text(result))
+    return {**result}

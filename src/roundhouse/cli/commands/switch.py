@@ -1,0 +1,77 @@
+"""`switch AGENT`, also `AGENT`: activate an agent."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from ...errors import UsageError
+from ...plan import deployed
+from ...util import console
+from .. import command
+
+HELP = "activate an agent; if that fails, the previous agent is restored"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the agent and how to switch."""
+    parser.add_argument("agent", metavar="AGENT", help="an agent of this host")
+    add_drain(parser)
+
+
+def add_drain(parser: argparse.ArgumentParser) -> None:
+    """Add how long to wait, for requests and for another switch."""
+    parser.add_argument(
+        "--drain",
+        type=float,
+        default=deployed.DRAIN_SECONDS,
+        metavar="SECONDS",
+        help="how long running requests may take to end, before they are cut (default: 30)",
+    )
+    parser.add_argument("--wait", action="store_true", help="when another switch is running, wait for its end")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise UsageError for seconds that are no number from 0."""
+    if not 0 <= args.drain < math.inf:
+        raise UsageError(
+            "drain_invalid",
+            "--drain is {drain}.",
+            "Write seconds, such as 30, or 0 to wait for no request.",
+            drain=f"{args.drain:g}",
+        )
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Switch."""
+    from ...switch import daemon_socket, transaction
+
+    plan = _plan(args)
+    report = console.progress()
+    words = [args.agent, "--drain", f"{args.drain:g}", *(["--wait"] if args.wait else [])]
+    result = daemon_socket.ask(words, report) or transaction.ensure_ready(
+        plan, args.agent, report, drain_seconds=args.drain, wait=args.wait
+    )
+    if not args.json:
+        seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
+        cut = f"; {result['cut']} requests were cut" if result["cut"] else ""
+        port = deployed.find(plan, args.agent)["port"]
+        print(f"{result['agent']} serves on port {port} ({seconds}{cut})")
+    return {**result}
+
+
+def _plan(args: argparse.Namespace) -> deployed.Plan:
+    """Return the plan. Raises UsageError where it has no such agent; a word alone may be a misspelt command."""
+    try:
+        plan = deployed.load()
+    except UsageError:
+        near = command.unknown(args.agent)
+        if args.implicit and "Did you mean" in near.remedy:
+            raise near from None
+        raise
+    names = [agent["name"] for agent in plan["agents"]]
+    if args.implicit and args.agent not in names:
+        raise command.unknown(args.agent, names)
+    deployed.find(plan, args.agent)
+    return plan

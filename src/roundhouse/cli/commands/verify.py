@@ -1,0 +1,34 @@
+"""`verify`: the store's bytes against the checksums."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .. import command, model_options
+
+HELP = "compare every byte of the store's models with their checksums, without a network"
+ON = command.ON_REQUEST
+INTERRUPTED = model_options.KEPT
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which."""
+    model_options.add_models(parser)
+    model_options.add_store(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Verify those models, all when none is named."""
+    from ...models import verify
+    from ...util import progress
+
+    place = model_options.store(args)
+    names = [model_options.named(text) for text in args.models]
+    with progress.on_stream(as_json=args.json) as shown:
+        rows = verify.verify_all(place, names, shown)
+    if not args.json:
+        for row in rows:
+            print("\n".join(row["problems"]) or f"{row['model']} at {row['revision'][:12]} is whole")
+    problems = [problem for row in rows for problem in row["problems"]]
+    return model_options.with_problems("model_damaged", problems, {"models": rows})

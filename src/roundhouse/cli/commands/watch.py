@@ -1,0 +1,41 @@
+"""`watch`: the status, again and again."""
+
+from __future__ import annotations
+
+import argparse
+
+from ...errors import UsageError
+from ...plan import deployed
+
+HELP = "refresh the status until Ctrl-C; without a terminal, write a line at each change"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how often."""
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often (default: 2)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="end after so many (default: never)")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise UsageError for what cannot be watched."""
+    if args.json:
+        raise UsageError(
+            "watch_as_json", "watch has no end, and --json is one object.", "Ask status --json repeatedly."
+        )
+    if not 0 < args.every < float("inf"):
+        every = f"{args.every:g}"
+        raise UsageError("every_invalid", "--every is {every}.", "Write seconds above 0, such as 2.", every=every)
+    if args.rounds is not None and args.rounds < 1:
+        raise UsageError(
+            "rounds_invalid", "--rounds is {rounds}.", "Write a number from 1, or leave it out.", rounds=args.rounds
+        )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Watch."""
+    from ...agents import watch
+
+    try:
+        watch.watch(deployed.load(), args.every, args.rounds, lambda text: print(text, flush=True))
+    except KeyboardInterrupt:  # how a watch ends
+        return
