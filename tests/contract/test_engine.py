@@ -17,7 +17,7 @@ import pytest
 from curious import REQUESTS
 
 from roundhouse import pins
-from roundhouse.agents import watchdog
+from roundhouse.agents import canary, watchdog
 from roundhouse.errors import RoundhouseError
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.state import start_phases
@@ -174,8 +174,8 @@ def test_3_its_log_tells_the_phases_in_order(host, engine):
 
 
 def test_4_the_canary_is_the_same_each_time_and_has_its_tokens(engine):
-    first = engine.canary(NAME, 60)
-    assert engine.canary(NAME, 60) == first
+    first = engine.canary(NAME, canary.PROMPT, canary.MAX_TOKENS, 60)
+    assert engine.canary(NAME, canary.PROMPT, canary.MAX_TOKENS, 60) == first
     assert len(first.token_ids) == 16
 
 

@@ -24,7 +24,7 @@ class Engine:
 
     answer = Answer("yes", [1, 2])
 
-    def canary(self, name, timeout_seconds):
+    def canary(self, name, prompt, max_tokens, timeout_seconds):
         return self.answer
 
 
@@ -46,7 +46,7 @@ def test_another_answer_of_the_same_deployment_is_refused(engine):
     assert (error.value.code, error.value.answer) == ("canary_changed", "no")
 
 
-@pytest.mark.parametrize(("name", "value"), [("CANARY_PROMPT", "Another question."), ("CANARY_TOKENS", 99)])
+@pytest.mark.parametrize(("name", "value"), [("PROMPT", "Another question."), ("MAX_TOKENS", 99)])
 def test_another_question_leads_to_another_reference_answer(engine, monkeypatch, name, value):
     monkeypatch.setattr(canary, name, value)
     assert canary.verify(PLAN, AGENT) == "no"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from roundhouse.agents import gpu_usage
+from roundhouse.agents import drain, gpu_usage
 from roundhouse.cli import command, main, manual, remote
 from roundhouse.paths import CHECKOUT
 from roundhouse.plan import deployed
@@ -95,7 +95,7 @@ def plan(monkeypatch):
 def test_an_agents_name_is_a_switch_to_it(words):
     found, args = main.parse(words)
     assert (found.name, args.agent, args.json) == ("switch", "dev", "--json" in words)
-    assert args.drain == (5.0 if "--drain" in words else deployed.DRAIN_SECONDS)
+    assert args.drain == (5.0 if "--drain" in words else drain.DEFAULT_SECONDS)
 
 
 @pytest.mark.parametrize("words", [["gpu", "--json"], ["--json", "gpu"]])

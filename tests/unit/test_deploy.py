@@ -69,7 +69,7 @@ def host(tmp_path, monkeypatch):
         def __init__(self, host, port):
             self.unit = by_port[port]["unit"]
 
-        def canary(self, name, timeout_seconds):
+        def canary(self, name, prompt, max_tokens, timeout_seconds):
             if (tmp_path / "units" / self.unit).read_text().rpartition("=")[2].strip() in straw.bad_engines:
                 raise RoundhouseError("canary", f"{name} answered rubbish.")
             return Answer("text", [1, 2])

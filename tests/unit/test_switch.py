@@ -79,7 +79,7 @@ def host(planned, monkeypatch, tmp_path):
         def healthy(self):
             return self.agent["unit"] in straw.up
 
-        def canary(self, name, timeout_seconds):
+        def canary(self, name, prompt, max_tokens, timeout_seconds):
             if self.agent["unit"] in straw.rubbish:
                 raise RoundhouseError("canary", f"{name} answered rubbish.")
             return Answer("text", [1, 2])
@@ -385,7 +385,7 @@ def test_an_agent_that_answers_otherwise_than_at_its_deployment_is_sent_back(pla
 class Another:
     """An engine whose weights are not those that were deployed."""
 
-    def canary(self, name, timeout_seconds):
+    def canary(self, name, prompt, max_tokens, timeout_seconds):
         return Answer("another", [3, 4])
 
     def healthy(self):

@@ -17,8 +17,10 @@ from ..errors import RoundhouseError
 from ..host import gpu, journal, systemd
 from ..schema.plan import Agent, Plan
 from ..state import serving
-from ..vllm.client import CANARY_PROMPT, CANARY_TOKENS, Answer, Engine
+from ..vllm.client import Answer, Engine
 
+PROMPT = "Answer with one short sentence."
+MAX_TOKENS = 16
 SCHEMA = 1
 # Requests of others in the same batch may change a greedy answer by rounding (vLLM is not batch invariant by default).
 _TRIES = 3
@@ -73,18 +75,18 @@ def verify(plan: Plan, agent: Agent) -> str:
 def answers(agent: Agent) -> bool:
     """Return whether the agent answers a text, whichever."""
     try:
-        return bool(_engine(agent).canary(agent["name"], min(_ANSWERS_SECONDS, _timeout_seconds(agent))).text)
+        return bool(_complete(agent, min(_ANSWERS_SECONDS, _timeout_seconds(agent))).text)
     except RoundhouseError:
         return False
 
 
-def _engine(agent: Agent) -> Engine:
-    return Engine(agent["host"], agent["engine_port"])
+def _complete(agent: Agent, timeout_seconds: float) -> Answer:
+    return Engine(agent["host"], agent["engine_port"]).canary(agent["name"], PROMPT, MAX_TOKENS, timeout_seconds)
 
 
 def _ask(agent: Agent) -> Answer:
     try:
-        return _engine(agent).canary(agent["name"], _timeout_seconds(agent))
+        return _complete(agent, _timeout_seconds(agent))
     except RoundhouseError as error:
         raise _explained(agent, error) from None
 
@@ -94,7 +96,7 @@ def _explained(agent: Agent, error: RoundhouseError) -> RoundhouseError:
     name = agent["name"]
     if error.code.startswith("canary"):
         verify = "" if agent["model"].startswith("/") else f"`roundhouse verify {agent['model']}` reads its weights; "
-        remedy = f"{verify}`switch.py logs {name}` shows what its engine said."
+        remedy = f"{verify}`roundhouse logs {name}` shows what its engine said."
         made = RoundhouseError(error.code, error.message, remedy[:1].upper() + remedy[1:])
         made.fields = error.fields
         return made
@@ -104,7 +106,7 @@ def _explained(agent: Agent, error: RoundhouseError) -> RoundhouseError:
         time.sleep(0.1)
     if unit.state == "ready":
         text = f"{name} is healthy and answers no request: {error.message}"
-        return RoundhouseError("canary_unanswered", text, f"See `switch.py logs {name}`.")
+        return RoundhouseError("canary_unanswered", text, f"See `roundhouse logs {name}`.")
     lines = journal.log_of_this_start(agent["unit"])
     text = f"{name} was healthy and ended at its first request: {cause(name, unit, lines)}"
     return RoundhouseError("engine_ended_at_canary", text)
@@ -118,7 +120,7 @@ def _deployment(plan: Plan, agent: Agent) -> str:
     """Return a hash of all that an answer depends on, as far as it is known, the question included."""
     config = {name: value for name, value in agent["config"].items() if name not in _NOT_THE_ANSWER}
     model = [agent["model_path"], agent.get("revision"), agent.get("quantization")]
-    asked = [CANARY_PROMPT, CANARY_TOKENS]
+    asked = [PROMPT, MAX_TOKENS]
     engine = [plan.get("engine_path"), plan.get("runtime"), gpu.loaded_driver()]
     parts = [config, model, agent["environment"], engine, asked]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -13,6 +13,8 @@ from ..schema.plan import Agent
 from ..state.note import Note, OnNote, Report
 from ..vllm.client import Engine
 
+# How long the requests of an agent may take to end, unless a switch says otherwise (--drain).
+DEFAULT_SECONDS = 30.0
 POLL_SECONDS = 0.1
 # An idle vLLM is gone 5 to 9 s after it was asked (vllm 0.32 on a busy CPU); after this, without requests, it hangs.
 # The plan may say otherwise: stop_grace_seconds.

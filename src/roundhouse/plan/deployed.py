@@ -16,8 +16,6 @@ from ..util.suggest import did_you_mean
 
 SCHEMA = 1
 PATH = Path("/etc/roundhouse/plan.json")
-# How long requests may take to end when their agent leaves, unless a switch says otherwise.
-DRAIN_SECONDS = 30.0
 
 # What the command reads of each agent.
 _READ_LATER = (

@@ -17,7 +17,6 @@ from ..errors import RoundhouseError
 from ..gateway import haproxy
 from ..host import systemd
 from ..plan import plan_sets
-from ..plan.deployed import DRAIN_SECONDS
 from ..plan.plan_sets import PlanSet
 from ..schema.plan import Agent
 from ..state import history, serving, switch_journal
@@ -53,7 +52,7 @@ class DeployResult(Exchanged):
 
 
 def deploy(
-    new: PlanSet, report: Report, *, drain_seconds: float = DRAIN_SECONDS, start_agents: bool = True
+    new: PlanSet, report: Report, *, drain_seconds: float = drain.DEFAULT_SECONDS, start_agents: bool = True
 ) -> DeployResult:
     """Put a set in place and start what serves by it. For the holder of the lock.
 

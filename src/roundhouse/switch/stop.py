@@ -13,7 +13,7 @@ from ..agents import drain
 from ..errors import RoundhouseError
 from ..gateway import haproxy
 from ..host import systemd
-from ..plan.deployed import DRAIN_SECONDS, find
+from ..plan.deployed import find
 from ..schema.plan import Plan
 from ..state import serving, switch_journal
 from ..state.note import Report
@@ -30,7 +30,7 @@ class StopResult(TypedDict):
 
 
 def stop(
-    plan: Plan, name: str | None, report: Report, *, drain_seconds: float = DRAIN_SECONDS, wait: bool = False
+    plan: Plan, name: str | None, report: Report, *, drain_seconds: float = drain.DEFAULT_SECONDS, wait: bool = False
 ) -> StopResult:
     """Stop the agent, or all of them, and return what was stopped; none that is up is fine.
 

@@ -16,7 +16,7 @@ from ..agents.prestart_checks import check
 from ..errors import RoundhouseError
 from ..gateway import haproxy
 from ..host import systemd
-from ..plan.deployed import DRAIN_SECONDS, find
+from ..plan.deployed import find
 from ..schema.plan import Agent, Plan
 from ..state import history, serving, switch_journal
 from ..state.note import Report
@@ -25,7 +25,7 @@ from .context import Switch, SwitchResult
 
 
 def ensure_ready(
-    plan: Plan, name: str, report: Report, *, drain_seconds: float = DRAIN_SECONDS, wait: bool = False
+    plan: Plan, name: str, report: Report, *, drain_seconds: float = drain.DEFAULT_SECONDS, wait: bool = False
 ) -> SwitchResult:
     """Bring an agent to ready and return {"agent", "changed", "from", "stages", "cut", "answer"}.
 
@@ -42,7 +42,9 @@ def ensure_ready(
             raise context.with_sentence(error, active_agents(plan)) from None
 
 
-def ensure_ready_locked(plan: Plan, agent: Agent, report: Report, drain_seconds: float = DRAIN_SECONDS) -> SwitchResult:
+def ensure_ready_locked(
+    plan: Plan, agent: Agent, report: Report, drain_seconds: float = drain.DEFAULT_SECONDS
+) -> SwitchResult:
     """Do what ensure_ready does, for a caller that holds the lock and adds active_agents() to an error."""
     left = switch_journal.left()
     if left:

@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError
 
-CANARY_PROMPT = "Answer with one short sentence."
-CANARY_TOKENS = 16
 # As many equal tokens in a row are no language: what an engine says whose weights or numbers are broken ("!!!!!!!!").
 _STUCK_TOKENS = 12
 
@@ -85,16 +83,16 @@ class Engine:
             return {}
         return parse(raw.decode(errors="replace")) if status == 200 else {}
 
-    def canary(self, name: str, timeout_seconds: float) -> Answer:
-        """Return one short greedy chat completion, asked for by the served name.
+    def canary(self, name: str, prompt: str, max_tokens: int, timeout_seconds: float) -> Answer:
+        """Return one greedy chat completion, asked for by the served name.
 
         Raises RoundhouseError when the answer is an error, comes from another model, is empty, cut or no text.
         """
         body = {
             "model": name,
-            "messages": [{"role": "user", "content": CANARY_PROMPT}],
+            "messages": [{"role": "user", "content": prompt}],
             "temperature": 0,
-            "max_tokens": CANARY_TOKENS,
+            "max_tokens": max_tokens,
             "return_token_ids": True,
         }
         answer = self._json("POST", "/v1/chat/completions", body, timeout_seconds)

@@ -6,6 +6,7 @@ import argparse
 import math
 from typing import Any
 
+from ...agents import drain
 from ...errors import UsageError
 from ...plan import deployed
 from ...util import console
@@ -25,9 +26,9 @@ def add_drain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drain",
         type=float,
-        default=deployed.DRAIN_SECONDS,
+        default=drain.DEFAULT_SECONDS,
         metavar="SECONDS",
-        help="how long running requests may take to end, before they are cut (default: 30)",
+        help="how long running requests may take to end, before they are cut (default: %(default)g)",
     )
     parser.add_argument("--wait", action="store_true", help="when another switch is running, wait for its end")
 
