@@ -162,7 +162,7 @@ def observe(name: str, case: Case, card: Card, vllm: Path, log: Path) -> dict[st
         "max_num_batched_tokens": case.max_num_batched_tokens,
         "enforce_eager": case.enforce_eager,
         "draft": case.draft if case.draft != "ngram" else None,
-        "tries_kernels": False,  # flags.py sees to it
+        "tries_kernels": False,  # vllm/options.py turns them off
         "vllm_version": version[1] if version else None,
         "weights_gib_per_rank": stated.get("weights_gib"),
         "activation_peak_gib": stated.get("activation_gib"),

@@ -1,10 +1,11 @@
 """The subpackages import in one direction, which docs/architecture.md shows."""
 
 import ast
+import re
 
 from packages import PACKAGES, imports_by_module
 
-from roundhouse.paths import PACKAGE
+from roundhouse.paths import CHECKOUT, PACKAGE
 
 ORDER = list(PACKAGES)
 
@@ -50,3 +51,11 @@ def test_all_imports_of_the_package_are_relative_but_those_of_types():
 def test_the_packages_init_files_stay_empty():
     """Ansible ships them to the host with each module that imports from the package."""
     assert [path for path in PACKAGE.rglob("*/__init__.py") if path.read_text()] == []
+
+
+def test_the_files_that_contributing_names_are_there():
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text().partition("## Where to change what")[2].partition("## Rules")[0]
+    named = re.findall(r"`([\w/.]+\.(?:py|j2|yml))`", text)
+    folders = ("", "src/roundhouse/", "src/roundhouse/doctor/")
+    assert len(named) > 15
+    assert [name for name in named if not any((CHECKOUT / folder / name).exists() for folder in folders)] == []
