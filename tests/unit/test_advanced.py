@@ -1,7 +1,7 @@
 """The guide's advanced settings, each through the whole plan: two cards, drafts, a quantized model of one's own."""
 
 import pytest
-from test_planner import build, host
+from test_plan_build import build, host
 
 AGENT = {
     "name": "dev",

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 from refusal import refused
-from test_planner import ROOT, build, host, shipped, written
+from test_plan_build import ROOT, build, host, shipped, written
 
 from roundhouse.catalog import recipes
 from roundhouse.catalog.recipes import RECIPES

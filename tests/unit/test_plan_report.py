@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_planner import build, host, shipped, stated, written
+from test_plan_build import build, host, shipped, stated, written
 
 from roundhouse.cli import plan
 from roundhouse.host import gpu
