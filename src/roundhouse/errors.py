@@ -30,12 +30,18 @@ class RoundhouseError(Exception):
 
     def as_json(self) -> dict[str, Any]:
         """Return the error for a program."""
-        return {"code": self.code, "message": self.message, "remedy": self.remedy, "fields": self.fields}
+        return {
+            "code": self.code,
+            "message": self.message,
+            "text": self.text,
+            "remedy": self.remedy,
+            "fields": self.fields,
+        }
 
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> RoundhouseError:
         """Return the error that another process told by `as_json`."""
-        error = cls(told["code"], told["message"].removesuffix(told["remedy"]).rstrip(), told["remedy"])
+        error = cls(told["code"], told["text"], told["remedy"])
         error.fields = told["fields"]
         return error
 

@@ -70,6 +70,7 @@ def test_a_refusal_is_one_sentence_and_one_object(capsys, words, status, code, f
         (["--jsno", "status"], "--json"),
         (["help", "wach"], "watch"),
         (["client-config", "curll"], "curl"),
+        (["swich", "dev"], "switch"),
     ],
 )
 def test_a_misspelt_word_gets_a_suggestion(capsys, words, meant, plan):
@@ -96,6 +97,25 @@ def test_an_agents_name_is_a_switch_to_it(words):
     found, args = main.parse(words)
     assert (found.name, args.agent, args.json) == ("switch", "dev", "--json" in words)
     assert args.drain == (5.0 if "--drain" in words else drain.DEFAULT_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--store", "/nowhere", "models"], "models"),
+        (["--agent", "dev", "client-config", "curl"], "client-config"),
+        (["-f", "logs", "dev"], "logs"),
+        (["dev", "--drain", "5"], "switch"),
+    ],
+)
+def test_options_stand_before_or_after_the_command(words, name):
+    assert main.parse(words)[0].name == name
+
+
+def test_a_plan_is_checked_with_json_anywhere(capsys, tmp_path):
+    for words in (["--check", "--json", f"{tmp_path}/no"], ["--json", "--check", f"{tmp_path}/no"]):
+        assert main.main(words) == 2
+        assert json.loads(capsys.readouterr().out)["errors"][0]["code"] == "plan_missing"
 
 
 @pytest.mark.parametrize("words", [["gpu", "--json"], ["--json", "gpu"]])

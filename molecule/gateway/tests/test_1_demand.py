@@ -59,7 +59,7 @@ def test_a_switch_by_hand_goes_through_the_service_and_both_tell_the_same(gate, 
     answer = gate.run("dev", "--wait")
     assert (answer["rc"], answer["agent"], answer["changed"]) == (0, "dev", True)
     wrong = gate.run("nosuch")
-    assert (wrong["rc"], wrong["errors"][0]["code"]) == (2, "agent")
+    assert (wrong["rc"], wrong["errors"][0]["code"]) == (2, "unknown_command")
     said = gate.host.run("roundhouse architect --wait")
     assert said.rc == 0
     assert "architect serves on port 8000" in said.stdout

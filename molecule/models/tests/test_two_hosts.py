@@ -66,7 +66,7 @@ def test_an_absent_repository_and_a_token_in_the_environment_end_in_one_sentence
     environment = by_host({"HF_ENDPOINT": hub.url}, {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN})
     done = play(lab_model=models, models_environment=environment)
     assert done.returncode != 0
-    assert "lab/none was not found on " in done.output
-    assert "mend its name in the roster" in done.output
-    assert "models_environment holds HF_TOKEN: put it into models_token" in done.output
+    assert "code: model_not_found" in done.output
+    assert "code: token_in_environment" in done.output
+    assert TOKEN not in done.output
     assert not any(host.file(STORE).exists for host in pair)

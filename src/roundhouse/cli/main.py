@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import RoundhouseError, UsageError
 from ..plan import deployed
 from ..util import console
+from ..util.suggest import did_you_mean
 from . import command, remote
 from .command import Command
 
@@ -57,6 +58,8 @@ def parse(arguments: list[str]) -> tuple[Command | None, argparse.Namespace]:
 
     An agent's name as the command is a switch to it: `implicit` is then true.
     """
+    # A switch without a value, so that it stands before no word that an option may want.
+    arguments = [*(each for each in arguments if each != "--json"), *["--json"][: arguments.count("--json")]]
     at = _position(arguments)
     name = arguments[at] if at < len(arguments) else None
     if name is None:
@@ -65,7 +68,12 @@ def parse(arguments: list[str]) -> tuple[Command | None, argparse.Namespace]:
         raise command.unknown(name)
     implicit = name not in (*command.NAMES, *command.HIDDEN)
     found = command.load("switch" if implicit else name)
-    args = found.parser().parse_args(arguments if implicit else arguments[:at] + arguments[at + 1 :])
+    try:
+        args = found.parser().parse_args(arguments if implicit else arguments[:at] + arguments[at + 1 :])
+    except UsageError:
+        if implicit and did_you_mean(name, command.NAMES):  # a misspelt command with arguments
+            raise command.unknown(name) from None
+        raise
     args.implicit, args.arguments = implicit, arguments
     return found, args
 
@@ -76,7 +84,16 @@ def wants_help(arguments: list[str]) -> bool:
 
 
 def _position(arguments: list[str]) -> int:
-    """Return where the command's name stands; behind the end when there is none."""
+    """Return where the command's name stands; behind the end when there is none.
+
+    A command's own name stands behind options and their values alone. An agent's name is any other word.
+    """
+    for at, word in enumerate(arguments):
+        if word in (*command.NAMES, *command.HIDDEN, *command.RENAMED):
+            return at
+        follows_an_option = at > 0 and arguments[at - 1].startswith("-")
+        if not word.startswith("-") and not follows_an_option:
+            break
     at = 0
     while at < len(arguments) and arguments[at].startswith("-"):
         at += 2 if arguments[at] in _WITH_VALUE else 1
