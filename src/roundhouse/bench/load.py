@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError
-from ..plan.deployed import Agent, Plan
+from ..schema.plan import Agent, Plan
 from ..vllm import options
 from .target import Target
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import RoundhouseError, UsageError
 from ..plan import deployed
-from ..plan.deployed import Agent, Plan
+from ..schema.plan import Agent, Plan
 from ..util import console
 from ..vllm.client import Engine
 from . import load as bench_load
@@ -69,7 +69,7 @@ def chosen(plan: Plan, name: str | None) -> Agent:
             program=console.command_name(),
             agent=serving[0]["name"],
         )
-    return dict(serving[0])
+    return serving[0].copy()
 
 
 def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report: Report) -> Result:
@@ -88,6 +88,7 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
         for who, measured in rows.items():
             report(f"{who.model} at {who.url}: {load.requests_at(parallel)} requests, {parallel} at once")
             measured.append(bench_load.run(tool, load, parallel, seed, who))
+    fit = agent.get("fit")
     other = {"url": against.url, "model": against.model, "measured": rows[against]} if against else None
     return {
         "agent": agent["name"],
@@ -97,7 +98,7 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
         "accelerator": plan["accelerator"],
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "load": {"input_tokens": load.input_tokens, "output_tokens": load.output_tokens, "seeds": seeds},
-        "ceiling_tokens_per_second_each": (agent.get("fit") or {}).get("decode_ceiling_tokens_per_second"),
+        "ceiling_tokens_per_second_each": fit["decode_ceiling_tokens_per_second"] if fit else None,
         "promised": promised(agent["name"]),
         "measured": rows[own],
         "against": other,

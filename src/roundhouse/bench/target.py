@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
-from ..plan.deployed import Agent
+from ..schema.plan import Agent
 from ..util import console
 from ..vllm.client import Engine
 

@@ -21,12 +21,13 @@ from ..fit.report import NUMBERS, as_json, text
 from ..fit.request import NotedQuestion
 from ..host import gpu
 from ..paths import CHECKOUT
-from ..plan import build, deployed, measured
+from ..plan import build, measured
 from ..plan import report as plan_report
 from ..plan.decide import Host, host_of, question_of
 from ..plan.requirements import requirements_of
 from ..roster.models import Configs, own_configs
 from ..schema.facts import ExplainRow
+from ..schema.plan import Plan
 from ..util import console
 from ..vllm import defaults
 from ..vllm.formats import KV_DTYPE_BYTES
@@ -62,7 +63,7 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
     return "\n".join(shown), status
 
 
-def _explained(agents: Any, made: deployed.Plan, host: Host) -> dict[str, list[ExplainRow]]:
+def _explained(agents: Any, made: Plan, host: Host) -> dict[str, list[ExplainRow]]:
     """Return, by agent, the rows of explain for what was computed."""
     found = {}
     for agent, decided in zip(agents, made["agents"], strict=True):
@@ -72,17 +73,18 @@ def _explained(agents: Any, made: deployed.Plan, host: Host) -> dict[str, list[E
     return found
 
 
-def _plan_as_json(made: deployed.Plan) -> dict[str, Any]:
+def _plan_as_json(made: Plan) -> dict[str, Any]:
     """Return a plan for programs."""
     return {
         "schema": console.SCHEMA,
         "ok": not made["problems"],
         "errors": [RoundhouseError("does_not_fit", sentence).as_json() for sentence in made["problems"]],
-        "agents": [
-            {name: agent[name] for name in _KEYS} | dict(agent["fit"] or dict.fromkeys(NUMBERS))
-            for agent in made["agents"]
-        ],
+        "agents": [_agent_as_json({**agent}) for agent in made["agents"]],
     }
+
+
+def _agent_as_json(agent: dict[str, Any]) -> dict[str, Any]:
+    return {name: agent[name] for name in _KEYS} | (agent["fit"] or dict.fromkeys(NUMBERS))
 
 
 def read(path: Path) -> Any:

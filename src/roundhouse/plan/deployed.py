@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..errors import UsageError
 from ..models import quantized
+from ..schema.plan import Agent, Plan
 from ..util.suggest import did_you_mean
 
 SCHEMA = 1
@@ -30,11 +31,6 @@ _READ_LATER = (
     "config_path",
     "environment",
 )
-
-
-# Until all modules take the shapes from schema/plan.py.
-Plan = Any
-Agent = Any
 
 
 def path_of(model: str, store: str, revision: str | None = None, quantize: str | None = None) -> str:
@@ -70,7 +66,7 @@ def load(path: Path = PATH) -> Plan:
         values = [agent[field] for agent in agents]
         if twice := [value for value in values if values.count(value) > 1]:
             raise _invalid(path, "plan_ambiguous", "two agents have the {field} {value}", field=field, value=twice[0])
-    return plan
+    return cast("Plan", plan)
 
 
 def _read(path: Path) -> dict[str, Any]:

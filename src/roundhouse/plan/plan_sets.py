@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError, UsageError
 from ..host import systemd
+from ..schema.plan import Agent, Plan
 from ..state import serving
 from ..util import files
 from . import deployed
-from .deployed import Agent, Plan
 
 FOLDER = Path("/var/lib/roundhouse/plans")
 SCHEMA = 1

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..errors import RoundhouseError
 from ..models import lock, quantized
 from ..plan import build, decide, report
-from ..plan.deployed import Plan
+from ..schema.plan import Plan
 
 
 class Asked(NamedTuple):

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     rows, facts = host_driver.rows(), host_gpu.facts()
     plan = deployed.load() if deployed.PATH.exists() else None
-    driver = None if (plan or {}).get("accelerator") == "cpu" else checkup.of_driver(rows, facts)
+    driver = None if plan and plan["accelerator"] == "cpu" else checkup.of_driver(rows, facts)
     found = checkup.examine(plan, driver, facts=facts)
     if not args.json:
         print("\n\n".join([host_driver.text(rows), checkup.text(found)]))

@@ -47,8 +47,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     base, name, revision = _base(args.model, place)
     options = request.Options(args.group_size, args.samples, args.seed, args.calibration)
     wanted = request.of(base, name, revision, args.recipe, options)
-    plan = deployed.load() if deployed.PATH.exists() else {}
-    engine, accelerator = args.engine or plan.get("engine_path"), args.accelerator or plan.get("accelerator")
+    plan = deployed.load() if deployed.PATH.exists() else None
+    engine = args.engine or (plan["engine_path"] if plan else None)
+    accelerator = args.accelerator or (plan["accelerator"] if plan else None)
     if not engine or not accelerator:
         raise UsageError("engine_missing", "No engine is deployed here for the gate.", "Run site.yml, or add --engine.")
     if not (Path(engine) / "bin/vllm").exists():

@@ -9,6 +9,7 @@ from typing import Any
 from ...agents import drain
 from ...errors import UsageError
 from ...plan import deployed
+from ...schema.plan import Plan
 from ...util import console
 from .. import command
 
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {**result}
 
 
-def _plan(args: argparse.Namespace) -> deployed.Plan:
+def _plan(args: argparse.Namespace) -> Plan:
     """Return the plan. Raises UsageError where it has no such agent; a word alone may be a misspelt command."""
     try:
         plan = deployed.load()
