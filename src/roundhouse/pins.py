@@ -18,6 +18,7 @@ from typing import NamedTuple
 from .errors import UsageError
 from .paths import CHECKOUT
 from .util import files
+from .util import lock_file as util_lock_file
 
 ENGINES = Path("/opt/roundhouse/engine")
 QUANTIZERS = Path("/opt/roundhouse/quantize")
@@ -143,7 +144,7 @@ def tag_of(reference: str) -> str:
 
 def read(path: Path) -> dict[str, str]:
     """Return the digests by the names with their tags, nothing where there is no file. Raises UsageError."""
-    return {name: str(digest) for name, digest in files.read(path, _KIND).items()}
+    return {name: str(digest) for name, digest in util_lock_file.read(path, _KIND).items()}
 
 
 def record(path: Path, tag: str, digests: list[str]) -> bool:
@@ -163,7 +164,7 @@ def record(path: Path, tag: str, digests: list[str]) -> bool:
         locked = read(path)
         changed = locked.get(tag) != own[0]
         if changed:
-            files.write(path, files.text({**locked, tag: own[0]}, _KIND))
+            files.write(path, util_lock_file.text({**locked, tag: own[0]}, _KIND))
     return changed
 
 

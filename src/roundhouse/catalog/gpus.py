@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..schema.cards import Card as CardFacts
 from ..vllm.formats import Capability
 from . import tables
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.cards import Card as CardFacts
 
 
 class Card(NamedTuple):

@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..schema.facts import ModelConfig
 from ..vllm.formats import WEIGHT_FORMATS, Format
 from .models import Architecture, Model, Unknown
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import ModelConfig
 
 
 def read_format(config: ModelConfig) -> Format | str:

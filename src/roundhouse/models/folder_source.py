@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ..errors import RoundhouseError
 from . import manifest, store
-from .hub import COMMIT
-from .manifest import READ_BYTES, File
+from .manifest import COMMIT, READ_BYTES, File
 
 
 class FolderSource:

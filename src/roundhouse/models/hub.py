@@ -17,16 +17,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
-from .manifest import READ_BYTES, File
+from .manifest import COMMIT, READ_BYTES, UNREADABLE_MANIFEST, File
 from .retry import TransientError
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
 # A connection that is silent for this long is broken.
 TIMEOUT_SECONDS = 30.0
 # The client's own limit for plain HTTP (constants.MAX_HTTP_DOWNLOAD_SIZE).
 LARGEST_BYTES = 50_000_000_000
-# The status of a host that shares its store and cannot read the model's manifest.
-UNREADABLE_MANIFEST = 422
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _REASON_CHARACTERS = 300  # of the hub's own message
 _CHECK_ENDPOINT = "Check HF_ENDPOINT and the proxy in models_environment."

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..schema.facts import LockedModel, RequiredModel
-from ..schema.plan import Agent
-from ..util import files as util_files
+from ..util import files, lock_file
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.plan import Agent
 
 _KIND = "models"
 
@@ -28,12 +31,12 @@ def key(model: str, asked: str | None) -> str:
 
 def read(path: Path) -> Locked:
     """Return the locked models by `key`; nothing where there is no file. Raises UsageError."""
-    models: Locked = util_files.read(path, _KIND)
+    models: Locked = lock_file.read(path, _KIND)
     try:
         for entry in models.values():
             entry["revision"], entry["files"].items()
     except (KeyError, TypeError, AttributeError) as error:
-        raise util_files.unreadable(path, error) from None
+        raise lock_file.unreadable(path, error) from None
     return models
 
 
@@ -93,16 +96,16 @@ def required_models(agents: Sequence[Agent], path: Path) -> list[RequiredModel]:
 
 def record(path: Path, found: Locked, *, relock: bool = False, check: bool = False) -> tuple[Locked, list[str]]:
     """Add missing entries, with `relock` also those that differ; return all entries and the names of the changed."""
-    with util_files.exclusive(path):
+    with files.exclusive(path):
         locked = read(path)
         changed = [name for name in found if name not in locked or (relock and locked[name] != found[name])]
         for name in changed:
             locked[name] = found[name]
         if changed and not check:
-            util_files.write(path, text(locked))
+            files.write(path, text(locked))
     return locked, changed
 
 
 def text(locked: Locked) -> str:
     """Return the content of the file."""
-    return util_files.text(locked, _KIND)
+    return lock_file.text(locked, _KIND)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,6 +21,9 @@ from ..util import files
 # Never pickles (.bin, .pt, .pth), never a model's own code (.py); vLLM reads nothing below a subfolder.
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken")
 READ_BYTES = 1 << 20
+COMMIT = re.compile(r"[0-9a-f]{40}")
+# The HTTP status of a host that shares its store and cannot read the manifest.
+UNREADABLE_MANIFEST = 422
 
 
 class File(NamedTuple):

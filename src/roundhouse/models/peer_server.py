@@ -20,8 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import RoundhouseError
 from . import manifest, store
-from .hub import UNREADABLE_MANIFEST
-from .manifest import File
+from .manifest import UNREADABLE_MANIFEST, File
 
 _ROUTE = re.compile(
     r"/(?:api/models/)?(?P<model>[\w.-]+/[\w.-]+)/(?P<verb>revision|tree|resolve)/(?P<revision>[\w.-]+)(?:/(?P<path>.+))?"

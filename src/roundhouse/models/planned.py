@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import RoundhouseError
-from ..schema.facts import RequiredResult
-from ..schema.plan import Agent
 from . import download, manifest
 from .folder_source import FolderSource
 from .pull_job import PullRequest
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import RequiredResult
+    from roundhouse.schema.plan import Agent
 
 
 def to_pull(agents: Iterable[Agent], place: Path, source: download.Source) -> list[PullRequest]:

@@ -13,16 +13,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import RoundhouseError
-from ..schema.facts import PulledModel
 from ..util.progress import Progress
 from . import manifest, pull_job, store, store_layout
 from .download import Download, Source, Transfer
 from .manifest import File
 from .pull_job import PullJob, PullRequest
 from .retry import Retry
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import PulledModel
 
 # More hardly help: a connection to the hub's network gives tens of MiB/s, and four fill a usual line.
 WORKERS = 4

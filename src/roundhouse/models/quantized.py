@@ -10,16 +10,19 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..catalog import recipes
 from ..catalog.models import Architecture, Model
 from ..catalog.recipes import RECIPES, Recipe
-from ..schema.facts import RequiredResult
-from ..schema.plan import Agent
-from ..schema.roster import WantedAgent, WantedModel
 from ..vllm.formats import WEIGHT_FORMATS
 from . import manifest, store_layout
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import RequiredResult
+    from roundhouse.schema.plan import Agent
+    from roundhouse.schema.roster import WantedAgent, WantedModel
 
 
 def path(model: str, revision: str | None, recipe_name: str, options: dict[str, Any] | None = None) -> str:

@@ -10,8 +10,12 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..schema.plan import Agent
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.plan import Agent
+
 
 _HEADER_LIMIT_BYTES = 100 * 1024 * 1024  # the safetensors format's own limit
 

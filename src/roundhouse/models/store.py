@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RoundhouseError
-from ..util.progress import GIB
 from . import manifest as models_manifest
 from . import store_layout
-from .hub import COMMIT
+from .manifest import COMMIT
 from .retry import interrupted
 
+GIB = 1 << 30
 PARTIAL = ".partial"
 REMOVING = ".removing"
 LOCK = ".lock"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from ..errors import RoundhouseError
-from ..schema.facts import RequiredModel, RequiredResult
 from ..util.progress import Progress
 from . import manifest, safetensors, store
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import RequiredModel, RequiredResult
 
 
 class VerifiedModel(TypedDict):

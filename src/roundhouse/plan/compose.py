@@ -6,10 +6,13 @@ beyond the host reaches it. The container's user is the host's and known only th
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..schema.plan import Agent, ComposeFile
 from ..vllm import options
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.plan import Agent, ComposeFile
 
 SERVICE = "engine"
 # All that an engine may write to, compiled kernels among it; the user `roundhouse` is at home there in both runtimes.

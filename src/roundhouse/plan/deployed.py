@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import UsageError
 from ..models import quantized
-from ..schema.plan import Agent, Plan
 from ..util.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.plan import Agent, Plan
 
 SCHEMA = 1
 PATH = Path("/etc/roundhouse/plan.json")

@@ -10,17 +10,20 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..catalog.models import Model
 from ..fit.estimate import Measured
 from ..roster import models
 from ..schema.facts import Measurement
-from ..schema.plan import Agent
-from ..schema.roster import WantedModel
 from ..util import files
 from ..vllm import defaults
 from .candidates import Configuration, Measurements
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.plan import Agent
+    from roundhouse.schema.roster import WantedModel
 
 PATH = Path("/var/lib/roundhouse/state/measured.json")
 SCHEMA = 1

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pwd
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..host import docker, packages, services
-from ..schema.facts import RequiredModel, RequiredResult
 from . import model_state
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import RequiredModel, RequiredResult
 
 _COMMAND = Path("/usr/local/bin/roundhouse")
 _GATEWAY = Path("/etc/roundhouse/gateway")

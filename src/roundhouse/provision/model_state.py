@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..models import quantized, safetensors, store_layout, verify
-from ..schema.facts import RequiredModel, RequiredResult
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import RequiredModel, RequiredResult
 
 
 def inspect(

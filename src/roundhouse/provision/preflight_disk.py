@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..host import docker
 from ..models import manifest, quantized, store, verify
 from ..plan import deployed
-from ..schema.facts import RequiredResult
 from ..util.progress import GIB
 from .preflight_host import Row, Wanted
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import RequiredResult
 
 # Disk of the engine's environment, or of the smaller one for quantization. The CPU's was measured (2.5 GB with
 # bytecode); the CUDA one has the CUDA libraries in addition (an upper bound, not measured).

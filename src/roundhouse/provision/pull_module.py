@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
@@ -21,8 +21,11 @@ from ..models.download import Source
 from ..models.folder_source import FolderSource
 from ..models.pull_job import PullRequest
 from ..models.retry import Retry
-from ..schema.facts import LockedModel
 from ..util import progress
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import LockedModel
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "wishes": {"type": "list", "elements": "dict", "required": True},

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..catalog import recipes
 from ..catalog.recipes import Recipe
 from ..errors import UsageError
 from ..models import quantized, store
-from ..schema.cards import Card
-from ..schema.facts import ModelConfig
 from ..util.progress import GIB
 from .scorer import CARD_SHARE, WINDOW_TOKENS
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.cards import Card
+    from roundhouse.schema.facts import ModelConfig
 
 MEMINFO = Path("/proc/meminfo")
 # Over the weights: the Hessian of the widest layer and a copy to factor it (32 bit), and what Python takes.

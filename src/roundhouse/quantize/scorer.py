@@ -14,15 +14,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RoundhouseError
-from ..schema.cards import Card
-from ..schema.roster import Served
 from ..util.progress import GIB
 from ..vllm import options
 from ..vllm.client import Engine
 from .quality import LIKELIEST, Position, positions
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.cards import Card
+    from roundhouse.schema.roster import Served
 
 NAME = "scored"
 HOST = "127.0.0.1"

@@ -7,8 +7,12 @@ the loopback and its metrics answer on a third; without, the engine itself liste
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from ..schema.roster import Addressed
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.roster import Addressed
+
 
 # Far enough for no roster's own ports, and for the usual ones below those that Linux gives to outgoing connections
 # (net.ipv4.ip_local_port_range, from 32768): such a connection would keep an engine from its port.

@@ -1,27 +1,16 @@
-"""Write small files atomically: each is whole or as it was, also when a run is killed.
-
-Also the lock files beside the roster, which all hosts of a run read and the first one writes. They hold JSON:
-{"schema": 1, KIND: {NAME: ..., ...}}.
-"""
+"""Write small files atomically: each is whole or as it was, also when a run is killed."""
 
 from __future__ import annotations
 
 import fcntl
 import glob
-import json
 import os
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from ..errors import UsageError
-
-SCHEMA = 1  # of a lock file
-
-Entries = dict[str, Any]
+from typing import NamedTuple
 
 
 class Change(NamedTuple):
@@ -108,41 +97,12 @@ def apply(wanted: dict[str, str | None]) -> None:
             write(Path(change.path), content)
 
 
-def read(path: Path, kind: str) -> Entries:
-    """Return the entries, nothing where there is no file. Raises UsageError."""
-    try:
-        held = json.loads(path.read_text())
-        if held["schema"] != SCHEMA:
-            raise ValueError(f"schema {held['schema']}")
-        return dict(held[kind])
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise unreadable(path, error) from None
-
-
-def unreadable(path: Path, error: Exception) -> UsageError:
-    """Return the error for a lock file that cannot be read."""
-    return UsageError(
-        "lock_unreadable",
-        "{path} cannot be read ({why}).",
-        "Restore it from version control, or delete it to lock anew.",
-        path=str(path),
-        why=str(error),
-    )
-
-
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Let one host at a time read and write the file."""
+    """Let one process at a time read and write a file, or work on what is beside it."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)  # the folder's: a file beside the roster would be one too many
         yield
     finally:
         os.close(folder)
-
-
-def text(entries: Entries, kind: str) -> str:
-    """Return what the file holds: sorted, an entry to a line, so that a change reads as one."""
-    return json.dumps({"schema": SCHEMA, kind: dict(sorted(entries.items()))}, indent=1) + "\n"

@@ -9,12 +9,15 @@ is left out.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from ..schema.plan import EngineConfig
-from ..schema.roster import Served, WantedAgent
 from . import kernels as vllm_kernels
 from .formats import Capability
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.plan import EngineConfig
+    from roundhouse.schema.roster import Served, WantedAgent
 
 # How long a stopping engine lets running requests finish. Without it a request in flight may be
 # cut and still be answered with 200 (vLLM 0.32, seen with SIGTERM and SIGINT alike).
