@@ -4,6 +4,10 @@ import subprocess
 import sys
 
 from roundhouse.paths import CHECKOUT
+from roundhouse.plan import measured
+from roundhouse.roster import fields
+from roundhouse.schema.facts import Measurement
+from roundhouse.schema.roster import WantedModel
 
 SNIPPET = """\
 from roundhouse.schema.plan import Agent, Plan
@@ -24,3 +28,8 @@ def test_a_misspelt_key_is_an_error(tmp_path):
     assert done.stdout.count("error: ") == 3, done.stdout + done.stderr
     for key in ("prot", "agent", "model"):
         assert f'has no key "{key}"' in done.stdout
+
+
+def test_lists_of_keys_on_hosts_equal_the_schema():
+    assert set(measured.REQUIRED) == Measurement.__required_keys__
+    assert set(fields.MODEL_FIELDS) == WantedModel.__annotations__.keys()

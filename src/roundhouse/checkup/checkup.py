@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ..agents import kernel_log, status
 from ..doctor.diagnosis import EVIDENCE_CHARACTERS, UNKNOWN, Finding, diagnose, of_cause
@@ -15,6 +14,7 @@ from ..gateway import haproxy
 from ..host import gpu, systemd
 from ..models import pull_job
 from ..schema.cards import GpuFacts
+from ..schema.facts import DriverRow
 from ..schema.plan import Plan
 from . import agent, slow_inference
 
@@ -28,7 +28,7 @@ _MANY = (slow_inference.CAUSE, "drift", "disk full")
 _STORE = "/var/lib/roundhouse/models"
 
 
-def of_driver(rows: list[dict[str, Any]], facts: GpuFacts) -> Finding | None:
+def of_driver(rows: list[DriverRow], facts: GpuFacts) -> Finding | None:
     """Return the trouble that the driver's own state names (driver.rows), None when it is well.
 
     A card that answers through NVML has a driver, whatever else of it cannot be seen, as within a container.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from ..plan import deployed
+from ..schema.plan import Plan
 from ..util import console
 from ..util.suggest import did_you_mean
 
@@ -36,7 +37,7 @@ _LISTED = "{program} --help lists the commands."
 ON_PLAN, ON_REQUEST, ON_OWN, ON_NONE = "plan", "request", "own", "none"
 
 Result = dict[str, Any]
-Word = Callable[[Any, argparse.Namespace], "Result | None"]
+Word = Callable[[Plan, argparse.Namespace], "Result | None"]
 
 
 class Command(NamedTuple):

@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..catalog import gpus as catalog_gpus
 from ..catalog.models import Unknown
@@ -26,7 +26,7 @@ from ..plan import report as plan_report
 from ..plan.decide import Host, host_of, question_of
 from ..plan.requirements import requirements_of
 from ..roster.models import Configs, own_configs
-from ..schema.facts import ExplainRow
+from ..schema.facts import ExplainRow, PlanFacts
 from ..schema.plan import Plan
 from ..util import console
 from ..vllm import defaults
@@ -145,7 +145,8 @@ def _this_host(agents: Any) -> Host:
     if not facts["gpus"]:
         raise UsageError("gpu_missing", "This machine has no NVIDIA GPU.", "Name the card with --gpu or --vram-gib.")
     configs: Configs = own_configs(agents)
-    return host_of(facts | {"configs": configs, "measured": measured.load()})
+    # The rest is not asked of this host.
+    return host_of(cast("PlanFacts", {**facts, "configs": configs, "measured": measured.load()}))
 
 
 EPILOG = """\

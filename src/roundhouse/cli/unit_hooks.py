@@ -83,7 +83,7 @@ def _logged(word: Word) -> Word:
     """Return the word with its error as a line of the log, where no object is asked for."""
 
     @functools.wraps(word)
-    def run(plan: Any, args: argparse.Namespace) -> dict[str, Any] | None:
+    def run(plan: Plan, args: argparse.Namespace) -> dict[str, Any] | None:
         try:
             return word(plan, args)
         except RoundhouseError as error:

@@ -115,7 +115,7 @@ def _needs_key(settings: Settings, public: bool) -> bool:
     return needed
 
 
-def _certificate(settings: Settings, public: bool) -> dict[str, Any]:
+def _certificate(settings: Settings, public: bool) -> dict[str, str | bool | None]:
     tls = public if settings.tls is None else settings.tls
     # A copy, which HAProxy's user may read whatever the owner of the user's file, and reloaded when that is renewed.
     path = f"{FOLDER}/{'own' if settings.certificate else 'tls'}.pem"
@@ -160,7 +160,7 @@ def _address(listen: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         ) from None
 
 
-def _agent(agent: Agent) -> dict[str, Any]:
+def _agent(agent: Agent) -> dict[str, str]:
     return {"name": agent["name"], "engine": f"{agent['host']}:{agent['engine_port']}"}
 
 

@@ -14,7 +14,9 @@ from . import kernel as host_kernel
 from .kernel import Module
 
 if TYPE_CHECKING:
-    from roundhouse.schema.cards import Card  # absolute, so that Ansible does not ship it with modules
+    # Absolute, so that Ansible does not ship them with modules.
+    from roundhouse.schema.cards import Card
+    from roundhouse.schema.facts import DriverRow
 
 
 OURS = Path("/etc/roundhouse/nvidia_driver.json")  # what the role nvidia_driver installs, written before it does
@@ -241,15 +243,15 @@ def _dkms_error(root: Path, kernels: tuple[str, str]) -> tuple[str, str] | None:
 _GOOD = ("ok", "unmanaged", "wsl")  # nothing is wrong, or the machine's owner wants it so
 
 
-def rows(root: Path = Path("/")) -> list[dict[str, Any]]:
+def rows(root: Path = Path("/")) -> list[DriverRow]:
     """Return {"part", "state", "ok", "sentence", "cure"} for each part of the host that is checked."""
     facts = inspect(root)
     found = state(facts)
     ok = found.state in _GOOD and (facts.nvml_error is None or not facts.loaded)
-    return [{"part": "driver", **found._asdict(), "ok": ok}]
+    return [{"part": "driver", "state": found.state, "sentence": found.sentence, "cure": found.cure, "ok": ok}]
 
 
-def text(found: list[dict[str, Any]]) -> str:
+def text(found: list[DriverRow]) -> str:
     """Return the rows for a person: a cure only where something is wrong."""
     return "\n".join(
         f"{row['part']}: {row['state']}. {row['sentence']}" + ("" if row["ok"] else f"\n  {row['cure']}")

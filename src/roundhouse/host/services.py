@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import systemd
 
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import Services, ServiceState
 
-def inspect(wanted: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
+
+def inspect(wanted: Mapping[str, Mapping[str, Any] | None]) -> Services:
     """Return {"enabled", "state", "unread"} by service, and under "stale" units whose files systemd has not read.
 
     `state` is systemd's ActiveState. A service's `reads` is the folder of its files, `read_at` the file that it touches
     after reading them, and `ignores` are patterns of names. Of "stale" are Roundhouse's own units.
     """
     units = systemd.properties([*wanted, "roundhouse*"], "ActiveState", "UnitFileState", "NeedDaemonReload")
-    found: dict[str, Any] = {
+    found: dict[str, ServiceState] = {
         name: {
             "enabled": units.get(name, {}).get("UnitFileState") == "enabled",
             "state": units.get(name, {}).get("ActiveState", "inactive"),

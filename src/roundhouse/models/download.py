@@ -15,7 +15,8 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from ..errors import RoundhouseError
 from .manifest import Digest, File
-from .retry import Retry, TransientError, interrupted
+from .retry import Retry, TransientError
+from .store import interrupted
 
 PART = ".part"
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..schema.facts import LockedModel, RequiredModel
 from ..util import files, lock_file
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import LockedModel, RequiredModel
     from roundhouse.schema.plan import Agent
 
 _KIND = "models"
 
-Locked = dict[str, LockedModel]
+Locked: TypeAlias = "dict[str, LockedModel]"
 
 
 def key(model: str, asked: str | None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from ..errors import RoundhouseError
+from .store import interrupted
 
 Result = TypeVar("Result")
 _RANDOM = random.SystemRandom()
@@ -29,11 +30,6 @@ class TransientError(Exception):
         self.code = code
         self.reason = reason
         self.wait_seconds = wait_seconds
-
-
-def interrupted() -> RoundhouseError:
-    """Return the error of work that was stopped by its caller."""
-    return RoundhouseError("interrupted", "Interrupted.")
 
 
 class Retry(NamedTuple):

@@ -21,7 +21,6 @@ from ..errors import RoundhouseError
 from . import manifest as models_manifest
 from . import store_layout
 from .manifest import COMMIT
-from .retry import interrupted
 
 GIB = 1 << 30
 PARTIAL = ".partial"
@@ -141,6 +140,11 @@ def _is_left(place: Path, wanted: set[str], asked: set[str]) -> bool:
         return False
     found = models_manifest.read_or_error(place)
     return not isinstance(found, models_manifest.Manifest) or found.asked in asked
+
+
+def interrupted() -> RoundhouseError:
+    """Return the error of work that was stopped by its caller."""
+    return RoundhouseError("interrupted", "Interrupted.")
 
 
 @contextmanager

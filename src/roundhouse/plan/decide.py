@@ -16,7 +16,7 @@ from ..catalog.models import Model, Unknown
 from ..fit import report
 from ..fit.estimate import NO, UNKNOWN, Question, fit
 from ..roster.models import Configs
-from ..schema.facts import Disk, KnownStart
+from ..schema.facts import Disk, KnownStart, MeansFacts, PlanFacts
 from ..schema.plan import Agent, Decided, Decision, FitRow, Plan
 from ..schema.roster import WantedAgent
 from . import measured
@@ -53,9 +53,9 @@ class Host(NamedTuple):
         return next((agent for agent in agents if agent["name"] == name), None)
 
 
-def host_of(facts: dict[str, Any] | None, memory_gb: float | None = None, again: bool = False) -> Host:
+def host_of(facts: PlanFacts | None, memory_gb: float | None = None, again: bool = False) -> Host:
     """Return the host of the facts that the module roundhouse_plan_facts gathers; nothing is known for None."""
-    facts = facts or {}
+    facts = facts or cast("PlanFacts", {})
     cards, configs = facts.get("gpus", []), facts.get("configs", {})
     return Host(
         cards=gpus.of_host(cards, memory_gb),
@@ -66,8 +66,14 @@ def host_of(facts: dict[str, Any] | None, memory_gb: float | None = None, again:
         stamps=facts.get("stamps", {}),
         disk=facts.get("disk", {}),
         starts=tuple(facts.get("starts", ())),
-        means=Means(**facts.get("means", {}), uuids=tuple(card.get("uuid") for card in cards)),
+        means=_means(facts.get("means"), tuple(card.get("uuid") for card in cards)),
     )
+
+
+def _means(told: MeansFacts | None, uuids: tuple[str | None, ...]) -> Means:
+    if told is None:
+        return Means(uuids=uuids)
+    return Means(tuple(told.get("cdi", ())), tuple(told.get("runtimes", ())), told.get("open_files"), uuids)
 
 
 def decide(roster: list[WantedAgent], host: Host, accelerator: str) -> list[Decided]:

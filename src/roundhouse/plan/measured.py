@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 from ..catalog.models import Model
 from ..fit.estimate import Measured
 from ..roster import models
-from ..schema.facts import Measurement
 from ..util import files
 from ..vllm import defaults
 from .candidates import Configuration, Measurements
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import Measurement
     from roundhouse.schema.plan import Agent
     from roundhouse.schema.roster import WantedModel
 
@@ -57,6 +57,7 @@ _IDENTITY = (
     "kernels",
 )
 _STARTED_WITH = ("max_model_len", "gpu_memory_utilization")
+REQUIRED = ("engine", *_IDENTITY, *_STARTED_WITH)  # of Measurement; written out, because hosts get no schema
 
 
 def parse(lines: Iterable[str]) -> dict[str, float]:
@@ -136,7 +137,7 @@ def _named(each: Measurement) -> WantedModel:
 
 
 def _is_whole(each: Any) -> bool:
-    if not isinstance(each, dict) or not all(name in each for name in Measurement.__required_keys__):
+    if not isinstance(each, dict) or not all(name in each for name in REQUIRED):
         return False
     # Earlier versions kept null for enforce_eager: whether such a start captured graphs is not known.
     kinds = {"model": str, "gpus": list, "enforce_eager": bool}

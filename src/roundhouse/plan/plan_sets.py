@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import RoundhouseError, UsageError
 from ..host import systemd
@@ -226,7 +226,7 @@ def folder(name: str) -> Path:
     return FOLDER / name
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[dict[str, str]]:
     """Return a row of COLUMNS for each plan, the newest last."""
     entries = load()
     made = []

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pwd
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..host import docker, packages, services
 from . import model_state
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
-    from roundhouse.schema.facts import RequiredModel, RequiredResult
+    from roundhouse.schema.facts import HostState, RequiredModel, RequiredResult
 
 _COMMAND = Path("/usr/local/bin/roundhouse")
 _GATEWAY = Path("/etc/roundhouse/gateway")
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
     image: str | None
 
 
-def inspect(asked: Asked) -> dict[str, Any]:
+def inspect(asked: Asked) -> HostState:
     """Return the state by subject. Raises RoundhouseError for a model whose manifest cannot be read."""
     current = Path(asked.current)
     return {
@@ -67,7 +67,7 @@ def _command() -> str | None:
     return _COMMAND.resolve().parent.name if _COMMAND.is_symlink() and _COMMAND.exists() else None
 
 
-def _user(name: str) -> dict[str, Any] | None:
+def _user(name: str) -> dict[str, str | int] | None:
     try:
         found = pwd.getpwnam(name)
     except KeyError:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..errors import RoundhouseError
 from ..models import lock, quantized
 from ..plan import build, decide, report
+from ..schema.facts import PlanFacts
 from ..schema.plan import Plan
 
 
@@ -29,7 +30,7 @@ class Asked(NamedTuple):
     hub_path: str
 
 
-def compute_plan(asked: Asked, facts: dict[str, Any]) -> tuple[Plan, list[str]]:
+def compute_plan(asked: Asked, facts: PlanFacts) -> tuple[Plan, list[str]]:
     """Return the plan and its text. Raises RoundhouseError when an agent fits no card."""
     agents = lock.apply(asked.agents, Path(asked.models_lock))
     host = decide.host_of(facts, asked.gpu_memory_gb, asked.again)
@@ -42,7 +43,7 @@ def compute_plan(asked: Asked, facts: dict[str, Any]) -> tuple[Plan, list[str]]:
     return plan, text.splitlines()
 
 
-def preflight_options(asked: Asked, plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
+def preflight_options(asked: Asked, plan: Plan, facts: PlanFacts) -> dict[str, Any]:
     """Return the options of the second module, roundhouse_preflight."""
     agents = plan["agents"]
     named = [agent["model"] for agent in agents] + [agent["draft_model"] or "" for agent in agents]
@@ -65,6 +66,6 @@ def preflight_options(asked: Asked, plan: Plan, facts: dict[str, Any]) -> dict[s
     }
 
 
-def is_deployed(plan: Plan, facts: dict[str, Any]) -> bool:
+def is_deployed(plan: Plan, facts: PlanFacts) -> bool:
     """Return whether the plan equals the deployed one, as JSON."""
     return bool(json.loads(json.dumps(plan)) == facts["deployed"])

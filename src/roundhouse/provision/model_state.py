@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..models import quantized, safetensors, store_layout, verify
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
-    from roundhouse.schema.facts import RequiredModel, RequiredResult
+    from roundhouse.schema.facts import ModelState, RequiredModel, RequiredResult
 
 
 def inspect(
     store: str, folders: Iterable[str], wishes: list[RequiredModel], quantizations: list[RequiredResult]
-) -> dict[str, Any]:
+) -> ModelState:
     """Return the models to pull and to quantize, the problems, and whether the store has the layout of old versions.
 
     `folders` are the roster's own models. Raises RoundhouseError for a model whose manifest cannot be read.

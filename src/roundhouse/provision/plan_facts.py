@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..agents import containers
 from ..errors import UsageError
@@ -13,9 +13,13 @@ from ..plan import measured
 from ..roster.models import own_configs
 from ..state import start_phases
 
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import PlanFacts
 
-def gather(agents: Any, store: str, pynvml: Any = None) -> dict[str, Any]:
-    """Return schema.facts.PlanFacts for the roster as written; `store` is the folder of the pulled models.
+
+def gather(agents: Any, store: str, pynvml: Any = None) -> PlanFacts:
+    """Return the facts for the roster as written; `store` is the folder of the pulled models.
 
     A deployed plan that cannot be read counts as none: then all is decided anew.
     """
@@ -27,7 +31,7 @@ def gather(agents: Any, store: str, pynvml: Any = None) -> dict[str, Any]:
     configs = own_configs(agents)
     return {
         **gpu.facts(answer=answer),
-        "answer": answer._asdict(),
+        "answer": {"driver_version": answer.driver_version, "error": answer.error, "gpus": answer.gpus},
         "configs": configs,
         "stamps": quantized.stamps(agents),
         "means": containers.means(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..agents import ports as agents_ports
 from ..catalog.recipes import RECIPES
@@ -13,6 +13,10 @@ from ..roster import ports as roster_ports
 from ..vllm import formats, kernels
 from . import preflight_disk, preflight_host
 from .preflight_host import Row, Wanted
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.plan import Agent
 
 ENGINE_PYTHON = ((3, 11), (3, 14))  # Requires-Python of vllm 0.32.0: >=3.11,<3.15
 HUB_PYTHON = ((3, 10), (3, 14))  # of huggingface-hub 2.4.0: >=3.10; later ones are not locked for
@@ -92,12 +96,15 @@ def _agents(wanted: Wanted, cards: int) -> Row:
     return Row("agents", ", ".join(agent["name"] for agent in wanted.agents), found)
 
 
-def _kernels(agent: dict[str, Any]) -> list[str]:
+def _kernels(agent: Agent) -> list[str]:
     """Return why the engine on this CPU cannot run an agent's model."""
-    recipe = RECIPES.get(agent.get("quantize") or "")
-    forms = {"quantization": formats.canonical(agent.get("quantization") or ""), "quantize": recipe and recipe.form}
+    name, recipe = agent.get("quantization") or "", agent.get("quantize") or ""
+    forms = {
+        f"quantization is {name}": formats.canonical(name),
+        f"quantize is {recipe}": RECIPES[recipe].form if recipe in RECIPES else None,
+    }
     return [
-        f"agents[{agent['name']}].{setting} is {agent[setting]}: {problem}"
+        f"agents[{agent['name']}].{setting}: {problem}"
         for setting, form in forms.items()
         if (problem := kernels.obstacle(form or ""))
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..host import docker
 from ..models import manifest, quantized, store, verify
@@ -19,6 +19,7 @@ from .preflight_host import Row, Wanted
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.facts import RequiredResult
+    from roundhouse.schema.plan import Agent
 
 # Disk of the engine's environment, or of the smaller one for quantization. The CPU's was measured (2.5 GB with
 # bytecode); the CUDA one has the CUDA libraries in addition (an upper bound, not measured).
@@ -90,11 +91,12 @@ def _models(wanted: Wanted) -> Iterator[Item]:
             yield Item(name, wanted.models_store, size)
 
 
-def _estimates(agents: list[dict[str, Any]]) -> dict[str, int]:
+def _estimates(agents: list[Agent]) -> dict[str, int]:
     """Return the fit's estimate of the weights by folder, for the models that are not on the host."""
     found = {}
     for agent in agents:
-        per_card = (agent.get("fit") or {}).get("weights_gib_per_rank")
+        fit = agent.get("fit")
+        per_card = fit["weights_gib_per_rank"] if fit else None
         if per_card and not Path(agent["model_path"]).exists():
             found[agent["model_path"]] = round(per_card * len(agent["gpus"]) * GIB)
     return found

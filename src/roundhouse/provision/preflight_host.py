@@ -8,12 +8,17 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..agents import gpu_memory
 from ..host import driver
 from ..host.driver import Facts
 from ..host.packages import Packages
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import RequiredModel
+    from roundhouse.schema.plan import Agent
 
 GIB = 1024**3
 # Lists of NVIDIA's and Docker's own instructions, which name a key in another place than the roles do.
@@ -33,8 +38,8 @@ class Row(NamedTuple):
 class Wanted(NamedTuple):
     """The plan's agents, the hub's models that they name (lock.required_models), and the settings of the host."""
 
-    agents: list[Any]
-    wishes: list[Any]
+    agents: list[Agent]
+    wishes: list[RequiredModel]
     accelerator: str
     engine_path: str
     engine_python: str

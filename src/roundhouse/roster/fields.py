@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..catalog.recipes import RECIPES
-from ..schema.roster import WantedModel
 from ..util.suggest import did_you_mean
 from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 
@@ -30,7 +29,7 @@ GIVE_UP = ("kv_cache_dtype", "max_model_len", "model")
 # Settings of earlier versions, and their names of today.
 RENAMED = {"quantise": "quantize"}
 # Of an entry of `models`. A recipe makes its result of the model that the entry names.
-MODEL_FIELDS = tuple(WantedModel.__annotations__)
+MODEL_FIELDS = ("model", "revision", "quantization", "quantize")
 # What the plan writes where a roster says nothing: vLLM's own defaults below 70 GiB. Written down on every card, so
 # that what was computed is what runs: the engine's defaults jump with the card (vllm/defaults.py, batch).
 MAX_NUM_SEQS = 256

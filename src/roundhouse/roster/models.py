@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..catalog import hf_config, models
 from ..catalog.models import Model, Unknown
 from ..catalog.recipes import RECIPES
 from ..models import quantized
-from ..schema.facts import ModelConfig
 from ..vllm.formats import ONLINE, members
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import ModelConfig
     from roundhouse.schema.roster import WantedModel
 
 # The config.json of each folder that a roster names, by its path, as they were read on the host.
-Configs = Mapping[str, ModelConfig]
+Configs: TypeAlias = "Mapping[str, ModelConfig]"
 
 
 def own_configs(agents: Any) -> dict[str, ModelConfig]:

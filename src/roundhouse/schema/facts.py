@@ -101,6 +101,54 @@ class RequiredResult(TypedDict):
     path: str
 
 
+class ModelState(TypedDict):
+    """Which models a host has (provision/model_state.py)."""
+
+    to_pull: list[RequiredModel]
+    to_quantize: list[RequiredResult]
+    problems: list[str]  # sentences
+    is_old_layout: bool
+
+
+class ServiceState(TypedDict):
+    """A service of systemd (host/services.py)."""
+
+    enabled: bool
+    state: str  # ActiveState
+    unread: list[str]  # files that changed after it read them
+
+
+class Services(TypedDict):
+    """What host/services.inspect returns."""
+
+    services: dict[str, ServiceState]
+    stale: list[str]  # units whose files systemd has not read
+
+
+class HostState(TypedDict):
+    """What of the roles' work is on a host (provision/host_state.py)."""
+
+    packages: list[str]
+    environments: list[str]
+    hub_current: str | None
+    models: ModelState
+    image: bool
+    command: str | None
+    users: dict[str, dict[str, str | int]]
+    gateway: dict[str, bool]
+    ollama: ServiceState
+
+
+class DriverRow(TypedDict):
+    """A part of the host that `doctor` checks (host/driver.rows)."""
+
+    part: str
+    state: str
+    sentence: str
+    cure: str
+    ok: bool
+
+
 class PulledModel(TypedDict):
     """A row of what pull.Pull.run returns."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..util import files
 from . import serving
@@ -64,7 +64,7 @@ def add(entry: Entry) -> None:
     files.write(path(), "".join(json.dumps(each._asdict()) + "\n" for each in kept), durable=False)
 
 
-def table(entries: list[Entry]) -> list[dict[str, Any]]:
+def table(entries: list[Entry]) -> list[dict[str, str | int]]:
     """Return the entries as rows of COLUMNS, for a person."""
     return [
         {

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -111,7 +111,7 @@ def _tell(text: str) -> None:
         os.close(nowhere)
 
 
-def table(columns: Sequence[str], rows: list[dict[str, Any]], marks: Sequence[str] | None = None) -> str:
+def table(columns: Sequence[str], rows: Sequence[Mapping[str, object]], marks: Sequence[str] | None = None) -> str:
     """Return rows as aligned text under a heading, with a mark before each; None is shown as `-`."""
     cells = [tuple(columns), *(tuple("-" if row[key] is None else str(row[key]) for key in columns) for row in rows)]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
