@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from roundhouse.catalog.models import Model, architecture, find, in_format
+from roundhouse.catalog.model_families import Model, architecture, find, in_format
 from roundhouse.fit import sizes
 from roundhouse.fit.estimate import FITS, NO, Fit, Question, fit
 from roundhouse.fit.overhead import uncertainty

@@ -35,8 +35,7 @@ from typing import Any, NamedTuple
 
 import calibration
 
-from roundhouse.catalog import gpus
-from roundhouse.catalog import models as catalog_models
+from roundhouse.catalog import gpus, model_families
 from roundhouse.plan import measured
 from roundhouse.schema.roster import Served
 from roundhouse.vllm import options as vllm_options
@@ -212,9 +211,9 @@ class Card:
         return self._nvml.nvmlDeviceGetMemoryInfo(self._handle)
 
 
-def known(repo: str) -> catalog_models.Model:
+def known(repo: str) -> model_families.Model:
     """Return what the catalog knows of a repository of CASES."""
-    found = catalog_models.find(repo)
+    found = model_families.find(repo)
     if found is None or found.form.name not in QUANTIZATION:
         raise SystemExit(f"{repo} is none that this benchmark can imitate: take one in {' or '.join(QUANTIZATION)}.")
     return found

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roundhouse.catalog import models as catalog_models
+from roundhouse.catalog import model_families
 from roundhouse.catalog.gpus import HostCard
 from roundhouse.fit import overhead
 from roundhouse.fit.estimate import FITS, NO, TIGHT, UNKNOWN, Measured, fit
@@ -24,13 +24,13 @@ REPOS = (
 # The same examples each time: a run of CI is no lottery. `--hypothesis-seed` and more of them look for new ones.
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.load_profile("same")
-MODELS = tuple(catalog_models.find(repo) for repo in REPOS)
+MODELS = tuple(model_families.find(repo) for repo in REPOS)
 # Drawn as wholes: hypothesis takes longer to draw a list than the choice takes to be made.
 ROSTERS = [each for count in range(1, 5) for each in itertools.permutations(MODELS, count)]
 GIVE_UPS = [
     each for count in range(4) for each in itertools.permutations(("kv_cache_dtype", "max_model_len", "model"), count)
 ]
-UNKNOWN_MODEL = catalog_models.Unknown("own/hybrid", "its layers mix attention kinds.")
+UNKNOWN_MODEL = model_families.Unknown("own/hybrid", "its layers mix attention kinds.")
 
 
 def card(gib=15.5, number=0, capability=(12, 0), **more):
@@ -145,7 +145,7 @@ def test_what_is_missed_least_is_given_up_first():
 
 
 def test_without_a_minimum_the_length_stays():
-    fourteen = catalog_models.find("Qwen/Qwen2.5-14B-Instruct-AWQ")
+    fourteen = model_families.find("Qwen/Qwen2.5-14B-Instruct-AWQ")
     stays = choose(wish(fourteen, gpu_memory_utilization=0.85, max_num_seqs=16), (card(),), {})
     assert not stays.taken
     shorter = choose(
@@ -211,7 +211,7 @@ def test_where_every_card_drives_a_display_they_are_taken(count):
 
 
 def test_what_one_of_the_cards_cannot_run_all_cannot():
-    int8 = catalog_models.in_format("own/int8", MODELS[5].architecture, "int8")
+    int8 = model_families.in_format("own/int8", MODELS[5].architecture, "int8")
     mixed = (card(23.5, 0, (8, 9)), card(23.5, 1, (12, 0)))
     assert choose(wish(int8, gpus=(0,)), mixed, {}).taken
     made = choose(wish(int8, gpus=(0, 1)), mixed, {})
@@ -229,7 +229,7 @@ def test_utilization_is_an_upper_bound():
 
 
 def test_exact_takes_what_is_tight_and_never_what_does_not_fit():
-    tight = wish(catalog_models.find("Qwen/Qwen2.5-14B-Instruct-AWQ"), gpu_memory_utilization=0.95, max_model_len=16384)
+    tight = wish(model_families.find("Qwen/Qwen2.5-14B-Instruct-AWQ"), gpu_memory_utilization=0.95, max_model_len=16384)
     assert [choose(tight._replace(exact=each), (card(15.0),), {}).verdict for each in (False, True)] == [FITS, TIGHT]
     assert not choose(wish(MODELS[0], exact=True), (card(),), {}).taken
 
@@ -260,7 +260,7 @@ def test_an_old_card_gets_no_fp8_cache():
 
 
 def test_a_draft_model_takes_its_share():
-    target, draft = catalog_models.find("Qwen/Qwen3-8B"), catalog_models.find("Qwen/Qwen3-0.6B")
+    target, draft = model_families.find("Qwen/Qwen3-8B"), model_families.find("Qwen/Qwen3-0.6B")
     alone, drafted = (choose(wish(target, draft=each), (card(31.4),), {}) for each in (None, draft))
     assert drafted.fit.weights_gib_per_rank == pytest.approx(alone.fit.weights_gib_per_rank + 1.12, abs=0.05)
     assert drafted.fit.kv_bytes_per_token_per_rank == alone.fit.kv_bytes_per_token_per_rank + 2 * 28 * 8 * 128 * 2

@@ -7,7 +7,7 @@ import sys
 import calibration
 import pytest
 
-from roundhouse.catalog import models as catalog_models
+from roundhouse.catalog import model_families
 from roundhouse.fit.estimate import FITS, NO, TIGHT, Question, fit
 from roundhouse.paths import CHECKOUT
 
@@ -25,7 +25,7 @@ SHARES = (0.3, 0.7, 0.85, 0.92)
 
 
 def question(repo="Qwen/Qwen2.5-7B-Instruct-AWQ", card_gib=15.5, max_model_len=8192, **options):
-    return Question(catalog_models.find(repo), card_gib, max_model_len, **options)
+    return Question(model_families.find(repo), card_gib, max_model_len, **options)
 
 
 def grid():
@@ -115,7 +115,7 @@ def before_0_29(found):
     ],
 )
 def test_a_start_that_compiles_has_less_for_the_kv_cache(repo, share, compiles, kv_gib):
-    model = catalog_models.in_format(repo, catalog_models.find(repo).architecture, "awq")
+    model = model_families.in_format(repo, model_families.find(repo).architecture, "awq")
     asked = Question(model, 31.36, 8192, gpu_memory_utilization=share, tries_kernels=compiles)
     assert before_0_29(fit(asked)) == pytest.approx(kv_gib, abs=0.1)
     # Where nobody says, the answer spans both.
@@ -184,8 +184,8 @@ def test_two_ranks_carry_what_one_cannot():
 
 
 def test_a_format_that_the_card_cannot_run_is_refused():
-    model = catalog_models.find("Qwen/Qwen2.5-7B-Instruct")
-    int8 = catalog_models.in_format(model.name, model.architecture, "int8")
+    model = model_families.find("Qwen/Qwen2.5-7B-Instruct")
+    int8 = model_families.in_format(model.name, model.architecture, "int8")
     assert fit(Question(int8, 23.5, 4096, capability=(8, 9))).verdict == FITS
     found = fit(Question(int8, 23.5, 4096, capability=(12, 0)))
     assert found.verdict == NO
@@ -203,7 +203,7 @@ def test_an_8_bit_kv_cache_wants_its_capability():
 
 
 def test_what_left_the_engine_is_refused():
-    model = catalog_models.in_format("own/bnb", catalog_models.find("Qwen/Qwen2.5-1.5B-Instruct").architecture, "bnb4")
+    model = model_families.in_format("own/bnb", model_families.find("Qwen/Qwen2.5-1.5B-Instruct").architecture, "bnb4")
     found = fit(Question(model, 23.5, 4096, max_num_seqs=16))
     assert found.verdict == NO
     assert "not in vLLM's core since 0.28" in found.reasons[0]
@@ -222,7 +222,7 @@ def test_a_full_sampler_batch_is_no_reason_not_to_start():
 
 
 def test_a_checkpoint_states_what_auto_means():
-    model = catalog_models.find("Qwen/Qwen3-8B")._replace(kv_cache_dtype="fp8")
+    model = model_families.find("Qwen/Qwen3-8B")._replace(kv_cache_dtype="fp8")
     asked = Question(model, 31.4, 4096)
     assert (
         fit(asked).kv_bytes_per_token_per_rank * 2
@@ -231,7 +231,7 @@ def test_a_checkpoint_states_what_auto_means():
 
 
 def test_a_draft_leaves_no_ceiling():
-    draft = catalog_models.find("Qwen/Qwen3-0.6B")
+    draft = model_families.find("Qwen/Qwen3-0.6B")
     assert (
         fit(question("Qwen/Qwen3-8B-FP8", 31, draft=draft, bandwidth_gb_s=448.0)).decode_ceiling_tokens_per_second
         is None
@@ -247,7 +247,7 @@ def test_a_decode_ceiling_needs_a_bandwidth():
 def test_a_chooser_can_ask_thousands_of_times():
     """Bound a fit's work by the calls that it makes, which no busy machine changes."""
     fit.cache_clear()
-    models = [catalog_models.find(repo) for repo in REPOS]
+    models = [model_families.find(repo) for repo in REPOS]
     calls = 0
 
     def count(_frame, event, _argument):

@@ -2,14 +2,14 @@
 
 import pytest
 
-from roundhouse.catalog import models
+from roundhouse.catalog import model_families
 from roundhouse.fit import sizes
 from roundhouse.fit.sizes import GIB, weights
 from roundhouse.vllm.formats import WEIGHT_FORMATS
 
 
 def held(name, form="bf16", ranks=1):
-    model = models.in_format(name, models.ARCHITECTURES[name], form)
+    model = model_families.in_format(name, model_families.ARCHITECTURES[name], form)
     return weights(model.architecture, model.form, ranks)
 
 
@@ -72,9 +72,9 @@ def test_resident_weights_are_those_of_the_logs_within_half_a_percent(name, form
 
 
 def test_the_quantized_72b_repositories_pad_the_intermediate_size():
-    model = models.find("Qwen/Qwen2.5-72B-Instruct-AWQ")
+    model = model_families.find("Qwen/Qwen2.5-72B-Instruct-AWQ")
     assert model.architecture.intermediate_size == 29696
-    assert models.find("Qwen/Qwen2.5-72B-Instruct").architecture.intermediate_size == 29568
+    assert model_families.find("Qwen/Qwen2.5-72B-Instruct").architecture.intermediate_size == 29568
     assert held("Qwen2.5-72B", "awq").disk / 1e9 == pytest.approx(41.6, rel=0.005)
 
 
@@ -92,7 +92,7 @@ def test_a_decode_step_reads_no_embedding_table_and_only_the_chosen_experts():
     [("Qwen2.5-0.5B", 12), ("Qwen2.5-7B", 56), ("Qwen2.5-14B", 192), ("Qwen2.5-72B", 320), ("Qwen3-8B", 144)],
 )
 def test_kv_bytes_of_a_token(name, kib):
-    architecture = models.ARCHITECTURES[name]
+    architecture = model_families.ARCHITECTURES[name]
     assert sizes.bytes_per_token(architecture, "auto", 1) == kib * 1024
     assert sizes.bytes_per_token(architecture, "fp8", 1) == kib * 512
     ranks = architecture.num_key_value_heads
@@ -106,7 +106,7 @@ def test_kv_bytes_of_a_token(name, kib):
     [("Qwen3-8B", 19.36, 140960), ("Qwen2.5-0.5B", 18.08, 1579808), ("Qwen3-14B", 29.15, 191056)],
 )
 def test_tokens_of_a_logged_kv_cache(name, kv_gib, tokens):
-    token_bytes = sizes.bytes_per_token(models.ARCHITECTURES[name], "auto", 1)
+    token_bytes = sizes.bytes_per_token(model_families.ARCHITECTURES[name], "auto", 1)
     assert sizes.tokens(kv_gib * GIB, token_bytes) == pytest.approx(tokens, rel=0.002)
     assert sizes.tokens(kv_gib * GIB, token_bytes) % sizes.BLOCK_TOKENS == 0
 
@@ -131,7 +131,7 @@ def test_tensor_parallel_ranks_share_the_linear_layers():
     ],
 )
 def test_the_catalog_knows_the_families_by_name(repo, form, positions):
-    found = models.find(repo)
+    found = model_families.find(repo)
     assert (found.form.name, found.architecture.max_position_embeddings) == (form, positions)
     assert found.architecture.source
 
@@ -154,20 +154,20 @@ def test_the_catalog_knows_the_families_by_name(repo, form, positions):
     ],
 )
 def test_a_name_that_nobody_published_is_not_known(repo):
-    assert models.find(repo) is None
+    assert model_families.find(repo) is None
 
 
 def test_all_of_the_families_are_there():
     for size in ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B"):
         for suffix in ("", "-AWQ", "-GPTQ-Int4", "-GPTQ-Int8"):
-            assert models.find(f"Qwen/Qwen2.5-{size}-Instruct{suffix}")
-            assert size == "72B" or models.find(f"Qwen/Qwen2.5-Coder-{size}-Instruct{suffix}")
+            assert model_families.find(f"Qwen/Qwen2.5-{size}-Instruct{suffix}")
+            assert size == "72B" or model_families.find(f"Qwen/Qwen2.5-Coder-{size}-Instruct{suffix}")
     for size in ("0.6B", "1.7B", "4B", "8B", "14B", "32B"):
         # The small ones in GPTQ-Int8, the others in AWQ.
         published = ("", "-FP8", "-GPTQ-Int8" if size in ("0.6B", "1.7B") else "-AWQ")
         found = [
             f"-{suffix}" if suffix else ""
-            for suffix in models._SUFFIXES
-            if models.find(f"Qwen/Qwen3-{size}-{suffix}".rstrip("-"))
+            for suffix in model_families._SUFFIXES
+            if model_families.find(f"Qwen/Qwen3-{size}-{suffix}".rstrip("-"))
         ]
         assert sorted(found) == sorted(published)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from roundhouse.catalog import hf_config, models
-from roundhouse.catalog.models import Model, Unknown
+from roundhouse.catalog import hf_config
+from roundhouse.catalog.model_families import Model, Unknown
 from roundhouse.errors import UsageError
 from roundhouse.fit.estimate import Question, fit
 from roundhouse.fit.sizes import GIB, weights
@@ -37,7 +37,7 @@ def same_numbers(left, right):
 
 def test_qwen2_is_what_the_catalog_says():
     found = parse()
-    assert same_numbers(found.architecture, models.ARCHITECTURES["Qwen2.5-7B"])
+    assert same_numbers(found.architecture, model_families.ARCHITECTURES["Qwen2.5-7B"])
     assert found.form.name == "bf16"
 
 
@@ -73,7 +73,7 @@ def test_qwen3_has_a_head_dim_and_norms_but_no_bias():
         "vocab_size": 151936,
     }
     found = hf_config.parse(config, "m")
-    assert same_numbers(found.architecture, models.ARCHITECTURES["Qwen3-32B"])
+    assert same_numbers(found.architecture, model_families.ARCHITECTURES["Qwen3-32B"])
 
 
 def test_experts_are_all_resident():
@@ -94,7 +94,7 @@ def test_experts_are_all_resident():
         "vocab_size": 151936,
     }
     found = hf_config.parse(config, "m")
-    assert same_numbers(found.architecture, models.ARCHITECTURES["Qwen3-30B-A3B"])
+    assert same_numbers(found.architecture, model_families.ARCHITECTURES["Qwen3-30B-A3B"])
     assert hf_config.parse(config | {"mlp_only_layers": [0]}, "m").architecture.moe_layers == 47
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from roundhouse.catalog.models import find
+from roundhouse.catalog.model_families import find
 from roundhouse.paths import CHECKOUT
 from roundhouse.plan import measured
 from roundhouse.plan.candidates import Configuration

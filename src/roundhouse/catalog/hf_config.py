@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..vllm.formats import WEIGHT_FORMATS, Format
-from .models import Architecture, Model, Unknown
+from .model_families import Architecture, Model, Unknown
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..catalog import gpus as catalog_gpus
-from ..catalog.models import Unknown
+from ..catalog.model_families import Unknown
 from ..errors import RoundhouseError, UsageError
 from ..fit import report as fit_report
 from ..fit import request

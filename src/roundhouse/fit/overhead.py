@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ..catalog.models import Architecture
+from ..catalog.model_families import Architecture
 from ..vllm.defaults import Batch, captured_graphs
 from .sizes import BYTES_16BIT, GIB, MIB, embedding_bytes
 

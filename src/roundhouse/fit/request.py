@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from ..catalog import gpus, hf_config, models
-from ..catalog.models import Model, Unknown
+from ..catalog import gpus, hf_config, model_families
+from ..catalog.model_families import Model, Unknown
 from ..errors import UsageError
 from ..vllm import defaults
 from ..vllm.formats import KV_DTYPE_BYTES, UNCOVERED, WEIGHT_FORMATS, members, nearest
@@ -51,7 +51,7 @@ def model(name: str, quantization: str | None = None) -> Model | Unknown:
             model=name,
             formats=", ".join(wanted),
         )
-    return models.in_format(name, found.architecture, wanted[0])._replace(stated=False)
+    return model_families.in_format(name, found.architecture, wanted[0])._replace(stated=False)
 
 
 def check(*, gpu_memory_utilization: float, kv_cache_dtype: str) -> None:
@@ -179,7 +179,7 @@ def _find(name: str) -> Model | Unknown:
     folder = Path(name).expanduser()
     if name.startswith(("/", ".", "~")) or folder.is_dir():
         return hf_config.read(folder)
-    found = models.find(name)
+    found = model_families.find(name)
     if found:
         return found
     if "gguf" in name.lower():

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..catalog.models import Architecture
+from ..catalog.model_families import Architecture
 from ..vllm.formats import KV_DTYPE_BYTES, Format
 
 # vLLM's block_size on CUDA (config/cache.py); memory is handed out in whole blocks.

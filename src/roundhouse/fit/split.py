@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..catalog.models import Model
+from ..catalog.model_families import Model
 
 
 def obstacle(model: Model, ranks: int) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..catalog.models import Model
+from ..catalog.model_families import Model
 from ..vllm import defaults, formats
 from ..vllm import kernels as vllm_kernels
 from ..vllm.formats import Capability

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..catalog import models as catalog
+from ..catalog import model_families as catalog
 from ..schema.roster import WantedModel
 from ..vllm.formats import FAMILIES, FORMATS, canonical, members, nearest
 from .report import BECAME, LEFT, NEAREST, Outcome

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ..catalog import models as catalog
+from ..catalog import model_families as catalog
 from . import models
 from .report import Outcome
 

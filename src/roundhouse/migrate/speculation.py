@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..catalog import models
+from ..catalog import model_families
 from .options import is_on, json_object
 from .report import ALREADY, BECAME, LEFT, NEAREST, NOTHING, Outcome, Setting, Source
 
@@ -27,7 +27,7 @@ def _config(method: str, source: Source, name: str, **config: Any) -> Outcome:
         return _ngram(fate=BECAME if method == "ngram" else NEAREST, **config)
     if method != "draft_model" or not name:
         return Outcome(LEFT, f"{method} is not among the roster's methods, ngram and draft_model (with its model).")
-    target, draft = models.find(source.value("model")), models.find(name)
+    target, draft = model_families.find(source.value("model")), model_families.find(name)
     if target and draft and target.architecture.vocab_size != draft.architecture.vocab_size:
         sizes = f"{draft.architecture.vocab_size} and {target.architecture.vocab_size}"
         why = f"{name} and its target have vocabularies of {sizes} tokens, which vLLM refuses; n-gram needs no model."

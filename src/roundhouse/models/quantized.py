@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..catalog import recipes
-from ..catalog.models import Architecture, Model
+from ..catalog.model_families import Architecture, Model
 from ..catalog.recipes import RECIPES, Recipe
 from ..vllm.formats import WEIGHT_FORMATS
 from . import manifest, store_layout

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ..catalog.gpus import HostCard
-from ..catalog.models import Model, Unknown
+from ..catalog.model_families import Model, Unknown
 from ..fit import overhead
 from ..fit.estimate import FITS, Measured, Question, fit
 from ..fit.sizes import BLOCK_TOKENS, GIB, tokens

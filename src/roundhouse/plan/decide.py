@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 from ..catalog import gpus
 from ..catalog.gpus import HostCard
-from ..catalog.models import Model, Unknown
+from ..catalog.model_families import Model, Unknown
 from ..fit import report
 from ..fit.estimate import NO, UNKNOWN, Question, fit
 from ..roster.models import Configs

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ..catalog.models import Model
+from ..catalog.model_families import Model
 from ..fit.estimate import Measured
 from ..roster import models
 from ..util import files

@@ -6,9 +6,9 @@ import hashlib
 import json
 from typing import Any
 
-from ..catalog import models as catalog_models
+from ..catalog import model_families
 from ..catalog.gpus import HostCard
-from ..catalog.models import Model
+from ..catalog.model_families import Model
 from ..catalog.recipes import RECIPES
 from ..roster import models as roster_models
 from ..roster.fields import GIVE_UP, MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS
@@ -86,5 +86,5 @@ def notes_on_choice(agent: WantedAgent, wanted: Requirements, made: Choice) -> l
 def notes_on_model(entry: WantedModel) -> list[str]:
     """Return a sentence where the hub has already what an entry's recipe would make."""
     recipe = RECIPES.get(entry.get("quantize", ""))
-    known = catalog_models.quantized(entry["model"], recipe.bits) if recipe else None
+    known = model_families.quantized(entry["model"], recipe.bits) if recipe else None
     return [f"{known} is published with as many bits: named in its place, it spares the quantizing."] if known else []

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..catalog import hf_config, models
-from ..catalog.models import Model, Unknown
+from ..catalog import hf_config, model_families
+from ..catalog.model_families import Model, Unknown
 from ..catalog.recipes import RECIPES
 from ..models import quantized
 from ..vllm.formats import ONLINE, members
@@ -49,7 +49,7 @@ def find(entry: WantedModel, configs: Configs) -> Model | Unknown:
         if recipe := RECIPES.get(entry.get("quantize", "")):
             return quantized.model(found, recipe)
         if online := ONLINE.get(entry.get("quantization", "")):
-            return models.in_format(entry["model"], found.architecture, online)
+            return model_families.in_format(entry["model"], found.architecture, online)
     return found
 
 
@@ -58,7 +58,7 @@ def checkpoint(name: str, configs: Configs) -> Model | Unknown:
     if name.startswith("/"):
         config = configs.get(name)
         return hf_config.parse(config, name) if config else Unknown(name, f"{name} has no config.json here.")
-    return models.find(name) or Unknown(name, f"{name} is not in the catalog of models.")
+    return model_families.find(name) or Unknown(name, f"{name} is not in the catalog of models.")
 
 
 def problem(at: str, entry: WantedModel, found: Model | Unknown) -> str | None:
@@ -69,7 +69,7 @@ def problem(at: str, entry: WantedModel, found: Model | Unknown) -> str | None:
     held = found.form.name
     if word in ONLINE:
         # `find` has answered with what a 16-bit checkpoint becomes; anything else was quantized before.
-        stated = models.find(entry["model"])
+        stated = model_families.find(entry["model"])
         fine = held == ONLINE[word] and (stated is None or stated.form.name == "bf16")
     else:
         fine = held in members(word)
