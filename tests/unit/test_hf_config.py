@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from roundhouse.catalog import hf_config
+from roundhouse.catalog import hf_config, model_families
 from roundhouse.catalog.model_families import Model, Unknown
 from roundhouse.errors import UsageError
 from roundhouse.fit.estimate import Question, fit

@@ -36,7 +36,7 @@ def test_the_host_of_a_killed_build_is_removed_before_anything_is_made(tmp_path,
     removed = [f"rm --force roundhouse-deploying-{key}" for key in ("0123456789ab", "ba9876543210")]
     assert done[:2] == removed
     assert done[2].startswith("images ")
-    assert capsys.readouterr().out.startswith("roundhouse-lab:deployed-test_deployed-bookworm-")
+    assert capsys.readouterr().out.startswith("roundhouse-lab:deployed-test_lab_deployed-bookworm-")
 
 
 @pytest.mark.parametrize("taken", [True, False])
