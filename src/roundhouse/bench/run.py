@@ -20,7 +20,7 @@ from . import target
 from .load import Load
 from .target import Target
 
-# The figures of the users' migration guide, which nobody measured here.
+# The figures of the users' migration guide; they were not measured here.
 # Part 1, row "Throughput": for one request, whichever agent.
 TOKENS_PER_SECOND = (50.0, 80.0)
 # Part 7: "after model loaded".

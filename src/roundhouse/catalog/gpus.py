@@ -84,7 +84,7 @@ _SIZE = re.compile(r"\b(\d+) ?gi?b\b")
 
 
 class HostCard(NamedTuple):
-    """One card of a host, by its number in PCI order; `cuda_gib` is None while nobody knows its memory.
+    """One card of a host, by its number in PCI order; `cuda_gib` is None while its memory is unknown.
 
     `kernels` says whether the engines there find FlashInfer's kernels compiled (vllm/kernels.py).
     """

@@ -141,7 +141,7 @@ _OTHER_REPOS = {
 _PADDED_72B = 29696
 _PADDED_FORMATS = ("awq", "gptq-int4", "gptq-int8")
 # Of these families not every size was published in every format. Source: the family's own lists of repositories on the
-# hub; names as Qwen3-1.7B-AWQ are often written, and nobody published them.
+# hub; other names, such as Qwen3-1.7B-AWQ, are plausible and not published.
 _QUANTIZED: dict[str, dict[str, tuple[str, ...]]] = {
     "Qwen3": {
         "AWQ": ("4B", "8B", "14B", "32B"),
@@ -179,7 +179,7 @@ def quantized(repo: str, bits: int) -> str | None:
 
 
 def _published(family: str, size: str, variant: str, suffix: str) -> bool:
-    """Return whether the family names its repositories so: a name that nobody published is not known."""
+    """Return whether the family names its repositories so: a name that was not published is unknown."""
     if family.startswith("Qwen2.5"):
         # The Instruct models are quantized, none of them to FP8; the Coder ends at 32B.
         named = variant == "-Instruct" or (variant == "" and not suffix)

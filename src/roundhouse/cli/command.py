@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..plan import deployed
 from ..schema.plan import Plan
 from ..util import console
-from ..util.suggest import did_you_mean
+from ..util.suggest import RENAMED, did_you_mean
 
 GROUPS = {
     "switch": ("switch", "stop", "resume"),
@@ -29,7 +29,6 @@ NAMES = tuple(name for names in GROUPS.values() for name in names)
 # What units and plays call; not in the help.
 HOOKS = ("clear", "control", "guard", "ready", "relieve", "track")
 HIDDEN = ("deploy", *HOOKS)
-RENAMED = {"quantise": "quantize"}
 _LISTED = "{program} --help lists the commands."
 
 # Where a command runs: where the plan is (this machine, --on or a running lab); here unless --on names a host;

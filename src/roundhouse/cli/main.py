@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import RoundhouseError, UsageError
 from ..plan import deployed
 from ..util import console
-from ..util.suggest import did_you_mean
+from ..util.suggest import RENAMED, did_you_mean
 from . import command, remote
 from .command import Command
 
@@ -64,7 +64,7 @@ def parse(arguments: list[str]) -> tuple[Command | None, argparse.Namespace]:
     name = arguments[at] if at < len(arguments) else None
     if name is None:
         return None, _without_command(arguments)
-    if name in command.RENAMED:
+    if name in RENAMED:
         raise command.unknown(name)
     implicit = name not in (*command.NAMES, *command.HIDDEN)
     found = command.load("switch" if implicit else name)
@@ -89,7 +89,7 @@ def _position(arguments: list[str]) -> int:
     A command's own name stands behind options and their values alone. An agent's name is any other word.
     """
     for at, word in enumerate(arguments):
-        if word in (*command.NAMES, *command.HIDDEN, *command.RENAMED):
+        if word in (*command.NAMES, *command.HIDDEN, *RENAMED):
             return at
         follows_an_option = at > 0 and arguments[at - 1].startswith("-")
         if not word.startswith("-") and not follows_an_option:
@@ -104,7 +104,7 @@ def _name_of(arguments: list[str]) -> str | None:
     """Return the command whose help is wanted; None for the list of all."""
     at = _position(arguments)
     name = arguments[at] if at < len(arguments) else None
-    if name is None or name in (*command.NAMES, *command.HIDDEN, *command.RENAMED):
+    if name is None or name in (*command.NAMES, *command.HIDDEN, *RENAMED):
         return name
     return "switch"
 

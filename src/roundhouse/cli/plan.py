@@ -156,8 +156,7 @@ something fits for each agent, 1 otherwise.
 The verdict: fits (room for max_model_len at the pessimistic end of the overhead), tight (between the
 ends), no (not even at the optimistic end), unknown (the formulas do not cover the model). gap_gib is what
 is missing on each card, negative when it is to spare; it and max_model_len_possible are taken at the
-overhead's expected value. A single question is answered with exit 0, whatever the verdict; 2 for
-a question that cannot be meant.
+overhead's expected value. A single question exits with 0, whatever the verdict; invalid options with 2.
 """
 # What only a single question takes; a roster says it itself.
 _SINGLE = (

@@ -91,4 +91,4 @@ def cause(name: str, unit: Unit, lines: list[str]) -> str:
     status = f"exit status {unit.exit_status}" if unit.exit_status is not None else unit.result
     found = diagnose(name, lines, result=unit.result, exit_status=unit.exit_status)
     cure = "" if found.cause == UNKNOWN else f" {found.cure}"
-    return f"{text} ({status}; the rest: switch.py logs {name}).{cure}"
+    return f"{text} ({status}; the rest: roundhouse logs {name}).{cure}"

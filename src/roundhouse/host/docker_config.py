@@ -73,7 +73,7 @@ def parse(text: str) -> Config:
 
 
 def merge(current: Config, noted: Config, wanted: Config, *, force: bool) -> Config:
-    """Return `current` with the wanted keys, where nobody else has set them; with `force` in any case.
+    """Return `current` with the wanted keys, except those that another program set; with `force` those too.
 
     `noted` is what the same role wrote last: a value that is still the same is the role's own, to change or remove.
     """

@@ -20,7 +20,7 @@ _HEALTH = (
     "an engine that hangs, and its unit starts it again. Compose only marks a container as unhealthy and restarts "
     "nothing; 40 s are too few for a cold start."
 )
-_UNIT = "Each agent is a systemd unit: it is restarted when it ends, and a reboot brings back who served last."
+_UNIT = "Each agent is a systemd unit: it is restarted when it ends, and a reboot starts the last active agent."
 _LOGS = "Logs go to the journal: roundhouse logs AGENT."
 _NO_SETTING = "vLLM has it and a roster does not."
 _PREFIX_CACHING = "vLLM has it on by default. It saves reading a prompt's beginning again, no decoding."

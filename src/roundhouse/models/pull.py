@@ -97,7 +97,7 @@ class Pull:
 
     def _files(self, model: str, revision: str) -> list[File]:
         listed = self.source.files(model, revision)
-        # A result that was made elsewhere comes with its model card, which nobody else has.
+        # A result that was made elsewhere comes with its model card, which no other source has.
         cards = [file for file in listed if file.path == "README.md" and model.startswith(f"{store_layout.QUANTIZED}/")]
         return manifest.wanted(listed, model) + cards
 

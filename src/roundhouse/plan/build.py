@@ -23,7 +23,7 @@ from .deployed import SCHEMA, path_of, unit_name
 CONFIG_FOLDER = "/etc/roundhouse/agents"
 # Engines never listen beyond it: vLLM's own key leaves paths open (vllm#58144), the gateway's does not.
 LISTEN_HOST = "127.0.0.1"
-# In a container it is the loopback of nobody else; what is published of it is published on LISTEN_HOST.
+# A container's network is its own; its port is published on LISTEN_HOST.
 CONTAINED_HOST = "0.0.0.0"  # noqa: S104 - all interfaces of the container's own network
 NATIVE, COMPOSE = "native", "compose"
 

@@ -31,7 +31,7 @@ CDI_KIND = "nvidia.com/gpu"
 
 
 class Means(NamedTuple):
-    """What the host's container engine offers. None, or no name, is what nobody has seen.
+    """What the host's container engine offers. None, or an empty tuple, means unknown.
 
     `cdi` are the devices that the engine would take from a CDI specification, `runtimes` the runtimes that it knows,
     `open_files` the most that a process of the host may have open, `uuids` the cards' own names in PCI order.
@@ -87,7 +87,7 @@ def document(entry: Agent, accelerator: str, image: Image, means: Means) -> Comp
         "ulimits": {"nofile": min(OPEN_FILES, means.open_files or OPEN_FILES)},
         "ports": [f"{entry['host']}:{port}:{port}"],
         "networks": ["closed"],
-        "dns": ["127.0.0.1"],  # where nobody answers: Docker's own would ask the host's on its behalf
+        "dns": ["127.0.0.1"],  # no server listens there; Docker's own would forward to the host's
         # systemd's journal has the log already, through the unit; a second copy would be one more to rotate.
         "logging": {"driver": "none"},
         "environment": _environment(entry["environment"], accelerator, means),
@@ -95,7 +95,7 @@ def document(entry: Agent, accelerator: str, image: Image, means: Means) -> Comp
     }
     if cards and (reservation := _reservation(cards, means)):
         service["deploy"] = {"resources": {"reservations": {"devices": [reservation]}}}
-    # Packets that are not masqueraded leave with an address that nobody answers to.
+    # Packets that are not masqueraded leave with an address that gets no answer.
     closed = {"driver_opts": {"com.docker.network.bridge.enable_ip_masquerade": "false"}}
     return {"name": container(name), "services": {SERVICE: service}, "networks": {"closed": closed}}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..catalog.recipes import RECIPES
-from ..util.suggest import did_you_mean
+from ..util.suggest import RENAMED, did_you_mean
 from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 
 # Words of the command line, today's and those that are reserved for later: an agent's name is a
@@ -26,8 +26,6 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 POLICIES = ("best_fit", "exact")
 # What an agent may give up. `max_model_len` only where max_model_len_min says how far.
 GIVE_UP = ("kv_cache_dtype", "max_model_len", "model")
-# Settings of earlier versions, and their names of today.
-RENAMED = {"quantise": "quantize"}
 # Of an entry of `models`. A recipe makes its result of the model that the entry names.
 MODEL_FIELDS = ("model", "revision", "quantization", "quantize")
 # What the plan writes where a roster says nothing: vLLM's own defaults below 70 GiB. Written down on every card, so

@@ -28,7 +28,7 @@ class NvmlCard(TypedDict):
     memory_gib: float | None  # NVML's total; CUDA's is about 0.45 GiB less (catalog/gpus.DRIVER_KEEPS_GIB)
     used_gib: float | None
     display_active: bool | None
-    processes: list[Process] | None  # None: not told; []: nobody
+    processes: list[Process] | None  # None: unknown; []: no process
 
 
 class Card(NvmlCard):

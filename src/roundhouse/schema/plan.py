@@ -83,7 +83,7 @@ class StartLimit(TypedDict):
 
 
 class Limits(TypedDict):
-    """What an agent's unit is told (plan/start_timeout.py)."""
+    """The limits of an agent's unit (plan/start_timeout.py)."""
 
     start_timeout_seconds: int
     start_timeout_why: str

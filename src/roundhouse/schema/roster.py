@@ -45,7 +45,7 @@ class _Served(TypedDict):
 
 
 class Served(_Served, total=False):
-    """What an agent's engine is told as the roster has it, without a decision (vllm/options.py)."""
+    """The settings that an engine gets from the roster unchanged (vllm/options.py)."""
 
     enable_prefix_caching: bool  # absent: true
     tool_call_parser: str  # one of vLLM's

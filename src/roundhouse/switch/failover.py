@@ -2,7 +2,7 @@
 
 systemd calls this when a unit ends in `failed` (OnFailure=): after too many starts in its window, or at once after an
 exit status that no restart mends. An agent that was given up takes part in no failover until a switch to it succeeds,
-so two that cannot stay do not replace each other for ever.
+so two agents that fail do not replace each other endlessly.
 """
 
 from __future__ import annotations

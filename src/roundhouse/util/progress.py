@@ -62,7 +62,7 @@ class Progress:
             self._done += count
 
     def note(self, text: str) -> None:
-        """Say something at once; what is being done is told by it from then on."""
+        """Print a text at once, and repeat it as the current step from then on."""
         with self._lock:
             if self._doing:
                 self._doing = (text, self._doing[1])

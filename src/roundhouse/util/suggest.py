@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# Old spellings of commands and settings, and the new ones.
+RENAMED = {"quantise": "quantize"}
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean dev?" for "devv", and "" where nothing is near."""

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise UsageError for a load that cannot be meant."""
+    """Raise UsageError for an invalid load."""
     _load(args)
 
 

@@ -20,7 +20,7 @@ EPILOG = "clients:\n" + "\n".join(f"  {name:<12}{each.about}" for name, each in 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the client, and what it is told."""
+    """Add the client and its settings."""
     parser.add_argument("name", metavar="NAME", help="a client from below")
     parser.add_argument("--agent", metavar="AGENT", help="only that one (default: all, or the first)")
     parser.add_argument(

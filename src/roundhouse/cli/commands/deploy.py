@@ -51,7 +51,7 @@ def put(found: PlanSet, args: argparse.Namespace) -> dict[str, Any]:
             return _look(found, args)
         done = deploy.deploy(found, report, drain_seconds=args.drain, start_agents=not args.no_start)
     if not args.json:
-        print(f"the plan {done['plan']} is in place; serving: {', '.join(done['serving']) or 'nobody'}")
+        print(f"the plan {done['plan']} is in place; active: {', '.join(done['serving']) or 'no agent'}")
     return {**done}
 
 
