@@ -1,15 +1,13 @@
 """What is done about a host's engine and toolkit, and each refusal as one sentence."""
 
 import pytest
-import yaml
+from role_vars import platforms
 
 from roundhouse.host import container_engine, container_toolkit
 from roundhouse.host.container_engine import Engine, Wanted
 from roundhouse.host.packages import Packages
-from roundhouse.paths import CHECKOUT
 
-VARS = CHECKOUT / "roles/container_engine/vars/main.yml"
-PLATFORMS = yaml.safe_load(VARS.read_text())["__container_engine_platforms"]
+PLATFORMS = platforms("container_engine", "Debian") | platforms("container_engine", "Ubuntu")
 DISTRIBUTION = Engine("distribution", "docker.io", "26.1.5+dfsg1", ["web", "db"], "2.26.1-4")
 
 

@@ -1,15 +1,13 @@
 """What is done about a driver, and each refusal as one sentence."""
 
 import pytest
-import yaml
+from role_vars import platforms
 
 from roundhouse.host import driver, driver_install
 from roundhouse.host.driver_install import Wanted, too_old
 from roundhouse.host.packages import Packages, installed, parse_dpkg
-from roundhouse.paths import CHECKOUT
 
-VARS = CHECKOUT / "roles/nvidia_driver/vars/main.yml"
-PLATFORMS = yaml.safe_load(VARS.read_text())["__nvidia_driver_platforms"]
+PLATFORMS = platforms("nvidia_driver", "Debian") | platforms("nvidia_driver", "Ubuntu")
 NOTHING = Packages({}, [], [])
 OURS = {"source": "nvidia"}
 

@@ -1,7 +1,7 @@
 """The action of the role nvidia_driver: skip, leave, refuse, or install a driver, and which.
 
 Computed from driver.inspect(), packages.installed(), the role's settings and its table of platforms
-(roles/nvidia_driver/vars/main.yml). A reason to refuse is one sentence with the setting and what to write.
+(roles/nvidia_driver/vars/main/). A reason to refuse is one sentence with the setting and what to write.
 """
 
 from __future__ import annotations

@@ -1,0 +1,24 @@
+"""The variables of a role, as Ansible reads and templates them."""
+
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar
+
+from roundhouse.paths import CHECKOUT
+
+# Without it Ansible finds no plugin of ansible.builtin by its full name.
+init_plugin_loader()
+
+
+def template(role, name, **given):
+    """Return a variable of the role; `given` are the host's."""
+    loader = DataLoader()
+    variables = dict(given)
+    for file in sorted((CHECKOUT / "roles" / role / "vars/main").iterdir()):
+        variables |= loader.load_from_file(str(file), trusted_as_template=True)
+    return Templar(loader, variables=variables).template(variables[name])
+
+
+def platforms(role, distribution):
+    """Return the role's table for a distribution, by the releases' names."""
+    return template(role, f"__{role}_platforms", ansible_facts={"distribution": distribution})
