@@ -96,7 +96,7 @@ Mistral-7B-v0.3 |   4096 |     32 |    32 |  8 | 128 | 14336 |  32768 |   no |  
 Phi-4-14B       |   5120 |     40 |    40 | 10 | 128 | 17920 | 100352 |   no |   no |   no |     16384 | phi
 """
 _MIXTURES = {
-    "Qwen3-30B-A3B": {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768, "moe_layers": 48},
+    "Qwen3-30B-A3B": {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768, "moe_layers": 48}
 }
 
 

@@ -1,7 +1,7 @@
 """The commands by name and group. Each is a module of `commands`, imported when its name is used.
 
-A module has HELP, `run(args)`, and where it needs them `add_arguments(parser)`, `check(args)`, which raises UsageError
-before a host is asked, EPILOG, ON and INTERRUPTED.
+A module has HELP, `run(args)`, which returns an Answer, and where it needs them `add_arguments(parser)`, `check(args)`,
+which raises UsageError before a host is asked, EPILOG, ON and INTERRUPTED.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ ON_PLAN, ON_REQUEST, ON_OWN, ON_NONE = "plan", "request", "own", "none"
 
 Result = dict[str, Any]
 Word = Callable[[Plan, argparse.Namespace], "Result | None"]
+# What --json prints, None for a command without a result; and what is printed without --json.
+Answer = tuple["Result | None", str]
 
 
 class Command(NamedTuple):
-    """One command. `run` returns what --json prints, None for a command that has no result."""
+    """One command."""
 
     name: str
     help: str
-    run: Callable[[argparse.Namespace], Result | None]
+    run: Callable[[argparse.Namespace], Answer]
     add_arguments: Callable[[argparse.ArgumentParser], object]
     check: Callable[[argparse.Namespace], object]
     epilog: str = ""
@@ -115,7 +117,7 @@ def _hook(name: str) -> Command:
     return Command(
         name=name,
         help="called by a unit",
-        run=lambda args: unit_hooks.WORDS[name](deployed.load(), args),
+        run=lambda args: (unit_hooks.WORDS[name](deployed.load(), args), ""),
         add_arguments=lambda parser: parser.add_argument("agent", nargs="?", metavar="AGENT"),
         check=_nothing,
         on=ON_NONE,

@@ -7,7 +7,6 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 from ..errors import RoundhouseError, UsageError
 from ..plan import deployed
@@ -36,20 +35,23 @@ def _main(arguments: list[str]) -> int:
             arguments = ["help", *([name] if (name := _name_of(arguments)) else []), *(["--json"] if as_json else [])]
         found, args = parse(arguments)
         if found is None:
-            result: dict[str, Any] | None = _check(args.check)
+            answer: command.Answer = {"agents": [agent["name"] for agent in deployed.load(args.check)["agents"]]}, ""
         else:
             interrupted = found.interrupted
             found.check(args)
             if target := _target(found, args):
                 terminal = sys.stdin.isatty() and sys.stdout.isatty()
                 return remote.run(target, remote.without_on(arguments), terminal=terminal)
-            result = found.run(args)
+            answer = found.run(args)
     except RoundhouseError as error:
         return console.refuse(error, as_json=as_json)
     except KeyboardInterrupt:
         return console.refuse(RoundhouseError("interrupted", interrupted), as_json=as_json)
+    result, text = answer
     if as_json and result is not None:
         print(json.dumps({"schema": console.SCHEMA, "ok": True, "errors": [], **result}))
+    elif text:
+        print(text)
     return 0 if result is None or result.get("ok", True) else 1
 
 
@@ -121,10 +123,6 @@ def _without_command(arguments: list[str]) -> argparse.Namespace:
             "command_missing", "A command or an agent is missing.", "{program} --help lists them.", program=program
         )
     return args
-
-
-def _check(path: Path) -> dict[str, Any]:
-    return {"agents": [agent["name"] for agent in deployed.load(path)["agents"]]}
 
 
 def _target(found: Command, args: argparse.Namespace) -> str | None:

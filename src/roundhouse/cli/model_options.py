@@ -18,6 +18,7 @@ from ..models.pull_job import PullRequest
 from ..plan import deployed
 from ..schema.facts import PulledModel
 from ..util import progress
+from .command import Answer
 
 STORE = Path("/var/lib/roundhouse/models")
 CLIENT = pins.HUB_CLIENTS / "current"  # the role's link to the environment of the hub's client
@@ -61,12 +62,8 @@ def named(text: str) -> tuple[str, str | None]:
     """Return a model and its revision, None where none is named. Raises UsageError."""
     match = _MODEL.fullmatch(text)
     if not match:
-        raise UsageError(
-            "model_name_invalid",
-            "The model name {name!r} is not valid.",
-            "Write owner/name or owner/name@revision.",
-            name=text,
-        )
+        what, remedy = "The model name {name!r} is not valid.", "Write owner/name or owner/name@revision."
+        raise UsageError("model_name_invalid", what, remedy, name=text)
     return match["model"], match["asked"]
 
 
@@ -78,19 +75,16 @@ def wishes(args: argparse.Namespace) -> list[PullRequest]:
 def download(args: argparse.Namespace, place: Path, origin: Source, wanted: list[PullRequest]) -> list[PulledModel]:
     """Download models into a store; return a row for each."""
     if args.files_at_once < 1:
-        raise UsageError(
-            "files_at_once_invalid", "--files-at-once is {value}.", "Write a number from 1.", value=args.files_at_once
-        )
+        text, remedy = "--files-at-once is {value}.", "Write a number from 1."
+        raise UsageError("files_at_once_invalid", text, remedy, value=args.files_at_once)
     with progress.on_stream(as_json=args.json) as shown:
         return pull.Pull(place, origin, shown, workers=args.files_at_once).run(wanted)
 
 
-def downloaded(args: argparse.Namespace, done: list[PulledModel]) -> dict[str, Any]:
-    """Print the rows of a download, and return the result."""
-    if not args.json:
-        for row in done:
-            print(f"{row['model']} at {row['revision'][:12]}: {'pulled' if row['changed'] else 'was there'}")
-    return {"changed": any(row["changed"] for row in done), "models": done}
+def downloaded(done: list[PulledModel]) -> Answer:
+    """Return the answer about a download."""
+    lines = [f"{row['model']} at {row['revision'][:12]}: {'pulled' if row['changed'] else 'was there'}" for row in done]
+    return {"changed": any(row["changed"] for row in done), "models": done}, "\n".join(lines)
 
 
 def with_problems(code: str, problems: list[str], result: dict[str, Any]) -> dict[str, Any]:

@@ -175,11 +175,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--explain", action="store_true", help="show each term with its formula and source")
     made.add_argument(
-        "--roster",
-        type=Path,
-        default=ROSTER,
-        metavar="FILE",
-        help="the agents (default: group_vars/all/agents.yml)",
+        "--roster", type=Path, default=ROSTER, metavar="FILE", help="the agents (default: group_vars/all/agents.yml)"
     )
     made.add_argument("--calibrate", type=Path, help=argparse.SUPPRESS)  # moved to benchmarks/calibration.py
     cards = made.add_argument_group("cards")

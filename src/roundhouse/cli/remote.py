@@ -39,19 +39,11 @@ def target(on: str | None) -> str | None:
 
 def run(target: str, arguments: list[str], *, terminal: bool) -> int:
     """Run `roundhouse ARGUMENTS` on the target and return its exit status. Output passes through."""
-    command = [*_prefix(target, terminal), *_words(target, ["roundhouse", *arguments])]
     try:
-        status = subprocess.run(command, check=False).returncode
-    except FileNotFoundError:
-        raise _not_installed(command[0]) from None
+        status = _call(target, arguments, terminal=terminal).returncode
     except KeyboardInterrupt:
-        raise RoundhouseError(
-            "interrupted",
-            "Interrupted here; a switch on {host} may go on.",
-            "{program} --on {host} status shows it.",
-            host=target,
-            program=console.command_name(),
-        ) from None
+        text, remedy = "Interrupted here; a switch on {host} may go on.", "{program} --on {host} status shows it."
+        raise RoundhouseError("interrupted", text, remedy, host=target, program=console.command_name()) from None
     if status == _SSH_FAILED and target != LAB_WORD:
         raise RoundhouseError("host_unreachable", "ssh did not reach {host}; its message is above.", host=target)
     return status
@@ -59,12 +51,8 @@ def run(target: str, arguments: list[str], *, terminal: bool) -> int:
 
 def ask(target: str, arguments: list[str]) -> dict[str, Any]:
     """Return the one object of `roundhouse ARGUMENTS`, which have --json, on the target. Raises RoundhouseError."""
-    command = [*_prefix(target, terminal=False), *_words(target, ["roundhouse", *arguments])]
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        told = json.loads(done.stdout)
-    except FileNotFoundError:
-        raise _not_installed(command[0]) from None
+        told = json.loads(_call(target, arguments, stdout=subprocess.PIPE).stdout)
     except ValueError:
         raise RoundhouseError("host_unreachable", "{host} did not answer; its message is above.", host=target) from None
     if not told["ok"]:
@@ -73,25 +61,23 @@ def ask(target: str, arguments: list[str]) -> dict[str, Any]:
     return dict(told)
 
 
-def _prefix(target: str, terminal: bool) -> list[str]:
+def _call(
+    target: str, arguments: list[str], *, terminal: bool = False, stdout: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    words = ["roundhouse", *arguments]
     if target == LAB_WORD:
         if not lab_is_up():
             raise RoundhouseError("lab_not_running", "The lab is not running.", "Start it with make demo.")
-        return ["docker", "exec", "--interactive", *(["--tty"] if terminal else []), LAB]
-    if target.startswith("ssh://"):
-        return ["ssh", *(["-t"] if terminal else []), target, "sudo"]
-    raise UsageError("host_invalid", "--on is {host!r}.", "Write lab, or ssh://user@host.", host=target)
-
-
-def _not_installed(program: str) -> RoundhouseError:
-    return RoundhouseError(
-        "program_missing", "{program} is not installed on this machine.", "Install it.", program=program
-    )
-
-
-def _words(target: str, words: list[str]) -> list[str]:
-    # ssh hands one string to the host's shell.
-    return words if target == LAB_WORD else [shlex.quote(word) for word in words]
+        command = ["docker", "exec", "--interactive", *(["--tty"] if terminal else []), LAB, *words]
+    elif target.startswith("ssh://"):  # ssh hands one string to the host's shell
+        command = ["ssh", *(["-t"] if terminal else []), target, "sudo", *map(shlex.quote, words)]
+    else:
+        raise UsageError("host_invalid", "--on is {host!r}.", "Write lab, or ssh://user@host.", host=target)
+    try:
+        return subprocess.run(command, stdout=stdout, text=True, check=False)
+    except FileNotFoundError:
+        text = "{program} is not installed on this machine."
+        raise RoundhouseError("program_missing", text, "Install it.", program=command[0]) from None
 
 
 def without_on(arguments: list[str]) -> list[str]:

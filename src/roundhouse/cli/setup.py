@@ -36,9 +36,7 @@ guide's three together, or none, are all of site.yml, the agents too. Ctrl-C lea
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     made = console.Parser(
-        prog="scripts/setup_vllm.py",
-        description="Turn a host into one that serves the roster's agents.",
-        epilog=EPILOG,
+        prog="scripts/setup_vllm.py", description="Turn a host into one that serves the roster's agents.", epilog=EPILOG
     )
     made.add_argument("--install-dependencies", action="store_true", help="NVIDIA's driver, and the engine")
     made.add_argument("--setup-docker", action="store_true", help="Docker and NVIDIA's toolkit, where agents want them")

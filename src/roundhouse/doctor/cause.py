@@ -28,11 +28,7 @@ class Cause(NamedTuple):
 def row(name: str, pattern: str | None, sentence: str, cure: str, codes: tuple[str, ...] = ()) -> Cause:
     """Return a row of the table."""
     return Cause(
-        name=name,
-        pattern=None if pattern is None else re.compile(pattern),
-        codes=codes,
-        sentence=sentence,
-        cure=cure,
+        name=name, pattern=None if pattern is None else re.compile(pattern), codes=codes, sentence=sentence, cure=cure
     )
 
 

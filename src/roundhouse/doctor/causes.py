@@ -142,10 +142,7 @@ CAUSES = (
 # systemd's word for the end of a unit whose processes the kernel ended: that is the cause, whatever the log says.
 OOM_KILL = "oom-kill"
 # What systemd says of a unit's end, where no line of the log told more.
-RESULTS = {
-    "timeout": "slow start",
-    "start-limit-hit": "given up",
-}
+RESULTS = {"timeout": "slow start", "start-limit-hit": "given up"}
 STATES = (
     row(
         "given up",

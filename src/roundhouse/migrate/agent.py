@@ -84,11 +84,7 @@ def _add_missing(agent: dict[str, Any], source: Source) -> list[Line]:
     elif limit and agent["max_model_len"] > limit:
         add("max_model_len", limit, f"Its models go no further, and {agent['max_model_len']} was asked for.")
     if agent["max_model_len"] > _FEWEST_TOKENS and "max_model_len_min" not in agent:
-        add(
-            "max_model_len_min",
-            _FEWEST_TOKENS,
-            "The planner may reduce max_model_len to this if GPU memory is short.",
-        )
+        add("max_model_len_min", _FEWEST_TOKENS, "The planner may reduce max_model_len to this if GPU memory is short.")
     if "gpu_memory_utilization" not in agent:
         add("gpu_memory_utilization", defaults.UTILIZATION, "Nothing was said; it is vLLM's default.")
     temperature, top_p, why = _OLLAMA if source.model else _VLLM

@@ -174,11 +174,7 @@ def _fit_row(made: Choice) -> FitRow | None:
     if made.question is None or made.fit is None:
         return None
     question = made.question
-    return {
-        "card_gib": round(question.card_gib, 2),
-        "format": question.model.form.name,
-        **report.numbers(made.fit),
-    }
+    return {"card_gib": round(question.card_gib, 2), "format": question.model.form.name, **report.numbers(made.fit)}
 
 
 def question_of(decided: Decided, wanted: Requirements, host: Host) -> Question | None:

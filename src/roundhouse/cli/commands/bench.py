@@ -15,6 +15,7 @@ from ...errors import RoundhouseError, UsageError
 from ...plan import deployed
 from ...state import serving
 from ...util import console, files
+from ..command import Answer
 
 HELP = "measure the active agent: first token, tokens per second, requests per minute"
 INTERRUPTED = "Interrupted: nothing was written, and the agent is still active."
@@ -54,7 +55,7 @@ def check(args: argparse.Namespace) -> None:
     _load(args)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> Answer:
     """Measure."""
     plan = deployed.load()
     agent = measuring.chosen(plan, args.agent)
@@ -63,10 +64,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     errors = [RoundhouseError("requests_failed", sentence).as_json() for sentence in measuring.problems(measured)]
     result = {"schema": console.SCHEMA, "ok": not errors, "errors": errors, **measured}
     result |= {"files": _files(result, (args.to or FOLDER).absolute())}
-    if not args.json:
-        print(report.text(result))
-        print("\n".join(["", *(error["message"] for error in errors), *result["files"].values()]))
-    return result
+    text = [report.text(result), "", *(error["message"] for error in errors), *result["files"].values()]
+    return result, "\n".join(text)
 
 
 def _files(result: dict[str, Any], folder: Path) -> dict[str, str]:
@@ -77,37 +76,20 @@ def _files(result: dict[str, Any], folder: Path) -> dict[str, str]:
         serving.write(Path(f"{stem}.json"), result, durable=False)
         files.write(Path(f"{stem}.svg"), plot.svg(result), durable=False)
     except OSError as error:
-        raise RoundhouseError(
-            "folder_not_writable",
-            "{folder} cannot be written ({why}).",
-            "Name another with --to.",
-            folder=str(folder),
-            why=error.strerror,
-        ) from None
+        text, fields = "{folder} cannot be written ({why}).", {"folder": str(folder), "why": error.strerror}
+        raise RoundhouseError("folder_not_writable", text, "Name another with --to.", **fields) from None
     return {"json": f"{stem}.json", "svg": f"{stem}.svg"}
 
 
 def _load(args: argparse.Namespace) -> Load:
     if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", args.parallel):
-        raise UsageError(
-            "parallel_invalid",
-            "--parallel is {value!r}.",
-            "Write numbers from 1, such as 1,4,16.",
-            value=args.parallel,
-        )
-    for name in ("input_tokens", "output_tokens", "requests"):
+        remedy = "Write numbers from 1, such as 1,4,16."
+        raise UsageError("parallel_invalid", "--parallel is {value!r}.", remedy, value=args.parallel)
+    for name, least in (("input_tokens", "1"), ("output_tokens", "2, for a rate needs two tokens"), ("requests", "1")):
         value = getattr(args, name)
-        if value is not None and value < (2 if name == "output_tokens" else 1):
-            least = "2, for a rate needs two tokens" if name == "output_tokens" else "1"
-            option = f"--{name.replace('_', '-')}"
-            raise UsageError(
-                f"{name}_invalid",
-                "{option} is {value}.",
-                "Write a whole number from {least}.",
-                option=option,
-                value=value,
-                least=least,
-            )
+        if value is not None and value < int(least[0]):
+            fields = {"option": f"--{name.replace('_', '-')}", "value": value, "least": least}
+            raise UsageError(f"{name}_invalid", "{option} is {value}.", "Write a whole number from {least}.", **fields)
     if args.against is None and (args.against_model or args.against_key):
         raise UsageError("against_missing", "--against-model and --against-key are of --against URL.", "Name that too.")
     levels = tuple(dict.fromkeys(int(each) for each in args.parallel.split(",")))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from ...errors import RoundhouseError, UsageError
 from ...gateway import client_config
@@ -30,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on", metavar="HOST", help="of that host: lab, or ssh://user@host; --to is here all the same")
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> command.Answer:
     """Print the files, or write them."""
     if args.name not in client_config.CLIENTS:
         names = ", ".join(client_config.CLIENTS)
@@ -44,12 +43,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     made = _elsewhere(args, target) if (target := remote.target(args.on)) else _made(args)
     if args.to:
         _write(args.to, made)
-    if args.to and not args.json:
-        print("\n".join(str(args.to / name) for name in made))
-    elif not args.json:
-        headed = (f"# {name}\n{text}" if len(made) > 1 else text for name, text in made.items())
-        print("\n".join(headed), end="")
-    return {"files": made}
+        return {"files": made}, "\n".join(str(args.to / name) for name in made)
+    headed = (f"# {name}\n{text}" if len(made) > 1 else text for name, text in made.items())
+    return {"files": made}, "\n".join(headed).removesuffix("\n")
 
 
 def _made(args: argparse.Namespace) -> dict[str, str]:
@@ -70,12 +66,8 @@ def _elsewhere(args: argparse.Namespace, target: str) -> dict[str, str]:
 def _write(folder: Path, made: dict[str, str]) -> None:
     there = [name for name, text in made.items() if (folder / name).exists() and (folder / name).read_text() != text]
     if there:
-        raise UsageError(
-            "file_exists",
-            "{path} exists and is left as it is.",
-            "Move it, or name another folder.",
-            path=str(folder / there[0]),
-        )
+        text, remedy = "{path} exists and is left as it is.", "Move it, or name another folder."
+        raise UsageError("file_exists", text, remedy, path=str(folder / there[0]))
     try:
         for name, text in made.items():
             files.write(folder / name, text)

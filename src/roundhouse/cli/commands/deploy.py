@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from ...plan import plan_sets
 from ...plan.plan_sets import PlanSet
@@ -15,6 +14,7 @@ from . import switch
 
 HELP = "deploy a plan that a play has written into a folder"
 ON = command.ON_NONE
+check = switch.check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,17 +30,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-start", action="store_true", help=argparse.SUPPRESS)  # agents_start is false
 
 
-def check(args: argparse.Namespace) -> None:
-    """Raise UsageError for an invalid --drain."""
-    switch.check(args)
-
-
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> command.Answer:
     """Deploy."""
     return put(plan_sets.read(args.folder), args)
 
 
-def put(found: PlanSet, args: argparse.Namespace) -> dict[str, Any]:
+def put(found: PlanSet, args: argparse.Namespace) -> command.Answer:
     """Put the plan in place, or with --dry-run show what would change."""
     from ...switch import deploy
     from ...switch.context import report_wait_once
@@ -50,12 +45,10 @@ def put(found: PlanSet, args: argparse.Namespace) -> dict[str, Any]:
         if args.dry_run:
             return _look(found, args)
         done = deploy.deploy(found, report, drain_seconds=args.drain, start_agents=not args.no_start)
-    if not args.json:
-        print(f"the plan {done['plan']} is in place; active: {', '.join(done['serving']) or 'no agent'}")
-    return {**done}
+    return {**done}, f"the plan {done['plan']} is in place; active: {', '.join(done['serving']) or 'no agent'}"
 
 
-def _look(found: PlanSet, args: argparse.Namespace) -> dict[str, Any]:
+def _look(found: PlanSet, args: argparse.Namespace) -> command.Answer:
     """Show what would change. The active agent may be another by the time it is done."""
     from ...switch import deploy, deploy_preview
 
@@ -65,7 +58,6 @@ def _look(found: PlanSet, args: argparse.Namespace) -> dict[str, Any]:
     if moved and old:
         seen = deploy_preview.preview(deploy.prepare(found, old, None, args.drain, lambda text: None))
     lines = seen.text() if seen else ["The first plan of this host."] if moved else []
-    if not args.json:
-        print("\n".join(lines) or f"the plan {found.name} is in place: nothing changes")
     told = {"plan": found.name, "before": old.name if old else None, "moved": moved, "text": lines}
-    return told | (seen._asdict() if seen else {})
+    shown = "\n".join(lines) or f"the plan {found.name} is in place: nothing changes"
+    return told | (seen._asdict() if seen else {}), shown

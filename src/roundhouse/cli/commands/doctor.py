@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ...errors import RoundhouseError
 from ...plan import deployed
+from ..command import Answer
 
 HELP = "find what is wrong: the cause, the line that shows it, and a command that cures it"
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> Answer:
     """Show it; also where nothing was deployed."""
     from ...checkup import checkup
     from ...host import driver as host_driver
@@ -21,10 +21,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     plan = deployed.load() if deployed.PATH.exists() else None
     driver = None if plan and plan["accelerator"] == "cpu" else checkup.of_driver(rows, facts)
     found = checkup.examine(plan, driver, facts=facts)
-    if not args.json:
-        print("\n\n".join([host_driver.text(rows), checkup.text(found)]))
     errors = [
         RoundhouseError("driver" if each is driver else each.cause, each.sentence, each.cure).as_json()
         for each in found
     ]
-    return {"ok": not found, "errors": errors, "checks": rows, "findings": [each._asdict() for each in found]}
+    result = {"ok": not found, "errors": errors, "checks": rows, "findings": [each._asdict() for each in found]}
+    return result, f"{host_driver.text(rows)}\n\n{checkup.text(found)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from .. import command, model_options
 
@@ -21,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model_options.add_source(parser)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> command.Answer:
     """Copy what the store holds, and download the rest."""
     from ...models import planned
     from ...models.folder_source import FolderSource
@@ -35,4 +34,4 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     done = model_options.download(args, args.folder, FolderSource(own), here) if here else []
     if away:
         done += model_options.download(args, args.folder, model_options.source(args), away)
-    return model_options.downloaded(args, done)
+    return model_options.downloaded(done)

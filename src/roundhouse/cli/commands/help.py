@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ...plan import deployed
 from .. import command, manual
@@ -17,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("about", nargs="?", metavar="COMMAND", help="a command, or man, or completion (for bash)")
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> command.Answer:
     """Show it."""
     if args.about == "man":
         text = manual.page()
@@ -25,6 +24,4 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         text = manual.completion(str(deployed.PATH))
     else:
         text = (manual.of_command(args.about) if args.about else manual.overview()).format_help()
-    if not args.json:
-        print(text, end="")
-    return {"text": text}
+    return {"text": text}, text.removesuffix("\n")

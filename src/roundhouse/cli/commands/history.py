@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ...errors import UsageError
 from ...plan import deployed
 from ...util import console
+from ..command import Answer
 
 HELP = "list the switches: from, to, seconds of each phase, outcome, cause"
 
@@ -23,12 +23,11 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("lines_invalid", "history takes -n with a number from 0, not {lines}.", lines=args.lines)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> Answer:
     """Show them."""
     from ...state import history
 
     deployed.load()
     entries = history.load()[-args.lines :] if args.lines > 0 else []
-    if not args.json:
-        print(console.table(history.COLUMNS, history.table(entries)))
-    return {"switches": [entry._asdict() for entry in entries]}
+    shown = console.table(history.COLUMNS, history.table(entries))
+    return {"switches": [entry._asdict() for entry in entries]}, shown

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from ...errors import RoundhouseError, UsageError
 from ...migrate import compose_file, env_file, modelfile, ollama, roster_file
@@ -53,7 +52,7 @@ def check(args: argparse.Namespace) -> None:
         )
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> command.Answer:
     """Convert them."""
     made, lines = ollama.import_store(args.store) if args.files == [OLLAMA] else _files(args)
     return _end(args, made, lines)
@@ -99,7 +98,7 @@ def _read(path: Path, model: str | None) -> tuple[list[Imported], list[Line]]:
     return [import_source(source, model)], []
 
 
-def _end(args: argparse.Namespace, made: list[Imported], lines: list[Line]) -> dict[str, Any]:
+def _end(args: argparse.Namespace, made: list[Imported], lines: list[Line]) -> command.Answer:
     agents = [agent for agent, _ in made]
     problems = list(validate.problems(agents, own_configs(agents)))
     if any("models" not in agent for agent in agents) and args.files != [OLLAMA]:
@@ -112,13 +111,9 @@ def _end(args: argparse.Namespace, made: list[Imported], lines: list[Line]) -> d
         _write(args.to, content, overwrite=args.overwrite)
     if not args.json:
         _print(args, content, lines, problems)
-    return {
-        "ok": not problems,
-        "errors": [RoundhouseError("roster", problem).as_json() for problem in problems],
-        "agents": agents,
-        "lines": [line._asdict() for line in lines],
-        "roster": content,
-    }
+    result = {"agents": agents, "lines": [line._asdict() for line in lines], "roster": content}
+    errors = [RoundhouseError("roster", problem).as_json() for problem in problems]
+    return {"ok": not problems, "errors": errors, **result}, ""
 
 
 def _print(args: argparse.Namespace, content: str, lines: list[Line], problems: list[str]) -> None:

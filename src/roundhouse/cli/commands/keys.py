@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ...errors import UsageError
 from ...gateway import keys
@@ -22,38 +21,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="whose key it is, such as a person or a program")
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> command.Answer:
     """Do it."""
-    result, text = _result(args.action, args.name)
-    if text and not args.json:
-        print(text)
-    return result
-
-
-def _result(action: str, name: str | None) -> tuple[dict[str, Any], str]:
+    action, name = args.action, args.name
     if action == "ensure":
         return {"changed": keys.ensure()}, ""
     if action == "list":
         names = sorted(keys.load())
         return {"names": names}, "\n".join(names) or "there is no key: roundhouse keys add NAME makes one"
     if name is None:
-        raise UsageError(
-            "key_name_missing",
-            "keys {action} needs a name.",
-            "Write {program} keys {action} NAME.",
-            action=action,
-            program=console.command_name(),
-        )
+        text, remedy = "keys {action} needs a name.", "Write {program} keys {action} NAME."
+        raise UsageError("key_name_missing", text, remedy, action=action, program=console.command_name())
     if action == "show":
         held = keys.load()
         if name not in held:
-            raise UsageError(
-                "unknown_key",
-                "There is no key of {name!r}.",
-                "roundhouse keys lists {names}.",
-                name=name,
-                names=", ".join(held) or "none",
-            )
+            text, remedy = "There is no key of {name!r}.", "roundhouse keys lists {names}."
+            raise UsageError("unknown_key", text, remedy, name=name, names=", ".join(held) or "none")
         return {"name": name, "key": held[name]}, held[name]
     if action == "add":
         key = keys.add(name)

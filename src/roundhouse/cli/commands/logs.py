@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ...errors import UsageError
 from ...plan import deployed
+from ..command import Answer
 
 HELP = "show the log of an agent's engine"
 
@@ -24,12 +24,12 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("lines_invalid", "logs takes -n with a number from 0, and -f only without --json.")
 
 
-def run(args: argparse.Namespace) -> dict[str, Any] | None:
+def run(args: argparse.Namespace) -> Answer:
     """Show it."""
     from ...host import journal
 
     agent = deployed.find(deployed.load(), args.agent)
     if args.json:
-        return {"agent": agent["name"], "lines": journal.log(agent["unit"], args.lines)}
+        return {"agent": agent["name"], "lines": journal.log(agent["unit"], args.lines)}, ""
     journal.print_log(agent["unit"], args.lines, follow=args.follow)
-    return None
+    return None, ""

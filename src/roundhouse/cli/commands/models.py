@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model_options.add_store(parser)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> command.Answer:
     """List them."""
     place = model_options.store(args)
     users = prune.paths_of_plans(deployed.PATH.parent, plan_sets.FOLDER)
@@ -38,9 +38,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         }
         for held in found
     ]
-    if not args.json:
-        print(console.table(_COLUMNS, [_shown(row) for row in rows]) if rows else f"{place} holds no models.")
-    return model_options.with_problems("manifest_invalid", manifest_problems(args, found), {"models": rows})
+    shown = console.table(_COLUMNS, [_shown(row) for row in rows]) if rows else f"{place} holds no models."
+    return model_options.with_problems("manifest_invalid", manifest_problems(args, found), {"models": rows}), shown
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ...plan import deployed
+from ..command import Answer
 
 HELP = "show what is deployed: memory of each GPU, what was given up, what engines stated"
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> Answer:
     """Show it."""
     from ...plan import measured, report
 
     plan, starts = deployed.load(), measured.load()
-    if not args.json:
-        print(report.text(plan, starts))
-    return {"agents": [agent | {"measured": measured.of(agent, starts)} for agent in plan["agents"]]}
+    agents = [agent | {"measured": measured.of(agent, starts)} for agent in plan["agents"]]
+    return {"agents": agents}, report.text(plan, starts)

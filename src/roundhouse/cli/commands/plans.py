@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ...util import console
+from ..command import Answer
 
 HELP = "list the plans that were deployed, the newest last: engine, models, since when"
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> Answer:
     """Show them."""
     from ...plan import plan_sets
 
     rows = plan_sets.rows()
-    if not args.json:
-        print(console.table(plan_sets.COLUMNS, rows) if rows else "no plan was deployed here")
-    return {"plans": rows}
+    return {"plans": rows}, console.table(plan_sets.COLUMNS, rows) if rows else "no plan was deployed here"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 from ...errors import UsageError
 from ...models import prune, store
@@ -24,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model_options.add_store(parser)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> command.Answer:
     """Remove them, after a yes."""
     place = model_options.store(args)
     users = prune.paths_of_plans(deployed.PATH.parent, None if args.no_way_back else plan_sets.FOLDER)
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if input("Remove these? [y/N] ").strip().lower() not in ("y", "yes"):
             going = []
     prune.remove(place, going, lambda text: print(text, file=sys.stderr))
-    if not args.json:
-        print(f"removed: {sum(held.size_bytes for held in going) / progress.GIB:.2f} GiB")
     problems = manifest_problems(args, store.stored_models(place))
-    return model_options.with_problems("manifest_invalid", problems, {"removed": [str(held.folder) for held in going]})
+    result = {"removed": [str(held.folder) for held in going]}
+    shown = f"removed: {sum(held.size_bytes for held in going) / progress.GIB:.2f} GiB"
+    return model_options.with_problems("manifest_invalid", problems, result), shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from .. import command, model_options
 
@@ -19,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model_options.add_source(parser)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> command.Answer:
     """Download them."""
     from ...models import planned
     from ...plan import deployed
@@ -27,4 +26,4 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model_options.use_client(args)
     place, source = model_options.store(args), model_options.source(args)
     wanted = model_options.wishes(args) or planned.to_pull(deployed.load()["agents"], place, source)
-    return model_options.downloaded(args, model_options.download(args, place, source, wanted))
+    return model_options.downloaded(model_options.download(args, place, source, wanted))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from ... import pins
 from ...catalog.recipes import GROUP_SIZES, RECIPES
@@ -17,13 +16,13 @@ from .. import command, model_options
 HELP = "make a quantized model, and admit it when its answers stay close to the original's"
 ON = command.ON_REQUEST
 INTERRUPTED = model_options.KEPT
+EPILOG = "recipes:\n" + "\n".join(f"  {name:<12}{recipe.about}" for name, recipe in RECIPES.items()) + "\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model, the recipe, and what they are made with."""
-    recipes = "\n".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
     parser.add_argument("model", metavar="OWNER/NAME|FOLDER", help="a 16-bit model of the store, or a folder")
-    parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=recipes)
+    parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help="a recipe from below")
     parser.add_argument(
         "--group-size", type=int, choices=GROUP_SIZES, metavar="N", help="(default: the recipe's, or less)"
     )
@@ -39,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model_options.add_store(parser)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> command.Answer:
     """Make it."""
     from ...quantize import pipeline, request
 
@@ -53,22 +52,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not engine or not accelerator:
         raise UsageError("engine_missing", "No engine is deployed here for the gate.", "Run site.yml, or add --engine.")
     if not (Path(engine) / "bin/vllm").exists():
-        raise UsageError(
-            "engine_missing",
-            "{engine} has no bin/vllm for the gate.",
-            "Run site.yml, or correct --engine.",
-            engine=str(engine),
-        )
+        text, remedy = "{engine} has no bin/vllm for the gate.", "Run site.yml, or correct --engine."
+        raise UsageError("engine_missing", text, remedy, engine=str(engine))
     if accelerator == "cuda":
         pipeline.require_free_gpu()
     scorer = pipeline.local_scorer(str(engine), accelerator, args.offload_gib)
     result = pipeline.quantize(wanted, place, args.environment or _environment(), scorer, _say)
-    if not args.json:
-        quality = result["quality"]
-        said = f"admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}" if quality else "there already"
-        print(f"{result['model']} is {said}")
-        print(f"In the roster: model: {result['path']}")
-    return {**result}
+    quality = result["quality"]
+    said = f"admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}" if quality else "there already"
+    return {**result}, f"{result['model']} is {said}\nIn the roster: model: {result['path']}"
 
 
 def _base(text: str, place: Path) -> tuple[Path, str, str | None]:
@@ -79,25 +71,16 @@ def _base(text: str, place: Path) -> tuple[Path, str, str | None]:
     model, _, asked = text.partition("@")
     found = [held for held in store.manifests(place, model) if (asked or held.revision) in (held.revision, held.asked)]
     if not found:
-        raise UsageError(
-            "model_not_in_store",
-            "{model} is not in {store}.",
-            "roundhouse pull {model} brings it.",
-            model=text,
-            store=str(place),
-        )
+        what, remedy = "{model} is not in {store}.", "roundhouse pull {model} brings it."
+        raise UsageError("model_not_in_store", what, remedy, model=text, store=str(place))
     return store.folder(place, model, found[0].revision), model, found[0].revision
 
 
 def _environment() -> Path:
     found = sorted(pins.QUANTIZERS.glob("*/bin/python"))
     if not found:
-        raise UsageError(
-            "quantizer_missing",
-            "{folder} is empty.",
-            "Run ansible-playbook playbooks/quantize.yml.",
-            folder=str(pins.QUANTIZERS),
-        )
+        remedy = "Run ansible-playbook playbooks/quantize.yml."
+        raise UsageError("quantizer_missing", "{folder} is empty.", remedy, folder=str(pins.QUANTIZERS))
     return found[-1].parents[1]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ...errors import RoundhouseError
-from . import deploy, switch
+from ..command import Answer
+from . import deploy
 
 HELP = "deploy the previous plan again, or the one that is named, as a transaction"
+check = deploy.check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,19 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     deploy.add_options(parser)
 
 
-def check(args: argparse.Namespace) -> None:
-    """Raise UsageError for an invalid --drain."""
-    switch.check(args)
-
-
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> Answer:
     """Roll back."""
     from ...plan import plan_sets
     from ...switch import deploy_preview
 
     found = plan_sets.before(args.plan)
     if lost := deploy_preview.missing(found):
-        raise RoundhouseError(
-            "plan_incomplete", "The plan {plan} cannot serve: {lost}.", plan=found.name, lost="; ".join(lost)
-        )
+        text = "The plan {plan} cannot serve: {lost}."
+        raise RoundhouseError("plan_incomplete", text, plan=found.name, lost="; ".join(lost))
     return deploy.put(found, args)

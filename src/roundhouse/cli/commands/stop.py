@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ...plan import deployed
 from ...util import console
+from ..command import Answer
 from . import switch
 
 HELP = "stop the active agent, or the one that is named, and leave its GPU idle"
+check = switch.check
 EPILOG = "For now: a switch, a reboot, a deployment or resume starts an agent again.\n"
 
 
@@ -19,17 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     switch.add_drain(parser)
 
 
-def check(args: argparse.Namespace) -> None:
-    """Raise UsageError for an invalid --drain."""
-    switch.check(args)
-
-
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> Answer:
     """Stop."""
     from ...switch import stop
 
     plan = deployed.load()
     result = stop.stop(plan, args.agent, console.progress(), drain_seconds=args.drain, wait=args.wait)
-    if not args.json:
-        print(stop.text(result))
-    return {**result}
+    return {**result}, stop.text(result)

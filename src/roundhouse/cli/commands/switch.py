@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
 
 from ...agents import drain
 from ...errors import UsageError
@@ -37,15 +36,11 @@ def add_drain(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Raise UsageError for seconds that are no number from 0."""
     if not 0 <= args.drain < math.inf:
-        raise UsageError(
-            "drain_invalid",
-            "--drain is {drain}.",
-            "Write seconds, such as 30, or 0 to wait for no request.",
-            drain=f"{args.drain:g}",
-        )
+        remedy = "Write seconds, such as 30, or 0 to wait for no request."
+        raise UsageError("drain_invalid", "--drain is {drain}.", remedy, drain=f"{args.drain:g}")
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> command.Answer:
     """Switch."""
     from ...switch import daemon_socket, transaction
 
@@ -55,12 +50,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result = daemon_socket.ask(words, report) or transaction.ensure_ready(
         plan, args.agent, report, drain_seconds=args.drain, wait=args.wait
     )
-    if not args.json:
-        seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
-        cut = f"; {result['cut']} requests were cut" if result["cut"] else ""
-        port = deployed.find(plan, args.agent)["port"]
-        print(f"{result['agent']} serves on port {port} ({seconds}{cut})")
-    return {**result}
+    seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
+    cut = f"; {result['cut']} requests were cut" if result["cut"] else ""
+    port = deployed.find(plan, args.agent)["port"]
+    return {**result}, f"{result['agent']} serves on port {port} ({seconds}{cut})"
 
 
 def _plan(args: argparse.Namespace) -> Plan:

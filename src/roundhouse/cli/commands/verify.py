@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from .. import command, model_options
 
@@ -18,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model_options.add_store(parser)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> command.Answer:
     """Verify those models, all when none is named."""
     from ...models import verify
     from ...util import progress
@@ -27,8 +26,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     names = [model_options.named(text) for text in args.models]
     with progress.on_stream(as_json=args.json) as shown:
         rows = verify.verify_all(place, names, shown)
-    if not args.json:
-        for row in rows:
-            print("\n".join(row["problems"]) or f"{row['model']} at {row['revision'][:12]} is whole")
+    text = ["\n".join(row["problems"]) or f"{row['model']} at {row['revision'][:12]} is whole" for row in rows]
     problems = [problem for row in rows for problem in row["problems"]]
-    return model_options.with_problems("model_damaged", problems, {"models": rows})
+    return model_options.with_problems("model_damaged", problems, {"models": rows}), "\n".join(text)

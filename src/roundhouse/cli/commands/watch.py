@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 from ...errors import UsageError
 from ...plan import deployed
+from ..command import Answer
 
 HELP = "refresh the status until Ctrl-C; without a terminal, write a line at each change"
 
@@ -31,11 +33,10 @@ def check(args: argparse.Namespace) -> None:
         )
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> Answer:
     """Watch."""
     from ...agents import watch
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # how a watch ends
         watch.watch(deployed.load(), args.every, args.rounds, lambda text: print(text, flush=True))
-    except KeyboardInterrupt:  # how a watch ends
-        return
+    return None, ""
