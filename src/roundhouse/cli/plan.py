@@ -75,42 +75,31 @@ def _explained(agents: Any, made: Plan, host: Host) -> dict[str, list[ExplainRow
 
 def _plan_as_json(made: Plan) -> dict[str, Any]:
     """Return a plan for programs."""
+    agents = (cast("dict[str, Any]", agent) for agent in made["agents"])
     return {
         "schema": console.SCHEMA,
         "ok": not made["problems"],
         "errors": [RoundhouseError("does_not_fit", sentence).as_json() for sentence in made["problems"]],
-        "agents": [_agent_as_json({**agent}) for agent in made["agents"]],
+        "agents": [{name: it[name] for name in _KEYS} | (it["fit"] or dict.fromkeys(NUMBERS)) for it in agents],
     }
-
-
-def _agent_as_json(agent: dict[str, Any]) -> dict[str, Any]:
-    return {name: agent[name] for name in _KEYS} | (agent["fit"] or dict.fromkeys(NUMBERS))
 
 
 def read(path: Path) -> Any:
     """Return the `agents` of a roster file. Raises UsageError where it cannot be read."""
     if path == ROSTER and not path.exists():
-        raise UsageError(
-            "checkout_missing",
-            "{path} is not there: this is not run from a checkout of Roundhouse.",
-            "Name a roster with --roster, ask with --model, or run scripts/plan.py of a checkout.",
-            path=str(path),
-        )
+        text = "{path} is not there: this is not run from a checkout of Roundhouse."
+        remedy = "Name a roster with --roster, ask with --model, or run scripts/plan.py of a checkout."
+        raise UsageError("checkout_missing", text, remedy, path=str(path))
     try:
         import yaml
     except ModuleNotFoundError:
-        raise UsageError(
-            "pyyaml_missing",
-            "PyYAML is not installed.",
-            "Run make setup, then .venv/bin/python scripts/plan.py, or ask with --model.",
-        ) from None
+        remedy = "Run make setup, then .venv/bin/python scripts/plan.py, or ask with --model."
+        raise UsageError("pyyaml_missing", "PyYAML is not installed.", remedy) from None
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise UsageError(
-            "roster_unreadable", "--roster is {path!r}, which cannot be read ({why}).", path=str(path), why=why
-        ) from None
+        text, why = "--roster is {path!r}, which cannot be read ({why}).", " ".join(str(error).split())
+        raise UsageError("roster_unreadable", text, path=str(path), why=why) from None
     if not isinstance(content, dict) or "agents" not in content:
         raise UsageError("roster_without_agents", "--roster is {path!r}, and has no list under agents.", path=str(path))
     return content["agents"]
@@ -233,39 +222,19 @@ def _of_a_roster(args: argparse.Namespace) -> argparse.Namespace:
     for name in _SINGLE:
         if vars(args)[name]:
             option = f"--{name.replace('_', '-')}"
-            raise UsageError(
-                "model_missing",
-                "{option} asks about a single model.",
-                "Add --model, or write {setting} in the roster.",
-                option=option,
-                setting=name,
-            )
-    request.check_counts({"gpus": args.gpus})
+            text, remedy = "{option} asks about a single model.", "Add --model, or write {setting} in the roster."
+            raise UsageError("model_missing", text, remedy, option=option, setting=name)
+    request.check_count("gpus", args.gpus)
     named = args.gpu is not None or args.vram_gib is not None
     if not named and (args.gpus or args.shared_display):
         option = "--gpus" if args.gpus else "--shared-display"
-        raise UsageError(
-            "card_missing", "{option} is about cards that are named.", "Add --gpu or --vram-gib.", option=option
-        )
+        text = "{option} is about cards that are named."
+        raise UsageError("card_missing", text, "Add --gpu or --vram-gib.", option=option)
     return args
 
 
 def _ask(args: argparse.Namespace) -> NotedQuestion | Unknown:
-    ranks = 1 if args.tensor_parallel_size is None else args.tensor_parallel_size
-    share = defaults.UTILIZATION if args.gpu_memory_utilization is None else args.gpu_memory_utilization
-    dtype = args.kv_cache_dtype or "auto"
-    counts = ("max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "gpus")
-    request.check(gpu_memory_utilization=share, kv_cache_dtype=dtype)
-    request.check_counts({field.replace("_", "-"): vars(args)[field] for field in counts})
-    request.check_batch(args.max_num_seqs, args.max_num_batched_tokens)
-    if args.gpus and ranks > args.gpus:
-        raise UsageError(
-            "gpus_too_few",
-            "--gpus is {gpus} and --tensor-parallel-size {ranks}.",
-            "Write at least as many.",
-            gpus=args.gpus,
-            ranks=ranks,
-        )
+    request.check(vars(args))
     card, card_gib = request.card(args.gpu, args.vram_gib)
     found = request.model(args.model, args.quantization)
     if isinstance(found, Unknown):
@@ -274,9 +243,9 @@ def _ask(args: argparse.Namespace) -> NotedQuestion | Unknown:
         model=found,
         card_gib=card_gib,
         max_model_len=request.max_model_len(args.max_model_len, found),
-        gpu_memory_utilization=share,
-        kv_cache_dtype=dtype,
-        tensor_parallel_size=ranks,
+        gpu_memory_utilization=args.gpu_memory_utilization or defaults.UTILIZATION,
+        kv_cache_dtype=args.kv_cache_dtype or "auto",
+        tensor_parallel_size=args.tensor_parallel_size or 1,
         max_num_seqs=args.max_num_seqs,
         max_num_batched_tokens=args.max_num_batched_tokens,
         enforce_eager=args.enforce_eager,

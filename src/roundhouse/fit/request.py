@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..catalog import gpus, hf_config, model_families
 from ..catalog.model_families import Model, Unknown
@@ -15,6 +16,7 @@ from ..vllm.formats import KV_DTYPE_BYTES, UNCOVERED, WEIGHT_FORMATS, members, n
 from .estimate import Question
 
 _ALLOWED = ", ".join(WEIGHT_FORMATS)
+_BATCH = ("max_num_seqs", "max_num_batched_tokens")
 
 
 class NotedQuestion(NamedTuple):
@@ -34,60 +36,48 @@ def model(name: str, quantization: str | None = None) -> Model | Unknown:
     if isinstance(found, Unknown) or not wanted or found.form.name in wanted:
         return found
     if found.form.name != "bf16":
-        raise UsageError(
-            "quantization_of_another_checkpoint",
-            "--quantization is {value!r} and {model} is {format}.",
-            "Write {format}, leave it out, or name a repository in that format.",
-            value=quantization,
-            model=name,
-            format=found.form.name,
-        )
+        text = "--quantization is {value!r} and {model} is {format}."
+        remedy = "Write {format}, leave it out, or name a repository in that format."
+        fields = {"value": quantization, "model": name, "format": found.form.name}
+        raise UsageError("quantization_of_another_checkpoint", text, remedy, **fields)
     if len(wanted) > 1 and wanted[0] != "fp8":
-        raise UsageError(
-            "quantization_ambiguous",
-            "--quantization is {value!r}, which may be {formats}.",
-            "Write which of them, or name a repository in that format ({model} is 16-bit).",
-            value=quantization,
-            model=name,
-            formats=", ".join(wanted),
-        )
+        text = "--quantization is {value!r}, which may be {formats}."
+        remedy = "Write which of them, or name a repository in that format ({model} is 16-bit)."
+        fields = {"value": quantization, "model": name, "formats": ", ".join(wanted)}
+        raise UsageError("quantization_ambiguous", text, remedy, **fields)
     return model_families.in_format(name, found.architecture, wanted[0])._replace(stated=False)
 
 
-def check(*, gpu_memory_utilization: float, kv_cache_dtype: str) -> None:
-    """Raise UsageError for the first invalid value."""
-    share = gpu_memory_utilization
-    if not 0 < share <= 1:
+def check(asked: Mapping[str, Any]) -> None:
+    """Raise UsageError for the first invalid value among the command's options; None is one that was left out."""
+    share, dtype = asked["gpu_memory_utilization"], asked["kv_cache_dtype"]
+    if share is not None and not 0 < share <= 1:
         hint = f"{share / 100:g}" if 1 < share <= 100 else "a share of the card, such as 0.9"
         raise _invalid("gpu-memory-utilization", share, f"Write {hint}: it is above 0 and at most 1.")
-    if kv_cache_dtype not in KV_DTYPE_BYTES:
-        raise _invalid("kv-cache-dtype", kv_cache_dtype, f"Write one of {', '.join(KV_DTYPE_BYTES)}.")
+    if dtype and dtype not in KV_DTYPE_BYTES:
+        raise _invalid("kv-cache-dtype", dtype, f"Write one of {', '.join(KV_DTYPE_BYTES)}.")
+    for name in ("max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "gpus"):
+        check_count(name.replace("_", "-"), asked[name])
+    seqs, tokens, gpus, ranks = (asked[name] for name in (*_BATCH, "gpus", "tensor_parallel_size"))
+    if seqs and tokens and seqs > tokens:  # vLLM refuses it (config/scheduler.py)
+        raise _invalid("max-num-seqs", seqs, f"Write at most --max-num-batched-tokens, {tokens}.")
+    if gpus and ranks and ranks > gpus:
+        text = "--gpus is {gpus} and --tensor-parallel-size {ranks}."
+        raise UsageError("gpus_too_few", text, "Write at least as many.", gpus=gpus, ranks=ranks)
 
 
-def check_counts(counts: dict[str, int | None]) -> None:
-    """Raise UsageError for the first count below 1, by its option's name; None is an option that was left out."""
-    for option, value in counts.items():
-        if value is not None and value < 1:
-            raise _invalid(option, value, "Write a whole number from 1.")
-
-
-def check_batch(max_num_seqs: int | None, max_num_batched_tokens: int | None) -> None:
-    """Raise UsageError for more sequences than a step has tokens, which vLLM refuses (config/scheduler.py)."""
-    if max_num_seqs and max_num_batched_tokens and max_num_seqs > max_num_batched_tokens:
-        cure = f"Write at most --max-num-batched-tokens, {max_num_batched_tokens}."
-        raise _invalid("max-num-seqs", max_num_seqs, cure)
+def check_count(option: str, value: int | None) -> None:
+    """Raise UsageError for a count below 1; None is an option that was left out."""
+    if value is not None and value < 1:
+        raise _invalid(option, value, "Write a whole number from 1.")
 
 
 def max_model_len(wanted: int | None, found: Model) -> int:
     """Return the length that is asked for, the model's own for None; UsageError when the model does not reach it."""
     own = found.architecture.max_position_embeddings
     if wanted is None and own is None:
-        raise UsageError(
-            "max_model_len_missing",
-            "--max-model-len is missing, and {model}'s own is not known.",
-            "Write it.",
-            model=found.name,
-        )
+        text = "--max-model-len is missing, and {model}'s own is not known."
+        raise UsageError("max_model_len_missing", text, "Write it.", model=found.name)
     if wanted is not None and own is not None and wanted > own:
         raise _invalid("max-model-len", wanted, f"Write at most {own}: {found.name} goes no further.")
     return wanted or own or 0
@@ -108,20 +98,11 @@ def card(name: str | None, vram_gib: float | None) -> tuple[gpus.Card | None, fl
     total = gpus.total_gib(found) if found else None
     if found is None:
         known = ", ".join(each.name for each in gpus.CARDS)
-        raise UsageError(
-            "unknown_gpu",
-            "--gpu is {gpu!r}, which is not known.",
-            "Add --vram-gib, or write one of {known}.",
-            gpu=name,
-            known=known,
-        )
+        text, remedy = "--gpu is {gpu!r}, which is not known.", "Add --vram-gib, or write one of {known}."
+        raise UsageError("unknown_gpu", text, remedy, gpu=name, known=known)
     if total is None:
-        raise UsageError(
-            "gpu_memory_unknown",
-            "--gpu is {gpu!r}, whose memory is the host's.",
-            "Add --vram-gib, CUDA's total there.",
-            gpu=name,
-        )
+        text, remedy = "--gpu is {gpu!r}, whose memory is the host's.", "Add --vram-gib, CUDA's total there."
+        raise UsageError("gpu_memory_unknown", text, remedy, gpu=name)
     return found, total
 
 
@@ -165,13 +146,9 @@ def _wanted(quantization: str | None) -> tuple[str, ...]:
     if meant := members(quantization):
         return meant
     if close := nearest(quantization):
-        raise UsageError(
-            "quantization_of_llama_cpp",
-            "--quantization is {value!r}, a llama.cpp file type that vLLM does not load.",
-            "Write {nearest}, the nearest format that it has, and name a repository in it.",
-            value=quantization,
-            nearest=close,
-        )
+        text = "--quantization is {value!r}, a llama.cpp file type that vLLM does not load."
+        remedy = "Write {nearest}, the nearest format that it has, and name a repository in it."
+        raise UsageError("quantization_of_llama_cpp", text, remedy, value=quantization, nearest=close)
     raise _invalid("quantization", quantization, f"Write one of {_ALLOWED}, or leave it out.")
 
 
@@ -179,16 +156,11 @@ def _find(name: str) -> Model | Unknown:
     folder = Path(name).expanduser()
     if name.startswith(("/", ".", "~")) or folder.is_dir():
         return hf_config.read(folder)
-    found = model_families.find(name)
-    if found:
+    if found := model_families.find(name):
         return found
     if "gguf" in name.lower():
-        raise UsageError(
-            "model_is_gguf",
-            "--model is {model!r}, and vLLM does not load GGUF.",
-            "Name the model's AWQ repository.",
-            model=name,
-        )
+        text = "--model is {model!r}, and vLLM does not load GGUF."
+        raise UsageError("model_is_gguf", text, "Name the model's AWQ repository.", model=name)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise _invalid("model", name, "Write a hub's owner/name, or a folder with a config.json.")
     return Unknown(
