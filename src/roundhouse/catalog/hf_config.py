@@ -115,12 +115,8 @@ def read(folder: Path) -> Model | Unknown:
     try:
         config = json.loads(path.read_text())
     except FileNotFoundError:
-        raise UsageError(
-            "model_folder_invalid",
-            "The folder {folder} has no config.json.",
-            "Name a model's folder.",
-            folder=str(folder),
-        ) from None
+        text = "The folder {folder} has no config.json."
+        raise UsageError("model_folder_invalid", text, "Name a model's folder.", folder=str(folder)) from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, f"cannot be read as JSON ({error})") from error
     if not isinstance(config, dict):

@@ -67,21 +67,14 @@ def tags(args: argparse.Namespace) -> tuple[str, ...]:
 
 def _wanted(args: argparse.Namespace) -> Wanted:
     if not (setup_run.ROOT / "ansible.cfg").exists():
-        raise UsageError(
-            "checkout_missing",
-            "{folder} is not a checkout of Roundhouse: it has no ansible.cfg and no playbooks.",
-            "Run scripts/setup_vllm.py of a checkout.",
-            folder=str(setup_run.ROOT),
-        )
+        text = "{folder} is not a checkout of Roundhouse: it has no ansible.cfg and no playbooks."
+        remedy = "Run scripts/setup_vllm.py of a checkout."
+        raise UsageError("checkout_missing", text, remedy, folder=str(setup_run.ROOT))
     inventory = Path(args.inventory)
     place = inventory if inventory.is_absolute() or inventory.exists() else setup_run.ROOT / inventory
     if not place.exists():  # Ansible would take an empty one, and say that all is well
-        raise UsageError(
-            "inventory_missing",
-            "--inventory is {path!r}, which is not there.",
-            "Name a file or a folder.",
-            path=args.inventory,
-        )
+        text = "--inventory is {path!r}, which is not there."
+        raise UsageError("inventory_missing", text, "Name a file or a folder.", path=args.inventory)
     if importlib.util.find_spec("ansible_runner") is None:
         raise RoundhouseError("ansible_runner_missing", "ansible-runner is not installed.", "Run make setup first.")
     password = getpass.getpass("sudo password: ") if args.ask_become_pass else None
@@ -98,11 +91,8 @@ def _go(wanted: Wanted, run: Run) -> int:
     kept.parent.mkdir(parents=True, exist_ok=True)
     serving.write(kept, before | whole, durable=False)
     if status == "canceled":
-        raise RoundhouseError(
-            "interrupted",
-            "Interrupted: what is done stays, and a download goes on by itself.",
-            "The same command completes the rest.",
-        )
+        text = "Interrupted: what is done stays, and a download goes on by itself."
+        raise RoundhouseError("interrupted", text, "The same command completes the rest.")
     for host, sentence in run.failed.items():
         print(f"{host}: {sentence}", file=sys.stderr)
     if status != "successful" and not run.failed:

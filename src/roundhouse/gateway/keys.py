@@ -77,13 +77,8 @@ def revoke(name: str) -> None:
     with serving.exclusive(_folder()):
         keys = load()
         if name not in keys:
-            raise UsageError(
-                "key_unknown",
-                "No key is named {name!r}.",
-                "`roundhouse keys` lists them: {known}.",
-                name=name,
-                known=", ".join(keys) or "none",
-            )
+            text, remedy = "No key is named {name!r}.", "`roundhouse keys` lists them: {known}."
+            raise UsageError("key_unknown", text, remedy, name=name, known=", ".join(keys) or "none")
         key = keys.pop(name)
         _keep(keys)
         _write_map(keys)

@@ -98,14 +98,8 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
 
 def _require_known(setting: str, value: str, allowed: tuple[str, str]) -> None:
     if value not in allowed:
-        raise UsageError(
-            f"unknown_{setting.partition('_')[2]}",
-            "{setting} is {value!r}.",
-            "Write {allowed[0]} or {allowed[1]}.",
-            setting=setting,
-            value=value,
-            allowed=list(allowed),
-        )
+        code, remedy = f"unknown_{setting.partition('_')[2]}", "Write {allowed[0]} or {allowed[1]}."
+        raise UsageError(code, "{setting} is {value!r}.", remedy, setting=setting, value=value, allowed=list(allowed))
 
 
 def _rivals(cards_of: list[list[int]]) -> list[list[int]]:

@@ -120,33 +120,23 @@ def _obstacle(accelerator: str, cards: tuple[HostCard, ...], wanted: Requirement
 
 def _as_asked(agent: WantedAgent, wanted: Requirements, obstacle: _Obstacle, accelerator: str) -> Decision:
     """Decide without a card: the first model, as the roster asks for it, and nothing is promised."""
-    first, on_card = agent["models"][0], accelerator == "cuda"
-    return {
-        "taken": True,
-        "waits": obstacle.waits,
-        "model": first["model"],
-        "revision": first.get("revision"),
-        "quantization": first.get("quantization"),
-        "quantize": first.get("quantize"),
-        "verdict": UNKNOWN,
-        "given_up": [],
-        "refused": [obstacle.reason],
-        "notes": notes_on_model(first),
-        "max_model_len": wanted.max_model_len,
-        "kv_cache_dtype": wanted.kv_cache_dtype,
-        "gpu_memory_utilization": wanted.gpu_memory_utilization,
-        # Of a CPU no default is computed: there vLLM's own count.
-        "max_num_seqs": wanted.max_num_seqs if on_card else agent.get("max_num_seqs"),
-        "max_num_batched_tokens": wanted.max_num_batched_tokens if on_card else agent.get("max_num_batched_tokens"),
-        "gpus": list(wanted.gpus or (0,)),
-        "fit": None,
-    }
+    first = Choice(taken=True, model=0, verdict=UNKNOWN, gpus=wanted.gpus or (0,), refused={0: obstacle.reason})
+    decision = _chosen(agent, wanted, first)
+    decision["waits"], decision["notes"] = obstacle.waits, notes_on_model(agent["models"][0])
+    if accelerator == "cpu":  # no default is computed for one: there vLLM's own count
+        decision["max_num_seqs"] = agent.get("max_num_seqs")
+        decision["max_num_batched_tokens"] = agent.get("max_num_batched_tokens")
+    return decision
 
 
 def _chosen(agent: WantedAgent, wanted: Requirements, made: Choice) -> Decision:
     entry = agent["models"][made.model]
     # Where nothing was computed, the limits are those of the roster.
     limits = made.question or wanted
+    fitted: FitRow | None = None
+    if made.question and made.fit:
+        of_card = round(made.question.card_gib, 2)
+        fitted = {"card_gib": of_card, "format": made.question.model.form.name, **report.numbers(made.fit)}
     # A computed choice's own earlier attempts are told by what was given up for it.
     told = made.model if made.taken and made.question else None
     return {
@@ -166,15 +156,8 @@ def _chosen(agent: WantedAgent, wanted: Requirements, made: Choice) -> Decision:
         "max_num_seqs": wanted.max_num_seqs,
         "max_num_batched_tokens": wanted.max_num_batched_tokens,
         "gpus": list(made.gpus),
-        "fit": _fit_row(made),
+        "fit": fitted,
     }
-
-
-def _fit_row(made: Choice) -> FitRow | None:
-    if made.question is None or made.fit is None:
-        return None
-    question = made.question
-    return {"card_gib": round(question.card_gib, 2), "format": question.model.form.name, **report.numbers(made.fit)}
 
 
 def question_of(decided: Decided, wanted: Requirements, host: Host) -> Question | None:

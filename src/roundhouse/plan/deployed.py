@@ -59,10 +59,8 @@ def load(path: Path = PATH) -> Plan:
     except (KeyError, TypeError, AttributeError) as error:
         raise _invalid(path, "plan_incomplete", "an agent lacks {reason}", reason=str(error)) from None
     if plan.get("problems"):
-        problem = plan["problems"][0]
-        raise UsageError(
-            "plan_does_not_fit", "{path} holds an agent that does not fit: {problem}", path=str(path), problem=problem
-        )
+        text = "{path} holds an agent that does not fit: {problem}"
+        raise UsageError("plan_does_not_fit", text, path=str(path), problem=plan["problems"][0])
     if not agents:
         raise _invalid(path, "plan_empty", "it has no agent")
     for field in ("name", "port"):
@@ -76,12 +74,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         plan = json.loads(path.read_text())
     except FileNotFoundError:
-        raise UsageError(
-            "plan_missing",
-            "{path} does not exist.",
-            "Deploy first, with ansible-playbook site.yml (the lab: make demo).",
-            path=str(path),
-        ) from None
+        remedy = "Deploy first, with ansible-playbook site.yml (the lab: make demo)."
+        raise UsageError("plan_missing", "{path} does not exist.", remedy, path=str(path)) from None
     except (OSError, ValueError) as error:
         raise _invalid(path, "plan_unreadable", "it cannot be read ({reason})", reason=str(error)) from None
     if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:
@@ -97,11 +91,6 @@ def find(plan: Plan, name: str) -> Agent:
     """Return the agent of that name. Raises UsageError that lists the names there are."""
     names = [agent["name"] for agent in plan["agents"]]
     if name not in names:
-        raise UsageError(
-            "unknown_agent",
-            "{agent!r} is not an agent of this host.",
-            did_you_mean(name, names).strip() or "Write one of {names}.",
-            agent=name,
-            names=", ".join(names),
-        )
+        text, remedy = "{agent!r} is not an agent of this host.", did_you_mean(name, names).strip()
+        raise UsageError("unknown_agent", text, remedy or "Write one of {names}.", agent=name, names=", ".join(names))
     return plan["agents"][names.index(name)].copy()

@@ -105,14 +105,8 @@ def read(folder: Path) -> PlanSet:
     for agent in plan["agents"]:
         lost = set(_needed(agent)) - owned[agent["name"]].keys()
         if lost:
-            raise RoundhouseError(
-                "plan_file_lost",
-                "{folder} lacks {path} of {agent}.",
-                "Deploy with site.yml.",
-                folder=str(folder),
-                path=min(lost),
-                agent=agent["name"],
-            )
+            text, fields = "{folder} lacks {path} of {agent}.", {"folder": str(folder), "path": min(lost)}
+            raise RoundhouseError("plan_file_lost", text, "Deploy with site.yml.", agent=agent["name"], **fields)
     return PlanSet(plan, path.read_text(), owned)
 
 
@@ -172,13 +166,8 @@ def load() -> list[Entry]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RoundhouseError(
-            "plans_unreadable",
-            "{path} cannot be read ({reason}).",
-            "Delete it and deploy again.",
-            path=str(_path()),
-            reason=str(error),
-        ) from None
+        text, remedy = "{path} cannot be read ({reason}).", "Delete it and deploy again."
+        raise RoundhouseError("plans_unreadable", text, remedy, path=str(_path()), reason=str(error)) from None
 
 
 def current() -> tuple[PlanSet | None, bool]:
@@ -211,13 +200,8 @@ def before(name: str | None = None) -> PlanSet:
     if not names:
         raise UsageError("no_earlier_plan", "No plan was active here before the current one.", "Deploy another first.")
     if name is not None and name not in names:
-        raise UsageError(
-            "unknown_plan",
-            "{plan!r} is not an earlier plan of this host.",
-            "Write one of {names}.",
-            plan=name,
-            names=", ".join(reversed(names)),
-        )
+        text = "{plan!r} is not an earlier plan of this host."
+        raise UsageError("unknown_plan", text, "Write one of {names}.", plan=name, names=", ".join(reversed(names)))
     return read(folder(name or names[-1]))
 
 

@@ -7,12 +7,10 @@ but what the slowest start takes that is still worth waiting for: a longer one i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from ..fit.sizes import GIB, MIB
-from ..schema.facts import KnownStart
 from ..schema.plan import Decided, Limits, StartLimit
 from ..vllm import options
 from .decide import Host
@@ -69,41 +67,15 @@ def compute(load: Load) -> StartLimit:
     return {"seconds": _STEP_SECONDS * math.ceil(computed / _STEP_SECONDS), "why": why}
 
 
-def choose(setting: Any, load: Load, before: StartLimit | None) -> StartLimit:
-    """Return the limit of an agent: what group_vars set, else what is deployed where that is enough, else the terms'.
-
-    Raises UsageError for a setting that is not a number of seconds.
-    """
-    if setting not in (None, ""):
-        return {"seconds": _seconds(setting), "why": SET}
-    made = compute(load)
-    if before and before["why"] != SET and made["seconds"] <= before["seconds"] * _STAYS:
-        return before
-    return made
-
-
-def window_seconds(tries: int, start_seconds: int, stop_seconds: int, restart_seconds: int) -> int:
-    """Return within how long so many starts end in giving up: an hour, or what they take when each is too slow."""
-    return max(3600, tries * (start_seconds + stop_seconds + restart_seconds) + 60)
-
-
-def slowest(starts: Sequence[KnownStart], model_path: str) -> float | None:
-    """Return the seconds of the slowest start of a model that was ready on this host."""
-    return max((float(each["seconds"]) for each in starts if each["model_path"] == model_path), default=None)
-
-
 def _seconds(setting: Any) -> int:
     try:
         seconds = int(str(setting))
     except ValueError:
         seconds = 0
     if seconds < 1:
-        raise UsageError(
-            "start_timeout_invalid",
-            "agents_start_timeout_seconds is {value!r}.",
-            "Write seconds, such as 900, or leave it empty: then the plan computes it.",
-            value=setting if isinstance(setting, (str, int, float)) else str(setting),
-        )
+        remedy = "Write seconds, such as 900, or leave it empty: then the plan computes it."
+        value = setting if isinstance(setting, (str, int, float)) else str(setting)
+        raise UsageError("start_timeout_invalid", "agents_start_timeout_seconds is {value!r}.", remedy, value=value)
     return seconds
 
 
@@ -130,8 +102,7 @@ def limits(start: Start, decided: Decided, host: Host, setting: Any) -> Limits:
 
     Raises UsageError for a setting that is not a number of seconds.
     """
-    load = _load(start, decided, host)
-    limit = choose(setting, load, None if host.again else _deployed(start, host))
+    limit = _limit(start, decided, host, setting)
     stop_seconds = options.SHUTDOWN_TIMEOUT_SECONDS + STOP_MARGIN_SECONDS
     return {
         "start_timeout_seconds": limit["seconds"],
@@ -139,28 +110,30 @@ def limits(start: Start, decided: Decided, host: Host, setting: Any) -> Limits:
         "stop_timeout_seconds": stop_seconds,
         "restart_seconds": RESTART_SECONDS,
         "start_tries": START_TRIES,
-        "start_tries_seconds": window_seconds(START_TRIES, limit["seconds"], stop_seconds, RESTART_SECONDS),
+        # So many starts end in giving up within an hour, or within what they take when each is too slow.
+        "start_tries_seconds": max(3600, START_TRIES * (limit["seconds"] + stop_seconds + RESTART_SECONDS) + 60),
     }
 
 
-def _load(start: Start, decided: Decided, host: Host) -> Load:
+def _limit(start: Start, decided: Decided, host: Host, setting: Any) -> StartLimit:
+    """Return what group_vars set, else what is deployed of the same start where that is enough, else the terms' sum."""
+    if setting not in (None, ""):
+        return {"seconds": _seconds(setting), "why": SET}
     own = host.disk.get(start.model_path)
     disk = own or host.disk.get(start.store)
     fitted = decided["fit"]["weights_gib_per_rank"] if decided["fit"] else None
     fitted_bytes = None if fitted is None else fitted * len(decided["gpus"]) * GIB
-    return Load(
+    seen = [float(each["seconds"]) for each in host.starts if each["model_path"] == start.model_path]
+    load = Load(
         weights_bytes=own["weights_bytes"] if own else fitted_bytes,
         disk=disk["bytes_per_second"] if disk else None,
         eager=start.eager,
-        slowest_seconds=slowest(host.starts, start.model_path),
+        slowest_seconds=max(seen, default=None),
     )
-
-
-def _deployed(start: Start, host: Host) -> StartLimit | None:
-    """Return the limit that the same start was deployed with, None for none."""
-    before = host.deployed_agent(start.agent)
-    if before is None or before["model_path"] != start.model_path or "start_timeout_why" not in before:
-        return None
-    if ("enforce-eager" in before["config"]) != start.eager:
-        return None
+    made, before = compute(load), None if host.again else host.deployed_agent(start.agent)
+    if before is None or before["model_path"] != start.model_path or before.get("start_timeout_why", SET) == SET:
+        return made
+    enough = made["seconds"] <= before["start_timeout_seconds"] * _STAYS
+    if not enough or ("enforce-eager" in before["config"]) != start.eager:
+        return made
     return {"seconds": before["start_timeout_seconds"], "why": before["start_timeout_why"]}
