@@ -33,7 +33,7 @@ def test_a_roles_defaults_are_those_of_its_argument_specification(role):
 
 def test_the_argument_specification_of_the_roster_is_the_rosters():
     fields = options("preflight")["agents"]["options"]
-    assert set(fields) == {*validate.REQUIRED, *validate.OPTIONAL}
+    assert set(fields) == set(roster_fields.RULES)
     assert {name for name, field in fields.items() if field.get("required")} == set(validate.REQUIRED)
     assert fields["models"]["options"]["quantization"]["choices"] == list(formats.FORMATS)
     assert fields["kv_cache_dtype"]["choices"] == list(formats.KV_DTYPE_BYTES)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..agents import gpu_memory, gpu_usage
+from ..agents import gpu_usage
 from ..agents.gpu_memory import Card
 from ..agents.gpu_usage import MILLI, Question
 from ..doctor.cause import PLAN_AGAIN
@@ -155,7 +155,8 @@ def of_card(agent: Agent, held: Card, seen: Throttling) -> Iterator[Finding]:
         percent = (seen.busy or {}).get(other.pid, 0)
         if percent >= _BUSY_PERCENT or (other.gib or 0.0) >= _HOLDS_GIB:
             evidence = f"GPU {held.number}: {other}" + (f" and computes {percent} % of the time" if percent else "")
-            cure = f"Stop what does not belong there: {_stop(other)}."
+            stop = f"systemctl stop {other.unit}" if other.unit else f"kill {other.pid}"
+            cure = f"Stop what does not belong there: `{stop}`."
             yield _finding(agent, "another process uses the card too", evidence, cure)
 
 
@@ -175,7 +176,3 @@ def of_choices(agent: Agent, load: Load) -> Iterator[Finding]:
 def _finding(agent: Agent, why: str, evidence: str, cure: str) -> Finding:
     sentence = f"Inference is slow because {why}."
     return Finding(cause=CAUSE, agent=agent["name"], sentence=sentence, evidence=evidence, cure=cure)
-
-
-def _stop(holder: gpu_memory.Holder) -> str:
-    return f"`systemctl stop {holder.unit}`" if holder.unit else f"`kill {holder.pid}`"

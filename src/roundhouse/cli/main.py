@@ -31,7 +31,7 @@ def _main(arguments: list[str]) -> int:
         signal.signal(number, _interrupt)
     interrupted = "Interrupted."
     try:
-        if wants_help(arguments):
+        if {"-h", "--help"} & set(arguments):
             arguments = ["help", *([name] if (name := _name_of(arguments)) else []), *(["--json"] if as_json else [])]
         found, args = parse(arguments)
         if found is None:
@@ -78,11 +78,6 @@ def parse(arguments: list[str]) -> tuple[Command | None, argparse.Namespace]:
         raise
     args.implicit, args.arguments = implicit, arguments
     return found, args
-
-
-def wants_help(arguments: list[str]) -> bool:
-    """Return whether a command's help is wanted, not the command."""
-    return bool({"-h", "--help"} & set(arguments))
 
 
 def _position(arguments: list[str]) -> int:

@@ -40,10 +40,10 @@ class Term(NamedTuple):
     name: str
     gib: float
     uncertainty_gib: float
-    inside: bool
     cause: str
     formula: str
     source: str
+    inside: bool = True
 
 
 class Setup(NamedTuple):
@@ -108,7 +108,6 @@ def _activations(arch: Architecture, setup: Setup) -> Term:
             name="activation_peak",
             gib=forward,
             uncertainty_gib=0.1 + 0.15 * forward,
-            inside=True,
             cause="one forward pass over max_num_batched_tokens",
             formula="max_num_batched_tokens x (2 x hidden_size + widest layer / ranks) x 2 bytes",
             source="vLLM's profile_run; widths from the model's config",
@@ -117,7 +116,6 @@ def _activations(arch: Architecture, setup: Setup) -> Term:
         name="activation_peak",
         gib=sampler,
         uncertainty_gib=0.1 + 0.1 * sampler,
-        inside=True,
         cause="sampling max_num_seqs requests over the whole vocabulary",
         formula="max_num_seqs x vocab_size x 2 bytes + max_num_batched_tokens x hidden_size x 2 bytes",
         source="vLLM's _dummy_sampler_run; vllm#33538 and vllm#32558 for the bytes; start logs c05, c17, c19, c48",
@@ -132,7 +130,6 @@ def _sampler(arch: Architecture, batch: Batch) -> list[Term]:
             name="sampler_state",
             gib=state,
             uncertainty_gib=0.05 * state,
-            inside=True,
             cause="counts for penalties, kept for each request over the whole vocabulary",
             formula="max_num_seqs x vocab_size x 4.125 bytes",
             source="vLLM 0.32 v1/worker/gpu/sample/penalties.py; the second model runner, vllm#44443",
@@ -169,7 +166,6 @@ def _compilation(arch: Architecture, peak_gib: float, setup: Setup) -> list[Term
             name="first_compilation",
             gib=gib,
             uncertainty_gib=unsure,
-            inside=True,
             cause="the first start compiles, and tries kernels on a random copy of the embedding table",
             formula="the table - activation_peak, and the table once more; half of it where it is not known",
             source="vllm/config/compilation.py (benchmark_combo_kernel), torch/_inductor/codegen/triton.py "
@@ -184,7 +180,6 @@ def _graphs(arch: Architecture, batch: Batch) -> Term:
         name="cuda_graphs",
         gib=gib,
         uncertainty_gib=0.15 + 0.6 * gib,
-        inside=True,
         cause="CUDA graphs captured for the decode batch sizes",
         formula="0.15 GiB + graphs x layers x 0.12 MiB",
         source="profile_cudagraph_memory of 0.32; logs: 0.1 to 0.9 GiB, three of 1.6 to 2.4",
@@ -197,7 +192,6 @@ def measured(gib: float) -> Term:
         name=MEASURED,
         gib=gib,
         uncertainty_gib=0.1,
-        inside=True,
         cause="everything in the share but weights and KV cache, as the engine stated it at an earlier start here",
         formula="share - weights - KV cache of that start",
         source="the engine's start log; three starts of one configuration differed by 0.04 GiB",
@@ -208,7 +202,6 @@ NON_TORCH = Term(
     name="non_torch",
     gib=0.2,
     uncertainty_gib=0.15,
-    inside=True,
     cause="CUDA kernels and library workspaces, loaded during the first pass",
     formula="a constant",
     source="non_torch_memory in start logs of 0.6 to 0.10: 0.02 to 0.28 GiB, and a little more since PyTorch 2.10",
@@ -217,7 +210,6 @@ NCCL = Term(
     name="nccl",
     gib=0.15,
     uncertainty_gib=0.2,
-    inside=True,
     cause="communication buffers between the ranks",
     formula="a constant for more than one rank",
     source="start logs with tensor parallelism: 0.1 to 0.6 GiB, once 1.8",
@@ -236,7 +228,6 @@ FLASHINFER = Term(
     name="attention_workspace",
     gib=_FLASHINFER_WORKSPACE_GIB,
     uncertainty_gib=0.2,
-    inside=True,
     cause="FlashInfer's workspace: FlashAttention 2 does not take an 8-bit KV cache",
     formula="394 MiB",
     source="VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE in vLLM 0.32's envs.py; attention selection on 12.0",
@@ -245,7 +236,6 @@ DISPLAY = Term(
     name="display",
     gib=0.3,
     uncertainty_gib=0.5,
-    inside=True,
     cause="a desktop or WSL that grows while the engine measures",
     formula="a constant for a shared card",
     source="start logs under WSL2: 0 to 0.5 GiB beyond the other terms",
@@ -272,7 +262,6 @@ DRAFT = Term(
     name="draft_model",
     gib=0.2,
     uncertainty_gib=0.2,
-    inside=True,
     cause="the draft model's own activations and CUDA graphs; its weights and keys are counted as such",
     formula="a constant for a draft model",
     source="an assumption, with an uncertainty as large; of the whole overhead 0.74 GiB where 0.75 were computed (an "

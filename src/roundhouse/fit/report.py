@@ -16,7 +16,12 @@ def rows(question: Question, found: Fit) -> list[ExplainRow]:
     """Return one dict a number: name, value with its unit, formula, source; [] when nothing was computed."""
     if found.weights_gib_per_rank is None:
         return []
-    return [*_model(question, found), *_overhead(found), *_cache(question, found)]
+    made = [*_model(question, found)]
+    for term in found.terms:
+        place = "" if term.inside else " (outside the engine's share)"
+        value = f"{term.gib:.2f} +- {term.uncertainty_gib:.2f} GiB{place}"
+        made.append({**_row(term.name, value, term.formula, term.source), "cause": term.cause})
+    return [*made, *_cache(question, found)]
 
 
 def _model(question: Question, found: Fit) -> list[ExplainRow]:
@@ -36,15 +41,6 @@ def _model(question: Question, found: Fit) -> list[ExplainRow]:
             "vLLM 0.32 v1/kv_cache_interface.py; 30 logged token counts within 0.14 %",
         ),
     ]
-
-
-def _overhead(found: Fit) -> list[ExplainRow]:
-    made: list[ExplainRow] = []
-    for term in found.terms:
-        place = "" if term.inside else " (outside the engine's share)"
-        value = f"{term.gib:.2f} +- {term.uncertainty_gib:.2f} GiB{place}"
-        made.append({**_row(term.name, value, term.formula, term.source), "cause": term.cause})
-    return made
 
 
 def _cache(question: Question, found: Fit) -> list[ExplainRow]:

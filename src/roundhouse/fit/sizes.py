@@ -152,12 +152,8 @@ def _allocated(size: int) -> int:
 
 def embedding_bytes(arch: Architecture, ranks: int) -> int:
     """Return the bytes of one rank's part of the embedding table, which is 16-bit in every format."""
-    return _padded_vocabulary(arch, ranks) * arch.hidden_size * BYTES_16BIT
-
-
-def _padded_vocabulary(arch: Architecture, ranks: int) -> int:
     padded = -(-arch.vocab_size // _VOCAB_PADDING) * _VOCAB_PADDING
-    return -(-padded // ranks)
+    return -(-padded // ranks) * arch.hidden_size * BYTES_16BIT
 
 
 def _sixteen_bit(arch: Architecture, ranks: int) -> tuple[int, int, int]:

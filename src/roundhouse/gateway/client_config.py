@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,32 +90,27 @@ def _curl(found: list[Endpoint]) -> dict[str, str]:
     return {"ask.sh": f"curl {first.url}/chat/completions -H 'Content-Type: application/json'{key} \\\n  -d '{body}'\n"}
 
 
-def _imports(endpoint: Endpoint) -> str:
-    return "import os\n\n" if endpoint.keyed else ""
+_OPENAI = """\
+from openai import OpenAI
+
+client = OpenAI(base_url="{url}", api_key={key})
+messages = [{{"role": "user", "content": "Hello"}}]
+answer = client.chat.completions.create(model="{name}", messages=messages)
+print(answer.choices[0].message.content)
+"""
+_LANGCHAIN = """\
+from langchain_openai import ChatOpenAI
+
+model = ChatOpenAI(base_url="{url}", api_key={key}, model="{name}")
+print(model.invoke("Hello").text)
+"""
 
 
-def _key(endpoint: Endpoint) -> str:
-    return 'os.environ["OPENAI_API_KEY"]' if endpoint.keyed else f'"{NO_KEY}"'
-
-
-def _python(found: list[Endpoint]) -> dict[str, str]:
+def _script(program: str, found: list[Endpoint]) -> dict[str, str]:
     first = found[0]
-    return {
-        "ask.py": _imports(first) + "from openai import OpenAI\n\n"
-        f'client = OpenAI(base_url="{first.url}", api_key={_key(first)})\n'
-        'messages = [{"role": "user", "content": "Hello"}]\n'
-        f'answer = client.chat.completions.create(model="{first.name}", messages=messages)\n'
-        "print(answer.choices[0].message.content)\n"
-    }
-
-
-def _langchain(found: list[Endpoint]) -> dict[str, str]:
-    first = found[0]
-    return {
-        "ask.py": _imports(first) + "from langchain_openai import ChatOpenAI\n\n"
-        f'model = ChatOpenAI(base_url="{first.url}", api_key={_key(first)}, model="{first.name}")\n'
-        'print(model.invoke("Hello").text)\n'
-    }
+    key = 'os.environ["OPENAI_API_KEY"]' if first.keyed else f'"{NO_KEY}"'
+    imports = "import os\n\n" if first.keyed else ""
+    return {"ask.py": imports + program.format(url=first.url, name=first.name, key=key)}
 
 
 def _continue(found: list[Endpoint]) -> dict[str, str]:
@@ -191,8 +187,8 @@ class Client(NamedTuple):
 CLIENTS = {
     "env": Client("what OpenAI's own clients and examples/ read; of one agent", _env),
     "curl": Client("a request in a shell; of one agent", _curl),
-    "python": Client("the openai client; of one agent", _python),
-    "langchain": Client("LangChain's chat model; of one agent", _langchain),
+    "python": Client("the openai client; of one agent", partial(_script, _OPENAI)),
+    "langchain": Client("LangChain's chat model; of one agent", partial(_script, _LANGCHAIN)),
     "continue": Client("Continue, for VS Code and JetBrains: ~/.continue/config.yaml", _continue),
     "vscode": Client("VS Code's own chat: chatLanguageModels.json, from 'Chat: Manage Language Models'", _vscode),
     "aider": Client("aider, a coding agent in a terminal: both files in the repository's root; of one agent", _aider),

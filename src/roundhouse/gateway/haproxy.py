@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,16 +62,13 @@ def routes(plan: Plan) -> dict[str, str]:
     the previous one is draining or may come back.
     """
     serving, asks = _serving(), on_demand.asks()
-    found = {agent["name"]: "on" if agent["name"] in serving else _off(agent["name"], asks) for agent in plan["agents"]}
+    names = [agent["name"] for agent in plan["agents"]]
+    found = {name: "on" if name in serving else "ask" if name in asks else "off" for name in names}
     left = switch_journal.left()
     for name in [left.to, *left.previous] if left else []:
         if name in found:
             found[name] = "wait"
     return found
-
-
-def _off(name: str, asks: Collection[str]) -> str:
-    return "ask" if name in asks else "off"
 
 
 def _serving() -> list[str]:

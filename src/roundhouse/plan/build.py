@@ -78,6 +78,7 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
         # systemd stops the one before it starts the other only if the two are ordered, either way round.
         entry["after"] = [names[other] for other in rivals[index] if other < index]
         made.append(entry)
+    no_card = compose.missing(host.means) if settings.contained and settings.accelerator == "cuda" else []
     return {
         "schema": SCHEMA,
         "runtime": settings.runtime,
@@ -87,7 +88,7 @@ def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
         "models_store": settings.models_store,
         "gateway_port": settings.gateway_port,
         # What is not known yet and will be: nothing is downloaded while one of these stands.
-        "waiting": [*(entry["refused"][0] for entry in made if entry["waits"]), *_no_card(settings, host)],
+        "waiting": [*(entry["refused"][0] for entry in made if entry["waits"]), *no_card],
         "problems": [
             *_beyond(roster, host, settings.accelerator),
             *(_misfit(entry) for entry in made if not entry["taken"]),
@@ -177,10 +178,6 @@ def _capability(decided: Decided, settings: Settings, host: Host) -> Capability 
     """Return the compute capability of an agent's oldest card, None on a CPU or where it is not known."""
     cards = [card for card in host.cards if settings.accelerator == "cuda" and card.number in decided["gpus"]]
     return min((card.capability for card in cards if card.capability), default=None)
-
-
-def _no_card(settings: Settings, host: Host) -> list[str]:
-    return compose.missing(host.means) if settings.contained and settings.accelerator == "cuda" else []
 
 
 def _beyond(roster: Roster, host: Host, accelerator: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from ..schema.facts import Measurement
 from ..schema.plan import Agent, FitRow, Plan
 from ..util import console
@@ -21,6 +23,12 @@ COLUMNS = [
     "verdict",
 ]
 BAR_WIDTH = 60
+_STATED = {
+    "weights_gib": "weights {:.2f} GiB",
+    "kv_gib": "KV cache {:.2f} GiB",
+    "kv_tokens": "{:.0f} tokens",
+    "activation_gib": "activations with CUDA graphs {:.2f} GiB",
+}
 # How the bar marks each part, in its order.
 MARKS = {"weights": "#", "overhead": "+", "KV cache": "=", "the card's own": "."}
 LEGEND = "  ".join(f"{mark} {name}" for name, mark in MARKS.items())
@@ -99,13 +107,5 @@ def _sum(fit: FitRow, share: float) -> str:
 
 
 def _measured(start: Measurement) -> str:
-    found = []
-    if "weights_gib" in start:
-        found.append(f"weights {start['weights_gib']:.2f} GiB")
-    if "kv_gib" in start:
-        found.append(f"KV cache {start['kv_gib']:.2f} GiB")
-    if "kv_tokens" in start:
-        found.append(f"{start['kv_tokens']:.0f} tokens")
-    if "activation_gib" in start:
-        found.append(f"activations with CUDA graphs {start['activation_gib']:.2f} GiB")
-    return ", ".join(found)
+    stated = cast("dict[str, Any]", start)
+    return ", ".join(form.format(stated[name]) for name, form in _STATED.items() if name in stated)

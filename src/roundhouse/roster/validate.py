@@ -18,7 +18,6 @@ from .fields import MAX_NUM_BATCHED_TOKENS
 from .models import Configs
 
 REQUIRED = tuple(field for field in fields.RULES if field in WantedAgent.__required_keys__)
-OPTIONAL = tuple(field for field in fields.RULES if field not in REQUIRED)
 
 
 def require_valid(agents: Any, configs: Configs | None = None, gateway_port: int | None = None) -> Roster:

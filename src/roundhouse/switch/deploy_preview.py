@@ -45,7 +45,8 @@ def preview(now: Deployment) -> Preview:
     """Return what the deployment is about to do."""
     known = [start_phases.known(agent) for agent in now.starting]
     learned = [each.seconds + _MARGIN_SECONDS for each in known if each]
-    most = now.drain_seconds + sum(_grace(agent) for agent in [*now.stopping, *now.starting])
+    ending = [*now.stopping, *now.starting]
+    most = now.drain_seconds + sum(float(agent.get("stop_grace_seconds", drain.GRACE_SECONDS)) for agent in ending)
     most += sum(_start(agent) for agent in [*now.starting, *now.previous])
     return Preview(
         differences=differences(now.old.plan, now.new.plan),
@@ -94,10 +95,6 @@ def _other(what: str, before: Any, after: Any) -> str | None:
 
 def _word(value: Any) -> str:
     return "none" if value is None else str(value)
-
-
-def _grace(agent: Agent) -> float:
-    return float(agent.get("stop_grace_seconds", drain.GRACE_SECONDS))
 
 
 def _start(agent: Agent) -> float:

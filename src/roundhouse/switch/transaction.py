@@ -49,7 +49,7 @@ def ensure_ready_locked(
     left = switch_journal.left()
     if left:
         report(f"a switch to {left.to} was killed in its phase {left.phase}: going on from there")
-        if not _concerns(agent, left):
+        if not {left.to, *left.previous} & {agent["name"], *agent["conflicts"]}:  # it concerns another card
             _finish_other_card(plan, left, report)
             left = None
     now = context.prepare(plan, agent, left, drain_seconds, report)
@@ -82,10 +82,6 @@ def active_agents(plan: Plan) -> str:
     told = [f"{agent['name']} serves on port {agent['port']}" for agent in serve] or ["No agent serves now"]
     told += [f"{agent['name']} is up and does not answer as it should" for agent in ready if agent not in serve]
     return " and ".join(told) + "."
-
-
-def _concerns(agent: Agent, left: switch_journal.Left) -> bool:
-    return bool({left.to, *left.previous} & {agent["name"], *agent["conflicts"]})
 
 
 def _finish_other_card(plan: Plan, left: switch_journal.Left, report: Report) -> None:

@@ -43,11 +43,9 @@ def run(args: argparse.Namespace) -> command.Answer:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    shown = {"GiB": f"{row['size_bytes'] / progress.GIB:.2f}", "agents": ", ".join(row["agents"]) or None}
     revision = row["revision"][:12] if row["source"] else "not whole"
-    size = f"{row['size_bytes'] / progress.GIB:.2f}"
-    return dict(
-        zip(_COLUMNS, (row["model"], revision, size, ", ".join(row["agents"]) or None, row["verified_at"]), strict=True)
-    )
+    return row | shown | {"revision": revision, "verified": row["verified_at"]}
 
 
 def manifest_problems(args: argparse.Namespace, found: Iterable[store.StoredModel]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ... import pins
@@ -11,6 +10,7 @@ from ...catalog.recipes import GROUP_SIZES, RECIPES
 from ...errors import UsageError
 from ...models import quantized, store
 from ...plan import deployed
+from ...util import console
 from .. import command, model_options
 
 HELP = "make a quantized model, and admit it when its answers stay close to the original's"
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> command.Answer:
     if accelerator == "cuda":
         pipeline.require_free_gpu()
     scorer = pipeline.local_scorer(str(engine), accelerator, args.offload_gib)
-    result = pipeline.quantize(wanted, place, args.environment or _environment(), scorer, _say)
+    result = pipeline.quantize(wanted, place, args.environment or _environment(), scorer, console.lines())
     quality = result["quality"]
     said = f"admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}" if quality else "there already"
     return {**result}, f"{result['model']} is {said}\nIn the roster: model: {result['path']}"
@@ -82,7 +82,3 @@ def _environment() -> Path:
         remedy = "Run ansible-playbook playbooks/quantize.yml."
         raise UsageError("quantizer_missing", "{folder} is empty.", remedy, folder=str(pins.QUANTIZERS))
     return found[-1].parents[1]
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
