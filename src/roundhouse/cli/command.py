@@ -94,21 +94,13 @@ def load(name: str) -> Command:
 def unknown(name: str, agents: Sequence[str] = ()) -> UsageError:
     """Return the error for a word that is neither a command nor one of the agents."""
     if name in RENAMED:
-        new, program = RENAMED[name], console.command_name()
-        return UsageError(
-            "command_renamed", "{old} is now {new}: {program} {new} ...", old=name, new=new, program=program
-        )
+        text, fields = "{old} is now {new}: {program} {new} ...", {"old": name, "new": RENAMED[name]}
+        return UsageError("command_renamed", text, program=console.command_name(), **fields)
     remedy = did_you_mean(name, (*agents, *NAMES)).strip()
     if not remedy:
         remedy = "The agents are {agents}; {program} --help lists the commands." if agents else _LISTED
-    return UsageError(
-        "unknown_command",
-        "{word!r} is not an agent or a command.",
-        remedy,
-        word=name,
-        agents=", ".join(agents),
-        program=console.command_name(),
-    )
+    text, fields = "{word!r} is not an agent or a command.", {"word": name, "agents": ", ".join(agents)}
+    return UsageError("unknown_command", text, remedy, program=console.command_name(), **fields)
 
 
 def _hook(name: str) -> Command:

@@ -46,6 +46,7 @@ _KEYS = (
 
 def answer(args: argparse.Namespace) -> tuple[str, int]:
     """Return the plan of the roster as text or JSON, and 0 when something fits for each agent, 1 otherwise."""
+    _check_roster_options(args)
     agents = read(args.roster)
     named = args.gpu is not None or args.vram_gib is not None
     notes, host = _named_cards(args) if named else ([], _this_host(agents))
@@ -198,39 +199,36 @@ def _main(arguments: list[str]) -> int:
         args = parser().parse_args(arguments)
         if args.calibrate:
             raise UsageError("calibrate", "--calibrate is gone: run benchmarks/calibration.py with the file.")
-        if args.model is None:
-            shown, status = answer(_of_a_roster(args))
-            print(shown)
-            return status
-        asked = _ask(args)
+        shown, status = answer(args) if args.model is None else (_single(args), 0)
     except RoundhouseError as error:
         return console.refuse(error, as_json="--json" in arguments)
-    if isinstance(asked, Unknown):
-        found = Fit(UNKNOWN, (asked.reason,))
-        print(json.dumps(as_json(found, ())) if args.json else f"{asked.name}: unknown. {asked.reason}")
-        return 0
-    found = fit(asked.question)
-    rows = fit_report.rows(asked.question, found) if args.explain else []
-    if args.json:
-        print(json.dumps(as_json(found, asked.notes) | ({"explain": rows} if args.explain else {})))
-    else:
-        print("\n".join([text(asked, found), *([fit_report.explanation(rows)] if rows else [])]))
-    return 0
+    print(shown)
+    return status
 
 
-def _of_a_roster(args: argparse.Namespace) -> argparse.Namespace:
+def _check_roster_options(args: argparse.Namespace) -> None:
     for name in _SINGLE:
         if vars(args)[name]:
             option = f"--{name.replace('_', '-')}"
             text, remedy = "{option} asks about a single model.", "Add --model, or write {setting} in the roster."
             raise UsageError("model_missing", text, remedy, option=option, setting=name)
     request.check_count("gpus", args.gpus)
-    named = args.gpu is not None or args.vram_gib is not None
-    if not named and (args.gpus or args.shared_display):
+    if args.gpu is None and args.vram_gib is None and (args.gpus or args.shared_display):
         option = "--gpus" if args.gpus else "--shared-display"
         text = "{option} is about cards that are named."
         raise UsageError("card_missing", text, "Add --gpu or --vram-gib.", option=option)
-    return args
+
+
+def _single(args: argparse.Namespace) -> str:
+    asked = _ask(args)
+    if isinstance(asked, Unknown):
+        unknown = json.dumps(as_json(Fit(UNKNOWN, (asked.reason,)), ()))
+        return unknown if args.json else f"{asked.name}: unknown. {asked.reason}"
+    found = fit(asked.question)
+    rows = fit_report.rows(asked.question, found) if args.explain else []
+    if args.json:
+        return json.dumps(as_json(found, asked.notes) | ({"explain": rows} if args.explain else {}))
+    return "\n".join([text(asked, found), *([fit_report.explanation(rows)] if rows else [])])
 
 
 def _ask(args: argparse.Namespace) -> NotedQuestion | Unknown:

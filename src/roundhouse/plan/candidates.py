@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from ..catalog.gpus import HostCard
 from ..catalog.model_families import Model, Unknown
@@ -37,6 +37,12 @@ class Configuration(NamedTuple):
 
 
 Measurements = Mapping[Configuration, Measured]
+
+
+def configuration(settings: Mapping[str, Any], model: Model, gpus: Iterable[int], draft: str | None) -> Configuration:
+    """Return the configuration of a question or a measurement, whose other settings have the same names."""
+    own: dict[str, Any] = {"model": model.name, "form": model.form.name, "gpus": tuple(gpus), "draft": draft}
+    return Configuration(**own, **{name: settings[name] for name in Configuration._fields if name not in own})
 
 
 class Requirements(NamedTuple):
@@ -161,17 +167,8 @@ def with_measured(question: Question, group: Group, measured: Measurements) -> Q
     """Return the question with what an engine stated that ran in the same configuration, if one did."""
     if not measured:
         return question
-    ran = Configuration(
-        model=question.model.name,
-        form=question.model.form.name,
-        kv_cache_dtype=question.kv_cache_dtype,
-        gpus=tuple(card.number for card in group),
-        max_num_seqs=question.max_num_seqs,
-        max_num_batched_tokens=question.max_num_batched_tokens,
-        enforce_eager=question.enforce_eager,
-        draft=question.draft.name if question.draft else None,
-        kernels=question.kernels,
-    )
+    draft = question.draft.name if question.draft else None
+    ran = configuration(question._asdict(), question.model, (card.number for card in group), draft)
     return question._replace(measured=measured.get(ran))
 
 

@@ -17,7 +17,7 @@ from ..fit.estimate import Measured
 from ..roster import models
 from ..util import files
 from ..vllm import defaults
-from .candidates import Configuration, Measurements
+from .candidates import Measurements, configuration
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
@@ -122,7 +122,9 @@ def lookup(entries: list[Measurement], configs: models.Configs) -> Measurements:
             continue
         if weights_gib is not None and kv_gib is not None and cuda_gib is not None:
             overhead_gib = cuda_gib * each["gpu_memory_utilization"] - weights_gib - kv_gib
-            found[_configuration(each, model)] = Measured(weights_gib, overhead_gib)
+            settings = cast("dict[str, Any]", each)
+            ran = configuration(settings, model, each["gpus"], each["draft_model"])
+            found[ran] = Measured(weights_gib, overhead_gib)
     return found
 
 
@@ -147,17 +149,3 @@ def _is_whole(each: Any) -> bool:
 def _identity(each: Measurement | Agent) -> tuple[Any, ...]:
     settings = cast("dict[str, Any]", each)
     return tuple(tuple(settings["gpus"]) if name == "gpus" else settings.get(name) for name in _IDENTITY)
-
-
-def _configuration(each: Measurement, model: Model) -> Configuration:
-    return Configuration(
-        model=model.name,
-        form=model.form.name,
-        kv_cache_dtype=each["kv_cache_dtype"],
-        gpus=tuple(each["gpus"]),
-        max_num_seqs=each["max_num_seqs"],
-        max_num_batched_tokens=each["max_num_batched_tokens"],
-        enforce_eager=each["enforce_eager"],
-        draft=each["draft_model"],
-        kernels=each["kernels"],
-    )

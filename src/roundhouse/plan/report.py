@@ -10,7 +10,7 @@ from ..util import console
 from . import measured
 from .candidates import MODEL
 
-COLUMNS = [
+COLUMNS = (
     "agent",
     "model",
     "format",
@@ -21,7 +21,7 @@ COLUMNS = [
     "tokens/s",
     "gave up",
     "verdict",
-]
+)
 BAR_WIDTH = 60
 _STATED = {
     "weights_gib": "weights {:.2f} GiB",
