@@ -15,13 +15,13 @@ FILE = ROOT / "docs/docker-compose-architect.yml"
 def main() -> None:
     """Print the lines as one Markdown table, or the roster."""
     sources, _ = compose_file.sources(FILE)
-    imported = roster_file.combine([import_source(source) for source in sources])
+    agents, lines = roster_file.combine([import_source(source) for source in sources])
     if "roster" in sys.argv:
-        print(roster_file.yaml([agent for agent, _ in imported], []), end="")
+        print(roster_file.yaml(agents, []), end="")
         return
     print("| line | it says | here | why |")
     print("|---|---|---|---|")
-    for line in roster_file.lines_of(imported):
+    for line in lines:
         became = f"`{line.became}`" if line.became else line.fate
         print(f"| {line.number or '-'} | `{line.text}` | {became} | {line.why} |")
 

@@ -229,7 +229,7 @@ def test_the_services_own_settings_count_for_each_agent(tmp_path, store, monkeyp
     store.add("qwen2.5:7b", gguf_head(name="Qwen2.5 7B Instruct"))
     store.add("po", gguf_head(name="Qwen2.5 7B Instruct"), params='{"num_ctx": 4096}')
     made, lines = ollama.import_store(None, tmp_path)
-    agents = {agent["name"]: agent for agent, _ in made}
+    agents = {agent["name"]: agent for agent in made}
     assert agents["qwen2-5-7b"]["max_model_len"] == 8192
     assert agents["po"]["max_model_len"] == 4096
     assert {(agent["max_num_seqs"], agent["kv_cache_dtype"]) for agent in agents.values()} == {(4, "fp8")}

@@ -21,7 +21,7 @@ def sources(path: Path) -> tuple[list[Source], list[Line]]:
     """Return the services that run vLLM, and the report of the others."""
     variables = env_file.beside(path)
     root = _load(path, variables)
-    services = _inside(root, "services")
+    services = _mapping(root).get("services")
     if isinstance(services, dict):
         found = [_service(path, name, body, variables) for name, body in services.items()]
     elif _SERVICE_KEYS.intersection(_mapping(root)):
@@ -88,7 +88,7 @@ def _load(path: Path, variables: Mapping[str, str]) -> Any:
 
 def _service(path: Path, name: Text | None, body: Any, variables: Mapping[str, str]) -> Source:
     settings = sorted(_settings(path, body, variables), key=lambda each: each.number or 0)
-    names = [str(each) for each in (name, in_file_name(path), _inside(body, "container_name")) if each]
+    names = [str(each) for each in (name, in_file_name(path), _mapping(body).get("container_name")) if each]
     return Source(str(path), name.number if name else 1, tuple(names or [""]), tuple(settings))
 
 
@@ -133,12 +133,12 @@ def _env_files(folder: Path, key: Text, value: Any) -> Iterator[Setting]:
 
 def _deploy(key: Text, value: Any) -> Iterator[Setting]:
     """Yield the devices of `deploy`, and its other keys as one."""
-    resources = _inside(value, "resources")
-    devices = [_mapping(each) for each in _items(_inside(_inside(resources, "reservations"), "devices"))]
+    resources = _mapping(_mapping(value).get("resources"))
+    devices = [_mapping(each) for each in _items(_mapping(resources.get("reservations")).get("devices"))]
     for name, held in (pair for device in devices for pair in device.items()):
         text = str(held) if isinstance(held, str) else ",".join(map(str, _items(held)))
         yield Setting(name.number, "key", name, text, f"{name}: {text}")
-    if not any(devices) or "limits" in _mapping(resources):
+    if not any(devices) or "limits" in resources:
         yield Setting(key.number, "key", "limits", "", "deploy:")
 
 
@@ -149,7 +149,7 @@ def _short(item: Mapping[Any, Any]) -> Text:
     return command_line.on_lines(text, next(iter(item)).lines)
 
 
-def _mapping(value: Any) -> dict[Text, Any]:
+def _mapping(value: Any) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
@@ -159,7 +159,3 @@ def _items(value: Any) -> list[Any]:
 
 def _texts(value: Any) -> list[Text]:
     return [each for each in _items(value) if isinstance(each, Text)]
-
-
-def _inside(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else None

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import RoundhouseError
 from . import agent, gguf_metadata, ollama_library, ollama_store, report, roster_file, rules
 from .ollama_store import StoredModel
-from .report import ALREADY, LEFT, Imported, Line, Outcome, Setting, Source
+from .report import ALREADY, LEFT, Line, Outcome, Setting, Source
 
 _EMBEDDERS = ("bert", "embed")  # families
 _NOT_SERVED = {
@@ -18,7 +18,7 @@ _NOT_SERVED = {
 }
 
 
-def import_store(store: Path | None, root: Path = Path("/")) -> tuple[list[Imported], list[Line]]:
+def import_store(store: Path | None, root: Path = Path("/")) -> tuple[list[dict[str, Any]], list[Line]]:
     """Return the agents, and the report of all models. Raises RoundhouseError where there is no agent among them."""
     place = ollama_store.place(store, root)
     stored, problems = ollama_store.models(place)
@@ -36,8 +36,8 @@ def import_store(store: Path | None, root: Path = Path("/")) -> tuple[list[Impor
         reasons = " ".join(f"{each.file}: {each.why}" for each in others) or "It holds no models."
         text = "{store} has no model that an agent could serve. {reasons}"
         raise RoundhouseError("no_ollama_model", text, store=str(place), reasons=reasons)
-    imported = roster_file.combine(imported)
-    return imported, [*lines, *roster_file.lines_of(imported), *others]
+    agents, own = roster_file.combine(imported)
+    return agents, [*lines, *own, *others]
 
 
 def _service(root: Path) -> tuple[dict[str, Any], list[Line]]:

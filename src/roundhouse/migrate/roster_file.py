@@ -17,12 +17,12 @@ _ORDER = ("name", "description", "models", "port", "max_model_len", "max_model_l
 _FIELDS = tuple(dict.fromkeys((*_ORDER, *fields.RULES)))
 
 
-def combine(imported: list[Imported]) -> list[Imported]:
-    """Return the agents with a name and a port of their own each; a changed one is in its report."""
+def combine(imported: list[Imported]) -> tuple[list[dict[str, Any]], list[Line]]:
+    """Return the agents with a name and a port of their own each, and the whole report, which has the changed ones."""
     names: list[str] = []
     ports: list[Any] = []
     wanted = {agent.get("port") for agent, _ in imported}
-    result = []
+    agents, report_lines = [], []
     for agent, lines in imported:
         file = lines[0].file if lines else ""
         name, port, changes = agent["name"], agent.get("port"), []
@@ -37,13 +37,9 @@ def combine(imported: list[Imported]) -> list[Imported]:
         names.append(name)
         ports.append(port)
         own = agent | {"name": name, "port": port}
-        result.append(Imported({field: own[field] for field in _FIELDS if field in own}, [*lines, *changes]))
-    return result
-
-
-def lines_of(imported: list[Imported]) -> list[Line]:
-    """Return the whole report."""
-    return [line for _, lines in imported for line in lines]
+        agents.append({field: own[field] for field in _FIELDS if field in own})
+        report_lines += [*lines, *changes]
+    return agents, report_lines
 
 
 def yaml(agents: list[dict[str, Any]], comments: list[str]) -> str:

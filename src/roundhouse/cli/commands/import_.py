@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from ...errors import RoundhouseError, UsageError
 from ...migrate import compose_file, env_file, modelfile, ollama, roster_file
@@ -54,11 +55,24 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> command.Answer:
     """Convert them."""
-    made, lines = ollama.import_store(args.store) if args.files == [OLLAMA] else _files(args)
-    return _end(args, made, lines)
+    agents, lines = ollama.import_store(args.store) if args.files == [OLLAMA] else _files(args)
+    problems = list(validate.problems(agents, own_configs(agents)))
+    if any("models" not in agent for agent in agents) and args.files != [OLLAMA]:
+        problems.append("A file names no model: say it with --model OWNER/NAME.")
+    said = ["Made by `roundhouse import`, which says what became of each line."]
+    said += [f"Of {Path(file).name}." for file in args.files]
+    said += [f"Not valid yet: {each}" for each in problems]
+    content = roster_file.yaml(agents, said)
+    if args.to:
+        _write(args.to, content, overwrite=args.overwrite)
+    if not args.json:
+        _print(args, content, lines, problems)
+    result = {"agents": agents, "lines": [line._asdict() for line in lines], "roster": content}
+    errors = [RoundhouseError("roster", problem).as_json() for problem in problems]
+    return {"ok": not problems, "errors": errors, **result}, ""
 
 
-def _files(args: argparse.Namespace) -> tuple[list[Imported], list[Line]]:
+def _files(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Line]]:
     made: list[Imported] = []
     others: list[Line] = []
     for path in map(Path, args.files):
@@ -79,8 +93,8 @@ def _files(args: argparse.Namespace) -> tuple[list[Imported], list[Line]]:
     if not made:
         text = "No vLLM is in {files}: no service has its image or variables."
         raise UsageError("no_engine_imported", text, files=", ".join(args.files))
-    made = roster_file.combine(made)
-    return made, [*roster_file.lines_of(made), *others]
+    agents, lines = roster_file.combine(made)
+    return agents, [*lines, *others]
 
 
 def _read(path: Path, model: str | None) -> tuple[list[Imported], list[Line]]:
@@ -96,24 +110,6 @@ def _read(path: Path, model: str | None) -> tuple[list[Imported], list[Line]]:
         raise UsageError("import_file_unknown", text, path=str(path))
     source = Source(str(path), 1, (in_file_name(path),), (*assignments, *others_of_it))
     return [import_source(source, model)], []
-
-
-def _end(args: argparse.Namespace, made: list[Imported], lines: list[Line]) -> command.Answer:
-    agents = [agent for agent, _ in made]
-    problems = list(validate.problems(agents, own_configs(agents)))
-    if any("models" not in agent for agent in agents) and args.files != [OLLAMA]:
-        problems.append("A file names no model: say it with --model OWNER/NAME.")
-    said = ["Made by `roundhouse import`, which says what became of each line."]
-    said += [f"Of {Path(file).name}." for file in args.files]
-    said += [f"Not valid yet: {each}" for each in problems]
-    content = roster_file.yaml(agents, said)
-    if args.to:
-        _write(args.to, content, overwrite=args.overwrite)
-    if not args.json:
-        _print(args, content, lines, problems)
-    result = {"agents": agents, "lines": [line._asdict() for line in lines], "roster": content}
-    errors = [RoundhouseError("roster", problem).as_json() for problem in problems]
-    return {"ok": not problems, "errors": errors, **result}, ""
 
 
 def _print(args: argparse.Namespace, content: str, lines: list[Line], problems: list[str]) -> None:
