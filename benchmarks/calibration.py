@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from roundhouse.catalog.model_families import Model, architecture, find, in_format
+from roundhouse.catalog.model_families import ARCHITECTURES, Architecture, Model, find, in_format
 from roundhouse.fit import sizes
 from roundhouse.fit.estimate import FITS, NO, Fit, Question, fit
 from roundhouse.fit.overhead import uncertainty
@@ -167,9 +167,15 @@ def summary(rows: list[Row]) -> list[str]:
     ]
 
 
+def _architecture(name: str) -> Architecture | None:
+    """Return the architecture that a model's plain name means, such as Qwen2.5-Coder-7B; None when not in the table."""
+    plain = name.replace("-Coder", "").removesuffix("-Instruct")
+    return ARCHITECTURES.get(name) or ARCHITECTURES.get(plain)
+
+
 def _models(seen: dict[str, Any]) -> list[Model] | str:
     """Return the model and the one that drafts for it, or why the formulas do not cover the observation."""
-    shape, form = architecture(seen["model"]), canonical(seen["quant"])
+    shape, form = _architecture(seen["model"]), canonical(seen["quant"])
     if shape is None or form is None:
         return f"{seen['model']} is not in the catalog"
     if ".".join(str(seen["vllm_version"]).split(".")[:2]) != defaults.PINNED:

@@ -18,9 +18,10 @@ import time
 from roundhouse.paths import CHECKOUT as ROOT
 
 sys.path.insert(0, str(ROOT / "molecule"))
+import promises
 from storm import Found, Storm
 
-from roundhouse.gateway import on_demand, scheduler
+from roundhouse.gateway import on_demand
 
 CLIENTS, PAUSE_SECONDS, KEYS = 8, 0.5, 4
 
@@ -64,9 +65,9 @@ def main(seconds: float = 600, container: str = "roundhouse-gate-bookworm", *age
     found = Found(
         asked,
         len(done),
-        scheduler.most_switches(rules, took),
+        promises.most_switches(rules, took),
         max(each.waited_seconds for each in asked),
-        scheduler.longest_wait_seconds(rules, len(names), longest),
+        promises.longest_wait_seconds(rules, len(names), longest),
     )
     sys.stdout.write(f"{rules.min_active_seconds:g} s at least, {rules.max_wait_seconds:g} s at most: ")
     sys.stdout.write(f"{found.text(took)}; a switch took at most {longest:.1f} s\n")

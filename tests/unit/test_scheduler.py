@@ -4,9 +4,9 @@ import random
 from collections import deque
 from typing import NamedTuple
 
+import promises
 import pytest
 
-from roundhouse.gateway import scheduler
 from roundhouse.gateway.scheduler import Load, Scheduler, Settings
 
 TICK = 0.25
@@ -107,8 +107,8 @@ def test_ten_minutes_keep_what_the_settings_promise(case, least, most, record_pr
     rules = RULES._replace(min_active_seconds=least, max_wait_seconds=most)
     names, requests = CASES[case]
     card = Card(rules, names, requests, names[0]).run()
-    bound = scheduler.most_switches(rules, SECONDS)
-    longest = scheduler.longest_wait_seconds(rules, len(names), SWITCH_SECONDS)
+    bound = promises.most_switches(rules, SECONDS)
+    longest = promises.longest_wait_seconds(rules, len(names), SWITCH_SECONDS)
     told = f"{len(card.switches)} switches of {bound}, longest wait {max(card.waits)[0]:.1f} s of {longest:.1f}"
     record_property("outcome", told)
     assert len(card.switches) <= bound
@@ -154,7 +154,7 @@ def test_who_cannot_start_costs_no_more_switches_than_are_promised():
     card = Card(rules, ["dev", "po"], [Request("po", float(at), 1) for at in range(1, 900, 5)], "dev")
     card.broken = {"po"}
     card.run(900)
-    assert 1 < len(card.events) <= scheduler.most_switches(rules, 900)
+    assert 1 < len(card.events) <= promises.most_switches(rules, 900)
 
 
 @pytest.mark.parametrize(("default", "agent", "free"), [(("dev",), "dev", False), ((), "po", True)])

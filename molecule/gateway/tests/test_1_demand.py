@@ -8,12 +8,12 @@ import re
 import subprocess
 import time
 
+import promises
 import pytest
 from conftest import ANY, GATE, INVENTORY, PORTS
 from storm import Found, Storm
 
 from roundhouse.gateway import on_demand as gateway_on_demand
-from roundhouse.gateway import scheduler
 from roundhouse.paths import CHECKOUT as ROOT
 
 # Of a storm, at least: some turns of each agent, by the rules that the host's variables have.
@@ -109,9 +109,9 @@ def test_a_storm_of_requests_in_turn_keeps_what_the_settings_promise(gate, on_de
     found = Found(
         asked,
         len(done),
-        scheduler.most_switches(on_demand, seconds),
+        promises.most_switches(on_demand, seconds),
         max(each.waited_seconds for each in asked),
-        scheduler.longest_wait_seconds(on_demand, len(names), longest_switch),
+        promises.longest_wait_seconds(on_demand, len(names), longest_switch),
     )
     record_property("outcome", found.text(seconds))
     assert [each for each in asked if each.outcome != "answered"] == []

@@ -191,12 +191,6 @@ def _published(family: str, size: str, variant: str, suffix: str) -> bool:
     return variant == "" and size in _QUANTIZED[family].get(suffix, ())
 
 
-def architecture(name: str) -> Architecture | None:
-    """Return the architecture that a model's plain name means, such as Qwen2.5-Coder-7B; None when not in the table."""
-    plain = name.replace("-Coder", "").removesuffix("-Instruct")
-    return ARCHITECTURES.get(name) or ARCHITECTURES.get(plain)
-
-
 def in_format(name: str, shape: Architecture, form: str) -> Model:
     """Return an architecture of the table in a format of `formats.WEIGHT_FORMATS`."""
     if shape.intermediate_size == ARCHITECTURES["Qwen2.5-72B"].intermediate_size and form in _PADDED_FORMATS:

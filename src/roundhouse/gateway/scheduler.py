@@ -1,6 +1,6 @@
 """Which agent gets a card when requests ask for agents that are not loaded. Pure: no clock and no socket.
 
-The rules, with which a request's wait is bounded however many ask (`longest_wait_seconds`):
+The rules, with which a request's wait is bounded however many ask (molecule/promises.py):
 
 - An agent keeps its card for at least `min_active_seconds`.
 - After that it leaves as soon as nothing runs on it, and also while it works once a request of another has waited for
@@ -118,18 +118,3 @@ class Scheduler:
             if self._may_start(default[0], now):
                 return Decision(default[0], why)
         return None
-
-
-def longest_wait_seconds(settings: Settings, agents: int, switch_seconds: float) -> float:
-    """Return how long a request may wait on a card of so many agents, when a switch takes so long.
-
-    While one agent keeps the card, `max_wait_seconds`, or the slot of one whose switch had just begun; then each of the
-    others may have the shortest slot before; then its own switch.
-    """
-    slot = settings.min_active_seconds + switch_seconds
-    return max(settings.max_wait_seconds, slot) + max(0, agents - 2) * slot + switch_seconds
-
-
-def most_switches(settings: Settings, seconds: float) -> int:
-    """Return how many switches there may be in that time: one at once, and one each time that an agent had its own."""
-    return 1 + int(seconds // settings.min_active_seconds)
