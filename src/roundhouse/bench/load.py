@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from ..errors import RoundhouseError
 from ..schema.plan import Agent, Plan
@@ -18,6 +18,25 @@ from .target import Target
 _TIMES_PARALLEL = 4
 _FEWEST_REQUESTS = 8
 MILLI, MINUTE_SECONDS = 1000.0, 60.0
+
+Figure = Literal["ttft_seconds", "tokens_per_second_each", "tokens_per_second", "requests_per_minute"]
+
+
+class Level(TypedDict):
+    """The figures of one number of requests in parallel; None where nothing was measured."""
+
+    parallel: int
+    requests: int
+    failed: int
+    error: str | None  # the first one's last line
+    seconds: float
+    ttft_seconds: float | None  # median
+    ttft_p99_seconds: float | None
+    tokens_per_second_each: float | None  # of one request, after its first token
+    tokens_per_second: float
+    requests_per_minute: float
+    # An endpoint that ignores ignore_eos answers shorter, and its requests a minute are then no comparison.
+    tokens_each: float | None
 
 
 class Tool(NamedTuple):
@@ -80,7 +99,7 @@ class Load(NamedTuple):
         return self.requests or max(_FEWEST_REQUESTS, _TIMES_PARALLEL * parallel)
 
 
-def run(tool: Tool, load: Load, parallel: int, seed: int, target: Target) -> dict[str, Any]:
+def run(tool: Tool, load: Load, parallel: int, seed: int, target: Target) -> Level:
     """Return one level's figures. Raises RoundhouseError when the tool ends without a result."""
     with tempfile.TemporaryDirectory(prefix="roundhouse-bench-") as folder:
         result = Path(folder, "result.json")
@@ -95,8 +114,8 @@ def run(tool: Tool, load: Load, parallel: int, seed: int, target: Target) -> dic
         return figures(json.loads(result.read_text()), parallel)
 
 
-def figures(told: dict[str, Any], parallel: int) -> dict[str, Any]:
-    """Return what matters of the tool's result, in seconds and by our names; None where nothing was measured."""
+def figures(told: dict[str, Any], parallel: int) -> Level:
+    """Return what matters of the tool's result, in seconds and by our names."""
     done = told["completed"]
     each_ms = told["median_tpot_ms"]
     return {
@@ -107,11 +126,9 @@ def figures(told: dict[str, Any], parallel: int) -> dict[str, Any]:
         "seconds": round(told["duration"], 4),
         "ttft_seconds": round(told["median_ttft_ms"] / MILLI, 4) if done else None,
         "ttft_p99_seconds": round(told["p99_ttft_ms"] / MILLI, 4) if done else None,
-        # Of one request, after its first token.
         "tokens_per_second_each": round(MILLI / each_ms, 1) if each_ms else None,
         "tokens_per_second": round(told["output_throughput"], 1),
         "requests_per_minute": round(told["request_throughput"] * MINUTE_SECONDS, 1),
-        # An endpoint that ignores ignore_eos answers shorter, and its requests a minute are then no comparison.
         "tokens_each": round(told["total_output_tokens"] / done, 1) if done else None,
     }
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 from xml.sax.saxutils import escape
+
+from .load import Figure, Level
+from .run import Result
 
 WIDTH, HEIGHT, MARGIN, HEAD = 1280, 860, 40, 110
 INK, FAINT = "#1f2933", "#9aa5b1"
 OURS, THEIRS, BAND, CEILING = "#0b7285", "#e8890c", "#e9ecef", "#c92a2a"
-PANELS = {
+PANELS: dict[Figure, str] = {
     "ttft_seconds": "first token, seconds (median): less is better",
     "tokens_per_second_each": "tokens per second of one request",
     "tokens_per_second": "tokens per second in all",
@@ -24,7 +26,7 @@ _WIDE, _HIGH = (WIDTH - 3 * MARGIN) // 2, (HEIGHT - HEAD - 2 * MARGIN) // 2
 _TOP, _BOTTOM = 34, _HIGH - 30  # of the bars, within a panel
 
 
-def svg(result: dict[str, Any]) -> str:
+def svg(result: Result) -> str:
     """Return the chart."""
     load, other = result["load"], result["against"]
     title = f"{result['agent']}: {result['model'].rsplit('/', 2)[-1]}, {result['engine']}"
@@ -47,7 +49,7 @@ def svg(result: dict[str, Any]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def top_of(columns: list[list[float | None]], promised: Any, ceiling: float | None) -> float:
+def top_of(columns: list[list[float | None]], promised: list[float] | float | None, ceiling: float | None) -> float:
     """Return the value at a panel's top: a round one above all that it shows."""
     marks = promised if isinstance(promised, list) else [promised]
     shown = [value for value in (*(each for column in columns for each in column), *marks, ceiling) if value]
@@ -56,8 +58,8 @@ def top_of(columns: list[list[float | None]], promised: Any, ceiling: float | No
     return math.ceil(2 * most / step) * step / 2
 
 
-def _panel(name: str, result: dict[str, Any], rows: list[tuple[str, list[dict[str, Any]]]]) -> Iterator[str]:
-    promised = result["promised"].get(name)
+def _panel(name: Figure, result: Result, rows: list[tuple[str, list[Level]]]) -> Iterator[str]:
+    promised = None if name == "tokens_per_second" else result["promised"][name]
     ceiling = result["ceiling_tokens_per_second_each"] if name == "tokens_per_second_each" else None
     most = top_of([[row[name] for row in measured] for _, measured in rows], promised, ceiling)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..util import console
+from .load import Level
+from .run import Against, Ratios, Result
 
 COLUMNS = ("at once", "who", "first token", "p99", "tok/s each", "tok/s in all", "requests/min", "failed")
-Result = dict[str, Any]
+Row = dict[str, str | float | None]  # by COLUMNS
 
 
 def text(result: Result) -> str:
@@ -22,11 +22,11 @@ def text(result: Result) -> str:
         _promised(result),
     ]
     if result["against"]:
-        lines.append(_shorter(result))
+        lines.append(_shorter(result["against"], result["load"]["output_tokens"]))
     return "\n".join(line for line in lines if line is not None)
 
 
-def _rows(result: Result) -> list[dict[str, Any]]:
+def _rows(result: Result) -> list[Row]:
     other = result["against"]
     rows = []
     for index, ours in enumerate(result["measured"]):
@@ -36,15 +36,16 @@ def _rows(result: Result) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(who: str, told: Result) -> dict[str, Any]:
-    first, late = (None if told[key] is None else f"{told[key]:.3f} s" for key in ("ttft_seconds", "ttft_p99_seconds"))
+def _row(who: str, told: Level) -> Row:
+    times = (told["ttft_seconds"], told["ttft_p99_seconds"])
+    first, late = (None if seconds is None else f"{seconds:.3f} s" for seconds in times)
     figures = (told["tokens_per_second_each"], told["tokens_per_second"], told["requests_per_minute"], told["failed"])
     return dict(zip(COLUMNS, (told["parallel"], who, first, late, *figures), strict=True))
 
 
-def _ratio(told: Result) -> dict[str, Any]:
+def _ratio(told: Ratios) -> Row:
     names = ("ttft_seconds", "", "tokens_per_second_each", "tokens_per_second", "requests_per_minute", "")
-    shown = [f"x {told[name]:.2f}" if name and told[name] is not None else "" for name in names]
+    shown = ["" if (ratio := told.get(name)) is None else f"x {ratio:.2f}" for name in names]
     return dict(zip(COLUMNS, ("", "ratio", *shown), strict=True))
 
 
@@ -67,8 +68,7 @@ def _promised(result: Result) -> str:
     return f"The migration guide has {low:g}-{high:g} tokens/s each, a first token in {soon:g}-{late:g} s{agent}."
 
 
-def _shorter(result: Result) -> str | None:
-    wanted, other = result["load"]["output_tokens"], result["against"]
+def _shorter(other: Against, wanted: int) -> str | None:
     short = [
         row["tokens_each"] for row in other["measured"] if row["tokens_each"] and row["tokens_each"] < 0.95 * wanted
     ]

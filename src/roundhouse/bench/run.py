@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TypedDict
 
 from ..errors import RoundhouseError, UsageError
 from ..plan import deployed
@@ -17,7 +17,7 @@ from ..util import console
 from ..vllm.client import Engine
 from . import load as bench_load
 from . import target
-from .load import Load
+from .load import Figure, Level, Load
 from .target import Target
 
 # The figures of the users' migration guide; they were not measured here.
@@ -29,8 +29,52 @@ TTFT_SECONDS = (1.0, 2.0)
 REQUESTS_PER_MINUTE = {"po": 100.0, "architect": 30.0, "dev": 25.0}
 
 
-def promised(agent: str) -> dict[str, Any]:
-    """Return what the guide promises of an agent, by the names that `bench` gives its figures; None for nothing."""
+class Promised(TypedDict):
+    """What the guide promises of an agent, by the names that `bench` gives its figures."""
+
+    tokens_per_second_each: list[float]  # from, to
+    ttft_seconds: list[float]  # from, to
+    requests_per_minute: float | None  # None: nothing
+
+
+class LoadRow(TypedDict):
+    """The load of all levels; a seed for each."""
+
+    input_tokens: int
+    output_tokens: int
+    seeds: list[int]
+
+
+class Against(TypedDict):
+    """The other endpoint."""
+
+    url: str
+    model: str
+    measured: list[Level]
+
+
+Ratios = dict[str, float | None]  # parallel, and a figure of FIGURES divided by the other's; None: one has none
+
+
+class Result(TypedDict):
+    """What `bench` found, as it writes it."""
+
+    agent: str
+    model: str
+    quantization: str | None
+    engine: str
+    accelerator: str
+    at: str  # UTC, 2026-01-31T12:00:00Z
+    load: LoadRow
+    ceiling_tokens_per_second_each: float | None
+    promised: Promised
+    measured: list[Level]
+    against: Against | None
+    ratios: list[Ratios]  # [] without `against`
+
+
+def promised(agent: str) -> Promised:
+    """Return what the guide promises of an agent."""
     return {
         "tokens_per_second_each": list(TOKENS_PER_SECOND),
         "ttft_seconds": list(TTFT_SECONDS),
@@ -40,9 +84,8 @@ def promised(agent: str) -> dict[str, Any]:
 
 # What a chat template puts around a prompt, and what a word may grow by when it is read again.
 _AROUND_TOKENS = 64
-FIGURES = ("ttft_seconds", "tokens_per_second_each", "tokens_per_second", "requests_per_minute")
+FIGURES: tuple[Figure, ...] = ("ttft_seconds", "tokens_per_second_each", "tokens_per_second", "requests_per_minute")
 
-Result = dict[str, Any]
 Report = Callable[[str], None]
 
 
@@ -81,7 +124,7 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
     version, busy = engine.version(), engine.load()
     if busy and busy.running:
         report(f"{agent['name']} answers {busy.running} requests of others now, which take their share of it.")
-    rows: dict[Target, list[Result]] = {who: [] for who in (own, against) if who}
+    rows: dict[Target, list[Level]] = {who: [] for who in (own, against) if who}
     # Prompts that no engine had before, in no level and no run: it would have them in its prefix cache.
     seeds = [secrets.randbelow(2**31) for _ in load.parallel]
     for parallel, seed in zip(load.parallel, seeds, strict=True):
@@ -89,7 +132,7 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
             report(f"{who.model} at {who.url}: {load.requests_at(parallel)} requests, {parallel} at once")
             measured.append(bench_load.run(tool, load, parallel, seed, who))
     fit = agent.get("fit")
-    other = {"url": against.url, "model": against.model, "measured": rows[against]} if against else None
+    other: Against | None = {"url": against.url, "model": against.model, "measured": rows[against]} if against else None
     return {
         "agent": agent["name"],
         "model": agent["model"],
@@ -108,11 +151,11 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
     }
 
 
-def ratios(ours: Result, theirs: Result) -> Result:
+def ratios(ours: Level, theirs: Level) -> Ratios:
     """Return ours divided by theirs for each figure of a level; None where one of the two has none."""
+    pairs = ((name, ours[name], theirs[name]) for name in FIGURES)
     return {"parallel": ours["parallel"]} | {
-        name: round(ours[name] / theirs[name], 3) if ours[name] is not None and theirs[name] else None
-        for name in FIGURES
+        name: round(our / their, 3) if our is not None and their else None for name, our, their in pairs
     }
 
 

@@ -11,6 +11,7 @@ from ...bench import plot, report
 from ...bench import run as measuring
 from ...bench import target as bench_target
 from ...bench.load import Load
+from ...bench.run import Result
 from ...errors import RoundhouseError, UsageError
 from ...plan import deployed
 from ...state import serving
@@ -63,18 +64,19 @@ def run(args: argparse.Namespace) -> Answer:
     measured = measuring.measure(plan, agent, _load(args), against, console.progress())
     errors = [RoundhouseError("requests_failed", sentence).as_json() for sentence in measuring.problems(measured)]
     result = {"schema": console.SCHEMA, "ok": not errors, "errors": errors, **measured}
-    result |= {"files": _files(result, (args.to or FOLDER).absolute())}
-    text = [report.text(result), "", *(error["message"] for error in errors), *result["files"].values()]
-    return result, "\n".join(text)
+    written = _files(measured, result, (args.to or FOLDER).absolute())
+    text = [report.text(measured), "", *(error["message"] for error in errors), *written.values()]
+    return result | {"files": written}, "
+".join(text)
 
 
-def _files(result: dict[str, Any], folder: Path) -> dict[str, str]:
+def _files(measured: Result, result: dict[str, Any], folder: Path) -> dict[str, str]:
     """Write the JSON and its chart; return their paths."""
-    stem = folder / f"{re.sub('[-:]', '', result['at'])}-{result['agent']}"
+    stem = folder / f"{re.sub('[-:]', '', measured['at'])}-{measured['agent']}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         serving.write(Path(f"{stem}.json"), result, durable=False)
-        files.write(Path(f"{stem}.svg"), plot.svg(result), durable=False)
+        files.write(Path(f"{stem}.svg"), plot.svg(measured), durable=False)
     except OSError as error:
         text, fields = "{folder} cannot be written ({why}).", {"folder": str(folder), "why": error.strerror}
         raise RoundhouseError("folder_not_writable", text, "Name another with --to.", **fields) from None
