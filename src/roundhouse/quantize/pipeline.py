@@ -11,7 +11,8 @@ import hashlib
 import json
 import threading
 from pathlib import Path
-from typing import Any, TypedDict
+from types import ModuleType
+from typing import TYPE_CHECKING, TypedDict
 
 from ..errors import RoundhouseError, UsageError
 from ..host import gpu, systemd
@@ -26,6 +27,10 @@ from .request import QuantizeRequest
 from .run import Say
 from .scorer import Scorer
 
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import RequiredResult
+
 WORK = "work" + store.PARTIAL
 
 
@@ -38,6 +43,23 @@ class QuantizedModel(TypedDict):
     quality: dict[str, float] | None
 
 
+class Arguments(TypedDict):
+    """The arguments of the module roundhouse_quantize that are read here."""
+
+    quantizations: list[RequiredResult]
+    store: str
+    engine_path: str
+    accelerator: str
+    environment_path: str
+
+
+class Done(TypedDict):
+    """What the module returns."""
+
+    changed: bool
+    models: list[QuantizedModel]
+
+
 def quantize(asked: QuantizeRequest, place: Path, environment: Path, scorer: Scorer, say: Say) -> QuantizedModel:
     """Return the admitted model. Raises RoundhouseError with the obstacles, or with the bounds that were missed."""
     with store.writing(place):
@@ -48,13 +70,13 @@ def quantize(asked: QuantizeRequest, place: Path, environment: Path, scorer: Sco
         _check_requirements(asked, place, environment, scorer)
     with store.locked(place, name, say, threading.Event()):
         if quantized.is_made(final):
-            if run.earlier(work).get("path") == asked.path:  # killed when it had its name already
+            if (job := run.earlier(work)) and job["path"] == asked.path:  # killed when it had its name already
                 store.remove(work)
             return {"model": name, "path": str(final), "changed": False, "quality": None}
         versions = run.quantized(asked, work, environment, say)
         try:
             found = _measured(asked, work / "model", scorer, place / ".scores", say)
-            if run.earlier(work)["stamp"] != quantized.stamp(asked.base):
+            if not (job := run.earlier(work)) or job["stamp"] != quantized.stamp(asked.base):
                 raise RoundhouseError(
                     "base_changed", "{base} was changed while it was quantized.", "Run it again.", base=base
                 )
@@ -68,8 +90,8 @@ def quantize(asked: QuantizeRequest, place: Path, environment: Path, scorer: Sco
         return {"model": name, "path": str(final), "changed": True, "quality": found._asdict()}
 
 
-def quantize_all(given: dict[str, Any], say: Say, pynvml: Any = None) -> dict[str, Any]:
-    """Return {"changed", "models"} for the arguments of the module roundhouse_quantize.
+def quantize_all(given: Arguments, say: Say, pynvml: ModuleType | None = None) -> Done:
+    """Make the results that a roster asks for.
 
     Raises RoundhouseError at the first that is not admitted: serving continues, for nothing was deployed yet.
     """
@@ -79,7 +101,7 @@ def quantize_all(given: dict[str, Any], say: Say, pynvml: Any = None) -> dict[st
     scorer = local_scorer(given["engine_path"], given["accelerator"], pynvml=pynvml)
     for required in given["quantizations"]:
         name, revision, recipe = required["model"], required["revision"], required["recipe"]
-        base = Path(name) if name.startswith("/") else store.folder(place, name, revision)
+        base = Path(name) if name.startswith("/") else store.folder(place, name, revision or "main")
         say(f"{name} by {recipe}")
         try:
             asked = request.of(base, name, revision, recipe)
@@ -91,7 +113,9 @@ def quantize_all(given: dict[str, Any], say: Say, pynvml: Any = None) -> dict[st
     return {"changed": any(each["changed"] for each in made), "models": made}
 
 
-def local_scorer(engine: str, accelerator: str, offload_gib: float | None = None, pynvml: Any = None) -> Scorer:
+def local_scorer(
+    engine: str, accelerator: str, offload_gib: float | None = None, pynvml: ModuleType | None = None
+) -> Scorer:
     """Return the scorer on this host's first card, or on its CPU."""
     cards = gpu.facts(answer=gpu.read(pynvml))["gpus"] if accelerator == "cuda" else []
     return Scorer(engine, accelerator, offload_gib, cards[0] if cards else None)

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from ..catalog.recipes import Bounds
 
@@ -21,6 +21,13 @@ class Position(NamedTuple):
 
     actual: float
     likeliest: dict[str, float]
+
+
+class Listed(TypedDict):
+    """One token of vLLM's prompt_logprobs, by its id."""
+
+    logprob: float
+    rank: int  # from 1
 
 
 class Quality(NamedTuple):
@@ -91,7 +98,7 @@ def other_vocabulary(base: Path, other: Path) -> str | None:
     return None
 
 
-def positions(prompt_logprobs: list[dict[str, dict[str, Any]] | None], tokens: list[int]) -> Iterator[Position]:
+def positions(prompt_logprobs: list[dict[str, Listed] | None], tokens: list[int]) -> Iterator[Position]:
     """Yield the position of each token but the first, which has no context.
 
     The engine lists the text's own token too where it is not among the likeliest; what it has is then no bound of what
@@ -111,6 +118,6 @@ def _perplexity(found: list[Position]) -> float:
     return math.exp(-sum(position.actual for position in found) / len(found))
 
 
-def _vocabulary(folder: Path) -> Any:
+def _vocabulary(folder: Path) -> object:
     path = folder / TOKENIZER
     return json.loads(path.read_text()) if path.exists() else None

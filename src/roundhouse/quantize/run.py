@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from .. import paths
 from ..errors import RoundhouseError
@@ -44,7 +43,7 @@ def text_problems(asked: QuantizeRequest, environment: Path) -> list[str]:
     return requirements.short(counted, asked.texts.source)
 
 
-def job(asked: QuantizeRequest, work: Path, environment: Path) -> dict[str, Any]:
+def job(asked: QuantizeRequest, work: Path, environment: Path) -> worker.Job:
     """Return the job of the worker, and what identifies its result."""
     recipe = asked.recipe
     return {
@@ -56,7 +55,6 @@ def job(asked: QuantizeRequest, work: Path, environment: Path) -> dict[str, Any]
         "texts": _calibration(asked),
         "max_tokens": MAX_TOKENS,
         "seed": asked.seed,
-        # The base of that name may be another one by the time a run goes on; so may what quantizes.
         "path": asked.path,
         "revision": asked.revision,
         "stamp": stamp(asked.base),
@@ -69,10 +67,10 @@ def _calibration(asked: QuantizeRequest) -> list[str]:
     return asked.texts.calibration[: asked.samples] if asked.recipe.samples else []
 
 
-def earlier(work: Path) -> dict[str, Any]:
-    """Return the job of an earlier run, empty where there is none."""
+def earlier(work: Path) -> worker.Job | None:
+    """Return the job of an earlier run, None where there is none."""
     path = work / "job.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    found: worker.Job | None = json.loads(path.read_text()) if path.exists() else None
     return found
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import RoundhouseError
 from ..util.progress import GIB
@@ -25,6 +25,7 @@ from .quality import LIKELIEST, Position, positions
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.cards import Card
+    from roundhouse.schema.plan import EngineConfig
     from roundhouse.schema.roster import Served
 
 NAME = "scored"
@@ -104,7 +105,7 @@ class Scorer:
             finally:
                 _stop(process)
 
-    def _config(self, folder: Path, port: int) -> dict[str, Any]:
+    def _config(self, folder: Path, port: int) -> EngineConfig:
         agent: Served = {"name": NAME, "temperature": 0.0, "top_p": 1.0}
         decided: options.Limits = {
             "max_model_len": 2 * WINDOW_TOKENS,

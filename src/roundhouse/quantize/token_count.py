@@ -10,8 +10,8 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     return 0
 
 
-def _encoder(base: Path) -> Any:
+def _encoder(base: Path) -> Callable[[str], list[int]]:
     if (base / "tokenizer.json").exists():
         tokenizer = importlib.import_module("tokenizers").Tokenizer.from_file(str(base / "tokenizer.json"))
         return lambda text: tokenizer.encode(text, add_special_tokens=False).ids

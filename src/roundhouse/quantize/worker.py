@@ -14,7 +14,8 @@ import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypedDict
 
 from ..models.manifest import NAME, WANTED
 
@@ -23,6 +24,24 @@ PACKAGES = ("llmcompressor", "compressed-tensors", "torch", "transformers", "aut
 IGNORE = ["lm_head"]
 # auto-round's own recipe "light": its default rate, 1 / iterations, is meant for 200 of them.
 ITERATIONS, LEARNING_RATE = 50, 5e-3
+
+
+class Job(TypedDict):
+    """What is quantized and how (quantize/run.job); the last five identify the result and are not read here."""
+
+    base: str  # a folder
+    folder: str  # of the result
+    method: str
+    scheme: str  # a preset of compressed-tensors
+    group_size: int  # 0: the preset's
+    texts: list[str]  # to calibrate with; []: none
+    max_tokens: int  # of a text
+    seed: int
+    path: str
+    revision: str | None
+    stamp: str | None  # of the base, which may be another one under its name by the time a run goes on
+    form: str
+    environment: str  # what quantizes may be another too
 
 
 def modifiers(method: str, scheme: str, group_size: int) -> list[Any]:
@@ -54,7 +73,7 @@ def _scheme(scheme: str, group_size: int) -> Any:
 
 def main(argv: list[str] | None = None) -> int:
     """Do the job and return 0."""
-    job: dict[str, Any] = json.loads(Path((sys.argv[1:] if argv is None else argv)[0]).read_text())
+    job: Job = json.loads(Path((sys.argv[1:] if argv is None else argv)[0]).read_text())
     torch = importlib.import_module("torch")
     transformers = importlib.import_module("transformers")
     torch.manual_seed(job["seed"])
@@ -63,7 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     model = transformers.AutoModelForCausalLM.from_pretrained(
         job["base"], dtype="auto", trust_remote_code=False, local_files_only=True
     )
-    how = {"output_dir": job["folder"], "recipe": modifiers(job["method"], job["scheme"], job["group_size"])}
+    recipe = modifiers(job["method"], job["scheme"], job["group_size"])
+    how: dict[str, object] = {"output_dir": job["folder"], "recipe": recipe}
     if job["texts"]:
         say(f"calibrating with {len(job['texts'])} texts")
         tokenizer = _tokenizer(transformers, Path(job["base"]))
@@ -77,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _tokenizer(transformers: Any, base: Path) -> Any:
+def _tokenizer(transformers: ModuleType, base: Path) -> Any:
     """Return the base's tokenizer as its file says: what AutoTokenizer makes of it may split text in another way."""
     if (base / "tokenizer.json").exists():
         return transformers.PreTrainedTokenizerFast(tokenizer_file=str(base / "tokenizer.json"))
@@ -103,7 +123,7 @@ def windows(rows: list[list[int]]) -> list[list[int]]:
     return [tokens[start : start + length] for start in range(0, len(tokens) - length + 1, length)]
 
 
-def _calibration(rows: list[list[int]], max_tokens: int) -> dict[str, Any]:
+def _calibration(rows: list[list[int]], max_tokens: int) -> dict[str, object]:
     dataset = importlib.import_module("datasets").Dataset.from_list(
         [{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows]
     )
@@ -115,7 +135,7 @@ def _calibration(rows: list[list[int]], max_tokens: int) -> dict[str, Any]:
     }
 
 
-def _without_an_accelerator(torch: Any) -> None:
+def _without_an_accelerator(torch: ModuleType) -> None:
     """Let AWQ run on a CPU: llm-compressor 0.14 pins its cache's memory without asking (awq/base.py, line 507)."""
     if not torch.accelerator.is_available():
         cache = importlib.import_module("llmcompressor.pipelines.cache").IntermediatesCache
