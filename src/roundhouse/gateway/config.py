@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import UsageError
 from ..roster import ports
@@ -72,7 +72,7 @@ class Settings(NamedTuple):
     pinned: list[str]
 
 
-def build(plan: Plan, settings: Settings) -> dict[str, Any]:
+def build(plan: Plan, settings: Settings) -> dict[str, object]:
     """Return what the templates print. Raises UsageError for settings that are not valid."""
     public = not _address(settings.listen).is_loopback
     return {

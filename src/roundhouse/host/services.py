@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from . import systemd
 
@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from roundhouse.schema.facts import Services, ServiceState
 
 
-def inspect(wanted: Mapping[str, Mapping[str, Any] | None]) -> Services:
-    """Return {"enabled", "state", "unread"} by service, and under "stale" units whose files systemd has not read.
+class _Read(TypedDict):
+    reads: str
+    read_at: str
 
-    `state` is systemd's ActiveState. A service's `reads` is the folder of its files, `read_at` the file that it touches
-    after reading them, and `ignores` are patterns of names. Of "stale" are Roundhouse's own units.
-    """
+
+class Read(_Read, total=False):
+    """What a service has read: the folder of its files, and the file that it touches after reading them."""
+
+    ignores: list[str]  # patterns of names
+
+
+def inspect(wanted: Mapping[str, Read | None]) -> Services:
+    """Return the state of the services, and of Roundhouse's own units those whose files systemd has not read."""
     units = systemd.properties([*wanted, "roundhouse*"], "ActiveState", "UnitFileState", "NeedDaemonReload")
     found: dict[str, ServiceState] = {
         name: {

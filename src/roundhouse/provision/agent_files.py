@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..host.systemd import FOLDER as UNITS
 from ..plan.build import COMPOSE, CONFIG_FOLDER
 from ..schema.plan import Agent, Plan
 
+if TYPE_CHECKING:
+    from .file_tree import Template, Tree
 
-def build(plan: Plan, staged: str) -> dict[str, Any]:
-    """Return {"folders", "files"} for roundhouse_host_files; the plan, which the command validates, comes last."""
+
+def build(plan: Plan, staged: str) -> Tree:
+    """Return the options of roundhouse_host_files; the plan, which the command validates, comes last."""
     places = {agent["name"]: f"{staged}/agents/{agent['name']}" for agent in plan["agents"]}
     folders = [CONFIG_FOLDER, *(place + below for place in places.values() for below in (CONFIG_FOLDER, UNITS))]
-    files: dict[str, Any] = {}
+    files: dict[str, Template | str] = {}
     for agent in plan["agents"]:
         place = places[agent["name"]]
         files[place + agent["config_path"]] = _template("vllm.yaml.j2", agent)
@@ -28,5 +31,5 @@ def build(plan: Plan, staged: str) -> dict[str, Any]:
     return {"folders": {folder: {} for folder in folders}, "files": files}
 
 
-def _template(template: str, agent: Agent, *validate: str) -> dict[str, Any]:
+def _template(template: str, agent: Agent, *validate: str) -> Template:
     return {"template": template, "vars": {"__agents_agent": agent}, "validate": list(validate)}

@@ -9,30 +9,65 @@ import shlex
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from ..errors import RoundhouseError
 from ..util import files
 from ..util.files import Change
 
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.host.services import Read
+
 FILE_MODE, FOLDER_MODE = "0644", "0755"
 _HIDDEN = "(the content is not shown)\n"
 
 
+class Access(TypedDict, total=False):
+    """Who may do what with a file or folder; without owner or group it keeps what it has."""
+
+    mode: str  # octal: 0640
+    owner: str
+    group: str
+
+
+class File(Access, total=False):
+    """A file, with `content` or `copy_of`."""
+
+    content: str
+    copy_of: str  # a file on the host
+    secret: bool  # no diff
+    validate: list[str]  # commands; %s is the new file
+
+
+class Template(File, total=False):
+    """A file before the action of roundhouse_host_files has made `content` of its template or source."""
+
+    template: str  # in the role's templates
+    vars: Mapping[str, object]  # of the template
+    source: str  # in the role's files
+
+
+class _Tree(TypedDict):
+    folders: dict[str, Access]
+    files: dict[str, Template | str]
+
+
+class Tree(_Tree, total=False):
+    """What a role hands to the action of roundhouse_host_files."""
+
+    services: Mapping[str, Read | None]
+
+
 class Wanted(NamedTuple):
-    """The wanted state, by path.
+    """The wanted state, by path."""
 
-    `folders` have mode, owner and group, `links` their target. `files` are None (to be absent), a text, or a dict with
-    content or copy_of (a file on the host), and mode, owner, group, secret (no diff) and validate (commands; %s is the
-    new file). Below the folders of `only`, unwanted files, links and empty folders are removed.
-    """
-
-    folders: Mapping[str, Mapping[str, Any]]
-    links: Mapping[str, str]
-    files: Mapping[str, Any]
-    only: Iterable[str]
+    folders: Mapping[str, Access]
+    links: Mapping[str, str]  # their targets
+    files: Mapping[str, File | str | None]  # a text is a content, None is to be absent
+    only: Iterable[str]  # below these folders, unwanted files, links and empty folders are removed
 
 
 def apply(wanted: Wanted, *, check: bool) -> list[Change]:
@@ -49,8 +84,8 @@ def _steps(wanted: Wanted, *, check: bool) -> Iterator[list[Change]]:
         if given is None:
             yield _remove(Path(name), check=check)
         else:
-            settings = {"content": given} if isinstance(given, str) else given
-            yield _file(Path(name), {"mode": FILE_MODE, **settings}, check=check)
+            file: File = {"content": given} if isinstance(given, str) else given
+            yield _file(Path(name), {"mode": FILE_MODE, **file}, check=check)
     for name in wanted.only:
         for path in _unwanted(Path(name), {**wanted.files, **wanted.links}):
             yield _remove(path, check=check)
@@ -58,7 +93,7 @@ def _steps(wanted: Wanted, *, check: bool) -> Iterator[list[Change]]:
             _remove_empty(Path(name), wanted.folders)
 
 
-def _folder(path: Path, settings: Mapping[str, Any], *, check: bool) -> list[Change]:
+def _folder(path: Path, settings: Access, *, check: bool) -> list[Change]:
     there = path.is_dir()
     if not there and not check:
         files.make_folder(path)
@@ -66,7 +101,7 @@ def _folder(path: Path, settings: Mapping[str, Any], *, check: bool) -> list[Cha
     return made + _keep_mode_and_owner(path, settings, check=check, there=there)
 
 
-def _file(path: Path, settings: Mapping[str, Any], *, check: bool) -> list[Change]:
+def _file(path: Path, settings: File, *, check: bool) -> list[Change]:
     wanted = _content(settings)
     before = path.read_text(errors="replace") if path.is_file() else None
     if before == wanted:
@@ -79,7 +114,7 @@ def _file(path: Path, settings: Mapping[str, Any], *, check: bool) -> list[Chang
     return [Change(str(path), before or "", wanted)]
 
 
-def _content(settings: Mapping[str, Any]) -> str:
+def _content(settings: File) -> str:
     if "copy_of" not in settings:
         return str(settings["content"])
     try:
@@ -111,7 +146,7 @@ def _validate(path: Path, content: str, commands: Iterable[str]) -> None:
                 )
 
 
-def _keep_mode_and_owner(path: Path, settings: Mapping[str, Any], *, check: bool, there: bool) -> list[Change]:
+def _keep_mode_and_owner(path: Path, settings: Access, *, check: bool, there: bool) -> list[Change]:
     """Set mode and owner; in check mode the account may be missing yet."""
     if check and not there:
         return []
@@ -130,7 +165,7 @@ def _keep_mode_and_owner(path: Path, settings: Mapping[str, Any], *, check: bool
     return changes if there else []  # a new folder is one change
 
 
-def _ids(settings: Mapping[str, Any], *, check: bool = False) -> tuple[int, int] | None:
+def _ids(settings: Access, *, check: bool = False) -> tuple[int, int] | None:
     """Return user and group for os.chown, None where neither is asked for. Raises RoundhouseError."""
     owner, group = settings.get("owner"), settings.get("group")
     if not owner and not group:
@@ -160,12 +195,12 @@ def _remove(path: Path, *, check: bool) -> list[Change]:
     return [Change(str(path), before, "")]
 
 
-def _unwanted(folder: Path, wanted: Mapping[str, Any]) -> list[Path]:
+def _unwanted(folder: Path, wanted: Container[str]) -> list[Path]:
     found = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
     return [path for path in found if str(path) not in wanted]
 
 
-def _remove_empty(folder: Path, wanted: Mapping[str, Any]) -> None:
+def _remove_empty(folder: Path, wanted: Container[str]) -> None:
     """Remove the empty folders below, the deepest first."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink() and str(path) not in wanted and not any(path.iterdir()):

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ..gateway import haproxy
 from ..host.systemd import FOLDER as UNITS
+from ..schema.facts import Services
+
+if TYPE_CHECKING:
+    from ..host.services import Read
+    from .file_tree import Template, Tree
 
 GROUP = "roundhouse-gateway"
 CONTROL = ("roundhouse-control.socket", "roundhouse-control.service")
 RULES = "/etc/roundhouse/demand.json"
 
 
-def build(config: dict[str, Any]) -> dict[str, Any]:
-    """Return {"folders", "files", "services"} for roundhouse_host_files; `config` is of gateway.config.build."""
+class Config(TypedDict):
+    """What is read here of gateway/config.build."""
+
+    folder: str
+    runtime: str
+    certificate: str | None  # HAProxy's file; None without TLS
+    own_certificate: str  # the user's file; empty: none
+    models: str
+    demand: str | None
+
+
+class Written(Services):
+    """What is read here of roundhouse_host_files' result."""
+
+    paths: list[str]  # what changed
+
+
+class ControlUnits(TypedDict):
+    """The control service's units to start or restart."""
+
+    units: list[str]
+    state: str  # started or restarted
+
+
+def build(config: Config) -> Tree:
+    """Return the options of roundhouse_host_files."""
     folder = config["folder"]
-    files: dict[str, Any] = {
+    files: dict[str, Template | str] = {
         f"{folder}/hold.lua": {"source": "hold.lua"},
         f"{folder}/models.json": config["models"] + "\n",
     }
-    if config["own_certificate"]:
-        certificate = {"copy_of": config["own_certificate"], "secret": True, "mode": "0640"}
-        files[config["certificate"]] = certificate | {"owner": "root", "group": GROUP}
+    if config["certificate"] and config["own_certificate"]:
+        certificate: Template = {"copy_of": config["own_certificate"], "secret": True, "mode": "0640"}
+        files[config["certificate"]] = {**certificate, "owner": "root", "group": GROUP}
     # HAProxy reads the track when it checks its configuration; the unit writes it before each start.
     checks = ["/usr/local/bin/roundhouse track", "/usr/sbin/haproxy -c -q -f %s"]
     files[f"{folder}/haproxy.cfg"] = {"template": "haproxy.cfg.j2", "validate": checks}
@@ -31,7 +60,7 @@ def build(config: dict[str, Any]) -> dict[str, Any]:
         names += CONTROL
     files |= {f"{UNITS}/{name}": {"template": f"{name}.j2"} for name in names}
     # HAProxy gets the keys through its socket, without a reload.
-    read = {"reads": folder, "read_at": f"{config['runtime']}/loaded", "ignores": ["keys.*"]}
+    read: Read = {"reads": folder, "read_at": f"{config['runtime']}/loaded", "ignores": ["keys.*"]}
     return {
         "folders": {folder: {"owner": "root", "group": GROUP, "mode": "0750"}},
         "files": files,
@@ -39,11 +68,8 @@ def build(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def control_units(written: dict[str, Any]) -> dict[str, Any]:
-    """Return the control service's units to start or restart, as {"units", "state"}.
-
-    `written` is what roundhouse_host_files returned.
-    """
+def control_units(written: Written) -> ControlUnits:
+    """Return the control service's units to start or restart."""
     if any(name in written["stale"] or f"{UNITS}/{name}" in written["paths"] for name in CONTROL):
         return {"units": list(CONTROL), "state": "restarted"}
     found = {name: written["services"][name] for name in CONTROL}

@@ -9,15 +9,18 @@ from typing import Any, Protocol
 
 from ..util import files
 
+Arguments = dict[str, Any]  # as the module's argument_spec accepts them
+Done = dict[str, object]
+
 
 class Write(Protocol):
     """Returns what the module returns: `changed`, `diff`, and what is its own."""
 
-    def __call__(self, wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
+    def __call__(self, wanted: Arguments, *, check: bool) -> Done:
         """Write what is wanted. Raises RoundhouseError when it is refused."""
 
 
-def put_tree(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
+def put_tree(wanted: Arguments, *, check: bool) -> Done:
     """Bring folders, files and links to the wanted state, and return the services' state after that."""
     from ..host import services
     from . import file_tree
@@ -25,11 +28,11 @@ def put_tree(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
     changes = file_tree.apply(
         file_tree.Wanted(**{name: wanted[name] for name in file_tree.Wanted._fields}), check=check
     )
-    done = {"changed": bool(changes), "paths": [change.path for change in changes], "diff": _diff(changes)}
+    done: Done = {"changed": bool(changes), "paths": [change.path for change in changes], "diff": _diff(changes)}
     return done | services.inspect(wanted["services"]) if wanted["services"] else done
 
 
-def put_apt_source(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
+def put_apt_source(wanted: Arguments, *, check: bool) -> Done:
     """Install a repository of apt with its key."""
     from ..host import apt
 
@@ -44,7 +47,7 @@ def put_apt_source(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
     return {"changed": bool(changes), "path": str(source.path), "diff": _diff(changes)}
 
 
-def merge_docker_daemon(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
+def merge_docker_daemon(wanted: Arguments, *, check: bool) -> Done:
     """Merge a role's keys into daemon.json."""
     from ..host import docker_config
 
@@ -55,7 +58,7 @@ def merge_docker_daemon(wanted: dict[str, Any], *, check: bool) -> dict[str, Any
     return {"changed": action != "none", "action": action, "diff": _diff([change])}
 
 
-def write_receipt(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
+def write_receipt(wanted: Arguments, *, check: bool) -> Done:
     """Record which packages an installation will bring, and which are going to be held back."""
     from ..host import receipt
 
@@ -64,7 +67,7 @@ def write_receipt(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
     return {"changed": installs or holds}
 
 
-def restore_docker_daemon(wanted: dict[str, Any], *, check: bool) -> dict[str, Any]:
+def restore_docker_daemon(wanted: Arguments, *, check: bool) -> Done:
     """Restore daemon.json to what it was before the roles."""
     from ..host import docker_config
 

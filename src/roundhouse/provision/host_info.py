@@ -10,8 +10,11 @@ from typing import Any
 
 from ..host import packages, systemd
 
+Arguments = dict[str, Any]  # as the module's argument_spec accepts them
+Found = dict[str, object]
 
-def inspect_driver(settings: dict[str, Any]) -> dict[str, Any]:
+
+def inspect_driver(settings: Arguments) -> Found:
     """Inspect the driver, for the settings of the role nvidia_driver."""
     from ..host import driver, driver_install, gpu
 
@@ -29,7 +32,7 @@ def inspect_driver(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def inspect_engine(settings: dict[str, Any]) -> dict[str, Any]:
+def inspect_engine(settings: Arguments) -> Found:
     """Inspect the container engine, for the settings of the role container_engine."""
     from ..host import container_engine
 
@@ -43,7 +46,7 @@ def inspect_engine(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def inspect_toolkit(settings: dict[str, Any]) -> dict[str, Any]:
+def inspect_toolkit(settings: Arguments) -> Found:
     """Inspect the container toolkit, for the settings of the role nvidia_container_toolkit."""
     from ..host import container_engine, container_toolkit
 
@@ -52,7 +55,7 @@ def inspect_toolkit(settings: dict[str, Any]) -> dict[str, Any]:
     return {"choice": container_toolkit.choose(version, installed, **settings)._asdict()}
 
 
-INSPECTIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+INSPECTIONS: dict[str, Callable[[Arguments], Found]] = {
     "driver": inspect_driver,
     "engine": inspect_engine,
     "toolkit": inspect_toolkit,

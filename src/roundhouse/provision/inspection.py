@@ -43,7 +43,7 @@ def compute_plan(asked: Asked, facts: PlanFacts) -> tuple[Plan, list[str]]:
     return plan, text.splitlines()
 
 
-def preflight_options(asked: Asked, plan: Plan, facts: PlanFacts) -> dict[str, Any]:
+def preflight_options(asked: Asked, plan: Plan, facts: PlanFacts) -> dict[str, object]:
     """Return the options of the second module, roundhouse_preflight."""
     agents = plan["agents"]
     named = [agent["model"] for agent in agents] + [agent["draft_model"] or "" for agent in agents]

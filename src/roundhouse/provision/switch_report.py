@@ -10,11 +10,12 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from ..util import console
 
 COLUMNS = ("host", "outcome", "agent", "seconds", "cut", "why")
+Task = Mapping[str, Any]  # Ansible's result of a host's task
 
 SWITCHED, SERVED, FAILED = "switched", "served already", "failed"
 UNREACHABLE, NOT_TRIED = "unreachable", "not tried"
@@ -25,49 +26,60 @@ _CANNOT_RUN = "Error executing command."
 _WHY_CHARACTERS = 300
 
 
-def text(hosts: Mapping[str, Any], names: Iterable[str]) -> str:
+class Row(TypedDict):
+    """COLUMNS of one host; None is not known."""
+
+    host: str
+    outcome: str
+    agent: str | None
+    seconds: float | None  # of all stages
+    cut: int | None  # requests
+    why: str | None  # a sentence
+
+
+def text(hosts: Mapping[str, Mapping[str, Task]], names: Iterable[str]) -> str:
     """Return the table; a host's variables hold the task's result as `__switch_result` once it was tried."""
     return console.table(COLUMNS, rows(hosts, names))
 
 
-def rows(hosts: Mapping[str, Any], names: Iterable[str]) -> list[dict[str, Any]]:
-    """Return a dict of COLUMNS for each host, None for what is not known."""
+def rows(hosts: Mapping[str, Mapping[str, Task]], names: Iterable[str]) -> list[Row]:
+    """Return a row for each host."""
     return [row(name, hosts[name].get("__switch_result")) for name in names]
 
 
-def row(name: str, switched: Mapping[str, Any] | None) -> dict[str, Any]:
+def row(name: str, switched: Task | None) -> Row:
     """Return the row of one host."""
-    made: dict[str, Any] = dict.fromkeys(COLUMNS) | {"host": name}
+    made: Row = {"host": name, "outcome": NOT_TRIED, "agent": None, "seconds": None, "cut": None, "why": None}
     if switched is None:
-        return made | {"outcome": NOT_TRIED}
+        return made
     if switched.get("unreachable"):
-        return made | {"outcome": UNREACHABLE, "why": _line(switched.get("msg")) or "it was not reached"}
+        return {**made, "outcome": UNREACHABLE, "why": _line(switched.get("msg")) or "it was not reached"}
     answer = _answer(switched)
     if answer is None:
-        return made | {"outcome": FAILED, "why": _without_an_answer(switched)}
+        return {**made, "outcome": FAILED, "why": _without_an_answer(switched)}
     if not answer["ok"]:
         why = " ".join(str(each.get("message")) for each in answer.get("errors") or [])
-        return made | {"outcome": FAILED, "why": _line(why) or "the command gave no reason"}
+        return {**made, "outcome": FAILED, "why": _line(why) or "the command gave no reason"}
     seconds = round(sum((answer.get("stages") or {}).values()), 1)
     outcome = SWITCHED if answer.get("changed") else SERVED
-    return made | {"outcome": outcome, "agent": answer.get("agent"), "seconds": seconds, "cut": answer.get("cut")}
+    return {**made, "outcome": outcome, "agent": answer.get("agent"), "seconds": seconds, "cut": answer.get("cut")}
 
 
-def changed(switched: Mapping[str, Any]) -> bool:
+def changed(switched: Task) -> bool:
     """Return whether the host has another active agent now."""
-    return bool(row("", switched)["outcome"] == SWITCHED)
+    return row("", switched)["outcome"] == SWITCHED
 
 
-def problem(switched: Mapping[str, Any] | None) -> str:
+def problem(switched: Task | None) -> str:
     """Return why a host's result is a failure; empty when it is none."""
     found = row("", switched)
     if found["outcome"] in _GOOD:
         return ""
-    why: str = found["why"] or "it was not tried"
+    why = found["why"] or "it was not tried"
     return f"not reached: {why}" if found["outcome"] == UNREACHABLE else why
 
 
-def _answer(switched: Mapping[str, Any]) -> dict[str, Any] | None:
+def _answer(switched: Task) -> dict[str, Any] | None:
     """Return the command's object, None where it wrote none."""
     try:
         answer = json.loads(switched.get("stdout") or "")
@@ -76,7 +88,7 @@ def _answer(switched: Mapping[str, Any]) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) and "ok" in answer else None
 
 
-def _without_an_answer(switched: Mapping[str, Any]) -> str:
+def _without_an_answer(switched: Task) -> str:
     status = switched.get("rc")
     if switched.get("msg") == _CANNOT_RUN:
         if status == errno.ENOENT:
@@ -87,6 +99,6 @@ def _without_an_answer(switched: Mapping[str, Any]) -> str:
     return f"{output or 'its command wrote no answer'}{ended}"
 
 
-def _line(text: Any) -> str:
+def _line(text: object) -> str:
     words = " ".join(str(text or "").split()).removeprefix("Task failed: ")  # Ansible's own beginning
     return words if len(words) <= _WHY_CHARACTERS else f"{words[:_WHY_CHARACTERS]} ..."

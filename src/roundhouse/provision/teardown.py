@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pwd
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from ..host import docker, packages, receipt, systemd
 from . import teardown_files, teardown_packages
@@ -22,8 +22,26 @@ class Settings(NamedTuple):
     packages: bool  # whether the packages are removed that the roles installed
 
 
-def find(settings: Settings, root: Path = Path("/")) -> dict[str, Any]:
-    """Return what is removed, by kind; `kept` and `problems` are sentences. Nothing is changed."""
+class Removal(TypedDict):
+    """What is removed, by kind, and what that needs."""
+
+    units: list[str]  # to stop
+    images: list[str]
+    packages: list[str]
+    held: list[str]  # packages that are held back
+    files: list[str]
+    folders: list[str]
+    services: list[str]  # that a removed package may leave enabled
+    accounts: list[str]  # users and groups that came with packages
+    users: list[str]  # of the roles
+    driver: bool  # whether it goes
+    initramfs: bool  # whether it is made anew
+    kept: list[str]  # sentences
+    problems: list[str]  # sentences
+
+
+def find(settings: Settings, root: Path = Path("/")) -> Removal:
+    """Return what is removed. Nothing is changed."""
     installed, brought, store = packages.installed(), receipt.load(), Path(settings.models_store)
     chosen = teardown_packages.choose(installed, brought, remove=settings.packages)
     keeps_models = not settings.models and store.is_dir() and any(store.iterdir())
@@ -51,8 +69,9 @@ def find(settings: Settings, root: Path = Path("/")) -> dict[str, Any]:
     }
 
 
-def text(found: dict[str, Any]) -> list[str]:
+def text(found: Removal) -> list[str]:
     """Return what is removed, for a person."""
+    kinds: tuple[Literal["units", "images", "packages", "files", "folders", "users"], ...]
     kinds = ("units", "images", "packages", "files", "folders", "users")
     lines = [f"{kind}: {' '.join(found[kind])}" for kind in kinds if found[kind]]
     return [*(lines or ["Nothing of Roundhouse is on this host."]), *found["kept"]]
