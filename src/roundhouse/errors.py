@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
+
+
+class ErrorRow(TypedDict):
+    """An error for a program."""
+
+    code: str
+    message: str
+    text: str
+    remedy: str
+    fields: dict[str, object]
 
 
 class RoundhouseError(Exception):
@@ -15,7 +25,7 @@ class RoundhouseError(Exception):
 
     exit_code = 1
 
-    def __init__(self, code: str, text: str, remedy: str = "", **fields: Any) -> None:
+    def __init__(self, code: str, text: str, remedy: str = "", **fields: object) -> None:
         super().__init__(code)
         self.code, self.fields = code, fields
         self.text, self.remedy = (part.format(**fields) if fields else part for part in (text, remedy))
@@ -28,7 +38,7 @@ class RoundhouseError(Exception):
     def __str__(self) -> str:
         return self.message
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> ErrorRow:
         """Return the error for a program."""
         return {
             "code": self.code,

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ..doctor.diagnosis import cause
 from ..errors import RoundhouseError
@@ -49,6 +49,14 @@ class ChangedAnswer(RoundhouseError):
         self.answer = answer
 
 
+class Kept(TypedDict):
+    """The answer of a deployment, as the file has it."""
+
+    deployment: str  # a hash
+    text: str
+    token_ids: list[int] | None  # None: the engine is not deterministic
+
+
 def path() -> Path:
     """Return the file of the answers."""
     return serving.FOLDER / "canaries.json"
@@ -59,8 +67,8 @@ def verify(plan: Plan, agent: Agent) -> str:
     answer = _ask(agent)
     if answer.token_ids is None:
         return answer.text
-    known = _load().get(agent["name"], {})
-    if known.get("deployment") != _deployment(plan, agent):
+    known = _load().get(agent["name"])
+    if known is None or known.get("deployment") != _deployment(plan, agent):
         _keep(plan, agent, answer, deterministic=_ask(agent).token_ids == answer.token_ids)
         return answer.text
     tries = 1
@@ -128,14 +136,14 @@ def _deployment(plan: Plan, agent: Agent) -> str:
 
 def _keep(plan: Plan, agent: Agent, answer: Answer, *, deterministic: bool) -> None:
     ids = answer.token_ids if deterministic else None
-    entry = {"deployment": _deployment(plan, agent), "text": answer.text, "token_ids": ids}
+    entry: Kept = {"deployment": _deployment(plan, agent), "text": answer.text, "token_ids": ids}
     try:
         serving.write(path(), {"schema": SCHEMA, "answers": _load() | {agent["name"]: entry}})
     except OSError:  # it is kept at the next switch
         return
 
 
-def _load() -> dict[str, Any]:
+def _load() -> dict[str, Kept]:
     try:
         kept = json.loads(path().read_text())
     except (FileNotFoundError, ValueError):

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import pins
 from ..host.systemd import Unit
+from ..vllm.client import ServedModel
 
 if TYPE_CHECKING:
     from roundhouse.schema.plan import Agent, Plan
 
 
-def drift(plan: Plan, agent: Agent, unit: Unit, served: list[dict[str, Any]], version: str) -> list[str]:
+def drift(plan: Plan, agent: Agent, unit: Unit, served: list[ServedModel], version: str) -> list[str]:
     """Return a sentence for each difference; `served` and `version` are what the engine says of itself."""
     found = []
-    card: dict[str, Any] = next((each for each in served if each.get("id") == agent["name"]), {})
+    card: Mapping[str, object] = next((each for each in served if each.get("id") == agent["name"]), {})
     if not card:
         names = ", ".join(str(each.get("id")) for each in served)
         found.append(f"it serves {names or 'nothing'}, and {agent['name']} is planned")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from ..host import gpu
@@ -14,13 +15,13 @@ _TEMPERATURE_GPU = 0  # nvml.h, nvmlTemperatureSensors_t
 MILLI = 1000
 
 
-def cards(library: Any = None) -> list[LiveCard]:
+def cards(library: ModuleType | None = None) -> list[LiveCard]:
     """Return the cards, in PCI order."""
     facts = gpu.facts(answer=gpu.read(library))
     return [_card(index, facts, library) for index in range(len(facts["gpus"]))]
 
 
-def _card(index: int, facts: GpuFacts, library: Any) -> LiveCard:
+def _card(index: int, facts: GpuFacts, library: ModuleType | None) -> LiveCard:
     known, seen = facts["gpus"][index], gpu_memory.cards([index], facts)
     live = ask(index, _ASKED, library) if seen else {}
     return {
@@ -58,7 +59,7 @@ def text(found: list[LiveCard]) -> str:
     return "\n".join(lines)
 
 
-Question = Callable[[Any, Any], Any]  # of pynvml and a card's handle
+Question = Callable[[ModuleType, object], Any]  # of pynvml and a card's handle
 
 _ASKED: dict[str, Question] = {
     "use_percent": lambda library, handle: library.nvmlDeviceGetUtilizationRates(handle).gpu,
@@ -68,22 +69,22 @@ _ASKED: dict[str, Question] = {
 }
 
 
-def ask(index: int, questions: dict[str, Question], library: Any = None) -> dict[str, Any]:
+def ask(index: int, questions: dict[str, Question], library: ModuleType | None = None) -> dict[str, Any]:
     """Return the answers of NVML about a card; None for what the card, or its driver, does not tell."""
-    library = library or importlib.import_module("pynvml")
+    nvml = library or importlib.import_module("pynvml")
 
     def one(question: Question) -> Any:
         try:
-            return question(library, handle)
-        except library.NVMLError:
+            return question(nvml, handle)
+        except nvml.NVMLError:
             return None
 
-    library.nvmlInit()
+    nvml.nvmlInit()
     try:
-        handle = library.nvmlDeviceGetHandleByIndex(index)
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
         return {name: one(question) for name, question in questions.items()}
     finally:
-        library.nvmlShutdown()
+        nvml.nvmlShutdown()
 
 
 def _shown(value: float | None, shape: str) -> str:

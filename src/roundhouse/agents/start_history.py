@@ -7,7 +7,7 @@ later start that was ready makes both obsolete.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..doctor.cause import with_code
 from ..doctor.diagnosis import UNKNOWN, Finding, diagnose
@@ -29,8 +29,7 @@ _ASKED_TO_STOP = "de5b426a63be47a7b6ac3eaac82e2f6f"
 _EXITED = "98e322203f7a4ed290d09fe03c09fe15"
 _FAILED = "d9b373ed55a64feb8242e02dbe79a49c"
 _ENDED_WELL = "7ad2d189f7e94e70a38c781354912448"
-_FLAGS = {_READY: "ready", _START_FAILED: "failed", _ASKED_TO_STOP: "asked_to_stop"}
-_MESSAGES = (_BEGINS, *_FLAGS, _EXITED, _FAILED, _ENDED_WELL)
+_MESSAGES = (_BEGINS, _READY, _START_FAILED, _ASKED_TO_STOP, _EXITED, _FAILED, _ENDED_WELL)
 _FIELDS = ("MESSAGE_ID", "INVOCATION_ID", "UNIT_RESULT", "EXIT_STATUS", "EXIT_CODE", "COMMAND")
 # Some seven of a start that fails: the last thirty starts.
 _EVENTS = 200
@@ -91,9 +90,11 @@ def past(events: list[Entry]) -> Past:
 
 def _after(start: Start, event: Entry, kind: str) -> Start:
     told = event.fields
-    if kind in _FLAGS:
-        change: dict[str, Any] = {_FLAGS[kind]: True}
-        return start._replace(**change)
+    start = start._replace(
+        ready=start.ready or kind == _READY,
+        failed=start.failed or kind == _START_FAILED,
+        asked_to_stop=start.asked_to_stop or kind == _ASKED_TO_STOP,
+    )
     # Of the engine itself, not of what waits beside it; the number of a signal is no exit status.
     if kind == _EXITED and (told.get("COMMAND"), told.get("EXIT_CODE")) == ("ExecStart", "exited"):
         return start._replace(exit_status=int(told["EXIT_STATUS"]))

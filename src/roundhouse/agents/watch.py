@@ -8,7 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..schema.cards import LiveCard
 from ..schema.facts import StatusRow
@@ -59,7 +59,7 @@ def line(view: View, now: float | None = None) -> str:
     return "; ".join([agents, *([switch] if switch else []), *status.troubles(view.rows)])
 
 
-def milestone(view: View) -> tuple[Any, ...]:
+def milestone(view: View) -> tuple[object, ...]:
     """Return what a line of the log is about: states, a switch's phase and tens of percent, findings. No counts."""
     agents = tuple((row["agent"], row["state"], _is_full(row), *row["drift"], row["problem"]) for row in view.rows)
     return (agents, view.switch and view.switch.milestone(), view.killed is None)
@@ -70,7 +70,7 @@ def watch(plan: Plan, every_seconds: float, rounds: int | None, show: Callable[[
     if sys.stdout.isatty():
         _screens(plan, every_seconds, rounds)
         return
-    before: tuple[Any, ...] | None = None
+    before: tuple[object, ...] | None = None
     for _ in _rounds(rounds, every_seconds):
         view = look(plan, cards=False)
         if milestone(view) != before:
@@ -87,8 +87,8 @@ def _screens(plan: Plan, every_seconds: float, rounds: int | None) -> None:
             sys.stdout.write(_CLEAR + shown_now() + "\n")
             sys.stdout.flush()
         return
-    live: Any = importlib.import_module("rich.live")
-    text: Any = importlib.import_module("rich.text")
+    live = importlib.import_module("rich.live")
+    text = importlib.import_module("rich.text")
     with live.Live(screen=True, auto_refresh=False) as shown:
         for _ in _rounds(rounds, every_seconds):
             shown.update(text.Text(shown_now()), refresh=True)

@@ -231,9 +231,9 @@ def _positions(config: ModelConfig) -> int | None:
     return int(own * factor) if kind in ("linear", "dynamic") else own
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _count(value: Any) -> bool:
+def _count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

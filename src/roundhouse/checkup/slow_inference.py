@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 from ..agents import gpu_usage
 from ..agents.gpu_memory import Card
@@ -50,19 +51,19 @@ class Throttling(NamedTuple):
         return found
 
 
-def throttling(index: int, library: Any = None) -> Throttling:
+def throttling(index: int, library: ModuleType | None = None) -> Throttling:
     """Return the throttling of a card that NVML knows."""
     return Throttling(**gpu_usage.ask(index, _ASKED, library))
 
 
-def _clocks(library: Any, handle: Any) -> int:
+def _clocks(library: ModuleType, handle: object) -> int:
     try:
         return int(library.nvmlDeviceGetCurrentClocksEventReasons(handle))
     except library.NVMLError:  # its name before driver 535
         return int(library.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
 
 
-def _busy(library: Any, handle: Any) -> dict[int, int]:
+def _busy(library: ModuleType, handle: object) -> dict[int, int]:
     since = int((time.time() - _SAMPLES_SECONDS) * _MICRO)
     found: dict[int, int] = {}
     for sample in library.nvmlDeviceGetProcessUtilization(handle, since):
@@ -117,7 +118,7 @@ class Load(NamedTuple):
         )
 
 
-def findings(agent: Agent, cards: list[Card], library: Any = None) -> Iterator[Finding]:
+def findings(agent: Agent, cards: list[Card], library: ModuleType | None = None) -> Iterator[Finding]:
     """Yield a finding for each reason that is seen, of an agent that serves; `cards` are its own."""
     load = Load.of(client.read(agent["host"], agent["engine_port"]))
     yield from of_load(agent, load)

@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ..catalog import gpus as catalog_gpus
 from ..catalog.model_families import Unknown
@@ -23,10 +23,10 @@ from ..host import gpu
 from ..paths import CHECKOUT
 from ..plan import build, measured
 from ..plan import report as plan_report
-from ..plan.decide import Host, host_of, question_of
+from ..plan.decide import Host, question_of
 from ..plan.requirements import requirements_of
 from ..roster.models import Configs, own_configs
-from ..schema.facts import ExplainRow, PlanFacts
+from ..schema.facts import ExplainRow
 from ..schema.plan import Plan
 from ..util import console
 from ..vllm import defaults
@@ -136,7 +136,8 @@ def _this_host(agents: Any) -> Host:
         raise UsageError("gpu_missing", "This machine has no NVIDIA GPU.", "Name the card with --gpu or --vram-gib.")
     configs: Configs = own_configs(agents)
     # The rest is not asked of this host.
-    return host_of(cast("PlanFacts", {**facts, "configs": configs, "measured": measured.load()}))
+    cards = catalog_gpus.of_host(facts["gpus"])
+    return Host(cards=cards, configs=configs, measurements=measured.lookup(measured.load(), configs))
 
 
 EPILOG = """\

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..schema.facts import ExplainRow
 from ..schema.plan import FitNumbers
 from ..util import console
@@ -87,7 +85,7 @@ def _row(name: str, value: str, formula: str, source: str) -> ExplainRow:
 NUMBERS = tuple(FitNumbers.__annotations__)
 
 
-def as_json(found: Fit, notes: tuple[str, ...]) -> dict[str, Any]:
+def as_json(found: Fit, notes: tuple[str, ...]) -> dict[str, object]:
     """Return the answer to a single question."""
     return {
         "schema": console.SCHEMA,

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import RoundhouseError
 from ..schema.plan import Plan
@@ -145,7 +145,7 @@ def _vscode(found: list[Endpoint]) -> dict[str, str]:
         }
         for each in found
     ]
-    provider: dict[str, Any] = {"name": "Roundhouse", "vendor": "customendpoint", "apiType": "chat-completions"}
+    provider: dict[str, object] = {"name": "Roundhouse", "vendor": "customendpoint", "apiType": "chat-completions"}
     # A real key is entered in the editor, which puts a reference to its own store here.
     provider |= {} if found[0].keyed else {"apiKey": NO_KEY}
     return {"chatLanguageModels.json": json.dumps([provider | {"models": models}], indent=2) + "\n"}

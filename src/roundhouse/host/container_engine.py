@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from . import docker
 from .packages import Packages
@@ -38,13 +38,20 @@ class Choice(NamedTuple):
     warnings: Sequence[str] = ()
 
 
+class Source(TypedDict, total=False):
+    """A source of the engine on one platform: its packages, or a sentence why it is refused."""
+
+    packages: list[str]
+    refused: str
+
+
 class Wanted(NamedTuple):
     """The settings of the role container_engine, and the host's row in its table of platforms."""
 
     runtime: str
     source: str
     replace: bool
-    platform: dict[str, Any]
+    platform: dict[str, Source]  # by the name of the source
     platform_name: str
 
 

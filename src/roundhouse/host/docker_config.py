@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import RoundhouseError
 from ..util import files
@@ -43,7 +43,7 @@ RELOADED = frozenset(
 )
 _NONE = object()
 
-Config = dict[str, Any]
+Config = dict[str, object]
 Key = tuple[str, ...]
 
 
@@ -193,15 +193,15 @@ def _validate(text: str) -> None:
         )
 
 
-def _leaves(config: Config, above: Key = ()) -> dict[Key, Any]:
-    found: dict[Key, Any] = {}
+def _leaves(config: Config, above: Key = ()) -> dict[Key, object]:
+    found: dict[Key, object] = {}
     for name, value in config.items():
         found |= _leaves(value, (*above, name)) if isinstance(value, dict) and value else {(*above, name): value}
     return found
 
 
-def _get(config: Config, key: Key) -> Any:
-    at: Any = config
+def _get(config: Config, key: Key) -> object:
+    at: object = config
     for name in key:
         if not isinstance(at, dict) or name not in at:
             return _NONE
@@ -209,13 +209,14 @@ def _get(config: Config, key: Key) -> Any:
     return at
 
 
-def _nested(leaves: dict[Key, Any]) -> Config:
+def _nested(leaves: dict[Key, object]) -> Config:
     result: Config = {}
     for key, value in leaves.items():
         at = result
         for name in key[:-1]:
-            if not isinstance(at.get(name), dict):
-                at[name] = {}
-            at = at[name]
+            below = at.get(name)
+            if not isinstance(below, dict):
+                below = at[name] = {}
+            at = below
         at[key[-1]] = value
     return result

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import gpu
 from . import kernel as host_kernel
@@ -104,7 +104,7 @@ STATES = {
 }
 
 
-def _state(state: str, **facts: Any) -> State:
+def _state(state: str, **facts: object) -> State:
     sentence, cure = STATES[state]
     return State(state, sentence.format(**facts), cure)
 

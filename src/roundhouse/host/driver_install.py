@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,7 +153,7 @@ class Choice(NamedTuple):
     warnings: Sequence[str] = ()
 
 
-def choose(facts: Facts, wanted: Wanted, packages: Packages, ours: dict[str, Any] | None) -> Choice:
+def choose(facts: Facts, wanted: Wanted, packages: Packages, ours: Mapping[str, object] | None) -> Choice:
     """Return what to do. `ours` is the content of driver.OURS, None when this role has installed nothing."""
     if wanted.accelerator == "cpu":
         return Choice("skip", "The engine runs on the CPU: no driver is needed.")
@@ -181,7 +181,7 @@ def settled(choice: Choice, facts: Facts, packages: Packages, *, persistent: boo
     )
 
 
-def read_ours(path: Path = driver.OURS) -> dict[str, Any] | None:
+def read_ours(path: Path = driver.OURS) -> dict[str, object] | None:
     """Return what the role has installed, None for nothing."""
     return dict(json.loads(path.read_text())) if path.exists() else None
 

@@ -15,6 +15,7 @@ import ctypes
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Answer(NamedTuple):
     gpus: list[NvmlCard]
 
 
-def read(library: Any = None) -> Answer:
+def read(library: ModuleType | None = None) -> Answer:
     """Ask NVML; `library` is the module pynvml, imported when not given."""
     library = library or _pynvml()
     if library is None:
@@ -89,15 +90,15 @@ def _reach_cards(library: ctypes.CDLL) -> int:
     return int(error)
 
 
-def _pynvml() -> Any:
+def _pynvml() -> ModuleType | None:
     try:
         return importlib.import_module("pynvml")
     except ModuleNotFoundError:
         return None
 
 
-def _gpu(library: Any, handle: Any) -> NvmlCard:
-    def ask(function: Callable[[Any], Any]) -> Any:
+def _gpu(library: ModuleType, handle: object) -> NvmlCard:
+    def ask(function: Callable[[object], Any]) -> Any:
         try:
             return function(handle)
         except library.NVMLError:  # this card, or this driver, does not support it
@@ -125,7 +126,7 @@ def _gpu(library: Any, handle: Any) -> NvmlCard:
     }
 
 
-def _processes(library: Any, running: list[Any]) -> list[Process]:
+def _processes(library: ModuleType, running: list[Any]) -> list[Process]:
     """Return the processes; one that computes and draws is one."""
     found: dict[int, Process] = {}
     for process in running:

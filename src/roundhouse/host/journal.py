@@ -108,7 +108,7 @@ def _entry(row: dict[str, Any], fields: tuple[str, ...]) -> Entry:
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """Return a field's text. journalctl prints binary fields as a list of bytes, and repeated fields as a list."""
     if isinstance(value, list):
         if all(isinstance(each, int) for each in value):

@@ -5,27 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from . import systemd
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
-    from roundhouse.schema.facts import Services, ServiceState
+    from roundhouse.schema.facts import ServiceReads, Services, ServiceState
 
 
-class _Read(TypedDict):
-    reads: str
-    read_at: str
-
-
-class Read(_Read, total=False):
-    """What a service has read: the folder of its files, and the file that it touches after reading them."""
-
-    ignores: list[str]  # patterns of names
-
-
-def inspect(wanted: Mapping[str, Read | None]) -> Services:
+def inspect(wanted: Mapping[str, ServiceReads | None]) -> Services:
     """Return the state of the services, and of Roundhouse's own units those whose files systemd has not read."""
     units = systemd.properties([*wanted, "roundhouse*"], "ActiveState", "UnitFileState", "NeedDaemonReload")
     found: dict[str, ServiceState] = {

@@ -20,12 +20,12 @@ from . import manifest, store_layout
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
-    from roundhouse.schema.facts import RequiredResult
+    from roundhouse.schema.facts import ModelConfig, RequiredResult
     from roundhouse.schema.plan import Agent
     from roundhouse.schema.roster import WantedAgent, WantedModel
 
 
-def path(model: str, revision: str | None, recipe_name: str, options: dict[str, Any] | None = None) -> str:
+def path(model: str, revision: str | None, recipe_name: str, options: Mapping[str, object] | None = None) -> str:
     """Return a result's place below the store. `options` are those that differ from the recipe's own."""
     recipe = RECIPES[recipe_name]
     made_of = [model, revision, recipe.method, recipe.scheme, recipe.group_size, recipe.samples, options or {}]
@@ -41,12 +41,12 @@ def model(base: Model, recipe: Recipe) -> Model:
     return base._replace(form=form)
 
 
-def group_size(shape: Architecture | Mapping[str, Any], recipe: Recipe) -> int | None:
+def group_size(shape: Architecture | ModelConfig, recipe: Recipe) -> int | None:
     """Return the recipe's group size, or a smaller one that divides the model's sizes; None where none does."""
     return recipes.group_size(group_inputs(shape).values(), recipe)
 
 
-def group_inputs(shape: Architecture | Mapping[str, Any]) -> dict[str, int]:
+def group_inputs(shape: Architecture | ModelConfig) -> dict[str, int]:
     """Return the inputs of the layers that a recipe with groups divides, by the names that config.json has too."""
     sizes = shape._asdict() if isinstance(shape, Architecture) else shape
     heads = sizes.get("num_attention_heads") or 1

@@ -6,7 +6,7 @@ beyond the host reaches it. The container's user is the host's and known only th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..vllm import options
 
@@ -66,7 +66,7 @@ def document(entry: Agent, accelerator: str, image: Image, means: Means) -> Comp
     """Return the compose file of a planned agent."""
     name, port = entry["name"], entry["engine_port"]
     cards = entry["gpus"] if accelerator == "cuda" else []
-    service: dict[str, Any] = {
+    service: dict[str, object] = {
         "image": image.reference,
         "container_name": container(name),
         "pull_policy": "never",
@@ -108,19 +108,19 @@ def _environment(own: dict[str, str], accelerator: str, means: Means) -> dict[st
     return {name: _plain(value) for name, value in made.items()}
 
 
-def _volumes(entry: Agent, image: Image) -> list[dict[str, Any]]:
+def _volumes(entry: Agent, image: Image) -> list[dict[str, object]]:
     """Return what the container sees of the host: everything under its own path, read-only but for the cache."""
     shown = [entry["config_path"], entry["model_path"], entry["draft_model_path"], image.engine_path]
     read = [_bind(path) | {"read_only": True} for path in shown if path]
     return [*read, _bind(CACHE)]
 
 
-def _bind(path: str) -> dict[str, Any]:
+def _bind(path: str) -> dict[str, object]:
     # A path that is not there is an error, not a new folder of root's.
     return {"type": "bind", "source": _plain(path), "target": _plain(path), "bind": {"create_host_path": False}}
 
 
-def _reservation(cards: list[int], means: Means) -> dict[str, Any] | None:
+def _reservation(cards: list[int], means: Means) -> dict[str, object] | None:
     way = access(means)
     if way is None:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from ..catalog import gpus
 from ..catalog.gpus import HostCard
@@ -55,7 +55,8 @@ class Host(NamedTuple):
 
 def host_of(facts: PlanFacts | None, memory_gb: float | None = None, again: bool = False) -> Host:
     """Return the host of the facts that the module roundhouse_plan_facts gathers; nothing is known for None."""
-    facts = facts or cast("PlanFacts", {})
+    if facts is None:
+        return Host(again=again)
     cards, configs = facts.get("gpus", []), facts.get("configs", {})
     return Host(
         cards=gpus.of_host(cards, memory_gb),
@@ -88,7 +89,7 @@ def decide(roster: list[WantedAgent], host: Host, accelerator: str) -> list[Deci
         if reason := _obstacle(accelerator, host.cards, wanted):
             decision = _as_asked(agent, wanted, reason, accelerator)
         elif before and before.get("wish") == asked and not host.again and _stays(before, wanted, host):
-            kept = cast("dict[str, Any]", before)
+            kept: Mapping[str, object] = before
             decision = cast("Decision", {name: kept[name] for name in _DECISION})
         else:
             decision = _chosen(agent, wanted, choose(wanted, host.cards, load, host.measurements))

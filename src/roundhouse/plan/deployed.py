@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, Any]:
     return plan
 
 
-def _invalid(path: Path, code: str, what: str, **fields: Any) -> UsageError:
+def _invalid(path: Path, code: str, what: str, **fields: object) -> UsageError:
     return UsageError(code, f"The plan in {{path}} is not valid: {what}.", "Deploy again.", path=str(path), **fields)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from ..catalog.model_families import Model
 from ..fit.estimate import Measured
@@ -32,7 +32,7 @@ KEEP = 100
 # vLLM 0.32's own lines: v1/worker/gpu_model_runner.py, gpu_worker.py, v1/core/kv_cache_utils.py. With several ranks
 # each says its own; the largest weights and the smallest KV cache count.
 _NUMBER = r"(-?[\d.]+) GiB"
-_LINES: dict[str, tuple[re.Pattern[str], Any]] = {
+_LINES: dict[str, tuple[re.Pattern[str], Callable[[list[float]], float]]] = {
     "weights_gib": (re.compile(rf"Model loading took {_NUMBER}"), max),
     # The second is the CPU's engine (v1/worker/cpu_worker.py), which states no weights.
     "kv_gib": (re.compile(r"Available KV cache memory: (-?[\d.]+)|Explicitly set \(([\d.]+)/[\d.]+\) GiB for KV"), min),
@@ -76,7 +76,7 @@ def entry(agent: Agent, lines: Iterable[str]) -> Measurement | None:
     stated = parse(lines)
     if not stated:
         return None
-    settings = cast("dict[str, Any]", agent)  # a plan of an earlier version lacks some
+    settings: Mapping[str, object] = agent  # a plan of an earlier version lacks some
     kept = {name: settings.get(name) for name in (*_IDENTITY, *_STARTED_WITH)}
     # A start that fails ends before the engine says its card's total: then it is what the plan reckoned with.
     fit = agent.get("fit")
@@ -138,7 +138,7 @@ def _named(each: Measurement) -> WantedModel:
     return made
 
 
-def _is_whole(each: Any) -> bool:
+def _is_whole(each: object) -> bool:
     if not isinstance(each, dict) or not all(name in each for name in REQUIRED):
         return False
     # Earlier versions kept null for enforce_eager: whether such a start captured graphs is not known.
@@ -146,6 +146,6 @@ def _is_whole(each: Any) -> bool:
     return all(isinstance(each[name], kind) for name, kind in kinds.items())
 
 
-def _identity(each: Measurement | Agent) -> tuple[Any, ...]:
-    settings = cast("dict[str, Any]", each)
-    return tuple(tuple(settings["gpus"]) if name == "gpus" else settings.get(name) for name in _IDENTITY)
+def _identity(each: Measurement | Agent) -> tuple[object, ...]:
+    settings: Mapping[str, object] = each
+    return tuple(tuple(each["gpus"]) if name == "gpus" else settings.get(name) for name in _IDENTITY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Mapping
 
 from ..catalog import model_families
 from ..catalog.gpus import HostCard
@@ -57,7 +57,7 @@ def requirements_of(agent: WantedAgent, configs: roster_models.Configs) -> Requi
 
 def fingerprint(agent: WantedAgent, wanted: Requirements, cards: tuple[HostCard, ...]) -> str:
     """Return a word that is the same as long as the agent asks for the same on the same cards."""
-    settings: dict[str, Any] = {**agent}
+    settings: Mapping[str, object] = agent
     asked = {name: settings.get(name) for name in _DEPENDS_ON}
     facts = [
         [card.cuda_gib and round(card.cuda_gib, 1), card.capability, card.shared_display, card.kernels]

@@ -7,7 +7,7 @@ but what the slowest start takes that is still worth waiting for: a longer one i
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import UsageError
 from ..fit.sizes import GIB, MIB
@@ -67,7 +67,7 @@ def compute(load: Load) -> StartLimit:
     return {"seconds": _STEP_SECONDS * math.ceil(computed / _STEP_SECONDS), "why": why}
 
 
-def _seconds(setting: Any) -> int:
+def _seconds(setting: object) -> int:
     try:
         seconds = int(str(setting))
     except ValueError:
@@ -97,7 +97,7 @@ class Start(NamedTuple):
     eager: bool
 
 
-def limits(start: Start, decided: Decided, host: Host, setting: Any) -> Limits:
+def limits(start: Start, decided: Decided, host: Host, setting: object) -> Limits:
     """Return the limits of one agent as the plan has them. `setting` is agents_start_timeout_seconds, None to compute.
 
     Raises UsageError for a setting that is not a number of seconds.

@@ -19,7 +19,7 @@ from ..util.files import Change
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
-    from roundhouse.host.services import Read
+    from roundhouse.schema.facts import ServiceReads
 
 FILE_MODE, FOLDER_MODE = "0644", "0755"
 _HIDDEN = "(the content is not shown)\n"
@@ -58,7 +58,7 @@ class _Tree(TypedDict):
 class Tree(_Tree, total=False):
     """What a role hands to the action of roundhouse_host_files."""
 
-    services: Mapping[str, Read | None]
+    services: Mapping[str, ServiceReads | None]
 
 
 class Wanted(NamedTuple):

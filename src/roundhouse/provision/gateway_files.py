@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ..gateway import haproxy
 from ..host.systemd import FOLDER as UNITS
-from ..schema.facts import Services
+from ..schema.facts import ServiceReads, Services
 
 if TYPE_CHECKING:
-    from ..host.services import Read
     from .file_tree import Template, Tree
 
 GROUP = "roundhouse-gateway"
@@ -60,7 +59,7 @@ def build(config: Config) -> Tree:
         names += CONTROL
     files |= {f"{UNITS}/{name}": {"template": f"{name}.j2"} for name in names}
     # HAProxy gets the keys through its socket, without a reload.
-    read: Read = {"reads": folder, "read_at": f"{config['runtime']}/loaded", "ignores": ["keys.*"]}
+    read: ServiceReads = {"reads": folder, "read_at": f"{config['runtime']}/loaded", "ignores": ["keys.*"]}
     return {
         "folders": {folder: {"owner": "root", "group": GROUP, "mode": "0750"}},
         "files": files,

@@ -110,6 +110,17 @@ class ModelState(TypedDict):
     is_old_layout: bool
 
 
+class _ServiceReads(TypedDict):
+    reads: str
+    read_at: str
+
+
+class ServiceReads(_ServiceReads, total=False):
+    """What a service reads: the folder of its files, and the file that it touches after reading them."""
+
+    ignores: list[str]  # patterns of names
+
+
 class ServiceState(TypedDict):
     """A service of systemd (host/services.py)."""
 

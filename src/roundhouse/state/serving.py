@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ..errors import RoundhouseError
 from ..util import files
@@ -25,7 +24,7 @@ _LOCK_POLL_SECONDS = 0.2
 _LOCK_TRY_SECONDS = 0.5
 
 
-def write(path: Path, content: Any, *, durable: bool = True) -> None:
+def write(path: Path, content: object, *, durable: bool = True) -> None:
     """Write JSON aside, then rename. Durable means that it survives a lost machine, not only a killed process."""
     files.stage(path, json.dumps(content), durable=durable).rename(path)
 
@@ -178,6 +177,6 @@ def exclusive(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _serving(name: str, conflicts: list[str], before: list[str]) -> dict[str, Any]:
+def _serving(name: str, conflicts: list[str], before: list[str]) -> dict[str, object]:
     # Newest first: an agent that left the roster and came back must not stand before it.
     return {"schema": 1, "serving": [name, *(each for each in before if each != name and each not in conflicts)]}

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from . import serving
 from .note import Note
@@ -53,14 +53,30 @@ class Switching(NamedTuple):
         return (self.to, self.phase, self.step, None if self.percent is None else self.percent // 10)
 
 
-_REQUIRED = {"to", "previous", "phase", "began", "stages", "note", "pid"}
+class _Entry(TypedDict):
+    schema: int
+    to: str
+    previous: list[str]
+    phase: str
+    note: str
+    pid: int
+    began: float
+    stages: dict[str, float]
+
+
+class Entry(_Entry, total=False):
+    """The file: the fields of Left and of Switching."""
+
+    step: str
+    percent: int | None
+    code: str | None
 
 
 class Journal:
     """The entry of one switch, and its writer."""
 
     def __init__(self, to: str, previous: list[str]) -> None:
-        self.entry: dict[str, Any] = {
+        self.entry: Entry = {
             "schema": SCHEMA,
             "to": to,
             "previous": previous,
@@ -120,13 +136,19 @@ def path() -> Path:
 def left() -> Left | None:
     """Return what a killed switch left, None when there is none. Only the holder of the lock may conclude that."""
     entry = _read()
-    return Left(**{name: entry[name] for name in Left._fields if name in entry}) if entry else None
+    if entry is None:
+        return None
+    told = (entry["to"], entry["previous"], entry["phase"], entry["began"], entry["stages"])
+    return Left(*told, entry.get("code"))
 
 
 def running() -> Switching | None:
     """Return the switch that runs now; None when there is none, or when it has only begun to check."""
     entry = _read() if serving.is_switching() else None
-    return Switching(**{name: entry[name] for name in Switching._fields if name in entry}) if entry else None
+    if entry is None:
+        return None
+    told = (entry["to"], entry["began"], entry["phase"], entry["note"])
+    return Switching(*told, entry.get("step", ""), entry.get("percent"), entry["pid"])
 
 
 def describe() -> str:
@@ -139,10 +161,10 @@ def describe() -> str:
     return f"to {entry['to']}, pid {entry['pid']}, since {seconds:.0f} s, now {entry['phase']}{note}"
 
 
-def _read() -> dict[str, Any] | None:
+def _read() -> Entry | None:
     try:
-        entry = json.loads(path().read_text())
+        entry: Entry = json.loads(path().read_text())
     except (FileNotFoundError, ValueError):  # it is renamed into place whole, so this is another version's
         return None
-    whole = isinstance(entry, dict) and entry.get("schema") == SCHEMA and entry.keys() >= _REQUIRED
+    whole = isinstance(entry, dict) and entry.get("schema") == SCHEMA and entry.keys() >= _Entry.__required_keys__
     return entry if whole else None

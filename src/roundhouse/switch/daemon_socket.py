@@ -15,7 +15,7 @@ import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +30,7 @@ ALONE = "ROUNDHOUSE_ALONE"
 _SYSTEMDS = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _FIRST_FILE = 3  # where systemd hands a socket over, see sd_listen_fds(3)
 _HELLO_SECONDS = 5.0
+_Request = socket.socket | tuple[bytes, socket.socket]  # of socketserver; the latter is for datagrams
 
 
 def command(words: list[str], stderr: int | None = None) -> subprocess.Popen[str]:
@@ -87,7 +88,7 @@ def _hear(lines: IO[str], report: Report) -> dict[str, Any]:
             _send(lines, {"interrupt": True})
 
 
-def _send(lines: IO[str], told: dict[str, Any]) -> None:
+def _send(lines: IO[str], told: Mapping[str, object]) -> None:
     lines.write(json.dumps(told) + "\n")
     lines.flush()
 
@@ -139,7 +140,7 @@ class _Handler(socketserver.StreamRequestHandler):
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
 
-    def _tell(self, told: dict[str, Any]) -> None:
+    def _tell(self, told: Mapping[str, object]) -> None:
         with contextlib.suppress(BrokenPipeError):  # it is gone; its switch goes on to its end
             self.wfile.write(json.dumps(told).encode() + b"\n")
 
@@ -159,12 +160,12 @@ class _Server(socketserver.ThreadingUnixStreamServer):
         """Return whether a command runs: it would lose its answer if the service ended now."""
         return bool(self._commands)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: _Request, client_address: object) -> None:
         """Count it from here on, not from where its thread begins."""
         self._commands.add(request)
         super().process_request(request, client_address)
 
-    def shutdown_request(self, request: Any) -> None:
+    def shutdown_request(self, request: _Request) -> None:
         """Count it no more."""
         super().shutdown_request(request)
         self._commands.discard(request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..agents import canary, drain, gpu_memory
 from ..host import docker
@@ -89,11 +89,11 @@ def missing(found: PlanSet) -> list[str]:
     return lost
 
 
-def _other(what: str, before: Any, after: Any) -> str | None:
+def _other(what: str, before: object, after: object) -> str | None:
     return None if before == after else f"{what}: {_word(before)} -> {_word(after)}"
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     return "none" if value is None else str(value)
 
 

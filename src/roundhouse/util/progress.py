@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO, TypedDict
 
 from . import background_job
 
@@ -20,15 +20,26 @@ MIB = 1 << 20
 WINDOW_SECONDS = 20.0
 TERMINAL_SECONDS, LINES_SECONDS, JSON_SECONDS = 0.5, 10.0, 2.0
 
-Write = Callable[[dict[str, Any]], None]
+
+class _Event(TypedDict):
+    event: str  # progress, note, or doing: of what takes long and brings no bytes
+    text: str
+
+
+class Event(_Event, total=False):
+    """What is written; with the numbers only of progress. None is not known."""
+
+    done_bytes: int
+    total_bytes: int
+    bytes_per_second: float | None
+    seconds_left: float | None
+
+
+Write = Callable[[Event], None]
 
 
 class Progress:
-    """Counts bytes from any thread, and writes an event now and then until it is closed.
-
-    An event is {"event": "progress", "text", "done_bytes", "total_bytes", "bytes_per_second", "seconds_left"} or
-    {"event": "note" or "doing", "text"}, the latter for what takes long and brings no bytes; what is not known is None.
-    """
+    """Counts bytes from any thread, and writes an event now and then until it is closed."""
 
     def __init__(self, write: Write, every_seconds: float) -> None:
         self._write = write
@@ -102,7 +113,7 @@ def _rate(seen: list[tuple[float, int]]) -> float | None:
     return (last - first) / (now - begun) if now > begun and last > first else None
 
 
-def event(done: int, total: int, rate: float | None) -> dict[str, Any]:
+def event(done: int, total: int, rate: float | None) -> Event:
     """Return the event for a state; `rate` in bytes per second, None when nothing came lately."""
     left = (total - done) / rate if rate and done < total else None
     unit, name = (GIB, "GiB") if total >= GIB else (MIB, "MiB")
@@ -135,7 +146,7 @@ def on_stream(stream: TextIO | None = None, *, as_json: bool = False) -> Progres
     if not out.isatty():
         return Progress(lambda found: print(found["text"], file=out, flush=True), LINES_SECONDS)
 
-    def rewrite(found: dict[str, Any]) -> None:
+    def rewrite(found: Event) -> None:
         # A note stays; a state is written over the one before, and the last one stays.
         last = found["event"] == "note" or (
             found["event"] == "progress" and found["done_bytes"] == found["total_bytes"]

@@ -9,7 +9,8 @@ import http.client
 import json
 import re
 import socket
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypedDict
 
 from ..errors import RoundhouseError
 
@@ -34,6 +35,14 @@ class Load(NamedTuple):
     kv_use: float | None
 
 
+class ServedModel(TypedDict):
+    """An entry of /v1/models."""
+
+    id: str  # the agent's name
+    root: str  # the folder
+    max_model_len: int
+
+
 class Engine:
     """One engine's address. Nothing is kept between calls."""
 
@@ -56,7 +65,7 @@ class Engine:
         except OSError:
             return False
 
-    def served(self, timeout_seconds: float = 5.0) -> list[dict[str, Any]]:
+    def served(self, timeout_seconds: float = 5.0) -> list[ServedModel]:
         """Return the entries of /v1/models. Raises RoundhouseError."""
         return list(self._json("GET", "/v1/models", None, timeout_seconds)["data"])
 
@@ -116,11 +125,11 @@ class Engine:
             raise RoundhouseError("canary_no_text", message, **told)
         return Answer(text, ids)
 
-    def ask(self, path: str, body: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+    def ask(self, path: str, body: Mapping[str, object], timeout_seconds: float) -> dict[str, Any]:
         """Return the answer to a POST of one object. Raises RoundhouseError."""
         return self._json("POST", path, body, timeout_seconds)
 
-    def _json(self, method: str, path: str, body: Any, timeout_seconds: float) -> dict[str, Any]:
+    def _json(self, method: str, path: str, body: object, timeout_seconds: float) -> dict[str, Any]:
         url = f"{self.host}:{self.port}{path}"
         try:
             status, raw = self._request(method, path, body, timeout_seconds)
@@ -137,7 +146,7 @@ class Engine:
             )
         return answer
 
-    def _request(self, method: str, path: str, body: Any, timeout_seconds: float) -> tuple[int, bytes]:
+    def _request(self, method: str, path: str, body: object, timeout_seconds: float) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_seconds)
         try:
             payload = None if body is None else json.dumps(body)

@@ -9,7 +9,7 @@ is left out.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from . import kernels as vllm_kernels
 from .formats import Capability
@@ -167,7 +167,7 @@ def bench(asked: Bench, result: Path) -> list[str]:
     Each answer is as long as asked (ignore_eos). No two prompts of a seed begin alike, so no prefix is cached but that
     of the first, which the tool warms up with; the prompts of a seed that an engine had before are all cached.
     """
-    told: dict[str, Any] = {
+    told: dict[str, object] = {
         "backend": "openai-chat",
         "base-url": asked.url,
         "endpoint": "/v1/chat/completions",
