@@ -7,6 +7,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from roundhouse.errors import RoundhouseError
+from roundhouse.plan import build
 from roundhouse.provision import inspection
 from roundhouse.roster import validate
 
@@ -30,10 +31,11 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         _, given = self.validate_argument_spec(OPTIONS)
-        asked = inspection.Asked(**{name: given[name] for name in OPTIONS})
+        settings = build.Settings(**given["settings"])
+        asked = inspection.Asked(**{name: given[name] for name in OPTIONS} | {"settings": settings})
         try:
-            validate.require_valid(asked.agents, gateway_port=asked.settings["gateway_port"])
-            options = {"agents": asked.agents, "models_store": asked.settings["models_store"]}
+            validate.require_valid(asked.agents, gateway_port=settings.gateway_port)
+            options = {"agents": asked.agents, "models_store": settings.models_store}
             facts = self._execute_module("roundhouse_plan_facts", options, task_vars=task_vars)
             if facts.get("failed"):
                 return result | facts

@@ -6,7 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
@@ -88,7 +88,7 @@ def _models(base: str, key: str | None) -> list[str]:
     request = urllib.request.Request(f"{base}/v1/models", headers=headers)  # noqa: S310 - http or https, seen above
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
-            told: Any = json.load(answer)
+            told = json.load(answer)
         return [str(entry["id"]) for entry in told["data"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = f"it answers {error.code}" if isinstance(error, urllib.error.HTTPError) else f"{error}"

@@ -130,7 +130,7 @@ def _named_cards(args: argparse.Namespace) -> tuple[list[str], Host]:
     return [f"{many}{host.cards[0].name} of {total:g} GiB", *([note] if note else []), ""], host
 
 
-def _this_host(agents: Any) -> Host:
+def _this_host(agents: object) -> Host:
     facts = gpu.facts()
     if not facts["gpus"]:
         raise UsageError("gpu_missing", "This machine has no NVIDIA GPU.", "Name the card with --gpu or --vram-gib.")

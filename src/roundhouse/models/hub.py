@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -153,7 +154,7 @@ class Hub:
 
 
 @contextmanager
-def translated(errors: Any, hub: str, model: str, revision: str) -> Iterator[None]:
+def translated(errors: ModuleType, hub: str, model: str, revision: str) -> Iterator[None]:
     """Turn errors of the client (`errors` is its module) into TransientError or RoundhouseError."""
     known = {getattr(errors, name): error for name, error in _ERRORS.items()}
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..util import files, lock_file
 
@@ -40,7 +40,7 @@ def read(path: Path) -> Locked:
     return models
 
 
-def apply(agents: Any, path: Path) -> Any:
+def apply(agents: object, path: Path) -> object:
     """Return a roster whose models have the revisions of the lock file; anything else is returned unchanged."""
     if not isinstance(agents, list):
         return agents
@@ -48,17 +48,16 @@ def apply(agents: Any, path: Path) -> Any:
     return [_with_revisions(agent, locked) for agent in agents]
 
 
-def _with_revisions(agent: Any, locked: Locked) -> Any:
-    models = agent.get("models") if isinstance(agent, dict) else None
-    if not isinstance(models, list):
+def _with_revisions(agent: object, locked: Locked) -> object:
+    if not isinstance(agent, dict) or not isinstance(agent.get("models"), list):
         return agent
-    found = {**agent, "models": [_with_revision(choice, locked) for choice in models]}
+    found = {**agent, "models": [_with_revision(choice, locked) for choice in agent["models"]]}
     if isinstance(agent.get("speculative_config"), dict):
         found["speculative_config"] = _with_revision(agent["speculative_config"], locked)
     return found
 
 
-def _with_revision(choice: Any, locked: Locked) -> Any:
+def _with_revision(choice: object, locked: Locked) -> object:
     if not isinstance(choice, dict):
         return choice
     found = locked.get(key(str(choice.get("model")), choice.get("revision")))

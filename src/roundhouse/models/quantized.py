@@ -95,7 +95,7 @@ def stamp(folder: Path) -> str | None:
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:40]
 
 
-def stamps(agents: Any) -> dict[str, str]:
+def stamps(agents: object) -> dict[str, str]:
     """Return the stamps of the folders that a roster wants quantized and this machine has, by their path."""
     names = [entry["model"] for entry in _entries(agents) if str(entry.get("model")).startswith("/")]
     return {name: found for name in names if (found := stamp(Path(name)))}
@@ -119,7 +119,7 @@ def _with_stamp(entry: WantedModel, known: Mapping[str, str]) -> WantedModel:
     return stamped
 
 
-def _entries(agents: Any) -> list[dict[str, Any]]:
+def _entries(agents: object) -> list[dict[str, Any]]:
     """Return the entries with `quantize` of an unchecked roster."""
     models = [agent.get("models") for agent in agents if isinstance(agent, dict)] if isinstance(agents, list) else []
     entries = [entry for each in models if isinstance(each, list) for entry in each if isinstance(entry, dict)]

@@ -6,7 +6,7 @@ deployed.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from ..errors import UsageError
 from ..models import quantized
@@ -40,7 +40,7 @@ class Settings(NamedTuple):
     accelerator: str
     engine_path: str
     models_store: str
-    start_timeout_seconds: int | None
+    start_timeout_seconds: int | str | None
     gateway_port: int | None = None
     runtime: str = NATIVE
     image: str | None = None
@@ -57,7 +57,7 @@ class Settings(NamedTuple):
         return self.contained and self.image_has_engine
 
 
-def build(agents: Any, settings: Settings, host: Host | None = None) -> Plan:
+def build(agents: object, settings: Settings, host: Host | None = None) -> Plan:
     """Return the plan of one host for a roster (a list of dicts, see roster/validate.py).
 
     An agent that nothing fits for is in the plan with the verdict `no`, and `problems` has the sentence. Raises

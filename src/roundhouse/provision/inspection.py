@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import RoundhouseError
 from ..models import lock, quantized
@@ -20,9 +20,9 @@ from ..schema.plan import Plan
 class Asked(NamedTuple):
     """The action's options: the roster as written, its lock file, the plan's settings, and the environments' places."""
 
-    agents: Any
+    agents: object  # not validated yet
     models_lock: str
-    settings: dict[str, Any]  # fields of build.Settings
+    settings: build.Settings
     gpu_memory_gb: float | None
     again: bool
     engine_python: str
@@ -34,7 +34,7 @@ def compute_plan(asked: Asked, facts: PlanFacts) -> tuple[Plan, list[str]]:
     """Return the plan and its text. Raises RoundhouseError when an agent fits no card."""
     agents = lock.apply(asked.agents, Path(asked.models_lock))
     host = decide.host_of(facts, asked.gpu_memory_gb, asked.again)
-    plan = build.build(agents, build.Settings(**asked.settings), host)
+    plan = build.build(agents, asked.settings, host)
     text = report.text(plan, facts["measured"])
     if plan["problems"]:
         raise RoundhouseError(
@@ -61,7 +61,7 @@ def preflight_options(asked: Asked, plan: Plan, facts: PlanFacts) -> dict[str, o
         "models_store": plan["models_store"],
         "gateway_port": plan["gateway_port"],
         # None where the engine is an environment on the host, which the containers mount.
-        "image": plan["image"] if asked.settings["image_has_engine"] and plan["image"] else None,
+        "image": plan["image"] if asked.settings.image_has_engine and plan["image"] else None,
         "runtime_image": plan["image"],
     }
 

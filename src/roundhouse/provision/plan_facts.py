@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..agents import containers
 from ..errors import UsageError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from roundhouse.schema.facts import PlanFacts
 
 
-def gather(agents: Any, store: str, pynvml: ModuleType | None = None) -> PlanFacts:
+def gather(agents: object, store: str, pynvml: ModuleType | None = None) -> PlanFacts:
     """Return the facts for the roster as written; `store` is the folder of the pulled models.
 
     A deployed plan that cannot be read counts as none: then all is decided anew.

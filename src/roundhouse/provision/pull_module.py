@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
@@ -25,9 +25,9 @@ from ..util import progress
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
-    from roundhouse.schema.facts import LockedModel
+    from roundhouse.schema.facts import LockedModel, PulledModel, RequiredModel, RequiredResult
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
+ARGUMENTS: dict[str, dict[str, object]] = {
     "wishes": {"type": "list", "elements": "dict", "required": True},
     "source": {"type": "str", "default": ""},
     "token": {"type": "str", "default": "", "no_log": True},
@@ -35,10 +35,38 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "environment": {"type": "json", "default": "{}", "no_log": True},
 }
 
-Given = dict[str, Any]
+
+class Given(TypedDict):
+    """The arguments of both modules that are read here."""
+
+    wishes: list[RequiredModel]
+    source: str
+    progress_path: str | None
 
 
-def run(module: Any, work: Callable[[Given], Given]) -> None:
+class PullGiven(Given):
+    """Those of roundhouse_pull."""
+
+    results: list[RequiredResult]
+    store: str
+    files_at_once: int
+
+
+class Resolved(TypedDict):
+    """What roundhouse_resolve returns."""
+
+    changed: bool
+    found: dict[str, LockedModel]  # entries of the lock file
+
+
+class Pulled(TypedDict):
+    """What roundhouse_pull returns."""
+
+    changed: bool
+    models: list[PulledModel]
+
+
+def run(module: Any, work: Callable[[Any], Resolved | Pulled]) -> None:
     """End the AnsibleModule with the work's result, or with its error."""
     given = module.params
     try:
@@ -60,8 +88,8 @@ def run(module: Any, work: Callable[[Given], Given]) -> None:
         module.fail_json(msg=error.message, code=error.code)
 
 
-def resolve(given: Given) -> Given:
-    """Return {"found": entries of the lock file} for the required models."""
+def resolve(given: Given) -> Resolved:
+    """Ask the source for the required models."""
     found: dict[str, LockedModel] = {}
     with _progress(given) as shown:
         source, retry, stop = _source(given), Retry(), threading.Event()
@@ -78,8 +106,8 @@ def resolve(given: Given) -> Given:
     return {"changed": False, "found": found}
 
 
-def bring(given: Given) -> Given:
-    """Pull the required models; return {"changed", "models"}."""
+def bring(given: PullGiven) -> Pulled:
+    """Pull the required models."""
     if given["files_at_once"] < 1:
         raise UsageError(
             "files_at_once_invalid",
@@ -131,7 +159,7 @@ def _files(held: dict[str, str] | None) -> list[manifest.File] | None:
 
 
 def _source(given: Given) -> Source:
-    source: str = given["source"]
+    source = given["source"]
     if source and not source.startswith(("http://", "https://")):
         return FolderSource(Path(source))
     return hub.Hub(source or None)

@@ -44,7 +44,7 @@ class Job(TypedDict):
     environment: str  # what quantizes may be another too
 
 
-def modifiers(method: str, scheme: str, group_size: int) -> list[Any]:
+def modifiers(method: str, scheme: str, group_size: int) -> list[object]:
     """Return llm-compressor's modifiers of a recipe."""
     quantization = importlib.import_module("llmcompressor.modifiers.quantization")
     how = {"config_groups": {"group_0": _scheme(scheme, group_size)}, "ignore": IGNORE}
@@ -62,7 +62,7 @@ def modifiers(method: str, scheme: str, group_size: int) -> list[Any]:
     return [rounding.AutoRoundModifier(**how, iters=ITERATIONS, lr=LEARNING_RATE, enable_torch_compile=False)]
 
 
-def _scheme(scheme: str, group_size: int) -> Any:
+def _scheme(scheme: str, group_size: int) -> object:
     """Return compressed-tensors' preset, with the group size that the model's sizes allow."""
     presets = importlib.import_module("compressed_tensors.quantization")
     found = presets.preset_name_to_scheme(scheme, ["Linear"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeGuard
 
 from ..catalog.recipes import RECIPES
 from ..util.suggest import RENAMED, did_you_mean
@@ -35,10 +35,10 @@ MAX_NUM_BATCHED_TOKENS = 2048
 SPECULATIVE_METHODS = ("ngram", "draft_model")
 _SPECULATIVE_COUNTS = ("num_speculative_tokens", "prompt_lookup_max", "prompt_lookup_min")
 
-Rule = Callable[[str, Any], Iterator[str]]
+Rule = Callable[[str, object], Iterator[str]]
 
 
-def problems(at: str, field: str, value: Any) -> Iterator[str]:
+def problems(at: str, field: str, value: object) -> Iterator[str]:
     """Yield a sentence when `value` is invalid; `at` is the setting's full name, such as agents[dev].port."""
     yield from RULES[field](at, value)
 
@@ -51,8 +51,8 @@ def unknown_setting(at: str, key: str, known: tuple[str, ...]) -> str:
     return f"{at} is not a setting.{remedy}"
 
 
-def _rule(good: Callable[[Any], bool], cure: str) -> Rule:
-    def check(at: str, value: Any) -> Iterator[str]:
+def _rule(good: Callable[[object], bool], cure: str) -> Rule:
+    def check(at: str, value: object) -> Iterator[str]:
         if not good(value):
             yield f"{at} is {value!r}: {cure}."
 
@@ -67,14 +67,14 @@ def _count(cure: str) -> Rule:
     return _rule(lambda value: _whole(value, 1), cure)
 
 
-def _name(at: str, value: Any) -> Iterator[str]:
+def _name(at: str, value: object) -> Iterator[str]:
     if not isinstance(value, str) or not NAME.fullmatch(value):
         yield f"{at} is {value!r}: write a lower-case word of letters, digits and hyphens, such as dev."
     elif value in RESERVED:
         yield f"{at} is {value!r}, a word of the command line: choose none of {', '.join(RESERVED)}."
 
 
-def _models(at: str, value: Any) -> Iterator[str]:
+def _models(at: str, value: object) -> Iterator[str]:
     if not isinstance(value, list) or not value:
         yield f"{at} is {value!r}: list at least one entry with `model`, best first."
         return
@@ -82,7 +82,7 @@ def _models(at: str, value: Any) -> Iterator[str]:
         yield from _model(f"{at}[{index}]", entry)
 
 
-def _model(here: str, entry: Any) -> Iterator[str]:
+def _model(here: str, entry: object) -> Iterator[str]:
     if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
         yield f"{here} is {entry!r}: write `model: owner/name` or `model: /path/of/a/folder`."
         return
@@ -110,7 +110,7 @@ def _model_name(at: str, model: str) -> Iterator[str]:
         yield f"{at} is {model!r}, which an engine's unit does not see: put it below /srv, or /var/lib."
 
 
-def _format(at: str, value: Any) -> str:
+def _format(at: str, value: object) -> str:
     close = nearest(value) if isinstance(value, str) else None
     allowed = ", ".join(FORMATS)
     if close:
@@ -121,23 +121,23 @@ def _format(at: str, value: Any) -> str:
     return f"{at} is {value!r}: write one of {allowed}, or leave it out."
 
 
-def _utilization(at: str, value: Any) -> Iterator[str]:
+def _utilization(at: str, value: object) -> Iterator[str]:
     if not (_number(value) and 0 < value <= 1):
         percent = f": write {value / 100:g}" if _number(value) and 5 <= value <= 100 else ", such as 0.85"
         yield f"{at} is {value!r}, and it is a share of the card, above 0 and at most 1{percent}."
 
 
-def _gpus(value: Any) -> bool:
+def _gpus(value: object) -> bool:
     if not isinstance(value, list) or not value or not all(_whole(index, 0) for index in value):
         return False
     return len(set(value)) == len(value)
 
 
-def _give_up(value: Any) -> bool:
+def _give_up(value: object) -> bool:
     return isinstance(value, list) and all(word in GIVE_UP for word in value) and len(set(value)) == len(value)
 
 
-def _speculative(at: str, value: Any) -> Iterator[str]:
+def _speculative(at: str, value: object) -> Iterator[str]:
     if not isinstance(value, dict) or value.get("method") not in SPECULATIVE_METHODS:
         yield f"{at} is {value!r}: write a mapping with method: {' or '.join(SPECULATIVE_METHODS)}."
         return
@@ -153,11 +153,11 @@ def _speculative(at: str, value: Any) -> Iterator[str]:
         yield f"{at}.model is {value['model']!r}, and ngram drafts from the prompt: leave it out."
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _whole(value: Any, low: int, high: int | None = None) -> bool:
+def _whole(value: object, low: int, high: int | None = None) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= low and (high is None or value <= high)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..catalog import hf_config, model_families
 from ..catalog.model_families import Model, Unknown
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Configs: TypeAlias = "Mapping[str, ModelConfig]"
 
 
-def own_configs(agents: Any) -> dict[str, ModelConfig]:
+def own_configs(agents: object) -> dict[str, ModelConfig]:
     """Return the config.json of each folder that a roster names and this machine has, by its path.
 
     What is no roster, or no JSON object, is left out: other checks have the sentence for it.

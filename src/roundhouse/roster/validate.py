@@ -20,15 +20,15 @@ from .models import Configs
 REQUIRED = tuple(field for field in fields.RULES if field in WantedAgent.__required_keys__)
 
 
-def require_valid(agents: Any, configs: Configs | None = None, gateway_port: int | None = None) -> Roster:
+def require_valid(agents: object, configs: Configs | None = None, gateway_port: int | None = None) -> Roster:
     """Return the roster, or raise UsageError with one sentence a line."""
     found = list(problems(agents, configs, gateway_port))
     if found:
         raise UsageError("roster_invalid", "{problems}", problems="\n".join(found))
-    return list(agents)
+    return list(cast("Roster", agents))
 
 
-def problems(agents: Any, configs: Configs | None = None, gateway_port: int | None = None) -> Iterator[str]:
+def problems(agents: object, configs: Configs | None = None, gateway_port: int | None = None) -> Iterator[str]:
     """Yield a sentence for each invalid thing in the roster.
 
     `configs` are the config.json files of folders on the host; without them such a model is not known.
@@ -94,7 +94,7 @@ def _together(at: str, agent: WantedAgent, configs: Configs) -> Iterator[str]:
 
 
 def _twice(agents: list[dict[str, Any]], field: str) -> Iterator[str]:
-    first: dict[Any, Any] = {}
+    first: dict[object, object] = {}
     for agent in agents:
         value = agent.get(field)
         if value is None or isinstance(value, (dict, list)):

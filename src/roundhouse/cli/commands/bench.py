@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> Answer:
 ".join(text)
 
 
-def _files(measured: Result, result: dict[str, Any], folder: Path) -> dict[str, str]:
+def _files(measured: Result, result: Mapping[str, object], folder: Path) -> dict[str, str]:
     """Write the JSON and its chart; return their paths."""
     stem = folder / f"{re.sub('[-:]', '', measured['at'])}-{measured['agent']}"
     try:
