@@ -32,7 +32,7 @@ class Settings(NamedTuple):
     """What group_vars say of a host. `accelerator` is "cuda" or "cpu", `engine_path` the engine's environment.
 
     Under `models_store` lie the pulled models; `start_timeout_seconds` is how long an engine may take to be healthy,
-    None where the plan is to compute it. `gateway_port` is the one endpoint of all agents, None without a gateway.
+    None or empty where the plan computes it. `gateway_port` is the one endpoint of all agents, None without a gateway.
     `runtime` is "native" or "compose", the latter with the reference of an `image`; without `image_has_engine` the one
     of `engine_path` is shown to it.
     """

@@ -36,7 +36,7 @@ ARGUMENTS: dict[str, dict[str, object]] = {
 }
 
 
-class Given(TypedDict):
+class Arguments(TypedDict):
     """The arguments of both modules that are read here."""
 
     wishes: list[RequiredModel]
@@ -44,7 +44,7 @@ class Given(TypedDict):
     progress_path: str | None
 
 
-class PullGiven(Given):
+class PullArguments(Arguments):
     """Those of roundhouse_pull."""
 
     results: list[RequiredResult]
@@ -88,7 +88,7 @@ def run(module: Any, work: Callable[[Any], Resolved | Pulled]) -> None:
         module.fail_json(msg=error.message, code=error.code)
 
 
-def resolve(given: Given) -> Resolved:
+def resolve(given: Arguments) -> Resolved:
     """Ask the source for the required models."""
     found: dict[str, LockedModel] = {}
     with _progress(given) as shown:
@@ -106,7 +106,7 @@ def resolve(given: Given) -> Resolved:
     return {"changed": False, "found": found}
 
 
-def bring(given: PullGiven) -> Pulled:
+def bring(given: PullArguments) -> Pulled:
     """Pull the required models."""
     if given["files_at_once"] < 1:
         raise UsageError(
@@ -135,7 +135,7 @@ def _is_offered(source: Source, result: PullRequest, shown: progress.Progress) -
 
 
 @contextmanager
-def _progress(given: Given) -> Iterator[progress.Progress]:
+def _progress(given: Arguments) -> Iterator[progress.Progress]:
     """Write the progress into the file that the action reads, and remove it at the end."""
     path = given.get("progress_path")
     try:
@@ -158,7 +158,7 @@ def _files(held: dict[str, str] | None) -> list[manifest.File] | None:
         ) from None
 
 
-def _source(given: Given) -> Source:
+def _source(given: Arguments) -> Source:
     source = given["source"]
     if source and not source.startswith(("http://", "https://")):
         return FolderSource(Path(source))
