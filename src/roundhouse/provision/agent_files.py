@@ -10,11 +10,11 @@ from ..plan.build import COMPOSE, CONFIG_FOLDER
 from ..schema.plan import Agent, Plan
 
 if TYPE_CHECKING:
-    from .file_tree import Template, Tree
+    from .file_tree import Template
 
 
-def build(plan: Plan, staged: str) -> Tree:
-    """Return the options of roundhouse_host_files; the plan, which the command validates, comes last."""
+def build(plan: Plan, staged: str) -> dict[str, object]:
+    """Return {"folders", "files"} for roundhouse_host_files; the plan, which the command validates, comes last."""
     places = {agent["name"]: f"{staged}/agents/{agent['name']}" for agent in plan["agents"]}
     folders = [CONFIG_FOLDER, *(place + below for place in places.values() for below in (CONFIG_FOLDER, UNITS))]
     files: dict[str, Template | str] = {}

@@ -11,15 +11,11 @@ import subprocess
 import tempfile
 from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 from ..errors import RoundhouseError
 from ..util import files
 from ..util.files import Change
-
-if TYPE_CHECKING:
-    # Absolute, so that Ansible does not ship it with modules.
-    from roundhouse.schema.facts import ServiceReads
 
 FILE_MODE, FOLDER_MODE = "0644", "0755"
 _HIDDEN = "(the content is not shown)\n"
@@ -48,17 +44,6 @@ class Template(File, total=False):
     template: str  # in the role's templates
     vars: Mapping[str, object]  # of the template
     source: str  # in the role's files
-
-
-class _Tree(TypedDict):
-    folders: dict[str, Access]
-    files: dict[str, Template | str]
-
-
-class Tree(_Tree, total=False):
-    """What a role hands to the action of roundhouse_host_files."""
-
-    services: Mapping[str, ServiceReads | None]
 
 
 class Wanted(NamedTuple):

@@ -9,7 +9,7 @@ from ..host.systemd import FOLDER as UNITS
 from ..schema.facts import ServiceReads, Services
 
 if TYPE_CHECKING:
-    from .file_tree import Template, Tree
+    from .file_tree import Template
 
 GROUP = "roundhouse-gateway"
 CONTROL = ("roundhouse-control.socket", "roundhouse-control.service")
@@ -33,15 +33,8 @@ class Written(Services):
     paths: list[str]  # what changed
 
 
-class ControlUnits(TypedDict):
-    """The control service's units to start or restart."""
-
-    units: list[str]
-    state: str  # started or restarted
-
-
-def build(config: Config) -> Tree:
-    """Return the options of roundhouse_host_files."""
+def build(config: Config) -> dict[str, object]:
+    """Return {"folders", "files", "services"} for roundhouse_host_files."""
     folder = config["folder"]
     files: dict[str, Template | str] = {
         f"{folder}/hold.lua": {"source": "hold.lua"},
@@ -67,8 +60,8 @@ def build(config: Config) -> Tree:
     }
 
 
-def control_units(written: Written) -> ControlUnits:
-    """Return the control service's units to start or restart."""
+def control_units(written: Written) -> dict[str, object]:
+    """Return the control service's units to start or restart, as {"units", "state"}."""
     if any(name in written["stale"] or f"{UNITS}/{name}" in written["paths"] for name in CONTROL):
         return {"units": list(CONTROL), "state": "restarted"}
     found = {name: written["services"][name] for name in CONTROL}

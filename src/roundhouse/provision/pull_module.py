@@ -25,7 +25,7 @@ from ..util import progress
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
-    from roundhouse.schema.facts import LockedModel, PulledModel, RequiredModel, RequiredResult
+    from roundhouse.schema.facts import LockedModel, RequiredModel, RequiredResult
 
 ARGUMENTS: dict[str, dict[str, object]] = {
     "wishes": {"type": "list", "elements": "dict", "required": True},
@@ -52,21 +52,7 @@ class PullArguments(Arguments):
     files_at_once: int
 
 
-class Resolved(TypedDict):
-    """What roundhouse_resolve returns."""
-
-    changed: bool
-    found: dict[str, LockedModel]  # entries of the lock file
-
-
-class Pulled(TypedDict):
-    """What roundhouse_pull returns."""
-
-    changed: bool
-    models: list[PulledModel]
-
-
-def run(module: Any, work: Callable[[Any], Resolved | Pulled]) -> None:
+def run(module: Any, work: Callable[[Any], dict[str, object]]) -> None:
     """End the AnsibleModule with the work's result, or with its error."""
     given = module.params
     try:
@@ -88,8 +74,8 @@ def run(module: Any, work: Callable[[Any], Resolved | Pulled]) -> None:
         module.fail_json(msg=error.message, code=error.code)
 
 
-def resolve(given: Arguments) -> Resolved:
-    """Ask the source for the required models."""
+def resolve(given: Arguments) -> dict[str, object]:
+    """Return {"found": entries of the lock file} for the required models."""
     found: dict[str, LockedModel] = {}
     with _progress(given) as shown:
         source, retry, stop = _source(given), Retry(), threading.Event()
@@ -106,8 +92,8 @@ def resolve(given: Arguments) -> Resolved:
     return {"changed": False, "found": found}
 
 
-def bring(given: PullArguments) -> Pulled:
-    """Pull the required models."""
+def bring(given: PullArguments) -> dict[str, object]:
+    """Pull the required models; return {"changed", "models"}."""
     if given["files_at_once"] < 1:
         raise UsageError(
             "files_at_once_invalid",

@@ -53,13 +53,6 @@ class Arguments(TypedDict):
     environment_path: str
 
 
-class Done(TypedDict):
-    """What the module returns."""
-
-    changed: bool
-    models: list[QuantizedModel]
-
-
 def quantize(asked: QuantizeRequest, place: Path, environment: Path, scorer: Scorer, say: Say) -> QuantizedModel:
     """Return the admitted model. Raises RoundhouseError with the obstacles, or with the bounds that were missed."""
     with store.writing(place):
@@ -90,8 +83,8 @@ def quantize(asked: QuantizeRequest, place: Path, environment: Path, scorer: Sco
         return {"model": name, "path": str(final), "changed": True, "quality": found._asdict()}
 
 
-def quantize_all(given: Arguments, say: Say, pynvml: ModuleType | None = None) -> Done:
-    """Make the results that a roster asks for.
+def quantize_all(given: Arguments, say: Say, pynvml: ModuleType | None = None) -> dict[str, object]:
+    """Make the results that a roster asks for; return {"changed", "models"}.
 
     Raises RoundhouseError at the first that is not admitted: serving continues, for nothing was deployed yet.
     """
