@@ -138,8 +138,14 @@ def left() -> Left | None:
     entry = _read()
     if entry is None:
         return None
-    told = (entry["to"], entry["previous"], entry["phase"], entry["began"], entry["stages"])
-    return Left(*told, entry.get("code"))
+    return Left(
+        to=entry["to"],
+        previous=entry["previous"],
+        phase=entry["phase"],
+        began=entry["began"],
+        stages=entry["stages"],
+        code=entry.get("code"),
+    )
 
 
 def running() -> Switching | None:
@@ -147,8 +153,15 @@ def running() -> Switching | None:
     entry = _read() if serving.is_switching() else None
     if entry is None:
         return None
-    told = (entry["to"], entry["began"], entry["phase"], entry["note"])
-    return Switching(*told, entry.get("step", ""), entry.get("percent"), entry["pid"])
+    return Switching(
+        to=entry["to"],
+        began=entry["began"],
+        phase=entry["phase"],
+        note=entry["note"],
+        step=entry.get("step", ""),
+        percent=entry.get("percent"),
+        pid=entry["pid"],
+    )
 
 
 def describe() -> str:
