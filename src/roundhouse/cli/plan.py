@@ -76,7 +76,7 @@ def _explained(agents: Any, made: Plan, host: Host) -> dict[str, list[ExplainRow
 
 def _plan_as_json(made: Plan) -> dict[str, Any]:
     """Return a plan for programs."""
-    agents = (cast("dict[str, Any]", agent) for agent in made["agents"])
+    agents: list[dict[str, Any]] = [{**agent} for agent in made["agents"]]
     return {
         "schema": console.SCHEMA,
         "ok": not made["problems"],

@@ -39,10 +39,13 @@ class Configuration(NamedTuple):
 Measurements = Mapping[Configuration, Measured]
 
 
-def configuration(settings: Mapping[str, Any], model: Model, gpus: Iterable[int], draft: str | None) -> Configuration:
+def configuration(
+    settings: Mapping[str, object], model: Model, gpus: Iterable[int], draft: str | None
+) -> Configuration:
     """Return the configuration of a question or a measurement, whose other settings have the same names."""
-    own: dict[str, Any] = {"model": model.name, "form": model.form.name, "gpus": tuple(gpus), "draft": draft}
-    return Configuration(**own, **{name: settings[name] for name in Configuration._fields if name not in own})
+    own = {"model": model.name, "form": model.form.name, "gpus": tuple(gpus), "draft": draft}
+    values: dict[str, Any] = {name: settings[name] for name in Configuration._fields if name not in own} | own
+    return Configuration(**values)
 
 
 class Requirements(NamedTuple):

@@ -122,8 +122,7 @@ def lookup(entries: list[Measurement], configs: models.Configs) -> Measurements:
             continue
         if weights_gib is not None and kv_gib is not None and cuda_gib is not None:
             overhead_gib = cuda_gib * each["gpu_memory_utilization"] - weights_gib - kv_gib
-            settings = cast("dict[str, Any]", each)
-            ran = configuration(settings, model, each["gpus"], each["draft_model"])
+            ran = configuration(each, model, each["gpus"], each["draft_model"])
             found[ran] = Measured(weights_gib, overhead_gib)
     return found
 

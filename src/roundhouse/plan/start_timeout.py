@@ -115,7 +115,7 @@ def limits(start: Start, decided: Decided, host: Host, setting: object) -> Limit
     }
 
 
-def _limit(start: Start, decided: Decided, host: Host, setting: Any) -> StartLimit:
+def _limit(start: Start, decided: Decided, host: Host, setting: object) -> StartLimit:
     """Return what group_vars set, else what is deployed of the same start where that is enough, else the terms' sum."""
     if setting not in (None, ""):
         return {"seconds": _seconds(setting), "why": SET}

@@ -6,7 +6,6 @@ import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ...bench import plot, report
 from ...bench import run as measuring
@@ -67,8 +66,7 @@ def run(args: argparse.Namespace) -> Answer:
     result = {"schema": console.SCHEMA, "ok": not errors, "errors": errors, **measured}
     written = _files(measured, result, (args.to or FOLDER).absolute())
     text = [report.text(measured), "", *(error["message"] for error in errors), *written.values()]
-    return result | {"files": written}, "
-".join(text)
+    return result | {"files": written}, "\n".join(text)
 
 
 def _files(measured: Result, result: Mapping[str, object], folder: Path) -> dict[str, str]:
