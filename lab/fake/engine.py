@@ -15,7 +15,7 @@ import text
 from text import Sampling, Token
 
 REASONS = ("stop", "length", "abort", "error")  # why a request ends, as vLLM counts it
-LONG_PROMPT_WORDS = 100  # the guard's question and the canary are shorter
+LONG_PROMPT_WORDS = 100  # the watchdog's question and the canary are shorter
 
 
 class Engine:

@@ -16,7 +16,7 @@ JOURNAL = Path("/var/lib/roundhouse/state/switch.json")
 GATES = Path("/run")
 PHASE_SECONDS = 90
 # What the journal says once the phase is under way.
-NOTES = {"stop": ": 1 running", "start": "loading weights", "back": "loading weights"}
+NOTES = {"stop": ": 1 running", "start": "loading weights", "rollback": "loading weights"}
 # The system call in which a process waits that opens a pipe which nobody writes to (x86-64, ARM).
 OPENAT = {"257", "56"}
 

@@ -45,7 +45,7 @@ def version():
 
 
 def furnish(folder, monkeypatch):
-    """Give the gateway's files a folder of their own, with the group of whoever runs the tests; dev is on the track."""
+    """Give the gateway's files a folder of their own, with the group of whoever runs the tests; dev is active."""
     monkeypatch.setattr(gateway_config, "FOLDER", str(folder))
     monkeypatch.setattr(haproxy, "RUNTIME", str(folder))
     monkeypatch.setattr(haproxy, "_TIMEOUT_SECONDS", WAIT_SECONDS)
@@ -134,7 +134,7 @@ class Gateway:
 
     def start(self):
         self.write()
-        self.track()
+        self.publish()
         words = ["haproxy", "-W", "-f", self.folder / "haproxy.cfg", "-S", f"{haproxy.RUNTIME}/master.sock,level,admin"]
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log)
@@ -148,7 +148,7 @@ class Gateway:
         except OSError:
             return False
 
-    def track(self, **told):
+    def publish(self, **told):
         """Say who is on the track; without words, as it follows from the disk."""
         if not told:
             haproxy.publish_routes(self.plan, print)

@@ -59,6 +59,13 @@ def test_the_history_shows_it():
     assert (row["from"], row["to"], row["outcome"], row["cause"]) == (
         "dev",
         "architect",
-        "relieved",
+        "failed_over",
         "dev has no memory",
     )
+
+
+def test_the_former_words_of_the_file_are_read_as_todays(monkeypatch, tmp_path):
+    monkeypatch.setattr(history.serving, "FOLDER", tmp_path)
+    for word in ("back", "lost", "relieved", "done"):
+        history.add(entry(word, ["dev"], "architect"))
+    assert [each.outcome for each in history.load()] == ["rolled_back", "rollback_failed", "failed_over", "done"]

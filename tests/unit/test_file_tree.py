@@ -247,7 +247,7 @@ def test_the_services_are_told_of_after_the_files(tmp_path, systemctl):
     systemctl(
         ("a.service", "active", "enabled", "no"),
         ("b.service", "inactive", "disabled", "no"),
-        ("roundhouse-guard@dev.service", "active", "static", "yes"),
+        ("roundhouse-watchdog@dev.service", "active", "static", "yes"),
     )
     folder, mark = tmp_path / "etc", tmp_path / "loaded"
     reads = {"reads": str(folder), "read_at": str(mark), "ignores": ["keys.*"]}
@@ -256,7 +256,7 @@ def test_the_services_are_told_of_after_the_files(tmp_path, systemctl):
         services={"a.service": reads, "b.service": None, "c.service": None},
     )
     told = host_files.put_tree(given, check=False)
-    assert told["stale"] == ["roundhouse-guard@dev.service"]
+    assert told["stale"] == ["roundhouse-watchdog@dev.service"]
     found = told["services"]
     assert [(each["state"], each["enabled"]) for each in found.values()] == [
         ("active", True),

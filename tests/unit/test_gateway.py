@@ -33,7 +33,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stand(place):
-    """Return a function that starts a gateway; dev is on the track."""
+    """Return a function that starts a gateway; dev is active."""
     running = []
 
     def start(**settings):
@@ -102,7 +102,7 @@ def test_a_request_waits_while_its_engine_starts(stand):
 def test_requests_wait_while_a_switch_is_about_though_the_engine_is_up(stand):
     table = stand()
     table.serve("dev")
-    table.track(dev="wait:7")
+    table.publish(dev="wait:7")
     begun = time.monotonic()
     with asking(table.complete, "dev") as answers:
         wait_for_waiting(1, "dev")
@@ -111,7 +111,7 @@ def test_requests_wait_while_a_switch_is_about_though_the_engine_is_up(stand):
         metrics = table.ask("GET", "/metrics/roundhouse", port=table.ports.any + 100).body.decode()
         assert '# TYPE roundhouse_gateway_waiting gauge\nroundhouse_gateway_waiting{agent="dev"} 1\n' in metrics
         least = time.monotonic() - seen
-        table.track(dev="on:7")
+        table.publish(dev="on:7")
     assert answers[0].status == 200
     told = int(answers[0].headers["x-roundhouse-waited-ms"]) / 1000
     assert least - STALE_SECONDS <= told <= time.monotonic() - begun + STALE_SECONDS
@@ -127,17 +127,17 @@ def test_a_request_that_was_still_coming_when_a_switch_began_waits_too(stand, po
         line.sendall(head.encode() + body[:10])
         own = rf"src=127\.0\.0\.1:{line.getsockname()[1]} fe=API .* calls=[1-9]"
         until(lambda: re.search(own, "".join(haproxy.ask_workers(["show sess"]))))  # the head has been looked at
-        table.track(dev="wait:7")
+        table.publish(dev="wait:7")
         line.sendall(body[10:])
         wait_for_waiting(1, "dev")
         assert select.select([line], [], [], 0.2)[0] == []
-        table.track(dev="on:7")
+        table.publish(dev="on:7")
         assert line.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 def test_an_agent_that_nobody_brings_is_refused_at_once_with_its_start_in_seconds(stand):
     table = stand()
-    table.track(po="off:48")
+    table.publish(po="off:48")
     answer = table.complete("po")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "48")
     assert error(answer) == {
@@ -151,24 +151,24 @@ def test_an_agent_that_nobody_brings_is_refused_at_once_with_its_start_in_second
 )
 def test_who_went_away_counts_no_longer_as_waiting(stand):
     table = stand(waiting=1)
-    table.track(dev="wait:5")
+    table.publish(dev="wait:5")
     with send(table):
         wait_for_waiting(1, "dev")
     until(lambda: haproxy.read(["dev"])["dev"].waiting == 0, 20)  # sooner than by wait_seconds
     with asking(table.complete, "dev") as answers:
         wait_for_waiting(1, "dev")  # it is not refused
-        table.track(dev="off:5")
+        table.publish(dev="off:5")
     assert "no switch brings it" in error(answers[0])["message"]
 
 
 def test_waiting_is_bounded_in_number(stand):
     table = stand(waiting=2)
-    table.track(dev="wait:5")
+    table.publish(dev="wait:5")
     with asking(table.complete, "dev", times=2) as waited:
         wait_for_waiting(2, "dev")
         with asking(table.complete, "dev", times=2) as refused:
             pass
-        table.track(dev="off:5")
+        table.publish(dev="off:5")
     assert reasons(refused) == [("gateway_waiting).", 503)] * 2
     assert ["no switch brings it" in error(each)["message"] for each in waited] == [True, True]
     assert counts_of_refused(table) == {"full": 2, "off": 2}
@@ -176,7 +176,7 @@ def test_waiting_is_bounded_in_number(stand):
 
 def test_waiting_is_bounded_in_time(stand):
     table = stand(wait_seconds=1)
-    table.track(dev="wait:5")
+    table.publish(dev="wait:5")
     with asking(table.complete, "dev", times=2) as late:
         pass
     assert reasons(late) == [("gateway_wait_seconds).", 503)] * 2
@@ -198,7 +198,7 @@ def test_who_may_be_asked_for_is_waited_for_and_who_only_looks_is_refused(stand)
     table = stand()
     on_demand.allow(["po"])
     table.serve("dev")
-    table.track()
+    table.publish()
     assert table.complete("dev").status == 200
     begun = time.monotonic()
     with asking(table.complete, "po", times=2) as answers:
@@ -213,7 +213,7 @@ def test_who_may_be_asked_for_is_waited_for_and_who_only_looks_is_refused(stand)
         table.ask("GET", "/metrics", port=table.ports.dev + 100)
         assert haproxy.read(["dev"])["dev"].total == 1  # who reads metrics does not use it
         on_demand.withdraw()
-        table.track()
+        table.publish()
     assert [each.status for each in answers] == [503, 503]
     assert haproxy.read(["po"])["po"].waiting == 0
 
@@ -247,7 +247,7 @@ def test_who_is_refused_is_counted_with_the_reason(stand):
 def test_switches_are_shown_as_histograms(stand):
     for seconds in (3.0, 40.0):
         switch_metrics.add(history.Entry(0.0, ["dev"], "po", "done", {"stop": 1.0, "start": seconds}, 0, None))
-    switch_metrics.add(history.Entry(0.0, ["dev"], "po", "back", {"stop": 2.0}, 0, "it did not start"))
+    switch_metrics.add(history.Entry(0.0, ["dev"], "po", "rolled_back", {"stop": 2.0}, 0, "it did not start"))
     table = stand()
     text = table.ask("GET", "/metrics/roundhouse", port=table.ports.any + 100).body.decode()
     name, labels = "roundhouse_switch_phase_seconds", 'from="dev",to="po",phase="start",outcome="done"'
@@ -255,7 +255,7 @@ def test_switches_are_shown_as_histograms(stand):
     buckets = [float(each) for each in re.findall(rf"{name}_bucket{{{labels},le=\S+}} (\S+)", text)]
     assert buckets == [0, 0, 1, 1, 1, 2, 2, 2, 2, 2]
     assert f"{name}_sum{{{labels}}} 43\n" in text
-    assert f'{name}_count{{from="dev",to="po",phase="all",outcome="back"}} 1\n' in text
+    assert f'{name}_count{{from="dev",to="po",phase="all",outcome="rolled_back"}} 1\n' in text
 
 
 def test_an_agents_port_needs_no_model_and_tells_its_health(stand):
@@ -380,7 +380,7 @@ def test_a_stream_is_passed_on_as_it_comes(stand):
 def test_a_reload_cuts_no_stream_and_tells_who_waits_to_ask_again(stand):
     table = stand()
     hold = table.hold("dev")
-    table.track(dev="on:5", po="wait:5")
+    table.publish(dev="on:5", po="wait:5")
     with asking(stream, table, 20, times=8) as streams, asking(table.complete, "po") as waiting:
         until(lambda: haproxy.read(["dev"])["dev"].running == 8)
         wait_for_waiting(1, "po")

@@ -113,7 +113,7 @@ def test_a_gateway_that_does_not_listen_to_the_command_is_told_of(place, capsys,
 @needs_haproxy
 def test_keys_open_and_close_the_api_at_once(stand, capsys):
     table = stand()
-    table.track(po="off:5")
+    table.publish(po="off:5")
 
     def asked(key):
         return table.complete("po", Authorization=f"Bearer {key}").status
@@ -136,12 +136,12 @@ def test_a_key_has_limits_of_its_own(stand):
     table = stand(requests_per_minute=20, requests_at_once=3)
     key = {"Authorization": f"Bearer {gateway_keys.load()['default']}"}
     other = {"Authorization": f"Bearer {gateway_keys.add('other')}"}
-    table.track(dev="wait:1")
+    table.publish(dev="wait:1")
     with ThreadPoolExecutor(3) as pool:
         asking = [pool.submit(table.complete, "dev", **key) for _ in range(3)]
         until(lambda: haproxy.read(["dev"])["dev"].waiting == 3)
         assert [table.complete("dev", **key).status for _ in range(2)] == [429, 429]
-        table.track(dev="off:1")
+        table.publish(dev="off:1")
         assert [each.result().status for each in asking] == [503] * 3
     until(lambda: "conn_cur=0" in "".join(haproxy.ask_workers(["show table LIMITS"])))  # those have ended there too
     statuses = [table.ask("GET", "/v1/models", **key).status for _ in range(18)]

@@ -53,7 +53,7 @@ def turn(table, asking, leaves, comes, *, fails):
     """Do what a switch does, in its order; its drain begins once the clients know of it."""
     entry = switch_journal.Journal(comes, [leaves])
     entry.begin()
-    table.track()
+    table.publish()
     until(lambda: asking.wanted == comes)
     table.engines[leaves].send_signal(signal.SIGINT)
     asking.hold.unlink(missing_ok=True)
@@ -66,7 +66,7 @@ def turn(table, asking, leaves, comes, *, fails):
     until(lambda: up_and_told(table, up))
     serving.record(up, [leaves if up == comes else comes])
     entry.end()
-    table.track()
+    table.publish()
 
 
 def up_and_told(table, name):

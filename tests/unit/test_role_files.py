@@ -56,8 +56,8 @@ def test_the_gateways_files_are_there_and_haproxys_is_checked_after_what_it_read
         if isinstance(entry, dict):
             kind, name = next((kind, entry[kind]) for kind in ("template", "source") if kind in entry)
             assert (ROLES / "gateway" / {"template": "templates", "source": "files"}[kind] / name).is_file()
-    track, check = tree["files"]["/etc/roundhouse/gateway/haproxy.cfg"]["validate"]
-    assert (track, check) == ("/usr/local/bin/roundhouse track", "/usr/sbin/haproxy -c -q -f %s")
+    routes, check = tree["files"]["/etc/roundhouse/gateway/haproxy.cfg"]["validate"]
+    assert (routes, check) == ("/usr/local/bin/roundhouse routes", "/usr/sbin/haproxy -c -q -f %s")
 
 
 def test_the_users_own_certificate_is_a_copy_for_haproxys_group_that_no_log_shows():

@@ -317,7 +317,7 @@ def killed(to, previous, phase):
     log.phase(phase, {})
 
 
-@pytest.mark.parametrize("phase", ["check", "stop", "free", "start", "canary", "back"])
+@pytest.mark.parametrize("phase", ["check", "stop", "free", "start", "canary", "rollback"])
 def test_after_a_killed_switch_the_next_one_knows_who_served(planned, host, phase):
     killed("other", ["right"], phase)
     host.up, host.broken = {"roundhouse-other.service"}, {"roundhouse-big.service"}

@@ -65,7 +65,7 @@ def host(apt, tmp_path, monkeypatch):
     for name in (
         *("etc/apt/sources.list.d/roundhouse-docker.sources", "etc/apt/sources.list.d/mine.sources"),
         *("etc/systemd/system/roundhouse.service", "etc/systemd/system/roundhouse-dev.service"),
-        *("etc/systemd/system/mine.service", "etc/systemd/system/roundhouse-guard@.service"),
+        *("etc/systemd/system/mine.service", "etc/systemd/system/roundhouse-watchdog@.service"),
         *("etc/systemd/system/multi-user.target.wants/roundhouse.service", "etc/modprobe.d/roundhouse-nouveau.conf"),
         *("var/lib/roundhouse/models/owner/name/config.json", "var/lib/roundhouse/state/serving.json"),
         *("etc/systemd/system/docker.service.d/roundhouse-cdi.conf", "etc/systemd/system/roundhouse-control.socket"),
@@ -85,11 +85,11 @@ def look(host, **settings):
 
 
 def test_what_bears_our_name_goes_and_the_models_stay(host, apt):
-    apt["active"] = ["roundhouse-guard@dev.service"]
+    apt["active"] = ["roundhouse-watchdog@dev.service"]
     found = look(host)
     assert found["files"] == [
         *("/etc/apt/sources.list.d/roundhouse-docker.sources", "/etc/modprobe.d/roundhouse-nouveau.conf"),
-        *("/etc/systemd/system/roundhouse-dev.service", "/etc/systemd/system/roundhouse-guard@.service"),
+        *("/etc/systemd/system/roundhouse-dev.service", "/etc/systemd/system/roundhouse-watchdog@.service"),
         "/etc/systemd/system/roundhouse.service",
         *(
             "/etc/systemd/system/multi-user.target.wants/roundhouse.service",
@@ -102,7 +102,7 @@ def test_what_bears_our_name_goes_and_the_models_stay(host, apt):
     assert found["folders"] == ["/var/lib/roundhouse/state", "/etc/roundhouse"]
     assert (found["packages"], found["problems"]) == (["docker-ce", "libslirp0"], [])
     assert found["units"] == [
-        *("roundhouse-control.socket", "roundhouse-dev.service", "roundhouse-guard@dev.service", "roundhouse.service"),
+        *("roundhouse-control.socket", "roundhouse-dev.service", "roundhouse-watchdog@dev.service", "roundhouse.service"),
     ]
     assert "teardown_models: true removes them too." in found["kept"][0]
     assert look(host, models=True)["folders"] == ["/var/lib/roundhouse", "/etc/roundhouse"]

@@ -46,7 +46,7 @@ def test_the_end_by_systemd_is_a_consequence_and_no_cause(monkeypatch, capsys):
 def test_a_program_gets_the_error_itself(monkeypatch):
     monkeypatch.setattr(failover, "fail_over", failing(RoundhouseError("failover_failed", "No agent.")))
     with pytest.raises(RoundhouseError) as error:
-        call("relieve", as_json=True)
+        call("failover", as_json=True)
     assert error.value.code == "failover_failed"
 
 

@@ -1,4 +1,4 @@
-"""Whom the guard ends: one that failed three times in a row in one start, and nobody while a switch is about."""
+"""The watchdog kills an engine that failed three times in a row in one start, and none during a switch."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def host(monkeypatch, tmp_path):
 
 @pytest.fixture
 def rounds(host):
-    """Return what lets the guard look so many times."""
+    """Return what runs so many rounds of the watchdog."""
     one = watchdog.Watchdog(AGENT, host.said.append)
     return lambda count: [one.round() for _ in range(count)]
 

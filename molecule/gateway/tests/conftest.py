@@ -78,7 +78,7 @@ class Gate:
 
 @pytest.fixture(scope="session")
 def gate(request: pytest.FixtureRequest) -> Gate:
-    """Return one host of the scenario, with the architect on the track."""
+    """Return one host of the scenario, with the architect active."""
     made = Gate(request.param)
     assert made.run("architect")["rc"] == 0
     return made

@@ -35,7 +35,7 @@ def test_the_new_engine_fails(table, fault, part):
     sentence = table.refused("dev")
     assert part in sentence
     assert sentence.endswith("architect serves on port 8000.")
-    assert table.history()["outcome"] == "back"
+    assert table.history()["outcome"] == "rolled_back"
     assert table.serving() == ["architect"]
 
 
@@ -96,10 +96,10 @@ def test_the_cards_memory_does_not_come_at_all(table):
     table.restart("architect", f"--hold-memory {table.gate}")
     table.fault("architect", "")
     table.limit("dev", free_timeout_seconds=1)
-    table.meanwhile("phase.: .back", f"rm {table.gate}")
+    table.meanwhile("phase.: .rollback", f"rm {table.gate}")
     sentence = table.refused("dev")
     assert "dev takes 15.1 GiB of the 15.9 GiB of GPU 0; 1 s after the stop" in sentence
-    assert table.history()["outcome"] == "back"
+    assert table.history()["outcome"] == "rolled_back"
 
 
 def test_both_fail(table):
@@ -108,7 +108,7 @@ def test_both_fail(table):
     sentence = table.refused("dev")
     assert "architect did not come back either: architect did not start" in sentence
     assert sentence.endswith("No agent serves now.")
-    assert table.history()["outcome"] == "lost"
+    assert table.history()["outcome"] == "rollback_failed"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_both_fail_and_the_old_one_is_up_and_of_no_use(table, fault, part):
     assert f"architect did not come back either: {part}" in sentence
     up = "" if fault == "--never-ready" else " and architect is up and does not answer as it should"
     assert sentence.endswith(f"No agent serves now{up}.")
-    assert table.history()["outcome"] == "lost"
+    assert table.history()["outcome"] == "rollback_failed"
 
 
 def stranger(table, mib):

@@ -9,9 +9,9 @@ from conftest import NAME
 
 CARD = "/etc/lab-nvml.conf"
 STATE = "/var/lib/roundhouse/state"
-# From the first look to what comes last, and the way back.
-PHASES = ("check", "stop", "free", "start", "canary", "commit", "back")
-STOPPED = ("check", "stop", "free", "back")  # dev is not on its way when the switch ends
+# From the first look to what comes last, and the rollback.
+PHASES = ("check", "stop", "free", "start", "canary", "commit", "rollback")
+STOPPED = ("check", "stop", "free", "rollback")  # dev is not on its way when the switch ends
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def held(table):
         if phase == "commit":  # somebody else writes who serves
             table.host.check_output(f"systemd-run --quiet --collect --unit lab-client flock {STATE} sleep 600")
             table.until(f"! flock --nonblock {STATE} true")
-        if phase == "back":
+        if phase == "rollback":
             table.close_gate()
             table.fault("dev", "--out-of-memory")
             table.fault("architect", f"--load-while {table.gate}")
@@ -74,7 +74,7 @@ def test_after_sigkill_the_next_call_finishes_or_restores(table, held, phase, wo
 
     result = table.run(word)
 
-    failed = (phase, word) == ("back", "dev")
+    failed = (phase, word) == ("rollback", "dev")
     assert result["rc"] == (1 if failed else 0), table.said
     resumed = "architect" if phase in STOPPED else "dev"
     expected = resumed if word == "resume" else "architect" if failed else word

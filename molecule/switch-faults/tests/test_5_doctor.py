@@ -134,7 +134,7 @@ def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause)
     sentence = told(table, "dev", cause)["sentence"]
     assert int(re.search(r"started again and again \((\d+) restarts", sentence)[1]) >= 2
     table.fault("dev", "")
-    assert table.run("architect", "--wait")["rc"] == 0, table.said  # who relieves dev may be at it
+    assert table.run("architect", "--wait")["rc"] == 0, table.said  # a failover of dev may run
 
 
 def test_doctor_says_why_systemd_gave_an_agent_up(table):
@@ -143,7 +143,7 @@ def test_doctor_says_why_systemd_gave_an_agent_up(table):
     table.until("journalctl --unit roundhouse-dev --lines 50 | grep -q 'repeated too quickly'")
     assert told(table, "dev", "out of memory")["sentence"].startswith("systemd gave it up after too many starts.")
     table.fault("dev", "")
-    assert table.run("architect", "--wait")["rc"] == 0, table.said  # who relieves dev may be at it
+    assert table.run("architect", "--wait")["rc"] == 0, table.said  # a failover of dev may run
 
 
 def test_doctor_reads_the_kernels_log(table):

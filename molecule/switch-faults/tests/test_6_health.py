@@ -5,7 +5,7 @@ import time
 import pytest
 from conftest import AGENTS, AT_ONCE
 
-LONGER_SECONDS = 14  # than the guard waits for an engine, 10 s
+LONGER_SECONDS = 14  # than the watchdog waits for an engine, 10 s
 LOOKS = 12  # at an engine that reads a prompt; four without a new number would end it
 
 
@@ -22,10 +22,10 @@ def said_by(table, unit, since):
 
 
 def often(table, **limits):
-    """Let the guard look twice a second, instead of every 30 s, in this case."""
+    """Let the watchdog check twice a second, instead of every 30 s, in this case."""
     table.limit_unit("architect", *AT_ONCE)
-    table.limit(*AGENTS, guard_every_seconds=0.5, **limits)
-    table.mend.append("systemctl try-restart 'roundhouse-guard@*'")
+    table.limit(*AGENTS, watchdog_every_seconds=0.5, **limits)
+    table.mend.append("systemctl try-restart 'roundhouse-watchdog@*'")
     table.restart("architect", "")
     table.since = table.host.check_output("date +%s")
     return table
@@ -33,13 +33,13 @@ def often(table, **limits):
 
 @pytest.fixture
 def quick(table):
-    """Let the guard also wait for 3 s instead of ten: the engine of the case hangs."""
-    return often(table, guard_limit_seconds=3)
+    """Let the watchdog also wait for 3 s instead of ten: the engine of the case hangs."""
+    return often(table, watchdog_limit_seconds=3)
 
 
 @pytest.fixture
 def patient(table):
-    """Let the guard wait for as long as on a real host: a slow machine is no hung engine."""
+    """Let the watchdog wait for as long as on a real host: a slow machine is no hung engine."""
     return often(table)
 
 
@@ -55,7 +55,7 @@ def test_an_engine_that_is_stopped_is_started_again(quick):
     pid = main_pid(quick, "architect")
     quick.host.check_output("kill -STOP %s", pid)
     serves_again(quick, "architect", pid)
-    assert "architect hangs: ending its engine" in said_by(quick, "roundhouse-guard@architect", quick.since)
+    assert "architect hangs: ending its engine" in said_by(quick, "roundhouse-watchdog@architect", quick.since)
     assert property_of(quick, "architect", "NRestarts") == "1"
 
 
@@ -79,9 +79,9 @@ def test_an_engine_that_reads_a_long_prompt_is_no_hung_one(patient):
     patient.request("architect", 10, "go on " * 100)
     patient.until("! systemctl --quiet is-active lab-client")
     assert main_pid(patient, "architect") == pid
-    # One look was the command's, which saw the request run: all others were the guard's.
+    # One look was the command's, which saw the request run: all others were the watchdog's.
     assert f"read in {LOOKS} steps" in said_by(patient, "roundhouse-architect", patient.since)
-    assert "hangs: ending" not in said_by(patient, "roundhouse-guard@architect", patient.since)
+    assert "hangs: ending" not in said_by(patient, "roundhouse-watchdog@architect", patient.since)
 
 
 def test_an_engine_that_loads_long_is_no_hung_one(patient):
@@ -89,18 +89,18 @@ def test_an_engine_that_loads_long_is_no_hung_one(patient):
     patient.host.check_output("systemctl restart roundhouse-architect")
     patient.fault("architect", "")
     assert property_of(patient, "architect", "NRestarts") == "0"
-    assert "hangs: ending" not in said_by(patient, "roundhouse-guard@architect", patient.since)
+    assert "hangs: ending" not in said_by(patient, "roundhouse-watchdog@architect", patient.since)
 
 
-def test_the_guard_ends_nobody_during_a_drain(patient):
+def test_the_watchdog_kills_no_engine_during_a_drain(patient):
     patient.restart("architect", f"--answer-while {patient.gate}")
     patient.fault("architect", "")
     patient.request("architect", 6000)
-    patient.meanwhile("phase.: .stop", f"touch {patient.gate}")  # before it, the guard would be right to end it
+    patient.meanwhile("phase.: .stop", f"touch {patient.gate}")  # before it, the watchdog would be right to end it
     result = patient.run("dev", "--drain", str(LONGER_SECONDS))
     assert (result["rc"], result["cut"]) == (0, 1)
     assert result["stages"]["stop"] >= LONGER_SECONDS
-    assert "hangs: ending" not in said_by(patient, "roundhouse-guard@architect", patient.since)
+    assert "hangs: ending" not in said_by(patient, "roundhouse-watchdog@architect", patient.since)
 
 
 def dies_for_good(table, agent, fault):
@@ -109,12 +109,12 @@ def dies_for_good(table, agent, fault):
     table.host.check_output("systemctl kill --signal=SIGKILL roundhouse-%s", agent)
 
 
-def relieved_by(table, agent):
+def failover_of(table, agent):
     """Wait until another agent serves in the place of one that was given up, and return the history's word of it."""
     table.until(f"roundhouse status --json | grep -q 'agent.: .{agent}., .state.: .ready'")
-    table.until("! systemctl --quiet is-active 'roundhouse-relief@*'")
+    table.until("! systemctl --quiet is-active 'roundhouse-failover@*'")
     assert table.serving() == [agent]
-    (entry,) = [each for each in table.ask("history")["switches"][-2:] if each["outcome"] == "relieved"]
+    (entry,) = [each for each in table.ask("history")["switches"][-2:] if each["outcome"] == "failed_over"]
     return entry
 
 
@@ -123,7 +123,7 @@ def test_two_that_cannot_stay_give_the_card_to_a_third(table):
         table.limit_unit(agent, *AT_ONCE)
     assert table.run("dev")["rc"] == 0
     dies_for_good(table, "dev", "--out-of-memory")
-    entry = relieved_by(table, "architect")
+    entry = failover_of(table, "architect")
     assert (entry["previous"], entry["to"]) == (["dev"], "architect")
     assert "CUDA out of memory" in entry["cause"]
     # Given up after four starts: the fifth, which was the fourth restart, was refused. Who was given up says why.
@@ -132,12 +132,12 @@ def test_two_that_cannot_stay_give_the_card_to_a_third(table):
     (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "dev"]
     assert row["state"] == "failed"
     assert "CUDA out of memory" in row["problem"]
-    assert "dev was given up." in said_by(table, "roundhouse-relief@dev", 0)
+    assert "dev was given up." in said_by(table, "roundhouse-failover@dev", 0)
 
     dies_for_good(table, "architect", "--out-of-memory")
 
     # Not dev, which served before the architect: it was given up, and nobody has switched to it since.
-    assert (entry := relieved_by(table, "po"))["previous"] == ["architect"], entry
+    assert (entry := failover_of(table, "po"))["previous"] == ["architect"], entry
 
 
 def test_a_wrong_option_is_given_up_at_once(table):
@@ -146,7 +146,7 @@ def test_a_wrong_option_is_given_up_at_once(table):
     assert table.run("dev")["rc"] == 0
     begun = time.monotonic()
     dies_for_good(table, "dev", "--no-such-option")
-    entry = relieved_by(table, "po")
+    entry = failover_of(table, "po")
     took = time.monotonic() - begun
     assert (entry["previous"], entry["to"]) == (["dev"], "po")
     assert "unrecognized arguments" in entry["cause"]
@@ -154,22 +154,22 @@ def test_a_wrong_option_is_given_up_at_once(table):
     table.said = f"po serves {took:.0f} s after dev died"
 
 
-def reliefs(table):
-    """Return how many switches of the history were reliefs."""
-    return [each["outcome"] for each in table.ask("history")["switches"]].count("relieved")
+def failovers(table):
+    """Return how many switches of the history were failovers."""
+    return [each["outcome"] for each in table.ask("history")["switches"]].count("failed_over")
 
 
-def test_who_was_stopped_by_a_person_is_relieved_by_nobody(table):
+def test_an_agent_stopped_by_a_person_causes_no_failover(table):
     table.limit("architect", stop_grace_seconds=1)
     table.restart("architect", "--ignore-term")
     table.fault("architect", "")
-    before = reliefs(table)
+    before = failovers(table)
     assert table.run("stop", "--drain", "0")["rc"] == 0
-    queued = "$(systemctl list-jobs --no-legend 'roundhouse-relief@*')"
-    runs = "$(systemctl list-units --no-legend --state=active,activating 'roundhouse-relief@*')"
+    queued = "$(systemctl list-jobs --no-legend 'roundhouse-failover@*')"
+    runs = "$(systemctl list-units --no-legend --state=active,activating 'roundhouse-failover@*')"
     table.until(f'test -z "{queued}{runs}"')
     assert table.serving() == []
-    assert reliefs(table) == before
+    assert failovers(table) == before
     assert table.run("resume")["rc"] == 0
     table.said = "architect came back with resume"
 

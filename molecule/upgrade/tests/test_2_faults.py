@@ -60,10 +60,10 @@ def test_both_are_of_no_use_and_the_next_run_needs_no_hand(first):
 
 def hold(machine, phase):
     """Let a deployment of the plan that is written stay in a phase until the gate is opened; return its engine."""
-    faults = {"start": f"--load-while {GATE}", "canary": f"--answer-while {GATE}", "back": "--out-of-memory"}
+    faults = {"start": f"--load-while {GATE}", "canary": f"--answer-while {GATE}", "rollback": "--out-of-memory"}
     engine = machine.engine("0.33.0", faults.get(phase, ""))
     machine.write(engine)
-    if phase == "back":
+    if phase == "rollback":
         machine.fault(machine.first, f"--load-while {GATE}")
     if phase == "stop":
         machine.fault(machine.first, f"--answer-while {GATE}")
@@ -77,12 +77,12 @@ def hold(machine, phase):
 # Each phase, and each kind of call that may come next.
 @pytest.mark.parametrize(
     ("phase", "word"),
-    [("stop", "resume"), ("start", "deploy"), ("start", "dev"), ("canary", "resume"), ("back", "deploy")],
+    [("stop", "resume"), ("start", "deploy"), ("start", "dev"), ("canary", "resume"), ("rollback", "deploy")],
 )
 def test_after_sigkill_the_next_call_completes_or_goes_back(first, phase, word):
     engine = hold(first, phase)
     first.killed(phase, "deploy", first.staged)
-    if phase == "back":  # the new engine was no good; it is now
+    if phase == "rollback":  # the new engine was no good; it is now
         first.fault(engine, "")
         first.fault(first.first, "")
     assert first.run(*(["deploy", first.staged] if word == "deploy" else [word]))["rc"] == 0

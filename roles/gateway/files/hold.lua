@@ -1,10 +1,10 @@
 -- Holds a request while its agent is on its way, bounded in time and number; HAProxy itself has no such thing: with no
 -- server that is up it answers at once. A request whose agent serves does not come here.
 --
--- The track says of each agent `on:N` (it serves, or comes back by itself), `wait:N` (a switch is about: it may serve
+-- The routes say of each agent `on:N` (it serves, or comes back by itself), `wait:N` (a switch is about: it may serve
 -- soon, and gets nothing until then), `ask:N` (the control service brings it when it sees that somebody waits) or
 -- `off:N`; N is how many seconds its start takes.
-local track = Map.new(os.getenv("ROUNDHOUSE_TRACK"), Map._str)
+local routes = Map.new(os.getenv("ROUNDHOUSE_ROUTES"), Map._str)
 local most = tonumber(os.getenv("ROUNDHOUSE_WAITING"))
 local longest_ms = 1000 * tonumber(os.getenv("ROUNDHOUSE_WAIT_SECONDS"))
 local POLL_MS = 50
@@ -40,7 +40,7 @@ local function waiting(agent)
 end
 
 local function told(agent)
-  return (track:lookup(agent) or "off"):match("^%a+")
+  return (routes:lookup(agent) or "off"):match("^%a+")
 end
 
 -- Returns nil when the agent serves, else why the request is refused.

@@ -1,6 +1,6 @@
 """The watchdog of one agent: an engine that hangs is killed, and its unit starts it again.
 
-systemd runs it beside a ready agent (roundhouse-guard@.service). It kills nothing during a switch, which drains and
+systemd runs it beside a ready agent (roundhouse-watchdog@.service). It kills nothing during a switch, which drains and
 kills by itself.
 
 vLLM's /health and /metrics come from its API server and answer on when the core behind them has stopped. But the core
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from roundhouse.schema.plan import Agent, Plan
 
 
-# Every 30 s, 10 s for an answer, 3 failures in a row. The plan may say otherwise (guard_...).
+# Every 30 s, 10 s for an answer, 3 failures in a row. The plan may say otherwise (watchdog_...).
 EVERY_SECONDS, LIMIT_SECONDS, FAILURES = 30.0, 10.0, 3
 HANGS = "engine_hangs"  # the code of its line in the log, by which doctor knows it
 # The watchdog's line, and systemd's of the same end, may be so far apart.
@@ -91,7 +91,7 @@ class Watchdog:
 
     def __init__(self, agent: Agent, report: Report) -> None:
         self.agent = agent
-        self.limit_seconds = float(agent.get("guard_limit_seconds", LIMIT_SECONDS))
+        self.limit_seconds = float(agent.get("watchdog_limit_seconds", LIMIT_SECONDS))
         self._report = report
         self._invocation: str | None = None
         self._failures = 0
@@ -140,7 +140,7 @@ class Watchdog:
 
 def log_between(agent: Agent, began: float, ended: float | None) -> list[str]:
     """Return the lines of the agent's watchdog between two times."""
-    unit = f"_SYSTEMD_UNIT=roundhouse-guard@{agent['name']}.service"
+    unit = f"_SYSTEMD_UNIT=roundhouse-watchdog@{agent['name']}.service"
     until = (time.time() if ended is None else ended) + _SLACK_SECONDS
     return [each.text for each in journal.entries(unit, lines=_LINES) if began <= each.at <= until]
 
@@ -148,7 +148,7 @@ def log_between(agent: Agent, began: float, ended: float | None) -> list[str]:
 def run(plan: Plan, name: str, report: Report) -> None:
     """Check every so many seconds until the agent is gone; systemd may end it before."""
     agent = find(plan, name)
-    every_seconds = float(agent.get("guard_every_seconds", EVERY_SECONDS))
+    every_seconds = float(agent.get("watchdog_every_seconds", EVERY_SECONDS))
     watchdog = Watchdog(agent, report)
     due = time.monotonic() + every_seconds
     time.sleep(every_seconds)

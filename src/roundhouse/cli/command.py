@@ -27,7 +27,7 @@ GROUPS = {
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 # What units and plays call; not in the help.
-HOOKS = ("clear", "control", "guard", "ready", "relieve", "track")
+HOOKS = ("clear", "control", "failover", "ready", "routes", "watchdog")
 HIDDEN = ("deploy", *HOOKS)
 _LISTED = "{program} --help lists the commands."
 

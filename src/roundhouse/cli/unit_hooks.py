@@ -41,29 +41,29 @@ def clear(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     return {"agent": args.agent, "cleared": names}
 
 
-def guard(plan: Plan, args: argparse.Namespace) -> None:
+def watchdog(plan: Plan, args: argparse.Namespace) -> None:
     """Run the watchdog of the agent's engine until systemd ends this."""
-    from ..agents import watchdog
+    from ..agents import watchdog as agents_watchdog
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # its end is no interrupted work
-    watchdog.run(plan, _agent(args), console.lines())
+    agents_watchdog.run(plan, _agent(args), console.lines())
 
 
-def relieve(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
+def failover(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """Start another agent in the place of one that was given up."""
-    from ..switch import failover
+    from ..switch import failover as switch_failover
 
-    return {**failover.fail_over(plan, _agent(args), console.lines())}
+    return {**switch_failover.fail_over(plan, _agent(args), console.lines())}
 
 
-def track(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
+def routes(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """Tell the gateway, before it starts, which agents get requests."""
     from ..gateway import haproxy
     from ..state import serving
 
     serving.make_folder()
     haproxy.publish_routes(plan, console.progress())
-    return {"track": haproxy.routes(plan)}
+    return {"routes": haproxy.routes(plan)}
 
 
 def control(plan: Plan, args: argparse.Namespace) -> None:
@@ -98,4 +98,4 @@ def _logged(word: Word) -> Word:
     return run
 
 
-WORDS: dict[str, Word] = {word.__name__: _logged(word) for word in (clear, control, ready, guard, relieve, track)}
+WORDS: dict[str, Word] = {word.__name__: _logged(word) for word in (clear, control, failover, ready, routes, watchdog)}

@@ -78,7 +78,7 @@ def build(plan: Plan, settings: Settings) -> dict[str, object]:
     return {
         "folder": FOLDER,
         "runtime": haproxy.RUNTIME,
-        "track": str(haproxy.routes_path()),
+        "routes": str(haproxy.routes_path()),
         "own_errors": OWN_ERRORS,
         "refusals": REFUSALS,
         "any": ANY,

@@ -16,7 +16,7 @@ _LLAMA_CPP = (
 )
 _DRIVER = "The driver and the cards are the roles' to see to."
 _HEALTH = (
-    "A switch asks /health itself, for as long as the plan lets a start take, and then for a real answer; a guard ends "
+    "A switch asks /health itself, for as long as the plan lets a start take, and then for a real answer; a watchdog ends "
     "an engine that hangs, and its unit starts it again. Compose only marks a container as unhealthy and restarts "
     "nothing; 40 s are too few for a cold start."
 )

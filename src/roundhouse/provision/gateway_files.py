@@ -43,8 +43,8 @@ def build(config: Config) -> dict[str, object]:
     if config["certificate"] and config["own_certificate"]:
         certificate: Template = {"copy_of": config["own_certificate"], "secret": True, "mode": "0640"}
         files[config["certificate"]] = {**certificate, "owner": "root", "group": GROUP}
-    # HAProxy reads the track when it checks its configuration; the unit writes it before each start.
-    checks = ["/usr/local/bin/roundhouse track", "/usr/sbin/haproxy -c -q -f %s"]
+    # HAProxy reads the routes when it checks its configuration; the unit writes it before each start.
+    checks = ["/usr/local/bin/roundhouse routes", "/usr/sbin/haproxy -c -q -f %s"]
     files[f"{folder}/haproxy.cfg"] = {"template": "haproxy.cfg.j2", "validate": checks}
     names = [haproxy.UNIT]
     if config["demand"]:

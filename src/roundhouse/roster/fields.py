@@ -16,8 +16,8 @@ from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 # Words of the command line, today's and those that are reserved for later: an agent's name is a
 # word there too (`roundhouse dev`).
 _WORDS = """
-bench check clear client-config control deploy doctor export gateway gpu guard help history import keys logs models plan
-plans prune pull quantize ready relieve resume rollback status stop switch track verify watch
+bench check clear client-config control deploy doctor export failover gateway gpu help history import keys logs models
+plan plans prune pull quantize ready resume rollback routes status stop switch verify watch watchdog
 """
 RESERVED = tuple(_WORDS.split())
 # systemd hides these from the units (ProtectHome=, PrivateTmp=).

@@ -125,8 +125,8 @@ class Agent(AgentBase, total=False):
     # Limits that no planner writes: suites of tests put them into plan.json.
     canary_timeout_seconds: float
     free_timeout_seconds: float
-    guard_every_seconds: float
-    guard_limit_seconds: float
+    watchdog_every_seconds: float
+    watchdog_limit_seconds: float
     stop_grace_seconds: float
 
 

@@ -16,11 +16,14 @@ _CAUSE_CHARACTERS = 200
 
 # The outcomes, in the words of the file and of `history --json`.
 DONE = "done"  # the wanted agent serves
-ROLLED_BACK = "back"  # it failed, and the previous agent serves again
-ROLLBACK_FAILED = "lost"  # it failed, and so did the rollback
+ROLLED_BACK = "rolled_back"  # it failed, and the previous agent serves again
+ROLLBACK_FAILED = "rollback_failed"  # it failed, and so did the rollback
 REFUSED = "refused"  # nothing was touched
-FAILED_OVER = "relieved"  # systemd gave `from` up, and `to` takes its place; its own entry follows
+FAILED_OVER = "failed_over"  # systemd gave `from` up, and `to` takes its place; its own entry follows
 KILLED = "killed"  # the switch ended half-way; the next one finished it or rolled it back
+
+# Former words of the file. A failover depends on them, so they are read as today's.
+_FORMER = {"back": ROLLED_BACK, "lost": ROLLBACK_FAILED, "relieved": FAILED_OVER}
 
 
 class Entry(NamedTuple):
@@ -50,7 +53,8 @@ def load() -> list[Entry]:
     found = []
     for line in lines:
         try:
-            found.append(Entry(**json.loads(line)))
+            entry = Entry(**json.loads(line))
+            found.append(entry._replace(outcome=_FORMER.get(entry.outcome, entry.outcome)))
         except (ValueError, TypeError):  # another version's
             continue
     return found

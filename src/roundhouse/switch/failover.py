@@ -26,7 +26,7 @@ class FailoverResult(TypedDict):
     """The agent that was given up, and the one in its place; None where none was needed."""
 
     agent: str
-    relieved_by: str | None
+    replaced_by: str | None
 
 
 def fail_over(plan: Plan, name: str, report: Report) -> FailoverResult:
@@ -37,7 +37,7 @@ def fail_over(plan: Plan, name: str, report: Report) -> FailoverResult:
         agent = find(plan, name)
         if why := _needless(plan, agent):
             report(why)
-            return {"agent": name, "relieved_by": None}
+            return {"agent": name, "replaced_by": None}
         found = start_history.explain(agent, systemd.show(agent["unit"]))
         report(f"{name} was given up. {found.text()}")
         cause = f"{name} was given up, {found.cause}: {found.evidence}"
@@ -59,7 +59,7 @@ def fail_over(plan: Plan, name: str, report: Report) -> FailoverResult:
             except RoundhouseError as error:
                 report(error.message)
             else:
-                return {"agent": name, "relieved_by": other["name"]}
+                return {"agent": name, "replaced_by": other["name"]}
         text = f"{name} was given up, and no other agent could take its place. {transaction.active_agents(plan)}"
         raise RoundhouseError("failover_failed", text)
 

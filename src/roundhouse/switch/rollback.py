@@ -28,7 +28,7 @@ def roll_back(
     """
     failure = as_error(what, error)
     now.report(failure.message)
-    now.log.phase("back", now.stages, failure.code)
+    now.log.phase("rollback", now.stages, failure.code)
     failed = []
     try:
         gone = undo()
