@@ -35,7 +35,7 @@ class ActionModule(ActionBase):
 
     def would(self) -> str:
         """Return what it would do, for check mode."""
-        required = self._task.args["wishes"] + self._task.args.get("results", [])
+        required = self._task.args["required_models"] + self._task.args.get("results", [])
         pulled = ", ".join(f"{each['model']} at {each['revision']}" for each in required)
         return f"would pull {pulled}" if pulled else "would rename the folder of quantized models"
 

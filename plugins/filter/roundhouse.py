@@ -56,7 +56,7 @@ def gateway(plan: dict[str, Any], **settings: Any) -> Any:
     return config.build(plan, config.Settings(**settings))
 
 
-def wishes(agents: list[dict[str, Any]], path: str) -> Any:
+def required_models(agents: list[dict[str, Any]], path: str) -> Any:
     """Return the hub's models that planned agents name."""
     return _module("models.lock").required_models(agents, Path(path))
 
@@ -86,6 +86,6 @@ class FilterModule:
     """What playbooks ask of the package."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        own = {each.__name__: each for each in (engine_lock, gateway, image, quantize_lock, wishes)}
+        own = {each.__name__: each for each in (engine_lock, gateway, image, quantize_lock, required_models)}
         found = own | {name: _function(path) for name, path in FUNCTIONS.items()}
         return {f"roundhouse_{name}": _with_plain_errors(function) for name, function in found.items()}

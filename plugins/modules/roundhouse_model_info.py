@@ -19,7 +19,7 @@ options:
     description: The folder that pulled models are put in.
     type: path
     required: true
-  wishes:
+  required_models:
     description: The hub's models, each with model, revision, asked and files (from the lock, or null).
     type: list
     elements: dict
@@ -37,7 +37,7 @@ EXAMPLES = """
   roundhouse_model_info:
     folders: [/srv/models/own]
     store: /var/lib/roundhouse/models
-    wishes: []
+    required_models: []
     quantizations: []
 """
 
@@ -73,14 +73,14 @@ def main() -> None:
         argument_spec={
             "folders": {"type": "list", "elements": "path", "required": True},
             "store": {"type": "path", "required": True},
-            "wishes": {"type": "list", "elements": "dict", "required": True},
+            "required_models": {"type": "list", "elements": "dict", "required": True},
             "quantizations": {"type": "list", "elements": "dict", "required": True},
         },
         supports_check_mode=True,
     )
     given = module.params
     try:
-        seen = model_state.inspect(given["store"], given["folders"], given["wishes"], given["quantizations"])
+        seen = model_state.inspect(given["store"], given["folders"], given["required_models"], given["quantizations"])
     except RoundhouseError as error:
         module.fail_json(msg=error.message, code=error.code)
     module.exit_json(changed=False, **seen)

@@ -14,7 +14,7 @@ options:
     type: list
     elements: dict
     required: true
-  wishes:
+  required_models:
     description: The hub's models, each with model, revision and files (from the lock, or null).
     type: list
     elements: dict
@@ -74,7 +74,7 @@ EXAMPLES = """
 - name: Look at the host
   roundhouse_preflight:
     agents: "{{ plan.agents }}"
-    wishes: "{{ plan.agents | roundhouse_wishes(models_lock) }}"
+    required_models: "{{ plan.agents | roundhouse_required_models(models_lock) }}"
     accelerator: cuda
     engine_path: /opt/roundhouse/engine/0.32.0
     engine_python: python3
@@ -115,7 +115,7 @@ from ansible.module_utils.roundhouse.provision import host_state, preflight
 def main() -> None:
     wanted = {
         "agents": {"type": "list", "elements": "dict", "required": True},
-        "wishes": {"type": "list", "elements": "dict", "required": True},
+        "required_models": {"type": "list", "elements": "dict", "required": True},
         "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
         "engine_path": {"type": "path", "required": True},
         "engine_python": {"type": "str", "required": True},
@@ -138,7 +138,7 @@ def main() -> None:
         current=str(Path(given["hub_path"]).parent / "current"),
         store=given["models_store"],
         folders=given["folders"],
-        wishes=given["wishes"],
+        required_models=given["required_models"],
         quantizations=given["quantizations"],
         image=given["runtime_image"],
     )

@@ -11,7 +11,7 @@ description:
     files at once, resumes after a killed run, compares every byte and renames. Run it with C(async) and
     C(poll=0); the action of the same name waits for it and reports its progress.
 options:
-  wishes:
+  required_models:
     description: The models, each with model, revision, asked and files (from the lock, or null).
     type: list
     elements: dict
@@ -50,7 +50,7 @@ author: Roundhouse
 EXAMPLES = """
 - name: Pull a model
   roundhouse_pull:
-    wishes: [{model: Qwen/Qwen2.5-0.5B-Instruct, revision: main, asked: main, files: null}]
+    required_models: [{model: Qwen/Qwen2.5-0.5B-Instruct, revision: main, asked: main, files: null}]
     store: /var/lib/roundhouse/models
   async: 86400
   poll: 0

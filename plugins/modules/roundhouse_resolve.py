@@ -10,7 +10,7 @@ description:
   - Runs with the Python of the engine's environment, which has the hub's client. Asks the source; changes nothing.
     The action of the same name waits for it and reports its progress, because a slow hub takes minutes.
 options:
-  wishes:
+  required_models:
     description: The models, each with model and asked (a branch, a tag or a revision).
     type: list
     elements: dict
@@ -36,7 +36,7 @@ author: Roundhouse
 EXAMPLES = """
 - name: Resolve the branch main
   roundhouse_resolve:
-    wishes: [{model: Qwen/Qwen2.5-0.5B-Instruct, asked: main}]
+    required_models: [{model: Qwen/Qwen2.5-0.5B-Instruct, asked: main}]
   async: 3600
   poll: 0
 """

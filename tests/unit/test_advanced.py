@@ -30,10 +30,10 @@ def planned(more, on=None):
 
 
 def test_two_cards_share_a_model_that_neither_holds():
-    wish = {"models": [{"model": "Qwen/Qwen2.5-32B-Instruct-AWQ"}], "gpus": [0, 1]}
-    (alone,) = build([AGENT | wish | {"gpus": [0], "policy": "exact"}], host(15.5, 2))["agents"]
+    setting = {"models": [{"model": "Qwen/Qwen2.5-32B-Instruct-AWQ"}], "gpus": [0, 1]}
+    (alone,) = build([AGENT | setting | {"gpus": [0], "policy": "exact"}], host(15.5, 2))["agents"]
     assert alone["verdict"] == "no"
-    both = planned(wish, host(15.5, 2))
+    both = planned(setting, host(15.5, 2))
     assert both["config"]["tensor-parallel-size"] == 2
     assert both["environment"]["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert both["fit"]["weights_gib_per_rank"] < 0.55 * alone["fit"]["weights_gib_per_rank"]
@@ -48,9 +48,9 @@ def test_an_ngram_draft_takes_no_memory_and_is_handed_to_the_engine():
 
 
 def test_a_draft_models_weights_and_cache_are_counted():
-    wish = {"models": [{"model": "Qwen/Qwen3-14B-AWQ"}]}
+    setting = {"models": [{"model": "Qwen/Qwen3-14B-AWQ"}]}
     draft = {"method": "draft_model", "model": "Qwen/Qwen3-0.6B", "num_speculative_tokens": 3}
-    plain, drafting = planned(wish), planned(wish | {"speculative_config": draft})
+    plain, drafting = planned(setting), planned(setting | {"speculative_config": draft})
     assert drafting["config"]["speculative-config"]["model"] == "/srv/m/Qwen/Qwen3-0.6B/main"
     # 751.6 million parameters of 16 bit, and 28 layers of 8 heads of 128 twice.
     more = drafting["fit"]["weights_gib_per_rank"] - plain["fit"]["weights_gib_per_rank"]

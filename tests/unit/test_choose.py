@@ -37,13 +37,13 @@ def card(gib=15.5, number=0, capability=(12, 0), **more):
     return HostCard(number, "a card", gib, capability, 448.0, **more)
 
 
-def wish(*models, **options):
+def requirements(*models, **options):
     return Requirements(models or MODELS, **{"max_model_len": 32768, "gpu_memory_utilization": 0.9} | options)
 
 
 @st.composite
-def wishes(draw):
-    return wish(
+def random_requirements(draw):
+    return requirements(
         *draw(st.sampled_from(ROSTERS)),
         max_model_len=draw(st.sampled_from((1024, 8192, 32768))),
         max_model_len_min=draw(st.sampled_from((None, 512, 1024))),
@@ -63,7 +63,7 @@ def rank(made):
     return (0, made.model, len(given), -made.question.max_model_len)
 
 
-@given(wishes(), st.floats(4, 96), st.floats(0, 40))
+@given(random_requirements(), st.floats(4, 96), st.floats(0, 40))
 @settings(max_examples=400)
 def test_more_memory_never_gives_a_worse_plan(asked, gib, more):
     less, better = choose(asked, (card(gib),), {}), choose(asked, (card(gib + more),), {})
@@ -75,7 +75,9 @@ def test_more_memory_never_gives_a_worse_plan(asked, gib, more):
         assert (better.fit.verdict, less.fit.verdict) != (TIGHT, FITS)
 
 
-@given(wishes(), st.lists(st.sampled_from((7.5, 15.5, 16.0, 23.5, 44.4)), min_size=2, max_size=4), st.data())
+@given(
+    random_requirements(), st.lists(st.sampled_from((7.5, 15.5, 16.0, 23.5, 44.4)), min_size=2, max_size=4), st.data()
+)
 @settings(max_examples=300)
 def test_more_memory_on_one_of_several_cards_never_gives_a_worse_plan(asked, gib, data):
     asked = asked._replace(give_up=("kv_cache_dtype", "max_model_len", "model"))
@@ -85,7 +87,7 @@ def test_more_memory_on_one_of_several_cards_never_gives_a_worse_plan(asked, gib
     assert rank(choose(asked, roomier, {}))[:3] <= rank(choose(asked, cards, {}))[:3]
 
 
-@given(wishes(), st.floats(4, 96), st.integers(1, 4))
+@given(random_requirements(), st.floats(4, 96), st.integers(1, 4))
 @settings(max_examples=400)
 def test_a_smaller_context_never_needs_more(asked, gib, part):
     shorter = asked._replace(max_model_len=asked.max_model_len // (2**part), max_model_len_min=None)
@@ -95,7 +97,7 @@ def test_a_smaller_context_never_needs_more(asked, gib, part):
     assert less.taken or not whole.taken
 
 
-@given(wishes(), st.floats(4, 96), st.integers(1, 4))
+@given(random_requirements(), st.floats(4, 96), st.integers(1, 4))
 @settings(max_examples=400)
 def test_what_is_planned_never_exceeds_the_card(asked, gib, count):
     made = choose(asked, tuple(card(gib, number) for number in range(count)), {})
@@ -117,7 +119,7 @@ def test_what_is_planned_never_exceeds_the_card(asked, gib, count):
     assert len(made.gpus) == question.tensor_parallel_size <= count
 
 
-@given(wishes(), st.floats(4, 96))
+@given(random_requirements(), st.floats(4, 96))
 @settings(max_examples=300)
 def test_nothing_is_given_up_that_the_roster_does_not_offer(asked, gib):
     made = choose(asked, (card(gib),), {})
@@ -131,7 +133,7 @@ def test_nothing_is_given_up_that_the_roster_does_not_offer(asked, gib):
 
 
 def test_what_is_missed_least_is_given_up_first():
-    two = wish(*MODELS[:2], max_model_len_min=1024)
+    two = requirements(*MODELS[:2], max_model_len_min=1024)
     kv, length = "kv_cache_dtype", "max_model_len"
     steps = [(index, sorted(given)) for index, given in attempts(two)]
     assert steps == [(0, []), (0, [kv]), (0, [kv, length]), (1, []), (1, [kv]), (1, [kv, length])]
@@ -146,10 +148,10 @@ def test_what_is_missed_least_is_given_up_first():
 
 def test_without_a_minimum_the_length_stays():
     fourteen = model_families.find("Qwen/Qwen2.5-14B-Instruct-AWQ")
-    stays = choose(wish(fourteen, gpu_memory_utilization=0.85, max_num_seqs=16), (card(),), {})
+    stays = choose(requirements(fourteen, gpu_memory_utilization=0.85, max_num_seqs=16), (card(),), {})
     assert not stays.taken
     shorter = choose(
-        wish(fourteen, gpu_memory_utilization=0.85, max_num_seqs=16, max_model_len_min=8192), (card(),), {}
+        requirements(fourteen, gpu_memory_utilization=0.85, max_num_seqs=16, max_model_len_min=8192), (card(),), {}
     )
     assert shorter.taken
     assert 8192 <= shorter.question.max_model_len < 32768
@@ -158,20 +160,22 @@ def test_without_a_minimum_the_length_stays():
 
 
 def test_the_longest_length_that_fits_is_kept():
-    made = choose(wish(MODELS[1], gpu_memory_utilization=0.95, max_model_len_min=1024), (card(23.52),), {})
+    made = choose(requirements(MODELS[1], gpu_memory_utilization=0.95, max_model_len_min=1024), (card(23.52),), {})
     length = made.question.max_model_len
     assert fit(made.question).verdict == FITS
     assert fit(made.question._replace(max_model_len=length + 1024)).verdict != FITS
 
 
 def test_more_cards_are_tried_before_anything_is_given_up():
-    made = choose(wish(MODELS[1], MODELS[4], max_num_seqs=16), tuple(card(23.52, number) for number in range(2)), {})
+    made = choose(
+        requirements(MODELS[1], MODELS[4], max_num_seqs=16), tuple(card(23.52, number) for number in range(2)), {}
+    )
     assert (made.model, made.gpus, made.given_up) == (0, (0, 1), ())
 
 
 def test_a_model_whose_heads_do_not_divide_takes_fewer_cards():
     # 14 heads: two ranks, not four.
-    made = choose(wish(MODELS[5]), tuple(card(1.9, number) for number in range(4)), {})
+    made = choose(requirements(MODELS[5]), tuple(card(1.9, number) for number in range(4)), {})
     assert not made.taken
     assert "does not divide num_attention_heads, 14" in made.refused[0]
 
@@ -180,21 +184,21 @@ def test_agents_spread_over_cards_alike():
     cards = tuple(card(23.5, number) for number in range(3))
     loads = ({}, {0: 1}, {0: 1, 1: 1}, {0: 2, 1: 1, 2: 1})
     assert [next(card_sets(cards, None, load))[0][0].number for load in loads] == [0, 1, 2, 1]
-    small = wish(MODELS[4], max_model_len=4096)
+    small = requirements(MODELS[4], max_model_len=4096)
     assert [choose(small, cards, load).gpus for load in loads] == [(0,), (1,), (2,), (1,)]
 
 
 def test_cards_of_two_capabilities_do_not_share_a_model():
     cards = (card(15.5, 0), card(23.5, 1, (8, 9)))
     assert all(len(group) == 1 for options in card_sets(cards, None, {}) for group in options)
-    made = choose(wish(MODELS[1], max_model_len_min=1024), cards, {})
+    made = choose(requirements(MODELS[1], max_model_len_min=1024), cards, {})
     assert made.gpus == (1,)
-    both = choose(wish(MODELS[1], gpus=(0, 1), max_model_len_min=1024), cards, {})
+    both = choose(requirements(MODELS[1], gpus=(0, 1), max_model_len_min=1024), cards, {})
     assert both.question.card_gib == 15.5
 
 
 def test_cards_that_differ_in_memory_or_by_a_display_share_one():
-    asked = wish(MODELS[1], max_num_seqs=16, max_model_len_min=4096)
+    asked = requirements(MODELS[1], max_num_seqs=16, max_model_len_min=4096)
     for second in (card(16.0, 1), card(15.5, 1, shared_display=True)):
         made = choose(asked, (card(15.5, 0), second), {})
         assert (made.taken, made.gpus) == (True, (0, 1))
@@ -206,45 +210,49 @@ def test_cards_that_differ_in_memory_or_by_a_display_share_one():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_where_every_card_drives_a_display_they_are_taken(count):
-    made = choose(wish(MODELS[4]), tuple(card(23.5, number, shared_display=True) for number in range(count)), {})
+    made = choose(
+        requirements(MODELS[4]), tuple(card(23.5, number, shared_display=True) for number in range(count)), {}
+    )
     assert (made.taken, made.gpus, made.question.shared_display) == (True, (0,), True)
 
 
 def test_what_one_of_the_cards_cannot_run_all_cannot():
     int8 = model_families.in_format("own/int8", MODELS[5].architecture, "int8")
     mixed = (card(23.5, 0, (8, 9)), card(23.5, 1, (12, 0)))
-    assert choose(wish(int8, gpus=(0,)), mixed, {}).taken
-    made = choose(wish(int8, gpus=(0, 1)), mixed, {})
+    assert choose(requirements(int8, gpus=(0,)), mixed, {}).taken
+    made = choose(requirements(int8, gpus=(0, 1)), mixed, {})
     assert not made.taken
     assert "vllm#54311" in made.refused[0]
 
 
 def test_utilization_is_an_upper_bound():
-    made = choose(wish(MODELS[4], gpu_memory_utilization=1.0), (card(),), {})
+    made = choose(requirements(MODELS[4], gpu_memory_utilization=1.0), (card(),), {})
     assert made.taken
     assert made.question.gpu_memory_utilization < 1.0
-    exact = choose(wish(MODELS[4], gpu_memory_utilization=1.0, exact=True), (card(),), {})
+    exact = choose(requirements(MODELS[4], gpu_memory_utilization=1.0, exact=True), (card(),), {})
     assert not exact.taken
     assert "lower it" in exact.refused[0]
 
 
 def test_exact_takes_what_is_tight_and_never_what_does_not_fit():
-    tight = wish(model_families.find("Qwen/Qwen2.5-14B-Instruct-AWQ"), gpu_memory_utilization=0.95, max_model_len=16384)
+    tight = requirements(
+        model_families.find("Qwen/Qwen2.5-14B-Instruct-AWQ"), gpu_memory_utilization=0.95, max_model_len=16384
+    )
     assert [choose(tight._replace(exact=each), (card(15.0),), {}).verdict for each in (False, True)] == [FITS, TIGHT]
-    assert not choose(wish(MODELS[0], exact=True), (card(),), {}).taken
+    assert not choose(requirements(MODELS[0], exact=True), (card(),), {}).taken
 
 
 def test_an_unknown_model_is_passed_over_or_taken_on_the_users_word():
-    assert choose(wish(UNKNOWN_MODEL, MODELS[4]), (card(),), {}).model == 1
-    alone = choose(wish(UNKNOWN_MODEL), (card(),), {})
+    assert choose(requirements(UNKNOWN_MODEL, MODELS[4]), (card(),), {}).model == 1
+    alone = choose(requirements(UNKNOWN_MODEL), (card(),), {})
     assert (alone.taken, alone.verdict) == (False, UNKNOWN)
     assert "its layers mix" in alone.refused[0]
-    exact = choose(wish(UNKNOWN_MODEL, exact=True), (card(),), {})
+    exact = choose(requirements(UNKNOWN_MODEL, exact=True), (card(),), {})
     assert (exact.taken, exact.verdict, exact.fit) == (True, UNKNOWN, None)
 
 
 def test_a_length_beyond_the_model_is_cut_or_refused():
-    long = wish(MODELS[4], max_model_len=65536, max_model_len_min=4096)
+    long = requirements(MODELS[4], max_model_len=65536, max_model_len_min=4096)
     made = choose(long, (card(79.0),), {})
     assert made.question.max_model_len == 32768
     assert "goes to 32768" in made.given_up[-1]["why"]
@@ -253,7 +261,7 @@ def test_a_length_beyond_the_model_is_cut_or_refused():
 
 
 def test_an_old_card_gets_no_fp8_cache():
-    asked = wish(MODELS[4], gpu_memory_utilization=0.7, max_num_seqs=16)
+    asked = requirements(MODELS[4], gpu_memory_utilization=0.7, max_num_seqs=16)
     new, old = (choose(asked, (card(11.2, 0, capability),), {}) for capability in ((8, 6), (7, 5)))
     assert (new.taken, new.question.kv_cache_dtype) == (True, "fp8")
     assert (old.taken, old.question.kv_cache_dtype) == (False, "auto")
@@ -261,16 +269,16 @@ def test_an_old_card_gets_no_fp8_cache():
 
 def test_a_draft_model_takes_its_share():
     target, draft = model_families.find("Qwen/Qwen3-8B"), model_families.find("Qwen/Qwen3-0.6B")
-    alone, drafted = (choose(wish(target, draft=each), (card(31.4),), {}) for each in (None, draft))
+    alone, drafted = (choose(requirements(target, draft=each), (card(31.4),), {}) for each in (None, draft))
     assert drafted.fit.weights_gib_per_rank == pytest.approx(alone.fit.weights_gib_per_rank + 1.12, abs=0.05)
     assert drafted.fit.kv_bytes_per_token_per_rank == alone.fit.kv_bytes_per_token_per_rank + 2 * 28 * 8 * 128 * 2
-    other = choose(wish(MODELS[4], draft=MODELS[5]), (card(31.4),), {})
+    other = choose(requirements(MODELS[4], draft=MODELS[5]), (card(31.4),), {})
     assert other.verdict == NO
     assert "a vocabulary of 151936 and Qwen/Qwen2.5-7B-Instruct-AWQ of 152064" in other.refused[0]
 
 
 def test_what_an_engine_stated_takes_the_place_of_what_was_computed():
-    asked = wish(MODELS[1], gpu_memory_utilization=0.92, max_model_len=4096, max_num_seqs=16)
+    asked = requirements(MODELS[1], gpu_memory_utilization=0.92, max_model_len=4096, max_num_seqs=16)
     ran = Configuration(
         model=MODELS[1].name,
         form="awq",
@@ -290,7 +298,7 @@ def test_what_an_engine_stated_takes_the_place_of_what_was_computed():
     assert unlucky.verdict == NO
 
 
-def test_the_shortest_wish_is_tried_on_every_card():
+def test_the_shortest_context_is_tried_on_every_card():
     for gib, capability in itertools.product((8.0, 15.5, 79.2), ((7, 0), (7, 5), (8, 9), (9, 0), None)):
-        made = choose(wish(max_model_len_min=1024), (card(gib, 0, capability),), {})
+        made = choose(requirements(max_model_len_min=1024), (card(gib, 0, capability),), {})
         assert made.taken == (capability != (7, 0))

@@ -1,4 +1,4 @@
-"""The lock file beside the roster: what it does to a roster, and what a plan wishes for by it."""
+"""The lock file beside the roster: what it does to a roster, and the models that a plan requires by it."""
 
 import json
 
@@ -40,23 +40,23 @@ def test_a_locked_model_lies_under_its_revision_and_an_unlocked_one_under_its_br
     assert agents["dev"]["model_path"] == "/srv/m/Qwen/Qwen2.5-Coder-32B-Instruct/main"
 
 
-def test_a_plan_wishes_for_each_model_once_with_the_locks_files(lock):
+def test_a_plan_requires_each_model_once_with_the_locks_files(lock):
     twice = [*shipped(), {**shipped()[2], "name": "qa", "port": 8003}]
     own = {**shipped()[1], "name": "own", "port": 8004, "models": [{"model": "/srv/own"}]}
-    wishes = models_lock.required_models(build(models_lock.apply([*twice, own], lock))["agents"], lock)
-    assert [wish["model"].partition("/")[2] for wish in wishes] == [
+    required = models_lock.required_models(build(models_lock.apply([*twice, own], lock))["agents"], lock)
+    assert [each["model"].partition("/")[2] for each in required] == [
         "Qwen2.5-32B-Instruct",
         "Qwen2.5-Coder-32B-Instruct",
         "Qwen2.5-7B-Instruct",
     ]
-    assert wishes[2] == {
+    assert required[2] == {
         "model": "Qwen/Qwen2.5-7B-Instruct",
         "revision": REVISION,
         "asked": "main",
         "files": FILES,
         "serves": True,
     }
-    assert (wishes[0]["revision"], wishes[0]["files"]) == ("main", None)
+    assert (required[0]["revision"], required[0]["files"]) == ("main", None)
 
 
 @pytest.mark.parametrize("agents", [None, "text", [None], [{"models": None}], [{"models": ["text"]}]])
@@ -87,6 +87,8 @@ def test_check_mode_writes_nothing(tmp_path):
 
 def test_a_lock_that_names_what_is_no_file_of_a_model_is_refused(tmp_path):
     """Such as a hidden file, which earlier versions locked."""
-    wish = {"model": "lab/small", "revision": "0" * 40, "asked": "main", "files": {".hidden.json": "2 git-sha1:00"}}
+    required = {"model": "lab/small", "revision": "0" * 40, "asked": "main", "files": {".hidden.json": "2 git-sha1:00"}}
     with refused("lock_entry_invalid", entry="'.hidden.json': '2 git-sha1:00'"):
-        pull_module.bring({"wishes": [wish], "store": str(tmp_path), "source": str(tmp_path), "files_at_once": 1})
+        pull_module.bring(
+            {"required_models": [required], "store": str(tmp_path), "source": str(tmp_path), "files_at_once": 1}
+        )

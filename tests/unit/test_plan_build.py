@@ -33,8 +33,8 @@ def written(made):
     return json.loads(json.dumps(made))
 
 
-def test_the_shipped_roster_is_the_users_wish():
-    wish = {
+def test_the_shipped_roster_is_the_users_roster():
+    wanted = {
         "architect": (8000, 32768, 0.1, 0.95, 0.85, "Qwen/Qwen2.5-32B-Instruct"),
         "dev": (8001, 32768, 0.3, 0.95, 0.95, "Qwen/Qwen2.5-Coder-32B-Instruct"),
         "po": (8002, 16384, 0.5, 0.9, 0.70, "Qwen/Qwen2.5-7B-Instruct"),
@@ -42,7 +42,7 @@ def test_the_shipped_roster_is_the_users_wish():
     fields = ("port", "max_model_len", "temperature", "top_p", "gpu_memory_utilization")
     assert {
         agent["name"]: (*(agent[field] for field in fields), agent["models"][0]["model"]) for agent in shipped()
-    } == wish
+    } == wanted
 
 
 @pytest.mark.parametrize(("gib", "count"), [(15.5, 1), (23.52, 1), (15.5, 2), (44.4, 1), (79.18, 1)])
@@ -251,7 +251,7 @@ def test_an_engine_that_stated_that_it_does_not_fit_is_decided_anew():
     assert architect["verdict"] == "fits"
 
 
-def test_a_changed_wish_is_decided_anew_and_a_changed_port_is_not():
+def test_a_changed_setting_is_decided_anew_and_a_changed_port_is_not():
     first = build()
     more = shipped()
     more[0] |= {"max_model_len": 16384}
@@ -259,7 +259,7 @@ def test_a_changed_wish_is_decided_anew_and_a_changed_port_is_not():
     moved[0] |= {"port": 9000, "temperature": 1.0}
     assert build(more, host(deployed=written(first)))["agents"][0]["max_model_len"] == 16384
     kept = build(moved, host(deployed=written(first)))["agents"][0]
-    assert (kept["wish"], kept["port"]) == (first["agents"][0]["wish"], 9000)
+    assert (kept["fingerprint"], kept["port"]) == (first["agents"][0]["fingerprint"], 9000)
 
 
 def test_a_hosts_own_folder_is_read_there():

@@ -145,7 +145,7 @@ def test_without_a_checkout_the_missing_roster_is_one_clear_error(capsys, tmp_pa
         ("Qwen/Qwen2.5-Coder-0.5B-Instruct", "bf16"),
     ],
 )
-def test_the_format_is_the_checkpoints_or_the_wish(capsys, line, form):
+def test_the_format_is_the_checkpoints_or_the_options(capsys, line, form):
     status, out, _ = run(capsys, f"--vram-gib 40 --model {line}")
     assert status == 0
     assert f"({form})" in out

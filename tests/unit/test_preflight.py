@@ -91,9 +91,9 @@ def test_packages_and_lists_of_others_are_told(machine, rows):
 def wanted(tmp_path, files=None, revision="main", **fit):
     store = tmp_path / "models"
     agent = {**AGENT, "model_path": str(store / "owner/name" / revision), "fit": fit or None}
-    wish = {"model": "owner/name", "revision": revision, "files": files, "serves": True}
+    required = {"model": "owner/name", "revision": revision, "files": files, "serves": True}
     places = (str(tmp_path / "engine"), "python3", str(tmp_path / "quantize"), str(store))
-    return preflight_host.Wanted([agent], [wish], "cuda", *places)
+    return preflight_host.Wanted([agent], [required], "cuda", *places)
 
 
 def test_a_disk_that_cannot_hold_engine_and_models_is_told_once_with_both_numbers(tmp_path, monkeypatch):
@@ -138,7 +138,7 @@ def test_a_result_that_is_to_be_made_counts_with_its_base_and_its_environment(tm
     monkeypatch.setattr(models_store, "free_bytes", lambda place: 20 * GIB)
     asked = wanted(tmp_path, {"model.safetensors": f"{15 * GIB} sha256:00"}, weights_gib_per_rank=5.0)
     agent = asked.agents[0] | {"quantize": "awq", "revision": "main", "model_path": f"{tmp_path}/models/quantized/a/b"}
-    asked = asked._replace(agents=[agent], wishes=[asked.wishes[0] | {"serves": False}])
+    asked = asked._replace(agents=[agent], required_models=[asked.required_models[0] | {"serves": False}])
     (said,) = preflight_disk.row(asked).problems
     assert (
         "36.00 GiB are still to come (the environment of quantizing up to 16.00, owner/name by awq up to 5.00, "

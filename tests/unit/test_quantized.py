@@ -162,18 +162,18 @@ def test_a_base_is_wanted_as_long_as_a_result_of_it_is_to_be_made(tmp_path):
     agents = models_lock.apply([asking(by("fp8"))], lock)
     (agent,) = build(agents, host(23.52), "cpu")["agents"]
     agent["model_path"] = str(tmp_path / "store" / quantized.path(QWEN, REVISION, "fp8"))
-    wishes, results = models_lock.required_models([agent], lock), quantized.required_results([agent])
-    assert [(wish["revision"], wish["serves"]) for wish in wishes] == [(REVISION, False)]
+    required, results = models_lock.required_models([agent], lock), quantized.required_results([agent])
+    assert [(each["revision"], each["serves"]) for each in required] == [(REVISION, False)]
     assert quantized.to_make(results) == results
-    assert verify.to_pull(tmp_path / "store", wishes, results) == wishes
+    assert verify.to_pull(tmp_path / "store", required, results) == required
 
     put_result(tmp_path / "store" / quantized.path(QWEN, REVISION, "fp8"))
     assert quantized.to_make(results) == []
-    assert verify.to_pull(tmp_path / "store", wishes, []) == []
+    assert verify.to_pull(tmp_path / "store", required, []) == []
     # Somebody else serves the base itself.
     other = build(models_lock.apply([asking({"model": QWEN})], lock), accelerator="cpu")["agents"]
     for both in ([agent, *other], [*other, agent]):
-        assert [wish["serves"] for wish in models_lock.required_models(both, lock)] == [True]
+        assert [each["serves"] for each in models_lock.required_models(both, lock)] == [True]
 
     (tmp_path / "store" / quantized.path(QWEN, REVISION, "fp8") / "model.safetensors").write_bytes(b"damaged")
     assert quantized.to_make(results) == results

@@ -116,9 +116,9 @@ def test_what_is_there_of_the_gateway_is_seen(tmp_path):
 
 def test_models_that_lack_something_are_told_apart(tmp_path):
     (tmp_path / "whole").mkdir()
-    wish = {"model": "lab/po", "revision": "main", "asked": "main", "files": None, "serves": True}
-    found = model_state.inspect(str(tmp_path), [str(tmp_path / "none")], [wish], [])
-    assert (found["to_pull"], found["to_quantize"]) == ([wish], [])
+    required = {"model": "lab/po", "revision": "main", "asked": "main", "files": None, "serves": True}
+    found = model_state.inspect(str(tmp_path), [str(tmp_path / "none")], [required], [])
+    assert (found["to_pull"], found["to_quantize"]) == ([required], [])
     assert len(found["problems"]) == 1
 
 

@@ -183,7 +183,7 @@ def test_an_export_takes_results_and_drafts_and_no_base_of_a_result(hub, place, 
 
 def test_the_role_takes_a_result_where_the_source_has_it_and_passes_over_what_it_has_not(hub, place, tmp_path):
     result, away = put_result(place), tmp_path / "away"
-    given = {"wishes": [], "store": str(away), "source": str(place), "files_at_once": 4}
+    given = {"required_models": [], "store": str(away), "source": str(place), "files_at_once": 4}
     results = [
         {"path": str(away / result.relative_to(place))},
         {"path": str(away / f"quantized/small-int8/{'c' * 40}")},
@@ -381,7 +381,7 @@ def test_a_store_with_the_old_spelling_is_renamed_and_earlier_plans_find_their_m
     (row,) = pull.Pull(tmp_path / "away", FolderSource(place), quiet()).run(planned.results(required))
     assert row["changed"]
     assert [held.model for held in store.manifests(place, "quantized/small-fp8")] == ["quantized/small-fp8"]
-    given = {"wishes": [], "store": str(place), "source": str(place), "files_at_once": 4}
+    given = {"required_models": [], "store": str(place), "source": str(place), "files_at_once": 4}
     assert [pull_module.bring(given)["changed"] for _ in range(2)] == [True, False]
     assert (place / "quantised").readlink() == Path("quantized")
     assert old.resolve() == result.resolve()

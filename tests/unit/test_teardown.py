@@ -102,7 +102,12 @@ def test_what_bears_our_name_goes_and_the_models_stay(host, apt):
     assert found["folders"] == ["/var/lib/roundhouse/state", "/etc/roundhouse"]
     assert (found["packages"], found["problems"]) == (["docker-ce", "libslirp0"], [])
     assert found["units"] == [
-        *("roundhouse-control.socket", "roundhouse-dev.service", "roundhouse-watchdog@dev.service", "roundhouse.service"),
+        *(
+            "roundhouse-control.socket",
+            "roundhouse-dev.service",
+            "roundhouse-watchdog@dev.service",
+            "roundhouse.service",
+        ),
     ]
     assert "teardown_models: true removes them too." in found["kept"][0]
     assert look(host, models=True)["folders"] == ["/var/lib/roundhouse", "/etc/roundhouse"]

@@ -67,7 +67,7 @@ def named(text: str) -> tuple[str, str | None]:
     return match["model"], match["asked"]
 
 
-def wishes(args: argparse.Namespace) -> list[PullRequest]:
+def requests(args: argparse.Namespace) -> list[PullRequest]:
     """Return the models that are named."""
     return [PullRequest(model, asked or "main", asked or "main") for model, asked in map(named, args.models)]
 

@@ -16,8 +16,8 @@ _LLAMA_CPP = (
 )
 _DRIVER = "The driver and the cards are the roles' to see to."
 _HEALTH = (
-    "A switch asks /health itself, for as long as the plan lets a start take, and then for a real answer; a watchdog ends "
-    "an engine that hangs, and its unit starts it again. Compose only marks a container as unhealthy and restarts "
+    "A switch asks /health itself, for as long as the plan lets a start take, and then for a real answer; a watchdog "
+    "ends an engine that hangs, and its unit starts it again. Compose only marks a container as unhealthy and restarts "
     "nothing; 40 s are too few for a cold start."
 )
 _UNIT = "Each agent is a systemd unit: it is restarted when it ends, and a reboot starts the last active agent."

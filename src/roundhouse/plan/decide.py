@@ -88,14 +88,14 @@ def decide(roster: list[WantedAgent], host: Host, accelerator: str) -> list[Deci
         decision: Decision
         if reason := _obstacle(accelerator, host.cards, wanted):
             decision = _as_asked(agent, wanted, reason, accelerator)
-        elif before and before.get("wish") == asked and not host.again and _stays(before, wanted, host):
+        elif before and before.get("fingerprint") == asked and not host.again and _stays(before, wanted, host):
             kept: Mapping[str, object] = before
             decision = cast("Decision", {name: kept[name] for name in _DECISION})
         else:
             decision = _chosen(agent, wanted, choose(wanted, host.cards, load, host.measurements))
         for index in decision["gpus"]:
             load[index] = load.get(index, 0) + 1
-        made.append({**decision, "wish": asked})
+        made.append({**decision, "fingerprint": asked})
     return made
 
 

@@ -31,7 +31,7 @@ class Asked(NamedTuple):
     current: str
     store: str
     folders: Iterable[str]
-    wishes: list[RequiredModel]
+    required_models: list[RequiredModel]
     quantizations: list[RequiredResult]
     image: str | None
 
@@ -43,7 +43,7 @@ def inspect(asked: Asked) -> HostState:
         "packages": sorted(packages.installed().versions),
         "environments": [path for path in asked.environments if Path(path, "bin/python").exists()],
         "hub_current": str(current.readlink()) if current.is_symlink() else None,
-        "models": model_state.inspect(asked.store, asked.folders, asked.wishes, asked.quantizations),
+        "models": model_state.inspect(asked.store, asked.folders, asked.required_models, asked.quantizations),
         "image": bool(asked.image) and docker.has_image(str(asked.image)),
         "command": _command(),
         "users": {name: user for name in _USERS if (user := _user(name))},

@@ -49,7 +49,7 @@ def preflight_options(asked: Asked, plan: Plan, facts: PlanFacts) -> dict[str, o
     named = [agent["model"] for agent in agents] + [agent["draft_model"] or "" for agent in agents]
     return {
         "agents": agents,
-        "wishes": lock.required_models(agents, Path(asked.models_lock)),
+        "required_models": lock.required_models(agents, Path(asked.models_lock)),
         "folders": list(dict.fromkeys(name for name in named if name.startswith("/"))),
         "quantizations": quantized.required_results(agents),
         "accelerator": plan["accelerator"],

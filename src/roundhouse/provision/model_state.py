@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    store: str, folders: Iterable[str], wishes: list[RequiredModel], quantizations: list[RequiredResult]
+    store: str, folders: Iterable[str], required_models: list[RequiredModel], quantizations: list[RequiredResult]
 ) -> ModelState:
     """Return the models to pull and to quantize, the problems, and whether the store has the layout of old versions.
 
@@ -22,7 +22,7 @@ def inspect(
     """
     to_make = quantized.to_make(quantizations)
     return {
-        "to_pull": verify.to_pull(Path(store), wishes, to_make),
+        "to_pull": verify.to_pull(Path(store), required_models, to_make),
         "to_quantize": to_make,
         "problems": [found for folder in folders if (found := safetensors.own_problem(folder))],
         "is_old_layout": store_layout.is_old(Path(store)),

@@ -28,7 +28,7 @@ def check(wanted: Wanted, answer: gpu.Answer) -> list[Row]:
     found = preflight_host.rows(facts, packages.installed(), wanted.accelerator)
     if preflight_disk.builds_engine(wanted):
         found.append(_python(wanted.engine_python, ENGINE_PYTHON))
-    elif wanted.image and wanted.wishes:
+    elif wanted.image and wanted.required_models:
         found.append(_python(wanted.engine_python, HUB_PYTHON))
     found += _quantizing(wanted)
     return [*found, preflight_disk.row(wanted), _ports(wanted), _agents(wanted, len(facts.gpus))]

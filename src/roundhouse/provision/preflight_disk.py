@@ -79,14 +79,14 @@ def _models(wanted: Wanted) -> Iterator[Item]:
     for each in results:
         if each["path"] in estimates:
             yield Item(f"{each['model']} by {each['recipe']} up to", wanted.models_store, estimates[each["path"]])
-    for wish in verify.needed(wanted.wishes, results):
-        folder = deployed.path_of(wish["model"], wanted.models_store, wish.get("revision"))
-        name, size = f"{wish['model']} up to", estimates.get(folder, 0)
-        if wish["files"] is not None:
+    for required in verify.needed(wanted.required_models, results):
+        folder = deployed.path_of(required["model"], wanted.models_store, required.get("revision"))
+        name, size = f"{required['model']} up to", estimates.get(folder, 0)
+        if required["files"] is not None:
             from ..models import pull_job  # it has the hub's client
 
-            name, files = f"{wish['model']} at {wish['revision'][:8]}", manifest.from_json(wish["files"])
-            size = pull_job.missing_bytes(Path(wanted.models_store), wish["model"], wish["revision"], files)
+            name, files = f"{required['model']} at {required['revision'][:8]}", manifest.from_json(required["files"])
+            size = pull_job.missing_bytes(Path(wanted.models_store), required["model"], required["revision"], files)
         if size:
             yield Item(name, wanted.models_store, size)
 

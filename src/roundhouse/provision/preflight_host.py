@@ -39,7 +39,7 @@ class Wanted(NamedTuple):
     """The plan's agents, the hub's models that they name (lock.required_models), and the settings of the host."""
 
     agents: list[Agent]
-    wishes: list[RequiredModel]
+    required_models: list[RequiredModel]
     accelerator: str
     engine_path: str
     engine_python: str

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from roundhouse.schema.facts import LockedModel, RequiredModel, RequiredResult
 
 ARGUMENTS: dict[str, dict[str, object]] = {
-    "wishes": {"type": "list", "elements": "dict", "required": True},
+    "required_models": {"type": "list", "elements": "dict", "required": True},
     "source": {"type": "str", "default": ""},
     "token": {"type": "str", "default": "", "no_log": True},
     # One string of JSON: it may hold a proxy's password, and each value of a dict would be hidden in every text.
@@ -79,7 +79,7 @@ def resolve(given: Arguments) -> dict[str, object]:
     found: dict[str, LockedModel] = {}
     with _progress(given) as shown:
         source, retry, stop = _source(given), Retry(), threading.Event()
-        for required in given["wishes"]:
+        for required in given["required_models"]:
             model, asked = required["model"], required["asked"]
 
             def ask(model: str = model, asked: str = asked) -> LockedModel:
@@ -104,7 +104,7 @@ def bring(given: PullArguments) -> dict[str, object]:
     place = Path(given["store"])
     requests = [
         PullRequest(each["model"], each["revision"], each["asked"], _files(each.get("files")))
-        for each in given["wishes"]
+        for each in given["required_models"]
     ]
     with _progress(given) as shown:
         source = _source(given)

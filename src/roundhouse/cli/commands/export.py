@@ -28,9 +28,9 @@ def run(args: argparse.Namespace) -> command.Answer:
 
     model_options.use_client(args)
     own = model_options.store(args)
-    wanted = model_options.wishes(args) or planned.to_export(deployed.load()["agents"], own)
-    here = [wish for wish in wanted if not args.source and planned.is_in(own, wish)]
-    away = [wish for wish in wanted if wish not in here]
+    wanted = model_options.requests(args) or planned.to_export(deployed.load()["agents"], own)
+    here = [request for request in wanted if not args.source and planned.is_in(own, request)]
+    away = [request for request in wanted if request not in here]
     done = model_options.download(args, args.folder, FolderSource(own), here) if here else []
     if away:
         done += model_options.download(args, args.folder, model_options.source(args), away)

@@ -25,5 +25,5 @@ def run(args: argparse.Namespace) -> command.Answer:
 
     model_options.use_client(args)
     place, source = model_options.store(args), model_options.source(args)
-    wanted = model_options.wishes(args) or planned.to_pull(deployed.load()["agents"], place, source)
+    wanted = model_options.requests(args) or planned.to_pull(deployed.load()["agents"], place, source)
     return model_options.downloaded(model_options.download(args, place, source, wanted))
