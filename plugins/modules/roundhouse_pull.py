@@ -76,7 +76,7 @@ def main() -> None:
         "progress_path": {"type": "path"},
     }
     module = AnsibleModule(argument_spec={**pull_module.ARGUMENTS, **more})
-    pull_module.run(module, pull_module.bring)
+    pull_module.run(module, pull_module.pull_models)
 
 
 if __name__ == "__main__":

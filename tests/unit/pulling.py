@@ -48,7 +48,7 @@ class Notes(progress.Progress):
         return "\n".join(event["text"] for event in self.events)
 
 
-def bring(hub, place, *requests, notes=None, **how):
+def pull_models(hub, place, *requests, notes=None, **how):
     with notes or Notes() as shown:
         return pull.Pull(place, Hub(hub.url), shown, retry=RETRY, **how).run(requests or [PullRequest(MODEL, "main")])
 
@@ -56,7 +56,7 @@ def bring(hub, place, *requests, notes=None, **how):
 def failed(hub, place, *requests, **how):
     """Return the error of a pull."""
     with pytest.raises(RoundhouseError) as error:
-        bring(hub, place, *requests, **how)
+        pull_models(hub, place, *requests, **how)
     return error.value
 
 

@@ -71,6 +71,7 @@ def test_a_refusal_is_one_sentence_and_one_object(capsys, words, status, code, f
         (["help", "wach"], "watch"),
         (["client-config", "curll"], "curl"),
         (["swich", "dev"], "switch"),
+        (["prune", "--no-way-back"], "--no-rollback"),  # its former name
     ],
 )
 def test_a_misspelt_word_gets_a_suggestion(capsys, words, meant, plan):

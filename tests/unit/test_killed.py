@@ -19,10 +19,10 @@ from pulling import (
     MODEL,
     WEIGHTS,
     Notes,
-    bring,
     folder,
     is_whole,
     nothing_under_its_name,
+    pull_models,
     replace_last_byte,
 )
 
@@ -210,7 +210,7 @@ def test_killed_before_each_rename_and_removal_the_name_is_never_on_a_half_model
 def test_killed_in_mending_every_file_is_the_old_one_or_the_right_one(hub, place, killed, tell):
     def damage():
         shutil.rmtree(place, ignore_errors=True)
-        bring(hub, place)
+        pull_models(hub, place)
         path = folder(hub, place) / WEIGHTS
         stamp = path.stat()
         replace_last_byte(path)

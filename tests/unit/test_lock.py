@@ -89,6 +89,6 @@ def test_a_lock_that_names_what_is_no_file_of_a_model_is_refused(tmp_path):
     """Such as a hidden file, which earlier versions locked."""
     required = {"model": "lab/small", "revision": "0" * 40, "asked": "main", "files": {".hidden.json": "2 git-sha1:00"}}
     with refused("lock_entry_invalid", entry="'.hidden.json': '2 git-sha1:00'"):
-        pull_module.bring(
+        pull_module.pull_models(
             {"required_models": [required], "store": str(tmp_path), "source": str(tmp_path), "files_at_once": 1}
         )

@@ -16,12 +16,12 @@ from pulling import (
     MODEL,
     WEIGHTS,
     Notes,
-    bring,
     bytes_kept,
     failed,
     folder,
     is_whole,
     nothing_under_its_name,
+    pull_models,
     replace_last_byte,
     words,
 )
@@ -37,7 +37,7 @@ pytest_plugins = ("pulling",)  # the fixtures hub, place and command
 
 
 def test_a_pull_brings_what_an_engine_needs_and_nothing_else(hub, place):
-    (row,) = bring(hub, place)
+    (row,) = pull_models(hub, place)
     assert row["changed"] is True
     assert set(row["fetched"]) == FETCHED
     assert is_whole(hub, place)
@@ -45,16 +45,16 @@ def test_a_pull_brings_what_an_engine_needs_and_nothing_else(hub, place):
 
 
 def test_the_second_run_asks_for_no_bytes_and_none_at_all_with_the_hub_off(hub, place):
-    (first,) = bring(hub, place)
+    (first,) = pull_models(hub, place)
     hub.log.clear()
-    (again,) = bring(hub, place)
+    (again,) = pull_models(hub, place)
     assert again["changed"] is False
     assert {sent.path.split("/")[1] for sent in hub.log} == {"api"}
     locked = PullRequest(MODEL, first["revision"], "main", hub.repositories.files(MODEL, first["revision"]))
     hub.shutdown()
     hub.server_close()
     wanted = locked._replace(files=[file for file in locked.files if file.path in FETCHED])
-    assert bring(hub, place, wanted)[0]["changed"] is False
+    assert pull_models(hub, place, wanted)[0]["changed"] is False
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_second_run_asks_for_no_bytes_and_none_at_all_with_the_hub_off(hub, 
 def test_what_passes_by_itself_is_tried_again_and_ends_whole(hub, place, fault, said):
     notes = Notes()
     hub.faults.append(fault)
-    bring(hub, place, notes=notes)
+    pull_models(hub, place, notes=notes)
     assert fault.times == 0
     assert said in notes.text()
     assert is_whole(hub, place)
@@ -83,12 +83,12 @@ def test_what_passes_by_itself_is_tried_again_and_ends_whole(hub, place, fault, 
 def test_what_takes_long_before_the_first_byte_is_said(hub, place):
     notes = Notes()
     hub.faults += [Fault("slow", "/revision/main", wait=0.5), Fault("slow", "/tree/", wait=0.5)]
-    bring(hub, place, notes=notes)
+    pull_models(hub, place, notes=notes)
     said = [event["text"] for event in notes.events if event["event"] == "doing"]
     assert len(said) > 5
     assert has_seconds(said, f"asking {Hub(hub.url).name} what {MODEL} at main is")
     hub.faults += [Fault("status", "/revision/main", code=503, wait=1)]
-    bring(hub, place, notes=(waiting := Notes()))
+    pull_models(hub, place, notes=(waiting := Notes()))
     said = [event["text"] for event in waiting.events if event["event"] == "doing"]
     assert has_seconds(said, f"{MODEL}: {Hub(hub.url).name} answers 503; retry in 1 s (1 of 4)")
 
@@ -100,7 +100,7 @@ def has_seconds(said, text):
 
 def test_a_cut_connection_goes_on_where_it_ended(hub, place):
     hub.faults += [Fault("cut", "00001", times=1, after=2_000_000)]
-    bring(hub, place)
+    pull_models(hub, place)
     starts = [sent.start for sent in hub.log if "00001" in sent.path and sent.method == "GET"]
     assert starts[0] == 0
     assert 900_000 < starts[1] <= 2_000_000
@@ -109,7 +109,7 @@ def test_a_cut_connection_goes_on_where_it_ended(hub, place):
 
 def test_a_hub_that_ignores_ranges_is_read_from_the_start(hub, place):
     hub.faults += [Fault("cut", "00001", times=1, after=2_000_000), Fault("no_ranges", "00001", times=1)]
-    bring(hub, place)
+    pull_models(hub, place)
     assert is_whole(hub, place)
 
 
@@ -136,7 +136,7 @@ def test_what_does_not_pass_ends_with_an_error_and_nothing_under_the_name(hub, p
     assert (error.code, error.fields[field]) == (code, value)
     assert nothing_under_its_name(place)
     hub.faults.clear()
-    bring(hub, place)
+    pull_models(hub, place)
     assert is_whole(hub, place)
 
 
@@ -165,7 +165,7 @@ def test_a_gated_model_is_refused_before_the_first_byte(hub, place, monkeypatch)
     assert "models_token" in error.remedy
     assert hub.sent_bytes() == 0
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    bring(hub, place)
+    pull_models(hub, place)
     assert is_whole(hub, place)
 
 
@@ -176,7 +176,7 @@ def test_a_token_in_a_block_of_yaml_is_taken_and_one_that_is_none_is_not_shown(h
         Hub(hub.url)
     assert "hf_no" not in json.dumps(error.value.as_json())
     monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\n")
-    bring(hub, place)
+    pull_models(hub, place)
     assert is_whole(hub, place)
 
 
@@ -196,7 +196,7 @@ def test_another_server_that_the_hub_names_gets_no_token(hub, place, monkeypatch
     with FaultyHub(hub.repositories.root) as other:
         hub.elsewhere = other.url
         other.faults.append(Fault("cut", "00001", after=2_000_000))
-        bring(hub, place)
+        pull_models(hub, place)
         assert {sent.token for sent in hub.log} == {TOKEN}
         assert {sent.token for sent in other.log} == {None}
         assert {sent.path.rpartition("/")[2] for sent in other.log} == {name for name in FETCHED if "model-" in name}
@@ -210,7 +210,7 @@ def test_a_private_model_wants_a_token_and_an_absent_one_is_named(hub, place, mo
         error = failed(hub, place, PullRequest(model, "main"))
         assert (error.code, error.fields["model"]) == ("model_not_found", model)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    bring(hub, place)
+    pull_models(hub, place)
     assert is_whole(hub, place)
 
 
@@ -259,7 +259,7 @@ def test_two_revisions_go_on_each_where_its_own_run_ended(hub, place):
         assert {each["code"] for each in error.fields["errors"]} == {"download_failed"}
     before = hub.out
     hub.faults = []
-    assert [row["changed"] for row in bring(hub, place, *both)] == [True, True]
+    assert [row["changed"] for row in pull_models(hub, place, *both)] == [True, True]
     assert hub.out - before < 4 * 3 * MIB - 2 * 4 * 700_000
     assert not list(place.glob("*/*/*.partial"))
 
@@ -271,13 +271,13 @@ def test_a_branch_that_moved_leaves_no_half_model_behind(hub, place):
     assert left.is_dir()
     hub.faults = []
     hub.repositories.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
-    bring(hub, place)
+    pull_models(hub, place)
     assert not left.exists()
 
 
 def test_a_revision_under_two_names_is_fetched_once(hub, place):
     revision = hub.repositories.revision(MODEL, "main")
-    rows = bring(hub, place, PullRequest(MODEL, "main"), PullRequest(MODEL, revision, revision), workers=8)
+    rows = pull_models(hub, place, PullRequest(MODEL, "main"), PullRequest(MODEL, revision, revision), workers=8)
     assert [(row["revision"], row["changed"]) for row in rows] == [(revision, True)] * 2
     assert hub.sent_bytes() == sum(file.stat().st_size for file in folder(hub, place).glob("[!.]*"))
     assert is_whole(hub, place)
@@ -286,17 +286,17 @@ def test_a_revision_under_two_names_is_fetched_once(hub, place):
 def test_a_hidden_file_of_the_repository_is_left_there(hub, place):
     for name in (".hidden.json", manifest.NAME):
         (hub.repositories.folder(MODEL) / name).write_text("{}")
-    bring(hub, place)
+    pull_models(hub, place)
     assert is_whole(hub, place)
 
 
 def test_what_was_copied_with_other_times_is_read_once(hub, place):
-    bring(hub, place)
+    pull_models(hub, place)
     path = folder(hub, place) / WEIGHTS
     os.utime(path, ns=(0, 0))
     held = manifest.read(path.parent)
     assert not held.is_known_good(path.parent, next(file for file in held.files if file.path == WEIGHTS))
-    (row,) = bring(hub, place)
+    (row,) = pull_models(hub, place)
     assert (row["changed"], row["fetched"]) == (False, [])
     held = manifest.read(path.parent)
     assert all(held.is_known_good(path.parent, file) for file in held.files)
@@ -304,7 +304,7 @@ def test_what_was_copied_with_other_times_is_read_once(hub, place):
 
 @pytest.mark.parametrize("damage", ["byte", "cut", "gone", "config"])
 def test_a_damaged_file_is_named_and_fetched_alone(hub, place, damage):
-    bring(hub, place)
+    pull_models(hub, place)
     name = "config.json" if damage == "config" else WEIGHTS
     path = folder(hub, place) / name
     stamp = path.stat()
@@ -319,14 +319,14 @@ def test_a_damaged_file_is_named_and_fetched_alone(hub, place, damage):
     (row,) = verify.verify_all(place, [], Notes())
     (problem,) = row["problems"]
     assert problem == f"{path} is {'missing' if damage == 'gone' else 'damaged'}: roundhouse pull fetches it."
-    (row,) = bring(hub, place)
+    (row,) = pull_models(hub, place)
     assert row["fetched"] == [name]
     assert {sent.path.rpartition("/")[2] for sent in hub.log if sent.size} == {name}
     assert is_whole(hub, place)
 
 
 def test_a_stray_file_is_named(hub, place):
-    bring(hub, place)
+    pull_models(hub, place)
     stray = folder(hub, place) / "more.safetensors"
     stray.write_bytes(b"")
     (row,) = verify.verify_all(place, [], Notes())
@@ -334,16 +334,16 @@ def test_a_stray_file_is_named(hub, place):
 
 
 def test_a_branch_that_moved_leaves_the_locked_revision_in_place(hub, place, tmp_path):
-    (first,) = bring(hub, place)
+    (first,) = pull_models(hub, place)
     lock = tmp_path / "models.lock"
     entry = {"revision": first["revision"], "files": as_json(hub.repositories.files(MODEL, first["revision"]))}
     models_lock.record(lock, {models_lock.key(MODEL, None): entry})
     hub.repositories.move(MODEL, lambda moved: (moved / "config.json").write_text('{"moved": true}'))
-    other, (second,) = tmp_path / "other", bring(hub, place)
+    other, (second,) = tmp_path / "other", pull_models(hub, place)
     assert second["revision"] != first["revision"]
     # A host that comes next year gets what was locked, though the branch has left it.
     held = models_lock.read(lock)[models_lock.key(MODEL, "main")]
-    (locked,) = bring(hub, other, PullRequest(MODEL, held["revision"]))
+    (locked,) = pull_models(hub, other, PullRequest(MODEL, held["revision"]))
     assert locked["revision"] == first["revision"]
     assert (store.folder(other, MODEL, first["revision"]) / "config.json").read_text() != '{"moved": true}'
     # Who writes first wins; only a relock moves it.

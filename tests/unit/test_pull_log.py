@@ -27,7 +27,7 @@ def hub(tmp_path, monkeypatch):
         yield running
 
 
-def bring(hub, place, *models):
+def pull_models(hub, place, *models):
     quiet = progress.Progress(lambda event: None, 60)
     return pull.Pull(place, Hub(hub.url), quiet, retry=RETRY).run([PullRequest(model, "main") for model in models])
 
@@ -39,14 +39,14 @@ def found(place):
 def test_a_pull_that_failed_is_a_finding_until_one_goes_well(hub, tmp_path):
     hub.faults = [Fault("status", r".*small.*safetensors", times=99, code=503)]
     with refused("download_failed", tries=2):
-        bring(hub, tmp_path / "store", "lab/small", "lab/other")
+        pull_models(hub, tmp_path / "store", "lab/small", "lab/other")
     (finding,) = found(tmp_path / "store")  # the other model came whole
     assert (finding.cause, finding.agent) == ("download failed", "dev")
     assert "pull of lab/small at 2" in finding.evidence
     assert "answers 503, 2 times in a row" in finding.evidence
     assert finding.evidence.endswith("[download_failed]")
     hub.faults = []
-    bring(hub, tmp_path / "store", "lab/small")
+    pull_models(hub, tmp_path / "store", "lab/small")
     assert found(tmp_path / "store") == []
 
 

@@ -35,11 +35,11 @@ def roster(changes):
 
 @pytest.fixture(scope="module")
 def said_by_ansible(tmp_path_factory):
-    """Return what the playbooks' first look and the role alone say of each case, from one run."""
+    """Return what the first task of the playbooks and the role alone say of each case, from one run."""
     folder = tmp_path_factory.mktemp("refusals")
     tasks = []
     for case, (changes, _) in CASES.items():
-        for way, part in (("look", {"tasks_from": "look.yml"}), ("role", {})):
+        for way, part in (("playbook", {"tasks_from": "inspect_once.yml"}), ("role", {})):
             role = {"ansible.builtin.include_role": {"name": "preflight"} | part}
             rescue = note({f"{way} {case}": "{{ ansible_failed_result | string }}"})
             tasks.append({"block": [role], "rescue": [rescue], "vars": {"agents": roster(changes)}})
@@ -61,7 +61,7 @@ def note(said):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("way", ["look", "role"])
+@pytest.mark.parametrize("way", ["playbook", "role"])
 def test_ansible_names_field_value_and_what_is_allowed(said_by_ansible, way, case):
     sentence = said_by_ansible[f"{way} {case}"]
     for part in CASES[case][1]:

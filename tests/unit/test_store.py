@@ -33,7 +33,7 @@ def quiet():
     return Progress(lambda event: None, 1)
 
 
-def bring(source, place, model=MODEL, revision="main"):
+def pull_models(source, place, model=MODEL, revision="main"):
     return pull.Pull(place, source, quiet(), retry=RETRY).run([PullRequest(model, revision)])[0]
 
 
@@ -48,7 +48,7 @@ def hub(tmp_path):
 @pytest.fixture
 def place(hub, tmp_path):
     """Return a store with one model."""
-    bring(Hub(hub.url), tmp_path / "store")
+    pull_models(Hub(hub.url), tmp_path / "store")
     return tmp_path / "store"
 
 
@@ -70,8 +70,8 @@ def test_models_lists_what_is_there_and_prune_asks_first(warm, hub, place):
 def test_prune_keeps_what_a_plan_names_and_the_revision_before_it(hub, place, tmp_path):
     first = next(iter(store.stored_models(place))).folder
     hub.repositories.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
-    second = bring(Hub(hub.url), place)["path"]
-    other = bring(Hub(hub.url), place, "lab/other")["path"]
+    second = pull_models(Hub(hub.url), place)["path"]
+    other = pull_models(Hub(hub.url), place, "lab/other")["path"]
     (store.partial(place, "lab/other", "0" * 40)).mkdir()
     plan = {"agents": [{"name": "dev", "model_path": second}, {"name": "po", "model_path": second}]}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
@@ -127,12 +127,12 @@ def test_an_export_is_a_source_for_a_host_without_a_network(warm, hub, place, tm
     exported = warm.run("export", disk, MODEL, "--store", place, "--json")
     assert exported.returncode == 0, exported.stdout + exported.stderr
     hub.log.clear()
-    row = bring(FolderSource(disk), away)
+    row = pull_models(FolderSource(disk), away)
     assert verify.verify_all(away, [], quiet())[0]["problems"] == []
     assert not hub.log
     assert row["revision"] == next(iter(store.stored_models(place))).folder.name
     with refused("model_not_in_source", model="lab/none", revision="main"):
-        bring(FolderSource(disk), away, "lab/none")
+        pull_models(FolderSource(disk), away, "lab/none")
     with refused("source_not_found", source=str(tmp_path / "unmounted")):
         FolderSource(tmp_path / "unmounted")
 
@@ -156,7 +156,7 @@ def put_result(place, key="a" * 40):
 
 def test_an_export_takes_results_and_drafts_and_no_base_of_a_result(hub, place, tmp_path):
     result, disk, away = put_result(place), tmp_path / "usb", tmp_path / "away"
-    draft = bring(Hub(hub.url), place, "lab/other")
+    draft = pull_models(Hub(hub.url), place, "lab/other")
     hub.log.clear()
     agent = {"name": "dev", "model": "lab/base", "revision": "b" * 40, "model_path": str(result), "quantize": "fp8"}
     agent |= {"draft_model": "lab/other", "draft_revision": draft["revision"]}
@@ -188,12 +188,12 @@ def test_the_role_takes_a_result_where_the_source_has_it_and_passes_over_what_it
         {"path": str(away / result.relative_to(place))},
         {"path": str(away / f"quantized/small-int8/{'c' * 40}")},
     ]
-    done = pull_module.bring(given | {"results": results})
+    done = pull_module.pull_models(given | {"results": results})
     assert (done["changed"], [row["path"] for row in done["models"]]) == (True, [results[0]["path"]])
-    again = pull_module.bring(given | {"results": results[:1], "source": str(tmp_path)})  # it is not asked again
+    again = pull_module.pull_models(given | {"results": results[:1], "source": str(tmp_path)})  # it is not asked again
     assert (again["changed"], again["models"]) == (False, [])
     with refused("files_at_once_invalid", value=0):
-        pull_module.bring(given | {"files_at_once": 0})
+        pull_module.pull_models(given | {"files_at_once": 0})
 
 
 def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
@@ -201,10 +201,10 @@ def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with refused("checksum_mismatch", source=str(place), path=path.name):
-        bring(FolderSource(place), tmp_path / "away")
+        pull_models(FolderSource(place), tmp_path / "away")
     path.write_bytes(path.read_bytes()[:-1])
     with refused("source_incomplete", path=str(path), model=MODEL):
-        bring(FolderSource(place), tmp_path / "away")
+        pull_models(FolderSource(place), tmp_path / "away")
 
 
 @pytest.fixture
@@ -231,9 +231,9 @@ def test_another_hosts_store_is_a_source_for_who_has_the_token(place, shared, tm
     away = tmp_path / "away"
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with refused("model_not_found", model=MODEL):
-        bring(Hub(shared), away)
+        pull_models(Hub(shared), away)
     monkeypatch.setenv("HF_TOKEN", "a-token-of-this-run")
-    row = bring(Hub(shared), away)
+    row = pull_models(Hub(shared), away)
     assert verify.verify_all(away, [], quiet())[0]["problems"] == []
     assert row["revision"] == next(iter(store.stored_models(place))).folder.name
 
@@ -256,7 +256,7 @@ def test_a_manifest_that_the_other_host_cannot_read_is_named(place, shared, tmp_
     path.write_text("{")
     monkeypatch.setenv("HF_TOKEN", "a-token-of-this-run")
     with refused("shared_manifest_unreadable", status=422, model=MODEL) as error:
-        bring(Hub(shared), tmp_path / "away")
+        pull_models(Hub(shared), tmp_path / "away")
     assert error.value.fields["reason"].startswith(f"{path} cannot be read")
 
 
@@ -291,14 +291,14 @@ def test_where_there_is_nothing_to_verify_it_says_so(warm, hub, place, tmp_path)
         f"{place}/lab/other/{'1' * 40}",
         str(held.folder),
     ]
-    assert bring(Hub(hub.url), place)["fetched"] == []  # it is all there: it is hashed, and told by a manifest again
+    assert pull_models(Hub(hub.url), place)["fetched"] == []  # all there: hashed, with a manifest again
     assert warm.run("verify", MODEL, "--store", place).returncode == 0
 
 
 def test_verify_reads_the_revision_that_is_named(warm, hub, place):
     first = next(iter(store.stored_models(place))).folder
     hub.repositories.move(MODEL, lambda moved: (moved / "config.json").write_text("{}"))
-    second = bring(Hub(hub.url), place)["revision"]
+    second = pull_models(Hub(hub.url), place)["revision"]
     (first / "config.json").write_text("damaged")
     assert warm.run("verify", f"{MODEL}@{second}", "--store", place).returncode == 0
     assert warm.run("verify", f"{MODEL}@{first.name}", "--store", place).returncode == 1
@@ -335,7 +335,7 @@ def test_a_disk_without_locks_is_refused(hub, place, failing_disk):
 
 
 def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_told(warm, hub, place, tmp_path):
-    other = bring(Hub(hub.url), place, "lab/other")["path"]
+    other = pull_models(Hub(hub.url), place, "lab/other")["path"]
     folder = store.folder(place, MODEL, store.manifests(place, MODEL)[0].revision)
     path = folder / manifest.NAME
     path.write_text("{")
@@ -352,7 +352,7 @@ def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_told(warm, h
     with refused("manifest_unreadable", path=str(path)):
         store.manifests(place, MODEL)
     path.unlink()
-    assert bring(Hub(hub.url), place)["fetched"] == []
+    assert pull_models(Hub(hub.url), place)["fetched"] == []
 
 
 def test_a_manifest_that_names_a_path_outside_is_refused(place):
@@ -382,7 +382,7 @@ def test_a_store_with_the_old_spelling_is_renamed_and_earlier_plans_find_their_m
     assert row["changed"]
     assert [held.model for held in store.manifests(place, "quantized/small-fp8")] == ["quantized/small-fp8"]
     given = {"required_models": [], "store": str(place), "source": str(place), "files_at_once": 4}
-    assert [pull_module.bring(given)["changed"] for _ in range(2)] == [True, False]
+    assert [pull_module.pull_models(given)["changed"] for _ in range(2)] == [True, False]
     assert (place / "quantised").readlink() == Path("quantized")
     assert old.resolve() == result.resolve()
     assert quantized.to_make([{"path": str(path)} for path in (result, old)]) == []

@@ -39,7 +39,7 @@ ARGUMENTS: dict[str, dict[str, object]] = {
 class Arguments(TypedDict):
     """The arguments of both modules that are read here."""
 
-    wishes: list[RequiredModel]
+    required_models: list[RequiredModel]
     source: str
     progress_path: str | None
 
@@ -92,7 +92,7 @@ def resolve(given: Arguments) -> dict[str, object]:
     return {"changed": False, "found": found}
 
 
-def bring(given: PullArguments) -> dict[str, object]:
+def pull_models(given: PullArguments) -> dict[str, object]:
     """Pull the required models; return {"changed", "models"}."""
     if given["files_at_once"] < 1:
         raise UsageError(
@@ -110,13 +110,13 @@ def bring(given: PullArguments) -> dict[str, object]:
         source = _source(given)
         with shown.doing(f"asking {source.name} for results that were made elsewhere"):
             results = planned.results(given.get("results") or [])
-            requests += [result for result in results if _is_offered(source, result, shown)]
+            requests += [result for result in results if _has_result(source, result, shown)]
         renamed = store_layout.is_old(place)
         done = pull.Pull(place, source, shown, workers=given["files_at_once"]).run(requests)
     return {"changed": renamed or any(row["changed"] for row in done), "models": done}
 
 
-def _is_offered(source: Source, result: PullRequest, shown: progress.Progress) -> bool:
+def _has_result(source: Source, result: PullRequest, shown: progress.Progress) -> bool:
     return Retry().call(result.model, lambda: planned.has_model(source, result), shown.note, threading.Event())
 
 

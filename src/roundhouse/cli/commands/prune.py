@@ -19,15 +19,15 @@ ON = command.ON_REQUEST
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what to remove."""
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--no-way-back", action="store_true", help="also what a rollback needs")
+    parser.add_argument("--no-rollback", action="store_true", help="also what a rollback needs")
     model_options.add_store(parser)
 
 
 def run(args: argparse.Namespace) -> command.Answer:
     """Remove them, after a yes."""
     place = model_options.store(args)
-    users = prune.paths_of_plans(deployed.PATH.parent, None if args.no_way_back else plan_sets.FOLDER)
-    going = prune.unused(place, users, keep_earlier=not args.no_way_back)
+    users = prune.paths_of_plans(deployed.PATH.parent, None if args.no_rollback else plan_sets.FOLDER)
+    going = prune.unused(place, users, keep_earlier=not args.no_rollback)
     for held in going:
         size = f"{held.size_bytes / progress.GIB:.2f} GiB"
         print(f"{held.folder} ({size})", file=sys.stderr if args.json else sys.stdout)
