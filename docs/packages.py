@@ -25,7 +25,7 @@ PACKAGES = {
     "models": "model store: hub, download, verification, lock file, peers",
     "roster": "the roster: rules for each setting, validation",
     "fit": "memory arithmetic: weights, KV cache, overhead, verdict",
-    "doctor": "table of causes and remedies; diagnosis of a log",
+    "doctor": "table of causes and remedies; diagnosis of one log",
     "plan": "the plan: choice of model and cards, unit limits, Compose files, deployed plans",
     "migrate": "import of Compose files, env files, Modelfiles and Ollama's store",
     "gateway": "HAProxy, API keys, switches on demand, client configuration",
@@ -33,7 +33,7 @@ PACKAGES = {
     "quantize": "quantization of a model, and its quality gate",
     "switch": "the switch and the deployment as transactions; rollback, failover, recovery",
     "provision": "decisions and files of the Ansible roles: preflight, inspection, teardown, bundle",
-    "checkup": "the examination of host and agents that `doctor` prints",
+    "checkup": "live examination of host and agents against the causes of `doctor`; that command prints it",
     "bench": "measurement of a running agent",
     "cli": "the commands: arguments and printed answers, one module each",
 }

@@ -80,7 +80,7 @@ def test_a_play_looks_at_a_host_in_one_task():
     assert "agents[dev].port is 99999" in told["msg"]
 
 
-@pytest.mark.parametrize("module", ["roundhouse_host_info", "roundhouse_host_files"])
+@pytest.mark.parametrize("module", ["roundhouse_component_info", "roundhouse_host_files"])
 def test_one_is_asked_for_and_no_more(module):
     ok, told = run(module)
     assert (ok, "one of the following is required" in told["msg"]) == (False, True)
@@ -95,7 +95,7 @@ def test_two_at_once_are_refused_and_nothing_is_written(tmp_path):
 
 def test_a_look_says_what_is_to_be_done():
     question = {"runtime": "native", "mode": "auto", "version": "1.19.1"}
-    ok, told = run("roundhouse_host_info", toolkit=question)
+    ok, told = run("roundhouse_component_info", toolkit=question)
     assert (ok, told["changed"], told["choice"]["action"]) == (True, False, "skip")
 
 

@@ -1,17 +1,17 @@
--- Holds a request while its agent is on its way, bounded in time and number; HAProxy itself has no such thing: with no
--- server that is up it answers at once. A request whose agent serves does not come here.
+-- Holds a request while its agent starts, bounded in time and number; HAProxy itself has no such thing: with no server
+-- that is up it answers at once. A request whose agent serves does not come here.
 --
--- The routes say of each agent `on:N` (it serves, or comes back by itself), `wait:N` (a switch is about: it may serve
--- soon, and gets nothing until then), `ask:N` (the control service brings it when it sees that somebody waits) or
--- `off:N`; N is how many seconds its start takes.
+-- The route of each agent is `on:N` (it serves, or restarts by itself), `wait:N` (a switch runs: it may serve soon, and
+-- gets no request until then), `ask:N` (the control service starts it when a request waits) or `off:N`; N is how many
+-- seconds its start takes.
 local routes = Map.new(os.getenv("ROUNDHOUSE_ROUTES"), Map._str)
 local most = tonumber(os.getenv("ROUNDHOUSE_WAITING"))
 local longest_ms = 1000 * tonumber(os.getenv("ROUNDHOUSE_WAIT_SECONDS"))
 local POLL_MS = 50
--- Who has not looked for so long is gone: a client that leaves takes its request from here without a word.
+-- A request that has not polled for so long is gone: its client left, and HAProxy does not say so.
 local GONE_MS = 2000
 
-local looked = {} -- agent -> number of a request -> when it looked last, and when it began
+local held = {} -- agent -> number of a request -> when it polled last, and when it began
 local counted = {} -- agent -> name of a counter -> value
 local refused = {} -- agent, or "" where it is not known -> why -> how often
 local number = 0
@@ -29,9 +29,9 @@ end
 -- Returns how many wait, and how long the first of them has waited.
 local function waiting(agent)
   local found, oldest = 0, 0
-  for id, each in pairs(looked[agent] or {}) do
+  for id, each in pairs(held[agent] or {}) do
     if now_ms() - each.at > GONE_MS then
-      looked[agent][id] = nil
+      held[agent][id] = nil
     else
       found, oldest = found + 1, math.max(oldest, now_ms() - each.begun)
     end
@@ -47,24 +47,24 @@ end
 local function wait(txn, agent, id, begun)
   while true do
     local now = told(agent)
-    -- Who only looks at an agent does not bring it.
+    -- A request that only reads does not start the agent.
     if now == "off" or now == "ask" and txn.f:method() ~= "POST" then return "off" end
     if now == "on" and txn.f:nbsrv(agent) > 0 then return nil end
     if now_ms() - begun >= longest_ms then return "late" end
-    -- Since a reload this worker looks after no engine any more: the next one sees it come.
+    -- After a reload this worker checks no engine any more; the next worker does.
     if core.get_info().Stopping == 1 then return "moved" end
-    looked[agent][id] = { at = now_ms(), begun = begun }
+    held[agent][id] = { at = now_ms(), begun = begun }
     core.msleep(POLL_MS)
   end
 end
 
 core.register_action("hold", { "http-req" }, function(txn)
   local agent, begun = txn:get_var("txn.agent"), now_ms()
-  looked[agent] = looked[agent] or {}
+  held[agent] = held[agent] or {}
   number = number + 1
   local id = number
   local why = (waiting(agent)) >= most and told(agent) ~= "off" and "full" or wait(txn, agent, id, begun)
-  looked[agent][id] = nil
+  held[agent][id] = nil
   txn:set_var("txn.waited", now_ms() - begun)
   count(agent, "held", 1)
   count(agent, "held_ms", now_ms() - begun)
@@ -80,7 +80,7 @@ end, 0)
 
 -- For the control service, on HAProxy's own socket: agent, how many wait, milliseconds of the first of them.
 core.register_cli({ "roundhouse", "waiting" }, "roundhouse waiting: who is asked for and waited for", function(applet)
-  for agent in pairs(looked) do
+  for agent in pairs(held) do
     local many, oldest = waiting(agent)
     applet:send(("waiting %s %d %d\n"):format(agent, many, oldest))
   end
@@ -106,7 +106,7 @@ core.register_service("metrics", "http", function(applet)
   -- Who is asked for the first time waits before anything of it is counted.
   local function of_each_agent(name, is, value)
     kind(name, is)
-    for agent in pairs(looked) do
+    for agent in pairs(held) do
       add(name, ('agent="%s"'):format(agent), value(agent, counted[agent] or { held = 0, held_ms = 0 }))
     end
   end

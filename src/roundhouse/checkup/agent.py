@@ -1,4 +1,4 @@
-"""What is wrong with one agent: its model, its unit, its last starts, its port, its card, its speed."""
+"""Examine one agent: its model, its unit, its last starts, its port, its card, its speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with this host and its agents, looked for all at once: `doctor`."""
+"""Examine the host and its agents now, for the command `doctor`. The package `doctor` has the causes and cures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the roles of a GPU host ask about it through the module roundhouse_host_info. Nothing is changed.
+"""What the roles of a GPU host ask about it through the module roundhouse_component_info. Nothing is changed.
 
 Each function imports its own parts alone: what travels in an Ansible module is compiled at each of its runs.
 """
@@ -28,7 +28,7 @@ def inspect_driver(settings: Arguments) -> Found:
         "broken": installed.broken,
         "settled": driver_install.settled(choice, facts, installed, persistent=persistent),
         "users": systemd.active("roundhouse-*.service", "nvidia-persistenced.service") if choice.upgrade else [],
-        "seen": facts._asdict(),
+        "facts": facts._asdict(),
     }
 
 

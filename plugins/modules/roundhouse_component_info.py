@@ -1,4 +1,4 @@
-"""Ansible module: a host's driver, container engine and toolkit. A shim over provision/host_info.py.
+"""Ansible module: a host's driver, container engine and toolkit. A shim over provision/component_info.py.
 
 One module inspects three things, and one (roundhouse_host_files) writes several, because the first use of a module in a
 run costs 0.2 s: Ansible collects the Python that it ships. The next use costs no more than a ping.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = """
 ---
-module: roundhouse_host_info
+module: roundhouse_component_info
 short_description: Tell which NVIDIA driver, container engine or container toolkit a host has, and what is to be done
 description:
   - Inspects one of them and changes nothing.
@@ -89,7 +89,7 @@ author: Roundhouse
 
 EXAMPLES = """
 - name: Inspect the driver
-  roundhouse_host_info:
+  roundhouse_component_info:
     driver:
       accelerator: cuda
       source: auto
@@ -100,7 +100,7 @@ EXAMPLES = """
       platform_name: Debian 13
 
 - name: Inspect the engine
-  roundhouse_host_info:
+  roundhouse_component_info:
     engine:
       runtime: compose
       source: docker
@@ -109,7 +109,7 @@ EXAMPLES = """
       platform_name: Debian 13
 
 - name: Inspect the toolkit
-  roundhouse_host_info:
+  roundhouse_component_info:
     toolkit:
       runtime: compose
       mode: auto
@@ -141,7 +141,7 @@ users:
   type: list
   elements: str
   returned: when the driver is inspected
-seen:
+facts:
   description: >-
     What was found, with kernel, next_kernel, loaded, secure_boot and gpus among it; of these what the PCI bus tells.
   type: dict
@@ -157,7 +157,7 @@ engine:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse.provision import host_info
+from ansible.module_utils.roundhouse.provision import component_info
 
 RUNTIME = {"type": "str", "choices": ["native", "compose"], "required": True}
 PLATFORM = {"platform": {"type": "dict", "required": True}, "platform_name": {"type": "str", "required": True}}
@@ -191,7 +191,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     ((name, settings),) = [(name, given) for name, given in module.params.items() if given is not None]
-    module.exit_json(changed=False, **host_info.INSPECTIONS[name](settings))
+    module.exit_json(changed=False, **component_info.INSPECTIONS[name](settings))
 
 
 if __name__ == "__main__":
