@@ -126,7 +126,7 @@ def test_who_serves_is_stopped_before_the_files_are_replaced_and_started_after(h
     assert host.happened == [f"stop {unit}", "reload", f"start {unit}"]
     assert [row["engine"] for row in plan_sets.rows()] == ["1", "2"]
     assert history.load()[-1].outcome == history.DONE
-    assert deploy_journal.left() is None
+    assert deploy_journal.killed() is None
 
 
 def test_an_engine_that_answers_rubbish_goes_back(host, stage):
@@ -140,7 +140,7 @@ def test_an_engine_that_answers_rubbish_goes_back(host, stage):
     assert host.names() == ["architect"]
     assert history.load()[-1].outcome == history.ROLLED_BACK
     assert [row["engine"] for row in plan_sets.rows()] == ["1"]
-    assert deploy_journal.left() is None
+    assert deploy_journal.killed() is None
 
 
 def test_a_plan_that_does_not_start_takes_its_new_agent_with_it(host, stage, tmp_path):
@@ -195,7 +195,7 @@ def test_one_that_was_killed_half_way_is_completed_or_undone(host, stage, word):
     else:
         assert transaction.ensure_ready(new.plan, "dev", lambda text: None)["changed"]
     assert engine_in_place() == ("/opt/2" if word == "deploy" else "/opt/1")
-    assert deploy_journal.left() is None
+    assert deploy_journal.killed() is None
 
 
 def test_a_boot_after_a_kill_starts_the_plan_that_served(host, stage):
@@ -215,7 +215,7 @@ def test_one_that_was_killed_after_it_served_is_done(host, stage):
     put(stage("/opt/2"))
     deploy_journal.begin(old, plan_sets.on_host(), ["architect"])
     resume.resume(deployed.load(deployed.PATH), lambda text: None)
-    assert (engine_in_place(), deploy_journal.left()) == ("/opt/2", None)
+    assert (engine_in_place(), deploy_journal.killed()) == ("/opt/2", None)
 
 
 def test_a_rollback_is_the_plan_that_served_before(host, stage):

@@ -104,9 +104,9 @@ def test_what_a_killed_switch_left_is_understood(lock):
     mine = switch_journal.Journal("dev", ["architect"])
     mine.begin()
     mine.phase("start", {"stop": 1.0})
-    assert switch_journal.left()[:3] == ("dev", ["architect"], "start")
+    assert switch_journal.killed()[:3] == ("dev", ["architect"], "start")
     mine.end()
-    assert switch_journal.left() is None
+    assert switch_journal.killed() is None
 
 
 def test_a_note_that_was_prepared_takes_the_others_that_came_meanwhile(tmp_path):

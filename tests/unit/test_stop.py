@@ -98,7 +98,7 @@ def test_a_killed_switch_is_left_to_who_settles_it(up):
     log = switch_journal.Journal("po", ["dev"])
     log.begin()
     stop.stop(PLAN, None, str)
-    assert switch_journal.left().to == "po"
+    assert switch_journal.killed().to == "po"
 
 
 def test_it_does_not_come_between_a_switch(up):

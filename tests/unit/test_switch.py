@@ -307,7 +307,7 @@ def test_a_signal_between_the_commit_and_its_end_leaves_on_record_who_serves(pla
         go(planned, "other")
     assert error.value.code == history.load()[-1].code == "interrupted"
     assert serving.serving() == host.names() == ["right"]
-    assert switch_journal.left() is None
+    assert switch_journal.killed() is None
 
 
 def killed(to, previous, phase):
@@ -324,7 +324,7 @@ def test_after_a_killed_switch_the_next_one_knows_who_served(planned, host, phas
     with pytest.raises(RoundhouseError, match=r"right serves on port 8002\.$"):
         go(planned, "big")
     assert host.names() == ["right"]  # and not the one that nobody committed
-    assert switch_journal.left() is None
+    assert switch_journal.killed() is None
     assert [entry.outcome for entry in history.load()] == [history.KILLED, history.ROLLED_BACK]
 
 
@@ -332,7 +332,7 @@ def test_resume_finishes_a_killed_switch_whose_agent_came_up(planned, host):
     killed("other", ["right"], "start")
     host.up = {"roundhouse-left.service", "roundhouse-other.service"}
     assert resume.resume(planned, lambda text: None)["serving"] == ["left", "other"]
-    assert (switch_journal.left(), serving.serving()[0]) == (None, "other")
+    assert (switch_journal.killed(), serving.serving()[0]) == (None, "other")
     assert history.load()[-1].outcome == history.DONE
 
 
@@ -340,7 +340,7 @@ def test_resume_undoes_a_killed_switch_whose_agent_is_not_up(planned, host):
     killed("other", ["right"], "stop")
     serving.make_folder()
     assert resume.resume(planned, lambda text: None)["serving"] == ["right", "left"]
-    assert (switch_journal.left(), host.names()) == (None, ["left", "right"])
+    assert (switch_journal.killed(), host.names()) == (None, ["left", "right"])
 
 
 def test_a_boot_brings_back_who_was_committed_and_not_who_was_on_the_way(planned, host):
@@ -348,7 +348,7 @@ def test_a_boot_brings_back_who_was_committed_and_not_who_was_on_the_way(planned
     serving.record("right", ["other", "big"])
     killed("other", ["right"], "canary")
     assert resume.start_only(planned, lambda text: None) == ["right", "left"]
-    assert (switch_journal.left(), host.names()) == (None, ["left", "right"])
+    assert (switch_journal.killed(), host.names()) == (None, ["left", "right"])
 
 
 def test_a_boot_after_a_kill_behind_the_commit_brings_up_who_was_committed(planned, host):
@@ -356,7 +356,7 @@ def test_a_boot_after_a_kill_behind_the_commit_brings_up_who_was_committed(plann
     serving.record("other", ["right", "big"])
     killed("other", ["right"], "commit")
     assert resume.start_only(planned, lambda text: None) == ["other", "left"]
-    assert (switch_journal.left(), history.load()[-1].outcome) == (None, history.DONE)
+    assert (switch_journal.killed(), history.load()[-1].outcome) == (None, history.DONE)
 
 
 def test_a_killed_switch_is_undone_when_the_next_is_refused(planned, host):
@@ -364,7 +364,7 @@ def test_a_killed_switch_is_undone_when_the_next_is_refused(planned, host):
     host.refuse = "/m is cut."
     with pytest.raises(RoundhouseError, match=r"/m is cut\. right serves"):
         go(planned, "big")
-    assert (switch_journal.left(), host.names()) == (None, ["right"])
+    assert (switch_journal.killed(), host.names()) == (None, ["right"])
 
 
 def test_an_agent_that_answers_otherwise_than_at_its_deployment_is_sent_back(planned, host, monkeypatch):

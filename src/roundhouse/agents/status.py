@@ -57,13 +57,13 @@ def running_switch() -> str | None:
 
 def killed_switch() -> str | None:
     """Return the sentence about a switch that was killed; None for none, or while another one runs."""
-    left = None if serving.is_switching() else switch_journal.left()
-    if left is None:
+    killed = None if serving.is_switching() else switch_journal.killed()
+    if killed is None:
         return None
-    minutes = (time.time() - left.began) / 60
+    minutes = (time.time() - killed.began) / 60
     return (
-        f"a switch to {left.to} was killed {minutes:.0f} min ago in its phase {left.phase}: roundhouse resume finishes "
-        "or undoes it"
+        f"a switch to {killed.to} was killed {minutes:.0f} min ago in its phase {killed.phase}: roundhouse resume "
+        "finishes or undoes it"
     )
 
 

@@ -64,8 +64,8 @@ def routes(plan: Plan) -> dict[str, str]:
     serving, asks = _serving(), on_demand.asks()
     names = [agent["name"] for agent in plan["agents"]]
     found = {name: "on" if name in serving else "ask" if name in asks else "off" for name in names}
-    left = switch_journal.left()
-    for name in [left.to, *left.previous] if left else []:
+    killed = switch_journal.killed()
+    for name in [killed.to, *killed.previous] if killed else []:
         if name in found:
             found[name] = "wait"
     return found

@@ -20,7 +20,7 @@ SCHEMA = 1
 _NOTE_SECONDS = 0.5
 
 
-class Left(NamedTuple):
+class Killed(NamedTuple):
     """What a killed switch leaves behind: the agent it led to, and the agents that served when it began."""
 
     to: str
@@ -133,12 +133,12 @@ def path() -> Path:
     return serving.FOLDER / "switch.json"
 
 
-def left() -> Left | None:
+def killed() -> Killed | None:
     """Return what a killed switch left, None when there is none. Only the holder of the lock may conclude that."""
     entry = _read()
     if entry is None:
         return None
-    return Left(
+    return Killed(
         to=entry["to"],
         previous=entry["previous"],
         phase=entry["phase"],

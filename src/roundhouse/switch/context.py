@@ -85,14 +85,16 @@ SwitchResult = TypedDict(
 )
 
 
-def prepare(plan: Plan, agent: Agent, left: switch_journal.Left | None, drain_seconds: float, report: Report) -> Switch:
-    """Return the switch to an agent; `left` is what a killed one left. Nothing is touched."""
+def prepare(
+    plan: Plan, agent: Agent, killed: switch_journal.Killed | None, drain_seconds: float, report: Report
+) -> Switch:
+    """Return the switch to an agent; `killed` is a switch that was killed. Nothing is touched."""
     rivals = [find(plan, name) for name in agent["conflicts"]]
     stopping = [other for other in rivals if systemd.state(other["unit"]) in UP]
     committed = [other["name"] for other in stopping]
-    if left:
+    if killed:
         # An agent that is up may be the one that was never committed; the previous ones are those of the killed switch.
-        committed = [name for name in committed if name != left.to] + left.previous
+        committed = [name for name in committed if name != killed.to] + killed.previous
     previous = [other for other in rivals if other["name"] in committed]
     log = switch_journal.Journal(agent["name"], [other["name"] for other in previous])
     return Switch(
@@ -120,17 +122,17 @@ def result(now: Switch, answer: str, *, changed: bool) -> SwitchResult:
     }
 
 
-def record_killed(left: switch_journal.Left, report: Report, *, finished: bool = False) -> None:
+def record_killed(killed: switch_journal.Killed, report: Report, *, finished: bool = False) -> None:
     """Add a switch that was killed, and that its successor finished or rolled back."""
     entry = history.Entry(
-        began=left.began,
-        previous=left.previous,
-        to=left.to,
+        began=killed.began,
+        previous=killed.previous,
+        to=killed.to,
         outcome=history.DONE if finished else history.KILLED,
-        stages=left.stages,
+        stages=killed.stages,
         cut=0,
-        cause=f"killed in its phase {left.phase}",
-        code=left.code,
+        cause=f"killed in its phase {killed.phase}",
+        code=killed.code,
     )
     add_to_history(entry, report)
 

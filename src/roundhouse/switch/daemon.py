@@ -123,9 +123,9 @@ def serve(plan: Plan, report: Report) -> None:
         signal.signal(number, end)
     if plan.get("gateway_port") is None:
         raise RoundhouseError("gateway_not_deployed", "The plan has no gateway.", "Deploy with gateway_enabled: true.")
-    left = switch_journal.left()
-    if left and not serving.is_switching():
-        report(f"a switch to {left.to} was killed in its phase {left.phase}: the next one goes on from there")
+    killed = switch_journal.killed()
+    if killed and not serving.is_switching():
+        report(f"a switch to {killed.to} was killed in its phase {killed.phase}: the next one goes on from there")
     one, begun = Control(plan, report), _stamps()
     with daemon_socket.listening() as busy:
         notify("READY=1")

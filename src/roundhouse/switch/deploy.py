@@ -58,12 +58,12 @@ def deploy(
 
     Raises RoundhouseError when the old set had to come back; its text says why, and which agents serve now.
     """
-    left = deploy_journal.undo_killed(report)
+    killed = deploy_journal.undo_killed(report)
     old, proved = plan_sets.current()
     moved = not new.is_in_place(old)
     done: Exchanged = {"serving": [], "changed": [], "stages": {}}
     if moved and old and proved and start_agents:
-        done = _exchange(prepare(new, old, left, drain_seconds, report))
+        done = _exchange(prepare(new, old, killed, drain_seconds, report))
     else:
         if moved:
             _place(new, old, report)
@@ -76,7 +76,7 @@ def deploy(
 
 
 def prepare(
-    new: PlanSet, old: PlanSet, left: deploy_journal.Left | None, drain_seconds: float, report: Report
+    new: PlanSet, old: PlanSet, killed: deploy_journal.Killed | None, drain_seconds: float, report: Report
 ) -> Deployment:
     """Return what a deployment is about; nothing is touched."""
     up = [agent.copy() for agent in old.plan["agents"] if systemd.state(agent["unit"]) in UP]
@@ -86,7 +86,7 @@ def prepare(
     stay = {agent["name"] for agent in staying}
     starting = [agent for agent in wanted if agent["name"] not in stay]
     stopping = [agent for agent in up if agent["name"] not in stay]
-    names = left.serving if left else [agent["name"] for agent in stopping]
+    names = killed.serving if killed else [agent["name"] for agent in stopping]
     previous = [agent for name in names if name not in stay and (agent := old.agent(name))]
     log = switch_journal.Journal((starting or staying)[0]["name"], [agent["name"] for agent in previous])
     return Deployment(

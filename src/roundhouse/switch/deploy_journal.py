@@ -22,7 +22,7 @@ from ..state.note import Report
 SCHEMA = 1
 
 
-class Left(NamedTuple):
+class Killed(NamedTuple):
     """What a killed deployment leaves behind."""
 
     before: str  # a set's name
@@ -33,7 +33,7 @@ class Left(NamedTuple):
 
 def begin(before: PlanSet, to: PlanSet, serving: list[str]) -> None:
     """Write the note. Raises OSError."""
-    state_serving.write(_path(), {"schema": SCHEMA, **Left(before.name, to.name, serving, time.time())._asdict()})
+    state_serving.write(_path(), {"schema": SCHEMA, **Killed(before.name, to.name, serving, time.time())._asdict()})
 
 
 def end() -> None:
@@ -41,14 +41,14 @@ def end() -> None:
     _path().unlink(missing_ok=True)
 
 
-def left() -> Left | None:
+def killed() -> Killed | None:
     """Return what a killed deployment left, None for none. For the holder of the lock."""
     try:
         note = json.loads(_path().read_text())
     except (FileNotFoundError, ValueError):  # it is renamed into place whole, so this is another version's
         return None
-    found = {name: note[name] for name in Left._fields if name in note}
-    return Left(**found) if note.get("schema") == SCHEMA and found.keys() == set(Left._fields) else None
+    found = {name: note[name] for name in Killed._fields if name in note}
+    return Killed(**found) if note.get("schema") == SCHEMA and found.keys() == set(Killed._fields) else None
 
 
 def plan_in_force(plan: Plan, report: Report) -> Plan:
@@ -58,9 +58,9 @@ def plan_in_force(plan: Plan, report: Report) -> Plan:
     return plan
 
 
-def undo_killed(report: Report) -> Left | None:
+def undo_killed(report: Report) -> Killed | None:
     """Put the set from before a killed deployment back; return what it left, None when there was none."""
-    found = left()
+    found = killed()
     if found is None:
         return None
     if (last := plan_sets.load()) and last[-1].name == found.to and last[-1].served:

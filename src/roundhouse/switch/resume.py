@@ -77,8 +77,8 @@ def start_only(plan: Plan, report: Report) -> list[str]:
         plan = deploy_journal.plan_in_force(plan, report)
     serving = wanted(plan, report)
     names = [agent["name"] for agent in serving]
-    if (left := switch_journal.left()) and not state_serving.is_switching():
-        context.record_killed(left, report, finished=left.to in names)
+    if (killed := switch_journal.killed()) and not state_serving.is_switching():
+        context.record_killed(killed, report, finished=killed.to in names)
         switch_journal.path().unlink(missing_ok=True)
     haproxy.publish_routes(plan, report)
     errors: dict[str, RoundhouseError] = {}
@@ -125,10 +125,10 @@ def wanted(plan: Plan, report: Report) -> list[Agent]:
     except RoundhouseError as error:  # better the roster's first than none
         report(error.message)
         served = []
-    if (left := switch_journal.left()) and left.to not in [*running, *served]:
+    if (killed := switch_journal.killed()) and killed.to not in [*running, *served]:
         # It is undone: the agents that served when it began come first. One whose agent is coming up is finished
         # instead, and one that was committed, and killed before its journal was removed, is done.
-        running = [*(name for name in left.previous if name in known), *running]
+        running = [*(name for name in killed.previous if name in known), *running]
     names: list[str] = []
     for name in [*running, *(name for name in served if name in known), *known]:
         if name not in names and not set(find(plan, name)["conflicts"]) & set(names):

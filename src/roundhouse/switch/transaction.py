@@ -46,22 +46,22 @@ def ensure_ready_locked(
     plan: Plan, agent: Agent, report: Report, drain_seconds: float = drain.DEFAULT_SECONDS
 ) -> SwitchResult:
     """Do what ensure_ready does, for a caller that holds the lock and adds active_agents() to an error."""
-    left = switch_journal.left()
-    if left:
-        report(f"a switch to {left.to} was killed in its phase {left.phase}: going on from there")
-        if not {left.to, *left.previous} & {agent["name"], *agent["conflicts"]}:  # it concerns another card
-            _finish_other_card(plan, left, report)
-            left = None
-    now = context.prepare(plan, agent, left, drain_seconds, report)
+    killed = switch_journal.killed()
+    if killed:
+        report(f"a switch to {killed.to} was killed in its phase {killed.phase}: going on from there")
+        if not {killed.to, *killed.previous} & {agent["name"], *agent["conflicts"]}:  # it concerns another card
+            _finish_other_card(plan, killed, report)
+            killed = None
+    now = context.prepare(plan, agent, killed, drain_seconds, report)
     found = systemd.show(agent["unit"]).state
-    if found == "ready" and (answer := _answer_of_ready(now, left)) is not None:
+    if found == "ready" and (answer := _answer_of_ready(now, killed)) is not None:
         return context.result(now, answer, changed=False)
-    _begin(now, left)
+    _begin(now, killed)
     haproxy.publish_routes(plan, report)
     try:
         answer = _forward(now, restart=found in ("ready", "draining"))
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and found == "starting" and not left:
+        if isinstance(error, KeyboardInterrupt) and found == "starting" and not killed:
             # It was on its way before this command came, so it is not this command's to stop.
             now.log.end()
             sentence = f"interrupted; {agent['name']} goes on starting."
@@ -84,11 +84,11 @@ def active_agents(plan: Plan) -> str:
     return " and ".join(told) + "."
 
 
-def _finish_other_card(plan: Plan, left: switch_journal.Left, report: Report) -> None:
+def _finish_other_card(plan: Plan, killed: switch_journal.Killed, report: Report) -> None:
     """Finish or undo a killed switch of another card, before a switch that would overwrite its journal."""
     known = {agent["name"]: agent for agent in plan["agents"]}
-    forward = left.to in known and systemd.state(known[left.to]["unit"]) in ("ready", "starting")
-    for name in [left.to] if forward else [name for name in left.previous if name in known]:
+    forward = killed.to in known and systemd.state(known[killed.to]["unit"]) in ("ready", "starting")
+    for name in [killed.to] if forward else [name for name in killed.previous if name in known]:
         try:
             ensure_ready_locked(plan, find(plan, name), report)
         except RoundhouseError as error:  # of that card alone
@@ -97,7 +97,7 @@ def _finish_other_card(plan: Plan, left: switch_journal.Left, report: Report) ->
     haproxy.publish_routes(plan, report)
 
 
-def _answer_of_ready(now: Switch, left: switch_journal.Left | None) -> str | None:
+def _answer_of_ready(now: Switch, killed: switch_journal.Killed | None) -> str | None:
     """Return the answer of an agent that is ready; None when it gives none, and is to be restarted."""
     agent = now.agent
     try:
@@ -109,26 +109,26 @@ def _answer_of_ready(now: Switch, left: switch_journal.Left | None) -> str | Non
         now.report(f"{error.message} Restarting {agent['name']}")
         return None
     now.report(f"{agent['name']} is ready already on port {agent['port']}")
-    if left:
+    if killed:
         serving.record(agent["name"], agent["conflicts"])
-        context.record_killed(left, now.report, finished=left.to == agent["name"])
+        context.record_killed(killed, now.report, finished=killed.to == agent["name"])
         now.log.end()
         haproxy.publish_routes(now.plan, now.report)
     return answer
 
 
-def _begin(now: Switch, left: switch_journal.Left | None) -> None:
+def _begin(now: Switch, killed: switch_journal.Killed | None) -> None:
     """Check what is known to fail, and write the journal. Raises RoundhouseError; nothing was stopped by then."""
     try:
         check(now.agent, [other["unit"] for other in now.stopping])
         now.log.begin()
     except RoundhouseError as error:
-        if left:  # the agents that served then may not serve now
+        if killed:  # the agents that served then may not serve now
             _roll_back(now, error)
         now.record(history.REFUSED, error)
         raise
-    if left:
-        context.record_killed(left, now.report)
+    if killed:
+        context.record_killed(killed, now.report)
 
 
 def _forward(now: Switch, *, restart: bool) -> str:
@@ -146,7 +146,7 @@ def _forward(now: Switch, *, restart: bool) -> str:
 def _roll_back(now: Switch, error: BaseException) -> NoReturn:
     """Bring the previous agents back, and raise RoundhouseError with what happened."""
     what = f"the switch to {now.agent['name']}"
-    # A killed switch may have left another agent half-way up, which was never committed.
+    # A killed switch may have killed another agent half-way up, which was never committed.
     failed = [now.agent, *(other for other in now.stopping if other not in now.previous)]
 
     def stop_failed() -> list[str]:
@@ -172,7 +172,7 @@ def _close(now: Switch) -> None:
         try:
             step()
         except (OSError, RoundhouseError) as error:  # the units tell the next call the same
-            now.report(f"the state on disk was left as it is: {error}")
+            now.report(f"the state on disk was killed as it is: {error}")
 
 
 def _record_previous(now: Switch) -> None:
