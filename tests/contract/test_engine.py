@@ -151,7 +151,7 @@ def ask(host, method, path, body=None):
     return answer.status, answer.read().decode()
 
 
-def test_1_while_it_loads_nobody_listens(host):
+def test_1_while_it_loads_it_does_not_listen(host):
     assert not Engine(host.ip, PORT).healthy()
     assert Engine(host.ip, PORT).load() is None
     with pytest.raises(RoundhouseError, match="Connection refused"):

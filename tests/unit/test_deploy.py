@@ -117,7 +117,7 @@ def test_the_first_plan_is_put_in_place_and_its_first_agent_serves(host, stage):
     assert (again["moved"], again["changed"]) == (False, [])
 
 
-def test_who_serves_is_stopped_before_the_files_are_replaced_and_started_after(host, stage):
+def test_the_active_agent_is_stopped_before_the_files_are_replaced_and_started_after(host, stage):
     put(stage())
     host.happened.clear()
     done = put(stage("/opt/2"))
@@ -164,7 +164,7 @@ def test_what_is_refused_beforehand_touches_nothing(host, stage):
     assert (host.happened, engine_in_place()) == ([], "/opt/1")
 
 
-def test_another_agent_in_the_roster_restarts_nobody(host, stage):
+def test_another_agent_in_the_roster_restarts_none(host, stage):
     put(stage())
     host.happened.clear()
     found = stage("/opt/1", (*NAMES, "qa"))

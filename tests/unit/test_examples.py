@@ -44,7 +44,7 @@ def test_without_its_packages_an_example_names_their_lock(words, missing):
 
 
 @pytest.mark.parametrize("words", [(sys.executable, "examples/openai_client.py", "chat"), ("examples/curl.sh",)])
-def test_where_nobody_answers_an_example_says_who_tells(words):
+def test_without_an_answer_an_example_names_the_command_to_run(words):
     status, said = run(*words)
     assert status != 0
     assert "Traceback" not in said

@@ -22,21 +22,21 @@ def test_without_a_history_the_rosters_others_of_that_card():
     assert order("dev") == ["architect", "po"]
 
 
-def test_who_served_before_comes_first_the_last_of_all_at_the_head():
+def test_earlier_active_agents_come_first_the_last_of_all_at_the_head():
     switches = (entry(DONE, [], "po"), entry(DONE, ["po"], "architect"), entry(DONE, ["architect"], "dev"))
     assert order("dev", *switches) == ["architect", "po"]
     assert order("dev", entry(DONE, ["architect"], "po"), entry(DONE, ["po"], "dev")) == ["po", "architect"]
 
 
-def test_who_came_back_after_a_failed_switch_served_too():
+def test_an_agent_restored_by_a_rollback_served_too():
     assert order("dev", entry(ROLLED_BACK, ["po"], "architect"), entry(DONE, [], "dev")) == ["po", "architect"]
 
 
-def test_a_switch_that_failed_or_was_refused_makes_nobody_one_who_served():
+def test_a_switch_that_failed_or_was_refused_is_no_service_of_its_agent():
     assert order("dev", entry(ROLLBACK_FAILED, [], "po"), entry(REFUSED, [], "po")) == ["architect", "po"]
 
 
-def test_who_was_given_up_is_not_called_back_until_somebody_has_switched_to_it():
+def test_an_agent_that_was_given_up_is_no_candidate_until_a_switch_to_it():
     given_up = (
         entry(DONE, ["architect"], "dev"),
         entry(FAILED_OVER, ["dev"], "architect"),

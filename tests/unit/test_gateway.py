@@ -99,7 +99,7 @@ def test_a_request_waits_while_its_engine_starts(stand):
     assert int(answers[0].headers["x-roundhouse-waited-ms"]) > 0
 
 
-def test_requests_wait_while_a_switch_is_about_though_the_engine_is_up(stand):
+def test_requests_wait_during_a_switch_though_the_engine_is_up(stand):
     table = stand()
     table.serve("dev")
     table.publish(dev="wait:7")
@@ -135,7 +135,7 @@ def test_a_request_that_was_still_coming_when_a_switch_began_waits_too(stand, po
         assert line.recv(65536).startswith(b"HTTP/1.1 200")
 
 
-def test_an_agent_that_nobody_brings_is_refused_at_once_with_its_start_in_seconds(stand):
+def test_an_agent_that_is_not_started_is_refused_at_once_with_its_start_in_seconds(stand):
     table = stand()
     table.publish(po="off:48")
     answer = table.complete("po")
@@ -149,7 +149,7 @@ def test_an_agent_that_nobody_brings_is_refused_at_once_with_its_start_in_second
 @pytest.mark.xfail(
     version() >= (3, 0), reason="HAProxy 3.0 looks for its client only once a request is handed on", strict=True
 )
-def test_who_went_away_counts_no_longer_as_waiting(stand):
+def test_a_closed_connection_counts_no_longer_as_waiting(stand):
     table = stand(waiting=1)
     table.publish(dev="wait:5")
     with send(table):
@@ -194,7 +194,7 @@ def counts_of_refused(table):
     return {why: int(times) for why, times in found}
 
 
-def test_who_may_be_asked_for_is_waited_for_and_who_only_looks_is_refused(stand):
+def test_an_agent_on_demand_holds_a_completion_and_refuses_a_read(stand):
     table = stand()
     on_demand.allow(["po"])
     table.serve("dev")
@@ -230,7 +230,7 @@ def test_requests_that_run_are_seen_on_the_worker_of_before_a_reload_too(stand):
     until(lambda: haproxy.read(["dev"])["dev"].running == 0)
 
 
-def test_who_is_refused_is_counted_with_the_reason(stand):
+def test_a_refused_request_is_counted_with_the_reason(stand):
     keys.ensure()
     key = f"Bearer {keys.add('one')}"
     table = stand(requests_per_minute=2, key_required=True)
@@ -377,7 +377,7 @@ def test_a_stream_is_passed_on_as_it_comes(stand):
     assert seen == [True]
 
 
-def test_a_reload_cuts_no_stream_and_tells_who_waits_to_ask_again(stand):
+def test_a_reload_cuts_no_stream_and_a_held_request_is_told_to_retry(stand):
     table = stand()
     hold = table.hold("dev")
     table.publish(dev="on:5", po="wait:5")

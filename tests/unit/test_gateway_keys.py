@@ -70,7 +70,7 @@ def test_the_roles_words_are_the_commands(place, capsys):
     assert (main.main(words), json.loads(capsys.readouterr().out)["changed"]) == (0, False)
 
 
-def test_who_revoked_all_keys_is_made_none(place, capsys):
+def test_no_key_is_created_after_all_were_revoked(place, capsys):
     gateway_keys.ensure()
     assert said(capsys, "revoke", "default") == (0, "the key of default is revoked")
     assert gateway_keys.ensure() is False

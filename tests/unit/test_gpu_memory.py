@@ -35,7 +35,7 @@ def show(monkeypatch, clock):
     return put
 
 
-def test_the_memory_of_who_leaves_is_no_hindrance(show):
+def test_the_memory_of_the_stopping_agent_is_no_hindrance(show):
     show((15.0, [(1, ARCHITECT, 14.5)]))
     gpu_memory.require_memory(AGENT, [ARCHITECT])
 
@@ -60,7 +60,7 @@ def test_ollama_on_the_card_is_named_with_what_frees_it(show, name):
     assert "(kill" not in caught.value.message
 
 
-def test_who_leaves_with_a_share_that_is_not_told_is_not_accused(show):
+def test_a_stopping_process_with_an_unknown_share_is_not_accused(show):
     show((15.0, [(1, ARCHITECT, None)]))
     gpu_memory.require_memory(AGENT, [ARCHITECT])
 
@@ -79,7 +79,7 @@ def test_a_card_is_free_when_the_memory_is_and_the_process_is_gone(show, held):
     assert len(noted) == (2 if held else 1)
 
 
-def test_a_card_that_does_not_become_free_is_an_error_with_who_holds_it(show):
+def test_a_card_that_does_not_become_free_is_an_error_with_its_holder(show):
     show((15.0, [(77, None, 14.0)]))
     with pytest.raises(RoundhouseError, match=r"; 5 s after the stop, x \(pid 77\) holds 14.0 GiB") as error:
         gpu_memory.wait_until_free(AGENT | {"free_timeout_seconds": 5}, [ARCHITECT], str)

@@ -207,7 +207,7 @@ def test_killed_before_each_rename_and_removal_the_name_is_never_on_a_half_model
     assert len(died) > 20
 
 
-def test_killed_in_mending_every_file_is_the_old_one_or_the_right_one(hub, place, killed, tell):
+def test_killed_in_a_repair_every_file_is_the_old_one_or_the_right_one(hub, place, killed, tell):
     def damage():
         shutil.rmtree(place, ignore_errors=True)
         pull_models(hub, place)

@@ -90,7 +90,7 @@ def test_an_eager_start_is_not_taken_for_one_with_graphs(tmp_path):
     assert {each.enforce_eager for each in measured.lookup(measured.load(path), {})} == {False, True}
 
 
-def test_a_start_of_which_nobody_knows_whether_it_was_eager_is_left_out(tmp_path):
+def test_a_start_that_may_have_been_eager_is_left_out(tmp_path):
     path = tmp_path / "measured.json"
     path.write_text(
         json.dumps({"schema": 1, "starts": [measured.entry(AGENT, LOG.splitlines()) | {"enforce_eager": None}]})

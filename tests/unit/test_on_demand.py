@@ -62,7 +62,7 @@ def test_rules_that_cannot_be_meant_are_refused(plan, rules, sentence):
     assert refused.value.message == sentence
 
 
-def test_the_track_says_who_may_be_asked_for(plan):
+def test_the_routes_say_which_agents_start_on_demand(plan):
     serving.record("dev", ["po"])
     assert haproxy.routes(plan) == {"dev": "on", "po": "off"}
     on_demand.allow(["dev", "po"])
@@ -81,7 +81,7 @@ def test_the_track_says_who_may_be_asked_for(plan):
     assert haproxy.routes(plan) == {"dev": "on", "po": "off"}
 
 
-def test_who_was_stopped_before_the_hosts_last_boot_is_not_stopped_any_more(plan, monkeypatch, tmp_path):
+def test_an_agent_stopped_before_the_hosts_last_boot_is_not_stopped_any_more(plan, monkeypatch, tmp_path):
     serving.record("dev", ["po"])
     serving.note_stopped(["dev"])
     assert haproxy.routes(plan) == {"dev": "off", "po": "off"}
@@ -90,6 +90,6 @@ def test_who_was_stopped_before_the_hosts_last_boot_is_not_stopped_any_more(plan
     assert haproxy.routes(plan) == {"dev": "on", "po": "off"}
 
 
-def test_who_shares_a_card_is_known(plan):
+def test_the_agents_of_a_shared_card_are_known(plan):
     assert on_demand.conflicts(plan) == {"dev": ["po"], "po": ["dev"]}
     assert json.loads(build(plan))["max_wait_seconds"] == 120

@@ -64,7 +64,7 @@ def test_secure_boot_is_told(machine, rows):
     assert rows()["Secure Boot"].found == "on"
 
 
-def test_who_else_is_on_a_card_is_told_with_what_it_holds(machine, rows):
+def test_other_processes_on_a_card_are_told_with_their_memory(machine, rows):
     machine.load("580.173.02")
     processes = ("process 0 4242 4096 /usr/bin/ollama", "process 0 7 - /opt/vllm/bin/python")
     cards = machine.ask(

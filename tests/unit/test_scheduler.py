@@ -120,12 +120,12 @@ def test_ten_minutes_keep_what_the_settings_promise(case, least, most, record_pr
     assert all(gap >= rules.min_active_seconds + SWITCH_SECONDS for gap in gaps)
 
 
-def test_who_is_not_used_leaves_at_once_after_its_time():
+def test_an_idle_agent_stops_at_once_after_its_time():
     card = Card(RULES, ["dev", "po"], [Request("po", 10.0, 1)], "dev").run(100)
     assert card.switches == [60.0]
 
 
-def test_who_works_on_leaves_when_another_has_waited_its_longest():
+def test_a_busy_agent_stops_when_another_has_waited_its_longest():
     card = Card(RULES, ["dev", "po"], [*in_turn(["dev"], 0.5, 5), Request("po", 10.0, 1)], "dev").run(200)
     assert card.switches[0] == pytest.approx(130.0, abs=TICK)
 
@@ -135,13 +135,13 @@ def test_an_empty_card_is_given_at_once():
     assert card.switches == [10.0]
 
 
-def test_who_is_pinned_stays_and_nobody_is_worth_keeping():
+def test_a_pinned_agent_stays():
     card = Card(RULES._replace(pinned=("dev",), idle_seconds=10), ["dev", "po"], [Request("po", 1.0, 1)], "dev").run()
     assert card.events == []
     assert card.scheduler.startable(SECONDS) == ["dev"]
 
 
-def test_who_failed_is_not_tried_again_for_a_while():
+def test_an_agent_that_failed_is_not_tried_again_for_a_while():
     card = Card(RULES, ["dev", "po"], [Request("po", 1.0, 1)], "dev")
     card.broken = {"po"}
     card.run(200)
@@ -149,7 +149,7 @@ def test_who_failed_is_not_tried_again_for_a_while():
     assert card.scheduler.startable(181.0) == ["dev"]
 
 
-def test_who_cannot_start_costs_no_more_switches_than_are_promised():
+def test_an_agent_that_cannot_start_costs_no_more_switches_than_are_promised():
     rules = RULES._replace(min_active_seconds=300)
     card = Card(rules, ["dev", "po"], [Request("po", float(at), 1) for at in range(1, 900, 5)], "dev")
     card.broken = {"po"}
@@ -166,7 +166,7 @@ def test_after_idling_the_default_agent_comes_back_or_the_card_is_freed(default,
     assert at == pytest.approx(SWITCH_SECONDS + 90, abs=2)
 
 
-def test_on_two_cards_nobody_overtakes_who_wants_both():
+def test_on_two_cards_no_request_overtakes_one_for_both():
     conflicts = {"large": ["one", "two", "more"], "one": ["large", "more"], "more": ["large", "one"], "two": ["large"]}
     made = Scheduler(RULES, conflicts, TICK)
     loads = {"large": Load(1, 50.0), "more": Load(1, 20.0), "one": Load(), "two": Load()}

@@ -12,7 +12,7 @@ from roundhouse.state import serving, switch_journal
 from roundhouse.state.note import Note
 
 
-def test_nobody_served_yet(tmp_path):
+def test_no_agent_served_yet(tmp_path):
     assert serving.serving(tmp_path / "serving.json") == []
 
 
@@ -82,7 +82,7 @@ def test_a_killed_switch_keeps_no_lock(lock):
             pass
 
 
-def test_who_waits_goes_on_when_the_first_has_ended(lock):
+def test_the_waiting_one_goes_on_when_the_first_has_ended(lock):
     with holding(lock) as holder:
         waited = []
 

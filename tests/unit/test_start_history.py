@@ -57,7 +57,7 @@ def test_a_later_start_that_was_ready_ends_the_matter():
     assert start_history.last(AGENT, STOPPED, past("mended", "too-slow"), []) is not None
 
 
-def test_who_was_ended_by_force_or_asked_to_stop_did_not_fail():
+def test_an_engine_killed_or_asked_to_stop_did_not_fail():
     (forced,) = past("ended-by-force").starts
     assert (forced.ready, forced.asked_to_stop, forced.failed, forced.exit_status) == (True, True, False, None)
     (stopped,) = past("stopped-on-its-way").starts
@@ -68,7 +68,7 @@ def test_who_was_ended_by_force_or_asked_to_stop_did_not_fail():
         assert start_history.last(AGENT, STOPPED._replace(state="failed"), past(record), []) is None
 
 
-def test_who_served_and_ended_for_good_is_told_by_what_systemd_says_now():
+def test_an_agent_that_served_and_ended_for_good_is_told_by_what_systemd_says_now():
     served = past("ends-while-it-serves")
     found = start_history.last(AGENT, STOPPED._replace(state="failed", exit_status=2), served, [])
     assert (found.cause, found.evidence) == ("unknown", "KeyError: 'it'")

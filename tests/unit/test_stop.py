@@ -69,7 +69,7 @@ def deployed(monkeypatch, tmp_path):
     monkeypatch.setattr(plan_deployed.load, "__defaults__", (path,))
 
 
-def test_who_serves_leaves_and_stays_on_record(up):
+def test_the_active_agent_stops_and_stays_on_record(up):
     serving.record("dev", ["po"])
     said = []
     result = stop.stop(PLAN, None, said.append, drain_seconds=0)
@@ -81,7 +81,7 @@ def test_who_serves_leaves_and_stays_on_record(up):
     assert "2 requests were cut" in stop.text(result | {"cut": 2})
 
 
-def test_one_that_is_on_its_way_up_is_stopped_too(up):
+def test_a_starting_agent_is_stopped_too(up):
     up["roundhouse-po.service"] = "starting"
     assert stop.stop(PLAN, None, str)["stopped"] == ["dev", "po"]
 
@@ -94,7 +94,7 @@ def test_the_other_goes_on(up):
         stop.stop(PLAN, "nobody", str)
 
 
-def test_a_killed_switch_is_left_to_who_settles_it(up):
+def test_a_killed_switch_stays_for_the_next_one_to_finish(up):
     log = switch_journal.Journal("po", ["dev"])
     log.begin()
     stop.stop(PLAN, None, str)

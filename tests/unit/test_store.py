@@ -227,7 +227,7 @@ def takes_connections(port):
         return line.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_another_hosts_store_is_a_source_for_who_has_the_token(place, shared, tmp_path, monkeypatch):
+def test_another_hosts_store_is_a_source_for_a_request_with_the_token(place, shared, tmp_path, monkeypatch):
     away = tmp_path / "away"
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with refused("model_not_found", model=MODEL):

@@ -123,7 +123,7 @@ def test_a_full_disk_is_no_reason_to_fail_a_switch(planned, host, tmp_path, monk
     assert any("was not kept" in line for line in said)
 
 
-def test_an_error_that_nobody_foresaw_brings_back_who_served(planned, host, monkeypatch):
+def test_an_unforeseen_error_restores_the_previous_agent(planned, host, monkeypatch):
     go(planned, "left")
     learn = measured.learn
 
@@ -152,7 +152,7 @@ def test_an_agent_that_serves_goes_on_though_it_answers_otherwise(planned, host,
     assert said[0].endswith(" left goes on serving.")
 
 
-def test_a_boot_with_a_damaged_note_of_who_serves_starts_the_rosters_first(planned, host, tmp_path):
+def test_a_boot_with_a_damaged_serving_file_starts_the_rosters_first(planned, host, tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "state/serving.json").write_text("{")
     said = []
@@ -177,7 +177,7 @@ def test_an_unknown_agent_is_wrong_usage(planned, host):
     assert host.happened == []
 
 
-def test_whoever_was_displaced_comes_back_on_every_card(planned, host):
+def test_the_previous_agents_are_restored_on_every_card(planned, host):
     host.up = {"roundhouse-left.service", "roundhouse-right.service"}
     host.broken = {"roundhouse-big.service"}
     with pytest.raises(RoundhouseError, match=r"ValueError: no memory.*left serves.*right serves") as error:
@@ -195,7 +195,7 @@ def test_one_that_does_not_come_back_keeps_no_other_from_it(planned, host):
     assert host.names() == ["right"]
 
 
-def test_rubbish_from_the_new_agent_brings_the_previous_one_back(planned, host):
+def test_rubbish_from_the_new_agent_restores_the_previous_one(planned, host):
     host.up, host.rubbish = {"roundhouse-right.service"}, {"roundhouse-other.service"}
     with pytest.raises(RoundhouseError, match=r"^other answered rubbish\. .* right serves on port 8002\.$") as error:
         go(planned, "other")
@@ -239,7 +239,7 @@ def test_resume_brings_every_card_up_though_one_fails(planned, host):
     assert host.names() == ["right"]
 
 
-def test_resume_restarts_who_runs_as_it_was_deployed_before(planned, host):
+def test_resume_restarts_an_agent_that_runs_as_it_was_deployed_before(planned, host):
     host.up, host.outdated = {"roundhouse-left.service", "roundhouse-right.service"}, {"left"}
     result = resume.resume(planned, lambda text: None)
     assert result == {"serving": ["left", "right"], "changed": ["left"]}
@@ -280,7 +280,7 @@ def test_a_boot_starts_the_other_cards_though_one_unit_is_gone(planned, host, mo
     assert host.names() == ["right"]
 
 
-def test_the_way_back_survives_an_error_that_nobody_foresaw(planned, host, monkeypatch):
+def test_the_rollback_survives_an_unforeseen_error(planned, host, monkeypatch):
     host.up, host.broken = {"roundhouse-right.service"}, {"roundhouse-other.service"}
 
     def broken(agents, *rest):
@@ -294,7 +294,7 @@ def test_the_way_back_survives_an_error_that_nobody_foresaw(planned, host, monke
     assert host.names() == ["right"]
 
 
-def test_a_signal_between_the_commit_and_its_end_leaves_on_record_who_serves(planned, host, monkeypatch):
+def test_a_signal_between_the_commit_and_its_end_leaves_the_active_agent_on_record(planned, host, monkeypatch):
     host.up = {"roundhouse-right.service"}
     end = switch_journal.Journal.end
 
@@ -318,7 +318,7 @@ def killed(to, previous, phase):
 
 
 @pytest.mark.parametrize("phase", ["check", "stop", "free", "start", "canary", "rollback"])
-def test_after_a_killed_switch_the_next_one_knows_who_served(planned, host, phase):
+def test_after_a_killed_switch_the_next_one_knows_the_previous_agent(planned, host, phase):
     killed("other", ["right"], phase)
     host.up, host.broken = {"roundhouse-other.service"}, {"roundhouse-big.service"}
     with pytest.raises(RoundhouseError, match=r"right serves on port 8002\.$"):
@@ -343,7 +343,7 @@ def test_resume_undoes_a_killed_switch_whose_agent_is_not_up(planned, host):
     assert (switch_journal.killed(), host.names()) == (None, ["left", "right"])
 
 
-def test_a_boot_brings_back_who_was_committed_and_not_who_was_on_the_way(planned, host):
+def test_a_boot_starts_the_committed_agent_and_not_the_one_that_was_starting(planned, host):
     serving.make_folder()
     serving.record("right", ["other", "big"])
     killed("other", ["right"], "canary")
@@ -351,7 +351,7 @@ def test_a_boot_brings_back_who_was_committed_and_not_who_was_on_the_way(planned
     assert (switch_journal.killed(), host.names()) == (None, ["left", "right"])
 
 
-def test_a_boot_after_a_kill_behind_the_commit_brings_up_who_was_committed(planned, host):
+def test_a_boot_after_a_kill_behind_the_commit_starts_the_committed_agent(planned, host):
     serving.make_folder()
     serving.record("other", ["right", "big"])
     killed("other", ["right"], "commit")

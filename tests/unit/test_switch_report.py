@@ -71,7 +71,7 @@ def test_every_host_has_a_row_and_its_reason_also_when_nothing_can_be_run_there(
 
 
 @pytest.mark.parametrize("broken", [(json.dumps(SERVES), GONE), (None, {}), (json.dumps(SERVES), NO_ROOT)])
-def test_the_first_that_fails_ends_it_and_the_table_says_who_was_not_tried(play, broken):
+def test_the_first_that_fails_ends_it_and_the_table_has_the_hosts_not_tried(play, broken):
     well = (json.dumps(SERVES), {})
     done = play([("first", well), ("second", broken), ("third", well)], agent="dev")
     assert done.returncode != 0

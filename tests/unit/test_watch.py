@@ -79,7 +79,7 @@ def test_a_log_has_a_line_for_what_matters_and_none_for_seconds(before, after, i
     assert (watch.milestone(before) != watch.milestone(after)) == is_another
 
 
-def test_a_line_says_who_serves_how_far_a_switch_is_and_what_is_wrong():
+def test_a_line_has_the_active_agent_the_switch_and_the_problems():
     told = watch.line(view(starting("loading weights 42 %, about 12 s left"), problem="no answer."), now=112.0)
     assert told == (
         "dev ready (3 running, 0 waiting, KV 42 %); switching to dev since 12 s, start: loading weights 42 %, "

@@ -95,7 +95,7 @@ def test_a_switch_is_not_disturbed(host, rounds):
     assert host.killed == ["roundhouse-dev.service"]
 
 
-def test_who_is_asked_to_stop_meanwhile_is_not_ended(host, rounds):
+def test_an_engine_that_is_asked_to_stop_meanwhile_is_not_killed(host, rounds):
     rounds(2)
     host.pending = True
     rounds(1)

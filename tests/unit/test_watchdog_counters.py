@@ -98,6 +98,6 @@ def test_one_that_got_work_while_it_was_asked_is_alive(core):
     assert now.busy
 
 
-def test_who_does_not_answer_at_all_is_not_alive(core):
+def test_an_engine_that_does_not_answer_at_all_is_not_alive(core):
     _, agent = core
     assert take(agent | {"engine_port": 1}) == (False, None)

@@ -22,7 +22,7 @@ def test_a_release_that_does_not_build_is_told_with_its_first_error(host, play, 
     assert doctor()["state"] == "dkms_failed"
 
 
-def test_a_run_that_is_killed_among_the_packages_is_mended_by_the_next(host, play, doctor):
+def test_a_run_that_is_killed_among_the_packages_is_repaired_by_the_next(host, play, doctor):
     # The release before is loaded and not in use, and its packages are held: all of them move without a reboot.
     command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", host.backend.hostname]
     command += ["--extra-vars", '{"nvidia_driver_version": "580.126.09"}', str(ROOT / "molecule/bare-host/driver.yml")]

@@ -23,7 +23,7 @@ def test_a_repository_that_another_key_signed_is_refused(host, play, said):
     assert host.file(SOURCE).content_string == before
 
 
-def test_who_uses_the_old_driver_goes_on_until_the_repository_has_answered(host, play, said):
+def test_users_of_the_old_driver_run_on_until_the_repository_has_answered(host, play, said):
     host.check_output("systemd-run --unit roundhouse-user sleep infinity")  # an agent, as the role knows one
     try:
         before = invocations(host)

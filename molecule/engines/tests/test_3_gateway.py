@@ -56,7 +56,7 @@ def test_an_error_of_the_engine_is_openais(api, agent):
         api.chat.completions.create(model="nosuch", messages=MESSAGES)
 
 
-def test_who_is_not_loaded_is_refused_with_the_seconds_of_its_start(client, agent, plan):
+def test_an_agent_that_is_not_loaded_is_refused_with_the_seconds_of_its_start(client, agent, plan):
     other = next(each for each in plan["agents"] if each["name"] != agent["name"])
     for port in (other["port"], plan["gateway_port"]):
         with pytest.raises(openai.InternalServerError) as refused:
@@ -74,7 +74,7 @@ def test_the_one_endpoint_lists_the_roster(client, agent, plan):
     }
 
 
-def test_paths_of_vllm_that_are_nobodys_business_are_not_there(address, agent):
+def test_private_paths_of_vllm_are_not_there(address, agent):
     for path in ("/metrics", "/version", "/docs", "/openapi.json", "/v1/load_lora_adapter", "/sleep"):
         with pytest.raises(HTTPError) as refused:
             urlopen(f"http://{address}:1{agent['port']}{path}", timeout=10)

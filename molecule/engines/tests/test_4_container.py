@@ -60,7 +60,7 @@ def inside(host, plan, serving):
     return run
 
 
-def test_nobody_in_it_is_root_or_can_become_it(host, inside):
+def test_no_process_in_it_is_root_or_can_become_it(host, inside):
     (uid,) = re.findall(r"uid=(\d+)", host.check_output("id roundhouse"))
     found = inside(RIGHTS)
     assert len(found) >= 3  # init, the API and the engine's core

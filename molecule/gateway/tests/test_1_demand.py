@@ -49,7 +49,7 @@ def switches(gate):
     return gate.run("history", "-n", "1000")["switches"]
 
 
-def test_who_is_asked_for_comes(gate, on_demand):
+def test_a_requested_agent_starts(gate, on_demand):
     assert ask(gate, "po")[:2] == (200, "po")
     assert [each["state"] for each in gate.run("status")["agents"] if each["agent"] == "po"] == ["ready"]
 
@@ -84,7 +84,7 @@ def test_a_switch_by_hand_that_is_interrupted_goes_back(gate, on_demand, fault):
 
 
 @pytest.mark.parametrize("names", [("dev", "po"), tuple(PORTS)], ids=["two", "three"])
-def test_a_storm_of_requests_in_turn_keeps_what_the_settings_promise(gate, on_demand, keys, record_property, names):
+def test_many_requests_in_turn_keep_what_the_settings_promise(gate, on_demand, keys, record_property, names):
     looks = []  # seconds
 
     def made():
@@ -122,7 +122,7 @@ def test_a_storm_of_requests_in_turn_keeps_what_the_settings_promise(gate, on_de
 
 
 @pytest.mark.one_host("bookworm")
-def test_the_control_service_killed_costs_nobody_an_answer(gate, on_demand):
+def test_the_control_service_killed_costs_no_answer(gate, on_demand):
     assert gate.run("dev", "--wait")["rc"] == 0
     gate.host.check_output("systemctl kill --kill-who=main --signal=KILL roundhouse-control")
     assert ask(gate, "dev")[:2] == (200, "dev")
@@ -157,14 +157,14 @@ def other_rules(gate, on_demand):
 
 
 @pytest.mark.one_host("trixie")
-def test_who_is_not_used_leaves_to_the_default_agent(gate, other_rules):
+def test_an_idle_agent_is_replaced_by_the_default_agent(gate, other_rules):
     assert gate.run("dev", "--wait")["rc"] == 0
     other_rules(idle_seconds=3, default_agents=["architect"])
     gate.until("architect")
 
 
 @pytest.mark.one_host("bookworm")
-def test_who_is_not_used_frees_the_card_and_comes_back_when_asked(gate, other_rules):
+def test_an_idle_agent_frees_the_card_and_starts_again_on_demand(gate, other_rules):
     assert gate.run("dev", "--wait")["rc"] == 0
     other_rules(idle_seconds=3)
     gate.until(None)

@@ -76,7 +76,7 @@ def test_metrics_answer_each_agents_and_nothing_else(gate, get):
     assert "haproxy_frontend_http_requests_total" in get(ANY + 100, "/metrics")[1]
 
 
-def test_who_verifies_the_certificate_is_served_and_who_does_not_know_it_is_not(gate, get):
+def test_a_client_that_verifies_the_certificate_is_served_and_one_without_it_is_not(gate, get):
     assert get(ANY, "/health", key="")[0] == 200
     with pytest.raises(ssl.SSLCertVerificationError):
         get(ANY, "/health", tls=ssl.create_default_context())

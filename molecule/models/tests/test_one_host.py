@@ -93,7 +93,7 @@ def test_a_slow_pull_says_how_far_it_is_at_least_every_15_seconds(slow):
     assert max(after - before for job in jobs for before, after in pairwise(job)) <= 15
 
 
-def test_it_shows_the_token_to_nobody(alone, disk, slow, argument_lists):
+def test_it_never_shows_the_token(alone, disk, slow, argument_lists):
     seen = argument_lists()
     assert TOKEN not in slow.output
     assert OF_THE_PROXY not in slow.output

@@ -32,7 +32,7 @@ def test_both_hosts_get_the_hubs_bytes_and_the_second_run_needs_no_hub(hub, pair
     assert len(hub.log) == before
 
 
-def test_one_host_mends_a_file_from_the_hub_and_is_the_others_source(hub, pair, play):
+def test_one_host_repairs_a_file_from_the_hub_and_is_the_others_source(hub, pair, play):
     pair[0].check_output(f"printf x | dd of={folder(hub)}/{WEIGHTS} bs=1 seek=5000 conv=notrunc status=none")
     pair[1].check_output(f"rm -rf {STORE}")
     before, out = len(hub.log), hub.out

@@ -26,7 +26,7 @@ def test_an_unknown_agent(switch):
     refused(switch("nosuch"), 2, "'nosuch'", "architect, dev, po")
 
 
-def test_a_model_that_nobody_pulled_is_not_quantized(host):
+def test_a_model_that_was_not_pulled_is_not_quantized(host):
     result = host.run("roundhouse quantize nobody/nothing fp8 --json")
     answer = {**json.loads(result.stdout), "rc": result.rc}
     refused(answer, 2, "nobody/nothing is not in ", "roundhouse pull nobody/nothing brings it")

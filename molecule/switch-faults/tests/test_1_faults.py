@@ -62,7 +62,7 @@ def test_a_ready_agent_that_answers_otherwise_than_at_its_deployment_goes_on(tab
     table.host.check_output("systemctl restart roundhouse-architect")
 
 
-def test_who_reads_the_progress_goes_away(table):
+def test_the_reader_of_the_progress_ends(table):
     table.host.check_output("roundhouse dev 2>&1 | head -n 1")
     assert table.serving() == ["dev"]
 
@@ -148,7 +148,7 @@ def test_a_stranger_on_the_card(table):
     assert table.serving() == ["architect"]
 
 
-def test_who_was_stopped_comes_back_with_resume(table):
+def test_a_stopped_agent_serves_again_after_resume(table):
     assert table.run("stop")["rc"] == 0, table.said
     assert table.serving() == []
     assert not table.journal()
@@ -278,7 +278,7 @@ def test_a_state_file_is_damaged(turntable, name, content):
     assert turntable.run(next(agent for agent in AGENTS if agent != turntable.known))["rc"] == 0
 
 
-def test_who_serves_is_damaged_says_what_to_do(table):
+def test_a_damaged_serving_file_says_what_to_do(table):
     table.host.check_output("echo '{' > /var/lib/roundhouse/state/serving.json")
     assert "Delete it and switch again" in table.refused("dev")
     table.host.check_output("rm /var/lib/roundhouse/state/serving.json")

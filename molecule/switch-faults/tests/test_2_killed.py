@@ -101,7 +101,7 @@ def test_an_interrupted_switch_goes_back_itself(table, held, phase, number):
     assert table.serving() == ["architect"]
 
 
-def test_who_still_stops_after_a_kill_can_be_called_back(table, held):
+def test_an_agent_that_still_stops_after_a_kill_can_be_started_again(table, held):
     held("stop")
     table.killed("stop", signal.SIGKILL, "dev")
     result = table.run("architect", "--drain", "1")

@@ -19,7 +19,7 @@ def test_gpu_has_the_line_that_users_know(table):
     assert "roundhouse-architect.service (pid" in text
 
 
-def test_status_tells_requests_and_who_holds_the_memory(table):
+def test_status_has_the_requests_and_the_holders_of_the_memory(table):
     table.restart("architect", f"--answer-while {table.gate}")
     table.fault("architect", "")
     table.close_gate()

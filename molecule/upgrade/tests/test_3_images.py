@@ -47,7 +47,7 @@ def test_another_archive_than_the_one_that_was_written_down_is_refused(machine, 
 
 @pytest.mark.parametrize("loss", ["docker kill roundhouse-architect", "docker rm --force roundhouse-architect",
                                   "systemctl restart docker", "systemctl kill --signal KILL docker"])  # fmt: skip
-def test_who_served_serves_again_without_its_container_or_docker(machine, loss):
+def test_the_last_agent_serves_again_without_its_container_or_docker(machine, loss):
     (serving, _) = machine.runs()
     number = "docker ps --quiet --no-trunc --filter name=^roundhouse-architect$"
     before = machine.host.check_output(number)
