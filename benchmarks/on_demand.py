@@ -18,8 +18,8 @@ import time
 from roundhouse.paths import CHECKOUT as ROOT
 
 sys.path.insert(0, str(ROOT / "molecule"))
+from many_clients import Found, ManyClients
 import promises
-from storm import Found, Storm
 
 from roundhouse.gateway import on_demand
 
@@ -49,13 +49,13 @@ def main(seconds: float = 600, container: str = "roundhouse-gate-bookworm", *age
     names = list(agents) or ["dev", "po"]
     rules = on_demand.settings(json.loads(inside(container, "cat", str(on_demand.PATH))))
     tls = ssl.create_default_context(cadata=inside(container, "cat", "/etc/roundhouse/gateway/tls.pem"))
-    made = [f"storm-{time.monotonic_ns()}-{number}"[-32:] for number in range(KEYS)]
+    made = [f"client-{time.monotonic_ns()}-{number}"[-32:] for number in range(KEYS)]
     keys = [inside(container, "roundhouse", "keys", "add", name) for name in made]
     before = len(switches(container))
     try:
-        storm = Storm(f"https://{address(container)}:8080/v1", keys, tls, names)
+        clients = ManyClients(f"https://{address(container)}:8080/v1", keys, tls, names)
         begun = time.monotonic()
-        asked = asyncio.run(storm.rage(float(seconds), CLIENTS, PAUSE_SECONDS))
+        asked = asyncio.run(clients.run(float(seconds), CLIENTS, PAUSE_SECONDS))
         took = time.monotonic() - begun
     finally:
         for name in made:

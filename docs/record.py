@@ -25,7 +25,7 @@ from roundhouse.agents import watch
 from roundhouse.plan import deployed
 planned = deployed.load()
 while not select.select([sys.stdin], [], [], 0.5)[0]:  # until that is closed
-    print(json.dumps({"at": time.time(), "view": watch.look(planned, cards=True)._asdict()}), flush=True)
+    print(json.dumps({"at": time.time(), "view": watch.observe(planned, cards=True)._asdict()}), flush=True)
 """
 AROUND_SECONDS = 2
 

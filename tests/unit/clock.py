@@ -2,7 +2,7 @@
 
 import time
 
-PATIENCE_SECONDS = 60  # nothing that comes takes that long, on any machine
+TIMEOUT_SECONDS = 60  # nothing that comes takes that long, on any machine
 
 
 class Clock:
@@ -18,7 +18,7 @@ class Clock:
         self.now += seconds
 
 
-def until(condition, seconds=PATIENCE_SECONDS):
+def until(condition, seconds=TIMEOUT_SECONDS):
     """Wait until a condition is true."""
     end = time.monotonic() + seconds
     while not condition():

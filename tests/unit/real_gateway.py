@@ -16,7 +16,7 @@ import sys
 from types import SimpleNamespace
 
 import jinja2
-from clock import PATIENCE_SECONDS, until
+from clock import TIMEOUT_SECONDS, until
 
 from roundhouse.gateway import config as gateway_config
 from roundhouse.gateway import haproxy, keys
@@ -25,7 +25,7 @@ from roundhouse.plan import build
 from roundhouse.state import serving
 
 ROLE = ROOT / "roles/gateway"
-WAIT_SECONDS = PATIENCE_SECONDS
+WAIT_SECONDS = TIMEOUT_SECONDS
 CLAIMS = []  # sockets that stay open until the process ends
 TURNS = itertools.count()
 DEFAULTS = {  # the role has others
@@ -44,7 +44,7 @@ def version():
     return tuple(map(int, told.split()[2].partition("-")[0].split(".")[:2]))
 
 
-def furnish(folder, monkeypatch):
+def create_files(folder, monkeypatch):
     """Give the gateway's files a folder of their own, with the group of whoever runs the tests; dev is active."""
     monkeypatch.setattr(gateway_config, "FOLDER", str(folder))
     monkeypatch.setattr(haproxy, "RUNTIME", str(folder))

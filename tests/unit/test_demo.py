@@ -14,7 +14,7 @@ import demo
 import demo_steps
 import pytest
 import yaml
-from clock import PATIENCE_SECONDS, Clock
+from clock import TIMEOUT_SECONDS, Clock
 from rich.console import Console
 
 from roundhouse.cli import command, main
@@ -213,7 +213,7 @@ def test_without_a_terminal_each_running_step_is_a_line_now_and_then(clock, monk
     shown = board.Board(["one"], {"one": 60.0})
     with shown.shown(), shown.step("one") as tell:
         tell("halfway")
-        assert told.wait(PATIENCE_SECONDS)
+        assert told.wait(TIMEOUT_SECONDS)
     lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "== one, about 60 s"
     assert "   one: halfway (0 s of about 60 s)" in lines
@@ -256,7 +256,7 @@ def test_what_fails_beside_another_step_is_told_before_that_one_ends(monkeypatch
     def command(words, *_, **__):
         if words[-1] == "lab/create.yml":
             raise board.Failed("no room")
-        assert words[0] == "lab/image.sh" or told.wait(PATIENCE_SECONDS)
+        assert words[0] == "lab/image.sh" or told.wait(TIMEOUT_SECONDS)
 
     monkeypatch.setattr(board.Board, "say", listen)
     monkeypatch.setattr(demo, "command", command)

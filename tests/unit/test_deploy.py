@@ -1,9 +1,9 @@
-"""A deployment, on units and engines of straw and on real files: what is in place, what is kept, what comes back."""
+"""A deployment, on fake units and engines and on real files: what is in place, what is kept, what comes back."""
 
 import json
 
 import pytest
-from test_switch import Straw
+from test_switch import FakeHost
 
 from roundhouse.agents import canary as agents_canary
 from roundhouse.agents import drain, prestart_checks
@@ -61,35 +61,35 @@ def stage(tmp_path):
 
 @pytest.fixture
 def host(tmp_path, monkeypatch):
-    straw = Straw([dict(agent) for agent in planned(tmp_path, "/opt/1", (*NAMES, "qa"))["agents"]])
-    by_port = {agent["port"]: agent for agent in straw.agents.values()}
-    straw.bad_engines = set()
+    fake = FakeHost([dict(agent) for agent in planned(tmp_path, "/opt/1", (*NAMES, "qa"))["agents"]])
+    by_port = {agent["port"]: agent for agent in fake.agents.values()}
+    fake.bad_engines = set()
 
     class Engine:
         def __init__(self, host, port):
             self.unit = by_port[port]["unit"]
 
         def canary(self, name, prompt, max_tokens, timeout_seconds):
-            if (tmp_path / "units" / self.unit).read_text().rpartition("=")[2].strip() in straw.bad_engines:
+            if (tmp_path / "units" / self.unit).read_text().rpartition("=")[2].strip() in fake.bad_engines:
                 raise RoundhouseError("canary", f"{name} answered rubbish.")
             return Answer("text", [1, 2])
 
         def listens(self):
-            return self.unit in straw.up
+            return self.unit in fake.up
 
         def load(self, timeout_seconds):
-            return Load(0, 0, 0.0) if self.unit in straw.up else None
+            return Load(0, 0, 0.0) if self.unit in fake.up else None
 
     for name in ("show", "start", "stop"):
-        monkeypatch.setattr(systemd, name, getattr(straw, name))
-    monkeypatch.setattr(systemd, "reload", lambda: straw.happened.append("reload"))
-    monkeypatch.setattr(systemd, "forgive", lambda unit: None)
+        monkeypatch.setattr(systemd, name, getattr(fake, name))
+    monkeypatch.setattr(systemd, "reload", lambda: fake.happened.append("reload"))
+    monkeypatch.setattr(systemd, "reset_failed", lambda unit: None)
     monkeypatch.setattr(journal, "log_of_this_start", lambda unit: ["ValueError: no memory"])
     for room in (agents_canary, drain):
         monkeypatch.setattr(room, "Engine", Engine)
-    monkeypatch.setattr(prestart_checks, "check_host", straw.check)
-    monkeypatch.setattr(resume, "check", straw.check)
-    monkeypatch.setattr(transaction, "check", straw.check)
+    monkeypatch.setattr(prestart_checks, "check_host", fake.check)
+    monkeypatch.setattr(resume, "check", fake.check)
+    monkeypatch.setattr(transaction, "check", fake.check)
     monkeypatch.setattr(resume, "is_outdated", lambda planned, agent, unit: False)
     monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
     monkeypatch.setattr(systemd, "FOLDER", f"{tmp_path}/units")
@@ -97,7 +97,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(plan_sets, "FOLDER", tmp_path / "plans")
     monkeypatch.setattr(serving, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(serving, "FOLDER", tmp_path / "state")
-    return straw
+    return fake
 
 
 def put(found):

@@ -10,8 +10,8 @@ from roundhouse.vllm.client import Load
 class Leaving:
     """An agent with requests that end one a look, and a unit that stops when there is none or when it is killed."""
 
-    def __init__(self, requests, *, deaf=False, hangs=False, aborts=False):
-        self.requests, self.deaf, self.state = requests, deaf, "ready"
+    def __init__(self, requests, *, ignores_stop=False, hangs=False, aborts=False):
+        self.requests, self.ignores_stop, self.state = requests, ignores_stop, "ready"
         self.hangs, self.aborts = hangs, aborts
         self.happened, self.asked_after = [], None
 
@@ -21,9 +21,9 @@ class Leaving:
     def load(self, timeout_seconds):
         if self.state == "draining" and self.hangs:
             return None
-        if self.state == "draining" and not self.deaf and self.requests:
+        if self.state == "draining" and not self.ignores_stop and self.requests:
             self.requests -= 1
-        if self.state == "draining" and not self.deaf and not self.requests:
+        if self.state == "draining" and not self.ignores_stop and not self.requests:
             self.state = "stopped"
         return None if self.state == "stopped" else Load(self.requests, 0, 0.0)
 
@@ -49,7 +49,7 @@ def go(monkeypatch, clock):
         monkeypatch.setattr(systemd, "state", lambda name: agent.state)
         monkeypatch.setattr(systemd, "stop", stop)
         monkeypatch.setattr(systemd, "kill", kill)
-        monkeypatch.setattr(systemd, "forgive", lambda name: agent.happened.append("forgive"))
+        monkeypatch.setattr(systemd, "reset_failed", lambda name: agent.happened.append("reset_failed"))
         said = []
         entry = {"name": "dev", "unit": "u", "host": "h", "engine_port": 1, "stop_grace_seconds": 15}
         entry |= {"config": {"shutdown-timeout": 30}, **plan}
@@ -65,21 +65,21 @@ def test_what_ends_within_the_drain_is_not_cut(go):
 
 
 def test_what_does_not_end_is_cut_and_counted(go):
-    cut, happened, said = go(Leaving(2, deaf=True), 30)
-    assert (cut, happened) == (2, ["stop", "kill", "forgive"])
+    cut, happened, said = go(Leaving(2, ignores_stop=True), 30)
+    assert (cut, happened) == (2, ["stop", "kill", "reset_failed"])
     assert said[1] == "dev did not stop in 30 s: ending it, 2 requests are cut"
 
 
 def test_one_that_hears_nothing_is_ended_though_nothing_runs(go):
-    cut, happened, said = go(Leaving(0, deaf=True), 0)
-    assert (cut, happened) == (0, ["stop", "kill", "forgive"])
+    cut, happened, said = go(Leaving(0, ignores_stop=True), 0)
+    assert (cut, happened) == (0, ["stop", "kill", "reset_failed"])
     assert said[1] == "dev did not stop in 15 s: ending it, 0 requests are cut"
 
 
 def test_a_drain_longer_than_the_engines_own_waits_before_it_asks(go):
-    agent = Leaving(1, deaf=True)
+    agent = Leaving(1, ignores_stop=True)
     cut, happened, _ = go(agent, 90, config={"shutdown-timeout": 30})
-    assert (cut, happened) == (1, ["stop", "kill", "forgive"])
+    assert (cut, happened) == (1, ["stop", "kill", "reset_failed"])
     assert agent.asked_after == pytest.approx(60, abs=drain.POLL_SECONDS)
 
 
@@ -96,7 +96,7 @@ def test_what_the_engine_itself_cuts_is_counted(go):
 
 
 def test_one_that_hangs_with_requests_is_ended_after_the_drain_and_they_are_counted(go):
-    assert go(Leaving(2, hangs=True), 30)[:2] == (2, ["stop", "kill", "forgive"])
+    assert go(Leaving(2, hangs=True), 30)[:2] == (2, ["stop", "kill", "reset_failed"])
 
 
 def test_one_that_never_said_what_runs_is_told_of(go):

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 from clock import until
-from real_gateway import WAIT_SECONDS, Gateway, furnish, version
+from real_gateway import WAIT_SECONDS, Gateway, create_files, version
 from small_server import Handler, served
 
 from roundhouse.gateway import haproxy, keys, on_demand
@@ -28,11 +28,11 @@ pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="HAProxy is 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Give the gateway's files a folder of their own."""
-    return furnish(tmp_path, monkeypatch)
+    return create_files(tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def stand(place):
+def start_gateway(place):
     """Return a function that starts a gateway; dev is active."""
     running = []
 
@@ -71,16 +71,16 @@ def asking(ask, *arguments, times=1):
         answers += [each.result() for each in futures]
 
 
-def test_a_prompt_of_400_kb_before_the_model_is_routed(stand):
-    table = stand()
+def test_a_prompt_of_400_kb_before_the_model_is_routed(start_gateway):
+    table = start_gateway()
     table.serve("dev")
     answer = table.complete("dev", prompt="a" * 400_000)
     assert (answer.status, answer.headers["x-roundhouse-agent"]) == (200, "dev")
     assert json.loads(answer.body)["model"] == "dev"
 
 
-def test_a_request_beyond_the_limit_is_refused_with_it(stand):
-    table = stand()
+def test_a_request_beyond_the_limit_is_refused_with_it(start_gateway):
+    table = start_gateway()
     table.serve("dev")
     # The users' client: it reads the answer, though its body was not wanted.
     url = f"http://127.0.0.1:{table.ports.any}/v1"
@@ -90,8 +90,8 @@ def test_a_request_beyond_the_limit_is_refused_with_it(stand):
     assert refused.value.status_code == 413
 
 
-def test_a_request_waits_while_its_engine_starts(stand):
-    table = stand()
+def test_a_request_waits_while_its_engine_starts(start_gateway):
+    table = start_gateway()
     with asking(table.complete, "dev") as answers:
         wait_for_waiting(1, "dev")
         table.engine("dev")
@@ -99,8 +99,8 @@ def test_a_request_waits_while_its_engine_starts(stand):
     assert int(answers[0].headers["x-roundhouse-waited-ms"]) > 0
 
 
-def test_requests_wait_during_a_switch_though_the_engine_is_up(stand):
-    table = stand()
+def test_requests_wait_during_a_switch_though_the_engine_is_up(start_gateway):
+    table = start_gateway()
     table.serve("dev")
     table.publish(dev="wait:7")
     begun = time.monotonic()
@@ -118,8 +118,8 @@ def test_requests_wait_during_a_switch_though_the_engine_is_up(stand):
 
 
 @pytest.mark.parametrize("port", ["any", "dev"])
-def test_a_request_that_was_still_coming_when_a_switch_began_waits_too(stand, port):
-    table = stand()
+def test_a_request_that_was_still_coming_when_a_switch_began_waits_too(start_gateway, port):
+    table = start_gateway()
     table.serve("dev")
     body = b'{"model": "dev", "prompt": "go on", "max_tokens": 1}'
     with socket.create_connection(("127.0.0.1", getattr(table.ports, port)), WAIT_SECONDS) as line:
@@ -135,8 +135,8 @@ def test_a_request_that_was_still_coming_when_a_switch_began_waits_too(stand, po
         assert line.recv(65536).startswith(b"HTTP/1.1 200")
 
 
-def test_an_agent_that_is_not_started_is_refused_at_once_with_its_start_in_seconds(stand):
-    table = stand()
+def test_an_agent_that_is_not_started_is_refused_at_once_with_its_start_in_seconds(start_gateway):
+    table = start_gateway()
     table.publish(po="off:48")
     answer = table.complete("po")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "48")
@@ -149,8 +149,8 @@ def test_an_agent_that_is_not_started_is_refused_at_once_with_its_start_in_secon
 @pytest.mark.xfail(
     version() >= (3, 0), reason="HAProxy 3.0 looks for its client only once a request is handed on", strict=True
 )
-def test_a_closed_connection_counts_no_longer_as_waiting(stand):
-    table = stand(waiting=1)
+def test_a_closed_connection_counts_no_longer_as_waiting(start_gateway):
+    table = start_gateway(waiting=1)
     table.publish(dev="wait:5")
     with send(table):
         wait_for_waiting(1, "dev")
@@ -161,8 +161,8 @@ def test_a_closed_connection_counts_no_longer_as_waiting(stand):
     assert "no switch brings it" in error(answers[0])["message"]
 
 
-def test_waiting_is_bounded_in_number(stand):
-    table = stand(waiting=2)
+def test_waiting_is_bounded_in_number(start_gateway):
+    table = start_gateway(waiting=2)
     table.publish(dev="wait:5")
     with asking(table.complete, "dev", times=2) as waited:
         wait_for_waiting(2, "dev")
@@ -174,8 +174,8 @@ def test_waiting_is_bounded_in_number(stand):
     assert counts_of_refused(table) == {"full": 2, "off": 2}
 
 
-def test_waiting_is_bounded_in_time(stand):
-    table = stand(wait_seconds=1)
+def test_waiting_is_bounded_in_time(start_gateway):
+    table = start_gateway(wait_seconds=1)
     table.publish(dev="wait:5")
     with asking(table.complete, "dev", times=2) as late:
         pass
@@ -194,8 +194,8 @@ def counts_of_refused(table):
     return {why: int(times) for why, times in found}
 
 
-def test_an_agent_on_demand_holds_a_completion_and_refuses_a_read(stand):
-    table = stand()
+def test_an_agent_on_demand_holds_a_completion_and_refuses_a_read(start_gateway):
+    table = start_gateway()
     on_demand.allow(["po"])
     table.serve("dev")
     table.publish()
@@ -218,8 +218,8 @@ def test_an_agent_on_demand_holds_a_completion_and_refuses_a_read(stand):
     assert haproxy.read(["po"])["po"].waiting == 0
 
 
-def test_requests_that_run_are_seen_on_the_worker_of_before_a_reload_too(stand):
-    table = stand()
+def test_requests_that_run_are_seen_on_the_worker_of_before_a_reload_too(start_gateway):
+    table = start_gateway()
     hold = table.hold("dev")
     with asking(stream, table, 20):
         until(lambda: haproxy.read(["dev"])["dev"].running == 1)
@@ -230,10 +230,10 @@ def test_requests_that_run_are_seen_on_the_worker_of_before_a_reload_too(stand):
     until(lambda: haproxy.read(["dev"])["dev"].running == 0)
 
 
-def test_a_refused_request_is_counted_with_the_reason(stand):
+def test_a_refused_request_is_counted_with_the_reason(start_gateway):
     keys.ensure()
     key = f"Bearer {keys.add('one')}"
-    table = stand(requests_per_minute=2, key_required=True)
+    table = start_gateway(requests_per_minute=2, key_required=True)
     table.ask("GET", "/v1/models")
     table.ask("GET", "/invocations", Authorization=key)
     for _ in range(3):
@@ -244,11 +244,11 @@ def test_a_refused_request_is_counted_with_the_reason(stand):
     assert told == {"key": "1", "path": "1", "model": "2", "rate": "1"}
 
 
-def test_switches_are_shown_as_histograms(stand):
+def test_switches_are_shown_as_histograms(start_gateway):
     for seconds in (3.0, 40.0):
         switch_metrics.add(history.Entry(0.0, ["dev"], "po", "done", {"stop": 1.0, "start": seconds}, 0, None))
     switch_metrics.add(history.Entry(0.0, ["dev"], "po", "rolled_back", {"stop": 2.0}, 0, "it did not start"))
-    table = stand()
+    table = start_gateway()
     text = table.ask("GET", "/metrics/roundhouse", port=table.ports.any + 100).body.decode()
     name, labels = "roundhouse_switch_phase_seconds", 'from="dev",to="po",phase="start",outcome="done"'
     assert f"# TYPE {name} histogram\n" in text
@@ -258,8 +258,8 @@ def test_switches_are_shown_as_histograms(stand):
     assert f'{name}_count{{from="dev",to="po",phase="all",outcome="rolled_back"}} 1\n' in text
 
 
-def test_an_agents_port_needs_no_model_and_tells_its_health(stand):
-    table = stand()
+def test_an_agents_port_needs_no_model_and_tells_its_health(start_gateway):
+    table = start_gateway()
     table.serve("dev")
     assert table.complete("dev", port=table.ports.dev).status == 200
     assert table.ask("GET", "/v1/models", port=table.ports.dev).status == 200
@@ -267,8 +267,8 @@ def test_an_agents_port_needs_no_model_and_tells_its_health(stand):
     assert table.ask("GET", "/health").status == 200
 
 
-def test_the_one_endpoint_lists_the_whole_roster(stand):
-    table = stand()
+def test_the_one_endpoint_lists_the_whole_roster(start_gateway):
+    table = start_gateway()
     table.serve("dev")
     answer = table.ask("GET", "/v1/models")
     listed = {each["id"]: each for each in json.loads(answer.body)["data"]}
@@ -279,15 +279,15 @@ def test_the_one_endpoint_lists_the_whole_roster(stand):
 
 
 @pytest.mark.parametrize("body", [{"prompt": "x"}, {"model": "nosuch"}, {"model": 'a"\r\nx: y'}, {"model": ["dev"]}])
-def test_a_model_that_is_none_is_refused(stand, body):
-    answer = stand().ask("POST", "/v1/completions", body)
+def test_a_model_that_is_none_is_refused(start_gateway, body):
+    answer = start_gateway().ask("POST", "/v1/completions", body)
     assert answer.status == 404
     assert error(answer)["message"] == "The field model names no agent of this host: GET /v1/models lists them."
     assert "x" not in answer.headers
 
 
-def test_metrics_answer_alone_on_their_own_port(stand):
-    table = stand()
+def test_metrics_answer_alone_on_their_own_port(start_gateway):
+    table = start_gateway()
     table.serve("dev")
     metrics = table.ports.dev + 100
     assert b"vllm:num_requests_running" in table.ask("GET", "/metrics", port=metrics).body
@@ -298,8 +298,8 @@ def test_metrics_answer_alone_on_their_own_port(stand):
     assert table.ask("GET", "/metrics").status == 404
 
 
-def test_a_client_that_goes_away_ends_its_request_at_the_engine(stand):
-    table = stand()
+def test_a_client_that_goes_away_ends_its_request_at_the_engine(start_gateway):
+    table = start_gateway()
     table.serve("dev")
     metrics = table.ports.dev + 100
 
@@ -312,8 +312,8 @@ def test_a_client_that_goes_away_ends_its_request_at_the_engine(stand):
     until(lambda: running() == 0)
 
 
-def test_an_engine_that_died_and_comes_back_is_waited_for(stand):
-    table = stand()
+def test_an_engine_that_died_and_comes_back_is_waited_for(start_gateway):
+    table = start_gateway()
     table.serve("dev")
     table.engines["dev"].kill()
     table.engines["dev"].wait()
@@ -341,7 +341,7 @@ def stream(table, tokens, begun=lambda: None):
     return events
 
 
-def test_a_stream_is_passed_on_as_it_comes(stand):
+def test_a_stream_is_passed_on_as_it_comes(start_gateway):
     came = threading.Event()
     seen = []
 
@@ -370,15 +370,15 @@ def test_a_stream_is_passed_on_as_it_comes(stand):
             raw = f"data: {data}\n\n".encode()
             self.wfile.write(b"%x\r\n%b\r\n" % (len(raw), raw))
 
-    table = stand()
+    table = start_gateway()
     with served(Streaming, table.plan["agents"][0]["engine_port"]):
         until(lambda: table.ask("GET", "/health", port=table.ports.dev).status == 200)
         assert stream(table, 2, came.set) == [b"data: one", b"data: [DONE]"]
     assert seen == [True]
 
 
-def test_a_reload_cuts_no_stream_and_a_held_request_is_told_to_retry(stand):
-    table = stand()
+def test_a_reload_cuts_no_stream_and_a_held_request_is_told_to_retry(start_gateway):
+    table = start_gateway()
     hold = table.hold("dev")
     table.publish(dev="on:5", po="wait:5")
     with asking(stream, table, 20, times=8) as streams, asking(table.complete, "po") as waiting:

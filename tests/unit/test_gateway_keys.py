@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 from clock import until
-from real_gateway import DEFAULTS, ROLE, WAIT_SECONDS, Gateway, furnish
+from real_gateway import DEFAULTS, ROLE, WAIT_SECONDS, Gateway, create_files
 
 from roundhouse.cli import main
 from roundhouse.errors import UsageError
@@ -28,11 +28,11 @@ needs_haproxy = pytest.mark.skipif(
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Give the gateway's files a folder of their own; its group is the one that runs the tests."""
-    return furnish(tmp_path, monkeypatch)
+    return create_files(tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def stand(place):
+def start_gateway(place):
     """Return a function that starts a gateway that asks for keys."""
     running = []
 
@@ -111,8 +111,8 @@ def test_a_gateway_that_does_not_listen_to_the_command_is_told_of(place, capsys,
 
 
 @needs_haproxy
-def test_keys_open_and_close_the_api_at_once(stand, capsys):
-    table = stand()
+def test_keys_open_and_close_the_api_at_once(start_gateway, capsys):
+    table = start_gateway()
     table.publish(po="off:5")
 
     def asked(key):
@@ -132,8 +132,8 @@ def test_keys_open_and_close_the_api_at_once(stand, capsys):
 
 
 @needs_haproxy
-def test_a_key_has_limits_of_its_own(stand):
-    table = stand(requests_per_minute=20, requests_at_once=3)
+def test_a_key_has_limits_of_its_own(start_gateway):
+    table = start_gateway(requests_per_minute=20, requests_at_once=3)
     key = {"Authorization": f"Bearer {gateway_keys.load()['default']}"}
     other = {"Authorization": f"Bearer {gateway_keys.add('other')}"}
     table.publish(dev="wait:1")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 from clock import until
-from real_gateway import ROLE, Gateway, furnish, own_ports
+from real_gateway import ROLE, Gateway, create_files, own_ports
 
 from roundhouse.gateway import config, keys
 
@@ -72,7 +72,7 @@ def reached():
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
 def table(request, tmp_path, monkeypatch, reached):
     """Start a gateway for others, with an engine that notes what it is asked, and goes on reading where it was left."""
-    furnish(tmp_path, monkeypatch)
+    create_files(tmp_path, monkeypatch)
     keys.ensure()
     if request.param:
         script = (ROLE / "files/make_certificate.sh").read_text().replace("chown", ": chown")

@@ -10,7 +10,7 @@ import signal
 import pytest
 from asking import ACROSS, Asking
 from clock import until
-from real_gateway import Gateway, furnish
+from real_gateway import Gateway, create_files
 
 from roundhouse.state import serving, switch_journal
 from roundhouse.vllm import client
@@ -43,7 +43,7 @@ class Held(Asking):
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    furnish(tmp_path, monkeypatch)
+    create_files(tmp_path, monkeypatch)
     made = Gateway(tmp_path, waiting=100, wait_seconds=60).start()
     yield made
     made.end()

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from clock import PATIENCE_SECONDS, until
+from clock import TIMEOUT_SECONDS, until
 from faulty_hub import MIB, ROOT, TOKEN
 from pulling import (
     FETCHED,
@@ -49,7 +49,7 @@ def large(hub, request):
 
 
 def wait(running, until):
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not until():
         assert running.poll() is None, running.said()
         assert time.monotonic() < deadline
@@ -173,7 +173,7 @@ def killed(hub, place):
 
     yield run
     running.stdin.close()
-    running.wait(timeout=PATIENCE_SECONDS)
+    running.wait(timeout=TIMEOUT_SECONDS)
     running.stdout.close()
 
 

@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from clock import PATIENCE_SECONDS, until
+from clock import TIMEOUT_SECONDS, until
 
 from roundhouse.util import progress
 from roundhouse.util.progress import GIB, MIB
@@ -51,7 +51,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_terminal_has_one_line_that_is_rewritten_and_notes_that_stay(monkeypatch):
-    monkeypatch.setattr(progress, "TERMINAL_SECONDS", PATIENCE_SECONDS)  # no line between those that are looked at
+    monkeypatch.setattr(progress, "TERMINAL_SECONDS", TIMEOUT_SECONDS)  # no line between those that are looked at
     out = Terminal()
     with progress.on_stream(out) as shown:
         shown.expect(MIB)

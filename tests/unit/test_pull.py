@@ -9,7 +9,7 @@ import sys
 import types
 
 import pytest
-from clock import PATIENCE_SECONDS, until
+from clock import TIMEOUT_SECONDS, until
 from faulty_hub import MIB, ROOT, TOKEN, Fault, FaultyHub, make_model
 from pulling import (
     FETCHED,
@@ -356,7 +356,7 @@ def test_a_branch_that_moved_leaves_the_locked_revision_in_place(hub, place, tmp
 def test_two_runs_at_once_fetch_each_byte_once(hub, place, command):
     hub.pause_after(MIB)
     first = command()
-    assert hub.paused.wait(PATIENCE_SECONDS)
+    assert hub.paused.wait(TIMEOUT_SECONDS)
     second = command()
     until(lambda: "waiting for another run that works on it (pid " in second.said())
     hub.go_on()
@@ -369,7 +369,7 @@ def test_two_runs_at_once_fetch_each_byte_once(hub, place, command):
 def test_an_interrupted_run_says_so_and_keeps_what_came(hub, place, command):
     hub.pause_after(4 * MIB)
     running = command()
-    assert hub.paused.wait(PATIENCE_SECONDS)
+    assert hub.paused.wait(TIMEOUT_SECONDS)
     # What the hub has sent may still be in the socket: the signal waits for bytes on the disk.
     until(lambda: bytes_kept(place) > 2 * MIB)
     running.send_signal(signal.SIGTERM)

@@ -87,7 +87,7 @@ def in_turn(names, every, takes=0.5):
     return [Request(names[at % len(names)], at * every, takes) for at in range(int(SECONDS / every))]
 
 
-def storm(names, count):
+def many_requests(names, count):
     choice = random.Random(7)
     return [Request(choice.choice(names), choice.random() * SECONDS, 8 * choice.random()) for _ in range(count)]
 
@@ -95,8 +95,8 @@ def storm(names, count):
 CASES = {
     "two in turn": (["dev", "po"], in_turn(["dev", "po"], 1.0)),
     "two in turn, seldom": (["dev", "po"], in_turn(["dev", "po"], 20.0)),
-    "a storm of two": (["dev", "po"], storm(["dev", "po"], 5000)),
-    "a storm of three": (["dev", "po", "architect"], storm(["dev", "po", "architect"], 5000)),
+    "many requests for two": (["dev", "po"], many_requests(["dev", "po"], 5000)),
+    "many requests for three": (["dev", "po", "architect"], many_requests(["dev", "po", "architect"], 5000)),
     "one works on, one asks once": (["dev", "po"], [*in_turn(["dev"], 0.5, 30), Request("po", 61.0, 1)]),
 }
 

@@ -8,7 +8,7 @@ import sys
 import urllib.request
 
 import pytest
-from clock import PATIENCE_SECONDS, until
+from clock import TIMEOUT_SECONDS, until
 from real_gateway import free_port
 
 from roundhouse.agents import gpu_memory
@@ -18,8 +18,8 @@ from roundhouse.vllm import client
 from roundhouse.vllm.client import Engine
 
 CARD = "gpu 0000:01:00.0 2d04 16311 15000 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
-STRAIN = "from roundhouse.checkup import slow_inference; seen = slow_inference.throttling(0); "
-STRAIN += "print(json.dumps([seen.reasons(), seen.busy]))"
+THROTTLING = "from roundhouse.checkup import slow_inference; seen = slow_inference.throttling(0); "
+THROTTLING += "print(json.dumps([seen.reasons(), seen.busy]))"
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def send_two(agent):
     """
     body = json.dumps({"model": "dev", "prompt": "go on", "max_tokens": 100_000, "stream": True}).encode()
     url = f"http://127.0.0.1:{agent['engine_port']}/v1/completions"
-    first = urllib.request.urlopen(url, body, timeout=PATIENCE_SECONDS)
+    first = urllib.request.urlopen(url, body, timeout=TIMEOUT_SECONDS)
     connection = socket.create_connection(("127.0.0.1", agent["engine_port"]))
     head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
@@ -141,11 +141,11 @@ def loaded(tmp_path):
     ],
 )
 def test_what_holds_a_card_back_is_told_by_nvml(loaded, ask, live, told):
-    assert ask(STRAIN, CARD, f"live 0 {live}", "busy 0 4242 35") == [told, {"4242": 35}]
+    assert ask(THROTTLING, CARD, f"live 0 {live}", "busy 0 4242 35") == [told, {"4242": 35}]
 
 
 def test_a_card_that_does_not_tell_holds_nothing_back(loaded, ask):
-    assert ask(STRAIN, CARD) == [[], None]
+    assert ask(THROTTLING, CARD) == [[], None]
 
 
 def test_a_lowered_clock_and_a_stranger_that_computes_are_findings():

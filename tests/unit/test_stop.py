@@ -6,7 +6,7 @@ import sys
 import threading
 
 import pytest
-from clock import PATIENCE_SECONDS
+from clock import TIMEOUT_SECONDS
 
 from roundhouse.agents import drain
 from roundhouse.cli import agent_manager, command, main
@@ -107,11 +107,11 @@ def test_it_does_not_come_between_a_switch(up):
     def switch():
         with serving.switching(str):
             held.set()
-            done.wait(PATIENCE_SECONDS)
+            done.wait(TIMEOUT_SECONDS)
 
     thread = threading.Thread(target=switch)
     thread.start()
-    assert held.wait(PATIENCE_SECONDS)
+    assert held.wait(TIMEOUT_SECONDS)
     try:
         with pytest.raises(RoundhouseError) as error:
             stop.stop(PLAN, None, str)
@@ -130,7 +130,7 @@ def test_one_that_waits_for_a_switch_says_so_once(up):
     def switch():
         with serving.switching(str):
             held.set()
-            done.wait(PATIENCE_SECONDS)
+            done.wait(TIMEOUT_SECONDS)
 
     def describe():
         polls.append(1)
@@ -140,7 +140,7 @@ def test_one_that_waits_for_a_switch_says_so_once(up):
 
     thread = threading.Thread(target=switch)
     thread.start()
-    assert held.wait(PATIENCE_SECONDS)
+    assert held.wait(TIMEOUT_SECONDS)
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(switch_journal, "describe", describe)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clock import PATIENCE_SECONDS, until
+from clock import TIMEOUT_SECONDS, until
 from faulty_hub import MIB, ROOT, FaultyHub, make_model
 from real_gateway import free_port
 from refusal import refused
@@ -218,7 +218,7 @@ def shared(place, tmp_path):
         yield f"http://127.0.0.1:{port}"
     finally:
         peer_server.stop(current)
-        standing.join(PATIENCE_SECONDS)
+        standing.join(TIMEOUT_SECONDS)
     assert not standing.is_alive()
 
 

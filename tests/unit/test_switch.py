@@ -1,4 +1,4 @@
-"""The sequence of a switch, on units and engines of straw: each may fail where it is told to.
+"""The sequence of a switch, on fake units and engines: each may fail where it is told to.
 
 What is tested is switch.py and resume.py; systemd and vLLM themselves are molecule's.
 """
@@ -23,7 +23,7 @@ ROSTER = [
 ]
 
 
-class Straw:
+class FakeHost:
     """A host: what is up, what refuses to start, what answers rubbish, what happened."""
 
     def __init__(self, agents):
@@ -69,7 +69,7 @@ def planned():
 
 @pytest.fixture
 def host(planned, monkeypatch, tmp_path):
-    straw = Straw(planned["agents"])
+    fake = FakeHost(planned["agents"])
     by_port = {agent["engine_port"]: agent for agent in planned["agents"]}
 
     class Engine:
@@ -77,33 +77,33 @@ def host(planned, monkeypatch, tmp_path):
             self.agent = by_port[port]
 
         def healthy(self):
-            return self.agent["unit"] in straw.up
+            return self.agent["unit"] in fake.up
 
         def canary(self, name, prompt, max_tokens, timeout_seconds):
-            if self.agent["unit"] in straw.rubbish:
+            if self.agent["unit"] in fake.rubbish:
                 raise RoundhouseError("canary", f"{name} answered rubbish.")
             return Answer("text", [1, 2])
 
         def listens(self):
-            return self.agent["unit"] in straw.up
+            return self.agent["unit"] in fake.up
 
         def load(self, timeout_seconds):
-            return Load(0, 0, 0.0) if self.agent["unit"] in straw.up else None
+            return Load(0, 0, 0.0) if self.agent["unit"] in fake.up else None
 
     for name in ("show", "start", "stop"):
-        monkeypatch.setattr(systemd, name, getattr(straw, name))
+        monkeypatch.setattr(systemd, name, getattr(fake, name))
     stated = "Model loading took 5.29 GiB memory and 3.1 seconds"
     monkeypatch.setattr(journal, "log_of_this_start", lambda unit: [stated, "ValueError: no memory"])
     monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
     for room in (agents_canary, drain):
         monkeypatch.setattr(room, "Engine", Engine)
     for room in (transaction, resume):
-        monkeypatch.setattr(room, "check", straw.check)
+        monkeypatch.setattr(room, "check", fake.check)
     monkeypatch.setattr(serving, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(serving, "FOLDER", tmp_path / "state")
-    monkeypatch.setattr(resume, "is_outdated", lambda planned, agent, unit: agent["name"] in straw.outdated)
-    straw.outdated = set()
-    return straw
+    monkeypatch.setattr(resume, "is_outdated", lambda planned, agent, unit: agent["name"] in fake.outdated)
+    fake.outdated = set()
+    return fake
 
 
 def test_what_an_engine_stated_is_kept_also_of_one_that_failed(planned, host, tmp_path):

@@ -5,7 +5,7 @@ import threading
 from typing import ClassVar
 
 import pytest
-from clock import PATIENCE_SECONDS
+from clock import TIMEOUT_SECONDS
 from small_server import Handler, served
 
 from roundhouse.agents import watchdog
@@ -30,7 +30,7 @@ class Core(Handler):
         type(self).asked += 1
         self.rfile.read(int(self.headers["Content-Length"]))
         self.numbers.update(self.came_meanwhile)
-        if not self.came_meanwhile and self.goes_on.wait(PATIENCE_SECONDS):
+        if not self.came_meanwhile and self.goes_on.wait(TIMEOUT_SECONDS):
             self.reply(json.dumps({"choices": [{"text": "a"}]}))
 
     def reply(self, text):
@@ -50,7 +50,7 @@ def core():
 
 
 def take(agent, before=None):
-    return watchdog.is_alive(agent, before, PATIENCE_SECONDS)
+    return watchdog.is_alive(agent, before, TIMEOUT_SECONDS)
 
 
 def test_an_idle_engine_is_asked_for_a_token_each_time(core):
@@ -68,7 +68,7 @@ def test_an_idle_engine_whose_core_is_stopped_is_not_alive_though_its_api_answer
     answers = watchdog._answers
 
     def answers_soon(agent, limit_seconds):
-        assert limit_seconds == PATIENCE_SECONDS
+        assert limit_seconds == TIMEOUT_SECONDS
         return answers(agent, SHORT_SECONDS)
 
     # The completion alone: a slow machine may take longer for the numbers.

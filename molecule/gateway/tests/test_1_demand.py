@@ -11,12 +11,12 @@ import time
 import promises
 import pytest
 from conftest import ANY, GATE, INVENTORY, PORTS
-from storm import Found, Storm
+from many_clients import Found, ManyClients
 
 from roundhouse.gateway import on_demand as gateway_on_demand
 from roundhouse.paths import CHECKOUT as ROOT
 
-# Of a storm, at least: some turns of each agent, by the rules that the host's variables have.
+# Of a run, at least: some turns of each agent, by the rules that the host's variables have.
 SECONDS, SWITCHES = 12, 3
 RULES = "/etc/roundhouse/demand.json"
 
@@ -98,9 +98,9 @@ def test_many_requests_in_turn_keep_what_the_settings_promise(gate, on_demand, k
     def enough():
         return len(made()) - before >= SWITCHES
 
-    storm = Storm(f"https://{gate.address}:{ANY}/v1", keys(6), gate.tls, list(names))
+    clients = ManyClients(f"https://{gate.address}:{ANY}/v1", keys(6), gate.tls, list(names))
     begun = time.monotonic()
-    asked = asyncio.run(storm.rage(SECONDS, clients=6, pause_seconds=0.2, enough=enough))
+    asked = asyncio.run(clients.run(SECONDS, clients=6, pause_seconds=0.2, enough=enough))
     seconds = time.monotonic() - begun
     done = made()[before:]
     # What one took here: its phases, and the command around them, which starts as the one does that tells the history,

@@ -47,7 +47,7 @@ save_file(held, path, {"format": "pt"})
 """
 
 
-class Workshop:
+class QuantizeHost:
     """The host, and the command on it."""
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -159,19 +159,19 @@ def _key() -> str:
 def pytest_sessionfinish(exitstatus):
     """Keep no record that a test refuses."""
     if exitstatus:
-        Workshop().host.run(f"rm -f {KEPT}/{_key()}.json")
+        QuantizeHost().host.run(f"rm -f {KEPT}/{_key()}.json")
 
 
 @pytest.fixture(scope="session")
 def evidence(tmp_path_factory):
     """Return the record of the run with these inputs."""
-    workshop = Workshop(tmp_path_factory.mktemp("roster"))
-    host, record = workshop.host, f"{KEPT}/{_key()}.json"
+    quantize_host = QuantizeHost(tmp_path_factory.mktemp("roster"))
+    host, record = quantize_host.host, f"{KEPT}/{_key()}.json"
     if not host.file(record).exists:
         host.check_output(f"rm -rf {CHECKOUT} {STORE} && mkdir -p {CHECKOUT} {KEPT}")
         for part in ("src", "scripts", "lab"):
             subprocess.run(["docker", "cp", str(ROOT / part), f"{NAME}:{CHECKOUT}/"], check=True)
         host.check_output(f"{PACKAGE} {ENGINE}/bin/python {CHECKOUT}/lab/quantize_base.py {BASE}")
-        found = json.dumps(workshop.run())
+        found = json.dumps(quantize_host.run())
         host.check_output(f"printf %s {_quoted(found)} >{record}.new && mv {record}.new {record}")
     return json.loads(host.file(record).content_string)

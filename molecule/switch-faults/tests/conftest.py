@@ -1,4 +1,4 @@
-"""A turntable to break: a case begins with the architect on it, and ends with one agent that answers, or a reason."""
+"""A host to break: a case begins with the architect active, and ends with one agent that answers, or a reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AT_ONCE = ("[Service]", "RestartSec=0.2")  # an engine that ended is not tried a
 CASES = 40  # at least, of the whole suite
 
 
-class Turntable:
+class SwitchHost:
     """The host under test."""
 
     since = "0"  # seconds since the epoch at which a case began, where it asks for that
@@ -38,7 +38,7 @@ class Turntable:
     def __init__(self, host: Host, plan: dict[str, Any]) -> None:
         self.host, self.plan = host, plan
         self.said = ""
-        self.mend: list[str] = []  # commands that take back what the case did
+        self.cleanup: list[str] = []  # commands that take back what the case did
         # See lab/fake/kill_at.py. Of this case alone: an engine may outlive it, and is not to wait for the next one's.
         self.gate = f"/run/lab-gate.{time.monotonic_ns()}"
 
@@ -77,14 +77,14 @@ class Turntable:
 
     def limit(self, *names: str, **seconds: float) -> None:
         """Plan shorter limits for agents, in this case: in all others they are as long as on a real host."""
-        self.mend = [f"cp -p {PLAN}.lab {PLAN}", *self.mend]
+        self.cleanup = [f"cp -p {PLAN}.lab {PLAN}", *self.cleanup]
         agents = [agent | seconds if agent["name"] in names else agent for agent in self.plan["agents"]]
         self.host.check_output("echo %s > %s", json.dumps(self.plan | {"agents": agents}), PLAN)
 
     def limit_unit(self, agent: str, *lines: str) -> None:
         """Let systemd hold the agent's unit to these lines of a unit, in this case."""
         path = CASE_UNIT % agent
-        self.mend.append(f"rm -rf {Path(path).parent} && systemctl daemon-reload")
+        self.cleanup.append(f"rm -rf {Path(path).parent} && systemctl daemon-reload")
         self.host.check_output(drop_in(path, *lines) + " && systemctl daemon-reload")
 
     def meanwhile(self, note: str, command: str) -> None:
@@ -141,14 +141,18 @@ def plan(host: Host) -> dict[str, Any]:
 
 
 @pytest.fixture
-def turntable(host: Host, plan: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Turntable]:
+def switch_host(host: Host, plan: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[SwitchHost]:
     """Begin with whoever serves, end with one agent that answers its canary; print what was said in between."""
-    table = Turntable(host, plan)
+    table = SwitchHost(host, plan)
     yield table
     said = table.said
-    mend = ["rm -f /etc/lab-engine/* /run/lab-gate.*", "systemctl stop 'lab-client*' 'lab-stranger*'", *table.mend]
+    cleanup = [
+        "rm -f /etc/lab-engine/* /run/lab-gate.*",
+        "systemctl stop 'lab-client*' 'lab-stranger*'",
+        *table.cleanup,
+    ]
     units = " ".join(f"roundhouse-{agent}" for agent in AGENTS)
-    host.check_output(f"{' && '.join(mend)} && test ! -e {STATE}/switch.json")
+    host.check_output(f"{' && '.join(cleanup)} && test ! -e {STATE}/switch.json")
     if "No agent serves now" in said:
         assert "did not come back either: " in said
         host.check_output(f"systemctl stop {units}")  # a try of systemd's own that has read the fault
@@ -159,17 +163,17 @@ def turntable(host: Host, plan: dict[str, Any], request: pytest.FixtureRequest) 
     again = table.run(serving)
     assert (again["rc"], again["changed"]) == (0, False), table.said
     assert not table.journal()
-    Turntable.known = serving
+    SwitchHost.known = serving
     request.node.user_properties.append(("outcome", f"{serving} serves; {said}"))
 
 
 @pytest.fixture
-def table(turntable: Turntable) -> Turntable:
+def table(switch_host: SwitchHost) -> SwitchHost:
     """Begin with the architect."""
-    if Turntable.known != "architect":
-        assert turntable.run("architect", "--drain", "0")["rc"] == 0, turntable.said
-    Turntable.known, turntable.said = None, ""
-    return turntable
+    if SwitchHost.known != "architect":
+        assert switch_host.run("architect", "--drain", "0")["rc"] == 0, switch_host.said
+    SwitchHost.known, switch_host.said = None, ""
+    return switch_host
 
 
 @pytest.fixture(scope="session")

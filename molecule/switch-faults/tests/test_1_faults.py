@@ -273,9 +273,9 @@ def test_a_disk_that_takes_nothing(table, small_disk):
 
 @pytest.mark.parametrize("content", ["{", '{"schema": 1}', "[]"])
 @pytest.mark.parametrize("name", ["history.jsonl", "starts.json", "canaries.json", "switch.json"])
-def test_a_state_file_is_damaged(turntable, name, content):
-    turntable.host.check_output("echo %s > %s", content, f"/var/lib/roundhouse/state/{name}")
-    assert turntable.run(next(agent for agent in AGENTS if agent != turntable.known))["rc"] == 0
+def test_a_state_file_is_damaged(switch_host, name, content):
+    switch_host.host.check_output("echo %s > %s", content, f"/var/lib/roundhouse/state/{name}")
+    assert switch_host.run(next(agent for agent in AGENTS if agent != switch_host.known))["rc"] == 0
 
 
 def test_a_damaged_serving_file_says_what_to_do(table):

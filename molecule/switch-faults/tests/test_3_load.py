@@ -12,7 +12,7 @@ TOKENS = 50  # half a second, of a drain of 30 s
 
 
 @pytest.fixture
-def patient(table):
+def gated(table):
     """Let the architect's answers wait where the gate is closed, in this case."""
     table.restart("architect", f"--answer-while {table.gate}")
     table.fault("architect", "")
@@ -45,8 +45,8 @@ async def streams(table, url, switch):
 NOTED = f"architect: {STREAMS} running"  # in the journal: it was asked to stop
 
 
-def test_no_stream_is_cut_that_ends_within_the_drain(patient, address):
-    table = patient
+def test_no_stream_is_cut_that_ends_within_the_drain(gated, address):
+    table = gated
 
     def switch():
         table.meanwhile(NOTED, f"sleep 1; rm {table.gate}")
@@ -59,8 +59,8 @@ def test_no_stream_is_cut_that_ends_within_the_drain(patient, address):
     table.said = f"{STREAMS} streams of {TOKENS} tokens ended whole; stop took {answer['stages']['stop']} s"
 
 
-def test_streams_that_do_not_end_are_cut_and_counted(patient, address):
-    table = patient
+def test_streams_that_do_not_end_are_cut_and_counted(gated, address):
+    table = gated
     switch = lambda: table.run("dev", "--drain", "1")  # noqa: E731 - it is one call
     answer, ended = asyncio.run(streams(table, address("architect"), switch))
     assert (answer["rc"], answer["cut"]) == (0, STREAMS)
@@ -76,8 +76,8 @@ def refuses_work(agent):
     return f'test "$(python3 -c "{code}")" = 500'
 
 
-def test_new_work_is_refused_while_the_rest_ends(patient, address):
-    table = patient
+def test_new_work_is_refused_while_the_rest_ends(gated, address):
+    table = gated
     client = openai.OpenAI(base_url=address("architect"), api_key="not-needed", max_retries=0, timeout=120)
     late = []
 

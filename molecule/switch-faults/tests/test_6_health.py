@@ -21,26 +21,26 @@ def said_by(table, unit, since):
     return table.host.check_output("journalctl --quiet --output cat --unit %s --since %s", unit, f"@{since}")
 
 
-def often(table, **limits):
+def frequent_checks(table, **limits):
     """Let the watchdog check twice a second, instead of every 30 s, in this case."""
     table.limit_unit("architect", *AT_ONCE)
     table.limit(*AGENTS, watchdog_every_seconds=0.5, **limits)
-    table.mend.append("systemctl try-restart 'roundhouse-watchdog@*'")
+    table.cleanup.append("systemctl try-restart 'roundhouse-watchdog@*'")
     table.restart("architect", "")
     table.since = table.host.check_output("date +%s")
     return table
 
 
 @pytest.fixture
-def quick(table):
+def fast(table):
     """Let the watchdog also wait for 3 s instead of ten: the engine of the case hangs."""
-    return often(table, watchdog_limit_seconds=3)
+    return frequent_checks(table, watchdog_limit_seconds=3)
 
 
 @pytest.fixture
-def patient(table):
+def usual(table):
     """Let the watchdog wait for as long as on a real host: a slow machine is no hung engine."""
-    return often(table)
+    return frequent_checks(table)
 
 
 def serves_again(table, agent, pid):
@@ -51,56 +51,56 @@ def serves_again(table, agent, pid):
     table.said = f"{agent} served again after {time.monotonic() - begun:.0f} s"
 
 
-def test_an_engine_that_is_stopped_is_started_again(quick):
-    pid = main_pid(quick, "architect")
-    quick.host.check_output("kill -STOP %s", pid)
-    serves_again(quick, "architect", pid)
-    assert "architect hangs: ending its engine" in said_by(quick, "roundhouse-watchdog@architect", quick.since)
-    assert property_of(quick, "architect", "NRestarts") == "1"
+def test_an_engine_that_is_stopped_is_started_again(fast):
+    pid = main_pid(fast, "architect")
+    fast.host.check_output("kill -STOP %s", pid)
+    serves_again(fast, "architect", pid)
+    assert "architect hangs: ending its engine" in said_by(fast, "roundhouse-watchdog@architect", fast.since)
+    assert property_of(fast, "architect", "NRestarts") == "1"
 
 
-def test_an_engine_whose_api_answers_and_whose_core_is_stopped_is_started_again(quick):
-    quick.restart("architect", f"--core-stopped-while {quick.gate}")
-    quick.fault("architect", "")
-    pid = main_pid(quick, "architect")
-    quick.close_gate()
-    assert quick.host.check_output("python3 -c %s", health()) == "200"
-    serves_again(quick, "architect", pid)
+def test_an_engine_whose_api_answers_and_whose_core_is_stopped_is_started_again(fast):
+    fast.restart("architect", f"--core-stopped-while {fast.gate}")
+    fast.fault("architect", "")
+    pid = main_pid(fast, "architect")
+    fast.close_gate()
+    assert fast.host.check_output("python3 -c %s", health()) == "200"
+    serves_again(fast, "architect", pid)
 
 
 def health():
     return "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/health').status)"
 
 
-def test_an_engine_that_reads_a_long_prompt_is_no_hung_one(patient):
-    patient.restart("architect", f"--read-looks {LOOKS}")
-    patient.fault("architect", "")
-    pid = main_pid(patient, "architect")
-    patient.request("architect", 10, "go on " * 100)
-    patient.until("! systemctl --quiet is-active lab-client")
-    assert main_pid(patient, "architect") == pid
+def test_an_engine_that_reads_a_long_prompt_is_no_hung_one(usual):
+    usual.restart("architect", f"--read-looks {LOOKS}")
+    usual.fault("architect", "")
+    pid = main_pid(usual, "architect")
+    usual.request("architect", 10, "go on " * 100)
+    usual.until("! systemctl --quiet is-active lab-client")
+    assert main_pid(usual, "architect") == pid
     # One look was the command's, which saw the request run: all others were the watchdog's.
-    assert f"read in {LOOKS} steps" in said_by(patient, "roundhouse-architect", patient.since)
-    assert "hangs: ending" not in said_by(patient, "roundhouse-watchdog@architect", patient.since)
+    assert f"read in {LOOKS} steps" in said_by(usual, "roundhouse-architect", usual.since)
+    assert "hangs: ending" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
 
-def test_an_engine_that_loads_long_is_no_hung_one(patient):
-    patient.fault("architect", f"--load-seconds {LONGER_SECONDS}")
-    patient.host.check_output("systemctl restart roundhouse-architect")
-    patient.fault("architect", "")
-    assert property_of(patient, "architect", "NRestarts") == "0"
-    assert "hangs: ending" not in said_by(patient, "roundhouse-watchdog@architect", patient.since)
+def test_an_engine_that_loads_long_is_no_hung_one(usual):
+    usual.fault("architect", f"--load-seconds {LONGER_SECONDS}")
+    usual.host.check_output("systemctl restart roundhouse-architect")
+    usual.fault("architect", "")
+    assert property_of(usual, "architect", "NRestarts") == "0"
+    assert "hangs: ending" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
 
-def test_the_watchdog_kills_no_engine_during_a_drain(patient):
-    patient.restart("architect", f"--answer-while {patient.gate}")
-    patient.fault("architect", "")
-    patient.request("architect", 6000)
-    patient.meanwhile("phase.: .stop", f"touch {patient.gate}")  # before it, the watchdog would be right to end it
-    result = patient.run("dev", "--drain", str(LONGER_SECONDS))
+def test_the_watchdog_kills_no_engine_during_a_drain(usual):
+    usual.restart("architect", f"--answer-while {usual.gate}")
+    usual.fault("architect", "")
+    usual.request("architect", 6000)
+    usual.meanwhile("phase.: .stop", f"touch {usual.gate}")  # before it, the watchdog would be right to end it
+    result = usual.run("dev", "--drain", str(LONGER_SECONDS))
     assert (result["rc"], result["cut"]) == (0, 1)
     assert result["stages"]["stop"] >= LONGER_SECONDS
-    assert "hangs: ending" not in said_by(patient, "roundhouse-watchdog@architect", patient.since)
+    assert "hangs: ending" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
 
 def dies_for_good(table, agent, fault):

@@ -24,7 +24,7 @@ from machines import FAULTS, GATE, ImagesMachine, Machine
 
 pytest_xdist_make_scheduler = scheduler(HOSTS)
 
-WITNESSED = "/var/lib/lab-witness.json"  # outlives a restart of the machine
+ANSWERS_PATH = "/var/lib/lab-witness.json"  # outlives a restart of the machine
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -106,12 +106,12 @@ def one_engine_at_a_time(machine: Machine, request: pytest.FixtureRequest) -> It
 def watched(machine: Machine) -> Iterator[dict[str, Any]]:
     """Watch the card and the architect's port; what was seen is in the dict at the end."""
     machine.host.run("systemctl stop lab-witness")  # of a run that was ended
-    machine.host.check_output(f"systemd-run --quiet --collect --unit lab-witness lab-witness 8000 {WITNESSED}")
+    machine.host.check_output(f"systemd-run --quiet --collect --unit lab-witness lab-witness 8000 {ANSWERS_PATH}")
     seen: dict[str, Any] = {}
     yield seen
     machine.host.run("systemctl stop lab-witness")  # which a restart of the machine has done
-    seen |= json.loads(machine.host.file(WITNESSED).content_string)
-    machine.host.check_output(f"rm {WITNESSED}")
+    seen |= json.loads(machine.host.file(ANSWERS_PATH).content_string)
+    machine.host.check_output(f"rm {ANSWERS_PATH}")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -60,7 +60,7 @@ class _Stopping:
             return False
         count = self.running or 0
         if self._killed:
-            systemd.forgive(self.agent["unit"])
+            systemd.reset_failed(self.agent["unit"])
         elif count and (seconds >= _own_seconds(self.agent) or state == "failed"):
             self._report(f"{self.agent['name']} ended itself, {count} requests are cut")
             self.cut += count

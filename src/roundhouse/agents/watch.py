@@ -30,7 +30,7 @@ class View(NamedTuple):
     killed: str | None
 
 
-def look(plan: Plan, *, cards: bool) -> View:
+def observe(plan: Plan, *, cards: bool) -> View:
     """Return the agents, a switch, and the cards where they are shown."""
     return View(
         rows=status.rows(plan),
@@ -72,7 +72,7 @@ def watch(plan: Plan, every_seconds: float, rounds: int | None, show: Callable[[
         return
     before: tuple[object, ...] | None = None
     for _ in _rounds(rounds, every_seconds):
-        view = look(plan, cards=False)
+        view = observe(plan, cards=False)
         if milestone(view) != before:
             show(f"{time.strftime('%H:%M:%S')} {line(view)}")
             before = milestone(view)
@@ -80,7 +80,7 @@ def watch(plan: Plan, every_seconds: float, rounds: int | None, show: Callable[[
 
 def _screens(plan: Plan, every_seconds: float, rounds: int | None) -> None:
     def shown_now() -> str:
-        return screen(look(plan, cards=True), shutil.get_terminal_size().columns)
+        return screen(observe(plan, cards=True), shutil.get_terminal_size().columns)
 
     if importlib.util.find_spec("rich") is None:  # a host has it seldom; a plain terminal can do it too
         for _ in _rounds(rounds, every_seconds):

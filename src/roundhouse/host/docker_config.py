@@ -138,7 +138,7 @@ def apply_merge(owner: str, wanted: Config, planned: Merge) -> str:
         for verb in ("reload", "restart") if action == "restart" else ("reload",):
             # docker.service may start three times a minute. The package's start and two roles' would use them up, and
             # the next restart would leave the host without an engine.
-            systemd.forgive("docker.service")
+            systemd.reset_failed("docker.service")
             systemd.run(verb, "docker.service")
     PENDING.unlink(missing_ok=True)
     return action

@@ -117,7 +117,7 @@ def start(name: str) -> None:
     """Queue the start and return. systemd stops the units that conflict with it first."""
     # Clears the start limit too: a person who asks again is not a crash loop. Not checked, because a
     # unit that systemd has not loaded yet has nothing to reset and answers with an error.
-    forgive(name)
+    reset_failed(name)
     _systemctl("start", "--no-block", name)
 
 
@@ -142,7 +142,7 @@ def kill(name: str) -> None:
     subprocess.run(["systemctl", "kill", "--signal=SIGKILL", name], capture_output=True, check=False)
 
 
-def forgive(name: str) -> None:
+def reset_failed(name: str) -> None:
     """Let a unit that was ended by force count as stopped, not as failed."""
     subprocess.run(["systemctl", "reset-failed", name], capture_output=True, check=False)
 

@@ -91,7 +91,7 @@ def build(agents: object, settings: Settings, host: Host | None = None) -> Plan:
         "waiting": [*(entry["refused"][0] for entry in made if entry["waits"]), *no_card],
         "problems": [
             *_beyond(roster, host, settings.accelerator),
-            *(_misfit(entry) for entry in made if not entry["taken"]),
+            *(_does_not_fit(entry) for entry in made if not entry["taken"]),
         ],
         "agents": made,
     }
@@ -192,7 +192,7 @@ def _beyond(roster: Roster, host: Host, accelerator: str) -> list[str]:
     ]
 
 
-def _misfit(entry: Agent) -> str:
+def _does_not_fit(entry: Agent) -> str:
     reasons = " ".join(entry["refused"])
     return (
         f"agents[{entry['name']}].models: none is known to fit. {reasons} Add a smaller model, let the agent give up "

@@ -65,7 +65,7 @@ class _Entry(TypedDict):
 
 
 class Entry(_Entry, total=False):
-    """The file: the fields of Left and of Switching."""
+    """The file: the fields of Killed and of Switching."""
 
     step: str
     percent: int | None

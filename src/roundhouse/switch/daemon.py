@@ -65,14 +65,14 @@ class Control:
         if loads is None:  # no request waits in a gateway that does not run
             return
         now = time.monotonic()
-        self._see_units(now, loads)
+        self._read_units(now, loads)
         self.scheduler.observe(now, self._loaded, loads)
         self._allow(now)
         decision = self.scheduler.decide(now, loads)
         if decision:
             self._begin(decision)
 
-    def _see_units(self, now: float, loads: dict[str, Load]) -> None:
+    def _read_units(self, now: float, loads: dict[str, Load]) -> None:
         if now - self._asked_units < _UNITS_SECONDS and not any(load.waiting for load in loads.values()):
             return
         seen = systemd.show_all([agent["unit"] for agent in self.plan["agents"]])

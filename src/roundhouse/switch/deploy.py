@@ -187,5 +187,5 @@ def _undo(now: Deployment) -> list[str]:
     now.old.put(now.new)
     for agent in now.new.plan["agents"]:
         if now.old.agent(agent["name"]) is None:
-            systemd.forgive(agent["unit"])  # a unit that is gone, and failed, would stay listed
+            systemd.reset_failed(agent["unit"])  # a unit that is gone, and failed, would stay listed
     return [agent["unit"] for agent in started]

@@ -146,7 +146,7 @@ def _forward(now: Switch, *, restart: bool) -> str:
 def _roll_back(now: Switch, error: BaseException) -> NoReturn:
     """Bring the previous agents back, and raise RoundhouseError with what happened."""
     what = f"the switch to {now.agent['name']}"
-    # A killed switch may have killed another agent half-way up, which was never committed.
+    # A killed switch may have left another agent half-way up, which was never committed.
     failed = [now.agent, *(other for other in now.stopping if other not in now.previous)]
 
     def stop_failed() -> list[str]:
@@ -172,7 +172,7 @@ def _close(now: Switch) -> None:
         try:
             step()
         except (OSError, RoundhouseError) as error:  # the units tell the next call the same
-            now.report(f"the state on disk was killed as it is: {error}")
+            now.report(f"the state on disk was left as it is: {error}")
 
 
 def _record_previous(now: Switch) -> None:

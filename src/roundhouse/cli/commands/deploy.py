@@ -43,12 +43,12 @@ def put(found: PlanSet, args: argparse.Namespace) -> command.Answer:
     report = console.progress()
     with serving.switching(switch_journal.describe, wait=report_wait_once(report) if args.wait else None):
         if args.dry_run:
-            return _look(found, args)
+            return _preview(found, args)
         done = deploy.deploy(found, report, drain_seconds=args.drain, start_agents=not args.no_start)
     return {**done}, f"the plan {done['plan']} is in place; active: {', '.join(done['serving']) or 'no agent'}"
 
 
-def _look(found: PlanSet, args: argparse.Namespace) -> command.Answer:
+def _preview(found: PlanSet, args: argparse.Namespace) -> command.Answer:
     """Show what would change. The active agent may be another by the time it is done."""
     from ...switch import deploy, deploy_preview
 

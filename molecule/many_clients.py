@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import openai
 
 TOKENS = 10
-LONGEST_SECONDS = 240  # of a storm in which there is never enough to see
-LOOK_SECONDS = 3
+LONGEST_SECONDS = 240  # of a run in which there is never enough to see
+CHECK_SECONDS = 3
 
 
 class Asked(NamedTuple):
@@ -24,7 +24,7 @@ class Asked(NamedTuple):
     waited_seconds: float
 
 
-class Storm:
+class ManyClients:
     """So many clients; each asks for one agent and then for the next, and comes at once with another request."""
 
     def __init__(self, base: str, keys: list[str], tls: ssl.SSLContext | bool, agents: list[str]) -> None:
@@ -32,7 +32,7 @@ class Storm:
         self.asked: list[Asked] = []
         self.http = openai.DefaultAsyncHttpxClient(verify=tls, timeout=600)
 
-    async def rage(
+    async def run(
         self, seconds: float, clients: int, pause_seconds: float, enough: Callable[[], bool] = lambda: True
     ) -> list[Asked]:
         """Ask for so long and until `enough` says so, and return what came.
@@ -45,7 +45,7 @@ class Storm:
             while (lasts := time.monotonic() - begun) < max(seconds, LONGEST_SECONDS):
                 if await asyncio.to_thread(enough) and lasts >= seconds:
                     break
-                await asyncio.sleep(min(LOOK_SECONDS, max(0.1, seconds - lasts)))
+                await asyncio.sleep(min(CHECK_SECONDS, max(0.1, seconds - lasts)))
             over.set()
             await asyncio.gather(*asking)
         finally:
@@ -76,7 +76,7 @@ async def _ask(api: Any, agent: str) -> Asked:
 
 
 class Found(NamedTuple):
-    """What a storm came to, and what the settings promise of it."""
+    """What a run came to, and what the settings promise of it."""
 
     asked: list[Asked]
     switches: int
