@@ -21,19 +21,19 @@ import openai
 from board import KEPT_LINES, Board, Failed, Tell, command, keep, playbook
 from demo_steps import (
     BESIDE,
-    BRING,
     HOST,
     IMAGE,
+    INSPECT,
     KEPT,
-    LOOK,
     MODEL,
+    PULL,
     QUESTIONS,
     SERVES,
     SHIPPED,
     SIGNS,
     SITE,
     estimates,
-    look,
+    inspect,
     status,
     steps,
 )
@@ -63,7 +63,7 @@ def prepare(board: Board, hub: str) -> None:
     with ThreadPoolExecutor() as pool:
         running = [pool.submit(script, HOST, "ansible-playbook", *INVENTORY, "lab/create.yml")]
         if not hub:
-            running.append(pool.submit(script, BRING, "lab/smollm.sh"))
+            running.append(pool.submit(script, PULL, "lab/smollm.sh"))
     if errors := [error for each in running if (error := each.exception())]:
         raise Failed("\n".join(map(str, errors))) from errors[0]
 
@@ -182,8 +182,8 @@ def run(board: Board, hub: str) -> tuple[dict[str, str], list[Served]]:
     Raises Failed, RoundhouseError, KeyboardInterrupt.
     """
     wanted = setup_run.Wanted((), "inventory/lab", ("--extra-vars", json.dumps({"lab_model": hub or MODEL})))
-    with board.step(LOOK) as tell:
-        kinds = look(tell).kinds(hub)
+    with board.step(INSPECT) as tell:
+        kinds = inspect(tell).kinds(hub)
     board.expected, board.by = estimates(kinds)
     prepare(board, hub)
     with board.step(SITE) as tell:
@@ -198,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
     hub = parser.parse_args(argv).model
     refuse_taken_ports()
     begun = time.monotonic()
-    board = Board(steps(hub), {LOOK: SHIPPED[LOOK]}, beside=BESIDE)
+    board = Board(steps(hub), {INSPECT: SHIPPED[INSPECT]}, beside=BESIDE)
     try:
         with board.shown():
             kinds, found = run(board, hub)

@@ -21,9 +21,9 @@ QUESTIONS = {
     "dev": "Write a Python function that reverses a string.",
     "po": 'Write a user story for a password reset. Begin with "As a user, I want".',
 }
-LOOK = "See what is there"
-IMAGE, HOST, BRING, SITE = "Make the host's image", "Start the stand-in host", "Bring the model", "Run site.yml"
-BESIDE = ((HOST, BRING),)  # they run at the same time
+INSPECT = "Inspect the machine"
+IMAGE, HOST, PULL, SITE = "Build the host's image", "Start the stand-in host", "Pull the model", "Run site.yml"
+BESIDE = ((HOST, PULL),)  # they run at the same time
 SERVES = "{agent} answers"
 # What the answer of the demo's own model has: without it the model was damaged on its way. At temperature 0 it is the
 # same each time.
@@ -31,9 +31,9 @@ SIGNS = {"architect": r"(?i)\bdatabase", "dev": r"\bdef \w+\(", "po": r"(?i)\bas
 # Seconds, by what a step finds, for a run without an earlier one: twice those of a machine with two cores and AVX-512,
 # because a machine with two slow ones takes so long.
 SHIPPED = {
-    LOOK: 2.0,
-    **{f"{IMAGE}, new": 76.0, f"{HOST}, new": 7.0, f"{BRING}, new": 17.0},
-    **{f"{IMAGE}, again": 1.0, f"{HOST}, again": 6.0, f"{BRING}, again": 1.0},
+    INSPECT: 2.0,
+    **{f"{IMAGE}, new": 76.0, f"{HOST}, new": 7.0, f"{PULL}, new": 17.0},
+    **{f"{IMAGE}, again": 1.0, f"{HOST}, again": 6.0, f"{PULL}, again": 1.0},
     **{f"{SITE}, with the engine": 175.0, f"{SITE}, new": 90.0},
     **{f"{SITE}, another model": 75.0, f"{SITE}, again": 14.0},
     **{"a switch": 42.0, "an answer": 4.0},
@@ -62,8 +62,8 @@ class Found(NamedTuple):
             site = "new" if self.engine else "with the engine"
         first = self.ready or next(iter(QUESTIONS))
         of_hub = f", {hub}" if hub else ""
-        kinds = {LOOK: LOOK, IMAGE: f"{IMAGE}, {_new(self.image)}", HOST: f"{HOST}, {_new(self.host)}"}
-        kinds |= {BRING: f"{BRING}, {_new(self.model)}", SITE: f"{SITE}, {site}{of_hub}"}
+        kinds = {INSPECT: INSPECT, IMAGE: f"{IMAGE}, {_new(self.image)}", HOST: f"{HOST}, {_new(self.host)}"}
+        kinds |= {PULL: f"{PULL}, {_new(self.model)}", SITE: f"{SITE}, {site}{of_hub}"}
         for name in QUESTIONS:
             kinds[SERVES.format(agent=name)] = f"{'an answer' if name == first else 'a switch'}{of_hub}"
         return {name: kinds[name] for name in steps(hub)}
@@ -71,14 +71,14 @@ class Found(NamedTuple):
 
 def steps(hub: str) -> list[str]:
     """Return the names of the steps in their order."""
-    return [LOOK, IMAGE, HOST, *([] if hub else [BRING]), SITE, *(SERVES.format(agent=name) for name in QUESTIONS)]
+    return [INSPECT, IMAGE, HOST, *([] if hub else [PULL]), SITE, *(SERVES.format(agent=name) for name in QUESTIONS)]
 
 
 def _new(there: bool) -> str:
     return "again" if there else "new"
 
 
-def look(tell: Tell) -> Found:
+def inspect(tell: Tell) -> Found:
     """Return what there is. Raises Failed."""
     tell("the host's image")
     image = _output("lab/image.sh", "--name", "bookworm").strip()
@@ -88,7 +88,7 @@ def look(tell: Tell) -> Found:
         return Found(image=False, engine=False, model=False, host=False, models=frozenset(), ready=None)
     there = image in images
     tell("the engine and the model")
-    engine, model = look_into_volumes(image if there else images[0])  # one of other inputs shows the volumes as well
+    engine, model = inspect_volumes(image if there else images[0])  # one of other inputs shows the volumes as well
     tell("the host")
     if not there or not _runs(image):
         return Found(there, engine, model, host=False, models=frozenset(), ready=None)
@@ -97,7 +97,7 @@ def look(tell: Tell) -> Found:
     return Found(there, engine, model, host=True, models=frozenset(row["model"] for row in rows), ready=ready)
 
 
-def look_into_volumes(image: str) -> tuple[bool, bool]:
+def inspect_volumes(image: str) -> tuple[bool, bool]:
     """Return whether the engine and the model are there."""
     volumes = [
         f"--volume=roundhouse-lab-{name}" for name in ("engine:/opt/roundhouse/engine", "models:/srv/lab/models")

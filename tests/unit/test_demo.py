@@ -79,7 +79,7 @@ def test_what_a_hubs_model_takes_is_unknown_before_its_first_run_and_kept_apart(
     plain = found(True).kinds("")
     kinds = found(True, model=HUB).kinds(HUB)
     assert [*kinds] == demo.steps(HUB)
-    assert demo.BRING not in kinds
+    assert demo.PULL not in kinds
     unknown = kinds.keys() - demo.estimates(kinds)[0].keys()
     assert unknown == {demo.SITE, *(f"{name} answers" for name in AGENTS)}
     assert {kinds[name] for name in unknown}.isdisjoint(plain.values())
@@ -117,31 +117,31 @@ class Docker:
 
 
 @pytest.fixture
-def look(monkeypatch):
+def inspect(monkeypatch):
     """Return what looks at a Docker, with the agents of a host that has the demo's model."""
 
     def at(docker):
         monkeypatch.setattr(demo_steps, "_output", docker)
         monkeypatch.setattr(demo_steps.remote, "lab_is_up", lambda: docker.up)
         monkeypatch.setattr(demo_steps, "deployed", lambda: [row | {"model": demo.MODEL} for row in rows("dev")])
-        return demo_steps.look(lambda _: None)
+        return demo_steps.inspect(lambda _: None)
 
     return at
 
 
-def test_it_finds_what_there_is(look):
-    assert look(Docker(["lab:bookworm-this"])) == found(True, "dev")
-    assert look(Docker([])) == NOTHING
-    assert look(Docker(["lab:bookworm-this"], up=False, in_volumes="")) == NOTHING._replace(image=True)
+def test_it_finds_what_there_is(inspect):
+    assert inspect(Docker(["lab:bookworm-this"])) == found(True, "dev")
+    assert inspect(Docker([])) == NOTHING
+    assert inspect(Docker(["lab:bookworm-this"], up=False, in_volumes="")) == NOTHING._replace(image=True)
 
 
 @pytest.mark.parametrize("other", ["lab:bookworm-fake-this", "lab:bookworm-old"])
-def test_an_image_of_other_inputs_is_not_the_hosts_but_shows_the_volumes(look, other):
+def test_an_image_of_other_inputs_is_not_the_hosts_but_shows_the_volumes(inspect, other):
     docker = Docker([other], of_host="old")
-    assert look(docker) == NOTHING._replace(engine=True, model=True)
+    assert inspect(docker) == NOTHING._replace(engine=True, model=True)
     assert docker.ran == other
     docker = Docker([other, "lab:bookworm-this"], of_host="old")  # create.yml makes such a host anew
-    assert look(docker) == NOTHING._replace(image=True, engine=True, model=True)
+    assert inspect(docker) == NOTHING._replace(image=True, engine=True, model=True)
     assert docker.ran == "lab:bookworm-this"
 
 
