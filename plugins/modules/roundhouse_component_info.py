@@ -1,4 +1,4 @@
-"""Ansible module: a host's driver, container engine and toolkit. A shim over provision/component_info.py.
+"""Ansible module: a host's driver, container engine and toolkit. Over provision/component_info.py.
 
 One module inspects three things, and one (roundhouse_host_files) writes several, because the first use of a module in a
 run costs 0.2 s: Ansible collects the Python that it ships. The next use costs no more than a ping.

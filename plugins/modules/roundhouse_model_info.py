@@ -1,4 +1,4 @@
-"""Ansible module: are the models complete? A shim over roundhouse.provision.host_state."""
+"""Ansible module: are the models complete? Over provision/model_state.py."""
 
 from __future__ import annotations
 

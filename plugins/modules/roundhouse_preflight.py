@@ -1,4 +1,4 @@
-"""Ansible module: what a host lacks, and what is there. Over provision/preflight.py and host_state.py."""
+"""Ansible module: what a host lacks and has. Over provision/preflight.py and host_state.py."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Architecture(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model in one format. `stated` is False when the format is the caller's request, not the checkpoint's.
+    """A model in one format. `stated` is False when the format is the caller's, not the checkpoint's.
 
     `kv_cache_dtype` is what the checkpoint makes of auto.
     """

@@ -137,13 +137,13 @@ def run(verb: str, name: str) -> None:
 
 
 def kill(name: str) -> None:
-    """End all processes of a unit that is being stopped, at once."""
+    """Kill all processes of a stopping unit."""
     # Not checked: the last of them may have ended by itself meanwhile.
     subprocess.run(["systemctl", "kill", "--signal=SIGKILL", name], capture_output=True, check=False)
 
 
 def reset_failed(name: str) -> None:
-    """Let a unit that was ended by force count as stopped, not as failed."""
+    """Let a killed unit count as stopped, not as failed."""
     subprocess.run(["systemctl", "reset-failed", name], capture_output=True, check=False)
 
 

@@ -1,4 +1,4 @@
-"""What the roles of a GPU host ask about it through the module roundhouse_component_info. Nothing is changed.
+"""Inspect the driver, the container engine or the toolkit, for the module of this name.
 
 Each function imports its own parts alone: what travels in an Ansible module is compiled at each of its runs.
 """

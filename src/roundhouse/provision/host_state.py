@@ -21,7 +21,7 @@ _USERS = ("roundhouse", "roundhouse-gateway")
 
 
 class Asked(NamedTuple):
-    """What is looked for on a host.
+    """What is inspected.
 
     `environments` are folders of Python environments, `current` the link to that of the hub's client; `folders` are the
     roster's own models; `image` is None where no container is wanted.

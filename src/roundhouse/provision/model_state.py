@@ -1,4 +1,4 @@
-"""Which of the wanted models are on a host: shared by the modules roundhouse_preflight and roundhouse_model_info."""
+"""Which of the wanted models are on a host: for the modules roundhouse_preflight and roundhouse_model_info."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Ansible modules roundhouse_resolve and roundhouse_pull do with their arguments on a host.
+"""What the Ansible modules roundhouse_resolve and roundhouse_pull do on a host.
 
 The token is an argument that Ansible hides, and is put into this process's environment: a task's `environment:` would
 stand in the argument list of the shell that Ansible starts.

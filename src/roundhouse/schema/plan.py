@@ -72,7 +72,7 @@ class Decision(TypedDict):
 class Decided(Decision):
     """A decision with what was asked."""
 
-    fingerprint: str  # of plan/requirements.py; the same as long as the same is asked on the same cards
+    fingerprint: str  # of plan/requirements.py: of the request and the cards
 
 
 class StartLimit(TypedDict):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 # A roster's `quantization` -> what it is. None of them has to be written: the engine reads the
-# format from the checkpoint. Writing it makes the choice explicit and checks it against the model.
+# format from the checkpoint. Writing it checks it against the model.
 FORMATS = {
     "awq": "4-bit weights, AWQ checkpoint",
     "gptq": "4- or 8-bit weights, GPTQ checkpoint",
