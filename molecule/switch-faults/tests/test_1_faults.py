@@ -106,7 +106,7 @@ def test_both_fail(table):
     table.fault("dev", "--out-of-memory")
     table.fault("architect", "--out-of-memory")
     sentence = table.refused("dev")
-    assert "architect did not come back either: architect did not start" in sentence
+    assert "The rollback to architect failed too: architect did not start" in sentence
     assert sentence.endswith("No agent serves now.")
     assert table.history()["outcome"] == "rollback_failed"
 
@@ -124,7 +124,7 @@ def test_both_fail_and_the_old_one_is_up_and_of_no_use(table, fault, part):
     table.fault("dev", "--out-of-memory")
     table.fault("architect", fault)
     sentence = table.refused("dev")
-    assert f"architect did not come back either: {part}" in sentence
+    assert f"The rollback to architect failed too: {part}" in sentence
     up = "" if fault == "--never-ready" else " and architect is up and does not answer as it should"
     assert sentence.endswith(f"No agent serves now{up}.")
     assert table.history()["outcome"] == "rollback_failed"
@@ -201,7 +201,7 @@ def test_the_old_ones_unit_file_is_gone_and_the_new_one_fails(table, moved):
     moved("/etc/systemd/system/roundhouse-architect.service")
     table.fault("dev", "--out-of-memory")
     sentence = table.refused("dev")
-    assert "architect did not come back either" in sentence
+    assert "The rollback to architect failed too" in sentence
     assert "No agent serves now" in sentence
     table.fault("dev", "")
     assert table.run("dev")["rc"] == 0
@@ -224,7 +224,7 @@ def test_a_file_is_missing_or_damaged(table, moved, path, content, part):
     sentence = table.refused("dev")
     assert part in sentence
     if "lab-engine" in path:  # the one engine of all agents
-        assert "architect did not come back either" in sentence
+        assert "The rollback to architect failed too" in sentence
     else:
         assert table.serving() == ["architect"]
 

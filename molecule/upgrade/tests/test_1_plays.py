@@ -1,4 +1,4 @@
-"""The plays: another engine, a setting, an engine that is of no use, and the way back."""
+"""The plays: another engine, a setting, an engine that is of no use, and the rollback."""
 
 import re
 

@@ -49,7 +49,7 @@ def test_both_are_of_no_use_and_the_next_run_needs_no_hand(first):
     first.fault(first.first, "--out-of-memory")
     first.write(first.engine("0.34.0", "--out-of-memory"))
     sentence = first.refused("deploy", first.staged)
-    assert "architect did not come back either: architect did not start" in sentence
+    assert "The rollback to architect failed too: architect did not start" in sentence
     assert sentence.endswith("No agent serves now.")
     first.fault(first.first, "")
     engine = first.engine("0.33.0")

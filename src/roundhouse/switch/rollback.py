@@ -36,11 +36,11 @@ def roll_back(
         failed.append(f"The rollback failed too: {as_error('the rollback', second).message}")
     else:
         for other in now.previous:
-            now.report(f"bringing {other['name']} back")
+            now.report(f"restoring {other['name']}")
             try:
                 _restore(now, plan, other, gone)
             except Exception as second:
-                failed.append(f"{other['name']} did not come back either: {as_error(what, second).message}")
+                failed.append(f"The rollback to {other['name']} failed too: {as_error(what, second).message}")
     return RoundhouseError(FAILED, " ".join([failure.message, *failed])) if failed else failure
 
 
