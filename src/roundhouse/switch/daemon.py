@@ -93,7 +93,7 @@ class Control:
 
     def _begin(self, decision: Decision) -> None:
         words = ["stop", decision.agent] if decision.free else [decision.agent]
-        self.report(f"{'freeing the card of' if decision.free else 'bringing'} {decision.agent}: {decision.why}")
+        self.report(f"{'freeing the card of' if decision.free else 'starting'} {decision.agent}: {decision.why}")
         self.job = Job(decision, daemon_socket.command([*words, "--wait"]))
 
     def _end(self, job: Job) -> None:
