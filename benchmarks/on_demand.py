@@ -18,8 +18,8 @@ import time
 from roundhouse.paths import CHECKOUT as ROOT
 
 sys.path.insert(0, str(ROOT / "molecule"))
-from many_clients import Found, ManyClients
 import promises
+from many_clients import Found, ManyClients
 
 from roundhouse.gateway import on_demand
 
