@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +16,9 @@ if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
     from roundhouse.schema.plan import Agent
 
 
-_SECONDS = 60.0
-
-
 def means() -> MeansFacts:
     """Return the fields of compose.Means that only the host knows, empty where no engine answers."""
-    said = _docker("info", "--format", "{{json .}}")
+    said = docker.output("info", "--format", "{{json .}}")
     known = json.loads(said) if said else {}
     return {
         # The engine reads specifications only where CDI is on: opt-in before Docker 28.2.
@@ -34,7 +30,7 @@ def means() -> MeansFacts:
 
 def publisher(port: int) -> str | None:
     """Return the name of the container that publishes a port of the host, None for none."""
-    names = (_docker("ps", "--filter", f"publish={port}", "--format", "{{.Names}}") or "").split()
+    names = (docker.output("ps", "--filter", f"publish={port}", "--format", "{{.Names}}") or "").split()
     return names[0] if names else None
 
 
@@ -48,14 +44,14 @@ def clear(agent: Agent) -> list[str]:
     wanted += [f"label={compose.CARD_LABEL}.{number}" for number in agent["gpus"]]
     names = [name for each in wanted for name in _listed(each)]
     for name in dict.fromkeys(names):
-        if _docker("rm", "--force", "--volumes", name) is None:
+        if docker.output("rm", "--force", "--volumes", name) is None:
             text, remedy = "The container {container} blocks {agent}.", "Remove it: docker rm --force {container}."
             raise RoundhouseError("container_blocks", text, remedy, container=name, agent=agent["name"])
     return list(dict.fromkeys(names))
 
 
 def _listed(wanted: str) -> list[str]:
-    said = _docker("ps", "--all", "--filter", wanted, "--format", "{{.Names}}")
+    said = docker.output("ps", "--all", "--filter", wanted, "--format", "{{.Names}}")
     if said is None:
         raise RoundhouseError("docker_unreachable", "Docker does not answer.", "See `journalctl --unit docker`.")
     return said.split()
@@ -68,12 +64,3 @@ def _open_files(init: Path = Path("/proc/1/limits")) -> int | None:
     except OSError:  # only root may read it
         return None
     return int(match[1]) if match else None
-
-
-def _docker(*arguments: str) -> str | None:
-    """Return what docker said, None where it is not there, failed, or did not answer."""
-    try:
-        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=_SECONDS)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

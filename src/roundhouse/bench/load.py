@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 from ..errors import RoundhouseError
 from ..schema.plan import Agent, Plan
+from ..util import process
 from ..vllm import options
 from .target import Target
 
@@ -57,7 +58,7 @@ class Tool(NamedTuple):
             command = ["docker", "run", "--rm", "--network=host", f"--volume={folder}:{folder}"]
             command += [f"--volume={self.tokenizer}:{self.tokenizer}:ro", *(f"--env={name}" for name in own)]
             command += ["--entrypoint=vllm", str(self.image)]
-        return subprocess.run([*command, *words], env=os.environ | own, capture_output=True, text=True, check=False)
+        return process.run([*command, *words], env=os.environ | own)
 
 
 def of(plan: Plan, agent: Agent) -> Tool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from typing import Any
 
 from ..errors import RoundhouseError, UsageError
+from ..host import docker
 from ..plan import deployed
 from ..util import console
 
@@ -21,11 +21,7 @@ _SSH_FAILED = 255  # ssh(1): its own exit status when the connection failed
 
 def lab_is_up() -> bool:
     """Return whether the stand-in host runs on this machine."""
-    if not shutil.which("docker"):
-        return False
-    command = ["docker", "container", "inspect", "--format", "{{.State.Running}}", LAB]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.strip() == "true"
+    return docker.output("container", "inspect", "--format", "{{.State.Running}}", LAB) == "true"
 
 
 def target(on: str | None) -> str | None:

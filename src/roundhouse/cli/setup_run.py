@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError
 from ..paths import CHECKOUT
+from ..util import process
 
 ROOT = CHECKOUT
 PLAYBOOK = "site.yml"
@@ -155,7 +155,7 @@ def stages(wanted: Wanted) -> list[str]:
     """Return the names of the plays that have a task to run. Raises RoundhouseError."""
     program = Path(sys.executable).with_name("ansible-playbook")
     words = [str(program), "--inventory", wanted.inventory, PLAYBOOK, "--list-tasks", *wanted.options()]
-    done = subprocess.run(words, cwd=ROOT, env=_environment(), capture_output=True, text=True, check=False)
+    done = process.run(words, cwd=ROOT, env=_environment())
     if done.returncode != 0:
         raise RoundhouseError("playbook_invalid", done.stderr.strip() or "ansible-playbook does not read site.yml.")
     found: dict[str, None] = {}

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RoundhouseError
-from ..util import files
+from ..util import files, process
 from . import openpgp
 
 _SOURCES = Path("/etc/apt/sources.list.d")
@@ -136,7 +135,7 @@ def update(source: Source, path: Path | None = None) -> None:
     arguments = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     # These times tell how old all indexes are, and this reads one source alone.
     times = {stamp: stamp.stat() for stamp in _STAMPS if stamp.exists()}
-    done = subprocess.run(["apt-get", "update", "--quiet", *arguments], capture_output=True, text=True, check=False)
+    done = process.run(["apt-get", "update", "--quiet", *arguments])
     for stamp, before in times.items():
         os.utime(stamp, (before.st_atime, before.st_mtime))
     if done.returncode != 0:

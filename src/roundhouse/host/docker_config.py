@@ -8,12 +8,11 @@ others wrote since stays.
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RoundhouseError
-from ..util import files
+from ..util import files, process
 from ..util.files import Change
 from . import systemd
 
@@ -179,9 +178,8 @@ def _validate(text: str) -> None:
     """Let the engine itself judge the file, where it can (23.0 and later)."""
     candidate = PATH.with_suffix(".json.new")
     files.write(candidate, text)
-    command = ["dockerd", "--validate", "--config-file", str(candidate)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = process.run(["dockerd", "--validate", "--config-file", candidate])
     finally:
         candidate.unlink()
     if done.returncode != 0 and "unknown flag" not in done.stderr:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError
+from ..util import process
 from . import systemd
 
 
@@ -33,7 +34,7 @@ def entries(*matches: str, lines: int | None, fields: tuple[str, ...] = ()) -> l
     command = ["journalctl", "--output", "json", "--all", "--no-pager", "--quiet"]
     command += ["--lines", "all" if lines is None else str(lines)]
     command += ["--output-fields", ",".join(("MESSAGE", *fields)), *matches]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    done = process.run(command)
     found = [_entry(json.loads(line), fields) for line in done.stdout.splitlines() if line.startswith("{")]
     return sorted(found, key=lambda each: each.at)  # --grep reverses the order
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
+
+from ..util import process
 
 _EFIVARS = "sys/firmware/efi/efivars"
 _STATE = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -72,8 +73,7 @@ def read_module(path: Path) -> Module:
     program = next(filter(None, map(shutil.which, _MODINFO)), None)
     if program is None:
         return Module(str(path), version=None, open=None, trusted=False)
-    done = subprocess.run([program, path], capture_output=True, text=True, errors="replace", check=False)
-    rows = (line.partition(":")[::2] for line in done.stdout.splitlines())
+    rows = (line.partition(":")[::2] for line in process.run([program, path]).stdout.splitlines())
     fields = {name: value.strip() for name, value in rows}
     licence = fields.get("license")
     return Module(

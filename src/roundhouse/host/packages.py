@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from typing import NamedTuple
+
+from ..util import process
 
 # A driver from any source: NVIDIA's, Debian's and Ubuntu's packages.
 DRIVER = re.compile(
@@ -32,8 +33,7 @@ def installed() -> Packages:
     if not shutil.which("dpkg-query"):
         return Packages({}, [], [])
     form = "${binary:Package}\t${Version}\t${db:Status-Abbrev}\n"
-    command = ["dpkg-query", "--show", f"--showformat={form}"]
-    return parse_dpkg(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return parse_dpkg(process.run(["dpkg-query", "--show", f"--showformat={form}"], check=True).stdout)
 
 
 def parse_dpkg(listing: str) -> Packages:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import grp
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from ..util import files
+from ..util import files, process
 from . import packages
 
 PATH = Path("/var/lib/roundhouse/receipt.json")
@@ -50,7 +49,7 @@ def before_installing(names: list[str], *, check: bool) -> bool:
         return False
     brought = _simulated(wanted)
     if brought is None:  # no list of packages yet, or an old one
-        _apt_get("update", "--quiet", "--option", "DPkg::Lock::Timeout=600")
+        process.run(["apt-get", "update", "--quiet", "--option", "DPkg::Lock::Timeout=600"])
         brought = _simulated(wanted)
     if brought is None:  # apt itself reports why, at the installation
         brought = missing
@@ -81,9 +80,5 @@ def _add(more: Receipt) -> bool:
 
 
 def _simulated(names: list[str]) -> list[str] | None:
-    done = _apt_get("--simulate", "--no-install-recommends", "install", *names)
+    done = process.run(["apt-get", "--simulate", "--no-install-recommends", "install", *names])
     return _NEW.findall(done.stdout) if done.returncode == 0 else None
-
-
-def _apt_get(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["apt-get", *arguments], capture_output=True, text=True, check=False)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import NamedTuple
 
 from ..errors import RoundhouseError
+from ..util import process
 
 # systemd's ActiveState -> the word for an agent. "reloading" does not occur: the units have no reload.
 STATES = {
@@ -139,12 +139,12 @@ def run(verb: str, name: str) -> None:
 def kill(name: str) -> None:
     """Kill all processes of a stopping unit."""
     # Not checked: the last of them may have ended by itself meanwhile.
-    subprocess.run(["systemctl", "kill", "--signal=SIGKILL", name], capture_output=True, check=False)
+    process.run(["systemctl", "kill", "--signal=SIGKILL", name])
 
 
 def reset_failed(name: str) -> None:
     """Let a killed unit count as stopped, not as failed."""
-    subprocess.run(["systemctl", "reset-failed", name], capture_output=True, check=False)
+    process.run(["systemctl", "reset-failed", name])
 
 
 def active(*patterns: str) -> list[str]:
@@ -155,7 +155,7 @@ def active(*patterns: str) -> list[str]:
 
 def _systemctl(*arguments: str) -> str:
     try:
-        result = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+        result = process.run(["systemctl", *arguments])
     except FileNotFoundError:
         raise RoundhouseError(
             "systemd_missing", "systemctl is not installed.", "Run this on a host that runs systemd."

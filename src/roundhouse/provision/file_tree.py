@@ -7,14 +7,13 @@ import os
 import pwd
 import shlex
 import stat
-import subprocess
 import tempfile
 from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 from ..errors import RoundhouseError
-from ..util import files
+from ..util import files, process
 from ..util.files import Change
 
 FILE_MODE, FOLDER_MODE = "0644", "0755"
@@ -120,7 +119,7 @@ def _validate(path: Path, content: str, commands: Iterable[str]) -> None:
         new.write_text(content)
         for command in commands:
             words = [word.replace("%s", str(new)) for word in shlex.split(command)]
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            done = process.run(words)
             if done.returncode != 0:
                 raise RoundhouseError(
                     "validation_failed",

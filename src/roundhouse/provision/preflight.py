@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 from ..agents import ports as agents_ports
 from ..catalog.recipes import RECIPES
 from ..host import driver, gpu, packages
 from ..roster import ports as roster_ports
+from ..util import process
 from ..vllm import formats, kernels
 from . import preflight_disk, preflight_host
 from .preflight_host import Row, Wanted
@@ -116,8 +116,7 @@ def _python(name: str, span: tuple[tuple[int, int], tuple[int, int]]) -> Row:
     if not shutil.which(name):
         return Row("Python", "none", [f"engine_python is {name!r}, which is not on the host's PATH: {wanted}."])
     code = "import sys; print(*sys.version_info[:2])"
-    done = subprocess.run([name, "-c", code], capture_output=True, text=True, check=True)
-    major, minor = map(int, done.stdout.split())
+    major, minor = map(int, process.run([name, "-c", code], check=True).stdout.split())
     if span[0] <= (major, minor) <= span[1]:
         return Row("Python", f"{major}.{minor}")
     problem = f"engine_python is {name!r}, which is Python {major}.{minor} on this host: {wanted}."

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from typing import NamedTuple
 
 from ..errors import RoundhouseError
 from ..host import docker
 from ..host.packages import Packages
 from ..host.receipt import Receipt
+from ..util import process
 
 DOCKER = ("docker-ce", "docker.io", "moby-engine")
 # Services that some packages leave enabled when they are purged.
@@ -84,7 +84,7 @@ def _removed_with(names: list[str]) -> list[str]:
     if not names:
         return []
     command = ["apt-get", "--simulate", "purge", "--option", "APT::Get::AutomaticRemove=false", *names]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = process.run(command)
     if done.returncode != 0:
         raise RoundhouseError(
             "removal_not_simulated", "apt cannot simulate the removal: {output}", output=done.stderr.strip()
@@ -93,6 +93,4 @@ def _removed_with(names: list[str]) -> list[str]:
 
 
 def _package_of(unit: str) -> str | None:
-    command = ["dpkg-query", "--search", f"*/systemd/system/{unit}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.partition(":")[0] or None
+    return process.run(["dpkg-query", "--search", f"*/systemd/system/{unit}"]).stdout.partition(":")[0] or None

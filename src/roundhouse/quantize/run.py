@@ -13,7 +13,7 @@ from .. import paths
 from ..errors import RoundhouseError
 from ..models import store
 from ..models.quantized import stamp
-from ..util import files
+from ..util import files, process
 from . import requirements, token_count, worker
 from .request import QuantizeRequest
 
@@ -31,9 +31,7 @@ def text_problems(asked: QuantizeRequest, environment: Path) -> list[str]:
     parts = {"calibrate with": _calibration(asked), "judge by": asked.texts.held_out}
     command = [str(environment / "bin/python"), "-m", _TOKEN_COUNT, str(asked.base)]
     try:
-        done = subprocess.run(
-            command, env=os.environ | _VARIABLES, input=json.dumps(parts), capture_output=True, text=True, check=True
-        )
+        done = process.run(command, env=os.environ | _VARIABLES, input=json.dumps(parts), check=True)
         counted: dict[str, int] = json.loads(done.stdout)
     except FileNotFoundError:
         return [f"{command[0]} is not there: run ansible-playbook playbooks/quantize.yml."]
