@@ -16,7 +16,7 @@ PACKAGES = {
     "paths": "locations of the program's own files",
     "errors": "errors: a code, its fields, a text and a remedy",
     "schema": "types of the roster, the plan and the facts of a host",
-    "util": "files written atomically, console output, progress, background jobs",
+    "util": "files written atomically, programs, console output, progress, background jobs",
     "vllm": "vLLM: options, weight formats, defaults, HTTP client and metrics",
     "catalog": "known GPUs, models and quantization recipes; a model's `config.json`",
     "host": "the machine: GPU, driver, packages, Docker, systemd, kernel",

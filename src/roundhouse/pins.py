@@ -160,7 +160,7 @@ def record(path: Path, tag: str, digests: list[str]) -> bool:
         raise UsageError(
             "image_digest_missing", "Docker names no digest of {image}, which did not come from a registry.", image=tag
         )
-    with files.exclusive(path):
+    with files.exclusive(path.parent):
         locked = read(path)
         changed = locked.get(tag) != own[0]
         if changed:

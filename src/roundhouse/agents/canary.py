@@ -17,6 +17,7 @@ from ..errors import RoundhouseError
 from ..host import gpu, journal, systemd
 from ..schema.plan import Agent, Plan
 from ..state import serving
+from ..util import files
 from ..vllm.client import Answer, Engine
 
 PROMPT = "Answer with one short sentence."
@@ -138,7 +139,7 @@ def _keep(plan: Plan, agent: Agent, answer: Answer, *, deterministic: bool) -> N
     ids = answer.token_ids if deterministic else None
     entry: Kept = {"deployment": _deployment(plan, agent), "text": answer.text, "token_ids": ids}
     try:
-        serving.write(path(), {"schema": SCHEMA, "answers": _load() | {agent["name"]: entry}})
+        files.write_json(path(), {"schema": SCHEMA, "answers": _load() | {agent["name"]: entry}})
     except OSError:  # it is kept at the next switch
         return
 

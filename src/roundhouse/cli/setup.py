@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RoundhouseError, UsageError
-from ..state import serving
-from ..util import console
+from ..util import console, files
 from . import setup_run, setup_screen
 from .setup_run import DONE, Event, Run, Wanted
 
@@ -88,8 +87,7 @@ def _go(wanted: Wanted, run: Run) -> int:
     run.end(now := time.time(), good=status == "successful")
     print(setup_screen.summary(run, now, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     whole = {stage.name: round(stage.seconds(now) or 0.0, 1) for stage in run.stages if stage.state == DONE}
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    serving.write(kept, before | whole, durable=False)
+    files.write_json(kept, before | whole, durable=False)
     if status == "canceled":
         text = "Interrupted: what is done stays, and a download goes on by itself."
         raise RoundhouseError("interrupted", text, "The same command completes the rest.")

@@ -15,7 +15,6 @@ import secrets
 from pathlib import Path
 
 from ..errors import RoundhouseError, UsageError
-from ..state import serving
 from ..util import files
 from . import haproxy
 from .config import FOLDER
@@ -60,7 +59,7 @@ def add(name: str) -> str:
     if not _NAME.fullmatch(name):
         text, remedy = "{name!r} is not a valid name.", "Use lower-case letters, digits, dots, dashes and underscores."
         raise UsageError("key_name_invalid", text, remedy, name=name)
-    with serving.exclusive(_folder()):
+    with files.exclusive(_folder()):
         keys = load()
         if name in keys:
             text, remedy = "A key named {name} exists.", "Revoke it first, or choose another name."
@@ -74,7 +73,7 @@ def add(name: str) -> str:
 
 def revoke(name: str) -> None:
     """Refuse that key from now on. Raises UsageError for an unknown name."""
-    with serving.exclusive(_folder()):
+    with files.exclusive(_folder()):
         keys = load()
         if name not in keys:
             text, remedy = "No key is named {name!r}.", "`roundhouse keys` lists them: {known}."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..state import serving
+from ..util import files
 from .scheduler import Settings
 
 if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
@@ -64,7 +65,7 @@ def settings(content: dict[str, Any]) -> Settings:
 
 def allow(names: list[str]) -> None:
     """Write the agents whose requests are held. Raises OSError."""
-    serving.write(allowed_path(), {"asks": names}, durable=False)
+    files.write_json(allowed_path(), {"asks": names}, durable=False)
 
 
 def withdraw() -> None:

@@ -95,7 +95,7 @@ def required_models(agents: Sequence[Agent], path: Path) -> list[RequiredModel]:
 
 def record(path: Path, found: Locked, *, relock: bool = False, check: bool = False) -> tuple[Locked, list[str]]:
     """Add missing entries, with `relock` also those that differ; return all entries and the names of the changed."""
-    with files.exclusive(path):
+    with files.exclusive(path.parent):
         locked = read(path)
         changed = [name for name in found if name not in locked or (relock and locked[name] != found[name])]
         for name in changed:

@@ -40,7 +40,7 @@ def rename(store: Path) -> bool:
     if not is_old(store) and not link.is_symlink():
         return False
     old, new = store / OLD_QUANTIZED, store / QUANTIZED
-    with files.exclusive(new):
+    with files.exclusive(store):
         if not link.is_symlink():
             if not is_old(store):  # another process was first
                 return False

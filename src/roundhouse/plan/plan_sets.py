@@ -18,7 +18,6 @@ from typing import NamedTuple
 from ..errors import RoundhouseError, UsageError
 from ..host import systemd
 from ..schema.plan import Agent, Plan
-from ..state import serving
 from ..util import files
 from . import deployed
 
@@ -188,7 +187,7 @@ def record(found: PlanSet, *, served: bool) -> None:
         return
     before = [entry for entry in known if entry.served and entry.name != found.name]
     entries = [*before[1 - KEEP :], Entry(found.name, time.time(), served)]
-    serving.write(_path(), {"schema": SCHEMA, "plans": [entry._asdict() for entry in entries]})
+    files.write_json(_path(), {"schema": SCHEMA, "plans": [entry._asdict() for entry in entries]})
     for place in FOLDER.iterdir():
         if place.is_dir() and place.name not in {entry.name for entry in entries}:
             shutil.rmtree(place, ignore_errors=True)  # the next time, else

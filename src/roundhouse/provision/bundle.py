@@ -7,28 +7,25 @@ import importlib.util
 import io
 import os
 import tarfile
-import tempfile
 from pathlib import Path
 
 from ..paths import CHECKOUT, PACKAGE
+from ..util import files
 
 
 def make(package: Path = PACKAGE, entry: Path = CHECKOUT / "scripts/switch.py") -> dict[str, str]:
     """Write the archive into the user's cache unless it is there; return its path and its folder's name."""
-    files = {f"{package.name}/{path.relative_to(package)}": path for path in sorted(package.rglob("*.py"))}
+    packed = {f"{package.name}/{path.relative_to(package)}": path for path in sorted(package.rglob("*.py"))}
     # switch.py last: it is what the role looks for, so an unpacking that was killed is done again.
-    files |= {path.name: path for path in (*_pynvml(), entry)}
+    packed |= {path.name: path for path in (*_pynvml(), entry)}
     digest = hashlib.sha256()
-    for place, path in files.items():
+    for place, path in packed.items():
         digest.update(f"{place}\0".encode() + path.read_bytes() + b"\0")
     name = f"roundhouse-{digest.hexdigest()[:12]}"
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roundhouse"
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.tar"
     if not path.exists():
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as aside:
-            aside.write(_archive(files, name))
-        Path(aside.name).rename(path)
+        files.write(path, _archive(packed, name))
     return {"path": str(path), "name": name}
 
 

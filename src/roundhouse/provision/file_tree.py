@@ -192,7 +192,6 @@ def _remove_empty(folder: Path, wanted: Container[str]) -> None:
 
 
 def _link(path: Path, target: str, *, check: bool) -> list[Change]:
-    """Point a link through a temporary one beside it, so that it is never absent."""
     before = str(path.readlink()) if path.is_symlink() else None
     if before == target:
         return []
@@ -201,9 +200,5 @@ def _link(path: Path, target: str, *, check: bool) -> list[Change]:
             "not_a_link", "{path} is not a link, so the roles did not make it.", "Move it away.", path=str(path)
         )
     if not check:
-        files.make_folder(path.parent)
-        aside = path.with_name(f".{path.name}.new")
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(target)
-        aside.rename(path)
+        files.link(path, target)
     return [Change(str(path), f"a link to {before}\n" if before else "", f"a link to {target}\n")]

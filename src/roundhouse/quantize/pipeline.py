@@ -194,7 +194,7 @@ def _base_scores(asked: QuantizeRequest, scorer: Scorer, cache: Path) -> list[Po
         return [Position(actual, likeliest) for actual, likeliest in json.loads(path.read_text())]
     found = scorer.score(asked.base, asked.texts.held_out)
     store.make_folder(cache)
-    files.write(path, json.dumps(found))
+    files.write_json(path, found)
     return found
 
 

@@ -81,7 +81,7 @@ def quantized(asked: QuantizeRequest, work: Path, environment: Path, say: Say) -
         if work.exists():
             store.remove(work)
         store.make_folder(work)
-        files.write(work / "job.json", json.dumps(wanted))
+        files.write_json(work / "job.json", wanted)
         _run(environment, work / "job.json", work / "log", say)
     versions: dict[str, str] = json.loads(done.read_text())
     return versions

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from ..errors import RoundhouseError
 from ..util import files
-from ..util.background_job import BOOT_ID
+from ..util.process import BOOT_ID
 
 FOLDER = Path("/var/lib/roundhouse/state")
 LOCK = Path("/run/roundhouse/switch.lock")
@@ -22,11 +21,6 @@ _STOPPED = "stopped-"
 _LOCK_POLL_SECONDS = 0.2
 # is_switching() holds the lock for a moment too, so one try is not enough.
 _LOCK_TRY_SECONDS = 0.5
-
-
-def write(path: Path, content: object, *, durable: bool = True) -> None:
-    """Write JSON aside, then rename. Durable means that it survives a lost machine, not only a killed process."""
-    files.stage(path, json.dumps(content), durable=durable).rename(path)
 
 
 def serving(path: Path | None = None) -> list[str]:
@@ -64,12 +58,12 @@ def prepared(name: str, conflicts: list[str], path: Path | None = None) -> Itera
     aside = files.stage(path, json.dumps(_serving(name, conflicts, before)))
 
     def commit() -> None:
-        with exclusive(path.parent):
+        with files.exclusive(path.parent):
             now = serving(path)
             if now == before:
                 aside.rename(path)
             else:
-                write(path, _serving(name, conflicts, now))
+                files.write_json(path, _serving(name, conflicts, now))
             (path.parent / f"{_STOPPED}{name}").unlink(missing_ok=True)
 
     try:
@@ -98,13 +92,6 @@ def make_folder(folder: Path | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(folder, error) from None
-
-
-def remove_leftovers() -> None:
-    """Remove what killed processes had begun to write."""
-    for aside in FOLDER.glob(".*.*.*"):
-        if not Path("/proc", aside.name.rpartition(".")[2]).exists():
-            aside.unlink(missing_ok=True)
 
 
 def unwritable(place: Path, error: OSError) -> RoundhouseError:
@@ -164,17 +151,6 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Wait until no other process changes what is in the folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _serving(name: str, conflicts: list[str], before: list[str]) -> dict[str, object]:

@@ -11,6 +11,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..util import files
 from . import serving
 
 if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
@@ -115,7 +116,7 @@ def keep(agent: Agent, progress: Progress, seconds: float) -> None:
     others = [each for each in starts if each.agent != made.agent]
     same = [each for each in starts if (each.agent, each.model_path) == (made.agent, made.model_path)]
     content = {"schema": SCHEMA, "starts": [each._asdict() for each in [*others, *same[1 - KEEP :], made]]}
-    serving.write(path(), content, durable=False)
+    files.write_json(path(), content, durable=False)
 
 
 def load() -> list[KnownStart]:

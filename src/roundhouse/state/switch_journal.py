@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+from ..util import files
 from . import serving
 from .note import Note
 
@@ -96,8 +97,8 @@ class Journal:
         """Write it for the first time: from here on the switch may be killed. Raises RoundhouseError on a full disk."""
         serving.make_folder()
         try:
-            serving.remove_leftovers()
-            serving.write(path(), self.entry)
+            files.remove_leftovers(serving.FOLDER)
+            files.write_json(path(), self.entry)
         except OSError as error:
             raise serving.unwritable(serving.FOLDER, error) from None
         self._begun = True
@@ -123,7 +124,7 @@ class Journal:
         if not self._begun:
             return
         try:
-            serving.write(path(), self.entry, durable=False)
+            files.write_json(path(), self.entry, durable=False)
         except OSError:  # the entry of an earlier phase says the same about where from and where to
             self.entry["note"] = ""
 

@@ -16,8 +16,8 @@ from ..host import systemd
 from ..plan import deployed, plan_sets
 from ..plan.plan_sets import PlanSet
 from ..schema.plan import Plan
-from ..state import serving as state_serving
 from ..state.note import Report
+from ..util import files
 
 SCHEMA = 1
 
@@ -33,7 +33,7 @@ class Killed(NamedTuple):
 
 def begin(before: PlanSet, to: PlanSet, serving: list[str]) -> None:
     """Write the note. Raises OSError."""
-    state_serving.write(_path(), {"schema": SCHEMA, **Killed(before.name, to.name, serving, time.time())._asdict()})
+    files.write_json(_path(), {"schema": SCHEMA, **Killed(before.name, to.name, serving, time.time())._asdict()})
 
 
 def end() -> None:

@@ -11,9 +11,9 @@ import json
 import os
 import shlex
 import time
-from pathlib import Path
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+from .process import BOOT_ID
+
 # A container keeps the machine's boot_id when it restarts, but its PID 1 is then another: field 22 of proc_pid_stat(5)
 # is that one's start time, here counted behind the name.
 _BOOT = f"""echo "boot $(cat {BOOT_ID}) $(sed 's/.*) //' /proc/1/stat | cut -d ' ' -f 20)\""""

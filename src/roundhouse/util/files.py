@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import glob
+import json
 import os
 import tempfile
 import threading
@@ -48,7 +49,7 @@ def make_folder(path: Path) -> None:
 
 
 def write(
-    path: Path, content: str, mode: int = 0o644, owner: tuple[int, int] | None = None, *, durable: bool = True
+    path: Path, content: str | bytes, mode: int = 0o644, owner: tuple[int, int] | None = None, *, durable: bool = True
 ) -> None:
     """Write a file that is whole or as it was, in a folder that is made if need be. Raises OSError.
 
@@ -59,22 +60,25 @@ def write(
     stage(path, content, mode, owner, durable=durable).rename(path)
 
 
+def write_json(path: Path, content: object, *, durable: bool = True) -> None:
+    """Write JSON as `write` does."""
+    write(path, json.dumps(content), durable=durable)
+
+
 def stage(
-    path: Path, content: str, mode: int = 0o644, owner: tuple[int, int] | None = None, *, durable: bool = True
+    path: Path, content: str | bytes, mode: int = 0o644, owner: tuple[int, int] | None = None, *, durable: bool = True
 ) -> Path:
     """Write what `write` writes beside its place, and return that file: to rename it takes no room. Raises OSError.
 
     The name is the writer's own, because two writers must not fill one file. What killed writers left is removed.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*"):
-        if not Path("/proc", left.suffix[1:]).exists():
-            left.unlink(missing_ok=True)
+    remove_leftovers(path.parent, glob.escape(path.name))
     aside = path.with_name(f".{path.name}.{threading.get_native_id()}")
     try:
         # Only its owner may read it before there is anything to read.
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as stream:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream:
             os.fchmod(stream.fileno(), 0o600)
-            stream.write(content)
+            stream.write(content.encode() if isinstance(content, str) else content)
             stream.flush()
             if owner:
                 os.fchown(stream.fileno(), *owner)
@@ -85,6 +89,22 @@ def stage(
         aside.unlink(missing_ok=True)  # half a file would take the room that is missing
         raise
     return aside
+
+
+def remove_leftovers(folder: Path, names: str = "*") -> None:
+    """Remove what killed writers had begun to write beside files of such names."""
+    for left in folder.glob(f".{names}.[0-9]*"):
+        if not Path("/proc", left.suffix[1:]).exists():
+            left.unlink(missing_ok=True)
+
+
+def link(path: Path, target: str) -> None:
+    """Point a link through a temporary one beside it, so that it is never absent."""
+    make_folder(path.parent)
+    aside = path.with_name(f".{path.name}.new")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target)
+    aside.rename(path)
 
 
 def apply(wanted: dict[str, str | None]) -> None:
@@ -98,11 +118,11 @@ def apply(wanted: dict[str, str | None]) -> None:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Let one process at a time read and write a file, or work on what is beside it."""
-    folder = os.open(path.parent, os.O_RDONLY)
+def exclusive(folder: Path) -> Iterator[None]:
+    """Let one process at a time read and change what is in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # the folder's: a file beside the roster would be one too many
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # the folder's own: a lock file would be one too many
         yield
     finally:
-        os.close(folder)
+        os.close(descriptor)

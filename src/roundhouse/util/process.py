@@ -1,4 +1,4 @@
-"""Run a program and capture what it prints."""
+"""Programs of the host: run one, and capture what it prints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+# Differs after each boot of the machine.
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def run(command: Sequence[str | Path], *, check: bool = False, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -74,7 +74,7 @@ def _files(measured: Result, result: Mapping[str, object], folder: Path) -> dict
     stem = folder / f"{re.sub('[-:]', '', measured['at'])}-{measured['agent']}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        serving.write(Path(f"{stem}.json"), result, durable=False)
+        files.write_json(Path(f"{stem}.json"), result, durable=False)
         files.write(Path(f"{stem}.svg"), plot.svg(measured), durable=False)
     except OSError as error:
         text, fields = "{folder} cannot be written ({why}).", {"folder": str(folder), "why": error.strerror}
