@@ -20,7 +20,8 @@ from roundhouse.catalog.model_families import ARCHITECTURES, Architecture, Model
 from roundhouse.fit import sizes
 from roundhouse.fit.estimate import FITS, NO, Fit, Question, fit
 from roundhouse.fit.overhead import uncertainty
-from roundhouse.fit.sizes import GIB, weights
+from roundhouse.fit.sizes import weights
+from roundhouse.util.units import GIB
 from roundhouse.vllm import defaults
 from roundhouse.vllm.formats import canonical
 

@@ -60,3 +60,8 @@ class UsageError(RoundhouseError):
     """What was asked, or the plan it is asked of, is not valid: nothing was touched."""
 
     exit_code = 2
+
+
+def interrupted() -> RoundhouseError:
+    """Return the error of work that was stopped by its caller."""
+    return RoundhouseError("interrupted", "Interrupted.")

@@ -4,7 +4,8 @@ import pytest
 
 from roundhouse.catalog import model_families
 from roundhouse.fit import sizes
-from roundhouse.fit.sizes import GIB, weights
+from roundhouse.fit.sizes import weights
+from roundhouse.util.units import GIB
 from roundhouse.vllm.formats import WEIGHT_FORMATS
 
 

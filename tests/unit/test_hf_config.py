@@ -8,7 +8,8 @@ from roundhouse.catalog import hf_config, model_families
 from roundhouse.catalog.model_families import Model, Unknown
 from roundhouse.errors import UsageError
 from roundhouse.fit.estimate import Question, fit
-from roundhouse.fit.sizes import GIB, weights
+from roundhouse.fit.sizes import weights
+from roundhouse.util.units import GIB
 
 # Qwen/Qwen2.5-7B-Instruct's config.json, as far as it matters.
 QWEN25_7B = {

@@ -11,7 +11,7 @@ from roundhouse.host import driver
 from roundhouse.host.packages import Packages
 from roundhouse.models import store as models_store
 from roundhouse.provision import preflight, preflight_disk, preflight_host
-from roundhouse.util.progress import GIB
+from roundhouse.util.units import GIB
 from roundhouse.vllm import kernels
 
 NOTHING = Packages({}, [], [])

@@ -7,7 +7,7 @@ import pytest
 from clock import TIMEOUT_SECONDS, until
 
 from roundhouse.util import progress
-from roundhouse.util.progress import GIB, MIB
+from roundhouse.util.units import GIB, MIB
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from roundhouse.errors import UsageError
 from roundhouse.host import disk
 from roundhouse.plan import build as plan_build
 from roundhouse.plan import decide, start_timeout
-from roundhouse.plan.start_timeout import GIB, MIB, Load
+from roundhouse.plan.start_timeout import Load
+from roundhouse.util.units import GIB, MIB
 
 AGENT = {"name": "dev", "port": 8001, "max_model_len": 8192, "gpu_memory_utilization": 0.9}
 ROSTER = [AGENT | {"temperature": 0.3, "top_p": 0.9, "models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ"}]}]

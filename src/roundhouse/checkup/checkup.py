@@ -16,9 +16,9 @@ from ..models import pull_job
 from ..schema.cards import GpuFacts
 from ..schema.facts import DriverRow
 from ..schema.plan import Plan
+from ..util.units import GIB
 from . import agent, slow_inference
 
-GIB = 1024**3
 # Below this an engine's caches, logs and states soon find no room.
 _FREE_DISK_GIB = 1.0
 _FOLDERS = ("/var/lib/roundhouse", "/var/cache/roundhouse", "/var/log", tempfile.gettempdir())

@@ -8,11 +8,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from ..util.units import GIB
 from ..vllm import defaults, kernels
 from . import overhead as fit_overhead
 from . import sizes, split
 from .overhead import Term
-from .sizes import GIB, weights
+from .sizes import weights
 from .verdict import FITS, NO, TIGHT, UNKNOWN, Measured, Question, heavier, verdict
 
 __all__ = ["FITS", "NO", "TIGHT", "UNKNOWN", "Fit", "Measured", "Question", "fit", "too_heavy"]

@@ -15,8 +15,9 @@ import math
 from typing import NamedTuple
 
 from ..catalog.model_families import Architecture
+from ..util.units import GIB, MIB
 from ..vllm.defaults import Batch, captured_graphs
-from .sizes import BYTES_16BIT, GIB, MIB, embedding_bytes
+from .sizes import BYTES_16BIT, embedding_bytes
 
 # Names of terms that others look for.
 MEASURED = "measured_overhead"

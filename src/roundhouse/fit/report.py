@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..schema.facts import ExplainRow
 from ..schema.plan import FitNumbers
 from ..util import console
+from ..util.units import GIB
 from .estimate import Fit, Question
 from .request import NotedQuestion
-from .sizes import GIB, needed_bytes
+from .sizes import needed_bytes
 
 
 def rows(question: Question, found: Fit) -> list[ExplainRow]:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..catalog.model_families import Architecture
+from ..util.units import MIB
 from ..vllm.formats import KV_DTYPE_BYTES, Format
 
 # vLLM's block_size on CUDA (config/cache.py); memory is handed out in whole blocks.
@@ -40,8 +41,6 @@ def needed_bytes(max_model_len: int, token_bytes: int) -> int:
     return -(-max_model_len // BLOCK_TOKENS) * BLOCK_TOKENS * token_bytes
 
 
-MIB = 1024**2
-GIB = 1024**3
 BYTES_16BIT = 2
 _LARGE_BYTES = 10 * MIB
 _SEGMENT_BYTES = 2 * MIB

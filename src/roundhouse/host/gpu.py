@@ -18,13 +18,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..util.units import GIB
+
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.cards import Card, GpuFacts, NvmlCard, Process
 
-GIB = 1024**3
 # nvml.h, enum nvmlReturn_t
-DRIVER_NOT_LOADED = 9
 LIBRARY_NOT_FOUND = 12
 FUNCTION_NOT_FOUND = 13
 VERSION_MISMATCH = 18

@@ -13,10 +13,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
-from ..errors import RoundhouseError
+from ..errors import RoundhouseError, interrupted
 from .manifest import Digest, File
 from .retry import Retry, TransientError
-from .store import interrupted
 
 PART = ".part"
 

@@ -10,8 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from ..errors import RoundhouseError
-from .store import interrupted
+from ..errors import RoundhouseError, interrupted
 
 Result = TypeVar("Result")
 _RANDOM = random.SystemRandom()

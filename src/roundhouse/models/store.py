@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import RoundhouseError
+from ..errors import RoundhouseError, interrupted
+from ..util.units import GIB
 from . import manifest as models_manifest
 from . import store_layout
 from .manifest import COMMIT
 
-GIB = 1 << 30
 PARTIAL = ".partial"
 REMOVING = ".removing"
 LOCK = ".lock"
@@ -140,11 +140,6 @@ def _is_left(place: Path, wanted: set[str], asked: set[str]) -> bool:
         return False
     found = models_manifest.read_or_error(place)
     return not isinstance(found, models_manifest.Manifest) or found.asked in asked
-
-
-def interrupted() -> RoundhouseError:
-    """Return the error of work that was stopped by its caller."""
-    return RoundhouseError("interrupted", "Interrupted.")
 
 
 @contextmanager

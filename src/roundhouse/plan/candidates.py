@@ -10,8 +10,9 @@ from ..catalog.gpus import HostCard
 from ..catalog.model_families import Model, Unknown
 from ..fit import overhead
 from ..fit.estimate import FITS, Measured, Question, fit
-from ..fit.sizes import BLOCK_TOKENS, GIB, tokens
+from ..fit.sizes import BLOCK_TOKENS, tokens
 from ..roster.fields import GIVE_UP, MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS
+from ..util.units import GIB
 from ..vllm import kernels as vllm_kernels
 from ..vllm.formats import KV_DTYPE_BYTES
 

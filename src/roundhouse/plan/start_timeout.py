@@ -10,8 +10,8 @@ import math
 from typing import NamedTuple
 
 from ..errors import UsageError
-from ..fit.sizes import GIB, MIB
 from ..schema.plan import Decided, Limits, StartLimit
+from ..util.units import GIB, MIB
 from ..vllm import options
 from .decide import Host
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..host import docker
 from ..models import manifest, quantized, store, verify
 from ..plan import deployed
-from ..util.progress import GIB
+from ..util.units import GIB
 from .preflight_host import Row, Wanted
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from ..agents import gpu_memory
 from ..host import driver
 from ..host.driver import Facts
 from ..host.packages import Packages
+from ..util.units import GIB
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.facts import RequiredModel
     from roundhouse.schema.plan import Agent
 
-GIB = 1024**3
 # Lists of NVIDIA's and Docker's own instructions, which name a key in another place than the roles do.
 _OLD_LISTS = ("nvidia-docker.list", "nvidia-container-runtime.list", "libnvidia-container.list")
 _ENGINES = ("docker-ce", "docker.io", "podman-docker", "moby-engine")

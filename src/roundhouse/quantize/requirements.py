@@ -11,7 +11,7 @@ from ..catalog import recipes
 from ..catalog.recipes import Recipe
 from ..errors import UsageError
 from ..models import quantized, store
-from ..util.progress import GIB
+from ..util.units import GIB
 from .scorer import CARD_SHARE, WINDOW_TOKENS
 
 if TYPE_CHECKING:

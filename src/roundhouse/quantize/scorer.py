@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RoundhouseError
-from ..util.progress import GIB
+from ..util.units import GIB
 from ..vllm import options
 from ..vllm.client import Engine
 from .quality import LIKELIEST, Position, positions

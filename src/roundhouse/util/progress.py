@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TextIO, TypedDict
 
 from . import background_job
+from .units import GIB, MIB
 
-GIB = 1 << 30
-MIB = 1 << 20
 # The rate is that of the last so many seconds: long enough for a steady number, short enough to be true.
 WINDOW_SECONDS = 20.0
 TERMINAL_SECONDS, LINES_SECONDS, JSON_SECONDS = 0.5, 10.0, 2.0

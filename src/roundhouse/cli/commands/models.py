@@ -9,7 +9,8 @@ from typing import Any
 
 from ...models import prune, store
 from ...plan import deployed, plan_sets
-from ...util import console, progress
+from ...util import console
+from ...util.units import GIB
 from .. import command, model_options
 
 HELP = "list the models of the store: size, which agents use them, since when verified"
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> command.Answer:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    shown = {"GiB": f"{row['size_bytes'] / progress.GIB:.2f}", "agents": ", ".join(row["agents"]) or None}
+    shown = {"GiB": f"{row['size_bytes'] / GIB:.2f}", "agents": ", ".join(row["agents"]) or None}
     revision = row["revision"][:12] if row["source"] else "not whole"
     return row | shown | {"revision": revision, "verified": row["verified_at"]}
 

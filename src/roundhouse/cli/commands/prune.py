@@ -8,7 +8,7 @@ import sys
 from ...errors import UsageError
 from ...models import prune, store
 from ...plan import deployed, plan_sets
-from ...util import progress
+from ...util.units import GIB
 from .. import command, model_options
 from .models import manifest_problems
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> command.Answer:
     users = prune.paths_of_plans(deployed.PATH.parent, None if args.no_rollback else plan_sets.FOLDER)
     going = prune.unused(place, users, keep_earlier=not args.no_rollback)
     for held in going:
-        size = f"{held.size_bytes / progress.GIB:.2f} GiB"
+        size = f"{held.size_bytes / GIB:.2f} GiB"
         print(f"{held.folder} ({size})", file=sys.stderr if args.json else sys.stdout)
     if going and not args.yes:
         if not sys.stdin.isatty():
@@ -39,5 +39,5 @@ def run(args: argparse.Namespace) -> command.Answer:
     prune.remove(place, going, lambda text: print(text, file=sys.stderr))
     problems = manifest_problems(args, store.stored_models(place))
     result = {"removed": [str(held.folder) for held in going]}
-    shown = f"removed: {sum(held.size_bytes for held in going) / progress.GIB:.2f} GiB"
+    shown = f"removed: {sum(held.size_bytes for held in going) / GIB:.2f} GiB"
     return model_options.with_problems("manifest_invalid", problems, result), shown
