@@ -10,6 +10,7 @@ import pytest
 from roundhouse.agents import containers, ports
 from roundhouse.catalog.gpus import HostCard
 from roundhouse.errors import UsageError
+from roundhouse.host import docker as docker_of_host
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build as plan_build
 from roundhouse.plan import compose, decide
@@ -163,10 +164,10 @@ def test_what_a_lost_engine_left_on_the_card_is_taken_away_once(docker):
 def test_an_engine_without_cdi_offers_no_cdi_device(docker):
     subprocess.run(["ln", "-s", "/bin/true", docker / "nvidia-ctk"], check=True)
     (docker / "info").write_text(json.dumps({"CDISpecDirs": [], "Runtimes": {"runc": {}, "nvidia": {}}}))
-    found = containers.means()
+    found = docker_of_host.means()
     assert (found["cdi"], found["runtimes"]) == ([], ["nvidia", "runc"])
     (docker / "nvidia-ctk").unlink()
     (docker / "nvidia-ctk").write_text("#!/bin/sh\necho nvidia.com/gpu=all\n")
     (docker / "nvidia-ctk").chmod(0o755)
     (docker / "info").write_text(json.dumps({"CDISpecDirs": ["/etc/cdi"], "Runtimes": {"runc": {}}}))
-    assert containers.means()["cdi"] == ["nvidia.com/gpu=all"]
+    assert docker_of_host.means()["cdi"] == ["nvidia.com/gpu=all"]

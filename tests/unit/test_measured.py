@@ -6,7 +6,7 @@ import pytest
 
 from roundhouse.catalog.model_families import find
 from roundhouse.paths import CHECKOUT
-from roundhouse.plan import measured
+from roundhouse.plan import candidates, measured
 from roundhouse.plan.candidates import Configuration
 from roundhouse.schema.facts import Measurement
 from roundhouse.schema.plan import Agent
@@ -67,7 +67,7 @@ def test_the_cpus_engine_states_its_tokens():
         "INFO 11-24 10:00:09 [kv_cache_utils.py:2327] CPU KV cache size: 262,144 tokens, Maximum concurrency for",
     ]
     assert measured.parse(lines) == {"kv_gib": 1.0, "kv_tokens": 262144}
-    assert measured.lookup([measured.entry(AGENT, lines)], {}) == {}
+    assert candidates.lookup([measured.entry(AGENT, lines)], {}) == {}
 
 
 def test_the_newest_start_of_a_configuration_is_kept(tmp_path):
@@ -87,7 +87,7 @@ def test_an_eager_start_is_not_taken_for_one_with_graphs(tmp_path):
     for eager in (True, False):
         measured.learn(AGENT | {"enforce_eager": eager}, LOG.splitlines(), path)
     assert [each["enforce_eager"] for each in measured.load(path)] == [False, True]
-    assert {each.enforce_eager for each in measured.lookup(measured.load(path), {})} == {False, True}
+    assert {each.enforce_eager for each in candidates.lookup(measured.load(path), {})} == {False, True}
 
 
 def test_a_start_that_may_have_been_eager_is_left_out(tmp_path):
@@ -122,7 +122,7 @@ def test_a_file_of_another_version_is_nothing(tmp_path, text):
 
 def test_overhead_is_what_is_left_of_the_share():
     made = measured.entry(AGENT, LOG.splitlines())
-    (found,) = measured.lookup([made], {}).items()
+    (found,) = candidates.lookup([made], {}).items()
     assert found[0] == Configuration(
         model=AGENT["model"],
         form=find(AGENT["model"]).form.name,
@@ -141,12 +141,12 @@ def test_overhead_is_what_is_left_of_the_share():
 def test_a_start_that_failed_is_reckoned_with_the_plans_card():
     lines = ["Model loading took 9.36 GiB memory and 3 seconds", "Available KV cache memory: 0.45 GiB"]
     made = measured.entry(AGENT | {"fit": {"card_gib": 15.5}}, lines)
-    (found,) = measured.lookup([made], {}).values()
+    (found,) = candidates.lookup([made], {}).values()
     assert found.overhead_gib == pytest.approx(15.5 * 0.9 - 9.36 - 0.45)
 
 
 def test_another_engine_or_half_a_log_gives_no_terms():
     made = measured.entry(AGENT, LOG.splitlines())
-    assert measured.lookup([made | {"engine": "0.31"}], {}) == {}
-    assert measured.lookup([made | {"kv_gib": None}], {}) == {}
-    assert measured.lookup([made | {"model": "own/unknown"}], {}) == {}
+    assert candidates.lookup([made | {"engine": "0.31"}], {}) == {}
+    assert candidates.lookup([made | {"kv_gib": None}], {}) == {}
+    assert candidates.lookup([made | {"model": "own/unknown"}], {}) == {}

@@ -10,9 +10,9 @@ from test_plan_build import ROOT, build, host, shipped, written
 from roundhouse.catalog import recipes
 from roundhouse.catalog.recipes import RECIPES
 from roundhouse.models import lock as models_lock
-from roundhouse.models import manifest, quantized, verify
+from roundhouse.models import manifest, own_folders, quantized, verify
 from roundhouse.models.manifest import Digest, File
-from roundhouse.plan import decide, measured, report
+from roundhouse.plan import candidates, decide, measured, report
 from roundhouse.plan.requirements import requirements_of
 from roundhouse.quantize import pipeline, request, requirements, run
 from roundhouse.quantize.scorer import Scorer
@@ -114,16 +114,16 @@ def test_what_a_quantized_start_states_is_not_the_bases():
     log = ["Model loading took 5.2 GiB memory", "Available KV cache memory: 6.0 GiB"]
     log.append("Free memory on device (15.0/15.5 GiB) on startup")
     (agent,) = build([asking(by("awq"))])["agents"]
-    (configuration,) = measured.lookup([measured.entry(agent, log)], {})
+    (configuration,) = candidates.lookup([measured.entry(agent, log)], {})
     assert configuration.form == "awq"
 
 
 def test_the_groups_are_the_recipes_or_fewer_weights(tmp_path):
     recipe = RECIPES["awq"]
-    assert recipes.group_size([256, 512], recipe) == recipe.group_size == 128
-    assert recipes.group_size([192, 512], recipe) == 64
-    assert recipes.group_size([96, 512], recipe) == 32
-    assert recipes.group_size([100, 512], recipe) is None
+    assert recipes.group_size({"hidden_size": 256, "intermediate_size": 512}, recipe) == recipe.group_size == 128
+    assert recipes.group_size({"hidden_size": 192, "intermediate_size": 512}, recipe) == 64
+    assert recipes.group_size({"hidden_size": 96, "intermediate_size": 512}, recipe) == 32
+    assert recipes.group_size({"hidden_size": 100, "intermediate_size": 512}, recipe) is None
     folder = own_folder(tmp_path / "own")
     assert requirements.group_size(folder, recipe) == 64
     assert requirements.group_size(folder, RECIPES["fp8"]) == 0
@@ -145,15 +145,15 @@ def test_sizes_that_no_group_divides_are_refused_in_the_roster(tmp_path):
 def test_a_folder_that_changes_is_another_base(tmp_path):
     folder = own_folder(tmp_path / "own")
     agents = [asking(by("fp8", str(folder)))]
-    before = quantized.stamps(agents)
+    before = own_folders.stamps(agents)
     assert list(before) == [str(folder)]
-    assert quantized.stamps(agents) == before
+    assert own_folders.stamps(agents) == before
     (folder / "model.safetensors").write_bytes(b"\1" * 65)
-    after = quantized.stamps(agents)
+    after = own_folders.stamps(agents)
     assert after != before
-    places = [quantized.with_stamps(agents, known)[0]["models"][0]["revision"] for known in (before, after)]
+    places = [own_folders.with_stamps(agents, known)[0]["models"][0]["revision"] for known in (before, after)]
     assert places == [before[str(folder)], after[str(folder)]]
-    assert quantized.stamps([asking({"model": str(folder)}), None, {"models": "x"}]) == {}
+    assert own_folders.stamps([asking({"model": str(folder)}), None, {"models": "x"}]) == {}
 
 
 def test_a_base_is_wanted_as_long_as_a_result_of_it_is_to_be_made(tmp_path):
@@ -203,7 +203,7 @@ def test_a_result_that_is_there_is_not_made_again_and_asks_no_engine(tmp_path):
 def test_what_was_quantized_goes_on_with_its_own_base_alone(tmp_path):
     """A folder of that name, a revision, a recipe's numbers, an environment: another one is quantized anew."""
     base, work = own_folder(tmp_path / "base"), tmp_path / "work"
-    wanted = request.of(base, str(base), quantized.stamp(base), "fp8")
+    wanted = request.of(base, str(base), own_folders.stamp(base), "fp8")
     environment = tmp_path / "no-environment"
     work.mkdir()
     (work / "job.json").write_text(json.dumps(run.job(wanted, work, environment)))
@@ -212,7 +212,7 @@ def test_what_was_quantized_goes_on_with_its_own_base_alone(tmp_path):
     assert run.quantized(wanted, work, environment, said.append) == {"llmcompressor": "0"}
     assert said == ["quantized by an earlier run; going on with the gate"]
     others = [wanted._replace(revision="0" * 40), wanted._replace(seed=1)]
-    others += [request.of(base, str(base), quantized.stamp(base), "int8")]
+    others += [request.of(base, str(base), own_folders.stamp(base), "int8")]
     for other in others:
         assert run.job(other, work, environment) != run.earlier(work)
     assert run.job(wanted, work, tmp_path / "another") != run.earlier(work)

@@ -1,10 +1,7 @@
-"""Docker on the host: what it offers, which container publishes a port, and what lost engines left behind."""
+"""The containers of Docker: which one publishes a port, and what lost engines left behind."""
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RoundhouseError
@@ -12,20 +9,7 @@ from ..host import docker
 from ..plan import compose
 
 if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
-    from roundhouse.schema.facts import MeansFacts
     from roundhouse.schema.plan import Agent
-
-
-def means() -> MeansFacts:
-    """Return the fields of compose.Means that only the host knows, empty where no engine answers."""
-    said = docker.output("info", "--format", "{{json .}}")
-    known = json.loads(said) if said else {}
-    return {
-        # The engine reads specifications only where CDI is on: opt-in before Docker 28.2.
-        "cdi": docker.cdi_devices() if known.get("CDISpecDirs") else [],
-        "runtimes": sorted(known.get("Runtimes") or {}),
-        "open_files": _open_files(),
-    }
 
 
 def publisher(port: int) -> str | None:
@@ -55,12 +39,3 @@ def _listed(wanted: str) -> list[str]:
     if said is None:
         raise RoundhouseError("docker_unreachable", "Docker does not answer.", "See `journalctl --unit docker`.")
     return said.split()
-
-
-def _open_files(init: Path = Path("/proc/1/limits")) -> int | None:
-    """Return how many files a process of the host may have open at most: Docker refuses what asks for more."""
-    try:
-        match = re.search(r"^Max open files +\d+ +(\d+)", init.read_text(), re.MULTILINE)
-    except OSError:  # only root may read it
-        return None
-    return int(match[1]) if match else None

@@ -6,8 +6,8 @@ host must have, and quantize/quality.py holds a result against the bounds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 # The groups that the engine's kernels know, the largest first: fewer scales, and a little less like the base.
 GROUP_SIZES = (128, 64, 32)
@@ -104,8 +104,20 @@ RECIPES = {
 }
 
 
-def group_size(sizes: Iterable[int], recipe: Recipe) -> int | None:
-    """Return the recipe's group size, or the next smaller one that divides all sizes; None where none does."""
-    inputs = list(sizes)
+def group_inputs(sizes: Mapping[str, Any]) -> dict[str, int]:
+    """Return the inputs of the layers that a recipe with groups divides; `sizes` by their names in config.json."""
+    heads = sizes.get("num_attention_heads") or 1
+    found = {
+        "hidden_size": sizes.get("hidden_size"),
+        "intermediate_size": sizes.get("intermediate_size"),
+        "num_attention_heads * head_dim": heads * (sizes.get("head_dim") or (sizes.get("hidden_size") or 0) // heads),
+        "moe_intermediate_size": sizes.get("moe_intermediate_size"),
+    }
+    return {name: size for name, size in found.items() if size}
+
+
+def group_size(sizes: Mapping[str, Any], recipe: Recipe) -> int | None:
+    """Return the recipe's group size, or the next smaller one that divides a model's sizes; None where none does."""
+    inputs = group_inputs(sizes).values()
     fitting = [group for group in GROUP_SIZES if group <= recipe.group_size]
     return next((group for group in fitting if not any(size % group for size in inputs)), None)

@@ -20,12 +20,14 @@ from ..fit.estimate import FITS, UNKNOWN, Fit, Question, fit
 from ..fit.report import NUMBERS, as_json, text
 from ..fit.request import NotedQuestion
 from ..host import gpu
+from ..models import own_folders
 from ..paths import CHECKOUT
 from ..plan import build, measured
 from ..plan import report as plan_report
+from ..plan.candidates import lookup
 from ..plan.decide import Host, question_of
 from ..plan.requirements import requirements_of
-from ..roster.models import Configs, own_configs
+from ..roster.models import Configs
 from ..schema.facts import ExplainRow
 from ..schema.plan import Plan
 from ..util import console
@@ -134,10 +136,10 @@ def _this_host(agents: object) -> Host:
     facts = gpu.facts()
     if not facts["gpus"]:
         raise UsageError("gpu_missing", "This machine has no NVIDIA GPU.", "Name the card with --gpu or --vram-gib.")
-    configs: Configs = own_configs(agents)
+    configs: Configs = own_folders.configs(agents)
     # The rest is not asked of this host.
     cards = catalog_gpus.of_host(facts["gpus"])
-    return Host(cards=cards, configs=configs, measurements=measured.lookup(measured.load(), configs))
+    return Host(cards=cards, configs=configs, measurements=lookup(measured.load(), configs))
 
 
 EPILOG = """\

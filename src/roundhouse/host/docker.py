@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from ..util import process
+
+if TYPE_CHECKING:
+    from roundhouse.schema.facts import MeansFacts  # absolute, so that Ansible does not ship it with modules
 
 
 def output(*arguments: str) -> str | None:
@@ -48,5 +56,26 @@ def cdi_devices() -> list[str]:
     return [word for word in found if word.startswith("nvidia.com/")]
 
 
+def means() -> MeansFacts:
+    """Return the fields of plan/compose.Means that only the host knows, empty where no engine answers."""
+    said = output("info", "--format", "{{json .}}")
+    known = json.loads(said) if said else {}
+    return {
+        # The engine reads specifications only where CDI is on: opt-in before Docker 28.2.
+        "cdi": cdi_devices() if known.get("CDISpecDirs") else [],
+        "runtimes": sorted(known.get("Runtimes") or {}),
+        "open_files": _open_files(),
+    }
+
+
 def _words(output: str | None) -> list[str] | None:
     return None if output is None else output.split()
+
+
+def _open_files(init: Path = Path("/proc/1/limits")) -> int | None:
+    """Return how many files a process of the host may have open at most: Docker refuses what asks for more."""
+    try:
+        match = re.search(r"^Max open files +\d+ +(\d+)", init.read_text(), re.MULTILINE)
+    except OSError:  # only root may read it
+        return None
+    return int(match[1]) if match else None

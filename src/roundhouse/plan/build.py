@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple, cast
 
 from ..errors import UsageError
-from ..models import quantized
+from ..models import own_folders
 from ..roster import ports
 from ..roster.validate import require_valid
 from ..schema.plan import Agent, AgentBase, Decided, Plan
@@ -64,7 +64,7 @@ def build(agents: object, settings: Settings, host: Host | None = None) -> Plan:
     UsageError with a sentence for each invalid setting.
     """
     host = host or Host()
-    roster = quantized.with_stamps(require_valid(agents, host.configs, settings.gateway_port), host.stamps)
+    roster = own_folders.with_stamps(require_valid(agents, host.configs, settings.gateway_port), host.stamps)
     _require_known("engine_accelerator", settings.accelerator, ("cuda", "cpu"))
     _require_known("agents_runtime", settings.runtime, (COMPOSE, NATIVE))
     host = host._replace(cards=tuple(card._replace(kernels=settings.kernels) for card in host.cards))

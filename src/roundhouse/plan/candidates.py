@@ -11,8 +11,12 @@ from ..catalog.model_families import Model, Unknown
 from ..fit import overhead
 from ..fit.estimate import FITS, Measured, Question, fit
 from ..fit.sizes import BLOCK_TOKENS, tokens
+from ..roster import models
 from ..roster.fields import GIVE_UP, MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS
+from ..schema.facts import Measurement
+from ..schema.roster import WantedModel
 from ..util.units import GIB
+from ..vllm import defaults
 from ..vllm import kernels as vllm_kernels
 from ..vllm.formats import KV_DTYPE_BYTES
 
@@ -195,3 +199,28 @@ def _shortened(question: Question, least: int) -> Question:
     longest = tokens(sure_gib * GIB, found.kv_bytes_per_token_per_rank)
     step = _ROUND_TOKENS if longest >= _ROUND_TOKENS else BLOCK_TOKENS
     return question._replace(max_model_len=min(max(longest // step * step, least), question.max_model_len))
+
+
+def lookup(entries: list[Measurement], configs: models.Configs) -> Measurements:
+    """Return the terms of measured.load's entries by configuration, as choose.py looks them up."""
+    found = {}
+    for each in entries:
+        model = models.find(_named(each), configs)
+        weights_gib, kv_gib, cuda_gib = each.get("weights_gib"), each.get("kv_gib"), each.get("cuda_gib")
+        if not isinstance(model, Model) or each["engine"] != defaults.PINNED:
+            continue
+        if weights_gib is not None and kv_gib is not None and cuda_gib is not None:
+            overhead_gib = cuda_gib * each["gpu_memory_utilization"] - weights_gib - kv_gib
+            ran = configuration(each, model, each["gpus"], each["draft_model"])
+            found[ran] = Measured(weights_gib, overhead_gib)
+    return found
+
+
+def _named(each: Measurement) -> WantedModel:
+    """Return the entry of a roster's `models` that a measurement is of."""
+    made: WantedModel = {"model": each["model"]}
+    if each["quantization"]:
+        made["quantization"] = each["quantization"]
+    if each.get("quantize"):
+        made["quantize"] = str(each["quantize"])
+    return made

@@ -19,8 +19,7 @@ from ..roster.models import Configs
 from ..schema.facts import Disk, KnownStart, MeansFacts, PlanFacts
 from ..schema.plan import Agent, Decided, Decision, FitRow, Plan
 from ..schema.roster import WantedAgent
-from . import measured
-from .candidates import Measurements, Requirements, as_wanted, with_measured
+from .candidates import Measurements, Requirements, as_wanted, lookup, with_measured
 from .choose import Choice, choose
 from .compose import Means
 from .requirements import fingerprint, notes_on_choice, notes_on_model, requirements_of
@@ -32,7 +31,7 @@ _DECISION = tuple(Decision.__annotations__)
 class Host(NamedTuple):
     """What is known of a host: its cards, the config.json of its own folders, what its engines stated, what it runs.
 
-    `stamps` stand for the revisions of own folders (models/quantized.py); `disk` and `starts` are what the limit of a
+    `stamps` stand for the revisions of own folders (models/own_folders.py); `disk` and `starts` are what the limit of a
     start is computed from (start_timeout.py); `means` is what its container engine offers. `again` asks for a new
     choice also where the roster still asks for what is deployed.
     """
@@ -61,7 +60,7 @@ def host_of(facts: PlanFacts | None, memory_gb: float | None = None, again: bool
     return Host(
         cards=gpus.of_host(cards, memory_gb),
         configs=configs,
-        measurements=measured.lookup(facts.get("measured", []), configs),
+        measurements=lookup(facts.get("measured", []), configs),
         deployed=facts.get("deployed"),
         again=again,
         stamps=facts.get("stamps", {}),

@@ -12,18 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ..catalog.model_families import Model
-from ..fit.estimate import Measured
-from ..roster import models
 from ..util import files
 from ..vllm import defaults
-from .candidates import Measurements, configuration
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.facts import Measurement
     from roundhouse.schema.plan import Agent
-    from roundhouse.schema.roster import WantedModel
 
 PATH = Path("/var/lib/roundhouse/state/measured.json")
 SCHEMA = 1
@@ -110,31 +105,6 @@ def load(path: Path | None = None) -> list[Measurement]:
 def of(agent: Agent, entries: list[Measurement]) -> Measurement | None:
     """Return the measurement of an agent of the plan, None when it has not run so."""
     return next((each for each in entries if _identity(each) == _identity(agent)), None)
-
-
-def lookup(entries: list[Measurement], configs: models.Configs) -> Measurements:
-    """Return the measured terms by configuration, as choose.py looks them up."""
-    found = {}
-    for each in entries:
-        model = models.find(_named(each), configs)
-        weights_gib, kv_gib, cuda_gib = each.get("weights_gib"), each.get("kv_gib"), each.get("cuda_gib")
-        if not isinstance(model, Model) or each["engine"] != defaults.PINNED:
-            continue
-        if weights_gib is not None and kv_gib is not None and cuda_gib is not None:
-            overhead_gib = cuda_gib * each["gpu_memory_utilization"] - weights_gib - kv_gib
-            ran = configuration(each, model, each["gpus"], each["draft_model"])
-            found[ran] = Measured(weights_gib, overhead_gib)
-    return found
-
-
-def _named(each: Measurement) -> WantedModel:
-    """Return the entry of a roster's `models` that a measurement is of."""
-    made: WantedModel = {"model": each["model"]}
-    if each["quantization"]:
-        made["quantization"] = each["quantization"]
-    if each.get("quantize"):
-        made["quantize"] = str(each["quantize"])
-    return made
 
 
 def _is_whole(each: object) -> bool:

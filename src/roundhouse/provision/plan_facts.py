@@ -5,13 +5,11 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..agents import containers
 from ..errors import UsageError
-from ..host import disk, gpu
-from ..models import quantized
+from ..host import disk, docker, gpu
+from ..models import own_folders
 from ..plan import deployed as plan_deployed
 from ..plan import measured
-from ..roster.models import own_configs
 from ..state import start_phases
 
 if TYPE_CHECKING:
@@ -29,13 +27,13 @@ def gather(agents: object, store: str, pynvml: ModuleType | None = None) -> Plan
     except UsageError:
         deployed = None
     answer = gpu.read(pynvml)
-    configs = own_configs(agents)
+    configs = own_folders.configs(agents)
     return {
         **gpu.facts(answer=answer),
         "answer": {"driver_version": answer.driver_version, "error": answer.error, "gpus": answer.gpus},
         "configs": configs,
-        "stamps": quantized.stamps(agents),
-        "means": containers.means(),
+        "stamps": own_folders.stamps(agents),
+        "means": docker.means(),
         "disk": disk.facts([store, *configs]),
         "measured": measured.load(),
         "starts": start_phases.load(),

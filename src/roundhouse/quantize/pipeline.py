@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ..errors import RoundhouseError, UsageError
 from ..host import gpu, systemd
-from ..models import manifest, quantized, store, store_layout
+from ..models import manifest, own_folders, quantized, store, store_layout
 from ..models.manifest import Digest, File
 from ..plan import deployed
 from ..util import files
@@ -69,7 +69,7 @@ def quantize(asked: QuantizeRequest, place: Path, environment: Path, scorer: Sco
         versions = run.quantized(asked, work, environment, say)
         try:
             found = _measured(asked, work / "model", scorer, place / ".scores", say)
-            if not (job := run.earlier(work)) or job["stamp"] != quantized.stamp(asked.base):
+            if not (job := run.earlier(work)) or job["stamp"] != own_folders.stamp(asked.base):
                 raise RoundhouseError(
                     "base_changed", "{base} was changed while it was quantized.", "Run it again.", base=base
                 )

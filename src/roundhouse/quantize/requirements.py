@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..catalog import recipes
 from ..catalog.recipes import Recipe
 from ..errors import UsageError
-from ..models import quantized, store
+from ..models import store
 from ..util.units import GIB
 from .scorer import CARD_SHARE, WINDOW_TOKENS
 
@@ -52,7 +52,7 @@ def read(folder: Path) -> Model:
 
 def group_size(folder: Path, recipe: Recipe) -> int:
     """Return the recipe's group size, or a smaller one where only that divides the model's sizes. Raises UsageError."""
-    return quantized.group_size(read(folder).config, recipe) or recipe.group_size
+    return recipes.group_size(read(folder).config, recipe) or recipe.group_size
 
 
 def problems(model: Model, recipe: Recipe, group_size: int, place: Path) -> list[str]:
@@ -110,7 +110,7 @@ def short(tokens: Mapping[str, int], source: str) -> list[str]:
 
 def _indivisible(config: ModelConfig, group_size: int) -> list[str]:
     """Return sentences about layers whose input is not a whole number of groups."""
-    inputs = quantized.group_inputs(config)
+    inputs = recipes.group_inputs(config)
     odd = {name: size for name, size in inputs.items() if size % group_size}
     smaller = [size for size in recipes.GROUP_SIZES if not any(value % size for value in inputs.values())]
     cure = f"--group-size {smaller[0]}" if smaller else "a recipe of 8 bits"

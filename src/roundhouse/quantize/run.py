@@ -12,7 +12,7 @@ from pathlib import Path
 from .. import paths
 from ..errors import RoundhouseError
 from ..models import store
-from ..models.quantized import stamp
+from ..models.own_folders import stamp
 from ..util import files, process
 from . import requirements, token_count, worker
 from .request import QuantizeRequest

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..catalog import hf_config, model_families
+from ..catalog import hf_config, model_families, recipes
 from ..catalog.model_families import Model, Unknown
-from ..catalog.recipes import RECIPES
-from ..models import quantized
-from ..vllm.formats import ONLINE, members
+from ..catalog.recipes import RECIPES, Recipe
+from ..vllm.formats import ONLINE, WEIGHT_FORMATS, members
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
@@ -22,32 +19,12 @@ if TYPE_CHECKING:
 Configs: TypeAlias = "Mapping[str, ModelConfig]"
 
 
-def own_configs(agents: object) -> dict[str, ModelConfig]:
-    """Return the config.json of each folder that a roster names and this machine has, by its path.
-
-    What is no roster, or no JSON object, is left out: other checks have the sentence for it.
-    """
-    found = {}
-    for agent in agents if isinstance(agents, list) else []:
-        entries = agent.get("models") if isinstance(agent, dict) else None
-        for entry in entries if isinstance(entries, list) else []:
-            name = entry.get("model") if isinstance(entry, dict) else None
-            if isinstance(name, str) and name.startswith("/") and (path := Path(name, "config.json")).is_file():
-                try:
-                    config = json.loads(path.read_text())
-                except ValueError:
-                    continue
-                if isinstance(config, dict):
-                    found[name] = config
-    return found
-
-
 def find(entry: WantedModel, configs: Configs) -> Model | Unknown:
     """Return the model of one entry of an agent's `models`, in the format that the engine will hold."""
     found = checkpoint(entry["model"], configs)
     if isinstance(found, Model) and found.form.name == "bf16":
         if recipe := RECIPES.get(entry.get("quantize", "")):
-            return quantized.model(found, recipe)
+            return _quantized(found, recipe)
         if online := ONLINE.get(entry.get("quantization", "")):
             return model_families.in_format(entry["model"], found.architecture, online)
     return found
@@ -59,6 +36,15 @@ def checkpoint(name: str, configs: Configs) -> Model | Unknown:
         config = configs.get(name)
         return hf_config.parse(config, name) if config else Unknown(name, f"{name} has no config.json here.")
     return model_families.find(name) or Unknown(name, f"{name} is not in the catalog of models.")
+
+
+def _quantized(base: Model, recipe: Recipe) -> Model:
+    """Return the catalog's model for the result of a 16-bit base."""
+    form = WEIGHT_FORMATS[recipe.form]
+    if recipe.group_size:
+        sizes = base.architecture._asdict()
+        form = form._replace(group_size=recipes.group_size(sizes, recipe) or recipe.group_size)
+    return base._replace(form=form)
 
 
 def problem(at: str, entry: WantedModel, found: Model | Unknown) -> str | None:
@@ -88,7 +74,7 @@ def quantize_problem(at: str, entry: WantedModel, configs: Configs) -> str | Non
     if base.form.name != "bf16":
         return f"{at}.quantize is {word!r}, and {base.name} is {base.form.name}: leave it out, or name the 16-bit base."
     recipe = RECIPES[word]
-    if recipe.group_size and quantized.group_size(base.architecture, recipe) is None:
+    if recipe.group_size and recipes.group_size(base.architecture._asdict(), recipe) is None:
         whole = ", ".join(name for name, other in RECIPES.items() if not other.group_size)
         return f"{at}.quantize is {word!r}, and no group of it divides the sizes of {base.name}: write one of {whole}."
     return None

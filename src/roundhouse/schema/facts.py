@@ -11,7 +11,7 @@ ModelConfig = dict[str, Any]  # a checkpoint's config.json, as its author wrote 
 
 
 class MeansFacts(TypedDict):
-    """What the container engine offers (agents/containers.means); fields of plan/compose.Means."""
+    """What the container engine offers (host/docker.means); fields of plan/compose.Means."""
 
     cdi: list[str]
     runtimes: list[str]

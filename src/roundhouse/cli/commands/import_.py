@@ -13,8 +13,8 @@ from ...migrate import report as migrate_report
 from ...migrate.agent import import_source
 from ...migrate.names import in_file_name
 from ...migrate.report import Imported, Line, Source
+from ...models import own_folders
 from ...roster import validate
-from ...roster.models import own_configs
 from .. import command
 
 HELP = "convert old compose files, env files, Modelfiles or Ollama's models into a roster"
@@ -56,7 +56,7 @@ def check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> command.Answer:
     """Convert them."""
     agents, lines = ollama.import_store(args.store) if args.files == [OLLAMA] else _files(args)
-    problems = list(validate.problems(agents, own_configs(agents)))
+    problems = list(validate.problems(agents, own_folders.configs(agents)))
     if any("models" not in agent for agent in agents) and args.files != [OLLAMA]:
         problems.append("A file names no model: say it with --model OWNER/NAME.")
     said = ["Made by `roundhouse import`, which says what became of each line."]

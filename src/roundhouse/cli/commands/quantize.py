@@ -8,7 +8,7 @@ from pathlib import Path
 from ... import pins
 from ...catalog.recipes import GROUP_SIZES, RECIPES
 from ...errors import UsageError
-from ...models import quantized, store
+from ...models import own_folders, store
 from ...plan import deployed
 from ...util import console
 from .. import command, model_options
@@ -67,7 +67,7 @@ def _base(text: str, place: Path) -> tuple[Path, str, str | None]:
     """Return the base's folder, the name that a roster would have for it, and its revision or stamp."""
     if text.startswith(("/", ".")):
         folder = Path(text).absolute()
-        return folder, str(folder), quantized.stamp(folder)
+        return folder, str(folder), own_folders.stamp(folder)
     model, _, asked = text.partition("@")
     found = [held for held in store.manifests(place, model) if (asked or held.revision) in (held.revision, held.asked)]
     if not found:

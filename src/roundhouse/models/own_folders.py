@@ -1,0 +1,63 @@
+"""Folders of the user's own that a roster names as models, as this machine has them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import ModelConfig
+    from roundhouse.schema.roster import WantedAgent, WantedModel
+
+
+def configs(agents: object) -> dict[str, ModelConfig]:
+    """Return the config.json of each folder that a roster names and this machine has, by its path.
+
+    What is no roster, or no JSON object, is left out: other checks have the sentence for it.
+    """
+    found = {}
+    for name in (entry["model"] for entry in _entries(agents)):
+        if (path := Path(name, "config.json")).is_file():
+            try:
+                config = json.loads(path.read_text())
+            except ValueError:
+                continue
+            if isinstance(config, dict):
+                found[name] = config
+    return found
+
+
+def stamp(folder: Path) -> str | None:
+    """Return what stands for the revision of a user's own folder: its weights' lengths and modification times."""
+    parts = [path for path in sorted(folder.glob("*")) if path.name == "config.json" or path.suffix == ".safetensors"]
+    if not parts:
+        return None
+    seen = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in parts]
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:40]
+
+
+def stamps(agents: object) -> dict[str, str]:
+    """Return the stamps of the folders that a roster wants quantized and this machine has, by their path."""
+    names = [entry["model"] for entry in _entries(agents) if entry.get("quantize")]
+    return {name: found for name in names if (found := stamp(Path(name)))}
+
+
+def with_stamps(agents: Iterable[WantedAgent], known: Mapping[str, str]) -> list[WantedAgent]:
+    """Return a roster in which a folder that is to be quantized has its stamp as the revision."""
+    return [{**agent, "models": [_with_stamp(entry, known) for entry in agent["models"]]} for agent in agents]
+
+
+def _with_stamp(entry: WantedModel, known: Mapping[str, str]) -> WantedModel:
+    is_stamped = entry.get("quantize") and entry["model"] in known
+    return {**entry, "revision": known[entry["model"]]} if is_stamped else entry
+
+
+def _entries(agents: object) -> list[dict[str, Any]]:
+    """Return the entries of an unchecked roster that name a folder."""
+    models = [agent.get("models") for agent in agents if isinstance(agent, dict)] if isinstance(agents, list) else []
+    entries = [entry for each in models if isinstance(each, list) for entry in each if isinstance(entry, dict)]
+    return [entry for entry in entries if str(entry.get("model")).startswith("/")]
