@@ -61,7 +61,7 @@ def host(apt, tmp_path, monkeypatch):
     apt["versions"] |= {"docker-ce": "28", "libslirp0": "4", "other": "1"}
     apt["said"] = "Purg docker-ce [28]\nRemv libslirp0 [4]\n"
     monkeypatch.setattr(docker, "contents", lambda: apt.get("contents", []))
-    monkeypatch.setattr(teardown.systemd, "active", lambda *patterns: apt.get("active", []))
+    monkeypatch.setattr(teardown.systemctl, "active", lambda *patterns: apt.get("active", []))
     for name in (
         *("etc/apt/sources.list.d/roundhouse-docker.sources", "etc/apt/sources.list.d/mine.sources"),
         *("etc/systemd/system/roundhouse.service", "etc/systemd/system/roundhouse-dev.service"),
@@ -186,7 +186,7 @@ def daemon(tmp_path, monkeypatch):
     monkeypatch.setattr(docker_config, "PENDING", tmp_path / "pending")
     monkeypatch.setattr(docker_config, "BEFORE", tmp_path / "daemon.json.before-roundhouse")
     monkeypatch.setattr(docker_config, "_validate", lambda text: None)
-    monkeypatch.setattr(docker_config.systemd, "state", lambda unit: "stopped")
+    monkeypatch.setattr(docker_config.systemctl, "is_active", lambda unit: False)
 
     def deployed(text):
         if text:

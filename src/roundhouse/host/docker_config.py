@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..errors import RoundhouseError
 from ..util import files, process
 from ..util.files import Change
-from . import systemd
+from . import systemctl
 
 PATH = Path("/etc/docker/daemon.json")
 BEFORE = PATH.with_suffix(".json.before-roundhouse")
@@ -132,13 +132,13 @@ def apply_merge(owner: str, wanted: Config, planned: Merge) -> str:
     files.apply({str(NOTES / f"daemon.{owner}.json"): _text(wanted)})
     if planned.action != "none":
         files.write(PATH, planned.after, _mode())
-    if action != "none" and systemd.state("docker.service") in ("ready", "reloading"):
+    if action != "none" and systemctl.is_active("docker.service"):
         # Before a restart too: live-restore keeps the containers over it only when the engine knows of it by then.
         for verb in ("reload", "restart") if action == "restart" else ("reload",):
             # docker.service may start three times a minute. The package's start and two roles' would use them up, and
             # the next restart would leave the host without an engine.
-            systemd.reset_failed("docker.service")
-            systemd.run(verb, "docker.service")
+            systemctl.call("reset-failed", "docker.service")
+            systemctl.call(verb, "docker.service")
     PENDING.unlink(missing_ok=True)
     return action
 

@@ -1,8 +1,8 @@
 """A host's GPUs as facts: from the PCI bus without a driver, from NVML with one. `sys_root` is there for tests.
 
 NVML is asked through NVIDIA's own nvidia-ml-py (module pynvml), which Debian and Ubuntu do not package in main. So the
-one that the controller has locked is shipped, as one file, with an Ansible module (ansible.cfg's module_utils) and in
-the command's archive (provision/bundle.py). Where it is missing, or no driver is loaded, the facts are None. state()
+controller's is shipped, as one file, with an Ansible module (ansible.cfg's module_utils) and in the command's archive
+(provision/bundle.py). Where it is missing, or no driver is loaded, the facts are None. state()
 works without it.
 
 nvidia.ko binds to vendor 10de with the classes VGA and 3D (kernel-open/nvidia/nv-pci-table.c); an audio function or a
@@ -43,8 +43,9 @@ class Answer(NamedTuple):
 
 def read(library: ModuleType | None = None) -> Answer:
     """Ask NVML; `library` is the module pynvml, imported when not given."""
-    library = library or _pynvml()
-    if library is None:
+    try:
+        library = library or importlib.import_module("pynvml")
+    except ModuleNotFoundError:
         return Answer(None, None, [])
     try:
         library.nvmlInit()
@@ -88,13 +89,6 @@ def _reach_cards(library: ctypes.CDLL) -> int:
         error = error or library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
         error = error or library.nvmlDeviceGetPciInfo_v3(handle, pci)
     return int(error)
-
-
-def _pynvml() -> ModuleType | None:
-    try:
-        return importlib.import_module("pynvml")
-    except ModuleNotFoundError:
-        return None
 
 
 def _gpu(library: ModuleType, handle: object) -> NvmlCard:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError
 from ..util import process
-from . import systemd
+from . import systemctl
 
 
 class Entry(NamedTuple):
@@ -46,7 +46,7 @@ def log(unit: str, lines: int) -> list[str]:
 
 def log_of_this_start(unit: str) -> list[str]:
     """Return what the unit's processes wrote since its last start, oldest first."""
-    invocation = systemd.properties([unit], "InvocationID").get(unit, {}).get("InvocationID")
+    invocation = systemctl.properties([unit], "InvocationID").get(unit, {}).get("InvocationID")
     return _lines(entries(f"_SYSTEMD_INVOCATION_ID={invocation}", lines=None)) if invocation else []
 
 

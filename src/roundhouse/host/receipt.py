@@ -31,10 +31,10 @@ class Receipt(NamedTuple):
     accounts: list[str]
 
 
-def load(path: Path | None = None) -> Receipt:
+def load() -> Receipt:
     """Return the receipt; an empty one where nothing was brought."""
     try:
-        kept = json.loads((path or PATH).read_text())
+        kept = json.loads(PATH.read_text())
     except FileNotFoundError:
         return Receipt([], [], [])
     return Receipt(*(list(kept[name]) for name in Receipt._fields))

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import systemd
+from . import systemctl
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def inspect(wanted: Mapping[str, ServiceReads | None]) -> Services:
     """Return the state of the services, and of Roundhouse's own units those whose files systemd has not read."""
-    units = systemd.properties([*wanted, "roundhouse*"], "ActiveState", "UnitFileState", "NeedDaemonReload")
+    units = systemctl.properties([*wanted, "roundhouse*"], "ActiveState", "UnitFileState", "NeedDaemonReload")
     found: dict[str, ServiceState] = {
         name: {
             "enabled": units.get(name, {}).get("UnitFileState") == "enabled",

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ..errors import RoundhouseError
 from ..util import process
+from . import systemctl
 
 # systemd's ActiveState -> the word for an agent. "reloading" does not occur: the units have no reload.
 STATES = {
@@ -56,12 +57,12 @@ def show_all(names: list[str]) -> list[Unit | RoundhouseError]:
     """Return what `show` returns or raises for each of the units, in their order, for the cost of one."""
     if not names:
         return []
-    output = _systemctl("show", "--property", _PROPERTIES, *names)
+    output = systemctl.call("show", "--property", _PROPERTIES, *names)
     return [_unit(name, block) for name, block in zip(names, output.split("\n\n"), strict=True)]
 
 
 def _unit(name: str, block: str) -> Unit | RoundhouseError:
-    values = _values(block)
+    values = systemctl.values(block)
     if values.get("LoadState") != "loaded" and values.get("ActiveState") in (None, "inactive", "failed"):
         return RoundhouseError(
             "unit_not_loaded",
@@ -85,20 +86,6 @@ def _unit(name: str, block: str) -> Unit | RoundhouseError:
     )
 
 
-def properties(names: list[str], *wanted: str) -> dict[str, dict[str, str]]:
-    """Return the wanted properties of all units that the names or patterns match, by unit; {} without systemd."""
-    try:
-        output = _systemctl("show", "--property", ",".join(("Id", *wanted)), *names)
-    except RoundhouseError:
-        return {}
-    units = [_values(block) for block in output.split("\n\n")]
-    return {unit["Id"]: unit for unit in units if "Id" in unit}
-
-
-def _values(block: str) -> dict[str, str]:
-    return dict(line.partition("=")[::2] for line in block.splitlines())
-
-
 def state(name: str) -> str | None:
     """Return a unit's state, None when systemd does not know it and nothing of it runs."""
     try:
@@ -107,33 +94,22 @@ def state(name: str) -> str | None:
         return None
 
 
-def is_on(name: str) -> bool:
-    """Return whether the unit runs now and starts at each boot; False where systemd does not know it."""
-    unit = properties([name], "ActiveState", "UnitFileState").get(name, {})
-    return (unit.get("ActiveState"), unit.get("UnitFileState")) == ("active", "enabled")
-
-
 def start(name: str) -> None:
     """Queue the start and return. systemd stops the units that conflict with it first."""
     # Clears the start limit too: a person who asks again is not a crash loop. Not checked, because a
     # unit that systemd has not loaded yet has nothing to reset and answers with an error.
     reset_failed(name)
-    _systemctl("start", "--no-block", name)
+    systemctl.call("start", "--no-block", name)
 
 
 def stop(name: str, *, wait: bool = True) -> None:
     """Stop the unit, and wait until its processes are gone unless told not to."""
-    _systemctl("stop", *([] if wait else ["--no-block"]), name)
+    systemctl.call("stop", *([] if wait else ["--no-block"]), name)
 
 
 def reload() -> None:
     """Let systemd read the units again. What runs goes on as it was started."""
-    _systemctl("daemon-reload")
-
-
-def run(verb: str, name: str) -> None:
-    """Let systemctl do something else to a unit, such as restart. Raises RoundhouseError when it fails."""
-    _systemctl(verb, name)
+    systemctl.call("daemon-reload")
 
 
 def kill(name: str) -> None:
@@ -145,26 +121,3 @@ def kill(name: str) -> None:
 def reset_failed(name: str) -> None:
     """Let a killed unit count as stopped, not as failed."""
     process.run(["systemctl", "reset-failed", name])
-
-
-def active(*patterns: str) -> list[str]:
-    """Return the active units of the given patterns."""
-    output = _systemctl("list-units", "--plain", "--no-legend", "--state=active", *patterns)
-    return [line.split()[0] for line in output.splitlines()]
-
-
-def _systemctl(*arguments: str) -> str:
-    try:
-        result = process.run(["systemctl", *arguments])
-    except FileNotFoundError:
-        raise RoundhouseError(
-            "systemd_missing", "systemctl is not installed.", "Run this on a host that runs systemd."
-        ) from None
-    if result.returncode != 0:
-        raise RoundhouseError(
-            "systemctl_failed",
-            "`systemctl {arguments}` failed: {output}",
-            arguments=" ".join(arguments),
-            output=(result.stderr or result.stdout).strip().partition("\n")[0] or "no output",
-        )
-    return result.stdout

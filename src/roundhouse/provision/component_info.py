@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..host import packages, systemd
+from ..host import packages, systemctl
 
 Arguments = dict[str, Any]  # as the module's argument_spec accepts them
 Found = dict[str, object]
@@ -21,13 +21,13 @@ def inspect_driver(settings: Arguments) -> Found:
     facts, installed = driver.inspect(answer=gpu.state()), packages.installed()
     wanted = driver_install.Wanted(**{**settings, "platform": settings["platform"] or None})
     choice = driver_install.choose(facts, wanted, installed, driver_install.read_ours())
-    persistent = choice.action == "install" and systemd.is_on("nvidia-persistenced.service")
+    persistent = choice.action == "install" and systemctl.is_on("nvidia-persistenced.service")
     return {
         "driver": driver.state(facts)._asdict(),
         "choice": choice._asdict(),
         "broken": installed.broken,
         "settled": driver_install.settled(choice, facts, installed, persistent=persistent),
-        "users": systemd.active("roundhouse-*.service", "nvidia-persistenced.service") if choice.upgrade else [],
+        "users": systemctl.active("roundhouse-*.service", "nvidia-persistenced.service") if choice.upgrade else [],
         "facts": facts._asdict(),
     }
 
@@ -41,7 +41,7 @@ def inspect_engine(settings: Arguments) -> Found:
     engine = container_engine.Engine() if wanted.runtime == "native" else container_engine.inspect(installed)
     return {
         "engine": engine._asdict(),
-        "on": engine.package is not None and systemd.is_on("docker.service"),
+        "on": engine.package is not None and systemctl.is_on("docker.service"),
         "choice": container_engine.choose(engine, installed, wanted)._asdict(),
     }
 

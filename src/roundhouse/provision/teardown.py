@@ -7,7 +7,7 @@ import pwd
 from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
-from ..host import docker, packages, receipt, systemd
+from ..host import docker, packages, receipt, systemctl
 from . import teardown_files, teardown_packages
 
 # With the home that the roles give them: a user of the same name with another home is somebody's own.
@@ -80,7 +80,7 @@ def text(found: Removal) -> list[str]:
 def _units(files: list[str]) -> list[str]:
     """Return the units to stop: of a template (NAME@.service) its instances, and units whose file is gone."""
     names = {Path(path).name for path in files if path.endswith((".service", ".socket"))}
-    names |= {*systemd.active("roundhouse*.service", "roundhouse*.socket")}
+    names |= {*systemctl.active("roundhouse*.service", "roundhouse*.socket")}
     return sorted(name for name in names if "@." not in name)
 
 

@@ -85,13 +85,12 @@ def note_stopped(names: list[str]) -> None:
         files.write(FOLDER / f"{_STOPPED}{name}", BOOT_ID.read_text(), durable=False)
 
 
-def make_folder(folder: Path | None = None) -> None:
+def make_folder() -> None:
     """Make the folder where no unit has started yet. Raises RoundhouseError."""
-    folder = folder or FOLDER
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        FOLDER.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise unwritable(folder, error) from None
+        raise unwritable(FOLDER, error) from None
 
 
 def unwritable(place: Path, error: OSError) -> RoundhouseError:

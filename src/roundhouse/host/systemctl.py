@@ -1,0 +1,56 @@
+"""Run systemctl: any of its words, and the properties of units."""
+
+from __future__ import annotations
+
+from ..errors import RoundhouseError
+from ..util import process
+
+
+def call(*arguments: str) -> str:
+    """Return what systemctl prints. Raises RoundhouseError when it fails."""
+    try:
+        done = process.run(["systemctl", *arguments])
+    except FileNotFoundError:
+        raise RoundhouseError(
+            "systemd_missing", "systemctl is not installed.", "Run this on a host that runs systemd."
+        ) from None
+    if done.returncode != 0:
+        raise RoundhouseError(
+            "systemctl_failed",
+            "`systemctl {arguments}` failed: {output}",
+            arguments=" ".join(arguments),
+            output=(done.stderr or done.stdout).strip().partition("\n")[0] or "no output",
+        )
+    return done.stdout
+
+
+def properties(names: list[str], *wanted: str) -> dict[str, dict[str, str]]:
+    """Return the wanted properties of all units that the names or patterns match, by unit; {} without systemd."""
+    try:
+        output = call("show", "--property", ",".join(("Id", *wanted)), *names)
+    except RoundhouseError:
+        return {}
+    units = map(values, output.split("\n\n"))
+    return {unit["Id"]: unit for unit in units if "Id" in unit}
+
+
+def values(block: str) -> dict[str, str]:
+    """Return the properties of one unit, as `systemctl show` prints them."""
+    return dict(line.partition("=")[::2] for line in block.splitlines())
+
+
+def is_active(name: str) -> bool:
+    """Return whether the unit runs now."""
+    return properties([name], "ActiveState").get(name, {}).get("ActiveState") in ("active", "reloading")
+
+
+def is_on(name: str) -> bool:
+    """Return whether the unit runs now and starts at each boot; False where systemd does not know it."""
+    unit = properties([name], "ActiveState", "UnitFileState").get(name, {})
+    return (unit.get("ActiveState"), unit.get("UnitFileState")) == ("active", "enabled")
+
+
+def active(*patterns: str) -> list[str]:
+    """Return the active units of the given patterns."""
+    output = call("list-units", "--plain", "--no-legend", "--state=active", *patterns)
+    return [line.split()[0] for line in output.splitlines()]
