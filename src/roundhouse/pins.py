@@ -25,30 +25,30 @@ QUANTIZERS = Path("/opt/roundhouse/quantize")
 HUB_CLIENTS = Path("/opt/roundhouse/hub")
 
 
-def lock_file(accelerator: str, checkout: Path | None = None, what: str = "engine") -> Path:
-    """Return the lock for "cuda" or "cpu" of the engine, or of "quantize"; `checkout` is the repository's root."""
-    return (checkout or CHECKOUT) / "requirements" / f"{what}-{accelerator}.txt"
+def lock_file(accelerator: str, what: str = "engine") -> Path:
+    """Return the lock for "cuda" or "cpu" of the engine, or of "quantize"."""
+    return CHECKOUT / "requirements" / f"{what}-{accelerator}.txt"
 
 
-def engine_path(accelerator: str, python: str, checkout: Path | None = None) -> str:
+def engine_path(accelerator: str, python: str) -> str:
     """Return the folder of the environment, such as /opt/roundhouse/engine/0.32.0-cpu-1f0c2a9b."""
-    return _path(ENGINES, r"vllm(?:-cpu)?", lock_file(accelerator, checkout), accelerator, python)
+    return _path(ENGINES, r"vllm(?:-cpu)?", lock_file(accelerator), accelerator, python)
 
 
-def quantize_path(accelerator: str, python: str, checkout: Path | None = None) -> str:
+def quantize_path(accelerator: str, python: str) -> str:
     """Return the folder of the environment of quantizing: its pins and the engine's exclude each other."""
-    return _path(QUANTIZERS, "llmcompressor", lock_file(accelerator, checkout, "quantize"), accelerator, python)
+    return _path(QUANTIZERS, "llmcompressor", lock_file(accelerator, "quantize"), accelerator, python)
 
 
-def hub_path(python: str, checkout: Path | None = None) -> str:
+def hub_path(python: str) -> str:
     """Return the folder of the environment of the hub's client: a host whose engine is in an image has no other."""
-    path = (checkout or CHECKOUT) / "requirements/hub.txt"
+    path = CHECKOUT / "requirements/hub.txt"
     return f"{HUB_CLIENTS}/{_version('huggingface-hub', path)}-{_key(path, python)}"
 
 
-def engine_version(accelerator: str, checkout: Path | None = None) -> str:
+def engine_version(accelerator: str) -> str:
     """Return the engine's release that is locked, such as 0.32.0."""
-    return _version(r"vllm(?:-cpu)?", lock_file(accelerator, checkout))
+    return _version(r"vllm(?:-cpu)?", lock_file(accelerator))
 
 
 def _path(root: Path, package: str, path: Path, accelerator: str, python: str) -> str:
@@ -100,13 +100,13 @@ class ImageSettings(NamedTuple):
     accelerator: str
 
 
-def reference(settings: ImageSettings, path: Path, checkout: Path | None = None) -> str:
+def reference(settings: ImageSettings, path: Path) -> str:
     """Return the image as Docker knows it; a registry's is its tag until the lock file has its digest.
 
     Raises UsageError for an invalid setting.
     """
     if settings.source == REGISTRY:
-        tag = tagged(settings.name, settings.accelerator, checkout)
+        tag = tagged(settings.name, settings.accelerator)
         digest = read(path).get(tag)
         return f"{tag}@{digest}" if digest else tag  # Docker goes by the digest; the tag is for people
     if settings.source == ARCHIVE:
@@ -119,7 +119,7 @@ def reference(settings: ImageSettings, path: Path, checkout: Path | None = None)
             )
         return f"{OWN}:{ARCHIVE}-{settings.archive_sha256.removeprefix('sha256:')[:12]}"
     if settings.source == BUILD:
-        recipe = ((checkout or CHECKOUT) / _RECIPE).read_text()
+        recipe = (CHECKOUT / _RECIPE).read_text()
         parts = (recipe, settings.base, settings.python, settings.accelerator)
         return f"{OWN}:{BUILD}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
     raise UsageError(
@@ -130,11 +130,11 @@ def reference(settings: ImageSettings, path: Path, checkout: Path | None = None)
     )
 
 
-def tagged(name: str, accelerator: str, checkout: Path | None = None) -> str:
+def tagged(name: str, accelerator: str) -> str:
     """Return the image's name with its tag: its own, else the release of the engine's lock."""
     if tag_of(name) or "@" in name:
         return name
-    return f"{name}:v{engine_version(accelerator, checkout)}"
+    return f"{name}:v{engine_version(accelerator)}"
 
 
 def tag_of(reference: str) -> str:

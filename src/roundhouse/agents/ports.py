@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from . import containers
 
+_PROC = Path("/proc")
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 _ANY_OR_LOOPBACK = (
     "00000000",
@@ -34,11 +35,11 @@ class Holder(NamedTuple):
         return f"{self.name} (pid {self.pid})" + (f" of {self.unit}" if self.unit else "")
 
 
-def holder(port: int, proc: Path = Path("/proc")) -> Holder | None:
+def holder(port: int) -> Holder | None:
     """Return the process that listens on the port where 127.0.0.1 would reach it; None when it is free."""
     inodes = set()
     for table in ("tcp", "tcp6"):
-        path = proc / "net" / table
+        path = _PROC / "net" / table
         if not path.exists():
             continue
         for line in path.read_text().splitlines()[1:]:
@@ -46,7 +47,7 @@ def holder(port: int, proc: Path = Path("/proc")) -> Holder | None:
             address, _, hex_port = fields[1].rpartition(":")
             if fields[3] == _LISTEN and int(hex_port, 16) == port and address in _ANY_OR_LOOPBACK:
                 inodes.add(f"socket:[{fields[9]}]")
-    return _container_behind(_process(inodes, proc), port) if inodes else None
+    return _container_behind(_process(inodes), port) if inodes else None
 
 
 def _container_behind(found: Holder, port: int) -> Holder:
@@ -57,21 +58,21 @@ def _container_behind(found: Holder, port: int) -> Holder:
     return found._replace(name=name, unit=f"{name}.service" if name.startswith("roundhouse-") else _DOCKER)
 
 
-def _process(inodes: set[str], proc: Path) -> Holder:
-    for folder in proc.iterdir():
+def _process(inodes: set[str]) -> Holder:
+    for folder in _PROC.iterdir():
         if not folder.name.isdigit():
             continue
         try:
             if any(str(link.readlink()) in inodes for link in (folder / "fd").iterdir()):
-                return Holder(int(folder.name), (folder / "comm").read_text().strip(), unit_of(int(folder.name), proc))
+                return Holder(int(folder.name), (folder / "comm").read_text().strip(), unit_of(int(folder.name)))
         except OSError:  # the process ended, or is not ours to look into
             continue
     return Holder(None, None, None)
 
 
-def unit_of(pid: int, proc: Path = Path("/proc")) -> str | None:
+def unit_of(pid: int) -> str | None:
     """Return the systemd service that a process belongs to, None for none. Raises OSError when it has ended."""
-    for line in (proc / str(pid) / "cgroup").read_text().splitlines():
+    for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
         if unit := unit_in(line):
             return unit
     return None

@@ -24,11 +24,11 @@ class Listener(NamedTuple):
     keyed: bool  # a key is required
 
 
-def listener(plan: Plan, config: Path | None = None) -> Listener:
+def listener(plan: Plan) -> Listener:
     """Return it from the gateway's own configuration; without a gateway an engine listens on loopback, keyless."""
     if plan.get("gateway_port") is None:
         return Listener("http", keyed=False)
-    path = config or Path(FOLDER, "haproxy.cfg")
+    path = Path(FOLDER, "haproxy.cfg")
     try:
         text = path.read_text()
     except OSError as error:

@@ -72,10 +72,10 @@ def _words(output: str | None) -> list[str] | None:
     return None if output is None else output.split()
 
 
-def _open_files(init: Path = Path("/proc/1/limits")) -> int | None:
+def _open_files() -> int | None:
     """Return how many files a process of the host may have open at most: Docker refuses what asks for more."""
     try:
-        match = re.search(r"^Max open files +\d+ +(\d+)", init.read_text(), re.MULTILINE)
+        match = re.search(r"^Max open files +\d+ +(\d+)", Path("/proc/1/limits").read_text(), re.MULTILINE)
     except OSError:  # only root may read it
         return None
     return int(match[1]) if match else None

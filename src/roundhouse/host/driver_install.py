@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import driver, gpu
@@ -181,9 +180,9 @@ def settled(choice: Choice, facts: Facts, packages: Packages, *, persistent: boo
     )
 
 
-def read_ours(path: Path = driver.OURS) -> dict[str, object] | None:
+def read_ours() -> dict[str, object] | None:
     """Return what the role has installed, None for nothing."""
-    return dict(json.loads(path.read_text())) if path.exists() else None
+    return dict(json.loads(driver.OURS.read_text())) if driver.OURS.exists() else None
 
 
 def _refuse(state: State) -> Choice:

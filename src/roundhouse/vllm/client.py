@@ -50,17 +50,17 @@ class Engine:
         self.host = host
         self.port = port
 
-    def healthy(self, timeout_seconds: float = 2.0) -> bool:
+    def healthy(self) -> bool:
         """Return whether /health answers 200. Refused, reset and late all mean no."""
         try:
-            return self._request("GET", "/health", None, timeout_seconds)[0] == 200
+            return self._request("GET", "/health", None, 2.0)[0] == 200
         except OSError:
             return False
 
-    def listens(self, timeout_seconds: float = 1.0) -> bool:
+    def listens(self) -> bool:
         """Return whether somebody takes connections on the port; one that hangs does too."""
         try:
-            with socket.create_connection((self.host, self.port), timeout_seconds):
+            with socket.create_connection((self.host, self.port), timeout=1.0):
                 return True
         except OSError:
             return False
