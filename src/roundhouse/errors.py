@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypedDict
 
 
@@ -60,6 +61,11 @@ class UsageError(RoundhouseError):
     """What was asked, or the plan it is asked of, is not valid: nothing was touched."""
 
     exit_code = 2
+
+
+def unreadable(code: str, path: Path, error: Exception, remedy: str) -> RoundhouseError:
+    """Return the error of a file that cannot be read."""
+    return RoundhouseError(code, "{path} cannot be read ({reason}).", remedy, path=str(path), reason=str(error))
 
 
 def interrupted() -> RoundhouseError:

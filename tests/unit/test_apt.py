@@ -137,11 +137,11 @@ def test_a_source_in_deb822():
     ]
 
 
-def test_files_are_written_whole_and_taken_away(tmp_path):
-    one, two = str(tmp_path / "new/one"), str(tmp_path / "two")
+def test_what_differs_from_the_wanted_content_is_told_until_it_is_written(tmp_path):
     files.write(tmp_path / "two", "old")
-    wanted = {one: "text\n", two: None}
-    assert [(change.before, change.after) for change in files.changes(wanted)] == [("", "text\n"), ("old", "")]
-    files.apply(wanted)
+    wanted = {tmp_path / "new/one": "text\n", tmp_path / "two": "new\n"}
+    assert [(change.before, change.after) for change in files.changes(wanted)] == [("", "text\n"), ("old", "new\n")]
+    for path, content in wanted.items():
+        files.write(path, content)
     assert files.changes(wanted) == []
-    assert [path.name for path in tmp_path.rglob("*")] == ["new", "one"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["new", "one", "two"]

@@ -9,12 +9,11 @@ from __future__ import annotations
 import grp
 import hashlib
 import json
-import os
 import re
 import secrets
 from pathlib import Path
 
-from ..errors import RoundhouseError, UsageError
+from ..errors import RoundhouseError, UsageError, unreadable
 from ..util import files
 from . import haproxy
 from .config import FOLDER
@@ -34,8 +33,7 @@ def load() -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        text, remedy = "{path} cannot be read ({reason}).", "Run this as root."
-        raise RoundhouseError("keys_unreadable", text, remedy, path=str(PATH), reason=str(error)) from None
+        raise unreadable("keys_unreadable", PATH, error, "Run this as root.") from None
     if not isinstance(kept, dict) or kept.get("schema") != SCHEMA:
         text, remedy = "{path} is not of schema {schema}.", "Deploy again with this version."
         raise RoundhouseError("keys_schema", text, remedy, path=str(PATH), schema=SCHEMA)
@@ -113,6 +111,5 @@ def _write_map(keys: dict[str, str]) -> bool:
     text = "".join(f"{_hash(key)} {name}\n" for name, key in sorted(keys.items()))
     if MAP.exists() and MAP.read_text() == text:
         return False
-    files.write(MAP, text, mode=0o640)
-    os.chown(MAP, 0, grp.getgrnam(GROUP).gr_gid)
+    files.write(MAP, text, 0o640, (0, grp.getgrnam(GROUP).gr_gid))
     return True

@@ -129,7 +129,9 @@ def apply_merge(owner: str, wanted: Config, planned: Merge) -> str:
         if planned.before and not any(NOTES.glob("daemon.*.json")):
             files.write(BEFORE, planned.before, _mode())
     # The note first: a key that is noted and not written is not taken for the role's own, as it is not there.
-    files.apply({str(NOTES / f"daemon.{owner}.json"): _text(wanted)})
+    note = NOTES / f"daemon.{owner}.json"
+    if files.changes({note: _text(wanted)}):
+        files.write(note, _text(wanted))
     if planned.action != "none":
         files.write(PATH, planned.after, _mode())
     if action != "none" and systemctl.is_active("docker.service"):

@@ -203,18 +203,19 @@ def facts(sys_root: Path = Path("/sys"), answer: Answer | None = None) -> GpuFac
 
 
 def _card(address: str, pci: PciGpu | None, nvml: NvmlCard | None) -> Card:
-    device_id = nvml["device_id"] if nvml else pci.device_id if pci else ""
+    told: dict[str, Any] = {**nvml} if nvml else {}
+    device_id = told.get("device_id") or (pci.device_id if pci else "")
     family, capability = architecture(device_id)
     return {
         "address": address,
         "device_id": device_id,
         "driver": pci.driver if pci else None,
         "architecture": family,
-        "compute_capability": (nvml and nvml["compute_capability"]) or capability,
-        "name": nvml["name"] if nvml else None,
-        "uuid": nvml["uuid"] if nvml else None,
-        "memory_gib": nvml["memory_gib"] if nvml else None,
-        "used_gib": nvml["used_gib"] if nvml else None,
-        "display_active": nvml["display_active"] if nvml else None,
-        "processes": nvml["processes"] if nvml else None,
+        "compute_capability": told.get("compute_capability") or capability,
+        "name": told.get("name"),
+        "uuid": told.get("uuid"),
+        "memory_gib": told.get("memory_gib"),
+        "used_gib": told.get("used_gib"),
+        "display_active": told.get("display_active"),
+        "processes": told.get("processes"),
     }

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import RoundhouseError
+from ..errors import RoundhouseError, unreadable
 from ..util import files
 
 # Never pickles (.bin, .pt, .pth), never a model's own code (.py); vLLM reads nothing below a subfolder.
@@ -202,13 +202,8 @@ def read(folder: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RoundhouseError(
-            "manifest_unreadable",
-            "{path} cannot be read ({reason}).",
-            "Delete that file and pull the model again, which hashes what is there.",
-            path=str(path),
-            reason=str(error),
-        ) from None
+        remedy = "Delete that file and pull the model again, which hashes what is there."
+        raise unreadable("manifest_unreadable", path, error, remedy) from None
     return found
 
 

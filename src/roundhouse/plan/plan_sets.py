@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import RoundhouseError, UsageError
+from ..errors import RoundhouseError, UsageError, unreadable
 from ..host import systemd
 from ..schema.plan import Agent, Plan
 from ..util import files
@@ -165,8 +165,7 @@ def load() -> list[Entry]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        text, remedy = "{path} cannot be read ({reason}).", "Delete it and deploy again."
-        raise RoundhouseError("plans_unreadable", text, remedy, path=str(_path()), reason=str(error)) from None
+        raise unreadable("plans_unreadable", _path(), error, "Delete it and deploy again.") from None
 
 
 def current() -> tuple[PlanSet | None, bool]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 from ..gateway import haproxy
+from ..gateway.keys import GROUP
 from ..host.systemd import FOLDER as UNITS
 from ..schema.facts import ServiceReads, Services
 
 if TYPE_CHECKING:
     from .file_tree import Template
 
-GROUP = "roundhouse-gateway"
 CONTROL = ("roundhouse-control.socket", "roundhouse-control.service")
 RULES = "/etc/roundhouse/demand.json"
 

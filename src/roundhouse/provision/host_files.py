@@ -39,7 +39,7 @@ def put_apt_source(wanted: Arguments, *, check: bool) -> Done:
     source = apt.Source(**{name: wanted[name] for name in apt.Source._fields})
     apt.require_only_source(source)
     key = apt.read_or_fetch_key(source, wanted["key_url"], wanted["fingerprint"])
-    changes = files.changes({str(source.key_path): key, str(source.path): source.text()})
+    changes = files.changes({source.key_path: key, source.path: source.text()})
     if changes and not check:
         apt.install(source, key)
     elif wanted["refresh"] and not check:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import RoundhouseError
+from ..errors import RoundhouseError, unreadable
 from ..util import files
 from ..util.process import BOOT_ID
 
@@ -31,13 +31,7 @@ def serving(path: Path | None = None) -> list[str]:
     try:
         return [str(name) for name in json.loads(path.read_text())["serving"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RoundhouseError(
-            "serving_unreadable",
-            "{path} cannot be read ({reason}).",
-            "Delete it and switch again.",
-            path=str(path),
-            reason=str(error),
-        ) from None
+        raise unreadable("serving_unreadable", path, error, "Delete it and switch again.") from None
 
 
 def record(name: str, conflicts: list[str], path: Path | None = None) -> None:

@@ -22,14 +22,13 @@ class Change(NamedTuple):
     after: str
 
 
-def changes(wanted: dict[str, str | None]) -> list[Change]:
-    """Return what differs from the wanted content by path; None is for a file that shall not be there."""
+def changes(wanted: dict[Path, str]) -> list[Change]:
+    """Return what differs from the wanted content."""
     found = []
-    for name, content in wanted.items():
-        path = Path(name)
+    for path, content in wanted.items():
         before = path.read_text(errors="replace") if path.is_file() else None
         if before != content:
-            found.append(Change(name, before or "", content or ""))
+            found.append(Change(str(path), before or "", content))
     return found
 
 
@@ -105,16 +104,6 @@ def link(path: Path, target: str) -> None:
     aside.unlink(missing_ok=True)
     aside.symlink_to(target)
     aside.rename(path)
-
-
-def apply(wanted: dict[str, str | None]) -> None:
-    """Bring the files to the wanted content."""
-    for change in changes(wanted):
-        content = wanted[change.path]
-        if content is None:
-            Path(change.path).unlink()
-        else:
-            write(Path(change.path), content)
 
 
 @contextmanager
