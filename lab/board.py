@@ -26,7 +26,7 @@ from rich.text import Text
 
 from roundhouse.cli import setup_run, setup_screen
 from roundhouse.cli.setup_run import DONE, FAILED, RUNS, WAITING, Event, Run, Stage
-from roundhouse.util import files
+from roundhouse.util import json_file
 from roundhouse.util.progress import duration
 
 EVERY_SECONDS = 10.0  # so often a log has a line for each step that runs
@@ -214,7 +214,7 @@ def recall(file: Path) -> dict[str, float]:
 
 def keep(file: Path, seconds: dict[str, float]) -> None:
     """Keep seconds for the next run, beside those that are kept already."""
-    files.write_json(file, recall(file) | seconds, durable=False)
+    json_file.write(file, recall(file) | seconds, durable=False)
 
 
 def _width() -> int:

@@ -17,7 +17,7 @@ from ..errors import RoundhouseError
 from ..host import gpu, journal, systemd
 from ..schema.plan import Agent, Plan
 from ..state import serving
-from ..util import files
+from ..util import json_file
 from ..vllm.client import Answer, Engine
 
 PROMPT = "Answer with one short sentence."
@@ -139,15 +139,11 @@ def _keep(plan: Plan, agent: Agent, answer: Answer, *, deterministic: bool) -> N
     ids = answer.token_ids if deterministic else None
     entry: Kept = {"deployment": _deployment(plan, agent), "text": answer.text, "token_ids": ids}
     try:
-        files.write_json(path(), {"schema": SCHEMA, "answers": _load() | {agent["name"]: entry}})
+        json_file.write(path(), {"schema": SCHEMA, "answers": _load() | {agent["name"]: entry}})
     except OSError:  # it is kept at the next switch
         return
 
 
 def _load() -> dict[str, Kept]:
-    try:
-        kept = json.loads(path().read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    answers = kept.get("answers") if isinstance(kept, dict) and kept.get("schema") == SCHEMA else None
+    answers = json_file.read(path(), SCHEMA).get("answers")
     return answers if isinstance(answers, dict) else {}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RoundhouseError, UsageError
-from ..util import console, files
+from ..util import console, json_file
 from . import setup_run, setup_screen
 from .setup_run import DONE, Event, Run, Wanted
 
@@ -87,7 +87,7 @@ def _go(wanted: Wanted, run: Run) -> int:
     run.end(now := time.time(), good=status == "successful")
     print(setup_screen.summary(run, now, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     whole = {stage.name: round(stage.seconds(now) or 0.0, 1) for stage in run.stages if stage.state == DONE}
-    files.write_json(kept, before | whole, durable=False)
+    json_file.write(kept, before | whole, durable=False)
     if status == "canceled":
         text = "Interrupted: what is done stays, and a download goes on by itself."
         raise RoundhouseError("interrupted", text, "The same command completes the rest.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..state import serving
-from ..util import files
+from ..util import json_file
 from .scheduler import Settings
 
 if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
@@ -65,7 +65,7 @@ def settings(content: dict[str, Any]) -> Settings:
 
 def allow(names: list[str]) -> None:
     """Write the agents whose requests are held. Raises OSError."""
-    files.write_json(allowed_path(), {"asks": names}, durable=False)
+    json_file.write(allowed_path(), {"asks": names}, durable=False)
 
 
 def withdraw() -> None:

@@ -1,9 +1,8 @@
 """A host's GPUs as facts: from the PCI bus without a driver, from NVML with one. `sys_root` is there for tests.
 
 NVML is asked through NVIDIA's own nvidia-ml-py (module pynvml), which Debian and Ubuntu do not package in main. So the
-controller's is shipped, as one file, with an Ansible module (ansible.cfg's module_utils) and in the command's archive
-(provision/bundle.py). Where it is missing, or no driver is loaded, the facts are None. state()
-works without it.
+controller's is shipped with an Ansible module (ansible.cfg's module_utils) and in the command's archive
+(provision/bundle.py). Where it is missing, or no driver is loaded, the facts are None. state() works without it.
 
 nvidia.ko binds to vendor 10de with the classes VGA and 3D (kernel-open/nvidia/nv-pci-table.c); an audio function or a
 bridge of the same vendor is no GPU.
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.cards import Card, GpuFacts, NvmlCard, Process
 
-# nvml.h, enum nvmlReturn_t
+# nvml.h, nvmlReturn_t
 LIBRARY_NOT_FOUND = 12
 FUNCTION_NOT_FOUND = 13
 VERSION_MISMATCH = 18
@@ -61,7 +60,7 @@ def read(library: ModuleType | None = None) -> Answer:
 
 
 def state() -> Answer:
-    """Ask NVML whether it starts and reaches its cards, and for its version: as read() does, without a card's facts.
+    """Ask NVML whether it starts and reaches its cards, and for its version: read() without the cards' facts.
 
     The role inspects the driver in every run, and nvidia-ml-py is 330 kB to send and to compile for these few calls.
     """
@@ -81,7 +80,7 @@ def state() -> Answer:
 
 
 def _reach_cards(library: ctypes.CDLL) -> int:
-    """Return the code of the first card that does not answer, as one that fell off the bus; 0 when all do."""
+    """Return the code of the first card that does not answer; 0 when all do."""
     count, handle = ctypes.c_uint(), ctypes.c_void_p()
     error = library.nvmlDeviceGetCount_v2(ctypes.byref(count))
     for index in range(count.value):
@@ -203,19 +202,18 @@ def facts(sys_root: Path = Path("/sys"), answer: Answer | None = None) -> GpuFac
 
 
 def _card(address: str, pci: PciGpu | None, nvml: NvmlCard | None) -> Card:
-    told: dict[str, Any] = {**nvml} if nvml else {}
-    device_id = told.get("device_id") or (pci.device_id if pci else "")
+    device_id = nvml["device_id"] if nvml else pci.device_id if pci else ""
     family, capability = architecture(device_id)
     return {
         "address": address,
         "device_id": device_id,
         "driver": pci.driver if pci else None,
         "architecture": family,
-        "compute_capability": told.get("compute_capability") or capability,
-        "name": told.get("name"),
-        "uuid": told.get("uuid"),
-        "memory_gib": told.get("memory_gib"),
-        "used_gib": told.get("used_gib"),
-        "display_active": told.get("display_active"),
-        "processes": told.get("processes"),
+        "compute_capability": (nvml and nvml["compute_capability"]) or capability,
+        "name": nvml["name"] if nvml else None,
+        "uuid": nvml["uuid"] if nvml else None,
+        "memory_gib": nvml["memory_gib"] if nvml else None,
+        "used_gib": nvml["used_gib"] if nvml else None,
+        "display_active": nvml["display_active"] if nvml else None,
+        "processes": nvml["processes"] if nvml else None,
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RoundhouseError
-from ..util import files as util_files
+from ..util import json_file
 from . import manifest, safetensors, store
 from .download import PART
 from .manifest import File
@@ -203,7 +203,7 @@ def _record(place: Path, model: str, began: float, errors: Iterable[RoundhouseEr
     error = "\n".join(texts)[:_ERROR_CHARACTERS] or None
     content = {"schema": 1, "began": began, "error": error, "code": codes[0] if codes else None}
     try:
-        util_files.write_json(place / model / RECORD, content, durable=False)
+        json_file.write(place / model / RECORD, content, durable=False)
     except OSError:  # a full disk: the pull itself reports it
         return
 

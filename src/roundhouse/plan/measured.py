@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ..util import files
+from ..util import files, json_file
 from ..vllm import defaults
 
 if TYPE_CHECKING:
@@ -95,10 +95,9 @@ def load(path: Path | None = None) -> list[Measurement]:
     A file that cannot be read is as good as none: the terms are computed then, as on a new host.
     """
     try:
-        kept = json.loads((path or PATH).read_text())
-    except (OSError, ValueError):
+        starts = json_file.read(path or PATH, SCHEMA).get("starts")
+    except OSError:
         return []
-    starts = kept.get("starts") if isinstance(kept, dict) and kept.get("schema") == SCHEMA else None
     return [each for each in starts if _is_whole(each)] if isinstance(starts, list) else []
 
 

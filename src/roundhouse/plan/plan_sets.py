@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ..errors import RoundhouseError, UsageError, unreadable
 from ..host import systemd
 from ..schema.plan import Agent, Plan
-from ..util import files
+from ..util import files, json_file
 from . import deployed
 
 FOLDER = Path("/var/lib/roundhouse/plans")
@@ -186,7 +186,7 @@ def record(found: PlanSet, *, served: bool) -> None:
         return
     before = [entry for entry in known if entry.served and entry.name != found.name]
     entries = [*before[1 - KEEP :], Entry(found.name, time.time(), served)]
-    files.write_json(_path(), {"schema": SCHEMA, "plans": [entry._asdict() for entry in entries]})
+    json_file.write(_path(), {"schema": SCHEMA, "plans": [entry._asdict() for entry in entries]})
     for place in FOLDER.iterdir():
         if place.is_dir() and place.name not in {entry.name for entry in entries}:
             shutil.rmtree(place, ignore_errors=True)  # the next time, else

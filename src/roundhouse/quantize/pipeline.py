@@ -19,7 +19,7 @@ from ..host import gpu, systemd
 from ..models import manifest, own_folders, quantized, store, store_layout
 from ..models.manifest import Digest, File
 from ..plan import deployed
-from ..util import files
+from ..util import json_file
 from ..vllm import kernels
 from . import quality, request, requirements, run
 from .quality import Position, Quality
@@ -194,7 +194,7 @@ def _base_scores(asked: QuantizeRequest, scorer: Scorer, cache: Path) -> list[Po
         return [Position(actual, likeliest) for actual, likeliest in json.loads(path.read_text())]
     found = scorer.score(asked.base, asked.texts.held_out)
     store.make_folder(cache)
-    files.write_json(path, found)
+    json_file.write(path, found)
     return found
 
 

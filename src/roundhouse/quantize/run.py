@@ -13,7 +13,7 @@ from .. import paths
 from ..errors import RoundhouseError
 from ..models import store
 from ..models.own_folders import stamp
-from ..util import files, process
+from ..util import json_file, process
 from . import requirements, token_count, worker
 from .request import QuantizeRequest
 
@@ -81,7 +81,7 @@ def quantized(asked: QuantizeRequest, work: Path, environment: Path, say: Say) -
         if work.exists():
             store.remove(work)
         store.make_folder(work)
-        files.write_json(work / "job.json", wanted)
+        json_file.write(work / "job.json", wanted)
         _run(environment, work / "job.json", work / "log", say)
     versions: dict[str, str] = json.loads(done.read_text())
     return versions

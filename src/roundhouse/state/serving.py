@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import RoundhouseError, unreadable
-from ..util import files
+from ..util import files, json_file
 from ..util.process import BOOT_ID
 
 FOLDER = Path("/var/lib/roundhouse/state")
@@ -57,7 +57,7 @@ def prepared(name: str, conflicts: list[str], path: Path | None = None) -> Itera
             if now == before:
                 aside.rename(path)
             else:
-                files.write_json(path, _serving(name, conflicts, now))
+                json_file.write(path, _serving(name, conflicts, now))
             (path.parent / f"{_STOPPED}{name}").unlink(missing_ok=True)
 
     try:

@@ -5,13 +5,12 @@ The lines are vLLM 0.32's; log text is no interface, so an unknown line changes 
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..util import files
+from ..util import json_file
 from . import serving
 
 if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
@@ -116,7 +115,7 @@ def keep(agent: Agent, progress: Progress, seconds: float) -> None:
     others = [each for each in starts if each.agent != made.agent]
     same = [each for each in starts if (each.agent, each.model_path) == (made.agent, made.model_path)]
     content = {"schema": SCHEMA, "starts": [each._asdict() for each in [*others, *same[1 - KEEP :], made]]}
-    files.write_json(path(), content, durable=False)
+    json_file.write(path(), content, durable=False)
 
 
 def load() -> list[KnownStart]:
@@ -128,9 +127,5 @@ def load() -> list[KnownStart]:
 
 
 def _load() -> list[Start]:
-    try:
-        kept = json.loads(path().read_text())
-    except (FileNotFoundError, ValueError):
-        return []
-    starts = kept.get("starts") if isinstance(kept, dict) and kept.get("schema") == SCHEMA else None
+    starts = json_file.read(path(), SCHEMA).get("starts")
     return [Start(**each) for each in starts] if isinstance(starts, list) else []

@@ -6,13 +6,12 @@ is not in it: the units show that. So it is right at any moment at which its wri
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict, cast
 
-from ..util import files
+from ..util import files, json_file
 from . import serving
 from .note import Note
 
@@ -98,7 +97,7 @@ class Journal:
         serving.make_folder()
         try:
             files.remove_leftovers(serving.FOLDER)
-            files.write_json(path(), self.entry)
+            json_file.write(path(), self.entry)
         except OSError as error:
             raise serving.unwritable(serving.FOLDER, error) from None
         self._begun = True
@@ -124,7 +123,7 @@ class Journal:
         if not self._begun:
             return
         try:
-            files.write_json(path(), self.entry, durable=False)
+            json_file.write(path(), self.entry, durable=False)
         except OSError:  # the entry of an earlier phase says the same about where from and where to
             self.entry["note"] = ""
 
@@ -176,9 +175,5 @@ def describe() -> str:
 
 
 def _read() -> Entry | None:
-    try:
-        entry: Entry = json.loads(path().read_text())
-    except (FileNotFoundError, ValueError):  # it is renamed into place whole, so this is another version's
-        return None
-    whole = isinstance(entry, dict) and entry.get("schema") == SCHEMA and entry.keys() >= _Entry.__required_keys__
-    return entry if whole else None
+    entry = json_file.read(path(), SCHEMA)
+    return cast("Entry", entry) if entry.keys() >= _Entry.__required_keys__ else None

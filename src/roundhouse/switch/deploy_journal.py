@@ -6,7 +6,6 @@ set that never served has proved nothing, so it is undone; a deployment that is 
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from ..plan import deployed, plan_sets
 from ..plan.plan_sets import PlanSet
 from ..schema.plan import Plan
 from ..state.note import Report
-from ..util import files
+from ..util import json_file
 
 SCHEMA = 1
 
@@ -33,7 +32,7 @@ class Killed(NamedTuple):
 
 def begin(before: PlanSet, to: PlanSet, serving: list[str]) -> None:
     """Write the note. Raises OSError."""
-    files.write_json(_path(), {"schema": SCHEMA, **Killed(before.name, to.name, serving, time.time())._asdict()})
+    json_file.write(_path(), {"schema": SCHEMA, **Killed(before.name, to.name, serving, time.time())._asdict()})
 
 
 def end() -> None:
@@ -43,12 +42,9 @@ def end() -> None:
 
 def killed() -> Killed | None:
     """Return what a killed deployment left, None for none. For the holder of the lock."""
-    try:
-        note = json.loads(_path().read_text())
-    except (FileNotFoundError, ValueError):  # it is renamed into place whole, so this is another version's
-        return None
+    note = json_file.read(_path(), SCHEMA)
     found = {name: note[name] for name in Killed._fields if name in note}
-    return Killed(**found) if note.get("schema") == SCHEMA and found.keys() == set(Killed._fields) else None
+    return Killed(**found) if found.keys() == set(Killed._fields) else None
 
 
 def plan_in_force(plan: Plan, report: Report) -> Plan:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import glob
-import json
 import os
 import tempfile
 import threading
@@ -57,11 +56,6 @@ def write(
     """
     make_folder(path.parent)
     stage(path, content, mode, owner, durable=durable).rename(path)
-
-
-def write_json(path: Path, content: object, *, durable: bool = True) -> None:
-    """Write JSON as `write` does."""
-    write(path, json.dumps(content), durable=durable)
 
 
 def stage(

@@ -15,7 +15,7 @@ from ...bench.run import Result
 from ...errors import RoundhouseError, UsageError
 from ...plan import deployed
 from ...state import serving
-from ...util import console, files
+from ...util import console, files, json_file
 from ..command import Answer
 
 HELP = "measure the active agent: first token, tokens per second, requests per minute"
@@ -74,7 +74,7 @@ def _files(measured: Result, result: Mapping[str, object], folder: Path) -> dict
     stem = folder / f"{re.sub('[-:]', '', measured['at'])}-{measured['agent']}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_json(Path(f"{stem}.json"), result, durable=False)
+        json_file.write(Path(f"{stem}.json"), result, durable=False)
         files.write(Path(f"{stem}.svg"), plot.svg(measured), durable=False)
     except OSError as error:
         text, fields = "{folder} cannot be written ({why}).", {"folder": str(folder), "why": error.strerror}
