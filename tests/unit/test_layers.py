@@ -48,6 +48,14 @@ def test_all_imports_of_the_package_are_relative_but_those_of_types():
             assert not (isinstance(node, ast.Import) and any(a.name.startswith("roundhouse") for a in node.names)), path
 
 
+def test_one_module_runs_programs_for_their_output():
+    """The others pass output through, or run beside the program."""
+    calls = {
+        path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "subprocess.run(" in path.read_text()
+    }
+    assert calls == {"util/process.py", "host/journal.py", "cli/remote.py"}
+
+
 def test_the_packages_init_files_stay_empty():
     """Ansible ships them to the host with each module that imports from the package."""
     assert [path for path in PACKAGE.rglob("*/__init__.py") if path.read_text()] == []
