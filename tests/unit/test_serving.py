@@ -12,23 +12,28 @@ from roundhouse.state import serving, switch_journal
 from roundhouse.state.note import Note
 
 
-def test_no_agent_served_yet(tmp_path):
-    assert serving.serving(tmp_path / "serving.json") == []
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """Return the file of the agents that serve, in a folder of the test's own."""
+    monkeypatch.setattr(serving, "FOLDER", tmp_path)
+    return tmp_path / "serving.json"
 
 
-def test_the_last_of_each_card_is_kept(tmp_path):
-    path = tmp_path / "serving.json"
-    serving.record("architect", ["dev"], path)
-    serving.record("other-card", [], path)
-    serving.record("dev", ["architect"], path)
-    assert serving.serving(path) == ["dev", "other-card"]
+def test_no_agent_served_yet(path):
+    assert serving.serving() == []
 
 
-def test_a_damaged_state_says_what_to_do(tmp_path):
-    path = tmp_path / "serving.json"
+def test_the_last_of_each_card_is_kept(path):
+    serving.record("architect", ["dev"])
+    serving.record("other-card", [])
+    serving.record("dev", ["architect"])
+    assert serving.serving() == ["dev", "other-card"]
+
+
+def test_a_damaged_state_says_what_to_do(path):
     path.write_text("{")
     with pytest.raises(RoundhouseError) as error:
-        serving.serving(path)
+        serving.serving()
     assert (error.value.code, error.value.fields["path"]) == ("serving_unreadable", str(path))
 
 
@@ -109,18 +114,16 @@ def test_what_a_killed_switch_left_is_understood(lock):
     assert switch_journal.killed() is None
 
 
-def test_a_note_that_was_prepared_takes_the_others_that_came_meanwhile(tmp_path):
-    path = tmp_path / "serving.json"
-    serving.record("architect", ["dev"], path)
-    with serving.prepared("dev", ["architect"], path) as commit:
-        serving.record("other-card", [], path)
+def test_a_note_that_was_prepared_takes_the_others_that_came_meanwhile(path):
+    serving.record("architect", ["dev"])
+    with serving.prepared("dev", ["architect"]) as commit:
+        serving.record("other-card", [])
         commit()
-    assert serving.serving(path) == ["dev", "other-card"]
-    assert [file.name for file in tmp_path.iterdir()] == ["serving.json"]
+    assert serving.serving() == ["dev", "other-card"]
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_agent_that_came_back_to_the_roster_does_not_stand_before_the_newest(tmp_path):
-    path = tmp_path / "serving.json"
-    serving.record("po", ["architect", "dev"], path)
-    serving.record("architect", ["dev"], path)  # po has left the roster, so nobody excludes it
-    assert serving.serving(path)[0] == "architect"
+def test_an_agent_that_came_back_to_the_roster_does_not_stand_before_the_newest(path):
+    serving.record("po", ["architect", "dev"])
+    serving.record("architect", ["dev"])  # po has left the roster, so nobody excludes it
+    assert serving.serving()[0] == "architect"

@@ -23,9 +23,9 @@ _LOCK_POLL_SECONDS = 0.2
 _LOCK_TRY_SECONDS = 0.5
 
 
-def serving(path: Path | None = None) -> list[str]:
+def serving() -> list[str]:
     """Return the agents that were committed last, the newest first; [] where the file was never written."""
-    path = path or FOLDER / "serving.json"
+    path = FOLDER / "serving.json"
     if not path.exists():
         return []
     try:
@@ -34,26 +34,26 @@ def serving(path: Path | None = None) -> list[str]:
         raise unreadable("serving_unreadable", path, error, "Delete it and switch again.") from None
 
 
-def record(name: str, conflicts: list[str], path: Path | None = None) -> None:
+def record(name: str, conflicts: list[str]) -> None:
     """Note that `name` serves and that those it excludes do not."""
-    with prepared(name, conflicts, path) as commit:
+    with prepared(name, conflicts) as commit:
         commit()
 
 
 @contextmanager
-def prepared(name: str, conflicts: list[str], path: Path | None = None) -> Iterator[Callable[[], None]]:
+def prepared(name: str, conflicts: list[str]) -> Iterator[Callable[[], None]]:
     """Write the note aside and give what puts it in place: that takes no room, so the disk cannot be full by then.
 
     Agents of two cards may become ready at the same moment, so each writer locks the folder: root's switch and the
     unit's own user may both open it.
     """
-    path = path or FOLDER / "serving.json"
-    before = serving(path)
+    path = FOLDER / "serving.json"
+    before = serving()
     aside = files.stage(path, json.dumps(_serving(name, conflicts, before)))
 
     def commit() -> None:
         with files.exclusive(path.parent):
-            now = serving(path)
+            now = serving()
             if now == before:
                 aside.rename(path)
             else:
