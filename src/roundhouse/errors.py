@@ -69,5 +69,5 @@ def unreadable(code: str, path: Path, error: Exception, remedy: str) -> Roundhou
 
 
 def interrupted() -> RoundhouseError:
-    """Return the error of work that was stopped by its caller."""
+    """Return the error of work that its caller stopped."""
     return RoundhouseError("interrupted", "Interrupted.")

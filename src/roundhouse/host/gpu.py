@@ -62,7 +62,7 @@ def read(library: ModuleType | None = None) -> Answer:
 def state() -> Answer:
     """Ask NVML whether it starts and reaches its cards, and for its version: read() without the cards' facts.
 
-    The role inspects the driver in every run, and nvidia-ml-py is 330 kB to send and to compile for these few calls.
+    The role inspects the driver in every run, and nvidia-ml-py is 330 kB to send and compile for these few calls.
     """
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
@@ -120,7 +120,7 @@ def _gpu(library: ModuleType, handle: object) -> NvmlCard:
 
 
 def _processes(library: ModuleType, running: list[Any]) -> list[Process]:
-    """Return the processes; one that computes and draws is one."""
+    """Return each process once."""
     found: dict[int, Process] = {}
     for process in running:
         try:

@@ -5,19 +5,13 @@ Each function imports its own parts alone: what travels in an Ansible module is 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from ..util import files
 
 Arguments = dict[str, Any]  # as the module's argument_spec accepts them
-Done = dict[str, object]
-
-
-class Write(Protocol):
-    """Returns what the module returns: `changed`, `diff`, and what is its own."""
-
-    def __call__(self, wanted: Arguments, *, check: bool) -> Done:
-        """Write what is wanted. Raises RoundhouseError when it is refused."""
+Done = dict[str, object]  # what the module returns
 
 
 def put_tree(wanted: Arguments, *, check: bool) -> Done:
@@ -79,7 +73,7 @@ def restore_docker_daemon(wanted: Arguments, *, check: bool) -> Done:
     return {"changed": True, "diff": _diff([change])}
 
 
-WRITES: dict[str, Write] = {
+WRITES: dict[str, Callable[..., Done]] = {
     "tree": put_tree,
     "apt_source": put_apt_source,
     "docker_daemon": merge_docker_daemon,

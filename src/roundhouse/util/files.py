@@ -85,7 +85,7 @@ def stage(
 
 
 def remove_leftovers(folder: Path, names: str = "*") -> None:
-    """Remove what killed writers had begun to write beside files of such names."""
+    """Remove what killed writers left of files of such names."""
     for left in folder.glob(f".{names}.[0-9]*"):
         if not Path("/proc", left.suffix[1:]).exists():
             left.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Programs of the host: run one, and capture what it prints."""
+"""Run a program and capture what it prints."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def run(command: Sequence[str | Path], *, check: bool = False, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Return how a program ended, with its output as text; `options` are those of subprocess.run, which raises."""
+    """Return how a program ended; `options` are those of subprocess.run."""
     return subprocess.run(command, capture_output=True, text=True, errors="replace", check=check, **options)
 
 
 def output(*command: str) -> str | None:
-    """Return what a program printed, None where it is not there, failed, or took longer than a minute."""
+    """Return what a program printed, None where it is missing, failed, or took a minute."""
     try:
         done = run(command, timeout=60.0)
     except (FileNotFoundError, subprocess.TimeoutExpired):
