@@ -5,7 +5,7 @@ from role_vars import platforms
 
 from roundhouse.host import container_engine, container_toolkit
 from roundhouse.host.container_engine import Engine, Wanted
-from roundhouse.host.packages import Packages
+from roundhouse.host.dpkg import Packages
 
 PLATFORMS = platforms("container_engine", "Debian") | platforms("container_engine", "Ubuntu")
 DISTRIBUTION = Engine("distribution", "docker.io", "26.1.5+dfsg1", ["web", "db"], "2.26.1-4")

@@ -3,9 +3,9 @@
 import pytest
 from role_vars import platforms
 
-from roundhouse.host import driver, driver_install
+from roundhouse.host import dpkg, driver, driver_install
+from roundhouse.host.dpkg import Packages, installed
 from roundhouse.host.driver_install import Wanted, too_old
-from roundhouse.host.packages import Packages, installed, parse_dpkg
 
 PLATFORMS = platforms("nvidia_driver", "Debian") | platforms("nvidia_driver", "Ubuntu")
 NOTHING = Packages({}, [], [])
@@ -163,7 +163,7 @@ def test_the_minimum_is_by_number(machine):
 
 def test_dpkgs_letters_are_read():
     listing = "libnvidia-ml1:amd64\t580-1\thi \nnvidia-kernel-open-dkms\t580-1\tiF \nold\t1\trc \n"
-    assert parse_dpkg(listing) == ({"libnvidia-ml1": "580-1"}, ["libnvidia-ml1"], ["nvidia-kernel-open-dkms"])
+    assert dpkg.parse(listing) == ({"libnvidia-ml1": "580-1"}, ["libnvidia-ml1"], ["nvidia-kernel-open-dkms"])
 
 
 def test_a_host_without_dpkg_has_no_packages(monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ from machine import CARD
 
 from roundhouse.agents import gpu_memory
 from roundhouse.host import driver
-from roundhouse.host.packages import Packages
+from roundhouse.host.dpkg import Packages
 from roundhouse.models import store as models_store
 from roundhouse.provision import preflight, preflight_disk, preflight_host
 from roundhouse.util.units import GIB

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from roundhouse.host import docker, docker_config, packages, receipt
+from roundhouse.host import docker, docker_config, dpkg, receipt
 from roundhouse.provision import teardown
 
 SETTINGS = {"models_store": "/var/lib/roundhouse/models", "models": False, "packages": True}
@@ -24,7 +24,7 @@ def apt(monkeypatch, tmp_path):
     there = {"versions": {"libc6": "2.36-9"}, "held": [], "said": SIMULATED, "asked": []}
     monkeypatch.setattr(receipt, "PATH", tmp_path / "receipt.json")
     monkeypatch.setattr(receipt, "_has", lambda account: account == "nvidia-persistenced")
-    monkeypatch.setattr(packages, "installed", lambda: packages.Packages(there["versions"], there["held"], []))
+    monkeypatch.setattr(dpkg, "installed", lambda: dpkg.Packages(there["versions"], there["held"], []))
 
     def run(command, **options):
         there["asked"].append(list(command))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
 from . import docker
-from .packages import Packages
+from .dpkg import Packages
 
 # The packages that bring an engine, by their source.
 ORIGINS = {"docker-ce": "docker", "docker.io": "distribution", "moby-engine": "distribution"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from . import container_engine, docker
-from .packages import Packages
+from .dpkg import Packages
 
 # All of one release: a newer library under an older toolkit is the usual way to break it.
 PACKAGES = (

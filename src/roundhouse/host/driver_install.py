@@ -1,6 +1,6 @@
 """The action of the role nvidia_driver: skip, leave, refuse, or install a driver, and which.
 
-Computed from driver.inspect(), packages.installed(), the role's settings and its table of platforms
+Computed from driver.inspect(), dpkg.installed(), the role's settings and its table of platforms
 (roles/nvidia_driver/vars/main/). A reason to refuse is one sentence with the setting and what to write.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import driver, gpu
+from .dpkg import Packages
 from .driver import Facts, State
-from .packages import Packages
 
 # The first releases that build on current stable kernels, which changed pci_resize_resource()
 # (conftest.sh of open-gpu-kernel-modules, tag by tag). Other branches have no known minimum.

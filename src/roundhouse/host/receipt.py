@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..util import files, process
-from . import packages
+from . import dpkg
 
 PATH = Path("/var/lib/roundhouse/receipt.json")
 SCHEMA = 1
@@ -43,7 +43,7 @@ def load() -> Receipt:
 def before_installing(names: list[str], *, check: bool) -> bool:
     """Note which packages an installation of these will bring; return whether the receipt has changed."""
     wanted = [name.partition("=")[0] for name in names]
-    present = packages.installed().versions
+    present = dpkg.installed().versions
     missing = [name for name in wanted if name not in present]
     if check or not missing:
         return False
@@ -58,7 +58,7 @@ def before_installing(names: list[str], *, check: bool) -> bool:
 
 def before_holding(names: list[str], *, check: bool) -> bool:
     """Note that these will be held back, as far as they are not yet."""
-    held = packages.installed().held
+    held = dpkg.installed().held
     return not check and _add(Receipt([], [name for name in names if name not in held], []))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..host import packages, systemctl
+from ..host import dpkg, systemctl
 
 Arguments = dict[str, Any]  # as the module's argument_spec accepts them
 Found = dict[str, object]
@@ -18,7 +18,7 @@ def inspect_driver(settings: Arguments) -> Found:
     """Inspect the driver, for the settings of the role nvidia_driver."""
     from ..host import driver, driver_install, gpu
 
-    facts, installed = driver.inspect(answer=gpu.state()), packages.installed()
+    facts, installed = driver.inspect(answer=gpu.state()), dpkg.installed()
     wanted = driver_install.Wanted(**{**settings, "platform": settings["platform"] or None})
     choice = driver_install.choose(facts, wanted, installed, driver_install.read_ours())
     persistent = choice.action == "install" and systemctl.is_on("nvidia-persistenced.service")
@@ -36,7 +36,7 @@ def inspect_engine(settings: Arguments) -> Found:
     """Inspect the container engine, for the settings of the role container_engine."""
     from ..host import container_engine
 
-    installed, wanted = packages.installed(), container_engine.Wanted(**settings)
+    installed, wanted = dpkg.installed(), container_engine.Wanted(**settings)
     # The role does not concern itself with the engine of a native host.
     engine = container_engine.Engine() if wanted.runtime == "native" else container_engine.inspect(installed)
     return {
@@ -50,7 +50,7 @@ def inspect_toolkit(settings: Arguments) -> Found:
     """Inspect the container toolkit, for the settings of the role nvidia_container_toolkit."""
     from ..host import container_engine, container_toolkit
 
-    installed = packages.installed()
+    installed = dpkg.installed()
     version = None if settings["runtime"] == "native" else container_engine.version(installed)
     return {"choice": container_toolkit.choose(version, installed, **settings)._asdict()}
 

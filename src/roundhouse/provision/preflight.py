@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..agents import ports as agents_ports
 from ..catalog.recipes import RECIPES
-from ..host import driver, gpu, packages
+from ..host import dpkg, driver, gpu
 from ..roster import ports as roster_ports
 from ..util import process
 from ..vllm import formats, kernels
@@ -25,7 +25,7 @@ HUB_PYTHON = ((3, 10), (3, 14))  # of huggingface-hub 2.4.0: >=3.10; later ones 
 def check(wanted: Wanted, answer: gpu.Answer) -> list[Row]:
     """Check the host and return the table's rows, those without a problem too; `answer` is NVML's."""
     facts = driver.inspect(answer=answer)
-    found = preflight_host.rows(facts, packages.installed(), wanted.accelerator)
+    found = preflight_host.rows(facts, dpkg.installed(), wanted.accelerator)
     if preflight_disk.builds_engine(wanted):
         found.append(_python(wanted.engine_python, ENGINE_PYTHON))
     elif wanted.image and wanted.required_models:

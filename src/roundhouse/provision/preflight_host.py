@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..agents import gpu_memory
 from ..host import driver
+from ..host.dpkg import Packages
 from ..host.driver import Facts
-from ..host.packages import Packages
 from ..util.units import GIB
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pwd
 from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
-from ..host import docker, packages, receipt, systemctl
+from ..host import docker, dpkg, receipt, systemctl
 from . import teardown_files, teardown_packages
 
 # With the home that the roles give them: a user of the same name with another home is somebody's own.
@@ -42,7 +42,7 @@ class Removal(TypedDict):
 
 def find(settings: Settings, root: Path = Path("/")) -> Removal:
     """Return what is removed. Nothing is changed."""
-    installed, brought, store = packages.installed(), receipt.load(), Path(settings.models_store)
+    installed, brought, store = dpkg.installed(), receipt.load(), Path(settings.models_store)
     chosen = teardown_packages.choose(installed, brought, remove=settings.packages)
     keeps_models = not settings.models and store.is_dir() and any(store.iterdir())
     files = teardown_files.files(root, keep_docker_repository=bool(chosen.foreign))
@@ -62,7 +62,7 @@ def find(settings: Settings, root: Path = Path("/")) -> Removal:
         "services": chosen.services,
         "accounts": [name for name in brought.accounts if chosen.owns(name)],
         "users": [name for name, home in USERS.items() if _home(name) == home],
-        "driver": any(map(packages.DRIVER.match, chosen.installed)),
+        "driver": any(map(dpkg.DRIVER.match, chosen.installed)),
         "initramfs": any("modprobe.d" in path for path in files),
         "kept": kept,
         "problems": chosen.problems,

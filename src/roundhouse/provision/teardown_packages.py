@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..errors import RoundhouseError
 from ..host import docker
-from ..host.packages import Packages
+from ..host.dpkg import Packages
 from ..host.receipt import Receipt
 from ..util import process
 

@@ -33,10 +33,10 @@ def installed() -> Packages:
     if not shutil.which("dpkg-query"):
         return Packages({}, [], [])
     form = "${binary:Package}\t${Version}\t${db:Status-Abbrev}\n"
-    return parse_dpkg(process.run(["dpkg-query", "--show", f"--showformat={form}"], check=True).stdout)
+    return parse(process.run(["dpkg-query", "--show", f"--showformat={form}"], check=True).stdout)
 
 
-def parse_dpkg(listing: str) -> Packages:
+def parse(listing: str) -> Packages:
     """Read lines of name, version and dpkg's status letters: wanted (h: held), status (i: installed), error."""
     versions, held, broken = {}, [], []
     for row in listing.splitlines():
