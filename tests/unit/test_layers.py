@@ -61,9 +61,17 @@ def test_the_packages_init_files_stay_empty():
     assert [path for path in PACKAGE.rglob("*/__init__.py") if path.read_text()] == []
 
 
+CHANGES = (CHECKOUT / "CONTRIBUTING.md").read_text().partition("## Where to change what")[2].partition("## Rules")[0]
+
+
 def test_the_files_that_contributing_names_are_there():
-    text = (CHECKOUT / "CONTRIBUTING.md").read_text().partition("## Where to change what")[2].partition("## Rules")[0]
-    named = re.findall(r"`([\w/.]+\.(?:py|j2|yml))`", text)
+    named = re.findall(r"`([\w/.]+\.(?:py|j2|yml|lua))`", CHANGES)
     folders = ("", "src/roundhouse/", "src/roundhouse/doctor/")
     assert len(named) > 15
     assert [name for name in named if not any((CHECKOUT / folder / name).exists() for folder in folders)] == []
+
+
+def test_each_file_that_contributing_names_first_has_what_is_changed():
+    rows = re.findall(r"^\| [^|]+ \| `([^`]+)` \| `([^`]+)` \|", CHANGES, re.MULTILINE)
+    assert len(rows) == 10
+    assert [(file, name) for file, name in rows if not re.search(rf"\b{name}\b", (CHECKOUT / file).read_text())] == []
