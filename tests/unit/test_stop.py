@@ -203,6 +203,18 @@ def test_an_old_word_that_cannot_be_meant_is_refused(deployed, capsys, words):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--gpu-stat"], "scripts/agent_manager.py has no option --gpu-stat. Did you mean --gpu-stats?"),
+        (["--status", "--drain", "3"], "scripts/agent_manager.py --status has no option --drain."),
+    ],
+)
+def test_a_refusal_names_the_old_words(capsys, words, sentence):
+    assert agent_manager.main(words) == 2
+    assert capsys.readouterr().err.startswith(sentence)
+
+
 def test_the_script_itself(tmp_path):
     done = subprocess.run(
         [sys.executable, SCRIPTS / "agent_manager.py", "--help"], capture_output=True, text=True, check=True

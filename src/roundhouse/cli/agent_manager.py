@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from ..errors import RoundhouseError, UsageError
@@ -19,9 +18,10 @@ The commands of scripts/switch.py, one each, which take the other options:
   --status            scripts/switch.py status
   --stop              scripts/switch.py stop           (for now: a reboot, a deployment or resume starts it again)
 """
+_OPTIONS = ("--launch", "--gpu-stats", "--logs", "--status", "--stop")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> console.Parser:
     """Return the command line's parser."""
     made = console.Parser(
         prog="scripts/agent_manager.py",
@@ -39,7 +39,14 @@ def parser() -> argparse.ArgumentParser:
 
 def words(arguments: list[str]) -> list[str]:
     """Return the arguments of scripts/switch.py that are meant. Raises UsageError."""
-    args, rest = parser().parse_known_args(arguments)
+    made = parser()
+    try:
+        args, rest = made.parse_known_args(arguments)
+    except UsageError:
+        option = made.unknown_option(arguments)
+        if option and made.meant(option):
+            raise made.no_option(option) from None
+        raise
     if args.launch is not None:
         # An agent may not bear a word's name, so a word here is a slip.
         if args.launch in (*command.NAMES, *command.HIDDEN) or args.launch.startswith("-"):
@@ -59,6 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         meant = words(arguments)
+        given = {word.partition("=")[0] for word in arguments}
+        option = next(each for each in _OPTIONS if each in given)
+        cli_main.parse(meant, f"scripts/agent_manager.py {option}")
     except RoundhouseError as error:
         return console.refuse(error, as_json="--json" in arguments)
     return cli_main.main(meant)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 from ..errors import RoundhouseError, UsageError
 from ..plan import deployed
 from ..util import console
-from ..util.suggest import RENAMED, did_you_mean
+from ..util.suggest import RENAMED, near
 from . import command, remote
 from .command import Command
 
@@ -55,10 +57,11 @@ def _main(arguments: list[str]) -> int:
     return 0 if result is None or result.get("ok", True) else 1
 
 
-def parse(arguments: list[str]) -> tuple[Command | None, argparse.Namespace]:
+def parse(arguments: list[str], typed: str | None = None) -> tuple[Command | None, argparse.Namespace]:
     """Return the command and its arguments; no command for `--check PLAN`. Raises UsageError.
 
-    An agent's name as the command is a switch to it: `implicit` is then true.
+    An agent's name as the command is a switch to it: `implicit` is then true. `typed` is what errors call the command,
+    found out when it is None.
     """
     # A switch without a value, so that it stands before no word that an option may want.
     arguments = [*(each for each in arguments if each != "--json"), *["--json"][: arguments.count("--json")]]
@@ -70,14 +73,26 @@ def parse(arguments: list[str]) -> tuple[Command | None, argparse.Namespace]:
         raise command.unknown(name)
     implicit = name not in (*command.NAMES, *command.HIDDEN)
     found = command.load("switch" if implicit else name)
+    parser = found.parser()
+    parser.prog = typed or f"{console.command_name()} {name}"
     try:
-        args = found.parser().parse_args(arguments if implicit else arguments[:at] + arguments[at + 1 :])
+        args = parser.parse_args(arguments if implicit else arguments[:at] + arguments[at + 1 :])
     except UsageError:
-        if implicit and did_you_mean(name, command.NAMES):  # a misspelt command with arguments
-            raise command.unknown(name) from None
+        if implicit:
+            _refuse_unknown(name, arguments)
         raise
     args.implicit, args.arguments = implicit, arguments
     return found, args
+
+
+def _refuse_unknown(name: str, arguments: list[str]) -> None:
+    """Raise UsageError for no agent's name, or for a misspelt command where the agents are not known here."""
+    agents: list[str] = []
+    if os.environ.get("ROUNDHOUSE_ON") is None and remote.without_on(arguments) == arguments:
+        with contextlib.suppress(UsageError):
+            agents = [agent["name"] for agent in deployed.load()["agents"]]
+    if name not in agents and (agents or near(name, command.NAMES)):
+        raise command.unknown(name, agents) from None
 
 
 def _position(arguments: list[str]) -> int:
