@@ -33,7 +33,9 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Add the models."""
-    parser.add_argument("models", nargs="*", metavar="OWNER/NAME[@REVISION]", help="(default: the plan's models)")
+    parser.add_argument(
+        "models", nargs="*", default=[], metavar="OWNER/NAME[@REVISION]", help="(default: the plan's models)"
+    )
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
