@@ -72,6 +72,11 @@ def test_a_refusal_is_one_sentence_and_one_object(capsys, words, status, code, f
         (["client-config", "curll"], "curl"),
         (["swich", "dev"], "switch"),
         (["prune", "--no-way-back"], "--no-rollback"),  # its former name
+        (["devv", "--drain", "5"], "dev"),
+        (["statuss"], "status"),
+        (["keys", "lst"], "list"),
+        (["quantize", "a/b", "awqq"], "awq"),
+        (["import", "olama"], "ollama"),
     ],
 )
 def test_a_misspelt_word_gets_a_suggestion(capsys, words, meant, plan):
@@ -82,8 +87,36 @@ def test_what_is_not_near_gets_none(capsys):
     assert refusal(capsys, ["gpu", "--rounds", "3"])[1]["remedy"] == "roundhouse gpu --help lists the options."
 
 
-def test_without_a_near_word_the_agents_are_listed(capsys, plan):
-    assert refusal(capsys, ["xyzzy"])[1]["fields"]["agents"] == "dev, po"
+@pytest.mark.parametrize(
+    "words", [["xyzzy"], ["foo", "bar"], ["foo", "--dry-run"], ["bogus"], ["restart"], ["run"], ["launch"]]
+)
+def test_without_a_near_word_the_agents_are_listed(capsys, plan, words):
+    error = refusal(capsys, words)[1]
+    assert (error["code"], error["fields"]["word"], error["fields"]["agents"]) == (
+        "unknown_command",
+        words[0],
+        "dev, po",
+    )
+    assert error["remedy"] == "The agents are dev, po; roundhouse --help lists the commands."
+
+
+@pytest.mark.parametrize("words", [["--on", "lab"], ["--on=lab"]])
+def test_the_agents_of_another_host_are_not_known_here(capsys, plan, words):
+    assert refusal(capsys, ["foo", "bar", *words])[1]["message"].startswith("roundhouse foo does not take the argument")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["po", "dev"], "roundhouse po does not take the argument 'dev'."),
+        (["dev", "--dry-run"], "roundhouse dev has no option --dry-run."),
+        (["switch", "dev", "--dry-run"], "roundhouse switch has no option --dry-run."),
+        (["keys", "--on", "lab"], "roundhouse keys has no option --on."),
+        (["quantize", "a/b", "zzz"], "RECIPE is 'zzz'."),
+    ],
+)
+def test_a_message_says_what_was_typed(capsys, plan, words, text):
+    assert refusal(capsys, words)[1]["text"] == text
 
 
 @pytest.fixture

@@ -99,6 +99,8 @@ def test_a_model_that_is_not_covered_is_unknown_and_bears_no_number(capsys, tmp_
         (f"{AWQ_14B} --vram-gib nan", ("--vram-gib is 'nan'",)),
         (f"{AWQ_14B} --vram-gib sixteen", ("--vram-gib", "'sixteen'")),
         (f"{AWQ_14B} --gpu 'RTX 9999'", ("--gpu is 'RTX 9999'", "RTX 4090")),
+        ("--gpu 'RTX 409'", ("--gpu is 'RTX 409'", "Did you mean RTX 4090?")),
+        ("--gpu 'RTX 4090' --compile-cache wram", ("--compile-cache is 'wram'. Did you mean warm?",)),
         (f"{AWQ_14B} --gpu 'DGX Spark'", ("--gpu is 'DGX Spark'", "--vram-gib")),
         (f"{AWQ_14B} --vram-gib 16 --gpus 1 --tensor-parallel-size 2", ("--gpus is 1",)),
         (f"{AWQ_14B} --vram-gib 16 --gpu-memory-utilization 85", ("utilization is 85.0", "0.85")),

@@ -96,9 +96,8 @@ def unknown(name: str, agents: Sequence[str] = ()) -> UsageError:
     if name in RENAMED:
         text, fields = "{old} is now {new}: {program} {new} ...", {"old": name, "new": RENAMED[name]}
         return UsageError("command_renamed", text, program=console.command_name(), **fields)
-    remedy = did_you_mean(name, (*agents, *NAMES)).strip()
-    if not remedy:
-        remedy = "The agents are {agents}; {program} --help lists the commands." if agents else _LISTED
+    otherwise = "The agents are {agents}; {program} --help lists the commands." if agents else _LISTED
+    remedy = did_you_mean(name, (*agents, *NAMES), otherwise)
     text, fields = "{word!r} is not an agent or a command.", {"word": name, "agents": ", ".join(agents)}
     return UsageError("unknown_command", text, remedy, program=console.command_name(), **fields)
 

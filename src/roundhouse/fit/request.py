@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ..catalog import gpus, hf_config, model_families
 from ..catalog.model_families import Model, Unknown
 from ..errors import UsageError
+from ..util.suggest import did_you_mean
 from ..vllm import defaults
 from ..vllm.formats import KV_DTYPE_BYTES, UNCOVERED, WEIGHT_FORMATS, members, nearest
 from .estimate import Question
@@ -98,7 +99,8 @@ def card(name: str | None, vram_gib: float | None) -> tuple[gpus.Card | None, fl
     total = gpus.total_gib(found) if found else None
     if found is None:
         known = ", ".join(each.name for each in gpus.CARDS)
-        text, remedy = "--gpu is {gpu!r}, which is not known.", "Add --vram-gib, or write one of {known}."
+        remedy = did_you_mean(name, [each.name for each in gpus.CARDS], "Add --vram-gib, or write one of {known}.")
+        text = "--gpu is {gpu!r}, which is not known."
         raise UsageError("unknown_gpu", text, remedy, gpu=name, known=known)
     if total is None:
         text, remedy = "--gpu is {gpu!r}, whose memory is the host's.", "Add --vram-gib, CUDA's total there."

@@ -91,6 +91,6 @@ def find(plan: Plan, name: str) -> Agent:
     """Return the agent of that name. Raises UsageError that lists the names there are."""
     names = [agent["name"] for agent in plan["agents"]]
     if name not in names:
-        text, remedy = "{agent!r} is not an agent of this host.", did_you_mean(name, names).strip()
-        raise UsageError("unknown_agent", text, remedy or "Write one of {names}.", agent=name, names=", ".join(names))
+        text, remedy = "{agent!r} is not an agent of this host.", did_you_mean(name, names, "Write one of {names}.")
+        raise UsageError("unknown_agent", text, remedy, agent=name, names=", ".join(names))
     return plan["agents"][names.index(name)].copy()

@@ -47,8 +47,8 @@ def unknown_setting(at: str, key: str, known: tuple[str, ...]) -> str:
     """Return the sentence for a key that the roster does not have."""
     if key in RENAMED:
         return f"{at} is now {RENAMED[key]}: write that."
-    remedy = did_you_mean(key, known) or f" Write one of {', '.join(known)}."
-    return f"{at} is not a setting.{remedy}"
+    remedy = did_you_mean(key, known, f"Write one of {', '.join(known)}.")
+    return f"{at} is not a setting. {remedy}"
 
 
 def _rule(good: Callable[[object], bool], cure: str) -> Rule:

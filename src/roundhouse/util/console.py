@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import RoundhouseError, UsageError
-from .suggest import did_you_mean
+from .suggest import RENAMED_OPTIONS, did_you_mean, near
 
 # Of what --json prints. 2: an error is {"code", "message", "remedy", "fields"}.
 SCHEMA = 2
@@ -31,17 +32,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Return the arguments. Raises UsageError with a suggestion for an option that the parser does not have."""
+        if option := self.unknown_option(sys.argv[1:] if args is None else args):
+            raise self.no_option(option)
         found, rest = self.parse_known_args(args, namespace)
-        options = [word for word in rest if word.startswith("-")]
-        if options:
-            option = options[0].partition("=")[0]
-            raise UsageError(
-                "unknown_option",
-                "{program} has no option {option}.",
-                self._meant(option) or "{program} --help lists the options.",
-                program=self.prog,
-                option=option,
-            )
         if rest:
             raise UsageError(
                 "unexpected_argument",
@@ -52,14 +45,44 @@ class Parser(argparse.ArgumentParser):
             )
         return found
 
-    def _meant(self, option: str) -> str:
-        """Return a suggestion; the hyphens that all options share make none alike."""
-        near = did_you_mean(option.lstrip("-"), [name[2:] for name in self.options() if name.startswith("--")])
-        return near.replace("mean ", "mean --").strip()
+    def unknown_option(self, words: Sequence[str]) -> str | None:
+        """Return the first option among the words that the parser does not have, None where it has all of them."""
+        known = {name for each in self._actions for name in each.option_strings}
+        for word in words:
+            option = word.partition("=")[0]
+            # A negative number is a value; -n5 is -n with one, -fn two options.
+            if re.match(r"--\w|-[a-zA-Z]", option) and not {option, option[:2]} & known:
+                return option
+        return None
+
+    def no_option(self, option: str) -> UsageError:
+        """Return the error for an option that the parser does not have."""
+        meant = self.meant(option)
+        remedy = f"Did you mean {meant}?" if meant else "{program} --help lists the options."
+        text = "{program} has no option {option}."
+        return UsageError("unknown_option", text, remedy, program=self.prog, option=option)
+
+    def meant(self, option: str) -> str | None:
+        """Return the option that is near; the hyphens that all options share make none alike."""
+        options = [name for name in self.options() if name.startswith("--")]
+        if RENAMED_OPTIONS.get(option) in options:
+            return RENAMED_OPTIONS[option]
+        found = near(option.lstrip("-"), [name[2:] for name in options])
+        return found and f"--{found}"
 
     def options(self) -> list[str]:
         """Return the names of the options that the help shows."""
         return [name for each in self._actions if each.help != argparse.SUPPRESS for name in each.option_strings]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raise UsageError for a value that is none of an argument's choices."""
+        if action.choices is None or value in action.choices:
+            return
+        choices = [str(choice) for choice in action.choices]
+        name = action.option_strings[-1] if action.option_strings else action.metavar or action.dest.upper()
+        remedy = did_you_mean(str(value), choices, "Write one of {choices}.")
+        fields = {"name": name, "value": value, "choices": ", ".join(choices)}
+        raise UsageError("choice_invalid", "{name} is {value!r}.", remedy, **fields)
 
     def error(self, message: str) -> NoReturn:
         """Raise argparse's message."""

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> command.Answer:
         raise UsageError(
             "unknown_client",
             "{client!r} is not a client.",
-            did_you_mean(args.name, client_config.CLIENTS).strip() or "Write one of {names}.",
+            did_you_mean(args.name, client_config.CLIENTS, "Write one of {names}."),
             client=args.name,
             names=names,
         )

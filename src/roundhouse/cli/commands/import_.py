@@ -15,6 +15,7 @@ from ...migrate.names import in_file_name
 from ...migrate.report import Imported, Line, Source
 from ...models import own_folders
 from ...roster import validate
+from ...util.suggest import did_you_mean
 from .. import command
 
 HELP = "convert old compose files, env files, Modelfiles or Ollama's models into a roster"
@@ -81,7 +82,7 @@ def _files(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Line]]:
             remedy = "Import the files and Ollama's models one after the other."
             raise UsageError("ollama_with_files", text, remedy, count=len(args.files) - 1)
         if not path.is_file():
-            remedy = "Name an old compose or env file, or write ollama."
+            remedy = did_you_mean(str(path), [OLLAMA], "Name an old compose or env file, or write ollama.")
             raise UsageError("import_file_missing", "{path} is no file.", remedy, path=str(path))
         try:
             found, rest = _read(path, args.model)

@@ -10,6 +10,7 @@ from ...errors import UsageError
 from ...plan import deployed
 from ...schema.plan import Plan
 from ...util import console
+from ...util.suggest import near
 from .. import command
 
 HELP = "activate an agent; if that fails, the previous agent is restored"
@@ -61,9 +62,8 @@ def _plan(args: argparse.Namespace) -> Plan:
     try:
         plan = deployed.load()
     except UsageError:
-        near = command.unknown(args.agent)
-        if args.implicit and "Did you mean" in near.remedy:
-            raise near from None
+        if args.implicit and near(args.agent, command.NAMES):
+            raise command.unknown(args.agent) from None
         raise
     names = [agent["name"] for agent in plan["agents"]]
     if args.implicit and args.agent not in names:
