@@ -115,6 +115,8 @@ def test_a_model_that_is_not_covered_is_unknown_and_bears_no_number(capsys, tmp_
         ("--model Qwen/Qwen2.5-7B-Instruct --vram-gib 16 --quantization gptq", ("may be gptq-int4, gptq-int8",)),
         ("--model Qwen/Qwen2.5-7B --vram-gib 16", ("--max-model-len is missing",)),
         ("--calibrate logs.json", ("--calibrate is gone", "benchmarks/calibration.py")),
+        ("--vllm-version 0.9", ("--vllm-version is gone: the fit is that of the pinned engine.",)),
+        ("--vllm-version", ("--vllm-version is gone",)),
         ("--roster /bin/true", ("--roster is '/bin/true', which cannot be read",)),
     ],
 )

@@ -156,6 +156,11 @@ _SINGLE = (
     *("quantization", "gpu_memory_utilization", "max_model_len", "kv_cache_dtype", "tensor_parallel_size"),
     *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "compile_cache"),
 )
+# Options of earlier versions.
+_GONE = {
+    "--calibrate": "run benchmarks/calibration.py with the file",
+    "--vllm-version": "the fit is that of the pinned engine",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -170,7 +175,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--roster", type=Path, default=ROSTER, metavar="FILE", help="the agents (default: group_vars/all/agents.yml)"
     )
-    made.add_argument("--calibrate", type=Path, help=argparse.SUPPRESS)  # moved to benchmarks/calibration.py
+    for option in _GONE:
+        made.add_argument(option, nargs="?", const="", help=argparse.SUPPRESS)
     cards = made.add_argument_group("cards")
     cards.add_argument("--gpu", metavar="NAME", help='a card by name, such as "RTX 4090": bandwidth, capability')
     cards.add_argument("--vram-gib", type=float, metavar="GIB", help="what CUDA states as the card's total memory")
@@ -200,8 +206,9 @@ def main(argv: list[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     try:
         args = parser().parse_args(arguments)
-        if args.calibrate:
-            raise UsageError("calibrate", "--calibrate is gone: run benchmarks/calibration.py with the file.")
+        for option, why in _GONE.items():
+            if vars(args)[option.strip("-").replace("-", "_")] is not None:
+                raise UsageError("option_gone", "{option} is gone: {why}.", option=option, why=why)
         shown, status = answer(args) if args.model is None else (_single(args), 0)
     except RoundhouseError as error:
         return console.refuse(error, as_json="--json" in arguments)
