@@ -172,7 +172,7 @@ def test_each_command_has_its_own_help_and_its_line_in_the_list(capsys, name):
 @pytest.mark.parametrize("name", command.HIDDEN)
 def test_what_units_call_is_not_in_the_list(name):
     assert f"\n  {name} " not in manual.overview().format_help()
-    assert main.parse([name, "dev"])[0].name == name
+    assert main.parse([name, *([] if name in ("control", "routes") else ["dev"])])[0].name == name
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,8 @@ def test_help_with_json_is_one_object_with_the_text(capsys, words, monkeypatch):
         (["watch", "--rounds", "-1"], "rounds_invalid"),
         (["history", "-n", "-5"], "lines_invalid"),
         (["logs", "dev", "-n", "-5"], "lines_invalid"),
-        (["logs", "dev", "-f", "--json"], "lines_invalid"),
+        (["logs", "dev", "-f", "--json"], "follow_as_json"),
+        (["export"], "usage"),
         (["dev", "--drain", "inf"], "drain_invalid"),
         (["rollback", "--drain", "-1"], "drain_invalid"),
     ],

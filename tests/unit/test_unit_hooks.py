@@ -5,9 +5,9 @@ import argparse
 import pytest
 
 from roundhouse.agents import start
-from roundhouse.cli import unit_hooks
+from roundhouse.cli import main, unit_hooks
 from roundhouse.doctor import cause, diagnosis
-from roundhouse.errors import RoundhouseError
+from roundhouse.errors import RoundhouseError, UsageError
 from roundhouse.switch import failover
 
 PLAN = {"agents": [{"name": "dev"}]}
@@ -50,11 +50,14 @@ def test_a_program_gets_the_error_itself(monkeypatch):
     assert error.value.code == "failover_failed"
 
 
-def test_a_word_without_its_agent_is_wrong_usage(capsys):
-    with pytest.raises(SystemExit) as ended:
-        call("ready", agent=None)
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.endswith("[agent_missing]\n")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["ready"], "usage"), (["routes", "x"], "unexpected_argument"), (["control", "x"], "unexpected_argument")],
+)
+def test_a_word_takes_an_agent_where_it_is_about_one(words, code):
+    with pytest.raises(UsageError) as error:
+        main.parse(words)
+    assert error.value.code == code
 
 
 @pytest.mark.parametrize("line", ["plain", "a list [1, 2]", "[no_text_before]", "an index [7]", "upper [CASE]"])

@@ -28,6 +28,7 @@ GROUPS = {
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 # What units and plays call; not in the help.
 HOOKS = ("clear", "control", "failover", "ready", "routes", "watchdog")
+_HOST_HOOKS = ("control", "routes")  # the others are about one agent
 HIDDEN = ("deploy", *HOOKS)
 _LISTED = "{program} --help lists the commands."
 
@@ -109,7 +110,7 @@ def _hook(name: str) -> Command:
         name=name,
         help="called by a unit",
         run=lambda args: (unit_hooks.WORDS[name](deployed.load(), args), ""),
-        add_arguments=lambda parser: parser.add_argument("agent", nargs="?", metavar="AGENT"),
+        add_arguments=_nothing if name in _HOST_HOOKS else lambda parser: parser.add_argument("agent", metavar="AGENT"),
         check=_nothing,
         on=ON_NONE,
     )

@@ -12,7 +12,7 @@ import signal
 from typing import Any
 
 from ..doctor.cause import as_line
-from ..errors import RoundhouseError, UsageError
+from ..errors import RoundhouseError
 from ..plan import deployed
 from ..schema.plan import Plan
 from ..util import console
@@ -26,7 +26,7 @@ def ready(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     from ..agents import start
 
     main_pid = os.environ.get("MAINPID")  # systemd sets it for an ExecStartPost
-    agent = deployed.find(plan, _agent(args))
+    agent = deployed.find(plan, args.agent)
     start.wait_until_healthy(plan, agent, int(main_pid) if main_pid else None, console.progress())
     return {"agent": agent["name"]}
 
@@ -35,7 +35,7 @@ def clear(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """Remove what blocks the container that systemd is about to start."""
     from ..agents import containers
 
-    names = containers.clear(deployed.find(plan, _agent(args)))
+    names = containers.clear(deployed.find(plan, args.agent))
     if names and not args.json:
         print(f"removed, left by an engine that was lost: {', '.join(names)}")
     return {"agent": args.agent, "cleared": names}
@@ -46,14 +46,14 @@ def watchdog(plan: Plan, args: argparse.Namespace) -> None:
     from ..agents import watchdog as agents_watchdog
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # its end is no interrupted work
-    agents_watchdog.run(plan, _agent(args), console.lines())
+    agents_watchdog.run(plan, args.agent, console.lines())
 
 
 def failover(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """Start another agent in the place of one that was given up."""
     from ..switch import failover as switch_failover
 
-    return {**switch_failover.fail_over(plan, _agent(args), console.lines())}
+    return {**switch_failover.fail_over(plan, args.agent, console.lines())}
 
 
 def routes(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
@@ -71,12 +71,6 @@ def control(plan: Plan, args: argparse.Namespace) -> None:
     from ..switch import daemon
 
     daemon.serve(plan, console.lines())
-
-
-def _agent(args: argparse.Namespace) -> str:
-    if args.agent is None:
-        raise UsageError("agent_missing", "{word} needs an agent.", "Write roundhouse {word} AGENT.", word=args.word)
-    return str(args.agent)
 
 
 def _logged(word: Word) -> Word:

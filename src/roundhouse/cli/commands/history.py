@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Raise UsageError for a negative number."""
     if args.lines < 0:
-        raise UsageError("lines_invalid", "history takes -n with a number from 0, not {lines}.", lines=args.lines)
+        raise UsageError("lines_invalid", "-n is {lines}.", "Write a whole number from 0.", lines=args.lines)
 
 
 def run(args: argparse.Namespace) -> Answer:

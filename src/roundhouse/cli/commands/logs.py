@@ -19,9 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise UsageError for options that exclude each other."""
-    if args.lines < 0 or (args.json and args.follow):
-        raise UsageError("lines_invalid", "logs takes -n with a number from 0, and -f only without --json.")
+    """Raise UsageError for options that exclude each other, and for a number below 0."""
+    if args.lines < 0:
+        raise UsageError("lines_invalid", "-n is {lines}.", "Write a whole number from 0.", lines=args.lines)
+    if args.json and args.follow:
+        raise UsageError("follow_as_json", "-f does not end, and --json is one object.", "Leave one of them out.")
 
 
 def run(args: argparse.Namespace) -> Answer:
