@@ -74,6 +74,7 @@ def test_no_key_is_created_after_all_were_revoked(place, capsys):
     gateway_keys.ensure()
     assert said(capsys, "revoke", "default") == (0, "the key of default is revoked")
     assert gateway_keys.ensure() is False
+    assert said(capsys, "show", "default")[1].endswith("No key is named 'default'. There is none yet.")
     assert said(capsys) == (0, "there is no key: roundhouse keys add NAME makes one")
     assert gateway_keys.MAP.read_text() == ""
 
@@ -83,8 +84,10 @@ def test_no_key_is_created_after_all_were_revoked(place, capsys):
     [
         (("add", "default"), "A key named default exists. Revoke it first, or choose another name."),
         (("add", "A b"), "'A b' is not a valid name. Use lower-case letters, digits, dots, dashes and underscores."),
-        (("revoke", "nosuch"), "No key is named 'nosuch'. `roundhouse keys` lists them: default."),
-        (("show", "nosuch"), "There is no key of 'nosuch'. roundhouse keys lists default."),
+        (("revoke", "nosuch"), "No key is named 'nosuch'. Write one of default."),
+        (("show", "nosuch"), "No key is named 'nosuch'. Write one of default."),
+        (("show", "defualt"), "No key is named 'defualt'. Did you mean default?"),
+        (("list", "foo"), "keys list does not take the argument 'foo'. Leave it out."),
         (("add",), "keys add needs a name. Write roundhouse keys add NAME."),
     ],
 )

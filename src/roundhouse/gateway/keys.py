@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import RoundhouseError, UsageError, unreadable
 from ..util import files
+from ..util.suggest import did_you_mean
 from . import haproxy
 from .config import FOLDER
 
@@ -69,14 +70,23 @@ def add(name: str) -> str:
     return key
 
 
+def find(name: str) -> str:
+    """Return the key of that name. Raises UsageError for an unknown name."""
+    keys = load()
+    if name not in keys:
+        text, remedy = (
+            "No key is named {name!r}.",
+            did_you_mean(name, keys, "Write one of {known}." if keys else "There is none yet."),
+        )
+        raise UsageError("key_unknown", text, remedy, name=name, known=", ".join(keys))
+    return keys[name]
+
+
 def revoke(name: str) -> None:
     """Refuse that key from now on. Raises UsageError for an unknown name."""
     with files.exclusive(_folder()):
-        keys = load()
-        if name not in keys:
-            text, remedy = "No key is named {name!r}.", "`roundhouse keys` lists them: {known}."
-            raise UsageError("key_unknown", text, remedy, name=name, known=", ".join(keys) or "none")
-        key = keys.pop(name)
+        key, keys = find(name), load()
+        del keys[name]
         _keep(keys)
         _write_map(keys)
         _send(f"del map {MAP} {_hash(key)}", f"The key {name} was removed from the files")

@@ -21,6 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="whose key it is, such as a person or a program")
 
 
+def check(args: argparse.Namespace) -> None:
+    """Raise UsageError for a name that is missing, or not asked for."""
+    program, wanted = console.command_name(), args.action in ("show", "add", "revoke")
+    if wanted and args.name is None:
+        text, remedy = "keys {action} needs a name.", "Write {program} keys {action} NAME."
+        raise UsageError("key_name_missing", text, remedy, action=args.action, program=program)
+    if args.name is not None and not wanted:
+        text, remedy = "keys {action} does not take the argument {argument!r}.", "Leave it out."
+        raise UsageError("unexpected_argument", text, remedy, action=args.action, argument=args.name)
+
+
 def run(args: argparse.Namespace) -> command.Answer:
     """Do it."""
     action, name = args.action, args.name
@@ -28,16 +39,12 @@ def run(args: argparse.Namespace) -> command.Answer:
         return {"changed": keys.ensure()}, ""
     if action == "list":
         names = sorted(keys.load())
-        return {"names": names}, "\n".join(names) or "there is no key: roundhouse keys add NAME makes one"
-    if name is None:
-        text, remedy = "keys {action} needs a name.", "Write {program} keys {action} NAME."
-        raise UsageError("key_name_missing", text, remedy, action=action, program=console.command_name())
+        return {"names": names}, "\n".join(
+            names
+        ) or f"there is no key: {console.command_name()} keys add NAME makes one"
     if action == "show":
-        held = keys.load()
-        if name not in held:
-            text, remedy = "There is no key of {name!r}.", "roundhouse keys lists {names}."
-            raise UsageError("unknown_key", text, remedy, name=name, names=", ".join(held) or "none")
-        return {"name": name, "key": held[name]}, held[name]
+        key = keys.find(name)
+        return {"name": name, "key": key}, key
     if action == "add":
         key = keys.add(name)
         return {"name": name, "key": key}, key

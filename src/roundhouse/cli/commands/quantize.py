@@ -71,8 +71,9 @@ def _base(text: str, place: Path) -> tuple[Path, str, str | None]:
     model, _, asked = text.partition("@")
     found = [held for held in store.manifests(place, model) if (asked or held.revision) in (held.revision, held.asked)]
     if not found:
-        what, remedy = "{model} is not in {store}.", "roundhouse pull {model} brings it."
-        raise UsageError("model_not_in_store", what, remedy, model=text, store=str(place))
+        what, remedy = "{model} is not in {store}.", "{program} pull {model} brings it."
+        program = console.command_name()
+        raise UsageError("model_not_in_store", what, remedy, program=program, model=text, store=str(place))
     return store.folder(place, model, found[0].revision), model, found[0].revision
 
 
