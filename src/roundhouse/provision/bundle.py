@@ -9,18 +9,29 @@ import os
 import tarfile
 from pathlib import Path
 
-from ..paths import CHECKOUT, PACKAGE
+from ..paths import PACKAGE
 from ..util import files
 
+_ENTRY = "switch.py"
+# What the host runs: Python looks beside the file for the package, through a link too.
+_ENTRY_TEXT = """\
+#!/usr/bin/env python3
+from roundhouse.cli.main import main
 
-def make(package: Path = PACKAGE, entry: Path = CHECKOUT / "scripts/switch.py") -> dict[str, str]:
+if __name__ == "__main__":
+    raise SystemExit(main())
+"""
+
+
+def make(package: Path = PACKAGE) -> dict[str, str]:
     """Write the archive into the user's cache unless it is there; return its path and its folder's name."""
-    packed = {f"{package.name}/{path.relative_to(package)}": path for path in sorted(package.rglob("*.py"))}
+    sources = {f"{package.name}/{path.relative_to(package)}": path for path in sorted(package.rglob("*.py"))}
+    sources |= {path.name: path for path in _pynvml()}
     # switch.py last: it is what the role looks for, so an unpacking that was killed is done again.
-    packed |= {path.name: path for path in (*_pynvml(), entry)}
+    packed = {place: path.read_bytes() for place, path in sources.items()} | {_ENTRY: _ENTRY_TEXT.encode()}
     digest = hashlib.sha256()
-    for place, path in packed.items():
-        digest.update(f"{place}\0".encode() + path.read_bytes() + b"\0")
+    for place, content in packed.items():
+        digest.update(f"{place}\0".encode() + content + b"\0")
     name = f"roundhouse-{digest.hexdigest()[:12]}"
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roundhouse"
     path = folder / f"{name}.tar"
@@ -37,15 +48,14 @@ def _pynvml() -> list[Path]:
     return [path] if path and path.name == "pynvml.py" else []
 
 
-def _archive(files: dict[str, Path], name: str) -> bytes:
+def _archive(packed: dict[str, bytes], name: str) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        folders = {parent for place in files for parent in Path(name, place).parents if parent.parts}
+        folders = {parent for place in packed for parent in Path(name, place).parents if parent.parts}
         for folder in sorted(folders):
             archive.addfile(_info(str(folder), tarfile.DIRTYPE, 0o755))
-        for place, path in files.items():
-            content = path.read_bytes()
-            mode = 0o755 if path.name == "switch.py" else 0o644
+        for place, content in packed.items():
+            mode = 0o755 if place == _ENTRY else 0o644
             info = _info(f"{name}/{place}", tarfile.REGTYPE, mode)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
