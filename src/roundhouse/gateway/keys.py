@@ -74,11 +74,8 @@ def find(name: str) -> str:
     """Return the key of that name. Raises UsageError for an unknown name."""
     keys = load()
     if name not in keys:
-        text, remedy = (
-            "No key is named {name!r}.",
-            did_you_mean(name, keys, "Write one of {known}." if keys else "There is none yet."),
-        )
-        raise UsageError("key_unknown", text, remedy, name=name, known=", ".join(keys))
+        remedy = did_you_mean(name, keys, "Write one of {known}." if keys else "There is none yet.")
+        raise UsageError("key_unknown", "No key is named {name!r}.", remedy, name=name, known=", ".join(keys))
     return keys[name]
 
 

@@ -39,9 +39,8 @@ def run(args: argparse.Namespace) -> command.Answer:
         return {"changed": keys.ensure()}, ""
     if action == "list":
         names = sorted(keys.load())
-        return {"names": names}, "\n".join(
-            names
-        ) or f"there is no key: {console.command_name()} keys add NAME makes one"
+        none = f"there is no key: {console.command_name()} keys add NAME makes one"
+        return {"names": names}, "\n".join(names) or none
     if action == "show":
         key = keys.find(name)
         return {"name": name, "key": key}, key
