@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 
 import pytest
 
@@ -135,7 +136,16 @@ def test_one_sentence_and_status_2_for_what_cannot_be_meant(capsys, line, parts)
 def test_without_a_checkout_the_missing_roster_is_one_clear_error(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "ROSTER", tmp_path / "group_vars/all/agents.yml")
     status, out, _ = run(capsys, f"--json --vram-gib 16 --roster {plan.ROSTER}")
-    assert (status, json.loads(out)["errors"][0]["code"]) == (2, "checkout_missing")
+    error = json.loads(out)["errors"][0]
+    assert (status, error["code"], error["text"]) == (2, "roster_missing", "No roster is named.")
+
+
+def test_without_pyyaml_both_ways_to_it_are_named(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    status, _, text = run(capsys, f"--vram-gib 16 --roster {tmp_path}")
+    assert status == 2
+    assert "pip install 'roundhouse[import]'" in text
+    assert "make setup" in text
 
 
 @pytest.mark.parametrize(

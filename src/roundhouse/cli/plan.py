@@ -90,13 +90,12 @@ def _plan_as_json(made: Plan) -> dict[str, Any]:
 def read(path: Path) -> Any:
     """Return the `agents` of a roster file. Raises UsageError where it cannot be read."""
     if path == ROSTER and not path.exists():
-        text = "{path} is not there: this is not run from a checkout of Roundhouse."
-        remedy = "Name a roster with --roster, ask with --model, or run scripts/plan.py of a checkout."
-        raise UsageError("checkout_missing", text, remedy, path=str(path))
+        remedy = "Name one with --roster, ask with --model, or run scripts/plan.py of a checkout."
+        raise UsageError("roster_missing", "No roster is named.", remedy)
     try:
         import yaml
     except ModuleNotFoundError:
-        remedy = "Run make setup, then .venv/bin/python scripts/plan.py, or ask with --model."
+        remedy = "Run pip install 'roundhouse[import]' (in a checkout: make setup), or ask with --model."
         raise UsageError("pyyaml_missing", "PyYAML is not installed.", remedy) from None
     try:
         content = yaml.safe_load(path.read_text())

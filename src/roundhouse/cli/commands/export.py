@@ -10,6 +10,7 @@ from .. import command, model_options
 HELP = "copy models into a folder for a host without internet (models_source there)"
 ON = command.ON_REQUEST
 INTERRUPTED = model_options.KEPT
+check = model_options.requests
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
