@@ -65,6 +65,7 @@ def test_models_lists_what_is_there_and_prune_asks_first(warm, hub, place):
     removed = json.loads(warm.run("prune", "--store", place, "--yes", "--json").stdout)["removed"]
     assert removed == [str(store.folder(place, MODEL, row["revision"]))]
     assert not list(store.stored_models(place))
+    assert warm.run("prune", "--store", place).stdout == "nothing to remove\n"
 
 
 def test_prune_keeps_what_a_plan_names_and_the_revision_before_it(hub, place, tmp_path):

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> command.Answer:
     """Remove them, after a yes."""
     place = model_options.store(args)
     users = prune.paths_of_plans(deployed.PATH.parent, None if args.no_rollback else plan_sets.FOLDER)
-    going = prune.unused(place, users, keep_earlier=not args.no_rollback)
+    going = unused = prune.unused(place, users, keep_earlier=not args.no_rollback)
     for held in going:
         size = f"{held.size_bytes / GIB:.2f} GiB"
         print(f"{held.folder} ({size})", file=sys.stderr if args.json else sys.stdout)
@@ -39,5 +39,5 @@ def run(args: argparse.Namespace) -> command.Answer:
     prune.remove(place, going, lambda text: print(text, file=sys.stderr))
     problems = manifest_problems(args, store.stored_models(place))
     result = {"removed": [str(held.folder) for held in going]}
-    shown = f"removed: {sum(held.size_bytes for held in going) / GIB:.2f} GiB"
-    return model_options.with_problems("manifest_invalid", problems, result), shown
+    shown = f"removed: {sum(held.size_bytes for held in going) / GIB:.2f} GiB" if going else "nothing was removed"
+    return model_options.with_problems("manifest_invalid", problems, result), shown if unused else "nothing to remove"
