@@ -52,7 +52,7 @@ def as_error(what: str, error: BaseException) -> RoundhouseError:
         return serving.unwritable(serving.FOLDER, error)
     if isinstance(error, Exception):  # an error of ours, or of a library: it must cost no agent
         return RoundhouseError("unexpected", f"{what} failed in a way that was not foreseen: {error!r}.")
-    return RoundhouseError(INTERRUPTED, f"{what} was interrupted.")
+    return RoundhouseError(INTERRUPTED, f"{what[:1].upper()}{what[1:]} was interrupted.")
 
 
 def _restore(now: Transaction, plan: Plan, other: Agent, gone: list[str]) -> None:
