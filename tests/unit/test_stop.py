@@ -9,12 +9,11 @@ import pytest
 from clock import TIMEOUT_SECONDS
 
 from roundhouse.agents import drain
-from roundhouse.cli import agent_manager, command, main
+from roundhouse.cli import agent_manager, main
 from roundhouse.errors import RoundhouseError, UsageError
 from roundhouse.host import systemd
 from roundhouse.paths import CHECKOUT
 from roundhouse.plan import deployed as plan_deployed
-from roundhouse.roster import fields
 from roundhouse.state import serving, switch_journal
 from roundhouse.switch import stop
 from roundhouse.vllm.client import Load
@@ -170,10 +169,6 @@ def test_the_word_of_the_command(up, deployed, capsys):
     assert (answer["ok"], answer["stopped"]) == (True, ["dev"])
     assert main.main(["stop", "dev"]) == 0
     assert capsys.readouterr().out == "No agent was serving.\n"
-
-
-def test_no_agent_bears_the_name_of_a_word():
-    assert {*command.NAMES, *command.HIDDEN} <= set(fields.RESERVED)
 
 
 @pytest.mark.parametrize(

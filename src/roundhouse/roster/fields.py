@@ -13,13 +13,14 @@ from ..catalog.recipes import RECIPES
 from ..util.suggest import RENAMED, did_you_mean
 from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 
-# Words of the command line, today's and those that are reserved for later: an agent's name is a
-# word there too (`roundhouse dev`).
+# Of no command yet.
+RESERVED_FOR_LATER = ("check", "gateway")
+# The words of the command line: an agent's name is a word there too (`roundhouse dev`). A test compares them.
 _WORDS = """
-bench check clear client-config control deploy doctor export failover gateway gpu help history import keys logs models
-plan plans prune pull quantize ready resume rollback routes status stop switch verify watch watchdog
+bench clear client-config control deploy doctor export failover gpu help history import keys logs models plan plans
+prune pull quantize ready resume rollback routes status stop switch verify watch watchdog
 """
-RESERVED = tuple(_WORDS.split())
+RESERVED = (*_WORDS.split(), *RESERVED_FOR_LATER)
 # systemd hides these from the units (ProtectHome=, PrivateTmp=).
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - refused, not used
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
