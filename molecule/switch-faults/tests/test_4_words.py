@@ -97,7 +97,7 @@ def test_the_man_page_and_the_completion_are_installed(table):
 def test_words_that_take_no_json_or_no_number_say_so_in_one_object(table):
     assert "usage: roundhouse" in table.ask("help")["text"]
     assert ".TH ROUNDHOUSE" in table.ask("help", "man")["text"]
-    for words, part in ((("watch",), "watch has no end"), (("history", "-n", "-5"), "history takes -n")):
+    for words, part in ((("watch",), "watch has no end"), (("history", "-n", "-5"), "-n is -5")):
         answer = table.ask(*words)
         assert (answer["rc"], answer["ok"]) == (2, False)
         assert part in answer["errors"][0]["message"]
