@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -48,7 +49,7 @@ class Parser(argparse.ArgumentParser):
     def unknown_option(self, words: Sequence[str]) -> str | None:
         """Return the first option among the words that the parser does not have, None where it has all of them."""
         known = {name for each in self._actions for name in each.option_strings}
-        for word in words:
+        for word in itertools.takewhile(lambda word: word != "--", words):
             option = word.partition("=")[0]
             # A negative number is a value; -n5 is -n with one, -fn two options.
             if re.match(r"--\w|-[a-zA-Z]", option) and not {option, option[:2]} & known:
