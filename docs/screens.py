@@ -21,6 +21,7 @@ from roundhouse.agents import watch as agents_watch
 from roundhouse.cli import setup_screen
 from roundhouse.cli.setup_run import Event, Run
 from roundhouse.doctor import diagnosis
+from roundhouse.doctor.cause import heading
 from roundhouse.doctor.causes import CAUSES
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.state.switch_journal import Switching
@@ -122,13 +123,13 @@ def doctor() -> str:
     for log in sorted((ROOT / "tests/fixtures/logs").glob("*.log")):
         found = diagnosis.diagnose("dev", log.read_text().splitlines(), exit_status=1)
         evidence = found.evidence[:110].replace("|", "\\|")
-        lines.append(f"| {found.cause} | `{evidence}` | {found.cure} |")
+        lines.append(f"| {heading(found.code)} | `{evidence}` | {found.remedy} |")
     return "\n".join(lines)
 
 
 def causes() -> str:
     """Return doctor's own table of causes in Markdown."""
-    rows = [f"| {each.name} | {each.sentence} | {each.cure} |" for each in CAUSES]
+    rows = [f"| {heading(each.code)} | {each.text} | {each.remedy} |" for each in CAUSES]
     return "\n".join(["| cause | what is so | cure |", "|---|---|---|", *rows])
 
 

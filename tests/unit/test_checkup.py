@@ -8,24 +8,24 @@ from roundhouse.host import journal, systemd
 FACTS = {"gpus": [], "driver_version": None, "nvml": {"driver_version": None, "error": None}}
 
 
-def finding(cause, agent="dev", evidence="x"):
-    return Finding(cause, agent, "sentence", evidence, "cure")
+def finding(code, agent="dev", evidence="x"):
+    return Finding(code, agent, "text", evidence, "remedy")
 
 
 def test_the_first_of_two_findings_of_the_same_is_kept_and_reasons_of_slowness_all():
     found = [
-        finding("port taken", evidence="a log"),
-        finding("slow inference", evidence="heat"),
-        finding("port taken", evidence="the host"),
-        finding("port taken", agent="po"),
-        finding("slow inference", evidence="a stranger"),
+        finding("port_in_use", evidence="a log"),
+        finding("slow_inference", evidence="heat"),
+        finding("port_in_use", evidence="the host"),
+        finding("port_in_use", agent="po"),
+        finding("slow_inference", evidence="a stranger"),
     ]
-    kept = [(each.cause, each.agent, each.evidence) for each in checkup._once(found)]
+    kept = [(each.code, each.agent, each.evidence) for each in checkup._once(found)]
     assert kept == [
-        ("port taken", "dev", "a log"),
-        ("slow inference", "dev", "heat"),
-        ("port taken", "po", "x"),
-        ("slow inference", "dev", "a stranger"),
+        ("port_in_use", "dev", "a log"),
+        ("slow_inference", "dev", "heat"),
+        ("port_in_use", "po", "x"),
+        ("slow_inference", "dev", "a stranger"),
     ]
 
 
@@ -34,14 +34,14 @@ def test_without_a_plan_the_kernels_word_is_told(monkeypatch):
     monkeypatch.setattr(kernel_log, "read", lambda: [journal.Entry(kernel_log.time.time(), line, {})])
     monkeypatch.setattr(checkup, "_STORE", "/nowhere")
     (found,) = checkup.examine(None, facts=FACTS)
-    assert (found.cause, found.agent) == ("card lost", None)
+    assert (found.code, found.agent) == ("card_lost", None)
     assert line in found.evidence
 
 
 def test_a_gateway_that_is_down_is_told(monkeypatch):
     monkeypatch.setattr(systemd, "state", {"roundhouse-gateway.service": "failed"}.get)
     (found,) = checkup._gateway({"gateway_port": 8080})
-    assert (found.cause, found.evidence) == ("gateway down", "roundhouse-gateway.service is failed")
+    assert (found.code, found.evidence) == ("gateway_down", "roundhouse-gateway.service is failed")
     assert list(checkup._gateway({"gateway_port": None})) == []
     monkeypatch.setattr(systemd, "state", {"roundhouse-gateway.service": "ready"}.get)
     assert list(checkup._gateway({"gateway_port": 8080})) == []

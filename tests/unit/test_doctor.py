@@ -26,6 +26,6 @@ def test_the_words_exit_status_and_object(machine, monkeypatch, capsys):
     assert "no_driver" in capsys.readouterr().out
     assert main.main(["doctor", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
-    assert (answer["ok"], answer["errors"][0]["code"]) == (False, "driver")
+    assert (answer["ok"], answer["errors"][0]["code"]) == (False, "no_driver")
     monkeypatch.setattr(driver, "inspect", lambda root: seen._replace(gpus=[]))
     assert main.main(["doctor", "--json"]) == 1  # a GPU host without a card is not well

@@ -29,12 +29,12 @@ def said(*lines, ago=60.0):
 
 
 def causes(lines, *, driver_answers=True):
-    return [each.cause for each in kernel_log.findings(lines, driver_answers=driver_answers, now=NOW)]
+    return [each.code for each in kernel_log.findings(lines, driver_answers=driver_answers, now=NOW)]
 
 
 def test_a_burst_is_one_finding_with_the_line_that_it_began_with():
     (found,) = kernel_log.findings(said(FALLEN, FOLLOWS, FOLLOWS), driver_answers=False, now=NOW)
-    assert (found.cause, found.agent) == ("card lost", None)
+    assert (found.code, found.agent) == ("card_lost", None)
     assert found.evidence.endswith(FALLEN)
     assert found.evidence[:2] == "20"  # when it was
 
@@ -43,15 +43,15 @@ def test_a_burst_is_one_finding_with_the_line_that_it_began_with():
     ("lines", "answers", "expected"),
     [
         (said(FOLLOWS), True, []),
-        (said(ROW), True, ["card's memory faulty"]),
-        (said(FAULT), True, ["engine's fault on the card"]),
+        (said(ROW), True, ["card_memory_faulty"]),
+        (said(FAULT), True, ["engine_fault_on_card"]),
         (said(FAULT, ago=2 * 3600), True, []),
         (said(FALLEN, ago=30 * 3600), True, []),
-        (said(MISMATCH), False, ["driver mismatch"]),
+        (said(MISMATCH), False, ["driver_mismatch"]),
         (said(MISMATCH), True, []),  # it was reloaded since
         (said(*KILLED), True, []),  # the agent's own finding
         (said(OTHERS, *KILLED[1:]), True, []),
-        (said(KILLED[0].replace("roundhouse-dev.service", "docker-1.scope"), KILLED[1]), True, ["host out of memory"]),
+        (said(KILLED[0].replace("roundhouse-dev.service", "docker-1.scope"), KILLED[1]), True, ["host_out_of_memory"]),
         (said("NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64 580.82.07"), True, []),
     ],
 )

@@ -41,7 +41,7 @@ def test_a_pull_that_failed_is_a_finding_until_one_goes_well(hub, tmp_path):
     with refused("download_failed", tries=2):
         pull_models(hub, tmp_path / "store", "lab/small", "lab/other")
     (finding,) = found(tmp_path / "store")  # the other model came whole
-    assert (finding.cause, finding.agent) == ("download failed", "dev")
+    assert (finding.code, finding.agent) == ("download_failed", "dev")
     assert "pull of lab/small at 2" in finding.evidence
     assert "answers 503, 2 times in a row" in finding.evidence
     assert finding.evidence.endswith("[download_failed]")
@@ -55,7 +55,7 @@ def test_a_pull_that_was_ended_is_a_finding_and_one_that_runs_is_none(tmp_path):
     (place / "lab/small").mkdir(parents=True)
     (place / "lab/small" / pull_job.RECORD).write_text(json.dumps({"began": time.time(), "error": None}))
     (finding,) = found(place)
-    assert (finding.cause, finding.agent) == ("download failed", "dev")
+    assert (finding.code, finding.agent) == ("download_failed", "dev")
     assert "ended before it was whole" in finding.evidence
     with store.locked(place, "lab/small", print, None):
         assert found(place) == []
@@ -67,4 +67,4 @@ def test_another_cause_is_named_and_without_a_plan_the_hosts(tmp_path, monkeypat
     (tmp_path / "lab/small" / pull_job.RECORD).write_text(json.dumps(told))
     monkeypatch.setattr(checkup, "_STORE", str(tmp_path))
     (finding,) = checkup._pulls(None)
-    assert (finding.cause, finding.agent) == ("model locked", None)
+    assert (finding.code, finding.agent) == ("model_locked", None)

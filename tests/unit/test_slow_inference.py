@@ -64,8 +64,8 @@ def send_two(agent):
 
 def reasons(agent):
     found = [*slow_inference.findings(agent, [])]
-    assert all((each.cause, each.agent) == ("slow inference", "dev") and each.cure for each in found)
-    return [f"{each.sentence} {each.evidence}" for each in found]
+    assert all((each.code, each.agent) == ("slow_inference", "dev") and each.remedy for each in found)
+    return [f"{each.text} {each.evidence}" for each in found]
 
 
 def test_an_idle_engine_is_not_slow(serving):
@@ -118,7 +118,7 @@ def test_a_choice_is_a_reason_where_tokens_take_much_longer_than_the_card_needs(
     agent = {"name": "dev", "config": config, "fit": {"decode_ceiling_tokens_per_second": 53.2}}
     told = {"inter_token_latency_seconds_sum": 5000 * seconds, "inter_token_latency_seconds_count": 5000.0}
     found = [*slow_inference.of_choices(agent, slow_inference.Load.of(told))]
-    assert [part in each.sentence for each in found] == ([True] if part else [])
+    assert [part in each.text for each in found] == ([True] if part else [])
     few = {"inter_token_latency_seconds_sum": 99.0, "inter_token_latency_seconds_count": 9.0}
     assert [*slow_inference.of_choices(agent, slow_inference.Load.of(few))] == []
 
@@ -163,7 +163,7 @@ def test_a_lowered_clock_and_a_stranger_that_computes_are_findings():
         "GPU 0: ollama (pid 3) holds 0.4 GiB and computes 35 % of the time",
         "GPU 0: python3 (pid 4) holds 2.0 GiB",
     ]
-    assert [each.cure for each in found[1:]] == [
+    assert [each.remedy for each in found[1:]] == [
         "Stop what does not belong there: `systemctl stop ollama.service`.",
         "Stop what does not belong there: `kill 4`.",
     ]

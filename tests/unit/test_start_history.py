@@ -41,9 +41,9 @@ def test_a_start_that_failed_is_known_once_its_unit_is_quiet():
     failed = past("start-failed").last_failed()
     assert (failed.ready, failed.failed, failed.result, failed.exit_status) == (False, True, "exit-code", 1)
     found = start_history.last(AGENT, STOPPED, past("start-failed"), [])
-    assert (found.cause, found.evidence) == ("out of memory", OUT_OF_MEMORY)
-    assert "Its last start, at 2026-11-25 " in found.sentence
-    assert found.sentence.endswith("failed. The card's memory did not hold the model and its work space.")
+    assert (found.code, found.evidence) == ("out_of_memory", OUT_OF_MEMORY)
+    assert "Its last start, at 2026-11-25 " in found.text
+    assert found.text.endswith("failed. The card's memory did not hold the model and its work space.")
 
 
 def test_a_start_that_was_too_slow_is_known():
@@ -71,7 +71,7 @@ def test_an_engine_killed_or_asked_to_stop_did_not_fail():
 def test_an_agent_that_served_and_ended_for_good_is_told_by_what_systemd_says_now():
     served = past("ends-while-it-serves")
     found = start_history.last(AGENT, STOPPED._replace(state="failed", exit_status=2), served, [])
-    assert (found.cause, found.evidence) == ("unknown", "KeyError: 'it'")
+    assert (found.code, found.evidence) == ("unknown", "KeyError: 'it'")
 
 
 def test_a_refusal_after_too_many_starts_has_the_log_of_the_one_before():
@@ -81,8 +81,8 @@ def test_a_refusal_after_too_many_starts_has_the_log_of_the_one_before():
     (failed,) = seen.starts
     assert failed == past("start-failed").starts[0]._replace(given_up=True)
     found = start_history.last(AGENT, STOPPED._replace(state="failed"), seen, [])
-    assert found.cause == "out of memory"
-    assert found.sentence.startswith("systemd gave it up after too many starts.")
+    assert found.code == "out_of_memory"
+    assert found.text.startswith("systemd gave it up after too many starts.")
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_a_crash_loop_is_seen_whatever_the_unit_does_right_now(record, unit, tol
     found = start_history.loop(AGENT, STOPPED._replace(**unit), seen, [])
     assert bool(found) == told
     if told:
-        assert found.cause == "out of memory"
-        assert f"started again and again ({unit['restarts']} restarts, its last end at 2026-" in found.sentence
+        assert found.code == "out_of_memory"
+        assert f"started again and again ({unit['restarts']} restarts, its last end at 2026-" in found.text
 
 
 def test_a_crash_loop_of_another_hour_is_over_and_one_of_unknown_cause_is_called_so(monkeypatch):
@@ -113,7 +113,7 @@ def test_a_crash_loop_of_another_hour_is_over_and_one_of_unknown_cause_is_called
     monkeypatch.setattr(start_history.time, "time", lambda: seen.starts[-1].began + 3600)
     assert start_history.loop(AGENT, ready, seen, []) is None
     found = start_history.loop(AGENT, ready._replace(state="starting"), Past([]), [])
-    assert (found.cause, found.evidence) == ("crash loop", "KeyError: 'it'")
+    assert (found.code, found.evidence) == ("crash_loop", "KeyError: 'it'")
 
 
 def entry(outcome, cause, code=None, began=1000.0):
@@ -126,11 +126,11 @@ RUBBISH = "dev answered '!!!!!!!!', which is no text."
 @pytest.mark.parametrize(
     ("outcome", "cause", "code", "told"),
     [
-        (history.ROLLED_BACK, RUBBISH, "canary", "canary failed"),
-        (history.ROLLBACK_FAILED, RUBBISH, "canary_changed", "canary failed"),
+        (history.ROLLED_BACK, RUBBISH, "canary", "canary_failed"),
+        (history.ROLLBACK_FAILED, RUBBISH, "canary_changed", "canary_failed"),
         (history.ROLLED_BACK, RUBBISH, None, "unknown"),  # an entry of an older version
-        (history.ROLLED_BACK, "dev takes 14.5 GiB", "memory_not_freed", "memory held"),
-        (history.ROLLED_BACK, f"dev did not start: {OUT_OF_MEMORY}", "start_failed", "out of memory"),
+        (history.ROLLED_BACK, "dev takes 14.5 GiB", "memory_not_freed", "memory_held"),
+        (history.ROLLED_BACK, f"dev did not start: {OUT_OF_MEMORY}", "start_failed", "out_of_memory"),
         (history.ROLLED_BACK, "ZeroDivisionError('x')", "unexpected", "unknown"),
         (history.ROLLED_BACK, "The switch was ended by a signal.", "interrupted", None),
         (history.REFUSED, "Port 8001 of dev is used by x", "port_in_use", None),
@@ -141,16 +141,16 @@ RUBBISH = "dev answered '!!!!!!!!', which is no text."
 def test_where_the_journal_tells_no_failed_start_the_history_does(outcome, cause, code, told):
     entry(outcome, cause, code)
     found = start_history.last(AGENT, STOPPED, Past([start(1000, ready=True)]), [])
-    assert (found.cause if found else None) == told
+    assert (found.code if found else None) == told
     if found:
         assert found.evidence == (f"{cause} [{code}]" if code else cause)
-        assert found.sentence.startswith("The last switch to it, at ")
+        assert found.text.startswith("The last switch to it, at ")
 
 
 def test_a_switch_that_went_well_since_or_a_later_start_ends_the_matter():
     entry(history.ROLLED_BACK, RUBBISH, "canary")
     canary = start(1000, ready=True)
-    assert start_history.last(AGENT, STOPPED, Past([canary]), []).cause == "canary failed"
+    assert start_history.last(AGENT, STOPPED, Past([canary]), []).code == "canary_failed"
     assert start_history.last(AGENT, STOPPED, Past([canary, start(2000, ready=True)]), []) is None
     assert start_history.last(AGENT, STOPPED, Past([start(1000), start(2000, ready=True)]), []) is None
     entry(history.DONE, None, began=3000)
@@ -159,9 +159,9 @@ def test_a_switch_that_went_well_since_or_a_later_start_ends_the_matter():
 
 def test_the_newer_of_journal_and_history_is_told():
     entry(history.ROLLED_BACK, RUBBISH, "canary")
-    assert start_history.last(AGENT, STOPPED, Past([start(2000)]), []).cause == "out of memory"
+    assert start_history.last(AGENT, STOPPED, Past([start(2000)]), []).code == "out_of_memory"
     older = Past([start(10), start(1000, ready=True)])
-    assert start_history.last(AGENT, STOPPED, older, []).cause == "canary failed"
+    assert start_history.last(AGENT, STOPPED, older, []).code == "canary_failed"
 
 
 def test_without_a_journal_what_systemd_says_now_is_looked_at():
@@ -178,4 +178,4 @@ def test_the_kernels_word_for_a_start_is_its_cause():
     )
     kernel = [journal.Entry(failed.began, line, {}) for line in killed]
     found = start_history.last(AGENT, STOPPED, Past([failed]), kernel)
-    assert (found.cause, found.evidence) == ("host out of memory", killed[1])
+    assert (found.code, found.evidence) == ("host_out_of_memory", killed[1])

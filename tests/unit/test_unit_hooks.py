@@ -30,7 +30,7 @@ def test_an_error_is_a_line_with_its_code_and_the_exit_status_is_its_own(monkeyp
         call("ready")
     line = capsys.readouterr().err.rstrip("\n")
     assert (ended.value.code, line) == (1, "dev answers no. [canary_changed]")
-    assert diagnosis.diagnose("dev", [line]).cause == "canary failed"
+    assert diagnosis.diagnose("dev", [line]).code == "canary_failed"
 
 
 def test_the_end_by_systemd_is_a_consequence_and_no_cause(monkeypatch, capsys):

@@ -48,7 +48,7 @@ def host(request: pytest.FixtureRequest) -> Host:
 
 @pytest.fixture
 def doctor(host: Host) -> Callable[[], dict[str, Any]]:
-    """Return the command's own word about the driver: state, sentence, cure, with the exit status as `rc`."""
+    """Return the command's own word about the driver: state, text, remedy, with the exit status as `rc`."""
 
     def ask() -> dict[str, Any]:
         result = host.run(f"python3 {FRESH}/switch.py doctor --json")

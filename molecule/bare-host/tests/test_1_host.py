@@ -11,7 +11,7 @@ VERSION = "580.173.02"  # the newest of branch 580 in the lab's repository, whic
 def test_the_driver_is_ok(doctor):
     found = doctor()
     assert (found["state"], found["rc"]) == ("ok", 0)
-    assert found["sentence"] == f"The driver {VERSION} is loaded and NVML answers."
+    assert found["text"] == f"The driver {VERSION} is loaded and NVML answers."
 
 
 def test_the_facts_that_a_plan_needs_come_through_nvml(host):

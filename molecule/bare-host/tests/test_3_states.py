@@ -19,7 +19,7 @@ def test_a_machine_that_boots_into(machine, doctor, description, state, part):
     machine(**description)
     found = doctor()
     assert (found["state"], found["rc"]) == (state, 1)
-    assert part in found["sentence"]
+    assert part in found["text"]
 
 
 def test_a_library_of_another_release(host, doctor):

@@ -40,7 +40,7 @@ def test_a_run_that_is_killed_among_the_packages_is_repaired_by_the_next(host, p
     assert result.returncode == 0, result.stdout
     assert host.run("dpkg --audit").stdout == ""
     assert installed(host).split() == ["hi", "580.126.09-1"]
-    assert doctor()["sentence"] == "The driver 580.126.09 is loaded and NVML answers."
+    assert doctor()["text"] == "The driver 580.126.09 is loaded and NVML answers."
 
 
 def test_a_module_in_use_waits_for_a_reboot_that_may_not_be(host, machine, play, doctor, said):

@@ -14,12 +14,12 @@ FALLEN = "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
 
 def causes(table):
     """Return the causes that doctor names, by agent."""
-    return {(each["agent"], each["cause"]) for each in table.ask("doctor")["findings"]}
+    return {(each["agent"], each["code"]) for each in table.ask("doctor")["findings"]}
 
 
-def told(table, agent, cause):
+def told(table, agent, code):
     """Return the one finding of an agent's cause."""
-    (found,) = [each for each in table.ask("doctor")["findings"] if (each["agent"], each["cause"]) == (agent, cause)]
+    (found,) = [each for each in table.ask("doctor")["findings"] if (each["agent"], each["code"]) == (agent, code)]
     return found
 
 
@@ -59,17 +59,17 @@ def test_nothing_is_wrong_on_a_host_that_is_well(well):
 @pytest.mark.parametrize(
     ("damage", "mend", "cause"),
     [
-        ("mv /srv/lab/models/po/tokenizer.json /tmp", "mv /tmp/tokenizer.json /srv/lab/models/po", "model damaged"),
+        ("mv /srv/lab/models/po/tokenizer.json /tmp", "mv /tmp/tokenizer.json /srv/lab/models/po", "model_damaged"),
         (
             "mv /etc/systemd/system/roundhouse-po.service /tmp; systemctl daemon-reload",
             "mv /tmp/roundhouse-po.service /etc/systemd/system; systemctl daemon-reload",
-            "unit missing",
+            "unit_missing",
         ),
         (
             "systemd-run --quiet --collect --unit lab-stranger python3 -m http.server --bind 127.0.0.1 8002;"
             " until ss -ltn | grep -q :8002; do sleep 0.1; done",
             "systemctl stop lab-stranger",
-            "port taken",
+            "port_in_use",
         ),
     ],
     ids=["model", "unit", "port"],
@@ -88,25 +88,25 @@ def test_doctor_sees_a_stranger_on_the_card(table):
     card = f"/var/cache/roundhouse/card/{pid}"
     table.host.check_output(f"echo '4096 0' > {card}.new; mv {card}.new {card}")
     table.until(f"grep -q {pid} {NVML}")
-    assert {("dev", "memory held"), ("architect", "slow inference")} <= causes(table)
+    assert {("dev", "memory_held"), ("architect", "slow_inference")} <= causes(table)
 
 
 def test_doctor_tells_of_a_start_that_failed_until_a_later_one_is_ready(table):
     table.fault("dev", "--out-of-memory")
     table.refused("dev")
     assert table.host.check_output("systemctl is-active roundhouse-dev || true") == "inactive"
-    found = told(table, "dev", "out of memory")
+    found = told(table, "dev", "out_of_memory")
     assert "torch.OutOfMemoryError: CUDA out of memory" in found["evidence"]
-    assert found["sentence"].startswith("Its last start, at 2")
+    assert found["text"].startswith("Its last start, at 2")
     table.fault("dev", "")
     assert table.run("dev")["rc"] == 0, table.said
-    assert ("dev", "out of memory") not in causes(table)
+    assert ("dev", "out_of_memory") not in causes(table)
 
 
 def test_doctor_tells_of_a_switch_that_failed_though_its_engine_had_started(table):
     table.fault("dev", "--rubbish")
     table.refused("dev")
-    assert "unreadable text" in told(table, "dev", "canary failed")["evidence"]
+    assert "unreadable text" in told(table, "dev", "canary_failed")["evidence"]
 
 
 def test_a_switch_that_was_interrupted_is_no_trouble_of_the_agent(table):
@@ -119,7 +119,7 @@ def test_a_switch_that_was_interrupted_is_no_trouble_of_the_agent(table):
 
 @pytest.mark.parametrize(
     ("fault", "cause"),
-    [("--out-of-memory", "out of memory"), ("--crash-after 0.5", "engine died")],
+    [("--out-of-memory", "out_of_memory"), ("--crash-after 0.5", "engine_died")],
     ids=["start", "run"],
 )
 def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause):
@@ -131,7 +131,7 @@ def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause)
     # However late doctor looks, it is tried no more until then.
     table.limit_unit("dev", *unlimited, "[Service]", "RestartSec=600")
     table.until("systemctl show --property SubState roundhouse-dev | grep -q auto-restart")
-    sentence = told(table, "dev", cause)["sentence"]
+    sentence = told(table, "dev", cause)["text"]
     assert int(re.search(r"started again and again \((\d+) restarts", sentence)[1]) >= 2
     table.fault("dev", "")
     assert table.run("architect", "--wait")["rc"] == 0, table.said  # a failover of dev may run
@@ -141,7 +141,7 @@ def test_doctor_says_why_systemd_gave_an_agent_up(table):
     table.fault("dev", "--out-of-memory")
     table.host.check_output("for n in $(seq 5); do systemctl start roundhouse-dev 2>/dev/null || true; done")
     table.until("journalctl --unit roundhouse-dev --lines 50 | grep -q 'repeated too quickly'")
-    assert told(table, "dev", "out of memory")["sentence"].startswith("systemd gave it up after too many starts.")
+    assert told(table, "dev", "out_of_memory")["text"].startswith("systemd gave it up after too many starts.")
     table.fault("dev", "")
     assert table.run("architect", "--wait")["rc"] == 0, table.said  # a failover of dev may run
 
@@ -156,20 +156,20 @@ def test_doctor_reads_the_kernels_log(table):
     try:
         table.host.check_output(f"echo '4,1,1,-;{FALLEN}' > /dev/kmsg")
         table.until("journalctl --dmesg --quiet | grep -q fallen")
-        assert FALLEN in told(table, None, "card lost")["evidence"]
+        assert FALLEN in told(table, None, "card_lost")["evidence"]
     finally:
         # Back to none, and without the line, which other cases would see for a day.
         table.host.check_output("rm /dev/kmsg && systemctl restart systemd-journald")
         table.host.check_output("journalctl --rotate && journalctl --vacuum-size=1")
-    assert (None, "card lost") not in causes(table)
+    assert (None, "card_lost") not in causes(table)
 
 
 def test_doctor_tells_of_a_pull_that_failed(table):
     assert table.host.run("roundhouse pull --from /srv/lab/models lab/none").rc == 1
     store = table.host.check_output("find / -xdev -name .pull.json")
-    assert told(table, None, "download failed")["evidence"].endswith("[model_not_in_source]")
+    assert told(table, None, "download_failed")["evidence"].endswith("[model_not_in_source]")
     table.host.check_output(f"rm -r {Path(store).parent}")
-    assert (None, "download failed") not in causes(table)
+    assert (None, "download_failed") not in causes(table)
 
 
 def test_doctor_says_what_makes_an_agent_slow(table):
@@ -178,7 +178,7 @@ def test_doctor_says_what_makes_an_agent_slow(table):
     table.host.check_output(f"echo 'live 0 97 91 120 180 180 0x20' > {more}")
     table.until(f"grep -q ^live {NVML}")
     try:
-        seen = {each["evidence"] for each in table.ask("doctor")["findings"] if each["cause"] == "slow inference"}
+        seen = {each["evidence"] for each in table.ask("doctor")["findings"] if each["code"] == "slow_inference"}
         assert "use 97 %, 91 C, 120 of 180 W" in table.host.check_output("roundhouse gpu")
     finally:
         table.host.check_output(f"rm {more}")
@@ -194,6 +194,6 @@ def test_doctor_sees_a_driver_that_was_upgraded(table):
     before = table.host.file(version).content_string.strip()
     table.host.check_output(f"echo 590.1 > {version}")
     try:
-        assert (None, "driver mismatch") in causes(table)
+        assert (None, "driver_mismatch") in causes(table)
     finally:
         table.host.check_output(f"echo {before} > {version}")

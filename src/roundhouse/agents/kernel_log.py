@@ -45,19 +45,19 @@ def findings(said: list[Entry], *, driver_answers: bool, now: float | None = Non
     # An old mismatch or flavour is over when the driver answers.
     wanted = [CARD_LOST, CARD_MEMORY] if driver_answers else [CARD_LOST, CARD_MEMORY, MISMATCH, FLAVOUR]
     for cause in wanted:
-        yield from _last(cause.name, [each for each in recent if cause.matches(each.text)])
+        yield from _last(cause.code, [each for each in recent if cause.matches(each.text)])
     fresh = [each for each in recent if now - each.at <= _FAULT_SECONDS]
-    yield from _last(ENGINE_FAULT.name, [each for each in fresh if ENGINE_FAULT.matches(each.text)])
+    yield from _last(ENGINE_FAULT.code, [each for each in fresh if ENGINE_FAULT.matches(each.text)])
     for unit, task, line in _killed(fresh):
         if not unit.startswith("roundhouse-") and _AN_ENGINE.search(task):
-            yield of_cause(HOST_MEMORY.name, line)
+            yield of_cause(HOST_MEMORY.code, line)
 
 
-def _last(cause: str, seen: list[Entry]) -> Iterator[Finding]:
+def _last(code: str, seen: list[Entry]) -> Iterator[Finding]:
     if seen:
         # The first of a burst is the one that the others follow from.
         first = next(each for each in seen if seen[-1].at - each.at <= _SLACK_SECONDS)
-        yield of_cause(cause, f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(first.at))} {first.text}")
+        yield of_cause(code, f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(first.at))} {first.text}")
 
 
 def _killed(said: list[Entry]) -> Iterator[tuple[str, str, str]]:

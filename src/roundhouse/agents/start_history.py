@@ -105,7 +105,7 @@ def _after(start: Start, event: Entry, kind: str) -> Start:
     return start
 
 
-LOOP = "crash loop"
+LOOP = "crash_loop"
 _LINES = 400  # of a log: enough for the tracebacks of all of an engine's processes
 _LOOP_SECONDS = 900.0
 _LOOP_RESTARTS = 2  # one restart may be an accident
@@ -128,8 +128,8 @@ def loop(agent: Agent, unit: Unit, past: Past, kernel: list[Entry]) -> Finding |
     ended = crashes[-1].ended if crashes else None
     told = f"{unit.restarts} restarts" + (f", its last end at {_clock(ended)}" if ended else "")
     return found._replace(
-        cause=LOOP if found.cause == UNKNOWN else found.cause,
-        sentence=f"It ends and is started again and again ({told}). {found.sentence}",
+        code=LOOP if found.code == UNKNOWN else found.code,
+        text=f"It ends and is started again and again ({told}). {found.text}",
     )
 
 
@@ -140,10 +140,10 @@ def last(agent: Agent, unit: Unit, past: Past, kernel: list[Entry]) -> Finding |
     if failed and (switch is None or failed.began >= switch.began - _SLACK_SECONDS):
         found = _of_start(agent, failed, kernel)
         given_up = "systemd gave it up after too many starts. " if failed.given_up else ""
-        return found._replace(sentence=f"{given_up}Its last start, at {_clock(failed.began)}, failed. {found.sentence}")
+        return found._replace(text=f"{given_up}Its last start, at {_clock(failed.began)}, failed. {found.text}")
     if switch:
         found = diagnose(agent["name"], [with_code(switch.cause or "the history does not say why", switch.code)])
-        return found._replace(sentence=f"The last switch to it, at {_clock(switch.began)}, failed. {found.sentence}")
+        return found._replace(text=f"The last switch to it, at {_clock(switch.began)}, failed. {found.text}")
     if (unit.state == "failed" or unit.restarting) and not _was_stopped(past):
         return _of_unit(agent, unit)
     return None

@@ -110,7 +110,7 @@ def _row(plan: Plan, agent: Agent, unit: systemd.Unit | RoundhouseError) -> Stat
         return row
     row["state"] = unit.state
     if unit.state == "failed":
-        row["problem"] = start_history.explain(agent, unit).text()
+        row["problem"] = start_history.explain(agent, unit).message
     if unit.state not in ("ready", "draining"):
         return row
     engine = Engine(agent["host"], agent["engine_port"])

@@ -34,21 +34,21 @@ def examine(plan: Plan, agent: Agent, seen: Observed) -> Iterator[Finding]:
     name = agent["name"]
     if problem := safetensors.problem(Path(agent["model_path"])):
         yield Finding(
-            cause="model damaged",
+            code="model_damaged",
             agent=name,
-            sentence="The model's folder is incomplete.",
+            text="The model's folder is incomplete.",
             evidence=problem,
-            cure=safetensors.remedy(agent["model"], agent.get("quantize")),
+            remedy=safetensors.remedy(agent["model"], agent.get("quantize")),
         )
     try:
         unit = systemd.show(agent["unit"])
     except RoundhouseError as error:
         yield Finding(
-            cause="unit missing",
+            code="unit_missing",
             agent=name,
-            sentence="The agent's unit does not exist.",
+            text="The agent's unit does not exist.",
             evidence=error.message,
-            cure="Run `ansible-playbook site.yml`.",
+            remedy="Run `ansible-playbook site.yml`.",
         )
         return
     past = start_history.of(agent["unit"])
@@ -62,7 +62,7 @@ def examine(plan: Plan, agent: Agent, seen: Observed) -> Iterator[Finding]:
         yield failed
     holder = ports.holder(agent["engine_port"])
     if holder and not (holder.unit or "").startswith("roundhouse-"):
-        yield of_cause("port taken", f"{holder} listens on port {agent['engine_port']}", name)
+        yield of_cause("port_in_use", f"{holder} listens on port {agent['engine_port']}", name)
     if agent.get("gpus") and unit.state != "starting":
         yield from _other_processes(plan, agent)
 
@@ -71,13 +71,13 @@ def _serving(plan: Plan, agent: Agent, seen: Observed) -> Iterator[Finding]:
     one = plan.copy()
     one["agents"] = [agent]
     (row,) = status.rows(one)
-    sentence, cure = "The running engine is not as planned.", "Run `roundhouse resume`."
+    text, remedy = "The running engine is not as planned.", "Run `roundhouse resume`."
     found = [
-        *([("engine hangs", row["problem"])] if row["problem"] else []),
+        *([("engine_hangs", row["problem"])] if row["problem"] else []),
         *(("drift", each) for each in row["drift"]),
     ]
-    for cause, evidence in found:
-        yield Finding(cause=cause, agent=agent["name"], sentence=sentence, evidence=evidence, cure=cure)
+    for code, evidence in found:
+        yield Finding(code=code, agent=agent["name"], text=text, evidence=evidence, remedy=remedy)
     yield from slow_inference.findings(agent, gpu_memory.cards(agent.get("gpus") or [], seen.facts))
 
 
@@ -87,4 +87,4 @@ def _other_processes(plan: Plan, agent: Agent) -> Iterator[Finding]:
     try:
         gpu_memory.require_memory(now, [other["unit"] for other in plan["agents"]])
     except RoundhouseError as error:
-        yield of_cause("memory held", error.message, agent["name"])
+        yield of_cause("memory_held", error.message, agent["name"])

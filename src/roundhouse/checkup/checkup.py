@@ -1,4 +1,4 @@
-"""Examine the host and its agents now, for the command `doctor`. The package `doctor` has the causes and cures."""
+"""Examine the host and its agents now, for the command `doctor`. The package `doctor` has the causes and remedies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..agents import kernel_log, status
+from ..doctor.cause import heading
 from ..doctor.diagnosis import EVIDENCE_CHARACTERS, UNKNOWN, Finding, diagnose, of_cause
 from ..gateway import haproxy
 from ..host import gpu, systemd
@@ -23,7 +24,7 @@ from . import agent, slow_inference
 _FREE_DISK_GIB = 1.0
 _FOLDERS = ("/var/lib/roundhouse", "/var/cache/roundhouse", "/var/log", tempfile.gettempdir())
 # Causes that one agent, or the host, may have several of.
-_MANY = (slow_inference.CAUSE, "drift", "disk full")
+_MANY = (slow_inference.CODE, "drift", "disk_full")
 # Where models are pulled to before there is a plan that says so.
 _STORE = "/var/lib/roundhouse/models"
 
@@ -37,9 +38,7 @@ def of_driver(rows: list[DriverRow], facts: GpuFacts) -> Finding | None:
     for row in rows:
         if not row["ok"] and not (answers and row["state"] == "no_driver"):
             evidence = f"{row['part']}: {row['state']}"
-            return Finding(
-                cause=row["state"], agent=None, sentence=row["sentence"], evidence=evidence, cure=row["cure"]
-            )
+            return Finding(row["state"], None, row["text"], evidence, row["remedy"])
     return None
 
 
@@ -48,7 +47,7 @@ def examine(plan: Plan | None, driver: Finding | None = None, *, facts: GpuFacts
     seen = agent.observe(facts)
     answers = seen.facts["nvml"]["driver_version"] is not None
     found = [] if driver is None else [driver]
-    if plan and (driver is None or driver.cause in ("no_driver", "no_gpu")):
+    if plan and (driver is None or driver.code in ("no_driver", "no_gpu")):
         found += _driver(plan, seen.facts)
     found += [*kernel_log.findings(seen.kernel, driver_answers=answers), *_pulls(plan)]
     if plan is not None:
@@ -62,7 +61,7 @@ def _once(found: list[Finding]) -> list[Finding]:
     """Leave out what was found before by another way, as a port both in a log and on the host."""
     kept: dict[tuple[str | None, ...], Finding] = {}
     for each in found:
-        kept.setdefault((each.cause, each.agent, each.evidence if each.cause in _MANY else None), each)
+        kept.setdefault((each.code, each.agent, each.evidence if each.code in _MANY else None), each)
     return [*kept.values()]
 
 
@@ -71,7 +70,7 @@ def text(found: list[Finding]) -> str:
     if not found:
         return "Nothing is wrong that this can see."
     blocks = [
-        f"{each.agent or 'host'}: {each.cause}\n  {each.sentence}\n  seen: {each.evidence}\n  cure: {each.cure}"
+        f"{each.agent or 'host'}: {heading(each.code)}\n  {each.text}\n  seen: {each.evidence}\n  remedy: {each.remedy}"
         for each in found
     ]
     return "\n\n".join(blocks)
@@ -81,8 +80,8 @@ def _driver(plan: Plan, facts: GpuFacts) -> Iterator[Finding]:
     error = facts["nvml"]["error"]
     if plan.get("accelerator") != "cuda" or error is None:
         return
-    name = "driver mismatch" if error == gpu.VERSION_MISMATCH else "no card"
-    yield of_cause(name, f"NVML does not start: its error {error}")
+    code = "driver_mismatch" if error == gpu.VERSION_MISMATCH else "no_card"
+    yield of_cause(code, f"NVML does not start: its error {error}")
 
 
 def _disks() -> Iterator[Finding]:
@@ -90,17 +89,17 @@ def _disks() -> Iterator[Finding]:
         disk = os.statvfs(folder)
         free_gib = disk.f_bavail * disk.f_frsize / GIB
         if free_gib < _FREE_DISK_GIB:
-            yield of_cause("disk full", f"{folder} has {free_gib:.2f} GiB free")
+            yield of_cause("disk_full", f"{folder} has {free_gib:.2f} GiB free")
 
 
 def _switch() -> Iterator[Finding]:
     if killed := status.killed_switch():
         yield Finding(
-            cause="switch killed",
+            code="switch_killed",
             agent=None,
-            sentence="A switch ended half-way.",
+            text="A switch ended half-way.",
             evidence=killed,
-            cure="Run `roundhouse resume`.",
+            remedy="Run `roundhouse resume`.",
         )
 
 
@@ -108,11 +107,11 @@ def _gateway(plan: Plan) -> Iterator[Finding]:
     if plan.get("gateway_port") is None or (state := systemd.state(haproxy.UNIT)) == "ready":
         return
     yield Finding(
-        cause="gateway down",
+        code="gateway_down",
         agent=None,
-        sentence="The gateway does not run, so no agent's port is answered.",
+        text="The gateway does not run, so no agent's port is answered.",
         evidence=f"{haproxy.UNIT} is {state or 'unknown to systemd'}",
-        cure=f"See why with `journalctl -u {haproxy.UNIT} -n 50`, then `ansible-playbook site.yml --tags gateway`.",
+        remedy=f"See why with `journalctl -u {haproxy.UNIT} -n 50`, then `ansible-playbook site.yml --tags gateway`.",
     )
 
 
@@ -124,6 +123,6 @@ def _pulls(plan: Plan | None) -> Iterator[Finding]:
         ended = "it was ended before it was whole, as by a signal or a reboot"
         evidence = f"pull of {each.model} at {when}: {each.error or ended}"
         found = diagnose(users.get(each.model, ""), [each.error or ""])
-        if found.cause == UNKNOWN:
-            found = of_cause("download failed", evidence)
+        if found.code == UNKNOWN:
+            found = of_cause("download_failed", evidence)
         yield found._replace(agent=users.get(each.model), evidence=evidence[:EVIDENCE_CHARACTERS])

@@ -81,7 +81,7 @@ _ASKED: dict[str, Question] = {
 }
 
 
-CAUSE = "slow inference"
+CODE = "slow_inference"
 _FULL = 0.95  # of the KV cache
 # Fewer preemptions than these are what a busy hour leaves behind.
 _PREEMPTIONS, _PREEMPTED_SHARE = 10, 0.05
@@ -134,8 +134,8 @@ def of_load(agent: Agent, load: Load) -> Iterator[Finding]:
     if load.waiting and load.kv_use >= _FULL:
         yield _finding(agent, "the KV cache is full, so requests wait or are begun again", told, roomier)
     elif load.waiting and load.running >= (most := agent.get("max_num_seqs") or float("inf")):
-        cure = f"Raise max_num_seqs of {agent['name']} in the roster, then `{PLAN_AGAIN}`, or send fewer at once."
-        yield _finding(agent, f"as many requests run as may ({most:.0f}), and others wait", told, cure)
+        remedy = f"Raise max_num_seqs of {agent['name']} in the roster, then `{PLAN_AGAIN}`, or send fewer at once."
+        yield _finding(agent, f"as many requests run as may ({most:.0f}), and others wait", told, remedy)
     if load.preemptions >= max(_PREEMPTIONS, _PREEMPTED_SHARE * load.finished):
         told = f"{load.preemptions:.0f} preemptions, {load.finished:.0f} requests answered since it started"
         why = "requests lose their place in a KV cache that is too small, and are begun again"
@@ -148,8 +148,8 @@ def of_card(agent: Agent, held: Card, seen: Throttling) -> Iterator[Finding]:
         heat = "" if seen.temperature_celsius is None else f" at {seen.temperature_celsius:.0f} C"
         power = "" if seen.power_watts is None else f", {seen.power_watts:.0f} W"
         evidence = f"GPU {held.number}{heat}{power}: clocks lowered, {reason}"
-        cure = "See `roundhouse gpu`; give it air, check its power, or raise its limit (`nvidia-smi --power-limit`)."
-        yield _finding(agent, f"GPU {held.number} has lowered its clocks", evidence, cure)
+        remedy = "See `roundhouse gpu`; give it air, check its power, or raise its limit (`nvidia-smi --power-limit`)."
+        yield _finding(agent, f"GPU {held.number} has lowered its clocks", evidence, remedy)
     for other in held.holders:
         if other.unit == agent["unit"]:
             continue
@@ -157,8 +157,8 @@ def of_card(agent: Agent, held: Card, seen: Throttling) -> Iterator[Finding]:
         if percent >= _BUSY_PERCENT or (other.gib or 0.0) >= _HOLDS_GIB:
             evidence = f"GPU {held.number}: {other}" + (f" and computes {percent} % of the time" if percent else "")
             stop = f"systemctl stop {other.unit}" if other.unit else f"kill {other.pid}"
-            cure = f"Stop what does not belong there: `{stop}`."
-            yield _finding(agent, "another process uses the card too", evidence, cure)
+            remedy = f"Stop what does not belong there: `{stop}`."
+            yield _finding(agent, "another process uses the card too", evidence, remedy)
 
 
 def of_choices(agent: Agent, load: Load) -> Iterator[Finding]:
@@ -170,10 +170,10 @@ def of_choices(agent: Agent, load: Load) -> Iterator[Finding]:
     name = agent["name"]
     told = f"a token takes {1000 * load.token_seconds:.0f} ms; the card's memory needs {1000 / ceiling:.0f} ms for one"
     if agent["config"].get("enforce-eager"):
-        cure = f"Take enforce_eager away from {name} in the roster, then `{PLAN_AGAIN}`; its start takes longer then."
-        yield _finding(agent, "it runs without CUDA graphs (enforce_eager)", told, cure)
+        remedy = f"Take enforce_eager away from {name} in the roster, then `{PLAN_AGAIN}`; its start takes longer then."
+        yield _finding(agent, "it runs without CUDA graphs (enforce_eager)", told, remedy)
 
 
-def _finding(agent: Agent, why: str, evidence: str, cure: str) -> Finding:
-    sentence = f"Inference is slow because {why}."
-    return Finding(cause=CAUSE, agent=agent["name"], sentence=sentence, evidence=evidence, cure=cure)
+def _finding(agent: Agent, why: str, evidence: str, remedy: str) -> Finding:
+    text = f"Inference is slow because {why}."
+    return Finding(CODE, agent["name"], text, evidence, remedy)

@@ -1,4 +1,4 @@
-"""A row of doctor's table: how a cause shows, what it is, what cures it. And the code behind a line of a log."""
+"""A row of doctor's table: how a cause shows, what it is, its remedy. And the code behind a line of a log."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ _CODE = re.compile(r" \[([a-z][a-z0-9_]+)\]$")
 class Cause(NamedTuple):
     """A cause, by the codes of our own errors and by a pattern of other programs' words. `{name}` is the agent."""
 
-    name: str
+    code: str
     pattern: re.Pattern[str] | None
-    codes: tuple[str, ...]
-    sentence: str
-    cure: str
+    errors: tuple[str, ...]
+    text: str
+    remedy: str
 
     def matches(self, line: str) -> bool:
         """Return whether a line of a log, or an error with its code behind it, shows this cause."""
-        return code_of(line) in self.codes or (self.pattern is not None and self.pattern.search(line) is not None)
+        return code_of(line) in self.errors or (self.pattern is not None and self.pattern.search(line) is not None)
 
 
-def row(name: str, pattern: str | None, sentence: str, cure: str, codes: tuple[str, ...] = ()) -> Cause:
+def row(code: str, pattern: str | None, text: str, remedy: str, errors: tuple[str, ...] = ()) -> Cause:
     """Return a row of the table."""
-    return Cause(
-        name=name, pattern=None if pattern is None else re.compile(pattern), codes=codes, sentence=sentence, cure=cure
-    )
+    return Cause(code, None if pattern is None else re.compile(pattern), errors, text, remedy)
+
+
+def heading(code: str) -> str:
+    """Return a cause's code in words, for a person."""
+    return code.replace("_", " ")
 
 
 def with_code(text: str, code: str | None) -> str:

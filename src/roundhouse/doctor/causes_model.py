@@ -6,62 +6,62 @@ from .cause import PLAN_AGAIN, row
 
 CAUSES = (
     row(
-        "memory held",
+        "memory_held",
         r"Free memory on device .*less than desired",
         "Another process holds memory of the card that the engine needs.",
         "See which with `roundhouse gpu`, stop it, and run `roundhouse {name}`.",
-        codes=("memory_held", "memory_not_freed"),
+        errors=("memory_held", "memory_not_freed"),
     ),
     row(
-        "KV cache too small",
+        "kv_cache_too_small",
         r"No available memory for the cache blocks",
         "The weights leave no memory for the KV cache.",
         f"Raise gpu_memory_utilization or name a smaller model in the roster, then `{PLAN_AGAIN}`.",
     ),
     row(
-        "context too long for the card",
+        "context_too_long_for_card",
         r"To serve at least one request with the model's max seq len",
         "The KV cache does not hold one request of max_model_len tokens.",
         f"Lower max_model_len (or max_model_len_min, so that the plan may) in the roster, then `{PLAN_AGAIN}`.",
     ),
     row(
-        "context too long for the model",
+        "context_too_long_for_model",
         r"greater than the derived max_model_len",
         "max_model_len is more than the model was made for.",
         "Lower max_model_len of {name} in the roster to what the line says, then `ansible-playbook site.yml`.",
     ),
     row(
-        "out of memory",
+        "out_of_memory",
         r"OutOfMemoryError|CUDA out of memory|not enough GPU memory",
         "The card's memory did not hold the model and its work space.",
         f"See with `roundhouse gpu` what else is on the card; if nothing, `{PLAN_AGAIN}` plans with what was measured.",
     ),
     row(
-        "wrong format",
+        "wrong_format",
         r"Unknown quantization method|[Qq]uantization method specified .* does not match",
         "This engine does not load the model's format, or the roster names another format.",
         "Name the model's own quantization in the roster (awq, gptq, fp8, or none), then `ansible-playbook site.yml`.",
     ),
     row(
-        "format not for this CPU",
+        "format_not_for_cpu",
         r"'_C' object has no attribute 'cpu_gemm_wna16'",
         "The engine computes 4-bit weights only on a CPU with AVX-512, which this one lacks.",
         "Name a model in 16 bits, fp8 or int8 for {name} in the roster, then `ansible-playbook site.yml`.",
     ),
     row(
-        "model damaged",
+        "model_damaged",
         r"SafetensorError|incomplete metadata, file not fully covered|HeaderTooLarge",
         "A file of the model is cut or damaged.",
         "Delete the model's folder and run `ansible-playbook site.yml --tags models`, which pulls it again.",
     ),
     row(
-        "model unknown to the engine",
+        "model_unknown_to_engine",
         r"Model architectures .* are not supported|does not recognize this architecture",
         "This engine's version does not know the model's architecture.",
         "Name a model of the families in the README for {name}, then `ansible-playbook site.yml`.",
     ),
     row(
-        "model not there",
+        "model_not_there",
         r"Repo id must be in the form|LocalEntryNotFoundError|outgoing traffic has been disabled",
         "The model is not on this host, and an engine downloads nothing.",
         "Run `ansible-playbook site.yml --tags models`, which pulls it.",
@@ -70,19 +70,19 @@ CAUSES = (
 # Lines that may stand in the log of an engine which ended for another reason: read after everything else.
 LAST = (
     row(
-        "model locked",
+        "model_locked",
         r"GatedRepoError|401 Client Error|403 Client Error",
         "The hub does not give this model without an account that accepted its licence.",
         "Accept it on the hub and set models_token (in a vault) to a token of that account, or name an open model.",
-        codes=("model_gated", "hub_token_invalid", "hub_access_denied"),
+        errors=("model_gated", "hub_token_invalid", "hub_access_denied"),
     ),
     row(
-        "download failed",
+        "download_failed",
         r"Max retries exceeded|IncompleteRead|ReadTimeout|Temporary failure in name resolution|ConnectionResetError",
         "The download broke off, or the hub was not reached.",
         "Run `ansible-playbook site.yml --tags models` again: it goes on where it stopped. Behind a proxy, set "
         "models_environment.",
-        codes=(
+        errors=(
             "download_failed",
             "hub_unreachable",
             "hub_request_failed",
@@ -92,7 +92,7 @@ LAST = (
         ),
     ),
     row(
-        "request too long",
+        "request_too_long",
         r"maximum context length is \d+ tokens",
         "A client sent more tokens than max_model_len.",
         "Shorten the request, or raise max_model_len of {name} in the roster and run `ansible-playbook site.yml`.",

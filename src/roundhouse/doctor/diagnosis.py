@@ -1,4 +1,4 @@
-"""From an engine's log and systemd's result to one cause, the line that shows it, and its cure."""
+"""From an engine's log and systemd's result to one cause, the line that shows it, and its remedy."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ _CONSEQUENCE = "interrupted"
 class Finding(NamedTuple):
     """One trouble. `agent` is None for the host's own; `evidence` is the line or the state that shows it."""
 
-    cause: str
+    code: str
     agent: str | None
-    sentence: str
+    text: str
     evidence: str
-    cure: str
+    remedy: str
 
-    def text(self) -> str:
+    @property
+    def message(self) -> str:
         """Return all of it in one line."""
-        return f"{self.sentence} {self.evidence} {self.cure}"
+        return f"{self.text} {self.evidence} {self.remedy}"
 
 
 def diagnose(name: str, lines: Iterable[str], *, result: str = "", exit_status: int | None = None) -> Finding:
@@ -48,30 +49,30 @@ def diagnose(name: str, lines: Iterable[str], *, result: str = "", exit_status: 
             # The error itself, rather than the statement that raised it or what repeats it.
             return _finding(each, name, next(filter(_AN_ERROR.search, seen), seen[0]))
     if result in causes.RESULTS:
-        return _finding(causes.BY_NAME[causes.RESULTS[result]], name, f"systemd: result {result}")
+        return _finding(causes.BY_CODE[causes.RESULTS[result]], name, f"systemd: result {result}")
     errors = [line for line in known if "rror" in line]
     ended = "" if exit_status is None else f" (exit status {exit_status})"
     return Finding(
-        cause=UNKNOWN,
+        code=UNKNOWN,
         agent=name,
-        sentence=f"{name} did not start or did not stay{ended}, for a reason that is not in the table of causes.",
+        text=f"{name} did not start or did not stay{ended}, for a reason that is not in the table of causes.",
         evidence=(errors or known or ["its log is empty"])[-1][:EVIDENCE_CHARACTERS],
-        cure=f"Read the whole log: `roundhouse logs {name} -n 500`.",
+        remedy=f"Read the whole log: `roundhouse logs {name} -n 500`.",
     )
 
 
-def of_cause(name: str, evidence: str, agent: str | None = None) -> Finding:
+def of_cause(code: str, evidence: str, agent: str | None = None) -> Finding:
     """Return the finding of a cause of the table, for the host when there is no agent."""
-    return _finding(causes.BY_NAME[name], agent or "", evidence)._replace(agent=agent)
+    return _finding(causes.BY_CODE[code], agent or "", evidence)._replace(agent=agent)
 
 
 def _finding(cause: Cause, name: str, evidence: str) -> Finding:
     return Finding(
-        cause=cause.name,
+        code=cause.code,
         agent=name,
-        sentence=cause.sentence,
+        text=cause.text,
         evidence=evidence[:EVIDENCE_CHARACTERS],
-        cure=cause.cure.format(name=name),
+        remedy=cause.remedy.format(name=name),
     )
 
 
@@ -90,5 +91,5 @@ def cause(name: str, unit: Unit, lines: list[str]) -> str:
         text = f"the kernel ended it because the host's memory was full; its log ends with: {text}"
     status = f"exit status {unit.exit_status}" if unit.exit_status is not None else unit.result
     found = diagnose(name, lines, result=unit.result, exit_status=unit.exit_status)
-    cure = "" if found.cause == UNKNOWN else f" {found.cure}"
+    cure = "" if found.code == UNKNOWN else f" {found.remedy}"
     return f"{text} ({status}; the rest: roundhouse logs {name}).{cure}"

@@ -244,16 +244,15 @@ _GOOD = ("ok", "unmanaged", "wsl")  # nothing is wrong, or the machine's owner w
 
 
 def rows(root: Path = Path("/")) -> list[DriverRow]:
-    """Return {"part", "state", "ok", "sentence", "cure"} for each part of the host that is checked."""
+    """Return {"part", "state", "ok", "text", "remedy"} for each part of the host that is checked."""
     facts = inspect(root)
     found = state(facts)
     ok = found.state in _GOOD and (facts.nvml_error is None or not facts.loaded)
-    return [{"part": "driver", "state": found.state, "sentence": found.sentence, "cure": found.cure, "ok": ok}]
+    return [{"part": "driver", "state": found.state, "text": found.sentence, "remedy": found.cure, "ok": ok}]
 
 
 def text(found: list[DriverRow]) -> str:
-    """Return the rows for a person: a cure only where something is wrong."""
+    """Return the rows for a person: a remedy only where something is wrong."""
     return "\n".join(
-        f"{row['part']}: {row['state']}. {row['sentence']}" + ("" if row["ok"] else f"\n  {row['cure']}")
-        for row in found
+        f"{row['part']}: {row['state']}. {row['text']}" + ("" if row["ok"] else f"\n  {row['remedy']}") for row in found
     )

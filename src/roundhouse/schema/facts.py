@@ -155,8 +155,8 @@ class DriverRow(TypedDict):
 
     part: str
     state: str
-    sentence: str
-    cure: str
+    text: str
+    remedy: str
     ok: bool
 
 

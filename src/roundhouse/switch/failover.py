@@ -39,8 +39,8 @@ def fail_over(plan: Plan, name: str, report: Report) -> FailoverResult:
             report(why)
             return {"agent": name, "replaced_by": None}
         found = start_history.explain(agent, systemd.show(agent["unit"]))
-        report(f"{name} was given up. {found.text()}")
-        cause = f"{name} was given up, {found.cause}: {found.evidence}"
+        report(f"{name} was given up. {found.message}")
+        cause = f"{name} was given up, {found.code}: {found.evidence}"
         for other in candidates(plan, agent, history.load()):
             history.add(
                 Entry(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ...doctor.diagnosis import Finding
 from ...errors import RoundhouseError
 from ...plan import deployed
 from ..command import Answer
@@ -21,9 +22,12 @@ def run(args: argparse.Namespace) -> Answer:
     plan = deployed.load() if deployed.PATH.exists() else None
     driver = None if plan and plan["accelerator"] == "cpu" else checkup.of_driver(rows, facts)
     found = checkup.examine(plan, driver, facts=facts)
-    errors = [
-        RoundhouseError("driver" if each is driver else each.cause, each.sentence, each.cure).as_json()
-        for each in found
-    ]
-    result = {"ok": not found, "errors": errors, "checks": rows, "findings": [each._asdict() for each in found]}
+    errors, findings = [_error(each).as_json() for each in found], [each._asdict() for each in found]
+    result = {"ok": not found, "errors": errors, "checks": rows, "findings": findings}
     return result, f"{host_driver.text(rows)}\n\n{checkup.text(found)}"
+
+
+def _error(found: Finding) -> RoundhouseError:
+    error = RoundhouseError(found.code, found.text, found.remedy)
+    error.fields = {"agent": found.agent, "evidence": found.evidence}
+    return error
