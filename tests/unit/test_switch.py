@@ -21,6 +21,7 @@ ROSTER = [
     {"name": "right", "gpus": [1]},
     {"name": "other", "gpus": [1]},
 ]
+OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory."
 
 
 class FakeHost:
@@ -93,7 +94,7 @@ def host(planned, monkeypatch, tmp_path):
     for name in ("show", "start", "stop"):
         monkeypatch.setattr(systemd, name, getattr(fake, name))
     stated = "Model loading took 5.29 GiB memory and 3.1 seconds"
-    monkeypatch.setattr(journal, "log_of_this_start", lambda unit: [stated, "ValueError: no memory"])
+    monkeypatch.setattr(journal, "log_of_this_start", lambda unit: [stated, OUT_OF_MEMORY])
     monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
     for room in (agents_canary, drain):
         monkeypatch.setattr(room, "Engine", Engine)
@@ -180,9 +181,11 @@ def test_an_unknown_agent_is_wrong_usage(planned, host):
 def test_the_previous_agents_are_restored_on_every_card(planned, host):
     host.up = {"roundhouse-left.service", "roundhouse-right.service"}
     host.broken = {"roundhouse-big.service"}
-    with pytest.raises(RoundhouseError, match=r"ValueError: no memory.*left serves.*right serves") as error:
+    with pytest.raises(RoundhouseError, match=r"CUDA out of memory.*left serves.*right serves") as error:
         go(planned, "big")
     assert error.value.code == history.load()[-1].code == "start_failed"
+    assert error.value.fields["cause"] == history.load()[-1].cause_code == "out_of_memory"
+    assert (error.value.fields["agent"], error.value.fields["evidence"]) == ("big", OUT_OF_MEMORY)
     assert host.names() == ["left", "right"]
 
 

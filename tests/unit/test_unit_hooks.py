@@ -40,7 +40,7 @@ def test_the_end_by_systemd_is_a_consequence_and_no_cause(monkeypatch, capsys):
     line = capsys.readouterr().err.rstrip("\n")
     assert (ended.value.code, cause.code_of(line)) == (130, "interrupted")
     unit = diagnosis.Unit("failed", False, 0, None, "timeout", None, None, 0, False, None)
-    assert "its log ends with: Loading" in diagnosis.cause("dev", unit, ["Loading", line])
+    assert "its log ends with: Loading" in diagnosis.cause("dev", unit, ["Loading", line]).evidence
 
 
 def test_a_program_gets_the_error_itself(monkeypatch):

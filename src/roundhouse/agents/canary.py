@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TypedDict
 
-from ..doctor.diagnosis import cause
+from ..doctor import diagnosis
 from ..errors import RoundhouseError
 from ..host import gpu, journal, systemd
 from ..schema.plan import Agent, Plan
@@ -117,8 +117,8 @@ def _explained(agent: Agent, error: RoundhouseError) -> RoundhouseError:
         text = f"{name} is healthy and answers no request: {error.message}"
         return RoundhouseError("canary_unanswered", text, f"See `roundhouse logs {name}`.")
     lines = journal.log_of_this_start(agent["unit"])
-    text = f"{name} was healthy and ended at its first request: {cause(name, unit, lines)}"
-    return RoundhouseError("engine_ended_at_canary", text)
+    what = "{agent} was healthy and ended at its first request"
+    return diagnosis.ended("engine_ended_at_canary", what, name, unit, lines)
 
 
 def _timeout_seconds(agent: Agent) -> float:

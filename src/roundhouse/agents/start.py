@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..doctor.diagnosis import cause
+from ..doctor import diagnosis
 from ..errors import RoundhouseError
 from ..gateway import haproxy
 from ..host import journal, systemd
@@ -80,7 +80,7 @@ def start(agent: Agent, report: Report, note: OnNote) -> float:
             if unit.restarting or unit.restarts > restarts or unit.state == "failed":
                 lines = journal.log_of_this_start(unit_name)
                 _learn(agent, lines, report)
-                raise RoundhouseError("start_failed", f"{name} did not start: {cause(name, unit, lines)}")
+                raise diagnosis.ended("start_failed", "{agent} did not start", name, unit, lines)
             if unit.state == "stopped" and not unit.pending:
                 raise RoundhouseError(
                     "stopped_while_starting", "{agent} was stopped by something else while it started.", agent=name

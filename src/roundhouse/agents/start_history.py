@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..doctor.cause import with_code
-from ..doctor.diagnosis import UNKNOWN, Finding, diagnose
+from ..doctor.diagnosis import UNKNOWN, Finding, diagnose, of_error
 from ..host import journal
 from ..host.journal import Entry
 from ..host.systemd import Unit
@@ -142,7 +142,8 @@ def last(agent: Agent, unit: Unit, past: Past, kernel: list[Entry]) -> Finding |
         given_up = "systemd gave it up after too many starts. " if failed.given_up else ""
         return found._replace(text=f"{given_up}Its last start, at {_clock(failed.began)}, failed. {found.text}")
     if switch:
-        found = diagnose(agent["name"], [with_code(switch.cause or "the history does not say why", switch.code)])
+        said = with_code(switch.cause or "the history does not say why", switch.code)
+        found = of_error(agent["name"], switch.cause_code or switch.code, said)
         return found._replace(text=f"The last switch to it, at {_clock(switch.began)}, failed. {found.text}")
     if (unit.state == "failed" or unit.restarting) and not _was_stopped(past):
         return _of_unit(agent, unit)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ..errors import RoundhouseError
 from ..host.systemd import Unit
 from . import causes
 from .cause import Cause, code_of
@@ -51,19 +52,29 @@ def diagnose(name: str, lines: Iterable[str], *, result: str = "", exit_status: 
     if result in causes.RESULTS:
         return _finding(causes.BY_CODE[causes.RESULTS[result]], name, f"systemd: result {result}")
     errors = [line for line in known if "rror" in line]
-    ended = "" if exit_status is None else f" (exit status {exit_status})"
-    return Finding(
-        code=UNKNOWN,
-        agent=name,
-        text=f"{name} did not start or did not stay{ended}, for a reason that is not in the table of causes.",
-        evidence=(errors or known or ["its log is empty"])[-1][:EVIDENCE_CHARACTERS],
-        remedy=f"Read the whole log: `roundhouse logs {name} -n 500`.",
-    )
+    return _unknown(name, (errors or known or ["its log is empty"])[-1], exit_status)
 
 
 def of_cause(code: str, evidence: str, agent: str | None = None) -> Finding:
     """Return the finding of a cause of the table, for the host when there is no agent."""
     return _finding(causes.BY_CODE[code], agent or "", evidence)._replace(agent=agent)
+
+
+def of_error(name: str, code: str | None, evidence: str) -> Finding:
+    """Return the finding of an error of ours by its code, or by the code of its cause; UNKNOWN for any other."""
+    found = next((each for each in causes.BY_CODE.values() if code == each.code or code in each.errors), None)
+    return _finding(found, name, evidence) if found else _unknown(name, evidence)
+
+
+def _unknown(name: str, evidence: str, exit_status: int | None = None) -> Finding:
+    ended = "" if exit_status is None else f" (exit status {exit_status})"
+    return Finding(
+        code=UNKNOWN,
+        agent=name,
+        text=f"{name} did not start or did not stay{ended}, for a reason that is not in the table of causes.",
+        evidence=evidence[:EVIDENCE_CHARACTERS],
+        remedy=f"Read the whole log: `roundhouse logs {name} -n 500`.",
+    )
 
 
 def _finding(cause: Cause, name: str, evidence: str) -> Finding:
@@ -76,8 +87,22 @@ def _finding(cause: Cause, name: str, evidence: str) -> Finding:
     )
 
 
-def cause(name: str, unit: Unit, lines: list[str]) -> str:
-    """Return why a start failed and, where it is known, the cure; `lines` are the log of the agent's last start."""
+def ended(code: str, what: str, name: str, unit: Unit, lines: list[str]) -> RoundhouseError:
+    """Return the error of a unit that ended, `what` in words; its fields have the cause. `lines`: see cause()."""
+    found = cause(name, unit, lines)
+    return RoundhouseError(
+        code,
+        what + ": {evidence} ({status}).",
+        found.remedy,
+        agent=name,
+        cause=found.code,
+        evidence=found.evidence,
+        status=f"exit status {unit.exit_status}" if unit.exit_status is not None else unit.result,
+    )
+
+
+def cause(name: str, unit: Unit, lines: list[str]) -> Finding:
+    """Return why a start failed, its first error as evidence; `lines` are the log of the agent's last start."""
     errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b: |error: |Value error, ", line)]
     # The root cause is raised first; "Engine core initialization failed" and its like come after it.
     first = [line for line in errors if "Engine core initialization failed" not in line]
@@ -89,7 +114,4 @@ def cause(name: str, unit: Unit, lines: list[str]) -> str:
         text = f"it was not healthy within its time limit; its log ends with: {text}"
     if unit.result == OOM_KILL:
         text = f"the kernel ended it because the host's memory was full; its log ends with: {text}"
-    status = f"exit status {unit.exit_status}" if unit.exit_status is not None else unit.result
-    found = diagnose(name, lines, result=unit.result, exit_status=unit.exit_status)
-    cure = "" if found.code == UNKNOWN else f" {found.remedy}"
-    return f"{text} ({status}; the rest: roundhouse logs {name}).{cure}"
+    return diagnose(name, lines, result=unit.result, exit_status=unit.exit_status)._replace(evidence=text)

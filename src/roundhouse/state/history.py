@@ -37,6 +37,7 @@ class Entry(NamedTuple):
     cut: int  # requests that did not end within the drain
     cause: str | None
     code: str | None = None  # of the error whose sentence `cause` is; None in entries of older versions
+    cause_code: str | None = None  # of the cause that doctor knows the error by
 
 
 def path() -> Path:

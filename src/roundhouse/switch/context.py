@@ -57,6 +57,7 @@ class Transaction:
 
     def record(self, outcome: str, error: RoundhouseError | None = None) -> None:
         """Add it to the history."""
+        cause = error.fields.get("cause") if error else None
         entry = history.Entry(
             began=self.log.entry["began"],
             previous=[other["name"] for other in self.previous],
@@ -66,6 +67,7 @@ class Transaction:
             cut=sum(self.cuts),
             cause=error.message if error else None,
             code=error.code if error else None,
+            cause_code=str(cause) if cause else None,
         )
         add_to_history(entry, self.report)
 

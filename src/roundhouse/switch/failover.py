@@ -52,6 +52,7 @@ def fail_over(plan: Plan, name: str, report: Report) -> FailoverResult:
                     cut=0,
                     cause=cause,
                     code="given_up",
+                    cause_code=found.code,
                 )
             )
             try:

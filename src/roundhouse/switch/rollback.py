@@ -29,19 +29,29 @@ def roll_back(
     failure = as_error(what, error)
     now.report(failure.message)
     now.log.phase("rollback", now.stages, failure.code)
-    failed = []
+    failed: list[tuple[str, RoundhouseError]] = []
     try:
         gone = undo()
     except Exception as second:  # then the previous agents' files may not be in place
-        failed.append(f"The rollback failed too: {as_error('the rollback', second).message}")
+        failed.append(("The rollback failed too", as_error("the rollback", second)))
     else:
         for other in now.previous:
             now.report(f"restoring {other['name']}")
             try:
                 _restore(now, plan, other, gone)
             except Exception as second:
-                failed.append(f"The rollback to {other['name']} failed too: {as_error(what, second).message}")
-    return RoundhouseError(FAILED, " ".join([failure.message, *failed])) if failed else failure
+                failed.append((f"The rollback to {other['name']} failed too", as_error(what, second)))
+    return _both(failure, failed) if failed else failure
+
+
+def _both(failure: RoundhouseError, failed: list[tuple[str, RoundhouseError]]) -> RoundhouseError:
+    """Return the error of a transaction that failed, as did its rollback; its cause is the transaction's."""
+    errors = [failure, *(error for _, error in failed)]
+    text = " ".join([failure.text, *(f"{what}: {error.text}" for what, error in failed)])
+    made = RoundhouseError(FAILED, text, " ".join(dict.fromkeys(each.remedy for each in errors if each.remedy)))
+    cause = failure.fields.get("cause", failure.code)
+    made.fields = {"cause": cause, "errors": [each.as_json() for each in errors]}
+    return made
 
 
 def as_error(what: str, error: BaseException) -> RoundhouseError:
