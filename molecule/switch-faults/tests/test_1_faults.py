@@ -34,7 +34,7 @@ def test_the_new_engine_fails(table, fault, part):
     table.fault("dev", fault)
     sentence = table.refused("dev")
     assert part in sentence
-    assert sentence.endswith("architect serves on port 8000.")
+    assert "architect serves on port 8000." in sentence
     assert table.history()["outcome"] == "rolled_back"
     assert table.serving() == ["architect"]
 
@@ -107,7 +107,7 @@ def test_both_fail(table):
     table.fault("architect", "--out-of-memory")
     sentence = table.refused("dev")
     assert "The rollback to architect failed too: architect did not start" in sentence
-    assert sentence.endswith("No agent serves now.")
+    assert "No agent serves now." in sentence
     assert table.history()["outcome"] == "rollback_failed"
 
 
@@ -126,7 +126,7 @@ def test_both_fail_and_the_old_one_is_up_and_of_no_use(table, fault, part):
     sentence = table.refused("dev")
     assert f"The rollback to architect failed too: {part}" in sentence
     up = "" if fault == "--never-ready" else " and architect is up and does not answer as it should"
-    assert sentence.endswith(f"No agent serves now{up}.")
+    assert f"No agent serves now{up}." in sentence
     assert table.history()["outcome"] == "rollback_failed"
 
 

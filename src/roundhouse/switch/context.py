@@ -11,7 +11,7 @@ from typing import TypedDict, TypeVar
 from ..agents import canary, drain, gpu_memory
 from ..agents.drain import UP
 from ..agents.start import start
-from ..errors import RoundhouseError, UsageError
+from ..errors import RoundhouseError
 from ..host import systemd
 from ..plan.deployed import find
 from ..schema.plan import Agent, Plan
@@ -149,11 +149,9 @@ def add_to_history(entry: history.Entry, report: Report) -> None:
 
 
 def with_sentence(error: RoundhouseError, sentence: str) -> RoundhouseError:
-    """Return the error with a sentence behind its own: its code and fields stay."""
-    kind = UsageError if isinstance(error, UsageError) else RoundhouseError
-    made = kind(error.code, f"{error.message} {sentence}")
-    made.fields = error.fields
-    return made
+    """Return the error with a sentence behind its text; its code, fields and remedy stay."""
+    error.text = f"{error.text} {sentence}"
+    return error
 
 
 def report_wait_once(report: Report) -> Report:

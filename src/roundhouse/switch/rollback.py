@@ -8,13 +8,12 @@ from contextlib import contextmanager
 
 from ..agents import canary, drain, gpu_memory
 from ..agents.start import start
-from ..errors import RoundhouseError
+from ..errors import RoundhouseError, interrupted
 from ..host import systemd
 from ..schema.plan import Agent, Plan
 from ..state import serving
 from .context import Transaction
 
-INTERRUPTED = "interrupted"
 FAILED = "rollback_failed"
 
 
@@ -62,7 +61,7 @@ def as_error(what: str, error: BaseException) -> RoundhouseError:
         return serving.unwritable(serving.FOLDER, error)
     if isinstance(error, Exception):  # an error of ours, or of a library: it must cost no agent
         return RoundhouseError("unexpected", f"{what} failed in a way that was not foreseen: {error!r}.")
-    return RoundhouseError(INTERRUPTED, f"{what[:1].upper()}{what[1:]} was interrupted.")
+    return RoundhouseError("interrupted", "{what} was interrupted.", what=what[:1].upper() + what[1:])
 
 
 def _restore(now: Transaction, plan: Plan, other: Agent, gone: list[str]) -> None:

@@ -10,14 +10,14 @@ import time
 from typing import TypedDict
 
 from ..agents import drain
-from ..errors import RoundhouseError
+from ..errors import interrupted
 from ..gateway import haproxy
 from ..host import systemd
 from ..plan.deployed import find
 from ..schema.plan import Plan
 from ..state import serving, switch_journal
 from ..state.note import Report
-from . import context, rollback
+from . import context
 
 
 class StopResult(TypedDict):
@@ -46,8 +46,8 @@ def stop(
         try:
             cut = drain.drain(stopping, drain_seconds, report, lambda note: None)
         except KeyboardInterrupt:
-            sentence = f"interrupted; {' and '.join(names)} may go on stopping: roundhouse status tells."
-            raise RoundhouseError(rollback.INTERRUPTED, sentence) from None
+            sentence = f"{' and '.join(names)} may go on stopping: roundhouse status tells."
+            raise context.with_sentence(interrupted(), sentence) from None
     return {"stopped": names, "changed": bool(names), "cut": cut, "seconds": round(time.monotonic() - begun, 1)}
 
 

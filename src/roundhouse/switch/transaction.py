@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from ..agents import canary, drain
 from ..agents.prestart_checks import check
-from ..errors import RoundhouseError
+from ..errors import RoundhouseError, interrupted
 from ..gateway import haproxy
 from ..host import systemd
 from ..plan.deployed import find
@@ -64,8 +64,7 @@ def ensure_ready_locked(
         if isinstance(error, KeyboardInterrupt) and found == "starting" and not killed:
             # It was on its way before this command came, so it is not this command's to stop.
             now.log.end()
-            sentence = f"interrupted; {agent['name']} goes on starting."
-            raise RoundhouseError(rollback.INTERRUPTED, sentence) from None
+            raise context.with_sentence(interrupted(), f"{agent['name']} goes on starting.") from None
         _roll_back(now, error)
     finally:
         haproxy.publish_routes(plan, report)
