@@ -1,6 +1,7 @@
 """Doctor names one cause for what an engine said, and says that it does not know the rest."""
 
 import json
+import re
 
 import pytest
 
@@ -9,6 +10,7 @@ from roundhouse.checkup import checkup
 from roundhouse.doctor import causes, diagnosis
 from roundhouse.paths import CHECKOUT
 
+SOURCE = CHECKOUT / "src/roundhouse"
 LOGS = CHECKOUT / "tests/fixtures/logs"
 # What vLLM 0.32 wrote on the lab's host when it was made to fail, and on an H100; the ends of its logs, long lines cut.
 REAL = {
@@ -159,6 +161,12 @@ def test_every_real_log_is_used_and_every_cause_says_what_to_do():
     for cause in causes.BY_CODE.values():
         assert cause.text.endswith(".")
         assert cause.remedy.format(name="dev")[-1] in ".`"
+
+
+def test_every_code_of_a_canary_is_in_the_table():
+    files = ("vllm/client.py", "agents/canary.py")
+    raised = {code for file in files for code in re.findall(r'"(canary_(?!timeout)\w+)",', (SOURCE / file).read_text())}
+    assert raised == {*causes.CANARY} - {"canary"}
 
 
 @pytest.mark.parametrize(("error", "cause"), [(18, "driver_mismatch"), (9, "no_card"), (12, "no_card")])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from ..doctor import diagnosis
+from ..doctor.causes import CANARY
 from ..errors import RoundhouseError
 from ..host import gpu, journal, systemd
 from ..schema.plan import Agent, Plan
@@ -103,19 +104,18 @@ def _ask(agent: Agent) -> Answer:
 def _explained(agent: Agent, error: RoundhouseError) -> RoundhouseError:
     """Return what a failed canary means: a wrong answer, an engine that hangs, or one that ended."""
     name = agent["name"]
-    if error.code.startswith("canary"):
+    if error.code in CANARY:
         verify = "" if agent["model"].startswith("/") else f"`roundhouse verify {agent['model']}` reads its weights; "
         remedy = f"{verify}`roundhouse logs {name}` shows what its engine said."
-        made = RoundhouseError(error.code, error.message, remedy[:1].upper() + remedy[1:])
-        made.fields = error.fields
-        return made
+        error.remedy = remedy[:1].upper() + remedy[1:]
+        return error
     # An engine that dies answers with an error or cuts the line, and is gone a moment later.
     end = time.monotonic() + _DYING_SECONDS
     while (unit := systemd.show(agent["unit"])).state == "ready" and time.monotonic() < end:
         time.sleep(0.1)
     if unit.state == "ready":
-        text = f"{name} is healthy and answers no request: {error.message}"
-        return RoundhouseError("canary_unanswered", text, f"See `roundhouse logs {name}`.")
+        text, remedy = "{agent} is healthy and answers no request: {reason}", "See `roundhouse logs {agent}`."
+        return RoundhouseError("canary_unanswered", text, remedy, agent=name, reason=error.message)
     lines = journal.log_of_this_start(agent["unit"])
     what = "{agent} was healthy and ended at its first request"
     return diagnosis.ended("engine_ended_at_canary", what, name, unit, lines)

@@ -12,7 +12,7 @@ from .causes_gpu import ENGINE_FAULT, HOST_MEMORY, OF_THE_CARD
 from .causes_model import CAUSES as OF_THE_MODEL
 from .causes_model import LAST
 
-# The codes of a canary that failed: vllm/client.py's and agents/canary.py's.
+# The codes of a canary that failed, as vllm/client.py and agents/canary.py raise them; "canary" is of older versions.
 CANARY = ("canary", "canary_changed", "canary_unanswered", "canary_wrong_model", "canary_no_answer", "canary_no_text")
 CAUSES = (
     HOST_MEMORY,

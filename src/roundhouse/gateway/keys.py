@@ -66,7 +66,7 @@ def add(name: str) -> str:
         key = _new()
         _keep(keys | {name: key})
         _write_map(keys | {name: key})
-        _send(f"add map {MAP} {_hash(key)} {name}", f"The key {name} was made")
+        _send(f"add map {MAP} {_hash(key)} {name}", "made", name)
     return key
 
 
@@ -86,7 +86,7 @@ def revoke(name: str) -> None:
         del keys[name]
         _keep(keys)
         _write_map(keys)
-        _send(f"del map {MAP} {_hash(key)}", f"The key {name} was removed from the files")
+        _send(f"del map {MAP} {_hash(key)}", "removed from the files", name)
 
 
 def _folder() -> Path:
@@ -96,9 +96,10 @@ def _folder() -> Path:
     return PATH.parent
 
 
-def _send(command: str, done: str) -> None:
+def _send(command: str, done: str, name: str) -> None:
     if problem := haproxy.send([command]):
-        raise RoundhouseError("gateway_not_told", f"{done}, but {problem}.")
+        text = "The key {name} was {done}, but {problem}."
+        raise RoundhouseError("gateway_not_told", text, name=name, done=done, problem=problem)
 
 
 def _new() -> str:

@@ -164,7 +164,7 @@ def _forward(now: Deployment) -> None:
 def _roll_back(now: Deployment, error: BaseException) -> NoReturn:
     """Put the old set in place, bring its agents back, and raise RoundhouseError with what happened."""
     with rollback.signals_ignored():
-        what = f"the deployment of the plan {now.new.name}"
+        what = f"The deployment of the plan {now.new.name}"
         failure = rollback.roll_back(now, what, error, now.old.plan, partial(_undo, now))
         outcome = history.ROLLBACK_FAILED if failure.code == rollback.FAILED else history.ROLLED_BACK
         if now.old.is_in_place(now.new):  # else the next run has it to do

@@ -61,8 +61,15 @@ def fail_over(plan: Plan, name: str, report: Report) -> FailoverResult:
                 report(error.message)
             else:
                 return {"agent": name, "replaced_by": other["name"]}
-        text = f"{name} was given up, and no other agent could take its place. {transaction.active_agents(plan)}"
-        raise RoundhouseError("failover_failed", text)
+        failed = RoundhouseError(
+            "failover_failed",
+            "{agent} was given up, and no other agent could take its place.",
+            found.remedy,
+            agent=name,
+            cause=found.code,
+            evidence=found.evidence,
+        )
+        raise context.with_sentence(failed, transaction.active_agents(plan))
 
 
 def candidates(plan: Plan, agent: Agent, entries: list[Entry]) -> list[Agent]:

@@ -110,9 +110,10 @@ def _all(errors: dict[str, RoundhouseError]) -> RoundhouseError:
     """Return one error for all: the only one as it is, several as `resume_failed`."""
     if len(errors) == 1:
         return next(iter(errors.values()))
-    codes = {name: error.code for name, error in errors.items()}
-    made = RoundhouseError("resume_failed", " ".join(error.message for error in errors.values()))
-    made.fields = {"codes": codes}
+    told = errors.values()
+    remedy = " ".join(dict.fromkeys(error.remedy for error in told if error.remedy))
+    made = RoundhouseError("resume_failed", " ".join(error.text for error in told), remedy)
+    made.fields = {"agents": [*errors], "errors": [error.as_json() for error in told]}
     return made
 
 

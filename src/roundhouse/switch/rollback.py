@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ..agents import canary, drain, gpu_memory
 from ..agents.start import start
-from ..errors import RoundhouseError, interrupted
+from ..errors import RoundhouseError
 from ..host import systemd
 from ..schema.plan import Agent, Plan
 from ..state import serving
@@ -32,7 +32,7 @@ def roll_back(
     try:
         gone = undo()
     except Exception as second:  # then the previous agents' files may not be in place
-        failed.append(("The rollback failed too", as_error("the rollback", second)))
+        failed.append(("The rollback failed too", as_error("The rollback", second)))
     else:
         for other in now.previous:
             now.report(f"restoring {other['name']}")
@@ -60,8 +60,9 @@ def as_error(what: str, error: BaseException) -> RoundhouseError:
     if isinstance(error, OSError):
         return serving.unwritable(serving.FOLDER, error)
     if isinstance(error, Exception):  # an error of ours, or of a library: it must cost no agent
-        return RoundhouseError("unexpected", f"{what} failed in a way that was not foreseen: {error!r}.")
-    return RoundhouseError("interrupted", "{what} was interrupted.", what=what[:1].upper() + what[1:])
+        text = "{what} failed in a way that was not foreseen: {error}."
+        return RoundhouseError("unexpected", text, what=what, error=repr(error))
+    return RoundhouseError("interrupted", "{what} was interrupted.", what=what)
 
 
 def _restore(now: Transaction, plan: Plan, other: Agent, gone: list[str]) -> None:

@@ -144,7 +144,7 @@ def _forward(now: Switch, *, restart: bool) -> str:
 
 def _roll_back(now: Switch, error: BaseException) -> NoReturn:
     """Bring the previous agents back, and raise RoundhouseError with what happened."""
-    what = f"the switch to {now.agent['name']}"
+    what = f"The switch to {now.agent['name']}"
     # A killed switch may have left another agent half-way up, which was never committed.
     failed = [now.agent, *(other for other in now.stopping if other not in now.previous)]
 
