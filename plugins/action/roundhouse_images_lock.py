@@ -9,6 +9,7 @@ from ansible.plugins.action import ActionBase
 
 from roundhouse import pins
 from roundhouse.errors import RoundhouseError
+from roundhouse.util import lock_file
 
 
 class ActionModule(ActionBase):
@@ -27,6 +28,8 @@ class ActionModule(ActionBase):
         )
         try:
             changed = pins.record(Path(given["path"]), given["tag"], given["digests"])
-        except (RoundhouseError, OSError) as error:
-            return result | {"failed": True, "msg": f"{given['path']}: {error}"}
+        except RoundhouseError as error:
+            return result | error.as_result()
+        except OSError as error:
+            return result | lock_file.unwritable(given["path"], error).as_result()
         return result | {"changed": changed}

@@ -42,7 +42,7 @@ class ActionModule(ActionBase):
             plan, text = inspection.compute_plan(asked, facts)
             options = inspection.preflight_options(asked, plan, facts)
         except RoundhouseError as error:
-            return result | {"failed": True, "msg": error.message}
+            return result | error.as_result()
         found = self._execute_module("roundhouse_preflight", options, task_vars=task_vars)
         if found.get("failed"):
             return result | found

@@ -9,6 +9,7 @@ from ansible.plugins.action import ActionBase
 
 from roundhouse.errors import RoundhouseError
 from roundhouse.models import lock
+from roundhouse.util import lock_file
 
 
 class ActionModule(ActionBase):
@@ -29,7 +30,9 @@ class ActionModule(ActionBase):
         before = path.read_text() if path.exists() else ""
         try:
             locked, changed = lock.record(path, given["found"], relock=given["relock"], check=check)
-        except (RoundhouseError, OSError) as error:
-            return result | {"failed": True, "msg": f"{path}: {error}"}
+        except RoundhouseError as error:
+            return result | error.as_result()
+        except OSError as error:
+            return result | lock_file.unwritable(path, error).as_result()
         diff = {"before": before, "after": lock.text(locked), "before_header": str(path)}
         return result | {"changed": bool(changed), "locked": changed, "diff": diff}

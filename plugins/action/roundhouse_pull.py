@@ -16,6 +16,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from roundhouse.errors import RoundhouseError
 from roundhouse.util.background_job import Watch
 
 # The first check comes early, because most jobs of a small model end at once; each wait is twice the one before.
@@ -24,6 +25,7 @@ FIRST_CHECK_SECONDS, CHECK_SECONDS = 1.0, 3.0
 SAY_SECONDS = 7.0
 # A host that restarts is away for some minutes; one that is away for longer needs a person.
 AWAY_SECONDS = 1800.0
+AGAIN = "What came is kept: run the play again."
 
 
 class ActionModule(ActionBase):
@@ -64,7 +66,7 @@ class ActionModule(ActionBase):
     def _wait(self, job: str, watch: Watch, task_vars: Any) -> dict[str, Any]:
         """Return the job's result, and report its progress meanwhile."""
         host, said, said_at, seen_at = task_vars["inventory_hostname"], "", time.monotonic(), time.monotonic()
-        again, wait = "what came is kept, run the play again.", FIRST_CHECK_SECONDS
+        wait = FIRST_CHECK_SECONDS
         while True:
             time.sleep(wait)
             wait = min(2 * wait, CHECK_SECONDS)
@@ -81,9 +83,11 @@ class ActionModule(ActionBase):
             if status.get("finished"):
                 return status
             if time.monotonic() - seen_at > AWAY_SECONDS:
-                return {"failed": True, "msg": f"{host} was not reached for {AWAY_SECONDS / 60:.0f} min: {again}"}
+                text, minutes = "{host} was not reached for {minutes} min.", round(AWAY_SECONDS / 60)
+                return RoundhouseError("host_away", text, AGAIN, host=host, minutes=minutes).as_result()
             if gone := watch.gone():
-                return {"failed": True, "msg": f"the {self.word} on {host}: {gone}; {again}"}
+                text, fields = "The {job} on {host} is gone: {why}.", {"job": self.word, "host": host, "why": gone}
+                return RoundhouseError("job_gone", text, AGAIN, **fields).as_result()
             if text and (text != said or time.monotonic() - said_at >= SAY_SECONDS):
                 Display().display(f"{host}: {text}")
                 said, said_at = text, time.monotonic()

@@ -41,9 +41,8 @@ options:
     default: {}
   apt_source:
     description:
-      - A repository of apt whose key has a pinned fingerprint. Fetches the key, compares its fingerprint, and puts
-        source and key in place once apt has read the repository with them. A signature that cannot be verified is an
-        error; apt alone would go on with its old index.
+      - A repository of apt. Fetches its key, compares the fingerprint, and puts
+        source and key in place once apt has read the repository with them. A signature that is not valid is an error.
     type: dict
     suboptions:
       name:
@@ -76,9 +75,8 @@ options:
         default: false
   docker_daemon:
     description:
-      - Keys to merge into Docker's daemon.json. Keys of others stay as they are. The engine checks the file before it
-        is put in place, where it can; it is reloaded where that is enough, and restarted with live-restore known to it
-        where not.
+      - Keys to merge into Docker's daemon.json; keys of others stay. The engine checks the file first, where it can; it
+        is reloaded where that is enough, else restarted with live-restore known to it.
     type: dict
     suboptions:
       owner:
@@ -162,6 +160,10 @@ action:
   description: What the engine was told, or would be in check mode; none, reload or restart.
   type: str
   returned: when keys for daemon.json were given
+code:
+  description: The error's code; C(remedy) and C(fields) belong to it.
+  type: str
+  returned: failure
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -217,7 +219,7 @@ def main() -> None:
     try:
         done = host_files.WRITES[name](wanted, check=module.check_mode)
     except RoundhouseError as error:
-        module.fail_json(msg=error.message)
+        module.fail_json(**error.as_result())
     module.exit_json(**done)
 
 

@@ -61,6 +61,10 @@ is_old_layout:
   description: Whether the store's folder of quantized models has the name of earlier versions (C(quantised)).
   type: bool
   returned: always
+code:
+  description: The error's code; C(remedy) and C(fields) belong to it.
+  type: str
+  returned: failure
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -82,7 +86,7 @@ def main() -> None:
     try:
         seen = model_state.inspect(given["store"], given["folders"], given["required_models"], given["quantizations"])
     except RoundhouseError as error:
-        module.fail_json(msg=error.message, code=error.code)
+        module.fail_json(**error.as_result())
     module.exit_json(changed=False, **seen)
 
 

@@ -102,6 +102,10 @@ host:
       ollama (enabled, state).
   type: dict
   returned: always
+code:
+  description: The error's code; C(remedy) and C(fields) belong to it.
+  type: str
+  returned: failure
 """
 
 from pathlib import Path
@@ -146,7 +150,7 @@ def main() -> None:
         rows = preflight.check(preflight.Wanted(**{name: given[name] for name in wanted}), gpu.Answer(**given["nvml"]))
         state = host_state.inspect(asked)
     except RoundhouseError as error:
-        module.fail_json(msg=error.message)
+        module.fail_json(**error.as_result())
     module.exit_json(changed=False, findings=preflight.problems(rows), table=preflight.table(rows), host=state)
 
 

@@ -62,6 +62,10 @@ models:
   type: list
   elements: dict
   returned: success
+code:
+  description: The error's code; C(remedy) and C(fields) belong to it.
+  type: str
+  returned: failure
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -56,6 +56,10 @@ models:
   type: list
   elements: dict
   returned: success
+code:
+  description: The error's code; C(remedy) and C(fields) belong to it.
+  type: str
+  returned: failure
 """
 
 import os
@@ -89,7 +93,7 @@ def main() -> None:
         with progress.in_file(written) as shown:
             done = pipeline.quantize_all(given, shown.note, pynvml)
     except RoundhouseError as error:
-        module.fail_json(msg=error.message, code=error.code)
+        module.fail_json(**error.as_result())
     finally:
         if written != Path(os.devnull):
             written.unlink()

@@ -46,6 +46,10 @@ found:
   description: Entries of the lock file, by owner/name@asked.
   type: dict
   returned: success
+code:
+  description: The error's code; C(remedy) and C(fields) belong to it.
+  type: str
+  returned: failure
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -33,7 +33,12 @@ EXAMPLES = """
     state: stopped
 """
 
-RETURN = ""
+RETURN = """
+code:
+  description: The error's code; C(remedy) and C(fields) belong to it.
+  type: str
+  returned: failure
+"""
 
 from pathlib import Path
 
@@ -59,7 +64,7 @@ def main() -> None:
         else:
             peer_server.serve(Path(given["store"]), given["port"], given["token"])
     except RoundhouseError as error:
-        module.fail_json(msg=error.message, code=error.code)
+        module.fail_json(**error.as_result())
     module.exit_json(changed=False)
 
 

@@ -43,6 +43,10 @@ problems:
   type: list
   elements: str
   returned: always
+code:
+  description: The error's code; C(remedy) and C(fields) belong to it.
+  type: str
+  returned: failure
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -60,7 +64,7 @@ def main() -> None:
     try:
         found = teardown.find(teardown.Settings(**module.params))
     except RoundhouseError as error:
-        module.fail_json(msg=error.message)
+        module.fail_json(**error.as_result())
     module.exit_json(changed=False, text=teardown.text(found), **found)
 
 

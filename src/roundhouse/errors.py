@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypedDict
-
-
-class ErrorRow(TypedDict):
-    """An error for a program."""
-
-    code: str
-    message: str
-    text: str
-    remedy: str
-    fields: dict[str, object]
+from typing import Any
 
 
 class RoundhouseError(Exception):
@@ -39,7 +29,7 @@ class RoundhouseError(Exception):
     def __str__(self) -> str:
         return self.message
 
-    def as_json(self) -> ErrorRow:
+    def as_json(self) -> dict[str, Any]:
         """Return the error for a program."""
         return {
             "code": self.code,
@@ -48,6 +38,10 @@ class RoundhouseError(Exception):
             "remedy": self.remedy,
             "fields": self.fields,
         }
+
+    def as_result(self) -> dict[str, Any]:
+        """Return the error as the result of an Ansible task."""
+        return {"failed": True, "msg": self.message, "code": self.code, "remedy": self.remedy, "fields": self.fields}
 
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> RoundhouseError:

@@ -78,6 +78,7 @@ def test_a_play_looks_at_a_host_in_one_task():
     ok, told = run("roundhouse_inspect", **given | {"agents": [roster[0] | {"port": 99999}]})
     assert not ok
     assert "agents[dev].port is 99999" in told["msg"]
+    assert (told["code"], told["remedy"], list(told["fields"])) == ("roster_invalid", "", ["problems"])
 
 
 @pytest.mark.parametrize("module", ["roundhouse_component_info", "roundhouse_host_files"])

@@ -64,5 +64,6 @@ def test_a_job_that_a_restart_ended_is_told_as_that_whatever_was_cut_off(watch):
     host = Host([said(), said(), "", said(boot="two")], [RUNS, CUT, RUNS])
     ended = host.wait(watch)
     assert ended["failed"]
-    assert "the pull on card: it ended without a result, as when the host was restarted" in ended["msg"]
-    assert "run the play again" in ended["msg"]
+    assert (ended["code"], ended["fields"]["job"], ended["fields"]["host"]) == ("job_gone", "pull", "card")
+    assert "as when the host was restarted" in ended["msg"]
+    assert ended["remedy"] == pull_action.AGAIN

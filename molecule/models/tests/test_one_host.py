@@ -142,7 +142,7 @@ def test_a_host_that_restarts_ends_the_play_and_the_next_goes_on_where_it_was(hu
     assert time.monotonic() - restarted < 240  # the host was back long before; a job that hangs may take hours
     assert done.returncode != 0
     assert "it ended without a result, as when the host was restarted" in done.output
-    assert "what came is kept, run the play again" in done.output
+    assert "What came is kept: run the play again" in done.output
     alone.check_output("timeout 60 sh -c 'until systemctl is-system-running --wait; do sleep 0.5; done' || true")
     before = hub.out
     again = play(limit=ALONE, models_store=store)

@@ -71,7 +71,7 @@ def run(module: Any, work: Callable[[Any], dict[str, object]]) -> None:
             os.environ["HF_TOKEN"] = given["token"]
         module.exit_json(**work(given))
     except RoundhouseError as error:
-        module.fail_json(msg=error.message, code=error.code)
+        module.fail_json(**error.as_result())
 
 
 def resolve(given: Arguments) -> dict[str, object]:

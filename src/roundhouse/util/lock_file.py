@@ -39,6 +39,17 @@ def unreadable(path: Path, error: Exception) -> UsageError:
     )
 
 
+def unwritable(path: Path | str, error: OSError) -> UsageError:
+    """Return the error for a lock file that cannot be written."""
+    return UsageError(
+        "lock_file_unwritable",
+        "{path} cannot be written ({why}).",
+        "Make its folder writable for the user of Ansible.",
+        path=str(path),
+        why=error.strerror or str(error),
+    )
+
+
 def text(entries: Mapping[str, object], kind: str) -> str:
     """Return what the file holds: sorted, an entry to a line, so that a change reads as one."""
     return json.dumps({"schema": SCHEMA, kind: dict(sorted(entries.items()))}, indent=1) + "\n"
