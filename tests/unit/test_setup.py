@@ -213,6 +213,13 @@ def test_an_inventory_that_is_not_there_is_refused(capfd):
     assert "--inventory is 'no/such'" in capfd.readouterr().err
 
 
+def test_a_word_that_is_not_behind_the_dashes_is_refused(capfd):
+    assert setup.main(["foo", "--", "--check"]) == 2
+    assert capfd.readouterr().err == (
+        "scripts/setup_vllm.py does not take 'foo'. Put what is for ansible-playbook behind `--`.\n"
+    )
+
+
 def test_without_a_checkout_it_says_so(capfd, tmp_path, monkeypatch):
     monkeypatch.setattr(setup_run, "ROOT", tmp_path)
     assert setup.main(["--inventory", str(tmp_path)]) == 2

@@ -50,10 +50,21 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     try:
-        wanted = _wanted(parser().parse_args(argv))
+        wanted = _wanted(_parsed(sys.argv[1:] if argv is None else argv))
         return _go(wanted, Run(setup_run.stages(wanted)))
     except RoundhouseError as error:
         return console.refuse(error, as_json=False)
+
+
+def _parsed(argv: list[str]) -> argparse.Namespace:
+    """Return the arguments; only what stands behind `--` goes to ansible-playbook. Raises UsageError."""
+    own = argv[: argv.index("--")] if "--" in argv else argv
+    args = parser().parse_args(own)
+    if args.words:
+        text, remedy = "{program} does not take {word!r}.", "Put what is for ansible-playbook behind `--`."
+        raise UsageError("unexpected_argument", text, remedy, program=parser().prog, word=args.words[0])
+    args.words = argv[len(own) + 1 :]
+    return args
 
 
 def tags(args: argparse.Namespace) -> tuple[str, ...]:
