@@ -34,6 +34,7 @@ class ActionModule(ActionBase):
         settings = build.Settings(**given["settings"])
         asked = inspection.Asked(**{name: given[name] for name in OPTIONS} | {"settings": settings})
         try:
+            inspection.require_current_settings(task_vars)
             validate.require_valid(asked.agents, gateway_port=settings.gateway_port)
             options = {"agents": asked.agents, "models_store": settings.models_store}
             facts = self._execute_module("roundhouse_plan_facts", options, task_vars=task_vars)

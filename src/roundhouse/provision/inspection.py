@@ -7,14 +7,18 @@ the plan names.
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import RoundhouseError
+from ..errors import RoundhouseError, UsageError
 from ..models import lock, quantized
 from ..plan import build, decide, report
 from ..schema.facts import PlanFacts
 from ..schema.plan import Plan
+
+# Settings of an inventory that earlier versions named in another way.
+RENAMED_SETTINGS = {"quantise_path": "quantize_path"}
 
 
 class Asked(NamedTuple):
@@ -28,6 +32,14 @@ class Asked(NamedTuple):
     engine_python: str
     quantize_path: str
     hub_path: str
+
+
+def require_current_settings(variables: Container[str]) -> None:
+    """Raise UsageError for the first setting of an inventory that has another name now: it would have no effect."""
+    for old, new in RENAMED_SETTINGS.items():
+        if old in variables:
+            text, remedy = "{old} is now {new}.", "Rename it in the inventory."
+            raise UsageError("setting_renamed", text, remedy, old=old, new=new)
 
 
 def compute_plan(asked: Asked, facts: PlanFacts) -> tuple[Plan, list[str]]:
