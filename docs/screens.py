@@ -84,7 +84,7 @@ def setup() -> str:
     _, run, events, ended = _setup()
     _end(run, events, ended)
     before = {stage.name: stage.seconds(ended["ended"]) or 0.0 for stage in run.stages}
-    notes = [each for each in events if each.what == "note"]
+    notes = [each for each in events if each.what in ("progress", "note")]
     middle = notes[len(notes) // 2]
     _, shown, events, _ = _setup()
     for each in events[: events.index(middle) + 1]:

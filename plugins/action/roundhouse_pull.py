@@ -17,6 +17,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from roundhouse.errors import RoundhouseError
+from roundhouse.util import progress
 from roundhouse.util.background_job import Watch
 
 # The first check comes early, because most jobs of a small model end at once; each wait is twice the one before.
@@ -71,7 +72,7 @@ class ActionModule(ActionBase):
             time.sleep(wait)
             wait = min(2 * wait, CHECK_SECONDS)
             try:
-                text = self._check(watch)
+                event = self._check(watch)
                 if not watch.answered:  # not every kind of connection says so by an error
                     raise AnsibleConnectionFailure("no answer")
                 status = self._status(job, "status", task_vars)
@@ -79,7 +80,7 @@ class ActionModule(ActionBase):
                     raise AnsibleConnectionFailure(str(status.get("msg", "no answer")))
                 seen_at = time.monotonic()
             except AnsibleConnectionFailure as error:  # the job goes on without us
-                status, text = {}, f"no connection ({error}): trying again"
+                status, event = {}, {"event": "note", "text": f"no connection ({error}): trying again"}
             if status.get("finished"):
                 return status
             if time.monotonic() - seen_at > AWAY_SECONDS:
@@ -88,9 +89,9 @@ class ActionModule(ActionBase):
             if gone := watch.gone():
                 text, fields = "The {job} on {host} is gone: {why}.", {"job": self.word, "host": host, "why": gone}
                 return RoundhouseError("job_gone", text, AGAIN, **fields).as_result()
-            if text and (text != said or time.monotonic() - said_at >= SAY_SECONDS):
-                Display().display(f"{host}: {text}")
-                said, said_at = text, time.monotonic()
+            if event["text"] != said or time.monotonic() - said_at >= SAY_SECONDS:
+                Display().display(progress.display_line(host, event))
+                said, said_at = event["text"], time.monotonic()
 
     def _status(self, job: str, mode: str, task_vars: Any) -> dict[str, Any]:
         folder = self._remote_expand_user(self.get_shell_option("async_dir", default="~/.ansible_async"))
@@ -100,5 +101,6 @@ class ActionModule(ActionBase):
         )
         return found
 
-    def _check(self, watch: Watch) -> str:
-        return watch.update(self._low_level_execute_command(watch.command())["stdout"]) or "starting"
+    def _check(self, watch: Watch) -> progress.Event:
+        found: Any = watch.update(self._low_level_execute_command(watch.command())["stdout"])
+        return found or {"event": "note", "text": "starting"}

@@ -23,3 +23,13 @@ def test_it_knows_whether_a_command_is_being_done(tmp_path, monkeypatch):
             assert b"hello" in line.recv(100)
             assert busy()
         until(lambda: not busy())
+
+
+def test_a_command_of_the_service_reports_sentences_alone(monkeypatch, capsys):
+    monkeypatch.setenv(daemon_socket.ALONE, "1")
+    daemon_socket.report_here()("dev serves on port 8001.")
+    monkeypatch.delenv(daemon_socket.ALONE)
+    daemon_socket.report_here()("dev serves on port 8001.")
+    alone, timed = capsys.readouterr().err.splitlines()
+    assert alone == "dev serves on port 8001."
+    assert timed == f"[  0.0 s] {alone}"

@@ -19,6 +19,7 @@ from clock import until
 from roundhouse.cli import setup, setup_run, setup_screen
 from roundhouse.cli.setup_run import Event, Run
 from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.util import progress
 
 FIRST = """
 - name: First
@@ -240,15 +241,22 @@ def test_the_screen_tells_the_time_left_where_the_last_run_did():
 
 def test_a_log_has_a_pulls_progress_now_and_then_and_all_else_at_once():
     run, log = Run([]), setup_screen.Log()
-    told = [(0, "a", "0.5 of 9.3 GiB (5 %)"), (5, "a", "0.6 of 9.3 GiB (6 %)"), (6, "b", "0.6 of 9.3 GiB (6 %)")]
-    told += [(7, "a", "503; again in 4 s (3 of 8)"), (25, "a", "1.5 of 9.3 GiB (16 %)")]
-    lines = [log.line(Event(at, "note", None, None, host, text), run) for at, host, text in told]
+    told = [(0, "a", "progress"), (5, "a", "progress"), (6, "b", "progress"), (7, "a", "note"), (25, "a", "progress")]
+    lines = [log.line(Event(at, what, None, None, host, "a text"), run) for at, host, what in told]
     assert [line is not None for line in lines] == [True, False, True, True, True]
 
 
-def test_a_line_that_the_pull_shows_is_taken_as_how_far_it_is():
-    told = {"event": "verbose", "created": "2026-11-27T00:00:00+00:00", "stdout": "gpu.lan: 3.1 of 9.3 GiB"}
-    assert setup_run.event(told)[4:] == ("gpu.lan", "3.1 of 9.3 GiB")
+def test_a_line_that_the_pull_shows_is_taken_as_how_far_it_is(monkeypatch):
+    found = progress.event(3 * 2**30, 9 * 2**30, None)
+    assert progress.display_line("gpu.lan", found) == "gpu.lan: 3.00 of 9.00 GiB (33 %)"
+    monkeypatch.setenv(progress.IN_PLAY_AS_JSON, "1")
+    told = {
+        "event": "verbose",
+        "created": "2026-11-27T00:00:00+00:00",
+        "stdout": progress.display_line("gpu.lan", found),
+    }
+    event = setup_run.event(told)
+    assert (event.what, event.host, event.text) == ("progress", "gpu.lan", "3.00 of 9.00 GiB (33 %)")
     assert setup_run.event(told | {"stdout": "Using module file /x/y.py"}) is None
 
 

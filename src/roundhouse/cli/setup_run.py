@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError
 from ..paths import CHECKOUT
-from ..util import process
+from ..util import process, progress
 
 ROOT = CHECKOUT
 PLAYBOOK = "site.yml"
@@ -34,15 +34,13 @@ _WHAT = {
     "runner_on_failed": FAILED,
     "runner_on_unreachable": FAILED,
 }
-# How Ansible begins a line that roundhouse_pull displays meanwhile: the host, then how far it is.
-_NOTE = re.compile(r"^(?:\x1b\[[\d;]*m)*([\w.-]+): (.+?)(?:\x1b\[[\d;]*m)*$")
 # Of --list-tasks: a play, and what Ansible itself puts before a role, whatever the tags.
 _PLAY = re.compile(r"^  play #\d+ \([^)]*\): (.+?)\s+TAGS: \[")
 _ARGUMENTS = "Validating arguments against arg spec"
 
 
 class Event(NamedTuple):
-    """One step: `what` is play, task, ok, changed, skipped, failed or note; `at` in seconds of the clock."""
+    """One step: `what` is play, task, ok, changed, skipped, failed, progress or note; `at` in seconds of the clock."""
 
     at: float
     what: str
@@ -56,8 +54,9 @@ def event(told: dict[str, Any]) -> Event | None:
     """Return an event of ansible-runner's as ours, None for one that is not shown."""
     data, result = told.get("event_data", {}), told.get("event_data", {}).get("res") or {}
     at, what = datetime.fromisoformat(told["created"]).timestamp(), _WHAT.get(told["event"])
-    if told["event"] == "verbose" and (match := _NOTE.match(told.get("stdout", "").strip())):
-        return Event(at, "note", None, None, match[1], match[2])
+    if told["event"] == "verbose" and (displayed := progress.from_display_line(told.get("stdout", ""))):
+        host, found = displayed
+        return Event(at, "progress" if found["event"] == "progress" else "note", None, None, host, found["text"])
     if what is None:
         return None
     if what == FAILED and data.get("ignore_errors"):
@@ -117,7 +116,7 @@ class Run:
             self.task = self.note = None
         elif each.what == "task":
             self.task, self.note = each.task, None
-        elif each.what == "note":
+        elif each.what in ("progress", "note"):
             self.note = f"{each.host}: {each.text}"
         elif self.now and each.what != "skipped":
             self.now.tasks += 1
@@ -200,4 +199,9 @@ def run(wanted: Wanted, feed: Callable[[Event], None]) -> str:
 
 def _environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "PATH": path}
+    return os.environ | {
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        progress.IN_PLAY_AS_JSON: "1",
+        "PATH": path,
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 
 from .setup_run import DONE, FAILED, RUNS, WAITING, Event, Run, Stage
@@ -11,7 +10,6 @@ _MARKS = {WAITING: " ", RUNS: ">", DONE: "+", FAILED: "x"}
 _NARROWEST = 8  # columns of a stage's name, in a terminal that is too narrow for a line
 # A log has a download's progress at most so often.
 _PROGRESS_SECONDS = 20.0
-_PROGRESS = re.compile(r" \(\d+ %\)")
 
 
 def screen(run: Run, width: int, now: float, before: dict[str, float]) -> str:
@@ -64,7 +62,7 @@ class Log:
         """Return the line for a step that was fed to `run`; None for what is no news there."""
         if each.what == "play" and run.now in run.stages:
             return f"== {each.play}"
-        if each.what == "note" and not self._is_too_soon(each):
+        if each.what in ("progress", "note") and not self._is_too_soon(each):
             return f"   {each.host}: {each.text}"
         if each.what in ("changed", FAILED):
             return f"   {'FAILED' if each.what == FAILED else each.what} {each.task} ({each.host})"
@@ -72,7 +70,7 @@ class Log:
 
     def _is_too_soon(self, each: Event) -> bool:
         """Return whether a host's progress was shown a moment ago; what is no progress is shown at once."""
-        if not _PROGRESS.search(each.text or ""):
+        if each.what != "progress":
             return False
         if each.at - self._progress.get(each.host, each.at - _PROGRESS_SECONDS) < _PROGRESS_SECONDS:
             return True

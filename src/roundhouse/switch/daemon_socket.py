@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from ..errors import RoundhouseError, UsageError
 from ..state.note import Report
+from ..util import console
 
 PATH = Path("/run/roundhouse-control.sock")
 # Set for a command that the service has started: it does the work itself.
@@ -44,6 +45,11 @@ def command(words: list[str], stderr: int | None = None) -> subprocess.Popen[str
         text=True,
         start_new_session=True,
     )
+
+
+def report_here() -> Report:
+    """Return how a command reports: by lines alone where the service started it, else with the seconds."""
+    return console.lines() if ALONE in os.environ else console.progress()
 
 
 def ask(words: list[str], report: Report) -> dict[str, Any] | None:
@@ -130,7 +136,7 @@ class _Handler(socketserver.StreamRequestHandler):
         process = command(json.loads(asked)["words"], stderr=subprocess.PIPE)
         threading.Thread(target=self._interrupts, args=(process,), daemon=True).start()
         for line in process.stderr or []:
-            self._tell({"said": line.strip().partition("] ")[2] or line.strip()})
+            self._tell({"said": line.strip()})
         told, _ = process.communicate()
         self._tell({"answer": {**json.loads(told), "rc": process.returncode}})
 

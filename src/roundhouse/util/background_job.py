@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import time
+from typing import Any
 
 from .process import BOOT_ID
 
@@ -48,8 +49,8 @@ class Watch:
         )
         return f"{_BOOT}; {process}; {first}; {last}; true"
 
-    def update(self, output: str) -> str | None:
-        """Take the command's output; return the text of the job's last event, None when it has none yet."""
+    def update(self, output: str) -> dict[str, Any] | None:
+        """Take the command's output; return the job's last event (progress.Event), None when it has none yet."""
         found = dict(line.partition(" ")[::2] for line in output.splitlines())
         self.answered = {"boot", "process"} <= found.keys()
         if not self.answered:
@@ -63,8 +64,8 @@ class Watch:
         events = {name: json.loads(found[name]) for name in ("first", "last") if found.get(name, "").endswith("}")}
         if events.get("first", {}).get("event") == "began":
             self.pid = events["first"]["pid"]
-        text: str | None = events.get("last", {}).get("text")
-        return text
+        last: dict[str, Any] | None = events.get("last")
+        return last if last and "text" in last else None
 
     def gone(self) -> str | None:
         """Return how the job ended without a result, None while it may be running."""

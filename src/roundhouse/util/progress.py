@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -17,6 +18,8 @@ from .units import GIB, MIB
 
 # The rate is that of the last so many seconds: long enough for a steady number, short enough to be true.
 WINDOW_SECONDS = 20.0
+# Set by a program that reads what a play displays.
+IN_PLAY_AS_JSON = "ROUNDHOUSE_PROGRESS_AS_JSON"
 TERMINAL_SECONDS, LINES_SECONDS, JSON_SECONDS = 0.5, 10.0, 2.0
 
 
@@ -153,6 +156,20 @@ def on_stream(stream: TextIO | None = None, *, as_json: bool = False) -> Progres
         print(f"\r\033[K{found['text']}", end="\n" if last else "", file=out, flush=True)
 
     return Progress(rewrite, TERMINAL_SECONDS)
+
+
+def display_line(host: str, found: Event) -> str:
+    """Return how a play displays an event of a host: for a person, and as JSON where `IN_PLAY_AS_JSON` is set."""
+    return json.dumps({"host": host, **found}) if IN_PLAY_AS_JSON in os.environ else f"{host}: {found['text']}"
+
+
+def from_display_line(line: str) -> tuple[str, Event] | None:
+    """Return the host and the event of a line that `display_line` made as JSON; None for another line."""
+    try:
+        found = json.loads(line)
+        return found["host"], {"event": found["event"], "text": found["text"]}
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def in_file(path: Path) -> Progress:

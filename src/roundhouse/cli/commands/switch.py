@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> command.Answer:
     from ...switch import daemon_socket, transaction
 
     plan = _plan(args)
-    report = console.progress()
+    report = daemon_socket.report_here()
     words = [args.agent, "--drain", f"{args.drain:g}", *(["--wait"] if args.wait else [])]
     result = daemon_socket.ask(words, report) or transaction.ensure_ready(
         plan, args.agent, report, drain_seconds=args.drain, wait=args.wait
