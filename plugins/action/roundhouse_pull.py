@@ -103,4 +103,4 @@ class ActionModule(ActionBase):
 
     def _check(self, watch: Watch) -> progress.Event:
         found: Any = watch.update(self._low_level_execute_command(watch.command())["stdout"])
-        return found or {"event": "note", "text": "starting"}
+        return progress.Event(event="note", text="starting") if found is None else found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible.plugins.loader import action_loader
 
-_Pull = action_loader.get("roundhouse_pull", class_only=True)
+_Pull: Any = action_loader.get("roundhouse_pull", class_only=True)
 
 
 class ActionModule(_Pull):

@@ -6,7 +6,7 @@ from typing import Any
 
 from ansible.plugins.loader import action_loader
 
-_Pull = action_loader.get("roundhouse_pull", class_only=True)
+_Pull: Any = action_loader.get("roundhouse_pull", class_only=True)
 
 
 class ActionModule(_Pull):
