@@ -9,7 +9,6 @@ from ...agents import drain
 from ...errors import UsageError
 from ...plan import deployed
 from ...schema.plan import Plan
-from ...util import console
 from ...util.suggest import near
 from .. import command
 
