@@ -50,7 +50,8 @@ MUTATIONS = {
     "conflicts": Mutation("roles/agents/templates/agent.service.j2", "Conflicts={% for", "# Conflicts={% for"),
 }
 STAGES = {
-    "unit": ["pytest", "tests/unit", "-n", "2", "--exitfirst", "-q"],
+    # test_mutations.py reads the texts to replace, so it fails with each of them.
+    "unit": ["pytest", "tests/unit", "--ignore=tests/unit/test_mutations.py", "-n", "2", "--exitfirst", "-q"],
     "contract": ["pytest", "tests/contract", "--exitfirst", "-q"],
     "default": ["molecule", "test", "--scenario-name", "default"],
 }
