@@ -16,7 +16,7 @@ from typing import TextIO, TypedDict
 from . import background_job
 from .units import GIB, MIB
 
-# The rate is that of the last so many seconds: long enough for a steady number, short enough to be true.
+# Of the rate: long enough for a steady number, short enough to be true.
 WINDOW_SECONDS = 20.0
 # Set by a program that reads what a play displays.
 IN_PLAY_AS_JSON = "ROUNDHOUSE_PROGRESS_AS_JSON"
@@ -65,7 +65,7 @@ class Progress:
         self._event()
 
     def expect(self, total_bytes: int, done_bytes: int = 0) -> None:
-        """Say how much there is to fetch, and how much of it an earlier run brought."""
+        """Report how much there is to fetch, and how much of it is there."""
         with self._lock:
             self._total, self._done = total_bytes, done_bytes
 
@@ -83,7 +83,7 @@ class Progress:
 
     @contextmanager
     def doing(self, text: str) -> Iterator[None]:
-        """Say now and then, as long as the `with` lasts, what is being done for how long."""
+        """Report now and then, within the `with`, what is being done for how long."""
         with self._lock:
             self._doing = (text, time.monotonic())
         try:
@@ -133,7 +133,7 @@ def event(done: int, total: int, rate: float | None) -> Event:
 
 
 def duration(seconds: float) -> str:
-    """Return such as 40 s, 12 min, 3 h 05 min."""
+    """Return 40 s, 12 min, 3 h 05 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -159,12 +159,12 @@ def on_stream(stream: TextIO | None = None, *, as_json: bool = False) -> Progres
 
 
 def display_line(host: str, found: Event) -> str:
-    """Return how a play displays an event of a host: for a person, and as JSON where `IN_PLAY_AS_JSON` is set."""
+    """Return an event of a host as a play displays it: its text, or JSON where `IN_PLAY_AS_JSON` is set."""
     return json.dumps({"host": host, **found}) if IN_PLAY_AS_JSON in os.environ else f"{host}: {found['text']}"
 
 
 def from_display_line(line: str) -> tuple[str, Event] | None:
-    """Return the host and the event of a line that `display_line` made as JSON; None for another line."""
+    """Return the host and event of a JSON line of `display_line`, None for another line."""
     try:
         found = json.loads(line)
         return found["host"], {"event": found["event"], "text": found["text"]}
@@ -173,7 +173,7 @@ def from_display_line(line: str) -> tuple[str, Event] | None:
 
 
 def in_file(path: Path) -> Progress:
-    """Return the progress as JSON lines in a file that somebody else reads."""
+    """Return the progress as JSON lines in a file."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     out = path.open("w")
     print(background_job.began(), file=out, flush=True)
