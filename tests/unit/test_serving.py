@@ -125,5 +125,5 @@ def test_a_note_that_was_prepared_takes_the_others_that_came_meanwhile(path):
 
 def test_an_agent_that_came_back_to_the_roster_does_not_stand_before_the_newest(path):
     serving.record("po", ["architect", "dev"])
-    serving.record("architect", ["dev"])  # po has left the roster, so nobody excludes it
+    serving.record("architect", ["dev"])  # po has left the roster, so no agent excludes it
     assert serving.serving()[0] == "architect"

@@ -1,4 +1,4 @@
-"""The sequence of a switch, on fake units and engines: each may fail where it is told to.
+"""The sequence of a switch, on fake units and engines that fail where a test asks for it.
 
 What is tested is switch.py and resume.py; systemd and vLLM themselves are molecule's.
 """

@@ -124,7 +124,7 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
     version, busy = engine.version(), engine.load()
     if busy and busy.running:
         report(f"{agent['name']} answers {busy.running} requests of others now, which take their share of it.")
-    rows: dict[Target, list[Level]] = {who: [] for who in (own, against) if who}
+    rows: dict[Target, list[Level]] = {target: [] for target in (own, against) if target}
     # Prompts that no engine had before, in no level and no run: it would have them in its prefix cache.
     seeds = [secrets.randbelow(2**31) for _ in load.parallel]
     for parallel, seed in zip(load.parallel, seeds, strict=True):
