@@ -183,7 +183,7 @@ def command(words: list[str], tell: Tell, **more: Any) -> None:
             if task or (line and words[0] != "ansible-playbook"):
                 tell(task[1] if task else line)
     if running.returncode != 0:
-        raise Failed("\n".join([*said, f"{words[0]} failed with exit status {running.returncode}; its output is above."]))
+        raise Failed("\n".join([*said, f"{words[0]} failed with status {running.returncode}; its output is above."]))
 
 
 def playbook(wanted: setup_run.Wanted, board: Board, tell: Tell) -> None:

@@ -42,4 +42,4 @@ def test_a_name_that_is_no_suite_is_refused_with_those_that_are(capsys):
     with pytest.raises(SystemExit):
         suites.main(["default", "defualt"])
     error = capsys.readouterr().err
-    assert "no suite of that name: defualt. Known are: bare-host, contract, default, demo, " in error
+    assert "suite not found: defualt. Choose from bare-host, contract, default, demo, " in error
