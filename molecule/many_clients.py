@@ -1,4 +1,4 @@
-"""Clients that ask for agents in turn, whoever is loaded, and what became of it beside what the settings promise."""
+"""Run clients that request agents in turn, and compare the outcome with the limits that the settings imply."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import openai
 
 TOKENS = 10
-LONGEST_SECONDS = 240  # of a run in which there is never enough to see
+LONGEST_SECONDS = 240  # of a run in which `enough` never returns true
 CHECK_SECONDS = 3
 
 
 class Asked(NamedTuple):
-    """One request: of whom, what came, and how long the gateway kept it."""
+    """One request: its agent, its outcome, and how long the gateway held it."""
 
     agent: str
     outcome: str
@@ -25,7 +25,7 @@ class Asked(NamedTuple):
 
 
 class ManyClients:
-    """So many clients; each asks for one agent and then for the next, and comes at once with another request."""
+    """Clients that each send a request to one agent and, right after its answer, a request to the next agent."""
 
     def __init__(self, base: str, keys: list[str], tls: ssl.SSLContext | bool, agents: list[str]) -> None:
         self.base, self.keys, self.agents = base, keys, agents
@@ -35,9 +35,9 @@ class ManyClients:
     async def run(
         self, seconds: float, clients: int, pause_seconds: float, enough: Callable[[], bool] = lambda: True
     ) -> list[Asked]:
-        """Ask for so long and until `enough` says so, and return what came.
+        """Send requests for `seconds` and until `enough` returns true, and return the outcomes.
 
-        Requests that wait then have their answer too. `enough` is asked now and then, all the time.
+        Requests that wait at the end are answered too. `enough` is called regularly.
         """
         begun, over = time.monotonic(), asyncio.Event()
         asking = [asyncio.create_task(self._client(number, over, pause_seconds)) for number in range(clients)]
@@ -76,7 +76,7 @@ async def _ask(api: Any, agent: str) -> Asked:
 
 
 class Found(NamedTuple):
-    """What a run came to, and what the settings promise of it."""
+    """The outcome of a run, with the limits that the settings imply."""
 
     asked: list[Asked]
     switches: int
@@ -85,12 +85,12 @@ class Found(NamedTuple):
     promised_seconds: float
 
     def kept(self) -> bool:
-        """Return whether all that was promised was kept."""
+        """Return whether the run kept all limits."""
         good = all(one.outcome == "answered" for one in self.asked)
         return good and self.switches <= self.most_switches and self.longest_seconds <= self.promised_seconds
 
     def text(self, seconds: float) -> str:
-        """Return it in a line."""
+        """Return the outcome as one line."""
         many = collections.Counter(one.agent for one in self.asked)
         good = sum(one.outcome == "answered" for one in self.asked)
         return (

@@ -1,11 +1,11 @@
-"""After one run from nothing: the driver, its pin, what keeps other hands away."""
+"""The state after one run on a bare host: the driver, its pin, and the protection from upgrades."""
 
 import json
 import subprocess
 
 from conftest import INVENTORY, ROOT
 
-VERSION = "580.173.02"  # the newest of branch 580 in the lab's repository, which has 595 too
+VERSION = "580.173.02"  # the newest of branch 580 in the lab's repository, which also has branch 595
 
 
 def test_the_driver_is_ok(doctor):

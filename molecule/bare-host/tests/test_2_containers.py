@@ -1,4 +1,4 @@
-"""A container gets its GPU through CDI, and keeps it."""
+"""A container gets access to its GPU by CDI, and keeps it."""
 
 import json
 
@@ -9,7 +9,7 @@ LOOK = "while :; do if (: </dev/nvidia0) 2>/dev/null; then echo yes; else echo n
 
 @pytest.fixture(scope="module")
 def container(host):
-    """Start a container with the card that says over and over whether it can open it; return how to ask it."""
+    """Start a container with the card, which logs whether it can open the card; return a function that reads this."""
     root = "/tmp/image"
     host.check_output(f"mkdir -p {root}/bin && cp /bin/busybox {root}/bin/sh && ln -sf sh {root}/bin/sleep")
     host.check_output(f"tar -C {root} -c . | docker import - lab")
@@ -18,7 +18,7 @@ def container(host):
         host.check_output(f"docker run --detach --name {name} {option} lab /bin/sh -c '{LOOK}'")
 
     def sees(name):
-        host.run("sleep 1")  # its next looks, after what the test has done
+        host.run("sleep 1")  # until the container has checked again after the test's last step
         return host.check_output(f"docker logs --tail 1 {name}")
 
     yield sees

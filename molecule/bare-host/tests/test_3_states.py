@@ -1,4 +1,4 @@
-"""Each state that a machine can get into is got into, and its sentence seen."""
+"""Each state of the driver is reached and reported with its message."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What goes wrong with packages is told, and mended by the next run."""
+"""Package failures are reported, and the next run repairs them."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def test_a_release_that_does_not_build_is_told_with_its_first_error(host, play, 
 
 
 def test_a_run_that_is_killed_among_the_packages_is_repaired_by_the_next(host, play, doctor):
-    # The release before is loaded and not in use, and its packages are held: all of them move without a reboot.
+    # The older release is loaded and not in use, and its packages are held. All of them are changed without a reboot.
     command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", host.backend.hostname]
     command += ["--extra-vars", '{"nvidia_driver_version": "580.126.09"}', str(ROOT / "molecule/bare-host/driver.yml")]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
@@ -48,6 +48,6 @@ def test_a_module_in_use_waits_for_a_reboot_that_may_not_be(host, machine, play,
     result = play("driver.yml", nvidia_driver_reboot="never", nvidia_driver_version=NEWEST)
     assert result.returncode == 2
     assert "is loaded and 580.173.02 is installed" in said(result)
-    assert "run again: the run goes on from here (nvidia_driver_reboot is never)" in said(result)
+    assert "not reboot the host itself, because nvidia_driver_reboot is never." in said(result)
     assert installed(host).split() == ["hi", f"{NEWEST}-1"]
     assert doctor()["state"] == "reboot_required"

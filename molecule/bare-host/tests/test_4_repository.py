@@ -1,11 +1,11 @@
-"""A repository that cannot be trusted or read is refused, and the driver that is there goes on."""
+"""An untrusted or unreadable repository is refused, and the installed driver keeps running."""
 
 ONLY = "trixie"
 SOURCE = "/etc/apt/sources.list.d/roundhouse-nvidia.sources"
 
 
 def invocations(host):
-    """Return what names each start of those who use the driver; one that was stopped has none."""
+    """Return the invocation ID of each unit that uses the driver; a stopped unit has none."""
     units = ("roundhouse-user.service", "nvidia-persistenced.service")
     found = [host.check_output(f"systemctl show --property InvocationID --value {unit}") for unit in units]
     assert all(found)
@@ -24,10 +24,10 @@ def test_a_repository_that_another_key_signed_is_refused(host, play, said):
 
 
 def test_users_of_the_old_driver_run_on_until_the_repository_has_answered(host, play, said):
-    host.check_output("systemd-run --unit roundhouse-user sleep infinity")  # an agent, as the role knows one
+    host.check_output("systemd-run --unit roundhouse-user sleep infinity")  # the role treats the unit as an agent
     try:
         before = invocations(host)
-        # Another release than the one that is there, from a repository that is not.
+        # Another release than the installed one, from a repository that does not exist.
         result = play(
             "driver.yml", nvidia_driver_version="580.126.09", nvidia_driver_repository="http://127.0.0.1:8899/none"
         )

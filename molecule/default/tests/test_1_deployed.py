@@ -1,4 +1,4 @@
-"""After one run of site.yml: a valid plan, one active agent, the command's own pages, a closed sandbox."""
+"""The state after one run of site.yml: a valid plan, one active agent, manual pages, and the sandbox."""
 
 
 def test_the_deployed_plan_is_valid(host):

@@ -1,4 +1,4 @@
-"""A switch makes one agent active: by the command, which asks the agent itself, and by systemd alone."""
+"""A switch activates one agent, by the command, which checks the agent's answer, and by systemd alone."""
 
 import pytest
 

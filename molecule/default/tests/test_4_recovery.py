@@ -1,4 +1,4 @@
-"""systemd restarts an engine that dies, and a boot starts the last active agent again."""
+"""systemd restarts a crashed engine, and a boot starts the last active agent again."""
 
 import docker
 

@@ -1,4 +1,4 @@
-"""What the real engine states when it starts is kept, and the arithmetic agrees with it."""
+"""The memory figures that the real engine reports at its start are kept, and the fit agrees with them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The gateway before the real engine, with the users' own client: on an agent's port, and on the one of all agents."""
+"""The gateway with the real engine and OpenAI's client, on an agent's port and on the common port."""
 
 import json
 from urllib.error import HTTPError
@@ -12,7 +12,7 @@ MESSAGES = [{"role": "user", "content": "Hello"}]
 
 @pytest.fixture(scope="module")
 def agent(plan, serving, switch):
-    """Return the agent that serves."""
+    """Return the active agent."""
     if not serving():
         assert switch("dev")["rc"] == 0
     (name,) = serving()

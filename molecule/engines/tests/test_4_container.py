@@ -1,4 +1,4 @@
-"""What an engine finds in its container, asked from inside with the engine's rights."""
+"""The view from inside an engine's container, checked with the engine's rights."""
 
 import json
 import re
@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-HOSTS = ["roundhouse-containers"]  # where the scenario has containers
+HOSTS = ["roundhouse-containers"]  # the host with containers
 
 RIGHTS = """
 import glob, json
@@ -17,7 +17,7 @@ for path in glob.glob("/proc/[0-9]*/status"):
     found.append([said[name].split()[0] for name in names])
 print(json.dumps(found))
 """
-# A folder that can be written to is not looked into: what is below it is too.
+# The search does not descend into a writable folder, because its content is writable too.
 WRITABLE = """
 import json, os
 found = []
@@ -49,7 +49,7 @@ except OSError:
 
 @pytest.fixture
 def inside(host, plan, serving):
-    """Run Python code in the container of who serves, as its user, and return what it printed as JSON."""
+    """Return a function that runs Python code in the active agent's container, as its user, and parses its JSON."""
     (name,) = serving()
 
     def run(code):
@@ -98,7 +98,7 @@ def test_it_sees_of_the_host_its_configuration_and_its_model_and_no_socket_of_do
 
 
 def test_nothing_answers_it_from_beyond_the_host(host, inside):
-    with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - the machine that the lab's host stands on
+    with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - this machine, outside the lab's host
         beyond = host.check_output("ip -4 route show default").split()[2]
         code = REACHES % (beyond, listener.getsockname()[1])
         assert json.loads(host.check_output("python3 -c %s", code)) is True  # the host itself does reach it

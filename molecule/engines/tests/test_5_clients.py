@@ -1,4 +1,4 @@
-"""What users' programs do, on each runtime: OpenAI's own client and curl, against the active agent."""
+"""OpenAI's own client and curl work with the active agent, on each runtime."""
 
 from concurrent.futures import ThreadPoolExecutor
 

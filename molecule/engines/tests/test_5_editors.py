@@ -1,4 +1,4 @@
-"""Each client's file for this host, and the programs that take more than an API: LangChain, aider, the editors."""
+"""The configuration file of each client for this host, and programs with their own files: LangChain, aider, editors."""
 
 import json
 
@@ -8,7 +8,7 @@ from hosts import HOSTS as ALL
 
 from roundhouse.gateway import client_config
 
-# The other host than the bench's, so that the two run side by side. What they ask is the same on both.
+# Another host than the bench's, so that both files run at the same time; the API is the same on both hosts.
 HOSTS = ALL[-1:]
 
 

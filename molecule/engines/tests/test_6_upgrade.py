@@ -8,7 +8,7 @@ import yaml
 
 
 def said(result):
-    """Return what a play printed, in one line."""
+    """Return a play's output as one line."""
     return " ".join(result.stdout.split())
 
 
@@ -18,7 +18,7 @@ def started(host, agent):
 
 @pytest.fixture
 def sampling(host):
-    """Return the sampling that dev is deployed with."""
+    """Return a function that returns dev's deployed sampling."""
     return lambda: yaml.safe_load(host.file("/etc/roundhouse/agents/dev.yaml").content_string)[
         "override-generation-config"
     ]
@@ -40,7 +40,7 @@ def test_the_rollback_brings_the_setting_back(host, serving, roster, play, sampl
     before = started(host, "dev")
     result = play({}, "playbooks/rollback.yml")
     assert result.returncode == 0, result.stdout
-    assert re.search(r"The plan [0-9a-f]{8} is in place; dev serves\.", said(result))
+    assert re.search(r"The plan [0-9a-f]{8} is deployed\. Active agents: dev\.", said(result))
     assert serving() == ["dev"]
     assert started(host, "dev") != before
     assert sampling()["temperature"] == roster[1]["temperature"]

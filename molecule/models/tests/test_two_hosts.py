@@ -1,4 +1,4 @@
-"""A hub's models through the role on two hosts: byte for byte, once, also from one host to the other."""
+"""Two hosts pull a hub's models with the role: identical bytes, downloaded once, also from one host to the other."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_one_host_repairs_a_file_from_the_hub_and_is_the_others_source(hub, pair
     pair[0].check_output(f"printf x | dd of={folder(hub)}/{WEIGHTS} bs=1 seek=5000 conv=notrunc status=none")
     pair[1].check_output(f"rm -rf {STORE}")
     before, out = len(hub.log), hub.out
-    both = play(models_source=PAIR[0])  # it mends its own from the hub first, and the other one takes all from there
+    both = play(models_source=PAIR[0])  # the first host repairs its file from the hub, the other pulls from the first
     assert (both.returncode, both.changed()) == (0, list(PAIR)), both.output
     assert {sent.path.rpartition("/")[2] for sent in hub.log[before:] if sent.size} == {WEIGHTS}
     assert hub.out - out == (hub.repositories.folder("lab/small") / WEIGHTS).stat().st_size
@@ -55,14 +55,14 @@ def test_a_host_outside_the_play_is_a_source_without_a_hub(hub, pair, play):
 
 
 def test_an_absent_repository_and_a_token_in_the_environment_end_in_one_sentence(hub, pair, play):
-    """One run: the first host asks for what the hub has not, the second has its token in the wrong place."""
+    """Check both errors in one run: the first host's model does not exist, the second's token is in the wrong place."""
     for host in pair:
         host.check_output(f"rm -rf {STORE}")
 
     def by_host(first, second):
         return f"{{{{ {first!r} if inventory_hostname == '{PAIR[0]}' else {second!r} }}}}"
 
-    models = by_host("lab/none", "lab/other")  # which no lock file has
+    models = by_host("lab/none", "lab/other")  # the lock has neither
     environment = by_host({"HF_ENDPOINT": hub.url}, {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN})
     done = play(lab_model=models, models_environment=environment)
     assert done.returncode != 0

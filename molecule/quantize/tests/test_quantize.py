@@ -1,4 +1,4 @@
-"""Honest results pass the gate on the real engine, a model that only looks like one does not."""
+"""Good results pass the gate on the real engine, and a damaged model fails it."""
 
 import re
 
@@ -13,7 +13,7 @@ MADE = ("int8", "gptq", "awq", "auto-round")
 
 
 def is_admitted(made, recipe):
-    """Check an admitted result: its numbers, its format, its card, its place and its bytes."""
+    """Check an admitted result: its figures, format, model card, path and bytes."""
     kl, top1, perplexity, base, tokens = map(
         float,
         re.search(
@@ -25,7 +25,7 @@ def is_admitted(made, recipe):
     )
     assert 0 < kl < 0.02
     assert top1 > 0.90
-    # Text that it never saw, by a vocabulary of 1536: by chance alone it would be the vocabulary.
+    # On unseen text the perplexity of a random model would be the size of the vocabulary, 1536.
     assert max(perplexity, base) < 200
     assert tokens > 3000
     assert hf_config.read_format(made["config"]).name == RECIPES[recipe].form
@@ -68,7 +68,7 @@ def test_a_roster_that_asks_for_a_recipe_serves_its_result(evidence):
     (agent,) = made["plan"]["agents"]
     assert agent["model_path"] == f"{STORE}/{path}"
     (row,) = made["status"]["agents"]
-    # drift compares the folder that the engine says it serves with the plan's.
+    # drift compares the folder that the engine reports with the plan's.
     assert (row["state"], row["problem"], row["drift"]) == ("ready", None, [])
 
 

@@ -1,11 +1,11 @@
-"""What goes wrong with an engine, a host, a card: the agent before serves again, and the sentence says why."""
+"""Faults of an engine, a host or a card: the switch restores the previous agent, and the message has the reason."""
 
 import pytest
 from conftest import AGENTS
 
 
 def wait_briefly(table, agent, fault):
-    """Shorten the one limit that a case with this fault waits for: no other depends on how fast the machine is."""
+    """Shorten only the limit that a case with this fault waits for, because others depend on the machine's speed."""
     if "--never-ready" in fault:
         table.limit_unit(agent, "[Service]", "TimeoutStartSec=2")
     if "--hang" in fault:
@@ -77,7 +77,7 @@ def test_the_old_one_hears_no_signal(table):
     table.restart("architect", "--ignore-term")
     result = table.run("dev", "--drain", "1")
     assert (result["rc"], result["cut"]) == (0, 0)
-    # After the drain and its grace, and before systemd's own limit.
+    # After the drain and its grace period, and before systemd's own limit.
     (agent,) = [each for each in table.plan["agents"] if each["name"] == "architect"]
     assert 2 <= result["stages"]["stop"] < agent["stop_timeout_seconds"] - 10
 
@@ -131,11 +131,11 @@ def test_both_fail_and_the_old_one_is_up_and_of_no_use(table, fault, part):
 
 
 def stranger(table, mib):
-    """Let a process that is no agent's hold memory of the card."""
+    """Start a process that does not belong to an agent and holds memory of the card; return its pid."""
     table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
     pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
     card = f"/var/cache/roundhouse/card/{pid}"
-    table.host.check_output(f"echo '{mib} 0' > {card}.new; mv {card}.new {card}")  # the card reads it at any moment
+    table.host.check_output(f"echo '{mib} 0' > {card}.new; mv {card}.new {card}")  # the card reads it at any time
     table.until(f"grep -q {pid} /etc/lab-nvml.conf")
     return pid
 
@@ -172,7 +172,7 @@ def test_a_port_that_is_taken(table):
 
 @pytest.fixture
 def moved(table):
-    """Move a file away for one case; with a content, put that in its place."""
+    """Return a function that removes a file for one case, or replaces its content."""
     paths = []
 
     def move(path, content=None):
@@ -224,7 +224,7 @@ def test_a_file_is_missing_or_damaged(table, moved, path, content, part):
     moved(path, content)
     sentence = table.refused("dev")
     assert part in sentence
-    if "lab-engine" in path:  # the one engine of all agents
+    if "lab-engine" in path:  # all agents have the same engine
         assert "The rollback to architect failed too" in sentence
     else:
         assert table.serving() == ["architect"]
@@ -232,7 +232,7 @@ def test_a_file_is_missing_or_damaged(table, moved, path, content, part):
 
 @pytest.fixture
 def small_disk(table):
-    """Put the state on a disk of its own, with 64 KiB free; how large the state is depends on the cases before."""
+    """Move the state to a separate disk with 64 KiB free; the state's size depends on earlier cases."""
     folder = "/var/lib/roundhouse/state"
     table.host.check_output(
         f"rm -rf /tmp/state && cp -a {folder} /tmp/state && size=$(($(du -sk /tmp/state | cut -f1) + 64))"
@@ -240,7 +240,7 @@ def small_disk(table):
         f" && {{ cp -a /tmp/state/. {folder} && chown roundhouse: {folder} || {{ umount {folder}; false; }}; }}"
     )
     yield folder
-    # Whoever fills it must be gone first, or would fill the host's own disk.
+    # The process that fills the disk must end first, otherwise it would fill the host's own disk.
     table.host.run("systemctl stop lab-stranger")
     table.host.check_output(f"rm -f {folder}/fill; cp -a {folder}/. /tmp/state; umount --lazy {folder}")
     table.host.check_output(f"cp -a /tmp/state/. {folder}; rm -r /tmp/state")

@@ -1,4 +1,4 @@
-"""What doctor says of a host on which something is wrong: the cause, the line that shows it, until it is mended."""
+"""doctor reports the cause of a fault and the log line that shows it, until the fault is repaired."""
 
 import json
 import re
@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 from conftest import AT_ONCE
 
-NVML = "/etc/lab-nvml.conf"  # what the card tells
+NVML = "/etc/lab-nvml.conf"  # the data of the card
 FALLEN = "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
 
 
 def causes(table):
-    """Return the causes that doctor names, by agent."""
+    """Return the causes that doctor reports, with their agents."""
     return {(each["agent"], each["code"]) for each in table.ask("doctor")["findings"]}
 
 
 def told(table, agent, code):
-    """Return the one finding of an agent's cause."""
+    """Return the finding with an agent and a cause."""
     (found,) = [each for each in table.ask("doctor")["findings"] if (each["agent"], each["code"]) == (agent, code)]
     return found
 
 
 @pytest.fixture
 def well(table):
-    """Let each agent's last start be a ready one: what failed in a case before is over then."""
+    """Start each agent successfully, so that failures of earlier cases no longer count."""
     if table.ask("doctor")["findings"]:
         for agent in ("dev", "po", "architect"):
             assert table.run(agent, "--drain", "0")["rc"] == 0, table.said
@@ -128,7 +128,7 @@ def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause)
     table.fault("dev", fault)
     table.host.check_output("systemctl start --no-block roundhouse-dev")
     table.until("test $(systemctl show --property NRestarts --value roundhouse-dev) -ge 2")
-    # However late doctor looks, it is tried no more until then.
+    # systemd tries no further start until then, so doctor may run late.
     table.limit_unit("dev", *unlimited, "[Service]", "RestartSec=600")
     table.until("systemctl show --property SubState roundhouse-dev | grep -q auto-restart")
     sentence = told(table, "dev", cause)["text"]
@@ -147,8 +147,8 @@ def test_doctor_says_why_systemd_gave_an_agent_up(table):
 
 
 def test_doctor_reads_the_kernels_log(table):
-    # A pipe where journald looks for the kernel's messages, as a container has none of its own; somebody holds it open,
-    # for whoever else opens it would wait.
+    # A pipe replaces the kernel's messages that journald reads, because a container has none. A process holds the pipe
+    # open, otherwise every reader would block.
     held = "systemd-run --quiet --collect --unit lab-client-kmsg sh -c 'exec 3<>/dev/kmsg; sleep 60'"
     table.host.check_output(f"mkfifo /dev/kmsg && {held}")
     table.until("ls -l /proc/$(systemctl show --property MainPID --value lab-client-kmsg)/fd | grep -q kmsg")
@@ -158,7 +158,7 @@ def test_doctor_reads_the_kernels_log(table):
         table.until("journalctl --dmesg --quiet | grep -q fallen")
         assert FALLEN in told(table, None, "card_lost")["evidence"]
     finally:
-        # Back to none, and without the line, which other cases would see for a day.
+        # Restore the state without messages, and remove the line, which other cases would see for a day.
         table.host.check_output("rm /dev/kmsg && systemctl restart systemd-journald")
         table.host.check_output("journalctl --rotate && journalctl --vacuum-size=1")
     assert (None, "card_lost") not in causes(table)

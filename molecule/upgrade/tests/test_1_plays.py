@@ -1,4 +1,4 @@
-"""The plays: another engine, a setting, an engine that is of no use, and the rollback."""
+"""The playbooks: an upgrade, a changed setting, a broken engine, and the rollback."""
 
 import re
 
@@ -24,7 +24,7 @@ def test_an_upgrade_is_told_beforehand_and_serves(machine, play):
     assert machine.plans() == [machine.named(machine.first), machine.named(engine)]
 
 
-@pytest.mark.on("folders")  # with an image, test_2_faults.py has it without the play
+@pytest.mark.on("folders")  # test_2_faults.py tests an image without the playbook
 def test_an_engine_that_answers_rubbish_is_taken_back_and_the_play_says_why(machine, play):
     (_, serving), before, plans = machine.runs(), machine.files(), machine.plans()
     result = play("upgrade", **machine.asking_for(machine.engine("0.34.0", "--rubbish")))
@@ -41,7 +41,7 @@ def test_the_rollback_goes_back_to_the_plan_that_served_before(machine, play):
     result = play("rollback")
     assert result.returncode == 0, result.stdout
     assert f"engine: {machine.named(serving)} -> {machine.named(machine.first)}" in said(result)
-    assert re.search(r"The plan [0-9a-f]{8} is in place; architect serves.", said(result))
+    assert re.search(r"The plan [0-9a-f]{8} is deployed\. Active agents: architect\.", said(result))
     assert machine.runs() == (["architect"], machine.first)
     assert machine.plans() == [machine.named(serving), machine.named(machine.first)]
 

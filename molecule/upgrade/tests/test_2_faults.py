@@ -1,4 +1,4 @@
-"""What a new engine may do wrong, and a deployment that is killed on its way: the old plan, or the new one, serves."""
+"""After a new engine fails or a deployment is killed, either the previous plan or the new one is active."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from machines import GATE
 
 @pytest.fixture
 def first(machine):
-    """Begin with the first engine in place."""
+    """Begin with the first engine deployed."""
     machine.write(machine.first)
     assert machine.deploy()["rc"] == 0
     return machine
@@ -22,7 +22,7 @@ def first(machine):
 RUBBISH = "architect returned unreadable text, '!!!!!!!!!!!!!!!!': its weights or kernels are broken."
 
 
-# The limit of an engine that is never ready, on a machine of any speed, is short; the others have time.
+# An engine that is never ready has a short limit, on a machine of any speed. The others have a long one.
 @pytest.mark.parametrize(
     ("faults", "limit_seconds", "part"),
     [
@@ -59,7 +59,7 @@ def test_both_are_of_no_use_and_the_next_run_needs_no_hand(first):
 
 
 def hold(machine, phase):
-    """Let a deployment of the plan that is written stay in a phase until the gate is opened; return its engine."""
+    """Keep the next deployment in a phase until the gate opens; return its engine."""
     faults = {"start": f"--load-while {GATE}", "canary": f"--answer-while {GATE}", "rollback": "--out-of-memory"}
     engine = machine.engine("0.33.0", faults.get(phase, ""))
     machine.write(engine)
@@ -74,7 +74,7 @@ def hold(machine, phase):
     return engine
 
 
-# Each phase, and each kind of call that may come next.
+# Each phase, with each kind of next command.
 @pytest.mark.parametrize(
     ("phase", "word"),
     [("stop", "resume"), ("start", "deploy"), ("start", "dev"), ("canary", "resume"), ("rollback", "deploy")],
@@ -82,7 +82,7 @@ def hold(machine, phase):
 def test_after_sigkill_the_next_call_completes_or_goes_back(first, phase, word):
     engine = hold(first, phase)
     first.killed(phase, "deploy", first.staged)
-    if phase == "rollback":  # the new engine was no good; it is now
+    if phase == "rollback":  # the new engine was broken; repair it
         first.fault(engine, "")
         first.fault(first.first, "")
     assert first.run(*(["deploy", first.staged] if word == "deploy" else [word]))["rc"] == 0
@@ -112,13 +112,13 @@ def test_a_machine_that_is_lost_half_way_boots_with_the_plan_that_served(first):
     assert first.runs() == (["architect"], first.first)
 
 
-@pytest.mark.on("folders")  # what the play adds to a deployment that is killed is the same for images
+@pytest.mark.on("folders")  # the playbook does the same for images
 def test_a_play_that_is_killed_is_run_again(first):
-    # A version that no play has asked for: what a tag meant then is locked.
+    # A version that no earlier run requested, because the digest of an earlier tag is locked.
     engine = first.engine("0.35.0", "--load-seconds 4")
     playing = subprocess.Popen(command(first, "upgrade", **first.asking_for(engine)), **OPTIONS, start_new_session=True)
     end = time.monotonic() + 300
-    # The host waits for it: a question from here each time would take a core from the play.
+    # The host itself waits for the phase, because polling from here would take a core from the playbook.
     begun = "timeout 2 sh -c 'until test -e /var/lib/roundhouse/plans/deploying.json; do sleep 0.05; done'"
     while first.host.run(begun).rc:
         assert playing.poll() is None, playing.communicate()[0]
