@@ -1,4 +1,4 @@
-"""What a curious client may ask of an engine: vLLM's request parameters, once each, and what comes of it.
+"""Requests with each of vLLM's request parameters once, and the expected status of the answer.
 
 REQUESTS are (name, path, body, status). The model's name is added to each body.
 """
@@ -20,7 +20,7 @@ TOOLS = HELLO | {"max_tokens": 40, "tools": [{"type": "function", "function": CA
 NAMED = {"type": "function", "function": {"name": "switch"}}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "who", "schema": WHO, "strict": True}}
 WORDS = "word " * 9000  # more than any max_model_len here
-# Token ids, so that it is as long with any vocabulary: with the answer it is max_model_len of test_engine.py.
+# Token ids, so that the length is the same with any vocabulary. Prompt and answer fill max_model_len of test_engine.py.
 FULL = [5] * (4096 - FEW["max_tokens"])
 DEEP = functools.reduce(lambda inner, _: {"type": "object", "properties": {"a": inner}}, range(400), WHO)
 

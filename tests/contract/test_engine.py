@@ -1,7 +1,7 @@
-"""The fake engine and the real one, asked the same: this suite must not tell them apart.
+"""Contract of the fake engine and the real one: both must pass the same tests.
 
-Both are the lab's: the real one is in the lab's volumes, which `make test` fills first. The real one is also asked all
-that a client may ask of it (curious.py), because it must survive that.
+Both run in the lab: the real one is in the lab's volumes, which `make test` fills first. The real one must also survive
+every request of curious.py.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from roundhouse.vllm.client import Engine
 
 NAME, PORT = "dev", 8001
 READY_SECONDS = 240
-# What the fake engine waits for while it is there; the real one takes long enough by itself.
+# The fake engine waits while this file exists; the real one is slow enough by itself.
 LOADS, ANSWERS, CORE = "/run/loads", "/run/answers", "/run/core-stopped"
 REAL_TOKENS_PER_SECOND = 350  # of one stream, on an idle machine: a busy one only takes longer
 CONFIG = f"""
@@ -46,7 +46,7 @@ disable-access-log-for-endpoints: /health,/metrics
 
 
 class Host:
-    """A container with one of the engines as `vllm`; what it writes is in /tmp/log."""
+    """A container with one of the engines as `vllm`; its output is in /tmp/log."""
 
     def __init__(self, kind):
         image = subprocess.run([ROOT / "lab/image.sh", "bookworm"], capture_output=True, text=True, check=True)
@@ -55,10 +55,10 @@ class Host:
         self.kind = kind
         self.vllm = f"{folder}/bin/vllm"
         command = ["docker", "run", "--rm", "--detach", "--init", "--name", self.name, "--shm-size=1g"]
-        # On two cores a busy engine can keep the test from running for seconds on end (seen: 7): it gets less than two.
+        # The engine gets less than two cores. On two, a busy engine can block the test for seconds (measured: 7).
         command += ["--cpus=1.5"]
         command += ["--label=roundhouse.lab=contract", "--env=HOME=/tmp"]
-        # What a plan gives an engine: a container of this image has no compiler.
+        # The same environment as in a plan, because a container of this image has no compiler.
         planned = vllm_options.environment("cpu", [0], READY_SECONDS, eager=True)
         command += [f"--env={name}={value}" for name, value in planned.items()]
         command += [f"--volume={ROOT}/lab/fake:/opt/lab-engine/bin:ro"]
@@ -84,16 +84,16 @@ class Host:
         return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
     def stop_core(self):
-        """Let the core stand still, while the API server runs on."""
+        """Stop the core, while the API server runs."""
         self.run(f"touch {CORE}" if self.kind == "fake" else "pkill -STOP -f 'VLLM::EngineCor[e]'")
 
     def resume_core(self):
-        """Let the core run on."""
+        """Continue the core."""
         self.run(f"rm -f {CORE}" if self.kind == "fake" else "pkill -CONT -f 'VLLM::EngineCor[e]'")
 
     @contextlib.contextmanager
     def long_answers(self, seconds):
-        """Give how many tokens the real engine makes in that time; the fake one makes none until the block ends."""
+        """Yield the number of tokens for that time on the real engine; the fake one waits until the block ends."""
         if self.kind == "real":
             yield seconds * REAL_TOKENS_PER_SECOND
             return
@@ -104,21 +104,21 @@ class Host:
             self.run(f"rm -f {ANSWERS}")
 
     def serve(self, config, before="true"):
-        """Run a command and then an engine that is to end by itself; return its output and its exit status."""
-        # Without the limit, an engine that accepts the option keeps the test waiting.
+        """Run a command and then an engine that must exit by itself; return its output and its exit status."""
+        # Without the limit, an engine that accepts the option would block the test.
         vllm = f"timeout {READY_SECONDS} {self.vllm} serve --config /tmp/{config}.yaml"
         return self.run(f"{before}; {vllm} 2>&1; echo status $?")
 
     def start(self):
-        """Start the engine; its exit status will be in /tmp/exit."""
-        # In the foreground of its shell: a shell lets what is in its background ignore SIGINT.
+        """Start the engine; its exit status is written to /tmp/exit."""
+        # In the foreground of its shell, because background processes of a shell ignore SIGINT.
         command = f"{self.vllm} serve --config /tmp/dev.yaml >/tmp/log 2>&1; echo $? > /tmp/exit"
         subprocess.run(["docker", "exec", "--detach", self.name, "sh", "-c", command], check=True)
 
 
 @pytest.fixture(scope="module", params=["fake", "real"])
 def host(request):
-    """Return the host with its engine started, and not ready yet."""
+    """Return the host with its engine started but not ready."""
     made = Host(request.param)
     made.start()
     yield made
@@ -139,7 +139,7 @@ def engine(host):
 
 @pytest.fixture
 def client(host):
-    """Return the users' own client."""
+    """Return OpenAI's client."""
     return openai.OpenAI(base_url=f"http://{host.ip}:{PORT}/v1", api_key="not-needed", max_retries=0, timeout=120)
 
 
@@ -248,7 +248,7 @@ def test_6_a_stream_is_whole(client, engine, chat):
 
 def test_6_no_request_ends_the_engine(host, engine, subtests):
     if host.kind == "fake":
-        pytest.skip("the fake engine has what tests of the lab ask of it, not each of vLLM's parameters")
+        pytest.skip("the fake engine supports only the parameters that tests of the lab use")
     for name, path, body, status in REQUESTS:
         with subtests.test(name):
             answered, text = ask(host, "POST", path, body | {"model": NAME})
@@ -259,7 +259,7 @@ def test_6_no_request_ends_the_engine(host, engine, subtests):
 
 
 def running(client, count, tokens):
-    """Return the futures of so many streams, each of which gives (tokens, reason)."""
+    """Return the futures of `count` streams, each with the result (tokens, reason)."""
 
     def one(number):
         made, reason, extra = 0, None, {"ignore_eos": True}
@@ -275,13 +275,13 @@ def running(client, count, tokens):
 
 
 def has(engine, count, waiting):
-    """Return whether so many requests run on the engine, and so many wait; False also when it is late with its word."""
+    """Return whether that many requests run and wait on the engine; False also if its metrics time out."""
     load = engine.load()
     return load is not None and (load.running, load.waiting) == (count, waiting)
 
 
 def refuses(client):
-    """Return whether the engine takes no new request; one that it took and does not answer is given up."""
+    """Return whether the engine refuses a new request; an accepted request without an answer is abandoned."""
     with contextlib.suppress(openai.APITimeoutError):
         try:
             client.with_options(timeout=5).completions.create(model=NAME, prompt="late", max_tokens=1)
@@ -353,9 +353,9 @@ def test_9_it_ends_with_the_same_status_and_words(host, config, before, status, 
 
 def test_9_a_model_of_an_unknown_architecture_is_named_when_it_ends(host):
     if host.kind == "fake":
-        pytest.skip("the fake engine reads no architecture")
+        pytest.skip("the fake engine does not read the architecture")
     host.run("cp -r /srv/lab/models/dev /tmp/other && sed -i s/Qwen2ForCausalLM/NoSuchModel/ /tmp/other/config.json")
-    # On a port of its own: the case before has taken the other one.
+    # On another port, because the previous case occupies the usual one.
     host.run(f"sed 's#/srv/lab/models/dev#/tmp/other#; s/^port: .*/port: {PORT + 1}/' /tmp/dev.yaml > /tmp/other.yaml")
     output = host.serve("other")
     assert output.endswith("status 1")

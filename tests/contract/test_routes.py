@@ -1,4 +1,4 @@
-"""The paths that the gateway is tried with are all of the pinned vLLM, and what it lets through is among them."""
+"""The gateway's tests know all paths of the pinned vLLM, and the gateway passes on only paths among them."""
 
 import json
 import subprocess
