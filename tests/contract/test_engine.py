@@ -151,21 +151,21 @@ def ask(host, method, path, body=None):
     return answer.status, answer.read().decode()
 
 
-def test_1_while_it_loads_it_does_not_listen(host):
+def test_1_a_loading_engine_does_not_listen(host):
     assert not Engine(host.ip, PORT).healthy()
     assert Engine(host.ip, PORT).load() is None
     with pytest.raises(RoundhouseError, match="Connection refused"):
         Engine(host.ip, PORT).served()
 
 
-def test_2_it_says_what_it_serves(engine):
+def test_2_the_api_reports_the_served_model(engine):
     (card,) = engine.served()
     assert (card["id"], card["max_model_len"], card["root"]) == (NAME, 4096, "/srv/lab/models/dev")
     assert engine.version().startswith("0.32.")
     assert engine.load() == (0, 0, 0.0)
 
 
-def test_3_its_log_tells_the_phases_in_order(host, engine):
+def test_3_the_log_has_the_phases_in_order(host, engine):
     progress = start_phases.Progress(None)
     told = [progress.phase for line in host.run("cat /tmp/log").splitlines() if progress.feed(line, 1.0)]
     names = [name for name, _ in start_phases.PHASES]
@@ -173,7 +173,7 @@ def test_3_its_log_tells_the_phases_in_order(host, engine):
     assert {"reading options", "starting the engine", "loading weights", "opening the API"} <= set(told)
 
 
-def test_4_the_canary_is_the_same_each_time_and_has_its_tokens(engine):
+def test_4_the_canary_is_reproducible_and_has_token_ids(engine):
     first = engine.canary(NAME, canary.PROMPT, canary.MAX_TOKENS, 60)
     assert engine.canary(NAME, canary.PROMPT, canary.MAX_TOKENS, 60) == first
     assert len(first.token_ids) == 16
@@ -187,7 +187,7 @@ def test_4_the_canary_is_the_same_each_time_and_has_its_tokens(engine):
         ("/v1/nosuch", {}, 404, "Not Found"),
     ],
 )
-def test_5_errors_have_the_same_status_and_words(host, engine, path, body, status, part):
+def test_5_errors_have_the_same_status_and_text(host, engine, path, body, status, part):
     answered, text = ask(host, "POST", path, body)
     assert answered == status
     assert part in text
@@ -202,7 +202,7 @@ def test_5_each_choice_is_counted_in_the_usage(client, engine):
     assert answer.usage.prompt_tokens > 0
 
 
-def test_5_a_seed_repeats_a_text_and_another_does_not(client, engine):
+def test_5_only_the_same_seed_repeats_a_text(client, engine):
     texts = [
         client.completions.create(model=NAME, prompt="The", temperature=1, seed=seed, max_tokens=24).choices[0].text
         for seed in (3, 3, 4)
@@ -218,14 +218,14 @@ def test_5_a_stop_word_ends_the_text_before_it(client, engine):
     assert (choice.text, choice.finish_reason) == (text[: text.index(stop)], "stop")
 
 
-def test_5_tokens_are_counted_without_an_answer(host, engine):
+def test_5_tokenize_counts_tokens(host, engine):
     status, text = ask(host, "POST", "/tokenize", {"model": NAME, "prompt": "The plan is a list"})
     assert status == 200
     assert json.loads(text)["count"] > 1
     assert json.loads(text)["max_model_len"] == 4096
 
 
-def test_5_its_metrics_have_the_names_of_the_fake_ones(host, engine):
+def test_5_the_metrics_have_the_names_of_the_fake_engine(host, engine):
     names = re.findall(r'\("(\w+)", "(?:gauge|counter|histogram)"', (ROOT / "lab/fake/engine.py").read_text())
     assert len(names) > 8
     told = ask(host, "GET", "/metrics")[1]
@@ -233,7 +233,7 @@ def test_5_its_metrics_have_the_names_of_the_fake_ones(host, engine):
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_6_a_stream_is_whole(client, engine, chat):
+def test_6_a_stream_is_complete(client, engine, chat):
     if chat:
         messages = [{"role": "user", "content": "go on"}]
         events = client.chat.completions.create(model=NAME, messages=messages, max_tokens=20, stream=True)
@@ -246,7 +246,7 @@ def test_6_a_stream_is_whole(client, engine, chat):
     assert all(reason is None for _, reason in got[:-1])
 
 
-def test_6_no_request_ends_the_engine(host, engine, subtests):
+def test_6_no_request_crashes_the_engine(host, engine, subtests):
     if host.kind == "fake":
         pytest.skip("the fake engine supports only the parameters that tests of the lab use")
     for name, path, body, status in REQUESTS:
@@ -298,7 +298,7 @@ def until(condition):
         time.sleep(0.1)
 
 
-def test_7_what_runs_is_counted_and_what_waits_beyond_the_limit_too(host, client, engine):
+def test_7_running_and_waiting_requests_are_counted(host, client, engine):
     with host.long_answers(6) as tokens:
         streams = running(client, 10, tokens)
         until(lambda: has(engine, 8, 2))
@@ -306,7 +306,7 @@ def test_7_what_runs_is_counted_and_what_waits_beyond_the_limit_too(host, client
     until(lambda: has(engine, 0, 0))
 
 
-def test_7_while_its_core_stands_still_only_the_api_answers_and_the_watchdog_sees_it(host, engine):
+def test_7_the_watchdog_detects_a_stopped_core_behind_a_working_api(host, engine):
     agent = {"name": NAME, "host": host.ip, "engine_port": PORT}
     assert watchdog.is_alive(agent, None, 20.0)[0]
     host.stop_core()
@@ -319,7 +319,7 @@ def test_7_while_its_core_stands_still_only_the_api_answers_and_the_watchdog_see
     until(lambda: watchdog.is_alive(agent, None, 20.0)[0])
 
 
-def test_8_asked_to_stop_it_ends_what_runs_refuses_the_rest_and_exits_with_0(host, client, engine):
+def test_8_a_stopping_engine_finishes_requests_refuses_new_ones_and_exits_with_0(host, client, engine):
     with host.long_answers(10) as tokens:
         streams = running(client, 2, tokens)
         until(lambda: has(engine, 2, 0))
@@ -345,13 +345,13 @@ LISTENS = f'timeout 120 sh -c "until python3 -c \\"{CONNECT}\\" 2>/dev/null; do 
     ],
     ids=["unknown option", "port taken"],
 )
-def test_9_it_ends_with_the_same_status_and_words(host, config, before, status, part):
+def test_9_failed_starts_have_the_same_status_and_text(host, config, before, status, part):
     output = host.serve(config, before)
     assert output.endswith(f"status {status}")
     assert part in output
 
 
-def test_9_a_model_of_an_unknown_architecture_is_named_when_it_ends(host):
+def test_9_an_unknown_architecture_is_named(host):
     if host.kind == "fake":
         pytest.skip("the fake engine does not read the architecture")
     host.run("cp -r /srv/lab/models/dev /tmp/other && sed -i s/Qwen2ForCausalLM/NoSuchModel/ /tmp/other/config.json")

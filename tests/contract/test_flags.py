@@ -74,7 +74,7 @@ def agents():
     return made
 
 
-def test_vllm_understands_each_configuration_as_it_was_meant(agents):
+def test_vllm_parses_each_configuration_to_the_intended_values(agents):
     configs = [agent["config"] for agent in agents]
     for config, parsed in zip(configs, understood(configs), strict=True):
         meant = config | {"served-model-name": [config["served-model-name"]]}

@@ -1,4 +1,4 @@
-"""What is missing for an example is said in one sentence; what they do with an agent is molecule's to see."""
+"""The examples report errors in one sentence; molecule tests them with an agent."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def run(*words, url=NOBODY):
 
 @pytest.fixture
 def refusing():
-    """Serve 404 to everything; return the base URL."""
+    """Answer every request with 404; yield the base URL."""
 
     class Refusing(Handler):
         def do_POST(self):
@@ -52,7 +52,7 @@ def test_without_an_answer_an_example_names_the_command_to_run(words):
 
 
 @pytest.mark.parametrize("words", [(sys.executable, "examples/openai_client.py", "chat"), ("examples/curl.sh",)])
-def test_a_refusal_is_told_with_its_status(refusing, words):
+def test_a_refusal_is_reported_with_its_status(refusing, words):
     status, said = run(*words, url=refusing)
     assert status != 0
     assert "404" in said

@@ -1,4 +1,4 @@
-"""The plugins that every run of the host's roles needs, as Ansible loads and runs them."""
+"""The plugins of the host's roles, as Ansible loads and runs them."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 
 
 def run(module, *options, **parameters):
-    """Return whether Ansible took it for done, and what the module told."""
+    """Return whether the task succeeded, and the module's result."""
     given = json.dumps(parameters) if parameters else ""
     command = ["ansible", "localhost", "--module-name", module, "--args", given, "--one-line", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -18,7 +18,7 @@ def run(module, *options, **parameters):
     return done.returncode == 0, told
 
 
-def test_files_are_written_when_it_is_not_a_check_and_not_again(tmp_path):
+def test_files_are_written_once_and_not_in_check_mode(tmp_path):
     path = tmp_path / "new/one"
     wanted = {"files": {str(path): "text\n"}}
     ok, told = run("roundhouse_host_files", "--check", **wanted)
@@ -29,7 +29,7 @@ def test_files_are_written_when_it_is_not_a_check_and_not_again(tmp_path):
     assert (ok, told["changed"], told["paths"]) == (True, False, [])
 
 
-def test_a_role_hands_over_its_templates_and_files_in_one_execution(tmp_path):
+def test_a_role_writes_its_templates_and_files_in_one_execution(tmp_path):
     role, made = tmp_path / "roles/own", tmp_path / "made"
     texts = {
         "templates/agent.j2": "# {{ ansible_managed }}\n{% if agent.on %}\n{{ agent.name }} of {{ own_plan }}\n"
@@ -56,13 +56,13 @@ def test_a_role_hands_over_its_templates_and_files_in_one_execution(tmp_path):
         assert f"{json.dumps(list(files) if changed else [])} {changed}" in " ".join(done.stdout.split())
         assert made.exists() == (not options)
         assert ("+a of a plan" in done.stdout) == bool(options)
-    # An included template loses its last line break, as with ansible.builtin.template.
+    # Ansible removes the last line break of an included template, as with ansible.builtin.template.
     assert (made / "b").read_text() == "# Ansible managed\nb of a plan\nlast"
     assert (made / "script.sh").read_text() == texts["files/script.sh"]
     assert (made / "script.sh").stat().st_mode & 0o777 == 0o755
 
 
-def test_a_play_looks_at_a_host_in_one_task():
+def test_a_play_inspects_a_host_in_one_task():
     roster = [{"name": "dev", "models": [{"model": "/nowhere"}], "port": 8001, "max_model_len": 2048}]
     roster[0] |= {"gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
     settings = {"accelerator": "cpu", "engine_path": "/nowhere/engine", "models_store": "/nowhere/models"}
@@ -85,7 +85,7 @@ def test_a_play_looks_at_a_host_in_one_task():
 
 
 @pytest.mark.parametrize("module", ["roundhouse_component_info", "roundhouse_host_files"])
-def test_one_is_asked_for_and_no_more(module):
+def test_exactly_one_option_is_required(module):
     ok, told = run(module)
     assert (ok, "one of the following is required" in told["msg"]) == (False, True)
 
@@ -97,7 +97,7 @@ def test_two_at_once_are_refused_and_nothing_is_written(tmp_path):
     assert "mutually exclusive: files|apt_source|docker_daemon" in told["msg"]
 
 
-def test_a_look_says_what_is_to_be_done():
+def test_an_inspection_returns_the_action():
     question = {"runtime": "native", "mode": "auto", "version": "1.19.1"}
     ok, told = run("roundhouse_component_info", toolkit=question)
     assert (ok, told["changed"], told["choice"]["action"]) == (True, False, "skip")
@@ -114,8 +114,8 @@ def test_each_filter_names_a_function():
     assert done.stdout.startswith("True 1")
 
 
-def test_the_filters_load_nothing_of_the_package_until_one_is_called():
-    # Each task that uses any filter loads them anew.
+def test_the_filters_import_the_package_only_when_called():
+    # Ansible loads the filters again for each task that uses one.
     code = (
         "import runpy, sys; made = runpy.run_path('plugins/filter/roundhouse.py')['FilterModule']().filters(); "
         "before = [name for name in sys.modules if name.startswith('roundhouse')]; "

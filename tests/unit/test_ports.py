@@ -1,4 +1,4 @@
-"""Who holds a port, asked of the real kernel."""
+"""The process that holds a port, as the kernel reports it."""
 
 import os
 import socket

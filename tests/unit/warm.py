@@ -1,7 +1,7 @@
 """Run the command in separate processes, which are forks of a Python that has already imported it.
 
-A fork takes milliseconds, but a new interpreter with the hub's client takes half a second. Run as a program, this module
-is that Python. It forks once per command from the socket whose descriptor is its argument.
+A fork takes milliseconds, but a new interpreter with the hub's client takes half a second. Run as a program, this
+module is that Python. It forks once per command from the socket whose descriptor is its argument.
 """
 
 import json
