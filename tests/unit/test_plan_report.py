@@ -1,4 +1,4 @@
-"""The plan for a person: a bar whose parts are right, and each thing that was given up on a line."""
+"""The plan as text: a bar with correct parts, and one line per reduction."""
 
 import json
 

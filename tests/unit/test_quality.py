@@ -1,4 +1,4 @@
-"""The gate's arithmetic, against what the definition gives, and the preflight of quantizing."""
+"""The gate's arithmetic equals the definition, and the checks before a quantization."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""How long a start may take: its terms, what is known of a disk, what stays from one run to the next."""
+"""The start timeout: its terms, the measured speed of a disk, and the values that persist between runs."""
 
 import json
 
@@ -26,7 +26,7 @@ def build(setting=None, **known):
 
 def test_the_terms_add_up():
     made = start_timeout.compute(Load(10 * GIB, 2048 * MIB, eager=False))
-    # 60 to begin, 10 GiB at half of 2 GiB/s, 260 to compile: 330, and half as much again, in steps of ten.
+    # 60 s to begin, 10 GiB at half of 2 GiB/s, 260 s to compile: 330 s, and 50 % more, in steps of ten.
     assert made["seconds"] == 500
     assert "10 s for 10.00 GiB at 1024 MiB/s, half of its disk's 2048" in made["why"]
 
@@ -62,7 +62,7 @@ def test_the_plan_has_it_for_the_unit_and_for_the_engines_own_limit():
     agent = build()
     assert agent["start_timeout_seconds"] > 390
     assert agent["environment"]["VLLM_ENGINE_READY_TIMEOUT_S"] == str(agent["start_timeout_seconds"])
-    # Four starts that are all too slow must end in giving up: the fifth is still in the window.
+    # After four starts that are too slow, systemd must give up, so the fifth must be within the window.
     each = agent["start_timeout_seconds"] + agent["stop_timeout_seconds"] + agent["restart_seconds"]
     assert agent["start_tries_seconds"] > agent["start_tries"] * each
 
@@ -86,7 +86,7 @@ def test_what_is_deployed_stays_while_it_is_enough():
     assert again(first, 2000.0)["start_timeout_why"] == first["start_timeout_why"]
     assert again(first, 2000.0, again=True)["start_timeout_why"] != first["start_timeout_why"]
     assert again(first, 30.0)["start_timeout_seconds"] > first["start_timeout_seconds"]
-    # What group_vars said for a while binds nobody afterwards.
+    # An earlier value of group_vars has no effect afterwards.
     assert again(build(setting=2000), 3000.0)["start_timeout_why"] == first["start_timeout_why"]
 
 
@@ -111,5 +111,5 @@ def test_a_disk_is_measured_on_the_weights_past_the_cache(tmp_path):
     assert list(found) == [str(tmp_path)]
     assert found[str(tmp_path)]["weights_bytes"] == 32 * MIB + 100
     rate = found[str(tmp_path)]["bytes_per_second"]
-    assert rate is None or rate > MIB  # None: a file system that reads through its cache only
+    assert rate is None or rate > MIB  # None: a file system that reads only through its cache
     assert disk.bytes_per_second(tmp_path / "small.safetensors") is None
