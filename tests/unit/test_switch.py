@@ -207,7 +207,7 @@ def test_rubbish_from_the_new_agent_restores_the_previous_one(planned, host):
     assert host.names() == ["right"]
 
 
-def test_a_ready_agent_that_answers_rubbish_is_restarted(planned, host):
+def test_a_ready_agent_with_nonsense_answers_is_restarted(planned, host):
     host.up = host.rubbish = {"roundhouse-left.service"}
     with pytest.raises(RoundhouseError, match="No agent serves now"):
         go(planned, "left")

@@ -14,7 +14,7 @@ def installed(host, name="nvidia-driver-cuda"):
     return host.check_output("dpkg-query --show --showformat='${db:Status-Abbrev} ${Version}' " + name)
 
 
-def test_a_release_that_does_not_build_is_told_with_its_first_error(host, play, doctor, said):
+def test_a_failed_build_is_reported_with_its_first_error(host, play, doctor, said):
     result = play("driver.yml", nvidia_driver_version="580.150.01")
     assert result.returncode == 2
     assert "error: #error too few arguments to function 'pci_resize_resource'" in said(result)
@@ -22,7 +22,7 @@ def test_a_release_that_does_not_build_is_told_with_its_first_error(host, play, 
     assert doctor()["state"] == "dkms_failed"
 
 
-def test_a_run_that_is_killed_among_the_packages_is_repaired_by_the_next(host, play, doctor):
+def test_the_next_run_repairs_a_run_killed_during_the_packages(host, play, doctor):
     # The older release is loaded and not in use, and its packages are held. All of them are changed without a reboot.
     command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", host.backend.hostname]
     command += ["--extra-vars", '{"nvidia_driver_version": "580.126.09"}', str(ROOT / "molecule/bare-host/driver.yml")]
@@ -43,7 +43,7 @@ def test_a_run_that_is_killed_among_the_packages_is_repaired_by_the_next(host, p
     assert doctor()["text"] == "The driver 580.126.09 is loaded and NVML answers."
 
 
-def test_a_module_in_use_waits_for_a_reboot_that_may_not_be(host, machine, play, doctor, said):
+def test_a_module_in_use_needs_a_reboot_that_is_not_permitted(host, machine, play, doctor, said):
     machine(busy=True)
     result = play("driver.yml", nvidia_driver_reboot="never", nvidia_driver_version=NEWEST)
     assert result.returncode == 2

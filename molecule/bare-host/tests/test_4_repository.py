@@ -12,7 +12,7 @@ def invocations(host):
     return found
 
 
-def test_a_repository_that_another_key_signed_is_refused(host, play, said):
+def test_a_repository_signed_with_another_key_is_refused(host, play, said):
     before = host.file(SOURCE).content_string
     result = play("driver.yml", nvidia_driver_repository="http://127.0.0.1:8899/signed-by-another")
     assert result.returncode == 2
@@ -23,7 +23,7 @@ def test_a_repository_that_another_key_signed_is_refused(host, play, said):
     assert host.file(SOURCE).content_string == before
 
 
-def test_users_of_the_old_driver_run_on_until_the_repository_has_answered(host, play, said):
+def test_users_of_the_old_driver_run_until_the_repository_answers(host, play, said):
     host.check_output("systemd-run --unit roundhouse-user sleep infinity")  # the role treats the unit as an agent
     try:
         before = invocations(host)
@@ -39,7 +39,7 @@ def test_users_of_the_old_driver_run_on_until_the_repository_has_answered(host, 
     assert after == before
 
 
-def test_a_key_that_is_not_the_pinned_one_is_refused(host, play, said):
+def test_a_key_other_than_the_pinned_one_is_refused(host, play, said):
     before = host.file(SOURCE).content_string
     result = play("driver.yml", nvidia_driver_repository_fingerprint="")
     assert result.returncode == 2

@@ -41,7 +41,7 @@ def test_a_foreign_file_keeps_all_its_keys(host, daemon, play):
         ('{"live-restor": true}', "directives don't match any configuration option: live-restor"),
     ],
 )
-def test_an_invalid_file_is_refused_with_the_parsers_words(host, daemon, play, said, text, part):
+def test_an_invalid_daemon_json_is_refused_with_the_parsers_message(host, daemon, play, said, text, part):
     daemon(text)
     result = play("engine.yml")
     assert result.returncode == 2

@@ -15,7 +15,7 @@ def compared(host, before=BEFORE):
     return host.run(f"lab-snapshot compare {before}").stdout.strip()
 
 
-def test_check_mode_lists_what_would_go_and_takes_nothing(host, play, said):
+def test_check_mode_lists_removals_and_removes_nothing(host, play, said):
     result = play("teardown.yml", "--check")
     assert result.returncode == 0, result.stdout
     for part in ("packages: ", "docker-ce", "nvidia-driver-cuda", "/etc/apt/sources.list.d/roundhouse-docker.sources"):
@@ -51,7 +51,7 @@ def own(host):
     return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' mine")
 
 
-def test_what_the_host_had_is_as_before(host, own, play):
+def test_the_hosts_own_engine_and_files_are_restored(host, own, play):
     deployed = play("roles.yml", container_engine_source="distribution")
     assert deployed.returncode == 0, deployed.stdout
     merged = json.loads(host.file("/etc/docker/daemon.json").content_string)

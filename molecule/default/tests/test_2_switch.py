@@ -68,7 +68,7 @@ def test_a_request_during_a_switch_waits_and_is_answered(host, fault, serving, a
     assert serving() == ["dev"]
 
 
-def test_starting_a_unit_alone_stops_the_active_agent_first(host, serving):
+def test_starting_a_unit_stops_the_active_agent_first(host, serving):
     assert serving() == ["dev"]
 
     host.check_output("systemctl start roundhouse-po")

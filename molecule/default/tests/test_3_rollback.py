@@ -37,7 +37,7 @@ def test_an_upgrade_whose_engine_answers_rubbish_is_rolled_back(host, play, serv
     assert serving() == ["architect"]
 
 
-def test_an_upgrade_serves_and_its_rollback_too(host, play, serving, switch, engine_of):
+def test_an_upgrade_and_its_rollback_succeed(host, play, serving, switch, engine_of):
     newer = engine_of("0.33.0")
 
     upgraded = play({"engine_path": newer}, "playbooks/upgrade.yml")

@@ -65,7 +65,7 @@ def test_the_figures_agree_with_each_other(measured):
         )
 
 
-def test_no_prompt_was_in_the_prefix_cache(measured):
+def test_no_prompt_is_in_the_prefix_cache(measured):
     # Except the first prompt of a level, which the tool sends as a check, as a warm-up, and with the others.
     again = sum(row["parallel"] + 1 for row in measured["measured"])
     assert measured["cached_tokens"] <= again * 128
@@ -77,13 +77,13 @@ def in_flight(row):
     return row["requests"] * seconds_each / row["seconds"]
 
 
-def test_as_many_requests_are_under_way_as_asked(measured):
+def test_the_requested_number_of_requests_runs_concurrently(measured):
     one, four = map(in_flight, measured["measured"])
     assert one < 1.5
     assert four > 2
 
 
-def test_the_files_hold_it_and_the_chart_has_a_bar_for_each_figure(host, measured):
+def test_the_files_have_the_figures_and_the_chart_a_bar_for_each(host, measured):
     kept = json.loads(host.file(measured["files"]["json"]).content_string)
     assert kept["measured"] == measured["measured"]
     chart = host.file(measured["files"]["svg"]).content_string
@@ -99,7 +99,7 @@ def test_the_files_hold_it_and_the_chart_has_a_bar_for_each_figure(host, measure
         ("bench dev --against http://127.0.0.1:9 --json", 1, "lists no models"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_a_sentence(host, measured, words, status, part):
+def test_an_invalid_measurement_is_refused_with_a_sentence(host, measured, words, status, part):
     done = host.run(f"roundhouse {words}")
     assert done.rc == status
     assert part in json.loads(done.stdout)["errors"][0]["message"]

@@ -24,7 +24,7 @@ def test_langchain_answers_from_the_passages_of_a_folder(run, tmp_path, asked):
 
 
 @pytest.mark.parametrize("client", ["curl", "python", "langchain"])
-def test_a_snippet_runs_as_it_is(run, rendered, tmp_path, client):
+def test_a_snippet_runs_unchanged(run, rendered, tmp_path, client):
     ((name, text),) = rendered(client, "--agent", "dev").items()
     (tmp_path / name).write_text(text)
     said = run(["sh" if client == "curl" else "python", name], cwd=tmp_path)
@@ -32,7 +32,7 @@ def test_a_snippet_runs_as_it_is(run, rendered, tmp_path, client):
 
 
 @pytest.mark.parametrize("client", ["continue", "vscode"])
-def test_an_editors_file_names_what_is_served(rendered, plan, client, address):
+def test_an_editors_file_has_the_served_agents(rendered, plan, client, address):
     ((_, text),) = rendered(client).items()
     if client == "continue":
         found = [

@@ -24,7 +24,7 @@ def sampling(host):
     ]
 
 
-def test_a_changed_setting_restarts_the_serving_agent(host, serving, roster, play, switch, sampling):
+def test_a_changed_setting_restarts_the_active_agent(host, serving, roster, play, switch, sampling):
     plans, before, changed = len(switch("plans")["plans"]), started(host, "dev"), copy.deepcopy(roster)
     changed[1]["temperature"] = 0.9
     result = play({"agents": changed}, "playbooks/upgrade.yml")
@@ -36,7 +36,7 @@ def test_a_changed_setting_restarts_the_serving_agent(host, serving, roster, pla
     assert len(switch("plans")["plans"]) == plans + 1
 
 
-def test_the_rollback_brings_the_setting_back(host, serving, roster, play, sampling):
+def test_the_rollback_restores_the_setting(host, serving, roster, play, sampling):
     before = started(host, "dev")
     result = play({}, "playbooks/rollback.yml")
     assert result.returncode == 0, result.stdout

@@ -78,7 +78,7 @@ def slow(hub, disk, play, argument_lists):
     return done
 
 
-def test_a_slow_pull_says_how_far_it_is_at_least_every_15_seconds(slow):
+def test_a_slow_pull_reports_its_progress_every_15_seconds(slow):
     said = [(at, line) for at, line in slow.lines if line.startswith(f"{ALONE[0]}: ")]
     assert [line for _, line in said if "answers 503; retry in 18 s (1 of 8)" in line]
     shares = [line for _, line in said if is_share(line)]
@@ -94,7 +94,7 @@ def test_a_slow_pull_says_how_far_it_is_at_least_every_15_seconds(slow):
     assert max(after - before for job in jobs for before, after in pairwise(job)) <= 15
 
 
-def test_it_never_shows_the_token(alone, disk, slow, argument_lists):
+def test_the_token_is_never_shown(alone, disk, slow, argument_lists):
     seen = argument_lists()
     assert TOKEN not in slow.output
     assert OF_THE_PROXY not in slow.output
@@ -106,13 +106,13 @@ def test_it_never_shows_the_token(alone, disk, slow, argument_lists):
     assert alone.run(f"for i in $(seq 20); do {left} || exit 0; sleep 0.5; done; exit 1").rc == 0
 
 
-def test_a_store_on_another_disk_is_one_as_well(hub, alone, disk, slow, play):
+def test_a_store_on_another_disk_works(hub, alone, disk, slow, play):
     assert slow.changed() == list(ALONE)
     assert sums(alone, folder(hub, disk)) == wanted(hub)
     assert play(limit=ALONE, models_store=disk).changed() == []
 
 
-def test_a_host_that_restarts_ends_the_play_and_the_next_goes_on_where_it_was(hub, alone, play):
+def test_a_restart_ends_the_play_and_the_next_run_resumes_the_pull(hub, alone, play):
     """Check that the play ends, although Ansible's job file survives the restart and never reports an end."""
     store, over = "/srv/restarted", threading.Event()
     came = f"test $(find {store} -name '*.part' -exec cat {{}} + | wc -c) -gt {2 * MIB}"
@@ -153,7 +153,7 @@ def test_a_host_that_restarts_ends_the_play_and_the_next_goes_on_where_it_was(hu
     assert sums(alone, folder(hub, store)) == wanted(hub)
 
 
-def test_a_disk_that_lacks_space_is_named_before_the_first_byte(hub, alone, play):
+def test_a_full_disk_is_reported_before_the_first_byte(hub, alone, play):
     alone.check_output("mkdir -p /tmp/tight && mount -t tmpfs -o size=5m tmpfs /tmp/tight")
     before = hub.sent_bytes()
     try:

@@ -37,7 +37,7 @@ def is_admitted(made, recipe):
 
 
 @pytest.mark.parametrize("recipe", MADE)
-def test_an_honest_result_is_admitted_with_its_card(evidence, recipe):
+def test_a_good_result_is_admitted_with_its_model_card(evidence, recipe):
     made = evidence[recipe]
     if RECIPES[recipe].bits == 4 and not evidence["avx512"]:
         pytest.skip("the engine has no kernel for 4-bit weights on this machine's CPU, which lacks AVX-512")
@@ -49,7 +49,7 @@ def test_an_honest_result_is_admitted_with_its_card(evidence, recipe):
 
 
 @pytest.mark.parametrize("recipe", [name for name in MADE if RECIPES[name].bits == 4])
-def test_four_bits_are_refused_before_anything_is_loaded_where_the_cpu_has_no_kernel(evidence, recipe):
+def test_four_bits_without_a_cpu_kernel_are_refused_before_a_load(evidence, recipe):
     if evidence["avx512"]:
         pytest.skip("this machine's CPU has AVX-512")
     made = evidence[recipe]
@@ -58,7 +58,7 @@ def test_four_bits_are_refused_before_anything_is_loaded_where_the_cpu_has_no_ke
     assert not made["begun"]
 
 
-def test_a_roster_that_asks_for_a_recipe_serves_its_result(evidence):
+def test_a_roster_with_a_recipe_serves_the_result(evidence):
     made = evidence["roster"]["first"]
     assert made["rc"] == 0, made["output"]
     revision = made["locked"]["lab/base@main"]["revision"]
@@ -78,7 +78,7 @@ def test_the_second_run_changes_nothing(evidence):
     assert "changed=0" in again["output"]
 
 
-def test_a_model_with_shuffled_weights_is_refused_by_how_much_it_missed_and_the_agent_serves_on(evidence):
+def test_a_damaged_model_is_refused_with_its_deviation_and_the_agent_stays_active(evidence):
     refused = evidence["roster"]["sabotaged"]
     said = " ".join(refused["output"].split())
     assert refused["rc"] != 0
@@ -105,7 +105,7 @@ def test_an_interrupted_run_leaves_its_work_and_no_engine(evidence):
     assert left["engines"] == ""
 
 
-def test_a_group_that_does_not_divide_is_refused_before_anything_is_loaded(evidence):
+def test_an_invalid_group_size_is_refused_before_a_load(evidence):
     refused = evidence["refused_group"]
     assert (refused["ok"], refused["rc"]) == (False, 2)
     assert (
@@ -114,7 +114,7 @@ def test_a_group_that_does_not_divide_is_refused_before_anything_is_loaded(evide
     assert not refused["begun"]
 
 
-def test_a_text_that_is_too_short_is_refused_before_anything_is_loaded(evidence):
+def test_a_too_short_text_is_refused_before_a_load(evidence):
     refused = evidence["short_texts"]
     assert (refused["ok"], refused["rc"]) == (False, 2)
     assert re.search(r"short\.txt has \d+ tokens to judge by, and 1024 are the least", refused["errors"][0]["message"])

@@ -65,7 +65,7 @@ def let_go(table, phase):
         *(("stop", "architect"), ("start", "dev"), ("canary", "po")),
     ],
 )
-def test_after_sigkill_the_next_call_finishes_or_restores(table, held, phase, word):
+def test_after_sigkill_the_next_command_completes_or_restores(table, held, phase, word):
     held(phase)
     assert table.killed(phase, signal.SIGKILL, "dev")["rc"] == -signal.SIGKILL
     assert table.journal() == (phase != "check")
@@ -90,7 +90,7 @@ def test_after_sigkill_the_next_call_finishes_or_restores(table, held, phase, wo
 
 @pytest.mark.parametrize("phase", PHASES[:-1])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_switch_goes_back_itself(table, held, phase, number):
+def test_an_interrupted_switch_rolls_back(table, held, phase, number):
     held(phase)
     result = table.killed(phase, number, "dev")
     let_go(table, phase)
@@ -101,7 +101,7 @@ def test_an_interrupted_switch_goes_back_itself(table, held, phase, number):
     assert table.serving() == ["architect"]
 
 
-def test_an_agent_that_still_stops_after_a_kill_can_be_started_again(table, held):
+def test_an_agent_that_is_still_stopping_can_be_started_again(table, held):
     held("stop")
     table.killed("stop", signal.SIGKILL, "dev")
     result = table.run("architect", "--drain", "1")
@@ -109,7 +109,7 @@ def test_an_agent_that_still_stops_after_a_kill_can_be_started_again(table, held
     assert result["stages"]["free"] < 25  # the switch does not wait for the agent's own memory; the limit is 30 s
 
 
-def test_a_second_switch_is_told_how_far_the_first_is(table):
+def test_a_second_switch_reports_the_progress_of_the_first(table):
     table.close_gate()
     table.fault("dev", f"--load-while {table.gate}")
     table.host.check_output("systemd-run --quiet --collect --unit lab-client roundhouse dev")
@@ -122,7 +122,7 @@ def test_a_second_switch_is_told_how_far_the_first_is(table):
     assert table.serving() == ["dev"]
 
 
-def test_a_second_switch_that_waits_comes_after_the_first(table):
+def test_a_waiting_second_switch_runs_after_the_first(table):
     table.close_gate()
     table.fault("dev", f"--load-while {table.gate}")
     table.host.check_output("systemd-run --quiet --collect --unit lab-client roundhouse dev")
@@ -145,7 +145,7 @@ def reboot(table, agent):
 
 
 @pytest.mark.parametrize("phase", ["start", "canary", "commit"])
-def test_after_a_restart_of_the_machine_the_last_committed_agent_serves(table, held, phase):
+def test_after_a_reboot_the_last_committed_agent_is_active(table, held, phase):
     held(phase)
     table.killed(phase, signal.SIGKILL, "dev")
     reboot(table, "architect")
@@ -154,7 +154,7 @@ def test_after_a_restart_of_the_machine_the_last_committed_agent_serves(table, h
     assert table.history()["outcome"] == "killed"
 
 
-def test_killed_between_the_commit_and_its_end_it_is_done_at_the_next_boot(table, held):
+def test_a_switch_killed_after_its_commit_is_completed_at_the_next_boot(table, held):
     held("commit")
     table.killed("commit", signal.SIGKILL, "dev")
     # The commit is this rename. The end of the journal comes after it, and no process waits for that. The test reads

@@ -45,7 +45,7 @@ async def streams(table, url, switch):
 NOTED = f"architect: {STREAMS} running"  # the journal's note after the request to stop
 
 
-def test_no_stream_is_cut_that_ends_within_the_drain(gated, address):
+def test_streams_that_finish_during_the_drain_are_not_cut(gated, address):
     table = gated
 
     def switch():
@@ -59,7 +59,7 @@ def test_no_stream_is_cut_that_ends_within_the_drain(gated, address):
     table.said = f"{STREAMS} streams of {TOKENS} tokens ended whole; stop took {answer['stages']['stop']} s"
 
 
-def test_streams_that_do_not_end_are_cut_and_counted(gated, address):
+def test_unfinished_streams_are_cut_and_counted(gated, address):
     table = gated
     switch = lambda: table.run("dev", "--drain", "1")  # noqa: E731 - it is one call
     answer, ended = asyncio.run(streams(table, address("architect"), switch))
@@ -76,7 +76,7 @@ def refuses_work(agent):
     return f'test "$(python3 -c "{code}")" = 500'
 
 
-def test_new_work_is_refused_while_the_rest_ends(gated, address):
+def test_new_requests_are_refused_during_the_drain(gated, address):
     table = gated
     client = openai.OpenAI(base_url=address("architect"), api_key="not-needed", max_retries=0, timeout=120)
     late = []

@@ -19,7 +19,7 @@ def test_gpu_has_the_line_that_users_know(table):
     assert "roundhouse-architect.service (pid" in text
 
 
-def test_status_has_the_requests_and_the_holders_of_the_memory(table):
+def test_status_shows_requests_and_processes_with_memory(table):
     table.restart("architect", f"--answer-while {table.gate}")
     table.fault("architect", "")
     table.close_gate()
@@ -32,7 +32,7 @@ def test_status_has_the_requests_and_the_holders_of_the_memory(table):
     table.until("! systemctl --quiet is-active lab-client")
 
 
-def test_watch_writes_a_line_a_change_where_there_is_no_terminal(table):
+def test_watch_writes_one_line_per_change_without_a_terminal(table):
     (line,) = table.host.check_output("roundhouse watch --every 0.2 --rounds 3").splitlines()
     # Earlier cases may have left a running request or a failed unit.
     assert re.match(r"[0-9:]{8} architect ready \(\d running, 0 waiting, KV \d %\)", line)
@@ -45,7 +45,7 @@ def test_watch_fills_a_terminal_of_80_columns(table):
     assert max(len(line) for line in screen.replace("\x1b[H\x1b[2J", "").splitlines()) <= 80
 
 
-def test_watch_writes_what_matters_of_a_switch_into_a_log(table):
+def test_watch_logs_the_main_steps_of_a_switch(table):
     table.fault("dev", f"--load-while {table.gate}")
     steps = {2: 25, 4: 50, 6: 75}  # step of eight, and the percentage that the engine reports
     for step in steps:
@@ -94,7 +94,7 @@ def test_the_man_page_and_the_completion_are_installed(table):
     assert table.host.check_output("bash -c %s", f"source {script}; {asked}") == "dev"
 
 
-def test_words_that_take_no_json_or_no_number_say_so_in_one_object(table):
+def test_invalid_options_are_reported_in_one_object(table):
     assert "usage: roundhouse" in table.ask("help")["text"]
     assert ".TH ROUNDHOUSE" in table.ask("help", "man")["text"]
     for words, part in ((("watch",), "watch has no end"), (("history", "-n", "-5"), "-n is -5")):
@@ -112,14 +112,14 @@ def play(*more, **variables):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_playbook_switches_and_says_how_each_host_went(table):
+def test_the_playbook_switches_and_shows_each_outcome(table):
     done = play(agent="dev")
     assert done.returncode == 0, done.stdout
     assert f"{NAME}  switched  dev" in done.stdout
     assert table.serving() == ["dev"]
 
 
-def test_the_playbook_stops_at_a_failure_with_its_sentence(table):
+def test_the_playbook_stops_at_a_failure_with_its_message(table):
     table.fault("dev", "--out-of-memory")
     done = play(agent="dev")
     assert done.returncode != 0
@@ -128,7 +128,7 @@ def test_the_playbook_stops_at_a_failure_with_its_sentence(table):
     assert "agent is not set" in play().stdout
 
 
-def test_the_playbook_has_a_row_and_a_reason_for_a_host_that_is_gone_or_has_no_command(table, tmp_path):
+def test_the_playbook_shows_a_reason_for_an_unreachable_host(table, tmp_path):
     gone = tmp_path / "gone.json"
     where = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
     gone.write_text(json.dumps({"gpu_hosts": {"hosts": {"gone": where}}}))
@@ -142,7 +142,7 @@ def test_the_playbook_has_a_row_and_a_reason_for_a_host_that_is_gone_or_has_no_c
     assert re.search(r"^ +gone +unreachable .*Connection refused", done.stdout, re.MULTILINE)
 
 
-def test_a_program_switches_with_the_documents_own_code_and_reads_the_outcome(table, tmp_path):
+def test_the_documents_code_switches_and_reads_the_outcome(table, tmp_path):
     (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/switch.md").read_text(), re.MULTILINE | re.DOTALL)
     names = {}
     exec(code, names)  # noqa: S102 - the code of the document

@@ -43,7 +43,7 @@ def test_status_and_doctor_name_a_drift_from_the_plan(table):
     table.host.check_output("echo %s > /etc/roundhouse/plan.json", before)
 
 
-def test_a_configuration_that_is_gone_is_a_drift(table):
+def test_a_missing_configuration_is_a_drift(table):
     table.host.check_output("mv /etc/roundhouse/agents/architect.yaml /tmp")
     (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "architect"]
     assert "architect.yaml is gone, so it would not start again" in row["drift"][0]
@@ -51,7 +51,7 @@ def test_a_configuration_that_is_gone_is_a_drift(table):
     table.host.check_output("mv /tmp/architect.yaml /etc/roundhouse/agents")
 
 
-def test_nothing_is_wrong_on_a_host_that_is_well(well):
+def test_doctor_finds_nothing_on_a_healthy_host(well):
     answer = well.ask("doctor")
     assert (answer["ok"], answer["findings"]) == (True, [])
 
@@ -74,7 +74,7 @@ def test_nothing_is_wrong_on_a_host_that_is_well(well):
     ],
     ids=["model", "unit", "port"],
 )
-def test_doctor_sees_the_state_of_the_host(well, damage, mend, cause):
+def test_doctor_reports_the_state_of_the_host(well, damage, mend, cause):
     table = well
     table.host.check_output(damage)
     assert ("po", cause) in causes(table)
@@ -82,7 +82,7 @@ def test_doctor_sees_the_state_of_the_host(well, damage, mend, cause):
     assert table.ask("doctor")["findings"] == []
 
 
-def test_doctor_sees_a_stranger_on_the_card(table):
+def test_doctor_reports_another_process_on_the_card(table):
     table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
     pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
     card = f"/var/cache/roundhouse/card/{pid}"
@@ -91,7 +91,7 @@ def test_doctor_sees_a_stranger_on_the_card(table):
     assert {("dev", "memory_held"), ("architect", "slow_inference")} <= causes(table)
 
 
-def test_doctor_tells_of_a_start_that_failed_until_a_later_one_is_ready(table):
+def test_doctor_reports_a_failed_start_until_a_later_one_succeeds(table):
     table.fault("dev", "--out-of-memory")
     table.refused("dev")
     assert table.host.check_output("systemctl is-active roundhouse-dev || true") == "inactive"
@@ -103,13 +103,13 @@ def test_doctor_tells_of_a_start_that_failed_until_a_later_one_is_ready(table):
     assert ("dev", "out_of_memory") not in causes(table)
 
 
-def test_doctor_tells_of_a_switch_that_failed_though_its_engine_had_started(table):
+def test_doctor_reports_a_failed_switch_whose_engine_started(table):
     table.fault("dev", "--rubbish")
     table.refused("dev")
     assert "unreadable text" in told(table, "dev", "canary_failed")["evidence"]
 
 
-def test_a_switch_that_was_interrupted_is_no_trouble_of_the_agent(table):
+def test_an_interrupted_switch_is_not_a_finding(table):
     assert table.run("dev")["rc"] == 0, table.said
     assert table.run("architect")["rc"] == 0, table.said
     table.fault("dev", "--never-ready")
@@ -122,7 +122,7 @@ def test_a_switch_that_was_interrupted_is_no_trouble_of_the_agent(table):
     [("--out-of-memory", "out_of_memory"), ("--crash-after 0.5", "engine_died")],
     ids=["start", "run"],
 )
-def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause):
+def test_doctor_reports_a_unit_that_restarts_repeatedly(table, fault, cause):
     unlimited = ("[Unit]", "StartLimitIntervalSec=0")
     table.limit_unit("dev", *unlimited, *AT_ONCE)
     table.fault("dev", fault)
@@ -137,7 +137,7 @@ def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause)
     assert table.run("architect", "--wait")["rc"] == 0, table.said  # a failover of dev may run
 
 
-def test_doctor_says_why_systemd_gave_an_agent_up(table):
+def test_doctor_reports_why_systemd_gave_up_an_agent(table):
     table.fault("dev", "--out-of-memory")
     table.host.check_output("for n in $(seq 5); do systemctl start roundhouse-dev 2>/dev/null || true; done")
     table.until("journalctl --unit roundhouse-dev --lines 50 | grep -q 'repeated too quickly'")
@@ -164,7 +164,7 @@ def test_doctor_reads_the_kernels_log(table):
     assert (None, "card_lost") not in causes(table)
 
 
-def test_doctor_tells_of_a_pull_that_failed(table):
+def test_doctor_reports_a_failed_pull(table):
     assert table.host.run("roundhouse pull --from /srv/lab/models lab/none").rc == 1
     store = table.host.check_output("find / -xdev -name .pull.json")
     assert told(table, None, "download_failed")["evidence"].endswith("[model_not_in_source]")
@@ -172,7 +172,7 @@ def test_doctor_tells_of_a_pull_that_failed(table):
     assert (None, "download_failed") not in causes(table)
 
 
-def test_doctor_says_what_makes_an_agent_slow(table):
+def test_doctor_reports_the_cause_of_slow_inference(table):
     table.restart("architect", "--preemptions 50")
     more = f"{NVML}.more"
     table.host.check_output(f"echo 'live 0 97 91 120 180 180 0x20' > {more}")
@@ -189,7 +189,7 @@ def test_doctor_says_what_makes_an_agent_slow(table):
     }
 
 
-def test_doctor_sees_a_driver_that_was_upgraded(table):
+def test_doctor_reports_an_upgraded_driver(table):
     version = "/srv/lab/sys/module/nvidia/version"
     before = table.host.file(version).content_string.strip()
     table.host.check_output(f"echo 590.1 > {version}")

@@ -51,7 +51,7 @@ def serves_again(table, agent, pid):
     table.said = f"{agent} served again after {time.monotonic() - begun:.0f} s"
 
 
-def test_an_engine_that_is_stopped_is_started_again(fast):
+def test_a_stopped_engine_process_is_restarted(fast):
     pid = main_pid(fast, "architect")
     fast.host.check_output("kill -STOP %s", pid)
     serves_again(fast, "architect", pid)
@@ -59,7 +59,7 @@ def test_an_engine_that_is_stopped_is_started_again(fast):
     assert property_of(fast, "architect", "NRestarts") == "1"
 
 
-def test_an_engine_whose_api_answers_and_whose_core_is_stopped_is_started_again(fast):
+def test_an_engine_with_a_stopped_core_is_restarted(fast):
     fast.restart("architect", f"--core-stopped-while {fast.gate}")
     fast.fault("architect", "")
     pid = main_pid(fast, "architect")
@@ -72,7 +72,7 @@ def health():
     return "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/health').status)"
 
 
-def test_an_engine_that_reads_a_long_prompt_is_no_hung_one(usual):
+def test_an_engine_with_a_long_prompt_is_not_killed(usual):
     usual.restart("architect", f"--read-looks {LOOKS}")
     usual.fault("architect", "")
     pid = main_pid(usual, "architect")
@@ -84,7 +84,7 @@ def test_an_engine_that_reads_a_long_prompt_is_no_hung_one(usual):
     assert "hangs: ending" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
 
-def test_an_engine_that_loads_long_is_no_hung_one(usual):
+def test_an_engine_with_a_long_load_is_not_killed(usual):
     usual.fault("architect", f"--load-seconds {LONGER_SECONDS}")
     usual.host.check_output("systemctl restart roundhouse-architect")
     usual.fault("architect", "")
@@ -118,7 +118,7 @@ def failover_of(table, agent):
     return entry
 
 
-def test_two_that_cannot_stay_give_the_card_to_a_third(table):
+def test_after_two_failing_agents_a_third_one_is_started(table):
     for agent in ("dev", "architect"):  # first, because systemd resets its count of starts when it reloads units
         table.limit_unit(agent, *AT_ONCE)
     assert table.run("dev")["rc"] == 0
@@ -140,7 +140,7 @@ def test_two_that_cannot_stay_give_the_card_to_a_third(table):
     assert (entry := failover_of(table, "po"))["previous"] == ["architect"], entry
 
 
-def test_a_wrong_option_is_given_up_at_once(table):
+def test_an_invalid_option_is_not_retried(table):
     table.limit_unit("dev", *AT_ONCE)
     assert table.run("po")["rc"] == 0
     assert table.run("dev")["rc"] == 0
@@ -175,6 +175,6 @@ def test_an_agent_stopped_by_a_person_causes_no_failover(table):
 
 
 @pytest.mark.parametrize("agent", ["architect", "dev", "po"])
-def test_the_sandbox_of_an_agent_on_a_card_leaves_little_open(table, agent):
+def test_the_sandbox_of_an_agent_on_a_card_is_restrictive(table, agent):
     told = table.host.run(f"systemd-analyze security --no-pager roundhouse-{agent}.service").stdout
     assert float(told.strip().splitlines()[-1].split(": ")[1].split()[0]) <= 2.0, told

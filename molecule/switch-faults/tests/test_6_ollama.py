@@ -10,7 +10,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 
 
 @pytest.mark.parametrize(("policy", "enabled"), [("leave", True), ("stop", True), ("disable", False)])
-def test_its_service_is_stopped_as_asked_and_its_files_stay(host, policy, enabled):
+def test_ollamas_service_is_stopped_and_its_files_stay(host, policy, enabled):
     host.check_output("systemctl enable --now ollama")
     command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", NAME]
     command += ["--extra-vars", f"ollama_policy={policy}", "molecule/switch-faults/ollama.yml"]

@@ -32,7 +32,7 @@ RUBBISH = "architect returned unreadable text, '!!!!!!!!!!!!!!!!': its weights o
         ("--rubbish", None, RUBBISH),
     ],
 )
-def test_an_engine_of_no_use_is_taken_back_within_the_time_told(
+def test_a_broken_engine_is_rolled_back_within_the_stated_time(
     first, one_engine_at_a_time, faults, limit_seconds, part
 ):
     before, plans = first.files(), first.plans()
@@ -45,7 +45,7 @@ def test_an_engine_of_no_use_is_taken_back_within_the_time_told(
     assert first.runs() == (["architect"], first.first)
 
 
-def test_both_are_of_no_use_and_the_next_run_needs_no_hand(first):
+def test_if_both_engines_fail_the_next_run_recovers(first):
     first.fault(first.first, "--out-of-memory")
     first.write(first.engine("0.34.0", "--out-of-memory"))
     sentence = first.refused("deploy", first.staged)
@@ -79,7 +79,7 @@ def hold(machine, phase):
     ("phase", "word"),
     [("stop", "resume"), ("start", "deploy"), ("start", "dev"), ("canary", "resume"), ("rollback", "deploy")],
 )
-def test_after_sigkill_the_next_call_completes_or_goes_back(first, phase, word):
+def test_after_sigkill_the_next_command_completes_or_rolls_back(first, phase, word):
     engine = hold(first, phase)
     first.killed(phase, "deploy", first.staged)
     if phase == "rollback":  # the new engine was broken; repair it
@@ -93,7 +93,7 @@ def test_after_sigkill_the_next_call_completes_or_goes_back(first, phase, word):
         assert first.run("architect")["rc"] == 0
 
 
-def test_files_that_were_replaced_half_are_put_back(first):
+def test_partly_replaced_files_are_restored(first):
     before = first.files()
     hold(first, "stop")
     first.killed("stop", "deploy", first.staged)
@@ -104,7 +104,7 @@ def test_files_that_were_replaced_half_are_put_back(first):
     assert first.runs() == (["architect"], first.first)
 
 
-def test_a_machine_that_is_lost_half_way_boots_with_the_plan_that_served(first):
+def test_a_machine_lost_during_a_deployment_boots_with_the_previous_plan(first):
     hold(first, "start")
     first.killed("start", "deploy", first.staged)
     docker.from_env().containers.get(first.name).restart(timeout=20)
@@ -113,7 +113,7 @@ def test_a_machine_that_is_lost_half_way_boots_with_the_plan_that_served(first):
 
 
 @pytest.mark.on("folders")  # the playbook does the same for images
-def test_a_play_that_is_killed_is_run_again(first):
+def test_a_killed_play_can_be_repeated(first):
     # A version that no earlier run requested, because the digest of an earlier tag is locked.
     engine = first.engine("0.35.0", "--load-seconds 4")
     playing = subprocess.Popen(command(first, "upgrade", **first.asking_for(engine)), **OPTIONS, start_new_session=True)

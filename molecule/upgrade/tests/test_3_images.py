@@ -12,7 +12,7 @@ LOCK = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "images.lock")
 ARCHIVE = "/srv/lab/engine.tar"
 
 
-def test_a_tag_that_moves_is_not_followed_until_that_is_asked_for(machine, play):
+def test_a_moved_tag_is_followed_only_on_request(machine, play):
     tag = f"{machine.repository}:v0.33.0"  # locked by the upgrade of test_1_plays.py; another image is active now
     machine.write(machine.first)
     assert machine.deploy()["rc"] == 0
@@ -34,7 +34,7 @@ def archive(machine):
     return machine.host.check_output(f"sha256sum {ARCHIVE}").split()[0]
 
 
-def test_another_archive_than_the_one_that_was_written_down_is_refused(machine, play, archive):
+def test_an_archive_with_another_checksum_is_refused(machine, play, archive):
     before, settings = machine.files(), {"container_image_source": "archive", "container_image_archive": ARCHIVE}
     result = play("engine", **settings, container_image_archive_sha256="0" * 64)  # the playbook that checks it
     assert result.returncode == 2
@@ -47,7 +47,7 @@ def test_another_archive_than_the_one_that_was_written_down_is_refused(machine, 
 
 @pytest.mark.parametrize("loss", ["docker kill roundhouse-architect", "docker rm --force roundhouse-architect",
                                   "systemctl restart docker", "systemctl kill --signal KILL docker"])  # fmt: skip
-def test_the_last_agent_serves_again_without_its_container_or_docker(machine, loss):
+def test_the_last_agent_recovers_from_a_lost_container_or_docker(machine, loss):
     (serving, _) = machine.runs()
     number = "docker ps --quiet --no-trunc --filter name=^roundhouse-architect$"
     before = machine.host.check_output(number)
