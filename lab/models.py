@@ -3,7 +3,7 @@
 
     models.py FOLDER [--is-made]
 
-A real vLLM loads and serves them like any other model. Each agent's model follows its own random sequence of words: its
+A real vLLM loads and serves them like any other model. Each agent's model follows its own random sequence of words. Its
 head prefers one next word after each word, and ends the answer after the last word. An answer therefore consists of
 readable words, identifies its agent, and is always the same at temperature 0. At a higher temperature the answer leaves
 the sequence, because the other tokens have a share of the probability. All other weights are random.

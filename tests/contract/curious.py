@@ -57,7 +57,7 @@ REQUESTS = [
     _chat("stop", stop=["e", "\n"]),
     _chat("stop_token_ids", stop_token_ids=[5], include_stop_str_in_output=True),
     _chat("seed", seed=7, temperature=1.0),
-    _chat("a seed that is no number", 400, seed="seven"),
+    _chat("a seed that is not a number", 400, seed="seven"),
     _chat("penalties", frequency_penalty=2, presence_penalty=-2, repetition_penalty=1.5),
     _chat("a penalty beyond its range", 400, frequency_penalty=9),
     _chat("logit_bias", logit_bias={"5": 100, "6": -100}),
@@ -124,5 +124,5 @@ REQUESTS = [
     ("tokenize", "/tokenize", {"prompt": "Hello"}, 200),
     ("tokenize a chat", "/tokenize", {"messages": HELLO["messages"]}, 200),
     ("detokenize", "/detokenize", {"tokens": [5, 6]}, 200),
-    ("detokenize what is no token", "/detokenize", {"tokens": [-1]}, 400),
+    ("detokenize an invalid token", "/detokenize", {"tokens": [-1]}, 400),
 ]

@@ -32,8 +32,8 @@ CASES = 40  # least number of cases of the whole suite
 class SwitchHost:
     """The host under test."""
 
-    since = "0"  # start of the case in seconds since the epoch, if the case needs it
-    known: str | None = None  # the agent that answered its canary at the end of the previous case
+    since = "0"  # Start of the case in seconds since the epoch, if the case needs it.
+    known: str | None = None  # The agent that answered its canary at the end of the previous case.
 
     def __init__(self, host: Host, plan: dict[str, Any]) -> None:
         self.host, self.plan = host, plan

@@ -5,8 +5,8 @@ import time
 import pytest
 from conftest import AGENTS, AT_ONCE
 
-LONGER_SECONDS = 14  # longer than the watchdog waits for an engine, 10 s
-LOOKS = 12  # checks of an engine that reads a prompt; the watchdog stops it after four without a new number
+LONGER_SECONDS = 14  # Longer than the watchdog waits for an engine, 10 s.
+LOOKS = 12  # Checks of an engine that reads a prompt; the watchdog stops it after four without a new number.
 
 
 def main_pid(table, agent):
