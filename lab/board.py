@@ -1,7 +1,7 @@
-"""The steps of a long program on one screen, or as log lines if there is no terminal.
+"""The steps of a long program on one screen, or as lines where there is no terminal.
 
-It is the screen of scripts/setup_vllm.py for steps that may run at the same time. It shows the action, the progress and
-the expected time of each step, estimated from the last run.
+It is the screen of scripts/setup_vllm.py, for steps that may run side by side: what each does, how far it is, and how
+long it will take by the last run.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from roundhouse.cli.setup_run import DONE, FAILED, RUNS, WAITING, Event, Run, St
 from roundhouse.util import json_file
 from roundhouse.util.progress import duration
 
-EVERY_SECONDS = 10.0  # interval of the log lines of each running step
-KEPT_LINES = 30  # of a command's output, shown if it fails
+EVERY_SECONDS = 10.0  # so often a log has a line for each step that runs
+KEPT_LINES = 30  # of what a command said, for when it fails
 _COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
 _TASK = re.compile(r"^TASK \[(.+)\]")
 
@@ -38,14 +38,14 @@ Tell = Callable[[str], None]
 
 
 class Failed(Exception):
-    """The failure of a step; the text is for a person."""
+    """A step did not go well; the text is for a person."""
 
 
 class Board:
     """The steps by their names, in the order in which they are shown.
 
-    `expected` is the expected time of each step in seconds, and `by` names its source. Both may be set later. `beside`
-    lists groups of steps that run at the same time.
+    `expected` are the seconds that each may take, and `by` says whose they are; both may be set later. `beside` are
+    groups of steps that run at the same time.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Board:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show the steps during the `with` block, and the time of each step after it."""
+        """Show the steps as long as the `with` lasts, and afterwards what each took."""
         over = threading.Event()
         log = threading.Thread(target=self._log, args=(over,), daemon=True)
         try:
@@ -75,15 +75,15 @@ class Board:
                 yield
         finally:
             over.set()
-            if log.is_alive():  # otherwise it could print a line after the summary
+            if log.is_alive():  # else a line of it could come after the summary
                 log.join()
             print(setup_screen.summary(self.run, time.monotonic(), _width() if self._terminal else None), flush=True)
 
     @contextmanager
     def step(self, name: str) -> Iterator[Tell]:
-        """Run a step during the `with` block; yield the function that reports its current action.
+        """Run a step as long as the `with` lasts; give what tells what it does just now.
 
-        If the step fails while a concurrent step runs, the reason is shown at once. Otherwise the caller shows it.
+        The reason why it failed is shown at once if a step beside it goes on; else the caller shows it.
         """
         stage = next(each for each in self.run.stages if each.name == name)
         stage.state, stage.begun = RUNS, time.monotonic()
@@ -105,12 +105,12 @@ class Board:
                     self.say(f"   {line}")
 
     def say(self, text: str) -> None:
-        """Print a line of the log; on a terminal print nothing, because the screen is shown."""
+        """Print a line of the log; a terminal shows the screen instead."""
         if not self._terminal:
             print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
     def screen(self, width: int) -> str:
-        """Return the screen: all steps, the actions of the running steps, and the time left."""
+        """Return all steps, what those do that run, and the time left."""
         now = time.monotonic()
         reasons = [f"{name}: {line}" for name, told in [*self._reasons.items()] for line in told.splitlines()]
         doing = [line for told in [*reasons, *self.doing(now)] for line in textwrap.wrap(told, width)]
@@ -125,7 +125,7 @@ class Board:
         )
 
     def doing(self, now: float) -> list[str]:
-        """Return a line for each running step."""
+        """Return a line for each step that runs."""
         found = []
         for stage in self.run.stages:
             if stage.state == RUNS:
@@ -134,7 +134,7 @@ class Board:
         return found
 
     def time_left(self, now: float) -> str | None:
-        """Return the text with the time left, None if unknown; of concurrent steps the longest one counts."""
+        """Return how long all goes on, None where that is unknown; of steps side by side the longest one counts."""
         stages = {stage.name: stage for stage in self.run.stages}
         skipped: set[str] = set()
         for group in self.beside:
@@ -146,7 +146,7 @@ class Board:
         return setup_screen.time_left(counted, now, self.expected, self.by)
 
     def _is_beside_an_open_one(self, name: str) -> bool:
-        """Return whether a concurrent step is waiting or running."""
+        """Return whether a step at the same time has not ended; it may not have begun yet."""
         others = {other for group in self.beside if name in group for other in group} - {name}
         return any(stage.name in others and stage.state in (WAITING, RUNS) for stage in self.run.stages)
 
@@ -156,7 +156,7 @@ class Board:
         return max(self.expected.get(stage.name, math.inf) - (stage.seconds(now) or 0.0), 0.0)
 
     def seconds(self) -> dict[str, float]:
-        """Return the time of each successful step in seconds."""
+        """Return what each step that went well took."""
         return {each.name: round(each.seconds(0.0) or 0.0, 1) for each in self.run.stages if each.state == DONE}
 
     def _of(self, stage: Stage, before: str) -> str:
@@ -172,7 +172,7 @@ class Board:
 
 
 def command(words: list[str], tell: Tell, **more: Any) -> None:
-    """Run a command and report its last output line, or the task of a playbook. Raises Failed with the last lines."""
+    """Run a command and tell its last line, of a playbook its task. Raises Failed with its last lines."""
     said: deque[str] = deque(maxlen=KEPT_LINES)
     with Popen(words, stdout=PIPE, stderr=STDOUT, text=True, errors="replace", **more) as running:
         for raw in running.stdout or ():
@@ -183,11 +183,11 @@ def command(words: list[str], tell: Tell, **more: Any) -> None:
             if task or (line and words[0] != "ansible-playbook"):
                 tell(task[1] if task else line)
     if running.returncode != 0:
-        raise Failed("\n".join([*said, f"{words[0]} failed with status {running.returncode}; its output is above."]))
+        raise Failed("\n".join([*said, f"{words[0]} failed: its last words are above."]))
 
 
 def playbook(wanted: setup_run.Wanted, board: Board, tell: Tell) -> None:
-    """Run site.yml and report its plays and tasks, in a log also the changes. Raises Failed, KeyboardInterrupt."""
+    """Run site.yml and tell its plays and tasks; in a log also what they change. Raises Failed, KeyboardInterrupt."""
     run, log = Run([]), setup_screen.Log()
 
     def feed(each: Event) -> None:
@@ -205,7 +205,7 @@ def playbook(wanted: setup_run.Wanted, board: Board, tell: Tell) -> None:
 
 
 def recall(file: Path) -> dict[str, float]:
-    """Return the seconds that earlier runs kept in a file; empty if the file cannot be read."""
+    """Return the seconds that earlier runs kept in a file; none where it cannot be read."""
     try:
         return {str(name): float(seconds) for name, seconds in json.loads(file.read_text()).items()}
     except (OSError, ValueError, AttributeError, TypeError):
@@ -213,7 +213,7 @@ def recall(file: Path) -> dict[str, float]:
 
 
 def keep(file: Path, seconds: dict[str, float]) -> None:
-    """Add seconds to the file for the next run."""
+    """Keep seconds for the next run, beside those that are kept already."""
     json_file.write(file, recall(file) | seconds, durable=False)
 
 

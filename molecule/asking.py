@@ -1,4 +1,4 @@
-"""Run clients (OpenAI's own) that send requests during switches, and record the outcome of each request."""
+"""Clients that go on asking while agents come and go, with the users' own client, and what became of their requests."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from collections.abc import Callable
 import openai
 
 CLIENTS = 20
-ACROSS = 6  # requests that run when a switch begins; every second one is a stream
+ACROSS = 6  # requests that run when a switch begins, each second one a stream
 
 
 class Asking:
-    """Clients that send requests to the wanted agent, at the common endpoint or at the agent's own port."""
+    """Clients that ask whoever is wanted, by the one endpoint or by the agent's own port."""
 
     calm_seconds = 1.0  # between two switches
     tokens = 40
-    across_tokens = 300  # enough for those requests to run for some seconds of the switch's drain
+    across_tokens = 300  # so many that those requests run on for some seconds of the switch's drain
 
     def __init__(
         self, base: str, ports: dict[str, int], keys: list[str], tls: ssl.SSLContext | bool, requests: int
     ) -> None:
         self.base, self.ports, self.keys, self.left = base, ports, keys, requests
         self.wanted, self.over, self.asking = "", False, asyncio.Event()
-        self.open = 0  # unanswered requests of the clients
+        self.open = 0  # requests of the clients that are not answered yet
         self.outcomes: list[str] = []
         self.waited: list[int] = []
         self.refused = self.across = 0
@@ -39,12 +39,13 @@ class Asking:
         hold: Callable[[bool], object] = bool,
         taken: Callable[[int], bool] = bool,
     ) -> None:
-        """Send requests while `switch` switches from one agent to the next; the first agent is already active.
+        """Ask while `switch` goes from one agent to the next; the first one serves already.
 
-        Between one agent's last request and the moment at which the switch to the next has `begun`, no client sends a
-        request. The gateway rightly refuses a request for an agent that is not starting. Requests on the previous agent
-        continue. If the engines can `hold` their answers, they do so until the switch has begun, on any machine.
-        `taken` returns whether the engine has accepted that many requests, because later ones are refused.
+        No client begins to ask between one agent's last request and the moment at which the switch to the next has
+        `begun`, which may wait for that: an agent that is not on its way is refused, and rightly. What runs on the one
+        that leaves runs on; where engines can be told to `hold` their answers, they do until then, however slow the
+        machine is. `taken` says whether the engine has so many requests: one that comes after the switch has begun is
+        refused, too.
         """
         self.wanted = names[0]
         self.asking.set()
@@ -76,12 +77,12 @@ class Asking:
             await self.http.aclose()
 
     def told(self) -> str:
-        """Return a summary of the outcomes."""
+        """Return what became of the requests."""
         waited, answered = sorted(self.waited), self.outcomes.count("answered")
         return (
-            f"{len(self.outcomes)} requests: {answered} completely answered by their agent, {self.across} ran when a "
-            f"switch began, {sum(map(bool, waited))} waited (at most {waited[-1] / 1000:.1f} s), {self.refused} "
-            "were refused and repeated"
+            f"{len(self.outcomes)} requests, {answered} answered whole by who was asked; {self.across} ran when a "
+            f"switch began; {sum(map(bool, waited))} waited, the longest {waited[-1] / 1000:.1f} s; {self.refused} "
+            "were told to come again"
         )
 
     async def _client(self, number: int) -> None:
@@ -100,7 +101,7 @@ class Asking:
             await asyncio.sleep(choice.random() * 0.3)
 
     async def _begin_long(self, agent: str) -> list[asyncio.Task[str]]:
-        """Start long requests, wait until the engine has accepted them and the last one, a stream, has begun."""
+        """Return long requests that the engine has taken: the last one, a stream, has begun to answer."""
         begun = asyncio.Event()
         running = [asyncio.create_task(self._long(agent, number, begun)) for number in range(ACROSS)]
         while not begun.is_set() and not running[-1].done():
@@ -116,10 +117,10 @@ class Asking:
         try:
             return await self._ask(self.ports["any"], agent, number, **asked)
         except openai.OpenAIError as error:
-            return f"{agent}, during its drain: {error!r}"
+            return f"{agent}, while it left: {error!r}"
 
     async def _until_kept(self, port: int, agent: str, number: int, *, stream: bool) -> str:
-        """Send a request, and repeat it if the gateway asks for that, as after a failed switch."""
+        """Ask, and come again when told to: that happens after a switch that failed."""
         while True:
             try:
                 return await self._ask(port, agent, number, stream=stream, tokens=self.tokens)
@@ -139,7 +140,7 @@ class Asking:
         tokens: int,
         begun: asyncio.Event | None = None,
     ) -> str:
-        """Return `answered` for a complete answer of the requested agent, otherwise a description of the answer."""
+        """Return `answered` when a whole answer came from who was asked, else what came."""
         url = f"{self.base}:{port}/v1"
         api = openai.AsyncOpenAI(
             base_url=url, api_key=self.keys[number % len(self.keys)], max_retries=0, http_client=self.http

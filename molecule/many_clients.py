@@ -1,4 +1,4 @@
-"""Run clients that request agents in turn, and compare the outcome with the limits that the settings imply."""
+"""Clients that ask for agents in turn, whoever is loaded, and what became of it beside what the settings promise."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import openai
 
 TOKENS = 10
-LONGEST_SECONDS = 240  # of a run in which `enough` never returns true
+LONGEST_SECONDS = 240  # of a run in which there is never enough to see
 CHECK_SECONDS = 3
 
 
 class Asked(NamedTuple):
-    """One request: its agent, its outcome, and how long the gateway held it."""
+    """One request: of whom, what came, and how long the gateway kept it."""
 
     agent: str
     outcome: str
@@ -25,7 +25,7 @@ class Asked(NamedTuple):
 
 
 class ManyClients:
-    """Clients that each send a request to one agent and, right after its answer, a request to the next agent."""
+    """So many clients; each asks for one agent and then for the next, and comes at once with another request."""
 
     def __init__(self, base: str, keys: list[str], tls: ssl.SSLContext | bool, agents: list[str]) -> None:
         self.base, self.keys, self.agents = base, keys, agents
@@ -35,9 +35,9 @@ class ManyClients:
     async def run(
         self, seconds: float, clients: int, pause_seconds: float, enough: Callable[[], bool] = lambda: True
     ) -> list[Asked]:
-        """Send requests for `seconds` and until `enough` returns true, and return the outcomes.
+        """Ask for so long and until `enough` says so, and return what came.
 
-        Requests that wait at the end are answered too. `enough` is called regularly.
+        Requests that wait then have their answer too. `enough` is asked now and then, all the time.
         """
         begun, over = time.monotonic(), asyncio.Event()
         asking = [asyncio.create_task(self._client(number, over, pause_seconds)) for number in range(clients)]
@@ -76,7 +76,7 @@ async def _ask(api: Any, agent: str) -> Asked:
 
 
 class Found(NamedTuple):
-    """The outcome of a run, with the limits that the settings imply."""
+    """What a run came to, and what the settings promise of it."""
 
     asked: list[Asked]
     switches: int
@@ -85,12 +85,12 @@ class Found(NamedTuple):
     promised_seconds: float
 
     def kept(self) -> bool:
-        """Return whether the run kept all limits."""
+        """Return whether all that was promised was kept."""
         good = all(one.outcome == "answered" for one in self.asked)
         return good and self.switches <= self.most_switches and self.longest_seconds <= self.promised_seconds
 
     def text(self, seconds: float) -> str:
-        """Return the outcome as one line."""
+        """Return it in a line."""
         many = collections.Counter(one.agent for one in self.asked)
         good = sum(one.outcome == "answered" for one in self.asked)
         return (

@@ -21,19 +21,19 @@ OTHERS = ("ANSIBLE_", "HF_", "LAB_", "OPENAI_", "ROUNDHOUSE_")
 
 
 def pytest_sessionstart():
-    """Fail in CI if a missing program would skip tests."""
+    """Refuse a CI that would skip tests for want of a program."""
     programs = ("cc", "gpg", "haproxy", "modinfo", "openssl")
     if os.environ.get("CI") and (absent := [name for name in programs if not shutil.which(name)]):
         pytest.exit(f"not installed: {', '.join(absent)}. `make setup` as root installs all of them.", returncode=2)
 
 
 def pytest_configure():
-    """Remove the user's environment variables that programs under test read."""
+    """Take away what the environment of whoever runs the tests says to the programs under test."""
     for name in [*os.environ]:
         if name.startswith(OTHERS) or name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE"):
             del os.environ[name]
-    os.environ["COLUMNS"] = "160"  # wide enough that no sentence is wrapped
-    os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)  # no authorities, because reading the machine's is slow
+    os.environ["COLUMNS"] = "160"  # so wide that nothing wraps a sentence
+    os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)  # no authorities: reading the machine's takes long
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The bench's arithmetic, texts and refusals. molecule/engines tests a real measurement."""
+"""The bench: its arithmetic, its words, its refusals. What it measures with is tried in the lab (molecule/engines)."""
 
 import json
 from xml.etree import ElementTree
@@ -111,7 +111,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_runs(capsys, words, cod
 
 
 class Models(Handler):
-    """A server that lists two models to a client with the key."""
+    """Tells two models to who has the key."""
 
     def do_GET(self):
         allowed = self.headers["Authorization"] == "Bearer secret"

@@ -1,4 +1,6 @@
-"""The commands in the documents are valid, and CI runs them or their block states a reason; pages and links exist."""
+"""The documents: the program takes each command in them, and CI runs it or its block says what it needs instead; each
+page and link is there.
+"""
 
 import json
 import re
@@ -17,18 +19,18 @@ from roundhouse.paths import CHECKOUT as ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 RAN = json.loads((ROOT / "tests/fixtures/documented.json").read_text())
-# A call of the command in a test of CI, on a host or in this process.
+# How a test of CI runs a word of the command: on a host, or in this process.
 RUN = r"""(roundhouse (--json )?|switch\.py |(ask|run|switch|refused|command|told)\(|main\(\[)["']?{word}\b"""
-# A shell block that CI cannot run: ```sh title="needs a GPU".
+# How a block of shell says that CI cannot run it: ```sh title="needs a GPU".
 NEEDS = re.compile(r' title="needs [^"]+"')
 AGENTS = ("architect", "dev", "po")
 COMMAND = ("roundhouse", "scripts/switch.py")
-# Programs of others and the shell's own words, which are not checked.
+# What the shell, and programs of others, do in a document: nothing of ours to check.
 OTHERS = (".", "set", "python3", "~/examples/bin/python", "curl", "docker", "nvidia-smi", "systemctl")
 
 
 def commands(*, ran=False):
-    """Return (document, line) of each command in a shell block, or only of those that CI runs."""
+    """Return (document, line) of each command in a block of shell, or of those that CI runs."""
     found = []
     for file in DOCUMENTS:
         for title, block in re.findall(r"^```sh([^\n]*)\n(.*?)^```", file.read_text(), re.MULTILINE | re.DOTALL):
@@ -39,7 +41,7 @@ def commands(*, ran=False):
 
 
 def in_the_text():
-    """Return (document, words) of each command in a sentence or a table."""
+    """Return (document, words) of each command that stands in a sentence or a table."""
     found = []
     for file in DOCUMENTS:
         text = re.sub(r"^```.*?^```", "", file.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -51,7 +53,7 @@ def in_the_text():
 
 
 def words(line):
-    """Return the words of a command without sudo, redirections and comments."""
+    """Return the words of a command without what is around it: sudo, what it is written to, the comment."""
     found = shlex.split(line, comments=True)
     return found[1:] if found[0] == "sudo" else found
 
@@ -66,16 +68,16 @@ def of(*programs, more=()):
 
 
 def bare(line):
-    """Return a command as in tests/fixtures/documented.json, without its comment and sudo."""
+    """Return a command as tests/fixtures/documented.json has it: without its comment and its sudo."""
     return re.sub(r"\s+# .*", "", line).strip().removeprefix("sudo ")
 
 
-# Commands that this file runs itself.
+# What this file runs itself.
 ITSELF = ("scripts/plan.py",)
 DONE = sorted({bare(line) for _, line in commands(ran=True) if not bare(line).startswith(ITSELF)})
 
 
-# The recipes of `make test` and `make test-all`, which CI runs.
+# The recipes of `make test` and `make test-all`: what CI runs.
 CI = "".join(re.findall(r"^test(?:-all)?: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE))
 SUITES = {name for names in re.findall(r"lab/suites\.py (.+)", CI) for name in names.split()}
 SCENARIOS = SUITES - suites.SUITES.keys()
@@ -87,7 +89,7 @@ def test_ci_runs_every_suite():
 
 
 @pytest.mark.parametrize("command", DONE)
-def test_ci_runs_the_command(command):
+def test_ci_runs_it(command):
     assert command in RAN, "name in tests/fixtures/documented.json what of CI runs it, or title its block: needs a GPU"
     file, text = RAN[command]
     assert text in (ROOT / file).read_text()
@@ -96,11 +98,11 @@ def test_ci_runs_the_command(command):
     assert file != "lab/demo.py" or "demo" in SUITES
 
 
-def test_the_list_of_commands_equals_the_documents():
+def test_what_ci_runs_is_what_the_documents_have():
     assert sorted(RAN.keys() - {"about"}) == DONE
 
 
-def test_blocks_contain_only_known_programs():
+def test_nothing_else_stands_there():
     ours = ("roundhouse", "scripts/switch.py", "scripts/plan.py", "scripts/setup_vllm.py", "scripts/agent_manager.py")
     known = (*ours, "make", "ansible-playbook", "molecule", "eval", *OTHERS)
     assert [(name, told) for name, told in OURS if told[0] not in known] == []
@@ -108,7 +110,7 @@ def test_blocks_contain_only_known_programs():
 
 
 @pytest.mark.parametrize("told", of(*COMMAND))
-def test_the_command_accepts_the_documented_call(told):
+def test_the_command_takes_it(told):
     arguments = told[1 : told.index(">")] if ">" in told else told[1:]
     try:
         found, args = main.parse(arguments)
@@ -120,7 +122,7 @@ def test_the_command_accepts_the_documented_call(told):
 @pytest.mark.parametrize(
     "word", sorted({told[1] for _, told in IN_THE_TEXT if told[0] in COMMAND} - {*AGENTS, "{name}"})
 )
-def test_a_command_in_a_sentence_runs_in_ci(word):
+def test_a_word_in_a_sentence_is_one_that_ci_runs(word):
     tests = [file for name in SCENARIOS for file in (ROOT / "molecule" / name).rglob("*.py")]
     tests += [*(ROOT / "tests/unit").glob("test_*.py"), *ROOT.rglob("roles/**/*.j2")]
     texts = [file.read_text() for file in tests if file.name != Path(__file__).name]
@@ -128,28 +130,28 @@ def test_a_command_in_a_sentence_runs_in_ci(word):
 
 
 @pytest.mark.parametrize("told", of("scripts/plan.py"))
-def test_plan_answers_the_documented_call(told, tmp_path):
+def test_plan_answers_it(told, tmp_path):
     roster = tmp_path / "roster.yml"
     roster.write_text((ROOT / "group_vars/all/agents.yml").read_text())
     line = [str(roster) if word.endswith((".yml", ".yaml")) else word for word in told]
     done = subprocess.run([sys.executable, *line], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode in (0, 1), done.stderr  # 1 means that it does not fit
+    assert done.returncode in (0, 1), done.stderr  # 1: it does not fit, which is an answer
     assert done.stdout
 
 
 @pytest.mark.parametrize("told", of("scripts/setup_vllm.py"))
-def test_setup_accepts_the_documented_call(told):
+def test_setup_takes_it(told):
     args = setup.parser().parse_args(told[1:])
     assert (ROOT / args.inventory).exists()
 
 
 @pytest.mark.parametrize("told", of("make", more=IN_THE_TEXT))
-def test_make_has_the_target(told):
+def test_make_has_the_word(told):
     assert re.search(rf"^{told[1]}\b.*:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("told", of("ansible-playbook", more=IN_THE_TEXT))
-def test_the_playbook_and_its_inventory_exist(told):
+def test_the_playbook_and_its_inventory_are_there(told):
     assert (ROOT / told[1]).is_file()
     if "--inventory" in told:
         assert (ROOT / told[told.index("--inventory") + 1]).exists()
@@ -159,7 +161,7 @@ def test_the_playbook_and_its_inventory_exist(told):
         assert asked <= {play.get("tags") for play in plays}
 
 
-def test_every_page_is_linked_and_every_link_of_the_readme_exists():
+def test_every_page_is_found_from_the_site_or_the_readme_and_every_link_of_the_readme_leads_somewhere():
     readme = (ROOT / "README.md").read_text()
     pages = set(re.findall(r"([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text() + readme))
     assert {file.name for file in (ROOT / "docs").glob("*.md")} <= pages

@@ -160,7 +160,7 @@ def test_the_guides_file_becomes_a_roster_that_fits_the_card(write, told):
         ("webui", 35, "not taken", "no vLLM"),
     ],
 )
-def test_each_line_of_the_file_is_reported(write, told, text, number, fate, part):
+def test_each_line_of_it_is_accounted_for(write, told, text, number, fate, part):
     answer = told(write("docker-compose-architect.yml", ARCHITECT))
     (line,) = [line for line in lines(answer, text) if line["number"]][:1]
     assert (line["number"], line["fate"]) == (number, fate)
@@ -544,7 +544,7 @@ def test_vllms_options_equal_those_of_the_deployment():
 
 
 def test_help_and_usage(capsys, monkeypatch):
-    monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # an invalid call is refused on this machine
+    monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # what cannot be meant is refused here all the same
     assert main.main(["import"]) == 2
     assert main.main(["import", "/no/such/file"]) == 2
     assert main.main(["--json", "import", "x"]) == 2

@@ -80,7 +80,7 @@ def test_each_setting_snippet_and_figure_of_the_guide_is_in_a_row(what):
 
 
 @pytest.mark.parametrize(("name", "told"), GUIDE["settings"].items())
-def test_import_explains_settings_that_the_guide_got_wrong(name, told):
+def test_import_says_of_each_setting_what_the_guide_could_not(name, told):
     value, fate = told
     entries = [Setting(1, "env", "MODEL", "Qwen/Qwen2.5-7B-Instruct-AWQ", "")]
     entries += [Setting(2, "env", each, other, each) for each, (other, _) in GUIDE["settings"].items() if each != name]

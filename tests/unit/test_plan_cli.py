@@ -1,4 +1,4 @@
-"""The command plan.py: its JSON, its text, and one sentence for an invalid call."""
+"""The command for one question: its JSON, its text, and one sentence for what cannot be meant."""
 
 import json
 import shlex
@@ -18,7 +18,7 @@ KEYS = {
 
 
 def run(capsys, line):
-    """Return the exit status, standard output and standard error."""
+    """Return the exit status, what came on stdout and what came on stderr."""
     status = plan.main(shlex.split(line))
     return status, *capsys.readouterr()
 

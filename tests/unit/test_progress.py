@@ -1,4 +1,4 @@
-"""The progress of a pull, on a terminal, in a log and for a program."""
+"""How far a pull is, for a person, a log and a program."""
 
 import io
 import json
@@ -44,14 +44,14 @@ def test_json_lines_are_objects_and_count_what_was_thrown_away(monkeypatch):
 
 
 class Terminal(io.StringIO):
-    """A stream that claims to be a terminal."""
+    """A stream that says that it is a terminal."""
 
     def isatty(self):
         return True
 
 
 def test_a_terminal_has_one_line_that_is_rewritten_and_notes_that_stay(monkeypatch):
-    monkeypatch.setattr(progress, "TERMINAL_SECONDS", TIMEOUT_SECONDS)  # no further lines between the checked ones
+    monkeypatch.setattr(progress, "TERMINAL_SECONDS", TIMEOUT_SECONDS)  # no line between those that are looked at
     out = Terminal()
     with progress.on_stream(out) as shown:
         shown.expect(MIB)

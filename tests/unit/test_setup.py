@@ -57,7 +57,7 @@ SLOWLY = """
     - name: Work
       ansible.builtin.command: sh -c 'touch {{ folder }}/begun; exec sleep 60'
 """
-# A task that fails on the host of that name -> the reported sentence.
+# A task that fails on the host of that name -> the sentence that its failure is told by.
 FAILURES = {
     "sentence": ("fail: {msg: 'agents[dev].port is 80: write another.'}", "agents[dev].port is 80: write another."),
     "loop": ("fail: {msg: 'item {{ item }} is bad'}\n      loop: [1]", "item 1 is bad"),
@@ -66,7 +66,7 @@ FAILURES = {
 
 
 class Ended(NamedTuple):
-    """The outcome of a run of the command."""
+    """What a run of the command came to."""
 
     status: int
     out: list[str]
@@ -75,7 +75,7 @@ class Ended(NamedTuple):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Return a function that writes a playbook and an inventory into its `.folder` and returns the inventory."""
+    """Return what writes a playbook and an inventory and gives the inventory; all lies in its `.folder`."""
     folder = tmp_path_factory.mktemp("site")
     common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "folder": str(folder)}
 
@@ -102,7 +102,7 @@ def run(inventory, *words):
 
 @pytest.fixture(scope="module")
 def interrupted_and_again(site):
-    """Run it, interrupt its second play with Ctrl-C, and run it again to its end, with an argument of two words."""
+    """Run it, press Ctrl-C in its second play, and run the same command to its end, with a word of two words."""
 
     def interrupt():
         until((site.folder / "begun").exists)
@@ -129,7 +129,7 @@ def test_a_run_in_a_pipe_is_a_log_with_its_stages(interrupted_and_again):
 
 
 def test_a_word_for_ansible_stays_one_word(interrupted_and_again):
-    assert interrupted_and_again[1].status == 0  # the play's own task compares it
+    assert interrupted_and_again[1].status == 0  # its task compares it
 
 
 def test_the_failing_tasks_own_sentence_is_last(site):
@@ -157,12 +157,12 @@ def test_a_run_in_a_terminal_is_one_screen_of_80_columns(site):
     lines = [line.rstrip("\r") for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\r", "\n", told).splitlines()]
     assert [line for line in lines if len(line) > 80] == []
     assert any(line.startswith("> Second") for line in lines)
-    # The remaining output: the screen is overwritten, and the stages are printed again.
+    # What stays: the screen is drawn over, and the stages are told once more.
     assert [re.sub(r"\s+", " ", line) for line in lines if line][-1].startswith("+ Second 1 task, 0 changed,")
 
 
 def all_of(leader, look):
-    """Return the output to a terminal until its other end is closed, which Linux reports as an error.
+    """Return what is written to a terminal until its other end is closed, which Linux tells by an error.
 
     `look` gets what has come so far, each time that more has.
     """
@@ -196,7 +196,7 @@ def test_the_guides_words_are_parts_of_site_yml(words, tags):
     assert setup.tags(setup.parser().parse_args(words)) == tags
 
 
-# Separate plays within each row; driver and containers are parts of one play.
+# Plays of their own within each row; driver and containers are parts of one.
 @pytest.mark.parametrize("tags", [("driver", "engine", "models"), ("containers", "agents", "gateway")])
 def test_each_of_them_is_there(tags):
     wanted = setup_run.Wanted(tags, str(ROOT / "inventory/lab"), ())

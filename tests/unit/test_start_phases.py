@@ -1,4 +1,4 @@
-"""The progress of a start, from the log of the lab's engine, and the estimate from earlier starts."""
+"""How far a start is, from the lines of the lab's engine, and what earlier starts let expect."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from roundhouse.paths import CHECKOUT
 from roundhouse.state import serving, start_phases
 
 AGENT = {"name": "dev", "model_path": "/m"}
-# Lines of vLLM 0.32 on the lab's host. The last but one has two updates of one progress bar, as in the journal.
+# As vLLM 0.32 wrote them on the lab's host; the last but one carries two updates of one bar, as a journal keeps them.
 LINES = (
     "(APIServer pid=276) INFO 11-25 03:00:10 [api_utils.py:286] non-default args: {'host': '127.0.0.1'}",
     "(EngineCore pid=298) INFO 11-25 03:00:35 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config",
@@ -45,7 +45,7 @@ def test_the_time_left_is_that_of_earlier_starts_and_moves_with_a_late_phase():
     known = start_phases.Start("dev", "/m", 20.0, {"loading weights": 2.0, "opening the API": 19.5})
     progress, told = follow(known)
     assert told[0] == "reading options, about 19 s left"
-    assert told[2] == "loading weights, about 18 s left"  # one second late, so the end is one second later
+    assert told[2] == "loading weights, about 18 s left"  # one second late, so the end is too
     assert progress.left_seconds(1000) == 0
 
 
@@ -57,7 +57,7 @@ def test_the_last_starts_are_remembered_each_with_its_model(tmp_path, monkeypatc
     assert start_phases.known(AGENT).seconds == 24  # the median of the last five
     assert start_phases.known(AGENT | {"model_path": "/other"}) is None
     start_phases.keep(AGENT | {"model_path": "/other"}, follow()[0], 7)
-    assert start_phases.known(AGENT) is None  # the times of a removed model are dropped
+    assert start_phases.known(AGENT) is None  # a model that is gone is forgotten
     start_phases.keep(AGENT | {"name": "po"}, follow()[0], 9)
     assert start_phases.known(AGENT | {"model_path": "/other"}).seconds == 7
 

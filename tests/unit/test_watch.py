@@ -1,4 +1,4 @@
-"""The output of watch: nothing is cut off on a terminal, and a log has one line per change."""
+"""What watch shows: in a terminal nothing loses its end, in a log a line stands for a change."""
 
 import json
 import time
@@ -95,7 +95,7 @@ def test_the_switch_that_runs_is_read_from_its_journal(monkeypatch, tmp_path):
     log = switch_journal.Journal("dev", ["po"])
     assert switch_journal.running() is None
     with serving.switching(switch_journal.describe):
-        assert switch_journal.running() is None  # it has only checked so far
+        assert switch_journal.running() is None  # it only looks so far
         log.begin()
         log.phase("start", {})
         log._noted = 0.0

@@ -15,7 +15,7 @@ def compared(host, before=BEFORE):
     return host.run(f"lab-snapshot compare {before}").stdout.strip()
 
 
-def test_check_mode_lists_removals_and_removes_nothing(host, play, said):
+def test_check_mode_lists_what_would_go_and_takes_nothing(host, play, said):
     result = play("teardown.yml", "--check")
     assert result.returncode == 0, result.stdout
     for part in ("packages: ", "docker-ce", "nvidia-driver-cuda", "/etc/apt/sources.list.d/roundhouse-docker.sources"):

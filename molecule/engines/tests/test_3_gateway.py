@@ -1,4 +1,4 @@
-"""The gateway with the real engine and OpenAI's client, on an agent's port and on the common port."""
+"""The gateway before the real engine, with the users' own client: on an agent's port, and on the one of all agents."""
 
 import json
 from urllib.error import HTTPError
@@ -12,7 +12,7 @@ MESSAGES = [{"role": "user", "content": "Hello"}]
 
 @pytest.fixture(scope="module")
 def agent(plan, serving, switch):
-    """Return the active agent."""
+    """Return the agent that serves."""
     if not serving():
         assert switch("dev")["rc"] == 0
     (name,) = serving()
@@ -48,7 +48,7 @@ def test_embeddings_are_refused_as_openai_does(api, agent):
     assert refused.value.body["message"] == "There is no such path here, or not with this method."
 
 
-def test_an_error_of_the_engine_has_openais_format(api, agent):
+def test_an_error_of_the_engine_is_openais(api, agent):
     with pytest.raises(openai.BadRequestError) as refused:
         api.completions.create(model=agent["name"], prompt="word " * 3 * agent["max_model_len"], max_tokens=1)
     assert str(agent["max_model_len"]) in refused.value.body["message"]
@@ -56,7 +56,7 @@ def test_an_error_of_the_engine_has_openais_format(api, agent):
         api.chat.completions.create(model="nosuch", messages=MESSAGES)
 
 
-def test_an_inactive_agent_is_refused_with_its_start_time(client, agent, plan):
+def test_an_agent_that_is_not_loaded_is_refused_with_the_seconds_of_its_start(client, agent, plan):
     other = next(each for each in plan["agents"] if each["name"] != agent["name"])
     for port in (other["port"], plan["gateway_port"]):
         with pytest.raises(openai.InternalServerError) as refused:
@@ -66,7 +66,7 @@ def test_an_inactive_agent_is_refused_with_its_start_time(client, agent, plan):
         assert int(refused.value.response.headers["retry-after"]) > 1
 
 
-def test_the_common_port_lists_the_roster(client, agent, plan):
+def test_the_one_endpoint_lists_the_roster(client, agent, plan):
     listed = client(plan["gateway_port"]).models.list().data
     assert {each.id: (each.state, each.port, each.max_model_len) for each in listed} == {
         each["name"]: ("ready" if each["name"] == agent["name"] else "stopped", each["port"], each["max_model_len"])
@@ -74,7 +74,7 @@ def test_the_common_port_lists_the_roster(client, agent, plan):
     }
 
 
-def test_private_paths_of_vllm_are_not_served(address, agent):
+def test_private_paths_of_vllm_are_not_there(address, agent):
     for path in ("/metrics", "/version", "/docs", "/openapi.json", "/v1/load_lora_adapter", "/sleep"):
         with pytest.raises(HTTPError) as refused:
             urlopen(f"http://{address}:1{agent['port']}{path}", timeout=10)

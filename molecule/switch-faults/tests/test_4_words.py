@@ -142,7 +142,7 @@ def test_the_playbook_shows_a_reason_for_an_unreachable_host(table, tmp_path):
     assert re.search(r"^ +gone +unreachable .*Connection refused", done.stdout, re.MULTILINE)
 
 
-def test_the_documents_code_switches_and_reads_the_outcome(table, tmp_path):
+def test_a_program_switches_with_the_documents_own_code_and_reads_the_outcome(table, tmp_path):
     (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/switch.md").read_text(), re.MULTILINE | re.DOTALL)
     names = {}
     exec(code, names)  # noqa: S102 - the code of the document
