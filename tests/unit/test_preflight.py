@@ -185,7 +185,7 @@ def test_the_table_marks_findings_that_end_the_run():
 
 
 @pytest.mark.parametrize(("name", "part"), [("no-such-python", "not on the host's PATH"), ("python3", None)])
-def test_the_engines_python_is_checked(name, part):
+def test_the_engines_python_is_looked_for(name, part):
     assert [part in said for said in preflight._python(name, preflight.ENGINE_PYTHON).problems] == (
         [True] if part else []
     )

@@ -247,7 +247,7 @@ def test_fewer_texts_than_the_recipe_takes_are_refused(tmp_path):
 
 def test_too_few_tokens_are_named_with_both_numbers():
     assert requirements.short({"calibrate with": 512, "judge by": 1024}, "own.txt") == []
-    assert requirements.short({"calibrate with": 0, "judge by": 1024}, "own.txt") == []  # a recipe without calibration
+    assert requirements.short({"calibrate with": 0, "judge by": 1024}, "own.txt") == []  # a recipe without
     assert requirements.short({"calibrate with": 511, "judge by": 0}, "own.txt") == [
         "own.txt has 511 tokens to calibrate with, and 512 are the least: write more.",
         "own.txt has 0 tokens to judge by, and 1024 are the least: write more.",

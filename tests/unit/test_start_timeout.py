@@ -86,7 +86,7 @@ def test_what_is_deployed_stays_while_it_is_enough():
     assert again(first, 2000.0)["start_timeout_why"] == first["start_timeout_why"]
     assert again(first, 2000.0, again=True)["start_timeout_why"] != first["start_timeout_why"]
     assert again(first, 30.0)["start_timeout_seconds"] > first["start_timeout_seconds"]
-    # An earlier value of group_vars has no effect afterwards.
+    # What group_vars said for a while binds nobody afterwards.
     assert again(build(setting=2000), 3000.0)["start_timeout_why"] == first["start_timeout_why"]
 
 

@@ -1,4 +1,4 @@
-"""A switch activates one agent, by the command, which checks the agent's answer, and by systemd alone."""
+"""A switch makes one agent active: by the command, which asks the agent itself, and by systemd alone."""
 
 import pytest
 
@@ -68,7 +68,7 @@ def test_a_request_during_a_switch_waits_and_is_answered(host, fault, serving, a
     assert serving() == ["dev"]
 
 
-def test_starting_a_unit_stops_the_active_agent_first(host, serving):
+def test_starting_a_unit_alone_stops_the_active_agent_first(host, serving):
     assert serving() == ["dev"]
 
     host.check_output("systemctl start roundhouse-po")
