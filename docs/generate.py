@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Write what commands print into the documents: `docs/generate.py`; with --check only say what is old.
+"""Write the output of commands into the documents: `docs/generate.py`; --check only reports the outdated files.
 
-In a document, what stands between `<!-- $ COMMAND -->` and `<!-- /$ -->` is COMMAND's output, run in the repository's
-root. The clients' files in examples/ are written too (example_files.py). A test runs the check, so none of them shows
-what the program does not.
+The text between `<!-- $ COMMAND -->` and `<!-- /$ -->` in a document is COMMAND's output, run in the repository's root.
+The files of the clients in examples/ are written too (example_files.py). A test runs the check.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import example_files
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- \$ (?P<command>.+?) -->\n).*?(<!-- /\$ -->)", re.DOTALL)
-DOCUMENTS = ("README.md", *sorted(str(file.relative_to(ROOT)) for file in (ROOT / "docs").glob("*.md")))
+DOCUMENTS = ("README.md", *sorted(str(file.relative_to(ROOT)) for file in (ROOT / "docs").rglob("*.md")))
 
 
 def main() -> int:
@@ -40,13 +39,13 @@ def main() -> int:
 
 def _block(match: re.Match[str]) -> str:
     words = shlex.split(match["command"])
-    # As wide as a terminal is, whatever this one is.
+    # The width does not depend on this terminal.
     wide = os.environ | {"COLUMNS": "100"}
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=wide, capture_output=True, text=True, check=False)
     if done.stderr:
         raise SystemExit(f"{match['command']}: {done.stderr.strip()}")
-    # A Markdown table is shown as one, anything else as it looks in a terminal.
-    shown = done.stdout if done.stdout.startswith("|") else f"```text\n{done.stdout}```\n"
+    # Markdown is shown as it is, anything else as it looks in a terminal.
+    shown = done.stdout if done.stdout.startswith(("|", "## ", "```")) else f"```text\n{done.stdout}```\n"
     return f"{match[1]}{shown}{match[3]}"
 
 
