@@ -1,7 +1,7 @@
 """Find the errors of the package in its source: each code with the texts and remedies that it is raised with.
 
-A code is the first argument of RoundhouseError, UsageError or a subclass, or the keyword `code` of one. An argument that
-is not a literal is followed to the constants, assignments and callers that it comes from.
+A code is the first argument of RoundhouseError, UsageError or a subclass, or the keyword `code` of one. An argument
+that is not a literal is followed to the constants, assignments and callers that it comes from.
 """
 
 from __future__ import annotations
@@ -113,10 +113,9 @@ def resolve(value: ast.expr, place: Place, depth: int = DEEPEST) -> list[str]:
     """Return the strings that an expression may be; none where that cannot be followed."""
     if isinstance(value, ast.Constant):
         return [value.value] if isinstance(value.value, str) else []
-    if isinstance(value, ast.IfExp):
-        return resolve(value.body, place, depth) + resolve(value.orelse, place, depth)
-    if isinstance(value, ast.BoolOp):
-        return [each for part in value.values for each in resolve(part, place, depth)]
+    if isinstance(value, ast.IfExp | ast.BoolOp):
+        parts = value.values if isinstance(value, ast.BoolOp) else [value.body, value.orelse]
+        return [each for part in parts for each in resolve(part, place, depth)]
     if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
         left, right = resolve(value.left, place, depth), resolve(value.right, place, depth)
         return [a + b for a in left or [UNKNOWN] for b in right or [UNKNOWN]]

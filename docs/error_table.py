@@ -23,7 +23,10 @@ MOST = 2  # texts of a code in the table
 COMPUTED = {
     "canary_no_answer": ("An engine is ready and does not answer its canary.", "See `roundhouse logs AGENT`."),
     "command_renamed": ("The command has a new name; the text names it.", "Use the new name."),
-    "does_not_fit": ("An agent of the roster does not fit the card; the text has the gap in GiB.", "Change the roster."),
+    "does_not_fit": (
+        "An agent of the roster does not fit the card; the text has the gap in GiB.",
+        "Change the roster.",
+    ),
     "interrupted": ("The command was interrupted.", "Run it again; after a switch, run `roundhouse status` first."),
     "manifest_invalid": ("A manifest of the store is damaged; the text names it.", "Run `roundhouse pull`."),
     "model_damaged": ("A file of a model differs from its checksum; the text names it.", "Run `roundhouse pull`."),

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compare the users' migration guide with docs/reference/migration.md, line by line: `docs/guide.py GUIDE`.
 
-It prints each part of the guide with the verdict of its rows. It exits 1 if a part has neither a row nor
-a reason. It also exits 1 if no row of a line names one of its variables, options, programs or models. tests/fixtures/guide.json has what is known
-of the guide here.
+It prints each part of the guide with the verdict of its rows. It exits 1 if a part has neither a row nor a reason. It
+also exits 1 if no row of a line names one of its variables, options, programs or models. tests/fixtures/guide.json has
+what is known of the guide here.
 """
 
 from __future__ import annotations
