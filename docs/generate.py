@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import example_files
@@ -38,15 +39,20 @@ def main() -> int:
 
 
 def _block(match: re.Match[str]) -> str:
-    words = shlex.split(match["command"])
+    return f"{match[1]}{_shown(match['command'])}{match[3]}"
+
+
+@cache
+def _shown(command: str) -> str:
+    """Return the output of a command as Markdown."""
+    words = shlex.split(command)
     # The width does not depend on this terminal.
     wide = os.environ | {"COLUMNS": "100"}
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=wide, capture_output=True, text=True, check=False)
     if done.stderr:
-        raise SystemExit(f"{match['command']}: {done.stderr.strip()}")
+        raise SystemExit(f"{command}: {done.stderr.strip()}")
     # Markdown is shown as it is, anything else as it looks in a terminal.
-    shown = done.stdout if done.stdout.startswith(("|", "## ", "```")) else f"```text\n{done.stdout}```\n"
-    return f"{match[1]}{shown}{match[3]}"
+    return done.stdout if done.stdout.startswith(("|", "## ", "```")) else f"```text\n{done.stdout}```\n"
 
 
 if __name__ == "__main__":

@@ -190,6 +190,19 @@ def test_each_link_leads_to_a_file(file):
     assert [target for target in targets(file) if not (file.parent / target).exists()] == []
 
 
+def anchors(file):
+    """Return the anchors of a page's headings, as the site makes them."""
+    headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.lower())).strip("-") for heading in headings}
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_each_anchor_is_a_heading(file):
+    found = re.findall(r"\]\((?!https?:)([^)#\s]*)#([\w-]+)\)", file.read_text())
+    pages = [(file.parent / page if page else file, anchor) for page, anchor in found]
+    assert [(str(page), anchor) for page, anchor in pages if anchor not in anchors(page)] == []
+
+
 def test_the_search_for_links_finds_them():
     assert sum(len(targets(file)) for file in DOCUMENTS) > 100
 
