@@ -143,7 +143,8 @@ def test_the_playbook_has_a_row_and_a_reason_for_a_host_that_is_gone_or_has_no_c
 
 
 def test_a_program_switches_with_the_documents_own_code_and_reads_the_outcome(table, tmp_path):
-    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/how-to/several-hosts.md").read_text(), re.MULTILINE | re.DOTALL)
+    text = (ROOT / "docs/how-to/several-hosts.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     names = {}
     exec(code, names)  # noqa: S102 - the document's
     inventory = tmp_path / "hosts.json"
