@@ -11,7 +11,9 @@ import re
 import sys
 
 import error_codes
+import jinja2
 import markdown_table
+from jinja2 import nodes
 
 from roundhouse.gateway import config
 from roundhouse.host import driver
@@ -58,27 +60,37 @@ def _joined(texts: dict[str, None]) -> str:
 
 def gateway() -> str:
     """Return the answers of the gateway: status, reason in the metrics, message."""
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for name in TEMPLATES:
-        for why, status, kind, rest in answers((ROOT / "roles/gateway/templates" / name).read_text()):
-            found.setdefault((status, why, kind), rest)
-    rows = [(status, f"`{why}`", message) for (status, why, _), message in sorted(found.items())]
+        for why, status, message in answers((ROOT / "roles/gateway/templates" / name).read_text()):
+            found.setdefault((status, why), message)
+    rows = [(status, f"`{why}`", _plain(message)) for (status, why), message in sorted(found.items())]
     rows += [("503", f"`{why}`", _plain(message)) for why, message in config.REFUSALS.items()]
     return markdown_table.lines(("status", "reason", "message"), rows)
 
 
-def answers(template: str) -> list[tuple[str, str, str, str]]:
-    """Return reason, status, kind and message of each refusal in a template."""
-    constants = dict(re.findall(r"\{% set (\w+) = (.+?) %\}", template))
-    found = re.findall(r"say\.when\('[^}]*? \}', '([\w-]+)', (\d+), '(\w+)', (.+?)(?:, \d+)?\) \}\}", template)
-    found += re.findall(r"say\.when\('unless reads[^']*', '([\w-]+)', (\d+), '(\w+)', (.+?)(?:, \d+)?\) \}\}", template)
-    return [(why, status, kind, _plain(constants.get(message, message))) for why, status, kind, message in found]
+def answers(template: str) -> list[tuple[str, str, str]]:
+    """Return reason, status and message of each refusal in a template: when(condition, why, status, kind, message)."""
+    tree = jinja2.Environment(autoescape=True).parse(template)
+    constants = {each.target.name: each.node for each in tree.find_all(nodes.Assign)}
+    calls = [each for each in tree.find_all(nodes.Call) if getattr(each.node, "attr", "") == "when"]
+    return [(_value(each.args[1]), _value(each.args[2]), _value(each.args[4], constants)) for each in calls]
+
+
+def _value(node: nodes.Node, constants: dict[str, nodes.Node] | None = None) -> str:
+    """Return a constant, or a text with N for what the template fills in."""
+    if isinstance(node, nodes.Const):
+        return str(node.value)
+    if isinstance(node, nodes.Concat):
+        return "".join(_value(each) for each in node.nodes)
+    if isinstance(node, nodes.Name) and constants and node.name in constants:
+        return _value(constants[node.name])
+    return "N"
 
 
 def _plain(message: str) -> str:
-    """Return a message with NAME for what the template fills in."""
-    text = re.sub(r"' ~ config\.(\w+) ~ '", r"N", message).strip("'")
-    return re.sub(r"%\[var\(txn\.known\)\]", "NAME", text)
+    """Return a message with NAME for the agent and N for a value of the configuration."""
+    return _fields(re.sub(r"@@\w+@@", "N", re.sub(r"%\[var\([\w.]+\)\]", "NAME", message)))
 
 
 def driver_states() -> str:

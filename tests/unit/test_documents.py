@@ -21,6 +21,7 @@ import yaml
 
 from roundhouse.cli import main, setup
 from roundhouse.errors import UsageError
+from roundhouse.gateway import config
 from roundhouse.paths import CHECKOUT as ROOT
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -246,8 +247,9 @@ def test_each_error_of_the_reference_has_a_meaning():
 
 def test_each_answer_of_the_gateway_is_in_the_reference():
     templates = (ROOT / "roles/gateway/templates").glob("*.j2")
-    reasons = {why for file in templates for why in re.findall(r"\}', '([\w-]+)', \d{3}", file.read_text())}
-    reasons |= {"path", "off", "late", "full", "moved"}
+    reasons = {why for file in templates for why in re.findall(r"', '([\w-]+)', \d{3}, '", file.read_text())}
+    reasons |= config.REFUSALS.keys()
+    assert {"key", "path", "rate", "off"} <= reasons
     text = (ROOT / "docs/reference/errors.md").read_text()
     assert {why for why in reasons if f"| `{why}` |" not in text} == set()
 
