@@ -19,7 +19,7 @@ from roundhouse.gateway import config
 from roundhouse.host import driver
 from roundhouse.paths import CHECKOUT as ROOT
 
-TEMPLATES = ("api.j2", "metrics.j2")
+TEMPLATES = sorted((ROOT / "roles/gateway/templates").glob("*.j2"))
 MOST = 2  # texts of a code in the table
 # The errors whose sentences are made while the program runs: meaning and remedy.
 COMPUTED = {
@@ -61,8 +61,8 @@ def _joined(texts: dict[str, None]) -> str:
 def gateway() -> str:
     """Return the answers of the gateway: status, reason in the metrics, message."""
     found: dict[tuple[str, str], str] = {}
-    for name in TEMPLATES:
-        for why, status, message in answers((ROOT / "roles/gateway/templates" / name).read_text()):
+    for file in TEMPLATES:
+        for why, status, message in answers(file.read_text()):
             found.setdefault((status, why), message)
     rows = [(status, f"`{why}`", _plain(message)) for (status, why), message in sorted(found.items())]
     rows += [("503", f"`{why}`", _plain(message)) for why, message in config.REFUSALS.items()]
