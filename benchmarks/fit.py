@@ -61,7 +61,7 @@ class Case(NamedTuple):
     draft: str | None = None
 
 
-# The shares are those of docs/what-fits.md: gpu_memory_utilization of the roster x what CUDA states of the card.
+# The shares are those of docs/reference/what-fits.md: gpu_memory_utilization of the roster x CUDA's total of the card.
 CASES = {
     "architect-16gb": Case("Qwen/Qwen2.5-14B-Instruct-AWQ", 13.175, 24576, "fp8"),
     "dev-16gb": Case("Qwen/Qwen2.5-Coder-14B-Instruct-AWQ", 14.725, 32768, "fp8"),

@@ -1,4 +1,4 @@
-"""The subpackages import in one direction, which docs/architecture.md shows."""
+"""The subpackages import in one direction, which docs/explanation/architecture.md shows."""
 
 import ast
 import re

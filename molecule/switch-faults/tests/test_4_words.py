@@ -143,7 +143,8 @@ def test_the_playbook_shows_a_reason_for_an_unreachable_host(table, tmp_path):
 
 
 def test_a_program_switches_with_the_documents_own_code_and_reads_the_outcome(table, tmp_path):
-    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/switch.md").read_text(), re.MULTILINE | re.DOTALL)
+    text = (ROOT / "docs/how-to/several-hosts.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     names = {}
     exec(code, names)  # noqa: S102 - the code of the document
     inventory = tmp_path / "hosts.json"

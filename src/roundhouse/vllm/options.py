@@ -26,8 +26,8 @@ CPU_KV_CACHE_GIB = 1
 # Kernels are fused side by side, as vLLM has it, without trying each fusion first, and are tuned when they first run.
 # Trials, and tuning while compiling (which torch/_inductor/standalone_compile.py turns on), take random copies of a
 # kernel's inputs, one of them the embedding table, while the engine measures its memory: a first start had up to
-# 2.7 GiB less KV cache than the second (fit/overhead.py), and a 7B in 16 bits did not start at all (docs/what-fits.md).
-# The fit counts on this.
+# 2.7 GiB less KV cache than the second (fit/overhead.py), and a 7B in 16 bits did not start at all
+# (docs/explanation/fit.md). The fit counts on this.
 COMPILE_WITHOUT_COPIES = {
     "combo_kernels": True,
     "benchmark_combo_kernel": False,
