@@ -69,5 +69,5 @@ def test_a_quantized_folder_of_ones_own_counts_by_what_its_config_says():
 
 
 def test_a_folder_that_a_unit_would_not_see_is_refused_by_name():
-    with pytest.raises(Exception, match="an engine's unit does not see: put it below /srv"):
+    with pytest.raises(Exception, match="a folder that systemd hides from the engine: move it below /srv"):
         build([AGENT | {"models": [{"model": "/home/me/models/qwen-gptq"}]}], host())

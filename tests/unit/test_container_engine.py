@@ -31,7 +31,7 @@ def test_a_fresh_host_gets_dockers_own_with_compose():
 def test_another_engine_is_not_replaced_without_leave():
     made = choose(DISTRIBUTION)
     assert made.action == "refuse"
-    assert "docker.io 26.1.5+dfsg1 is installed and runs web, db" in made.sentence
+    assert "would replace the installed docker.io 26.1.5+dfsg1 (it runs web, db)" in made.sentence
     assert "write container_engine_source: distribution to keep it" in made.sentence
     assert choose(DISTRIBUTION, replace=True).action == "install"
 
@@ -50,8 +50,8 @@ def test_one_that_holds_its_loopback_has_no_warning():
     ("platform", "source", "part"),
     [
         ("Debian 12", "distribution", "knows no CDI and has no compose plugin: write docker."),
-        ("Rocky 10", "docker", "which is not known for Rocky 10: install an engine with CDI yourself."),
-        ("Fedora 44", "docker", "which is not known for Fedora 44: install an engine with CDI yourself."),
+        ("Rocky 10", "docker", "which is not supported on Rocky 10: install an engine with CDI yourself."),
+        ("Fedora 44", "docker", "which is not supported on Fedora 44: install an engine with CDI yourself."),
     ],
 )
 def test_a_source_that_a_platform_has_not_is_refused(platform, source, part):

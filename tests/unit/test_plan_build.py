@@ -271,10 +271,8 @@ def test_a_hosts_own_folder_is_read_there():
     own = shipped()[2] | {"models": [{"model": "/srv/own"}], "max_model_len": 4096, "max_model_len_min": 1024}
     known = build([own], host(configs={"/srv/own": config}))["agents"][0]
     assert (known["verdict"], known["model_path"]) == ("fits", "/srv/own")
-    assert "has no config.json here" in build([own])["problems"][0]
-    with pytest.raises(
-        UsageError, match="max_model_len is 8192, and the longest of its models, /srv/own, goes to 4096"
-    ):
+    assert "has no config.json on this host" in build([own])["problems"][0]
+    with pytest.raises(UsageError, match=r"max_model_len is 8192, but its models support at most 4096 \(/srv/own\)"):
         build([own | {"max_model_len": 8192}], host(configs={"/srv/own": config}))
 
 

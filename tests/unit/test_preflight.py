@@ -162,9 +162,9 @@ def test_an_agents_card_that_is_not_there_is_told(tmp_path):
         (
             {"quantization": "awq"},
             "avx2",
-            "agents[dev].quantization is awq: the engine computes 4-bit",
+            "agents[dev].quantization is awq: vLLM runs 4-bit",
         ),
-        ({"quantize": "gptq"}, "avx2", "agents[dev].quantize is gptq: the engine computes 4-bit"),
+        ({"quantize": "gptq"}, "avx2", "agents[dev].quantize is gptq: vLLM runs 4-bit"),
         ({"quantize": "gptq"}, "avx2 avx512f", None),
         ({"quantize": "int8"}, "avx2", None),
         ({"quantization": None, "quantize": None}, "avx2", None),

@@ -65,5 +65,5 @@ def test_a_job_that_a_restart_ended_is_told_as_that_whatever_was_cut_off(watch):
     ended = host.wait(watch)
     assert ended["failed"]
     assert (ended["code"], ended["fields"]["job"], ended["fields"]["host"]) == ("job_gone", "pull", "card")
-    assert "as when the host was restarted" in ended["msg"]
+    assert "because the host restarted" in ended["msg"]
     assert ended["remedy"] == pull_action.AGAIN

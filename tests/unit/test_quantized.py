@@ -137,7 +137,7 @@ def test_sizes_that_no_group_divides_are_refused_in_the_roster(tmp_path):
     folder = own_folder(tmp_path / "own", hidden_size=200)
     configs = {"/srv/own": json.loads((folder / "config.json").read_text())}
     assert list(validate.problems([asking(by("awq", "/srv/own"))], configs)) == [
-        "agents[po].models[0].quantize is 'awq', and no group of it divides the sizes of /srv/own: "
+        "agents[po].models[0].quantize is 'awq', but its group sizes do not divide the layers of /srv/own: "
         "write one of fp8, int8."
     ]
 

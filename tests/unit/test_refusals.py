@@ -18,13 +18,13 @@ CASES = {
         {"models": [{"model": "own/model", "quantization": "q4_K_M"}]},
         ("quantization", "q4_K_M", "awq"),
     ),
-    "port twice": ({"port": 8001}, ("port", "8001", "of its own")),
+    "port twice": ({"port": 8001}, ("port", "8001", "a different port")),
     "beyond the model": (
         {"max_model_len": 65536, "models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ"}]},
         ("max_model_len", "65536", "32768"),
     ),
     "a percentage": ({"gpu_memory_utilization": 85}, ("gpu_memory_utilization", "85", "above 0 and at most 1")),
-    "a word of the command": ({"name": "status"}, ("name", "status", "choose none of")),
+    "a word of the command": ({"name": "status"}, ("name", "status", "choose a name other than")),
 }
 
 

@@ -54,7 +54,7 @@ def test_four_bits_are_refused_before_anything_is_loaded_where_the_cpu_has_no_ke
         pytest.skip("this machine's CPU has AVX-512")
     made = evidence[recipe]
     assert (made["ok"], made["rc"]) == (False, 2)
-    assert "only on a CPU with AVX-512, which this one lacks: take fp8 or int8." in made["errors"][0]["message"]
+    assert "only on a CPU with AVX-512, which this CPU lacks: use fp8 or int8." in made["errors"][0]["message"]
     assert not made["begun"]
 
 

@@ -29,7 +29,10 @@ def test_an_engine_that_answers_rubbish_is_taken_back_and_the_play_says_why(mach
     (_, serving), before, plans = machine.runs(), machine.files(), machine.plans()
     result = play("upgrade", **machine.asking_for(machine.engine("0.34.0", "--rubbish")))
     assert result.returncode == 2
-    assert "architect returned unreadable text, '!!!!!!!!!!!!!!!!': its weights or kernels are broken." in said(result)
+    assert (
+        "architect returned unreadable text, '!!!!!!!!!!!!!!!!'; its weights or kernels are probably corrupt."
+        in said(result)
+    )
     assert re.search(r"The plan [0-9a-f]{8} is in place again. architect serves on port 8000.", said(result))
     assert machine.files() == before
     assert machine.runs() == (["architect"], serving)

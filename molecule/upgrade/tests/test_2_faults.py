@@ -19,7 +19,7 @@ def first(machine):
     return machine
 
 
-RUBBISH = "architect returned unreadable text, '!!!!!!!!!!!!!!!!': its weights or kernels are broken."
+RUBBISH = "architect returned unreadable text, '!!!!!!!!!!!!!!!!'; its weights or kernels are probably corrupt."
 
 
 # The limit of an engine that is never ready, on a machine of any speed, is short; the others have time.
