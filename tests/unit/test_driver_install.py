@@ -88,7 +88,11 @@ def test_a_card_newer_than_the_table_gets_the_open_ones_and_a_warning(choose, ma
         ("2d04", {"version": "580.105.08"}, "does not build on current stable kernels: 580.126.09 is the first"),
         ("2d04", {"version": "595.71.05"}, "nvidia_driver_version is 595.71.05, but nvidia_driver_branch is 580"),
         ("2d04", {"source": "distribution"}, "nvidia_driver_source is distribution, which Debian 13 does not support"),
-        ("2d04", {"platform": "Ubuntu 26.04", "source": "nvidia"}, "which Ubuntu 26.04 does not support: write distribution."),
+        (
+            "2d04",
+            {"platform": "Ubuntu 26.04", "source": "nvidia"},
+            "which Ubuntu 26.04 does not support: write distribution.",
+        ),
         ("2d04", {"platform": "Fedora 44"}, "The role nvidia_driver does not support Fedora 44"),
     ],
 )

@@ -74,7 +74,7 @@ def test_a_play_looks_at_a_host_in_one_task():
     assert [agent["name"] for agent in told["plan"]["agents"]] == ["dev"]
     assert told["text"][0].startswith("agent")
     assert (told["host"]["environments"], told["host"]["models"]["to_pull"]) == ([], [])
-    assert told["host"]["models"]["problems"][0].startswith("/nowhere is named in the roster and is not there")
+    assert told["host"]["models"]["problems"][0].startswith("/nowhere of the roster does not exist")
     ok, told = run("roundhouse_inspect", **given | {"agents": [roster[0] | {"port": 99999}]})
     assert not ok
     assert "agents[dev].port is 99999" in told["msg"]

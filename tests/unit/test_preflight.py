@@ -99,7 +99,7 @@ def wanted(tmp_path, files=None, revision="main", **fit):
 def test_a_disk_that_cannot_hold_engine_and_models_is_told_once_with_both_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(models_store, "free_bytes", lambda place: 10 * GIB)
     assert preflight_disk.row(wanted(tmp_path, weights_gib_per_rank=5.5)).problems == [
-        f"The disk of {tmp_path}/engine and {tmp_path}/models has 10.00 GiB free and 21.50 GiB are still to come "
+        f"The disk of {tmp_path}/engine and {tmp_path}/models has 10.00 GiB free but needs 21.50 GiB "
         "(the engine up to 16.00, owner/name up to 5.50): free 11.50 GiB there (roundhouse prune), or set models_store "
         "to another disk."
     ]
@@ -116,7 +116,7 @@ def test_a_locked_model_counts_byte_for_byte_less_what_a_killed_pull_left(tmp_pa
     monkeypatch.setattr(models_store, "free_bytes", lambda place: free)
     asked = wanted(tmp_path, {"model.safetensors": f"{5 * GIB} sha256:00"}, revision, weights_gib_per_rank=1.0)
     assert preflight_disk.row(asked).problems == [
-        f"{tmp_path}/models has 2.00 GiB free and 5.00 GiB are still to come (owner/name at 01234567 5.00): free 3.00 "
+        f"{tmp_path}/models has 2.00 GiB free but needs 5.00 GiB (owner/name at 01234567 5.00): free 3.00 "
         "GiB there (roundhouse prune), or set models_store to another disk."
     ]
     partial = models_store.partial(tmp_path / "models", "owner/name", revision)
@@ -141,7 +141,7 @@ def test_a_result_that_is_to_be_made_counts_with_its_base_and_its_environment(tm
     asked = asked._replace(agents=[agent], required_models=[asked.required_models[0] | {"serves": False}])
     (said,) = preflight_disk.row(asked).problems
     assert (
-        "36.00 GiB are still to come (the environment of quantizing up to 16.00, owner/name by awq up to 5.00, "
+        "needs 36.00 GiB (the environment of quantizing up to 16.00, owner/name by awq up to 5.00, "
         "owner/name at main 15.00)" in said
     )
     assert [row.found for row in preflight._quantizing(asked._replace(accelerator="cpu"))] == ["owner/name by awq"]

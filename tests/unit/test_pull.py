@@ -60,14 +60,14 @@ def test_the_second_run_asks_for_no_bytes_and_none_at_all_with_the_hub_off(hub, 
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (Fault("status", "resolve.*00001", times=2, code=503), "answers 503; retry in"),
-        (Fault("status", "resolve.*00001", times=2, code=429, wait=0), "answers 429; retry in 0 s"),
-        (Fault("status", "/revision/main", times=2, code=503), "answers 503; retry in"),
+        (Fault("status", "resolve.*00001", times=2, code=503), "answered 503; retry in"),
+        (Fault("status", "resolve.*00001", times=2, code=429, wait=0), "answered 429; retry in 0 s"),
+        (Fault("status", "/revision/main", times=2, code=503), "answered 503; retry in"),
         (Fault("status", "/tree/", times=1, code=502), "is complete"),
         (Fault("cut", "00001", times=2, after=1_500_000), "retry in"),
         (Fault("short", "00001", times=1, by=100_000), "the body ended after"),
-        (Fault("wrong", "00001", times=1), "the checksum differs"),
-        (Fault("wrong", "config.json", times=1), "the checksum differs"),
+        (Fault("wrong", "00001", times=1), "checksum mismatch with"),
+        (Fault("wrong", "config.json", times=1), "checksum mismatch with"),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.kind}-{value.path}",
 )
@@ -86,11 +86,11 @@ def test_what_takes_long_before_the_first_byte_is_said(hub, place):
     pull_models(hub, place, notes=notes)
     said = [event["text"] for event in notes.events if event["event"] == "doing"]
     assert len(said) > 5
-    assert has_seconds(said, f"asking {Hub(hub.url).name} what {MODEL} at main is")
+    assert has_seconds(said, f"resolving {MODEL} at main on {Hub(hub.url).name}")
     hub.faults += [Fault("status", "/revision/main", code=503, wait=1)]
     pull_models(hub, place, notes=(waiting := Notes()))
     said = [event["text"] for event in waiting.events if event["event"] == "doing"]
-    assert has_seconds(said, f"{MODEL}: {Hub(hub.url).name} answers 503; retry in 1 s (1 of 4)")
+    assert has_seconds(said, f"{MODEL}: {Hub(hub.url).name} answered 503; retry in 1 s (1 of 4)")
 
 
 def has_seconds(said, text):
@@ -241,7 +241,7 @@ def test_a_disk_that_is_too_small_is_named_with_both_numbers_before_the_first_by
     monkeypatch.setattr(store, "free_bytes", lambda place: 2 * MIB)
     error = failed(hub, place)
     assert (error.code, error.fields["free_bytes"]) == ("disk_full", 2 * MIB)
-    assert error.message.startswith(f"{place} has 0.00 GiB free and 0.01 GiB are still to come ({MODEL} at ")
+    assert error.message.startswith(f"{place} has 0.00 GiB free but needs 0.01 GiB ({MODEL} at ")
     assert hub.sent_bytes() == 0
 
 
@@ -358,7 +358,7 @@ def test_two_runs_at_once_fetch_each_byte_once(hub, place, command):
     first = command()
     assert hub.paused.wait(TIMEOUT_SECONDS)
     second = command()
-    until(lambda: "waiting for another run that works on it (pid " in second.said())
+    until(lambda: "waiting for another run (pid " in second.said())
     hub.go_on()
     texts = [run.communicate() for run in (first, second)]
     assert [run.returncode for run in (first, second)] == [0, 0], texts

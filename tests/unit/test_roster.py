@@ -55,7 +55,10 @@ def test_a_good_roster_has_no_problems():
         ({"max_model_len": 65536}, ("agents[dev].max_model_len is 65536", "at most 32768 (Qwen/Qwen2.5-7B-Instruct)")),
         ({"kv_cache_dtype": "q8_0"}, ("agents[dev].kv_cache_dtype is 'q8_0'", "auto", "fp8")),
         ({"max_num_batched_tokens": 0}, ("agents[dev].max_num_batched_tokens is 0", "such as 2048")),
-        ({"max_num_seqs": 4096}, ("agents[dev].max_num_seqs is 4096", "above max_num_batched_tokens: write at most 2048")),
+        (
+            {"max_num_seqs": 4096},
+            ("agents[dev].max_num_seqs is 4096", "above max_num_batched_tokens: write at most 2048"),
+        ),
         ({"models": [{"model": "Qwen/Qwen2.5-7B-Instruct-GGUF"}]}, ("models[0].model", "does not load GGUF", "AWQ")),
         ({"tool_call_parser": 1}, ("agents[dev].tool_call_parser is 1", "hermes")),
         ({"enable_prefix_caching": 1}, ("agents[dev].enable_prefix_caching is 1", "true or false")),
@@ -109,7 +112,10 @@ def test_a_good_roster_has_no_problems():
         ({"temperature": None}, ("agents[dev].temperature is missing",)),
         ({"VLLM_TOP_P": 1}, ("agents[dev].VLLM_TOP_P is not a setting", "top_p")),
         ({"temprature": 1}, ("agents[dev].temprature is not a setting", "Did you mean temperature?")),
-        ({"models": [{"model": "a/b", "quantise": "fp8"}]}, ("agents[dev].models[0].quantise was renamed to quantize",)),
+        (
+            {"models": [{"model": "a/b", "quantise": "fp8"}]},
+            ("agents[dev].models[0].quantise was renamed to quantize",),
+        ),
     ],
 )
 def test_one_sentence_names_field_value_and_cure(changes, parts):

@@ -310,16 +310,16 @@ def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failin
     path = next(iter(store.stored_models(place))).folder / "model.safetensors"
     done = failing_disk(path, "verify", "--store", place)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert done.stdout == (f"{path} cannot be read (Input/output error), check its disk: roundhouse pull fetches it.\n")
+    assert done.stdout == (f"{path} cannot be read (Input/output error); check its disk: roundhouse pull fetches it.\n")
     done = failing_disk(path, "pull", MODEL, "--from", place, "--store", tmp_path / "away")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"{path} of the source cannot be read: Input/output error. Check that disk."
+        f"{path} of the source cannot be read: Input/output error. Check the source's disk."
     )
     part = store.partial(tmp_path / "away", MODEL, path.parent.name) / "model.safetensors.part"
     done = failing_disk(part, "pull", MODEL, "--from", place, "--store", tmp_path / "away")
     assert done.stderr.splitlines()[-1] == (
-        f"{part.with_suffix('')} cannot be written: Input/output error. Check that disk; completed bytes are kept."
+        f"{part.with_suffix('')} cannot be written: Input/output error. Check the store's disk; downloaded bytes are kept."
     )
     # What a failing disk holds is fetched again, and the file that is put in its place is another.
     done = failing_disk(path, "pull", MODEL, "--store", place, "--from", hub.url)
@@ -331,7 +331,7 @@ def test_a_disk_without_locks_is_refused(hub, place, failing_disk):
     done = failing_disk(lock, "pull", MODEL, "--store", place, "--from", hub.url)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,
-        f"{lock} cannot be locked (No locks available). Mount the store's disk with locks.",
+        f"{lock} cannot be locked (No locks available). Mount the store's disk with locking enabled.",
     )
 
 

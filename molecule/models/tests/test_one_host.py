@@ -79,7 +79,7 @@ def slow(hub, disk, play, argument_lists):
 
 def test_a_slow_pull_says_how_far_it_is_at_least_every_15_seconds(slow):
     said = [(at, line) for at, line in slow.lines if line.startswith(f"{ALONE[0]}: ")]
-    assert [line for _, line in said if "answers 503; retry in 18 s (1 of 8)" in line]
+    assert [line for _, line in said if "answered 503; retry in 18 s (1 of 8)" in line]
     shares = [line for _, line in said if is_share(line)]
     assert len(shares) >= SHARES
     assert "MiB/s" in shares[2]
@@ -160,5 +160,5 @@ def test_a_disk_that_lacks_space_is_named_before_the_first_byte(hub, alone, play
     finally:
         alone.check_output("umount /tmp/tight")
     assert done.returncode != 0
-    assert "/tmp/tight/store has 0.00 GiB free and 0.01 GiB are still to come (lab/small at" in done.output
+    assert "/tmp/tight/store has 0.00 GiB free but needs 0.01 GiB (lab/small at" in done.output
     assert hub.sent_bytes() == before
