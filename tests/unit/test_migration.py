@@ -81,12 +81,12 @@ def test_each_setting_snippet_and_figure_of_the_guide_is_in_a_row(what):
 
 @pytest.mark.parametrize(("name", "told"), GUIDE["settings"].items())
 def test_import_says_of_each_setting_what_the_guide_could_not(name, told):
-    value, fate = told
+    value, outcome = told
     entries = [Setting(1, "env", "MODEL", "Qwen/Qwen2.5-7B-Instruct-AWQ", "")]
     entries += [Setting(2, "env", each, other, each) for each, (other, _) in GUIDE["settings"].items() if each != name]
     made = agent.import_source(Source("guide", 1, ("po",), (*entries, Setting(3, "env", name, value, name))))
     (line,) = [line for line in made.lines if line.number == 3]
-    assert line.fate == fate
+    assert line.outcome == outcome
 
 
 def test_what_works_as_written_is_a_word_that_is_there():
