@@ -194,7 +194,7 @@ def test_a_result_that_is_there_is_not_made_again_and_asks_no_engine(tmp_path):
         pipeline.quantize(
             indivisible, tmp_path / "other", tmp_path / "no-environment", Scorer("/no/engine", "cpu"), print
         )
-    assert "hidden_size is 192, no whole number of groups of 128" in error.value.fields["problems"][0]
+    assert "hidden_size is 192, not a multiple of the group size 128" in error.value.fields["problems"][0]
     assert not (tmp_path / "other").exists()
     options = request.Options(samples=16)
     assert request.of(base, QWEN, REVISION, "gptq", options).path != wanted.path
@@ -210,7 +210,7 @@ def test_what_was_quantized_goes_on_with_its_own_base_alone(tmp_path):
     (work / "versions.json").write_text('{"llmcompressor": "0"}')
     said = []
     assert run.quantized(wanted, work, environment, said.append) == {"llmcompressor": "0"}
-    assert said == ["quantized by an earlier run; going on with the gate"]
+    assert said == ["an earlier run quantized the model; continuing with the quality gate"]
     others = [wanted._replace(revision="0" * 40), wanted._replace(seed=1)]
     others += [request.of(base, str(base), own_folders.stamp(base), "int8")]
     for other in others:
@@ -246,11 +246,11 @@ def test_fewer_texts_than_the_recipe_takes_are_refused(tmp_path):
 
 
 def test_too_few_tokens_are_named_with_both_numbers():
-    assert requirements.short({"calibrate with": 512, "judge by": 1024}, "own.txt") == []
-    assert requirements.short({"calibrate with": 0, "judge by": 1024}, "own.txt") == []  # a recipe without
-    assert requirements.short({"calibrate with": 511, "judge by": 0}, "own.txt") == [
-        "own.txt has 511 tokens to calibrate with, and 512 are the least: write more.",
-        "own.txt has 0 tokens to judge by, and 1024 are the least: write more.",
+    assert requirements.short({"calibration": 512, "evaluation": 1024}, "own.txt") == []
+    assert requirements.short({"calibration": 0, "evaluation": 1024}, "own.txt") == []  # a recipe without
+    assert requirements.short({"calibration": 511, "evaluation": 0}, "own.txt") == [
+        "own.txt has 511 tokens for calibration, but needs at least 512: add texts.",
+        "own.txt has 0 tokens for evaluation, but needs at least 1024: add texts.",
     ]
 
 
@@ -258,12 +258,12 @@ def test_too_few_tokens_are_named_with_both_numbers():
     ("capability", "used", "recipe", "said"),
     [
         ("12.0", 512, "fp8", []),
-        ("7.5", 512, "fp8", ["the card has compute capability 7.5 and the recipe asks for 8.9."]),
+        ("7.5", 512, "fp8", ["the recipe needs compute capability 8.9, but the card has 7.5."]),
         (
             "12.0",
             9216,
             "int8",
-            ["the card has 7.0 of 16.0 GiB free, and the gate takes 14.4: end ollama (41)."],
+            ["the card has 7.0 of 16.0 GiB free, but the quality gate needs 14.4: stop ollama (41)."],
         ),
     ],
 )
