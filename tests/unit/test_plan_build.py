@@ -106,7 +106,7 @@ def test_agents_of_two_cards_run_side_by_side():
 def test_what_does_not_fit_is_a_problem_with_every_reason():
     made = build([agent | {"models": agent["models"][:2]} for agent in shipped()[:2]])
     assert len(made["problems"]) == 2
-    assert "agents[architect].models: none is known to fit." in made["problems"][0]
+    assert "agents[architect].models: no model is known to fit." in made["problems"][0]
     assert "61.04 GiB" in made["problems"][0]
     assert "18.14 GiB" in made["problems"][0]
     assert [agent["taken"] for agent in made["agents"]] == [False, False]
@@ -129,7 +129,9 @@ def test_without_a_driver_nothing_is_guessed():
 
 def test_a_card_that_is_not_there_is_a_problem():
     made = build([shipped()[0] | {"gpus": [3]}])
-    assert made["problems"] == ["agents[architect].gpus is [3], and this host's GPUs are numbered 0 to 0: write those."]
+    assert made["problems"] == [
+        "agents[architect].gpus is [3], but this host has the GPUs 0 to 0: write those numbers."
+    ]
     assert made["waiting"] == []
 
 
@@ -145,7 +147,7 @@ def test_a_lowered_utilization_and_unused_models_are_said():
     (note,) = build([agent])["agents"][0]["notes"]
     assert note.startswith("gpu_memory_utilization 0.99 is lowered to 0.9")
     exact = shipped()[2] | {"policy": "exact", "models": shipped()[2]["models"][1:]}
-    assert build([exact])["agents"][0]["notes"] == ["policy exact looks at the first model only."]
+    assert build([exact])["agents"][0]["notes"] == ["With policy exact only the first model is considered."]
 
 
 def test_fewer_tokens_a_step_mean_fewer_sequences():

@@ -42,7 +42,7 @@ def test_a_fresh_host_has_no_finding(rows):
     assert found["cards"].found == "10de:2d04 blackwell"
     assert (found["driver"].found, found["users of the cards"].found) == (
         "no_driver",
-        "not known before a driver is loaded",
+        "unknown until a driver is loaded",
     )
     assert not any(row.problems or row.warnings for row in found.values())
 
@@ -73,8 +73,8 @@ def test_other_processes_on_a_card_are_told_with_their_memory(machine, rows):
     found = rows(cards=cards)["users of the cards"]
     assert found.found == "0.5 GiB in use"
     assert found.warnings == [
-        f"/usr/bin/ollama (pid 4242) holds 4.0 GiB of card 0000:01:00.0: an agent has less. {gpu_memory.OLLAMA_CURE}",
-        "A display is on card 0000:01:00.0, and holds some of its memory: an agent has less.",
+        f"/usr/bin/ollama (pid 4242) uses 4.0 GiB of card 0000:01:00.0, which agents lack. {gpu_memory.OLLAMA_CURE}",
+        "A display uses some memory of card 0000:01:00.0, which agents lack.",
     ]
 
 
@@ -141,10 +141,10 @@ def test_a_result_that_is_to_be_made_counts_with_its_base_and_its_environment(tm
     asked = asked._replace(agents=[agent], required_models=[asked.required_models[0] | {"serves": False}])
     (said,) = preflight_disk.row(asked).problems
     assert (
-        "needs 36.00 GiB (the environment of quantizing up to 16.00, owner/name by awq up to 5.00, "
+        "needs 36.00 GiB (the quantization environment up to 16.00, owner/name with awq up to 5.00, "
         "owner/name at main 15.00)" in said
     )
-    assert [row.found for row in preflight._quantizing(asked._replace(accelerator="cpu"))] == ["owner/name by awq"]
+    assert [row.found for row in preflight._quantizing(asked._replace(accelerator="cpu"))] == ["owner/name with awq"]
     (tmp_path / "models/quantized/a/b").mkdir(parents=True)
     assert preflight_disk.row(asked).problems == []
     assert preflight._quantizing(asked) == []
@@ -153,7 +153,7 @@ def test_a_result_that_is_to_be_made_counts_with_its_base_and_its_environment(tm
 def test_an_agents_card_that_is_not_there_is_told(tmp_path):
     agents = [{**AGENT, "gpus": [1]}]
     row = preflight._agents(wanted(tmp_path)._replace(agents=agents), 1)
-    assert row.problems == ["agents[dev].gpus is [1], and this host's GPUs are numbered 0 to 0: write those."]
+    assert row.problems == ["agents[dev].gpus is [1], but this host has the GPUs 0 to 0: write those numbers."]
 
 
 @pytest.mark.parametrize(
@@ -201,5 +201,5 @@ def test_a_port_of_the_gateway_that_somebody_has_is_told_with_the_setting(tmp_pa
         one, *_ = preflight._ports(asked._replace(gateway_port=port)).problems
         *_, metrics = preflight._ports(asked._replace(gateway_port=port - 100)).problems
     assert one.startswith(f"gateway_port is {port}, which ")
-    assert metrics.startswith(f"gateway_port is {port - 100}, so that its metrics answer on {port}, which ")
-    assert metrics.endswith("holds: stop that, or write another port.")
+    assert metrics.startswith(f"gateway_port is {port - 100}, so its metrics port is {port}, which ")
+    assert metrics.endswith("uses: stop that program, or write another port.")

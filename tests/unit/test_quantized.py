@@ -86,7 +86,7 @@ def test_the_plan_counts_with_the_recipes_format_and_serves_the_result():
 
 def test_a_published_repository_is_named_where_there_is_one():
     (agent,) = build([asking(by("awq"))])["agents"]
-    assert agent["notes"][-1].startswith("Qwen/Qwen2.5-7B-Instruct-AWQ is published with as many bits")
+    assert agent["notes"][-1].startswith("Qwen/Qwen2.5-7B-Instruct-AWQ is published with the same bits")
     (agent,) = build([asking(by("fp8", "meta-llama/Llama-3.1-8B-Instruct"))], accelerator="cpu")["agents"]
     assert agent["notes"] == []
 

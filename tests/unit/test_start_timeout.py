@@ -42,20 +42,20 @@ def test_a_disk_that_was_not_measured_is_taken_for_a_slow_one():
         start_timeout.compute(Load(20 * GIB, 200 * MIB, eager=True)),
     )
     assert unknown["seconds"] == slow["seconds"]
-    assert "as its disk was not measured" in unknown["why"]
+    assert "because its disk was not measured" in unknown["why"]
 
 
 def test_a_model_of_unknown_size_has_the_longest_limit_and_says_so():
     assert start_timeout.compute(Load(None, 500.0 * MIB, eager=True)) == {
         "seconds": 900,
-        "why": "how large the model is is not known",
+        "why": "the model's size is unknown",
     }
 
 
 def test_a_start_that_was_slow_here_raises_the_limit_and_a_quick_one_does_not_lower_it():
     quick, slow = (start_timeout.compute(Load(GIB, None, eager=True, slowest_seconds=each)) for each in (5.0, 400.0))
     assert quick == start_timeout.compute(Load(GIB, None, eager=True))
-    assert slow == {"seconds": 800, "why": "2 x the slowest start that was ready here, 400 s"}
+    assert slow == {"seconds": 800, "why": "2 x the slowest successful start here, 400 s"}
 
 
 def test_the_plan_has_it_for_the_unit_and_for_the_engines_own_limit():

@@ -53,7 +53,7 @@ def test_every_host_has_a_row_and_its_reason_also_when_nothing_can_be_run_there(
     hosts = {
         "well": (well, {}, "switched     dev    3.5"),
         "gone": (well, GONE, "unreachable"),
-        "bare": (None, {}, "no roundhouse command is there"),
+        "bare": (None, {}, "the roundhouse command is not installed"),
         "nopython": (well, NO_PYTHON, "interpreter '/nowhere/python' was not found"),
         "noroot": (well, NO_ROOT, "Invalid become method"),
         "wrong": (json.dumps(NOT), {}, "dev did not start: no memory."),

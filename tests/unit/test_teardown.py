@@ -126,13 +126,13 @@ def test_docker_stays_for_a_container_of_somebody_else(host, apt):
     found = look(host)
     assert found["packages"] == ["libslirp0"]
     assert "/etc/apt/sources.list.d/roundhouse-docker.sources" not in found["files"]
-    assert found["kept"][0] == "Docker stays, with its repository, because others use it: theirs."
+    assert found["kept"][0] == "Docker and its repository are kept, because others use Docker: theirs."
 
 
 def test_while_docker_does_not_answer_nothing_goes(host, apt):
     apt["contents"] = None
     assert look(host)["problems"] == [
-        "Docker does not answer, so its containers are not known: run `systemctl start docker`, or set "
+        "Docker does not answer, so its containers are unknown: run `systemctl start docker`, or set "
         "teardown_packages: false."
     ]
     assert look(host, packages=False)["problems"] == []
@@ -164,7 +164,7 @@ def test_a_store_elsewhere_goes_with_its_models_and_leaves_what_else_is_there(ho
 def test_a_package_that_would_go_along_is_a_reason_to_stop(host, apt):
     apt["said"] += "Purg other [1]\n"
     (problem,) = look(host)["problems"]
-    assert problem.startswith("other would be removed too, because it needs a package")
+    assert problem.startswith("apt would also remove other, which depends on a package")
     apt["said"] = ""
     assert look(host, packages=False)["packages"] == []
 

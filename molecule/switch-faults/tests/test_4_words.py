@@ -138,7 +138,9 @@ def test_the_playbook_has_a_row_and_a_reason_for_a_host_that_is_gone_or_has_no_c
     finally:
         table.host.check_output("mv /tmp/roundhouse /usr/local/bin")
     assert done.returncode != 0
-    assert re.search(rf"^ +{NAME} +failed .*no roundhouse command is there", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(rf"^ +{NAME} +failed .*the roundhouse command is not installed", done.stdout, re.MULTILINE), (
+        done.stdout
+    )
     assert re.search(r"^ +gone +unreachable .*Connection refused", done.stdout, re.MULTILINE)
 
 

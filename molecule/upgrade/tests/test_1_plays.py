@@ -10,7 +10,7 @@ def test_there_is_nothing_to_go_back_to_yet(machine, play):
     assert machine.plans() == [machine.named(machine.first)]
     result = play("rollback")
     assert result.returncode == 2
-    assert "No plan was active here before the current one." in said(result)
+    assert "This host has no earlier plan." in said(result)
 
 
 def test_an_upgrade_is_told_beforehand_and_serves(machine, play):
