@@ -137,7 +137,7 @@ def test_a_card_that_is_not_there_is_a_problem():
 
 def test_exact_deploys_a_model_whose_fit_is_unknown():
     agent = shipped()[0] | {"models": [{"model": "own/hybrid"}]}
-    assert "none is known to fit" in build([agent])["problems"][0]
+    assert "no model is known to fit" in build([agent])["problems"][0]
     made = build([agent | {"policy": "exact"}])
     assert (made["problems"], made["waiting"], made["agents"][0]["verdict"]) == ([], [], "unknown")
 

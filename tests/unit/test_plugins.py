@@ -81,7 +81,7 @@ def test_a_play_looks_at_a_host_in_one_task():
     assert (told["code"], told["remedy"], list(told["fields"])) == ("roster_invalid", "", ["problems"])
     ok, told = run("roundhouse_inspect", "--extra-vars", "quantise_path=/opt/own", **given)
     assert (ok, told["code"]) == (False, "setting_renamed")
-    assert told["msg"] == "quantise_path is now quantize_path. Rename it in the inventory."
+    assert told["msg"] == "quantise_path was renamed to quantize_path. Rename it in the inventory."
 
 
 @pytest.mark.parametrize("module", ["roundhouse_component_info", "roundhouse_host_files"])
