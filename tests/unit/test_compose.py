@@ -56,7 +56,7 @@ def test_a_card_comes_by_cdi_under_its_own_name_else_by_number_else_by_the_older
 
 def test_nothing_is_downloaded_while_no_way_to_a_card_is_known():
     (sentence,) = build(Means())["waiting"][-1:]
-    assert sentence.startswith("agents_runtime is compose, but this host's container engine cannot access a GPU yet")
+    assert sentence.startswith("agents_runtime is compose, but this host's container engine has neither the CDI device")
     assert "native" in sentence
     assert build(Means(("nvidia.com/gpu=all",)))["waiting"] == build(Means((), ("nvidia",)))["waiting"]
     assert build(Means(), "cpu")["agents"][0]["compose"]["services"]["engine"].get("deploy") is None

@@ -69,8 +69,8 @@ STATES = {
     ),
     "dkms_failed": (
         "The build of the driver's module for kernel {kernel} failed: {why}.",
-        "Set nvidia_driver_version to a driver that supports that kernel (branch 580: 580.126.09 or later for current "
-        "stable kernels), or boot an older kernel; then run ansible-playbook site.yml.",
+        "Set nvidia_driver_version to a release that supports that kernel (580.126.09 or later for current stable "
+        "kernels) or boot an older kernel, and run ansible-playbook site.yml.",
     ),
     "secureboot_blocked": (
         "Secure Boot refuses the driver's module {version}: it is not signed with a key that the firmware trusts.",

@@ -128,9 +128,9 @@ def _machine_problems(facts: Facts) -> list[str]:
         (
             facts.secure_boot and not facts.dkms_key_enrolled,
             "Secure Boot is on and would refuse the modules that DKMS builds; nothing was installed. Turn it off in "
-            "the firmware, or enrol DKMS's key and run the play again: apt-get install dkms mokutil; dkms generate_mok "
-            "(if /var/lib/dkms/mok.pub is missing); mokutil --import /var/lib/dkms/mok.pub; reboot, and confirm at "
-            "the machine's console.",
+            "the firmware, or enrol DKMS's key and run the play again: `apt-get install dkms mokutil`; `dkms "
+            "generate_mok` (if /var/lib/dkms/mok.pub is missing); `mokutil --import /var/lib/dkms/mok.pub`; reboot, "
+            "and confirm at the console.",
         ),
     )
     return [problem for applies, problem in rules if applies]
@@ -144,9 +144,9 @@ class Choice(NamedTuple):
     source: str = ""
     flavour: str = ""
     packages: Sequence[str] = ()
-    missing: Sequence[str] = ()  # those of `packages` that are not installed
+    missing: Sequence[str] = ()  # those of `packages` that are not installed.
     build: Sequence[str] = ()  # missing packages that DKMS needs to build
-    upgrade: bool = False  # a different version is installed
+    upgrade: bool = False  # a different version is installed.
     held: Sequence[str] = ()  # installed driver packages that are held from upgrades
     unheld: Sequence[str] = ()  # installed driver packages that are not held
     warnings: Sequence[str] = ()

@@ -32,7 +32,7 @@ class Unit(NamedTuple):
     since: str | None  # local time, as systemd prints it
     main_pid: int | None
     started_monotonic_usec: int
-    pending: bool  # a start or stop is queued; a start that waits for another unit's stop has the state stopped
+    pending: bool  # a start or stop is queued. A start that waits for another unit's stop has the state stopped.
     invocation: str | None  # the ID of this start in the journal
 
 

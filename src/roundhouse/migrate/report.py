@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-CONVERTED = "converted"  # the roster has the same setting
-APPROXIMATED = "approximated"  # the roster has the closest setting
-DEFAULT = "default"  # Roundhouse does this by default
-UNSUPPORTED = "unsupported"  # neither vLLM nor the roster has such a setting
-DROPPED = "dropped"  # a valid setting that a roster cannot express
-ADDED = "added"  # missing in the source, but required for an agent
+CONVERTED = "converted"  # The roster has the same setting.
+APPROXIMATED = "approximated"  # The roster has the closest setting.
+DEFAULT = "default"  # Roundhouse does this by default.
+UNSUPPORTED = "unsupported"  # Neither vLLM nor the roster has such a setting.
+DROPPED = "dropped"  # The setting is valid, but a roster cannot express it.
+ADDED = "added"  # The source lacks it, but an agent needs it.
 _MARKS = {CONVERTED: "->", APPROXIMATED: "~>", ADDED: "+>", DEFAULT: "==", UNSUPPORTED: "--", DROPPED: "--"}
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|(?<![A-Z])KEY|API-KEY", re.IGNORECASE)

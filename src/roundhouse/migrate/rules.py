@@ -16,7 +16,7 @@ _LLAMA_CPP = (
 )
 _DRIVER = "Roundhouse's roles set up the driver and the cards."
 _HEALTH = (
-    "A switch polls /health up to the plan's start timeout and then checks a real answer; a watchdog kills an engine "
+    "A switch polls /health up to the plan's start timeout and then checks a real answer. A watchdog kills an engine "
     "that hangs, and its unit restarts it. Compose only marks a container as unhealthy and restarts nothing; 40 s are "
     "too short for a cold start."
 )

@@ -1,8 +1,8 @@
 """Query the model hub with huggingface_hub's client: revisions, lists of files, and the content of a file.
 
-The client's hf-xet is not used, because it writes the file itself: the file could not be hashed while it arrives, nor
-resumed at a byte after a kill. The hub serves the same files over HTTP with ranges. `HF_ENDPOINT` names a mirror. The
-token is read only from `HF_TOKEN`.
+The client's hf-xet is not used, because it writes the file itself. The file could then neither be hashed while it
+arrives nor resumed at a byte after a kill. The hub serves the same files over HTTP with ranges. `HF_ENDPOINT` names a
+mirror. The token is read only from `HF_TOKEN`.
 """
 
 from __future__ import annotations

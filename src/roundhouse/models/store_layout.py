@@ -1,6 +1,6 @@
 """Rename the store's folder of quantized models, which earlier versions spelled `quantised`.
 
-The quantized models stay in use: the next run that writes to the store renames the folder and leaves a relative link
+The quantized models stay in use. The next run that writes to the store renames the folder and leaves a relative link
 for the paths of plans that earlier versions deployed.
 """
 

@@ -1,9 +1,9 @@
 """Choose the best model of an agent that fits a host's cards, and report the reductions.
 
-An agent lists its models best first, and in `give_up` the settings to reduce, the least important first: the 16-bit KV
-cache, max_model_len down to max_model_len_min, or the model itself. The choice is the first combination with the
-verdict `fits`. More cards are tried before a setting is reduced. The module only computes: it queries no host and no
-hub.
+An agent lists its models best first, and in `give_up` the settings to reduce, the least important first. These are the
+16-bit KV cache, max_model_len down to max_model_len_min, and the model itself. The choice is the first combination with
+the verdict `fits`. More cards are tried before a setting is reduced. The module only computes: it queries no host and
+no hub.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Build an agent's Docker Compose file from the plan and the host's facts.
 
-In the container only /tmp and the cache are writable, no process runs as root or can become root, and no answers from
+In the container only /tmp and the cache are writable. No process runs as root or can become root, and no answers from
 other hosts arrive. The role adds the container's user, because its ID is known only on the host.
 """
 
@@ -33,8 +33,8 @@ CDI_KIND = "nvidia.com/gpu"
 class Means(NamedTuple):
     """The features of the host's container engine. None, or an empty tuple, means unknown.
 
-    `cdi` are the devices in the CDI specifications, `runtimes` the installed runtimes, `open_files` the host's hard
-    limit of open files per process, `uuids` the UUIDs of the cards in PCI order.
+    `cdi` are the devices in the CDI specifications, and `runtimes` the installed runtimes. `open_files` is the host's
+    hard limit of open files per process. `uuids` are the UUIDs of the cards in PCI order.
     """
 
     cdi: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ def document(entry: Agent, accelerator: str, image: Image, means: Means) -> Comp
         "ulimits": {"nofile": min(OPEN_FILES, means.open_files or OPEN_FILES)},
         "ports": [f"{entry['host']}:{port}:{port}"],
         "networks": ["closed"],
-        "dns": ["127.0.0.1"],  # no server listens there; Docker's own DNS would forward to the host's
+        "dns": ["127.0.0.1"],  # No server listens there; Docker's own DNS would forward to the host's.
         # The log goes to systemd's journal through the unit; a second copy would need its own rotation.
         "logging": {"driver": "none"},
         "environment": _environment(entry["environment"], accelerator, means),
@@ -153,7 +153,7 @@ def missing(means: Means) -> list[str]:
     if access(means):
         return []
     return [
-        "agents_runtime is compose, but this host's container engine cannot access a GPU yet (it has neither the CDI "
-        "device nvidia.com/gpu nor the runtime nvidia): run playbooks/host.yml, which installs NVIDIA's container "
-        "toolkit, or write agents_runtime: native."
+        "agents_runtime is compose, but this host's container engine has neither the CDI device nvidia.com/gpu nor the "
+        "runtime nvidia. Run playbooks/host.yml, which installs NVIDIA's container toolkit, or write agents_runtime: "
+        "native."
     ]

@@ -1,8 +1,8 @@
 """Store each deployed plan with its files as one set, and restore an earlier set for a rollback.
 
-A set's folder contains `plan.json` and, below `agents/NAME`, each file of an agent under its own path: its unit, its
-engine's configuration and the files of its runtime. A set is independent of the runtime, because its files name their
-engine. A rollback deploys an earlier set, and prune keeps the models and engines that the sets name.
+A set's folder contains `plan.json` and, below `agents/NAME`, each file of an agent under its own path. These are its
+unit, its engine's configuration and the files of its runtime. A set is independent of the runtime, because its files
+name their engine. A rollback deploys an earlier set, and prune keeps the models and engines that the sets name.
 """
 
 from __future__ import annotations

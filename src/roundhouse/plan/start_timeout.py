@@ -33,7 +33,7 @@ SEEN_TIMES = 2.0
 UNKNOWN_SECONDS = 900
 _STEP_SECONDS = 10
 SET = "set by agents_start_timeout_seconds"
-_SET = (SET, "agents_start_timeout_seconds says so")  # the second is in plans of earlier versions
+_SET = (SET, "agents_start_timeout_seconds says so")  # The second is in plans of earlier versions.
 # The deployed limit is kept unless a limit above it by this factor is needed, because measurements of a disk vary.
 _STAYS = 1.25
 

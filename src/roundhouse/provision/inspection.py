@@ -1,7 +1,7 @@
 """Compute the plan on the controller, for the action roundhouse_inspect.
 
-The action runs two modules on the host: before this one plan_facts.py gathers the plan's inputs, after it preflight.py
-and host_state.py check the host for the plan.
+The action runs two modules on the host. Before this one, plan_facts.py gathers the plan's inputs. After it,
+preflight.py and host_state.py check the host for the plan.
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ class Removal(TypedDict):
     held: list[str]  # held packages, to unhold
     files: list[str]
     folders: list[str]
-    services: list[str]  # services that a removed package may leave enabled
+    services: list[str]  # services that a removed package may leave enabled.
     accounts: list[str]  # users and groups that packages created
-    users: list[str]  # users that the roles created
+    users: list[str]  # users that the roles created.
     driver: bool  # true: the driver is removed
     initramfs: bool  # true: the initramfs must be rebuilt
     kept: list[str]  # sentences

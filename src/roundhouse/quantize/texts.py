@@ -1,7 +1,7 @@
 """Provide disjoint texts for calibration and for evaluation.
 
-The source is the user's file (one text per line, or JSON lines with "text"), or Python's language reference, which is
-part of every Python under the PSF licence. A text's hash decides which of the two parts it belongs to.
+The source is the user's file: one text per line, or JSON lines with "text". The default is Python's language reference,
+which is part of every Python under the PSF licence. A text's hash decides which of the two parts it belongs to.
 """
 
 from __future__ import annotations

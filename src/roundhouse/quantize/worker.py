@@ -2,8 +2,8 @@
 
     python -m roundhouse.quantize.worker JOB      JOB: a JSON file, see `Job`
 
-The program writes the quantized model into the job's folder, its current stage to stdout, and the packages' versions as
-JSON to `versions.json` beside the folder. The quality gate (quality.py) checks the result.
+The program writes the quantized model into the job's folder and its current stage to stdout. It writes the packages'
+versions as JSON to `versions.json` beside the folder. The quality gate (quality.py) checks the result.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def windows(rows: list[list[int]]) -> list[list[int]]:
     """Return the tokens of all rows, in order, as rows of the mean length. The remainder is dropped.
 
     auto-round 0.15 uses the positions of a batch's first sequence for the whole batch, and llm-compressor pads them
-    with zeros, so a longer sequence loses its positions (auto_round: BlockForwardRunner._select_batch).
+    with zeros. A longer sequence loses its positions (auto_round: BlockForwardRunner._select_batch).
     """
     tokens = [token for row in rows for token in row]
     length = max(1, len(tokens) // len(rows))

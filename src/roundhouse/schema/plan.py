@@ -100,7 +100,7 @@ class AgentBase(Decided, Limits):
     description: str | None
     unit: str  # roundhouse-NAME.service
     host: str  # the address it listens on: loopback
-    port: int  # for clients: the gateway's, or the engine's own without a gateway
+    port: int  # for clients: the gateway's, or the engine's own without a gateway.
     engine_port: int  # equals port without a gateway
     model_path: str  # the folder that the engine loads
     draft_model: str | None

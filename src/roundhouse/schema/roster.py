@@ -64,9 +64,9 @@ class WantedAgent(_WantedAgent, total=False):
 
     description: str
     policy: str  # best_fit (default) or exact
-    give_up: list[str]  # of roster/fields.GIVE_UP, the least important first
+    give_up: list[str]  # of roster/fields.GIVE_UP, the least important first.
     max_model_len_min: int  # tokens; without it max_model_len is not reduced
-    kv_cache_dtype: str  # one of vllm/formats.KV_DTYPE_BYTES; absent: auto (16 bits)
+    kv_cache_dtype: str  # one of vllm/formats.KV_DTYPE_BYTES; absent: auto (16 bits).
     gpus: list[int]  # card numbers; absent: the plan chooses
     max_num_seqs: int
     max_num_batched_tokens: int

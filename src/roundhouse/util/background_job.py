@@ -15,7 +15,7 @@ from typing import Any
 from .process import BOOT_ID
 
 # A container keeps the machine's boot_id when it restarts, but gets a new PID 1. Field 22 of proc_pid_stat(5) is the
-# start time of PID 1; it is field 20 here because the fields before the name are cut off.
+# start time of PID 1. It is field 20 here, because the fields up to the name are cut off.
 _BOOT = f"""echo "boot $(cat {BOOT_ID}) $(sed 's/.*) //' /proc/1/stat | cut -d ' ' -f 20)\""""
 # Time allowed from the start of the job to its first event: many times the start of Python on a slow disk.
 BEGIN_SECONDS = 180.0

@@ -44,7 +44,7 @@ def unwritable(path: Path | str, error: OSError) -> UsageError:
     return UsageError(
         "lock_file_unwritable",
         "{path} cannot be written ({why}).",
-        "Make its folder writable for the user who runs Ansible.",
+        "Make its folder writable for Ansible's user.",
         path=str(path),
         why=error.strerror or str(error),
     )

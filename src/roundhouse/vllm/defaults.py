@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-PINNED = "0.32"  # major and minor; requirements/engine-*.txt has the whole version
+PINNED = "0.32"  # Major and minor; requirements/engine-*.txt has the whole version.
 UTILIZATION = 0.92  # config/cache.py:102
 # Cards from this size on get larger batches, except the A100, which was slower with them (vllm#17885).
 LARGE_CARD_GIB = 70
@@ -31,7 +31,7 @@ def batch(
     """Return the batch limits; values that are given are kept.
 
     Source: `get_batch_defaults` and `_set_default_max_num_seqs_and_batched_tokens_args` in 0.32's
-    engine/arg_utils.py. The defaults, and with them the sampler's buffers, jump at LARGE_CARD_GIB: without an explicit
+    engine/arg_utils.py. The defaults, and with them the sampler's buffers, jump at LARGE_CARD_GIB. Without an explicit
     max_num_seqs a 75 GiB card may hold fewer tokens than a 69 GiB card.
     """
     if card_gib >= _HUGE_CARD_GIB:
@@ -49,7 +49,7 @@ def batch(
 def captured_graphs(max_num_seqs: int) -> int:
     """Return the number of CUDA graphs that the engine captures at start.
 
-    The piecewise set has batch sizes 1, 2, 4, then steps of 8 to 256 and of 16 to 512, up to twice max_num_seqs
+    The piecewise set has batch sizes 1, 2, 4, then steps of 8 to 256 and of 16 to 512. It ends at twice max_num_seqs
     (config/vllm.py:2292 of 0.32). The full set has the same sizes up to max_num_seqs: a log of 256 sequences says
     "PIECEWISE=51 (largest=512), FULL=35 (largest=256)" (vllm#39559).
     """

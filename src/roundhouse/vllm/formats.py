@@ -42,7 +42,7 @@ class Format(NamedTuple):
     group_size: int = 0  # weights along the input that share a scale; 0: one scale per output
     scale_bytes: int = 0
     zero_bits: int = 0  # of a group's zero point
-    index_bytes: int = 0  # per input feature, on disk only
+    index_bytes: int = 0  # per input feature, on disk only.
     broken: tuple[Capability, ...] = ()  # capabilities on which it fails although they are new enough
     removed_in: str | None = None  # the version that removed it from vLLM's core
 

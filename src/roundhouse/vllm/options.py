@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 # and still answer it with 200 (seen with both SIGTERM and SIGINT).
 SHUTDOWN_TIMEOUT_SECONDS = 30
 CPU_KV_CACHE_GIB = 1
-# Keeps vLLM's fusion of kernels (combo kernels), but disables the trial run of each fusion and tuning at compile time
-# (torch/_inductor/standalone_compile.py enables it); kernels are tuned at their first run. Both allocate random copies
-# of a kernel's inputs, such as the embedding table, while the engine measures its memory: the first start had up to
-# 2.7 GiB less KV cache than the second (fit/overhead.py), and a 7B in 16 bits failed to start (docs/what-fits.md).
-# The fit relies on these settings.
+# Keeps vLLM's fusion of kernels (combo kernels), but disables the trial run of each fusion. Also disables tuning at
+# compile time (torch/_inductor/standalone_compile.py enables it); kernels are tuned at their first run. Trials and
+# tuning allocate random copies of a kernel's inputs, such as the embedding table, while the engine measures its memory.
+# The first start had up to 2.7 GiB less KV cache than the second (fit/overhead.py). A 7B in 16 bits failed to start
+# (docs/what-fits.md). The fit relies on these settings.
 COMPILE_WITHOUT_COPIES = {
     "combo_kernels": True,
     "benchmark_combo_kernel": False,
@@ -130,7 +130,7 @@ def environment(
         # request for log-probabilities (v1/sample/ops/logprobs.py) would stop the engine.
         compiling = {"TORCHDYNAMO_DISABLE": "1"} if eager else {}
         # Without this, vllm/platforms/cpu.py starts a separate process for the single worker, which imports vLLM a
-        # third time: in the lab a start took 27 s instead of 20. With it the processes equal those of an engine on one
+        # third time. In the lab a start took 27 s instead of 20. With it the processes equal those of an engine on one
         # GPU. The worker process binds OpenMP's threads, which did not change the tokens per second in the lab.
         single = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
         return variables | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB)} | single | compiling
