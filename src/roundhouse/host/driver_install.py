@@ -128,9 +128,8 @@ def _machine_problems(facts: Facts) -> list[str]:
         (
             facts.secure_boot and not facts.dkms_key_enrolled,
             "Secure Boot is on and would refuse the modules that DKMS builds; nothing was installed. Turn it off in "
-            "the firmware, or enrol DKMS's key and run the play again: `apt-get install dkms mokutil`; `dkms "
-            "generate_mok` (if /var/lib/dkms/mok.pub is missing); `mokutil --import /var/lib/dkms/mok.pub`; reboot, "
-            "and confirm at the console.",
+            "the firmware, or enrol DKMS's key: `apt-get install dkms mokutil`, `dkms generate_mok` if mok.pub is "
+            "missing, `mokutil --import /var/lib/dkms/mok.pub`, reboot, confirm at the console, and run again.",
         ),
     )
     return [problem for applies, problem in rules if applies]

@@ -21,7 +21,7 @@ Rule = Callable[[Setting, Source], Outcome]
 _API_PORT = "8000"  # vLLM's own default
 _CACHE = re.compile(r"huggingface|/hub\b|\.cache|transformers", re.IGNORECASE)
 STORE = "Roundhouse pulls and verifies models in its own store (models_store)"
-SAMPLING = "The default of a request that does not set it."
+SAMPLING = "The default for requests that do not set it."
 
 
 def is_on(value: str) -> bool:
