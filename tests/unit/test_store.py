@@ -319,7 +319,8 @@ def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failin
     part = store.partial(tmp_path / "away", MODEL, path.parent.name) / "model.safetensors.part"
     done = failing_disk(part, "pull", MODEL, "--from", place, "--store", tmp_path / "away")
     assert done.stderr.splitlines()[-1] == (
-        f"{part.with_suffix('')} cannot be written: Input/output error. Check the store's disk; downloaded bytes are kept."
+        f"{part.with_suffix('')} cannot be written: Input/output error. "
+        "Check the store's disk; downloaded bytes are kept."
     )
     # What a failing disk holds is fetched again, and the file that is put in its place is another.
     done = failing_disk(path, "pull", MODEL, "--store", place, "--from", hub.url)
