@@ -56,6 +56,7 @@ def require_key(key: bytes, fingerprint: str, url: str) -> None:
         raise RoundhouseError(
             "key_invalid",
             "{url} is not an OpenPGP key ({problem}); nothing was changed.",
+            "Correct the role's key URL.",
             url=url,
             problem=str(error),
         ) from None
@@ -165,6 +166,7 @@ def _fetch(url: str) -> bytes:
         raise RoundhouseError(
             "key_not_fetched",
             "{url} cannot be fetched ({problem}); nothing was changed.",
+            "Check the role's key URL and the host's network.",
             url=url,
             problem=str(error),
         ) from None

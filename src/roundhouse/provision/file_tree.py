@@ -105,7 +105,11 @@ def _content(settings: File) -> str:
         return Path(settings["copy_of"]).read_text()
     except OSError as error:
         raise RoundhouseError(
-            "file_unreadable", "{path} cannot be read: {problem}.", path=settings["copy_of"], problem=error.strerror
+            "file_unreadable",
+            "{path} cannot be read: {problem}.",
+            "Correct the setting that names it, or make the file readable for root.",
+            path=settings["copy_of"],
+            problem=error.strerror,
         ) from None
 
 
@@ -162,7 +166,8 @@ def _ids(settings: Access, *, check: bool = False) -> tuple[int, int] | None:
     except KeyError:
         if check:  # the role creates the account before it writes the file
             return None
-        raise RoundhouseError("account_unknown", "This host has no user or group {name}.", name=name) from None
+        remedy = "Create it, or correct the setting that names it."
+        raise RoundhouseError("account_unknown", "This host has no user or group {name}.", remedy, name=name) from None
 
 
 def _remove(path: Path, *, check: bool) -> list[Change]:
