@@ -1,4 +1,4 @@
-"""Whoever waits for a job of a host learns that it is gone: by the job's own process, and a real shell's look."""
+"""A lost background job is detected by its process, with checks in a real shell."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from roundhouse.paths import IMPORT_ROOT
 from roundhouse.util import background_job
 from roundhouse.util.background_job import MISSED, Watch
 
-# A job as the modules are: progress in a file, until it is told to end.
+# A job like those of the modules: it writes its progress into a file until it is stopped.
 JOB = """
 import sys; from pathlib import Path; from roundhouse.util import progress
 with progress.in_file(Path(sys.argv[1])) as shown:
@@ -22,12 +22,12 @@ with progress.in_file(Path(sys.argv[1])) as shown:
 
 @pytest.fixture
 def job(tmp_path):
-    """Run a job and watch it; return both once it has said its word."""
+    """Run a job and watch it; return both after its first event."""
     path = tmp_path / "job.jsonl"
     command = [sys.executable, "-c", JOB, str(path)]
     running = subprocess.Popen(command, stdin=subprocess.PIPE, env={"PYTHONPATH": str(IMPORT_ROOT)})
     watch = Watch(str(path))
-    # Its file may grow between a look at the first line and one at the last.
+    # The file may grow between reading its first and its last line.
     until(lambda: look(watch) == "one word" and watch.pid is not None)
     yield running, watch, path
     running.kill()

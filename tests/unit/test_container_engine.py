@@ -1,4 +1,4 @@
-"""What is done about a host's engine and toolkit, and each refusal as one sentence."""
+"""The actions for a host's container engine and toolkit, and each refusal as one sentence."""
 
 import pytest
 from role_vars import platforms

@@ -1,4 +1,4 @@
-"""Each state of a driver is reached on purpose, on a tree of files and through the real client of NVML."""
+"""Each state of a driver, produced with a tree of files and the real client of NVML."""
 
 import lzma
 import os
@@ -78,7 +78,7 @@ def test_secure_boot_is_no_hindrance_when(machine, way):
     machine.module("580.173.02", signer=signer)
     machine.write("var/lib/dkms/mok.pub", b"certificate")
     machine.secure_boot(way != "off", owners_key=b"certificate" if way == "enrolled" else b"")
-    assert machine.state()["state"] == "reboot_required"  # as it is only not loaded yet
+    assert machine.state()["state"] == "reboot_required"  # it is installed but not loaded
 
 
 def test_a_module_that_is_built_for_the_next_kernel_wants_a_reboot(machine):

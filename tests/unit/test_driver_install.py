@@ -1,4 +1,4 @@
-"""What is done about a driver, and each refusal as one sentence."""
+"""The actions of the role nvidia_driver, and each refusal as one sentence."""
 
 import pytest
 from role_vars import platforms
@@ -20,7 +20,7 @@ def choose(machine):
         row = PLATFORMS.get(platform)
         given = {"accelerator": "cuda", "source": "auto", "branch": 580, "version": "", "flavour": "auto", **settings}
         wanted = Wanted(**given, platform=row, platform_name=platform)
-        # This process has no NVML: a loaded driver's is taken to answer.
+        # This machine has no NVML, so a loaded driver is assumed to answer.
         seen = driver.inspect(machine.root)._replace(nvml_error=None)
         return driver_install.choose(seen, wanted, packages, ours)
 
@@ -195,12 +195,12 @@ SETTLED = Packages({**ALL, **BUILD}, list(ALL), [])
     [
         (SETTLED, {}, True, "580.173.02", True),
         (SETTLED, {}, False, "580.173.02", False),
-        (SETTLED, {}, True, "580.126.09", False),  # another is loaded: a reboot is due
+        (SETTLED, {}, True, "580.126.09", False),  # a different version is loaded: a reboot is needed
         (SETTLED, {"version": "580.126.09"}, True, "580.173.02", False),
         (SETTLED._replace(held=[]), {}, True, "580.173.02", False),
         (SETTLED._replace(broken=["dkms"]), {}, True, "580.173.02", False),
         (SETTLED._replace(versions=ALL), {}, True, "580.173.02", False),
-        (SETTLED, {"source": "none"}, True, "580.173.02", False),  # not this role's to settle
+        (SETTLED, {"source": "none"}, True, "580.173.02", False),  # the role does not manage it
     ],
 )
 def test_only_what_is_there_works_and_is_held_is_not_looked_at_again(

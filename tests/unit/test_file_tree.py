@@ -1,4 +1,4 @@
-"""What a role hands over in one go: the difference, check mode, modes and owners, and what is refused."""
+"""The files of a role in one call: the diff, check mode, modes and owners, and refusals."""
 
 import grp
 import os
@@ -30,7 +30,7 @@ def mode(path):
 
 @pytest.fixture
 def everything(tmp_path):
-    """Return one of each, as a role hands it over."""
+    """Return a wanted state with one item of each kind."""
     return {
         "folders": {str(tmp_path / "etc/own"): {"mode": "0750", "owner": ME, "group": MINE}},
         "links": {str(tmp_path / "bin/command"): "/nowhere/1"},
@@ -52,7 +52,7 @@ def test_all_of_it_is_made_once_and_in_check_mode_not_at_all(tmp_path, everythin
     assert (own / "plain").read_text() == "text\n"
     assert [mode(path) for path in (own, own / "plain", own / "other")] == [0o750, 0o644, 0o640]
     assert (tmp_path / "bin/command").readlink() == Path("/nowhere/1")
-    assert sorted(path.name for path in own.iterdir()) == ["other", "plain"]  # nothing is left aside
+    assert sorted(path.name for path in own.iterdir()) == ["other", "plain"]  # there are no temporary files
 
 
 def test_the_difference_is_told_before_and_after(tmp_path):
@@ -126,7 +126,7 @@ def test_a_command_that_refuses_a_file_leaves_the_one_before(tmp_path):
     entry = {"content": "good\n", "validate": ["test -e %s", "sh -c 'grep -q good $0 || { echo no $0; exit 1; }' %s"]}
     assert put(files={str(path): entry}) == [str(path)]
     bad = {"files": {str(path): entry | {"content": "bad\n"}}}
-    assert put(**bad, check=True) == [str(path)]  # what a check would need may not be there yet
+    assert put(**bad, check=True) == [str(path)]  # in check mode the validating program may be missing
     with pytest.raises(RoundhouseError) as refused:
         put(**bad)
     assert refused.value.code == "validation_failed"
@@ -263,7 +263,7 @@ def test_the_services_are_told_of_after_the_files(tmp_path, systemctl):
         ("inactive", False),
         ("inactive", False),
     ]
-    assert found["a.service"]["unread"] == []  # nothing was read yet: it is to be started
+    assert found["a.service"]["unread"] == []  # no file was read yet, so the service is started
     mark.touch()
     os.utime(mark, (1, 1))
     assert host_files.put_tree(given, check=False)["services"]["a.service"]["unread"] == [str(folder / "one")]

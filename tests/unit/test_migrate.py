@@ -1,4 +1,4 @@
-"""Old compose and env files as a roster: what each line became, what has no meaning, and that a card holds it."""
+"""Old compose and env files as a roster: the outcome of each line, and the fit of the result."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from roundhouse.plan import build
 from roundhouse.roster import validate
 from roundhouse.vllm import options
 
-# What the guide has in its files, in one: its variables, its reservation, its health check, its ports.
+# One file with the guide's variables, reservation, health check and ports.
 ARCHITECT = """\
 version: "3.8"
 services:
@@ -60,7 +60,7 @@ services:
 
 @pytest.fixture
 def write(tmp_path):
-    """Return what writes a file and returns its path as a word of the command line."""
+    """Return a function that writes a file and returns its path as an argument."""
 
     def run(name, content):
         (tmp_path / name).write_text(content)
@@ -71,7 +71,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def told(capsys):
-    """Return what the command says as one object, with its exit status."""
+    """Return the command's JSON answer with its exit status."""
 
     def run(*words):
         status = main.main(["import", *words, "--json"])
@@ -82,7 +82,7 @@ def told(capsys):
 
 @pytest.fixture
 def refusal(capsys):
-    """Return the error of a command that is refused, as its --json has it, with its exit status."""
+    """Return the error of a refused command in its --json format, with its exit status."""
 
     def run(*words):
         status = main.main(["import", *words, "--json"])
@@ -544,7 +544,7 @@ def test_the_words_of_vllm_are_those_that_the_deployment_writes():
 
 
 def test_help_and_usage(capsys, monkeypatch):
-    monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # what cannot be meant is refused here all the same
+    monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # invalid arguments are refused locally
     assert main.main(["import"]) == 2
     assert main.main(["import", "/no/such/file"]) == 2
     assert main.main(["--json", "import", "x"]) == 2

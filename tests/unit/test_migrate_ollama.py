@@ -1,4 +1,4 @@
-"""Ollama's models as agents, from a store that lies on the disk as Ollama leaves it, and from Modelfiles."""
+"""Ollama's models as agents, from a store in Ollama's layout and from Modelfiles."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ LIBRARY = "registry.ollama.ai/library"
 
 
 def gguf_head(**texts):
-    """Return the bytes of a GGUF's head: texts, a number and an array, then the tokenizer's words."""
+    """Return the beginning of a GGUF file: strings, a number and an array, then the tokenizer's words."""
 
     def text(value):
         return struct.pack("<Q", len(value)) + value.encode()
@@ -32,7 +32,7 @@ def gguf_head(**texts):
 
 
 class Store:
-    """A folder as Ollama keeps its models."""
+    """Build a folder in the layout of Ollama's store."""
 
     def __init__(self, folder):
         self.folder = folder

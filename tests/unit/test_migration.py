@@ -1,4 +1,4 @@
-"""Nothing of the users' guide is silently dropped: each line of it has its row, or the reason why it needs none.
+"""Each line of the users' guide has a row in the migration table, or a reason why it needs none.
 
 The guide is not in this repository. Who has it compares it with what is known of it here, and sees each line's verdict:
 `docs/guide.py GUIDE`.
@@ -22,7 +22,7 @@ OPTIONS = {"--launch": "", "--gpu-stats": "gpu", "--logs": "logs", "--status": "
 
 
 def first(text):
-    """Return the rows that are about a text, by their first cell."""
+    """Return the rows whose first cell contains a text."""
     return [row for row in RULED if text in row[0]]
 
 
@@ -42,7 +42,7 @@ def test_each_row_is_about_a_line_of_the_guide_or_was_asked_for():
 
 
 def compared(*words):
-    """Return the exit status of docs/guide.py, and its complaint."""
+    """Return the exit status and the error output of docs/guide.py."""
     command = [sys.executable, ROOT / "docs/guide.py", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr

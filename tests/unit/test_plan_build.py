@@ -1,4 +1,4 @@
-"""The plan of a roster on a host: what the roles write, and what stays from one run to the next."""
+"""The plan of a roster on a host: the content of the files, and the decisions that a second run keeps."""
 
 import json
 
@@ -29,7 +29,7 @@ def build(agents=None, on=None, accelerator="cuda"):
 
 
 def written(made):
-    """Return a plan as it comes back from plan.json."""
+    """Return a plan after a round trip through plan.json."""
     return json.loads(json.dumps(made))
 
 
@@ -94,7 +94,7 @@ def test_agents_that_share_a_card_conflict():
 def test_agents_of_two_cards_run_side_by_side():
     made = build(on=host(23.52, 2))
     by_name = {agent["name"]: agent for agent in made["agents"]}
-    # Both cards hold a 32B; what fits one card alone is spread.
+    # Both cards hold a 32B; agents that fit on one card are spread.
     small = [agent | {"models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ"}]} for agent in shipped()]
     spread = build(small, host(23.52, 2))["agents"]
     assert [agent["gpus"] for agent in spread] == [[0], [1], [0]]
@@ -171,7 +171,7 @@ def test_on_the_cpu_there_is_no_card_to_fit():
 def test_an_engine_on_the_cpu_compiles_nothing_unless_the_roster_says_so(wanted, eager, runtime):
     settings = plan_build.Settings("cpu", "/opt/e", "/srv/m", 900, runtime=runtime, image="i@sha256:1")
     (made,) = plan_build.build([shipped()[1] | wanted], settings, decide.Host())["agents"]
-    # Without the variable the first request for log-probabilities ends the engine of a host without a C++ compiler.
+    # Without the variable the first request for log-probabilities stops the engine on a host without a C++ compiler.
     assert (made["config"].get("enforce-eager", False), "TORCHDYNAMO_DISABLE" in made["environment"]) == (eager, eager)
 
 
@@ -188,7 +188,7 @@ def test_the_accelerator_is_checked():
 
 
 def stated(agent, overhead_gib):
-    """Return what the engine of a planned agent states when its overhead is so."""
+    """Return a planned agent's measurement for a given overhead."""
     weights = agent["fit"]["weights_gib_per_rank"]
     kv = 15.5 * agent["gpu_memory_utilization"] - weights - overhead_gib
     fields = ("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens", "kernels")
@@ -332,7 +332,7 @@ def test_an_engine_of_wheels_needs_no_compiler_of_nvidias(capability, kv_cache_d
     for agent in plan_build.build(agents, settings, on)["agents"]:
         assert "attention-backend" not in agent["config"]
         assert "VLLM_USE_FLASHINFER_SAMPLER" not in agent["environment"]
-    # An image that the engine of the wheels is shown to.
+    # An image into which the engine's environment is mounted.
     for agent in plan_build.build(agents, settings._replace(image_has_engine=False), on)["agents"]:
         assert agent["config"].get("attention-backend") == backend
         assert agent["environment"]["VLLM_USE_FLASHINFER_SAMPLER"] == "0"

@@ -1,4 +1,4 @@
-"""The plan for a person: a bar whose parts are right, and each thing that was given up on a line."""
+"""The plan's text: a bar with correct parts, and one line for each reduction."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The plugins that every run of the host's roles needs, as Ansible loads and runs them."""
+"""The plugins of the host's roles, loaded and run by Ansible."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 
 
 def run(module, *options, **parameters):
-    """Return whether Ansible took it for done, and what the module told."""
+    """Return true if Ansible reports success, and the module's result."""
     given = json.dumps(parameters) if parameters else ""
     command = ["ansible", "localhost", "--module-name", module, "--args", given, "--one-line", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -115,7 +115,7 @@ def test_each_filter_names_a_function():
 
 
 def test_the_filters_load_nothing_of_the_package_until_one_is_called():
-    # Each task that uses any filter loads them anew.
+    # Ansible loads all filters again for each task that uses one.
     code = (
         "import runpy, sys; made = runpy.run_path('plugins/filter/roundhouse.py')['FilterModule']().filters(); "
         "before = [name for name in sys.modules if name.startswith('roundhouse')]; "

@@ -1,4 +1,4 @@
-"""Preflight's one table: everything at once, what ends the run and what a person should know."""
+"""Preflight's table: all findings at once, problems that end the run, and warnings."""
 
 import shutil
 import socket
@@ -101,7 +101,7 @@ def test_a_disk_that_cannot_hold_engine_and_models_is_told_once_with_both_number
     monkeypatch.setattr(models_store, "free_bytes", lambda place: 10 * GIB)
     assert preflight_disk.row(wanted(tmp_path, weights_gib_per_rank=5.5)).problems == [
         f"The disk of {tmp_path}/engine and {tmp_path}/models has 10.00 GiB free but needs 21.50 GiB "
-        "(the engine up to 16.00, owner/name up to 5.50): free 11.50 GiB there (roundhouse prune), or set models_store "
+        "(the engine up to 16.00, owner/name up to 5.50). Free 11.50 GiB there (roundhouse prune), or set models_store "
         "to another disk."
     ]
 
@@ -117,7 +117,7 @@ def test_a_locked_model_counts_byte_for_byte_less_what_a_killed_pull_left(tmp_pa
     monkeypatch.setattr(models_store, "free_bytes", lambda place: free)
     asked = wanted(tmp_path, {"model.safetensors": f"{5 * GIB} sha256:00"}, revision, weights_gib_per_rank=1.0)
     assert preflight_disk.row(asked).problems == [
-        f"{tmp_path}/models has 2.00 GiB free but needs 5.00 GiB (owner/name at 01234567 5.00): free 3.00 "
+        f"{tmp_path}/models has 2.00 GiB free but needs 5.00 GiB (owner/name at 01234567 5.00). Free 3.00 "
         "GiB there (roundhouse prune), or set models_store to another disk."
     ]
     partial = models_store.partial(tmp_path / "models", "owner/name", revision)
@@ -193,7 +193,7 @@ def test_the_engines_python_is_looked_for(name, part):
 
 
 def test_a_port_of_the_gateway_that_somebody_has_is_told_with_the_setting(tmp_path):
-    # No agent: who has an agent's port on the machine of the tests is not asked here.
+    # Without agents, because other programs of this machine may use their ports.
     asked = wanted(tmp_path)._replace(agents=[])
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

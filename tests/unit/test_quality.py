@@ -1,4 +1,4 @@
-"""The gate's arithmetic, against what the definition gives, and the preflight of quantizing."""
+"""The quality gate's arithmetic against the definitions, and the requirements of quantizing."""
 
 import json
 import math

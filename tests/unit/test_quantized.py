@@ -1,4 +1,4 @@
-"""A roster that asks for a recipe: what the plan names before there is a result, and what is still to be made."""
+"""A roster with a recipe: the path in the plan before quantizing, and the models to quantize."""
 
 import json
 
@@ -34,7 +34,7 @@ def by(recipe, model=QWEN, **more):
 
 
 def own_folder(place, **config):
-    """Write a folder of a user's own, with a config.json of the Qwen2 layout."""
+    """Write a user's model folder, with a config.json in the Qwen2 layout."""
     place.mkdir(parents=True)
     sizes = {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 4, "num_key_value_heads": 2}
     sizes |= {"num_hidden_layers": 3, "vocab_size": 1536, "max_position_embeddings": 32768}
@@ -44,7 +44,7 @@ def own_folder(place, **config):
 
 
 def put_result(place):
-    """Put a result under its name, as pipeline.quantize does: a file, and the manifest that was made of it."""
+    """Write a quantized model like pipeline.quantize: a file and its manifest."""
     place.mkdir(parents=True)
     (place / "model.safetensors").write_bytes(b"weights")
     digest = Digest(File("model.safetensors", 7, "sha256:"))
@@ -170,7 +170,7 @@ def test_a_base_is_wanted_as_long_as_a_result_of_it_is_to_be_made(tmp_path):
     put_result(tmp_path / "store" / quantized.path(QWEN, REVISION, "fp8"))
     assert quantized.to_make(results) == []
     assert verify.to_pull(tmp_path / "store", required, []) == []
-    # Somebody else serves the base itself.
+    # Another agent uses the base itself.
     other = build(models_lock.apply([asking({"model": QWEN})], lock), accelerator="cpu")["agents"]
     for both in ([agent, *other], [*other, agent]):
         assert [each["serves"] for each in models_lock.required_models(both, lock)] == [True]
@@ -201,7 +201,7 @@ def test_a_result_that_is_there_is_not_made_again_and_asks_no_engine(tmp_path):
 
 
 def test_what_was_quantized_goes_on_with_its_own_base_alone(tmp_path):
-    """A folder of that name, a revision, a recipe's numbers, an environment: another one is quantized anew."""
+    """A different folder, revision, recipe or environment leads to a new quantization."""
     base, work = own_folder(tmp_path / "base"), tmp_path / "work"
     wanted = request.of(base, str(base), own_folders.stamp(base), "fp8")
     environment = tmp_path / "no-environment"
@@ -216,8 +216,8 @@ def test_what_was_quantized_goes_on_with_its_own_base_alone(tmp_path):
     for other in others:
         assert run.job(other, work, environment) != run.earlier(work)
     assert run.job(wanted, work, tmp_path / "another") != run.earlier(work)
-    (base / "model.safetensors").write_bytes(b"\1" * 64)  # as long as before
-    with pytest.raises(FileNotFoundError):  # it would quantize, and has nothing to do it with
+    (base / "model.safetensors").write_bytes(b"\1" * 64)  # the same length
+    with pytest.raises(FileNotFoundError):  # it tries to quantize, but the environment is missing
         run.quantized(wanted, work, environment, said.append)
     assert not (work / "versions.json").exists()
 
@@ -247,7 +247,7 @@ def test_fewer_texts_than_the_recipe_takes_are_refused(tmp_path):
 
 def test_too_few_tokens_are_named_with_both_numbers():
     assert requirements.short({"calibration": 512, "evaluation": 1024}, "own.txt") == []
-    assert requirements.short({"calibration": 0, "evaluation": 1024}, "own.txt") == []  # a recipe without
+    assert requirements.short({"calibration": 0, "evaluation": 1024}, "own.txt") == []  # a recipe without calibration
     assert requirements.short({"calibration": 511, "evaluation": 0}, "own.txt") == [
         "own.txt has 511 tokens for calibration, but needs at least 512: add texts.",
         "own.txt has 0 tokens for evaluation, but needs at least 1024: add texts.",

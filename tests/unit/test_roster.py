@@ -1,4 +1,4 @@
-"""Each thing that cannot be meant ends in one sentence: field, value, cure."""
+"""Each invalid setting is refused with one sentence: field, value, remedy."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from roundhouse.schema.roster import WantedAgent
 
 
 def agent(**changes):
-    """Return a good agent with some fields changed; a change to None takes the field away."""
+    """Return a valid agent with some fields changed; None removes the field."""
     good = {
         "name": "dev",
         "models": [{"model": "Qwen/Qwen2.5-7B-Instruct"}],

@@ -1,4 +1,4 @@
-"""Which port is whose: an agent's own, its engine's, its metrics', the gateway's; and two of them that are one."""
+"""The ports of an agent, its engine, its metrics and the gateway, and conflicts between them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A model's folder that was cut, emptied or mixed up is seen without loading it."""
+"""A truncated, empty or mixed model folder is detected without loading it."""
 
 import json
 import struct

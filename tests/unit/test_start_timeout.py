@@ -1,4 +1,4 @@
-"""How long a start may take: its terms, what is known of a disk, what stays from one run to the next."""
+"""The time limit of a start: its terms, the disk's rate, and the limit that a second run keeps."""
 
 import json
 
@@ -62,7 +62,7 @@ def test_the_plan_has_it_for_the_unit_and_for_the_engines_own_limit():
     agent = build()
     assert agent["start_timeout_seconds"] > 390
     assert agent["environment"]["VLLM_ENGINE_READY_TIMEOUT_S"] == str(agent["start_timeout_seconds"])
-    # Four starts that are all too slow must end in giving up: the fifth is still in the window.
+    # Four starts that all time out must end in a failover: the fifth is still in the window.
     each = agent["start_timeout_seconds"] + agent["stop_timeout_seconds"] + agent["restart_seconds"]
     assert agent["start_tries_seconds"] > agent["start_tries"] * each
 

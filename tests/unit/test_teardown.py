@@ -1,4 +1,4 @@
-"""What is Roundhouse's on a host, and nothing else; what was there before comes back."""
+"""A teardown removes only Roundhouse's files and packages, and restores earlier content."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from roundhouse.host import docker, docker_config, dpkg, receipt
 from roundhouse.provision import teardown
 
 SETTINGS = {"models_store": "/var/lib/roundhouse/models", "models": False, "packages": True}
-# apt-get 2.6 of Debian 12, `--simulate install`: an upgrade has the version that is there in brackets.
+# Output of `--simulate install` (apt-get 2.6 of Debian 12): an upgrade has the installed version in brackets.
 SIMULATED = """\
 Inst libslirp0 (4.7.0-1 Debian:12.5/oldstable [amd64])
 Inst libc6 [2.36-9] (2.36-9+deb12u10 Debian:12.5/oldstable [amd64])
@@ -20,7 +20,7 @@ Conf libslirp0 (4.7.0-1 Debian:12.5/oldstable [amd64])
 
 @pytest.fixture
 def apt(monkeypatch, tmp_path):
-    """Return a package manager that has libc6, and says what is set of what it would do."""
+    """Return a package manager with libc6, and with a settable output of its simulation."""
     there = {"versions": {"libc6": "2.36-9"}, "held": [], "said": SIMULATED, "asked": []}
     monkeypatch.setattr(receipt, "PATH", tmp_path / "receipt.json")
     monkeypatch.setattr(receipt, "_has", lambda account: account == "nvidia-persistenced")
@@ -56,7 +56,7 @@ def test_what_somebody_else_holds_is_not_ours_to_let_go(apt):
 
 @pytest.fixture
 def host(apt, tmp_path, monkeypatch):
-    """Return a root with files of the roles and of others, after docker-ce was brought."""
+    """Return a root with files of the roles and of others, after the roles installed docker-ce."""
     receipt.before_installing(["docker-ce"], check=False)
     apt["versions"] |= {"docker-ce": "28", "libslirp0": "4", "other": "1"}
     apt["said"] = "Purg docker-ce [28]\nRemv libslirp0 [4]\n"
@@ -144,7 +144,7 @@ def test_a_run_that_was_killed_among_the_packages_is_done_again(host, apt):
     again = look(host)
     assert "/var/lib/docker" in again["folders"]
     assert again["accounts"] == ["docker"]
-    apt["versions"]["docker.io"] = "26"  # somebody's own, since
+    apt["versions"]["docker.io"] = "26"  # installed later by the user
     assert "/var/lib/docker" not in look(host)["folders"]
 
 
@@ -179,7 +179,7 @@ OURS = {"features": {"cdi": True}, "live-restore": True, "log-opts": {"max-size"
 
 @pytest.fixture
 def daemon(tmp_path, monkeypatch):
-    """Return what deploys our keys over a text, as the roles do, and what a teardown makes of it then."""
+    """Return functions that merge the roles' keys into a text, and that restore it like a teardown."""
     path = tmp_path / "daemon.json"
     monkeypatch.setattr(docker_config, "PATH", path)
     monkeypatch.setattr(docker_config, "NOTES", tmp_path / "notes")

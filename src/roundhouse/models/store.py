@@ -62,8 +62,8 @@ def shortage(place: str, free_bytes: int, needs: Mapping[str, int], *, models: b
     parts = ", ".join(f"{what} {size / GIB:.2f}" for what, size in needs.items() if size > 0)
     remedy = " (roundhouse prune), or set models_store to another disk" if models else ""
     return (
-        f"{place} has {free_bytes / GIB:.2f} GiB free but needs {needed / GIB:.2f} GiB ({parts}): "
-        f"free {(needed - free_bytes) / GIB:.2f} GiB there{remedy}."
+        f"{place} has {free_bytes / GIB:.2f} GiB free but needs {needed / GIB:.2f} GiB ({parts}). "
+        f"Free {(needed - free_bytes) / GIB:.2f} GiB there{remedy}."
     )
 
 
