@@ -25,19 +25,19 @@ _spec = importlib.util.spec_from_file_location("lab_hub", ROOT / "lab/hub.py")
 lab_hub = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(lab_hub)
 MIB = 1 << 20
-GONE_MILLISECONDS = 20_000  # a client without acknowledgement for so long is treated as disconnected
+GONE_MILLISECONDS = 20_000  # a client that acknowledges nothing for this long is disconnected
 TOKEN = "hf_a-token-that-no-log-may-show"
 
 
 class Fault:
-    """A fault of the first `times` requests for a path; `kind` is a method of FaultyHandler."""
+    """A fault in the first `times` requests for a path. `kind` is a method of FaultyHandler."""
 
     def __init__(self, kind: str, path: str = ".*", times: int = 1, **how: float) -> None:
         self.kind, self.path, self.times, self.how = kind, path, times, how
 
 
 class Sent(NamedTuple):
-    """One answer: the bytes of a file's body that were sent, and their offset."""
+    """One answer: the start and the number of bytes of a file's body that were sent."""
 
     method: str
     path: str
@@ -47,14 +47,14 @@ class Sent(NamedTuple):
 
 
 class Repositories(lab_hub.Folders):
-    """Plain folders, each the repository lab/NAME, with the earlier revisions of their branch."""
+    """Serve plain folders, each as the repository lab/NAME, with the earlier revisions of its branch."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.left: dict[str, Path] = {}
 
     def move(self, model: str, change) -> None:
-        """Move the branch main: change the folder and keep the previous revision."""
+        """Move the branch main to a changed folder, and keep the earlier revision."""
         before = self.revision(model, "main")
         aside = self.root.parent / before
         shutil.copytree(self.folder(model), aside)
@@ -74,20 +74,20 @@ class Repositories(lab_hub.Folders):
 
 
 class FaultyHub(peer_server.Server):
-    """A hub in a thread, on loopback or another address of this machine, for the length of a `with` block."""
+    """Run the hub in a thread until the end of the `with`, by default on loopback."""
 
     def __init__(self, root: Path, address: str = "127.0.0.1") -> None:
         self.faults: list[Fault] = []
         self._log: list[Sent] = []
-        self.out = 0  # sent bytes of files' bodies, including unfinished answers
+        self.out = 0  # sent bytes of files, including answers in progress.
         self.out_of: Counter[str] = Counter()  # the same by file name
-        self.going: set[threading.Thread] = set()  # the threads of unfinished answers
+        self.going: set[threading.Thread] = set()  # threads of answers in progress
         self.gated: set[str] = set()
         self.private: set[str] = set()
         self.elsewhere: str | None = None  # the URL of another server with the large files
         self.bytes_per_second: float | None = None
-        self.most_at_a_time: int | None = None  # after that many bytes an answer stops until its client disconnects
-        self.paused = threading.Event()  # the hub sends no more bytes; see pause_after
+        self.most_at_a_time: int | None = None  # an answer stops after this many bytes until its client disconnects
+        self.paused = threading.Event()  # sending is stopped; see pause_after
         self._most, self._open = float("inf"), threading.Event()
         self._open.set()
         super().__init__((address, 0), Repositories(root), None, FaultyHandler)
@@ -103,30 +103,30 @@ class FaultyHub(peer_server.Server):
         self.server_close()
 
     def pause_after(self, count: int) -> None:
-        """Stop sending after that many more bytes of files."""
+        """Stop sending after this many more bytes of files."""
         self.paused.clear()
         self._open.clear()
         self._most = self.out + count
 
     def go_on(self) -> None:
-        """Continue to send."""
+        """Resume sending."""
         self._most = float("inf")
         self._open.set()
 
     def wait_while_paused(self) -> None:
-        """Return at once, or when sending continues."""
+        """Wait while sending is stopped."""
         if self.out >= self._most:
             self.paused.set()
             self._open.wait()
 
     @property
     def log(self) -> list[Sent]:
-        """Return the answers after all are finished, because a client has the last byte before the hub records it."""
+        """Return the answers after all are complete: a client gets the last byte before the hub records it."""
         until(lambda: not self.going)
         return self._log
 
     def sent_bytes(self, path: str = ".*") -> int:
-        """Return the sent bytes of files' bodies."""
+        """Return the number of sent bytes of files."""
         return sum(sent.size for sent in self.log if re.search(path, sent.path))
 
     def fault(self, path: str) -> Fault | None:
@@ -139,16 +139,16 @@ class FaultyHub(peer_server.Server):
 
 
 class FaultyHandler(peer_server.Handler):
-    """A handler that answers like the hub or with a fault."""
+    """Answer like the hub, or with a fault."""
 
     server: FaultyHub
     broken: Fault | None = None
 
     def setup(self) -> None:
         super().setup()
-        # Small, so that the client may have received all bytes that count as sent.
+        # A small buffer, so that bytes counted as sent have reached the client.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
-        # A restarting host neither acknowledges nor refuses.
+        # A restarting host neither acknowledges nor refuses packets.
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_MILLISECONDS)
 
     def answer(self, verb, model, revision, name):
@@ -171,7 +171,7 @@ class FaultyHandler(peer_server.Handler):
             self.broken = self.server.fault(self.path) if self.command == "GET" else None
             if self.broken and self.broken.kind == "slow":
                 time.sleep(self.broken.how["wait"])
-            if self.broken and self.broken.kind == "page":  # a login page of the network
+            if self.broken and self.broken.kind == "page":  # the login page of a network
                 self.reply(b"<html>Log in</html>", 200, {"Content-Type": "text/html; charset=utf-8"})
             elif self.broken and self.broken.kind == "status":
                 wait = {"Retry-After": str(self.broken.how["wait"])} if "wait" in self.broken.how else {}
@@ -184,7 +184,7 @@ class FaultyHandler(peer_server.Handler):
         kind = self.broken.kind if self.broken else None
         if kind == "no_ranges":
             del self.headers["Range"]
-        if kind == "wrong":  # the right length with one wrong byte
+        if kind == "wrong":  # the right length, one wrong byte
             wrong = self.server.repositories.root.parent / "wrong"
             content = bytearray(path.read_bytes())
             content[len(content) // 2] ^= 1
@@ -220,7 +220,7 @@ class FaultyHandler(peer_server.Handler):
         except (BrokenPipeError, ConnectionResetError, TimeoutError):
             self.close_connection = True
         if kind == "cut":
-            # A reset, as after a crash of the server.
+            # A connection reset.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             self.connection.close()
@@ -240,6 +240,6 @@ def make_model(folder: Path, sizes: dict[str, int]) -> None:
     for name in ("config.json", "tokenizer.json", "generation_config.json"):
         (folder / name).write_text(json.dumps({"made for": name}))
     (folder / "chat_template.jinja").write_text("{{ messages }}")
-    # Files that must never be downloaded.
+    # Files that a pull must not fetch.
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04pickle")
     (folder / "modeling_own.py").write_text("raise SystemExit('a model ran its own code')")

@@ -1,4 +1,4 @@
-"""The guide's advanced settings in a complete plan: two cards, speculative decoding, an own quantized model."""
+"""The guide's advanced settings in a whole plan: two cards, draft models, and the user's own quantized model."""
 
 import pytest
 from test_plan_build import build, host
@@ -13,7 +13,7 @@ AGENT = {
     "top_p": 0.95,
 }
 NGRAM = {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4, "prompt_lookup_min": 2}
-# A Qwen2 7B as the guide's last section writes it to ./models/qwen-gptq.
+# The Qwen2 7B that the guide's last section puts into ./models/qwen-gptq.
 OWN = {
     **{"architectures": ["Qwen2ForCausalLM"], "hidden_size": 3584, "num_hidden_layers": 28, "vocab_size": 152064},
     **{"num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944, "tie_word_embeddings": False},
@@ -44,7 +44,7 @@ def test_an_ngram_draft_takes_no_memory_and_is_handed_to_the_engine():
     assert drafting["config"]["speculative-config"] == NGRAM
     assert drafting["fit"]["weights_gib_per_rank"] == plain["fit"]["weights_gib_per_rank"]
     assert drafting["fit"]["kv_bytes_per_token_per_rank"] == plain["fit"]["kv_bytes_per_token_per_rank"]
-    assert drafting["fit"]["decode_ceiling_tokens_per_second"] is None  # a pass generates several tokens
+    assert drafting["fit"]["decode_ceiling_tokens_per_second"] is None  # one pass generates several tokens
 
 
 def test_a_draft_models_weights_and_cache_are_counted():
@@ -69,5 +69,5 @@ def test_a_quantized_folder_of_ones_own_counts_by_what_its_config_says():
 
 
 def test_a_folder_that_a_unit_would_not_see_is_refused_by_name():
-    with pytest.raises(Exception, match="an engine's unit does not see: put it below /srv"):
+    with pytest.raises(Exception, match="a folder that systemd hides from the engine: move it below /srv"):
         build([AGENT | {"models": [{"model": "/home/me/models/qwen-gptq"}]}], host())

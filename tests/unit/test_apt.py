@@ -1,4 +1,4 @@
-"""A repository's key must have the pinned fingerprint, otherwise nothing is changed."""
+"""A repository is installed only if its key has the pinned fingerprint."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ SOURCE = apt.Source("roundhouse-nvidia", "https://repo.example/debian13/x86_64/"
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    """Yield two armoured keys with the fingerprints that gpg reports."""
+    """Yield two armoured keys with gpg's own fingerprints."""
     if not shutil.which("gpg"):
         pytest.skip("gpg not found; install gnupg to create keys")
     home = tmp_path_factory.mktemp("gnupg")
@@ -32,7 +32,7 @@ def keys(tmp_path_factory):
         fingerprint = next(line.split(":")[9] for line in listed if line.startswith("fpr"))
         made.append((gpg("--armor", "--export", name), fingerprint))
     yield made
-    subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=True)  # it would run without a limit
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=True)  # otherwise it keeps running
 
 
 def test_fingerprints_equal_those_of_gpg(keys):
@@ -51,7 +51,7 @@ def test_only_the_pinned_key_is_accepted(keys):
 
 @pytest.fixture
 def server():
-    """Serve the same answer at every path; yield its URL, the answer to set, and the requested paths."""
+    """Serve one answer at every path; yield the URL, the settable answer, and the requested paths."""
     answer, asked = {}, []
 
     class Answering(Handler):
@@ -67,10 +67,10 @@ def server():
 
 @pytest.fixture
 def empty_host(tmp_path, monkeypatch):
-    """Keep keys in a temporary folder, and ignore this machine's proxies."""
+    """Keep keys in a folder of the test, and ignore this machine's proxies."""
     monkeypatch.setattr(apt, "_KEYS", tmp_path)
     monkeypatch.setenv("no_proxy", "*")
-    urllib.request.install_opener(None)  # the installed opener keeps the proxies of its first use
+    urllib.request.install_opener(None)  # an opener keeps the proxies of its first use
     yield
     urllib.request.install_opener(None)
 

@@ -1,4 +1,4 @@
-"""The archive of the command, built by a package outside a checkout."""
+"""The command's archive, built from a package outside of a checkout."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def test_an_installed_package_builds_the_command_of_a_host(tmp_path):
         script = tmp_path / archive.getnames()[-1]
     link = tmp_path / "link"
     link.symlink_to(script)
-    # -E -S: without this machine's packages, as on a host.
+    # -E -S: without this environment's packages, as on a host.
     command = [sys.executable, "-ES", link, "help", "status"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("usage: roundhouse status")

@@ -1,4 +1,4 @@
-"""The choice for a host's container engine and toolkit, and each refusal as one sentence."""
+"""The actions for a host's container engine and toolkit, and each refusal as one sentence."""
 
 import pytest
 from role_vars import platforms
@@ -31,7 +31,7 @@ def test_a_fresh_host_gets_docker_and_compose_from_docker():
 def test_another_engine_is_not_replaced_without_permission():
     made = choose(DISTRIBUTION)
     assert made.action == "refuse"
-    assert "docker.io 26.1.5+dfsg1 is installed and runs web, db" in made.sentence
+    assert "would replace the installed docker.io 26.1.5+dfsg1 (it runs web, db)" in made.sentence
     assert "write container_engine_source: distribution to keep it" in made.sentence
     assert choose(DISTRIBUTION, replace=True).action == "install"
 
@@ -49,9 +49,9 @@ def test_an_engine_without_the_loopback_bug_has_no_warning():
 @pytest.mark.parametrize(
     ("platform", "source", "part"),
     [
-        ("Debian 12", "distribution", "without CDI and the compose plugin. Set container_engine_source to docker."),
-        ("Rocky 10", "docker", "which is not known for Rocky 10: install an engine with CDI yourself."),
-        ("Fedora 44", "docker", "which is not known for Fedora 44: install an engine with CDI yourself."),
+        ("Debian 12", "distribution", "knows no CDI and has no compose plugin: write docker."),
+        ("Rocky 10", "docker", "which is not supported on Rocky 10: install an engine with CDI yourself."),
+        ("Fedora 44", "docker", "which is not supported on Fedora 44: install an engine with CDI yourself."),
     ],
 )
 def test_a_source_that_the_platform_lacks_is_refused(platform, source, part):

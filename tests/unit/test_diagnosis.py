@@ -70,7 +70,7 @@ SOURCES = {
     "dev answers 'no', and 'yes' since it was deployed. Verify the model. [canary_changed]": "canary_failed",
     "dev takes 14.5 GiB of the 15.9 GiB of GPU 0, and python3 (pid 77) holds 4.0 GiB. [memory_held]": "memory_held",
     "dev takes 14.5 GiB of GPU 0; 30 s after the stop, x holds 9 GiB. [memory_not_freed]": "memory_held",
-    "lab/small config.json: 127.0.0.1:9 answers 503. [download_failed]": "download_failed",
+    "lab/small config.json: 127.0.0.1:9 answered 503. [download_failed]": "download_failed",
     "Qwen/X is gated on huggingface.co. [model_gated]": "model_locked",
     'could not select device driver "" with capabilities: [[gpu]]': "container_without_card",
     "nvidia-container-cli: initialization error: load library failed": "container_without_card",

@@ -1,4 +1,4 @@
-"""daemon.json is merged: foreign keys stay, and own keys can be changed and removed."""
+"""daemon.json is merged: keys of others are kept, and keys of a role can be changed and removed."""
 
 import pytest
 
@@ -81,7 +81,7 @@ def test_an_invalid_file_is_refused_with_the_parsers_message(text):
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """Make the module write below a temporary folder."""
+    """Redirect the module's paths into a temporary folder."""
     monkeypatch.setattr(docker_config, "PATH", tmp_path / "docker/daemon.json")
     monkeypatch.setattr(docker_config, "NOTES", tmp_path / "notes")
     monkeypatch.setattr(docker_config, "PENDING", tmp_path / "pending")

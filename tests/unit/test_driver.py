@@ -1,4 +1,4 @@
-"""Each state of a driver is produced with a tree of files and the real client of NVML."""
+"""Each state of a driver, produced with a tree of files and the real client of NVML."""
 
 import lzma
 import os
@@ -22,14 +22,16 @@ def test_a_card_without_a_driver(machine):
 def test_wsl_has_the_driver_of_windows(machine):
     machine.write("proc/sys/kernel/osrelease", "5.15.153.1-microsoft-standard-WSL2\n")
     found = machine.state()
-    assert (found["state"], found["cure"]) == ("wsl", "Update the driver in Windows; never install one here.")
+    assert (found["state"], found["cure"]) == ("wsl", "Update the driver in Windows; do not install one in WSL.")
 
 
 def test_nouveau_holds_the_card(machine):
     machine.card("2d04", driver="nouveau")
     found = machine.state()
     assert found["state"] == "nouveau_bound"
-    assert found["sentence"] == "nouveau holds 0000:01:00.0, so NVIDIA's driver cannot."
+    assert found["sentence"] == (
+        "The kernel driver nouveau is bound to 0000:01:00.0, which keeps NVIDIA's driver from using it."
+    )
 
 
 def test_nouveau_holds_the_card_of_an_installed_driver(machine):
@@ -76,7 +78,7 @@ def test_secure_boot_is_not_a_problem(machine, way):
     machine.module("580.173.02", signer=signer)
     machine.write("var/lib/dkms/mok.pub", b"certificate")
     machine.secure_boot(way != "off", owners_key=b"certificate" if way == "enrolled" else b"")
-    assert machine.state()["state"] == "reboot_required"  # because it is only not loaded yet
+    assert machine.state()["state"] == "reboot_required"  # it is installed but not loaded
 
 
 def test_a_module_for_the_next_kernel_needs_a_reboot(machine):
@@ -106,7 +108,7 @@ def test_a_card_that_fell_off_the_bus(machine):
     machine.load("580.173.02")
     machine.nvml.append("fail 15")
     found = machine.state()
-    assert (found["state"], "its error 15" in found["sentence"]) == ("reboot_required", True)
+    assert (found["state"], "NVML fails with error 15" in found["sentence"]) == ("reboot_required", True)
 
 
 def test_proprietary_modules_do_not_drive_blackwell(machine):
@@ -114,7 +116,7 @@ def test_proprietary_modules_do_not_drive_blackwell(machine):
     machine.load("580.173.02", flavour="x86_64 Kernel Module")
     found = machine.state()
     assert found["state"] == "wrong_flavour"
-    assert "only the open kernel modules drive 0000:01:00.0 (10de:2d04, blackwell)" in found["sentence"]
+    assert "only the open kernel modules support 0000:01:00.0 (10de:2d04, blackwell)" in found["sentence"]
 
 
 def test_open_modules_do_not_drive_a_card_before_turing(machine):

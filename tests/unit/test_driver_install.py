@@ -1,4 +1,4 @@
-"""The choice for a driver, and each refusal as one sentence."""
+"""The actions of the role nvidia_driver, and each refusal as one sentence."""
 
 import pytest
 from role_vars import platforms
@@ -20,7 +20,7 @@ def choose(machine):
         row = PLATFORMS.get(platform)
         given = {"accelerator": "cuda", "source": "auto", "branch": 580, "version": "", "flavour": "auto", **settings}
         wanted = Wanted(**given, platform=row, platform_name=platform)
-        # This process has no NVML, so the NVML of a loaded driver is assumed to answer.
+        # This machine has no NVML, so a loaded driver is assumed to answer.
         seen = driver.inspect(machine.root)._replace(nvml_error=None)
         return driver_install.choose(seen, wanted, packages, ours)
 
@@ -70,7 +70,7 @@ def test_a_card_newer_than_the_table_gets_the_open_ones_and_a_warning(choose, ma
     machine.card("3f00")
     made = choose()
     assert (made.action, made.flavour) == ("install", "open")
-    assert "10de:3f00 is newer than the table" in made.warnings[0]
+    assert "10de:3f00 is unknown to Roundhouse" in made.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -79,17 +79,21 @@ def test_a_card_newer_than_the_table_gets_the_open_ones_and_a_warning(choose, ma
         (
             "1b06",
             {"flavour": "open"},
-            "nvidia_driver_flavour is open, and the open kernel modules do not drive 10de:1b06",
+            "nvidia_driver_flavour is open, but the open kernel modules do not support 10de:1b06",
         ),
-        ("1b06", {"branch": 595}, "nvidia_driver_branch is 595, and 580 is the last that drives 10de:1b06"),
-        ("2d04", {"flavour": "proprietary"}, "only the open kernel modules drive 10de:2d04: write auto."),
+        ("1b06", {"branch": 595}, "nvidia_driver_branch is 595, but 580 is the last branch that supports 10de:1b06"),
+        ("2d04", {"flavour": "proprietary"}, "only the open kernel modules support 10de:2d04: write auto."),
         ("2204", {"flavour": "proprietary", "branch": 620}, "which has no proprietary modules: write 580."),
-        ("2d04", {"branch": 570}, "nvidia_driver_branch is 570, and branch 570 is no longer kept up: write 580"),
+        ("2d04", {"branch": 570}, "nvidia_driver_branch is 570, but branch 570 is no longer maintained: write 580"),
         ("2d04", {"version": "580.105.08"}, "does not build on current stable kernels: 580.126.09 is the first"),
-        ("2d04", {"version": "595.71.05"}, "nvidia_driver_version is 595.71.05 and nvidia_driver_branch 580"),
-        ("2d04", {"source": "distribution"}, "nvidia_driver_source is distribution, which is not known for Debian 13"),
-        ("2d04", {"platform": "Ubuntu 26.04", "source": "nvidia"}, "not known for Ubuntu 26.04: write distribution."),
-        ("2d04", {"platform": "Fedora 44"}, "Fedora 44 is not in the table of nvidia_driver"),
+        ("2d04", {"version": "595.71.05"}, "nvidia_driver_version is 595.71.05, but nvidia_driver_branch is 580"),
+        ("2d04", {"source": "distribution"}, "nvidia_driver_source is distribution, which Debian 13 does not support"),
+        (
+            "2d04",
+            {"platform": "Ubuntu 26.04", "source": "nvidia"},
+            "which Ubuntu 26.04 does not support: write distribution.",
+        ),
+        ("2d04", {"platform": "Fedora 44"}, "The role nvidia_driver does not support Fedora 44"),
     ],
 )
 def test_an_invalid_setting_is_refused(choose, machine, device, settings, sentence):
@@ -191,12 +195,12 @@ SETTLED = Packages({**ALL, **BUILD}, list(ALL), [])
     [
         (SETTLED, {}, True, "580.173.02", True),
         (SETTLED, {}, False, "580.173.02", False),
-        (SETTLED, {}, True, "580.126.09", False),  # another release is loaded, so a reboot is due
+        (SETTLED, {}, True, "580.126.09", False),  # a different version is loaded: a reboot is needed
         (SETTLED, {"version": "580.126.09"}, True, "580.173.02", False),
         (SETTLED._replace(held=[]), {}, True, "580.173.02", False),
         (SETTLED._replace(broken=["dkms"]), {}, True, "580.173.02", False),
         (SETTLED._replace(versions=ALL), {}, True, "580.173.02", False),
-        (SETTLED, {"source": "none"}, True, "580.173.02", False),  # the role only verifies
+        (SETTLED, {"source": "none"}, True, "580.173.02", False),  # the role does not manage it
     ],
 )
 def test_only_a_complete_held_and_working_driver_is_skipped(

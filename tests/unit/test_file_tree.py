@@ -1,4 +1,4 @@
-"""The files that a role writes in one execution: differences, check mode, modes, owners, and refusals."""
+"""The files of a role in one call: the diff, check mode, modes and owners, and refusals."""
 
 import grp
 import os
@@ -30,7 +30,7 @@ def mode(path):
 
 @pytest.fixture
 def everything(tmp_path):
-    """Return one of each kind, as a role passes it."""
+    """Return a wanted state with one item of each kind."""
     return {
         "folders": {str(tmp_path / "etc/own"): {"mode": "0750", "owner": ME, "group": MINE}},
         "links": {str(tmp_path / "bin/command"): "/nowhere/1"},
@@ -52,7 +52,7 @@ def test_everything_is_written_once_and_not_in_check_mode(tmp_path, everything):
     assert (own / "plain").read_text() == "text\n"
     assert [mode(path) for path in (own, own / "plain", own / "other")] == [0o750, 0o644, 0o640]
     assert (tmp_path / "bin/command").readlink() == Path("/nowhere/1")
-    assert sorted(path.name for path in own.iterdir()) == ["other", "plain"]  # no temporary file is left
+    assert sorted(path.name for path in own.iterdir()) == ["other", "plain"]  # there are no temporary files
 
 
 def test_the_difference_has_before_and_after(tmp_path):
@@ -126,7 +126,7 @@ def test_a_failed_validation_keeps_the_previous_file(tmp_path):
     entry = {"content": "good\n", "validate": ["test -e %s", "sh -c 'grep -q good $0 || { echo no $0; exit 1; }' %s"]}
     assert put(files={str(path): entry}) == [str(path)]
     bad = {"files": {str(path): entry | {"content": "bad\n"}}}
-    assert put(**bad, check=True) == [str(path)]  # the validation's program may not be installed yet
+    assert put(**bad, check=True) == [str(path)]  # in check mode the validating program may be missing
     with pytest.raises(RoundhouseError) as refused:
         put(**bad)
     assert refused.value.code == "validation_failed"
@@ -263,7 +263,7 @@ def test_services_are_reported_after_the_files(tmp_path, systemctl):
         ("inactive", False),
         ("inactive", False),
     ]
-    assert found["a.service"]["unread"] == []  # nothing is loaded yet, so the service must be started
+    assert found["a.service"]["unread"] == []  # no file was read yet, so the service is started
     mark.touch()
     os.utime(mark, (1, 1))
     assert host_files.put_tree(given, check=False)["services"]["a.service"]["unread"] == [str(folder / "one")]

@@ -1,4 +1,4 @@
-"""The kernel's messages about cards and memory: real lines from a stand-in for journalctl."""
+"""Kernel messages about cards and memory: real lines from a stand-in for journalctl."""
 
 import json
 import stat
@@ -36,7 +36,7 @@ def test_a_burst_is_one_finding_with_its_first_line():
     (found,) = kernel_log.findings(said(FALLEN, FOLLOWS, FOLLOWS), driver_answers=False, now=NOW)
     assert (found.code, found.agent) == ("card_lost", None)
     assert found.evidence.endswith(FALLEN)
-    assert found.evidence[:2] == "20"  # its time
+    assert found.evidence[:2] == "20"  # the year of the entry
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_a_burst_is_one_finding_with_its_first_line():
         (said(FAULT, ago=2 * 3600), True, []),
         (said(FALLEN, ago=30 * 3600), True, []),
         (said(MISMATCH), False, ["driver_mismatch"]),
-        (said(MISMATCH), True, []),  # the driver was reloaded since
-        (said(*KILLED), True, []),  # this is a finding of the agent
+        (said(MISMATCH), True, []),  # it was reloaded later
+        (said(*KILLED), True, []),  # the agent's own finding
         (said(OTHERS, *KILLED[1:]), True, []),
         (said(KILLED[0].replace("roundhouse-dev.service", "docker-1.scope"), KILLED[1]), True, ["host_out_of_memory"]),
         (said("NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64 580.82.07"), True, []),
@@ -69,7 +69,7 @@ def test_a_start_has_findings_only_of_its_processes_and_cards():
 
 @pytest.fixture
 def journalctl(tmp_path, monkeypatch):
-    """Put a journalctl into PATH that records its arguments and answers with entries."""
+    """Put a journalctl on the PATH that records its arguments and prints these entries."""
 
     def put(*entries):
         answer = "\n".join(json.dumps(each) for each in entries)

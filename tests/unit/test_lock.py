@@ -1,4 +1,4 @@
-"""The lock file beside the roster: its effect on a roster, and the models that a plan requires."""
+"""The lock file beside the roster: the revisions that it sets, and the models that a plan then requires."""
 
 import json
 
@@ -86,7 +86,7 @@ def test_check_mode_writes_nothing(tmp_path):
 
 
 def test_a_lock_that_names_what_is_no_file_of_a_model_is_refused(tmp_path):
-    """Check an entry such as a hidden file, which earlier versions locked."""
+    """An example is a hidden file, which earlier versions locked."""
     required = {"model": "lab/small", "revision": "0" * 40, "asked": "main", "files": {".hidden.json": "2 git-sha1:00"}}
     with refused("lock_entry_invalid", entry="'.hidden.json': '2 git-sha1:00'"):
         pull_module.pull_models(

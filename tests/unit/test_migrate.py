@@ -1,4 +1,4 @@
-"""Importing compose and env files into a roster: the fate of each line, and whether the result fits a card."""
+"""Old compose and env files as a roster: the outcome of each line, and the fit of the result."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from roundhouse.plan import build
 from roundhouse.roster import validate
 from roundhouse.vllm import options
 
-# A file with all elements of the guide's files: variables, reservation, health check, ports.
+# One file with the guide's variables, reservation, health check and ports.
 ARCHITECT = """\
 version: "3.8"
 services:
@@ -71,7 +71,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def told(capsys):
-    """Return a function that runs the command and returns its JSON object and its exit status."""
+    """Return the command's JSON answer with its exit status."""
 
     def run(*words):
         status = main.main(["import", *words, "--json"])
@@ -82,7 +82,7 @@ def told(capsys):
 
 @pytest.fixture
 def refusal(capsys):
-    """Return a function that runs a failing command and returns its JSON error and its exit status."""
+    """Return the error of a refused command in its --json format, with its exit status."""
 
     def run(*words):
         status = main.main(["import", *words, "--json"])
@@ -134,36 +134,36 @@ def test_the_guides_file_becomes_a_roster_that_fits_the_card(write, told):
 
 
 @pytest.mark.parametrize(
-    ("text", "number", "fate", "part"),
+    ("text", "number", "outcome", "part"),
     [
-        ("architect", 3, "became", "model name on the API"),
-        ("image:", 4, "so anyway", "vLLM 0.32"),
-        ("restart:", 5, "so anyway", "systemd unit"),
-        ("CUDA_VISIBLE_DEVICES", 7, "became", "PCI bus"),
-        ("VLLM_GPU_MEMORY_UTILIZATION", 8, "became", "not the KV cache alone"),
-        ("VLLM_MAX_MODEL_LEN", 9, "became", "prompt and answer together"),
-        ("VLLM_TEMPERATURE", 10, "became", "Only 0 is greedy"),
-        ("VLLM_TOP_P", 11, "became", "it only warned"),
-        ("VLLM_ENABLE_PREFIX_CACHING", 12, "so anyway", "on by default"),
-        ("VLLM_TENSOR_PARALLEL_SIZE", 13, "so anyway", "One card"),
-        ("VLLM_USE_SPEC_DECODE", 14, "nearest", "n-gram drafts from the prompt"),
-        ("VLLM_SPEC_TREE_SIZE", 15, "no meaning", "vLLM drafts no tree; the number, 4, is taken"),
-        ("HF_TOKEN", 16, "not taken", "a roster holds no secret"),
-        ("--model", 18, "nearest", "llama.cpp file type"),
-        ("q5_K_M", 19, "no meaning", "Unknown quantization method"),
-        ("--port 8000", 20, "not taken", "what compose published"),
-        ("8000:8000", 22, "nearest", "on loopback"),
-        ("8100:8100", 23, "so anyway", "100 above its agent's port, at /metrics"),
-        ("volumes:", 25, "so anyway", "this cache is left alone"),
-        ("count:", 31, "so anyway", "one agent run on it at a time"),
-        ("healthcheck:", 33, "so anyway", "restarts nothing"),
-        ("webui", 35, "not taken", "no vLLM"),
+        ("architect", 3, "converted", "model name on the API"),
+        ("image:", 4, "default", "vLLM 0.32"),
+        ("restart:", 5, "default", "systemd unit"),
+        ("CUDA_VISIBLE_DEVICES", 7, "converted", "PCI bus"),
+        ("VLLM_GPU_MEMORY_UTILIZATION", 8, "converted", "not the KV cache alone"),
+        ("VLLM_MAX_MODEL_LEN", 9, "converted", "prompt and answer together"),
+        ("VLLM_TEMPERATURE", 10, "converted", "Only 0 is greedy"),
+        ("VLLM_TOP_P", 11, "converted", "it only warned"),
+        ("VLLM_ENABLE_PREFIX_CACHING", 12, "default", "on by default"),
+        ("VLLM_TENSOR_PARALLEL_SIZE", 13, "default", "one card per model"),
+        ("VLLM_USE_SPEC_DECODE", 14, "approximated", "Method ngram drafts from the prompt"),
+        ("VLLM_SPEC_TREE_SIZE", 15, "unsupported", "vLLM has no draft trees; its value, 4, is used"),
+        ("HF_TOKEN", 16, "dropped", "a roster contains no secrets"),
+        ("--model", 18, "approximated", "llama.cpp file type"),
+        ("q5_K_M", 19, "unsupported", "Unknown quantization method"),
+        ("--port 8000", 20, "dropped", "the port that Compose published"),
+        ("8000:8000", 22, "approximated", "on loopback"),
+        ("8100:8100", 23, "default", "100 above the agent's port, at /metrics"),
+        ("volumes:", 25, "default", "this cache is not changed"),
+        ("count:", 31, "default", "runs one agent on it at a time"),
+        ("healthcheck:", 33, "default", "restarts nothing"),
+        ("webui", 35, "dropped", "does not run vLLM"),
     ],
 )
-def test_each_line_of_it_is_accounted_for(write, told, text, number, fate, part):
+def test_each_line_of_it_is_accounted_for(write, told, text, number, outcome, part):
     answer = told(write("docker-compose-architect.yml", ARCHITECT))
     (line,) = [line for line in lines(answer, text) if line["number"]][:1]
-    assert (line["number"], line["fate"]) == (number, fate)
+    assert (line["number"], line["outcome"]) == (number, outcome)
     assert part in line["why"]
 
 
@@ -204,12 +204,12 @@ def test_the_guides_three_agents_of_three_files_fit_the_card(write, told):
 def test_the_output_is_the_roster_as_yaml(write, told, capsys, tmp_path):
     file = write("docker-compose-architect.yml", ARCHITECT)
     answer = told(file)
-    agents, fates = answer["agents"], [line["fate"] for line in answer["lines"]]
+    agents, outcomes = answer["agents"], [line["outcome"] for line in answer["lines"]]
     assert main.main(["import", file]) == 0
     printed = capsys.readouterr()
     assert yaml.safe_load(printed.out) == {"agents": agents}
-    assert f"{len(fates)} lines: {fates.count('became')} became" in printed.err
-    assert printed.err.count("\n    ") == len(fates)
+    assert f"{len(outcomes)} lines: {outcomes.count('converted')} converted" in printed.err
+    assert printed.err.count("\n    ") == len(outcomes)
     (tmp_path / "roster.yml").write_text(printed.out)
     assert cli_plan.read(tmp_path / "roster.yml") == agents
     linted = subprocess.run(
@@ -226,13 +226,13 @@ def test_a_second_port_of_the_api_is_reported_as_dropped(write, told):
     answer = told(write("docker-compose-dev.yml", text))
     assert answer["agents"][0]["port"] == 8001
     (second,) = lines(answer, "8101")
-    assert (second["fate"], second["why"]) == ("not taken", "An agent answers on one port, and that is 8001.")
+    assert (second["outcome"], second["why"]) == ("dropped", "An agent has one port, and it is 8001.")
 
 
 def test_a_port_that_is_neither_the_apis_nor_the_metrics_has_no_meaning(write, told):
     text = "services:\n  dev:\n    command: --model Qwen/Qwen3-8B\n    ports: ['8001:8000', '9000:9000']\n"
     (line,) = lines(told(write("docker-compose-dev.yml", text)), "9000")
-    assert (line["fate"], line["why"]) == ("no meaning", "vLLM listens on the port of its API alone.")
+    assert (line["outcome"], line["why"]) == ("unsupported", "vLLM listens only on the port of its API.")
 
 
 def test_an_existing_file_is_not_overwritten(write, capsys, refusal, tmp_path):
@@ -256,7 +256,7 @@ def test_two_cards_by_the_guides_lines(write, told):
     (agent,) = answer["agents"]
     assert answer["status"] == 0
     assert (agent["name"], agent["gpus"]) == ("architect", [0, 1])
-    assert "hid all but 1 of the 2 cards" in lines(answer, "count")[0]["why"]
+    assert "gave the engine only 1 of its 2 cards" in lines(answer, "count")[0]["why"]
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_a_flag_overrides_a_variable_and_is_reported(write, told):
     content += "    command: --model Qwen/Qwen3-8B --max-model-len 4096\n"
     answer = told(write("compose.yml", content))
     assert answer["agents"][0]["max_model_len"] == 4096
-    assert lines(answer, "VLLM_MAX_MODEL_LEN")[0]["why"] == "Line 5 says it too, and that is what counted."
+    assert lines(answer, "VLLM_MAX_MODEL_LEN")[0]["why"] == "Line 5 overrides it."
 
 
 def test_variables_anchors_and_env_files_work_as_in_compose(write, told):
@@ -398,21 +398,21 @@ def test_conflicting_ports_and_names_are_changed(write, told):
     answer = told(write("compose-a.yml", one), write("compose-b.yml", one))
     assert [(agent["name"], agent["port"]) for agent in answer["agents"]] == [("dev", 8000), ("dev-2", 8001)]
     assert answer["status"] == 0
-    assert [line["fate"] for line in answer["lines"]].count("added") > 2
+    assert [line["outcome"] for line in answer["lines"]].count("added") > 2
 
 
 @pytest.mark.parametrize(
     ("entry", "part"),
     [
-        ("env_file: lost.env", "There is no such file: put it beside this one"),
-        ("environment: 7", "It has to be a list of NAME=VALUE"),
-        ("ports: 8000", "It has to be a list."),
+        ("env_file: lost.env", "The file does not exist: put it beside this one"),
+        ("environment: 7", "It must be a list of NAME=VALUE"),
+        ("ports: 8000", "It must be a list."),
     ],
 )
 def test_settings_without_effect_are_reported(write, told, entry, part):
     answer = told(write("compose.yml", f"services:\n  dev:\n    image: vllm/vllm-openai\n    {entry}\n"))
     (line,) = lines(answer, entry)
-    assert (line["number"], line["fate"]) == (4, "not taken")
+    assert (line["number"], line["outcome"]) == (4, "dropped")
     assert part in line["why"]
 
 
@@ -462,7 +462,7 @@ def test_an_unsupported_file_is_refused_with_one_sentence(write, capsys, refusal
 def test_an_invalid_value_is_reported_and_skipped(write, told, said):
     answer = told(write("dev.env", f"VLLM_MODEL=Qwen/Qwen3-8B\n{said}\n"))
     assert answer["status"] == 0
-    assert lines(answer, said)[0]["fate"] == "not taken"
+    assert lines(answer, said)[0]["outcome"] == "dropped"
 
 
 @pytest.mark.parametrize(
@@ -544,7 +544,7 @@ def test_vllms_options_equal_those_of_the_deployment():
 
 
 def test_help_and_usage(capsys, monkeypatch):
-    monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # what cannot be meant is refused here all the same
+    monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # invalid arguments are refused locally
     assert main.main(["import"]) == 2
     assert main.main(["import", "/no/such/file"]) == 2
     assert main.main(["--json", "import", "x"]) == 2

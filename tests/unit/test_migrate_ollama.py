@@ -1,4 +1,4 @@
-"""Importing Ollama's models as agents, from a store with Ollama's layout and from Modelfiles."""
+"""Ollama's models as agents, from a store in Ollama's layout and from Modelfiles."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ LIBRARY = "registry.ollama.ai/library"
 
 
 def gguf_head(**texts):
-    """Return the bytes of a GGUF header: texts, a number and an array, then the tokenizer's words."""
+    """Return the beginning of a GGUF file: strings, a number and an array, then the tokenizer's words."""
 
     def text(value):
         return struct.pack("<Q", len(value)) + value.encode()
@@ -32,7 +32,7 @@ def gguf_head(**texts):
 
 
 class Store:
-    """A folder with the layout of Ollama's store."""
+    """Build a folder in the layout of Ollama's store."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -115,9 +115,9 @@ def test_a_created_model_has_weights_sampling_and_length(store, told):
     }
     assert "send it as the first message" in lines["SYSTEM"]["why"]
     assert f"{len(system)} characters" in lines["SYSTEM"]["why"]
-    assert "calls itself 'Qwen2.5 Coder 32B Instruct'" in lines["FROM"]["why"]
-    assert lines["PARAMETER num_gpu 99"]["fate"] == "no meaning"
-    assert "A request says it" in lines["PARAMETER stop ['<|im_end|>']"]["why"]
+    assert "The name in its file is 'Qwen2.5 Coder 32B Instruct'" in lines["FROM"]["why"]
+    assert lines["PARAMETER num_gpu 99"]["outcome"] == "unsupported"
+    assert "in the request" in lines["PARAMETER stop ['<|im_end|>']"]["why"]
     assert everything(store.folder) == before
 
 
@@ -162,11 +162,11 @@ def test_two_names_of_one_model_are_one_agent(store, told):
 @pytest.mark.parametrize(
     ("name", "config", "parts", "part"),
     [
-        ("gemma3:4b", {"model_family": "gemma3"}, {}, "no safetensors repository of that is known"),
-        ("nomic-embed-text", {"model_family": "nomic-bert"}, {}, "embeds texts"),
-        ("qwen2.5:7b", {}, {"projector": "x"}, "sees pictures"),
-        ("qwen2.5:7b", {}, {"adapter": "x"}, "adapter of its own"),
-        ("qwen2.5:7b", {"model_type": "14.8B"}, {}, "is known"),
+        ("gemma3:4b", {"model_family": "gemma3"}, {}, "gemma3 (the name in its file) is unknown"),
+        ("nomic-embed-text", {"model_family": "nomic-bert"}, {}, "an embedding model"),
+        ("qwen2.5:7b", {}, {"projector": "x"}, "a vision model"),
+        ("qwen2.5:7b", {}, {"adapter": "x"}, "merge the adapter"),
+        ("qwen2.5:7b", {"model_type": "14.8B"}, {}, "is unknown"),
     ],
 )
 def test_unsupported_models_are_reported(store, told, name, config, parts, part):
@@ -181,7 +181,7 @@ def test_unsupported_models_are_reported(store, told, name, config, parts, part)
 def test_a_store_without_known_models_is_refused_with_reasons(store, capsys):
     store.add("gemma3:4b", b"GGUF", {"model_family": "gemma3"})
     assert main.main(["import", "ollama", "--store", str(store.folder)]) == 1
-    assert "gemma3:4b: Its file calls itself gemma3" in capsys.readouterr().err
+    assert "gemma3:4b: The safetensors repository of gemma3" in capsys.readouterr().err
 
 
 def test_a_damaged_manifest_is_named_and_the_others_are_read(store, told):
@@ -189,7 +189,7 @@ def test_a_damaged_manifest_is_named_and_the_others_are_read(store, told):
     (store.folder / "manifests" / LIBRARY / "qwen2.5/broken").write_text("{")
     answer = told()
     assert len(answer["agents"]) == 1
-    assert any("broken is no manifest" in line["why"] for line in answer["lines"])
+    assert any("broken cannot be read" in line["why"] for line in answer["lines"])
 
 
 def test_where_the_store_is(tmp_path, store, monkeypatch):
@@ -233,7 +233,7 @@ def test_the_services_settings_apply_to_each_agent(tmp_path, store, monkeypatch)
     assert agents["qwen2-5-7b"]["max_model_len"] == 8192
     assert agents["po"]["max_model_len"] == 4096
     assert {(agent["max_num_seqs"], agent["kv_cache_dtype"]) for agent in agents.values()} == {(4, "fp8")}
-    assert next(line.fate for line in lines if "KEEP_ALIVE" in line.text) == "no meaning"
+    assert next(line.outcome for line in lines if "KEEP_ALIVE" in line.text) == "unsupported"
 
 
 def test_a_model_of_hugging_face_in_ollama(store, told):
@@ -337,7 +337,7 @@ def test_an_unknown_line_of_a_modelfile_is_reported(tmp_path, line):
     file = tmp_path / "Modelfile"
     file.write_text(f"FROM qwen2.5:7b\n# what one keeps in mind\n{line}\n")
     (told,) = (each for each in agent.import_source(modelfile.source(file)).lines if each.number == 3)
-    assert (told.fate, "no instruction of a Modelfile that is known here" in told.why) == ("not taken", True)
+    assert (told.outcome, "not a Modelfile instruction" in told.why) == ("dropped", True)
 
 
 def test_unclosed_quotes_in_a_modelfile_are_refused(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Each line of the users' guide has a row in the document, or a reason why it needs none.
+"""Each line of the users' guide has a row in the migration table, or a reason why it needs none.
 
 The guide is not in this repository. With the guide, run `docs/guide.py GUIDE` to compare it with the facts here and to
 print each line's verdict.
@@ -22,7 +22,7 @@ OPTIONS = {"--launch": "", "--gpu-stats": "gpu", "--logs": "logs", "--status": "
 
 
 def first(text):
-    """Return the rows whose first cell is about a text."""
+    """Return the rows whose first cell contains a text."""
     return [row for row in RULED if text in row[0]]
 
 
@@ -42,7 +42,7 @@ def test_each_row_has_a_line_of_the_guide_or_was_requested():
 
 
 def compared(*words):
-    """Return the exit status of docs/guide.py, and its error message."""
+    """Return the exit status and the error output of docs/guide.py."""
     command = [sys.executable, ROOT / "docs/guide.py", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
@@ -81,12 +81,12 @@ def test_each_setting_snippet_and_figure_of_the_guide_is_in_a_row(what):
 
 @pytest.mark.parametrize(("name", "told"), GUIDE["settings"].items())
 def test_import_says_of_each_setting_what_the_guide_could_not(name, told):
-    value, fate = told
+    value, outcome = told
     entries = [Setting(1, "env", "MODEL", "Qwen/Qwen2.5-7B-Instruct-AWQ", "")]
     entries += [Setting(2, "env", each, other, each) for each, (other, _) in GUIDE["settings"].items() if each != name]
     made = agent.import_source(Source("guide", 1, ("po",), (*entries, Setting(3, "env", name, value, name))))
     (line,) = [line for line in made.lines if line.number == 3]
-    assert line.fate == fate
+    assert line.outcome == outcome
 
 
 def test_rows_that_work_as_written_name_existing_commands():

@@ -1,4 +1,4 @@
-"""The role's variables, as Ansible evaluates them: the source of models, and the token for that source."""
+"""The role's variables, evaluated by Ansible: the source of the models, and the token for it."""
 
 import json
 import re
@@ -17,13 +17,13 @@ CASES = [
     ("https://mirror.example.org", "two", "https://mirror.example.org", HUB),
     ("/media/usb", "two", "/media/usb", ""),
     ("one", "two", SHARE["source"], SHARE["token"]),
-    ("one", "one", "", HUB),  # the source host itself pulls from the hub
+    ("one", "one", "", HUB),  # the host that shares its store pulls from the hub
 ]
 
 
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory):
-    """Return the role's variables in each case, from one run with a play per case."""
+    """Return the role's variables in each case, from one run with one play per case."""
     file = tmp_path_factory.mktemp("role") / "play.yml"
     shown = {"msg": "{{ [__models_source, __models_secret, __models_holds_results] }}"}
     common = {"connection": "local", "gather_facts": False, "tasks": [{"ansible.builtin.debug": shown}]}

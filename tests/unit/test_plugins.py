@@ -1,4 +1,4 @@
-"""The plugins of the host's roles, as Ansible loads and runs them."""
+"""The plugins of the host's roles, loaded and run by Ansible."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 
 
 def run(module, *options, **parameters):
-    """Return whether the task succeeded, and the module's result."""
+    """Return true if Ansible reports success, and the module's result."""
     given = json.dumps(parameters) if parameters else ""
     command = ["ansible", "localhost", "--module-name", module, "--args", given, "--one-line", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -74,14 +74,14 @@ def test_a_play_inspects_a_host_in_one_task():
     assert [agent["name"] for agent in told["plan"]["agents"]] == ["dev"]
     assert told["text"][0].startswith("agent")
     assert (told["host"]["environments"], told["host"]["models"]["to_pull"]) == ([], [])
-    assert told["host"]["models"]["problems"][0].startswith("/nowhere is named in the roster and is not there")
+    assert told["host"]["models"]["problems"][0].startswith("/nowhere of the roster does not exist")
     ok, told = run("roundhouse_inspect", **given | {"agents": [roster[0] | {"port": 99999}]})
     assert not ok
     assert "agents[dev].port is 99999" in told["msg"]
     assert (told["code"], told["remedy"], list(told["fields"])) == ("roster_invalid", "", ["problems"])
     ok, told = run("roundhouse_inspect", "--extra-vars", "quantise_path=/opt/own", **given)
     assert (ok, told["code"]) == (False, "setting_renamed")
-    assert told["msg"] == "quantise_path is now quantize_path. Rename it in the inventory."
+    assert told["msg"] == "quantise_path was renamed to quantize_path. Rename it in the inventory."
 
 
 @pytest.mark.parametrize("module", ["roundhouse_component_info", "roundhouse_host_files"])
@@ -114,8 +114,8 @@ def test_each_filter_names_a_function():
     assert done.stdout.startswith("True 1")
 
 
-def test_the_filters_import_the_package_only_when_called():
-    # Ansible loads the filters again for each task that uses one.
+def test_the_filters_load_nothing_of_the_package_until_one_is_called():
+    # Ansible loads all filters again for each task that uses one.
     code = (
         "import runpy, sys; made = runpy.run_path('plugins/filter/roundhouse.py')['FilterModule']().filters(); "
         "before = [name for name in sys.modules if name.startswith('roundhouse')]; "

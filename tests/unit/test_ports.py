@@ -1,4 +1,4 @@
-"""The process that holds a port, as the kernel reports it."""
+"""The process that listens on a port, by the real kernel."""
 
 import os
 import socket

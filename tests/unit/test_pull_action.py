@@ -1,4 +1,4 @@
-"""The play waits for a pull's job on a host whose answers are sometimes truncated."""
+"""The play waits for a pull's background job on a host with an unreliable connection."""
 
 import importlib.util
 from types import SimpleNamespace
@@ -14,12 +14,12 @@ _spec.loader.exec_module(pull_action)
 
 RUNS = {"finished": False, "started": True}
 ENDED = {"finished": True, "changed": True}
-# Ansible's result for an answer without JSON, after the connection ended within it.
+# Ansible's result for an answer that was cut off.
 CUT = {"failed": True, "msg": "Module result deserialization failed: No start of json char found"}
 
 
 class Host(pull_action.ActionModule):
-    """A replacement of Ansible's connection, with answers to a check and to a request for the job's status."""
+    """Replace Ansible's connection: answer the checks of the job and the queries of its status."""
 
     def __init__(self, looks, statuses):
         self.looks, self.statuses = iter(looks), iter(statuses)
@@ -65,5 +65,5 @@ def test_a_job_that_a_restart_ended_is_told_as_that_whatever_was_cut_off(watch):
     ended = host.wait(watch)
     assert ended["failed"]
     assert (ended["code"], ended["fields"]["job"], ended["fields"]["host"]) == ("job_gone", "pull", "card")
-    assert "as when the host was restarted" in ended["msg"]
+    assert "because the host restarted" in ended["msg"]
     assert ended["remedy"] == pull_action.AGAIN

@@ -1,4 +1,4 @@
-"""The arguments of llm-compressor; molecule's scenario `quantize` runs the recipes themselves."""
+"""The arguments for llm-compressor; molecule's scenario `quantize` runs the recipes."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Teardown removes only Roundhouse's parts of a host and restores the previous files."""
+"""A teardown removes only Roundhouse's files and packages, and restores earlier content."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from roundhouse.host import docker, docker_config, dpkg, receipt
 from roundhouse.provision import teardown
 
 SETTINGS = {"models_store": "/var/lib/roundhouse/models", "models": False, "packages": True}
-# Output of `apt-get --simulate install` (2.6, Debian 12). An upgrade has the installed version in brackets.
+# Output of `--simulate install` (apt-get 2.6 of Debian 12): an upgrade has the installed version in brackets.
 SIMULATED = """\
 Inst libslirp0 (4.7.0-1 Debian:12.5/oldstable [amd64])
 Inst libc6 [2.36-9] (2.36-9+deb12u10 Debian:12.5/oldstable [amd64])
@@ -20,7 +20,7 @@ Conf libslirp0 (4.7.0-1 Debian:12.5/oldstable [amd64])
 
 @pytest.fixture
 def apt(monkeypatch, tmp_path):
-    """Return a package manager with libc6 installed; its simulated output can be set."""
+    """Return a package manager with libc6, and with a settable output of its simulation."""
     there = {"versions": {"libc6": "2.36-9"}, "held": [], "said": SIMULATED, "asked": []}
     monkeypatch.setattr(receipt, "PATH", tmp_path / "receipt.json")
     monkeypatch.setattr(receipt, "_has", lambda account: account == "nvidia-persistenced")
@@ -56,7 +56,7 @@ def test_a_foreign_hold_is_not_recorded(apt):
 
 @pytest.fixture
 def host(apt, tmp_path, monkeypatch):
-    """Return a root with files of the roles and of others, after the installation of docker-ce."""
+    """Return a root with files of the roles and of others, after the roles installed docker-ce."""
     receipt.before_installing(["docker-ce"], check=False)
     apt["versions"] |= {"docker-ce": "28", "libslirp0": "4", "other": "1"}
     apt["said"] = "Purg docker-ce [28]\nRemv libslirp0 [4]\n"
@@ -126,13 +126,13 @@ def test_docker_stays_for_a_foreign_container(host, apt):
     found = look(host)
     assert found["packages"] == ["libslirp0"]
     assert "/etc/apt/sources.list.d/roundhouse-docker.sources" not in found["files"]
-    assert found["kept"][0] == "Docker stays, with its repository, because others use it: theirs."
+    assert found["kept"][0] == "Docker and its repository are kept, because others use Docker: theirs."
 
 
 def test_nothing_is_removed_while_docker_does_not_answer(host, apt):
     apt["contents"] = None
     assert look(host)["problems"] == [
-        "Docker does not answer, so its containers are not known: run `systemctl start docker`, or set "
+        "Docker does not answer, so its containers are unknown: run `systemctl start docker`, or set "
         "teardown_packages: false."
     ]
     assert look(host, packages=False)["problems"] == []
@@ -144,7 +144,7 @@ def test_a_run_killed_during_the_packages_is_repeated(host, apt):
     again = look(host)
     assert "/var/lib/docker" in again["folders"]
     assert again["accounts"] == ["docker"]
-    apt["versions"]["docker.io"] = "26"  # installed by someone else since then
+    apt["versions"]["docker.io"] = "26"  # installed later by the user
     assert "/var/lib/docker" not in look(host)["folders"]
 
 
@@ -164,7 +164,7 @@ def test_a_separate_store_is_removed_without_other_files(host):
 def test_an_additional_removal_by_apt_stops_the_teardown(host, apt):
     apt["said"] += "Purg other [1]\n"
     (problem,) = look(host)["problems"]
-    assert problem.startswith("other would be removed too, because it needs a package")
+    assert problem.startswith("apt would also remove other, which depends on a package")
     apt["said"] = ""
     assert look(host, packages=False)["packages"] == []
 
@@ -179,7 +179,7 @@ OURS = {"features": {"cdi": True}, "live-restore": True, "log-opts": {"max-size"
 
 @pytest.fixture
 def daemon(tmp_path, monkeypatch):
-    """Return a function that merges own keys into a text and returns the result of a teardown."""
+    """Return functions that merge the roles' keys into a text, and that restore it like a teardown."""
     path = tmp_path / "daemon.json"
     monkeypatch.setattr(docker_config, "PATH", path)
     monkeypatch.setattr(docker_config, "NOTES", tmp_path / "notes")

@@ -18,7 +18,7 @@ def test_a_failed_build_is_reported_with_its_first_error(host, play, doctor, sai
     result = play("driver.yml", nvidia_driver_version="580.150.01")
     assert result.returncode == 2
     assert "error: #error too few arguments to function 'pci_resize_resource'" in said(result)
-    assert "nvidia_driver_version; 580.126.09 is the first" in said(result)
+    assert "580.126.09 or later for current stable kernels" in said(result)
     assert doctor()["state"] == "dkms_failed"
 
 

@@ -34,7 +34,7 @@ def test_a_second_teardown_changes_nothing(host, play, said):
     for result in (play("teardown.yml"), play("teardown.yml", teardown_models=True, teardown_packages=False)):
         assert result.returncode == 0, result.stdout
         assert "changed=0" in result.stdout
-        assert "Nothing of Roundhouse is on this host." in said(result)
+        assert "Roundhouse is not installed on this host." in said(result)
 
 
 @pytest.fixture

@@ -21,5 +21,5 @@ def test_the_engines_number_of_tokens_equals_the_fits(host, switch, serving):
 
 def test_plan_shows_the_measured_memory(host):
     shown = host.check_output("roundhouse plan")
-    assert "The engine runs on the CPU, so there is no card to fit." in shown
+    assert "The engine runs on the CPU, so no card's memory is checked." in shown
     assert "measured here: KV cache 1.00 GiB, " in shown

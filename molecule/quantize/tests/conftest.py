@@ -73,7 +73,7 @@ class QuantizeHost:
         """Interrupt a quantization when the gate begins; return what remains: the work, but no engine."""
         line = self.command(recipe, **how)
         script = (
-            f'{line} 2>/tmp/said & pid=$!; timeout 300 sh -c \'until grep -q "the base on the engine" /tmp/said; '
+            f'{line} 2>/tmp/said & pid=$!; timeout 300 sh -c \'until grep -q "scoring the base model" /tmp/said; '
             "do sleep 0.2; done'; kill -TERM $pid; wait $pid; echo $?"
         )
         rc = int(self.host.check_output(script).split()[-1])

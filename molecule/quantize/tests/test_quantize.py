@@ -54,7 +54,7 @@ def test_four_bits_without_a_cpu_kernel_are_refused_before_a_load(evidence, reci
         pytest.skip("this machine's CPU has AVX-512")
     made = evidence[recipe]
     assert (made["ok"], made["rc"]) == (False, 2)
-    assert "only on a CPU with AVX-512, which this one lacks: take fp8 or int8." in made["errors"][0]["message"]
+    assert "only on a CPU with AVX-512, which this CPU lacks: use fp8 or int8." in made["errors"][0]["message"]
     assert not made["begun"]
 
 
@@ -82,9 +82,9 @@ def test_a_damaged_model_is_refused_with_its_deviation_and_the_agent_stays_activ
     refused = evidence["roster"]["sabotaged"]
     said = " ".join(refused["output"].split())
     assert refused["rc"] != 0
-    assert "quantized/base-fp8 is not admitted, and base stays in service" in said
-    assert "nats a token, at most 0.02 is allowed" in said
-    assert "Name another recipe than quantize: fp8 in the roster, or leave it out." in said
+    assert "quantized/base-fp8 failed the quality gate, and base is not replaced" in said
+    assert "nats per token, the limit is 0.02" in said
+    assert "Replace quantize: fp8 in the roster by another recipe, or remove it." in said
     before = evidence["roster"]["again"]
     assert refused["left"] == evidence["roster"]["first"]["listing"]
     assert refused["plan"] == before["plan"]
@@ -94,7 +94,7 @@ def test_a_damaged_model_is_refused_with_its_deviation_and_the_agent_stays_activ
 def test_a_model_of_another_vocabulary_is_refused(evidence):
     refused = evidence["other_vocabulary"]
     assert (refused["ok"], refused["rc"]) == (False, 1)
-    assert "makes other tokens than the base's: it is another model." in refused["errors"][0]["message"]
+    assert "tokenizer.json differs from the base's." in refused["errors"][0]["message"]
     assert refused["left"] == evidence["roster"]["first"]["listing"]
 
 
@@ -109,7 +109,8 @@ def test_an_invalid_group_size_is_refused_before_a_load(evidence):
     refused = evidence["refused_group"]
     assert (refused["ok"], refused["rc"]) == (False, 2)
     assert (
-        "hidden_size is 192, no whole number of groups of 128: use --group-size 64." in refused["errors"][0]["message"]
+        "hidden_size is 192, not a multiple of the group size 128: use --group-size 64."
+        in refused["errors"][0]["message"]
     )
     assert not refused["begun"]
 
@@ -117,6 +118,8 @@ def test_an_invalid_group_size_is_refused_before_a_load(evidence):
 def test_a_too_short_text_is_refused_before_a_load(evidence):
     refused = evidence["short_texts"]
     assert (refused["ok"], refused["rc"]) == (False, 2)
-    assert re.search(r"short\.txt has \d+ tokens to judge by, and 1024 are the least", refused["errors"][0]["message"])
+    assert re.search(
+        r"short\.txt has \d+ tokens for evaluation, but needs at least 1024", refused["errors"][0]["message"]
+    )
     assert not refused["begun"]
     assert refused["left"] == ""

@@ -138,7 +138,9 @@ def test_the_playbook_shows_a_reason_for_an_unreachable_host(table, tmp_path):
     finally:
         table.host.check_output("mv /tmp/roundhouse /usr/local/bin")
     assert done.returncode != 0
-    assert re.search(rf"^ +{NAME} +failed .*no roundhouse command is there", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(rf"^ +{NAME} +failed .*the roundhouse command is not installed", done.stdout, re.MULTILINE), (
+        done.stdout
+    )
     assert re.search(r"^ +gone +unreachable .*Connection refused", done.stdout, re.MULTILINE)
 
 

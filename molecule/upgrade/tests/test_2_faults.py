@@ -19,7 +19,7 @@ def first(machine):
     return machine
 
 
-RUBBISH = "architect returned unreadable text, '!!!!!!!!!!!!!!!!': its weights or kernels are broken."
+RUBBISH = "architect returned unreadable text, '!!!!!!!!!!!!!!!!'; its weights or kernels are probably corrupt."
 
 
 # An engine that is never ready has a short limit, on a machine of any speed. The others have a long one.

@@ -1,4 +1,4 @@
-"""What a teardown removes from a host: files by the roles' own names, packages by the receipt, and what they left."""
+"""Find what a teardown removes from a host: files by name, packages by the receipt, and their leftovers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypedDict
 from ..host import docker, dpkg, receipt, systemctl
 from . import teardown_files, teardown_packages
 
-# With the home that the roles give them: a user of the same name with another home is somebody's own.
+# Users with the home that the roles set. A user of the same name with a different home is not Roundhouse's.
 USERS = {"roundhouse": "/var/cache/roundhouse", "roundhouse-gateway": "/nonexistent"}
 
 
@@ -18,30 +18,30 @@ class Settings(NamedTuple):
     """The options of the module roundhouse_teardown_info."""
 
     models_store: str
-    models: bool  # whether the models are removed
-    packages: bool  # whether the packages are removed that the roles installed
+    models: bool  # true: remove the models
+    packages: bool  # true: remove the packages that the roles installed
 
 
 class Removal(TypedDict):
-    """What is removed, by kind, and what that needs."""
+    """The items to remove by kind, and the steps that the removal needs."""
 
     units: list[str]  # to stop
     images: list[str]
     packages: list[str]
-    held: list[str]  # packages that are held back
+    held: list[str]  # held packages, to unhold
     files: list[str]
     folders: list[str]
-    services: list[str]  # that a removed package may leave enabled
-    accounts: list[str]  # users and groups that came with packages
-    users: list[str]  # of the roles
-    driver: bool  # whether it goes
-    initramfs: bool  # whether it is made anew
+    services: list[str]  # services that a removed package may leave enabled.
+    accounts: list[str]  # users and groups that packages created
+    users: list[str]  # users that the roles created.
+    driver: bool  # true: the driver is removed
+    initramfs: bool  # true: the initramfs must be rebuilt
     kept: list[str]  # sentences
     problems: list[str]  # sentences
 
 
 def find(settings: Settings, root: Path = Path("/")) -> Removal:
-    """Return what is removed. Nothing is changed."""
+    """Return the items to remove. Nothing is changed."""
     installed, brought, store = dpkg.installed(), receipt.load(), Path(settings.models_store)
     chosen = teardown_packages.choose(installed, brought, remove=settings.packages)
     keeps_models = not settings.models and store.is_dir() and any(store.iterdir())
@@ -51,7 +51,7 @@ def find(settings: Settings, root: Path = Path("/")) -> Removal:
         folders = [*teardown_files.models(store), *folders]
     kept = list(chosen.kept)
     if keeps_models:
-        kept.append(f"The models stay in {store}; teardown_models: true removes them too.")
+        kept.append(f"The models in {store} are kept; teardown_models: true removes them too.")
     return {
         "units": _units(files),
         "images": [] if chosen.removes_docker else _images(root),
@@ -70,22 +70,22 @@ def find(settings: Settings, root: Path = Path("/")) -> Removal:
 
 
 def text(found: Removal) -> list[str]:
-    """Return what is removed, for a person."""
+    """Return the items to remove as lines of text."""
     kinds: tuple[Literal["units", "images", "packages", "files", "folders", "users"], ...]
     kinds = ("units", "images", "packages", "files", "folders", "users")
     lines = [f"{kind}: {' '.join(found[kind])}" for kind in kinds if found[kind]]
-    return [*(lines or ["Nothing of Roundhouse is on this host."]), *found["kept"]]
+    return [*(lines or ["Roundhouse is not installed on this host."]), *found["kept"]]
 
 
 def _units(files: list[str]) -> list[str]:
-    """Return the units to stop: of a template (NAME@.service) its instances, and units whose file is gone."""
+    """Return the units to stop, including instances of templates (NAME@.service) and units whose file is missing."""
     names = {Path(path).name for path in files if path.endswith((".service", ".socket"))}
     names |= {*systemctl.active("roundhouse*.service", "roundhouse*.socket")}
     return sorted(name for name in names if "@." not in name)
 
 
 def _images(root: Path) -> list[str]:
-    """Return the images of the plans of this host."""
+    """Return the installed images that the plans of this host name."""
     plans = [root / "etc/roundhouse/plan.json", *sorted(root.glob("var/lib/roundhouse/plans/*/plan.json"))]
     images = {json.loads(path.read_text() or "{}").get("image") for path in plans if path.exists()}
     return sorted(image for image in images if image and docker.has_image(image))

@@ -23,7 +23,7 @@ ON = command.ON_REQUEST
 OLLAMA = "ollama"
 EPILOG = """\
 The roster goes to stdout, or into a file with --to; what became of each line goes to stderr, or to stdout with --to.
-Marks: -> became, ~> the nearest, == so anyway, -- no meaning here or not taken, +> added because an agent needs it.
+Marks: -> converted, ~> approximated, == default, -- unsupported or dropped, +> added because an agent needs it.
 
 Exit 0: a valid roster. 1: something is missing in it, and is named. 2: wrong usage, or a file that cannot be read.
 Compose and env files need PyYAML and python-dotenv, which the controller has; `import ollama` needs nothing and runs
