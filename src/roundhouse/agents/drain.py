@@ -36,7 +36,7 @@ def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNot
         remaining = [one for one in remaining if not one.is_gone(time.monotonic() - asked)]
         for one in remaining:
             one.running = _running(one.agent, one.running)
-        note(Note(", ".join(f"{one.agent['name']}: {one.running or 0} running" for one in remaining)))
+        note(Note(", ".join(f"{one.agent['name']} has {one.running or 0} running requests" for one in remaining)))
         for one in remaining:
             one.kill_if_late(time.monotonic() - begun)
         time.sleep(POLL_SECONDS if remaining else 0)
@@ -82,8 +82,8 @@ class _Stopping:
 
 def _describe(count: int | None, drain_seconds: float) -> str:
     if count is None:
-        return "it does not say what is running"
-    return f"{count} running, which may end within {drain_seconds:g} s" if count else "nothing is running"
+        return "the number of its requests is unknown"
+    return f"waiting up to {drain_seconds:g} s for {count} requests" if count else "no running requests"
 
 
 def _own_seconds(agent: Agent) -> float:

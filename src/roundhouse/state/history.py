@@ -77,7 +77,7 @@ def table(entries: list[Entry]) -> list[dict[str, str | int]]:
             "from": ", ".join(each.previous) or "-",
             "to": each.to,
             "outcome": each.outcome,
-            "seconds": " ".join(f"{name} {value:g}" for name, value in each.stages.items()) or "-",
+            "seconds": ", ".join(f"{name} {value:g}" for name, value in each.stages.items()) or "-",
             "cut": each.cut,
             "cause": each.cause or "-",
         }
