@@ -83,7 +83,7 @@ class _Stopping:
 def _describe(count: int | None, drain_seconds: float) -> str:
     if count is None:
         return "the number of its requests is unknown"
-    return f"waiting up to {drain_seconds:g} s for {count} requests" if count else "no running requests"
+    return f"{count} running requests, cut after {drain_seconds:g} s" if count else "no running requests"
 
 
 def _own_seconds(agent: Agent) -> float:

@@ -158,9 +158,14 @@ def _lines(line: str, columns: int, hanging: str) -> list[str]:
     item = _ITEM.match(line)
     start = item[0] if item and len(item[0]) <= _NAME_CHARACTERS else line[: len(line) - len(line.lstrip())]
     below = " " * len(start) + ("" if item and start == item[0] else hanging)
-    rest = line[len(start) :]
+    room = columns - len(below)
+    # A command in backquotes stays on one line, so that it can be copied.
+    rest = re.sub(
+        r"`[^`]+`", lambda found: found[0].replace(" ", "\0" if len(found[0]) <= room else " "), line[len(start) :]
+    )
     options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(rest, columns, initial_indent=start, subsequent_indent=below, **options)
+    found = textwrap.wrap(rest, columns, initial_indent=start, subsequent_indent=below, **options)
+    return [each.replace("\0", " ") for each in found]
 
 
 def progress() -> Callable[[str], None]:
