@@ -22,7 +22,7 @@ OTHERS = ("ANSIBLE_", "HF_", "LAB_", "OPENAI_", "ROUNDHOUSE_")
 
 def pytest_sessionstart():
     """Refuse a CI that would skip tests for want of a program."""
-    programs = ("cc", "gpg", "haproxy", "modinfo", "openssl")
+    programs = ("cc", "gpg", "haproxy", "modinfo", "openssl", "tmux")
     if os.environ.get("CI") and (absent := [name for name in programs if not shutil.which(name)]):
         pytest.exit(f"not installed: {', '.join(absent)}. `make setup` as root installs all of them.", returncode=2)
 

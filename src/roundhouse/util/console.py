@@ -42,7 +42,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         """Return the text with its paragraphs filled; an indented line, or a heading with a colon, stays a line."""
         joined = re.sub(r"(?<=[^:\n])\n(?=[^\s])", " ", text)
-        return wrapped(joined, width)
+        return wrapped(joined, width, hanging="")
 
 
 def command_name(script: str = "switch.py", installed: str = "roundhouse") -> str:
