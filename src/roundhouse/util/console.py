@@ -156,7 +156,7 @@ def _lines(line: str, columns: int, hanging: str) -> list[str]:
     if len(line) <= columns:
         return [line]
     item = _ITEM.match(line)
-    start = item[0] if item and len(item[0]) <= _NAME_CHARACTERS else line[: len(line) - len(line.lstrip())]
+    start = item[0] if item and len(item[0]) <= columns // 2 else line[: len(line) - len(line.lstrip())]
     below = " " * len(start) + ("" if item and start == item[0] else hanging)
     room = columns - len(below)
     # A command in backquotes stays on one line, so that it can be copied.
