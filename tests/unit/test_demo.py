@@ -225,7 +225,7 @@ def test_a_part_of_a_step_is_a_line_of_its_own_with_its_seconds(clock, capsys):
     with shown.step("site"):
         shown.part("site", board.Stage("Install the engine", board.DONE, 12, 3, 50.0, 80.0))
         lines = shown.screen(80).splitlines()
-    assert lines[1].split() == "+ Install the engine 12 tasks, 3 changed, 30 s".split()
+    assert lines[1].split() == ["+", "Install", "the", "engine", "12", "tasks,", "3", "changed,", "30", "s"]
     assert len(lines[1]) <= 80
     assert "   Install the engine: 12 tasks, 3 changed, 30 s" in capsys.readouterr().out
     assert shown.seconds() == {"site": 0.0}

@@ -1,11 +1,15 @@
 """The screens of commands in a terminal of 80 columns: no line is cut, and each is the one on file."""
 
 import shutil
+import subprocess
+import sys
+from xml.etree import ElementTree
 
 import pytest
 import screens
 
 from roundhouse.cli import command, manual
+from roundhouse.paths import CHECKOUT
 from roundhouse.util import console
 
 
@@ -38,3 +42,16 @@ def test_the_man_page_fits_what_man_shows():
     as_they_are = [line for part in page.split("\n.nf\n")[1:] for line in part.partition("\n.fi\n")[0].splitlines()]
     assert [line for line in as_they_are if len(line) > console.MAN_WIDTH] == []
     assert len(as_they_are) > 100
+
+
+def test_the_picture_of_a_switch_has_its_lines_in_80_columns_and_refers_to_nothing():
+    made = subprocess.run(
+        [sys.executable, CHECKOUT / "docs/record_picture.py"], capture_output=True, text=True, check=True
+    ).stdout
+    root = ElementTree.fromstring(made)  # noqa: S314 - it is our own
+    lines = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert lines[:2] == ["$ roundhouse dev", "[  0.1 s] stopping architect (no running requests)"]
+    assert any("* dev" in line and "ready" in line for line in lines)
+    assert max(map(len, lines)) <= screens.COLUMNS
+    assert ("prefers-color-scheme: dark" in made, "prefers-reduced-motion" in made) == (True, True)
+    assert "http" not in made.replace("http://www.w3.org/2000/svg", "")
