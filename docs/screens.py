@@ -71,7 +71,7 @@ def log() -> str:
         if agents_watch.milestone(view) != before:
             before = agents_watch.milestone(view)
             lines.append(f"{time.strftime('%H:%M:%S', time.gmtime(at))} {agents_watch.line(view, now=at)}")
-    return console.wrapped("\n".join([*lines, "", how]), WIDTH)
+    return "\n".join([*lines, "", how])
 
 
 def card() -> str:

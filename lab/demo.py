@@ -223,7 +223,7 @@ def main(argv: list[str] | None = None) -> int:
     keep(KEPT, {kinds[name]: seconds for name, seconds in board.seconds().items()})
     print()
     if not hub:
-        print(terminal.wrapped(f"{TINY}\n"))
+        print(f"{terminal.wrapped(TINY, hanging='')}\n")
     for each in found:
         console.print(each.text())
     print(f"Total: {time.monotonic() - begun:.0f} s")
