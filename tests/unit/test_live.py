@@ -1,5 +1,7 @@
 """The progress of a command: after ten silent seconds the state of the switch, and none without a switch."""
 
+import time
+
 import pytest
 from clock import until
 
@@ -31,6 +33,15 @@ def test_a_phase_without_a_note_is_in_words(running, phase):
     running(Switching("dev", 0.0, phase, ""))
     assert live.doing().startswith("dev: ")
     assert " " in live.doing().removeprefix("dev: ") or phase in ("check", "start")
+
+
+def test_the_process_behind_the_control_service_adds_nothing(running):
+    running(Switching("dev", 0.0, "start", "loading vLLM"))
+    said = []
+    with live.progress(said.append, adds=False) as report:
+        report("starting dev")
+        time.sleep(0.1)
+    assert said == ["starting dev"]
 
 
 def test_without_a_switch_nothing_is_added(running):

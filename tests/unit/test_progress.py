@@ -1,4 +1,4 @@
-"""How far a pull is, for a person, a log and a program."""
+"""The progress of a pull, for a person, a log and a program."""
 
 import io
 import json

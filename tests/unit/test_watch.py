@@ -1,4 +1,4 @@
-"""What watch shows: in a terminal nothing loses its end, in a log a line stands for a change."""
+"""The screens of watch: a terminal loses no text, and a log has a line for each change."""
 
 import json
 import time

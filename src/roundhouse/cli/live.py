@@ -27,12 +27,16 @@ _PHASES = {
 
 
 @contextmanager
-def progress(report: Report | None = None) -> Iterator[Report]:
+def progress(report: Report | None = None, *, adds: bool = True) -> Iterator[Report]:
     """Yield a function that prints a sentence, and print the state of the switch when nothing was printed for 10 s.
 
-    `report` prints; None prints on stderr, with the seconds since now.
+    `report` prints; None prints on stderr, with the seconds since now. Without `adds` only the sentences are printed:
+    a second process prints the state.
     """
     live = _Live(report or console.progress())
+    if not adds:
+        yield live.say
+        return
     thread = threading.Thread(target=live.watch, daemon=True)
     thread.start()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 
 from ...agents import drain
 from ...errors import UsageError
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> command.Answer:
 
     plan = _plan(args)
     words = [args.agent, "--drain", f"{args.drain:g}", *(["--wait"] if args.wait else [])]
-    with live.progress(daemon_socket.report_here()) as report:
+    with live.progress(daemon_socket.report_here(), adds=daemon_socket.ALONE not in os.environ) as report:
         result = daemon_socket.ask(words, report) or transaction.ensure_ready(
             plan, args.agent, report, drain_seconds=args.drain, wait=args.wait
         )
