@@ -185,12 +185,13 @@ def stand_in(folder, running):
     driver.rows = lambda: [{"part": "driver", "state": "ok", "ok": True, "remedy": "", "text": "580.150.01 is loaded."}]
     checkup.examine = lambda *_, **__: findings()
     serving.FOLDER.mkdir()
-    started = {
-        "agent": "dev",
-        "model_path": host.agents[deployed.unit_name("dev")]["model_path"],
-        "seconds": READY_SECONDS,
-    }
-    (serving.FOLDER / "starts.json").write_text(json.dumps({"schema": 2, "starts": [started | {"began": KNOWN}]}))
+    _remember(host.agents[deployed.unit_name("dev")]["model_path"])
+
+
+def _remember(model_path):
+    """Write what earlier switches left: the time that a start of dev takes, and the history."""
+    started = {"agent": "dev", "model_path": model_path, "seconds": READY_SECONDS, "began": KNOWN}
+    (serving.FOLDER / "starts.json").write_text(json.dumps({"schema": 2, "starts": [started]}))
     failed = "po did not start: vllm: error: unrecognized arguments: --max-model-length 3 (exit status 2). "
     for entry in (
         history.Entry(
