@@ -6,7 +6,7 @@ from ..util import console
 from .load import Level
 from .run import Against, Ratios, Result
 
-COLUMNS = ("parallel", "agent", "first token", "p99", "tok/s each", "all tok/s", "req/min", "failed")
+COLUMNS = ("parallel", "agent", "first token", "p99", "tok/s", "all tok/s", "req/min", "failed")
 Row = dict[str, str | float | None]  # by COLUMNS
 
 
