@@ -25,14 +25,16 @@ def test_a_silent_switch_prints_its_state(running):
     with live.progress(said.append) as report:
         report("starting dev")
         until(lambda: len(said) > 1)
-    assert said[:2] == ["starting dev", "dev: loading vLLM, about 9 s left"]
+    assert said[:2] == ["starting dev", "starting dev: loading vLLM, about 9 s left"]
 
 
 @pytest.mark.parametrize("phase", ["check", "stop", "free", "start", "canary", "commit", "place", "rollback"])
-def test_a_phase_without_a_note_is_in_words(running, phase):
+def test_a_phase_is_in_words_with_its_note_behind_it(running, phase):
     running(Switching("dev", 0.0, phase, ""))
-    assert live.doing().startswith("dev: ")
-    assert " " in live.doing().removeprefix("dev: ") or phase in ("check", "start")
+    words = live.doing()
+    assert " " in words
+    running(Switching("dev", 0.0, phase, "po: 2 running requests"))
+    assert live.doing() == f"{words}: po: 2 running requests"
 
 
 def test_the_process_behind_the_control_service_adds_nothing(running):

@@ -58,7 +58,7 @@ def _record(plan: Plan, agent: Agent, report: Report) -> None:
 
 
 # Progress is reported no more often, so that a log file stays short, and no less often, so that a person sees life.
-_REPORT_SECONDS, _QUIET_SECONDS = 1.0, 10.0
+_REPORT_SECONDS, _QUIET_SECONDS = 1.0, 9.5
 
 
 def start(agent: Agent, report: Report, note: OnNote) -> float:

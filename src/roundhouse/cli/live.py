@@ -13,12 +13,11 @@ from ..util import console
 
 QUIET_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
-# Phases without a note of their own, in words.
+# The phases of a switch and of a deployment, in words.
 _PHASES = {
-    "check": "checking",
+    "check": "checking the agent before the switch",
     "stop": "stopping the active agent",
     "free": "waiting for free GPU memory",
-    "start": "starting",
     "canary": "waiting for the canary's answer",
     "commit": "recording the switch",
     "place": "installing the plan's files",
@@ -47,11 +46,12 @@ def progress(report: Report | None = None, *, adds: bool = True) -> Iterator[Rep
 
 
 def doing() -> str | None:
-    """Return how far the running switch is, such as `dev: loading vLLM, about 9 s left`; None without a switch."""
+    """Return the state of the running switch, such as `starting dev: loading vLLM, about 9 s left`; else None."""
     found = switch_journal.running()
     if found is None:
         return None
-    return f"{found.to}: {found.note or _PHASES.get(found.phase, found.phase)}"
+    phase = f"starting {found.to}" if found.phase == "start" else _PHASES.get(found.phase, found.phase)
+    return f"{phase}: {found.note}" if found.note else phase
 
 
 class _Live:
