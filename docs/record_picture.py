@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Draw a recorded switch as an animated SVG: `docs/record_picture.py`. docs/generate.py writes docs/switch.svg.
 
-The lines appear in their recorded order, at TIMES the speed. The picture is text in 80 columns, with colours for light
-and dark pages. It is static where the reader's system asks for reduced motion, and refers to no other file.
+The lines appear in their recorded order; the whole switch takes SWITCH_SECONDS. The picture is text in 80 columns, with
+colours for light and dark pages. It is static where the reader's system asks for reduced motion, and refers to no other
+file.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import screens
 from roundhouse.agents import status
 from roundhouse.util import console
 
-TIMES = 3
+SWITCH_SECONDS = 12.0
 STATUS_SECONDS, HOLD_SECONDS = 1.5, 6.0  # until the command `status`, and before the animation starts again
 COLUMN, LINE, EDGE, FONT = 8.4, 19, 16, 14  # pixels
 _STYLE = """\
@@ -66,12 +67,14 @@ def lines() -> list[tuple[float, str]]:
     at = 0.0
     for text in said["said"]:
         if match := re.match(r"\[ *([\d.]+) s\]", text):
-            at = float(match[1]) / TIMES
+            at = float(match[1])
         found += [(at, each) for each in console.wrapped(text, screens.WIDTH, " " * 10).splitlines()]
     found += [(at, each) for each in console.wrapped(said["printed"], screens.WIDTH).splitlines()]
-    after = status.table(looks[-1][1].rows, status.NARROW, screens.WIDTH)
-    later = at + STATUS_SECONDS
-    return [*found, (later, ""), *((later, each) for each in ("$ roundhouse status", *after.splitlines()))]
+    named = [{**row, "model": row["model"].rpartition("/")[2]} for row in looks[-1][1].rows]
+    after = status.table(named, status.NARROW, screens.WIDTH)
+    later = SWITCH_SECONDS + STATUS_SECONDS
+    shown = [(SWITCH_SECONDS * second / at, text) for second, text in found]
+    return [*shown, (later, ""), *((later, each) for each in ("$ roundhouse status", *after.splitlines()))]
 
 
 def _text(number: int, text: str, name: str) -> str:

@@ -50,7 +50,8 @@ def test_the_picture_of_a_switch_has_its_lines_in_80_columns_and_refers_to_nothi
     ).stdout
     root = ElementTree.fromstring(made)  # noqa: S314 - it is our own
     lines = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert lines[:2] == ["$ roundhouse dev", "[  0.1 s] stopping architect (no running requests)"]
+    assert lines[0] == "$ roundhouse dev"
+    assert lines[1].endswith("] stopping architect (no running requests)")
     assert any("* dev" in line and "ready" in line for line in lines)
     assert max(map(len, lines)) <= screens.COLUMNS
     assert ("prefers-color-scheme: dark" in made, "prefers-reduced-motion" in made) == (True, True)
