@@ -2,8 +2,8 @@
 """Write the output of commands into the documents: `docs/generate.py`; --check only reports the outdated files.
 
 The text between `<!-- $ COMMAND -->` and `<!-- /$ -->` in a document is COMMAND's output, run in the repository's root.
-The files of the clients in examples/ (example_files.py) and the picture of a switch (record_picture.py) are written too.
-A test runs the check.
+The files of the clients in examples/ (example_files.py) and the picture of a switch (record_picture.py) are written
+too. A test runs the check.
 """
 
 from __future__ import annotations
