@@ -61,7 +61,7 @@ def go(monkeypatch, clock):
 def test_what_ends_within_the_drain_is_not_cut(go):
     cut, happened, said = go(Leaving(3), 30)
     assert (cut, happened) == (0, ["stop"])
-    assert said == ["stopping dev (3 running, which may end within 30 s)"]
+    assert said == ["stopping dev (3 running requests, cut after 30 s)"]
 
 
 def test_what_does_not_end_is_cut_and_counted(go):
@@ -103,4 +103,4 @@ def test_one_that_never_said_what_runs_is_told_of(go):
     agent = Leaving(0, hangs=True)
     agent.state = "draining"
     cut, _, said = go(agent, 0)
-    assert (cut, said[0]) == (0, "stopping dev (it does not say what is running)")
+    assert (cut, said[0]) == (0, "stopping dev (the number of its requests is unknown)")
