@@ -22,7 +22,7 @@ REAL = {
     "model-not-pulled": "model_not_there",
     "model-not-there": "model_not_there",
     "model-unknown": "model_unknown_to_engine",
-    "no-compiler": "no_compiler",
+    "no-compiler": "no_cxx_compiler",
     "port-taken": "port_in_use",
     "slow-start": "slow_start",
     "unknown-option": "unknown_option",

@@ -27,9 +27,8 @@ def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNot
     begun = time.monotonic()
     stopping = [_Stopping(agent, drain_seconds, report) for agent in agents]
     _wait_before_stop(agents, drain_seconds, note)
-    for agent in agents:
-        if systemd.state(agent["unit"]) in UP:
-            systemd.stop(agent["unit"], wait=False)
+    for one in stopping:
+        one.ask()
     asked = time.monotonic()
     remaining = stopping
     while remaining:
@@ -50,8 +49,14 @@ class _Stopping:
         self.agent, self.running = agent, _running(agent, None)
         self.cut = 0
         self._drain_seconds, self._report = drain_seconds, report
-        self._killed = False
+        self._killed = self._asked = False
         report(f"stopping {agent['name']} ({_describe(self.running, drain_seconds)})")
+
+    def ask(self) -> None:
+        """Ask its unit to stop, if it is up."""
+        if systemd.state(self.agent["unit"]) in UP:
+            self._asked = True
+            systemd.stop(self.agent["unit"], wait=False)
 
     def is_gone(self, seconds: float) -> bool:
         """Return whether its unit has stopped, `seconds` after it was asked to; count what it cut itself."""
@@ -59,9 +64,10 @@ class _Stopping:
         if state in UP:
             return False
         count = self.running or 0
-        if self._killed:
+        if self._killed or (self._asked and state == "failed"):
+            # It was asked to stop. systemd calls a unit failed that is killed, or stopped while it starts.
             systemd.reset_failed(self.agent["unit"])
-        elif count and (seconds >= _own_seconds(self.agent) or state == "failed"):
+        if not self._killed and count and (seconds >= _own_seconds(self.agent) or state == "failed"):
             self._report(f"{self.agent['name']} ended itself, {count} requests are cut")
             self.cut += count
         return True

@@ -15,7 +15,7 @@ from ..gateway import haproxy
 from ..host import journal, systemd
 from ..plan import measured
 from ..schema.plan import Agent, Plan
-from ..state import serving, start_phases, switch_journal
+from ..state import history, serving, start_phases, switch_journal
 from ..state.note import Note, OnNote, Report
 from ..vllm.client import Engine
 
@@ -43,7 +43,17 @@ def wait_until_healthy(plan: Plan, agent: Agent, main_pid: int | None, report: R
             served=", ".join(names),
             agent=agent["name"],
         )
+    _note_restart(agent, report)
     _record(plan, agent, report)
+
+
+def _note_restart(agent: Agent, report: Report) -> None:
+    """Complete the history's entry of a crash, when systemd has started the unit again by itself."""
+    try:
+        if systemd.show(agent["unit"]).restarts:
+            history.note_restart(agent["name"], time.time())
+    except (OSError, RoundhouseError) as error:  # no reason to end a healthy engine
+        report(f"the history does not show that {agent['name']} is ready again: {error}")
 
 
 def _record(plan: Plan, agent: Agent, report: Report) -> None:

@@ -124,7 +124,7 @@ def loop(agent: Agent, unit: Unit, past: Past, kernel: list[Entry]) -> Finding |
             return None
     elif not unit.restarting and unit.state != "starting":
         return None
-    found = _of_start(agent, crashes[-1], kernel) if crashes else _of_unit(agent, unit)
+    found = of_start(agent, crashes[-1], kernel) if crashes else _of_unit(agent, unit)
     ended = crashes[-1].ended if crashes else None
     told = f"{unit.restarts} restarts" + (f", its last end at {_clock(ended)}" if ended else "")
     return found._replace(
@@ -138,14 +138,14 @@ def last(agent: Agent, unit: Unit, past: Past, kernel: list[Entry]) -> Finding |
     failed = past.last_failed()
     switch = _failed_switch(agent, past)
     if failed and (switch is None or failed.began >= switch.began - _SLACK_SECONDS):
-        found = _of_start(agent, failed, kernel)
+        found = of_start(agent, failed, kernel)
         given_up = "systemd gave it up after too many starts. " if failed.given_up else ""
         return found._replace(text=f"{given_up}Its last start, at {_clock(failed.began)}, failed. {found.text}")
     if switch:
         said = with_code(switch.cause or "the history does not say why", switch.code)
         found = of_error(agent["name"], switch.cause_code or switch.code, said)
         return found._replace(text=f"The last switch to it, at {_clock(switch.began)}, failed. {found.text}")
-    if (unit.state == "failed" or unit.restarting) and not _was_stopped(past):
+    if (unit.state == "failed" or unit.restarting) and not was_stopped(past):
         return _of_unit(agent, unit)
     return None
 
@@ -155,15 +155,22 @@ def explain(agent: Agent, unit: Unit) -> Finding:
     return last(agent, unit, of(agent["unit"]), kernel_log.read()) or _of_unit(agent, unit)
 
 
-def _was_stopped(past: Past) -> bool:
-    """Return whether the last start was stopped: systemd may call failed what was killed or stopped on its way."""
-    if not past.starts:  # the journal does not reach back, or may not be read
+def problem(agent: Agent, unit: Unit) -> Finding | None:
+    """Return why a unit is failed; None when it was stopped, which is no fault."""
+    seen = of(agent["unit"])
+    return None if was_stopped(seen) else last(agent, unit, seen, kernel_log.read()) or _of_unit(agent, unit)
+
+
+def was_stopped(past: Past) -> bool:
+    """Return whether the last start was stopped. systemd calls a unit failed that is stopped while it starts."""
+    if not past.starts:  # the journal does not reach back, or cannot be read
         return False
     latest = past.starts[-1]
     return latest.asked_to_stop or not (latest.ready or latest.failed)
 
 
-def _of_start(agent: Agent, start: Start, kernel: list[Entry]) -> Finding:
+def of_start(agent: Agent, start: Start, kernel: list[Entry]) -> Finding:
+    """Return why a start ended, from the kernel's log, the watchdog's and the unit's own."""
     lines = kernel_log.of_unit(kernel, agent["unit"], start.began, start.ended)
     lines += watchdog.log_between(agent, start.began, start.ended)
     lines += journal.of_start(start.invocation, _LINES)
@@ -181,7 +188,7 @@ def _failed_switch(agent: Agent, past: Past) -> history.Entry | None:
     if not to_it or to_it[-1].outcome not in (history.ROLLED_BACK, history.ROLLBACK_FAILED):
         return None
     entry = to_it[-1]
-    if entry.code == "interrupted":
+    if "interrupted" in (entry.code, entry.cause_code):
         return None
     since = [start for start in past.starts if start.began >= entry.began - _SLACK_SECONDS]
     # One that failed at its canary was ready itself; one that failed earlier was not.

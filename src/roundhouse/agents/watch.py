@@ -61,26 +61,26 @@ def line(view: View, now: float | None = None) -> str:
 
 def milestone(view: View) -> tuple[object, ...]:
     """Return what a line of the log is about: states, a switch's phase and tens of percent, findings. No counts."""
-    agents = tuple((row["agent"], row["state"], _is_full(row), *row["drift"], row["problem"]) for row in view.rows)
+    agents = tuple((row["agent"], row["state"], _is_full(row), *_findings(row)) for row in view.rows)
     return (agents, view.switch and view.switch.milestone(), view.killed is None)
 
 
-def watch(plan: Plan, every_seconds: float, rounds: int | None, show: Callable[[str], None]) -> None:
-    """Show it until Ctrl-C, or for so many rounds."""
+def watch(load: Callable[[], Plan], every_seconds: float, rounds: int | None, show: Callable[[str], None]) -> None:
+    """Show it until Ctrl-C, or for so many rounds. Each round loads the plan: a deployment or a rollback changes it."""
     if sys.stdout.isatty():
-        _screens(plan, every_seconds, rounds)
+        _screens(load, every_seconds, rounds)
         return
     before: tuple[object, ...] | None = None
     for _ in _rounds(rounds, every_seconds):
-        view = observe(plan, cards=False)
+        view = observe(load(), cards=False)
         if milestone(view) != before:
             show(f"{time.strftime('%H:%M:%S')} {line(view)}")
             before = milestone(view)
 
 
-def _screens(plan: Plan, every_seconds: float, rounds: int | None) -> None:
+def _screens(load: Callable[[], Plan], every_seconds: float, rounds: int | None) -> None:
     def shown_now() -> str:
-        return screen(observe(plan, cards=True), shutil.get_terminal_size().columns)
+        return screen(observe(load(), cards=True), shutil.get_terminal_size().columns)
 
     if importlib.util.find_spec("rich") is None:  # a host has it seldom; a plain terminal can do it too
         for _ in _rounds(rounds, every_seconds):
@@ -114,6 +114,11 @@ def _rounds(rounds: int | None, every_seconds: float) -> Iterator[int]:
 
 def _switch(view: View, now: float | None) -> str | None:
     return view.switch.text(now) if view.switch else view.killed
+
+
+def _findings(row: StatusRow) -> tuple[object, ...]:
+    crash = (row["crash"]["at"], row["crash"]["restart_seconds"]) if row["crash"] else None
+    return (*row["drift"], row["problem"], crash)
 
 
 def _is_full(row: StatusRow) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..agents import kernel_log, status
+from ..agents import crashes, kernel_log, status
 from ..doctor.cause import heading
 from ..doctor.diagnosis import EVIDENCE_CHARACTERS, UNKNOWN, Finding, diagnose, of_cause
 from ..gateway import haproxy
@@ -42,6 +42,15 @@ def of_driver(rows: list[DriverRow], facts: GpuFacts) -> Finding | None:
     return None
 
 
+def of_plan(rows: list[DriverRow], plan: Plan | None) -> list[DriverRow]:
+    """Return the rows of the driver as they count for a plan: on a CPU host a missing card or driver is no fault."""
+    if plan is None or plan["accelerator"] != "cpu":
+        return rows
+    text = "The plan runs vLLM on the CPU, so this host needs no NVIDIA GPU and no driver."
+    remedy = "No action is needed."
+    return [row if row["ok"] else {**row, "text": text, "remedy": remedy, "ok": True} for row in rows]
+
+
 def examine(plan: Plan | None, driver: Finding | None = None, *, facts: GpuFacts | None = None) -> list[Finding]:
     """Return everything that is wrong, the host's troubles first; without a plan only the host's."""
     seen = agent.observe(facts)
@@ -54,6 +63,7 @@ def examine(plan: Plan | None, driver: Finding | None = None, *, facts: GpuFacts
         found += [*_disks(), *_switch(), *_gateway(plan)]
         for each in plan["agents"]:
             found += agent.examine(plan, each, seen)
+        found += crashes.findings(plan)
     return _once(found)
 
 

@@ -86,10 +86,17 @@ CAUSES = (
         "Take it out of the unit's drop-ins (`systemctl cat roundhouse-{name}`), or run `ansible-playbook site.yml`.",
     ),
     row(
+        "no_cxx_compiler",
+        r"InvalidCxxCompiler|No working C\+\+ compiler",
+        "The engine compiled a kernel for this CPU, and the host has no C++ compiler.",
+        "Install the package g++ (`apt-get install g++`), then run `roundhouse {name}`.",
+    ),
+    row(
         "no_compiler",
-        r"No working C\S* compiler|Failed to find C compiler|InvalidCxxCompiler",
-        "The engine compiles at its start, and the host has no compiler.",
-        "Run `ansible-playbook site.yml --tags engine`, which installs it, or set enforce_eager: true for {name}.",
+        r"No working C compiler|Failed to find C compiler",
+        "The engine compiles kernels when it starts, and the host has no C compiler.",
+        "Install the packages gcc and libc6-dev (`ansible-playbook site.yml --tags engine` does), or set "
+        "enforce_eager: true for {name}.",
     ),
     row(
         "library_missing",

@@ -79,6 +79,12 @@ def note_stopped(names: list[str]) -> None:
         files.write(FOLDER / f"{_STOPPED}{name}", BOOT_ID.read_text(), durable=False)
 
 
+def forget_stopped(names: list[str]) -> None:
+    """Take the note of note_stopped() back: the agents were not stopped."""
+    for name in names:
+        (FOLDER / f"{_STOPPED}{name}").unlink(missing_ok=True)
+
+
 def make_folder() -> None:
     """Make the folder where no unit has started yet. Raises RoundhouseError."""
     try:

@@ -143,7 +143,8 @@ def add_to_history(entry: history.Entry, report: Report) -> None:
     """Add an entry to the history. What is over is over: a full disk only keeps it out."""
     try:
         history.add(entry)
-        switch_metrics.add(entry)
+        if entry.to:  # the metrics are those of switches, and a stop has no phases
+            switch_metrics.add(entry)
     except (OSError, RoundhouseError) as error:
         report(f"this switch is not in the history: {error}")
 

@@ -21,7 +21,7 @@ from ..plan.plan_sets import PlanSet
 from ..schema.plan import Agent
 from ..state import history, serving, switch_journal
 from ..state.note import Report
-from . import context, deploy_journal, resume, rollback, transaction
+from . import context, deploy_journal, next_run, resume, rollback, transaction
 from .context import Transaction
 
 
@@ -166,12 +166,12 @@ def _roll_back(now: Deployment, error: BaseException) -> NoReturn:
     with rollback.signals_ignored():
         what = f"The deployment of the plan {now.new.name}"
         failure = rollback.roll_back(now, what, error, now.old.plan, partial(_undo, now))
-        outcome = history.ROLLBACK_FAILED if failure.code == rollback.FAILED else history.ROLLED_BACK
         if now.old.is_in_place(now.new):  # else the next run has it to do
             deploy_journal.end()
             now.log.end()
             failure = context.with_sentence(failure, f"The plan {now.old.name} is in place again.")
-        now.record(outcome, failure)
+            failure.remedy = f"{failure.remedy} {next_run.sentence(now.old, now.new)}".lstrip()
+        now.record(rollback.outcome(now, failure), failure)
         haproxy.publish_routes(now.old.plan, now.report)
     raise context.with_sentence(failure, transaction.active_agents(now.old.plan)) from None
 

@@ -8,16 +8,14 @@ from typing import NamedTuple
 from ..agents import canary, drain, gpu_memory
 from ..host import docker
 from ..models import safetensors
-from ..plan import plan_sets
 from ..plan.plan_sets import PlanSet
-from ..schema.plan import Agent, Plan
+from ..schema.plan import Agent
 from ..state import start_phases
+from . import next_run
 from .deploy import Deployment
 
 # A unit's stop, its start and systemd's reading of the units, beside the engine's own time.
 _MARGIN_SECONDS = 5.0
-_OF_THE_PLAN = ("runtime", "accelerator")
-_OF_AN_AGENT = ("model", "revision", "draft_model", "port")
 
 
 class Preview(NamedTuple):
@@ -49,29 +47,11 @@ def preview(now: Deployment) -> Preview:
     most = now.drain_seconds + sum(float(agent.get("stop_grace_seconds", drain.GRACE_SECONDS)) for agent in ending)
     most += sum(_start(agent) for agent in [*now.starting, *now.previous])
     return Preview(
-        differences=differences(now.old.plan, now.new.plan),
+        differences=next_run.differences(now.old.plan, now.new.plan),
         restarts=[agent["name"] for agent in now.starting],
         seconds=sum(learned) + _MARGIN_SECONDS if len(learned) == len(known) else None,
         at_most_seconds=most,
     )
-
-
-def differences(before: Plan, after: Plan) -> list[str]:
-    """Return a sentence for each difference between two plans."""
-    found = [_other(name, before.get(name), after.get(name)) for name in _OF_THE_PLAN]
-    found.append(_other("engine", plan_sets.engine(before), plan_sets.engine(after)))
-    old = {agent["name"]: agent for agent in before["agents"]}
-    new = {agent["name"]: agent for agent in after["agents"]}
-    found += [f"{name} is no longer in the roster" for name in old if name not in new]
-    for name, agent in new.items():
-        if name not in old:
-            found.append(f"{name} is new: {agent['model']}")
-            continue
-        found += [_other(f"{name}: {key}", old[name].get(key), agent.get(key)) for key in _OF_AN_AGENT]
-        had, has = old[name].get("config") or {}, agent.get("config") or {}
-        keys = [key for key in {**had, **has} if key not in (*_OF_AN_AGENT, "speculative-config")]
-        found += [_other(f"{name}: {key}", had.get(key), has.get(key)) for key in keys]
-    return [sentence for sentence in found if sentence]
 
 
 def missing(found: PlanSet) -> list[str]:
@@ -87,14 +67,6 @@ def missing(found: PlanSet) -> list[str]:
             if problem := safetensors.problem(path):
                 lost.append(f"{problem}: {safetensors.remedy(model, recipe)}")
     return lost
-
-
-def _other(what: str, before: object, after: object) -> str | None:
-    return None if before == after else f"{what}: {_word(before)} -> {_word(after)}"
-
-
-def _word(value: object) -> str:
-    return "none" if value is None else str(value)
 
 
 def _start(agent: Agent) -> float:

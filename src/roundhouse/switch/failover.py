@@ -82,7 +82,7 @@ def candidates(plan: Plan, agent: Agent, entries: list[Entry]) -> list[Agent]:
         elif entry.outcome == history.DONE:
             given_up -= {entry.to, *entry.previous}
             served += [*entry.previous, entry.to]
-        elif entry.outcome == history.ROLLED_BACK:
+        elif entry.outcome in (history.ROLLED_BACK, history.INTERRUPTED):
             served += entry.previous
     order = dict.fromkeys([*reversed(served), *(each["name"] for each in plan["agents"])])
     free = [name for name in order if name in agent["conflicts"] and name not in given_up]
@@ -98,8 +98,7 @@ def _needless(plan: Plan, agent: Agent) -> str | None:
         other = systemd.show(rival["unit"])
         if other.state in UP or other.pending:
             return f"{rival['name']} has the card of {name} already."
-    past = start_history.of(agent["unit"]).starts
-    # Too many starts by hand end here too: the last of them asked for an agent that serves.
-    if past and past[-1].asked_to_stop and unit.result != "start-limit-hit":
+    # Too many starts by hand end here too: the last of them asked for an agent that runs.
+    if start_history.was_stopped(start_history.of(agent["unit"])) and unit.result != "start-limit-hit":
         return f"{name} was stopped: no failover is needed."
     return None

@@ -13,7 +13,7 @@ from typing import TypedDict
 from ..agents.drain import UP
 from ..agents.drift import is_outdated
 from ..agents.prestart_checks import check
-from ..errors import RoundhouseError
+from ..errors import RoundhouseError, interrupted
 from ..gateway import haproxy
 from ..host import systemd
 from ..plan.deployed import find
@@ -57,15 +57,37 @@ def resume_locked(plan: Plan, report: Report) -> ResumeResult:
             if agent not in staying:
                 report(f"{agent['name']} runs as it was deployed before: stopping it")
                 systemd.stop(agent["unit"])
-    changed = []
-    for agent in serving:
-        if agent["name"] not in errors:
-            with _keep_error(errors, agent):
-                if transaction.ensure_ready_locked(plan, agent, report)["changed"]:
-                    changed.append(agent["name"])
+    changed = _start_all(plan, [agent for agent in serving if agent["name"] not in errors], report, errors)
     if errors:
         raise context.with_sentence(_all(errors), transaction.active_agents(plan))
     return {"serving": [agent["name"] for agent in serving], "changed": changed}
+
+
+def _start_all(plan: Plan, agents: list[Agent], report: Report, errors: dict[str, RoundhouseError]) -> list[str]:
+    """Start the agents and return those that were not ready before; keep the error of each that fails.
+
+    An interrupt ends only the waiting: the starts continue, as after start_only().
+    """
+    changed = []
+    for position, agent in enumerate(agents):
+        with _keep_error(errors, agent):
+            try:
+                if transaction.ensure_ready_locked(plan, agent, report, keep_start=True)["changed"]:
+                    changed.append(agent["name"])
+            except KeyboardInterrupt:  # during its canary, which changes nothing
+                raise interrupted() from None
+        if agent["name"] in errors and errors[agent["name"]].code == "interrupted":
+            _queue(agents[position + 1 :], errors)
+            break
+    return changed
+
+
+def _queue(agents: list[Agent], errors: dict[str, RoundhouseError]) -> None:
+    """Queue the starts of the agents, for systemd to do."""
+    with signals_ignored():
+        for agent in agents:
+            with _keep_error(errors, agent):
+                systemd.start(agent["unit"])
 
 
 def start_only(plan: Plan, report: Report) -> list[str]:
@@ -82,9 +104,7 @@ def start_only(plan: Plan, report: Report) -> list[str]:
         switch_journal.path().unlink(missing_ok=True)
     haproxy.publish_routes(plan, report)
     errors: dict[str, RoundhouseError] = {}
-    for agent in serving:
-        with _keep_error(errors, agent):
-            systemd.start(agent["unit"])
+    _queue(serving, errors)
     if errors:
         raise _all(errors)
     return names

@@ -11,7 +11,7 @@ from ..agents.start import start
 from ..errors import RoundhouseError
 from ..host import systemd
 from ..schema.plan import Agent, Plan
-from ..state import serving
+from ..state import history, serving
 from .context import Transaction
 
 FAILED = "rollback_failed"
@@ -41,6 +41,13 @@ def roll_back(
             except Exception as second:
                 failed.append((f"The rollback to {other['name']} failed too", as_error(what, second)))
     return _both(failure, failed) if failed else failure
+
+
+def outcome(now: Transaction, failure: RoundhouseError) -> str:
+    """Return the outcome for the history; `failure` is what roll_back() returned."""
+    if failure.code == "interrupted":
+        return history.INTERRUPTED
+    return history.ROLLED_BACK if failure.code != FAILED and now.previous else history.ROLLBACK_FAILED
 
 
 def _both(failure: RoundhouseError, failed: list[tuple[str, RoundhouseError]]) -> RoundhouseError:

@@ -43,9 +43,17 @@ def ensure_ready(
 
 
 def ensure_ready_locked(
-    plan: Plan, agent: Agent, report: Report, drain_seconds: float = drain.DEFAULT_SECONDS
+    plan: Plan,
+    agent: Agent,
+    report: Report,
+    drain_seconds: float = drain.DEFAULT_SECONDS,
+    *,
+    keep_start: bool = False,
 ) -> SwitchResult:
-    """Do what ensure_ready does, for a caller that holds the lock and adds active_agents() to an error."""
+    """Do what ensure_ready does, for a caller that holds the lock and adds active_agents() to an error.
+
+    `keep_start`: an interrupt ends only the waiting, and the agent's start continues. Else it causes a rollback.
+    """
     killed = switch_journal.killed()
     if killed:
         report(f"a switch to {killed.to} was killed in its phase {killed.phase}: going on from there")
@@ -61,16 +69,31 @@ def ensure_ready_locked(
     try:
         answer = _forward(now, restart=found in ("ready", "draining"))
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and found == "starting" and not killed:
-            # It was on its way before this command came, so it is not this command's to stop.
-            now.log.end()
-            raise context.with_sentence(interrupted(), f"{agent['name']} goes on starting.") from None
+        # An agent that was starting before this command is not this command's to stop.
+        if isinstance(error, KeyboardInterrupt) and (keep_start or (found == "starting" and not killed)):
+            raise leave_starting(now) from None
         _roll_back(now, error)
     finally:
         haproxy.publish_routes(plan, report)
     now.record(history.DONE)
     report(f"{agent['name']} is ready on port {agent['port']}")
     return context.result(now, answer, changed=True)
+
+
+def leave_starting(now: Switch) -> RoundhouseError:
+    """End a switch whose agent's start continues, record it as interrupted, and return the error.
+
+    The unit's own hook records the agent as active once it is ready.
+    """
+    name = now.agent["name"]
+    with rollback.signals_ignored():
+        if systemd.state(now.agent["unit"]) not in ("ready", "starting"):
+            systemd.start(now.agent["unit"])  # which stops the agents that exclude it
+        now.log.end()
+        sentence = "The start of {} continues: `roundhouse status` shows it, `roundhouse stop {}` stops it."
+        error = context.with_sentence(interrupted(), sentence.format(name, name))
+        now.record(history.INTERRUPTED, error)
+    return error
 
 
 def active_agents(plan: Plan) -> str:
@@ -158,9 +181,7 @@ def _roll_back(now: Switch, error: BaseException) -> NoReturn:
     with rollback.signals_ignored():
         failure = rollback.roll_back(now, what, error, now.plan, stop_failed)
         _close(now)
-        lost = failure.code == rollback.FAILED or not now.previous
-        outcome = history.ROLLBACK_FAILED if lost else history.ROLLED_BACK
-        now.record(outcome, failure)
+        now.record(rollback.outcome(now, failure), failure)
     raise failure from None
 
 

@@ -21,10 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Answer:
     """Roll back."""
     from ...plan import plan_sets
-    from ...switch import deploy_preview
+    from ...switch import deploy_preview, next_run
 
     found = plan_sets.before(args.plan)
     if lost := deploy_preview.missing(found):
         text = "The plan {plan} cannot serve: {lost}."
         raise RoundhouseError("plan_incomplete", text, plan=found.name, lost="; ".join(lost))
-    return deploy.put(found, args)
+    replaced, _ = plan_sets.current()
+    result, shown = deploy.put(found, args)
+    if args.dry_run or result is None or replaced is None or not result["moved"]:
+        return result, shown
+    # The inventory wants the plan that was replaced, unless an earlier rollback replaced it already.
+    told = next_run.sentence(found, replaced)
+    return {**result, "next": told}, f"{shown}\n{told}"
