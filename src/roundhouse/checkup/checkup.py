@@ -78,7 +78,7 @@ def _once(found: list[Finding]) -> list[Finding]:
 def text(found: list[Finding]) -> str:
     """Return the findings for a person."""
     if not found:
-        return "Nothing is wrong that this can see."
+        return "No problem was found."
     blocks = [
         f"{each.agent or 'host'}: {heading(each.code)}\n  {each.text}\n  seen: {each.evidence}\n  remedy: {each.remedy}"
         for each in found
