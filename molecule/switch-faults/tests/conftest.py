@@ -149,6 +149,8 @@ def switch_host(host: Host, plan: dict[str, Any], request: pytest.FixtureRequest
     cleanup = [
         "rm -f /etc/lab-engine/* /run/lab-gate.*",
         "systemctl stop 'lab-client*' 'lab-stranger*'",
+        # doctor reports a crash for a day: to the next case it would be a finding.
+        f'sed --in-place \'/"outcome": "crashed"/d\' {STATE}/history.jsonl',
         *table.cleanup,
     ]
     units = " ".join(f"roundhouse-{agent}" for agent in AGENTS)

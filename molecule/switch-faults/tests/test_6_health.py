@@ -1,5 +1,6 @@
 """An engine that hangs is started again, one that cannot stay gives the card back, and nobody is taken for either."""
 
+import re
 import time
 
 import pytest
@@ -57,6 +58,25 @@ def test_an_engine_that_is_stopped_is_started_again(fast):
     serves_again(fast, "architect", pid)
     assert "architect hangs: ending its engine" in said_by(fast, "roundhouse-watchdog@architect", fast.since)
     assert property_of(fast, "architect", "NRestarts") == "1"
+    assert (fast.history()["outcome"], fast.history()["cause_code"]) == ("crashed", "engine_hangs")
+
+
+def test_a_crash_is_in_status_history_and_doctor(table):
+    table.limit_unit("architect", *AT_ONCE)
+    pid = main_pid(table, "architect")
+    table.host.check_output("systemctl kill --signal=SIGKILL roundhouse-architect")
+    serves_again(table, "architect", pid)
+    entry = table.history()
+    assert (entry["outcome"], entry["to"], entry["code"]) == ("crashed", "architect", "engine_crashed")
+    assert entry["cause"].startswith("SIGKILL ended it")
+    assert entry["stages"]["restart"] > 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", entry["began"])
+    (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "architect"]
+    assert (row["crash"]["at"], row["crash"]["count"]) == (entry["began"], 1)
+    assert row["crash"]["restart_seconds"] == entry["stages"]["restart"]
+    answer = table.ask("doctor")
+    (finding,) = [each for each in answer["findings"] if each["code"] == "engine_crashed"]
+    assert (answer["ok"], finding["agent"], finding["evidence"]) == (False, "architect", entry["cause"])
 
 
 def test_an_engine_whose_api_answers_and_whose_core_is_stopped_is_started_again(fast):
