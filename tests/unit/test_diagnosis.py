@@ -42,7 +42,7 @@ SOURCES = {
     "ValueError: Quantization method specified in the model config (awq) does not match the": "wrong_format",
     "AttributeError: '_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'": "format_not_for_cpu",
     "NVML: Driver/library version mismatch": "driver_mismatch",
-    "dev hangs: ending its engine, which its unit starts again [engine_hangs]": "engine_hangs",
+    "dev hangs: killing its engine, which its unit restarts [engine_hangs]": "engine_hangs",
     "RuntimeError: The NVIDIA driver on your system is too old (found version 12040).": "driver_too_old",
     "RuntimeError: No CUDA GPUs are available": "no_card",
     "RuntimeError: CUDA error: no kernel image is available for execution on the device": "card_unknown_to_engine",

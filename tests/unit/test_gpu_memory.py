@@ -42,7 +42,7 @@ def test_the_memory_of_the_stopping_agent_is_no_hindrance(show):
 
 def test_a_stranger_is_named_with_pid_and_size(show):
     show((15.0, [(1, ARCHITECT, 10.5), (STRANGER, None, 4.0)]))
-    with pytest.raises(RoundhouseError, match=rf"\(kill {STRANGER}\)") as error:
+    with pytest.raises(RoundhouseError, match=rf"\(`kill {STRANGER}\)") as error:
         gpu_memory.require_memory(AGENT, [ARCHITECT])
     assert error.value.code == "memory_held"
     told = error.value.fields

@@ -104,7 +104,7 @@ def test_a_crash_loop_is_seen_whatever_the_unit_does_right_now(record, unit, tol
     assert bool(found) == told
     if told:
         assert found.code == "out_of_memory"
-        assert f"started again and again ({unit['restarts']} restarts, its last end at 2026-" in found.text
+        assert f"crashes repeatedly ({unit['restarts']} restarts, its last end at 2026-" in found.text
 
 
 def test_a_crash_loop_of_another_hour_is_over_and_one_of_unknown_cause_is_called_so(monkeypatch):

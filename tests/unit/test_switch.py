@@ -121,7 +121,7 @@ def test_a_full_disk_is_no_reason_to_fail_a_switch(planned, host, tmp_path, monk
     monkeypatch.setattr(measured, "PATH", tmp_path / "file" / "measured.json")
     result, said = go(planned, "left")
     assert result["agent"] == "left"
-    assert any("was not kept" in line for line in said)
+    assert any("was not recorded" in line for line in said)
 
 
 def test_an_unforeseen_error_restores_the_previous_agent(planned, host, monkeypatch):

@@ -22,7 +22,7 @@ def wait_briefly(table, agent, fault):
         ("--crash-after 0", "dev did not start: EngineDeadError: "),
         ("--crash-when-asked", "dev was healthy and ended at its first request: EngineDeadError: "),
         ("--rubbish", "unreadable text"),
-        ("--hang", "dev is healthy and answers no request: "),
+        ("--hang", "dev is healthy but did not answer a request: "),
         ("--wrong-name", "serves dev-other, not dev"),
         ("--rubbish --ignore-term", "unreadable text"),
         ("--rubbish --hold-memory 0.5", "unreadable text"),
@@ -115,7 +115,7 @@ def test_both_fail(table):
     ("fault", "part"),
     [
         ("--rubbish", "architect returned unreadable text, '!!!!!!!!!!!!!!!!': its weights"),
-        ("--hang", "architect is healthy and answers no request: "),
+        ("--hang", "architect is healthy but did not answer a request: "),
         ("--never-ready", "architect did not start: it was not healthy within its time limit"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_stranger_on_the_card(table):
     pid = stranger(table, 4096)
     sentence = table.refused("dev")
     assert f"sleep (pid {pid}) holds 4.0 GiB." in sentence
-    assert f"Stop what does not belong there (kill {pid})." in sentence
+    assert f"If they are not needed there, stop them (`kill {pid}`)." in sentence
     assert table.history()["outcome"] == "refused"
     assert table.serving() == ["architect"]
 

@@ -56,7 +56,7 @@ def test_an_engine_that_is_stopped_is_started_again(fast):
     pid = main_pid(fast, "architect")
     fast.host.check_output("kill -STOP %s", pid)
     serves_again(fast, "architect", pid)
-    assert "architect hangs: ending its engine" in said_by(fast, "roundhouse-watchdog@architect", fast.since)
+    assert "architect hangs: killing its engine" in said_by(fast, "roundhouse-watchdog@architect", fast.since)
     assert property_of(fast, "architect", "NRestarts") == "1"
     assert (fast.history()["outcome"], fast.history()["cause_code"]) == ("crashed", "engine_hangs")
 
@@ -101,7 +101,7 @@ def test_an_engine_that_reads_a_long_prompt_is_no_hung_one(usual):
     assert main_pid(usual, "architect") == pid
     # One look was the command's, which saw the request run: all others were the watchdog's.
     assert f"read in {LOOKS} steps" in said_by(usual, "roundhouse-architect", usual.since)
-    assert "hangs: ending" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
+    assert "hangs: killing" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
 
 def test_an_engine_that_loads_long_is_no_hung_one(usual):
@@ -109,7 +109,7 @@ def test_an_engine_that_loads_long_is_no_hung_one(usual):
     usual.host.check_output("systemctl restart roundhouse-architect")
     usual.fault("architect", "")
     assert property_of(usual, "architect", "NRestarts") == "0"
-    assert "hangs: ending" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
+    assert "hangs: killing" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
 
 def test_the_watchdog_kills_no_engine_during_a_drain(usual):
@@ -120,7 +120,7 @@ def test_the_watchdog_kills_no_engine_during_a_drain(usual):
     result = usual.run("dev", "--drain", str(LONGER_SECONDS))
     assert (result["rc"], result["cut"]) == (0, 1)
     assert result["stages"]["stop"] >= LONGER_SECONDS
-    assert "hangs: ending" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
+    assert "hangs: killing" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
 
 def dies_for_good(table, agent, fault):

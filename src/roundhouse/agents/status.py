@@ -1,4 +1,4 @@
-"""The agents now: systemd's state, what the running engines say of themselves, and who holds the cards' memory."""
+"""Report the agents now: systemd's state, the engines' own answers, crashes, and the holders of GPU memory."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _was_removed(agent: Agent) -> bool:
 
 
 def memory(plan: Plan) -> list[CardMemory]:
-    """Return who holds the memory of each card of the plan: agents, and processes by name and pid. [] without NVML."""
+    """Return the holders of each GPU's memory: agents, and processes by name and pid. [] without NVML."""
     indices = {index for agent in plan["agents"] for index in agent.get("gpus", [])}
     names = {agent["unit"]: agent["name"] for agent in plan["agents"]}
     return [
@@ -68,21 +68,21 @@ def memory(plan: Plan) -> list[CardMemory]:
 
 
 def running_switch() -> str | None:
-    """Return the sentence about a switch that runs now, or that was killed; None for none."""
+    """Return the sentence about a running or killed switch, None without one."""
     if serving.is_switching():
         return f"a switch is running ({switch_journal.describe()})"
     return killed_switch()
 
 
 def killed_switch() -> str | None:
-    """Return the sentence about a switch that was killed; None for none, or while another one runs."""
+    """Return the sentence about a killed switch, None without one or while another switch runs."""
     killed = None if serving.is_switching() else switch_journal.killed()
     if killed is None:
         return None
     minutes = (time.time() - killed.began) / 60
     return (
-        f"a switch to {killed.to} was killed {minutes:.0f} min ago in its phase {killed.phase}: roundhouse resume "
-        "finishes or undoes it"
+        f"a switch to {killed.to} was killed {minutes:.0f} min ago in its phase {killed.phase}: `roundhouse resume` "
+        "completes it or rolls it back"
     )
 
 
@@ -96,7 +96,7 @@ def table(found: list[StatusRow], columns: tuple[str, ...] = COLUMNS) -> str:
 
 
 def text(found: list[StatusRow], held: list[CardMemory], switching: str | None) -> str:
-    """Return all of it for a person."""
+    """Return agents, GPU memory, problems and a switch for a person."""
     lines = [table(found)]
     for each in held:
         owners = ", ".join(f"{owner['owner']} {_gib(owner['gib'])}" for owner in each["owners"]) or "no process"
