@@ -243,12 +243,12 @@ def test_what_is_about_to_happen_is_told(host, stage, monkeypatch):
     # The drain, a second for each stop at its grace, and two starts with all that may hold them up.
     bound = 30 + 2 * drain.GRACE_SECONDS + 2 * (30 + 100 + agents_canary.TIMEOUT_SECONDS + 5)
     assert seen.at_most_seconds == bound
-    assert f"{bound:.0f} s at the most, also when the plan before has to come back." in seen.text()[-1]
+    assert f"(at most {bound:.0f} s, including a rollback)." in seen.text()[-1]
 
 
 def test_a_plan_whose_engine_or_model_is_gone_is_named(host, stage):
     lost = deploy_preview.missing(stage("/opt/none"))
-    assert lost[0].startswith("its engine /opt/none is not there any more")
+    assert lost[0].startswith("its engine /opt/none is missing")
     assert "/m" in lost[1]
 
 

@@ -150,7 +150,7 @@ def test_an_agent_that_serves_goes_on_though_it_answers_otherwise(planned, host,
     monkeypatch.setattr(agents_canary, "verify", another)
     result, said = go(planned, "left")
     assert (result["changed"], result["answer"]) == (False, "other text")
-    assert said[0].endswith(" left goes on serving.")
+    assert said[0].endswith(" left stays active.")
 
 
 def test_a_boot_with_a_damaged_serving_file_starts_the_rosters_first(planned, host, tmp_path):

@@ -125,7 +125,7 @@ def test_both_fail_and_the_old_one_is_up_and_of_no_use(table, fault, part):
     table.fault("architect", fault)
     sentence = table.refused("dev")
     assert f"The rollback to architect failed too: {part}" in sentence
-    up = "" if fault == "--never-ready" else " and architect is up and does not answer as it should"
+    up = "" if fault == "--never-ready" else " and architect runs but its canary failed"
     assert f"No agent serves now{up}." in sentence
     assert table.history()["outcome"] == "rollback_failed"
 
@@ -254,7 +254,7 @@ def test_a_disk_that_is_full_stops_nothing(table, small_disk):
     fill(table, small_disk)
     sentence = table.refused("dev")
     assert "its disk is full." in sentence
-    assert "Make room" in sentence
+    assert "Free space" in sentence
     assert table.serving() == ["architect"]
 
 
@@ -270,7 +270,7 @@ def test_a_disk_that_fills_during_a_switch_does_not_lose_it(table, small_disk):
 
 def test_a_disk_that_takes_nothing(table, small_disk):
     table.host.check_output(f"mount -o remount,ro {small_disk}")
-    assert "cannot be written (Read-only file system)" in table.refused("dev")
+    assert f"Cannot write {small_disk} (Read-only file system)" in table.refused("dev")
     table.host.check_output(f"mount -o remount,rw {small_disk}")
 
 

@@ -20,14 +20,14 @@ DAY_SECONDS = 24 * 3600.0  # how long status and doctor report a crash or a fail
 _CAUSE_CHARACTERS = 200
 
 # The outcomes, as the file and `history --json` have them.
-DONE = "done"  # the new agent is active
-ROLLED_BACK = "rolled_back"  # the switch failed, and the previous agent is active again
-ROLLBACK_FAILED = "rollback_failed"  # the switch failed, and so did its rollback
-REFUSED = "refused"  # the switch failed its checks: no agent was stopped
-FAILED_OVER = "failed_over"  # systemd gave `from` up; the start of `to` in its place is an entry of its own
-KILLED = "killed"  # the switch was killed; the next one completed it or rolled it back
-INTERRUPTED = "interrupted"  # Ctrl-C, SIGTERM or SIGHUP ended a switch, a deployment, a resume or a stop
-CRASHED = "crashed"  # the engine of `to` ended by itself
+DONE = "done"  # The new agent is active.
+ROLLED_BACK = "rolled_back"  # The switch failed, and the previous agent is active again.
+ROLLBACK_FAILED = "rollback_failed"  # The switch failed, and so did its rollback.
+REFUSED = "refused"  # The switch failed its checks, and no agent was stopped.
+FAILED_OVER = "failed_over"  # systemd gave `from` up. The start of `to` in its place is an entry of its own.
+KILLED = "killed"  # The switch was killed. The next one completed it or rolled it back.
+INTERRUPTED = "interrupted"  # Ctrl-C, SIGTERM or SIGHUP ended a switch, a deployment, a resume or a stop.
+CRASHED = "crashed"  # The engine of `to` ended by itself.
 
 # Former names in the file. A failover depends on them, so they are read as the current ones.
 _FORMER = {"back": ROLLED_BACK, "lost": ROLLBACK_FAILED, "relieved": FAILED_OVER}

@@ -1,4 +1,4 @@
-"""What a deployment is about to do: what changes, which agents stop for it, for how long at the most."""
+"""Preview a deployment: the changes, the agents that it restarts, and the longest interruption."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..state import start_phases
 from . import next_run
 from .deploy import Deployment
 
-# A unit's stop, its start and systemd's reading of the units, beside the engine's own time.
+# The time of a unit's stop, its start and a daemon-reload, in addition to the engine's own time.
 _MARGIN_SECONDS = 5.0
 
 
 class Preview(NamedTuple):
-    """`differences` are sentences; `restarts` the agents that are away for about `seconds` (None: not known yet).
+    """`differences` are sentences; `restarts` are the agents that are unavailable for about `seconds` (None: unknown).
 
-    After `at_most_seconds` the port is answered again in any case: also when the new set fails and the old one is back.
+    After `at_most_seconds` the port answers again in any case, also after a failure and a rollback.
     """
 
     differences: list[str]
@@ -30,17 +30,17 @@ class Preview(NamedTuple):
     at_most_seconds: float
 
     def text(self) -> list[str]:
-        """Return it for a person."""
+        """Return the preview for a person."""
         if not self.restarts:
-            return [*self.differences, "No agent that serves is touched."]
+            return [*self.differences, "No active agent is restarted."]
         names = " and ".join(self.restarts)
-        about = "for as long as its first start takes" if self.seconds is None else f"for about {self.seconds:.0f} s"
-        most = f"{self.at_most_seconds:.0f} s at the most"
-        return [*self.differences, f"{names}: away {about}, {most}, also when the plan before has to come back."]
+        about = "for the time of its first start" if self.seconds is None else f"for about {self.seconds:.0f} s"
+        most = f"at most {self.at_most_seconds:.0f} s, including a rollback"
+        return [*self.differences, f"{names}: unavailable {about} ({most})."]
 
 
 def preview(now: Deployment) -> Preview:
-    """Return what the deployment is about to do."""
+    """Return the preview of a deployment."""
     known = [start_phases.known(agent) for agent in now.starting]
     learned = [each.seconds + _MARGIN_SECONDS for each in known if each]
     ending = [*now.stopping, *now.starting]
@@ -55,13 +55,13 @@ def preview(now: Deployment) -> Preview:
 
 
 def missing(found: PlanSet) -> list[str]:
-    """Return a sentence for each thing that a set needs and the host lacks: its engine or image, its models."""
+    """Return a sentence for each missing part of a set: its engine or image, its models."""
     lost = []
     engine, image = Path(found.plan["engine_path"]), found.plan.get("image")
     if image and not docker.has_image(image):
-        lost.append(f"its image {image} is not there any more: deploy it with the versions of then (site.yml)")
+        lost.append(f"its image {image} is missing: deploy the plan with its former versions (site.yml)")
     if found.names(str(engine)) and not engine.exists():
-        lost.append(f"its engine {engine} is not there any more: deploy it with the versions of then (site.yml)")
+        lost.append(f"its engine {engine} is missing: deploy the plan with its former versions (site.yml)")
     for agent in found.plan["agents"]:
         for model, path, recipe in safetensors.of(agent):
             if problem := safetensors.problem(path):

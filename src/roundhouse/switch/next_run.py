@@ -1,4 +1,4 @@
-"""Compare two plans, and say what the next run of `site.yml` does after a rollback."""
+"""Compare two plans, and describe the next run of `site.yml` after a rollback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMED = 3  # differences that a sentence names
 
 
 def sentence(in_place: PlanSet, inventory: PlanSet) -> str:
-    """Return what the next `site.yml` does while the inventory still describes another plan than the one in place."""
+    """Return the effect of the next `site.yml`, while the inventory describes another plan than the one in place."""
     found = differences(inventory.plan, in_place.plan)
     named = "; ".join(found[:_NAMED]) + (f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
     text = f"The inventory still describes the plan {inventory.name}: the next `ansible-playbook site.yml` deploys it."

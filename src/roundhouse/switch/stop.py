@@ -1,7 +1,7 @@
-"""`stop`: the active agents are drained and none takes their place, so that the card is free for something else.
+"""Stop the active agents without a replacement, so that the GPU is free.
 
-It is for now: the agents stay on record, so a reboot, a deployment or `resume` brings them back. The journal of a
-killed switch stays too; the next switch settles it.
+The record of active agents stays, so a reboot, a deployment or `resume` starts them again. The journal of a killed
+switch stays too, for the next switch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from . import context, rollback
 
 
 class StopResult(TypedDict):
-    """What stop() did."""
+    """The result of stop()."""
 
     stopped: list[str]
     changed: bool
@@ -32,9 +32,9 @@ class StopResult(TypedDict):
 def stop(
     plan: Plan, name: str | None, report: Report, *, drain_seconds: float = drain.DEFAULT_SECONDS, wait: bool = False
 ) -> StopResult:
-    """Stop the agent, or all of them, and return what was stopped; none that is up is fine.
+    """Stop the agent, or all of them, and return the stopped ones; none of them needs to be up.
 
-    Raises UsageError for an unknown name and RoundhouseError while a switch runs.
+    Raises UsageError for an unknown name, and RoundhouseError while a switch runs.
     """
     asked = [find(plan, name)] if name else [find(plan, agent["name"]) for agent in plan["agents"]]
     begun, begun_at = time.monotonic(), time.time()
