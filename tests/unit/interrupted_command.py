@@ -10,7 +10,7 @@ from pathlib import Path
 from roundhouse.agents import prestart_checks
 from roundhouse.cli import main
 from roundhouse.host import systemd
-from roundhouse.models import safetensors
+from roundhouse.models import prune, safetensors
 from roundhouse.plan import deployed, measured, plan_sets
 from roundhouse.state import serving
 from roundhouse.switch import daemon_socket, resume, transaction
@@ -20,7 +20,7 @@ def place(folder: Path) -> None:
     """Let the package read and write below the folder what it has in /etc, /run and /var/lib."""
     deployed.PATH = folder / "plan.json"
     deployed.load.__defaults__ = (deployed.PATH,)
-    plan_sets.FOLDER = folder / "plans"
+    plan_sets.FOLDER, prune.STAGED = folder / "plans", folder / "staged"
     systemd.FOLDER = str(folder / "units")
     serving.FOLDER, serving.LOCK = folder / "state", folder / "lock"
     measured.PATH, daemon_socket.PATH = folder / "measured.json", folder / "control.sock"

@@ -1,6 +1,7 @@
 """A deployment, on fake units and engines and on real files: what is in place, what is kept, what comes back."""
 
 import json
+import re
 
 import pytest
 from test_switch import FakeHost
@@ -136,6 +137,8 @@ def test_an_engine_that_answers_rubbish_goes_back(host, stage):
     with pytest.raises(RoundhouseError, match=r"answered rubbish\. .* is in place again\. architect serves") as error:
         put(stage("/opt/2"))
     assert error.value.code == history.load()[-1].code == "canary"
+    assert re.search(r"The inventory still describes the plan \w{8}: the next `ansible-", error.value.remedy)
+    assert error.value.remedy.endswith("change the inventory before that (engine: 2 -> 1).")
     assert plan_sets.on_host() == before
     assert host.names() == ["architect"]
     assert history.load()[-1].outcome == history.ROLLED_BACK

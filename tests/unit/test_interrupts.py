@@ -13,7 +13,7 @@ from small_server import Handler, served
 
 from roundhouse.agents import prestart_checks, start_history
 from roundhouse.host import systemd
-from roundhouse.models import safetensors
+from roundhouse.models import prune, safetensors
 from roundhouse.paths import CHECKOUT
 from roundhouse.plan import deployed, measured, plan_sets
 from roundhouse.state import history, serving, switch_journal
@@ -120,6 +120,15 @@ class Host:
         (error,) = json.loads(told)["errors"]
         return running.returncode, error
 
+    def run(self, *words):
+        """Run the command to its end and return its object."""
+        command = [sys.executable, PROGRAM, self.folder, "--json", *words]
+        environment = os.environ | {"PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
+        done = subprocess.run(command, capture_output=True, env=environment, check=False, timeout=TIMEOUT_SECONDS)
+        told = json.loads(done.stdout)
+        assert told["ok"], told
+        return told
+
     def phase(self):
         """Return the phase of the switch that runs."""
         path = self.folder / "state/switch.json"
@@ -134,6 +143,7 @@ def host(tmp_path, monkeypatch):
     for module, name in (
         (deployed, "PATH"),
         (plan_sets, "FOLDER"),
+        (prune, "STAGED"),
         (systemd, "FOLDER"),
         (serving, "FOLDER"),
         (serving, "LOCK"),
@@ -203,13 +213,32 @@ def test_an_interrupted_rollback_puts_the_plan_back_that_was_in_place(host, numb
     host.deploy(hangs=())
     plan_sets.record(plan_sets.on_host(), served=True)
     in_place = plan_sets.load()[-1].name
+    plan_sets.on_host().keep(prune.STAGED / "native")  # as the last site.yml left it
     host.set("po", "active")
     status, error = host.interrupt(number, lambda: host.state("po") == "activating", "rollback", "--drain", "0")
     assert (status, error["code"]) == (130, "interrupted"), error
     assert f"The plan {in_place} is in place again." in error["text"]
+    assert "inventory" not in error["message"]  # which describes that plan
     assert "works" in (host.folder / "units/roundhouse-po.service").read_text()
     assert host.state("po") == "active"
     assert entries() == [("po", history.INTERRUPTED, "interrupted")]
+
+
+def test_a_rollback_names_what_the_next_site_yml_does(host):
+    sets = []
+    for model in ("/old", "/new"):
+        host.agents[0]["model"] = model
+        host.deploy(hangs=())
+        sets.append(plan_sets.on_host())
+        plan_sets.record(sets[-1], served=True)
+    old, new = sets
+    host.set("po", "active")
+    new.keep(prune.STAGED / "native")  # as the last site.yml left it
+    told = host.run("rollback", "--drain", "0")
+    assert f"The inventory still describes the plan {new.name}" in told["next"]
+    assert f"To keep the plan {old.name}" in told["next"]
+    assert "po: model: /new -> /old" in told["next"]
+    assert "next" not in host.run("rollback", "--drain", "0")  # back to the plan of the inventory
 
 
 def test_a_failover_leaves_the_card_idle_after_an_interrupt(monkeypatch):

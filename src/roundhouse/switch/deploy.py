@@ -170,7 +170,8 @@ def _roll_back(now: Deployment, error: BaseException) -> NoReturn:
             deploy_journal.end()
             now.log.end()
             failure = context.with_sentence(failure, f"The plan {now.old.name} is in place again.")
-            failure.remedy = f"{failure.remedy} {next_run.sentence(now.old, now.new)}".lstrip()
+            told = next_run.after_rollback(now.old, now.new)
+            failure.remedy = " ".join(filter(None, (failure.remedy, told)))
         now.record(rollback.outcome(now, failure), failure)
         haproxy.publish_routes(now.old.plan, now.report)
     raise context.with_sentence(failure, transaction.active_agents(now.old.plan)) from None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ..errors import RoundhouseError
+from ..models import prune
 from ..plan import plan_sets
 from ..plan.plan_sets import PlanSet
 from ..schema.plan import Plan
@@ -9,6 +13,22 @@ from ..schema.plan import Plan
 _OF_THE_PLAN = ("runtime", "accelerator")
 _OF_AN_AGENT = ("model", "revision", "draft_model", "port")
 _NAMED = 3  # differences that a sentence names
+
+
+def after_rollback(in_place: PlanSet, replaced: PlanSet | None) -> str | None:
+    """Return sentence() after a rollback from `replaced`; None if the last `site.yml` made the plan in place."""
+    if replaced is None or replaced.name == in_place.name:
+        return None
+    staged = [found.name for path in sorted(prune.STAGED.glob("*/plan.json")) if (found := _read(path.parent))]
+    made_last = in_place.name in staged and replaced.name not in staged
+    return None if made_last else sentence(in_place, replaced)
+
+
+def _read(folder: Path) -> PlanSet | None:
+    try:
+        return plan_sets.read(folder)
+    except RoundhouseError:  # a play that failed left it incomplete
+        return None
 
 
 def sentence(in_place: PlanSet, inventory: PlanSet) -> str:

@@ -29,8 +29,5 @@ def run(args: argparse.Namespace) -> Answer:
         raise RoundhouseError("plan_incomplete", text, plan=found.name, lost="; ".join(lost))
     replaced, _ = plan_sets.current()
     result, shown = deploy.put(found, args)
-    if args.dry_run or result is None or replaced is None or not result["moved"]:
-        return result, shown
-    # The inventory wants the plan that was replaced, unless an earlier rollback replaced it already.
-    told = next_run.sentence(found, replaced)
-    return {**result, "next": told}, f"{shown}\n{told}"
+    told = None if args.dry_run else next_run.after_rollback(found, replaced)
+    return (result, shown) if told is None else ({**(result or {}), "next": told}, f"{shown}\n{told}")
