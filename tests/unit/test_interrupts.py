@@ -1,4 +1,4 @@
-"""A command that a real SIGINT or SIGTERM ends: what it leaves, what it says, and what the history has of it."""
+"""A real SIGINT or SIGTERM ends a command: the state that it leaves, its error, and the entry in the history."""
 
 import json
 import os
@@ -21,8 +21,8 @@ from roundhouse.switch import daemon_socket, failover, resume, transaction
 
 PROGRAM = CHECKOUT / "tests/unit/interrupted_command.py"
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["sigint", "sigterm"])
-# A systemd of files: a unit whose file says "hangs" never becomes ready, and one that is stopped while it starts is
-# failed, as real systemd has it.
+# A systemd of files. A unit whose file contains "hangs" never becomes ready. As with real systemd, a unit that is
+# stopped while it starts is failed.
 SYSTEMCTL = r"""#!/bin/sh
 cd FOLDER
 echo "$*" >> calls
@@ -186,7 +186,7 @@ def test_an_interrupted_switch_restores_the_previous_agent_and_leaves_no_failed_
     status, error = host.interrupt(number, lambda: host.state("dev") == "activating", "dev", "--drain", "0")
     assert (status, error["code"]) == (130, "interrupted"), error
     assert f"po serves on port {host.server.server_port}" in error["text"]
-    # systemd calls dev failed, because it was stopped while it started: that is taken back.
+    # dev was stopped while it started, so systemd calls it failed; the command resets that.
     assert (host.state("po"), host.state("dev")) == ("active", "inactive")
     assert host.called("reset-failed roundhouse-dev.service")
     assert entries() == [("dev", history.INTERRUPTED, "interrupted")]
@@ -245,7 +245,7 @@ def test_a_failover_leaves_the_card_idle_after_an_interrupt(monkeypatch):
     agent = {"name": "dev", "unit": "roundhouse-dev.service", "conflicts": []}
     unit = systemd.Unit("failed", False, 0, 1, "signal", None, None, 0, False, None)
     monkeypatch.setattr(systemd, "show", lambda name: unit)
-    # systemd's own records of a unit that is stopped while it starts: failed, and without a word that it was asked to.
+    # As systemd records a unit that is stopped while it starts: failed, without a message about the request.
     stopped = start_history.Past([start_history.Start("a", 1.0, ended=2.0, result="signal", exit_status=1)])
     monkeypatch.setattr(start_history, "of", lambda name: stopped)
     assert failover._needless({"agents": [agent]}, agent) == "dev was stopped: no failover is needed."

@@ -1,4 +1,4 @@
-"""Who holds a port, asked of the real kernel."""
+"""The process that holds a port, from the real kernel."""
 
 import os
 import socket

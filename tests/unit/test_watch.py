@@ -1,4 +1,4 @@
-"""What watch shows: in a terminal nothing loses its end, in a log a line stands for a change."""
+"""The screen of watch in a terminal, and its line for each change in a log."""
 
 import json
 import time
@@ -50,7 +50,7 @@ def test_a_screen_of_80_columns_loses_nothing_of_what_is_said():
     joined = " ".join(text.split())
     assert f"switching to dev since 12 s, start: loading weights 42 %, {LONG}" in joined
     assert f"dev: {drift}" in joined
-    assert "Qwen2.5-Coder-14B-Instruct-AWQ-of-some" in text  # a table's row is cut: wrapped it could not be read
+    assert "Qwen2.5-Coder-14B-Instruct-AWQ-of-some" in text  # the whole name fits
 
 
 def test_a_killed_switch_is_told_and_none_is_too():
@@ -107,7 +107,7 @@ def test_the_switch_that_runs_is_read_from_its_journal(monkeypatch, tmp_path):
     log = switch_journal.Journal("dev", ["po"])
     assert switch_journal.running() is None
     with serving.switching(switch_journal.describe):
-        assert switch_journal.running() is None  # it only looks so far
+        assert switch_journal.running() is None  # it only checks so far
         log.begin()
         log.phase("start", {})
         log._noted = 0.0
