@@ -133,6 +133,8 @@ def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause)
     table.until("systemctl show --property SubState roundhouse-dev | grep -q auto-restart")
     sentence = told(table, "dev", cause)["text"]
     assert int(re.search(r"crashes repeatedly \((\d+) restarts", sentence)[1]) >= 2
+    entry = table.history()
+    assert (entry["outcome"], entry["to"], entry["cause_code"]) == ("crashed", "dev", cause)
     table.fault("dev", "")
     assert table.run("architect", "--wait")["rc"] == 0, table.said  # a failover of dev may run
 
