@@ -148,6 +148,22 @@ def test_doctor_tells_of_a_failover_of_the_last_day():
     assert crashes.findings(PLAN, now + 87000) == []
 
 
+def test_doctor_tells_of_a_failed_deployment_whose_rollback_has_the_agent_ready_until_one_succeeds(monkeypatch):
+    now = time.time()
+    failed = history.Entry(
+        now, ["dev"], "dev", history.ROLLED_BACK, {}, 0, "dev did not start", "start_failed", "out_of_memory"
+    )
+    history.add(failed)
+    _, (found,), _ = seen(monkeypatch)
+    assert (found.code, found.agent, found.evidence) == ("out_of_memory", "dev", "dev did not start [start_failed]")
+    assert found.text.startswith("A switch to dev, or a deployment of it, failed at 2")
+    assert crashes.findings(PLAN, now + 87000) == []
+    history.add(failed._replace(outcome=history.DONE, cause=None, code=None, cause_code=None))
+    assert crashes.findings(PLAN, now) == []
+    history.add(failed._replace(outcome=history.ROLLBACK_FAILED, code="rollback_failed", cause_code="interrupted"))
+    assert crashes.findings(PLAN, now) == []
+
+
 def test_crashes_do_not_push_the_switches_out_of_the_history():
     for number in range(history.KEEP):
         history.add(history.Entry(number, [], "dev", history.DONE, {}, 0, None))

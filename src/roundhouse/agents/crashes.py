@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 CODE = "engine_crashed"
+_FAILED = (history.ROLLED_BACK, history.ROLLBACK_FAILED)
 
 
 def record(plan: Plan, name: str, told: Mapping[str, str]) -> history.Entry | None:
@@ -112,7 +113,10 @@ def sentence(name: str, crash: CrashRow) -> str:
 
 
 def findings(plan: Plan, now: float | None = None) -> list[Finding]:
-    """Return a finding for each agent of the plan that crashed, or that a failover replaced, in the last 24 hours."""
+    """Return a finding for each agent of the plan that failed in the last 24 hours, as far as the history tells.
+
+    That is a crash, a failover, and a switch or deployment that failed without a later one that succeeded.
+    """
     now = time.time() if now is None else now
     entries = history.load()
     names = [agent["name"] for agent in plan["agents"]]
@@ -126,7 +130,25 @@ def findings(plan: Plan, now: float | None = None) -> list[Finding]:
     for entry in entries:
         if entry.outcome == history.FAILED_OVER and entry.began >= now - history.DAY_SECONDS:
             found += [_of_failover(name, entry) for name in entry.previous if name in names]
+    recent = [entry for entry in entries if entry.began >= now - history.DAY_SECONDS]
+    return [*found, *(_of_switch(name, entry) for name, entry in _failed(recent).items() if name in names)]
+
+
+def _failed(entries: list[history.Entry]) -> dict[str, history.Entry]:
+    """Return the last failed switch or deployment of each agent that none succeeded after."""
+    found: dict[str, history.Entry] = {}
+    for entry in entries:
+        if entry.outcome == history.DONE:
+            found.pop(entry.to, None)
+        elif entry.outcome in _FAILED and "interrupted" not in (entry.code, entry.cause_code):
+            found[entry.to] = entry
     return found
+
+
+def _of_switch(name: str, entry: history.Entry) -> Finding:
+    cause = of_error(name, entry.cause_code or entry.code, with_code(entry.cause or "", entry.code))
+    text = f"A switch to {name}, or a deployment of it, failed at {timestamps.local(entry.began)}."
+    return cause._replace(text=text if cause.code == UNKNOWN else f"{text} {cause.text}")
 
 
 def _of_failover(name: str, entry: history.Entry) -> Finding:
