@@ -1,4 +1,4 @@
-"""The canary's reference answer belongs to one deployment and one question; a change of either makes a new one."""
+"""The canary's reference answer: of one deployment and one question, and a new one after either changes."""
 
 import pytest
 
@@ -20,7 +20,7 @@ AGENT = {
 
 
 class Engine:
-    """Give the same answer to each question until a case changes it."""
+    """Answers the same to each question until a case says otherwise."""
 
     answer = Answer("yes", [1, 2])
 
@@ -30,7 +30,7 @@ class Engine:
 
 @pytest.fixture
 def engine(monkeypatch, tmp_path):
-    """Return an engine whose first answer is the kept reference."""
+    """Return an engine whose first answer is kept as the reference."""
     monkeypatch.setattr(serving, "FOLDER", tmp_path)
     monkeypatch.setattr(gpu, "loaded_driver", lambda: None)
     made = Engine()

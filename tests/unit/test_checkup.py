@@ -1,4 +1,4 @@
-"""The checkup of a host reports a problem once, even if it finds the problem twice."""
+"""The checkup of a host: what is found by two ways is told once, and nothing is found where nothing is known."""
 
 from roundhouse.agents import kernel_log
 from roundhouse.checkup import checkup

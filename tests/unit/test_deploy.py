@@ -1,4 +1,4 @@
-"""Deployments, on fake units and engines and on real files: files in place, kept sets, rollbacks."""
+"""A deployment, on fake units and engines and on real files: what is in place, what is kept, what comes back."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def planned(tmp_path, engine, names=NAMES, **settings):
 
 @pytest.fixture
 def stage(tmp_path):
-    """Return a function that writes a plan with its files into a folder, as the role does, and reads it."""
+    """Return what writes a plan with its files into a folder and reads it, as the role and the command do."""
 
     def write(engine="/opt/1", names=NAMES, **settings):
         made = planned(tmp_path, engine, names, **settings)
@@ -243,7 +243,7 @@ def test_what_is_about_to_happen_is_told(host, stage, monkeypatch):
     new = stage("/opt/2", **{"max-model-len": 2048})
     seen = deploy_preview.preview(deploy.prepare(new, plan_sets.on_host(), None, 30, lambda text: None))
     assert seen.differences[:2] == ["engine: 1 -> 2", "architect: max-model-len: 4096 -> 2048"]
-    # The drain, the grace of each stop, and two starts with their longest waits.
+    # The drain, a second for each stop at its grace, and two starts with all that may hold them up.
     bound = 30 + 2 * drain.GRACE_SECONDS + 2 * (30 + 100 + agents_canary.TIMEOUT_SECONDS + 5)
     assert seen.at_most_seconds == bound
     assert f"(at most {bound:.0f} s, including a rollback)." in seen.text()[-1]

@@ -1,4 +1,4 @@
-"""Doctor names one cause for an engine's log, or reports that the cause is unknown."""
+"""Doctor names one cause for what an engine said, and says that it does not know the rest."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from roundhouse.paths import CHECKOUT
 
 SOURCE = CHECKOUT / "src/roundhouse"
 LOGS = CHECKOUT / "tests/fixtures/logs"
-# Logs of vLLM 0.32, made to fail on the lab's host and on an H100: their last lines, long lines cut.
+# What vLLM 0.32 wrote on the lab's host when it was made to fail, and on an H100; the ends of its logs, long lines cut.
 REAL = {
     "context-too-long-for-the-card": "context_too_long_for_card",
     "context-too-long-for-the-model": "context_too_long_for_model",
@@ -29,7 +29,7 @@ REAL = {
     "unknown-variable": "unknown_variable",
     "wrong-format": "wrong_format",
 }
-# Messages that need a GPU, from the sources of vLLM, PyTorch, NVIDIA and Docker.
+# What cannot be had here, without a card: the words of vLLM's, PyTorch's, NVIDIA's and Docker's own sources.
 SOURCES = {
     "ValueError: Free memory on device cuda:0 (9.12/15.47 GiB) on startup is less than desired GPU memory utilization "
     "(0.92, 14.23 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.": "memory_held",
@@ -103,7 +103,7 @@ def test_a_line_from_the_sources_has_one_cause(line, cause):
     assert (found.code, found.evidence) == (cause, line[:300])
 
 
-# Messages that do not end an engine, or that follow its end: the real cause must win, at any position.
+# What an engine may write and go on, or that only follows: it must not win over what ended it, wherever it stands.
 HARMLESS = (
     "ValueError: This model's maximum context length is 4096 tokens. However, your prompt contains 5000 input tokens",
     "requests.exceptions.ConnectionError: HTTPSConnectionPool: Max retries exceeded with url: /api/usage",
@@ -144,7 +144,7 @@ def test_where_the_log_tells_nothing_systemd_does(result, cause):
 @pytest.mark.parametrize(
     ("lines", "evidence"),
     [
-        (["INFO a", "KeyError: 'an unknown thing'", "INFO b"], "KeyError: 'an unknown thing'"),
+        (["INFO a", "KeyError: 'a thing that nobody saw'", "INFO b"], "KeyError: 'a thing that nobody saw'"),
         (["only this"], "only this"),
         ([], "its log is empty"),
         (["WARNING ... limit errors like `OSError: [Errno 24] Too many open files`. Consider"], "WARNING ..."),

@@ -1,4 +1,4 @@
-"""Doctor reports the driver's state, and a remedy only for a fault."""
+"""The doctor tells a driver's state, and a cure only where one is wanted."""
 
 import json
 
@@ -28,4 +28,4 @@ def test_the_words_exit_status_and_object(machine, monkeypatch, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert (answer["ok"], answer["errors"][0]["code"]) == (False, "no_driver")
     monkeypatch.setattr(driver, "inspect", lambda root: seen._replace(gpus=[]))
-    assert main.main(["doctor", "--json"]) == 1  # a GPU host without a card has a fault
+    assert main.main(["doctor", "--json"]) == 1  # a GPU host without a card is not well

@@ -1,4 +1,4 @@
-"""A drain lets requests finish, cuts and counts the others, and kills an engine that hangs."""
+"""How an agent leaves: what runs may end, what does not is cut and counted, what hangs is ended."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from roundhouse.vllm.client import Load
 
 
 class Leaving:
-    """An agent: each look ends one request, and its unit stops without requests or when it is killed."""
+    """An agent with requests that end one a look, and a unit that stops when there is none or when it is killed."""
 
     def __init__(self, requests, *, ignores_stop=False, hangs=False, aborts=False):
         self.requests, self.ignores_stop, self.state = requests, ignores_stop, "ready"
@@ -30,13 +30,13 @@ class Leaving:
 
 @pytest.fixture
 def go(monkeypatch, clock):
-    """Return a function that drains an agent: (requests cut, calls of systemctl, reports)."""
+    """Return a function that lets an agent leave: (requests cut, what happened, what was said)."""
 
     def run(agent, drain_seconds, **plan):
         def stop(name, wait):
             agent.happened.append("stop")
             agent.asked_after = now.monotonic() - begun
-            # An engine without a shutdown-timeout cuts its requests.
+            # One that lets nothing end: vLLM without a shutdown-timeout.
             agent.state = "stopped" if agent.aborts else "draining"
 
         def kill(name):

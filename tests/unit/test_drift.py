@@ -1,4 +1,4 @@
-"""Compare a running engine with the plan: this process stands for an engine, its configuration is a file."""
+"""A running engine against the plan: this process stands for an engine, its configuration is a file."""
 
 import os
 import sys

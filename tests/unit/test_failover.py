@@ -1,4 +1,4 @@
-"""The candidates of a failover, in their order."""
+"""Who takes the card of an agent that was given up."""
 
 from roundhouse.state import history
 from roundhouse.state.history import DONE, FAILED_OVER, REFUSED, ROLLBACK_FAILED, ROLLED_BACK, Entry

@@ -1,4 +1,4 @@
-"""The holders of a card's memory, and the wait until it is free; a card is facts as NVML returns them."""
+"""Whose memory is on a card, and when it is free; a card is facts as NVML gives them."""
 
 import os
 
@@ -10,7 +10,7 @@ from roundhouse.host import gpu
 
 AGENT = {"name": "dev", "unit": "roundhouse-dev.service", "gpus": [0], "gpu_memory_utilization": 0.9}
 ARCHITECT = "roundhouse-architect.service"
-STRANGER = os.getpid()  # a process that runs on any machine
+STRANGER = os.getpid()  # a process that lives, on any machine
 
 
 @pytest.fixture

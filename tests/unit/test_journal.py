@@ -13,7 +13,7 @@ START = "5f1c"
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
-    """Return a function that puts journalctl and systemctl on the path, and the folder of their recorded arguments."""
+    """Return a function that puts journalctl and systemctl on the path, and the folder of their recorded words."""
 
     def put(*messages, status=0):
         rows = [{"__REALTIME_TIMESTAMP": str((SECOND + at) * 10**6), "MESSAGE": text} for at, text in messages]

@@ -1,4 +1,4 @@
-"""The kernel's messages about cards and memory: real lines, printed by a stand-in for journalctl."""
+"""What the kernel says of cards and of memory: real lines, told by a stand-in for journalctl."""
 
 import json
 import stat
@@ -36,7 +36,7 @@ def test_a_burst_is_one_finding_with_the_line_that_it_began_with():
     (found,) = kernel_log.findings(said(FALLEN, FOLLOWS, FOLLOWS), driver_answers=False, now=NOW)
     assert (found.code, found.agent) == ("card_lost", None)
     assert found.evidence.endswith(FALLEN)
-    assert found.evidence[:2] == "20"  # its time
+    assert found.evidence[:2] == "20"  # when it was
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_start_is_told_of_its_own_processes_and_of_the_cards_alone():
 
 @pytest.fixture
 def journalctl(tmp_path, monkeypatch):
-    """Put a journalctl on the path that records its arguments and prints these entries."""
+    """Put a journalctl on the path that keeps its words and answers with these entries."""
 
     def put(*entries):
         answer = "\n".join(json.dumps(each) for each in entries)

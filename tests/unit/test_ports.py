@@ -1,4 +1,4 @@
-"""The process that holds a port, from the real kernel."""
+"""Who holds a port, asked of the real kernel."""
 
 import os
 import socket

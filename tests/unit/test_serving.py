@@ -1,4 +1,4 @@
-"""The record of active agents outlives the process; the lock does not."""
+"""Who serves outlives the process; the lock does not."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from roundhouse.state.note import Note
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    """Return the file of active agents, in a folder of the test's own."""
+    """Return the file of the agents that serve, in a folder of the test's own."""
     monkeypatch.setattr(serving, "FOLDER", tmp_path)
     return tmp_path / "serving.json"
 
@@ -45,7 +45,7 @@ def lock(tmp_path, monkeypatch):
 
 
 def holding(lock):
-    """Return a process that holds the lock until it ends."""
+    """Return a process that holds the lock until it is ended."""
     code = f"""
 import pathlib, time
 from roundhouse.state import serving

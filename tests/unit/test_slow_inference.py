@@ -1,4 +1,4 @@
-"""Reasons for slow inference: metrics of the fake engine, clocks of a stand-in card, settings of the plan."""
+"""Why inference is slow: a real fake engine's numbers, a stand-in card's clocks, and the plan's choices."""
 
 import json
 import os
@@ -110,8 +110,8 @@ def test_numbers_of_several_cores_add_up_and_shares_do_not():
     ("config", "seconds", "part"),
     [
         ({"enforce-eager": True}, 0.10, "without CUDA graphs (enforce_eager)"),
-        ({"enforce-eager": True}, 0.04, None),  # normal with many requests at once
-        ({}, 0.50, None),  # no known reason
+        ({"enforce-eager": True}, 0.04, None),  # as long as many requests at once may take
+        ({}, 0.50, None),  # nothing that is known
     ],
 )
 def test_a_choice_is_a_reason_where_tokens_take_much_longer_than_the_card_needs(config, seconds, part):
@@ -125,7 +125,7 @@ def test_a_choice_is_a_reason_where_tokens_take_much_longer_than_the_card_needs(
 
 @pytest.fixture
 def loaded(tmp_path):
-    """Load the driver of the stand-in."""
+    """Load the driver that the stand-in belongs to."""
     (tmp_path / "module/nvidia").mkdir(parents=True)
     (tmp_path / "module/nvidia/version").write_text("580.173.02\n")
 
@@ -133,7 +133,7 @@ def loaded(tmp_path):
 @pytest.mark.parametrize(
     ("live", "told"),
     [
-        ("97 61 179 180 180 0x4", []),  # at the maker's limit
+        ("97 61 179 180 180 0x4", []),  # at the maker's own limit: as it should be
         ("97 61 119 120 180 0x4", ["its power limit is 120 W, and the maker's is 180 W"]),
         ("0 40 10 120 180 0x1", []),  # idle
         ("97 91 120 180 180 0x28", ["the hardware slows it down (heat or power supply)", "it is too hot"]),

@@ -31,7 +31,7 @@ def start(at, *, ready=False, result="exit-code"):
 
 @pytest.fixture(autouse=True)
 def logs(monkeypatch, tmp_path):
-    """Give each start the same log, and the history a folder of the test's own."""
+    """Let each start have said the same; return the list of what is in the history."""
     monkeypatch.setattr(serving, "FOLDER", tmp_path)
     monkeypatch.setattr(journal, "of_start", lambda invocation, lines: [OUT_OF_MEMORY])
     monkeypatch.setattr(journal, "log_of_this_start", lambda unit: ["KeyError: 'it'"])
@@ -48,7 +48,7 @@ def test_a_start_that_failed_is_known_once_its_unit_is_quiet():
 
 def test_a_start_that_was_too_slow_is_known():
     failed = past("too-slow").last_failed()
-    assert (failed.result, failed.exit_status) == ("timeout", 1)  # of the engine, not of the hook that waited for it
+    assert (failed.result, failed.exit_status) == ("timeout", 1)  # of the engine, not of what waited for it
 
 
 def test_a_later_start_that_was_ready_ends_the_matter():
@@ -75,7 +75,7 @@ def test_an_agent_that_served_and_ended_for_good_is_told_by_what_systemd_says_no
 
 
 def test_a_refusal_after_too_many_starts_has_the_log_of_the_one_before():
-    name = events("start-failed")[0].fields["INVOCATION_ID"]  # a refusal has the same
+    name = events("start-failed")[0].fields["INVOCATION_ID"]  # which a refusal bears
     refused = [each._replace(fields=each.fields | {"INVOCATION_ID": name}) for each in events("refused")]
     seen = start_history.past([*events("start-failed"), *refused])
     (failed,) = seen.starts
@@ -120,7 +120,7 @@ def entry(outcome, cause, code=None, cause_code=None, *, began=1000.0):
     history.add(history.Entry(began, ["po"], "dev", outcome, {}, 0, cause, code, cause_code))
 
 
-RUBBISH = "dev answered '!!!!!!!!', which is unreadable."
+RUBBISH = "dev answered '!!!!!!!!', which is no text."
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ RUBBISH = "dev answered '!!!!!!!!', which is unreadable."
             ["start_failed", "out_of_memory"],
             "out_of_memory",
         ),
-        # The cause is not searched in Roundhouse's own sentence, as in an entry of an older version.
+        # Nothing looks for a cause in our own sentence, as in an entry of an older version.
         (history.ROLLED_BACK, f"dev did not start: {OUT_OF_MEMORY}", ["start_failed"], "unknown"),
         (history.ROLLBACK_FAILED, RUBBISH, ["rollback_failed", "canary_no_text"], "canary_failed"),
         (history.ROLLED_BACK, "ZeroDivisionError('x')", ["unexpected"], "unknown"),

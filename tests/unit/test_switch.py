@@ -1,4 +1,4 @@
-"""The sequence of a switch, on fake units and engines that fail on request.
+"""The sequence of a switch, on fake units and engines that fail where a test asks for it.
 
 What is tested is switch.py and resume.py; systemd and vLLM themselves are molecule's.
 """
@@ -25,7 +25,7 @@ OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory."
 
 
 class FakeHost:
-    """A host: units that run, that fail to start, that answer rubbish, and the calls so far."""
+    """A host: what is up, what refuses to start, what answers rubbish, what happened."""
 
     def __init__(self, agents):
         self.agents = {agent["unit"]: agent for agent in agents}
@@ -315,7 +315,7 @@ def test_a_signal_between_the_commit_and_its_end_leaves_the_active_agent_on_reco
 
 
 def killed(to, previous, phase):
-    """Leave the journal of a killed switch."""
+    """Leave what a switch leaves that was killed."""
     log = switch_journal.Journal(to, previous)
     log.begin()
     log.phase(phase, {})
@@ -327,7 +327,7 @@ def test_after_a_killed_switch_the_next_one_knows_the_previous_agent(planned, ho
     host.up, host.broken = {"roundhouse-other.service"}, {"roundhouse-big.service"}
     with pytest.raises(RoundhouseError, match=r"right serves on port 8002\. "):
         go(planned, "big")
-    assert host.names() == ["right"]  # and not the one that was never committed
+    assert host.names() == ["right"]  # and not the one that nobody committed
     assert switch_journal.killed() is None
     assert [entry.outcome for entry in history.load()] == [history.KILLED, history.ROLLED_BACK]
 
@@ -387,7 +387,7 @@ def test_an_agent_that_answers_otherwise_than_at_its_deployment_is_sent_back(pla
 
 
 class Another:
-    """An engine with other weights than the deployed ones."""
+    """An engine whose weights are not those that were deployed."""
 
     def canary(self, name, prompt, max_tokens, timeout_seconds):
         return Answer("another", [3, 4])

@@ -1,4 +1,4 @@
-"""The playbook of several hosts reports the outcome of every host; it runs for real."""
+"""The playbook of several hosts says of every host what became of it, whatever that is; it is run for real."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 
 SERVES = {"schema": 1, "ok": True, "errors": [], "agent": "dev", "changed": True, "stages": {"stop": 1.0, "start": 2.5}}
 NOT = {"schema": 1, "ok": False, "errors": [{"code": "start", "message": "dev did not start: no memory."}]}
-# Hosts that are this machine or unreachable, with their faults.
+# Hosts that are this machine or nowhere, with what is wrong there.
 GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 NO_ROOT = {"ansible_become": True, "ansible_become_method": "nosuch"}
 NO_PYTHON = {"ansible_python_interpreter": "/nowhere/python"}
@@ -37,7 +37,7 @@ def play(tmp_path):
 
 
 def _python(folder, name, says):
-    """Return the interpreter of a host: this machine's, with a `roundhouse` on its PATH that prints a given text."""
+    """Return the interpreter of a host: this machine's, with a `roundhouse` on its PATH that prints what it is told."""
     place = folder / name
     place.mkdir()
     if says is not None:

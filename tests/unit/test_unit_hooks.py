@@ -1,4 +1,4 @@
-"""The commands that systemd runs: their error is a line of the log that ends with its code."""
+"""The words that systemd calls: an error of theirs is a line of the log that ends with its code."""
 
 import argparse
 

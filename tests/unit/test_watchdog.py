@@ -11,7 +11,7 @@ AGENT = {"name": "dev", "unit": "roundhouse-dev.service", "host": "127.0.0.1", "
 
 
 class Host:
-    """The answers of systemd and of the engine, as a case sets them."""
+    """What systemd and the engine say, as a case wants it."""
 
     def __init__(self):
         self.state, self.invocation, self.pending, self.alive = "ready", "first", False, False
@@ -46,7 +46,7 @@ def host(monkeypatch, tmp_path):
 
 @pytest.fixture
 def rounds(host):
-    """Return a function that runs a number of rounds of the watchdog."""
+    """Return what runs so many rounds of the watchdog."""
     one = watchdog.Watchdog(AGENT, host.said.append)
     return lambda count: [one.round() for _ in range(count)]
 

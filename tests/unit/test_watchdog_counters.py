@@ -1,4 +1,4 @@
-"""An engine is alive if its counters move; only an idle engine is asked for a token."""
+"""An engine's sign of life: what moves, what is asked, and what a busy one is not asked."""
 
 import json
 import threading
@@ -14,19 +14,19 @@ SHORT_SECONDS = 0.5  # for a completion that never comes
 
 
 class Core(Handler):
-    """An API server whose core may stop: its metrics then stay, and a completion waits."""
+    """An API server whose core may stop: what /metrics says then stays, and a completion waits."""
 
     numbers: ClassVar = {"num_requests_running": 0.0, "kv_cache_usage_perc": 0.0, "generation_tokens_total": 0.0}
     asked = 0
-    came_meanwhile: ClassVar = {}  # the numbers after an unanswered completion
+    came_meanwhile: ClassVar = {}  # what the numbers become while a completion is asked for, which is not answered then
     goes_on: threading.Event  # unset: the core has stopped
 
     def do_GET(self):
-        """Return the core's numbers."""
+        """Tell the core's numbers."""
         self.reply("".join(f'vllm:{name}{{engine="0"}} {value}\n' for name, value in self.numbers.items()))
 
     def do_POST(self):
-        """Answer a completion if the core runs."""
+        """Answer a completion, when the core does."""
         type(self).asked += 1
         self.rfile.read(int(self.headers["Content-Length"]))
         self.numbers.update(self.came_meanwhile)
@@ -82,7 +82,7 @@ def test_a_busy_engine_is_asked_nothing_and_lives_while_its_numbers_move(core):
     handler.numbers["num_requests_running"] = 1.0
     alive, before = take(agent)
     assert alive  # the first look has nothing to compare with
-    handler.numbers["kv_cache_usage_perc"] = 0.01  # the only number that a long prompt moves
+    handler.numbers["kv_cache_usage_perc"] = 0.01  # all that a long prompt moves
     alive, before = take(agent, before)
     assert alive
     assert not take(agent, before)[0]

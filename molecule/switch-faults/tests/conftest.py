@@ -1,4 +1,4 @@
-"""Provide a host to break: a case begins with the architect active, and ends with one agent that answers."""
+"""A host to break: a case begins with the architect active, and ends with one agent that answers, or a reason."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ HISTORY = f"{STATE}/history.jsonl"
 AGENTS = ("architect", "dev", "po")
 PORTS = dict(zip(AGENTS, (8000, 8001, 8002), strict=True))
 PLAN = "/etc/roundhouse/plan.json"
-CASE_UNIT = "/run/systemd/system/roundhouse-%s.service.d/case.conf"  # a drop-in of an agent's unit.
-AT_ONCE = ("[Service]", "RestartSec=0.2")  # restart an engine after 0.2 s instead of 5 s.
+CASE_UNIT = "/run/systemd/system/roundhouse-%s.service.d/case.conf"  # a drop-in of an agent's unit
+AT_ONCE = ("[Service]", "RestartSec=0.2")  # an engine that ended is not tried again after 5 s, but at once
 CASES = 40  # at least, of the whole suite
 
 
 class SwitchHost:
     """The host under test."""
 
-    since = "0"  # the begin of a case in seconds since the epoch, if a fixture sets it
-    known: str | None = None  # the active agent at the end of the previous case
+    since = "0"  # seconds since the epoch at which a case began, where it asks for that
+    known: str | None = None  # who answered its canary at the end of the case before
 
     def __init__(self, host: Host, plan: dict[str, Any]) -> None:
         self.host, self.plan = host, plan
         self.said = ""
-        self.cleanup: list[str] = []  # commands that undo the changes of the case
-        # See lab/fake/kill_at.py. One gate per case, because an engine may outlive its case.
+        self.cleanup: list[str] = []  # commands that take back what the case did
+        # See lab/fake/kill_at.py. Of this case alone: an engine may outlive it, and is not to wait for the next one's.
         self.gate = f"/run/lab-gate.{time.monotonic_ns()}"
 
     def run(self, *words: str) -> dict[str, Any]:
@@ -50,12 +50,12 @@ class SwitchHost:
         return answer
 
     def ask(self, *words: str) -> dict[str, Any]:
-        """Run a command that changes nothing, and return its object."""
+        """Do the same with a word that changes nothing."""
         result = self.host.run("roundhouse --json " + " ".join(words))
         return {**json.loads(result.stdout), "rc": result.rc}
 
     def refused(self, *words: str) -> str:
-        """Run a switch that must fail, and return its message."""
+        """Run a switch that must fail, and return its sentence."""
         answer = self.run(*words)
         assert answer["rc"] == 1, answer
         return str(answer["errors"][0]["message"])
@@ -65,36 +65,36 @@ class SwitchHost:
         return dict(json.loads(self.host.check_output(f"lab-kill {phase} {signal} {' '.join(words)}")))
 
     def fault(self, agent: str, options: str) -> None:
-        """Give the agent's next engines a fault, until it is removed."""
+        """Let the agent's next engine do that wrong; nothing heals it."""
         self.host.check_output(
             f"echo '{options}' > /etc/lab-engine/{agent}" if options else f"rm -f /etc/lab-engine/{agent}"
         )
 
     def restart(self, agent: str, options: str) -> None:
-        """Restart the agent with a fault."""
+        """Let the agent run with a fault from now on."""
         self.fault(agent, options)
-        # The starts of a case must not count for systemd's start limit.
+        # A case's own starts are not to count as those of an engine that cannot stay.
         self.host.check_output(f"systemctl reset-failed roundhouse-{agent}; systemctl restart roundhouse-{agent}")
 
     def limit(self, *names: str, **seconds: float) -> None:
-        """Set shorter limits for agents in the plan of this case; the other cases have those of a real host."""
+        """Plan shorter limits for agents, in this case: in all others they are as long as on a real host."""
         self.cleanup = [f"cp -p {PLAN}.lab {PLAN}", *self.cleanup]
         agents = [agent | seconds if agent["name"] in names else agent for agent in self.plan["agents"]]
         self.host.check_output("echo %s > %s", json.dumps(self.plan | {"agents": agents}), PLAN)
 
     def limit_unit(self, agent: str, *lines: str) -> None:
-        """Add these lines to the agent's unit, in this case."""
+        """Let systemd hold the agent's unit to these lines of a unit, in this case."""
         path = CASE_UNIT % agent
         self.cleanup.append(f"rm -rf {Path(path).parent} && systemctl daemon-reload")
         self.host.check_output(drop_in(path, *lines) + " && systemctl daemon-reload")
 
     def meanwhile(self, note: str, command: str) -> None:
-        """Run a command once the journal of the coming switch contains `note`."""
+        """Run a command once the journal of the switch that comes says that."""
         script = f"until grep -qs '{note}' {STATE}/switch.json; do sleep 0.05; done; {command}"
         self.host.check_output("systemd-run --quiet --collect --unit lab-client-meanwhile sh -c %s", script)
 
     def close_gate(self) -> None:
-        """Close the gate until a switch was killed or the case ends."""
+        """Let wait what waits for the gate, until a switch was killed or the case ends."""
         self.host.check_output(f"touch {self.gate}")
 
     def request(self, agent: str, tokens: int, prompt: str = "go on") -> None:
@@ -143,7 +143,7 @@ def plan(host: Host) -> dict[str, Any]:
 
 @pytest.fixture
 def switch_host(host: Host, plan: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[SwitchHost]:
-    """Begin with the present agent, end with one agent that answers its canary, and print the messages in between."""
+    """Begin with whoever serves, end with one agent that answers its canary; print what was said in between."""
     table = SwitchHost(host, plan)
     yield table
     said = table.said
@@ -158,11 +158,11 @@ def switch_host(host: Host, plan: dict[str, Any], request: pytest.FixtureRequest
     host.check_output(f"{' && '.join(cleanup)} && test ! -e {STATE}/switch.json")
     if "No agent serves now" in said:
         assert "The rollback to " in said
-        host.check_output(f"systemctl stop {units}")  # a restart by systemd that has read the fault
+        host.check_output(f"systemctl stop {units}")  # a try of systemd's own that has read the fault
         assert table.run("architect")["rc"] == 0, table.said
     told = host.run(f"systemctl is-active {units}").stdout
     (serving,) = [agent for agent, state in zip(AGENTS, told.split(), strict=True) if state == "active"]
-    # It answers its canary without a repair.
+    # It answers its canary as it is: nothing had to be mended.
     again = table.run(serving)
     assert (again["rc"], again["changed"]) == (0, False), table.said
     assert not table.journal()
@@ -188,7 +188,7 @@ def address() -> Callable[[str], str]:
 
 
 def outcomes(reporter: Any) -> dict[str, str]:
-    """Return the outcome of each case, by its name."""
+    """Return what each case ended with, by its name."""
     ended = [report for report in reporter.getreports("") if report.when == "teardown"]
     told = [(report.nodeid, text) for report in ended for name, text in report.user_properties if name == "outcome"]
     return {name.rpartition("::")[2]: text for name, text in told}

@@ -1,11 +1,11 @@
-"""A fault of an engine, a host or a card: the previous agent is active again, and the message names the cause."""
+"""What goes wrong with an engine, a host, a card: the agent before serves again, and the sentence says why."""
 
 import pytest
 from conftest import AGENTS
 
 
 def wait_briefly(table, agent, fault):
-    """Shorten the one limit that a case with this fault waits for."""
+    """Shorten the one limit that a case with this fault waits for: no other depends on how fast the machine is."""
     if "--never-ready" in fault:
         table.limit_unit(agent, "[Service]", "TimeoutStartSec=2")
     if "--hang" in fault:
@@ -131,7 +131,7 @@ def test_both_fail_and_the_old_one_is_up_and_of_no_use(table, fault, part):
 
 
 def stranger(table, mib):
-    """Start a process of another program that holds memory of the card."""
+    """Let a process that is no agent's hold memory of the card."""
     table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
     pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
     card = f"/var/cache/roundhouse/card/{pid}"
@@ -172,7 +172,7 @@ def test_a_port_that_is_taken(table):
 
 @pytest.fixture
 def moved(table):
-    """Remove a file for one case, or replace its content."""
+    """Move a file away for one case; with a content, put that in its place."""
     paths = []
 
     def move(path, content=None):
@@ -232,7 +232,7 @@ def test_a_file_is_missing_or_damaged(table, moved, path, content, part):
 
 @pytest.fixture
 def small_disk(table):
-    """Put the state on a disk of its own with 64 KiB free; the size of the state depends on earlier cases."""
+    """Put the state on a disk of its own, with 64 KiB free; how large the state is depends on the cases before."""
     folder = "/var/lib/roundhouse/state"
     table.host.check_output(
         f"rm -rf /tmp/state && cp -a {folder} /tmp/state && size=$(($(du -sk /tmp/state | cut -f1) + 64))"
@@ -240,7 +240,7 @@ def small_disk(table):
         f" && {{ cp -a /tmp/state/. {folder} && chown roundhouse: {folder} || {{ umount {folder}; false; }}; }}"
     )
     yield folder
-    # The process that fills it must end first, or it would fill the host's own disk.
+    # Whoever fills it must be gone first, or would fill the host's own disk.
     table.host.run("systemctl stop lab-stranger")
     table.host.check_output(f"rm -f {folder}/fill; cp -a {folder}/. /tmp/state; umount --lazy {folder}")
     table.host.check_output(f"cp -a /tmp/state/. {folder}; rm -r /tmp/state")

@@ -1,4 +1,4 @@
-"""After a switch was killed in any phase, the next command and the next boot complete it or roll it back."""
+"""A switch that is ended in any phase leaves a host that the next call, and the next boot, understand."""
 
 import json
 import signal
@@ -11,12 +11,12 @@ CARD = "/etc/lab-nvml.conf"
 STATE = "/var/lib/roundhouse/state"
 # From the first look to what comes last, and the rollback.
 PHASES = ("check", "stop", "free", "start", "canary", "commit", "rollback")
-STOPPED = ("check", "stop", "free", "rollback")  # dev is not starting when the switch ends
+STOPPED = ("check", "stop", "free", "rollback")  # dev is not on its way when the switch ends
 
 
 @pytest.fixture
 def held(table):
-    """Return a function that keeps a switch to dev in a phase until the gate is opened."""
+    """Return what keeps a switch to dev in a phase until the gate is opened."""
 
     def hold(phase):
         if phase == "check":  # it asks for the card's memory, and the card does not answer
@@ -33,7 +33,7 @@ def held(table):
         if phase in ("start", "canary"):
             table.close_gate()
             table.fault("dev", f"--{'load' if phase == 'start' else 'answer'}-while {table.gate}")
-        if phase == "commit":  # another process locks the record of active agents
+        if phase == "commit":  # somebody else writes who serves
             table.host.check_output(f"systemd-run --quiet --collect --unit lab-client flock {STATE} sleep 600")
             table.until(f"! flock --nonblock {STATE} true")
         if phase == "rollback":
@@ -47,7 +47,7 @@ def held(table):
 
 
 def let_go(table, phase):
-    """Remove the obstacle of the switch."""
+    """Take away what kept the switch."""
     table.host.check_output(f"rm -f {table.gate}")
     if phase == "check":
         table.host.check_output(f"rm {CARD} && systemctl start lab-card")
@@ -83,7 +83,7 @@ def test_after_sigkill_the_next_call_finishes_or_restores(table, held, phase, wo
     first = table.ask("history")["switches"][before:][:1]
     if phase != "check":
         assert [(each["to"], each["cause"]) for each in first] == [("dev", f"killed in its phase {phase}")]
-        # If dev is up when the next command looks, its switch is done; from the phase start on, it may be up by then.
+        # Who is up when the next call looks is done; from its start on, it may be up by then.
         may = {"canary": ["done"], "commit": ["done"], "start": ["done", "killed"]} if expected == "dev" else {}
         assert first[0]["outcome"] in may.get(phase, ["killed"])
 
@@ -111,7 +111,7 @@ def test_an_interrupted_resume_leaves_the_engine_starting(table, held, number):
     assert result["rc"] == 130
     assert "The start of architect continues" in result["stdout"]
     table.until("systemctl --quiet is-active roundhouse-architect")
-    # The interrupt is not a fault of the engine, so no other agent was started in its place.
+    # The interrupt was not taken for a fault of the engine: no other agent was started in its place.
     assert property_of(table, "Result") == "success"
     assert table.serving() == ["architect"]
     entry = table.history()
@@ -181,8 +181,8 @@ def test_after_a_restart_of_the_machine_the_last_committed_agent_serves(table, h
 def test_killed_between_the_commit_and_its_end_it_is_done_at_the_next_boot(table, held):
     held("commit")
     table.killed("commit", signal.SIGKILL, "dev")
-    # The commit is this rename. The newest file counts: after a reboot another process may have the pid of a killed
-    # one. The file of the killed one is kept.
+    # The commit is this rename; what comes after it, the journal's end, is not waited for by anybody. The newest: after
+    # a restart of the machine a process may have the pid of one that was killed, and what that one wrote is kept.
     table.host.check_output(f"mv $(ls -t {STATE}/.serving.json.* | head -n 1) {STATE}/serving.json")
     reboot(table, "dev")
     assert table.serving() == ["dev"]

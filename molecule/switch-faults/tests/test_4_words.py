@@ -1,4 +1,4 @@
-"""The output of commands during a switch, and the playbook of several hosts."""
+"""What the words say beside a switch, and the playbook of several hosts."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 def test_gpu_has_the_line_that_users_know(table):
     text = table.host.check_output("roundhouse gpu")
     assert text.splitlines()[0] == "GPU 0: VRAM 13.9 GiB / 15.9 GiB (87%)"
-    assert "NVIDIA GeForce RTX 5060 Ti: use -" in text  # the stand-in does not report it
+    assert "NVIDIA GeForce RTX 5060 Ti: use -" in text  # the stand-in does not tell: unknown is no 0
     assert "roundhouse-architect.service (pid" in text
 
 

@@ -1,4 +1,4 @@
-"""Doctor names the cause of a fault and its evidence, until the fault is repaired."""
+"""What doctor says of a host on which something is wrong: the cause, the line that shows it, until it is mended."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def told(table, agent, code):
 
 @pytest.fixture
 def well(table):
-    """Start each agent once, so that faults of earlier cases are over."""
+    """Let each agent's last start be a ready one: what failed in a case before is over then."""
     if table.ask("doctor")["findings"]:
         for agent in ("dev", "po", "architect"):
             assert table.run(agent, "--drain", "0")["rc"] == 0, table.said
@@ -128,7 +128,7 @@ def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause)
     table.fault("dev", fault)
     table.host.check_output("systemctl start --no-block roundhouse-dev")
     table.until("test $(systemctl show --property NRestarts --value roundhouse-dev) -ge 2")
-    # Delay the next restart, so that doctor sees this state.
+    # However late doctor looks, it is tried no more until then.
     table.limit_unit("dev", *unlimited, "[Service]", "RestartSec=600")
     table.until("systemctl show --property SubState roundhouse-dev | grep -q auto-restart")
     sentence = told(table, "dev", cause)["text"]
@@ -149,8 +149,8 @@ def test_doctor_says_why_systemd_gave_an_agent_up(table):
 
 
 def test_doctor_reads_the_kernels_log(table):
-    # A pipe in place of the kernel's messages, which a container lacks. A process holds it open, because an open() of a
-    # pipe waits for its other end.
+    # A pipe where journald looks for the kernel's messages, as a container has none of its own; somebody holds it open,
+    # for whoever else opens it would wait.
     held = "systemd-run --quiet --collect --unit lab-client-kmsg sh -c 'exec 3<>/dev/kmsg; sleep 60'"
     table.host.check_output(f"mkfifo /dev/kmsg && {held}")
     table.until("ls -l /proc/$(systemctl show --property MainPID --value lab-client-kmsg)/fd | grep -q kmsg")
@@ -160,7 +160,7 @@ def test_doctor_reads_the_kernels_log(table):
         table.until("journalctl --dmesg --quiet | grep -q fallen")
         assert FALLEN in told(table, None, "card_lost")["evidence"]
     finally:
-        # Remove the line too, which other cases would see for a day.
+        # Back to none, and without the line, which other cases would see for a day.
         table.host.check_output("rm /dev/kmsg && systemctl restart systemd-journald")
         table.host.check_output("journalctl --rotate && journalctl --vacuum-size=1")
     assert (None, "card_lost") not in causes(table)

@@ -6,8 +6,8 @@ import time
 import pytest
 from conftest import AGENTS, AT_ONCE
 
-LONGER_SECONDS = 14  # longer than the watchdog's limit of 10 s.
-LOOKS = 12  # at an engine that reads a prompt; after four without a new number the watchdog would kill it
+LONGER_SECONDS = 14  # than the watchdog waits for an engine, 10 s.
+LOOKS = 12  # at an engine that reads a prompt; four without a new number would end it
 
 
 def main_pid(table, agent):
@@ -40,12 +40,12 @@ def fast(table):
 
 @pytest.fixture
 def usual(table):
-    """Keep the watchdog's limit of a real host, so that a slow machine does not count as a hang."""
+    """Let the watchdog wait for as long as on a real host: a slow machine is no hung engine."""
     return frequent_checks(table)
 
 
 def serves_again(table, agent, pid):
-    """Wait until the agent's unit is ready with another engine, and record the time."""
+    """Wait until the agent's unit is ready with another engine, and say how long it took."""
     begun = time.monotonic()
     changed = f'test "$(systemctl show --property MainPID --value roundhouse-{agent})" != {pid}'
     table.until(f"{changed} && systemctl --quiet is-active roundhouse-{agent}")
@@ -99,7 +99,7 @@ def test_an_engine_that_reads_a_long_prompt_is_no_hung_one(usual):
     usual.request("architect", 10, "go on " * 100)
     usual.until("! systemctl --quiet is-active lab-client")
     assert main_pid(usual, "architect") == pid
-    # One look was the command's, which saw the request run; all others were the watchdog's.
+    # One look was the command's, which saw the request run: all others were the watchdog's.
     assert f"read in {LOOKS} steps" in said_by(usual, "roundhouse-architect", usual.since)
     assert "hangs: killing" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
@@ -116,7 +116,7 @@ def test_the_watchdog_kills_no_engine_during_a_drain(usual):
     usual.restart("architect", f"--answer-while {usual.gate}")
     usual.fault("architect", "")
     usual.request("architect", 6000)
-    usual.meanwhile("phase.: .stop", f"touch {usual.gate}")  # earlier, the watchdog would kill it rightly
+    usual.meanwhile("phase.: .stop", f"touch {usual.gate}")  # before it, the watchdog would be right to end it
     result = usual.run("dev", "--drain", str(LONGER_SECONDS))
     assert (result["rc"], result["cut"]) == (0, 1)
     assert result["stages"]["stop"] >= LONGER_SECONDS
@@ -124,13 +124,13 @@ def test_the_watchdog_kills_no_engine_during_a_drain(usual):
 
 
 def dies_for_good(table, agent, fault):
-    """Kill an active agent, and let its next starts fail."""
+    """Let an agent that serves die, and each of its next starts too."""
     table.fault(agent, fault)
     table.host.check_output("systemctl kill --signal=SIGKILL roundhouse-%s", agent)
 
 
 def failover_of(table, agent):
-    """Wait until another agent is active in place of a given-up one, and return the history's entry."""
+    """Wait until another agent serves in the place of one that was given up, and return the history's word of it."""
     table.until(f"roundhouse status --json | grep -q 'agent.: .{agent}., .state.: .ready'")
     table.until("! systemctl --quiet is-active 'roundhouse-failover@*'")
     assert table.serving() == [agent]
@@ -139,14 +139,14 @@ def failover_of(table, agent):
 
 
 def test_two_that_cannot_stay_give_the_card_to_a_third(table):
-    for agent in ("dev", "architect"):  # first, because systemd resets its count of starts when it reads units again
+    for agent in ("dev", "architect"):  # first: systemd forgets its count of starts when it reads units again
         table.limit_unit(agent, *AT_ONCE)
     assert table.run("dev")["rc"] == 0
     dies_for_good(table, "dev", "--out-of-memory")
     entry = failover_of(table, "architect")
     assert (entry["previous"], entry["to"]) == (["dev"], "architect")
     assert "CUDA out of memory" in entry["cause"]
-    # Given up after four starts: systemd refused the fifth, which was the fourth restart. The unit keeps the cause.
+    # Given up after four starts: the fifth, which was the fourth restart, was refused. Who was given up says why.
     assert property_of(table, "dev", "NRestarts") == "4"
     assert property_of(table, "dev", "Result") == "exit-code"
     (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "dev"]
@@ -156,7 +156,7 @@ def test_two_that_cannot_stay_give_the_card_to_a_third(table):
 
     dies_for_good(table, "architect", "--out-of-memory")
 
-    # Not dev, which was active before the architect: it was given up, and there was no switch to it since.
+    # Not dev, which served before the architect: it was given up, and nobody has switched to it since.
     assert (entry := failover_of(table, "po"))["previous"] == ["architect"], entry
 
 
