@@ -1,4 +1,4 @@
-"""An engine that hangs is restarted, an agent that crashes repeatedly is replaced, and a healthy engine is not."""
+"""An engine that hangs is started again, one that cannot stay gives the card back, and nobody is taken for either."""
 
 import re
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 from conftest import AGENTS, AT_ONCE
 
-LONGER_SECONDS = 14  # than the watchdog waits for an engine, 10 s.
+LONGER_SECONDS = 14  # than the watchdog waits for an engine, 10 s
 LOOKS = 12  # at an engine that reads a prompt; four without a new number would end it
 
 
