@@ -98,7 +98,7 @@ def one_engine_at_a_time(machine: Machine, request: pytest.FixtureRequest) -> It
     text = f"{seen['seconds']} s without an answer, one engine on the card"
     if "at_most_seconds" in seen:
         assert seen["seconds"] <= seen["at_most_seconds"], seen
-        text += f"; at most {seen['at_most_seconds']:.0f} s were announced"
+        text += f"; {seen['at_most_seconds']:.0f} s at the most were told"
     request.node.user_properties.append(("gap", text))
 
 
