@@ -17,8 +17,8 @@ from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 RESERVED_FOR_LATER = ("check", "gateway")
 # The words of the command line: an agent's name is a word there too (`roundhouse dev`). A test compares them.
 _WORDS = """
-bench clear client-config control deploy doctor export failover gpu help history import keys logs models plan plans
-prune pull quantize ready resume rollback routes status stop switch verify watch watchdog
+bench clear client-config control deploy doctor ended export failover gpu help history import keys logs models plan
+plans prune pull quantize ready resume rollback routes status stop switch verify watch watchdog
 """
 RESERVED = (*_WORDS.split(), *RESERVED_FOR_LATER)
 # systemd hides these from the units (ProtectHome=, PrivateTmp=).
