@@ -143,12 +143,12 @@ def plans():
     agents = "architect Qwen2.5-14B-Instruct-AWQ, dev Qwen2.5-Coder-14B-Instruct-AWQ, po Qwen2.5-7B-Instruct-AWQ"
     older = {
         "plan": "18b1a2c4",
-        "since": "2026-11-20 08:12:40",
+        "since": "2026-11-20T08:12:40Z",
         "state": "earlier",
         "engine": "0.32.0",
         "agents": agents,
     }
-    return [older, older | {"plan": "cad33b94", "since": "2026-11-29 15:18:59", "state": "in place"}]
+    return [older, older | {"plan": "cad33b94", "since": "2026-11-29T15:18:59Z", "state": "in place"}]
 
 
 def findings():
