@@ -19,7 +19,7 @@ import jinja2
 from clock import TIMEOUT_SECONDS, until
 
 from roundhouse.gateway import config as gateway_config
-from roundhouse.gateway import haproxy, keys
+from roundhouse.gateway import haproxy, haproxy_config, keys
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build
 from roundhouse.state import serving
@@ -31,7 +31,7 @@ TURNS = itertools.count()
 DEFAULTS = {  # the role has others
     **{"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 4096},
     **{"requests_per_minute": 10000, "requests_at_once": 1000, "waiting": 8, "wait_seconds": 60},
-    **{"on_demand": False, "min_active_seconds": 1, "max_wait_seconds": 2, "idle_seconds": 0},
+    **{"cors_origins": [], "on_demand": False, "in_use_seconds": 1, "min_active_seconds": 1, "max_wait_seconds": 2, "idle_seconds": 0},
     **{"default_agents": [], "pinned": []},
 }
 
@@ -125,16 +125,16 @@ class Gateway:
 
     def write(self):
         config = gateway_config.build(self.plan, self.settings)
-        (self.folder / "models.json").write_text(config["models"])
-        (self.folder / "haproxy.cfg").write_text(render(config))
+        haproxy_config.template_path().write_text(render(config))
         shutil.copy(ROLE / "files/hold.lua", self.folder)
         if config["needs_key"] and not (self.folder / "keys.map").exists():
             (self.folder / "keys.map").write_text("")
+        self.publish()
+        haproxy_config.write(self.plan)
         return config
 
     def start(self):
         self.write()
-        self.publish()
         words = ["haproxy", "-W", "-f", self.folder / "haproxy.cfg", "-S", f"{haproxy.RUNTIME}/master.sock,level,admin"]
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log)

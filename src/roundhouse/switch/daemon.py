@@ -50,7 +50,7 @@ class Control:
         self.job: Job | None = None
         self._loaded: dict[str, float] = {}
         self._asked_units, self._first = float("-inf"), True
-        self._allowed: list[str] | None = None
+        self._offers: on_demand.Offers | None = None
 
     def round(self) -> None:
         """Observe once, and begin or end a switch."""
@@ -67,7 +67,7 @@ class Control:
         now = time.monotonic()
         self._read_units(now, loads)
         self.scheduler.observe(now, self._loaded, loads)
-        self._allow(now)
+        self._offer(now)
         decision = self.scheduler.decide(now, loads)
         if decision:
             self._begin(decision)
@@ -84,12 +84,15 @@ class Control:
         }
         self._asked_units, self._first = now, False
 
-    def _allow(self, now: float) -> None:
-        allowed = self.scheduler.startable(now)
-        if allowed != self._allowed:
-            on_demand.allow(allowed)
+    def _offer(self, now: float) -> None:
+        retries = {name: round(time.time() + left) for name, left in self.scheduler.retries(now).items()}
+        if self._offers:  # a rounded time may differ by a second from one round to the next
+            retries = {name: self._offers.retries.get(name, at) for name, at in retries.items()}
+        offers = on_demand.Offers(self.scheduler.startable(now), retries, self.scheduler.pinned_out())
+        if offers != self._offers:
+            on_demand.publish(offers)
             haproxy.publish_routes(self.plan, self.report)
-            self._allowed = allowed
+            self._offers = offers
 
     def _begin(self, decision: Decision) -> None:
         words = ["stop", decision.agent] if decision.free else [decision.agent]
