@@ -28,6 +28,7 @@ ROLE = ROOT / "roles/gateway"
 WAIT_SECONDS = TIMEOUT_SECONDS
 CLAIMS = []  # sockets that stay open until the process ends
 TURNS = itertools.count()
+OPTIONS = ("enable-auto-tool-choice", "tool-call-parser")
 DEFAULTS = {  # the role has others
     **{"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 4096},
     **{"requests_per_minute": 10000, "requests_at_once": 1000, "waiting": 8, "wait_seconds": 60},
@@ -106,14 +107,28 @@ def render(config, template="haproxy.cfg.j2"):
     return environment.get_template(template).render(__gateway_config=config, ansible_managed="test")
 
 
+def starting(folder, **always):
+    """Yield a function that starts gateways, for a fixture; end them afterwards."""
+    running = []
+
+    def start(**settings):
+        running.append(Gateway(folder, **always | settings))
+        return running[-1].start()
+
+    yield start
+    for each in running:
+        each.end()
+
+
 class Gateway:
     """The gateway of the agents `dev` and `po`; its files lie in `folder`."""
 
-    def __init__(self, folder, **settings):
+    def __init__(self, folder, tool_call_parser=None, **settings):
         self.folder = folder
         self.ports = SimpleNamespace(any=free_port())
         self.ports.dev, self.ports.po = self.ports.any + 1, self.ports.any + 2
         common = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
+        common |= {"tool_call_parser": tool_call_parser} if tool_call_parser else {}
         roster = [
             {"name": name, "port": port, "models": [{"model": "/m"}], **common}
             for name, port in (("dev", self.ports.dev), ("po", self.ports.po))
@@ -149,7 +164,7 @@ class Gateway:
             return False
 
     def publish(self, **told):
-        """Say who is on the track; without words, as it follows from the disk."""
+        """Send routes to HAProxy: those of the disk, or the given ones."""
         if not told:
             haproxy.publish_routes(self.plan, print)
         else:
@@ -160,7 +175,7 @@ class Gateway:
         agent = next(each for each in self.plan["agents"] if each["name"] == name)
         config = self.folder / f"{name}.yaml"
         options = {"model": "/m", "served-model-name": name, "host": agent["host"], "port": agent["engine_port"]}
-        options |= {"shutdown-timeout": 30}
+        options |= {"shutdown-timeout": 30} | {key: agent["config"][key] for key in OPTIONS if key in agent["config"]}
         config.write_text("".join(f"{key}: {value}\n" for key, value in options.items()))
         words = [sys.executable, ROOT / "lab/fake/vllm", "serve", "--config", config, *faults]
         with (self.folder / f"{name}.log").open("w") as log:

@@ -135,10 +135,10 @@ def expected(what, port):
     return next((status for begin, status in known.items() if what.startswith(begin)), 404 if keyed else 401)
 
 
-# What reaches an engine by each port, besides HAProxy's own look at /health.
+# The paths that reach an engine through each port, besides HAProxy's own check of /health.
 REACHABLE = {
     "any": {*config.WRITES},
-    "dev": {*config.WRITES, *config.READS},
+    "dev": {*config.WRITES},
     # Whether others are served meanwhile is asked with a completion.
     "metrics": {"/metrics", "/v1/completions"},
 }

@@ -102,13 +102,13 @@ core.register_cli({ "roundhouse", "waiting" }, "roundhouse waiting: list the hel
 end)
 
 -- The drain of an agent is about to cut what still runs. Streams that began before end with an event that says why.
-core.register_cli({ "roundhouse", "cut" }, "roundhouse cut AGENT CAUSE...: end its streams", function(applet, agent, ...)
+core.register_cli({ "roundhouse", "cut" }, "roundhouse cut AGENT CAUSE...: end its streams", function(applet, _, _, agent, ...)
   cuts[agent] = { at = now_ms(), cause = table.concat({ ... }, " "), told = 0 }
   applet:send("\n")
 end)
 
 -- The number of streams that were ended so since the last cut.
-core.register_cli({ "roundhouse", "told" }, "roundhouse told AGENT: count the ended streams", function(applet, agent)
+core.register_cli({ "roundhouse", "told" }, "roundhouse told AGENT: count the ended streams", function(applet, _, _, agent)
   applet:send(("told %d\n"):format(cuts[agent] and cuts[agent].told or 0))
 end)
 
@@ -127,9 +127,7 @@ end
 function Told:start_analyze() end
 
 function Told:http_headers(txn, message)
-  if not message.channel:is_resp() then return end
-  local kind = message:get_headers()["content-type"]
-  if kind and kind[0]:find("text/event-stream", 1, true) == 1 then
+  if message.channel:is_resp() and txn:get_var("txn.stream") then
     self.agent = txn:get_var("txn.known")
     filter.register_data_filter(self, message.channel)
   end

@@ -1,13 +1,17 @@
 """The drain: agents are asked to stop, their requests may end, and what does not stop in time is killed.
 
-An engine that is asked to stop takes no new work from that moment (vLLM answers it with 500) and lets what runs finish,
-for as long as its own shutdown-timeout. A longer drain than that waits before it asks, while new work still comes in.
+An engine that is asked to stop accepts no new work (vLLM answers it with 500) and lets running requests finish, for as
+long as its own shutdown-timeout. A longer drain than that waits before it asks, while new work still arrives.
+
+The gateway ends the streams that are still open shortly before the kill, so that their clients get the reason. A killed
+engine alone would leave them with a broken connection.
 """
 
 from __future__ import annotations
 
 import time
 
+from ..gateway import haproxy
 from ..host import systemd
 from ..schema.plan import Agent
 from ..state.note import Note, OnNote, Report
@@ -19,13 +23,20 @@ POLL_SECONDS = 0.1
 # An idle vLLM is gone 5 to 9 s after it was asked (vllm 0.32 on a busy CPU); after this, without requests, it hangs.
 # The plan may say otherwise: stop_grace_seconds.
 GRACE_SECONDS = 15.0
+# The gateway ends a stream with its next token, so this is time for a slow one.
+TELL_SECONDS = 1.0
 UP = ("ready", "starting", "draining")  # states in which an agent holds its card, or is about to free it
 
 
-def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNote) -> int:
-    """Stop the agents, and return how many of their requests were cut. Each is gone when this returns."""
+def drain(
+    agents: list[Agent], drain_seconds: float, report: Report, note: OnNote, cause: str = "a rollback"
+) -> int:
+    """Stop the agents, and return the number of requests that were cut. Each is gone when this returns.
+
+    `cause` completes the clients' error `dev was stopped by ...`, as `a switch to po`.
+    """
     begun = time.monotonic()
-    stopping = [_Stopping(agent, drain_seconds, report) for agent in agents]
+    stopping = [_Stopping(agent, drain_seconds, report, cause) for agent in agents]
     _wait_before_stop(agents, drain_seconds, note)
     for agent in agents:
         if systemd.state(agent["unit"]) in UP:
@@ -38,27 +49,31 @@ def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNot
             one.running = _running(one.agent, one.running)
         note(Note(", ".join(f"{one.agent['name']}: {one.running or 0} running" for one in remaining)))
         for one in remaining:
-            one.kill_if_late(time.monotonic() - begun)
+            one.cut_if_late(time.monotonic() - begun)
         time.sleep(POLL_SECONDS if remaining else 0)
     return sum(one.cut for one in stopping)
 
 
 class _Stopping:
-    """One agent on its way down."""
+    """One agent that stops."""
 
-    def __init__(self, agent: Agent, drain_seconds: float, report: Report) -> None:
+    def __init__(self, agent: Agent, drain_seconds: float, report: Report, cause: str) -> None:
         self.agent, self.running = agent, _running(agent, None)
         self.cut = 0
-        self._drain_seconds, self._report = drain_seconds, report
+        self._drain_seconds, self._report, self._cause = drain_seconds, report, cause
         self._killed = False
+        self._told: float | None = None  # when the gateway began to end the streams; seconds of the drain
         report(f"stopping {agent['name']} ({_describe(self.running, drain_seconds)})")
 
     def is_gone(self, seconds: float) -> bool:
-        """Return whether its unit has stopped, `seconds` after it was asked to; count what it cut itself."""
+        """Return whether its unit has stopped, `seconds` after it was asked to; count the requests that were cut."""
         state = systemd.state(self.agent["unit"])
         if state in UP:
             return False
         count = self.running or 0
+        if self._told is not None and (ended := haproxy.ended_streams(self.agent["name"])):
+            self._report(f"{ended} streams of {self.agent['name']} were ended with the reason")
+            self.cut += ended
         if self._killed:
             systemd.reset_failed(self.agent["unit"])
         elif count and (seconds >= _own_seconds(self.agent) or state == "failed"):
@@ -66,11 +81,18 @@ class _Stopping:
             self.cut += count
         return True
 
-    def kill_if_late(self, seconds: float) -> None:
-        """Kill it once its requests, or an engine without any, had their time; `seconds` since the drain began."""
+    def cut_if_late(self, seconds: float) -> None:
+        """End its streams and kill it once its requests, or an idle engine, had their time.
+
+        `seconds` is the time since the drain began.
+        """
         count = self.running or 0
         limit = self._drain_seconds
-        if not count:
+        if count and self._told is None and seconds >= limit - TELL_SECONDS:
+            self._told = seconds if haproxy.cut_streams(self.agent["name"], self._cause) else float("-inf")
+        if self._told is not None:
+            limit = max(limit, self._told + TELL_SECONDS)
+        elif not count:
             limit += self.agent.get("stop_grace_seconds", GRACE_SECONDS)
         if self._killed or seconds < limit:
             return

@@ -44,7 +44,7 @@ def stop(
         serving.note_stopped([agent["name"] for agent in asked])
         haproxy.publish_routes(plan, report)
         try:
-            cut = drain.drain(stopping, drain_seconds, report, lambda note: None)
+            cut = drain.drain(stopping, drain_seconds, report, lambda note: None, "`roundhouse stop`")
         except KeyboardInterrupt:
             sentence = f"{' and '.join(names)} may go on stopping: roundhouse status tells."
             raise context.with_sentence(interrupted(), sentence) from None
@@ -57,5 +57,5 @@ def text(result: StopResult) -> str:
     if not names:
         return "No agent was serving."
     cut = f", {result['cut']} requests were cut" if result["cut"] else ""
-    back = "a reboot, a deployment or roundhouse resume brings the last active agent back"
+    back = "a request on demand, a reboot, a deployment or roundhouse resume starts an agent again"
     return f"{names} stopped ({result['seconds']:g} s{cut}); {back}"
