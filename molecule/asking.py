@@ -120,15 +120,15 @@ class Asking:
             return f"{agent}, while it left: {error!r}"
 
     async def _until_kept(self, port: int, agent: str, number: int, *, stream: bool) -> str:
-        """Ask, and come again when told to: that happens after a switch that failed."""
+        """Ask, and repeat a request that was refused after a failed switch."""
         while True:
             try:
                 return await self._ask(port, agent, number, stream=stream, tokens=self.tokens)
             except openai.InternalServerError as error:
-                if error.status_code != 503 or "no switch brings it" not in str(error):
+                if error.status_code != 503 or error.response.headers.get("x-should-retry") != "false":
                     raise
                 self.refused += 1
-                await asyncio.sleep(min(2, int(error.response.headers["Retry-After"])))
+                await asyncio.sleep(1)
 
     async def _ask(
         self,
