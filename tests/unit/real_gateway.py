@@ -32,8 +32,8 @@ OPTIONS = ("enable-auto-tool-choice", "tool-call-parser")
 DEFAULTS = {  # the role has others
     **{"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 4096},
     **{"requests_per_minute": 10000, "requests_at_once": 1000, "waiting": 8, "wait_seconds": 60},
-    **{"cors_origins": [], "on_demand": False, "in_use_seconds": 1, "min_active_seconds": 1, "max_wait_seconds": 2, "idle_seconds": 0},
-    **{"default_agents": [], "pinned": []},
+    **{"on_demand": False, "min_active_seconds": 1, "max_wait_seconds": 2, "in_use_seconds": 1, "idle_seconds": 0},
+    **{"default_agents": [], "pinned": [], "cors_origins": []},
 }
 
 

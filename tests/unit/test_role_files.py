@@ -57,7 +57,9 @@ def test_haproxys_configuration_is_validated_after_the_files_that_it_reads():
         if isinstance(entry, dict):
             kind, name = next((kind, entry[kind]) for kind in ("template", "source") if kind in entry)
             assert (ROLES / "gateway" / {"template": "templates", "source": "files"}[kind] / name).is_file()
-    assert tree["files"]["/etc/roundhouse/gateway/haproxy.cfg.in"]["validate"] == ["/usr/local/bin/roundhouse routes %s"]
+    assert tree["files"]["/etc/roundhouse/gateway/haproxy.cfg.in"]["validate"] == [
+        "/usr/local/bin/roundhouse routes %s"
+    ]
 
 
 def test_the_users_certificate_is_copied_for_haproxys_group_without_a_log():

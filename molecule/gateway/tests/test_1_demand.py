@@ -68,7 +68,9 @@ def test_openais_client_as_it_is_made_asks_three_agents_in_turn(gate, on_demand,
         raw = api.chat.completions.with_raw_response.create(model=name, messages=MESSAGES, max_tokens=4)
         assert (raw.parse().model, raw.headers["x-roundhouse-agent"]) == (name, name)
         waits.append(int(raw.headers["x-roundhouse-waited-ms"]) / 1000)
-    record_property("outcome", f"{len(waits)} requests answered; waits in s: {' '.join(f'{each:.1f}' for each in waits)}")
+    record_property(
+        "outcome", f"{len(waits)} requests answered; waits in s: {' '.join(f'{each:.1f}' for each in waits)}"
+    )
     assert len(waits) == REQUESTS
     assert sum(wait > 0 for wait in waits) >= REQUESTS - 1  # each but possibly the first needed a switch
 

@@ -28,9 +28,7 @@ TELL_SECONDS = 1.0
 UP = ("ready", "starting", "draining")  # states in which an agent holds its card, or is about to free it
 
 
-def drain(
-    agents: list[Agent], drain_seconds: float, report: Report, note: OnNote, cause: str = "a rollback"
-) -> int:
+def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNote, cause: str = "a rollback") -> int:
     """Stop the agents, and return the number of requests that were cut. Each is gone when this returns.
 
     `cause` completes the clients' error `dev was stopped by ...`, as `a switch to po`.

@@ -42,7 +42,7 @@ def path() -> Path:
 
 
 def render(text: str, plan: Plan) -> str:
-    """Return HAProxy's configuration: the role's text with the agents of a plan. Raises UsageError without a gateway."""
+    """Return the role's text with the agents of a plan. Raises UsageError for a plan without a gateway."""
     if plan["gateway_port"] is None:
         raise UsageError("gateway_not_planned", "The plan has no gateway.", "Set gateway_enabled: true.")
     rows = {

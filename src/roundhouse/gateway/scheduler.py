@@ -10,11 +10,11 @@ The rules bound the wait of a request, whatever the number of clients (molecule/
 - A pinned agent is not displaced. An agent that failed to start is not tried again for AFTER_FAILURE_SECONDS.
 - An agent without a request for `idle_seconds` leaves its card to the default agent, or leaves it idle.
 
-Why `in_use_seconds`: an agentic client sends a request, runs a tool and sends the next request. Most tools (read a file,
-search, list) end within a second or two, so a client in a tool loop is in use throughout, and two such clients do not
-move the card at every step. A switch costs 10 to 100 s, so 5 s of patience is cheap; a person who asks one agent and
-then another waits at most these 5 s more. A longer tool run, such as a test suite, gives the card away once; the client
-then waits in the queue like any other, and the other client keeps its minimum time.
+Why `in_use_seconds`: an agentic client sends a request, runs a tool and sends the next request. Most tools (read a
+file, search, list) end within two seconds. So the agent of a tool loop is in use throughout, and two such clients do
+not move the card at every step. A switch costs 10 to 100 s, so 5 s of patience is cheap: a person who asks one agent
+and then another waits at most 5 s longer. A longer tool, such as a test suite, gives the card away once. The client
+then waits in the queue, and the agent of the other client has its minimum time.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from . import switch
 
 HELP = "stop the active agent, or the one that is named, and leave its GPU idle"
 check = switch.check
-EPILOG = """The agent stays stopped until a request for it arrives (gateway_on_demand, the default), or until a switch, a
-reboot, a deployment or resume starts an agent.
+EPILOG = """\
+The agent stays stopped until a request for it arrives (gateway_on_demand, the default), or until a switch, a reboot, a
+deployment or resume starts an agent.
 """
 
 
