@@ -70,8 +70,8 @@ def test_open_webui_on_an_agents_own_port(gateway, key):
 def test_continue(gateway, key):
     """Chat and edit in streams, complete code, and list the models.
 
-    continuedev/continue, core/llm/llms/OpenAI.ts: `_getHeaders` sends the key as Authorization and as api-key;
-    `_convertArgs` sends max_tokens, temperature, stop and stream; `_legacystreamComplete` posts to completions, and
+    continuedev/continue, core/llm/llms/OpenAI.ts: `_getHeaders` sends the key as Authorization and as api-key.
+    `_convertArgs` sends max_tokens, temperature, stop and stream. `_legacystreamComplete` posts to completions, and
     `listModels` reads `data[].id`.
     """
     headers = {"Authorization": f"Bearer {key()}", "api-key": key()}

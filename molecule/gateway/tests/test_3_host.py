@@ -111,7 +111,7 @@ def test_a_reload_during_streams_cuts_none(gate, fault, record_property):
         finally:
             gate.hold(False)
         told = [each.result() for each in streams]
-    record_property("outcome", f"2 reloads, {during} of {len(told)} streams went on after them, and ended whole")
+    record_property("outcome", f"2 reloads, {during} of {len(told)} streams continued after them, and ended whole")
     assert during == len(told)
     assert told == [(b"data: [DONE]", TOKENS + 1)] * len(told)
 

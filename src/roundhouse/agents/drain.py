@@ -1,7 +1,7 @@
 """The drain: agents are asked to stop, their requests may end, and what does not stop in time is killed.
 
-An engine that is asked to stop accepts no new work (vLLM answers it with 500) and lets running requests finish, for as
-long as its own shutdown-timeout. A longer drain than that waits before it asks, while new work still arrives.
+An engine that is asked to stop accepts no new work; vLLM answers it with 500. Running requests may finish within its
+own shutdown-timeout. A longer drain than that waits before it asks, while new work still arrives.
 
 The gateway ends the streams that are still open shortly before the kill, so that their clients get the reason. A killed
 engine alone would leave them with a broken connection.
@@ -102,7 +102,7 @@ class _Stopping:
 
 def _describe(count: int | None, drain_seconds: float) -> str:
     if count is None:
-        return "it does not say what is running"
+        return "the number of its requests is unknown"
     return f"{count} running, which may end within {drain_seconds:g} s" if count else "nothing is running"
 
 

@@ -1,7 +1,7 @@
 """The gateway's routes and loads: which agents get requests, and how many each has.
 
-The routes follow from what is on disk: the running switch and the active agents. They are written to a file that
-HAProxy reads when it starts, so a gateway that was down or is reloaded knows the same, and a switch works without one.
+The routes follow from the running switch and the active agents on disk. HAProxy reads their file when it starts, so a
+gateway that was down or is reloaded has the same routes. A switch works without a gateway.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def publish_routes(plan: Plan, report: Report) -> None:
 def routes(plan: Plan) -> dict[str, str]:
     """Return the route of each agent, as roles/gateway/files/hold.lua reads it.
 
-    While a switch runs, or was killed, its agents get no requests: the new one has not answered its canary yet, and
-    the previous one is draining or may be restored.
+    While a switch runs, or was killed, its agents get no requests. The new agent has not answered its canary yet; the
+    previous one is draining or may be restored.
     """
     killed = switch_journal.killed()
     switching = {killed.to, *killed.previous} if killed else set()

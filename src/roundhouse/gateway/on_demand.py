@@ -24,11 +24,11 @@ PATH = Path("/etc/roundhouse/demand.json")
 
 
 class Offers(NamedTuple):
-    """What the control service does with requests for agents that are not loaded."""
+    """Requests for agents that are not loaded, as the control service handles them."""
 
-    asks: list[str]  # it starts these agents when a request waits
-    retries: dict[str, int]  # these agents failed to start; the time (seconds since the epoch) of the next try
-    pinned_out: list[str]  # a pinned agent keeps these from their card
+    asks: list[str]  # agents that it starts when a request waits.
+    retries: dict[str, int]  # agents that failed to start: the time of the next try, in seconds since the epoch.
+    pinned_out: list[str]  # agents that a pinned agent keeps from their card.
 
 
 def offers_path() -> Path:

@@ -12,8 +12,8 @@ The rules bound the wait of a request, whatever the number of clients (molecule/
 
 Why `in_use_seconds`: an agentic client sends a request, runs a tool and sends the next request. Most tools (read a
 file, search, list) end within two seconds. So the agent of a tool loop is in use throughout, and two such clients do
-not move the card at every step. A switch costs 10 to 100 s, so 5 s of patience is cheap: a person who asks one agent
-and then another waits at most 5 s longer. A longer tool, such as a test suite, gives the card away once. The client
+not move the card at every step. A switch costs 10 to 100 s, so 5 s are cheap. A person with a request for one agent
+and then for another waits at most 5 s longer. A longer tool, such as a test suite, gives the card away once. The client
 then waits in the queue, and the agent of the other client has its minimum time.
 """
 

@@ -1,7 +1,7 @@
-"""`stop`: the active agents are drained and none takes their place, so that the card is free for something else.
+"""`stop`: drain and stop the active agents, and leave their card idle.
 
-It is for now: the agents stay on record, so a reboot, a deployment or `resume` brings them back. The journal of a
-killed switch stays too; the next switch settles it.
+The agents stay on record, so a reboot, a deployment or `resume` starts them again, as does a request on demand. The
+journal of a killed switch stays too; the next switch settles it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from . import context
 
 
 class StopResult(TypedDict):
-    """What stop() did."""
+    """The result of stop()."""
 
     stopped: list[str]
     changed: bool
