@@ -1,8 +1,8 @@
 """Compute what roles/gateway's templates print; haproxy_config.py fills in the agents on the host.
 
 HAProxy buffers each request whole before it forwards it. A slow upload must not reach an engine that drains by then,
-and the field `model` may follow the prompt. So a buffer holds a request, and its size follows from the longest context of
-the plan.
+and the field `model` may follow the prompt. So a buffer holds a request, and its size follows from the longest context
+of the plan.
 """
 
 from __future__ import annotations
