@@ -103,4 +103,4 @@ def test_one_that_never_said_what_runs_is_told_of(go):
     agent = Leaving(0, hangs=True)
     agent.state = "draining"
     cut, _, said = go(agent, 0)
-    assert (cut, said[0]) == (0, "stopping dev (it does not say what is running)")
+    assert (cut, said[0]) == (0, "stopping dev (the number of its requests is unknown)")

@@ -58,7 +58,7 @@ def test_haproxys_configuration_is_validated_after_the_files_that_it_reads():
             kind, name = next((kind, entry[kind]) for kind in ("template", "source") if kind in entry)
             assert (ROLES / "gateway" / {"template": "templates", "source": "files"}[kind] / name).is_file()
     assert tree["files"]["/etc/roundhouse/gateway/haproxy.cfg.in"]["validate"] == [
-        "/usr/local/bin/roundhouse routes %s"
+        "/usr/local/bin/roundhouse routes --template %s"
     ]
 
 

@@ -121,7 +121,7 @@ def _nothing(_: object) -> None:
 
 
 def _template(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("template", nargs="?", type=Path, metavar="TEMPLATE")
+    parser.add_argument("--template", type=Path, metavar="FILE")
 
 
 # The other hooks are about one agent.

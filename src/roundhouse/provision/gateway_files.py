@@ -43,7 +43,7 @@ def build(config: Config) -> dict[str, object]:
         certificate: Template = {"copy_of": config["own_certificate"], "secret": True, "mode": "0640"}
         files[config["certificate"]] = {**certificate, "owner": "root", "group": GROUP}
     # The command fills in the agents of the deployed plan; the unit calls it before each start and reload.
-    checks = ["/usr/local/bin/roundhouse routes %s"]
+    checks = ["/usr/local/bin/roundhouse routes --template %s"]
     files[f"{folder}/haproxy.cfg.in"] = {"template": "haproxy.cfg.j2", "validate": checks}
     names = [haproxy.UNIT]
     if config["demand"]:
