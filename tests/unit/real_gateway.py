@@ -101,10 +101,10 @@ def render(config, template="haproxy.cfg.j2"):
     environment = jinja2.Environment(  # noqa: S701 - no HTML
         loader=jinja2.FileSystemLoader(ROLE / "templates"),
         trim_blocks=True,
-        keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template(template).render(__gateway_config=config, ansible_managed="test")
+    # As Ansible, which keeps the last newline of the file and none of an included one.
+    return environment.get_template(template).render(__gateway_config=config, ansible_managed="test") + "\n"
 
 
 def starting(folder, **always):

@@ -83,11 +83,11 @@ def check(text: str) -> None:
     """Raise RoundhouseError when HAProxy refuses a configuration."""
     aside = files.stage(path(), text, durable=False)
     try:
-        done = process.run(["/usr/sbin/haproxy", "-c", "-q", "-f", str(aside)])
+        done = process.run(["/usr/sbin/haproxy", "-c", "-f", str(aside)])
     finally:
         aside.unlink(missing_ok=True)
     if done.returncode != 0:
-        problem = (done.stderr or done.stdout).strip().replace(str(aside), str(path()))
+        problem = " ".join((done.stderr or done.stdout).replace(str(aside), str(path())).split())
         raise RoundhouseError("haproxy_config_invalid", "HAProxy refuses its configuration: {problem}", problem=problem)
 
 
