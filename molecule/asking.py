@@ -41,8 +41,8 @@ class Asking:
     ) -> None:
         """Send requests while `switch` activates one agent after another; the first is active already.
 
-        The gateway refuses requests for an agent that is not in a switch. So the clients pause between the last request
-        for an agent and the moment at which the next switch has `begun`, which may wait for that moment.
+        The gateway refuses requests for an agent that is not in a switch. So the clients pause after the last request
+        for an agent, until the next switch has `begun`, which may wait for that moment.
         Running requests of the previous agent continue. Engines that can `hold` their answers do so until the switch
         has begun, so the test needs no fast machine. `taken` returns whether the engine has that number of requests:
         one that arrives after the switch has begun is refused too.

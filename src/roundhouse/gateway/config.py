@@ -46,7 +46,7 @@ _RUN = f"Run `roundhouse {_AGENT}` on the host."
 REFUSALS = {
     "off": f"{_AGENT} is not loaded, and agents are not started on demand: {{off}}. {_RUN}",
     "pinned": f"{_AGENT} is not loaded, and a pinned agent (gateway_pinned) keeps its GPU. {_RUN}",
-    "failed": f"{_AGENT} failed to start; `roundhouse doctor` shows the cause. The next try is in %[var(txn.seconds)] s.",
+    "failed": f"{_AGENT} failed to start; see `roundhouse doctor`. The next try is in %[var(txn.seconds)] s.",
     "late": f"{_AGENT} did not become ready within the hold of {{wait_seconds}} s (gateway_wait_seconds).",
     "moved": "The gateway was reloaded. Repeat the request.",
     "full": f"{{waiting}} requests wait for {_AGENT} already (gateway_waiting).",

@@ -88,7 +88,8 @@ def check(text: str) -> None:
         aside.unlink(missing_ok=True)
     if done.returncode != 0:
         problem = " ".join((done.stderr or done.stdout).replace(str(aside), str(path())).split())
-        raise RoundhouseError("haproxy_config_invalid", "HAProxy refuses its configuration: {problem}", problem=problem)
+        text, remedy = "HAProxy refuses its configuration: {problem}.", "Deploy again with site.yml."
+        raise RoundhouseError("haproxy_config_invalid", text, remedy, problem=problem)
 
 
 def follow(plan: Plan, report: Report) -> None:
