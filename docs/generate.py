@@ -2,7 +2,8 @@
 """Write the output of commands into the documents: `docs/generate.py`; --check only reports the outdated files.
 
 The text between `<!-- $ COMMAND -->` and `<!-- /$ -->` in a document is COMMAND's output, run in the repository's root.
-The files of the clients in examples/ are written too (example_files.py). A test runs the check.
+The files of the clients in examples/ (example_files.py) and the picture of a switch (record_picture.py) are written
+too. A test runs the check.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 import example_files
+import record_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- \$ (?P<command>.+?) -->\n).*?(<!-- /\$ -->)", re.DOTALL)
@@ -26,6 +28,7 @@ def main() -> int:
     """Write or check the files, and return the exit status."""
     made = {ROOT / name: BLOCK.sub(_block, (ROOT / name).read_text()) for name in DOCUMENTS}
     made |= dict(example_files.made())
+    made[ROOT / "docs/switch.svg"] = record_picture.svg()
     old = []
     for file, text in made.items():
         if not file.exists() or file.read_text() != text:
@@ -34,7 +37,7 @@ def main() -> int:
                 file.parent.mkdir(exist_ok=True)
                 file.write_text(text)
     if old:
-        print(f"{'old' if '--check' in sys.argv else 'written'}: {', '.join(old)}")
+        print(f"{'outdated' if '--check' in sys.argv else 'written'}: {', '.join(old)}")
     return 1 if old and "--check" in sys.argv else 0
 
 
@@ -47,7 +50,7 @@ def _shown(command: str) -> str:
     """Return the output of a command as Markdown."""
     words = shlex.split(command)
     # The width does not depend on this terminal.
-    wide = os.environ | {"COLUMNS": "100"}
+    wide = os.environ | {"COLUMNS": "80"}
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=wide, capture_output=True, text=True, check=False)
     if done.stderr:
         raise SystemExit(f"{command}: {done.stderr.strip()}")

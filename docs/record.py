@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Record a switch on a lab host for the screens of the documents: `docs/record.py HOST AGENT FILE WHAT`.
 
-HOST is a lab host's container with agents deployed: of `make demo` (real engines on the CPU), or of molecule's scenario
-switch-faults (fake engines, a stand-in card); WHAT says so in words. While `roundhouse AGENT` runs there, what watch
-shows is looked at twice a second, with the host's own installed command. FILE then holds, a JSON object a line: how it
-was made, what the switch said, and each look that is another than the one before. docs/screens.py shows it with the
-program's own code, so that a document shows what today's program makes of a real run.
+HOST is the container of a lab host with deployed agents. `make demo` makes one with real engines on the CPU, molecule's
+scenario switch-faults one with fake engines and a stand-in card. WHAT describes the engines.
+
+`roundhouse AGENT` runs on the host, and the state that `watch` shows is read twice a second, by the installed package.
+FILE gets a JSON object a line: the origin, the output of the switch, and each state that differs from the one before.
+docs/screens.py prints it with the current code.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# Runs on the host, with its own Python and the installed package.
+# Runs on the host, with its Python and the installed package.
 LOOK = """
 import json, select, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -50,7 +51,7 @@ def main(host: str, agent: str, file: str, what: str) -> int:
 
 
 def _changes(looks: list[dict]) -> list[dict]:
-    """Return the looks without those that equal the one before; times are counted from the first."""
+    """Return the states without repetitions, with the seconds since the first."""
     begun, kept = looks[0]["at"], []
     for look in looks:
         if not kept or look["view"] != kept[-1]["view"]:

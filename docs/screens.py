@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
-"""What a person sees, made by the program's own code from recorded runs: `docs/screens.py SCREEN`.
+"""Print a screen of 80 columns from a recorded run, with the current code: `docs/screens.py SCREEN`.
 
-SCREEN is one of these. setup: setup_vllm.py's screen in a terminal of 80 columns, in the midst of the pull.
-setup-end: what stays on it. setup-log: what it writes into a pipe. switch: what a switch said. watch: the screen of a
-terminal of 80 columns in the midst of that switch. log: what watch wrote of it into a file. card: the screen beside a
-(stand-in) card. doctor: each log that a real engine left when it was made to fail, and its cause. causes: its table.
+    setup      setup_vllm.py during the pull
+    setup-end  setup_vllm.py at its end
+    setup-log  setup_vllm.py in a pipe
+    switch     the output of a switch
+    watch      `watch` during that switch
+    log        `watch` in a pipe during that switch
+    card       `watch` on a host with a stand-in card
+    doctor     the causes of the failed engines in tests/fixtures/logs
+    causes     the table of causes
 
-The recordings, in docs/recordings, are made by docs/record.py and docs/record_setup.py and say how.
+docs/record.py and docs/record_setup.py make the recordings in docs/recordings, which state their origin.
 """
 
 from __future__ import annotations
@@ -25,13 +30,14 @@ from roundhouse.doctor.cause import heading
 from roundhouse.doctor.causes import CAUSES
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.state.switch_journal import Switching
+from roundhouse.util import console
 
 RECORDINGS = ROOT / "docs/recordings"
 WIDTH = 80
 
 
 def recorded(name: str) -> tuple[str, dict[str, Any], list[tuple[float, agents_watch.View]]]:
-    """Return how a recording was made, what its switch said, and each look with its time."""
+    """Return the origin of a recording, the output of its switch, and each state with its time."""
     made, said, *looks = [json.loads(line) for line in (RECORDINGS / f"{name}.jsonl").read_text().splitlines()]
     how = f"(recorded on {made['on']} by {made['by']}: {made['what']})"
     return how, said, [(each["at"], _view(each["view"])) for each in looks]
@@ -43,21 +49,22 @@ def _view(told: dict[str, Any]) -> agents_watch.View:
 
 
 def switch() -> str:
-    """Return what the switch said, and how it ended."""
+    """Return the output of the switch."""
     how, said, _ = recorded("engine")
-    return "\n".join([*said["said"], said["printed"], "", how])
+    told = [console.wrapped(line, WIDTH, " " * 10) for line in said["said"]]
+    return "\n".join([*told, *(console.wrapped(text, WIDTH) for text in (said["printed"], "", how))])
 
 
 def watch(name: str = "engine") -> str:
-    """Return the screen in the midst of a recorded start."""
+    """Return the screen in the middle of a recorded start."""
     how, _, looks = recorded(name)
     starting = [(at, view) for at, view in looks if view.switch and re.search(r" %| left", view.switch.note)]
     at, view = starting[len(starting) // 2]
-    return f"{agents_watch.screen(view, WIDTH, now=at)}\n\n{how}"
+    return f"{agents_watch.screen(view, WIDTH, now=at)}\n\n{console.wrapped(how, WIDTH)}"
 
 
 def log() -> str:
-    """Return the lines that watch writes where there is no terminal."""
+    """Return the lines that watch prints without a terminal."""
     how, _, looks = recorded("engine")
     lines, before = [], None
     for at, view in looks:
@@ -73,14 +80,14 @@ def card() -> str:
 
 
 def _setup() -> tuple[str, Run, list[Event], dict[str, Any]]:
-    """Return how a recorded run of site.yml was made, where it stands at first, its events, and its end."""
+    """Return the origin of a recorded run of site.yml, the run before its first event, its events, and its end."""
     made, *told, ended = [json.loads(line) for line in (RECORDINGS / "setup.jsonl").read_text().splitlines()]
     how = f"(recorded on {made['on']} by {made['by']}: {made['what']})"
     return how, Run(made["stages"]), [Event(**each) for each in told], ended
 
 
 def setup() -> str:
-    """Return the screen in the midst of the pull, with the times of the run itself as the last one's."""
+    """Return the screen in the middle of the pull, with the times of this run as those of the last run."""
     _, run, events, ended = _setup()
     _end(run, events, ended)
     before = {stage.name: stage.seconds(ended["ended"]) or 0.0 for stage in run.stages}
@@ -93,10 +100,10 @@ def setup() -> str:
 
 
 def setup_end() -> str:
-    """Return what stays in the terminal, and how it was recorded."""
+    """Return the screen at the end of the run."""
     how, run, events, ended = _setup()
     _end(run, events, ended)
-    return f"{setup_screen.summary(run, ended['ended'], WIDTH)}\n\n{how}"
+    return f"{setup_screen.summary(run, ended['ended'], WIDTH)}\n\n{console.wrapped(how, WIDTH)}"
 
 
 def setup_log() -> str:
@@ -118,8 +125,8 @@ def _end(run: Run, events: list[Event], ended: dict[str, Any]) -> None:
 
 
 def doctor() -> str:
-    """Return a table in Markdown: what the real engine wrote when it was made to fail, and what doctor says to it."""
-    lines = ["| cause | the line that shows it | cure |", "|---|---|---|"]
+    """Return a table in Markdown: the error of each engine that failed, and doctor's cause for it."""
+    lines = ["| cause | evidence | remedy |", "|---|---|---|"]
     for log in sorted((ROOT / "tests/fixtures/logs").glob("*.log")):
         found = diagnosis.diagnose("dev", log.read_text().splitlines(), exit_status=1)
         evidence = found.evidence[:110].replace("|", "\\|")
@@ -128,9 +135,9 @@ def doctor() -> str:
 
 
 def causes() -> str:
-    """Return doctor's own table of causes in Markdown."""
+    """Return doctor's table of causes in Markdown."""
     rows = [f"| {heading(each.code)} | {each.text} | {each.remedy} |" for each in CAUSES]
-    return "\n".join(["| cause | what is so | cure |", "|---|---|---|", *rows])
+    return "\n".join(["| cause | meaning | remedy |", "|---|---|---|", *rows])
 
 
 SCREENS = {

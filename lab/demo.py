@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The main job on the stand-in host, end to end: `make demo`.
 
-From nothing to three agents that answer: the lab's host, a real model, site.yml with the engine, then a switch to each
-agent that does not serve yet, and a question through the OpenAI client. What is slow is made once.
+The demo starts the lab's host, brings a real model and runs site.yml, which installs the engine. Then it switches to
+each agent and asks it a question through the OpenAI client. Slow steps are cached.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from demo_steps import (
     IMAGE,
     INSPECT,
     KEPT,
+    LOG,
     MODEL,
     PULL,
     QUESTIONS,
@@ -44,20 +45,25 @@ from roundhouse.agents import ports
 from roundhouse.cli import remote, setup_run
 from roundhouse.errors import RoundhouseError
 from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.util import console as terminal
 
 PORTS = (8000, 8001, 8002, 8080)
 INVENTORY = ("--inventory", "inventory/lab")
 ANSWER_TOKENS = 512
+TINY = (
+    "The agents run SmolLM2 with 135 million parameters, on the CPU. These answers are not a measure of the quality "
+    "of a model that fits a GPU."
+)
 
 console = Console(highlight=False)
 
 
 def prepare(board: Board, hub: str) -> None:
-    """Bring the host up, and the model beside it where no hub has it. Raises Failed."""
+    """Start the host, and build the model in parallel unless a hub has it. Raises Failed."""
 
     def script(name: str, *words: str) -> None:
         with board.step(name) as tell:
-            command([*words], tell, cwd=ROOT)
+            command([*words], tell, board.log, cwd=ROOT)
 
     script(IMAGE, "lab/image.sh", "bookworm")
     with ThreadPoolExecutor() as pool:
@@ -69,14 +75,15 @@ def prepare(board: Board, hub: str) -> None:
 
 
 def switch(agent: str, tell: Tell) -> dict[str, float]:
-    """Run the user's command toward the lab, tell its progress, and return the seconds of its stages. Raises Failed."""
+    """Run the user's command on the lab, tell its progress, and return the seconds of its phases. Raises Failed."""
     words = [sys.executable, "scripts/switch.py", "--on", remote.LAB_WORD, "--json", agent]
     said: deque[str] = deque(maxlen=KEPT_LINES)
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
     with subprocess.Popen(words, cwd=ROOT, **pipes) as running:
         for line in running.stderr or ():
-            said.append(line.rstrip())
-            tell(line.partition("] ")[2].strip() or line.strip())
+            wraps = line.startswith("   ") and bool(said)  # the line continues the one before
+            said.append(f"{said.pop()} {line.strip()}" if wraps else line.rstrip())
+            tell(said[-1].partition("] ")[2] or said[-1])
         printed = running.stdout.read() if running.stdout else ""
     try:
         told = json.loads(printed)
@@ -93,9 +100,9 @@ def switch(agent: str, tell: Tell) -> dict[str, float]:
 
 
 def ask(agent: str, port: int, sign: str = "") -> str:
-    """Return the agent's answer to its question, asked as its users do; the same each time.
+    """Return the agent's answer to its question, which is the same each time.
 
-    Raises Failed, also where nothing in the answer matches the regular expression `sign`.
+    Raises Failed, also where the answer does not match the regular expression `sign`.
     """
     client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="not-needed")
     messages: Any = [{"role": "user", "content": QUESTIONS[agent]}]
@@ -107,14 +114,14 @@ def ask(agent: str, port: int, sign: str = "") -> str:
     if not text:
         raise Failed(f"{agent} gave an empty answer: scripts/switch.py logs {agent}")
     if not re.search(sign, text):
-        anew = "`make demo-down` removes it, and the next `make demo` makes it anew."
+        anew = "Run `make demo-down`, which removes it, and `make demo`, which builds it again."
         raise Failed(f"{agent}: the answer does not fit the question, so its model is damaged: {text[:200]!r}. {anew}")
     cut = answer.choices[0].finish_reason == "length"
     return f"{text}\n(cut at {ANSWER_TOKENS} tokens)" if cut else text
 
 
 class Served(NamedTuple):
-    """An agent's answer; `switch` and `seconds` are those of the switch to it, None for none, and of its answer."""
+    """An agent's answer. `switch` are the seconds of the switch, or None; `seconds` are those of the answer."""
 
     agent: str
     port: int
@@ -124,7 +131,7 @@ class Served(NamedTuple):
     answer: str
 
     def text(self) -> Text:
-        """Return it as a block: a heading, the question, and the answer in the whole width."""
+        """Return a heading, the question and the answer."""
         switch = "already active" if self.switch is None else f"switch {self.switch:.1f} s"
         heading = f"{self.agent}, port {self.port}, {self.model}: {switch}, answer {self.seconds:.1f} s"
         parts = ((heading, "bold"), "\n", (QUESTIONS[self.agent], "italic"), "\n\n", self.answer, "\n")
@@ -132,7 +139,7 @@ class Served(NamedTuple):
 
 
 def serve(board: Board, hub: str) -> list[Served]:
-    """Ask each agent: first the one that serves, then each of the others after a switch to it. Raises Failed."""
+    """Ask each agent: first the active one, then each other after a switch. Raises Failed."""
     found = []
     for row in sorted(status(), key=lambda row: bool(row["state"] != "ready")):
         agent = row["agent"]
@@ -147,37 +154,38 @@ def serve(board: Board, hub: str) -> list[Served]:
 
 
 def go_on(rows: list[dict[str, Any]]) -> str:
-    """Return what may be done next, for the agents as they are: [{"agent", "state", "port"}]."""
+    """Return the next commands to try, for rows of {"agent", "state", "port"}."""
     ready = next((row for row in rows if row["state"] == "ready"), None)
     other = next(row for row in rows if row is not ready)
     asked = ready or other
     active = f"{ready['agent']} is active" if ready else "no agent is active"
     lines = [
         (f"scripts/switch.py {other['agent']}", f"switch to another agent; {active}"),
-        ("scripts/switch.py status", "which agent serves"),
-        (f"scripts/switch.py logs {asked['agent']}", "the log of its engine"),
-        ("curl http://127.0.0.1:8080/v1/models", "all agents: a request there goes by its field `model`"),
-        ("make lab-down", "stop the host, and keep what was slow to make"),
-        ("make demo-down", "leave nothing"),
+        ("scripts/switch.py status", "show the agents"),
+        (f"scripts/switch.py logs {asked['agent']}", "show the log of its engine"),
+        ("curl http://127.0.0.1:8080/v1/models", "list all agents; this port routes a request by its field `model`"),
+        ("make lab-down", "remove the host, and keep the caches"),
+        ("make demo-down", "remove the host and the caches"),
     ]
-    message = json.dumps({"model": asked["agent"], "messages": [{"role": "user", "content": "Hello"}]})
+    message = json.dumps([{"role": "user", "content": "Hi"}])
     url = f"http://127.0.0.1:{asked['port']}/v1/chat/completions"
-    curl = f"curl {url} -H 'Content-Type: application/json' \\\n    -d '{message}'"
-    listed = "\n".join(f"  {words:<40}{text}" for words, text in lines)
-    return f"\nThe stand-in host goes on running. To go on:\n\n{listed}\n\n  {curl}\n"
+    body = f'{{"model": "{asked["agent"]}", "messages": {message}}}'
+    curl = f"curl {url} \\\n    -H 'Content-Type: application/json' \\\n    -d '{body}'"
+    listed = terminal.wrapped("\n".join(f"  {words:<38}{text}" for words, text in lines))
+    return f"\nThe stand-in host is still running. Next commands:\n\n{listed}\n\n  {curl}\n"
 
 
 def refuse_taken_ports() -> None:
-    """End with a sentence when this machine's own programs hold the agents' ports."""
+    """Exit with an error if another program of this machine uses the agents' ports."""
     if remote.lab_is_up():
         return
     for port in PORTS:
         if holder := ports.holder(port):
-            raise SystemExit(f"demo: port {port} of this machine is taken by {holder}: stop that and try again.")
+            raise SystemExit(f"demo: Port {port} of this machine is used by {holder}. Stop that and try again.")
 
 
 def run(board: Board, hub: str) -> tuple[dict[str, str], list[Served]]:
-    """Do all of it and return the names under which the steps' seconds are kept, and the answers.
+    """Run all steps and return the names under which their seconds are kept, and the answers.
 
     Raises Failed, RoundhouseError, KeyboardInterrupt.
     """
@@ -187,7 +195,7 @@ def run(board: Board, hub: str) -> tuple[dict[str, str], list[Served]]:
     board.expected, board.by = estimates(kinds)
     prepare(board, hub)
     with board.step(SITE) as tell:
-        playbook(wanted, board, tell)
+        playbook(wanted, board, SITE, tell)
     return kinds, serve(board, hub)
 
 
@@ -198,22 +206,27 @@ def main(argv: list[str] | None = None) -> int:
     hub = parser.parse_args(argv).model
     refuse_taken_ports()
     begun = time.monotonic()
-    board = Board(steps(hub), {INSPECT: SHIPPED[INSPECT]}, beside=BESIDE)
-    try:
-        with board.shown():
-            kinds, found = run(board, hub)
-            rows = status()
-    except (Failed, RoundhouseError) as error:
-        print(f"demo: {error}\n`make demo` again goes on from there.", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("demo: interrupted; `make demo` again goes on from there.", file=sys.stderr)
-        return 130
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    print(terminal.wrapped(f"The output of Ansible goes to {LOG}"))
+    with LOG.open("w") as log:
+        board = Board(steps(hub), {INSPECT: SHIPPED[INSPECT]}, beside=BESIDE, log=log)
+        try:
+            with board.shown():
+                kinds, found = run(board, hub)
+                rows = status()
+        except (Failed, RoundhouseError) as error:
+            terminal.say(f"demo: {error}\nThe log is {LOG}. Run `make demo` again to continue from there.")
+            return 1
+        except KeyboardInterrupt:
+            terminal.say("demo: Interrupted. Run `make demo` again to continue from there.")
+            return 130
     keep(KEPT, {kinds[name]: seconds for name, seconds in board.seconds().items()})
     print()
+    if not hub:
+        print(f"{terminal.wrapped(TINY, hanging='')}\n")
     for each in found:
         console.print(each.text())
-    print(f"in all {time.monotonic() - begun:.0f} s")
+    print(f"Total: {time.monotonic() - begun:.0f} s")
     print(go_on(rows))  # as it is: a wrapped line could not be pasted
     return 0
 

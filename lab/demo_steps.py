@@ -1,4 +1,4 @@
-"""The steps of the demo: what there is before it, and so how long each of them takes."""
+"""The steps of the demo, and the time of each by what exists already."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from roundhouse.errors import RoundhouseError
 from roundhouse.paths import CHECKOUT as ROOT
 
 MODEL = "/srv/lab/models/SmolLM2-135M-Instruct"
-# What suits each role, and what a model of 135 million parameters answers sensibly.
+# A question for each role that a model of 135 million parameters can answer.
 QUESTIONS = {
     "architect": "What is the difference between a relational database and a key-value store? Answer in two sentences.",
     "dev": "Write a Python function that reverses a string.",
@@ -25,11 +25,11 @@ INSPECT = "Inspect the machine"
 IMAGE, HOST, PULL, SITE = "Build the host's image", "Start the stand-in host", "Pull the model", "Run site.yml"
 BESIDE = ((HOST, PULL),)  # they run at the same time
 SERVES = "{agent} answers"
-# What the answer of the demo's own model has: without it the model was damaged on its way. At temperature 0 it is the
-# same each time.
+# A pattern in the answer of the demo's own model; without it the model is damaged. At temperature 0 the answer does not
+# change.
 SIGNS = {"architect": r"(?i)\bdatabase", "dev": r"\bdef \w+\(", "po": r"(?i)\bas a user\b"}
-# Seconds, by what a step finds, for a run without an earlier one: twice those of a machine with two cores and AVX-512,
-# because a machine with two slow ones takes so long.
+# Seconds of a first run, by what a step finds. They are twice those of a machine with two cores and AVX-512, because
+# slow cores take that long.
 SHIPPED = {
     INSPECT: 2.0,
     **{f"{IMAGE}, new": 76.0, f"{HOST}, new": 7.0, f"{PULL}, new": 17.0},
@@ -39,12 +39,13 @@ SHIPPED = {
     **{"a switch": 42.0, "an answer": 4.0},
 }
 KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roundhouse" / "demo.json"
+LOG = KEPT.with_suffix(".log")  # the output of Ansible and of the other programs
 
 
 class Found(NamedTuple):
-    """What there was before: each fact tells how long a step takes.
+    """The state before the demo, which decides how long a step takes.
 
-    `models` are those of the agents that the host has, and `ready` is the agent that serves.
+    `models` are those of the agents on the host, and `ready` is the active agent.
     """
 
     image: bool
@@ -55,7 +56,7 @@ class Found(NamedTuple):
     ready: str | None
 
     def kinds(self, hub: str) -> dict[str, str]:
-        """Return for each step the name under which its seconds are kept; of a hub's model they are its own."""
+        """Return for each step the name under which its seconds are kept; a hub's model has its own."""
         if self.host and self.models:
             site = "again" if self.models == {hub or MODEL} else "another model"
         else:
@@ -79,7 +80,7 @@ def _new(there: bool) -> str:
 
 
 def inspect(tell: Tell) -> Found:
-    """Return what there is. Raises Failed."""
+    """Return the state before the demo. Raises Failed."""
     tell("the host's image")
     image = _output("lab/image.sh", "--name", "bookworm").strip()
     listing = ("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter")
@@ -98,7 +99,7 @@ def inspect(tell: Tell) -> Found:
 
 
 def inspect_volumes(image: str) -> tuple[bool, bool]:
-    """Return whether the engine and the model are there."""
+    """Return whether the engine and the model exist."""
     volumes = [
         f"--volume=roundhouse-lab-{name}" for name in ("engine:/opt/roundhouse/engine", "models:/srv/lab/models")
     ]
@@ -109,7 +110,7 @@ def inspect_volumes(image: str) -> tuple[bool, bool]:
 
 
 def _runs(image: str) -> bool:
-    """Return whether the host runs, and of this image: create.yml makes one of another image anew."""
+    """Return whether the host runs with this image; create.yml replaces a host of another image."""
     if not remote.lab_is_up():
         return False
     of_host = _output("docker", "container", "inspect", "--format", "{{.Image}}", remote.LAB)
@@ -117,7 +118,7 @@ def _runs(image: str) -> bool:
 
 
 def _output(*words: str) -> str:
-    """Return what a command prints. Raises Failed with what it says."""
+    """Return the output of a command. Raises Failed with its errors."""
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
         raise Failed(f"{done.stderr.strip()}\n{' '.join(words[:2])} failed with status {done.returncode}.".strip())
@@ -130,18 +131,18 @@ def status() -> list[dict[str, Any]]:
 
 
 def deployed() -> list[dict[str, Any]]:
-    """Return the rows of the status, none where nothing is deployed yet."""
+    """Return the rows of the status; [] where no plan is deployed."""
     has_plan = ("docker", "exec", remote.LAB, "test", "-e", "/etc/roundhouse/plan.json")
     if subprocess.run(has_plan, capture_output=True, check=False).returncode != 0:
         return []
     try:
         return status()
-    except RoundhouseError:  # a host of another version, or one that is ill: site.yml tells
+    except RoundhouseError:  # a host of another version, or a faulty one: site.yml reports it
         return []
 
 
 def estimates(kinds: dict[str, str]) -> tuple[dict[str, float], str]:
-    """Return the seconds of each step as far as they are known, and whose they are."""
+    """Return the known seconds of the steps, and their source."""
     before = recall(KEPT)
     by = "earlier runs" if before.keys() >= {*kinds.values()} else "the times of a machine with two slow cores"
     known = SHIPPED | before

@@ -170,7 +170,7 @@ def test_3_the_log_has_the_phases_in_order(host, engine):
     told = [progress.phase for line in host.run("cat /tmp/log").splitlines() if progress.feed(line, 1.0)]
     names = [name for name, _ in start_phases.PHASES]
     assert [names.index(phase) for phase in told] == sorted(names.index(phase) for phase in told)
-    assert {"reading options", "starting the engine", "loading weights", "opening the API"} <= set(told)
+    assert {"loading vLLM", "starting the engine", "loading weights", "opening the API"} <= set(told)
 
 
 def test_4_the_canary_is_reproducible_and_has_token_ids(engine):

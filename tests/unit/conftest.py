@@ -22,7 +22,7 @@ OTHERS = ("ANSIBLE_", "HF_", "LAB_", "OPENAI_", "ROUNDHOUSE_")
 
 def pytest_sessionstart():
     """Refuse a CI that would skip tests for want of a program."""
-    programs = ("cc", "gpg", "haproxy", "modinfo", "openssl")
+    programs = ("cc", "gpg", "haproxy", "modinfo", "openssl", "tmux")
     if os.environ.get("CI") and (absent := [name for name in programs if not shutil.which(name)]):
         pytest.exit(f"not installed: {', '.join(absent)}. `make setup` as root installs all of them.", returncode=2)
 
@@ -32,7 +32,7 @@ def pytest_configure():
     for name in [*os.environ]:
         if name.startswith(OTHERS) or name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE"):
             del os.environ[name]
-    os.environ["COLUMNS"] = "160"  # so wide that nothing wraps a sentence
+    os.environ["COLUMNS"] = "1000"  # so wide that nothing wraps a sentence
     os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)  # no authorities: reading the machine's takes long
 
 

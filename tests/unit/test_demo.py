@@ -220,6 +220,49 @@ def test_without_a_terminal_each_running_step_is_a_line_now_and_then(clock, monk
     assert lines[-1].startswith("+ one")
 
 
+def test_a_part_of_a_step_is_a_line_of_its_own_with_its_seconds(clock, capsys):
+    shown = board.Board(["site"], {})
+    with shown.step("site"):
+        shown.part("site", board.Stage("Install the engine", board.DONE, 12, 3, 50.0, 80.0))
+        lines = shown.screen(80).splitlines()
+    assert lines[1].split() == ["+", "Install", "the", "engine", "12", "tasks,", "3", "changed,", "30", "s"]
+    assert len(lines[1]) <= 80
+    assert "   Install the engine: 12 tasks, 3 changed, 30 s" in capsys.readouterr().out
+    assert shown.seconds() == {"site": 0.0}
+
+
+def test_the_plays_of_a_playbook_are_parts_and_ansibles_output_is_in_the_log(monkeypatch, tmp_path):
+    def run(wanted, feed, log):
+        for at, name in ((10.0, "Install the engine"), (40.0, "Deploy the agents")):
+            feed(board.Event(at, "play", name, None, None, None))
+            feed(board.Event(at + 1, "changed", name, "Write a file", "host", None))
+        print("TASK [engine : Write a file]", file=log)
+        return "successful"
+
+    monkeypatch.setattr(board.setup_run, "run", run)
+    with (tmp_path / "log").open("w") as log:
+        shown = board.Board(["site"], {}, log=log)
+        with shown.step("site") as tell:
+            board.playbook(None, shown, "site", tell)
+    assert [line.split(maxsplit=1)[1].split("  ")[0] for line in shown.screen(80).splitlines()[1:3]] == [
+        "Install the engine",
+        "Deploy the agents",
+    ]
+    assert (tmp_path / "log").read_text() == "TASK [engine : Write a file]\n"
+
+
+def test_a_command_writes_its_output_to_the_log(tmp_path):
+    with (tmp_path / "log").open("w") as log:
+        board.command(["sh", "-c", "echo first; echo second >&2"], str, log)
+    assert (tmp_path / "log").read_text() == "first\nsecond\n"
+
+
+def test_the_hints_fit_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for ready in AGENTS:
+        assert max(map(len, demo.go_on(rows(ready)).splitlines())) <= 80
+
+
 def test_a_command_that_fails_is_told_by_its_last_lines():
     said = []
     with pytest.raises(board.Failed, match="second\nsh failed"):

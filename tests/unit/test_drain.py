@@ -61,7 +61,7 @@ def go(monkeypatch, clock):
 def test_what_ends_within_the_drain_is_not_cut(go):
     cut, happened, said = go(Leaving(3), 30)
     assert (cut, happened) == (0, ["stop"])
-    assert said == ["stopping dev (3 running, which may end within 30 s)"]
+    assert said == ["stopping dev (3 running requests, cut after 30 s)"]
 
 
 def test_what_does_not_end_is_cut_and_counted(go):

@@ -59,7 +59,7 @@ def test_the_history_shows_it():
     assert (row["from"], row["to"], row["outcome"], row["cause"]) == (
         "dev",
         "architect",
-        "failed_over",
+        "failed over",
         "dev has no memory",
     )
 

@@ -16,7 +16,7 @@ def completed(script, *words):
 def test_the_page_has_every_word_and_option():
     page = manual.page()
     assert page.startswith(".TH ROUNDHOUSE 1 ")
-    assert "roundhouse \\- put one LLM agent on the GPU" in page
+    assert "roundhouse \\- switch the LLM agent on the GPU" in page
     for name in command.NAMES:
         listed = name.replace("-", "\\-")
         assert f"\n  {listed} " in page

@@ -478,7 +478,9 @@ def test_a_missing_library_is_reported_with_its_package(write, tmp_path, module,
     file = write(name, ARCHITECT if name.endswith(".yml") else "VLLM_MODEL=Qwen/Qwen3-8B\n")
     (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError('{module}')\n")
     command = [sys.executable, ROOT / "scripts/switch.py", "import", file]
-    done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env={"PYTHONPATH": str(tmp_path), "COLUMNS": "200"}, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert (library in done.stderr, "pip install 'roundhouse[import]'" in done.stderr) == (True, True)
     assert "on the controller" in done.stderr

@@ -30,10 +30,10 @@ def test_weights_that_do_not_fit_fill_the_bar():
 
 def test_the_text_says_what_was_given_up_and_why():
     text = report.text(build(), [])
-    assert "gave up model Qwen/Qwen2.5-32B-Instruct for Qwen/Qwen2.5-14B-Instruct-AWQ" in text
+    assert "changed model from Qwen/Qwen2.5-32B-Instruct to Qwen/Qwen2.5-14B-Instruct-AWQ" in text
     assert "Qwen/Qwen2.5-32B-Instruct-AWQ (awq): no. The weights take 18.14 GiB and the engine's share is 13.17" in text
-    assert "gave up kv_cache_dtype auto for fp8: One request of 32768 tokens needs" in text
-    assert f"gave up max_model_len 32768 for {build()['agents'][0]['max_model_len']}: " in text
+    assert "changed kv_cache_dtype from auto to fp8: One request of 32768 tokens needs" in text
+    assert f"changed max_model_len from 32768 to {build()['agents'][0]['max_model_len']}: " in text
 
 
 def test_predicted_stands_beside_measured():

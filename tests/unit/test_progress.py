@@ -1,4 +1,4 @@
-"""How far a pull is, for a person, a log and a program."""
+"""The progress of a pull, for a person, a log and a program."""
 
 import io
 import json
@@ -65,3 +65,13 @@ def test_nothing_to_fetch_says_nothing():
     with progress.on_stream(out):
         pass
     assert out.getvalue() == ""
+
+
+def test_what_is_rewritten_is_one_line_of_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(progress, "TERMINAL_SECONDS", 0.01)
+    out = Terminal()
+    with progress.on_stream(out) as shown, shown.doing("hashing " + "model.safetensors " * 5):
+        until(lambda: "hashing" in out.getvalue())
+    line = out.getvalue().split("\r\033[K")[1]
+    assert line == "hashing model.safetensors ... (0 s)"

@@ -24,7 +24,7 @@ def follow(known=None):
 def test_the_phases_are_told_as_they_come():
     _, told = follow()
     assert told == [
-        "reading options",
+        "loading vLLM",
         "starting the engine",
         "loading weights",
         "loading weights 42 %",
@@ -44,7 +44,7 @@ def test_graphs_that_are_captured_to_measure_memory_are_not_the_last_ones():
 def test_the_time_left_is_that_of_earlier_starts_and_moves_with_a_late_phase():
     known = start_phases.Start("dev", "/m", 20.0, {"loading weights": 2.0, "opening the API": 19.5})
     progress, told = follow(known)
-    assert told[0] == "reading options, about 19 s left"
+    assert told[0] == "loading vLLM, about 19 s left"
     assert told[2] == "loading weights, about 18 s left"  # one second late, so the end is too
     assert progress.left_seconds(1000) == 0
 

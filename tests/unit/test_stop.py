@@ -75,8 +75,8 @@ def test_the_active_agent_stops_and_stays_on_record(up):
     assert (result["stopped"], result["changed"]) == (["dev"], True)
     assert set(up.values()) == {"stopped"}
     assert serving.serving() == ["dev"]
-    assert said == ["stopping dev (2 running, which may end within 0 s)"]
-    assert "a request on demand, a reboot, a deployment or roundhouse resume starts" in stop.text(result)
+    assert said == ["stopping dev (2 running requests, cut after 0 s)"]
+    assert "A request on demand, a reboot, a deployment or `roundhouse resume` starts" in stop.text(result)
     assert "2 requests were cut" in stop.text(result | {"cut": 2})
 
 
@@ -88,7 +88,7 @@ def test_a_starting_agent_is_stopped_too(up):
 def test_the_other_goes_on(up):
     result = stop.stop(PLAN, "po", str)
     assert (result["stopped"], up["roundhouse-dev.service"]) == ([], "ready")
-    assert stop.text(result) == "No agent was serving."
+    assert stop.text(result) == "No agent was active."
     with pytest.raises(UsageError):
         stop.stop(PLAN, "nobody", str)
 
@@ -168,7 +168,7 @@ def test_the_word_of_the_command(up, deployed, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert (answer["ok"], answer["stopped"]) == (True, ["dev"])
     assert main.main(["stop", "dev"]) == 0
-    assert capsys.readouterr().out == "No agent was serving.\n"
+    assert capsys.readouterr().out == "No agent was active.\n"
 
 
 @pytest.mark.parametrize(

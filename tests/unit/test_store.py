@@ -60,12 +60,15 @@ def test_models_lists_what_is_there_and_prune_asks_first(warm, hub, place):
     assert (row["model"], row["agents"]) == (MODEL, [])
     assert row["verified_at"]
     refused = warm.run("prune", "--store", place)
-    assert (refused.returncode, refused.stderr) == (2, "Nothing is removed without a yes. Add --yes.\n")
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "No model was removed: the removal was not confirmed. Add --yes.\n",
+    )
     assert store.folder(place, MODEL, row["revision"]).is_dir()
     removed = json.loads(warm.run("prune", "--store", place, "--yes", "--json").stdout)["removed"]
     assert removed == [str(store.folder(place, MODEL, row["revision"]))]
     assert not list(store.stored_models(place))
-    assert warm.run("prune", "--store", place).stdout == "nothing to remove\n"
+    assert warm.run("prune", "--store", place).stdout == "no model to remove\n"
 
 
 def test_prune_keeps_what_a_plan_names_and_the_revision_before_it(hub, place, tmp_path):
@@ -310,7 +313,9 @@ def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failin
     path = next(iter(store.stored_models(place))).folder / "model.safetensors"
     done = failing_disk(path, "verify", "--store", place)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert done.stdout == (f"{path} cannot be read (Input/output error); check its disk: roundhouse pull fetches it.\n")
+    assert " ".join(done.stdout.split()) == (
+        f"{path} cannot be read (Input/output error); check its disk: roundhouse pull fetches it."
+    )
     done = failing_disk(path, "pull", MODEL, "--from", place, "--store", tmp_path / "away")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (

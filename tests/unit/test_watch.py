@@ -1,4 +1,4 @@
-"""What watch shows: in a terminal nothing loses its end, in a log a line stands for a change."""
+"""The screens of watch: a terminal loses no text, and a log has a line for each change."""
 
 import json
 import time
@@ -41,7 +41,7 @@ def test_a_screen_of_80_columns_loses_nothing_of_what_is_said():
     joined = " ".join(text.split())
     assert f"switching to dev since 12 s, start: loading weights 42 %, {LONG}" in joined
     assert f"dev: {drift}" in joined
-    assert "Qwen2.5-Coder-14B-Instruct>" in text  # a table's row is cut: wrapped it could not be read
+    assert "\n        model: Qwen2.5-Coder-14B-Instruct-AWQ-of-some-length\n" in text
 
 
 def test_a_killed_switch_is_told_and_none_is_too():

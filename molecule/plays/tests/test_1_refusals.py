@@ -29,7 +29,7 @@ def test_an_unknown_agent(switch):
 def test_a_model_that_was_not_pulled_is_not_quantized(host):
     result = host.run("roundhouse quantize nobody/nothing fp8 --json")
     answer = {**json.loads(result.stdout), "rc": result.rc}
-    refused(answer, 2, "nobody/nothing is not in ", "roundhouse pull nobody/nothing brings it")
+    refused(answer, 2, "nobody/nothing is not in ", "Run `roundhouse pull nobody/nothing`.")
 
 
 def test_a_port_that_a_stranger_holds(host, plan, switch):

@@ -32,12 +32,12 @@ def manager(host, name):
 @pytest.mark.parametrize(
     ("words", "status", "pattern", "left"),
     [
-        (("--launch", "po"), 0, "po serves on port 8002", ["po"]),
-        (("--status",), 0, r"^\* po +ready +8002 ", ["po"]),
+        (("--launch", "po"), 0, "po is active on port 8002", ["po"]),
+        (("--status",), 0, r"^\* po +state: ready +port: 8002 ", ["po"]),
         (("--gpu-stats",), 0, "RTX 5060 Ti", ["po"]),
         (("--launch", "nobody"), 2, "nobody", ["po"]),
         (("--stop",), 0, "^po stopped ", []),
-        (("--launch", "dev"), 0, "dev serves on port 8001", ["dev"]),
+        (("--launch", "dev"), 0, "dev is active on port 8001", ["dev"]),
         (("--logs", "dev", "-n", "5"), 0, "INFO", ["dev"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) and value else None,

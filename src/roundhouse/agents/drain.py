@@ -45,7 +45,7 @@ def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNot
         remaining = [one for one in remaining if not one.is_gone(time.monotonic() - asked)]
         for one in remaining:
             one.running = _running(one.agent, one.running)
-        note(Note(", ".join(f"{one.agent['name']}: {one.running or 0} running" for one in remaining)))
+        note(Note(", ".join(f"{one.agent['name']}: {_count(one.running or 0)}" for one in remaining)))
         for one in remaining:
             one.cut_if_late(time.monotonic() - begun)
         time.sleep(POLL_SECONDS if remaining else 0)
@@ -103,7 +103,11 @@ class _Stopping:
 def _describe(count: int | None, drain_seconds: float) -> str:
     if count is None:
         return "the number of its requests is unknown"
-    return f"{count} running, which may end within {drain_seconds:g} s" if count else "nothing is running"
+    return f"{_count(count)}, cut after {drain_seconds:g} s" if count else _count(count)
+
+
+def _count(count: int) -> str:
+    return f"{count or 'no'} running request{'s'[: count != 1]}"
 
 
 def _own_seconds(agent: Agent) -> float:
@@ -115,7 +119,7 @@ def _wait_before_stop(agents: list[Agent], drain_seconds: float, note: OnNote) -
     own = min((_own_seconds(agent) for agent in agents), default=0)
     end = time.monotonic() + drain_seconds - own
     while time.monotonic() < end and (count := sum(_running(agent, 0) or 0 for agent in agents)):
-        note(Note(f"{count} requests are running"))
+        note(Note(_count(count)))
         time.sleep(POLL_SECONDS)
 
 

@@ -57,8 +57,8 @@ def _record(plan: Plan, agent: Agent, report: Report) -> None:
     haproxy.publish_routes(plan, report)
 
 
-# Progress is reported no more often, so that a log file stays short.
-_REPORT_SECONDS = 1.0
+# Progress is reported no more often, so that a log file stays short, and no less often, so that a person sees life.
+_REPORT_SECONDS, _QUIET_SECONDS = 1.0, 9.5
 
 
 def start(agent: Agent, report: Report, note: OnNote) -> float:
@@ -106,10 +106,15 @@ class _LogFollower:
             self._invocation = unit.invocation
             self._follower = self._stack.enter_context(journal.following(unit.invocation))
         for line in self._follower.lines() if self._follower else []:
-            if self.progress.feed(line, seconds) and seconds >= self._reported + _REPORT_SECONDS:
-                self._reported = seconds
-                self._report(f"{self._name}: {self.progress.text(seconds)}")
+            if self.progress.feed(line, seconds):
+                self._tell(seconds, _REPORT_SECONDS)
+        self._tell(seconds, _QUIET_SECONDS)
         self._note(Note(self.progress.text(seconds), step=self.progress.phase or "", percent=self.progress.percent))
+
+    def _tell(self, seconds: float, every_seconds: float) -> None:
+        if seconds >= self._reported + every_seconds:
+            self._reported = seconds
+            self._report(f"{self._name}: {self.progress.text(seconds)}")
 
 
 def _ready(agent: Agent, progress: start_phases.Progress, begun: float, report: Report) -> float:

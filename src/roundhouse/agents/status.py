@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 COLUMNS = ("agent", "state", "port", "requests", "KV use", "since", "max_model_len", "model")
-# What fits 80 columns with a model's name of usual length.
+# The columns of the screen of `watch`.
 NARROW = tuple(name for name in COLUMNS if name != "max_model_len")
 
 
@@ -67,13 +67,13 @@ def killed_switch() -> str | None:
     )
 
 
-def table(found: list[StatusRow], columns: tuple[str, ...] = COLUMNS) -> str:
-    """Return the agents for a person; the active ones are marked."""
+def table(found: list[StatusRow], columns: tuple[str, ...] = COLUMNS, limit: int | None = None) -> str:
+    """Return the agents for a person, in at most `limit` columns (default: the terminal's); active ones are marked."""
     shown = [
         {**row, "requests": _requests(row), "KV use": _percent(row["kv_use"]), "since": _short(row["since"])}
         for row in found
     ]
-    return console.table(columns, shown, ["*" if row["state"] == "ready" else " " for row in found])
+    return console.table(columns, shown, ["*" if row["state"] == "ready" else " " for row in found], limit)
 
 
 def text(found: list[StatusRow], held: list[CardMemory], switching: str | None) -> str:
@@ -133,7 +133,7 @@ def _short(since: str | None) -> str | None:
 
 
 def _requests(row: StatusRow) -> str | None:
-    return None if row["running"] is None else f"{row['running']}+{row['waiting']}"
+    return None if row["running"] is None else f"{row['running']} running, {row['waiting']} waiting"
 
 
 def _percent(share: float | None) -> str | None:

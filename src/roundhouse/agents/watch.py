@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -15,6 +13,7 @@ from ..schema.facts import StatusRow
 from ..schema.plan import Plan
 from ..state import switch_journal
 from ..state.switch_journal import Switching
+from ..util import console
 from . import gpu_usage, status
 
 _CLEAR = "\x1b[H\x1b[2J"
@@ -41,14 +40,14 @@ def observe(plan: Plan, *, cards: bool) -> View:
 
 
 def screen(view: View, width: int, now: float | None = None) -> str:
-    """Return all of it for a terminal: tables cut at its width, sentences wrapped, so that none loses its end."""
+    """Return the agents, the cards and the switch in the width of a terminal."""
     named: list[StatusRow] = [{**row, "model": row["model"].rpartition("/")[2]} for row in view.rows]
     blocks = [
-        "\n".join([fitted(status.table(named, status.NARROW), width), *_wrapped(status.troubles(view.rows), width)]),
-        fitted(gpu_usage.text(view.cards), width),
-        "\n".join(_wrapped([_switch(view, now) or "no switch is running"], width)),
+        "\n".join([status.table(named, status.NARROW, width), *status.troubles(view.rows)]),
+        gpu_usage.text(view.cards),
+        _switch(view, now) or "no switch is running",
     ]
-    return "\n\n".join(blocks)
+    return console.wrapped("\n\n".join(blocks), width)
 
 
 def line(view: View, now: float | None = None) -> str:
@@ -80,7 +79,7 @@ def watch(plan: Plan, every_seconds: float, rounds: int | None, show: Callable[[
 
 def _screens(plan: Plan, every_seconds: float, rounds: int | None) -> None:
     def shown_now() -> str:
-        return screen(observe(plan, cards=True), shutil.get_terminal_size().columns)
+        return screen(observe(plan, cards=True), console.width())
 
     if importlib.util.find_spec("rich") is None:  # a host has it seldom; a plain terminal can do it too
         for _ in _rounds(rounds, every_seconds):
@@ -92,15 +91,6 @@ def _screens(plan: Plan, every_seconds: float, rounds: int | None) -> None:
     with live.Live(screen=True, auto_refresh=False) as shown:
         for _ in _rounds(rounds, every_seconds):
             shown.update(text.Text(shown_now()), refresh=True)
-
-
-def fitted(text: str, width: int) -> str:
-    """Cut what is wider than the terminal: a wrapped table cannot be read."""
-    return "\n".join(each if len(each) <= width else each[: width - 1] + ">" for each in text.splitlines())
-
-
-def _wrapped(sentences: list[str], width: int) -> list[str]:
-    return [each for sentence in sentences for each in textwrap.wrap(sentence, width, subsequent_indent="  ")]
 
 
 def _rounds(rounds: int | None, every_seconds: float) -> Iterator[int]:

@@ -6,7 +6,7 @@ from ..util import console
 from .load import Level
 from .run import Against, Ratios, Result
 
-COLUMNS = ("at once", "who", "first token", "p99", "tok/s each", "tok/s in all", "requests/min", "failed")
+COLUMNS = ("parallel", "agent", "first token", "p99", "tok/s", "all tok/s", "req/min", "failed")
 Row = dict[str, str | float | None]  # by COLUMNS
 
 

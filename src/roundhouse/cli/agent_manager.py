@@ -1,4 +1,4 @@
-"""`scripts/agent_manager.py`: the options of the migration guide, each a command."""
+"""`scripts/agent_manager.py`: run commands by the options of the migration guide."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from . import command
 from . import main as cli_main
 
 EPILOG = """\
-The commands of scripts/switch.py, one each, which take the other options:
+Each option runs a command of scripts/switch.py, which takes the further options:
 
   --launch po         scripts/switch.py switch po
-  --gpu-stats         scripts/switch.py gpu            (and scripts/switch.py watch)
-  --logs architect    scripts/switch.py logs architect (-f follows)
+  --gpu-stats         scripts/switch.py gpu
+  --logs architect    scripts/switch.py logs architect
   --status            scripts/switch.py status
-  --stop              scripts/switch.py stop           (for now: a reboot, a deployment or resume starts it again)
+  --stop              scripts/switch.py stop
 """
 _OPTIONS = ("--launch", "--gpu-stats", "--logs", "--status", "--stop")
 
@@ -25,20 +25,20 @@ def parser() -> console.Parser:
     """Return the command line's parser."""
     made = console.Parser(
         prog="scripts/agent_manager.py",
-        description="Look after the agents, in the words of the migration guide.",
+        description="Manage the agents with the options of the migration guide.",
         epilog=EPILOG,
     )
     one = made.add_mutually_exclusive_group(required=True)
     one.add_argument("--launch", metavar="AGENT", help="activate that agent")
-    one.add_argument("--gpu-stats", action="store_true", help="each GPU: memory, use, and who holds it")
-    one.add_argument("--logs", metavar="AGENT", help="the engine's log")
-    one.add_argument("--status", action="store_true", help="the active agent and the others")
-    one.add_argument("--stop", nargs="?", const="", metavar="AGENT", help="stop the active agent (or that one)")
+    one.add_argument("--gpu-stats", action="store_true", help="show each GPU: memory, use, processes")
+    one.add_argument("--logs", metavar="AGENT", help="show the engine's log")
+    one.add_argument("--status", action="store_true", help="show the agents")
+    one.add_argument("--stop", nargs="?", const="", metavar="AGENT", help="stop the active agent, or a named one")
     return made
 
 
 def words(arguments: list[str]) -> list[str]:
-    """Return the arguments of scripts/switch.py that are meant. Raises UsageError."""
+    """Return the arguments of scripts/switch.py for these. Raises UsageError."""
     made = parser()
     try:
         args, rest = made.parse_known_args(arguments)
@@ -48,7 +48,7 @@ def words(arguments: list[str]) -> list[str]:
             raise made.no_option(option) from None
         raise
     if args.launch is not None:
-        # An agent may not bear a word's name, so a word here is a slip.
+        # An agent cannot have a command's name, so a command here is a mistake.
         if args.launch in (*command.NAMES, *command.HIDDEN) or args.launch.startswith("-"):
             raise UsageError(
                 "agent_invalid", "--launch is {agent!r}.", "Write an agent, such as po.", agent=args.launch

@@ -1,7 +1,7 @@
 """The commands by name and group. Each is a module of `commands`, imported when its name is used.
 
-A module has HELP, `run(args)`, which returns an Answer, and where it needs them `add_arguments(parser)`, `check(args)`,
-which raises UsageError before a host is asked, EPILOG, ON and INTERRUPTED.
+A module has HELP and `run(args)`, which returns an Answer. It may have EPILOG, ON, RAW, INTERRUPTED,
+`add_arguments(parser)`, and `check(args)`, which raises UsageError before a host is asked.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ GROUPS = {
     "help": ("help",),
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
-# What units and plays call; not in the help.
+# Commands for units and plays; not in the help.
 HOOKS = ("clear", "control", "failover", "ready", "routes", "watchdog")
 HIDDEN = ("deploy", *HOOKS)
 _LISTED = "{program} --help lists the commands."
 
-# Where a command runs: where the plan is (this machine, --on or a running lab); here unless --on names a host;
-# as the command itself decides, with an --on of its own; here alone.
+# The host of a command. ON_PLAN: the host with the plan (this machine, --on or a running lab). ON_REQUEST: this machine
+# unless --on names another. ON_OWN: the command has an --on of its own. ON_NONE: this machine.
 ON_PLAN, ON_REQUEST, ON_OWN, ON_NONE = "plan", "request", "own", "none"
 
 Result = dict[str, Any]
 Word = Callable[[Plan, argparse.Namespace], "Result | None"]
-# What --json prints, None for a command without a result; and what is printed without --json.
+# The object that --json prints, None for a command without a result; and the text that is printed without --json.
 Answer = tuple["Result | None", str]
 
 
@@ -53,9 +53,10 @@ class Command(NamedTuple):
     epilog: str = ""
     on: str = ON_PLAN
     interrupted: str = "Interrupted."
+    raw: bool = False  # its text is a file, or fits already: it is printed as it is, not wrapped
 
     def parser(self, program: str | None = None) -> console.Parser:
-        """Return the command's parser; `program` is what the reader calls, found out when it is None."""
+        """Return the command's parser; `program` is its name in the help, None for the name it was called by."""
         made = console.Parser(
             prog=f"{program or console.command_name()} {self.name}",
             description=f"{self.help[:1].upper()}{self.help[1:]}.",
@@ -89,11 +90,12 @@ def load(name: str) -> Command:
         epilog=getattr(module, "EPILOG", ""),
         on=getattr(module, "ON", ON_PLAN),
         interrupted=getattr(module, "INTERRUPTED", "Interrupted."),
+        raw=getattr(module, "RAW", False),
     )
 
 
 def unknown(name: str, agents: Sequence[str] = ()) -> UsageError:
-    """Return the error for a word that is neither a command nor one of the agents."""
+    """Return the error for a word that is not a command and not an agent."""
     if name in RENAMED:
         text, fields = "{old} is now {new}: {program} {new} ...", {"old": name, "new": RENAMED[name]}
         return UsageError("command_renamed", text, program=console.command_name(), **fields)
@@ -117,7 +119,7 @@ def _hook(name: str) -> Command:
 
 
 def _nothing(_: object) -> None:
-    """Add no argument, find no fault: the command has the common options alone."""
+    """Do nothing: the command has only the common options."""
 
 
 def _template(parser: argparse.ArgumentParser) -> None:

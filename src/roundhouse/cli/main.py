@@ -53,17 +53,17 @@ def _main(arguments: list[str]) -> int:
     if as_json and result is not None:
         print(json.dumps({"schema": console.SCHEMA, "ok": True, "errors": [], **result}))
     elif text:
-        print(text)
+        print(text if found is None or found.raw else console.wrapped(text))
     return 0 if result is None or result.get("ok", True) else 1
 
 
 def parse(arguments: list[str], typed: str | None = None) -> tuple[Command | None, argparse.Namespace]:
     """Return the command and its arguments; no command for `--check PLAN`. Raises UsageError.
 
-    An agent's name as the command is a switch to it: `implicit` is then true. `typed` is what errors call the command,
-    found out when it is None.
+    An agent's name as the command is a switch to it: `implicit` is then true. `typed` is the command's name in errors;
+    None takes the name by which the program was called.
     """
-    # A switch without a value, so that it stands before no word that an option may want.
+    # --json goes to the end, where no option can take it for its value.
     arguments = [*(each for each in arguments if each != "--json"), *["--json"][: arguments.count("--json")]]
     at = _position(arguments)
     name = arguments[at] if at < len(arguments) else None
@@ -86,7 +86,7 @@ def parse(arguments: list[str], typed: str | None = None) -> tuple[Command | Non
 
 
 def _refuse_unknown(name: str, arguments: list[str]) -> None:
-    """Raise UsageError for no agent's name, or for a misspelt command where the agents are not known here."""
+    """Raise UsageError for an unknown agent, or for a misspelt command where the agents of this host are unknown."""
     agents: list[str] = []
     if os.environ.get("ROUNDHOUSE_ON") is None and remote.without_on(arguments) == arguments:
         with contextlib.suppress(UsageError):
@@ -96,9 +96,9 @@ def _refuse_unknown(name: str, arguments: list[str]) -> None:
 
 
 def _position(arguments: list[str]) -> int:
-    """Return where the command's name stands; behind the end when there is none.
+    """Return the index of the command's name; the number of arguments when there is none.
 
-    A command's own name stands behind options and their values alone. An agent's name is any other word.
+    Only options and their values stand before a command's own name. Any other word is an agent's name.
     """
     for at, word in enumerate(arguments):
         if word in (*command.NAMES, *command.HIDDEN, *RENAMED):
@@ -113,7 +113,7 @@ def _position(arguments: list[str]) -> int:
 
 
 def _name_of(arguments: list[str]) -> str | None:
-    """Return the command whose help is wanted; None for the list of all."""
+    """Return the command to show the help of; None for the list of all."""
     at = _position(arguments)
     name = arguments[at] if at < len(arguments) else None
     if name is None or name in (*command.NAMES, *command.HIDDEN, *RENAMED):
@@ -136,7 +136,7 @@ def _without_command(arguments: list[str]) -> argparse.Namespace:
 
 
 def _target(found: Command, args: argparse.Namespace) -> str | None:
-    """Return the host that runs the command, None for this one."""
+    """Return the host that runs the command; None for this one."""
     if found.on == command.ON_PLAN:
         return remote.target(args.on)
     on: str | None = args.on if found.on == command.ON_REQUEST else None

@@ -1,4 +1,4 @@
-"""The list of commands, the man page and the shell's completion: all made of the commands' own help."""
+"""Make the list of commands, the man page and the shell's completion from the help of the commands."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from . import command
 PAGES = ("man", "completion")
 ABOUT_AN_AGENT = ("switch", "bench", "logs", "stop")  # an agent's name follows
 EPILOG = """\
-exit status: 0 done; 1 not done, and the text says why (after a failed switch, also which agent is active);
-2 wrong usage or no valid plan; 130 interrupted.
+exit status:
+  0    done
+  1    failed; the message has the cause, after a switch also the active agent
+  2    wrong usage, or no valid plan
+  130  interrupted
 """
 
 _COMPLETION = """\
@@ -33,24 +36,24 @@ complete -F _roundhouse roundhouse switch.py
 
 
 def overview(program: str | None = None) -> console.Parser:
-    """Return the parser whose help lists the commands."""
+    """Return the parser with the list of commands in its help."""
     called = program or console.command_name()
     made = console.Parser(
         prog=called,
         usage=f"{called} COMMAND [ARGUMENT ...] [OPTION ...]\n       {called} AGENT [OPTION ...]",
-        description="Put one LLM agent on the GPU, and look after it.",
+        description="Switch the LLM agent on the GPU, and manage agents, models and clients.",
         epilog="\n\n".join([*(_group(title, names) for title, names in command.GROUPS.items()), EPILOG]),
     )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--on", metavar="HOST", help="run it on that host: lab, or ssh://user@host")
-    made.add_argument("--check", metavar="PLAN", help="only say whether a plan file is valid")
+    made.add_argument("--check", metavar="PLAN", help="check whether a plan file is valid")
     return made
 
 
 def _group(title: str, names: tuple[str, ...]) -> str:
     lines = [f"{title}:", *(f"  {name:<14}{command.load(name).help}" for name in names)]
     if title == "switch":
-        lines.append("  AGENT         the same as switch AGENT")
+        lines.append("  AGENT         same as switch AGENT")
     return "\n".join(lines)
 
 
@@ -73,7 +76,7 @@ def _options(name: str) -> str:
 
 def page() -> str:
     """Return the manual page, for man: the list of commands, then the help of each."""
-    usage, _, rest = console.help_text(overview("roundhouse")).partition("\n\n")
+    usage, _, rest = console.help_text(overview("roundhouse"), console.MAN_WIDTH).partition("\n\n")
     about, *sections = rest.rstrip().split("\n\n")
     parts = [
         '.TH ROUNDHOUSE 1 "" "Roundhouse"',
@@ -90,11 +93,12 @@ def page() -> str:
         parts += [f".SH {title.upper()}", ".nf", _escaped(body.rstrip()), ".fi"]
     parts.append(".SH COMMANDS")
     for name in command.NAMES:
-        parts += [f".SS {name}", ".nf", _escaped(console.help_text(of_command(name, "roundhouse")).rstrip()), ".fi"]
+        text = console.help_text(of_command(name, "roundhouse"), console.MAN_WIDTH).rstrip()
+        parts += [f".SS {name}", ".nf", _escaped(text), ".fi"]
     return "\n".join(parts) + "\n"
 
 
 def _escaped(text: str) -> str:
-    r"""Return text that troff takes as it is: a line must not begin with a dot or a quote, a hyphen is \-."""
+    r"""Return the text escaped for troff: no line begins with a dot or a quote, a hyphen is \-."""
     plain = text.replace("\\", "\\e").replace("-", "\\-")
     return "\n".join(f"\\&{each}" if each.startswith((".", "'")) else each for each in plain.splitlines())

@@ -1,4 +1,4 @@
-"""What the commands about models share: their arguments, the store, where models come from. They need no agent."""
+"""The common parts of the commands about models: arguments, store and source. They need no agent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..util import progress
 from .command import Answer
 
 STORE = Path("/var/lib/roundhouse/models")
-CLIENT = pins.HUB_CLIENTS / "current"  # the role's link to the environment of the hub's client
+CLIENT = pins.HUB_CLIENTS / "current"  # a link to the environment of the hub's client, made by the role
 KEPT = "Interrupted; what was downloaded is kept."
 _MODEL = re.compile(r"(?P<model>\w[\w.-]*/\w[\w.-]*)(?:@(?P<asked>\w[\w.-]*))?")
 
@@ -34,18 +34,26 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Add the models."""
     parser.add_argument(
-        "models", nargs="*", default=[], metavar="OWNER/NAME[@REVISION]", help="(default: the plan's models)"
+        "models", nargs="*", default=[], metavar="OWNER/NAME[@REVISION]", help="a model (default: the plan's models)"
     )
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    """Add where models come from."""
-    parser.add_argument("--from", dest="source", metavar="FOLDER|URL", help="(default: HF_ENDPOINT, or the hub)")
-    parser.add_argument("--files-at-once", type=int, default=pull.WORKERS, metavar="N", help="(default: %(default)s)")
+    """Add the source of models."""
+    parser.add_argument(
+        "--from", dest="source", metavar="FOLDER|URL", help="source of models (default: HF_ENDPOINT, or the hub)"
+    )
+    parser.add_argument(
+        "--files-at-once",
+        type=int,
+        default=pull.WORKERS,
+        metavar="N",
+        help="files to download in parallel (default: %(default)s)",
+    )
 
 
 def store(args: argparse.Namespace) -> Path:
-    """Return --store, else where the plan's models lie, else the default."""
+    """Return --store, else the plan's store, else the default."""
     if args.store:
         return Path(args.store).absolute()
     if deployed.PATH.exists():
@@ -54,14 +62,14 @@ def store(args: argparse.Namespace) -> Path:
 
 
 def source(args: argparse.Namespace) -> Source:
-    """Return where models come from."""
+    """Return the source of models."""
     if args.source and not args.source.startswith(("http://", "https://")):
         return FolderSource(Path(args.source).absolute())
     return hub.Hub(args.source)
 
 
 def named(text: str) -> tuple[str, str | None]:
-    """Return a model and its revision, None where none is named. Raises UsageError."""
+    """Return a model and its revision, None for the default. Raises UsageError."""
     match = _MODEL.fullmatch(text)
     if not match:
         what, remedy = "The model name {name!r} is not valid.", "Write owner/name or owner/name@revision."
@@ -70,7 +78,7 @@ def named(text: str) -> tuple[str, str | None]:
 
 
 def requests(args: argparse.Namespace) -> list[PullRequest]:
-    """Return the models that are named."""
+    """Return the named models."""
     return [PullRequest(model, asked or "main", asked or "main") for model, asked in map(named, args.models)]
 
 
@@ -85,18 +93,21 @@ def download(args: argparse.Namespace, place: Path, origin: Source, wanted: list
 
 def downloaded(done: list[PulledModel]) -> Answer:
     """Return the answer about a download."""
-    lines = [f"{row['model']} at {row['revision'][:12]}: {'pulled' if row['changed'] else 'was there'}" for row in done]
+    lines = [
+        f"{row['model']} at {row['revision'][:12]}: {'downloaded' if row['changed'] else 'in the store already'}"
+        for row in done
+    ]
     return {"changed": any(row["changed"] for row in done), "models": done}, "\n".join(lines)
 
 
 def with_problems(code: str, problems: list[str], result: dict[str, Any]) -> dict[str, Any]:
-    """Return a result that is not ok when there are problems."""
+    """Return the result with the problems as its errors."""
     errors = [RoundhouseError(code, text).as_json() for text in problems]
     return {"ok": not errors, "errors": errors, **result, "problems": problems}
 
 
 def use_client(args: argparse.Namespace) -> None:
-    """Run again with the Python that has the hub's client, where it is needed and the role `models` brought one."""
+    """Run the command again with the Python of the hub's client, where this one lacks it and the role installed it."""
     if args.source or hub.available():
         return
     python = CLIENT / "bin/python"

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from ..errors import RoundhouseError
 from ..paths import CHECKOUT
@@ -167,12 +167,14 @@ def stages(wanted: Wanted) -> list[str]:
     return list(found)
 
 
-def run(wanted: Wanted, feed: Callable[[Event], None]) -> str:
-    """Run it and return how it ended: successful, failed, or canceled when Ctrl-C asked for that."""
+def run(wanted: Wanted, feed: Callable[[Event], None], log: TextIO | None = None) -> str:
+    """Run it and return its outcome: successful, failed, or canceled after Ctrl-C. `log` gets Ansible's own output."""
     asked = threading.Event()
     before = [(number, signal.signal(number, lambda *_: asked.set())) for number in (signal.SIGINT, signal.SIGTERM)]
 
     def take(told: dict[str, Any]) -> bool:
+        if log and told.get("stdout"):
+            print(told["stdout"], file=log, flush=True)
         if (each := event(told)) is not None:
             feed(each)
         return False  # nothing is kept on the disk

@@ -1,6 +1,6 @@
-"""The words that systemd calls for an agent or the gateway: not for people, so not in the help.
+"""The commands that systemd runs for an agent or the gateway; they are not in the help.
 
-An error of theirs ends in a log: its line ends with the error's [code], by which doctor knows it.
+Their errors go to a log. Each line ends with the error's [code], which doctor matches.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ def ready(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def clear(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """Remove what blocks the container that systemd is about to start."""
+    """Remove containers that block the one that systemd is about to start."""
     from ..agents import containers
 
     names = containers.clear(deployed.find(plan, args.agent))
     if names and not args.json:
-        print(f"removed, left by an engine that was lost: {', '.join(names)}")
+        print(f"removed containers of a crashed engine: {', '.join(names)}")
     return {"agent": args.agent, "cleared": names}
 
 
 def watchdog(plan: Plan, args: argparse.Namespace) -> None:
-    """Run the watchdog of the agent's engine until systemd ends this."""
+    """Run the watchdog of the agent's engine until systemd stops it."""
     from ..agents import watchdog as agents_watchdog
 
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # its end is no interrupted work
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # its end interrupts no work
     agents_watchdog.run(plan, args.agent, console.lines())
 
 
 def failover(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """Start another agent in the place of one that was given up."""
+    """Start another agent in place of one that systemd no longer restarts."""
     from ..switch import failover as switch_failover
 
     return {**switch_failover.fail_over(plan, args.agent, console.lines())}
@@ -74,14 +74,14 @@ def routes(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def control(plan: Plan, args: argparse.Namespace) -> None:
-    """Start the agents that requests wait for until systemd ends this."""
+    """Start agents on request until systemd stops it."""
     from ..switch import daemon
 
     daemon.serve(plan, console.lines())
 
 
 def _logged(word: Word) -> Word:
-    """Return the word with its error as a line of the log, where no object is asked for."""
+    """Return the command with its error as a line of the log, unless --json asks for an object."""
 
     @functools.wraps(word)
     def run(plan: Plan, args: argparse.Namespace) -> dict[str, Any] | None:

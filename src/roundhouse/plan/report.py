@@ -1,4 +1,4 @@
-"""Show a plan to a person: what each agent gets, its card's memory, what was given up, what was measured."""
+"""Show a plan: each agent's model and memory, the settings that were changed to fit, and what was measured."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ COLUMNS = (
     "format",
     "weights",
     "KV cache",
-    "a token",
+    "KV per token",
     "max_model_len",
     "tokens/s",
-    "gave up",
+    "changed to fit",
     "verdict",
 )
 BAR_WIDTH = 60
@@ -34,21 +34,25 @@ MARKS = {"weights": "#", "overhead": "+", "KV cache": "=", "the card's own": "."
 LEGEND = "  ".join(f"{mark} {name}" for name, mark in MARKS.items())
 
 
-def table(plan: Plan) -> str:
-    """Return one aligned line an agent, under a heading."""
-    return console.table(COLUMNS, [dict.fromkeys(COLUMNS) | _row(agent) for agent in plan["agents"]])
-
-
 def text(plan: Plan, starts: list[Measurement]) -> str:
-    """Return the table, a bar for each agent and what was given up. `starts` are measured.load's entries."""
-    on_cards = plan["accelerator"] == "cuda"
-    blocks = [_block(agent, measured.of(agent, starts), on_cards) for agent in plan["agents"]]
-    legend = [f"Memory of a card: {LEGEND}", ""] if any(agent["fit"] for agent in plan["agents"]) else []
-    return "\n".join([table(plan), "", *legend, "\n\n".join(blocks)])
+    """Return a table and a block for each agent; where the table is too wide, its columns are in the blocks.
+
+    `starts` are measured.load's entries.
+    """
+    agents, on_cards = plan["agents"], plan["accelerator"] == "cuda"
+    rows = [_row(agent) for agent in agents]
+    table = console.aligned(COLUMNS, [dict.fromkeys(COLUMNS) | row for row in rows])
+    is_wide = console.longest(table) > console.width()
+    legend = [f"Memory of a card: {LEGEND}", ""] if any(agent["fit"] for agent in agents) else []
+    blocks = [
+        _block(agent, measured.of(agent, starts), on_cards, row if is_wide else {})
+        for agent, row in zip(agents, rows, strict=True)
+    ]
+    return "\n".join([*([] if is_wide else [*table, ""]), *legend, "\n\n".join(blocks)])
 
 
 def bar(fit: FitRow, share: float) -> str:
-    """Return a card's memory as a line of BAR_WIDTH marks, weights first; rounded so that the whole is right."""
+    """Return a card's memory as a line of BAR_WIDTH marks, weights first; their sum is exact, each part is rounded."""
     card, weights, overhead = fit["card_gib"], fit["weights_gib_per_rank"] or 0.0, fit["overhead_gib"] or 0.0
     ends = [weights, weights + overhead, card * share, card]
     places = [round(BAR_WIDTH * min(end, card) / card) for end in ends]
@@ -70,30 +74,35 @@ def _row(agent: Agent) -> dict[str, str | None]:
         "format": fit["format"],
         "weights": f"{fit['weights_gib_per_rank']:.2f} GiB",
         "KV cache": f"{fit['kv_tokens']} tokens",
-        "a token": f"{fit['kv_bytes_per_token_per_rank'] / 1024:g} KiB{dtype}",
+        "KV per token": f"{fit['kv_bytes_per_token_per_rank'] / 1024:g} KiB{dtype}",
         "max_model_len": str(agent["max_model_len"]),
         "tokens/s": f"<= {ceiling:.0f}" if ceiling else None,
-        "gave up": ", ".join(each["setting"] for each in agent["given_up"]) or None,
+        "changed to fit": ", ".join(each["setting"] for each in agent["given_up"]) or None,
     }
 
 
-def _block(agent: Agent, start: Measurement | None, on_cards: bool) -> str:
+def _block(agent: Agent, start: Measurement | None, on_cards: bool, row: dict[str, str | None]) -> str:
     fit = agent["fit"]
     numbers = ", ".join(str(number) for number in agent["gpus"])
     made = f", quantized here by {agent['quantize']}," if agent["quantize"] else ""
     lines = [f"{agent['name']}: {agent['model']}{made} on {f'GPU {numbers}' if on_cards else 'the CPU'}"]
+    # The heading and the lines below have the other columns.
+    if parts := console.fields(
+        {name: row.get(name) for name in COLUMNS if name not in ("agent", "model", "changed to fit")}
+    ):
+        lines.append(console.packed(parts, console.width(), "  "))
     if fit and fit["weights_gib_per_rank"] is not None:
         share = agent["gpu_memory_utilization"]
         lines += [f"  {bar(fit, share)} {fit['card_gib']:g} GiB", f"  {_sum(fit, share)}"]
     if start:
         lines.append(f"  measured here: {_measured(start)}")
     if "start_timeout_why" in agent:  # not of a plan of an earlier version
-        lines.append(f"  a start may take {agent['start_timeout_seconds']} s: {agent['start_timeout_why']}")
+        lines.append(f"  start timeout {agent['start_timeout_seconds']} s: {agent['start_timeout_why']}")
     lines += [f"  {reason}" for reason in agent["refused"]]
     for each in agent["given_up"]:
-        # Why a model was given up stands in the lines before: one for each that was passed over.
+        # The lines of `refused` have the reasons for a model: one line for each larger model.
         why = "" if each["setting"] == MODEL else f": {each['why']}"
-        lines.append(f"  gave up {each['setting']} {each['wanted']} for {each['got']}{why}")
+        lines.append(f"  changed {each['setting']} from {each['wanted']} to {each['got']}{why}")
     lines += [f"  {note}" for note in agent["notes"]]
     return "\n".join(lines)
 

@@ -76,8 +76,8 @@ def table(entries: list[Entry]) -> list[dict[str, str | int]]:
             "when": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.began)),
             "from": ", ".join(each.previous) or "-",
             "to": each.to,
-            "outcome": each.outcome,
-            "seconds": " ".join(f"{name} {value:g}" for name, value in each.stages.items()) or "-",
+            "outcome": each.outcome.replace("_", " "),
+            "seconds": ", ".join(f"{name} {value:g}" for name, value in each.stages.items()) or "-",
             "cut": each.cut,
             "cause": each.cause or "-",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,3 +18,16 @@ class Note(NamedTuple):
 
 
 OnNote = Callable[[Note], None]
+
+
+def now_and_then(report: Report, every_seconds: float = 10.0) -> OnNote:
+    """Return a function that reports a note's text, at most once in so many seconds, and not at the begin."""
+    reported = time.monotonic()
+
+    def note(found: Note) -> None:
+        nonlocal reported
+        if time.monotonic() - reported >= every_seconds:
+            reported = time.monotonic()
+            report(found.text)
+
+    return note

@@ -24,7 +24,7 @@ KEEP = 5
 
 # In their order; a phase that an engine leaves out is passed over.
 PHASES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("reading options", re.compile(r"non-default args|vLLM API server version")),
+    ("loading vLLM", re.compile(r"non-default args|vLLM API server version")),
     ("starting the engine", re.compile(r"Initializing a V1 LLM engine")),
     (
         "loading weights",
@@ -90,7 +90,7 @@ class Progress:
         percent = "" if self.percent is None else f" {self.percent} %"
         left = self.left_seconds(seconds)
         rest = "" if left is None or left < 1 else f", about {left:.0f} s left"
-        return f"{self.phase or 'starting the process'}{percent}{rest}"
+        return f"{self.phase or 'starting vLLM'}{percent}{rest}"
 
 
 def path() -> Path:

@@ -16,7 +16,7 @@ from ..host import systemd
 from ..plan.deployed import find
 from ..schema.plan import Plan
 from ..state import serving, switch_journal
-from ..state.note import Report
+from ..state.note import Report, now_and_then
 from . import context
 
 
@@ -44,7 +44,7 @@ def stop(
         serving.note_stopped([agent["name"] for agent in asked])
         haproxy.publish_routes(plan, report)
         try:
-            cut = drain.drain(stopping, drain_seconds, report, lambda note: None, "`roundhouse stop`")
+            cut = drain.drain(stopping, drain_seconds, report, now_and_then(report), "`roundhouse stop`")
         except KeyboardInterrupt:
             sentence = f"{' and '.join(names)} may go on stopping: roundhouse status tells."
             raise context.with_sentence(interrupted(), sentence) from None
@@ -55,7 +55,9 @@ def text(result: StopResult) -> str:
     """Return the result for a person."""
     names = " and ".join(result["stopped"])
     if not names:
-        return "No agent was serving."
+        return "No agent was active."
     cut = f", {result['cut']} requests were cut" if result["cut"] else ""
-    back = "a request on demand, a reboot, a deployment or roundhouse resume starts an agent again"
-    return f"{names} stopped ({result['seconds']:g} s{cut}); {back}"
+    return (
+        f"{names} stopped ({result['seconds']:g} s{cut}). "
+        "A request on demand, a reboot, a deployment or `roundhouse resume` starts an agent again."
+    )

@@ -1,13 +1,16 @@
-"""What all commands print alike: help, tables, progress, and the error of one that was refused."""
+"""Print for a person: help, tables, wrapped sentences, progress and errors, in the width of the terminal."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +21,28 @@ from .suggest import RENAMED_OPTIONS, did_you_mean, near
 
 # Of what --json prints. 2: an error is {"code", "message", "remedy", "fields"}.
 SCHEMA = 2
+# The width without a terminal and without COLUMNS.
+WIDTH = 80
+# A man page is 78 columns wide in a terminal of 80, and indents its text by 7.
+MAN_WIDTH = 71
+# Between two fields of a block.
+_GAP = "   "
+# A longer name stands on a line of its own above its block.
+_NAME_CHARACTERS = 26
+# `  name   what it is`: the text wraps below the text.
+_ITEM = re.compile(r" +\S+(?: \S+)* {2,}(?=\S)")
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Formats help in the width of the terminal; paragraphs are filled, lists keep their lines."""
+
+    def __init__(self, prog: str, columns: int | None = None) -> None:
+        super().__init__(prog, width=columns or width())
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Return the text with its paragraphs filled; an indented line, or a heading with a colon, stays a line."""
+        joined = re.sub(r"(?<=[^:\n])\n(?=[^\s])", " ", text)
+        return wrapped(joined, width, hanging="")
 
 
 def command_name(script: str = "switch.py", installed: str = "roundhouse") -> str:
@@ -29,7 +54,7 @@ class Parser(argparse.ArgumentParser):
     """Raises UsageError where argparse would print its usage and exit."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        super().__init__(allow_abbrev=False, formatter_class=Formatter, **options)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Return the arguments. Raises UsageError with a suggestion for an option that the parser does not have."""
@@ -96,9 +121,9 @@ def _upper(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def help_text(parser: argparse.ArgumentParser) -> str:
-    """Return the help as 100 columns wide, whatever the terminal."""
-    os.environ["COLUMNS"] = "100"
+def help_text(parser: argparse.ArgumentParser, columns: int = WIDTH) -> str:
+    """Return the help in a fixed width, for documents and the man page."""
+    parser.formatter_class = functools.partial(Formatter, columns=columns)
     return parser.format_help()
 
 
@@ -113,15 +138,59 @@ def until_read(run: Callable[[], int]) -> int:
     return status
 
 
+def width() -> int:
+    """Return COLUMNS, else the terminal's width, else WIDTH."""
+    return shutil.get_terminal_size((WIDTH, 24)).columns or WIDTH
+
+
+def wrapped(text: str, columns: int | None = None, hanging: str = "  ") -> str:
+    """Return the text with each line wrapped at words; what continues a line is indented below it.
+
+    A word that is longer than the width, such as a path, stays whole.
+    """
+    limit = width() if columns is None else columns
+    return "\n".join(line for each in text.splitlines() for line in _lines(each, limit, hanging))
+
+
+def _lines(line: str, columns: int, hanging: str) -> list[str]:
+    if len(line) <= columns:
+        return [line]
+    item = _ITEM.match(line)
+    start = item[0] if item and len(item[0]) <= columns // 2 else line[: len(line) - len(line.lstrip())]
+    below = " " * len(start) + ("" if item and start == item[0] else hanging)
+    room = columns - len(below)
+    # A command in backquotes stays on one line, so that it can be copied.
+    rest = re.sub(
+        r"`[^`]+`", lambda found: found[0].replace(" ", "\0" if len(found[0]) <= room else " "), line[len(start) :]
+    )
+    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    found = textwrap.wrap(rest, columns, initial_indent=start, subsequent_indent=below, **options)
+    return [each.replace("\0", " ") for each in found]
+
+
 def progress() -> Callable[[str], None]:
-    """Return what says how far a command is, on stderr: the seconds since now, and a sentence."""
+    """Return a function that prints a sentence on stderr, with the seconds since this call before it."""
     begun = time.monotonic()
-    return lambda text: _tell(f"[{time.monotonic() - begun:5.1f} s] {text}")
+    return lambda text: say(f"[{time.monotonic() - begun:5.1f} s] {text}", hanging=" " * 10)
 
 
 def lines() -> Callable[[str], None]:
-    """Return what says the same to a journal, which has the time itself."""
+    """Return a function that prints a sentence on stderr as one line: a journal adds the time."""
     return _tell
+
+
+def say(text: str, hanging: str = "  ") -> None:
+    """Print on stderr, wrapped; a journal gets each sentence as one line."""
+    _tell(text if _is_journal() else wrapped(text, hanging=hanging))
+
+
+def _is_journal() -> bool:
+    """Return whether stderr is systemd's journal: it names that stream in JOURNAL_STREAM (systemd.exec(5))."""
+    try:
+        found = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def _tell(text: str) -> None:
@@ -129,25 +198,80 @@ def _tell(text: str) -> None:
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
-        # What is still in the buffer too, which the interpreter writes at its end, then goes nowhere.
+        # The interpreter writes the rest of the buffer at its end; that must not fail again.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stderr.fileno())
         os.close(nowhere)
 
 
-def table(columns: Sequence[str], rows: Sequence[Mapping[str, object]], marks: Sequence[str] | None = None) -> str:
-    """Return rows as aligned text under a heading, with a mark before each; None is shown as `-`."""
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, object]],
+    marks: Sequence[str] | None = None,
+    limit: int | None = None,
+) -> str:
+    """Return rows as aligned text under a heading, with a mark before each; None is shown as `-`.
+
+    Where that is wider than `limit` (default: the terminal), each row is a block: its first column, then the others as
+    `name: value`.
+    """
+    lines = aligned(columns, rows, marks)
+    room = width() if limit is None else limit
+    if longest(lines) <= room:
+        return "\n".join(lines)
+    before = [""] * len(rows) if marks is None else [f"{mark} " for mark in marks]
+    names = [f"{mark}{row[columns[0]]}" for mark, row in zip(before, rows, strict=True)]
+    size = max(map(len, names))
+    return "\n".join(
+        _block(name, size, fields({key: row[key] for key in columns[1:]}), room)
+        for name, row in zip(names, rows, strict=True)
+    )
+
+
+def aligned(
+    columns: Sequence[str], rows: Sequence[Mapping[str, object]], marks: Sequence[str] | None = None
+) -> list[str]:
+    """Return the lines of a table, in the width that they need."""
     cells = [tuple(columns), *(tuple("-" if row[key] is None else str(row[key]) for key in columns) for row in rows)]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
-    before = [""] * len(lines) if marks is None else ["  ", *(f"{mark} " for mark in marks)]
-    return "\n".join(f"{mark}{line}".rstrip() for mark, line in zip(before, lines, strict=True))
+    text = ["  ".join(cell.ljust(size) for cell, size in zip(line, widths, strict=True)) for line in cells]
+    before = [""] * len(text) if marks is None else ["  ", *(f"{mark} " for mark in marks)]
+    return [f"{mark}{line}".rstrip() for mark, line in zip(before, text, strict=True)]
+
+
+def longest(lines: Sequence[str]) -> int:
+    """Return the length of the longest line."""
+    return max(map(len, lines), default=0)
+
+
+def fields(row: Mapping[str, object]) -> list[str]:
+    """Return what a row has, each as `name: value`."""
+    return [f"{name}: {value}" for name, value in row.items() if value not in (None, "", "-")]
+
+
+def packed(parts: Sequence[str], columns: int, indent: str = "") -> str:
+    """Return parts side by side, as many on a line as its width has room for; a longer one is wrapped."""
+    found: list[str] = []
+    for part in parts:
+        if found and len(found[-1]) + len(_GAP) + len(part) <= columns:
+            found[-1] += _GAP + part
+        else:
+            found.append(indent + part)
+    return wrapped("\n".join(found), columns)
+
+
+def _block(name: str, name_characters: int, parts: Sequence[str], columns: int) -> str:
+    """Return a row as a block: its name, and its parts beside or, where names are long, below it."""
+    if name_characters > _NAME_CHARACTERS:
+        return "\n".join([name, *([packed(parts, columns, "    ")] if parts else [])])
+    body = packed(parts, columns, " " * (name_characters + len(_GAP)))
+    return (name.ljust(name_characters) + body[name_characters:]).rstrip()
 
 
 def refuse(error: RoundhouseError, *, as_json: bool) -> int:
-    """Print the sentence, or with --json one object on stdout, and return the exit status."""
+    """Print the error, or with --json one object on stdout, and return the exit status."""
     if as_json:
         print(json.dumps({"schema": SCHEMA, "ok": False, "errors": [error.as_json()]}))
     else:
-        _tell(error.message)
+        say(error.message)
     return 130 if error.code == "interrupted" else error.exit_code

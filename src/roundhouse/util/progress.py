@@ -1,10 +1,11 @@
-"""The progress of a download: for a terminal, as lines for a log, or as JSON lines for a program."""
+"""The progress of a download: for a terminal, as lines of a log, or as JSON lines for a program."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import textwrap
 import threading
 import time
 from collections import deque
@@ -13,23 +14,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, TypedDict
 
-from . import background_job
+from . import background_job, console
 from .units import GIB, MIB
 
-# Of the rate: long enough for a steady number, short enough to be true.
+# The window of the rate: long enough for a steady number, short enough to follow a change.
 WINDOW_SECONDS = 20.0
-# Set by a program that reads what a play displays.
+# Set by a program that reads the output of a play.
 IN_PLAY_AS_JSON = "ROUNDHOUSE_PROGRESS_AS_JSON"
 TERMINAL_SECONDS, LINES_SECONDS, JSON_SECONDS = 0.5, 10.0, 2.0
 
 
 class _Event(TypedDict):
-    event: str  # progress, note, or doing: of what takes long and brings no bytes
+    event: str  # progress, note, or doing: a long step without bytes
     text: str
 
 
 class Event(_Event, total=False):
-    """What is written; with the numbers only of progress. None is not known."""
+    """An event; only one of progress has the numbers. None is unknown."""
 
     done_bytes: int
     total_bytes: int
@@ -41,7 +42,7 @@ Write = Callable[[Event], None]
 
 
 class Progress:
-    """Counts bytes from any thread, and writes an event now and then until it is closed."""
+    """Counts bytes from any thread, and writes an event at intervals until it is closed."""
 
     def __init__(self, write: Write, every_seconds: float) -> None:
         self._write = write
@@ -54,7 +55,7 @@ class Progress:
         self._writer = threading.Thread(target=self._go, daemon=True)
 
     def __enter__(self) -> Progress:
-        """Begin to write events."""
+        """Start to write events."""
         self._writer.start()
         return self
 
@@ -65,12 +66,12 @@ class Progress:
         self._event()
 
     def expect(self, total_bytes: int, done_bytes: int = 0) -> None:
-        """Report how much there is to fetch, and how much of it is there."""
+        """Set the bytes to fetch, and those that exist already."""
         with self._lock:
             self._total, self._done = total_bytes, done_bytes
 
     def came(self, count: int) -> None:
-        """Count bytes that came; negative: that were thrown away."""
+        """Count received bytes; a negative count is of discarded ones."""
         with self._lock:
             self._done += count
 
@@ -83,7 +84,7 @@ class Progress:
 
     @contextmanager
     def doing(self, text: str) -> Iterator[None]:
-        """Report now and then, within the `with`, what is being done for how long."""
+        """Write the step and its duration at intervals, within the `with`."""
         with self._lock:
             self._doing = (text, time.monotonic())
         try:
@@ -110,13 +111,13 @@ class Progress:
 
 
 def _rate(seen: list[tuple[float, int]]) -> float | None:
-    """Return bytes per second between the first and the last that was seen."""
+    """Return bytes per second between the first and the last of these samples."""
     (begun, first), (now, last) = seen[0], seen[-1]
     return (last - first) / (now - begun) if now > begun and last > first else None
 
 
 def event(done: int, total: int, rate: float | None) -> Event:
-    """Return the event for a state; `rate` in bytes per second, None when nothing came lately."""
+    """Return the event for a state; `rate` in bytes per second, None when no byte came lately."""
     left = (total - done) / rate if rate and done < total else None
     unit, name = (GIB, "GiB") if total >= GIB else (MIB, "MiB")
     text = f"{done / unit:.2f} of {total / unit:.2f} {name} ({100 * done / total:.0f} %)"
@@ -146,20 +147,30 @@ def on_stream(stream: TextIO | None = None, *, as_json: bool = False) -> Progres
     if as_json:
         return Progress(lambda found: print(json.dumps(found), file=out, flush=True), JSON_SECONDS)
     if not out.isatty():
-        return Progress(lambda found: print(found["text"], file=out, flush=True), LINES_SECONDS)
+        return Progress(lambda found: print(console.wrapped(found["text"]), file=out, flush=True), LINES_SECONDS)
 
     def rewrite(found: Event) -> None:
-        # A note stays; a state is written over the one before, and the last one stays.
-        last = found["event"] == "note" or (
-            found["event"] == "progress" and found["done_bytes"] == found["total_bytes"]
-        )
-        print(f"\r\033[K{found['text']}", end="\n" if last else "", file=out, flush=True)
+        # A note stays; a state replaces the one before, and the last one stays.
+        if found["event"] == "note":
+            print(f"\r\033[K{console.wrapped(found['text'])}", file=out, flush=True)
+            return
+        last = found["event"] == "progress" and found["done_bytes"] == found["total_bytes"]
+        print(f"\r\033[K{_one_line(found['text'], console.width())}", end="\n" if last else "", file=out, flush=True)
 
     return Progress(rewrite, TERMINAL_SECONDS)
 
 
+def _one_line(text: str, columns: int) -> str:
+    """Return the text in less than the width; of a longer one its begin, and its end in brackets, such as (12 s)."""
+    if len(text) < columns:
+        return text
+    begin, bracket, end = text.rpartition(" (")
+    tail = f" ...{bracket}{end}" if begin else " ..."
+    return textwrap.shorten(begin or text, max(columns - 1 - len(tail), 1), placeholder="") + tail
+
+
 def display_line(host: str, found: Event) -> str:
-    """Return an event of a host as a play displays it: its text, or JSON where `IN_PLAY_AS_JSON` is set."""
+    """Return an event of a host as a line of a play: its text, or JSON where `IN_PLAY_AS_JSON` is set."""
     return json.dumps({"host": host, **found}) if IN_PLAY_AS_JSON in os.environ else f"{host}: {found['text']}"
 
 

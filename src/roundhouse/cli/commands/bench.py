@@ -1,4 +1,4 @@
-"""`bench [AGENT]`: how fast the active agent is, as a table, a JSON file and a chart."""
+"""`bench [AGENT]`: measure the active agent, into a table, a JSON file and a chart."""
 
 from __future__ import annotations
 
@@ -18,36 +18,45 @@ from ...state import serving
 from ...util import console, files, json_file
 from ..command import Answer
 
-HELP = "measure the active agent: first token, tokens per second, requests per minute"
-INTERRUPTED = "Interrupted: nothing was written, and the agent is still active."
+HELP = "measure the active agent: first token, tokens/s, requests/min"
+INTERRUPTED = "Interrupted: no file was written, and the agent is still active."
 FOLDER = serving.FOLDER.parent / "bench"
 PARALLEL = "1,4,16"
 EPILOG = """\
-The load is made by vLLM's own `vllm bench serve`: random prompts, each answer as long as asked. Nothing is switched:
-the active agent is measured, and others' requests at that time count. With --against the same load goes to another
-endpoint, level by level in turn, and the ratios are the agent's figure divided by the other's. Beside a card's agent
-another engine has no room: let that run on a host of its own, or measure it first with --against a second host.
+The load comes from `vllm bench serve`: random prompts, and answers of a fixed length. The command does not switch;
+requests of other clients at that time count.
+
+With --against the same load also goes to another endpoint, after each level of the agent. A ratio is the agent's
+figure divided by the other's. A second engine does not fit beside an agent on its GPU: run that on another host.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the load, and what it is compared with."""
-    parser.add_argument("agent", nargs="?", metavar="AGENT", help="one that serves (default: the one that does)")
-    parser.add_argument("--parallel", default=PARALLEL, metavar="N,...", help="requests at once (default: %(default)s)")
+    """Add the load and the endpoint to compare with."""
+    parser.add_argument("agent", nargs="?", metavar="AGENT", help="an active agent (default: the only one)")
     parser.add_argument(
-        "--requests", type=int, metavar="N", help="of each level (default: 4 times those at once, from 8)"
-    )
-    parser.add_argument("--input-tokens", type=int, default=512, metavar="N", help="of a prompt (default: %(default)s)")
-    parser.add_argument(
-        "--output-tokens", type=int, default=128, metavar="N", help="of an answer (default: %(default)s)"
+        "--parallel", default=PARALLEL, metavar="N,...", help="parallel requests of each level (default: %(default)s)"
     )
     parser.add_argument(
-        "--against", metavar="URL", help="another OpenAI endpoint: Ollama's, llama.cpp's, another host's"
+        "--requests",
+        type=int,
+        metavar="N",
+        help="requests of each level (default: 4 times the parallel ones, at least 8)",
     )
-    parser.add_argument("--against-model", metavar="NAME", help="its model, where it has several")
-    parser.add_argument("--against-key", type=Path, metavar="FILE", help="its key, where it wants one")
     parser.add_argument(
-        "--to", type=Path, metavar="FOLDER", help=f"for the JSON and the SVG, on the agent's host (default: {FOLDER})"
+        "--input-tokens", type=int, default=512, metavar="N", help="length of a prompt (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output-tokens", type=int, default=128, metavar="N", help="length of an answer (default: %(default)s)"
+    )
+    parser.add_argument("--against", metavar="URL", help="another OpenAI endpoint, such as Ollama's or llama.cpp's")
+    parser.add_argument("--against-model", metavar="NAME", help="model of that endpoint, if it has several")
+    parser.add_argument("--against-key", type=Path, metavar="FILE", help="file with the API key of that endpoint")
+    parser.add_argument(
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help=f"folder on the agent's host for the JSON and the SVG (default: {FOLDER})",
     )
 
 
@@ -78,7 +87,7 @@ def _files(measured: Result, result: Mapping[str, object], folder: Path) -> dict
         files.write(Path(f"{stem}.svg"), plot.svg(measured), durable=False)
     except OSError as error:
         text, fields = "{folder} cannot be written ({why}).", {"folder": str(folder), "why": error.strerror}
-        raise RoundhouseError("folder_not_writable", text, "Name another with --to.", **fields) from None
+        raise RoundhouseError("folder_not_writable", text, "Write another folder: --to FOLDER.", **fields) from None
     return {"json": f"{stem}.json", "svg": f"{stem}.svg"}
 
 
@@ -86,12 +95,12 @@ def _load(args: argparse.Namespace) -> Load:
     if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", args.parallel):
         remedy = "Write numbers from 1, such as 1,4,16."
         raise UsageError("parallel_invalid", "--parallel is {value!r}.", remedy, value=args.parallel)
-    for name, least in (("input_tokens", "1"), ("output_tokens", "2, for a rate needs two tokens"), ("requests", "1")):
+    for name, least in (("input_tokens", "1"), ("output_tokens", "2 (a rate needs two tokens)"), ("requests", "1")):
         value = getattr(args, name)
         if value is not None and value < int(least[0]):
             fields = {"option": f"--{name.replace('_', '-')}", "value": value, "least": least}
             raise UsageError(f"{name}_invalid", "{option} is {value}.", "Write a whole number from {least}.", **fields)
     if args.against is None and (args.against_model or args.against_key):
-        raise UsageError("against_missing", "--against-model and --against-key are of --against URL.", "Name that too.")
+        raise UsageError("against_missing", "--against-model and --against-key need --against.", "Add --against URL.")
     levels = tuple(dict.fromkeys(int(each) for each in args.parallel.split(",")))
     return Load(args.input_tokens, args.output_tokens, levels, args.requests)

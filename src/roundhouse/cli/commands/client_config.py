@@ -1,4 +1,4 @@
-"""`client-config NAME`: the file that makes a client talk to this host's agents."""
+"""`client-config NAME`: write the configuration that connects a client to the agents of this host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ...util import files
 from ...util.suggest import did_you_mean
 from .. import command, remote
 
-HELP = "write a client's configuration: curl, python, langchain, continue, vscode, aider"
+HELP = "write a client's configuration, such as curl, vscode or aider"
+RAW = True  # files
 ON = command.ON_OWN
 LOOPBACK = "127.0.0.1"
 EPILOG = "clients:\n" + "\n".join(f"  {name:<12}{each.about}" for name, each in client_config.CLIENTS.items()) + "\n"
@@ -21,12 +22,18 @@ EPILOG = "clients:\n" + "\n".join(f"  {name:<12}{each.about}" for name, each in 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the client and its settings."""
     parser.add_argument("name", metavar="NAME", help="a client from below")
-    parser.add_argument("--agent", metavar="AGENT", help="only that one (default: all, or the first)")
     parser.add_argument(
-        "--host", default=LOOPBACK, metavar="NAME", help="what the client calls this host (default: %(default)s)"
+        "--agent", metavar="AGENT", help="this agent alone (default: all; the first where a file has one)"
     )
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="write the files there, under the client's own names")
-    parser.add_argument("--on", metavar="HOST", help="of that host: lab, or ssh://user@host; --to is here all the same")
+    parser.add_argument(
+        "--host", default=LOOPBACK, metavar="NAME", help="this host's name for the client (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="write the files there, with the names that the client reads"
+    )
+    parser.add_argument(
+        "--on", metavar="HOST", help="agents of that host: lab, or ssh://user@host; --to stays a folder here"
+    )
 
 
 def run(args: argparse.Namespace) -> command.Answer:
@@ -66,7 +73,7 @@ def _elsewhere(args: argparse.Namespace, target: str) -> dict[str, str]:
 def _write(folder: Path, made: dict[str, str]) -> None:
     there = [name for name, text in made.items() if (folder / name).exists() and (folder / name).read_text() != text]
     if there:
-        text, remedy = "{path} exists and is left as it is.", "Move it, or name another folder."
+        text, remedy = "{path} exists and was not changed.", "Move it, or write another folder."
         raise UsageError("file_exists", text, remedy, path=str(folder / there[0]))
     try:
         for name, text in made.items():

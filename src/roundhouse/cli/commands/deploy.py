@@ -1,4 +1,4 @@
-"""`deploy FOLDER`: put a plan in place that a play has written. Called by site.yml, and not in the help."""
+"""`deploy FOLDER`: deploy a plan that a play has written. Called by site.yml, and not in the help."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from ...plan import plan_sets
 from ...plan.plan_sets import PlanSet
 from ...state import serving, switch_journal
-from ...util import console
-from .. import command
+from .. import command, live
 from . import switch
 
 HELP = "deploy a plan that a play has written into a folder"
@@ -19,14 +18,14 @@ check = switch.check
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the folder."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a plan with its files")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of a plan with its files")
     add_options(parser)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add how to deploy."""
     switch.add_drain(parser)
-    parser.add_argument("--dry-run", action="store_true", help="only show what would change")
+    parser.add_argument("--dry-run", action="store_true", help="show the changes, and change nothing")
     parser.add_argument("--no-start", action="store_true", help=argparse.SUPPRESS)  # agents_start is false
 
 
@@ -36,20 +35,22 @@ def run(args: argparse.Namespace) -> command.Answer:
 
 
 def put(found: PlanSet, args: argparse.Namespace) -> command.Answer:
-    """Put the plan in place, or with --dry-run show what would change."""
+    """Deploy the plan, or with --dry-run show the changes."""
     from ...switch import deploy
     from ...switch.context import report_wait_once
 
-    report = console.progress()
-    with serving.switching(switch_journal.describe, wait=report_wait_once(report) if args.wait else None):
+    with (
+        live.progress() as report,
+        serving.switching(switch_journal.describe, wait=report_wait_once(report) if args.wait else None),
+    ):
         if args.dry_run:
             return _preview(found, args)
         done = deploy.deploy(found, report, drain_seconds=args.drain, start_agents=not args.no_start)
-    return {**done}, f"the plan {done['plan']} is in place; active: {', '.join(done['serving']) or 'no agent'}"
+    return {**done}, f"the plan {done['plan']} is deployed; active: {', '.join(done['serving']) or 'no agent'}"
 
 
 def _preview(found: PlanSet, args: argparse.Namespace) -> command.Answer:
-    """Show what would change. The active agent may be another by the time it is done."""
+    """Show the changes. The active agent may change before the deployment."""
     from ...switch import deploy, deploy_preview
 
     old, _ = plan_sets.current()
@@ -59,5 +60,5 @@ def _preview(found: PlanSet, args: argparse.Namespace) -> command.Answer:
         seen = deploy_preview.preview(deploy.prepare(found, old, None, args.drain, lambda text: None))
     lines = seen.text() if seen else ["The first plan of this host."] if moved else []
     told = {"plan": found.name, "before": old.name if old else None, "moved": moved, "text": lines}
-    shown = "\n".join(lines) or f"the plan {found.name} is in place: nothing changes"
+    shown = "\n".join(lines) or f"the plan {found.name} is deployed already: nothing changes"
     return told | (seen._asdict() if seen else {}), shown

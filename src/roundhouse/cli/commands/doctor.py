@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with the driver, the host and the agents."""
+"""`doctor`: examine the driver, the host and the agents."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ...errors import RoundhouseError
 from ...plan import deployed
 from ..command import Answer
 
-HELP = "find what is wrong: the cause, the line that shows it, and a command that cures it"
+HELP = "find problems: the cause, its evidence and the remedy"
 
 
 def run(args: argparse.Namespace) -> Answer:
-    """Show it; also where nothing was deployed."""
+    """Show the findings; also on a host without a plan."""
     from ...checkup import checkup
     from ...host import driver as host_driver
     from ...host import gpu as host_gpu

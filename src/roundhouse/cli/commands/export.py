@@ -1,4 +1,4 @@
-"""`export FOLDER`: models for a host without internet."""
+"""`export FOLDER`: copy models for a host without internet."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import Path
 
 from .. import command, model_options
 
-HELP = "copy models into a folder for a host without internet (models_source there)"
+HELP = "copy models into a folder for a host without internet"
+EPILOG = "On that host, set models_source to the folder.\n"
 ON = command.ON_REQUEST
 INTERRUPTED = model_options.KEPT
 check = model_options.requests
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where to, which, and where from."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="such as a USB disk: a store of its own")
+    """Add the folder, the models and their source."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the new store, such as a folder of a USB disk")
     model_options.add_models(parser)
     model_options.add_store(parser)
     model_options.add_source(parser)

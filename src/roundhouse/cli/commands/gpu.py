@@ -1,4 +1,4 @@
-"""`gpu`: each card."""
+"""`gpu`: show each GPU."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import argparse
 
 from ..command import Answer
 
-HELP = "show each GPU: memory, use, temperature, power, and who holds its memory"
+HELP = "show each GPU: memory, use, temperature, power, processes"
 
 
 def run(args: argparse.Namespace) -> Answer:
-    """Show them; also where nothing was deployed."""
+    """Show the GPUs; also on a host without a plan."""
     from ...agents import gpu_usage
 
     found = gpu_usage.cards()

@@ -1,4 +1,4 @@
-"""`help [WORD]`: the list of commands, a command's help, the man page or the shell's completion."""
+"""`help [COMMAND]`: show the list of commands, a command's help, the man page or the shell's completion."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import argparse
 from ...plan import deployed
 from .. import command, manual
 
-HELP = "show this list, or the help of a command; help man and help completion print those"
+HELP = "show this list, a command's help, the man page or completion"
+RAW = True  # formatted already
 ON = command.ON_NONE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what about."""
-    parser.add_argument("about", nargs="?", metavar="COMMAND", help="a command, or man, or completion (for bash)")
+    """Add the command."""
+    parser.add_argument(
+        "about", nargs="?", metavar="COMMAND", help="a command, or man, or completion (a script for bash)"
+    )
 
 
 def run(args: argparse.Namespace) -> command.Answer:
-    """Show it."""
+    """Show the help."""
     if args.about == "man":
         text = manual.page()
     elif args.about == "completion":

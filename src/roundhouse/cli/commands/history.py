@@ -1,4 +1,4 @@
-"""`history`: the switches so far."""
+"""`history`: list the switches."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ...plan import deployed
 from ...util import console
 from ..command import Answer
 
-HELP = "list the switches: from, to, seconds of each phase, outcome, cause"
+HELP = "list the switches: outcome, cause, seconds of each phase"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how many."""
-    parser.add_argument("-n", type=int, default=100, metavar="LINES", dest="lines", help="how many (default: 100)")
+    """Add the number of switches."""
+    parser.add_argument("-n", type=int, default=100, metavar="N", dest="lines", help="list the last N (default: 100)")
 
 
 def check(args: argparse.Namespace) -> None:
@@ -24,7 +24,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> Answer:
-    """Show them."""
+    """List them."""
     from ...state import history
 
     deployed.load()

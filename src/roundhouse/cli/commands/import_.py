@@ -1,4 +1,4 @@
-"""`import FILE...` and `import ollama`: an old set-up as a roster, line by line. Nothing else is changed."""
+"""`import FILE...` and `import ollama`: convert an old set-up into a roster. No other file is changed."""
 
 from __future__ import annotations
 
@@ -15,42 +15,59 @@ from ...migrate.names import in_file_name
 from ...migrate.report import Imported, Line, Source
 from ...models import own_folders
 from ...roster import validate
+from ...util import console
 from ...util.suggest import did_you_mean
 from .. import command
 
-HELP = "convert old compose files, env files, Modelfiles or Ollama's models into a roster"
+HELP = "convert compose or env files, or Ollama's models, to a roster"
 ON = command.ON_REQUEST
 OLLAMA = "ollama"
 EPILOG = """\
-The roster goes to stdout, or into a file with --to; what became of each line goes to stderr, or to stdout with --to.
-Marks: -> converted, ~> approximated, == default, -- unsupported or dropped, +> added because an agent needs it.
+The roster goes to stdout, or into a file with --to. A report of each old line goes to stderr, or to stdout with --to.
 
-Exit 0: a valid roster. 1: something is missing in it, and is named. 2: wrong usage, or a file that cannot be read.
-Compose and env files need PyYAML and python-dotenv, which the controller has; `import ollama` needs nothing and runs
+marks:
+  ->  converted
+  ~>  converted to the nearest setting
+  ==  the default already
+  --  without a meaning here, or not supported
+  +>  added, because an agent needs it
+
+exit status:
+  0  the roster is valid
+  1  the roster is incomplete; the message names what is missing
+  2  wrong usage, or a file cannot be read
+
+Compose and env files need PyYAML and python-dotenv, which the controller has. `import ollama` needs neither, and runs
 on the GPU host.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is read, and where the roster goes."""
+    """Add the files to read and the file to write."""
     parser.add_argument(
-        "files", nargs="+", metavar="FILE|ollama", help="a compose file, a file of KEY=VALUE, a Modelfile"
+        "files",
+        nargs="+",
+        metavar="FILE|ollama",
+        help="a compose file, a file of KEY=VALUE, a Modelfile, or the word ollama",
     )
     parser.add_argument(
-        "--to", type=Path, metavar="FILE", help="write it there, such as inventory/local/host_vars/HOST.yml"
+        "--to", type=Path, metavar="FILE", help="write the roster there, such as inventory/local/host_vars/HOST.yml"
     )
-    parser.add_argument("--overwrite", action="store_true", help="also where that file exists")
-    parser.add_argument("--model", metavar="OWNER/NAME", help="the model of files that name none")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file of --to")
+    parser.add_argument("--model", metavar="OWNER/NAME", help="the model, for files without one")
     parser.add_argument(
-        "--store", type=Path, metavar="FOLDER", help="ollama: its models (default: OLLAMA_MODELS, or found)"
+        "--store", type=Path, metavar="FOLDER", help="models of ollama (default: OLLAMA_MODELS, else its usual folders)"
     )
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise UsageError for files on another host."""
+    """Raise UsageError for --on with files of this machine."""
     if args.on and (args.files != [OLLAMA] or args.to):
         raise UsageError(
-            "on_not_allowed", "--on is for `import ollama` without --to.", "Import files here.", on=args.on
+            "on_not_allowed",
+            "--on works only with `import ollama` without --to.",
+            "Import files without --on.",
+            on=args.on,
         )
 
 
@@ -59,8 +76,8 @@ def run(args: argparse.Namespace) -> command.Answer:
     agents, lines = ollama.import_store(args.store) if args.files == [OLLAMA] else _files(args)
     problems = list(validate.problems(agents, own_folders.configs(agents)))
     if any("models" not in agent for agent in agents) and args.files != [OLLAMA]:
-        problems.append("A file names no model: say it with --model OWNER/NAME.")
-    said = ["Made by `roundhouse import`, which says what became of each line."]
+        problems.append("A file has no model: add --model OWNER/NAME.")
+    said = ["Made by `roundhouse import`, which reports each old line."]
     said += [f"Of {Path(file).name}." for file in args.files]
     said += [f"Not valid yet: {each}" for each in problems]
     content = roster_file.yaml(agents, said)
@@ -78,12 +95,12 @@ def _files(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Line]]:
     others: list[Line] = []
     for path in map(Path, args.files):
         if str(path) == OLLAMA and len(args.files) > 1 and not path.exists():
-            text = "ollama stands alone and is given with {count} files."
-            remedy = "Import the files and Ollama's models one after the other."
+            text = "The word ollama cannot be combined with files, and there are {count}."
+            remedy = "Import the files and Ollama's models separately."
             raise UsageError("ollama_with_files", text, remedy, count=len(args.files) - 1)
         if not path.is_file():
-            remedy = did_you_mean(str(path), [OLLAMA], "Name an old compose or env file, or write ollama.")
-            raise UsageError("import_file_missing", "{path} is no file.", remedy, path=str(path))
+            remedy = did_you_mean(str(path), [OLLAMA], "Write an old compose or env file, or the word ollama.")
+            raise UsageError("import_file_missing", "{path} does not exist or is not a file.", remedy, path=str(path))
         try:
             found, rest = _read(path, args.model)
         except (OSError, UnicodeDecodeError) as error:
@@ -92,14 +109,14 @@ def _files(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Line]]:
         made += found
         others += rest
     if not made:
-        text = "No vLLM is in {files}: no service has its image or variables."
+        text = "{files} contains no vLLM service: none has its image or variables."
         raise UsageError("no_engine_imported", text, files=", ".join(args.files))
     agents, lines = roster_file.combine(made)
     return agents, [*lines, *others]
 
 
 def _read(path: Path, model: str | None) -> tuple[list[Imported], list[Line]]:
-    """Return the agents of one file, and what it says of others."""
+    """Return the agents of one file, and its lines about other services."""
     if path.suffix in (".yml", ".yaml"):
         sources, others = compose_file.sources(path)
         return [import_source(source, model) for source in sources], others
@@ -107,7 +124,7 @@ def _read(path: Path, model: str | None) -> tuple[list[Imported], list[Line]]:
         return [import_source(modelfile.source(path), model)], []
     assignments, others_of_it = env_file.read(path)
     if not assignments:
-        text = "{path} is neither a compose file (.yml) nor a file of KEY=VALUE nor a Modelfile."
+        text = "{path} is not a compose file (.yml), a file of KEY=VALUE, or a Modelfile."
         raise UsageError("import_file_unknown", text, path=str(path))
     source = Source(str(path), 1, (in_file_name(path),), (*assignments, *others_of_it))
     return [import_source(source, model)], []
@@ -117,22 +134,23 @@ def _print(args: argparse.Namespace, content: str, lines: list[Line], problems: 
     report = sys.stdout if args.to else sys.stderr
     if not args.to:
         print(content, end="")
-    print(f"{migrate_report.text(lines)}\n\n{len(lines)} lines: {migrate_report.summary(lines)}.", file=report)
+    told = f"{migrate_report.text(lines)}\n\n{len(lines)} lines: {migrate_report.summary(lines)}."
+    print(console.wrapped(told), file=report)
     for problem in problems:
-        print(problem, file=sys.stderr)
-    target = args.to or "FILE"
-    print(f"What fits: scripts/plan.py --roster {target} --gpu NAME (or on its host without --gpu)", file=report)
+        console.say(problem)
+    check = f"Check the fit with scripts/plan.py --roster {args.to or 'FILE'} --gpu NAME (on its host without --gpu)."
+    print(console.wrapped(check), file=report)
 
 
 def _write(path: Path, content: str, *, overwrite: bool) -> None:
     there = path.exists()
     if there and not overwrite:
-        remedy = "Name another file, or add --overwrite."
-        raise UsageError("file_exists", "{path} exists and is left as it is.", remedy, path=str(path))
+        remedy = "Write another file, or add --overwrite."
+        raise UsageError("file_exists", "{path} exists and was not changed.", remedy, path=str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     except OSError as error:
         text = "{path} cannot be written ({why})."
         raise RoundhouseError("file_not_written", text, path=str(path), why=error.strerror) from None
-    print(f"{path}: {'replaced' if there else 'written'}", file=sys.stderr)
+    console.say(f"{path}: {'replaced' if there else 'written'}")

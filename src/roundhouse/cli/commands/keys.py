@@ -1,4 +1,4 @@
-"""`keys`: who may use the gateway's API."""
+"""`keys`: manage the keys of the gateway's API."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ACTIONS = ("list", "show", "add", "revoke", "ensure")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what to do, and whose key it is about."""
-    told = "list the names (default); show, add or revoke the key NAME; ensure makes the first one (the role does)"
+    """Add the action and the key's name."""
+    told = "list the names (default); show, add or revoke the key NAME; ensure that there is one (for the role)"
     parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help=told)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="whose key it is, such as a person or a program")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the key, such as a person or a program")
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise UsageError for a name that is missing, or not asked for."""
+    """Raise UsageError for a missing or superfluous name."""
     program, wanted = console.command_name(), args.action in ("show", "add", "revoke")
     if wanted and args.name is None:
         text, remedy = "keys {action} needs a name.", "Write {program} keys {action} NAME."
@@ -33,13 +33,13 @@ def check(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> command.Answer:
-    """Do it."""
+    """Run the action."""
     action, name = args.action, args.name
     if action == "ensure":
         return {"changed": keys.ensure()}, ""
     if action == "list":
         names = sorted(keys.load())
-        none = f"there is no key: {console.command_name()} keys add NAME makes one"
+        none = f"There is no key. Make one with `{console.command_name()} keys add NAME`."
         return {"names": names}, "\n".join(names) or none
     if action == "show":
         key = keys.find(name)

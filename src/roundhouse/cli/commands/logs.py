@@ -1,4 +1,4 @@
-"""`logs AGENT`: an engine's log."""
+"""`logs AGENT`: show an engine's log."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ HELP = "show the log of an agent's engine"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the agent and how much of its log."""
+    """Add the agent and the number of lines."""
     parser.add_argument("agent", metavar="AGENT", help="an agent of this host")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
-    parser.add_argument("-n", type=int, default=100, metavar="LINES", dest="lines", help="how many (default: 100)")
+    parser.add_argument("-f", "--follow", action="store_true", help="also print new lines until Ctrl-C")
+    parser.add_argument(
+        "-n", type=int, default=100, metavar="N", dest="lines", help="show the last N lines (default: 100)"
+    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -23,11 +25,11 @@ def check(args: argparse.Namespace) -> None:
     if args.lines < 0:
         raise UsageError("lines_invalid", "-n is {lines}.", "Write a whole number from 0.", lines=args.lines)
     if args.json and args.follow:
-        raise UsageError("follow_as_json", "-f does not end, and --json is one object.", "Leave one of them out.")
+        raise UsageError("follow_as_json", "-f does not end, and --json prints one object.", "Remove one of them.")
 
 
 def run(args: argparse.Namespace) -> Answer:
-    """Show it."""
+    """Show the log."""
     from ...host import journal
 
     agent = deployed.find(deployed.load(), args.agent)

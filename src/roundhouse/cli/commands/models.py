@@ -1,9 +1,8 @@
-"""`models`: what the store holds."""
+"""`models`: list the models of the store."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +12,7 @@ from ...util import console
 from ...util.units import GIB
 from .. import command, model_options
 
-HELP = "list the models of the store: size, which agents use them, since when verified"
+HELP = "list the models of the store: size, agents, date of check"
 ON = command.ON_REQUEST
 _COLUMNS = ("model", "revision", "GiB", "agents", "verified")
 
@@ -39,19 +38,19 @@ def run(args: argparse.Namespace) -> command.Answer:
         }
         for held in found
     ]
-    shown = console.table(_COLUMNS, [_shown(row) for row in rows]) if rows else f"{place} holds no models."
+    shown = console.table(_COLUMNS, [_shown(row) for row in rows]) if rows else f"{place} contains no models."
     return model_options.with_problems("manifest_invalid", manifest_problems(args, found), {"models": rows}), shown
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     shown = {"GiB": f"{row['size_bytes'] / GIB:.2f}", "agents": ", ".join(row["agents"]) or None}
-    revision = row["revision"][:12] if row["source"] else "not whole"
+    revision = row["revision"][:12] if row["source"] else "incomplete"
     return row | shown | {"revision": revision, "verified": row["verified_at"]}
 
 
 def manifest_problems(args: argparse.Namespace, found: Iterable[store.StoredModel]) -> list[str]:
-    """Return what is wrong with manifests; print it too."""
+    """Return the problems of the manifests, and print them unless the output is JSON."""
     problems = [held.problem for held in found if held.problem]
-    if not args.json:
-        print("\n".join(problems), end="\n" if problems else "", file=sys.stderr)
+    for problem in [] if args.json else problems:
+        console.say(problem)
     return problems

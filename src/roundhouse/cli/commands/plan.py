@@ -1,4 +1,4 @@
-"""`plan`: what is deployed."""
+"""`plan`: show the deployed plan."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import argparse
 from ...plan import deployed
 from ..command import Answer
 
-HELP = "show what is deployed: memory of each GPU, what was given up, what engines stated"
+HELP = "show the deployed plan: models, GPU memory, reduced settings"
 
 
 def run(args: argparse.Namespace) -> Answer:
-    """Show it."""
+    """Show the plan."""
     from ...plan import measured, report
 
     plan, starts = deployed.load(), measured.load()

@@ -1,4 +1,4 @@
-"""`plans`: the plans that were deployed."""
+"""`plans`: list the deployed plans."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import argparse
 from ...util import console
 from ..command import Answer
 
-HELP = "list the plans that were deployed, the newest last: engine, models, since when"
+HELP = "list the deployed plans, newest last: engine, models, date"
 
 
 def run(args: argparse.Namespace) -> Answer:
-    """Show them."""
+    """List them."""
     from ...plan import plan_sets
 
     rows = plan_sets.rows()
-    return {"plans": rows}, console.table(plan_sets.COLUMNS, rows) if rows else "no plan was deployed here"
+    return {"plans": rows}, console.table(plan_sets.COLUMNS, rows) if rows else "No plan was deployed on this host."

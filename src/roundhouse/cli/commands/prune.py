@@ -1,4 +1,4 @@
-"""`prune`: room in the store."""
+"""`prune`: remove unused models from the store."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ import sys
 from ...errors import UsageError
 from ...models import prune, store
 from ...plan import deployed, plan_sets
+from ...util import console
 from ...util.units import GIB
 from .. import command, model_options
 from .models import manifest_problems
 
-HELP = "remove the models that no plan and no rollback needs; asks first"
+HELP = "remove models that no plan and no rollback needs; asks first"
 ON = command.ON_REQUEST
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what to remove."""
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--no-rollback", action="store_true", help="also what a rollback needs")
+    """Add the models to remove."""
+    parser.add_argument("--yes", action="store_true", help="remove without a question")
+    parser.add_argument(
+        "--no-rollback", action="store_true", help="also remove models of earlier plans, which a rollback needs"
+    )
     model_options.add_store(parser)
 
 
 def run(args: argparse.Namespace) -> command.Answer:
-    """Remove them, after a yes."""
+    """Remove them, after confirmation."""
     place = model_options.store(args)
     users = prune.paths_of_plans(deployed.PATH.parent, None if args.no_rollback else plan_sets.FOLDER)
     going = unused = prune.unused(place, users, keep_earlier=not args.no_rollback)
@@ -33,11 +36,13 @@ def run(args: argparse.Namespace) -> command.Answer:
         print(f"{held.folder} ({size})", file=sys.stderr if args.json else sys.stdout)
     if going and not args.yes:
         if not sys.stdin.isatty():
-            raise UsageError("prune_not_confirmed", "Nothing is removed without a yes.", "Add --yes.")
+            raise UsageError(
+                "prune_not_confirmed", "No model was removed: the removal was not confirmed.", "Add --yes."
+            )
         if input("Remove these? [y/N] ").strip().lower() not in ("y", "yes"):
             going = []
-    prune.remove(place, going, lambda text: print(text, file=sys.stderr))
+    prune.remove(place, going, console.say)
     problems = manifest_problems(args, store.stored_models(place))
     result = {"removed": [str(held.folder) for held in going]}
-    shown = f"removed: {sum(held.size_bytes for held in going) / GIB:.2f} GiB" if going else "nothing was removed"
-    return model_options.with_problems("manifest_invalid", problems, result), shown if unused else "nothing to remove"
+    shown = f"removed: {sum(held.size_bytes for held in going) / GIB:.2f} GiB" if going else "no model was removed"
+    return model_options.with_problems("manifest_invalid", problems, result), shown if unused else "no model to remove"

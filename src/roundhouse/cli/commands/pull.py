@@ -1,4 +1,4 @@
-"""`pull`: models into the store."""
+"""`pull`: download models into the store."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import argparse
 
 from .. import command, model_options
 
-HELP = "download models into the store; a model is complete and verified, or not there"
+HELP = "download models into the store and verify their checksums"
+EPILOG = "A model appears in the store only when it is complete and verified.\n"
 ON = command.ON_REQUEST
 INTERRUPTED = model_options.KEPT
-check = model_options.requests  # for its UsageError, before a host or a client is asked
+check = model_options.requests  # raises its UsageError before a host or a client is asked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add which, and where from."""
+    """Add the models and their source."""
     model_options.add_models(parser)
     model_options.add_store(parser)
     model_options.add_source(parser)

@@ -1,4 +1,4 @@
-"""`quantize MODEL RECIPE`: a quantized model of a 16-bit one."""
+"""`quantize MODEL RECIPE`: quantize a 16-bit model."""
 
 from __future__ import annotations
 
@@ -13,33 +13,50 @@ from ...plan import deployed
 from ...util import console
 from .. import command, model_options
 
-HELP = "make a quantized model, and admit it when its answers stay close to the original's"
+HELP = "quantize a model, and compare its answers with the original's"
 ON = command.ON_REQUEST
 INTERRUPTED = model_options.KEPT
-EPILOG = "recipes:\n" + "\n".join(f"  {name:<12}{recipe.about}" for name, recipe in RECIPES.items()) + "\n"
+EPILOG = (
+    "A quantized model enters the store only if its answers stay close to the original's.\n\nrecipes:\n"
+    + "\n".join(f"  {name:<12}{recipe.about}" for name, recipe in RECIPES.items())
+    + "\n"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the model, the recipe, and what they are made with."""
+    """Add the model, the recipe and their settings."""
     parser.add_argument("model", metavar="OWNER/NAME|FOLDER", help="a 16-bit model of the store, or a folder")
     parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help="a recipe from below")
     parser.add_argument(
-        "--group-size", type=int, choices=GROUP_SIZES, metavar="N", help="(default: the recipe's, or less)"
+        "--group-size",
+        type=int,
+        choices=GROUP_SIZES,
+        metavar="N",
+        help="weights of a group (default: the recipe's, or less)",
     )
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="a text a line (default: Python's reference)")
-    parser.add_argument("--samples", type=int, metavar="N", help="texts to calibrate with (default: the recipe's)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
-    parser.add_argument("--offload-gib", type=float, metavar="GIB", help="of weights in RAM for the gate")
     parser.add_argument(
-        "--environment", type=Path, metavar="FOLDER", help=f"(default: the one below {pins.QUANTIZERS})"
+        "--calibration", type=Path, metavar="FILE", help="calibration texts, one a line (default: Python's reference)"
     )
-    parser.add_argument("--engine", type=Path, metavar="FOLDER", help="(default: the plan's)")
-    parser.add_argument("--accelerator", choices=("cuda", "cpu"), help="(default: the plan's)")
+    parser.add_argument("--samples", type=int, metavar="N", help="number of calibration texts (default: the recipe's)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the random choice of texts (default: 0)"
+    )
+    parser.add_argument(
+        "--offload-gib", type=float, metavar="GIB", help="GiB of weights in RAM while the answers are compared"
+    )
+    parser.add_argument(
+        "--environment",
+        type=Path,
+        metavar="FOLDER",
+        help=f"Python environment of the quantizer (default: in {pins.QUANTIZERS})",
+    )
+    parser.add_argument("--engine", type=Path, metavar="FOLDER", help="vLLM's environment (default: the plan's)")
+    parser.add_argument("--accelerator", choices=("cuda", "cpu"), help="device of the comparison (default: the plan's)")
     model_options.add_store(parser)
 
 
 def run(args: argparse.Namespace) -> command.Answer:
-    """Make it."""
+    """Quantize the model."""
     from ...quantize import pipeline, request
 
     place = model_options.store(args)
@@ -50,28 +67,32 @@ def run(args: argparse.Namespace) -> command.Answer:
     engine = args.engine or (plan["engine_path"] if plan else None)
     accelerator = args.accelerator or (plan["accelerator"] if plan else None)
     if not engine or not accelerator:
-        raise UsageError("engine_missing", "No engine is deployed here for the gate.", "Run site.yml, or add --engine.")
+        raise UsageError(
+            "engine_missing",
+            "The comparison needs an engine, and none is deployed here.",
+            "Run site.yml, or add --engine.",
+        )
     if not (Path(engine) / "bin/vllm").exists():
-        text, remedy = "{engine} has no bin/vllm for the gate.", "Run site.yml, or correct --engine."
+        text, remedy = "{engine} has no bin/vllm, which the comparison needs.", "Run site.yml, or correct --engine."
         raise UsageError("engine_missing", text, remedy, engine=str(engine))
     if accelerator == "cuda":
         pipeline.require_free_gpu()
     scorer = pipeline.local_scorer(str(engine), accelerator, args.offload_gib)
     result = pipeline.quantize(wanted, place, args.environment or _environment(), scorer, console.lines())
     quality = result["quality"]
-    said = f"admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}" if quality else "there already"
+    said = f"admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}" if quality else "in the store already"
     return {**result}, f"{result['model']} is {said}\nIn the roster: model: {result['path']}"
 
 
 def _base(text: str, place: Path) -> tuple[Path, str, str | None]:
-    """Return the base's folder, the name that a roster would have for it, and its revision or stamp."""
+    """Return the base's folder, its name in a roster, and its revision or stamp."""
     if text.startswith(("/", ".")):
         folder = Path(text).absolute()
         return folder, str(folder), own_folders.stamp(folder)
     model, _, asked = text.partition("@")
     found = [held for held in store.manifests(place, model) if (asked or held.revision) in (held.revision, held.asked)]
     if not found:
-        what, remedy = "{model} is not in {store}.", "{program} pull {model} brings it."
+        what, remedy = "{model} is not in {store}.", "Run `{program} pull {model}`."
         program = console.command_name()
         raise UsageError("model_not_in_store", what, remedy, program=program, model=text, store=str(place))
     return store.folder(place, model, found[0].revision), model, found[0].revision

@@ -1,4 +1,4 @@
-"""`rollback [PLAN]`: deploy an earlier plan again."""
+"""`rollback [PLAN]`: deploy an earlier plan."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from ...errors import RoundhouseError
 from ..command import Answer
 from . import deploy
 
-HELP = "deploy the previous plan again, or the one that is named, as a transaction"
+HELP = "deploy the previous plan again, or a named one"
+EPILOG = "If the plan's agent fails to start, the present plan and its agent are restored.\n"
 check = deploy.check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the plan."""
-    parser.add_argument("plan", nargs="?", metavar="PLAN", help="a name from plans (default: the one before)")
+    parser.add_argument(
+        "plan", nargs="?", metavar="PLAN", help="a name from the list of plans (default: the previous plan)"
+    )
     deploy.add_options(parser)
 
 
@@ -25,6 +28,6 @@ def run(args: argparse.Namespace) -> Answer:
 
     found = plan_sets.before(args.plan)
     if lost := deploy_preview.missing(found):
-        text = "The plan {plan} cannot serve: {lost}."
+        text = "The plan {plan} is incomplete: {lost}."
         raise RoundhouseError("plan_incomplete", text, plan=found.name, lost="; ".join(lost))
     return deploy.put(found, args)

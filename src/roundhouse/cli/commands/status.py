@@ -1,4 +1,4 @@
-"""`status`: each agent's state."""
+"""`status`: show the agents."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import argparse
 from ...plan import deployed
 from ..command import Answer
 
-HELP = "show each agent's state, model, requests and KV use, memory by owner, drift from the plan"
+HELP = "show each agent: state, model, requests, memory, drift"
 
 
 def run(args: argparse.Namespace) -> Answer:
-    """Show it."""
+    """Show the agents."""
     from ...agents import status
 
     plan = deployed.load()

@@ -4,39 +4,40 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 
 from ...agents import drain
 from ...errors import UsageError
 from ...plan import deployed
 from ...schema.plan import Plan
 from ...util.suggest import near
-from .. import command
+from .. import command, live
 
-HELP = "activate an agent; if that fails, the previous agent is restored"
+HELP = "activate an agent; if that fails, restore the previous one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the agent and how to switch."""
-    parser.add_argument("agent", metavar="AGENT", help="an agent of this host")
+    """Add the agent and the drain."""
+    parser.add_argument("agent", metavar="AGENT", help="an agent of the host")
     add_drain(parser)
 
 
 def add_drain(parser: argparse.ArgumentParser) -> None:
-    """Add how long to wait, for requests and for another switch."""
+    """Add the time limit of running requests, and --wait."""
     parser.add_argument(
         "--drain",
         type=float,
         default=drain.DEFAULT_SECONDS,
         metavar="SECONDS",
-        help="how long running requests may take to end, before they are cut (default: %(default)g)",
+        help="cut running requests after that time (default: %(default)g)",
     )
-    parser.add_argument("--wait", action="store_true", help="when another switch is running, wait for its end")
+    parser.add_argument("--wait", action="store_true", help="if another switch is running, wait for its end")
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise UsageError for seconds that are no number from 0."""
+    """Raise UsageError for a negative or infinite drain."""
     if not 0 <= args.drain < math.inf:
-        remedy = "Write seconds, such as 30, or 0 to wait for no request."
+        remedy = "Write seconds, such as 30, or 0 to cut requests at once."
         raise UsageError("drain_invalid", "--drain is {drain}.", remedy, drain=f"{args.drain:g}")
 
 
@@ -45,19 +46,19 @@ def run(args: argparse.Namespace) -> command.Answer:
     from ...switch import daemon_socket, transaction
 
     plan = _plan(args)
-    report = daemon_socket.report_here()
     words = [args.agent, "--drain", f"{args.drain:g}", *(["--wait"] if args.wait else [])]
-    result = daemon_socket.ask(words, report) or transaction.ensure_ready(
-        plan, args.agent, report, drain_seconds=args.drain, wait=args.wait
-    )
+    with live.progress(daemon_socket.report_here(), adds=daemon_socket.ALONE not in os.environ) as report:
+        result = daemon_socket.ask(words, report) or transaction.ensure_ready(
+            plan, args.agent, report, drain_seconds=args.drain, wait=args.wait
+        )
     seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
-    cut = f"; {result['cut']} requests were cut" if result["cut"] else ""
+    cut = f"; cut {result['cut']} requests" if result["cut"] else ""
     port = deployed.find(plan, args.agent)["port"]
-    return {**result}, f"{result['agent']} serves on port {port} ({seconds}{cut})"
+    return {**result}, f"{result['agent']} is active on port {port} ({seconds}{cut})"
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    """Return the plan. Raises UsageError where it has no such agent; a word alone may be a misspelt command."""
+    """Return the plan. Raises UsageError for an unknown agent, which may be a misspelt command."""
     try:
         plan = deployed.load()
     except UsageError:

@@ -1,4 +1,4 @@
-"""`verify`: the store's bytes against the checksums."""
+"""`verify`: compare the store with the checksums."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import argparse
 
 from .. import command, model_options
 
-HELP = "compare every byte of the store's models with their checksums, without a network"
+HELP = "compare the store's models with their checksums, offline"
 ON = command.ON_REQUEST
 INTERRUPTED = model_options.KEPT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add which."""
+    """Add the models."""
     model_options.add_models(parser)
     model_options.add_store(parser)
 
 
 def run(args: argparse.Namespace) -> command.Answer:
-    """Verify those models, all when none is named."""
+    """Verify the named models, or all."""
     from ...models import verify
     from ...util import progress
 
@@ -26,6 +26,6 @@ def run(args: argparse.Namespace) -> command.Answer:
     names = [model_options.named(text) for text in args.models]
     with progress.on_stream(as_json=args.json) as shown:
         rows = verify.verify_all(place, names, shown)
-    text = ["\n".join(row["problems"]) or f"{row['model']} at {row['revision'][:12]} is whole" for row in rows]
+    text = ["\n".join(row["problems"]) or f"{row['model']} at {row['revision'][:12]} is complete" for row in rows]
     problems = [problem for row in rows for problem in row["problems"]]
     return model_options.with_problems("model_damaged", problems, {"models": rows}), "\n".join(text)

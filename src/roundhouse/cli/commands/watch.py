@@ -1,4 +1,4 @@
-"""`watch`: the status, again and again."""
+"""`watch`: refresh the status."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from ...errors import UsageError
 from ...plan import deployed
 from ..command import Answer
 
-HELP = "refresh the status until Ctrl-C; without a terminal, write a line at each change"
+HELP = "refresh the status until Ctrl-C; in a pipe, print changes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how often."""
-    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often (default: 2)")
-    parser.add_argument("--rounds", type=int, metavar="N", help="end after so many (default: never)")
+    """Add the interval and the number of rounds."""
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="interval (default: 2)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="stop after N rounds (default: at Ctrl-C)")
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise UsageError for what cannot be watched."""
+    """Raise UsageError for an invalid interval or number, and for --json."""
     if args.json:
         raise UsageError(
-            "watch_as_json", "watch has no end, and --json is one object.", "Ask status --json repeatedly."
+            "watch_as_json", "watch does not end, and --json prints one object.", "Run status --json repeatedly."
         )
     if not 0 < args.every < float("inf"):
         every = f"{args.every:g}"
         raise UsageError("every_invalid", "--every is {every}.", "Write seconds above 0, such as 2.", every=every)
     if args.rounds is not None and args.rounds < 1:
         raise UsageError(
-            "rounds_invalid", "--rounds is {rounds}.", "Write a number from 1, or leave it out.", rounds=args.rounds
+            "rounds_invalid",
+            "--rounds is {rounds}.",
+            "Write a number from 1, or remove the option.",
+            rounds=args.rounds,
         )
 
 
