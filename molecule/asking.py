@@ -1,4 +1,4 @@
-"""Clients that go on asking while agents come and go, with the users' own client, and what became of their requests."""
+"""Send requests with OpenAI's client while switches run, and record the outcome of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ACROSS = 6  # requests that run when a switch begins, each second one a stream
 
 
 class Asking:
-    """Clients that ask whoever is wanted, by the one endpoint or by the agent's own port."""
+    """Clients that send requests for the wanted agent, to the shared port or to the agent's own."""
 
     calm_seconds = 1.0  # between two switches
     tokens = 40
@@ -39,13 +39,13 @@ class Asking:
         hold: Callable[[bool], object] = bool,
         taken: Callable[[int], bool] = bool,
     ) -> None:
-        """Ask while `switch` goes from one agent to the next; the first one serves already.
+        """Send requests while `switch` activates one agent after another; the first is active already.
 
-        No client begins to ask between one agent's last request and the moment at which the switch to the next has
-        `begun`, which may wait for that: an agent that is not on its way is refused, and rightly. What runs on the one
-        that leaves runs on; where engines can be told to `hold` their answers, they do until then, however slow the
-        machine is. `taken` says whether the engine has so many requests: one that comes after the switch has begun is
-        refused, too.
+        The gateway refuses requests for an agent that is not in a switch. So the clients pause after the last request
+        for an agent, until the next switch has `begun`, which may wait for that moment.
+        Running requests of the previous agent continue. Engines that can `hold` their answers do so until the switch
+        has begun, so the test needs no fast machine. `taken` returns whether the engine has that number of requests:
+        one that arrives after the switch has begun is refused too.
         """
         self.wanted = names[0]
         self.asking.set()
@@ -77,12 +77,12 @@ class Asking:
             await self.http.aclose()
 
     def told(self) -> str:
-        """Return what became of the requests."""
+        """Return the outcome of the requests in a sentence."""
         waited, answered = sorted(self.waited), self.outcomes.count("answered")
         return (
-            f"{len(self.outcomes)} requests, {answered} answered whole by who was asked; {self.across} ran when a "
+            f"{len(self.outcomes)} requests, {answered} answered whole by the asked agent. {self.across} ran when a "
             f"switch began; {sum(map(bool, waited))} waited, the longest {waited[-1] / 1000:.1f} s; {self.refused} "
-            "were told to come again"
+            "were refused and repeated"
         )
 
     async def _client(self, number: int) -> None:
@@ -120,15 +120,15 @@ class Asking:
             return f"{agent}, while it left: {error!r}"
 
     async def _until_kept(self, port: int, agent: str, number: int, *, stream: bool) -> str:
-        """Ask, and come again when told to: that happens after a switch that failed."""
+        """Ask, and repeat a request that was refused after a failed switch."""
         while True:
             try:
                 return await self._ask(port, agent, number, stream=stream, tokens=self.tokens)
             except openai.InternalServerError as error:
-                if error.status_code != 503 or "no switch brings it" not in str(error):
+                if error.status_code != 503 or error.response.headers.get("x-should-retry") != "false":
                     raise
                 self.refused += 1
-                await asyncio.sleep(min(2, int(error.response.headers["Retry-After"])))
+                await asyncio.sleep(1)
 
     async def _ask(
         self,
@@ -140,7 +140,7 @@ class Asking:
         tokens: int,
         begun: asyncio.Event | None = None,
     ) -> str:
-        """Return `answered` when a whole answer came from who was asked, else what came."""
+        """Return `answered` for a whole answer of the asked agent, else the difference."""
         url = f"{self.base}:{port}/v1"
         api = openai.AsyncOpenAI(
             base_url=url, api_key=self.keys[number % len(self.keys)], max_retries=0, http_client=self.http

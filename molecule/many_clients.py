@@ -1,4 +1,4 @@
-"""Clients that ask for agents in turn, whoever is loaded, and what became of it beside what the settings promise."""
+"""Send requests for agents in turn, and compare waits and switches with the bounds of the settings."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import openai
 
 TOKENS = 10
-LONGEST_SECONDS = 240  # of a run in which there is never enough to see
+LONGEST_SECONDS = 240  # the limit of a run in which `enough` stays False
 CHECK_SECONDS = 3
 
 
 class Asked(NamedTuple):
-    """One request: of whom, what came, and how long the gateway kept it."""
+    """One request: its agent, its outcome and the seconds of its hold."""
 
     agent: str
     outcome: str
@@ -25,7 +25,7 @@ class Asked(NamedTuple):
 
 
 class ManyClients:
-    """So many clients; each asks for one agent and then for the next, and comes at once with another request."""
+    """Clients that each ask for one agent and then for the next, without a break."""
 
     def __init__(self, base: str, keys: list[str], tls: ssl.SSLContext | bool, agents: list[str]) -> None:
         self.base, self.keys, self.agents = base, keys, agents
@@ -35,9 +35,9 @@ class ManyClients:
     async def run(
         self, seconds: float, clients: int, pause_seconds: float, enough: Callable[[], bool] = lambda: True
     ) -> list[Asked]:
-        """Ask for so long and until `enough` says so, and return what came.
+        """Send requests for that time and until `enough` returns True, and return the outcomes.
 
-        Requests that wait then have their answer too. `enough` is asked now and then, all the time.
+        Requests that wait at the end are answered too. `enough` is called every few seconds.
         """
         begun, over = time.monotonic(), asyncio.Event()
         asking = [asyncio.create_task(self._client(number, over, pause_seconds)) for number in range(clients)]
@@ -76,7 +76,7 @@ async def _ask(api: Any, agent: str) -> Asked:
 
 
 class Found(NamedTuple):
-    """What a run came to, and what the settings promise of it."""
+    """The result of a run, and the bounds of the settings."""
 
     asked: list[Asked]
     switches: int
@@ -85,7 +85,7 @@ class Found(NamedTuple):
     promised_seconds: float
 
     def kept(self) -> bool:
-        """Return whether all that was promised was kept."""
+        """Return whether all bounds were kept."""
         good = all(one.outcome == "answered" for one in self.asked)
         return good and self.switches <= self.most_switches and self.longest_seconds <= self.promised_seconds
 

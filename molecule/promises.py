@@ -1,4 +1,4 @@
-"""What the rules of gateway/scheduler.py promise, for the tests and the benchmark that hold it to them."""
+"""Compute the bounds of gateway/scheduler.py, for the tests and the benchmark that verify them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from roundhouse.gateway.scheduler import Settings
 
 
 def longest_wait_seconds(settings: Settings, agents: int, switch_seconds: float) -> float:
-    """Return how long a request may wait on a card of so many agents, when a switch takes so long.
+    """Return the longest wait of a request on a card of so many agents, with switches of that length.
 
-    While one agent keeps the card, `max_wait_seconds`, or the slot of one whose switch had just begun; then each of the
-    others may have the shortest slot before; then its own switch.
+    An agent in use keeps the card for `max_wait_seconds`, or for the slot of one whose switch had just begun. Each of
+    the other agents may have a shortest slot before the wanted one; its own switch comes last.
     """
     slot = settings.min_active_seconds + switch_seconds
     return max(settings.max_wait_seconds, slot) + max(0, agents - 2) * slot + switch_seconds
 
 
 def most_switches(settings: Settings, seconds: float) -> int:
-    """Return how many switches there may be in that time: one at once, and one each time that an agent had its own."""
-    return 1 + int(seconds // settings.min_active_seconds)
+    """Return the maximum number of switches in that time: one at once, and one for each slot of an agent after it.
+
+    The shortest slot is that of an agent that answers its requests at once and is not asked again.
+    """
+    return 1 + int(seconds // min(settings.min_active_seconds, settings.in_use_seconds))

@@ -57,6 +57,9 @@ class Api(BaseHTTPRequestHandler):
         elif length > self.engine.max_model_len:
             most = self.engine.max_model_len
             self.refuse(400, f"This model's maximum context length is {most} tokens.", "BadRequestError")
+        elif chat and body.get("tools") and body.get("tool_choice", "auto") == "auto" and not self.engine.chooses_tools:
+            needed = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+            self.refuse(400, needed, "BadRequestError")
         else:
             self.complete(body, chat, length)
 

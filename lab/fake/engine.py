@@ -30,6 +30,7 @@ class Engine:
         self.address = (config["host"], int(config["port"]))
         self.max_model_len = int(config.get("max-model-len", 4096))
         self.shutdown_seconds = float(config.get("shutdown-timeout", 0))
+        self.chooses_tools = "tool-call-parser" in config
         self.slots = threading.Semaphore(int(config.get("max-num-seqs", 256)))
         self.faults = faults
         self.lock = threading.Lock()

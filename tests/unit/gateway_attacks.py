@@ -1,6 +1,6 @@
-"""What a stranger tries on a port of the gateway, from a network namespace of his own.
+"""Attack a port of the gateway from a separate network namespace.
 
-Prints rows of (what, the statuses that come back, none where it hangs up) as JSON.
+Prints rows of (attack, statuses of the responses, none for a closed connection) as JSON.
 
 gateway_attacks.py ADDRESS PORT ROUTES GOOD_KEY REVOKED_KEY [CERTIFICATE]
 """

@@ -19,7 +19,7 @@ import jinja2
 from clock import TIMEOUT_SECONDS, until
 
 from roundhouse.gateway import config as gateway_config
-from roundhouse.gateway import haproxy, keys
+from roundhouse.gateway import haproxy, haproxy_config, keys
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build
 from roundhouse.state import serving
@@ -28,11 +28,12 @@ ROLE = ROOT / "roles/gateway"
 WAIT_SECONDS = TIMEOUT_SECONDS
 CLAIMS = []  # sockets that stay open until the process ends
 TURNS = itertools.count()
+OPTIONS = ("enable-auto-tool-choice", "tool-call-parser")
 DEFAULTS = {  # the role has others
     **{"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 4096},
     **{"requests_per_minute": 10000, "requests_at_once": 1000, "waiting": 8, "wait_seconds": 60},
-    **{"on_demand": False, "min_active_seconds": 1, "max_wait_seconds": 2, "idle_seconds": 0},
-    **{"default_agents": [], "pinned": []},
+    **{"on_demand": False, "min_active_seconds": 1, "max_wait_seconds": 2, "in_use_seconds": 1, "idle_seconds": 0},
+    **{"default_agents": [], "pinned": [], "cors_origins": []},
 }
 
 
@@ -100,20 +101,34 @@ def render(config, template="haproxy.cfg.j2"):
     environment = jinja2.Environment(  # noqa: S701 - no HTML
         loader=jinja2.FileSystemLoader(ROLE / "templates"),
         trim_blocks=True,
-        keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template(template).render(__gateway_config=config, ansible_managed="test")
+    # As Ansible, which keeps the last newline of the file and none of an included one.
+    return environment.get_template(template).render(__gateway_config=config, ansible_managed="test") + "\n"
+
+
+def starting(folder, **always):
+    """Yield a function that starts gateways, for a fixture; end them afterwards."""
+    running = []
+
+    def start(**settings):
+        running.append(Gateway(folder, **always | settings))
+        return running[-1].start()
+
+    yield start
+    for each in running:
+        each.end()
 
 
 class Gateway:
     """The gateway of the agents `dev` and `po`; its files lie in `folder`."""
 
-    def __init__(self, folder, **settings):
+    def __init__(self, folder, tool_call_parser=None, **settings):
         self.folder = folder
         self.ports = SimpleNamespace(any=free_port())
         self.ports.dev, self.ports.po = self.ports.any + 1, self.ports.any + 2
         common = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
+        common |= {"tool_call_parser": tool_call_parser} if tool_call_parser else {}
         roster = [
             {"name": name, "port": port, "models": [{"model": "/m"}], **common}
             for name, port in (("dev", self.ports.dev), ("po", self.ports.po))
@@ -125,16 +140,16 @@ class Gateway:
 
     def write(self):
         config = gateway_config.build(self.plan, self.settings)
-        (self.folder / "models.json").write_text(config["models"])
-        (self.folder / "haproxy.cfg").write_text(render(config))
+        haproxy_config.template_path().write_text(render(config))
         shutil.copy(ROLE / "files/hold.lua", self.folder)
         if config["needs_key"] and not (self.folder / "keys.map").exists():
             (self.folder / "keys.map").write_text("")
+        self.publish()
+        haproxy_config.write(self.plan)
         return config
 
     def start(self):
         self.write()
-        self.publish()
         words = ["haproxy", "-W", "-f", self.folder / "haproxy.cfg", "-S", f"{haproxy.RUNTIME}/master.sock,level,admin"]
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log)
@@ -149,7 +164,7 @@ class Gateway:
             return False
 
     def publish(self, **told):
-        """Say who is on the track; without words, as it follows from the disk."""
+        """Send routes to HAProxy: those of the disk, or the given ones."""
         if not told:
             haproxy.publish_routes(self.plan, print)
         else:
@@ -160,7 +175,7 @@ class Gateway:
         agent = next(each for each in self.plan["agents"] if each["name"] == name)
         config = self.folder / f"{name}.yaml"
         options = {"model": "/m", "served-model-name": name, "host": agent["host"], "port": agent["engine_port"]}
-        options |= {"shutdown-timeout": 30}
+        options |= {"shutdown-timeout": 30} | {key: agent["config"][key] for key in OPTIONS if key in agent["config"]}
         config.write_text("".join(f"{key}: {value}\n" for key, value in options.items()))
         words = [sys.executable, ROOT / "lab/fake/vllm", "serve", "--config", config, *faults]
         with (self.folder / f"{name}.log").open("w") as log:

@@ -104,3 +104,21 @@ def test_one_that_never_said_what_runs_is_told_of(go):
     agent.state = "draining"
     cut, _, said = go(agent, 0)
     assert (cut, said[0]) == (0, "stopping dev (the number of its requests is unknown)")
+
+
+@pytest.mark.parametrize(("drain_seconds", "told_after"), [(30, 29), (0, 0)])
+def test_streams_get_the_reason_a_second_before_the_kill_and_are_counted(go, monkeypatch, drain_seconds, told_after):
+    agent, said_to_gateway = Leaving(3, ignores_stop=True), []
+
+    def cut_streams(name, cause):
+        said_to_gateway.append((name, cause))
+        agent.happened.append("tell")
+        agent.requests -= 2  # the third is not a stream
+        return True
+
+    monkeypatch.setattr(drain.haproxy, "cut_streams", cut_streams)
+    monkeypatch.setattr(drain.haproxy, "ended_streams", lambda name: 2)
+    cut, happened, said = go(agent, drain_seconds)
+    assert said_to_gateway == [("dev", "a rollback")]
+    assert (cut, happened) == (3, ["stop", "tell", "kill", "reset_failed"])
+    assert said[1] == f"dev did not stop in {told_after + 1} s: ending it, 1 requests are cut"

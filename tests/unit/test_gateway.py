@@ -1,4 +1,4 @@
-"""The gateway against a real HAProxy: who gets what, who waits, who is refused and how."""
+"""Run the gateway's HAProxy: which request reaches which engine, which is held, and which is refused."""
 
 import contextlib
 import http.client
@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 from clock import until
-from real_gateway import WAIT_SECONDS, Gateway, create_files, version
+from real_gateway import WAIT_SECONDS, create_files, starting, version
 from small_server import Handler, served
 
 from roundhouse.gateway import haproxy, keys, on_demand
@@ -34,15 +34,7 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def start_gateway(place):
     """Return a function that starts a gateway; dev is active."""
-    running = []
-
-    def start(**settings):
-        running.append(Gateway(place, **settings))
-        return running[-1].start()
-
-    yield start
-    for each in running:
-        each.end()
+    yield from starting(place)
 
 
 def error(answer):
@@ -135,15 +127,38 @@ def test_a_request_that_was_still_coming_when_a_switch_began_waits_too(start_gat
         assert line.recv(65536).startswith(b"HTTP/1.1 200")
 
 
-def test_an_agent_that_is_not_started_is_refused_at_once_with_its_start_in_seconds(start_gateway):
-    table = start_gateway()
-    table.publish(po="off:48")
+@pytest.mark.parametrize(
+    ("on_demand", "route", "reason"),
+    [
+        (False, "off:48", "agents are not started on demand: gateway_on_demand is false"),
+        (True, "off:48", "agents are not started on demand: the service roundhouse-control does not run"),
+        (True, "pinned:48", "a pinned agent (gateway_pinned) keeps its GPU"),
+    ],
+)
+def test_an_agent_that_nothing_starts_is_refused_and_no_client_retries(start_gateway, on_demand, route, reason):
+    table = start_gateway(on_demand=on_demand, max_wait_seconds=2, min_active_seconds=1)
+    table.publish(po=route)
     answer = table.complete("po")
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "48")
+    assert (answer.status, answer.headers["Retry-After"], answer.headers["x-should-retry"]) == (503, None, "false")
     assert error(answer) == {
-        "message": "po is not loaded, and no switch brings it: roundhouse po does.",
+        "message": f"po is not loaded, and {reason}. Run `roundhouse po` on the host.",
         **{"type": "server_error", "param": None, "code": 503},
     }
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{table.ports.any}/v1", api_key="none")  # retries, by default
+    with pytest.raises(openai.InternalServerError, match="is not loaded"):
+        client.completions.create(model="po", prompt="go on")
+    assert counts_of_refused(table, "po") == {route.partition(":")[0]: 2}  # one of each client
+
+
+def test_an_agent_that_failed_to_start_is_refused_with_the_time_of_the_next_try(start_gateway):
+    table = start_gateway()
+    table.publish(po=f"failed:{int(time.time()) + 48}")
+    answer = table.complete("po")
+    assert (answer.status, answer.headers["x-should-retry"]) == (503, None)
+    assert 40 <= int(answer.headers["Retry-After"]) <= 48
+    assert error(answer)["message"].startswith("po failed to start")
+    table.publish(po=f"failed:{int(time.time()) - 48}")
+    assert table.complete("po").headers["Retry-After"] == "1"
 
 
 @pytest.mark.xfail(
@@ -158,7 +173,7 @@ def test_a_closed_connection_counts_no_longer_as_waiting(start_gateway):
     with asking(table.complete, "dev") as answers:
         wait_for_waiting(1, "dev")  # it is not refused
         table.publish(dev="off:5")
-    assert "no switch brings it" in error(answers[0])["message"]
+    assert answers[0].headers["x-should-retry"] == "false"
 
 
 def test_waiting_is_bounded_in_number(start_gateway):
@@ -170,7 +185,7 @@ def test_waiting_is_bounded_in_number(start_gateway):
             pass
         table.publish(dev="off:5")
     assert reasons(refused) == [("gateway_waiting).", 503)] * 2
-    assert ["no switch brings it" in error(each)["message"] for each in waited] == [True, True]
+    assert [each.headers["x-should-retry"] for each in waited] == ["false", "false"]
     assert counts_of_refused(table) == {"full": 2, "off": 2}
 
 
@@ -188,30 +203,30 @@ def reasons(answers):
     return [(error(each)["message"].split("(")[1], each.status) for each in answers]
 
 
-def counts_of_refused(table):
+def counts_of_refused(table, name="dev"):
     text = table.ask("GET", "/metrics/roundhouse", port=table.ports.any + 100).body.decode()
-    found = re.findall(r'^roundhouse_gateway_refused_total{agent="dev",why="([a-z-]+)"} (\d+)$', text, re.MULTILINE)
+    kind = rf'^roundhouse_gateway_refused_total{{agent="{name}",why="([a-z-]+)"}} (\d+)$'
+    found = re.findall(kind, text, re.MULTILINE)
     return {why: int(times) for why, times in found}
 
 
-def test_an_agent_on_demand_holds_a_completion_and_refuses_a_read(start_gateway):
+def test_an_agent_on_demand_holds_a_completion_and_answers_a_read(start_gateway):
     table = start_gateway()
-    on_demand.allow(["po"])
+    on_demand.publish(on_demand.Offers(["po"], {}, []))
     table.serve("dev")
     table.publish()
     assert table.complete("dev").status == 200
     begun = time.monotonic()
     with asking(table.complete, "po", times=2) as answers:
         wait_for_waiting(2, "po")
-        answer = table.ask("GET", "/v1/models", port=table.ports.po)
-        assert (answer.status, error(answer)["type"]) == (503, "server_error")
+        assert table.ask("GET", "/v1/models", port=table.ports.po).status == 200  # at once
         until(lambda: haproxy.read(["po"])["po"].oldest_seconds > 0.3)
         seen = haproxy.read(["dev", "po"])
         assert (seen["po"].waiting, seen["po"].running, seen["dev"].waiting) == (2, 0, 0)
         assert seen["po"].oldest_seconds <= time.monotonic() - begun + STALE_SECONDS
         assert seen["dev"].total == 1
         table.ask("GET", "/metrics", port=table.ports.dev + 100)
-        assert haproxy.read(["dev"])["dev"].total == 1  # who reads metrics does not use it
+        assert haproxy.read(["dev"])["dev"].total == 1  # a reader of metrics does not use the agent
         on_demand.withdraw()
         table.publish()
     assert [each.status for each in answers] == [503, 503]
@@ -262,27 +277,16 @@ def test_an_agents_port_needs_no_model_and_tells_its_health(start_gateway):
     table = start_gateway()
     table.serve("dev")
     assert table.complete("dev", port=table.ports.dev).status == 200
-    assert table.ask("GET", "/v1/models", port=table.ports.dev).status == 200
     assert table.ask("GET", "/health", port=table.ports.po).status == 503
     assert table.ask("GET", "/health").status == 200
-
-
-def test_the_one_endpoint_lists_the_whole_roster(start_gateway):
-    table = start_gateway()
-    table.serve("dev")
-    answer = table.ask("GET", "/v1/models")
-    listed = {each["id"]: each for each in json.loads(answer.body)["data"]}
-    assert {name: (each["state"], each["port"], each["max_model_len"]) for name, each in listed.items()} == {
-        "dev": ("ready", table.ports.dev, 4096),
-        "po": ("stopped", table.ports.po, 4096),
-    }
 
 
 @pytest.mark.parametrize("body", [{"prompt": "x"}, {"model": "nosuch"}, {"model": 'a"\r\nx: y'}, {"model": ["dev"]}])
 def test_a_model_that_is_none_is_refused(start_gateway, body):
     answer = start_gateway().ask("POST", "/v1/completions", body)
     assert answer.status == 404
-    assert error(answer)["message"] == "The field model names no agent of this host: GET /v1/models lists them."
+    assert error(answer)["code"] == "model_not_found"
+    assert error(answer)["message"].endswith("The agents are dev, po.")
     assert "x" not in answer.headers
 
 

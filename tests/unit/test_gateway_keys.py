@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 from clock import until
-from real_gateway import DEFAULTS, ROLE, WAIT_SECONDS, Gateway, create_files
+from real_gateway import DEFAULTS, ROLE, WAIT_SECONDS, Gateway, create_files, starting
 
 from roundhouse.cli import main
 from roundhouse.errors import UsageError
@@ -34,16 +34,8 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def start_gateway(place):
     """Return a function that starts a gateway that asks for keys."""
-    running = []
-
-    def start(**settings):
-        gateway_keys.ensure()
-        running.append(Gateway(place, key_required=True, **settings))
-        return running[-1].start()
-
-    yield start
-    for each in running:
-        each.end()
+    gateway_keys.ensure()
+    yield from starting(place, key_required=True)
 
 
 def said(capsys, *words):
@@ -108,7 +100,7 @@ def test_a_gateway_that_does_not_listen_to_the_command_is_told_of(place, capsys,
         hung.listen()
         status, text = said(capsys, "revoke", "one")
     assert status == 1
-    assert "The key one was removed from the files, but the gateway was not told (" in text
+    assert "The key one was removed from the files, but HAProxy did not accept the new state (" in text
     assert "systemctl reload roundhouse-gateway.service" in text
     assert "one" not in gateway_keys.load()
 
@@ -166,7 +158,28 @@ def test_beyond_loopback_there_are_keys_and_tls():
     assert (settings()["needs_key"], settings()["certificate"]) == (False, None)
     beyond = settings(listen="0.0.0.0")  # noqa: S104 - the case under test
     assert (beyond["needs_key"], beyond["certificate"]) == (True, "/etc/roundhouse/gateway/tls.pem")
-    assert settings(listen="::")["binds"][0] == {"name": "ANY", "address": "[::]:8080"}
+    assert settings(listen="::")["address"] == "[::]"
+
+
+@pytest.mark.parametrize(
+    ("origins", "required", "code"),
+    [
+        (["*"], False, "cors_any_without_keys"),
+        (["*"], True, None),
+        (["https://chat.lan", "http://127.0.0.1:3000", "chrome-extension://abc", "http://[::1]:3000"], False, None),
+        (["chat.lan"], False, "cors_origin_invalid"),
+        (["https://chat.lan/"], False, "cors_origin_invalid"),
+        (["https://chat.lan } or all"], False, "cors_origin_invalid"),
+        (["null"], True, "cors_origin_invalid"),
+    ],
+)
+def test_an_origin_is_a_scheme_and_a_host(origins, required, code):
+    try:
+        assert settings(cors_origins=origins, key_required=required)["origins"] == origins
+    except UsageError as error:
+        assert error.code == code
+    else:
+        assert code is None
 
 
 def test_a_gateway_for_others_without_keys_is_refused():

@@ -1,4 +1,4 @@
-"""What a stranger may do at a gateway that listens to others: ask for /health. A row for each thing that he tries."""
+"""Attack a gateway that listens beyond loopback: a stranger gets /health and nothing else. One row for each attack."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def namespace():
 
 
 def remove(made):
-    """Take away what is there of a namespace; its line first, which would outlive it for a moment."""
+    """Remove a namespace; its line first, which would outlive it for a moment."""
     if Path("/sys/class/net", made.name).exists():
         ip("link", "delete", made.name)
     if Path("/run/netns", made.name).exists():
@@ -65,13 +65,13 @@ def ip(*words):
 
 @pytest.fixture
 def reached():
-    """Return what reaches the engine of dev: it says yes to everything."""
+    """Return the requests that reach the engine of dev, which answers each with 200."""
     return []
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
 def table(request, tmp_path, monkeypatch, reached):
-    """Start a gateway for others, with an engine that notes what it is asked, and goes on reading where it was left."""
+    """Start a gateway beyond loopback, with an engine that records its requests and reads pipelined ones too."""
     create_files(tmp_path, monkeypatch)
     keys.ensure()
     if request.param:
@@ -110,8 +110,8 @@ def table(request, tmp_path, monkeypatch, reached):
         engine.server_close()
 
 
-# How a row's name begins, and the first status that comes back; None is a closed connection. Whatever is not here gets
-# 404 with the key and 401 without.
+# The beginning of a row's name and the first status; None is a closed connection. Every other row gets 404 with the key
+# and 401 without.
 MALFORMED = dict.fromkeys(
     ("no HTTP", "two lengths", "TE.TE", "TE of another name", "a length with a sign", "a line in a header"), 400
 )
@@ -135,11 +135,11 @@ def expected(what, port):
     return next((status for begin, status in known.items() if what.startswith(begin)), 404 if keyed else 401)
 
 
-# What reaches an engine by each port, besides HAProxy's own look at /health.
+# The paths that reach an engine through each port, besides HAProxy's own check of /health.
 REACHABLE = {
     "any": {*config.WRITES},
-    "dev": {*config.WRITES, *config.READS},
-    # Whether others are served meanwhile is asked with a completion.
+    "dev": {*config.WRITES},
+    # A completion verifies that other clients are answered meanwhile.
     "metrics": {"/metrics", "/v1/completions"},
 }
 
@@ -155,7 +155,7 @@ def test_a_stranger_gets_nothing_but_health(table, namespace, reached, record_pr
     words += [json.dumps(ROUTES), good, revoked, *([table.folder / "tls.pem"] if table.trusting else [])]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as stranger:
         rows = json.loads(stranger.stdout.readline())
-        # He keeps 2,000 connections open; others are served all the same.
+        # It keeps 2,000 connections open; other clients are answered meanwhile.
         assert table.complete("dev", Authorization=f"Bearer {good}").status == 200
         stranger.communicate("\n")
     outcomes = {what: statuses or [None] for what, statuses in rows}
@@ -163,7 +163,7 @@ def test_a_stranger_gets_nothing_but_health(table, namespace, reached, record_pr
     record_property("rows", len(outcomes))
     assert wrong == {}
     assert len(outcomes) > 8 * len(ROUTES)
-    # What stood behind a request is refused as what it is, or never looked at.
+    # Bytes after a request are refused as a request, or never read.
     assert {status for found in outcomes.values() for status in found[1:]} <= {400, 401, 404}
     assert {path for path, _, _ in reached} == {"/health", *REACHABLE[port]}
     assert {(key, upgrade) for _, key, upgrade in reached} == {(None, None)}

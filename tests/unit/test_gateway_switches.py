@@ -1,4 +1,4 @@
-"""Clients ask through five switches: HAProxy, engines, journal and state are real; systemd's part is played by hand.
+"""Clients send requests during five switches. HAProxy, engines, journal and state are real; systemd is replaced.
 
 molecule/gateway does the same on real units.
 """

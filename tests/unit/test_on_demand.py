@@ -1,6 +1,7 @@
-"""What the rules of a card may be, and what the gateway is told of agents that may be asked for."""
+"""Validate the settings of agents on demand, and compute the routes that follow from the control service's offers."""
 
 import json
+import time
 
 import pytest
 from real_gateway import DEFAULTS
@@ -11,7 +12,7 @@ from roundhouse.plan import build as plan_build
 from roundhouse.state import serving, switch_journal
 
 COMMON = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
-RULES = {"on_demand": True, "min_active_seconds": 60, "max_wait_seconds": 120, "wait_seconds": 600}
+RULES = {"on_demand": True, "in_use_seconds": 5, "min_active_seconds": 60, "max_wait_seconds": 120, "wait_seconds": 600}
 
 
 @pytest.fixture
@@ -35,59 +36,94 @@ def test_the_rules_reach_the_service(plan, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="Deploy with gateway_on_demand: true"):
         on_demand.load()
     on_demand.PATH.write_text(build(plan, pinned=["po"]))
-    assert on_demand.load() == (60, 120, 0, (), ("po",))
+    assert on_demand.load() == (5, 60, 120, 0, (), ("po",))
 
 
 @pytest.mark.parametrize(
     ("rules", "sentence"),
     [
-        ({"min_active_seconds": 0}, "gateway_min_active_seconds is 0: write seconds, at least 1."),
-        ({"idle_seconds": -1}, "gateway_idle_seconds is -1: write seconds, at least 0."),
+        ({"min_active_seconds": 0}, "gateway_min_active_seconds is 0. Use a number of seconds, at least 1."),
+        ({"idle_seconds": -1}, "gateway_idle_seconds is -1. Use a number of seconds, at least 0."),
+        ({"in_use_seconds": -1}, "gateway_in_use_seconds is -1. Use a number of seconds, at least 0."),
         (
             {"max_wait_seconds": 30},
-            "gateway_max_wait_seconds is 30, and gateway_min_active_seconds is 60: write no less than that.",
+            "gateway_max_wait_seconds is 30, and gateway_min_active_seconds is 60. Use at least that value.",
         ),
         (
             {"max_wait_seconds": 600},
-            "gateway_max_wait_seconds is 600, and gateway_wait_seconds is 600, the longest that a request is kept: "
-            "write less.",
+            "gateway_max_wait_seconds is 600, and gateway_wait_seconds, the longest hold, is 600. "
+            "Use less than that value.",
         ),
-        ({"pinned": ["qa"]}, "gateway_pinned names 'qa': write agents of the roster, dev, po."),
-        ({"default_agents": ["qa"]}, "gateway_default_agents names 'qa': write agents of the roster, dev, po."),
+        ({"pinned": ["qa"]}, "gateway_pinned contains 'qa'. Use agents of the roster: dev, po."),
+        ({"default_agents": ["qa"]}, "gateway_default_agents contains 'qa'. Use agents of the roster: dev, po."),
     ],
 )
-def test_rules_that_cannot_be_meant_are_refused(plan, rules, sentence):
+def test_invalid_rules_are_refused(plan, rules, sentence):
     with pytest.raises(UsageError) as refused:
         build(plan, **rules)
     assert refused.value.message == sentence
 
 
-def test_the_routes_say_which_agents_start_on_demand(plan):
+def words(plan):
+    return {name: route.partition(":")[0] for name, route in haproxy.routes(plan).items()}
+
+
+def offer(asks, retries=None, pinned_out=()):
+    on_demand.publish(on_demand.Offers(asks, retries or {}, list(pinned_out)))
+
+
+def test_the_routes_tell_which_agents_start_on_demand(plan):
     serving.record("dev", ["po"])
-    assert haproxy.routes(plan) == {"dev": "on", "po": "off"}
-    on_demand.allow(["dev", "po"])
-    assert haproxy.routes(plan) == {"dev": "on", "po": "ask"}
+    assert words(plan) == {"dev": "on", "po": "off"}
+    offer(["dev", "po"])
+    assert words(plan) == {"dev": "on", "po": "ask"}
     serving.note_stopped(["dev"])
     haproxy.publish_routes(plan, print)
     assert haproxy.routes_path().read_text() == "dev ask:60\npo ask:60\n"
     entry = switch_journal.Journal("po", ["dev"])
     entry.begin()
-    assert haproxy.routes(plan) == {"dev": "wait", "po": "wait"}
+    assert words(plan) == {"dev": "wait", "po": "wait"}
     entry.end()
     on_demand.withdraw()
     on_demand.withdraw()
-    assert haproxy.routes(plan) == {"dev": "off", "po": "off"}
+    assert words(plan) == {"dev": "off", "po": "off"}
     serving.record("dev", ["po"])
-    assert haproxy.routes(plan) == {"dev": "on", "po": "off"}
+    assert words(plan) == {"dev": "on", "po": "off"}
 
 
-def test_an_agent_stopped_before_the_hosts_last_boot_is_not_stopped_any_more(plan, monkeypatch, tmp_path):
+def test_a_failed_agent_is_offered_again_when_its_time_has_come(plan):
+    serving.record("dev", ["po"])
+    later = int(time.time()) + 50
+    offer(["dev"], {"po": later})
+    assert haproxy.routes(plan)["po"] == f"failed:{later}"
+    offer(["dev"], {"po": int(time.time()) - 1})
+    assert words(plan)["po"] == "ask"
+    entry = switch_journal.Journal("po", ["dev"])
+    entry.begin()  # by hand
+    offer(["dev"], {"po": later})
+    assert words(plan) == {"dev": "wait", "po": "wait"}
+    entry.end()
+
+
+def test_an_agent_that_a_pinned_one_keeps_out_has_a_route_of_its_own(plan):
+    serving.record("dev", ["po"])
+    offer(["dev"], pinned_out=["po"])
+    assert words(plan) == {"dev": "on", "po": "pinned"}
+
+
+def test_offers_of_an_earlier_version_are_read(plan):
+    serving.record("dev", ["po"])
+    on_demand.offers_path().write_text('{"asks": ["po"]}')
+    assert words(plan) == {"dev": "on", "po": "ask"}
+
+
+def test_an_agent_stopped_before_the_last_boot_counts_as_active(plan, monkeypatch, tmp_path):
     serving.record("dev", ["po"])
     serving.note_stopped(["dev"])
-    assert haproxy.routes(plan) == {"dev": "off", "po": "off"}
+    assert words(plan) == {"dev": "off", "po": "off"}
     (tmp_path / "boot").write_text("another")
     monkeypatch.setattr(serving, "BOOT_ID", tmp_path / "boot")
-    assert haproxy.routes(plan) == {"dev": "on", "po": "off"}
+    assert words(plan) == {"dev": "on", "po": "off"}
 
 
 def test_the_agents_of_a_shared_card_are_known(plan):

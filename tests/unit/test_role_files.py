@@ -15,6 +15,7 @@ ROLES = CHECKOUT / "roles"
 COMMON = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
 GATEWAY = {"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 100}
 GATEWAY |= {"requests_per_minute": 1, "requests_at_once": 1, "waiting": 1, "wait_seconds": 600, "on_demand": False}
+GATEWAY |= {"cors_origins": [], "in_use_seconds": 5}
 GATEWAY |= {"min_active_seconds": 60, "max_wait_seconds": 120, "idle_seconds": 0, "default_agents": [], "pinned": []}
 CONTROL = list(gateway_files.CONTROL)
 
@@ -51,13 +52,14 @@ def gateway(**settings):
 def test_haproxys_configuration_is_validated_after_the_files_that_it_reads():
     tree = gateway()
     names = [Path(path).name for path in tree["files"]]
-    assert names == ["hold.lua", "models.json", "haproxy.cfg", "roundhouse-gateway.service"]
+    assert names == ["hold.lua", "models.json", "haproxy.cfg.in", "roundhouse-gateway.service"]
     for entry in tree["files"].values():
         if isinstance(entry, dict):
             kind, name = next((kind, entry[kind]) for kind in ("template", "source") if kind in entry)
             assert (ROLES / "gateway" / {"template": "templates", "source": "files"}[kind] / name).is_file()
-    routes, check = tree["files"]["/etc/roundhouse/gateway/haproxy.cfg"]["validate"]
-    assert (routes, check) == ("/usr/local/bin/roundhouse routes", "/usr/sbin/haproxy -c -q -f %s")
+    assert tree["files"]["/etc/roundhouse/gateway/haproxy.cfg.in"]["validate"] == [
+        "/usr/local/bin/roundhouse routes --template %s"
+    ]
 
 
 def test_the_users_certificate_is_copied_for_haproxys_group_without_a_log():
@@ -71,7 +73,7 @@ def test_the_users_certificate_is_copied_for_haproxys_group_without_a_log():
         "group": "roundhouse-gateway",
     }
     assert list(tree["files"]).index("/etc/roundhouse/gateway/own.pem") < list(tree["files"]).index(
-        "/etc/roundhouse/gateway/haproxy.cfg"
+        "/etc/roundhouse/gateway/haproxy.cfg.in"
     )
 
 

@@ -1,4 +1,4 @@
-"""On demand: ten minutes of requests in a clock of their own, and what the settings promise."""
+"""On demand: simulate ten minutes of requests, and compare waits and switches with the bounds of the settings."""
 
 import random
 from collections import deque
@@ -12,11 +12,12 @@ from roundhouse.gateway.scheduler import Load, Scheduler, Settings
 TICK = 0.25
 SECONDS = 600
 SWITCH_SECONDS = 12.0  # drain, start and canary
-RULES = Settings(60, 120, 0, (), ())
+IN_USE_SECONDS = 5.0
+RULES = Settings(IN_USE_SECONDS, 60, 120, 0, (), ())
 
 
 class Request(NamedTuple):
-    """What a client asks: whom, when, and how long it takes."""
+    """One request: its agent, its arrival and its duration in seconds."""
 
     agent: str
     came: float
@@ -24,7 +25,7 @@ class Request(NamedTuple):
 
 
 class Card:
-    """A card, its agents and their clients. A switch takes as long as it takes, and what runs may end before it."""
+    """Simulate a card, its agents and their clients. Running requests may end before a switch does."""
 
     def __init__(self, rules, names, requests, loaded):
         self.scheduler = Scheduler(rules, {name: [each for each in names if each != name] for name in names}, TICK)
@@ -114,15 +115,44 @@ def test_ten_minutes_keep_what_the_settings_promise(case, least, most, record_pr
     assert len(card.switches) <= bound
     assert max(card.waits)[0] <= longest
     assert {agent for _, agent in card.waits} == set(names)
-    # Whoever still waits at the end has not waited longer either.
+    # The requests that still wait at the end have not waited longer either.
     assert all(SECONDS - each.came <= longest for kept in card.kept.values() for each in kept)
     gaps = [later - sooner for sooner, later in zip(card.switches, card.switches[1:], strict=False)]
-    assert all(gap >= rules.min_active_seconds + SWITCH_SECONDS for gap in gaps)
+    assert all(gap >= min(rules.min_active_seconds, IN_USE_SECONDS) + SWITCH_SECONDS for gap in gaps)
 
 
-def test_an_idle_agent_stops_at_once_after_its_time():
+def test_an_idle_agent_stops_at_once():
     card = Card(RULES, ["dev", "po"], [Request("po", 10.0, 1)], "dev").run(100)
-    assert card.switches == [60.0]
+    assert card.switches == [10.0]
+
+
+def test_an_agent_that_was_just_loaded_counts_as_in_use():
+    card = Card(RULES, ["dev", "po"], [Request("po", 1.0, 1)], "dev").run(100)
+    assert card.switches == [IN_USE_SECONDS]
+
+
+def test_an_agent_is_in_use_for_some_seconds_after_its_last_request():
+    card = Card(RULES, ["dev", "po"], [Request("dev", 20.0, 10), Request("po", 25.0, 1)], "dev").run(100)
+    assert card.switches == [pytest.approx(30 + IN_USE_SECONDS, abs=2 * TICK)]
+
+
+def tool_loop(agent, begins, pause, answers=0.5):
+    """Return the requests of an agentic client: an answer, a tool that takes `pause` seconds, the next request."""
+    times = [begins + turn * (answers + pause) for turn in range(int((SECONDS - begins) / (answers + pause)))]
+    return [Request(agent, at, answers) for at in times]
+
+
+def test_two_tool_loops_do_not_move_the_card_at_every_step():
+    requests = [*tool_loop("dev", 0.0, 2.0), *tool_loop("po", 10.0, 2.0)]
+    card = Card(RULES, ["dev", "po"], requests, "dev").run()
+    # Each keeps the card until the other has waited its longest.
+    assert card.switches[0] == pytest.approx(130.0, abs=2 * TICK)
+    assert len(card.switches) <= 1 + SECONDS // RULES.max_wait_seconds
+
+
+def test_a_tool_that_runs_long_gives_the_card_away():
+    card = Card(RULES, ["dev", "po"], [*tool_loop("dev", 0.0, 30.0), Request("po", 10.0, 1)], "dev").run(120)
+    assert card.switches[0] == pytest.approx(10.0, abs=2 * TICK)
 
 
 def test_a_busy_agent_stops_when_another_has_waited_its_longest():
@@ -138,15 +168,17 @@ def test_an_empty_card_is_given_at_once():
 def test_a_pinned_agent_stays():
     card = Card(RULES._replace(pinned=("dev",), idle_seconds=10), ["dev", "po"], [Request("po", 1.0, 1)], "dev").run()
     assert card.events == []
-    assert card.scheduler.startable(SECONDS) == ["dev"]
+    assert (card.scheduler.startable(SECONDS), card.scheduler.pinned_out()) == (["dev"], ["po"])
 
 
 def test_an_agent_that_failed_is_not_tried_again_for_a_while():
     card = Card(RULES, ["dev", "po"], [Request("po", 1.0, 1)], "dev")
     card.broken = {"po"}
     card.run(200)
-    assert [at for at, _ in card.events] == [60.0, 120.0, 180.0]
-    assert card.scheduler.startable(181.0) == ["dev"]
+    assert [at for at, _ in card.events] == [5.0, 65.0, 125.0, 185.0]
+    assert card.scheduler.startable(186.0) == ["dev"]
+    assert card.scheduler.retries(186.0) == {"po": 59.0}
+    assert card.scheduler.retries(246.0) == {}
 
 
 def test_an_agent_that_cannot_start_costs_no_more_switches_than_are_promised():
@@ -171,5 +203,6 @@ def test_on_two_cards_no_request_overtakes_one_for_both():
     made = Scheduler(RULES, conflicts, TICK)
     loads = {"large": Load(1, 50.0), "more": Load(1, 20.0), "one": Load(), "two": Load()}
     made.observe(100.0, {"one": 0.0, "two": 70.0}, loads)
-    assert made.decide(100.0, loads) is None  # `two` has its time left; `more` would take `large` its turn
-    assert made.decide(131.0, loads).agent == "large"
+    made.observe(101.0, {"one": 0.0, "two": 70.0}, loads | {"two": Load(running=1)})
+    assert made.decide(101.0, loads) is None  # `two` is in use; `more` would overtake `large`
+    assert made.decide(106.0, loads).agent == "large"

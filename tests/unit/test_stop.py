@@ -76,7 +76,7 @@ def test_the_active_agent_stops_and_stays_on_record(up):
     assert set(up.values()) == {"stopped"}
     assert serving.serving() == ["dev"]
     assert said == ["stopping dev (2 running requests, cut after 0 s)"]
-    assert "A reboot, a deployment or `roundhouse resume` starts" in stop.text(result)
+    assert "A request on demand, a reboot, a deployment or `roundhouse resume` starts" in stop.text(result)
     assert "2 requests were cut" in stop.text(result | {"cut": 2})
 
 

@@ -29,8 +29,8 @@ ANY, PORTS = 8080, {"architect": 8000, "dev": 8001, "po": 8002}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Know the mark of what does not depend on HAProxy's version."""
-    config.addinivalue_line("markers", "one_host(suite): it is about the rules, not HAProxy: one host's run shows it")
+    """Register the mark of tests that do not depend on HAProxy's version."""
+    config.addinivalue_line("markers", "one_host(suite): run on the host of that suite alone")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -59,7 +59,7 @@ class Gate:
         return {**json.loads(result.stdout), "rc": result.rc}
 
     def hold(self, closed: bool) -> None:
-        """Let engines that answer as long as GATE is there wait with their answers, or let them go on."""
+        """Hold the answers of engines that were started with a GATE file, or release them."""
         self.host.check_output(f"touch {GATE}" if closed else f"rm -f {GATE}")
 
     def wait_for(self, condition: str) -> None:
@@ -67,7 +67,7 @@ class Gate:
         self.host.check_output("timeout 90 sh -c %s", f"until {condition}; do sleep 0.1; done")
 
     def until(self, agent: str | None) -> None:
-        """Wait until that agent alone is ready, or nobody is."""
+        """Wait until that agent alone is ready, or none is."""
         end = time.monotonic() + 120
         while (ready := [each["agent"] for each in self.run("status")["agents"] if each["state"] == "ready"]) != (
             [agent] if agent else []
@@ -86,7 +86,7 @@ def gate(request: pytest.FixtureRequest) -> Gate:
 
 @pytest.fixture
 def fault(gate: Gate) -> Iterator[Callable[[str, str], None]]:
-    """Let an agent's next engines do something wrong, until it is told otherwise."""
+    """Give an agent's next engines a fault; the end of the test removes it."""
 
     def write(agent: str, options: str) -> None:
         gate.host.check_output("echo %s > /etc/lab-engine/" + agent, options)
@@ -97,7 +97,7 @@ def fault(gate: Gate) -> Iterator[Callable[[str, str], None]]:
 
 @pytest.fixture
 def keys(gate: Gate) -> Iterator[Callable[[int], list[str]]]:
-    """Return a function that makes keys; so many clients send more in a minute than one key may."""
+    """Return a function that makes keys: the clients together exceed the limit of one key."""
     made: list[str] = []
 
     def make(count: int) -> list[str]:
@@ -111,7 +111,7 @@ def keys(gate: Gate) -> Iterator[Callable[[int], list[str]]]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what the tests found, beside that they passed."""
+    """Print the recorded outcomes of the passed tests."""
     for report in terminalreporter.getreports("passed"):
         for name, text in report.user_properties if report.when == "call" else []:
             if name == "outcome":

@@ -1,7 +1,9 @@
-"""Clients go on asking while agents come and go: nothing is lost, cut, or answered by another agent."""
+"""Clients send requests during switches: none is lost, cut without a reason, or answered by another agent."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
+import openai
 import pytest
 from asking import ACROSS, Asking
 from conftest import ANY, GATE, PORTS
@@ -45,3 +47,23 @@ def test_nothing_is_lost_over_five_switches(gate, fault, keys, record_property, 
     assert asking.across == 5 * ACROSS
     assert failing or asking.refused == 0
     assert max(asking.waited) > 0
+
+
+def test_a_stream_that_a_drain_cuts_ends_with_the_reason(gate, fault):
+    fault("architect", "--tokens-per-second 10")
+    assert gate.run("architect")["rc"] == 0
+    gate.host.check_output("systemctl restart roundhouse-architect")
+    trusting = openai.DefaultHttpxClient(verify=gate.tls)
+    api = openai.OpenAI(base_url=f"https://{gate.address}:{ANY}/v1", api_key=gate.key, http_client=trusting)
+    stream = api.completions.create(model="architect", prompt="go on", max_tokens=3000, stream=True)
+    next(iter(stream))
+    with ThreadPoolExecutor(1) as pool:
+        switching = pool.submit(gate.run, "dev", "--drain", "2")
+        with pytest.raises(openai.APIError) as cut:
+            list(stream)
+        done = switching.result()
+    assert (cut.value.code, cut.value.message) == (
+        "agent_stopped",
+        "architect was stopped by a switch to dev; repeat the request.",
+    )
+    assert (done["rc"], done["cut"]) == (0, 1)

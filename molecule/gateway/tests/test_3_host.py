@@ -1,11 +1,13 @@
-"""The gateway of a real host, seen from outside: its reload, its metrics, its certificate, its keys."""
+"""Use a host's gateway from outside: plans, refusals, a reload, metrics, the certificate, keys. On demand is off."""
 
 import http.client
 import json
+import re
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import openai
 import pytest
 from conftest import ANY, GATE, PORTS
 
@@ -17,7 +19,7 @@ STREAMS = 8
 
 @pytest.fixture
 def get(gate):
-    """Return what asks with a key (without one for an empty key), and gives status and text."""
+    """Return a function that sends a GET, without a key for an empty one, and returns status and text."""
 
     def ask(port, path, key=gate.key, tls=gate.tls):
         line = http.client.HTTPSConnection(gate.address, port, timeout=SECONDS, context=tls)
@@ -32,7 +34,7 @@ def get(gate):
 
 
 def stream(gate, tokens):
-    """Return how a stream ends, and how many events it had."""
+    """Return the last event of a stream, and the number of its events."""
     line = http.client.HTTPSConnection(gate.address, ANY, timeout=SECONDS, context=gate.tls)
     body = {"model": "architect", "prompt": "go on", "max_tokens": tokens, "stream": True}
     line.request("POST", "/v1/completions", json.dumps(body), {"Authorization": f"Bearer {gate.key}"})
@@ -40,6 +42,58 @@ def stream(gate, tokens):
     for each in line.getresponse():
         events += [each.strip()] if each.startswith(b"data: ") else []
     return events[-1], len(events)
+
+
+def test_without_on_demand_openais_client_is_refused_at_once(gate, get):
+    assert gate.run("architect")["rc"] == 0
+
+    def refused():
+        text = get(ANY + 100, "/metrics/roundhouse")[1]
+        return sum(map(int, re.findall(r'refused_total{agent="po",why="off"} (\d+)', text)))
+
+    before = refused()
+    trusting = openai.DefaultHttpxClient(verify=gate.tls)
+    api = openai.OpenAI(base_url=f"https://{gate.address}:{ANY}/v1", api_key=gate.key, http_client=trusting)
+    with pytest.raises(openai.InternalServerError, match="gateway_on_demand is false") as error:
+        api.completions.create(model="po", prompt="go on")
+    assert (error.value.status_code, error.value.response.headers["x-should-retry"]) == (503, "false")
+    assert refused() - before == 1  # the client, which has two retries, did not retry
+
+
+# Makes a plan without po of the one in place, as a deployment of a smaller roster does.
+SMALLER = """
+import json, pathlib, shutil
+plans = pathlib.Path("/var/lib/roundhouse/plans")
+shutil.copytree(plans / json.loads((plans / "plans.json").read_text())["plans"][-1]["name"], "/root/smaller")
+plan = json.loads(pathlib.Path("/root/smaller/plan.json").read_text())
+plan["agents"] = [agent for agent in plan["agents"] if agent["name"] != "po"]
+for agent in plan["agents"]:
+    agent["conflicts"] = [name for name in agent["conflicts"] if name != "po"]
+pathlib.Path("/root/smaller/plan.json").write_text(json.dumps(plan))
+shutil.rmtree("/root/smaller/agents/po")
+"""
+
+
+def test_the_gateway_has_the_agents_of_the_plan_in_force(gate, get):
+    def agents():
+        return [each["id"] for each in json.loads(get(ANY, "/v1/models")[1])["data"]]
+
+    def listens(port):
+        return gate.host.socket(f"tcp://0.0.0.0:{port}").is_listening
+
+    assert gate.run("architect")["rc"] == 0
+    gate.host.check_output("rm -rf /root/smaller && python3 -c %s", SMALLER)
+    assert gate.run("deploy", "/root/smaller")["rc"] == 0
+    gate.wait_for(f"! ss -ltn | grep -q :{PORTS['po']}")
+    assert agents() == ["architect", "dev"]
+    assert get(ANY, "/v1/models/po")[0] == 404
+    assert get(PORTS["architect"], "/v1/models")[0] == 200
+    assert gate.run("rollback")["rc"] == 0
+    gate.wait_for(f"ss -ltn | grep -q :{PORTS['po']}")
+    assert agents() == list(PORTS)
+    assert (listens(PORTS["po"] + 100), get(ANY, "/v1/models/po")[0]) == (True, 200)
+    assert gate.run("po")["rc"] == 0
+    assert get(PORTS["po"], "/v1/models")[0] == 200
 
 
 def test_a_reload_during_streams_cuts_none(gate, fault, record_property):
@@ -57,7 +111,7 @@ def test_a_reload_during_streams_cuts_none(gate, fault, record_property):
         finally:
             gate.hold(False)
         told = [each.result() for each in streams]
-    record_property("outcome", f"2 reloads, {during} of {len(told)} streams went on after them, and ended whole")
+    record_property("outcome", f"2 reloads, {during} of {len(told)} streams continued after them, and ended whole")
     assert during == len(told)
     assert told == [(b"data: [DONE]", TOKENS + 1)] * len(told)
 
@@ -102,7 +156,7 @@ def test_a_key_counts_at_once_and_no_longer_once_revoked(gate, get, keys):
     assert not [each for each in (key, gone, gate.key) if each in log]
 
 
-def test_the_gateways_process_is_no_root_and_comes_back(gate, get):
+def test_the_gateways_process_is_not_root_and_is_restarted(gate, get):
     told = gate.host.check_output("systemctl show --property MainPID,User roundhouse-gateway").split()
     assert "User=roundhouse-gateway" in told
     before = next(each for each in told if each.startswith("MainPID="))
@@ -118,4 +172,4 @@ def test_the_gateways_process_is_no_root_and_comes_back(gate, get):
             assert time.monotonic() < end
             time.sleep(0.2)
     assert (status, {each["id"] for each in json.loads(text)["data"]}) == (200, set(PORTS))
-    assert get(PORTS["architect"], "/v1/models")[0] == 200  # it read who serves
+    assert stream(gate, 4)[0] == b"data: [DONE]"  # it has read the active agent

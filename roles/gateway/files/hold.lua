@@ -1,19 +1,25 @@
--- Holds a request while its agent starts, bounded in time and number; HAProxy itself has no such thing: with no server
--- that is up it answers at once. A request whose agent serves does not come here.
+-- Holds a request while its agent starts, bounded in time and number. HAProxy itself cannot: without a server that is
+-- up it answers at once. A request for an agent that is ready does not come here.
 --
--- The route of each agent is `on:N` (it serves, or restarts by itself), `wait:N` (a switch runs: it may serve soon, and
--- gets no request until then), `ask:N` (the control service starts it when a request waits) or `off:N`; N is how many
--- seconds its start takes.
+-- The route of each agent is
+--   on:N      active, or restarted by its unit
+--   wait:N    in a switch that runs: it may be ready soon, and gets no request until then
+--   ask:N     not loaded; the control service starts it when a request waits
+--   failed:T  not loaded; the control service tries it again at T, in seconds since the epoch
+--   pinned:N  not loaded; a pinned agent keeps its card
+--   off:N     not loaded; nothing starts it on demand
+-- N is the length of the agent's start in seconds.
 local routes = Map.new(os.getenv("ROUNDHOUSE_ROUTES"), Map._str)
 local most = tonumber(os.getenv("ROUNDHOUSE_WAITING"))
 local longest_ms = 1000 * tonumber(os.getenv("ROUNDHOUSE_WAIT_SECONDS"))
 local POLL_MS = 50
--- A request that has not polled for so long is gone: its client left, and HAProxy does not say so.
+-- A request that has not polled within this time is gone: HAProxy does not report that a client left.
 local GONE_MS = 2000
 
-local held = {} -- agent -> number of a request -> when it polled last, and when it began
+local held = {} -- agent -> number of a request -> times of its last poll and of its arrival
 local counted = {} -- agent -> name of a counter -> value
-local refused = {} -- agent, or "" where it is not known -> why -> how often
+local refused = {} -- agent, or "" for an unknown one -> reason -> number of requests
+local cuts = {} -- agent -> the drain that is about to cut its streams: its time, its cause, the streams told so far
 local number = 0
 
 local function now_ms()
@@ -26,7 +32,7 @@ local function count(agent, name, more)
   counted[agent][name] = (counted[agent][name] or 0) + more
 end
 
--- Returns how many wait, and how long the first of them has waited.
+-- Returns the number of waiting requests, and the longest wait in ms.
 local function waiting(agent)
   local found, oldest = 0, 0
   for id, each in pairs(held[agent] or {}) do
@@ -39,16 +45,19 @@ local function waiting(agent)
   return found, oldest
 end
 
-local function told(agent)
-  return (routes:lookup(agent) or "off"):match("^%a+")
+-- Returns the word and the number of an agent's route.
+local function route(agent)
+  return (routes:lookup(agent) or "off:0"):match("^(%a+):(%d+)")
 end
 
--- Returns nil when the agent serves, else why the request is refused.
+-- Routes that refuse a request at once.
+local REFUSED = { off = true, pinned = true, failed = true }
+
+-- Returns nil when the agent is ready, else the reason of the refusal.
 local function wait(txn, agent, id, begun)
   while true do
-    local now = told(agent)
-    -- A request that only reads does not start the agent.
-    if now == "off" or now == "ask" and txn.f:method() ~= "POST" then return "off" end
+    local now = route(agent)
+    if REFUSED[now] then return now end
     if now == "on" and txn.f:nbsrv(agent) > 0 then return nil end
     if now_ms() - begun >= longest_ms then return "late" end
     -- After a reload this worker checks no engine any more; the next worker does.
@@ -63,38 +72,90 @@ core.register_action("hold", { "http-req" }, function(txn)
   held[agent] = held[agent] or {}
   number = number + 1
   local id = number
-  local why = (waiting(agent)) >= most and told(agent) ~= "off" and "full" or wait(txn, agent, id, begun)
+  local why = (waiting(agent)) >= most and not REFUSED[route(agent)] and "full" or wait(txn, agent, id, begun)
   held[agent][id] = nil
   txn:set_var("txn.waited", now_ms() - begun)
   count(agent, "held", 1)
   count(agent, "held_ms", now_ms() - begun)
-  if why then txn:set_var("txn.refused", why) end
+  if not why then return end
+  txn:set_var("txn.refused", why)
+  -- For Retry-After. The next worker has all requests of a reloaded one at once.
+  local seconds = tonumber((select(2, route(agent))))
+  if why == "moved" then seconds = 1 end
+  if why == "failed" then seconds = math.max(1, seconds - core.now().sec) end
+  txn:set_var("txn.seconds", seconds)
 end, 0)
 
--- Counts a request that is refused; why stands in txn.refused.
+-- Counts a refused request; the reason is in txn.refused.
 core.register_action("refuse", { "http-req" }, function(txn)
   local agent, why = txn:get_var("txn.known") or "", txn:get_var("txn.refused")
   refused[agent] = refused[agent] or {}
   refused[agent][why] = (refused[agent][why] or 0) + 1
 end, 0)
 
--- For the control service, on HAProxy's own socket: agent, how many wait, milliseconds of the first of them.
-core.register_cli({ "roundhouse", "waiting" }, "roundhouse waiting: who is asked for and waited for", function(applet)
+-- For the control service, on HAProxy's own socket: agent, number of waiting requests, longest wait in ms.
+core.register_cli({ "roundhouse", "waiting" }, "roundhouse waiting: list the held requests", function(applet)
   for agent in pairs(held) do
     local many, oldest = waiting(agent)
     applet:send(("waiting %s %d %d\n"):format(agent, many, oldest))
   end
 end)
 
--- The state of an agent, in the command's words.
-core.register_fetches("state", function(txn, agent)
-  local now, up = told(agent), txn.f:nbsrv(agent) > 0
-  if now == "on" then return up and "ready" or "starting" end
-  if now == "wait" then return up and "draining" or "starting" end
-  return "stopped"
+-- The drain of an agent is about to cut what still runs. Streams that began before end with an event that says why.
+core.register_cli({ "roundhouse", "cut" }, "roundhouse cut AGENT CAUSE...: end its streams", function(applet, _, _, agent, ...)
+  cuts[agent] = { at = now_ms(), cause = table.concat({ ... }, " "), told = 0 }
+  applet:send("\n")
 end)
 
--- What HAProxy's own metrics do not tell, in Prometheus' form; of the switches, what the command has written.
+-- The number of streams that were ended so since the last cut.
+core.register_cli({ "roundhouse", "told" }, "roundhouse told AGENT: count the ended streams", function(applet, _, _, agent)
+  applet:send(("told %d\n"):format(cuts[agent] and cuts[agent].told or 0))
+end)
+
+-- Ends the streams of a cut. The client gets the reason as OpenAI's error event and a complete response; the engine's
+-- connection is closed. HAProxy calls this with each part of a stream, so an engine that sends nothing more, because it
+-- crashed or hangs, leaves a broken connection: HAProxy drops the response then, and no filter can add to it.
+local END = 'data: {"error":{"message":"%s was stopped by %s; repeat the request.","type":"server_error",'
+  .. '"param":null,"code":"agent_stopped"}}\n\n'
+local Told = { id = "told", flags = filter.FLT_CFG_FL_HTX }
+Told.__index = Told
+
+function Told:new()
+  return setmetatable({ begun = now_ms() }, Told)
+end
+
+function Told:start_analyze() end
+
+function Told:http_headers(txn, message)
+  if message.channel:is_resp() and txn:get_var("txn.stream") then
+    self.agent = txn:get_var("txn.known")
+    filter.register_data_filter(self, message.channel)
+  end
+end
+
+function Told:http_payload(_, message)
+  local cut = cuts[self.agent]
+  if self.over then
+    message:remove(0)
+  -- Only between two events.
+  elseif cut and self.begun <= cut.at and (message:body(0) or ""):sub(-2) == "\n\n" then
+    self.over, cut.told = true, cut.told + 1
+    message:append(END:format(self.agent, cut.cause))
+    message:set_eom()
+  end
+end
+
+core.register_filter("told", Told, function(made) return made end)
+
+-- The state of an agent, in the command's terms.
+core.register_fetches("state", function(txn, agent)
+  local now, up = route(agent), txn.f:nbsrv(agent) > 0
+  if now == "on" then return up and "ready" or "starting" end
+  if now == "wait" then return up and "draining" or "starting" end
+  return now == "failed" and "failed" or "stopped"
+end)
+
+-- Metrics that HAProxy's own lack, in Prometheus' form; those of the switches come from the command's file.
 core.register_service("metrics", "http", function(applet)
   local lines = {}
   local function kind(name, is)
@@ -103,7 +164,7 @@ core.register_service("metrics", "http", function(applet)
   local function add(name, labels, value)
     lines[#lines + 1] = ("roundhouse_gateway_%s{%s} %s\n"):format(name, labels, value)
   end
-  -- Who is asked for the first time waits before anything of it is counted.
+  -- The first request for an agent waits before it is counted.
   local function of_each_agent(name, is, value)
     kind(name, is)
     for agent in pairs(held) do

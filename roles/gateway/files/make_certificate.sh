@@ -1,6 +1,6 @@
 #!/bin/sh
-# make_certificate.sh FILE: a certificate for this host's names and its private key, of ten years, signed by itself.
-# Whoever has a better one names it in gateway_certificate.
+# make_certificate.sh FILE: write a self-signed certificate for this host's names, valid for ten years, with its key.
+# gateway_certificate names another certificate.
 set -eu
 umask 077
 target=$1

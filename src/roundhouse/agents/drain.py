@@ -2,12 +2,16 @@
 
 An engine that is asked to stop accepts no new requests (vLLM answers them with 500). Running requests may finish within
 its shutdown-timeout. A longer drain waits first, while new requests still arrive, and asks the engine later.
+
+The gateway ends the streams that are still open shortly before the kill, so that their clients get the reason. A killed
+engine alone would leave them with a broken connection.
 """
 
 from __future__ import annotations
 
 import time
 
+from ..gateway import haproxy
 from ..host import systemd
 from ..schema.plan import Agent
 from ..state.note import Note, OnNote, Report
@@ -19,13 +23,18 @@ POLL_SECONDS = 0.1
 # An idle vLLM ends 5 to 9 s after it was asked (vLLM 0.32 on a busy CPU). An engine without requests that takes longer
 # than this hangs. stop_grace_seconds in the plan overrides it.
 GRACE_SECONDS = 15.0
+# The gateway ends a stream with its next token, so this is time for a slow one.
+TELL_SECONDS = 1.0
 UP = ("ready", "starting", "draining")  # states in which an agent holds its GPU, or is about to free it
 
 
-def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNote) -> int:
-    """Stop the agents and return the number of cut requests. Every engine has ended when this returns."""
+def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNote, cause: str = "a rollback") -> int:
+    """Stop the agents and return the number of cut requests. Every engine has ended when this returns.
+
+    `cause` completes the clients' error `dev was stopped by ...`, as `a switch to po`.
+    """
     begun = time.monotonic()
-    stopping = [_Stopping(agent, drain_seconds, report) for agent in agents]
+    stopping = [_Stopping(agent, drain_seconds, report, cause) for agent in agents]
     _wait_before_stop(agents, drain_seconds, note)
     for one in stopping:
         one.ask()
@@ -37,7 +46,7 @@ def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNot
             one.running = _running(one.agent, one.running)
         note(Note(", ".join(f"{one.agent['name']}: {_count(one.running or 0)}" for one in remaining)))
         for one in remaining:
-            one.kill_if_late(time.monotonic() - begun)
+            one.cut_if_late(time.monotonic() - begun)
         time.sleep(POLL_SECONDS if remaining else 0)
     return sum(one.cut for one in stopping)
 
@@ -45,11 +54,12 @@ def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNot
 class _Stopping:
     """One agent that stops."""
 
-    def __init__(self, agent: Agent, drain_seconds: float, report: Report) -> None:
+    def __init__(self, agent: Agent, drain_seconds: float, report: Report, cause: str) -> None:
         self.agent, self.running = agent, _running(agent, None)
         self.cut = 0
-        self._drain_seconds, self._report = drain_seconds, report
+        self._drain_seconds, self._report, self._cause = drain_seconds, report, cause
         self._killed = self._asked = False
+        self._told: float | None = None  # when the gateway began to end the streams; seconds of the drain
         report(f"stopping {agent['name']} ({_describe(self.running, drain_seconds)})")
 
     def ask(self) -> None:
@@ -64,6 +74,9 @@ class _Stopping:
         if state in UP:
             return False
         count = self.running or 0
+        if self._told is not None and (ended := haproxy.ended_streams(self.agent["name"])):
+            self._report(f"{ended} streams of {self.agent['name']} were ended with the reason")
+            self.cut += ended
         if self._killed or (self._asked and state == "failed"):
             # It was asked to stop. systemd calls a unit failed that is killed, or stopped while it starts.
             systemd.reset_failed(self.agent["unit"])
@@ -72,11 +85,18 @@ class _Stopping:
             self.cut += count
         return True
 
-    def kill_if_late(self, seconds: float) -> None:
-        """Kill the engine after the drain time, or after the grace time without requests; `seconds` since the begin."""
+    def cut_if_late(self, seconds: float) -> None:
+        """End its streams, then kill it, after the drain time, or after the grace time without requests.
+
+        `seconds` is the time since the drain began.
+        """
         count = self.running or 0
         limit = self._drain_seconds
-        if not count:
+        if count and self._told is None and seconds >= limit - TELL_SECONDS:
+            self._told = seconds if haproxy.cut_streams(self.agent["name"], self._cause) else float("-inf")
+        if self._told is not None:
+            limit = max(limit, self._told + TELL_SECONDS)
+        elif not count:
             limit += self.agent.get("stop_grace_seconds", GRACE_SECONDS)
         if self._killed or seconds < limit:
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
@@ -28,7 +29,6 @@ GROUPS = {
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 # Commands for units and plays; not in the help.
 HOOKS = ("clear", "control", "ended", "failover", "ready", "routes", "watchdog")
-_HOST_HOOKS = ("control", "routes")  # the others take an agent
 HIDDEN = ("deploy", *HOOKS)
 _LISTED = "{program} --help lists the commands."
 
@@ -112,7 +112,7 @@ def _hook(name: str) -> Command:
         name=name,
         help="called by a unit",
         run=lambda args: (unit_hooks.WORDS[name](deployed.load(), args), ""),
-        add_arguments=_nothing if name in _HOST_HOOKS else lambda parser: parser.add_argument("agent", metavar="AGENT"),
+        add_arguments=_HOOK_ARGUMENTS.get(name, lambda parser: parser.add_argument("agent", metavar="AGENT")),
         check=_nothing,
         on=ON_NONE,
     )
@@ -120,3 +120,11 @@ def _hook(name: str) -> Command:
 
 def _nothing(_: object) -> None:
     """Do nothing: the command has only the common options."""
+
+
+def _template(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--template", type=Path, metavar="FILE")
+
+
+# The other hooks are about one agent.
+_HOOK_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], object]] = {"control": _nothing, "routes": _template}

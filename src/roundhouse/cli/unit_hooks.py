@@ -65,12 +65,19 @@ def failover(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def routes(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """Write the routes of the gateway before it starts."""
-    from ..gateway import haproxy
+    """Write what the gateway reads when it starts: the routes, and its configuration with the deployed agents.
+
+    With a template, a new haproxy.cfg.in, only check that HAProxy accepts it.
+    """
+    from ..gateway import haproxy, haproxy_config
     from ..state import serving
 
     serving.make_folder()
     haproxy.publish_routes(plan, console.progress())
+    if args.template:
+        haproxy_config.check(haproxy_config.render(args.template.read_text(), plan))
+    else:
+        haproxy_config.write(plan)
     return {"routes": haproxy.routes(plan)}
 
 

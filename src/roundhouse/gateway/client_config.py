@@ -1,7 +1,7 @@
-"""Configuration files for the clients of the agents, with this host's ports, names and lengths, as deployed.
+"""Print configuration files for the clients of the agents, with the deployed ports, names and lengths.
 
-Only shapes that a program reads today: VS Code's own models since 1.122 (chatLanguageModels.json, Custom Endpoint),
-Continue's config.yaml (schema v1), aider's two files, and what the OpenAI clients take from the environment.
+The formats: VS Code's own models since 1.122 (chatLanguageModels.json, Custom Endpoint), Continue's config.yaml (schema
+v1), aider's two files, and the environment variables of OpenAI's clients.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .config import FOLDER
 
 
 class Listener(NamedTuple):
-    """How the agents' ports are reached."""
+    """The scheme of the agents' ports, and whether they require a key."""
 
     scheme: str  # http or https
     keyed: bool  # a key is required
 
 
 def listener(plan: Plan) -> Listener:
-    """Return it from the gateway's own configuration; without a gateway an engine listens on loopback, keyless."""
+    """Return the scheme and keys of the gateway's configuration; without a gateway, http and no key."""
     if plan.get("gateway_port") is None:
         return Listener("http", keyed=False)
     path = Path(FOLDER, "haproxy.cfg")
@@ -38,13 +38,13 @@ def listener(plan: Plan) -> Listener:
     return Listener("https" if " ssl crt " in text else "http", keyed="/keys.map" in text)
 
 
-# Of max_model_len, which is prompt and answer together; an editor wants the two apart.
+# Prompt and answer share max_model_len; an editor needs a limit for each.
 _SHARE_OF_ANSWER, _LONGEST_ANSWER_TOKENS = 4, 4096
-NO_KEY = "not-needed"  # clients want one to be set
+NO_KEY = "not-needed"  # clients require a value
 
 
 class Endpoint(NamedTuple):
-    """One agent as a client sees it. `keyed`: the gateway wants a key, which no file has in it."""
+    """One agent as a client sees it. `keyed`: the gateway requires a key, which no file contains."""
 
     name: str
     url: str
@@ -56,7 +56,7 @@ class Endpoint(NamedTuple):
 
     @property
     def answer_tokens(self) -> int:
-        """Return how long an answer a program may count on."""
+        """Return the length of an answer that a program may expect, in tokens."""
         return min(_LONGEST_ANSWER_TOKENS, self.max_model_len // _SHARE_OF_ANSWER)
 
 
@@ -79,7 +79,7 @@ def endpoints(plan: Plan, at: Listener, host: str, name: str | None) -> list[End
 
 def _env(found: list[Endpoint]) -> dict[str, str]:
     first = found[0]
-    key = "# OPENAI_API_KEY: the gateway's, which stands in no file" if first.keyed else f"OPENAI_API_KEY={NO_KEY}"
+    key = "# OPENAI_API_KEY: a key of the gateway" if first.keyed else f"OPENAI_API_KEY={NO_KEY}"
     return {".env": f"OPENAI_BASE_URL={first.url}\nOPENAI_MODEL={first.name}\n{key}\n"}
 
 
@@ -146,7 +146,7 @@ def _vscode(found: list[Endpoint]) -> dict[str, str]:
         for each in found
     ]
     provider: dict[str, object] = {"name": "Roundhouse", "vendor": "customendpoint", "apiType": "chat-completions"}
-    # A real key is entered in the editor, which puts a reference to its own store here.
+    # The editor asks for a real key, and writes a reference to its own store here.
     provider |= {} if found[0].keyed else {"apiKey": NO_KEY}
     return {"chatLanguageModels.json": json.dumps([provider | {"models": models}], indent=2) + "\n"}
 
@@ -167,7 +167,7 @@ def _aider(found: list[Endpoint]) -> dict[str, str]:
         f"openai-api-base: {first.url}",
         *([] if first.keyed else [f"openai-api-key: {NO_KEY}"]),
         "model-metadata-file: .aider.model.metadata.json",
-        # A local model of this size edits best when it writes whole files.
+        # Local models of this size edit most reliably as whole files.
         "edit-format: whole",
         "analytics: false",
         "check-update: false",
@@ -178,18 +178,18 @@ def _aider(found: list[Endpoint]) -> dict[str, str]:
 
 
 class Client(NamedTuple):
-    """A program: what it is and where its files go, and what makes them."""
+    """A client: its description for the help, and the function that returns its files."""
 
     about: str
     files: Callable[[list[Endpoint]], dict[str, str]]
 
 
 CLIENTS = {
-    "env": Client("what OpenAI's own clients and examples/ read; of one agent", _env),
-    "curl": Client("a request in a shell; of one agent", _curl),
-    "python": Client("the openai client; of one agent", partial(_script, _OPENAI)),
-    "langchain": Client("LangChain's chat model; of one agent", partial(_script, _LANGCHAIN)),
+    "env": Client("environment variables of OpenAI's clients and examples/; one agent", _env),
+    "curl": Client("a request in a shell; one agent", _curl),
+    "python": Client("the openai client; one agent", partial(_script, _OPENAI)),
+    "langchain": Client("LangChain's chat model; one agent", partial(_script, _LANGCHAIN)),
     "continue": Client("Continue, for VS Code and JetBrains: ~/.continue/config.yaml", _continue),
     "vscode": Client("VS Code's own chat: chatLanguageModels.json, from 'Chat: Manage Language Models'", _vscode),
-    "aider": Client("aider, a coding agent in a terminal: both files in the repository's root; of one agent", _aider),
+    "aider": Client("aider, a coding agent in a terminal: both files in the repository's root; one agent", _aider),
 }

@@ -1,59 +1,68 @@
-"""HAProxy's configuration of the gateway: computed here, printed by roles/gateway's templates.
+"""Compute what roles/gateway's templates print; haproxy_config.py fills in the agents on the host.
 
-Every request is buffered whole before it is forwarded: a slow upload must not reach an engine that drains by then, and
-the field `model` may stand behind the prompt. So a buffer holds a request, and its size follows from the longest
-context of the plan.
+HAProxy buffers each request whole before it forwards it. A slow upload must not reach an engine that drains by then,
+and the field `model` may follow the prompt. So a buffer holds a request, and its size follows from the longest context
+of the plan.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable
+import re
 from typing import NamedTuple
 
 from ..errors import UsageError
-from ..roster import ports
-from ..schema.plan import Agent, Plan
+from ..schema.plan import Plan
 from ..state import switch_metrics
 from . import haproxy, scheduler
 from . import on_demand as gateway_on_demand
 
 FOLDER = "/etc/roundhouse/gateway"
-ANY = "ANY"  # the bind of all agents; no agent has such a name, they are lower-case
+ANY = "ANY"  # the bind of all agents; agents' names are lower-case
 
-# A token of English is 4 bytes of JSON; of text outside ASCII, escaped as \uXXXX, up to 12 (two characters). More than
-# that is no text of a model's own vocabulary.
-BYTES_PER_TOKEN = 16
-LEAST_BODY_BYTES = 512 * 1024
 # Above the body: the headers, with what HAProxy keeps free in a buffer to write to (tune.maxrewrite, 1024).
 HEADER_BYTES = 32 * 1024
 
+ANY_ORIGIN = "*"
+_IPV6 = 6
 READS = ("/v1/models",)
-# OpenAI's API and vLLM's tokenizer, as far as an engine of a chat model has them. Nothing else is reachable.
+# The paths of OpenAI's API and of vLLM's tokenizer that a chat model's engine has. Nothing else is reachable.
 WRITES = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/tokenize", "/detokenize")
 
 
-# What HAProxy answers by itself, in OpenAI's form too: status, type, message.
+# HAProxy's own errors, in OpenAI's form: status, type, message.
 OWN_ERRORS = (
-    (400, "invalid_request_error", "This is no valid HTTP request."),
-    (408, "invalid_request_error", "The request did not come in time."),
+    (400, "invalid_request_error", "The HTTP request is not valid."),
+    (408, "invalid_request_error", "The request did not arrive in time."),
     (500, "server_error", "The gateway failed."),
-    (502, "server_error", "The engine answered no valid HTTP, or ended."),
-    (503, "server_error", "The engine takes no connection."),
+    (502, "server_error", "The engine stopped, or its HTTP response is not valid. Repeat the request."),
+    (503, "server_error", "The engine accepts no connection."),
     (504, "server_error", "The engine did not answer in time."),
 )
-# Why a request for an agent that does not serve is not kept.
+_AGENT = "%[var(txn.known)]"
+_RUN = f"Run `roundhouse {_AGENT}` on the host."
+# Why a request for an agent that is not ready is refused; the codes are those of roles/gateway/files/hold.lua.
 REFUSALS = {
-    "off": "%[var(txn.known)] is not loaded, and no switch brings it: roundhouse %[var(txn.known)] does.",
-    "late": "%[var(txn.known)] did not come within the time that a request may wait (gateway_wait_seconds).",
-    "moved": "The gateway was reloaded: ask again.",
-    "full": "As many requests wait for %[var(txn.known)] as may (gateway_waiting).",
+    "off": f"{_AGENT} is not loaded, and agents are not started on demand: {{off}}. {_RUN}",
+    "pinned": f"{_AGENT} is not loaded, and a pinned agent (gateway_pinned) keeps its GPU. {_RUN}",
+    "failed": f"{_AGENT} failed to start; see `roundhouse doctor`. The next try is in %[var(txn.seconds)] s.",
+    "late": f"{_AGENT} did not become ready within the hold of {{wait_seconds}} s (gateway_wait_seconds).",
+    "moved": "The gateway was reloaded. Repeat the request.",
+    "full": f"{{waiting}} requests wait for {_AGENT} already (gateway_waiting).",
 }
+# A retry is of no use: these get no Retry-After, and `x-should-retry: false`, which OpenAI's clients obey.
+FINAL_REFUSALS = ("off", "pinned")
+# In the place of vLLM's answer, which names vLLM's own options.
+NO_TOOLS = (
+    f"{_AGENT} cannot choose tools itself, because tool_call_parser of agents[{_AGENT}] is not set. Set it in "
+    "group_vars/all/agents.yml and deploy, or name the function in tool_choice."
+)
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 class Settings(NamedTuple):
-    """The role's variables, without their prefix; None is "as it follows from `listen`"."""
+    """The role's variables, without their prefix; None: the default for the address in `listen`."""
 
     listen: str
     key_required: bool | None
@@ -64,32 +73,39 @@ class Settings(NamedTuple):
     requests_at_once: int
     waiting: int
     wait_seconds: int
+    cors_origins: list[str]
     on_demand: bool
-    min_active_seconds: int
-    max_wait_seconds: int
-    idle_seconds: int
+    in_use_seconds: float
+    min_active_seconds: float
+    max_wait_seconds: float
+    idle_seconds: float
     default_agents: list[str]
     pinned: list[str]
 
 
 def build(plan: Plan, settings: Settings) -> dict[str, object]:
     """Return what the templates print. Raises UsageError for settings that are not valid."""
-    public = not _address(settings.listen).is_loopback
+    address = _address(settings.listen)
+    public = not address.is_loopback
+    if plan["gateway_port"] is None:
+        raise UsageError("gateway_not_planned", "The plan has no gateway.", "Set gateway_enabled: true.")
+    needs_key = _needs_key(settings, public)
     return {
         "folder": FOLDER,
         "runtime": haproxy.RUNTIME,
         "routes": str(haproxy.routes_path()),
         "own_errors": OWN_ERRORS,
-        "refusals": REFUSALS,
+        "refusals": _refusals(settings),
+        "final_refusals": FINAL_REFUSALS,
+        "no_tools": NO_TOOLS,
         "any": ANY,
-        "agents": [_agent(agent) for agent in plan["agents"]],
-        "binds": _binds(plan, settings, lambda port: port),
-        "metrics_binds": _binds(plan, settings, ports.metrics_port),
-        "needs_key": _needs_key(settings, public),
+        "address": f"[{settings.listen}]" if address.version == _IPV6 else settings.listen,
+        "needs_key": needs_key,
+        "origins": _origins(settings.cors_origins, needs_key),
         **_certificate(settings, public),
-        **_sizes(plan),
+        "header_bytes": HEADER_BYTES,
         "connections": settings.connections,
-        # One address may not take all of them; the clients of this host share one.
+        # One remote address may not open all of them; the clients on this host share one address.
         "connections_of_one": max(1, settings.connections // 4) if public else None,
         "requests_per_minute": settings.requests_per_minute,
         "requests_at_once": settings.requests_at_once,
@@ -97,10 +113,27 @@ def build(plan: Plan, settings: Settings) -> dict[str, object]:
         "wait_seconds": settings.wait_seconds,
         "reads": READS,
         "writes": WRITES,
-        "models": _models(plan),
         "switches": str(switch_metrics.path()),
         "demand": _on_demand(plan, settings),
     }
+
+
+def _refusals(settings: Settings) -> dict[str, str]:
+    off = "the service roundhouse-control does not run" if settings.on_demand else "gateway_on_demand is false"
+    fields = {"off": off, "wait_seconds": settings.wait_seconds, "waiting": settings.waiting}
+    return {why: text.format(**fields) for why, text in REFUSALS.items()}
+
+
+def _origins(origins: list[str], needs_key: bool) -> list[str]:
+    """Return the origins whose pages may use the API. Raises UsageError for one that is not valid."""
+    for origin in origins:
+        if origin == ANY_ORIGIN and not needs_key:
+            text, remedy = "gateway_cors_origins contains *, and no key is required.", "Set gateway_key_required: true."
+            raise UsageError("cors_any_without_keys", text, remedy)
+        if origin != ANY_ORIGIN and not _ORIGIN.fullmatch(origin):
+            text = "gateway_cors_origins contains {origin!r}, which is not an origin."
+            raise UsageError("cors_origin_invalid", text, "Use scheme://host or scheme://host:port.", origin=origin)
+    return [ANY_ORIGIN] if ANY_ORIGIN in origins else origins
 
 
 def _needs_key(settings: Settings, public: bool) -> bool:
@@ -117,7 +150,7 @@ def _needs_key(settings: Settings, public: bool) -> bool:
 
 def _certificate(settings: Settings, public: bool) -> dict[str, str | bool | None]:
     tls = public if settings.tls is None else settings.tls
-    # A copy, which HAProxy's user may read whatever the owner of the user's file, and reloaded when that is renewed.
+    # A copy that HAProxy's user may read; HAProxy is reloaded when the file of the user changes.
     path = f"{FOLDER}/{'own' if settings.certificate else 'tls'}.pem"
     return {
         "certificate": path if tls else None,
@@ -126,16 +159,12 @@ def _certificate(settings: Settings, public: bool) -> dict[str, str | bool | Non
     }
 
 
-def _sizes(plan: Plan) -> dict[str, int]:
-    body = max(LEAST_BODY_BYTES, BYTES_PER_TOKEN * max(agent["max_model_len"] for agent in plan["agents"]))
-    return {"body_bytes": body, "header_bytes": HEADER_BYTES, "buffer_bytes": body + 2 * HEADER_BYTES}
-
-
 def _on_demand(plan: Plan, settings: Settings) -> str | None:
-    """Return what the control service reads, None where agents are not started on demand. Raises UsageError."""
+    """Return the control service's settings, None where agents are not started on demand. Raises UsageError."""
     if not settings.on_demand:
         return None
     chosen = scheduler.Settings(
+        in_use_seconds=settings.in_use_seconds,
         min_active_seconds=settings.min_active_seconds,
         max_wait_seconds=settings.max_wait_seconds,
         idle_seconds=settings.idle_seconds,
@@ -158,39 +187,3 @@ def _address(listen: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
             "Use an address of this host, such as 127.0.0.1 or 0.0.0.0.",
             listen=listen,
         ) from None
-
-
-def _agent(agent: Agent) -> dict[str, str]:
-    return {"name": agent["name"], "engine": f"{agent['host']}:{agent['engine_port']}"}
-
-
-def _bind(settings: Settings, name: str, port: int) -> dict[str, str]:
-    host = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
-    return {"name": name, "address": f"{host}:{port}"}
-
-
-def _binds(plan: Plan, settings: Settings, rule: Callable[[int], int]) -> list[dict[str, str]]:
-    """Return the addresses that are listened on: one for all agents, and each agent's own."""
-    shared = plan["gateway_port"]
-    if shared is None:
-        raise UsageError("gateway_not_planned", "The plan has no gateway.", "Set gateway_enabled: true.")
-    wanted = [(ANY, shared), *((agent["name"], agent["port"]) for agent in plan["agents"])]
-    return [_bind(settings, name, rule(port)) for name, port in wanted]
-
-
-def _models(plan: Plan) -> str:
-    """Return /v1/models of all agents, a log-format string: HAProxy fills in what changes."""
-    listed = [
-        {
-            "id": agent["name"],
-            "object": "model",
-            "created": 0,
-            "owned_by": "roundhouse",
-            "port": agent["port"],
-            "max_model_len": agent["max_model_len"],
-            "root": agent["model"],
-            "state": f"%[lua.state({agent['name']})]",
-        }
-        for agent in plan["agents"]
-    ]
-    return json.dumps({"object": "list", "data": listed})

@@ -1,7 +1,7 @@
 """The gateway's routes and loads: which agents get requests, and how many each has.
 
-The routes follow from what is on disk: the running switch and the active agents. They are written to a file that
-HAProxy reads when it starts, so a gateway that was down or is reloaded knows the same, and a switch works without one.
+The routes follow from the running switch and the active agents on disk. HAProxy reads their file when it starts, so a
+gateway that was down or is reloaded has the same routes. A switch works without a gateway.
 """
 
 from __future__ import annotations
@@ -28,54 +28,58 @@ UNIT = "roundhouse-gateway.service"
 RUNTIME = "/run/roundhouse-gateway"
 _TIMEOUT_SECONDS = 2.0
 _POLL_SECONDS = 0.05
-# What a start takes where none is known yet: a guess, for Retry-After alone.
+# The assumed length of an agent's first start; for Retry-After alone.
 _START_SECONDS = 60
 
 
 def routes_path() -> Path:
-    """Return the file of the routes: a line an agent, see roles/gateway/files/hold.lua."""
+    """Return the file of the routes, one line for each agent; roles/gateway/files/hold.lua describes them."""
     return state_serving.FOLDER / "gateway.map"
 
 
 def publish_routes(plan: Plan, report: Report) -> None:
-    """Tell the gateway which agents get requests, which may soon, and which do not.
+    """Tell the gateway which agents get requests, which may get them soon, and which do not.
 
-    A gateway that does not run reads the file when it starts. A file that cannot be written is only reported: the
-    agents matter more than their gateway.
+    A gateway that does not run reads the file when it starts. A file that cannot be written is only reported, because
+    a switch must not fail for the gateway's sake.
     """
     if plan.get("gateway_port") is None:
         return
-    found = routes(plan)
-    lines = {agent["name"]: f"{found[agent['name']]}:{_start_seconds(agent)}" for agent in plan["agents"]}
+    lines = routes(plan)
     try:
         files.write(routes_path(), "".join(f"{name} {line}\n" for name, line in lines.items()), durable=False)
     except OSError as error:
-        report(f"the gateway's file {routes_path()} was left as it is: {error.strerror}")
+        report(f"the gateway's file {routes_path()} was not updated: {error.strerror}")
     if problem := send([f"set map {routes_path()} {name} {line}" for name, line in lines.items()]):
         report(problem)
 
 
 def routes(plan: Plan) -> dict[str, str]:
-    """Return for each agent `on`, `wait`, `ask` or `off`.
+    """Return the route of each agent, as roles/gateway/files/hold.lua reads it.
 
-    While a switch runs, or was killed, no agent of it gets requests: the new one has not answered its canary yet, and
-    the previous one is draining or may come back.
+    While a switch runs, or was killed, its agents get no requests. The new agent has not answered its canary yet; the
+    previous one is draining or may be restored.
     """
-    serving, asks = _serving(), on_demand.asks()
-    names = [agent["name"] for agent in plan["agents"]]
-    found = {name: "on" if name in serving else "ask" if name in asks else "off" for name in names}
     killed = switch_journal.killed()
-    for name in [killed.to, *killed.previous] if killed else []:
-        if name in found:
-            found[name] = "wait"
-    return found
+    switching = {killed.to, *killed.previous} if killed else set()
+    serving, offers = _serving(), on_demand.offers()
+    return {agent["name"]: _route(agent, agent["name"] in switching, serving, offers) for agent in plan["agents"]}
+
+
+def _route(agent: Agent, switching: bool, serving: list[str], offers: on_demand.Offers) -> str:
+    name = agent["name"]
+    if not switching and name not in serving and name in offers.retries:
+        return f"failed:{offers.retries[name]}"
+    states = {"wait": switching, "on": name in serving, "ask": name in offers.asks, "pinned": name in offers.pinned_out}
+    state = next((state for state, applies in states.items() if applies), "off")
+    return f"{state}:{_start_seconds(agent)}"
 
 
 def _serving() -> list[str]:
     try:
         gone = state_serving.stopped()
         return [name for name in state_serving.serving() if name not in gone]
-    except RoundhouseError:  # the next switch writes it anew, and says so
+    except RoundhouseError:  # the next switch replaces the file and reports it
         return []
 
 
@@ -85,21 +89,21 @@ def _start_seconds(agent: Agent) -> int:
 
 
 def send(commands: list[str]) -> str | None:
-    """Send commands to all of HAProxy's workers, also to one that only ends what it has since a reload.
+    """Send commands to all of HAProxy's workers, including old ones that finish their streams after a reload.
 
-    Return why that failed, None when it did not. One that does not run reads the files when it starts.
+    Return why that failed, None for success. A gateway that does not run reads the files when it starts.
     """
     try:
         ask_workers(commands)
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except OSError as error:
-        return f"the gateway was not told ({error.strerror or error}): systemctl reload {UNIT}"
+        return f"HAProxy did not accept the new state ({error.strerror or error}). Run `systemctl reload {UNIT}`"
     return None
 
 
 def ask_workers(commands: list[str]) -> list[str]:
-    """Return what each of them answers to the commands. Raises OSError where it does not run."""
+    """Return each worker's answer to the commands. Raises OSError where HAProxy does not run."""
     return [_ask("; ".join(f"@!{worker} {command}" for command in commands)) for worker in list(_workers())]
 
 
@@ -111,7 +115,7 @@ def _workers() -> Iterator[int]:
 
 
 def _ask(command: str) -> str:
-    """Return what HAProxy's master answers. For a moment after it has started a worker, it refuses or hangs up."""
+    """Return the answer of HAProxy's master. Just after it started a worker it may refuse or close a connection."""
     end = time.monotonic() + _TIMEOUT_SECONDS
     while True:
         try:
@@ -127,11 +131,31 @@ def _exchange(command: str) -> str:
         master.settimeout(_TIMEOUT_SECONDS)
         master.connect(f"{RUNTIME}/master.sock")
         master.sendall(f"{command}\n".encode())
-        master.shutdown(socket.SHUT_WR)  # it answers, and ends the line, once it knows that no command follows
+        master.shutdown(socket.SHUT_WR)  # it answers once it knows that no command follows
         answer = b""
         while part := master.recv(65536):
             answer += part
     return answer.decode(errors="replace")
+
+
+def cut_streams(agent: str, cause: str) -> bool:
+    """End the agent's streams, each with an event that names the cause, and return whether a gateway accepted it.
+
+    HAProxy ends a stream with its next token, so give it a moment before the engine is killed.
+    """
+    try:
+        return bool(ask_workers([f"roundhouse cut {agent} {cause}"]))
+    except OSError:  # then the connections break
+        return False
+
+
+def ended_streams(agent: str) -> int:
+    """Return the number of streams that HAProxy has ended since the last cut of that agent."""
+    try:
+        answers = ask_workers([f"roundhouse told {agent}"])
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for text in answers for line in text.splitlines() if line.startswith("told "))
 
 
 _HEAD = "# pxname,"

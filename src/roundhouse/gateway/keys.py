@@ -1,7 +1,7 @@
-"""The keys of the gateway's API: named, made here, revoked one by one.
+"""Create, list and revoke the keys of the gateway's API. Each has a name.
 
-They stand in one file that only root reads. HAProxy gets only their SHA-256, as a map from hash to name, so the time of
-a lookup reveals nothing of a key.
+Only root can read the file of the keys. HAProxy gets their SHA-256 alone, as a map from hash to name, so the time of a
+lookup reveals nothing about a key.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 
 def load() -> dict[str, str]:
-    """Return each key by its name; {} where none was made. Raises RoundhouseError."""
+    """Return each key by its name; {} if there is none. Raises RoundhouseError."""
     try:
         kept = json.loads(PATH.read_text())
     except FileNotFoundError:
@@ -42,9 +42,9 @@ def load() -> dict[str, str]:
 
 
 def ensure() -> bool:
-    """Make the first key where no file of keys is there, write HAProxy's map, and return whether anything changed.
+    """Create the first key if there is no file of keys, write HAProxy's map, and return whether anything changed.
 
-    An empty file of keys stays empty: all of them were revoked on purpose.
+    An empty file of keys stays empty, because its keys were revoked on purpose.
     """
     made = not PATH.exists()
     keys = {FIRST: _new()} if made else load()
@@ -54,7 +54,7 @@ def ensure() -> bool:
 
 
 def add(name: str) -> str:
-    """Make a key of that name and return it. Raises UsageError when the name is taken or not valid."""
+    """Create a key of that name and return it. Raises UsageError for a name that exists or is not valid."""
     if not _NAME.fullmatch(name):
         text, remedy = "{name!r} is not a valid name.", "Use lower-case letters, digits, dots, dashes and underscores."
         raise UsageError("key_name_invalid", text, remedy, name=name)

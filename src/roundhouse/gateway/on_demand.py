@@ -1,14 +1,15 @@
-"""Starting agents on demand: the role's settings, and the agents whose requests are held just now.
+"""Starting agents on demand: the role's settings, and what the control service does with requests for each agent.
 
-The control service writes the second, in a folder that a reboot empties. Every writer of the gateway's routes reads it,
-so a switch by hand publishes the same.
+The service writes the second to a file in a folder that a reboot empties. Every writer of the gateway's routes reads
+that file, so a switch by hand publishes the same routes.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
 from ..state import serving
@@ -22,32 +23,40 @@ if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
 PATH = Path("/etc/roundhouse/demand.json")
 
 
-def allowed_path() -> Path:
-    """Return the file of the agents that a request may ask for."""
+class Offers(NamedTuple):
+    """Requests for agents that are not loaded, as the control service handles them."""
+
+    asks: list[str]  # agents that it starts when a request waits.
+    retries: dict[str, int]  # agents that failed to start: the time of the next try, in seconds since the epoch.
+    pinned_out: list[str]  # agents that a pinned agent keeps from their card.
+
+
+def offers_path() -> Path:
+    """Return the file of the offers."""
     return serving.LOCK.parent / "asks.json"
 
 
 def problem(plan: Plan, settings: Settings, wait_seconds: float) -> str | None:
-    """Return what is wrong with the settings, None for nothing."""
-    for name in ("min_active_seconds", "max_wait_seconds", "idle_seconds"):
-        value, least = getattr(settings, name), 0 if name == "idle_seconds" else 1
+    """Return what is invalid in the settings, None for nothing."""
+    for name in ("in_use_seconds", "min_active_seconds", "max_wait_seconds", "idle_seconds"):
+        value, least = getattr(settings, name), 0 if name in ("in_use_seconds", "idle_seconds") else 1
         if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
-            return f"gateway_{name} is {value!r}: write seconds, at least {least}."
+            return f"gateway_{name} is {value!r}. Use a number of seconds, at least {least}."
     shorter = f"gateway_max_wait_seconds is {settings.max_wait_seconds:g}, and"
     if settings.max_wait_seconds < settings.min_active_seconds:
-        return f"{shorter} gateway_min_active_seconds is {settings.min_active_seconds:g}: write no less than that."
+        return f"{shorter} gateway_min_active_seconds is {settings.min_active_seconds:g}. Use at least that value."
     if settings.max_wait_seconds >= wait_seconds:
-        return f"{shorter} gateway_wait_seconds is {wait_seconds:g}, the longest that a request is kept: write less."
+        return f"{shorter} gateway_wait_seconds, the longest hold, is {wait_seconds:g}. Use less than that value."
     names = [agent["name"] for agent in plan["agents"]]
     for field in ("default_agents", "pinned"):
         for name in getattr(settings, field):
             if name not in names:
-                return f"gateway_{field} names {name!r}: write agents of the roster, {', '.join(names)}."
+                return f"gateway_{field} contains {name!r}. Use agents of the roster: {', '.join(names)}."
     return None
 
 
 def load() -> Settings:
-    """Return what is set on this host. Raises UsageError."""
+    """Return the settings of this host. Raises UsageError."""
     try:
         return settings(json.loads(PATH.read_text()))
     except FileNotFoundError:
@@ -63,22 +72,26 @@ def settings(content: dict[str, Any]) -> Settings:
     return Settings(**{**content, **{name: tuple(content[name]) for name in ("default_agents", "pinned")}})
 
 
-def allow(names: list[str]) -> None:
-    """Write the agents whose requests are held. Raises OSError."""
-    json_file.write(allowed_path(), {"asks": names}, durable=False)
+def publish(offers: Offers) -> None:
+    """Write the offers. Raises OSError."""
+    json_file.write(offers_path(), offers._asdict(), durable=False)
 
 
 def withdraw() -> None:
-    """Remove them: no service starts agents any more."""
-    allowed_path().unlink(missing_ok=True)
+    """Remove the offers: the service ends, and nothing starts agents on demand."""
+    offers_path().unlink(missing_ok=True)
 
 
-def asks() -> list[str]:
-    """Return the agents that a request may ask for: none where no control service runs."""
+def offers() -> Offers:
+    """Return the offers; empty where no control service runs. A retry that is due is an offer to start."""
     try:
-        return [str(name) for name in json.loads(allowed_path().read_text())["asks"]]
+        told = json.loads(offers_path().read_text())
     except FileNotFoundError:
-        return []
+        return Offers([], {}, [])
+    retries = {str(name): int(at) for name, at in told.get("retries", {}).items()}
+    due = [name for name, at in retries.items() if at <= time.time()]
+    later = {name: at for name, at in retries.items() if name not in due}
+    return Offers([*told["asks"], *due], later, told.get("pinned_out", []))
 
 
 def conflicts(plan: Plan) -> dict[str, list[str]]:

@@ -1,13 +1,20 @@
-"""Which agent gets a card when requests ask for agents that are not loaded. Pure: no clock and no socket.
+"""Decide which agent gets a card when requests ask for agents that are not loaded. Pure: no clock and no socket.
 
-The rules, with which a request's wait is bounded however many ask (molecule/promises.py):
+The rules bound the wait of a request, whatever the number of clients (molecule/promises.py):
 
-- An agent keeps its card for at least `min_active_seconds`.
-- After that it leaves as soon as nothing runs on it, and also while it works once a request of another has waited for
-  `max_wait_seconds`.
-- The agent whose request waits longest is next; its waiting requests are served together.
-- A pinned agent is not displaced, and one that failed to start is not tried again for a while.
-- An agent that no request has used for `idle_seconds` leaves to the default agent of its card, or frees it.
+- An agent is in use while a request runs or is held on it, and for `in_use_seconds` after its last request ended.
+- An agent that is not in use leaves its card at once when a request for another agent waits.
+- An agent in use keeps its card for at least `min_active_seconds`. After that it leaves when a request for another
+  agent has waited for `max_wait_seconds`.
+- The agent with the longest-waiting request is next. All its held requests are answered together.
+- A pinned agent is not displaced. An agent that failed to start is not tried again for AFTER_FAILURE_SECONDS.
+- An agent without a request for `idle_seconds` leaves its card to the default agent, or leaves it idle.
+
+Why `in_use_seconds`: an agentic client sends a request, runs a tool and sends the next request. Most tools (read a
+file, search, list) end within two seconds. So the agent of a tool loop is in use throughout, and two such clients do
+not move the card at every step. A switch costs 10 to 100 s, so 5 s are cheap. A person with a request for one agent
+and then for another waits at most 5 s longer. A longer tool, such as a test suite, gives the card away once. The client
+then waits in the queue, and the agent of the other client has its minimum time.
 """
 
 from __future__ import annotations
@@ -15,33 +22,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-# So long without a request is nothing that runs: a client that asks one thing after another is not gone in between.
-QUIET_SECONDS = 1.0
-# An agent that failed to start cost the one before an outage.
+# A failed start interrupts the previous agent, so it is not repeated at once.
 AFTER_FAILURE_SECONDS = 60.0
 
 
 class Settings(NamedTuple):
-    """gateway_... of the role."""
+    """The role's gateway_... settings."""
 
+    in_use_seconds: float
     min_active_seconds: float
     max_wait_seconds: float
-    idle_seconds: float  # 0 is never
+    idle_seconds: float  # 0: never
     default_agents: tuple[str, ...]
     pinned: tuple[str, ...]
 
 
 class Load(NamedTuple):
-    """What the gateway has of one agent."""
+    """The requests that the gateway has for one agent."""
 
     waiting: int = 0
-    oldest_seconds: float = 0.0  # how long the first of those has waited
+    oldest_seconds: float = 0.0  # the longest wait of those
     running: int = 0
-    total: int = 0  # requests so far
+    total: int = 0  # requests since HAProxy started
 
 
 class Decision(NamedTuple):
-    """Start an agent, or with `free` stop one and start none."""
+    """Start an agent; with `free`, stop it and start none."""
 
     agent: str
     why: str
@@ -49,7 +55,7 @@ class Decision(NamedTuple):
 
 
 class Scheduler:
-    """What was seen so far. All times are seconds of one clock that never goes back."""
+    """Keep what was observed, and decide. All times are seconds of one monotonic clock."""
 
     def __init__(self, settings: Settings, conflicts: Mapping[str, list[str]], every_seconds: float) -> None:
         self._settings, self._conflicts, self._every = settings, conflicts, every_seconds
@@ -59,7 +65,7 @@ class Scheduler:
         self._failed: dict[str, float] = {}
 
     def observe(self, now: float, loaded: Mapping[str, float], loads: Mapping[str, Load]) -> None:
-        """Take in the loaded agents, each with the time since which that counts, and the gateway's loads."""
+        """Record the loaded agents, each with the time of its start, and the gateway's loads."""
         self._since = {name: self._since.get(name, at) for name, at in loaded.items()}
         for name, load in loads.items():
             if load.running or load.waiting or load.total != self._total.get(name, load.total):
@@ -67,7 +73,7 @@ class Scheduler:
             self._total[name] = load.total
 
     def failed(self, agent: str, now: float) -> None:
-        """Take in that an agent could not be started: the minimum time of its rivals begins again."""
+        """Record that an agent failed to start. The minimum time of its rivals begins again."""
         self._failed[agent] = now
         self._since |= dict.fromkeys(self._rivals(agent), now)
 
@@ -75,43 +81,56 @@ class Scheduler:
         """Return the agents whose requests are held."""
         return [name for name in self._conflicts if self._may_start(name, now)]
 
+    def retries(self, now: float) -> dict[str, float]:
+        """Return the agents that failed to start and will be tried again, each with the seconds until then."""
+        left = {name: at + AFTER_FAILURE_SECONDS - now for name, at in self._failed.items()}
+        return {name: seconds for name, seconds in left.items() if seconds > 0 and not self._pinned_rivals(name)}
+
+    def pinned_out(self) -> list[str]:
+        """Return the agents that a pinned agent keeps from their card."""
+        return [name for name in self._conflicts if self._pinned_rivals(name)]
+
     def decide(self, now: float, loads: Mapping[str, Load]) -> Decision | None:
-        """Return what to do now."""
+        """Return what to do now; None for nothing."""
         waiting = sorted((each for each in loads if loads[each].waiting), key=lambda each: -loads[each].oldest_seconds)
-        before: set[str] = set()  # agents whose requests wait longer, and are not overtaken on a card
+        before: set[str] = set()  # agents with an older request; no agent overtakes them on a shared card
         for name in waiting:
             if name in self._since or not self._may_start(name, now):
                 continue
             rivals = self._rivals(name)
             oldest = loads[name].oldest_seconds
             if not before & set(self._conflicts[name]) and all(self._may_stop(each, now, oldest) for each in rivals):
-                return Decision(name, f"{loads[name].waiting} wait, the first since {oldest:.1f} s")
+                return Decision(name, f"{loads[name].waiting} requests wait, the oldest for {oldest:.1f} s")
             before.add(name)
         return self._after_idling(now, waiting)
 
     def _may_start(self, name: str, now: float) -> bool:
         if now - self._failed.get(name, now - AFTER_FAILURE_SECONDS) < AFTER_FAILURE_SECONDS:
             return False
-        return not any(each in self._settings.pinned for each in self._rivals(name))
+        return not self._pinned_rivals(name)
+
+    def _pinned_rivals(self, name: str) -> list[str]:
+        return [each for each in self._rivals(name) if each in self._settings.pinned]
 
     def _rivals(self, name: str) -> list[str]:
         return [each for each in self._conflicts[name] if each in self._since]
 
     def _may_stop(self, name: str, now: float, oldest: float) -> bool:
-        if now - self._since[name] < self._settings.min_active_seconds:
-            return False
-        quiet = now - self._used.get(name, self._since[name]) >= QUIET_SECONDS
-        return quiet or oldest >= self._settings.max_wait_seconds - self._every
+        settings, since = self._settings, self._since[name]
+        # A new agent counts as used when it was loaded: its client has not had the time to send a request yet.
+        if now - max(since, self._used.get(name, since)) >= settings.in_use_seconds:
+            return True
+        return now - since >= settings.min_active_seconds and oldest >= settings.max_wait_seconds - self._every
 
     def _after_idling(self, now: float, waiting: list[str]) -> Decision | None:
         settings = self._settings
         for name, since in self._since.items():
             idle = now - max(since, self._used.get(name, since))
-            if not settings.idle_seconds or idle < max(settings.idle_seconds, settings.min_active_seconds):
+            if not settings.idle_seconds or idle < settings.idle_seconds:
                 continue
             if name in (*settings.pinned, *settings.default_agents) or {name, *self._conflicts[name]} & {*waiting}:
                 continue
-            why = f"no request has used {name} for {idle:.0f} s"
+            why = f"{name} had no request for {idle:.0f} s"
             default = [each for each in settings.default_agents if each in self._conflicts[name]]
             if not default:
                 return Decision(name, why, free=True)

@@ -17,35 +17,34 @@ RULES = "/etc/roundhouse/demand.json"
 
 
 class Config(TypedDict):
-    """The keys of gateway/config.build's result that this module uses."""
+    """The fields of gateway/config.build that are read here."""
 
     folder: str
     runtime: str
     certificate: str | None  # HAProxy's file; None without TLS
     own_certificate: str  # the user's file; empty: none
-    models: str
     demand: str | None
 
 
 class Written(Services):
-    """The keys of roundhouse_host_files' result that this module uses."""
+    """The fields of roundhouse_host_files' result that are read here."""
 
-    paths: list[str]  # changed files
+    paths: list[str]  # the changed files
 
 
 def build(config: Config) -> dict[str, object]:
     """Return {"folders", "files", "services"} for roundhouse_host_files."""
     folder = config["folder"]
-    files: dict[str, Template | str] = {
+    files: dict[str, Template | str | None] = {
         f"{folder}/hold.lua": {"source": "hold.lua"},
-        f"{folder}/models.json": config["models"] + "\n",
+        f"{folder}/models.json": None,  # of earlier versions
     }
     if config["certificate"] and config["own_certificate"]:
         certificate: Template = {"copy_of": config["own_certificate"], "secret": True, "mode": "0640"}
         files[config["certificate"]] = {**certificate, "owner": "root", "group": GROUP}
-    # HAProxy needs the routes file to check its configuration; the unit writes that file before each start.
-    checks = ["/usr/local/bin/roundhouse routes", "/usr/sbin/haproxy -c -q -f %s"]
-    files[f"{folder}/haproxy.cfg"] = {"template": "haproxy.cfg.j2", "validate": checks}
+    # The command fills in the agents of the deployed plan; the unit calls it before each start and reload.
+    checks = ["/usr/local/bin/roundhouse routes --template %s"]
+    files[f"{folder}/haproxy.cfg.in"] = {"template": "haproxy.cfg.j2", "validate": checks}
     names = [haproxy.UNIT]
     if config["demand"]:
         files[RULES] = config["demand"] + "\n"

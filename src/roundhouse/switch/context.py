@@ -32,6 +32,11 @@ class Transaction:
     stages: dict[str, float] = field(default_factory=dict)  # seconds of each phase that ended
     cuts: list[int] = field(default_factory=list)  # requests that were cut, an entry for each drain
 
+    @property
+    def cause(self) -> str:
+        """Return the transaction, as the clients of a stopped agent read it."""
+        return f"a switch to {self.log.entry['to']}"
+
     def timed(self, phase: str, work: Callable[[], Result]) -> Result:
         """Do the work of a phase and record its seconds."""
         self.log.phase(phase, self.stages)
@@ -44,7 +49,7 @@ class Transaction:
     def stop(self, agents: list[Agent]) -> None:
         """Drain and stop the agents."""
         if agents:
-            work = partial(drain.drain, agents, self.drain_seconds, self.report, self.log.note)
+            work = partial(drain.drain, agents, self.drain_seconds, self.report, self.log.note, self.cause)
             self.cuts.append(self.timed("stop", work))
 
     def start(self, plan: Plan, agent: Agent, stopped: list[Agent]) -> str:

@@ -1,7 +1,7 @@
 """The control service: starts the agents that requests wait for. `scheduler.py` decides; this observes and acts.
 
-A switch is the command's own transaction, in a process of its own: the end of this service ends no running switch, and
-the switch's lock keeps a switch by hand and this service apart.
+A switch runs as the command, in a separate process, so the end of this service does not end it. The switch's lock
+excludes a switch by hand and one of this service at the same time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..state.note import Report
 from . import daemon_socket
 
 EVERY_SECONDS = 0.25
-# While no request waits, the units may be asked less often, because that costs a process.
+# The interval of the units' states while no request waits: each look costs a process.
 _UNITS_SECONDS = 5.0
 
 
@@ -41,7 +41,7 @@ class Job(NamedTuple):
 
 
 class Control:
-    """What the service knows from one round to the next."""
+    """Keep the state of the service from one round to the next."""
 
     def __init__(self, plan: Plan, report: Report) -> None:
         self.plan, self.report = plan, report
@@ -50,7 +50,7 @@ class Control:
         self.job: Job | None = None
         self._loaded: dict[str, float] = {}
         self._asked_units, self._first = float("-inf"), True
-        self._allowed: list[str] | None = None
+        self._offers: on_demand.Offers | None = None
 
     def round(self) -> None:
         """Observe once, and begin or end a switch."""
@@ -58,16 +58,16 @@ class Control:
             if self.job.process.poll() is None:
                 return
             self._end(self.job)
-        if serving.is_switching():  # by hand, or one of before this service
+        if serving.is_switching():  # by hand, or begun before this service started
             self._asked_units = float("-inf")
             return
         loads = haproxy.read(self.names)
-        if loads is None:  # no request waits in a gateway that does not run
+        if loads is None:  # the gateway does not run, so no request waits
             return
         now = time.monotonic()
         self._read_units(now, loads)
         self.scheduler.observe(now, self._loaded, loads)
-        self._allow(now)
+        self._offer(now)
         decision = self.scheduler.decide(now, loads)
         if decision:
             self._begin(decision)
@@ -77,19 +77,22 @@ class Control:
             return
         seen = systemd.show_all([agent["unit"] for agent in self.plan["agents"]])
         self._loaded = {
-            # An agent from before this service is counted from its own start.
+            # The time of an agent that was loaded before this service counts from its own start.
             name: each.started_monotonic_usec / 1e6 if self._first else now
             for name, each in zip(self.names, seen, strict=True)
             if not isinstance(each, RoundhouseError) and each.state in drain.UP
         }
         self._asked_units, self._first = now, False
 
-    def _allow(self, now: float) -> None:
-        allowed = self.scheduler.startable(now)
-        if allowed != self._allowed:
-            on_demand.allow(allowed)
+    def _offer(self, now: float) -> None:
+        retries = {name: round(time.time() + left) for name, left in self.scheduler.retries(now).items()}
+        if self._offers:  # a rounded time may differ by a second from one round to the next
+            retries = {name: self._offers.retries.get(name, at) for name, at in retries.items()}
+        offers = on_demand.Offers(self.scheduler.startable(now), retries, self.scheduler.pinned_out())
+        if offers != self._offers:
+            on_demand.publish(offers)
             haproxy.publish_routes(self.plan, self.report)
-            self._allowed = allowed
+            self._offers = offers
 
     def _begin(self, decision: Decision) -> None:
         words = ["stop", decision.agent] if decision.free else [decision.agent]
@@ -125,13 +128,13 @@ def serve(plan: Plan, report: Report) -> None:
         raise RoundhouseError("gateway_not_deployed", "The plan has no gateway.", "Deploy with gateway_enabled: true.")
     killed = switch_journal.killed()
     if killed and not serving.is_switching():
-        report(f"a switch to {killed.to} was killed in its phase {killed.phase}: the next one goes on from there")
+        report(f"a switch to {killed.to} was killed in its phase {killed.phase}: the next switch continues from there")
     one, begun = Control(plan, report), _stamps()
     with daemon_socket.listening() as busy:
         notify("READY=1")
         while not ended:
             if not one.job and not busy() and _stamps() != begun:
-                report("the deployment changed: starting anew")
+                report("the deployment changed: restarting")
                 return
             one.round()
             notify("WATCHDOG=1")
@@ -141,12 +144,12 @@ def serve(plan: Plan, report: Report) -> None:
 
 
 def _stamps() -> list[int]:
-    """Return the times of change of what a deployment changes: the plan, the settings, the command itself."""
+    """Return the modification times of the files that a deployment changes: plan, settings and command."""
     return [each.stat().st_mtime_ns for each in (deployed.PATH, on_demand.PATH, Path(sys.argv[0])) if each.exists()]
 
 
 def notify(text: str) -> None:
-    """Notify systemd, where it has started this."""
+    """Notify systemd, if it started this process."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

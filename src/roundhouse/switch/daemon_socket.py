@@ -1,7 +1,8 @@
-"""The command and the control service: while the service runs, it does a switch by hand, and reports line by line.
+"""Let the control service do a switch that a person starts, and report its progress.
 
-One object a line. The service says {"hello": its process}; the command sends {"words": [...]}, and {"interrupt": true}
-later, if at all; it gets {"said": SENTENCE} as it goes on and at the end {"answer": what --json prints}.
+Each message is one JSON object on a line. The service sends {"hello": its process id}; the command sends
+{"words": [...]} and for a Ctrl-C {"interrupt": true}. The service sends {"said": SENTENCE} for each step, and at the
+end {"answer": the command's --json output}.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from ..state.note import Report
 from ..util import console
 
 PATH = Path("/run/roundhouse-control.sock")
-# Set for a command that the service has started: it does the work itself.
+# Set for a command that the service has started: that command does the work itself.
 ALONE = "ROUNDHOUSE_ALONE"
-# What systemd tells the service itself.
+# systemd's variables for the service alone.
 _SYSTEMDS = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
-_FIRST_FILE = 3  # where systemd hands a socket over, see sd_listen_fds(3)
+_FIRST_FILE = 3  # the first socket from systemd, see sd_listen_fds(3)
 _HELLO_SECONDS = 5.0
 _Request = socket.socket | tuple[bytes, socket.socket]  # of socketserver; the latter is for datagrams
 
 
 def command(words: list[str], stderr: int | None = None) -> subprocess.Popen[str]:
-    """Start the command that this service was started as; what it says goes to the journal, or to a pipe."""
+    """Start the service's own command with these words; its messages go to the journal, or to a pipe."""
     return subprocess.Popen(
         [sys.argv[0], "--json", *words],
         env={ALONE: "1", **{name: value for name, value in os.environ.items() if name not in _SYSTEMDS}},
@@ -48,14 +49,14 @@ def command(words: list[str], stderr: int | None = None) -> subprocess.Popen[str
 
 
 def report_here() -> Report:
-    """Return how a command reports: by lines alone where the service started it, else with the seconds."""
+    """Return the report of a command: plain lines if the service started it, else lines with the seconds."""
     return console.lines() if ALONE in os.environ else console.progress()
 
 
 def ask(words: list[str], report: Report) -> dict[str, Any] | None:
-    """Let the service do it and return the command's object; None where no service runs.
+    """Let the service run the command and return its JSON object; None where no service runs.
 
-    Raises what the command would have raised itself.
+    Raises the error of the command.
     """
     if ALONE in os.environ:
         return None
@@ -64,7 +65,7 @@ def ask(words: list[str], report: Report) -> dict[str, Any] | None:
         try:
             line.connect(str(PATH))
             with line.makefile("rw") as lines:
-                # Nothing is asked before it answers: else it might do later what was done without it.
+                # Send nothing before the service answers: it might run the command later, a second time.
                 if not lines.readline():
                     return None
                 line.settimeout(None)
@@ -73,7 +74,7 @@ def ask(words: list[str], report: Report) -> dict[str, Any] | None:
         except (FileNotFoundError, ConnectionRefusedError, PermissionError):
             return None
         except TimeoutError:
-            report("the control service does not answer: doing it without it")
+            report("the control service does not answer: continuing without it")
             return None
 
 
@@ -87,10 +88,10 @@ def _hear(lines: IO[str], report: Report) -> dict[str, Any]:
                 report(told["said"])
             raise RoundhouseError(
                 "control_service_ended",
-                "The control service ended; a switch goes on.",
-                "See roundhouse status.",
+                "The control service ended. A switch that has begun continues.",
+                "Run `roundhouse status`.",
             )
-        except KeyboardInterrupt:  # the rollback is reported too
+        except KeyboardInterrupt:  # read on: the rollback is reported too
             _send(lines, {"interrupt": True})
 
 
@@ -109,7 +110,7 @@ def _answer(told: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def listening() -> Iterator[Callable[[], bool]]:
-    """Accept commands, and yield what tells whether one runs. Raises RoundhouseError without a socket of systemd's."""
+    """Accept commands, and yield a function that returns whether one runs. Raises RoundhouseError without systemd."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         raise RoundhouseError(
             "not_started_by_systemd",
@@ -128,7 +129,7 @@ class _Handler(socketserver.StreamRequestHandler):
     """One command."""
 
     def handle(self) -> None:
-        """Start it, pass on what it reports, and its result."""
+        """Start the command, and pass on its reports and its result."""
         self._tell({"hello": os.getpid()})
         asked = self.rfile.readline()
         if not asked:
@@ -141,18 +142,18 @@ class _Handler(socketserver.StreamRequestHandler):
         self._tell({"answer": {**json.loads(told), "rc": process.returncode}})
 
     def _interrupts(self, process: subprocess.Popen[str]) -> None:
-        # A command that is gone wants the end of its switch too.
+        # A closed connection counts as an interrupt too.
         self.rfile.readline()
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
 
     def _tell(self, told: Mapping[str, object]) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it is gone; its switch goes on to its end
+        with contextlib.suppress(BrokenPipeError):  # the command is gone; its switch continues
             self.wfile.write(json.dumps(told).encode() + b"\n")
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
-    """The service's end, on the socket that systemd has opened."""
+    """The service's server, on the socket that systemd opened."""
 
     daemon_threads = True
 
@@ -163,15 +164,15 @@ class _Server(socketserver.ThreadingUnixStreamServer):
         self._commands: set[object] = set()
 
     def busy(self) -> bool:
-        """Return whether a command runs: it would lose its answer if the service ended now."""
+        """Return whether a command runs; it would lose its answer if the service ended now."""
         return bool(self._commands)
 
     def process_request(self, request: _Request, client_address: object) -> None:
-        """Count it from here on, not from where its thread begins."""
+        """Count the command before its thread starts."""
         self._commands.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: _Request) -> None:
-        """Count it no more."""
+        """Stop counting the command."""
         super().shutdown_request(request)
         self._commands.discard(request)

@@ -14,7 +14,7 @@ from typing import NoReturn, TypedDict
 from ..agents import drain, prestart_checks
 from ..agents.drain import UP
 from ..errors import RoundhouseError
-from ..gateway import haproxy
+from ..gateway import haproxy, haproxy_config
 from ..host import systemd
 from ..plan import plan_sets
 from ..plan.plan_sets import PlanSet
@@ -34,6 +34,11 @@ class Deployment(Transaction):
     starting: list[Agent]
     staying: list[Agent]  # active, with unchanged files
     stopping: list[Agent]
+
+    @property
+    def cause(self) -> str:
+        """Return the transaction, as the clients of a stopped agent read it."""
+        return "a deployment"
 
 
 class Exchanged(TypedDict):
@@ -72,6 +77,7 @@ def deploy(
             done = {"serving": resumed["serving"], "changed": resumed["changed"], "stages": {}}
     if moved or not proved:
         plan_sets.record(new, served=start_agents)
+    haproxy_config.follow(new.plan, report)
     return {"plan": new.name, "moved": moved, **done}
 
 

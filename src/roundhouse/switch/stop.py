@@ -1,7 +1,7 @@
 """Stop the active agents without a replacement, so that the GPU is free.
 
-The record of active agents stays, so a reboot, a deployment or `resume` starts them again. The journal of a killed
-switch stays too, for the next switch.
+The record of active agents stays, so a reboot, a deployment or `resume` starts them again, as does a request on demand.
+The journal of a killed switch stays too, for the next switch.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def stop(
         serving.note_stopped([agent["name"] for agent in asked])
         haproxy.publish_routes(plan, report)
         try:
-            cut = drain.drain(stopping, drain_seconds, report, now_and_then(report))
+            cut = drain.drain(stopping, drain_seconds, report, now_and_then(report), "`roundhouse stop`")
         except KeyboardInterrupt:
             raise _interrupted(plan, stopping, begun_at, report) from None
     return {"stopped": names, "changed": bool(names), "cut": cut, "seconds": round(time.monotonic() - begun, 1)}
@@ -77,5 +77,5 @@ def text(result: StopResult) -> str:
     cut = f", {result['cut']} requests were cut" if result["cut"] else ""
     return (
         f"{names} stopped ({result['seconds']:g} s{cut}). "
-        "A reboot, a deployment or `roundhouse resume` starts the last active agent again."
+        "A request on demand, a reboot, a deployment or `roundhouse resume` starts an agent again."
     )

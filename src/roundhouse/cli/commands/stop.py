@@ -11,7 +11,10 @@ from . import switch
 
 HELP = "stop the active agent, or a named one; its GPU stays idle"
 check = switch.check
-EPILOG = "A switch, a reboot, a deployment or resume starts an agent again.\n"
+EPILOG = """\
+The agent stays stopped until a request for it arrives (gateway_on_demand, the
+default), or until a switch, a reboot, a deployment or resume starts an agent.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

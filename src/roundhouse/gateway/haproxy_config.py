@@ -1,0 +1,149 @@
+"""Fill the agents of the deployed plan into HAProxy's configuration.
+
+The role writes haproxy.cfg.in from its settings. Ports, engines, sizes and the list of models come from the plan in
+force. So the gateway follows a deployment and a rollback, neither of which runs the role.
+
+In haproxy.cfg.in, `@@name@@` is a value. The lines between `@@each WHAT` and `@@end` are repeated for each bind,
+metrics bind or agent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import RoundhouseError, UsageError
+from ..host import systemctl
+from ..roster import ports
+from ..state.note import Report
+from ..util import files, process
+from . import config, haproxy
+
+if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
+    from roundhouse.schema.plan import Agent, Plan
+
+# A token of English is 4 bytes of JSON; of text outside ASCII, escaped as \uXXXX, up to 12 (two characters). More than
+# that is not text of a model's vocabulary.
+BYTES_PER_TOKEN = 16
+LEAST_BODY_BYTES = 512 * 1024
+_EACH = re.compile(r"^@@each (?P<what>\w+)\n(?P<lines>.*?)^@@end\n", re.MULTILINE | re.DOTALL)
+_STATE = "STATE-OF-THE-AGENT"
+
+
+def template_path() -> Path:
+    """Return the file that the role writes."""
+    return Path(config.FOLDER, "haproxy.cfg.in")
+
+
+def path() -> Path:
+    """Return HAProxy's configuration file."""
+    return Path(config.FOLDER, "haproxy.cfg")
+
+
+def render(text: str, plan: Plan) -> str:
+    """Return the role's text with the agents of a plan. Raises UsageError for a plan without a gateway."""
+    if plan["gateway_port"] is None:
+        raise UsageError("gateway_not_planned", "The plan has no gateway.", "Set gateway_enabled: true.")
+    rows = {
+        "bind": _binds(plan, lambda port: port),
+        "metrics_bind": _binds(plan, ports.metrics_port),
+        "agent": [_agent(agent) for agent in plan["agents"]],
+    }
+    text = _EACH.sub(lambda found: "".join(_fill(found["lines"], row) for row in rows[found["what"]]), text)
+    body = max(LEAST_BODY_BYTES, BYTES_PER_TOKEN * max(agent["max_model_len"] for agent in plan["agents"]))
+    values = {
+        "body_bytes": str(body),
+        "buffer_bytes": str(body + 2 * config.HEADER_BYTES),
+        "models": _models(plan["agents"]),
+        "names": ", ".join(agent["name"] for agent in plan["agents"]),
+    }
+    return _fill(text, values)
+
+
+def write(plan: Plan) -> bool:
+    """Write HAProxy's configuration for a plan, once HAProxy has checked it, and return whether it changed.
+
+    Without the role's file there is no gateway, and nothing is written. Raises RoundhouseError, and OSError.
+    """
+    try:
+        text = render(template_path().read_text(), plan)
+    except FileNotFoundError:
+        return False
+    if path().exists() and path().read_text() == text:
+        return False
+    check(text)
+    files.write(path(), text)
+    return True
+
+
+def check(text: str) -> None:
+    """Raise RoundhouseError when HAProxy refuses a configuration."""
+    aside = files.stage(path(), text, durable=False)
+    try:
+        done = process.run(["/usr/sbin/haproxy", "-c", "-f", str(aside)])
+    finally:
+        aside.unlink(missing_ok=True)
+    if done.returncode != 0:
+        problem = " ".join((done.stderr or done.stdout).replace(str(aside), str(path())).split())
+        text, remedy = "HAProxy refuses its configuration: {problem}.", "Deploy again with site.yml."
+        raise RoundhouseError("haproxy_config_invalid", text, remedy, problem=problem)
+
+
+def follow(plan: Plan, report: Report) -> None:
+    """Give a running gateway the agents of a plan. A failure is only reported: the agents run without a gateway too."""
+    if plan.get("gateway_port") is None:
+        return
+    try:
+        if write(plan) and systemctl.is_active(haproxy.UNIT):
+            systemctl.call("reload", haproxy.UNIT)
+    except (OSError, RoundhouseError) as error:
+        report(f"the gateway still has the agents of the previous plan: {error}")
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(f"@@{name}@@", value)
+    return text
+
+
+def _binds(plan: Plan, rule: Callable[[int], int]) -> list[dict[str, str]]:
+    """Return the listening ports: one for all agents, and one for each agent."""
+    shared = plan["gateway_port"]
+    wanted = [(config.ANY, shared or 0), *((agent["name"], agent["port"]) for agent in plan["agents"])]
+    return [{"name": name, "port": str(rule(port))} for name, port in wanted]
+
+
+def _agent(agent: Agent) -> dict[str, str]:
+    return {
+        "name": agent["name"],
+        "engine": f"{agent['host']}:{agent['engine_port']}",
+        "model": _log_format(_model(agent), agent),
+        "list": _models([agent]),
+    }
+
+
+def _models(agents: list[Agent]) -> str:
+    listed = ", ".join(_log_format(_model(agent), agent) for agent in agents)
+    return f'{{"object": "list", "data": [{listed}]}}'
+
+
+def _model(agent: Agent) -> dict[str, object]:
+    return {
+        "id": agent["name"],
+        "object": "model",
+        "created": 0,
+        "owned_by": "roundhouse",
+        "port": agent["port"],
+        "max_model_len": agent["max_model_len"],
+        "root": agent["model"],
+        "state": _STATE,
+    }
+
+
+def _log_format(content: Mapping[str, object], agent: Agent) -> str:
+    """Return JSON as one of HAProxy's log-format strings between single quotes; HAProxy fills in the agent's state."""
+    text = json.dumps(content).replace("%", "%%").replace("'", "'\\''")
+    return text.replace(_STATE, f"%[lua.state({agent['name']})]")
