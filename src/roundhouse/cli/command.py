@@ -19,6 +19,7 @@ from ..util.suggest import RENAMED, did_you_mean
 
 GROUPS = {
     "switch": ("switch", "stop", "resume"),
+    "talk": ("chat",),
     "inspect": ("status", "watch", "logs", "gpu", "doctor", "history", "bench"),
     "plans": ("plan", "plans", "rollback"),
     "models": ("models", "pull", "verify", "prune", "export", "quantize"),
