@@ -123,6 +123,8 @@ class Session:
                     raise
             except RoundhouseError as error:
                 console.refuse(error, as_json=False)
+                if self._ended:  # while a switch was rolled back
+                    raise KeyboardInterrupt from None
 
     @property
     def _name(self) -> str:

@@ -21,7 +21,6 @@ Without QUESTION, a terminal gets a conversation: /switch AGENT, /system TEXT, /
 Ctrl-C stops an answer, and Ctrl-D ends. Without a terminal, the question is read from stdin. With on demand, a request
 for an agent that is not loaded waits until it is; otherwise it fails, and switch AGENT starts the agent.
 """
-INTERRUPTED = "Interrupted: the answer was stopped."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
