@@ -120,8 +120,9 @@ def _card(row: Mapping[str, str]) -> Card:
 
 
 CARDS = tuple(map(_card, tables.rows(_TABLE)))
-# The driver and the CUDA runtime reserve this of the memory that NVML states. Totals from start logs: 24564 MiB is
-# CUDA's 23.52 GiB on a 4090, 81559 MiB 79.18 on an H100, 23028 MiB 22.06 on an A10G, 32607 MiB 31.37 on a 5090.
+# The driver and the CUDA runtime reserve this of the memory that NVML states. Totals from start logs: 24564 MiB are
+# CUDA's 23.52 GiB on a 4090, and 81559 MiB are 79.18 GiB on an H100. On an A10G 23028 MiB are 22.06 GiB, and on a 5090
+# 32607 MiB are 31.37 GiB.
 DRIVER_KEEPS_GIB = 0.45
 # The difference from the marketing size, for cards without ECC: 24 GB is 23.52 or 23.56 GiB, 32 GB 31.37 GiB.
 BOX_HOLDS_BACK_GIB = 0.5

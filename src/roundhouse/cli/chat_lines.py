@@ -73,7 +73,7 @@ class History:
             if self._path:
                 with contextlib.suppress(OSError):  # on a full disk the line stays in the memory of this process
                     self._readline.append_history_file(1, self._path)
-        # Bytes that are no UTF-8 would not be accepted by an API.
+        # An API accepts UTF-8 alone.
         return line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

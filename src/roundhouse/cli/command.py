@@ -19,11 +19,10 @@ from ..util.suggest import RENAMED, did_you_mean
 
 GROUPS = {
     "switch": ("switch", "stop", "resume"),
-    "talk": ("chat",),
     "inspect": ("status", "watch", "logs", "gpu", "doctor", "history", "bench"),
     "plans": ("plan", "plans", "rollback"),
     "models": ("models", "pull", "verify", "prune", "export", "quantize"),
-    "clients": ("client-config", "keys", "import"),
+    "clients": ("chat", "client-config", "keys", "import"),
     "help": ("help",),
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
