@@ -98,7 +98,7 @@ class Session:
             "/switch": self._switch_to,
             "/system": self._set_system,
             "/clear": self._clear,
-            "/help": lambda _: print(HELP),
+            "/help": lambda _: print(console.wrapped(HELP)),
         }
 
     def run(self, history: chat_lines.History) -> None:
@@ -107,7 +107,7 @@ class Session:
             signal.signal(number, self._end)
         history.load()
         name, model = self._name, self._connection.agent["model"]
-        print(f"{name} ({model}). /help lists the commands; Ctrl-D ends.")
+        print(console.wrapped(f"{name} ({model}). /help lists the commands; Ctrl-D ends."))
         while True:
             try:
                 message = chat_lines.read_message(f"{self._name}> ", history.read_line)
@@ -173,11 +173,11 @@ class Session:
     def _switch_to(self, rest: str) -> None:
         if not rest:
             raise RoundhouseError("agent_missing", "/switch has no agent.", "Write /switch AGENT.")
-        print(self._switch(rest.split()), flush=True)
+        print(console.wrapped(self._switch(rest.split())), flush=True)
         self._connection = self._connect(rest.split(maxsplit=1)[0])
         many = len(self._messages)
         kept = f"The conversation continues, with {many} messages; /clear starts a new one." if many else ""
-        print(f"The model is now {self._connection.agent['model']}. {kept}".rstrip())
+        print(console.wrapped(f"The model is now {self._connection.agent['model']}. {kept}".rstrip()))
 
     def _set_system(self, text: str) -> None:
         self._system = text or None
