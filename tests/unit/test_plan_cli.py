@@ -17,7 +17,7 @@ AWQ_14B = "--model Qwen/Qwen2.5-14B-Instruct-AWQ"
 KEYS = {
     *("schema", "ok", "verdict", "weights_gib_per_rank", "kv_bytes_per_token_per_rank", "overhead_gib"),
     *("overhead_terms", "kv_gib_per_rank", "kv_tokens", "max_model_len_possible", "gap_gib"),
-    *("decode_ceiling_tokens_per_second", "reasons"),
+    *("decode_ceiling_tokens_per_second", "reasons", "max_model_len", "max_model_len_fits"),
 }
 
 
@@ -164,9 +164,9 @@ def test_without_a_card_on_a_machine_without_one_the_options_are_named(capsys, m
     assert "--vram-gib" in err
 
 
-def own_card(monkeypatch, name, memory_gib, capability):
+def own_card(monkeypatch, name, memory_gib, capability, **more):
     """Give this machine one card."""
-    card = {"device_id": "0000", "name": name, "memory_gib": memory_gib, "compute_capability": capability}
+    card = {"device_id": "1b80", "name": name, "memory_gib": memory_gib, "compute_capability": capability, **more}
     monkeypatch.setattr(gpu, "facts", lambda: {"gpus": [card]})
 
 
@@ -182,12 +182,20 @@ def test_this_machines_old_card_is_refused(capsys, monkeypatch):
         assert (status, json.loads(out)["errors"][0]["code"]) == (2, "gpu_too_old")
 
 
+def test_an_old_card_without_a_driver_is_refused_by_its_generation(capsys, monkeypatch):
+    own_card(monkeypatch, None, None, None, architecture=gpu.PRE_TURING)
+    error = json.loads(run(capsys, "--json")[1])["errors"][0]
+    assert (error["code"], error["fields"]["gpu"], error["fields"]["capability"]) == ("gpu_too_old", "10de:1b80", None)
+
+
 def test_a_shorter_length_that_fits_is_the_headline(capsys):
     status, out, _ = run(capsys, "--model Qwen/Qwen3-14B-AWQ --gpu '5060 Ti'")
     lines = out.splitlines()
     assert status == 0
     assert lines[1].startswith("fits with 15,520 tokens (tight; 6,016 at the upper end")
     assert lines[2] == "does not fit with 40,960 tokens"
+    told = json.loads(run(capsys, "--json --model Qwen/Qwen3-14B-AWQ --gpu '5060 Ti'")[1])
+    assert (told["verdict"], told["max_model_len"], told["max_model_len_fits"]) == ("no", 40960, 6016)
     for length, verdict in ((6016, "fits"), (6032, "tight"), (15520, "tight"), (15536, "tight"), (40960, "no")):
         line = f"--json --model Qwen/Qwen3-14B-AWQ --gpu '5060 Ti' --max-model-len {length}"
         assert json.loads(run(capsys, line)[1])["verdict"] == verdict

@@ -30,7 +30,9 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
     found = fit(asked.question)
     rows = report.rows(asked.question, found) if args.explain else []
     if args.json:
-        return json.dumps(report.as_json(found, asked.notes) | ({"explain": rows} if args.explain else {})), 0
+        return json.dumps(
+            report.as_json(found, asked.notes, asked.question) | ({"explain": rows} if args.explain else {})
+        ), 0
     return "\n".join([report.text(asked, found), *([report.explanation(rows)] if rows else [])]), 0
 
 
@@ -105,10 +107,14 @@ def own_cards() -> tuple[HostCard, ...]:
     if not facts:
         raise request.gpu_missing()
     cards = gpus.of_host(facts)
-    usable = tuple(card for card in cards if not gpus.is_too_old(card.capability))
-    if not usable:
-        request.check_age(cards[0].name, cards[0].capability)
-    return usable
+    old = {
+        card.number
+        for card, fact in zip(cards, facts, strict=True)
+        if gpus.is_too_old(card.capability) or fact.get("architecture") == gpu.PRE_TURING
+    }
+    if len(old) == len(cards):
+        raise request.gpu_too_old(cards[0].name, cards[0].capability)
+    return tuple(card for card in cards if card.number not in old)
 
 
 def imagined(card: gpus.Card | None, count: int, *, total_gib: float | None = None, display: bool = False) -> Host:

@@ -86,12 +86,14 @@ def _row(name: str, value: str, formula: str, source: str) -> ExplainRow:
 NUMBERS = tuple(FitNumbers.__annotations__)
 
 
-def as_json(found: Fit, notes: tuple[str, ...]) -> dict[str, object]:
-    """Return the answer to a single question."""
+def as_json(found: Fit, notes: tuple[str, ...], question: Question | None = None) -> dict[str, object]:
+    """Return the answer to a single question. `max_model_len_fits` has the verdict `fits`; 0: no length has it."""
     return {
         "schema": console.SCHEMA,
         "ok": True,
         "verdict": found.verdict,
+        "max_model_len": question.max_model_len if question else None,
+        "max_model_len_fits": longest(question) if question else None,
         **numbers(found),
         "reasons": [*found.reasons, *notes],
     }

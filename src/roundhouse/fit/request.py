@@ -126,21 +126,26 @@ def gpu_missing() -> UsageError:
     return UsageError("gpu_missing", text, 'Add --gpu NAME, such as "RTX 4090", or --vram-gib GIB.')
 
 
-def check_age(name: str, capability: Capability | None) -> None:
-    """Raise UsageError for a card that vLLM does not support; an unknown capability passes."""
-    if capability is None or not gpus.is_too_old(capability):
-        return
-    have, oldest = (".".join(map(str, each)) for each in (capability, OLDEST_CAPABILITY))
-    text = "{gpu} is too old: it has compute capability {capability}, and vLLM requires {required} or higher."
+def gpu_too_old(name: str, capability: Capability | None) -> UsageError:
+    """Return the error of a card that vLLM does not support; a capability of None is older than Turing."""
+    required = _dotted(OLDEST_CAPABILITY)
+    have = f"it has compute capability {_dotted(capability)}" if capability else "its generation is older than Turing"
+    text = "{gpu} is too old: {have}, and vLLM requires compute capability {required} or higher."
     remedy = "Use a card of the Turing generation (T4, RTX 20 series) or newer."
-    raise UsageError("gpu_too_old", text, remedy, gpu=name, capability=have, required=oldest)
+    fields = {"gpu": name, "have": have, "required": required, "capability": capability and _dotted(capability)}
+    return UsageError("gpu_too_old", text, remedy, **fields)
+
+
+def _dotted(capability: Capability) -> str:
+    return ".".join(map(str, capability))
 
 
 def _check_name(name: str | None, found: gpus.Card | None) -> None:
     """Raise UsageError for a card that is too old, and for a name of several cards."""
     several = gpus.candidates(name) if name else []
-    for each in [found] if found else several if all(gpus.is_too_old(it.capability) for it in several) else []:
-        check_age(each.name, each.capability)
+    meant = [found] if found else several
+    if meant and all(gpus.is_too_old(each.capability) for each in meant):
+        raise gpu_too_old(meant[0].name, meant[0].capability)
     if found is None and several:
         text, names = "--gpu is {gpu!r}, which is {candidates}.", [each.name for each in several]
         remedy = 'Write the size too, as in --gpu "{first}".'
