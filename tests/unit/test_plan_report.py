@@ -32,7 +32,7 @@ def test_the_text_says_what_was_given_up_and_why():
     text = report.text(build(), [])
     assert "changed model from Qwen/Qwen2.5-32B-Instruct to Qwen/Qwen2.5-14B-Instruct-AWQ" in text
     assert "Qwen/Qwen2.5-32B-Instruct-AWQ (awq): no. The weights take 18.14 GiB and the engine's share is 13.17" in text
-    assert "changed kv_cache_dtype from auto to fp8: One request of 32768 tokens needs" in text
+    assert "changed kv_cache_dtype from auto to fp8: One request of 32,768 tokens needs" in text
     assert f"changed max_model_len from 32768 to {build()['agents'][0]['max_model_len']}: " in text
 
 

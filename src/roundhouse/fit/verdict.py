@@ -110,9 +110,9 @@ def _in_the_share(question: Question, gap: float, unsure: float) -> list[Limit]:
         return []
     length = question.max_model_len
     if gap > 0:
-        missing = f"One request of {length} tokens needs {gap:.2f} GiB more KV cache than is available"
+        missing = f"One request of {length:,} tokens needs {gap:.2f} GiB more KV cache than is available"
         return [(TIGHT if gap <= unsure else NO, f"{missing} (the overhead is known to +- {unsure:.2f} GiB).")]
-    left = f"One request of {length} tokens leaves {-gap:.2f} GiB of the KV cache free"
+    left = f"One request of {length:,} tokens leaves {-gap:.2f} GiB of the KV cache free"
     return [(TIGHT, f"{left}, less than the overhead's uncertainty, {unsure:.2f} GiB.")]
 
 
