@@ -62,7 +62,7 @@ def test_every_option_of_the_issue_is_taken(capsys):
 def test_a_refusal_is_an_answer(capsys):
     status, out, _ = run(capsys, "--model Qwen/Qwen2.5-Coder-32B-Instruct-AWQ --gpu 'RTX 5060 Ti' --vram-gib 16")
     assert status == 0
-    assert "does not fit with 32,768 tokens" in out
+    assert out.splitlines()[1] == "does not fit"
     assert "The weights take 18.1" in out
     assert "decode ceiling: 25 tokens/s" in out
 
@@ -200,6 +200,15 @@ def test_a_shorter_length_that_fits_is_the_headline(capsys):
         line = f"--json --model Qwen/Qwen3-14B-AWQ --gpu '5060 Ti' --max-model-len {length}"
         assert json.loads(run(capsys, line)[1])["verdict"] == verdict
     assert "fits with 6,016 tokens\n" in run(capsys, "--model Qwen/Qwen3-14B-AWQ --gpu 5060ti --max-model-len 6016")[1]
+
+
+def test_a_tight_length_is_not_one_that_does_not_fit(capsys):
+    line = f"{AWQ_14B} --vram-gib 15.5 --kv-cache-dtype fp8"
+    assert json.loads(run(capsys, f"--json {line}")[1])["verdict"] == "tight"
+    assert run(capsys, line)[1].splitlines()[1:3] == [
+        "fits with 21,616 tokens (tight; 5,232 at the upper end of the overhead)",
+        "fits with 32,768 tokens only at the lower end of the overhead",
+    ]
 
 
 def test_the_longest_length_of_the_card_holds_for_the_fit(capsys):

@@ -6,7 +6,7 @@ from ..schema.facts import ExplainRow
 from ..schema.plan import FitNumbers
 from ..util import console
 from ..util.units import GIB
-from .estimate import FITS, NO, Fit, Question, longest
+from .estimate import FITS, NO, TIGHT, Fit, Question, longest
 from .request import NotedQuestion
 from .sizes import needed_bytes
 
@@ -152,12 +152,15 @@ def headline(question: Question, found: Fit) -> str:
         return f"fits with {asked}"
     certain, possible = longest(question), longest(question, tight=True)
     if not possible:
-        return f"does not fit with {asked}" if found.verdict == NO else f"tight with {asked}"
+        return "does not fit" if found.verdict == NO else f"tight with {asked}"
     bound = f"; {certain:,} at the upper end of the overhead" if certain else ""
     if possible == question.max_model_len:
         return f"fits with {asked} (tight{bound})"
     tight = f" (tight{bound})" if possible != certain else ""
-    return f"fits with {possible:,} tokens{tight}\ndoes not fit with {asked}"
+    beyond = f"does not fit with {asked}"
+    if found.verdict == TIGHT:
+        beyond = f"fits with {asked} only at the lower end of the overhead"
+    return f"fits with {possible:,} tokens{tight}\n{beyond}"
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
