@@ -8,7 +8,7 @@ import sys
 import threading
 
 import pytest
-from real_gateway import ROLE, Gateway, create_files
+from real_gateway import ROLE, Gateway, create_files, free_port
 from real_gateway import version as haproxy_version
 from small_server import Handler, served
 
@@ -158,9 +158,9 @@ class Api(Handler):
         self.wfile.write(raw)
 
 
-def planned(port):
-    """Return a plan without a gateway whose agents both have that port's engine, or the next port's."""
-    names = {"dev": port, "po": port + 1}
+def planned(port, other=None):
+    """Return a plan without a gateway: dev has one port, and po another, where nothing listens by default."""
+    names = {"dev": port, "po": other or free_port()}
     return {
         "schema": 1,
         "gateway_port": None,

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 from clock import TIMEOUT_SECONDS, until
+from real_gateway import free_port
 from small_server import Handler, served
 from test_chat import planned
 
@@ -51,10 +52,12 @@ class Api(Handler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
         self.close_connection = True
+        question = body["messages"][-1]["content"]
+        if question == "late":
+            self.server.proceed.wait(TIMEOUT_SECONDS)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
-        question = body["messages"][-1]["content"]
         try:
             self.tell(f"You said {question!r}. ")
             while question == "slowly":
@@ -304,15 +307,14 @@ def control_service(folder, answer):
 
 
 def test_a_switch_shows_its_progress_and_the_next_question_goes_to_the_new_agent(chat, api, tmp_path):
-    plan = planned(api.server_port)
-    plan["agents"][1] |= {"engine_port": api.server_port}  # its port is the gateway's; here the same server
-    plan["agents"][1]["port"] = api.server_port + 1
+    port = free_port()
+    (tmp_path / "plan.json").write_text(json.dumps(planned(api.server_port, port)))
     answer = {"schema": 2, "ok": True, "errors": [], "agent": "po", "stages": {"start": 1.5}, "cut": 0}
     with control_service(tmp_path, answer) as asked:
         terminal = chat("dev")
         terminal.type("hello\r")
         terminal.expect("dev> ")
-        with served(Api, api.server_port + 1) as other:
+        with served(Api, port) as other:
             other.asked, other.left, other.proceed = [], [], api.proceed
             terminal.type("/switch po --drain 5\r")
             shown = terminal.expect("po> ")
@@ -336,6 +338,19 @@ def test_a_switch_that_fails_leaves_the_conversation_with_its_agent(chat, tmp_pa
         for typed in ("/switch nobody\r", "/switch\r"):
             terminal.type(typed)
             assert "Write" in terminal.expect("dev> ")
+
+
+def test_the_wait_for_an_agent_that_starts_is_counted_and_removed(chat, api, tmp_path):
+    plan = planned(api.server_port)
+    plan["agents"][0]["engine_port"] = free_port()  # its engine does not listen yet; the gateway holds the request
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    terminal = chat("dev")
+    api.proceed.clear()
+    terminal.type("late\r")
+    terminal.expect("starting dev: 1 s")
+    terminal.expect("starting dev: 2 s")
+    api.proceed.set()
+    terminal.expect("\r\x1b[KYou said 'late'. Bye")
 
 
 def test_an_agent_that_is_not_loaded_leaves_the_program_running(chat, api):
