@@ -84,7 +84,7 @@ def test_a_conversation_switches_the_agent(host, serving):
     """`script` gives the command a terminal; what is typed waits there while the switch runs."""
     typed = "hello\\n/switch po\\nand now\\n/switch dev\\n/quit\\n"
     talk = "env TERM=dumb XDG_STATE_HOME=/tmp/state script -qec 'roundhouse chat dev --max-tokens 3' /dev/null"
-    shown = host.check_output(f"printf '{typed}' | timeout 300 {talk}")
+    shown = " ".join(host.check_output(f"printf '{typed}' | timeout 300 {talk}").split())
     assert "The model is now" in shown
     assert "with 2 messages" in shown
     assert "with 4 messages" in shown
