@@ -25,7 +25,8 @@ from roundhouse.paths import IMPORT_ROOT
 
 # The command with another plan and another control service: both have fixed paths on a host.
 PROGRAM = """
-import fcntl, pathlib, sys, termios
+import fcntl, pathlib, signal, sys, termios
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C in this terminal is a signal for this process
 from roundhouse.cli import main
 from roundhouse.plan import deployed
