@@ -74,8 +74,9 @@ def test_a_question_is_answered_in_the_terminal_and_by_a_pipe(host, serving):
     assert serving() == ["dev"]
     told = json.loads(host.check_output("roundhouse chat dev 'What is two and two?' --max-tokens 4 --json"))
     assert (told["agent"], told["finish_reason"]) == ("dev", "length")
-    assert len(told["answer"].split()) == told["usage"]["completion_tokens"] == 4
-    assert len(host.check_output("echo hello | roundhouse chat dev --max-tokens 3").split()) == 3
+    assert told["answer"].strip()
+    assert told["usage"]["completion_tokens"] == 4
+    assert host.check_output("echo hello | roundhouse chat dev --max-tokens 3").strip()
     refused = host.run("roundhouse chat po hello --json")
     assert (refused.rc, json.loads(refused.stdout)["errors"][0]["code"]) == (1, "agent_not_loaded")
 
