@@ -249,7 +249,7 @@ def test_the_commands_for_an_unknown_model_make_it_known(capsys, monkeypatch, tm
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub.server_port}")
         status, out, err = run(capsys, "--model own/draft-7B --gpu 4090")
         assert (status, out) == (1, "")
-        fetch, _, ask = err.partition("config.json:\n")[2].partition("  roundhouse-plan ")
+        fetch, _, ask = err.partition("name the folder:\n")[2].partition("  roundhouse-plan ")
         subprocess.run(fetch, shell=True, check=True, capture_output=True)  # noqa: S602 - the text is under test
     status, out, _ = run(capsys, f"{ask} --gpu 4090")
     assert status == 0

@@ -158,7 +158,7 @@ def _failed(at: Endpoint, why: str) -> RoundhouseError:
 
 
 def _cut(at: Endpoint, error: Exception | None) -> RoundhouseError:
-    why = f" ({str(error) or type(error).__name__})" if error else ""
-    text = "The answer of {agent} ended early{why}: the agent was stopped, or it failed."
+    why = (str(error) or type(error).__name__) if error else "without its end"
+    text = "The answer of {agent} ended early ({why}): the agent was stopped, or it failed."
     remedy = "{program} status shows the agents."
     return RoundhouseError("answer_cut", text, remedy, agent=at.agent, why=why, program=console.command_name())

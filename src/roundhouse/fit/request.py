@@ -245,7 +245,7 @@ def _unknown_model(name: str) -> RoundhouseError:
         f"    {Hub().endpoint}/{name}/resolve/main/config.json",
         f"  {console.command_name('plan.py', 'roundhouse-plan')} --model ./{folder}",
     )
-    otherwise = "For another model, download its config.json:" if close else "Download its config.json:"
-    remedy = "\n".join([*([meant] if meant else []), otherwise, *commands])
-    fields = {"model": name, "candidates": close}
-    return RoundhouseError("model_unknown", "{model} is not in the catalog.", remedy, **fields)
+    text = "{model} is not in the catalog."
+    remedy = "{meant}To use it, download its config.json and name the folder:\n{commands}"
+    fields = {"model": name, "candidates": close, "meant": meant and f"{meant}\n", "commands": "\n".join(commands)}
+    return RoundhouseError("model_unknown", text, remedy, **fields)
