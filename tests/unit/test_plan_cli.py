@@ -1,4 +1,4 @@
-"""Test the command for a single question: its JSON, its text, and its errors."""
+"""The command scripts/plan.py: its JSON, its text, and one sentence for an invalid argument."""
 
 import json
 import shlex
@@ -22,7 +22,7 @@ KEYS = {
 
 
 def run(capsys, line):
-    """Return the exit status, what came on stdout and what came on stderr."""
+    """Return the exit status, stdout and stderr."""
     status = plan.main(shlex.split(line))
     return status, *capsys.readouterr()
 
