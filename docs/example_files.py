@@ -7,6 +7,7 @@ from pathlib import Path
 
 from roundhouse.catalog import gpus
 from roundhouse.cli import plan as cli_plan
+from roundhouse.cli import plan_options, plan_question
 from roundhouse.cli.commands.client_config import LOOPBACK
 from roundhouse.gateway import client_config
 from roundhouse.gateway.client_config import Listener
@@ -20,8 +21,8 @@ CLIENTS = {"continue": None, "vscode": None, "aider": "dev"}
 
 def made() -> Iterator[tuple[Path, str]]:
     """Yield each file's path and text."""
-    host = cli_plan.imagined(gpus.find(CARD), 1)
-    plan = build.build(cli_plan.read(cli_plan.ROSTER), cli_plan.SETTINGS, host)
+    host = plan_question.imagined(gpus.find(CARD), 1)
+    plan = build.build(cli_plan.read(plan_options.ROSTER), cli_plan.SETTINGS, host)
     for client, agent in CLIENTS.items():
         found = client_config.endpoints(plan, Listener("http", keyed=False), LOOPBACK, agent)
         for name, text in client_config.CLIENTS[client].files(found).items():

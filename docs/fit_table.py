@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Print what the shipped roster becomes on common cards, as one Markdown table."""
+"""Print the plan of the shipped roster on common cards, as one Markdown table."""
 
 from __future__ import annotations
 
 from roundhouse.catalog import gpus
-from roundhouse.cli import plan
+from roundhouse.cli import plan, plan_options, plan_question
 from roundhouse.plan import build
 from roundhouse.plan.decide import Host
 from roundhouse.schema.plan import Agent
@@ -14,11 +14,11 @@ CARDS = (("RTX 5060 Ti", 1), ("RTX 4090", 1), ("RTX 5060 Ti", 2), ("L40S", 1), (
 
 def main() -> None:
     """Print the table."""
-    roster = plan.read(plan.ROSTER)
-    print("| card | agent | model | weights | a token | max_model_len | gave up | verdict |")
+    roster = plan.read(plan_options.ROSTER)
+    print("| card | agent | model | weights | KV cache per token | max_model_len | reduced | verdict |")
     print("|---|---|---|---|---|---|---|---|")
     for name, count in CARDS:
-        host = plan.imagined(gpus.find(name), count)
+        host = plan_question.imagined(gpus.find(name), count)
         for agent in build.build(roster, plan.SETTINGS, host)["agents"]:
             print(f"| {' | '.join(_row(host, agent))} |")
 
@@ -35,7 +35,7 @@ def _row(host: Host, agent: Agent) -> tuple[str, ...]:
         f"{fit['weights_gib_per_rank']:.2f} GiB",
         f"{fit['kv_bytes_per_token_per_rank'] / 1024:g} KiB{dtype}",
         str(agent["max_model_len"]),
-        ", ".join(given_up) or "nothing",
+        ", ".join(given_up) or "-",
         agent["verdict"],
     )
 

@@ -35,6 +35,7 @@ PACKAGES = {
     "provision": "decisions and files of the Ansible roles: preflight, inspection, teardown, bundle",
     "checkup": "live examination of host and agents against the causes of `doctor`; that command prints it",
     "bench": "measurement of a running agent",
+    "chat": "a conversation with an agent in the terminal, over the OpenAI API",
     "cli": "the commands: arguments and printed answers, one module each",
 }
 

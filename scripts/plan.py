@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Say what fits which card before anything is downloaded. See `scripts/plan.py --help`."""
+"""Compute what fits which card before a download. See `scripts/plan.py --help`."""
 
 import sys
 from pathlib import Path

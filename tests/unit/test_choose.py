@@ -231,7 +231,7 @@ def test_utilization_is_an_upper_bound():
     assert made.question.gpu_memory_utilization < 1.0
     exact = choose(requirements(MODELS[4], gpu_memory_utilization=1.0, exact=True), (card(),), {})
     assert not exact.taken
-    assert "lower it" in exact.refused[0]
+    assert "Lower it" in exact.refused[0]
 
 
 def test_exact_takes_what_is_tight_and_never_what_does_not_fit():
@@ -255,9 +255,9 @@ def test_a_length_beyond_the_model_is_cut_or_refused():
     long = requirements(MODELS[4], max_model_len=65536, max_model_len_min=4096)
     made = choose(long, (card(79.0),), {})
     assert made.question.max_model_len == 32768
-    assert "goes to 32768" in made.given_up[-1]["why"]
+    assert "maximum is 32768" in made.given_up[-1]["why"]
     refused = choose(long._replace(max_model_len_min=None), (card(79.0),), {})
-    assert "max_model_len is 65536 and the model goes to 32768" in refused.refused[0]
+    assert "max_model_len is 65536, and the model's maximum is 32768" in refused.refused[0]
 
 
 def test_an_old_card_gets_no_fp8_cache():

@@ -199,7 +199,7 @@ def test_an_8_bit_kv_cache_wants_its_capability():
     assert fit(asked._replace(capability=(8, 0))).verdict == FITS
     old = fit(asked._replace(capability=(7, 5)))
     assert old.verdict == NO
-    assert "An 8-bit KV cache wants compute capability 8.0 and the card has 7.5" in old.reasons[0]
+    assert "An 8-bit KV cache requires compute capability 8.0, and the card has 7.5" in old.reasons[0]
 
 
 def test_what_left_the_engine_is_refused():
@@ -212,7 +212,7 @@ def test_what_left_the_engine_is_refused():
 def test_heads_have_to_hold_whole_groups_too():
     found = fit(question("Qwen/Qwen2.5-0.5B-Instruct-AWQ", 8, 4096, tensor_parallel_size=2))
     assert found.verdict == NO
-    assert "7 heads of 64, which are no whole number of awq's groups of 128" in found.reasons[0]
+    assert "7 heads of 64, which awq's groups of 128 do not divide" in found.reasons[0]
 
 
 def test_a_full_sampler_batch_is_no_reason_not_to_start():

@@ -168,14 +168,14 @@ def test_compressed_tensors_say_what_they_hold(held, activations, form):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"vision_config": {}}, "pictures"),
+        ({"vision_config": {}}, "images"),
         ({"architectures": ["DeepseekV3ForCausalLM"], "kv_lora_rank": 512}, "MLA"),
         ({"layer_types": ["linear_attention", "full_attention"]}, "hybrid"),
         ({"layer_types": ["sliding_attention", "full_attention"]}, "sliding window"),
         ({"use_sliding_window": True}, "sliding window"),
-        ({"architectures": ["GemmaForCausalLM"]}, "not checked"),
-        ({"architectures": None}, "names no architecture"),
-        ({"architectures": "Qwen2ForCausalLM"}, "names no architecture"),
+        ({"architectures": ["GemmaForCausalLM"]}, "do not cover the architecture"),
+        ({"architectures": None}, "has no architecture"),
+        ({"architectures": "Qwen2ForCausalLM"}, "has no architecture"),
         ({"quantization_config": {"quant_method": "mxfp4"}}, "'mxfp4'"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 3}}, "'gptq'"),
         ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"a": {}, "b": {}}}}, "form"),
@@ -211,7 +211,7 @@ def test_a_folder(tmp_path):
     with pytest.raises(UsageError, match="cannot be read as JSON"):
         hf_config.read(tmp_path)
     (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(UsageError, match="no JSON object"):
+    with pytest.raises(UsageError, match="JSON object"):
         hf_config.read(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(QWEN25_7B))
     found = hf_config.read(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from roundhouse.catalog import gpus as catalog_gpus
-from roundhouse.cli import command, main, remote
+from roundhouse.cli import command, main, plan_question, remote
 from roundhouse.cli import plan as cli_plan
 from roundhouse.migrate import env_file, rules
 from roundhouse.migrate.report import Setting, Source
@@ -97,7 +97,7 @@ def lines(answer, text):
 
 
 def planned(agents, card="RTX 5060 Ti"):
-    host = cli_plan.imagined(catalog_gpus.find(card, 16), 1)
+    host = plan_question.imagined(catalog_gpus.find(card, 16), 1)
     return build.build(agents, build.Settings("cuda", "", "", None), host)
 
 

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from roundhouse.catalog import gpus
-from roundhouse.cli import main
-from roundhouse.cli import plan as cli_plan
+from roundhouse.cli import main, plan_question
 from roundhouse.errors import RoundhouseError
 from roundhouse.migrate import agent, gguf_metadata, modelfile, ollama, ollama_library, ollama_store
 from roundhouse.plan import build
@@ -125,7 +124,7 @@ def test_the_proposed_agents_fit_the_card(store, told):
     store.add("qwen2.5:7b", gguf_head(name="Qwen2.5 7B Instruct"))
     store.add("llama3.1:8b", b"GGUF1", {"model_type": "8.0B", "model_family": "llama"})
     store.add("qwen3:1.7b", b"GGUF2", {"model_type": "2.0B", "model_family": "qwen3"})
-    host = cli_plan.imagined(gpus.find("RTX 5060 Ti", 16), 1)
+    host = plan_question.imagined(gpus.find("RTX 5060 Ti", 16), 1)
     agents = told()["agents"]
     plan = build.build(agents, build.Settings("cuda", "", "", None), host)
     assert plan["problems"] == []

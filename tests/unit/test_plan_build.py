@@ -346,7 +346,8 @@ def test_what_only_flashinfer_does_is_not_given_to_an_engine_of_wheels():
     wanted = [agent | {"kv_cache_dtype": "fp8"} for agent in shipped()]
     (problem, *_) = build(wanted, on)["problems"]
     assert (
-        "An 8-bit KV cache wants compute capability 8.9 and the card has 8.6: take auto, or agents_runtime: " in problem
+        "An 8-bit KV cache requires compute capability 8.9, and the card has 8.6. Use kv_cache_dtype auto, or "
+        in problem
     )
 
 

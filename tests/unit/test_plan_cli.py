@@ -2,18 +2,22 @@
 
 import json
 import shlex
+import subprocess
 import sys
 
 import pytest
+from small_server import Handler, served
 
-from roundhouse.catalog import gpus
-from roundhouse.cli import plan
+from roundhouse.catalog import gpus, model_families
+from roundhouse.cli import plan, plan_options
+from roundhouse.host import gpu
+from roundhouse.paths import CHECKOUT
 
 AWQ_14B = "--model Qwen/Qwen2.5-14B-Instruct-AWQ"
 KEYS = {
     *("schema", "ok", "verdict", "weights_gib_per_rank", "kv_bytes_per_token_per_rank", "overhead_gib"),
     *("overhead_terms", "kv_gib_per_rank", "kv_tokens", "max_model_len_possible", "gap_gib"),
-    *("decode_ceiling_tokens_per_second", "reasons"),
+    *("decode_ceiling_tokens_per_second", "reasons", "max_model_len", "max_model_len_fits"),
 }
 
 
@@ -58,7 +62,7 @@ def test_every_option_of_the_issue_is_taken(capsys):
 def test_a_refusal_is_an_answer(capsys):
     status, out, _ = run(capsys, "--model Qwen/Qwen2.5-Coder-32B-Instruct-AWQ --gpu 'RTX 5060 Ti' --vram-gib 16")
     assert status == 0
-    assert "no at 32768 tokens" in out
+    assert out.splitlines()[1] == "does not fit"
     assert "The weights take 18.1" in out
     assert "decode ceiling: 25 tokens/s" in out
 
@@ -66,78 +70,241 @@ def test_a_refusal_is_an_answer(capsys):
 def test_more_cards_are_named_when_they_would_do(capsys):
     line = "--model Qwen/Qwen2.5-32B-Instruct-AWQ --vram-gib 23.5 --max-model-len 32768 --gpus"
     assert "With --tensor-parallel-size 2 it fits." in run(capsys, f"{line} 2")[1]
-    assert "No number of 2 cards" in run(capsys, f"{line.replace('23.5', '8')} 2")[1]
+    assert "It does not fit on 2 cards either." in run(capsys, f"{line.replace('23.5', '8')} 2")[1]
 
 
 def test_a_model_that_is_not_covered_is_unknown_and_bears_no_number(capsys, tmp_path):
     (tmp_path / "config.json").write_text('{"architectures": ["GptOssForCausalLM"], "layer_types": ["sliding"]}')
-    for name in ("openai/gpt-oss-20b", "openai/gpt-oss-20b --quantization mxfp4", str(tmp_path)):
+    for name, code in (
+        ("openai/gpt-oss-20b", "model_unknown"),
+        ("openai/gpt-oss-20b --quantization mxfp4", "model_not_covered"),
+        (str(tmp_path), "model_not_covered"),
+    ):
+        assert run(capsys, f"--model {name} --vram-gib 79")[:2] == (1, "")
         status, out, _ = run(capsys, f"--json --model {name} --vram-gib 79")
         answer = json.loads(out)
-        assert (status, answer["ok"], answer["verdict"]) == (0, True, "unknown")
+        assert (status, answer["ok"], answer["verdict"]) == (1, False, "unknown")
+        assert [error["code"] for error in answer["errors"]] == [code]
         assert answer["weights_gib_per_rank"] is None
         assert answer["kv_tokens"] is None
         assert len(answer["reasons"]) == 1
 
 
 @pytest.mark.parametrize(
-    ("line", "parts"),
+    ("line", "code", "parts"),
     [
         (
             f"{AWQ_14B} --vram-gib 16 --max-num-seqs 64 --max-num-batched-tokens 32",
+            "max_num_seqs_invalid",
             ("--max-num-seqs is 64", "tokens, 32"),
         ),
-        ("--max-model-len 4096 --vram-gib 16", ("--max-model-len asks about a single model", "Add --model")),
-        ("--gpus 2", ("--gpus is about cards", "Add --gpu or --vram-gib")),
-        ("--vram-gib 16 --gpus 0", ("--gpus is 0", "from 1")),
-        ("--vram-gib 16 --roster /nowhere.yml", ("--roster is '/nowhere.yml'",)),
-        ("--model foo --vram-gib 16", ("--model is 'foo'", "owner/name")),
-        ("--model a/b-GGUF --vram-gib 16", ("--model is 'a/b-GGUF'", "AWQ")),
-        ("--model ./nowhere --vram-gib 16", ("folder nowhere", "config.json")),
-        (AWQ_14B, ("--vram-gib is missing",)),
-        (f"{AWQ_14B} --vram-gib 0", ("--vram-gib is 0.0", "15.5")),
-        (f"{AWQ_14B} --vram-gib inf", ("--vram-gib is 'inf'",)),
-        (f"{AWQ_14B} --vram-gib nan", ("--vram-gib is 'nan'",)),
-        (f"{AWQ_14B} --vram-gib sixteen", ("--vram-gib", "'sixteen'")),
-        (f"{AWQ_14B} --gpu 'RTX 9999'", ("--gpu is 'RTX 9999'", "RTX 4090")),
-        ("--gpu 'RTX 409'", ("--gpu is 'RTX 409'", "Did you mean RTX 4090?")),
-        ("--gpu 'RTX 4090' --compile-cache wram", ("--compile-cache is 'wram'. Did you mean warm?",)),
-        (f"{AWQ_14B} --gpu 'DGX Spark'", ("--gpu is 'DGX Spark'", "--vram-gib")),
-        (f"{AWQ_14B} --vram-gib 16 --gpus 1 --tensor-parallel-size 2", ("--gpus is 1",)),
-        (f"{AWQ_14B} --vram-gib 16 --gpu-memory-utilization 85", ("utilization is 85.0", "0.85")),
-        (f"{AWQ_14B} --vram-gib 16 --gpu-memory-utilization 0", ("utilization is 0.0", "such as 0.9")),
-        (f"{AWQ_14B} --vram-gib 16 --max-model-len 65536", ("--max-model-len is 65536", "32768")),
-        (f"{AWQ_14B} --vram-gib 16 --max-model-len 0", ("--max-model-len is 0", "from 1")),
-        (f"{AWQ_14B} --vram-gib 16 --max-num-seqs -1", ("--max-num-seqs is -1", "from 1")),
-        (f"{AWQ_14B} --vram-gib 16 --kv-cache-dtype int8", ("--kv-cache-dtype is 'int8'", "fp8")),
-        (f"{AWQ_14B} --vram-gib 16 --quantization q4_K_M", ("'q4_K_M', a llama.cpp file type", "awq")),
-        (f"{AWQ_14B} --vram-gib 16 --quantization int3", ("is 'int3'", "gptq-int4")),
-        (f"{AWQ_14B} --vram-gib 16 --quantization gptq", ("--quantization is 'gptq'", "is awq")),
-        ("--model Qwen/Qwen2.5-7B-Instruct --vram-gib 16 --quantization gptq", ("may be gptq-int4, gptq-int8",)),
-        ("--model Qwen/Qwen2.5-7B --vram-gib 16", ("--max-model-len is missing",)),
-        ("--calibrate logs.json", ("--calibrate is gone", "benchmarks/calibration.py")),
-        ("--vllm-version 0.9", ("--vllm-version is gone: the fit is that of the pinned engine.",)),
-        ("--vllm-version", ("--vllm-version is gone",)),
-        ("--roster /bin/true", ("--roster is '/bin/true', which cannot be read",)),
+        ("--max-model-len 4096 --vram-gib 16", "model_missing", ("--max-model-len", "Add --model")),
+        ("--gpus 2", "card_missing", ("--gpus", "Add --gpu or --vram-gib")),
+        ("--vram-gib 16 --gpus 0", "gpus_invalid", ("--gpus is 0", "from 1")),
+        ("--vram-gib 16 --roster /nowhere.yml", "roster_unreadable", ("/nowhere.yml",)),
+        ("--model foo --vram-gib 16", "model_invalid", ("'foo'", "owner/name")),
+        ("--model Qwen3-14B-AQW --vram-gib 16", "model_invalid", ("Did you mean Qwen/Qwen3-14B-AWQ",)),
+        ("--model a/b-GGUF --vram-gib 16", "model_is_gguf", ("a/b-GGUF", "AWQ")),
+        ("--model ./nowhere --vram-gib 16", "model_folder_invalid", ("nowhere", "config.json")),
+        (f"{AWQ_14B} --vram-gib 0", "vram_gib_invalid", ("--vram-gib is 0.0", "15.5")),
+        (f"{AWQ_14B} --vram-gib inf", "vram_gib_invalid", ("--vram-gib is 'inf'",)),
+        (f"{AWQ_14B} --vram-gib nan", "vram_gib_invalid", ("--vram-gib is 'nan'",)),
+        (f"{AWQ_14B} --vram-gib sixteen", "usage", ("--vram-gib", "'sixteen'")),
+        (f"{AWQ_14B} --gpu 'RTX 9999'", "unknown_gpu", ("'RTX 9999'", "--list-gpus")),
+        ("--gpu 'RTX 409'", "unknown_gpu", ("'RTX 409'", "Did you mean RTX 4090?")),
+        (f"{AWQ_14B} --gpu 'RTX 4090 Laptop'", "unknown_gpu", ("laptop", "--vram-gib")),
+        ("--gpu '4060 Ti'", "gpu_ambiguous", ("RTX 4060 Ti 8GB or RTX 4060 Ti 16GB", '--gpu "RTX 4060 Ti 8GB"')),
+        (f"{AWQ_14B} --gpu A100", "gpu_ambiguous", ("A100 40GB or A100 80GB",)),
+        ("--gpu 'GTX 1080'", "gpu_too_old", ("GTX 1080 is too old", "6.1", "7.5")),
+        (f"{AWQ_14B} --gpu gtx1080ti --vram-gib 80", "gpu_too_old", ("GTX 1080 Ti is too old",)),
+        ("--gpu V100", "gpu_too_old", ("7.0", "7.5")),
+        ("--gpu 'RTX 4090' --compile-cache wram", "choice_invalid", ("'wram'", "Did you mean warm?")),
+        (f"{AWQ_14B} --gpu 'DGX Spark'", "gpu_memory_unknown", ("'DGX Spark'", "--vram-gib")),
+        (f"{AWQ_14B} --vram-gib 16 --gpus 1 --tensor-parallel-size 2", "gpus_too_few", ("--gpus is 1",)),
+        (f"{AWQ_14B} --vram-gib 16 --gpu-memory-utilization 85", "gpu_memory_utilization_invalid", ("85.0", "0.85")),
+        (f"{AWQ_14B} --vram-gib 16 --gpu-memory-utilization 0", "gpu_memory_utilization_invalid", ("0.0", "as 0.9")),
+        (f"{AWQ_14B} --vram-gib 16 --max-model-len 65536", "max_model_len_invalid", ("65536", "32768")),
+        (f"{AWQ_14B} --vram-gib 16 --max-model-len 0", "max_model_len_invalid", ("--max-model-len is 0", "from 1")),
+        (f"{AWQ_14B} --vram-gib 16 --max-num-seqs -1", "max_num_seqs_invalid", ("--max-num-seqs is -1", "from 1")),
+        (f"{AWQ_14B} --vram-gib 16 --kv-cache-dtype int8", "kv_cache_dtype_invalid", ("'int8'", "fp8")),
+        (f"{AWQ_14B} --vram-gib 16 --quantization q4_K_M", "quantization_of_llama_cpp", ("'q4_K_M'", "awq")),
+        (f"{AWQ_14B} --vram-gib 16 --quantization int3", "quantization_invalid", ("'int3'", "gptq-int4")),
+        (f"{AWQ_14B} --vram-gib 16 --quantization gptq", "quantization_of_another_checkpoint", ("'gptq'", "is awq")),
+        (
+            "--model Qwen/Qwen2.5-7B-Instruct --vram-gib 16 --quantization gptq",
+            "quantization_ambiguous",
+            ("gptq-int4, gptq-int8",),
+        ),
+        ("--model Qwen/Qwen2.5-7B --vram-gib 16", "max_model_len_missing", ("Qwen/Qwen2.5-7B", "--max-model-len")),
+        ("--calibrate logs.json", "option_gone", ("--calibrate", "benchmarks/calibration.py")),
+        ("--vllm-version 0.9", "option_gone", ("--vllm-version", "the pinned engine")),
+        ("--vllm-version", "option_gone", ("--vllm-version",)),
+        ("--roster /bin/true", "roster_unreadable", ("/bin/true",)),
     ],
 )
-def test_one_sentence_and_status_2_for_what_cannot_be_meant(capsys, line, parts):
+def test_an_invalid_question_has_a_code_a_sentence_and_status_2(capsys, line, code, parts):
     status, out, err = run(capsys, line)
     assert (status, out) == (2, "")
-    assert err.count("\n") == 1
     for part in parts:
-        assert part in err
+        assert part in " ".join(err.split())
     status, out, _ = run(capsys, f"--json {line}")
     answer = json.loads(out)
-    assert (status, answer["ok"]) == (2, False)
-    assert answer["errors"][0]["message"] == err.strip()
+    (error,) = answer["errors"]
+    assert (status, answer["ok"], error["code"]) == (2, False, code)
+    assert error["message"].split() == err.split()
+
+
+@pytest.mark.parametrize("line", ["", AWQ_14B])
+def test_without_a_card_on_a_machine_without_one_the_options_are_named(capsys, monkeypatch, line):
+    monkeypatch.setattr(gpu, "facts", lambda: {"gpus": []})
+    status, out, err = run(capsys, line)
+    assert (status, out) == (2, "")
+    assert "no NVIDIA GPU" in err
+    assert "--gpu" in err
+    assert "--vram-gib" in err
+
+
+def own_card(monkeypatch, name, memory_gib, capability, **more):
+    """Give this machine one card."""
+    card = {"device_id": "1b80", "name": name, "memory_gib": memory_gib, "compute_capability": capability, **more}
+    monkeypatch.setattr(gpu, "facts", lambda: {"gpus": [card]})
+
+
+def test_a_single_question_takes_this_machines_card(capsys, monkeypatch):
+    own_card(monkeypatch, "NVIDIA GeForce RTX 5060 Ti", 15.95, [12, 0])
+    assert "on NVIDIA GeForce RTX 5060 Ti of 15.5 GiB" in run(capsys, AWQ_14B)[1]
+
+
+def test_this_machines_old_card_is_refused(capsys, monkeypatch):
+    own_card(monkeypatch, "NVIDIA GeForce GTX 1080", 8.0, [6, 1])
+    for line in ("--json", f"--json {AWQ_14B}"):
+        status, out, _ = run(capsys, line)
+        assert (status, json.loads(out)["errors"][0]["code"]) == (2, "gpu_too_old")
+
+
+def test_an_old_card_without_a_driver_is_refused_by_its_generation(capsys, monkeypatch):
+    own_card(monkeypatch, None, None, None, architecture=gpu.PRE_TURING)
+    error = json.loads(run(capsys, "--json")[1])["errors"][0]
+    assert (error["code"], error["fields"]["gpu"], error["fields"]["capability"]) == ("gpu_too_old", "10de:1b80", None)
+
+
+def test_a_shorter_length_that_fits_is_the_headline(capsys):
+    status, out, _ = run(capsys, "--model Qwen/Qwen3-14B-AWQ --gpu '5060 Ti'")
+    lines = out.splitlines()
+    assert status == 0
+    assert lines[1].startswith("fits with 15,520 tokens (tight; 6,016 at the upper end")
+    assert lines[2] == "does not fit with 40,960 tokens"
+    told = json.loads(run(capsys, "--json --model Qwen/Qwen3-14B-AWQ --gpu '5060 Ti'")[1])
+    assert (told["verdict"], told["max_model_len"], told["max_model_len_fits"]) == ("no", 40960, 6016)
+    for length, verdict in ((6016, "fits"), (6032, "tight"), (15520, "tight"), (15536, "tight"), (40960, "no")):
+        line = f"--json --model Qwen/Qwen3-14B-AWQ --gpu '5060 Ti' --max-model-len {length}"
+        assert json.loads(run(capsys, line)[1])["verdict"] == verdict
+    assert "fits with 6,016 tokens\n" in run(capsys, "--model Qwen/Qwen3-14B-AWQ --gpu 5060ti --max-model-len 6016")[1]
+
+
+def test_a_tight_length_is_not_one_that_does_not_fit(capsys):
+    line = f"{AWQ_14B} --vram-gib 15.5 --kv-cache-dtype fp8"
+    assert json.loads(run(capsys, f"--json {line}")[1])["verdict"] == "tight"
+    assert run(capsys, line)[1].splitlines()[1:3] == [
+        "fits with 21,616 tokens (tight; 5,232 at the upper end of the overhead)",
+        "fits with 32,768 tokens only at the lower end of the overhead",
+    ]
+
+
+def test_the_longest_length_of_the_card_holds_for_the_fit(capsys):
+    """The expected overhead leaves room for 15,520 tokens, and 16,000 exceed it."""
+    line = "--json --model Qwen/Qwen3-14B-AWQ --gpu '5060 Ti' --max-model-len"
+    assert json.loads(run(capsys, f"{line} 15520")[1])["gap_gib"] <= 0
+    assert json.loads(run(capsys, f"{line} 16000")[1])["gap_gib"] > 0
+
+
+def test_an_assumed_card_is_named(capsys):
+    assert "'5060 Ti' is read as RTX 5060 Ti 16GB. For RTX 5060 Ti 8GB" in run(capsys, f"{AWQ_14B} --gpu '5060 Ti'")[1]
+    assert "is read as" not in run(capsys, f"{AWQ_14B} --gpu '5060 Ti 16GB'")[1]
+    assert "RTX 4060 Ti 8GB of 7.5 GiB" in run(capsys, "--model Qwen/Qwen3-4B --gpu '4060 Ti' --vram-gib 8")[1]
+
+
+class Hub(Handler):
+    """Serve the config.json of one model, as a hub does."""
+
+    def do_GET(self):
+        there = self.path == "/own/draft-7B/resolve/main/config.json"
+        self.send_response(200 if there else 404)
+        self.end_headers()
+        self.wfile.write(CONFIG.encode() if there else b"")
+
+
+CONFIG = json.dumps(
+    {
+        "architectures": ["Qwen3ForCausalLM"],
+        **{"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8},
+        **{"head_dim": 128, "intermediate_size": 9728, "vocab_size": 151936, "max_position_embeddings": 40960},
+    }
+)
+
+
+def test_the_commands_for_an_unknown_model_make_it_known(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with served(Hub) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub.server_port}")
+        status, out, err = run(capsys, "--model own/draft-7B --gpu 4090")
+        assert (status, out) == (1, "")
+        fetch, _, ask = err.partition("name the folder:\n")[2].partition("  roundhouse-plan ")
+        subprocess.run(fetch, shell=True, check=True, capture_output=True)  # noqa: S602 - the text is under test
+    status, out, _ = run(capsys, f"{ask} --gpu 4090")
+    assert status == 0
+    assert "fits with 40,960 tokens" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("Qwen/Qwen3-14B-AQW", "Qwen/Qwen3-14B-AWQ"),
+        ("qwen/qwen3-14b-awq", "Qwen/Qwen3-14B-AWQ"),
+        ("Qwen/Qwen3.8-27B", "Qwen/Qwen3-32B"),
+        ("unsloth/Qwen3-14B", "Qwen/Qwen3-14B"),
+        ("openai/gpt-oss-20b", None),
+    ],
+)
+def test_an_unknown_model_has_near_names(capsys, name, first):
+    error = json.loads(run(capsys, f"--json --model {name} --gpu 4090")[1])["errors"][0]
+    assert next(iter(error["fields"]["candidates"]), None) == first
+    assert first is None or f"Did you mean {first}" in error["remedy"]
+
+
+def test_the_catalog_lists_what_it_finds():
+    listed = model_families.known()
+    assert len(listed) > 100
+    assert all(model_families.find(name) for name in listed)
+
+
+def test_the_list_of_cards_states_which_are_supported(capsys):
+    status, out, _ = run(capsys, "--list-gpus --json")
+    cards = {card["gpu"]: card for card in json.loads(out)["gpus"]}
+    assert status == 0
+    assert (cards["GTX 1080"]["supported"], cards["T4"]["supported"]) == (False, True)
+    assert set(cards) == {card.name for card in gpus.CARDS}
+    assert "RTX 5090" in run(capsys, "--list-gpus")[1]
+
+
+ROSTERS = [*(CHECKOUT / "group_vars").rglob("agents.yml"), *(CHECKOUT / "rosters").glob("*.yml")]
+
+
+@pytest.mark.parametrize("roster", ROSTERS, ids=[path.name for path in ROSTERS])
+@pytest.mark.parametrize("card", ["--gpu '5060 Ti'", "--gpu 3090", "--gpu 4090 --gpus 2", "--gpu 'H100 80GB'"])
+def test_each_shipped_roster_has_a_plan_of_80_columns(capsys, monkeypatch, roster, card):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, err = run(capsys, f"{card} --roster {roster} --explain")
+    assert (status, err) == (0, "")
+    agents = [agent["name"] for agent in plan.read(roster)]
+    assert all(f"\n{name}: " in out for name in agents)
+    assert [line for line in out.splitlines() if len(line) > 80 and " " in line.strip()] == []
 
 
 def test_without_a_checkout_the_missing_roster_is_one_clear_error(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "ROSTER", tmp_path / "group_vars/all/agents.yml")
-    status, out, _ = run(capsys, f"--json --vram-gib 16 --roster {plan.ROSTER}")
-    error = json.loads(out)["errors"][0]
-    assert (status, error["code"], error["text"]) == (2, "roster_missing", "No roster is named.")
+    monkeypatch.setattr(plan_options, "ROSTER", tmp_path / "group_vars/all/agents.yml")
+    status, out, _ = run(capsys, f"--json --vram-gib 16 --roster {plan_options.ROSTER}")
+    assert (status, json.loads(out)["errors"][0]["code"]) == (2, "roster_missing")
 
 
 def test_without_pyyaml_both_ways_to_it_are_named(capsys, tmp_path, monkeypatch):
@@ -179,7 +346,18 @@ def test_the_format_is_the_checkpoints_or_the_options(capsys, line, form):
         ("NVIDIA H100 80GB HBM3", None, "H100 80GB"),
         ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", None, "RTX PRO 6000"),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", None, None),
-        ("RTX 5060 Ti 8GB", None, None),
+        ("RTX 5060 Ti 8GB", None, "RTX 5060 Ti 8GB"),
+        ("RTX 5060 Ti 12GB", None, None),
+        ("3090", None, "RTX 3090"),
+        ("5060 Ti", None, "RTX 5060 Ti 16GB"),
+        ("rtx4090", None, "RTX 4090"),
+        ("4060 Ti 8GB", None, "RTX 4060 Ti 8GB"),
+        ("4060ti 16gb", None, "RTX 4060 Ti 16GB"),
+        ("4060 Ti", None, None),
+        ("RTX 4060 Ti", 8.0, "RTX 4060 Ti 8GB"),
+        ("NVIDIA GeForce RTX 5060 Ti", 7.96, "RTX 5060 Ti 8GB"),
+        ("NVIDIA RTX 6000 Ada Generation", None, "RTX 6000 Ada"),
+        ("A6000", None, "RTX A6000"),
         ("Radeon", None, None),
     ],
 )

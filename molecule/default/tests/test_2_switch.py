@@ -1,5 +1,7 @@
 """A switch makes one agent active: by the command, which asks the agent itself, and by systemd alone."""
 
+import json
+
 import pytest
 
 GATE = "/run/lab-gate"
@@ -66,6 +68,31 @@ def test_a_request_during_a_switch_waits_and_is_answered(host, fault, serving, a
     assert int(waited) > 0
     wait_for(host, "! systemctl --quiet is-active lab-switch")
     assert serving() == ["dev"]
+
+
+def test_a_question_is_answered_in_the_terminal_and_by_a_pipe(host, serving):
+    assert serving() == ["dev"]
+    told = json.loads(host.check_output("roundhouse chat dev 'What is two and two?' --max-tokens 4 --json"))
+    assert (told["agent"], told["finish_reason"]) == ("dev", "length")
+    assert told["answer"].strip()
+    assert told["usage"]["completion_tokens"] == 4
+    assert host.check_output("echo hello | roundhouse chat dev --max-tokens 3").strip()
+    refused = host.run("roundhouse chat po hello --json")
+    assert (refused.rc, json.loads(refused.stdout)["errors"][0]["code"]) == (1, "agent_not_loaded")
+
+
+def test_a_conversation_switches_the_agent(host, serving):
+    """`script` gives the command a terminal; what is typed waits there while the switch runs."""
+    typed = "hello\\n/switch po\\nand now\\n/switch dev\\n/quit\\n"
+    talk = "env TERM=dumb XDG_STATE_HOME=/tmp/state script -qec 'roundhouse chat dev --max-tokens 3' /dev/null"
+    shown = " ".join(host.check_output(f"printf '{typed}' | timeout 300 {talk}").split())
+    assert "The model is now" in shown
+    assert "with 2 messages" in shown
+    assert "with 4 messages" in shown
+    assert serving() == ["dev"]
+    assert host.file("/tmp/state/roundhouse/chat_history").mode == 0o600
+    assert host.check_output("grep -c . /tmp/state/roundhouse/chat_history") == "5"
+    host.check_output("rm -r /tmp/state")
 
 
 def test_starting_a_unit_alone_stops_the_active_agent_first(host, serving):

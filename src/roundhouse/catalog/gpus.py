@@ -1,16 +1,17 @@
-"""Describe cards by name: what the fit needs of one before its driver can be asked. Unknown is None, never a guess.
+"""List GPUs by name, with what the fit needs before a driver can be asked. An unknown value is None, never a guess.
 
-`cuda_gib` is the total that CUDA states, below the marketing size by what the driver and ECC keep. It
-is None where no log that states it was seen; then the total has to be given.
+`cuda_gib` is the total that CUDA states. It is below the marketing size, because the driver and ECC reserve memory. It
+is None where no start log states it.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..vllm.formats import Capability
+from ..vllm.formats import OLDEST_CAPABILITY, Capability
 from . import tables
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Card(NamedTuple):
-    """`marketing_gb` as on the box, `bandwidth_gb_s` in 10^9 bytes a second, `capability` as CUDA counts."""
+    """Hold one kind of card: `marketing_gb` as on the box, `bandwidth_gb_s` in 10^9 bytes per second, `capability`."""
 
     name: str
     marketing_gb: int
@@ -32,23 +33,67 @@ class Card(NamedTuple):
 _SPECIFICATION = "NVIDIA's specification page; developer.nvidia.com/cuda-gpus"
 _TABLE = """
 name              |  GB | CUDA GiB | GB/s | capability | besides the specification
+GTX 970           |   4 |          |  224 |        5.2 |
+GTX 980           |   4 |          |  224 |        5.2 |
+GTX 980 Ti        |   6 |          |  336 |        5.2 |
+M40               |  24 |          |  288 |        5.2 |
+GTX 1050 Ti       |   4 |          |  112 |        6.1 |
+GTX 1060          |   6 |          |  192 |        6.1 |
+GTX 1070          |   8 |          |  256 |        6.1 |
+GTX 1070 Ti       |   8 |          |  256 |        6.1 |
+GTX 1080          |   8 |          |  320 |        6.1 |
+GTX 1080 Ti       |  11 |          |  484 |        6.1 |
+TITAN Xp          |  12 |          |  548 |        6.1 |
+P4                |   8 |          |  192 |        6.1 |
+P40               |  24 |          |  346 |        6.1 |
+P100              |  16 |          |  732 |        6.0 |
+TITAN V           |  12 |          |  653 |        7.0 |
+V100 16GB         |  16 |          |  900 |        7.0 |
+V100 32GB         |  32 |          |  900 |        7.0 |
 T4                |  16 |    14.56 |  320 |        7.5 | total from start logs
+RTX 2060          |   6 |          |  336 |        7.5 |
+RTX 2060 SUPER    |   8 |          |  448 |        7.5 |
+RTX 2070          |   8 |          |  448 |        7.5 |
+RTX 2070 SUPER    |   8 |          |  448 |        7.5 |
+RTX 2080          |   8 |          |  448 |        7.5 |
+RTX 2080 SUPER    |   8 |          |  496 |        7.5 |
+RTX 2080 Ti       |  11 |          |  616 |        7.5 |
+TITAN RTX         |  24 |          |  672 |        7.5 |
 A10               |  24 |    22.06 |  600 |        8.6 | total of the A10G, the same chip
 A10G              |  24 |    22.06 |  600 |        8.6 | total from start logs
+A30               |  24 |          |  933 |        8.0 |
+A40               |  48 |          |  696 |        8.6 |
 A100 40GB         |  40 |    39.49 | 1555 |        8.0 | total from start logs
 A100 80GB         |  80 |    79.15 | 2039 |        8.0 | total from start logs; the SXM board, PCIe has 1935 GB/s
+RTX A4000         |  16 |          |  448 |        8.6 |
+RTX A5000         |  24 |          |  768 |        8.6 |
 RTX A6000         |  48 |          |  768 |        8.6 |
 RTX 3060          |  12 |          |  360 |        8.6 |
+RTX 3060 Ti       |   8 |          |  448 |        8.6 | GDDR6; boards with GDDR6X have 608 GB/s
+RTX 3070          |   8 |          |  448 |        8.6 |
+RTX 3070 Ti       |   8 |          |  608 |        8.6 |
+RTX 3080 10GB     |  10 |          |  760 |        8.6 |
+RTX 3080 12GB     |  12 |          |  912 |        8.6 |
+RTX 3080 Ti       |  12 |          |  912 |        8.6 |
 RTX 3090          |  24 |    23.56 |  936 |        8.6 | total from start logs
 RTX 3090 Ti       |  24 |          | 1008 |        8.6 |
+RTX 4060          |   8 |          |  272 |        8.9 |
+RTX 4060 Ti 8GB   |   8 |          |  288 |        8.9 |
 RTX 4060 Ti 16GB  |  16 |          |  288 |        8.9 |
+RTX 4070          |  12 |          |  504 |        8.9 |
+RTX 4070 SUPER    |  12 |          |  504 |        8.9 |
+RTX 4070 Ti       |  12 |          |  504 |        8.9 |
 RTX 4070 Ti SUPER |  16 |          |  672 |        8.9 |
 RTX 4080          |  16 |          |  717 |        8.9 |
+RTX 4080 SUPER    |  16 |          |  736 |        8.9 |
 RTX 4090          |  24 |    23.52 | 1008 |        8.9 | total from start logs
 L4                |  24 |    22.06 |  300 |        8.9 | total from start logs
 L40S              |  48 |     44.4 |  864 |        8.9 | total from start logs
 RTX 6000 Ada      |  48 |          |  960 |        8.9 |
+RTX 5060          |   8 |          |  448 |       12.0 |
+RTX 5060 Ti 8GB   |   8 |          |  448 |       12.0 |
 RTX 5060 Ti 16GB  |  16 |          |  448 |       12.0 |
+RTX 5070          |  12 |          |  672 |       12.0 |
 RTX 5070 Ti       |  16 |          |  896 |       12.0 |
 RTX 5080          |  16 |          |  960 |       12.0 |
 RTX 5090          |  32 |    31.37 | 1792 |       12.0 | total from a start log in vllm#14452
@@ -57,6 +102,8 @@ H100 80GB         |  80 |    79.18 | 3350 |        9.0 | total from start logs; 
 H200              | 141 |    139.8 | 4800 |        9.0 | total from start logs
 DGX Spark         | 128 |          |  273 |       12.1 | memory is shared with the CPU and the system
 """
+# Of a card in two sizes, the one that its bare name means, because the documents are about it.
+_PREFERRED = ("RTX 5060 Ti 16GB",)
 
 
 def _card(row: Mapping[str, str]) -> Card:
@@ -73,20 +120,24 @@ def _card(row: Mapping[str, str]) -> Card:
 
 
 CARDS = tuple(map(_card, tables.rows(_TABLE)))
-# What the driver and the CUDA runtime keep of the memory that NVML states: 24564 MiB is CUDA's 23.52 GiB on a
-# 4090, 81559 MiB 79.18 on an H100, 23028 MiB 22.06 on an A10G, 32607 MiB 31.37 on a 5090 (totals from start logs).
+# The driver and the CUDA runtime reserve this of the memory that NVML states. Totals from start logs: 24564 MiB are
+# CUDA's 23.52 GiB on a 4090, and 81559 MiB are 79.18 GiB on an H100. On an A10G 23028 MiB are 22.06 GiB, and on a 5090
+# 32607 MiB are 31.37 GiB.
 DRIVER_KEEPS_GIB = 0.45
-# The same from what is on the box, for cards without ECC: 24 GB is 23.52 or 23.56, 32 GB 31.37.
+# The difference from the marketing size, for cards without ECC: 24 GB is 23.52 or 23.56 GiB, 32 GB 31.37 GiB.
 BOX_HOLDS_BACK_GIB = 0.5
-# Words that a name may leave out or bring along.
-_NOISE = re.compile(r"\b(nvidia|geforce|tesla|graphics|gpu|laptop|sxm\d?|pcie|hbm3e?|blackwell|workstation edition)\b")
-_SIZE = re.compile(r"\b(\d+) ?gi?b\b")
+# Words that a name may leave out or add.
+_NOISE = re.compile(
+    r"\b(nvidia|geforce|tesla|graphics|gpu|laptop|sxm\d?|pcie|hbm3e?|blackwell|workstation edition|generation)\b"
+)
+_SERIES = re.compile(r"^(rtx|gtx)(?=a?\d)")  # of "RTX 3090"; people write 3090
+_SIZE = re.compile(r"(\d+) ?gi?b\b")
 
 
 class HostCard(NamedTuple):
-    """One card of a host, by its number in PCI order; `cuda_gib` is None while its memory is unknown.
+    """Hold one card of a host, by its number in PCI order; `cuda_gib` is None while its memory is unknown.
 
-    `kernels` says whether the engines there find FlashInfer's kernels compiled (vllm/kernels.py).
+    `kernels` states whether the host has FlashInfer's compiled kernels (vllm/kernels.py).
     """
 
     number: int
@@ -98,19 +149,19 @@ class HostCard(NamedTuple):
     kernels: bool = True
 
 
-# Their memory is the host's, and what is left of it depends on the host.
+# These cards share the host's memory, so the available amount depends on the host.
 _UNIFIED = ("DGX Spark",)
 
 
 def total_gib(card: Card) -> float | None:
-    """Return CUDA's total: the one that a log states, else the box's less what is held back, None where neither is."""
+    """Return CUDA's total in GiB: from a log, else the marketing size less the reserve; None for shared memory."""
     if card.cuda_gib is not None or card.name in _UNIFIED:
         return card.cuda_gib
     return card.marketing_gb - BOX_HOLDS_BACK_GIB
 
 
 def of_host(gpus: list[CardFacts], memory_gb: float | None = None) -> tuple[HostCard, ...]:
-    """Return the cards of `gpu.facts()`. `memory_gb` is what is on the box, used until a driver states more."""
+    """Return the cards of `gpu.facts()`. `memory_gb` is the marketing size, used until a driver states the memory."""
     return tuple(_host_card(number, gpu, memory_gb) for number, gpu in enumerate(gpus))
 
 
@@ -130,23 +181,44 @@ def _host_card(number: int, gpu: CardFacts, memory_gb: float | None) -> HostCard
 
 
 def find(name: str, near_gib: float | None = None) -> Card | None:
-    """Return the card that a name means, None when it means none or, without a size, several.
+    """Return the card that a name means; None for an unknown name, or for one of several cards without a size.
 
-    `near_gib` is a total that is known from elsewhere: it tells an A100 of 40 GB from one of 80.
-    A laptop's card bears a desktop card's name and has another bus, so it is not known.
+    `near_gib` is a total from another source: it distinguishes an A100 of 40 GB from one of 80. A laptop's GPU has the
+    name of a desktop card and another memory bus, so it stays unknown.
     """
-    if "laptop" in name.lower():
-        return None
-    wanted, size = _key(name)
-    found = [card for card in CARDS if _key(card.name)[0] == wanted]
-    if size is not None:
-        found = [card for card in found if card.marketing_gb == size]
-    elif len(found) > 1 and near_gib is not None:
+    found = candidates(name)
+    if len(found) > 1 and near_gib is not None:
         found = [card for card in found if abs(card.marketing_gb - near_gib) < 0.15 * card.marketing_gb]
+    elif len(found) > 1:
+        found = [card for card in found if card.name in _PREFERRED]
     return found[0] if len(found) == 1 else None
+
+
+def candidates(name: str) -> list[Card]:
+    """Return all cards that a name may mean, those of its size where the name states one; [] for an unknown name."""
+    if "laptop" in name.lower():
+        return []
+    wanted, size = _key(name)
+    return [card for card in CARDS if _key(card.name)[0] == wanted and size in (None, card.marketing_gb)]
+
+
+def similar(name: str) -> list[str]:
+    """Return up to three names of cards that are close to an unknown one; of another size first."""
+    wanted, _ = _key(name)
+    keys: dict[str, list[str]] = {}
+    for card in CARDS:
+        keys.setdefault(_key(card.name)[0], []).append(card.name)
+    close = difflib.get_close_matches(wanted, keys, n=3, cutoff=0.75)
+    return [each for key in close for each in keys[key]][:3]
+
+
+def is_too_old(capability: Capability | None) -> bool:
+    """Return whether vLLM refuses a card; a card of unknown capability is not refused."""
+    return capability is not None and capability < OLDEST_CAPABILITY
 
 
 def _key(name: str) -> tuple[str, int | None]:
     words = _NOISE.sub("", name.lower().replace("-", " "))
     size = _SIZE.search(words)
-    return re.sub(r"[^a-z0-9]+", "", _SIZE.sub("", words)), int(size[1]) if size else None
+    key = re.sub(r"[^a-z0-9]+", "", _SIZE.sub("", words))
+    return _SERIES.sub("", key), int(size[1]) if size else None

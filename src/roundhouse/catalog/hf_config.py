@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def read_format(config: ModelConfig) -> Format | str:
-    """Return the checkpoint's format, or a sentence when it is none of those that the arithmetic knows."""
+    """Return the checkpoint's format, or a sentence for a format that the formulas do not cover."""
     stated = mapping(config.get("quantization_config")) or mapping(config.get("compression_config"))
     if not stated:
         # A 32-bit checkpoint too: --dtype auto loads it as 16-bit (vLLM 0.32, config/model.py).
@@ -39,7 +39,9 @@ def read_format(config: ModelConfig) -> Format | str:
     elif method == "compressed-tensors":
         name, group = _compressed(stated)
     if name is None:
-        return f"config.json's quantization_config.quant_method is {method!r}, in a form the arithmetic does not know."
+        return (
+            f"config.json's quantization_config.quant_method is {method!r}, in a form that the formulas do not cover."
+        )
     form = WEIGHT_FORMATS[name]
     if form.group_size and isinstance(group, int) and name not in ("fp8-block", "bnb4", "nvfp4"):
         # One scale for a whole row is written as -1.
@@ -68,9 +70,9 @@ def _compressed(stated: dict[str, Any]) -> tuple[str | None, int | None]:
 
 
 def kv_cache_dtype(config: ModelConfig) -> str | None:
-    """Return what vLLM makes of kv_cache_dtype auto, None where it is not one of vllm/formats.KV_DTYPE_BYTES.
+    """Return the type that vLLM uses for kv_cache_dtype auto, None outside vllm/formats.KV_DTYPE_BYTES.
 
-    As `get_kv_cache_quant_algo_string` of 0.32's utils/torch_utils.py: only modelopt's checkpoints decide it there.
+    Source: `get_kv_cache_quant_algo_string` of 0.32's utils/torch_utils.py. Only modelopt's checkpoints set the type.
     """
     stated = mapping(config.get("quantization_config"))
     if not str(stated.get("quant_method", "")).startswith("modelopt"):
@@ -110,23 +112,23 @@ _OPTIONAL = (
 
 
 def read(folder: Path) -> Model | Unknown:
-    """Return the model in a folder with a config.json; UsageError when there is none or it is not a JSON object."""
+    """Return the model of a folder's config.json. Raises UsageError for a missing or invalid file."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())
     except FileNotFoundError:
         text = "The folder {folder} has no config.json."
-        raise UsageError("model_folder_invalid", text, "Name a model's folder.", folder=str(folder)) from None
+        raise UsageError("model_folder_invalid", text, "Name the folder of a model.", folder=str(folder)) from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, f"cannot be read as JSON ({error})") from error
     if not isinstance(config, dict):
-        raise _unreadable(path, "holds no JSON object")
+        raise _unreadable(path, "does not contain a JSON object")
     return parse(config, str(folder))
 
 
 def _unreadable(path: Path, reason: str) -> UsageError:
     return UsageError(
-        "model_config_unreadable", "{path} {reason}.", "Pull the model again.", path=str(path), reason=reason
+        "model_config_unreadable", "{path} {reason}.", "Download the model again.", path=str(path), reason=reason
     )
 
 
@@ -139,12 +141,12 @@ def parse(config: ModelConfig, name: str) -> Model | Unknown:
     if isinstance(form, str):
         return Unknown(name, form)
     if architecture.head_dim < 1:
-        return Unknown(name, f"config.json's hidden_size is less than its {architecture.num_attention_heads} heads.")
+        return Unknown(name, f"config.json's hidden_size is smaller than its {architecture.num_attention_heads} heads.")
     if architecture.moe_layers and not (architecture.moe_intermediate_size and architecture.num_experts_per_tok):
-        return Unknown(name, "config.json names experts without moe_intermediate_size and num_experts_per_tok.")
+        return Unknown(name, "config.json has experts without moe_intermediate_size and num_experts_per_tok.")
     stated = kv_cache_dtype(config)
     if stated is None:
-        return Unknown(name, "config.json states a KV cache whose bytes the formulas do not cover.")
+        return Unknown(name, "config.json sets a KV cache type that the formulas do not cover.")
     source = f"{name}/config.json"
     return Model(name=name, architecture=architecture, form=form, source=source, kv_cache_dtype=stated)
 
@@ -161,24 +163,24 @@ def _no_count(config: ModelConfig) -> str | None:
 def _unnamed(config: ModelConfig) -> str | None:
     if isinstance(next(iter(_list(config.get("architectures"))), None), str):
         return None
-    return "config.json names no architecture: its `architectures` has to be a list with the model's class."
+    return "config.json has no architecture: `architectures` must be a list with the model's class."
 
 
 def _uncovered(config: ModelConfig) -> str | None:
     kind = config["architectures"][0]
     if any(key in config for key in ("vision_config", "text_config", "audio_config")):
-        return f"{kind} takes pictures or sound: its encoder's memory is not in the formulas."
+        return f"{kind} takes images or audio, and the formulas do not cover the encoder's memory."
     if config.get("kv_lora_rank"):
-        return f"{kind} compresses its keys and values (MLA): the KV formula does not apply."
+        return f"{kind} compresses its keys and values (MLA), so the KV formula does not apply."
     layer_types = {str(word) for word in _list(config.get("layer_types"))} - {"full_attention"}
     if any("linear" in word or "mamba" in word for word in layer_types) or "linear_num_key_heads" in config:
-        return f"{kind} mixes attention with linear attention (a hybrid): the KV formula does not apply."
+        return f"{kind} combines attention with linear attention (a hybrid), so the KV formula does not apply."
     window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
     if layer_types or window:
-        return f"{kind} uses a sliding window: its layers keep fewer tokens than the KV formula says."
+        return f"{kind} uses a sliding window, so its layers keep fewer tokens than the KV formula states."
     if kind not in (*_DENSE, *_EXPERTS):
         known = ", ".join((*_DENSE, *_EXPERTS))
-        return f"{kind} is an architecture that the formulas were not checked against: {known} are."
+        return f"The formulas do not cover the architecture {kind}. They cover {known}."
     return None
 
 
@@ -217,7 +219,7 @@ def _moe_layers(config: ModelConfig) -> int:
 
 
 def _positions(config: ModelConfig) -> int | None:
-    """Return the longest max_model_len that vLLM accepts: scaled rotary embeddings reach further (config/model.py)."""
+    """Return the longest max_model_len that vLLM accepts, with scaled rotary embeddings (vLLM's config/model.py)."""
     own = config.get("max_position_embeddings")
     scaling = mapping(config.get("rope_parameters")) or mapping(config.get("rope_scaling"))
     kind, factor = scaling.get("rope_type") or scaling.get("type"), scaling.get("factor")

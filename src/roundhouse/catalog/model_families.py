@@ -1,12 +1,15 @@
-"""List the models that are known without a download, with what the fit needs of their architectures.
+"""List the models that are known without a download, with the numbers that the fit needs of their architectures.
 
-A pulled model's own config.json is read by `hf_config`; this table answers before the pull.
+`hf_config` reads the config.json of a downloaded model; this table answers before the download.
 """
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 from ..vllm.formats import WEIGHT_FORMATS, Format
@@ -14,10 +17,10 @@ from . import tables
 
 
 class Architecture(NamedTuple):
-    """The numbers of a config.json, in its own words. A field that says a count of experts is 0 for dense.
+    """Hold the numbers of a config.json, under its names. Counts of experts are 0 for a dense model.
 
     `moe_layers` of the layers hold `num_experts` experts of `moe_intermediate_size`, the others a dense
-    block of `intermediate_size`. `max_position_embeddings` is None when it is not known.
+    block of `intermediate_size`. `max_position_embeddings` is None where it is unknown.
     """
 
     name: str
@@ -41,9 +44,9 @@ class Architecture(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model in one format. `stated` is False when the format is the caller's, not the checkpoint's.
+    """Hold a model in one format. `stated` is False when the caller chose the format, not the checkpoint.
 
-    `kv_cache_dtype` is what the checkpoint makes of auto.
+    `kv_cache_dtype` is the type that auto means for this checkpoint.
     """
 
     name: str
@@ -55,7 +58,7 @@ class Model(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """A model that the formulas do not cover, and the reason as a sentence."""
+    """Hold the name of a model that the formulas do not cover, and the reason as a sentence."""
 
     name: str
     reason: str
@@ -140,8 +143,8 @@ _OTHER_REPOS = {
 # Their 72B quantized repositories pad the intermediate size, so that 8 ranks get whole groups of 128.
 _PADDED_72B = 29696
 _PADDED_FORMATS = ("awq", "gptq-int4", "gptq-int8")
-# Of these families not every size was published in every format. Source: the family's own lists of repositories on the
-# hub; other names, such as Qwen3-1.7B-AWQ, are plausible and not published.
+# These families published some sizes in some formats only. Source: the family's lists of repositories on the hub; other
+# names, such as Qwen3-1.7B-AWQ, are plausible and not published.
 _QUANTIZED: dict[str, dict[str, tuple[str, ...]]] = {
     "Qwen3": {
         "AWQ": ("4B", "8B", "14B", "32B"),
@@ -154,7 +157,7 @@ _QUANTIZED: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def find(repo: str) -> Model | None:
-    """Return what is known of a hub's owner/name without asking anybody, None when it is not in the table."""
+    """Return the model of a hub's owner/name without a request to the hub, None for one that is not in the table."""
     if repo in _OTHER_REPOS:
         return in_format(repo, ARCHITECTURES[_OTHER_REPOS[repo]], "bf16")
     match = _REPO.fullmatch(repo)
@@ -167,19 +170,40 @@ def find(repo: str) -> Model | None:
     if variant.endswith("-2507"):
         found = found._replace(max_position_embeddings=262144)
     elif variant == "-Base" or (family.startswith("Qwen2.5") and not variant):
-        # The base models' own limit differs from size to size and is not in the sources above.
+        # The limit of a base model depends on its size, and the sources above do not state it.
         found = found._replace(max_position_embeddings=None)
     return in_format(repo, found, _SUFFIXES[suffix])
 
 
+@cache
+def known() -> tuple[str, ...]:
+    """Return all repositories of the table, each as owner/name."""
+    families = ("Qwen2.5", "Qwen2.5-Coder", "Qwen3", "QwQ")
+    sizes = dict.fromkeys(name.partition("-")[2] for name in ARCHITECTURES)
+    variants = ("", "-Instruct", "-Instruct-2507", "-Thinking-2507", "-Base")
+    suffixes = [suffix and f"-{suffix}" for suffix in _SUFFIXES]
+    names = (f"Qwen/{'-'.join(each)}" for each in itertools.product(families, sizes))
+    repos = ("".join(parts) for parts in itertools.product(names, variants, suffixes))
+    return (*filter(find, repos), *_OTHER_REPOS)
+
+
+def similar(repo: str) -> list[str]:
+    """Return up to three repositories of the table whose names are close to a name, with or without its owner."""
+    whole = {name.lower(): name for name in reversed(known())}
+    names = {name.partition("/")[2]: each for name, each in whole.items()}
+    owner, _, name = repo.lower().rpartition("/")
+    close = difflib.get_close_matches(repo.lower(), whole, n=3, cutoff=0.75) if owner else []
+    return [whole[each] for each in close] or [names[each] for each in difflib.get_close_matches(name, names, 3, 0.75)]
+
+
 def quantized(repo: str, bits: int) -> str | None:
-    """Return the family's own repository of the same model with so many bits a weight, None when there is none."""
+    """Return the family's repository of the same model with that number of bits per weight, None without one."""
     names = [f"{repo}-{suffix}" for suffix in _SUFFIXES if suffix]
     return next((name for name in names if (found := find(name)) and found.form.weight_bits == bits), None)
 
 
 def _published(family: str, size: str, variant: str, suffix: str) -> bool:
-    """Return whether the family names its repositories so: a name that was not published is unknown."""
+    """Return whether the family published a repository of that name."""
     if family.startswith("Qwen2.5"):
         # The Instruct models are quantized, none of them to FP8; the Coder ends at 32B.
         named = variant == "-Instruct" or (variant == "" and not suffix)

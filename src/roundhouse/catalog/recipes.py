@@ -1,7 +1,7 @@
-"""List the recipes of `roundhouse quantize` by name, and the bounds within which a result is accepted.
+"""List the recipes of `roundhouse quantize` by name, and the bounds for an accepted result.
 
-Data alone: quantize/worker.py turns it into llm-compressor's modifiers, quantize/requirements.py into what a
-host must have, and quantize/quality.py holds a result against the bounds.
+The module is data. quantize/worker.py converts it to llm-compressor's modifiers, and quantize/requirements.py to the
+requirements of a host. quantize/quality.py compares a result with the bounds.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# The groups that the engine's kernels know, the largest first: fewer scales, and a little less like the base.
+# Group sizes of the engine's kernels, the largest first: fewer scales, and slightly lower quality.
 GROUP_SIZES = (128, 64, 32)
 
 
 class Bounds(NamedTuple):
-    """How far a result may be from its base, over the held-out text.
+    """Limit the difference between a result and its base, over the held-out text.
 
-    `kl` is the mean divergence a token in nats, `top1` the share of tokens whose likeliest successor is the same,
-    `perplexity` the ratio to the base's. docs/explanation/quality-gate.md has measured values.
+    `kl` is the mean divergence per token in nats. `top1` is the share of tokens with the same most likely successor.
+    `perplexity` is the ratio to the base's. docs/explanation/quality-gate.md has measured values.
     """
 
     kl: float
@@ -26,9 +26,9 @@ class Bounds(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """One way to quantize. `group_size` 0: a scale for each row; `samples` 0: no calibration text.
+    """Hold one way to quantize. `group_size` 0: a scale for each row; `samples` 0: no calibration text.
 
-    `form` is what comes out, by its name in formats.WEIGHT_FORMATS.
+    `form` is the format of the result, by its name in formats.WEIGHT_FORMATS.
     """
 
     about: str
@@ -38,7 +38,7 @@ class Recipe(NamedTuple):
     bits: int
     group_size: int
     samples: int
-    capability: tuple[int, int]  # the oldest card whose kernels compute it
+    capability: tuple[int, int]  # of the oldest card with kernels for it
     bounds: Bounds
 
 
@@ -47,7 +47,7 @@ _FOUR_BITS = Bounds(kl=0.05, top1=0.90, perplexity=1.05)
 
 RECIPES = {
     "fp8": Recipe(
-        about="FP8 weights, activations scaled as they come; needs no text and takes seconds",
+        about="FP8 weights, activations scaled at run time; needs no calibration text, takes seconds",
         method="rtn",
         scheme="FP8_DYNAMIC",
         form="fp8",
@@ -69,7 +69,7 @@ RECIPES = {
         bounds=_EIGHT_BITS,
     ),
     "gptq": Recipe(
-        about="4-bit weights by GPTQ: a quarter of the size, the card's 16-bit arithmetic",
+        about="4-bit weights by GPTQ: a quarter of the size, computed in 16 bits",
         method="gptq",
         scheme="W4A16",
         form="w4a16",
@@ -91,7 +91,7 @@ RECIPES = {
         bounds=_FOUR_BITS,
     ),
     "auto-round": Recipe(
-        about="4-bit weights by auto-round: tunes the rounding, slowest",
+        about="4-bit weights by auto-round: tunes the rounding; the slowest recipe",
         method="auto-round",
         scheme="W4A16",
         form="w4a16",
@@ -105,7 +105,7 @@ RECIPES = {
 
 
 def group_inputs(sizes: Mapping[str, Any]) -> dict[str, int]:
-    """Return the inputs of the layers that a recipe with groups divides; `sizes` by their names in config.json."""
+    """Return the input sizes that a recipe with groups has to divide; `sizes` by their names in config.json."""
     heads = sizes.get("num_attention_heads") or 1
     found = {
         "hidden_size": sizes.get("hidden_size"),
@@ -117,7 +117,7 @@ def group_inputs(sizes: Mapping[str, Any]) -> dict[str, int]:
 
 
 def group_size(sizes: Mapping[str, Any], recipe: Recipe) -> int | None:
-    """Return the recipe's group size, or the next smaller one that divides a model's sizes; None where none does."""
+    """Return the largest group size, up to the recipe's, that divides a model's sizes; None without one."""
     inputs = group_inputs(sizes).values()
     fitting = [group for group in GROUP_SIZES if group <= recipe.group_size]
     return next((group for group in fitting if not any(size % group for size in inputs)), None)

@@ -1,9 +1,9 @@
-"""Read a table that is written as text: columns are split by `|`, and the first line names them."""
+"""Read a table from text: `|` separates the columns, and the first line has their names."""
 
 from __future__ import annotations
 
 
 def rows(table: str) -> list[dict[str, str]]:
-    """Return a dict for each line, by the names of the first one; an empty cell is an empty text."""
+    """Return a dict for each line, with the names of the first line; an empty cell is an empty string."""
     header, *lines = ([cell.strip() for cell in line.split("|")] for line in table.strip().splitlines())
     return [dict(zip(header, line, strict=True)) for line in lines]

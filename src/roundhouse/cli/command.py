@@ -23,7 +23,7 @@ GROUPS = {
     "inspect": ("status", "watch", "logs", "gpu", "doctor", "history", "bench"),
     "plans": ("plan", "plans", "rollback"),
     "models": ("models", "pull", "verify", "prune", "export", "quantize"),
-    "clients": ("client-config", "keys", "import"),
+    "clients": ("chat", "client-config", "keys", "import"),
     "help": ("help",),
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)

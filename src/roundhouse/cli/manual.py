@@ -6,7 +6,7 @@ from ..util import console
 from . import command
 
 PAGES = ("man", "completion")
-ABOUT_AN_AGENT = ("switch", "bench", "logs", "stop")  # an agent's name follows
+ABOUT_AN_AGENT = ("switch", "chat", "bench", "logs", "stop")  # an agent's name follows
 EPILOG = """\
 exit status:
   0    done

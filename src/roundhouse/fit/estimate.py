@@ -1,10 +1,11 @@
-"""Compute what an engine puts on each card, and whether that leaves room for its max_model_len.
+"""Compute the memory of an engine on each card, and whether its max_model_len fits.
 
-Pure arithmetic over named tuples, a few microseconds for a question: a chooser may ask thousands.
+The module is pure arithmetic over named tuples. A question takes a few microseconds, because a chooser asks thousands.
 """
 
 from __future__ import annotations
 
+import bisect
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,16 +17,16 @@ from .overhead import Term
 from .sizes import weights
 from .verdict import FITS, NO, TIGHT, UNKNOWN, Measured, Question, heavier, verdict
 
-__all__ = ["FITS", "NO", "TIGHT", "UNKNOWN", "Fit", "Measured", "Question", "fit", "too_heavy"]
+__all__ = ["FITS", "NO", "TIGHT", "UNKNOWN", "Fit", "Measured", "Question", "fit", "longest", "too_heavy"]
 GB = 1000**3
 
 
 class Fit(NamedTuple):
-    """The answer, per rank. `gap_gib` is what is missing for max_model_len, negative when that is to spare.
+    """Hold the answer, per rank. `gap_gib` is the memory missing for max_model_len, negative for spare memory.
 
-    `uncertainty_gib` is the half-width of `overhead_gib`. A verdict of `fits` holds at its far end, `no`
-    at its near end, and `tight` lies between. All but the verdict and the reasons are None when a card
-    or a split rules the question out.
+    `uncertainty_gib` is the half-width of `overhead_gib`. `fits` holds at the upper end of the overhead, `no` at its
+    lower end, and `tight` lies between. Without a computation, because of the card or the split, all values but the
+    verdict and the reasons are None.
     """
 
     verdict: str
@@ -62,7 +63,7 @@ def fit(question: Question) -> Fit:
     own_limit = model.architecture.max_position_embeddings
     unsure = fit_overhead.uncertainty(terms, inside=True)
     answer, reasons = verdict(question, resident, terms, gap, unsure)
-    # With drafts one pass over the weights makes several tokens, so there is no such ceiling.
+    # With drafts one pass over the weights yields several tokens, so this ceiling does not apply.
     bandwidth = None if question.draft or question.speculates else question.bandwidth_gb_s
     return Fit(
         verdict=answer,
@@ -80,8 +81,26 @@ def fit(question: Question) -> Fit:
     )
 
 
+def longest(question: Question, *, tight: bool = False) -> int:
+    """Return the longest max_model_len with the verdict `fits`, or also `tight`; 0 without one. At most the question's.
+
+    A longer length never needs less memory, so this is a binary search over whole blocks, and over the length itself.
+    """
+    accepted = (FITS, TIGHT) if tight else (FITS,)
+
+    def holds(tokens: int) -> bool:
+        found = fit(question._replace(max_model_len=tokens))
+        return found.verdict in accepted and tokens <= (found.max_model_len_possible or 0)
+
+    if holds(question.max_model_len):
+        return question.max_model_len
+    blocks = range(1, question.max_model_len // sizes.BLOCK_TOKENS + 1)
+    held = bisect.bisect_left(blocks, True, key=lambda count: not holds(count * sizes.BLOCK_TOKENS))
+    return held * sizes.BLOCK_TOKENS
+
+
 def too_heavy(question: Question) -> str | None:
-    """Return a sentence when no KV cache is small enough, None otherwise: quick to know, without the overhead."""
+    """Return a sentence when the weights alone exceed the share, None otherwise. Does not compute the overhead."""
     model, ranks = question.model, question.tensor_parallel_size
     against = split.obstacle(model, ranks)
     resident = 0 if against else weights(model.architecture, model.form, ranks).resident
@@ -89,7 +108,7 @@ def too_heavy(question: Question) -> str | None:
 
 
 def _token_bytes(question: Question) -> int:
-    """Return the bytes of one token's keys and values; a draft model keeps its own (vLLM 0.32, kv_cache_utils.py)."""
+    """Return the bytes of one token's keys and values, with the draft model's (vLLM 0.32, kv_cache_utils.py)."""
     models = [question.model, *([question.draft] if question.draft else [])]
     ranks, dtype = question.tensor_parallel_size, question.kv_dtype
     return sum(sizes.bytes_per_token(model.architecture, dtype, ranks) for model in models)

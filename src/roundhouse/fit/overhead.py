@@ -1,8 +1,8 @@
-"""Compute what a running engine takes besides weights and KV cache, each part as a term with its cause.
+"""Compute the memory of a running engine besides weights and KV cache, each part as a term with its cause.
 
-vLLM measures these when it starts (v1/worker/gpu_worker.py, utils/mem_utils.py) and gives the KV cache the rest of its
-share of the card. Logs show from 0.4 to 2.9 GiB, so one constant is not enough: the terms follow their drivers. Each
-has an uncertainty, the half-width in which most logs lie. The causes are independent, so the uncertainties add in
+vLLM measures these at its start (v1/worker/gpu_worker.py, utils/mem_utils.py) and gives the KV cache the rest of its
+share of the card. Logs show from 0.4 to 2.9 GiB, so one constant is not enough: each term depends on its own inputs.
+Each has an uncertainty, a half-width that covers most logs. The causes are independent, so the uncertainties add in
 quadrature.
 
 The formulas are those of the pinned engine. The observations named c05 and so on are public start-up logs of vLLM;
@@ -19,16 +19,17 @@ from ..util.units import GIB, MIB
 from ..vllm.defaults import Batch, captured_graphs
 from .sizes import BYTES_16BIT, embedding_bytes
 
-# Names of terms that others look for.
+# Names of terms that other modules look for.
 MEASURED = "measured_overhead"
 SAMPLING = "sampling"
-# The model runner samples its dummy batch without top-k and top-p, so only 16-bit logits count there, but it keeps
-# 4 1/8 bytes a logit for penalties (v1/worker/gpu/sample/penalties.py), and real sampling comes on top of the share.
+# The model runner samples its dummy batch without top-k and top-p, so vLLM measures 16-bit logits only. It keeps
+# 4 1/8 bytes per logit for penalties (v1/worker/gpu/sample/penalties.py). The memory of real sampling is outside the
+# share.
 _PENALTY_BYTES = 4.125
 _BURST_BYTES = 10
-# Start logs of 0.19 to 0.27: 5 graphs 0.13 GiB, 15 graphs 0.22 (64 layers both), 86 graphs 0.52 (36 layers) and
-# 0.53 (28); but 9 graphs 0.35, and 86 graphs 1.6 to 2.4 three times. Each graph holds a launch for every piece
-# of each layer; what the others hold is not known.
+# Start logs of 0.19 to 0.27: 5 graphs take 0.13 GiB and 15 graphs 0.22 (64 layers both). 86 graphs take 0.52 GiB
+# (36 layers) and 0.53 (28). But 9 graphs took 0.35, and 86 graphs 1.6 to 2.4 three times. Each graph has a launch for
+# every piece of each layer; the cause of the larger values is unknown.
 _GRAPH_BASE_GIB = 0.15
 _GRAPH_LAYER_GIB = 0.12 * MIB / GIB
 _UNNAMED_GIB = 0.25
@@ -36,7 +37,7 @@ _FLASHINFER_WORKSPACE_GIB = 394 / 1024  # VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE,
 
 
 class Term(NamedTuple):
-    """GiB on each rank. `inside` says whether gpu_memory_utilization's share pays for it."""
+    """Hold one part of the overhead, in GiB on each rank. `inside`: it is part of gpu_memory_utilization's share."""
 
     name: str
     gib: float
@@ -48,19 +49,19 @@ class Term(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """How the engine runs, as far as its overhead depends on it."""
+    """Hold the settings of the engine that determine its overhead."""
 
     batch: Batch
     ranks: int
     eager: bool
-    flashinfer: bool  # it computes the attention (vllm/kernels.py)
+    flashinfer: bool  # FlashInfer computes the attention (vllm/kernels.py)
     shared_display: bool
-    # Whether the engine compiles and tries its kernels at this start; None when that is not known.
+    # The engine compiles and tries its kernels at this start; None: unknown.
     tries_kernels: bool | None
 
 
 def terms(architecture: Architecture, setup: Setup) -> list[Term]:
-    """Return the terms that apply, none of them zero."""
+    """Return the terms that apply; none of them is zero."""
     peak = _activations(architecture, setup)
     found = [peak, NON_TORCH, *_compilation(architecture, peak.gib, setup), *_sampler(architecture, setup.batch)]
     if setup.ranks > 1:
@@ -77,8 +78,8 @@ def terms(architecture: Architecture, setup: Setup) -> list[Term]:
 def uncertainty(found: list[Term], inside: bool) -> float:
     """Return the half-width of the sum of the terms inside or outside the share, in GiB.
 
-    Inside, _UNNAMED_GIB is added for what no term names: the weights' last half percent, an odd library. A
-    measurement has named it all.
+    Inside, the sum has _UNNAMED_GIB for memory without a term: the weights' last half percent, an odd library. A
+    measurement includes all of it.
     """
     unnamed = _UNNAMED_GIB if inside and all(term.name != MEASURED for term in found) else 0.0
     return math.sqrt(unnamed**2 + sum(term.uncertainty_gib**2 for term in found if term.inside is inside))
@@ -87,8 +88,8 @@ def uncertainty(found: list[Term], inside: bool) -> float:
 def forward_gib(arch: Architecture, setup: Setup) -> float:
     """Return the peak of a forward pass: residual, hidden state, and one layer's widest tensors.
 
-    In the dense block these are the fused gate and up, and their product. With experts they are each token's copies
-    for the experts it chose (fused_experts' workspaces).
+    In a dense block these are the fused gate and up, and their product. With experts they are the copies of each token
+    for its experts (fused_experts' workspaces).
     """
     ranks, experts = setup.ranks, arch.num_experts_per_tok
     dense = 3 * arch.intermediate_size // ranks if arch.moe_layers < arch.num_hidden_layers else 0
@@ -103,7 +104,7 @@ def _activations(arch: Architecture, setup: Setup) -> Term:
     forward = forward_gib(arch, setup)
     tokens, seqs = setup.batch.max_num_batched_tokens, setup.batch.max_num_seqs
     sampler = tokens * arch.hidden_size * BYTES_16BIT / GIB + seqs * arch.vocab_size * BYTES_16BIT / GIB
-    # The dummy run frees the layers' tensors before it samples, so the higher of the two counts.
+    # The dummy run frees the layers' tensors before it samples, so the higher value counts.
     if forward > sampler:
         return Term(
             name="activation_peak",
@@ -131,7 +132,7 @@ def _sampler(arch: Architecture, batch: Batch) -> list[Term]:
             name="sampler_state",
             gib=state,
             uncertainty_gib=0.05 * state,
-            cause="counts for penalties, kept for each request over the whole vocabulary",
+            cause="counts for penalties, for each request over the whole vocabulary",
             formula="max_num_seqs x vocab_size x 4.125 bytes",
             source="vLLM 0.32 v1/worker/gpu/sample/penalties.py; the second model runner, vllm#44443",
         ),
@@ -148,19 +149,22 @@ def _sampler(arch: Architecture, batch: Batch) -> list[Term]:
 
 
 def _compilation(arch: Architecture, peak_gib: float, setup: Setup) -> list[Term]:
-    """Return what a start takes that compiles and tries its kernels.
+    """Return the memory of a start that compiles and tries its kernels.
 
-    Inductor fuses kernels side by side and tries each fusion (vllm#26682) on random copies of all inputs, one of them
-    the embedding table. A start that compiles has that as its peak, and keeps about as much until it ends: 1.46 GiB for
-    a table of 1.45 (0.28, two models), 0.67 for one of 0.58 (0.29). A start that finds the compiled code has not.
-    On an H100 0.32 without the trials had peaks of 1.07 (7B) and 1.54 GiB (14B) for tables of 1.02 and 1.45, by the
-    tuning while it compiles; without that as well 0.41 and 0.32 (tests/fixtures/starts/h100.json).
+    Inductor fuses kernels side by side and tries each fusion (vllm#26682) on random copies of all inputs, with the
+    embedding table. A start that compiles has that as its peak, and keeps about the same amount until its end. The logs
+    show 1.46 GiB for a table of 1.45 (0.28, two models), and 0.67 GiB for a table of 0.58 (0.29). A start that finds
+    the compiled code does not take it.
+
+    On an H100, 0.32 without the trials had peaks of 1.07 (7B) and 1.54 GiB (14B), for tables of 1.02 and 1.45 GiB. The
+    tuning during the compilation caused them; without it, the peaks were 0.41 and 0.32 GiB
+    (tests/fixtures/starts/h100.json).
     """
     if setup.eager or setup.tries_kernels is False:
         return []
     table = embedding_bytes(arch, setup.ranks) / GIB
     more = max(0.0, table - peak_gib) + table
-    # Where it is not known whether the start compiles, both are possible and neither is likelier.
+    # For an unknown start, both cases are equally likely.
     gib, unsure = (more, 0.1 + 0.15 * more) if setup.tries_kernels else (more / 2, more / 2)
     return [
         Term(
@@ -168,7 +172,7 @@ def _compilation(arch: Architecture, peak_gib: float, setup: Setup) -> list[Term
             gib=gib,
             uncertainty_gib=unsure,
             cause="the first start compiles, and tries kernels on a random copy of the embedding table",
-            formula="the table - activation_peak, and the table once more; half of it where it is not known",
+            formula="2 x the table - activation_peak; half of it for an unknown start",
             source="vllm/config/compilation.py (benchmark_combo_kernel), torch/_inductor/codegen/triton.py "
             "(rand_strided); vllm#54122, vllm#54383; start logs c29, c41, c42, c43",
         )
@@ -188,12 +192,12 @@ def _graphs(arch: Architecture, batch: Batch) -> Term:
 
 
 def measured(gib: float) -> Term:
-    """Return the one term that an engine's own start log gives in place of the computed ones."""
+    """Return the term that an engine's own start log gives instead of the computed terms."""
     return Term(
         name=MEASURED,
         gib=gib,
         uncertainty_gib=0.1,
-        cause="everything in the share but weights and KV cache, as the engine stated it at an earlier start here",
+        cause="the share without weights and KV cache, from the log of an earlier start on this host",
         formula="share - weights - KV cache of that start",
         source="the engine's start log; three starts of one configuration differed by 0.04 GiB",
     )
@@ -215,13 +219,13 @@ NCCL = Term(
     formula="a constant for more than one rank",
     source="start logs with tensor parallelism: 0.1 to 0.6 GiB, once 1.8",
 )
-# The engine measures after NCCL is up, so most of it is the card's and not the share's.
+# The engine measures after the start of NCCL, so most of its memory is outside the share.
 NCCL_RESIDENT = Term(
     name="nccl_resident",
     gib=0.5,
     uncertainty_gib=0.4,
     inside=False,
-    cause="NCCL's own buffers, allocated before vLLM looks at the free memory",
+    cause="NCCL's buffers, allocated before vLLM measures the free memory",
     formula="a constant for more than one rank",
     source="start logs with the context: 93.83 of 95.01 GiB free (2 ranks), 137.64 of 139.8 (8 ranks)",
 )
@@ -229,7 +233,7 @@ FLASHINFER = Term(
     name="attention_workspace",
     gib=_FLASHINFER_WORKSPACE_GIB,
     uncertainty_gib=0.2,
-    cause="FlashInfer's workspace: FlashAttention 2 does not take an 8-bit KV cache",
+    cause="FlashInfer's workspace; FlashAttention 2 does not support an 8-bit KV cache",
     formula="394 MiB",
     source="VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE in vLLM 0.32's envs.py; attention selection on 12.0",
 )
@@ -237,7 +241,7 @@ DISPLAY = Term(
     name="display",
     gib=0.3,
     uncertainty_gib=0.5,
-    cause="a desktop or WSL that grows while the engine measures",
+    cause="a desktop or WSL that allocates memory during the measurement",
     formula="a constant for a shared card",
     source="start logs under WSL2: 0 to 0.5 GiB beyond the other terms",
 )
@@ -246,7 +250,7 @@ DISPLAY_RESIDENT = Term(
     gib=0.7,
     uncertainty_gib=0.5,
     inside=False,
-    cause="a desktop's own surfaces: free memory has to exceed the engine's share",
+    cause="a desktop's own surfaces; the free memory must exceed the engine's share",
     formula="a constant for a shared card",
     source="public reports of a desktop on the card: 0.5 to 1 GiB",
 )
@@ -255,7 +259,7 @@ CONTEXT = Term(
     gib=0.45,
     uncertainty_gib=0.15,
     inside=False,
-    cause="the process's CUDA context, created before vLLM looks at the free memory",
+    cause="the CUDA context of the process, created before vLLM measures the free memory",
     formula="a constant",
     source="start logs: 23.05 of 23.56 and 39.0 of 39.49 GiB free when the engine looks; gpu_worker.py init_device",
 )
@@ -263,8 +267,7 @@ DRAFT = Term(
     name="draft_model",
     gib=0.2,
     uncertainty_gib=0.2,
-    cause="the draft model's own activations and CUDA graphs; its weights and keys are counted as such",
+    cause="the draft model's activations and CUDA graphs; other terms count its weights and keys",
     formula="a constant for a draft model",
-    source="an assumption, with an uncertainty as large; of the whole overhead 0.74 GiB where 0.75 were computed (an "
-    "H100)",
+    source="an assumption with an equal uncertainty; an H100 had a whole overhead of 0.74 GiB, computed as 0.75",
 )

@@ -1,4 +1,4 @@
-"""Show a fit as JSON for programs and as text for a person, and each number with its formula and source."""
+"""Format a fit as JSON and as text, and each number with its formula and source."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from ..schema.facts import ExplainRow
 from ..schema.plan import FitNumbers
 from ..util import console
 from ..util.units import GIB
-from .estimate import Fit, Question
+from .estimate import FITS, NO, TIGHT, Fit, Question, longest
 from .request import NotedQuestion
 from .sizes import needed_bytes
 
 
 def rows(question: Question, found: Fit) -> list[ExplainRow]:
-    """Return one dict a number: name, value with its unit, formula, source; [] when nothing was computed."""
+    """Return one dict per number: name, value with its unit, formula, source; [] without a computation."""
     if found.weights_gib_per_rank is None:
         return []
     made = [*_model(question, found)]
@@ -63,7 +63,7 @@ def _cache(question: Question, found: Fit) -> list[ExplainRow]:
                 "decode_ceiling_tokens_per_second",
                 f"{found.decode_ceiling_tokens_per_second:.1f} tokens/s",
                 f"{question.bandwidth_gb_s:g} GB/s / bytes of weights read for a token, without the embedding table",
-                "an upper bound for one sequence: KV reads and everything else come on top",
+                "an upper bound for one sequence: the time for KV reads and for the rest is not included",
             )
         )
     return made
@@ -82,23 +82,25 @@ def _row(name: str, value: str, formula: str, source: str) -> ExplainRow:
     return {"name": name, "value": value, "formula": formula, "source": source}
 
 
-# The names of `numbers`, for an answer without any.
+# The names of `numbers`, for an answer without numbers.
 NUMBERS = tuple(FitNumbers.__annotations__)
 
 
-def as_json(found: Fit, notes: tuple[str, ...]) -> dict[str, object]:
-    """Return the answer to a single question."""
+def as_json(found: Fit, notes: tuple[str, ...], question: Question | None = None) -> dict[str, object]:
+    """Return the answer to a single question. `max_model_len_fits` has the verdict `fits`; 0: no length has it."""
     return {
         "schema": console.SCHEMA,
         "ok": True,
         "verdict": found.verdict,
+        "max_model_len": question.max_model_len if question else None,
+        "max_model_len_fits": longest(question) if question else None,
         **numbers(found),
         "reasons": [*found.reasons, *notes],
     }
 
 
 def numbers(found: Fit) -> FitNumbers:
-    """Return the numbers of a fit, None where nothing was computed. The overhead's terms are those inside the share."""
+    """Return the numbers of a fit, None without a computation. The overhead's terms are those inside the share."""
     return {
         "weights_gib_per_rank": _rounded(found.weights_gib_per_rank, 4),
         "kv_bytes_per_token_per_rank": found.kv_bytes_per_token_per_rank,
@@ -121,12 +123,12 @@ def numbers(found: Fit) -> FitNumbers:
 
 
 def text(asked: NotedQuestion, found: Fit) -> str:
-    """Return the answer for a person: the verdict first, then where each card's memory goes."""
+    """Return the answer for a person: the longest length first, then the use of each card's memory."""
     question = asked.question
     model, ranks = question.model, question.tensor_parallel_size
     where = f"{ranks} x " if ranks > 1 else ""
     where += f"{asked.card or 'a card'} of {question.card_gib:g} GiB"
-    lines = [f"{model.name} ({model.form.name}) on {where}: {found.verdict} at {question.max_model_len} tokens"]
+    lines = [f"{model.name} ({model.form.name}) on {where}:", headline(question, found)]
     if found.weights_gib_per_rank is not None and found.kv_bytes_per_token_per_rank is not None:
         needed = needed_bytes(question.max_model_len, found.kv_bytes_per_token_per_rank) / GIB
         share = question.card_gib * question.gpu_memory_utilization
@@ -135,13 +137,30 @@ def text(asked: NotedQuestion, found: Fit) -> str:
             f"  share      {share:7.2f} GiB  gpu_memory_utilization {question.gpu_memory_utilization:g}",
             f"  weights    {found.weights_gib_per_rank:7.2f} GiB",
             f"  overhead   {found.overhead_gib:7.2f} GiB  +- {found.uncertainty_gib:.2f}",
-            f"  KV cache   {found.kv_gib_per_rank:7.2f} GiB  {found.kv_tokens} tokens of {kib:g} KiB",
-            f"  needed     {needed:7.2f} GiB  one request of {question.max_model_len} tokens",
-            f"  longest max_model_len: {found.max_model_len_possible}",
+            f"  KV cache   {found.kv_gib_per_rank:7.2f} GiB  {found.kv_tokens:,} tokens of {kib:g} KiB",
+            f"  needed     {needed:7.2f} GiB  one request of {question.max_model_len:,} tokens",
         ]
     if found.decode_ceiling_tokens_per_second is not None:
         lines.append(f"  decode ceiling: {found.decode_ceiling_tokens_per_second:.0f} tokens/s for one sequence")
     return "\n".join([*lines, *(f"  {reason}" for reason in (*found.reasons, *asked.notes))])
+
+
+def headline(question: Question, found: Fit) -> str:
+    """Return the verdict, and first the longest length that fits where the question's length does not."""
+    asked = f"{question.max_model_len:,} tokens"
+    if found.verdict == FITS:
+        return f"fits with {asked}"
+    certain, possible = longest(question), longest(question, tight=True)
+    if not possible:
+        return "does not fit" if found.verdict == NO else f"tight with {asked}"
+    bound = f"; {certain:,} at the upper end of the overhead" if certain else ""
+    if possible == question.max_model_len:
+        return f"fits with {asked} (tight{bound})"
+    tight = f" (tight{bound})" if possible != certain else ""
+    beyond = f"does not fit with {asked}"
+    if found.verdict == TIGHT:
+        beyond = f"fits with {asked} only at the lower end of the overhead"
+    return f"fits with {possible:,} tokens{tight}\n{beyond}"
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -1,4 +1,4 @@
-"""Turn the words of a command line into a question for the fit, and refuse invalid ones."""
+"""Convert the options of a command line to a question for the fit, and refuse invalid ones."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from typing import Any, NamedTuple
 
 from ..catalog import gpus, hf_config, model_families
 from ..catalog.model_families import Model, Unknown
-from ..errors import UsageError
-from ..util.suggest import did_you_mean
+from ..errors import RoundhouseError, UsageError
+from ..models.hub import Hub
+from ..util import console
 from ..vllm import defaults
-from ..vllm.formats import KV_DTYPE_BYTES, UNCOVERED, WEIGHT_FORMATS, members, nearest
+from ..vllm.formats import (
+    KV_DTYPE_BYTES,
+    OLDEST_CAPABILITY,
+    UNCOVERED,
+    WEIGHT_FORMATS,
+    Capability,
+    members,
+    nearest,
+)
 from .estimate import Question
 
 _ALLOWED = ", ".join(WEIGHT_FORMATS)
@@ -21,7 +30,7 @@ _BATCH = ("max_num_seqs", "max_num_batched_tokens")
 
 
 class NotedQuestion(NamedTuple):
-    """A question, the card's name when it is known, and sentences on what was assumed."""
+    """Hold a question, the card's name where it is known, and sentences on what was assumed."""
 
     question: Question
     card: str | None
@@ -29,16 +38,19 @@ class NotedQuestion(NamedTuple):
 
 
 def model(name: str, quantization: str | None = None) -> Model | Unknown:
-    """Return a model by a hub's owner/name or a folder, in the checkpoint's format or the one that is asked for."""
+    """Return a model by a hub's owner/name or a folder, in the checkpoint's format or in `quantization`.
+
+    Raises RoundhouseError `model_unknown` for a model that is not in the table.
+    """
     if quantization and quantization.lower() in UNCOVERED:
-        return Unknown(name, f"{quantization} is a format whose bytes the formulas do not cover: {_ALLOWED} are.")
+        return Unknown(name, f"The formulas do not cover the format {quantization}. Write one of {_ALLOWED}.")
     wanted = _wanted(quantization)
     found = _find(name)
     if isinstance(found, Unknown) or not wanted or found.form.name in wanted:
         return found
     if found.form.name != "bf16":
         text = "--quantization is {value!r} and {model} is {format}."
-        remedy = "Write {format}, leave it out, or name a repository in that format."
+        remedy = "Write {format}, omit the option, or name a repository in that format."
         fields = {"value": quantization, "model": name, "format": found.form.name}
         raise UsageError("quantization_of_another_checkpoint", text, remedy, **fields)
     if len(wanted) > 1 and wanted[0] != "fp8":
@@ -50,11 +62,11 @@ def model(name: str, quantization: str | None = None) -> Model | Unknown:
 
 
 def check(asked: Mapping[str, Any]) -> None:
-    """Raise UsageError for the first invalid value among the command's options; None is one that was left out."""
+    """Raise UsageError for the first invalid value among the command's options; None is an omitted option."""
     share, dtype = asked["gpu_memory_utilization"], asked["kv_cache_dtype"]
     if share is not None and not 0 < share <= 1:
         hint = f"{share / 100:g}" if 1 < share <= 100 else "a share of the card, such as 0.9"
-        raise _invalid("gpu-memory-utilization", share, f"Write {hint}: it is above 0 and at most 1.")
+        raise _invalid("gpu-memory-utilization", share, f"Write {hint}; the value is above 0 and at most 1.")
     if dtype and dtype not in KV_DTYPE_BYTES:
         raise _invalid("kv-cache-dtype", dtype, f"Write one of {', '.join(KV_DTYPE_BYTES)}.")
     for name in ("max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "gpus"):
@@ -63,73 +75,126 @@ def check(asked: Mapping[str, Any]) -> None:
     if seqs and tokens and seqs > tokens:  # vLLM refuses it (config/scheduler.py)
         raise _invalid("max-num-seqs", seqs, f"Write at most --max-num-batched-tokens, {tokens}.")
     if gpus and ranks and ranks > gpus:
-        text = "--gpus is {gpus} and --tensor-parallel-size {ranks}."
-        raise UsageError("gpus_too_few", text, "Write at least as many.", gpus=gpus, ranks=ranks)
+        text = "--gpus is {gpus} and --tensor-parallel-size is {ranks}."
+        raise UsageError("gpus_too_few", text, "Write --gpus {ranks} or more.", gpus=gpus, ranks=ranks)
 
 
 def check_count(option: str, value: int | None) -> None:
-    """Raise UsageError for a count below 1; None is an option that was left out."""
+    """Raise UsageError for a count below 1; None is an omitted option."""
     if value is not None and value < 1:
         raise _invalid(option, value, "Write a whole number from 1.")
 
 
 def max_model_len(wanted: int | None, found: Model) -> int:
-    """Return the length that is asked for, the model's own for None; UsageError when the model does not reach it."""
+    """Return the requested length, or the model's maximum for None. Raises UsageError above the model's maximum."""
     own = found.architecture.max_position_embeddings
     if wanted is None and own is None:
-        text = "--max-model-len is missing, and {model}'s own is not known."
-        raise UsageError("max_model_len_missing", text, "Write it.", model=found.name)
+        text = "The maximum length of {model} is unknown."
+        raise UsageError("max_model_len_missing", text, "Add --max-model-len.", model=found.name)
     if wanted is not None and own is not None and wanted > own:
-        raise _invalid("max-model-len", wanted, f"Write at most {own}: {found.name} goes no further.")
+        raise _invalid("max-model-len", wanted, f"Write at most {own}, the maximum of {found.name}.")
     return wanted or own or 0
 
 
 def card(name: str | None, vram_gib: float | None) -> tuple[gpus.Card | None, float]:
-    """Return the card of the table, None when it is not in it, and CUDA's total of its memory in GiB."""
+    """Return the card of the table, None for a card that is not in it, and CUDA's total of its memory in GiB.
+
+    Raises UsageError for a card that vLLM refuses, an ambiguous name, and an unknown name without `vram_gib`.
+    """
+    if name is None and vram_gib is None:
+        raise gpu_missing()
     found = gpus.find(name, vram_gib) if name else None
+    _check_name(name, found)
     if vram_gib is not None:
         if not 0 < vram_gib < math.inf:
             raise _invalid("vram-gib", vram_gib, "Write the card's total in GiB, such as 15.5.")
-        # What is on the box is more than CUDA's total, and people write it.
-        on_the_box = gpus.total_gib(found) if found and vram_gib == found.marketing_gb else None
-        return found, on_the_box or vram_gib
-    if name is None:
-        cure = "Write the card's total in GiB, or --gpu with its name."
-        raise UsageError("vram_gib_missing", "--vram-gib is missing.", cure)
-    total = gpus.total_gib(found) if found else None
+        # People write the marketing size, which is more than CUDA's total.
+        marketing = gpus.total_gib(found) if found and vram_gib == found.marketing_gb else None
+        return found, marketing or vram_gib
     if found is None:
-        known = ", ".join(each.name for each in gpus.CARDS)
-        remedy = did_you_mean(name, [each.name for each in gpus.CARDS], "Add --vram-gib, or write one of {known}.")
-        text = "--gpu is {gpu!r}, which is not known."
-        raise UsageError("unknown_gpu", text, remedy, gpu=name, known=known)
+        raise _unknown_gpu(str(name))
+    total = gpus.total_gib(found)
     if total is None:
-        text, remedy = "--gpu is {gpu!r}, whose memory is the host's.", "Add --vram-gib, CUDA's total there."
-        raise UsageError("gpu_memory_unknown", text, remedy, gpu=name)
+        text = "--gpu is {gpu!r}, which uses the host's memory."
+        raise UsageError("gpu_memory_unknown", text, "Add --vram-gib with CUDA's total on that host.", gpu=name)
     return found, total
 
 
-def card_note(known: gpus.Card | None, vram_gib: float | None, taken_gib: float) -> str | None:
-    """Return a sentence when the memory was not asked for as it is taken, None otherwise."""
-    if known is None or vram_gib == taken_gib or (vram_gib is None and known.cuda_gib is not None):
-        return None
-    source = "as in a start log" if known.cuda_gib else f"what is on the box less {gpus.BOX_HOLDS_BACK_GIB:g}"
-    return f"CUDA's total of this card is taken as {taken_gib:g} GiB, {source}; its driver states it."
+def gpu_missing() -> UsageError:
+    """Return the error of a question without a card, on a machine without an NVIDIA GPU."""
+    text = "This machine has no NVIDIA GPU."
+    return UsageError("gpu_missing", text, 'Add --gpu NAME, such as "RTX 4090", or --vram-gib GIB.')
 
 
-def notes(question: Question, card_name: str | None, known: gpus.Card | None) -> tuple[str, ...]:
-    """Return sentences on what the answer takes for granted."""
+def gpu_too_old(name: str, capability: Capability | None) -> UsageError:
+    """Return the error of a card that vLLM does not support; a capability of None is older than Turing."""
+    required = _dotted(OLDEST_CAPABILITY)
+    have = f"it has compute capability {_dotted(capability)}" if capability else "its generation is older than Turing"
+    text = "{gpu} is too old: {have}, and vLLM requires compute capability {required} or higher."
+    remedy = "Use a card of the Turing generation (T4, RTX 20 series) or newer."
+    fields = {"gpu": name, "have": have, "required": required, "capability": capability and _dotted(capability)}
+    return UsageError("gpu_too_old", text, remedy, **fields)
+
+
+def _dotted(capability: Capability) -> str:
+    return ".".join(map(str, capability))
+
+
+def _check_name(name: str | None, found: gpus.Card | None) -> None:
+    """Raise UsageError for a card that is too old, and for a name of several cards."""
+    several = gpus.candidates(name) if name else []
+    meant = [found] if found else several
+    if meant and all(gpus.is_too_old(each.capability) for each in meant):
+        raise gpu_too_old(meant[0].name, meant[0].capability)
+    if found is None and several:
+        text, names = "--gpu is {gpu!r}, which is {candidates}.", [each.name for each in several]
+        remedy = 'Write the size too, as in --gpu "{first}".'
+        fields = {"gpu": name, "candidates": " or ".join(names), "first": names[0]}
+        raise UsageError("gpu_ambiguous", text, remedy, **fields)
+
+
+def _unknown_gpu(name: str) -> UsageError:
+    if "laptop" in name.lower():
+        text = "--gpu is {gpu!r}, and the table has no laptop GPUs: their memory and bandwidth differ."
+        return UsageError("unknown_gpu", text, "Add --vram-gib with the card's total memory.", gpu=name, candidates=[])
+    close = gpus.similar(name)
+    remedy = "Add --vram-gib with the card's total memory; --list-gpus shows the known cards."
+    if close:
+        remedy = f"Did you mean {_either(close)}? For another card, add --vram-gib with its total memory."
+    return UsageError("unknown_gpu", "--gpu is {gpu!r}, which is not a known card.", remedy, gpu=name, candidates=close)
+
+
+def _either(names: list[str]) -> str:
+    """Return "a, b or c"."""
+    return " or ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
+
+
+def card_notes(name: str | None, known: gpus.Card | None, vram_gib: float | None, taken_gib: float) -> tuple[str, ...]:
+    """Return sentences on which card and which memory were assumed."""
+    found = []
+    if known and vram_gib is None and len(several := gpus.candidates(name or "")) > 1:
+        others = _either([each.name for each in several if each != known])
+        found.append(f"--gpu {name!r} is read as {known.name}. For {others}, write the size too.")
+    if known and vram_gib != taken_gib and not (vram_gib is None and known.cuda_gib is not None):
+        source = "as a start log states" if known.cuda_gib else f"the marketing size less {gpus.BOX_HOLDS_BACK_GIB:g}"
+        found.append(f"CUDA's total is assumed as {taken_gib:g} GiB, {source}; the driver states the exact value.")
+    return tuple(found)
+
+
+def notes(question: Question, card_name: str | None) -> tuple[str, ...]:
+    """Return sentences on what the answer assumes."""
     found = []
     if not question.model.stated:
         found.append(
-            f"{question.model.name} is a 16-bit checkpoint: the numbers are those of the same model in "
-            f"{question.model.form.name}, which is a repository of its own."
+            f"{question.model.name} is a 16-bit checkpoint. The numbers are those of the same model in "
+            f"{question.model.form.name}, which is another repository."
         )
-    if card_name and known is None:
-        found.append(f"{card_name} is not in the table of cards: no decode ceiling, no check of its formats.")
+    if card_name and question.capability is None:
+        found.append(f"{card_name} is not a known card: its decode ceiling and its formats were not checked.")
     if card_name is None and question.card_gib >= defaults.LARGE_CARD_GIB and question.max_num_seqs is None:
         found.append(
-            "max_num_seqs is taken as vLLM's default for large cards, 1024; on an A100 it is 256: add --gpu, "
-            "or write --max-num-seqs."
+            "max_num_seqs is assumed as 1024, vLLM's default for large cards; on an A100 it is 256. Add --gpu or "
+            "--max-num-seqs."
         )
     return tuple(found)
 
@@ -137,21 +202,21 @@ def notes(question: Question, card_name: str | None, known: gpus.Card | None) ->
 def _invalid(option: str, value: object, cure: str) -> UsageError:
     code = f"{option.replace('-', '_')}_invalid"
     if isinstance(value, float) and not math.isfinite(value):
-        value = str(value)  # JSON has neither
+        value = str(value)  # JSON has neither infinity nor NaN
     return UsageError(code, "--{option} is {value!r}.", "{cure}", option=option, value=value, cure=cure)
 
 
 def _wanted(quantization: str | None) -> tuple[str, ...]:
-    """Return the formats that a word may mean, first the plainest; () for no word."""
+    """Return the formats that a word may mean, the most common first; () for None."""
     if quantization is None:
         return ()
     if meant := members(quantization):
         return meant
     if close := nearest(quantization):
         text = "--quantization is {value!r}, a llama.cpp file type that vLLM does not load."
-        remedy = "Write {nearest}, the nearest format that it has, and name a repository in it."
+        remedy = "Write {nearest}, the closest format, and name a repository in it."
         raise UsageError("quantization_of_llama_cpp", text, remedy, value=quantization, nearest=close)
-    raise _invalid("quantization", quantization, f"Write one of {_ALLOWED}, or leave it out.")
+    raise _invalid("quantization", quantization, f"Write one of {_ALLOWED}, or omit the option.")
 
 
 def _find(name: str) -> Model | Unknown:
@@ -161,12 +226,26 @@ def _find(name: str) -> Model | Unknown:
     if found := model_families.find(name):
         return found
     if "gguf" in name.lower():
-        text = "--model is {model!r}, and vLLM does not load GGUF."
+        text = "--model is {model!r}, and vLLM does not load GGUF files."
         raise UsageError("model_is_gguf", text, "Name the model's AWQ repository.", model=name)
+    raise _unknown_model(name)
+
+
+def _unknown_model(name: str) -> RoundhouseError:
+    """Return the error of a model that is not in the table: near names, and the commands that make it known."""
+    close = model_families.similar(name)
+    meant = f"Did you mean {_either(close)}?" if close else ""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise _invalid("model", name, "Write a hub's owner/name, or a folder with a config.json.")
-    return Unknown(
-        name,
-        f"{name} is not in the catalog: pull its config.json and name the folder "
-        "(the Qwen2.5, Qwen2.5-Coder and Qwen3 dense families are known without).",
+        text = "--model is {model!r}, which is neither owner/name nor a folder."
+        remedy = meant or "Write a hub's owner/name, or a folder with a config.json."
+        return UsageError("model_invalid", text, remedy, model=name, candidates=close)
+    folder = name.partition("/")[2]
+    commands = (
+        f"  curl -fL --create-dirs -o {folder}/config.json \\",
+        f"    {Hub().endpoint}/{name}/resolve/main/config.json",
+        f"  {console.command_name('plan.py', 'roundhouse-plan')} --model ./{folder}",
     )
+    text = "{model} is not in the catalog."
+    remedy = "{meant}To use it, download its config.json and name the folder:\n{commands}"
+    fields = {"model": name, "candidates": close, "meant": meant and f"{meant}\n", "commands": "\n".join(commands)}
+    return RoundhouseError("model_unknown", text, remedy, **fields)

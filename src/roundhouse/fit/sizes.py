@@ -1,10 +1,10 @@
 """Compute the bytes of a model's KV cache and of its weights: on disk, resident on each rank, read for each token.
 
-Resident is more than the sum of the tensors. PyTorch's caching allocator takes segments in steps of
-2 MiB for a tensor of 10 MiB or more, and the end of a segment counts as the tensor's own unless it is
-split off, which happens only when more than 1 MiB is left (c10/cuda/CUDACachingAllocator.cpp,
-kRoundLarge, kMinLargeAlloc, kSmallSize). Segments of 20 MiB and more are never split
-while weights load (vllm#41268). With both, the sizes that start logs state come out to a few MiB.
+The resident size is more than the sum of the tensors. For a tensor of 10 MiB or more, PyTorch's caching allocator takes
+segments in steps of 2 MiB. It splits off the end of a segment only when more than 1 MiB is left. A shorter end
+counts as the tensor's (c10/cuda/CUDACachingAllocator.cpp: kRoundLarge, kMinLargeAlloc, kSmallSize). It never splits
+segments of 20 MiB and more during the load of weights (vllm#41268). With both rules, the computed sizes differ from
+those of start logs by a few MiB.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from ..catalog.model_families import Architecture
 from ..util.units import MIB
 from ..vllm.formats import KV_DTYPE_BYTES, Format
 
-# vLLM's block_size on CUDA (config/cache.py); memory is handed out in whole blocks.
+# vLLM's block_size on CUDA (config/cache.py); vLLM allocates whole blocks.
 BLOCK_TOKENS = 16
 
 
 def bytes_per_token(architecture: Architecture, kv_cache_dtype: str, tensor_parallel_size: int) -> int:
-    """Return the bytes that a token takes on one rank: a key and a value in each layer.
+    """Return the bytes of a token on one rank: a key and a value in each layer.
 
-    A rank has at least one key head, so that more ranks than key heads save nothing. Within 0.14 %
-    of 30 logged token counts, which is the rounding of the logs.
+    A rank has at least one key head, so more ranks than key heads save no memory. The result is within 0.14 % of 30
+    logged token counts, which is the rounding of the logs.
     """
     heads = max(1, architecture.num_key_value_heads // tensor_parallel_size)
     return 2 * architecture.num_hidden_layers * heads * architecture.head_dim * KV_DTYPE_BYTES[kv_cache_dtype]
 
 
 def tokens(kv_bytes: float, token_bytes: int) -> int:
-    """Return how many tokens `kv_bytes` hold, in whole blocks (v1/core/kv_cache_utils.py)."""
+    """Return the number of tokens in `kv_bytes`, in whole blocks (v1/core/kv_cache_utils.py)."""
     return max(0, int(kv_bytes // (BLOCK_TOKENS * token_bytes))) * BLOCK_TOKENS
 
 
 def needed_bytes(max_model_len: int, token_bytes: int) -> int:
-    """Return what one request of the full length takes: the least that vLLM starts with."""
+    """Return the bytes of one request of the full length, the minimum with which vLLM starts."""
     return -(-max_model_len // BLOCK_TOKENS) * BLOCK_TOKENS * token_bytes
 
 
@@ -51,10 +51,10 @@ _VOCAB_PADDING = 64
 
 
 class Weights(NamedTuple):
-    """Bytes of one rank, but `disk`, which is the whole checkpoint's tensors.
+    """Hold the bytes of one rank; `disk` is the size of the whole checkpoint's tensors.
 
-    `read_per_token` is what one decode step of one sequence reads: no embedding gather, and of the
-    experts only those that are chosen.
+    `read_per_token` is the number of bytes that one decode step of one sequence reads: without the embedding, and with
+    the chosen experts only.
     """
 
     resident: int
@@ -63,20 +63,22 @@ class Weights(NamedTuple):
 
 
 class _Linear(NamedTuple):
-    layers: int  # how many have it
+    layers: int  # number of layers with it
     inputs: int
     outputs: int
-    parts: int = 1  # checkpoints store it in so many pieces: q, k, v or gate, up
-    stacked: int = 1  # how many experts lie in one tensor
-    used: int = 1  # how many of them one token reads
+    # Pieces in a checkpoint: q, k and v, or gate and up.
+    parts: int = 1
+    # Experts in one tensor, and those of them that one token reads.
+    stacked: int = 1
+    used: int = 1
 
 
 @lru_cache(maxsize=4096)
 def weights(architecture: Architecture, form: Format, tensor_parallel_size: int) -> Weights:
-    """Return the bytes of a model whose heads and intermediate size the ranks divide.
+    """Return the bytes of a model; the ranks must divide its heads and its intermediate size.
 
-    The bare formula (linear layers in the format, embeddings, lm_head, norms and biases in 16 bit)
-    is 0.00 % to 0.09 % from six published checkpoints.
+    The formula has the linear layers in the format, and embeddings, lm_head, norms and biases in 16 bit. It differs by
+    0.00 % to 0.09 % from six published checkpoints.
     """
     resident = read = 0
     for linear in _linears(architecture, tensor_parallel_size):
@@ -92,7 +94,7 @@ def weights(architecture: Architecture, form: Format, tensor_parallel_size: int)
     copies = 1 if architecture.tie_word_embeddings else 2
     resident += copies * _allocated(table)
     disk += copies * architecture.vocab_size * architecture.hidden_size * BYTES_16BIT
-    # RotaryEmbedding's cos and sin, once for all layers (model_executor/layers/rotary_embedding/base.py).
+    # RotaryEmbedding's cos and sin; all layers share them (model_executor/layers/rotary_embedding/base.py).
     positions = architecture.max_position_embeddings or 32768
     resident += positions * architecture.head_dim * BYTES_16BIT
     return Weights(resident=resident, disk=disk, read_per_token=read + table)
@@ -126,7 +128,7 @@ def _tensors(linear: _Linear, form: Format) -> list[int]:
         return [main, 4 * weights_count // (form.group_size * form.group_size)]
     groups = linear.stacked * linear.outputs * (linear.inputs // form.group_size if form.group_size else 1)
     sizes = [main, groups * form.scale_bytes]
-    # A symmetric GPTQ checkpoint stores zero points, and the engine drops them for Marlin's kernel.
+    # A symmetric GPTQ checkpoint stores zero points; the engine drops them for Marlin's kernel.
     if form.zero_bits and not form.index_bytes:
         sizes.append(groups * form.zero_bits // 8)
     return sizes
@@ -150,13 +152,13 @@ def _allocated(size: int) -> int:
 
 
 def embedding_bytes(arch: Architecture, ranks: int) -> int:
-    """Return the bytes of one rank's part of the embedding table, which is 16-bit in every format."""
+    """Return the bytes of one rank's part of the embedding table, which has 16 bits in every format."""
     padded = -(-arch.vocab_size // _VOCAB_PADDING) * _VOCAB_PADDING
     return -(-padded // ranks) * arch.hidden_size * BYTES_16BIT
 
 
 def _sixteen_bit(arch: Architecture, ranks: int) -> tuple[int, int, int]:
-    """Return the bytes of norms, biases and routers: on every rank whole, on a rank its share, in the checkpoint."""
+    """Return the bytes of norms, biases and routers: replicated per rank, split per rank, in the checkpoint."""
     layers = arch.num_hidden_layers
     norms = (2 * layers + 1) * arch.hidden_size + (2 * arch.head_dim * layers if arch.qk_norm else 0)
     shared_gate = 1 if arch.shared_expert_intermediate_size else 0

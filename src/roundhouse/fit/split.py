@@ -1,4 +1,4 @@
-"""Say why a model cannot be split over ranks, or why one cannot draft for another, before any arithmetic."""
+"""Check that ranks can split a model, and that a model can draft for another, before any arithmetic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ..catalog.model_families import Model
 
 
 def obstacle(model: Model, ranks: int) -> str | None:
-    """Return one sentence when tensor parallelism over `ranks` cannot be had, None when it can."""
+    """Return a sentence when `ranks` cannot split the model by tensor parallelism, None when they can."""
     return _heads(model, ranks) or _sizes(model, ranks)
 
 
@@ -15,14 +15,14 @@ def _heads(model: Model, ranks: int) -> str | None:
     heads, keys = architecture.num_attention_heads, architecture.num_key_value_heads
     at = f"tensor_parallel_size is {ranks}"
     if heads % ranks:
-        return f"{at} and does not divide num_attention_heads, {heads}: take one that does."
+        return f"{at} and does not divide num_attention_heads, {heads}. Use a divisor."
     if keys % ranks and ranks % keys:
-        return f"{at}, which neither divides nor is a multiple of num_key_value_heads, {keys}: take one that does."
+        return f"{at}, which is neither a divisor nor a multiple of num_key_value_heads, {keys}. Use one of these."
     mine, head_dim = heads // ranks, architecture.head_dim
     if form.group_size and ranks > 1 and mine * head_dim % form.group_size:
         return (
-            f"{at} and leaves each rank {mine} heads of {head_dim}, which are no whole number of "
-            f"{form.name}'s groups of {form.group_size}: take fewer ranks."
+            f"{at} and gives each rank {mine} heads of {head_dim}, which {form.name}'s groups of {form.group_size} "
+            "do not divide. Use fewer ranks."
         )
     return None
 
@@ -34,26 +34,26 @@ def _sizes(model: Model, ranks: int) -> str | None:
     at = f"tensor_parallel_size is {ranks}"
     for size in sizes if architecture.moe_layers < architecture.num_hidden_layers else sizes[1:]:
         if size % ranks:
-            return f"{at} and does not divide the intermediate size, {size}: take one that does."
+            return f"{at} and does not divide the intermediate size, {size}. Use a divisor."
         if form.group_size and size % form.group_size:
-            return f"The intermediate size, {size}, is no whole number of {form.name}'s groups of {form.group_size}."
+            return f"{form.name}'s groups of {form.group_size} do not divide the intermediate size, {size}."
         if form.group_size and size // ranks % form.group_size:
             return (
-                f"{at} and leaves each rank {size // ranks} of the intermediate size, which is no whole number "
-                f"of {form.name}'s groups of {form.group_size}: take fewer ranks."
+                f"{at} and gives each rank {size // ranks} of the intermediate size, which {form.name}'s groups of "
+                f"{form.group_size} do not divide. Use fewer ranks."
             )
     return None
 
 
 def draft_obstacle(draft: Model | None, target: Model, ranks: int) -> str | None:
-    """Return one sentence when the draft model cannot draft for the target, None when it can, or there is none."""
+    """Return a sentence when the draft model cannot draft for the target, None otherwise."""
     if draft is None:
         return None
     theirs, ours = draft.architecture.vocab_size, target.architecture.vocab_size
     if theirs != ours:
         # vLLM 0.32, config/speculative.py: "Target and draft model should have the same vocabulary size".
         return (
-            f"The draft model {draft.name} has a vocabulary of {theirs} and {target.name} of {ours}, and vLLM wants "
-            "them equal: take a draft of the same vocabulary, or method: ngram."
+            f"The draft model {draft.name} has a vocabulary of {theirs} and {target.name} of {ours}; vLLM requires "
+            "equal ones. Use a draft model of the same vocabulary, or method: ngram."
         )
     return obstacle(draft, ranks)

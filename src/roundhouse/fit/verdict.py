@@ -1,7 +1,7 @@
 """Define a question to the fit, and the verdict of its answer.
 
-The verdict is the worst of what the card can run, what the engine's share holds, and what the rest of the card has to
-hold.
+The verdict is the worst of three: of the formats that the card runs, of the engine's share, and of the rest of the
+card.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ FITS, TIGHT, NO, UNKNOWN = "fits", "tight", "no", "unknown"
 
 
 class Measured(NamedTuple):
-    """What an engine stated when it ran so on this host, GiB on each rank. `overhead_gib` is inside its share."""
+    """Hold the values of an engine's own start log, in GiB on each rank. `overhead_gib` is inside its share."""
 
     weights_gib: float
     overhead_gib: float
 
 
 class Question(NamedTuple):
-    """One engine on one kind of card. GiB are CUDA's total, which is below the marketing GB.
+    """Hold one engine on one kind of card. `card_gib` is CUDA's total, which is below the marketing GB.
 
-    `max_num_seqs` and `max_num_batched_tokens` of None are vLLM's defaults. `capability` and
-    `bandwidth_gb_s` of None are not known, which leaves out what depends on them. `draft` is the
-    model that drafts for speculative decoding; `measured` takes the place of computed terms. `tries_kernels`:
-    the engine compiles at this start and tries its kernels; None where that is not known. `speculates`: it drafts, with
-    or without a model for it. `kernels`: it finds FlashInfer's compiled (vllm/kernels.py).
+    `max_num_seqs` and `max_num_batched_tokens` of None are vLLM's defaults. `capability` and `bandwidth_gb_s` of None
+    are unknown, and the values that depend on them are not computed. `draft` is the model for speculative decoding;
+    `measured` replaces computed terms. `tries_kernels`: the engine compiles at this start and tries its kernels; None:
+    unknown. `speculates`: it drafts, with or without a draft model. `kernels`: FlashInfer's kernels are compiled
+    (vllm/kernels.py).
     """
 
     model: Model
@@ -56,12 +56,12 @@ class Question(NamedTuple):
 
     @property
     def share_gib(self) -> float:
-        """Return what gpu_memory_utilization gives the engine (vLLM: requested memory, v1/worker/utils.py)."""
+        """Return the engine's memory by gpu_memory_utilization (vLLM: requested memory, v1/worker/utils.py)."""
         return self.card_gib * self.gpu_memory_utilization
 
     @property
     def kv_dtype(self) -> str:
-        """Return what auto means: a checkpoint may state its own (vLLM 0.32, resolve_kv_cache_dtype_string)."""
+        """Return the type; a checkpoint may define auto (vLLM 0.32, resolve_kv_cache_dtype_string)."""
         return self.model.kv_cache_dtype if self.kv_cache_dtype == "auto" else self.kv_cache_dtype
 
 
@@ -71,7 +71,7 @@ Limit = tuple[str, str]  # a verdict and its sentence
 def verdict(
     question: Question, resident: float, terms: list[Term], gap: float, unsure: float
 ) -> tuple[str, tuple[str, ...]]:
-    """Return the verdict and a sentence for each limit. GiB on each rank: weights, what is missing, its uncertainty."""
+    """Return the verdict and a sentence for each limit. GiB on each rank: weights, missing memory, uncertainty."""
     if heavy := heavier(resident, question):
         limits = [(NO, heavy)]
     else:
@@ -94,12 +94,13 @@ def _whatever_the_memory(question: Question) -> list[Limit]:
     own_limit = question.model.architecture.max_position_embeddings
     found = []
     if own_limit and question.max_model_len > own_limit:
-        found.append(f"max_model_len is {question.max_model_len} and the model goes to {own_limit}.")
+        found.append(f"max_model_len is {question.max_model_len}, and the model's maximum is {own_limit}.")
     fp8, oldest = formats.KV_DTYPE_BYTES[question.kv_dtype] == 1, vllm_kernels.kv_fp8_since(kernels=question.kernels)
     if fp8 and question.capability is not None and question.capability < oldest:
         have, want = (".".join(map(str, each)) for each in (question.capability, oldest))
         other = "" if question.kernels else ", or agents_runtime: compose"
-        found.append(f"An 8-bit KV cache wants compute capability {want} and the card has {have}: take auto{other}.")
+        text = f"An 8-bit KV cache requires compute capability {want}, and the card has {have}."
+        found.append(f"{text} Use kv_cache_dtype auto{other}.")
     against = formats.obstacle(question.model.form, question.capability)
     return [(NO, reason) for reason in [*found, *([against] if against else [])]]
 
@@ -109,9 +110,9 @@ def _in_the_share(question: Question, gap: float, unsure: float) -> list[Limit]:
         return []
     length = question.max_model_len
     if gap > 0:
-        missing = f"One request of {length} tokens needs {gap:.2f} GiB more KV cache than is left"
-        return [(TIGHT if gap <= unsure else NO, f"{missing} (the overhead is known to {unsure:.2f} GiB).")]
-    left = f"One request of {length} tokens leaves {-gap:.2f} GiB of the KV cache"
+        missing = f"One request of {length:,} tokens needs {gap:.2f} GiB more KV cache than is available"
+        return [(TIGHT if gap <= unsure else NO, f"{missing} (the overhead is known to +- {unsure:.2f} GiB).")]
+    left = f"One request of {length:,} tokens leaves {-gap:.2f} GiB of the KV cache free"
     return [(TIGHT, f"{left}, less than the overhead's uncertainty, {unsure:.2f} GiB.")]
 
 
@@ -121,10 +122,10 @@ def _beside_the_share(question: Question, terms: list[Term]) -> list[Limit]:
     margin = overhead.uncertainty(terms, inside=False)
     if not outside or outside + margin <= left:
         return []
-    # An engine starts without the room that only a full batch of its sampler takes, and may fail under it.
+    # An engine starts without the memory of a full sampler batch, and may fail under that load.
     to_start = outside - sum(term.gib for term in terms if term.name == overhead.SAMPLING)
     reason = (
-        f"gpu_memory_utilization {question.gpu_memory_utilization:g} leaves {left:.2f} GiB of the card and about "
-        f"{outside:.2f} GiB are needed there: lower it."
+        f"gpu_memory_utilization {question.gpu_memory_utilization:g} leaves {left:.2f} GiB of the card, and the engine "
+        f"needs about {outside:.2f} GiB there. Lower it."
     )
     return [(NO if to_start - margin > left else TIGHT, reason)]

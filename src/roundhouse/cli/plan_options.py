@@ -1,0 +1,89 @@
+"""Define the command line of `scripts/plan.py`, and refuse options that do not belong together."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import UsageError
+from ..fit import request
+from ..paths import CHECKOUT
+from ..util import console
+from ..vllm.formats import KV_DTYPE_BYTES
+
+ROSTER = CHECKOUT / "group_vars/all/agents.yml"
+EPILOG = """\
+Without --model, the command plans the roster on this host's cards, or on those of --gpu, --vram-gib and --gpus.
+The exit status is 0 when a model of each agent fits, and 1 otherwise.
+
+Verdicts: fits (max_model_len fits at the upper end of the overhead), tight (between the ends), no (not even at
+the lower end), unknown (the formulas do not cover the model). gap_gib is the memory missing on each card, negative
+for spare memory; gap_gib and max_model_len_possible assume the expected overhead. A single question exits with 0,
+with 1 for an unknown model, and with 2 for an invalid option or a card that vLLM does not support.
+"""
+# Options of a single question; a roster has settings for them.
+_SINGLE = (
+    *("quantization", "gpu_memory_utilization", "max_model_len", "kv_cache_dtype", "tensor_parallel_size"),
+    *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "compile_cache"),
+)
+# Options that earlier versions had.
+GONE = {
+    "--calibrate": "Run benchmarks/calibration.py with the file",
+    "--vllm-version": "Omit it: the fit is that of the pinned engine",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    made = console.Parser(
+        prog=console.command_name("plan.py", "roundhouse-plan"),
+        description="Compute what fits which card, in GiB and tokens, before a download.",
+        epilog=EPILOG,
+    )
+    made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    made.add_argument("--explain", action="store_true", help="show each number with its formula and source")
+    made.add_argument(
+        "--roster", type=Path, default=ROSTER, metavar="FILE", help="the agents (default: group_vars/all/agents.yml)"
+    )
+    for option in GONE:
+        made.add_argument(option, nargs="?", const="", help=argparse.SUPPRESS)
+    cards = made.add_argument_group("cards")
+    cards.add_argument("--gpu", metavar="NAME", help='a card by name, such as "RTX 4090" or 4090')
+    cards.add_argument("--list-gpus", action="store_true", help="list the cards that --gpu knows")
+    cards.add_argument("--vram-gib", type=float, metavar="GIB", help="the card's total memory as CUDA states it")
+    cards.add_argument("--gpus", type=int, metavar="N", help="number of these cards in the host (default: 1)")
+    cards.add_argument("--shared-display", action="store_true", help="a desktop or WSL also uses the card")
+    single = made.add_argument_group("a single question")
+    single.add_argument("--model", metavar="REPO|FOLDER", help="a hub's owner/name, or a folder with its config.json")
+    single.add_argument("--quantization", metavar="FORMAT", help="awq, gptq-int4, gptq-int8, fp8, w4a16, ...")
+    single.add_argument(
+        "--gpu-memory-utilization", type=float, metavar="SHARE", help="share of the memory, 0 to 1 (default: vLLM's)"
+    )
+    single.add_argument(
+        "--max-model-len", type=int, metavar="TOKENS", help="prompt and answer together (default: the model's)"
+    )
+    single.add_argument("--kv-cache-dtype", metavar="TYPE", help=f"one of {', '.join(KV_DTYPE_BYTES)}")
+    single.add_argument("--tensor-parallel-size", type=int, metavar="N", help="number of cards for one model")
+    single.add_argument("--max-num-seqs", type=int, metavar="N", help="requests in parallel (default: vLLM's)")
+    single.add_argument("--max-num-batched-tokens", type=int, metavar="N", help="tokens per step (default: vLLM's)")
+    single.add_argument("--enforce-eager", action="store_true", help="no CUDA graphs")
+    single.add_argument(
+        "--compile-cache",
+        choices=("cold", "warm"),
+        help="whether the start compiles; warm: no (default: unknown)",
+    )
+    return made
+
+
+def check_roster_options(args: argparse.Namespace) -> None:
+    """Raise UsageError for an option of a single question, or of cards, that a plan of the roster does not take."""
+    for name in _SINGLE:
+        if vars(args)[name]:
+            option = f"--{name.replace('_', '-')}"
+            text, remedy = "{option} applies to a single model.", "Add --model, or write {setting} in the roster."
+            raise UsageError("model_missing", text, remedy, option=option, setting=name)
+    request.check_count("gpus", args.gpus)
+    if args.gpu is None and args.vram_gib is None and (args.gpus or args.shared_display):
+        option = "--gpus" if args.gpus else "--shared-display"
+        text = "{option} applies to cards that the command names."
+        raise UsageError("card_missing", text, "Add --gpu or --vram-gib.", option=option)

@@ -1,0 +1,130 @@
+"""Answer the question whether one model fits one kind of card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ..catalog import gpus
+from ..catalog.gpus import HostCard
+from ..catalog.model_families import Model, Unknown
+from ..errors import RoundhouseError, UsageError
+from ..fit import report, request
+from ..fit.estimate import FITS, UNKNOWN, Fit, Question, fit
+from ..fit.request import NotedQuestion
+from ..host import gpu
+from ..plan.decide import Host
+from ..vllm import defaults
+
+NAMELESS = "a card"  # a card of --vram-gib alone
+
+
+def answer(args: argparse.Namespace) -> tuple[str, int]:
+    """Return the answer to a single question as text or JSON, and 1 for a model that the formulas do not cover."""
+    asked = _ask(args)
+    if isinstance(asked, RoundhouseError):
+        if not args.json:
+            raise asked
+        unknown = report.as_json(Fit(UNKNOWN, (asked.message,)), ())
+        return json.dumps(unknown | {"ok": False, "errors": [asked.as_json()]}), 1
+    found = fit(asked.question)
+    rows = report.rows(asked.question, found) if args.explain else []
+    if args.json:
+        return json.dumps(
+            report.as_json(found, asked.notes, asked.question) | ({"explain": rows} if args.explain else {})
+        ), 0
+    return "\n".join([report.text(asked, found), *([report.explanation(rows)] if rows else [])]), 0
+
+
+def _ask(args: argparse.Namespace) -> NotedQuestion | RoundhouseError:
+    request.check(vars(args))
+    card, taken = _card(args)
+    found = _model(args)
+    if isinstance(found, RoundhouseError):
+        return found
+    question = Question(
+        model=found,
+        card_gib=card.cuda_gib or 0.0,
+        max_model_len=request.max_model_len(args.max_model_len, found),
+        gpu_memory_utilization=args.gpu_memory_utilization or defaults.UTILIZATION,
+        kv_cache_dtype=args.kv_cache_dtype or "auto",
+        tensor_parallel_size=args.tensor_parallel_size or 1,
+        max_num_seqs=args.max_num_seqs,
+        max_num_batched_tokens=args.max_num_batched_tokens,
+        enforce_eager=args.enforce_eager,
+        capability=card.capability,
+        bandwidth_gb_s=card.bandwidth_gb_s,
+        a100="a100" in card.name.lower(),
+        shared_display=args.shared_display or card.shared_display,
+        tries_kernels={"cold": True, "warm": False}.get(args.compile_cache),
+    )
+    notes = (*request.notes(question, None if card.name == NAMELESS else card.name), *taken)
+    shown = None if card.capability is None else card.name
+    return NotedQuestion(question, shown, (*notes, *_more_cards(question, args.gpus)))
+
+
+def _card(args: argparse.Namespace) -> tuple[HostCard, tuple[str, ...]]:
+    """Return the card of the options, else this machine's first, and sentences on the assumptions."""
+    if args.gpu is None and args.vram_gib is None:
+        card = own_cards()[0]
+        if card.cuda_gib is None:
+            text, remedy = "The memory of this machine's {gpu} is unknown.", "Add --vram-gib with its total memory."
+            raise UsageError("gpu_memory_unknown", text, remedy, gpu=card.name)
+        return card, ()
+    known, total = request.card(args.gpu, args.vram_gib)
+    made = imagined(known, 1, total_gib=total).cards[0]
+    name = made.name if known else args.gpu or made.name
+    return made._replace(name=name), request.card_notes(args.gpu, known, args.vram_gib, total)
+
+
+def _model(args: argparse.Namespace) -> Model | RoundhouseError:
+    """Return the model; the error where it is not known or the formulas do not cover it. Raises UsageError."""
+    try:
+        found = request.model(args.model, args.quantization)
+    except UsageError:
+        raise
+    except RoundhouseError as error:
+        return error
+    if isinstance(found, Unknown):
+        text = "The fit of {model} is unknown: {reason}"
+        return RoundhouseError("model_not_covered", text, model=found.name, reason=found.reason)
+    return found
+
+
+def _more_cards(question: Question, gpus: int | None) -> tuple[str, ...]:
+    """Return a sentence when more of the host's cards make the model fit."""
+    if not gpus or gpus <= question.tensor_parallel_size or fit(question).verdict == FITS:
+        return ()
+    for ranks in range(question.tensor_parallel_size + 1, gpus + 1):
+        if fit(question._replace(tensor_parallel_size=ranks)).verdict == FITS:
+            return (f"With --tensor-parallel-size {ranks} it fits.",)
+    return (f"It does not fit on {gpus} cards either.",)
+
+
+def own_cards() -> tuple[HostCard, ...]:
+    """Return this machine's cards. Raises UsageError without an NVIDIA GPU, or with old ones alone."""
+    facts = gpu.facts()["gpus"]
+    if not facts:
+        raise request.gpu_missing()
+    cards = gpus.of_host(facts)
+    old = {
+        card.number
+        for card, fact in zip(cards, facts, strict=True)
+        if gpus.is_too_old(card.capability) or fact.get("architecture") == gpu.PRE_TURING
+    }
+    if len(old) == len(cards):
+        raise request.gpu_too_old(cards[0].name, cards[0].capability)
+    return tuple(card for card in cards if card.number not in old)
+
+
+def imagined(card: gpus.Card | None, count: int, *, total_gib: float | None = None, display: bool = False) -> Host:
+    """Return a host with `count` cards of a kind, or of `total_gib` GiB for an unknown kind."""
+    one = HostCard(
+        number=0,
+        name=card.name if card else NAMELESS,
+        cuda_gib=total_gib or (gpus.total_gib(card) if card else None),
+        capability=card.capability if card else None,
+        bandwidth_gb_s=card.bandwidth_gb_s if card else None,
+        shared_display=display,
+    )
+    return Host(tuple(one._replace(number=number) for number in range(count)))
