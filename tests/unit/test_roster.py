@@ -135,7 +135,7 @@ def test_a_port_or_a_name_twice():
         "agents[po].port is 8001, which dev has already: give each agent a port of its own."
     ]
     assert list(validate.problems([agent(), agent(port=8002)])) == [
-        "agents[dev].name is dev, which dev has already: give each agent a name of its own."
+        "agents[0].name and agents[1].name are both dev (the first agent is agents[0]): give each agent its own name."
     ]
 
 

@@ -30,7 +30,7 @@ from ..plan.requirements import requirements_of
 from ..roster.models import Configs
 from ..schema.facts import ExplainRow
 from ..schema.plan import Plan
-from ..util import console
+from ..util import console, yaml_file
 from ..vllm import defaults
 from ..vllm.formats import KV_DTYPE_BYTES
 
@@ -93,13 +93,11 @@ def read(path: Path) -> Any:
         remedy = "Name one with --roster, ask with --model, or run scripts/plan.py of a checkout."
         raise UsageError("roster_missing", "No roster is named.", remedy)
     try:
-        import yaml
+        content = yaml_file.read(path)
     except ModuleNotFoundError:
         remedy = "Run pip install 'roundhouse[import]' (in a checkout: make setup), or ask with --model."
         raise UsageError("pyyaml_missing", "PyYAML is not installed.", remedy) from None
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         text, why = "--roster is {path!r}, which cannot be read ({why}).", " ".join(str(error).split())
         raise UsageError("roster_unreadable", text, path=str(path), why=why) from None
     if not isinstance(content, dict) or "agents" not in content:
