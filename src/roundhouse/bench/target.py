@@ -47,7 +47,7 @@ def other(url: str, model: str | None, key_file: Path | None) -> Target:
             "against_invalid", "--against is {url!r}.", "Write a URL, such as http://127.0.0.1:11434.", url=url
         )
     base = url.rstrip("/").removesuffix("/v1")
-    key = _key(key_file)
+    key = read_key(key_file)
     names = _models(base, key)
     if model is None and len(names) != 1:
         raise UsageError(
@@ -68,7 +68,8 @@ def other(url: str, model: str | None, key_file: Path | None) -> Target:
     return Target(base, model or names[0], key)
 
 
-def _key(file: Path | None) -> str | None:
+def read_key(file: Path | None) -> str | None:
+    """Return the key in a file, None without a file. Raises UsageError."""
     if file is None:
         return None
     try:

@@ -1,7 +1,9 @@
 """The commands by name and group. Each is a module of `commands`, imported when its name is used.
 
-A module has HELP, `run(args)`, which returns an Answer, and where it needs them `add_arguments(parser)`, `check(args)`,
-which raises UsageError before a host is asked, EPILOG, ON and INTERRUPTED.
+A module has HELP and `run(args)`, which returns an Answer. It may have `add_arguments(parser)`, EPILOG, INTERRUPTED, ON;
+`check(args)`, which raises UsageError before a host is asked; `is_local(args)`, which says whether a call runs on this
+machine whatever the target is; and `elsewhere(args, target)`, which replaces `run` when the target is another host: for
+a command that reads or writes files of this machine.
 """
 
 from __future__ import annotations
@@ -32,9 +34,9 @@ _HOST_HOOKS = ("control", "routes")  # the others are about one agent
 HIDDEN = ("deploy", *HOOKS)
 _LISTED = "{program} --help lists the commands."
 
-# Where a command runs: where the plan is (this machine, --on or a running lab); here unless --on names a host;
-# as the command itself decides, with an --on of its own; here alone.
-ON_PLAN, ON_REQUEST, ON_OWN, ON_NONE = "plan", "request", "own", "none"
+# Where a command runs: on the target host (remote.target), or always on this machine.
+ON_PLAN, ON_NONE = "plan", "none"
+ON_HELP = "the target host: local, lab, or ssh://user@host (default: this machine if it has a plan, else a running lab)"
 
 Result = dict[str, Any]
 Word = Callable[[Plan, argparse.Namespace], "Result | None"]
@@ -53,9 +55,11 @@ class Command(NamedTuple):
     epilog: str = ""
     on: str = ON_PLAN
     interrupted: str = "Interrupted."
+    is_local: Callable[[argparse.Namespace], bool] = lambda _: False
+    elsewhere: Callable[[argparse.Namespace, str], Answer] | None = None
 
     def parser(self, program: str | None = None) -> console.Parser:
-        """Return the command's parser; `program` is what the reader calls, found out when it is None."""
+        """Return the command's parser; `program` is the name that the reader calls (None: that of this process)."""
         made = console.Parser(
             prog=f"{program or console.command_name()} {self.name}",
             description=f"{self.help[:1].upper()}{self.help[1:]}.",
@@ -63,11 +67,8 @@ class Command(NamedTuple):
         )
         self.add_arguments(made)
         made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-        if self.on in (ON_PLAN, ON_REQUEST):
-            default = "this machine, or a running lab" if self.on == ON_PLAN else "this machine"
-            made.add_argument(
-                "--on", metavar="HOST", help=f"run it on that host: lab, or ssh://user@host (default: {default})"
-            )
+        if self.on == ON_PLAN:
+            made.add_argument("--on", metavar="HOST", help=ON_HELP)
         made.set_defaults(word=self.name)
         return made
 
@@ -89,6 +90,8 @@ def load(name: str) -> Command:
         epilog=getattr(module, "EPILOG", ""),
         on=getattr(module, "ON", ON_PLAN),
         interrupted=getattr(module, "INTERRUPTED", "Interrupted."),
+        is_local=getattr(module, "is_local", lambda _: False),
+        elsewhere=getattr(module, "elsewhere", None),
     )
 
 
@@ -117,4 +120,4 @@ def _hook(name: str) -> Command:
 
 
 def _nothing(_: object) -> None:
-    """Add no argument, find no fault: the command has the common options alone."""
+    """Add no argument and find no problem: the command has the common options only."""

@@ -31,7 +31,7 @@ def _main(arguments: list[str]) -> int:
     # A lost connection or a supervisor's time limit ends a switch as Ctrl-C does: with a rollback.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    interrupted = "Interrupted."
+    interrupted, host = "Interrupted.", remote.LOCAL_WORD
     try:
         if {"-h", "--help"} & set(arguments):
             arguments = ["help", *([name] if (name := _name_of(arguments)) else []), *(["--json"] if as_json else [])]
@@ -41,17 +41,18 @@ def _main(arguments: list[str]) -> int:
         else:
             interrupted = found.interrupted
             found.check(args)
-            if target := _target(found, args):
-                terminal = sys.stdin.isatty() and sys.stdout.isatty()
-                return remote.run(target, remote.without_on(arguments), terminal=terminal)
-            answer = found.run(args)
+            target = None if found.on == command.ON_NONE or found.is_local(args) else remote.target(args.on)
+            if target and not found.elsewhere:
+                return remote.run(target, remote.without_on(arguments), terminal=remote.is_terminal())
+            answer = _elsewhere(found, args, target) if target else found.run(args)
+            host = target or remote.LOCAL_WORD
     except RoundhouseError as error:
         return console.refuse(error, as_json=as_json)
     except KeyboardInterrupt:
         return console.refuse(RoundhouseError("interrupted", interrupted), as_json=as_json)
     result, text = answer
     if as_json and result is not None:
-        print(json.dumps({"schema": console.SCHEMA, "ok": True, "errors": [], **result}))
+        print(json.dumps({"schema": console.SCHEMA, "ok": True, "errors": [], **result, "host": host}))
     elif text:
         print(text)
     return 0 if result is None or result.get("ok", True) else 1
@@ -60,10 +61,10 @@ def _main(arguments: list[str]) -> int:
 def parse(arguments: list[str], typed: str | None = None) -> tuple[Command | None, argparse.Namespace]:
     """Return the command and its arguments; no command for `--check PLAN`. Raises UsageError.
 
-    An agent's name as the command is a switch to it: `implicit` is then true. `typed` is what errors call the command,
-    found out when it is None.
+    An agent's name as the command is a switch to it: `implicit` is then true. `typed` is the command's name in errors
+    (None: that of this process).
     """
-    # A switch without a value, so that it stands before no word that an option may want.
+    # --json goes to the end: before another word it could be taken for the value of an option.
     arguments = [*(each for each in arguments if each != "--json"), *["--json"][: arguments.count("--json")]]
     at = _position(arguments)
     name = arguments[at] if at < len(arguments) else None
@@ -86,7 +87,7 @@ def parse(arguments: list[str], typed: str | None = None) -> tuple[Command | Non
 
 
 def _refuse_unknown(name: str, arguments: list[str]) -> None:
-    """Raise UsageError for no agent's name, or for a misspelt command where the agents are not known here."""
+    """Raise UsageError for an unknown agent, and for a misspelt command where this machine has no plan."""
     agents: list[str] = []
     if os.environ.get("ROUNDHOUSE_ON") is None and remote.without_on(arguments) == arguments:
         with contextlib.suppress(UsageError):
@@ -113,7 +114,7 @@ def _position(arguments: list[str]) -> int:
 
 
 def _name_of(arguments: list[str]) -> str | None:
-    """Return the command whose help is wanted; None for the list of all."""
+    """Return the command that help is asked about; None for the list of all."""
     at = _position(arguments)
     name = arguments[at] if at < len(arguments) else None
     if name is None or name in (*command.NAMES, *command.HIDDEN, *RENAMED):
@@ -135,12 +136,13 @@ def _without_command(arguments: list[str]) -> argparse.Namespace:
     return args
 
 
-def _target(found: Command, args: argparse.Namespace) -> str | None:
-    """Return the host that runs the command, None for this one."""
-    if found.on == command.ON_PLAN:
-        return remote.target(args.on)
-    on: str | None = args.on if found.on == command.ON_REQUEST else None
-    return on
+def _elsewhere(found: Command, args: argparse.Namespace, target: str) -> command.Answer:
+    """Return the answer of a command that uses another host and files of this machine."""
+    if found.elsewhere is None:
+        raise AssertionError(found.name)
+    if not args.json:
+        remote.announce(target)
+    return found.elsewhere(args, target)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from ...bench import plot, report
 from ...bench import run as measuring
@@ -16,6 +17,7 @@ from ...errors import RoundhouseError, UsageError
 from ...plan import deployed
 from ...state import serving
 from ...util import console, files, json_file
+from .. import remote
 from ..command import Answer
 
 HELP = "measure the active agent: first token, tokens per second, requests per minute"
@@ -32,7 +34,7 @@ another engine has no room: let that run on a host of its own, or measure it fir
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the load, and what it is compared with."""
-    parser.add_argument("agent", nargs="?", metavar="AGENT", help="one that serves (default: the one that does)")
+    parser.add_argument("agent", nargs="?", metavar="AGENT", help="an active agent (default: the active agent)")
     parser.add_argument("--parallel", default=PARALLEL, metavar="N,...", help="requests at once (default: %(default)s)")
     parser.add_argument(
         "--requests", type=int, metavar="N", help="of each level (default: 4 times those at once, from 8)"
@@ -44,10 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", metavar="URL", help="another OpenAI endpoint: Ollama's, llama.cpp's, another host's"
     )
-    parser.add_argument("--against-model", metavar="NAME", help="its model, where it has several")
-    parser.add_argument("--against-key", type=Path, metavar="FILE", help="its key, where it wants one")
+    parser.add_argument("--against-model", metavar="NAME", help="its model; needed where it has several")
+    parser.add_argument("--against-key", type=Path, metavar="FILE", help="a file of this machine with its key")
     parser.add_argument(
-        "--to", type=Path, metavar="FOLDER", help=f"for the JSON and the SVG, on the agent's host (default: {FOLDER})"
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help=f"write the JSON and the SVG there, on this machine (default: {FOLDER}; of another host: this folder)",
     )
 
 
@@ -64,8 +69,28 @@ def run(args: argparse.Namespace) -> Answer:
     measured = measuring.measure(plan, agent, _load(args), against, console.progress())
     errors = [RoundhouseError("requests_failed", sentence).as_json() for sentence in measuring.problems(measured)]
     result = {"schema": console.SCHEMA, "ok": not errors, "errors": errors, **measured}
-    written = _files(measured, result, (args.to or FOLDER).absolute())
-    text = [report.text(measured), "", *(error["message"] for error in errors), *written.values()]
+    return _written(measured, result, (args.to or FOLDER).absolute())
+
+
+def elsewhere(args: argparse.Namespace, target: str) -> Answer:
+    """Measure on another host, and write the files on this machine."""
+    key = bench_target.read_key(args.against_key)
+    words = remote.without(args.arguments, "--on", "--to", "--against-key")
+    words = [*(word for word in words if word != "--json"), "--json"]
+    if key is not None:
+        words += ["--against-key", "/dev/stdin"]  # neither in a list of processes nor on the host's disk
+    told = remote.answer(target, words, stdin=key)
+    if "measured" not in told:
+        raise remote.error_of(told)
+    names = (*Result.__required_keys__, "schema", "ok", "errors")
+    result = {name: told[name] for name in told if name in names}
+    return _written(cast("Result", result), result, (args.to or Path()).absolute())
+
+
+def _written(measured: Result, result: dict[str, Any], folder: Path) -> Answer:
+    """Write the files; return the answer that names them."""
+    written = _files(measured, result, folder)
+    text = [report.text(measured), "", *(error["message"] for error in result["errors"]), *written.values()]
     return result | {"files": written}, "\n".join(text)
 
 

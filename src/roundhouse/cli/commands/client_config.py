@@ -13,7 +13,6 @@ from ...util.suggest import did_you_mean
 from .. import command, remote
 
 HELP = "write a client's configuration: curl, python, langchain, continue, vscode, aider"
-ON = command.ON_OWN
 LOOPBACK = "127.0.0.1"
 EPILOG = "clients:\n" + "\n".join(f"  {name:<12}{each.about}" for name, each in client_config.CLIENTS.items()) + "\n"
 
@@ -25,12 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host", default=LOOPBACK, metavar="NAME", help="what the client calls this host (default: %(default)s)"
     )
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="write the files there, under the client's own names")
-    parser.add_argument("--on", metavar="HOST", help="of that host: lab, or ssh://user@host; --to is here all the same")
+    parser.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="write the files there, on this machine, under the client's names"
+    )
 
 
-def run(args: argparse.Namespace) -> command.Answer:
-    """Print the files, or write them."""
+def check(args: argparse.Namespace) -> None:
+    """Raise UsageError for an unknown client."""
     if args.name not in client_config.CLIENTS:
         names = ", ".join(client_config.CLIENTS)
         raise UsageError(
@@ -40,7 +40,21 @@ def run(args: argparse.Namespace) -> command.Answer:
             client=args.name,
             names=names,
         )
-    made = _elsewhere(args, target) if (target := remote.target(args.on)) else _made(args)
+
+
+def run(args: argparse.Namespace) -> command.Answer:
+    """Print the files of this host, or write them."""
+    return _shown(args, _made(args))
+
+
+def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
+    """Print the files of another host, or write them on this machine."""
+    words = ["client-config", args.name, "--json", "--host", args.host]
+    told = remote.ask(target, [*words, *(["--agent", args.agent] if args.agent else [])])
+    return _shown(args, {str(name): str(text) for name, text in told["files"].items()})
+
+
+def _shown(args: argparse.Namespace, made: dict[str, str]) -> command.Answer:
     if args.to:
         _write(args.to, made)
         return {"files": made}, "\n".join(str(args.to / name) for name in made)
@@ -55,12 +69,6 @@ def _made(args: argparse.Namespace) -> dict[str, str]:
     return client_config.CLIENTS[args.name].files(
         client_config.endpoints(plan, client_config.listener(plan), args.host, args.agent)
     )
-
-
-def _elsewhere(args: argparse.Namespace, target: str) -> dict[str, str]:
-    words = ["client-config", args.name, "--json", "--host", args.host]
-    told = remote.ask(target, [*words, *(["--agent", args.agent] if args.agent else [])])
-    return {str(name): str(text) for name, text in told["files"].items()}
 
 
 def _write(folder: Path, made: dict[str, str]) -> None:

@@ -16,11 +16,11 @@ from ...migrate.report import Imported, Line, Source
 from ...models import own_folders
 from ...roster import validate
 from ...util.suggest import did_you_mean
-from .. import command
+from .. import command, remote
 
 HELP = "convert old compose files, env files, Modelfiles or Ollama's models into a roster"
-ON = command.ON_REQUEST
 OLLAMA = "ollama"
+_OWN = ("--json", "--overwrite")
 EPILOG = """\
 The roster goes to stdout, or into a file with --to; what became of each line goes to stderr, or to stdout with --to.
 Marks: -> became, ~> the nearest, == so anyway, -- no meaning here or not taken, +> added because an agent needs it.
@@ -47,11 +47,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise UsageError for files on another host."""
-    if args.on and (args.files != [OLLAMA] or args.to):
-        raise UsageError(
-            "on_not_allowed", "--on is for `import ollama` without --to.", "Import files here.", on=args.on
-        )
+    """Raise UsageError for --on with files: files are read on this machine."""
+    if args.on and args.on != remote.LOCAL_WORD and args.files != [OLLAMA]:
+        text = "--on is only for `import ollama`; files are read on this machine."
+        raise UsageError("on_not_allowed", text, "Leave --on out.", on=args.on)
+
+
+def is_local(args: argparse.Namespace) -> bool:
+    """Return whether files of this machine are read, and not Ollama's models on the target host."""
+    return bool(args.files != [OLLAMA])
+
+
+def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
+    """Convert Ollama's models on another host; the roster is written on this machine."""
+    words = [*(word for word in remote.without(args.arguments, "--on", "--to") if word not in _OWN), "--json"]
+    told = remote.answer(target, words)
+    if "roster" not in told:
+        raise remote.error_of(told)
+    if args.to:
+        _write(args.to, told["roster"], overwrite=args.overwrite)
+    if not args.json:
+        lines = [Line(**line) for line in told["lines"]]
+        _print(args, told["roster"], lines, [error["message"] for error in told["errors"]])
+    return told, ""
 
 
 def run(args: argparse.Namespace) -> command.Answer:

@@ -14,7 +14,6 @@ from ...util.units import GIB
 from .. import command, model_options
 
 HELP = "list the models of the store: size, which agents use them, since when verified"
-ON = command.ON_REQUEST
 _COLUMNS = ("model", "revision", "GiB", "agents", "verified")
 
 

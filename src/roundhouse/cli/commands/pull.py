@@ -7,7 +7,6 @@ import argparse
 from .. import command, model_options
 
 HELP = "download models into the store; a model is complete and verified, or not there"
-ON = command.ON_REQUEST
 INTERRUPTED = model_options.KEPT
 check = model_options.requests  # for its UsageError, before a host or a client is asked
 

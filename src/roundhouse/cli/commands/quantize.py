@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ... import pins
 from ...catalog.recipes import GROUP_SIZES, RECIPES
@@ -11,22 +13,26 @@ from ...errors import UsageError
 from ...models import own_folders, store
 from ...plan import deployed
 from ...util import console
-from .. import command, model_options
+from .. import command, model_options, remote
 
 HELP = "make a quantized model, and admit it when its answers stay close to the original's"
-ON = command.ON_REQUEST
 INTERRUPTED = model_options.KEPT
 EPILOG = "recipes:\n" + "\n".join(f"  {name:<12}{recipe.about}" for name, recipe in RECIPES.items()) + "\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model, the recipe, and what they are made with."""
-    parser.add_argument("model", metavar="OWNER/NAME|FOLDER", help="a 16-bit model of the store, or a folder")
+    parser.add_argument("model", metavar="OWNER/NAME|FOLDER", help="a 16-bit model of the store, or a host's folder")
     parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help="a recipe from below")
     parser.add_argument(
         "--group-size", type=int, choices=GROUP_SIZES, metavar="N", help="(default: the recipe's, or less)"
     )
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="a text a line (default: Python's reference)")
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="a file of this machine, a text on each line (default: Python's reference)",
+    )
     parser.add_argument("--samples", type=int, metavar="N", help="texts to calibrate with (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     parser.add_argument("--offload-gib", type=float, metavar="GIB", help="of weights in RAM for the gate")
@@ -58,9 +64,31 @@ def run(args: argparse.Namespace) -> command.Answer:
         pipeline.require_free_gpu()
     scorer = pipeline.local_scorer(str(engine), accelerator, args.offload_gib)
     result = pipeline.quantize(wanted, place, args.environment or _environment(), scorer, console.lines())
+    return {**result}, _shown({**result})
+
+
+def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
+    """Make it on another host; --calibration is a file of this machine."""
+    words = [*(word for word in remote.without(args.arguments, "--on", "--calibration") if word != "--json"), "--json"]
+    if args.calibration is None:
+        result = remote.ask(target, words)
+    else:
+        _require_file(args.calibration)
+        with remote.uploaded(target, args.calibration) as there:
+            result = remote.ask(target, [*words, "--calibration", there])
+    return result, _shown(result)
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        text, remedy = "--calibration {path} is not a file of this machine.", "Name a file with a text on each line."
+        raise UsageError("calibration_unreadable", text, remedy, path=str(path))
+
+
+def _shown(result: Mapping[str, Any]) -> str:
     quality = result["quality"]
     said = f"admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}" if quality else "there already"
-    return {**result}, f"{result['model']} is {said}\nIn the roster: model: {result['path']}"
+    return f"{result['model']} is {said}\nIn the roster: model: {result['path']}"
 
 
 def _base(text: str, place: Path) -> tuple[Path, str, str | None]:

@@ -7,7 +7,6 @@ import argparse
 from .. import command, model_options
 
 HELP = "compare every byte of the store's models with their checksums, without a network"
-ON = command.ON_REQUEST
 INTERRUPTED = model_options.KEPT
 
 
