@@ -32,6 +32,7 @@ def pytest_configure():
     for name in [*os.environ]:
         if name.startswith(OTHERS) or name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE"):
             del os.environ[name]
+    os.environ["ROUNDHOUSE_ON"] = "local"  # a lab that runs on this machine is not meant
     os.environ["COLUMNS"] = "160"  # so wide that nothing wraps a sentence
     os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)  # no authorities: reading the machine's takes long
 

@@ -1,9 +1,9 @@
 """The commands by name and group. Each is a module of `commands`, imported when its name is used.
 
-A module has HELP and `run(args)`, which returns an Answer. It may have `add_arguments(parser)`, EPILOG, INTERRUPTED, ON;
-`check(args)`, which raises UsageError before a host is asked; `is_local(args)`, which says whether a call runs on this
-machine whatever the target is; and `elsewhere(args, target)`, which replaces `run` when the target is another host: for
-a command that reads or writes files of this machine.
+A module has HELP and `run(args)`, which returns an Answer. It may have `add_arguments(parser)`, EPILOG, INTERRUPTED
+and ON, and these functions: `check(args)` raises UsageError before a host is asked. `is_local(args)` says whether a
+call runs on this machine whatever the target is. `elsewhere(args, target)` replaces `run` when the target is
+another host, for a command that reads or writes files of this machine.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from ..schema.facts import PulledModel
 from ..util import progress
 from . import remote
 
-# On the host's disk of the models, which has room for them.
-_THERE = "/var/lib/roundhouse/export-{token}"
+# On the disk of the default store, where the host has one.
+_MAKE = 'd=/var/lib/roundhouse; [ -d "$d" ] || d=/var/tmp; mktemp -d "$d/export-XXXXXXXX"'
 _LIST = 'cd "$1" && for f in */*/*; do [ ! -d "$f" ] || echo "$f"; done'
 
 
@@ -24,7 +24,7 @@ def bring(target: str, words: list[str], folder: Path, *, as_json: bool) -> list
 
     `words` are the arguments of `export` without the folder. Raises RoundhouseError.
     """
-    there = _THERE.format(token=secrets.token_hex(6))
+    there = remote.shell(target, _MAKE, "make")
     arriving = folder / f".arriving-{secrets.token_hex(6)}"
     try:
         remote.ask(target, ["export", there, *(word for word in words if word != "--json"), "--json"])

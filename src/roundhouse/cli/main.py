@@ -89,7 +89,7 @@ def parse(arguments: list[str], typed: str | None = None) -> tuple[Command | Non
 def _refuse_unknown(name: str, arguments: list[str]) -> None:
     """Raise UsageError for an unknown agent, and for a misspelt command where this machine has no plan."""
     agents: list[str] = []
-    if os.environ.get("ROUNDHOUSE_ON") is None and remote.without_on(arguments) == arguments:
+    if os.environ.get("ROUNDHOUSE_ON") in (None, remote.LOCAL_WORD) and remote.without_on(arguments) == arguments:
         with contextlib.suppress(UsageError):
             agents = [agent["name"] for agent in deployed.load()["agents"]]
     if name not in agents and (agents or near(name, command.NAMES)):

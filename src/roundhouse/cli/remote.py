@@ -44,7 +44,8 @@ def target(on: str | None) -> str | None:
 
 
 def announce(target: str) -> None:
-    """Name the target host on stderr."""
+    """Name the target host on stderr. Raises RoundhouseError, UsageError for one that cannot be a target."""
+    _command(target, [])
     console.lines()(f"host: {target}")
 
 
