@@ -3,6 +3,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MODEL ?=
+# Of `make uninstall`: the inventory, whether to remove models and packages, and yes to skip the question.
+INVENTORY ?= inventory/local
+MODELS ?= no
+PACKAGES ?= yes
+CONFIRM ?= no
 LAB := eval "$$(lab/env.py)";
 
 help: ## List the targets
@@ -44,6 +49,9 @@ test-all: test ## All of that, the demo and every other scenario: what CI runs. 
 hosts: setup ## What the tests share: Docker, the engine's environment and its tiny models
 	@lab/docker.sh
 	@$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
+
+uninstall: setup ## Remove Roundhouse from the hosts of INVENTORY (this one), after a preview and a question (CONFIRM=yes: no question; MODELS=yes: models too; PACKAGES=no: keep packages)
+	@lab/uninstall.sh "$(INVENTORY)" "$(MODELS)" "$(PACKAGES)" "$(CONFIRM)"
 
 demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a hub's model)
 	@lab/docker.sh

@@ -109,7 +109,7 @@ def test_what_bears_our_name_goes_and_the_models_stay(host, apt):
             "roundhouse.service",
         ),
     ]
-    assert "teardown_models: true removes them too." in found["kept"][0]
+    assert "are kept, because teardown_models is false" in found["kept"][0]
     assert look(host, models=True)["folders"] == ["/var/lib/roundhouse", "/etc/roundhouse"]
 
 
@@ -126,13 +126,13 @@ def test_docker_stays_for_a_container_of_somebody_else(host, apt):
     found = look(host)
     assert found["packages"] == ["libslirp0"]
     assert "/etc/apt/sources.list.d/roundhouse-docker.sources" not in found["files"]
-    assert found["kept"][0] == "Docker stays, with its repository, because others use it: theirs."
+    assert found["kept"][0] == "Docker and its repository are kept, because other containers or volumes use it: theirs."
 
 
 def test_while_docker_does_not_answer_nothing_goes(host, apt):
     apt["contents"] = None
     assert look(host)["problems"] == [
-        "Docker does not answer, so its containers are not known: run `systemctl start docker`, or set "
+        "Docker does not answer, so its containers are unknown. Run `systemctl start docker`, or set "
         "teardown_packages: false."
     ]
     assert look(host, packages=False)["problems"] == []

@@ -1,4 +1,4 @@
-"""The files and folders that a teardown removes. A folder that is a mount point stays, and only its content goes."""
+"""Find the files and folders that a teardown removes. Of a mount point, it removes only the content."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..models.store import stored_models
 
-# Every file that a role writes bears Roundhouse's name.
+# The name of each file that a role writes contains `roundhouse`.
 FILES = (
     "etc/apt/sources.list.d/roundhouse-*",
     "etc/apt/keyrings/roundhouse-*",
@@ -28,7 +28,7 @@ FILES = (
 DOCKER_REPOSITORY = ("etc/apt/sources.list.d/roundhouse-docker.sources", "etc/apt/keyrings/roundhouse-docker.asc")
 # Removed last, because the receipt and the notes lie there: a run that is killed before can be repeated.
 FOLDERS = ("opt/roundhouse", "var/cache/roundhouse", "var/lib/roundhouse", "etc/roundhouse")
-# What a removed engine leaves behind: the data of its containers.
+# The data of containers, which a removed container engine leaves.
 DOCKER_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
 # containerd makes it when it starts. It may hold networks of programs other than Docker.
 NETWORKS = "etc/cni"
@@ -42,14 +42,14 @@ def files(root: Path, *, keep_docker_repository: bool) -> list[str]:
 
 
 def emptied_folders(removed: list[str]) -> list[str]:
-    """Return the folders that only the removed files need: of drop-ins, and of the man page."""
+    """Return the folders that are empty without the removed files: those of drop-ins and of the man page."""
     folders = sorted({Path(path).parent for path in removed})
     made = [folder for folder in folders if folder.name.endswith(".service.d") or folder.name == "man1"]
     return [str(folder) for folder in made if all(str(path) in removed for path in folder.iterdir())]
 
 
 def folders(root: Path, *, keep: Path | None, with_docker: bool) -> list[str]:
-    """Return the roles' folders, or their parts beside `keep`; `with_docker` also those of the engine."""
+    """Return the folders of the roles, without `keep`; `with_docker` adds those of the container engine."""
     names = FOLDERS
     if with_docker:
         empty = all(path.is_dir() for path in (root / NETWORKS).rglob("*"))
@@ -58,12 +58,12 @@ def folders(root: Path, *, keep: Path | None, with_docker: bool) -> list[str]:
 
 
 def models(store: Path) -> list[str]:
-    """Return the store's folder where it holds nothing but models, else those of its parts."""
+    """Return the folder of the store if it holds only models, else the folders of the models."""
     return _parts_of_store(store, [stored.folder for stored in stored_models(store)])
 
 
 def _parts(folder: Path, keep: Path | None) -> list[str]:
-    """Return the folder, or the parts of it that are neither kept nor on a disk of their own."""
+    """Return the folder, or its parts that are neither kept nor mount points."""
     if folder == keep or folder.is_mount():
         return []
     mounts = [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]

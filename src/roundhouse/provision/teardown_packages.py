@@ -1,4 +1,4 @@
-"""The packages that a teardown removes: those of the receipt, but Docker only when no one else uses it."""
+"""The packages that a teardown removes: those of the receipt, but Docker only if no other container uses it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ DOCKER = ("docker-ce", "docker.io", "moby-engine")
 # Services that some packages leave enabled when they are purged.
 SERVICES = ("nvidia-cdi-refresh.path", "nvidia-cdi-refresh.service", "nvidia-persistenced.service")
 _DOCKER_SILENT = (
-    "Docker does not answer, so its containers are not known: run `systemctl start docker`, or set "
+    "Docker does not answer, so its containers are unknown. Run `systemctl start docker`, or set "
     "teardown_packages: false."
 )
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 
 
 class Choice(NamedTuple):
-    """What happens to the packages of the receipt."""
+    """The fate of the packages of the receipt."""
 
     brought: list[str]  # those to remove, with the ones that a killed teardown has removed already
     installed: list[str]  # of these, those that are installed
@@ -42,15 +42,17 @@ class Choice(NamedTuple):
 
 
 def choose(there: Packages, receipt: Receipt, *, remove: bool) -> Choice:
-    """Return which packages of the receipt go; with `remove` false none."""
+    """Return which packages of the receipt are removed; with `remove` false none."""
     brought, kept = list(receipt.packages) if remove else [], []
     if receipt.packages and not remove:
-        kept.append("The packages stay, because teardown_packages is false.")
+        kept.append("The packages are kept, because teardown_packages is false.")
     has_docker = any(name in brought and name in there.versions for name in DOCKER)
     foreign = _foreign() if has_docker else []
     if foreign:
         brought = [name for name in brought if not name.startswith(("docker", "containerd", "moby", "runc"))]
-        kept.append(f"Docker stays, with its repository, because others use it: {', '.join(foreign)}.")
+        kept.append(
+            f"Docker and its repository are kept, because other containers or volumes use it: {', '.join(foreign)}."
+        )
     installed = [name for name in brought if name in there.versions]
     # An engine of another package, installed since, uses Docker's folders now.
     other_engine = any(name in there.versions and name not in installed for name in DOCKER)
