@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MODEL ?=
-# Of `make uninstall`: the inventory, whether to remove models and packages, and yes to skip the question.
+# Of `make uninstall`: the inventory, whether to remove the models and the packages, and yes to skip the question.
 INVENTORY ?= inventory/local
 MODELS ?= no
 PACKAGES ?= yes
@@ -15,6 +15,9 @@ help: ## List the targets
 
 setup: ## Install the tools, as locked, outside the checkout
 	@lab/tools.sh
+
+uninstall: setup ## Remove Roundhouse from a host: preview, question, removal (INVENTORY, MODELS, PACKAGES, CONFIRM)
+	@lab/uninstall.sh "$(INVENTORY)" "$(MODELS)" "$(PACKAGES)" "$(CONFIRM)"
 
 # Wide enough that no tool wraps a sentence.
 lint lint-ansible test test-all: export COLUMNS = 160
@@ -49,9 +52,6 @@ test-all: test ## All of that, the demo and every other scenario: what CI runs. 
 hosts: setup ## What the tests share: Docker, the engine's environment and its tiny models
 	@lab/docker.sh
 	@$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
-
-uninstall: setup ## Remove Roundhouse from the hosts of INVENTORY (this one), after a preview and a question (CONFIRM=yes: no question; MODELS=yes: models too; PACKAGES=no: keep packages)
-	@lab/uninstall.sh "$(INVENTORY)" "$(MODELS)" "$(PACKAGES)" "$(CONFIRM)"
 
 demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a hub's model)
 	@lab/docker.sh
