@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Record a run of site.yml for the screens of the documents: `eval "$(lab/env.py)"`, then `docs/record_setup.py`.
 
-A stand-in host of its own is brought up, bare but for the engine that the lab keeps, and is taken away again. It pulls
-its models from a hub on this machine, as over a slow line. What runs is what scripts/setup_vllm.py runs for all its
-words. docs/recordings/setup.jsonl then holds an object a line: how it was made with the names of the stages, each
-event, and how it ended. docs/screens.py shows it with the program's own code, so that a document shows what today's
-program makes of a real run.
+The program starts a stand-in host that has only the engine of the lab, and removes it at the end. The host pulls its
+models from a hub on this machine, over a slowed line. The run is that of scripts/setup_vllm.py with all its parts.
+docs/recordings/setup.jsonl then has one object in each line: the origin with the names of the stages, the events, and
+the end. docs/screens.py shows it with the code of the program, so a document shows how today's program displays a real
+run.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def test_files_are_written_once_and_not_over_another(deployed, capsys, tmp_path)
     assert main.main(["client-config", "aider", "--to", str(tmp_path)]) == 0  # the same again
     (tmp_path / ".aider.conf.yml").write_text("model: mine\n")
     assert main.main(["client-config", "aider", "--to", str(tmp_path)]) == 2
-    assert "exists and is left as it is" in capsys.readouterr().err
+    assert "exists and was not changed" in capsys.readouterr().err
     assert (tmp_path / ".aider.conf.yml").read_text() == "model: mine\n"
 
 

@@ -32,7 +32,7 @@ FIRST = """
     - name: Try
       block:
         - name: Fail and be rescued
-          ansible.builtin.fail: {msg: nobody is told of this}
+          ansible.builtin.fail: {msg: this is rescued}
       rescue:
         - name: Go on
           ansible.builtin.debug: {msg: fine}
@@ -57,7 +57,7 @@ SLOWLY = """
     - name: Work
       ansible.builtin.command: sh -c 'touch {{ folder }}/begun; exec sleep 60'
 """
-# A task that fails on the host of that name -> the sentence that its failure is told by.
+# A task that fails on the host of that name -> the sentence that reports its failure.
 FAILURES = {
     "sentence": ("fail: {msg: 'agents[dev].port is 80: write another.'}", "agents[dev].port is 80: write another."),
     "loop": ("fail: {msg: 'item {{ item }} is bad'}\n      loop: [1]", "item 1 is bad"),
@@ -66,7 +66,7 @@ FAILURES = {
 
 
 class Ended(NamedTuple):
-    """What a run of the command came to."""
+    """The end of a run of the command."""
 
     status: int
     out: list[str]

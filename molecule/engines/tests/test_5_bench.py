@@ -1,4 +1,4 @@
-"""`bench` measures who serves beside llama.cpp with the same model, and shows both."""
+"""`bench` measures the active agent and llama.cpp with the same model, and shows both."""
 
 import json
 import subprocess
@@ -94,7 +94,7 @@ def test_the_files_hold_it_and_the_chart_has_a_bar_for_each_figure(host, measure
 @pytest.mark.parametrize(
     ("words", "status", "part"),
     [
-        ("bench po --json", 1, "po does not serve."),
+        ("bench po --json", 1, "po is not active."),
         ("bench dev --input-tokens 4096 --json", 2, "are more than dev takes, 4096"),
         ("bench dev --against http://127.0.0.1:9 --json", 1, "lists no models"),
     ],

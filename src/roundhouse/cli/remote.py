@@ -18,11 +18,14 @@ from ..host import docker
 from ..plan import deployed
 from ..util import console
 
-LOCAL_WORD = "local"  # --on local: this machine
-LAB_WORD = "lab"  # --on lab
-LAB = "roundhouse-lab"  # the container that lab/create.yml makes
-_SSH_FAILED = 255  # ssh(1): its own exit status when the connection failed
-_NOT_FOUND = (126, 127)  # docker exec and the shell: there is no such program
+# Values of --on for this machine and for the lab.
+LOCAL_WORD, LAB_WORD = "local", "lab"
+# The container that lab/create.yml makes.
+LAB = "roundhouse-lab"
+# The exit status of ssh(1) when the connection failed.
+_SSH_FAILED = 255
+# The exit statuses of docker exec and of a shell for a program that does not exist.
+_NOT_FOUND = (126, 127)
 # Marks the processes of one call on the host, so that an interrupt can find them.
 _MARK = "ROUNDHOUSE_CALL"
 _INTERRUPT = 'for p in /proc/[0-9]*; do grep -qs "$0" "$p/environ" && kill -INT "${p#/proc/}"; done; :'

@@ -7,8 +7,10 @@ import textwrap
 from .setup_run import DONE, FAILED, RUNS, WAITING, Event, Run, Stage
 
 _MARKS = {WAITING: " ", RUNS: ">", DONE: "+", FAILED: "x"}
-_NARROWEST = 8  # columns of a stage's name, in a terminal that is too narrow for a line
-_MOST_HOSTS = 4  # lines of progress
+# Columns of the name of a stage, in a terminal that is too narrow for a line.
+_NARROWEST = 8
+# Lines of progress.
+_MOST_HOSTS = 4
 # A log has the progress of a download at most every so many seconds.
 _PROGRESS_SECONDS = 20.0
 

@@ -32,11 +32,11 @@ class Removal(TypedDict):
     held: list[str]  # packages that are held back
     files: list[str]
     folders: list[str]
-    services: list[str]  # that a removed package may leave enabled
-    accounts: list[str]  # users and groups that came with packages
-    users: list[str]  # of the roles
-    driver: bool  # whether it is removed
-    initramfs: bool  # whether it is rebuilt
+    services: list[str]  # services that a removed package may leave enabled.
+    accounts: list[str]  # users and groups of removed packages.
+    users: list[str]  # users of the roles.
+    driver: bool  # whether it is removed.
+    initramfs: bool  # whether it is rebuilt.
     kept: list[str]  # sentences
     problems: list[str]  # sentences
 

@@ -1,7 +1,7 @@
 """Check the roster, which a user wrote in group_vars/all/agents.yml.
 
-`problems` finds everything at once. Each problem is one sentence that names the field, the value
-and what to write instead; nothing on a host is touched before the list is empty.
+`problems` finds all problems at once. Each is one sentence that names the field, the value and the remedy. Nothing on a
+host is changed before the list is empty.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`bench [AGENT]`: how fast the active agent is, as a table, a JSON file and a chart."""
+"""`bench [AGENT]`: measure the active agent; write a table, a JSON file and a chart."""
 
 from __future__ import annotations
 
@@ -21,31 +21,36 @@ from .. import remote
 from ..command import Answer
 
 HELP = "measure the active agent: first token, tokens per second, requests per minute"
-INTERRUPTED = "Interrupted: nothing was written, and the agent is still active."
+INTERRUPTED = "Interrupted. No file was written, and the agent is still active."
 FOLDER = serving.FOLDER.parent / "bench"
 PARALLEL = "1,4,16"
 EPILOG = """\
-The load is made by vLLM's own `vllm bench serve`: random prompts, each answer as long as asked. Nothing is switched:
-the active agent is measured, and others' requests at that time count. With --against the same load goes to another
-endpoint, level by level in turn, and the ratios are the agent's figure divided by the other's. Beside a card's agent
-another engine has no room: let that run on a host of its own, or measure it first with --against a second host.
+The load is that of vLLM's own `vllm bench serve`: random prompts, and answers of exactly --output-tokens. Nothing is
+switched: the active agent is measured, and other requests at that time lower its figures. With --against, another
+endpoint gets the same load, level by level in turn, and a ratio is the agent's figure divided by that of the other.
+A card with an active agent has no room for a second engine, so run the other endpoint on another host.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the load, and what it is compared with."""
+    """Add the load, and the endpoint to compare with."""
     parser.add_argument("agent", nargs="?", metavar="AGENT", help="an active agent (default: the active agent)")
-    parser.add_argument("--parallel", default=PARALLEL, metavar="N,...", help="requests at once (default: %(default)s)")
     parser.add_argument(
-        "--requests", type=int, metavar="N", help="of each level (default: 4 times those at once, from 8)"
-    )
-    parser.add_argument("--input-tokens", type=int, default=512, metavar="N", help="of a prompt (default: %(default)s)")
-    parser.add_argument(
-        "--output-tokens", type=int, default=128, metavar="N", help="of an answer (default: %(default)s)"
+        "--parallel", default=PARALLEL, metavar="N,...", help="parallel requests of each level (default: %(default)s)"
     )
     parser.add_argument(
-        "--against", metavar="URL", help="another OpenAI endpoint: Ollama's, llama.cpp's, another host's"
+        "--requests",
+        type=int,
+        metavar="N",
+        help="requests of each level (default: 4 times the parallel ones, at least 8)",
     )
+    parser.add_argument(
+        "--input-tokens", type=int, default=512, metavar="N", help="tokens of a prompt (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output-tokens", type=int, default=128, metavar="N", help="tokens of an answer (default: %(default)s)"
+    )
+    parser.add_argument("--against", metavar="URL", help="another OpenAI endpoint, such as that of Ollama or llama.cpp")
     parser.add_argument("--against-model", metavar="NAME", help="its model; needed where it has several")
     parser.add_argument("--against-key", type=Path, metavar="FILE", help="a file of this machine with its key")
     parser.add_argument(
@@ -111,12 +116,18 @@ def _load(args: argparse.Namespace) -> Load:
     if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", args.parallel):
         remedy = "Write numbers from 1, such as 1,4,16."
         raise UsageError("parallel_invalid", "--parallel is {value!r}.", remedy, value=args.parallel)
-    for name, least in (("input_tokens", "1"), ("output_tokens", "2, for a rate needs two tokens"), ("requests", "1")):
+    for name, least in (
+        ("input_tokens", "1"),
+        ("output_tokens", "2, because a rate needs two tokens"),
+        ("requests", "1"),
+    ):
         value = getattr(args, name)
         if value is not None and value < int(least[0]):
             fields = {"option": f"--{name.replace('_', '-')}", "value": value, "least": least}
             raise UsageError(f"{name}_invalid", "{option} is {value}.", "Write a whole number from {least}.", **fields)
     if args.against is None and (args.against_model or args.against_key):
-        raise UsageError("against_missing", "--against-model and --against-key are of --against URL.", "Name that too.")
+        raise UsageError(
+            "against_missing", "--against-model and --against-key need --against URL.", "Add it, or leave them out."
+        )
     levels = tuple(dict.fromkeys(int(each) for each in args.parallel.split(",")))
     return Load(args.input_tokens, args.output_tokens, levels, args.requests)

@@ -1,4 +1,4 @@
-"""`client-config NAME`: the file that makes a client talk to this host's agents."""
+"""`client-config NAME`: write the files that let a client use the agents of the target host."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ EPILOG = "clients:\n" + "\n".join(f"  {name:<12}{each.about}" for name, each in 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the client and its settings."""
     parser.add_argument("name", metavar="NAME", help="a client from below")
-    parser.add_argument("--agent", metavar="AGENT", help="only that one (default: all, or the first)")
+    parser.add_argument("--agent", metavar="AGENT", help="only that agent (default: all, or the first)")
     parser.add_argument(
-        "--host", default=LOOPBACK, metavar="NAME", help="what the client calls this host (default: %(default)s)"
+        "--host", default=LOOPBACK, metavar="NAME", help="the name of the host in the files (default: %(default)s)"
     )
     parser.add_argument(
         "--to", type=Path, metavar="FOLDER", help="write the files there, on this machine, under the client's names"
@@ -74,7 +74,7 @@ def _made(args: argparse.Namespace) -> dict[str, str]:
 def _write(folder: Path, made: dict[str, str]) -> None:
     there = [name for name, text in made.items() if (folder / name).exists() and (folder / name).read_text() != text]
     if there:
-        text, remedy = "{path} exists and is left as it is.", "Move it, or name another folder."
+        text, remedy = "{path} exists and was not changed.", "Move it, or name another folder."
         raise UsageError("file_exists", text, remedy, path=str(folder / there[0]))
     try:
         for name, text in made.items():

@@ -1,4 +1,4 @@
-"""`export FOLDER`: models for a host without internet."""
+"""`export FOLDER`: copy models for a host without internet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ check = model_options.requests
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where to, which, and where from."""
+    """Add the folder, the models and their source."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="a folder of this machine, such as a USB disk")
     model_options.add_models(parser)
     model_options.add_store(parser)

@@ -1,4 +1,4 @@
-"""`import FILE...` and `import ollama`: an old set-up as a roster, line by line. Nothing else is changed."""
+"""`import FILE...` and `import ollama`: convert an old setup into a roster, line by line. Nothing else is changed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ HELP = "convert old compose files, env files, Modelfiles or Ollama's models into
 OLLAMA = "ollama"
 _OWN = ("--json", "--overwrite")
 EPILOG = """\
-The roster goes to stdout, or into a file with --to; what became of each line goes to stderr, or to stdout with --to.
-Marks: -> became, ~> the nearest, == so anyway, -- no meaning here or not taken, +> added because an agent needs it.
+The roster goes to stdout, or with --to into a file. The report of each line goes to stderr, or with --to to stdout.
+Marks: -> converted, ~> nearest setting, == is the default, -- without a meaning here or not taken, +> added.
 
-Exit 0: a valid roster. 1: something is missing in it, and is named. 2: wrong usage, or a file that cannot be read.
-Compose and env files need PyYAML and python-dotenv, which the controller has; `import ollama` needs nothing and runs
-on the GPU host.
+Exit 0: a valid roster. 1: the roster lacks something, which is named. 2: wrong usage, or a file that cannot be read.
+Files and --to are those of this machine. Compose and env files need PyYAML and python-dotenv, which the controller has.
+`import ollama` reads Ollama's models of the target host and needs neither.
 """
 
 
@@ -37,12 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files", nargs="+", metavar="FILE|ollama", help="a compose file, a file of KEY=VALUE, a Modelfile"
     )
     parser.add_argument(
-        "--to", type=Path, metavar="FILE", help="write it there, such as inventory/local/host_vars/HOST.yml"
+        "--to",
+        type=Path,
+        metavar="FILE",
+        help="write it into that file of this machine, such as inventory/local/host_vars/HOST.yml",
     )
-    parser.add_argument("--overwrite", action="store_true", help="also where that file exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     parser.add_argument("--model", metavar="OWNER/NAME", help="the model of files that name none")
     parser.add_argument(
-        "--store", type=Path, metavar="FOLDER", help="ollama: its models (default: OLLAMA_MODELS, or found)"
+        "--store",
+        type=Path,
+        metavar="FOLDER",
+        help="of ollama: its folder on the target host (default: OLLAMA_MODELS, or found)",
     )
 
 
@@ -101,7 +107,7 @@ def _files(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Line]]:
             raise UsageError("ollama_with_files", text, remedy, count=len(args.files) - 1)
         if not path.is_file():
             remedy = did_you_mean(str(path), [OLLAMA], "Name an old compose or env file, or write ollama.")
-            raise UsageError("import_file_missing", "{path} is no file.", remedy, path=str(path))
+            raise UsageError("import_file_missing", "{path} is not a file.", remedy, path=str(path))
         try:
             found, rest = _read(path, args.model)
         except (OSError, UnicodeDecodeError) as error:
@@ -146,7 +152,7 @@ def _write(path: Path, content: str, *, overwrite: bool) -> None:
     there = path.exists()
     if there and not overwrite:
         remedy = "Name another file, or add --overwrite."
-        raise UsageError("file_exists", "{path} exists and is left as it is.", remedy, path=str(path))
+        raise UsageError("file_exists", "{path} exists and was not changed.", remedy, path=str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)

@@ -1,4 +1,4 @@
-"""`keys`: who may use the gateway's API."""
+"""`keys`: manage the keys of the gateway's API."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ ACTIONS = ("list", "show", "add", "revoke", "ensure")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what to do, and whose key it is about."""
-    told = "list the names (default); show, add or revoke the key NAME; ensure makes the first one (the role does)"
+    """Add the action and the name of the key."""
+    told = "list the names (default); show, add or revoke the key NAME; ensure makes the first key of this machine"
     parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help=told)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="whose key it is, such as a person or a program")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="the name of the key, such as that of a person or a program"
+    )
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise UsageError for a name that is missing, or not asked for."""
+    """Raise UsageError for a name that is missing or unexpected."""
     program, wanted = console.command_name(), args.action in ("show", "add", "revoke")
     if wanted and args.name is None:
         text, remedy = "keys {action} needs a name.", "Write {program} keys {action} NAME."
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> command.Answer:
         return {"changed": keys.ensure()}, ""
     if action == "list":
         names = sorted(keys.load())
-        none = f"there is no key: {console.command_name()} keys add NAME makes one"
+        none = f"there is no key; add one: {console.command_name()} keys add NAME"
         return {"names": names}, "\n".join(names) or none
     if action == "show":
         key = keys.find(name)
