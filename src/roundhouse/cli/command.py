@@ -36,7 +36,8 @@ _LISTED = "{program} --help lists the commands."
 
 # Where a command runs: on the target host (remote.target), or always on this machine.
 ON_PLAN, ON_NONE = "plan", "none"
-ON_HELP = "the target host: local, lab, or ssh://user@host (default: this machine if it has a plan, else a running lab)"
+ON_SHORT = "the target host: local (this machine), lab, or ssh://user@host"
+ON_HELP = f"{ON_SHORT} (default: ROUNDHOUSE_ON, this machine if it has a plan, else a running lab)"
 
 Result = dict[str, Any]
 Word = Callable[[Plan, argparse.Namespace], "Result | None"]
