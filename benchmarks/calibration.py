@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Compare the fit with what real engines stated when they started: `benchmarks/calibration.py FILE [--json]`.
+"""Compare the fit with the figures that real engines report at their start: `benchmarks/calibration.py FILE [--json]`.
 
-The file is a list of observations, each with `model`, `quant`, `gpu_total_gib`, `tp`, the engine's options
-(null where the log does not say) and what the log states. One of benchmarks/fit.py says also the card's `capability`,
-the repository that drafts (`draft`), and whether the start tried kernels (`tries_kernels`). Nothing is fitted here. An
-observation of another version than the pinned one gets no numbers: the formulas are that version's.
+The file is a list of observations. Each has `model`, `quant`, `gpu_total_gib`, `tp`, the engine's options (null if the
+log does not state one), and the figures of the log. Observations of benchmarks/fit.py also have the card's
+`capability`, the draft model (`draft`), and whether the start tried kernels (`tries_kernels`). The program fits no
+parameters. An observation of another version than the pinned one gets no prediction, because the formulas are those of
+the pinned version.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _HEAD = (
 
 
 class Row(NamedTuple):
-    """One observation. A pair is what is predicted and what was stated, None when either is missing."""
+    """One observation; a pair is (predicted, reported), with None for an unknown value."""
 
     label: str
     outcome: str
@@ -117,9 +118,9 @@ def row(seen: dict[str, Any]) -> Row:
 
 
 def beyond(seen: dict[str, Any]) -> list[str]:
-    """Return a sentence for each figure of an observation that the fit's uncertainty does not cover.
+    """Return a sentence for each figure of an observation outside the fit's uncertainty.
 
-    `card_peak_gib`, where it is stated, is the most that the engine's process held of the card at all.
+    `card_peak_gib`, if present, is the peak of the engine's memory on the card.
     """
     made = row(seen)
     found = []
@@ -144,7 +145,7 @@ def beyond(seen: dict[str, Any]) -> list[str]:
 
 
 def summary(rows: list[Row]) -> list[str]:
-    """Return the means and the worst, one line each."""
+    """Return the mean and the largest deviations, one line each."""
     plain = [each for each in rows if not each.adapters]
     shares = [100 * (made / stated - 1) for each in plain if each.weights for made, stated in [each.weights]]
     counts = [100 * (made / stated - 1) for each in rows if each.tokens for made, stated in [each.tokens]]
@@ -169,13 +170,13 @@ def summary(rows: list[Row]) -> list[str]:
 
 
 def _architecture(name: str) -> Architecture | None:
-    """Return the architecture that a model's plain name means, such as Qwen2.5-Coder-7B; None when not in the table."""
+    """Return the architecture of a plain model name such as Qwen2.5-Coder-7B; None if the table lacks it."""
     plain = name.replace("-Coder", "").removesuffix("-Instruct")
     return ARCHITECTURES.get(name) or ARCHITECTURES.get(plain)
 
 
 def _models(seen: dict[str, Any]) -> list[Model] | str:
-    """Return the model and the one that drafts for it, or why the formulas do not cover the observation."""
+    """Return the model and its draft model, or the reason why the formulas do not cover the observation."""
     shape, form = _architecture(seen["model"]), canonical(seen["quant"])
     if shape is None or form is None:
         return f"{seen['model']} is not in the catalog"
@@ -188,7 +189,7 @@ def _models(seen: dict[str, Any]) -> list[Model] | str:
 
 
 def _fit(seen: dict[str, Any], model: Model, draft: Model | None = None) -> Fit | None:
-    """Return the fit of an observation, None where its card or share is not stated."""
+    """Return the fit of an observation, None if its card or share is unknown."""
     if not (seen["gpu_total_gib"] and seen["gpu_memory_utilization"]):
         return None
     card = seen.get("gpu") or ""

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""The fit beside a real vLLM on a real GPU, by the engine's own Python (it has tokenizers and NVML's client):
+"""Compare the fit with a real vLLM on a real GPU. Run it with the engine's Python, which has tokenizers and pynvml.
 
     ENGINE/bin/python benchmarks/fit.py --vllm ENGINE/bin/vllm --into FOLDER [CASE ...]
 
-Each case starts the engine as the plan of agents_runtime: native would, with a model's exact shapes and random weights
-(`--load-format dummy`), so that nothing is downloaded, within a share of the card that is given in GiB, so that a big
-card stands in for a small one, and with nothing compiled before. What the engine states of its memory is written, case
-by case, as a list that `benchmarks/calibration.py FILE` reads. Once it serves, max_num_seqs requests at once sample
-with top-k, top-p and penalties: what the card then holds beyond the engine's share is set beside the terms that the fit
-keeps outside.
+Each case starts the engine like a plan with agents_runtime: native. The model has the exact shapes and random weights
+(`--load-format dummy`), so nothing is downloaded. The share of the card is given in GiB, so that a large card can
+simulate a smaller one. No compiled kernels are cached. The program writes the engine's memory figures of each case as a
+list for `benchmarks/calibration.py FILE`.
 
-Exits 1 when an engine served that the fit calls no, failed that it calls fits, or took more than the stated uncertainty
-allows. Needs an NVIDIA GPU with its driver, vLLM's environment, and no network.
+When the engine is ready, max_num_seqs concurrent requests sample with top-k, top-p and penalties. The memory in use
+beyond the engine's share is compared with the terms that the fit counts outside that share.
+
+Exits 1 if an engine started that does not fit, or failed that fits, according to the fit. Exits 1 also if the memory
+exceeded the stated uncertainty. Needs an NVIDIA GPU with its driver, vLLM's environment, and no network.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ SPECULATIVE_TOKENS = 4
 
 
 class Case(NamedTuple):
-    """One start: what the plan decides, the share of the card in GiB (the engine's budget), and what drafts."""
+    """One start: the plan's decisions, the engine's budget in GiB, and the speculative decoding."""
 
     model: str
     share_gib: float
@@ -60,7 +61,7 @@ class Case(NamedTuple):
     draft: str | None = None
 
 
-# The shares are those of docs/what-fits.md: gpu_memory_utilization of the roster x what CUDA states of the card.
+# The shares are those of docs/reference/what-fits.md: gpu_memory_utilization of the roster x CUDA's total of the card.
 CASES = {
     "architect-16gb": Case("Qwen/Qwen2.5-14B-Instruct-AWQ", 13.175, 24576, "fp8"),
     "dev-16gb": Case("Qwen/Qwen2.5-Coder-14B-Instruct-AWQ", 14.725, 32768, "fp8"),
@@ -78,7 +79,7 @@ CASES = {
     "draft": Case("Qwen/Qwen2.5-3B-Instruct-AWQ", 10.85, 16384, draft="Qwen/Qwen2.5-0.5B-Instruct"),
     "ngram": Case("Qwen/Qwen2.5-7B-Instruct-AWQ", 13.175, 16384, draft="ngram"),
 }
-# What marks a checkpoint's format in its config.json.
+# The fields of config.json that state a checkpoint's format.
 QUANTIZATION = {
     "bf16": {},
     "awq": {
@@ -90,7 +91,7 @@ QUANTIZATION = {
 }
 
 TOKENS = ("bos_token", "eos_token", "unk_token")
-# The fields of catalog.Architecture that are a config.json's own.
+# The fields of catalog.Architecture that config.json has too.
 SHAPE = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim"),
     *("intermediate_size", "vocab_size", "tie_word_embeddings", "max_position_embeddings"),
@@ -124,7 +125,7 @@ def main() -> int:
 
 
 def observe(name: str, case: Case, card: Card, vllm: Path, log: Path) -> dict[str, Any]:
-    """Start the engine of a case, load it, stop it, and return what was seen as an observation of calibration.py."""
+    """Start the engine of a case, put it under load, stop it, and return an observation for calibration.py."""
     with tempfile.TemporaryDirectory() as folder:
         options = config(case, card, Path(folder))
         file = Path(folder, "engine.yaml")
@@ -179,7 +180,7 @@ def observe(name: str, case: Case, card: Card, vllm: Path, log: Path) -> dict[st
 
 
 class Card:
-    """The first GPU, as NVML states it."""
+    """The first GPU, as NVML reports it."""
 
     def __init__(self) -> None:
         import pynvml  # noqa: PLC0415 - only this benchmark needs it, on a host with a GPU
@@ -190,15 +191,15 @@ class Card:
         self.name = str(pynvml.nvmlDeviceGetName(self._handle))
         self.driver = str(pynvml.nvmlSystemGetDriverVersion())
         self.capability = tuple(pynvml.nvmlDeviceGetCudaComputeCapability(self._handle))
-        # As the plan reckons it of what NVML states: vLLM takes its share of CUDA's total.
+        # Computed like in the plan from NVML's figure, because vLLM takes its share of CUDA's total.
         self.total_gib = float(self._memory().total) / GIB - gpus.DRIVER_KEEPS_GIB
 
     def used_gib(self) -> float:
-        """Return what all processes hold of it."""
+        """Return the GPU memory in use by all processes, in GiB."""
         return float(self._memory().used) / GIB
 
     def wait_until_free(self) -> float:
-        """Return what it holds once that falls no more: an engine that was killed gives its memory back late."""
+        """Return the memory in use once it no longer falls, because a killed engine frees its memory late."""
         used = self.used_gib()
         for _ in range(30):
             time.sleep(1)
@@ -212,7 +213,7 @@ class Card:
 
 
 def known(repo: str) -> model_families.Model:
-    """Return what the catalog knows of a repository of CASES."""
+    """Return the catalog's entry of a repository of CASES."""
     found = model_families.find(repo)
     if found is None or found.form.name not in QUANTIZATION:
         raise SystemExit(f"{repo} is none that this benchmark can imitate: take one in {' or '.join(QUANTIZATION)}.")
@@ -220,7 +221,7 @@ def known(repo: str) -> model_families.Model:
 
 
 def config(case: Case, card: Card, folder: Path) -> dict[str, Any]:
-    """Return the engine's options as vllm/options.py writes them; the models' folders are made in `folder`."""
+    """Return the engine's options as vllm/options.py writes them; create the models' folders in `folder`."""
     agent: Served = {"name": "agent", "temperature": 0.1, "top_p": 0.95}
     draft = None
     if case.draft == "ngram":
@@ -250,7 +251,7 @@ def config(case: Case, card: Card, folder: Path) -> dict[str, Any]:
 
 
 def random_model(repo: str, folder: Path) -> Path:
-    """Write the config.json of a model of the catalog and a tokenizer of a few words; there are no weights to read."""
+    """Write a catalog model's config.json and a tokenizer with a few words, without weights."""
     from tokenizers import Tokenizer, models  # noqa: PLC0415 - the engine's own environment has it
 
     model = known(repo)
@@ -281,7 +282,7 @@ def random_model(repo: str, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def engine(command: list[str], log: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an engine in a process group of its own, which is gone at the end, with caches that nobody filled."""
+    """Run an engine with empty caches in its own process group, which is killed at the end."""
     environment = os.environ | vllm_options.environment("cuda", [0], START_SECONDS)
     environment |= {"VLLM_CACHE_ROOT": str(folder / "vllm"), "CUDA_CACHE_PATH": str(folder / "cuda")}
     with log.open("wb") as file:
@@ -297,7 +298,7 @@ def engine(command: list[str], log: Path, folder: Path) -> Iterator[subprocess.P
 
 
 def wait_until_ready(process: subprocess.Popen[bytes]) -> bool:
-    """Return whether the engine came to answer before it ended, within START_SECONDS."""
+    """Return whether the engine answered within START_SECONDS, before it ended."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=2):
@@ -307,7 +308,7 @@ def wait_until_ready(process: subprocess.Popen[bytes]) -> bool:
 
 
 def complete(prompt: list[int], tokens: int, **sampling: float) -> None:
-    """Have the engine answer a prompt of token ids with so many tokens."""
+    """Send a prompt of token ids and let the engine generate `tokens` tokens."""
     asked = {"model": "agent", "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, **sampling}
     request = urllib.request.Request(
         f"http://127.0.0.1:{PORT}/v1/completions", json.dumps(asked).encode(), {"Content-Type": "application/json"}
@@ -317,7 +318,7 @@ def complete(prompt: list[int], tokens: int, **sampling: float) -> None:
 
 
 def load(case: Case, card: Card) -> float:
-    """Return the most GiB that the card held while max_num_seqs requests sampled at once."""
+    """Return the peak of the card's memory in GiB while max_num_seqs concurrent requests sampled."""
     peak, done = card.used_gib(), threading.Event()
 
     def watch() -> None:
@@ -341,7 +342,7 @@ def load(case: Case, card: Card) -> float:
 
 
 def decode_speed() -> float:
-    """Return the tokens per second of one sequence: a long answer less a short one, and so without the prompt."""
+    """Return the tokens per second of one sequence: the difference of a long and a short answer, without the prompt."""
     seconds = []
     for tokens in (16, 16 + ANSWER_TOKENS):
         began = time.monotonic()

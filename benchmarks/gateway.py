@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What the gateway costs: `benchmarks/gateway.py [ROUNDS]`, on an idle machine, with HAProxy and the fake engine.
+"""Measure the gateway's cost on an idle machine, with HAProxy and the fake engine: `benchmarks/gateway.py [ROUNDS]`.
 
-Streams of the same request in turn to the engine's own port, through an HAProxy that only forwards, and through the
-gateway's port of all agents, at 1, 16 and 128 connections, each with some streams one after the other. The HAProxy in
-the middle is what this machine takes for two more hops: what is above it is ours. Connections begin evenly over the
-time of one stream, as clients do who know nothing of each other; all at one instant would measure how fast the fake
-engine reads a crowd's requests. Together they have TOKENS_PER_SECOND, as on a card.
+The same request is streamed in turn from the engine's own port, through an HAProxy that only forwards, and through the
+gateway's common port. Each level has 1, 16 or 128 connections with several consecutive streams. The plain HAProxy shows
+this machine's cost of two more hops, and the rest is the gateway's own cost. Connections start evenly over the time of
+one stream, like independent clients. A simultaneous start would measure how fast the fake engine reads many requests.
+All streams together have TOKENS_PER_SECOND, as on a card.
 
-Each round is printed; medians are compared. Exits 1 when the first token comes more than 0.5 ms later than from the
-engine, or when less than 97 % of the tokens a second come through.
+The program prints each round and compares medians. It exits 1 if the first token is more than 0.5 ms later than from
+the engine, or if the token rate is below 97 %.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from roundhouse.state import serving
 
 CONNECTIONS = (1, 16, 128)
 STREAMS, TOKENS = 3, 50
-# Of all streams together: what a 16 GB card gives with many at once, far from the end of the fake engine, in Python.
+# Of all streams together: the rate of a 16 GB card with many requests, far below the limit of the fake engine.
 TOKENS_PER_SECOND = 1600
-# One alone has no more than this.
+# The limit of one stream.
 MOST_OF_ONE = 200
 LATER_MS, SHARE = 0.5, 0.97
-# Nothing but forwarding.
+# A configuration that only forwards.
 BARE = """
 defaults
     mode http
@@ -56,7 +56,7 @@ listen bare
 
 
 class Round(NamedTuple):
-    """Seconds to the first token of each stream, and tokens a second of all."""
+    """The seconds to the first token of each stream, and the tokens per second of all streams."""
 
     first: list[float]
     rate: float
@@ -78,13 +78,13 @@ async def stream(port: int) -> tuple[float, int]:
 
 
 async def streams(port: int, after: float) -> list[tuple[float, int]]:
-    """Run the streams of one connection, the first after some seconds."""
+    """Run the streams of one connection after a delay in seconds."""
     await asyncio.sleep(after)
     return [await stream(port) for _ in range(STREAMS)]
 
 
 async def ask(port: int, connections: int) -> Round:
-    """Run that many connections."""
+    """Run `connections` connections and return the measurement."""
     begun, apart = time.perf_counter(), TOKENS / rate_of_one(connections) / connections
     many = await asyncio.gather(*(streams(port, number * apart) for number in range(connections)))
     found = [each for one in many for each in one]
@@ -95,12 +95,12 @@ async def ask(port: int, connections: int) -> Round:
 
 
 def rate_of_one(connections: int) -> float:
-    """Return the tokens a second of one stream."""
+    """Return the tokens per second of one stream."""
     return min(MOST_OF_ONE, TOKENS_PER_SECOND / connections)
 
 
 def compare(ways: dict[str, int], connections: int, rounds: int) -> bool:
-    """Measure in turn, print, and return whether the promises are kept."""
+    """Measure in turn, print, and return whether the limits are kept."""
     found: dict[str, list[Round]] = {name: [] for name in ways}
     for number in range(rounds):
         order = [*ways]
@@ -122,7 +122,7 @@ def compare(ways: dict[str, int], connections: int, rounds: int) -> bool:
 
 @contextmanager
 def forwarding(folder: Path, engine: int) -> Iterator[int]:
-    """Run an HAProxy that only forwards, and yield its port."""
+    """Run an HAProxy that only forwards; yield its port."""
     port, config = free_port(), folder / "bare.cfg"
     config.write_text(BARE.format(port=port, engine=engine))
     with subprocess.Popen(["haproxy", "-f", config]) as process:
@@ -134,7 +134,7 @@ def forwarding(folder: Path, engine: int) -> Iterator[int]:
 
 
 def measured(stand: Gateway, connections: int, rounds: int) -> bool:
-    """Start an engine of this level's rate and compare."""
+    """Start an engine with this level's rate and compare."""
     stand.serve("dev", "--tokens-per-second", str(rate_of_one(connections)))
     until(lambda: stand.complete("dev").status == 200)
     engine = int(stand.plan["agents"][0]["engine_port"])
@@ -143,7 +143,7 @@ def measured(stand: Gateway, connections: int, rounds: int) -> bool:
 
 
 def main(rounds: int = 6) -> int:
-    """Return the exit status."""
+    """Run the benchmark and return its exit status."""
     kept = []
     for connections in CONNECTIONS:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""What a run of the host's roles costs that has nothing to change, in pings: `benchmarks/host_roles.py`.
+"""Compare a run of the host's roles that changes nothing with a number of pings: `benchmarks/host_roles.py`.
 
-Runs the roles nvidia_driver, container_engine and nvidia_container_toolkit on a host that they have made, and then as
-many `ansible.builtin.ping` as the roles had tasks that went to the host (a debug or a skipped task does not), on the
-same connection, by turns. Exits 1 when the roles change something or take more than LIMIT times the pings' seconds.
-The hosts are those of molecule's scenario bare-host: `molecule converge --scenario-name bare-host` first.
+The program runs the roles nvidia_driver, container_engine and nvidia_container_toolkit on a host that is already
+prepared. Then it runs as many `ansible.builtin.ping` tasks as the roles had tasks on the host, on the same connection.
+Debug tasks and skipped tasks do not count. Both runs alternate. The program exits 1 if the roles change the host or
+take more than LIMIT times the pings' time.
+
+The hosts are those of molecule's scenario bare-host: run `molecule converge --scenario-name bare-host` first.
 
     benchmarks/host_roles.py [HOST]
 """
@@ -25,12 +27,12 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNS = 3
 LIMIT = 1.5
 HOST = "roundhouse-bare-trixie"
-# What Ansible does on the controller alone.
+# Actions that Ansible runs only on the controller.
 CONTROLLER = {"debug", "assert", "fail", "include_tasks", "include_role", "set_fact", "validate_argument_spec"}
 
 
 def run(playbook: Path, host: str, inventory: str) -> tuple[float, int, int]:
-    """Return the seconds of a run, how many of its tasks went to the host, and how many changed something."""
+    """Return the seconds of a run, the number of its tasks on the host, and the number of changed tasks."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as private:
         done = ansible_runner.run(
@@ -51,7 +53,7 @@ def run(playbook: Path, host: str, inventory: str) -> tuple[float, int, int]:
 
 
 def pings(count: int, folder: Path) -> Path:
-    """Write a play of that many tasks, its own gathering of facts among them."""
+    """Write a play with `count` tasks, including its gathering of facts."""
     tasks = [{"name": f"Ping {number}", "ansible.builtin.ping": {}} for number in range(count)]
     path = folder / "pings.yml"
     path.write_text(yaml.safe_dump([{"hosts": "gpu_hosts", "become": True, "gather_facts": False, "tasks": tasks}]))
@@ -59,9 +61,9 @@ def pings(count: int, folder: Path) -> Path:
 
 
 def main() -> int:
-    """Print the seconds of both and their ratio; return 1 when it is above the limit."""
+    """Print the seconds of both and their ratio; return 1 if the ratio is above the limit."""
     host = sys.argv[1] if len(sys.argv) > 1 else HOST
-    # Another checkout's scenario has a folder of its own; the one converged last is meant.
+    # Each checkout's scenario has its own folder. The one that was converged last is used.
     found = sorted(
         Path.home().glob(".ansible/tmp/molecule.*.bare-host/inventory"), key=lambda path: path.stat().st_mtime
     )

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Ten minutes of requests for two agents in turn: `benchmarks/on_demand.py [SECONDS] [CONTAINER] [AGENT ...]`.
+"""Send requests to two agents in turn for ten minutes: `benchmarks/on_demand.py [SECONDS] [CONTAINER] [AGENT ...]`.
 
-Against a host of molecule's scenario gateway (fake engines, real units, real HAProxy), whose gateway was deployed with
-`gateway_on_demand: true`. Prints the number of switches and the longest wait beside what its rules promise; exits 1 if
-one of them is not kept.
+The host is one of molecule's scenario gateway (fake engines, real units, real HAProxy), deployed with
+`gateway_on_demand: true`. The program prints the number of switches and the longest wait with their limits, and exits 1
+if a limit is exceeded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLIENTS, PAUSE_SECONDS, KEYS = 8, 0.5, 4
 
 
 def inside(container: str, *words: str) -> str:
-    """Return what a command prints on the host."""
+    """Return a command's output on the host."""
     done = subprocess.run(["docker", "exec", container, *words], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
@@ -45,7 +45,7 @@ def switches(container: str) -> list[dict[str, object]]:
 
 
 def main(seconds: float = 600, container: str = "roundhouse-gate-bookworm", *agents: str) -> int:
-    """Return the exit status."""
+    """Run the benchmark and return its exit status."""
     names = list(agents) or ["dev", "po"]
     rules = on_demand.settings(json.loads(inside(container, "cat", str(on_demand.PATH))))
     tls = ssl.create_default_context(cadata=inside(container, "cat", "/etc/roundhouse/gateway/tls.pem"))
@@ -61,7 +61,7 @@ def main(seconds: float = 600, container: str = "roundhouse-gate-bookworm", *age
         for name in made:
             inside(container, "roundhouse", "keys", "revoke", name)
     done = switches(container)[before:]
-    longest = max((sum(each["stages"].values()) for each in done), default=0.0) + 3  # the command around its phases
+    longest = max((sum(each["stages"].values()) for each in done), default=0.0) + 3  # the command's own time
     found = Found(
         asked,
         len(done),

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Compare two checkouts: what Ansible ships with each module, and how long `roundhouse status` takes to import.
+"""Compare two checkouts: the size of what Ansible ships with each module, and the import time of `roundhouse status`.
 
     git worktree add /tmp/before REVISION
     ln -s "$PWD/.venv" /tmp/before/.venv
     benchmarks/payload.py /tmp/before .
 
-Prints for each module the zip that Ansible builds (compressed bytes) and the lines of this project's Python in it.
-Modules are paired by name. Import time is processor time, the median of
-fresh processes that alternate between the checkouts.
-Exits 1 when a zip has grown or the import takes more than 1.05 times as long.
+For each module, the program prints the size of Ansible's zip file (compressed bytes) and the lines of this project's
+Python in it. Modules are paired by name. The import time is processor time, the median of fresh processes that
+alternate between the checkouts. The program exits 1 if a zip file has grown or the import takes more than 1.05 times as
+long.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
 
-# Modules, since the first revision that this compares.
+# Modules that exist since the first revision of this comparison.
 RENAMED = {"quantise": "quantize", "offer": "share", "host_info": "component_info"}
 RUNS = 15
 TOLERANCE = 1.05  # of the import time: medians on an idle machine differ by less
-# What `status` imports; the second names are those of the flat package, scripts/roundhouse.
+# The imports of `status`. The second names are those of the former flat package, scripts/roundhouse.
 IMPORT = """
 import importlib, sys, time
 begun = time.process_time()
@@ -79,7 +79,7 @@ def compare_payloads(before: dict[str, list[int]], after: dict[str, list[int]]) 
 
 
 def compare_imports(before: Path, after: Path) -> bool:
-    """Print both medians; return whether the second is longer than the tolerance allows."""
+    """Print both medians; return whether the second exceeds the tolerance."""
     taken: dict[Path, list[float]] = {before: [], after: []}
     for _ in range(RUNS):
         for checkout, each in taken.items():
@@ -90,9 +90,9 @@ def compare_imports(before: Path, after: Path) -> bool:
 
 
 def import_ms(checkout: Path) -> float:
-    """Import what the command needs in a fresh process; return milliseconds."""
+    """Import the command's modules in a fresh process; return milliseconds."""
     folder = next(place for name in ("src", "scripts") if (place := checkout.resolve() / name / "roundhouse").is_dir())
-    # Not the .venv's: an installed package is a link into one of the checkouts.
+    # Without the .venv's packages, because the installed package is a link into one of the checkouts.
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(folder.parent)!r})\n{IMPORT}"]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -104,7 +104,7 @@ def measured(checkout: Path) -> dict[str, list[int]]:
 
 
 def payloads(checkout: Path) -> dict[str, list[int]]:
-    """Return bytes and lines by module. Raises ValueError where Ansible writes its wrapper in another way."""
+    """Return bytes and lines by module. Raises ValueError if Ansible's wrapper has an unknown format."""
     init_plugin_loader()
     templar = Templar(DataLoader())
     found = {}
@@ -127,7 +127,7 @@ def payloads(checkout: Path) -> dict[str, list[int]]:
 
 
 def lines(data: bytes) -> int:
-    """Count the lines of the project's own files in a module's zip; Ansible's and NVIDIA's are not counted."""
+    """Count the lines of the project's own files in a module's zip, without Ansible's and NVIDIA's files."""
     with zipfile.ZipFile(io.BytesIO(data)) as packed:
         own = [name for name in packed.namelist() if "/roundhouse" in name]
         return sum(len(packed.read(name).splitlines()) for name in own)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How long the plan of 100 agents on 8 GPUs takes, on one core, with nothing cached: `benchmarks/plan.py`.
+"""Measure the plan of 100 agents on 8 GPUs, on one core and without caches: `benchmarks/plan.py`.
 
-Four hosts: one that holds most of what is asked for, one of eight cards that all differ, one that wants several cards
-for a model, one that holds nothing, so that everything is tried. Each run is a process of its own, because the fit
-remembers what it was asked. Prints milliseconds of the processor in planner.build alone (imports and the interpreter
-are not planning), and exits 1 when a median is above the limit.
+There are four hosts. On the first most agents fit, the second has eight different cards, and the third needs several
+cards per model. On the fourth nothing fits, so that the planner tries everything. Each run is a separate process,
+because the fit caches its results. The program prints processor milliseconds of plan.build.build, without imports and
+the interpreter, and exits 1 if a median is above the limit.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ print(1000 * (time.process_time() - begun), len(made["problems"]))
 
 
 def main() -> int:
-    """Run, print and return the exit status."""
+    """Run the benchmark and return its exit status."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     medians = [measure(name, [str(gib) for gib in cards]) for name, cards in HOSTS.items()]
     return 0 if max(medians) <= LIMIT_MS else 1

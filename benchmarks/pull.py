@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""How fast is a pull that verifies? `make bench-pull`: 4 GiB in 8 files from a hub on loopback.
+"""Measure a verified pull of 4 GiB in 8 files from a hub on loopback: `make bench-pull`.
 
-Three ways to bring the same model, each a process of its own, in turns:
-    bare      the hub's client alone (snapshot_download): it compares lengths, not bytes
-    pass      the same, and a sha256 of every file afterwards
-    pull      scripts/switch.py pull: hashed while it streams, every byte on the disk at the end
-The ratios are of the best times. Exit 1 when a bound is missed: pull at most 1.15 of bare and 0.9 of
-pass, and at most 300 MiB of memory.
+Three methods pull the same model in turns, each in its own process.
+bare: the hub's client alone (snapshot_download), which compares only lengths.
+pass: the same, and then the SHA-256 of every file.
+pull: scripts/switch.py pull, which hashes while it downloads and flushes every byte to the disk.
+
+The ratios compare the best times. The limits of pull are 1.15 times bare's time, 0.9 times pass's time, and 300 MiB of
+memory. The program exits 1 if one is exceeded.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MIB = 1 << 20
 AGAINST_BARE, AGAINST_PASS, MEMORY_MIB = 1.15, 0.9, 300
 BARE = "import huggingface_hub as h, sys; h.snapshot_download('lab/model', local_dir=sys.argv[1])"
-# A reader of 1 MiB at a time: what sha256sum does, without its start for each file.
+# A reader of 1 MiB at a time, like sha256sum, without the start of a process per file.
 PASS = f"""{BARE}
 import hashlib, pathlib
 for path in sorted(pathlib.Path(sys.argv[1]).glob('*.safetensors')):
@@ -40,7 +41,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob('*.safetensors')):
 
 
 def make(folder: Path, files: int, mib: int) -> None:
-    """Write a model of that many files of that size, each of other bytes."""
+    """Write a model of `count` files with the given size, each with different content."""
     folder.mkdir(parents=True)
     block = os.urandom(MIB)
     for number in range(1, files + 1):
@@ -55,7 +56,7 @@ def make(folder: Path, files: int, mib: int) -> None:
 
 
 def start_hub(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """Run the lab's hub and wait until it has its checksums."""
+    """Run the lab's hub and wait until it has computed its checksums."""
     hub = subprocess.Popen([sys.executable, ROOT / "lab/hub.py", folder, str(port)], stderr=subprocess.DEVNULL)
     for _ in range(300):
         try:
@@ -67,13 +68,13 @@ def start_hub(folder: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def timed(way: str, target: Path, port: int) -> tuple[float, float]:
-    """Bring the model once; return seconds and the process's peak of memory in MiB."""
+    """Pull the model once; return seconds and the process's peak memory in MiB."""
     command: list[str | Path] = [sys.executable, "-c", PASS if way == "pass" else BARE, target]
     if way == "pull":
         command = [sys.executable, ROOT / "scripts/switch.py", "pull", "lab/model", "--store", target, "--json"]
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
     environment = os.environ | quiet | {"HF_ENDPOINT": f"http://127.0.0.1:{port}"}
-    os.sync()  # so that nobody pays for the one before
+    os.sync()  # so that writes of the previous run do not count
     begun = time.monotonic()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -85,7 +86,7 @@ def timed(way: str, target: Path, port: int) -> tuple[float, float]:
 
 
 def memory_mib(usage: resource.struct_rusage) -> float:
-    """Return the peak of a process's resident memory."""
+    """Return a process's peak resident memory."""
     return usage.ru_maxrss / 1024
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What site.yml costs that has nothing to change, in pings: `benchmarks/site_run.py [HOSTS]` (ten when left out).
+"""Compare a run of site.yml that changes nothing with a number of pings: `benchmarks/site_run.py [HOSTS]` (default 10).
 
-Makes a lab host whose engine is the fake one, deploys everything on it with site.yml, the gateway with keys, TLS and
-agents on demand too, and as many more from its image. Then by turns: site.yml on the one host, `ansible -m ping` as
-often as PINGS says, each a call of its own, and site.yml on all hosts. Exits 1 when the run on one host changes
-something or takes longer than the pings, or the run on all hosts longer than MANY times the run on one.
+The program creates a lab host with the fake engine and deploys everything on it with site.yml. The gateway has keys,
+TLS and agents on demand. The other hosts are created from its image. Then three runs alternate: site.yml on one host,
+PINGS calls of `ansible -m ping`, and site.yml on all hosts. The program exits 1 if the run on one host changes the host
+or takes longer than the pings. It also exits 1 if the run on all hosts takes longer than MANY times the run on one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 HOST, IMAGE = "roundhouse-site", "roundhouse-lab:site-run"
 PINGS, MANY, RUNS, HOSTS, SLOWEST = 12, 3.0, 3, 10, 8
-# What differs from the lab's own hosts: a fake engine, which is there, and a gateway with all that it may have.
+# Differences from the lab's own hosts: an installed fake engine, and a gateway with all its options.
 SETTINGS = {
     "engine_path": "/opt/lab-engine",
     "engine_python": "python3",
@@ -35,7 +35,7 @@ SETTINGS = {
 
 
 def main() -> int:
-    """Print both ratios and where the seconds go; return 1 when one is above its limit."""
+    """Print both ratios and the slowest tasks; return 1 if a ratio is above its limit."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else HOSTS
     names = [f"{HOST}-{number}" for number in range(1, count + 1)]
     with tempfile.TemporaryDirectory() as made:
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def measure(inventory: Path, names: list[str]) -> int:
-    """Run everything by turns and compare the medians."""
+    """Run everything in turns and compare the medians."""
     one, pings, many = [], [], []
     for _ in range(RUNS):
         one.append(timed(lambda: site(inventory, names[0])))
@@ -65,7 +65,7 @@ def measure(inventory: Path, names: list[str]) -> int:
 
 
 def details(inventory: Path, host: str) -> int:
-    """Print how many tasks and executions one run has and which take longest; return how many changed something."""
+    """Print the number of tasks and executions of one run and the slowest tasks; return the number of changed tasks."""
     begun = time.time()
     with tempfile.TemporaryDirectory() as private:
         done = ansible_runner.run(
@@ -90,7 +90,7 @@ def details(inventory: Path, host: str) -> int:
 
 
 def executions(host: str, begun: float) -> int:
-    """Return what Docker has started in the host since then."""
+    """Return the processes that Docker has started in the host since then."""
     given = ["--filter", f"container={host}", "--filter", "event=exec_start", "--since", f"{begun:.3f}"]
     command = ["docker", "events", *given, "--until", f"{time.time():.3f}", "--format", "{{.ID}}"]
     return len(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
@@ -102,19 +102,19 @@ def site(inventory: Path, limit: str) -> None:
 
 
 def ping(inventory: Path, host: str) -> None:
-    """Run one ping, as an own call."""
+    """Run one ping in its own call."""
     run(["ansible", "--inventory", str(inventory), host, "--module-name", "ping"])
 
 
 def timed(work: Any) -> float:
-    """Return the seconds that it takes."""
+    """Return the seconds that a call takes."""
     begun = time.monotonic()
     work()
     return time.monotonic() - begun
 
 
 def write_inventory(folder: Path, names: list[str]) -> Path:
-    """Write the hosts beside the lab's variables; the locks are of this run alone."""
+    """Write an inventory of the hosts with the lab's variables; the lock files belong to this run."""
     (folder / "hosts.yml").write_text(
         yaml.safe_dump({"gpu_hosts": {"children": {"site": {"hosts": dict.fromkeys(names)}}}})
     )
@@ -127,7 +127,7 @@ def write_inventory(folder: Path, names: list[str]) -> Path:
 
 
 def make_hosts(folder: Path, inventory: Path, names: list[str]) -> None:
-    """Make the first host, deploy on it, and make the others from its image."""
+    """Create the first host, deploy on it, and create the others from its image."""
     first = names[0]
     lab("create", folder, [{"name": first, "suite": "bookworm", "layer": "fake"}])
     site(inventory, first)
@@ -145,7 +145,7 @@ def lab(word: str, folder: Path, hosts: list[dict[str, str]]) -> None:
 
 
 def run(command: list[str]) -> None:
-    """Run a command in the checkout; its output is shown when it fails."""
+    """Run a command in the checkout; show its output if it fails."""
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:

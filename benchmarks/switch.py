@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What the switch costs beside its bare parts, and how fast status is: `benchmarks/switch.py [HOST] [RUNS]`.
+"""Measure the overhead of the switch command, and the time of status: `benchmarks/switch.py [HOST] [RUNS]`.
 
-HOST is a lab host's container with agents deployed (default: the one of make demo). Each run switches from one agent to
-another and back, once with the command and once with `systemctl stop A && systemctl start --no-block B` and a bare wait
-for /health; which of the two comes first alternates, so that caches and heat favour neither. Each sample is printed;
-medians are compared. Exits 1 when the command costs more than 5 % or 0.5 s on top, when status takes more than 150 ms,
-or its imports more than 60 ms.
+HOST is a lab host's container with deployed agents (default: the host of make demo). Each run switches from one agent
+to another and back, with the command and with bare calls. The bare calls are `systemctl stop A && systemctl start
+--no-block B` and a wait for /health. The order alternates, so that caches and heat favour neither.
+
+The program prints each sample and compares medians. It exits 1 if the command takes more than 5 % or 0.5 s longer. It
+also exits 1 if status takes more than 150 ms, or its imports more than 60 ms.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 
 LIMITS = {"share": 0.05, "seconds": 0.5, "status": 0.150, "imports": 0.060}
-# Runs on the host, with its own Python.
+# This program runs on the host with the host's Python.
 PROGRAM = """
 import json, subprocess, sys, time, urllib.request
 first, second, port_1, port_2, runs = *sys.argv[1:3], *map(int, sys.argv[3:])
@@ -66,17 +67,17 @@ print(json.dumps(found))
 
 
 def samples(name: str, values: list[float]) -> str:
-    """Return how many there are, their spread, and each of them in its order."""
+    """Return the number of samples, their spread, and each sample in order."""
     spread = f"min {min(values):.3f} s, median {statistics.median(values):.3f} s, max {max(values):.3f} s"
     return f"{name:8} n={len(values)}: {spread} ({' '.join(f'{value:.3f}' for value in values)})"
 
 
 def main(host: str = "roundhouse-lab", runs: str = "2") -> int:
-    """Measure, print and return the exit status."""
+    """Run the benchmark and return its exit status."""
     read = ["docker", "exec", host, "cat", "/etc/roundhouse/plan.json"]
     seen = subprocess.run(read, capture_output=True, text=True, check=False)
     if seen.returncode != 0:
-        print(f"{host} is no running host with agents: make demo brings the lab's up.", file=sys.stderr)
+        print(f"{host} is not a running host with agents. Start the lab's host with `make demo`.", file=sys.stderr)
         return 2
     plan = json.loads(seen.stdout)
     first, second = plan["agents"][:2]

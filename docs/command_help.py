@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print the help of each command, for docs/command.md: `docs/command_help.py`."""
+"""Print the help of each command, for docs/reference/command.md: `docs/command_help.py`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Write what commands print into the documents: `docs/generate.py`; with --check only say what is old.
+"""Write the output of commands into the documents: `docs/generate.py`; --check only reports the outdated files.
 
-In a document, what stands between `<!-- $ COMMAND -->` and `<!-- /$ -->` is COMMAND's output, run in the repository's
-root. The clients' files in examples/ are written too (example_files.py). A test runs the check, so none of them shows
-what the program does not.
+The text between `<!-- $ COMMAND -->` and `<!-- /$ -->` in a document is COMMAND's output, run in the repository's root.
+The files of the clients in examples/ are written too (example_files.py). A test runs the check.
 """
 
 from __future__ import annotations
@@ -13,13 +12,14 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import example_files
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- \$ (?P<command>.+?) -->\n).*?(<!-- /\$ -->)", re.DOTALL)
-DOCUMENTS = ("README.md", *sorted(str(file.relative_to(ROOT)) for file in (ROOT / "docs").glob("*.md")))
+DOCUMENTS = ("README.md", *sorted(str(file.relative_to(ROOT)) for file in (ROOT / "docs").rglob("*.md")))
 
 
 def main() -> int:
@@ -39,15 +39,20 @@ def main() -> int:
 
 
 def _block(match: re.Match[str]) -> str:
-    words = shlex.split(match["command"])
-    # As wide as a terminal is, whatever this one is.
+    return f"{match[1]}{_shown(match['command'])}{match[3]}"
+
+
+@cache
+def _shown(command: str) -> str:
+    """Return the output of a command as Markdown."""
+    words = shlex.split(command)
+    # The width does not depend on this terminal.
     wide = os.environ | {"COLUMNS": "100"}
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=wide, capture_output=True, text=True, check=False)
     if done.stderr:
-        raise SystemExit(f"{match['command']}: {done.stderr.strip()}")
-    # A Markdown table is shown as one, anything else as it looks in a terminal.
-    shown = done.stdout if done.stdout.startswith("|") else f"```text\n{done.stdout}```\n"
-    return f"{match[1]}{shown}{match[3]}"
+        raise SystemExit(f"{command}: {done.stderr.strip()}")
+    # Markdown is shown as it is, anything else as it looks in a terminal.
+    return done.stdout if done.stdout.startswith(("|", "## ", "```")) else f"```text\n{done.stdout}```\n"
 
 
 if __name__ == "__main__":

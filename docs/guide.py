@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Compare the users' migration guide with docs/migration.md, line by line: `docs/guide.py GUIDE`.
+"""Compare the users' migration guide with docs/reference/migration.md, line by line: `docs/guide.py GUIDE`.
 
-It prints each part of the guide with the verdict of its rows, and ends with 1 where a part has no row and no reason, or
-a variable, option, program or model stands in the guide and in no row of its lines. What is known of the guide here is
-in tests/fixtures/guide.json.
+It prints each part of the guide with the verdict of its rows. It exits 1 if a part has neither a row nor a reason. It
+also exits 1 if no row of a line names one of its variables, options, programs or models. tests/fixtures/guide.json has
+what is known of the guide here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE: dict[str, Any] = json.loads((ROOT / "tests/fixtures/guide.json").read_text())
 LINES: list[Any] = GUIDE["lines"]
-DOCUMENT = (ROOT / "docs/migration.md").read_text()
+DOCUMENT = (ROOT / "docs/reference/migration.md").read_text()
 # The rows of the guide's tables have three cells; what `import` prints has four, what becomes of Ollama's two.
 ROWS = [row for line in DOCUMENT.splitlines() if len(row := re.split(r"(?<!\\) \| ", line.strip("| "))) == 3]
 RULED = [row for row in ROWS if row[0] not in ("the guide", "---|---|---")]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print what `roundhouse import` says of docs/docker-compose-architect.yml: `docs/import_table.py [roster]`."""
+"""Print the report of `roundhouse import` on docs/docker-compose-architect.yml: `docs/import_table.py [roster]`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def main() -> None:
     if "roster" in sys.argv:
         print(roster_file.yaml(agents, []), end="")
         return
-    print("| line | it says | here | why |")
+    print("| line | setting | outcome | reason |")
     print("|---|---|---|---|")
     for line in lines:
-        became = f"`{line.became}`" if line.became else line.fate
+        became = f"`{line.became}`" if line.became else line.outcome
         print(f"| {line.number or '-'} | `{line.text}` | {became} | {line.why} |")
 
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Questions about a folder of text, with LangChain: `examples/langchain_rag.py FOLDER "QUESTION"`.
+"""Answer a question about a folder of text with LangChain: `examples/langchain_rag.py FOLDER "QUESTION"`.
 
-The folder's Markdown and text files are cut into passages, the passages nearest to the question are found in a FAISS
-index, and an agent answers from them. OPENAI_BASE_URL, OPENAI_MODEL and OPENAI_API_KEY say who answers, as
-`roundhouse client-config env` prints them. What it needs is in requirements/examples.txt, for pip.
+The program splits the folder's Markdown and text files into passages and finds those nearest to the question in a FAISS
+index. An agent answers from these passages. `roundhouse client-config env` prints OPENAI_BASE_URL, OPENAI_MODEL and
+OPENAI_API_KEY for an agent. Install the packages with `pip install --requirement requirements/examples.txt`.
 
-An agent that chats makes no embeddings. Here they are made of the folder itself, without a download and without the
-network: latent semantic analysis, which knows the words of the folder and no others. For meaning beyond words name an
-endpoint that serves an embedding model (vLLM, Ollama, llama.cpp): EMBEDDINGS_BASE_URL and EMBEDDINGS_MODEL.
+An agent that chats computes no embeddings. By default the embeddings are computed from the folder itself by latent
+semantic analysis, without a download. This method compares only words that occur in the folder. For other words, set
+EMBEDDINGS_BASE_URL and EMBEDDINGS_MODEL to an endpoint with an embedding model (vLLM, Ollama, llama.cpp).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ try:
     from sklearn.preprocessing import Normalizer
 except ModuleNotFoundError as missing:
     raise SystemExit(
-        f"{missing.name} is not installed: what this imports is in requirements/examples.txt, for pip."
+        f"{missing.name} is not installed. Run `pip install --requirement requirements/examples.txt`."
     ) from None
 
 PASSAGE_CHARACTERS, PASSAGES, DIMENSIONS = 800, 3, 128
@@ -45,7 +45,7 @@ PROMPT = ChatPromptTemplate.from_messages(
 
 
 class FolderEmbeddings(Embeddings):
-    """Latent semantic analysis of the folder's own passages: near is who uses the same words, or words beside them."""
+    """Latent semantic analysis of the folder's passages: texts with the same or neighbouring words are near."""
 
     def __init__(self, texts: list[str]) -> None:
         words = TfidfVectorizer(sublinear_tf=True, stop_words="english", ngram_range=(1, 2))
@@ -102,10 +102,10 @@ def embeddings(texts: list[str]) -> Embeddings:
 
 
 def main(folder: str, question: str) -> int:
-    """Find, answer, and say from where; return 0."""
+    """Print the answer and the passages that it is based on; return 0, or 2 if the folder has no text."""
     found = passages(Path(folder))
     if not found:
-        print(f"{folder} has no .md or .txt file: name a folder with some.", file=sys.stderr)
+        print(f"{folder} contains no .md or .txt file. Name another folder.", file=sys.stderr)
         return 2
     index = Index(found, embeddings([each.page_content for each in found]))
     near = index.nearest(question, PASSAGES)
@@ -121,13 +121,13 @@ if __name__ == "__main__":
     os.environ.setdefault("OPENAI_BASE_URL", "http://127.0.0.1:8001/v1")
     os.environ.setdefault("OPENAI_API_KEY", "not-needed")
     if len(sys.argv) != 3:
-        raise SystemExit('write a folder and a question: examples/langchain_rag.py docs "What is a switch?"')
+        raise SystemExit('Name a folder and a question: examples/langchain_rag.py docs "What is a switch?"')
     try:
         raise SystemExit(main(*sys.argv[1:]))
     except APIConnectionError:
         url = os.environ["OPENAI_BASE_URL"]
         raise SystemExit(
-            f"{url} does not answer: `roundhouse status` tells who serves, OPENAI_BASE_URL where."
+            f"{url} does not answer. Check the agent with `roundhouse status`, and correct OPENAI_BASE_URL."
         ) from None
     except APIStatusError as refused:
-        raise SystemExit(f"{refused.message}: `roundhouse status` tells who serves.") from None
+        raise SystemExit(f"{refused.message}\nCheck the agent with `roundhouse status`.") from None

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The agents through OpenAI's own client: `examples/openai_client.py chat|stream|batch|tools`.
+"""Use an agent with OpenAI's own client: `examples/openai_client.py chat|stream|batch|tools`.
 
-Where and who is read from the environment: OPENAI_BASE_URL, OPENAI_MODEL, OPENAI_API_KEY, as `roundhouse client-config
-env` prints them. Install what it needs with `pip install --requirement requirements/examples.txt`.
+The program reads OPENAI_BASE_URL, OPENAI_MODEL and OPENAI_API_KEY, which `roundhouse client-config env` prints for an
+agent. Install the packages with `pip install --requirement requirements/examples.txt`.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ try:
     from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAI
 except ModuleNotFoundError as missing:
     raise SystemExit(
-        f"{missing.name} is not installed: what this imports is in requirements/examples.txt, for pip."
+        f"{missing.name} is not installed. Run `pip install --requirement requirements/examples.txt`."
     ) from None
 
 MODEL = os.environ.get("OPENAI_MODEL", "dev")
 DESIGNS = ["Design component 1", "Design component 2", "Design component 3", "Design component 4"]
 ANSWER_TOKENS = int(os.environ.get("EXAMPLE_TOKENS", "256"))
-# Enough for a call to be whole: one that is cut is no call.
+# Enough tokens for a complete tool call; a truncated call is invalid.
 CALL_TOKENS = 256
 PORTS = {"architect": 8000, "dev": 8001, "po": 8002}
 
 
 def chat() -> None:
-    """Ask one question, print one answer."""
+    """Ask one question and print the answer."""
     messages: Any = [{"role": "user", "content": "Design a payment system"}]
     answer = OpenAI().chat.completions.create(model=MODEL, messages=messages, max_tokens=ANSWER_TOKENS)
     print(answer.choices[0].message.content)
 
 
 def stream() -> None:
-    """Print an answer as it is written.
+    """Print an answer while the engine generates it.
 
-    A chunk may have no choice (the last, with the usage) and no content (the first).
+    The first chunk may have no content, and the last chunk, with the usage, has no choice.
     """
     messages: Any = [{"role": "user", "content": "Design a payment system"}]
     chunks = OpenAI().chat.completions.create(
@@ -53,7 +53,7 @@ def stream() -> None:
 
 
 def batch() -> None:
-    """Ask several questions one after the other, then at once, which is what vLLM's continuous batching is for."""
+    """Ask several questions one after the other, then at once; vLLM's continuous batching makes the latter faster."""
     begun = time.monotonic()
     client = OpenAI()
     for query in DESIGNS:
@@ -77,9 +77,9 @@ def _request(query: str) -> dict[str, Any]:
 
 
 def tools() -> None:
-    """Let the model ask for a function, call it, and tell the model what it returned.
+    """Let the model request a function call, call the function, and send the result to the model.
 
-    `tool_choice` names the function and `strict` asks for its schema, so the engine lets nothing else be written. With
+    `tool_choice` names the function and `strict` requires its schema, so the engine permits no other output. With
     "auto" the model chooses, which needs `tool_call_parser` in the roster (hermes for Qwen).
     """
     who = {"type": "string", "enum": sorted(PORTS)}
@@ -95,7 +95,7 @@ def tools() -> None:
         tools=[tool],
         tool_choice=chosen,
         max_tokens=CALL_TOKENS,
-        # Between the parts of JSON any number of blanks is allowed, and a small model may lose itself in them.
+        # JSON permits any number of blanks between its parts, and a small model may repeat them without end.
         frequency_penalty=2,
     )
     (call,) = asked.choices[0].message.tool_calls or []
@@ -114,13 +114,13 @@ if __name__ == "__main__":
     os.environ.setdefault("OPENAI_API_KEY", "not-needed")
     shown = {"chat": chat, "stream": stream, "batch": batch, "tools": tools}
     if len(sys.argv) != 2 or sys.argv[1] not in shown:
-        raise SystemExit(f"write one of {', '.join(shown)}: examples/openai_client.py chat")
+        raise SystemExit(f"Name one of {', '.join(shown)}: examples/openai_client.py chat")
     try:
         shown[sys.argv[1]]()
     except APIConnectionError:
         url = os.environ["OPENAI_BASE_URL"]
         raise SystemExit(
-            f"{url} does not answer: `roundhouse status` tells who serves, OPENAI_BASE_URL where."
+            f"{url} does not answer. Check the agent with `roundhouse status`, and correct OPENAI_BASE_URL."
         ) from None
     except APIStatusError as refused:
-        raise SystemExit(f"{refused.message}: `roundhouse status` tells who serves.") from None
+        raise SystemExit(f"{refused.message}\nCheck the agent with `roundhouse status`.") from None

@@ -1,6 +1,7 @@
-"""Write a model's folder as a hub has it, whole or not at all: configuration, tokenizer, weights in bfloat16.
+"""Write a complete model folder as on a hub, or nothing: configuration, tokenizer, weights in bfloat16.
 
-Needs numpy, tokenizers and jinja2; neither torch nor transformers, whose imports alone take longer than the work here.
+The module needs numpy, tokenizers and jinja2. It avoids torch and transformers, because their imports take longer than
+the work here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _HEADER = struct.Struct("<Q")  # a safetensors file begins with the length of it
 
 
 class Checkpoint(NamedTuple):
-    """All that a folder is made of. `tensors` yields (name, array of float32), each once; names are Hugging Face's."""
+    """The content of a folder; `tensors` yields (Hugging Face's name, float32 array), each once."""
 
     config: dict[str, Any]
     tokenizer: Tokenizer
@@ -30,7 +31,7 @@ class Checkpoint(NamedTuple):
 
 
 def write(made: Checkpoint, target: Path) -> None:
-    """Write the folder under a temporary name, check what was written, and rename it. Raises ValueError."""
+    """Write the folder under a temporary name, check its content, and rename it. Raises ValueError."""
     partial = target.with_name(target.name + ".partial")
     for leftover in (partial, target):
         if leftover.exists():
@@ -54,7 +55,7 @@ def write(made: Checkpoint, target: Path) -> None:
 
 
 def problem(folder: Path) -> str | None:
-    """Return what an engine could not load of a folder, as a sentence; None when everything is there and agrees."""
+    """Return why an engine could not load a folder, as a sentence; None if the folder is complete and consistent."""
     config = json.loads((folder / "config.json").read_text())
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     if tokenizer.get_vocab_size() > config["vocab_size"]:
@@ -95,7 +96,7 @@ def expected(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def bfloat16(values: np.ndarray) -> np.ndarray:
-    """Return the bits of values rounded to bfloat16, to the nearest and of two to the even one."""
+    """Return the bits of values rounded to the nearest bfloat16, ties to even."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
 
@@ -108,7 +109,7 @@ def _write_weights(tensors: dict[str, np.ndarray], file: Path) -> None:
         header[name] = {"dtype": "BF16", "shape": values.shape, "data_offsets": [at, end]}
         at = end
     told = json.dumps(header).encode()
-    told += b" " * (-len(told) % 8)  # aligned, as the format has it
+    told += b" " * (-len(told) % 8)  # the format requires alignment to 8 bytes
     with file.open("wb") as out:
         out.write(_HEADER.pack(len(told)) + told)
         for values in tensors.values():
@@ -116,7 +117,7 @@ def _write_weights(tensors: dict[str, np.ndarray], file: Path) -> None:
 
 
 def _shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield the names and shapes of a safetensors file whose length is the one that its header promises."""
+    """Yield the names and shapes of a safetensors file. Raises ValueError if its length differs from its header's."""
     with file.open("rb") as source:
         (length,) = _HEADER.unpack(source.read(_HEADER.size))
         header = json.loads(source.read(length))
@@ -129,7 +130,7 @@ def _shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def _sync(path: Path) -> None:
-    """Have the kernel write a file or a folder to its disk."""
+    """Flush a file or a folder to the disk."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)

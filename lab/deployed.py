@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Print the image of a lab host on which playbooks have run; make it first unless its inputs are the same as last time.
+"""Print the image of a lab host on which playbooks have run, and build the image if its inputs changed.
 
     deployed.py PLATFORM VARIABLES
 
-PLATFORM is a platform of a scenario as JSON, as lab/create.yml has it; its `deployed` names the playbook. VARIABLES is
-the file of the host's variables; hosts that share it by links share the image. An image that was made of other inputs
-is removed, unless a host has it. What lies in a volume is in no image: such a host has none.
+PLATFORM is a platform of a scenario as JSON, as in lab/create.yml. Its key `deployed` names the playbook. VARIABLES is
+the file of the host's variables, and hosts that link to the same file share the image. Images of other inputs are
+removed, unless a host uses them. An image does not contain volumes, so the host has none during the build.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-# What a deployment depends on, beside the playbook, the host's variables and the image below.
+# Inputs of a deployment besides the playbook, the host's variables and the base image.
 INPUTS = (
     *("ansible.cfg", "group_vars", "inventory", "lab/create.yml", "lab/deployed.py", "playbooks", "plugins"),
     *("requirements", "roles", "scripts", "src"),
@@ -32,7 +32,7 @@ LOCK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "round
 
 
 def key_of(base: str, host: dict[str, Any], playbook: Path, variables: Path) -> str:
-    """Return a hash of everything that goes into the image; the name of its host does not."""
+    """Return a hash of all inputs of the image, without the host's name."""
     platform = json.dumps({name: value for name, value in host.items() if name != "name"}, sort_keys=True)
     found = [path for name in INPUTS for path in (ROOT / name, *(ROOT / name).rglob("*"))]
     files = sorted({path for path in found if path.is_file() and path.suffix != ".pyc"})
@@ -46,19 +46,19 @@ def digest(path: Path) -> str:
 
 
 def output(*command: str | Path) -> str:
-    """Return what a command prints; what it says on the way goes to stderr. Raises CalledProcessError."""
+    """Return a command's standard output; standard error is passed on. Raises CalledProcessError."""
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def play(playbook: Path, *options: str) -> None:
-    """Run a playbook with the lab's inventory; what it prints goes to stderr. Raises CalledProcessError."""
+    """Run a playbook with the lab's inventory; its output goes to stderr. Raises CalledProcessError."""
     command = ["ansible-playbook", "--inventory", "inventory/lab", *options, str(playbook)]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=sys.stderr)
 
 
 def make(image: str, host: dict[str, Any], playbook: Path, variables: Path) -> None:
-    """Start a host, run the playbook on it, keep what it is then, and take the host away."""
+    """Start a host, run the playbook on it, commit its image, and remove the host."""
     lab = ("--extra-vars", json.dumps({"lab_hosts": [host], "lab_volumes": []}))
     with tempfile.NamedTemporaryFile("w", suffix=".json") as inventory:
         json.dump({name: {"hosts": {host["name"]: {}}} for name in host.get("groups", [])}, inventory)
@@ -72,18 +72,18 @@ def make(image: str, host: dict[str, Any], playbook: Path, variables: Path) -> N
 
 
 def remove_leftovers() -> None:
-    """Remove the hosts of builds that were killed: a new build would go on with one, and commit what it has become.
+    """Remove the hosts of killed builds, because a new build would continue on one and commit its state.
 
-    Whoever calls it holds the lock, so no build is running.
+    The caller holds the lock, so no build is running.
     """
     for left in output("docker", "ps", "--all", "--format", "{{.Names}}", "--filter", f"name=^{HOST}-").split():
         output("docker", "rm", "--force", left)
 
 
 def main(platform: str, variables: str) -> int:
-    """Print the image's name, after `built` where it was made now."""
+    """Print the image's name, after the line `built` if this call built it."""
     LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with LOCK.open("w") as lock:  # two scenarios side by side may want the same image
+    with LOCK.open("w") as lock:  # two concurrent scenarios may need the same image
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -93,7 +93,7 @@ def main(platform: str, variables: str) -> int:
 
 
 def print_image(host: dict[str, Any], variables: Path) -> int:
-    """Do what main does, for a caller that holds the lock."""
+    """Print the image's name as main does; the caller holds the lock."""
     remove_leftovers()
     playbook = ROOT / host.pop("deployed")
     base = output(ROOT / "lab/image.sh", host["suite"], host.get("layer", "")).splitlines()[-1]
@@ -102,7 +102,7 @@ def print_image(host: dict[str, Any], variables: Path) -> int:
     if not output("docker", "images", "--quiet", image):
         make(image, host | {"name": f"{HOST}-{image.rpartition('-')[2]}"}, playbook, variables)
         for old in {*output("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", f"{kept}-*").split()} - {image}:
-            subprocess.run(["docker", "rmi", old], check=False, stdout=subprocess.DEVNULL)  # a host may have it
+            subprocess.run(["docker", "rmi", old], check=False, stdout=subprocess.DEVNULL)  # a host may use it
         print("built")
     print(image)
     return 0

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A Docker engine for the lab: the one that is there, or, for root on Debian and Ubuntu, the
-# distribution's. `docker.sh down` stops an engine that this script started, and no other.
+# Provide a Docker engine for the lab: use a running engine, otherwise start one. As root on Debian and Ubuntu, the
+# script also installs the distribution's engine. `docker.sh down` stops only an engine that this script started.
 set -eu
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse
 ours=$cache/dockerd.pid
@@ -10,7 +10,7 @@ answers() { command -v docker >/dev/null && docker info >/dev/null 2>&1; }
 if [ "${1:-up}" = down ]; then
   if [ -f "$ours" ] && [ "$(ps -o comm= -p "$(cat "$ours")")" = dockerd ]; then
     if [ -d /run/systemd/system ]; then systemctl stop docker.socket docker; else kill "$(cat "$ours")"; fi
-    say "stopped the engine that this lab had started; packages that it installed stay (docker.io, iptables, mmdebstrap)"
+    say "stopped the engine that the lab had started; the installed packages remain (docker.io, iptables, mmdebstrap)"
   fi
   rm -f "$ours"
   exit 0
@@ -18,11 +18,11 @@ fi
 
 if answers; then exit 0; fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-  say "the lab needs a running Docker engine that $(id -un) may use: start it, or install it (https://docs.docker.com/engine/install/)."
+  say "No Docker engine answers the user $(id -un). Start or install one: https://docs.docker.com/engine/install/"
   exit 1
 fi
 if ! command -v dockerd >/dev/null; then
-  say "installing the distribution's engine (docker.io, iptables), about a minute"
+  say "installing the distribution's engine (docker.io, iptables), which takes about a minute"
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends docker.io iptables >/dev/null
 fi
@@ -31,7 +31,7 @@ if [ -d /run/systemd/system ]; then
   mkdir -p "$cache"
   systemctl show --property MainPID --value docker >"$ours"
 else
-  # dockerd refuses to start while its pid file names a live process, even if that is another program.
+  # dockerd refuses to start while its pid file names a live process, even of another program.
   pid=$(cat /var/run/docker.pid 2>/dev/null || true)
   if [ -n "$pid" ] && [ "$(ps -o comm= -p "$pid")" != dockerd ]; then rm -f /var/run/docker.pid; fi
   mkdir -p "$cache"
@@ -43,5 +43,5 @@ for _ in $(seq 60); do
   if answers; then say "engine ready"; exit 0; fi
   sleep 0.5
 done
-say "the engine did not start: $(tail -n 1 "$cache/dockerd.log" 2>/dev/null)"
+say "the engine did not answer within 30 seconds: $(tail -n 1 "$cache/dockerd.log" 2>/dev/null)"
 exit 1

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Print how this machine reaches packages, so that the lab's hosts reach them the same way.
+"""Print how this machine accesses packages, so that the lab's hosts can do the same.
 
-Used as `eval "$(lab/env.py)"`. It reads pip's own configuration and the proxy variables, and exports
-    LAB_PACKAGE_ENVIRONMENT  JSON of the variables that pip and uv need inside a lab host
-    LAB_CERTIFICATES         the file of certificate authorities to mount into it, or empty
-    LAB_WHEELS, UV_FIND_LINKS  the folder to mount that already holds PyTorch's CPU wheel, or empty
-    UV_DEFAULT_INDEX, SSL_CERT_FILE  pip's index and authorities, for this machine's uv: it reads no setting of pip's
-    DOCKER_HOST              the engine of Docker's current context
-    LAB_TORCH_BACKEND        "cpu" lets uv ask PyTorch's own index; empty where there is such a folder
+Used as `eval "$(lab/env.py)"`. It reads pip's configuration and the proxy variables, and exports these variables.
+
+LAB_PACKAGE_ENVIRONMENT: JSON of the variables that pip and uv need inside a lab host.
+LAB_CERTIFICATES: the file of certificate authorities to mount into a lab host, or empty.
+LAB_WHEELS, UV_FIND_LINKS: the folder to mount that contains PyTorch's CPU wheel, or empty.
+UV_DEFAULT_INDEX, SSL_CERT_FILE: pip's index and authorities for this machine's uv, which does not read pip's settings.
+DOCKER_HOST: the engine of Docker's current context.
+LAB_TORCH_BACKEND: "cpu" lets uv use PyTorch's own index. It is empty if there is a folder with the wheel.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ def pip_setting(name: str) -> str:
 
 
 def docker_socket() -> str:
-    """Return the address of the engine that Docker's own command talks to; its SDK knows no contexts."""
+    """Return the address of the engine of Docker's current context, because Docker's SDK ignores contexts."""
     command = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    except FileNotFoundError:  # lab/docker.sh says what to do about it
+    except FileNotFoundError:  # lab/docker.sh reports the missing program
         return ""
 
 

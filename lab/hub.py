@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A model hub on loopback, for the lab: each folder ROOT/NAME is the repository lab/NAME.
+"""Serve a model hub on loopback for the lab: each folder ROOT/NAME is the repository lab/NAME.
 
-It is the store's own server (models/peer_server.py) over plain folders: the revision follows
-from the content, large files have a sha256 and small ones git's own checksum, as on the public hub.
+It runs the store's own server (models/peer_server.py) on plain folders. The revision is computed from the content.
+Large files have a SHA-256 and small files have git's checksum, as on the public hub.
 
     hub.py ROOT PORT      (on a host: PYTHONPATH=/usr/local/lib/roundhouse-... hub.py ROOT PORT)
 """
@@ -27,7 +27,7 @@ class Folders:
         self.root = root
 
     def has(self, model: str) -> bool:
-        """Return whether there is such a folder."""
+        """Return whether the repository exists."""
         return model.startswith("lab/") and self.folder(model).is_dir()
 
     def folder(self, model: str) -> Path:
@@ -35,7 +35,7 @@ class Folders:
         return self.root / model.partition("/")[2]
 
     def revision(self, model: str, asked: str) -> str | None:
-        """Return the revision that follows from the content, for main and for itself."""
+        """Return the revision, computed from the content, if `asked` is main or this revision; otherwise None."""
         listing = "".join(f"{file.path} {file.checksum}\n" for file in self.files(model, ""))
         commit = hashlib.sha1(listing.encode(), usedforsecurity=False).hexdigest()
         return commit if asked in ("main", commit) else None
@@ -46,13 +46,13 @@ class Folders:
         return [describe(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 
     def path(self, model: str, revision: str, name: str) -> Path:
-        """Return where a file lies."""
+        """Return the path of a file."""
         return self.folder(model) / name
 
 
 @functools.cache
 def describe(path: Path, size: int, mtime_ns: int) -> File:
-    """Return a file with its checksum, which is computed again only when size or time changed."""
+    """Return a file with its checksum, which is computed again only if size or time changed."""
     kind = "sha256:" if size > SMALL_BYTES else "git-sha1:"
     digest = Digest(File(path.name, size, kind))
     digest.read(path)

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Print the image of the stand-in host for a Debian release, building it first unless its inputs are the same as last
-# time. Its base is base.sh's, or for a layer the image below it.
+# Print the image of the stand-in host for a Debian release, and build it if its inputs changed. The base is the image
+# of base.sh, or for a layer the image below it.
 #
 #   image.sh [--name] SUITE [LAYER]
 #
-# LAYER is a folder here with a Dockerfile; a folder in it lies on top of it:
-#   gpu   the bare machine with a card
-#   fake  the fake engine and a stand-in card
-# With --name it only prints the name which the image of these inputs has, whether it is there or not.
+# LAYER is a folder here with a Dockerfile. A layer in a subfolder builds on the layer of its parent folder.
+#   gpu   The bare machine with a card.
+#   fake  The fake engine and a stand-in card.
+# With --name, the script only prints the name of the image, even if the image does not exist.
 set -eu
 only_name=
 if [ "$1" = --name ]; then
@@ -22,7 +22,7 @@ if [ -n "$layer" ]; then
   below=$(dirname "$layer" | sed 's/^\.$//')
   base=$("$0" ${only_name:+"$only_name"} "$suite" "$below" | tail -n 1)
   folder=$here/$layer
-  # The names of links' targets are nothing to it, only what they hold.
+  # The hash covers the contents of links' targets, not their names.
   key=$(cd "$folder" && { echo "$base"; find -L . -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum; } \
     | sha256sum | cut -c1-12)
   image=roundhouse-lab:$suite-$(echo "$layer" | tr / -)-$key
@@ -35,16 +35,16 @@ if [ -n "$only_name" ]; then
   echo "$image"
   exit 0
 fi
-# Two scenarios that begin at once may want the same image: the second one waits and finds it.
+# Two scenarios that start at once may need the same image. The second one waits for the first one's build.
 locks=${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse/images
 mkdir -p "$locks"
 exec 9>"$locks/$suite${layer:+-$(echo "$layer" | tr / -)}.lock"
 if ! flock --nonblock 9; then
-  log "waiting for another build of it"
+  log "waiting for another build of this image"
   flock 9
 fi
 if docker image inspect "$image" >/dev/null 2>&1; then
-  log "as it was"
+  log "unchanged"
   echo "$image"
   exit 0
 fi
@@ -57,11 +57,11 @@ else
   argument=SUITE=$suite
 fi
 log "building on $base"
-# As a stream, because a layer may have links to files of another. Not --quiet: it takes a minute, and each line tells
-# what it does.
+# The context is a stream, because a layer may contain links to files of another layer. docker build runs without
+# --quiet, so that its output shows the progress.
 tar --create --dereference --exclude=__pycache__ --directory "$folder" . \
   | DOCKER_BUILDKIT=0 docker build --build-arg BASE="$base" --build-arg "$argument" --tag "$image" - >&2
-if [ -n "$layer" ]; then # what was built of other inputs goes, unless a host has it
+if [ -n "$layer" ]; then # remove images of other inputs, unless a host uses them
   docker images --format '{{.Repository}}:{{.Tag}}' "${image%-*}-*" | grep -E "^${image%-*}-[0-9a-f]{12}$" \
     | grep -vxF "$image" | xargs --no-run-if-empty --max-args 1 docker rmi >/dev/null 2>&1 || true
 fi

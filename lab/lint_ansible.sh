@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# ansible-lint on what differs from the main branch: a role whole, any other file alone. On everything where CI is set,
-# where there is no main branch to compare with, and where a file changed that all others are checked by.
+# Run ansible-lint on the roles and files that differ from the main branch. It checks everything if CI is set, if there
+# is no main branch, or if a file with lint rules changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 everything=(ansible-lint --offline)

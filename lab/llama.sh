@@ -1,6 +1,5 @@
 #!/bin/sh
-# Serve one of the lab's models with llama.cpp beside the lab's hosts, and print its address: what `bench --against`
-# is tried with.
+# Serve one of the lab's models with llama.cpp in a container, and print its address. Use it to try `bench --against`.
 #
 #   llama.sh AGENT [CONTAINER]
 set -eu
@@ -9,8 +8,8 @@ here=$(dirname "$(readlink -f "$0")")
 key=$(cat "$here/base.sh" "$here"/llama/* | sha256sum | cut -c1-12)
 image=roundhouse-lab:llama-$key
 if ! docker image inspect "$image" >/dev/null 2>&1; then
-  echo "llama: building its image, which takes minutes" >&2
-  # Debian has it since forky.
+  echo "llama: building the image, which takes several minutes" >&2
+  # Debian packages llama.cpp since forky.
   base=$("$here/base.sh" forky)
   DOCKER_BUILDKIT=0 docker build --build-arg BASE="$base" --tag "$image" "$here/llama" >&2
 fi
@@ -26,5 +25,5 @@ for _ in $(seq 60); do
   sleep 1
 done
 docker logs "$container" 2>&1 | tail -n 20 >&2
-echo "llama: $container does not answer after a minute, see its log above" >&2
+echo "llama: $container did not answer within a minute. Read its log above." >&2
 exit 1

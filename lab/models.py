@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Make the lab's three tiny Qwen2 models, one per agent, in about a second: nothing is trained.
+"""Create the lab's three tiny Qwen2 models, one per agent, in about a second and without training.
 
     models.py FOLDER [--is-made]
 
-A real vLLM loads and serves them like any other model. Each is a random walk through words, another one for each
-agent: the head of the model prefers one next word after each word, and ends the answer after the last. So an answer
-consists of readable words, shows which agent gave it, and is the same each time at temperature 0. A higher temperature
-leaves the walk, because the other tokens have a share of the probability too. Everything else is random.
+A real vLLM loads and serves them like any other model. Each agent's model follows its own random sequence of words. Its
+head prefers one next word after each word, and ends the answer after the last word. An answer therefore consists of
+readable words, identifies its agent, and is always the same at temperature 0. At a higher temperature the answer leaves
+the sequence, because the other tokens have a share of the probability. All other weights are random.
 
-The vocabulary is that of the Python language reference, which ships with Python. Run it with the Python of the
-engine's environment, which has numpy, tokenizers and jinja2.
+The vocabulary is learned from the Python language reference, which ships with Python. Run the program with the Python
+of the engine's environment, which has numpy, tokenizers and jinja2.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ from tokenizers import Tokenizer
 from vocabulary import CHAT_TEMPLATE, SPECIAL
 
 AGENTS = ("architect", "dev", "po")
-MADE_FROM = "made-from"  # the file beside the models that says which code they come from
-CONTEXT_TOKENS = 4096  # max_position_embeddings: the longest max_model_len a lab agent may ask for
+MADE_FROM = "made-from"  # the file beside the models with the hash of this code
+CONTEXT_TOKENS = 4096  # max_position_embeddings: the largest max_model_len of a lab agent
 HIDDEN, WIDE, LAYERS, HEADS, KEY_HEADS = 192, 512, 3, 4, 2
 TEXT_CHARACTERS = 100_000  # of the reference: enough for the words of the vocabulary
 END = SPECIAL.index("<|im_end|>")
-# Logits; all other tokens have some around 0. The next word of the walk has nearly all of the probability, and a tenth
-# at temperature 2. The first word comes after all that is no word of the walk. Where a grammar forbids both, it is what
-# closes a part of JSON, and after the last word that comes second to the end: a string of JSON has its end too.
+# Logits; all other tokens have logits near 0. The next word of the walk has nearly all of the probability, and a tenth
+# of it at temperature 2. After a token outside the walk, the first word follows. If a grammar forbids both words, a
+# token that closes a part of JSON follows. After the last word such a token is second to the end, so that a string of
+# JSON ends too.
 NEXT, FIRST, CLOSING, CLOSING_LAST = 11.0, 7.0, 3.5, 9.5
 CLOSING_TOKENS = ('"', "}", '"}')
-WORDS = 48  # of a walk: an answer in a chat has so many
-LAYER_SCALE, HEAD_SCALE = 0.03, 0.05  # of the random weights: a little of each logit depends on the whole prompt
+WORDS = 48  # of a walk, and so of an answer in a chat
+LAYER_SCALE, HEAD_SCALE = 0.03, 0.05  # of the random weights: each logit depends slightly on the whole prompt
 
 
 def make_tokenizer() -> Tokenizer:
@@ -51,7 +52,7 @@ def make_tokenizer() -> Tokenizer:
 
 def walk(tokenizer: Tokenizer, random: np.random.Generator) -> list[int]:
     """Return the words of an agent's walk."""
-    # A word begins with a blank, which byte-level BPE writes as this letter.
+    # A word begins with a blank, which byte-level BPE encodes as this letter.
     words = [
         word
         for word in sorted(tokenizer.get_vocab())
@@ -64,14 +65,14 @@ def walk(tokenizer: Tokenizer, random: np.random.Generator) -> list[int]:
 def tensors(tokenizer: Tokenizer, seed: int) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the weights of an agent's model."""
     random = np.random.default_rng(seed)
-    embedded = random.choice([-1.0, 1.0], (vocabulary.SIZE, HIDDEN))  # all of one length, almost at right angles
+    embedded = random.choice([-1.0, 1.0], (vocabulary.SIZE, HIDDEN))  # of equal length and almost orthogonal
     head = random.normal(0.0, HEAD_SCALE, (vocabulary.SIZE, HIDDEN))
     words = walk(tokenizer, random)
     for before, after in zip(words, [*words[1:], END], strict=True):
         head[after] += embedded[before] * (NEXT / HIDDEN)
     closing = [number for text in CLOSING_TOKENS if (number := tokenizer.token_to_id(text)) is not None]
     head[closing] += embedded[words[-1]] * ((CLOSING_LAST - CLOSING) / HIDDEN)
-    # Every token has the same there, so a row of the head has there what its token gets after any other.
+    # This component is the same for all tokens, so a head's row has here the logit of its token after any other.
     embedded[:, 0], head[:, 0] = 1.0, 0.0
     head[words[0], 0] = FIRST
     head[closing, 0] = CLOSING
@@ -109,13 +110,13 @@ def config() -> dict[str, Any]:
 
 
 def origin() -> str:
-    """Return a hash of what the models are made from."""
+    """Return a hash of the code that creates the models."""
     code = (__file__, checkpoint.__file__, vocabulary.__file__)
     return hashlib.sha256(b"".join(Path(path).read_bytes() for path in code)).hexdigest()
 
 
 def is_made(folder: Path) -> bool:
-    """Return whether the folder's models are those of this code."""
+    """Return whether this code created the folder's models."""
     note = folder / MADE_FROM
     return note.is_file() and note.read_text() == origin()
 
@@ -123,8 +124,8 @@ def is_made(folder: Path) -> bool:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="where the models are put, a folder per agent")
-    parser.add_argument("--is-made", action="store_true", help="only say, by the exit status, whether they are there")
+    parser.add_argument("folder", type=Path, help="where to write the models, one folder per agent")
+    parser.add_argument("--is-made", action="store_true", help="exit with 0 if the models exist, else with 1")
     args = parser.parse_args(argv)
     if args.is_made or is_made(args.folder):
         return 0 if is_made(args.folder) else 1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a bare Debian server has and a container image has not, plus the engine's Python.
+# Install the packages of a bare Debian server that a container image lacks, and the engine's Python.
 set -eu
 suite=$1
 export DEBIAN_FRONTEND=noninteractive
@@ -7,8 +7,8 @@ apt-get update --quiet
 apt-get install --quiet --yes --no-install-recommends \
   systemd systemd-sysv dbus python3 python3-apt iproute2 procps ca-certificates sudo
 
-# The lab's engine is built for Python 3.11 (PyTorch's CPU wheel of the lock). Debian 12 has it; a
-# newer release takes it from Debian 12's archive, at a priority that no other package follows.
+# The lab's engine needs Python 3.11, because the lock contains PyTorch's CPU wheel for it. Newer releases install it
+# from Debian 12's archive, with a pin that keeps other packages at their own release.
 if ! apt-get install --quiet --yes --no-install-recommends python3.11; then
   sed "s/$suite/bookworm/g" /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null \
     | sed -E '/^(deb-src|#)/d' >/tmp/bookworm
@@ -20,7 +20,7 @@ if ! apt-get install --quiet --yes --no-install-recommends python3.11; then
   rm "/etc/apt/sources.list.d/bookworm.$ending" /etc/apt/preferences.d/bookworm
 fi
 apt-get clean
-# A bare host has no package lists younger than its image: the roles must fetch their own.
+# A bare host has no current package lists, so the roles must fetch them.
 rm -rf /var/lib/apt/lists/*
-# An empty folder made just now would pass for a fresh list.
+# Reset the time, because apt's cache check takes a new empty folder for a fresh list.
 touch --date=@0 /var/lib/apt/lists

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Train a tiny Qwen2 as a base to quantize, on plain text: so that its perplexity on other text means something.
+"""Train a tiny Qwen2 model as a base to quantize, on plain text, so that its perplexity on other text is meaningful.
 
 quantize_base.py FOLDER [STEPS]       with the Python of the engine's environment
 
-The text is the calibration half of what the gate judges by, and the words of the standard library's own
-documentation strings; the held-out half is in neither. A base that was trained from the same code and text stays.
+The text is the calibration half of the gate's texts and the standard library's documentation strings. The held-out half
+is not part of it. A base that was trained from the same code and text is kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import vocabulary
 
 from roundhouse.quantize import texts
 
-STEPS = 900  # a minute and a half
+STEPS = 900  # about 90 seconds
 CONTEXT_TOKENS = 4096
 BATCH, BLOCK = 8, 128  # sequences per step, tokens per sequence
 LEARNING_RATE = 4e-3
@@ -41,7 +41,7 @@ def documentation() -> list[str]:
 
 
 def windows(paragraphs: list[str], tokenizer) -> Callable[[], list[int]]:
-    """Return what draws a training sequence: BLOCK tokens from anywhere in the text."""
+    """Return a function that draws a training sequence: BLOCK tokens from a random place of the text."""
     rng = random.Random(0)
     rng.shuffle(paragraphs)
     ids = tokenizer.encode("\n".join(paragraphs))
@@ -54,7 +54,7 @@ def windows(paragraphs: list[str], tokenizer) -> Callable[[], list[int]]:
 
 
 def make_tokenizer(paragraphs: list[str]):
-    """Return the tokenizer learned from the paragraphs, as transformers has it."""
+    """Return the tokenizer learned from the paragraphs, as an object of transformers."""
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast(
@@ -68,11 +68,11 @@ def make_tokenizer(paragraphs: list[str]):
 
 
 def train(draw: Callable[[], list[int]], tokenizer, steps: int):
-    """Return a Qwen2 model trained for so many steps on sequences of BLOCK tokens, as `draw` returns them."""
+    """Return a Qwen2 model, trained for `steps` steps on sequences of BLOCK tokens that `draw` returns."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    # One thread makes the same model on a busy machine as on an idle one.
+    # One thread trains the same model on a busy machine as on an idle one.
     torch.set_num_threads(1)
     torch.manual_seed(0)
     end, start = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|im_start|>"])
@@ -106,7 +106,7 @@ def train(draw: Callable[[], list[int]], tokenizer, steps: int):
 
 
 def write(model, tokenizer, target: Path) -> None:
-    """Save under a temporary name, read it back, rename."""
+    """Save the model under a temporary name, load it as a check, and rename the folder."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     partial = target.with_name(target.name + ".partial")
@@ -123,14 +123,14 @@ def write(model, tokenizer, target: Path) -> None:
 
 
 def main() -> None:
-    """Train it and write it, with a note beside it of what it is made from."""
+    """Train and write the model, with a note beside it of the hash of its inputs."""
     folder, steps = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else STEPS
     judged_by = texts.read(None)
     code = Path(__file__).read_bytes() + Path(vocabulary.__file__).read_bytes()
     origin = f"{hashlib.sha256(code).hexdigest()} {judged_by.sha256} {steps}"
     note = folder.with_name(f"{folder.name}.made-from")
     if folder.exists() and note.exists() and note.read_text() == origin:
-        print("the base is there", flush=True)
+        print("the base is up to date", flush=True)
         return
     paragraphs = judged_by.calibration + [text for text in documentation() if text not in set(judged_by.held_out)]
     tokenizer = make_tokenizer(paragraphs)

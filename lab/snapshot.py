@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""A host's files and packages: `lab-snapshot take FILE`, and later `lab-snapshot compare FILE` prints what is another.
+"""Record a host's files and packages with `lab-snapshot take FILE`; `lab-snapshot compare FILE` prints changes.
 
-Of each path its kind, mode, owner and content; of each package that dpkg has it selected.
+A record has the kind, mode, owner and content hash of each path, and the selection state of each package in dpkg.
 """
 
 import hashlib
@@ -12,26 +12,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Not looked at, and why.
+# Paths that are skipped, each with the reason.
 EXCEPT = re.compile(
-    r"^/tmp$"  # nobody's
-    r"|^/var/(log|cache|tmp)$"  # logs and caches
-    r"|^/var/lib/(apt|dpkg|systemd|dkms|ucf)$"  # what apt, dpkg and systemd remember; dpkg is asked itself
-    r"|^/root/\.ansible$|/__pycache__$"  # what a play and Python leave on any host
-    r"|^/etc/(passwd|group|shadow|gshadow|subuid|subgid)-$|^/etc/\.pwd\.lock$"  # the state before the last change
-    r"|^/etc/ld\.so\.cache$|^/boot/initrd\.img-|^/lib/modules/[^/]+/modules\."  # made anew from what is there
+    r"^/tmp$"  # Temporary files.
+    r"|^/var/(log|cache|tmp)$"  # Logs and caches.
+    r"|^/var/lib/(apt|dpkg|systemd|dkms|ucf)$"  # State of apt, dpkg and systemd; the record has dpkg's selections.
+    r"|^/root/\.ansible$|/__pycache__$"  # Files that Ansible and Python leave on any host.
+    r"|^/etc/(passwd|group|shadow|gshadow|subuid|subgid)-$|^/etc/\.pwd\.lock$"  # Backups of the last change.
+    r"|^/etc/ld\.so\.cache$|^/boot/initrd\.img-|^/lib/modules/[^/]+/modules\."  # Files generated from others.
     r"|^/usr/lib/modules/[^/]+/modules\."
-    r"|^/(srv/lab|var/lib/lab)|^/etc/lab-|^/usr/local/bin/lab-"  # the lab's own
+    r"|^/(srv/lab|var/lib/lab)|^/etc/lab-|^/usr/local/bin/lab-"  # The lab's own files.
 )
 
 
 def files() -> dict[str, list]:
-    """Return each path with what it is."""
+    """Return each path with its mode, owner, group and link target or content hash."""
     found = {}
     stack = [Path("/")]
     while stack:
         for path in stack.pop().iterdir():
-            # Another disk is no part of the host here: what the kernel makes, the lab's volumes, Docker's data.
+            # Mounts do not belong to the host: kernel file systems, the lab's volumes, Docker's data.
             if EXCEPT.search(str(path)) or path.is_mount():
                 continue
             seen = path.lstat()
@@ -47,21 +47,21 @@ def files() -> dict[str, list]:
 
 
 def taken() -> dict[str, dict]:
-    """Return all of it."""
+    """Return the record of the host's files and packages."""
     rows = subprocess.run(["dpkg", "--get-selections"], check=True, capture_output=True, text=True).stdout.splitlines()
     selected = [row.split() for row in rows]
     return {"files": files(), "packages": {name: state for name, state in selected if state != "deinstall"}}
 
 
 def main(word: str, file: str) -> int:
-    """Take one, or print the differences and return 1 where there are any."""
+    """Write the record to a file, or print the changes since then and return 1 if there are any."""
     now = taken()
     if word == "take":
         Path(file).write_text(json.dumps(now))
         return 0
     before = json.loads(Path(file).read_text())
     lines = [
-        f"{path}: {before[kind].get(path, 'was not there')} -> {now[kind].get(path, 'is gone')}"
+        f"{path}: {before[kind].get(path, 'missing')} -> {now[kind].get(path, 'missing')}"
         for kind in now
         for path in sorted({*before[kind], *now[kind]})
         if before[kind].get(path) != now[kind].get(path)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Run test suites side by side, print each line with its suite's name, and end with a table.
+"""Run test suites concurrently, print each output line with its suite's name, and print a table at the end.
 
     suites.py [--jobs N] NAME...
 
-NAME is a scenario (a folder of molecule/) or one of SUITES. The suites start in the given order; a failed one does not
-stop the others, nor does one that could not be run. The exit status is 1 if any failed.
+NAME is a scenario (a folder of molecule/) or one of SUITES. The suites start in the given order. A suite that fails or
+cannot be started does not stop the others. The exit status is 1 if any suite failed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-# One suite alone leaves a core idle; more suites at once than cores only make each one slower.
+# One suite alone leaves a core idle. More suites than cores only make each suite slower.
 JOBS = 2
-# What is no scenario. The demo's host goes when the demo has passed.
+# Suites that are not scenarios. The demo's host is removed after the demo has passed.
 SUITES = {"contract": ["pytest", "tests/contract"], "demo": ["make", "demo", "lab-down"]}
 _one_line = threading.Lock()
 
@@ -34,7 +34,7 @@ class Ended(NamedTuple):
 
 
 def run(name: str, width: int) -> Ended:
-    """Run one suite and print its output as it comes, each line behind the name."""
+    """Run one suite and print each line of its output with the suite's name."""
     begun = time.monotonic()
     command = SUITES.get(name) or ["molecule", "test", "--scenario-name", name]
     with subprocess.Popen(
@@ -44,7 +44,7 @@ def run(name: str, width: int) -> Ended:
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        errors="replace",  # a host's log may hold any byte
+        errors="replace",  # a host's log may contain any byte
     ) as running:
         for line in running.stdout or ():
             with _one_line:
@@ -53,7 +53,7 @@ def run(name: str, width: int) -> Ended:
 
 
 def outcome(suite: Future[Ended]) -> tuple[bool, str]:
-    """Return whether an ended suite passed, and its cell of the table: seconds and outcome, or the reason."""
+    """Return whether an ended suite passed, and its table cell: seconds and outcome, or the reason."""
     if error := suite.exception():
         return False, f"    ? s  failed: {type(error).__name__}: {error}"
     status, seconds = suite.result()
@@ -64,11 +64,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", metavar="NAME", help=f"a folder of molecule/, {' or '.join(SUITES)}")
-    parser.add_argument("--jobs", type=int, default=JOBS, help="how many run at once (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="number of concurrent suites (default: %(default)s)")
     args = parser.parse_args(argv)
     known = {*SUITES, *(file.parent.name for file in ROOT.glob("molecule/*/molecule.yml"))}
     if unknown := [name for name in args.names if name not in known]:
-        parser.error(f"no suite of that name: {', '.join(unknown)}. Known are: {', '.join(sorted(known))}.")
+        parser.error(f"suite not found: {', '.join(unknown)}. Choose from {', '.join(sorted(known))}.")
     width = max(map(len, args.names))
     with ThreadPoolExecutor(args.jobs) as pool:
         ended = [pool.submit(run, name, width) for name in args.names]

@@ -1,7 +1,7 @@
-"""The tests of several hosts side by side: each host's on one worker, in their order. For a scenario's conftest.py.
+"""Distribute the tests of several hosts: one worker runs all tests of a host, in order. For a scenario's conftest.py.
 
-xdist's own groups (`--dist loadgroup`) have no effect with pytest 9.2: xdist 3.8 marks an attribute that pytest no
-longer reads. So the hosts are told apart by the ids of their tests, which bear docker://NAME.
+xdist's own groups (`--dist loadgroup`) have no effect with pytest 9.2, because xdist 3.8 sets an attribute that pytest
+no longer reads. So the scheduler finds a test's host in the test's id, which contains docker://NAME.
 """
 
 from __future__ import annotations

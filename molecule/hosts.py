@@ -1,4 +1,4 @@
-"""What the tests of several scenarios ask of a host: its command, its plan, its agents over the OpenAI API.
+"""Fixtures of several scenarios: a host, its command, its plan, and its agents over the OpenAI API.
 
 A scenario's conftest.py names this file as a pytest plugin.
 """
@@ -22,7 +22,7 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 
 from roundhouse.paths import CHECKOUT as ROOT
 
-# An empty path would make Ansible take this checkout for an inventory, and run every program in it.
+# An empty path would make Ansible use this checkout as an inventory and run every program in it.
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True))
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
 from by_host import scheduler
@@ -51,13 +51,13 @@ def name(host: Host) -> str:
 
 @pytest.fixture(scope="session")
 def plan(host: Host) -> dict[str, Any]:
-    """Return what is deployed."""
+    """Return the deployed plan."""
     return dict(json.loads(host.file("/etc/roundhouse/plan.json").content_string))
 
 
 @pytest.fixture(scope="session")
 def roster(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the lab's roster with its models as they were deployed."""
+    """Return the lab's roster with the deployed models."""
     agents = yaml.safe_load((ROOT / "inventory/lab/group_vars/all/agents.yml").read_text())["agents"]
     for agent, planned in zip(agents, plan["agents"], strict=True):
         agent["models"] = [{"model": planned["model"]}]
@@ -66,14 +66,14 @@ def roster(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def address(name: str) -> str:
-    """Return the host's address, where the lab forwards port 1N to port N of its loopback."""
+    """Return the host's address; the lab forwards its port 1N to port N of its loopback."""
     networks = docker.from_env().containers.get(name).attrs["NetworkSettings"]["Networks"]
     return str(next(iter(networks.values()))["IPAddress"])
 
 
 @pytest.fixture
 def client(address: str) -> Callable[[int], openai.OpenAI]:
-    """Return the users' own client, toward a port of the gateway through the lab's forwarding."""
+    """Return a function that creates OpenAI's client for a port of the gateway, through the lab's forwarding."""
     return lambda port: openai.OpenAI(
         base_url=f"http://{address}:1{port}/v1", api_key="not-needed", max_retries=0, timeout=60
     )
@@ -81,7 +81,7 @@ def client(address: str) -> Callable[[int], openai.OpenAI]:
 
 @pytest.fixture(scope="session")
 def switch(host: Host) -> Callable[[str], dict[str, Any]]:
-    """Return the command with --json: its one object, with the exit status as `rc`."""
+    """Return a function that runs the command with --json and returns its object, with the exit status as `rc`."""
 
     def run(word: str) -> dict[str, Any]:
         result = host.run("roundhouse --json %s", word)
@@ -92,7 +92,7 @@ def switch(host: Host) -> Callable[[str], dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def serving(switch: Callable[[str], dict[str, Any]]) -> Callable[[], list[str]]:
-    """Return the agents that are ready now, by the command's word and the engines' own."""
+    """Return a function that returns the ready agents, as the command and the engines report them."""
 
     def names() -> list[str]:
         rows = switch("status")["agents"]
@@ -104,7 +104,7 @@ def serving(switch: Callable[[str], dict[str, Any]]) -> Callable[[], list[str]]:
 
 @pytest.fixture
 def over(host: Host) -> Iterator[Callable[[str, str], None]]:
-    """Lay an altered copy over a model's folder on this host alone (hosts of the lab share the models)."""
+    """Return a function that mounts a damaged copy over a model's folder, only on this host; hosts share the models."""
     covered = []
 
     def cover(folder: str, damage: str) -> None:
@@ -113,13 +113,13 @@ def over(host: Host) -> Iterator[Callable[[str, str], None]]:
         covered.append(folder)
 
     yield cover
-    for folder in covered:  # the engine of a failed start is gone by now, so nothing holds it
+    for folder in covered:  # the engine of a failed start has ended, so the folder is not in use
         host.check_output(f"umount {folder}")
 
 
 @pytest.fixture
 def play(name: str) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a playbook on this host with some variables changed."""
+    """Return a function that runs a playbook on this host with some variables changed."""
 
     def run(variables: dict[str, Any], playbook: str = "site.yml", *options: str) -> subprocess.CompletedProcess[str]:
         command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", name, *options]
@@ -132,7 +132,7 @@ def play(name: str) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[[Callable[[], bool], float], None]:
-    """Wait for a condition, with a limit."""
+    """Return a function that waits for a condition, with a limit in seconds."""
 
     def wait(condition: Callable[[], bool], seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -152,9 +152,9 @@ def timed(
     eventually: Callable[[Callable[[], bool], float], None],
     request: pytest.FixtureRequest,
 ) -> Callable[[str, list[str], float], None]:
-    """Return what waits until another process is dev's engine and serves, and prints how long that took.
+    """Return a function that waits until a new engine of dev is ready, and prints the time that it took.
 
-    The limit is what it takes until the unit begins, and then what the plan allows for a start.
+    The limit is the time until the unit starts plus the plan's start timeout.
     """
     (dev,) = [agent for agent in plan["agents"] if agent["name"] == "dev"]
 
@@ -174,7 +174,7 @@ def timed(
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what cases measured."""
+    """Print the measurements of the tests."""
     ended = [report for report in terminalreporter.getreports("") if report.when == "teardown"]
     told = [text for report in ended for name, text in report.user_properties if name == "told"]
     terminalreporter.section("measured")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Write each lock (*.txt) from its wish (*.in), with hashes. Run through `make lock`.
+# Write each lock (*.txt) from its input (*.in), with hashes. `make lock` runs this script.
 set -eu
 cd "$(dirname "$0")"
 uv=$1
@@ -17,7 +17,7 @@ compile examples-aider --universal --python-version 3.11
 compile hub --universal --python-version 3.10
 compile collections --no-deps --python-version 3.11
 compile demo-model --python-version 3.11 --overrides demo-model.overrides
-# The wheels of this machine are for the CPU only.
+# This machine's folder of wheels has only CPU wheels.
 (unset UV_FIND_LINKS; for of in engine quantize; do compile "$of-cuda" --universal --python-version 3.11; done)
 for of in engine quantize; do
   compile "$of-cpu" --python-version 3.11 --overrides engine-cpu.overrides ${LAB_TORCH_BACKEND:+--torch-backend "$LAB_TORCH_BACKEND"}

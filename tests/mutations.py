@@ -3,10 +3,9 @@
 
     mutations.py [--stop-after STAGE] [NAME...]        make mutations runs all of them
 
-The stages are the unit tests, the contract with vLLM and the scenario default: what `make test` runs, and so a part of
-`make test-all`. First all of them have to pass without a mutation, unless --unproven leaves that out. The exit status
-is 1 when a mutation is not caught, or a stage ends without a failed test. `make test` has to run before: it makes what
-the later stages need.
+The stages are the unit tests, the contract with vLLM and the scenario default, as in `make test`. First all stages must
+pass without a mutation, unless --unproven skips that. The exit status is 1 if a mutation is not detected, or if a stage
+ends without a failed test. Run `make test` before, because it prepares the later stages.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ PACKAGE = "src/roundhouse"
 
 
 class Mutation(NamedTuple):
-    """A file and the text in it that is replaced; the text occurs once."""
+    """A file, and a text in it to replace, which occurs once."""
 
     file: str
     text: str
@@ -50,7 +49,7 @@ MUTATIONS = {
     "conflicts": Mutation("roles/agents/templates/agent.service.j2", "Conflicts={% for", "# Conflicts={% for"),
 }
 STAGES = {
-    # test_mutations.py reads the texts to replace, so it fails with each of them.
+    # test_mutations.py is left out, because it reads the texts to replace and fails with each mutation.
     "unit": ["pytest", "tests/unit", "--ignore=tests/unit/test_mutations.py", "-n", "2", "--exitfirst", "-q"],
     "contract": ["pytest", "tests/contract", "--exitfirst", "-q"],
     "default": ["molecule", "test", "--scenario-name", "default"],
@@ -59,7 +58,7 @@ FAILED = re.compile(r"^(?:.*?)((?:FAILED|ERROR) \S*\.py::[^\n]*)", re.MULTILINE)
 
 
 def copy_to(folder: Path) -> None:
-    """Copy what git tracks or would track, and install the tools there."""
+    """Copy the files that git tracks or would track, and install the tools there."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -75,9 +74,9 @@ def copy_to(folder: Path) -> None:
 
 
 def first_failure(mutation: Mutation | None, stages: list[str]) -> str | None:
-    """Return the stage and the first test that fails with the mutation, None where all pass.
+    """Return the stage and the first test that fails with the mutation, None if all pass.
 
-    Raises SystemExit where the text to replace does not occur once, or a stage ends without a failed test.
+    Raises SystemExit if the text to replace does not occur once, or if a stage ends without a failed test.
     """
     with tempfile.TemporaryDirectory(prefix="roundhouse-mutation-") as name:
         folder = Path(name)
@@ -98,7 +97,7 @@ def first_failure(mutation: Mutation | None, stages: list[str]) -> str | None:
 
 
 def apply(mutation: Mutation, path: Path) -> None:
-    """Replace the text in the file. Raises SystemExit where it does not occur once."""
+    """Replace the text in the file. Raises SystemExit if it does not occur once."""
     before = path.read_text()
     if before.count(mutation.text) != 1:
         raise SystemExit(f"{mutation.file}: {mutation.text!r} occurs {before.count(mutation.text)} times, not once.")

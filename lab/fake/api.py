@@ -1,4 +1,4 @@
-"""The fake engine's HTTP: what vLLM 0.32 answers on the same paths, as far as Roundhouse and OpenAI's client ask."""
+"""The fake engine's HTTP API: the answers of vLLM 0.32 to the requests of Roundhouse and OpenAI's client."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Api(BaseHTTPRequestHandler):
     engine: Engine
 
     def do_GET(self) -> None:
-        """Answer what is asked about the engine."""
+        """Answer a request about the engine."""
         engine = self.engine
         if self.path == "/health":
             self.reply(503 if engine.dead else 200, b"", "text/plain")
@@ -61,7 +61,7 @@ class Api(BaseHTTPRequestHandler):
             self.complete(body, chat, length)
 
     def complete(self, body: dict[str, Any], chat: bool, length: int) -> None:
-        """Run a request: wait for a slot, make the tokens, count it while it is there."""
+        """Run a request: wait for a slot, generate the tokens, count the request while it runs."""
         engine = self.engine
         engine.wait_for_core()
         with engine.lock:
@@ -78,7 +78,7 @@ class Api(BaseHTTPRequestHandler):
                 for _ in engine.read(length):
                     self.see_client()
                 reason = self.stream(body, chat) if body.get("stream") else self.whole(body, chat)
-            except ConnectionError:  # the client went away: as vLLM, it is asked for nothing more
+            except ConnectionError:  # the client disconnected, and the request is aborted as in vLLM
                 self.close_connection, reason = True, "abort"
             finally:
                 with engine.lock:
@@ -95,7 +95,7 @@ class Api(BaseHTTPRequestHandler):
                 yield place * many + choice, self.while_asked(engine.tokens(prompt, sampling, choice))
 
     def while_asked(self, made: Iterator[Token | None]) -> Iterator[Token]:
-        """Yield the tokens, and end when the client has gone. Raises ConnectionError then."""
+        """Yield the tokens. Raises ConnectionError when the client disconnects."""
         for each in made:
             self.see_client()
             if each:
@@ -103,13 +103,13 @@ class Api(BaseHTTPRequestHandler):
                 yield each
 
     def see_client(self) -> None:
-        """Raise ConnectionError when the client has gone."""
-        with contextlib.suppress(BlockingIOError):  # it is there, and says nothing
+        """Raise ConnectionError if the client has disconnected."""
+        with contextlib.suppress(BlockingIOError):  # the client is connected and silent
             if not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
                 raise ConnectionAbortedError
 
     def whole(self, body: dict[str, Any], chat: bool) -> str:
-        """Answer with one object, and return why it ended."""
+        """Answer with one object, and return why the answer ended."""
         call = text.tool_call(body) if chat else None
         told, count = [], 0
         for index, tokens in self.choices(body):
@@ -125,7 +125,7 @@ class Api(BaseHTTPRequestHandler):
         return "length" if told[-1]["finish_reason"] == "length" else "stop"
 
     def stream(self, body: dict[str, Any], chat: bool) -> str:
-        """Answer with an event a token, the usage where it is asked for, and [DONE]; return why it ended."""
+        """Answer with one event per token, the usage if requested, and [DONE]; return why the answer ended."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
@@ -137,7 +137,7 @@ class Api(BaseHTTPRequestHandler):
                 count += 1
                 reason = ended(body, [each], call) if each.reason else None
                 delta: dict[str, Any] = {"content": each.text}
-                if call:  # whole, with the last one
+                if call:  # the complete call comes with the last event
                     delta = {"tool_calls": [{"index": 0, **call}]} if reason else {"content": ""}
                 content = {"delta": delta} if chat else {"text": each.text}
                 choice = {"index": index, **content, "finish_reason": reason}
@@ -155,7 +155,7 @@ class Api(BaseHTTPRequestHandler):
 
     @staticmethod
     def head(body: dict[str, Any], chat: bool, part: str) -> dict[str, Any]:
-        """Return what every answer begins with."""
+        """Return the fields that begin every answer."""
         kind = f"chat.completion{part}" if chat else "text_completion"
         return {
             "id": f"cmpl-{time.monotonic_ns()}",
@@ -165,7 +165,7 @@ class Api(BaseHTTPRequestHandler):
         }
 
     def refuse(self, status: int, message: str, kind: str) -> None:
-        """Answer with an error as OpenAI's API has it."""
+        """Answer with an error in the format of OpenAI's API."""
         self.answer(status, {"error": {"message": message, "type": kind, "code": status}})
 
     def answer(self, status: int, content: Any) -> None:
@@ -181,38 +181,39 @@ class Api(BaseHTTPRequestHandler):
         self.wfile.write(raw)
 
     def log_message(self, *arguments: object) -> None:
-        """Say nothing: vLLM's access log is off for what is asked most."""
+        """Log nothing, because vLLM's access log is off for the most frequent requests."""
 
 
 def ended(body: dict[str, Any], made: list[Token], call: dict[str, Any] | None) -> str:
-    """Return why an answer ended, as vLLM names it: a call that had to be is one, a call of a named tool just stops."""
+    """Return vLLM's finish reason: "tool_calls" for a required call, "stop" for a call of a named tool."""
     if call:
         return "tool_calls" if body["tool_choice"] == "required" else "stop"
     return str(made[-1].reason)
 
 
 def usage(body: dict[str, Any], made: int) -> dict[str, int]:
-    """Return what a request has used."""
+    """Return the token counts of a request."""
     count = sum(len(prompt.split()) for prompt in text.prompts(body))
     return {"prompt_tokens": count, "completion_tokens": made, "total_tokens": count + made}
 
 
 class Server(ThreadingHTTPServer):
-    """Lets nothing wait for open connections at its end."""
+    """An HTTP server that does not wait for open connections when it stops."""
 
     daemon_threads = True
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that hung up, as HAProxy does once it has read how healthy the engine is."""
+        """Ignore disconnected clients, such as HAProxy after a health check."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
 
 def wait(asked: threading.Event, crashed: threading.Event, seconds: float | None) -> bool:
-    """Return whether it was asked within the seconds and before it crashed; without any, wait for ever.
+    """Return whether `asked` is set within `seconds` and before `crashed`; None waits without a limit.
 
-    In short turns: a signal that the kernel gives to another thread does not wake the main one, where Python hears it.
+    The function polls, because a signal that the kernel delivers to another thread does not wake the main thread, which
+    runs Python's handler.
     """
     end = float("inf") if seconds is None else time.monotonic() + seconds
     while not asked.wait(min(0.05, max(0.0, end - time.monotonic()))):
@@ -222,7 +223,7 @@ def wait(asked: threading.Event, crashed: threading.Event, seconds: float | None
 
 
 def serve(engine: Engine) -> int:
-    """Serve until a signal or a crash, let running requests end, and return the exit status."""
+    """Serve until a signal or a crash, finish running requests, and return the exit status."""
     Api.engine = engine
     try:
         server = Server(engine.address, Api)
@@ -247,5 +248,5 @@ def serve(engine: Engine) -> int:
     end = time.monotonic() + engine.shutdown_seconds
     while engine.running + engine.waiting and time.monotonic() < end:
         time.sleep(0.02)
-    time.sleep(0.1)  # the last answer's bytes are on their way
+    time.sleep(0.1)  # until the last answer's bytes are sent
     return 0

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
-"""The stand-in card's memory: what fake engines and strangers hold of it, written where the stand-in NVML reads it.
+"""Write the memory use of the stand-in card for the stand-in NVML: what fake engines and other processes hold.
 
-A file PID in the folder holds `MIB HOLD`: so much is in use while the process lives, and HOLD seconds longer, or as
-long as the file HOLD is there, as with a driver that is slow to give it back. A file container-ID is such a file of an
-engine that knows no pid of the host's: it gets the name of the first process of that container.
+    card.py FOLDER CONFIG GPU_LINE      GPU_LINE has {used}, see lab/gpu/nvml.c; lines of CONFIG.more are appended
 
-    card.py FOLDER CONFIG GPU_LINE      GPU_LINE with {used}, as in lab/gpu/nvml.c; lines of CONFIG.more come with it
+A file PID in the folder contains `MIB HOLD`. The process uses MIB of memory while it lives and HOLD seconds longer, as
+if the driver freed memory late. If HOLD is a path, the memory is in use as long as that file exists. An engine in a
+container does not know its pid on the host and writes a file container-ID. This program renames that file to the pid of
+the container's first process.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ import sys
 import time
 from pathlib import Path
 
-RESERVED_MIB = 400  # a card with a driver is never empty
+RESERVED_MIB = 400  # the driver itself always uses memory
 POLL_SECONDS = 0.05
 
 
 def name_of(pid: str) -> str:
-    """Return what NVML calls a process: its program."""
+    """Return NVML's name of a process, which is its program."""
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def name_containers(folder: Path) -> None:
-    """Give what containers hold the names of their processes on the host; what has ended by then held nothing."""
+    """Rename each file container-ID to the pid of its process on the host; remove it if the container has ended."""
     for file in folder.glob("container-*"):
         number = file.name.removeprefix("container-")
         told = next(Path("/sys/fs/cgroup").rglob(f"*{number}*/cgroup.procs"), None)
@@ -36,7 +37,7 @@ def name_containers(folder: Path) -> None:
 
 
 def main(folder: Path, config: Path, line: str) -> None:
-    """Write the file again whenever something is another."""
+    """Write the file again after each change."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o777)  # the engines' user writes here
     ended: dict[str, float] = {}
@@ -48,7 +49,7 @@ def main(folder: Path, config: Path, line: str) -> None:
             mib, hold = file.read_text().split()
             try:
                 processes.append(f"process 0 {file.name} {mib} {name_of(file.name)}")
-            except OSError:  # it has ended
+            except OSError:  # the process has ended
                 since = time.monotonic() - ended.setdefault(file.name, time.monotonic())
                 if not Path(hold).exists() if hold.startswith("/") else since >= float(hold):
                     gone.append(file)
@@ -61,10 +62,10 @@ def main(folder: Path, config: Path, line: str) -> None:
             aside = config.with_suffix(".new")
             aside.write_text(text)
             aside.rename(config)
-            aside.write_text(text)  # once more, where containers see it
+            aside.write_text(text)  # a second copy in the folder that containers see
             aside.rename(folder / "nvml.conf")
             before = text
-        for file in gone:  # after the card says so: vllm's own look at the card counts on the order
+        for file in gone:  # after the card's file is written: just_ended() in lab/fake/vllm relies on this order
             file.unlink()
         time.sleep(POLL_SECONDS)
 

@@ -1,4 +1,4 @@
-# The fake engine of one version in an image, which brings it as vllm/vllm-openai brings vLLM.
+# An image with one version of the fake engine, laid out like vllm/vllm-openai.
 #   docker build --build-arg BASE=a-Debian --build-arg VERSION=0.33.0-lab --file lab/fake/engine.Dockerfile lab/fake
 ARG BASE
 FROM ${BASE}

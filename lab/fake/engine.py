@@ -1,4 +1,4 @@
-"""The fake engine behind its API: what is served, what runs, the tokens at its speed, and the numbers of /metrics."""
+"""The fake engine behind its API: the model, the running requests, the tokens at its speed, and /metrics."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 import text
 from text import Sampling, Token
 
-REASONS = ("stop", "length", "abort", "error")  # why a request ends, as vLLM counts it
-LONG_PROMPT_WORDS = 100  # the watchdog's question and the canary are shorter
+REASONS = ("stop", "length", "abort", "error")  # vLLM's finish reasons
+LONG_PROMPT_WORDS = 100  # the prompts of the watchdog and the canary are shorter
 
 
 class Engine:
-    """What is served, what runs, and what is to go wrong."""
+    """The state of the engine: its model, its requests, and its injected faults."""
 
     def __init__(
         self, config: dict[str, str], defaults: dict[str, float], faults: argparse.Namespace, version: str
@@ -39,13 +39,13 @@ class Engine:
         self.numbers = itertools.count()  # of the requests
         self.dead = self.draining = False
         self.crashed = threading.Event()
-        self.looks = self.read_until = 0  # at /metrics: so many there were, and at that one the long prompt is read
+        self.looks = self.read_until = 0  # requests for /metrics so far, and the one at which a long prompt is read
         self.told = ""
 
     def tokens(self, prompt: str, sampling: Sampling, choice: int) -> Iterator[Token | None]:
-        """Yield the tokens of one choice at the engine's speed, the last with its reason; None: it waits.
+        """Yield the tokens of one choice at the engine's speed, the last with its reason; None while it waits.
 
-        They are the same for the same model, prompt and sampling.
+        The tokens depend only on the model, the prompt and the sampling.
         """
         other = "x" if self.faults.answer_differently else ""
         salt = sampling.salt(next(self.numbers), choice)
@@ -65,18 +65,18 @@ class Engine:
             yield Token(number, word, "length" if place + 1 == sampling.tokens else None)
 
     def wait_for_core(self) -> None:
-        """Wait as long as the core is stopped."""
+        """Wait while the core is stopped."""
         while self.core_is_stopped():
             time.sleep(0.02)
 
     def core_is_stopped(self) -> bool:
-        """Return whether only the API answers."""
+        """Return whether the core is stopped, so that only the API answers."""
         return bool(self.faults.core_stopped_while) and Path(self.faults.core_stopped_while).exists()
 
     def read(self, words: int) -> Iterator[None]:
-        """Read a prompt as vLLM does, in steps that show in the use of the KV cache and nowhere else; yield meanwhile.
+        """Read a long prompt in steps, which only the use of the KV cache shows, as in vLLM; yield while waiting.
 
-        Each request for /metrics takes one step, so that each one sees another number at any speed of the machine.
+        Each request for /metrics advances one step, so that each request sees another number on any machine.
         """
         if not self.faults.read_looks or words < LONG_PROMPT_WORDS:
             return
@@ -86,11 +86,11 @@ class Engine:
                 time.sleep(0.02)
                 yield
             print(f"a prompt of {words} words was read in {self.faults.read_looks} steps", flush=True)
-        finally:  # also when the client went away
+        finally:  # also after the client disconnected
             self.read_until = 0
 
     def metrics(self) -> str:
-        """Return the text of /metrics: what the core told last."""
+        """Return the text of /metrics, which has the core's last values."""
         if not self.core_is_stopped():
             self.looks += 1
             self.told = self._metrics()

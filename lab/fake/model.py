@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Make a folder that passes for a model: a configuration, a tokenizer, and a whole safetensors file of one tensor.
+"""Write a minimal model folder: a configuration, a tokenizer, and a complete safetensors file with one tensor.
 
 model.py FOLDER
 """
@@ -28,7 +28,7 @@ WEIGHTS = bytes(8192)
 
 
 def main(folder: Path) -> None:
-    """Write the three files, the configuration last: its presence says that the folder is whole."""
+    """Write the three files, the configuration last, because it marks the folder as complete."""
     folder.mkdir(parents=True, exist_ok=True)
     tensor = {"model.norm.weight": {"dtype": "BF16", "shape": [4096], "data_offsets": [0, len(WEIGHTS)]}}
     header = json.dumps(tensor).encode()

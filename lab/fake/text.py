@@ -1,4 +1,4 @@
-"""What the fake engine writes: text that depends on what a request asks for, as a model's does, and calls of tools."""
+"""The text of the fake engine, which depends on the request like a model's text, and its tool calls."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 WORDS = ("the", " plan", " is", " a", " list", " of", " small", " steps", ",", " each", " one", " tested", " and", ".")
 # A value of each type of a tool's arguments.
 VALUES = {"string": "text", "integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}}
-_BLOCK = 16  # tokens, as vLLM's KV cache has them
+_BLOCK = 16  # tokens per block of the KV cache, as in vLLM
 
 
 class Sampling(NamedTuple):
-    """How a request wants its text."""
+    """The sampling parameters of a request."""
 
     temperature: float
     top_p: float
@@ -24,7 +24,7 @@ class Sampling(NamedTuple):
 
     @classmethod
     def of(cls, body: dict[str, Any], defaults: dict[str, float]) -> Sampling:
-        """Return it, with the server's defaults where the request says nothing, and else vLLM's."""
+        """Return the parameters of a request; missing ones are the server's defaults, otherwise vLLM's."""
         asked = {name: body.get(name) for name in ("temperature", "top_p")}
         chosen = {name: defaults.get(name, 1.0) if value is None else value for name, value in asked.items()}
         stop = body.get("stop") or []
@@ -32,14 +32,14 @@ class Sampling(NamedTuple):
         return cls(**chosen, seed=body.get("seed"), tokens=tokens, stop=[stop] if isinstance(stop, str) else stop)
 
     def salt(self, number: int, choice: int) -> str:
-        """Return what the text depends on beside model and prompt; `number` tells requests without a seed apart."""
+        """Return the text's input besides model and prompt; `number` distinguishes requests without a seed."""
         if self.temperature == 0:
             return ""
         return f"{self.temperature} {self.top_p} {number if self.seed is None else f'seed {self.seed}'} {choice}"
 
 
 class Token(NamedTuple):
-    """One token; `reason` says why it is the last."""
+    """One token; `reason` is the finish reason of the last one."""
 
     number: int
     text: str
@@ -47,13 +47,13 @@ class Token(NamedTuple):
 
 
 def word(digest: bytes, place: int) -> tuple[int, str]:
-    """Return the token that stands at a place of the text that a digest stands for."""
+    """Return the number and text of the token at a place of the text of a digest."""
     number = 1 + (digest[place % 32] + place) % len(WORDS)
     return number, WORDS[number - 1]
 
 
 def prompts(body: dict[str, Any]) -> list[str]:
-    """Return the prompts of a request, each of which has its own answers."""
+    """Return the prompts of a request; each has its own choices."""
     if "messages" in body:
         return [" ".join(map(_content, body["messages"]))]
     prompt = body.get("prompt") or ""
@@ -66,7 +66,7 @@ def _content(message: dict[str, Any]) -> str:
 
 
 def tool_call(body: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the call that a request must be answered with, None where text will do."""
+    """Return the tool call that a request requires, None if the answer is text."""
     choice, tools = body.get("tool_choice"), [tool["function"] for tool in body.get("tools") or []]
     named = choice["function"]["name"] if isinstance(choice, dict) else None
     found = [tool for tool in tools if named in (None, tool["name"])]
@@ -81,20 +81,20 @@ def tool_call(body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def defaults(config: str) -> dict[str, float]:
-    """Return the sampling that a configuration gives the server, as one JSON object or as a block of lines."""
+    """Return the server's default sampling from a configuration, written as one JSON object or as a block of lines."""
     block = re.search(r"^override-generation-config: *(.*(?:\n +.*)*)", config, re.MULTILINE)
     return {name: float(value) for name, value in re.findall(r"(\w+)\"?: *([\d.]+)", block[1] if block else "")}
 
 
 class PrefixCache:
-    """The prompts' beginnings that were read before, in whole blocks."""
+    """The prefixes of earlier prompts, in whole blocks."""
 
     def __init__(self) -> None:
         self.queries = self.hits = 0
         self._known: set[bytes] = set()
 
     def read(self, words: list[str]) -> None:
-        """Count the tokens of a prompt, and those of them that were there."""
+        """Count the tokens of a prompt, and those among them that are cached."""
         digest, known = hashlib.sha256(), True
         self.queries += len(words)
         for begin in range(0, len(words) - _BLOCK + 1, _BLOCK):

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Watch the card and a port until SIGTERM: `lab-witness PORT FILE` writes what it saw into FILE as JSON.
+"""Watch the card and a port until SIGTERM, and write the observations to FILE as JSON: `lab-witness PORT FILE`.
 
-`engines` is the most that held the card at one moment, `seconds` the longest time without an answer on the port, from
-one answer to the next, `answers` how many there were.
+`engines` is the largest number of engines that held memory at one moment. `seconds` is the longest time between two
+answers on the port, and `answers` is the number of answers.
 """
 
 import json
@@ -17,7 +17,7 @@ EVERY_SECONDS = 0.02
 
 
 def engines() -> int:
-    """Return how many processes that live hold memory of the card."""
+    """Return the number of live processes that hold memory of the card."""
     return sum(Path(f"/proc/{file.name}").exists() for file in CARD.glob("[0-9]*"))
 
 
@@ -27,7 +27,7 @@ def answers(port: int) -> bool:
     try:
         line.request("GET", "/v1/models")
         answer = line.getresponse()
-        answer.read()  # else the engine hears of a line that was cut, and says so in its log
+        answer.read()  # otherwise the engine logs a broken connection
         return answer.status == 200
     except (OSError, HTTPException):
         return False
@@ -36,7 +36,7 @@ def answers(port: int) -> bool:
 
 
 def main(port: str, file: str) -> None:
-    """Watch, and write at the end."""
+    """Watch until SIGTERM, then write the file."""
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))
     most, longest, count, last = 0, 0.0, 0, time.monotonic()

@@ -1,4 +1,4 @@
-"""Docker's and the container toolkit's packages for the lab: see repository.py."""
+"""Build Docker's and the container toolkit's packages for the lab's repositories (repository.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from packages import Package
 
 HERE = Path(__file__).resolve().parent
 TOOLKITS = ("1.16.0", "1.19.1", "1.20.1")
-# Debian 13's engine is the newest that the lab can reach; it runs on Debian 12 too, with that one's own runc.
+# Debian 13's engine is the newest in the lab's reach. It also runs on Debian 12, with Debian 12's runc.
 ENGINE = {
     "docker-ce": "docker.io",
     "docker-ce-cli": "docker-cli",
@@ -25,7 +25,7 @@ START = {
     "systemctl start docker.socket docker.service\n",
     "containerd.io": "systemctl daemon-reload\nsystemctl enable --now containerd.service\n",
 }
-# What the makers' packages do by debhelper: when they are removed, and when they are purged.
+# What debhelper does in the vendors' packages when they are removed and when they are purged.
 END = {
     name: f'if [ "$1" = remove ]; then systemctl disable --now {units}; fi\n'
     for name, units in {"docker-ce": "docker.service docker.socket", "containerd.io": "containerd.service"}.items()
@@ -60,7 +60,7 @@ WantedBy=multi-user.target
 
 
 def docker(folder: Path, key: str, public: Path) -> None:
-    """Make Docker's repository for each release of Debian."""
+    """Build Docker's repository for each release of Debian."""
     with tempfile.TemporaryDirectory() as aside:
         Path(aside).chmod(0o755)
         trees = unpack(sorted(ENGINE.values()), Path(aside))
@@ -83,7 +83,7 @@ def docker(folder: Path, key: str, public: Path) -> None:
 
 
 def toolkit(folder: Path, key: str, public: Path) -> None:
-    """Make the repository of the container toolkit, flat, the same for every distribution."""
+    """Build the repository of the container toolkit, a flat one for all distributions."""
     deb = folder / "stable/deb/amd64"
     for version in TOOLKITS:
         one = f"{version}-1"
@@ -106,13 +106,13 @@ def toolkit(folder: Path, key: str, public: Path) -> None:
 
 
 def unpack(names: list[str], folder: Path) -> dict[str, Path]:
-    """Fetch Debian 13's packages from the archive that this image's apt uses, and unpack them."""
+    """Download Debian 13's packages from the archive of this image's apt, unpack them, and return their folders."""
     archive = packages.run(
         "apt-get", "indextargets", "Created-By: Packages", "Label: Debian", "--format", "$(REPO_URI)", text=True
     ).split()[0]
     Path("/etc/apt/sources.list.d/trixie.list").write_text(f"deb {archive} trixie main\n")
     packages.run("apt-get", "update", "--quiet")
-    # Without the sandbox's own user, whom this folder does not belong to.
+    # As root, because apt's sandbox user cannot write to this folder.
     packages.run(
         "apt-get", "download", "-o", "APT::Sandbox::User=root", *(f"{name}/trixie" for name in names), cwd=folder
     )

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""The stand-in for a machine's kernel and firmware, inside a lab host: `lab-kernel boot | load | unload`.
+"""Simulate a machine's kernel and firmware inside a lab host: `lab-kernel boot | load | unload`.
 
-A container has the kernel of the machine that it runs on. This mounts, over the few places of /proc and
-/sys where a GPU host is looked at, what a bare machine would show there: PCI cards, a running kernel of
-Debian's (the newest that is installed), loaded modules, Secure Boot. What lies on disk is real: Debian's
-kernel and headers, DKMS, the module that it built, the initramfs. /etc/lab-gpu.json describes the machine:
+A container sees the kernel of its machine. This program mounts the data of a bare machine over the paths of /proc and
+/sys that the inspection of a GPU host reads. They show PCI cards, loaded modules, Secure Boot, and the newest installed
+Debian kernel as the running one. The files on disk are real: Debian's kernel and headers, DKMS, the module that it
+built, the initramfs. /etc/lab-gpu.json describes the machine:
 
     {"cards": {"0000:01:00.0": "2d04"}, "kernel": null, "secure_boot": null, "nouveau": false, "busy": false}
 """
@@ -31,9 +31,9 @@ OVER = {
     "module": "/sys/module",
     "firmware": "/sys/firmware",
 }
-# Major and minor of /dev/fuse: harmless, and not among what every container may open.
+# Major and minor number of /dev/fuse, a harmless device that containers may not open by default.
 NODE = (10, 229)
-# What the stand-in for NVML says of a card, see nvml.c.
+# The data of a card for the stand-in NVML, see nvml.c.
 CARD = "16311 412 12.0 off GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
 PRE_TURING = 0x1E
 
@@ -44,12 +44,12 @@ def machine() -> dict:
 
 
 def said(*command: str) -> str:
-    """Return what a program says, empty when it fails."""
+    """Return a program's output, empty if it fails."""
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def boot() -> int:
-    """Show the machine as after its boot: nouveau first, unless the initramfs keeps it away, then nvidia."""
+    """Set the state after a boot: nouveau is loaded first, unless the initramfs blocks it, then nvidia."""
     this = machine()
     newest = max((path.parent for path in Path("/lib/modules").glob("*/kernel")), key=os.path.getmtime).name
     kernel = this["kernel"] or newest
@@ -66,7 +66,7 @@ def boot() -> int:
     for name, place in OVER.items():
         if not mounted(place):
             subprocess.run(["mount", "--bind", RUN / name, place], check=True)
-    # A machine is no container, and systemd leaves this file in one.
+    # systemd writes this file only in a container, and the host stands for a machine.
     Path("/run/systemd/container").unlink(missing_ok=True)
     nouveau = this["nouveau"] or "roundhouse-nouveau" not in said("lsinitramfs", f"/boot/initrd.img-{kernel}")
     cards = [f"gpu {address} {device} {CARD}" for address, device in this["cards"].items()]
@@ -85,13 +85,13 @@ def boot() -> int:
 
 
 def load() -> int:
-    """Load the module that is on disk for the running kernel, as modprobe does."""
+    """Load the module on disk for the running kernel, as modprobe does."""
     this, kernel = machine(), (RUN / "osrelease").read_text().strip()
 
     def info(field: str) -> str:
         return said("modinfo", "--set-version", kernel, "--field", field, "nvidia")
 
-    if (RUN / "module/nvidia").exists():  # as for modprobe, one that is there is well
+    if (RUN / "module/nvidia").exists():  # like modprobe, succeed if the module is loaded
         return 0
     if not info("filename"):
         print(f"modprobe: FATAL: Module nvidia not found in directory /lib/modules/{kernel}", file=sys.stderr)
@@ -105,7 +105,7 @@ def load() -> int:
         (RUN / name).write_text(content + "\n")
     for index, (address, device) in enumerate(this["cards"].items()):
         link = RUN / "pci/devices" / address / "driver"
-        # The open modules drive Turing and later; of those, Blackwell is driven by no other.
+        # The open modules support Turing and later; Blackwell is supported only by them.
         drives = int(device[:2], 16) >= PRE_TURING if is_open else int(device[:2], 16) < 0x29
         if not link.is_symlink() and drives:
             link.symlink_to("../../drivers/nvidia")
@@ -116,7 +116,7 @@ def load() -> int:
 
 
 def unload() -> int:
-    """Take the module away, unless the machine's description says that something uses it."""
+    """Unload the module, unless the machine's description says that it is busy."""
     if machine()["busy"] and (RUN / "module/nvidia").exists():
         print("modprobe: FATAL: Module nvidia is in use.", file=sys.stderr)
         return 1
@@ -136,21 +136,21 @@ def banner(is_open: bool) -> str:
 
 
 def node(path: str) -> None:
-    """Make a device node."""
+    """Create a device node."""
     if not Path(path).exists():
         os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(*NODE))
         Path(path).chmod(0o666)
 
 
 def empty(folder: Path) -> None:
-    """Make a folder that has nothing in it, and stays the same folder where something is mounted on it."""
+    """Create an empty folder, or empty the folder in place, because it may be a mount's source."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def mounted(place: str) -> bool:
-    """Return whether this has mounted something there already."""
+    """Return whether this program has already mounted something at the place."""
     return any(
         f" {place} " in line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "lab-gpu" in line
     )

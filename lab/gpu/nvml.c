@@ -1,22 +1,22 @@
-/* A stand-in for libnvidia-ml.so.1: what nvidia-ml-py asks, answered from a text file and from sysfs.
+/* A stand-in for libnvidia-ml.so.1: it answers the calls of nvidia-ml-py from a text file and from sysfs.
  *
- * As the real one, it refuses without a loaded module (9) and with one of another version (18); both
- * versions are read when it starts. The file is $LAB_NVML, or /etc/lab-nvml.conf, a fact a line:
+ * Like the real library it refuses to start without a loaded module (9) and with a module of another version (18). It
+ * reads both versions at its start. The file is $LAB_NVML, or /etc/lab-nvml.conf, with one fact per line:
  *
- *   sys /sys                     where module/nvidia/version is looked for (default /sys)
+ *   sys /sys                     the folder with module/nvidia/version (default /sys)
  *   driver 580.173.02            the version of this library (default: as compiled, -DDRIVER)
  *   fail 15                      refuse to start with this code
  *   gpu 0000:01:00.0 2d04 16311 412 12.0 off GPU-5f1c NVIDIA GeForce RTX 5060 Ti
- *       address, device id, MiB in all, MiB used, compute capability, display (on, off, or - for not told), UUID, name
+ *       address, device id, total MiB, used MiB, compute capability, display (on, off, or - for unknown), UUID, name
  *   process 0 4242 400 /usr/bin/ollama
- *       index of the GPU, pid, MiB (or - for not told), name
+ *       index of the GPU, pid, MiB (or - for unknown), name
  *   live 0 97 61 151 180 180 0x0
- *       index of the GPU, percent in use, degrees, watts, their limit, the maker's limit, why its clocks are lowered; a
- *       GPU without such a line does not tell
+ *       index of the GPU, percent in use, degrees, watts, power limit, default power limit, reasons of lowered clocks; a
+ *       GPU without such a line does not report these values
  *   busy 0 4242 35
  *       index of the GPU, pid, percent of the GPU's time
  *
- * A function that is not here is NVMLError_FunctionNotFound there, which host/gpu.py takes for "unknown".
+ * A missing function raises NVMLError_FunctionNotFound in the client, which host/gpu.py treats as "unknown".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,7 +150,7 @@ int nvmlDeviceGetTemperature(Gpu *g, unsigned sensor, unsigned *out) { (void)sen
 int nvmlDeviceGetPowerUsage(Gpu *g, unsigned *out) { return tell(g, out, g->live.watts * 1000); }
 int nvmlDeviceGetEnforcedPowerLimit(Gpu *g, unsigned *out) { return tell(g, out, g->live.limit * 1000); }
 int nvmlDeviceGetPowerManagementDefaultLimit(Gpu *g, unsigned *out) { return tell(g, out, g->live.maker * 1000); }
-/* Under its old name alone, as before driver 535. */
+/* Only with its old name, as before driver 535. */
 int nvmlDeviceGetCurrentClocksThrottleReasons(Gpu *g, unsigned long long *out) {
   *out = g->live.clocks;
   return g->live.told ? OK : NOT_SUPPORTED;

@@ -1,4 +1,4 @@
-"""Debian packages that hold what a dict of files says, for the lab's repositories."""
+"""Build Debian packages from dicts of files, for the lab's repositories."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Package(NamedTuple):
-    """`files` are texts or bytes by path, `tree` a folder to take as it is, `scripts` dpkg's (postinst)."""
+    """A package: `files` are texts or bytes by path, `tree` is a folder to copy, `scripts` are dpkg's (postinst)."""
 
     name: str
     version: str
@@ -53,12 +53,12 @@ def control(package: Package) -> str:
 
 
 def run(*command, **options) -> bytes:
-    """Run a program and return what it says; it fails loudly."""
+    """Run a program and return its output. Raises CalledProcessError."""
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, **options).stdout
 
 
 def publish(folder: Path, key: str, *, suite: str = "", pool: Path | None = None) -> None:
-    """Write Packages and a signed InRelease: a flat repository, or the suite of one with a pool."""
+    """Write Packages and a signed InRelease for a flat repository, or for a suite of a repository with a pool."""
     where = folder / f"dists/{suite}/stable/binary-amd64" if suite else folder
     where.mkdir(parents=True, exist_ok=True)
     packages = run("apt-ftparchive", "packages", pool.relative_to(folder) if pool else ".", cwd=folder)
@@ -73,7 +73,7 @@ def publish(folder: Path, key: str, *, suite: str = "", pool: Path | None = None
 
 
 def make_key(name: str, into: Path) -> str:
-    """Make a signing key, write its public half, return its fingerprint."""
+    """Create a signing key, write its public key, and return its fingerprint."""
     run("gpg", "--batch", "--passphrase", "", "--quick-generate-key", f"{name} <lab@localhost>", "ed25519", "sign", "0")
     listed = run("gpg", "--with-colons", "--list-keys", name).decode()
     fingerprint = next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr"))

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Make the lab's package repositories, laid out as their makers do: NVIDIA's drivers and container toolkit, Docker.
+"""Build the lab's package repositories with the vendors' layout: NVIDIA's drivers and container toolkit, Docker.
 
     repository.py FOLDER
 
-The packages have the real names and dependencies and next to nothing in them; the module that DKMS builds, the
-library that NVML's client loads and Docker's engine (Debian 13's, in Docker's own packaging) are real programs.
+The packages have the real names and dependencies and almost no content. Three parts are real programs: the module that
+DKMS builds, the library that NVML's client loads, and Docker's engine (Debian 13's, in Docker's packaging).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAKE[0]="make -C $kernel_source_dir M=$dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/
 CLEAN="true"
 AUTOINSTALL="yes"
 """
-# What Debian's dh_dkms writes into a package's scripts.
+# The lines that Debian's dh_dkms writes into a package's scripts.
 DKMS_SCRIPTS = {
     "postinst": 'if [ "$1" = configure ]; then /usr/lib/dkms/common.postinst nvidia {version} "" "" "$2"; fi\n',
     "prerm": 'if [ "$(dkms status -m nvidia -v {version})" ]; then dkms remove -m nvidia -v {version} --all; fi\n',
@@ -75,7 +75,7 @@ def driver(folder: Path, version: str) -> None:
 
 
 def sources(version: str, licence: str) -> dict[str, str]:
-    """Return the module's sources as DKMS wants them."""
+    """Return the module's sources in DKMS's layout."""
     broken = " -DBROKEN" if version == BROKEN else ""
     return {
         f"usr/src/nvidia-{version}/nvidia.c": (HERE / "dkms/nvidia.c").read_text(),

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Write one of the lab's Qwen2 models as GGUF, weight by weight and bit by bit: `to_gguf.py FOLDER FILE`.
+"""Write one of the lab's Qwen2 models as GGUF with identical weights: `to_gguf.py FOLDER FILE`.
 
-llama.cpp's own converter knows a tokenizer by the hash of what it makes of a text, and so none that is made on the
-spot. Needs gguf, llama.cpp's own library (Debian's python3-gguf).
+llama.cpp's own converter recognizes only known tokenizers, by the hash of a tokenized text, and rejects the lab's. The
+program needs gguf, llama.cpp's own library (Debian's python3-gguf).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-# What llama.cpp calls the parts that Hugging Face calls otherwise.
+# llama.cpp's names of the tensors by Hugging Face's names.
 NAMES = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, 64)
 
 
 def settings(writer: gguf.GGUFWriter, config: dict) -> None:
-    """Write the model's sizes."""
+    """Write the model's dimensions."""
     writer.add_name(config["model_type"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -39,7 +39,7 @@ def words(writer: gguf.GGUFWriter, folder: Path, config: dict) -> None:
     vocabulary = sorted(told["model"]["vocab"].items(), key=lambda pair: pair[1])
     kinds = [gguf.TokenType.CONTROL if word in special else gguf.TokenType.NORMAL for word, _ in vocabulary]
     writer.add_tokenizer_model("gpt2")  # byte-level BPE
-    writer.add_tokenizer_pre("gpt-2")  # and its rule of what a word is, which is tokenizers' ByteLevel
+    writer.add_tokenizer_pre("gpt-2")  # and its rule for words, which is ByteLevel of the package tokenizers
     writer.add_token_list([word for word, _ in vocabulary])
     writer.add_token_types(kinds)
     writer.add_token_merges([" ".join(pair) for pair in told["model"]["merges"]])
@@ -49,7 +49,7 @@ def words(writer: gguf.GGUFWriter, folder: Path, config: dict) -> None:
 
 
 def tensors(writer: gguf.GGUFWriter, file: Path) -> None:
-    """Write the weights: matrices as they are, in bfloat16; vectors in float32, as llama.cpp wants them."""
+    """Write the weights: matrices unchanged in bfloat16, vectors in float32 as llama.cpp requires."""
     raw = file.read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
     head, begin = json.loads(raw[8 : 8 + length]), 8 + length

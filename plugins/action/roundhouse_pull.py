@@ -86,8 +86,8 @@ class ActionModule(ActionBase):
             if time.monotonic() - seen_at > AWAY_SECONDS:
                 text, minutes = "{host} was not reached for {minutes} min.", round(AWAY_SECONDS / 60)
                 return RoundhouseError("host_away", text, AGAIN, host=host, minutes=minutes).as_result()
-            if gone := watch.gone():
-                text, fields = "The {job} on {host} is gone: {why}.", {"job": self.word, "host": host, "why": gone}
+            if lost := watch.lost():
+                text, fields = "The {job} on {host} is gone: {why}.", {"job": self.word, "host": host, "why": lost}
                 return RoundhouseError("job_gone", text, AGAIN, **fields).as_result()
             if event["text"] != said or time.monotonic() - said_at >= SAY_SECONDS:
                 Display().display(progress.display_line(host, event))

@@ -17,4 +17,4 @@ class ActionModule(_Pull):
     def would(self) -> str:
         """Return what it would do, for check mode."""
         asked = self._task.args["quantizations"]
-        return "would quantize " + ", ".join(f"{each['model']} by {each['recipe']}" for each in asked)
+        return "would quantize " + ", ".join(f"{each['model']} with {each['recipe']}" for each in asked)

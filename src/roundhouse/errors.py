@@ -1,4 +1,4 @@
-"""Errors are codes with fields; the text for a person is made where it is printed."""
+"""Provide the package's errors: a code with fields for programs, a text and a remedy for a person."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 class RoundhouseError(Exception):
-    """Something was not done.
+    """Report a failure to a person and to programs.
 
-    `code` says what failed, in snake_case; programs, the doctor and tests match it, and it outlives rewording. `fields`
-    are the values that belong to it. `text` says what failed and `remedy` what to do; both may name the fields, as in
-    "Port {port} is used by {holder}.".
+    `code` names the failure in snake_case. Programs, the doctor and tests match it, so it stays the same when the text
+    is reworded. `fields` are the values of the failure. `text` says what failed and `remedy` what to do; both are
+    format strings over the fields, as in "Port {port} is used by {holder}.".
     """
 
     exit_code = 1
@@ -23,14 +23,14 @@ class RoundhouseError(Exception):
 
     @property
     def message(self) -> str:
-        """Return the sentences for a person: what failed, and the remedy."""
+        """Return the text and the remedy as one string."""
         return f"{self.text} {self.remedy}".rstrip()
 
     def __str__(self) -> str:
         return self.message
 
     def as_json(self) -> dict[str, Any]:
-        """Return the error for a program."""
+        """Return the error as a JSON object for a program."""
         return {
             "code": self.code,
             "message": self.message,
@@ -44,24 +44,24 @@ class RoundhouseError(Exception):
         return {"failed": True, "msg": self.message, "code": self.code, "remedy": self.remedy, "fields": self.fields}
 
     @classmethod
-    def from_json(cls, told: dict[str, Any]) -> RoundhouseError:
-        """Return the error that another process told by `as_json`."""
-        error = cls(told["code"], told["text"], told["remedy"])
-        error.fields = told["fields"]
+    def from_json(cls, content: dict[str, Any]) -> RoundhouseError:
+        """Return the error that another process wrote with `as_json`."""
+        error = cls(content["code"], content["text"], content["remedy"])
+        error.fields = content["fields"]
         return error
 
 
 class UsageError(RoundhouseError):
-    """What was asked, or the plan it is asked of, is not valid: nothing was touched."""
+    """Report an invalid request, setting or plan. Nothing was changed."""
 
     exit_code = 2
 
 
 def unreadable(code: str, path: Path, error: Exception, remedy: str) -> RoundhouseError:
-    """Return the error of a file that cannot be read."""
+    """Return the error for a file that cannot be read."""
     return RoundhouseError(code, "{path} cannot be read ({reason}).", remedy, path=str(path), reason=str(error))
 
 
 def interrupted() -> RoundhouseError:
-    """Return the error of work that its caller stopped."""
+    """Return the error for work that its caller stopped."""
     return RoundhouseError("interrupted", "Interrupted.")

@@ -1,4 +1,4 @@
-"""What a curious client may ask of an engine: vLLM's request parameters, once each, and what comes of it.
+"""Requests with each of vLLM's request parameters once, and the expected status of the answer.
 
 REQUESTS are (name, path, body, status). The model's name is added to each body.
 """
@@ -20,7 +20,7 @@ TOOLS = HELLO | {"max_tokens": 40, "tools": [{"type": "function", "function": CA
 NAMED = {"type": "function", "function": {"name": "switch"}}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "who", "schema": WHO, "strict": True}}
 WORDS = "word " * 9000  # more than any max_model_len here
-# Token ids, so that it is as long with any vocabulary: with the answer it is max_model_len of test_engine.py.
+# Token ids, so that the length is the same with any vocabulary. Prompt and answer fill max_model_len of test_engine.py.
 FULL = [5] * (4096 - FEW["max_tokens"])
 DEEP = functools.reduce(lambda inner, _: {"type": "object", "properties": {"a": inner}}, range(400), WHO)
 
@@ -57,7 +57,7 @@ REQUESTS = [
     _chat("stop", stop=["e", "\n"]),
     _chat("stop_token_ids", stop_token_ids=[5], include_stop_str_in_output=True),
     _chat("seed", seed=7, temperature=1.0),
-    _chat("a seed that is no number", 400, seed="seven"),
+    _chat("a seed that is not a number", 400, seed="seven"),
     _chat("penalties", frequency_penalty=2, presence_penalty=-2, repetition_penalty=1.5),
     _chat("a penalty beyond its range", 400, frequency_penalty=9),
     _chat("logit_bias", logit_bias={"5": 100, "6": -100}),
@@ -124,5 +124,5 @@ REQUESTS = [
     ("tokenize", "/tokenize", {"prompt": "Hello"}, 200),
     ("tokenize a chat", "/tokenize", {"messages": HELLO["messages"]}, 200),
     ("detokenize", "/detokenize", {"tokens": [5, 6]}, 200),
-    ("detokenize what is no token", "/detokenize", {"tokens": [-1]}, 400),
+    ("detokenize an invalid token", "/detokenize", {"tokens": [-1]}, 400),
 ]

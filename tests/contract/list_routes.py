@@ -1,4 +1,4 @@
-"""Print every path of the pinned vLLM's server, the development ones too, as JSON. Runs on the engine's Python."""
+"""Print every path of the pinned vLLM's server as JSON, with the development paths. Runs with the engine's Python."""
 
 import json
 import os

@@ -1,7 +1,7 @@
-"""Parse engine configurations with the pinned vLLM's own parser. Runs on the engine's Python.
+"""Parse engine configurations with the pinned vLLM's own parser. Runs with the engine's Python.
 
-stdin: a JSON list of configurations. stdout: a JSON list of what vLLM understood, each the parsed
-arguments that the configuration names, or {"exit": status} where vLLM refused it.
+stdin: a JSON list of configurations. stdout: a JSON list with the parsed arguments of each configuration, or
+{"exit": status} if vLLM refused it.
 """
 
 import json
@@ -14,7 +14,7 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 
 def parse(config):
-    """Return the values that `vllm serve --config FILE` would start with."""
+    """Return the values that `vllm serve --config FILE` starts with."""
     parser = FlexibleArgumentParser()
     subparsers = parser.add_subparsers(dest="subparser")
     for command in serve.cmd_init():
@@ -25,13 +25,13 @@ def parse(config):
             args = vars(parser.parse_args(["serve", "--config", file.name]))
         except SystemExit as refused:
             return {"exit": refused.code}
-    # A switch that is off is written as no-SWITCH.
+    # A disabled switch is written as no-SWITCH.
     names = {name for key in config for name in (key, key.removeprefix("no-"))}
     return {name: named(args.get(name.replace("-", "_"), "absent"), config.get(name)) for name in names}
 
 
 def named(value, meant):
-    """Return of vLLM's own objects, and of what it completes, as much as the configuration names."""
+    """Return the fields of vLLM's objects that the configuration names, without the fields that vLLM adds."""
     if not isinstance(meant, dict):
         return value
     found = value if isinstance(value, dict) else vars(value)

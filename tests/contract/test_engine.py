@@ -1,7 +1,7 @@
-"""The fake engine and the real one, asked the same: this suite must not tell them apart.
+"""Contract of the fake engine and the real one: both must pass the same tests.
 
-Both are the lab's: the real one is in the lab's volumes, which `make test` fills first. The real one is also asked all
-that a client may ask of it (curious.py), because it must survive that.
+Both run in the lab: the real one is in the lab's volumes, which `make test` fills first. The real one must also survive
+every request of curious.py.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from roundhouse.vllm.client import Engine
 
 NAME, PORT = "dev", 8001
 READY_SECONDS = 240
-# What the fake engine waits for while it is there; the real one takes long enough by itself.
+# The fake engine waits while this file exists; the real one is slow enough by itself.
 LOADS, ANSWERS, CORE = "/run/loads", "/run/answers", "/run/core-stopped"
 REAL_TOKENS_PER_SECOND = 350  # of one stream, on an idle machine: a busy one only takes longer
 CONFIG = f"""
@@ -46,7 +46,7 @@ disable-access-log-for-endpoints: /health,/metrics
 
 
 class Host:
-    """A container with one of the engines as `vllm`; what it writes is in /tmp/log."""
+    """A container with one of the engines as `vllm`; its output is in /tmp/log."""
 
     def __init__(self, kind):
         image = subprocess.run([ROOT / "lab/image.sh", "bookworm"], capture_output=True, text=True, check=True)
@@ -55,10 +55,10 @@ class Host:
         self.kind = kind
         self.vllm = f"{folder}/bin/vllm"
         command = ["docker", "run", "--rm", "--detach", "--init", "--name", self.name, "--shm-size=1g"]
-        # On two cores a busy engine can keep the test from running for seconds on end (seen: 7): it gets less than two.
+        # The engine gets less than two cores. On two, a busy engine can block the test for seconds (measured: 7).
         command += ["--cpus=1.5"]
         command += ["--label=roundhouse.lab=contract", "--env=HOME=/tmp"]
-        # What a plan gives an engine: a container of this image has no compiler.
+        # The same environment as in a plan, because a container of this image has no compiler.
         planned = vllm_options.environment("cpu", [0], READY_SECONDS, eager=True)
         command += [f"--env={name}={value}" for name, value in planned.items()]
         command += [f"--volume={ROOT}/lab/fake:/opt/lab-engine/bin:ro"]
@@ -84,16 +84,16 @@ class Host:
         return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
     def stop_core(self):
-        """Let the core stand still, while the API server runs on."""
+        """Stop the core, while the API server runs."""
         self.run(f"touch {CORE}" if self.kind == "fake" else "pkill -STOP -f 'VLLM::EngineCor[e]'")
 
     def resume_core(self):
-        """Let the core run on."""
+        """Continue the core."""
         self.run(f"rm -f {CORE}" if self.kind == "fake" else "pkill -CONT -f 'VLLM::EngineCor[e]'")
 
     @contextlib.contextmanager
     def long_answers(self, seconds):
-        """Give how many tokens the real engine makes in that time; the fake one makes none until the block ends."""
+        """Yield the number of tokens for that time on the real engine; the fake one waits until the block ends."""
         if self.kind == "real":
             yield seconds * REAL_TOKENS_PER_SECOND
             return
@@ -104,21 +104,21 @@ class Host:
             self.run(f"rm -f {ANSWERS}")
 
     def serve(self, config, before="true"):
-        """Run a command and then an engine that is to end by itself; return its output and its exit status."""
-        # Without the limit, an engine that accepts the option keeps the test waiting.
+        """Run a command and then an engine that must exit by itself; return its output and its exit status."""
+        # Without the limit, an engine that accepts the option would block the test.
         vllm = f"timeout {READY_SECONDS} {self.vllm} serve --config /tmp/{config}.yaml"
         return self.run(f"{before}; {vllm} 2>&1; echo status $?")
 
     def start(self):
-        """Start the engine; its exit status will be in /tmp/exit."""
-        # In the foreground of its shell: a shell lets what is in its background ignore SIGINT.
+        """Start the engine; its exit status is written to /tmp/exit."""
+        # In the foreground of its shell, because background processes of a shell ignore SIGINT.
         command = f"{self.vllm} serve --config /tmp/dev.yaml >/tmp/log 2>&1; echo $? > /tmp/exit"
         subprocess.run(["docker", "exec", "--detach", self.name, "sh", "-c", command], check=True)
 
 
 @pytest.fixture(scope="module", params=["fake", "real"])
 def host(request):
-    """Return the host with its engine started, and not ready yet."""
+    """Return the host with its engine started but not ready."""
     made = Host(request.param)
     made.start()
     yield made
@@ -139,7 +139,7 @@ def engine(host):
 
 @pytest.fixture
 def client(host):
-    """Return the users' own client."""
+    """Return OpenAI's client."""
     return openai.OpenAI(base_url=f"http://{host.ip}:{PORT}/v1", api_key="not-needed", max_retries=0, timeout=120)
 
 
@@ -151,21 +151,21 @@ def ask(host, method, path, body=None):
     return answer.status, answer.read().decode()
 
 
-def test_1_while_it_loads_it_does_not_listen(host):
+def test_1_a_loading_engine_does_not_listen(host):
     assert not Engine(host.ip, PORT).healthy()
     assert Engine(host.ip, PORT).load() is None
     with pytest.raises(RoundhouseError, match="Connection refused"):
         Engine(host.ip, PORT).served()
 
 
-def test_2_it_says_what_it_serves(engine):
+def test_2_the_api_reports_the_served_model(engine):
     (card,) = engine.served()
     assert (card["id"], card["max_model_len"], card["root"]) == (NAME, 4096, "/srv/lab/models/dev")
     assert engine.version().startswith("0.32.")
     assert engine.load() == (0, 0, 0.0)
 
 
-def test_3_its_log_tells_the_phases_in_order(host, engine):
+def test_3_the_log_has_the_phases_in_order(host, engine):
     progress = start_phases.Progress(None)
     told = [progress.phase for line in host.run("cat /tmp/log").splitlines() if progress.feed(line, 1.0)]
     names = [name for name, _ in start_phases.PHASES]
@@ -173,7 +173,7 @@ def test_3_its_log_tells_the_phases_in_order(host, engine):
     assert {"reading options", "starting the engine", "loading weights", "opening the API"} <= set(told)
 
 
-def test_4_the_canary_is_the_same_each_time_and_has_its_tokens(engine):
+def test_4_the_canary_is_reproducible_and_has_token_ids(engine):
     first = engine.canary(NAME, canary.PROMPT, canary.MAX_TOKENS, 60)
     assert engine.canary(NAME, canary.PROMPT, canary.MAX_TOKENS, 60) == first
     assert len(first.token_ids) == 16
@@ -187,7 +187,7 @@ def test_4_the_canary_is_the_same_each_time_and_has_its_tokens(engine):
         ("/v1/nosuch", {}, 404, "Not Found"),
     ],
 )
-def test_5_errors_have_the_same_status_and_words(host, engine, path, body, status, part):
+def test_5_errors_have_the_same_status_and_text(host, engine, path, body, status, part):
     answered, text = ask(host, "POST", path, body)
     assert answered == status
     assert part in text
@@ -202,7 +202,7 @@ def test_5_each_choice_is_counted_in_the_usage(client, engine):
     assert answer.usage.prompt_tokens > 0
 
 
-def test_5_a_seed_repeats_a_text_and_another_does_not(client, engine):
+def test_5_only_the_same_seed_repeats_a_text(client, engine):
     texts = [
         client.completions.create(model=NAME, prompt="The", temperature=1, seed=seed, max_tokens=24).choices[0].text
         for seed in (3, 3, 4)
@@ -218,14 +218,14 @@ def test_5_a_stop_word_ends_the_text_before_it(client, engine):
     assert (choice.text, choice.finish_reason) == (text[: text.index(stop)], "stop")
 
 
-def test_5_tokens_are_counted_without_an_answer(host, engine):
+def test_5_tokenize_counts_tokens(host, engine):
     status, text = ask(host, "POST", "/tokenize", {"model": NAME, "prompt": "The plan is a list"})
     assert status == 200
     assert json.loads(text)["count"] > 1
     assert json.loads(text)["max_model_len"] == 4096
 
 
-def test_5_its_metrics_have_the_names_of_the_fake_ones(host, engine):
+def test_5_the_metrics_have_the_names_of_the_fake_engine(host, engine):
     names = re.findall(r'\("(\w+)", "(?:gauge|counter|histogram)"', (ROOT / "lab/fake/engine.py").read_text())
     assert len(names) > 8
     told = ask(host, "GET", "/metrics")[1]
@@ -233,7 +233,7 @@ def test_5_its_metrics_have_the_names_of_the_fake_ones(host, engine):
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_6_a_stream_is_whole(client, engine, chat):
+def test_6_a_stream_is_complete(client, engine, chat):
     if chat:
         messages = [{"role": "user", "content": "go on"}]
         events = client.chat.completions.create(model=NAME, messages=messages, max_tokens=20, stream=True)
@@ -246,9 +246,9 @@ def test_6_a_stream_is_whole(client, engine, chat):
     assert all(reason is None for _, reason in got[:-1])
 
 
-def test_6_no_request_ends_the_engine(host, engine, subtests):
+def test_6_no_request_crashes_the_engine(host, engine, subtests):
     if host.kind == "fake":
-        pytest.skip("the fake engine has what tests of the lab ask of it, not each of vLLM's parameters")
+        pytest.skip("the fake engine supports only the parameters that tests of the lab use")
     for name, path, body, status in REQUESTS:
         with subtests.test(name):
             answered, text = ask(host, "POST", path, body | {"model": NAME})
@@ -259,7 +259,7 @@ def test_6_no_request_ends_the_engine(host, engine, subtests):
 
 
 def running(client, count, tokens):
-    """Return the futures of so many streams, each of which gives (tokens, reason)."""
+    """Return the futures of `count` streams, each with the result (tokens, reason)."""
 
     def one(number):
         made, reason, extra = 0, None, {"ignore_eos": True}
@@ -275,13 +275,13 @@ def running(client, count, tokens):
 
 
 def has(engine, count, waiting):
-    """Return whether so many requests run on the engine, and so many wait; False also when it is late with its word."""
+    """Return whether that many requests run and wait on the engine; False also if its metrics time out."""
     load = engine.load()
     return load is not None and (load.running, load.waiting) == (count, waiting)
 
 
 def refuses(client):
-    """Return whether the engine takes no new request; one that it took and does not answer is given up."""
+    """Return whether the engine refuses a new request; an accepted request without an answer is abandoned."""
     with contextlib.suppress(openai.APITimeoutError):
         try:
             client.with_options(timeout=5).completions.create(model=NAME, prompt="late", max_tokens=1)
@@ -298,7 +298,7 @@ def until(condition):
         time.sleep(0.1)
 
 
-def test_7_what_runs_is_counted_and_what_waits_beyond_the_limit_too(host, client, engine):
+def test_7_running_and_waiting_requests_are_counted(host, client, engine):
     with host.long_answers(6) as tokens:
         streams = running(client, 10, tokens)
         until(lambda: has(engine, 8, 2))
@@ -306,7 +306,7 @@ def test_7_what_runs_is_counted_and_what_waits_beyond_the_limit_too(host, client
     until(lambda: has(engine, 0, 0))
 
 
-def test_7_while_its_core_stands_still_only_the_api_answers_and_the_watchdog_sees_it(host, engine):
+def test_7_the_watchdog_detects_a_stopped_core_behind_a_working_api(host, engine):
     agent = {"name": NAME, "host": host.ip, "engine_port": PORT}
     assert watchdog.is_alive(agent, None, 20.0)[0]
     host.stop_core()
@@ -319,7 +319,7 @@ def test_7_while_its_core_stands_still_only_the_api_answers_and_the_watchdog_see
     until(lambda: watchdog.is_alive(agent, None, 20.0)[0])
 
 
-def test_8_asked_to_stop_it_ends_what_runs_refuses_the_rest_and_exits_with_0(host, client, engine):
+def test_8_a_stopping_engine_finishes_requests_refuses_new_ones_and_exits_with_0(host, client, engine):
     with host.long_answers(10) as tokens:
         streams = running(client, 2, tokens)
         until(lambda: has(engine, 2, 0))
@@ -345,17 +345,17 @@ LISTENS = f'timeout 120 sh -c "until python3 -c \\"{CONNECT}\\" 2>/dev/null; do 
     ],
     ids=["unknown option", "port taken"],
 )
-def test_9_it_ends_with_the_same_status_and_words(host, config, before, status, part):
+def test_9_failed_starts_have_the_same_status_and_text(host, config, before, status, part):
     output = host.serve(config, before)
     assert output.endswith(f"status {status}")
     assert part in output
 
 
-def test_9_a_model_of_an_unknown_architecture_is_named_when_it_ends(host):
+def test_9_an_unknown_architecture_is_named(host):
     if host.kind == "fake":
-        pytest.skip("the fake engine reads no architecture")
+        pytest.skip("the fake engine does not read the architecture")
     host.run("cp -r /srv/lab/models/dev /tmp/other && sed -i s/Qwen2ForCausalLM/NoSuchModel/ /tmp/other/config.json")
-    # On a port of its own: the case before has taken the other one.
+    # On another port, because the previous case occupies the usual one.
     host.run(f"sed 's#/srv/lab/models/dev#/tmp/other#; s/^port: .*/port: {PORT + 1}/' /tmp/dev.yaml > /tmp/other.yaml")
     output = host.serve("other")
     assert output.endswith("status 1")

@@ -1,6 +1,6 @@
-"""Every configuration that the bundle can render means the same to the pinned vLLM.
+"""The pinned vLLM parses every configuration that a plan can contain to the intended values.
 
-The parser is the real one, in the lab's engine; `make test` fills that volume first.
+The parser is that of the lab's engine; `make test` fills its volume first.
 """
 
 import json
@@ -15,7 +15,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build, decide
 from roundhouse.roster import fields
 
-# Every setting that a roster may have, the two ways of drafting one each.
+# Every setting of a roster, with each method of speculative decoding once.
 EVERYTHING = {
     "name": "every-option",
     "models": [{"model": "Qwen/Qwen2.5-7B-Instruct", "revision": "v1", "quantization": "fp8_per_channel"}],
@@ -48,7 +48,7 @@ DRAFTED = EVERYTHING | {
 
 
 def understood(configs):
-    """Return what vLLM's own parser makes of the configurations."""
+    """Return the results of vLLM's own parser for the configurations."""
     image = subprocess.run([ROOT / "lab/image.sh", "bookworm"], capture_output=True, text=True, check=True)
     engine = pins.engine_path("cpu", "python3.11")
     command = ["docker", "run", "--rm", "--interactive", "--network=none"]
@@ -74,7 +74,7 @@ def agents():
     return made
 
 
-def test_vllm_understands_each_configuration_as_it_was_meant(agents):
+def test_vllm_parses_each_configuration_to_the_intended_values(agents):
     configs = [agent["config"] for agent in agents]
     for config, parsed in zip(configs, understood(configs), strict=True):
         meant = config | {"served-model-name": [config["served-model-name"]]}

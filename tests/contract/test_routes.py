@@ -1,4 +1,4 @@
-"""The paths that the gateway is tried with are all of the pinned vLLM, and what it lets through is among them."""
+"""The gateway's tests know all paths of the pinned vLLM, and the gateway passes on only paths among them."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 KNOWN = json.loads((ROOT / "tests/fixtures/vllm-routes.json").read_text())
 
 
-def test_the_engine_has_no_path_that_the_gateway_was_not_tried_with():
+def test_the_gateways_tests_cover_all_paths_of_the_engine():
     image = subprocess.run([ROOT / "lab/image.sh", "bookworm"], capture_output=True, text=True, check=True)
     command = ["docker", "run", "--rm", "--network=none", "--env=HOME=/tmp"]
     command += ["--volume=roundhouse-lab-engine:/opt/roundhouse/engine:ro"]

@@ -1,12 +1,12 @@
-"""Time in tests: a clock that only sleeping moves, and the one loop that waits for what others do."""
+"""Time in tests: a clock that only sleep() advances, and the loop that waits for other processes."""
 
 import time
 
-TIMEOUT_SECONDS = 60  # nothing that comes takes that long, on any machine
+TIMEOUT_SECONDS = 60  # longer than any wait on any machine
 
 
 class Clock:
-    """Stands where a module has `time`: what takes half a minute on a host takes no time in a test."""
+    """A replacement of a module's `time`, so that long waits take no time in a test."""
 
     def __init__(self):
         self.now = 1000.0

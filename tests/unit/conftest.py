@@ -1,4 +1,4 @@
-"""A host without its hardware: a sysfs tree, and an NVML that reads a text file."""
+"""Fixtures of a host without hardware: a sysfs tree, and an NVML that reads a text file."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from roundhouse.cli import remote
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.paths import IMPORT_ROOT
 
-pytest.register_assert_rewrite("pulling")  # a helper that asserts
+pytest.register_assert_rewrite("pulling")  # a helper with assertions
 OTHERS = ("ANSIBLE_", "HF_", "LAB_", "OPENAI_", "ROUNDHOUSE_")
 
 
@@ -39,13 +39,13 @@ def pytest_configure():
 
 @pytest.fixture(autouse=True)
 def no_lab(monkeypatch):
-    """Keep commands on this machine, though a lab may run on it: without a plan they would go there."""
+    """Keep commands on this machine, because without a plan they would use a running lab host."""
     monkeypatch.setattr(remote, "lab_is_up", lambda: False)
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Return a function that gives modules one clock, which only their own sleeping moves."""
+    """Return a function that gives modules one clock, which only their sleep() advances."""
     made = Clock()
 
     def give(*modules):
@@ -58,7 +58,7 @@ def clock(monkeypatch):
 
 @pytest.fixture(scope="session")
 def warm():
-    """Return what starts the command in processes of its own."""
+    """Return an object that starts the command in separate processes."""
     with Warm() as started:
         yield started
 
@@ -85,7 +85,7 @@ def nvml_library(tmp_path_factory):
     """Return the folder of the stand-in for NVML, compiled from lab/gpu/nvml.c."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if not compiler:
-        pytest.skip("no C compiler builds the stand-in for NVML here: install gcc")
+        pytest.skip("C compiler not found; install gcc to build the stand-in for NVML")
     folder = tmp_path_factory.mktemp("nvml")
     options = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1"]
     subprocess.run(
@@ -98,7 +98,7 @@ def nvml_library(tmp_path_factory):
 
 @pytest.fixture
 def ask(tmp_path, nvml_library):
-    """Return what a line of Python prints as JSON, with the NVML that some lines describe under the real client."""
+    """Return a function that runs Python with a described NVML below the real client and parses its JSON output."""
 
     def run(code, *lines):
         config = tmp_path / "nvml.conf"

@@ -1,5 +1,5 @@
-/* A disk that fails under one file, for LD_PRELOAD: of a path that ends in $FAILING_PATH, read() gives EIO, and flock()
- * ENOLCK, as NFS without its lock daemon does. */
+/* For LD_PRELOAD: a disk that fails for one file. For a path that ends with $FAILING_PATH, read() fails with EIO, and
+ * flock() with ENOLCK, as on NFS without a lock daemon. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-"""A hub with faults on request, for the real client: the store's server with a log and a list of faults."""
+"""A hub with faults on request for the real client: the store's server with a log and a list of faults."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _spec = importlib.util.spec_from_file_location("lab_hub", ROOT / "lab/hub.py")
 lab_hub = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(lab_hub)
 MIB = 1 << 20
-GONE_MILLISECONDS = 20_000  # a client that acknowledged nothing for so long has gone
+GONE_MILLISECONDS = 20_000  # a client that acknowledges nothing for this long is disconnected
 TOKEN = "hf_a-token-that-no-log-may-show"
 
 
 class Fault:
-    """What goes wrong with requests for a path, the first `times` of them. `kind` is a method of FaultyHandler."""
+    """A fault in the first `times` requests for a path. `kind` is a method of FaultyHandler."""
 
     def __init__(self, kind: str, path: str = ".*", times: int = 1, **how: float) -> None:
         self.kind, self.path, self.times, self.how = kind, path, times, how
 
 
 class Sent(NamedTuple):
-    """One answer: how many bytes of a file's body went out, from where."""
+    """One answer: the start and the number of bytes of a file's body that were sent."""
 
     method: str
     path: str
@@ -47,14 +47,14 @@ class Sent(NamedTuple):
 
 
 class Repositories(lab_hub.Folders):
-    """Plain folders, each the repository lab/NAME, that remembers revisions which a branch has left."""
+    """Serve plain folders, each as the repository lab/NAME, with the earlier revisions of its branch."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.left: dict[str, Path] = {}
 
     def move(self, model: str, change) -> None:
-        """Move the branch main: the folder is changed, and the revision before it is still there."""
+        """Move the branch main to a changed folder, and keep the earlier revision."""
         before = self.revision(model, "main")
         aside = self.root.parent / before
         shutil.copytree(self.folder(model), aside)
@@ -74,20 +74,20 @@ class Repositories(lab_hub.Folders):
 
 
 class FaultyHub(peer_server.Server):
-    """Runs in a thread, on loopback if no other address of this machine is given, until the end of the `with`."""
+    """Run the hub in a thread until the end of the `with`, by default on loopback."""
 
     def __init__(self, root: Path, address: str = "127.0.0.1") -> None:
         self.faults: list[Fault] = []
         self._log: list[Sent] = []
-        self.out = 0  # bytes of bodies of files, also of answers that are still going out
-        self.out_of: Counter[str] = Counter()  # the same by the file's name
-        self.going: set[threading.Thread] = set()  # answers that are still going out, by who sends them
+        self.out = 0  # sent bytes of files, including answers in progress.
+        self.out_of: Counter[str] = Counter()  # the same by file name
+        self.going: set[threading.Thread] = set()  # threads of answers in progress
         self.gated: set[str] = set()
         self.private: set[str] = set()
-        self.elsewhere: str | None = None  # the URL of another server that has the large files
+        self.elsewhere: str | None = None  # the URL of another server with the large files
         self.bytes_per_second: float | None = None
-        self.most_at_a_time: int | None = None  # an answer with so many bytes says no more until its client is gone
-        self.paused = threading.Event()  # no more bytes go out; see pause_after
+        self.most_at_a_time: int | None = None  # an answer stops after this many bytes until its client disconnects
+        self.paused = threading.Event()  # sending is stopped; see pause_after
         self._most, self._open = float("inf"), threading.Event()
         self._open.set()
         super().__init__((address, 0), Repositories(root), None, FaultyHandler)
@@ -103,34 +103,34 @@ class FaultyHub(peer_server.Server):
         self.server_close()
 
     def pause_after(self, count: int) -> None:
-        """Stop sending when that many more bytes of files have gone out."""
+        """Stop sending after this many more bytes of files."""
         self.paused.clear()
         self._open.clear()
         self._most = self.out + count
 
     def go_on(self) -> None:
-        """Send on."""
+        """Resume sending."""
         self._most = float("inf")
         self._open.set()
 
     def wait_while_paused(self) -> None:
-        """Return at once, or when it goes on."""
+        """Wait while sending is stopped."""
         if self.out >= self._most:
             self.paused.set()
             self._open.wait()
 
     @property
     def log(self) -> list[Sent]:
-        """Return what was answered, once no answer is going out: a client has its last byte before the hub notes it."""
+        """Return the answers after all are complete: a client gets the last byte before the hub records it."""
         until(lambda: not self.going)
         return self._log
 
     def sent_bytes(self, path: str = ".*") -> int:
-        """Return how many bytes of bodies of files went out."""
+        """Return the number of sent bytes of files."""
         return sum(sent.size for sent in self.log if re.search(path, sent.path))
 
     def fault(self, path: str) -> Fault | None:
-        """Return the next fault for a path and count it."""
+        """Return the next fault for a path, and count it."""
         for fault in self.faults:
             if fault.times and re.search(fault.path, path):
                 fault.times -= 1
@@ -139,16 +139,16 @@ class FaultyHub(peer_server.Server):
 
 
 class FaultyHandler(peer_server.Handler):
-    """Answers as the hub does, or as a fault says."""
+    """Answer like the hub, or with a fault."""
 
     server: FaultyHub
     broken: Fault | None = None
 
     def setup(self) -> None:
         super().setup()
-        # Small, so that what is counted as sent is what the client can have seen.
+        # A small buffer, so that bytes counted as sent have reached the client.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
-        # A host that restarts acknowledges nothing and refuses nothing.
+        # A restarting host neither acknowledges nor refuses packets.
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_MILLISECONDS)
 
     def answer(self, verb, model, revision, name):
@@ -171,7 +171,7 @@ class FaultyHandler(peer_server.Handler):
             self.broken = self.server.fault(self.path) if self.command == "GET" else None
             if self.broken and self.broken.kind == "slow":
                 time.sleep(self.broken.how["wait"])
-            if self.broken and self.broken.kind == "page":  # of a network that wants a login
+            if self.broken and self.broken.kind == "page":  # the login page of a network
                 self.reply(b"<html>Log in</html>", 200, {"Content-Type": "text/html; charset=utf-8"})
             elif self.broken and self.broken.kind == "status":
                 wait = {"Retry-After": str(self.broken.how["wait"])} if "wait" in self.broken.how else {}
@@ -184,7 +184,7 @@ class FaultyHandler(peer_server.Handler):
         kind = self.broken.kind if self.broken else None
         if kind == "no_ranges":
             del self.headers["Range"]
-        if kind == "wrong":  # the right length, one byte of another value
+        if kind == "wrong":  # the right length, one wrong byte
             wrong = self.server.repositories.root.parent / "wrong"
             content = bytearray(path.read_bytes())
             content[len(content) // 2] ^= 1
@@ -195,7 +195,7 @@ class FaultyHandler(peer_server.Handler):
             path.unlink()
 
     def head(self, status, headers):
-        if self.broken and self.broken.kind == "short":  # a body that is shorter, and says so
+        if self.broken and self.broken.kind == "short":  # a shorter body with its own length
             headers["Content-Length"] = str(int(headers["Content-Length"]) - int(self.broken.how["by"]))
         super().head(status, headers)
 
@@ -220,14 +220,14 @@ class FaultyHandler(peer_server.Handler):
         except (BrokenPipeError, ConnectionResetError, TimeoutError):
             self.close_connection = True
         if kind == "cut":
-            # A reset, as when the other side has gone.
+            # A connection reset.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             self.connection.close()
 
 
 def make_model(folder: Path, sizes: dict[str, int]) -> None:
-    """Write a model of the right shape: real safetensors headers, random bytes, never loaded."""
+    """Write a model with real safetensors headers and random bytes; it is never loaded."""
     folder.mkdir(parents=True)
     for name, size in sizes.items():
         entry = {"t": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
@@ -240,6 +240,6 @@ def make_model(folder: Path, sizes: dict[str, int]) -> None:
     for name in ("config.json", "tokenizer.json", "generation_config.json"):
         (folder / name).write_text(json.dumps({"made for": name}))
     (folder / "chat_template.jinja").write_text("{{ messages }}")
-    # What must never be fetched.
+    # Files that a pull must not fetch.
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04pickle")
     (folder / "modeling_own.py").write_text("raise SystemExit('a model ran its own code')")

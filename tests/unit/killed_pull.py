@@ -1,9 +1,10 @@
-"""A pull that kills itself with SIGKILL before one of the things that it does to the disk. A program, for test_killed.
+"""A program for test_killed: a pull that kills itself with SIGKILL before one of its operations on the disk.
 
-    python killed_pull.py URL STORE     on stdin a number a line: which of them, from 1; 0 for none
+    python killed_pull.py URL STORE     on stdin one number per line: the operation, from 1; 0 for none
 
-Prints for each line the exit status of the pull, and how many there were until then. The pull is a child, so that the
-client is imported once; Python's own audit events come before each rename, removal and opening of a file.
+For each line, the program prints the exit status of the pull and the number of operations until then. The pull is a
+child process, so that the client is imported once. Python's audit events precede each rename, removal and opening of a
+file.
 """
 
 import os
@@ -21,7 +22,7 @@ EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "open
 
 def main() -> None:
     url, place = sys.argv[1], Path(sys.argv[2])
-    once(url, place.with_name("warm"))  # loads all of the client
+    once(url, place.with_name("warm"))  # imports the whole client
     for line in sys.stdin:
         counter, done = os.pipe()
         child = os.fork()
@@ -35,7 +36,7 @@ def main() -> None:
 
 
 def one(url: str, place: Path, last: int, done: int) -> None:
-    """Pull, as far as to that thing."""
+    """Pull until that operation."""
     seen = 0
 
     def hook(event: str, arguments: tuple) -> None:

@@ -1,4 +1,4 @@
-"""A machine as a tree of files: cards, kernels, modules, firmware, as the driver's code looks for them."""
+"""A machine as a tree of files: cards, kernels, modules and firmware, as the driver's code reads them."""
 
 import shutil
 import struct
@@ -12,7 +12,7 @@ STATE = "from roundhouse.host import driver; print(json.dumps(driver.state(drive
 
 
 class Machine:
-    """A tree below `root`, with a card of Blackwell and the running kernel alone."""
+    """A tree below `root` with one Blackwell card and only the running kernel."""
 
     def __init__(self, root, ask):
         self.root, self.ask, self.nvml = root, ask, [CARD]
@@ -40,9 +40,9 @@ class Machine:
             (folder / "driver").symlink_to(self.root / "sys/bus/pci/drivers" / driver)
 
     def module(self, version, *, licence="Dual MIT/GPL", kernel=KERNEL, compress=None, signer=None):
-        """Put a module on disk: an ELF object with the section that modinfo reads."""
+        """Write a module to the disk: an ELF object with the section that modinfo reads."""
         if not any(map(shutil.which, ("modinfo", "/usr/sbin/modinfo"))):
-            pytest.skip("no modinfo reads modules here: install kmod")
+            pytest.skip("modinfo not found; install kmod")
         target = self.write(f"lib/modules/{kernel}/updates/dkms/nvidia.ko", b"")
         told = rf"license={licence}\0version={version}\0vermagic={kernel}"
         code = f'const char told[] __attribute__((section(".modinfo"))) = "{told}";'
@@ -54,7 +54,7 @@ class Machine:
         return self.write(f"lib/modules/{kernel}/updates/dkms/nvidia.ko{suffix}", packed)
 
     def signature(self, path, signer):
-        """Return what the kernel's scripts/sign-file appends, with a new key of the signer."""
+        """Return the signature that the kernel's scripts/sign-file appends, with a new key of the signer."""
         key, certificate = self.root / "key.pem", self.root / "certificate.pem"
         options = ["-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={signer}", "-keyout", key, "-out", certificate]
         subprocess.run(["openssl", "req", "-x509", *options], check=True, capture_output=True)

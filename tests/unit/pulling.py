@@ -1,4 +1,4 @@
-"""What the tests of a pull have in common: a hub with one small model, an empty store, and the command."""
+"""Provide the fixtures of the pull tests: a hub with one small model, an empty store, and the command."""
 
 import pytest
 from faulty_hub import MIB, TOKEN, FaultyHub, make_model
@@ -38,7 +38,7 @@ def place(tmp_path):
 
 
 class Notes(progress.Progress):
-    """Keeps every event."""
+    """Store every event."""
 
     def __init__(self):
         self.events = []
@@ -65,7 +65,7 @@ def folder(hub, place):
 
 
 def is_whole(hub, place):
-    """Check by comparing with the hub's own files, and by `verify`, and that no leftover is there."""
+    """Check the model against the hub's files and by `verify`, and check that there are no leftovers."""
     final = folder(hub, place)
     assert {path.name for path in final.iterdir()} == FETCHED | {manifest.NAME}
     for name in FETCHED:
@@ -83,7 +83,7 @@ def replace_last_byte(path):
 
 
 def bytes_kept(place):
-    """Return how many bytes of the model's files lie in its unfinished folder."""
+    """Return the bytes of the model's files in its partial folder."""
     names = FETCHED | {f"{name}.part" for name in FETCHED}
     return sum(size_of(path) for path in place.rglob("*.partial/*") if path.name in names)
 
@@ -91,7 +91,7 @@ def bytes_kept(place):
 def size_of(path):
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # it was renamed since it was listed: the next look counts it by its new name
+    except FileNotFoundError:  # it was renamed after it was listed; the next call counts it
         return 0
 
 

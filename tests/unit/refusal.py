@@ -1,4 +1,4 @@
-"""Errors are matched by code and fields, not by their sentences."""
+"""Match errors by code and fields, not by their text."""
 
 from contextlib import contextmanager
 
@@ -9,7 +9,7 @@ from roundhouse.errors import RoundhouseError
 
 @contextmanager
 def refused(code, **fields):
-    """Expect an error of that code with (at least) those fields; give what pytest.raises gives."""
+    """Expect an error with that code and at least those fields; yield the object of pytest.raises."""
     with pytest.raises(RoundhouseError) as caught:
         yield caught
     assert caught.value.code == code

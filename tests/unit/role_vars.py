@@ -1,4 +1,4 @@
-"""The variables of a role, as Ansible reads and templates them."""
+"""Read a role's variables as Ansible reads and templates them."""
 
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
@@ -6,7 +6,7 @@ from ansible.template import Templar
 
 from roundhouse.paths import CHECKOUT
 
-# Without it Ansible finds no plugin of ansible.builtin by its full name.
+# Without this call Ansible finds no plugin of ansible.builtin by its full name.
 init_plugin_loader()
 
 

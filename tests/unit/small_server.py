@@ -1,4 +1,4 @@
-"""A server on loopback for one test: it says nothing, and ends at once."""
+"""A server on loopback for one test, without a log and with an immediate end."""
 
 import contextlib
 import threading
@@ -6,15 +6,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answer as a subclass says, without a log."""
+    """A request handler without a log; a subclass answers."""
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def served(handler, port=0):
-    """Serve by that handler for the length of the `with`, on a free port if none is given; yield the server."""
+    """Serve with that handler during the `with` block, on a free port by default; yield the server."""
     with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""The guide's advanced settings, each through the whole plan: two cards, drafts, a quantized model of one's own."""
+"""The guide's advanced settings in a whole plan: two cards, draft models, and the user's own quantized model."""
 
 import pytest
 from test_plan_build import build, host
@@ -13,7 +13,7 @@ AGENT = {
     "top_p": 0.95,
 }
 NGRAM = {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4, "prompt_lookup_min": 2}
-# A Qwen2 of 7B, as the guide's last section would leave it in ./models/qwen-gptq.
+# The Qwen2 7B that the guide's last section puts into ./models/qwen-gptq.
 OWN = {
     **{"architectures": ["Qwen2ForCausalLM"], "hidden_size": 3584, "num_hidden_layers": 28, "vocab_size": 152064},
     **{"num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944, "tie_word_embeddings": False},
@@ -23,7 +23,7 @@ GPTQ = {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size":
 
 
 def planned(more, on=None):
-    """Return the only agent of a plan, which fits."""
+    """Return the only agent of a plan, which must fit."""
     (agent,) = build([AGENT | more], on or host(23.5))["agents"]
     assert agent["verdict"] == "fits", agent["refused"]
     return agent
@@ -44,7 +44,7 @@ def test_an_ngram_draft_takes_no_memory_and_is_handed_to_the_engine():
     assert drafting["config"]["speculative-config"] == NGRAM
     assert drafting["fit"]["weights_gib_per_rank"] == plain["fit"]["weights_gib_per_rank"]
     assert drafting["fit"]["kv_bytes_per_token_per_rank"] == plain["fit"]["kv_bytes_per_token_per_rank"]
-    assert drafting["fit"]["decode_ceiling_tokens_per_second"] is None  # a pass makes several tokens
+    assert drafting["fit"]["decode_ceiling_tokens_per_second"] is None  # one pass generates several tokens
 
 
 def test_a_draft_models_weights_and_cache_are_counted():
@@ -52,7 +52,7 @@ def test_a_draft_models_weights_and_cache_are_counted():
     draft = {"method": "draft_model", "model": "Qwen/Qwen3-0.6B", "num_speculative_tokens": 3}
     plain, drafting = planned(setting), planned(setting | {"speculative_config": draft})
     assert drafting["config"]["speculative-config"]["model"] == "/srv/m/Qwen/Qwen3-0.6B/main"
-    # 751.6 million parameters of 16 bit, and 28 layers of 8 heads of 128 twice.
+    # 751.6 million parameters of 16 bits, and keys and values of 28 layers with 8 heads of size 128.
     more = drafting["fit"]["weights_gib_per_rank"] - plain["fit"]["weights_gib_per_rank"]
     assert more == pytest.approx(1.11, abs=0.3)
     grown = drafting["fit"]["kv_bytes_per_token_per_rank"] - plain["fit"]["kv_bytes_per_token_per_rank"]
@@ -69,5 +69,5 @@ def test_a_quantized_folder_of_ones_own_counts_by_what_its_config_says():
 
 
 def test_a_folder_that_a_unit_would_not_see_is_refused_by_name():
-    with pytest.raises(Exception, match="an engine's unit does not see: put it below /srv"):
+    with pytest.raises(Exception, match="a folder that systemd hides from the engine: move it below /srv"):
         build([AGENT | {"models": [{"model": "/home/me/models/qwen-gptq"}]}], host())

@@ -1,4 +1,4 @@
-"""A repository's key has the pinned fingerprint, or nothing is changed."""
+"""A repository is installed only if its key has the pinned fingerprint."""
 
 import shutil
 import subprocess
@@ -16,9 +16,9 @@ SOURCE = apt.Source("roundhouse-nvidia", "https://repo.example/debian13/x86_64/"
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    """Yield two armoured keys with the fingerprints that gpg itself tells."""
+    """Yield two armoured keys with gpg's own fingerprints."""
     if not shutil.which("gpg"):
-        pytest.skip("no gpg makes keys to compare with here: install gnupg")
+        pytest.skip("gpg not found; install gnupg to create keys")
     home = tmp_path_factory.mktemp("gnupg")
     home.chmod(0o700)
 
@@ -32,15 +32,15 @@ def keys(tmp_path_factory):
         fingerprint = next(line.split(":")[9] for line in listed if line.startswith("fpr"))
         made.append((gpg("--armor", "--export", name), fingerprint))
     yield made
-    subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=True)  # it would stay for ever
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=True)  # otherwise it keeps running
 
 
-def test_fingerprints_are_those_that_gpg_tells(keys):
+def test_fingerprints_equal_those_of_gpg(keys):
     for armoured, fingerprint in keys:
         assert openpgp.fingerprints(armoured) == [fingerprint]
 
 
-def test_the_pinned_key_is_taken_and_another_is_not(keys):
+def test_only_the_pinned_key_is_accepted(keys):
     (first, fingerprint), (second, _) = keys
     apt.require_key(first, fingerprint.lower(), "URL")
     for wrong in (second, first + second):
@@ -51,7 +51,7 @@ def test_the_pinned_key_is_taken_and_another_is_not(keys):
 
 @pytest.fixture
 def server():
-    """Serve the same answer at every address; yield its URL, the answer to be set, and what was asked for."""
+    """Serve one answer at every path; yield the URL, the settable answer, and the requested paths."""
     answer, asked = {}, []
 
     class Answering(Handler):
@@ -67,16 +67,16 @@ def server():
 
 @pytest.fixture
 def empty_host(tmp_path, monkeypatch):
-    """Keep keys in a folder of the test's own, and the proxies of this machine out."""
+    """Keep keys in a folder of the test, and ignore this machine's proxies."""
     monkeypatch.setattr(apt, "_KEYS", tmp_path)
     monkeypatch.setenv("no_proxy", "*")
-    urllib.request.install_opener(None)  # it keeps the proxies of its first use
+    urllib.request.install_opener(None)  # an opener keeps the proxies of its first use
     yield
     urllib.request.install_opener(None)
 
 
 @pytest.mark.usefixtures("empty_host")
-def test_a_key_is_fetched_once_and_again_for_another_pin(keys, server):
+def test_a_key_is_downloaded_once_and_again_after_a_new_pin(keys, server):
     (first, pin), (second, other_pin) = keys
     url, answer, asked = server
     answer["key"] = first
@@ -90,7 +90,7 @@ def test_a_key_is_fetched_once_and_again_for_another_pin(keys, server):
 
 
 @pytest.mark.usefixtures("empty_host")
-def test_a_key_is_fetched_through_the_proxy_of_the_environment(keys, server, monkeypatch):
+def test_a_key_is_downloaded_through_the_proxy_of_the_environment(keys, server, monkeypatch):
     (key, pin), _ = keys
     url, answer, asked = server
     for name, value in (("http_proxy", url), ("no_proxy", ""), ("NO_PROXY", "")):
@@ -102,7 +102,7 @@ def test_a_key_is_fetched_through_the_proxy_of_the_environment(keys, server, mon
 
 @pytest.mark.usefixtures("empty_host")
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/key", "repo.example/key"])
-def test_a_key_that_cannot_be_fetched_is_told(url):
+def test_a_failed_download_of_a_key_is_reported(url):
     with pytest.raises(RoundhouseError) as refused:
         apt.read_or_fetch_key(SOURCE, url, "0" * 40)
     assert (refused.value.code, refused.value.fields["url"]) == ("key_not_fetched", url)
@@ -112,13 +112,13 @@ def test_a_key_that_cannot_be_fetched_is_told(url):
 @pytest.mark.parametrize(
     "content", [b"", b"<html>404</html>", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n=AAAA\n"]
 )
-def test_what_is_no_key_is_refused(content):
+def test_content_without_a_key_is_refused(content):
     with pytest.raises(RoundhouseError) as refused:
         apt.require_key(content, "0" * 40, "URL")
     assert refused.value.code == "key_invalid"
 
 
-def test_another_source_of_the_same_place_is_found(tmp_path):
+def test_another_source_with_the_same_url_is_found(tmp_path):
     folder = tmp_path / "etc/apt/sources.list.d"
     folder.mkdir(parents=True)
     (folder / "cuda-debian13-x86_64.list").write_text("deb [signed-by=/x.gpg] http://repo.example/debian13/x86_64 /\n")
@@ -137,7 +137,7 @@ def test_a_source_in_deb822():
     ]
 
 
-def test_what_differs_from_the_wanted_content_is_told_until_it_is_written(tmp_path):
+def test_differences_are_reported_until_they_are_written(tmp_path):
     files.write(tmp_path / "two", "old")
     wanted = {tmp_path / "new/one": "text\n", tmp_path / "two": "new\n"}
     assert [(change.before, change.after) for change in files.changes(wanted)] == [("", "text\n"), ("old", "new\n")]

@@ -1,4 +1,4 @@
-"""Whoever waits for a job of a host learns that it is gone: by the job's own process, and a real shell's look."""
+"""A lost background job is detected by its process, with checks in a real shell."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from roundhouse.paths import IMPORT_ROOT
 from roundhouse.util import background_job
 from roundhouse.util.background_job import MISSED, Watch
 
-# A job as the modules are: progress in a file, until it is told to end.
+# A job like those of the modules: it writes its progress into a file until it is stopped.
 JOB = """
 import sys; from pathlib import Path; from roundhouse.util import progress
 with progress.in_file(Path(sys.argv[1])) as shown:
@@ -22,12 +22,12 @@ with progress.in_file(Path(sys.argv[1])) as shown:
 
 @pytest.fixture
 def job(tmp_path):
-    """Run a job and watch it; return both once it has said its word."""
+    """Run a job and watch it; return both after its first event."""
     path = tmp_path / "job.jsonl"
     command = [sys.executable, "-c", JOB, str(path)]
     running = subprocess.Popen(command, stdin=subprocess.PIPE, env={"PYTHONPATH": str(IMPORT_ROOT)})
     watch = Watch(str(path))
-    # Its file may grow between a look at the first line and one at the last.
+    # The file may grow between reading its first and its last line.
     until(lambda: look(watch) == "one word" and watch.pid is not None)
     yield running, watch, path
     running.kill()
@@ -43,19 +43,19 @@ def look(watch):
 def test_a_job_that_lives_is_not_gone_also_when_it_is_silent(job):
     running, watch, _ = job
     assert [look(watch) for _ in range(2 * MISSED)] == ["one word"] * 2 * MISSED
-    assert (watch.pid, watch.gone()) == (running.pid, None)
+    assert (watch.pid, watch.lost()) == (running.pid, None)
 
 
 def test_a_job_that_was_killed_is_gone_and_its_file_says_nothing_of_it(job):
     running, watch, path = job
     running.kill()
     running.wait()
-    looks = [(look(watch), watch.gone() is None) for _ in range(MISSED)]
+    looks = [(look(watch), watch.lost() is None) for _ in range(MISSED)]
     assert looks == [("one word", True)] * (MISSED - 1) + [("one word", False)]
-    assert "ended without a result" in watch.gone()
+    assert "ended without a result" in watch.lost()
     path.unlink()  # /run is empty after a restart
     look(watch)
-    assert "ended without a result" in watch.gone()
+    assert "ended without a result" in watch.lost()
 
 
 def test_another_boot_is_seen_also_where_another_process_has_its_number(job):
@@ -63,7 +63,7 @@ def test_another_boot_is_seen_also_where_another_process_has_its_number(job):
     output = subprocess.run(["sh", "-c", watch.command()], capture_output=True, text=True, check=True).stdout
     machine = watch.boot.split()[0]
     watch.update(output.replace(machine, "5b1e7c5e-0000-4000-8000-000000000000"))
-    assert "restarted" in watch.gone()
+    assert "restarted" in watch.lost()
 
 
 def test_the_restart_of_a_container_is_a_boot_too(job):
@@ -71,17 +71,17 @@ def test_the_restart_of_a_container_is_a_boot_too(job):
     look(watch)
     machine, started = watch.boot.split()
     watch.update(f"boot {machine} {int(started) + 700}\nprocess running\n")
-    assert "restarted" in watch.gone()
+    assert "restarted" in watch.lost()
 
 
 def test_a_job_that_never_says_a_word_is_gone_and_a_host_that_does_not_answer_is_not(tmp_path, clock):
     now = clock(background_job)
     watch = Watch(str(tmp_path / "none"), begin_seconds=30)
-    assert (look(watch), watch.gone()) == (None, None)
+    assert (look(watch), watch.lost()) == (None, None)
     assert (watch.update(""), watch.answered) == (None, False)
     assert (watch.update("boot one\nproc"), watch.answered) == (None, False)  # cut off
     now.sleep(31)
-    assert watch.gone() == "it has not begun after 30 s"
+    assert watch.lost() == "it did not start within 30 s"
 
 
 def test_progress_begins_with_process_and_boot():

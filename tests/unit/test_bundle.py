@@ -1,4 +1,4 @@
-"""The archive of the command, made by a package that lies in no checkout."""
+"""The command's archive, built from a package outside of a checkout."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from roundhouse.paths import PACKAGE
 MAKE = "from roundhouse.provision import bundle; print(bundle.make()['path'])"
 
 
-def test_an_installed_package_makes_the_command_of_a_host(tmp_path):
+def test_an_installed_package_builds_the_command_of_a_host(tmp_path):
     shutil.copytree(PACKAGE, tmp_path / "site-packages/roundhouse", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}/site-packages", "XDG_CACHE_HOME": str(tmp_path)}
     made = subprocess.run([sys.executable, "-c", MAKE], env=environment, capture_output=True, text=True, check=True)
@@ -21,7 +21,7 @@ def test_an_installed_package_makes_the_command_of_a_host(tmp_path):
         script = tmp_path / archive.getnames()[-1]
     link = tmp_path / "link"
     link.symlink_to(script)
-    # -E -S: without what is installed here, as on a host.
+    # -E -S: without this environment's packages, as on a host.
     command = [sys.executable, "-ES", link, "help", "status"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("usage: roundhouse status")

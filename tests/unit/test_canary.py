@@ -1,4 +1,4 @@
-"""The canary's reference answer: of one deployment and one question, and a new one after either changes."""
+"""The canary's reference answer belongs to one deployment and one question, and is renewed if either changes."""
 
 import pytest
 
@@ -20,7 +20,7 @@ AGENT = {
 
 
 class Engine:
-    """Answers the same to each question until a case says otherwise."""
+    """An engine that gives every question the same answer until a case changes it."""
 
     answer = Answer("yes", [1, 2])
 

@@ -1,4 +1,4 @@
-"""The checkup of a host: what is found by two ways is told once, and nothing is found where nothing is known."""
+"""The checkup of a host reports a finding from two sources once, and nothing if nothing is known."""
 
 from roundhouse.agents import kernel_log
 from roundhouse.checkup import checkup

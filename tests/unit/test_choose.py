@@ -1,4 +1,4 @@
-"""The choice: what is true of every roster and every card, and what is given up in which order."""
+"""The choice: its invariants for every roster and card, and the order of reductions."""
 
 import itertools
 
@@ -21,11 +21,11 @@ REPOS = (
     "Qwen/Qwen2.5-7B-Instruct-AWQ",
     "Qwen/Qwen2.5-0.5B-Instruct",
 )
-# The same examples each time: a run of CI is no lottery. `--hypothesis-seed` and more of them look for new ones.
+# CI runs the same examples each time. Use `--hypothesis-seed` and more examples to search for new ones.
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.load_profile("same")
 MODELS = tuple(model_families.find(repo) for repo in REPOS)
-# Drawn as wholes: hypothesis takes longer to draw a list than the choice takes to be made.
+# Complete values are drawn, because hypothesis takes longer to draw a list than the choice takes to run.
 ROSTERS = [each for count in range(1, 5) for each in itertools.permutations(MODELS, count)]
 GIVE_UPS = [
     each for count in range(4) for each in itertools.permutations(("kv_cache_dtype", "max_model_len", "model"), count)
@@ -56,7 +56,7 @@ def random_requirements(draw):
 
 
 def rank(made):
-    """Return what a plan is worth: none, then the order in which the choice tries. The fewer, the better."""
+    """Return the rank of a plan in the order in which the choice tries; lower is better."""
     if not made.taken:
         return (1, 0, 0, 0)
     given = {each["setting"] for each in made.given_up}
@@ -69,7 +69,7 @@ def test_more_memory_never_gives_a_worse_plan(asked, gib, more):
     less, better = choose(asked, (card(gib),), {}), choose(asked, (card(gib + more),), {})
     assert rank(better)[0] <= rank(less)[0]
     if less.taken and asked.give_up[-1:] == ("model",):
-        # The model is what is given up last, so it is what counts first.
+        # The model is reduced last, so it ranks first.
         assert rank(better) <= rank(less)
     if asked.exact and less.taken:
         assert (better.fit.verdict, less.fit.verdict) != (TIGHT, FITS)
@@ -203,7 +203,7 @@ def test_cards_that_differ_in_memory_or_by_a_display_share_one():
         made = choose(asked, (card(15.5, 0), second), {})
         assert (made.taken, made.gpus) == (True, (0, 1))
         assert made.question.shared_display == second.shared_display
-    # Where there are cards enough without the display, they are taken.
+    # Cards without a display are preferred if there are enough of them.
     three = (card(15.5, 0, shared_display=True), card(15.5, 1), card(15.5, 2))
     assert choose(asked, three, {}).gpus == (1, 2)
 

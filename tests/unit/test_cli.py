@@ -1,4 +1,4 @@
-"""Exit statuses, and one JSON object whatever happens."""
+"""The command's exit statuses, and its single JSON object in every case."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def nothing_here(monkeypatch, tmp_path):
 
 
 def refusal(capsys, words):
-    """Return the exit status and the error of a command, which has the same text without --json."""
+    """Return the exit status and the error of a command; the error has the same text without --json."""
     status = main.main(words)
     text = capsys.readouterr().err.strip()
     assert main.main([*words, "--json"]) == status
@@ -121,7 +121,7 @@ def test_a_message_says_what_was_typed(capsys, plan, words, text):
 
 @pytest.fixture
 def plan(monkeypatch):
-    """Deploy two agents, as far as the command reads that."""
+    """Write the parts of a deployment of two agents that the command reads."""
     found = {"agents": [{"name": "dev", "unit": "u"}, {"name": "po", "unit": "u"}]}
     monkeypatch.setattr(deployed, "load", lambda *_: found)
 

@@ -1,4 +1,4 @@
-"""Clients' files of a plan: the right addresses, names and lengths, and no key."""
+"""Client files of a plan have the right addresses, names and lengths, and no key."""
 
 import json
 

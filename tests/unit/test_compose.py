@@ -1,4 +1,4 @@
-"""The compose file of an agent: what the container may do, and how it gets its card on which host."""
+"""An agent's Compose file: the container's permissions, and its access to a card on each kind of host."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def test_a_card_comes_by_cdi_under_its_own_name_else_by_number_else_by_the_older
 
 def test_nothing_is_downloaded_while_no_way_to_a_card_is_known():
     (sentence,) = build(Means())["waiting"][-1:]
-    assert sentence.startswith("agents_runtime is compose, and this host's container engine has no way to a GPU yet")
+    assert sentence.startswith("agents_runtime is compose, but this host's container engine has neither the CDI device")
     assert "native" in sentence
     assert build(Means(("nvidia.com/gpu=all",)))["waiting"] == build(Means((), ("nvidia",)))["waiting"]
     assert build(Means(), "cpu")["agents"][0]["compose"]["services"]["engine"].get("deploy") is None
@@ -125,10 +125,10 @@ def test_a_containers_process_belongs_to_its_agents_unit(path, unit):
 
 @pytest.mark.parametrize("runtime", ["native", "compose"])
 def test_every_line_of_a_unit_is_a_setting_of_its_own(runtime):
-    """An included template's last line break is Jinja's to drop, and two settings would become one."""
+    """Jinja drops the last line break of an included template, which could join two settings."""
     made = build(Means(), runtime=runtime)
     loader = jinja2.FileSystemLoader(ROOT / "roles/agents/templates")
-    # As Ansible has it: nothing is escaped, and an included template loses its last line break.
+    # As in Ansible: no escaping, and an included template loses its last line break.
     templates = jinja2.Environment(loader=loader, trim_blocks=True)  # noqa: S701 - no HTML
     text = templates.get_template("agent.service.j2").render(
         ansible_managed="Ansible managed", agents_plan=made, __agents_agent=made["agents"][0]
@@ -140,7 +140,7 @@ def test_every_line_of_a_unit_is_a_setting_of_its_own(runtime):
 
 @pytest.fixture
 def docker(tmp_path, monkeypatch):
-    """Put a docker on the PATH that answers from files of its own, and keeps what it was asked."""
+    """Put a docker on the PATH that answers from files and records its arguments."""
     (tmp_path / "docker").write_text(
         f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n'
         f'case "$*" in *label=*) cat {tmp_path}/on-card;; *name=*) cat {tmp_path}/named;; '

@@ -1,4 +1,4 @@
-"""What is done about a host's engine and toolkit, and each refusal as one sentence."""
+"""The actions for a host's container engine and toolkit, and each refusal as one sentence."""
 
 import pytest
 from role_vars import platforms
@@ -20,18 +20,18 @@ def choose(engine=NONE, versions=(), platform="Debian 13", **settings):
     return container_engine.choose(engine, Packages(dict.fromkeys(versions, "1"), [], []), wanted)
 
 
-def test_a_native_host_needs_none():
+def test_a_native_host_needs_no_container_engine():
     assert choose(runtime="native").action == "skip"
 
 
-def test_a_fresh_host_gets_dockers_own_with_compose():
+def test_a_fresh_host_gets_docker_and_compose_from_docker():
     assert "docker-compose-plugin" in choose().missing
 
 
-def test_another_engine_is_not_replaced_without_leave():
+def test_another_engine_is_not_replaced_without_permission():
     made = choose(DISTRIBUTION)
     assert made.action == "refuse"
-    assert "docker.io 26.1.5+dfsg1 is installed and runs web, db" in made.sentence
+    assert "would replace the installed docker.io 26.1.5+dfsg1 (it runs web, db)" in made.sentence
     assert "write container_engine_source: distribution to keep it" in made.sentence
     assert choose(DISTRIBUTION, replace=True).action == "install"
 
@@ -42,7 +42,7 @@ def test_an_old_engine_is_kept_with_a_warning():
     assert "moby#45610" in made.warnings[0]
 
 
-def test_one_that_holds_its_loopback_has_no_warning():
+def test_an_engine_without_the_loopback_bug_has_no_warning():
     assert choose(Engine("docker", "docker-ce", "29.1.4", [], "5.0.0")).warnings == []
 
 
@@ -50,11 +50,11 @@ def test_one_that_holds_its_loopback_has_no_warning():
     ("platform", "source", "part"),
     [
         ("Debian 12", "distribution", "knows no CDI and has no compose plugin: write docker."),
-        ("Rocky 10", "docker", "which is not known for Rocky 10: install an engine with CDI yourself."),
-        ("Fedora 44", "docker", "which is not known for Fedora 44: install an engine with CDI yourself."),
+        ("Rocky 10", "docker", "which is not supported on Rocky 10: install an engine with CDI yourself."),
+        ("Fedora 44", "docker", "which is not supported on Fedora 44: install an engine with CDI yourself."),
     ],
 )
-def test_a_source_that_a_platform_has_not_is_refused(platform, source, part):
+def test_a_source_that_the_platform_lacks_is_refused(platform, source, part):
     made = choose(platform=platform, source=source)
     assert (made.action, part in made.sentence) == ("refuse", True)
 
@@ -69,13 +69,13 @@ def toolkit(engine=DISTRIBUTION, versions=None, **settings):
     return container_toolkit.choose(engine.version, Packages(versions or {}, [], []), **given)
 
 
-def test_all_of_the_toolkit_is_of_one_release():
+def test_all_toolkit_packages_have_one_release():
     there = dict.fromkeys(container_toolkit.PACKAGES, "1.19.1-1")
     assert toolkit(versions=there).missing == []
     assert toolkit(versions={**there, "libnvidia-container1": "1.20.1-1"}).missing == ["libnvidia-container1"]
 
 
-def test_cdi_first_and_the_legacy_runtime_where_the_engine_is_older():
+def test_cdi_is_preferred_and_an_older_engine_gets_the_legacy_runtime():
     old = DISTRIBUTION._replace(version="20.10.24+dfsg1")
     assert (toolkit().mode, toolkit(old).mode) == ("cdi", "legacy")
     assert "Docker 20.10.24+dfsg1 does not support CDI: write legacy" in toolkit(old, mode="cdi").sentence

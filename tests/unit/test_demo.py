@@ -1,4 +1,4 @@
-"""`make demo`: what it shows while it runs, and what it says at its end. `make test-all` runs the demo itself."""
+"""The output of `make demo` during the run and at its end. `make test-all` runs the demo itself."""
 
 import io
 import re
@@ -94,7 +94,7 @@ def test_site_yml_with_another_model_than_the_hosts_is_no_repetition(has, hub):
 
 
 class Docker:
-    """Stands where the demo asks Docker: images, and whether the host is up, what its image is and what it says."""
+    """A replacement of Docker for the demo: images, and the host's state, image and output."""
 
     def __init__(self, images, up=True, of_host="this", in_volumes="engine model"):
         self.images, self.up, self.of_host, self.in_volumes = images, up, of_host, in_volumes
@@ -118,7 +118,7 @@ class Docker:
 
 @pytest.fixture
 def inspect(monkeypatch):
-    """Return what looks at a Docker, with the agents of a host that has the demo's model."""
+    """Return a function that inspects a Docker, with the agents of a host with the demo's model."""
 
     def at(docker):
         monkeypatch.setattr(demo_steps, "_output", docker)
@@ -140,7 +140,7 @@ def test_an_image_of_other_inputs_is_not_the_hosts_but_shows_the_volumes(inspect
     docker = Docker([other], of_host="old")
     assert inspect(docker) == NOTHING._replace(engine=True, model=True)
     assert docker.ran == other
-    docker = Docker([other, "lab:bookworm-this"], of_host="old")  # create.yml makes such a host anew
+    docker = Docker([other, "lab:bookworm-this"], of_host="old")  # create.yml recreates such a host
     assert inspect(docker) == NOTHING._replace(image=True, engine=True, model=True)
     assert docker.ran == "lab:bookworm-this"
 
@@ -152,7 +152,7 @@ def test_a_docker_that_fails_is_told_in_its_own_words():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Stand in for the board's clock."""
+    """Replace the board's clock."""
     clock = Clock()
     clock.strftime = time.strftime
     monkeypatch.setattr(board, "time", clock)
@@ -169,7 +169,7 @@ def test_steps_side_by_side_are_shown_with_what_they_do_and_how_far_they_are(clo
     assert [line[0] for line in lines[:3]] == [">", ">", " "]
     assert "two: beginning (20 s of about 60 s)" in lines
     assert "(20 s of about 10 min)" in " ".join(lines)
-    assert lines[-1] == "about 10 min 40 s left, by the last run"  # what is left of `one`, then `three`
+    assert lines[-1] == "about 10 min 40 s left, by the last run"  # the rest of `one`, then `three`
     assert shown.seconds() == {"one": 20.0, "two": 20.0}
 
 
@@ -180,11 +180,11 @@ def test_the_time_left_of_steps_side_by_side_is_that_of_the_longest(clock):
     assert shown.time_left(clock.now) == "about 1 min 05 s left, by the last run"
     with shown.step("two"):
         clock.sleep(50)
-        with shown.step("one"):  # it began late
+        with shown.step("one"):  # a late start
             assert shown.time_left(clock.now) == "about 35 s left, by the last run"
     assert shown.time_left(clock.now) == "about 5 s left, by the last run"
     shown.expected = {"one": 30.0, "three": 5.0}
-    assert shown.time_left(clock.now) == "about 5 s left, by the last run"  # `two` is over, whatever it was to take
+    assert shown.time_left(clock.now) == "about 5 s left, by the last run"  # `two` has ended
 
 
 def test_the_reason_of_a_failed_step_is_told_while_another_goes_on(clock, capsys):
@@ -289,7 +289,7 @@ def test_a_switch_tells_the_seconds_of_its_stages(tmp_path, monkeypatch):
 
 
 def switch_to(tmp_path, monkeypatch, printed, status):
-    """Put in place of the command what says one line, prints a text and ends with a status."""
+    """Return a function that replaces the command with one that logs a line, prints a text and exits with a status."""
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts/switch.py").write_text(
         f"import sys\nprint('[  0.1 s] stopping po', file=sys.stderr)\nprint({printed!r})\nsys.exit({status})\n"
@@ -325,7 +325,7 @@ def test_an_answer_that_does_not_fit_the_question_fails_the_demo(monkeypatch):
 
 
 def answers(monkeypatch, text, reason):
-    """Put an answer in place of the engine's; return what it is asked."""
+    """Replace the engine's answer; return the recorded requests."""
     asked = {}
     choice = SimpleNamespace(message=SimpleNamespace(content=text), finish_reason=reason)
 

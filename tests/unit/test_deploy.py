@@ -1,4 +1,4 @@
-"""A deployment, on fake units and engines and on real files: what is in place, what is kept, what comes back."""
+"""A deployment with fake units and engines and real files: deployed files, kept plans, and rollback."""
 
 import json
 
@@ -38,7 +38,7 @@ def planned(tmp_path, engine, names=NAMES, **settings):
 
 @pytest.fixture
 def stage(tmp_path):
-    """Return what writes a plan with its files into a folder and reads it, as the role and the command do."""
+    """Return a function that writes a plan's files to a folder and reads them, as the role and the command do."""
 
     def write(engine="/opt/1", names=NAMES, **settings):
         made = planned(tmp_path, engine, names, **settings)
@@ -240,7 +240,7 @@ def test_what_is_about_to_happen_is_told(host, stage, monkeypatch):
     new = stage("/opt/2", **{"max-model-len": 2048})
     seen = deploy_preview.preview(deploy.prepare(new, plan_sets.on_host(), None, 30, lambda text: None))
     assert seen.differences[:2] == ["engine: 1 -> 2", "architect: max-model-len: 4096 -> 2048"]
-    # The drain, a second for each stop at its grace, and two starts with all that may hold them up.
+    # The drain, one second per stop for its grace period, and two starts with their longest waits.
     bound = 30 + 2 * drain.GRACE_SECONDS + 2 * (30 + 100 + agents_canary.TIMEOUT_SECONDS + 5)
     assert seen.at_most_seconds == bound
     assert f"{bound:.0f} s at the most, also when the plan before has to come back." in seen.text()[-1]

@@ -1,4 +1,4 @@
-"""Doctor names one cause for what an engine said, and says that it does not know the rest."""
+"""doctor reports one cause for an engine's log, and reports an unknown log as unknown."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from roundhouse.paths import CHECKOUT
 
 SOURCE = CHECKOUT / "src/roundhouse"
 LOGS = CHECKOUT / "tests/fixtures/logs"
-# What vLLM 0.32 wrote on the lab's host when it was made to fail, and on an H100; the ends of its logs, long lines cut.
+# The ends of vLLM 0.32's logs from provoked failures on the lab's host and on an H100. Long lines are cut.
 REAL = {
     "context-too-long-for-the-card": "context_too_long_for_card",
     "context-too-long-for-the-model": "context_too_long_for_model",
@@ -29,7 +29,7 @@ REAL = {
     "unknown-variable": "unknown_variable",
     "wrong-format": "wrong_format",
 }
-# What cannot be had here, without a card: the words of vLLM's, PyTorch's, NVIDIA's and Docker's own sources.
+# Messages that need a card, from the sources of vLLM, PyTorch, NVIDIA and Docker.
 SOURCES = {
     "ValueError: Free memory on device cuda:0 (9.12/15.47 GiB) on startup is less than desired GPU memory utilization "
     "(0.92, 14.23 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.": "memory_held",
@@ -70,7 +70,7 @@ SOURCES = {
     "dev answers 'no', and 'yes' since it was deployed. Verify the model. [canary_changed]": "canary_failed",
     "dev takes 14.5 GiB of the 15.9 GiB of GPU 0, and python3 (pid 77) holds 4.0 GiB. [memory_held]": "memory_held",
     "dev takes 14.5 GiB of GPU 0; 30 s after the stop, x holds 9 GiB. [memory_not_freed]": "memory_held",
-    "lab/small config.json: 127.0.0.1:9 answers 503. [download_failed]": "download_failed",
+    "lab/small config.json: 127.0.0.1:9 answered 503. [download_failed]": "download_failed",
     "Qwen/X is gated on huggingface.co. [model_gated]": "model_locked",
     'could not select device driver "" with capabilities: [[gpu]]': "container_without_card",
     "nvidia-container-cli: initialization error: load library failed": "container_without_card",
@@ -103,7 +103,7 @@ def test_a_line_from_the_sources_has_one_cause(line, cause):
     assert (found.code, found.evidence) == (cause, line[:300])
 
 
-# What an engine may write and go on, or that only follows: it must not win over what ended it, wherever it stands.
+# Messages that do not end an engine, or that only follow the cause. They must not hide the cause at any position.
 HARMLESS = (
     "ValueError: This model's maximum context length is 4096 tokens. However, your prompt contains 5000 input tokens",
     "requests.exceptions.ConnectionError: HTTPSConnectionPool: Max retries exceeded with url: /api/usage",
@@ -144,7 +144,7 @@ def test_where_the_log_tells_nothing_systemd_does(result, cause):
 @pytest.mark.parametrize(
     ("lines", "evidence"),
     [
-        (["INFO a", "KeyError: 'a thing that nobody saw'", "INFO b"], "KeyError: 'a thing that nobody saw'"),
+        (["INFO a", "KeyError: 'an unknown thing'", "INFO b"], "KeyError: 'an unknown thing'"),
         (["only this"], "only this"),
         ([], "its log is empty"),
         (["WARNING ... limit errors like `OSError: [Errno 24] Too many open files`. Consider"], "WARNING ..."),

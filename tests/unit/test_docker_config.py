@@ -1,4 +1,4 @@
-"""daemon.json is merged: what others wrote stays, and what this wrote can be changed and taken away again."""
+"""daemon.json is merged: keys of others are kept, and keys of a role can be changed and removed."""
 
 import pytest
 
@@ -23,30 +23,30 @@ def test_a_foreign_file_keeps_every_key():
     assert merged["live-restore"] is True
 
 
-def test_a_foreign_log_driver_gets_no_options_of_another():
+def test_a_foreign_log_driver_gets_no_options():
     assert merge({"log-driver": "journald"}) == {"log-driver": "journald", "live-restore": True, "ip": "127.0.0.1"}
 
 
-def test_a_mapping_is_merged_into():
+def test_a_mapping_is_merged():
     wanted = {"runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}
     merged = merge({"runtimes": {"crun": {"path": "crun"}}}, wanted=wanted)
     assert merged == {"runtimes": {"crun": {"path": "crun"}, "nvidia": {"path": "nvidia-container-runtime"}}}
 
 
-def test_what_must_be_is_set_over_anothers_value():
+def test_a_forced_value_replaces_a_foreign_one():
     assert merge({"features": {"cdi": False}}, wanted={"features": {"cdi": True}}) == {"features": {"cdi": False}}
     assert merge({"features": {"cdi": False}}, wanted={"features": {"cdi": True}}, force=True) == {
         "features": {"cdi": True}
     }
 
 
-def test_its_own_value_can_be_changed_later_and_anothers_cannot():
+def test_only_own_values_can_be_changed_later():
     noted = {"ip": "127.0.0.1", "live-restore": True}
     merged = merge({"ip": "127.0.0.1", "live-restore": False}, noted, {"ip": "10.0.0.1", "live-restore": True})
     assert merged == {"ip": "10.0.0.1", "live-restore": False}
 
 
-def test_its_own_key_is_taken_away_when_it_is_no_longer_wanted():
+def test_an_own_key_is_removed_when_it_is_no_longer_wanted():
     noted = {"features": {"cdi": True}, "debug": True}
     assert merge({"features": {"cdi": True}, "debug": False}, noted, {"ip": "::1"}) == {"debug": False, "ip": "::1"}
 
@@ -67,12 +67,12 @@ def test_merging_twice_changes_nothing():
         ({}, {"features": {"cdi": True}}, "restart"),
     ],
 )
-def test_the_engine_is_restarted_only_for_what_it_does_not_read_again(before, after, action):
+def test_docker_is_restarted_only_for_keys_that_a_reload_ignores(before, after, action):
     assert docker_config.required_action(before, after) == action
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"debug": true,}'])
-def test_a_file_that_is_not_valid_is_refused_with_the_parsers_words(text):
+def test_an_invalid_file_is_refused_with_the_parsers_message(text):
     with pytest.raises(RoundhouseError) as raised:
         docker_config.parse(text)
     assert raised.value.code == "daemon_json_invalid"
@@ -81,7 +81,7 @@ def test_a_file_that_is_not_valid_is_refused_with_the_parsers_words(text):
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """Let the module write below a temporary folder."""
+    """Redirect the module's paths into a temporary folder."""
     monkeypatch.setattr(docker_config, "PATH", tmp_path / "docker/daemon.json")
     monkeypatch.setattr(docker_config, "NOTES", tmp_path / "notes")
     monkeypatch.setattr(docker_config, "PENDING", tmp_path / "pending")

@@ -1,4 +1,4 @@
-"""The doctor tells a driver's state, and a cure only where one is wanted."""
+"""doctor reports a driver's state, and a remedy only if one is needed."""
 
 import json
 
@@ -28,4 +28,4 @@ def test_the_words_exit_status_and_object(machine, monkeypatch, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert (answer["ok"], answer["errors"][0]["code"]) == (False, "no_driver")
     monkeypatch.setattr(driver, "inspect", lambda root: seen._replace(gpus=[]))
-    assert main.main(["doctor", "--json"]) == 1  # a GPU host without a card is not well
+    assert main.main(["doctor", "--json"]) == 1  # a GPU host without a card is faulty

@@ -1,5 +1,6 @@
-"""The documents: the program takes each command in them, and CI runs it or its block says what it needs instead; each
-page and link is there.
+"""The documents: the program accepts each command in them, and CI runs it or its block says what it needs instead.
+
+Each page is linked, each link leads to a page, and the generated references are complete.
 """
 
 import json
@@ -7,17 +8,25 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
+import error_codes
+import error_table
+import metrics_table
 import pytest
+import settings_table
 import suites
 import yaml
 
 from roundhouse.cli import main, setup
 from roundhouse.errors import UsageError
+from roundhouse.gateway import config
 from roundhouse.paths import CHECKOUT as ROOT
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
+KINDS = ("tutorial", "how-to", "reference", "explanation")
 RAN = json.loads((ROOT / "tests/fixtures/documented.json").read_text())
 # How a test of CI runs a word of the command: on a host, or in this process.
 RUN = r"""(roundhouse (--json )?|switch\.py |(ask|run|switch|refused|command|told)\(|main\(\[)["']?{word}\b"""
@@ -33,9 +42,9 @@ def commands(*, ran=False):
     """Return (document, line) of each command in a block of shell, or of those that CI runs."""
     found = []
     for file in DOCUMENTS:
-        for title, block in re.findall(r"^```sh([^\n]*)\n(.*?)^```", file.read_text(), re.MULTILINE | re.DOTALL):
+        for title, block in re.findall(r"^ *```sh([^\n]*)\n(.*?)^ *```", file.read_text(), re.MULTILINE | re.DOTALL):
             assert not title or NEEDS.fullmatch(title), f"{file.name}: {title}"
-            lines = block.replace("\\\n", " ").splitlines() if not (ran and title) else []
+            lines = textwrap.dedent(block).replace("\\\n", " ").splitlines() if not (ran and title) else []
             found += [(file.name, line) for line in lines if line.strip() and not line.startswith("#")]
     return found
 
@@ -120,7 +129,7 @@ def test_the_command_takes_it(told):
 
 
 @pytest.mark.parametrize(
-    "word", sorted({told[1] for _, told in IN_THE_TEXT if told[0] in COMMAND} - {*AGENTS, "{name}"})
+    "word", sorted({told[1] for _, told in IN_THE_TEXT if told[0] in COMMAND} - {*AGENTS, "{name}", "NAME"})
 )
 def test_a_word_in_a_sentence_is_one_that_ci_runs(word):
     tests = [file for name in SCENARIOS for file in (ROOT / "molecule" / name).rglob("*.py")]
@@ -161,10 +170,99 @@ def test_the_playbook_and_its_inventory_are_there(told):
         assert asked <= {play.get("tags") for play in plays}
 
 
-def test_every_page_is_found_from_the_site_or_the_readme_and_every_link_of_the_readme_leads_somewhere():
-    readme = (ROOT / "README.md").read_text()
-    pages = set(re.findall(r"([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text() + readme))
-    assert {file.name for file in (ROOT / "docs").glob("*.md")} <= pages
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)", readme)
-    assert len(targets) > 8
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+def test_each_page_is_of_one_kind_and_in_the_site_and_on_the_landing_page():
+    named = set(re.findall(r"([\w/-]+\.md)", (ROOT / "mkdocs.yml").read_text()))
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)", (ROOT / "docs/index.md").read_text()))
+    pages = {str(file.relative_to(ROOT / "docs")) for file in PAGES} - {"index.md"}
+    assert {page.partition("/")[0] for page in pages} == set(KINDS)
+    assert pages - named == set()
+    clients = {page for page in pages if page.startswith("how-to/clients/")} - {"how-to/clients/index.md"}
+    assert pages - clients - linked == set()
+
+
+def targets(file):
+    """Return the targets of a document's links and pictures that are files here."""
+    text = re.sub(r"^ *```.*?^ *```", "", file.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
+
+
+@pytest.mark.parametrize("file", [*DOCUMENTS, ROOT / "CHANGELOG.md"], ids=lambda file: str(file.relative_to(ROOT)))
+def test_each_link_leads_to_a_file(file):
+    assert [target for target in targets(file) if not (file.parent / target).exists()] == []
+
+
+def anchors(file):
+    """Return the anchors of a page's headings, as the site makes them."""
+    headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.lower())).strip("-") for heading in headings}
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_each_anchor_is_a_heading(file):
+    found = re.findall(r"\]\((?!https?:)([^)#\s]*)#([\w-]+)\)", file.read_text())
+    pages = [(file.parent / page if page else file, anchor) for page, anchor in found]
+    assert [(str(page), anchor) for page, anchor in pages if anchor not in anchors(page)] == []
+
+
+def test_the_search_for_links_finds_them():
+    assert sum(len(targets(file)) for file in DOCUMENTS) > 100
+
+
+def test_each_page_that_a_file_names_is_there():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    texts = {name: ROOT / name for name in listed if (ROOT / name).is_file() and "fixtures" not in name}
+    found = [
+        (name, page)
+        for name, path in texts.items()
+        for page in re.findall(r"(?<![\w/.-])docs/[\w/-]+\.(?:md|svg)\b", path.read_text(errors="replace"))
+    ]
+    assert len(found) > 40
+    assert [(name, page) for name, page in found if not (ROOT / page).exists()] == []
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def rows(page):
+    """Return the first cell of each row of a page's tables, without its marks."""
+    return set(re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs/reference" / page).read_text(), re.MULTILINE))
+
+
+def test_each_code_of_an_error_is_in_the_reference():
+    # A plain search of the source, not the generator's own.
+    sources = [path.read_text() for path in (ROOT / "src").rglob("*.py")]
+    raised = r"(?:RoundhouseError|UsageError|errors\.unreadable|\bunreadable)\(\s*\"([a-z][a-z0-9_]+)\""
+    codes = {code for text in sources for code in re.findall(raised, text)}
+    assert len(codes) > 80
+    assert codes - rows("errors.md") == set()
+
+
+def test_each_error_of_the_reference_has_a_meaning():
+    text = (ROOT / "docs/reference/errors.md").read_text().partition("## Codes")[2]
+    table = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    assert [cells[0] for cells in table if not cells[1].strip()] == []
+    assert error_table.COMPUTED.keys() <= error_codes.all_errors().keys()
+
+
+def test_each_answer_of_the_gateway_is_in_the_reference():
+    templates = (ROOT / "roles/gateway/templates").glob("*.j2")
+    reasons = {why for file in templates for why in re.findall(r"', '([\w-]+)', \d{3}, '", file.read_text())}
+    reasons |= config.REFUSALS.keys()
+    assert {"key", "path", "rate", "off"} <= reasons
+    text = (ROOT / "docs/reference/errors.md").read_text()
+    assert {why for why in reasons if f"| `{why}` |" not in text} == set()
+
+
+def test_each_setting_is_in_the_reference():
+    for role in settings_table.ROLES:
+        assert set(settings_table.settings(role)) <= rows("settings.md"), role
+    specification = yaml.safe_load((ROOT / "roles/preflight/meta/argument_specs.yml").read_text())
+    agents = specification["argument_specs"]["main"]["options"]["agents"]["options"]
+    assert set(agents) <= rows("roster.md")
+    assert "models[].quantize" in rows("roster.md")
+
+
+def test_each_metric_has_a_meaning():
+    assert metrics_table.found().keys() == metrics_table.MEANINGS.keys()
+    assert metrics_table.MEANINGS.keys() <= rows("metrics.md")

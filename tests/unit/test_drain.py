@@ -1,4 +1,4 @@
-"""How an agent leaves: what runs may end, what does not is cut and counted, what hangs is ended."""
+"""The stop of an agent: requests may finish, unfinished ones are cut and counted, and a hanging engine is killed."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from roundhouse.vllm.client import Load
 
 
 class Leaving:
-    """An agent with requests that end one a look, and a unit that stops when there is none or when it is killed."""
+    """An agent whose requests finish one per check, and whose unit stops without requests or when killed."""
 
     def __init__(self, requests, *, ignores_stop=False, hangs=False, aborts=False):
         self.requests, self.ignores_stop, self.state = requests, ignores_stop, "ready"
@@ -30,13 +30,13 @@ class Leaving:
 
 @pytest.fixture
 def go(monkeypatch, clock):
-    """Return a function that lets an agent leave: (requests cut, what happened, what was said)."""
+    """Return a function that stops an agent and returns (cut requests, events, messages)."""
 
     def run(agent, drain_seconds, **plan):
         def stop(name, wait):
             agent.happened.append("stop")
             agent.asked_after = now.monotonic() - begun
-            # One that lets nothing end: vLLM without a shutdown-timeout.
+            # An engine that cuts all requests: vLLM without a shutdown-timeout.
             agent.state = "stopped" if agent.aborts else "draining"
 
         def kill(name):

@@ -1,4 +1,4 @@
-"""A running engine against the plan: this process stands for an engine, its configuration is a file."""
+"""Differences between a running engine and the plan; this process represents the engine."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Each state of a driver is reached on purpose, on a tree of files and through the real client of NVML."""
+"""Each state of a driver, produced with a tree of files and the real client of NVML."""
 
 import lzma
 import os
@@ -22,14 +22,16 @@ def test_a_card_without_a_driver(machine):
 def test_wsl_has_the_driver_of_windows(machine):
     machine.write("proc/sys/kernel/osrelease", "5.15.153.1-microsoft-standard-WSL2\n")
     found = machine.state()
-    assert (found["state"], found["cure"]) == ("wsl", "Update the driver in Windows; never install one here.")
+    assert (found["state"], found["cure"]) == ("wsl", "Update the driver in Windows; do not install one in WSL.")
 
 
 def test_nouveau_holds_the_card(machine):
     machine.card("2d04", driver="nouveau")
     found = machine.state()
     assert found["state"] == "nouveau_bound"
-    assert found["sentence"] == "nouveau holds 0000:01:00.0, so NVIDIA's driver cannot."
+    assert found["sentence"] == (
+        "The kernel driver nouveau is bound to 0000:01:00.0, which keeps NVIDIA's driver from using it."
+    )
 
 
 def test_nouveau_holds_the_card_of_an_installed_driver(machine):
@@ -38,7 +40,7 @@ def test_nouveau_holds_the_card_of_an_installed_driver(machine):
     assert machine.state()["state"] == "nouveau_bound"
 
 
-def test_dkms_failed_and_the_first_error_is_told(machine):
+def test_a_failed_dkms_build_is_reported_with_its_first_error(machine):
     machine.failed_build()
     found = machine.state()
     assert found["state"] == "dkms_failed"
@@ -46,14 +48,14 @@ def test_dkms_failed_and_the_first_error_is_told(machine):
     assert KERNEL in found["sentence"]
 
 
-def test_a_log_of_another_kernels_failure_is_history(machine):
+def test_a_failed_build_for_another_kernel_is_ignored(machine):
     machine.failed_build(kernel="6.1.0-1-amd64")
     machine.module("580.173.02")
     machine.load("580.173.02")
     assert machine.state()["state"] == "ok"
 
 
-def test_a_driver_that_would_be_gone_after_a_reboot_is_told_before_it(machine):
+def test_a_driver_missing_for_the_next_kernel_is_reported(machine):
     machine.module("580.173.02")
     machine.load("580.173.02")
     machine.kernel(NEWER)
@@ -63,7 +65,7 @@ def test_a_driver_that_would_be_gone_after_a_reboot_is_told_before_it(machine):
     assert NEWER in found["sentence"]
 
 
-def test_secure_boot_refuses_what_dkms_signed(machine):
+def test_secure_boot_refuses_modules_that_dkms_signed(machine):
     machine.module("580.173.02", signer="DKMS module signing key")
     machine.write("var/lib/dkms/mok.pub", b"certificate")
     machine.secure_boot(True)
@@ -71,15 +73,15 @@ def test_secure_boot_refuses_what_dkms_signed(machine):
 
 
 @pytest.mark.parametrize("way", ["off", "enrolled", "canonical"])
-def test_secure_boot_is_no_hindrance_when(machine, way):
+def test_secure_boot_is_not_a_problem(machine, way):
     signer = "Canonical Ltd. Kernel Module Signing" if way == "canonical" else "DKMS module signing key"
     machine.module("580.173.02", signer=signer)
     machine.write("var/lib/dkms/mok.pub", b"certificate")
     machine.secure_boot(way != "off", owners_key=b"certificate" if way == "enrolled" else b"")
-    assert machine.state()["state"] == "reboot_required"  # as it is only not loaded yet
+    assert machine.state()["state"] == "reboot_required"  # it is installed but not loaded
 
 
-def test_a_module_that_is_built_for_the_next_kernel_wants_a_reboot(machine):
+def test_a_module_for_the_next_kernel_needs_a_reboot(machine):
     machine.kernel(NEWER)
     machine.module("580.173.02", kernel=NEWER)
     machine.write("var/lib/dkms/nvidia/580.173.02/source", "")
@@ -87,7 +89,7 @@ def test_a_module_that_is_built_for_the_next_kernel_wants_a_reboot(machine):
     assert (found["state"], NEWER in found["sentence"]) == ("reboot_required", True)
 
 
-def test_an_upgraded_driver_wants_a_reboot(machine):
+def test_an_upgraded_driver_needs_a_reboot(machine):
     machine.module("580.173.02")
     machine.load("580.126.09")
     found = machine.state()
@@ -97,7 +99,7 @@ def test_an_upgraded_driver_wants_a_reboot(machine):
 
 def test_a_library_of_another_version_than_the_module(machine):
     machine.module("580.126.09")
-    machine.load("580.126.09")  # and the library says 580.173.02
+    machine.load("580.126.09")  # the library has 580.173.02
     assert machine.state()["state"] == "version_mismatch"
 
 
@@ -106,7 +108,7 @@ def test_a_card_that_fell_off_the_bus(machine):
     machine.load("580.173.02")
     machine.nvml.append("fail 15")
     found = machine.state()
-    assert (found["state"], "its error 15" in found["sentence"]) == ("reboot_required", True)
+    assert (found["state"], "NVML fails with error 15" in found["sentence"]) == ("reboot_required", True)
 
 
 def test_proprietary_modules_do_not_drive_blackwell(machine):
@@ -114,7 +116,7 @@ def test_proprietary_modules_do_not_drive_blackwell(machine):
     machine.load("580.173.02", flavour="x86_64 Kernel Module")
     found = machine.state()
     assert found["state"] == "wrong_flavour"
-    assert "only the open kernel modules drive 0000:01:00.0 (10de:2d04, blackwell)" in found["sentence"]
+    assert "only the open kernel modules support 0000:01:00.0 (10de:2d04, blackwell)" in found["sentence"]
 
 
 def test_open_modules_do_not_drive_a_card_before_turing(machine):
@@ -148,7 +150,7 @@ def test_ok(machine):
     }
 
 
-def test_each_state_that_the_table_has_is_reached_here(request):
+def test_these_tests_reach_each_state_of_the_table(request):
     code = request.path.read_text()
     assert [state for state in driver.STATES if f'"{state}"' not in code] == []
 
@@ -159,7 +161,7 @@ def test_a_compressed_module_is_read(machine):
     assert kernel.read_module(path) == (str(path), "580.173.02", True, False)
 
 
-def test_what_a_host_without_modinfo_does_not_know_is_no_reason_for_a_reboot(machine, monkeypatch):
+def test_a_host_without_modinfo_needs_no_reboot(machine, monkeypatch):
     path = machine.module("580.173.02")
     monkeypatch.setattr(kernel, "_MODINFO", ("modinfo-that-is-not-there",))
     assert kernel.read_module(path) == (str(path), None, None, False)
@@ -168,12 +170,12 @@ def test_what_a_host_without_modinfo_does_not_know_is_no_reason_for_a_reboot(mac
     assert driver.state(facts).state == "ok"
 
 
-def test_the_newest_kernel_is_by_number_not_by_letter(machine):
+def test_kernel_versions_compare_by_number(machine):
     machine.kernel(NEWER)
     assert kernel.kernels(machine.root) == [KERNEL, NEWER]  # 6.12.90, 6.12.117
 
 
-def test_a_machine_without_efi_does_not_say(machine):
+def test_secure_boot_is_unknown_without_efi(machine):
     assert kernel.secure_boot(machine.root) is None
 
 
@@ -186,7 +188,7 @@ def test_an_initramfs_from_before_the_blacklist_is_stale(machine):
     assert driver.inspect(machine.root).initramfs_stale
 
 
-def test_a_container_is_one_by_systemds_own_word(machine):
+def test_a_container_is_recognized_by_systemds_file(machine):
     assert driver.inspect(machine.root).container is None
     machine.write("run/systemd/container", "docker\n")
     assert driver.inspect(machine.root).container == "docker"

@@ -1,4 +1,4 @@
-"""What is done about a driver, and each refusal as one sentence."""
+"""The actions of the role nvidia_driver, and each refusal as one sentence."""
 
 import pytest
 from role_vars import platforms
@@ -14,13 +14,13 @@ OURS = {"source": "nvidia"}
 
 @pytest.fixture
 def choose(machine):
-    """Return the choice for the machine, with some settings and packages."""
+    """Return a function that returns the choice for the machine with some settings and packages."""
 
     def run(packages=NOTHING, ours=None, platform="Debian 13", **settings):
         row = PLATFORMS.get(platform)
         given = {"accelerator": "cuda", "source": "auto", "branch": 580, "version": "", "flavour": "auto", **settings}
         wanted = Wanted(**given, platform=row, platform_name=platform)
-        # This process has no NVML: a loaded driver's is taken to answer.
+        # This machine has no NVML, so a loaded driver is assumed to answer.
         seen = driver.inspect(machine.root)._replace(nvml_error=None)
         return driver_install.choose(seen, wanted, packages, ours)
 
@@ -35,7 +35,7 @@ def test_a_fresh_host_gets_the_open_modules_of_the_pinned_branch(choose):
     assert not made.upgrade
 
 
-def test_the_cpu_needs_none(choose):
+def test_the_cpu_needs_no_driver(choose):
     assert choose(accelerator="cpu").action == "skip"
 
 
@@ -70,7 +70,7 @@ def test_a_card_newer_than_the_table_gets_the_open_ones_and_a_warning(choose, ma
     machine.card("3f00")
     made = choose()
     assert (made.action, made.flavour) == ("install", "open")
-    assert "10de:3f00 is newer than the table" in made.warnings[0]
+    assert "10de:3f00 is unknown to Roundhouse" in made.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -79,38 +79,42 @@ def test_a_card_newer_than_the_table_gets_the_open_ones_and_a_warning(choose, ma
         (
             "1b06",
             {"flavour": "open"},
-            "nvidia_driver_flavour is open, and the open kernel modules do not drive 10de:1b06",
+            "nvidia_driver_flavour is open, but the open kernel modules do not support 10de:1b06",
         ),
-        ("1b06", {"branch": 595}, "nvidia_driver_branch is 595, and 580 is the last that drives 10de:1b06"),
-        ("2d04", {"flavour": "proprietary"}, "only the open kernel modules drive 10de:2d04: write auto."),
+        ("1b06", {"branch": 595}, "nvidia_driver_branch is 595, but 580 is the last branch that supports 10de:1b06"),
+        ("2d04", {"flavour": "proprietary"}, "only the open kernel modules support 10de:2d04: write auto."),
         ("2204", {"flavour": "proprietary", "branch": 620}, "which has no proprietary modules: write 580."),
-        ("2d04", {"branch": 570}, "nvidia_driver_branch is 570, and branch 570 is no longer kept up: write 580"),
+        ("2d04", {"branch": 570}, "nvidia_driver_branch is 570, but branch 570 is no longer maintained: write 580"),
         ("2d04", {"version": "580.105.08"}, "does not build on current stable kernels: 580.126.09 is the first"),
-        ("2d04", {"version": "595.71.05"}, "nvidia_driver_version is 595.71.05 and nvidia_driver_branch 580"),
-        ("2d04", {"source": "distribution"}, "nvidia_driver_source is distribution, which is not known for Debian 13"),
-        ("2d04", {"platform": "Ubuntu 26.04", "source": "nvidia"}, "not known for Ubuntu 26.04: write distribution."),
-        ("2d04", {"platform": "Fedora 44"}, "Fedora 44 is not in the table of nvidia_driver"),
+        ("2d04", {"version": "595.71.05"}, "nvidia_driver_version is 595.71.05, but nvidia_driver_branch is 580"),
+        ("2d04", {"source": "distribution"}, "nvidia_driver_source is distribution, which Debian 13 does not support"),
+        (
+            "2d04",
+            {"platform": "Ubuntu 26.04", "source": "nvidia"},
+            "which Ubuntu 26.04 does not support: write distribution.",
+        ),
+        ("2d04", {"platform": "Fedora 44"}, "The role nvidia_driver does not support Fedora 44"),
     ],
 )
-def test_a_setting_that_cannot_be_meant_is_refused(choose, machine, device, settings, sentence):
+def test_an_invalid_setting_is_refused(choose, machine, device, settings, sentence):
     machine.card(device)
     made = choose(**settings)
     assert made.action == "refuse"
     assert sentence in made.sentence
 
 
-def test_two_kinds_of_cards_that_no_driver_runs_together(choose, machine):
+def test_cards_without_a_common_driver_are_refused(choose, machine):
     machine.card("1b06", address="0000:02:00.0")
     assert "remove one kind" in choose().sentence
 
 
-def test_secure_boot_is_asked_before_anything_is_installed(choose, machine):
+def test_secure_boot_is_checked_before_an_installation(choose, machine):
     machine.secure_boot(True)
     made = choose()
     assert (made.action, "nothing was installed" in made.sentence) == ("refuse", True)
 
 
-def test_an_enrolled_key_opens_secure_boot(choose, machine):
+def test_an_enrolled_key_permits_secure_boot(choose, machine):
     machine.write("var/lib/dkms/mok.pub", b"certificate")
     machine.secure_boot(True, owners_key=b"certificate")
     assert choose().action == "install"
@@ -121,28 +125,28 @@ def test_debians_cloud_kernel_is_refused(choose, machine):
     assert "install linux-image-amd64, remove linux-image-cloud-amd64" in choose().sentence
 
 
-def test_a_driver_of_other_hands_that_works_is_left(choose, machine):
+def test_a_working_foreign_driver_is_kept(choose, machine):
     machine.module("580.173.02")
     machine.load("580.173.02")
     made = choose(Packages({"nvidia-driver-bin": "580.173.02-1"}, [], []))
     assert (made.action, "this role did not install nvidia-driver-bin" in made.sentence) == ("leave", True)
 
 
-def test_one_that_does_not_work_is_not_touched_either(choose):
+def test_a_broken_foreign_driver_is_refused(choose):
     made = choose(Packages({"nvidia-driver": "535.261.03-1"}, [], []))
     assert made.action == "refuse"
     assert "The GPU has no driver." in made.sentence
     assert "remove those packages first" in made.sentence
 
 
-def test_a_runfiles_driver_is_left_and_one_that_is_not_loaded_refused(choose, machine):
+def test_a_loaded_runfile_driver_is_kept_and_an_unloaded_one_refused(choose, machine):
     machine.write("usr/bin/nvidia-uninstall", "")
     assert choose().action == "refuse"
     machine.load("580.173.02")
     assert choose().action == "leave"
 
 
-def test_this_roles_own_driver_is_kept_and_what_is_not_held_is_told(choose):
+def test_an_own_driver_is_kept_and_unheld_packages_are_reported(choose):
     there = {"nvidia-driver-cuda": "580.173.02-1", "nvidia-kernel-open-dkms": "580.173.02-1", "dkms": "3.2.2"}
     made = choose(Packages({**there, "nvidia-container-toolkit": "1.19.1-1"}, ["nvidia-driver-cuda"], []), OURS)
     assert (made.action, made.missing, made.upgrade) == ("install", [], False)
@@ -155,13 +159,13 @@ def test_another_branch_or_release_is_an_upgrade(choose, settings):
     assert choose(Packages(there, [], []), OURS, **settings).upgrade
 
 
-def test_the_minimum_is_by_number(machine):
+def test_the_minimum_version_compares_by_number(machine):
     assert too_old("580.126.09") is None
     assert too_old("580.1126.00") is None
     assert too_old("580.65.06") is not None
 
 
-def test_dpkgs_letters_are_read():
+def test_dpkgs_states_are_read():
     listing = "libnvidia-ml1:amd64\t580-1\thi \nnvidia-kernel-open-dkms\t580-1\tiF \nold\t1\trc \n"
     assert dpkg.parse(listing) == ({"libnvidia-ml1": "580-1"}, ["libnvidia-ml1"], ["nvidia-kernel-open-dkms"])
 
@@ -171,7 +175,7 @@ def test_a_host_without_dpkg_has_no_packages(monkeypatch, tmp_path):
     assert installed() == ({}, [], [])
 
 
-def test_every_platform_has_what_its_source_needs():
+def test_every_platform_is_complete_for_its_source():
     for name, platform in PLATFORMS.items():
         row = platform[platform["source"]]
         assert row["open"], name
@@ -191,15 +195,15 @@ SETTLED = Packages({**ALL, **BUILD}, list(ALL), [])
     [
         (SETTLED, {}, True, "580.173.02", True),
         (SETTLED, {}, False, "580.173.02", False),
-        (SETTLED, {}, True, "580.126.09", False),  # another is loaded: a reboot is due
+        (SETTLED, {}, True, "580.126.09", False),  # a different version is loaded: a reboot is needed
         (SETTLED, {"version": "580.126.09"}, True, "580.173.02", False),
         (SETTLED._replace(held=[]), {}, True, "580.173.02", False),
         (SETTLED._replace(broken=["dkms"]), {}, True, "580.173.02", False),
         (SETTLED._replace(versions=ALL), {}, True, "580.173.02", False),
-        (SETTLED, {"source": "none"}, True, "580.173.02", False),  # not this role's to settle
+        (SETTLED, {"source": "none"}, True, "580.173.02", False),  # the role does not manage it
     ],
 )
-def test_only_what_is_there_works_and_is_held_is_not_looked_at_again(
+def test_only_a_complete_held_and_working_driver_is_skipped(
     choose, machine, packages, settings, persistent, loaded, settled
 ):
     machine.module("580.173.02")

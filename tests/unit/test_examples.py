@@ -1,4 +1,4 @@
-"""What is missing for an example is said in one sentence; what they do with an agent is molecule's to see."""
+"""The examples report errors in one sentence; molecule tests them with an agent."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def run(*words, url=NOBODY):
 
 @pytest.fixture
 def refusing():
-    """Serve 404 to everything; return the base URL."""
+    """Answer every request with 404; yield the base URL."""
 
     class Refusing(Handler):
         def do_POST(self):
@@ -40,7 +40,7 @@ def test_without_its_packages_an_example_names_their_lock(words, missing):
     program, *rest = words
     status, said = run(sys.executable, "-S", f"examples/{program}", *rest)
     assert status == 1
-    assert said == f"{missing} is not installed: what this imports is in requirements/examples.txt, for pip.\n"
+    assert said == f"{missing} is not installed. Run `pip install --requirement requirements/examples.txt`.\n"
 
 
 @pytest.mark.parametrize("words", [(sys.executable, "examples/openai_client.py", "chat"), ("examples/curl.sh",)])
@@ -48,13 +48,13 @@ def test_without_an_answer_an_example_names_the_command_to_run(words):
     status, said = run(*words)
     assert status != 0
     assert "Traceback" not in said
-    assert said.endswith("answer: `roundhouse status` tells who serves, OPENAI_BASE_URL where.\n")
+    assert said.endswith(". Check the agent with `roundhouse status`, and correct OPENAI_BASE_URL.\n")
 
 
 @pytest.mark.parametrize("words", [(sys.executable, "examples/openai_client.py", "chat"), ("examples/curl.sh",)])
-def test_a_refusal_is_told_with_its_status(refusing, words):
+def test_a_refusal_is_reported_with_its_status(refusing, words):
     status, said = run(*words, url=refusing)
     assert status != 0
     assert "404" in said
     assert "Traceback" not in said
-    assert "`roundhouse status` tells who serves" in said
+    assert "Check the agent with `roundhouse status`" in said

@@ -1,4 +1,4 @@
-"""Who takes the card of an agent that was given up."""
+"""The agent that failover starts after systemd gave up another one."""
 
 from roundhouse.state import history
 from roundhouse.state.history import DONE, FAILED_OVER, REFUSED, ROLLBACK_FAILED, ROLLED_BACK, Entry

@@ -1,4 +1,4 @@
-"""What a role hands over in one go: the difference, check mode, modes and owners, and what is refused."""
+"""The files of a role in one call: the diff, check mode, modes and owners, and refusals."""
 
 import grp
 import os
@@ -30,7 +30,7 @@ def mode(path):
 
 @pytest.fixture
 def everything(tmp_path):
-    """Return one of each, as a role hands it over."""
+    """Return a wanted state with one item of each kind."""
     return {
         "folders": {str(tmp_path / "etc/own"): {"mode": "0750", "owner": ME, "group": MINE}},
         "links": {str(tmp_path / "bin/command"): "/nowhere/1"},
@@ -41,7 +41,7 @@ def everything(tmp_path):
     }
 
 
-def test_all_of_it_is_made_once_and_in_check_mode_not_at_all(tmp_path, everything):
+def test_everything_is_written_once_and_not_in_check_mode(tmp_path, everything):
     paths = [path for kind in everything.values() for path in kind]
     assert put(**everything, check=True) == paths
     assert list(tmp_path.iterdir()) == []
@@ -52,10 +52,10 @@ def test_all_of_it_is_made_once_and_in_check_mode_not_at_all(tmp_path, everythin
     assert (own / "plain").read_text() == "text\n"
     assert [mode(path) for path in (own, own / "plain", own / "other")] == [0o750, 0o644, 0o640]
     assert (tmp_path / "bin/command").readlink() == Path("/nowhere/1")
-    assert sorted(path.name for path in own.iterdir()) == ["other", "plain"]  # nothing is left aside
+    assert sorted(path.name for path in own.iterdir()) == ["other", "plain"]  # there are no temporary files
 
 
-def test_the_difference_is_told_before_and_after(tmp_path):
+def test_the_difference_has_before_and_after(tmp_path):
     path = tmp_path / "file"
     path.write_text("old\n")
     given = wanted(files={str(path): "new\n"}, links={str(tmp_path / "link"): "/to"})
@@ -68,7 +68,7 @@ def test_the_difference_is_told_before_and_after(tmp_path):
     assert host_files.put_tree(given, check=False) == {"changed": False, "paths": [], "diff": []}
 
 
-def test_a_mode_that_somebody_changed_is_brought_back_and_told(tmp_path):
+def test_a_changed_mode_is_restored_and_reported(tmp_path):
     path, folder = tmp_path / "file", tmp_path / "folder"
     given = {"files": {str(path): "text\n"}, "folders": {str(folder): {"mode": "0700"}}}
     put(**given)
@@ -82,8 +82,8 @@ def test_a_mode_that_somebody_changed_is_brought_back_and_told(tmp_path):
     assert (mode(path), mode(folder)) == (0o644, 0o700)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root gives a file to somebody else")
-def test_an_owner_that_somebody_changed_is_brought_back_and_told(tmp_path):
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may change an owner")
+def test_a_changed_owner_is_restored_and_reported(tmp_path):
     path = tmp_path / "file"
     given = {"files": {str(path): {"content": "", "owner": ME, "group": MINE}}}
     put(**given)
@@ -94,7 +94,7 @@ def test_an_owner_that_somebody_changed_is_brought_back_and_told(tmp_path):
     assert (path.stat().st_uid, path.stat().st_gid) == (os.getuid(), os.getgid())
 
 
-def test_an_account_that_is_yet_to_come_is_no_error_in_check_mode_alone(tmp_path):
+def test_a_missing_account_is_an_error_except_in_check_mode(tmp_path):
     path = tmp_path / "file"
     path.write_text("text\n")
     given = {"files": {str(path): {"content": "text\n", "group": "nobody-has-it"}}}
@@ -104,7 +104,7 @@ def test_an_account_that_is_yet_to_come_is_no_error_in_check_mode_alone(tmp_path
     assert (refused.value.code, refused.value.fields) == ("account_unknown", {"name": "nobody-has-it"})
 
 
-def test_what_is_not_wanted_any_more_goes(tmp_path):
+def test_unwanted_paths_are_removed(tmp_path):
     staged = tmp_path / "staged"
     put(files={str(staged / name): "" for name in ("dev/a", "dev/b", "po/c")})
     (tmp_path / "unrelated").write_text("")
@@ -121,12 +121,12 @@ def test_what_is_not_wanted_any_more_goes(tmp_path):
     assert (tmp_path / "unrelated").exists()
 
 
-def test_a_command_that_refuses_a_file_leaves_the_one_before(tmp_path):
+def test_a_failed_validation_keeps_the_previous_file(tmp_path):
     path = tmp_path / "some.conf"
     entry = {"content": "good\n", "validate": ["test -e %s", "sh -c 'grep -q good $0 || { echo no $0; exit 1; }' %s"]}
     assert put(files={str(path): entry}) == [str(path)]
     bad = {"files": {str(path): entry | {"content": "bad\n"}}}
-    assert put(**bad, check=True) == [str(path)]  # what a check would need may not be there yet
+    assert put(**bad, check=True) == [str(path)]  # in check mode the validating program may be missing
     with pytest.raises(RoundhouseError) as refused:
         put(**bad)
     assert refused.value.code == "validation_failed"
@@ -134,14 +134,14 @@ def test_a_command_that_refuses_a_file_leaves_the_one_before(tmp_path):
     assert path.read_text() == "good\n"
 
 
-def test_a_command_sees_the_files_and_links_before_it_and_the_name_that_the_file_will_have(tmp_path):
+def test_a_validation_sees_earlier_files_and_the_final_name(tmp_path):
     first, link, unit = tmp_path / "first", tmp_path / "link", tmp_path / "some.service"
     checks = [f"test -e {first}", f"test -h {link}", "sh -c 'test $(basename $0) = some.service' %s"]
     given = {"files": {str(first): "", str(unit): {"content": "x", "validate": checks}}, "links": {str(link): "/to"}}
     assert put(**given) == [str(link), str(first), str(unit)]
 
 
-def test_what_is_as_it_should_be_is_not_checked_again(tmp_path):
+def test_an_unchanged_file_is_not_validated_again(tmp_path):
     entry = {"content": "x", "validate": [f"sh -c 'echo x >>{tmp_path}/ran'"]}
     for _ in range(2):
         put(files={str(tmp_path / "file"): entry})
@@ -165,14 +165,14 @@ def test_a_secret_file_of_the_host_is_copied_and_not_shown(tmp_path):
 
 @pytest.fixture
 def private_umask():
-    """Make new files unreadable for others, as some hosts do for root."""
+    """Set a umask that makes new files unreadable for others, as on some hosts for root."""
     before = os.umask(0o077)
     yield
     os.umask(before)
 
 
 @pytest.mark.usefixtures("private_umask")
-def test_what_is_missing_above_is_for_all_to_read_whatever_the_umask(tmp_path):
+def test_missing_parent_folders_are_readable_for_all(tmp_path):
     put(
         folders={str(tmp_path / "etc/agents/dev"): {"mode": "0750"}},
         files={str(tmp_path / "opt/tool/file"): "text\n"},
@@ -185,10 +185,10 @@ def test_what_is_missing_above_is_for_all_to_read_whatever_the_umask(tmp_path):
 
 
 @pytest.mark.parametrize(("rights", "shown"), [(0o644, True), (0o640, False)])
-def test_a_file_that_goes_is_shown_where_others_may_read_it(tmp_path, rights, shown):
+def test_a_removed_file_is_shown_only_if_others_may_read_it(tmp_path, rights, shown):
     path = tmp_path / "only/stranger"
     path.parent.mkdir()
-    path.write_bytes(b"KEY \xff\n")  # of another encoding
+    path.write_bytes(b"KEY \xff\n")  # in another encoding
     path.chmod(rights)
     for check in (True, False):
         done = host_files.put_tree(wanted(only=[str(path.parent)]), check=check)
@@ -203,7 +203,7 @@ def test_a_file_of_another_encoding_is_replaced(tmp_path):
     assert path.read_text() == "text\n"
 
 
-def test_a_link_never_takes_the_place_of_a_file(tmp_path):
+def test_a_link_never_replaces_a_file(tmp_path):
     there = tmp_path / "command"
     there.write_text("somebody's own")
     with pytest.raises(RoundhouseError) as refused:
@@ -212,7 +212,7 @@ def test_a_link_never_takes_the_place_of_a_file(tmp_path):
     assert there.read_text() == "somebody's own"
 
 
-def test_a_write_that_is_killed_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+def test_a_killed_write_leaves_the_file_unchanged(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_text("old\n")
 
@@ -228,7 +228,7 @@ def test_a_write_that_is_killed_leaves_the_file_as_it_was(tmp_path, monkeypatch)
 
 @pytest.fixture
 def systemctl(tmp_path, monkeypatch):
-    """Put a systemctl on the PATH that answers with a file."""
+    """Put a systemctl into PATH that answers with the content of a file."""
     program = tmp_path / "path/systemctl"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\ncat {tmp_path}/told\n")
@@ -243,7 +243,7 @@ def systemctl(tmp_path, monkeypatch):
     return tell
 
 
-def test_the_services_are_told_of_after_the_files(tmp_path, systemctl):
+def test_services_are_reported_after_the_files(tmp_path, systemctl):
     systemctl(
         ("a.service", "active", "enabled", "no"),
         ("b.service", "inactive", "disabled", "no"),
@@ -263,7 +263,7 @@ def test_the_services_are_told_of_after_the_files(tmp_path, systemctl):
         ("inactive", False),
         ("inactive", False),
     ]
-    assert found["a.service"]["unread"] == []  # nothing was read yet: it is to be started
+    assert found["a.service"]["unread"] == []  # no file was read yet, so the service is started
     mark.touch()
     os.utime(mark, (1, 1))
     assert host_files.put_tree(given, check=False)["services"]["a.service"]["unread"] == [str(folder / "one")]
@@ -272,7 +272,7 @@ def test_the_services_are_told_of_after_the_files(tmp_path, systemctl):
     assert host_files.put_tree(given, check=False)["services"]["a.service"]["unread"] == []
 
 
-def test_a_host_without_systemd_tells_of_no_service(monkeypatch, tmp_path):
+def test_a_host_without_systemd_reports_no_service(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     told = host_files.put_tree(wanted(services={"a.service": None}), check=True)
     assert told["services"] == {"a.service": {"enabled": False, "state": "inactive", "unread": []}}

@@ -1,4 +1,4 @@
-"""The verdict: what is true of every card, model and length, and of single known starts."""
+"""The fit's verdict: properties for every card, model and length, and known starts."""
 
 import itertools
 import json
@@ -92,7 +92,7 @@ def test_known_starts():
     assert failed.verdict == NO  # "No available memory for the cache blocks"
     assert failed.kv_tokens == 0
     assert "weights take 15.27 GiB" in failed.reasons[0]
-    # A log of the summer of 2026: 18.14 GiB of weights, 0.58 GiB for the KV cache, "1.0 GiB is needed".
+    # From a log of summer 2026: 18.14 GiB of weights, 0.58 GiB for the KV cache, "1.0 GiB is needed".
     desktop = {"gpu_memory_utilization": 0.9, "shared_display": True}
     assert fit(question("Qwen/Qwen2.5-32B-Instruct-AWQ", 23.99, 4096, **desktop)).verdict != FITS
     served = fit(question("Qwen/Qwen2.5-7B-Instruct", 23.52, 2048, gpu_memory_utilization=0.85))
@@ -101,14 +101,14 @@ def test_known_starts():
 
 
 def before_0_29(found):
-    """Return the KV cache of an engine that kept its CUDA graphs beside the share."""
+    """Return the KV cache of an engine whose CUDA graphs are outside the share."""
     return found.kv_gib_per_rank + sum(term.gib for term in found.terms if term.name == "cuda_graphs")
 
 
 @pytest.mark.parametrize(
     ("repo", "share", "compiles", "kv_gib"),
     [
-        # A public project's notes on an RTX 5090 with vLLM 0.28: the same engine found its compiled code, or did not.
+        # A public project's notes on an RTX 5090 with vLLM 0.28: the same engine with and without its compile cache.
         ("Qwen/Qwen3-32B", 0.70, False, 3.00),
         ("Qwen/Qwen3-32B", 0.85, True, 5.16),
         ("Qwen/Qwen3-14B", 0.70, True, 9.27),
@@ -118,7 +118,7 @@ def test_a_start_that_compiles_has_less_for_the_kv_cache(repo, share, compiles, 
     model = model_families.in_format(repo, model_families.find(repo).architecture, "awq")
     asked = Question(model, 31.36, 8192, gpu_memory_utilization=share, tries_kernels=compiles)
     assert before_0_29(fit(asked)) == pytest.approx(kv_gib, abs=0.1)
-    # Where nobody says, the answer spans both.
+    # If the state of the cache is unknown, the answer covers both.
     unknown = fit(asked._replace(tries_kernels=None))
     assert abs(before_0_29(unknown) - kv_gib) <= unknown.uncertainty_gib
 
@@ -191,7 +191,7 @@ def test_a_format_that_the_card_cannot_run_is_refused():
     assert found.verdict == NO
     assert "vllm#54311" in found.reasons[-1]
     old = fit(question("Qwen/Qwen2.5-7B-Instruct-AWQ", 23.5, capability=(7, 0)))
-    assert "wants compute capability 7.5" in old.reasons[-1]
+    assert "needs compute capability 7.5" in old.reasons[-1]
 
 
 def test_an_8_bit_kv_cache_wants_its_capability():
@@ -206,7 +206,7 @@ def test_what_left_the_engine_is_refused():
     model = model_families.in_format("own/bnb", model_families.find("Qwen/Qwen2.5-1.5B-Instruct").architecture, "bnb4")
     found = fit(Question(model, 23.5, 4096, max_num_seqs=16))
     assert found.verdict == NO
-    assert "not in vLLM's core since 0.28" in found.reasons[0]
+    assert "vLLM 0.28 removed bnb4 from its core" in found.reasons[0]
 
 
 def test_heads_have_to_hold_whole_groups_too():
@@ -245,7 +245,7 @@ def test_a_decode_ceiling_needs_a_bandwidth():
 
 
 def test_a_chooser_can_ask_thousands_of_times():
-    """Bound a fit's work by the calls that it makes, which no busy machine changes."""
+    """Limit a fit's work by its number of calls, which does not depend on the machine's load."""
     fit.cache_clear()
     models = [model_families.find(repo) for repo in REPOS]
     calls = 0

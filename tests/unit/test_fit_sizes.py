@@ -1,4 +1,4 @@
-"""Weights and KV bytes against sizes that were published and that start logs state."""
+"""Weights and KV bytes equal published sizes and those of start logs."""
 
 import pytest
 
@@ -68,7 +68,7 @@ def test_sixteen_bit_is_two_bytes_for_each_parameter_of_the_model_card(name, par
     ],
 )
 def test_resident_weights_are_those_of_the_logs_within_half_a_percent(name, form, ranks, stated_gib):
-    # Engines before 0.21 split segments, which takes up to 3 % less of a small model: those logs are not here.
+    # Engines before 0.21 split segments, which saves up to 3 % for a small model. Their logs are not used.
     assert held(name, form, ranks).resident / GIB == pytest.approx(stated_gib, rel=0.005)
 
 
@@ -83,7 +83,7 @@ def test_a_decode_step_reads_no_embedding_table_and_only_the_chosen_experts():
     dense = held("Qwen2.5-14B", "awq")
     assert 448e9 / dense.read_per_token == pytest.approx(53.2, abs=0.2)  # 9.98 GB less the embeddings
     tied = held("Qwen2.5-3B")
-    assert tied.read_per_token == pytest.approx(tied.disk, rel=0.001)  # the table is the lm_head too
+    assert tied.read_per_token == pytest.approx(tied.disk, rel=0.001)  # the embedding table is also the lm_head
     mixture = held("Qwen3-30B-A3B")
     assert 2 * 2.8e9 < mixture.read_per_token < 2 * 3.4e9  # "A3B"
 
@@ -115,7 +115,7 @@ def test_tokens_of_a_logged_kv_cache(name, kv_gib, tokens):
 def test_tensor_parallel_ranks_share_the_linear_layers():
     for form in WEIGHT_FORMATS:
         one, two = held("Qwen2.5-14B", form), held("Qwen2.5-14B", form, 2)
-        assert two.resident == pytest.approx(one.resident / 2, rel=0.015)  # segments end elsewhere
+        assert two.resident == pytest.approx(one.resident / 2, rel=0.015)  # segments have other boundaries
         assert one.disk == two.disk
 
 

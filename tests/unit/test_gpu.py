@@ -1,4 +1,4 @@
-"""GPUs are found in sysfs without a driver, and known through NVML with one."""
+"""GPUs are found in sysfs without a driver, and through NVML with one."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ def test_only_nvidias_vga_and_3d_functions_count(sysfs):
     sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000", "nouveau")
     sysfs("0000:01:00.1", "0x10de", "0x22eb", "0x040300")  # its audio function
     sysfs("0000:02:00.0", "0x10de", "0x20b2", "0x030200")
-    sysfs("0000:03:00.0", "0x1002", "0x744c", "0x030000")  # another maker's
+    sysfs("0000:03:00.0", "0x1002", "0x744c", "0x030000")  # another vendor
     assert [(card["address"], card["device_id"], card["driver"]) for card in gpu.facts(sysfs.root)["gpus"]] == [
         ("0000:01:00.0", "2d04", "nouveau"),
         ("0000:02:00.0", "20b2", None),
@@ -61,7 +61,7 @@ def test_without_a_driver_a_cards_family_is_known_and_nothing_is_guessed(sysfs, 
         ("1eb8", ("turing", [7, 5])),  # T4
         ("1db1", ("pre-turing", None)),  # V100
         ("1b06", ("pre-turing", None)),  # GTX 1080 Ti
-        ("3f00", (None, None)),  # not made yet
+        ("3f00", (None, None)),  # does not exist yet
     ],
 )
 def test_a_cards_family_is_in_its_device_id(device_id, family):
@@ -131,7 +131,7 @@ def test_the_command_takes_nvidias_client_along(tmp_path, monkeypatch):
     with tarfile.open(made["path"]) as archive:
         archive.extractall(tmp_path, filter="data")
     script = tmp_path / made["name"] / "switch.py"
-    # -I -S: without the environment that runs this test.
+    # -I -S: without this test's environment.
     code = (
         f"import sys; sys.path.insert(0, {str(script.parent)!r}); from roundhouse.host import gpu; import json, pynvml;"
     )

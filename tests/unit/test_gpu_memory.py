@@ -1,4 +1,4 @@
-"""Whose memory is on a card, and when it is free; a card is facts as NVML gives them."""
+"""The owners of a card's memory, and the wait until it is free; a card has NVML's facts."""
 
 import os
 
@@ -10,12 +10,12 @@ from roundhouse.host import gpu
 
 AGENT = {"name": "dev", "unit": "roundhouse-dev.service", "gpus": [0], "gpu_memory_utilization": 0.9}
 ARCHITECT = "roundhouse-architect.service"
-STRANGER = os.getpid()  # a process that lives, on any machine
+STRANGER = os.getpid()  # a running process on any machine
 
 
 @pytest.fixture
 def show(monkeypatch, clock):
-    """Return a function that puts memory on a card of 16 GiB: (GiB in use, (pid, unit, GiB) of each), in turn."""
+    """Return a function that sets the memory states of a 16 GiB card in turn: GiB in use, (pid, unit, GiB)."""
     clock(gpu_memory)
     units = {}
     monkeypatch.setattr(ports, "unit_of", lambda pid: units[pid])

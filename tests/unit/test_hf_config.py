@@ -1,4 +1,4 @@
-"""A config.json becomes a model, or unknown with the reason; never a number where the formulas do not hold."""
+"""A config.json is read as a model, or as unknown with a reason if the formulas do not apply."""
 
 import json
 
@@ -11,7 +11,7 @@ from roundhouse.fit.estimate import Question, fit
 from roundhouse.fit.sizes import weights
 from roundhouse.util.units import GIB
 
-# Qwen/Qwen2.5-7B-Instruct's config.json, as far as it matters.
+# The relevant fields of Qwen/Qwen2.5-7B-Instruct's config.json.
 QWEN25_7B = {
     "architectures": ["Qwen2ForCausalLM"],
     "hidden_size": 3584,
@@ -43,7 +43,7 @@ def test_qwen2_is_what_the_catalog_says():
 
 
 def test_the_demos_llama_is_covered():
-    # lab/smollm.py writes this config.json of SmolLM2-135M-Instruct, which the model's card gives 135 M parameters.
+    # lab/smollm.py writes this config.json of SmolLM2-135M-Instruct. Its model card states 135 M parameters.
     config = {
         "architectures": ["LlamaForCausalLM"],
         "dtype": "bfloat16",

@@ -1,4 +1,4 @@
-"""The log of a unit, from stand-ins for journalctl and systemctl that record how they are called."""
+"""The log of a unit, from stand-ins for journalctl and systemctl that record their arguments."""
 
 import json
 
@@ -13,7 +13,7 @@ START = "5f1c"
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
-    """Return a function that puts journalctl and systemctl on the path, and the folder of their recorded words."""
+    """Return a function that puts journalctl and systemctl on the PATH, and the folder of their recorded arguments."""
 
     def put(*messages, status=0):
         rows = [{"__REALTIME_TIMESTAMP": str((SECOND + at) * 10**6), "MESSAGE": text} for at, text in messages]
@@ -35,7 +35,7 @@ def test_a_log_has_the_lines_of_each_message_oldest_first(programs):
     asked = (words / "journalctl.words").read_text()
     assert "--unit roundhouse-dev.service" in asked
     assert "--lines 20" in asked
-    assert "--all" in asked  # journalctl leaves out a long message otherwise
+    assert "--all" in asked  # otherwise journalctl omits a long message
 
 
 def test_the_log_of_a_start_is_whole_and_of_that_start_alone(programs):

@@ -1,4 +1,4 @@
-"""What the kernel says of cards and of memory: real lines, told by a stand-in for journalctl."""
+"""Kernel messages about cards and memory: real lines from a stand-in for journalctl."""
 
 import json
 import stat
@@ -32,11 +32,11 @@ def causes(lines, *, driver_answers=True):
     return [each.code for each in kernel_log.findings(lines, driver_answers=driver_answers, now=NOW)]
 
 
-def test_a_burst_is_one_finding_with_the_line_that_it_began_with():
+def test_a_burst_is_one_finding_with_its_first_line():
     (found,) = kernel_log.findings(said(FALLEN, FOLLOWS, FOLLOWS), driver_answers=False, now=NOW)
     assert (found.code, found.agent) == ("card_lost", None)
     assert found.evidence.endswith(FALLEN)
-    assert found.evidence[:2] == "20"  # when it was
+    assert found.evidence[:2] == "20"  # the year of the entry
 
 
 @pytest.mark.parametrize(
@@ -48,18 +48,18 @@ def test_a_burst_is_one_finding_with_the_line_that_it_began_with():
         (said(FAULT, ago=2 * 3600), True, []),
         (said(FALLEN, ago=30 * 3600), True, []),
         (said(MISMATCH), False, ["driver_mismatch"]),
-        (said(MISMATCH), True, []),  # it was reloaded since
+        (said(MISMATCH), True, []),  # it was reloaded later
         (said(*KILLED), True, []),  # the agent's own finding
         (said(OTHERS, *KILLED[1:]), True, []),
         (said(KILLED[0].replace("roundhouse-dev.service", "docker-1.scope"), KILLED[1]), True, ["host_out_of_memory"]),
         (said("NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64 580.82.07"), True, []),
     ],
 )
-def test_what_the_host_suffers_from(lines, answers, expected):
+def test_findings_of_the_host(lines, answers, expected):
     assert causes(lines, driver_answers=answers) == expected
 
 
-def test_a_start_is_told_of_its_own_processes_and_of_the_cards_alone():
+def test_a_start_has_findings_only_of_its_processes_and_cards():
     lines = said(OTHERS, *KILLED, FAULT)
     began = lines[0].at
     assert kernel_log.of_unit(lines, "roundhouse-dev.service", began, began + 3) == [KILLED[1], FAULT]
@@ -69,7 +69,7 @@ def test_a_start_is_told_of_its_own_processes_and_of_the_cards_alone():
 
 @pytest.fixture
 def journalctl(tmp_path, monkeypatch):
-    """Put a journalctl on the path that keeps its words and answers with these entries."""
+    """Put a journalctl on the PATH that records its arguments and prints these entries."""
 
     def put(*entries):
         answer = "\n".join(json.dumps(each) for each in entries)
@@ -83,7 +83,7 @@ def journalctl(tmp_path, monkeypatch):
     return put
 
 
-def test_the_question_is_bounded_and_the_answer_is_in_order(journalctl):
+def test_the_query_is_bounded_and_its_result_is_in_order(journalctl):
     second = int(time.time() * 1e6)
     words = journalctl(
         {"__REALTIME_TIMESTAMP": str(second), "MESSAGE": FALLEN},

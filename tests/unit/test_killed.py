@@ -1,4 +1,4 @@
-"""A pull that is ended by SIGKILL, wherever it is: no byte twice beyond 16 MiB, no half model, no orphan."""
+"""A pull that is killed at any point downloads at most 16 MiB twice and leaves no partial model and no orphan."""
 
 import importlib.util
 import os
@@ -35,15 +35,15 @@ bench = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(bench)
 SHARDS = (WEIGHTS, "model-00002-of-00002.safetensors")
 BOUND = 16 * MIB  # what one kill may cost
-LEAST, MOST = 17 * MIB, 20 * MIB  # what a run brings of each file before it is killed
+LEAST, MOST = 17 * MIB, 20 * MIB  # bytes of each file that a run downloads before it is killed
 
 
 @pytest.fixture
 def large(hub, request):
-    """Put a model of two files of so many MiB on the hub, which sends each at some 50 MiB/s."""
+    """Put a model of two files with that many MiB on the hub, which sends each at about 50 MiB/s."""
     shutil.rmtree(hub.repositories.folder(MODEL))
     bench.make(hub.repositories.folder(MODEL), len(SHARDS), request.param)
-    hub.repositories.revision(MODEL, "main")  # has the checksums ready
+    hub.repositories.revision(MODEL, "main")  # computes the checksums
     hub.bytes_per_second, hub.most_at_a_time = 50 * MIB, MOST
     return hub
 
@@ -59,11 +59,11 @@ def wait(running, until):
 def kill(running, hub):
     running.kill()
     running.communicate()
-    until(lambda: not hub.going)  # it has noticed, and noted what it sent
+    until(lambda: not hub.going)  # the hub has noticed the end and recorded its bytes
 
 
 def killed_after(hub, place, command):
-    """Run a pull, kill it when it brought enough of each file; return the bytes of each."""
+    """Run a pull, kill it after enough bytes of each file, and return the bytes of each."""
     before = dict(hub.out_of)
 
     def moved():
@@ -78,7 +78,7 @@ def killed_after(hub, place, command):
 
 
 def killed_while_it_reads(hub, command):
-    """Kill a pull that reads what is there; return whether it had not asked for more before that was seen."""
+    """Kill a pull while it reads existing bytes; return whether it had not yet requested more."""
     before = dict(hub.out_of)
     running = command()
     wait(running, lambda: reads_a_part(running) or dict(hub.out_of) != before)
@@ -87,14 +87,14 @@ def killed_while_it_reads(hub, command):
 
 
 def fetched_twice(hub, name):
-    """Return for each pair of answers in a row how much of the first one's bytes the second one sent again."""
+    """Return for each pair of consecutive answers how many bytes the second one sent again."""
     answers = [sent for sent in hub.log if sent.path.endswith(name) and sent.method == "GET"]
-    assert all(after.start <= before.start + before.size for before, after in pairwise(answers))  # nothing left out
+    assert all(after.start <= before.start + before.size for before, after in pairwise(answers))  # without a gap
     return [before.start + before.size - after.start for before, after in pairwise(answers)]
 
 
 def reads_a_part(running):
-    """Return whether the process is in the midst of reading what an earlier run left, by the kernel's own word."""
+    """Return whether the process is reading the bytes of an earlier run, as the kernel reports."""
     folder = Path(f"/proc/{running.pid}")
     for link in (folder / "fd").iterdir():
         try:
@@ -108,7 +108,7 @@ def reads_a_part(running):
 
 @pytest.fixture
 def tell(capsys):
-    """Return how to show a line of numbers also when the test passes."""
+    """Return a function that shows a line of numbers even if the test passes."""
 
     def told(*words):
         with capsys.disabled():
@@ -120,7 +120,7 @@ def tell(capsys):
 @pytest.mark.parametrize("large", [220], indirect=True)
 def test_killed_at_ten_random_moments_no_byte_is_fetched_twice_beyond_the_last_16_mib(large, place, command, tell):
     moved = [killed_after(large, place, command) for _ in range(10)]
-    assert min(map(min, moved)) > BOUND  # so that a file which began again would be seen
+    assert min(map(min, moved)) > BOUND  # so that a restarted file would be detected
     missed = 0
     for _ in range(3):
         while not killed_while_it_reads(large, command):
@@ -161,7 +161,7 @@ def test_a_file_that_begins_again_is_seen_by_these_numbers(large, place, command
 
 @pytest.fixture
 def killed(hub, place):
-    """Return a function that pulls and dies before the N-th thing done to the disk; it returns status and count."""
+    """Return a function that pulls and dies before the N-th disk operation; it returns status and count."""
     program = [sys.executable, ROOT / "tests/unit/killed_pull.py", hub.url, place]
     running = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -178,7 +178,7 @@ def killed(hub, place):
 
 
 def moments(killed, prepare):
-    """Kill at each moment in turn, each time from a prepared store, until one run comes to its end."""
+    """Kill at each operation in turn, each time with a prepared store, until one run finishes."""
     for number in range(1, 200):
         prepare()
         status, count = killed(number)

@@ -1,4 +1,4 @@
-"""lab/deployed.py: one build at a time, and none goes on with the host of a build that was killed."""
+"""lab/deployed.py runs one build at a time, and does not reuse the host of a killed build."""
 
 import fcntl
 import json
@@ -9,7 +9,7 @@ import deployed
 import pytest
 from clock import until
 
-# In place of docker: it has the hosts of two killed builds, and the image that is asked for.
+# A replacement of docker with the hosts of two killed builds and the requested image.
 DOCKER = """#!/bin/sh
 echo "$@" >>"$0.log"
 case $1 in
@@ -19,7 +19,7 @@ esac
 """
 
 
-def test_the_host_of_a_killed_build_is_removed_before_anything_is_made(tmp_path, monkeypatch, capsys):
+def test_the_host_of_a_killed_build_is_removed_before_a_new_build(tmp_path, monkeypatch, capsys):
     docker = tmp_path / "docker"
     docker.write_text(DOCKER)
     docker.chmod(0o755)
@@ -40,7 +40,7 @@ def test_the_host_of_a_killed_build_is_removed_before_anything_is_made(tmp_path,
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_a_second_build_says_that_it_waits_for_the_first(tmp_path, monkeypatch, capsys, taken):
+def test_a_second_build_reports_that_it_waits(tmp_path, monkeypatch, capsys, taken):
     monkeypatch.setattr(deployed, "LOCK", tmp_path / "cache/deployed.lock")
     monkeypatch.setattr(deployed, "print_image", lambda *_: 0)
     deployed.LOCK.parent.mkdir()
@@ -58,7 +58,7 @@ def test_a_second_build_says_that_it_waits_for_the_first(tmp_path, monkeypatch, 
     assert capsys.readouterr().err == ""
 
 
-def test_what_goes_into_an_image_is_in_its_key_and_the_hosts_name_is_not(tmp_path):
+def test_the_key_covers_all_inputs_except_the_hosts_name(tmp_path):
     one, two = tmp_path / "one.yml", tmp_path / "two.yml"
     one.write_text("---\n")
     two.write_text("--- # another\n")

@@ -1,4 +1,4 @@
-"""lab/image.sh: the inputs of an image decide its name, and a second build says that it waits for the first."""
+"""lab/image.sh: the inputs of an image determine its name, and a second build waits for the first."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ SCRIPT = CHECKOUT / "lab/image.sh"
 
 @pytest.fixture
 def image(tmp_path):
-    """Return what starts the script, with a Docker that has each image and writes down what it is asked."""
+    """Return a function that starts the script with a docker that has every image and records its arguments."""
     docker = tmp_path / "docker"
     docker.write_text('#!/bin/sh\necho "$@" >>"$0.log"\n')
     docker.chmod(0o755)
@@ -31,7 +31,7 @@ def image(tmp_path):
 
 
 @pytest.mark.parametrize("layer", [(), ("fake",), ("fake/images",)])
-def test_the_name_is_that_of_the_image_and_asks_nothing_of_docker(image, tmp_path, layer):
+def test_the_option_name_prints_the_name_without_docker(image, tmp_path, layer):
     name = image("--name", "bookworm", *layer).communicate()[0]
     kind = "".join(f"{each.replace('/', '-')}-" for each in layer)
     assert re.fullmatch(rf"roundhouse-lab:bookworm-{kind}[0-9a-f]{{12}}\n", name)
@@ -40,7 +40,7 @@ def test_the_name_is_that_of_the_image_and_asks_nothing_of_docker(image, tmp_pat
     assert f"image inspect {name.strip()}" in (tmp_path / "docker.log").read_text()
 
 
-def test_a_second_build_says_that_it_waits_for_the_first(image, tmp_path):
+def test_a_second_build_reports_that_it_waits(image, tmp_path):
     lock = tmp_path / "cache/roundhouse/images/bookworm.lock"
     lock.parent.mkdir(parents=True)
     with lock.open("w") as held:

@@ -1,4 +1,4 @@
-"""The subpackages import in one direction, which docs/architecture.md shows."""
+"""The subpackages import in one direction, which docs/explanation/architecture.md shows."""
 
 import ast
 import re
@@ -10,13 +10,13 @@ from roundhouse.paths import CHECKOUT, PACKAGE
 ORDER = list(PACKAGES)
 
 
-def test_each_subpackage_has_its_place():
+def test_each_subpackage_has_a_layer():
     names = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
     names |= {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
     assert names == set(ORDER)
 
 
-def test_a_subpackage_imports_from_below_alone():
+def test_a_subpackage_imports_only_from_below():
     upward = [
         f"{module} imports {name}"
         for module, names in imports_by_module().items()
@@ -32,10 +32,10 @@ def test_the_search_for_imports_finds_them():
     assert sum(map(len, found.values())) > 200
 
 
-def test_all_imports_of_the_package_are_relative_but_those_of_types():
-    """Within Ansible its name is ansible.module_utils.roundhouse.
+def test_all_imports_of_the_package_are_relative_except_for_types():
+    """Check the imports, because within Ansible the package's name is ansible.module_utils.roundhouse.
 
-    Ansible ships what a relative import names, even below TYPE_CHECKING; an absolute one of types alone it does not.
+    Ansible ships the modules of relative imports, even below TYPE_CHECKING. It does not ship those of absolute imports.
     """
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text())
@@ -48,8 +48,8 @@ def test_all_imports_of_the_package_are_relative_but_those_of_types():
             assert not (isinstance(node, ast.Import) and any(a.name.startswith("roundhouse") for a in node.names)), path
 
 
-def test_one_module_runs_programs_for_their_output():
-    """The others pass output through, or run beside the program."""
+def test_only_one_module_runs_programs_for_their_output():
+    """Check the calls; other modules pass output through, or start a program in the background."""
     calls = {
         path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "subprocess.run(" in path.read_text()
     }
@@ -57,21 +57,21 @@ def test_one_module_runs_programs_for_their_output():
 
 
 def test_the_packages_init_files_stay_empty():
-    """Ansible ships them to the host with each module that imports from the package."""
+    """Check the files' size, because Ansible ships them to the host with each module of the package."""
     assert [path for path in PACKAGE.rglob("*/__init__.py") if path.read_text()] == []
 
 
 CHANGES = (CHECKOUT / "CONTRIBUTING.md").read_text().partition("## Where to change what")[2].partition("## Rules")[0]
 
 
-def test_the_files_that_contributing_names_are_there():
+def test_files_named_in_contributing_exist():
     named = re.findall(r"`([\w/.]+\.(?:py|j2|yml|lua))`", CHANGES)
     folders = ("", "src/roundhouse/", "src/roundhouse/doctor/")
     assert len(named) > 15
     assert [name for name in named if not any((CHECKOUT / folder / name).exists() for folder in folders)] == []
 
 
-def test_each_file_that_contributing_names_first_has_what_is_changed():
+def test_files_in_contributings_table_contain_the_named_symbol():
     rows = re.findall(r"^\| [^|]+ \| `([^`]+)` \| `([^`]+)` \|", CHANGES, re.MULTILINE)
     assert len(rows) == 10
     assert [(file, name) for file, name in rows if not re.search(rf"\b{name}\b", (CHECKOUT / file).read_text())] == []

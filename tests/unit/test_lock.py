@@ -1,4 +1,4 @@
-"""The lock file beside the roster: what it does to a roster, and the models that a plan requires by it."""
+"""The lock file beside the roster: the revisions that it sets, and the models that a plan then requires."""
 
 import json
 
@@ -19,7 +19,7 @@ FILES = {"config.json": "663 git-sha1:00", "model.safetensors": "988097824 sha25
 
 @pytest.fixture
 def lock(tmp_path):
-    """Return a lock file that holds the po agent's first model."""
+    """Return a lock file with the po agent's first model."""
     path = tmp_path / "models.lock"
     models_lock.record(path, {"Qwen/Qwen2.5-7B-Instruct@main": {"revision": REVISION, "files": FILES}})
     return path
@@ -86,7 +86,7 @@ def test_check_mode_writes_nothing(tmp_path):
 
 
 def test_a_lock_that_names_what_is_no_file_of_a_model_is_refused(tmp_path):
-    """Such as a hidden file, which earlier versions locked."""
+    """An example is a hidden file, which earlier versions locked."""
     required = {"model": "lab/small", "revision": "0" * 40, "asked": "main", "files": {".hidden.json": "2 git-sha1:00"}}
     with refused("lock_entry_invalid", entry="'.hidden.json': '2 git-sha1:00'"):
         pull_module.pull_models(

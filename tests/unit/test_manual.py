@@ -1,4 +1,4 @@
-"""The man page and bash's completion are made of the help, and bash completes with it."""
+"""The man page and bash's completion are generated from the help, and the completion works."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from roundhouse.cli import command, manual
 
 
 def completed(script, *words):
-    """Return what bash offers behind these words, the last of which is begun."""
+    """Return bash's completions for these words, the last of which is incomplete."""
     told = f"{script}\nCOMP_WORDS=(roundhouse {' '.join(map(repr, words))}); COMP_CWORD={len(words)}; _roundhouse\n"
     asked = told + 'printf "%s\\n" "${COMPREPLY[@]}"'
     return subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True).stdout.split()

@@ -1,4 +1,4 @@
-"""What a start log states, as the pinned vLLM words it, and what the next plan makes of it."""
+"""The measurements in a start log of the pinned vLLM, and their use in the next plan."""
 
 import json
 
@@ -12,7 +12,7 @@ from roundhouse.schema.facts import Measurement
 from roundhouse.schema.plan import Agent
 
 # The format strings of vLLM 0.32 (v1/worker/gpu_model_runner.py, v1/worker/gpu_worker.py, v1/core/kv_cache_utils.py),
-# with numbers; two ranks say some of them each.
+# with numbers; some lines are logged by both of two ranks.
 LOG = """\
 (Worker_TP0 pid=7) INFO 11-24 10:00:01 [gpu_model_runner.py:5149] Model loading took 9.0623 GiB memory and 8.1 seconds
 (Worker_TP1 pid=8) INFO 11-24 10:00:01 [gpu_model_runner.py:5149] Model loading took 9.0701 GiB memory and 8.2 seconds

@@ -1,4 +1,4 @@
-"""Old compose and env files as a roster: what each line became, what has no meaning, and that a card holds it."""
+"""Old compose and env files as a roster: the outcome of each line, and the fit of the result."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from roundhouse.plan import build
 from roundhouse.roster import validate
 from roundhouse.vllm import options
 
-# What the guide has in its files, in one: its variables, its reservation, its health check, its ports.
+# One file with the guide's variables, reservation, health check and ports.
 ARCHITECT = """\
 version: "3.8"
 services:
@@ -60,7 +60,7 @@ services:
 
 @pytest.fixture
 def write(tmp_path):
-    """Return what writes a file and returns its path as a word of the command line."""
+    """Return a function that writes a file and returns its path as an argument."""
 
     def run(name, content):
         (tmp_path / name).write_text(content)
@@ -71,7 +71,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def told(capsys):
-    """Return what the command says as one object, with its exit status."""
+    """Return the command's JSON answer with its exit status."""
 
     def run(*words):
         status = main.main(["import", *words, "--json"])
@@ -82,7 +82,7 @@ def told(capsys):
 
 @pytest.fixture
 def refusal(capsys):
-    """Return the error of a command that is refused, as its --json has it, with its exit status."""
+    """Return the error of a refused command in its --json format, with its exit status."""
 
     def run(*words):
         status = main.main(["import", *words, "--json"])
@@ -101,7 +101,7 @@ def planned(agents, card="RTX 5060 Ti"):
     return build.build(agents, build.Settings("cuda", "", "", None), host)
 
 
-def test_the_guides_file_becomes_a_roster_that_the_card_holds(write, told):
+def test_the_guides_file_becomes_a_roster_that_fits_the_card(write, told):
     answer = told(write("docker-compose-architect.yml", ARCHITECT))
     (agent,) = answer["agents"]
     assert (answer["status"], answer["ok"]) == (0, True)
@@ -134,36 +134,36 @@ def test_the_guides_file_becomes_a_roster_that_the_card_holds(write, told):
 
 
 @pytest.mark.parametrize(
-    ("text", "number", "fate", "part"),
+    ("text", "number", "outcome", "part"),
     [
-        ("architect", 3, "became", "model name on the API"),
-        ("image:", 4, "so anyway", "vLLM 0.32"),
-        ("restart:", 5, "so anyway", "systemd unit"),
-        ("CUDA_VISIBLE_DEVICES", 7, "became", "PCI bus"),
-        ("VLLM_GPU_MEMORY_UTILIZATION", 8, "became", "not the KV cache alone"),
-        ("VLLM_MAX_MODEL_LEN", 9, "became", "prompt and answer together"),
-        ("VLLM_TEMPERATURE", 10, "became", "Only 0 is greedy"),
-        ("VLLM_TOP_P", 11, "became", "it only warned"),
-        ("VLLM_ENABLE_PREFIX_CACHING", 12, "so anyway", "on by default"),
-        ("VLLM_TENSOR_PARALLEL_SIZE", 13, "so anyway", "One card"),
-        ("VLLM_USE_SPEC_DECODE", 14, "nearest", "n-gram drafts from the prompt"),
-        ("VLLM_SPEC_TREE_SIZE", 15, "no meaning", "vLLM drafts no tree; the number, 4, is taken"),
-        ("HF_TOKEN", 16, "not taken", "a roster holds no secret"),
-        ("--model", 18, "nearest", "llama.cpp file type"),
-        ("q5_K_M", 19, "no meaning", "Unknown quantization method"),
-        ("--port 8000", 20, "not taken", "what compose published"),
-        ("8000:8000", 22, "nearest", "on loopback"),
-        ("8100:8100", 23, "so anyway", "100 above its agent's port, at /metrics"),
-        ("volumes:", 25, "so anyway", "this cache is left alone"),
-        ("count:", 31, "so anyway", "one agent run on it at a time"),
-        ("healthcheck:", 33, "so anyway", "restarts nothing"),
-        ("webui", 35, "not taken", "no vLLM"),
+        ("architect", 3, "converted", "model name on the API"),
+        ("image:", 4, "default", "vLLM 0.32"),
+        ("restart:", 5, "default", "systemd unit"),
+        ("CUDA_VISIBLE_DEVICES", 7, "converted", "PCI bus"),
+        ("VLLM_GPU_MEMORY_UTILIZATION", 8, "converted", "not the KV cache alone"),
+        ("VLLM_MAX_MODEL_LEN", 9, "converted", "prompt and answer together"),
+        ("VLLM_TEMPERATURE", 10, "converted", "Only 0 is greedy"),
+        ("VLLM_TOP_P", 11, "converted", "it only warned"),
+        ("VLLM_ENABLE_PREFIX_CACHING", 12, "default", "on by default"),
+        ("VLLM_TENSOR_PARALLEL_SIZE", 13, "default", "one card per model"),
+        ("VLLM_USE_SPEC_DECODE", 14, "approximated", "Method ngram drafts from the prompt"),
+        ("VLLM_SPEC_TREE_SIZE", 15, "unsupported", "vLLM has no draft trees; its value, 4, is used"),
+        ("HF_TOKEN", 16, "dropped", "a roster contains no secrets"),
+        ("--model", 18, "approximated", "llama.cpp file type"),
+        ("q5_K_M", 19, "unsupported", "Unknown quantization method"),
+        ("--port 8000", 20, "dropped", "the port that Compose published"),
+        ("8000:8000", 22, "approximated", "on loopback"),
+        ("8100:8100", 23, "default", "100 above the agent's port, at /metrics"),
+        ("volumes:", 25, "default", "this cache is not changed"),
+        ("count:", 31, "default", "runs one agent on it at a time"),
+        ("healthcheck:", 33, "default", "restarts nothing"),
+        ("webui", 35, "dropped", "does not run vLLM"),
     ],
 )
-def test_each_line_of_it_is_accounted_for(write, told, text, number, fate, part):
+def test_each_line_of_it_is_accounted_for(write, told, text, number, outcome, part):
     answer = told(write("docker-compose-architect.yml", ARCHITECT))
     (line,) = [line for line in lines(answer, text) if line["number"]][:1]
-    assert (line["number"], line["fate"]) == (number, fate)
+    assert (line["number"], line["outcome"]) == (number, outcome)
     assert part in line["why"]
 
 
@@ -201,15 +201,15 @@ def test_the_guides_three_agents_of_three_files_fit_the_card(write, told):
     ]
 
 
-def test_what_is_printed_is_the_roster_as_yaml(write, told, capsys, tmp_path):
+def test_the_output_is_the_roster_as_yaml(write, told, capsys, tmp_path):
     file = write("docker-compose-architect.yml", ARCHITECT)
     answer = told(file)
-    agents, fates = answer["agents"], [line["fate"] for line in answer["lines"]]
+    agents, outcomes = answer["agents"], [line["outcome"] for line in answer["lines"]]
     assert main.main(["import", file]) == 0
     printed = capsys.readouterr()
     assert yaml.safe_load(printed.out) == {"agents": agents}
-    assert f"{len(fates)} lines: {fates.count('became')} became" in printed.err
-    assert printed.err.count("\n    ") == len(fates)
+    assert f"{len(outcomes)} lines: {outcomes.count('converted')} converted" in printed.err
+    assert printed.err.count("\n    ") == len(outcomes)
     (tmp_path / "roster.yml").write_text(printed.out)
     assert cli_plan.read(tmp_path / "roster.yml") == agents
     linted = subprocess.run(
@@ -221,21 +221,21 @@ def test_what_is_printed_is_the_roster_as_yaml(write, told, capsys, tmp_path):
     assert linted.returncode == 0, linted.stdout
 
 
-def test_a_second_port_of_the_api_is_said_not_to_be_taken(write, told):
+def test_a_second_port_of_the_api_is_reported_as_dropped(write, told):
     text = "services:\n  dev:\n    command: --model Qwen/Qwen3-8B\n    ports: ['8001:8000', '8101:8000']\n"
     answer = told(write("docker-compose-dev.yml", text))
     assert answer["agents"][0]["port"] == 8001
     (second,) = lines(answer, "8101")
-    assert (second["fate"], second["why"]) == ("not taken", "An agent answers on one port, and that is 8001.")
+    assert (second["outcome"], second["why"]) == ("dropped", "An agent has one port, and it is 8001.")
 
 
 def test_a_port_that_is_neither_the_apis_nor_the_metrics_has_no_meaning(write, told):
     text = "services:\n  dev:\n    command: --model Qwen/Qwen3-8B\n    ports: ['8001:8000', '9000:9000']\n"
     (line,) = lines(told(write("docker-compose-dev.yml", text)), "9000")
-    assert (line["fate"], line["why"]) == ("no meaning", "vLLM listens on the port of its API alone.")
+    assert (line["outcome"], line["why"]) == ("unsupported", "vLLM listens only on the port of its API.")
 
 
-def test_a_file_that_is_there_is_not_written_over_without_a_word(write, capsys, refusal, tmp_path):
+def test_an_existing_file_is_not_overwritten(write, capsys, refusal, tmp_path):
     file, target = write("docker-compose-architect.yml", ARCHITECT), tmp_path / "host_vars/gpu1.yml"
     assert main.main(["import", file, "--to", str(target)]) == 0
     assert "written" in capsys.readouterr().err
@@ -256,7 +256,7 @@ def test_two_cards_by_the_guides_lines(write, told):
     (agent,) = answer["agents"]
     assert answer["status"] == 0
     assert (agent["name"], agent["gpus"]) == ("architect", [0, 1])
-    assert "hid all but 1 of the 2 cards" in lines(answer, "count")[0]["why"]
+    assert "gave the engine only 1 of its 2 cards" in lines(answer, "count")[0]["why"]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_two_cards_by_the_guides_lines(write, told):
         ("NVIDIA_VISIBLE_DEVICES=all", None),
     ],
 )
-def test_the_cards_of_an_env_file(write, told, words, gpus):
+def test_an_env_file_sets_the_cards(write, told, words, gpus):
     answer = told(write("dev.env", f"VLLM_MODEL=Qwen/Qwen2.5-7B-Instruct\n{words}\n"))
     assert answer["agents"][0].get("gpus") == gpus
 
@@ -335,22 +335,22 @@ def test_flags_of_a_command(write, told, command, field, value):
     assert (answer["status"], answer["agents"][0][field]) == (0, value)
 
 
-def test_a_draft_model_of_another_vocabulary_is_not_taken(write, told):
+def test_a_draft_model_of_another_vocabulary_is_dropped(write, told):
     command = "--model Qwen/Qwen2.5-14B-Instruct-AWQ --speculative-model Qwen/Qwen2.5-0.5B-Instruct"
     answer = told(write("compose.yml", f"services:\n  dev:\n    image: vllm\n    command: {command}\n"))
     assert answer["agents"][0]["speculative_config"]["method"] == "ngram"
     assert "151936 and 152064" in lines(answer, "--speculative-model")[0]["why"]
 
 
-def test_a_flag_stands_above_a_variable_and_that_is_said(write, told):
+def test_a_flag_overrides_a_variable_and_is_reported(write, told):
     content = "services:\n  dev:\n    image: vllm\n    environment: [VLLM_MAX_MODEL_LEN=8192]\n"
     content += "    command: --model Qwen/Qwen3-8B --max-model-len 4096\n"
     answer = told(write("compose.yml", content))
     assert answer["agents"][0]["max_model_len"] == 4096
-    assert lines(answer, "VLLM_MAX_MODEL_LEN")[0]["why"] == "Line 5 says it too, and that is what counted."
+    assert lines(answer, "VLLM_MAX_MODEL_LEN")[0]["why"] == "Line 5 overrides it."
 
 
-def test_variables_anchors_and_env_files_are_as_compose_has_them(write, told):
+def test_variables_anchors_and_env_files_work_as_in_compose(write, told):
     write(".env", "MODEL=Qwen/Qwen3-8B\n")
     write("common.env", "VLLM_TEMPERATURE=0.4\nVLLM_TOP_P=0.8\n")
     content = (
@@ -377,7 +377,7 @@ def test_variables_anchors_and_env_files_are_as_compose_has_them(write, told):
         ("$$A", "$A"),
     ],
 )
-def test_what_compose_puts_in(text, value):
+def test_compose_interpolation(text, value):
     assert env_file.interpolate(text, {"A": "1", "E": ""}) == value
 
 
@@ -387,32 +387,32 @@ def test_a_model_in_a_mounted_folder_is_the_hosts(write, told, tmp_path):
         f"services:\n  dev:\n    image: vllm\n    volumes: ['{folder}:/models']\n    command: --model /models/own\n"
     )
     answer = told(write("compose.yml", content))
-    hidden = str(folder).startswith("/tmp/")  # noqa: S108 - where pytest's folders usually are, and units see nothing
+    hidden = str(folder).startswith("/tmp/")  # noqa: S108 - pytest's folders are usually there, and units do not see it
     said = lines(answer, "--model")[0]
     assert f"{folder}/own" in (said["why"] if hidden else said["became"])
     assert answer["status"] == (1 if hidden else 0)
 
 
-def test_two_that_want_one_port_or_one_name_get_their_own(write, told):
+def test_conflicting_ports_and_names_are_changed(write, told):
     one = "services:\n  dev:\n    image: vllm\n    command: --model Qwen/Qwen3-8B\n    ports: ['8000:8000']\n"
     answer = told(write("compose-a.yml", one), write("compose-b.yml", one))
     assert [(agent["name"], agent["port"]) for agent in answer["agents"]] == [("dev", 8000), ("dev-2", 8001)]
     assert answer["status"] == 0
-    assert [line["fate"] for line in answer["lines"]].count("added") > 2
+    assert [line["outcome"] for line in answer["lines"]].count("added") > 2
 
 
 @pytest.mark.parametrize(
     ("entry", "part"),
     [
-        ("env_file: lost.env", "There is no such file: put it beside this one"),
-        ("environment: 7", "It has to be a list of NAME=VALUE"),
-        ("ports: 8000", "It has to be a list."),
+        ("env_file: lost.env", "The file does not exist: put it beside this one"),
+        ("environment: 7", "It must be a list of NAME=VALUE"),
+        ("ports: 8000", "It must be a list."),
     ],
 )
-def test_what_holds_nothing_is_said_to_be_lost(write, told, entry, part):
+def test_settings_without_effect_are_reported(write, told, entry, part):
     answer = told(write("compose.yml", f"services:\n  dev:\n    image: vllm/vllm-openai\n    {entry}\n"))
     (line,) = lines(answer, entry)
-    assert (line["number"], line["fate"]) == (4, "not taken")
+    assert (line["number"], line["outcome"]) == (4, "dropped")
     assert part in line["why"]
 
 
@@ -421,7 +421,7 @@ def test_ollama_stands_alone(write, refusal):
     assert (refused["status"], refused["code"], refused["fields"]) == (2, "ollama_with_files", {"count": 1})
 
 
-def test_gguf_of_an_unknown_family_is_said_and_not_invented(write, told):
+def test_gguf_of_an_unknown_family_is_reported(write, told):
     answer = told(write("dev.env", "VLLM_MODEL=TheBloke/Some-7B-GGUF\n"))
     assert answer["status"] == 1
     assert "models" not in answer["agents"][0]
@@ -443,7 +443,7 @@ def test_gguf_of_an_unknown_family_is_said_and_not_invented(write, told):
         ),
     ],
 )
-def test_a_file_that_is_none_is_refused_in_one_sentence(write, capsys, refusal, name, content, code, part):
+def test_an_unsupported_file_is_refused_with_one_sentence(write, capsys, refusal, name, content, code, part):
     file = write(name, content)
     assert main.main(["import", file]) == 2
     said = capsys.readouterr()
@@ -459,10 +459,10 @@ def test_a_file_that_is_none_is_refused_in_one_sentence(write, capsys, refusal, 
         *("CUDA_VISIBLE_DEVICES=\u00b2", "VLLM_TENSOR_PARALLEL_SIZE=x", "VLLM_MAX_NUM_SEQS=many"),
     ],
 )
-def test_a_value_that_cannot_be_meant_is_not_taken_and_ends_nothing(write, told, said):
+def test_an_invalid_value_is_reported_and_skipped(write, told, said):
     answer = told(write("dev.env", f"VLLM_MODEL=Qwen/Qwen3-8B\n{said}\n"))
     assert answer["status"] == 0
-    assert lines(answer, said)[0]["fate"] == "not taken"
+    assert lines(answer, said)[0]["outcome"] == "dropped"
 
 
 @pytest.mark.parametrize(
@@ -473,7 +473,7 @@ def test_a_value_that_cannot_be_meant_is_not_taken_and_ends_nothing(write, told,
         ("dotenv", "python-dotenv", "dev.env"),
     ],
 )
-def test_without_its_library_it_says_what_to_install(write, tmp_path, module, library, name):
+def test_a_missing_library_is_reported_with_its_package(write, tmp_path, module, library, name):
     write(".env", "TAG=1\n")
     file = write(name, ARCHITECT if name.endswith(".yml") else "VLLM_MODEL=Qwen/Qwen3-8B\n")
     (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError('{module}')\n")
@@ -485,7 +485,7 @@ def test_without_its_library_it_says_what_to_install(write, tmp_path, module, li
     assert done.stderr.count("\n") == 1
 
 
-def test_what_a_user_installs_is_what_the_controller_is_locked_to():
+def test_the_optional_packages_equal_the_controllers_lock():
     locked = (ROOT / "requirements/dev.in").read_text().lower()
     assert all(library in locked.split() for library in ("pyyaml", "python-dotenv"))
     assert 'import = ["PyYAML>=6", "python-dotenv>=1"]' in (ROOT / "pyproject.toml").read_text()
@@ -501,7 +501,7 @@ def test_what_a_user_installs_is_what_the_controller_is_locked_to():
         *("container_name: [a]", "environment: !override {A: b}", "ports: !reset []", "command: ''"),
     ],
 )
-def test_a_service_of_any_shape_ends_in_a_report_or_a_refusal(write, capsys, body):
+def test_a_service_of_any_shape_is_reported_or_refused(write, capsys, body):
     file = write("compose.yml", f"services:\n  dev:\n    image: vllm\n    {body}\n")
     assert main.main(["import", file, "--model", "Qwen/Qwen3-8B", "--json"]) in (0, 2)
     assert json.loads(capsys.readouterr().out)["schema"] == 2
@@ -515,7 +515,7 @@ def test_a_host_without_pyyaml_prints_the_roster_as_json_which_is_yaml(write, to
     assert yaml.safe_load(without) == yaml.safe_load(roster["roster"]) == {"agents": roster["agents"]}
 
 
-def test_the_words_of_vllm_are_those_that_the_deployment_writes():
+def test_vllms_options_equal_those_of_the_deployment():
     place = options.Place("cuda", "127.0.0.1", 8000, "/m")
     agent = {
         **{

@@ -1,4 +1,4 @@
-"""Ollama's models as agents, from a store that lies on the disk as Ollama leaves it, and from Modelfiles."""
+"""Ollama's models as agents, from a store in Ollama's layout and from Modelfiles."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ LIBRARY = "registry.ollama.ai/library"
 
 
 def gguf_head(**texts):
-    """Return the bytes of a GGUF's head: texts, a number and an array, then the tokenizer's words."""
+    """Return the beginning of a GGUF file: strings, a number and an array, then the tokenizer's words."""
 
     def text(value):
         return struct.pack("<Q", len(value)) + value.encode()
@@ -32,7 +32,7 @@ def gguf_head(**texts):
 
 
 class Store:
-    """A folder as Ollama keeps its models."""
+    """Build a folder in the layout of Ollama's store."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -93,7 +93,7 @@ def everything(folder):
     }
 
 
-def test_a_made_model_is_its_weights_sampling_and_length(store, told):
+def test_a_created_model_has_weights_sampling_and_length(store, told):
     head = gguf_head(architecture="qwen2", name="Qwen2.5 Coder 32B Instruct", basename="Qwen2.5-Coder")
     params = json.dumps({"temperature": 0.3, "top_p": 0.95, "num_ctx": 16384, "num_gpu": 99, "stop": ["<|im_end|>"]})
     system = "You are a careful developer. " * 9
@@ -115,13 +115,13 @@ def test_a_made_model_is_its_weights_sampling_and_length(store, told):
     }
     assert "send it as the first message" in lines["SYSTEM"]["why"]
     assert f"{len(system)} characters" in lines["SYSTEM"]["why"]
-    assert "calls itself 'Qwen2.5 Coder 32B Instruct'" in lines["FROM"]["why"]
-    assert lines["PARAMETER num_gpu 99"]["fate"] == "no meaning"
-    assert "A request says it" in lines["PARAMETER stop ['<|im_end|>']"]["why"]
+    assert "The name in its file is 'Qwen2.5 Coder 32B Instruct'" in lines["FROM"]["why"]
+    assert lines["PARAMETER num_gpu 99"]["outcome"] == "unsupported"
+    assert "in the request" in lines["PARAMETER stop ['<|im_end|>']"]["why"]
     assert everything(store.folder) == before
 
 
-def test_the_card_holds_what_is_proposed(store, told):
+def test_the_proposed_agents_fit_the_card(store, told):
     store.add("qwen2.5:7b", gguf_head(name="Qwen2.5 7B Instruct"))
     store.add("llama3.1:8b", b"GGUF1", {"model_type": "8.0B", "model_family": "llama"})
     store.add("qwen3:1.7b", b"GGUF2", {"model_type": "2.0B", "model_family": "qwen3"})
@@ -136,7 +136,7 @@ def test_the_card_holds_what_is_proposed(store, told):
     ]
 
 
-def test_what_ollama_took_by_itself_is_added_and_said(store, told):
+def test_ollamas_defaults_are_added_and_reported(store, told):
     store.add("qwen2.5", gguf_head(name="Qwen2.5 7B Instruct"))
     answer = told()
     (agent,) = answer["agents"]
@@ -144,7 +144,7 @@ def test_what_ollama_took_by_itself_is_added_and_said(store, told):
     assert "Ollama's default" in of(answer, "qwen2.5:latest")["temperature"]["why"]
 
 
-def test_a_model_made_of_one_that_is_there_is_known_by_it(store, told):
+def test_a_derived_model_is_recognized_by_its_base(store, told):
     store.add("qwen2.5-coder:14b", b"GGUF-no-head", {"model_type": "14.8B"})
     store.add("architect", b"GGUF-no-head", {"model_type": "14.8B"}, params='{"temperature": 0.1}')
     models = {agent["name"]: agent["models"][0]["model"] for agent in told()["agents"]}
@@ -162,14 +162,14 @@ def test_two_names_of_one_model_are_one_agent(store, told):
 @pytest.mark.parametrize(
     ("name", "config", "parts", "part"),
     [
-        ("gemma3:4b", {"model_family": "gemma3"}, {}, "no safetensors repository of that is known"),
-        ("nomic-embed-text", {"model_family": "nomic-bert"}, {}, "embeds texts"),
-        ("qwen2.5:7b", {}, {"projector": "x"}, "sees pictures"),
-        ("qwen2.5:7b", {}, {"adapter": "x"}, "adapter of its own"),
-        ("qwen2.5:7b", {"model_type": "14.8B"}, {}, "is known"),
+        ("gemma3:4b", {"model_family": "gemma3"}, {}, "gemma3 (the name in its file) is unknown"),
+        ("nomic-embed-text", {"model_family": "nomic-bert"}, {}, "an embedding model"),
+        ("qwen2.5:7b", {}, {"projector": "x"}, "a vision model"),
+        ("qwen2.5:7b", {}, {"adapter": "x"}, "merge the adapter"),
+        ("qwen2.5:7b", {"model_type": "14.8B"}, {}, "is unknown"),
     ],
 )
-def test_what_is_no_agent_is_said_and_not_invented(store, told, name, config, parts, part):
+def test_unsupported_models_are_reported(store, told, name, config, parts, part):
     store.add("po", gguf_head(name="Qwen2.5 7B Instruct"), params='{"seed": 1}')
     store.add(name, b"GGUF-other", config, **parts)
     answer = told()
@@ -178,10 +178,10 @@ def test_what_is_no_agent_is_said_and_not_invented(store, told, name, config, pa
     assert any(part in line["why"] for line in answer["lines"] if line["file"] == full)
 
 
-def test_a_store_of_nothing_known_is_refused_with_its_reasons(store, capsys):
+def test_a_store_without_known_models_is_refused_with_reasons(store, capsys):
     store.add("gemma3:4b", b"GGUF", {"model_family": "gemma3"})
     assert main.main(["import", "ollama", "--store", str(store.folder)]) == 1
-    assert "gemma3:4b: Its file calls itself gemma3" in capsys.readouterr().err
+    assert "gemma3:4b: The safetensors repository of gemma3" in capsys.readouterr().err
 
 
 def test_a_damaged_manifest_is_named_and_the_others_are_read(store, told):
@@ -189,7 +189,7 @@ def test_a_damaged_manifest_is_named_and_the_others_are_read(store, told):
     (store.folder / "manifests" / LIBRARY / "qwen2.5/broken").write_text("{")
     answer = told()
     assert len(answer["agents"]) == 1
-    assert any("broken is no manifest" in line["why"] for line in answer["lines"])
+    assert any("broken cannot be read" in line["why"] for line in answer["lines"])
 
 
 def test_where_the_store_is(tmp_path, store, monkeypatch):
@@ -211,7 +211,7 @@ def test_where_the_store_is(tmp_path, store, monkeypatch):
     assert (refused.value.code, refused.value.fields["folders"]) == ("ollama_models_not_found", f"{tmp_path}/gone")
 
 
-def test_no_store_at_all_names_where_it_looked(tmp_path, monkeypatch):
+def test_a_missing_store_is_reported_with_the_searched_paths(tmp_path, monkeypatch):
     monkeypatch.delenv("OLLAMA_MODELS", raising=False)
     with pytest.raises(RoundhouseError) as refused:
         ollama_store.place(root=tmp_path, home=tmp_path / "home")
@@ -220,7 +220,7 @@ def test_no_store_at_all_names_where_it_looked(tmp_path, monkeypatch):
     assert "--store FOLDER" in refused.value.remedy
 
 
-def test_the_services_own_settings_count_for_each_agent(tmp_path, store, monkeypatch):
+def test_the_services_settings_apply_to_each_agent(tmp_path, store, monkeypatch):
     monkeypatch.delenv("OLLAMA_MODELS", raising=False)
     unit = tmp_path / "etc/systemd/system/ollama.service"
     unit.parent.mkdir(parents=True)
@@ -233,7 +233,7 @@ def test_the_services_own_settings_count_for_each_agent(tmp_path, store, monkeyp
     assert agents["qwen2-5-7b"]["max_model_len"] == 8192
     assert agents["po"]["max_model_len"] == 4096
     assert {(agent["max_num_seqs"], agent["kv_cache_dtype"]) for agent in agents.values()} == {(4, "fp8")}
-    assert next(line.fate for line in lines if "KEEP_ALIVE" in line.text) == "no meaning"
+    assert next(line.outcome for line in lines if "KEEP_ALIVE" in line.text) == "unsupported"
 
 
 def test_a_model_of_hugging_face_in_ollama(store, told):
@@ -279,7 +279,7 @@ def test_names_of_the_library(name, tag, parameters, repo):
         ({}, None),
     ],
 )
-def test_what_a_file_calls_itself(told, repo):
+def test_the_name_in_a_file_is_used(told, repo):
     found = ollama_library.by_metadata(told)
     assert (found.repo if found else None) == repo
 
@@ -288,13 +288,13 @@ def test_what_a_file_calls_itself(told, repo):
     "content",
     [b"", b"GGUF", b"XXXX" + bytes(99), gguf_head(name="x")[:40], b"GGUF" + struct.pack("<IQQQ", 3, 1, 1, 2**62)],
 )
-def test_a_head_that_is_cut_or_lies_ends_nothing(tmp_path, content):
+def test_a_truncated_or_wrong_header_is_tolerated(tmp_path, content):
     (tmp_path / "blob").write_bytes(content)
     assert gguf_metadata.read(tmp_path / "blob").get("general.name") is None
     assert gguf_metadata.read(tmp_path / "none") == {}
 
 
-def test_the_head_is_read_without_the_tokenizers_words(tmp_path):
+def test_the_header_is_read_without_the_tokenizer(tmp_path):
     (tmp_path / "blob").write_bytes(gguf_head(name="Qwen3 8B", size_label="8B"))
     assert gguf_metadata.read(tmp_path / "blob") == {
         "general.name": "Qwen3 8B",
@@ -315,7 +315,7 @@ TEMPLATE "{{ .Prompt }}"
 '''
 
 
-def test_a_modelfile_has_its_lines(tmp_path, capsys):
+def test_each_line_of_a_modelfile_is_reported(tmp_path, capsys):
     file = tmp_path / "Modelfile.architect"
     file.write_text(MODELFILE)
     assert main.main(["import", str(file), "--json"]) == 0
@@ -333,14 +333,14 @@ def test_a_modelfile_has_its_lines(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("line", ["RENDERER qwen3", "PARAMTER temperature 0.2", "PARAMETER", "num_ctx 4096"])
-def test_a_line_of_a_modelfile_that_is_not_known_is_said(tmp_path, line):
+def test_an_unknown_line_of_a_modelfile_is_reported(tmp_path, line):
     file = tmp_path / "Modelfile"
     file.write_text(f"FROM qwen2.5:7b\n# what one keeps in mind\n{line}\n")
     (told,) = (each for each in agent.import_source(modelfile.source(file)).lines if each.number == 3)
-    assert (told.fate, "no instruction of a Modelfile that is known here" in told.why) == ("not taken", True)
+    assert (told.outcome, "not a Modelfile instruction" in told.why) == ("dropped", True)
 
 
-def test_quotes_of_a_modelfile_that_are_not_closed_are_refused(tmp_path, capsys):
+def test_unclosed_quotes_in_a_modelfile_are_refused(tmp_path, capsys):
     file = tmp_path / "Modelfile"
     file.write_text('FROM qwen2.5:7b\nSYSTEM """You plan.\nPARAMETER temperature 0.2\n')
     assert main.main(["import", str(file), "--json"]) == 2
@@ -358,7 +358,7 @@ def test_quotes_of_a_modelfile_that_are_not_closed_are_refused(tmp_path, capsys)
         ('SYSTEM Say "yes"', 'SYSTEM Say "yes"'),
     ],
 )
-def test_quotes_of_a_modelfile_go_as_a_pair(tmp_path, line, text):
+def test_quotes_in_a_modelfile_are_removed_as_a_pair(tmp_path, line, text):
     file = tmp_path / "Modelfile"
     file.write_text(f"FROM qwen2.5:7b\n{line}\n")
     made = agent.import_source(modelfile.source(file))
@@ -367,7 +367,7 @@ def test_quotes_of_a_modelfile_go_as_a_pair(tmp_path, line, text):
     assert made.agent["temperature"] == (0.3 if "0.3" in line else 0.8)
 
 
-def test_a_modelfile_of_a_file_wants_a_model(tmp_path, capsys):
+def test_a_modelfile_with_a_file_needs_a_model(tmp_path, capsys):
     file = tmp_path / "Modelfile"
     file.write_text("FROM ./own.gguf\nPARAMETER temperature 0.2\n")
     assert main.main(["import", str(file)]) == 1
@@ -375,7 +375,7 @@ def test_a_modelfile_of_a_file_wants_a_model(tmp_path, capsys):
     assert main.main(["import", str(file), "--model", "Qwen/Qwen2.5-7B-Instruct-AWQ"]) == 0
 
 
-def test_the_hosts_python_needs_no_yaml_for_ollama(store, monkeypatch):
+def test_importing_from_ollama_needs_no_pyyaml(store, monkeypatch):
     store.add("qwen2.5:7b", gguf_head(name="Qwen2.5 7B Instruct"))
     monkeypatch.setitem(sys.modules, "yaml", None)
     assert main.main(["import", "ollama", "--store", str(store.folder)]) == 0

@@ -1,4 +1,4 @@
-"""The role's own choices, as Ansible makes them: where models come from, and whose token goes there."""
+"""The role's variables, evaluated by Ansible: the source of the models, and the token for it."""
 
 import json
 import re
@@ -17,13 +17,13 @@ CASES = [
     ("https://mirror.example.org", "two", "https://mirror.example.org", HUB),
     ("/media/usb", "two", "/media/usb", ""),
     ("one", "two", SHARE["source"], SHARE["token"]),
-    ("one", "one", "", HUB),  # who shares its store has it from the hub
+    ("one", "one", "", HUB),  # the host that shares its store pulls from the hub
 ]
 
 
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory):
-    """Return what the role's variables are in each case, from one run with a play for each."""
+    """Return the role's variables in each case, from one run with one play per case."""
     file = tmp_path_factory.mktemp("role") / "play.yml"
     shown = {"msg": "{{ [__models_source, __models_secret, __models_holds_results] }}"}
     common = {"connection": "local", "gather_facts": False, "tasks": [{"ansible.builtin.debug": shown}]}
@@ -38,6 +38,6 @@ def chosen(tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", range(len(CASES)))
-def test_the_hubs_token_goes_to_no_folder_and_to_no_other_host(chosen, number):
+def test_the_hubs_token_is_sent_to_no_folder_and_no_other_host(chosen, number):
     models_source, host, source, token = CASES[number]
     assert chosen[number] == [source, token, models_source in ("/media/usb", "one") and host != "one"]

@@ -1,4 +1,4 @@
-"""tests/mutations.py breaks what is there: each text that it replaces occurs once in its file."""
+"""Each text that tests/mutations.py replaces occurs once in its file."""
 
 import mutations
 import pytest

@@ -1,4 +1,4 @@
-"""Which bytes an image's name means, and what is refused."""
+"""The pinned digest of an image's name, and refusals."""
 
 import pytest
 from refusal import refused
@@ -15,7 +15,7 @@ def wanted(source="registry", **changed):
     return asked._replace(**changed)
 
 
-def test_a_tag_is_the_locked_engines_release_until_its_digest_is_kept(tmp_path):
+def test_without_a_digest_the_tag_is_the_locked_engines_release(tmp_path):
     lock = tmp_path / "images.lock"
     tag = pins.reference(wanted(), lock)
     assert tag.startswith("vllm/vllm-openai:v0.")
@@ -25,13 +25,13 @@ def test_a_tag_is_the_locked_engines_release_until_its_digest_is_kept(tmp_path):
     assert pins.reference(wanted(name="localhost:5000/vllm:mine"), lock) == "localhost:5000/vllm:mine"
 
 
-def test_what_came_from_no_registry_has_no_digest_to_keep(tmp_path):
+def test_an_image_without_a_registry_has_no_digest(tmp_path):
     with refused("image_digest_missing", image="a/b:v1"):
         pins.record(tmp_path / "images.lock", "a/b:v1", [])
     assert not (tmp_path / "images.lock").exists()
 
 
-def test_an_archive_is_named_after_its_digest_and_a_build_after_all_that_goes_into_it(tmp_path):
+def test_an_archive_is_named_after_its_digest_and_a_build_after_its_inputs(tmp_path):
     assert pins.reference(wanted("archive", archive_sha256=SHA), tmp_path) == f"{pins.OWN}:archive-{SHA[:12]}"
     with refused("image_archive_sha256_invalid", value=""):
         pins.reference(wanted("archive"), tmp_path)
@@ -41,7 +41,7 @@ def test_an_archive_is_named_after_its_digest_and_a_build_after_all_that_goes_in
         pins.reference(wanted("hub"), tmp_path)
 
 
-def test_a_lock_that_cannot_be_read_is_said(tmp_path):
+def test_an_unreadable_lock_is_reported(tmp_path):
     (tmp_path / "images.lock").write_text("[]")
     with pytest.raises(UsageError, match="Restore it from version control"):
         pins.reference(wanted(), tmp_path / "images.lock")

@@ -1,4 +1,4 @@
-"""The deployed plan: what loading one refuses."""
+"""Loading the deployed plan, and its refusals."""
 
 import json
 

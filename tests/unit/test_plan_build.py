@@ -1,4 +1,4 @@
-"""The plan of a roster on a host: what the roles write, and what stays from one run to the next."""
+"""The plan of a roster on a host: the content of the files, and the decisions that a second run keeps."""
 
 import json
 
@@ -29,7 +29,7 @@ def build(agents=None, on=None, accelerator="cuda"):
 
 
 def written(made):
-    """Return a plan as it comes back from plan.json."""
+    """Return a plan after a round trip through plan.json."""
     return json.loads(json.dumps(made))
 
 
@@ -94,7 +94,7 @@ def test_agents_that_share_a_card_conflict():
 def test_agents_of_two_cards_run_side_by_side():
     made = build(on=host(23.52, 2))
     by_name = {agent["name"]: agent for agent in made["agents"]}
-    # Both cards hold a 32B; what fits one card alone is spread.
+    # Both cards hold a 32B; agents that fit on one card are spread.
     small = [agent | {"models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ"}]} for agent in shipped()]
     spread = build(small, host(23.52, 2))["agents"]
     assert [agent["gpus"] for agent in spread] == [[0], [1], [0]]
@@ -106,7 +106,7 @@ def test_agents_of_two_cards_run_side_by_side():
 def test_what_does_not_fit_is_a_problem_with_every_reason():
     made = build([agent | {"models": agent["models"][:2]} for agent in shipped()[:2]])
     assert len(made["problems"]) == 2
-    assert "agents[architect].models: none is known to fit." in made["problems"][0]
+    assert "agents[architect].models: no model is known to fit." in made["problems"][0]
     assert "61.04 GiB" in made["problems"][0]
     assert "18.14 GiB" in made["problems"][0]
     assert [agent["taken"] for agent in made["agents"]] == [False, False]
@@ -129,13 +129,15 @@ def test_without_a_driver_nothing_is_guessed():
 
 def test_a_card_that_is_not_there_is_a_problem():
     made = build([shipped()[0] | {"gpus": [3]}])
-    assert made["problems"] == ["agents[architect].gpus is [3], and this host's GPUs are numbered 0 to 0: write those."]
+    assert made["problems"] == [
+        "agents[architect].gpus is [3], but this host has the GPUs 0 to 0: write those numbers."
+    ]
     assert made["waiting"] == []
 
 
 def test_exact_deploys_a_model_whose_fit_is_unknown():
     agent = shipped()[0] | {"models": [{"model": "own/hybrid"}]}
-    assert "none is known to fit" in build([agent])["problems"][0]
+    assert "no model is known to fit" in build([agent])["problems"][0]
     made = build([agent | {"policy": "exact"}])
     assert (made["problems"], made["waiting"], made["agents"][0]["verdict"]) == ([], [], "unknown")
 
@@ -145,7 +147,7 @@ def test_a_lowered_utilization_and_unused_models_are_said():
     (note,) = build([agent])["agents"][0]["notes"]
     assert note.startswith("gpu_memory_utilization 0.99 is lowered to 0.9")
     exact = shipped()[2] | {"policy": "exact", "models": shipped()[2]["models"][1:]}
-    assert build([exact])["agents"][0]["notes"] == ["policy exact looks at the first model only."]
+    assert build([exact])["agents"][0]["notes"] == ["With policy exact only the first model is considered."]
 
 
 def test_fewer_tokens_a_step_mean_fewer_sequences():
@@ -169,7 +171,7 @@ def test_on_the_cpu_there_is_no_card_to_fit():
 def test_an_engine_on_the_cpu_compiles_nothing_unless_the_roster_says_so(wanted, eager, runtime):
     settings = plan_build.Settings("cpu", "/opt/e", "/srv/m", 900, runtime=runtime, image="i@sha256:1")
     (made,) = plan_build.build([shipped()[1] | wanted], settings, decide.Host())["agents"]
-    # Without the variable the first request for log-probabilities ends the engine of a host without a C++ compiler.
+    # Without the variable the first request for log-probabilities stops the engine on a host without a C++ compiler.
     assert (made["config"].get("enforce-eager", False), "TORCHDYNAMO_DISABLE" in made["environment"]) == (eager, eager)
 
 
@@ -186,7 +188,7 @@ def test_the_accelerator_is_checked():
 
 
 def stated(agent, overhead_gib):
-    """Return what the engine of a planned agent states when its overhead is so."""
+    """Return a planned agent's measurement for a given overhead."""
     weights = agent["fit"]["weights_gib_per_rank"]
     kv = 15.5 * agent["gpu_memory_utilization"] - weights - overhead_gib
     fields = ("model", "quantization", "kv_cache_dtype", "gpus", "max_num_seqs", "max_num_batched_tokens", "kernels")
@@ -271,10 +273,8 @@ def test_a_hosts_own_folder_is_read_there():
     own = shipped()[2] | {"models": [{"model": "/srv/own"}], "max_model_len": 4096, "max_model_len_min": 1024}
     known = build([own], host(configs={"/srv/own": config}))["agents"][0]
     assert (known["verdict"], known["model_path"]) == ("fits", "/srv/own")
-    assert "has no config.json here" in build([own])["problems"][0]
-    with pytest.raises(
-        UsageError, match="max_model_len is 8192, and the longest of its models, /srv/own, goes to 4096"
-    ):
+    assert "has no config.json on this host" in build([own])["problems"][0]
+    with pytest.raises(UsageError, match=r"max_model_len is 8192, but its models support at most 4096 \(/srv/own\)"):
         build([own | {"max_model_len": 8192}], host(configs={"/srv/own": config}))
 
 
@@ -332,7 +332,7 @@ def test_an_engine_of_wheels_needs_no_compiler_of_nvidias(capability, kv_cache_d
     for agent in plan_build.build(agents, settings, on)["agents"]:
         assert "attention-backend" not in agent["config"]
         assert "VLLM_USE_FLASHINFER_SAMPLER" not in agent["environment"]
-    # An image that the engine of the wheels is shown to.
+    # An image into which the engine's environment is mounted.
     for agent in plan_build.build(agents, settings._replace(image_has_engine=False), on)["agents"]:
         assert agent["config"].get("attention-backend") == backend
         assert agent["environment"]["VLLM_USE_FLASHINFER_SAMPLER"] == "0"

@@ -1,4 +1,4 @@
-"""The command for one question: its JSON, its text, and one sentence for what cannot be meant."""
+"""The command scripts/plan.py: its JSON, its text, and one sentence for an invalid argument."""
 
 import json
 import shlex
@@ -18,7 +18,7 @@ KEYS = {
 
 
 def run(capsys, line):
-    """Return the exit status, what came on stdout and what came on stderr."""
+    """Return the exit status, stdout and stderr."""
     status = plan.main(shlex.split(line))
     return status, *capsys.readouterr()
 

@@ -1,4 +1,4 @@
-"""The plan for a person: a bar whose parts are right, and each thing that was given up on a line."""
+"""The plan's text: a bar with correct parts, and one line for each reduction."""
 
 import json
 
@@ -64,7 +64,7 @@ def test_a_roster_that_does_not_fit_is_no_success(capsys):
     assert plan.main(["--vram-gib", "4", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
-    assert answer["errors"][0]["message"].startswith("agents[architect].models: none is known to fit.")
+    assert answer["errors"][0]["message"].startswith("agents[architect].models: no model is known to fit.")
 
 
 def test_what_is_on_the_box_is_not_what_cuda_states(capsys):

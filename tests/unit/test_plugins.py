@@ -1,4 +1,4 @@
-"""The plugins that every run of the host's roles needs, as Ansible loads and runs them."""
+"""The plugins of the host's roles, loaded and run by Ansible."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 
 
 def run(module, *options, **parameters):
-    """Return whether Ansible took it for done, and what the module told."""
+    """Return true if Ansible reports success, and the module's result."""
     given = json.dumps(parameters) if parameters else ""
     command = ["ansible", "localhost", "--module-name", module, "--args", given, "--one-line", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -18,7 +18,7 @@ def run(module, *options, **parameters):
     return done.returncode == 0, told
 
 
-def test_files_are_written_when_it_is_not_a_check_and_not_again(tmp_path):
+def test_files_are_written_once_and_not_in_check_mode(tmp_path):
     path = tmp_path / "new/one"
     wanted = {"files": {str(path): "text\n"}}
     ok, told = run("roundhouse_host_files", "--check", **wanted)
@@ -29,7 +29,7 @@ def test_files_are_written_when_it_is_not_a_check_and_not_again(tmp_path):
     assert (ok, told["changed"], told["paths"]) == (True, False, [])
 
 
-def test_a_role_hands_over_its_templates_and_files_in_one_execution(tmp_path):
+def test_a_role_writes_its_templates_and_files_in_one_execution(tmp_path):
     role, made = tmp_path / "roles/own", tmp_path / "made"
     texts = {
         "templates/agent.j2": "# {{ ansible_managed }}\n{% if agent.on %}\n{{ agent.name }} of {{ own_plan }}\n"
@@ -56,13 +56,13 @@ def test_a_role_hands_over_its_templates_and_files_in_one_execution(tmp_path):
         assert f"{json.dumps(list(files) if changed else [])} {changed}" in " ".join(done.stdout.split())
         assert made.exists() == (not options)
         assert ("+a of a plan" in done.stdout) == bool(options)
-    # An included template loses its last line break, as with ansible.builtin.template.
+    # Ansible removes the last line break of an included template, as with ansible.builtin.template.
     assert (made / "b").read_text() == "# Ansible managed\nb of a plan\nlast"
     assert (made / "script.sh").read_text() == texts["files/script.sh"]
     assert (made / "script.sh").stat().st_mode & 0o777 == 0o755
 
 
-def test_a_play_looks_at_a_host_in_one_task():
+def test_a_play_inspects_a_host_in_one_task():
     roster = [{"name": "dev", "models": [{"model": "/nowhere"}], "port": 8001, "max_model_len": 2048}]
     roster[0] |= {"gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
     settings = {"accelerator": "cpu", "engine_path": "/nowhere/engine", "models_store": "/nowhere/models"}
@@ -74,18 +74,18 @@ def test_a_play_looks_at_a_host_in_one_task():
     assert [agent["name"] for agent in told["plan"]["agents"]] == ["dev"]
     assert told["text"][0].startswith("agent")
     assert (told["host"]["environments"], told["host"]["models"]["to_pull"]) == ([], [])
-    assert told["host"]["models"]["problems"][0].startswith("/nowhere is named in the roster and is not there")
+    assert told["host"]["models"]["problems"][0].startswith("/nowhere of the roster does not exist")
     ok, told = run("roundhouse_inspect", **given | {"agents": [roster[0] | {"port": 99999}]})
     assert not ok
     assert "agents[dev].port is 99999" in told["msg"]
     assert (told["code"], told["remedy"], list(told["fields"])) == ("roster_invalid", "", ["problems"])
     ok, told = run("roundhouse_inspect", "--extra-vars", "quantise_path=/opt/own", **given)
     assert (ok, told["code"]) == (False, "setting_renamed")
-    assert told["msg"] == "quantise_path is now quantize_path. Rename it in the inventory."
+    assert told["msg"] == "quantise_path was renamed to quantize_path. Rename it in the inventory."
 
 
 @pytest.mark.parametrize("module", ["roundhouse_component_info", "roundhouse_host_files"])
-def test_one_is_asked_for_and_no_more(module):
+def test_exactly_one_option_is_required(module):
     ok, told = run(module)
     assert (ok, "one of the following is required" in told["msg"]) == (False, True)
 
@@ -97,7 +97,7 @@ def test_two_at_once_are_refused_and_nothing_is_written(tmp_path):
     assert "mutually exclusive: files|apt_source|docker_daemon" in told["msg"]
 
 
-def test_a_look_says_what_is_to_be_done():
+def test_an_inspection_returns_the_action():
     question = {"runtime": "native", "mode": "auto", "version": "1.19.1"}
     ok, told = run("roundhouse_component_info", toolkit=question)
     assert (ok, told["changed"], told["choice"]["action"]) == (True, False, "skip")
@@ -115,7 +115,7 @@ def test_each_filter_names_a_function():
 
 
 def test_the_filters_load_nothing_of_the_package_until_one_is_called():
-    # Each task that uses any filter loads them anew.
+    # Ansible loads all filters again for each task that uses one.
     code = (
         "import runpy, sys; made = runpy.run_path('plugins/filter/roundhouse.py')['FilterModule']().filters(); "
         "before = [name for name in sys.modules if name.startswith('roundhouse')]; "

@@ -1,4 +1,4 @@
-"""Who holds a port, asked of the real kernel."""
+"""The process that listens on a port, by the real kernel."""
 
 import os
 import socket

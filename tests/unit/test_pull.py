@@ -1,4 +1,4 @@
-"""The real client against a loopback hub: what is pulled is what the hub states, whole or not at all."""
+"""Pulls with the real client from a loopback hub: a model is complete and equal to the hub's, or missing."""
 
 import json
 import os
@@ -60,14 +60,14 @@ def test_the_second_run_asks_for_no_bytes_and_none_at_all_with_the_hub_off(hub, 
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (Fault("status", "resolve.*00001", times=2, code=503), "answers 503; retry in"),
-        (Fault("status", "resolve.*00001", times=2, code=429, wait=0), "answers 429; retry in 0 s"),
-        (Fault("status", "/revision/main", times=2, code=503), "answers 503; retry in"),
+        (Fault("status", "resolve.*00001", times=2, code=503), "answered 503; retry in"),
+        (Fault("status", "resolve.*00001", times=2, code=429, wait=0), "answered 429; retry in 0 s"),
+        (Fault("status", "/revision/main", times=2, code=503), "answered 503; retry in"),
         (Fault("status", "/tree/", times=1, code=502), "is complete"),
         (Fault("cut", "00001", times=2, after=1_500_000), "retry in"),
         (Fault("short", "00001", times=1, by=100_000), "the body ended after"),
-        (Fault("wrong", "00001", times=1), "the checksum differs"),
-        (Fault("wrong", "config.json", times=1), "the checksum differs"),
+        (Fault("wrong", "00001", times=1), "checksum mismatch with"),
+        (Fault("wrong", "config.json", times=1), "checksum mismatch with"),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.kind}-{value.path}",
 )
@@ -86,15 +86,15 @@ def test_what_takes_long_before_the_first_byte_is_said(hub, place):
     pull_models(hub, place, notes=notes)
     said = [event["text"] for event in notes.events if event["event"] == "doing"]
     assert len(said) > 5
-    assert has_seconds(said, f"asking {Hub(hub.url).name} what {MODEL} at main is")
+    assert has_seconds(said, f"resolving {MODEL} at main on {Hub(hub.url).name}")
     hub.faults += [Fault("status", "/revision/main", code=503, wait=1)]
     pull_models(hub, place, notes=(waiting := Notes()))
     said = [event["text"] for event in waiting.events if event["event"] == "doing"]
-    assert has_seconds(said, f"{MODEL}: {Hub(hub.url).name} answers 503; retry in 1 s (1 of 4)")
+    assert has_seconds(said, f"{MODEL}: {Hub(hub.url).name} answered 503; retry in 1 s (1 of 4)")
 
 
 def has_seconds(said, text):
-    """Return whether a line is that text with a time that has begun to count."""
+    """Return true if a line is the text with elapsed seconds above 0."""
     return any(re.fullmatch(rf"{re.escape(text)} \([1-9]\d* s\)", line) for line in said)
 
 
@@ -149,7 +149,7 @@ def test_what_does_not_pass_ends_with_an_error_and_nothing_under_the_name(hub, p
     ],
 )
 def test_an_environment_that_cannot_do_ends_in_one_error(hub, place, name, value, code):
-    # The client reads its variables when it is loaded.
+    # The client reads its variables at its import.
     program = [sys.executable, ROOT / "scripts/switch.py", *words(place), "--json"]
     environment = os.environ | {"HF_ENDPOINT": hub.url, name: value}
     done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
@@ -190,7 +190,7 @@ def test_what_is_no_commit_names_no_folder(hub, place, monkeypatch):
 
 
 def test_another_server_that_the_hub_names_gets_no_token(hub, place, monkeypatch):
-    """As the public hub does for large files; also where a broken connection goes on at a byte."""
+    """The public hub redirects large files; this also works for a download that resumes at a byte."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.private.add(MODEL)
     with FaultyHub(hub.repositories.root) as other:
@@ -241,12 +241,12 @@ def test_a_disk_that_is_too_small_is_named_with_both_numbers_before_the_first_by
     monkeypatch.setattr(store, "free_bytes", lambda place: 2 * MIB)
     error = failed(hub, place)
     assert (error.code, error.fields["free_bytes"]) == ("disk_full", 2 * MIB)
-    assert error.message.startswith(f"{place} has 0.00 GiB free and 0.01 GiB are still to come ({MODEL} at ")
+    assert error.message.startswith(f"{place} has 0.00 GiB free but needs 0.01 GiB ({MODEL} at ")
     assert hub.sent_bytes() == 0
 
 
 def test_two_revisions_go_on_each_where_its_own_run_ended(hub, place):
-    """Also in one run: what the roster names twice is no leftover of the other."""
+    """Two revisions in one run are not leftovers of each other."""
     first = hub.repositories.revision(MODEL, "main")
     hub.repositories.move(MODEL, lambda moved: replace_last_byte(moved / WEIGHTS))
     second = hub.repositories.revision(MODEL, "main")
@@ -314,7 +314,7 @@ def test_a_damaged_file_is_named_and_fetched_alone(hub, place, damage):
         os.truncate(path, stamp.st_size - 1)
     else:
         replace_last_byte(path)
-        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as a bad disk does it: nobody wrote
+        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # a bad disk changes bytes, but not the time
     hub.log.clear()
     (row,) = verify.verify_all(place, [], Notes())
     (problem,) = row["problems"]
@@ -341,12 +341,12 @@ def test_a_branch_that_moved_leaves_the_locked_revision_in_place(hub, place, tmp
     hub.repositories.move(MODEL, lambda moved: (moved / "config.json").write_text('{"moved": true}'))
     other, (second,) = tmp_path / "other", pull_models(hub, place)
     assert second["revision"] != first["revision"]
-    # A host that comes next year gets what was locked, though the branch has left it.
+    # A host that is added later gets the locked revision, although the branch has moved.
     held = models_lock.read(lock)[models_lock.key(MODEL, "main")]
     (locked,) = pull_models(hub, other, PullRequest(MODEL, held["revision"]))
     assert locked["revision"] == first["revision"]
     assert (store.folder(other, MODEL, first["revision"]) / "config.json").read_text() != '{"moved": true}'
-    # Who writes first wins; only a relock moves it.
+    # The first writer wins; only a relock changes the revision.
     moved = {models_lock.key(MODEL, None): entry | {"revision": second["revision"]}}
     assert models_lock.record(lock, moved) == (models_lock.read(lock), [])
     assert models_lock.record(lock, moved, relock=True)[1] == [f"{MODEL}@main"]
@@ -358,7 +358,7 @@ def test_two_runs_at_once_fetch_each_byte_once(hub, place, command):
     first = command()
     assert hub.paused.wait(TIMEOUT_SECONDS)
     second = command()
-    until(lambda: "waiting for another run that works on it (pid " in second.said())
+    until(lambda: "waiting for another run (pid " in second.said())
     hub.go_on()
     texts = [run.communicate() for run in (first, second)]
     assert [run.returncode for run in (first, second)] == [0, 0], texts
@@ -370,10 +370,10 @@ def test_an_interrupted_run_says_so_and_keeps_what_came(hub, place, command):
     hub.pause_after(4 * MIB)
     running = command()
     assert hub.paused.wait(TIMEOUT_SECONDS)
-    # What the hub has sent may still be in the socket: the signal waits for bytes on the disk.
+    # Sent bytes may still be in the socket, so the signal waits for bytes on the disk.
     until(lambda: bytes_kept(place) > 2 * MIB)
     running.send_signal(signal.SIGTERM)
-    hub.bytes_per_second = MIB / 2  # the client reads the signal at its next piece
+    hub.bytes_per_second = MIB / 2  # the client notices the signal at its next chunk
     hub.go_on()
     _, errors = running.communicate()
     assert running.returncode == 130

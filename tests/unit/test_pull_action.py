@@ -1,4 +1,4 @@
-"""The play waits for a pull's job on a host whose answers are cut off now and then."""
+"""The play waits for a pull's background job on a host with an unreliable connection."""
 
 import importlib.util
 from types import SimpleNamespace
@@ -14,12 +14,12 @@ _spec.loader.exec_module(pull_action)
 
 RUNS = {"finished": False, "started": True}
 ENDED = {"finished": True, "changed": True}
-# What Ansible makes of an answer without JSON: the connection ended within it.
+# Ansible's result for an answer that was cut off.
 CUT = {"failed": True, "msg": "Module result deserialization failed: No start of json char found"}
 
 
 class Host(pull_action.ActionModule):
-    """A host in the place of Ansible's connection: its answers to a look, and to a question for the job's status."""
+    """Replace Ansible's connection: answer the checks of the job and the queries of its status."""
 
     def __init__(self, looks, statuses):
         self.looks, self.statuses = iter(looks), iter(statuses)
@@ -65,5 +65,5 @@ def test_a_job_that_a_restart_ended_is_told_as_that_whatever_was_cut_off(watch):
     ended = host.wait(watch)
     assert ended["failed"]
     assert (ended["code"], ended["fields"]["job"], ended["fields"]["host"]) == ("job_gone", "pull", "card")
-    assert "as when the host was restarted" in ended["msg"]
+    assert "because the host restarted" in ended["msg"]
     assert ended["remedy"] == pull_action.AGAIN

@@ -1,4 +1,4 @@
-"""A pull that failed is found later, in the store that it was meant for."""
+"""A failed pull is recorded in its store and reported later."""
 
 import json
 import time
@@ -40,10 +40,10 @@ def test_a_pull_that_failed_is_a_finding_until_one_goes_well(hub, tmp_path):
     hub.faults = [Fault("status", r".*small.*safetensors", times=99, code=503)]
     with refused("download_failed", tries=2):
         pull_models(hub, tmp_path / "store", "lab/small", "lab/other")
-    (finding,) = found(tmp_path / "store")  # the other model came whole
+    (finding,) = found(tmp_path / "store")  # the other model is complete
     assert (finding.code, finding.agent) == ("download_failed", "dev")
     assert "pull of lab/small at 2" in finding.evidence
-    assert "answers 503, 2 times in a row" in finding.evidence
+    assert "failed 2 times in a row: " in finding.evidence
     assert finding.evidence.endswith("[download_failed]")
     hub.faults = []
     pull_models(hub, tmp_path / "store", "lab/small")

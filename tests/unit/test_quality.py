@@ -1,4 +1,4 @@
-"""The gate's arithmetic, against what the definition gives, and the preflight of quantizing."""
+"""The quality gate's arithmetic against the definitions, and the requirements of quantizing."""
 
 import json
 import math
@@ -70,9 +70,9 @@ def test_comparing_counts_agreement_and_perplexity():
 def test_a_refusal_says_by_how_much():
     assert quality.refusals(Quality(0.01, 0.95, 10.1, 10.0, 100), BOUNDS) == []
     assert quality.refusals(Quality(1.84, 0.06, 617.0, 103.9, 100), BOUNDS) == [
-        "the KL divergence is 1.8400 nats a token, at most 0.05 is allowed.",
-        "the likeliest token agrees in 6.0%, at least 90% must.",
-        "the perplexity is 617.00 where the base has 103.90, 5.938 times it; at most 1.05 is allowed.",
+        "the KL divergence is 1.8400 nats per token, the limit is 0.05.",
+        "the top-1 agreement is 6.0%, the minimum is 90%.",
+        "the perplexity is 617.00, 5.938 times the base's 103.90; the limit is 1.05 times.",
     ]
 
 
@@ -87,20 +87,22 @@ def folder(place, **config):
 def test_another_vocabulary_is_another_model(tmp_path):
     base = folder(tmp_path / "base")
     assert quality.other_vocabulary(base, folder(tmp_path / "same")) is None
-    assert "has 9 tokens where the base has 8" in quality.other_vocabulary(
-        base, folder(tmp_path / "more", vocab_size=9)
-    )
+    assert "has 9 tokens, but the base has 8" in quality.other_vocabulary(base, folder(tmp_path / "more", vocab_size=9))
     other = folder(tmp_path / "other")
     (other / "tokenizer.json").write_text('{"model": {"vocab": 7}}')
-    assert "makes other tokens" in quality.other_vocabulary(base, other)
+    assert "differs from the base" in quality.other_vocabulary(base, other)
 
 
 @pytest.mark.parametrize(
     ("config", "group_size", "said"),
     [
-        ({"hidden_size": 192}, 128, "hidden_size is 192, no whole number of groups of 128: use --group-size 64."),
-        ({"intermediate_size": 500}, 128, "intermediate_size is 500, no whole number of groups of 128: use a recipe"),
-        ({"quantization_config": {"bits": 4}}, 128, "the model is quantized already: name its 16-bit base."),
+        ({"hidden_size": 192}, 128, "hidden_size is 192, not a multiple of the group size 128: use --group-size 64."),
+        (
+            {"intermediate_size": 500},
+            128,
+            "intermediate_size is 500, not a multiple of the group size 128: use a recipe",
+        ),
+        ({"quantization_config": {"bits": 4}}, 128, "the model is already quantized: name its 16-bit base."),
         ({"head_dim": 40}, 32, None),
     ],
 )
@@ -114,7 +116,7 @@ def test_what_stands_in_the_way_is_found_in_config_json(tmp_path, config, group_
 def test_memory_and_disk_are_named_with_both_numbers(tmp_path, monkeypatch):
     model = requirements.read(folder(tmp_path / "base"))._replace(weights_bytes=1 << 62)
     memory, disk = requirements.problems(model, RECIPES["fp8"], 0, tmp_path)
-    assert "GiB of memory and" in memory
+    assert "GiB of memory, but" in memory
     assert str(tmp_path) in disk
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\n")
     monkeypatch.setattr(requirements, "MEMINFO", tmp_path / "meminfo")

@@ -1,4 +1,4 @@
-"""What llm-compressor is given; the recipes themselves run in molecule's scenario `quantize`."""
+"""The arguments for llm-compressor; molecule's scenario `quantize` runs the recipes."""
 
 from hypothesis import given
 from hypothesis import strategies as st

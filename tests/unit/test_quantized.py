@@ -1,4 +1,4 @@
-"""A roster that asks for a recipe: what the plan names before there is a result, and what is still to be made."""
+"""A roster with a recipe: the path in the plan before quantizing, and the models to quantize."""
 
 import json
 
@@ -34,7 +34,7 @@ def by(recipe, model=QWEN, **more):
 
 
 def own_folder(place, **config):
-    """Write a folder of a user's own, with a config.json of the Qwen2 layout."""
+    """Write a user's model folder, with a config.json in the Qwen2 layout."""
     place.mkdir(parents=True)
     sizes = {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 4, "num_key_value_heads": 2}
     sizes |= {"num_hidden_layers": 3, "vocab_size": 1536, "max_position_embeddings": 32768}
@@ -44,7 +44,7 @@ def own_folder(place, **config):
 
 
 def put_result(place):
-    """Put a result under its name, as pipeline.quantize does: a file, and the manifest that was made of it."""
+    """Write a quantized model like pipeline.quantize: a file and its manifest."""
     place.mkdir(parents=True)
     (place / "model.safetensors").write_bytes(b"weights")
     digest = Digest(File("model.safetensors", 7, "sha256:"))
@@ -86,7 +86,7 @@ def test_the_plan_counts_with_the_recipes_format_and_serves_the_result():
 
 def test_a_published_repository_is_named_where_there_is_one():
     (agent,) = build([asking(by("awq"))])["agents"]
-    assert agent["notes"][-1].startswith("Qwen/Qwen2.5-7B-Instruct-AWQ is published with as many bits")
+    assert agent["notes"][-1].startswith("Qwen/Qwen2.5-7B-Instruct-AWQ is published with the same bits")
     (agent,) = build([asking(by("fp8", "meta-llama/Llama-3.1-8B-Instruct"))], accelerator="cpu")["agents"]
     assert agent["notes"] == []
 
@@ -137,7 +137,7 @@ def test_sizes_that_no_group_divides_are_refused_in_the_roster(tmp_path):
     folder = own_folder(tmp_path / "own", hidden_size=200)
     configs = {"/srv/own": json.loads((folder / "config.json").read_text())}
     assert list(validate.problems([asking(by("awq", "/srv/own"))], configs)) == [
-        "agents[po].models[0].quantize is 'awq', and no group of it divides the sizes of /srv/own: "
+        "agents[po].models[0].quantize is 'awq', but its group sizes do not divide the layers of /srv/own: "
         "write one of fp8, int8."
     ]
 
@@ -170,7 +170,7 @@ def test_a_base_is_wanted_as_long_as_a_result_of_it_is_to_be_made(tmp_path):
     put_result(tmp_path / "store" / quantized.path(QWEN, REVISION, "fp8"))
     assert quantized.to_make(results) == []
     assert verify.to_pull(tmp_path / "store", required, []) == []
-    # Somebody else serves the base itself.
+    # Another agent uses the base itself.
     other = build(models_lock.apply([asking({"model": QWEN})], lock), accelerator="cpu")["agents"]
     for both in ([agent, *other], [*other, agent]):
         assert [each["serves"] for each in models_lock.required_models(both, lock)] == [True]
@@ -194,14 +194,14 @@ def test_a_result_that_is_there_is_not_made_again_and_asks_no_engine(tmp_path):
         pipeline.quantize(
             indivisible, tmp_path / "other", tmp_path / "no-environment", Scorer("/no/engine", "cpu"), print
         )
-    assert "hidden_size is 192, no whole number of groups of 128" in error.value.fields["problems"][0]
+    assert "hidden_size is 192, not a multiple of the group size 128" in error.value.fields["problems"][0]
     assert not (tmp_path / "other").exists()
     options = request.Options(samples=16)
     assert request.of(base, QWEN, REVISION, "gptq", options).path != wanted.path
 
 
 def test_what_was_quantized_goes_on_with_its_own_base_alone(tmp_path):
-    """A folder of that name, a revision, a recipe's numbers, an environment: another one is quantized anew."""
+    """A different folder, revision, recipe or environment leads to a new quantization."""
     base, work = own_folder(tmp_path / "base"), tmp_path / "work"
     wanted = request.of(base, str(base), own_folders.stamp(base), "fp8")
     environment = tmp_path / "no-environment"
@@ -210,14 +210,14 @@ def test_what_was_quantized_goes_on_with_its_own_base_alone(tmp_path):
     (work / "versions.json").write_text('{"llmcompressor": "0"}')
     said = []
     assert run.quantized(wanted, work, environment, said.append) == {"llmcompressor": "0"}
-    assert said == ["quantized by an earlier run; going on with the gate"]
+    assert said == ["an earlier run quantized the model; continuing with the quality gate"]
     others = [wanted._replace(revision="0" * 40), wanted._replace(seed=1)]
     others += [request.of(base, str(base), own_folders.stamp(base), "int8")]
     for other in others:
         assert run.job(other, work, environment) != run.earlier(work)
     assert run.job(wanted, work, tmp_path / "another") != run.earlier(work)
-    (base / "model.safetensors").write_bytes(b"\1" * 64)  # as long as before
-    with pytest.raises(FileNotFoundError):  # it would quantize, and has nothing to do it with
+    (base / "model.safetensors").write_bytes(b"\1" * 64)  # the same length
+    with pytest.raises(FileNotFoundError):  # it tries to quantize, but the environment is missing
         run.quantized(wanted, work, environment, said.append)
     assert not (work / "versions.json").exists()
 
@@ -246,11 +246,11 @@ def test_fewer_texts_than_the_recipe_takes_are_refused(tmp_path):
 
 
 def test_too_few_tokens_are_named_with_both_numbers():
-    assert requirements.short({"calibrate with": 512, "judge by": 1024}, "own.txt") == []
-    assert requirements.short({"calibrate with": 0, "judge by": 1024}, "own.txt") == []  # a recipe without
-    assert requirements.short({"calibrate with": 511, "judge by": 0}, "own.txt") == [
-        "own.txt has 511 tokens to calibrate with, and 512 are the least: write more.",
-        "own.txt has 0 tokens to judge by, and 1024 are the least: write more.",
+    assert requirements.short({"calibration": 512, "evaluation": 1024}, "own.txt") == []
+    assert requirements.short({"calibration": 0, "evaluation": 1024}, "own.txt") == []  # a recipe without calibration
+    assert requirements.short({"calibration": 511, "evaluation": 0}, "own.txt") == [
+        "own.txt has 511 tokens for calibration, but needs at least 512: add texts.",
+        "own.txt has 0 tokens for evaluation, but needs at least 1024: add texts.",
     ]
 
 
@@ -258,12 +258,12 @@ def test_too_few_tokens_are_named_with_both_numbers():
     ("capability", "used", "recipe", "said"),
     [
         ("12.0", 512, "fp8", []),
-        ("7.5", 512, "fp8", ["the card has compute capability 7.5 and the recipe asks for 8.9."]),
+        ("7.5", 512, "fp8", ["the recipe needs compute capability 8.9, but the card has 7.5."]),
         (
             "12.0",
             9216,
             "int8",
-            ["the card has 7.0 of 16.0 GiB free, and the gate takes 14.4: end ollama (41)."],
+            ["the card has 7.0 of 16.0 GiB free, but the quality gate needs 14.4: stop ollama (41)."],
         ),
     ],
 )

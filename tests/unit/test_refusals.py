@@ -1,4 +1,4 @@
-"""A roster that cannot be meant ends in one sentence: from the filter, from the role alone, from the command."""
+"""An invalid roster is refused with one sentence by the filter, the role and the command."""
 
 import copy
 import json
@@ -11,20 +11,20 @@ import yaml
 
 from roundhouse.paths import CHECKOUT as ROOT
 
-# A change to the shipped roster's first agent -> what each sentence has to name: the field, the value, what is allowed.
+# A change to the shipped roster's first agent -> the field, the value and the allowed values that the sentence names.
 CASES = {
     "unknown format": ({"models": [{"model": "own/model", "quantization": "int3"}]}, ("quantization", "int3", "awq")),
     "llama.cpp's format": (
         {"models": [{"model": "own/model", "quantization": "q4_K_M"}]},
         ("quantization", "q4_K_M", "awq"),
     ),
-    "port twice": ({"port": 8001}, ("port", "8001", "of its own")),
+    "port twice": ({"port": 8001}, ("port", "8001", "a different port")),
     "beyond the model": (
         {"max_model_len": 65536, "models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ"}]},
         ("max_model_len", "65536", "32768"),
     ),
     "a percentage": ({"gpu_memory_utilization": 85}, ("gpu_memory_utilization", "85", "above 0 and at most 1")),
-    "a word of the command": ({"name": "status"}, ("name", "status", "choose none of")),
+    "a word of the command": ({"name": "status"}, ("name", "status", "choose a name other than")),
 }
 
 
@@ -35,7 +35,7 @@ def roster(changes):
 
 @pytest.fixture(scope="module")
 def said_by_ansible(tmp_path_factory):
-    """Return what the first task of the playbooks and the role alone say of each case, from one run."""
+    """Return the messages of the playbooks' first task and of the role in each case, from one run."""
     folder = tmp_path_factory.mktemp("refusals")
     tasks = []
     for case, (changes, _) in CASES.items():
@@ -55,7 +55,7 @@ def said_by_ansible(tmp_path_factory):
 
 
 def note(said):
-    """Return the task that adds to what was told."""
+    """Return the task that appends a message."""
     added = "{{ told | default({}) | combine(said) }}"
     return {"ansible.builtin.set_fact": {"told": added}, "vars": {"said": said}}
 

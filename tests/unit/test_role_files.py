@@ -1,4 +1,4 @@
-"""What the roles of the agents and of the gateway write, and which of their steps there is something to do for."""
+"""The files of the roles agents and gateway, and the conditions of their steps."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def plan(runtime="native"):
 
 
 @pytest.mark.parametrize(("runtime", "each"), [("native", 2), ("compose", 3)])
-def test_each_agents_files_are_staged_below_it_and_the_plan_comes_last(runtime, each):
+def test_each_agents_files_are_staged_and_the_plan_is_last(runtime, each):
     made = plan(runtime)
     tree = agent_files.build(made, "/staged")
     *files, last = tree["files"]
@@ -48,7 +48,7 @@ def gateway(**settings):
     return gateway_files.build(config.build(plan(), config.Settings(**GATEWAY | settings)))
 
 
-def test_the_gateways_files_are_there_and_haproxys_is_checked_after_what_it_reads():
+def test_haproxys_configuration_is_validated_after_the_files_that_it_reads():
     tree = gateway()
     names = [Path(path).name for path in tree["files"]]
     assert names == ["hold.lua", "models.json", "haproxy.cfg", "roundhouse-gateway.service"]
@@ -60,8 +60,8 @@ def test_the_gateways_files_are_there_and_haproxys_is_checked_after_what_it_read
     assert (routes, check) == ("/usr/local/bin/roundhouse routes", "/usr/sbin/haproxy -c -q -f %s")
 
 
-def test_the_users_own_certificate_is_a_copy_for_haproxys_group_that_no_log_shows():
-    tree = gateway(listen="0.0.0.0", certificate="/root/own.pem")  # noqa: S104 - beyond loopback is what is tested
+def test_the_users_certificate_is_copied_for_haproxys_group_without_a_log():
+    tree = gateway(listen="0.0.0.0", certificate="/root/own.pem")  # noqa: S104 - beyond loopback
     entry = tree["files"]["/etc/roundhouse/gateway/own.pem"]
     assert entry == {
         "copy_of": "/root/own.pem",
@@ -75,7 +75,7 @@ def test_the_users_own_certificate_is_a_copy_for_haproxys_group_that_no_log_show
     )
 
 
-def test_the_control_service_has_its_rules_and_units_on_demand_alone():
+def test_the_control_service_exists_only_on_demand():
     tree = gateway(on_demand=True)
     assert json.loads(tree["files"][gateway_files.RULES])["min_active_seconds"] == 60
     assert [path for path in tree["files"] if "control" in path] == [f"/etc/systemd/system/{name}" for name in CONTROL]
@@ -91,17 +91,17 @@ ON = ("active", True)
         ([], [], [ON, ("failed", True)], "started", CONTROL[1:]),
         ([], [], [("active", False), ON], "started", CONTROL[:1]),
         (["/etc/systemd/system/roundhouse-control.service"], [], [ON, ON], "restarted", CONTROL),
-        ([], ["roundhouse-control.socket"], [ON, ON], "restarted", CONTROL),  # a run was killed in between
-        (["/etc/roundhouse/demand.json"], [], [ON, ON], "started", []),  # it reads that by itself
+        ([], ["roundhouse-control.socket"], [ON, ON], "restarted", CONTROL),  # after a killed run
+        (["/etc/roundhouse/demand.json"], [], [ON, ON], "started", []),  # the service reloads this file
     ],
 )
-def test_the_control_service_is_started_where_it_lacks_something(paths, stale, states, state, units):
+def test_the_control_service_is_started_if_something_changed(paths, stale, states, state, units):
     services = {name: {"state": word, "enabled": on} for name, (word, on) in zip(CONTROL, states, strict=True)}
     told = gateway_files.control_units({"paths": paths, "stale": stale, "services": services})
     assert told == {"units": units, "state": state}
 
 
-def test_what_is_there_of_the_gateway_is_seen(tmp_path):
+def test_the_gateways_installed_parts_are_found(tmp_path):
     units, folder = tmp_path / "units", tmp_path / "gateway"
     units.mkdir()
     folder.mkdir()
@@ -114,7 +114,7 @@ def test_what_is_there_of_the_gateway_is_seen(tmp_path):
     assert host_state.gateway(units, folder) == {"unit": True, "control": False, "keys": True, "certificate": True}
 
 
-def test_models_that_lack_something_are_told_apart(tmp_path):
+def test_incomplete_models_are_distinguished(tmp_path):
     (tmp_path / "whole").mkdir()
     required = {"model": "lab/po", "revision": "main", "asked": "main", "files": None, "serves": True}
     found = model_state.inspect(str(tmp_path), [str(tmp_path / "none")], [required], [])
@@ -122,7 +122,7 @@ def test_models_that_lack_something_are_told_apart(tmp_path):
     assert len(found["problems"]) == 1
 
 
-def test_a_plan_is_in_place_when_it_is_the_deployed_one_to_the_letter():
+def test_a_plan_is_deployed_only_if_it_is_identical():
     made = plan()
     deployed = json.loads(json.dumps(made))
     assert inspection.is_deployed(made, {"deployed": deployed})

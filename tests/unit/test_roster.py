@@ -1,4 +1,4 @@
-"""Each thing that cannot be meant ends in one sentence: field, value, cure."""
+"""Each invalid setting is refused with one sentence: field, value, remedy."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from roundhouse.schema.roster import WantedAgent
 
 
 def agent(**changes):
-    """Return a good agent with some fields changed; a change to None takes the field away."""
+    """Return a valid agent with some fields changed; None removes the field."""
     good = {
         "name": "dev",
         "models": [{"model": "Qwen/Qwen2.5-7B-Instruct"}],
@@ -34,7 +34,7 @@ def test_a_good_roster_has_no_problems():
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"name": "status"}, ("agents[status].name is 'status'", "choose none of")),
+        ({"name": "status"}, ("agents[status].name is 'status'", "choose a name other than")),
         ({"name": "Dev 1"}, ("agents[Dev 1].name is 'Dev 1'", "lower-case")),
         ({"port": 80}, ("agents[dev].port is 80", "from 1024 to 65535")),
         ({"port": "8001"}, ("agents[dev].port is '8001'", "whole number")),
@@ -51,11 +51,14 @@ def test_a_good_roster_has_no_problems():
         ({"give_up": ["port"]}, ("agents[dev].give_up is ['port']", "kv_cache_dtype, max_model_len, model")),
         ({"give_up": ["model", "model"]}, ("agents[dev].give_up", "each once")),
         ({"max_model_len_min": 0}, ("agents[dev].max_model_len_min is 0", "such as 8192")),
-        ({"max_model_len_min": 32768}, ("agents[dev].max_model_len_min is 32768", "at most that")),
-        ({"max_model_len": 65536}, ("agents[dev].max_model_len is 65536", "Qwen/Qwen2.5-7B-Instruct, goes to 32768")),
+        ({"max_model_len_min": 32768}, ("agents[dev].max_model_len_min is 32768", "write at most 16384")),
+        ({"max_model_len": 65536}, ("agents[dev].max_model_len is 65536", "at most 32768 (Qwen/Qwen2.5-7B-Instruct)")),
         ({"kv_cache_dtype": "q8_0"}, ("agents[dev].kv_cache_dtype is 'q8_0'", "auto", "fp8")),
         ({"max_num_batched_tokens": 0}, ("agents[dev].max_num_batched_tokens is 0", "such as 2048")),
-        ({"max_num_seqs": 4096}, ("agents[dev].max_num_seqs is 4096", "above max_num_batched_tokens, 2048")),
+        (
+            {"max_num_seqs": 4096},
+            ("agents[dev].max_num_seqs is 4096", "above max_num_batched_tokens: write at most 2048"),
+        ),
         ({"models": [{"model": "Qwen/Qwen2.5-7B-Instruct-GGUF"}]}, ("models[0].model", "does not load GGUF", "AWQ")),
         ({"tool_call_parser": 1}, ("agents[dev].tool_call_parser is 1", "hermes")),
         ({"enable_prefix_caching": 1}, ("agents[dev].enable_prefix_caching is 1", "true or false")),
@@ -75,7 +78,7 @@ def test_a_good_roster_has_no_problems():
         ),
         (
             {"models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ", "quantization": "gptq"}]},
-            ("models[0].quantization is 'gptq'", "is awq: leave it out"),
+            ("models[0].quantization is 'gptq'", "is awq: remove it"),
         ),
         (
             {"models": [{"model": "Qwen/Qwen2.5-7B-Instruct", "quantization": "fp8"}]},
@@ -98,18 +101,21 @@ def test_a_good_roster_has_no_problems():
         ({"models": [{"model": "a/b", "quantize": ["awq"]}]}, ("models[0].quantize is ['awq']: write one of fp8",)),
         (
             {"models": [{"model": "a/b", "quantize": "awq", "quantization": "awq"}]},
-            ("models[0].quantization is 'awq' beside quantize: leave it out",),
+            ("models[0].quantization is 'awq' beside quantize: remove it",),
         ),
         (
             {"models": [{"model": "Qwen/Qwen2.5-7B-Instruct-AWQ", "quantize": "awq"}]},
-            ("models[0].quantize is 'awq', and Qwen/Qwen2.5-7B-Instruct-AWQ is awq: leave it out, or name the 16-bit",),
+            ("models[0].quantize is 'awq', but Qwen/Qwen2.5-7B-Instruct-AWQ is awq: remove it, or name the 16-bit",),
         ),
         ({"models": [{"model": "a/b", "quantization": "q4_K_M"}]}, ("'q4_K_M', a llama.cpp file type", "write awq")),
         ({"models": [{"model": "a/b", "quantization": "int3"}]}, ("is 'int3': write one of awq", "leave it out")),
         ({"temperature": None}, ("agents[dev].temperature is missing",)),
         ({"VLLM_TOP_P": 1}, ("agents[dev].VLLM_TOP_P is not a setting", "top_p")),
         ({"temprature": 1}, ("agents[dev].temprature is not a setting", "Did you mean temperature?")),
-        ({"models": [{"model": "a/b", "quantise": "fp8"}]}, ("agents[dev].models[0].quantise is now quantize",)),
+        (
+            {"models": [{"model": "a/b", "quantise": "fp8"}]},
+            ("agents[dev].models[0].quantise was renamed to quantize",),
+        ),
     ],
 )
 def test_one_sentence_names_field_value_and_cure(changes, parts):
@@ -132,10 +138,10 @@ def test_a_model_of_unknown_reach_may_be_asked_for_more():
 
 def test_a_port_or_a_name_twice():
     assert list(validate.problems([agent(), agent(name="po")])) == [
-        "agents[po].port is 8001, which dev has already: give each agent a port of its own."
+        "agents[po].port is 8001, which dev also uses: give each agent a different port."
     ]
     assert list(validate.problems([agent(), agent(port=8002)])) == [
-        "agents[0].name and agents[1].name are both dev (the first agent is agents[0]): give each agent its own name."
+        "agents[0].name and agents[1].name are both dev (counted from 0): give each agent a different name."
     ]
 
 

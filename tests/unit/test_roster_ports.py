@@ -1,4 +1,4 @@
-"""Which port is whose: an agent's own, its engine's, its metrics', the gateway's; and two of them that are one."""
+"""The ports of an agent, its engine, its metrics and the gateway, and conflicts between them."""
 
 import json
 
@@ -45,16 +45,18 @@ def test_a_plan_of_before_the_gateway_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("port", "sentence"),
     [
-        (8080, "agents[qa].port is 8080, and 8080 is the gateway's (gateway_port): write another port."),
-        (8101, "agents[dev].port is 8001, which makes 8101 dev's metrics, and 8101 is qa's port: write another port."),
+        (8080, "agents[qa].port is 8080, which is also gateway_port: write another port."),
+        (
+            8101,
+            "agents[dev].port is 8001, so dev's metrics port is 8101, which is also qa's port: write another port.",
+        ),
         (
             28001,
-            "agents[dev].port is 8001, which makes 28001 dev's engine, and 28001 is qa's port: write another port.",
+            "agents[dev].port is 8001, so dev's engine port is 28001, which is also qa's port: write another port.",
         ),
         (
             7980,
-            "agents[qa].port is 7980, which makes 8080 qa's metrics, and 8080 is the gateway's (gateway_port): "
-            "write another port.",
+            "agents[qa].port is 7980, so qa's metrics port is 8080, which is also gateway_port: write another port.",
         ),
         (
             60000,
@@ -70,7 +72,7 @@ def test_a_port_that_another_has_is_refused(port, sentence):
 
 def test_two_agents_of_one_port_are_told_of_once():
     (sentence,) = validate.problems([agent("dev", 8001), agent("qa", 8001)], gateway_port=GATEWAY)
-    assert sentence == "agents[qa].port is 8001, which dev has already: give each agent a port of its own."
+    assert sentence == "agents[qa].port is 8001, which dev also uses: give each agent a different port."
 
 
 @pytest.mark.parametrize("wrong", [80, "8080", True, 70000])

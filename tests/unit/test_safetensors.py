@@ -1,4 +1,4 @@
-"""A model's folder that was cut, emptied or mixed up is seen without loading it."""
+"""A truncated, empty or mixed model folder is detected without loading it."""
 
 import json
 import struct
@@ -45,8 +45,8 @@ def test_a_whole_folder_in_shards(folder):
         (lambda folder: (folder / "model.safetensors").unlink(), "has no .safetensors file"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "does not start with a safetensors header"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"<html>404</html>"), "does not start with"),
-        (lambda folder: write(folder / "model.safetensors", 60, promised=64), "bytes where its header promises"),
-        (lambda folder: write(folder / "model.safetensors", 68, promised=64), "bytes where its header promises"),
+        (lambda folder: write(folder / "model.safetensors", 60, promised=64), "bytes, but its header states"),
+        (lambda folder: write(folder / "model.safetensors", 68, promised=64), "bytes, but its header states"),
     ],
 )
 def test_damage_is_named(folder, damage, sentence):

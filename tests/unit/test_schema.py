@@ -1,4 +1,4 @@
-"""A misspelt key of a roster, a plan or an agent is an error before anything runs."""
+"""The type check reports a misspelt key of a roster, a plan or an agent."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Who serves outlives the process; the lock does not."""
+"""The record of active agents survives the process; the lock does not."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from roundhouse.state.note import Note
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    """Return the file of the agents that serve, in a folder of the test's own."""
+    """Return the file of the active agents, in a temporary folder."""
     monkeypatch.setattr(serving, "FOLDER", tmp_path)
     return tmp_path / "serving.json"
 
@@ -45,7 +45,7 @@ def lock(tmp_path, monkeypatch):
 
 
 def holding(lock):
-    """Return a process that holds the lock until it is ended."""
+    """Return a process that holds the lock until it is killed."""
     code = f"""
 import pathlib, time
 from roundhouse.state import serving
@@ -125,5 +125,5 @@ def test_a_note_that_was_prepared_takes_the_others_that_came_meanwhile(path):
 
 def test_an_agent_that_came_back_to_the_roster_does_not_stand_before_the_newest(path):
     serving.record("po", ["architect", "dev"])
-    serving.record("architect", ["dev"])  # po has left the roster, so no agent excludes it
+    serving.record("architect", ["dev"])  # po is no longer in the roster, so no agent excludes it
     assert serving.serving()[0] == "architect"

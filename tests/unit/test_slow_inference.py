@@ -1,4 +1,4 @@
-"""Why inference is slow: a real fake engine's numbers, a stand-in card's clocks, and the plan's choices."""
+"""The causes of slow inference: the fake engine's metrics, the stand-in card's clocks, and the plan's choices."""
 
 import json
 import os
@@ -24,7 +24,7 @@ THROTTLING += "print(json.dumps([seen.reasons(), seen.busy]))"
 
 @pytest.fixture
 def serving(tmp_path):
-    """Return a function that starts the fake engine with faults; it returns the agent that the engine serves."""
+    """Return a function that starts the fake engine with faults and returns its agent."""
     running = []
 
     def start(*faults):
@@ -48,7 +48,7 @@ def serving(tmp_path):
 
 
 def send_two(agent):
-    """Send two requests to an engine that runs one at a time, and return their answers when one of them waits.
+    """Send two requests to an engine that runs one at a time; return both connections once one waits.
 
     The first one runs until it is closed.
     """
@@ -110,8 +110,8 @@ def test_numbers_of_several_cores_add_up_and_shares_do_not():
     ("config", "seconds", "part"),
     [
         ({"enforce-eager": True}, 0.10, "without CUDA graphs (enforce_eager)"),
-        ({"enforce-eager": True}, 0.04, None),  # as long as many requests at once may take
-        ({}, 0.50, None),  # nothing that is known
+        ({"enforce-eager": True}, 0.04, None),  # within the time of many concurrent requests
+        ({}, 0.50, None),  # no known cause
     ],
 )
 def test_a_choice_is_a_reason_where_tokens_take_much_longer_than_the_card_needs(config, seconds, part):
@@ -125,7 +125,7 @@ def test_a_choice_is_a_reason_where_tokens_take_much_longer_than_the_card_needs(
 
 @pytest.fixture
 def loaded(tmp_path):
-    """Load the driver that the stand-in belongs to."""
+    """Load the stand-in's driver."""
     (tmp_path / "module/nvidia").mkdir(parents=True)
     (tmp_path / "module/nvidia/version").write_text("580.173.02\n")
 
@@ -133,7 +133,7 @@ def loaded(tmp_path):
 @pytest.mark.parametrize(
     ("live", "told"),
     [
-        ("97 61 179 180 180 0x4", []),  # at the maker's own limit: as it should be
+        ("97 61 179 180 180 0x4", []),  # at the vendor's own limit, which is normal
         ("97 61 119 120 180 0x4", ["its power limit is 120 W of the maker's 180 W"]),
         ("0 40 10 120 180 0x1", []),  # idle
         ("97 91 120 180 180 0x28", ["the hardware slows it down (heat or power supply)", "it is too hot"]),

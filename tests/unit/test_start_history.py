@@ -1,4 +1,4 @@
-"""A unit's starts and why the last one failed: systemd's own records of the lab's units (tests/fixtures/journal)."""
+"""A unit's starts and the cause of the last failure, from systemd's records of lab units (tests/fixtures/journal)."""
 
 import json
 
@@ -31,7 +31,7 @@ def start(at, *, ready=False, result="exit-code"):
 
 @pytest.fixture(autouse=True)
 def logs(monkeypatch, tmp_path):
-    """Let each start have said the same; return the list of what is in the history."""
+    """Give each start the same log; return the history's list."""
     monkeypatch.setattr(serving, "FOLDER", tmp_path)
     monkeypatch.setattr(journal, "of_start", lambda invocation, lines: [OUT_OF_MEMORY])
     monkeypatch.setattr(journal, "log_of_this_start", lambda unit: ["KeyError: 'it'"])
@@ -48,7 +48,7 @@ def test_a_start_that_failed_is_known_once_its_unit_is_quiet():
 
 def test_a_start_that_was_too_slow_is_known():
     failed = past("too-slow").last_failed()
-    assert (failed.result, failed.exit_status) == ("timeout", 1)  # of the engine, not of what waited for it
+    assert (failed.result, failed.exit_status) == ("timeout", 1)  # of the engine, not of the process that waited for it
 
 
 def test_a_later_start_that_was_ready_ends_the_matter():
@@ -75,7 +75,7 @@ def test_an_agent_that_served_and_ended_for_good_is_told_by_what_systemd_says_no
 
 
 def test_a_refusal_after_too_many_starts_has_the_log_of_the_one_before():
-    name = events("start-failed")[0].fields["INVOCATION_ID"]  # which a refusal bears
+    name = events("start-failed")[0].fields["INVOCATION_ID"]  # a refusal has this ID
     refused = [each._replace(fields=each.fields | {"INVOCATION_ID": name}) for each in events("refused")]
     seen = start_history.past([*events("start-failed"), *refused])
     (failed,) = seen.starts
@@ -91,7 +91,7 @@ def test_a_refusal_after_too_many_starts_has_the_log_of_the_one_before():
         ("starts-that-fail", {"state": "starting", "restarts": 3}, True),
         ("starts-that-fail", {"state": "starting", "restarting": True, "restarts": 3}, True),
         ("starts-that-fail", {"state": "starting", "restarts": 1}, False),
-        ("starts-that-fail", {"state": "ready", "restarts": 4}, False),  # they are over
+        ("starts-that-fail", {"state": "ready", "restarts": 4}, False),  # the starts have ended
         ("ends-while-it-serves", {"state": "ready", "restarts": 2}, True),
         ("ends-while-it-serves", {"state": "starting", "restarting": True, "restarts": 2}, True),
         ("ends-while-it-serves", {"state": "stopped", "restarts": 2}, False),
@@ -136,7 +136,7 @@ RUBBISH = "dev answered '!!!!!!!!', which is no text."
             ["start_failed", "out_of_memory"],
             "out_of_memory",
         ),
-        # Nothing looks for a cause in our own sentence, as in an entry of an older version.
+        # The cause is not read from Roundhouse's own sentence, as in an entry of an older version.
         (history.ROLLED_BACK, f"dev did not start: {OUT_OF_MEMORY}", ["start_failed"], "unknown"),
         (history.ROLLBACK_FAILED, RUBBISH, ["rollback_failed", "canary_no_text"], "canary_failed"),
         (history.ROLLED_BACK, "ZeroDivisionError('x')", ["unexpected"], "unknown"),

@@ -1,4 +1,4 @@
-"""`stop`: who serves leaves, what is on record stays, never beside a switch. And the old words for it all."""
+"""`stop` stops the active agent, keeps its record, and never runs during a switch; with the former commands."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ PLAN = {"schema": plan_deployed.SCHEMA, "agents": AGENTS}
 
 @pytest.fixture
 def up(monkeypatch, tmp_path):
-    """Return the units that run; a stopped one is gone at once, and dev has two requests until then."""
+    """Return the running units; a unit stops at once, and dev has two requests until then."""
     running = {"roundhouse-dev.service": "ready", "roundhouse-po.service": "stopped"}
 
     class Engine:
@@ -133,7 +133,7 @@ def test_one_that_waits_for_a_switch_says_so_once(up):
 
     def describe():
         polls.append(1)
-        if len(polls) == 4:  # it was asked for several times by now, and reported once
+        if len(polls) == 4:  # polled several times by now, but reported once
             done.set()
         return "to dev"
 

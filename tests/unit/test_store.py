@@ -1,4 +1,4 @@
-"""The store's words, and the other places that models come from: a folder, another host's store."""
+"""The commands of the store, and the other sources of models: a folder and another host's store."""
 
 import hashlib
 import json
@@ -139,7 +139,7 @@ def test_an_export_is_a_source_for_a_host_without_a_network(warm, hub, place, tm
 
 
 def put_result(place, key="a" * 40):
-    """Put the model of the store under the name of a result too, as pipeline.quantize does, with its card."""
+    """Copy the store's model to the path of a quantized model with its card, like pipeline.quantize."""
     held = store.manifests(place, MODEL)[0]
     folder = place / "quantized/small-fp8" / key
     shutil.copytree(store.folder(place, MODEL, held.revision), folder)
@@ -165,14 +165,14 @@ def test_an_export_takes_results_and_drafts_and_no_base_of_a_result(hub, place, 
     assert [request.model for request in requests] == ["quantized/small-fp8", "lab/other"]
     assert all(planned.is_in(place, request) for request in requests)
     pull.Pull(disk, FolderSource(place), quiet()).run(requests)
-    # The host without a network: its plan names the same path in its own store.
+    # The plan of a host without a network names the same path in its own store.
     there = agent | {"model_path": str(away / result.relative_to(place))}
     requests = planned.to_pull([there], away, FolderSource(disk))
     pull.Pull(away, FolderSource(disk), quiet()).run(requests)
     assert quantized.to_make([{"path": there["model_path"]}]) == []
     assert (away / result.relative_to(place) / "README.md").read_text() == "# a card"
     assert not hub.log
-    # Without the result the base is wanted; a hub is not asked for a result.
+    # Without the quantized model the base is needed; the hub is not asked for a quantized model.
     other = there | {"model_path": str(away / "quantized/small-fp8" / ("c" * 40))}
     assert [request.model for request in planned.to_pull([other], away, FolderSource(disk))] == [
         "lab/base",
@@ -191,7 +191,7 @@ def test_the_role_takes_a_result_where_the_source_has_it_and_passes_over_what_it
     ]
     done = pull_module.pull_models(given | {"results": results})
     assert (done["changed"], [row["path"] for row in done["models"]]) == (True, [results[0]["path"]])
-    again = pull_module.pull_models(given | {"results": results[:1], "source": str(tmp_path)})  # it is not asked again
+    again = pull_module.pull_models(given | {"results": results[:1], "source": str(tmp_path)})  # no new request
     assert (again["changed"], again["models"]) == (False, [])
     with refused("files_at_once_invalid", value=0):
         pull_module.pull_models(given | {"files_at_once": 0})
@@ -210,12 +210,12 @@ def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
 
 @pytest.fixture
 def shared(place, tmp_path):
-    """Share the store as another host of the inventory does."""
+    """Serve the store like another host of the inventory."""
     current, port = tmp_path / "offer", free_port()
     standing = threading.Thread(target=peer_server.serve, args=(place, port, "a-token-of-this-run", current))
     standing.start()
     try:
-        until(lambda: takes_connections(port))  # the file is there before that
+        until(lambda: takes_connections(port))  # the file exists before that
         yield f"http://127.0.0.1:{port}"
     finally:
         peer_server.stop(current)
@@ -241,10 +241,10 @@ def test_another_hosts_store_is_a_source_for_a_request_with_the_token(place, sha
 
 @pytest.fixture(scope="session")
 def failing_disk(tmp_path_factory):
-    """Return a function that runs the command where reads of the files of that name end with EIO."""
+    """Return a function that runs the command while reads of the named files fail with EIO."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if not compiler:
-        pytest.skip("no C compiler builds the disk that fails here: install gcc")
+        pytest.skip("C compiler not found; install gcc to build the failing disk")
     library = tmp_path_factory.mktemp("disk") / "failing_disk.so"
     source = ROOT / "tests/unit/failing_disk.c"
     subprocess.run([compiler, "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
@@ -292,7 +292,7 @@ def test_where_there_is_nothing_to_verify_it_says_so(warm, hub, place, tmp_path)
         f"{place}/lab/other/{'1' * 40}",
         str(held.folder),
     ]
-    assert pull_models(Hub(hub.url), place)["fetched"] == []  # all there: hashed, with a manifest again
+    assert pull_models(Hub(hub.url), place)["fetched"] == []  # all files exist: they are hashed and get a new manifest
     assert warm.run("verify", MODEL, "--store", place).returncode == 0
 
 
@@ -310,18 +310,19 @@ def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failin
     path = next(iter(store.stored_models(place))).folder / "model.safetensors"
     done = failing_disk(path, "verify", "--store", place)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert done.stdout == (f"{path} cannot be read (Input/output error), check its disk: roundhouse pull fetches it.\n")
+    assert done.stdout == (f"{path} cannot be read (Input/output error); check its disk: roundhouse pull fetches it.\n")
     done = failing_disk(path, "pull", MODEL, "--from", place, "--store", tmp_path / "away")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"{path} of the source cannot be read: Input/output error. Check that disk."
+        f"{path} of the source cannot be read: Input/output error. Check the source's disk."
     )
     part = store.partial(tmp_path / "away", MODEL, path.parent.name) / "model.safetensors.part"
     done = failing_disk(part, "pull", MODEL, "--from", place, "--store", tmp_path / "away")
     assert done.stderr.splitlines()[-1] == (
-        f"{part.with_suffix('')} cannot be written: Input/output error. Check that disk; completed bytes are kept."
+        f"{part.with_suffix('')} cannot be written: Input/output error. "
+        "Check the store's disk; downloaded bytes are kept."
     )
-    # What a failing disk holds is fetched again, and the file that is put in its place is another.
+    # A file on a failing disk is fetched again and replaced by a new file.
     done = failing_disk(path, "pull", MODEL, "--store", place, "--from", hub.url)
     assert done.returncode == 0, done.stderr
 
@@ -331,7 +332,7 @@ def test_a_disk_without_locks_is_refused(hub, place, failing_disk):
     done = failing_disk(lock, "pull", MODEL, "--store", place, "--from", hub.url)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,
-        f"{lock} cannot be locked (No locks available). Mount the store's disk with locks.",
+        f"{lock} cannot be locked (No locks available). Mount the store's disk with locking enabled.",
     )
 
 
@@ -367,7 +368,7 @@ def test_a_manifest_that_names_a_path_outside_is_refused(place):
 
 
 def old_layout(place):
-    """Give the store's folder of quantized models the name of earlier versions; return a result's new path."""
+    """Rename the store's folder of quantized models to its former name; return a result's new path."""
     result = put_result(place)
     (place / "quantized").rename(place / "quantised")
     return result
@@ -377,7 +378,7 @@ def test_a_store_with_the_old_spelling_is_renamed_and_earlier_plans_find_their_m
     result = old_layout(place)
     old = Path(str(result).replace("/quantized/", "/quantised/"))
     required = [{"path": str(result)}]
-    assert quantized.to_make(required) == []  # nothing is made anew, before or after
+    assert quantized.to_make(required) == []  # no model is quantized again, before or after the rename
     assert model_state.inspect(str(place), [], [], required)["is_old_layout"]
     (row,) = pull.Pull(tmp_path / "away", FolderSource(place), quiet()).run(planned.results(required))
     assert row["changed"]

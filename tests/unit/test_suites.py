@@ -1,11 +1,11 @@
-"""lab/suites.py: the table at its end has each suite, whatever became of it."""
+"""The table of lab/suites.py has every suite with its outcome."""
 
 import os
 
 import pytest
 import suites
 
-# In place of molecule: a byte that is no UTF-8, and the exit status that the scenario's name stands for.
+# A replacement of molecule: it prints a byte that is invalid UTF-8, and its exit status depends on the scenario.
 MOLECULE = """#!/bin/sh
 printf 'one \\377 byte\\n'
 [ "$3" = default ]
@@ -21,7 +21,7 @@ def molecule(tmp_path, monkeypatch):
     return program
 
 
-def test_a_byte_that_is_no_text_ends_no_scenario(molecule, capsys):
+def test_an_invalid_byte_does_not_end_a_scenario(molecule, capsys):
     assert suites.main(["default"]) == 0
     assert suites.main(["default", "gateway"]) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -29,7 +29,7 @@ def test_a_byte_that_is_no_text_ends_no_scenario(molecule, capsys):
     assert [line.split()[::3] for line in lines[-2:]] == [["default", "passed"], ["gateway", "failed"]]
 
 
-def test_a_scenario_that_could_not_be_run_is_a_failed_one_with_its_reason(molecule, monkeypatch, capsys):
+def test_a_scenario_that_cannot_start_fails_with_its_reason(molecule, monkeypatch, capsys):
     molecule.unlink()
     monkeypatch.setenv("PATH", str(molecule.parent))
     assert suites.main(["default", "gateway"]) == 1
@@ -38,8 +38,8 @@ def test_a_scenario_that_could_not_be_run_is_a_failed_one_with_its_reason(molecu
         assert "failed: FileNotFoundError: " in line
 
 
-def test_a_name_that_is_no_suite_is_refused_with_those_that_are(capsys):
+def test_an_unknown_suite_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         suites.main(["default", "defualt"])
     error = capsys.readouterr().err
-    assert "no suite of that name: defualt. Known are: bare-host, contract, default, demo, " in error
+    assert "suite not found: defualt. Choose from bare-host, contract, default, demo, " in error

@@ -1,4 +1,4 @@
-"""The sequence of a switch, on fake units and engines that fail where a test asks for it.
+"""The sequence of a switch, with fake units and engines that fail on request.
 
 What is tested is switch.py and resume.py; systemd and vLLM themselves are molecule's.
 """
@@ -25,7 +25,7 @@ OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory."
 
 
 class FakeHost:
-    """A host: what is up, what refuses to start, what answers rubbish, what happened."""
+    """A host: its active units, those that fail to start or answer nonsense, and the events."""
 
     def __init__(self, agents):
         self.agents = {agent["unit"]: agent for agent in agents}
@@ -207,7 +207,7 @@ def test_rubbish_from_the_new_agent_restores_the_previous_one(planned, host):
     assert host.names() == ["right"]
 
 
-def test_a_ready_agent_that_answers_rubbish_is_restarted(planned, host):
+def test_a_ready_agent_with_nonsense_answers_is_restarted(planned, host):
     host.up = host.rubbish = {"roundhouse-left.service"}
     with pytest.raises(RoundhouseError, match="No agent serves now"):
         go(planned, "left")
@@ -315,7 +315,7 @@ def test_a_signal_between_the_commit_and_its_end_leaves_the_active_agent_on_reco
 
 
 def killed(to, previous, phase):
-    """Leave what a switch leaves that was killed."""
+    """Write the state that a killed switch leaves."""
     log = switch_journal.Journal(to, previous)
     log.begin()
     log.phase(phase, {})
@@ -327,7 +327,7 @@ def test_after_a_killed_switch_the_next_one_knows_the_previous_agent(planned, ho
     host.up, host.broken = {"roundhouse-other.service"}, {"roundhouse-big.service"}
     with pytest.raises(RoundhouseError, match=r"right serves on port 8002\. "):
         go(planned, "big")
-    assert host.names() == ["right"]  # and not the one that nobody committed
+    assert host.names() == ["right"]  # not the agent that was never committed
     assert switch_journal.killed() is None
     assert [entry.outcome for entry in history.load()] == [history.KILLED, history.ROLLED_BACK]
 
@@ -387,7 +387,7 @@ def test_an_agent_that_answers_otherwise_than_at_its_deployment_is_sent_back(pla
 
 
 class Another:
-    """An engine whose weights are not those that were deployed."""
+    """An engine with other weights than the deployed ones."""
 
     def canary(self, name, prompt, max_tokens, timeout_seconds):
         return Answer("another", [3, 4])

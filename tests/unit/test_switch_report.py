@@ -1,4 +1,4 @@
-"""The playbook of several hosts says of every host what became of it, whatever that is; it is run for real."""
+"""The playbook for several hosts, run with Ansible, reports the outcome of every host."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 
 SERVES = {"schema": 1, "ok": True, "errors": [], "agent": "dev", "changed": True, "stages": {"stop": 1.0, "start": 2.5}}
 NOT = {"schema": 1, "ok": False, "errors": [{"code": "start", "message": "dev did not start: no memory."}]}
-# Hosts that are this machine or nowhere, with what is wrong there.
+# Hosts that are this machine or unreachable, with their faults.
 GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 NO_ROOT = {"ansible_become": True, "ansible_become_method": "nosuch"}
 NO_PYTHON = {"ansible_python_interpreter": "/nowhere/python"}
@@ -19,7 +19,7 @@ NO_PYTHON = {"ansible_python_interpreter": "/nowhere/python"}
 
 @pytest.fixture
 def play(tmp_path):
-    """Return a function that plays it on hosts: (name, (what `roundhouse` prints, None for no such, variables))."""
+    """Return a function that runs it on hosts: (name, (output of `roundhouse`, None if missing, variables))."""
 
     def run(hosts, *options, **variables):
         told = {
@@ -37,7 +37,7 @@ def play(tmp_path):
 
 
 def _python(folder, name, says):
-    """Return the interpreter of a host: this machine's, with a `roundhouse` on its PATH that prints what it is told."""
+    """Return a host's interpreter: this machine's, with a `roundhouse` on its PATH that prints a given text."""
     place = folder / name
     place.mkdir()
     if says is not None:
@@ -53,7 +53,7 @@ def test_every_host_has_a_row_and_its_reason_also_when_nothing_can_be_run_there(
     hosts = {
         "well": (well, {}, "switched     dev    3.5"),
         "gone": (well, GONE, "unreachable"),
-        "bare": (None, {}, "no roundhouse command is there"),
+        "bare": (None, {}, "the roundhouse command is not installed"),
         "nopython": (well, NO_PYTHON, "interpreter '/nowhere/python' was not found"),
         "noroot": (well, NO_ROOT, "Invalid become method"),
         "wrong": (json.dumps(NOT), {}, "dev did not start: no memory."),

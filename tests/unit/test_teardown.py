@@ -1,4 +1,4 @@
-"""What is Roundhouse's on a host, and nothing else; what was there before comes back."""
+"""A teardown removes only Roundhouse's files and packages, and restores earlier content."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from roundhouse.host import docker, docker_config, dpkg, receipt
 from roundhouse.provision import teardown
 
 SETTINGS = {"models_store": "/var/lib/roundhouse/models", "models": False, "packages": True}
-# apt-get 2.6 of Debian 12, `--simulate install`: an upgrade has the version that is there in brackets.
+# Output of `--simulate install` (apt-get 2.6 of Debian 12): an upgrade has the installed version in brackets.
 SIMULATED = """\
 Inst libslirp0 (4.7.0-1 Debian:12.5/oldstable [amd64])
 Inst libc6 [2.36-9] (2.36-9+deb12u10 Debian:12.5/oldstable [amd64])
@@ -20,7 +20,7 @@ Conf libslirp0 (4.7.0-1 Debian:12.5/oldstable [amd64])
 
 @pytest.fixture
 def apt(monkeypatch, tmp_path):
-    """Return a package manager that has libc6, and says what is set of what it would do."""
+    """Return a package manager with libc6, and with a settable output of its simulation."""
     there = {"versions": {"libc6": "2.36-9"}, "held": [], "said": SIMULATED, "asked": []}
     monkeypatch.setattr(receipt, "PATH", tmp_path / "receipt.json")
     monkeypatch.setattr(receipt, "_has", lambda account: account == "nvidia-persistenced")
@@ -34,21 +34,21 @@ def apt(monkeypatch, tmp_path):
     return there
 
 
-def test_what_an_installation_will_bring_is_noted_before_it_does(apt):
+def test_packages_are_recorded_before_an_installation(apt):
     assert receipt.before_installing(["docker-ce=5:28.*"], check=False)
     assert receipt.load() == receipt.Receipt(["docker-ce", "libslirp0"], [], ["docker", "haproxy"])
     assert apt["asked"] == [["apt-get", "--simulate", "--no-install-recommends", "install", "docker-ce"]]
     assert not receipt.before_installing(["docker-ce=5:28.*"], check=False)
 
 
-def test_what_is_there_already_is_not_asked_for_and_check_mode_notes_nothing(apt):
+def test_installed_packages_are_skipped_and_check_mode_records_nothing(apt):
     assert not receipt.before_installing(["libc6"], check=False)
     assert not receipt.before_installing(["docker-ce"], check=True)
     assert apt["asked"] == []
     assert not receipt.PATH.exists()
 
 
-def test_what_somebody_else_holds_is_not_ours_to_let_go(apt):
+def test_a_foreign_hold_is_not_recorded(apt):
     apt["held"] = ["libc6"]
     assert receipt.before_holding(["libc6", "docker-ce"], check=False)
     assert receipt.load().held == ["docker-ce"]
@@ -56,7 +56,7 @@ def test_what_somebody_else_holds_is_not_ours_to_let_go(apt):
 
 @pytest.fixture
 def host(apt, tmp_path, monkeypatch):
-    """Return a root with files of the roles and of others, after docker-ce was brought."""
+    """Return a root with files of the roles and of others, after the roles installed docker-ce."""
     receipt.before_installing(["docker-ce"], check=False)
     apt["versions"] |= {"docker-ce": "28", "libslirp0": "4", "other": "1"}
     apt["said"] = "Purg docker-ce [28]\nRemv libslirp0 [4]\n"
@@ -84,7 +84,7 @@ def look(host, **settings):
     return {**found, **{kind: [path.replace(f"{host}/", "/") for path in found[kind]] for kind in ("files", "folders")}}
 
 
-def test_what_bears_our_name_goes_and_the_models_stay(host, apt):
+def test_own_files_are_removed_and_models_stay(host, apt):
     apt["active"] = ["roundhouse-watchdog@dev.service"]
     found = look(host)
     assert found["files"] == [
@@ -113,42 +113,42 @@ def test_what_bears_our_name_goes_and_the_models_stay(host, apt):
     assert look(host, models=True)["folders"] == ["/var/lib/roundhouse", "/etc/roundhouse"]
 
 
-def test_containerds_folder_of_networks_goes_unless_somebody_has_one(host):
+def test_containerds_network_folder_is_removed_only_if_unused(host):
     (host / "etc/cni/net.d").mkdir(parents=True)
     assert "/etc/cni" in look(host)["folders"]
     (host / "etc/cni/net.d/10-theirs.conflist").write_text("{}")
     assert "/etc/cni" not in look(host)["folders"]
 
 
-def test_docker_stays_for_a_container_of_somebody_else(host, apt):
+def test_docker_stays_for_a_foreign_container(host, apt):
     apt["contents"] = ["roundhouse-dev", "theirs"]
     apt["said"] = "Remv libslirp0 [4]\n"
     found = look(host)
     assert found["packages"] == ["libslirp0"]
     assert "/etc/apt/sources.list.d/roundhouse-docker.sources" not in found["files"]
-    assert found["kept"][0] == "Docker and its repository are kept, because other containers or volumes use it: theirs."
+    assert found["kept"][0] == "Docker and its repository are kept, because others use Docker: theirs."
 
 
-def test_while_docker_does_not_answer_nothing_goes(host, apt):
+def test_nothing_is_removed_while_docker_does_not_answer(host, apt):
     apt["contents"] = None
     assert look(host)["problems"] == [
-        "Docker does not answer, so its containers are unknown. Run `systemctl start docker`, or set "
+        "Docker does not answer, so its containers are unknown: run `systemctl start docker`, or set "
         "teardown_packages: false."
     ]
     assert look(host, packages=False)["problems"] == []
 
 
-def test_a_run_that_was_killed_among_the_packages_is_done_again(host, apt):
+def test_a_run_killed_during_the_packages_is_repeated(host, apt):
     (host / "var/lib/docker/overlay2").mkdir(parents=True)
     del apt["versions"]["docker-ce"]
     again = look(host)
     assert "/var/lib/docker" in again["folders"]
     assert again["accounts"] == ["docker"]
-    apt["versions"]["docker.io"] = "26"  # somebody's own, since
+    apt["versions"]["docker.io"] = "26"  # installed later by the user
     assert "/var/lib/docker" not in look(host)["folders"]
 
 
-def test_a_store_elsewhere_goes_with_its_models_and_leaves_what_else_is_there(host):
+def test_a_separate_store_is_removed_without_other_files(host):
     place = host / "srv/data"
     for name in (f"owner/name/{'a' * 40}/config.json", "owner/name/.lock", "photos/one.jpg"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -161,15 +161,15 @@ def test_a_store_elsewhere_goes_with_its_models_and_leaves_what_else_is_there(ho
     assert look(host, **asked, models=True)["folders"][0] == "/srv/data"
 
 
-def test_a_package_that_would_go_along_is_a_reason_to_stop(host, apt):
+def test_an_additional_removal_by_apt_stops_the_teardown(host, apt):
     apt["said"] += "Purg other [1]\n"
     (problem,) = look(host)["problems"]
-    assert problem.startswith("other would be removed too, because it needs a package")
+    assert problem.startswith("apt would also remove other, which depends on a package")
     apt["said"] = ""
     assert look(host, packages=False)["packages"] == []
 
 
-def test_what_is_no_longer_installed_does_not_go(host, apt):
+def test_packages_that_are_no_longer_installed_are_skipped(host, apt):
     apt["versions"] = {"libc6": "2.36-9"}
     assert look(host)["packages"] == []
 
@@ -179,7 +179,7 @@ OURS = {"features": {"cdi": True}, "live-restore": True, "log-opts": {"max-size"
 
 @pytest.fixture
 def daemon(tmp_path, monkeypatch):
-    """Return what deploys our keys over a text, as the roles do, and what a teardown makes of it then."""
+    """Return functions that merge the roles' keys into a text, and that restore it like a teardown."""
     path = tmp_path / "daemon.json"
     monkeypatch.setattr(docker_config, "PATH", path)
     monkeypatch.setattr(docker_config, "NOTES", tmp_path / "notes")
@@ -203,7 +203,7 @@ def restored(path):
     return path.read_text() if path.exists() else None
 
 
-def test_a_file_comes_back_byte_by_byte_with_its_mode(daemon):
+def test_a_file_is_restored_exactly_with_its_mode(daemon):
     text = '{"dns":   ["9.9.9.9"], "features": {"cdi": false},\n"live-restore": true}'
     path = daemon(text)
     assert json.loads(path.read_text())["features"] == {"cdi": True}
@@ -211,11 +211,11 @@ def test_a_file_comes_back_byte_by_byte_with_its_mode(daemon):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_that_was_not_there_is_gone(daemon):
+def test_a_file_that_did_not_exist_is_removed(daemon):
     assert restored(daemon(None)) is None
 
 
-def test_what_somebody_wrote_since_stays(daemon):
+def test_later_changes_by_others_stay(daemon):
     path = daemon('{"dns": ["9.9.9.9"]}')
     content = json.loads(path.read_text())
     content |= {"live-restore": False, "debug": True}
@@ -232,4 +232,4 @@ def test_the_preview_and_the_end_name_what_is_removed_and_what_is_kept(host):
     assert (f"keep: {store}" in before, f"kept: {store}" in after) == (True, True)
     assert before[-1] == f"keep: {teardown.OTHERS}"
     nothing = found | {name: [] for name in found if isinstance(found[name], list)}
-    assert teardown.text(nothing) == ["Nothing of Roundhouse is on this host."]
+    assert teardown.text(nothing) == ["Roundhouse is not installed on this host."]

@@ -1,4 +1,4 @@
-"""The words that systemd calls: an error of theirs is a line of the log that ends with its code."""
+"""The commands that systemd calls log an error as one line that ends with its code."""
 
 import argparse
 

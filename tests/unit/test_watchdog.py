@@ -1,4 +1,4 @@
-"""The watchdog kills an engine that failed three times in a row in one start, and none during a switch."""
+"""The watchdog kills an engine after three consecutive failed checks in one start, and never during a switch."""
 
 import pytest
 
@@ -11,14 +11,14 @@ AGENT = {"name": "dev", "unit": "roundhouse-dev.service", "host": "127.0.0.1", "
 
 
 class Host:
-    """What systemd and the engine say, as a case wants it."""
+    """A replacement of systemd and the engine, with answers for a case."""
 
     def __init__(self):
         self.state, self.invocation, self.pending, self.alive = "ready", "first", False, False
         self.killed, self.said = [], []
 
     def show(self, name):
-        """Return the unit as it is now."""
+        """Return the current state of the unit."""
         return systemd.Unit(
             state=self.state,
             restarting=False,
@@ -46,7 +46,7 @@ def host(monkeypatch, tmp_path):
 
 @pytest.fixture
 def rounds(host):
-    """Return what runs so many rounds of the watchdog."""
+    """Return a function that runs a number of rounds of the watchdog."""
     one = watchdog.Watchdog(AGENT, host.said.append)
     return lambda count: [one.round() for _ in range(count)]
 

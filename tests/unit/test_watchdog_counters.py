@@ -1,4 +1,4 @@
-"""An engine's sign of life: what moves, what is asked, and what a busy one is not asked."""
+"""The watchdog's signs of life: changing metrics, and a completion that a busy engine is not asked for."""
 
 import json
 import threading
@@ -10,11 +10,11 @@ from small_server import Handler, served
 
 from roundhouse.agents import watchdog
 
-SHORT_SECONDS = 0.5  # for a completion that never comes
+SHORT_SECONDS = 0.5  # timeout of a completion that never ends
 
 
 class Core(Handler):
-    """An API server whose core may stop: what /metrics says then stays, and a completion waits."""
+    """An API server whose core may stop: /metrics then repeats its values, and a completion waits."""
 
     numbers: ClassVar = {"num_requests_running": 0.0, "kv_cache_usage_perc": 0.0, "generation_tokens_total": 0.0}
     asked = 0
@@ -22,11 +22,11 @@ class Core(Handler):
     goes_on: threading.Event  # unset: the core has stopped
 
     def do_GET(self):
-        """Tell the core's numbers."""
+        """Answer with the core's metrics."""
         self.reply("".join(f'vllm:{name}{{engine="0"}} {value}\n' for name, value in self.numbers.items()))
 
     def do_POST(self):
-        """Answer a completion, when the core does."""
+        """Answer a completion once the core does."""
         type(self).asked += 1
         self.rfile.read(int(self.headers["Content-Length"]))
         self.numbers.update(self.came_meanwhile)
@@ -41,7 +41,7 @@ class Core(Handler):
 
 @pytest.fixture
 def core():
-    """Return a handler class of this test alone, and the agent that it serves."""
+    """Return a handler class of this test, and its agent."""
     handler = type("Own", (Core,), {"numbers": dict(Core.numbers), "goes_on": threading.Event()})
     handler.goes_on.set()
     with served(handler) as server:
@@ -71,7 +71,7 @@ def test_an_idle_engine_whose_core_is_stopped_is_not_alive_though_its_api_answer
         assert limit_seconds == TIMEOUT_SECONDS
         return answers(agent, SHORT_SECONDS)
 
-    # The completion alone: a slow machine may take longer for the numbers.
+    # Only the completion has a short timeout, because a slow machine may need longer for the metrics.
     monkeypatch.setattr(watchdog, "_answers", answers_soon)
     assert take(agent, before) == (False, before)
     assert not before.busy
@@ -81,8 +81,8 @@ def test_a_busy_engine_is_asked_nothing_and_lives_while_its_numbers_move(core):
     handler, agent = core
     handler.numbers["num_requests_running"] = 1.0
     alive, before = take(agent)
-    assert alive  # the first look has nothing to compare with
-    handler.numbers["kv_cache_usage_perc"] = 0.01  # all that a long prompt moves
+    assert alive  # the first check has no earlier values
+    handler.numbers["kv_cache_usage_perc"] = 0.01  # the only value that a long prompt changes
     alive, before = take(agent, before)
     assert alive
     assert not take(agent, before)[0]

@@ -1,7 +1,7 @@
-"""The command in processes of its own, started from a Python that has it loaded.
+"""Run the command in separate processes, which are forks of a Python that has already imported it.
 
-A fork takes some milliseconds, and a new interpreter with the hub's client half a second. As a program it is that
-Python: it forks once for each command that comes over the socket whose descriptor is its argument.
+A fork takes milliseconds, but a new interpreter with the hub's client takes half a second. Run as a program, this
+module is that Python. It forks once per command from the socket whose descriptor is its argument.
 """
 
 import json
@@ -15,14 +15,14 @@ import tempfile
 from types import SimpleNamespace
 
 from roundhouse.cli import main
-from roundhouse.cli.commands import export, models, prune, pull, verify  # noqa: F401 - so that they are loaded too
+from roundhouse.cli.commands import export, models, prune, pull, verify  # noqa: F401 - imported before the fork
 from roundhouse.models.hub import Hub
 
 WAIT_SECONDS = 60
 
 
 class Command:
-    """A command that runs, with the part of Popen's methods that tests use."""
+    """A running command with those methods of Popen that tests use."""
 
     def __init__(self, server, words, environment):
         self.output, self.errors = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 - it outlives this
@@ -36,13 +36,13 @@ class Command:
         self.pid, self.returncode = int(self._told.readline()), None
 
     def poll(self):
-        """Return the exit status, None while it runs."""
+        """Return the exit status, None while the command runs."""
         if self.returncode is None and select.select([self._told], [], [], 0)[0]:
             self.wait()
         return self.returncode
 
     def wait(self, timeout=WAIT_SECONDS):
-        """Wait for its end, and return its exit status: -9 after SIGKILL."""
+        """Wait for the end, and return the exit status: -9 after SIGKILL."""
         if self.returncode is None:
             if not select.select([self._told], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired("the command", timeout)
@@ -51,20 +51,20 @@ class Command:
         return self.returncode
 
     def send_signal(self, number):
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the command has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self):
-        """End it by SIGKILL."""
+        """Kill the command with SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
     def said(self):
-        """Return what it has written to stderr so far."""
+        """Return the standard error so far."""
         return os.pread(self.errors.fileno(), 1 << 20, 0).decode()
 
     def communicate(self, timeout=WAIT_SECONDS):
-        """Wait for its end, and return what it wrote to stdout and to stderr."""
+        """Wait for the end, and return standard output and standard error."""
         self.wait(timeout)
         texts = []
         for file in (self.output, self.errors):
@@ -75,13 +75,13 @@ class Command:
 
 
 class Warm:
-    """The Python that has the command loaded, started with these variables; `with` ends it."""
+    """The Python that has imported the command, started with these variables; `with` stops it."""
 
     def __init__(self, **variables):
         self._variables = variables
 
     def __enter__(self):
-        """Start it."""
+        """Start the process."""
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             words = [sys.executable, __file__, str(theirs.fileno())]
@@ -90,25 +90,25 @@ class Warm:
         return self
 
     def __exit__(self, *_):
-        """End it: it sees that nobody will ask."""
+        """Close the socket, which ends the process."""
         self._line.close()
         self._process.wait(WAIT_SECONDS)
 
     def start(self, *words, **variables):
-        """Start `roundhouse WORDS` with more variables."""
+        """Start `roundhouse WORDS` with additional environment variables."""
         return Command(self._line, words, os.environ | self._variables | variables)
 
     def run(self, *words, **variables):
-        """Return what `roundhouse WORDS` answered, as subprocess.run does."""
+        """Run `roundhouse WORDS` and return its outcome, as subprocess.run does."""
         running = self.start(*words, **variables)
         stdout, stderr = running.communicate()
         return SimpleNamespace(returncode=running.returncode, stdout=stdout, stderr=stderr)
 
 
 def serve(line):
-    """Fork for each command, until the other side is gone."""
-    Hub("http://127.0.0.1")  # loads the client
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # its children are nobody's to wait for
+    """Fork for each command, until the other side closes the socket."""
+    Hub("http://127.0.0.1")  # imports the client
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the children
     while True:
         told, descriptors, *_ = socket.recv_fds(line, 1 << 20, 3)
         if not told:
@@ -121,7 +121,7 @@ def serve(line):
 
 
 def watch(asked, output, errors, told):
-    """Run a command in a child, and tell its number and its exit status."""
+    """Run a command in a child process, and send its pid and its exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if not child:
@@ -138,7 +138,7 @@ def watch(asked, output, errors, told):
 
 
 def run(words):
-    """Run the command as scripts/switch.py does, and end with its exit status."""
+    """Run the command as scripts/switch.py does, and exit with its exit status."""
     status = 1
     try:
         status = main.main(words)

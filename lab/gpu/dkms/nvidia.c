@@ -1,4 +1,4 @@
-/* A kernel module that does nothing, for DKMS to build: VERSION, LICENSE and BROKEN come from its Makefile. */
+/* An empty kernel module for DKMS to build. Its Makefile defines VERSION, LICENSE and BROKEN. */
 #include <linux/module.h>
 #ifdef BROKEN
 #error too few arguments to function 'pci_resize_resource'
@@ -9,4 +9,4 @@ module_init(begin);
 module_exit(end);
 MODULE_LICENSE(LICENSE);
 MODULE_VERSION(VERSION);
-MODULE_DESCRIPTION("the lab's stand-in for a driver");
+MODULE_DESCRIPTION("the lab's stand-in for NVIDIA's driver");

@@ -1,4 +1,4 @@
-"""What the tests ask of a machine with a card: its driver's state, its engine, a run of one role."""
+"""Fixtures for tests of a machine with a card: its driver's state, its container engine, a run of one role."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 from roundhouse.paths import CHECKOUT as ROOT
 
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
-# An empty name would be the current folder, whose every executable Ansible would run as an inventory.
+# An empty path would make Ansible use the current folder as an inventory and run every program in it.
 assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
 from by_host import scheduler
@@ -28,7 +28,7 @@ pytest_xdist_make_scheduler = scheduler(HOSTS)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test on each release; what is long or upsets the host on one host, which its file names in ONLY."""
+    """Run every test on each release; long tests and tests that change the host run on the host that ONLY names."""
     if "host" in metafunc.fixturenames:
         hosts = [name for name in HOSTS if name.endswith(getattr(metafunc.module, "ONLY", ""))]
         metafunc.parametrize("host", [f"docker://{name}" for name in hosts], indirect=True, scope="session")
@@ -36,11 +36,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def host(request: pytest.FixtureRequest) -> Host:
-    """Return one host, with the command unpacked on it as the role agents will."""
+    """Return one host, with the command unpacked on it as the role agents does."""
     made = Host.get_host(request.param)
     name = made.backend.hostname
     made.check_output(f"rm -rf {FRESH} && mkdir {FRESH}")
-    # Not `docker cp`, which mounts the container's filesystem once more and fails beside mounts of its own.
+    # Not `docker cp`, which mounts the container's file system again and fails if the container has mounts.
     unpack = ["docker", "exec", "--interactive", name, "tar", "-C", FRESH, "--strip-components=1", "-xf", "-"]
     subprocess.run(unpack, input=Path(bundle.make()["path"]).read_bytes(), check=True)
     return made
@@ -48,7 +48,7 @@ def host(request: pytest.FixtureRequest) -> Host:
 
 @pytest.fixture
 def doctor(host: Host) -> Callable[[], dict[str, Any]]:
-    """Return the command's own word about the driver: state, text, remedy, with the exit status as `rc`."""
+    """Return a function that runs doctor and returns the driver's state, text and remedy, and the status as `rc`."""
 
     def ask() -> dict[str, Any]:
         result = host.run(f"python3 {FRESH}/switch.py doctor --json")
@@ -61,7 +61,7 @@ def doctor(host: Host) -> Callable[[], dict[str, Any]]:
 
 @pytest.fixture
 def machine(host: Host) -> Iterator[Callable[..., None]]:
-    """Boot the machine with another description, and as it was after the test."""
+    """Return a function that boots the machine with another description; boot it as before after the test."""
 
     def boot(**description: Any) -> None:
         host.check_output("echo %s > /etc/lab-gpu.json && lab-kernel boot", json.dumps(description))
@@ -72,7 +72,7 @@ def machine(host: Host) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def play(host: Host) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a playbook of this scenario on this host with some variables changed."""
+    """Return a function that runs a playbook of this scenario on this host with some variables changed."""
 
     def run(playbook: str, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
         command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", host.backend.hostname, *options]
@@ -85,5 +85,5 @@ def play(host: Host) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def said() -> Callable[[subprocess.CompletedProcess[str]], str]:
-    """Return what a run printed, as one line: Ansible folds its sentences."""
+    """Return a function that joins a run's output into one line, because Ansible folds long sentences."""
     return lambda result: " ".join(result.stdout.split())

@@ -1,4 +1,4 @@
-"""A container gets its GPU through CDI, and keeps it."""
+"""A container gets access to its GPU by CDI, and keeps it."""
 
 import json
 
@@ -9,7 +9,7 @@ LOOK = "while :; do if (: </dev/nvidia0) 2>/dev/null; then echo yes; else echo n
 
 @pytest.fixture(scope="module")
 def container(host):
-    """Start a container with the card that says over and over whether it can open it; return how to ask it."""
+    """Start a container with the card, which logs whether it can open the card; return a function that reads this."""
     root = "/tmp/image"
     host.check_output(f"mkdir -p {root}/bin && cp /bin/busybox {root}/bin/sh && ln -sf sh {root}/bin/sleep")
     host.check_output(f"tar -C {root} -c . | docker import - lab")
@@ -18,7 +18,7 @@ def container(host):
         host.check_output(f"docker run --detach --name {name} {option} lab /bin/sh -c '{LOOK}'")
 
     def sees(name):
-        host.run("sleep 1")  # its next looks, after what the test has done
+        host.run("sleep 1")  # until the container has checked again after the test's last step
         return host.check_output(f"docker logs --tail 1 {name}")
 
     yield sees
@@ -29,22 +29,22 @@ def pid(host):
     return host.check_output("docker inspect --format '{{.State.Pid}}' card")
 
 
-def test_the_container_sees_its_card_and_another_does_not(container):
+def test_only_the_container_with_the_device_has_the_card(container):
     assert (container("card"), container("bare")) == ("yes", "no")
 
 
-def test_it_sees_it_after_a_daemon_reload(host, container):
+def test_the_container_keeps_the_card_after_a_daemon_reload(host, container):
     host.check_output("systemctl daemon-reload")
     assert container("card") == "yes"
 
 
-def test_the_same_process_sees_it_after_the_engine_was_restarted(host, container):
+def test_the_same_process_keeps_the_card_after_a_restart_of_docker(host, container):
     before = pid(host)
     host.check_output("systemctl restart docker")
     assert (container("card"), pid(host)) == ("yes", before)
 
 
-def test_the_engine_starts_after_the_specification_is_written(host):
+def test_docker_starts_after_the_cdi_specification(host):
     assert "nvidia-cdi-refresh.service" in host.check_output("systemctl show docker --property After")
 
 
@@ -57,11 +57,11 @@ def test_published_ports_bind_to_loopback(host, container):
     assert [entry["HostIp"] for entry in bound["80/tcp"]] == ["127.0.0.1"]
 
 
-def test_logs_rotate_and_compose_is_there(host):
+def test_logs_rotate_and_compose_is_installed(host):
     assert host.check_output("docker info --format '{{.LoggingDriver}} {{.LiveRestoreEnabled}}'") == "local true"
     assert host.check_output("docker compose version --short")
 
 
-def test_the_toolkit_is_of_one_release(host):
+def test_the_toolkit_has_one_release(host):
     names = "nvidia-container-toolkit nvidia-container-toolkit-base libnvidia-container-tools libnvidia-container1"
     assert set(host.check_output("dpkg-query --show --showformat='${Version}\n' " + names).split()) == {"1.19.1-1"}

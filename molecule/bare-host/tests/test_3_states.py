@@ -1,4 +1,4 @@
-"""Each state that a machine can get into is got into, and its sentence seen."""
+"""Each state of the driver is reached and reported with its message."""
 
 import pytest
 
@@ -11,11 +11,11 @@ CARD = "0000:01:00.0"
     [
         ({"cards": {}}, "no_gpu", "No NVIDIA GPU is on the PCI bus."),
         ({"secure_boot": True}, "secureboot_blocked", "Secure Boot refuses the driver's module 580.173.02"),
-        ({"cards": {CARD: "1b06"}}, "wrong_flavour", "the open kernel modules do not drive 0000:01:00.0 (10de:1b06"),
-        ({"nouveau": True}, "nouveau_bound", "nouveau holds 0000:01:00.0, so NVIDIA's driver cannot."),
+        ({"cards": {CARD: "1b06"}}, "wrong_flavour", "the open kernel modules do not support 0000:01:00.0 (10de:1b06"),
+        ({"nouveau": True}, "nouveau_bound", "The kernel driver nouveau is bound to 0000:01:00.0"),
     ],
 )
-def test_a_machine_that_boots_into(machine, doctor, description, state, part):
+def test_the_state_after_a_boot(machine, doctor, description, state, part):
     machine(**description)
     found = doctor()
     assert (found["state"], found["rc"]) == (state, 1)
@@ -31,7 +31,7 @@ def test_a_library_of_another_release(host, doctor):
     assert (found["state"], found["rc"]) == ("version_mismatch", 1)
 
 
-def test_a_driver_by_runfile_is_left_alone(host, doctor, play, said):
+def test_a_runfile_driver_is_kept(host, doctor, play, said):
     host.check_output("touch /usr/bin/nvidia-uninstall")
     try:
         assert doctor()["state"] == "unmanaged"
@@ -43,13 +43,11 @@ def test_a_driver_by_runfile_is_left_alone(host, doctor, play, said):
     assert "NVIDIA's runfile installed the driver (580.173.02)" in said(result)
 
 
-def test_secure_boot_is_asked_before_anything_is_changed(machine, play, said):
+def test_secure_boot_is_checked_before_any_change(machine, play, said):
     machine(secure_boot=True)
     result = play("driver.yml")
     assert result.returncode == 2
-    assert "Secure Boot is on, and would refuse the modules that DKMS builds here; nothing was installed." in said(
-        result
-    )
+    assert "Secure Boot is on and would refuse the modules that DKMS builds; nothing was installed." in said(result)
     assert "changed=0" in result.stdout
 
 
@@ -57,13 +55,14 @@ def test_a_card_newer_than_the_table_gets_the_open_modules_and_a_warning(machine
     machine(cards={CARD: "3f00"})
     result = play("driver.yml", "--check")
     assert result.returncode == 0, result.stdout
-    assert "Card 10de:3f00 is newer than the table of architectures" in said(result)
+    assert "Card 10de:3f00 is unknown to Roundhouse" in said(result)
 
 
-def test_a_card_before_turing_is_refused_a_branch_that_does_not_drive_it(machine, play, said):
+def test_a_branch_without_support_for_the_card_is_refused(machine, play, said):
     machine(cards={CARD: "1b06"})
     result = play("driver.yml", nvidia_driver_branch=595)
     assert result.returncode == 2
-    assert "nvidia_driver_branch is 595, and 580 is the last that drives 10de:1b06 (before Turing): write 580." in said(
-        result
+    assert (
+        "nvidia_driver_branch is 595, but 580 is the last branch that supports 10de:1b06 (before Turing): write 580."
+        in said(result)
     )

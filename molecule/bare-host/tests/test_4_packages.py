@@ -1,4 +1,4 @@
-"""What goes wrong with packages is told, and mended by the next run."""
+"""Package failures are reported, and the next run repairs them."""
 
 import os
 import subprocess
@@ -14,16 +14,16 @@ def installed(host, name="nvidia-driver-cuda"):
     return host.check_output("dpkg-query --show --showformat='${db:Status-Abbrev} ${Version}' " + name)
 
 
-def test_a_release_that_does_not_build_is_told_with_its_first_error(host, play, doctor, said):
+def test_a_failed_build_is_reported_with_its_first_error(host, play, doctor, said):
     result = play("driver.yml", nvidia_driver_version="580.150.01")
     assert result.returncode == 2
     assert "error: #error too few arguments to function 'pci_resize_resource'" in said(result)
-    assert "nvidia_driver_version; 580.126.09 is the first" in said(result)
+    assert "580.126.09 or later for current stable kernels" in said(result)
     assert doctor()["state"] == "dkms_failed"
 
 
-def test_a_run_that_is_killed_among_the_packages_is_repaired_by_the_next(host, play, doctor):
-    # The release before is loaded and not in use, and its packages are held: all of them move without a reboot.
+def test_the_next_run_repairs_a_run_killed_during_the_packages(host, play, doctor):
+    # The older release is loaded and not in use, and its packages are held. All of them are changed without a reboot.
     command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", host.backend.hostname]
     command += ["--extra-vars", '{"nvidia_driver_version": "580.126.09"}', str(ROOT / "molecule/bare-host/driver.yml")]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
@@ -43,11 +43,11 @@ def test_a_run_that_is_killed_among_the_packages_is_repaired_by_the_next(host, p
     assert doctor()["text"] == "The driver 580.126.09 is loaded and NVML answers."
 
 
-def test_a_module_in_use_waits_for_a_reboot_that_may_not_be(host, machine, play, doctor, said):
+def test_a_module_in_use_needs_a_reboot_that_is_not_permitted(host, machine, play, doctor, said):
     machine(busy=True)
     result = play("driver.yml", nvidia_driver_reboot="never", nvidia_driver_version=NEWEST)
     assert result.returncode == 2
     assert "is loaded and 580.173.02 is installed" in said(result)
-    assert "run again: the run goes on from here (nvidia_driver_reboot is never)" in said(result)
+    assert "not reboot the host itself, because nvidia_driver_reboot is never." in said(result)
     assert installed(host).split() == ["hi", f"{NEWEST}-1"]
     assert doctor()["state"] == "reboot_required"

@@ -1,4 +1,4 @@
-"""Docker's daemon.json is merged; what is wrong in it is told, and nothing is changed."""
+"""Docker's daemon.json is merged; if it is invalid, the run reports the error and changes nothing."""
 
 import json
 
@@ -11,7 +11,7 @@ FOREIGN = {"dns": ["9.9.9.9"], "labels": ["owner=someone"], "ip": "10.9.8.7", "m
 
 @pytest.fixture
 def daemon(host):
-    """Write the file, and bring the first one back after the test."""
+    """Return a function that writes the file; restore the first content after the test."""
     before = host.file(PATH).content_string
 
     def write(text):
@@ -24,7 +24,7 @@ def daemon(host):
 def test_a_foreign_file_keeps_all_its_keys(host, daemon, play):
     ours = json.loads(host.file(PATH).content_string)
     daemon(json.dumps(FOREIGN))
-    host.check_output("rm /etc/roundhouse/daemon.*.json")  # as on a host that no role has written to
+    host.check_output("rm /etc/roundhouse/daemon.*.json")  # as on a host without a previous run
     result = play("engine.yml")
     assert result.returncode == 0, result.stdout
     merged = json.loads(host.file(PATH).content_string)
@@ -41,7 +41,7 @@ def test_a_foreign_file_keeps_all_its_keys(host, daemon, play):
         ('{"live-restor": true}', "directives don't match any configuration option: live-restor"),
     ],
 )
-def test_an_invalid_file_is_refused_with_the_parsers_words(host, daemon, play, said, text, part):
+def test_an_invalid_daemon_json_is_refused_with_the_parsers_message(host, daemon, play, said, text, part):
     daemon(text)
     result = play("engine.yml")
     assert result.returncode == 2

@@ -1,17 +1,17 @@
-"""The host is as it was found: a bare one, and one with an engine, containers and sources of its own."""
+"""Teardown restores the host, both a bare one and one with its own container engine, containers and apt sources."""
 
 import json
 
 import pytest
 
-ONLY = "trixie"  # where the tests before only looked, and were refused
+ONLY = "trixie"  # the earlier tests changed nothing on this host
 BEFORE = "/var/lib/lab-before.json"
 OWN = '{\n    "dns": ["9.9.9.9"],   "features": {"cdi": false, "buildkit": true},\n    "live-restore": true\n}\n'
 SOURCE = "# mine\ndeb [trusted=yes] http://127.0.0.1:8899/mine ./\n"
 
 
 def compared(host, before=BEFORE):
-    """Return what is another than before, as text: pytest would cut a list."""
+    """Return the changes since the snapshot as text, because pytest truncates a list."""
     return host.run(f"lab-snapshot compare {before}").stdout.strip()
 
 
@@ -37,12 +37,12 @@ def test_a_second_teardown_changes_nothing(host, play, said):
     for result in (play("teardown.yml"), play("teardown.yml", teardown_models=True, teardown_packages=False)):
         assert result.returncode == 0, result.stdout
         assert "changed=0" in result.stdout
-        assert "Nothing of Roundhouse is on this host." in said(result)
+        assert "Roundhouse is not installed on this host." in said(result)
 
 
 @pytest.fixture
 def own(host):
-    """Give the host an engine of its own with a container, and a source of its own; return the container's start."""
+    """Install a container engine with a container, and an apt source; return the container's id and start time."""
     host.check_output("DEBIAN_FRONTEND=noninteractive apt-get install -y -q docker.io docker-cli docker-compose")
     host.check_output("printf %s %s > /etc/docker/daemon.json", "%s", OWN)
     host.check_output("printf %s %s > /etc/apt/sources.list.d/mine.list", "%s", SOURCE)
@@ -54,7 +54,7 @@ def own(host):
     return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' mine")
 
 
-def test_what_the_host_had_is_as_before(host, own, play):
+def test_the_hosts_own_engine_and_files_are_restored(host, own, play):
     deployed = play("roles.yml", container_engine_source="distribution")
     assert deployed.returncode == 0, deployed.stdout
     merged = json.loads(host.file("/etc/docker/daemon.json").content_string)

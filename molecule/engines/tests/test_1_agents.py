@@ -1,4 +1,4 @@
-"""Each agent is started once: by site.yml or a switch. It is the engine, model and sampling of the roster."""
+"""Each agent is started once, by site.yml or a switch, with the roster's engine, model and sampling."""
 
 import json
 from urllib.request import urlopen
@@ -6,7 +6,7 @@ from urllib.request import urlopen
 import openai
 import pytest
 
-# The first one is active already; the last one is what the other files ask.
+# The first agent is already active; the other files use the last one.
 AGENTS = ("architect", "po", "dev")
 
 
@@ -17,13 +17,13 @@ def say(client: openai.OpenAI, agent: str, **sampling: float) -> str:
 
 
 def the_rosters_sampling_is_the_servers_default(api: openai.OpenAI, wanted: dict) -> None:
-    """Compare a seeded text by default with texts of stated sampling, for each of the two settings."""
+    """Compare a seeded text with default sampling with texts with explicit sampling, for both settings."""
     agent, sampling = wanted["name"], {"temperature": wanted["temperature"], "top_p": wanted["top_p"]}
     by_default = say(api, agent)
     assert by_default == say(api, agent, **sampling)
     # vLLM's own default is temperature 1: the same seed then draws another text.
     assert by_default != say(api, agent, temperature=1.0, top_p=wanted["top_p"])
-    # top_p shows where the temperature leaves something to cut: stated alone, it must not change a hot text.
+    # top_p has an effect only at a high temperature. There the default must be the roster's top_p, not 1.
     assert say(api, agent, temperature=2.0) == say(api, agent, temperature=2.0, top_p=wanted["top_p"])
     assert say(api, agent, temperature=2.0) != say(api, agent, temperature=2.0, top_p=1.0)
 

@@ -1,4 +1,4 @@
-"""What the real engine states when it starts is kept, and the arithmetic agrees with it."""
+"""The memory figures that the real engine reports at its start are kept, and the fit agrees with them."""
 
 import json
 
@@ -8,7 +8,7 @@ from roundhouse.catalog import hf_config
 from roundhouse.fit import sizes
 
 
-def test_the_engines_own_count_of_tokens_is_the_fits(host, switch, serving):
+def test_the_engines_number_of_tokens_equals_the_fits(host, switch, serving):
     (name,) = serving()
     (agent,) = (each for each in switch("plan")["agents"] if each["name"] == name)
     config = json.loads(host.file(f"{agent['model_path']}/config.json").content_string)
@@ -19,7 +19,7 @@ def test_the_engines_own_count_of_tokens_is_the_fits(host, switch, serving):
     assert stated["max_model_len"] == agent["max_model_len"]
 
 
-def test_the_command_shows_it(host):
+def test_plan_shows_the_measured_memory(host):
     shown = host.check_output("roundhouse plan")
-    assert "The engine runs on the CPU, so there is no card to fit." in shown
+    assert "The engine runs on the CPU, so no card's memory is checked." in shown
     assert "measured here: KV cache 1.00 GiB, " in shown

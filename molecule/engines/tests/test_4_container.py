@@ -1,4 +1,4 @@
-"""What an engine finds in its container, asked from inside with the engine's rights."""
+"""The view from inside an engine's container, checked with the engine's rights."""
 
 import json
 import re
@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-HOSTS = ["roundhouse-containers"]  # where the scenario has containers
+HOSTS = ["roundhouse-containers"]  # the host with containers
 
 RIGHTS = """
 import glob, json
@@ -17,7 +17,7 @@ for path in glob.glob("/proc/[0-9]*/status"):
     found.append([said[name].split()[0] for name in names])
 print(json.dumps(found))
 """
-# A folder that can be written to is not looked into: what is below it is too.
+# The search does not descend into a writable folder, because its content is writable too.
 WRITABLE = """
 import json, os
 found = []
@@ -49,7 +49,7 @@ except OSError:
 
 @pytest.fixture
 def inside(host, plan, serving):
-    """Run Python code in the container of who serves, as its user, and return what it printed as JSON."""
+    """Return a function that runs Python code in the active agent's container, as its user, and parses its JSON."""
     (name,) = serving()
 
     def run(code):
@@ -60,18 +60,18 @@ def inside(host, plan, serving):
     return run
 
 
-def test_no_process_in_it_is_root_or_can_become_it(host, inside):
+def test_no_process_in_the_container_is_or_can_become_root(host, inside):
     (uid,) = re.findall(r"uid=(\d+)", host.check_output("id roundhouse"))
     found = inside(RIGHTS)
     assert len(found) >= 3  # init, the API and the engine's core
     assert {tuple(each) for each in found} == {("0" * 16, "0" * 16, "0" * 16, "1", "2", uid)}
 
 
-def test_it_can_write_to_its_cache_and_to_temporary_folders_alone(inside):
+def test_only_the_cache_and_temporary_folders_are_writable(inside):
     assert inside(WRITABLE) == ["/dev/mqueue", "/dev/shm", "/tmp", "/var/cache/roundhouse"]
 
 
-def test_its_environment_has_no_secret_and_nothing_that_is_not_needed(host, serving, plan):
+def test_the_environment_is_minimal_and_has_no_secret(host, serving, plan):
     (name,) = serving()
     (agent,) = [each for each in plan["agents"] if each["name"] == name]
     container = json.loads(host.check_output("docker inspect roundhouse-%s", name))[0]
@@ -85,7 +85,7 @@ def test_its_environment_has_no_secret_and_nothing_that_is_not_needed(host, serv
         assert not re.search(r"token|secret|passw|credential|api_?key", line, re.IGNORECASE), line
 
 
-def test_it_sees_of_the_host_its_configuration_and_its_model_and_no_socket_of_dockers(host, serving, plan):
+def test_the_container_sees_only_its_configuration_and_model_of_the_host(host, serving, plan):
     (name,) = serving()
     (agent,) = [each for each in plan["agents"] if each["name"] == name]
     mounts = json.loads(host.check_output("docker inspect roundhouse-%s", name))[0]["Mounts"]
@@ -97,8 +97,8 @@ def test_it_sees_of_the_host_its_configuration_and_its_model_and_no_socket_of_do
     }
 
 
-def test_nothing_answers_it_from_beyond_the_host(host, inside):
-    with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - the machine that the lab's host stands on
+def test_the_container_reaches_nothing_beyond_the_host(host, inside):
+    with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - this machine, outside the lab's host
         beyond = host.check_output("ip -4 route show default").split()[2]
         code = REACHES % (beyond, listener.getsockname()[1])
         assert json.loads(host.check_output("python3 -c %s", code)) is True  # the host itself does reach it

@@ -9,7 +9,7 @@ from hosts import ROOT
 
 from roundhouse.bench import plot
 
-# One host is enough: what measures and what is measured are the same on both.
+# One host is enough, because the command and the engine are the same on both.
 HOSTS = ALL[:1]
 METRICS = "http://127.0.0.1:8101/metrics"
 LOAD = "--input-tokens 128 --output-tokens 32 --requests 8 --parallel 1,4"
@@ -26,7 +26,7 @@ def llama(name):
 
 @pytest.fixture(scope="module")
 def measured(host, switch, llama):
-    """Return the one object of a bench of dev against llama.cpp."""
+    """Return the JSON object of a bench of dev against llama.cpp."""
     assert switch("dev")["rc"] == 0
     before = cached(host)
     done = host.run(f"roundhouse bench {LOAD} --against {llama} --json")
@@ -35,7 +35,7 @@ def measured(host, switch, llama):
 
 
 def cached(host):
-    """Return how many tokens of prompts dev's engine has had in its prefix cache so far."""
+    """Return the number of prompt tokens that dev's engine found in its prefix cache."""
     text = host.check_output(
         "python3 -c %s", f"import urllib.request as u; print(u.urlopen({METRICS!r}).read().decode())"
     )
@@ -48,7 +48,7 @@ def test_both_are_measured_under_the_same_load(measured, llama):
     assert (measured["agent"], measured["against"]["url"]) == ("dev", llama)
     for rows in (measured["measured"], measured["against"]["measured"]):
         assert [(row["parallel"], row["requests"], row["failed"]) for row in rows] == [(1, 8, 0), (4, 8, 0)]
-        # Each answer as long as asked: else the ratios would compare different work.
+        # Each answer has the requested length, otherwise the ratios would compare different work.
         assert {row["tokens_each"] for row in rows} == {32.0}
 
 
@@ -65,25 +65,25 @@ def test_the_figures_agree_with_each_other(measured):
         )
 
 
-def test_no_prompt_was_in_the_prefix_cache(measured):
-    # But the first one of a level, which the tool asks to see an answer, to warm up, and then with the others.
+def test_no_prompt_is_in_the_prefix_cache(measured):
+    # Except the first prompt of a level, which the tool sends as a check, as a warm-up, and with the others.
     again = sum(row["parallel"] + 1 for row in measured["measured"])
     assert measured["cached_tokens"] <= again * 128
 
 
 def in_flight(row):
-    """Return how many requests were under way on average, by Little's law; it is the same at any speed."""
+    """Return the average number of concurrent requests by Little's law, which is the same at any speed."""
     seconds_each = row["ttft_seconds"] + (row["tokens_each"] - 1) / row["tokens_per_second_each"]
     return row["requests"] * seconds_each / row["seconds"]
 
 
-def test_as_many_requests_are_under_way_as_asked(measured):
+def test_the_requested_number_of_requests_runs_concurrently(measured):
     one, four = map(in_flight, measured["measured"])
     assert one < 1.5
     assert four > 2
 
 
-def test_the_files_hold_it_and_the_chart_has_a_bar_for_each_figure(host, measured):
+def test_the_files_have_the_figures_and_the_chart_a_bar_for_each(host, measured):
     kept = json.loads(host.file(measured["files"]["json"]).content_string)
     assert kept["measured"] == measured["measured"]
     chart = host.file(measured["files"]["svg"]).content_string
@@ -99,7 +99,7 @@ def test_the_files_hold_it_and_the_chart_has_a_bar_for_each_figure(host, measure
         ("bench dev --against http://127.0.0.1:9 --json", 1, "lists no models"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_a_sentence(host, measured, words, status, part):
+def test_an_invalid_measurement_is_refused_with_a_sentence(host, measured, words, status, part):
     done = host.run(f"roundhouse {words}")
     assert done.rc == status
     assert part in json.loads(done.stdout)["errors"][0]["message"]

@@ -1,4 +1,4 @@
-"""What users' programs do, on each runtime: OpenAI's own client and curl, against the active agent."""
+"""OpenAI's own client and curl work with the active agent, on each runtime."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +15,7 @@ def test_the_openai_client(run, what, part):
     assert part in said
 
 
-def test_what_is_asked_at_once_runs_at_once(run, running):
+def test_concurrent_requests_run_concurrently(run, running):
     with ThreadPoolExecutor(1) as pool:
         batch = pool.submit(run, ["python", "examples/openai_client.py", "batch"])
         most = 0.0

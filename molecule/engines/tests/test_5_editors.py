@@ -1,4 +1,4 @@
-"""Each client's file for this host, and the programs that take more than an API: LangChain, aider, the editors."""
+"""The configuration file of each client for this host, and programs with their own files: LangChain, aider, editors."""
 
 import json
 
@@ -8,7 +8,7 @@ from hosts import HOSTS as ALL
 
 from roundhouse.gateway import client_config
 
-# The other host than the bench's, so that the two run side by side. What they ask is the same on both.
+# Another host than the bench's, so that both files run at the same time; the API is the same on both hosts.
 HOSTS = ALL[-1:]
 
 
@@ -24,7 +24,7 @@ def test_langchain_answers_from_the_passages_of_a_folder(run, tmp_path, asked):
 
 
 @pytest.mark.parametrize("client", ["curl", "python", "langchain"])
-def test_a_snippet_runs_as_it_is(run, rendered, tmp_path, client):
+def test_a_snippet_runs_unchanged(run, rendered, tmp_path, client):
     ((name, text),) = rendered(client, "--agent", "dev").items()
     (tmp_path / name).write_text(text)
     said = run(["sh" if client == "curl" else "python", name], cwd=tmp_path)
@@ -32,7 +32,7 @@ def test_a_snippet_runs_as_it_is(run, rendered, tmp_path, client):
 
 
 @pytest.mark.parametrize("client", ["continue", "vscode"])
-def test_an_editors_file_names_what_is_served(rendered, plan, client, address):
+def test_an_editors_file_has_the_served_agents(rendered, plan, client, address):
     ((_, text),) = rendered(client).items()
     if client == "continue":
         found = [

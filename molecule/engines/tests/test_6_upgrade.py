@@ -8,7 +8,7 @@ import yaml
 
 
 def said(result):
-    """Return what a play printed, in one line."""
+    """Return a play's output as one line."""
     return " ".join(result.stdout.split())
 
 
@@ -18,13 +18,13 @@ def started(host, agent):
 
 @pytest.fixture
 def sampling(host):
-    """Return the sampling that dev is deployed with."""
+    """Return a function that returns dev's deployed sampling."""
     return lambda: yaml.safe_load(host.file("/etc/roundhouse/agents/dev.yaml").content_string)[
         "override-generation-config"
     ]
 
 
-def test_a_changed_setting_restarts_the_serving_agent(host, serving, roster, play, switch, sampling):
+def test_a_changed_setting_restarts_the_active_agent(host, serving, roster, play, switch, sampling):
     plans, before, changed = len(switch("plans")["plans"]), started(host, "dev"), copy.deepcopy(roster)
     changed[1]["temperature"] = 0.9
     result = play({"agents": changed}, "playbooks/upgrade.yml")
@@ -36,11 +36,11 @@ def test_a_changed_setting_restarts_the_serving_agent(host, serving, roster, pla
     assert len(switch("plans")["plans"]) == plans + 1
 
 
-def test_the_rollback_brings_the_setting_back(host, serving, roster, play, sampling):
+def test_the_rollback_restores_the_setting(host, serving, roster, play, sampling):
     before = started(host, "dev")
     result = play({}, "playbooks/rollback.yml")
     assert result.returncode == 0, result.stdout
-    assert re.search(r"The plan [0-9a-f]{8} is in place; dev serves\.", said(result))
+    assert re.search(r"The plan [0-9a-f]{8} is deployed\. Active agents: dev\.", said(result))
     assert serving() == ["dev"]
     assert started(host, "dev") != before
     assert sampling()["temperature"] == roster[1]["temperature"]

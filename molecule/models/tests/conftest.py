@@ -1,6 +1,6 @@
-"""A hub on the network of the lab's hosts, and the playbook that pulls from it.
+"""Fixtures: a hub on the network of the lab's hosts, and the playbook that pulls from it.
 
-Each file of tests has hosts, a hub and a lock file of its own, so that two of them run side by side.
+Each test file has its own hosts, hub and lock file, so that two files can run at the same time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from testinfra.host import Host
 
 from roundhouse.paths import CHECKOUT as ROOT
 
-# An empty path would make Ansible take this checkout for an inventory, and run every program in it.
+# An empty path would make Ansible use this checkout as an inventory and run every program in it.
 INVENTORY = Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True)
 PAIR = ("roundhouse-models-1", "roundhouse-models-2")
 ALONE = ("roundhouse-models-3",)
@@ -30,7 +30,7 @@ WEIGHTS = "model-00001-of-00002.safetensors"
 
 @pytest.fixture(scope="session")
 def pair():
-    """Return the two hosts, by docker exec."""
+    """Return the two hosts that pull together."""
     return [Host.get_host(f"docker://{name}") for name in PAIR]
 
 
@@ -42,7 +42,7 @@ def alone():
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """Run a hub that the hosts reach at their network's gateway, which is this machine."""
+    """Run a hub on this machine, which the hosts reach as their network's gateway."""
     root = tmp_path_factory.mktemp("hub") / "root"
     make_model(root / "small", {WEIGHTS: 6 * MIB, "model-00002-of-00002.safetensors": 6 * MIB})
     networks = docker.from_env().containers.get(PAIR[0]).attrs["NetworkSettings"]["Networks"]
@@ -57,18 +57,18 @@ def lock(tmp_path_factory):
 
 
 def folder(hub, store=STORE):
-    """Return where the model lies on a host."""
+    """Return the model's folder on a host."""
     return f"{store}/lab/small/{hub.repositories.revision('lab/small', 'main')}"
 
 
 def sums(host, place):
-    """Return the sha256 of each file of a folder on the host, by name."""
+    """Return the SHA-256 of each file of a folder on the host, by name."""
     lines = host.check_output(f"cd {place} && sha256sum *").splitlines()
     return dict(reversed(line.split()) for line in lines)
 
 
 def wanted(hub):
-    """Return the same of the hub's own files, without those that must never be fetched."""
+    """Return the SHA-256 of each of the hub's files, without those that must never be downloaded."""
     paths = sorted(hub.repositories.folder("lab/small").iterdir())
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.suffix not in (".bin", ".py")
@@ -76,21 +76,21 @@ def wanted(hub):
 
 
 class Played(NamedTuple):
-    """A play's end: its exit status, its whole output, each line with the second it came."""
+    """The outcome of a play: its exit status, its output, and each line with its time in seconds."""
 
     returncode: int
     output: str
     lines: list[tuple[float, str]]
 
     def changed(self) -> list[str]:
-        """Return the hosts on which something changed."""
+        """Return the hosts that changed."""
         recap = self.output.partition("PLAY RECAP")[2].splitlines()
         return [line.split()[0] for line in recap if ":" in line and "changed=0" not in line]
 
 
 @pytest.fixture(scope="module")
 def play(hub, lock, tmp_path_factory):
-    """Return how to run the playbook with some variables changed."""
+    """Return a function that runs the playbook with some variables changed."""
 
     def run(*options, limit=PAIR, vault=None, seen=id, **variables):
         given = {
@@ -119,14 +119,14 @@ def play(hub, lock, tmp_path_factory):
 
 
 def _written(folder: Path, variables: dict) -> Path:
-    """Write the variables into a file: on the command line, a token would be seen by the test itself."""
+    """Write the variables into a file, because the test itself would detect a token on the command line."""
     path = folder / "variables.json"
     path.write_text(json.dumps(variables))
     return path
 
 
 def _locked_away(folder: Path, variables: dict) -> list[str]:
-    """Write the variables into a vault of Ansible's; return the options that open it."""
+    """Write the variables into an Ansible vault; return the options that open it."""
     (folder / "vault.yml").write_text(json.dumps(variables))
     (folder / "password").write_text("the vault's own")
     opened = ["--vault-password-file", str(folder / "password")]

@@ -1,4 +1,4 @@
-"""A hub's models through the role on two hosts: byte for byte, once, also from one host to the other."""
+"""Two hosts pull a hub's models with the role: identical bytes, downloaded once, also from one host to the other."""
 
 import json
 
@@ -8,7 +8,7 @@ from faulty_hub import TOKEN
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}
 
 
-def test_check_mode_says_what_it_would_pull_and_writes_nothing(hub, pair, play, lock):
+def test_check_mode_lists_the_pulls_and_writes_nothing(hub, pair, play, lock):
     done = play("--check", "--diff")
     assert done.returncode == 0, done.output
     assert done.changed() == list(PAIR)
@@ -32,18 +32,18 @@ def test_both_hosts_get_the_hubs_bytes_and_the_second_run_needs_no_hub(hub, pair
     assert len(hub.log) == before
 
 
-def test_one_host_repairs_a_file_from_the_hub_and_is_the_others_source(hub, pair, play):
+def test_a_host_repairs_a_file_from_the_hub_and_is_the_source_of_another(hub, pair, play):
     pair[0].check_output(f"printf x | dd of={folder(hub)}/{WEIGHTS} bs=1 seek=5000 conv=notrunc status=none")
     pair[1].check_output(f"rm -rf {STORE}")
     before, out = len(hub.log), hub.out
-    both = play(models_source=PAIR[0])  # it mends its own from the hub first, and the other one takes all from there
+    both = play(models_source=PAIR[0])  # the first host repairs its file from the hub, the other pulls from the first
     assert (both.returncode, both.changed()) == (0, list(PAIR)), both.output
     assert {sent.path.rpartition("/")[2] for sent in hub.log[before:] if sent.size} == {WEIGHTS}
     assert hub.out - out == (hub.repositories.folder("lab/small") / WEIGHTS).stat().st_size
     assert all(sums(host, folder(hub)) == wanted(hub) for host in pair)
 
 
-def test_a_host_outside_the_play_is_a_source_without_a_hub(hub, pair, play):
+def test_a_host_outside_the_play_can_be_the_source(hub, pair, play):
     pair[1].check_output(f"rm -rf {STORE}")
     before = len(hub.log)
     alone = play(limit=PAIR[1:], models_source=PAIR[0], models_environment=NO_HUB)
@@ -54,15 +54,15 @@ def test_a_host_outside_the_play_is_a_source_without_a_hub(hub, pair, play):
     assert ":8098" not in listening
 
 
-def test_an_absent_repository_and_a_token_in_the_environment_end_in_one_sentence(hub, pair, play):
-    """One run: the first host asks for what the hub has not, the second has its token in the wrong place."""
+def test_a_missing_repository_and_a_misplaced_token_give_one_sentence(hub, pair, play):
+    """Check both errors in one run: the first host's model does not exist, the second's token is in the wrong place."""
     for host in pair:
         host.check_output(f"rm -rf {STORE}")
 
     def by_host(first, second):
         return f"{{{{ {first!r} if inventory_hostname == '{PAIR[0]}' else {second!r} }}}}"
 
-    models = by_host("lab/none", "lab/other")  # which no lock file has
+    models = by_host("lab/none", "lab/other")  # the lock has neither
     environment = by_host({"HF_ENDPOINT": hub.url}, {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN})
     done = play(lab_model=models, models_environment=environment)
     assert done.returncode != 0

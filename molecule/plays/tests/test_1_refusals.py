@@ -46,19 +46,17 @@ def test_a_model_that_was_cut_is_refused_before_anything_is_stopped(host, plan, 
     started = host.check_output("systemctl show --property ExecMainStartTimestampMonotonic roundhouse-dev")
     folder = plan["agents"][2]["model_path"]
     over(folder, "truncate --size=-4096 model.safetensors")
-    refused(
-        switch("po"), 1, f"{folder}/model.safetensors", "bytes where its header promises", "dev serves on port 8001"
-    )
+    refused(switch("po"), 1, f"{folder}/model.safetensors", "bytes, but its header states", "dev serves on port 8001")
     assert host.check_output("systemctl show --property ExecMainStartTimestampMonotonic roundhouse-dev") == started
 
 
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("port", 8001, "agents[po].port is 8001, which dev has already: give each agent a port of its own."),
+        ("port", 8001, "agents[po].port is 8001, which dev also uses: give each agent a different port."),
         ("gpu_memory_utilization", 85, "agents[po].gpu_memory_utilization is 85, and it is a share of the card"),
         ("models", [{"model": "a/b", "quantization": "q4_K_M"}], "agents[po].models[0].quantization is 'q4_K_M'"),
-        ("name", "status", "agents[status].name is 'status', a word of the command line"),
+        ("name", "status", "agents[status].name is 'status', a command of roundhouse"),
     ],
 )
 def test_a_roster_that_cannot_be_meant(plan, play, field, value, sentence):

@@ -35,8 +35,8 @@ def test_a_disk_that_lacks_3_gib_is_named_before_the_first_byte(hub, tight, play
     before = serving()
     revision = hub.repositories.revision("lab/large", "main")
     sentence = (
-        f"{STORE} has 0.06 GiB free and 3.06 GiB are still to come (lab/large at {revision[:8]} 3.06): "
-        "free 3.00 GiB there (roundhouse prune), or set models_store to another disk."
+        f"{STORE} has 0.06 GiB free but needs 3.06 GiB (lab/large at {revision[:8]} 3.06). "
+        "Free 3.00 GiB there (roundhouse prune), or set models_store to another disk."
     )
     wanted = {"lab_model": "lab/large", "models_store": STORE, "models_lock": str(tmp_path / "models.lock")}
     wanted["models_environment"] = {"HF_ENDPOINT": hub.url}

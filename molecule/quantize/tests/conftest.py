@@ -1,7 +1,7 @@
-"""What the recipes and the gate really did on the host, in one run of several minutes.
+"""Run the recipes and the gate on the host once, in several minutes, and keep the record for the tests.
 
-The run is kept in the lab's volume under a key of all that went into it, as the lab's images are: while those are the
-same, its record is read instead of made again. A record that fails a test is not kept: what is red is run again.
+The record is kept in the lab's volume under a hash of all inputs, and is reused while the inputs are unchanged. A
+record that fails a test is deleted, so that the next run is complete.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from roundhouse.paths import CHECKOUT as ROOT
 NAME = "roundhouse-quantize"
 KEPT = "/opt/roundhouse/quantize/lab"
 BASE, STORE, CHECKOUT = f"{KEPT}/base", "/srv/quantize", "/opt/checkout"
-PACKAGE = f"PYTHONPATH={CHECKOUT}/src"  # for the programs of lab/, which import it
+PACKAGE = f"PYTHONPATH={CHECKOUT}/src"  # programs of lab/ import the package
 ENGINE = pins.engine_path("cpu", "python3.11")
 SHORT = "/tmp/short.txt"
 WORK = f"{STORE}/quantized/base-fp8/work.partial/model"
-# An empty path would make Ansible take this checkout for an inventory, and run every program in it.
+# An empty path would make Ansible use this checkout as an inventory and run every program in it.
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True))
 HUB_PORT = 8900
 AGENT = {
     **{"name": "dev", "port": 8001, "max_model_len": 2048, "gpu_memory_utilization": 0.9, "max_num_seqs": 8},
     **{"temperature": 0.3, "top_p": 0.95, "enforce_eager": True},
 }
-# Rows of the weights of every second layer, in another order: it loads and serves, and says nothing.
+# Shuffle the rows of the weights of every second layer: the model loads and serves, and answers nonsense.
 SHUFFLE = """
 import sys, torch
 from safetensors.torch import load_file, save_file
@@ -48,21 +48,21 @@ save_file(held, path, {"format": "pt"})
 
 
 class QuantizeHost:
-    """The host, and the command on it."""
+    """The host and its command."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.host = Host.get_host(f"docker://{NAME}")
         self.folder = folder or Path("/unset")
 
     def command(self, recipe: str, *words: str, options: str = "--samples 16 --group-size 64") -> str:
-        """Return the command line of a quantization small enough for a test; without options it is the roster's own."""
+        """Return the command line of a small quantization; with empty options it is that of the roster."""
         own = f"--store {STORE} --engine {ENGINE} --accelerator cpu {options} {' '.join(words)}"
         return f"python3.11 {CHECKOUT}/scripts/switch.py quantize {BASE} {recipe} {own}"
 
     def quantize(self, recipe: str, *words: str) -> dict:
-        """Run it to its end; return its JSON object with rc, what lies in the store then, and whether it was begun.
+        """Run a quantization; return its JSON object with rc, the store's content, and whether the work was begun.
 
-        The repository's lock comes before llm-compressor and the engine, and its file stays.
+        The repository's lock is taken before llm-compressor and the engine start, and its file remains.
         """
         done = self.host.run(self.command(recipe, "--json", *words))
         assert done.stdout, done.stderr
@@ -70,21 +70,21 @@ class QuantizeHost:
         return {**json.loads(done.stdout), "rc": done.rc, "left": self.listing(), "begun": begun}
 
     def interrupted(self, recipe: str, **how: str) -> dict:
-        """End it when the gate begins; return what is left: the work, and no engine."""
+        """Interrupt a quantization when the gate begins; return what remains: the work, but no engine."""
         line = self.command(recipe, **how)
         script = (
-            f'{line} 2>/tmp/said & pid=$!; timeout 300 sh -c \'until grep -q "the base on the engine" /tmp/said; '
+            f'{line} 2>/tmp/said & pid=$!; timeout 300 sh -c \'until grep -q "scoring the base model" /tmp/said; '
             "do sleep 0.2; done'; kill -TERM $pid; wait $pid; echo $?"
         )
         rc = int(self.host.check_output(script).split()[-1])
         return {"rc": rc, "engines": self.host.run("pgrep -f '[r]oundhouse-judge-'").stdout, "store": self.listing()}
 
     def listing(self) -> str:
-        """Return what lies in the store, two levels deep."""
+        """Return the store's content, three levels deep."""
         return self.host.run(f"cd {STORE} && find . -mindepth 3 -maxdepth 3 -not -name .lock").stdout
 
     def site(self, model: str) -> dict:
-        """Run site.yml with an agent that asks for fp8 of a model; return its end, and what is served then."""
+        """Run site.yml with an agent with quantize: fp8; return its outcome and the served model."""
         begun, lock = time.monotonic(), self.folder / "models.lock"
         wanted = {"agents": [{**AGENT, "models": [{"model": model, "quantize": "fp8"}]}], "models_store": STORE}
         wanted |= {"models_lock": str(lock), "models_environment": {"HF_ENDPOINT": f"http://127.0.0.1:{HUB_PORT}"}}
@@ -99,7 +99,7 @@ class QuantizeHost:
         }
 
     def judged(self, path: str) -> dict:
-        """Return what is said of an admitted result: its card, its format, and whether its bytes are as they were."""
+        """Return the facts of an admitted result: its card, its format, and whether its bytes are unchanged."""
         read = self.host.check_output
         return {
             "card": read(f"cat {path}/README.md"),
@@ -109,7 +109,7 @@ class QuantizeHost:
         }
 
     def by_roster(self) -> dict:
-        """Let a roster ask for fp8: of the hub's model, a second time, and of a folder whose result was sabotaged."""
+        """Run a roster with fp8 for the hub's model, again unchanged, and for a folder with shuffled weights."""
         hub = f"python3.11 {CHECKOUT}/lab/hub.py {KEPT} {HUB_PORT}"
         self.host.check_output(f"systemd-run --unit lab-hub --setenv {PACKAGE} {hub}")
         self.host.check_output(f"timeout 20 sh -c 'until ss -ltn | grep -q :{HUB_PORT}; do sleep 0.1; done'")
@@ -119,7 +119,7 @@ class QuantizeHost:
             return {"first": first}
         found = {"first": first | self.judged(first["plan"]["agents"][0]["model_path"])}
         found["again"] = self.site("lab/base")
-        # As the roster asks for it: what was made for other options is another result's.
+        # With the roster's options, because other options make another result.
         found["interrupted"] = self.interrupted("fp8", options="")
         self.host.check_output(f"printf %s {_quoted(SHUFFLE)} >/tmp/shuffle.py")
         self.host.check_output(f"{ENGINE}/bin/python /tmp/shuffle.py {WORK}/model.safetensors")
@@ -128,8 +128,8 @@ class QuantizeHost:
         return found
 
     def run(self) -> dict:
-        """Do everything once and return the record."""
-        # Of the machine below: its CPU decides which kernels the engine has.
+        """Run everything once and return the record."""
+        # The machine's CPU decides which kernels the engine has.
         found: dict = {"avx512": self.host.run("grep -qw avx512f /proc/cpuinfo").rc == 0}
         found |= {"refused_group": self.quantize("gptq", "--group-size", "128")}
         self.host.check_output(f"seq -f 'The number of this sentence is %g.' 60 >{SHORT}")
@@ -149,7 +149,7 @@ def _quoted(text: str) -> str:
 
 
 def _key() -> str:
-    """Return a hash of all that may have a part in it."""
+    """Return a hash of all inputs."""
     folders = ("scripts", "src", "roles", "playbooks", "plugins", "lab", "group_vars", "inventory", "requirements")
     files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
     files = [path for path in (*files, ROOT / "site.yml", Path(__file__)) if "__pycache__" not in path.parts]
@@ -157,7 +157,7 @@ def _key() -> str:
 
 
 def pytest_sessionfinish(exitstatus):
-    """Keep no record that a test refuses."""
+    """Delete the record if a test failed."""
     if exitstatus:
         QuantizeHost().host.run(f"rm -f {KEPT}/{_key()}.json")
 

@@ -1,11 +1,11 @@
-"""What goes wrong with an engine, a host, a card: the agent before serves again, and the sentence says why."""
+"""Faults of an engine, a host or a card: the switch restores the previous agent, and the message has the reason."""
 
 import pytest
 from conftest import AGENTS
 
 
 def wait_briefly(table, agent, fault):
-    """Shorten the one limit that a case with this fault waits for: no other depends on how fast the machine is."""
+    """Shorten only the limit that a case with this fault waits for, because others depend on the machine's speed."""
     if "--never-ready" in fault:
         table.limit_unit(agent, "[Service]", "TimeoutStartSec=2")
     if "--hang" in fault:
@@ -39,7 +39,7 @@ def test_the_new_engine_fails(table, fault, part):
     assert table.serving() == ["architect"]
 
 
-def test_an_answer_that_is_another_than_at_the_deployment(table):
+def test_an_answer_that_differs_from_the_deployments(table):
     assert table.run("dev")["rc"] == 0
     assert table.run("architect")["rc"] == 0
     table.fault("dev", "--answer-differently")
@@ -47,13 +47,13 @@ def test_an_answer_that_is_another_than_at_the_deployment(table):
     assert table.serving() == ["architect"]
 
 
-def test_a_ready_agent_that_answers_rubbish_is_restarted(table):
+def test_a_ready_agent_with_nonsense_answers_is_restarted(table):
     table.restart("architect", "--rubbish")
     table.fault("architect", "")
     assert table.run("architect")["changed"] is True
 
 
-def test_a_ready_agent_that_answers_otherwise_than_at_its_deployment_goes_on(table):
+def test_a_ready_agent_with_a_changed_answer_keeps_running(table):
     assert table.run("dev")["rc"] == 0
     assert table.run("architect")["rc"] == 0
     table.restart("architect", "--answer-differently")
@@ -62,27 +62,27 @@ def test_a_ready_agent_that_answers_otherwise_than_at_its_deployment_goes_on(tab
     table.host.check_output("systemctl restart roundhouse-architect")
 
 
-def test_the_reader_of_the_progress_ends(table):
+def test_a_closed_output_does_not_end_the_switch(table):
     table.host.check_output("roundhouse dev 2>&1 | head -n 1")
     assert table.serving() == ["dev"]
 
 
-def test_an_engine_that_died_is_no_reason_not_to_switch(table):
+def test_a_crashed_engine_does_not_prevent_a_switch(table):
     table.host.check_output("systemctl kill --signal=SIGKILL roundhouse-architect")
     assert table.run("dev")["rc"] == 0
 
 
-def test_the_old_one_hears_no_signal(table):
+def test_the_previous_engine_ignores_signals(table):
     table.limit("architect", stop_grace_seconds=1)
     table.restart("architect", "--ignore-term")
     result = table.run("dev", "--drain", "1")
     assert (result["rc"], result["cut"]) == (0, 0)
-    # After the drain and its grace, and before systemd's own limit.
+    # After the drain and its grace period, and before systemd's own limit.
     (agent,) = [each for each in table.plan["agents"] if each["name"] == "architect"]
     assert 2 <= result["stages"]["stop"] < agent["stop_timeout_seconds"] - 10
 
 
-def test_the_cards_memory_comes_late(table):
+def test_the_cards_memory_is_freed_late(table):
     table.close_gate()
     table.restart("architect", f"--hold-memory {table.gate}")
     table.meanwhile("waiting for GPU 0: 13.9 of 15.9 GiB in use", f"rm {table.gate}")
@@ -91,7 +91,7 @@ def test_the_cards_memory_comes_late(table):
     assert result["stages"]["free"] > 0
 
 
-def test_the_cards_memory_does_not_come_at_all(table):
+def test_the_cards_memory_is_never_freed(table):
     table.close_gate()
     table.restart("architect", f"--hold-memory {table.gate}")
     table.fault("architect", "")
@@ -119,7 +119,7 @@ def test_both_fail(table):
         ("--never-ready", "architect did not start: it was not healthy within its time limit"),
     ],
 )
-def test_both_fail_and_the_old_one_is_up_and_of_no_use(table, fault, part):
+def test_both_fail_and_the_previous_engine_is_up_but_broken(table, fault, part):
     wait_briefly(table, "architect", fault)
     table.fault("dev", "--out-of-memory")
     table.fault("architect", fault)
@@ -131,16 +131,16 @@ def test_both_fail_and_the_old_one_is_up_and_of_no_use(table, fault, part):
 
 
 def stranger(table, mib):
-    """Let a process that is no agent's hold memory of the card."""
+    """Start a process that does not belong to an agent and holds memory of the card; return its pid."""
     table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
     pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
     card = f"/var/cache/roundhouse/card/{pid}"
-    table.host.check_output(f"echo '{mib} 0' > {card}.new; mv {card}.new {card}")  # the card reads it at any moment
+    table.host.check_output(f"echo '{mib} 0' > {card}.new; mv {card}.new {card}")  # the card reads it at any time
     table.until(f"grep -q {pid} /etc/lab-nvml.conf")
     return pid
 
 
-def test_a_stranger_on_the_card(table):
+def test_another_process_holds_the_card(table):
     pid = stranger(table, 4096)
     sentence = table.refused("dev")
     assert f"sleep (pid {pid}) holds 4.0 GiB." in sentence
@@ -157,12 +157,12 @@ def test_a_stopped_agent_serves_again_after_resume(table):
     assert table.serving() == ["architect"]
 
 
-def test_a_small_stranger_on_the_card_is_none(table):
+def test_a_small_process_on_the_card_is_ignored(table):
     stranger(table, 100)
     assert table.run("dev")["rc"] == 0
 
 
-def test_a_port_that_is_taken(table):
+def test_an_occupied_port(table):
     table.host.check_output(
         "systemd-run --quiet --collect --unit lab-stranger python3 -m http.server --bind 127.0.0.1 8001"
     )
@@ -172,7 +172,7 @@ def test_a_port_that_is_taken(table):
 
 @pytest.fixture
 def moved(table):
-    """Move a file away for one case; with a content, put that in its place."""
+    """Return a function that removes a file for one case, or replaces its content."""
     paths = []
 
     def move(path, content=None):
@@ -188,17 +188,17 @@ def moved(table):
     table.host.check_output("systemctl daemon-reload")
 
 
-def test_a_unit_file_that_is_gone(table, moved):
+def test_a_missing_unit_file(table, moved):
     moved("/etc/systemd/system/roundhouse-dev.service")
     assert "systemd has not loaded roundhouse-dev.service (not-found)." in table.refused("dev")
 
 
-def test_the_old_ones_unit_file_is_gone(table, moved):
+def test_a_missing_unit_file_of_the_previous_agent(table, moved):
     moved("/etc/systemd/system/roundhouse-architect.service")
     assert table.run("dev")["rc"] == 0
 
 
-def test_the_old_ones_unit_file_is_gone_and_the_new_one_fails(table, moved):
+def test_a_missing_unit_file_of_the_previous_agent_and_a_failed_start(table, moved):
     moved("/etc/systemd/system/roundhouse-architect.service")
     table.fault("dev", "--out-of-memory")
     sentence = table.refused("dev")
@@ -224,7 +224,7 @@ def test_a_file_is_missing_or_damaged(table, moved, path, content, part):
     moved(path, content)
     sentence = table.refused("dev")
     assert part in sentence
-    if "lab-engine" in path:  # the one engine of all agents
+    if "lab-engine" in path:  # all agents have the same engine
         assert "The rollback to architect failed too" in sentence
     else:
         assert table.serving() == ["architect"]
@@ -232,7 +232,7 @@ def test_a_file_is_missing_or_damaged(table, moved, path, content, part):
 
 @pytest.fixture
 def small_disk(table):
-    """Put the state on a disk of its own, with 64 KiB free; how large the state is depends on the cases before."""
+    """Move the state to a separate disk with 64 KiB free; the state's size depends on earlier cases."""
     folder = "/var/lib/roundhouse/state"
     table.host.check_output(
         f"rm -rf /tmp/state && cp -a {folder} /tmp/state && size=$(($(du -sk /tmp/state | cut -f1) + 64))"
@@ -240,7 +240,7 @@ def small_disk(table):
         f" && {{ cp -a /tmp/state/. {folder} && chown roundhouse: {folder} || {{ umount {folder}; false; }}; }}"
     )
     yield folder
-    # Whoever fills it must be gone first, or would fill the host's own disk.
+    # The process that fills the disk must end first, otherwise it would fill the host's own disk.
     table.host.run("systemctl stop lab-stranger")
     table.host.check_output(f"rm -f {folder}/fill; cp -a {folder}/. /tmp/state; umount --lazy {folder}")
     table.host.check_output(f"cp -a /tmp/state/. {folder}; rm -r /tmp/state")
@@ -250,7 +250,7 @@ def fill(table, folder):
     table.host.run(f"dd if=/dev/zero of={folder}/fill bs=4k")
 
 
-def test_a_disk_that_is_full_stops_nothing(table, small_disk):
+def test_a_full_disk_refuses_the_switch_and_stops_nothing(table, small_disk):
     fill(table, small_disk)
     sentence = table.refused("dev")
     assert "its disk is full." in sentence
@@ -258,7 +258,7 @@ def test_a_disk_that_is_full_stops_nothing(table, small_disk):
     assert table.serving() == ["architect"]
 
 
-def test_a_disk_that_fills_during_a_switch_does_not_lose_it(table, small_disk):
+def test_a_disk_that_fills_during_a_switch_loses_no_record(table, small_disk):
     table.fault("dev", "--load-seconds 1")
     late = f"until grep -q 'loading weights' {small_disk}/switch.json; do sleep 0.05; done"
     fills = f"{late}; dd if=/dev/zero of={small_disk}/fill bs=4k"
@@ -268,7 +268,7 @@ def test_a_disk_that_fills_during_a_switch_does_not_lose_it(table, small_disk):
     assert '"serving": ["dev"]' in table.host.file(f"{small_disk}/serving.json").content_string
 
 
-def test_a_disk_that_takes_nothing(table, small_disk):
+def test_a_read_only_disk(table, small_disk):
     table.host.check_output(f"mount -o remount,ro {small_disk}")
     assert "cannot be written (Read-only file system)" in table.refused("dev")
     table.host.check_output(f"mount -o remount,rw {small_disk}")
@@ -281,7 +281,7 @@ def test_a_state_file_is_damaged(switch_host, name, content):
     assert switch_host.run(next(agent for agent in AGENTS if agent != switch_host.known))["rc"] == 0
 
 
-def test_a_damaged_serving_file_says_what_to_do(table):
+def test_a_damaged_serving_file_is_reported_with_a_remedy(table):
     table.host.check_output("echo '{' > /var/lib/roundhouse/state/serving.json")
     assert "Delete it and switch again" in table.refused("dev")
     table.host.check_output("rm /var/lib/roundhouse/state/serving.json")

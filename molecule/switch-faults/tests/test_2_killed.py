@@ -1,4 +1,4 @@
-"""A switch that is ended in any phase leaves a host that the next call, and the next boot, understand."""
+"""After a switch is killed in any phase, the next command or the next boot completes it or rolls it back."""
 
 import json
 import signal
@@ -9,17 +9,17 @@ from conftest import NAME
 
 CARD = "/etc/lab-nvml.conf"
 STATE = "/var/lib/roundhouse/state"
-# From the first look to what comes last, and the rollback.
+# All phases in their order, and the rollback.
 PHASES = ("check", "stop", "free", "start", "canary", "commit", "rollback")
-STOPPED = ("check", "stop", "free", "rollback")  # dev is not on its way when the switch ends
+STOPPED = ("check", "stop", "free", "rollback")  # dev is not starting when the switch ends
 
 
 @pytest.fixture
 def held(table):
-    """Return what keeps a switch to dev in a phase until the gate is opened."""
+    """Return a function that keeps a switch to dev in a phase until the gate opens."""
 
     def hold(phase):
-        if phase == "check":  # it asks for the card's memory, and the card does not answer
+        if phase == "check":  # the switch reads the card's memory, and the card does not answer
             table.host.check_output(f"systemctl stop lab-card && rm {CARD} && mkfifo {CARD}")
         if phase == "stop":
             table.restart("architect", f"--answer-while {table.gate}")
@@ -33,7 +33,7 @@ def held(table):
         if phase in ("start", "canary"):
             table.close_gate()
             table.fault("dev", f"--{'load' if phase == 'start' else 'answer'}-while {table.gate}")
-        if phase == "commit":  # somebody else writes who serves
+        if phase == "commit":  # another process holds the lock of the active agents' file
             table.host.check_output(f"systemd-run --quiet --collect --unit lab-client flock {STATE} sleep 600")
             table.until(f"! flock --nonblock {STATE} true")
         if phase == "rollback":
@@ -47,7 +47,7 @@ def held(table):
 
 
 def let_go(table, phase):
-    """Take away what kept the switch."""
+    """Remove what blocks the switch."""
     table.host.check_output(f"rm -f {table.gate}")
     if phase == "check":
         table.host.check_output(f"rm {CARD} && systemctl start lab-card")
@@ -56,7 +56,7 @@ def let_go(table, phase):
         table.host.check_output("systemctl stop lab-client")
 
 
-# Each phase with the word that finishes or undoes it, and with one that asks for something else.
+# Each phase with the command that completes or rolls back the switch, and with a command for another agent.
 @pytest.mark.parametrize(
     ("phase", "word"),
     [
@@ -65,7 +65,7 @@ def let_go(table, phase):
         *(("stop", "architect"), ("start", "dev"), ("canary", "po")),
     ],
 )
-def test_after_sigkill_the_next_call_finishes_or_restores(table, held, phase, word):
+def test_after_sigkill_the_next_command_completes_or_restores(table, held, phase, word):
     held(phase)
     assert table.killed(phase, signal.SIGKILL, "dev")["rc"] == -signal.SIGKILL
     assert table.journal() == (phase != "check")
@@ -83,14 +83,14 @@ def test_after_sigkill_the_next_call_finishes_or_restores(table, held, phase, wo
     first = table.ask("history")["switches"][before:][:1]
     if phase != "check":
         assert [(each["to"], each["cause"]) for each in first] == [("dev", f"killed in its phase {phase}")]
-        # Who is up when the next call looks is done; from its start on, it may be up by then.
+        # If the new agent is ready at the next command, the switch counts as done. From its start on it may be ready.
         may = {"canary": ["done"], "commit": ["done"], "start": ["done", "killed"]} if expected == "dev" else {}
         assert first[0]["outcome"] in may.get(phase, ["killed"])
 
 
 @pytest.mark.parametrize("phase", PHASES[:-1])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_switch_goes_back_itself(table, held, phase, number):
+def test_an_interrupted_switch_rolls_back(table, held, phase, number):
     held(phase)
     result = table.killed(phase, number, "dev")
     let_go(table, phase)
@@ -101,15 +101,15 @@ def test_an_interrupted_switch_goes_back_itself(table, held, phase, number):
     assert table.serving() == ["architect"]
 
 
-def test_an_agent_that_still_stops_after_a_kill_can_be_started_again(table, held):
+def test_an_agent_that_is_still_stopping_can_be_started_again(table, held):
     held("stop")
     table.killed("stop", signal.SIGKILL, "dev")
     result = table.run("architect", "--drain", "1")
     assert (result["rc"], result["cut"]) == (0, 1)
-    assert result["stages"]["free"] < 25  # it does not wait for its own memory, for which it has 30 s
+    assert result["stages"]["free"] < 25  # the switch does not wait for the agent's own memory; the limit is 30 s
 
 
-def test_a_second_switch_is_told_how_far_the_first_is(table):
+def test_a_second_switch_reports_the_progress_of_the_first(table):
     table.close_gate()
     table.fault("dev", f"--load-while {table.gate}")
     table.host.check_output("systemd-run --quiet --collect --unit lab-client roundhouse dev")
@@ -122,7 +122,7 @@ def test_a_second_switch_is_told_how_far_the_first_is(table):
     assert table.serving() == ["dev"]
 
 
-def test_a_second_switch_that_waits_comes_after_the_first(table):
+def test_a_waiting_second_switch_runs_after_the_first(table):
     table.close_gate()
     table.fault("dev", f"--load-while {table.gate}")
     table.host.check_output("systemd-run --quiet --collect --unit lab-client roundhouse dev")
@@ -139,13 +139,13 @@ def test_a_second_switch_that_waits_comes_after_the_first(table):
 
 
 def reboot(table, agent):
-    """Start the machine again, and wait until the agent is up."""
+    """Restart the machine, and wait until the agent is ready."""
     docker.from_env().containers.get(NAME).restart(timeout=20)
     table.until(f"systemctl -q is-active roundhouse-{agent}")
 
 
 @pytest.mark.parametrize("phase", ["start", "canary", "commit"])
-def test_after_a_restart_of_the_machine_the_last_committed_agent_serves(table, held, phase):
+def test_after_a_reboot_the_last_committed_agent_is_active(table, held, phase):
     held(phase)
     table.killed(phase, signal.SIGKILL, "dev")
     reboot(table, "architect")
@@ -154,11 +154,11 @@ def test_after_a_restart_of_the_machine_the_last_committed_agent_serves(table, h
     assert table.history()["outcome"] == "killed"
 
 
-def test_killed_between_the_commit_and_its_end_it_is_done_at_the_next_boot(table, held):
+def test_a_switch_killed_after_its_commit_is_completed_at_the_next_boot(table, held):
     held("commit")
     table.killed("commit", signal.SIGKILL, "dev")
-    # The commit is this rename; what comes after it, the journal's end, is not waited for by anybody. The newest: after
-    # a restart of the machine a process may have the pid of one that was killed, and what that one wrote is kept.
+    # The commit is this rename. The end of the journal comes after it, and no process waits for that. The test reads
+    # the newest entry, because after a restart a process may have the pid of a killed one, whose entry is kept.
     table.host.check_output(f"mv $(ls -t {STATE}/.serving.json.* | head -n 1) {STATE}/serving.json")
     reboot(table, "dev")
     assert table.serving() == ["dev"]

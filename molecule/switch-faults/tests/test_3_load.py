@@ -1,4 +1,4 @@
-"""Requests that run when a switch begins may end within the drain; those that do not are counted."""
+"""Requests that run when a switch begins may finish during the drain; the others are cut and counted."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +13,14 @@ TOKENS = 50  # half a second, of a drain of 30 s
 
 @pytest.fixture
 def gated(table):
-    """Let the architect's answers wait where the gate is closed, in this case."""
+    """Make the architect's answers wait while the gate is closed, only in this case."""
     table.restart("architect", f"--answer-while {table.gate}")
     table.fault("architect", "")
     return table
 
 
 async def streams(table, url, switch):
-    """Run streams with the users' own client, hold them at the gate, switch, and return (tokens, reason) of each."""
+    """Run streams with OpenAI's client, hold them at the gate, switch, and return (tokens, reason) of each stream."""
     client = openai.AsyncOpenAI(base_url=url, api_key="not-needed", max_retries=0, timeout=300)
 
     async def one(number):
@@ -42,10 +42,10 @@ async def streams(table, url, switch):
     return answer, await asyncio.gather(*running)
 
 
-NOTED = f"architect: {STREAMS} running"  # in the journal: it was asked to stop
+NOTED = f"architect: {STREAMS} running"  # the journal's note after the request to stop
 
 
-def test_no_stream_is_cut_that_ends_within_the_drain(gated, address):
+def test_streams_that_finish_during_the_drain_are_not_cut(gated, address):
     table = gated
 
     def switch():
@@ -59,7 +59,7 @@ def test_no_stream_is_cut_that_ends_within_the_drain(gated, address):
     table.said = f"{STREAMS} streams of {TOKENS} tokens ended whole; stop took {answer['stages']['stop']} s"
 
 
-def test_streams_that_do_not_end_are_cut_and_counted(gated, address):
+def test_unfinished_streams_are_cut_and_counted(gated, address):
     table = gated
     switch = lambda: table.run("dev", "--drain", "1")  # noqa: E731 - it is one call
     answer, ended = asyncio.run(streams(table, address("architect"), switch))
@@ -70,13 +70,13 @@ def test_streams_that_do_not_end_are_cut_and_counted(gated, address):
 
 
 def refuses_work(agent):
-    """Return the condition that an engine takes no new work: it refuses what it would else call unknown."""
+    """Return the condition that an engine takes no new work: it refuses even a request for an unknown model."""
     code = f"import http.client as c; line = c.HTTPConnection('127.0.0.1', {PORTS[agent]}); "
     code += "line.request('POST', '/v1/completions', '{}'); print(line.getresponse().status)"
     return f'test "$(python3 -c "{code}")" = 500'
 
 
-def test_new_work_is_refused_while_the_rest_ends(gated, address):
+def test_new_requests_are_refused_during_the_drain(gated, address):
     table = gated
     client = openai.OpenAI(base_url=address("architect"), api_key="not-needed", max_retries=0, timeout=120)
     late = []

@@ -1,4 +1,4 @@
-"""What the words say beside a switch, and the playbook of several hosts."""
+"""The commands besides a switch, and the playbook for several hosts."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from roundhouse.paths import CHECKOUT as ROOT
 def test_gpu_has_the_line_that_users_know(table):
     text = table.host.check_output("roundhouse gpu")
     assert text.splitlines()[0] == "GPU 0: VRAM 13.9 GiB / 15.9 GiB (87%)"
-    assert "NVIDIA GeForce RTX 5060 Ti: use -" in text  # the stand-in does not tell: unknown is no 0
+    assert "NVIDIA GeForce RTX 5060 Ti: use -" in text  # the stand-in does not report it; unknown is not 0
     assert "roundhouse-architect.service (pid" in text
 
 
-def test_status_has_the_requests_and_the_holders_of_the_memory(table):
+def test_status_shows_requests_and_processes_with_memory(table):
     table.restart("architect", f"--answer-while {table.gate}")
     table.fault("architect", "")
     table.close_gate()
@@ -32,9 +32,9 @@ def test_status_has_the_requests_and_the_holders_of_the_memory(table):
     table.until("! systemctl --quiet is-active lab-client")
 
 
-def test_watch_writes_a_line_a_change_where_there_is_no_terminal(table):
+def test_watch_writes_one_line_per_change_without_a_terminal(table):
     (line,) = table.host.check_output("roundhouse watch --every 0.2 --rounds 3").splitlines()
-    # Cases before may have left a request running, or a unit that failed.
+    # Earlier cases may have left a running request or a failed unit.
     assert re.match(r"[0-9:]{8} architect ready \(\d running, 0 waiting, KV \d %\)", line)
 
 
@@ -45,9 +45,9 @@ def test_watch_fills_a_terminal_of_80_columns(table):
     assert max(len(line) for line in screen.replace("\x1b[H\x1b[2J", "").splitlines()) <= 80
 
 
-def test_watch_writes_what_matters_of_a_switch_into_a_log(table):
+def test_watch_logs_the_main_steps_of_a_switch(table):
     table.fault("dev", f"--load-while {table.gate}")
-    steps = {2: 25, 4: 50, 6: 75}  # of eight, and the percent that the engine says then
+    steps = {2: 25, 4: 50, 6: 75}  # step of eight, and the percentage that the engine reports
     for step in steps:
         table.host.check_output(f"touch {table.gate}.{step}")
     table.host.check_output(
@@ -58,7 +58,7 @@ def test_watch_writes_what_matters_of_a_switch_into_a_log(table):
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(table.run, "dev")
         for step, percent in steps.items():
-            # A second longer: ten looks that find nothing new, of which the log is to say nothing.
+            # One second longer: ten checks without news, which the log must not show.
             table.until(f"grep -q 'loading weights {percent} %' /tmp/watch.log")
             table.host.check_output(f"sleep 1; rm {table.gate}.{step}")
         assert answer.result()["rc"] == 0, table.said
@@ -67,7 +67,7 @@ def test_watch_writes_what_matters_of_a_switch_into_a_log(table):
     assert lines[0].startswith("architect ready (")
     loading = [line for line in lines if "dev starting; switching to dev since" in line and "loading weights" in line]
     assert len({re.search(r"(\d*)\d %", line)[1] for line in loading if "%" in line}) >= 3
-    # At 0.1 s there were 30 looks and more; beside the tens of percent there are the phases and the states.
+    # At 0.1 s there were at least 30 checks. The log shows only tens of percent, phases and states.
     assert len(lines) <= 25, lines
     plain = [re.sub(r"\d+", "#", line) for line in lines if "%" not in line.partition("switching")[2]]
     assert all(one != other for one, other in pairwise(plain))
@@ -94,7 +94,7 @@ def test_the_man_page_and_the_completion_are_installed(table):
     assert table.host.check_output("bash -c %s", f"source {script}; {asked}") == "dev"
 
 
-def test_words_that_take_no_json_or_no_number_say_so_in_one_object(table):
+def test_invalid_options_are_reported_in_one_object(table):
     assert "usage: roundhouse" in table.ask("help")["text"]
     assert ".TH ROUNDHOUSE" in table.ask("help", "man")["text"]
     for words, part in ((("watch",), "watch has no end"), (("history", "-n", "-5"), "-n is -5")):
@@ -104,22 +104,22 @@ def test_words_that_take_no_json_or_no_number_say_so_in_one_object(table):
 
 
 def play(*more, **variables):
-    """Run the playbook of several hosts, on this one and on what an inventory adds."""
+    """Run the playbook for several hosts, on this host and on those of another inventory."""
     command = ["ansible-playbook", "--inventory", INVENTORY, *more, "--extra-vars", json.dumps(variables)]
     command += ["--limit", f"{NAME},gone", "playbooks/switch.yml"]
-    # Molecule asks for colours, which would stand before a table's rows.
+    # Molecule enables colours, which would precede a table's rows.
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_playbook_switches_and_says_how_each_host_went(table):
+def test_the_playbook_switches_and_shows_each_outcome(table):
     done = play(agent="dev")
     assert done.returncode == 0, done.stdout
     assert f"{NAME}  switched  dev" in done.stdout
     assert table.serving() == ["dev"]
 
 
-def test_the_playbook_stops_at_a_failure_with_its_sentence(table):
+def test_the_playbook_stops_at_a_failure_with_its_message(table):
     table.fault("dev", "--out-of-memory")
     done = play(agent="dev")
     assert done.returncode != 0
@@ -128,7 +128,7 @@ def test_the_playbook_stops_at_a_failure_with_its_sentence(table):
     assert "agent is not set" in play().stdout
 
 
-def test_the_playbook_has_a_row_and_a_reason_for_a_host_that_is_gone_or_has_no_command(table, tmp_path):
+def test_the_playbook_shows_a_reason_for_an_unreachable_host(table, tmp_path):
     gone = tmp_path / "gone.json"
     where = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
     gone.write_text(json.dumps({"gpu_hosts": {"hosts": {"gone": where}}}))
@@ -138,14 +138,17 @@ def test_the_playbook_has_a_row_and_a_reason_for_a_host_that_is_gone_or_has_no_c
     finally:
         table.host.check_output("mv /tmp/roundhouse /usr/local/bin")
     assert done.returncode != 0
-    assert re.search(rf"^ +{NAME} +failed .*no roundhouse command is there", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(rf"^ +{NAME} +failed .*the roundhouse command is not installed", done.stdout, re.MULTILINE), (
+        done.stdout
+    )
     assert re.search(r"^ +gone +unreachable .*Connection refused", done.stdout, re.MULTILINE)
 
 
 def test_a_program_switches_with_the_documents_own_code_and_reads_the_outcome(table, tmp_path):
-    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/switch.md").read_text(), re.MULTILINE | re.DOTALL)
+    text = (ROOT / "docs/how-to/several-hosts.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     names = {}
-    exec(code, names)  # noqa: S102 - the document's
+    exec(code, names)  # noqa: S102 - the code of the document
     inventory = tmp_path / "hosts.json"
     where = {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}
     inventory.write_text(json.dumps({"gpu_hosts": {"hosts": {NAME: where}}}))

@@ -1,4 +1,4 @@
-"""What doctor says of a host on which something is wrong: the cause, the line that shows it, until it is mended."""
+"""doctor reports the cause of a fault and the log line that shows it, until the fault is repaired."""
 
 import json
 import re
@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 from conftest import AT_ONCE
 
-NVML = "/etc/lab-nvml.conf"  # what the card tells
+NVML = "/etc/lab-nvml.conf"  # the data of the card
 FALLEN = "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
 
 
 def causes(table):
-    """Return the causes that doctor names, by agent."""
+    """Return the causes that doctor reports, with their agents."""
     return {(each["agent"], each["code"]) for each in table.ask("doctor")["findings"]}
 
 
 def told(table, agent, code):
-    """Return the one finding of an agent's cause."""
+    """Return the finding with an agent and a cause."""
     (found,) = [each for each in table.ask("doctor")["findings"] if (each["agent"], each["code"]) == (agent, code)]
     return found
 
 
 @pytest.fixture
 def well(table):
-    """Let each agent's last start be a ready one: what failed in a case before is over then."""
+    """Start each agent successfully, so that failures of earlier cases no longer count."""
     if table.ask("doctor")["findings"]:
         for agent in ("dev", "po", "architect"):
             assert table.run(agent, "--drain", "0")["rc"] == 0, table.said
@@ -43,7 +43,7 @@ def test_status_and_doctor_name_a_drift_from_the_plan(table):
     table.host.check_output("echo %s > /etc/roundhouse/plan.json", before)
 
 
-def test_a_configuration_that_is_gone_is_a_drift(table):
+def test_a_missing_configuration_is_a_drift(table):
     table.host.check_output("mv /etc/roundhouse/agents/architect.yaml /tmp")
     (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "architect"]
     assert "architect.yaml is gone, so it would not start again" in row["drift"][0]
@@ -51,7 +51,7 @@ def test_a_configuration_that_is_gone_is_a_drift(table):
     table.host.check_output("mv /tmp/architect.yaml /etc/roundhouse/agents")
 
 
-def test_nothing_is_wrong_on_a_host_that_is_well(well):
+def test_doctor_finds_nothing_on_a_healthy_host(well):
     answer = well.ask("doctor")
     assert (answer["ok"], answer["findings"]) == (True, [])
 
@@ -74,7 +74,7 @@ def test_nothing_is_wrong_on_a_host_that_is_well(well):
     ],
     ids=["model", "unit", "port"],
 )
-def test_doctor_sees_the_state_of_the_host(well, damage, mend, cause):
+def test_doctor_reports_the_state_of_the_host(well, damage, mend, cause):
     table = well
     table.host.check_output(damage)
     assert ("po", cause) in causes(table)
@@ -82,7 +82,7 @@ def test_doctor_sees_the_state_of_the_host(well, damage, mend, cause):
     assert table.ask("doctor")["findings"] == []
 
 
-def test_doctor_sees_a_stranger_on_the_card(table):
+def test_doctor_reports_another_process_on_the_card(table):
     table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
     pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
     card = f"/var/cache/roundhouse/card/{pid}"
@@ -91,7 +91,7 @@ def test_doctor_sees_a_stranger_on_the_card(table):
     assert {("dev", "memory_held"), ("architect", "slow_inference")} <= causes(table)
 
 
-def test_doctor_tells_of_a_start_that_failed_until_a_later_one_is_ready(table):
+def test_doctor_reports_a_failed_start_until_a_later_one_succeeds(table):
     table.fault("dev", "--out-of-memory")
     table.refused("dev")
     assert table.host.check_output("systemctl is-active roundhouse-dev || true") == "inactive"
@@ -103,13 +103,13 @@ def test_doctor_tells_of_a_start_that_failed_until_a_later_one_is_ready(table):
     assert ("dev", "out_of_memory") not in causes(table)
 
 
-def test_doctor_tells_of_a_switch_that_failed_though_its_engine_had_started(table):
+def test_doctor_reports_a_failed_switch_whose_engine_started(table):
     table.fault("dev", "--rubbish")
     table.refused("dev")
     assert "unreadable text" in told(table, "dev", "canary_failed")["evidence"]
 
 
-def test_a_switch_that_was_interrupted_is_no_trouble_of_the_agent(table):
+def test_an_interrupted_switch_is_not_a_finding(table):
     assert table.run("dev")["rc"] == 0, table.said
     assert table.run("architect")["rc"] == 0, table.said
     table.fault("dev", "--never-ready")
@@ -122,13 +122,13 @@ def test_a_switch_that_was_interrupted_is_no_trouble_of_the_agent(table):
     [("--out-of-memory", "out_of_memory"), ("--crash-after 0.5", "engine_died")],
     ids=["start", "run"],
 )
-def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause):
+def test_doctor_reports_a_unit_that_restarts_repeatedly(table, fault, cause):
     unlimited = ("[Unit]", "StartLimitIntervalSec=0")
     table.limit_unit("dev", *unlimited, *AT_ONCE)
     table.fault("dev", fault)
     table.host.check_output("systemctl start --no-block roundhouse-dev")
     table.until("test $(systemctl show --property NRestarts --value roundhouse-dev) -ge 2")
-    # However late doctor looks, it is tried no more until then.
+    # systemd tries no further start until then, so doctor may run late.
     table.limit_unit("dev", *unlimited, "[Service]", "RestartSec=600")
     table.until("systemctl show --property SubState roundhouse-dev | grep -q auto-restart")
     sentence = told(table, "dev", cause)["text"]
@@ -137,7 +137,7 @@ def test_doctor_sees_a_unit_that_is_started_again_and_again(table, fault, cause)
     assert table.run("architect", "--wait")["rc"] == 0, table.said  # a failover of dev may run
 
 
-def test_doctor_says_why_systemd_gave_an_agent_up(table):
+def test_doctor_reports_why_systemd_gave_up_an_agent(table):
     table.fault("dev", "--out-of-memory")
     table.host.check_output("for n in $(seq 5); do systemctl start roundhouse-dev 2>/dev/null || true; done")
     table.until("journalctl --unit roundhouse-dev --lines 50 | grep -q 'repeated too quickly'")
@@ -147,8 +147,8 @@ def test_doctor_says_why_systemd_gave_an_agent_up(table):
 
 
 def test_doctor_reads_the_kernels_log(table):
-    # A pipe where journald looks for the kernel's messages, as a container has none of its own; somebody holds it open,
-    # for whoever else opens it would wait.
+    # A pipe replaces the kernel's messages that journald reads, because a container has none. A process holds the pipe
+    # open, otherwise every reader would block.
     held = "systemd-run --quiet --collect --unit lab-client-kmsg sh -c 'exec 3<>/dev/kmsg; sleep 60'"
     table.host.check_output(f"mkfifo /dev/kmsg && {held}")
     table.until("ls -l /proc/$(systemctl show --property MainPID --value lab-client-kmsg)/fd | grep -q kmsg")
@@ -158,13 +158,13 @@ def test_doctor_reads_the_kernels_log(table):
         table.until("journalctl --dmesg --quiet | grep -q fallen")
         assert FALLEN in told(table, None, "card_lost")["evidence"]
     finally:
-        # Back to none, and without the line, which other cases would see for a day.
+        # Restore the state without messages, and remove the line, which other cases would see for a day.
         table.host.check_output("rm /dev/kmsg && systemctl restart systemd-journald")
         table.host.check_output("journalctl --rotate && journalctl --vacuum-size=1")
     assert (None, "card_lost") not in causes(table)
 
 
-def test_doctor_tells_of_a_pull_that_failed(table):
+def test_doctor_reports_a_failed_pull(table):
     assert table.host.run("roundhouse pull --from /srv/lab/models lab/none").rc == 1
     store = table.host.check_output("find / -xdev -name .pull.json")
     assert told(table, None, "download_failed")["evidence"].endswith("[model_not_in_source]")
@@ -172,7 +172,7 @@ def test_doctor_tells_of_a_pull_that_failed(table):
     assert (None, "download_failed") not in causes(table)
 
 
-def test_doctor_says_what_makes_an_agent_slow(table):
+def test_doctor_reports_the_cause_of_slow_inference(table):
     table.restart("architect", "--preemptions 50")
     more = f"{NVML}.more"
     table.host.check_output(f"echo 'live 0 97 91 120 180 180 0x20' > {more}")
@@ -189,7 +189,7 @@ def test_doctor_says_what_makes_an_agent_slow(table):
     }
 
 
-def test_doctor_sees_a_driver_that_was_upgraded(table):
+def test_doctor_reports_an_upgraded_driver(table):
     version = "/srv/lab/sys/module/nvidia/version"
     before = table.host.file(version).content_string.strip()
     table.host.check_output(f"echo 590.1 > {version}")

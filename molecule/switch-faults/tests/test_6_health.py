@@ -1,12 +1,12 @@
-"""An engine that hangs is started again, one that cannot stay gives the card back, and nobody is taken for either."""
+"""A hanging engine is restarted, an engine that keeps failing frees the card, and healthy engines are left alone."""
 
 import time
 
 import pytest
 from conftest import AGENTS, AT_ONCE
 
-LONGER_SECONDS = 14  # than the watchdog waits for an engine, 10 s
-LOOKS = 12  # at an engine that reads a prompt; four without a new number would end it
+LONGER_SECONDS = 14  # Longer than the watchdog waits for an engine, 10 s.
+LOOKS = 12  # Checks of an engine that reads a prompt; the watchdog stops it after four without a new number.
 
 
 def main_pid(table, agent):
@@ -22,7 +22,7 @@ def said_by(table, unit, since):
 
 
 def frequent_checks(table, **limits):
-    """Let the watchdog check twice a second, instead of every 30 s, in this case."""
+    """Make the watchdog check twice per second instead of every 30 s, only in this case."""
     table.limit_unit("architect", *AT_ONCE)
     table.limit(*AGENTS, watchdog_every_seconds=0.5, **limits)
     table.cleanup.append("systemctl try-restart 'roundhouse-watchdog@*'")
@@ -33,25 +33,25 @@ def frequent_checks(table, **limits):
 
 @pytest.fixture
 def fast(table):
-    """Let the watchdog also wait for 3 s instead of ten: the engine of the case hangs."""
+    """Make the watchdog wait for 3 s instead of 10 s, because the engine of the case hangs."""
     return frequent_checks(table, watchdog_limit_seconds=3)
 
 
 @pytest.fixture
 def usual(table):
-    """Let the watchdog wait for as long as on a real host: a slow machine is no hung engine."""
+    """Let the watchdog wait as long as on a real host, because a slow machine is not a hung engine."""
     return frequent_checks(table)
 
 
 def serves_again(table, agent, pid):
-    """Wait until the agent's unit is ready with another engine, and say how long it took."""
+    """Wait until the agent's unit is ready with a new engine, and print the time that it took."""
     begun = time.monotonic()
     changed = f'test "$(systemctl show --property MainPID --value roundhouse-{agent})" != {pid}'
     table.until(f"{changed} && systemctl --quiet is-active roundhouse-{agent}")
     table.said = f"{agent} served again after {time.monotonic() - begun:.0f} s"
 
 
-def test_an_engine_that_is_stopped_is_started_again(fast):
+def test_a_stopped_engine_process_is_restarted(fast):
     pid = main_pid(fast, "architect")
     fast.host.check_output("kill -STOP %s", pid)
     serves_again(fast, "architect", pid)
@@ -59,7 +59,7 @@ def test_an_engine_that_is_stopped_is_started_again(fast):
     assert property_of(fast, "architect", "NRestarts") == "1"
 
 
-def test_an_engine_whose_api_answers_and_whose_core_is_stopped_is_started_again(fast):
+def test_an_engine_with_a_stopped_core_is_restarted(fast):
     fast.restart("architect", f"--core-stopped-while {fast.gate}")
     fast.fault("architect", "")
     pid = main_pid(fast, "architect")
@@ -72,19 +72,19 @@ def health():
     return "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/health').status)"
 
 
-def test_an_engine_that_reads_a_long_prompt_is_no_hung_one(usual):
+def test_an_engine_with_a_long_prompt_is_not_killed(usual):
     usual.restart("architect", f"--read-looks {LOOKS}")
     usual.fault("architect", "")
     pid = main_pid(usual, "architect")
     usual.request("architect", 10, "go on " * 100)
     usual.until("! systemctl --quiet is-active lab-client")
     assert main_pid(usual, "architect") == pid
-    # One look was the command's, which saw the request run: all others were the watchdog's.
+    # One check was the command's, which saw the running request. All others were the watchdog's.
     assert f"read in {LOOKS} steps" in said_by(usual, "roundhouse-architect", usual.since)
     assert "hangs: ending" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
 
-def test_an_engine_that_loads_long_is_no_hung_one(usual):
+def test_an_engine_with_a_long_load_is_not_killed(usual):
     usual.fault("architect", f"--load-seconds {LONGER_SECONDS}")
     usual.host.check_output("systemctl restart roundhouse-architect")
     usual.fault("architect", "")
@@ -96,7 +96,7 @@ def test_the_watchdog_kills_no_engine_during_a_drain(usual):
     usual.restart("architect", f"--answer-while {usual.gate}")
     usual.fault("architect", "")
     usual.request("architect", 6000)
-    usual.meanwhile("phase.: .stop", f"touch {usual.gate}")  # before it, the watchdog would be right to end it
+    usual.meanwhile("phase.: .stop", f"touch {usual.gate}")  # earlier, the watchdog would rightly stop the engine
     result = usual.run("dev", "--drain", str(LONGER_SECONDS))
     assert (result["rc"], result["cut"]) == (0, 1)
     assert result["stages"]["stop"] >= LONGER_SECONDS
@@ -104,13 +104,13 @@ def test_the_watchdog_kills_no_engine_during_a_drain(usual):
 
 
 def dies_for_good(table, agent, fault):
-    """Let an agent that serves die, and each of its next starts too."""
+    """Make the active agent's engine crash, at each later start too."""
     table.fault(agent, fault)
     table.host.check_output("systemctl kill --signal=SIGKILL roundhouse-%s", agent)
 
 
 def failover_of(table, agent):
-    """Wait until another agent serves in the place of one that was given up, and return the history's word of it."""
+    """Wait until failover has started another agent, and return the history's entry."""
     table.until(f"roundhouse status --json | grep -q 'agent.: .{agent}., .state.: .ready'")
     table.until("! systemctl --quiet is-active 'roundhouse-failover@*'")
     assert table.serving() == [agent]
@@ -118,15 +118,15 @@ def failover_of(table, agent):
     return entry
 
 
-def test_two_that_cannot_stay_give_the_card_to_a_third(table):
-    for agent in ("dev", "architect"):  # first: systemd forgets its count of starts when it reads units again
+def test_after_two_failing_agents_a_third_one_is_started(table):
+    for agent in ("dev", "architect"):  # first, because systemd resets its count of starts when it reloads units
         table.limit_unit(agent, *AT_ONCE)
     assert table.run("dev")["rc"] == 0
     dies_for_good(table, "dev", "--out-of-memory")
     entry = failover_of(table, "architect")
     assert (entry["previous"], entry["to"]) == (["dev"], "architect")
     assert "CUDA out of memory" in entry["cause"]
-    # Given up after four starts: the fifth, which was the fourth restart, was refused. Who was given up says why.
+    # systemd gave dev up after four starts: it refused the fifth, which was the fourth restart. Its log has the reason.
     assert property_of(table, "dev", "NRestarts") == "4"
     assert property_of(table, "dev", "Result") == "exit-code"
     (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "dev"]
@@ -136,11 +136,11 @@ def test_two_that_cannot_stay_give_the_card_to_a_third(table):
 
     dies_for_good(table, "architect", "--out-of-memory")
 
-    # Not dev, which served before the architect: it was given up, and nobody has switched to it since.
+    # Failover skips dev, the agent active before the architect, because dev was given up and not started since.
     assert (entry := failover_of(table, "po"))["previous"] == ["architect"], entry
 
 
-def test_a_wrong_option_is_given_up_at_once(table):
+def test_an_invalid_option_is_not_retried(table):
     table.limit_unit("dev", *AT_ONCE)
     assert table.run("po")["rc"] == 0
     assert table.run("dev")["rc"] == 0
@@ -155,7 +155,7 @@ def test_a_wrong_option_is_given_up_at_once(table):
 
 
 def failovers(table):
-    """Return how many switches of the history were failovers."""
+    """Return the number of failovers in the history."""
     return [each["outcome"] for each in table.ask("history")["switches"]].count("failed_over")
 
 
@@ -175,6 +175,6 @@ def test_an_agent_stopped_by_a_person_causes_no_failover(table):
 
 
 @pytest.mark.parametrize("agent", ["architect", "dev", "po"])
-def test_the_sandbox_of_an_agent_on_a_card_leaves_little_open(table, agent):
+def test_the_sandbox_of_an_agent_on_a_card_is_restrictive(table, agent):
     told = table.host.run(f"systemd-analyze security --no-pager roundhouse-{agent}.service").stdout
     assert float(told.strip().splitlines()[-1].split(": ")[1].split()[0]) <= 2.0, told

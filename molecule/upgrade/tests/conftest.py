@@ -1,4 +1,4 @@
-"""A host with an engine of a version and engines of others beside it; what watches the card and the port meanwhile."""
+"""A host with engines of several versions, and a witness that watches the card and the port during a test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 
 from roundhouse.paths import CHECKOUT as ROOT
 
-# An empty path would make Ansible take this checkout for an inventory, and run every program in it.
+# An empty path would make Ansible use this checkout as an inventory and run every program in it.
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True))
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
 from by_host import scheduler
@@ -24,7 +24,7 @@ from machines import FAULTS, GATE, ImagesMachine, Machine
 
 pytest_xdist_make_scheduler = scheduler(HOSTS)
 
-ANSWERS_PATH = "/var/lib/lab-witness.json"  # outlives a restart of the machine
+ANSWERS_PATH = "/var/lib/lab-witness.json"  # survives a restart of the machine
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test on every host of the scenario, over docker exec, or on the one that it is marked with."""
+    """Run every test on every host of the scenario, or only on the host that its mark names."""
     if "host" in metafunc.fixturenames:
         mark = metafunc.definition.get_closest_marker("on")
         hosts = [name for name in HOSTS if mark is None or name.endswith(mark.args[0])]
@@ -48,14 +48,14 @@ def host(request: pytest.FixtureRequest) -> Host:
 
 @pytest.fixture(scope="session")
 def machine(host: Host) -> Machine:
-    """Return it as what is under test."""
+    """Return the host as the machine under test."""
     plan = json.loads(host.file("/etc/roundhouse/plan.json").content_string)
     return ImagesMachine(host) if plan["runtime"] == ImagesMachine.runtime else Machine(host)
 
 
 @pytest.fixture
 def play(machine: Machine) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a playbook on this host with some variables changed."""
+    """Return a function that runs a playbook on this host with some variables changed."""
 
     def run(playbook: str, **variables: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command(machine, playbook, **variables), **OPTIONS, check=False)
@@ -79,15 +79,15 @@ OPTIONS: dict[str, Any] = {
 
 
 def said(result: subprocess.CompletedProcess[str]) -> str:
-    """Return what a run printed, as one line: Ansible folds its sentences."""
+    """Return a run's output as one line, because Ansible folds long sentences."""
     return " ".join(result.stdout.split())
 
 
 @pytest.fixture(autouse=True)
 def one_engine_at_a_time(machine: Machine, request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
-    """Hold every case to one engine on the card, and to a port that is answered when it ends; keep the longest gap.
+    """Check that a case has at most one engine on the card and ends with an answering port; keep the longest gap.
 
-    A case that was told beforehand after how many seconds the port is answered again is held to it: `at_most_seconds`.
+    If the preview stated the longest time without an answer, the gap must not exceed it: `at_most_seconds`.
     """
     with watched(machine) as seen:
         yield seen
@@ -98,18 +98,18 @@ def one_engine_at_a_time(machine: Machine, request: pytest.FixtureRequest) -> It
     text = f"{seen['seconds']} s without an answer, one engine on the card"
     if "at_most_seconds" in seen:
         assert seen["seconds"] <= seen["at_most_seconds"], seen
-        text += f"; {seen['at_most_seconds']:.0f} s at the most were told"
+        text += f"; the preview stated at most {seen['at_most_seconds']:.0f} s"
     request.node.user_properties.append(("gap", text))
 
 
 @contextmanager
 def watched(machine: Machine) -> Iterator[dict[str, Any]]:
-    """Watch the card and the architect's port; what was seen is in the dict at the end."""
-    machine.host.run("systemctl stop lab-witness")  # of a run that was ended
+    """Watch the card and the architect's port; the dict has the observations at the end."""
+    machine.host.run("systemctl stop lab-witness")  # from an interrupted run
     machine.host.check_output(f"systemd-run --quiet --collect --unit lab-witness lab-witness 8000 {ANSWERS_PATH}")
     seen: dict[str, Any] = {}
     yield seen
-    machine.host.run("systemctl stop lab-witness")  # which a restart of the machine has done
+    machine.host.run("systemctl stop lab-witness")  # unless a restart of the machine has stopped it
     seen |= json.loads(machine.host.file(ANSWERS_PATH).content_string)
     machine.host.check_output(f"rm {ANSWERS_PATH}")
 

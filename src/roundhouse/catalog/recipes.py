@@ -17,7 +17,7 @@ class Bounds(NamedTuple):
     """How far a result may be from its base, over the held-out text.
 
     `kl` is the mean divergence a token in nats, `top1` the share of tokens whose likeliest successor is the same,
-    `perplexity` the ratio to the base's. What honest results and garbage have is measured in docs/quantizing.md.
+    `perplexity` the ratio to the base's. docs/explanation/quality-gate.md has measured values.
     """
 
     kl: float

@@ -1,7 +1,7 @@
-"""A repository of apt with its key: fetched, compared with a pin, and in place only after apt has read it.
+"""Install an apt repository with its key. The key must match a pin, and apt must accept the repository first.
 
-ansible.builtin.deb822_repository does not serve here: it needs python3-debian on the host, pins no fingerprint, and
-writes the source before anybody knows whether apt accepts its signature.
+ansible.builtin.deb822_repository is not used: it needs python3-debian on the host, pins no fingerprint, and writes the
+source before apt has verified its signature.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KEYS = Path("/etc/apt/keyrings")
 
 
 class Source(NamedTuple):
-    """What apt reads: `suites` is "/" for a flat repository, which has no components."""
+    """An apt source; `suites` is "/" for a flat repository, which has no components."""
 
     name: str
     uri: str
@@ -31,16 +31,16 @@ class Source(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Return the file of the source."""
+        """Return the path of the source's file."""
         return _SOURCES / f"{self.name}.sources"
 
     @property
     def key_path(self) -> Path:
-        """Return the file of its key."""
+        """Return the path of the key's file."""
         return _KEYS / f"{self.name}.asc"
 
     def text(self, key_path: Path | None = None) -> str:
-        """Return the source in deb822; `key_path` for a key that is not in place yet."""
+        """Return the source in deb822 format; `key_path` names a key that is not installed yet."""
         components = f"Components: {self.components}\n" if self.components else ""
         return (
             f"Types: deb\nURIs: {self.uri}\nSuites: {self.suites}\n{components}Signed-By: {key_path or self.key_path}\n"
@@ -54,13 +54,17 @@ def require_key(key: bytes, fingerprint: str, url: str) -> None:
         found = openpgp.fingerprints(key)
     except (ValueError, IndexError) as error:
         raise RoundhouseError(
-            "key_invalid", "{url} is not a key ({problem}), and nothing was changed.", url=url, problem=str(error)
+            "key_invalid",
+            "{url} is not an OpenPGP key ({problem}); nothing was changed.",
+            "Correct the role's key URL.",
+            url=url,
+            problem=str(error),
         ) from None
     if found != [fingerprint.upper()]:
         raise RoundhouseError(
             "key_not_pinned",
-            "{url} is the key {found}, but {pinned} is pinned, and nothing was changed.",
-            "Set the fingerprint beside the URL for a mirror's own key, else ask the vendor whether the key is new.",
+            "{url} is the key {found}, but {pinned} is pinned; nothing was changed.",
+            "For a mirror's own key set the fingerprint beside the URL, otherwise ask the vendor if the key changed.",
             url=url,
             found=", ".join(found),
             pinned=fingerprint.upper(),
@@ -68,13 +72,13 @@ def require_key(key: bytes, fingerprint: str, url: str) -> None:
 
 
 def read_or_fetch_key(source: Source, url: str, fingerprint: str) -> str:
-    """Return the pinned key: the one that is in place, else the one at the URL."""
+    """Return the pinned key: the installed one, else the one at the URL. Raises RoundhouseError."""
     if source.key_path.exists():
         key = source.key_path.read_bytes()
         try:
             require_key(key, fingerprint, str(source.key_path))
         except RoundhouseError:
-            pass  # another pin than last time: fetch its key
+            pass  # the pin has changed: fetch its key
         else:
             return key.decode()
     key = _fetch(url)
@@ -83,19 +87,19 @@ def read_or_fetch_key(source: Source, url: str, fingerprint: str) -> str:
 
 
 def require_only_source(source: Source) -> None:
-    """Raise RoundhouseError where another source names the same place."""
+    """Raise RoundhouseError if another source file names the same repository."""
     if found := others(source):
         raise RoundhouseError(
             "repository_conflict",
-            "{files} names {uri} already, and apt refuses two sources of one place with different keys.",
-            "Remove that file, or set the role's source so that it installs nothing.",
+            "{files} already names {uri}, and apt refuses two sources of one repository with different keys.",
+            "Remove that file, or set the role's source to one that adds no repository.",
             files=", ".join(found),
             uri=source.uri,
         )
 
 
 def others(source: Source, root: Path = Path("/")) -> list[str]:
-    """Return the files of other sources for the same place: apt refuses two that name different keys."""
+    """Return the paths of other source files for the same repository: apt refuses two with different keys."""
     place = re.sub(r"^https?://", "", source.uri).rstrip("/")
     files = [root / "etc/apt/sources.list", *sorted((root / "etc/apt/sources.list.d").glob("*"))]
     found = []
@@ -108,10 +112,10 @@ def others(source: Source, root: Path = Path("/")) -> list[str]:
 
 
 def install(source: Source, key: str) -> None:
-    """Let apt read the source with this key, and put both in place only when that succeeded."""
+    """Install the source and its key after apt has read the source with this key. Raises RoundhouseError."""
     files.make_folder(_SOURCES)
     with tempfile.TemporaryDirectory(dir=_SOURCES.parent, prefix=".roundhouse-") as folder:
-        Path(folder).chmod(0o755)  # apt reads as a user of its own
+        Path(folder).chmod(0o755)  # apt reads as the user _apt
         key_path, path = Path(folder, "key.asc"), Path(folder, "try.sources")
         files.write(key_path, key)
         files.write(path, source.text(key_path))
@@ -121,7 +125,7 @@ def install(source: Source, key: str) -> None:
 
 
 def update(source: Source, path: Path | None = None) -> None:
-    """Let apt read this source alone. Raises RoundhouseError with apt's own words.
+    """Update apt's index of this source alone. Raises RoundhouseError with apt's own message.
 
     Without Error-Mode apt only warns about a signature that it cannot verify, and keeps its old index.
     """
@@ -133,7 +137,7 @@ def update(source: Source, path: Path | None = None) -> None:
         "DPkg::Lock::Timeout": "600",
     }
     arguments = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    # These times tell how old all indexes are, and this reads one source alone.
+    # These files' times state the age of all indexes, so an update of one source must not change them.
     times = {stamp: stamp.stat() for stamp in _STAMPS if stamp.exists()}
     done = process.run(["apt-get", "update", "--quiet", *arguments])
     for stamp, before in times.items():
@@ -142,26 +146,27 @@ def update(source: Source, path: Path | None = None) -> None:
         reasons = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
         raise RoundhouseError(
             "repository_refused",
-            "apt refuses {uri}, and does not use its old index either: {output}",
+            "apt refuses {uri} and does not use its old index: {output}",
             uri=source.uri,
             output=" ".join(reasons[:2]),
         )
 
 
 def _fetch(url: str) -> bytes:
-    # Imported here, because they take longer than all the rest, and a key that is in place is not fetched.
+    # Imported here, because these imports are slow and an installed key is not fetched.
     from http.client import HTTPException
     from urllib.request import Request, urlopen
 
     try:
-        # With a name, because some servers refuse Python's own.
+        # Some servers refuse the default User-Agent of Python.
         request = Request(url, headers={"User-Agent": "roundhouse"})  # noqa: S310 - a mirror may be a file:
         with urlopen(request, timeout=60) as answer:  # noqa: S310 - likewise
             return bytes(answer.read())
     except (OSError, HTTPException, ValueError) as error:
         raise RoundhouseError(
             "key_not_fetched",
-            "{url} cannot be fetched ({problem}), and nothing was changed.",
+            "{url} cannot be fetched ({problem}); nothing was changed.",
+            "Check the role's key URL and the host's network.",
             url=url,
             problem=str(error),
         ) from None

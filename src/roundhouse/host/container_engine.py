@@ -1,4 +1,4 @@
-"""The container engine that the role container_engine wants: the installed one, and the action."""
+"""Inspect the installed container engine, and choose the action of the role container_engine."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import NamedTuple, TypedDict
 from . import docker
 from .dpkg import Packages
 
-# The packages that bring an engine, by their source.
+# The packages of a container engine -> their source.
 ORIGINS = {"docker-ce": "docker", "docker.io": "distribution", "moby-engine": "distribution"}
-# Before this a port published on 127.0.0.1 can be reached from the same network segment (moby#45610).
+# Before this version a port published on 127.0.0.1 can be reached from the same network segment (moby#45610).
 LOOPBACK_IS_PRIVATE = (28, 0)
 CDI_SINCE = (25, 0)
 
 
 class Engine(NamedTuple):
-    """The installed engine; all None for no engine.
+    """The installed engine; all fields are None without one.
 
-    `origin` is a value of container_engine_source. `running` are the names of the running containers, None when the
+    `origin` is a value of container_engine_source. `running` are the names of the running containers, None if the
     engine does not answer.
     """
 
@@ -30,7 +30,7 @@ class Engine(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """`action` is skip, refuse or install (which keeps what is installed already), `sentence` why."""
+    """The role's action: skip, refuse or install (installed packages are kept); `sentence` gives the reason."""
 
     action: str
     sentence: str
@@ -39,14 +39,14 @@ class Choice(NamedTuple):
 
 
 class Source(TypedDict, total=False):
-    """A source of the engine on one platform: its packages, or a sentence why it is refused."""
+    """A source of the engine on one platform: its packages, or a sentence that says why it is refused."""
 
     packages: list[str]
     refused: str
 
 
 class Wanted(NamedTuple):
-    """The settings of the role container_engine, and the host's row in its table of platforms."""
+    """The settings of the role container_engine, and the host's row in the role's table of platforms."""
 
     runtime: str
     source: str
@@ -56,7 +56,7 @@ class Wanted(NamedTuple):
 
 
 def inspect(packages: Packages) -> Engine:
-    """Return the host's engine."""
+    """Return the installed engine."""
     package = _package(packages)
     if package is None:
         return Engine()
@@ -70,7 +70,7 @@ def inspect(packages: Packages) -> Engine:
 
 
 def version(packages: Packages) -> str | None:
-    """Return the version of the running engine, else of its package; None for no engine."""
+    """Return the version of the running engine, else of its package; None without an engine."""
     package = _package(packages)
     if package is None:
         return None
@@ -78,33 +78,33 @@ def version(packages: Packages) -> str | None:
 
 
 def choose(engine: Engine, packages: Packages, wanted: Wanted) -> Choice:
-    """Return what to do."""
+    """Return the action for the installed engine and the settings."""
     source, row = wanted.source, wanted.platform.get(wanted.source)
     setting = f"container_engine_source is {source}"
     if wanted.runtime == "native":
         return Choice("skip", "The agents run as native processes of systemd; no container engine is installed.")
     if row is None:
         known = f"write {' or '.join(wanted.platform)}" if wanted.platform else "install an engine with CDI yourself"
-        return Choice("refuse", f"{setting}, which is not known for {wanted.platform_name}: {known}.")
+        return Choice("refuse", f"{setting}, which is not supported on {wanted.platform_name}: {known}.")
     if "refused" in row:
         return Choice("refuse", f"{setting}: {row['refused']}")
     if engine.origin not in (None, source) and not wanted.replace:
-        running = f" and runs {', '.join(engine.running)}" if engine.running else ""
+        running = f" (it runs {', '.join(engine.running)})" if engine.running else ""
         return Choice(
             "refuse",
-            f"{engine.package} {engine.version} is installed{running}, and {setting}, which would replace it: write "
+            f"{setting}, which would replace the installed {engine.package} {engine.version}{running}: write "
             f"container_engine_source: {engine.origin} to keep it, or container_engine_replace: true to replace it.",
         )
     missing = [package for package in row["packages"] if package not in packages.versions]
     if engine.origin == source and not missing:
-        sentence = f"Docker {engine.version} of {source} is installed, with compose {engine.compose}."
+        sentence = f"Docker {engine.version} from {source} is installed, with compose {engine.compose}."
     else:
         sentence = f"Docker is installed from {source}: {', '.join(missing)}."
     return Choice("install", sentence, missing, _warnings(engine))
 
 
 def major_minor(version: str) -> tuple[int, int]:
-    """Return major and minor of an engine's version, so that it compares."""
+    """Return the major and minor number of an engine's version, for comparisons."""
     major, minor = _upstream(version).split(".")[:2]
     return int(major), int(minor)
 

@@ -1,4 +1,4 @@
-"""NVIDIA's container toolkit that the role nvidia_container_toolkit wants: what is installed, and the action."""
+"""Choose the action of the role nvidia_container_toolkit from the installed packages and the role's settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from . import container_engine, docker
 from .dpkg import Packages
 
-# All of one release: a newer library under an older toolkit is the usual way to break it.
+# All four must be of one release: an older toolkit often fails with a newer library.
 PACKAGES = (
     "nvidia-container-toolkit",
     "nvidia-container-toolkit-base",
@@ -20,17 +20,17 @@ MINIMUM = "1.18.2"
 
 
 class Choice(NamedTuple):
-    """`action` is skip, refuse or install, `sentence` why; `mode` is cdi or legacy."""
+    """The role's action: skip, refuse or install; `sentence` gives the reason, `mode` is cdi or legacy."""
 
     action: str
     sentence: str
     mode: str = ""
-    missing: Sequence[str] = ()  # also those of another release than the wanted one
-    devices: Sequence[str] = ()  # what CDI offers now
+    missing: Sequence[str] = ()  # packages that are not installed, or not at the wanted release
+    devices: Sequence[str] = ()  # CDI's current devices
 
 
 def choose(engine: str | None, packages: Packages, *, runtime: str, mode: str, version: str) -> Choice:
-    """Return what to do for an engine of this version; the settings are those of the role nvidia_container_toolkit."""
+    """Return the action for an engine of this version and the settings of the role nvidia_container_toolkit."""
     if runtime == "native":
         return Choice(
             "skip", "The agents run as native processes of systemd; no NVIDIA container toolkit is installed."
@@ -38,16 +38,16 @@ def choose(engine: str | None, packages: Packages, *, runtime: str, mode: str, v
     if [int(part) for part in version.split(".")] < [int(part) for part in MINIMUM.split(".")]:
         return Choice(
             "refuse",
-            f"nvidia_container_toolkit_version is {version}, whose CDI specification is not kept fresh: "
+            f"nvidia_container_toolkit_version is {version}, which does not refresh its CDI specification: "
             f"write {MINIMUM} or later.",
         )
-    # No engine yet, as in check mode on a fresh host: the one to be installed is current.
+    # Without an engine, as in check mode on a fresh host, the role container_engine installs a current one.
     has_cdi = engine is None or container_engine.major_minor(engine) >= container_engine.CDI_SINCE
     if mode == "cdi" and not has_cdi:
         return Choice(
             "refuse",
-            f"nvidia_container_toolkit_mode is cdi, and Docker {engine} does not support CDI: write legacy, or install "
-            "an engine from 25.0.",
+            f"nvidia_container_toolkit_mode is cdi, but Docker {engine} does not support CDI: write legacy, or install "
+            "Docker 25.0 or later.",
         )
     chosen = mode if mode != "auto" else "cdi" if has_cdi else "legacy"
     wrong = [name for name in PACKAGES if packages.versions.get(name, "").partition("-")[0] != version]

@@ -1,7 +1,7 @@
-"""How much an engine that starts reads from the host's disk, and how fast.
+"""Measure the size of the weights in a folder, in bytes, and the rate at which the disk reads them.
 
-The rate is measured on the weights themselves with O_DIRECT: the page cache would give the memory's rate, which does
-not hold after a reboot.
+The rate is measured on the weights themselves with O_DIRECT. With the page cache it would be the memory's rate, which
+does not apply after a reboot.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from roundhouse.schema.facts import Disk  # absolute, so that Ansible does not ship it with modules
 
 _BLOCK_BYTES = 4 << 20
-# Enough for a stable rate, little enough for each run of a playbook.
+# Enough for a stable rate, and short enough for each run of a playbook.
 _MOST_BYTES, _MOST_SECONDS = 64 << 20, 0.3
-# Less measures a seek, not a rate.
+# A shorter read measures a seek, not a rate.
 _LEAST_BYTES = 16 << 20
 
 
 def facts(folders: Iterable[str]) -> dict[str, Disk]:
-    """Return the facts of the folders that exist and hold weights."""
+    """Return size and read rate by folder, for the folders that exist and contain weights."""
     found: dict[str, Disk] = {}
     for folder in folders:
         files = [(path.stat().st_size, path) for path in Path(folder).rglob("*.safetensors") if path.is_file()]
@@ -35,13 +35,13 @@ def facts(folders: Iterable[str]) -> dict[str, Disk]:
 
 
 def bytes_per_second(path: Path) -> float | None:
-    """Return the rate of reading a file; None for a small file and where O_DIRECT is not supported."""
+    """Return the read rate of a file; None if it is below 16 MiB or its file system does not support O_DIRECT."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
-    except OSError:  # a file system without it, as an old tmpfs
+    except OSError:  # a file system without O_DIRECT, such as an old tmpfs
         return None
     try:
-        with mmap.mmap(-1, _BLOCK_BYTES) as block:  # aligned, as O_DIRECT wants it
+        with mmap.mmap(-1, _BLOCK_BYTES) as block:  # O_DIRECT needs aligned memory
             return _rate(descriptor, block)
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""Docker as it is on the host. None means that there is no docker command, or that the engine does not answer."""
+"""Query Docker on the host. None means that the docker command is missing or the engine does not answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def output(*arguments: str) -> str | None:
-    """Return what the docker command prints."""
+    """Return the output of the docker command."""
     return process.output("docker", *arguments)
 
 
@@ -41,29 +41,29 @@ def compose_version() -> str | None:
 
 
 def has_image(reference: str) -> bool:
-    """Return whether the engine has the image."""
+    """Return true if the engine has the image."""
     return output("image", "inspect", "--format", "{{.Id}}", reference) is not None
 
 
 def data_root() -> str:
-    """Return the folder of the engine's images; without an answer, the default of a new engine."""
+    """Return the folder of the engine's images; Docker's default if the engine does not answer."""
     return output("info", "--format", "{{.DockerRootDir}}") or "/var/lib/docker"
 
 
 def cdi_devices() -> list[str]:
-    """Return NVIDIA's devices that CDI offers; none without the container toolkit or a driver."""
+    """Return the names of CDI's NVIDIA devices; [] without the container toolkit or a driver."""
     found = _words(process.output("nvidia-ctk", "cdi", "list")) or []
     return [word for word in found if word.startswith("nvidia.com/")]
 
 
 def means() -> MeansFacts:
-    """Return the fields of plan/compose.Means that only the host knows, empty where no engine answers."""
-    said = output("info", "--format", "{{json .}}")
-    known = json.loads(said) if said else {}
+    """Return the host's values of plan/compose.Means; they are empty if no engine answers."""
+    answer = output("info", "--format", "{{json .}}")
+    info = json.loads(answer) if answer else {}
     return {
-        # The engine reads specifications only where CDI is on: opt-in before Docker 28.2.
-        "cdi": cdi_devices() if known.get("CDISpecDirs") else [],
-        "runtimes": sorted(known.get("Runtimes") or {}),
+        # The engine reads CDI specifications only if CDI is enabled, which was not the default before Docker 28.2.
+        "cdi": cdi_devices() if info.get("CDISpecDirs") else [],
+        "runtimes": sorted(info.get("Runtimes") or {}),
         "open_files": _open_files(),
     }
 
@@ -73,7 +73,7 @@ def _words(output: str | None) -> list[str] | None:
 
 
 def _open_files() -> int | None:
-    """Return how many files a process of the host may have open at most: Docker refuses what asks for more."""
+    """Return the host's hard limit of open files per process: Docker refuses a higher one. None if unreadable."""
     try:
         match = re.search(r"^Max open files +\d+ +(\d+)", Path("/proc/1/limits").read_text(), re.MULTILINE)
     except OSError:  # only root may read it

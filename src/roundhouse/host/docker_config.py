@@ -1,8 +1,8 @@
-"""Docker's daemon.json: merged, never replaced; checked by the engine; reloaded where a restart is not needed.
+"""Merge keys into Docker's daemon.json: validated by the engine, and reloaded if no restart is needed.
 
-A key that somebody else wrote stays. What a role wrote is noted in /etc/roundhouse, so that the role can change or
-remove its own keys later, and no others. A restore removes the keys of all roles: an earlier value comes back, and what
-others wrote since stays.
+Keys of other programs are kept. Each role records the keys it wrote in /etc/roundhouse, so that it can change or remove
+exactly these later. A restore removes the keys of all roles: it restores earlier values and keeps later changes of
+other programs.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from . import systemctl
 PATH = Path("/etc/docker/daemon.json")
 BEFORE = PATH.with_suffix(".json.before-roundhouse")
 NOTES = Path("/etc/roundhouse")
-# Names the action that is still due when a run is killed after the file is in place and before the engine has read it.
-# A boot, which starts the engine anyway, clears it.
+# Names the pending action if a run is killed after it wrote the file and before the engine read it.
+# A boot clears it, because a boot starts the engine.
 PENDING = Path("/run/roundhouse-docker-pending")
-# What `dockerd` reads again on SIGHUP (Docker's reference of dockerd, "Configuration reload behavior").
-# features is in that list, and yet CDI is switched on at the start alone (moby, cmd/dockerd/daemon.go).
+# The keys that `dockerd` reloads on SIGHUP (Docker's reference of dockerd, "Configuration reload behavior").
+# That list also has features, but dockerd enables CDI only at its start (moby, cmd/dockerd/daemon.go).
 RELOADED = frozenset(
     {
         "authorization-plugins",
@@ -55,15 +55,15 @@ class Merge(NamedTuple):
 
 
 def parse(text: str) -> Config:
-    """Return the configuration. Raises RoundhouseError with the parser's own words."""
+    """Return the configuration. Raises RoundhouseError with the parser's message."""
     try:
         content = json.loads(text) if text.strip() else {}
         if not isinstance(content, dict):
-            raise ValueError("no object")
+            raise ValueError("not an object")
     except ValueError as error:
         raise RoundhouseError(
             "daemon_json_invalid",
-            "{path} is not valid JSON ({problem}), and nothing was changed.",
+            "{path} is not valid JSON ({problem}); nothing was changed.",
             "Correct the file.",
             path=str(PATH),
             problem=str(error),
@@ -72,14 +72,15 @@ def parse(text: str) -> Config:
 
 
 def merge(current: Config, noted: Config, wanted: Config, *, force: bool) -> Config:
-    """Return `current` with the wanted keys, except those that another program set; with `force` those too.
+    """Return `current` with the wanted keys, except keys that another program set; with `force` those too.
 
-    `noted` is what the same role wrote last: a value that is still the same is the role's own, to change or remove.
+    `noted` holds the keys that the same role wrote last. If a value is unchanged since, the role may change or remove
+    it.
     """
     old, new = _leaves(noted), _leaves(wanted)
     driver = current.get("log-driver")
     if driver not in (None, noted.get("log-driver"), wanted.get("log-driver")):
-        # A log driver's options fit no other driver.
+        # The options of one log driver are invalid for another.
         new = {key: value for key, value in new.items() if key[0] not in ("log-driver", "log-opts")}
     kept = {key: value for key, value in _leaves(current).items() if key in new or old.get(key, _NONE) != value}
     own = {
@@ -91,7 +92,7 @@ def merge(current: Config, noted: Config, wanted: Config, *, force: bool) -> Con
 
 
 def without(current: Config, first: Config, notes: list[Config]) -> Config:
-    """Return `current` with the noted keys as they were in `first`, where they are still as noted."""
+    """Return `current` with the noted keys reset to their values in `first`; keys that changed since are kept."""
     result = _leaves(current)
     for noted in map(_leaves, notes):
         for key, value in noted.items():
@@ -105,13 +106,13 @@ def without(current: Config, first: Config, notes: list[Config]) -> Config:
 
 
 def required_action(before: Config, after: Config) -> str:
-    """Return what makes the engine use the change: none, reload or restart."""
+    """Return the action that applies the change: none, reload or restart."""
     changed = {key for key in {*before, *after} if before.get(key, _NONE) != after.get(key, _NONE)}
     return "none" if not changed else "reload" if changed <= RELOADED else "restart"
 
 
 def plan_merge(owner: str, wanted: Config, *, force: bool) -> Merge:
-    """Return what a role's keys would change. Raises RoundhouseError when the file is not valid."""
+    """Return the change that a role's keys make to the file. Raises RoundhouseError if the file is invalid."""
     text = PATH.read_text() if PATH.exists() else ""
     current, note = parse(text), NOTES / f"daemon.{owner}.json"
     merged = merge(current, json.loads(note.read_text()) if note.exists() else {}, wanted, force=force)
@@ -120,7 +121,7 @@ def plan_merge(owner: str, wanted: Config, *, force: bool) -> Merge:
 
 
 def apply_merge(owner: str, wanted: Config, planned: Merge) -> str:
-    """Put the file in place and let a running engine read it; return what was done: none, reload or restart."""
+    """Write the file and apply it to a running engine; return the action: none, reload or restart."""
     pending = PENDING.read_text() if PENDING.exists() else "none"
     action = max(pending, planned.action, key=("none", "reload", "restart").index)
     if planned.action != "none":
@@ -128,17 +129,17 @@ def apply_merge(owner: str, wanted: Config, planned: Merge) -> str:
         files.write(PENDING, action)
         if planned.before and not any(NOTES.glob("daemon.*.json")):
             files.write(BEFORE, planned.before, _mode())
-    # The note first: a key that is noted and not written is not taken for the role's own, as it is not there.
+    # The note is written first: if the run is killed here, a noted key that is missing in the file does no harm.
     note = NOTES / f"daemon.{owner}.json"
     if files.changes({note: _text(wanted)}):
         files.write(note, _text(wanted))
     if planned.action != "none":
         files.write(PATH, planned.after, _mode())
     if action != "none" and systemctl.is_active("docker.service"):
-        # Before a restart too: live-restore keeps the containers over it only when the engine knows of it by then.
+        # A restart is preceded by a reload: live-restore keeps the containers only if the engine has read it before.
         for verb in ("reload", "restart") if action == "restart" else ("reload",):
-            # docker.service may start three times a minute. The package's start and two roles' would use them up, and
-            # the next restart would leave the host without an engine.
+            # systemd allows docker.service three starts per minute. The package and two roles use all three, and the
+            # next restart would leave the host without an engine.
             systemctl.call("reset-failed", "docker.service")
             systemctl.call(verb, "docker.service")
     PENDING.unlink(missing_ok=True)
@@ -146,20 +147,21 @@ def apply_merge(owner: str, wanted: Config, planned: Merge) -> str:
 
 
 def plan_restore() -> Change | None:
-    """Return the change of the file, None where no role wrote to it; its `after` is empty where it was not there."""
+    """Return the change that restores the file, None if no role wrote to it; `after` is empty if it did not exist."""
     notes = sorted(NOTES.glob("daemon.*.json"))
     if not notes or not PATH.exists():
         return None
     text, first = PATH.read_text(), BEFORE.read_text() if BEFORE.exists() else ""
     result = without(parse(text), parse(first), [json.loads(note.read_text()) for note in notes])
-    # The very bytes, when the meaning is the same.
+    # The original bytes, if the content is equal.
     return Change(str(PATH), text, first if result == parse(first) else _text(result))
 
 
 def restore(change: Change) -> None:
-    """Put the file in place. A running engine reads it at its next start.
+    """Write the file. A running engine reads it at its next start.
 
-    It is not restarted: without live-restore, which may be one of the removed keys, that would end its containers.
+    The engine is not restarted: without live-restore, which may be one of the removed keys, that would stop its
+    containers.
     """
     path = Path(change.path)
     if change.after:
@@ -177,7 +179,7 @@ def _mode() -> int:
 
 
 def _validate(text: str) -> None:
-    """Let the engine itself judge the file, where it can (23.0 and later)."""
+    """Validate the file with dockerd (23.0 and later). Raises RoundhouseError."""
     candidate = PATH.with_suffix(".json.new")
     files.write(candidate, text)
     try:
@@ -187,7 +189,7 @@ def _validate(text: str) -> None:
     if done.returncode != 0 and "unknown flag" not in done.stderr:
         raise RoundhouseError(
             "daemon_json_refused",
-            "Docker refuses the new {path}, and nothing was changed: {output}",
+            "Docker refuses the new {path}; nothing was changed: {output}",
             path=str(PATH),
             output=done.stderr.strip().rpartition("\n")[2] or "no output",
         )

@@ -1,4 +1,4 @@
-"""The packages of a host, from dpkg's own database."""
+"""List the packages of a host from dpkg's database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..util import process
 
-# A driver from any source: NVIDIA's, Debian's and Ubuntu's packages.
+# The driver packages of NVIDIA, Debian and Ubuntu.
 DRIVER = re.compile(
     r"^(nvidia-(driver|kernel|open|dkms|headless|utils|compute-utils|current|modprobe|smi|persistenced)\b.*"
     r"|cuda-drivers.*|libcuda1|libnvidia-(?!container).*|linux-modules-nvidia-.*)$"
@@ -16,7 +16,7 @@ DRIVER = re.compile(
 
 
 class Packages(NamedTuple):
-    """`versions` of what is installed; `held` back from upgrades; `broken`: half installed or half configured."""
+    """The packages: `versions` of the installed, `held` from upgrades, `broken` (half installed or configured)."""
 
     versions: dict[str, str]
     held: list[str]
@@ -29,7 +29,7 @@ class Packages(NamedTuple):
 
 
 def installed() -> Packages:
-    """Ask dpkg. A host without it has none that count: preflight refuses it."""
+    """Return the packages; empty on a host without dpkg, which preflight refuses."""
     if not shutil.which("dpkg-query"):
         return Packages({}, [], [])
     form = "${binary:Package}\t${Version}\t${db:Status-Abbrev}\n"
@@ -37,7 +37,7 @@ def installed() -> Packages:
 
 
 def parse(listing: str) -> Packages:
-    """Read lines of name, version and dpkg's status letters: wanted (h: held), status (i: installed), error."""
+    """Parse lines of name, version and dpkg's status letters: desired (h: held), status (i: installed), error."""
     versions, held, broken = {}, [], []
     for row in listing.splitlines():
         name, version, status = row.split("\t")

@@ -1,6 +1,6 @@
-"""The NVIDIA driver of a host: what can be seen of it, and the one state that follows. Nothing is changed.
+"""Inspect the NVIDIA driver of a host and derive its state. Nothing is changed.
 
-`root` is where the host's tree begins, "/" but for tests.
+`root` is the root of the host's file tree: "/" except in tests.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from roundhouse.schema.facts import DriverRow
 
 
-OURS = Path("/etc/roundhouse/nvidia_driver.json")  # what the role nvidia_driver installs, written before it does
+OURS = Path("/etc/roundhouse/nvidia_driver.json")  # the role nvidia_driver writes it before it installs a driver
 
 
 class Facts(NamedTuple):
-    """A host as driver.inspect() found it; None for what is not known."""
+    """The facts of a host from driver.inspect(); None for an unknown fact."""
 
     kernel: str
-    next_kernel: str  # the newest that is installed: what a reboot starts
+    next_kernel: str  # the newest installed one, which a reboot starts
     wsl: bool
-    container: str | None  # its kind, as docker or lxc
+    container: str | None  # its kind, such as docker or lxc
     gpus: list[Card]
     loaded: str | None  # the version of the loaded module
     loaded_open: bool | None
@@ -37,15 +37,15 @@ class Facts(NamedTuple):
     module: Module | None  # on disk, for the running kernel
     next_has_module: bool
     dkms: bool
-    dkms_error: tuple[str, str] | None  # the kernel, and the first error of the log
+    dkms_error: tuple[str, str] | None  # the kernel, and the first error of the build log
     secure_boot: bool | None
     dkms_key_enrolled: bool
     runfile: bool  # NVIDIA's own installer was used
-    initramfs_stale: bool  # that of a kernel that may boot lacks the file that keeps nouveau from loading
+    initramfs_stale: bool  # the initramfs of the running or next kernel is older than the file that blocks nouveau
 
 
 class State(NamedTuple):
-    """One of STATES, with its sentence filled in."""
+    """A state of STATES, with the values filled in."""
 
     state: str
     sentence: str
@@ -55,7 +55,7 @@ class State(NamedTuple):
 # state: (sentence, cure)
 STATES = {
     "no_gpu": (
-        "No NVIDIA GPU is on the PCI bus.",
+        "The PCI bus has no NVIDIA GPU.",
         "Check that the card is seated and powered; in a virtual machine, that it is passed through.",
     ),
     "no_driver": (
@@ -63,42 +63,40 @@ STATES = {
         "Run ansible-playbook site.yml: the role nvidia_driver installs one.",
     ),
     "nouveau_bound": (
-        "{driver} holds {cards}, so NVIDIA's driver cannot.",
-        "Run ansible-playbook site.yml, which keeps nouveau from loading, and let it reboot "
-        "(nvidia_driver_reboot: auto) or reboot yourself and run it again. A card that vfio-pci holds belongs to a "
-        "virtual machine: detach it there first.",
+        "The kernel driver {driver} is bound to {cards}, which keeps NVIDIA's driver from using it.",
+        "For nouveau run ansible-playbook site.yml with nvidia_driver_reboot: auto (or reboot and run it again); for "
+        "vfio-pci first detach the card from its virtual machine.",
     ),
     "dkms_failed": (
-        "The driver's kernel module is not built for kernel {kernel}: {why}.",
-        "Choose a driver whose sources support that kernel (nvidia_driver_version; 580.126.09 is the first of branch "
-        "580 for current stable kernels), or boot an older kernel; then run ansible-playbook site.yml.",
+        "The build of the driver's module for kernel {kernel} failed: {why}.",
+        "Set nvidia_driver_version to a release that supports that kernel (580.126.09 or later for current stable "
+        "kernels) or boot an older kernel, and run ansible-playbook site.yml.",
     ),
     "secureboot_blocked": (
-        "Secure Boot refuses the driver's module {version}, because no key that the firmware knows has signed it.",
+        "Secure Boot refuses the driver's module {version}: it is not signed with a key that the firmware trusts.",
         "Enrol DKMS's key: `mokutil --import /var/lib/dkms/mok.pub`, reboot, and confirm at the machine's console; "
         "or turn Secure Boot off in the firmware.",
     ),
     "reboot_required": (
         "The driver needs a reboot: {why}.",
-        "Reboot; ansible-playbook site.yml does it itself with nvidia_driver_reboot: auto, from another machine.",
+        "Reboot the host; with nvidia_driver_reboot: auto, ansible-playbook site.yml reboots it from another machine.",
     ),
     "version_mismatch": (
-        "The driver's parts are of different versions: {why}.",
-        "Something upgraded one part alone: run ansible-playbook site.yml, which installs all parts at one version.",
+        "The driver's module and libraries have different versions: {why}.",
+        "One part was upgraded alone: run ansible-playbook site.yml, which installs all parts at one version.",
     ),
     "wrong_flavour": (
-        "The kernel modules are of the wrong flavour: {why}.",
-        "Leave nvidia_driver_flavour at auto and run ansible-playbook site.yml; a driver that others installed has "
-        "to be removed first.",
+        "The kernel modules have the wrong flavour: {why}.",
+        "Set nvidia_driver_flavour to auto and run ansible-playbook site.yml; first remove a driver that Roundhouse "
+        "did not install.",
     ),
     "unmanaged": (
-        "NVIDIA's runfile installed the driver ({version}), which no package manager knows.",
-        "The driver is not changed. To have it managed, remove it with `nvidia-uninstall`, reboot, and run "
-        "ansible-playbook site.yml.",
+        "NVIDIA's runfile installed the driver ({version}), so no package manager manages it and it is not changed.",
+        "For a managed driver run `nvidia-uninstall`, reboot, and run ansible-playbook site.yml.",
     ),
     "wsl": (
         "This host is WSL, which uses the driver of Windows.",
-        "Update the driver in Windows; never install one here.",
+        "Update the driver in Windows; do not install one in WSL.",
     ),
     "ok": ("The driver {version} is loaded and NVML answers.", "No action is needed."),
 }
@@ -117,7 +115,7 @@ _ERROR = re.compile(r"error", re.IGNORECASE)
 
 
 def inspect(root: Path = Path("/"), answer: gpu.Answer | None = None) -> Facts:
-    """Return the facts of the host. `answer` is NVML's; it is asked when not given."""
+    """Return the facts of the host. `answer` is NVML's; without it NVML is queried."""
     release = (root / "proc/sys/kernel/osrelease").read_text().strip()
     found = gpu.facts(root / "sys", answer)
     newest = (host_kernel.kernels(root) or [release])[-1]
@@ -146,7 +144,7 @@ def inspect(root: Path = Path("/"), answer: gpu.Answer | None = None) -> Facts:
 
 
 def state(facts: Facts) -> State:
-    """Return the host's one state."""
+    """Return the state of the host's driver."""
     if facts.wsl:
         return _state("wsl")
     if not facts.gpus:
@@ -159,7 +157,7 @@ def state(facts: Facts) -> State:
 
 
 def needs_open(architecture: str | None) -> bool:
-    """Return whether only the open modules drive a card; a card newer than the table counts as one."""
+    """Return true if a card needs the open modules; a card newer than the table counts as one that does."""
     return architecture in _OPEN_ONLY
 
 
@@ -167,14 +165,14 @@ def _of_loaded(facts: Facts) -> State:
     if facts.module and facts.module.version not in (facts.loaded, None):
         return _state("reboot_required", why=f"{facts.loaded} is loaded and {facts.module.version} is installed")
     if facts.nvml_error == gpu.VERSION_MISMATCH:
-        return _state("version_mismatch", why=f"the module is {facts.loaded}, its library is of another version")
+        return _state("version_mismatch", why=f"the module is {facts.loaded}, the library has a different version")
     if facts.nvml_error == gpu.LIBRARY_NOT_FOUND:
-        return _state("version_mismatch", why=f"the module is {facts.loaded}, its library libnvidia-ml.so.1 is missing")
+        return _state("version_mismatch", why=f"the module is {facts.loaded}, the library libnvidia-ml.so.1 is missing")
     idle = [card["address"] for card in facts.gpus if card["driver"] not in ("nvidia", None)]
     if idle:
         return _state("nouveau_bound", cards=", ".join(idle), driver=_others(facts))
     if facts.nvml_error is not None:
-        return _state("reboot_required", why=f"NVML does not start (its error {facts.nvml_error}; dmesg has the cause)")
+        return _state("reboot_required", why=f"NVML fails with error {facts.nvml_error} (see dmesg for the cause)")
     return _state("unmanaged", version=facts.loaded) if facts.runfile else _state("ok", version=facts.loaded)
 
 
@@ -189,12 +187,12 @@ def _of_not_loaded(facts: Facts) -> State:
     if facts.module:
         return _state("reboot_required", why=f"{facts.module.version} is installed and not loaded")
     if facts.next_has_module:
-        return _state("reboot_required", why=f"it is built for {facts.next_kernel}, and {facts.kernel} runs")
+        return _state("reboot_required", why=f"it is built for kernel {facts.next_kernel}, but {facts.kernel} runs")
     return _state("no_driver")
 
 
 def _initramfs_is_stale(root: Path, kernels: tuple[str, str]) -> bool:
-    """Return whether an initramfs is older than the file that keeps nouveau from loading."""
+    """Return true if an initramfs is older than the file that keeps nouveau from loading."""
     blacklist = root / _BLACKLIST
     if not blacklist.exists():
         return False
@@ -207,14 +205,14 @@ def _others(facts: Facts) -> str:
 
 
 def _unbuilt(facts: Facts) -> tuple[str, str] | None:
-    """Return the kernel that DKMS has no module for (the running or the next one), and why; None for none."""
+    """Return the kernel without a DKMS module (the running or the next one) and the reason; None if there is none."""
     if not facts.dkms or (facts.module and facts.next_has_module):
         return None
     if facts.dkms_error:
         return facts.dkms_error
     if facts.next_has_module:  # only the running kernel lacks it: a reboot is enough
         return None
-    return facts.next_kernel, "DKMS has not built it, as when the kernel's headers are missing"
+    return facts.next_kernel, "DKMS has not built it, for example because the kernel's headers are missing"
 
 
 def _wrong_flavour(facts: Facts) -> str | None:
@@ -222,14 +220,14 @@ def _wrong_flavour(facts: Facts) -> str | None:
     for card in facts.gpus if is_open is not None else []:
         named = f"{card['address']} (10de:{card['device_id']}, {card['architecture'] or 'newer than this table'})"
         if is_open and card["architecture"] == gpu.PRE_TURING:
-            return f"the open kernel modules do not drive {named}"
+            return f"the open kernel modules do not support {named}"
         if not is_open and needs_open(card["architecture"]):
-            return f"only the open kernel modules drive {named}"
+            return f"only the open kernel modules support {named}"
     return None
 
 
 def _dkms_error(root: Path, kernels: tuple[str, str]) -> tuple[str, str] | None:
-    """Return the kernel and the first error of a build that failed; a build that went well leaves no log there."""
+    """Return the kernel and the first error of a failed build; a successful build leaves no log in that folder."""
     for log in sorted((root / "var/lib/dkms").glob("nvidia*/*/build/make.log")):
         lines = log.read_text(errors="replace").splitlines()
         named = re.search(r"for kernel (\S+)", lines[0]) if lines else None
@@ -240,11 +238,11 @@ def _dkms_error(root: Path, kernels: tuple[str, str]) -> tuple[str, str] | None:
     return None
 
 
-_GOOD = ("ok", "unmanaged", "wsl")  # nothing is wrong, or the machine's owner wants it so
+_GOOD = ("ok", "unmanaged", "wsl")  # no problem, or the owner's choice
 
 
 def rows(root: Path = Path("/")) -> list[DriverRow]:
-    """Return {"part", "state", "ok", "text", "remedy"} for each part of the host that is checked."""
+    """Return a row with part, state, ok, text and remedy for each checked part of the host."""
     facts = inspect(root)
     found = state(facts)
     ok = found.state in _GOOD and (facts.nvml_error is None or not facts.loaded)
@@ -252,7 +250,7 @@ def rows(root: Path = Path("/")) -> list[DriverRow]:
 
 
 def text(found: list[DriverRow]) -> str:
-    """Return the rows for a person: a remedy only where something is wrong."""
+    """Return the rows as text, with a remedy for each problem."""
     return "\n".join(
         f"{row['part']}: {row['state']}. {row['text']}" + ("" if row["ok"] else f"\n  {row['remedy']}") for row in found
     )

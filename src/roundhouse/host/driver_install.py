@@ -1,7 +1,7 @@
-"""The action of the role nvidia_driver: skip, leave, refuse, or install a driver, and which.
+"""Choose the action of the role nvidia_driver: skip, leave, refuse, or install, and the packages to install.
 
-Computed from driver.inspect(), dpkg.installed(), the role's settings and its table of platforms
-(roles/nvidia_driver/vars/main/). A reason to refuse is one sentence with the setting and what to write.
+The inputs are driver.inspect(), dpkg.installed(), the role's settings and its table of platforms
+(roles/nvidia_driver/vars/main/). A refusal is one sentence with the setting and what to write.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from .dpkg import Packages
 from .driver import Facts, State
 
 # The first releases that build on current stable kernels, which changed pci_resize_resource()
-# (conftest.sh of open-gpu-kernel-modules, tag by tag). Other branches have no known minimum.
+# (from conftest.sh of each tag of open-gpu-kernel-modules). Other branches have no known minimum.
 MINIMUM = {580: "580.126.09", 590: "590.48.01"}
 LAST_WITHOUT_OPEN = 580  # the last branch for Maxwell, Pascal and Volta
-LAST_PROPRIETARY = 619  # 620 has the open kernel modules alone (NVIDIA's driver guide 620)
+LAST_PROPRIETARY = 619  # branch 620 has only the open kernel modules (NVIDIA's driver guide 620)
 
 
 class Wanted(NamedTuple):
-    """The settings of the role nvidia_driver, and the row of the host's platform in its table."""
+    """The settings of the role nvidia_driver, and the host's row in the role's table of platforms."""
 
     accelerator: str
     source: str  # auto, nvidia, distribution or none
@@ -35,53 +35,53 @@ class Wanted(NamedTuple):
 
 
 def package_source(wanted: Wanted) -> str:
-    """Return where the driver comes from: nvidia, distribution or none."""
+    """Return the source of the driver's packages: nvidia, distribution or none."""
     return str((wanted.platform or {}).get("source")) if wanted.source == "auto" else wanted.source
 
 
 def too_old(version: str) -> str | None:
-    """Return the reason when a release does not build on current kernels, or is of an old branch."""
+    """Return the reason why a release is too old: it fails to build on current kernels, or its branch ended."""
     branch = numbers(version)[0]
     if branch < min(MINIMUM):
-        return f"branch {branch} is no longer kept up: write {min(MINIMUM)} or later"
+        return f"branch {branch} is no longer maintained: write {min(MINIMUM)} or later"
     if numbers(version) < numbers(MINIMUM.get(branch, "0")):
         return f"{version} does not build on current stable kernels: {MINIMUM[branch]} is the first of its branch"
     return None
 
 
 def numbers(version: str) -> list[int]:
-    """Return a release as numbers, so that it compares."""
+    """Return a release as a list of numbers, for comparisons."""
     return [int(part) for part in version.split(".")]
 
 
 def kernel_flavour(facts: Facts, wanted: Wanted) -> str:
-    """Return the flavour of the kernel modules: the open ones wherever they run."""
+    """Return the flavour of the kernel modules: open wherever the cards support it."""
     if wanted.flavour != "auto":
         return wanted.flavour
     return "proprietary" if any(card["architecture"] == gpu.PRE_TURING for card in facts.gpus) else "open"
 
 
 def _card_problems(facts: Facts, wanted: Wanted) -> list[str]:
-    """Return the problems of the settings with the host's cards."""
+    """Return a sentence for each conflict between the settings and the host's cards."""
     old = ", ".join(f"10de:{card['device_id']}" for card in facts.gpus if card["architecture"] == gpu.PRE_TURING)
     new = ", ".join(f"10de:{card['device_id']}" for card in facts.gpus if driver.needs_open(card["architecture"]))
     if old and new:
-        return [f"No one driver runs both kinds of this host's cards ({old}, {new}): remove one kind."]
+        return [f"No driver supports both kinds of this host's cards ({old}; {new}): remove one kind."]
     flavour, branch = kernel_flavour(facts, wanted), wanted.branch
     flavour_is, branch_is = f"nvidia_driver_flavour is {wanted.flavour}", f"nvidia_driver_branch is {branch}"
     rules = (
         (
             old and flavour == "open",
-            f"{flavour_is}, and the open kernel modules do not drive {old} (before Turing): write auto.",
+            f"{flavour_is}, but the open kernel modules do not support {old} (before Turing): write auto.",
         ),
         (
             old and branch > LAST_WITHOUT_OPEN,
-            f"{branch_is}, and {LAST_WITHOUT_OPEN} is the last that drives {old} (before Turing): write "
+            f"{branch_is}, but {LAST_WITHOUT_OPEN} is the last branch that supports {old} (before Turing): write "
             f"{LAST_WITHOUT_OPEN}.",
         ),
         (
             new and flavour == "proprietary",
-            f"{flavour_is}, and only the open kernel modules drive {new}: write auto.",
+            f"{flavour_is}, but only the open kernel modules support {new}: write auto.",
         ),
         (
             flavour == "proprietary" and branch > LAST_PROPRIETARY,
@@ -92,7 +92,7 @@ def _card_problems(facts: Facts, wanted: Wanted) -> list[str]:
 
 
 def _setting_problems(wanted: Wanted) -> list[str]:
-    """Return the problems of the settings with each other and with the platform."""
+    """Return a sentence for each conflict of the settings with each other or with the platform."""
     version, branch, platform = wanted.version, wanted.branch, wanted.platform
     setting = f"nvidia_driver_version is {version}" if version else f"nvidia_driver_branch is {branch}"
     other_branch = version and not version.startswith(f"{branch}.")
@@ -101,61 +101,60 @@ def _setting_problems(wanted: Wanted) -> list[str]:
     rules = (
         (
             other_branch,
-            f"{setting} and nvidia_driver_branch {branch}: write a release of that branch, or another branch.",
+            f"{setting}, but nvidia_driver_branch is {branch}: write a release of that branch, or change the branch.",
         ),
-        (outdated, f"{setting}, and {outdated}."),
+        (outdated, f"{setting}, but {outdated}."),
         (
             platform is None,
-            f"{wanted.platform_name} is not in the table of nvidia_driver: install a driver yourself, and write "
+            f"The role nvidia_driver does not support {wanted.platform_name}: install a driver yourself, and write "
             "nvidia_driver_source: none.",
         ),
         (
             platform is not None and package_source(wanted) not in platform,
-            f"nvidia_driver_source is {wanted.source}, which is not known for {wanted.platform_name}: write {known}.",
+            f"nvidia_driver_source is {wanted.source}, which {wanted.platform_name} does not support: write {known}.",
         ),
     )
     return [problem for applies, problem in rules if applies]
 
 
 def _machine_problems(facts: Facts) -> list[str]:
-    """Return the problems of the kernel and the firmware, for a driver whose modules DKMS builds."""
+    """Return a sentence for each problem of the kernel or firmware with a driver whose modules DKMS builds."""
     rules = (
         (
             "-cloud-" in facts.kernel,
-            f"Kernel {facts.kernel} is Debian's cloud kernel, built without DRM and I2C, which the driver needs: "
-            "install linux-image-amd64, remove linux-image-cloud-amd64, reboot, and run again.",
+            f"Kernel {facts.kernel} is Debian's cloud kernel, which lacks DRM and I2C that the driver needs: install "
+            "linux-image-amd64, remove linux-image-cloud-amd64, reboot, and run the play again.",
         ),
         (
             facts.secure_boot and not facts.dkms_key_enrolled,
-            "Secure Boot is on, and would refuse the modules that DKMS builds here; nothing was installed. Turn it "
-            "off in the firmware, or enrol DKMS's key and run again: apt-get install dkms mokutil; dkms generate_mok "
-            "where /var/lib/dkms/mok.pub is missing; mokutil --import /var/lib/dkms/mok.pub; reboot, and confirm at "
-            "the machine's console.",
+            "Secure Boot is on and would refuse the modules that DKMS builds; nothing was installed. Turn it off in "
+            "the firmware, or enrol DKMS's key: `apt-get install dkms mokutil`, `dkms generate_mok` if mok.pub is "
+            "missing, `mokutil --import /var/lib/dkms/mok.pub`, reboot, confirm at the console, and run again.",
         ),
     )
     return [problem for applies, problem in rules if applies]
 
 
 class Choice(NamedTuple):
-    """`action` is skip, leave, refuse or install, `sentence` why. The rest belongs to install."""
+    """The role's action: skip, leave, refuse or install; `sentence` gives the reason. Other fields are for install."""
 
     action: str
     sentence: str
     source: str = ""
     flavour: str = ""
     packages: Sequence[str] = ()
-    missing: Sequence[str] = ()  # of these packages
-    build: Sequence[str] = ()  # the missing packages that DKMS builds with
-    upgrade: bool = False  # another version is installed
-    held: Sequence[str] = ()  # the driver's packages that are held back from upgrades
-    unheld: Sequence[str] = ()  # and those that are not
+    missing: Sequence[str] = ()  # those of `packages` that are not installed.
+    build: Sequence[str] = ()  # missing packages that DKMS needs to build
+    upgrade: bool = False  # a different version is installed.
+    held: Sequence[str] = ()  # installed driver packages that are held from upgrades
+    unheld: Sequence[str] = ()  # installed driver packages that are not held
     warnings: Sequence[str] = ()
 
 
 def choose(facts: Facts, wanted: Wanted, packages: Packages, ours: Mapping[str, object] | None) -> Choice:
-    """Return what to do. `ours` is the content of driver.OURS, None when this role has installed nothing."""
+    """Return the action. `ours` is the content of driver.OURS, None if this role has installed nothing."""
     if wanted.accelerator == "cpu":
-        return Choice("skip", "The engine runs on the CPU: no driver is needed.")
+        return Choice("skip", "The engine runs on the CPU and needs no driver.")
     state = driver.state(facts)
     if facts.wsl:
         return Choice("skip", f"{state.sentence} {state.cure}")
@@ -170,7 +169,7 @@ def choose(facts: Facts, wanted: Wanted, packages: Packages, ours: Mapping[str, 
 
 
 def settled(choice: Choice, facts: Facts, packages: Packages, *, persistent: bool) -> bool:
-    """Return whether the chosen driver is installed, held and working, so that the role has nothing to do."""
+    """Return true if the chosen driver is installed, held and working, so that the role changes nothing."""
     return (
         choice.action == "install"
         and not any((choice.missing, choice.build, choice.unheld, packages.broken, choice.upgrade))
@@ -181,7 +180,7 @@ def settled(choice: Choice, facts: Facts, packages: Packages, *, persistent: boo
 
 
 def read_ours() -> dict[str, object] | None:
-    """Return what the role has installed, None for nothing."""
+    """Return the role's record of what it installed, None without one."""
     return dict(json.loads(driver.OURS.read_text())) if driver.OURS.exists() else None
 
 
@@ -228,8 +227,8 @@ def _install(facts: Facts, wanted: Wanted, packages: Packages) -> Choice:
         held=[name for name in packages.drivers if name in packages.held],
         unheld=[name for name in packages.drivers if name not in packages.held],
         warnings=[
-            f"Card 10de:{card['device_id']} is newer than the table of architectures: it gets the open kernel modules "
-            f"of branch {wanted.branch}; where that does not know it, set nvidia_driver_branch to a newer one."
+            f"Card 10de:{card['device_id']} is unknown to Roundhouse and gets the open kernel modules of branch "
+            f"{wanted.branch}. If that branch does not support it, set nvidia_driver_branch to a newer one."
             for card in facts.gpus
             if card["architecture"] is None
         ],
@@ -237,7 +236,10 @@ def _install(facts: Facts, wanted: Wanted, packages: Packages) -> Choice:
 
 
 def _names(names: list[str], wanted: Wanted, packages: Packages) -> list[str]:
-    """Fill in the branch and the flavour of kernel, which the name of the kernel's own meta-package ends in."""
+    """Return the package names with the branch and the kernel flavour filled in.
+
+    The kernel flavour is the end of the name of the kernel's meta-package.
+    """
     kernels = [name.removeprefix("linux-image-") for name in packages.versions if name.startswith("linux-image-")]
     metas = sorted(name for name in kernels if not re.match(r"(unsigned-)?\d", name))
     return [name.format(branch=wanted.branch, kernel=metas[0] if metas else "generic") for name in names]

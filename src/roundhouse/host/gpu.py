@@ -1,11 +1,11 @@
-"""A host's GPUs as facts: from the PCI bus without a driver, from NVML with one. `sys_root` is there for tests.
+"""Read the facts of a host's GPUs: from the PCI bus without a driver, from NVML with one. Tests set `sys_root`.
 
-NVML is asked through NVIDIA's own nvidia-ml-py (module pynvml), which Debian and Ubuntu do not package in main. So the
-controller's is shipped with an Ansible module (ansible.cfg's module_utils) and in the command's archive
-(provision/bundle.py). Where it is missing, or no driver is loaded, the facts are None. state() works without it.
+NVML is queried through NVIDIA's nvidia-ml-py (module pynvml), which Debian and Ubuntu do not package in main. Therefore
+the controller's copy is shipped with an Ansible module (ansible.cfg's module_utils) and in the command's archive
+(provision/bundle.py). If it is missing, or no driver is loaded, the facts are None. state() works without it.
 
-nvidia.ko binds to vendor 10de with the classes VGA and 3D (kernel-open/nvidia/nv-pci-table.c); an audio function or a
-bridge of the same vendor is no GPU.
+nvidia.ko binds to devices of vendor 10de with the classes VGA and 3D (kernel-open/nvidia/nv-pci-table.c). Other
+devices of that vendor, such as audio functions and bridges, are ignored.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VERSION_MISMATCH = 18
 
 
 class Answer(NamedTuple):
-    """`driver_version` of the user space, None when NVML did not start: then `error` is its code.
+    """NVML's answer: `driver_version` is that of the user-space libraries, None if NVML failed with the code `error`.
 
     Both are None without nvidia-ml-py.
     """
@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
 
 def read(library: ModuleType | None = None) -> Answer:
-    """Ask NVML; `library` is the module pynvml, imported when not given."""
+    """Return NVML's facts of all cards; `library` is the module pynvml, imported by default."""
     try:
         library = library or importlib.import_module("pynvml")
     except ModuleNotFoundError:
@@ -53,16 +53,16 @@ def read(library: ModuleType | None = None) -> Answer:
     try:
         handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(library.nvmlDeviceGetCount())]
         return Answer(library.nvmlSystemGetDriverVersion(), None, [_gpu(library, handle) for handle in handles])
-    except library.NVMLError as error:  # a card that fell off the bus, for one
+    except library.NVMLError as error:  # for example a card that fell off the bus
         return Answer(None, error.value, [])
     finally:
         library.nvmlShutdown()
 
 
 def state() -> Answer:
-    """Ask NVML whether it starts and reaches its cards, and for its version: read() without the cards' facts.
+    """Return NVML's version, or the error if it does not start or a card does not answer; no facts of cards.
 
-    The role inspects the driver in every run, and nvidia-ml-py is 330 kB to send and compile for these few calls.
+    The role inspects the driver in every run. ctypes is used because nvidia-ml-py is 330 kB to send and compile.
     """
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
@@ -80,11 +80,11 @@ def state() -> Answer:
 
 
 def _reach_cards(library: ctypes.CDLL) -> int:
-    """Return the code of the first card that does not answer; 0 when all do."""
+    """Return the error code of the first card that does not answer, 0 if all answer."""
     count, handle = ctypes.c_uint(), ctypes.c_void_p()
     error = library.nvmlDeviceGetCount_v2(ctypes.byref(count))
     for index in range(count.value):
-        pci = ctypes.create_string_buffer(256)  # more than nvml.h's nvmlPciInfo_t, which is not read here
+        pci = ctypes.create_string_buffer(256)  # larger than nvml.h's nvmlPciInfo_t; its content is not read
         error = error or library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
         error = error or library.nvmlDeviceGetPciInfo_v3(handle, pci)
     return int(error)
@@ -120,7 +120,7 @@ def _gpu(library: ModuleType, handle: object) -> NvmlCard:
 
 
 def _processes(library: ModuleType, running: list[Any]) -> list[Process]:
-    """Return each process once."""
+    """Return the processes by PID, each once."""
     found: dict[int, Process] = {}
     for process in running:
         try:
@@ -136,9 +136,9 @@ _VENDOR = "0x10de"
 _CLASSES = ("0x0300", "0x0302")
 
 PRE_TURING = "pre-turing"
-# A chip's family stands in the high byte of its device id: checked against every 10de entry of
-# pci.ids 2026-10-24. The compute capability is the chip's, from developer.nvidia.com/cuda-gpus;
-# below 1e are many, and none that vLLM's kernels or the open modules know.
+# The high byte of the device id -> the chip's family and its compute capability. Checked against every 10de entry of
+# pci.ids 2026-10-24, and against developer.nvidia.com/cuda-gpus. Bytes below 1e are missing: neither vLLM's kernels
+# nor the open modules support those chips.
 _ARCHITECTURES: dict[str, tuple[str, tuple[int, int] | None]] = {
     **dict.fromkeys(("1e", "1f", "21"), ("turing", (7, 5))),
     "20": ("ampere", (8, 0)),
@@ -154,7 +154,7 @@ _ARCHITECTURES: dict[str, tuple[str, tuple[int, int] | None]] = {
 
 
 class PciGpu(NamedTuple):
-    """One NVIDIA GPU on the PCI bus. `driver` is the kernel driver that holds it, None for none."""
+    """One NVIDIA GPU on the PCI bus. `driver` is the kernel driver bound to it, None if there is none."""
 
     address: str
     device_id: str
@@ -162,7 +162,7 @@ class PciGpu(NamedTuple):
 
 
 def pci_gpus(sys_root: Path = Path("/sys")) -> list[PciGpu]:
-    """Return the host's NVIDIA GPUs in PCI order, which is NVML's and nvidia-smi's order too."""
+    """Return the host's NVIDIA GPUs in PCI order, which NVML and nvidia-smi use too."""
     found = []
     for device in sorted((sys_root / "bus/pci/devices").glob("*")):
         vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
@@ -173,13 +173,13 @@ def pci_gpus(sys_root: Path = Path("/sys")) -> list[PciGpu]:
 
 
 def loaded_driver(sys_root: Path = Path("/sys")) -> str | None:
-    """Return the version of the loaded nvidia kernel module, None when it is not loaded."""
+    """Return the version of the loaded nvidia kernel module, None if it is not loaded."""
     path = sys_root / "module/nvidia/version"
     return path.read_text().strip() if path.exists() else None
 
 
 def architecture(device_id: str) -> tuple[str | None, list[int] | None]:
-    """Return a chip's family and its compute capability; None for what the table does not know."""
+    """Return a chip's family and its compute capability; None for a value that the table lacks."""
     family, capability = _ARCHITECTURES.get(device_id[:2].lower(), (None, None))
     if family is None and int(device_id[:2], 16) < 0x1E:
         family = PRE_TURING
@@ -187,9 +187,9 @@ def architecture(device_id: str) -> tuple[str | None, list[int] | None]:
 
 
 def facts(sys_root: Path = Path("/sys"), answer: Answer | None = None) -> GpuFacts:
-    """Return the GPUs in PCI order, the loaded module's version, and how NVML answered; None for what is not known.
+    """Return the GPUs in PCI order, the loaded module's version and NVML's result; None for an unknown fact.
 
-    A card that NVML alone shows (WSL hides the PCI device) has no `driver`. `answer` is NVML's, asked when not given.
+    A card that only NVML lists (WSL hides the PCI device) has no `driver`. Without `answer` NVML is queried.
     """
     answer = read() if answer is None else answer
     by_nvml = {gpu["address"]: gpu for gpu in answer.gpus}

@@ -1,4 +1,4 @@
-"""systemd's journal: the only place that runs journalctl."""
+"""Read systemd's journal. No other module runs journalctl."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from . import systemctl
 
 
 class Entry(NamedTuple):
-    """One entry of the journal. `at` is in seconds since the epoch; `fields` are the further fields asked for."""
+    """One entry of the journal. `at` is in seconds since the epoch; `fields` are the requested extra fields."""
 
     at: float
     text: str
@@ -24,13 +24,13 @@ class Entry(NamedTuple):
 
 
 def entries(*matches: str, lines: int | None, fields: tuple[str, ...] = ()) -> list[Entry]:
-    """Return the last `lines` entries that match (None: all), oldest first; [] without a readable journal.
+    """Return the last `lines` matching entries (None: all), oldest first; [] without a readable journal.
 
-    `matches` are journalctl's own: FIELD=VALUE, alternatives of one field side by side, or options such as --dmesg.
+    `matches` are arguments of journalctl: FIELD=VALUE, alternatives of one field in a row, or options such as --dmesg.
     """
     if shutil.which("journalctl") is None:
         return []
-    # --all, because a field above 4096 bytes is null in JSON without it.
+    # Without --all, fields above 4096 bytes are null in JSON.
     command = ["journalctl", "--output", "json", "--all", "--no-pager", "--quiet"]
     command += ["--lines", "all" if lines is None else str(lines)]
     command += ["--output-fields", ",".join(("MESSAGE", *fields)), *matches]
@@ -45,15 +45,15 @@ def log(unit: str, lines: int) -> list[str]:
 
 
 def log_of_this_start(unit: str) -> list[str]:
-    """Return what the unit's processes wrote since its last start, oldest first."""
+    """Return the log lines of the unit's processes since its last start, oldest first."""
     invocation = systemctl.properties([unit], "InvocationID").get(unit, {}).get("InvocationID")
     return _lines(entries(f"_SYSTEMD_INVOCATION_ID={invocation}", lines=None)) if invocation else []
 
 
 def of_start(invocation: str, lines: int) -> list[str]:
-    """Return what systemd logged of one start of a unit, then what the unit's processes logged, each oldest first.
+    """Return systemd's log entries about one start of a unit, then those of its processes, each oldest first.
 
-    The last line of the processes comes last of all, because a person reads it first.
+    The last entry of the processes is at the end, because a person reads it first.
     """
     by_systemd = entries(f"INVOCATION_ID={invocation}", lines=lines)
     by_unit = entries(f"_SYSTEMD_INVOCATION_ID={invocation}", lines=lines)
@@ -61,31 +61,31 @@ def of_start(invocation: str, lines: int) -> list[str]:
 
 
 def print_log(unit: str, lines: int, *, follow: bool) -> None:
-    """Let journalctl print the unit's log in its own format. Raises RoundhouseError when it fails."""
+    """Print the unit's log with journalctl, in its format. Raises RoundhouseError if journalctl fails."""
     command = ["journalctl", "--unit", unit, "--lines", str(lines), "--no-pager", *(["--follow"] if follow else [])]
     if subprocess.run(command, check=False).returncode != 0:
         raise RoundhouseError(
-            "journal_unreadable", "journalctl cannot read the log of {unit}.", "Run this as root.", unit=unit
+            "journal_unreadable", "journalctl cannot read the log of {unit}.", "Run the command as root.", unit=unit
         )
 
 
 class Follower:
-    """The log of one start, read as it is written."""
+    """Read the log of one start while it is written."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self._rest = b""
+        self._incomplete = b""
 
     def lines(self) -> list[str]:
-        """Return the lines since the last call, without waiting."""
+        """Return the new lines since the last call, without waiting."""
         read = self._process.stdout.read() or b"" if self._process.stdout else b""
-        *whole, self._rest = (self._rest + read).split(b"\n")
-        return [line.decode(errors="replace") for line in whole]
+        *complete, self._incomplete = (self._incomplete + read).split(b"\n")
+        return [line.decode(errors="replace") for line in complete]
 
 
 @contextmanager
 def following(invocation: str) -> Iterator[Follower]:
-    """Follow the log of one start, from its beginning."""
+    """Yield a follower of the log of one start, from its beginning."""
     command = ["journalctl", "--output=cat", "--no-pager", "--follow", "--lines=all"]
     command.append(f"_SYSTEMD_INVOCATION_ID={invocation}")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:

@@ -1,7 +1,7 @@
-"""The nvidia module of each installed kernel, and whether Secure Boot accepts it.
+"""Inspect the nvidia module of each installed kernel, and the state of Secure Boot.
 
-Secure Boot is read from the firmware's variables, because mokutil is not on every host. The file of a variable begins
-with four bytes of attributes (Documentation/filesystems/efivarfs.rst).
+Secure Boot is read from the firmware's variables, because some hosts lack mokutil. A variable's file begins with four
+bytes of attributes (Documentation/filesystems/efivarfs.rst).
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from ..util import process
 
 _EFIVARS = "sys/firmware/efi/efivars"
 _STATE = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
-# shim's list of the machine owner's keys, as certificates.
+# shim's list of machine owner keys, as certificates.
 _OWNERS_KEYS = "MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23"
-# The certificate with which DKMS signs: Debian's dkms, and Ubuntu's through shim-signed.
+# DKMS's signing certificate: of Debian's dkms, and of Ubuntu's shim-signed.
 _DKMS_KEYS = ("var/lib/dkms/mok.pub", "var/lib/shim-signed/mok/MOK.der")
 # Debian's own packages name their modules nvidia-current*; NVIDIA's and Ubuntu's are nvidia.ko.
 _NAMES = re.compile(r"^nvidia(-current(-open)?)?\.ko(\.(xz|zst))?$")
 _PLACES = ("updates", "extra", "weak-updates", "kernel/drivers/video")
-# Canonical signs Ubuntu's prebuilt modules with this key, which every Secure Boot of Ubuntu trusts.
+# Canonical signs Ubuntu's prebuilt modules with this key. Secure Boot on Ubuntu always trusts it.
 _TRUSTED_SIGNER = "Canonical Ltd. Kernel Module Signing"
-# Of kmod, on which every Debian and Ubuntu kernel depends. A user's PATH may lack sbin.
+# From kmod, on which every Debian and Ubuntu kernel depends. A user's PATH may lack sbin.
 _MODINFO = ("modinfo", "/usr/sbin/modinfo")
 
 
 class Module(NamedTuple):
-    """The nvidia module on disk; None for what modinfo does not tell. `open`: of NVIDIA's open kernel modules."""
+    """The nvidia module on disk; None for a fact that modinfo does not report. `open`: NVIDIA's open kernel modules."""
 
     path: str
     version: str | None
     open: bool | None
-    trusted: bool  # signed with a key that Secure Boot knows without anybody's help
+    trusted: bool  # signed with a key that Secure Boot trusts by default
 
 
 def secure_boot(root: Path) -> bool | None:
-    """Return whether Secure Boot is on; None when the firmware does not say, as without EFI."""
+    """Return true if Secure Boot is on; None if the firmware does not report it, as without EFI."""
     path = root / _EFIVARS / _STATE
     return path.read_bytes()[-1] == 1 if path.exists() else None
 
 
 def dkms_key_is_enrolled(root: Path) -> bool:
-    """Return whether the machine's owner has enrolled the key that DKMS signs with."""
+    """Return true if DKMS's signing key is enrolled as a machine owner key."""
     path = root / _EFIVARS / _OWNERS_KEYS
     enrolled = path.read_bytes() if path.exists() else b""
     keys = [(root / key).read_bytes() for key in _DKMS_KEYS if (root / key).exists()]
@@ -52,13 +52,13 @@ def dkms_key_is_enrolled(root: Path) -> bool:
 
 
 def kernels(root: Path) -> list[str]:
-    """Return the installed kernels, oldest first. A folder that a removed kernel left has no modules of its own."""
+    """Return the installed kernels, oldest first. Folders of removed kernels, which lack modules, are ignored."""
     found = [path.name for path in (root / "lib/modules").glob("*") if (path / "kernel").is_dir()]
     return sorted(found, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
 
 
 def find_module(root: Path, kernel: str) -> Path | None:
-    """Return the file of the nvidia module for a kernel, None when there is none."""
+    """Return the path of the nvidia module for a kernel, None if there is none."""
     folder = root / "lib/modules" / kernel
     places = [folder / place for place in _PLACES] + list((folder / "kernel").glob("nvidia*"))
     for place in places:
@@ -69,7 +69,7 @@ def find_module(root: Path, kernel: str) -> Path | None:
 
 
 def read_module(path: Path) -> Module:
-    """Return what modinfo tells of a module's file."""
+    """Return modinfo's facts of a module's file."""
     program = next(filter(None, map(shutil.which, _MODINFO)), None)
     if program is None:
         return Module(str(path), version=None, open=None, trusted=False)

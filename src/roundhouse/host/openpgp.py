@@ -1,6 +1,6 @@
-"""Fingerprints of OpenPGP public keys.
+"""Compute the fingerprints of OpenPGP public keys.
 
-Read here, because a minimal host has no gpg, and Debian 13's apt has not even gpgv (it verifies with sqv).
+A minimal host has no gpg, and Debian 13 has no gpgv either, because its apt verifies with sqv.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _PUBLIC_KEY = 6  # RFC 4880, section 4.3; a subkey is 14 and is signed by its ke
 
 
 def fingerprints(key: bytes) -> list[str]:
-    """Return the fingerprints of the primary keys in an armoured key file. Raises ValueError for another file."""
+    """Return the fingerprints of the primary keys in an armoured key file. Raises ValueError for any other file."""
     found = []
     for block in _ARMOUR.findall(key):
         content = base64.b64decode(block)
@@ -23,20 +23,21 @@ def fingerprints(key: bytes) -> list[str]:
             tag, body, position = _packet(content, position)
             if tag == _PUBLIC_KEY:
                 if not body or body[0] != 4:
-                    raise ValueError(f"a key of version {body[0] if body else 'unknown'}, and 4 is what apt takes")
+                    version = body[0] if body else "unknown"
+                    raise ValueError(f"the key's version is {version}, but apt needs version 4")
                 # RFC 4880, section 12.2: SHA-1 over 99, the length in two bytes, and the packet.
                 framed = b"\x99" + len(body).to_bytes(2, "big") + body
                 found.append(hashlib.sha1(framed, usedforsecurity=False).hexdigest().upper())
     if not found:
-        raise ValueError("no armoured OpenPGP public key")
+        raise ValueError("the file has no armoured OpenPGP public key")
     return found
 
 
 def _packet(content: bytes, at: int) -> tuple[int, bytes, int]:
-    """Return a packet's tag, its body and where the next begins (RFC 4880, section 4.2)."""
+    """Return a packet's tag, its body and the offset of the next packet (RFC 4880, section 4.2)."""
     header = content[at]
     if not header & 0x80:
-        raise ValueError("no OpenPGP packet")
+        raise ValueError("the content is not an OpenPGP packet")
     if header & 0x40:
         tag, first = header & 0x3F, content[at + 1]
         if first < 192:

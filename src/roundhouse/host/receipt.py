@@ -1,7 +1,7 @@
-"""The receipt: the packages and accounts that the roles brought to this host, so that a teardown removes no others.
+"""Record the packages and accounts that the roles install on a host, so that a teardown removes only these.
 
-Written before an installation: the receipt of a killed run names too much, which does no harm. Files need no receipt:
-those of the roles bear Roundhouse's name.
+The receipt is written before an installation. After a killed run it may name packages that were not installed, which
+does no harm. Files need no receipt: those of the roles have Roundhouse in their name.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from . import dpkg
 
 PATH = Path("/var/lib/roundhouse/receipt.json")
 SCHEMA = 1
-# `apt-get --simulate` names what it would install; an upgrade has the installed version in brackets.
+# `apt-get --simulate` lists new packages in this form; an upgrade has the installed version in brackets.
 _NEW = re.compile(r"^Inst (\S+) \(", re.MULTILINE)
-# Groups, and users of the same name, that packages of the roles make and some leave behind when they are purged.
+# Groups, and users of the same name, that the roles' packages create; some packages keep them when they are purged.
 _ACCOUNTS = ("docker", "haproxy", "nvidia-persistenced")
 
 
 class Receipt(NamedTuple):
-    """The names of packages that were not installed before, of those that the roles hold, and of new accounts."""
+    """The names of newly installed packages, of packages that the roles hold, and of new accounts."""
 
     packages: list[str]
     held: list[str]
@@ -32,7 +32,7 @@ class Receipt(NamedTuple):
 
 
 def load() -> Receipt:
-    """Return the receipt; an empty one where nothing was brought."""
+    """Return the receipt; an empty one if the file is missing."""
     try:
         kept = json.loads(PATH.read_text())
     except FileNotFoundError:
@@ -41,23 +41,23 @@ def load() -> Receipt:
 
 
 def before_installing(names: list[str], *, check: bool) -> bool:
-    """Note which packages an installation of these will bring; return whether the receipt has changed."""
+    """Record the packages that installing these will add; return true if the receipt has changed."""
     wanted = [name.partition("=")[0] for name in names]
     present = dpkg.installed().versions
     missing = [name for name in wanted if name not in present]
     if check or not missing:
         return False
-    brought = _simulated(wanted)
-    if brought is None:  # no list of packages yet, or an old one
+    added = _simulated(wanted)
+    if added is None:  # the package index is missing or outdated
         process.run(["apt-get", "update", "--quiet", "--option", "DPkg::Lock::Timeout=600"])
-        brought = _simulated(wanted)
-    if brought is None:  # apt itself reports why, at the installation
-        brought = missing
-    return _add(Receipt(brought, [], [name for name in _ACCOUNTS if not _has(name)]))
+        added = _simulated(wanted)
+    if added is None:  # apt reports the reason at the installation
+        added = missing
+    return _add(Receipt(added, [], [name for name in _ACCOUNTS if not _has(name)]))
 
 
 def before_holding(names: list[str], *, check: bool) -> bool:
-    """Note that these will be held back, as far as they are not yet."""
+    """Record that these packages will be held, except those already held; return true if the receipt has changed."""
     held = dpkg.installed().held
     return not check and _add(Receipt([], [name for name in names if name not in held], []))
 

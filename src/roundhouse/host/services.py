@@ -1,4 +1,4 @@
-"""The state of services compared with what a role wants, so that a step runs only where it does something."""
+"""Inspect the state of services, so that a role skips the steps that change nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def inspect(wanted: Mapping[str, ServiceReads | None]) -> Services:
-    """Return the state of the services, and of Roundhouse's own units those whose files systemd has not read."""
+    """Return the state of the services, and Roundhouse's units whose changed files systemd has not reloaded."""
     units = systemctl.properties([*wanted, "roundhouse*"], "ActiveState", "UnitFileState", "NeedDaemonReload")
     found: dict[str, ServiceState] = {
         name: {
@@ -32,7 +32,7 @@ def inspect(wanted: Mapping[str, ServiceReads | None]) -> Services:
 
 
 def _unread(reads: str, read_at: str, ignores: Iterable[str] = ()) -> list[str]:
-    """Return the files of a folder that are newer than the mark; none where nothing was read yet."""
+    """Return the files of a folder that are newer than the mark file; [] if there is no mark file yet."""
     try:
         mark = Path(read_at).stat().st_mtime
     except FileNotFoundError:

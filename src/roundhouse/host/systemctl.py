@@ -1,4 +1,4 @@
-"""Run systemctl: any of its words, and the properties of units."""
+"""Run systemctl commands, and read the properties of units."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from ..util import process
 
 
 def call(*arguments: str) -> str:
-    """Return what systemctl prints. Raises RoundhouseError when it fails."""
+    """Return the output of systemctl. Raises RoundhouseError if it fails."""
     try:
         done = process.run(["systemctl", *arguments])
     except FileNotFoundError:
         raise RoundhouseError(
-            "systemd_missing", "systemctl is not installed.", "Run this on a host that runs systemd."
+            "systemd_missing", "systemctl is not installed.", "Run the command on a host with systemd."
         ) from None
     if done.returncode != 0:
         raise RoundhouseError(
@@ -25,7 +25,7 @@ def call(*arguments: str) -> str:
 
 
 def properties(names: list[str], *wanted: str) -> dict[str, dict[str, str]]:
-    """Return the wanted properties of all units that the names or patterns match, by unit; {} without systemd."""
+    """Return the wanted properties by unit, for all units that match the names or patterns; {} without systemd."""
     try:
         output = call("show", "--property", ",".join(("Id", *wanted)), *names)
     except RoundhouseError:
@@ -35,17 +35,17 @@ def properties(names: list[str], *wanted: str) -> dict[str, dict[str, str]]:
 
 
 def values(block: str) -> dict[str, str]:
-    """Return the properties of one unit, as `systemctl show` prints them."""
+    """Parse the properties of one unit from the output of `systemctl show`."""
     return dict(line.partition("=")[::2] for line in block.splitlines())
 
 
 def is_active(name: str) -> bool:
-    """Return whether the unit runs now."""
+    """Return true if the unit is running."""
     return properties([name], "ActiveState").get(name, {}).get("ActiveState") in ("active", "reloading")
 
 
 def is_on(name: str) -> bool:
-    """Return whether the unit runs now and starts at each boot; False where systemd does not know it."""
+    """Return true if the unit is running and starts at boot; false if systemd does not know it."""
     unit = properties([name], "ActiveState", "UnitFileState").get(name, {})
     return (unit.get("ActiveState"), unit.get("UnitFileState")) == ("active", "enabled")
 

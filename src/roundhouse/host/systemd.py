@@ -1,4 +1,4 @@
-"""systemd's units: their state, and the only place that starts and stops them. The journal is in journal.py."""
+"""Read the state of systemd units, start and stop them. No other module starts or stops units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import RoundhouseError
 from ..util import process
 from . import systemctl
 
-# systemd's ActiveState -> the word for an agent. "reloading" does not occur: the units have no reload.
+# systemd's ActiveState -> the state of an agent. "reloading" does not occur, because the units have no reload.
 STATES = {
     "inactive": "stopped",
     "activating": "starting",
@@ -22,18 +22,18 @@ FOLDER = "/etc/systemd/system"  # where the units are written
 
 
 class Unit(NamedTuple):
-    """What systemd says about one unit at one moment."""
+    """The state of one unit at one moment, as systemd reports it."""
 
-    state: str  # one of STATES' values
-    restarting: bool  # the process ended and systemd waits before it tries again
+    state: str  # a value of STATES
+    restarting: bool  # the process ended and systemd waits before it starts it again
     restarts: int
     exit_status: int | None
     result: str
     since: str | None  # local time, as systemd prints it
     main_pid: int | None
     started_monotonic_usec: int
-    pending: bool  # a start or stop is queued: a start that waits for another unit's stop looks stopped
-    invocation: str | None  # names this start in the journal
+    pending: bool  # a start or stop is queued. A start that waits for another unit's stop has the state stopped.
+    invocation: str | None  # the ID of this start in the journal
 
 
 _PROPERTIES = (
@@ -43,9 +43,9 @@ _PROPERTIES = (
 
 
 def show(name: str) -> Unit:
-    """Return the state of a unit. Raises RoundhouseError where systemd does not know it.
+    """Return the state of a unit. Raises RoundhouseError if systemd has not loaded it.
 
-    A running unit has a state even if its file is gone: it can still be stopped.
+    A running unit has a state even if its file was removed, because it can still be stopped.
     """
     (found,) = show_all([name])
     if isinstance(found, RoundhouseError):
@@ -54,7 +54,7 @@ def show(name: str) -> Unit:
 
 
 def show_all(names: list[str]) -> list[Unit | RoundhouseError]:
-    """Return what `show` returns or raises for each of the units, in their order, for the cost of one."""
+    """Return the state of each unit, or the error that `show` would raise, in order and by one call of systemctl."""
     if not names:
         return []
     output = systemctl.call("show", "--property", _PROPERTIES, *names)
@@ -87,7 +87,7 @@ def _unit(name: str, block: str) -> Unit | RoundhouseError:
 
 
 def state(name: str) -> str | None:
-    """Return a unit's state, None when systemd does not know it and nothing of it runs."""
+    """Return a unit's state, None if systemd has not loaded it and it does not run."""
     try:
         return show(name).state
     except RoundhouseError:
@@ -95,29 +95,29 @@ def state(name: str) -> str | None:
 
 
 def start(name: str) -> None:
-    """Queue the start and return. systemd stops the units that conflict with it first."""
-    # Clears the start limit too: a person who asks again is not a crash loop. Not checked, because a
-    # unit that systemd has not loaded yet has nothing to reset and answers with an error.
+    """Queue the start and return without waiting. systemd first stops the units that conflict with it."""
+    # This also clears the start limit, because a start by a person is not a crash loop. The result is not checked:
+    # systemd reports an error for a unit that it has not loaded yet.
     reset_failed(name)
     systemctl.call("start", "--no-block", name)
 
 
 def stop(name: str, *, wait: bool = True) -> None:
-    """Stop the unit, and wait until its processes are gone unless told not to."""
+    """Stop the unit; with `wait`, return after its processes have ended."""
     systemctl.call("stop", *([] if wait else ["--no-block"]), name)
 
 
 def reload() -> None:
-    """Let systemd read the units again. What runs goes on as it was started."""
+    """Reload systemd's unit files. Running units are not changed."""
     systemctl.call("daemon-reload")
 
 
 def kill(name: str) -> None:
     """Kill all processes of a stopping unit."""
-    # Not checked: the last of them may have ended by itself meanwhile.
+    # The result is not checked: the last process may have ended by itself meanwhile.
     process.run(["systemctl", "kill", "--signal=SIGKILL", name])
 
 
 def reset_failed(name: str) -> None:
-    """Let a killed unit count as stopped, not as failed."""
+    """Reset a killed unit from failed to stopped."""
     process.run(["systemctl", "reset-failed", name])

@@ -1,4 +1,4 @@
-"""The options of an old `command:` of vLLM, with their values and their lines."""
+"""Parse the options of an old vLLM `command:`, with their values and line numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHORT = {
     "-sc": "speculative-config",
     "-cc": "compilation-config",
 }
-# Options without a value: the word after such a one is something else.
+# Options without a value: the next word does not belong to them.
 _WITHOUT_VALUE = re.compile(r"(no-)?(enable|disable|enforce|trust|use|headless|skip|async)(-.*)?")
 _OPTION = re.compile(r"--?[A-Za-z].*", re.DOTALL)
 _MODEL = re.compile(r"[\w.-]+/[\w.:-]+")
@@ -26,42 +26,42 @@ _SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash")
 
 
 class Text(str):
-    """A text of a file, with the numbered lines that it is on."""
+    """A string from a file, with its numbered lines."""
 
     lines: list[tuple[int, str]]
 
     @property
     def number(self) -> int:
-        """Return the number of its first line."""
+        """Return the number of the first line."""
         return self.lines[0][0]
 
 
 def on_lines(text: str, lines: list[tuple[int, str]]) -> Text:
-    """Return a text with its lines."""
+    """Return a string with its lines attached."""
     result = Text(text)
     result.lines = lines
     return result
 
 
 def words(command: Text, file: str) -> list[Text]:
-    """Split a command as a shell does, and find the line of each word among the command's."""
+    """Split a command like a shell, and find the line of each word. Raises UsageError."""
     try:
-        # A folded YAML text may still hold the \ of a continued line.
+        # A folded YAML string may still contain the backslash of a continued line.
         found = shlex.split(command.replace("\\\n", " "), comments=True)
     except ValueError as error:
-        text = "{file}:{line}: a shell could not read this command ({why}): {command!r}."
+        text = "{file}:{line}: the command {command!r} is not valid shell syntax ({why})."
         fields = {"file": file, "line": command.number, "why": str(error), "command": str(command)}
         raise UsageError("command_unreadable", text, "Close its quotes.", **fields) from None
-    result, rest = [], command.lines
+    result, lines = [], command.lines
     for word in found:
         first = "".join(word.split()[:1])
-        rest = next((rest[index:] for index, (_, line) in enumerate(rest) if first in line), rest)
-        result.append(on_lines(word, rest[:1]))
+        lines = next((lines[index:] for index, (_, line) in enumerate(lines) if first in line), lines)
+        result.append(on_lines(word, lines[:1]))
     return result
 
 
 def settings(command: list[Text], file: str) -> Iterator[Setting]:
-    """Yield the options of a command, and the model that `vllm serve` is given without one."""
+    """Yield the options of a command, and the positional model argument of `vllm serve`."""
     if len(command) >= 3 and command[0] in _SHELLS and command[1].startswith("-"):
         command = words(command[2], file)
     serves = [index for index, word in enumerate(command) if word == "serve"][:1]
@@ -74,7 +74,7 @@ def settings(command: list[Text], file: str) -> Iterator[Setting]:
     for index, (first, *values) in enumerate(groups):
         written, equals, value = first.partition("=")
         text = value if equals else " ".join(values)
-        if _OPTION.fullmatch(first) and written != "-m":  # of python: the module that it runs
+        if _OPTION.fullmatch(first) and written != "-m":  # `python -m` names a module
             shown = assignment(written, text, equals or " ") if equals or values else written
             yield Setting(first.number, "flag", _name(written), text if equals or values else "true", shown)
         elif (serves and (index == 0 or "/" in first)) or (not serves and _MODEL.fullmatch(first)):

@@ -1,4 +1,4 @@
-"""A docker-compose file as sources of agents: its services, each setting with the line that it is on."""
+"""Read a docker-compose file: its services as sources of agents, each setting with its line number."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..errors import UsageError
 from . import command_line, env_file
 from .command_line import Text
 from .names import in_file_name
-from .report import LEFT, Line, Outcome, Setting, Source, assignment, line
+from .report import DROPPED, Line, Outcome, Setting, Source, assignment, line
 
-# What makes a mapping without `services` one service: the guide shows such pieces.
+# A mapping without `services` but with one of these keys is one service, as in the guide's excerpts.
 _SERVICE_KEYS = {"environment", "deploy", "command", "image", "ports", "healthcheck", "volumes"}
 
 
 def sources(path: Path) -> tuple[list[Source], list[Line]]:
-    """Return the services that run vLLM, and the report of the others."""
+    """Return the services that run vLLM, and the report lines of the others. Raises UsageError."""
     variables = env_file.beside(path)
     root = _load(path, variables)
     services = _mapping(root).get("services")
@@ -29,7 +29,9 @@ def sources(path: Path) -> tuple[list[Source], list[Line]]:
     elif _mapping(root) and all(isinstance(value, str) for value in root.values()):
         found = [Source(str(path), 1, (in_file_name(path),), tuple(_environment(root, variables)))]
     else:
-        raise UsageError("no_services", "{path} is no compose file: it has no services.", path=str(path))
+        raise UsageError(
+            "no_services", "{path} is not a compose file: it has no services.", "Name a compose file.", path=str(path)
+        )
     engines = [each for each in found if _is_engine(each)]
     others = [each for each in found if each not in engines]
     return engines, [line(each.file, each.number, f"{each.names[0]}:", _not_taken(each)) for each in others]
@@ -47,14 +49,14 @@ def _is_engine(source: Source) -> bool:
 
 def _not_taken(source: Source) -> Outcome:
     if "ollama" in "".join(source.items("image")[:1]).lower():
-        return Outcome(LEFT, "It is Ollama: `roundhouse import ollama` reads its models. It is left as it is.")
-    return Outcome(LEFT, "It is no vLLM, so no agent: it is left as it is.")
+        return Outcome(DROPPED, "An Ollama service is not changed; `roundhouse import ollama` converts its models.")
+    return Outcome(DROPPED, "The service does not run vLLM, so it is not converted or changed.")
 
 
 def _load(path: Path, variables: Mapping[str, str]) -> Any:
     """Return the content, each scalar as a Text with its variables replaced. Tags such as !override are ignored."""
     try:
-        import yaml  # noqa: PLC0415 - on the controller alone
+        import yaml  # noqa: PLC0415 - only the controller has it
     except ModuleNotFoundError:
         raise env_file.missing("PyYAML") from None
     raw = path.read_text()
@@ -65,12 +67,12 @@ def _load(path: Path, variables: Mapping[str, str]) -> Any:
             loader.flatten_mapping(node)
             result: dict[Any, Any] = {}
             for key, value in loader.construct_pairs(node, deep=True):
-                result.pop(key, None)  # so that a key which << brings too keeps the line of its own
+                result.pop(key, None)  # a key that << also sets keeps its own line
                 result[key] = value
             return result
         if isinstance(node, yaml.SequenceNode):
             return loader.construct_sequence(node, deep=True)
-        block = node.style in ("|", ">")  # it begins on the next line
+        block = node.style in ("|", ">")  # the content begins on the next line
         begin, end = node.start_mark.line + block, node.end_mark.line + (not block)
         on = lines[begin:end] or [(node.start_mark.line + 1, "")]
         return command_line.on_lines(env_file.interpolate(node.value, variables), on)
@@ -80,10 +82,11 @@ def _load(path: Path, variables: Mapping[str, str]) -> Any:
         yaml_constructors = {None: construct}  # noqa: RUF012 - likewise
 
     try:
-        return yaml.load(raw, Loader)  # noqa: S506 - it makes texts, lists and mappings alone
+        return yaml.load(raw, Loader)  # noqa: S506 - it creates only strings, lists and mappings
     except (yaml.YAMLError, TypeError) as error:
         why = " ".join(str(error).split())
-        raise UsageError("yaml_invalid", "{path} cannot be read as YAML ({why}).", path=str(path), why=why) from None
+        text = "{path} is not valid YAML ({why})."
+        raise UsageError("yaml_invalid", text, "Correct the file.", path=str(path), why=why) from None
 
 
 def _service(path: Path, name: Text | None, body: Any, variables: Mapping[str, str]) -> Source:
@@ -132,7 +135,7 @@ def _env_files(folder: Path, key: Text, value: Any) -> Iterator[Setting]:
 
 
 def _deploy(key: Text, value: Any) -> Iterator[Setting]:
-    """Yield the devices of `deploy`, and its other keys as one."""
+    """Yield the devices of `deploy`, and its other keys as one setting."""
     resources = _mapping(_mapping(value).get("resources"))
     devices = [_mapping(each) for each in _items(_mapping(resources.get("reservations")).get("devices"))]
     for name, held in (pair for device in devices for pair in device.items()):
@@ -143,7 +146,7 @@ def _deploy(key: Text, value: Any) -> Iterator[Setting]:
 
 
 def _short(item: Mapping[Any, Any]) -> Text:
-    """Return the long form of a port or a volume as the short one."""
+    """Return the short form of a port or a volume from its long form."""
     names = ("source", "target") if "source" in item else ("host_ip", "published", "target")
     text = ":".join(str(item.get(name, "")) for name in names if name != "host_ip" or item.get(name))
     return command_line.on_lines(text, next(iter(item)).lines)

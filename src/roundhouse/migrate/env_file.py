@@ -1,6 +1,6 @@
-"""Files of KEY=VALUE, and the variables that Compose replaces in its own file. python-dotenv reads the files.
+"""Read files of KEY=VALUE with python-dotenv, and replace variables in a compose file.
 
-`docker compose config` is no substitute: it needs Docker on the controller and drops the line numbers of the report.
+`docker compose config` is not used, because it needs Docker on the controller and loses the report's line numbers.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ from .report import Setting, assignment
 
 
 def missing(library: str) -> UsageError:
-    """Return the error of a library that only the controller has."""
-    text = "Python has no {library}, which reads compose and env files."
-    remedy = "Run pip install 'roundhouse[import]', or import on the controller (make setup has it)."
+    """Return the error for a missing library that only the controller has."""
+    text = "Python has no {library}, which is needed to read compose and env files."
+    remedy = "Run pip install 'roundhouse[import]', or import on the controller (`make setup` installs it)."
     return UsageError("library_missing", text, remedy, library=library)
 
 
 def read(path: Path) -> tuple[list[Setting], list[Setting]]:
-    """Return a file's assignments, and the lines that are none."""
+    """Return a file's assignments, and its other lines. Raises UsageError."""
     try:
-        from dotenv.parser import parse_stream  # noqa: PLC0415 - on the controller alone
+        from dotenv.parser import parse_stream  # noqa: PLC0415 - only the controller has it
     except ModuleNotFoundError:
         raise missing("python-dotenv") from None
     assignments, others = [], []
     with path.open(encoding="utf-8") as file:
         for key, value, original, error in parse_stream(file):
-            said = original.string.strip()
-            number = original.line + original.string[: original.string.find(said)].count("\n")
+            line = original.string.strip()
+            number = original.line + original.string[: original.string.find(line)].count("\n")
             if key and key.isidentifier() and value is not None:
                 assignments.append(Setting(number, "env", key, value, assignment(key, value)))
             elif key or error:
-                others.append(Setting(number, "key", "line", "", said))
+                others.append(Setting(number, "key", "line", "", line))
     return assignments, others
 
 
 def beside(compose: Path) -> dict[str, str]:
-    """Return the variables of the .env beside a compose file, which Compose replaces in it."""
+    """Return the variables of the .env file beside a compose file; Compose replaces them in that file."""
     path = compose.parent / ".env"
     return {each.name: each.value for each in read(path)[0]} if path.is_file() else {}
 
 
 class _Template(string.Template):
-    braceidpattern = r"[A-Za-z_]\w*(?::?[-?+][^}]*)?"  # python-dotenv has ${NAME:-default} alone
+    braceidpattern = r"[A-Za-z_]\w*(?::?[-?+][^}]*)?"  # python-dotenv supports only ${NAME:-default}
 
 
 class _Variables(dict[str, str]):
-    """The values of expressions such as NAME:-default; a variable that is not set is empty, as for Compose."""
+    """Evaluate expressions such as NAME:-default; an unset variable is empty, as in Compose."""
 
     def __missing__(self, expression: str) -> str:
         name, operator, other = re.findall(r"(\w+)(:?[-?+]?)(.*)", expression, re.DOTALL)[0]
@@ -62,5 +62,5 @@ class _Variables(dict[str, str]):
 
 
 def interpolate(text: str, variables: Mapping[str, str]) -> str:
-    """Return a text of Compose with its variables replaced, but for the shell's: the old host's are not here."""
+    """Return a Compose string with its variables replaced. Shell variables of the old host are unknown."""
     return _Template(text).safe_substitute(_Variables(variables))

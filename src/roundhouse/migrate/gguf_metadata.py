@@ -1,6 +1,6 @@
-"""The metadata at the beginning of a GGUF file. The library gguf reads it too, but needs numpy, and hosts have neither.
+"""Read the metadata at the beginning of a GGUF file. The library gguf is not used: it needs numpy, which hosts lack.
 
-Only what stands before the tokenizer is read, and no length in the file is trusted.
+Only the metadata before the tokenizer is read. Every length in the file is limited before it is used.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 _STRING, _ARRAY = 8, 9
-# The struct formats of the other types, by their numbers.
+# Type number -> struct format.
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _LONGEST = 1 << 20
 _MOST_KEYS = 256
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return the texts and numbers of a GGUF of version 2 or 3, as far as they can be read."""
+    """Return the strings and numbers of a GGUF file of version 2 or 3, up to the first that cannot be read."""
     found: dict[str, Any] = {}
     try:
         with path.open("rb") as file:
@@ -37,7 +37,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _value(file: BinaryIO, kind: int) -> Any:
-    """Return a value; None of an array, which is skipped."""
+    """Return a value; None for an array, which is skipped."""
     if kind == _STRING:
         return _text(file)
     if kind == _ARRAY:
@@ -52,7 +52,7 @@ def _text(file: BinaryIO) -> str:
     length = _number(file, "Q")
     data = file.read(min(length, _LONGEST))
     if len(data) != length:
-        raise ValueError("the text is longer than the file, or than any name")
+        raise ValueError("the string is longer than the file or than 1 MiB")
     return data.decode(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""Names of agents, from the names of models, services and files."""
+"""Derive an agent's name from the names of models, services and files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _COMMON = ("vllm", "llm", "agent", "server", "service", "api", "openai", "engine
 
 
 def agent_name(text: str) -> str:
-    """Return the nearest name that an agent may have; nothing where there is none."""
+    """Return the closest valid name of an agent, empty if there is none."""
     parts = re.split(r"[^a-z0-9]+", text.lower().rpartition("/")[2])
     name = "-".join(part for part in parts if part and part not in _COMMON)
     name = re.sub(r"^[^a-z]+", "", name)[:32].strip("-")
@@ -19,6 +19,6 @@ def agent_name(text: str) -> str:
 
 
 def in_file_name(path: Path) -> str:
-    """Return the name of an agent in a file's name, such as architect of docker-compose-architect.yml."""
+    """Return the agent's name in a file name, such as architect in docker-compose-architect.yml."""
     stem = re.sub(r"\.(ya?ml|env)$|[-_.]?modelfile$", "", path.name.lower())
     return re.sub(r"^(docker-)?compose[-_.]?|^modelfile[-_.]?|^\.?env[-_.]?", "", stem)

@@ -1,4 +1,4 @@
-"""Ollama's models as they lie on the disk: manifests that name blobs. Its daemon is not asked, nothing is changed."""
+"""Read Ollama's models from the disk: manifests that name blobs. Its daemon is not used, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError
 
-# The parts of a name that go without saying.
+# The default parts of a model's name, which are omitted.
 _USUAL_HOST = ("registry.ollama.ai", "library")
-# The first overrides the others.
+# The units, by precedence: the first overrides the others.
 _UNITS = (
     "etc/systemd/system/ollama.service.d",
     "etc/systemd/system/ollama.service",
     "lib/systemd/system/ollama.service",
 )
-# The installer's user, Arch's and the snap's; a container's volume as Docker's documents name it.
+# The folders of the installer, of Arch Linux, of the snap, and of the volume in the documentation of Ollama's image.
 _PLACES = (
     "usr/share/ollama/.ollama/models",
     "var/lib/ollama/models",
@@ -30,9 +30,9 @@ _LARGEST_TEXT = 1 << 20
 
 
 class StoredModel(NamedTuple):
-    """One model. `parts` are its layers' texts by their kind: params, system, template, adapter and so on."""
+    """One model. `parts` are its layers' texts by kind, such as params, system, template and adapter."""
 
-    name: str  # as `ollama list` has it, such as qwen2.5-coder:32b
+    name: str  # as in `ollama list`, such as qwen2.5-coder:32b
     family: str  # qwen2.5-coder
     tag: str
     config: dict[str, Any]
@@ -42,7 +42,7 @@ class StoredModel(NamedTuple):
 
 
 def settings(root: Path = Path("/")) -> dict[str, str]:
-    """Return the variables that Ollama's unit is started with."""
+    """Return the environment variables of Ollama's unit."""
     found: dict[str, str] = {}
     for unit in reversed(_UNITS):
         path = root / unit
@@ -53,14 +53,17 @@ def settings(root: Path = Path("/")) -> dict[str, str]:
 
 
 def place(asked: Path | None = None, root: Path = Path("/"), home: Path | None = None) -> Path:
-    """Return the folder of Ollama's models: the one asked for, OLLAMA_MODELS, the unit's, or a usual place."""
+    """Return the folder of Ollama's models: `asked`, else OLLAMA_MODELS, the unit's, or a usual folder.
+
+    Raises RoundhouseError if it has no manifests.
+    """
     named = asked or os.environ.get("OLLAMA_MODELS") or settings(root).get("OLLAMA_MODELS")
     homes = [home or Path.home(), *([root / "home" / os.environ["SUDO_USER"]] if "SUDO_USER" in os.environ else [])]
     usual = [*(root / each for each in _PLACES), *(each / ".ollama/models" for each in homes)]
     folders = [Path(named).expanduser()] if named else usual
     found = next((each for each in folders if (each / "manifests").is_dir()), None)
     if found is None:
-        text = "No folder of Ollama's models, which has manifests, is at {folders}."
+        text = "Ollama's models were not found in {folders} (a folder with manifests)."
         remedy = "Name it with --store FOLDER."
         raise RoundhouseError("ollama_models_not_found", text, remedy, folders=", ".join(map(str, folders)))
     return found
@@ -74,12 +77,12 @@ def models(store: Path) -> tuple[list[StoredModel], list[str]]:
     except OSError as error:
         fields = {"store": str(store), "why": error.strerror}
         text = "{store} cannot be read ({why})."
-        raise RoundhouseError("ollama_store_unreadable", text, "Run this as root.", **fields) from None
+        raise RoundhouseError("ollama_store_unreadable", text, "Run the command as root.", **fields) from None
     for file in files:
         try:
             found.append(_model(store, file))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            problems.append(f"{file} is no manifest that can be read ({error!r}).")
+            problems.append(f"The manifest {file} cannot be read ({error!r}).")
     return found, problems
 
 
@@ -103,10 +106,10 @@ def _model(store: Path, file: Path) -> StoredModel:
 
 def _blob(store: Path, digest: str) -> Path:
     if not re.fullmatch(r"sha256[:-][0-9a-f]+", digest):
-        raise ValueError(f"{digest!r} is no digest")
+        raise ValueError(f"{digest!r} is not a digest")
     return store / "blobs" / digest.replace(":", "-")
 
 
 def _text(path: Path) -> str:
-    """Return a small blob's text; nothing of a large one, an adapter or a projector."""
+    """Return a blob's text; empty if it is above 1 MiB, such as an adapter or a projector."""
     return "" if path.stat().st_size > _LARGEST_TEXT else path.read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""The terms of `import`: the settings of a source, the outcome of each, and the report of them."""
+"""Provide the types of `import`: settings, sources and outcomes, and format its report."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-BECAME = "became"  # the roster says the same
-NEAREST = "nearest"  # the roster says what comes closest
-ALREADY = "so anyway"  # nothing has to be written for it
-NOTHING = "no meaning"  # neither vLLM nor the roster knows such a thing
-LEFT = "not taken"  # it means something, and has no place in a roster
-ADDED = "added"  # the source does not say it, and an agent needs it
-_MARKS = {BECAME: "->", NEAREST: "~>", ADDED: "+>", ALREADY: "==", NOTHING: "--", LEFT: "--"}
+CONVERTED = "converted"  # The roster has the same setting.
+APPROXIMATED = "approximated"  # The roster has the closest setting.
+DEFAULT = "default"  # Roundhouse does this by default.
+UNSUPPORTED = "unsupported"  # Neither vLLM nor the roster has such a setting.
+DROPPED = "dropped"  # The setting is valid, but a roster cannot express it.
+ADDED = "added"  # The source lacks it, but an agent needs it.
+_MARKS = {CONVERTED: "->", APPROXIMATED: "~>", ADDED: "+>", DEFAULT: "==", UNSUPPORTED: "--", DROPPED: "--"}
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|(?<![A-Z])KEY|API-KEY", re.IGNORECASE)
 _COUNTS = re.compile(r"TOKENS|TOKENIZER", re.IGNORECASE)
@@ -21,22 +21,22 @@ _MODEL_OPTIONS = ("model-name", "model-id", "model-path", "hf-model", "hf-model-
 
 
 class Outcome(NamedTuple):
-    """What a setting becomes. `fields` are the agent's, by their names in the roster."""
+    """The result of converting a setting. `fields` are the agent's, by their names in the roster."""
 
-    fate: str
+    kind: str  # CONVERTED to ADDED
     why: str
     fields: Mapping[str, Any] = {}
 
     @property
     def vllm(self) -> str:
-        """Return vLLM's options for the fields."""
+        """Return vLLM's options that correspond to the fields."""
         return " ".join(_vllm(name, value) for name, value in self.fields.items())
 
 
 class Setting(NamedTuple):
-    """One setting of a source. `kind` is env, flag or key (of compose); of Ollama parameter, instruction or service.
+    """One setting of a source. `kind` is env, flag or key (Compose), or parameter, instruction or service (Ollama).
 
-    `value` is None for a flag without one. `text` is for the report and shows no secret.
+    `text` is for the report and contains no secret.
     """
 
     number: int | None
@@ -57,7 +57,7 @@ class Setting(NamedTuple):
 class Source(NamedTuple):
     """One service, file or Ollama model that becomes an agent. `names` are candidates for its name, the best first.
 
-    Of Ollama alone: `model` is the outcome of FROM, and `defaults` are the fields that its service sets.
+    For Ollama, `model` is the outcome of FROM, and `defaults` are the fields that its service sets.
     """
 
     file: str
@@ -68,75 +68,75 @@ class Source(NamedTuple):
     defaults: Mapping[str, Any] = {}
 
     def effective(self) -> dict[str, Setting]:
-        """Return the setting that counts for each option: a flag overrides a variable, a later one an earlier one."""
+        """Return the effective setting of each option: flags override variables, later settings earlier ones."""
         kinds = ("key", "env", "flag")
         return {each.option: each for kind in kinds for each in self.settings if each.kind == kind}
 
     def value(self, option: str) -> str:
-        """Return the value that counts for an option, empty where there is none."""
+        """Return the effective value of an option, empty if it is not set."""
         setting = self.effective().get(option)
         return setting.value if setting else ""
 
     def items(self, key: str) -> list[str]:
-        """Return the items of a compose list, such as ports."""
+        """Return the items of a Compose list, such as ports."""
         return [each.value for each in self.settings if each.kind == "key" and each.name == key]
 
 
 class Line(NamedTuple):
-    """The report of one line. `became` is what the roster says; `vllm` is vLLM's option for it."""
+    """The report of one line. `outcome` is Outcome.kind, `became` the roster's settings, `vllm` vLLM's options."""
 
     file: str
     number: int | None
     text: str
-    fate: str
+    outcome: str
     became: str
     vllm: str
     why: str
 
 
 class Imported(NamedTuple):
-    """An agent and the report of its lines."""
+    """An agent, and the report lines of its source."""
 
     agent: dict[str, Any]
     lines: list[Line]
 
 
 def assignment(name: str, value: str, joint: str = "=") -> str:
-    """Return an assignment for the report, without the value of a secret."""
+    """Return an assignment for the report, with the value of a secret masked."""
     secret = value and _SECRET.search(name) and not _COUNTS.search(name)
     return f"{name}{joint}{'...' if secret else value}"
 
 
 def line(file: str, number: int | None, text: str, outcome: Outcome) -> Line:
-    """Return the report of one outcome."""
+    """Return the report line of one outcome."""
     became = ", ".join(f"{name}: {_plain(value)}" for name, value in outcome.fields.items())
-    return Line(file, number, text, outcome.fate, became=became, vllm=outcome.vllm, why=outcome.why)
+    return Line(file, number, text, outcome.kind, became=became, vllm=outcome.vllm, why=outcome.why)
 
 
 def added(file: str, field: str, value: Any, why: str) -> Line:
-    """Return the report of a field that the source does not set."""
+    """Return the report line of a field that the source does not set."""
     return line(file, None, field, Outcome(ADDED, why, {field: value}))._replace(vllm="")
 
 
 def text(lines: Iterable[Line]) -> str:
-    """Return the report for a person: each line, what it became, and why."""
+    """Return the report as text: each line, its outcome and the reason."""
     rows = []
     for each in lines:
         at = each.file if each.number is None else f"{each.file}:{each.number}"
         own = f" (vLLM: {each.vllm})" if each.vllm else ""
-        became = f"{each.became}{own}. " if each.became else f"{each.fate}: "
-        rows += [f"{at}  {each.text}", f"    {_MARKS[each.fate]} {became}{each.why}"]
+        became = f"{each.became}{own}. " if each.became else f"{each.outcome}: "
+        rows += [f"{at}  {each.text}", f"    {_MARKS[each.outcome]} {became}{each.why}"]
     return "\n".join(rows)
 
 
 def summary(lines: Iterable[Line]) -> str:
-    """Return the number of lines of each fate."""
-    fates = [each.fate for each in lines]
-    return ", ".join(f"{fates.count(fate)} {fate}" for fate in _MARKS if fate in fates)
+    """Return the number of lines by outcome, such as "3 converted, 1 dropped"."""
+    outcomes = [each.outcome for each in lines]
+    return ", ".join(f"{outcomes.count(kind)} {kind}" for kind in _MARKS if kind in outcomes)
 
 
 def _vllm(field: str, value: Any) -> str:
-    """Return vLLM's option for a field of the roster."""
+    """Return the vLLM option that corresponds to a field of the roster."""
     if field in ("temperature", "top_p"):
         return f"--override-generation-config '{{\"{field}\": {value:g}}}'"
     if field == "gpus":

@@ -1,7 +1,7 @@
-"""One file from a source to the disk: resumed where a killed run stopped, hashed while it arrives.
+"""Download one file from a source to the disk: resume after a killed run, and hash the bytes while they arrive.
 
-The bytes go to NAME.part; only a file whose length and checksum are the source's gets its name. A .part that a killed
-process left is read and hashed again: a hash that was saved beside it would be of what was meant to be written.
+The bytes go to NAME.part, which is renamed if its length and checksum match the source. A .part file of a killed
+process is read and hashed again, because a saved hash might cover bytes that never reached the disk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PART = ".part"
 
 
 class Source(Protocol):
-    """Where models come from: the hub or a mirror of it, another host, or a folder that `export` wrote."""
+    """A source of models: the hub or a mirror, another host, or a folder that `export` wrote."""
 
     name: str
 
@@ -32,16 +32,16 @@ class Source(Protocol):
         """Return the files of a revision."""
 
     def check_rights(self, model: str, revision: str, missing: list[File]) -> None:
-        """Raise RoundhouseError when the files cannot be fetched; transfers no bytes of them."""
+        """Raise RoundhouseError if the files cannot be fetched; transfers no content."""
 
     def open(
         self, model: str, revision: str, file: File, start: int
     ) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
-        """Open a file at a byte; give the actual start, and the pieces."""
+        """Open a file at a byte offset; yield the actual offset and the pieces."""
 
 
 class Transfer(NamedTuple):
-    """What all downloads of a pull share. `came` takes each piece's bytes, negative when they are discarded."""
+    """The shared objects of a pull's downloads. `came` gets the bytes of each piece, negative if they are discarded."""
 
     source: Source
     came: Callable[[int], None]
@@ -59,19 +59,19 @@ class Download:
         self.digest = Digest(file)
 
     def into(self, folder: Path) -> str:
-        """Bring the file into the folder and return its sha256. Raises RoundhouseError."""
+        """Download the file into the folder and return its sha256. Raises RoundhouseError."""
         part = folder / (self.file.path + PART)
         source = self.transfer.source.name
         with part.open("a+b", buffering=0) as out:
             self._resume(out, part)
             if not self._fetch(out):
-                self.transfer.say(f"{self.what}: the checksum differs from the one of {source}; downloading it again")
+                self.transfer.say(f"{self.what}: checksum mismatch with {source}; downloading it again")
                 self._restart(out)
                 if not self._fetch(out):
                     self._restart(out)
                     raise RoundhouseError(
                         "checksum_mismatch",
-                        "{source} sent wrong bytes of {model} {path} twice: the checksum is not {checksum}.",
+                        "{source} sent {model} {path} twice with a checksum other than {checksum}.",
                         "Name another source, such as a mirror in HF_ENDPOINT.",
                         source=source,
                         model=self.model,
@@ -81,19 +81,19 @@ class Download:
             os.fsync(out.fileno())
             if os.fstat(out.fileno()).st_size != self.file.size:
                 raise RoundhouseError(
-                    "partial_file_changed", "Another process wrote {path}.", "Pull again.", path=str(part)
+                    "partial_file_changed", "Another process changed {path}.", "Pull again.", path=str(part)
                 )
         part.rename(folder / self.file.path)
         return self.digest.sha256()
 
     def _resume(self, out: BinaryIO, part: Path) -> None:
-        """Hash what an earlier run left."""
+        """Hash the bytes that an earlier run downloaded."""
         if os.fstat(out.fileno()).st_size > self.file.size:
             out.truncate(0)
         self.digest.read(part)
 
     def _fetch(self, out: BinaryIO) -> bool:
-        """Fetch until the length is reached; return whether the checksum matches."""
+        """Fetch until the length is reached; return true if the checksum matches."""
         tried = 0
         while self.digest.size < self.file.size:
             before = self.digest.size
@@ -115,7 +115,7 @@ class Download:
             for piece in pieces:
                 if self.transfer.stop.is_set():
                     raise interrupted()
-                # A body that is too long is not the file, whatever follows its length.
+                # A body that is too long is not the file, even if its first bytes match.
                 if self.digest.size + len(piece) > self.file.size:
                     self._restart(out)
                     raise TransientError(f"the body is longer than the {self.file.size} bytes of the file")
@@ -130,7 +130,7 @@ class Download:
 
 
 def _write(out: BinaryIO, piece: bytes) -> None:
-    """Write all of a piece: an unbuffered file may take less at a time."""
-    rest = memoryview(piece)
-    while rest:
-        rest = rest[out.write(rest) :]
+    """Write a whole piece: an unbuffered write may be partial."""
+    remaining = memoryview(piece)
+    while remaining:
+        remaining = remaining[out.write(remaining) :]

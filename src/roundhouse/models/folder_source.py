@@ -1,4 +1,4 @@
-"""A folder that `export` wrote, or any other store, as the source of a pull: a USB disk, an NFS share."""
+"""Pull from a folder that `export` wrote, or from any other store, such as a USB disk or an NFS share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .manifest import COMMIT, READ_BYTES, File
 
 
 class FolderSource:
-    """The models of a store on this host's disk. Bytes are compared as if they came from a hub."""
+    """Provide the models of a store on a local disk. Their checksums are compared as with a hub."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -27,7 +27,7 @@ class FolderSource:
             )
 
     def resolve(self, model: str, asked: str) -> str:
-        """Return the revision, for a branch the one that was exported last."""
+        """Return the revision; for a branch, the last exported one. Raises RoundhouseError."""
         if COMMIT.fullmatch(asked):
             return asked
         exported = [found for found in store.manifests(self.place, model) if found.asked == asked]
@@ -43,13 +43,13 @@ class FolderSource:
         return found.files
 
     def check_rights(self, model: str, revision: str, missing: list[File]) -> None:
-        """Refuse a model that is not there, or not complete."""
+        """Raise RoundhouseError if a file of the model is missing or has the wrong length."""
         for file in missing:
             path = store.folder(self.place, model, revision) / file.path
             if not path.is_file() or path.stat().st_size != file.size:
                 raise RoundhouseError(
                     "source_incomplete",
-                    "{path} is missing or does not have its {size} bytes.",
+                    "{path} is missing or its length is not {size} bytes.",
                     "Export {model} there again.",
                     path=str(path),
                     size=file.size,
@@ -58,7 +58,7 @@ class FolderSource:
 
     @contextmanager
     def open(self, model: str, revision: str, file: File, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """Open a file at a byte."""
+        """Open a file at a byte offset; yield the offset and the pieces."""
         path = store.folder(self.place, model, revision) / file.path
         with _reading(path):
             content = path.open("rb", buffering=0)
@@ -88,14 +88,14 @@ def _pieces(content: FileIO, path: Path) -> Iterator[bytes]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn an error of the source's disk into one that names it: the store's disk is another."""
+    """Convert an error of the source's disk into a RoundhouseError that names it, not the store's disk."""
     try:
         yield
     except OSError as error:
         raise RoundhouseError(
             "source_unreadable",
             "{path} of the source cannot be read: {reason}.",
-            "Check that disk.",
+            "Check the source's disk.",
             path=str(path),
             reason=error.strerror,
         ) from None

@@ -1,8 +1,8 @@
-"""The model hub, through huggingface_hub's client: revisions, lists of files, and the bytes of a file.
+"""Query the model hub with huggingface_hub's client: revisions, lists of files, and the content of a file.
 
-The client's hf-xet is not used: it writes behind a path, so a file can neither be hashed while it arrives nor resumed
-at a byte after the process was killed. The hub serves the same files over HTTP with ranges. `HF_ENDPOINT` names a
-mirror; the token is read from `HF_TOKEN` alone.
+The client's hf-xet is not used, because it writes the file itself. The file could then neither be hashed while it
+arrives nor resumed at a byte after a kill. The hub serves the same files over HTTP with ranges. `HF_ENDPOINT` names a
+mirror. The token is read only from `HF_TOKEN`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ..errors import RoundhouseError, UsageError
 from .manifest import COMMIT, READ_BYTES, UNREADABLE_MANIFEST, File
 from .retry import TransientError
 
-# A connection that is silent for this long is broken.
+# A connection without data for this long counts as broken.
 TIMEOUT_SECONDS = 30.0
 # The client's own limit for plain HTTP (constants.MAX_HTTP_DOWNLOAD_SIZE).
 LARGEST_BYTES = 50_000_000_000
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
-_REASON_CHARACTERS = 300  # of the hub's own message
+_REASON_CHARACTERS = 300  # upper limit for the hub's own message
 _CHECK_ENDPOINT = "Check HF_ENDPOINT and the proxy in models_environment."
 _SETTING = "models_token (in a vault) or HF_TOKEN"
-# Errors of the client that do not pass: code, text and remedy. A subclass comes before its base.
+# The client's permanent errors -> code, text and remedy. A subclass precedes its base class.
 _ERRORS = {
     "GatedRepoError": (
         "model_gated",
@@ -39,7 +39,7 @@ _ERRORS = {
     "RepositoryNotFoundError": (
         "model_not_found",
         "{model} was not found on {hub}.",
-        f"Correct its name in the roster, or put a token that may read it into {_SETTING}.",
+        f"Correct its name in the roster, or put a token with access to it into {_SETTING}.",
     ),
     "RevisionNotFoundError": (
         "revision_not_found",
@@ -48,56 +48,56 @@ _ERRORS = {
     ),
     "EntryNotFoundError": (
         "hub_file_not_found",
-        "{hub} lists a file of {model} at {revision} and does not serve it.",
+        "{hub} lists a file of {model} at {revision} but does not serve it.",
         "Pull again later, or use another source.",
     ),
     "OfflineModeIsEnabled": (
         "hub_offline",
-        "HF_HUB_OFFLINE is set, so {hub} is not asked for {model}.",
+        "HF_HUB_OFFLINE is set, so {model} is not fetched from {hub}.",
         "Unset it, also in models_environment, or name a folder as models_source (pull --from).",
     ),
 }
-# The same for a status of a response.
+# HTTP status -> code and remedy.
 _STATUS = {
-    401: ("hub_token_invalid", "The token in models_token or HF_TOKEN is not valid there: create a new one."),
+    401: ("hub_token_invalid", "The hub refuses the token in models_token or HF_TOKEN: create a new one."),
     403: ("hub_access_denied", "Give the token in models_token or HF_TOKEN the right to read this repository."),
     UNREADABLE_MANIFEST: ("shared_manifest_unreadable", "Repair the store of that host."),
 }
 
 
 def available() -> bool:
-    """Return whether this Python has the client."""
+    """Return true if this Python has the client."""
     return importlib.util.find_spec("huggingface_hub") is not None
 
 
 class Hub:
-    """One hub. Every method raises TransientError for what may pass, and RoundhouseError for what does not."""
+    """Query one hub. Every method raises TransientError for a temporary and RoundhouseError for a permanent failure."""
 
     def __init__(self, endpoint: str | None = None) -> None:
-        # The client reads these when it is imported.
+        # The client reads these variables at its import.
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         os.environ.setdefault("HF_HUB_DISABLE_UPDATE_CHECK", "1")
-        os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # retries are reported here, in one line
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # retry.py reports retries, one line each
         self.endpoint = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
         self.name = _name(self.endpoint)
-        # False, not None: the client would search for a token in the home of the current user.
+        # False, because with None the client searches for a token in the current user's home.
         self._token: str | bool = _token(os.environ.get("HF_TOKEN", ""))
         if not available():
             raise UsageError(
                 "hub_client_missing",
-                "This Python has no huggingface_hub.",
-                "Run make setup in the checkout, or deploy first.",
+                "Python has no package huggingface_hub.",
+                "Run `make setup` in the checkout, or deploy with `ansible-playbook site.yml` first.",
             )
         self._client = importlib.import_module("huggingface_hub")
         self._api = self._client.HfApi(endpoint=self.endpoint, token=self._token)
 
     def resolve(self, model: str, asked: str) -> str:
-        """Return the 40-hex revision of a branch, a tag or a revision."""
+        """Return the 40-hex revision of a branch, a tag or a commit."""
         if COMMIT.fullmatch(asked):
             return asked
         with self._errors(model, asked):
             found = self._api.model_info(model, revision=asked, timeout=TIMEOUT_SECONDS).sha
-        # It becomes the name of a folder.
+        # The value is used as the name of a folder, so anything else is refused.
         if not COMMIT.fullmatch(str(found)):
             raise unexpected_response(self.name, model)
         return str(found)
@@ -109,11 +109,11 @@ class Hub:
         return [_file(entry) for entry in tree if isinstance(entry, self._client.hf_api.RepoFile)]
 
     def check_rights(self, model: str, revision: str, missing: list[File]) -> None:
-        """Request one file without its bytes: a gated repository lists its files to everybody."""
+        """Request one file without its content. This is needed because a gated repository lists its files publicly."""
         if large := next((file for file in missing if file.size > LARGEST_BYTES), None):
             raise RoundhouseError(
                 "hub_file_too_large",
-                "{model} {path} has {size} bytes, and the hub serves files over 50 GB only by its own protocol.",
+                "{model} {path} has {size} bytes, but the hub serves files over 50 GB only by its own protocol.",
                 "Download it with the hub's own command, and name its folder in the roster.",
                 model=model,
                 path=large.path,
@@ -125,13 +125,13 @@ class Hub:
 
     @contextmanager
     def open(self, model: str, revision: str, file: File, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """Open a file at a byte; yield the actual start (0 when the hub ignores ranges) and the pieces."""
+        """Open a file at a byte offset; yield the actual offset (0 if the hub ignores ranges) and the pieces."""
         headers = self._client.utils.build_hf_headers(token=self._token)
-        headers["Accept-Encoding"] = "identity"  # a range of a compressed body would be another range
+        headers["Accept-Encoding"] = "identity"  # ranges of a compressed body have different offsets
         if start:
             headers["Range"] = f"bytes={start}-"
         session = self._client.utils.get_session()
-        # Errors of whoever writes the pieces are not the hub's: the yield stands outside of its handler.
+        # The yield is outside of the error handler, so that the caller's errors are not reported as the hub's.
         with ExitStack() as held:
             with self._errors(model, revision):
                 url = self._url(model, revision, file)
@@ -155,7 +155,7 @@ class Hub:
 
 @contextmanager
 def translated(errors: ModuleType, hub: str, model: str, revision: str) -> Iterator[None]:
-    """Turn errors of the client (`errors` is its module) into TransientError or RoundhouseError."""
+    """Convert errors of the client (`errors` is its module) into TransientError or RoundhouseError."""
     known = {getattr(errors, name): error for name, error in _ERRORS.items()}
     try:
         yield
@@ -171,7 +171,7 @@ def translated(errors: ModuleType, hub: str, model: str, revision: str) -> Itera
 
 
 def unexpected_response(hub: str, model: str) -> RoundhouseError:
-    """Return the error for an answer that no hub gives."""
+    """Return the error for a response that is not the hub's."""
     return RoundhouseError(
         "hub_unexpected_response",
         "{hub} returned an unexpected response for {model}, such as a login page.",
@@ -185,22 +185,22 @@ def _by_status(hub: str, model: str, response: Any) -> Exception:
     status = response.status_code
     if status in _TRANSIENT:
         wait = response.headers.get("Retry-After", "")
-        return TransientError(f"{hub} answers {status}", float(wait) if wait.isdigit() else None)
+        return TransientError(f"{hub} answered {status}", float(wait) if wait.isdigit() else None)
     own = "".join(letter for letter in response.headers.get("X-Error-Message", "") if letter.isprintable())
     code, remedy = _STATUS.get(status, ("hub_request_failed", _CHECK_ENDPOINT))
     reason = own[:_REASON_CHARACTERS]
-    text = "{hub} answers {status} ({reason}) for {model}." if reason else "{hub} answers {status} for {model}."
+    text = "{hub} answered {status} ({reason}) for {model}." if reason else "{hub} answered {status} for {model}."
     return RoundhouseError(code, text, remedy, hub=hub, status=status, reason=reason, model=model)
 
 
 def _transport_error() -> type[Exception]:
-    """Return what the client's HTTP library raises for a broken connection."""
+    """Return the exception class of the client's HTTP library for a broken connection."""
     found: type[Exception] = importlib.import_module("httpx2").TransportError
     return found
 
 
 def _malformed() -> tuple[type[Exception], ...]:
-    """Return what is raised for a response that is no JSON or has other keys, and for what is no URL."""
+    """Return the exception classes for a response with unexpected content, and for an invalid URL."""
     http = importlib.import_module("httpx2")
     return (ValueError, KeyError, TypeError, AttributeError, http.InvalidURL, http.TooManyRedirects, http.DecodingError)
 
@@ -214,33 +214,33 @@ def _name(endpoint: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise UsageError(
             "hub_endpoint_invalid",
-            "HF_ENDPOINT is {endpoint!r}, which is no URL.",
-            "Write such as https://mirror.example.org.",
-            endpoint=endpoint.rpartition("@")[2],  # before it there may be a password
+            "HF_ENDPOINT is {endpoint!r}, which is not a URL.",
+            "Write a URL such as https://mirror.example.org.",
+            endpoint=endpoint.rpartition("@")[2],  # without user and password
         )
     return parts.netloc.rpartition("@")[2]
 
 
 def _token(given: str) -> str | bool:
-    """Return the token, False for none. A block of YAML ends in a newline, which no header may contain."""
+    """Return the stripped token (a YAML block ends in a newline), False without one. Raises UsageError."""
     token = given.strip()
     if token and not re.fullmatch(r"[!-~]+", token):
         raise UsageError(
             "hub_token_malformed",
-            "The token in models_token or HF_TOKEN contains a space, a line break or a letter that no token has.",
-            "Write it on one line, as the hub shows it.",
+            "The token in models_token or HF_TOKEN contains a space, a line break or another invalid character.",
+            "Write it on one line, exactly as the hub shows it.",
         )
     return token or False
 
 
 def _file(entry: Any) -> File:
-    """Return the hub's entry as a File: the sha256 of a large file, git's checksum of a small one."""
+    """Return the hub's entry as a File, with sha256 for a large file and git's checksum for a small one."""
     checksum = f"sha256:{entry.lfs.sha256}" if entry.lfs else f"git-sha1:{entry.blob_id}"
     return File(entry.path, int(entry.size), checksum)
 
 
 def _joined(pieces: Iterator[bytes], broken: type[Exception]) -> Iterator[bytes]:
-    """Join the network's pieces of some KiB, which lowers the cost of hashing and writing each."""
+    """Join the network's pieces of a few KiB into pieces of 1 MiB, which are cheaper to hash and write."""
     held: list[bytes] = []
     size = 0
     end: Exception | None = None
@@ -252,7 +252,7 @@ def _joined(pieces: Iterator[bytes], broken: type[Exception]) -> Iterator[bytes]
         held.append(piece)
         size += len(piece)
         if size >= READ_BYTES or not piece:
-            # Also what had come before the connection broke, so that it is not fetched again.
+            # Bytes that arrived before the connection broke are kept, so that they are not fetched again.
             if size:
                 yield b"".join(held)
             held, size = [], 0

@@ -1,9 +1,9 @@
-"""models.lock beside the roster: the revision and the files of each model, for every host and every later run.
+"""Read and write models.lock beside the roster: each model's revision and files, for all hosts and later runs.
 
     {"schema": 1, "models": {"owner/name@main": {"revision": HEX, "files": {"config.json": "663 git-sha1:HEX", ...}}}}
 
-It is group_vars/all/models.lock of the inventory, a name that Ansible does not read as variables. The first writer
-wins: hosts that resolve a branch at the same moment get the same revision.
+The file is group_vars/all/models.lock of the inventory; Ansible does not read a file of that name as variables. The
+first writer wins: hosts that resolve a branch at the same time get the same revision.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Locked: TypeAlias = "dict[str, LockedModel]"
 
 
 def key(model: str, asked: str | None) -> str:
-    """Return the name of an entry: a model as the roster names it."""
+    """Return the key of an entry: the model and revision of the roster, such as owner/name@main."""
     return f"{model}@{asked or 'main'}"
 
 
 def read(path: Path) -> Locked:
-    """Return the locked models by `key`; nothing where there is no file. Raises UsageError."""
+    """Return the locked models by `key`, {} without a file. Raises UsageError."""
     models: Locked = lock_file.read(path, _KIND)
     try:
         for entry in models.values():
@@ -41,7 +41,7 @@ def read(path: Path) -> Locked:
 
 
 def apply(agents: object, path: Path) -> object:
-    """Return a roster whose models have the revisions of the lock file; anything else is returned unchanged."""
+    """Return the roster with the revisions of the lock file; an invalid roster is returned unchanged."""
     if not isinstance(agents, list):
         return agents
     locked = read(path)
@@ -67,10 +67,10 @@ def _with_revision(choice: object, locked: Locked) -> object:
 def required_models(agents: Sequence[Agent], path: Path) -> list[RequiredModel]:
     """Return the hub's models that planned agents name, each once.
 
-    `files` is None, and `revision` the roster's own, for a model that is not locked yet. `serves` is false for one that
-    is only the base of a result (quantized.py): it is not needed once the result exists.
+    For a model that is not locked yet, `files` is None and `revision` is the roster's. `serves` is false for a model
+    that is only the base of a quantized model (quantized.py), because it is not needed after quantization.
     """
-    # Of two names of one revision the first counts.
+    # If two entries name one revision, the first is used.
     locked = {
         (name.rpartition("@")[0], entry["revision"]): (name, entry) for name, entry in reversed(read(path).items())
     }
@@ -94,7 +94,7 @@ def required_models(agents: Sequence[Agent], path: Path) -> list[RequiredModel]:
 
 
 def record(path: Path, found: Locked, *, relock: bool = False, check: bool = False) -> tuple[Locked, list[str]]:
-    """Add missing entries, with `relock` also those that differ; return all entries and the names of the changed."""
+    """Add missing entries, with `relock` also changed ones; return all entries and the keys of the changed ones."""
     with files.exclusive(path.parent):
         locked = read(path)
         changed = [name for name in found if name not in locked or (relock and locked[name] != found[name])]
@@ -106,5 +106,5 @@ def record(path: Path, found: Locked, *, relock: bool = False, check: bool = Fal
 
 
 def text(locked: Locked) -> str:
-    """Return the content of the file."""
+    """Return the content of the lock file."""
     return lock_file.text(locked, _KIND)

@@ -1,7 +1,7 @@
-"""A model's manifest: its files with sizes and checksums, their source, and when they were last verified.
+"""Read and write a model's manifest: its files with sizes and checksums, their source and the last verification.
 
-It lies in the model's folder, so both get their final name in one rename. A file whose length and modification time
-are those that the manifest recorded when it was hashed is not read again; `verify` reads all files.
+The manifest is in the model's folder, so that one rename publishes both. A file is not read again if its length and
+modification time equal those in the manifest. `verify` reads all files.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 from ..errors import RoundhouseError, unreadable
 from ..util import files
 
-# Never pickles (.bin, .pt, .pth), never a model's own code (.py); vLLM reads nothing below a subfolder.
+# Pickles (.bin, .pt, .pth) and a model's own code (.py) are excluded; vLLM does not read subfolders.
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken")
 READ_BYTES = 1 << 20
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# The HTTP status of a host that shares its store and cannot read the manifest.
+# The HTTP status of a host that shares its store but cannot read the manifest.
 UNREADABLE_MANIFEST = 422
 
 
@@ -35,26 +35,26 @@ class File(NamedTuple):
 
 
 def wanted(files: Iterable[File], model: str) -> list[File]:
-    """Return the files that an engine needs, by name. Raises RoundhouseError when none are weights."""
-    # Hidden files are left out: the store's own names begin with a dot.
+    """Return the files that an engine needs, by name. Raises RoundhouseError if there are no weights."""
+    # Hidden files are excluded, because the store's own files begin with a dot.
     top = [file for file in files if "/" not in file.path and not file.path.startswith(".")]
     chosen = [file for file in top if any(fnmatch.fnmatch(file.path, pattern) for pattern in WANTED)]
     weights = [file.path for file in chosen if file.path.endswith(".safetensors")]
     if not weights:
         raise RoundhouseError(
             "no_safetensors",
-            "{model} has no .safetensors file, and pickles are not loaded.",
+            "{model} has no .safetensors file; pickles are not supported.",
             "Name a repository with .safetensors files.",
             model=model,
         )
-    # Some repositories hold the same weights once more in the layout of their maker (consolidated*.safetensors).
+    # Some repositories also contain the same weights in the author's own layout (consolidated*.safetensors).
     if any(name.startswith("model") for name in weights):
         chosen = [file for file in chosen if file.path.startswith("model") or file.path not in weights]
     return sorted(chosen)
 
 
 class Digest:
-    """The hashes of a file while it arrives: its sha256, and git's own for a small file that has no other."""
+    """Compute the hashes of a file while it arrives: sha256, and git's SHA-1 for a small file without a sha256."""
 
     def __init__(self, file: File) -> None:
         self._file = file
@@ -64,7 +64,7 @@ class Digest:
         """Start again at the first byte."""
         self.size = 0
         self._sha256 = hashlib.sha256()
-        # https://git-scm.com/book/en/v2/Git-Internals-Git-Objects: a blob is hashed with its length before it.
+        # Git hashes a blob with its length in front (https://git-scm.com/book/en/v2/Git-Internals-Git-Objects).
         self._git = hashlib.sha1(f"blob {self._file.size}\0".encode(), usedforsecurity=False)
         self._by_git = self._file.checksum.startswith("git-sha1:")
 
@@ -76,13 +76,13 @@ class Digest:
             self._git.update(piece)
 
     def read(self, path: Path) -> None:
-        """Add a whole file of this disk."""
+        """Add the content of a local file."""
         with path.open("rb", buffering=0) as content:
             while piece := content.read(READ_BYTES):
                 self.update(piece)
 
     def checksum(self) -> str:
-        """Return the checksum of the bytes, in the notation of the file's own."""
+        """Return the checksum of the bytes, in the notation of the file's checksum."""
         return f"git-sha1:{self._git.hexdigest()}" if self._by_git else f"sha256:{self.sha256()}"
 
     def sha256(self) -> str:
@@ -90,17 +90,17 @@ class Digest:
         return self._sha256.hexdigest()
 
     def matches(self) -> bool:
-        """Return whether length and checksum are those of the file."""
+        """Return true if length and checksum match the file's."""
         return self.size == self._file.size and self.checksum() == self._file.checksum
 
 
 def as_json(files: Iterable[File]) -> dict[str, str]:
-    """Return {"model.safetensors": "988097824 sha256:HEX"}: one line a file, in a lock or a manifest."""
+    """Return the files for a lock file or a manifest, as {"model.safetensors": "988097824 sha256:HEX"}."""
     return {file.path: f"{file.size} {file.checksum}" for file in sorted(files)}
 
 
 def from_json(held: dict[str, str]) -> list[File]:
-    """Return the files that `as_json` wrote. Raises ValueError for anything else, also for a path that leaves."""
+    """Return the files that `as_json` wrote. Raises ValueError for anything else, such as a path with a slash."""
     files = []
     for path, text in held.items():
         size, _, checksum = text.partition(" ")
@@ -113,12 +113,12 @@ def from_json(held: dict[str, str]) -> list[File]:
 
 NAME = ".roundhouse.json"
 SCHEMA = 1
-# For a model without a manifest.
-REMEDY = "Pull the model again, which hashes what is there, or remove its folder."
+# The remedy for a model without a manifest.
+REMEDY = "Pull the model again, which verifies the existing files, or remove its folder."
 
 
 class Manifest:
-    """The contents of a folder. `sha256` and `stamps` have the files that were hashed on this host."""
+    """Hold the manifest of a folder. `sha256` and `stamps` contain the files that were hashed on this host."""
 
     def __init__(self, model: str, revision: str, files: list[File], *, asked: str, source: str) -> None:
         self.model, self.revision, self.files = model, revision, files
@@ -129,12 +129,12 @@ class Manifest:
         self.unreadable: dict[str, str] = {}  # path -> the system's reason
 
     def record(self, folder: Path, file: File, sha256: str) -> None:
-        """Record that the file in the folder was hashed and is correct."""
+        """Record a verified file of the folder, with its sha256 and its modification time."""
         self.sha256[file.path] = sha256
         self.stamps[file.path] = (folder / file.path).stat().st_mtime_ns
 
     def is_known_good(self, folder: Path, file: File) -> bool:
-        """Return whether the file was hashed here and is unchanged since. Reads no content."""
+        """Return true if the file was hashed on this host and is unchanged since. Reads no content."""
         try:
             found = (folder / file.path).stat()
         except FileNotFoundError:
@@ -142,11 +142,11 @@ class Manifest:
         return found.st_size == file.size and found.st_mtime_ns == self.stamps.get(file.path)
 
     def is_unchanged(self, folder: Path) -> bool:
-        """Return whether all files are as they were when they were hashed here. Reads no content."""
+        """Return true if no file has changed since it was hashed on this host. Reads no content."""
         return all(self.is_known_good(folder, file) for file in self.files)
 
     def is_good(self, folder: Path, file: File, *, read: bool = False) -> bool:
-        """Return whether the file is correct. Its content is read where its stamp differs, or always with `read`."""
+        """Return true if the file is correct. Reads its content if its stamp differs, or always with `read`."""
         if not read and self.is_known_good(folder, file):
             return True
         path = folder / file.path
@@ -165,12 +165,12 @@ class Manifest:
         return True
 
     def unknown_files(self, folder: Path) -> list[str]:
-        """Return files in the folder that are not the model's; an engine would load another .safetensors."""
+        """Return the names of extra files in the folder; an engine would load an extra .safetensors file."""
         known = {NAME, *(file.path for file in self.files)}
         return sorted(path.name for path in folder.iterdir() if path.name not in known)
 
     def write(self, folder: Path) -> None:
-        """Write it into the folder, atomically."""
+        """Write the manifest into the folder, atomically."""
         text = json.dumps(
             {
                 "schema": SCHEMA,
@@ -189,7 +189,7 @@ class Manifest:
 
 
 def read(folder: Path) -> Manifest | None:
-    """Return the folder's manifest, None where there is none. Raises RoundhouseError for a damaged one."""
+    """Return the folder's manifest, None without one. Raises RoundhouseError if it is damaged."""
     path = folder / NAME
     try:
         held: dict[str, Any] = json.loads(path.read_text())
@@ -202,13 +202,13 @@ def read(folder: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        remedy = "Delete that file and pull the model again, which hashes what is there."
+        remedy = "Delete that file and pull the model again, which verifies the existing files."
         raise unreadable("manifest_unreadable", path, error, remedy) from None
     return found
 
 
 def read_or_error(folder: Path) -> Manifest | RoundhouseError | None:
-    """Return what `read` does, and its error for a damaged one."""
+    """Return the folder's manifest, None without one, or the error of a damaged one."""
     try:
         return read(folder)
     except RoundhouseError as error:
@@ -216,5 +216,5 @@ def read_or_error(folder: Path) -> Manifest | RoundhouseError | None:
 
 
 def now() -> str:
-    """Return the time in UTC, to the second."""
+    """Return the current time in UTC, to the second."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""Folders of the user's own that a roster names as models, as this machine has them."""
+"""Read the user's model folders that a roster names, as they are on this machine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def configs(agents: object) -> dict[str, ModelConfig]:
-    """Return the config.json of each folder that a roster names and this machine has, by its path.
+    """Return the config.json of each folder that a roster names and this machine has, by the folder's path.
 
-    What is no roster, or no JSON object, is left out: other checks have the sentence for it.
+    An invalid roster or config.json is skipped, because other checks report it.
     """
     found = {}
     for name in (entry["model"] for entry in _entries(agents)):
@@ -32,7 +32,10 @@ def configs(agents: object) -> dict[str, ModelConfig]:
 
 
 def stamp(folder: Path) -> str | None:
-    """Return what stands for the revision of a user's own folder: its weights' lengths and modification times."""
+    """Return a hash that replaces the revision of a user's folder, of its weights' lengths and modification times.
+
+    None if the folder has neither config.json nor weights.
+    """
     parts = [path for path in sorted(folder.glob("*")) if path.name == "config.json" or path.suffix == ".safetensors"]
     if not parts:
         return None
@@ -41,13 +44,13 @@ def stamp(folder: Path) -> str | None:
 
 
 def stamps(agents: object) -> dict[str, str]:
-    """Return the stamps of the folders that a roster wants quantized and this machine has, by their path."""
+    """Return the stamps of the folders with `quantize` in the roster that this machine has, by their path."""
     names = [entry["model"] for entry in _entries(agents) if entry.get("quantize")]
     return {name: found for name in names if (found := stamp(Path(name)))}
 
 
 def with_stamps(agents: Iterable[WantedAgent], known: Mapping[str, str]) -> list[WantedAgent]:
-    """Return a roster in which a folder that is to be quantized has its stamp as the revision."""
+    """Return the roster with the stamp of each folder with `quantize` as its revision."""
     return [{**agent, "models": [_with_stamp(entry, known) for entry in agent["models"]]} for agent in agents]
 
 

@@ -1,7 +1,7 @@
-"""A store over HTTP, in the part of the hub's protocol that a download uses.
+"""Serve a store over HTTP, read-only, with the part of the hub's protocol that a download uses.
 
-One host of an inventory shares its models with others this way while they pull; the lab's hub is the same server over
-other folders. Read only. Every request must bring the token, unless the server has none (on loopback).
+One host of an inventory shares its models with the others while they pull. The lab's hub is the same server with
+different folders. Every request needs the token, unless the server has none (on loopback).
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from .manifest import UNREADABLE_MANIFEST, File
 _ROUTE = re.compile(
     r"/(?:api/models/)?(?P<model>[\w.-]+/[\w.-]+)/(?P<verb>revision|tree|resolve)/(?P<revision>[\w.-]+)(?:/(?P<path>.+))?"
 )
-# Names the current server. A server ends when the file is gone or names another.
+# Contains the current server's ID. A server exits if the file is missing or contains a different ID.
 CURRENT = Path("/run/roundhouse/offer")
-# A play that was killed cannot stop its server, so one without requests ends by itself.
+# A killed play cannot stop its server, so a server without requests exits after this time.
 IDLE_SECONDS = 300.0
 
 
 class Repositories(Protocol):
-    """What is shared: models by name, revisions of a model, files of a revision."""
+    """The shared models: by name, revision and file."""
 
     def revision(self, model: str, asked: str) -> str | None:
-        """Return the 40-hex revision of a branch or a revision, None for an unknown one."""
+        """Return the 40-hex revision of a branch or a commit, None for an unknown one."""
 
     def has(self, model: str) -> bool:
-        """Return whether the model exists, in any revision."""
+        """Return true if the model exists, in any revision."""
 
     def files(self, model: str, revision: str) -> list[File]:
         """Return the files of a revision."""
@@ -48,7 +48,7 @@ class Repositories(Protocol):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves repositories on an address until it is shut down, and knows for how long it has had no requests."""
+    """Serve repositories on an address, and track the time without requests."""
 
     daemon_threads = True
 
@@ -62,7 +62,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def is_idle(self) -> bool:
-        """Return whether there were no requests for IDLE_SECONDS."""
+        """Return true if there was no request for IDLE_SECONDS."""
         return not self.requests and time.monotonic() - self.asked_at > IDLE_SECONDS
 
     def count(self, change: int) -> None:
@@ -73,14 +73,14 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers GET and HEAD; anything else is not part of a download."""
+    """Answer GET and HEAD, the methods of a download."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else each small file waits 40 ms until its head is acknowledged
+    disable_nagle_algorithm = True  # otherwise each small file waits 40 ms for the acknowledgement of its headers
     server: Server
 
     def do_GET(self) -> None:
-        """Answer, and count the request meanwhile."""
+        """Answer the request, and count it while it is in progress."""
         self.server.count(1)
         try:
             self.route()
@@ -117,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "EntryNotFound")
 
     def send_file(self, path: Path, file: File, revision: str) -> None:
-        """Send a file, or the range of it that was asked for, without reading it into memory."""
+        """Send a file or the requested range of it, without reading it into memory."""
         etag = file.checksum.partition(":")[2]
         headers = {"X-Repo-Commit": revision, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
@@ -130,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_body(content.fileno(), start, end)
 
     def send_body(self, descriptor: int, start: int, end: int) -> None:
-        """Send the bytes from start to before end of an open file."""
+        """Send the bytes from `start` up to `end` (exclusive) of an open file."""
         self.wfile.flush()
         while start < end:
             sent = os.sendfile(self.connection.fileno(), descriptor, start, end - start)
@@ -143,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(b"{}", status, {"X-Error-Code": code})
 
     def reply(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        """Send status, headers and, except to HEAD, the body."""
+        """Send status, headers and the body; no body for HEAD."""
         self.head(status, {**(headers or {}), "Content-Length": str(len(body))})
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -156,11 +156,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Log nothing: each request would be a line."""
+        """Discard the log line, because there is one per request."""
 
 
 def _entry(file: File) -> dict[str, object]:
-    """Return a file's entry of the hub's tree."""
+    """Return a file's entry in the hub's format of a tree."""
     kind, _, value = file.checksum.partition(":")
     found: dict[str, object] = {"type": "file", "path": file.path, "size": file.size, "oid": value[:40]}
     if kind == "sha256":
@@ -169,17 +169,17 @@ def _entry(file: File) -> dict[str, object]:
 
 
 class StoreRepositories:
-    """The verified models of a store, by manifest."""
+    """Provide the verified models of a store, by their manifests."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
 
     def has(self, model: str) -> bool:
-        """Return whether the store has any revision of the model."""
+        """Return true if the store has a revision of the model."""
         return bool(store.manifests(self.place, model))
 
     def revision(self, model: str, asked: str) -> str | None:
-        """Return the revision, for a branch the one that was pulled for it last."""
+        """Return the revision; for a branch, the last pulled one. None for an unknown one."""
         found = [each for each in store.manifests(self.place, model) if asked in (each.revision, each.asked)]
         return found[0].revision if found else None
 
@@ -194,7 +194,7 @@ class StoreRepositories:
 
 
 def serve(place: Path, port: int, token: str, current: Path = CURRENT) -> None:
-    """Share the store until `stop`, another server, or five minutes without a request. Raises RoundhouseError."""
+    """Serve the store until `stop`, a newer server, or IDLE_SECONDS without a request. Raises RoundhouseError."""
     own = secrets.token_hex(8)
     current.parent.mkdir(parents=True, exist_ok=True)
     current.write_text(own)
@@ -206,23 +206,23 @@ def serve(place: Path, port: int, token: str, current: Path = CURRENT) -> None:
 
 
 def stop(current: Path = CURRENT) -> None:
-    """Stop sharing; the server ends within a second."""
+    """Stop the current server; it exits within a second."""
     current.unlink(missing_ok=True)
 
 
 def _bound(place: Path, port: int, token: str) -> Server:
-    """Return the server; an earlier one has ten seconds to release the port."""
+    """Return the server; wait up to 10 s for an earlier server to release the port. Raises RoundhouseError."""
     reason = None
     for _ in range(20):
         try:
-            # All interfaces, because the other host's route is not known here. The token guards it.
+            # It listens on all interfaces, because the route to the other hosts is unknown. The token protects it.
             return Server(("", port), StoreRepositories(place), token, Handler)
         except OSError as error:
             reason = error.strerror
         time.sleep(0.5)
     raise RoundhouseError(
         "share_port_unavailable",
-        "Port {port} cannot be opened ({reason}).",
+        "Cannot listen on port {port} ({reason}).",
         "Set models_share_port to a free port.",
         port=port,
         reason=reason,

@@ -1,4 +1,4 @@
-"""Which models the deployed plan needs, as requests: to pull onto this host, or to export for another one."""
+"""List the models that the deployed plan needs, as requests to pull them here or export them for another host."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 def to_pull(agents: Iterable[Agent], place: Path, source: download.Source) -> list[PullRequest]:
-    """Return the hub's models and drafts, and of a quantized model the base until its result is there.
+    """Return the hub's models and draft models to pull; for a quantized model its base until the result exists.
 
-    A folder may hold the result itself. A hub is not asked for it: there that name is somebody else's.
+    A folder may contain the result itself. The hub is not asked for a result, because its name there may belong to
+    another owner.
     """
 
     def is_available(agent: Agent, result: PullRequest) -> bool:
@@ -32,12 +33,12 @@ def to_pull(agents: Iterable[Agent], place: Path, source: download.Source) -> li
 
 
 def to_export(agents: Iterable[Agent], place: Path) -> list[PullRequest]:
-    """Return what the agents load, as it is in the store, or the hub's name of what is not."""
+    """Return the models that the agents load: as they are in the store, or by the hub's name if they are missing."""
     return _requests(agents, place, lambda agent, result: Path(agent["model_path"]).is_dir())
 
 
 def _requests(agents: Iterable[Agent], place: Path, takes: Callable[[Agent, PullRequest], bool]) -> list[PullRequest]:
-    """Return each agent's model as the store names it where `takes` says so, else the hub's; and the drafts."""
+    """Return each agent's model by its name in the store if `takes` is true, else by the hub's; and the drafts."""
     found: dict[PullRequest, None] = {}
     for agent in agents:
         stored = _in_store(place, agent["model_path"])
@@ -52,13 +53,13 @@ def _requests(agents: Iterable[Agent], place: Path, takes: Callable[[Agent, Pull
 
 
 def results(required: Iterable[RequiredResult]) -> list[PullRequest]:
-    """Return results that are to be made (quantized.required_results) as what may be pulled instead."""
+    """Return requests that pull the required results (quantized.required_results) instead of quantizing them."""
     places = [Path(each["path"]) for each in required]
     return [PullRequest(str(Path(*place.parts[-3:-1])), place.name) for place in places]
 
 
 def is_in(place: Path, request: PullRequest) -> bool:
-    """Return whether a store has the requested model."""
+    """Return true if a store has the requested model."""
     for folder in (place / request.model).glob("*"):
         found = manifest.read_or_error(folder)
         if isinstance(found, manifest.Manifest) and request.revision in (found.asked, folder.name):
@@ -67,7 +68,7 @@ def is_in(place: Path, request: PullRequest) -> bool:
 
 
 def has_model(source: download.Source, request: PullRequest) -> bool:
-    """Return whether a source has the requested model."""
+    """Return true if a source has the requested model."""
     try:
         return bool(source.files(request.model, request.revision))
     except RoundhouseError:

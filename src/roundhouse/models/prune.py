@@ -1,4 +1,4 @@
-"""What may be removed from the store: models that neither a plan nor a rollback needs."""
+"""Find and remove the models of the store that neither a plan nor a rollback needs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..errors import UsageError
 from ..schema.plan import Agent
 from . import store
 
-# Plans that a play is about to deploy; their models are pulled before.
+# Plans that a play is about to deploy; their models are pulled first.
 STAGED = Path("/var/lib/roundhouse/staged")
 
 
 def paths_of_plans(deployed: Path, earlier: Path | None = None, staged: Path = STAGED) -> dict[str, list[str]]:
-    """Return the agents by the folder that they use (resolved; drafts too). Raises UsageError.
+    """Return the agents by the model folder they use, resolved, including draft models. Raises UsageError.
 
-    `deployed` holds plan.json, `earlier` the plans for a rollback, `staged` those that are about to be deployed.
+    `deployed` contains plan.json, `earlier` the plans for a rollback, `staged` the plans of a running deployment.
     """
     users: dict[str, list[str]] = {}
     before = sorted(earlier.glob("*/plan.json")) if earlier else []
@@ -30,7 +30,8 @@ def paths_of_plans(deployed: Path, earlier: Path | None = None, staged: Path = S
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 "plan_unreadable",
-                "{path} cannot be read ({reason}), and nothing is removed without it.",
+                "{path} cannot be read ({reason}), so no model was removed.",
+                "Restore that file, or deploy again with `ansible-playbook site.yml`.",
                 path=str(path),
                 reason=str(error),
             ) from None
@@ -43,9 +44,9 @@ def paths_of_plans(deployed: Path, earlier: Path | None = None, staged: Path = S
 
 
 def unused(place: Path, users: dict[str, list[str]], *, keep_earlier: bool) -> list[store.StoredModel]:
-    """Return what may be removed. With `keep_earlier`, a planned model keeps its previously verified revision.
+    """Return the unused models. With `keep_earlier`, a planned model keeps its previously verified revision.
 
-    A model without a readable manifest is kept: a person decides.
+    A model without a readable manifest is not returned, because the user must decide.
     """
     found = list(store.stored_models(place))
     used = {each.folder for each in found if str(each.folder.resolve()) in users}

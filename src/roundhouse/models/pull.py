@@ -1,8 +1,7 @@
-"""Pull models into a store: what is missing and nothing else, complete or not at all.
+"""Pull models into a store: fetch only missing files, and publish a model only if it is complete.
 
-Files are fetched into <store>/<repo>/<revision>.partial, several at once. The folder gets its final name once every
-file has the checksum that the source states. Of a model that is there with a damaged file, that file alone is fetched
-and replaced.
+Files are fetched into <store>/<repo>/<revision>.partial, several at once. The folder gets its final name after every
+file has the source's checksum. If a file of an existing model is damaged, only that file is fetched and replaced.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.facts import PulledModel
 
-# More hardly help: a connection to the hub's network gives tens of MiB/s, and four fill a usual line.
+# More workers hardly help: one connection to the hub gives tens of MiB/s, and four fill a usual line.
 WORKERS = 4
 Result = TypeVar("Result")
 
 
 class Pull:
-    """A pull of several models. Create one, `run` it, once."""
+    """Pull several models. Use an instance for one `run`."""
 
     def __init__(
         self, place: Path, source: Source, progress: Progress, *, workers: int = WORKERS, retry: Retry | None = None
@@ -47,25 +46,25 @@ class Pull:
     def run(self, requests: Iterable[PullRequest]) -> list[PulledModel]:
         """Pull the models and return a row for each.
 
-        Raises RoundhouseError with a sentence for each model that failed; the others are complete.
+        Raises RoundhouseError with a message for each failed model; the other models are complete.
         """
         asked = list(requests)
         with store.writing(self.place):
             store_layout.rename(self.place)
         with ExitStack() as locks:
             models = sorted({request.model for request in asked})
-            # In one order, so that two runs never wait for each other.
+            # Locks are taken in sorted order, so that two runs cannot deadlock.
             for model in models:
                 locks.enter_context(store.locked(self.place, model, self.progress.note, self.stop))
             locks.enter_context(pull_job.recorded(self.place, models, self.errors))
             return self._run([self._job(request) for request in asked])
 
     def _run(self, requested: list[PullJob]) -> list[PulledModel]:
-        # One job for a revision that is requested under several names: two would write the same file.
+        # A revision that is requested under several names gets one job, because two would write the same files.
         jobs = list({(job.model, job.revision): job for job in reversed(requested)}.values())[::-1]
         pull_job.remove_leftovers(self.place, requested)
         for job in jobs:
-            with self.progress.doing(f"reading what is here of {job.model}"):
+            with self.progress.doing(f"checking the local files of {job.model}"):
                 job.find_missing()
         fetched = {job.final: [file.path for file in job.missing] for job in jobs}
         incomplete = [job for job in jobs if not job.is_done()]
@@ -89,7 +88,7 @@ class Pull:
         if request.files is not None:
             return PullJob(request, request.revision, request.files, self.place, self.source.name)
         model = request.model
-        with self.progress.doing(f"asking {self.source.name} what {model} at {request.revision} is"):
+        with self.progress.doing(f"resolving {model} at {request.revision} on {self.source.name}"):
             revision = self._retried(model, lambda: self.source.resolve(model, request.revision))
             found = manifest.read(store.folder(self.place, model, revision))
             files = found.files if found else self._retried(model, lambda: self._files(model, revision))
@@ -97,7 +96,7 @@ class Pull:
 
     def _files(self, model: str, revision: str) -> list[File]:
         listed = self.source.files(model, revision)
-        # A result that was made elsewhere comes with its model card, which no other source has.
+        # A quantized model from another host includes its model card, which no other source has.
         cards = [file for file in listed if file.path == "README.md" and model.startswith(f"{store_layout.QUANTIZED}/")]
         return manifest.wanted(listed, model) + cards
 
@@ -109,11 +108,11 @@ class Pull:
             raise
 
     def _check(self, jobs: list[PullJob]) -> None:
-        """Refuse what cannot succeed before the first byte: no rights, a file too large, no space."""
+        """Raise RoundhouseError before the first byte for a pull that must fail: no access, too large, no space."""
         for job in jobs:
             if job.missing:
                 check = partial(self.source.check_rights, job.model, job.revision, job.missing)
-                with self.progress.doing(f"asking {self.source.name} for the right to {job.model}"):
+                with self.progress.doing(f"checking the access to {job.model} on {self.source.name}"):
                     self._retried(job.model, check)
         needs = {f"{job.model} at {job.revision[:8]}": job.needed_bytes() for job in jobs}
         free_bytes = store.free_bytes(self.place)
@@ -128,7 +127,7 @@ class Pull:
             )
 
     def _fetch(self, jobs: list[PullJob]) -> None:
-        """Fetch everything, several files at once, and put each failure into `errors`."""
+        """Fetch the missing files, several at once, and put each failure into `errors`."""
         total = sum(file.size for job in jobs for file in job.missing)
         self.progress.expect(total, sum(job.partial_bytes() for job in jobs))
         for job in jobs:
@@ -147,7 +146,7 @@ class Pull:
                 raise
 
     def _finish(self, job: PullJob) -> list[RoundhouseError]:
-        """Give the model its final name; return why it does not get it."""
+        """Give the model its final name; return the errors that prevent it."""
         try:
             with store.writing(job.final):
                 job.finish()

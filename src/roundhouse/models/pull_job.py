@@ -1,7 +1,7 @@
-"""The pull of one model into a store: what is missing, what a killed run left, the final rename, and why it failed.
+"""Pull one model into a store: find missing files, remove leftovers, rename the folder, and record a failure.
 
-A failed pull is recorded beside the model until one succeeds: Ansible keeps nothing of a module that failed, and a pull
-by hand writes to its terminal alone.
+A failed pull is recorded beside the model until a pull succeeds. Ansible keeps no result of a failed module, and a pull
+by hand reports only to its terminal.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ERROR_CHARACTERS = 1000
 
 
 class PullRequest(NamedTuple):
-    """A model to pull. `files` is its entry of the lock file, None to ask the source."""
+    """A model to pull. `files` comes from the lock file; None queries the source."""
 
     model: str
     revision: str  # 40-hex, or a branch that the source resolves
@@ -36,7 +36,7 @@ class PullRequest(NamedTuple):
 
 
 class PullJob:
-    """The pull of one model."""
+    """Pull one model."""
 
     def __init__(self, request: PullRequest, revision: str, files: list[File], place: Path, source: str) -> None:
         self.model, self.revision, self.files = request.model, revision, files
@@ -48,7 +48,7 @@ class PullJob:
         self.missing: list[File] = []
 
     def find_missing(self) -> None:
-        """Find the missing files, and remove what a killed run left of other files."""
+        """Find the missing files, and remove unrelated files that a killed run left."""
         self.complete = self._manifest(self.final)
         self.unfinished = self._manifest(self.partial)
         if self.partial.exists():
@@ -58,47 +58,47 @@ class PullJob:
                     path.unlink()
         before = dict(self.complete.stamps)
         self.missing = [file for file in self.files if not self._is_here(file)]
-        # Files that were copied from another disk have other times: record them, so that they are read once.
+        # Files copied from another disk have new times. They are recorded, so that the files are read only once.
         if self.final.is_dir() and not self.missing and before != self.complete.stamps:
             with store.writing(self.final):
                 self.complete.write(self.final)
 
     def needed_bytes(self) -> int:
-        """Return how many bytes of disk the missing files will take beyond what is there."""
+        """Return the bytes of disk that the missing files still need."""
         return sum(file.size for file in self.missing) - self.partial_bytes()
 
     def partial_bytes(self) -> int:
-        """Return how many bytes of the missing files an earlier run left."""
+        """Return the bytes of the missing files that an earlier run downloaded."""
         parts = [self.partial / (file.path + PART) for file in self.missing]
         return sum(part.stat().st_size for part in parts if part.exists())
 
     def is_done(self) -> bool:
-        """Return whether the model is complete under its final name."""
+        """Return true if the model is complete under its final name."""
         return self.final.is_dir() and not self.missing and not self.partial.exists()
 
     def begin(self) -> None:
-        """Make the folder with a manifest, by which the run of another revision knows whose it is."""
+        """Create the partial folder with a manifest, from which a run for another revision knows its branch."""
         if not self.is_done():
             store.make_folder(self.partial)
             self.unfinished.write(self.partial)
 
     def received(self, file: File, sha256: str) -> None:
-        """Record a file that has arrived, so that a later run need not hash it again."""
+        """Record a downloaded file, so that a later run does not hash it again."""
         with self.lock:
             self.unfinished.record(self.partial, file, sha256)
             self.unfinished.write(self.partial)
             self.missing.remove(file)
 
     def finish(self) -> None:
-        """Put the model, or the files that were damaged, under the final name. Raises RoundhouseError."""
+        """Move the model, or its replaced files, to the final folder. Raises RoundhouseError."""
         if self.final.is_dir():
             self._replace_damaged()
             return
         if problem := safetensors.problem(self.partial):
             raise RoundhouseError(
                 "model_incomplete",
-                "{model} is not complete on {source}: {problem}.",
-                "Name another model or source.",
+                "{model} is incomplete on {source}: {problem}.",
+                "Name a different model or source.",
                 model=self.model,
                 source=self.source,
                 problem=problem,
@@ -127,7 +127,7 @@ class PullJob:
         if found and found.files == self.files:
             return found
         made = manifest.Manifest(self.model, self.revision, self.files, asked=self.asked, source=self.source)
-        if found:  # the list of files changed: what was hashed stays hashed
+        if found:  # the list of files has changed: keep the hashes of unchanged files
             known = {file.path for file in self.files if file in found.files}
             made.sha256 = {path: value for path, value in found.sha256.items() if path in known}
             made.stamps = {path: value for path, value in found.stamps.items() if path in known}
@@ -135,7 +135,7 @@ class PullJob:
 
 
 def missing_bytes(place: Path, model: str, revision: str, files: list[File]) -> int:
-    """Return how much disk a model still takes in the store, by the lengths of what is there; reads no content."""
+    """Return the bytes of disk that a model still needs in the store, by the files' lengths; reads no content."""
     final, partial = store.folder(place, model, revision), store.partial(place, model, revision)
     missing = 0
     for file in files:
@@ -145,7 +145,7 @@ def missing_bytes(place: Path, model: str, revision: str, files: list[File]) -> 
 
 
 def remove_leftovers(place: Path, jobs: list[PullJob]) -> None:
-    """Remove what killed runs left of the jobs' models and no run will resume. Call it with their locks held."""
+    """Remove leftovers of killed runs of the jobs' models that no run will resume. The caller holds their locks."""
     for model in {job.model for job in jobs}:
         own = [job for job in jobs if job.model == model]
         for left in store.leftovers(place / model, {job.revision for job in own}, {job.asked for job in own}):
@@ -154,7 +154,7 @@ def remove_leftovers(place: Path, jobs: list[PullJob]) -> None:
 
 
 class FailedPull(NamedTuple):
-    """A pull that did not complete. `error` ends with its [code]; None when it was ended before it had an error."""
+    """A pull that did not complete. `error` ends with its [code]; None if the pull was killed."""
 
     model: str
     began: float  # seconds since the epoch
@@ -163,7 +163,7 @@ class FailedPull(NamedTuple):
 
 @contextmanager
 def recorded(place: Path, models: Collection[str], errors: Mapping[str, list[RoundhouseError]]) -> Iterator[None]:
-    """Record that these models are pulled, and their `errors` when that fails. Call it with their locks held."""
+    """Record the start of a pull of these models, and their `errors` if it fails. The caller holds their locks."""
     began = time.time()
     for model in models:
         _record(place, model, began, ())
@@ -172,7 +172,7 @@ def recorded(place: Path, models: Collection[str], errors: Mapping[str, list[Rou
     except RoundhouseError as error:
         if error.code != "interrupted":
             for model in models:
-                # An error without a model is that of all.
+                # An error that belongs to no model is recorded for all.
                 if own := errors.get(model, []) if errors else [error]:
                     _record(place, model, began, own)
                 else:
@@ -183,7 +183,7 @@ def recorded(place: Path, models: Collection[str], errors: Mapping[str, list[Rou
 
 
 def failed(place: Path) -> list[FailedPull]:
-    """Return the pulls that failed, by name, of models that no later pull completed."""
+    """Return the failed pulls by model, except those that a later pull completed."""
     found = []
     for path in sorted(place.glob(f"*/*/{RECORD}")):
         try:
@@ -191,7 +191,7 @@ def failed(place: Path) -> list[FailedPull]:
             code = f" [{held['code']}]" if held.get("code") else ""  # earlier versions have none
             error = held["error"] and held["error"] + code
             one = FailedPull(str(path.parent.relative_to(place)), float(held["began"]), error)
-        except (OSError, ValueError, KeyError, TypeError):  # of another version, or of a pull that ends just now
+        except (OSError, ValueError, KeyError, TypeError):  # of another version, or of a pull that is just ending
             continue
         if one.error is not None or not _is_running(path.parent):
             found.append(one)
@@ -209,12 +209,12 @@ def _record(place: Path, model: str, began: float, errors: Iterable[RoundhouseEr
 
 
 def _is_running(folder: Path) -> bool:
-    """Return whether a process holds the repository's lock."""
+    """Return true if a process holds the repository's lock."""
     try:
         with (folder / LOCK).open() as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # none was made, or the disk has no locks: then none is held
+    except OSError:  # there is no lock file, or the disk does not support locks
         return False
     return False

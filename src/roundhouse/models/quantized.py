@@ -1,7 +1,7 @@
-"""The result of a recipe before it exists: its place in the store, its format, and which results are to be made.
+"""Compute the path of a quantized model before it exists, and list the quantized models to make.
 
-The place is named after what the result is made of, so that a plan names it before the recipe has run, and a second run
-finds it: <store>/quantized/NAME-RECIPE/KEY. Another revision of the base, or another recipe, is another place.
+The path is <store>/quantized/NAME-RECIPE/KEY, where KEY is a hash of all inputs. Therefore a plan can name it before
+the recipe runs, and a second run finds it. A different base revision or recipe has a different path.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def path(model: str, revision: str | None, recipe_name: str, options: Mapping[str, object] | None = None) -> str:
-    """Return a result's place below the store. `options` are those that differ from the recipe's own."""
+    """Return a quantized model's path below the store. `options` are those that differ from the recipe's."""
     recipe = RECIPES[recipe_name]
     made_of = [model, revision, recipe.method, recipe.scheme, recipe.group_size, recipe.samples, options or {}]
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:40]
@@ -30,7 +30,7 @@ def path(model: str, revision: str | None, recipe_name: str, options: Mapping[st
 
 
 def required_results(agents: Iterable[Agent]) -> list[RequiredResult]:
-    """Return the results that planned agents need, each once."""
+    """Return the quantized models that planned agents need, each once."""
     found: dict[str, RequiredResult] = {}
     for agent in agents:
         if recipe := agent.get("quantize"):
@@ -40,17 +40,17 @@ def required_results(agents: Iterable[Agent]) -> list[RequiredResult]:
 
 
 def to_make(required: Iterable[RequiredResult]) -> list[RequiredResult]:
-    """Return those that are missing or changed since they were admitted; reads no content."""
+    """Return the quantized models that are missing or have changed since their quality gate; reads no content."""
     return [result for result in required if not is_made(Path(result["path"]))]
 
 
 def is_there(result: RequiredResult) -> bool:
-    """Return whether a result exists; reads nothing of it."""
+    """Return true if the folder of a quantized model exists; reads no files."""
     return store_layout.existing(Path(result["path"])).is_dir()
 
 
 def is_made(folder: Path) -> bool:
-    """Return whether a result exists as it was admitted; reads no content."""
+    """Return true if a quantized model exists and is unchanged since its quality gate; reads no content."""
     folder = store_layout.existing(folder)
     held = manifest.read(folder)
     return held is not None and held.is_unchanged(folder)

@@ -1,6 +1,6 @@
-"""Retries of what fails for the moment: how often, and how long the waits are.
+"""Retry temporary failures with increasing waits.
 
-This runs on hosts in the hub client's locked environment, whose lock has no retry library.
+This module runs on hosts in the hub client's locked environment, which has no retry library.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ..errors import RoundhouseError, interrupted
 
 Result = TypeVar("Result")
 _RANDOM = random.SystemRandom()
-# The most that a server's own Retry-After may ask for.
+# The upper limit for a server's Retry-After.
 _LONGEST_ASKED_SECONDS = 600.0
 
 
 class TransientError(Exception):
-    """A failure that may pass: `reason` says what, `wait_seconds` is the server's Retry-After, None without one.
+    """Report a temporary failure; `wait_seconds` is the server's Retry-After, None without one.
 
-    `code` is that of the error after the last try.
+    `code` is the code of the RoundhouseError that is raised after the last try.
     """
 
     def __init__(self, reason: str, wait_seconds: float | None = None, *, code: str = "hub_unreachable") -> None:
@@ -32,22 +32,22 @@ class TransientError(Exception):
 
 
 class Retry(NamedTuple):
-    """The limits. Waits double from `first_seconds` up to `longest_seconds`."""
+    """The limits of retries. Waits double from `first_seconds` up to `longest_seconds`."""
 
     tries: int = 8
     first_seconds: float = 1.0
     longest_seconds: float = 60.0
 
     def wait_seconds(self, tried: int, error: TransientError) -> float:
-        """Return the wait after the given try (from 1); the server's own number has precedence."""
+        """Return the wait in seconds after the given try (from 1); the server's Retry-After has precedence."""
         if error.wait_seconds is not None:
             return min(error.wait_seconds, _LONGEST_ASKED_SECONDS)
         doubled: float = self.first_seconds * 2 ** (tried - 1)
-        # Jitter, so that hosts that were refused together do not return together.
+        # Jitter spreads the retries of hosts that failed at the same time.
         return min(doubled, self.longest_seconds) * _RANDOM.uniform(0.5, 1.0)
 
     def call(self, what: str, work: Callable[[], Result], say: Callable[[str], None], stop: threading.Event) -> Result:
-        """Return the work's result. Raises RoundhouseError after the last try."""
+        """Run the work until it succeeds and return its result. Raises RoundhouseError after the last try."""
         tried = 0
         while True:
             try:
@@ -59,12 +59,12 @@ class Retry(NamedTuple):
     def pause(
         self, what: str, tried: int, error: TransientError, say: Callable[[str], None], stop: threading.Event
     ) -> None:
-        """Report the failure and wait. Raises RoundhouseError when no try is left."""
+        """Report the failure and wait. Raises RoundhouseError after the last try."""
         if tried >= self.tries:
             raise RoundhouseError(
                 error.code,
-                "{what}: {reason}, {tries} times in a row.",
-                "Completed bytes are kept: run the command again.",
+                "{what} failed {tries} times in a row: {reason}.",
+                "Run the command again; it continues from the downloaded bytes.",
                 what=what,
                 reason=error.reason,
                 tries=tried,

@@ -1,7 +1,7 @@
-"""Is a model's folder complete? Read from the safetensors headers, without loading anything.
+"""Check that a model's folder is complete by its safetensors headers, without loading weights.
 
-A file's length is compared with the one that its header states, which finds a truncated download. Wrong bytes of the
-right length are found by checksums alone (verify.py).
+A file's length is compared with the one in its header, which detects a truncated download. Only checksums (verify.py)
+detect wrong bytes of the right length.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEADER_LIMIT_BYTES = 100 * 1024 * 1024  # the safetensors format's own limit
 
 
 def of(agent: Agent) -> Iterator[tuple[str, Path, str | None]]:
-    """Yield what an agent loads: name, folder, and the recipe that made it; its draft model too."""
+    """Yield the name, folder and recipe (None without one) of an agent's model and draft model."""
     yield agent["model"], Path(agent["model_path"]), agent.get("quantize")
     draft, draft_path = agent.get("draft_model"), agent.get("draft_model_path")
     if draft and draft_path:
@@ -29,7 +29,7 @@ def of(agent: Agent) -> Iterator[tuple[str, Path, str | None]]:
 
 
 def problem(folder: Path) -> str | None:
-    """Return the first problem of the folder, None when it is complete."""
+    """Return the first problem of the folder, None if it is complete."""
     if not folder.is_dir():
         return f"{folder} is not a folder"
     if not (folder / "config.json").is_file():
@@ -52,20 +52,20 @@ def problem(folder: Path) -> str | None:
 
 
 def own_problem(folder: str) -> str | None:
-    """Return a sentence about a folder of the roster's own, None when it is complete."""
+    """Return a sentence about a model folder that the roster names, None if it is complete."""
     if not Path(folder).exists():
-        return f"{folder} is named in the roster and is not there: put the model there, or name another."
+        return f"{folder} of the roster does not exist: put the model there, or name a different folder."
     found = problem(Path(folder))
     return f"{found}: {remedy(folder)}" if found else None
 
 
 def remedy(model: str, recipe: str | None = None) -> str:
-    """Return what to do about an incomplete folder. `model` is the roster's name of it, or of the recipe's base."""
+    """Return the remedy for an incomplete folder. `model` is its name in the roster, or that of the recipe's base."""
     if recipe:
-        return f"run ansible-playbook site.yml, which quantizes {model} by {recipe} again."
+        return f"run ansible-playbook site.yml, which quantizes {model} with {recipe} again."
     if model.startswith("/"):
-        return "put the model's files there again, or name another model in the roster."
-    return "run ansible-playbook site.yml, which fetches what is damaged again."
+        return "put the model's files there again, or name a different model in the roster."
+    return "run ansible-playbook site.yml, which fetches damaged files again."
 
 
 def _file_problem(path: Path) -> str | None:
@@ -84,5 +84,5 @@ def _file_problem(path: Path) -> str | None:
         except (ValueError, KeyError, TypeError, AttributeError):
             return f"{path} has a damaged safetensors header"
     if size != promised:
-        return f"{path} has {size} bytes where its header promises {promised}"
+        return f"{path} has {size} bytes, but its header states {promised}"
     return None

@@ -1,7 +1,7 @@
-"""The store: a folder with every pulled model under OWNER/NAME/REVISION.
+"""Manage the store, a folder with every pulled model under OWNER/NAME/REVISION.
 
-A model's final name exists only when all of it is there and verified. Whoever works on a repository holds its lock,
-which the kernel frees when the process dies (over NFS too, since Linux 2.6.12).
+A model gets its final name only after it is complete and verified. A process that changes a repository holds its lock.
+The kernel releases the lock when the process dies (over NFS too, since Linux 2.6.12).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LOCK = ".lock"
 
 
 class StoredModel(NamedTuple):
-    """A model of the store, or what a pull or a removal left of one; that has no manifest.
+    """A model of the store, or a leftover of a pull or a removal, which has no manifest.
 
     `problem` is a sentence about a model whose manifest is missing or cannot be read.
     """
@@ -52,9 +52,9 @@ def partial(store: Path, model: str, revision: str) -> Path:
 
 
 def shortage(place: str, free_bytes: int, needs: Mapping[str, int], *, models: bool = True) -> str | None:
-    """Return a sentence when `needs` together exceed the free space, None when there is room.
+    """Return a sentence if the sum of `needs` (bytes by name) exceeds the free space, None otherwise.
 
-    `models` says whether a model is among them, so that another disk for those would help.
+    `models` is true if a model is among them: then the sentence also suggests another disk for the store.
     """
     needed = sum(needs.values())
     if needed <= free_bytes:
@@ -62,13 +62,13 @@ def shortage(place: str, free_bytes: int, needs: Mapping[str, int], *, models: b
     parts = ", ".join(f"{what} {size / GIB:.2f}" for what, size in needs.items() if size > 0)
     remedy = " (roundhouse prune), or set models_store to another disk" if models else ""
     return (
-        f"{place} has {free_bytes / GIB:.2f} GiB free and {needed / GIB:.2f} GiB are still to come ({parts}): "
-        f"free {(needed - free_bytes) / GIB:.2f} GiB there{remedy}."
+        f"{place} has {free_bytes / GIB:.2f} GiB free but needs {needed / GIB:.2f} GiB ({parts}). "
+        f"Free {(needed - free_bytes) / GIB:.2f} GiB there{remedy}."
     )
 
 
 def stored_models(store: Path) -> Iterator[StoredModel]:
-    """Yield what the store holds, by name."""
+    """Yield the models and leftovers of the store, by name."""
     for place in sorted(store.glob("*/*/*")):
         complete = COMMIT.fullmatch(place.name) is not None
         if not place.is_dir() or store_layout.is_link(place.parents[1]):
@@ -90,9 +90,9 @@ def _read(place: Path) -> tuple[models_manifest.Manifest | None, str | None]:
 
 
 def manifests(store: Path, model: str) -> list[models_manifest.Manifest]:
-    """Return the manifests of a model's revisions, the one verified last first.
+    """Return the manifests of a model's revisions, the last verified first.
 
-    Raises RoundhouseError when there are some and none of them can be read.
+    Raises RoundhouseError if there are manifests but none can be read.
     """
     places = [place for place in sorted(folder(store, model, "*").parent.glob("*")) if COMMIT.fullmatch(place.name)]
     found = [each for place in places if (each := models_manifest.read_or_error(place))]
@@ -103,7 +103,7 @@ def manifests(store: Path, model: str) -> list[models_manifest.Manifest]:
 
 
 def publish(work: Path, final: Path, held: models_manifest.Manifest) -> None:
-    """Give a verified folder its final name with its manifest, durably, for all to read."""
+    """Give a verified folder its manifest and its final name, synced to disk and readable for all users."""
     held.verified_at = models_manifest.now()
     held.write(work)
     for path in work.iterdir():
@@ -118,7 +118,7 @@ def publish(work: Path, final: Path, held: models_manifest.Manifest) -> None:
 
 
 def remove(place: Path) -> None:
-    """Remove a folder. It is renamed first, so that a removal that was killed leaves no half model."""
+    """Remove a folder. It is renamed first, so that a killed removal leaves no incomplete model."""
     aside = place if place.name.endswith((PARTIAL, REMOVING)) else place.with_name(place.name + REMOVING)
     if aside != place:
         place.rename(aside)
@@ -126,10 +126,10 @@ def remove(place: Path) -> None:
 
 
 def leftovers(repository: Path, wanted: set[str], asked: set[str]) -> list[Path]:
-    """Return what earlier runs left of a repository and no run will resume. Call it with the lock held.
+    """Return the folders that earlier runs left in a repository and no run will resume. The caller holds the lock.
 
-    A partial revision is a leftover when its branch (one of `asked`) now means one of the `wanted` revisions. One that
-    was requested by its own name belongs to whoever requested it.
+    A partial revision is a leftover if its branch (one of `asked`) now resolves to one of the `wanted` revisions. A
+    revision that was requested by its commit is kept.
     """
     return [place for place in repository.glob("*") if place.name.endswith(REMOVING) or _is_left(place, wanted, asked)]
 
@@ -144,7 +144,7 @@ def _is_left(place: Path, wanted: set[str], asked: set[str]) -> bool:
 
 @contextmanager
 def locked(store: Path, model: str, say: Callable[[str], None], stop: threading.Event) -> Iterator[None]:
-    """Hold the lock of a repository. While another process has it, wait, and report which one."""
+    """Hold the lock of a repository. If another process holds it, report that process and wait."""
     path = store / model / LOCK
     with _opened(path) as descriptor:
         waited = False
@@ -154,15 +154,15 @@ def locked(store: Path, model: str, say: Callable[[str], None], stop: threading.
                 break
             except BlockingIOError:
                 if not waited:
-                    say(f"{model}: waiting for another run that works on it ({path.read_text().strip() or 'starting'})")
+                    say(f"{model}: waiting for another run ({path.read_text().strip() or 'starting'})")
                 waited = True
                 if stop.wait(0.5):
                     raise interrupted() from None
-            except OSError as error:  # NFS that is mounted with nolock, for one
+            except OSError as error:  # for example an NFS mount with nolock
                 raise RoundhouseError(
                     "store_lock_unsupported",
                     "{path} cannot be locked ({reason}).",
-                    "Mount the store's disk with locks.",
+                    "Mount the store's disk with locking enabled.",
                     path=str(path),
                     reason=error.strerror,
                 ) from None
@@ -180,7 +180,7 @@ def _opened(path: Path) -> Iterator[int]:
         raise RoundhouseError(
             "store_not_writable",
             "{path} cannot be created ({reason}).",
-            "Run this as root, or correct models_store.",
+            "Run the command as root, or correct models_store.",
             path=str(path),
             reason=error.strerror,
         ) from None
@@ -192,23 +192,23 @@ def _opened(path: Path) -> Iterator[int]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an error of the store's disk into one that names the path."""
+    """Convert an error of the store's disk into a RoundhouseError that names the path."""
     try:
         yield
     except OSError as error:
         raise RoundhouseError(
             "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "store_write_failed",
             "{path} cannot be written: {reason}.",
-            "Check that disk; completed bytes are kept.",
+            "Check the store's disk; downloaded bytes are kept.",
             path=str(path),
             reason=error.strerror,
         ) from None
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, readable for the engines' user whatever root's umask.
+    """Create a folder and its missing parents with mode 0755, regardless of the umask.
 
-    Unlike util.files.make_folder it leaves nothing beside the folder when it is killed.
+    Unlike util.files.make_folder it leaves no temporary folder if it is killed.
     """
     for place in (*reversed(path.parents), path):
         if not place.exists():
@@ -217,7 +217,7 @@ def make_folder(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
+    """Sync a file or a folder's entries to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -226,10 +226,10 @@ def sync(path: Path) -> None:
 
 
 def free_bytes(store: Path) -> int:
-    """Return the free space of the store's disk, also before the store exists."""
+    """Return the free bytes of the store's disk, also before the store exists."""
     return shutil.disk_usage(nearest_existing(store)).free
 
 
 def nearest_existing(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that exists."""
+    """Return the path, or its nearest parent that exists."""
     return next(place for place in (path, *path.parents) if place.exists())

@@ -1,7 +1,7 @@
-"""The store's folder of quantized models, which earlier versions spelled `quantised`.
+"""Rename the store's folder of quantized models, which earlier versions spelled `quantised`.
 
-Their results stay in use: the folder is renamed by the next run that writes to the store, and a relative link keeps the
-paths of plans that earlier versions deployed.
+The quantized models stay in use. The next run that writes to the store renames the folder and leaves a relative link
+for the paths of plans that earlier versions deployed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ OLD_QUANTIZED = "quantised"
 
 
 def is_old(store: Path) -> bool:
-    """Return whether the folder still has its old name."""
+    """Return true if the folder still has its old name."""
     old = store / OLD_QUANTIZED
     return old.is_dir() and not old.is_symlink() and not (store / QUANTIZED).exists()
 
 
 def existing(folder: Path) -> Path:
-    """Return where a model's folder is now: a quantized one may still be under the old name."""
+    """Return the current path of a model's folder; a quantized one may still be under the old name."""
     store, owner = folder.parents[2], folder.parents[1].name
     if owner != QUANTIZED or not is_old(store):
         return folder
@@ -29,13 +29,13 @@ def existing(folder: Path) -> Path:
 
 
 def is_link(folder: Path) -> bool:
-    """Return whether a folder below the store is the link that `rename` left."""
+    """Return true if a folder below the store is the link that `rename` created."""
     return folder.name == OLD_QUANTIZED and folder.is_symlink()
 
 
 def rename(store: Path) -> bool:
-    """Rename the folder if it has its old name, and leave the link; return whether it was renamed. Raises OSError."""
-    # Made before the rename, so that a run after a killed one knows that the link is missing.
+    """Rename the folder if it has its old name, and create the link; return true if renamed. Raises OSError."""
+    # Created before the rename, so that the run after a killed one detects a missing link.
     link = store / f".{OLD_QUANTIZED}.link"
     if not is_old(store) and not link.is_symlink():
         return False

@@ -1,4 +1,4 @@
-"""Verification of the store: every byte is read and compared with the manifest, without a network."""
+"""Verify the store: read every byte and compare it with the manifests, without a network."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class VerifiedModel(TypedDict):
 
     model: str
     revision: str
-    problems: list[str]  # sentences; none: complete
+    problems: list[str]  # sentences; []: complete
 
 
 def problems(folder: Path, progress: Progress) -> list[str]:
-    """Return a sentence for each problem of a model's folder; none means that it is complete.
+    """Return a sentence for each problem of a model's folder, [] if it is complete.
 
-    The manifest keeps the result: the next pull fetches a damaged file alone.
+    The result is stored in the manifest, so that the next pull fetches only damaged files.
     """
     held = manifest.read(folder)
     if held is None:
@@ -38,24 +38,24 @@ def problems(folder: Path, progress: Progress) -> list[str]:
         progress.came(file.size)
     found += [f"{folder / name} is not a file of the model: remove it." for name in held.unknown_files(folder)]
     if not found and (problem := safetensors.problem(folder)):
-        found.append(f"{problem}: the repository is not complete.")
+        found.append(f"{problem}: the repository is incomplete.")
     held.verified_at = None if found else manifest.now()
     try:
         held.write(folder)
     except OSError as error:
-        # A store that is mounted read-only can be verified all the same.
-        progress.note(f"{folder}: the result is not saved ({error.strerror}).")
+        # A store that is mounted read-only can still be verified.
+        progress.note(f"{folder}: the result was not saved ({error.strerror}).")
     return found
 
 
 def _state(path: Path, unreadable: str | None) -> str:
     if unreadable:
-        return f"{path} cannot be read ({unreadable}), check its disk"
+        return f"{path} cannot be read ({unreadable}); check its disk"
     return f"{path} is {'damaged' if path.is_file() else 'missing'}"
 
 
 def to_pull(place: Path, required: Sequence[RequiredModel], to_make: Sequence[RequiredResult]) -> list[RequiredModel]:
-    """Return the required models that are not in the store as they were verified; reads no content."""
+    """Return the required models that are missing or have changed since they were verified; reads no content."""
     return [
         model
         for model in needed(required, to_make)
@@ -64,7 +64,7 @@ def to_pull(place: Path, required: Sequence[RequiredModel], to_make: Sequence[Re
 
 
 def needed(required: Sequence[RequiredModel], to_make: Sequence[RequiredResult]) -> list[RequiredModel]:
-    """Leave out bases of results that exist: `to_make` are the results that do not."""
+    """Return the required models without the bases of existing quantized models; `to_make` are the missing ones."""
     bases = [(result["model"], result["revision"] or "main") for result in to_make]
     return [model for model in required if model["serves"] or (model["model"], model["revision"]) in bases]
 
@@ -77,9 +77,9 @@ def _is_unchanged(folder: Path, required: RequiredModel) -> bool:
 
 
 def verify_all(place: Path, names: list[tuple[str, str | None]], progress: Progress) -> list[VerifiedModel]:
-    """Verify the named models, each of one revision or of all (None); without names, everything.
+    """Verify the named models, each in one revision or in all (None); without names, all models of the store.
 
-    Raises RoundhouseError where there is nothing to verify.
+    Raises RoundhouseError if there is nothing to verify.
     """
     complete = [stored for stored in store.stored_models(place) if stored.manifest or stored.problem]
     for name, asked in names:

@@ -1,7 +1,6 @@
-"""Build the plan from the roster and a host's facts: the choice for each agent, and all that the roles write.
+"""Build the plan from the roster and a host's facts: the choice for each agent, and the content of all files.
 
-It is built on the controller, by the action roundhouse_inspect and by scripts/plan.py alike. deployed.py reads what is
-deployed.
+The action roundhouse_inspect and scripts/plan.py build it on the controller. deployed.py reads the deployed plan.
 """
 
 from __future__ import annotations
@@ -21,20 +20,19 @@ from .decide import Host, decide
 from .deployed import SCHEMA, path_of, unit_name
 
 CONFIG_FOLDER = "/etc/roundhouse/agents"
-# Engines never listen beyond it: vLLM's own key leaves paths open (vllm#58144), the gateway's does not.
+# Engines listen only here, because vLLM's API key does not protect all paths (vllm#58144); the gateway's keys do.
 LISTEN_HOST = "127.0.0.1"
-# A container's network is its own; its port is published on LISTEN_HOST.
+# A container has its own network; its port is published on LISTEN_HOST.
 CONTAINED_HOST = "0.0.0.0"  # noqa: S104 - all interfaces of the container's own network
 NATIVE, COMPOSE = "native", "compose"
 
 
 class Settings(NamedTuple):
-    """What group_vars say of a host. `accelerator` is "cuda" or "cpu", `engine_path` the engine's environment.
+    """The host's settings in group_vars. `accelerator` is "cuda" or "cpu", `engine_path` the engine's environment.
 
-    Under `models_store` lie the pulled models; `start_timeout_seconds` is how long an engine may take to be healthy,
-    None or empty where the plan computes it. `gateway_port` is the one endpoint of all agents, None without a gateway.
-    `runtime` is "native" or "compose", the latter with the reference of an `image`; without `image_has_engine` the one
-    of `engine_path` is shown to it.
+    `models_store` contains the pulled models. `start_timeout_seconds` limits an engine's start; None or empty lets the
+    plan compute it. `gateway_port` is the common endpoint of all agents, None without a gateway. `runtime` is "native"
+    or "compose", which needs an `image`; without `image_has_engine` the container mounts the engine of `engine_path`.
     """
 
     accelerator: str
@@ -48,20 +46,20 @@ class Settings(NamedTuple):
 
     @property
     def contained(self) -> bool:
-        """Return whether the engines run in containers."""
+        """Return true if the engines run in containers."""
         return self.runtime == COMPOSE
 
     @property
     def kernels(self) -> bool:
-        """Return whether the engines find FlashInfer's kernels compiled, as in the official image (vllm/kernels.py)."""
+        """Return true if the engines have FlashInfer's compiled kernels, as in the official image (vllm/kernels.py)."""
         return self.contained and self.image_has_engine
 
 
 def build(agents: object, settings: Settings, host: Host | None = None) -> Plan:
     """Return the plan of one host for a roster (a list of dicts, see roster/validate.py).
 
-    An agent that nothing fits for is in the plan with the verdict `no`, and `problems` has the sentence. Raises
-    UsageError with a sentence for each invalid setting.
+    If no model of an agent fits, the agent has the verdict `no` and `problems` has a sentence. Raises UsageError with
+    a sentence for each invalid setting.
     """
     host = host or Host()
     roster = own_folders.with_stamps(require_valid(agents, host.configs, settings.gateway_port), host.stamps)
@@ -75,7 +73,7 @@ def build(agents: object, settings: Settings, host: Host | None = None) -> Plan:
     for index, (agent, choice) in enumerate(zip(roster, decided, strict=True)):
         entry = _entry(agent, choice, settings, host)
         entry["conflicts"] = [names[other] for other in rivals[index]]
-        # systemd stops the one before it starts the other only if the two are ordered, either way round.
+        # systemd stops one unit before it starts the other only if the two are ordered, in either direction.
         entry["after"] = [names[other] for other in rivals[index] if other < index]
         made.append(entry)
     no_card = compose.missing(host.means) if settings.contained and settings.accelerator == "cuda" else []
@@ -87,7 +85,7 @@ def build(agents: object, settings: Settings, host: Host | None = None) -> Plan:
         "engine_path": settings.engine_path,
         "models_store": settings.models_store,
         "gateway_port": settings.gateway_port,
-        # What is not known yet and will be: nothing is downloaded while one of these stands.
+        # Facts that become known later in the run. Nothing is downloaded before.
         "waiting": [*(entry["refused"][0] for entry in made if entry["waits"]), *no_card],
         "problems": [
             *_beyond(roster, host, settings.accelerator),
@@ -104,7 +102,7 @@ def _require_known(setting: str, value: str, allowed: tuple[str, str]) -> None:
 
 
 def _rivals(cards_of: list[list[int]]) -> list[list[int]]:
-    """Return, for each agent, the positions of those that share a card with it."""
+    """Return, for each agent, the positions of the agents that share a card with it."""
     return [
         [other for other, cards in enumerate(cards_of) if other != position and not set(own).isdisjoint(cards)]
         for position, own in enumerate(cards_of)
@@ -166,7 +164,7 @@ def _entry(agent: WantedAgent, decided: Decided, settings: Settings, host: Host)
 
 
 def _draft(agent: WantedAgent, store: str) -> tuple[str | None, str | None, str | None]:
-    """Return the name, the revision and the folder of the model that drafts, None for none."""
+    """Return the name, the revision and the folder of the draft model, None without one."""
     drafting = agent.get("speculative_config")
     if drafting is None or "model" not in drafting:
         return None, None, None
@@ -175,18 +173,18 @@ def _draft(agent: WantedAgent, store: str) -> tuple[str | None, str | None, str 
 
 
 def _capability(decided: Decided, settings: Settings, host: Host) -> Capability | None:
-    """Return the compute capability of an agent's oldest card, None on a CPU or where it is not known."""
+    """Return the compute capability of an agent's oldest card, None on a CPU or if it is unknown."""
     cards = [card for card in host.cards if settings.accelerator == "cuda" and card.number in decided["gpus"]]
     return min((card.capability for card in cards if card.capability), default=None)
 
 
 def _beyond(roster: Roster, host: Host, accelerator: str) -> list[str]:
-    """Return a sentence for each agent that wants a card which the host, once its cards are known, has not."""
+    """Return a sentence for each agent with a card number that the host does not have."""
     if accelerator == "cpu" or not host.cards:
         return []
     last = len(host.cards) - 1
     return [
-        f"agents[{agent['name']}].gpus is {agent['gpus']}, and this host's GPUs are numbered 0 to {last}: write those."
+        f"agents[{agent['name']}].gpus is {agent['gpus']}, but this host has the GPUs 0 to {last}: write those numbers."
         for agent in roster
         if any(number > last for number in agent.get("gpus", []))
     ]
@@ -195,6 +193,6 @@ def _beyond(roster: Roster, host: Host, accelerator: str) -> list[str]:
 def _does_not_fit(entry: Agent) -> str:
     reasons = " ".join(entry["refused"])
     return (
-        f"agents[{entry['name']}].models: none is known to fit. {reasons} Add a smaller model, let the agent give up "
-        "more (max_model_len_min, give_up), or write policy: exact for one that is tight or unknown."
+        f"agents[{entry['name']}].models: no model is known to fit. {reasons} Add a smaller model, allow more "
+        "reductions (max_model_len_min, give_up), or write policy: exact for a model that is tight or unknown."
     )

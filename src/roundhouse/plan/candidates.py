@@ -1,4 +1,4 @@
-"""List what the choice tries for an agent, in which order: models, sets of cards, and what is given up step by step."""
+"""List the combinations that the choice tries for an agent, in order: models, sets of cards and reductions."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ..vllm import kernels as vllm_kernels
 from ..vllm.formats import KV_DTYPE_BYTES
 
 KV_CACHE_DTYPE, MAX_MODEL_LEN, MODEL = GIVE_UP
-# A length that was given up is a round number.
+# A reduced max_model_len is a multiple of this.
 _ROUND_TOKENS = 1024
 
 Group = tuple[HostCard, ...]
 
 
 class Configuration(NamedTuple):
-    """What an engine's own memory depends on: not the card's size, its share of it, or the length of a request."""
+    """The settings that determine an engine's overhead. The card's size, the share and max_model_len do not."""
 
     model: str
     form: str
@@ -47,14 +47,14 @@ Measurements = Mapping[Configuration, Measured]
 def configuration(
     settings: Mapping[str, object], model: Model, gpus: Iterable[int], draft: str | None
 ) -> Configuration:
-    """Return the configuration of a question or a measurement, whose other settings have the same names."""
+    """Return the configuration of a question or a measurement; `settings` has the other fields by name."""
     own = {"model": model.name, "form": model.form.name, "gpus": tuple(gpus), "draft": draft}
     values: dict[str, Any] = {name: settings[name] for name in Configuration._fields if name not in own} | own
     return Configuration(**values)
 
 
 class Requirements(NamedTuple):
-    """What an agent asks for, in the roster's words. `gpus` of None leaves the cards to the plan."""
+    """An agent's requirements, with the roster's names. With `gpus` of None the plan chooses the cards."""
 
     models: tuple[Model | Unknown, ...]
     max_model_len: int
@@ -72,10 +72,10 @@ class Requirements(NamedTuple):
 
 
 def card_sets(cards: Group, wanted: tuple[int, ...] | None, load: Mapping[int, int]) -> Iterator[list[Group]]:
-    """Yield the sets of cards to try, in lists of sets that differ in memory and load alone, the best first.
+    """Yield the sets of cards to try, in lists of sets that differ only in memory and load, the best first.
 
-    Those that are asked for, else one card, then two, four, eight of one compute capability. Of several sets the one
-    with the fewest agents stands first, so that agents spread over a host.
+    The sets are the requested cards, or one card, then two, four and eight cards of one compute capability. Sets with
+    fewer agents come first, so that agents are spread over the host's cards.
     """
     if wanted is not None:
         yield [tuple(cards[number] for number in wanted)]
@@ -93,12 +93,12 @@ def card_sets(cards: Group, wanted: tuple[int, ...] | None, load: Mapping[int, i
 
 
 def room_gib(group: Group) -> float:
-    """Return what each card of a set has at least; ranks are alike, so the smallest card counts."""
+    """Return the GiB of the smallest card of a set, which limits all ranks because they are equal."""
     return min(card.cuda_gib or 0.0 for card in group)
 
 
 def _kinds(cards: list[HostCard], ranks: int) -> Iterator[list[HostCard]]:
-    """Yield the cards by what an engine cannot mix; those without a display first, then with it."""
+    """Yield the cards by compute capability, which one engine cannot mix; cards without a display first."""
     for capability in dict.fromkeys(card.capability for card in cards):
         same = [card for card in cards if card.capability == capability]
         free = [card for card in same if not card.shared_display]
@@ -113,10 +113,10 @@ def _in_order(cards: list[HostCard]) -> Group:
 
 
 def attempts(wanted: Requirements) -> Iterator[tuple[int, frozenset[str]]]:
-    """Yield the index of a model and the settings that are given up for it, in the order in which they are tried.
+    """Yield the index of a model and the settings to reduce for it, in the order in which they are tried.
 
-    What stands before `model` in give_up is given up within each model, before the next model is tried. What stands
-    behind it is given up last of all: all models are tried again, each with everything from before `model` given up.
+    Settings before `model` in give_up are reduced for each model before the next model is tried. Settings after it are
+    reduced last: all models are tried again, with all settings before `model` reduced as well.
     """
     order = () if wanted.exact else wanted.give_up
     at = order.index(MODEL) if MODEL in order else len(order)
@@ -125,7 +125,7 @@ def attempts(wanted: Requirements) -> Iterator[tuple[int, frozenset[str]]]:
     models = range(len(wanted.models)) if MODEL in order else range(1)
     for last in range(len(behind) + 1):
         for index in models:
-            # From the second round on nothing less than all of `before` is new.
+            # From the second round on, combinations with only a part of `before` were tried already.
             for first in range(len(before) if last else 0, len(before) + 1):
                 yield index, frozenset([*before[:first], *behind[:last]])
 
@@ -137,7 +137,7 @@ def _can_give_up(wanted: Requirements, setting: str) -> bool:
 
 
 def as_wanted(wanted: Requirements, model: Model, group: Group) -> Question:
-    """Return the question for a model as the roster asks for it, on these cards: the least of each counts."""
+    """Return the question for a model with the roster's settings, on these cards; the weakest card counts."""
     return Question(
         model=model,
         card_gib=room_gib(group),
@@ -153,7 +153,7 @@ def as_wanted(wanted: Requirements, model: Model, group: Group) -> Question:
         shared_display=any(card.shared_display for card in group),
         draft=wanted.draft if isinstance(wanted.draft, Model) else None,
         speculates=wanted.speculates,
-        tries_kernels=False,  # vllm/options.py sees to it
+        tries_kernels=False,  # vllm/options.py disables the trials
         kernels=all(card.kernels for card in group),
     )
 
@@ -161,7 +161,7 @@ def as_wanted(wanted: Requirements, model: Model, group: Group) -> Question:
 def settle(
     wanted: Requirements, question: Question, group: Group, *, given_up: frozenset[str], measured: Measurements
 ) -> Question:
-    """Return the question with what is given up, what was measured, and as much of the cards as it can have."""
+    """Return the question with its reductions, the measured values, and the largest possible share of the cards."""
     oldest = vllm_kernels.kv_fp8_since(kernels=question.kernels)
     if KV_CACHE_DTYPE in given_up and (question.capability is None or question.capability >= oldest):
         question = question._replace(kv_cache_dtype="fp8")
@@ -172,7 +172,7 @@ def settle(
 
 
 def with_measured(question: Question, group: Group, measured: Measurements) -> Question:
-    """Return the question with what an engine stated that ran in the same configuration, if one did."""
+    """Return the question with the measurements of an engine in the same configuration, if there are any."""
     if not measured:
         return question
     draft = question.draft.name if question.draft else None
@@ -181,7 +181,7 @@ def with_measured(question: Question, group: Group, measured: Measurements) -> Q
 
 
 def _with_room_outside(question: Question) -> Question:
-    """Lower gpu_memory_utilization, an upper bound, to leave the card what the engine takes beside its share."""
+    """Lower gpu_memory_utilization, an upper bound, to leave room for the engine's memory outside its share."""
     terms = list(fit(question).terms)
     outside = sum(term.gib for term in terms if not term.inside) + overhead.uncertainty(terms, inside=False)
     highest = math.floor(100 * (1 - outside / question.card_gib)) / 100 if outside < question.card_gib else 0
@@ -189,7 +189,7 @@ def _with_room_outside(question: Question) -> Question:
 
 
 def _shortened(question: Question, least: int) -> Question:
-    """Return the question at the longest max_model_len that fits, no longer than it is and no shorter than `least`."""
+    """Return the question with the longest max_model_len that fits, between `least` and its current value."""
     limit = question.model.architecture.max_position_embeddings or question.max_model_len
     question = question._replace(max_model_len=min(question.max_model_len, limit))
     found = fit(question)
@@ -202,7 +202,7 @@ def _shortened(question: Question, least: int) -> Question:
 
 
 def lookup(entries: list[Measurement], configs: models.Configs) -> Measurements:
-    """Return the terms of measured.load's entries by configuration, as choose.py looks them up."""
+    """Return the measured weights and overhead of measured.load's entries, by configuration."""
     found = {}
     for each in entries:
         model = models.find(_named(each), configs)
@@ -217,7 +217,7 @@ def lookup(entries: list[Measurement], configs: models.Configs) -> Measurements:
 
 
 def _named(each: Measurement) -> WantedModel:
-    """Return the entry of a roster's `models` that a measurement is of."""
+    """Return a measurement's model as an entry of a roster's `models`."""
     made: WantedModel = {"model": each["model"]}
     if each["quantization"]:
         made["quantization"] = each["quantization"]

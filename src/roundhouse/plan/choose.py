@@ -1,8 +1,9 @@
-"""Choose the best model of an agent that fits a host's cards, and say what was given up for it.
+"""Choose the best model of an agent that fits a host's cards, and report the reductions.
 
-An agent's models stand best first, and `give_up` says what it would miss least: a 16-bit KV cache, some of its
-max_model_len down to max_model_len_min, the model itself. The first combination whose verdict is `fits` is taken; more
-cards are tried before anything is given up. All of it is arithmetic: nothing here asks a host or a hub.
+An agent lists its models best first, and in `give_up` the settings to reduce, the least important first. These are the
+16-bit KV cache, max_model_len down to max_model_len_min, and the model itself. The choice is the first combination with
+the verdict `fits`. More cards are tried before a setting is reduced. The module only computes: it queries no host and
+no hub.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ _WORSE = (FITS, TIGHT, NO)
 
 
 class Choice(NamedTuple):
-    """What is taken, or, where `taken` is false, what was tried last. `model` is an index into the wanted models.
+    """The chosen combination, or the last one tried if `taken` is false. `model` is an index into the wanted models.
 
-    `question` and `fit` are None where nothing could be computed. `refused` has a sentence for each model that was
-    tried in vain, by its index.
+    `question` and `fit` are None if nothing was computed. `refused` has a sentence by index for each model that does
+    not fit.
     """
 
     taken: bool
@@ -48,7 +49,7 @@ class Choice(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A question for a set of cards; `fit` is None where the weights alone are more than the engine's share."""
+    """A question for a set of cards; `fit` is None if the weights alone exceed the engine's share."""
 
     group: Group
     question: Question
@@ -56,11 +57,11 @@ class Attempt(NamedTuple):
 
 
 def choose(wanted: Requirements, cards: Group, load: Mapping[int, int], measured: Measurements | None = None) -> Choice:
-    """Return the best combination that fits. `load` counts the agents that each card has so far, by its number."""
+    """Return the best combination that fits. `load` is the number of agents so far by card number."""
     lists = list(card_sets(cards, wanted.gpus, load))
     unknown: dict[int, str] = {}
     last: dict[int, Attempt] = {}  # the last attempt of each model
-    too_large: set[int] = set()  # models whose weights no set of cards holds, whatever is given up
+    too_large: set[int] = set()  # models whose weights exceed every set of cards, with all reductions
     for index, given_up in attempts(wanted):
         model = wanted.models[index]
         if isinstance(model, Unknown):
@@ -90,8 +91,8 @@ def _choice(
 ) -> Choice:
     group, question, found = last[index]
     found = found or fit(question)
-    in_vain = {each: attempt for each, attempt in last.items() if not (taken and each == index)}
-    refused = unknown | {each: _refusal(wanted, attempt) for each, attempt in in_vain.items()}
+    failed = {each: attempt for each, attempt in last.items() if not (taken and each == index)}
+    refused = unknown | {each: _refusal(wanted, attempt) for each, attempt in failed.items()}
     return Choice(
         taken=taken,
         model=index,
@@ -107,7 +108,7 @@ def _choice(
 def _best(
     wanted: Requirements, model: Model, options: list[Group], given_up: frozenset[str], measured: Measurements
 ) -> Attempt:
-    """Return the first of sets alike that is accepted, or the roomiest, which then is not accepted either."""
+    """Return the attempt on the first set of cards that is accepted, else on the largest, which is not accepted."""
     roomiest = _try(wanted, model, max(options, key=room_gib), given_up, measured)
     if not _is_accepted(wanted, roomiest.fit):
         return roomiest
@@ -120,7 +121,7 @@ def _try(wanted: Requirements, model: Model, group: Group, given_up: frozenset[s
     if too_heavy(question):
         return Attempt(group, question, None)
     question = settle(wanted, question, group, given_up=given_up, measured=measured)
-    # Cards that the roster puts together may differ: what one of them cannot run, all cannot.
+    # Cards that the roster combines may differ. If one of them cannot run the model, none can.
     others = {card.capability for card in group if card.capability} - {question.capability}
     answers = [fit(question), *(fit(question._replace(capability=each)) for each in others)]
     return Attempt(group, question, max(answers, key=lambda found: _WORSE.index(found.verdict)))
@@ -129,7 +130,7 @@ def _try(wanted: Requirements, model: Model, group: Group, given_up: frozenset[s
 def _is_accepted(wanted: Requirements, found: Fit | None) -> bool:
     if found is None:
         return False
-    # Exact may be tight, as long as it fits where everything is as expected.
+    # With policy exact the verdict may be tight, if it fits with the expected values.
     return found.verdict == FITS or (wanted.exact and found.verdict == TIGHT and (found.gap_gib or 0.0) <= 0)
 
 
@@ -152,7 +153,7 @@ def _gave_up(setting: str, wanted: str | int, got: str | int, reasons: Iterable[
 
 
 def _name(wanted: Requirements, model: Model | Unknown) -> str:
-    """Return a model's name, with its format where the roster has it in several."""
+    """Return a model's name, with its format if the roster has it in several formats."""
     alike = [each for each in wanted.models if each.name == model.name]
     return f"{model.name} ({model.form.name})" if len(alike) > 1 and isinstance(model, Model) else model.name
 
@@ -160,7 +161,7 @@ def _name(wanted: Requirements, model: Model | Unknown) -> str:
 def _refusal(wanted: Requirements, attempt: Attempt) -> str:
     question, found = attempt.question, attempt.fit
     given_up = []
-    # Where the weights alone are too much, nothing of the KV cache would help.
+    # If the weights alone are too large, reductions of the KV cache do not matter.
     if found and question.kv_cache_dtype != wanted.kv_cache_dtype:
         given_up.append(f"kv_cache_dtype {question.kv_cache_dtype}")
     if found and question.max_model_len != wanted.max_model_len:

@@ -1,7 +1,7 @@
-"""Decide for each agent of a roster, on one host, which model it gets, on which cards, and with what limits.
+"""Decide the model, the cards and the limits of each agent of a roster on one host.
 
-A decision stays as long as the roster asks for the same on the same cards, so that the second run changes nothing. A
-deployed agent whose engine stated meanwhile that it does not fit is decided again.
+A deployed decision is kept while the agent's requirements and the cards are unchanged, so that a second run changes
+nothing. It is computed again if an engine's measurements show that the deployed agent does not fit.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from .choose import Choice, choose
 from .compose import Means
 from .requirements import fingerprint, notes_on_choice, notes_on_model, requirements_of
 
-# A decision stays as a whole (see `_stays`).
+# All fields of a decision are kept together (see `_stays`).
 _DECISION = tuple(Decision.__annotations__)
 
 
 class Host(NamedTuple):
-    """What is known of a host: its cards, the config.json of its own folders, what its engines stated, what it runs.
+    """The facts of a host: its cards, the config.json of its own model folders, its measurements and its deployed plan.
 
-    `stamps` stand for the revisions of own folders (models/own_folders.py); `disk` and `starts` are what the limit of a
-    start is computed from (start_timeout.py); `means` is what its container engine offers. `again` asks for a new
-    choice also where the roster still asks for what is deployed.
+    `stamps` replace the revisions of own folders (models/own_folders.py). `disk` and `starts` are the inputs of a
+    start's time limit (start_timeout.py). `means` are the container engine's features. `again` requests a new choice
+    even if the requirements are unchanged.
     """
 
     cards: tuple[HostCard, ...] = ()
@@ -47,13 +47,13 @@ class Host(NamedTuple):
     means: Means = Means()
 
     def deployed_agent(self, name: str) -> Agent | None:
-        """Return the agent of that name that is deployed, None for none."""
+        """Return the deployed agent of that name, None if there is none."""
         agents = self.deployed["agents"] if self.deployed else []
         return next((agent for agent in agents if agent["name"] == name), None)
 
 
 def host_of(facts: PlanFacts | None, memory_gb: float | None = None, again: bool = False) -> Host:
-    """Return the host of the facts that the module roundhouse_plan_facts gathers; nothing is known for None."""
+    """Return the host for the facts of the module roundhouse_plan_facts; with None all facts are unknown."""
     if facts is None:
         return Host(again=again)
     cards, configs = facts.get("gpus", []), facts.get("configs", {})
@@ -70,14 +70,14 @@ def host_of(facts: PlanFacts | None, memory_gb: float | None = None, again: bool
     )
 
 
-def _means(told: MeansFacts | None, uuids: tuple[str | None, ...]) -> Means:
-    if told is None:
+def _means(facts: MeansFacts | None, uuids: tuple[str | None, ...]) -> Means:
+    if facts is None:
         return Means(uuids=uuids)
-    return Means(tuple(told.get("cdi", ())), tuple(told.get("runtimes", ())), told.get("open_files"), uuids)
+    return Means(tuple(facts.get("cdi", ())), tuple(facts.get("runtimes", ())), facts.get("open_files"), uuids)
 
 
 def decide(roster: list[WantedAgent], host: Host, accelerator: str) -> list[Decided]:
-    """Return what is decided for each agent, in the roster's order."""
+    """Return the decision for each agent, in the roster's order."""
     load: dict[int, int] = {}
     made: list[Decided] = []
     for agent in roster:
@@ -99,7 +99,7 @@ def decide(roster: list[WantedAgent], host: Host, accelerator: str) -> list[Deci
 
 
 class _Obstacle(NamedTuple):
-    """Why nothing can be computed; `waits` where that changes once the host has its driver."""
+    """The reason why no fit can be computed; `waits` is true if it can be after the driver is installed."""
 
     reason: str
     waits: bool = False
@@ -107,23 +107,23 @@ class _Obstacle(NamedTuple):
 
 def _obstacle(accelerator: str, cards: tuple[HostCard, ...], wanted: Requirements) -> _Obstacle | None:
     if accelerator == "cpu":
-        return _Obstacle("The engine runs on the CPU, so there is no card to fit.")
+        return _Obstacle("The engine runs on the CPU, so no card's memory is checked.")
     if not cards:
         return _Obstacle("No GPU of this host is known.", waits=True)
     if any(number >= len(cards) for number in wanted.gpus or ()):
-        return _Obstacle("Not all of its cards are there.")
+        return _Obstacle("The host lacks some of its cards.")
     if any(card.cuda_gib is None for card in cards):
-        reason = "The card's memory is not known before its driver is there: set gpu_memory_gb to plan without it."
+        reason = "The card's memory is unknown until its driver is installed: set gpu_memory_gb to plan without it."
         return _Obstacle(reason, waits=True)
     return _Obstacle(wanted.draft.reason) if isinstance(wanted.draft, Unknown) else None
 
 
 def _as_asked(agent: WantedAgent, wanted: Requirements, obstacle: _Obstacle, accelerator: str) -> Decision:
-    """Decide without a card: the first model, as the roster asks for it, and nothing is promised."""
+    """Return the decision without a fit: the first model with the roster's settings, and the verdict unknown."""
     first = Choice(taken=True, model=0, verdict=UNKNOWN, gpus=wanted.gpus or (0,), refused={0: obstacle.reason})
     decision = _chosen(agent, wanted, first)
     decision["waits"], decision["notes"] = obstacle.waits, notes_on_model(agent["models"][0])
-    if accelerator == "cpu":  # no default is computed for one: there vLLM's own count
+    if accelerator == "cpu":  # the plan computes no defaults for a CPU, so vLLM's own apply
         decision["max_num_seqs"] = agent.get("max_num_seqs")
         decision["max_num_batched_tokens"] = agent.get("max_num_batched_tokens")
     return decision
@@ -131,14 +131,14 @@ def _as_asked(agent: WantedAgent, wanted: Requirements, obstacle: _Obstacle, acc
 
 def _chosen(agent: WantedAgent, wanted: Requirements, made: Choice) -> Decision:
     entry = agent["models"][made.model]
-    # Where nothing was computed, the limits are those of the roster.
+    # If nothing was computed, the roster's limits apply.
     limits = made.question or wanted
     fitted: FitRow | None = None
     if made.question and made.fit:
         of_card = round(made.question.card_gib, 2)
         fitted = {"card_gib": of_card, "format": made.question.model.form.name, **report.numbers(made.fit)}
-    # A computed choice's own earlier attempts are told by what was given up for it.
-    told = made.model if made.taken and made.question else None
+    # For a computed choice, given_up already reports the failed attempts with the chosen model.
+    reported = made.model if made.taken and made.question else None
     return {
         "taken": made.taken,
         "waits": False,
@@ -148,7 +148,7 @@ def _chosen(agent: WantedAgent, wanted: Requirements, made: Choice) -> Decision:
         "quantize": entry.get("quantize"),
         "verdict": made.verdict,
         "given_up": list(made.given_up),
-        "refused": [made.refused[index] for index in sorted(made.refused) if index != told],
+        "refused": [made.refused[index] for index in sorted(made.refused) if index != reported],
         "notes": notes_on_choice(agent, wanted, made),
         "max_model_len": limits.max_model_len,
         "kv_cache_dtype": limits.kv_cache_dtype,
@@ -161,10 +161,10 @@ def _chosen(agent: WantedAgent, wanted: Requirements, made: Choice) -> Decision:
 
 
 def question_of(decided: Decided, wanted: Requirements, host: Host) -> Question | None:
-    """Return the question that a decision answered, with today's measurements; None where nothing was computed."""
+    """Return the question of a decision, with the current measurements; None if nothing was computed."""
     if decided["fit"] is None:
         return None
-    # The same model may stand twice: as it is, and quantized.
+    # The roster may name a model twice: in its own format, and quantized.
     name, form = decided["model"], decided["fit"]["format"]
     known = (model for model in wanted.models if isinstance(model, Model))
     taken = next((model for model in known if (model.name, model.form.name) == (name, form)), None)
@@ -180,7 +180,7 @@ def question_of(decided: Decided, wanted: Requirements, host: Host) -> Question 
 
 
 def _stays(before: Agent, wanted: Requirements, host: Host) -> bool:
-    """Return whether what is deployed stays: it was computed, and no engine stated meanwhile that it does not fit."""
+    """Return true if the deployed decision is kept: it was computed, and no later measurement contradicts it."""
     if not all(name in before for name in _DECISION):  # deployed by an earlier version
         return False
     question = question_of(before, wanted, host)

@@ -1,6 +1,6 @@
-"""Read the plan as it is deployed, plan.json: what the roster became on one host. build.py makes it.
+"""Read the deployed plan, plan.json, which build.py computes from the roster for one host.
 
-After the deployment everything on the host reads only that file: it says what is deployed, not what is wanted. An
+After a deployment all programs on the host read only this file. It describes the deployed state, not the roster. An
 unknown fact is None.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 PATH = Path("/etc/roundhouse/plan.json")
 
-# What the command reads of each agent.
+# The keys that the command needs of each agent.
 _READ_LATER = (
     "name",
     "unit",
@@ -37,7 +37,7 @@ _READ_LATER = (
 
 
 def path_of(model: str, store: str, revision: str | None = None, quantize: str | None = None) -> str:
-    """Return the folder of a model: the roster's own path, or its place in the store; of a recipe's result, that."""
+    """Return the folder of a model: the roster's own path, else its folder (quantized with `quantize`) in the store."""
     if quantize:
         return f"{store}/{quantized.path(model, revision, quantize)}"
     return model if model.startswith("/") else f"{store}/{model}/{revision or 'main'}"
@@ -49,7 +49,7 @@ def unit_name(name: str) -> str:
 
 
 def load(path: Path = PATH) -> Plan:
-    """Return the deployed plan. Raises UsageError where there is none or it is not valid."""
+    """Return the deployed plan. Raises UsageError if it is missing or invalid."""
     plan = _read(path)
     try:
         for agent in plan["agents"]:  # keys that earlier versions did not write
@@ -57,12 +57,12 @@ def load(path: Path = PATH) -> Plan:
             agent.setdefault("enforce_eager", "enforce-eager" in agent.get("config", {}))
         agents = [{key: agent[key] for key in _READ_LATER} for agent in plan["agents"]]
     except (KeyError, TypeError, AttributeError) as error:
-        raise _invalid(path, "plan_incomplete", "an agent lacks {reason}", reason=str(error)) from None
+        raise _invalid(path, "plan_incomplete", "an agent lacks the key {reason}", reason=str(error)) from None
     if plan.get("problems"):
-        text = "{path} holds an agent that does not fit: {problem}"
+        text = "{path} has an agent that does not fit: {problem}"
         raise UsageError("plan_does_not_fit", text, path=str(path), problem=plan["problems"][0])
     if not agents:
-        raise _invalid(path, "plan_empty", "it has no agent")
+        raise _invalid(path, "plan_empty", "it has no agents")
     for field in ("name", "port"):
         values = [agent[field] for agent in agents]
         if twice := [value for value in values if values.count(value) > 1]:
@@ -79,16 +79,17 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise _invalid(path, "plan_unreadable", "it cannot be read ({reason})", reason=str(error)) from None
     if not isinstance(plan, dict) or plan.get("schema") != SCHEMA:
-        raise _invalid(path, "plan_schema_unknown", "it is not of schema {schema}", schema=SCHEMA)
+        raise _invalid(path, "plan_schema_unknown", "its schema is not {schema}", schema=SCHEMA)
     return plan
 
 
 def _invalid(path: Path, code: str, what: str, **fields: object) -> UsageError:
-    return UsageError(code, f"The plan in {{path}} is not valid: {what}.", "Deploy again.", path=str(path), **fields)
+    remedy = "Deploy again with ansible-playbook site.yml."
+    return UsageError(code, f"The plan {{path}} is invalid: {what}.", remedy, path=str(path), **fields)
 
 
 def find(plan: Plan, name: str) -> Agent:
-    """Return the agent of that name. Raises UsageError that lists the names there are."""
+    """Return the agent of that name. Raises UsageError with the known names."""
     names = [agent["name"] for agent in plan["agents"]]
     if name not in names:
         text, remedy = "{agent!r} is not an agent of this host.", did_you_mean(name, names, "Write one of {names}.")

@@ -1,7 +1,7 @@
-"""Keep what engines stated when they started on this host, read from their logs, for the next plan.
+"""Store the memory measurements in the start logs of this host's engines, for the next plan.
 
-There is one entry for each model and configuration, of the newest start. The planner uses the measured terms in place
-of the computed ones. A start that failed states as much as it came to.
+There is one entry per model and configuration, from the newest start. The planner uses the measured terms instead of
+the computed ones. A failed start contributes the values that it logged before it failed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ PATH = Path("/var/lib/roundhouse/state/measured.json")
 SCHEMA = 1
 KEEP = 100
 
-# vLLM 0.32's own lines: v1/worker/gpu_model_runner.py, gpu_worker.py, v1/core/kv_cache_utils.py. With several ranks
-# each says its own; the largest weights and the smallest KV cache count.
+# Log lines of vLLM 0.32 (v1/worker/gpu_model_runner.py, gpu_worker.py, v1/core/kv_cache_utils.py). Each rank logs its
+# own values; the largest weights and the smallest KV cache are kept.
 _NUMBER = r"(-?[\d.]+) GiB"
 _LINES: dict[str, tuple[re.Pattern[str], Callable[[list[float]], float]]] = {
     "weights_gib": (re.compile(rf"Model loading took {_NUMBER}"), max),
-    # The second is the CPU's engine (v1/worker/cpu_worker.py), which states no weights.
+    # The second pattern is for the CPU (v1/worker/cpu_worker.py), where vLLM does not log the weights.
     "kv_gib": (re.compile(r"Available KV cache memory: (-?[\d.]+)|Explicitly set \(([\d.]+)/[\d.]+\) GiB for KV"), min),
     "kv_tokens": (re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens"), min),
     "graphs_estimated_gib": (re.compile(rf"CUDA graph pool memory: .* {_NUMBER} \(estimated\)"), max),
@@ -37,8 +37,8 @@ _LINES: dict[str, tuple[re.Pattern[str], Callable[[list[float]], float]]] = {
     "activation_gib": (re.compile(rf"{_NUMBER} for peak activation"), max),
     "cuda_gib": (re.compile(r"Free memory on device \([\d.]+/([\d.]+) GiB\) on startup"), min),
 }
-# The configuration that a measurement is of, by the names of Measurement and Agent. The cards count by number: a host
-# may have several kinds.
+# The configuration of a measurement, by the names of Measurement and Agent. Cards are compared by number, because a
+# host may have different kinds.
 _IDENTITY = (
     "model",
     "quantization",
@@ -52,11 +52,11 @@ _IDENTITY = (
     "kernels",
 )
 _STARTED_WITH = ("max_model_len", "gpu_memory_utilization")
-REQUIRED = ("engine", *_IDENTITY, *_STARTED_WITH)  # of Measurement; written out, because hosts get no schema
+REQUIRED = ("engine", *_IDENTITY, *_STARTED_WITH)  # keys of Measurement, listed because hosts do not get the schema
 
 
 def parse(lines: Iterable[str]) -> dict[str, float]:
-    """Return what a start log states, by the names of `_LINES`; what it does not state is not in it."""
+    """Return the values in a start log, by the names of `_LINES`; missing values are absent."""
     seen: dict[str, list[float]] = {}
     for line in lines:
         for name, (pattern, _) in _LINES.items():
@@ -67,20 +67,20 @@ def parse(lines: Iterable[str]) -> dict[str, float]:
 
 
 def entry(agent: Agent, lines: Iterable[str]) -> Measurement | None:
-    """Return the measurement of an agent's start, None when its log states nothing of it."""
+    """Return the measurement of an agent's start, None if its log has no values."""
     stated = parse(lines)
     if not stated:
         return None
     settings: Mapping[str, object] = agent  # a plan of an earlier version lacks some
     kept = {name: settings.get(name) for name in (*_IDENTITY, *_STARTED_WITH)}
-    # A start that fails ends before the engine says its card's total: then it is what the plan reckoned with.
+    # A failed start ends before the engine logs the card's total, so the plan's value is used.
     fit = agent.get("fit")
     card = {"cuda_gib": fit["card_gib"]} if fit else {}
     return cast("Measurement", {"engine": defaults.PINNED, **kept, **card, **stated})
 
 
 def learn(agent: Agent, lines: Iterable[str], path: Path | None = None) -> None:
-    """Keep what an agent's start log states."""
+    """Store the measurement in an agent's start log."""
     path = path or PATH
     made = entry(agent, lines)
     if made is None:
@@ -90,9 +90,9 @@ def learn(agent: Agent, lines: Iterable[str], path: Path | None = None) -> None:
 
 
 def load(path: Path | None = None) -> list[Measurement]:
-    """Return the entries, newest first; [] where none was written, or by another version of this file.
+    """Return the entries, newest first; [] if the file is missing, unreadable or of a different schema.
 
-    A file that cannot be read is as good as none: the terms are computed then, as on a new host.
+    Without entries the planner computes all terms, as on a new host.
     """
     try:
         starts = json_file.read(path or PATH, SCHEMA).get("starts")
@@ -102,14 +102,14 @@ def load(path: Path | None = None) -> list[Measurement]:
 
 
 def of(agent: Agent, entries: list[Measurement]) -> Measurement | None:
-    """Return the measurement of an agent of the plan, None when it has not run so."""
+    """Return the measurement of an agent of the plan, None if it has not run in this configuration."""
     return next((each for each in entries if _identity(each) == _identity(agent)), None)
 
 
 def _is_whole(each: object) -> bool:
     if not isinstance(each, dict) or not all(name in each for name in REQUIRED):
         return False
-    # Earlier versions kept null for enforce_eager: whether such a start captured graphs is not known.
+    # Earlier versions stored null for enforce_eager, so it is unknown if such a start captured graphs.
     kinds = {"model": str, "gpus": list, "enforce_eager": bool}
     return all(isinstance(each[name], kind) for name, kind in kinds.items())
 

@@ -1,8 +1,8 @@
-"""Keep a plan with the files that were written for it as one set, and the sets that were deployed on this host.
+"""Store each deployed plan with its files as one set, and restore an earlier set for a rollback.
 
-A folder holds a set as `plan.json` and, below `agents/NAME`, each file of an agent under its own path: its unit, its
-engine's configuration, whatever its runtime needs. A set knows no runtime; the files name the engine that they start.
-A rollback puts an earlier set in place, and prune keeps what the sets name.
+A set's folder contains `plan.json` and, below `agents/NAME`, each file of an agent under its own path. These are its
+unit, its engine's configuration and the files of its runtime. A set is independent of the runtime, because its files
+name their engine. A rollback deploys an earlier set, and prune keeps the models and engines that the sets name.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from . import deployed
 
 FOLDER = Path("/var/lib/roundhouse/plans")
 SCHEMA = 1
-# The one in place and those before it. Each keeps its models and its engine, so it is a small number.
+# The deployed set and the earlier ones. The number is small, because each set keeps its models and its engine.
 KEEP = 4
 COLUMNS = ("plan", "since", "state", "engine", "agents")
-# What another agent in the roster changes in every unit: systemd takes it up without a restart.
+# Lines that a new agent in the roster changes in every unit; systemd applies them without a restart.
 _WITHOUT_RESTART = ("Conflicts=", "After=", "#")
 
 
@@ -38,7 +38,7 @@ class File(NamedTuple):
 
 
 class PlanSet(NamedTuple):
-    """`text` is plan.json as it is written, `owned` the files of each agent by their path on the host."""
+    """A plan with its files: `text` is the content of plan.json, `owned` each agent's files by path on the host."""
 
     plan: Plan
     text: str
@@ -46,28 +46,28 @@ class PlanSet(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return what names the set: a hash of all of it."""
+        """Return the name of the set: the first 8 characters of a hash of its content."""
         return hashlib.sha256(repr((self.text, sorted(self._files().items()))).encode()).hexdigest()[:8]
 
     def agent(self, name: str) -> Agent | None:
-        """Return the agent of that name, None where this plan has none."""
+        """Return the agent of that name, None if the plan does not have it."""
         return next((agent.copy() for agent in self.plan["agents"] if agent["name"] == name), None)
 
     def is_in_place(self, before: PlanSet | None) -> bool:
-        """Return whether the host has these files, and none of the set before that this one lacks."""
+        """Return true if the host has this set's files, and no files that only the set `before` has."""
         whole = _read(deployed.PATH) == self.text and all(_read(path) == f.text for path, f in self._files().items())
         return whole and not any(os.path.lexists(path) for path in self._left_by(before))
 
     def restarts(self, name: str) -> bool:
-        """Return whether an agent's files on the host are others, in what only a restart changes."""
+        """Return true if an agent's files on the host differ in lines that need a restart."""
         return any(_meant(_read(path)) != _meant(file.text) for path, file in self.owned.get(name, {}).items())
 
     def names(self, text: str) -> bool:
-        """Return whether a file of an agent names that: a set needs only the parts that its files name."""
+        """Return true if a file of an agent contains the text, such as the path of an engine that the set needs."""
         return any(text in file.text for file in self._files().values())
 
     def put(self, before: PlanSet | None) -> None:
-        """Bring the files in place, the plan last, take away what the set before had beyond them, tell systemd."""
+        """Write the files, remove extra files of the set `before`, write the plan last, and reload systemd."""
         for path, file in self._files().items():
             if _read(path) != file.text:
                 files.write(Path(path), file.text, file.mode)
@@ -78,7 +78,7 @@ class PlanSet(NamedTuple):
         systemd.reload()
 
     def keep(self, folder: Path) -> None:
-        """Write the set as a folder, which is there whole or not at all."""
+        """Write the set into a folder, atomically."""
         if folder.exists():
             return
         aside = folder.with_name(f".{folder.name}")
@@ -97,7 +97,7 @@ class PlanSet(NamedTuple):
 
 
 def read(folder: Path) -> PlanSet:
-    """Return the set of a folder. Raises UsageError for a plan that is not valid, RoundhouseError for a lost file."""
+    """Return the set in a folder. Raises UsageError for an invalid plan, RoundhouseError for a missing file."""
     path = folder / deployed.PATH.name
     plan = deployed.load(path)
     owned = {agent["name"]: _below(folder / "agents" / agent["name"]) for agent in plan["agents"]}
@@ -110,13 +110,13 @@ def read(folder: Path) -> PlanSet:
 
 
 def engine(plan: Plan) -> str:
-    """Return what names the engine of a plan: its image, else its environment's folder, as 0.32.0-cpu-1f0c2a9b."""
+    """Return the name of a plan's engine: its image, else its environment's folder, such as 0.32.0-cpu-1f0c2a9b."""
     name, at, digest = str(plan.get("image") or Path(plan["engine_path"]).name).partition("@")
     return f"{name}{at}{digest.removeprefix('sha256:')[:12]}"
 
 
 def on_host() -> PlanSet | None:
-    """Return what is in place on a host whose plan no set is known of; None where there is no plan."""
+    """Return the set that is deployed on a host without stored sets, None if there is no plan."""
     if not deployed.PATH.exists():
         return None
     plan, owned = deployed.load(deployed.PATH), {}
@@ -151,34 +151,35 @@ def _meant(text: str | None) -> list[str] | None:
 
 
 class Entry(NamedTuple):
-    """A plan that was put in place: its set's name, when (seconds since the epoch), and whether an agent answered."""
+    """A deployed plan set."""
 
     name: str
-    since: float
-    served: bool
+    since: float  # the deployment's time in seconds since the epoch
+    served: bool  # an agent of it answered
 
 
 def load() -> list[Entry]:
-    """Return the entries, the one in place last. Raises RoundhouseError where they cannot be read."""
+    """Return the entries, the deployed one last. Raises RoundhouseError if they cannot be read."""
     try:
         return [Entry(**entry) for entry in json.loads(_path().read_text())["plans"]]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise unreadable("plans_unreadable", _path(), error, "Delete it and deploy again.") from None
+        remedy = "Delete it and deploy again with ansible-playbook site.yml."
+        raise unreadable("plans_unreadable", _path(), error, remedy) from None
 
 
 def current() -> tuple[PlanSet | None, bool]:
-    """Return the set that was put in place last, None for none, and whether it served."""
+    """Return the deployed set, None if there is none, and true if an agent of it answered."""
     entries = load()
     if entries and folder(entries[-1].name).exists():
         return read(folder(entries[-1].name)), entries[-1].served
-    # Deployed before plans were kept, or its folder is lost: what is in place is what it was.
+    # It was deployed by a version without sets, or its folder is missing: the files on the host are the set.
     return on_host(), True
 
 
 def record(found: PlanSet, *, served: bool) -> None:
-    """Note that a set is in place, and forget what is too old, or never served and was replaced."""
+    """Record a deployed set, and remove sets beyond KEEP and replaced sets of which no agent answered."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     found.keep(folder(found.name))
     known = load()
@@ -189,14 +190,15 @@ def record(found: PlanSet, *, served: bool) -> None:
     json_file.write(_path(), {"schema": SCHEMA, "plans": [entry._asdict() for entry in entries]})
     for place in FOLDER.iterdir():
         if place.is_dir() and place.name not in {entry.name for entry in entries}:
-            shutil.rmtree(place, ignore_errors=True)  # the next time, else
+            shutil.rmtree(place, ignore_errors=True)  # if it fails, the next call removes it
 
 
 def before(name: str | None = None) -> PlanSet:
-    """Return the set of that name, or the last that served before the one in place. Raises UsageError for none."""
+    """Return the earlier set of that name, by default the last of which an agent answered. Raises UsageError."""
     names = [entry.name for entry in load()[:-1] if entry.served]
     if not names:
-        raise UsageError("no_earlier_plan", "No plan was active here before the current one.", "Deploy another first.")
+        remedy = "Deploy a changed roster first."
+        raise UsageError("no_earlier_plan", "This host has no earlier plan.", remedy)
     if name is not None and name not in names:
         text = "{plan!r} is not an earlier plan of this host."
         raise UsageError("unknown_plan", text, "Write one of {names}.", plan=name, names=", ".join(reversed(names)))

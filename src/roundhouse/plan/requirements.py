@@ -1,4 +1,4 @@
-"""Turn an agent of the roster into what the choice looks for, a fingerprint of it, and notes for its author."""
+"""Convert an agent of the roster into the requirements of the choice, a fingerprint, and notes for the user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..schema.roster import WantedAgent, WantedModel
 from .candidates import Requirements
 from .choose import Choice
 
-# The settings of the roster that a choice depends on.
+# The settings of the roster that affect the choice.
 _DEPENDS_ON = (
     "models",
     "max_model_len",
@@ -34,7 +34,7 @@ _DEPENDS_ON = (
 
 
 def requirements_of(agent: WantedAgent, configs: roster_models.Configs) -> Requirements:
-    """Return what a valid agent of the roster asks for."""
+    """Return the requirements of a valid agent of the roster."""
     draft = agent["speculative_config"].get("model") if "speculative_config" in agent else None
     batched = agent.get("max_num_batched_tokens", MAX_NUM_BATCHED_TOKENS)
     return Requirements(
@@ -46,7 +46,7 @@ def requirements_of(agent: WantedAgent, configs: roster_models.Configs) -> Requi
         exact=agent.get("policy") == "exact",
         kv_cache_dtype=agent.get("kv_cache_dtype", "auto"),
         gpus=tuple(agent["gpus"]) if "gpus" in agent else None,
-        # vLLM refuses more sequences than a step has tokens (config/scheduler.py).
+        # vLLM refuses a max_num_seqs above max_num_batched_tokens (config/scheduler.py).
         max_num_seqs=agent.get("max_num_seqs", min(MAX_NUM_SEQS, batched)),
         max_num_batched_tokens=batched,
         enforce_eager=agent.get("enforce_eager", False),
@@ -56,7 +56,7 @@ def requirements_of(agent: WantedAgent, configs: roster_models.Configs) -> Requi
 
 
 def fingerprint(agent: WantedAgent, wanted: Requirements, cards: tuple[HostCard, ...]) -> str:
-    """Return a word that is the same as long as the agent asks for the same on the same cards."""
+    """Return a hash of the agent's requirements and the cards; an equal hash means that the choice is kept."""
     settings: Mapping[str, object] = agent
     asked = {name: settings.get(name) for name in _DEPENDS_ON}
     facts = [
@@ -68,23 +68,23 @@ def fingerprint(agent: WantedAgent, wanted: Requirements, cards: tuple[HostCard,
 
 
 def notes_on_choice(agent: WantedAgent, wanted: Requirements, made: Choice) -> list[str]:
-    """Return sentences on what a reader of the roster would not expect of the choice, or could have easier."""
+    """Return sentences about unexpected results of the choice, and about simpler alternatives."""
     found = []
     question, share = made.question, wanted.gpu_memory_utilization
     if question and made.fit and question.gpu_memory_utilization < share:
         outside = sum(term.gib for term in made.fit.terms if not term.inside)
         found.append(
-            f"gpu_memory_utilization {share:g} is lowered to {question.gpu_memory_utilization:g}: about "
-            f"{outside:.2f} GiB of the card are needed beside it."
+            f"gpu_memory_utilization {share:g} is lowered to {question.gpu_memory_utilization:g}: the engine needs "
+            f"about {outside:.2f} GiB of the card outside its share."
         )
     found += notes_on_model(agent["models"][made.model])
     if wanted.exact and len(wanted.models) > 1:
-        found.append("policy exact looks at the first model only.")
+        found.append("With policy exact only the first model is considered.")
     return found
 
 
 def notes_on_model(entry: WantedModel) -> list[str]:
-    """Return a sentence where the hub has already what an entry's recipe would make."""
+    """Return a sentence if the hub already has the model that an entry's recipe would make, else []."""
     recipe = RECIPES.get(entry.get("quantize", ""))
     known = model_families.quantized(entry["model"], recipe.bits) if recipe else None
-    return [f"{known} is published with as many bits: named in its place, it spares the quantizing."] if known else []
+    return [f"{known} is published with the same bits: name it instead to avoid quantizing here."] if known else []

@@ -1,4 +1,4 @@
-"""The files that the role agents stages: the plan, and for each agent a tree of its files under their final paths."""
+"""List the files that the role agents stages: the plan, and each agent's files under their final paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def build(plan: Plan, staged: str) -> dict[str, object]:
-    """Return {"folders", "files"} for roundhouse_host_files; the plan, which the command validates, comes last."""
+    """Return {"folders", "files"} for roundhouse_host_files. The plan is last, and the command validates it."""
     places = {agent["name"]: f"{staged}/agents/{agent['name']}" for agent in plan["agents"]}
     folders = [CONFIG_FOLDER, *(place + below for place in places.values() for below in (CONFIG_FOLDER, UNITS))]
     files: dict[str, Template | str] = {}

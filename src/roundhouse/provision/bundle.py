@@ -1,4 +1,4 @@
-"""The command as one reproducible archive: the same sources give the same bytes and the same name."""
+"""Build the command as a reproducible archive: equal sources give equal bytes and an equal name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..paths import PACKAGE
 from ..util import files
 
 _ENTRY = "switch.py"
-# What the host runs: Python looks beside the file for the package, through a link too.
+# The program on the host. Python finds the package beside the file, also through a link.
 _ENTRY_TEXT = """\
 #!/usr/bin/env python3
 from roundhouse.cli.main import main
@@ -24,10 +24,10 @@ if __name__ == "__main__":
 
 
 def make(package: Path = PACKAGE) -> dict[str, str]:
-    """Write the archive into the user's cache unless it is there; return its path and its folder's name."""
+    """Write the archive into the user's cache unless it exists; return its path and the name of its folder."""
     sources = {f"{package.name}/{path.relative_to(package)}": path for path in sorted(package.rglob("*.py"))}
     sources |= {path.name: path for path in _pynvml()}
-    # switch.py last: it is what the role looks for, so an unpacking that was killed is done again.
+    # switch.py is last because the role looks for it, so that a killed unpacking is repeated.
     packed = {place: path.read_bytes() for place, path in sources.items()} | {_ENTRY: _ENTRY_TEXT.encode()}
     digest = hashlib.sha256()
     for place, content in packed.items():
@@ -41,10 +41,10 @@ def make(package: Path = PACKAGE) -> dict[str, str]:
 
 
 def _pynvml() -> list[Path]:
-    """Return nvidia-ml-py's one file, nothing where the controller has none (see host/gpu.py)."""
+    """Return nvidia-ml-py's only file, [] if the controller does not have it (see host/gpu.py)."""
     found = importlib.util.find_spec("pynvml")
     path = Path(found.origin) if found and found.origin else None
-    # An older package of the same name is a folder, and is not what the lock has.
+    # An older package of the same name is a folder and is not the locked version.
     return [path] if path and path.name == "pynvml.py" else []
 
 
@@ -64,6 +64,6 @@ def _archive(packed: dict[str, bytes], name: str) -> bytes:
 
 def _info(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
-    # A fixed time, so that the bytes depend on the content alone; tar mistrusts the year 1970.
+    # A fixed time, so that the bytes depend only on the content. tar warns about times in 1970.
     info.type, info.mode, info.mtime = kind, mode, 1577836800
     return info

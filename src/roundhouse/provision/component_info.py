@@ -1,6 +1,6 @@
-"""Inspect the driver, the container engine or the toolkit, for the module of this name.
+"""Inspect the driver, the container engine or the toolkit, for the module roundhouse_component_info.
 
-Each function imports its own parts alone: what travels in an Ansible module is compiled at each of its runs.
+Each function imports only what it needs, because Ansible compiles a module's imports at each run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Found = dict[str, object]
 
 
 def inspect_driver(settings: Arguments) -> Found:
-    """Inspect the driver, for the settings of the role nvidia_driver."""
+    """Return the driver's state and the action for the settings of the role nvidia_driver."""
     from ..host import driver, driver_install, gpu
 
     facts, installed = driver.inspect(answer=gpu.state()), dpkg.installed()
@@ -33,11 +33,11 @@ def inspect_driver(settings: Arguments) -> Found:
 
 
 def inspect_engine(settings: Arguments) -> Found:
-    """Inspect the container engine, for the settings of the role container_engine."""
+    """Return the container engine and the action for the settings of the role container_engine."""
     from ..host import container_engine
 
     installed, wanted = dpkg.installed(), container_engine.Wanted(**settings)
-    # The role does not concern itself with the engine of a native host.
+    # On a native host the role ignores an installed engine.
     engine = container_engine.Engine() if wanted.runtime == "native" else container_engine.inspect(installed)
     return {
         "engine": engine._asdict(),
@@ -47,7 +47,7 @@ def inspect_engine(settings: Arguments) -> Found:
 
 
 def inspect_toolkit(settings: Arguments) -> Found:
-    """Inspect the container toolkit, for the settings of the role nvidia_container_toolkit."""
+    """Return the action for the settings of the role nvidia_container_toolkit."""
     from ..host import container_engine, container_toolkit
 
     installed = dpkg.installed()

@@ -1,4 +1,4 @@
-"""Folders, links and files of a role, with owner and mode. A file is validated before it is in place."""
+"""Create the folders, links and files of a role, with owner and mode. Each file is validated before it is replaced."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HIDDEN = "(the content is not shown)\n"
 
 
 class Access(TypedDict, total=False):
-    """Who may do what with a file or folder; without owner or group it keeps what it has."""
+    """The mode and owner of a file or folder; without owner or group the current one is kept."""
 
     mode: str  # octal: 0640
     owner: str
@@ -38,10 +38,10 @@ class File(Access, total=False):
 
 
 class Template(File, total=False):
-    """A file before the action of roundhouse_host_files has made `content` of its template or source."""
+    """A file whose `content` the action roundhouse_host_files makes from a template or a source file."""
 
     template: str  # in the role's templates
-    vars: Mapping[str, object]  # of the template
+    vars: Mapping[str, object]  # the template's variables
     source: str  # in the role's files
 
 
@@ -50,12 +50,12 @@ class Wanted(NamedTuple):
 
     folders: Mapping[str, Access]
     links: Mapping[str, str]  # their targets
-    files: Mapping[str, File | str | None]  # a text is a content, None is to be absent
+    files: Mapping[str, File | str | None]  # a string is the content, None removes the file
     only: Iterable[str]  # below these folders, unwanted files, links and empty folders are removed
 
 
 def apply(wanted: Wanted, *, check: bool) -> list[Change]:
-    """Apply the wanted state in this order and return the changes; with `check` nothing is written."""
+    """Apply folders, links, files and `only` in this order and return the changes; `check` writes nothing."""
     return [change for step in _steps(wanted, check=check) for change in step]
 
 
@@ -105,7 +105,11 @@ def _content(settings: File) -> str:
         return Path(settings["copy_of"]).read_text()
     except OSError as error:
         raise RoundhouseError(
-            "file_unreadable", "{path} cannot be read: {problem}.", path=settings["copy_of"], problem=error.strerror
+            "file_unreadable",
+            "{path} cannot be read: {problem}.",
+            "Correct the setting that names it, or make the file readable for root.",
+            path=settings["copy_of"],
+            problem=error.strerror,
         ) from None
 
 
@@ -123,7 +127,7 @@ def _validate(path: Path, content: str, commands: Iterable[str]) -> None:
             if done.returncode != 0:
                 raise RoundhouseError(
                     "validation_failed",
-                    "`{command}` refuses the new {path}, and the old one stays: {output}",
+                    "`{command}` refuses the new {path}, so the old file is kept: {output}",
                     path=str(path),
                     command=command,
                     output=(done.stderr or done.stdout).strip().replace(str(new), str(path)),
@@ -131,7 +135,7 @@ def _validate(path: Path, content: str, commands: Iterable[str]) -> None:
 
 
 def _keep_mode_and_owner(path: Path, settings: Access, *, check: bool, there: bool) -> list[Change]:
-    """Set mode and owner; in check mode the account may be missing yet."""
+    """Set mode and owner and return the changes; in check mode the account may not exist yet."""
     if check and not there:
         return []
     found, mode = path.stat(), int(settings["mode"], 8)
@@ -150,7 +154,7 @@ def _keep_mode_and_owner(path: Path, settings: Access, *, check: bool, there: bo
 
 
 def _ids(settings: Access, *, check: bool = False) -> tuple[int, int] | None:
-    """Return user and group for os.chown, None where neither is asked for. Raises RoundhouseError."""
+    """Return user and group for os.chown, None if neither is set. Raises RoundhouseError."""
     owner, group = settings.get("owner"), settings.get("group")
     if not owner and not group:
         return None
@@ -160,9 +164,10 @@ def _ids(settings: Access, *, check: bool = False) -> tuple[int, int] | None:
         name = group
         return user, grp.getgrnam(group).gr_gid if group else -1
     except KeyError:
-        if check:  # the role makes the account before this is written
+        if check:  # the role creates the account before it writes the file
             return None
-        raise RoundhouseError("account_unknown", "This host has no user or group {name}.", name=name) from None
+        remedy = "Create it, or correct the setting that names it."
+        raise RoundhouseError("account_unknown", "This host has no user or group {name}.", remedy, name=name) from None
 
 
 def _remove(path: Path, *, check: bool) -> list[Change]:
@@ -171,7 +176,7 @@ def _remove(path: Path, *, check: bool) -> list[Change]:
     if path.is_symlink():
         before = f"a link to {path.readlink()}\n"
     else:
-        # The difference never shows a file that only its owner may read.
+        # The diff must not show a file that only its owner may read.
         public = path.stat().st_mode & stat.S_IROTH
         before = path.read_text(errors="replace") if public else _HIDDEN
     if not check:
@@ -185,7 +190,7 @@ def _unwanted(folder: Path, wanted: Container[str]) -> list[Path]:
 
 
 def _remove_empty(folder: Path, wanted: Container[str]) -> None:
-    """Remove the empty folders below, the deepest first."""
+    """Remove empty subfolders, the deepest first."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink() and str(path) not in wanted and not any(path.iterdir()):
             path.rmdir()
@@ -197,7 +202,7 @@ def _link(path: Path, target: str, *, check: bool) -> list[Change]:
         return []
     if path.exists() and not path.is_symlink():
         raise RoundhouseError(
-            "not_a_link", "{path} is not a link, so the roles did not make it.", "Move it away.", path=str(path)
+            "not_a_link", "{path} is not a link, so it is not Roundhouse's.", "Move it away.", path=str(path)
         )
     if not check:
         files.link(path, target)

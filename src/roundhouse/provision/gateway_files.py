@@ -1,4 +1,4 @@
-"""The files that the role gateway writes, and the units that it starts after that."""
+"""List the files that the role gateway writes, and the units that it then starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RULES = "/etc/roundhouse/demand.json"
 
 
 class Config(TypedDict):
-    """What is read here of gateway/config.build."""
+    """The keys of gateway/config.build's result that this module uses."""
 
     folder: str
     runtime: str
@@ -28,9 +28,9 @@ class Config(TypedDict):
 
 
 class Written(Services):
-    """What is read here of roundhouse_host_files' result."""
+    """The keys of roundhouse_host_files' result that this module uses."""
 
-    paths: list[str]  # what changed
+    paths: list[str]  # changed files
 
 
 def build(config: Config) -> dict[str, object]:
@@ -43,7 +43,7 @@ def build(config: Config) -> dict[str, object]:
     if config["certificate"] and config["own_certificate"]:
         certificate: Template = {"copy_of": config["own_certificate"], "secret": True, "mode": "0640"}
         files[config["certificate"]] = {**certificate, "owner": "root", "group": GROUP}
-    # HAProxy reads the routes when it checks its configuration; the unit writes it before each start.
+    # HAProxy needs the routes file to check its configuration; the unit writes that file before each start.
     checks = ["/usr/local/bin/roundhouse routes", "/usr/sbin/haproxy -c -q -f %s"]
     files[f"{folder}/haproxy.cfg"] = {"template": "haproxy.cfg.j2", "validate": checks}
     names = [haproxy.UNIT]
@@ -51,7 +51,7 @@ def build(config: Config) -> dict[str, object]:
         files[RULES] = config["demand"] + "\n"
         names += CONTROL
     files |= {f"{UNITS}/{name}": {"template": f"{name}.j2"} for name in names}
-    # HAProxy gets the keys through its socket, without a reload.
+    # HAProxy receives keys through its socket, without a reload.
     read: ServiceReads = {"reads": folder, "read_at": f"{config['runtime']}/loaded", "ignores": ["keys.*"]}
     return {
         "folders": {folder: {"owner": "root", "group": GROUP, "mode": "0750"}},
@@ -61,7 +61,7 @@ def build(config: Config) -> dict[str, object]:
 
 
 def control_units(written: Written) -> dict[str, object]:
-    """Return the control service's units to start or restart, as {"units", "state"}."""
+    """Return the units of the control service to start or restart, as {"units", "state"}."""
     if any(name in written["stale"] or f"{UNITS}/{name}" in written["paths"] for name in CONTROL):
         return {"units": list(CONTROL), "state": "restarted"}
     found = {name: written["services"][name] for name in CONTROL}

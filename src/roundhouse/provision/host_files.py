@@ -1,6 +1,6 @@
-"""What the roles of a GPU host write on it through the module roundhouse_host_files; with `check` nothing is written.
+"""Write the files of the roles of a GPU host, for the module roundhouse_host_files; `check` writes nothing.
 
-Each function imports its own parts alone: what travels in an Ansible module is compiled at each of its runs.
+Each function imports only what it needs, because Ansible compiles a module's imports at each run.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 from ..util import files
 
 Arguments = dict[str, Any]  # as the module's argument_spec accepts them
-Done = dict[str, object]  # what the module returns
+Done = dict[str, object]  # the module's result
 
 
 def put_tree(wanted: Arguments, *, check: bool) -> Done:
-    """Bring folders, files and links to the wanted state, and return the services' state after that."""
+    """Apply the wanted folders, files and links; return the changes and the services' state afterwards."""
     from ..host import services
     from . import file_tree
 
@@ -27,7 +27,7 @@ def put_tree(wanted: Arguments, *, check: bool) -> Done:
 
 
 def put_apt_source(wanted: Arguments, *, check: bool) -> Done:
-    """Install a repository of apt with its key."""
+    """Install an apt repository with its key."""
     from ..host import apt
 
     source = apt.Source(**{name: wanted[name] for name in apt.Source._fields})
@@ -53,7 +53,7 @@ def merge_docker_daemon(wanted: Arguments, *, check: bool) -> Done:
 
 
 def write_receipt(wanted: Arguments, *, check: bool) -> Done:
-    """Record which packages an installation will bring, and which are going to be held back."""
+    """Record the packages that an installation will add, and those that will be held."""
     from ..host import receipt
 
     installs = receipt.before_installing(wanted["install"], check=check) if wanted["install"] else False
@@ -62,7 +62,7 @@ def write_receipt(wanted: Arguments, *, check: bool) -> Done:
 
 
 def restore_docker_daemon(wanted: Arguments, *, check: bool) -> Done:
-    """Restore daemon.json to what it was before the roles."""
+    """Restore daemon.json to its content before the roles changed it."""
     from ..host import docker_config
 
     change = docker_config.plan_restore()
@@ -83,5 +83,5 @@ WRITES: dict[str, Callable[..., Done]] = {
 
 
 def _diff(changes: list[files.Change]) -> list[dict[str, str]]:
-    """Return the changes as Ansible shows them with --diff."""
+    """Return the changes in Ansible's format for --diff."""
     return [{"before_header": c.path, "after_header": c.path, "before": c.before, "after": c.after} for c in changes]

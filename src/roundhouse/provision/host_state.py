@@ -1,4 +1,4 @@
-"""What of the roles' work is on a host already: it decides which of their steps run."""
+"""Inspect which parts of a deployment are present on a host. The roles skip the steps for these."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _USERS = ("roundhouse", "roundhouse-gateway")
 
 
 class Asked(NamedTuple):
-    """What is inspected.
+    """The parts to inspect.
 
-    `environments` are folders of Python environments, `current` the link to that of the hub's client; `folders` are the
-    roster's own models; `image` is None where no container is wanted.
+    `environments` are folders of Python environments, and `current` is the link to the hub client's environment.
+    `folders` are the roster's own model folders. `image` is None without containers.
     """
 
     environments: Iterable[str]
@@ -37,7 +37,7 @@ class Asked(NamedTuple):
 
 
 def inspect(asked: Asked) -> HostState:
-    """Return the state by subject. Raises RoundhouseError for a model whose manifest cannot be read."""
+    """Return the host's state by part. Raises RoundhouseError for a model whose manifest cannot be read."""
     current = Path(asked.current)
     return {
         "packages": sorted(dpkg.installed().versions),
@@ -53,7 +53,7 @@ def inspect(asked: Asked) -> HostState:
 
 
 def gateway(units: Path = _UNITS, folder: Path = _GATEWAY) -> dict[str, bool]:
-    """Return which parts of the gateway are there."""
+    """Return the parts of the gateway with true for each that is present."""
     return {
         "unit": (units / "roundhouse-gateway.service").exists(),
         "control": (units / "roundhouse-control.service").exists(),
@@ -63,7 +63,7 @@ def gateway(units: Path = _UNITS, folder: Path = _GATEWAY) -> dict[str, bool]:
 
 
 def _command() -> str | None:
-    """Return the folder of the installed command, None for none and for a dangling link."""
+    """Return the name of the installed command's folder, None without one or for a dangling link."""
     return _COMMAND.resolve().parent.name if _COMMAND.is_symlink() and _COMMAND.exists() else None
 
 

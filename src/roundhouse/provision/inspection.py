@@ -1,7 +1,7 @@
-"""The controller's part of the action roundhouse_inspect, between its two modules on the host.
+"""Compute the plan on the controller, for the action roundhouse_inspect.
 
-The first module (plan_facts.py) gathers what the plan depends on, the second (preflight.py, host_state.py) checks what
-the plan names.
+The action runs two modules on the host. Before this one, plan_facts.py gathers the plan's inputs. After it,
+preflight.py and host_state.py check the host for the plan.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ..plan import build, decide, report
 from ..schema.facts import PlanFacts
 from ..schema.plan import Plan
 
-# Settings of an inventory that earlier versions named in another way.
+# Settings of an inventory by their names in earlier versions -> their current names.
 RENAMED_SETTINGS = {"quantise_path": "quantize_path"}
 
 
 class Asked(NamedTuple):
-    """The action's options: the roster as written, its lock file, the plan's settings, and the environments' places."""
+    """The action's options: the roster as written, its lock file, the plan's settings, and the environments' paths."""
 
     agents: object  # not validated yet
     models_lock: str
@@ -35,15 +35,15 @@ class Asked(NamedTuple):
 
 
 def require_current_settings(variables: Container[str]) -> None:
-    """Raise UsageError for the first setting of an inventory that has another name now: it would have no effect."""
+    """Raise UsageError for the first renamed setting of an inventory, because it would have no effect."""
     for old, new in RENAMED_SETTINGS.items():
         if old in variables:
-            text, remedy = "{old} is now {new}.", "Rename it in the inventory."
+            text, remedy = "{old} was renamed to {new}.", "Rename it in the inventory."
             raise UsageError("setting_renamed", text, remedy, old=old, new=new)
 
 
 def compute_plan(asked: Asked, facts: PlanFacts) -> tuple[Plan, list[str]]:
-    """Return the plan and its text. Raises RoundhouseError when an agent fits no card."""
+    """Return the plan and its text as lines. Raises RoundhouseError if an agent fits no card."""
     agents = lock.apply(asked.agents, Path(asked.models_lock))
     host = decide.host_of(facts, asked.gpu_memory_gb, asked.again)
     plan = build.build(agents, asked.settings, host)
@@ -72,12 +72,12 @@ def preflight_options(asked: Asked, plan: Plan, facts: PlanFacts) -> dict[str, o
         "nvml": facts["answer"],
         "models_store": plan["models_store"],
         "gateway_port": plan["gateway_port"],
-        # None where the engine is an environment on the host, which the containers mount.
+        # None if the engine is an environment on the host, which the containers mount.
         "image": plan["image"] if asked.settings.image_has_engine and plan["image"] else None,
         "runtime_image": plan["image"],
     }
 
 
 def is_deployed(plan: Plan, facts: PlanFacts) -> bool:
-    """Return whether the plan equals the deployed one, as JSON."""
+    """Return true if the plan equals the deployed one, compared as JSON."""
     return bool(json.loads(json.dumps(plan)) == facts["deployed"])

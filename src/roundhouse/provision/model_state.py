@@ -1,4 +1,4 @@
-"""Which of the wanted models are on a host: for the modules roundhouse_preflight and roundhouse_model_info."""
+"""Find the models that a host lacks, for the modules roundhouse_preflight and roundhouse_model_info."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def inspect(
     store: str, folders: Iterable[str], required_models: list[RequiredModel], quantizations: list[RequiredResult]
 ) -> ModelState:
-    """Return the models to pull and to quantize, the problems, and whether the store has the layout of old versions.
+    """Return the models to pull and to quantize, the problems, and true if the store has the layout of old versions.
 
-    `folders` are the roster's own models. Raises RoundhouseError for a model whose manifest cannot be read.
+    `folders` are the roster's own model folders. Raises RoundhouseError for a model whose manifest cannot be read.
     """
     to_make = quantized.to_make(quantizations)
     return {

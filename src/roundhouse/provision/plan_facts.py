@@ -1,4 +1,4 @@
-"""What a plan depends on and only the host knows: gathered on the host, for the planner on the controller."""
+"""Gather the host's facts that a plan depends on, for the planner on the controller."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def gather(agents: object, store: str, pynvml: ModuleType | None = None) -> PlanFacts:
     """Return the facts for the roster as written; `store` is the folder of the pulled models.
 
-    A deployed plan that cannot be read counts as none: then all is decided anew.
+    A deployed plan that cannot be read counts as missing, so that all decisions are made again.
     """
     try:
         deployed = plan_deployed.load()

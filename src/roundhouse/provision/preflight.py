@@ -1,4 +1,4 @@
-"""What a host lacks, found all at once and before anything is changed, as one table."""
+"""Check a host before anything is changed, and report all problems at once in one table."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from roundhouse.schema.plan import Agent
 
 ENGINE_PYTHON = ((3, 11), (3, 14))  # Requires-Python of vllm 0.32.0: >=3.11,<3.15
-HUB_PYTHON = ((3, 10), (3, 14))  # of huggingface-hub 2.4.0: >=3.10; later ones are not locked for
+HUB_PYTHON = ((3, 10), (3, 14))  # huggingface-hub 2.4.0 requires >=3.10; the lock does not cover later versions
 
 
 def check(wanted: Wanted, answer: gpu.Answer) -> list[Row]:
-    """Check the host and return the table's rows, those without a problem too; `answer` is NVML's."""
+    """Check the host and return all rows of the table, also those without a problem; `answer` is NVML's."""
     facts = driver.inspect(answer=answer)
     found = preflight_host.rows(facts, dpkg.installed(), wanted.accelerator)
     if preflight_disk.builds_engine(wanted):
@@ -35,7 +35,7 @@ def check(wanted: Wanted, answer: gpu.Answer) -> list[Row]:
 
 
 def table(rows: list[Row]) -> list[str]:
-    """Return the table as lines: what was found, and below it the problems (!) and warnings (-)."""
+    """Return the table as lines: each finding, followed by its problems (!) and warnings (-)."""
     width = max(len(row.part) for row in rows)
     lines = []
     for row in rows:
@@ -46,19 +46,19 @@ def table(rows: list[Row]) -> list[str]:
 
 
 def problems(rows: list[Row]) -> list[str]:
-    """Return one sentence for each problem that has to be solved first."""
+    """Return one sentence for each problem that ends the run."""
     return [sentence for row in rows for sentence in row.problems]
 
 
 def _quantizing(wanted: Wanted) -> list[Row]:
-    """Return what this run quantizes. Its quality gate needs a free card, which is better known before a long pull."""
+    """Return the row of models to quantize. The quality gate needs a free card, which is checked before a long pull."""
     asked = preflight_disk.missing_results(wanted)
     busy = None
     if asked and wanted.accelerator == "cuda":
-        from ..quantize import pipeline  # half of the package: few hosts quantize
+        from ..quantize import pipeline  # imports half of the package, and few hosts quantize
 
         busy = pipeline.busy_card()
-    named = ", ".join(f"{each['model']} by {each['recipe']}" for each in asked)
+    named = ", ".join(f"{each['model']} with {each['recipe']}" for each in asked)
     return [Row("to quantize", named, [busy] if busy else [])] if asked else []
 
 
@@ -66,22 +66,22 @@ def _ports(wanted: Wanted) -> Row:
     found = []
     for at, port in _bound(wanted):
         holder = agents_ports.holder(port)
-        # The port of another agent's unit is free once this run has moved that agent.
+        # A port of another agent's unit becomes free when this run moves that agent.
         if holder and not (holder.unit or "").startswith("roundhouse-"):
-            found.append(f"{at}, which {holder} holds: stop that, or write another port.")
+            found.append(f"{at}, which {holder} uses: stop that program, or write another port.")
     return Row("ports", ", ".join(str(agent["port"]) for agent in wanted.agents), found)
 
 
 def _bound(wanted: Wanted) -> list[tuple[str, int]]:
-    """Return each port that will be listened on, with the setting that it follows from."""
+    """Return each port that the run will bind, with the setting that determines it."""
     if wanted.gateway_port is None:
         return [(f"agents[{agent['name']}].port is {agent['port']}", agent["port"]) for agent in wanted.agents]
     bound = [(f"gateway_port is {wanted.gateway_port}", wanted.gateway_port)]
     metrics = roster_ports.metrics_port(wanted.gateway_port)
-    bound += [(f"gateway_port is {wanted.gateway_port}, so that its metrics answer on {metrics}", metrics)]
+    bound += [(f"gateway_port is {wanted.gateway_port}, so its metrics port is {metrics}", metrics)]
     for agent, port, whose in roster_ports.claims(wanted.agents, wanted.gateway_port):
         at = f"agents[{agent['name']}].port is {agent['port']}"
-        bound.append((at if port == agent["port"] else f"{at}, which makes {port} {whose}", port))
+        bound.append((at if port == agent["port"] else f"{at}, so {whose} is {port}", port))
     return bound
 
 
@@ -90,14 +90,15 @@ def _agents(wanted: Wanted, cards: int) -> Row:
     for agent in wanted.agents:
         if wanted.accelerator == "cuda" and cards and any(index >= cards for index in agent["gpus"]):
             at = f"agents[{agent['name']}].gpus"
-            found.append(f"{at} is {agent['gpus']}, and this host's GPUs are numbered 0 to {cards - 1}: write those.")
+            last = cards - 1
+            found.append(f"{at} is {agent['gpus']}, but this host has the GPUs 0 to {last}: write those numbers.")
         if wanted.accelerator == "cpu":
             found += _kernels(agent)
     return Row("agents", ", ".join(agent["name"] for agent in wanted.agents), found)
 
 
 def _kernels(agent: Agent) -> list[str]:
-    """Return why the engine on this CPU cannot run an agent's model."""
+    """Return a sentence for each format of an agent that the engine cannot run on this CPU."""
     name, recipe = agent.get("quantization") or "", agent.get("quantize") or ""
     forms = {
         f"quantization is {name}": formats.canonical(name),
@@ -112,9 +113,9 @@ def _kernels(agent: Agent) -> list[str]:
 
 def _python(name: str, span: tuple[tuple[int, int], tuple[int, int]]) -> Row:
     low, high = (".".join(map(str, version)) for version in span)
-    wanted = f"name a Python from {low} to {high} that the host has"
+    wanted = f"name an installed Python from {low} to {high}"
     if not shutil.which(name):
-        return Row("Python", "none", [f"engine_python is {name!r}, which is not on the host's PATH: {wanted}."])
+        return Row("Python", "none", [f"engine_python is {name!r}, which is not in the host's PATH: {wanted}."])
     code = "import sys; print(*sys.version_info[:2])"
     major, minor = map(int, process.run([name, "-c", code], check=True).stdout.split())
     if span[0] <= (major, minor) <= span[1]:

@@ -1,7 +1,7 @@
-"""The disk's row of preflight's table: what this run downloads and builds, compared with the free space.
+"""Check that the disk has room for the run's downloads and builds, as the disk's row of the preflight table.
 
-A locked model counts byte for byte, less what is downloaded already. Another one counts by the fit's estimate. Without
-an estimate the pull itself asks the hub and checks the disk before its first byte.
+A locked model counts with its exact size, less the downloaded bytes. Other models count with the fit's estimate.
+Without an estimate the pull asks the hub for the size and checks the disk before its first byte.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from roundhouse.schema.facts import RequiredResult
     from roundhouse.schema.plan import Agent
 
-# Disk of the engine's environment, or of the smaller one for quantization. The CPU's was measured (2.5 GB with
-# bytecode); the CUDA one has the CUDA libraries in addition (an upper bound, not measured).
+# Disk space of the engine's environment, or of the smaller one for quantization. The CPU value was measured (2.5 GB
+# with bytecode). The CUDA value includes the CUDA libraries and is an upper bound, not measured.
 ENGINE_DISK_GIB = {"cpu": 4, "cuda": 16}
-# The same in an image, packed and unpacked at once during the pull, with CUDA itself: an upper bound, not measured.
+# The engine as an image, packed and unpacked at once during the pull, with CUDA: an upper bound, not measured.
 IMAGE_DISK_GIB = {"cpu": 12, "cuda": 40}
 
 
 class Item(NamedTuple):
-    """One thing to be downloaded or built: its name in the sentence, its folder, and its size."""
+    """One item to download or build: its name in messages, its folder, and its size."""
 
     name: str
     place: str
@@ -37,7 +37,7 @@ class Item(NamedTuple):
 
 
 def builds_engine(wanted: Wanted) -> bool:
-    """Return whether this run builds the engine's environment: to serve, or to judge what is quantized."""
+    """Return true if this run builds the engine's environment, to serve agents or for the quality gate."""
     needed = not wanted.image or bool(missing_results(wanted))
     return needed and not Path(wanted.engine_path).exists()
 
@@ -48,7 +48,7 @@ def missing_results(wanted: Wanted) -> list[RequiredResult]:
 
 
 def row(wanted: Wanted) -> Row:
-    """Compare each disk once: the engine and the models may lie on the same one."""
+    """Return the disk's row. Each disk is checked once, because engine and models may be on the same disk."""
     by_disk: dict[int, list[Item]] = {}
     for item in (*_environments(wanted), *_models(wanted)):
         by_disk.setdefault(store.nearest_existing(Path(item.place)).stat().st_dev, []).append(item)
@@ -71,19 +71,19 @@ def _environments(wanted: Wanted) -> Iterator[Item]:
     if builds_engine(wanted):
         yield Item("the engine up to", wanted.engine_path, engine_bytes)
     if missing_results(wanted) and not Path(wanted.quantize_path).exists():
-        yield Item("the environment of quantizing up to", wanted.quantize_path, engine_bytes)
+        yield Item("the quantization environment up to", wanted.quantize_path, engine_bytes)
 
 
 def _models(wanted: Wanted) -> Iterator[Item]:
     results, estimates = missing_results(wanted), _estimates(wanted.agents)
     for each in results:
         if each["path"] in estimates:
-            yield Item(f"{each['model']} by {each['recipe']} up to", wanted.models_store, estimates[each["path"]])
+            yield Item(f"{each['model']} with {each['recipe']} up to", wanted.models_store, estimates[each["path"]])
     for required in verify.needed(wanted.required_models, results):
         folder = deployed.path_of(required["model"], wanted.models_store, required.get("revision"))
         name, size = f"{required['model']} up to", estimates.get(folder, 0)
         if required["files"] is not None:
-            from ..models import pull_job  # it has the hub's client
+            from ..models import pull_job  # imported here because it imports the hub's client
 
             name, files = f"{required['model']} at {required['revision'][:8]}", manifest.from_json(required["files"])
             size = pull_job.missing_bytes(Path(wanted.models_store), required["model"], required["revision"], files)
@@ -92,7 +92,7 @@ def _models(wanted: Wanted) -> Iterator[Item]:
 
 
 def _estimates(agents: list[Agent]) -> dict[str, int]:
-    """Return the fit's estimate of the weights by folder, for the models that are not on the host."""
+    """Return the fit's estimate of the weights in bytes by folder, for the models that the host lacks."""
     found = {}
     for agent in agents:
         fit = agent.get("fit")

@@ -1,6 +1,6 @@
-"""The rows of preflight's table about the host itself. Nothing is changed.
+"""Check the host itself for the preflight table. Nothing is changed.
 
-A problem ends the run. A warning does not: what it reports may be intended.
+A problem ends the run. A warning does not, because the reported state may be intended.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from roundhouse.schema.facts import RequiredModel
     from roundhouse.schema.plan import Agent
 
-# Lists of NVIDIA's and Docker's own instructions, which name a key in another place than the roles do.
+# Source lists from older instructions of NVIDIA and Docker, whose keys are in other paths than the roles' keys.
 _OLD_LISTS = ("nvidia-docker.list", "nvidia-container-runtime.list", "libnvidia-container.list")
 _ENGINES = ("docker-ce", "docker.io", "podman-docker", "moby-engine")
 
 
 class Row(NamedTuple):
-    """One thing that was checked, and what was found."""
+    """One checked part of the host: the finding, with problems and warnings."""
 
     part: str
     found: str
@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """The plan's agents, the hub's models that they name (lock.required_models), and the settings of the host."""
+    """The plan's agents, the hub's models that they need (lock.required_models), and the host's settings."""
 
     agents: list[Agent]
     required_models: list[RequiredModel]
@@ -46,11 +46,11 @@ class Wanted(NamedTuple):
     quantize_path: str
     models_store: str
     gateway_port: int | None = None  # None without a gateway
-    image: str | None = None  # with the engine; None for an engine in an environment on the host
+    image: str | None = None  # an image with the engine; None if the engine is an environment on the host
 
 
 def rows(facts: Facts, packages: Packages, accelerator: str, root: Path = Path("/")) -> list[Row]:
-    """Return the rows, for an engine on "cuda" or on the "cpu"."""
+    """Return the rows for an engine on "cuda" or on the "cpu"."""
     found = [_system(root), _kernel(facts), _memory(root)]
     if accelerator == "cuda":
         found += [_cards(facts), _driver(facts), _secure_boot(facts), _users(facts)]
@@ -62,11 +62,11 @@ def _system(root: Path) -> Row:
     names = dict(line.partition("=")[::2] for line in release.read_text().splitlines()) if release.exists() else {}
     problems = []
     if platform.machine() != "x86_64":
-        problems.append(f"This host is {platform.machine()}: the engine's locked packages are for x86_64.")
+        problems.append(f"This host's architecture is {platform.machine()}, but Roundhouse supports only x86_64.")
     if not (root / "run/systemd/system").is_dir():
-        problems.append("systemd does not run here: Roundhouse needs it as the host's init.")
+        problems.append("This host does not run systemd, which Roundhouse needs as init.")
     if not any((root / place / "apt-get").exists() for place in ("usr/bin", "bin")):
-        problems.append("This host has no apt: Roundhouse supports Debian and Ubuntu only.")
+        problems.append("This host has no apt: Roundhouse supports only Debian and Ubuntu.")
     return Row("system", f"{names.get('PRETTY_NAME', 'unknown').strip(chr(34))}, {platform.machine()}", problems)
 
 
@@ -90,7 +90,7 @@ def _cards(facts: Facts) -> Row:
         for card in facts.gpus
     ]
     problem = (
-        "No NVIDIA GPU is on the PCI bus and engine_accelerator is cuda: check that the card is seated, "
+        "engine_accelerator is cuda, but the PCI bus has no NVIDIA GPU: check that the card is seated, "
         "or set engine_accelerator: cpu in the inventory."
     )
     return Row("cards", "; ".join(named) or "none", [] if named else [problem])
@@ -106,21 +106,21 @@ def _secure_boot(facts: Facts) -> Row:
 
 
 def _users(facts: Facts) -> Row:
-    """Return the processes on the cards other than vLLM's."""
+    """Return the row of processes on the cards, except vLLM's."""
     warnings = []
     for card in facts.gpus:
         for process in card["processes"] or []:
             name = process["name"] or "a process"
             if "vllm" not in name.lower():
-                holds = "memory" if process["gib"] is None else f"{process['gib']:.1f} GiB"
+                uses = "memory" if process["gib"] is None else f"{process['gib']:.1f} GiB"
                 cure = f" {gpu_memory.OLLAMA_CURE}" if gpu_memory.is_ollama(name) else ""
                 warnings.append(
-                    f"{name} (pid {process['pid']}) holds {holds} of card {card['address']}: an agent has less.{cure}"
+                    f"{name} (pid {process['pid']}) uses {uses} of card {card['address']}, which agents lack.{cure}"
                 )
         if card["display_active"]:
-            warnings.append(f"A display is on card {card['address']}, and holds some of its memory: an agent has less.")
+            warnings.append(f"A display uses some memory of card {card['address']}, which agents lack.")
     known = [card["used_gib"] for card in facts.gpus if card["used_gib"] is not None]
-    used = ", ".join(f"{value:.1f} GiB in use" for value in known) or "not known before a driver is loaded"
+    used = ", ".join(f"{value:.1f} GiB in use" for value in known) or "unknown until a driver is loaded"
     return Row("users of the cards", used, warnings=warnings)
 
 
@@ -130,12 +130,13 @@ def _foreign(packages: Packages, root: Path) -> Row:
     engines = [name for name in _ENGINES if name in packages.versions]
     found = [f"{name} {packages.versions[name]}" for name in [*others[:1], *engines]]
     warnings = [
-        f"/etc/apt/sources.list.d/{name} belongs to older instructions for the container toolkit: remove it if "
-        "apt complains about Signed-By."
+        f"/etc/apt/sources.list.d/{name} is from older instructions for the container toolkit: remove it if apt "
+        "reports conflicting values for Signed-By."
         for name in lists
     ]
     if packages.broken:
         warnings.append(
-            f"Half installed: {', '.join(packages.broken)}. The roles repair their own; `dpkg --audit` reports more."
+            f"Partly installed: {', '.join(packages.broken)}. The roles repair their own packages; run `dpkg --audit` "
+            "for details."
         )
     return Row("packages of others", ", ".join([*found, *lists]) or "none", warnings=warnings)

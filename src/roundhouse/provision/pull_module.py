@@ -1,7 +1,7 @@
-"""What the Ansible modules roundhouse_resolve and roundhouse_pull do on a host.
+"""Resolve and pull models on a host, for the Ansible modules roundhouse_resolve and roundhouse_pull.
 
-The token is an argument that Ansible hides, and is put into this process's environment: a task's `environment:` would
-stand in the argument list of the shell that Ansible starts.
+The token is an argument that Ansible hides, and this module puts it into its own environment. A task's `environment:`
+would be visible in the argument list of the shell that Ansible starts.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ ARGUMENTS: dict[str, dict[str, object]] = {
     "required_models": {"type": "list", "elements": "dict", "required": True},
     "source": {"type": "str", "default": ""},
     "token": {"type": "str", "default": "", "no_log": True},
-    # One string of JSON: it may hold a proxy's password, and each value of a dict would be hidden in every text.
+    # A JSON string, because it may contain a proxy's password: Ansible would mask each value of a dict in all output.
     "environment": {"type": "json", "default": "{}", "no_log": True},
 }
 
 
 class Arguments(TypedDict):
-    """The arguments of both modules that are read here."""
+    """The arguments of both modules that this module uses."""
 
     required_models: list[RequiredModel]
     source: str
@@ -45,7 +45,7 @@ class Arguments(TypedDict):
 
 
 class PullArguments(Arguments):
-    """Those of roundhouse_pull."""
+    """The arguments of roundhouse_pull that this module uses."""
 
     results: list[RequiredResult]
     store: str
@@ -53,7 +53,7 @@ class PullArguments(Arguments):
 
 
 def run(module: Any, work: Callable[[Any], dict[str, object]]) -> None:
-    """End the AnsibleModule with the work's result, or with its error."""
+    """Run the work, and exit the AnsibleModule with its result or its error."""
     given = module.params
     try:
         environment = {name: str(value) for name, value in json.loads(given["environment"]).items()}
@@ -61,9 +61,9 @@ def run(module: Any, work: Callable[[Any], dict[str, object]]) -> None:
             raise UsageError(
                 "token_in_environment",
                 "models_environment contains HF_TOKEN.",
-                "Put it into models_token, which no log shows.",
+                "Set models_token instead, which Ansible hides in its logs.",
             )
-        # A proxy's URL may hold a password, which no error of a client may show.
+        # A proxy's URL may contain a password, which must not appear in a client's error.
         module.no_log_values.update(word for text in environment.values() if (word := urlsplit(text).password))
         os.environ.update(environment)
         os.environ.pop("HF_TOKEN", None)
@@ -87,7 +87,7 @@ def resolve(given: Arguments) -> dict[str, object]:
                 files = manifest.wanted(source.files(model, revision), model)
                 return {"revision": revision, "files": manifest.as_json(files)}
 
-            with shown.doing(f"asking {source.name} what {model} at {asked} is"):
+            with shown.doing(f"resolving {model} at {asked} on {source.name}"):
                 found[lock.key(model, asked)] = retry.call(model, ask, shown.note, stop)
     return {"changed": False, "found": found}
 
@@ -98,7 +98,7 @@ def pull_models(given: PullArguments) -> dict[str, object]:
         raise UsageError(
             "files_at_once_invalid",
             "models_files_at_once is {value}.",
-            "Write a number from 1.",
+            "Write a whole number of at least 1.",
             value=given["files_at_once"],
         )
     place = Path(given["store"])
@@ -108,7 +108,7 @@ def pull_models(given: PullArguments) -> dict[str, object]:
     ]
     with _progress(given) as shown:
         source = _source(given)
-        with shown.doing(f"asking {source.name} for results that were made elsewhere"):
+        with shown.doing(f"looking for quantized models on {source.name}"):
             results = planned.results(given.get("results") or [])
             requests += [result for result in results if _has_result(source, result, shown)]
         renamed = store_layout.is_old(place)
@@ -138,8 +138,8 @@ def _files(held: dict[str, str] | None) -> list[manifest.File] | None:
     except ValueError as error:
         raise UsageError(
             "lock_entry_invalid",
-            "The lock file has {entry}, which is no file of a model.",
-            "Lock again with models_relock=true.",
+            "The lock file has an invalid entry of a model file, {entry}.",
+            "Lock the models again with models_relock=true.",
             entry=str(error),
         ) from None
 

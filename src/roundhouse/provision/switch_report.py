@@ -1,7 +1,7 @@
-"""A switch of several hosts as a table: what each host's command answered, and which hosts were not tried.
+"""Report a switch of several hosts as a table: the outcome on each host, and the hosts that were not tried.
 
-Each host has a row and, where it failed, a reason: unreachable, without the command, or without an answer from it. The
-playbook reads the same rows, so it computes nothing itself.
+Each host has a row and, if it failed, a reason: unreachable, the command is missing, or it gave no answer. The playbook
+reads the same rows and computes nothing itself.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ UNREACHABLE, NOT_TRIED = "unreachable", "not tried"
 _GOOD = (SWITCHED, SERVED)
 # Ansible's message for a program that it cannot run; `rc` is then the system's error number.
 _CANNOT_RUN = "Error executing command."
-# The output of ssh or a traceback is long; a table has a line.
+# The output of ssh and tracebacks are cut to this length, to fit the table.
 _WHY_CHARACTERS = 300
 
 
 class Row(TypedDict):
-    """COLUMNS of one host; None is not known."""
+    """The row of one host, with the keys of COLUMNS; None means unknown."""
 
     host: str
     outcome: str
@@ -38,7 +38,7 @@ class Row(TypedDict):
 
 
 def text(hosts: Mapping[str, Mapping[str, Task]], names: Iterable[str]) -> str:
-    """Return the table; a host's variables hold the task's result as `__switch_result` once it was tried."""
+    """Return the table; the variables of a host that was tried contain the task's result as `__switch_result`."""
     return console.table(COLUMNS, rows(hosts, names))
 
 
@@ -53,7 +53,7 @@ def row(name: str, switched: Task | None) -> Row:
     if switched is None:
         return made
     if switched.get("unreachable"):
-        return {**made, "outcome": UNREACHABLE, "why": _line(switched.get("msg")) or "it was not reached"}
+        return {**made, "outcome": UNREACHABLE, "why": _line(switched.get("msg")) or "no connection"}
     answer = _answer(switched)
     if answer is None:
         return {**made, "outcome": FAILED, "why": _without_an_answer(switched)}
@@ -66,21 +66,21 @@ def row(name: str, switched: Task | None) -> Row:
 
 
 def changed(switched: Task) -> bool:
-    """Return whether the host has another active agent now."""
+    """Return true if the host's active agent has changed."""
     return row("", switched)["outcome"] == SWITCHED
 
 
 def problem(switched: Task | None) -> str:
-    """Return why a host's result is a failure; empty when it is none."""
+    """Return why a host's switch failed, empty if it succeeded."""
     found = row("", switched)
     if found["outcome"] in _GOOD:
         return ""
     why = found["why"] or "it was not tried"
-    return f"not reached: {why}" if found["outcome"] == UNREACHABLE else why
+    return f"unreachable: {why}" if found["outcome"] == UNREACHABLE else why
 
 
 def _answer(switched: Task) -> dict[str, Any] | None:
-    """Return the command's object, None where it wrote none."""
+    """Return the JSON object that the command printed, None if it printed none."""
     try:
         answer = json.loads(switched.get("stdout") or "")
     except ValueError:
@@ -92,13 +92,13 @@ def _without_an_answer(switched: Task) -> str:
     status = switched.get("rc")
     if switched.get("msg") == _CANNOT_RUN:
         if status == errno.ENOENT:
-            return "no roundhouse command is there: deploy first, with ansible-playbook site.yml"
+            return "the roundhouse command is not installed: deploy first with ansible-playbook site.yml"
         return f"the roundhouse command cannot be run: {os.strerror(status or 0)}"
     output = _line(switched.get("stderr") or switched.get("msg") or switched.get("stdout"))
     ended = "" if status is None else f" (exit status {status})"
-    return f"{output or 'its command wrote no answer'}{ended}"
+    return f"{output or 'the command gave no answer'}{ended}"
 
 
 def _line(text: object) -> str:
-    words = " ".join(str(text or "").split()).removeprefix("Task failed: ")  # Ansible's own beginning
+    words = " ".join(str(text or "").split()).removeprefix("Task failed: ")  # Ansible's prefix
     return words if len(words) <= _WHY_CHARACTERS else f"{words[:_WHY_CHARACTERS]} ..."

@@ -29,7 +29,7 @@ class Removal(TypedDict):
     units: list[str]  # to stop
     images: list[str]
     packages: list[str]
-    held: list[str]  # packages that are held back
+    held: list[str]  # held packages, to unhold
     files: list[str]
     folders: list[str]
     services: list[str]  # services that a removed package may leave enabled.
@@ -78,18 +78,18 @@ def text(found: Removal, verb: str = "remove") -> list[str]:
     after = "kept" if verb == "removed" else "keep"
     reboot = ["The loaded driver stays in the kernel until the next reboot."] if found["driver"] else []
     kept = [f"{after}: {sentence}" for sentence in (*found["kept"], *reboot, OTHERS)] if lines or found["kept"] else []
-    return [*(lines or ["Nothing of Roundhouse is on this host."]), *kept]
+    return [*(lines or ["Roundhouse is not installed on this host."]), *kept]
 
 
 def _units(files: list[str]) -> list[str]:
-    """Return the units to stop: of a template (NAME@.service) its instances, and units whose file is gone."""
+    """Return the units to stop, including instances of templates (NAME@.service) and units whose file is missing."""
     names = {Path(path).name for path in files if path.endswith((".service", ".socket"))}
     names |= {*systemctl.active("roundhouse*.service", "roundhouse*.socket")}
     return sorted(name for name in names if "@." not in name)
 
 
 def _images(root: Path) -> list[str]:
-    """Return the images of the plans of this host."""
+    """Return the installed images that the plans of this host name."""
     plans = [root / "etc/roundhouse/plan.json", *sorted(root.glob("var/lib/roundhouse/plans/*/plan.json"))]
     images = {json.loads(path.read_text() or "{}").get("image") for path in plans if path.exists()}
     return sorted(image for image in images if image and docker.has_image(image))

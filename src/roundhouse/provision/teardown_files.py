@@ -1,4 +1,4 @@
-"""Find the files and folders that a teardown removes. Of a mount point, it removes only the content."""
+"""Find the files and folders that a teardown removes. Of a mount point only the content is removed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..models.store import stored_models
 
-# The name of each file that a role writes contains `roundhouse`.
+# Every file that a role writes has Roundhouse in its name.
 FILES = (
     "etc/apt/sources.list.d/roundhouse-*",
     "etc/apt/keyrings/roundhouse-*",
@@ -26,30 +26,30 @@ FILES = (
     "run/roundhouse*",
 )
 DOCKER_REPOSITORY = ("etc/apt/sources.list.d/roundhouse-docker.sources", "etc/apt/keyrings/roundhouse-docker.asc")
-# Removed last, because the receipt and the notes lie there: a run that is killed before can be repeated.
+# Removed last, because they contain the receipt and the notes that the next run needs after a killed one.
 FOLDERS = ("opt/roundhouse", "var/cache/roundhouse", "var/lib/roundhouse", "etc/roundhouse")
-# The data of containers, which a removed container engine leaves.
+# The folders that a removed container engine leaves: the data of its containers.
 DOCKER_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
-# containerd makes it when it starts. It may hold networks of programs other than Docker.
+# containerd creates it at its start. It may contain networks of other programs than Docker.
 NETWORKS = "etc/cni"
 
 
 def files(root: Path, *, keep_docker_repository: bool) -> list[str]:
-    """Return the roles' files."""
+    """Return the paths of the roles' files."""
     kept = {root / name for name in DOCKER_REPOSITORY} if keep_docker_repository else set()
     found = [path for pattern in FILES for path in sorted(root.glob(pattern))]
     return [str(path) for path in found if path not in kept]
 
 
 def emptied_folders(removed: list[str]) -> list[str]:
-    """Return the folders that are empty without the removed files: those of drop-ins and of the man page."""
+    """Return the folders of drop-ins and of the man page that contain only removed files."""
     folders = sorted({Path(path).parent for path in removed})
     made = [folder for folder in folders if folder.name.endswith(".service.d") or folder.name == "man1"]
     return [str(folder) for folder in made if all(str(path) in removed for path in folder.iterdir())]
 
 
 def folders(root: Path, *, keep: Path | None, with_docker: bool) -> list[str]:
-    """Return the folders of the roles, without `keep`; `with_docker` adds those of the container engine."""
+    """Return the roles' folders, or their parts except `keep`; `with_docker` adds the container engine's folders."""
     names = FOLDERS
     if with_docker:
         empty = all(path.is_dir() for path in (root / NETWORKS).rglob("*"))
@@ -58,12 +58,12 @@ def folders(root: Path, *, keep: Path | None, with_docker: bool) -> list[str]:
 
 
 def models(store: Path) -> list[str]:
-    """Return the folder of the store if it holds only models, else the folders of the models."""
+    """Return the store's folder if it contains only models, else the folders of its models."""
     return _parts_of_store(store, [stored.folder for stored in stored_models(store)])
 
 
 def _parts(folder: Path, keep: Path | None) -> list[str]:
-    """Return the folder, or its parts that are neither kept nor mount points."""
+    """Return the folder, or those of its parts that are neither kept nor mount points."""
     if folder == keep or folder.is_mount():
         return []
     mounts = [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]
@@ -81,7 +81,7 @@ def _parts_of_store(folder: Path, models: list[Path]) -> list[str]:
 
 
 def _holds_only(folder: Path, models: list[Path]) -> bool:
-    """Return whether a folder holds only models and the store's own files, whose names begin with a dot."""
+    """Return true if a folder contains only models and the store's own files, whose names begin with a dot."""
     return all(
         path in models or path.name.startswith(".") or (path.is_dir() and _holds_only(path, models))
         for path in folder.iterdir()

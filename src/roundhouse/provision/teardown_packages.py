@@ -1,4 +1,4 @@
-"""The packages that a teardown removes: those of the receipt, but Docker only if no other container uses it."""
+"""Choose the packages that a teardown removes: those of the receipt, but Docker only if no other containers use it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ..host.receipt import Receipt
 from ..util import process
 
 DOCKER = ("docker-ce", "docker.io", "moby-engine")
-# Services that some packages leave enabled when they are purged.
+# Services that stay enabled after some packages are purged.
 SERVICES = ("nvidia-cdi-refresh.path", "nvidia-cdi-refresh.service", "nvidia-persistenced.service")
 _DOCKER_SILENT = (
-    "Docker does not answer, so its containers are unknown. Run `systemctl start docker`, or set "
+    "Docker does not answer, so its containers are unknown: run `systemctl start docker`, or set "
     "teardown_packages: false."
 )
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 
 
 class Choice(NamedTuple):
-    """The fate of the packages of the receipt."""
+    """The choice for the packages of the receipt."""
 
-    brought: list[str]  # those to remove, with the ones that a killed teardown has removed already
-    installed: list[str]  # of these, those that are installed
+    brought: list[str]  # packages to remove, including those that a killed teardown has already removed
+    installed: list[str]  # those of `brought` that are installed
     removes_docker: bool
-    foreign: list[str] | None  # containers and volumes of others; None when Docker does not answer
+    foreign: list[str] | None  # other containers and volumes; None if Docker does not answer
     kept: list[str]  # sentences
     problems: list[str]  # sentences
 
@@ -37,12 +37,12 @@ class Choice(NamedTuple):
         return [unit for unit in SERVICES if _package_of(unit) in self.installed]
 
     def owns(self, account: str) -> bool:
-        """Return whether a user and group came with one of the packages."""
+        """Return true if one of the packages created the user and group."""
         return any(name.startswith(account) or (account == "docker" and name in DOCKER) for name in self.brought)
 
 
 def choose(there: Packages, receipt: Receipt, *, remove: bool) -> Choice:
-    """Return which packages of the receipt are removed; with `remove` false none."""
+    """Return the packages of the receipt to remove; with `remove` false none."""
     brought, kept = list(receipt.packages) if remove else [], []
     if receipt.packages and not remove:
         kept.append("The packages are kept, because teardown_packages is false.")
@@ -50,11 +50,9 @@ def choose(there: Packages, receipt: Receipt, *, remove: bool) -> Choice:
     foreign = _foreign() if has_docker else []
     if foreign:
         brought = [name for name in brought if not name.startswith(("docker", "containerd", "moby", "runc"))]
-        kept.append(
-            f"Docker and its repository are kept, because other containers or volumes use it: {', '.join(foreign)}."
-        )
+        kept.append(f"Docker and its repository are kept, because others use Docker: {', '.join(foreign)}.")
     installed = [name for name in brought if name in there.versions]
-    # An engine of another package, installed since, uses Docker's folders now.
+    # An engine of another package that was installed later uses Docker's folders.
     other_engine = any(name in there.versions and name not in installed for name in DOCKER)
     return Choice(
         brought=brought,
@@ -76,20 +74,20 @@ def _problems(names: list[str]) -> list[str]:
     if not others:
         return []
     return [
-        f"{', '.join(others)} would be removed too, because it needs a package that Roundhouse installed. Remove it "
+        f"apt would also remove {', '.join(others)}, which depends on a package that Roundhouse installed. Remove it "
         "first, or set teardown_packages: false."
     ]
 
 
 def _removed_with(names: list[str]) -> list[str]:
-    """Return every package that apt would remove with these. Raises RoundhouseError."""
+    """Return every package that apt would remove together with these. Raises RoundhouseError."""
     if not names:
         return []
     command = ["apt-get", "--simulate", "purge", "--option", "APT::Get::AutomaticRemove=false", *names]
     done = process.run(command)
     if done.returncode != 0:
         raise RoundhouseError(
-            "removal_not_simulated", "apt cannot simulate the removal: {output}", output=done.stderr.strip()
+            "removal_not_simulated", "apt failed to simulate the removal: {output}", output=done.stderr.strip()
         )
     return _REMOVED.findall(done.stdout)
 

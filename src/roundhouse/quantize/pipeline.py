@@ -1,8 +1,8 @@
-"""`roundhouse quantize`: make a quantized model of a base by a recipe, and admit it only when its quality is proven.
+"""Quantize a base model with a recipe, and publish the result only if it passes the quality gate.
 
-Requirements, the recipe in its own environment, the quality gate on the real engine, a model card, and the final name
-(quantized.py). What a killed run had quantized before the gate's result is not quantized again. The results that a
-roster asks for are made one after the other.
+The steps are: requirements, the recipe in its own environment, the quality gate on the real engine, a model card, and
+the final name (quantized.py). After a kill during the gate, the model is not quantized again. The models of a roster
+are quantized one after the other.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WORK = "work" + store.PARTIAL
 
 
 class QuantizedModel(TypedDict):
-    """A result; `quality` is None where it existed before."""
+    """The result of `quantize`; `quality` is None if the model existed before."""
 
     model: str
     path: str
@@ -44,7 +44,7 @@ class QuantizedModel(TypedDict):
 
 
 class Arguments(TypedDict):
-    """The arguments of the module roundhouse_quantize that are read here."""
+    """The arguments of the module roundhouse_quantize that this module uses."""
 
     quantizations: list[RequiredResult]
     store: str
@@ -54,7 +54,7 @@ class Arguments(TypedDict):
 
 
 def quantize(asked: QuantizeRequest, place: Path, environment: Path, scorer: Scorer, say: Say) -> QuantizedModel:
-    """Return the admitted model. Raises RoundhouseError with the obstacles, or with the bounds that were missed."""
+    """Quantize a model and return it. Raises RoundhouseError for unmet requirements or a failed quality gate."""
     with store.writing(place):
         store_layout.rename(place)
     name, base, final = asked.path.rpartition("/")[0], asked.base_name(), place / asked.path
@@ -63,7 +63,7 @@ def quantize(asked: QuantizeRequest, place: Path, environment: Path, scorer: Sco
         _check_requirements(asked, place, environment, scorer)
     with store.locked(place, name, say, threading.Event()):
         if quantized.is_made(final):
-            if (job := run.earlier(work)) and job["path"] == asked.path:  # killed when it had its name already
+            if (job := run.earlier(work)) and job["path"] == asked.path:  # a run was killed after it published
                 store.remove(work)
             return {"model": name, "path": str(final), "changed": False, "quality": None}
         versions = run.quantized(asked, work, environment, say)
@@ -71,7 +71,7 @@ def quantize(asked: QuantizeRequest, place: Path, environment: Path, scorer: Sco
             found = _measured(asked, work / "model", scorer, place / ".scores", say)
             if not (job := run.earlier(work)) or job["stamp"] != own_folders.stamp(asked.base):
                 raise RoundhouseError(
-                    "base_changed", "{base} was changed while it was quantized.", "Run it again.", base=base
+                    "base_changed", "{base} changed during quantization.", "Run the command again.", base=base
                 )
         except RoundhouseError as error:
             if error.code in ("quality_gate_failed", "base_changed"):
@@ -84,9 +84,9 @@ def quantize(asked: QuantizeRequest, place: Path, environment: Path, scorer: Sco
 
 
 def quantize_all(given: Arguments, say: Say, pynvml: ModuleType | None = None) -> dict[str, object]:
-    """Make the results that a roster asks for; return {"changed", "models"}.
+    """Quantize the models that a roster needs; return {"changed", "models"}.
 
-    Raises RoundhouseError at the first that is not admitted: serving continues, for nothing was deployed yet.
+    Raises RoundhouseError for the first that fails. The active agent is not affected, because nothing is deployed yet.
     """
     place, made = Path(given["store"]), []
     if given["accelerator"] == "cuda":
@@ -95,13 +95,13 @@ def quantize_all(given: Arguments, say: Say, pynvml: ModuleType | None = None) -
     for required in given["quantizations"]:
         name, revision, recipe = required["model"], required["revision"], required["recipe"]
         base = Path(name) if name.startswith("/") else store.folder(place, name, revision or "main")
-        say(f"{name} by {recipe}")
+        say(f"quantizing {name} with {recipe}")
         try:
             asked = request.of(base, name, revision, recipe)
             made.append(quantize(asked, place, Path(given["environment_path"]), scorer, say))
         except RoundhouseError as error:
             if error.code in ("quality_gate_failed", "scoring_engine_failed"):
-                error.remedy = f"Name another recipe than quantize: {recipe} in the roster, or leave it out."
+                error.remedy = f"Replace quantize: {recipe} in the roster by another recipe, or remove it."
             raise
     return {"changed": any(each["changed"] for each in made), "models": made}
 
@@ -109,29 +109,29 @@ def quantize_all(given: Arguments, say: Say, pynvml: ModuleType | None = None) -
 def local_scorer(
     engine: str, accelerator: str, offload_gib: float | None = None, pynvml: ModuleType | None = None
 ) -> Scorer:
-    """Return the scorer on this host's first card, or on its CPU."""
+    """Return a scorer on this host's first card, or on its CPU."""
     cards = gpu.facts(answer=gpu.read(pynvml))["gpus"] if accelerator == "cuda" else []
     return Scorer(engine, accelerator, offload_gib, cards[0] if cards else None)
 
 
 def busy_card() -> str | None:
-    """Return a sentence when an agent of the deployed plan is on the card, which the quality gate needs free."""
+    """Return a sentence if an agent of the deployed plan uses the card, None otherwise."""
     for agent in deployed.load()["agents"] if deployed.PATH.exists() else []:
         if systemd.show(agent["unit"]).state in ("ready", "starting"):
-            return f"{agent['name']} uses the card, which the quality gate needs: first systemctl stop {agent['unit']}."
+            return f"{agent['name']} uses the card that the quality gate needs. Run `systemctl stop {agent['unit']}`."
     return None
 
 
 def require_free_gpu() -> None:
-    """Raise UsageError when an agent of the deployed plan is on the card."""
+    """Raise UsageError if an agent of the deployed plan uses the card."""
     if problem := busy_card():
         raise UsageError("gpu_in_use", "{problem}", problem=problem)
 
 
 def model_card(asked: QuantizeRequest, versions: dict[str, str], found: Quality) -> str:
-    """Return the card, in Markdown: what the result was made of, by what, and what the gate measured."""
+    """Return the model card in Markdown: base, recipe, versions, and the measurements of the quality gate."""
     recipe = asked.recipe
-    calibration = f"{asked.samples} texts of {asked.texts.source}" if recipe.samples else "none"
+    calibration = f"{asked.samples} texts from {asked.texts.source}" if recipe.samples else "none"
     rows = {
         "base": f"{asked.model}, {'as stamped' if asked.model.startswith('/') else 'revision'} {asked.revision}",
         "recipe": f"{asked.recipe_name}: {recipe.about}",
@@ -140,10 +140,10 @@ def model_card(asked: QuantizeRequest, versions: dict[str, str], found: Quality)
         "sha256 of the texts": asked.texts.sha256,
         "seed": asked.seed,
         "made with": ", ".join(f"{package} {number}" for package, number in versions.items()),
-        "KL divergence": f"{found.kl:.5f} nats a token (at most {recipe.bounds.kl})",
+        "KL divergence": f"{found.kl:.5f} nats per token (at most {recipe.bounds.kl})",
         "top-1 agreement": f"{found.top1:.4f} (at least {recipe.bounds.top1})",
-        "perplexity": f"{found.perplexity:.3f}, the base {found.base_perplexity:.3f}",
-        "judged by": f"the engine that serves it, over {found.tokens} held-out tokens",
+        "perplexity": f"{found.perplexity:.3f}; the base has {found.base_perplexity:.3f}",
+        "measured with": f"vLLM, on {found.tokens} held-out tokens",
     }
     lines = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"# {asked.base_name()}, {asked.recipe_name}\n\nMade by Roundhouse.\n\n| | |\n|---|---|\n{lines}\n"
@@ -156,26 +156,26 @@ def _check_requirements(asked: QuantizeRequest, place: Path, environment: Path, 
         problems.append(obstacle)
     problems += requirements.card_problems(model, asked.recipe, scorer.card) if scorer.card else []
     if problems := problems or run.text_problems(asked, environment):
-        what = f"{asked.base_name()} by {asked.recipe_name}"
+        what = f"{asked.base_name()} with {asked.recipe_name}"
         sentences = "\n".join(f"{what}: {problem}" for problem in problems)
         raise UsageError("quantize_requirements_unmet", "{sentences}", sentences=sentences, problems=problems)
 
 
 def _measured(asked: QuantizeRequest, other: Path, scorer: Scorer, cache: Path, say: Say) -> Quality:
-    """Return the quality of the other model against the base. Raises RoundhouseError when it misses a bound."""
+    """Return the quality of the other model relative to the base. Raises RoundhouseError if it misses a bound."""
     found, different = None, quality.other_vocabulary(asked.base, other)
     if different:
         missed = [different]
     else:
-        say("the base on the engine")
+        say("scoring the base model")
         base = _base_scores(asked, scorer, cache)
-        say("the quantized model on the engine")
+        say("scoring the quantized model")
         found = quality.compare(base, scorer.score(other, asked.texts.held_out))
         missed = quality.refusals(found, asked.recipe.bounds)
     if missed or found is None:
         raise RoundhouseError(
             "quality_gate_failed",
-            "{model} is not admitted, and {base} stays in service: {missed}",
+            "{model} failed the quality gate, and {base} is not replaced: {missed}",
             model=asked.path.rpartition("/")[0],
             base=asked.base_name(),
             missed=" ".join(missed),
@@ -185,7 +185,7 @@ def _measured(asked: QuantizeRequest, other: Path, scorer: Scorer, cache: Path, 
 
 
 def _base_scores(asked: QuantizeRequest, scorer: Scorer, cache: Path) -> list[Position]:
-    """Return the base's scores, cached under a key of its weights, the text and the engine."""
+    """Return the base's scores, cached by a hash of its weights, the texts and the engine."""
     stated = manifest.read(asked.base)
     content = json.dumps(stated.sha256 if stated else _hashes(asked.base), sort_keys=True)
     key = hashlib.sha256(f"{content} {asked.texts.sha256} {scorer.engine_path}".encode()).hexdigest()

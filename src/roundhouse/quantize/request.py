@@ -1,4 +1,4 @@
-"""A request to `roundhouse quantize`, by hand or by a roster: a base, a recipe, and options that differ from it."""
+"""Build a request for `roundhouse quantize` from a base, a recipe, and options that override the recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import texts as quantize_texts
 
 
 class Options(NamedTuple):
-    """Options beside the recipe; None is the recipe's own value."""
+    """Options that override the recipe; None keeps the recipe's value."""
 
     group_size: int | None = None
     samples: int | None = None
@@ -22,7 +22,7 @@ class Options(NamedTuple):
 
 
 class QuantizeRequest(NamedTuple):
-    """One result to make. `model` is the base's name, a hub's or a folder; `revision` that, or the folder's stamp."""
+    """One model to quantize. `model` is the base's name (hub or folder), `revision` its revision or folder stamp."""
 
     base: Path
     model: str
@@ -36,19 +36,19 @@ class QuantizeRequest(NamedTuple):
     path: str  # below the store
 
     def base_name(self) -> str:
-        """Return the base's name for a sentence."""
+        """Return the base's name for messages."""
         return Path(self.model).name if self.model.startswith("/") else self.model
 
 
 def of(base: Path, model: str, revision: str | None, recipe_name: str, options: Options = Options()) -> QuantizeRequest:  # noqa: B008 - it cannot change
-    """Return the request. Raises UsageError where the texts, or the base's config.json, cannot be read."""
+    """Return the request. Raises UsageError if the texts or the base's config.json cannot be read."""
     recipe, read = RECIPES[recipe_name], quantize_texts.read(options.calibration)
     samples = recipe.samples if options.samples is None else options.samples
     if recipe.samples and not 0 < samples <= len(read.calibration):
         raise UsageError(
             "calibration_too_short",
-            "{recipe} needs {samples} calibration texts, and {source} has {available}.",
-            "Write more texts, or set --samples {available}.",
+            "{recipe} needs {samples} calibration texts, but {source} has {available}.",
+            "Add texts, or set --samples {available}.",
             recipe=recipe_name,
             samples=samples,
             source=read.source,

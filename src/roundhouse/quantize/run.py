@@ -1,4 +1,4 @@
-"""A recipe in its own environment: its job, what an earlier run completed of it, and its progress."""
+"""Run a recipe in its own environment: write its job, reuse an earlier run's result, and report the progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import requirements, token_count, worker
 from .request import QuantizeRequest
 
 MAX_TOKENS = 512
-# Imported so that Ansible ships them too; each runs as a program of its own, on another Python.
+# Imported so that Ansible ships them too. Each runs as a separate program, with the environment's Python.
 _WORKER, _TOKEN_COUNT = paths.program(worker), paths.program(token_count)
 _VARIABLES = {"PYTHONPATH": str(paths.IMPORT_ROOT), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
 SAY_SECONDS = 10.0
@@ -27,22 +27,25 @@ Say = Callable[[str], None]
 
 
 def text_problems(asked: QuantizeRequest, environment: Path) -> list[str]:
-    """Count the tokens of the texts by the base's own tokenizer, in the environment, which has one to run it."""
-    parts = {"calibrate with": _calibration(asked), "judge by": asked.texts.held_out}
+    """Return a sentence for each part of the texts with too few tokens.
+
+    The base's own tokenizer counts the tokens, in the quantization environment, which has a library for it.
+    """
+    parts = {"calibration": _calibration(asked), "evaluation": asked.texts.held_out}
     command = [str(environment / "bin/python"), "-m", _TOKEN_COUNT, str(asked.base)]
     try:
         done = process.run(command, env=os.environ | _VARIABLES, input=json.dumps(parts), check=True)
         counted: dict[str, int] = json.loads(done.stdout)
     except FileNotFoundError:
-        return [f"{command[0]} is not there: run ansible-playbook playbooks/quantize.yml."]
+        return [f"{command[0]} does not exist: run ansible-playbook playbooks/quantize.yml."]
     except (subprocess.CalledProcessError, ValueError) as error:
-        said = getattr(error, "stderr", "") or str(error)
-        return [f"its tokenizer cannot be used: {said.strip().splitlines()[-1]}"]
+        output = getattr(error, "stderr", "") or str(error)
+        return [f"its tokenizer failed: {output.strip().splitlines()[-1]}"]
     return requirements.short(counted, asked.texts.source)
 
 
 def job(asked: QuantizeRequest, work: Path, environment: Path) -> worker.Job:
-    """Return the job of the worker, and what identifies its result."""
+    """Return the worker's job, with the values that identify its result."""
     recipe = asked.recipe
     return {
         "base": str(asked.base),
@@ -66,17 +69,17 @@ def _calibration(asked: QuantizeRequest) -> list[str]:
 
 
 def earlier(work: Path) -> worker.Job | None:
-    """Return the job of an earlier run, None where there is none."""
+    """Return the job of an earlier run, None if there is none."""
     path = work / "job.json"
     found: worker.Job | None = json.loads(path.read_text()) if path.exists() else None
     return found
 
 
 def quantized(asked: QuantizeRequest, work: Path, environment: Path, say: Say) -> dict[str, str]:
-    """Run the recipe, unless an earlier run of the same job completed it; return the versions."""
+    """Run the recipe unless an earlier run of the same job completed it; return the packages' versions."""
     wanted, done = job(asked, work, environment), work / "versions.json"
     if done.exists() and earlier(work) == wanted:
-        say("quantized by an earlier run; going on with the gate")
+        say("an earlier run quantized the model; continuing with the quality gate")
     else:
         if work.exists():
             store.remove(work)
@@ -88,7 +91,7 @@ def quantized(asked: QuantizeRequest, work: Path, environment: Path, say: Say) -
 
 
 def _run(environment: Path, job: Path, log: Path, say: Say) -> None:
-    """Run the worker in the quantization environment, and report its last line now and then."""
+    """Run the worker in the quantization environment, and report its last line every 10 s."""
     with log.open("wb") as out:
         command = [str(environment / "bin/python"), "-m", _WORKER, str(job)]
         process = subprocess.Popen(command, env=os.environ | _VARIABLES, stdout=out, stderr=out)
@@ -105,7 +108,7 @@ def _run(environment: Path, job: Path, log: Path, say: Say) -> None:
     if process.returncode != 0:
         raise RoundhouseError(
             "quantize_worker_failed",
-            "llm-compressor ended with status {status}: {last_line}",
+            "llm-compressor exited with status {status}: {last_line}",
             "See {log}.",
             status=process.returncode,
             last_line=_last_line(log),

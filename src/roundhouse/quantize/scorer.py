@@ -1,4 +1,4 @@
-"""Scores of a model: start vLLM on it, get the log-probabilities of the held-out tokens, stop it."""
+"""Score a model: start vLLM with it, read the log-probabilities of the held-out tokens, and stop vLLM."""
 
 from __future__ import annotations
 
@@ -32,12 +32,15 @@ NAME = "scored"
 HOST = "127.0.0.1"
 WINDOW_TOKENS, WINDOWS = 256, 16
 START_SECONDS = 900
-# Of a card, and what a scored model takes of that beside its weights (an upper bound for a window, not measured).
+# The share of the card for the engine, and its memory besides the weights (an upper bound, not measured).
 CARD_SHARE, BESIDE_GIB = 0.9, 3.0
 
 
 class Scorer:
-    """An engine on a card (gpu.facts) or the CPU; `offload_gib` of weights stay in RAM, None for as many as needed."""
+    """Score models with an engine on a card (gpu.facts) or the CPU.
+
+    `offload_gib` is the amount of weights to keep in the host's memory; None keeps as much there as needed.
+    """
 
     def __init__(
         self, engine_path: str, accelerator: str, offload_gib: float | None = None, card: Card | None = None
@@ -46,7 +49,7 @@ class Scorer:
         self.offload_gib, self.card = offload_gib, card
 
     def score(self, folder: Path, texts: list[str]) -> list[Position]:
-        """Return the log-probabilities of the texts' tokens by the model in the folder. Raises RoundhouseError."""
+        """Return the model's log-probabilities for the texts' tokens. Raises RoundhouseError."""
         found: list[Position] = []
         with self._served(folder) as engine:
             for tokens in self._windows(engine, texts):
@@ -62,7 +65,7 @@ class Scorer:
         return found
 
     def _windows(self, engine: Engine, texts: list[str]) -> list[list[int]]:
-        """Return the texts as windows of tokens, by the served model's own tokenizer."""
+        """Return the texts as windows of tokens, split by the served model's tokenizer."""
         prompt = {"model": NAME, "prompt": "\n".join(texts), "add_special_tokens": False}
         tokens = engine.ask("/tokenize", prompt, timeout_seconds=60)["tokens"]
         starts = range(0, len(tokens) - WINDOW_TOKENS + 1, WINDOW_TOKENS)
@@ -80,7 +83,7 @@ class Scorer:
                 **options.environment(self.accelerator, [0], START_SECONDS),
                 "VLLM_CACHE_ROOT": work,
             }
-            # What vLLM compiles even so, to rank log-probabilities, needs a C++ compiler that a host need not have.
+            # vLLM also compiles code to rank log-probabilities, which needs a C++ compiler that a host may lack.
             environment["TORCHDYNAMO_DISABLE"] = "1"
             with log.open("wb") as out:
                 process = subprocess.Popen(
@@ -118,13 +121,13 @@ class Scorer:
         }
         place = options.Place(accelerator=self.accelerator, host=HOST, port=port, model_path=str(folder))
         made = options.config(agent, decided, place, eager=True)
-        # Only a judge asks for these.
+        # Only the quality gate requests log-probabilities.
         made |= {"max-logprobs": LIKELIEST}
         offload = self._offloaded_gib(folder)
         return made | ({"cpu-offload-gb": offload} if offload else {})
 
     def _offloaded_gib(self, folder: Path) -> float:
-        """Return how much of a folder's weights stay in RAM: a base is larger than what is made of it for a card."""
+        """Return the GiB of weights to keep in the host's memory: a 16-bit base may be too large for the card."""
         card_gib = self.card["memory_gib"] if self.card else None
         if self.offload_gib is not None or card_gib is None:
             return self.offload_gib or 0.0
@@ -136,23 +139,23 @@ def _wait(engine: Engine, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not engine.healthy():
         if process.poll() is not None:
-            raise RoundhouseError("engine_exited", "It ended before it was ready.")
+            raise RoundhouseError("engine_exited", "It exited before it was ready.")
         if time.monotonic() > deadline:
             raise RoundhouseError("start_timeout", "It was not ready after {seconds} s.", seconds=START_SECONDS)
         time.sleep(0.5)
 
 
 def _reason(log: Path) -> str:
-    """Return the first error of the engine's log: the later ones are its consequences.
+    """Return the first error of the engine's log, because later errors are its consequences.
 
-    vLLM's advice about the limit of open files has the form of an error and is left out.
+    vLLM's advice about the limit of open files looks like an error and is ignored.
     """
-    said = re.findall(r"\b\w*Error: (?!.*Consider increasing with ulimit).*", log.read_text(errors="replace"))
-    return f"Its log: {said[0].strip()}" if said else "Its log gives no reason."
+    errors = re.findall(r"\b\w*Error: (?!.*Consider increasing with ulimit).*", log.read_text(errors="replace"))
+    return f"Its log: {errors[0].strip()}" if errors else "Its log contains no error."
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop the engine and its children, so that none holds the card."""
+    """Stop the engine and its child processes, so that none uses the card."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:

@@ -1,7 +1,7 @@
-"""Text to calibrate with and text to judge by, which have nothing in common.
+"""Provide disjoint texts for calibration and for evaluation.
 
-The user's own file (one text a line, or JSON lines with "text"), or what ships with every Python under
-the PSF licence: its language reference. Which half a paragraph belongs to follows from its own hash.
+The source is the user's file: one text per line, or JSON lines with "text". The default is Python's language reference,
+which is part of every Python under the PSF licence. A text's hash decides which of the two parts it belongs to.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 
-SHORTEST = 120  # characters: less is a heading
+SHORTEST = 120  # characters: shorter texts are headings
 FEWEST = 8
 
 
 class Texts(NamedTuple):
-    """`sha256` is over both, for the model card."""
+    """Texts for calibration and for evaluation (`held_out`). `sha256` covers both, for the model card."""
 
     calibration: list[str]
     held_out: list[str]
@@ -28,7 +28,7 @@ class Texts(NamedTuple):
 
 
 def read(path: Path | None) -> Texts:
-    """Return the texts of a file, or the ones that ship with Python. Raises UsageError."""
+    """Return the texts of a file, or of Python's language reference without one. Raises UsageError."""
     if path is None:
         topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
         found = [" ".join(part.split()) for name in sorted(topics) for part in topics[name].split("\n\n")]
@@ -39,7 +39,7 @@ def read(path: Path | None) -> Texts:
         raise UsageError(
             "calibration_unreadable",
             "--calibration {path} cannot be read ({reason}).",
-            "Write a text a line, or JSON lines with text.",
+            "Write one text per line, or JSON lines with text.",
             path=str(path),
             reason=str(error),
         ) from None
@@ -47,8 +47,8 @@ def read(path: Path | None) -> Texts:
     if min(len(texts.calibration), len(texts.held_out)) < FEWEST:
         raise UsageError(
             "calibration_too_short",
-            "--calibration {path} has {available} texts.",
-            "Write at least {least}, one a line.",
+            "--calibration {path} has only {available} texts.",
+            "Write at least {least} texts, one per line.",
             path=str(path),
             available=len(found),
             least=4 * FEWEST,
@@ -62,7 +62,7 @@ def _line(line: str) -> str:
 
 def _split(found: list[str], source: str) -> Texts:
     hashed = sorted((hashlib.sha256(text.encode()).hexdigest(), text) for text in set(found))
-    # One in four is held out.
+    # One text in four is held out for the evaluation.
     held_out = [text for digest, text in hashed if digest[0] in "0123"]
     calibration = [text for digest, text in hashed if digest[0] not in "0123"]
     return Texts(calibration, held_out, source, hashlib.sha256("\0".join(d for d, _ in hashed).encode()).hexdigest())

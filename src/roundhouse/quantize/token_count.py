@@ -1,8 +1,8 @@
-"""How many tokens are texts? By the base's own tokenizer, on a Python that has one to run it.
+"""Count the tokens of texts with the base's own tokenizer, on a Python that has the library for it.
 
-    python -m roundhouse.quantize.token_count BASE      on stdin {"what for": [texts]}, on stdout {"what for": tokens}
+    python -m roundhouse.quantize.token_count BASE      stdin: {"part": [texts]}, stdout: {"part": tokens}
 
-It loads no weights and no PyTorch, so that what is too short is refused in a second, and not after hours.
+It loads neither weights nor PyTorch, so that texts that are too short are refused within a second and not after hours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Count and return 0."""
+    """Count the tokens of each part, print them as JSON and return 0."""
     encode = _encoder(Path(sys.argv[1]))
     counted = {name: sum(len(encode(text)) for text in texts) for name, texts in json.load(sys.stdin).items()}
     json.dump(counted, sys.stdout)

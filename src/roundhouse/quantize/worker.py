@@ -1,9 +1,9 @@
-"""The part of `roundhouse quantize` that needs llm-compressor: runs on the Python of its environment.
+"""Quantize a model with llm-compressor, on the Python of its environment.
 
     python -m roundhouse.quantize.worker JOB      JOB: a JSON file, see `Job`
 
-Writes the quantized model into the job's folder, its stage to stdout, and the versions that made it as JSON to
-`versions.json` beside it. Whether the result is good is decided elsewhere (quality.py).
+The program writes the quantized model into the job's folder and its current stage to stdout. It writes the packages'
+versions as JSON to `versions.json` beside the folder. The quality gate (quality.py) checks the result.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from typing import Any, TypedDict
 from ..models.manifest import NAME, WANTED
 
 PACKAGES = ("llmcompressor", "compressed-tensors", "torch", "transformers", "auto-round")
-# The head stays as it is: a word is chosen by it, and it is a small part of the bytes.
+# The output layer is not quantized: it selects the token, and it is a small part of the bytes.
 IGNORE = ["lm_head"]
-# auto-round's own recipe "light": its default rate, 1 / iterations, is meant for 200 of them.
+# auto-round's recipe "light". Its default rate, 1 / iterations, is for 200 iterations.
 ITERATIONS, LEARNING_RATE = 50, 5e-3
 
 
 class Job(TypedDict):
-    """What is quantized and how (quantize/run.job); the last five identify the result and are not read here."""
+    """The job of the worker (quantize/run.job). The last five keys identify the result; the worker ignores them."""
 
     base: str  # a folder
     folder: str  # of the result
     method: str
     scheme: str  # a preset of compressed-tensors
     group_size: int  # 0: the preset's
-    texts: list[str]  # to calibrate with; []: none
-    max_tokens: int  # of a text
+    texts: list[str]  # for calibration; []: none
+    max_tokens: int  # per text
     seed: int
     path: str
     revision: str | None
-    stamp: str | None  # of the base, which may be another one under its name by the time a run goes on
+    stamp: str | None  # of the base, which may change before a run is resumed
     form: str
-    environment: str  # what quantizes may be another too
+    environment: str  # which may also change before a run is resumed
 
 
 def modifiers(method: str, scheme: str, group_size: int) -> list[object]:
-    """Return llm-compressor's modifiers of a recipe."""
+    """Return llm-compressor's modifiers for a recipe."""
     quantization = importlib.import_module("llmcompressor.modifiers.quantization")
     how = {"config_groups": {"group_0": _scheme(scheme, group_size)}, "ignore": IGNORE}
     if method == "rtn":
@@ -63,7 +63,7 @@ def modifiers(method: str, scheme: str, group_size: int) -> list[object]:
 
 
 def _scheme(scheme: str, group_size: int) -> object:
-    """Return compressed-tensors' preset, with the group size that the model's sizes allow."""
+    """Return compressed-tensors' preset with the given group size; 0 keeps the preset's."""
     presets = importlib.import_module("compressed_tensors.quantization")
     found = presets.preset_name_to_scheme(scheme, ["Linear"])
     if group_size:
@@ -72,7 +72,7 @@ def _scheme(scheme: str, group_size: int) -> object:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do the job and return 0."""
+    """Quantize the model of the job and return 0."""
     job: Job = json.loads(Path((sys.argv[1:] if argv is None else argv)[0]).read_text())
     torch = importlib.import_module("torch")
     transformers = importlib.import_module("transformers")
@@ -93,19 +93,19 @@ def main(argv: list[str] | None = None) -> int:
     _copy_what_is_not_weights(Path(job["base"]), Path(job["folder"]))
     versions = {package: version(package) for package in PACKAGES}
     (Path(job["folder"]).parent / "versions.json").write_text(json.dumps(versions))
-    say("written")
+    say("wrote the quantized model")
     return 0
 
 
 def _tokenizer(transformers: ModuleType, base: Path) -> Any:
-    """Return the base's tokenizer as its file says: what AutoTokenizer makes of it may split text in another way."""
+    """Return the base's tokenizer from its own file, because AutoTokenizer's version may split text differently."""
     if (base / "tokenizer.json").exists():
         return transformers.PreTrainedTokenizerFast(tokenizer_file=str(base / "tokenizer.json"))
     return transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
 
 
 def _copy_what_is_not_weights(base: Path, folder: Path) -> None:
-    """Copy the base's tokenizer and templates as they are: saved again, their files come out different."""
+    """Copy the base's tokenizer and templates unchanged, because saving them again changes the files."""
     for path in base.iterdir():
         weights = path.name == "config.json" or ".safetensors" in path.name
         if any(path.match(pattern) for pattern in WANTED) and not weights and path.name != NAME:
@@ -113,10 +113,10 @@ def _copy_what_is_not_weights(base: Path, folder: Path) -> None:
 
 
 def windows(rows: list[list[int]]) -> list[list[int]]:
-    """Return the tokens of the rows, in their order, as rows of one length: the mean. What is left over is dropped.
+    """Return the tokens of all rows, in order, as rows of the mean length. The remainder is dropped.
 
-    auto-round 0.15 takes the positions of a batch's first sequence for all of it, and llm-compressor pads them with
-    zeros: a longer sequence of the batch loses its positions. (auto_round: BlockForwardRunner._select_batch)
+    auto-round 0.15 uses the positions of a batch's first sequence for the whole batch, and llm-compressor pads them
+    with zeros. A longer sequence loses its positions (auto_round: BlockForwardRunner._select_batch).
     """
     tokens = [token for row in rows for token in row]
     length = max(1, len(tokens) // len(rows))
@@ -131,19 +131,19 @@ def _calibration(rows: list[list[int]], max_tokens: int) -> dict[str, object]:
         "dataset": dataset,
         "max_seq_length": max_tokens,
         "num_calibration_samples": len(rows),
-        "shuffle_calibration_samples": False,  # the same texts in the same order, for the same result
+        "shuffle_calibration_samples": False,  # the same order of texts gives the same result
     }
 
 
 def _without_an_accelerator(torch: ModuleType) -> None:
-    """Let AWQ run on a CPU: llm-compressor 0.14 pins its cache's memory without asking (awq/base.py, line 507)."""
+    """Let AWQ run on a CPU: llm-compressor 0.14 always pins its cache's memory (awq/base.py, line 507)."""
     if not torch.accelerator.is_available():
         cache = importlib.import_module("llmcompressor.pipelines.cache").IntermediatesCache
         cache.pin_memory = lambda self, *arguments, **how: None
 
 
 def say(text: str) -> None:
-    """Say a stage in one line."""
+    """Print a stage as one line."""
     print(text, flush=True)
 
 

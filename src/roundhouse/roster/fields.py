@@ -1,6 +1,6 @@
-"""Check each setting of an agent: one rule a setting, and a sentence for an invalid value.
+"""Check each setting of an agent with one rule, which yields a sentence for an invalid value.
 
-The argument specification of roles/preflight has the same names, and a test says so.
+A test checks that the argument specification of roles/preflight has the same names.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from ..catalog.recipes import RECIPES
 from ..util.suggest import RENAMED, did_you_mean
 from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 
-# Of no command yet.
+# Not commands yet.
 RESERVED_FOR_LATER = ("check", "gateway")
-# The words of the command line: an agent's name is a word there too (`roundhouse dev`). A test compares them.
+# The commands of `roundhouse`. An agent's name is a command too (`roundhouse dev`). A test compares the two lists.
 _WORDS = """
 bench clear client-config control deploy doctor export failover gpu help history import keys logs models plan plans
 prune pull quantize ready resume rollback routes status stop switch verify watch watchdog
 """
 RESERVED = (*_WORDS.split(), *RESERVED_FOR_LATER)
-# systemd hides these from the units (ProtectHome=, PrivateTmp=).
+# systemd hides these folders from the units (ProtectHome=, PrivateTmp=).
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - refused, not used
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 POLICIES = ("best_fit", "exact")
-# What an agent may give up. `max_model_len` only where max_model_len_min says how far.
+# The settings that a plan may reduce; `max_model_len` only down to max_model_len_min.
 GIVE_UP = ("kv_cache_dtype", "max_model_len", "model")
-# Of an entry of `models`. A recipe makes its result of the model that the entry names.
+# The keys of an entry of `models`. With `quantize` the entry names the model that the recipe quantizes.
 MODEL_FIELDS = ("model", "revision", "quantization", "quantize")
-# What the plan writes where a roster says nothing: vLLM's own defaults below 70 GiB. Written down on every card, so
-# that what was computed is what runs: the engine's defaults jump with the card (vllm/defaults.py, batch).
+# The plan's values for settings that a roster leaves out: vLLM's defaults below 70 GiB. The plan writes them for every
+# card, because vLLM's defaults depend on the card (vllm/defaults.py, batch) and would differ from the computed fit.
 MAX_NUM_SEQS = 256
 MAX_NUM_BATCHED_TOKENS = 2048
 SPECULATIVE_METHODS = ("ngram", "draft_model")
@@ -40,14 +40,14 @@ Rule = Callable[[str, object], Iterator[str]]
 
 
 def problems(at: str, field: str, value: object) -> Iterator[str]:
-    """Yield a sentence when `value` is invalid; `at` is the setting's full name, such as agents[dev].port."""
+    """Yield a sentence if `value` is invalid; `at` is the setting's full name, such as agents[dev].port."""
     yield from RULES[field](at, value)
 
 
 def unknown_setting(at: str, key: str, known: tuple[str, ...]) -> str:
-    """Return the sentence for a key that the roster does not have."""
+    """Return the sentence for an unknown key of the roster."""
     if key in RENAMED:
-        return f"{at} is now {RENAMED[key]}: write that."
+        return f"{at} was renamed to {RENAMED[key]}: use the new name."
     remedy = did_you_mean(key, known, f"Write one of {', '.join(known)}.")
     return f"{at} is not a setting. {remedy}"
 
@@ -72,7 +72,7 @@ def _name(at: str, value: object) -> Iterator[str]:
     if not isinstance(value, str) or not NAME.fullmatch(value):
         yield f"{at} is {value!r}: write a lower-case word of letters, digits and hyphens, such as dev."
     elif value in RESERVED:
-        yield f"{at} is {value!r}, a word of the command line: choose none of {', '.join(RESERVED)}."
+        yield f"{at} is {value!r}, a command of roundhouse: choose a name other than {', '.join(RESERVED)}."
 
 
 def _models(at: str, value: object) -> Iterator[str]:
@@ -93,13 +93,13 @@ def _model(here: str, entry: object) -> Iterator[str]:
         yield unknown_setting(f"{here}.{unknown[0]}", unknown[0], MODEL_FIELDS)
     revision = entry.get("revision", "main")
     if not isinstance(revision, str) or not re.fullmatch(r"\w[\w.-]*", revision):
-        yield f"{here}.revision is {revision!r}: write a branch, a tag or a commit as a text."
+        yield f"{here}.revision is {revision!r}: write a branch, a tag or a commit as a string."
     if "quantization" in entry and entry["quantization"] not in [*FORMATS]:
         yield _format(f"{here}.quantization", entry["quantization"])
     if "quantize" in entry and entry["quantize"] not in [*RECIPES]:
         yield f"{here}.quantize is {entry['quantize']!r}: write one of {', '.join(RECIPES)}, or leave it out."
     elif "quantize" in entry and "quantization" in entry:
-        yield f"{here}.quantization is {entry['quantization']!r} beside quantize: leave it out, the recipe says it."
+        yield f"{here}.quantization is {entry['quantization']!r} beside quantize: remove it, the recipe sets it."
 
 
 def _model_name(at: str, model: str) -> Iterator[str]:
@@ -108,7 +108,7 @@ def _model_name(at: str, model: str) -> Iterator[str]:
     elif "gguf" in model.lower() and not model.startswith("/"):
         yield f"{at} is {model!r}, and vLLM does not load GGUF: name the model's AWQ repository."
     if model.startswith(HIDDEN):
-        yield f"{at} is {model!r}, which an engine's unit does not see: put it below /srv, or /var/lib."
+        yield f"{at} is {model!r}, a folder that systemd hides from the engine: move it below /srv or /var/lib."
 
 
 def _format(at: str, value: object) -> str:
@@ -125,7 +125,7 @@ def _format(at: str, value: object) -> str:
 def _utilization(at: str, value: object) -> Iterator[str]:
     if not (_number(value) and 0 < value <= 1):
         percent = f": write {value / 100:g}" if _number(value) and 5 <= value <= 100 else ", such as 0.85"
-        yield f"{at} is {value!r}, and it is a share of the card, above 0 and at most 1{percent}."
+        yield f"{at} is {value!r}, but it is a share of the card, above 0 and at most 1{percent}."
 
 
 def _gpus(value: object) -> bool:
@@ -144,14 +144,14 @@ def _speculative(at: str, value: object) -> Iterator[str]:
         return
     allowed = ("method", "model", "revision", *_SPECULATIVE_COUNTS)
     for key in [key for key in value if key not in allowed]:
-        yield f"{at}.{key} is not a setting: write one of {', '.join(allowed)}."
+        yield f"{at}.{key} is not a setting. Write one of {', '.join(allowed)}."
     for key in _SPECULATIVE_COUNTS:
         if (key in value or key == "num_speculative_tokens") and not _whole(value.get(key), 1):
             yield f"{at}.{key} is {value.get(key)!r}: write a whole number of tokens, such as 4."
     if value["method"] == "draft_model":
         yield from _model(at, {key: value[key] for key in ("model", "revision") if key in value})
     elif "model" in value:
-        yield f"{at}.model is {value['model']!r}, and ngram drafts from the prompt: leave it out."
+        yield f"{at}.model is {value['model']!r}, but method ngram uses no draft model: remove it."
 
 
 def _number(value: object) -> TypeGuard[float]:
@@ -172,19 +172,19 @@ RULES: dict[str, Rule] = {
     "gpu_memory_utilization": _utilization,
     "temperature": _rule(lambda value: _number(value) and 0 <= value <= 2, "write a number from 0 to 2"),
     "top_p": _rule(lambda value: _number(value) and 0 < value <= 1, "write a number above 0 and at most 1"),
-    "description": _rule(lambda value: isinstance(value, str), "write a text"),
+    "description": _rule(lambda value: isinstance(value, str), "write a string"),
     "policy": _one_of(POLICIES),
-    "give_up": _rule(_give_up, f"list some of {', '.join(GIVE_UP)}, each once, what you would miss least first"),
-    "max_model_len_min": _count("write the fewest tokens that the agent is of use with, such as 8192"),
+    "give_up": _rule(_give_up, f"list some of {', '.join(GIVE_UP)}, each once, the least important first"),
+    "max_model_len_min": _count("write the fewest tokens that the agent needs, such as 8192"),
     "kv_cache_dtype": _one_of(tuple(KV_DTYPE_BYTES)),
     "gpus": _rule(_gpus, "write a list of GPU indices, each once, such as [0]"),
-    "max_num_seqs": _count("write how many requests may run at once, such as 16"),
-    "max_num_batched_tokens": _count("write how many tokens a step may take, such as 2048"),
+    "max_num_seqs": _count("write the number of requests that may run at once, such as 16"),
+    "max_num_batched_tokens": _count("write the number of tokens per step, such as 2048"),
     "enforce_eager": _TRUE_FALSE,
     "enable_prefix_caching": _TRUE_FALSE,
     "tool_call_parser": _rule(
         lambda value: isinstance(value, str) and bool(re.fullmatch(r"[a-z0-9_]+", value)),
-        "write a parser of vLLM's, such as hermes for Qwen models",
+        "write the name of a vLLM parser, such as hermes for Qwen models",
     ),
     "speculative_config": _speculative,
 }

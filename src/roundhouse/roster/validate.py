@@ -1,7 +1,7 @@
-"""Check the roster, which a user wrote in group_vars/all/agents.yml.
+"""Validate the roster that a user wrote in group_vars/all/agents.yml.
 
-`problems` finds all problems at once. Each is one sentence that names the field, the value and the remedy. Nothing on a
-host is changed before the list is empty.
+`problems` finds all problems at once. Each is one sentence that names the field, the value and what to
+write instead. Nothing on a host is changed before the list is empty.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REQUIRED = tuple(field for field in fields.RULES if field in WantedAgent.__requi
 
 
 def require_valid(agents: object, configs: Configs | None = None, gateway_port: int | None = None) -> Roster:
-    """Return the roster, or raise UsageError with one sentence a line."""
+    """Return the roster. Raises UsageError with one sentence per line."""
     found = list(problems(agents, configs, gateway_port))
     if found:
         raise UsageError("roster_invalid", "{problems}", problems="\n".join(found))
@@ -29,13 +29,13 @@ def require_valid(agents: object, configs: Configs | None = None, gateway_port: 
 
 
 def problems(agents: object, configs: Configs | None = None, gateway_port: int | None = None) -> Iterator[str]:
-    """Yield a sentence for each invalid thing in the roster.
+    """Yield a sentence for each problem in the roster.
 
-    `configs` are the config.json files of folders on the host; without them such a model is not known.
-    `gateway_port` is None where no gateway stands before the engines.
+    `configs` are the config.json files of folders on the host; a folder that is missing there counts as unknown.
+    `gateway_port` is None without a gateway.
     """
     if not isinstance(agents, list) or not agents:
-        what = "empty" if not agents else f"a {type(agents).__name__} and not a list"
+        what = "empty" if not agents else f"a {type(agents).__name__}, not a list"
         yield f"agents is {what}: list at least one agent in the inventory's group_vars/all/agents.yml."
         return
     for index, agent in enumerate(agents):
@@ -54,7 +54,7 @@ def _agent(at: str, agent: dict[str, Any], configs: Configs) -> Iterator[str]:
     for key in [key for key in agent if key not in fields.RULES]:
         yield fields.unknown_setting(f"{at}.{key}", key, tuple(fields.RULES))
     for key in [key for key in REQUIRED if key not in agent]:
-        yield f"{at}.{key} is missing: each agent has {', '.join(REQUIRED)}."
+        yield f"{at}.{key} is missing: each agent needs {', '.join(REQUIRED)}."
     found = [
         problem
         for field, value in agent.items()
@@ -67,13 +67,13 @@ def _agent(at: str, agent: dict[str, Any], configs: Configs) -> Iterator[str]:
 
 
 def _together(at: str, agent: WantedAgent, configs: Configs) -> Iterator[str]:
-    """Yield what is wrong between settings that are each right alone."""
+    """Yield a sentence for each conflict between settings that are valid alone."""
     wanted, least = agent["max_model_len"], agent.get("max_model_len_min")
     if least is not None and least > wanted:
-        yield f"{at}.max_model_len_min is {least}, above max_model_len, {wanted}: write at most that."
+        yield f"{at}.max_model_len_min is {least}, above max_model_len: write at most {wanted}."
     seqs, batched = agent.get("max_num_seqs"), agent.get("max_num_batched_tokens", MAX_NUM_BATCHED_TOKENS)
     if seqs is not None and seqs > batched:
-        yield f"{at}.max_num_seqs is {seqs}, above max_num_batched_tokens, {batched}: write at most that."
+        yield f"{at}.max_num_seqs is {seqs}, above max_num_batched_tokens: write at most {batched}."
     models = [roster_models.find(entry, configs) for entry in agent["models"]]
     for index, (entry, found) in enumerate(zip(agent["models"], models, strict=True)):
         if sentence := roster_models.problem(f"{at}.models[{index}]", entry, found):
@@ -84,13 +84,13 @@ def _together(at: str, agent: WantedAgent, configs: Configs) -> Iterator[str]:
     drafting = roster_models.find({"model": draft}, configs) if draft else None
     if isinstance(drafting, Unknown) and agent.get("policy") != "exact":
         where = f"{at}.speculative_config.model"
-        yield f"{where} is {draft!r}: {drafting.reason} Name one whose memory is known, or write policy: exact."
+        yield f"{where} is {draft!r}: {drafting.reason} Name a model of the catalog, or write policy: exact."
     own = [found.architecture.max_position_embeddings if isinstance(found, Model) else None for found in models]
-    # A model whose limit is not known may go further; the engine has the last word on it.
+    # A model whose limit is unknown may support more tokens; the engine checks it at its start.
     longest = max((limit for limit in own if limit), default=0)
     if None not in own and wanted > longest:
         name = agent["models"][own.index(longest)]["model"]
-        yield f"{at}.max_model_len is {wanted}, and the longest of its models, {name}, goes to {longest}: write that."
+        yield f"{at}.max_model_len is {wanted}, but its models support at most {longest} ({name}): write {longest}."
 
 
 def _names_twice(agents: list[Any]) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _names_twice(agents: list[Any]) -> Iterator[str]:
             continue
         if name in first:
             places = f"agents[{first[name]}].name and agents[{index}].name"
-            yield f"{places} are both {name} (the first agent is agents[0]): give each agent its own name."
+            yield f"{places} are both {name} (counted from 0): give each agent a different name."
         first.setdefault(name, index)
 
 
@@ -115,5 +115,5 @@ def _ports_twice(agents: list[dict[str, Any]]) -> Iterator[str]:
             continue
         if port in first:
             at = f"agents[{agent.get('name')}].port"
-            yield f"{at} is {port}, which {first[port]} has already: give each agent a port of its own."
+            yield f"{at} is {port}, which {first[port]} also uses: give each agent a different port."
         first.setdefault(port, agent.get("name"))

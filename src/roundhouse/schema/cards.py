@@ -1,7 +1,7 @@
-"""The shapes of what is known of a host's cards, as JSON.
+"""Provide the JSON types of the facts about a host's cards.
 
-A value of None is not known, never a guess. Shapes are TypedDicts, so `|`, json.dumps and Ansible take them as dicts.
-Optional keys stand in a second class with total=False, because typing.NotRequired needs Python 3.11.
+None means unknown; no value is guessed. The types are TypedDicts, so that `|`, json.dumps and Ansible treat them as
+dicts. Optional keys are in a second class with total=False, because typing.NotRequired needs Python 3.11.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import TypedDict
 
 
 class Process(TypedDict):
-    """One process with memory on a card."""
+    """One process that uses memory of a card."""
 
     pid: int
     name: str | None  # None: it has ended, or runs in another namespace
-    gib: float | None  # None where the driver does not tell
+    gib: float | None  # None if the driver does not report it
 
 
 class NvmlCard(TypedDict):
-    """What NVML says of one card; a fact that this card or driver does not state is None."""
+    """NVML's facts of one card; a fact that this card or driver does not report is None."""
 
     address: str  # PCI, as sysfs writes it: 0000:01:00.0
     device_id: str  # PCI device id, 4 hex digits without 0x: 2d04
@@ -32,27 +32,27 @@ class NvmlCard(TypedDict):
 
 
 class Card(NvmlCard):
-    """The facts of one GPU: those of the PCI bus, and NVML's where a driver answers. All keys are always there."""
+    """The facts of one GPU from the PCI bus, and from NVML if a driver answers. All keys are always present."""
 
-    driver: str | None  # the kernel driver that holds it; None: none, or a card that NVML alone shows (WSL)
+    driver: str | None  # the kernel driver bound to it; None: none, or a card that only NVML lists (WSL)
     architecture: str | None  # turing ... rubin, or host/gpu.PRE_TURING; None: newer than the table
 
 
 class NvmlState(TypedDict):
-    """How NVML answered; both are None without nvidia-ml-py."""
+    """The result of NVML's initialization; both are None without nvidia-ml-py."""
 
-    driver_version: str | None  # of the user space; None where NVML did not start
-    error: int | None  # nvmlReturn_t; None where it started
+    driver_version: str | None  # of the user-space libraries; None if NVML did not start
+    error: int | None  # nvmlReturn_t; None if it started
 
 
 class NvmlAnswer(NvmlState):
-    """host/nvml.Answer as JSON, handed from the first look at a host to the second."""
+    """host/gpu.Answer as JSON, passed from the first inspection of a host to the second."""
 
     gpus: list[NvmlCard]
 
 
 class GpuFacts(TypedDict):
-    """What host/gpu.facts() returns."""
+    """The result of host/gpu.facts()."""
 
     gpus: list[Card]  # in PCI order, which is NVML's and nvidia-smi's: the position is the card's number
     driver_version: str | None  # of the loaded kernel module
@@ -64,12 +64,12 @@ class HolderRow(TypedDict):
 
     pid: int
     name: str | None
-    unit: str | None  # systemd's; None where it has none
+    unit: str | None  # systemd's; None if it belongs to no unit
     gib: float | None
 
 
 class LiveCard(TypedDict):
-    """What one card does now (`roundhouse gpu`)."""
+    """The current state of one card (`roundhouse gpu`)."""
 
     gpu: int  # its number
     name: str
@@ -83,14 +83,14 @@ class LiveCard(TypedDict):
 
 
 class Owner(TypedDict):
-    """One who holds memory of a card."""
+    """One owner of memory on a card."""
 
     owner: str  # an agent's name, or "NAME (pid N)"
     gib: float | None
 
 
 class CardMemory(TypedDict):
-    """Who holds one card's memory (`roundhouse status`)."""
+    """The memory of one card by owner (`roundhouse status`)."""
 
     gpu: int
     total_gib: float

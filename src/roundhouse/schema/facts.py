@@ -1,4 +1,4 @@
-"""The shapes of what a plan depends on and only the host knows, and of what plans make others do."""
+"""Provide the types of the host facts that a plan depends on, and of the results that a host reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ModelConfig = dict[str, Any]  # a checkpoint's config.json, as its author wrote 
 
 
 class MeansFacts(TypedDict):
-    """What the container engine offers (host/docker.means); fields of plan/compose.Means."""
+    """The container engine's features (host/docker.means); fields of plan/compose.Means."""
 
     cdi: list[str]
     runtimes: list[str]
@@ -19,19 +19,19 @@ class MeansFacts(TypedDict):
 
 
 class Disk(TypedDict):
-    """The weights in one folder, and how fast they come."""
+    """The size of the weights in one folder, and the rate at which the disk reads them."""
 
     weights_bytes: int
     bytes_per_second: float | None
 
 
 class KnownStart(TypedDict):
-    """state/start_phases.Start as JSON: one start that was ready."""
+    """state/start_phases.Start as JSON: one start that became ready."""
 
     agent: str
     model_path: str
     seconds: float
-    began: dict[str, float]  # phase -> the second at which it began
+    began: dict[str, float]  # phase -> its beginning, in seconds after the start
 
 
 class _Measurement(TypedDict):
@@ -51,7 +51,7 @@ class _Measurement(TypedDict):
 
 
 class Measurement(_Measurement, total=False):
-    """What an engine's start log states, with the configuration that it is of (measured.json). Absent: not stated."""
+    """The measurements of an engine's start log, with its configuration (measured.json). Absent: not in the log."""
 
     cuda_gib: float
     weights_gib: float
@@ -63,16 +63,16 @@ class Measurement(_Measurement, total=False):
 
 
 class PlanFacts(GpuFacts):
-    """What the module roundhouse_plan_facts returns."""
+    """The result of the module roundhouse_plan_facts."""
 
     answer: NvmlAnswer
     configs: dict[str, ModelConfig]  # by the folder that the roster names
-    stamps: dict[str, str]  # folder -> what stands for its revision
+    stamps: dict[str, str]  # folder -> its stamp, used as the revision (models/own_folders.stamp)
     means: MeansFacts
     disk: dict[str, Disk]  # by folder: the store and the roster's own
     measured: list[Measurement]
     starts: list[KnownStart]
-    deployed: Plan | None  # None: none, or one that cannot be understood
+    deployed: Plan | None  # None: none, or one that cannot be read
 
 
 class LockedModel(TypedDict):
@@ -83,17 +83,17 @@ class LockedModel(TypedDict):
 
 
 class RequiredModel(TypedDict):
-    """A model of the hub that planned agents name (lock.required_models)."""
+    """A model of the hub that planned agents need (lock.required_models)."""
 
     model: str
     revision: str
-    asked: str  # what the roster says: a branch, say
+    asked: str  # the revision in the roster, for example a branch
     files: dict[str, str] | None  # None: not locked yet
-    serves: bool  # false: only the base of a result
+    serves: bool  # false: needed only as the base of a quantized model
 
 
 class RequiredResult(TypedDict):
-    """A result of a recipe that planned agents need (quantized.required_results)."""
+    """A quantized model that planned agents need (quantized.required_results)."""
 
     model: str
     revision: str | None
@@ -102,7 +102,7 @@ class RequiredResult(TypedDict):
 
 
 class ModelState(TypedDict):
-    """Which models a host has (provision/model_state.py)."""
+    """The models that a host still needs (provision/model_state.py)."""
 
     to_pull: list[RequiredModel]
     to_quantize: list[RequiredResult]
@@ -116,28 +116,28 @@ class _ServiceReads(TypedDict):
 
 
 class ServiceReads(_ServiceReads, total=False):
-    """What a service reads: the folder of its files, and the file that it touches after reading them."""
+    """The folder of files that a service reads, and the file that it touches after reading them."""
 
-    ignores: list[str]  # patterns of names
+    ignores: list[str]  # patterns of file names
 
 
 class ServiceState(TypedDict):
-    """A service of systemd (host/services.py)."""
+    """The state of a systemd service (host/services.py)."""
 
     enabled: bool
     state: str  # ActiveState
-    unread: list[str]  # files that changed after it read them
+    unread: list[str]  # files that changed after the service read them
 
 
 class Services(TypedDict):
-    """What host/services.inspect returns."""
+    """The result of host/services.inspect."""
 
     services: dict[str, ServiceState]
-    stale: list[str]  # units whose files systemd has not read
+    stale: list[str]  # units whose changed files systemd has not reloaded
 
 
 class HostState(TypedDict):
-    """What of the roles' work is on a host (provision/host_state.py)."""
+    """The parts of a deployment that are present on a host (provision/host_state.py)."""
 
     packages: list[str]
     environments: list[str]
@@ -161,7 +161,7 @@ class DriverRow(TypedDict):
 
 
 class PulledModel(TypedDict):
-    """A row of what pull.Pull.run returns."""
+    """A row of the result of pull.Pull.run."""
 
     model: str
     revision: str
@@ -171,17 +171,17 @@ class PulledModel(TypedDict):
 
 
 class StatusRow(TypedDict):
-    """An agent now (agents/status.rows); what only an engine knows is None without one."""
+    """The current state of an agent (agents/status.rows); facts of the engine are None if none runs."""
 
     agent: str
-    state: str | None  # host/systemd.Unit.state; None where systemd does not tell
+    state: str | None  # host/systemd.Unit.state; None if systemd does not report one
     port: int
     model: str
     max_model_len: int | None
     running: int | None  # requests
     waiting: int | None  # requests
     kv_use: float | None  # 0 to 1
-    since: str | None  # systemd's words
+    since: str | None  # as systemd prints it
     version: str | None
     drift: list[str]  # sentences
     problem: str | None  # a sentence

@@ -1,25 +1,25 @@
-"""The shapes of the plan: what was computed and is deployed (/etc/roundhouse/plan.json)."""
+"""Provide the types of the plan: the computed and deployed configuration (/etc/roundhouse/plan.json)."""
 
 from __future__ import annotations
 
 from typing import Any, TypedDict
 
-# What others named: keys and values are theirs, and nothing here checks them.
+# Formats of other programs, which define the keys and values. They are not checked here.
 EngineConfig = dict[str, Any]  # vLLM's options, as `vllm serve --config` reads them (vllm/options.py)
 ComposeFile = dict[str, Any]  # Docker Compose's file of one container (plan/compose.py)
 
 
 class GaveUp(TypedDict):
-    """One thing that the roster asks for and the plan does not give (plan/choose.py)."""
+    """One setting of the roster that the plan reduces (plan/choose.py)."""
 
     setting: str  # one of roster/fields.GIVE_UP
-    wanted: str | int  # tokens for max_model_len, else a name
+    wanted: str | int  # tokens for max_model_len, otherwise a name
     got: str | int
     why: str  # a sentence
 
 
 class OverheadTerm(TypedDict):
-    """One term of what an engine takes besides weights and KV cache, on each rank."""
+    """One term of an engine's memory besides weights and KV cache, per rank."""
 
     gib: float
     uncertainty_gib: float  # half-width
@@ -27,56 +27,56 @@ class OverheadTerm(TypedDict):
 
 
 class FitNumbers(TypedDict):
-    """fit/estimate.Fit in numbers, per rank; None where a card or a split rules the question out."""
+    """fit/estimate.Fit in numbers, per rank; None if the card or the split across cards is unsupported."""
 
     weights_gib_per_rank: float | None
     kv_bytes_per_token_per_rank: int | None
-    overhead_gib: float | None  # inside the engine's share
-    overhead_terms: dict[str, OverheadTerm]  # those inside the share, by name; {} where not computed
+    overhead_gib: float | None  # inside the engine's share of the card
+    overhead_terms: dict[str, OverheadTerm]  # the terms inside the share, by name; {} if not computed
     kv_gib_per_rank: float | None
     kv_tokens: int | None
     max_model_len_possible: int | None  # tokens
-    gap_gib: float | None  # what is missing for max_model_len; negative: to spare
-    decode_ceiling_tokens_per_second: float | None  # of one sequence; None: bandwidth not known, or it speculates
+    gap_gib: float | None  # memory missing for max_model_len; negative: free memory
+    decode_ceiling_tokens_per_second: float | None  # of one sequence; None: unknown bandwidth, or speculative decoding
 
 
 class FitRow(FitNumbers):
-    """An agent's fit as the plan keeps it: the memory split of each of its cards."""
+    """An agent's fit as stored in the plan: the memory of each of its cards by use."""
 
-    card_gib: float  # CUDA's total of its smallest card
-    format: str  # of the weights, by vllm/formats.WEIGHT_FORMATS
+    card_gib: float  # CUDA's total of the smallest card
+    format: str  # of the weights, a name in vllm/formats.WEIGHT_FORMATS
 
 
 class Decision(TypedDict):
-    """What a choice decides of an agent (plan/decide.py)."""
+    """The settings that the plan chooses for an agent (plan/decide.py)."""
 
-    taken: bool  # false: nothing fits, and the plan has a problem
-    waits: bool  # true: nothing can be computed before the host has its driver
+    taken: bool  # false: no model fits, and the plan has a problem
+    waits: bool  # true: the fit cannot be computed before the driver is installed
     model: str
     revision: str | None
     quantization: str | None
-    quantize: str | None  # the recipe by which `model` is quantized here
+    quantize: str | None  # the recipe that quantizes `model` on this host
     verdict: str  # fits, tight, no or unknown
     given_up: list[GaveUp]
-    refused: list[str]  # a sentence for each model that was passed over
+    refused: list[str]  # a sentence for each model that was not chosen
     notes: list[str]  # sentences (plan/requirements.py)
     max_model_len: int
     kv_cache_dtype: str
     gpu_memory_utilization: float
-    max_num_seqs: int | None  # None: on a CPU, where the roster says nothing
+    max_num_seqs: int | None  # None: on a CPU, if the roster does not set it
     max_num_batched_tokens: int | None  # likewise
     gpus: list[int]  # never empty; [0] on a CPU too
     fit: FitRow | None  # None: nothing was computed
 
 
 class Decided(Decision):
-    """A decision with what was asked."""
+    """A decision with the fingerprint of its inputs."""
 
-    fingerprint: str  # of plan/requirements.py: of the request and the cards
+    fingerprint: str  # of the request and the cards (plan/requirements.py)
 
 
 class StartLimit(TypedDict):
-    """How long a start may take, and the terms in words."""
+    """The time limit of a start in seconds, and its terms in words."""
 
     seconds: int
     why: str
@@ -94,15 +94,15 @@ class Limits(TypedDict):
 
 
 class AgentBase(Decided, Limits):
-    """What every agent of the plan has."""
+    """The keys that every agent of the plan has."""
 
     name: str
     description: str | None
     unit: str  # roundhouse-NAME.service
-    host: str  # where it answers: loopback
-    port: int  # the clients': the gateway's, or the engine's own where there is none
+    host: str  # the address it listens on: loopback
+    port: int  # for clients: the gateway's, or the engine's own without a gateway.
     engine_port: int  # equals port without a gateway
-    model_path: str  # the folder that is loaded
+    model_path: str  # the folder that the engine loads
     draft_model: str | None
     draft_revision: str | None
     draft_model_path: str | None
@@ -110,19 +110,19 @@ class AgentBase(Decided, Limits):
     top_p: float
     config_path: str
     config: EngineConfig
-    enforce_eager: bool  # nothing is compiled, no CUDA graphs are captured
-    kernels: bool  # FlashInfer's are there, compiled
+    enforce_eager: bool  # true: no compilation and no CUDA graphs
+    kernels: bool  # true: FlashInfer's compiled kernels are installed
     environment: dict[str, str]
     conflicts: list[str]  # names of the agents that share a card
-    after: list[str]  # those of them that the unit is ordered after
+    after: list[str]  # those of `conflicts` that the unit is ordered after
 
 
 class Agent(AgentBase, total=False):
-    """One agent of the plan. plan/deployed.load adds keys that an earlier version did not write, or they need .get."""
+    """One agent of the plan. plan/deployed.load adds keys that an earlier version did not write; others need .get."""
 
-    compose_path: str  # of runtime compose alone
+    compose_path: str  # only with runtime compose
     compose: ComposeFile  # likewise
-    # Limits that no planner writes: suites of tests put them into plan.json.
+    # Limits that the planner does not write: test suites put them into plan.json.
     canary_timeout_seconds: float
     free_timeout_seconds: float
     watchdog_every_seconds: float
@@ -131,15 +131,15 @@ class Agent(AgentBase, total=False):
 
 
 class Plan(TypedDict):
-    """What the roster became on one host: plan.json, the only input of the command."""
+    """The plan of one host: plan.json, the only input of the command."""
 
     schema: int  # plan/deployed.SCHEMA
     runtime: str  # native or compose
-    image: str | None  # the containers' reference; None: native
+    image: str | None  # the reference of the container image; None: native
     accelerator: str  # cuda or cpu
     engine_path: str  # the engine's environment
     models_store: str
     gateway_port: int | None  # None without a gateway
-    waiting: list[str]  # sentences: what is not known yet and will be
-    problems: list[str]  # sentences: while there is one, nothing is deployed
+    waiting: list[str]  # sentences: facts that become known later in the run
+    problems: list[str]  # sentences: if there is one, nothing is deployed
     agents: list[Agent]

@@ -1,4 +1,4 @@
-"""The shapes of the roster: the agents as wanted (group_vars/all/agents.yml), as roster/validate.py accepts them."""
+"""Provide the types of the roster (group_vars/all/agents.yml) as roster/validate.py accepts it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class Addressed(TypedDict):
-    """What a wanted and a planned agent have in common for roster/ports.py; take them as Sequence[Addressed]."""
+    """The common keys of a wanted and a planned agent for roster/ports.py; pass them as Sequence[Addressed]."""
 
     name: str
     port: int
@@ -30,9 +30,9 @@ class _Speculation(TypedDict):
 
 
 class Speculation(_Speculation, total=False):
-    """`speculative_config`, in vLLM's words."""
+    """`speculative_config`, with vLLM's key names."""
 
-    model: str  # of draft_model alone
+    model: str  # only with method draft_model
     revision: str
     prompt_lookup_max: int
     prompt_lookup_min: int
@@ -48,7 +48,7 @@ class Served(_Served, total=False):
     """The settings that an engine gets from the roster unchanged (vllm/options.py)."""
 
     enable_prefix_caching: bool  # absent: true
-    tool_call_parser: str  # one of vLLM's
+    tool_call_parser: str  # the name of a parser of vLLM
     speculative_config: Speculation
 
 
@@ -56,7 +56,7 @@ class _WantedAgent(Served):
     models: list[WantedModel]  # best first
     port: int  # 1024 to 65535
     max_model_len: int  # tokens of prompt and answer
-    gpu_memory_utilization: float  # the most of a card, above 0 and at most 1
+    gpu_memory_utilization: float  # upper limit of the share of a card, above 0 and at most 1
 
 
 class WantedAgent(_WantedAgent, total=False):
@@ -64,9 +64,9 @@ class WantedAgent(_WantedAgent, total=False):
 
     description: str
     policy: str  # best_fit (default) or exact
-    give_up: list[str]  # of roster/fields.GIVE_UP, the least missed first
-    max_model_len_min: int  # tokens; without it max_model_len is not given up
-    kv_cache_dtype: str  # one of vllm/formats.KV_DTYPE_BYTES, auto (16 bits) where absent
+    give_up: list[str]  # of roster/fields.GIVE_UP, the least important first.
+    max_model_len_min: int  # tokens; without it max_model_len is not reduced
+    kv_cache_dtype: str  # one of vllm/formats.KV_DTYPE_BYTES; absent: auto (16 bits).
     gpus: list[int]  # card numbers; absent: the plan chooses
     max_num_seqs: int
     max_num_batched_tokens: int

@@ -1,4 +1,4 @@
-"""Write small files atomically: each is whole or as it was, also when a run is killed."""
+"""Write small files atomically: a killed run leaves either the old content or the new one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Change(NamedTuple):
-    """A file before and after, as --diff shows it; `before` is empty for a new one, `after` for one that goes."""
+    """A file before and after, as --diff shows it. `before` is empty for a new file, `after` for a removed one."""
 
     path: str
     before: str
@@ -22,7 +22,7 @@ class Change(NamedTuple):
 
 
 def changes(wanted: dict[Path, str]) -> list[Change]:
-    """Return what differs from the wanted content."""
+    """Return the files whose content differs from the wanted content."""
     found = []
     for path, content in wanted.items():
         before = path.read_text(errors="replace") if path.is_file() else None
@@ -32,7 +32,7 @@ def changes(wanted: dict[Path, str]) -> list[Change]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and what is missing above it, for all to read: root's umask has no part in it."""
+    """Create a folder and its missing parents with mode 0755, regardless of the umask."""
     if path.is_dir():
         return
     make_folder(path.parent)
@@ -42,17 +42,17 @@ def make_folder(path: Path) -> None:
         aside.rename(path)
     except OSError:
         aside.rmdir()
-        if not path.is_dir():  # else another process has made it meanwhile
+        if not path.is_dir():  # otherwise another process has created it meanwhile
             raise
 
 
 def write(
     path: Path, content: str | bytes, mode: int = 0o644, owner: tuple[int, int] | None = None, *, durable: bool = True
 ) -> None:
-    """Write a file that is whole or as it was, in a folder that is made if need be. Raises OSError.
+    """Replace a file atomically and create missing parent folders. Raises OSError.
 
-    `owner` are the numbers of user and group, -1 for as it is. `durable`: it survives a lost machine, not only a killed
-    process.
+    `owner` holds the numeric user and group; -1 keeps the current one. `durable` syncs the file to disk, so that it
+    survives a power loss and not only a killed process.
     """
     make_folder(path.parent)
     stage(path, content, mode, owner, durable=durable).rename(path)
@@ -61,14 +61,14 @@ def write(
 def stage(
     path: Path, content: str | bytes, mode: int = 0o644, owner: tuple[int, int] | None = None, *, durable: bool = True
 ) -> Path:
-    """Write what `write` writes beside its place, and return that file: to rename it takes no room. Raises OSError.
+    """Write the content to a temporary file beside `path` and return it; renaming it needs no space. Raises OSError.
 
-    The name is the writer's own, because two writers must not fill one file. What killed writers left is removed.
+    Each thread uses its own name, so that two writers never share a file. Files of killed writers are removed.
     """
     remove_leftovers(path.parent, glob.escape(path.name))
     aside = path.with_name(f".{path.name}.{threading.get_native_id()}")
     try:
-        # Only its owner may read it before there is anything to read.
+        # The file is private until its content is complete, because it may hold a secret.
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream:
             os.fchmod(stream.fileno(), 0o600)
             stream.write(content.encode() if isinstance(content, str) else content)
@@ -79,20 +79,20 @@ def stage(
             if durable:
                 os.fsync(stream.fileno())
     except BaseException:
-        aside.unlink(missing_ok=True)  # half a file would take the room that is missing
+        aside.unlink(missing_ok=True)  # on a full disk a partial file would use up the last space
         raise
     return aside
 
 
 def remove_leftovers(folder: Path, names: str = "*") -> None:
-    """Remove what killed writers left of files of such names."""
+    """Remove the temporary files that killed writers of matching names left in the folder."""
     for left in folder.glob(f".{names}.[0-9]*"):
         if not Path("/proc", left.suffix[1:]).exists():
             left.unlink(missing_ok=True)
 
 
 def link(path: Path, target: str) -> None:
-    """Point a link through a temporary one beside it, so that it is never absent."""
+    """Replace a symbolic link by a rename, so that the link always exists."""
     make_folder(path.parent)
     aside = path.with_name(f".{path.name}.new")
     aside.unlink(missing_ok=True)
@@ -102,10 +102,10 @@ def link(path: Path, target: str) -> None:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Let one process at a time read and change what is in a folder."""
+    """Hold an exclusive lock on a folder while reading and changing its files."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # the folder's own: a lock file would be one too many
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # on the folder itself, so that no lock file is needed
         yield
     finally:
         os.close(descriptor)

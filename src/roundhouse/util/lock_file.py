@@ -1,6 +1,6 @@
-"""Read and format lock files beside the roster, which all hosts of a run read and the first one writes.
+"""Read and format the lock files beside the roster. All hosts of a run read them; the first host writes them.
 
-They hold JSON: {"schema": 1, KIND: {NAME: ..., ...}}.
+Their content is JSON: {"schema": 1, KIND: {NAME: ..., ...}}.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SCHEMA = 1
 
 
 def read(path: Path, kind: str) -> dict[str, Any]:
-    """Return the entries, nothing where there is no file. Raises UsageError."""
+    """Return the entries, {} if the file is missing. Raises UsageError."""
     try:
         held = json.loads(path.read_text())
         if held["schema"] != SCHEMA:
@@ -33,7 +33,7 @@ def unreadable(path: Path, error: Exception) -> UsageError:
     return UsageError(
         "lock_unreadable",
         "{path} cannot be read ({why}).",
-        "Restore it from version control, or delete it to lock anew.",
+        "Restore it from version control, or delete it and run the play again to lock the current versions.",
         path=str(path),
         why=str(error),
     )
@@ -44,12 +44,12 @@ def unwritable(path: Path | str, error: OSError) -> UsageError:
     return UsageError(
         "lock_file_unwritable",
         "{path} cannot be written ({why}).",
-        "Make its folder writable for the user of Ansible.",
+        "Make its folder writable for Ansible's user.",
         path=str(path),
         why=error.strerror or str(error),
     )
 
 
 def text(entries: Mapping[str, object], kind: str) -> str:
-    """Return what the file holds: sorted, an entry to a line, so that a change reads as one."""
+    """Return the file's content, sorted and one entry per line, so that a diff shows single entries."""
     return json.dumps({"schema": SCHEMA, kind: dict(sorted(entries.items()))}, indent=1) + "\n"

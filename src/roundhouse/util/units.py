@@ -1,4 +1,4 @@
-"""Units of memory, in bytes."""
+"""Provide units of memory, in bytes."""
 
 MIB = 1 << 20
 GIB = 1 << 30

@@ -1,6 +1,6 @@
-"""Ask one vLLM on this host over HTTP: health, models, version, metrics, a canary completion.
+"""Query one vLLM engine on this host over HTTP: health, models, version, metrics and a canary completion.
 
-Metrics have vLLM's own names (v1/metrics/loggers.py), without their prefix.
+Metrics have vLLM's own names (v1/metrics/loggers.py), without the prefix "vllm:".
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any, NamedTuple, TypedDict
 
 from ..errors import RoundhouseError
 
-# As many equal tokens in a row are no language: what an engine says whose weights or numbers are broken ("!!!!!!!!").
+# An answer with this many equal tokens in a row ("!!!!!!!!") is taken as a sign of corrupt weights or kernels.
 _STUCK_TOKENS = 12
 
 _METRIC = re.compile(r"^vllm:(\w+)(?:{[^}]*})? (\S+)$", re.MULTILINE)
 
 
 class Answer(NamedTuple):
-    """A canary's text and its token ids; the ids are None where the engine does not tell them."""
+    """A canary's text and its token ids; the ids are None if the engine does not return them."""
 
     text: str
     token_ids: list[int] | None
 
 
 class Load(NamedTuple):
-    """What an engine is doing: requests that run and wait, and the share of the KV cache in use, 0 to 1."""
+    """An engine's load: running and waiting requests, and the share of the KV cache in use (0 to 1)."""
 
     running: int
     waiting: int
@@ -44,21 +44,21 @@ class ServedModel(TypedDict):
 
 
 class Engine:
-    """One engine's address. Nothing is kept between calls."""
+    """Query the engine at one address. No connection is kept between calls."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
 
     def healthy(self) -> bool:
-        """Return whether /health answers 200. Refused, reset and late all mean no."""
+        """Return true if /health answers 200; false if the connection is refused, reset or times out (2 s)."""
         try:
             return self._request("GET", "/health", None, 2.0)[0] == 200
         except OSError:
             return False
 
     def listens(self) -> bool:
-        """Return whether somebody takes connections on the port; one that hangs does too."""
+        """Return true if the port accepts connections; an engine that hangs still does."""
         try:
             with socket.create_connection((self.host, self.port), timeout=1.0):
                 return True
@@ -74,7 +74,7 @@ class Engine:
         return str(self._json("GET", "/version", None, timeout_seconds)["version"])
 
     def load(self, timeout_seconds: float = 2.0) -> Load | None:
-        """Return what the engine is doing, from /metrics; None when it does not say."""
+        """Return the engine's load from /metrics, None if it does not report one."""
         found = self.metrics(timeout_seconds)
         if "num_requests_running" not in found:
             return None
@@ -85,7 +85,7 @@ class Engine:
         )
 
     def metrics(self, timeout_seconds: float = 2.0) -> dict[str, float]:
-        """Return each number of /metrics by its name; {} when the engine does not answer."""
+        """Return each number of /metrics by its name; {} if the engine does not answer."""
         try:
             status, raw = self._request("GET", "/metrics", None, timeout_seconds)
         except OSError:
@@ -93,9 +93,9 @@ class Engine:
         return parse(raw.decode(errors="replace")) if status == 200 else {}
 
     def canary(self, name: str, prompt: str, max_tokens: int, timeout_seconds: float) -> Answer:
-        """Return one greedy chat completion, asked for by the served name.
+        """Return one greedy chat completion of the served model `name`.
 
-        Raises RoundhouseError when the answer is an error, comes from another model, is empty, cut or no text.
+        Raises RoundhouseError if the answer is an error, comes from another model, or is empty, cut or unreadable.
         """
         body = {
             "model": name,
@@ -110,23 +110,23 @@ class Engine:
         if answer.get("model") != name:
             raise RoundhouseError(
                 "canary_wrong_model",
-                "The answer on port {port} came from {model!r}.",
+                "The engine on port {port} answered as the wrong model, {model!r}.",
                 port=self.port,
                 model=answer.get("model"),
             )
         ids, reason = choice.get("token_ids"), choice.get("finish_reason")
-        told = {"agent": name, "answer": text, "reason": reason}
-        # vLLM answers 200 with finish_reason "abort" when it was stopped half-way.
+        values = {"agent": name, "answer": text, "reason": reason}
+        # A vLLM that is stopped during a request answers 200 with finish_reason "abort".
         if reason not in ("stop", "length") or not text.strip():
             message = "{agent} returned an incomplete answer, {answer!r} (finish_reason {reason})."
-            raise RoundhouseError("canary_no_answer", message, **told)
+            raise RoundhouseError("canary_no_answer", message, **values)
         if not any(letter.isalnum() for letter in text) or _is_stuck(ids or []):
-            message = "{agent} returned unreadable text, {answer!r}: its weights or kernels are broken."
-            raise RoundhouseError("canary_no_text", message, **told)
+            message = "{agent} returned unreadable text, {answer!r}; its weights or kernels are probably corrupt."
+            raise RoundhouseError("canary_no_text", message, **values)
         return Answer(text, ids)
 
     def ask(self, path: str, body: Mapping[str, object], timeout_seconds: float) -> dict[str, Any]:
-        """Return the answer to a POST of one object. Raises RoundhouseError."""
+        """Send one JSON object by POST and return the answer. Raises RoundhouseError."""
         return self._json("POST", path, body, timeout_seconds)
 
     def _json(self, method: str, path: str, body: object, timeout_seconds: float) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class Engine:
             response = connection.getresponse()
             return response.status, response.read()
         except http.client.HTTPException as error:
-            raise OSError(f"no valid HTTP: {error!r}") from None
+            raise OSError(f"invalid HTTP response: {error!r}") from None
         finally:
             connection.close()
 
@@ -164,12 +164,12 @@ def _is_stuck(ids: list[int]) -> bool:
 
 
 def read(host: str, port: int, timeout_seconds: float = 2.0) -> dict[str, float]:
-    """Return each number of an engine's /metrics by its name; {} when the engine does not answer."""
+    """Return each number of an engine's /metrics by its name; {} if the engine does not answer."""
     return Engine(host, port).metrics(timeout_seconds)
 
 
 def parse(text: str) -> dict[str, float]:
-    """Return the numbers of a text of /metrics: of several engine cores or labels the sum, of shares the largest."""
+    """Return the numbers of a /metrics text by name: summed over engine cores and labels; for shares the maximum."""
     found: dict[str, float] = {}
     for name, value in _METRIC.findall(text):
         before, now = found.get(name, 0.0), float(value)

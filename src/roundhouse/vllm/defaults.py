@@ -1,20 +1,20 @@
-"""Return what the pinned vLLM takes when an option is left out. For a server, not offline use."""
+"""Provide the defaults of the pinned vLLM for options that are left out (server, not offline use)."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import NamedTuple
 
-PINNED = "0.32"  # major and minor; requirements/engine-*.txt has the whole version
+PINNED = "0.32"  # Major and minor; requirements/engine-*.txt has the whole version.
 UTILIZATION = 0.92  # config/cache.py:102
-# Cards from here on get more at once, but an A100 does not (vllm#17885: it was slower with more).
+# Cards from this size on get larger batches, except the A100, which was slower with them (vllm#17885).
 LARGE_CARD_GIB = 70
 _HUGE_CARD_GIB = 160
 _GRAPH_SIZE_LIMIT = 512
 
 
 class Batch(NamedTuple):
-    """`max_num_seqs` and `max_num_batched_tokens` as the engine would run."""
+    """The engine's limits: `max_num_seqs` in requests, `max_num_batched_tokens` in tokens."""
 
     max_num_seqs: int
     max_num_batched_tokens: int
@@ -28,11 +28,11 @@ def batch(
     max_num_seqs: int | None = None,
     max_num_batched_tokens: int | None = None,
 ) -> Batch:
-    """Return the batch limits, those that are given unchanged.
+    """Return the batch limits; values that are given are kept.
 
     Source: `get_batch_defaults` and `_set_default_max_num_seqs_and_batched_tokens_args` in 0.32's
-    engine/arg_utils.py. At LARGE_CARD_GIB the defaults jump, and with them the sampler's buffers: a 75 GiB
-    card may hold fewer tokens than one of 69 until max_num_seqs is written down.
+    engine/arg_utils.py. The defaults, and with them the sampler's buffers, jump at LARGE_CARD_GIB. Without an explicit
+    max_num_seqs a 75 GiB card may hold fewer tokens than a 69 GiB card.
     """
     if card_gib >= _HUGE_CARD_GIB:
         seqs, batched = 1024, 16384
@@ -47,11 +47,11 @@ def batch(
 
 @lru_cache
 def captured_graphs(max_num_seqs: int) -> int:
-    """Return how many CUDA graphs are captured at start.
+    """Return the number of CUDA graphs that the engine captures at start.
 
-    Batch sizes 1, 2, 4, then in steps of 8 to 256 and of 16 to 512, no further than twice max_num_seqs
-    (config/vllm.py:2292 of 0.32). A second set, whole instead of piecewise, goes up to max_num_seqs:
-    a log of 256 sequences says "PIECEWISE=51 (largest=512), FULL=35 (largest=256)" (vllm#39559).
+    The piecewise set has batch sizes 1, 2, 4, then steps of 8 to 256 and of 16 to 512. It ends at twice max_num_seqs
+    (config/vllm.py:2292 of 0.32). The full set has the same sizes up to max_num_seqs: a log of 256 sequences says
+    "PIECEWISE=51 (largest=512), FULL=35 (largest=256)" (vllm#39559).
     """
     return _sizes_to(min(2 * max_num_seqs, _GRAPH_SIZE_LIMIT)) + _sizes_to(min(max_num_seqs, _GRAPH_SIZE_LIMIT))
 

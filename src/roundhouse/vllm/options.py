@@ -1,9 +1,8 @@
-"""Turn an agent into vLLM's own options: the only place that knows their names.
+"""Convert an agent's settings into vLLM's options. No other module contains their names.
 
-The mapping is written as the file that `vllm serve --config FILE` reads. Two of vLLM's traps are
-avoided here (vLLM 0.32, utils/argparse_utils.py): a false `enable-...` is dropped without a word,
-so a switch is only written when it is on; a null becomes the string "None", so an unset option
-is left out.
+The mapping is the content of the file that `vllm serve --config FILE` reads. The module avoids two
+pitfalls of vLLM 0.32 (utils/argparse_utils.py). vLLM ignores a false `enable-...` silently, so a flag
+is written only if it is true. vLLM reads a null as the string "None", so an unset option is left out.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ if TYPE_CHECKING:
     from roundhouse.schema.plan import EngineConfig
     from roundhouse.schema.roster import Served, WantedAgent
 
-# How long a stopping engine lets running requests finish. Without it a request in flight may be
-# cut and still be answered with 200 (vLLM 0.32, seen with SIGTERM and SIGINT alike).
+# Time that a stopping engine gives running requests to finish. Without it vLLM 0.32 may cut a request
+# and still answer it with 200 (seen with both SIGTERM and SIGINT).
 SHUTDOWN_TIMEOUT_SECONDS = 30
 CPU_KV_CACHE_GIB = 1
-# Kernels are fused side by side, as vLLM has it, without trying each fusion first, and are tuned when they first run.
-# Trials, and tuning while compiling (which torch/_inductor/standalone_compile.py turns on), take random copies of a
-# kernel's inputs, one of them the embedding table, while the engine measures its memory: a first start had up to
-# 2.7 GiB less KV cache than the second (fit/overhead.py), and a 7B in 16 bits did not start at all (docs/what-fits.md).
-# The fit counts on this.
+# Keeps vLLM's fusion of kernels (combo kernels), but disables the trial run of each fusion. Also disables tuning at
+# compile time (torch/_inductor/standalone_compile.py enables it); kernels are tuned at their first run. Trials and
+# tuning allocate random copies of a kernel's inputs, such as the embedding table, while the engine measures its memory.
+# The first start had up to 2.7 GiB less KV cache than the second (fit/overhead.py). A 7B in 16 bits failed to start
+# (docs/explanation/fit.md). The fit relies on these settings.
 COMPILE_WITHOUT_COPIES = {
     "combo_kernels": True,
     "benchmark_combo_kernel": False,
@@ -36,10 +35,10 @@ COMPILE_WITHOUT_COPIES = {
 
 
 class Place(NamedTuple):
-    """Where an engine runs and what it finds there; `draft_path` is None without a draft model.
+    """The host-specific values of an engine; `draft_path` is None without a draft model.
 
-    `capability` is that of its oldest card, None without one or where it is not known. `kernels` says whether
-    FlashInfer's are there, compiled (kernels.py).
+    `capability` is that of the engine's oldest card, None without a card or if unknown. `kernels` is true if
+    FlashInfer's compiled kernels are installed (kernels.py).
     """
 
     accelerator: str
@@ -52,7 +51,7 @@ class Place(NamedTuple):
 
 
 class Limits(TypedDict):
-    """What the plan decides of an engine, as in schema/plan.Decision."""
+    """The limits that the plan sets for an engine, as in schema/plan.Decision."""
 
     max_model_len: int
     gpu_memory_utilization: float
@@ -64,7 +63,7 @@ class Limits(TypedDict):
 
 
 def config(agent: Served, decided: Limits, place: Place, *, eager: bool) -> EngineConfig:
-    """Return vLLM's configuration of one agent, keys as in `vllm serve --help`. A None is left out."""
+    """Return vLLM's configuration of one agent, with the option names of `vllm serve --help`; unset ones are absent."""
     options: EngineConfig = {
         "model": place.model_path,
         "served-model-name": agent["name"],
@@ -77,11 +76,11 @@ def config(agent: Served, decided: Limits, place: Place, *, eager: bool) -> Engi
         "attention-backend": vllm_kernels.backend(decided["kv_cache_dtype"], place.capability, kernels=place.kernels),
         "max-num-seqs": decided["max_num_seqs"],
         "max-num-batched-tokens": decided["max_num_batched_tokens"],
-        # Sampling is the roster's and nothing else's: "vllm" ignores the model's own generation_config.json.
+        # Only the roster sets the sampling: "vllm" ignores the model's own generation_config.json.
         "generation-config": "vllm",
         "override-generation-config": {"temperature": agent["temperature"], "top_p": agent["top_p"]},
         "shutdown-timeout": SHUTDOWN_TIMEOUT_SECONDS,
-        # An unknown VLLM_* variable ends the start instead of being ignored.
+        # vLLM refuses to start with an unknown VLLM_* variable instead of ignoring it.
         "fail-on-environ-validation": True,
         "disable-access-log-for-endpoints": "/health,/metrics",
     }
@@ -97,16 +96,16 @@ def config(agent: Served, decided: Limits, place: Place, *, eager: bool) -> Engi
     if parser := agent.get("tool_call_parser"):
         options |= {"enable-auto-tool-choice": True, "tool-call-parser": parser}
     if speculative := agent.get("speculative_config"):
-        # The folder is the revision.
-        told = {name: value for name, value in speculative.items() if name != "revision"}
-        options["speculative-config"] = told | ({"model": place.draft_path} if place.draft_path else {})
+        # The draft is loaded from a local folder of that revision, so vLLM needs no revision.
+        settings = {name: value for name, value in speculative.items() if name != "revision"}
+        options["speculative-config"] = settings | ({"model": place.draft_path} if place.draft_path else {})
     return {name: value for name, value in options.items() if value is not None}
 
 
 def is_eager(agent: WantedAgent, accelerator: str) -> bool:
-    """Return whether an agent's engine compiles nothing, which on a CPU is so unless the roster says otherwise.
+    """Return true if the agent's engine compiles nothing: the roster's value, else true on a CPU.
 
-    What PyTorch compiles for a CPU wants a C++ compiler, which a host need not have and no role installs.
+    PyTorch needs a C++ compiler to compile for a CPU. A host may lack one, and no role installs it.
     """
     return agent.get("enforce_eager", accelerator == "cpu")
 
@@ -114,10 +113,10 @@ def is_eager(agent: WantedAgent, accelerator: str) -> bool:
 def environment(
     accelerator: str, gpus: list[int], start_seconds: int, *, kernels: bool = False, eager: bool = False
 ) -> dict[str, str]:
-    """Return the engine's environment: offline, no telemetry, and which devices it may see.
+    """Return the engine's environment variables: offline mode, no telemetry, caches and visible devices.
 
-    `start_seconds` is how long a start may take: vLLM gives up waiting for its own core after 600 s by itself. Without
-    FlashInfer's `kernels` vLLM samples with its own: seen on an H100, FlashInfer's took 110 s to compile at a start.
+    `start_seconds` is the time limit of a start; vLLM's own default for its engine core is 600 s. Without FlashInfer's
+    `kernels` vLLM uses its own sampler: on an H100, compiling FlashInfer's took 110 s at a start.
     """
     variables = {
         "HF_HUB_OFFLINE": "1",
@@ -127,18 +126,18 @@ def environment(
         "VLLM_ENGINE_READY_TIMEOUT_S": str(start_seconds),
     }
     if accelerator == "cpu":
-        # enforce-eager is about the model alone. vLLM compiles small functions beside it, and the first request that
-        # wants log-probabilities (v1/sample/ops/logprobs.py) would end an engine without a compiler.
+        # enforce-eager affects the model only. vLLM also compiles small functions: without a compiler, the first
+        # request for log-probabilities (v1/sample/ops/logprobs.py) would stop the engine.
         compiling = {"TORCHDYNAMO_DISABLE": "1"} if eager else {}
-        # Without it vllm/platforms/cpu.py gives one worker a process of its own, which imports vLLM a third time: in
-        # the lab a start took 27 s instead of 20. With it the processes are those of an engine on one GPU. vLLM has
-        # that worker process to bind OpenMP's threads, which made no difference to the tokens per second there.
+        # Without this, vllm/platforms/cpu.py starts a separate process for the single worker, which imports vLLM a
+        # third time. In the lab a start took 27 s instead of 20. With it the processes equal those of an engine on one
+        # GPU. The worker process binds OpenMP's threads, which did not change the tokens per second in the lab.
         single = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
         return variables | {"VLLM_CPU_KVCACHE_SPACE": str(CPU_KV_CACHE_GIB)} | single | compiling
     if not kernels:
         variables["VLLM_USE_FLASHINFER_SAMPLER"] = "0"
     return variables | {
-        # PCI order is the order of nvidia-smi and NVML; CUDA's own default is fastest first.
+        # nvidia-smi and NVML use PCI order; CUDA's default order is fastest first.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in gpus),
         "CUDA_CACHE_PATH": "/var/cache/roundhouse/cuda",
@@ -146,9 +145,9 @@ def environment(
 
 
 class Bench(NamedTuple):
-    """One load: `requests` prompts of random words, `parallel` at once, to the model `served` at `url`.
+    """One load test: `requests` prompts of random tokens, `parallel` at once, to the model `served` at `url`.
 
-    The prompts follow from the `seed`: the same one for what is compared, another one for each load after it.
+    The `seed` determines the prompts: use the same seed for runs that are compared, and a new one for each later run.
     """
 
     url: str
@@ -162,12 +161,13 @@ class Bench(NamedTuple):
 
 
 def bench(asked: Bench, result: Path) -> list[str]:
-    """Return the words of `vllm bench serve`, through the chat API, whose figures go into the file `result`.
+    """Return the arguments of `vllm bench serve` over the chat API; it writes its results into the file `result`.
 
-    Each answer is as long as asked (ignore_eos). No two prompts of a seed begin alike, so no prefix is cached but that
-    of the first, which the tool warms up with; the prompts of a seed that an engine had before are all cached.
+    Each answer has exactly `output_tokens` tokens (ignore_eos). The prompts of one seed have different beginnings, so
+    the prefix cache holds only the first prompt, which is used for warm-up. An engine that had the seed before has all
+    of its prompts cached.
     """
-    told: dict[str, object] = {
+    options: dict[str, object] = {
         "backend": "openai-chat",
         "base-url": asked.url,
         "endpoint": "/v1/chat/completions",
@@ -182,10 +182,10 @@ def bench(asked: Bench, result: Path) -> list[str]:
         # The first request to an engine may compile kernels.
         "num-warmups": asked.parallel,
         "percentile-metrics": "ttft,tpot",
-        # A connection each: a kept one may be closed by its server just when it is used again (llama.cpp, after 5 s).
+        # One connection per request: a server may close an idle one just when it is reused (llama.cpp, after 5 s).
         "header": "Connection=close",
         "result-dir": result.parent,
         "result-filename": result.name,
     }
-    words = [word for name, value in told.items() for word in (f"--{name}", str(value))]
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return ["bench", "serve", *words, "--ignore-eos", "--save-result", "--save-detailed", "--disable-tqdm"]

@@ -23,7 +23,7 @@ OLLAMA = "ollama"
 _OWN = ("--json", "--overwrite")
 EPILOG = """\
 The roster goes to stdout, or with --to into a file. The report of each line goes to stderr, or with --to to stdout.
-Marks: -> converted, ~> nearest setting, == is the default, -- without a meaning here or not taken, +> added.
+Marks: -> converted, ~> approximated, == default, -- unsupported or dropped, +> added because an agent needs it.
 
 Exit 0: a valid roster. 1: the roster lacks something, which is named. 2: wrong usage, or a file that cannot be read.
 Files and --to are those of this machine. Compose and env files need PyYAML and python-dotenv, which the controller has.
