@@ -3,6 +3,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MODEL ?=
+# Of `make uninstall`: the inventory, whether to remove the models and the packages, and yes to skip the question.
+INVENTORY ?= inventory/local
+MODELS ?= no
+PACKAGES ?= yes
+CONFIRM ?= no
 LAB := eval "$$(lab/env.py)";
 
 help: ## List the targets
@@ -10,6 +15,9 @@ help: ## List the targets
 
 setup: ## Install the tools, as locked, outside the checkout
 	@lab/tools.sh
+
+uninstall: setup ## Remove Roundhouse from a host: preview, question, removal (INVENTORY, MODELS, PACKAGES, CONFIRM)
+	@lab/uninstall.sh "$(INVENTORY)" "$(MODELS)" "$(PACKAGES)" "$(CONFIRM)"
 
 # Wide enough that no tool wraps a sentence.
 lint lint-ansible test test-all: export COLUMNS = 160

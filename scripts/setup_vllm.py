@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The users' old words for site.yml: `scripts/setup_vllm.py --install-dependencies --download-models --setup-docker`.
+"""Run site.yml on one screen: `scripts/setup_vllm.py`. See `scripts/setup_vllm.py --help`.
 
-Needs the tools of `make setup`; it finds them in .venv by itself.
+It uses the tools that `make setup` installs in .venv.
 """
 
 import os

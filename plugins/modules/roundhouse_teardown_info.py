@@ -1,24 +1,24 @@
-"""Ansible module: what a teardown removes from a host. A shim over provision/teardown.py."""
+"""Ansible module: find what a teardown removes from a host. A shim over provision/teardown.py."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 ---
 module: roundhouse_teardown_info
-short_description: Tell what a teardown removes from a host
+short_description: Find what a teardown removes from a host
 description:
   - Finds the roles' files by their names and packages by the receipt; changes nothing.
 options:
   models_store:
-    description: Where the models are.
+    description: The folder of the models.
     type: str
     required: true
   models:
-    description: Whether the models are removed.
+    description: Whether to remove the models.
     type: bool
     required: true
   packages:
-    description: Whether the packages are removed that the roles installed.
+    description: Whether to remove the packages that the roles installed.
     type: bool
     required: true
 author: Roundhouse
@@ -34,7 +34,12 @@ EXAMPLES = """
 
 RETURN = """
 text:
-  description: What is removed and what stays, for a person.
+  description: The things to remove and to keep, for a person, with the reasons.
+  type: list
+  elements: str
+  returned: always
+done_text:
+  description: The same for the end, when they are removed.
   type: list
   elements: str
   returned: always
@@ -65,7 +70,7 @@ def main() -> None:
         found = teardown.find(teardown.Settings(**module.params))
     except RoundhouseError as error:
         module.fail_json(**error.as_result())
-    module.exit_json(changed=False, text=teardown.text(found), **found)
+    module.exit_json(changed=False, text=teardown.text(found), done_text=teardown.text(found, "removed"), **found)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def refusal(capsys, words):
         (["status", "dev"], 2, "unexpected_argument", {"argument": "dev"}),
         (["--on", "moon", "status"], 2, "host_invalid", {"host": "moon"}),
         (["status", "--on", "moon"], 2, "host_invalid", {"host": "moon"}),
-        (["keys", "list", "--on", "lab"], 2, "unknown_option", {"option": "--on"}),
+        (["help", "--on", "lab", "keys"], 2, "unknown_option", {"option": "--on"}),
         (["--on", "lab", "status"], 1, "lab_not_running", {}),
         (["--o", "lab", "status"], 2, "unknown_option", {"option": "--o"}),
         (["help", "nothing"], 2, "unknown_command", {"word": "nothing"}),
@@ -111,7 +111,7 @@ def test_the_agents_of_another_host_are_not_known_here(capsys, plan, words):
         (["po", "dev"], "roundhouse po does not take the argument 'dev'."),
         (["dev", "--dry-run"], "roundhouse dev has no option --dry-run."),
         (["switch", "dev", "--dry-run"], "roundhouse switch has no option --dry-run."),
-        (["keys", "--on", "lab"], "roundhouse keys has no option --on."),
+        (["help", "--on", "lab"], "roundhouse help has no option --on."),
         (["quantize", "a/b", "zzz"], "RECIPE is 'zzz'."),
     ],
 )
@@ -198,6 +198,7 @@ def test_the_cards_are_shown_where_nothing_was_deployed_too(capsys):
     "words", [["help"], ["help", "man"], ["help", "completion"], ["--help"], ["-h"], ["logs", "-h"]]
 )
 def test_help_with_json_is_one_object_with_the_text(capsys, words, monkeypatch):
+    monkeypatch.delenv("ROUNDHOUSE_ON")
     monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # it is about this program, so no other host is asked
     assert main.main(words) == 0
     text = capsys.readouterr().out
@@ -225,6 +226,7 @@ def test_help_with_json_is_one_object_with_the_text(capsys, words, monkeypatch):
     ],
 )
 def test_what_a_command_cannot_take_is_refused_before_any_host_is_asked(capsys, words, code, monkeypatch):
+    monkeypatch.delenv("ROUNDHOUSE_ON")
     monkeypatch.setattr(remote, "lab_is_up", lambda: True)
     assert main.main([*words, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["errors"][0]["code"] in (code, "watch_as_json")

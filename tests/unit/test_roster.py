@@ -141,7 +141,7 @@ def test_a_port_or_a_name_twice():
         "agents[po].port is 8001, which dev also uses: give each agent a different port."
     ]
     assert list(validate.problems([agent(), agent(port=8002)])) == [
-        "agents[dev].name is dev, which dev also uses: give each agent a different name."
+        "agents[0].name and agents[1].name are both dev (counted from 0): give each agent a different name."
     ]
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 from clock import until
 
-from roundhouse.cli import setup, setup_run, setup_screen
+from roundhouse.cli import setup, setup_log, setup_run, setup_screen
 from roundhouse.cli.setup_run import Event, Run
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.util import progress
@@ -32,7 +32,7 @@ FIRST = """
     - name: Try
       block:
         - name: Fail and be rescued
-          ansible.builtin.fail: {msg: nobody is told of this}
+          ansible.builtin.fail: {msg: this is rescued}
       rescue:
         - name: Go on
           ansible.builtin.debug: {msg: fine}
@@ -57,7 +57,7 @@ SLOWLY = """
     - name: Work
       ansible.builtin.command: sh -c 'touch {{ folder }}/begun; exec sleep 60'
 """
-# A task that fails on the host of that name -> the sentence that its failure is told by.
+# A task that fails on the host of that name -> the sentence that reports its failure.
 FAILURES = {
     "sentence": ("fail: {msg: 'agents[dev].port is 80: write another.'}", "agents[dev].port is 80: write another."),
     "loop": ("fail: {msg: 'item {{ item }} is bad'}\n      loop: [1]", "item 1 is bad"),
@@ -66,7 +66,7 @@ FAILURES = {
 
 
 class Ended(NamedTuple):
-    """What a run of the command came to."""
+    """The end of a run of the command."""
 
     status: int
     out: list[str]
@@ -116,7 +116,7 @@ def interrupted_and_again(site):
 def test_ctrl_c_ends_it_and_the_same_command_completes_it(interrupted_and_again):
     first, again = interrupted_and_again
     assert first.status == 130
-    assert first.err[0].startswith("Interrupted: what is done stays")
+    assert first.err[0].startswith("Interrupted. Completed work is kept")
     assert (again.status, again.err) == (0, [])
 
 
@@ -139,8 +139,12 @@ def test_the_failing_tasks_own_sentence_is_last(site):
     ]
     ended = run(site(SECOND, *tasks, hosts=FAILURES))
     assert ended.status == 1
-    assert ended.err == [f"{host}: {sentence}" for host, (_, sentence) in FAILURES.items()]
-    assert "x Second" in ended.out[-1]
+    assert ended.err[:-1] == [f"{host}: {sentence}" for host, (_, sentence) in FAILURES.items()]
+    assert ended.err[-1] == setup_log.AFTER_FAILURE
+    assert "x Second" in ended.out[-2]
+    log = Path(ended.out[-1].removeprefix("log: "))
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert "TASK [Fail on loop]" in log.read_text()
 
 
 def test_a_run_in_a_terminal_is_one_screen_of_80_columns(site):
@@ -155,10 +159,14 @@ def test_a_run_in_a_terminal_is_one_screen_of_80_columns(site):
         told = all_of(leader, lambda so_far: b"> Second" in so_far and (site.folder / "seen").touch())
     assert running.returncode == 0, told
     lines = [line.rstrip("\r") for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\r", "\n", told).splitlines()]
-    assert [line for line in lines if len(line) > 80] == []
+    # The path of the log and of the inventory may be longer, and stay whole.
+    assert [line for line in lines if len(line) > 80 and not line.startswith(("log: ", "next: ", "      "))] == []
     assert any(line.startswith("> Second") for line in lines)
-    # What stays: the screen is drawn over, and the stages are told once more.
-    assert [re.sub(r"\s+", " ", line) for line in lines if line][-1].startswith("+ Second 1 task, 0 changed,")
+    # What stays below the screen, which is removed: a line for each stage, the log, the next commands.
+    *_, second, log, first, after = [re.sub(r"\s+", " ", line) for line in lines if line]
+    assert second.startswith("+ Second 1 task, 0 changed,")
+    assert log.startswith("log: /")
+    assert (first.split()[0], "client-config" in after) == ("next:", True)
 
 
 def all_of(leader, look):
@@ -217,7 +225,7 @@ def test_an_inventory_that_is_not_there_is_refused(capfd):
 def test_a_word_that_is_not_behind_the_dashes_is_refused(capfd):
     assert setup.main(["foo", "--", "--check"]) == 2
     assert capfd.readouterr().err == (
-        "scripts/setup_vllm.py does not take 'foo'. Put what is for ansible-playbook behind `--`.\n"
+        "scripts/setup_vllm.py does not take the argument 'foo'. Put options of ansible-playbook behind `--`.\n"
     )
 
 
@@ -225,6 +233,132 @@ def test_without_a_checkout_it_says_so(capfd, tmp_path, monkeypatch):
     monkeypatch.setattr(setup_run, "ROOT", tmp_path)
     assert setup.main(["--inventory", str(tmp_path)]) == 2
     assert f"{tmp_path} is not a checkout of Roundhouse" in capfd.readouterr().err
+
+
+def test_an_error_outside_of_a_task_is_shown_whole(site):
+    place = site.folder / "group_vars"
+    place.mkdir()
+    (place / "all.yml").write_text("a: 1\nb: [\n")
+    try:
+        ended = run(site(FIRST, SECOND, WELL))
+    finally:
+        (place / "all.yml").unlink()
+        place.rmdir()
+    assert ended.status == 1
+    assert f"{place}/all.yml:3:1: " in ended.err[0]
+    assert ended.err[-1] == setup_log.AFTER_FAILURE
+
+
+def test_options_of_ansible_are_passed_on_and_check_changes_nothing(site):
+    (site.folder / "made").unlink(missing_ok=True)
+    said = '{"said": "two words"}'
+    ended = run(site(FIRST, SECOND, WELL), "--check", "--limit", "here", "-e", said, "--", "-v")
+    assert (ended.status, ended.err) == (0, [])
+    assert not (site.folder / "made").exists()
+    assert ended.out[-1].startswith("next: scripts/setup_vllm.py --inventory ")
+    assert ended.out[-1].endswith(f"-- --limit here --extra-vars '{said}' -v   (apply these changes)")
+
+
+@pytest.mark.parametrize(
+    ("words", "passed"),
+    [
+        (["--check", "--diff"], ["--check", "--diff"]),
+        (["-C", "-D", "-t", "agents", "-t", "gateway"], ["--check", "--diff", "--tags", "agents", "--tags", "gateway"]),
+        (["--skip-tags", "driver", "--", "-vvv"], ["--skip-tags", "driver", "-vvv"]),
+        (["-e", "a=1", "--extra-vars", "@f.yml"], ["--extra-vars", "a=1", "--extra-vars", "@f.yml"]),
+    ],
+)
+def test_each_option_of_ansible_has_its_place(words, passed):
+    assert setup._parsed(words).words == passed
+
+
+@pytest.mark.parametrize(
+    ("inventory", "tags", "words", "line"),
+    [
+        ("inventory/local", (), (), "next: roundhouse status"),
+        ("inventory/lab", (), (), "next: scripts/switch.py status"),
+        ("/etc/hosts", (), (), "next: scripts/switch.py --on ssh://root@gpu.lan status"),
+        ("inventory/local", ("models",), (), "next: scripts/setup_vllm.py   (complete the setup)"),
+        ("inventory/local", ("agents", "gateway"), (), "next: roundhouse status"),
+        ("inventory/local", (), ("--check",), "next: scripts/setup_vllm.py   (apply these changes)"),
+    ],
+)
+def test_the_end_names_the_next_command(inventory, tags, words, line):
+    wanted = setup_run.Wanted(tags, str(ROOT / inventory), words)
+    assert setup_log.next_steps(wanted, ["gpu.lan"]).startswith(line)
+
+
+def test_only_the_last_logs_are_kept(tmp_path):
+    for second in range(15):
+        (tmp_path / f"setup-x-20260101-0000{second:02d}-1.log").touch()
+    (tmp_path / "setup-x-other-20260101-000000-1.log").touch()
+    with setup_log.opened(tmp_path / "setup-x.json") as log:
+        assert len([*tmp_path.glob("setup-x-2*.log")]) == 10
+        assert Path(log.name).exists()
+    assert (tmp_path / "setup-x-other-20260101-000000-1.log").exists()
+
+
+def events(*rows):
+    """Return a run of two stages after these events: at, what, and more fields."""
+    run = Run(["First", "Second"])
+    for at, what, more in rows:
+        run.feed(Event(at, what, **dict.fromkeys(("play", "task", "host", "text")) | more))
+    return run
+
+
+DOWNLOAD = [
+    (0.0, "play", {"play": "First"}),
+    (0.0, "task", {"task": "Check", "role": "preflight"}),
+    (4.0, "task", {"task": "Pull", "role": "models"}),
+    (6.0, "progress", {"host": "a", "text": "1.00 of 9.00 GiB (11 %), 20.0 MiB/s", "seconds_left": 300}),
+    (7.0, "progress", {"host": "b", "text": "1.00 of 9.00 GiB (11 %), 10.0 MiB/s", "seconds_left": 600}),
+]
+
+
+def test_the_screen_has_the_steps_and_the_downloads_of_all_hosts():
+    told = setup_screen.screen(events(*DOWNLOAD), 80, 10.0, {}, 23)
+    assert re.search(r"^    preflight +4 s$", told, re.MULTILINE)
+    assert re.search(r"^    models +6 s$", told, re.MULTILINE)
+    assert "task: Pull (6 s)" in told
+    assert "a: 1.00 of 9.00 GiB (11 %), 20.0 MiB/s\nb: 1.00 of 9.00 GiB" in told
+    assert told.endswith("about 10 min 00 s left of the download; the time of the later stages is unknown")
+
+
+@pytest.mark.parametrize(
+    ("rows", "before", "line"),
+    [
+        (DOWNLOAD, {"First": 5.0, "Second": 60.0}, "about 11 min 00 s left, by the download's rate and the last run"),
+        (DOWNLOAD[:3], {"First": 40.0, "Second": 60.0}, "about 1 min 30 s left, by the last run"),
+        (DOWNLOAD[:3], {}, "time left: unknown (some stages have no recorded time yet)"),
+        (
+            DOWNLOAD[:3],
+            {"First": 5.0, "Second": 6.0},
+            "time left: unknown (First takes longer than the 5 s of the last run)",
+        ),
+        (
+            [*DOWNLOAD, (8.0, "progress", {"host": "a", "text": "1.00 of 9.00 GiB", "seconds_left": None})],
+            {"First": 40.0, "Second": 60.0},
+            "about 1 min 30 s left, by the last run",
+        ),
+    ],
+)
+def test_the_time_left_is_a_sum_of_what_is_known(rows, before, line):
+    assert setup_screen.screen(events(*rows), 80, 10.0, before).endswith(line)
+
+
+@pytest.mark.parametrize("height", [6, 10, 23])
+def test_the_screen_fits_the_terminal_and_keeps_the_current_stage(height):
+    names = [f"Stage {number}" for number in range(12)]
+    run = Run(names)
+    for number in range(6):
+        run.feed(Event(number, "play", names[number], None, None, None))
+        for role in range(8):
+            run.feed(Event(number, "task", None, "Work", None, None, role=f"role_{role}"))
+    lines = setup_screen.screen(run, 80, 99.0, {}, height).splitlines()
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("> Stage 5") for line in lines) or height < 12
+    assert lines[-1].startswith("time left")
 
 
 def test_the_screen_tells_the_time_left_where_the_last_run_did():
@@ -235,7 +369,7 @@ def test_the_screen_tells_the_time_left_where_the_last_run_did():
     assert "gpu: 3.1 of 9.3 GiB, 2 min left" in told
     assert told.endswith("about 1 min 30 s left, by the last run")
     assert max(map(len, told.splitlines())) <= 40
-    assert "last run" not in setup_screen.screen(run, 40, 10.0, {"First": 40.0})
+    assert "time left: unknown" in setup_screen.screen(run, 40, 10.0, {"First": 40.0})
     assert "First" in setup_screen.screen(run, 12, 10.0, {})  # too narrow, and no error
 
 

@@ -109,7 +109,7 @@ def test_own_files_are_removed_and_models_stay(host, apt):
             "roundhouse.service",
         ),
     ]
-    assert "teardown_models: true removes them too." in found["kept"][0]
+    assert "are kept, because teardown_models is false" in found["kept"][0]
     assert look(host, models=True)["folders"] == ["/var/lib/roundhouse", "/etc/roundhouse"]
 
 
@@ -221,3 +221,15 @@ def test_later_changes_by_others_stay(daemon):
     content |= {"live-restore": False, "debug": True}
     path.write_text(json.dumps(content))
     assert json.loads(restored(path)) == {"dns": ["9.9.9.9"], "live-restore": False, "debug": True}
+
+
+def test_the_preview_and_the_end_name_what_is_removed_and_what_is_kept(host):
+    found = look(host)
+    before, after = teardown.text(found), teardown.text(found, "removed")
+    assert "remove packages: docker-ce libslirp0" in before
+    assert "removed packages: docker-ce libslirp0" in after
+    store = f"The models in {host}/var/lib/roundhouse/models are kept, because teardown_models is false."
+    assert (f"keep: {store}" in before, f"kept: {store}" in after) == (True, True)
+    assert before[-1] == f"keep: {teardown.OTHERS}"
+    nothing = found | {name: [] for name in found if isinstance(found[name], list)}
+    assert teardown.text(nothing) == ["Roundhouse is not installed on this host."]

@@ -15,8 +15,9 @@ def compared(host, before=BEFORE):
     return host.run(f"lab-snapshot compare {before}").stdout.strip()
 
 
-def test_check_mode_lists_what_would_go_and_takes_nothing(host, play, said):
-    result = play("teardown.yml", "--check")
+@pytest.mark.parametrize("option", ["--check", "--tags=preview"])
+def test_a_preview_lists_what_is_removed_and_removes_nothing(host, play, said, option):
+    result = play("teardown.yml", option)
     assert result.returncode == 0, result.stdout
     for part in ("packages: ", "docker-ce", "nvidia-driver-cuda", "/etc/apt/sources.list.d/roundhouse-docker.sources"):
         assert part in said(result)
@@ -24,10 +25,12 @@ def test_check_mode_lists_what_would_go_and_takes_nothing(host, play, said):
     assert host.file("/etc/roundhouse").exists
 
 
-def test_a_bare_host_is_bare_again(host, play):
+def test_a_bare_host_is_bare_again(host, play, said):
     result = play("teardown.yml")
     assert result.returncode == 0, result.stdout
     assert not compared(host)
+    for part in ("removed packages: ", "removed folders: ", "kept: Packages and files that were there before"):
+        assert part in said(result)
 
 
 def test_a_second_teardown_changes_nothing(host, play, said):

@@ -1,4 +1,4 @@
-"""What cannot be done ends in one sentence that names the thing and the cure, and dev goes on serving."""
+"""A refusal is one sentence that names the problem and the remedy, and dev stays active."""
 
 import json
 
@@ -27,9 +27,9 @@ def test_an_unknown_agent(switch):
 
 
 def test_a_model_that_was_not_pulled_is_not_quantized(host):
-    result = host.run("roundhouse quantize nobody/nothing fp8 --json")
+    result = host.run("roundhouse quantize lab/nothing fp8 --json")
     answer = {**json.loads(result.stdout), "rc": result.rc}
-    refused(answer, 2, "nobody/nothing is not in ", "Run `roundhouse pull nobody/nothing`.")
+    refused(answer, 2, "lab/nothing is not in ", "Run `roundhouse pull lab/nothing`.")
 
 
 def test_a_port_that_a_stranger_holds(host, plan, switch):

@@ -5,6 +5,7 @@ import pty
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hosts import HOSTS as ALL
@@ -68,6 +69,8 @@ def test_setup_in_a_pipe_is_a_log_of_lines(setup, words):
     assert "\x1b" not in done.stdout
     assert re.search(r"^\d\d:\d\d:\d\d == Install the engine$", done.stdout, re.MULTILINE)
     assert re.search(r"^\+ Deploy the agents +\d+ tasks, \d+ changed, ", done.stdout, re.MULTILINE)
+    assert "PLAY RECAP" in Path(re.search(r"^log: (.+)$", done.stdout, re.MULTILINE)[1]).read_text()
+    assert re.search(r"^next: scripts/switch.py --on ssh://\S+ status ", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("words", [("--download-models",)], ids=" ".join)
@@ -75,10 +78,12 @@ def test_setup_in_a_terminal_is_one_screen_of_80_columns(setup, words):
     told = in_terminal(setup(words))
     frames = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", frame) for frame in told.split("\x1b[2K")]
     lines = [line.strip("\r") for frame in frames for line in frame.split("\n")]
-    assert [line for line in lines if len(line) > WIDTH] == []
+    assert [line for line in lines if len(line) > WIDTH and not line.startswith(("log: ", "next: "))] == []
     # Whichever stage runs for long enough to be drawn: one with nothing to do may be over between two frames.
     assert any(line.startswith("> ") for line in lines)
-    assert lines[-2].startswith("+ Download the models")
+    stage, log, after = [line for line in lines if line][-3:]
+    assert stage.startswith("+ Download the models")
+    assert (log.split()[0], after.split()[:2]) == ("log:", ["next:", "scripts/setup_vllm.py"])
 
 
 def in_terminal(words):

@@ -15,7 +15,7 @@ STORE = f"{DISK}/store"
 def hub(name, tmp_path):
     """Run a hub that the host reaches at its network's gateway; lab/large is LACKING larger than the disk."""
     make_model(tmp_path / "root/large", {"model.safetensors": MIB})
-    # What it adds is a hole, which takes no disk here; nobody loads it.
+    # The added bytes are a hole, which takes no space on the disk; nothing loads the file.
     os.truncate(tmp_path / "root/large/model.safetensors", FREE + LACKING)
     networks = docker.from_env().containers.get(name).attrs["NetworkSettings"]["Networks"]
     with FaultyHub(tmp_path / "root", next(iter(networks.values()))["Gateway"]) as running:

@@ -1,4 +1,4 @@
-"""One load on one endpoint, by vLLM's own `vllm bench serve`: in the engine's environment on the host, or its image."""
+"""Load one endpoint by vLLM's own `vllm bench serve`, in the environment of the engine on the host or in its image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..util import process
 from ..vllm import options
 from .target import Target
 
-# A level long enough that its last requests, which run with fewer beside them, weigh little.
+# Enough requests that the last ones, which run with fewer in parallel, have little weight.
 _TIMES_PARALLEL = 4
 _FEWEST_REQUESTS = 8
 MILLI, MINUTE_SECONDS = 1000.0, 60.0
@@ -29,28 +29,28 @@ class Level(TypedDict):
     parallel: int
     requests: int
     failed: int
-    error: str | None  # the first one's last line
+    error: str | None  # the last line of the first error
     seconds: float
     ttft_seconds: float | None  # median
     ttft_p99_seconds: float | None
     tokens_per_second_each: float | None  # of one request, after its first token
     tokens_per_second: float
     requests_per_minute: float
-    # An endpoint that ignores ignore_eos answers shorter, and its requests a minute are then no comparison.
+    # Shorter than requested where the endpoint ignores ignore_eos: its requests per minute then do not compare.
     tokens_each: float | None
 
 
 class Tool(NamedTuple):
-    """The engine's environment (`engine`), or the image that has it; and the folder of the agent's tokenizer."""
+    """The environment of the engine or its image, and the folder of the agent's tokenizer."""
 
     engine: Path | None
     image: str | None
     tokenizer: str
 
     def run(self, words: list[str], folder: Path, own: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """Run vllm with words, which may write into `folder`, with these variables; return how it ended.
+        """Run vllm with these arguments and variables and return its end; it may write into `folder`.
 
-        Variables go by their names into a container, so that a key stands in no list of processes.
+        A container gets the variables by their names, so that a list of processes does not show a key.
         """
         if self.engine:
             command = [str(self.engine / "bin/vllm")]
@@ -62,7 +62,7 @@ class Tool(NamedTuple):
 
 
 def of(plan: Plan, agent: Agent) -> Tool:
-    """Return the deployed engine's. Raises RoundhouseError where there is none to measure with."""
+    """Return the tool of the deployed engine. Raises RoundhouseError if it is missing."""
     engine = Path(plan["engine_path"])
     if (engine / "bin/vllm").exists():
         return Tool(engine, None, agent["model_path"])
@@ -70,25 +70,25 @@ def of(plan: Plan, agent: Agent) -> Tool:
         return Tool(None, plan["image"], agent["model_path"])
     raise RoundhouseError(
         "bench_tool_missing",
-        "{program}, which does the measuring, is not there.",
+        "{program}, which measures, does not exist.",
         "Deploy again.",
         program=f"{engine}/bin/vllm",
     )
 
 
 def last_line(text: str) -> str | None:
-    """Return the last line that says something: of a traceback, what it is about."""
+    """Return the last line that is not empty: of a traceback, the error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else None
 
 
 def failure(done: subprocess.CompletedProcess[str]) -> str:
-    """Return how a run of the tool ended, in its own last words."""
-    return f"{last_line(done.stdout + done.stderr) or 'it said nothing'} (exit status {done.returncode})"
+    """Return the last line of the tool and its exit status."""
+    return f"{last_line(done.stdout + done.stderr) or 'no output'} (exit status {done.returncode})"
 
 
 class Load(NamedTuple):
-    """Random prompts of so many tokens, each answered with so many, at each of the numbers in parallel."""
+    """Random prompts of `input_tokens`, answers of `output_tokens`, at each number of parallel requests."""
 
     input_tokens: int
     output_tokens: int
@@ -101,7 +101,7 @@ class Load(NamedTuple):
 
 
 def run(tool: Tool, load: Load, parallel: int, seed: int, target: Target) -> Level:
-    """Return one level's figures. Raises RoundhouseError when the tool ends without a result."""
+    """Return the figures of one level. Raises RoundhouseError if the tool ends without a result."""
     with tempfile.TemporaryDirectory(prefix="roundhouse-bench-") as folder:
         result = Path(folder, "result.json")
         lengths = (load.input_tokens, load.output_tokens)
@@ -116,7 +116,7 @@ def run(tool: Tool, load: Load, parallel: int, seed: int, target: Target) -> Lev
 
 
 def figures(told: dict[str, Any], parallel: int) -> Level:
-    """Return what matters of the tool's result, in seconds and by our names."""
+    """Return the figures of the tool's result, in seconds and under the names of Level."""
     done = told["completed"]
     each_ms = told["median_tpot_ms"]
     return {
@@ -136,5 +136,5 @@ def figures(told: dict[str, Any], parallel: int) -> Level:
 
 def _environment(target: Target, home: str) -> dict[str, str]:
     own = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    # Nothing is left in the caller's home, and a key of the caller's own goes nowhere.
+    # The tool writes nothing into the caller's home, and does not get the caller's own key.
     return own | {"HOME": home, "VLLM_CACHE_ROOT": home, "OPENAI_API_KEY": target.key or ""}

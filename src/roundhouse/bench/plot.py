@@ -1,7 +1,7 @@
-"""A bench's result as an SVG with four panels, one a figure.
+"""Draw the result of a bench as an SVG with four panels, one for each figure.
 
-A bar for the agent, and one for the other endpoint, at each number of requests at once; the plan's ceiling as a line;
-what the migration guide promises as a band.
+Each number of parallel requests has a bar for the agent and one for the other endpoint. The plan's ceiling is a line.
+The figures of the migration guide are a band.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ WIDTH, HEIGHT, MARGIN, HEAD = 1280, 860, 40, 110
 INK, FAINT = "#1f2933", "#9aa5b1"
 OURS, THEIRS, BAND, CEILING = "#0b7285", "#e8890c", "#e9ecef", "#c92a2a"
 PANELS: dict[Figure, str] = {
-    "ttft_seconds": "first token, seconds (median): less is better",
+    "ttft_seconds": "first token, seconds (median): lower is better",
     "tokens_per_second_each": "tokens per second of one request",
-    "tokens_per_second": "tokens per second in all",
+    "tokens_per_second": "tokens per second of all requests",
     "requests_per_minute": "requests per minute",
 }
 _WIDE, _HIGH = (WIDTH - 3 * MARGIN) // 2, (HEIGHT - HEAD - 2 * MARGIN) // 2
-_TOP, _BOTTOM = 34, _HIGH - 30  # of the bars, within a panel
+_TOP, _BOTTOM = 34, _HIGH - 30  # of the bars, in a panel
 
 
 def svg(result: Result) -> str:
@@ -50,7 +50,7 @@ def svg(result: Result) -> str:
 
 
 def top_of(columns: list[list[float | None]], promised: list[float] | float | None, ceiling: float | None) -> float:
-    """Return the value at a panel's top: a round one above all that it shows."""
+    """Return the value at the top of a panel: a round number above all values that it shows."""
     marks = promised if isinstance(promised, list) else [promised]
     shown = [value for value in (*(each for column in columns for each in column), *marks, ceiling) if value]
     most = 1.12 * max(shown, default=1.0)
@@ -70,25 +70,25 @@ def _panel(name: Figure, result: Result, rows: list[tuple[str, list[Level]]]) ->
     if promised is not None:
         low, high = promised if isinstance(promised, list) else (promised, promised)
         yield _rect(0, y(high), _WIDE, max(y(low) - y(high), 2), BAND)
-        told = f"the guide: {low:g}" if low == high else f"the guide: {low:g}-{high:g}"
+        told = f"migration guide: {low:g}" if low == high else f"migration guide: {low:g}-{high:g}"
         yield _text(_WIDE - 4, y(high) - 4, told, 13, FAINT, "end")
     levels = [row["parallel"] for row in rows[0][1]]
     slot = _WIDE / len(levels)
     bar = min(90.0, 0.7 * slot / len(rows))
     for index, level in enumerate(levels):
         middle = slot * (index + 0.5)
-        yield _text(middle, _BOTTOM + 20, f"{level} at once", 14, anchor="middle")
+        yield _text(middle, _BOTTOM + 20, f"{level} parallel", 14, anchor="middle")
         for number, (colour, measured) in enumerate(rows):
             value, left = measured[index][name], middle + bar * (number - len(rows) / 2)
             if value is None:
-                yield _text(left + bar / 2, _BOTTOM - 4, "none", 13, FAINT, "middle")
+                yield _text(left + bar / 2, _BOTTOM - 4, "no value", 13, FAINT, "middle")
                 continue
             yield _rect(left + 2, y(value), bar - 4, _BOTTOM - y(value), colour)
             shown = f"{value:.3g}" if value < 1000 else f"{value:.0f}"
             yield _text(left + bar / 2, y(value) - 4, shown, 14, anchor="middle")
     if ceiling is not None:
         yield _rect(0, y(ceiling), _WIDE, 2, CEILING)
-        yield _text(_WIDE, y(ceiling) + 16, f"the plan's ceiling, {ceiling:g}", 13, CEILING, "end")
+        yield _text(_WIDE, y(ceiling) + 16, f"ceiling of the plan: {ceiling:g}", 13, CEILING, "end")
     yield _rect(0, _BOTTOM, _WIDE, 2, INK)
 
 
@@ -96,6 +96,6 @@ def _rect(left: float, top: float, width: float, height: float, colour: str) -> 
     return f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>'
 
 
-def _text(x: float, y: float, text: str, size: int, colour: str = INK, anchor: str = "start") -> str:  # noqa: PLR0913, PLR0917 - as SVG has them
+def _text(x: float, y: float, text: str, size: int, colour: str = INK, anchor: str = "start") -> str:  # noqa: PLR0913, PLR0917 - the attributes of SVG
     placed = f'x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}"'
     return f"<text {placed}>{escape(text)}</text>"

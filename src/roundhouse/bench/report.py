@@ -1,4 +1,4 @@
-"""What `bench` tells a person: the figures side by side, then what they are to be held against."""
+"""Write the report of `bench`: the figures side by side, then the values to compare them with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def text(result: Result) -> str:
     load, form = result["load"], f" ({result['quantization']})" if result["quantization"] else ""
     lines: list[str | None] = [
         f"{result['agent']}: {result['model']}{form}, {result['engine']} on {result['accelerator']}, "
-        f"{load['input_tokens']} tokens in, {load['output_tokens']} out",
+        f"prompts of {load['input_tokens']} tokens, answers of {load['output_tokens']}",
         console.table(COLUMNS, _rows(result)),
         "",
         _ceiling(result),
@@ -36,11 +36,11 @@ def _rows(result: Result) -> list[Row]:
     return rows
 
 
-def _row(who: str, told: Level) -> Row:
+def _row(model: str, told: Level) -> Row:
     times = (told["ttft_seconds"], told["ttft_p99_seconds"])
     first, late = (None if seconds is None else f"{seconds:.3f} s" for seconds in times)
     figures = (told["tokens_per_second_each"], told["tokens_per_second"], told["requests_per_minute"], told["failed"])
-    return dict(zip(COLUMNS, (told["parallel"], who, first, late, *figures), strict=True))
+    return dict(zip(COLUMNS, (told["parallel"], model, first, late, *figures), strict=True))
 
 
 def _ratio(told: Ratios) -> Row:
@@ -52,11 +52,13 @@ def _ratio(told: Ratios) -> Row:
 def _ceiling(result: Result) -> str:
     ceiling, one = result["ceiling_tokens_per_second_each"], result["measured"][0]
     if ceiling is None:
-        return "The plan states no ceiling: the card's bandwidth is not known, or a draft makes several tokens a pass."
-    told = f"The plan's ceiling for one request is {ceiling:.0f} tokens/s, what the card's memory can deliver"
+        return (
+            "The plan has no ceiling: the bandwidth of the card is unknown, or a draft makes several tokens in a pass."
+        )
+    told = f"The ceiling for one request is {ceiling:.0f} tokens/s, by the memory bandwidth of the card."
     if one["parallel"] != 1 or one["tokens_per_second_each"] is None:
-        return f"{told}."
-    return f"{told}: {one['tokens_per_second_each'] / ceiling:.0%} of it was reached."
+        return told
+    return f"{told} One request reached {one['tokens_per_second_each'] / ceiling:.0%} of it."
 
 
 def _promised(result: Result) -> str:
@@ -64,8 +66,8 @@ def _promised(result: Result) -> str:
     low, high = told["tokens_per_second_each"]
     soon, late = told["ttft_seconds"]
     rate = told["requests_per_minute"]
-    agent = f", {rate:g} requests a minute for {result['agent']}" if rate else ""
-    return f"The migration guide has {low:g}-{high:g} tokens/s each, a first token in {soon:g}-{late:g} s{agent}."
+    agent = f", {rate:g} requests per minute for {result['agent']}" if rate else ""
+    return f"The migration guide states {low:g}-{high:g} tokens/s each, a first token in {soon:g}-{late:g} s{agent}."
 
 
 def _shorter(other: Against, wanted: int) -> str | None:
@@ -75,6 +77,6 @@ def _shorter(other: Against, wanted: int) -> str | None:
     if not short:
         return None
     return (
-        f"{other['model']} at {other['url']} answers {min(short):g} tokens where {wanted} were asked for (it heeds no "
-        "ignore_eos): compare tokens a second, not requests a minute."
+        f"{other['model']} at {other['url']} answered with {min(short):g} tokens, not {wanted}: it ignores ignore_eos. "
+        "Compare tokens per second, not requests per minute."
     )

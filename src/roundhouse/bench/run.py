@@ -1,6 +1,6 @@
-"""How fast the active agent is, beside the plan's ceiling, the users' guide, and another endpoint under the same load.
+"""Measure the active agent, and compare it with the plan's ceiling, the migration guide, and another endpoint.
 
-Nothing is switched, started or stopped.
+The other endpoint gets the same load. Nothing is switched, started or stopped.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from . import target
 from .load import Figure, Level, Load
 from .target import Target
 
-# The figures of the users' migration guide; they were not measured here.
-# Part 1, row "Throughput": for one request, whichever agent.
+# The figures of the migration guide. They were not measured here.
+# Part 1, row "Throughput": for one request, of any agent.
 TOKENS_PER_SECOND = (50.0, 80.0)
 # Part 7: "after model loaded".
 TTFT_SECONDS = (1.0, 2.0)
-# Part 7: of its own three agents, whose names are the roster's.
+# Part 7: of its three agents, which have the names of the roster.
 REQUESTS_PER_MINUTE = {"po": 100.0, "architect": 30.0, "dev": 25.0}
 
 
 class Promised(TypedDict):
-    """What the guide promises of an agent, by the names that `bench` gives its figures."""
+    """The figures of the guide for an agent, under the names that `bench` uses."""
 
     tokens_per_second_each: list[float]  # from, to
     ttft_seconds: list[float]  # from, to
-    requests_per_minute: float | None  # None: nothing
+    requests_per_minute: float | None  # None: not stated
 
 
 class LoadRow(TypedDict):
-    """The load of all levels; a seed for each."""
+    """The load of all levels, and a seed for each level."""
 
     input_tokens: int
     output_tokens: int
@@ -53,11 +53,11 @@ class Against(TypedDict):
     measured: list[Level]
 
 
-Ratios = dict[str, float | None]  # parallel, and a figure of FIGURES divided by the other's; None: one has none
+Ratios = dict[str, float | None]  # parallel, and each of FIGURES divided by that of the other; None: unknown
 
 
 class Result(TypedDict):
-    """What `bench` found, as it writes it."""
+    """The result of `bench`, as it is written."""
 
     agent: str
     model: str
@@ -74,7 +74,7 @@ class Result(TypedDict):
 
 
 def promised(agent: str) -> Promised:
-    """Return what the guide promises of an agent."""
+    """Return the figures of the guide for an agent."""
     return {
         "tokens_per_second_each": list(TOKENS_PER_SECOND),
         "ttft_seconds": list(TTFT_SECONDS),
@@ -82,7 +82,7 @@ def promised(agent: str) -> Promised:
     }
 
 
-# What a chat template puts around a prompt, and what a word may grow by when it is read again.
+# Tokens that a chat template adds to a prompt, and that a word may gain when it is tokenized again.
 _AROUND_TOKENS = 64
 FIGURES: tuple[Figure, ...] = ("ttft_seconds", "tokens_per_second_each", "tokens_per_second", "requests_per_minute")
 
@@ -90,14 +90,14 @@ Report = Callable[[str], None]
 
 
 def chosen(plan: Plan, name: str | None) -> Agent:
-    """Return the agent of that name, else the one that serves. Raises RoundhouseError, UsageError."""
+    """Return the agent of that name, else the active agent. Raises RoundhouseError, UsageError."""
     if name is not None:
         return deployed.find(plan, name)
     serving = [agent for agent in plan["agents"] if Engine(agent["host"], agent["engine_port"]).healthy()]
     if not serving:
         raise RoundhouseError(
             "no_active_agent",
-            "No agent serves now.",
+            "No agent is active.",
             "Switch to one: {program} {agent}.",
             program=console.command_name(),
             agent=plan["agents"][0]["name"],
@@ -106,7 +106,7 @@ def chosen(plan: Plan, name: str | None) -> Agent:
         names = ", ".join(agent["name"] for agent in serving)
         raise UsageError(
             "agent_ambiguous",
-            "{agents} serve side by side.",
+            "{agents} are active.",
             "Name one: {program} bench {agent}.",
             agents=names,
             program=console.command_name(),
@@ -116,21 +116,21 @@ def chosen(plan: Plan, name: str | None) -> Agent:
 
 
 def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report: Report) -> Result:
-    """Return the figures of the agent, of the other endpoint, and how they compare. Raises RoundhouseError."""
+    """Return the figures of the agent and of the other endpoint, and their ratios. Raises RoundhouseError."""
     _check(agent, load)
     tool = bench_load.of(plan, agent)
     engine = Engine(agent["host"], agent["engine_port"])
     own = target.own(agent)
     version, busy = engine.version(), engine.load()
     if busy and busy.running:
-        report(f"{agent['name']} answers {busy.running} requests of others now, which take their share of it.")
+        report(f"{agent['name']} has {busy.running} other running requests; they lower the figures.")
     rows: dict[Target, list[Level]] = {target: [] for target in (own, against) if target}
-    # Prompts that no engine had before, in no level and no run: it would have them in its prefix cache.
+    # New prompts for each level and each run: an engine keeps earlier ones in its prefix cache.
     seeds = [secrets.randbelow(2**31) for _ in load.parallel]
     for parallel, seed in zip(load.parallel, seeds, strict=True):
-        for who, measured in rows.items():
-            report(f"{who.model} at {who.url}: {load.requests_at(parallel)} requests, {parallel} at once")
-            measured.append(bench_load.run(tool, load, parallel, seed, who))
+        for endpoint, measured in rows.items():
+            report(f"{endpoint.model} at {endpoint.url}: {load.requests_at(parallel)} requests, {parallel} parallel")
+            measured.append(bench_load.run(tool, load, parallel, seed, endpoint))
     fit = agent.get("fit")
     other: Against | None = {"url": against.url, "model": against.model, "measured": rows[against]} if against else None
     return {
@@ -152,7 +152,7 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
 
 
 def ratios(ours: Level, theirs: Level) -> Ratios:
-    """Return ours divided by theirs for each figure of a level; None where one of the two has none."""
+    """Return ours divided by theirs for each figure of a level; None where one of the two is unknown."""
     pairs = ((name, ours[name], theirs[name]) for name in FIGURES)
     return {"parallel": ours["parallel"]} | {
         name: round(our / their, 3) if our is not None and their else None for name, our, their in pairs
@@ -165,9 +165,9 @@ def problems(result: Result) -> list[str]:
     if result["against"]:
         sides.append((result["against"]["url"], result["against"]["measured"]))
     return [
-        f"{row['failed']} of {row['requests']} requests to {who} failed with {row['parallel']} at once, "
-        f"so the figures of that level are not to be used: {row['error']}."
-        for who, rows in sides
+        f"{row['failed']} of {row['requests']} requests to {name} failed with {row['parallel']} in parallel: "
+        f"{row['error']}. Do not use the figures of that level."
+        for name, rows in sides
         for row in rows
         if row["failed"]
     ]
@@ -178,9 +178,9 @@ def _check(agent: Agent, load: Load) -> None:
     if room is not None and load.input_tokens + load.output_tokens + _AROUND_TOKENS > room:
         raise UsageError(
             "bench_prompt_too_long",
-            "--input-tokens {input} and --output-tokens {output} are more than {agent} takes, {room} with its chat "
-            "template ({template}).",
-            "Write fewer.",
+            "--input-tokens {input} plus --output-tokens {output} exceed the {room} tokens of {agent}, of which "
+            "its chat template takes {template}.",
+            "Write smaller numbers.",
             input=load.input_tokens,
             output=load.output_tokens,
             agent=agent["name"],

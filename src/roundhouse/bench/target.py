@@ -1,4 +1,4 @@
-"""Whom a bench loads: an agent of this host, or any other endpoint of the OpenAI API."""
+"""The endpoints that a bench loads: an agent of this host, or any other endpoint of the OpenAI API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMEOUT_SECONDS = 10.0
 
 
 class Target(NamedTuple):
-    """An endpoint without its /v1, the model's name there, and the key that it wants (None: none)."""
+    """An endpoint without its /v1, the name of the model there, and its key (None: it needs none)."""
 
     url: str
     model: str
@@ -26,12 +26,12 @@ class Target(NamedTuple):
 
 
 def own(agent: Agent) -> Target:
-    """Return the agent's own engine. Raises RoundhouseError when it does not serve."""
+    """Return the engine of the agent. Raises RoundhouseError if it is not active."""
     engine = Engine(agent["host"], agent["engine_port"])
     if not engine.healthy():
         raise RoundhouseError(
             "agent_not_active",
-            "{agent} does not serve.",
+            "{agent} is not active.",
             "Switch to it: {program} {agent}.",
             agent=agent["name"],
             program=console.command_name(),
@@ -40,19 +40,19 @@ def own(agent: Agent) -> Target:
 
 
 def other(url: str, model: str | None, key_file: Path | None) -> Target:
-    """Return the endpoint that --against names. Raises UsageError, or RoundhouseError when it does not answer."""
+    """Return the endpoint of --against. Raises UsageError, and RoundhouseError if it does not answer."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(
             "against_invalid", "--against is {url!r}.", "Write a URL, such as http://127.0.0.1:11434.", url=url
         )
     base = url.rstrip("/").removesuffix("/v1")
-    key = _key(key_file)
+    key = read_key(key_file)
     names = _models(base, key)
     if model is None and len(names) != 1:
         raise UsageError(
             "against_model_missing",
-            "{url} has these models: {models}.",
+            "{url} has several models or none: {models}.",
             "Name one with --against-model.",
             url=base,
             models=", ".join(names) or "none",
@@ -68,7 +68,8 @@ def other(url: str, model: str | None, key_file: Path | None) -> Target:
     return Target(base, model or names[0], key)
 
 
-def _key(file: Path | None) -> str | None:
+def read_key(file: Path | None) -> str | None:
+    """Return the key in a file, None without a file. Raises UsageError."""
     if file is None:
         return None
     try:
@@ -77,7 +78,7 @@ def _key(file: Path | None) -> str | None:
         raise UsageError(
             "key_unreadable",
             "--against-key {file} cannot be read ({why}).",
-            "Name a file of one line.",
+            "Name a file with one line, the key.",
             file=str(file),
             why=str(error),
         ) from None
@@ -85,17 +86,17 @@ def _key(file: Path | None) -> str | None:
 
 def _models(base: str, key: str | None) -> list[str]:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    request = urllib.request.Request(f"{base}/v1/models", headers=headers)  # noqa: S310 - http or https, seen above
+    request = urllib.request.Request(f"{base}/v1/models", headers=headers)  # noqa: S310 - http or https, checked above
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
             told = json.load(answer)
         return [str(entry["id"]) for entry in told["data"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        why = f"it answers {error.code}" if isinstance(error, urllib.error.HTTPError) else f"{error}"
+        why = f"status {error.code}" if isinstance(error, urllib.error.HTTPError) else f"{error}"
         raise RoundhouseError(
             "against_no_models",
             "{url}/v1/models lists no models ({why}).",
-            "Is it an OpenAI API?",
+            "Name an endpoint of the OpenAI API, or add its key with --against-key.",
             url=base,
             why=why,
         ) from None

@@ -1,7 +1,11 @@
 """The commands by name and group. Each is a module of `commands`, imported when its name is used.
 
 A module has HELP and `run(args)`, which returns an Answer. It may have EPILOG, ON, RAW, INTERRUPTED,
-`add_arguments(parser)`, and `check(args)`, which raises UsageError before a host is asked.
+`add_arguments(parser)`, and these functions:
+
+- `check(args)` raises UsageError before a host is asked.
+- `is_local(args)` returns whether a call runs on this machine whatever the target is.
+- `elsewhere(args, target)` replaces `run` if the target is another host and the command uses files of this machine.
 """
 
 from __future__ import annotations
@@ -32,9 +36,10 @@ HOOKS = ("clear", "control", "ended", "failover", "ready", "routes", "watchdog")
 HIDDEN = ("deploy", *HOOKS)
 _LISTED = "{program} --help lists the commands."
 
-# The host of a command. ON_PLAN: the host with the plan (this machine, --on or a running lab). ON_REQUEST: this machine
-# unless --on names another. ON_OWN: the command has an --on of its own. ON_NONE: this machine.
-ON_PLAN, ON_REQUEST, ON_OWN, ON_NONE = "plan", "request", "own", "none"
+# Where a command runs: on the target host (remote.target), or always on this machine.
+ON_PLAN, ON_NONE = "plan", "none"
+ON_SHORT = "the target host: local (this machine), lab, or ssh://user@host"
+ON_HELP = f"{ON_SHORT} (default: ROUNDHOUSE_ON, this machine if it has a plan, else a running lab)"
 
 Result = dict[str, Any]
 Word = Callable[[Plan, argparse.Namespace], "Result | None"]
@@ -54,6 +59,8 @@ class Command(NamedTuple):
     on: str = ON_PLAN
     interrupted: str = "Interrupted."
     raw: bool = False  # its text is a file, or fits already: it is printed as it is, not wrapped
+    is_local: Callable[[argparse.Namespace], bool] = lambda _: False
+    elsewhere: Callable[[argparse.Namespace, str], Answer] | None = None
 
     def parser(self, program: str | None = None) -> console.Parser:
         """Return the command's parser; `program` is its name in the help, None for the name it was called by."""
@@ -64,11 +71,8 @@ class Command(NamedTuple):
         )
         self.add_arguments(made)
         made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-        if self.on in (ON_PLAN, ON_REQUEST):
-            default = "this machine, or a running lab" if self.on == ON_PLAN else "this machine"
-            made.add_argument(
-                "--on", metavar="HOST", help=f"run it on that host: lab, or ssh://user@host (default: {default})"
-            )
+        if self.on == ON_PLAN:
+            made.add_argument("--on", metavar="HOST", help=ON_HELP)
         made.set_defaults(word=self.name)
         return made
 
@@ -91,6 +95,8 @@ def load(name: str) -> Command:
         on=getattr(module, "ON", ON_PLAN),
         interrupted=getattr(module, "INTERRUPTED", "Interrupted."),
         raw=getattr(module, "RAW", False),
+        is_local=getattr(module, "is_local", lambda _: False),
+        elsewhere=getattr(module, "elsewhere", None),
     )
 
 

@@ -31,7 +31,7 @@ def _main(arguments: list[str]) -> int:
     # A lost connection or a supervisor's time limit ends a switch as Ctrl-C does: with a rollback.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    interrupted = "Interrupted."
+    interrupted, host = "Interrupted.", remote.LOCAL_WORD
     try:
         if {"-h", "--help"} & set(arguments):
             arguments = ["help", *([name] if (name := _name_of(arguments)) else []), *(["--json"] if as_json else [])]
@@ -41,17 +41,18 @@ def _main(arguments: list[str]) -> int:
         else:
             interrupted = found.interrupted
             found.check(args)
-            if target := _target(found, args):
-                terminal = sys.stdin.isatty() and sys.stdout.isatty()
-                return remote.run(target, remote.without_on(arguments), terminal=terminal)
-            answer = found.run(args)
+            target = None if found.on == command.ON_NONE or found.is_local(args) else remote.target(args.on)
+            if target and not found.elsewhere:
+                return remote.run(target, remote.without_on(arguments), terminal=remote.is_terminal())
+            answer = _elsewhere(found, args, target) if target else found.run(args)
+            host = target or remote.LOCAL_WORD
     except RoundhouseError as error:
         return console.refuse(error, as_json=as_json)
     except KeyboardInterrupt:
         return console.refuse(RoundhouseError("interrupted", interrupted), as_json=as_json)
     result, text = answer
     if as_json and result is not None:
-        print(json.dumps({"schema": console.SCHEMA, "ok": True, "errors": [], **result}))
+        print(json.dumps({"schema": console.SCHEMA, "ok": True, "errors": [], **result, "host": host}))
     elif text:
         print(text if found is None or found.raw else console.wrapped(text))
     return 0 if result is None or result.get("ok", True) else 1
@@ -88,7 +89,7 @@ def parse(arguments: list[str], typed: str | None = None) -> tuple[Command | Non
 def _refuse_unknown(name: str, arguments: list[str]) -> None:
     """Raise UsageError for an unknown agent, or for a misspelt command where the agents of this host are unknown."""
     agents: list[str] = []
-    if os.environ.get("ROUNDHOUSE_ON") is None and remote.without_on(arguments) == arguments:
+    if os.environ.get("ROUNDHOUSE_ON") in (None, remote.LOCAL_WORD) and remote.without_on(arguments) == arguments:
         with contextlib.suppress(UsageError):
             agents = [agent["name"] for agent in deployed.load()["agents"]]
     if name not in agents and (agents or near(name, command.NAMES)):
@@ -135,12 +136,13 @@ def _without_command(arguments: list[str]) -> argparse.Namespace:
     return args
 
 
-def _target(found: Command, args: argparse.Namespace) -> str | None:
-    """Return the host that runs the command; None for this one."""
-    if found.on == command.ON_PLAN:
-        return remote.target(args.on)
-    on: str | None = args.on if found.on == command.ON_REQUEST else None
-    return on
+def _elsewhere(found: Command, args: argparse.Namespace, target: str) -> command.Answer:
+    """Return the answer of a command that uses another host and files of this machine."""
+    if found.elsewhere is None:
+        raise AssertionError(found.name)
+    if not args.json:
+        remote.announce(target)
+    return found.elsewhere(args, target)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -45,7 +45,7 @@ def overview(program: str | None = None) -> console.Parser:
         epilog="\n\n".join([*(_group(title, names) for title, names in command.GROUPS.items()), EPILOG]),
     )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    made.add_argument("--on", metavar="HOST", help="run it on that host: lab, or ssh://user@host")
+    made.add_argument("--on", metavar="HOST", help=command.ON_SHORT)
     made.add_argument("--check", metavar="PLAN", help="check whether a plan file is valid")
     return made
 

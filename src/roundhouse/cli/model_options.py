@@ -28,7 +28,9 @@ _MODEL = re.compile(r"(?P<model>\w[\w.-]*/\w[\w.-]*)(?:@(?P<asked>\w[\w.-]*))?")
 
 def add_store(parser: argparse.ArgumentParser) -> None:
     """Add --store."""
-    parser.add_argument("--store", type=Path, metavar="FOLDER", help=f"the store (default: the plan's, or {STORE})")
+    parser.add_argument(
+        "--store", type=Path, metavar="FOLDER", help=f"the store, on the target host (default: the plan's, or {STORE})"
+    )
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -39,9 +41,12 @@ def add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    """Add the source of models."""
+    """Add where models come from."""
     parser.add_argument(
-        "--from", dest="source", metavar="FOLDER|URL", help="source of models (default: HF_ENDPOINT, or the hub)"
+        "--from",
+        dest="source",
+        metavar="FOLDER|URL",
+        help="a folder of the target host, or a hub (default: HF_ENDPOINT, or the hub)",
     )
     parser.add_argument(
         "--files-at-once",

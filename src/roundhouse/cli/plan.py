@@ -26,7 +26,7 @@ from ..plan.requirements import requirements_of
 from ..roster.models import Configs
 from ..schema.facts import ExplainRow
 from ..schema.plan import Plan
-from ..util import console
+from ..util import console, yaml_file
 from . import plan_options, plan_question
 
 # A plan before a deployment assumes a GPU host with the official image, which is the default.
@@ -87,13 +87,11 @@ def read(path: Path) -> Any:
         remedy = "Name it with --roster, ask about one --model, or run scripts/plan.py in a checkout."
         raise UsageError("roster_missing", "A roster is missing.", remedy)
     try:
-        import yaml
+        content = yaml_file.read(path)
     except ModuleNotFoundError:
         remedy = "Run pip install 'roundhouse[import]' (in a checkout: make setup), or ask about one --model."
         raise UsageError("pyyaml_missing", "PyYAML is not installed.", remedy) from None
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         text, why = "--roster {path} cannot be read ({why}).", " ".join(str(error).split())
         raise UsageError("roster_unreadable", text, path=str(path), why=why) from None
     if not isinstance(content, dict) or "agents" not in content:

@@ -1,22 +1,34 @@
-"""Run the same command on another host: the lab's container, or a host over ssh."""
+"""Run the command on its target host: this machine, the lab's container, or a host over ssh."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import shlex
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
 
 from ..errors import RoundhouseError, UsageError
 from ..host import docker
 from ..plan import deployed
 from ..util import console
 
-LAB_WORD = "lab"  # what --on says
-LAB = "roundhouse-lab"  # the container that lab/create.yml makes
-_SSH_FAILED = 255  # ssh(1): its own exit status when the connection failed
+# Values of --on for this machine and for the lab.
+LOCAL_WORD, LAB_WORD = "local", "lab"
+# The container that lab/create.yml makes.
+LAB = "roundhouse-lab"
+# The exit status of ssh(1) when the connection failed.
+_SSH_FAILED = 255
+# The exit statuses of docker exec and of a shell for a program that does not exist.
+_NOT_FOUND = (126, 127)
+# Marks the processes of one call on the host, so that an interrupt can find them.
+_MARK = "ROUNDHOUSE_CALL"
+_INTERRUPT = 'for p in /proc/[0-9]*; do grep -qs "$0" "$p/environ" && kill -INT "${p#/proc/}"; done; :'
 
 
 def lab_is_up() -> bool:
@@ -25,64 +37,167 @@ def lab_is_up() -> bool:
 
 
 def target(on: str | None) -> str | None:
-    """Return where to run: --on, ROUNDHOUSE_ON, this machine (None) if it has a plan, else a running lab."""
+    """Return the target host: --on, ROUNDHOUSE_ON, this machine (None) if it has a plan, else a running lab."""
     chosen = on or os.environ.get("ROUNDHOUSE_ON")
+    if chosen == LOCAL_WORD:
+        return None
     if chosen or deployed.PATH.exists() or not lab_is_up():
         return chosen
-    print("no plan on this machine: running on the lab host (--on lab)", file=sys.stderr)
     return LAB_WORD
 
 
+def announce(target: str) -> None:
+    """Name the target host on stderr. Raises RoundhouseError, UsageError for one that cannot be a target."""
+    _command(target, [])
+    console.lines()(f"host: {target}")
+
+
 def run(target: str, arguments: list[str], *, terminal: bool) -> int:
-    """Run `roundhouse ARGUMENTS` on the target and return its exit status. Output passes through."""
+    """Run `roundhouse ARGUMENTS` on the target and return its exit status. Output passes through.
+
+    The object of --json gets the field `host`.
+    """
+    words = ["roundhouse", *arguments]
+    if "--json" not in arguments:
+        announce(target)
+        return _status(target, _call(target, words, terminal=terminal))
+    done = _call(target, words, stdout=subprocess.PIPE)
+    status = _status(target, done)
     try:
-        status = _call(target, arguments, terminal=terminal).returncode
-    except KeyboardInterrupt:
-        text, remedy = "Interrupted here; a switch on {host} may go on.", "{program} --on {host} status shows it."
-        raise RoundhouseError("interrupted", text, remedy, host=target, program=console.command_name()) from None
-    if status == _SSH_FAILED and target != LAB_WORD:
-        raise RoundhouseError("host_unreachable", "ssh did not reach {host}; its message is above.", host=target)
+        print(json.dumps({**json.loads(done.stdout), "host": target}))
+    except (ValueError, TypeError):  # the host's command did not print an object
+        print(done.stdout, end="")
     return status
 
 
-def ask(target: str, arguments: list[str]) -> dict[str, Any]:
-    """Return the one object of `roundhouse ARGUMENTS`, which have --json, on the target. Raises RoundhouseError."""
+def answer(target: str, arguments: list[str], *, stdin: str | None = None) -> dict[str, Any]:
+    """Return the object of `roundhouse ARGUMENTS`, which have --json, on the target. Raises RoundhouseError."""
+    done = _call(target, ["roundhouse", *arguments], stdout=subprocess.PIPE, stdin=stdin or "")
+    _status(target, done)
     try:
-        told = json.loads(_call(target, arguments, stdout=subprocess.PIPE).stdout)
+        return dict(json.loads(done.stdout))
     except ValueError:
-        raise RoundhouseError("host_unreachable", "{host} did not answer; its message is above.", host=target) from None
-    if not told["ok"]:
-        error = told["errors"][0]
-        raise RoundhouseError.from_json({"remedy": "", "fields": {}, **error})
-    return dict(told)
+        text = "{host} did not answer with JSON; its message is above."
+        raise RoundhouseError("host_unreachable", text, host=target) from None
+
+
+def ask(target: str, arguments: list[str], *, stdin: str | None = None) -> dict[str, Any]:
+    """Return the same where it is ok. Raises RoundhouseError, also for the first error of the object."""
+    found = answer(target, arguments, stdin=stdin)
+    if not found["ok"]:
+        raise error_of(found)
+    return found
+
+
+def error_of(found: dict[str, Any]) -> RoundhouseError:
+    """Return the first error of an object that is not ok."""
+    return RoundhouseError.from_json({"remedy": "", "fields": {}, **found["errors"][0]})
+
+
+def shell(target: str, script: str, *arguments: str, stdin: IO[bytes] | None = None) -> str:
+    """Return what a shell script prints on the target; `arguments` are its $0, $1 and so on. Raises RoundhouseError."""
+    command = _command(target, ["sh", "-c", script, *arguments])
+    done = subprocess.run(command, stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        text = "A command on {host} failed with exit status {status}; its message is above."
+        raise RoundhouseError("host_command_failed", text, host=target, status=done.returncode)
+    return done.stdout.strip()
+
+
+@contextmanager
+def output_of(target: str, words: Sequence[str]) -> Iterator[IO[bytes]]:
+    """Yield the output of a program on the target as it comes. Raises RoundhouseError when the program failed."""
+    with subprocess.Popen(_command(target, words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as running:
+        if running.stdout is None:
+            raise AssertionError("stdout is a pipe")
+        yield running.stdout
+        while running.stdout.read(1 << 16):  # what is left, so that the program ends
+            pass
+    if running.returncode != 0:
+        text = "A command on {host} failed with exit status {status}; its message is above."
+        raise RoundhouseError("host_command_failed", text, host=target, status=running.returncode)
+
+
+@contextmanager
+def uploaded(target: str, file: Path) -> Iterator[str]:
+    """Copy a file of this machine to the target, yield its path there, and remove it at the end."""
+    with file.open("rb") as content:
+        there = shell(target, 'f=$(mktemp) && cat >"$f" && echo "$f"', "upload", stdin=content)
+    try:
+        yield there
+    finally:
+        shell(target, 'rm -f -- "$1"', "remove", there)
+
+
+def _status(target: str, done: subprocess.CompletedProcess[str]) -> int:
+    """Return the exit status. Raises RoundhouseError where the host was not reached or has no such command."""
+    if done.returncode == _SSH_FAILED and target != LAB_WORD:
+        raise RoundhouseError("host_unreachable", "ssh did not reach {host}; its message is above.", host=target)
+    if done.returncode in _NOT_FOUND:
+        text, remedy = "{host} does not have the command roundhouse.", "Run ansible-playbook site.yml for that host."
+        raise RoundhouseError("host_without_command", text, remedy, host=target)
+    return done.returncode
 
 
 def _call(
-    target: str, arguments: list[str], *, terminal: bool = False, stdout: int | None = None
+    target: str, words: list[str], *, terminal: bool = False, stdout: int | None = None, stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    words = ["roundhouse", *arguments]
+    """Run the words on the target; `stdin` None passes this machine's through. An interrupt ends them there too."""
+    mark = secrets.token_hex(8)
+    try:
+        return subprocess.run(
+            _command(target, words, terminal=terminal, mark=mark), stdout=stdout, input=stdin, text=True, check=False
+        )
+    except FileNotFoundError:
+        program = _command(target, [])[0]
+        text = "{program} is not installed on this machine."
+        raise RoundhouseError("program_missing", text, "Install it.", program=program) from None
+    except KeyboardInterrupt:
+        raise _interrupted(target, mark) from None
+
+
+def _interrupted(target: str, mark: str) -> RoundhouseError:
+    """Interrupt the call on the host as well, and return the error."""
+    try:
+        shell(target, _INTERRUPT, f"{_MARK}={mark}")
+        text = "Interrupted. The command on {host} was interrupted too; a switch is rolled back."
+    except RoundhouseError:
+        text = "Interrupted. {host} was not reached again, and the command may continue there."
+    remedy = "{program} --on {host} status shows the result."
+    return RoundhouseError("interrupted", text, remedy, host=target, program=console.command_name())
+
+
+def _command(target: str, words: Sequence[str], *, terminal: bool = False, mark: str = "") -> list[str]:
+    """Return the local command line that runs the words on the target. Raises RoundhouseError, UsageError."""
     if target == LAB_WORD:
         if not lab_is_up():
             raise RoundhouseError("lab_not_running", "The lab is not running.", "Start it with make demo.")
-        command = ["docker", "exec", "--interactive", *(["--tty"] if terminal else []), LAB, *words]
-    elif target.startswith("ssh://"):  # ssh hands one string to the host's shell
-        command = ["ssh", *(["-t"] if terminal else []), target, "sudo", *map(shlex.quote, words)]
-    else:
-        raise UsageError("host_invalid", "--on is {host!r}.", "Write lab, or ssh://user@host.", host=target)
-    try:
-        return subprocess.run(command, stdout=stdout, text=True, check=False)
-    except FileNotFoundError:
-        text = "{program} is not installed on this machine."
-        raise RoundhouseError("program_missing", text, "Install it.", program=command[0]) from None
+        options = [*(["--tty"] if terminal else []), *([f"--env={_MARK}={mark}"] if mark else [])]
+        return ["docker", "exec", "--interactive", *options, LAB, *words]
+    if target.startswith("ssh://"):  # ssh hands one string to the host's shell
+        own = [f"{_MARK}={mark}"] if mark else []
+        return ["ssh", *(["-t"] if terminal else []), target, *own, "sudo", *map(shlex.quote, words)]
+    remedy = "Write local, lab, or ssh://user@host."
+    raise UsageError("host_invalid", "--on is {host!r}.", remedy, host=target)
 
 
-def without_on(arguments: list[str]) -> list[str]:
-    """Return a command line without its --on, for the host that it names."""
+def without(arguments: Sequence[str], *options: str) -> list[str]:
+    """Return a command line without these options, each of which has a value."""
     rest = []
     words = iter(arguments)
     for word in words:
-        if word == "--on":
+        if word in options:
             next(words, None)
-        elif not word.startswith("--on="):
+        elif word.partition("=")[0] not in options:
             rest.append(word)
     return rest
+
+
+def without_on(arguments: Sequence[str]) -> list[str]:
+    """Return a command line without --on, for the host that it names."""
+    return without(arguments, "--on")
+
+
+def is_terminal() -> bool:
+    """Return whether stdin and stdout are a terminal; the command on the host then gets one too."""
+    return sys.stdin.isatty() and sys.stdout.isatty()

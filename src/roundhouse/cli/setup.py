@@ -1,4 +1,4 @@
-"""`scripts/setup_vllm.py`: site.yml by the options of the migration guide, on one screen."""
+"""`scripts/setup_vllm.py`: run site.yml on one screen, with the options of the migration guide."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..errors import RoundhouseError, UsageError
 from ..util import console, json_file
-from . import setup_run, setup_screen
+from . import setup_log, setup_run, setup_screen
 from .setup_run import DONE, Event, Run, Wanted
 
+LOCAL = setup_log.LOCAL
 # The tags of site.yml for each option.
 TAGS = {
     "install_dependencies": ("driver", "engine"),
@@ -27,23 +28,40 @@ TAGS = {
     "deploy_agents": ("agents", "gateway"),
 }
 EPILOG = """\
-Each is a stage of site.yml, checked first and run any number of times; what follows -- goes to ansible-playbook. The
-guide's three together, or none, are all of site.yml, the agents too. Ctrl-C leaves a host that the next run completes.
+Each of the first four options is a part of site.yml. The first three together, or none of them, are all of site.yml.
+The options of ansible-playbook are passed on; others of its options go behind --, such as -- -vvv. The same command can
+be run again at any time, also after Ctrl-C or a failure: completed work is kept. Each run writes a log, and its last
+lines name the log and the next command.
 """
+# Options of ansible-playbook: (names, metavar, help); without a metavar a flag.
+_PASSED = (
+    (("-C", "--check"), "", "only show what would change; nothing is changed"),
+    (("-D", "--diff"), "", "write the differences of files into the log"),
+    (("-l", "--limit"), "HOSTS", "only these hosts of the inventory"),
+    (("-t", "--tags"), "TAGS", "only tasks with these tags, such as agents"),
+    (("--skip-tags",), "TAGS", "no tasks with these tags"),
+    (("-e", "--extra-vars"), "VARS", "set variables: name=value, JSON or @FILE; may be repeated"),
+)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     made = console.Parser(
-        prog="scripts/setup_vllm.py", description="Turn a host into one that serves the roster's agents.", epilog=EPILOG
+        prog="scripts/setup_vllm.py", description="Run site.yml: from a bare host to running agents.", epilog=EPILOG
     )
-    made.add_argument("--install-dependencies", action="store_true", help="NVIDIA's driver, and the engine")
-    made.add_argument("--setup-docker", action="store_true", help="Docker and NVIDIA's toolkit, where agents want them")
-    made.add_argument("--download-models", action="store_true", help="the models that the plan chose, verified")
-    made.add_argument("--deploy-agents", action="store_true", help="the plan, the units, the command")
-    made.add_argument("-i", "--inventory", default="inventory/local", metavar="PATH", help="(default: this machine)")
-    made.add_argument("--ask-become-pass", action="store_true", help="ask for sudo's password first")
-    made.add_argument("words", nargs="*", metavar="-- WORD", help="for ansible-playbook, such as -- --check")
+    made.add_argument("--install-dependencies", action="store_true", help="the NVIDIA driver and the engine")
+    made.add_argument("--setup-docker", action="store_true", help="Docker and NVIDIA's toolkit, if agents need them")
+    made.add_argument("--download-models", action="store_true", help="the models of the plan, verified")
+    made.add_argument("--deploy-agents", action="store_true", help="the plan, the units, the command and the gateway")
+    made.add_argument("-i", "--inventory", default=LOCAL, metavar="PATH", help="(default: %(default)s, this machine)")
+    made.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the password of sudo first")
+    group = made.add_argument_group("passed on to ansible-playbook")
+    for names, metavar, told in _PASSED:
+        if metavar:
+            group.add_argument(*names, action="append", default=[], metavar=metavar, help=told)
+        else:
+            group.add_argument(*names, action="store_true", help=told)
+    group.add_argument("words", nargs="*", metavar="-- OPTION", help="other options of ansible-playbook")
     return made
 
 
@@ -51,24 +69,35 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     try:
         wanted = _wanted(_parsed(sys.argv[1:] if argv is None else argv))
-        return _go(wanted, Run(setup_run.stages(wanted)))
+        run = Run(setup_run.stages(wanted))
+        with setup_log.opened(_kept(wanted)) as log:
+            return _go(wanted, run, log)
     except RoundhouseError as error:
         return console.refuse(error, as_json=False)
 
 
 def _parsed(argv: list[str]) -> argparse.Namespace:
-    """Return the arguments; only what stands behind `--` goes to ansible-playbook. Raises UsageError."""
+    """Return the arguments; `words` are those of ansible-playbook. Raises UsageError."""
     own = argv[: argv.index("--")] if "--" in argv else argv
     args = parser().parse_args(own)
     if args.words:
-        text, remedy = "{program} does not take {word!r}.", "Put what is for ansible-playbook behind `--`."
+        text, remedy = "{program} does not take the argument {word!r}.", "Put options of ansible-playbook behind `--`."
         raise UsageError("unexpected_argument", text, remedy, program=parser().prog, word=args.words[0])
-    args.words = argv[len(own) + 1 :]
+    args.words = [*_passed(args), *argv[len(own) + 1 :]]
     return args
 
 
+def _passed(args: argparse.Namespace) -> list[str]:
+    """Return the options of ansible-playbook that the command has itself."""
+    found: list[str] = []
+    for names, metavar, _ in _PASSED:
+        value = getattr(args, names[-1].removeprefix("--").replace("-", "_"))
+        found += [word for each in value for word in (names[-1], each)] if metavar else [names[-1]] * value
+    return found
+
+
 def tags(args: argparse.Namespace) -> tuple[str, ...]:
-    """Return the tags of what was asked for; () for all of it."""
+    """Return the tags of the chosen parts; () for all of site.yml."""
     named = [option for option in TAGS if getattr(args, option)]
     if {"install_dependencies", "setup_docker", "download_models"} <= set(named):
         return ()
@@ -82,8 +111,8 @@ def _wanted(args: argparse.Namespace) -> Wanted:
         raise UsageError("checkout_missing", text, remedy, folder=str(setup_run.ROOT))
     inventory = Path(args.inventory)
     place = inventory if inventory.is_absolute() or inventory.exists() else setup_run.ROOT / inventory
-    if not place.exists():  # Ansible would take an empty one, and say that all is well
-        text = "--inventory is {path!r}, which is not there."
+    if not place.exists():  # Ansible would use an empty inventory and end without an error
+        text = "--inventory is {path!r}, which does not exist."
         raise UsageError("inventory_missing", text, "Name a file or a folder.", path=args.inventory)
     if importlib.util.find_spec("ansible_runner") is None:
         raise RoundhouseError("ansible_runner_missing", "ansible-runner is not installed.", "Run make setup first.")
@@ -91,26 +120,32 @@ def _wanted(args: argparse.Namespace) -> Wanted:
     return Wanted(tags(args), str(place), tuple(args.words), password)
 
 
-def _go(wanted: Wanted, run: Run) -> int:
+def _go(wanted: Wanted, run: Run, log: TextIO) -> int:
     kept = _kept(wanted)
     before = _seconds_before(kept)
-    status = _on_screen(wanted, run, before) if sys.stdout.isatty() else _as_log(wanted, run)
+    screen = sys.stdout.isatty()
+    status = _on_screen(wanted, run, before, log) if screen else _as_log(wanted, run, log)
     run.end(now := time.time(), good=status == "successful")
-    print(setup_screen.summary(run, now, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
-    whole = {stage.name: round(stage.seconds(now) or 0.0, 1) for stage in run.stages if stage.state == DONE}
-    json_file.write(kept, before | whole, durable=False)
+    print(setup_screen.summary(run, now, shutil.get_terminal_size().columns if screen else None))
+    if not wanted.words:  # else some tasks may have been left out
+        whole = {stage.name: round(stage.seconds(now) or 0.0, 1) for stage in run.stages if stage.state == DONE}
+        json_file.write(kept, before | whole, durable=False)
+    print(f"log: {log.name}", flush=True)
     if status == "canceled":
-        text = "Interrupted: what is done stays, and a download goes on by itself."
-        raise RoundhouseError("interrupted", text, "The same command completes the rest.")
-    for host, sentence in run.failed.items():
-        print(f"{host}: {sentence}", file=sys.stderr)
-    if status != "successful" and not run.failed:
-        print("ansible-playbook failed without a failed task: run it by hand to see its output.", file=sys.stderr)
-    return 0 if status == "successful" else 1
+        text = "Interrupted. Completed work is kept, and a running download continues on its host."
+        raise RoundhouseError("interrupted", text, "Run the same command again to complete the rest.")
+    if status != "successful":
+        problems = [f"{host}: {sentence}" for host, sentence in run.failed.items()]
+        problems = problems or setup_log.errors(Path(log.name))
+        problems = problems or ["ansible-playbook failed without a message; the log has its output."]
+        print("\n".join([*problems, setup_log.AFTER_FAILURE]), file=sys.stderr)
+        return 1
+    print(setup_log.next_steps(wanted, [*run.hosts]))
+    return 0
 
 
-def _as_log(wanted: Wanted, run: Run) -> str:
-    """Run it with a line for each thing that is news; return how it ended."""
+def _as_log(wanted: Wanted, run: Run, output: TextIO) -> str:
+    """Run it with a line for each change, stage and report; return its end."""
     log = setup_screen.Log()
 
     def feed(each: Event) -> None:
@@ -118,22 +153,23 @@ def _as_log(wanted: Wanted, run: Run) -> str:
         if line := log.line(each, run):
             print(f"{time.strftime('%H:%M:%S', time.localtime(each.at))} {line}", flush=True)
 
-    return setup_run.run(wanted, feed)
+    return setup_run.run(wanted, feed, output)
 
 
-def _on_screen(wanted: Wanted, run: Run, before: dict[str, float]) -> str:
-    """Run it on one screen; return how it ended."""
+def _on_screen(wanted: Wanted, run: Run, before: dict[str, float], output: TextIO) -> str:
+    """Run it on one screen; return its end."""
     text = importlib.import_module("rich.text").Text
 
     def render() -> Any:
-        return text(setup_screen.screen(run, shutil.get_terminal_size().columns, time.time(), before))
+        width, height = shutil.get_terminal_size()
+        return text(setup_screen.screen(run, width, time.time(), before, height - 1))
 
     with importlib.import_module("rich.live").Live(get_renderable=render, refresh_per_second=2, transient=True):
-        return setup_run.run(wanted, run.feed)
+        return setup_run.run(wanted, run.feed, output)
 
 
 def _kept(wanted: Wanted) -> Path:
-    """Return where the seconds of an inventory's stages are kept."""
+    """Return the file that keeps the seconds of the stages for an inventory."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roundhouse"
     return cache / f"setup-{str(Path(wanted.inventory).resolve()).strip('/').replace('/', '-')}.json"
 
@@ -141,5 +177,5 @@ def _kept(wanted: Wanted) -> Path:
 def _seconds_before(kept: Path) -> dict[str, float]:
     try:
         return {str(name): float(seconds) for name, seconds in json.loads(kept.read_text()).items()}
-    except (OSError, ValueError, AttributeError, TypeError):  # the first run, or another version's file
+    except (OSError, ValueError, AttributeError, TypeError):  # the first run, or a file of another version
         return {}

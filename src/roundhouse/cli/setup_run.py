@@ -1,4 +1,4 @@
-"""A run of site.yml through ansible-runner: its stages beforehand, its events, and where it stands after each.
+"""Run site.yml through ansible-runner: list its stages, turn its events into a state, and write a log.
 
 ansible-runner is one of the controller's tools, so it is imported where it is used.
 """
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -40,7 +40,10 @@ _ARGUMENTS = "Validating arguments against arg spec"
 
 
 class Event(NamedTuple):
-    """One step: `what` is play, task, ok, changed, skipped, failed, progress or note; `at` in seconds of the clock."""
+    """An event of a run: `what` is play, task, ok, changed, skipped, failed, progress or note; `at` is seconds (epoch).
+
+    `seconds_left` is that of a download, None where it is unknown.
+    """
 
     at: float
     what: str
@@ -48,15 +51,18 @@ class Event(NamedTuple):
     task: str | None
     host: str | None
     text: str | None
+    role: str | None = None
+    seconds_left: float | None = None
 
 
 def event(told: dict[str, Any]) -> Event | None:
-    """Return an event of ansible-runner's as ours, None for one that is not shown."""
+    """Return an event of ansible-runner as an Event, None for one that is not shown."""
     data, result = told.get("event_data", {}), told.get("event_data", {}).get("res") or {}
     at, what = datetime.fromisoformat(told["created"]).timestamp(), _WHAT.get(told["event"])
     if told["event"] == "verbose" and (displayed := progress.from_display_line(told.get("stdout", ""))):
         host, found = displayed
-        return Event(at, "progress" if found["event"] == "progress" else "note", None, None, host, found["text"])
+        what, left = "progress" if found["event"] == "progress" else "note", found.get("seconds_left")
+        return Event(at, what, None, None, host, found["text"], seconds_left=left)
     if what is None:
         return None
     if what == FAILED and data.get("ignore_errors"):
@@ -64,11 +70,11 @@ def event(told: dict[str, Any]) -> Event | None:
     elif what == "ok" and result.get("changed"):
         what = "changed"
     text = sentence(result) if what == FAILED else None
-    return Event(at, what, data.get("play"), data.get("task"), data.get("host"), text)
+    return Event(at, what, data.get("play"), data.get("task"), data.get("host"), text, data.get("role"))
 
 
 def sentence(result: dict[str, Any]) -> str:
-    """Return a failed task's message: of a loop a failed item's, of a command its last line."""
+    """Return the message of a failed task: of a loop that of the first failed item, of a command its last line."""
     for item in result.get("results") or []:
         if item.get("failed"):
             return sentence(item)
@@ -80,8 +86,17 @@ def sentence(result: dict[str, Any]) -> str:
 
 
 @dataclass
+class Step:
+    """Consecutive tasks of one role within a stage; times in seconds (epoch)."""
+
+    name: str
+    begun: float
+    ended: float | None = None
+
+
+@dataclass
 class Stage:
-    """A play: where it is, what its tasks came to, and its seconds."""
+    """A play: its state, its counts of tasks, its steps, and its times in seconds (epoch)."""
 
     name: str
     state: str = WAITING
@@ -89,41 +104,74 @@ class Stage:
     changed: int = 0
     begun: float | None = None
     ended: float | None = None
+    steps: list[Step] = field(default_factory=list)
+
+    def enter(self, name: str, at: float) -> None:
+        """Begin a step, unless the last one is of the same role."""
+        if self.steps and self.steps[-1].name == name:
+            return
+        self.leave(at)
+        self.steps.append(Step(name, at))
+
+    def leave(self, at: float) -> None:
+        """End the last step."""
+        if self.steps and self.steps[-1].ended is None:
+            self.steps[-1].ended = at
 
     def seconds(self, now: float) -> float | None:
-        """Return how long it took, or has taken until now; None before it began."""
+        """Return its duration so far, in seconds; None before it began."""
         return None if self.begun is None else (self.ended or now) - self.begun
 
 
 class Run:
-    """Where a run stands."""
+    """The state of a run."""
 
     def __init__(self, names: list[str]) -> None:
         self.stages = [Stage(name) for name in names]
         self.now: Stage | None = None
         self.task: str | None = None
-        self.note: str | None = None
+        self.task_begun: float | None = None
+        self.notes: dict[str, str] = {}  # by host: what a long task reports
+        self.lefts: dict[str, float | None] = {}  # by host: seconds left of its download
         self.failed: dict[str, str] = {}
+        self.hosts: dict[str, None] = {}
+
+    @property
+    def note(self) -> str | None:
+        """Return the reports of the current task, a line for each host; None where there is none."""
+        return "\n".join(f"{host}: {text}" for host, text in self.notes.items()) or None
+
+    def download_seconds_left(self) -> float | None:
+        """Return the seconds left of the slowest download; None where there is none or one is unknown."""
+        known = [left for left in self.lefts.values() if left is not None]
+        return max(known) if known and len(known) == len(self.lefts) else None
 
     def feed(self, each: Event) -> None:
-        """Take one step."""
+        """Update the state by one event."""
         if each.what == "play":
             self._end(each.at)
-            # A play of other tags has its arguments checked, and is no stage of this run.
+            # Ansible checks the arguments of a play of other tags too; such a play is not a stage of this run.
             listed = (stage for stage in self.stages if stage.name == each.play and stage.state == WAITING)
             self.now = next(listed, Stage(each.play or ""))
             self.now.state, self.now.begun = RUNS, each.at
-            self.task = self.note = None
+            self._begin(None, each.at)
         elif each.what == "task":
-            self.task, self.note = each.task, None
+            self._begin(each.task, each.at)
+            if self.now and each.role:
+                self.now.enter(each.role, each.at)
         elif each.what in ("progress", "note"):
-            self.note = f"{each.host}: {each.text}"
+            self.notes[each.host or ""] = each.text or ""
+            if each.what == "progress":
+                self.lefts[each.host or ""] = each.seconds_left
+            else:
+                self.lefts.pop(each.host or "", None)
         elif self.now and each.what != "skipped":
             self.now.tasks += 1
+            self.hosts.setdefault(each.host or "", None)
             self.now.changed += each.what == "changed"
             if each.what == FAILED:
                 self.failed[each.host or ""] = each.text or ""
-            else:  # a host that goes on had its failure rescued
+            else:  # the host runs another task, so its failure was rescued
                 self.failed.pop(each.host or "", None)
 
     def end(self, at: float, *, good: bool) -> None:
@@ -132,13 +180,17 @@ class Run:
             self.failed = {}
         self._end(at, DONE if good else FAILED)
 
+    def _begin(self, task: str | None, at: float) -> None:
+        self.task, self.task_begun, self.notes, self.lefts = task, at, {}, {}
+
     def _end(self, at: float, state: str = DONE) -> None:
         if self.now:
+            self.now.leave(at)
             self.now.ended, self.now.state = at, state
 
 
 class Wanted(NamedTuple):
-    """What to run: the tags (none: all), the inventory, further words for ansible-playbook, and sudo's password."""
+    """A run: the tags (none: all), the inventory, more arguments of ansible-playbook, and the password of sudo."""
 
     tags: tuple[str, ...]
     inventory: str
@@ -146,7 +198,7 @@ class Wanted(NamedTuple):
     password: str | None = None
 
     def options(self) -> list[str]:
-        """Return the words after the playbook."""
+        """Return the arguments of ansible-playbook behind the playbook."""
         return [*(["--tags", ",".join(self.tags)] if self.tags else []), *self.words]
 
 
@@ -156,7 +208,7 @@ def stages(wanted: Wanted) -> list[str]:
     words = [str(program), "--inventory", wanted.inventory, PLAYBOOK, "--list-tasks", *wanted.options()]
     done = process.run(words, cwd=ROOT, env=_environment())
     if done.returncode != 0:
-        raise RoundhouseError("playbook_invalid", done.stderr.strip() or "ansible-playbook does not read site.yml.")
+        raise RoundhouseError("playbook_invalid", done.stderr.strip() or "ansible-playbook cannot read site.yml.")
     found: dict[str, None] = {}
     name = ""
     for row in done.stdout.splitlines():
@@ -177,7 +229,7 @@ def run(wanted: Wanted, feed: Callable[[Event], None], log: TextIO | None = None
             print(told["stdout"], file=log, flush=True)
         if (each := event(told)) is not None:
             feed(each)
-        return False  # nothing is kept on the disk
+        return False  # ansible-runner keeps nothing on the disk
 
     try:
         with tempfile.TemporaryDirectory(prefix="roundhouse-setup-") as folder:

@@ -1,4 +1,4 @@
-"""A run of site.yml for a person: one screen that is drawn again and again, or lines for a log."""
+"""Show a run of site.yml: on one screen that is redrawn, or as lines of a log."""
 
 from __future__ import annotations
 
@@ -7,27 +7,49 @@ import textwrap
 from .setup_run import DONE, FAILED, RUNS, WAITING, Event, Run, Stage
 
 _MARKS = {WAITING: " ", RUNS: ">", DONE: "+", FAILED: "x"}
-_NARROWEST = 8  # columns of a stage's name, in a terminal that is too narrow for a line
-# A log has a download's progress at most so often.
+# Columns of the name of a stage, in a terminal that is too narrow for a line.
+_NARROWEST = 8
+# Lines of progress.
+_MOST_HOSTS = 4
+# A log has the progress of a download at most every so many seconds.
 _PROGRESS_SECONDS = 20.0
 
 
-def screen(run: Run, width: int, now: float, before: dict[str, float]) -> str:
-    """Return the stages, the current task, a download's progress, and the time left.
+def screen(run: Run, width: int, now: float, before: dict[str, float], height: int | None = None) -> str:
+    """Return the stages, the steps of the current one, the current task, the downloads, and the time left.
 
-    `before` are the seconds that each stage took the last time it ran whole; without them there is no time left.
+    `before` are the seconds that each stage took in an earlier run. A text of more lines than `height` is cut: steps
+    first, then finished stages.
     """
-    lines = [stages(run, width, now, before)]
+    head, steps, tail = _stage_lines(run, width, now, before), _steps(run, width, now), []
     if run.now and run.now.state == RUNS:
-        lines += ["", *textwrap.wrap(f"task: {run.task or 'beginning'}", width), *textwrap.wrap(run.note or "", width)]
-    if left := time_left(run, now, before):
-        lines += ["", left]
-    return "\n".join(lines)
+        seconds = f" ({_time(now - run.task_begun)})" if run.task_begun is not None else ""
+        tail += ["", *textwrap.wrap(f"task: {run.task or 'starting'}{seconds}", width)]
+        notes = [line for note in (run.note or "").splitlines() for line in textwrap.wrap(note, width)]
+        tail += notes[:_MOST_HOSTS]
+    tail += ["", *textwrap.wrap(_left(run, now, before), width)]
+    room = (height - len(tail)) if height else len(head) + len(steps)
+    steps = steps[-(room - len(head)) :] if room > len(head) else []
+    head = head[max(len(head) + len(steps) - room, 0) :]
+    current = next((at + 1 for at, line in enumerate(head) if line.startswith(_MARKS[RUNS])), len(head))
+    return "\n".join([*head[:current], *steps, *head[current:], *tail])
 
 
 def stages(run: Run, width: int, now: float, before: dict[str, float], waits: str = "took {} last time") -> str:
-    """Return a line for each stage: where it is, and what it took; of one that waits, `waits` with the time of it."""
+    """Return a line for each stage: its state and duration; of one that waits, `waits` with the earlier duration."""
     return "\n".join(_stage(stage, width, now, before, waits) for stage in run.stages)
+
+
+def _stage_lines(run: Run, width: int, now: float, before: dict[str, float]) -> list[str]:
+    return stages(run, width, now, before).splitlines()
+
+
+def _steps(run: Run, width: int, now: float) -> list[str]:
+    """Return a line for each step of the current stage, the last ones at the end."""
+    if not run.now or run.now.state != RUNS or run.now not in run.stages:
+        return []
+    told = [(step.name, _time((step.ended or now) - step.begun)) for step in run.now.steps]
+    return [f"    {name[: width - 16]:<{max(width - 16, 1)}} {seconds:>11}"[:width].rstrip() for name, seconds in told]
 
 
 def _stage(stage: Stage, width: int, now: float, before: dict[str, float], waits: str = "") -> str:
@@ -41,25 +63,51 @@ def _stage(stage: Stage, width: int, now: float, before: dict[str, float], waits
 
 
 def time_left(run: Run, now: float, before: dict[str, float], by: str = "the last run") -> str | None:
-    """Return how long the run goes on, by the seconds `before`, which are those of `by`.
+    """Return the time left, by the rate of downloads and the seconds `before`, which are those of `by`.
 
-    None where a stage that is to come was never run whole.
+    None where it is unknown: a coming stage has no earlier duration, or the current one takes longer than it did.
     """
     coming = [stage for stage in run.stages if stage.state in (WAITING, RUNS)]
-    if not coming or any(stage.name not in before for stage in coming):
-        return None
-    left = sum(max(before[stage.name] - (stage.seconds(now) or 0.0), 0.0) for stage in coming)
-    return f"about {_time(left)} left, by {by}"
+    download = run.download_seconds_left()
+    left = 0.0
+    for stage in coming:
+        if stage is run.now and stage.state == RUNS and download is not None:
+            left += download
+        elif stage.name not in before or _is_late(stage, run, now, before):
+            return None
+        else:
+            left += max(before[stage.name] - (stage.seconds(now) or 0.0), 0.0)
+    return f"about {_time(left)} left, by {by}" if coming else None
+
+
+def _is_late(stage: Stage, run: Run, now: float, before: dict[str, float]) -> bool:
+    """Return whether the current stage takes longer than it did."""
+    return stage is run.now and (stage.seconds(now) or 0.0) > before[stage.name]
+
+
+def _left(run: Run, now: float, before: dict[str, float]) -> str:
+    """Return the time left as a sentence, also where part of it or all is unknown."""
+    download = run.download_seconds_left()
+    by = "the last run" if download is None else "the download's rate and the last run"
+    if told := time_left(run, now, before, by):
+        return told
+    if download is not None:
+        return f"about {_time(download)} left of the download; the time of the later stages is unknown"
+    if run.now and run.now.name in before and _is_late(run.now, run, now, before):
+        return (
+            f"time left: unknown ({run.now.name} takes longer than the {_time(before[run.now.name])} of the last run)"
+        )
+    return "time left: unknown (some stages have no recorded time yet)"
 
 
 class Log:
-    """The lines of a run where there is no terminal."""
+    """The lines of a run without a terminal."""
 
     def __init__(self) -> None:
         self._progress: dict[str | None, float] = {}
 
     def line(self, each: Event, run: Run) -> str | None:
-        """Return the line for a step that was fed to `run`; None for what is no news there."""
+        """Return the line for an event that was fed to `run`; None for an event without one."""
         if each.what == "play" and run.now in run.stages:
             return f"== {each.play}"
         if each.what in ("progress", "note") and not self._is_too_soon(each):
@@ -69,7 +117,7 @@ class Log:
         return None
 
     def _is_too_soon(self, each: Event) -> bool:
-        """Return whether a host's progress was shown a moment ago; what is no progress is shown at once."""
+        """Return whether the host's progress was shown moments ago; other events are shown at once."""
         if each.what != "progress":
             return False
         if each.at - self._progress.get(each.host, each.at - _PROGRESS_SECONDS) < _PROGRESS_SECONDS:
@@ -79,7 +127,7 @@ class Log:
 
 
 def summary(run: Run, now: float, width: int | None = None) -> str:
-    """Return a line for each stage that ran; of a terminal's width, or as wide as it takes."""
+    """Return a line for each stage that ran; `width` is that of a terminal (None: unlimited)."""
     ran = [stage for stage in run.stages if stage.begun is not None]
     if width:
         return "\n".join(_stage(stage, width, now, {}) for stage in ran)

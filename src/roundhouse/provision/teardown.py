@@ -1,4 +1,4 @@
-"""Find what a teardown removes from a host: files by name, packages by the receipt, and their leftovers."""
+"""Find what a teardown removes: files by the names that roles give them, packages by the receipt, and leftovers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple, TypedDict
 from ..host import docker, dpkg, receipt, systemctl
 from . import teardown_files, teardown_packages
 
-# Users with the home that the roles set. A user of the same name with a different home is not Roundhouse's.
+OTHERS = "Packages and files that were there before Roundhouse, or that others added, are not touched."
+# With the home that the roles give them: a user of the same name with another home is not Roundhouse's.
 USERS = {"roundhouse": "/var/cache/roundhouse", "roundhouse-gateway": "/nonexistent"}
 
 
@@ -18,12 +19,12 @@ class Settings(NamedTuple):
     """The options of the module roundhouse_teardown_info."""
 
     models_store: str
-    models: bool  # true: remove the models
-    packages: bool  # true: remove the packages that the roles installed
+    models: bool  # whether to remove the models
+    packages: bool  # whether to remove the packages that the roles installed
 
 
 class Removal(TypedDict):
-    """The items to remove by kind, and the steps that the removal needs."""
+    """The things to remove, by kind, and the steps that their removal needs."""
 
     units: list[str]  # to stop
     images: list[str]
@@ -32,16 +33,16 @@ class Removal(TypedDict):
     files: list[str]
     folders: list[str]
     services: list[str]  # services that a removed package may leave enabled.
-    accounts: list[str]  # users and groups that packages created
-    users: list[str]  # users that the roles created.
-    driver: bool  # true: the driver is removed
-    initramfs: bool  # true: the initramfs must be rebuilt
+    accounts: list[str]  # users and groups of removed packages.
+    users: list[str]  # users of the roles.
+    driver: bool  # whether it is removed.
+    initramfs: bool  # whether it is rebuilt.
     kept: list[str]  # sentences
     problems: list[str]  # sentences
 
 
 def find(settings: Settings, root: Path = Path("/")) -> Removal:
-    """Return the items to remove. Nothing is changed."""
+    """Return the things to remove. Nothing is changed."""
     installed, brought, store = dpkg.installed(), receipt.load(), Path(settings.models_store)
     chosen = teardown_packages.choose(installed, brought, remove=settings.packages)
     keeps_models = not settings.models and store.is_dir() and any(store.iterdir())
@@ -51,7 +52,7 @@ def find(settings: Settings, root: Path = Path("/")) -> Removal:
         folders = [*teardown_files.models(store), *folders]
     kept = list(chosen.kept)
     if keeps_models:
-        kept.append(f"The models in {store} are kept; teardown_models: true removes them too.")
+        kept.append(f"The models in {store} are kept, because teardown_models is false.")
     return {
         "units": _units(files),
         "images": [] if chosen.removes_docker else _images(root),
@@ -69,12 +70,15 @@ def find(settings: Settings, root: Path = Path("/")) -> Removal:
     }
 
 
-def text(found: Removal) -> list[str]:
-    """Return the items to remove as lines of text."""
+def text(found: Removal, verb: str = "remove") -> list[str]:
+    """Return what is removed and what is kept, for a person; `verb` is removed when it was done."""
     kinds: tuple[Literal["units", "images", "packages", "files", "folders", "users"], ...]
     kinds = ("units", "images", "packages", "files", "folders", "users")
-    lines = [f"{kind}: {' '.join(found[kind])}" for kind in kinds if found[kind]]
-    return [*(lines or ["Roundhouse is not installed on this host."]), *found["kept"]]
+    lines = [f"{verb} {kind}: {' '.join(found[kind])}" for kind in kinds if found[kind]]
+    after = "kept" if verb == "removed" else "keep"
+    reboot = ["The loaded driver stays in the kernel until the next reboot."] if found["driver"] else []
+    kept = [f"{after}: {sentence}" for sentence in (*found["kept"], *reboot, OTHERS)] if lines or found["kept"] else []
+    return [*(lines or ["Roundhouse is not installed on this host."]), *kept]
 
 
 def _units(files: list[str]) -> list[str]:

@@ -44,8 +44,8 @@ def problems(agents: object, configs: Configs | None = None, gateway_port: int |
             continue
         yield from _agent(f"agents[{agent.get('name', index)}]", agent, configs or {})
     good = [agent for agent in agents if isinstance(agent, dict)]
-    yield from _twice(good, "name")
-    yield from _twice(good, "port")
+    yield from _names_twice(agents)
+    yield from _ports_twice(good)
     whole = [agent for agent in good if "name" in agent and not [*fields.problems("", "port", agent.get("port"))]]
     yield from ports.problems(cast("list[Addressed]", whole), gateway_port)
 
@@ -93,13 +93,27 @@ def _together(at: str, agent: WantedAgent, configs: Configs) -> Iterator[str]:
         yield f"{at}.max_model_len is {wanted}, but its models support at most {longest} ({name}): write {longest}."
 
 
-def _twice(agents: list[dict[str, Any]], field: str) -> Iterator[str]:
+def _names_twice(agents: list[Any]) -> Iterator[str]:
+    """Yield a sentence for each name of two agents; it names their places in the list, from 0."""
+    first: dict[str, int] = {}
+    for index, agent in enumerate(agents):
+        name = agent.get("name") if isinstance(agent, dict) else None
+        if not isinstance(name, str):
+            continue
+        if name in first:
+            places = f"agents[{first[name]}].name and agents[{index}].name"
+            yield f"{places} are both {name} (counted from 0): give each agent a different name."
+        first.setdefault(name, index)
+
+
+def _ports_twice(agents: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a sentence for each port of two agents."""
     first: dict[object, object] = {}
     for agent in agents:
-        value = agent.get(field)
-        if value is None or isinstance(value, (dict, list)):
+        port = agent.get("port")
+        if not isinstance(port, int):
             continue
-        if value in first:
-            at = f"agents[{agent.get('name')}].{field}"
-            yield f"{at} is {value}, which {first[value]} also uses: give each agent a different {field}."
-        first.setdefault(value, agent.get("name"))
+        if port in first:
+            at = f"agents[{agent.get('name')}].port"
+            yield f"{at} is {port}, which {first[port]} also uses: give each agent a different port."
+        first.setdefault(port, agent.get("name"))

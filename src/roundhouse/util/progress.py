@@ -178,7 +178,8 @@ def from_display_line(line: str) -> tuple[str, Event] | None:
     """Return the host and event of a JSON line of `display_line`, None for another line."""
     try:
         found = json.loads(line)
-        return found["host"], {"event": found["event"], "text": found["text"]}
+        host, shown = found.pop("host"), (found["event"], found["text"])
+        return (host, found) if all(isinstance(each, str) for each in shown) else None
     except (ValueError, KeyError, TypeError):
         return None
 

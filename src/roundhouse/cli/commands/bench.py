@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from ...bench import plot, report
 from ...bench import run as measuring
@@ -16,6 +17,7 @@ from ...errors import RoundhouseError, UsageError
 from ...plan import deployed
 from ...state import serving
 from ...util import console, files, json_file
+from .. import remote
 from ..command import Answer
 
 HELP = "measure the active agent: first token, tokens/s, requests/min"
@@ -51,12 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--against", metavar="URL", help="another OpenAI endpoint, such as Ollama's or llama.cpp's")
     parser.add_argument("--against-model", metavar="NAME", help="model of that endpoint, if it has several")
-    parser.add_argument("--against-key", type=Path, metavar="FILE", help="file with the API key of that endpoint")
+    parser.add_argument(
+        "--against-key", type=Path, metavar="FILE", help="file of this machine with the API key of that endpoint"
+    )
     parser.add_argument(
         "--to",
         type=Path,
         metavar="FOLDER",
-        help=f"folder on the agent's host for the JSON and the SVG (default: {FOLDER})",
+        help=f"folder of this machine for the JSON and the SVG (default: {FOLDER}; of another host: the current folder)",
     )
 
 
@@ -73,8 +77,28 @@ def run(args: argparse.Namespace) -> Answer:
     measured = measuring.measure(plan, agent, _load(args), against, console.progress())
     errors = [RoundhouseError("requests_failed", sentence).as_json() for sentence in measuring.problems(measured)]
     result = {"schema": console.SCHEMA, "ok": not errors, "errors": errors, **measured}
-    written = _files(measured, result, (args.to or FOLDER).absolute())
-    text = [report.text(measured), "", *(error["message"] for error in errors), *written.values()]
+    return _written(measured, result, (args.to or FOLDER).absolute())
+
+
+def elsewhere(args: argparse.Namespace, target: str) -> Answer:
+    """Measure on another host, and write the files on this machine."""
+    key = bench_target.read_key(args.against_key)
+    words = remote.without(args.arguments, "--on", "--to", "--against-key")
+    words = [*(word for word in words if word != "--json"), "--json"]
+    if key is not None:
+        words += ["--against-key", "/dev/stdin"]  # neither in a list of processes nor on the host's disk
+    told = remote.answer(target, words, stdin=key)
+    if "measured" not in told:
+        raise remote.error_of(told)
+    names = (*Result.__required_keys__, "schema", "ok", "errors")
+    result = {name: told[name] for name in told if name in names}
+    return _written(cast("Result", result), result, (args.to or Path()).absolute())
+
+
+def _written(measured: Result, result: dict[str, Any], folder: Path) -> Answer:
+    """Write the files; return the answer that names them."""
+    written = _files(measured, result, folder)
+    text = [report.text(measured), "", *(error["message"] for error in result["errors"]), *written.values()]
     return result | {"files": written}, "\n".join(text)
 
 
@@ -101,6 +125,8 @@ def _load(args: argparse.Namespace) -> Load:
             fields = {"option": f"--{name.replace('_', '-')}", "value": value, "least": least}
             raise UsageError(f"{name}_invalid", "{option} is {value}.", "Write a whole number from {least}.", **fields)
     if args.against is None and (args.against_model or args.against_key):
-        raise UsageError("against_missing", "--against-model and --against-key need --against.", "Add --against URL.")
+        raise UsageError(
+            "against_missing", "--against-model and --against-key need --against URL.", "Add it, or leave them out."
+        )
     levels = tuple(dict.fromkeys(int(each) for each in args.parallel.split(",")))
     return Load(args.input_tokens, args.output_tokens, levels, args.requests)

@@ -1,4 +1,4 @@
-"""`client-config NAME`: write the configuration that connects a client to the agents of this host."""
+"""`client-config NAME`: write the files that let a client use the agents of the target host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from .. import command, remote
 
 HELP = "write a client's configuration, such as curl, vscode or aider"
 RAW = True  # files
-ON = command.ON_OWN
 LOOPBACK = "127.0.0.1"
 EPILOG = "clients:\n" + "\n".join(f"  {name:<12}{each.about}" for name, each in client_config.CLIENTS.items()) + "\n"
 
@@ -22,22 +21,17 @@ EPILOG = "clients:\n" + "\n".join(f"  {name:<12}{each.about}" for name, each in 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the client and its settings."""
     parser.add_argument("name", metavar="NAME", help="a client from below")
+    parser.add_argument("--agent", metavar="AGENT", help="only that agent (default: all, or the first)")
     parser.add_argument(
-        "--agent", metavar="AGENT", help="this agent alone (default: all; the first where a file has one)"
+        "--host", default=LOOPBACK, metavar="NAME", help="the name of the host in the files (default: %(default)s)"
     )
     parser.add_argument(
-        "--host", default=LOOPBACK, metavar="NAME", help="this host's name for the client (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="write the files there, with the names that the client reads"
-    )
-    parser.add_argument(
-        "--on", metavar="HOST", help="agents of that host: lab, or ssh://user@host; --to stays a folder here"
+        "--to", type=Path, metavar="FOLDER", help="write the files there, on this machine, under the client's names"
     )
 
 
-def run(args: argparse.Namespace) -> command.Answer:
-    """Print the files, or write them."""
+def check(args: argparse.Namespace) -> None:
+    """Raise UsageError for an unknown client."""
     if args.name not in client_config.CLIENTS:
         names = ", ".join(client_config.CLIENTS)
         raise UsageError(
@@ -47,7 +41,21 @@ def run(args: argparse.Namespace) -> command.Answer:
             client=args.name,
             names=names,
         )
-    made = _elsewhere(args, target) if (target := remote.target(args.on)) else _made(args)
+
+
+def run(args: argparse.Namespace) -> command.Answer:
+    """Print the files of this host, or write them."""
+    return _shown(args, _made(args))
+
+
+def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
+    """Print the files of another host, or write them on this machine."""
+    words = ["client-config", args.name, "--json", "--host", args.host]
+    told = remote.ask(target, [*words, *(["--agent", args.agent] if args.agent else [])])
+    return _shown(args, {str(name): str(text) for name, text in told["files"].items()})
+
+
+def _shown(args: argparse.Namespace, made: dict[str, str]) -> command.Answer:
     if args.to:
         _write(args.to, made)
         return {"files": made}, "\n".join(str(args.to / name) for name in made)
@@ -62,12 +70,6 @@ def _made(args: argparse.Namespace) -> dict[str, str]:
     return client_config.CLIENTS[args.name].files(
         client_config.endpoints(plan, client_config.listener(plan), args.host, args.agent)
     )
-
-
-def _elsewhere(args: argparse.Namespace, target: str) -> dict[str, str]:
-    words = ["client-config", args.name, "--json", "--host", args.host]
-    told = remote.ask(target, [*words, *(["--agent", args.agent] if args.agent else [])])
-    return {str(name): str(text) for name, text in told["files"].items()}
 
 
 def _write(folder: Path, made: dict[str, str]) -> None:

@@ -5,21 +5,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import command, model_options
+from .. import command, model_options, remote
 
 HELP = "copy models into a folder for a host without internet"
 EPILOG = "On that host, set models_source to the folder.\n"
-ON = command.ON_REQUEST
 INTERRUPTED = model_options.KEPT
 check = model_options.requests
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the folder, the models and their source."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the new store, such as a folder of a USB disk")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a folder of this machine, such as a USB disk")
     model_options.add_models(parser)
     model_options.add_store(parser)
     model_options.add_source(parser)
+
+
+def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
+    """Copy the models of another host's store into the folder on this machine."""
+    from .. import export_remote
+
+    words = [word for word in remote.without_on(args.arguments) if word != "export"]
+    words.remove(str(args.folder))
+    done = export_remote.bring(target, words, args.folder.absolute(), as_json=args.json)
+    return model_options.downloaded(done)
 
 
 def run(args: argparse.Namespace) -> command.Answer:

@@ -17,11 +17,11 @@ from ...models import own_folders
 from ...roster import validate
 from ...util import console
 from ...util.suggest import did_you_mean
-from .. import command
+from .. import command, remote
 
 HELP = "convert compose or env files, or Ollama's models, to a roster"
-ON = command.ON_REQUEST
 OLLAMA = "ollama"
+_OWN = ("--json", "--overwrite")
 EPILOG = """\
 The roster goes to stdout, or into a file with --to. A report of each old line goes to stderr, or to stdout with --to.
 
@@ -37,8 +37,8 @@ exit status:
   1  the roster is incomplete; the message names what is missing
   2  wrong usage, or a file cannot be read
 
-Compose and env files need PyYAML and python-dotenv, which the controller has. `import ollama` needs neither, and runs
-on the GPU host.
+Files and --to are on this machine. They need PyYAML and python-dotenv, which the controller has. `import ollama` reads
+the models of the target host and needs neither.
 """
 
 
@@ -51,24 +51,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a compose file, a file of KEY=VALUE, a Modelfile, or the word ollama",
     )
     parser.add_argument(
-        "--to", type=Path, metavar="FILE", help="write the roster there, such as inventory/local/host_vars/HOST.yml"
+        "--to",
+        type=Path,
+        metavar="FILE",
+        help="write the roster to that file of this machine, such as inventory/local/host_vars/HOST.yml",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the file of --to")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     parser.add_argument("--model", metavar="OWNER/NAME", help="the model, for files without one")
     parser.add_argument(
-        "--store", type=Path, metavar="FOLDER", help="models of ollama (default: OLLAMA_MODELS, else its usual folders)"
+        "--store",
+        type=Path,
+        metavar="FOLDER",
+        help="Ollama's models on the target host (default: OLLAMA_MODELS, else its usual folders)",
     )
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise UsageError for --on with files of this machine."""
-    if args.on and (args.files != [OLLAMA] or args.to):
-        raise UsageError(
-            "on_not_allowed",
-            "--on works only with `import ollama` without --to.",
-            "Import files without --on.",
-            on=args.on,
-        )
+    """Raise UsageError for --on with files: files are read on this machine."""
+    if args.on and args.on != remote.LOCAL_WORD and args.files != [OLLAMA]:
+        text = "--on is only for `import ollama`; files are read on this machine."
+        raise UsageError("on_not_allowed", text, "Leave --on out.", on=args.on)
+
+
+def is_local(args: argparse.Namespace) -> bool:
+    """Return whether files of this machine are read, and not Ollama's models on the target host."""
+    return bool(args.files != [OLLAMA])
+
+
+def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
+    """Convert Ollama's models on another host; the roster is written on this machine."""
+    words = [*(word for word in remote.without(args.arguments, "--on", "--to") if word not in _OWN), "--json"]
+    told = remote.answer(target, words)
+    if "roster" not in told:
+        raise remote.error_of(told)
+    if args.to:
+        _write(args.to, told["roster"], overwrite=args.overwrite)
+    if not args.json:
+        lines = [Line(**line) for line in told["lines"]]
+        _print(args, told["roster"], lines, [error["message"] for error in told["errors"]])
+    return told, ""
 
 
 def run(args: argparse.Namespace) -> command.Answer:
@@ -99,8 +120,8 @@ def _files(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Line]]:
             remedy = "Import the files and Ollama's models separately."
             raise UsageError("ollama_with_files", text, remedy, count=len(args.files) - 1)
         if not path.is_file():
-            remedy = did_you_mean(str(path), [OLLAMA], "Write an old compose or env file, or the word ollama.")
-            raise UsageError("import_file_missing", "{path} does not exist or is not a file.", remedy, path=str(path))
+            remedy = did_you_mean(str(path), [OLLAMA], "Name an old compose or env file, or write ollama.")
+            raise UsageError("import_file_missing", "{path} is not a file.", remedy, path=str(path))
         try:
             found, rest = _read(path, args.model)
         except (OSError, UnicodeDecodeError) as error:
@@ -145,7 +166,7 @@ def _print(args: argparse.Namespace, content: str, lines: list[Line], problems: 
 def _write(path: Path, content: str, *, overwrite: bool) -> None:
     there = path.exists()
     if there and not overwrite:
-        remedy = "Write another file, or add --overwrite."
+        remedy = "Name another file, or add --overwrite."
         raise UsageError("file_exists", "{path} exists and was not changed.", remedy, path=str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ from ...util import console
 from .. import command
 
 HELP = "list, show, add or revoke the keys of the gateway's API"
-ON = command.ON_NONE
 ACTIONS = ("list", "show", "add", "revoke", "ensure")
 
 
@@ -30,6 +29,11 @@ def check(args: argparse.Namespace) -> None:
     if args.name is not None and not wanted:
         text, remedy = "keys {action} does not take the argument {argument!r}.", "Leave it out."
         raise UsageError("unexpected_argument", text, remedy, action=args.action, argument=args.name)
+
+
+def is_local(args: argparse.Namespace) -> bool:
+    """Return whether the keys are those of this machine whatever the target is: the role calls `ensure` on its host."""
+    return bool(args.action == "ensure")
 
 
 def run(args: argparse.Namespace) -> command.Answer:

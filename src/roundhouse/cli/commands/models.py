@@ -13,7 +13,6 @@ from ...util.units import GIB
 from .. import command, model_options
 
 HELP = "list the models of the store: size, agents, date of check"
-ON = command.ON_REQUEST
 _COLUMNS = ("model", "revision", "GiB", "agents", "verified")
 
 

@@ -14,7 +14,6 @@ from .. import command, model_options
 from .models import manifest_problems
 
 HELP = "remove models that no plan and no rollback needs; asks first"
-ON = command.ON_REQUEST
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

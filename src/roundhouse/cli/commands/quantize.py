@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ... import pins
 from ...catalog.recipes import GROUP_SIZES, RECIPES
@@ -11,10 +13,9 @@ from ...errors import UsageError
 from ...models import own_folders, store
 from ...plan import deployed
 from ...util import console
-from .. import command, model_options
+from .. import command, model_options, remote
 
 HELP = "quantize a model, and compare its answers with the original's"
-ON = command.ON_REQUEST
 INTERRUPTED = model_options.KEPT
 EPILOG = (
     "A quantized model enters the store only if its answers stay close to the original's.\n\nrecipes:\n"
@@ -25,7 +26,9 @@ EPILOG = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model, the recipe and their settings."""
-    parser.add_argument("model", metavar="OWNER/NAME|FOLDER", help="a 16-bit model of the store, or a folder")
+    parser.add_argument(
+        "model", metavar="OWNER/NAME|FOLDER", help="a 16-bit model of the store, or a folder of the target host"
+    )
     parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help="a recipe from below")
     parser.add_argument(
         "--group-size",
@@ -35,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights of a group (default: the recipe's, or less)",
     )
     parser.add_argument(
-        "--calibration", type=Path, metavar="FILE", help="calibration texts, one a line (default: Python's reference)"
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="local file with a calibration text on each line (default: Python's reference)",
     )
     parser.add_argument("--samples", type=int, metavar="N", help="number of calibration texts (default: the recipe's)")
     parser.add_argument(
@@ -79,9 +85,31 @@ def run(args: argparse.Namespace) -> command.Answer:
         pipeline.require_free_gpu()
     scorer = pipeline.local_scorer(str(engine), accelerator, args.offload_gib)
     result = pipeline.quantize(wanted, place, args.environment or _environment(), scorer, console.lines())
+    return {**result}, _shown({**result})
+
+
+def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
+    """Make it on another host; --calibration is a file of this machine."""
+    words = [*(word for word in remote.without(args.arguments, "--on", "--calibration") if word != "--json"), "--json"]
+    if args.calibration is None:
+        result = remote.ask(target, words)
+    else:
+        _require_file(args.calibration)
+        with remote.uploaded(target, args.calibration) as there:
+            result = remote.ask(target, [*words, "--calibration", there])
+    return result, _shown(result)
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        text, remedy = "--calibration {path} is not a file of this machine.", "Name a file with a text on each line."
+        raise UsageError("calibration_unreadable", text, remedy, path=str(path))
+
+
+def _shown(result: Mapping[str, Any]) -> str:
     quality = result["quality"]
     said = f"admitted: KL {quality['kl']:.5f}, top-1 {quality['top1']:.3f}" if quality else "in the store already"
-    return {**result}, f"{result['model']} is {said}\nIn the roster: model: {result['path']}"
+    return f"{result['model']} is {said}\nIn the roster: model: {result['path']}"
 
 
 def _base(text: str, place: Path) -> tuple[Path, str, str | None]:

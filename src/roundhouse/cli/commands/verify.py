@@ -7,7 +7,6 @@ import argparse
 from .. import command, model_options
 
 HELP = "compare the store's models with their checksums, offline"
-ON = command.ON_REQUEST
 INTERRUPTED = model_options.KEPT
 
 
