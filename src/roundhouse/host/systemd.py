@@ -94,6 +94,13 @@ def state(name: str) -> str | None:
         return None
 
 
+def is_asked_to_stop(name: str) -> bool:
+    """Return whether a stop or a restart of the unit is queued or runs: then its engine does not end by itself."""
+    output = systemctl.call("list-jobs", "--plain", "--no-legend", name)
+    jobs = [line.split() for line in output.splitlines()]
+    return any(job[1] == name and job[2] in ("stop", "restart", "try-restart") for job in jobs if len(job) > 2)
+
+
 def start(name: str) -> None:
     """Queue the start and return without waiting. systemd first stops the units that conflict with it."""
     # This also clears the start limit, because a start by a person is not a crash loop. The result is not checked:

@@ -170,6 +170,16 @@ class PulledModel(TypedDict):
     fetched: list[str]  # paths
 
 
+class CrashRow(TypedDict):
+    """The crashes of an agent's engine in the last 24 hours (agents/crashes.Crash)."""
+
+    at: str  # of the last one, ISO 8601 in UTC
+    count: int
+    cause: str  # its code in the table of doctor, or `unknown`
+    evidence: str  # a line of the log
+    restart_seconds: float | None  # until the unit had it ready again; None before that
+
+
 class StatusRow(TypedDict):
     """The current state of an agent (agents/status.rows); facts of the engine are None if none runs."""
 
@@ -181,10 +191,11 @@ class StatusRow(TypedDict):
     running: int | None  # requests
     waiting: int | None  # requests
     kv_use: float | None  # 0 to 1
-    since: str | None  # as systemd prints it
+    since: str | None  # ISO 8601 in UTC
     version: str | None
     drift: list[str]  # sentences
     problem: str | None  # a sentence
+    crash: CrashRow | None
 
 
 class _ExplainRow(TypedDict):

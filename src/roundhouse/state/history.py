@@ -1,43 +1,59 @@
-"""The switches of this host: from, to, seconds of each phase, outcome and cause. A bounded file, newest last."""
+"""Keep the history of this host in a bounded file, newest last: its switches and the crashes of its engines."""
 
 from __future__ import annotations
 
+import fcntl
 import json
-import time
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..util import files
+from ..util import files, timestamps
 from . import serving
 
-KEEP = 200
+KEEP = 200  # switches
+KEEP_CRASHES = 50  # a crash loop must not push the switches out, because a failover reads them
 COLUMNS = ("when", "from", "to", "outcome", "seconds", "cut", "cause")
+DAY_SECONDS = 24 * 3600.0  # how long status and doctor report a crash or a failover
 _CAUSE_CHARACTERS = 200
 
-# The outcomes, in the words of the file and of `history --json`.
-DONE = "done"  # the wanted agent serves
-ROLLED_BACK = "rolled_back"  # it failed, and the previous agent serves again
-ROLLBACK_FAILED = "rollback_failed"  # it failed, and so did the rollback
-REFUSED = "refused"  # nothing was touched
-FAILED_OVER = "failed_over"  # systemd gave `from` up, and `to` takes its place; its own entry follows
-KILLED = "killed"  # the switch ended half-way; the next one finished it or rolled it back
+# The outcomes, as the file and `history --json` have them.
+DONE = "done"  # The new agent is active.
+ROLLED_BACK = "rolled_back"  # The switch failed, and the previous agent is active again.
+ROLLBACK_FAILED = "rollback_failed"  # The switch failed, and so did its rollback.
+REFUSED = "refused"  # The switch failed its checks, and no agent was stopped.
+FAILED_OVER = "failed_over"  # systemd gave `from` up. The start of `to` in its place is an entry of its own.
+KILLED = "killed"  # The switch was killed. The next one completed it or rolled it back.
+INTERRUPTED = "interrupted"  # Ctrl-C, SIGTERM or SIGHUP ended a switch, a deployment, a resume or a stop.
+CRASHED = "crashed"  # The engine of `to` ended by itself.
 
-# Former words of the file. A failover depends on them, so they are read as today's.
+# Former names in the file. A failover depends on them, so they are read as the current ones.
 _FORMER = {"back": ROLLED_BACK, "lost": ROLLBACK_FAILED, "relieved": FAILED_OVER}
+# The phase of a crash: seconds from the end of the engine until its unit had it ready again.
+RESTART = "restart"
 
 
 class Entry(NamedTuple):
-    """One switch. `began` are seconds since the epoch, `stages` the seconds of each phase."""
+    """One switch or crash. `began` are seconds since the epoch, `stages` the seconds of each phase.
+
+    A crash has its agent as `previous` and as `to`. Its phase RESTART is absent until its unit has it ready again.
+    """
 
     began: float
     previous: list[str]
-    to: str
+    to: str  # empty for a stop
     outcome: str
     stages: dict[str, float]
     cut: int  # requests that did not end within the drain
     cause: str | None
     code: str | None = None  # of the error whose sentence `cause` is; None in entries of older versions
-    cause_code: str | None = None  # of the cause that doctor knows the error by
+    cause_code: str | None = None  # of the cause in the table of doctor
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the entry for a program, its time in UTC."""
+        return {**self._asdict(), "began": timestamps.utc(self.began)}
 
 
 def path() -> Path:
@@ -46,7 +62,7 @@ def path() -> Path:
 
 
 def load() -> list[Entry]:
-    """Return the entries, oldest first; a line that cannot be understood is left out."""
+    """Return the entries, oldest first; a line of an unknown format is left out."""
     try:
         lines = path().read_text().splitlines()
     except FileNotFoundError:
@@ -56,26 +72,45 @@ def load() -> list[Entry]:
         try:
             entry = Entry(**json.loads(line))
             found.append(entry._replace(outcome=_FORMER.get(entry.outcome, entry.outcome)))
-        except (ValueError, TypeError):  # another version's
+        except (ValueError, TypeError):  # written by another version
             continue
     return found
 
 
 def add(entry: Entry) -> None:
-    """Add an entry and keep the newest KEEP. Raises OSError."""
+    """Add an entry, and keep the newest KEEP switches and KEEP_CRASHES crashes. Raises OSError, RoundhouseError."""
     serving.make_folder()
     cause = entry.cause if entry.cause is None else entry.cause[:_CAUSE_CHARACTERS]
-    kept = [*load(), entry._replace(cause=cause)][-KEEP:]
-    files.write(path(), "".join(json.dumps(each._asdict()) + "\n" for each in kept), durable=False)
+    with _exclusive():
+        _write([*load(), entry._replace(cause=cause)])
+
+
+def note_restart(agent: str, at: float) -> None:
+    """Note that a unit has its crashed engine ready again, `at` in seconds since the epoch. Raises OSError."""
+    with _exclusive():
+        entries = load()
+        ended = [index for index, each in enumerate(entries) if each.outcome == CRASHED and each.to == agent]
+        if ended and RESTART not in (last := entries[ended[-1]]).stages:
+            entries[ended[-1]] = last._replace(stages={RESTART: round(at - last.began, 1)})
+            _write(entries)
+
+
+def crashes(since: float, entries: list[Entry] | None = None) -> dict[str, list[Entry]]:
+    """Return the crashes since a time (seconds since the epoch), by agent, oldest first."""
+    found: dict[str, list[Entry]] = {}
+    for each in load() if entries is None else entries:
+        if each.outcome == CRASHED and each.began >= since:
+            found.setdefault(each.to, []).append(each)
+    return found
 
 
 def table(entries: list[Entry]) -> list[dict[str, str | int]]:
     """Return the entries as rows of COLUMNS, for a person."""
     return [
         {
-            "when": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.began)),
+            "when": timestamps.local(each.began),
             "from": ", ".join(each.previous) or "-",
-            "to": each.to,
+            "to": each.to or "-",
             "outcome": each.outcome.replace("_", " "),
             "seconds": ", ".join(f"{name} {value:g}" for name, value in each.stages.items()) or "-",
             "cut": each.cut,
@@ -83,3 +118,26 @@ def table(entries: list[Entry]) -> list[dict[str, str | int]]:
         }
         for each in entries
     ]
+
+
+def _write(entries: list[Entry]) -> None:
+    crashed = [each for each in entries if each.outcome == CRASHED][-KEEP_CRASHES:]
+    others = [each for each in entries if each.outcome != CRASHED][-KEEP:]
+    kept = {id(each) for each in (*crashed, *others)}
+    lines = [json.dumps(each._asdict()) for each in entries if id(each) in kept]  # in the order of the file
+    files.write(path(), "".join(f"{line}\n" for line in lines), durable=False)
+
+
+@contextmanager
+def _exclusive() -> Iterator[None]:
+    """Let one process at a time read and change the history: a switch, a failover and the units' hooks write it.
+
+    Not the lock of the folder: a process that holds that one for long would block a rollback here.
+    """
+    # Read-only, because root and the user of the units both open it, whichever made it.
+    descriptor = os.open(serving.FOLDER / "history.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

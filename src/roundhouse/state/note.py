@@ -1,4 +1,4 @@
-"""How far a phase of a switch is, as its steps report it. Apart, because Ansible ships it with modules."""
+"""Provide the progress note of a phase. A module of its own, because Ansible ships it with modules."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-Report = Callable[[str], None]  # tells a person a sentence
+Report = Callable[[str], None]  # shows a sentence to a person
 
 
 class Note(NamedTuple):
-    """How far a phase is, in a sentence and in fields."""
+    """The progress of a phase, as a sentence and as fields."""
 
     text: str
     step: str = ""  # the part of the phase: a start's own phase, a card

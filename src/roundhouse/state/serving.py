@@ -1,4 +1,4 @@
-"""What outlives a process: which agents serve (so that a reboot brings them back), and the lock."""
+"""Keep the record of active agents, which a reboot starts again, and the lock of a switch."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..util.process import BOOT_ID
 
 FOLDER = Path("/var/lib/roundhouse/state")
 LOCK = Path("/run/roundhouse/switch.lock")
-# A file for each, so that to take it away takes no room.
+# One file per agent, because to remove a file needs no disk space.
 _STOPPED = "stopped-"
 _LOCK_POLL_SECONDS = 0.2
-# is_switching() holds the lock for a moment too, so one try is not enough.
+# is_switching() holds the lock for a moment too, so one attempt is not enough.
 _LOCK_TRY_SECONDS = 0.5
 
 
 def serving() -> list[str]:
-    """Return the agents that were committed last, the newest first; [] where the file was never written."""
+    """Return the agents that were committed last, newest first; [] without a file."""
     path = FOLDER / "serving.json"
     if not path.exists():
         return []
@@ -35,17 +35,17 @@ def serving() -> list[str]:
 
 
 def record(name: str, conflicts: list[str]) -> None:
-    """Note that `name` serves and that those it excludes do not."""
+    """Record that `name` is active and that the agents it excludes are not."""
     with prepared(name, conflicts) as commit:
         commit()
 
 
 @contextmanager
 def prepared(name: str, conflicts: list[str]) -> Iterator[Callable[[], None]]:
-    """Write the note aside and give what puts it in place: that takes no room, so the disk cannot be full by then.
+    """Write the record beside its place, and yield the function that puts it there, which needs no disk space.
 
-    Agents of two cards may become ready at the same moment, so each writer locks the folder: root's switch and the
-    unit's own user may both open it.
+    Agents of two GPUs may become ready at the same moment, so each writer locks the folder. Both root's switch and the
+    unit's user can open it.
     """
     path = FOLDER / "serving.json"
     before = serving()
@@ -67,20 +67,26 @@ def prepared(name: str, conflicts: list[str]) -> Iterator[Callable[[], None]]:
 
 
 def stopped() -> list[str]:
-    """Return the agents that were stopped since the host's boot and have not served again: a call brings them back."""
+    """Return the agents that were stopped since the host's boot and were not active since."""
     boot = BOOT_ID.read_text()
     return [path.name.removeprefix(_STOPPED) for path in FOLDER.glob(f"{_STOPPED}*") if path.read_text() == boot]
 
 
 def note_stopped(names: list[str]) -> None:
-    """Note that agents are stopped, until they serve again or the host boots."""
+    """Note that agents are stopped, until they are active again or the host boots."""
     make_folder()
     for name in names:
         files.write(FOLDER / f"{_STOPPED}{name}", BOOT_ID.read_text(), durable=False)
 
 
+def forget_stopped(names: list[str]) -> None:
+    """Take the note of note_stopped() back: the agents were not stopped."""
+    for name in names:
+        (FOLDER / f"{_STOPPED}{name}").unlink(missing_ok=True)
+
+
 def make_folder() -> None:
-    """Make the folder where no unit has started yet. Raises RoundhouseError."""
+    """Create the folder, which is missing before the first start of a unit. Raises RoundhouseError."""
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -90,18 +96,18 @@ def make_folder() -> None:
 def unwritable(place: Path, error: OSError) -> RoundhouseError:
     """Return the error of a state folder that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        text, remedy = "{place} cannot be written: its disk is full.", "Make room (df -h {place})."
+        text, remedy = "Cannot write {place}: its disk is full.", "Free space (`df -h {place}`)."
         return RoundhouseError("state_disk_full", text, remedy, place=str(place))
     reason = error.strerror or type(error).__name__
-    text, remedy = "{place} cannot be written ({reason}).", "Run this as root."
+    text, remedy = "Cannot write {place} ({reason}).", "Run this as root."
     return RoundhouseError("state_unwritable", text, remedy, place=str(place), reason=reason)
 
 
 @contextmanager
 def switching(describe: Callable[[], str], *, wait: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold the lock of the one switch at a time. The kernel frees it when the process dies.
+    """Hold the switch lock. The kernel frees it when the process ends.
 
-    When another holds it, raise RoundhouseError with `describe()`; or, with `wait`, hand it the sentence and wait.
+    If another process holds it, raise RoundhouseError with `describe()`. With `wait`, pass it the sentence and wait.
     """
     try:
         LOCK.parent.mkdir(mode=0o755, exist_ok=True)
@@ -109,7 +115,7 @@ def switching(describe: Callable[[], str], *, wait: Callable[[str], None] | None
     except OSError as error:
         raise RoundhouseError(
             "lock_unwritable",
-            "{path} cannot be opened ({reason}).",
+            "Cannot open {path} ({reason}).",
             "Run this as root.",
             path=str(LOCK),
             reason=error.strerror or type(error).__name__,
@@ -130,7 +136,7 @@ def switching(describe: Callable[[], str], *, wait: Callable[[str], None] | None
 
 
 def is_switching() -> bool:
-    """Return whether a switch runs now; needs no root."""
+    """Return whether a switch runs now; this needs no root."""
     try:
         with LOCK.open() as file:
             return not _locked(file.fileno())
@@ -147,5 +153,5 @@ def _locked(descriptor: int) -> bool:
 
 
 def _serving(name: str, conflicts: list[str], before: list[str]) -> dict[str, object]:
-    # Newest first: an agent that left the roster and came back must not stand before it.
+    # Newest first: an agent that was removed from the roster and added again must not come before it.
     return {"schema": 1, "serving": [name, *(each for each in before if each != name and each not in conflicts)]}

@@ -1,6 +1,6 @@
-"""How far a starting engine is: from its own log lines, and from the durations of the agent's earlier starts.
+"""Follow the phases of a starting engine, by its log and the durations of the agent's earlier starts.
 
-The lines are vLLM 0.32's; log text is no interface, so an unknown line changes nothing.
+The patterns match lines of vLLM 0.32. Log text is not an interface, so an unknown line changes nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
 
 
 SCHEMA = 2
-# Starts that are kept of each agent: enough that one slow start does not decide.
+# The kept starts of each agent: enough that one slow start does not decide.
 KEEP = 5
 
-# In their order; a phase that an engine leaves out is passed over.
+# In order; an engine may skip a phase.
 PHASES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("loading vLLM", re.compile(r"non-default args|vLLM API server version")),
     ("starting the engine", re.compile(r"Initializing a V1 LLM engine")),
@@ -40,7 +40,7 @@ _PERCENT = re.compile(r"(?:checkpoint shards|CUDA graphs[^:]*):\s+(\d+)%")
 
 
 class Start(NamedTuple):
-    """One start that became ready: its agent, the seconds in all, and the second at which each phase began."""
+    """One start that became ready: its agent, its total seconds, and the second at which each phase began."""
 
     agent: str
     model_path: str
@@ -49,7 +49,7 @@ class Start(NamedTuple):
 
 
 class Progress:
-    """Follows one start. The caller counts seconds from the begin of the start."""
+    """Follow one start. The caller counts seconds from the begin of the start."""
 
     def __init__(self, known: Start | None) -> None:
         self.known = known
@@ -63,7 +63,7 @@ class Progress:
         order = [name for name, _ in PHASES]
         for name, pattern in PHASES:
             later = self.phase is None or order.index(name) > order.index(self.phase)
-            # While it measures memory the engine captures some graphs too, to see what they take.
+            # While it measures memory, the engine also captures some graphs to learn their size.
             if name == "graphs" and "warm-up" not in self.began:
                 continue
             if later and pattern.search(line):
@@ -75,7 +75,7 @@ class Progress:
         return (self.phase, self.percent) != before
 
     def left_seconds(self, seconds: float) -> float | None:
-        """Return the seconds until it is ready, None when no such start is known. A late phase delays the rest."""
+        """Return the seconds until it is ready, None without a known start. A late phase delays the rest."""
         if self.known is None:
             return None
         reached = [name for name in self.began if name in self.known.began]
@@ -99,7 +99,7 @@ def path() -> Path:
 
 
 def known(agent: Agent) -> Start | None:
-    """Return the median of an agent's last starts with the same model; None when there is none."""
+    """Return the median of an agent's last starts with the same model, None without one."""
     found = [each for each in _load() if (each.agent, each.model_path) == (agent["name"], agent["model_path"])]
     if not found:
         return None
@@ -119,7 +119,7 @@ def keep(agent: Agent, progress: Progress, seconds: float) -> None:
 
 
 def load() -> list[KnownStart]:
-    """Return the starts that are kept, of all agents."""
+    """Return the kept starts of all agents."""
     return [
         {"agent": each.agent, "model_path": each.model_path, "seconds": each.seconds, "began": each.began}
         for each in _load()

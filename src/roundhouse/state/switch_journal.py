@@ -1,7 +1,7 @@
-"""The running switch on disk, for whoever recovers from a killed one and for a second caller.
+"""Keep the running switch on disk, for the recovery from a killed one and for a second caller.
 
-The file is there from before anything is stopped until the switch is committed or rolled back. What happened in between
-is not in it: the units show that. So it is right at any moment at which its writer is killed.
+The file exists from before the first stop of an agent until the switch is committed or rolled back. It does not list
+what happened in between, because the units show that. So it is valid whenever its writer is killed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from . import serving
 from .note import Note
 
 SCHEMA = 1
-# Progress is written no more often than this; it is for a second caller, and costs no fsync.
+# The least time between two writes of progress, which is for a second caller and needs no fsync.
 _NOTE_SECONDS = 0.5
 
 
 class Killed(NamedTuple):
-    """What a killed switch leaves behind: the agent it led to, and the agents that served when it began."""
+    """The record of a killed switch: its agent, and the agents that were active when it began."""
 
     to: str
     previous: list[str]
@@ -32,7 +32,7 @@ class Killed(NamedTuple):
 
 
 class Switching(NamedTuple):
-    """A switch that runs now, as a second caller sees it."""
+    """A running switch, for a second caller."""
 
     to: str
     began: float  # seconds since the epoch
@@ -46,10 +46,12 @@ class Switching(NamedTuple):
         """Return it in one line: `switching to dev since 12 s, start: loading weights 42 %, about 12 s left`."""
         seconds = (time.time() if now is None else now) - self.began
         note = f": {self.note}" if self.note else ""
+        if self.phase == "rollback":
+            return f"rolling back the switch to {self.to}, which began {seconds:.0f} s ago{note}"
         return f"switching to {self.to} since {seconds:.0f} s, {self.phase}{note}"
 
     def milestone(self) -> tuple[str, str, str, int | None]:
-        """Return what stays while nothing of interest changes: no seconds, no counts, percents in steps of ten."""
+        """Return the values of interest: no seconds, no counts, percents in steps of ten."""
         return (self.to, self.phase, self.step, None if self.percent is None else self.percent // 10)
 
 
@@ -93,7 +95,7 @@ class Journal:
         self._begun = False
 
     def begin(self) -> None:
-        """Write it for the first time: from here on the switch may be killed. Raises RoundhouseError on a full disk."""
+        """Write the first entry: from now on the switch may be killed. Raises RoundhouseError on a full disk."""
         serving.make_folder()
         try:
             files.remove_leftovers(serving.FOLDER)
@@ -103,19 +105,19 @@ class Journal:
         self._begun = True
 
     def phase(self, name: str, stages: dict[str, float], code: str | None = None) -> None:
-        """Say which phase begins, and after which error. A disk that is full by now does not matter: see the units."""
+        """Write the phase that begins, and the error before it. A disk that is full by now does no harm."""
         self.entry |= {"phase": name, "note": "", "step": "", "percent": None, "stages": dict(stages), "code": code}
         self._rewrite()
 
     def note(self, note: Note) -> None:
-        """Say how far the phase is."""
+        """Write the progress of the phase."""
         if time.monotonic() - self._noted >= _NOTE_SECONDS:
             self._noted = time.monotonic()
             self.entry |= {"note": note.text, "step": note.step, "percent": note.percent}
             self._rewrite()
 
     def end(self) -> None:
-        """Remove it: the switch is committed or rolled back."""
+        """Remove the entry: the switch is committed or rolled back."""
         path().unlink(missing_ok=True)
         self._begun = False
 
@@ -124,7 +126,7 @@ class Journal:
             return
         try:
             json_file.write(path(), self.entry, durable=False)
-        except OSError:  # the entry of an earlier phase says the same about where from and where to
+        except OSError:  # the entry of an earlier phase has the same agents
             self.entry["note"] = ""
 
 
@@ -134,7 +136,7 @@ def path() -> Path:
 
 
 def killed() -> Killed | None:
-    """Return what a killed switch left, None when there is none. Only the holder of the lock may conclude that."""
+    """Return the record of a killed switch, None without one. Only the holder of the lock can know that."""
     entry = _read()
     if entry is None:
         return None
@@ -149,7 +151,7 @@ def killed() -> Killed | None:
 
 
 def running() -> Switching | None:
-    """Return the switch that runs now; None when there is none, or when it has only begun to check."""
+    """Return the running switch, None without one or before it has passed its checks."""
     entry = _read() if serving.is_switching() else None
     if entry is None:
         return None
@@ -165,10 +167,10 @@ def running() -> Switching | None:
 
 
 def describe() -> str:
-    """Return what is being switched to and how far that is, for a person."""
+    """Return the agent and the progress of the running switch, for a person."""
     entry = _read()
     if entry is None:
-        return "it has just begun, or only looks"
+        return "it checks the agent"
     seconds = time.time() - entry["began"]
     note = f": {entry['note']}" if entry["note"] else ""
     return f"to {entry['to']}, pid {entry['pid']}, since {seconds:.0f} s, now {entry['phase']}{note}"

@@ -1,6 +1,6 @@
-"""The switches as Prometheus' histograms: seconds of each phase by from, to, phase and outcome. The gateway shows them.
+"""Count switches as Prometheus histograms: seconds by from, to, phase and outcome. The gateway serves them.
 
-The history is bounded and forgets; counters must not go back, so they are kept here, in the text that is shown.
+The history is bounded, and counters must not decrease, so this file keeps them in the format that the gateway serves.
 """
 
 from __future__ import annotations
