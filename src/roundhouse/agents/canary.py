@@ -1,7 +1,7 @@
-"""The canary: a fixed question at temperature 0, and the answer that the same deployment gave before.
+"""Ask the canary: a fixed question at temperature 0, compared with the answer of the same deployment before.
 
-An engine that gives the same answer twice counts as deterministic: its token ids are kept with the deployment, and a
-different answer later means a different engine. From any other engine only text is required.
+An engine that gives the same answer twice counts as deterministic. Its token ids are kept with the deployment, and a
+different answer later means a different engine. From any other engine only readable text is required.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from ..vllm.client import Answer, Engine
 PROMPT = "Answer with one short sentence."
 MAX_TOKENS = 16
 SCHEMA = 1
-# Requests of others in the same batch may change a greedy answer by rounding (vLLM is not batch invariant by default).
+# Other requests in the same batch may change a greedy answer by rounding (vLLM is not batch invariant by default).
 _TRIES = 3
-# A first request may compile kernels; more than this is a hang. The plan may say otherwise: canary_timeout_seconds.
+# A first request may compile kernels; a longer wait is a hang. canary_timeout_seconds in the plan overrides it.
 TIMEOUT_SECONDS = 60.0
-# For the sentence about the active agents, which is not to wait as long.
+# A shorter limit for the sentence about the active agents.
 _ANSWERS_SECONDS = 10.0
 _DYING_SECONDS = 3.0
-# What of vLLM's options does not change an answer.
+# Options of vLLM that do not change an answer.
 _NOT_THE_ANSWER = ("host", "port", "shutdown-timeout", "disable-access-log-for-endpoints")
 
 
 class ChangedAnswer(RoundhouseError):
-    """A text, and not the one of the deployment."""
+    """The error of an answer that differs from the deployment's."""
 
     def __init__(self, name: str, answer: str, expected: str) -> None:
         super().__init__(
             "canary_changed",
-            "{agent} answers {answer!r}, and {expected!r} since it was deployed: its weights or its kernels changed.",
-            "Verify the model; if the change is intended, delete {path}.",
+            "{agent} gave the wrong canary answer, {answer!r} instead of {expected!r}: its weights or kernels changed.",
+            "Verify the model. If the change is intended, delete {path}.",
             agent=name,
             answer=answer,
             expected=expected,
@@ -52,7 +52,7 @@ class ChangedAnswer(RoundhouseError):
 
 
 class Kept(TypedDict):
-    """The answer of a deployment, as the file has it."""
+    """The answer of a deployment in the file."""
 
     deployment: str  # a hash
     text: str
@@ -65,7 +65,7 @@ def path() -> Path:
 
 
 def verify(plan: Plan, agent: Agent) -> str:
-    """Return the answer's text. Raises RoundhouseError when it is no text, or ChangedAnswer."""
+    """Return the answer's text. Raises RoundhouseError for unreadable text, or ChangedAnswer."""
     answer = _ask(agent)
     if answer.token_ids is None:
         return answer.text
@@ -83,7 +83,7 @@ def verify(plan: Plan, agent: Agent) -> str:
 
 
 def answers(agent: Agent) -> bool:
-    """Return whether the agent answers a text, whichever."""
+    """Return whether the agent answers any text."""
     try:
         return bool(_complete(agent, min(_ANSWERS_SECONDS, _timeout_seconds(agent))).text)
     except RoundhouseError:
@@ -102,19 +102,19 @@ def _ask(agent: Agent) -> Answer:
 
 
 def _explained(agent: Agent, error: RoundhouseError) -> RoundhouseError:
-    """Return what a failed canary means: a wrong answer, an engine that hangs, or one that ended."""
+    """Return the error of a failed canary: a wrong answer, an engine that hangs, or one that ended."""
     name = agent["name"]
     if error.code in CANARY:
         verify = "" if agent["model"].startswith("/") else f"`roundhouse verify {agent['model']}` reads its weights; "
-        remedy = f"{verify}`roundhouse logs {name}` shows what its engine said."
+        remedy = f"{verify}`roundhouse logs {name}` shows the engine's log."
         error.remedy = remedy[:1].upper() + remedy[1:]
         return error
-    # An engine that dies answers with an error or cuts the line, and is gone a moment later.
+    # An engine that crashes answers with an error or closes the connection, and ends a moment later.
     end = time.monotonic() + _DYING_SECONDS
     while (unit := systemd.show(agent["unit"])).state == "ready" and time.monotonic() < end:
         time.sleep(0.1)
     if unit.state == "ready":
-        text, remedy = "{agent} is healthy and answers no request: {reason}", "See `roundhouse logs {agent}`."
+        text, remedy = "{agent} is healthy but did not answer a request: {reason}", "Read `roundhouse logs {agent}`."
         return RoundhouseError("canary_unanswered", text, remedy, agent=name, reason=error.message)
     lines = journal.log_of_this_start(agent["unit"])
     what = "{agent} was healthy and ended at its first request"
@@ -126,7 +126,7 @@ def _timeout_seconds(agent: Agent) -> float:
 
 
 def _deployment(plan: Plan, agent: Agent) -> str:
-    """Return a hash of all that an answer depends on, as far as it is known, the question included."""
+    """Return a hash of everything known that an answer depends on, including the question."""
     config = {name: value for name, value in agent["config"].items() if name not in _NOT_THE_ANSWER}
     model = [agent["model_path"], agent.get("revision"), agent.get("quantization")]
     asked = [PROMPT, MAX_TOKENS]
@@ -140,7 +140,7 @@ def _keep(plan: Plan, agent: Agent, answer: Answer, *, deterministic: bool) -> N
     entry: Kept = {"deployment": _deployment(plan, agent), "text": answer.text, "token_ids": ids}
     try:
         json_file.write(path(), {"schema": SCHEMA, "answers": _load() | {agent["name"]: entry}})
-    except OSError:  # it is kept at the next switch
+    except OSError:  # the next switch keeps it
         return
 
 

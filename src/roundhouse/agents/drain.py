@@ -1,7 +1,7 @@
-"""The drain: agents are asked to stop, their requests may end, and what does not stop in time is killed.
+"""Drain agents: ask them to stop, let their requests finish, and kill an engine that does not stop in time.
 
-An engine that is asked to stop takes no new work from that moment (vLLM answers it with 500) and lets what runs finish,
-for as long as its own shutdown-timeout. A longer drain than that waits before it asks, while new work still comes in.
+An engine that is asked to stop accepts no new requests (vLLM answers them with 500). Running requests may finish within
+its shutdown-timeout. A longer drain waits first, while new requests still arrive, and asks the engine later.
 """
 
 from __future__ import annotations
@@ -13,23 +13,22 @@ from ..schema.plan import Agent
 from ..state.note import Note, OnNote, Report
 from ..vllm.client import Engine
 
-# How long the requests of an agent may take to end, unless a switch says otherwise (--drain).
+# The time for the requests of an agent to finish; --drain of a switch overrides it.
 DEFAULT_SECONDS = 30.0
 POLL_SECONDS = 0.1
-# An idle vLLM is gone 5 to 9 s after it was asked (vllm 0.32 on a busy CPU); after this, without requests, it hangs.
-# The plan may say otherwise: stop_grace_seconds.
+# An idle vLLM ends 5 to 9 s after it was asked (vLLM 0.32 on a busy CPU). An engine without requests that takes longer
+# than this hangs. stop_grace_seconds in the plan overrides it.
 GRACE_SECONDS = 15.0
-UP = ("ready", "starting", "draining")  # states in which an agent holds its card, or is about to free it
+UP = ("ready", "starting", "draining")  # states in which an agent holds its GPU, or is about to free it
 
 
 def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNote) -> int:
-    """Stop the agents, and return how many of their requests were cut. Each is gone when this returns."""
+    """Stop the agents and return the number of cut requests. Every engine has ended when this returns."""
     begun = time.monotonic()
     stopping = [_Stopping(agent, drain_seconds, report) for agent in agents]
     _wait_before_stop(agents, drain_seconds, note)
-    for agent in agents:
-        if systemd.state(agent["unit"]) in UP:
-            systemd.stop(agent["unit"], wait=False)
+    for one in stopping:
+        one.ask()
     asked = time.monotonic()
     remaining = stopping
     while remaining:
@@ -44,37 +43,44 @@ def drain(agents: list[Agent], drain_seconds: float, report: Report, note: OnNot
 
 
 class _Stopping:
-    """One agent on its way down."""
+    """One agent that stops."""
 
     def __init__(self, agent: Agent, drain_seconds: float, report: Report) -> None:
         self.agent, self.running = agent, _running(agent, None)
         self.cut = 0
         self._drain_seconds, self._report = drain_seconds, report
-        self._killed = False
+        self._killed = self._asked = False
         report(f"stopping {agent['name']} ({_describe(self.running, drain_seconds)})")
 
+    def ask(self) -> None:
+        """Ask its unit to stop, if it is up."""
+        if systemd.state(self.agent["unit"]) in UP:
+            self._asked = True
+            systemd.stop(self.agent["unit"], wait=False)
+
     def is_gone(self, seconds: float) -> bool:
-        """Return whether its unit has stopped, `seconds` after it was asked to; count what it cut itself."""
+        """Return whether its unit has stopped, `seconds` after it was asked to; count the requests that it cut."""
         state = systemd.state(self.agent["unit"])
         if state in UP:
             return False
         count = self.running or 0
-        if self._killed:
+        if self._killed or (self._asked and state == "failed"):
+            # It was asked to stop. systemd calls a unit failed that is killed, or stopped while it starts.
             systemd.reset_failed(self.agent["unit"])
-        elif count and (seconds >= _own_seconds(self.agent) or state == "failed"):
-            self._report(f"{self.agent['name']} ended itself, {count} requests are cut")
+        if not self._killed and count and (seconds >= _own_seconds(self.agent) or state == "failed"):
+            self._report(f"{self.agent['name']} ended and cut {count} requests")
             self.cut += count
         return True
 
     def kill_if_late(self, seconds: float) -> None:
-        """Kill it once its requests, or an engine without any, had their time; `seconds` since the drain began."""
+        """Kill the engine after the drain time, or after the grace time without requests; `seconds` since the begin."""
         count = self.running or 0
         limit = self._drain_seconds
         if not count:
             limit += self.agent.get("stop_grace_seconds", GRACE_SECONDS)
         if self._killed or seconds < limit:
             return
-        self._report(f"{self.agent['name']} did not stop in {seconds:.0f} s: ending it, {count} requests are cut")
+        self._report(f"{self.agent['name']} did not stop in {seconds:.0f} s: killing it, {count} requests are cut")
         self._killed = True
         self.cut += count
         systemd.kill(self.agent["unit"])
@@ -91,7 +97,7 @@ def _count(count: int) -> str:
 
 
 def _own_seconds(agent: Agent) -> float:
-    """Return how long the engine itself lets requests run after it was asked to stop; vLLM's default is none."""
+    """Return the seconds for which the engine lets requests run after it was asked to stop; vLLM's default is 0."""
     return float(agent["config"].get("shutdown-timeout", 0))
 
 
@@ -104,10 +110,10 @@ def _wait_before_stop(agents: list[Agent], drain_seconds: float, note: OnNote) -
 
 
 def _running(agent: Agent, before: int | None) -> int | None:
-    """Return how many requests the engine has.
+    """Return the number of requests that the engine has.
 
-    One that listens and does not answer hangs, with what it had `before`; one that does not listen starts or ends, and
-    has none.
+    An engine that listens and does not answer hangs, and has as many as `before`. One that does not listen starts or
+    ends, and has none.
     """
     engine = Engine(agent["host"], agent["engine_port"])
     load = engine.load(timeout_seconds=1.0)

@@ -1,4 +1,4 @@
-"""Where the running engine differs from the plan: by its own words, and by what was deployed since it started."""
+"""Compare the running engine with the plan: by its answers, and by the files deployed since it started."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 
 
 def drift(plan: Plan, agent: Agent, unit: Unit, served: list[ServedModel], version: str) -> list[str]:
-    """Return a sentence for each difference; `served` and `version` are what the engine says of itself."""
+    """Return a sentence for each difference; `served` and `version` are the engine's own answers."""
     found = []
     card: Mapping[str, object] = next((each for each in served if each.get("id") == agent["name"]), {})
     if not card:
         names = ", ".join(str(each.get("id")) for each in served)
-        found.append(f"it serves {names or 'nothing'}, and {agent['name']} is planned")
+        found.append(f"it serves {names or 'nothing'}, but {agent['name']} is planned")
     for name, planned in (("max_model_len", agent["max_model_len"]), ("root", agent["model_path"])):
         running = card.get(name, planned)
         if running != planned:
-            found.append(f"its {'model' if name == 'root' else name} is {running}, and {planned} is planned")
+            found.append(f"its {'model' if name == 'root' else name} is {running}, but {planned} is planned")
     planned_version = _planned_version(plan)
     if planned_version and not version.startswith(planned_version):
-        found.append(f"its version is {version}, and {planned_version} is planned")
+        found.append(f"its version is {version}, but {planned_version} is planned")
     if _written(agent) is None:
-        gone = f"its configuration {agent['config_path']} is gone, so it would not start again"
-        found.append(f"{gone}: ansible-playbook site.yml writes it")
+        gone = f"its configuration {agent['config_path']} is missing, so it cannot start again"
+        found.append(f"{gone}: `ansible-playbook site.yml` writes it")
     elif is_outdated(plan, agent, unit):
-        found.append("it runs as it was deployed before: roundhouse resume restarts it")
+        found.append("it runs with an earlier deployment: `roundhouse resume` restarts it")
     return found
 
 
 def _planned_version(plan: Plan) -> str | None:
-    """Return the release that the plan names: by the image that has the engine, else by its folder. None for none."""
+    """Return the release that the plan names: by the engine's image, else by its folder; None if neither has one."""
     reference = str(plan.get("image") or "")
     if reference and not reference.startswith(f"{pins.OWN}:{pins.BUILD}-"):
         named = pins.tag_of(reference).removeprefix("v")
@@ -49,10 +49,10 @@ def _planned_version(plan: Plan) -> str | None:
 
 
 def is_outdated(plan: Plan, agent: Agent, unit: Unit) -> bool:
-    """Return whether the running engine differs from the plan in what only a restart changes.
+    """Return whether the running engine differs from the plan in a way that only a restart changes.
 
-    One whose configuration is gone does not count: a restart would end it. Another agent in the roster changes every
-    unit file too (who excludes whom), and systemd takes that up without a restart.
+    An engine whose configuration is missing does not count, because it could not start again. A new agent in the roster
+    changes every unit file (Conflicts=), which systemd reads without a restart.
     """
     if unit.state != "ready" or unit.main_pid is None:
         return False
@@ -61,14 +61,14 @@ def is_outdated(plan: Plan, agent: Agent, unit: Unit) -> bool:
     try:
         command = (process / "cmdline").read_text()
         running = dict(line.partition("=")[::2] for line in (process / "environ").read_text().split("\0"))
-    except OSError:  # it has ended meanwhile, or we are not root and may not look
+    except OSError:  # it has ended meanwhile, or this process is not root
         return False
     if written is None:
         return False
     started_at = time.time() - (time.monotonic() - unit.started_monotonic_usec / 1e6)
     if written > started_at:
         return True
-    # A container's command and environment are in the file that it was made of.
+    # A container's command and environment are in its Compose file.
     return agent.get("compose_path") is None and (
         plan["engine_path"] not in command
         or any(running.get(name) != value for name, value in agent["environment"].items())
@@ -76,7 +76,7 @@ def is_outdated(plan: Plan, agent: Agent, unit: Unit) -> bool:
 
 
 def _written(agent: Agent) -> float | None:
-    """Return when the configuration was last written, in seconds since the epoch; None when it is not there."""
+    """Return the time of the last change of the configuration, in seconds since the epoch; None if it is missing."""
     files = [Path(path) for path in (agent["config_path"], agent.get("compose_path")) if path]
     try:
         return max(file.stat().st_mtime for file in files)

@@ -1,4 +1,4 @@
-"""Which processes hold a card's memory, and whether it is free for the next engine. Without NVML nothing is refused."""
+"""Find the processes that hold a GPU's memory, and wait until it is free. Without NVML no start is refused."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
 # Ollama's service, its runner, and the runner's older name (ollama_llama_server).
 _OLLAMA = "ollama"
 OLLAMA_CURE = (
-    "It is Ollama: `ollama stop MODEL` frees the card until its next request, `sudo systemctl stop ollama` until the "
-    "next boot, `sudo systemctl disable --now ollama` for good; ollama_policy: stop or disable lets site.yml do that. "
-    "Killing its process alone starts a new one."
+    "It is Ollama: `ollama stop MODEL` frees the GPU until its next request, `sudo systemctl stop ollama` until the "
+    "next boot. `sudo systemctl disable --now ollama` frees it permanently; ollama_policy (stop or disable) lets "
+    "site.yml do that. If only its process is killed, systemd starts it again."
 )
 POLL_SECONDS = 0.25
-# A driver gives memory back within a second or two of its process's end; more means that a process holds it. The plan
-# may say otherwise: free_timeout_seconds.
+# A driver frees memory within 2 s of the end of its process; a longer wait means that a process holds it.
+# free_timeout_seconds in the plan overrides it.
 FREE_SECONDS = 30.0
-# CUDA's total is a little below NVML's, and vLLM compares shares of CUDA's: no start is refused for the difference.
+# CUDA's total is slightly below NVML's, and vLLM compares shares of CUDA's. The tolerance covers the difference.
 _TOLERANCE_GIB = 0.25
 
 
 class Holder(NamedTuple):
-    """A process with memory on a card; `gib` is None where the driver does not tell, `unit` where it has none."""
+    """A process with memory on a GPU; `gib` is None if the driver does not report it, `unit` if there is none."""
 
     pid: int
     name: str | None
@@ -45,12 +45,12 @@ class Holder(NamedTuple):
         return f"{(self.name or 'a process').rpartition('/')[2]} (pid {self.pid}) holds {size}"
 
     def as_row(self) -> HolderRow:
-        """Return it as JSON."""
+        """Return the holder for JSON."""
         return {"pid": self.pid, "name": self.name, "unit": self.unit, "gib": self.gib}
 
 
 class Card(NamedTuple):
-    """One card's memory at one moment, in GiB."""
+    """One GPU's memory at one moment, in GiB."""
 
     number: int
     total_gib: float
@@ -58,7 +58,7 @@ class Card(NamedTuple):
     holders: list[Holder]
 
     def used_without(self, units: Iterable[str]) -> float | None:
-        """Return what is in use once these units have stopped; None when their share is not known."""
+        """Return the GiB in use after these units have stopped; None if their share is unknown."""
         gone = [holder for holder in self.holders if holder.unit in set(units)]
         if any(holder.gib is None for holder in gone):
             return None
@@ -66,7 +66,7 @@ class Card(NamedTuple):
 
 
 def cards(indices: Iterable[int], facts: GpuFacts | None = None) -> list[Card]:
-    """Return these cards of the host, as far as NVML knows them."""
+    """Return these GPUs of the host, as far as NVML knows them."""
     facts = gpu.facts() if facts is None else facts
     found = []
     for index in sorted(indices):
@@ -81,9 +81,9 @@ def cards(indices: Iterable[int], facts: GpuFacts | None = None) -> list[Card]:
 
 
 def require_memory(agent: Agent, stopping: Iterable[str]) -> None:
-    """Raise RoundhouseError when the agent's cards will lack the memory that it takes once these units have stopped.
+    """Raise RoundhouseError if the agent's GPUs lack its memory even after these units have stopped.
 
-    Memory in use that no process holds is of one that just ended; it is waited for.
+    Memory in use without a process belongs to one that has just ended, so this waits for it.
     """
     ours = {agent["unit"], *stopping}
     end = time.monotonic() + _limit_seconds(agent)
@@ -93,7 +93,7 @@ def require_memory(agent: Agent, stopping: Iterable[str]) -> None:
             return
         card, used = short[0]
         others = [holder for holder in card.holders if holder.unit not in ours]
-        # One that ended since the driver was asked has no unit any more; its memory comes.
+        # A process that ended since the driver was asked has no unit any more; its memory is about to be free.
         if any(_lives(holder.pid) for holder in others) or time.monotonic() > end:
             others_alone = card._replace(used_gib=used, holders=others)
             raise _held("memory_held", f"{_TAKES}, and {{holders}}.", agent, others_alone)
@@ -101,10 +101,9 @@ def require_memory(agent: Agent, stopping: Iterable[str]) -> None:
 
 
 def wait_until_free(agent: Agent, stopped: Iterable[str], note: OnNote) -> bool:
-    """Wait until the agent's cards have the memory that its engine takes; return whether NVML could tell.
+    """Wait until the agent's GPUs have the memory for its engine; return whether NVML could tell.
 
-    A process of a stopped unit that is still on the card means that it is not free. Raises RoundhouseError with the
-    holders when that takes too long.
+    A GPU is not free while a process of a stopped unit is on it. Raises RoundhouseError with the holders on a timeout.
     """
     limit = _limit_seconds(agent)
     gone, end = {*stopped}, time.monotonic() + limit
@@ -134,7 +133,7 @@ def _limit_seconds(agent: Agent) -> float:
 
 
 def _missing(agent: Agent, card: Card, ours: set[str]) -> float | None:
-    """Return the GiB in use without ours when that leaves too little; None when it does not, or is not known."""
+    """Return the GiB in use without our units if that leaves too little; None if it is enough or unknown."""
     used = card.used_without(ours)
     return None if used is None or _is_enough(agent, card.total_gib, used) else used
 
@@ -152,10 +151,10 @@ _TAKES = "{agent} takes {wanted_gib:.1f} GiB of the {total_gib:.1f} GiB of GPU {
 
 
 def _held(code: str, text: str, agent: Agent, card: Card) -> RoundhouseError:
-    """Return the error that names the holders of a card's memory, and what frees it."""
+    """Return the error that names the holders of a GPU's memory, and the remedy."""
     named = ", ".join(map(str, card.holders))
     pids = [holder.pid for holder in card.holders if not is_ollama(holder.name)]
-    cures = [f"Stop what does not belong there (kill {' '.join(map(str, pids))})."] if pids else []
+    cures = [f"If they are not needed there, stop them (`kill {' '.join(map(str, pids))}`)."] if pids else []
     cures += [OLLAMA_CURE] if any(is_ollama(holder.name) for holder in card.holders) else []
     return RoundhouseError(
         code,
@@ -165,7 +164,7 @@ def _held(code: str, text: str, agent: Agent, card: Card) -> RoundhouseError:
         gpu=card.number,
         wanted_gib=agent["gpu_memory_utilization"] * card.total_gib,
         total_gib=card.total_gib,
-        holders=named or f"{card.used_gib:.1f} GiB are in use by no process that the driver names",
+        holders=named or f"the driver reports {card.used_gib:.1f} GiB in use without a process",
         pids=[holder.pid for holder in card.holders],
     )
 
@@ -178,6 +177,6 @@ def is_ollama(name: str | None) -> bool:
 def _holder(process: Process) -> Holder:
     try:
         unit = ports.unit_of(process["pid"])
-    except OSError:  # it has ended, or is of another namespace
+    except OSError:  # it has ended, or belongs to another namespace
         unit = None
     return Holder(process["pid"], process["name"], unit, process["gib"])

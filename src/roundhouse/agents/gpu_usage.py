@@ -1,4 +1,4 @@
-"""What the cards do now: memory, use, temperature, power, holders; None for what the driver does not tell."""
+"""Report the GPUs now: memory, use, temperature, power, holders; None for values that the driver does not report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MILLI = 1000
 
 
 def cards(library: ModuleType | None = None) -> list[LiveCard]:
-    """Return the cards, in PCI order."""
+    """Return the GPUs, in PCI order."""
     facts = gpu.facts(answer=gpu.read(library))
     return [_card(index, facts, library) for index in range(len(facts["gpus"]))]
 
@@ -38,13 +38,13 @@ def _card(index: int, facts: GpuFacts, library: ModuleType | None) -> LiveCard:
 
 
 def text(found: list[LiveCard]) -> str:
-    """Return the cards for a person."""
+    """Return the GPUs for a person."""
     if not found:
-        return "No NVIDIA GPU is on this host."
+        return "This host has no NVIDIA GPU."
     lines = []
     for each in found:
         if each["total_gib"] is None or each["used_gib"] is None:
-            lines.append(f"GPU {each['gpu']}: VRAM unknown, the driver does not tell")
+            lines.append(f"GPU {each['gpu']}: VRAM unknown, the driver does not report it")
         else:
             share = 100 * each["used_gib"] / each["total_gib"]
             lines.append(
@@ -59,7 +59,7 @@ def text(found: list[LiveCard]) -> str:
     return "\n".join(lines)
 
 
-Question = Callable[[ModuleType, object], Any]  # of pynvml and a card's handle
+Question = Callable[[ModuleType, object], Any]  # takes pynvml and a GPU's handle
 
 _ASKED: dict[str, Question] = {
     "use_percent": lambda library, handle: library.nvmlDeviceGetUtilizationRates(handle).gpu,
@@ -70,7 +70,7 @@ _ASKED: dict[str, Question] = {
 
 
 def ask(index: int, questions: dict[str, Question], library: ModuleType | None = None) -> dict[str, Any]:
-    """Return the answers of NVML about a card; None for what the card, or its driver, does not tell."""
+    """Return NVML's answers about a GPU; None for a question that the GPU or its driver does not support."""
     nvml = library or importlib.import_module("pynvml")
 
     def one(question: Question) -> Any:

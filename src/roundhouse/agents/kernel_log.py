@@ -1,4 +1,4 @@
-"""The kernel's log of this boot: what it says of the cards (NVRM, Xid), and which processes its OOM killer ended."""
+"""Read the kernel's log of this boot: messages about GPUs (NVRM, Xid), and processes that its OOM killer ended."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from ..doctor.causes_gpu import CARD_LOST, CARD_MEMORY, ENGINE_FAULT, FLAVOUR, H
 from ..doctor.diagnosis import Finding, of_cause
 from ..host import journal
 from ..host.journal import Entry
+from ..util import timestamps
 from . import ports
 
-# Another program may fill this log, as a firewall does: only what may matter is asked for.
+# Other programs, such as a firewall, may fill this log, so only relevant lines are read.
 _PATTERN = "NVRM|Xid|oom-kill|Out of memory|out of memory"
 _LINES = 500
-# Older than this, what a card reported is over: its driver answers, else doctor names the driver's state.
+# An older fault of a GPU no longer counts: if its driver does not answer, doctor names the driver's state.
 _CARD_SECONDS = 24 * 3600.0
-# An engine's own fault shows in its log too; alone it is a finding while it is fresh.
+# An engine's fault is in its own log too. Without that, it is a finding only while it is recent.
 _FAULT_SECONDS = 3600.0
-# Clocks of the kernel's and of systemd's lines may differ by so much.
+# The times of the kernel's and systemd's lines may differ by so much.
 _SLACK_SECONDS = 5.0
 _KILLED = re.compile(r"oom-kill:.*\btask_memcg=(?P<group>[^,]*),task=(?P<task>[^,]*),pid=(?P<pid>\d+)")
-_AN_ENGINE = re.compile(r"vllm", re.IGNORECASE)  # what an engine's processes call themselves
+_AN_ENGINE = re.compile(r"vllm", re.IGNORECASE)  # the name of an engine's processes
 
 
 def read() -> list[Entry]:
-    """Return what the kernel said of cards and of memory since it booted."""
+    """Return the kernel's messages about GPUs and memory since the boot."""
     return journal.entries("--dmesg", "--grep", _PATTERN, lines=_LINES)
 
 
 def of_unit(said: list[Entry], unit: str, began: float, ended: float | None) -> list[str]:
-    """Return what was said during a start of a unit that may have ended it: its own processes, and the cards."""
+    """Return the messages during a start of a unit that may have ended it: about its processes and the GPUs."""
     until = (time.time() if ended is None else ended) + _SLACK_SECONDS
     during = [each for each in said if began - _SLACK_SECONDS <= each.at <= until]
     killed = [line for name, _, line in _killed(during) if name == unit]
@@ -39,10 +40,10 @@ def of_unit(said: list[Entry], unit: str, began: float, ended: float | None) -> 
 
 
 def findings(said: list[Entry], *, driver_answers: bool, now: float | None = None) -> Iterator[Finding]:
-    """Yield what the host suffers from: cards that report faults, and engines that no unit of ours was seen to run."""
+    """Yield the findings of the host: GPUs that report faults, and killed engines of units that are not ours."""
     now = time.time() if now is None else now
     recent = [each for each in said if now - each.at <= _CARD_SECONDS]
-    # An old mismatch or flavour is over when the driver answers.
+    # A mismatch or a wrong flavour is over if the driver answers.
     wanted = [CARD_LOST, CARD_MEMORY] if driver_answers else [CARD_LOST, CARD_MEMORY, MISMATCH, FLAVOUR]
     for cause in wanted:
         yield from _last(cause.code, [each for each in recent if cause.matches(each.text)])
@@ -55,13 +56,13 @@ def findings(said: list[Entry], *, driver_answers: bool, now: float | None = Non
 
 def _last(code: str, seen: list[Entry]) -> Iterator[Finding]:
     if seen:
-        # The first of a burst is the one that the others follow from.
+        # The first message of a burst is the cause of the others.
         first = next(each for each in seen if seen[-1].at - each.at <= _SLACK_SECONDS)
-        yield of_cause(code, f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(first.at))} {first.text}")
+        yield of_cause(code, f"{timestamps.local(first.at)} {first.text}")
 
 
 def _killed(said: list[Entry]) -> Iterator[tuple[str, str, str]]:
-    """Yield the unit and the name of each process that was ended for memory, and the line that says so."""
+    """Yield the unit and the name of each process that the OOM killer ended, and the line that reports it."""
     for entry in said:
         if match := _KILLED.search(entry.text):
             named = re.compile(rf"Killed process {match['pid']} ")

@@ -1,4 +1,4 @@
-"""Which process listens on a TCP port of this host, read from /proc: nothing is sent, nothing is bound."""
+"""Find the process that listens on a TCP port of this host. This reads /proc and opens no socket."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _ANY_OR_LOOPBACK = (
     "0" * 24 + "01000000",
     "0000000000000000FFFF00000100007F",
 )
-# An agent's container lies in a slice of the agent's own (compose.py), somewhere below Docker's.
+# An agent's container is in a slice of the agent's own (compose.py) below Docker's.
 _SLICE = re.compile(r"(roundhouse-[^/]+)\.slice/")
 _DOCKER = "docker.service"
 
 
 class Holder(NamedTuple):
-    """The process behind a port: pid and name are None where /proc does not tell."""
+    """The process behind a port; pid and name are None if /proc does not show them."""
 
     pid: int | None
     name: str | None
@@ -36,7 +36,7 @@ class Holder(NamedTuple):
 
 
 def holder(port: int) -> Holder | None:
-    """Return the process that listens on the port where 127.0.0.1 would reach it; None when it is free."""
+    """Return the process that listens on the port at 127.0.0.1 or all addresses; None if the port is free."""
     inodes = set()
     for table in ("tcp", "tcp6"):
         path = _PROC / "net" / table
@@ -51,7 +51,7 @@ def holder(port: int) -> Holder | None:
 
 
 def _container_behind(found: Holder, port: int) -> Holder:
-    """Return the container that publishes the port, where it is Docker that listens for it."""
+    """Return the container that publishes the port, if Docker listens for it."""
     name = containers.publisher(port) if found.unit == _DOCKER else None
     if name is None:
         return found
@@ -65,13 +65,13 @@ def _process(inodes: set[str]) -> Holder:
         try:
             if any(str(link.readlink()) in inodes for link in (folder / "fd").iterdir()):
                 return Holder(int(folder.name), (folder / "comm").read_text().strip(), unit_of(int(folder.name)))
-        except OSError:  # the process ended, or is not ours to look into
+        except OSError:  # the process ended, or this process may not read it
             continue
     return Holder(None, None, None)
 
 
 def unit_of(pid: int) -> str | None:
-    """Return the systemd service that a process belongs to, None for none. Raises OSError when it has ended."""
+    """Return the systemd service of a process, None without one. Raises OSError if the process has ended."""
     for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
         if unit := unit_in(line):
             return unit
@@ -79,7 +79,7 @@ def unit_of(pid: int) -> str | None:
 
 
 def unit_in(path: str) -> str | None:
-    """Return the service that a control group's path is of: its own, or that of the agent's container."""
+    """Return the service of a control group's path: its own, or that of the agent's container."""
     last = path.rpartition("/")[2]
     if last.endswith(".service"):
         return last

@@ -1,4 +1,4 @@
-"""What is known to fail, refused before anything is stopped."""
+"""Refuse a start that is known to fail, before any agent is stopped."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from . import gpu_memory, ports
 
 
 def check(agent: Agent, stopping: list[str]) -> None:
-    """Raise RoundhouseError when the agent cannot start: its unit, its model, its port, its card's memory.
+    """Raise RoundhouseError if the agent cannot start: its unit, its model, its port, its GPU's memory.
 
-    `stopping` are the units that will have stopped before the agent starts: their ports and memory will be free.
+    `stopping` are units that stop before the agent starts, so their ports and memory count as free.
     """
     systemd.show(agent["unit"])
     check_host(agent, stopping)
 
 
 def check_host(agent: Agent, stopping: list[str]) -> None:
-    """Do what `check` does for an agent whose unit is not in place yet."""
+    """Check an agent whose unit is not in place yet: model, port, memory."""
     for model, path, recipe in safetensors.of(agent):
         if problem := safetensors.problem(path):
             raise RoundhouseError("model_incomplete", f"{problem}:", safetensors.remedy(model, recipe))
         if touched := _touched(path):
             raise RoundhouseError(
                 "model_changed",
-                "{file} is not as it was verified: its length or time of change differs.",
-                "Run `roundhouse verify {model}`, which reads it again and says whether it is whole.",
+                "{file} changed since it was verified: its size or modification time differs.",
+                "Run `roundhouse verify {model}`, which reads it again and reports damage.",
                 file=str(touched),
                 model=model,
             )
@@ -38,7 +38,7 @@ def check_host(agent: Agent, stopping: list[str]) -> None:
         raise RoundhouseError(
             "port_in_use",
             "Port {port} of {agent} is used by {holder}.",
-            "Stop that, or change agents[{agent}].port in the roster.",
+            "Stop that process, or change agents[{agent}].port in the roster.",
             port=agent["engine_port"],
             agent=agent["name"],
             holder=str(holder),
@@ -47,7 +47,7 @@ def check_host(agent: Agent, stopping: list[str]) -> None:
 
 
 def _touched(folder: Path) -> Path | None:
-    """Return a file of a pulled or quantized model that was changed since it was hashed; reads no content."""
+    """Return a file of a pulled or quantized model that changed since it was hashed, without reading its content."""
     held = manifest.read(folder)
     bad = [file.path for file in held.files if not held.is_known_good(folder, file)] if held else []
     return folder / bad[0] if bad else None

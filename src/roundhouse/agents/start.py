@@ -1,6 +1,6 @@
-"""An agent's start, followed until it is ready: the phases from its engine's log, and the cause when it fails.
+"""Start an agent and follow it until it is ready: the phases from its engine's log, and the cause of a failure.
 
-The unit runs wait_until_healthy() itself (ExecStartPost), so it is ready once its engine is healthy and serves it.
+The unit runs wait_until_healthy() itself (ExecStartPost=), so it is ready once its engine is healthy and serves it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..gateway import haproxy
 from ..host import journal, systemd
 from ..plan import measured
 from ..schema.plan import Agent, Plan
-from ..state import serving, start_phases, switch_journal
+from ..state import history, serving, start_phases, switch_journal
 from ..state.note import Note, OnNote, Report
 from ..vllm.client import Engine
 
@@ -23,10 +23,10 @@ POLL_SECONDS = 0.1
 
 
 def wait_until_healthy(plan: Plan, agent: Agent, main_pid: int | None, report: Report) -> None:
-    """Wait for /health without a limit of its own: systemd's TimeoutStartSec ends it.
+    """Wait for /health until systemd's TimeoutStartSec ends this process.
 
-    So `systemctl start` returns when the agent can be used. systemd does not end this when the main process dies, so
-    `main_pid` (its $MAINPID) is watched here.
+    So `systemctl start` returns when the agent can be used. systemd does not end this process when the main process
+    ends, so it watches `main_pid` (systemd's $MAINPID).
     """
     engine = Engine(agent["host"], agent["engine_port"])
     while not engine.healthy():
@@ -43,17 +43,27 @@ def wait_until_healthy(plan: Plan, agent: Agent, main_pid: int | None, report: R
             served=", ".join(names),
             agent=agent["name"],
         )
+    _note_restart(agent, report)
     _record(plan, agent, report)
 
 
+def _note_restart(agent: Agent, report: Report) -> None:
+    """Complete the history's entry of a crash, when systemd has started the unit again by itself."""
+    try:
+        if systemd.show(agent["unit"]).restarts:
+            history.note_restart(agent["name"], time.time())
+    except (OSError, RoundhouseError) as error:  # no reason to end a healthy engine
+        report(f"the history does not show that {agent['name']} is ready again: {error}")
+
+
 def _record(plan: Plan, agent: Agent, report: Report) -> None:
-    """Record the active agent, unless a switch runs: that records it once the agent has answered its canary."""
+    """Record the active agent, except during a switch, which records it after the canary."""
     if switch_journal.path().exists():
         return
     try:
         serving.record(agent["name"], agent["conflicts"])
-    except (OSError, RoundhouseError) as error:  # no reason to end an engine that serves
-        report(f"the active agent was not recorded, so a reboot brings another back: {error}")
+    except (OSError, RoundhouseError) as error:  # no reason to end a healthy engine
+        report(f"the active agent was not recorded, so a reboot starts another agent: {error}")
     haproxy.publish_routes(plan, report)
 
 
@@ -67,7 +77,7 @@ def start(agent: Agent, report: Report, note: OnNote) -> float:
     known = start_phases.known(agent)
     report(f"starting {name}" + (f", about {known.seconds:.0f} s" if known else ""))
     if systemd.show(unit_name).restarting:
-        systemd.stop(unit_name)  # it waits to be tried again: what it says now is of the try before
+        systemd.stop(unit_name)  # systemd waits to restart it: its present result is of the start before
     systemd.start(unit_name)
     restarts = systemd.show(unit_name).restarts
     with ExitStack() as stack:
@@ -83,13 +93,13 @@ def start(agent: Agent, report: Report, note: OnNote) -> float:
                 raise diagnosis.ended("start_failed", "{agent} did not start", name, unit, lines)
             if unit.state == "stopped" and not unit.pending:
                 raise RoundhouseError(
-                    "stopped_while_starting", "{agent} was stopped by something else while it started.", agent=name
+                    "stopped_while_starting", "Another process stopped {agent} while it started.", agent=name
                 )
             time.sleep(POLL_SECONDS)
 
 
 class _LogFollower:
-    """Reads the log of the start that systemd made, and reports its phases."""
+    """Read the log of one start and report its phases."""
 
     def __init__(
         self, name: str, progress: start_phases.Progress, report: Report, note: OnNote, stack: ExitStack
@@ -101,7 +111,7 @@ class _LogFollower:
         self._follower: journal.Follower | None = None
 
     def read(self, unit: systemd.Unit, seconds: float) -> None:
-        """Read what is new in the log. A start has its name in the journal once systemd has begun it."""
+        """Read the new lines of the log. A start has its invocation once systemd has begun it."""
         if unit.state == "starting" and unit.invocation and unit.invocation != self._invocation:
             self._invocation = unit.invocation
             self._follower = self._stack.enter_context(journal.following(unit.invocation))
@@ -124,13 +134,13 @@ def _ready(agent: Agent, progress: start_phases.Progress, begun: float, report: 
     try:
         start_phases.keep(agent, progress, seconds)
     except OSError as error:
-        report(f"how long the start took was not kept: {error.strerror}")
+        report(f"the duration of the start was not recorded: {error.strerror}")
     return seconds
 
 
 def _learn(agent: Agent, lines: list[str], report: Report) -> None:
-    """Keep what the engine stated of its memory, for the next plan. No reason to fail a switch."""
+    """Record the memory that the engine reported, for the next plan. A failure of this does not fail a switch."""
     try:
         measured.learn(agent, lines)
     except OSError as error:
-        report(f"what the engine stated of its memory was not kept: {error}")
+        report(f"the engine's memory use was not recorded: {error}")

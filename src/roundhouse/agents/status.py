@@ -1,4 +1,4 @@
-"""The agents now: systemd's state, what the running engines say of themselves, and who holds the cards' memory."""
+"""Report the agents now: systemd's state, the engines' own answers, crashes, and the holders of GPU memory."""
 
 from __future__ import annotations
 
@@ -7,31 +7,50 @@ from typing import TYPE_CHECKING
 
 from ..errors import RoundhouseError
 from ..host import gpu, systemd
+from ..plan import deployed
 from ..state import serving, switch_journal
-from ..util import console
+from ..util import console, timestamps
 from ..vllm.client import Engine
-from . import gpu_memory, start_history
+from . import crashes, gpu_memory, start_history
 from .drift import drift
 
 if TYPE_CHECKING:
     from roundhouse.schema.cards import CardMemory
-    from roundhouse.schema.facts import StatusRow
+    from roundhouse.schema.facts import CrashRow, StatusRow
     from roundhouse.schema.plan import Agent, Plan
 
 
 COLUMNS = ("agent", "state", "port", "requests", "KV use", "since", "max_model_len", "model")
 # The columns of the screen of `watch`.
-NARROW = tuple(name for name in COLUMNS if name != "max_model_len")
+NARROW = tuple(name for name in COLUMNS if name not in ("since", "max_model_len"))
 
 
 def rows(plan: Plan) -> list[StatusRow]:
-    """Return one row per agent; what only an engine knows is None without one."""
+    """Return one row per agent; what only an engine knows is None without one.
+
+    An agent that a deployment or a rollback has removed since `plan` was read gets no row.
+    """
     found = systemd.show_all([agent["unit"] for agent in plan["agents"]])
-    return [_row(plan, agent, unit) for agent, unit in zip(plan["agents"], found, strict=True)]
+    crashed = crashes.of_last_day()
+    seen = [
+        (agent, unit)
+        for agent, unit in zip(plan["agents"], found, strict=True)
+        if not (isinstance(unit, RoundhouseError) and _was_removed(agent))
+    ]
+    return [_row(plan, agent, unit, crashed.get(agent["name"])) for agent, unit in seen]
+
+
+def _was_removed(agent: Agent) -> bool:
+    """Return whether the plan in place, which may be newer than the one that the caller read, lacks an agent."""
+    try:
+        plan = deployed.load(deployed.PATH)
+    except RoundhouseError:  # no plan, or not a valid one: the caller's is the one to report
+        return False
+    return agent["name"] not in [each["name"] for each in plan["agents"]]
 
 
 def memory(plan: Plan) -> list[CardMemory]:
-    """Return who holds the memory of each card of the plan: agents, and processes by name and pid. [] without NVML."""
+    """Return the holders of each GPU's memory: agents, and processes by name and pid. [] without NVML."""
     indices = {index for agent in plan["agents"] for index in agent.get("gpus", [])}
     names = {agent["unit"]: agent["name"] for agent in plan["agents"]}
     return [
@@ -49,35 +68,35 @@ def memory(plan: Plan) -> list[CardMemory]:
 
 
 def running_switch() -> str | None:
-    """Return the sentence about a switch that runs now, or that was killed; None for none."""
+    """Return the sentence about a running or killed switch, None without one."""
     if serving.is_switching():
         return f"a switch is running ({switch_journal.describe()})"
     return killed_switch()
 
 
 def killed_switch() -> str | None:
-    """Return the sentence about a switch that was killed; None for none, or while another one runs."""
+    """Return the sentence about a killed switch, None without one or while another switch runs."""
     killed = None if serving.is_switching() else switch_journal.killed()
     if killed is None:
         return None
     minutes = (time.time() - killed.began) / 60
     return (
-        f"a switch to {killed.to} was killed {minutes:.0f} min ago in its phase {killed.phase}: roundhouse resume "
-        "finishes or undoes it"
+        f"a switch to {killed.to} was killed {minutes:.0f} min ago in its phase {killed.phase}: `roundhouse resume` "
+        "completes it or rolls it back"
     )
 
 
 def table(found: list[StatusRow], columns: tuple[str, ...] = COLUMNS, limit: int | None = None) -> str:
     """Return the agents for a person, in at most `limit` columns (default: the terminal's); active ones are marked."""
     shown = [
-        {**row, "requests": _requests(row), "KV use": _percent(row["kv_use"]), "since": _short(row["since"])}
+        {**row, "requests": _requests(row), "KV use": _percent(row["kv_use"]), "since": _local(row["since"])}
         for row in found
     ]
     return console.table(columns, shown, ["*" if row["state"] == "ready" else " " for row in found], limit)
 
 
 def text(found: list[StatusRow], held: list[CardMemory], switching: str | None) -> str:
-    """Return all of it for a person."""
+    """Return agents, GPU memory, problems and a switch for a person."""
     lines = [table(found)]
     for each in held:
         owners = ", ".join(f"{owner['owner']} {_gib(owner['gib'])}" for owner in each["owners"]) or "no process"
@@ -86,11 +105,17 @@ def text(found: list[StatusRow], held: list[CardMemory], switching: str | None) 
 
 
 def troubles(found: list[StatusRow]) -> list[str]:
-    """Return a line for each drift and each problem."""
-    return [f"{row['agent']}: {each}" for row in found for each in (*row["drift"], row["problem"]) if each]
+    """Return a line for each drift, each problem, and the crashes of each agent."""
+    lines = [f"{row['agent']}: {each}" for row in found for each in (*row["drift"], row["problem"]) if each]
+    return [*lines, *(_crashed(row["agent"], row["crash"]) for row in found if row["crash"])]
 
 
-def _row(plan: Plan, agent: Agent, unit: systemd.Unit | RoundhouseError) -> StatusRow:
+def _crashed(name: str, crash: CrashRow) -> str:
+    """Return the crashes of an agent in one line."""
+    return f"{crashes.sentence(name, crash)} `roundhouse doctor` shows the cause and the remedy."
+
+
+def _row(plan: Plan, agent: Agent, unit: systemd.Unit | RoundhouseError, crash: crashes.Crash | None) -> StatusRow:
     row: StatusRow = {
         "agent": agent["name"],
         "state": None,
@@ -104,17 +129,18 @@ def _row(plan: Plan, agent: Agent, unit: systemd.Unit | RoundhouseError) -> Stat
         "version": None,
         "problem": None,
         "drift": [],
+        "crash": crash.as_json() if crash else None,
     }
     if isinstance(unit, RoundhouseError):
         row["problem"] = unit.message
         return row
     row["state"] = unit.state
-    if unit.state == "failed":
-        row["problem"] = start_history.explain(agent, unit).message
+    if unit.state == "failed" and (failed := start_history.problem(agent, unit)):
+        row["problem"] = failed.message
     if unit.state not in ("ready", "draining"):
         return row
     engine = Engine(agent["host"], agent["engine_port"])
-    row["since"] = unit.since
+    row["since"] = timestamps.utc(timestamps.of_systemd(unit.since)) if unit.since else None
     try:
         served, version = engine.served(), engine.version()
         row["version"] = version
@@ -127,9 +153,8 @@ def _row(plan: Plan, agent: Agent, unit: systemd.Unit | RoundhouseError) -> Stat
     return row
 
 
-def _short(since: str | None) -> str | None:
-    """Return systemd's time without its weekday, year, seconds and zone."""
-    return None if since is None else " ".join(since.split()[1:3])[5:16]
+def _local(since: str | None) -> str | None:
+    return None if since is None else timestamps.local(timestamps.of_utc(since))
 
 
 def _requests(row: StatusRow) -> str | None:

@@ -1,4 +1,4 @@
-"""`watch`: agents, cards and a running switch, as a live screen in a terminal, or a line at each change in a log."""
+"""Show agents, GPUs and a running switch: as a live screen in a terminal, or as a line per change in a log."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..util import console
 from . import gpu_usage, status
 
 _CLEAR = "\x1b[H\x1b[2J"
-_FULL = 0.95  # of the KV cache: with requests that wait, a finding
+_FULL = 0.95  # of the KV cache: a finding if requests wait
 
 
 class View(NamedTuple):
-    """The host at one moment. `killed` is the sentence about a switch that was killed, None for none."""
+    """The host at one moment. `killed` is the sentence about a killed switch, None without one."""
 
     rows: list[StatusRow]
     cards: list[LiveCard]
@@ -30,7 +30,7 @@ class View(NamedTuple):
 
 
 def observe(plan: Plan, *, cards: bool) -> View:
-    """Return the agents, a switch, and the cards where they are shown."""
+    """Return the agents, a switch, and the GPUs if `cards`."""
     return View(
         rows=status.rows(plan),
         cards=gpu_usage.cards() if cards else [],
@@ -51,7 +51,7 @@ def screen(view: View, width: int, now: float | None = None) -> str:
 
 
 def line(view: View, now: float | None = None) -> str:
-    """Return the active agents, the running switch and what is wrong, in one line for a log file."""
+    """Return the active agents, the running switch and the problems, in one line for a log file."""
     rows = [row for row in view.rows if row["state"] not in ("stopped", None)]
     agents = ", ".join(f"{row['agent']} {row['state']}{_requests(row)}" for row in rows) or "no agent"
     switch = _switch(view, now)
@@ -59,29 +59,29 @@ def line(view: View, now: float | None = None) -> str:
 
 
 def milestone(view: View) -> tuple[object, ...]:
-    """Return what a line of the log is about: states, a switch's phase and tens of percent, findings. No counts."""
-    agents = tuple((row["agent"], row["state"], _is_full(row), *row["drift"], row["problem"]) for row in view.rows)
+    """Return the values whose change makes a line: states, a switch's phase, tens of percent, findings; no counts."""
+    agents = tuple((row["agent"], row["state"], _is_full(row), *_findings(row)) for row in view.rows)
     return (agents, view.switch and view.switch.milestone(), view.killed is None)
 
 
-def watch(plan: Plan, every_seconds: float, rounds: int | None, show: Callable[[str], None]) -> None:
-    """Show it until Ctrl-C, or for so many rounds."""
+def watch(load: Callable[[], Plan], every_seconds: float, rounds: int | None, show: Callable[[str], None]) -> None:
+    """Refresh until Ctrl-C, or for so many rounds. Each round loads the plan, which a rollback may have changed."""
     if sys.stdout.isatty():
-        _screens(plan, every_seconds, rounds)
+        _screens(load, every_seconds, rounds)
         return
     before: tuple[object, ...] | None = None
     for _ in _rounds(rounds, every_seconds):
-        view = observe(plan, cards=False)
+        view = observe(load(), cards=False)
         if milestone(view) != before:
             show(f"{time.strftime('%H:%M:%S')} {line(view)}")
             before = milestone(view)
 
 
-def _screens(plan: Plan, every_seconds: float, rounds: int | None) -> None:
+def _screens(load: Callable[[], Plan], every_seconds: float, rounds: int | None) -> None:
     def shown_now() -> str:
-        return screen(observe(plan, cards=True), console.width())
+        return screen(observe(load(), cards=True), console.width())
 
-    if importlib.util.find_spec("rich") is None:  # a host has it seldom; a plain terminal can do it too
+    if importlib.util.find_spec("rich") is None:  # most hosts lack it, and a plain terminal is enough
         for _ in _rounds(rounds, every_seconds):
             sys.stdout.write(_CLEAR + shown_now() + "\n")
             sys.stdout.flush()
@@ -104,6 +104,11 @@ def _rounds(rounds: int | None, every_seconds: float) -> Iterator[int]:
 
 def _switch(view: View, now: float | None) -> str | None:
     return view.switch.text(now) if view.switch else view.killed
+
+
+def _findings(row: StatusRow) -> tuple[object, ...]:
+    crash = (row["crash"]["at"], row["crash"]["restart_seconds"]) if row["crash"] else None
+    return (*row["drift"], row["problem"], crash)
 
 
 def _is_full(row: StatusRow) -> bool:

@@ -1,12 +1,12 @@
-"""The watchdog of one agent: an engine that hangs is killed, and its unit starts it again.
+"""Run the watchdog of one agent: it kills an engine that hangs, and the unit starts the engine again.
 
-systemd runs it beside a ready agent (roundhouse-watchdog@.service). It kills nothing during a switch, which drains and
-kills by itself.
+systemd runs it beside a ready agent (roundhouse-watchdog@.service). It kills no engine during a switch, which drains
+and kills engines itself.
 
-vLLM's /health and /metrics come from its API server and answer on when the core behind them has stopped. But the core
-reports after each of its steps, and a long prompt is read in many steps, each of which fills more of the KV cache (vLLM
-0.32, v1/core/sched/scheduler.py, make_stats). So a core with work is alive when its counters move; only one without
-work is asked for one token.
+vLLM's /health and /metrics come from its API server, and still answer when the core behind it has stopped. The core
+reports after each step. It reads a long prompt in many steps, each of which fills more of the KV cache (vLLM 0.32,
+v1/core/sched/scheduler.py, make_stats). So a core with requests is alive if its counters change. A core without
+requests is asked for one token.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from roundhouse.schema.plan import Agent, Plan
 
 
-# Every 30 s, 10 s for an answer, 3 failures in a row. The plan may say otherwise (watchdog_...).
+# Every 30 s, 10 s for an answer, 3 failures in a row; watchdog_... in the plan overrides the seconds.
 EVERY_SECONDS, LIMIT_SECONDS, FAILURES = 30.0, 10.0, 3
-HANGS = "engine_hangs"  # the code of its line in the log, by which doctor knows it
-# The watchdog's line, and systemd's of the same end, may be so far apart.
+HANGS = "engine_hangs"  # the code of its line in the log, which doctor matches
+
+# The largest difference in time between the watchdog's line and systemd's line about the same end.
 _SLACK_SECONDS = 2.0
 _LINES = 100
-# What moves with the core's steps: vLLM's own names.
+# Metrics that change with the core's steps, by vLLM's names.
 _MOVING = (
     "num_requests_running",
     "num_requests_waiting",
@@ -47,16 +48,16 @@ _MOVING = (
 
 
 class Counters(NamedTuple):
-    """What an engine's core reported last. `busy`: it had requests then."""
+    """The last report of an engine's core. `busy`: it had requests then."""
 
     busy: bool
     numbers: tuple[float | None, ...]
 
 
 def is_alive(agent: Agent, before: Counters | None, limit_seconds: float) -> tuple[bool, Counters | None]:
-    """Return whether the engine is alive, and its counters, which are `before` at the next call.
+    """Return whether the engine is alive, and its counters, which are `before` of the next call.
 
-    Each of its answers may take `limit_seconds`. The counters are None when the API server gave none.
+    Each answer may take `limit_seconds`. The counters are None if the API server returned none.
     """
     now = _read(agent, limit_seconds)
     if now is None:
@@ -65,7 +66,7 @@ def is_alive(agent: Agent, before: Counters | None, limit_seconds: float) -> tup
         return before is None or now != before, now
     if _answers(agent, limit_seconds):
         return True, now
-    after = _read(agent, limit_seconds)  # other requests may have come first, and take their time
+    after = _read(agent, limit_seconds)  # other requests may have come first and take long
     return after is not None and after != now, after
 
 
@@ -87,7 +88,7 @@ def _answers(agent: Agent, limit_seconds: float) -> bool:
 
 
 class Watchdog:
-    """Judges one agent, round by round."""
+    """Check one agent, round by round."""
 
     def __init__(self, agent: Agent, report: Report) -> None:
         self.agent = agent
@@ -98,7 +99,7 @@ class Watchdog:
         self._counters: Counters | None = None
 
     def round(self) -> bool:
-        """Check once, and kill the engine at the last of several failures; return whether the agent still runs."""
+        """Check once, kill the engine after the last of several failures, and return whether the agent still runs."""
         unit = systemd.show(self.agent["unit"])
         if unit.state in ("failed", "stopped") and not unit.pending:
             return False
@@ -125,13 +126,13 @@ class Watchdog:
         self._invocation, self._failures, self._counters = invocation, 0, None
 
     def _kill(self) -> None:
-        """Kill the engine, unless it ended, was asked to stop, or a switch began meanwhile."""
+        """Kill the engine, unless it ended, was asked to stop, or a switch began in the meantime."""
         try:
             with serving.switching(switch_journal.describe):
                 unit = systemd.show(self.agent["unit"])
                 if (unit.state, unit.invocation, unit.pending) == ("ready", self._invocation, False):
                     name = self.agent["name"]
-                    self._report(with_code(f"{name} hangs: ending its engine, which its unit starts again", HANGS))
+                    self._report(with_code(f"{name} hangs: killing its engine, which its unit restarts", HANGS))
                     systemd.kill(self.agent["unit"])
         except RoundhouseError as error:
             self._report(as_line(error))
@@ -146,7 +147,7 @@ def log_between(agent: Agent, began: float, ended: float | None) -> list[str]:
 
 
 def run(plan: Plan, name: str, report: Report) -> None:
-    """Check every so many seconds until the agent is gone; systemd may end it before."""
+    """Check at an interval until the agent has stopped or systemd ends this process."""
     agent = find(plan, name)
     every_seconds = float(agent.get("watchdog_every_seconds", EVERY_SECONDS))
     watchdog = Watchdog(agent, report)

@@ -27,7 +27,7 @@ GROUPS = {
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 # Commands for units and plays; not in the help.
-HOOKS = ("clear", "control", "failover", "ready", "routes", "watchdog")
+HOOKS = ("clear", "control", "ended", "failover", "ready", "routes", "watchdog")
 _HOST_HOOKS = ("control", "routes")  # the others take an agent
 HIDDEN = ("deploy", *HOOKS)
 _LISTED = "{program} --help lists the commands."

@@ -41,6 +41,14 @@ def clear(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     return {"agent": args.agent, "cleared": names}
 
 
+def ended(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
+    """Record the end of the agent's engine in the history, unless someone asked for it."""
+    from ..agents import crashes
+
+    entry = crashes.record(plan, args.agent, os.environ)  # with what systemd sets for an ExecStopPost
+    return {"agent": args.agent, "crash": entry.as_json() if entry else None}
+
+
 def watchdog(plan: Plan, args: argparse.Namespace) -> None:
     """Run the watchdog of the agent's engine until systemd stops it."""
     from ..agents import watchdog as agents_watchdog
@@ -92,4 +100,5 @@ def _logged(word: Word) -> Word:
     return run
 
 
-WORDS: dict[str, Word] = {word.__name__: _logged(word) for word in (clear, control, failover, ready, routes, watchdog)}
+_WORDS = (clear, control, ended, failover, ready, routes, watchdog)
+WORDS: dict[str, Word] = {word.__name__: _logged(word) for word in _WORDS}

@@ -17,8 +17,8 @@ from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 RESERVED_FOR_LATER = ("check", "gateway")
 # The commands of `roundhouse`. An agent's name is a command too (`roundhouse dev`). A test compares the two lists.
 _WORDS = """
-bench clear client-config control deploy doctor export failover gpu help history import keys logs models plan plans
-prune pull quantize ready resume rollback routes status stop switch verify watch watchdog
+bench clear client-config control deploy doctor ended export failover gpu help history import keys logs models plan
+plans prune pull quantize ready resume rollback routes status stop switch verify watch watchdog
 """
 RESERVED = (*_WORDS.split(), *RESERVED_FOR_LATER)
 # systemd hides these folders from the units (ProtectHome=, PrivateTmp=).

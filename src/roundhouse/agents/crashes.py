@@ -1,0 +1,162 @@
+"""Record an engine that ended by itself, and report the crashes of the last day.
+
+The unit calls record() after each end of its engine (ExecStopPost=), and start.wait_until_healthy() notes the restart.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..doctor.cause import heading, with_code
+from ..doctor.diagnosis import UNKNOWN, Finding, of_error
+from ..host import systemd
+from ..plan.deployed import find
+from ..state import history, switch_journal
+from ..util import timestamps
+from . import kernel_log, start_history
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from roundhouse.schema.facts import CrashRow
+    from roundhouse.schema.plan import Agent, Plan
+
+
+CODE = "engine_crashed"
+_FAILED = (history.ROLLED_BACK, history.ROLLBACK_FAILED)
+
+
+def record(plan: Plan, name: str, told: Mapping[str, str]) -> history.Entry | None:
+    """Add an entry for an engine that ended by itself, and return it; None for a stop that someone asked for.
+
+    `told` are the variables that systemd sets for ExecStopPost= (systemd.exec(5)). A start that fails within a switch
+    is part of the switch's own entry. Raises RoundhouseError and OSError.
+    """
+    agent = find(plan, name)
+    now = time.time()
+    if systemd.is_asked_to_stop(agent["unit"]) or _is_of_a_switch(name):
+        return None
+    start = _ended(agent, told, now)
+    found = start_history.of_start(agent, start, kernel_log.read())
+    evidence = found.evidence
+    if found.code == UNKNOWN and told.get("EXIT_CODE") in ("killed", "dumped"):
+        evidence = f"SIG{told.get('EXIT_STATUS')} ended it; the last error or line of its log: {evidence}"
+    entry = history.Entry(
+        began=now,
+        previous=[name],
+        to=name,
+        outcome=history.CRASHED,
+        stages={},
+        cut=0,
+        cause=evidence,
+        code=CODE,
+        cause_code=found.code,
+    )
+    history.add(entry)
+    return entry
+
+
+def _is_of_a_switch(name: str) -> bool:
+    running = switch_journal.running()
+    return running is not None and name == running.to
+
+
+def _ended(agent: Agent, told: Mapping[str, str], now: float) -> start_history.Start:
+    """Return the start that ended just now. systemd logs its end only after this hook."""
+    invocation = told.get("INVOCATION_ID", "")
+    known = [each for each in start_history.of(agent["unit"]).starts if each.invocation == invocation]
+    start = known[-1] if known else start_history.Start(invocation, now)
+    exited = told.get("EXIT_CODE") == "exited" and told.get("EXIT_STATUS", "").isdigit()
+    return start._replace(
+        ended=now,
+        result=told.get("SERVICE_RESULT"),
+        exit_status=int(told["EXIT_STATUS"]) if exited else None,
+    )
+
+
+class Crash(NamedTuple):
+    """The crashes of one agent in the last day: how many, and the last one."""
+
+    times: int
+    last: history.Entry
+
+    @property
+    def restart_seconds(self) -> float | None:
+        """Return the seconds until the unit had the engine ready again after the last crash; None before that."""
+        return self.last.stages.get(history.RESTART)
+
+    def as_json(self) -> CrashRow:
+        """Return it for `status --json`."""
+        return {
+            "at": timestamps.utc(self.last.began),
+            "count": self.times,
+            "cause": self.last.cause_code or UNKNOWN,
+            "evidence": self.last.cause or "",
+            "restart_seconds": self.restart_seconds,
+        }
+
+
+def of_last_day(now: float | None = None, entries: list[history.Entry] | None = None) -> dict[str, Crash]:
+    """Return the crashes of the last 24 hours by agent."""
+    since = (time.time() if now is None else now) - history.DAY_SECONDS
+    return {name: Crash(len(found), found[-1]) for name, found in history.crashes(since, entries).items()}
+
+
+def sentence(name: str, crash: CrashRow) -> str:
+    """Return the crashes of an agent for a person, such as `dev crashed at 2026-11-29 15:45:32 (engine died). ...`."""
+    times = "" if crash["count"] == 1 else f"{crash['count']} times in the last 24 h, last "
+    seconds = crash["restart_seconds"]
+    then = "Its unit has not had it ready since." if seconds is None else f"Its unit restarted it in {seconds:g} s."
+    at = timestamps.local(timestamps.of_utc(crash["at"]))
+    return f"{name} crashed {times}at {at} ({heading(crash['cause'])}). {then}"
+
+
+def findings(plan: Plan, now: float | None = None) -> list[Finding]:
+    """Return a finding for each agent of the plan that failed in the last 24 hours, as far as the history tells.
+
+    That is a crash, a failover, and a switch or deployment that failed without a later one that succeeded.
+    """
+    now = time.time() if now is None else now
+    entries = history.load()
+    names = [agent["name"] for agent in plan["agents"]]
+    found = []
+    for name, crash in of_last_day(now, entries).items():
+        if name in names:
+            cause = of_error(name, crash.last.cause_code, crash.last.cause or "its log is empty")
+            said = sentence(name, crash.as_json())
+            text = said if cause.code == UNKNOWN else f"{said} {cause.text}"
+            found.append(cause._replace(code=_code(cause), text=text))
+    for entry in entries:
+        if entry.outcome == history.FAILED_OVER and entry.began >= now - history.DAY_SECONDS:
+            found += [_of_failover(name, entry) for name in entry.previous if name in names]
+    recent = [entry for entry in entries if entry.began >= now - history.DAY_SECONDS]
+    return [*found, *(_of_switch(name, entry) for name, entry in _failed(recent).items() if name in names)]
+
+
+def _failed(entries: list[history.Entry]) -> dict[str, history.Entry]:
+    """Return the last failed switch or deployment of each agent that none succeeded after."""
+    found: dict[str, history.Entry] = {}
+    for entry in entries:
+        if entry.outcome == history.DONE:
+            found.pop(entry.to, None)
+        elif entry.outcome in _FAILED and "interrupted" not in (entry.code, entry.cause_code):
+            found[entry.to] = entry
+    return found
+
+
+def _of_switch(name: str, entry: history.Entry) -> Finding:
+    cause = of_error(name, entry.cause_code or entry.code, with_code(entry.cause or "", entry.code))
+    text = f"A switch to {name}, or a deployment of it, failed at {timestamps.local(entry.began)}."
+    return cause._replace(text=text if cause.code == UNKNOWN else f"{text} {cause.text}")
+
+
+def _of_failover(name: str, entry: history.Entry) -> Finding:
+    cause = of_error(name, entry.cause_code, with_code(entry.cause or "", entry.code))
+    when = timestamps.local(entry.began)
+    text = f"systemd gave {name} up at {when}, and {entry.to} was started in its place."
+    return cause._replace(code=_code(cause), text=text if cause.code == UNKNOWN else f"{text} {cause.text}")
+
+
+def _code(cause: Finding) -> str:
+    return CODE if cause.code == UNKNOWN else cause.code
