@@ -18,19 +18,19 @@ from . import slow_inference
 
 
 class Observed(NamedTuple):
-    """What is read once for all agents: the cards' facts, and the kernel's log."""
+    """Facts of the GPUs and the kernel's log, read once for all agents."""
 
     facts: GpuFacts
     kernel: list[Entry]
 
 
 def observe(facts: GpuFacts | None = None) -> Observed:
-    """Return the host's facts, as given or read now, and the kernel's log."""
+    """Return the facts of the GPUs, as given or read now, and the kernel's log."""
     return Observed(gpu.facts() if facts is None else facts, kernel_log.read())
 
 
 def examine(plan: Plan, agent: Agent, seen: Observed) -> Iterator[Finding]:
-    """Yield everything that is wrong with the agent."""
+    """Yield a finding for each problem of the agent."""
     name = agent["name"]
     if problem := safetensors.problem(Path(agent["model_path"])):
         yield Finding(
@@ -71,7 +71,7 @@ def _serving(plan: Plan, agent: Agent, seen: Observed) -> Iterator[Finding]:
     one = plan.copy()
     one["agents"] = [agent]
     (row,) = status.rows(one)
-    text, remedy = "The running engine is not as planned.", "Run `roundhouse resume`."
+    text, remedy = "The running engine differs from the plan.", "Run `roundhouse resume`."
     found = [
         *([("engine_hangs", row["problem"])] if row["problem"] else []),
         *(("drift", each) for each in row["drift"]),

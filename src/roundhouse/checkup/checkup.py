@@ -1,14 +1,13 @@
-"""Examine the host and its agents now, for the command `doctor`. The package `doctor` has the causes and remedies."""
+"""Examine the host and its agents for the command `doctor`. The package `doctor` has the causes and remedies."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..agents import kernel_log, status
+from ..agents import crashes, kernel_log, status
 from ..doctor.cause import heading
 from ..doctor.diagnosis import EVIDENCE_CHARACTERS, UNKNOWN, Finding, diagnose, of_cause
 from ..gateway import haproxy
@@ -17,22 +16,23 @@ from ..models import pull_job
 from ..schema.cards import GpuFacts
 from ..schema.facts import DriverRow
 from ..schema.plan import Plan
+from ..util import timestamps
 from ..util.units import GIB
 from . import agent, slow_inference
 
-# Below this an engine's caches, logs and states soon find no room.
+# With less free space an engine's caches, logs and state soon fill the disk.
 _FREE_DISK_GIB = 1.0
 _FOLDERS = ("/var/lib/roundhouse", "/var/cache/roundhouse", "/var/log", tempfile.gettempdir())
-# Causes that one agent, or the host, may have several of.
+# Causes that one agent, or the host, may have several times.
 _MANY = (slow_inference.CODE, "drift", "disk_full")
-# Where models are pulled to before there is a plan that says so.
+# The folder of pulled models before a plan names one.
 _STORE = "/var/lib/roundhouse/models"
 
 
 def of_driver(rows: list[DriverRow], facts: GpuFacts) -> Finding | None:
-    """Return the trouble that the driver's own state names (driver.rows), None when it is well.
+    """Return the problem in the driver's state (driver.rows), None without one.
 
-    A card that answers through NVML has a driver, whatever else of it cannot be seen, as within a container.
+    A GPU that answers through NVML has a driver, even if other parts of it are not visible, as within a container.
     """
     answers = facts["nvml"]["driver_version"] is not None
     for row in rows:
@@ -42,8 +42,20 @@ def of_driver(rows: list[DriverRow], facts: GpuFacts) -> Finding | None:
     return None
 
 
+def of_plan(rows: list[DriverRow], plan: Plan | None) -> list[DriverRow]:
+    """Return the rows of the driver as they count for a plan: on a CPU host a missing GPU or driver is not a fault."""
+    if plan is None or plan["accelerator"] != "cpu":
+        return rows
+    text = "The plan runs vLLM on the CPU, so this host needs no NVIDIA GPU and no driver."
+    remedy = "No action is needed."
+    return [row if row["ok"] else {**row, "text": text, "remedy": remedy, "ok": True} for row in rows]
+
+
 def examine(plan: Plan | None, driver: Finding | None = None, *, facts: GpuFacts | None = None) -> list[Finding]:
-    """Return everything that is wrong, the host's troubles first; without a plan only the host's."""
+    """Return a finding for each problem, the host's first; without a plan only the host's.
+
+    Crashes and failovers of the last 24 hours are findings too, so status, history and doctor agree.
+    """
     seen = agent.observe(facts)
     answers = seen.facts["nvml"]["driver_version"] is not None
     found = [] if driver is None else [driver]
@@ -54,11 +66,12 @@ def examine(plan: Plan | None, driver: Finding | None = None, *, facts: GpuFacts
         found += [*_disks(), *_switch(), *_gateway(plan)]
         for each in plan["agents"]:
             found += agent.examine(plan, each, seen)
+        found += crashes.findings(plan)
     return _once(found)
 
 
 def _once(found: list[Finding]) -> list[Finding]:
-    """Leave out what was found before by another way, as a port both in a log and on the host."""
+    """Drop a finding of the same code and agent as an earlier one, such as a port in a log and on the host."""
     kept: dict[tuple[str | None, ...], Finding] = {}
     for each in found:
         kept.setdefault((each.code, each.agent, each.evidence if each.code in _MANY else None), each)
@@ -68,12 +81,13 @@ def _once(found: list[Finding]) -> list[Finding]:
 def text(found: list[Finding]) -> str:
     """Return the findings for a person."""
     if not found:
-        return "Nothing is wrong that this can see."
-    blocks = [
-        f"{each.agent or 'host'}: {heading(each.code)}\n  {each.text}\n  seen: {each.evidence}\n  remedy: {each.remedy}"
-        for each in found
-    ]
-    return "\n\n".join(blocks)
+        return "No problem was found."
+    return "\n\n".join(map(_block, found))
+
+
+def _block(found: Finding) -> str:
+    title = f"{found.agent or 'host'}: {heading(found.code)}"
+    return f"{title}\n  {found.text}\n  evidence: {found.evidence}\n  remedy: {found.remedy}"
 
 
 def _driver(plan: Plan, facts: GpuFacts) -> Iterator[Finding]:
@@ -97,7 +111,7 @@ def _switch() -> Iterator[Finding]:
         yield Finding(
             code="switch_killed",
             agent=None,
-            text="A switch ended half-way.",
+            text="A switch was killed before it was complete.",
             evidence=killed,
             remedy="Run `roundhouse resume`.",
         )
@@ -109,18 +123,18 @@ def _gateway(plan: Plan) -> Iterator[Finding]:
     yield Finding(
         code="gateway_down",
         agent=None,
-        text="The gateway does not run, so no agent's port is answered.",
+        text="The gateway is not running, so every agent's port refuses connections.",
         evidence=f"{haproxy.UNIT} is {state or 'unknown to systemd'}",
-        remedy=f"See why with `journalctl -u {haproxy.UNIT} -n 50`, then `ansible-playbook site.yml --tags gateway`.",
+        remedy=f"Read `journalctl -u {haproxy.UNIT} -n 50`, then run `ansible-playbook site.yml --tags gateway`.",
     )
 
 
 def _pulls(plan: Plan | None) -> Iterator[Finding]:
-    """Yield the pulls that failed, or were ended, without a later one that succeeded."""
+    """Yield a finding for each pull that failed or was killed, without a later one that succeeded."""
     users = {agent["model"]: agent["name"] for agent in plan["agents"]} if plan else {}
     for each in pull_job.failed(Path(plan["models_store"] if plan and plan.get("models_store") else _STORE)):
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.began))
-        ended = "it was ended before it was whole, as by a signal or a reboot"
+        when = timestamps.local(each.began)
+        ended = "it was interrupted, for example by a signal or a reboot"
         evidence = f"pull of {each.model} at {when}: {each.error or ended}"
         found = diagnose(users.get(each.model, ""), [each.error or ""])
         if found.code == UNKNOWN:

@@ -1,4 +1,4 @@
-"""A row of doctor's table: how a cause shows, what it is, its remedy. And the code behind a line of a log."""
+"""Provide the row of doctor's table (pattern, text, remedy of a cause), and the error code at the end of a log line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _CODE = re.compile(r" \[([a-z][a-z0-9_]+)\]$")
 
 
 class Cause(NamedTuple):
-    """A cause, by the codes of our own errors and by a pattern of other programs' words. `{name}` is the agent."""
+    """A cause: codes of Roundhouse's own errors, a pattern for the logs of other programs, and texts.
+
+    `{name}` in `remedy` is the agent.
+    """
 
     code: str
     pattern: re.Pattern[str] | None
@@ -21,7 +24,7 @@ class Cause(NamedTuple):
     remedy: str
 
     def matches(self, line: str) -> bool:
-        """Return whether a line of a log, or an error with its code behind it, shows this cause."""
+        """Return whether a line of a log, or an error that ends with its code, shows this cause."""
         return code_of(line) in self.errors or (self.pattern is not None and self.pattern.search(line) is not None)
 
 
@@ -31,12 +34,12 @@ def row(code: str, pattern: str | None, text: str, remedy: str, errors: tuple[st
 
 
 def heading(code: str) -> str:
-    """Return a cause's code in words, for a person."""
+    """Return a cause's code as words, for a person."""
     return code.replace("_", " ")
 
 
 def with_code(text: str, code: str | None) -> str:
-    """Return a sentence with its code behind it, as a log keeps it."""
+    """Return a sentence that ends with its code, as in a log."""
     return f"{text} [{code}]" if code else text
 
 
@@ -46,6 +49,6 @@ def as_line(error: RoundhouseError) -> str:
 
 
 def code_of(line: str) -> str | None:
-    """Return the code behind a line, None for none."""
+    """Return the code at the end of a line, None without one."""
     found = _CODE.search(line)
     return found[1] if found else None

@@ -1,4 +1,4 @@
-"""From an engine's log and systemd's result to one cause, the line that shows it, and its remedy."""
+"""Diagnose an engine's end: from its log and systemd's result to one cause, its evidence and its remedy."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ UNKNOWN = "unknown"
 EVIDENCE_CHARACTERS = 300
 _CAUSE_CHARACTERS = 200  # pydantic prints a whole configuration behind its first words
 _AN_ERROR = re.compile(r"\w(Error|Exception)\b.*: ")
-# A line that vLLM itself does not call an error is no cause.
+# A line that vLLM does not log as an error does not count.
 _NO_ERROR = re.compile(r"(?:\(\w+ pid=\d+\) )?(?:DEBUG|INFO|WARNING) \d\d-\d\d ")
-# What the unit's own hook `ready` says when systemd ends it: a consequence.
+# The unit's hook `ready` logs this code when systemd stops it: a consequence, not a cause.
 _CONSEQUENCE = "interrupted"
 
 
 class Finding(NamedTuple):
-    """One trouble. `agent` is None for the host's own; `evidence` is the line or the state that shows it."""
+    """One problem. `agent` is None for the host; `evidence` is the line or the state that shows the problem."""
 
     code: str
     agent: str | None
@@ -34,12 +34,15 @@ class Finding(NamedTuple):
 
     @property
     def message(self) -> str:
-        """Return all of it in one line."""
+        """Return text, evidence and remedy in one line."""
         return f"{self.text} {self.evidence} {self.remedy}"
 
 
 def diagnose(name: str, lines: Iterable[str], *, result: str = "", exit_status: int | None = None) -> Finding:
-    """Return the cause of an agent's end, from its log and systemd's result; UNKNOWN with the last error else."""
+    """Return the cause of an agent's end, from its log and systemd's result.
+
+    If no row of the table matches, the finding has the code UNKNOWN and the last error of the log as evidence.
+    """
     known = [line.strip() for line in lines]
     telling = [line for line in known if not _NO_ERROR.match(line)]
     for each in causes.CAUSES:
@@ -47,7 +50,7 @@ def diagnose(name: str, lines: Iterable[str], *, result: str = "", exit_status: 
         if not seen and each is HOST_MEMORY and result == OOM_KILL:
             seen = [f"systemd: result {result}"]
         if seen:
-            # The error itself, rather than the statement that raised it or what repeats it.
+            # The error itself, not the statement that raised it or a repetition.
             return _finding(each, name, next(filter(_AN_ERROR.search, seen), seen[0]))
     if result in causes.RESULTS:
         return _finding(causes.BY_CODE[causes.RESULTS[result]], name, f"systemd: result {result}")
@@ -56,12 +59,12 @@ def diagnose(name: str, lines: Iterable[str], *, result: str = "", exit_status: 
 
 
 def of_cause(code: str, evidence: str, agent: str | None = None) -> Finding:
-    """Return the finding of a cause of the table, for the host when there is no agent."""
+    """Return the finding of a cause of the table, for the host if `agent` is None."""
     return _finding(causes.BY_CODE[code], agent or "", evidence)._replace(agent=agent)
 
 
 def of_error(name: str, code: str | None, evidence: str) -> Finding:
-    """Return the finding of an error of ours by its code, or by the code of its cause; UNKNOWN for any other."""
+    """Return the finding of one of Roundhouse's errors, by its code or its cause's code; UNKNOWN for other codes."""
     found = next((each for each in causes.BY_CODE.values() if code == each.code or code in each.errors), None)
     return _finding(found, name, evidence) if found else _unknown(name, evidence)
 
@@ -71,7 +74,7 @@ def _unknown(name: str, evidence: str, exit_status: int | None = None) -> Findin
     return Finding(
         code=UNKNOWN,
         agent=name,
-        text=f"{name} did not start or did not stay{ended}, for a reason that is not in the table of causes.",
+        text=f"{name} did not start or ended{ended}, and no row of the table of causes matches its log.",
         evidence=evidence[:EVIDENCE_CHARACTERS],
         remedy=f"Read the whole log: `roundhouse logs {name} -n 500`.",
     )
@@ -88,7 +91,7 @@ def _finding(cause: Cause, name: str, evidence: str) -> Finding:
 
 
 def ended(code: str, what: str, name: str, unit: Unit, lines: list[str]) -> RoundhouseError:
-    """Return the error of a unit that ended, `what` in words; its fields have the cause. `lines`: see cause()."""
+    """Return the error of a unit that ended, with the cause in its fields; `what` names the end, `lines` is its log."""
     found = cause(name, unit, lines)
     return RoundhouseError(
         code,
@@ -102,9 +105,9 @@ def ended(code: str, what: str, name: str, unit: Unit, lines: list[str]) -> Roun
 
 
 def cause(name: str, unit: Unit, lines: list[str]) -> Finding:
-    """Return why a start failed, its first error as evidence; `lines` are the log of the agent's last start."""
+    """Return why a start failed, with its first error as evidence; `lines` are the log of the agent's last start."""
     errors = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b: |error: |Value error, ", line)]
-    # The root cause is raised first; "Engine core initialization failed" and its like come after it.
+    # The root cause is raised first; errors such as "Engine core initialization failed" follow it.
     first = [line for line in errors if "Engine core initialization failed" not in line]
     rest = [line for line in lines if code_of(line) != _CONSEQUENCE and not line.startswith("INFO:")]
     last = (first or errors or rest or ["its log is empty"])[-1]
@@ -113,5 +116,5 @@ def cause(name: str, unit: Unit, lines: list[str]) -> Finding:
     if unit.result == "timeout":
         text = f"it was not healthy within its time limit; its log ends with: {text}"
     if unit.result == OOM_KILL:
-        text = f"the kernel ended it because the host's memory was full; its log ends with: {text}"
+        text = f"the kernel killed it because the host's memory was full; its log ends with: {text}"
     return diagnose(name, lines, result=unit.result, exit_status=unit.exit_status)._replace(evidence=text)

@@ -18,10 +18,9 @@ def run(args: argparse.Namespace) -> Answer:
     from ...host import driver as host_driver
     from ...host import gpu as host_gpu
 
-    rows, facts = host_driver.rows(), host_gpu.facts()
     plan = deployed.load() if deployed.PATH.exists() else None
-    driver = None if plan and plan["accelerator"] == "cpu" else checkup.of_driver(rows, facts)
-    found = checkup.examine(plan, driver, facts=facts)
+    rows, facts = checkup.of_plan(host_driver.rows(), plan), host_gpu.facts()
+    found = checkup.examine(plan, checkup.of_driver(rows, facts), facts=facts)
     errors, findings = [_error(each).as_json() for each in found], [each._asdict() for each in found]
     result = {"ok": not found, "errors": errors, "checks": rows, "findings": findings}
     return result, f"{host_driver.text(rows)}\n\n{checkup.text(found)}"
