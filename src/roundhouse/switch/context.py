@@ -1,4 +1,4 @@
-"""What every transaction has: timed phases, a journal, an entry in the history. And the context of a switch."""
+"""Provide the parts of every transaction: timed phases, a journal, an entry in the history; and those of a switch."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Transaction:
-    """What goes forward in phases and may have to be rolled back: a switch, a deployment."""
+    """A switch or a deployment: it has phases, and a rollback if one of them fails."""
 
-    previous: list[Agent]  # those that a rollback brings back
+    previous: list[Agent]  # the agents that a rollback restores
     drain_seconds: float
     report: Report
     log: switch_journal.Journal  # its entry on disk
@@ -33,11 +33,11 @@ class Transaction:
     cuts: list[int] = field(default_factory=list)  # requests that were cut, an entry for each drain
 
     def timed(self, phase: str, work: Callable[[], Result]) -> Result:
-        """Do the work of a phase, and keep its seconds."""
+        """Do the work of a phase and record its seconds."""
         self.log.phase(phase, self.stages)
         begun = time.monotonic()
         result = work()
-        # A phase may come again, once for each card.
+        # A phase may occur several times, once for each GPU.
         self.stages[phase] = round(self.stages.get(phase, 0.0) + time.monotonic() - begun, 1)
         return result
 
@@ -48,7 +48,7 @@ class Transaction:
             self.cuts.append(self.timed("stop", work))
 
     def start(self, plan: Plan, agent: Agent, stopped: list[Agent]) -> str:
-        """Start an agent once its cards are free, and return its canary's answer. Raises RoundhouseError."""
+        """Start an agent once its GPUs are free, and return its canary's answer. Raises RoundhouseError."""
         if systemd.state(agent["unit"]) != "starting":
             gone = [other["unit"] for other in stopped]
             self.timed("free", partial(gpu_memory.wait_until_free, agent, gone, self.log.note))
@@ -56,7 +56,7 @@ class Transaction:
         return self.timed("canary", partial(canary.verify, plan, agent))
 
     def record(self, outcome: str, error: RoundhouseError | None = None) -> None:
-        """Add it to the history."""
+        """Add the transaction to the history."""
         cause = error.fields.get("cause") if error else None
         entry = history.Entry(
             began=self.log.entry["began"],
@@ -77,7 +77,7 @@ class Switch(Transaction):
     """One switch while it runs."""
 
     plan: Plan
-    agent: Agent  # the wanted one
+    agent: Agent  # the new one
     stopping: list[Agent]
 
 
@@ -90,12 +90,12 @@ SwitchResult = TypedDict(
 def prepare(
     plan: Plan, agent: Agent, killed: switch_journal.Killed | None, drain_seconds: float, report: Report
 ) -> Switch:
-    """Return the switch to an agent; `killed` is a switch that was killed. Nothing is touched."""
+    """Return the switch to an agent, without a change on the host; `killed` is an earlier switch that was killed."""
     rivals = [find(plan, name) for name in agent["conflicts"]]
     stopping = [other for other in rivals if systemd.state(other["unit"]) in UP]
     committed = [other["name"] for other in stopping]
     if killed:
-        # An agent that is up may be the one that was never committed; the previous ones are those of the killed switch.
+        # An agent that is up may never have been committed. The previous agents are those of the killed switch.
         committed = [name for name in committed if name != killed.to] + killed.previous
     previous = [other for other in rivals if other["name"] in committed]
     log = switch_journal.Journal(agent["name"], [other["name"] for other in previous])
@@ -111,7 +111,7 @@ def prepare(
 
 
 def result(now: Switch, answer: str, *, changed: bool) -> SwitchResult:
-    """Return what a switch that went well hands to its caller."""
+    """Return the result of a successful switch."""
     name = now.agent["name"]
     came_from = name if not changed else now.previous[0]["name"] if now.previous else None
     return {
@@ -125,7 +125,7 @@ def result(now: Switch, answer: str, *, changed: bool) -> SwitchResult:
 
 
 def record_killed(killed: switch_journal.Killed, report: Report, *, finished: bool = False) -> None:
-    """Add a switch that was killed, and that its successor finished or rolled back."""
+    """Add a killed switch to the history, after the next switch completed it or rolled it back."""
     entry = history.Entry(
         began=killed.began,
         previous=killed.previous,
@@ -140,22 +140,23 @@ def record_killed(killed: switch_journal.Killed, report: Report, *, finished: bo
 
 
 def add_to_history(entry: history.Entry, report: Report) -> None:
-    """Add an entry to the history. What is over is over: a full disk only keeps it out."""
+    """Add an entry to the history. A failure, such as a full disk, is only reported."""
     try:
         history.add(entry)
-        switch_metrics.add(entry)
+        if entry.to:  # the metrics are those of switches, and a stop has no phases
+            switch_metrics.add(entry)
     except (OSError, RoundhouseError) as error:
         report(f"this switch is not in the history: {error}")
 
 
 def with_sentence(error: RoundhouseError, sentence: str) -> RoundhouseError:
-    """Return the error with a sentence behind its text; its code, fields and remedy stay."""
+    """Append a sentence to the text of the error and return it; its code, fields and remedy stay."""
     error.text = f"{error.text} {sentence}"
     return error
 
 
 def report_wait_once(report: Report) -> Report:
-    """Return what tells once that another switch is waited for."""
+    """Return a function that reports once that this process waits for another switch."""
     told: list[str] = []
 
     def wait(sentence: str) -> None:

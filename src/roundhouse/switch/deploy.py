@@ -1,8 +1,8 @@
-"""A deployment: a new set of plan and files takes the place of the one before as a transaction.
+"""Deploy a set of plan and files in place of the previous one, as a transaction.
 
-check -> stop -> place -> free -> start -> canary -> commit, for every active agent whose files change. Whatever fails
-before the commit puts the old set in place again, and the previous agents serve again. site.yml, an upgrade and a
-rollback to an older plan all come here; what a set starts, in which runtime, stands in its files alone.
+check -> stop -> place -> free -> start -> canary -> commit, for every active agent whose files change. A failure before
+the commit restores the old set and its agents. site.yml, an upgrade and a rollback to an earlier plan use this module.
+The files of a set alone define what it starts, and in which runtime.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from ..plan.plan_sets import PlanSet
 from ..schema.plan import Agent
 from ..state import history, serving, switch_journal
 from ..state.note import Report
-from . import context, deploy_journal, resume, rollback, transaction
+from . import context, deploy_journal, next_run, resume, rollback, transaction
 from .context import Transaction
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment(Transaction):
-    """One deployment while it runs. The agents of `stopping` and `previous` are of the old set, the rest of the new."""
+    """One running deployment. The agents of `stopping` and `previous` belong to the old set, the others to the new."""
 
     new: PlanSet
     old: PlanSet
     starting: list[Agent]
-    staying: list[Agent]  # they serve and are not touched
+    staying: list[Agent]  # active, with unchanged files
     stopping: list[Agent]
 
 
 class Exchanged(TypedDict):
-    """What became of the agents, by name."""
+    """The agents after a deployment, by name."""
 
     serving: list[str]
     changed: list[str]  # those that were started
@@ -45,7 +45,7 @@ class Exchanged(TypedDict):
 
 
 class DeployResult(Exchanged):
-    """What deploy() did. `moved` tells whether files changed."""
+    """The result of deploy(). `moved`: files changed."""
 
     plan: str
     moved: bool
@@ -54,9 +54,9 @@ class DeployResult(Exchanged):
 def deploy(
     new: PlanSet, report: Report, *, drain_seconds: float = drain.DEFAULT_SECONDS, start_agents: bool = True
 ) -> DeployResult:
-    """Put a set in place and start what serves by it. For the holder of the lock.
+    """Put a set in place and start its agents, for the holder of the lock.
 
-    Raises RoundhouseError when the old set had to come back; its text says why, and which agents serve now.
+    Raises RoundhouseError if the old set had to be restored; its text has the cause and the active agents.
     """
     killed = deploy_journal.undo_killed(report)
     old, proved = plan_sets.current()
@@ -78,7 +78,7 @@ def deploy(
 def prepare(
     new: PlanSet, old: PlanSet, killed: deploy_journal.Killed | None, drain_seconds: float, report: Report
 ) -> Deployment:
-    """Return what a deployment is about; nothing is touched."""
+    """Return the deployment, without a change on the host."""
     up = [agent.copy() for agent in old.plan["agents"] if systemd.state(agent["unit"]) in UP]
     wanted = [agent.copy() for agent in resume.wanted(new.plan, report)]
     running = {agent["name"] for agent in up}
@@ -103,7 +103,7 @@ def prepare(
 
 
 def _place(new: PlanSet, old: PlanSet | None, report: Report) -> None:
-    """Put a set in place where there is none to roll back to."""
+    """Put a set in place, without a rollback."""
     lost = [agent for agent in old.plan["agents"] if new.agent(agent["name"]) is None] if old else []
     for agent in lost:
         if systemd.state(agent["unit"]) in UP:
@@ -120,7 +120,7 @@ def _exchange(now: Deployment) -> Exchanged:
     haproxy.publish_routes(now.old.plan, now.report)
     try:
         _forward(now)
-        with rollback.signals_ignored():  # once it is written it is done
+        with rollback.signals_ignored():  # this record is the commit
             plan_sets.record(now.new, served=True)
     except BaseException as error:
         _roll_back(now, error)
@@ -131,14 +131,14 @@ def _exchange(now: Deployment) -> Exchanged:
     haproxy.publish_routes(now.new.plan, now.report)
     if now.starting:
         now.record(history.DONE)
-    for agent in now.staying:  # it was not touched; one that fails its canary is restarted, as by any switch to it
+    for agent in now.staying:  # if its canary fails, it is restarted, as by any switch to it
         transaction.ensure_ready_locked(now.new.plan, agent, now.report)
     names = [agent["name"] for agent in now.starting]
     return {"serving": [*names, *(agent["name"] for agent in now.staying)], "changed": names, "stages": now.stages}
 
 
 def _begin(now: Deployment) -> None:
-    """Keep both sets, and note that one is about to replace the other. Raises RoundhouseError."""
+    """Keep both sets, and record that one replaces the other. Raises RoundhouseError."""
     try:
         plan_sets.record(now.old, served=True)
         now.new.keep(plan_sets.folder(now.new.name))
@@ -155,37 +155,38 @@ def _begin(now: Deployment) -> None:
 
 def _forward(now: Deployment) -> None:
     now.stop(now.stopping)
-    # While no unit runs that the files are of: an agent stops as its own unit says.
+    # After the stop, because an agent stops as its present unit file defines.
     now.timed("place", partial(now.new.put, now.old))
     for agent in now.starting:
         now.start(now.new.plan, agent, now.stopping)
 
 
 def _roll_back(now: Deployment, error: BaseException) -> NoReturn:
-    """Put the old set in place, bring its agents back, and raise RoundhouseError with what happened."""
+    """Restore the old set and its agents, and raise RoundhouseError with the cause."""
     with rollback.signals_ignored():
         what = f"The deployment of the plan {now.new.name}"
         failure = rollback.roll_back(now, what, error, now.old.plan, partial(_undo, now))
-        outcome = history.ROLLBACK_FAILED if failure.code == rollback.FAILED else history.ROLLED_BACK
-        if now.old.is_in_place(now.new):  # else the next run has it to do
+        if now.old.is_in_place(now.new):  # otherwise the next run restores it
             deploy_journal.end()
             now.log.end()
             failure = context.with_sentence(failure, f"The plan {now.old.name} is in place again.")
-        now.record(outcome, failure)
+            told = next_run.after_rollback(now.old, now.new)
+            failure.remedy = " ".join(filter(None, (failure.remedy, told)))
+        now.record(rollback.outcome(now, failure), failure)
         haproxy.publish_routes(now.old.plan, now.report)
     raise context.with_sentence(failure, transaction.active_agents(now.old.plan)) from None
 
 
 def _undo(now: Deployment) -> list[str]:
-    """Stop what the new set started, put the old one back, and return the units that were stopped."""
+    """Stop the agents of the new set, restore the old set, and return the stopped units."""
     stay = {agent["name"] for agent in now.staying}
     started: list[Agent] = []
-    if not now.old.is_in_place(now.new):  # else no unit runs whose files are new
+    if not now.old.is_in_place(now.new):  # otherwise no unit has new files
         running = [agent for agent in now.new.plan["agents"] if systemd.state(agent["unit"]) in UP]
         started = [agent for agent in running if agent["name"] not in stay]
         drain.drain(started, 0, now.report, now.log.note)
     now.old.put(now.new)
     for agent in now.new.plan["agents"]:
         if now.old.agent(agent["name"]) is None:
-            systemd.reset_failed(agent["unit"])  # a unit that is gone, and failed, would stay listed
+            systemd.reset_failed(agent["unit"])  # a removed unit that failed would stay listed
     return [agent["unit"] for agent in started]

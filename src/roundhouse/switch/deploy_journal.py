@@ -1,7 +1,7 @@
-"""The running deployment on disk, and the recovery from a killed one: the old set is put back.
+"""Keep the running deployment on disk, and recover from a killed one by restoring the old set.
 
-The note is there from before the first file is replaced until the new set has served or the old one is back. A new
-set that never served has proved nothing, so it is undone; a deployment that is run again goes on from there.
+The note exists from before the first file is replaced until the new set was active or the old one is restored. A new
+set that was never active is undone. A deployment that is run again starts from there.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ SCHEMA = 1
 
 
 class Killed(NamedTuple):
-    """What a killed deployment leaves behind."""
+    """The record of a killed deployment."""
 
     before: str  # a set's name
-    to: str  # likewise
-    serving: list[str]  # agents that served when it began
+    to: str  # a set's name
+    serving: list[str]  # agents that were active when it began
     began: float  # seconds since the epoch
 
 
@@ -41,32 +41,32 @@ def end() -> None:
 
 
 def killed() -> Killed | None:
-    """Return what a killed deployment left, None for none. For the holder of the lock."""
+    """Return the record of a killed deployment, None without one; for the holder of the lock."""
     note = json_file.read(_path(), SCHEMA)
     found = {name: note[name] for name in Killed._fields if name in note}
     return Killed(**found) if found.keys() == set(Killed._fields) else None
 
 
 def plan_in_force(plan: Plan, report: Report) -> Plan:
-    """Return the given plan, or the one before where a killed deployment had to be undone."""
+    """Return the given plan, or the previous one if a killed deployment had to be undone."""
     if undo_killed(report):
         plan = deployed.load(deployed.PATH)
     return plan
 
 
 def undo_killed(report: Report) -> Killed | None:
-    """Put the set from before a killed deployment back; return what it left, None when there was none."""
+    """Restore the set before a killed deployment, and return its record; None without one."""
     found = killed()
     if found is None:
         return None
     if (last := plan_sets.load()) and last[-1].name == found.to and last[-1].served:
-        end()  # it was done, and killed before it could say so
+        end()  # it was complete, and killed before it removed the note
         return None
     before, to = plan_sets.read(plan_sets.folder(found.before)), plan_sets.read(plan_sets.folder(found.to))
-    report(f"a deployment of the plan {found.to} was killed: the plan {found.before} is put back")
+    report(f"a deployment of the plan {found.to} was killed: restoring the plan {found.before}")
     for agent in to.plan["agents"]:
         if before.agent(agent["name"]) is None and systemd.state(agent["unit"]) in UP:
-            systemd.stop(agent["unit"])  # its unit goes
+            systemd.stop(agent["unit"])  # its unit file is removed
     before.put(to)
     end()
     return found

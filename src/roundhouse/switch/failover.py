@@ -1,8 +1,8 @@
-"""Failover: an agent that systemd gave up is replaced by the one that served before it.
+"""Fail over: replace an agent that systemd gave up by the agent that was active before it.
 
-systemd calls this when a unit ends in `failed` (OnFailure=): after too many starts in its window, or at once after an
-exit status that no restart mends. An agent that was given up takes part in no failover until a switch to it succeeds,
-so two agents that fail do not replace each other endlessly.
+systemd calls this if a unit ends in `failed` (OnFailure=). That is after too many starts, or at once after an exit
+status that a restart cannot fix. A given-up agent is not a candidate until a switch to it succeeds, so two failing
+agents do not replace each other endlessly. An agent that a person stopped causes no failover.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from . import context, deploy_journal, transaction
 
 
 class FailoverResult(TypedDict):
-    """The agent that was given up, and the one in its place; None where none was needed."""
+    """The agent that was given up, and its replacement; None if a failover was not needed."""
 
     agent: str
     replaced_by: str | None
 
 
 def fail_over(plan: Plan, name: str, report: Report) -> FailoverResult:
-    """Bring the next candidate in the place of an agent. Raises RoundhouseError when no agent serves now."""
+    """Start the next candidate in place of an agent. Raises RoundhouseError if none of them starts."""
     find(plan, name)
     with serving.switching(switch_journal.describe, wait=context.report_wait_once(report)):
         plan = deploy_journal.plan_in_force(plan, report)
@@ -63,7 +63,7 @@ def fail_over(plan: Plan, name: str, report: Report) -> FailoverResult:
                 return {"agent": name, "replaced_by": other["name"]}
         failed = RoundhouseError(
             "failover_failed",
-            "{agent} was given up, and no other agent could take its place.",
+            "{agent} was given up, and no other agent could start in its place.",
             found.remedy,
             agent=name,
             cause=found.code,
@@ -73,7 +73,7 @@ def fail_over(plan: Plan, name: str, report: Report) -> FailoverResult:
 
 
 def candidates(plan: Plan, agent: Agent, entries: list[Entry]) -> list[Agent]:
-    """Return the agents that may take the card: those that served before, the last first, then the roster's others."""
+    """Return the agents that may use the GPU: formerly active ones, last first, then the others of the roster."""
     served: list[str] = []
     given_up: set[str] = set()
     for entry in entries:
@@ -82,7 +82,7 @@ def candidates(plan: Plan, agent: Agent, entries: list[Entry]) -> list[Agent]:
         elif entry.outcome == history.DONE:
             given_up -= {entry.to, *entry.previous}
             served += [*entry.previous, entry.to]
-        elif entry.outcome == history.ROLLED_BACK:
+        elif entry.outcome in (history.ROLLED_BACK, history.INTERRUPTED):
             served += entry.previous
     order = dict.fromkeys([*reversed(served), *(each["name"] for each in plan["agents"])])
     free = [name for name in order if name in agent["conflicts"] and name not in given_up]
@@ -90,16 +90,15 @@ def candidates(plan: Plan, agent: Agent, entries: list[Entry]) -> list[Agent]:
 
 
 def _needless(plan: Plan, agent: Agent) -> str | None:
-    """Return why no failover is needed, None when one is."""
+    """Return why a failover is not needed, None if it is."""
     name, unit = agent["name"], systemd.show(agent["unit"])
     if unit.state != "failed":
         return f"{name} is {unit.state}: no failover is needed."
     for rival in (find(plan, other) for other in agent["conflicts"]):
         other = systemd.show(rival["unit"])
         if other.state in UP or other.pending:
-            return f"{rival['name']} has the card of {name} already."
-    past = start_history.of(agent["unit"]).starts
-    # Too many starts by hand end here too: the last of them asked for an agent that serves.
-    if past and past[-1].asked_to_stop and unit.result != "start-limit-hit":
+            return f"{rival['name']} already uses the GPU of {name}."
+    # Too many starts by a person also end here, and the last of them asked for a running agent.
+    if start_history.was_stopped(start_history.of(agent["unit"])) and unit.result != "start-limit-hit":
         return f"{name} was stopped: no failover is needed."
     return None

@@ -1,7 +1,7 @@
-"""Bring the last active agents back: at boot, and at the end of a deployment.
+"""Start the last active agents again: at boot, and at the end of a deployment.
 
-An active agent whose configuration, engine or environment was deployed anew is restarted, so that what runs is what the
-plan says. Where no agent served yet, the first one of the roster on each card is started.
+An active agent is restarted if its configuration, engine or environment was deployed after its start. If no agent was
+active before, the first agent of the roster on each GPU is started.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TypedDict
 from ..agents.drain import UP
 from ..agents.drift import is_outdated
 from ..agents.prestart_checks import check
-from ..errors import RoundhouseError
+from ..errors import RoundhouseError, interrupted
 from ..gateway import haproxy
 from ..host import systemd
 from ..plan.deployed import find
@@ -26,14 +26,14 @@ from .rollback import signals_ignored
 
 
 class ResumeResult(TypedDict):
-    """Names of agents: those that serve, and those of them that were started or restarted."""
+    """Names of agents: the active ones, and those that were started or restarted."""
 
     serving: list[str]
     changed: list[str]
 
 
 def resume(plan: Plan, report: Report) -> ResumeResult:
-    """Let the agents serve that should. Raises RoundhouseError when one of them does not."""
+    """Make the agents active that should be. Raises RoundhouseError if one of them fails."""
     with state_serving.switching(switch_journal.describe):
         return resume_locked(deploy_journal.plan_in_force(plan, report), report)
 
@@ -43,35 +43,57 @@ def resume_locked(plan: Plan, report: Report) -> ResumeResult:
     serving = wanted(plan, report)
     up = [agent for agent in plan["agents"] if systemd.state(agent["unit"]) in UP]
     outdated = [agent for agent in serving if _is_outdated(plan, agent)]
-    # Since the roster changed, an agent may run on a card that now belongs to another.
+    # After a change of the roster, an agent may run on a GPU that now belongs to another agent.
     stopping = [agent for agent in up if agent not in serving] + outdated
     errors: dict[str, RoundhouseError] = {}
     for agent in serving:
         if agent in outdated or agent not in up:
             with _keep_error(errors, agent):
                 check(agent, [other["unit"] for other in stopping])
-    # One that cannot start as it is planned now goes on as it is.
+    # An agent that cannot start with the new plan continues to run with the old one.
     staying = [agent for agent in stopping if {agent["name"], *agent["conflicts"]} & errors.keys()]
-    with signals_ignored():  # with half of them stopped and nothing on record, a signal would leave no agent
+    with signals_ignored():  # a signal after a stop and before a record would leave no active agent
         for agent in stopping:
             if agent not in staying:
-                report(f"{agent['name']} runs as it was deployed before: stopping it")
+                report(f"{agent['name']} runs with an earlier deployment: stopping it")
                 systemd.stop(agent["unit"])
-    changed = []
-    for agent in serving:
-        if agent["name"] not in errors:
-            with _keep_error(errors, agent):
-                if transaction.ensure_ready_locked(plan, agent, report)["changed"]:
-                    changed.append(agent["name"])
+    changed = _start_all(plan, [agent for agent in serving if agent["name"] not in errors], report, errors)
     if errors:
         raise context.with_sentence(_all(errors), transaction.active_agents(plan))
     return {"serving": [agent["name"] for agent in serving], "changed": changed}
 
 
-def start_only(plan: Plan, report: Report) -> list[str]:
-    """Queue the starts of the agents that should serve and return the names: a boot does not wait for engines.
+def _start_all(plan: Plan, agents: list[Agent], report: Report, errors: dict[str, RoundhouseError]) -> list[str]:
+    """Start the agents and return those that were not ready before; keep the error of each that fails.
 
-    A switch that the machine's end cut off was not committed, so its previous agents come back.
+    An interrupt ends only the waiting: the starts continue, as after start_only().
+    """
+    changed = []
+    for position, agent in enumerate(agents):
+        with _keep_error(errors, agent):
+            try:
+                if transaction.ensure_ready_locked(plan, agent, report, keep_start=True)["changed"]:
+                    changed.append(agent["name"])
+            except KeyboardInterrupt:  # during its canary, which changes nothing
+                raise interrupted() from None
+        if agent["name"] in errors and errors[agent["name"]].code == "interrupted":
+            _queue(agents[position + 1 :], errors)
+            break
+    return changed
+
+
+def _queue(agents: list[Agent], errors: dict[str, RoundhouseError]) -> None:
+    """Queue the starts of the agents, for systemd to do."""
+    with signals_ignored():
+        for agent in agents:
+            with _keep_error(errors, agent):
+                systemd.start(agent["unit"])
+
+
+def start_only(plan: Plan, report: Report) -> list[str]:
+    """Queue the starts of the agents that should be active, and return their names. A boot does not wait for engines.
+
+    A switch that was cut off by the end of the machine was not committed, so its previous agents are started.
     """
     if not state_serving.is_switching():
         plan = deploy_journal.plan_in_force(plan, report)
@@ -82,9 +104,7 @@ def start_only(plan: Plan, report: Report) -> list[str]:
         switch_journal.path().unlink(missing_ok=True)
     haproxy.publish_routes(plan, report)
     errors: dict[str, RoundhouseError] = {}
-    for agent in serving:
-        with _keep_error(errors, agent):
-            systemd.start(agent["unit"])
+    _queue(serving, errors)
     if errors:
         raise _all(errors)
     return names
@@ -93,13 +113,13 @@ def start_only(plan: Plan, report: Report) -> list[str]:
 def _is_outdated(plan: Plan, agent: Agent) -> bool:
     try:
         return is_outdated(plan, agent, systemd.show(agent["unit"]))
-    except RoundhouseError:  # a unit that is gone: the check says so
+    except RoundhouseError:  # the unit is missing, which the check reports
         return False
 
 
 @contextmanager
 def _keep_error(errors: dict[str, RoundhouseError], agent: Agent) -> Iterator[None]:
-    """Keep an agent's error, so that those of the other cards come up all the same."""
+    """Keep an agent's error, so that the agents of other GPUs still start."""
     try:
         yield
     except RoundhouseError as error:
@@ -107,7 +127,7 @@ def _keep_error(errors: dict[str, RoundhouseError], agent: Agent) -> Iterator[No
 
 
 def _all(errors: dict[str, RoundhouseError]) -> RoundhouseError:
-    """Return one error for all: the only one as it is, several as `resume_failed`."""
+    """Return one error for all: a single one unchanged, several as `resume_failed`."""
     if len(errors) == 1:
         return next(iter(errors.values()))
     told = errors.values()
@@ -118,17 +138,17 @@ def _all(errors: dict[str, RoundhouseError]) -> RoundhouseError:
 
 
 def wanted(plan: Plan, report: Report) -> list[Agent]:
-    """Return the agents that should serve, per card: the active one, else the last active, else the roster's first."""
+    """Return the agents that should be active: per GPU the active one, the last active one, or the roster's first."""
     running = [agent["name"] for agent in plan["agents"] if systemd.state(agent["unit"]) in ("ready", "starting")]
     known = [agent["name"] for agent in plan["agents"]]
     try:
         served = state_serving.serving()
-    except RoundhouseError as error:  # better the roster's first than none
+    except RoundhouseError as error:  # the roster's first agent is better than none
         report(error.message)
         served = []
     if (killed := switch_journal.killed()) and killed.to not in [*running, *served]:
-        # It is undone: the agents that served when it began come first. One whose agent is coming up is finished
-        # instead, and one that was committed, and killed before its journal was removed, is done.
+        # It is rolled back: the agents that were active when it began come first. If its agent is starting, it is
+        # completed instead. If it was committed and killed before its journal was removed, it is complete.
         running = [*(name for name in killed.previous if name in known), *running]
     names: list[str] = []
     for name in [*running, *(name for name in served if name in known), *known]:

@@ -1,4 +1,4 @@
-"""The rollback of a failed transaction: stop what failed, start the previous agents again, verify their answers."""
+"""Roll a failed transaction back: stop the new agents, start the previous ones again, verify their answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..agents.start import start
 from ..errors import RoundhouseError
 from ..host import systemd
 from ..schema.plan import Agent, Plan
-from ..state import serving
+from ..state import history, serving
 from .context import Transaction
 
 FAILED = "rollback_failed"
@@ -22,8 +22,8 @@ def roll_back(
 ) -> RoundhouseError:
     """Roll a transaction back and return its error, or one of code FAILED with the rollback's errors too.
 
-    `what` is the transaction in words, `plan` the one of its previous agents. `undo` stops what failed and returns its
-    units. One previous agent that fails keeps no other from starting. Call it with signals_ignored().
+    `what` names the transaction, `plan` is the plan of its previous agents. `undo` stops the failed agents and returns
+    their units. If one previous agent fails, the others still start. Call it with signals_ignored().
     """
     failure = as_error(what, error)
     now.report(failure.message)
@@ -31,7 +31,7 @@ def roll_back(
     failed: list[tuple[str, RoundhouseError]] = []
     try:
         gone = undo()
-    except Exception as second:  # then the previous agents' files may not be in place
+    except Exception as second:  # the previous agents' files may not be in place
         failed.append(("The rollback failed too", as_error("The rollback", second)))
     else:
         for other in now.previous:
@@ -43,8 +43,15 @@ def roll_back(
     return _both(failure, failed) if failed else failure
 
 
+def outcome(now: Transaction, failure: RoundhouseError) -> str:
+    """Return the outcome for the history; `failure` is what roll_back() returned."""
+    if failure.code == "interrupted":
+        return history.INTERRUPTED
+    return history.ROLLED_BACK if failure.code != FAILED and now.previous else history.ROLLBACK_FAILED
+
+
 def _both(failure: RoundhouseError, failed: list[tuple[str, RoundhouseError]]) -> RoundhouseError:
-    """Return the error of a transaction that failed, as did its rollback; its cause is the transaction's."""
+    """Return the error of a transaction whose rollback failed too; its cause is the transaction's."""
     errors = [failure, *(error for _, error in failed)]
     text = " ".join([failure.text, *(f"{what}: {error.text}" for what, error in failed)])
     made = RoundhouseError(FAILED, text, " ".join(dict.fromkeys(each.remedy for each in errors if each.remedy)))
@@ -54,25 +61,25 @@ def _both(failure: RoundhouseError, failed: list[tuple[str, RoundhouseError]]) -
 
 
 def as_error(what: str, error: BaseException) -> RoundhouseError:
-    """Return what ended `what` as an error of ours."""
+    """Return the exception that ended `what` as a RoundhouseError."""
     if isinstance(error, RoundhouseError):
         return error
     if isinstance(error, OSError):
         return serving.unwritable(serving.FOLDER, error)
-    if isinstance(error, Exception):  # an error of ours, or of a library: it must cost no agent
-        text = "{what} failed in a way that was not foreseen: {error}."
+    if isinstance(error, Exception):  # a bug here or in a library must not cost an agent
+        text = "{what} failed with an unexpected error: {error}."
         return RoundhouseError("unexpected", text, what=what, error=repr(error))
     return RoundhouseError("interrupted", "{what} was interrupted.", what=what)
 
 
 def _restore(now: Transaction, plan: Plan, other: Agent, gone: list[str]) -> None:
-    """Let a previous agent serve again; `gone` are the units of those that failed. Raises RoundhouseError."""
+    """Start a previous agent again; `gone` are the units of the failed agents. Raises RoundhouseError."""
     if systemd.state(other["unit"]) == "draining":
         drain.drain([other], now.drain_seconds, now.report, now.log.note)
     if systemd.state(other["unit"]) != "ready":
         try:
             gpu_memory.wait_until_free(other, gone, now.log.note)
-        except RoundhouseError as held:  # its engine says more, and may start all the same
+        except RoundhouseError as held:  # the engine may start anyway, and its own error says more
             now.report(held.message)
         start(other, now.report, now.log.note)
     canary.verify(plan, other)
@@ -80,7 +87,7 @@ def _restore(now: Transaction, plan: Plan, other: Agent, gone: list[str]) -> Non
 
 @contextmanager
 def signals_ignored() -> Iterator[None]:
-    """Let no second Ctrl-C and no lost terminal end the rollback: it is what keeps an agent serving."""
+    """Ignore a second Ctrl-C and a lost terminal: a rollback has to complete, so that an agent is active."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:

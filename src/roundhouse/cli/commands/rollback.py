@@ -24,10 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Answer:
     """Roll back."""
     from ...plan import plan_sets
-    from ...switch import deploy_preview
+    from ...switch import deploy_preview, next_run
 
     found = plan_sets.before(args.plan)
     if lost := deploy_preview.missing(found):
         text = "The plan {plan} is incomplete: {lost}."
         raise RoundhouseError("plan_incomplete", text, plan=found.name, lost="; ".join(lost))
-    return deploy.put(found, args)
+    replaced, _ = plan_sets.current()
+    result, shown = deploy.put(found, args)
+    told = None if args.dry_run else next_run.after_rollback(found, replaced)
+    return (result, shown) if told is None else ({**(result or {}), "next": told}, f"{shown}\n{told}")
