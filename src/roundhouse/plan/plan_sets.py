@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ..errors import RoundhouseError, UsageError, unreadable
 from ..host import systemd
 from ..schema.plan import Agent, Plan
-from ..util import files, json_file
+from ..util import files, json_file, timestamps
 from . import deployed
 
 FOLDER = Path("/var/lib/roundhouse/plans")
@@ -211,7 +211,7 @@ def folder(name: str) -> Path:
 
 
 def rows() -> list[dict[str, str]]:
-    """Return a row of COLUMNS for each plan, the newest last."""
+    """Return a row of COLUMNS for each plan, the newest last; `since` is ISO 8601 in UTC."""
     entries = load()
     made = []
     for entry in entries:
@@ -220,7 +220,7 @@ def rows() -> list[dict[str, str]]:
         made.append(
             {
                 "plan": entry.name,
-                "since": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.since)),
+                "since": timestamps.utc(entry.since),
                 "state": state_of if entry.served else f"{state_of}, never served",
                 "engine": engine(plan),
                 "agents": ", ".join(f"{agent['name']} {agent['model'].rpartition('/')[2]}" for agent in plan["agents"]),

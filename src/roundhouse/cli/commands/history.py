@@ -30,4 +30,4 @@ def run(args: argparse.Namespace) -> Answer:
     deployed.load()
     entries = history.load()[-args.lines :] if args.lines > 0 else []
     shown = console.table(history.COLUMNS, history.table(entries))
-    return {"switches": [entry._asdict() for entry in entries]}, shown
+    return {"switches": [entry.as_json() for entry in entries]}, shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ...util import console
+from ...util import console, timestamps
 from ..command import Answer
 
 HELP = "list the deployed plans, newest last: engine, models, date"
@@ -15,4 +15,6 @@ def run(args: argparse.Namespace) -> Answer:
     from ...plan import plan_sets
 
     rows = plan_sets.rows()
-    return {"plans": rows}, console.table(plan_sets.COLUMNS, rows) if rows else "No plan was deployed on this host."
+    shown = [{**row, "since": timestamps.local(timestamps.of_utc(row["since"]))} for row in rows]
+    text = console.table(plan_sets.COLUMNS, shown) if rows else "No plan was deployed on this host."
+    return {"plans": rows}, text

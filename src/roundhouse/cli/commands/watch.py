@@ -41,5 +41,5 @@ def run(args: argparse.Namespace) -> Answer:
     from ...agents import watch
 
     with contextlib.suppress(KeyboardInterrupt):  # how a watch ends
-        watch.watch(deployed.load(), args.every, args.rounds, lambda text: print(text, flush=True))
+        watch.watch(deployed.load, args.every, args.rounds, lambda text: print(text, flush=True))
     return None, ""
