@@ -1,6 +1,7 @@
 """A deployment with fake units and engines and real files: deployed files, kept plans, and rollback."""
 
 import json
+import re
 
 import pytest
 from test_switch import FakeHost
@@ -136,6 +137,8 @@ def test_an_engine_that_answers_rubbish_goes_back(host, stage):
     with pytest.raises(RoundhouseError, match=r"answered rubbish\. .* is in place again\. architect serves") as error:
         put(stage("/opt/2"))
     assert error.value.code == history.load()[-1].code == "canary"
+    assert re.search(r"The inventory still describes the plan \w{8}: the next `ansible-", error.value.remedy)
+    assert error.value.remedy.endswith("change the inventory before that (engine: 2 -> 1).")
     assert plan_sets.on_host() == before
     assert host.names() == ["architect"]
     assert history.load()[-1].outcome == history.ROLLED_BACK
@@ -243,12 +246,12 @@ def test_what_is_about_to_happen_is_told(host, stage, monkeypatch):
     # The drain, one second per stop for its grace period, and two starts with their longest waits.
     bound = 30 + 2 * drain.GRACE_SECONDS + 2 * (30 + 100 + agents_canary.TIMEOUT_SECONDS + 5)
     assert seen.at_most_seconds == bound
-    assert f"{bound:.0f} s at the most, also when the plan before has to come back." in seen.text()[-1]
+    assert f"(at most {bound:.0f} s, including a rollback)." in seen.text()[-1]
 
 
 def test_a_plan_whose_engine_or_model_is_gone_is_named(host, stage):
     lost = deploy_preview.missing(stage("/opt/none"))
-    assert lost[0].startswith("its engine /opt/none is not there any more")
+    assert lost[0].startswith("its engine /opt/none is missing")
     assert "/m" in lost[1]
 
 

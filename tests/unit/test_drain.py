@@ -67,13 +67,13 @@ def test_what_ends_within_the_drain_is_not_cut(go):
 def test_what_does_not_end_is_cut_and_counted(go):
     cut, happened, said = go(Leaving(2, ignores_stop=True), 30)
     assert (cut, happened) == (2, ["stop", "kill", "reset_failed"])
-    assert said[1] == "dev did not stop in 30 s: ending it, 2 requests are cut"
+    assert said[1] == "dev did not stop in 30 s: killing it, 2 requests are cut"
 
 
 def test_one_that_hears_nothing_is_ended_though_nothing_runs(go):
     cut, happened, said = go(Leaving(0, ignores_stop=True), 0)
     assert (cut, happened) == (0, ["stop", "kill", "reset_failed"])
-    assert said[1] == "dev did not stop in 15 s: ending it, 0 requests are cut"
+    assert said[1] == "dev did not stop in 15 s: killing it, 0 requests are cut"
 
 
 def test_a_drain_longer_than_the_engines_own_waits_before_it_asks(go):
@@ -92,7 +92,7 @@ def test_one_that_is_down_already_is_not_asked(go):
 def test_what_the_engine_itself_cuts_is_counted(go):
     cut, happened, said = go(Leaving(2, aborts=True), 30, config={})
     assert (cut, happened) == (2, ["stop"])
-    assert said[-1] == "dev ended itself, 2 requests are cut"
+    assert said[-1] == "dev ended and cut 2 requests"
 
 
 def test_one_that_hangs_with_requests_is_ended_after_the_drain_and_they_are_counted(go):

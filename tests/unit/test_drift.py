@@ -31,7 +31,7 @@ def test_what_was_deployed_before_is_a_drift(agent, told):
     os.utime(agent["config_path"])
     said, outdated = told()
     assert outdated
-    assert said == ["it runs as it was deployed before: roundhouse resume restarts it"]
+    assert said == ["it runs with an earlier deployment: `roundhouse resume` restarts it"]
 
 
 def test_a_configuration_that_is_gone_is_a_sentence_and_no_reason_for_a_restart(agent, told):
@@ -40,7 +40,7 @@ def test_a_configuration_that_is_gone_is_a_sentence_and_no_reason_for_a_restart(
     assert not outdated
     path = agent["config_path"]
     assert said == [
-        f"its configuration {path} is gone, so it would not start again: ansible-playbook site.yml writes it"
+        f"its configuration {path} is missing, so it cannot start again: `ansible-playbook site.yml` writes it"
     ]
 
 

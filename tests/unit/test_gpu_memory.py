@@ -42,7 +42,7 @@ def test_the_memory_of_the_stopping_agent_is_no_hindrance(show):
 
 def test_a_stranger_is_named_with_pid_and_size(show):
     show((15.0, [(1, ARCHITECT, 10.5), (STRANGER, None, 4.0)]))
-    with pytest.raises(RoundhouseError, match=rf"\(kill {STRANGER}\)") as error:
+    with pytest.raises(RoundhouseError, match=rf"\(`kill {STRANGER}`\)") as error:
         gpu_memory.require_memory(AGENT, [ARCHITECT])
     assert error.value.code == "memory_held"
     told = error.value.fields
@@ -57,7 +57,7 @@ def test_ollama_on_the_card_is_named_with_what_frees_it(show, name):
     told = rf"\(pid {STRANGER}\) holds 14.5 GiB. It is Ollama.*sudo systemctl stop ollama"
     with pytest.raises(RoundhouseError, match=told) as caught:
         gpu_memory.require_memory(AGENT, [ARCHITECT])
-    assert "(kill" not in caught.value.message
+    assert "(`kill" not in caught.value.message
 
 
 def test_a_stopping_process_with_an_unknown_share_is_not_accused(show):

@@ -56,7 +56,7 @@ def test_a_pull_that_was_ended_is_a_finding_and_one_that_runs_is_none(tmp_path):
     (place / "lab/small" / pull_job.RECORD).write_text(json.dumps({"began": time.time(), "error": None}))
     (finding,) = found(place)
     assert (finding.code, finding.agent) == ("download_failed", "dev")
-    assert "ended before it was whole" in finding.evidence
+    assert "it was interrupted, for example by a signal" in finding.evidence
     with store.locked(place, "lab/small", print, None):
         assert found(place) == []
 

@@ -76,7 +76,7 @@ def test_requests_that_wait_are_told_with_what_they_wait_for(serving):
     agent = serving()
     answers = send_two(agent)
     (told,) = reasons(agent)
-    assert "as many requests run as may (1), and others wait" in told
+    assert "max_num_seqs (1) requests run, and others wait" in told
     assert "1 requests run, 1 wait, KV cache 5 % full" in told
     for each in answers:
         each.close()
@@ -134,10 +134,10 @@ def loaded(tmp_path):
     ("live", "told"),
     [
         ("97 61 179 180 180 0x4", []),  # at the vendor's own limit, which is normal
-        ("97 61 119 120 180 0x4", ["its power limit is 120 W of the maker's 180 W"]),
+        ("97 61 119 120 180 0x4", ["its power limit is 120 W, and the maker's is 180 W"]),
         ("0 40 10 120 180 0x1", []),  # idle
         ("97 91 120 180 180 0x28", ["the hardware slows it down (heat or power supply)", "it is too hot"]),
-        ("97 91 120 180 180 0x80", ["its power supply asks for less"]),
+        ("97 91 120 180 180 0x80", ["the power supply limits it"]),
     ],
 )
 def test_what_holds_a_card_back_is_told_by_nvml(loaded, ask, live, told):
@@ -164,6 +164,6 @@ def test_a_lowered_clock_and_a_stranger_that_computes_are_findings():
         "GPU 0: python3 (pid 4) holds 2.0 GiB",
     ]
     assert [each.remedy for each in found[1:]] == [
-        "Stop what does not belong there: `systemctl stop ollama.service`.",
-        "Stop what does not belong there: `kill 4`.",
+        "If it is not needed there, stop it: `systemctl stop ollama.service`.",
+        "If it is not needed there, stop it: `kill 4`.",
     ]

@@ -43,7 +43,7 @@ def test_a_start_that_failed_is_known_once_its_unit_is_quiet():
     found = start_history.last(AGENT, STOPPED, past("start-failed"), [])
     assert (found.code, found.evidence) == ("out_of_memory", OUT_OF_MEMORY)
     assert "Its last start, at 2026-11-25 " in found.text
-    assert found.text.endswith("failed. The card's memory did not hold the model and its work space.")
+    assert found.text.endswith("failed. The GPU's memory did not hold the model and its work space.")
 
 
 def test_a_start_that_was_too_slow_is_known():
@@ -104,7 +104,7 @@ def test_a_crash_loop_is_seen_whatever_the_unit_does_right_now(record, unit, tol
     assert bool(found) == told
     if told:
         assert found.code == "out_of_memory"
-        assert f"started again and again ({unit['restarts']} restarts, its last end at 2026-" in found.text
+        assert f"crashes repeatedly ({unit['restarts']} restarts, its last end at 2026-" in found.text
 
 
 def test_a_crash_loop_of_another_hour_is_over_and_one_of_unknown_cause_is_called_so(monkeypatch):

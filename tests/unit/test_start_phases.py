@@ -1,4 +1,4 @@
-"""How far a start is, from the lines of the lab's engine, and what earlier starts let expect."""
+"""The phase of a start from the engine's log, and the remaining time from earlier starts."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from roundhouse.paths import CHECKOUT
 from roundhouse.state import serving, start_phases
 
 AGENT = {"name": "dev", "model_path": "/m"}
-# As vLLM 0.32 wrote them on the lab's host; the last but one carries two updates of one bar, as a journal keeps them.
+# Lines of vLLM 0.32 on the lab's host. The last but one has two updates of one progress bar, as in a journal.
 LINES = (
     "(APIServer pid=276) INFO 11-25 03:00:10 [api_utils.py:286] non-default args: {'host': '127.0.0.1'}",
     "(EngineCore pid=298) INFO 11-25 03:00:35 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config",
@@ -57,7 +57,7 @@ def test_the_last_starts_are_remembered_each_with_its_model(tmp_path, monkeypatc
     assert start_phases.known(AGENT).seconds == 24  # the median of the last five
     assert start_phases.known(AGENT | {"model_path": "/other"}) is None
     start_phases.keep(AGENT | {"model_path": "/other"}, follow()[0], 7)
-    assert start_phases.known(AGENT) is None  # a model that is gone is forgotten
+    assert start_phases.known(AGENT) is None  # another model's starts are forgotten
     start_phases.keep(AGENT | {"name": "po"}, follow()[0], 9)
     assert start_phases.known(AGENT | {"model_path": "/other"}).seconds == 7
 

@@ -152,16 +152,6 @@ def test_one_that_waits_for_a_switch_says_so_once(up):
     assert len([sentence for sentence in said if "another switch" in sentence]) == 1
 
 
-def test_an_interrupt_says_that_it_may_go_on(up, monkeypatch):
-    def interrupted(*words):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(drain, "drain", interrupted)
-    with pytest.raises(RoundhouseError, match="dev may go on stopping") as caught:
-        stop.stop(PLAN, None, str)
-    assert caught.value.code == "interrupted"
-
-
 def test_the_word_of_the_command(up, deployed, capsys):
     assert main.main(["stop", "--drain", "nan"]) == 2
     assert main.main(["stop", "--json"]) == 0

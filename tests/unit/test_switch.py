@@ -121,7 +121,7 @@ def test_a_full_disk_is_no_reason_to_fail_a_switch(planned, host, tmp_path, monk
     monkeypatch.setattr(measured, "PATH", tmp_path / "file" / "measured.json")
     result, said = go(planned, "left")
     assert result["agent"] == "left"
-    assert any("was not kept" in line for line in said)
+    assert any("was not recorded" in line for line in said)
 
 
 def test_an_unforeseen_error_restores_the_previous_agent(planned, host, monkeypatch):
@@ -150,7 +150,7 @@ def test_an_agent_that_serves_goes_on_though_it_answers_otherwise(planned, host,
     monkeypatch.setattr(agents_canary, "verify", another)
     result, said = go(planned, "left")
     assert (result["changed"], result["answer"]) == (False, "other text")
-    assert said[0].endswith(" left goes on serving.")
+    assert said[0].endswith(" left stays active.")
 
 
 def test_a_boot_with_a_damaged_serving_file_starts_the_rosters_first(planned, host, tmp_path):

@@ -20,9 +20,18 @@ ROW = {
     "running": 3,
     "waiting": 0,
     "kv_use": 0.42,
-    "since": "Wed 2026-11-25 09:12:44 UTC",
+    "since": "2026-11-25T09:12:44Z",
     "drift": [],
     "problem": None,
+    "crash": None,
+}
+
+CRASH = {
+    "at": "2026-11-25T09:10:02Z",
+    "count": 2,
+    "cause": "no_cxx_compiler",
+    "evidence": "InductorError: InvalidCxxCompiler: No working C++ compiler found",
+    "restart_seconds": None,
 }
 
 
@@ -41,7 +50,7 @@ def test_a_screen_of_80_columns_loses_nothing_of_what_is_said():
     joined = " ".join(text.split())
     assert f"switching to dev since 12 s, start: loading weights 42 %, {LONG}" in joined
     assert f"dev: {drift}" in joined
-    assert "\n        model: Qwen2.5-Coder-14B-Instruct-AWQ-of-some-length\n" in text
+    assert "model: Qwen2.5-Coder-14B-Instruct-AWQ-of-some-length\n" in text
 
 
 def test_a_killed_switch_is_told_and_none_is_too():
@@ -68,6 +77,9 @@ def loading(percent, left):
         (view(), view(drift=["its version is 1, and 2 is planned"]), True),
         (view(), view(problem="127.0.0.1:8001/version did not answer: timed out."), True),
         (view(), view(killed="a switch to dev was killed 3 min ago"), True),
+        (view(), view(crash=CRASH), True),
+        (view(crash=CRASH), view(crash=CRASH), False),
+        (view(crash=CRASH), view(crash=CRASH | {"restart_seconds": 12.5}), True),
         (
             view(killed="a switch to dev was killed 3 min ago"),
             view(killed="a switch to dev was killed 4 min ago"),
@@ -95,7 +107,7 @@ def test_the_switch_that_runs_is_read_from_its_journal(monkeypatch, tmp_path):
     log = switch_journal.Journal("dev", ["po"])
     assert switch_journal.running() is None
     with serving.switching(switch_journal.describe):
-        assert switch_journal.running() is None  # it only looks so far
+        assert switch_journal.running() is None  # it only checks so far
         log.begin()
         log.phase("start", {})
         log._noted = 0.0
