@@ -21,6 +21,7 @@ assert Path(INVENTORY).is_file(), "run these tests through molecule verify"
 HOSTS = sorted(AnsibleRunner(INVENTORY).get_hosts("gpu_hosts"))
 NAME = HOSTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])]
 STATE = "/var/lib/roundhouse/state"
+HISTORY = f"{STATE}/history.jsonl"
 AGENTS = ("architect", "dev", "po")
 PORTS = dict(zip(AGENTS, (8000, 8001, 8002), strict=True))
 PLAN = "/etc/roundhouse/plan.json"
@@ -149,6 +150,8 @@ def switch_host(host: Host, plan: dict[str, Any], request: pytest.FixtureRequest
     cleanup = [
         "rm -f /etc/lab-engine/* /run/lab-gate.*",
         "systemctl stop 'lab-client*' 'lab-stranger*'",
+        # doctor reports a crash for a day: to the next case it would be a finding.
+        f"""(test ! -e {HISTORY} || sed --in-place '/"outcome": "crashed"/d' {HISTORY})""",
         *table.cleanup,
     ]
     units = " ".join(f"roundhouse-{agent}" for agent in AGENTS)

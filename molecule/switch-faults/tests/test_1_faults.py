@@ -22,7 +22,7 @@ def wait_briefly(table, agent, fault):
         ("--crash-after 0", "dev did not start: EngineDeadError: "),
         ("--crash-when-asked", "dev was healthy and ended at its first request: EngineDeadError: "),
         ("--rubbish", "unreadable text"),
-        ("--hang", "dev is healthy and answers no request: "),
+        ("--hang", "dev is healthy but did not answer a request: "),
         ("--wrong-name", "serves dev-other, not dev"),
         ("--rubbish --ignore-term", "unreadable text"),
         ("--rubbish --hold-memory 0.5", "unreadable text"),
@@ -115,7 +115,7 @@ def test_both_fail(table):
     ("fault", "part"),
     [
         ("--rubbish", "architect returned unreadable text, '!!!!!!!!!!!!!!!!': its weights"),
-        ("--hang", "architect is healthy and answers no request: "),
+        ("--hang", "architect is healthy but did not answer a request: "),
         ("--never-ready", "architect did not start: it was not healthy within its time limit"),
     ],
 )
@@ -125,7 +125,7 @@ def test_both_fail_and_the_previous_engine_is_up_but_broken(table, fault, part):
     table.fault("architect", fault)
     sentence = table.refused("dev")
     assert f"The rollback to architect failed too: {part}" in sentence
-    up = "" if fault == "--never-ready" else " and architect is up and does not answer as it should"
+    up = "" if fault == "--never-ready" else " and architect runs but its canary failed"
     assert f"No agent serves now{up}." in sentence
     assert table.history()["outcome"] == "rollback_failed"
 
@@ -144,7 +144,7 @@ def test_another_process_holds_the_card(table):
     pid = stranger(table, 4096)
     sentence = table.refused("dev")
     assert f"sleep (pid {pid}) holds 4.0 GiB." in sentence
-    assert f"Stop what does not belong there (kill {pid})." in sentence
+    assert f"If they are not needed there, stop them (`kill {pid}`)." in sentence
     assert table.history()["outcome"] == "refused"
     assert table.serving() == ["architect"]
 
@@ -254,7 +254,7 @@ def test_a_full_disk_refuses_the_switch_and_stops_nothing(table, small_disk):
     fill(table, small_disk)
     sentence = table.refused("dev")
     assert "its disk is full." in sentence
-    assert "Make room" in sentence
+    assert "Free space" in sentence
     assert table.serving() == ["architect"]
 
 
@@ -270,7 +270,7 @@ def test_a_disk_that_fills_during_a_switch_loses_no_record(table, small_disk):
 
 def test_a_read_only_disk(table, small_disk):
     table.host.check_output(f"mount -o remount,ro {small_disk}")
-    assert "cannot be written (Read-only file system)" in table.refused("dev")
+    assert f"Cannot write {small_disk} (Read-only file system)" in table.refused("dev")
     table.host.check_output(f"mount -o remount,rw {small_disk}")
 
 

@@ -99,6 +99,30 @@ def test_an_interrupted_switch_rolls_back(table, held, phase, number):
     assert json.loads(result["stdout"])["errors"][0]["code"] == "interrupted"
     assert phase == "check" or "architect serves on port 8000." in result["stdout"]
     assert table.serving() == ["architect"]
+    assert phase == "check" or (table.history()["to"], table.history()["outcome"]) == ("dev", "interrupted")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_resume_leaves_the_engine_starting(table, held, number):
+    assert table.run("stop", "--drain", "0")["rc"] == 0
+    table.close_gate()
+    table.fault("architect", f"--load-while {table.gate}")
+    result = table.killed("start", number, "resume")
+    assert result["rc"] == 130
+    assert "The start of architect continues" in result["stdout"]
+    table.until("systemctl --quiet is-active roundhouse-architect")
+    # The interrupt was not taken for a fault of the engine: no other agent was started in its place.
+    assert property_of(table, "Result") == "success"
+    assert table.serving() == ["architect"]
+    entry = table.history()
+    assert (entry["to"], entry["outcome"], entry["code"]) == ("architect", "interrupted", "interrupted")
+    assert {each["agent"]: each["crash"] for each in table.ask("status")["agents"]}["architect"] is None
+    table.said = "architect was started by the interrupted resume"
+
+
+def property_of(table, name):
+    """Return a property of the architect's unit."""
+    return table.host.check_output("systemctl show --property %s --value roundhouse-architect", name)
 
 
 def test_an_agent_that_is_still_stopping_can_be_started_again(table, held):

@@ -38,7 +38,7 @@ def test_status_and_doctor_name_a_drift_from_the_plan(table):
     changed["agents"][0]["max_model_len"] = 2048
     table.host.check_output("echo %s > /etc/roundhouse/plan.json", json.dumps(changed))
     (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "architect"]
-    assert row["drift"] == ["its max_model_len is 4096, and 2048 is planned"]
+    assert row["drift"] == ["its max_model_len is 4096, but 2048 is planned"]
     assert ("architect", "drift") in causes(table)
     table.host.check_output("echo %s > /etc/roundhouse/plan.json", before)
 
@@ -46,7 +46,7 @@ def test_status_and_doctor_name_a_drift_from_the_plan(table):
 def test_a_missing_configuration_is_a_drift(table):
     table.host.check_output("mv /etc/roundhouse/agents/architect.yaml /tmp")
     (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "architect"]
-    assert "architect.yaml is gone, so it would not start again" in row["drift"][0]
+    assert "architect.yaml is missing, so it cannot start again" in row["drift"][0]
     assert ("architect", "drift") in causes(table)
     table.host.check_output("mv /tmp/architect.yaml /etc/roundhouse/agents")
 
@@ -132,7 +132,9 @@ def test_doctor_reports_a_unit_that_restarts_repeatedly(table, fault, cause):
     table.limit_unit("dev", *unlimited, "[Service]", "RestartSec=600")
     table.until("systemctl show --property SubState roundhouse-dev | grep -q auto-restart")
     sentence = told(table, "dev", cause)["text"]
-    assert int(re.search(r"started again and again \((\d+) restarts", sentence)[1]) >= 2
+    assert int(re.search(r"crashes repeatedly \((\d+) restarts", sentence)[1]) >= 2
+    entry = table.history()
+    assert (entry["outcome"], entry["to"], entry["cause_code"]) == ("crashed", "dev", cause)
     table.fault("dev", "")
     assert table.run("architect", "--wait")["rc"] == 0, table.said  # a failover of dev may run
 

@@ -1,5 +1,6 @@
 """A hanging engine is restarted, an engine that keeps failing frees the card, and healthy engines are left alone."""
 
+import re
 import time
 
 import pytest
@@ -55,8 +56,27 @@ def test_a_stopped_engine_process_is_restarted(fast):
     pid = main_pid(fast, "architect")
     fast.host.check_output("kill -STOP %s", pid)
     serves_again(fast, "architect", pid)
-    assert "architect hangs: ending its engine" in said_by(fast, "roundhouse-watchdog@architect", fast.since)
+    assert "architect hangs: killing its engine" in said_by(fast, "roundhouse-watchdog@architect", fast.since)
     assert property_of(fast, "architect", "NRestarts") == "1"
+    assert (fast.history()["outcome"], fast.history()["cause_code"]) == ("crashed", "engine_hangs")
+
+
+def test_a_crash_is_in_status_history_and_doctor(table):
+    table.limit_unit("architect", *AT_ONCE)
+    pid = main_pid(table, "architect")
+    table.host.check_output("systemctl kill --signal=SIGKILL roundhouse-architect")
+    serves_again(table, "architect", pid)
+    entry = table.history()
+    assert (entry["outcome"], entry["to"], entry["code"]) == ("crashed", "architect", "engine_crashed")
+    assert entry["cause"].startswith("SIGKILL ended it")
+    assert entry["stages"]["restart"] > 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", entry["began"])
+    (row,) = [row for row in table.ask("status")["agents"] if row["agent"] == "architect"]
+    assert (row["crash"]["at"], row["crash"]["count"]) == (entry["began"], 1)
+    assert row["crash"]["restart_seconds"] == entry["stages"]["restart"]
+    answer = table.ask("doctor")
+    (finding,) = [each for each in answer["findings"] if each["code"] == "engine_crashed"]
+    assert (answer["ok"], finding["agent"], finding["evidence"]) == (False, "architect", entry["cause"])
 
 
 def test_an_engine_with_a_stopped_core_is_restarted(fast):
@@ -81,7 +101,7 @@ def test_an_engine_with_a_long_prompt_is_not_killed(usual):
     assert main_pid(usual, "architect") == pid
     # One check was the command's, which saw the running request. All others were the watchdog's.
     assert f"read in {LOOKS} steps" in said_by(usual, "roundhouse-architect", usual.since)
-    assert "hangs: ending" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
+    assert "hangs: killing" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
 
 def test_an_engine_with_a_long_load_is_not_killed(usual):
@@ -89,7 +109,7 @@ def test_an_engine_with_a_long_load_is_not_killed(usual):
     usual.host.check_output("systemctl restart roundhouse-architect")
     usual.fault("architect", "")
     assert property_of(usual, "architect", "NRestarts") == "0"
-    assert "hangs: ending" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
+    assert "hangs: killing" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
 
 def test_the_watchdog_kills_no_engine_during_a_drain(usual):
@@ -100,7 +120,7 @@ def test_the_watchdog_kills_no_engine_during_a_drain(usual):
     result = usual.run("dev", "--drain", str(LONGER_SECONDS))
     assert (result["rc"], result["cut"]) == (0, 1)
     assert result["stages"]["stop"] >= LONGER_SECONDS
-    assert "hangs: ending" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
+    assert "hangs: killing" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
 
 def dies_for_good(table, agent, fault):

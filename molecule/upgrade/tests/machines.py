@@ -76,7 +76,7 @@ class Machine:
     def lose(self, engine: str) -> str:
         """Remove an engine, and return the command's message about it."""
         self.host.check_output(f"rm -r {engine}")
-        return f"its engine {engine} is not there any more"
+        return f"its engine {engine} is missing"
 
     def fault(self, engine: str, options: str) -> None:
         """Give an engine a fault from its next start on."""
@@ -152,4 +152,4 @@ class ImagesMachine(Machine):
     def lose(self, engine: str) -> str:
         """Remove an image, and return the command's message about it."""
         self.host.check_output(f"docker rmi --force $(docker image inspect --format '{{{{.Id}}}}' {engine})")
-        return f"its image {engine} is not there any more"
+        return f"its image {engine} is missing"

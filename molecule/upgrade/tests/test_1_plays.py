@@ -18,7 +18,7 @@ def test_an_upgrade_is_previewed_and_succeeds(machine, play):
     result = play("upgrade", **machine.asking_for(engine))
     assert result.returncode == 0, result.stdout
     assert f"engine: {machine.named(machine.first)} -> {machine.named(engine)}" in said(result)
-    assert re.search(r"architect: away for about \d+ s, \d+ s at the most, also when the plan before", said(result))
+    assert re.search(r"architect: unavailable for about \d+ s \(at most \d+ s, including a rollback\)", said(result))
     assert machine.runs() == (["architect"], engine)
     assert machine.run("status")["agents"][0]["version"] == "0.33.0"
     assert machine.plans() == [machine.named(machine.first), machine.named(engine)]
