@@ -133,7 +133,7 @@ def loaded(tmp_path):
 @pytest.mark.parametrize(
     ("live", "told"),
     [
-        ("97 61 179 180 180 0x4", []),  # at the maker's own limit: as it should be
+        ("97 61 179 180 180 0x4", []),  # at the vendor's own limit, which is normal
         ("97 61 119 120 180 0x4", ["its power limit is 120 W, and the maker's is 180 W"]),
         ("0 40 10 120 180 0x1", []),  # idle
         ("97 91 120 180 180 0x28", ["the hardware slows it down (heat or power supply)", "it is too hot"]),

@@ -50,7 +50,7 @@ def test_a_screen_of_80_columns_loses_nothing_of_what_is_said():
     joined = " ".join(text.split())
     assert f"switching to dev since 12 s, start: loading weights 42 %, {LONG}" in joined
     assert f"dev: {drift}" in joined
-    assert "\n        model: Qwen2.5-Coder-14B-Instruct-AWQ-of-some-length\n" in text
+    assert "model: Qwen2.5-Coder-14B-Instruct-AWQ-of-some-length\n" in text
 
 
 def test_a_killed_switch_is_told_and_none_is_too():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("agent", "state", "port", "requests", "KV use", "since", "max_model_len", "model")
 # The columns of the screen of `watch`.
-NARROW = tuple(name for name in COLUMNS if name != "max_model_len")
+NARROW = tuple(name for name in COLUMNS if name not in ("since", "max_model_len"))
 
 
 def rows(plan: Plan) -> list[StatusRow]:

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         type=Path,
         metavar="FOLDER",
-        help=f"folder of this machine for the JSON and the SVG (default: {FOLDER}; of another host: the current folder)",
+        help=f"folder of this machine for the JSON and the SVG (default: {FOLDER}; another host: this folder)",
     )
 
 
