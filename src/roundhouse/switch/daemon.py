@@ -85,7 +85,7 @@ class Control:
         self._asked_units, self._first = now, False
 
     def _offer(self, now: float) -> None:
-        retries = {name: round(time.time() + left) for name, left in self.scheduler.retries(now).items()}
+        retries = {name: int(time.time() + left) for name, left in self.scheduler.retries(now).items()}
         if self._offers:  # a rounded time may differ by a second from one round to the next
             retries = {name: self._offers.retries.get(name, at) for name, at in retries.items()}
         offers = on_demand.Offers(self.scheduler.startable(now), retries, self.scheduler.pinned_out())
