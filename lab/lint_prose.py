@@ -3,9 +3,9 @@
 
     lint_prose.py [PATH...]
 
-Reads Markdown, docstrings, comments and messages of Python, names and comments of YAML, and comments of shell scripts
-and templates; without PATH, of every tracked file. `lab/prose.toml` has the rules. Prints one line for each problem,
-`PATH:LINE: problem`, and exits 1 if there is any.
+The check reads Markdown, docstrings, comments and messages of Python, names and comments of YAML, and comments of shell
+scripts and templates. Without PATH it reads every tracked file. `lab/prose.toml` has the rules. It prints a line
+`PATH:LINE: problem` for each problem, and exits 1 if there is any.
 """
 
 from __future__ import annotations
@@ -154,6 +154,8 @@ def _literal(node: ast.AST) -> str | None:
 
 def _is_message(text: str) -> bool:
     """Tell whether a literal is prose: several words of letters, without the marks of code."""
+    if re.match(r"\w+(Error|Exception): ", text):
+        return False  # another program's message, quoted
     words = text.split()
     letters = sum(word.strip(".,:;()'\"").isalpha() for word in words)
     return len(words) >= 4 and letters >= 0.6 * len(words) and "\n" not in text.strip() and "\\" not in text

@@ -1,8 +1,8 @@
 """Ansible action: run the module of the same name in the background of the host, and report its progress.
 
-Ansible shows a task's output when the task has ended, and a pull takes an hour. So the task is `async`, and this action
-waits for it: every few seconds it reads the last line of the module's progress and displays it. An interrupted play
-leaves the pull running; the next one waits for it and says so.
+Ansible shows a task's output only at its end, and a pull takes up to an hour. So the task is `async`, and this action
+waits for it. Every few seconds it reads the last line of the module's progress and displays it. An interrupted play
+leaves the pull running; the next play waits for it and says so.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class ActionModule(ActionBase):
                 if "finished" not in status:  # cut off in the middle of the answer, as by a restart of the host
                     raise AnsibleConnectionFailure(str(status.get("msg", "no answer")))
                 seen_at = time.monotonic()
-            except AnsibleConnectionFailure as error:  # the job goes on without us
+            except AnsibleConnectionFailure as error:  # the job continues on the host
                 status, event = {}, {"event": "note", "text": f"no connection ({error}): trying again"}
             if status.get("finished"):
                 return status

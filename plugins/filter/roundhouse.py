@@ -1,7 +1,7 @@
 """Jinja filters of Roundhouse, over functions of the package.
 
-A filter imports its module when it is called. Ansible loads every file of filters in each task that uses any filter,
-even `default`, and anew each time, because a task is a process: importing the package would cost 40 ms a task.
+A filter imports its module when it is called. Each task is a process, and loads every file of filters if it uses any
+filter, even `default`. To import the package there would cost 40 ms per task.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _with_plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class FilterModule:
-    """What playbooks ask of the package."""
+    """The filters of the package."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         own = {each.__name__: each for each in (engine_lock, gateway, image, quantize_lock, required_models)}

@@ -1,7 +1,7 @@
 """Ansible module: a host's driver, container engine and toolkit. Over provision/component_info.py.
 
-One module inspects three things, and one (roundhouse_host_files) writes several, because the first use of a module in a
-run costs 0.2 s: Ansible collects the Python that it ships. The next use costs no more than a ping.
+One module inspects all three components, and roundhouse_host_files writes all files. The first use of a module in a run
+costs 0.2 s, because Ansible collects the Python that it ships. The next use costs no more than a ping.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = """
 ---
 module: roundhouse_component_info
-short_description: Tell which NVIDIA driver, container engine or container toolkit a host has, and what is to be done
+short_description: Inspect a host's NVIDIA driver, container engine or container toolkit, and choose an action
 description:
   - Inspects one of them and changes nothing.
   - For the driver it reads sysfs, DKMS's logs, the firmware's variables and dpkg's database, and asks modinfo and NVML.

@@ -1,6 +1,6 @@
-"""Roundhouse: several specialised LLM agents, one vLLM engine on the track at a time.
+"""Roundhouse: several specialised LLM agents on one GPU, one vLLM engine active at a time.
 
-Standard library only at import time, relative imports inside: the same package is run from a
-checkout, from the folder that the `agents` role installs on a host, and from inside an Ansible
-module (`ansible.module_utils.roundhouse`).
+Modules import only the standard library and, by relative imports, each other. So the same package runs from a
+checkout, from the folder that the role `agents` installs on a host, and inside an Ansible module
+(`ansible.module_utils.roundhouse`).
 """

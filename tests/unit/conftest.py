@@ -28,7 +28,7 @@ def pytest_sessionstart():
 
 
 def pytest_configure():
-    """Take away what the environment of whoever runs the tests says to the programs under test."""
+    """Remove settings of the user's environment that would reach the programs under test."""
     for name in [*os.environ]:
         if name.startswith(OTHERS) or name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE"):
             del os.environ[name]

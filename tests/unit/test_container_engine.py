@@ -49,7 +49,7 @@ def test_an_engine_without_the_loopback_bug_has_no_warning():
 @pytest.mark.parametrize(
     ("platform", "source", "part"),
     [
-        ("Debian 12", "distribution", "knows no CDI and has no compose plugin: write docker."),
+        ("Debian 12", "distribution", "without CDI and the compose plugin. Set container_engine_source to docker."),
         ("Rocky 10", "docker", "which is not supported on Rocky 10: install an engine with CDI yourself."),
         ("Fedora 44", "docker", "which is not supported on Fedora 44: install an engine with CDI yourself."),
     ],

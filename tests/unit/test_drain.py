@@ -121,4 +121,4 @@ def test_streams_get_the_reason_a_second_before_the_kill_and_are_counted(go, mon
     cut, happened, said = go(agent, drain_seconds)
     assert said_to_gateway == [("dev", "a rollback")]
     assert (cut, happened) == (3, ["stop", "tell", "kill", "reset_failed"])
-    assert said[1] == f"dev did not stop in {told_after + 1} s: ending it, 1 requests are cut"
+    assert said[1] == f"dev did not stop in {told_after + 1} s: killing it, 1 requests are cut"

@@ -67,7 +67,7 @@ def test_no_key_is_created_after_all_were_revoked(place, capsys):
     assert said(capsys, "revoke", "default") == (0, "the key of default is revoked")
     assert gateway_keys.ensure() is False
     assert said(capsys, "show", "default")[1].endswith("No key is named 'default'. There is none yet.")
-    assert said(capsys) == (0, "there is no key; add one: roundhouse keys add NAME")
+    assert said(capsys) == (0, "There is no key. Make one with `roundhouse keys add NAME`.")
     assert gateway_keys.MAP.read_text() == ""
 
 

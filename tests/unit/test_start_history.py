@@ -120,7 +120,7 @@ def entry(outcome, cause, code=None, cause_code=None, *, began=1000.0):
     history.add(history.Entry(began, ["po"], "dev", outcome, {}, 0, cause, code, cause_code))
 
 
-RUBBISH = "dev answered '!!!!!!!!', which is no text."
+RUBBISH = "dev answered '!!!!!!!!', which is not text."
 
 
 @pytest.mark.parametrize(

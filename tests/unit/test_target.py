@@ -260,7 +260,7 @@ def stored(lab, hub, place):  # noqa: F811 - pytest's way
 def test_an_export_lies_on_this_machine_and_is_verified(lab, stored):
     done = lab.run("export", "usb", MODEL)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{MODEL} at {stored[:12]}: pulled\n"
+    assert done.stdout == f"{MODEL} at {stored[:12]}: downloaded\n"
     usb = lab.here / "usb"
     assert verify.verify_all(usb, [], quiet()) == [{"model": MODEL, "revision": stored, "problems": []}]
     assert [path.name for path in usb.iterdir()] == ["lab"]
