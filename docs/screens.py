@@ -30,7 +30,7 @@ from roundhouse.doctor.cause import heading
 from roundhouse.doctor.causes import CAUSES
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.state.switch_journal import Switching
-from roundhouse.util import console, timestamps
+from roundhouse.util import console
 
 RECORDINGS = ROOT / "docs/recordings"
 WIDTH = 80
@@ -45,14 +45,7 @@ def recorded(name: str) -> tuple[str, dict[str, Any], list[tuple[float, agents_w
 
 def _view(told: dict[str, Any]) -> agents_watch.View:
     switch = told["switch"]
-    rows = [_row(row) for row in told["rows"]]
-    return agents_watch.View(**told | {"rows": rows, "switch": Switching(*switch) if switch else None})
-
-
-def _row(told: dict[str, Any]) -> dict[str, Any]:
-    """Return a recorded row as status makes it now: recordings have systemd's format of times, and no crashes."""
-    since = told["since"]
-    return {"crash": None, **told, "since": timestamps.utc(timestamps.of_systemd(since)) if since else None}
+    return agents_watch.View(**told | {"switch": Switching(*switch) if switch else None})
 
 
 def switch() -> str:
