@@ -22,12 +22,15 @@ uninstall: setup ## Remove Roundhouse from a host: preview, question, removal (I
 # Wide enough that no tool wraps a sentence.
 lint lint-ansible test test-all: export COLUMNS = 160
 
-lint: setup ## ruff, mypy, shellcheck, yamllint; ansible-lint on what the branch changed (CI=true: on everything)
-	@$(MAKE) --no-print-directory --jobs 3 --output-sync lint-python lint-shell lint-ansible
+lint: setup ## ruff, mypy, prose, shellcheck, yamllint; ansible-lint on what the branch changed (CI=true: on everything)
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync lint-python lint-prose lint-shell lint-ansible
 
 lint-python: # part of lint
 	ruff check . && ruff format --check .
 	mypy
+
+lint-prose: # part of lint
+	lab/lint_prose.py
 
 lint-shell: # part of lint
 	shellcheck lab/*.sh lab/llama/*.sh lab/fake/*.sh examples/*.sh requirements/*.sh roles/*/files/*.sh .ci/run
