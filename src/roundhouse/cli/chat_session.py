@@ -18,6 +18,7 @@ from ..util import console
 from ..util.suggest import did_you_mean
 from . import chat_lines
 from .chat_waiting import Waiting
+from .chat_wrap import Wrap
 
 HELP = """\
 /switch AGENT   activate another agent, and continue with it
@@ -54,8 +55,8 @@ def receive(
         try:
             for part in parts:
                 waiting.clear()
+                said.append(part.text)  # first: what Ctrl-C leaves on the screen is part of the conversation
                 show(part)
-                said.append(part.text)
                 reason, usage = part.reason or reason, part.usage or usage
         except KeyboardInterrupt:
             raise Stopped("".join(said)) from None
@@ -189,11 +190,12 @@ class Session:
 
 
 class _Screen:
-    """Prints the parts of one answer; reasoning is dim."""
+    """Prints the parts of one answer, broken at words; reasoning is dim."""
 
     def __init__(self) -> None:
         self.began = False
         self._dim = False
+        self._wrap = Wrap(console.width())
 
     def part(self, part: Part) -> None:
         """Print a part."""
@@ -203,7 +205,8 @@ class _Screen:
             self._print(part.text, dim=False)
 
     def _print(self, text: str, *, dim: bool) -> None:
-        mark = "" if dim == self._dim else _DIM if dim else f"{_PLAIN}\n\n"
+        mark = "" if dim == self._dim else _DIM if dim else _PLAIN
+        between = "\n\n" if self._dim and not dim else ""
         self.began, self._dim = True, dim
-        sys.stdout.write(mark + _CONTROL.sub("", text))
+        sys.stdout.write(mark + self._wrap.add(between + _CONTROL.sub("", text)))
         sys.stdout.flush()
