@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,8 @@ def pytest_sessionstart():
 
 def pytest_configure():
     """Remove settings of the user's environment that would reach the programs under test."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a background job of a shell, which programs inherit
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [*os.environ]:
         if name.startswith(OTHERS) or name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE"):
             del os.environ[name]
