@@ -7,6 +7,7 @@ is None where no start log states it.
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,23 +34,6 @@ class Card(NamedTuple):
 _SPECIFICATION = "NVIDIA's specification page; developer.nvidia.com/cuda-gpus"
 _TABLE = """
 name              |  GB | CUDA GiB | GB/s | capability | besides the specification
-GTX 970           |   4 |          |  224 |        5.2 |
-GTX 980           |   4 |          |  224 |        5.2 |
-GTX 980 Ti        |   6 |          |  336 |        5.2 |
-M40               |  24 |          |  288 |        5.2 |
-GTX 1050 Ti       |   4 |          |  112 |        6.1 |
-GTX 1060          |   6 |          |  192 |        6.1 |
-GTX 1070          |   8 |          |  256 |        6.1 |
-GTX 1070 Ti       |   8 |          |  256 |        6.1 |
-GTX 1080          |   8 |          |  320 |        6.1 |
-GTX 1080 Ti       |  11 |          |  484 |        6.1 |
-TITAN Xp          |  12 |          |  548 |        6.1 |
-P4                |   8 |          |  192 |        6.1 |
-P40               |  24 |          |  346 |        6.1 |
-P100              |  16 |          |  732 |        6.0 |
-TITAN V           |  12 |          |  653 |        7.0 |
-V100 16GB         |  16 |          |  900 |        7.0 |
-V100 32GB         |  32 |          |  900 |        7.0 |
 T4                |  16 |    14.56 |  320 |        7.5 | total from start logs
 RTX 2060          |   6 |          |  336 |        7.5 |
 RTX 2060 SUPER    |   8 |          |  448 |        7.5 |
@@ -102,8 +86,29 @@ H100 80GB         |  80 |    79.18 | 3350 |        9.0 | total from start logs; 
 H200              | 141 |    139.8 | 4800 |        9.0 | total from start logs
 DGX Spark         | 128 |          |  273 |       12.1 | memory is shared with the CPU and the system
 """
-# Of a card in two sizes, the one that its bare name means, because the documents are about it.
-_PREFERRED = ("RTX 5060 Ti 16GB",)
+# Cards that vLLM does not support, without their sizes. Source: developer.nvidia.com/cuda-legacy-gpus; its earlier
+# version for 3.x; the GT 1030 and the GTX 1050 Ti have the generation of the GTX 1050.
+_LEGACY_TABLE = """
+capability | names
+       7.0 | V100, Quadro GV100, TITAN V
+       6.1 | P40, P4, Quadro P6000, Quadro P5200, Quadro P5000, Quadro P4200, Quadro P4000, Quadro P3200, Quadro P3000
+       6.1 | Quadro P2200, Quadro P2000, Quadro P1000, Quadro P620, Quadro P600, Quadro P500, Quadro P400, TITAN Xp
+       6.1 | TITAN X, GTX 1080 Ti, GTX 1080, GTX 1070 Ti, GTX 1070, GTX 1060, GTX 1050 Ti, GTX 1050, GT 1030
+       6.0 | P100, Quadro GP100
+       5.2 | M60, M40, Quadro M6000, Quadro M5000, Quadro M4000, Quadro M2000, Quadro M5500M, Quadro M2200, Quadro M620
+       5.2 | GTX TITAN X, GTX 980 Ti, GTX 980, GTX 970, GTX 960, GTX 950
+       5.0 | Quadro K2200, Quadro K1200, Quadro K620, Quadro M1200, Quadro M520, Quadro M5000M, Quadro M4000M
+       5.0 | Quadro M3000M, Quadro M2000M, Quadro M1000M, GTX 750 Ti, GTX 750
+       3.7 | K80
+       3.5 | K40, K20, Quadro K6000, Quadro K5200, GTX TITAN, GTX TITAN Black, GTX TITAN Z, GTX 780 Ti, GTX 780
+       3.0 | K10, Quadro K5000, Quadro K4200, Quadro K4000, Quadro K2000, GTX 770, GTX 760, GTX 690, GTX 680, GTX 670
+       3.0 | GTX 660 Ti, GTX 660, GTX 650 Ti, GTX 650
+"""
+# Names of GPUs of other makers. Roundhouse installs NVIDIA's driver and vLLM for CUDA.
+_OTHER_MAKER = re.compile(
+    r"\b(apple|m[1-5]|amd|radeon|rx ?\d+|vega|instinct|mi\d{2,3}[ax]?|firepro|ryzen|\d{4} ?(xt|xtx|gre)"
+    r"|intel|arc|iris|a3[18]0|a580|a7[57]0|b5[78]0)\b"
+)
 
 
 def _card(row: Mapping[str, str]) -> Card:
@@ -120,6 +125,21 @@ def _card(row: Mapping[str, str]) -> Card:
 
 
 CARDS = tuple(map(_card, tables.rows(_TABLE)))
+
+
+class LegacyCard(NamedTuple):
+    """Hold a card that vLLM does not support, so that its memory and bandwidth do not matter."""
+
+    name: str
+    capability: Capability
+
+
+def _legacy(row: Mapping[str, str]) -> list[LegacyCard]:
+    major, minor = row["capability"].split(".")
+    return [LegacyCard(name, (int(major), int(minor))) for name in row["names"].split(", ")]
+
+
+LEGACY_CARDS = tuple(itertools.chain.from_iterable(map(_legacy, tables.rows(_LEGACY_TABLE))))
 # The driver and the CUDA runtime reserve this of the memory that NVML states. Totals from start logs: 24564 MiB are
 # CUDA's 23.52 GiB on a 4090, and 81559 MiB are 79.18 GiB on an H100. On an A10G 23028 MiB are 22.06 GiB, and on a 5090
 # 32607 MiB are 31.37 GiB.
@@ -130,7 +150,7 @@ BOX_HOLDS_BACK_GIB = 0.5
 _NOISE = re.compile(
     r"\b(nvidia|geforce|tesla|graphics|gpu|laptop|sxm\d?|pcie|hbm3e?|blackwell|workstation edition|generation)\b"
 )
-_SERIES = re.compile(r"^(rtx|gtx)(?=a?\d)")  # of "RTX 3090"; people write 3090
+_SERIES = re.compile(r"^(quadro|rtx|gtx?)(?=[akmp]?\d)")  # of "RTX 3090"; people write 3090
 _SIZE = re.compile(r"(\d+) ?gi?b\b")
 
 
@@ -169,19 +189,20 @@ def _host_card(number: int, gpu: CardFacts, memory_gb: float | None) -> HostCard
     stated, name = gpu.get("memory_gib"), gpu.get("name")
     cuda_gib = stated - DRIVER_KEEPS_GIB if stated else memory_gb - BOX_HOLDS_BACK_GIB if memory_gb else None
     known = find(name, stated) if name else None
+    of_name = known or (legacy(name) if name else None)
     capability = gpu.get("compute_capability")
     return HostCard(
         number=number,
         name=name or f"10de:{gpu.get('device_id')}",
         cuda_gib=cuda_gib,
-        capability=(capability[0], capability[1]) if capability else known.capability if known else None,
+        capability=(capability[0], capability[1]) if capability else of_name.capability if of_name else None,
         bandwidth_gb_s=known.bandwidth_gb_s if known else None,
         shared_display=bool(gpu.get("display_active")),
     )
 
 
 def find(name: str, near_gib: float | None = None) -> Card | None:
-    """Return the card that a name means; None for an unknown name, or for one of several cards without a size.
+    """Return the card of a name; None for an unknown name, and for a name of several cards without a size.
 
     `near_gib` is a total from another source: it distinguishes an A100 of 40 GB from one of 80. A laptop's GPU has the
     name of a desktop card and another memory bus, so it stays unknown.
@@ -189,8 +210,6 @@ def find(name: str, near_gib: float | None = None) -> Card | None:
     found = candidates(name)
     if len(found) > 1 and near_gib is not None:
         found = [card for card in found if abs(card.marketing_gb - near_gib) < 0.15 * card.marketing_gb]
-    elif len(found) > 1:
-        found = [card for card in found if card.name in _PREFERRED]
     return found[0] if len(found) == 1 else None
 
 
@@ -200,6 +219,18 @@ def candidates(name: str) -> list[Card]:
         return []
     wanted, size = _key(name)
     return [card for card in CARDS if _key(card.name)[0] == wanted and size in (None, card.marketing_gb)]
+
+
+def legacy(name: str) -> LegacyCard | None:
+    """Return the card that vLLM does not support, by its name; None for another name."""
+    wanted, _ = _key(name)
+    return next((card for card in LEGACY_CARDS if _key(card.name)[0] == wanted), None)
+
+
+def is_of_other_maker(name: str) -> bool:
+    """Return whether a name is that of a GPU by Apple, AMD or Intel."""
+    words = name.lower().replace("-", " ")
+    return not re.search(r"\b(nvidia|geforce|tesla|quadro)\b", words) and bool(_OTHER_MAKER.search(words))
 
 
 def similar(name: str) -> list[str]:

@@ -30,11 +30,15 @@ _BATCH = ("max_num_seqs", "max_num_batched_tokens")
 
 
 class NotedQuestion(NamedTuple):
-    """Hold a question, the card's name where it is known, and sentences on what was assumed."""
+    """Hold a question, the card's name where it is known, and sentences on what was assumed.
+
+    `unlisted` is the name of a card that the catalog does not have; vLLM may not support it.
+    """
 
     question: Question
     card: str | None
     notes: tuple[str, ...]
+    unlisted: str | None = None
 
 
 def model(name: str, quantization: str | None = None) -> Model | Unknown:
@@ -54,8 +58,8 @@ def model(name: str, quantization: str | None = None) -> Model | Unknown:
         fields = {"value": quantization, "model": name, "format": found.form.name}
         raise UsageError("quantization_of_another_checkpoint", text, remedy, **fields)
     if len(wanted) > 1 and wanted[0] != "fp8":
-        text = "--quantization is {value!r}, which may be {formats}."
-        remedy = "Write which of them, or name a repository in that format ({model} is 16-bit)."
+        text = "--quantization {value!r} is ambiguous: {formats}."
+        remedy = "Write one of them, or name a repository in that format ({model} is 16-bit)."
         fields = {"value": quantization, "model": name, "formats": ", ".join(wanted)}
         raise UsageError("quantization_ambiguous", text, remedy, **fields)
     return model_families.in_format(name, found.architecture, wanted[0])._replace(stated=False)
@@ -99,7 +103,7 @@ def max_model_len(wanted: int | None, found: Model) -> int:
 def card(name: str | None, vram_gib: float | None) -> tuple[gpus.Card | None, float]:
     """Return the card of the table, None for a card that is not in it, and CUDA's total of its memory in GiB.
 
-    Raises UsageError for a card that vLLM refuses, an ambiguous name, and an unknown name without `vram_gib`.
+    Raises UsageError for a card that vLLM does not support, an ambiguous name, and an unknown name without `vram_gib`.
     """
     if name is None and vram_gib is None:
         raise gpu_missing()
@@ -115,7 +119,7 @@ def card(name: str | None, vram_gib: float | None) -> tuple[gpus.Card | None, fl
         raise _unknown_gpu(str(name))
     total = gpus.total_gib(found)
     if total is None:
-        text = "--gpu is {gpu!r}, which uses the host's memory."
+        text = "--gpu {gpu!r} uses the host's memory."
         raise UsageError("gpu_memory_unknown", text, "Add --vram-gib with CUDA's total on that host.", gpu=name)
     return found, total
 
@@ -141,27 +145,29 @@ def _dotted(capability: Capability) -> str:
 
 
 def _check_name(name: str | None, found: gpus.Card | None) -> None:
-    """Raise UsageError for a card that is too old, and for a name of several cards."""
-    several = gpus.candidates(name) if name else []
-    meant = [found] if found else several
-    if meant and all(gpus.is_too_old(each.capability) for each in meant):
-        raise gpu_too_old(meant[0].name, meant[0].capability)
-    if found is None and several:
-        text, names = "--gpu is {gpu!r}, which is {candidates}.", [each.name for each in several]
-        remedy = 'Write the size too, as in --gpu "{first}".'
-        fields = {"gpu": name, "candidates": " or ".join(names), "first": names[0]}
+    """Raise UsageError for a name of several cards, a card that vLLM does not support, and another maker's GPU."""
+    if name is None or found:
+        return
+    if several := [each.name for each in gpus.candidates(name)]:
+        text, remedy = "--gpu {gpu!r} is ambiguous: {candidates}.", 'Write the size, as in --gpu "{first}".'
+        fields = {"gpu": name, "candidates": " or ".join(several), "first": several[0]}
         raise UsageError("gpu_ambiguous", text, remedy, **fields)
+    if old := gpus.legacy(name):
+        raise gpu_too_old(old.name, old.capability)
+    if gpus.is_of_other_maker(name):
+        text = "--gpu {gpu!r} is not an NVIDIA GPU, and Roundhouse supports NVIDIA GPUs only."
+        raise UsageError("gpu_not_nvidia", text, "--list-gpus shows the known cards.", gpu=name)
 
 
 def _unknown_gpu(name: str) -> UsageError:
     if "laptop" in name.lower():
-        text = "--gpu is {gpu!r}, and the table has no laptop GPUs: their memory and bandwidth differ."
+        text = "--gpu {gpu!r} is a laptop GPU, whose memory and bandwidth differ from the desktop card's."
         return UsageError("unknown_gpu", text, "Add --vram-gib with the card's total memory.", gpu=name, candidates=[])
     close = gpus.similar(name)
     remedy = "Add --vram-gib with the card's total memory; --list-gpus shows the known cards."
     if close:
         remedy = f"Did you mean {_either(close)}? For another card, add --vram-gib with its total memory."
-    return UsageError("unknown_gpu", "--gpu is {gpu!r}, which is not a known card.", remedy, gpu=name, candidates=close)
+    return UsageError("unknown_gpu", "--gpu {gpu!r} is not a known card.", remedy, gpu=name, candidates=close)
 
 
 def _either(names: list[str]) -> str:
@@ -169,12 +175,9 @@ def _either(names: list[str]) -> str:
     return " or ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
 
 
-def card_notes(name: str | None, known: gpus.Card | None, vram_gib: float | None, taken_gib: float) -> tuple[str, ...]:
+def card_notes(known: gpus.Card | None, vram_gib: float | None, taken_gib: float) -> tuple[str, ...]:
     """Return sentences on which card and which memory were assumed."""
     found = []
-    if known and vram_gib is None and len(several := gpus.candidates(name or "")) > 1:
-        others = _either([each.name for each in several if each != known])
-        found.append(f"--gpu {name!r} is read as {known.name}. For {others}, write the size too.")
     if known and vram_gib != taken_gib and not (vram_gib is None and known.cuda_gib is not None):
         source = "as a start log states" if known.cuda_gib else f"the marketing size less {gpus.BOX_HOLDS_BACK_GIB:g}"
         found.append(f"CUDA's total is assumed as {taken_gib:g} GiB, {source}; the driver states the exact value.")
@@ -190,7 +193,7 @@ def notes(question: Question, card_name: str | None) -> tuple[str, ...]:
             f"{question.model.form.name}, which is another repository."
         )
     if card_name and question.capability is None:
-        found.append(f"{card_name} is not a known card: its decode ceiling and its formats were not checked.")
+        found.append(f"{card_name} is not in the catalog: its support, its decode ceiling and its formats are unknown.")
     if card_name is None and question.card_gib >= defaults.LARGE_CARD_GIB and question.max_num_seqs is None:
         found.append(
             "max_num_seqs is assumed as 1024, vLLM's default for large cards; on an A100 it is 256. Add --gpu or "
@@ -213,7 +216,7 @@ def _wanted(quantization: str | None) -> tuple[str, ...]:
     if meant := members(quantization):
         return meant
     if close := nearest(quantization):
-        text = "--quantization is {value!r}, a llama.cpp file type that vLLM does not load."
+        text = "--quantization {value!r} is a llama.cpp file type, which vLLM does not load."
         remedy = "Write {nearest}, the closest format, and name a repository in it."
         raise UsageError("quantization_of_llama_cpp", text, remedy, value=quantization, nearest=close)
     raise _invalid("quantization", quantization, f"Write one of {_ALLOWED}, or omit the option.")
@@ -226,7 +229,7 @@ def _find(name: str) -> Model | Unknown:
     if found := model_families.find(name):
         return found
     if "gguf" in name.lower():
-        text = "--model is {model!r}, and vLLM does not load GGUF files."
+        text = "--model {model!r} is a GGUF repository, which vLLM does not load."
         raise UsageError("model_is_gguf", text, "Name the model's AWQ repository.", model=name)
     raise _unknown_model(name)
 
@@ -236,7 +239,7 @@ def _unknown_model(name: str) -> RoundhouseError:
     close = model_families.similar(name)
     meant = f"Did you mean {_either(close)}?" if close else ""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        text = "--model is {model!r}, which is neither owner/name nor a folder."
+        text = "--model {model!r} is neither owner/name nor a folder."
         remedy = meant or "Write a hub's owner/name, or a folder with a config.json."
         return UsageError("model_invalid", text, remedy, model=name, candidates=close)
     folder = name.partition("/")[2]
