@@ -20,7 +20,10 @@ NAMELESS = "a card"  # a card of --vram-gib alone
 
 
 def answer(args: argparse.Namespace) -> tuple[str, int]:
-    """Return the answer to a single question as text or JSON, and 1 for a model that the formulas do not cover."""
+    """Return the answer to a question about one model as text or JSON, and the exit status: 0 if the model fits.
+
+    Without --max-model-len, a shorter length than the model's maximum is sufficient.
+    """
     asked = _ask(args)
     if isinstance(asked, RoundhouseError):
         if not args.json:
@@ -29,11 +32,12 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
         return json.dumps(unknown | {"ok": False, "errors": [asked.as_json()]}), 1
     found = fit(asked.question)
     rows = report.rows(asked.question, found) if args.explain else []
+    status = 0 if report.holds(asked.question, found, any_length=args.max_model_len is None) else 1
     if args.json:
         return json.dumps(
             report.as_json(found, asked.notes, asked.question) | ({"explain": rows} if args.explain else {})
-        ), 0
-    return "\n".join([report.text(asked, found), *([report.explanation(rows)] if rows else [])]), 0
+        ), status
+    return "\n".join([report.text(asked, found), *([report.explanation(rows)] if rows else [])]), status
 
 
 def _ask(args: argparse.Namespace) -> NotedQuestion | RoundhouseError:
@@ -60,7 +64,8 @@ def _ask(args: argparse.Namespace) -> NotedQuestion | RoundhouseError:
     )
     notes = (*request.notes(question, None if card.name == NAMELESS else card.name), *taken)
     shown = None if card.capability is None else card.name
-    return NotedQuestion(question, shown, (*notes, *_more_cards(question, args.gpus)))
+    unlisted = card.name if card.capability is None and card.name != NAMELESS else None
+    return NotedQuestion(question, shown, (*notes, *_more_cards(question, args.gpus)), unlisted)
 
 
 def _card(args: argparse.Namespace) -> tuple[HostCard, tuple[str, ...]]:
@@ -74,7 +79,7 @@ def _card(args: argparse.Namespace) -> tuple[HostCard, tuple[str, ...]]:
     known, total = request.card(args.gpu, args.vram_gib)
     made = imagined(known, 1, total_gib=total).cards[0]
     name = made.name if known else args.gpu or made.name
-    return made._replace(name=name), request.card_notes(args.gpu, known, args.vram_gib, total)
+    return made._replace(name=name), request.card_notes(known, args.vram_gib, total)
 
 
 def _model(args: argparse.Namespace) -> Model | RoundhouseError:

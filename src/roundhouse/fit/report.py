@@ -127,8 +127,8 @@ def text(asked: NotedQuestion, found: Fit) -> str:
     question = asked.question
     model, ranks = question.model, question.tensor_parallel_size
     where = f"{ranks} x " if ranks > 1 else ""
-    where += f"{asked.card or 'a card'} of {question.card_gib:g} GiB"
-    lines = [f"{model.name} ({model.form.name}) on {where}:", headline(question, found)]
+    where += f"{asked.card or asked.unlisted or 'a card'} of {question.card_gib:g} GiB"
+    lines = [f"{model.name} ({model.form.name}) on {where}:", headline(question, found, asked.unlisted)]
     if found.weights_gib_per_rank is not None and found.kv_bytes_per_token_per_rank is not None:
         needed = needed_bytes(question.max_model_len, found.kv_bytes_per_token_per_rank) / GIB
         share = question.card_gib * question.gpu_memory_utilization
@@ -145,22 +145,31 @@ def text(asked: NotedQuestion, found: Fit) -> str:
     return "\n".join([*lines, *(f"  {reason}" for reason in (*found.reasons, *asked.notes))])
 
 
-def headline(question: Question, found: Fit) -> str:
-    """Return the verdict, and first the longest length that fits where the question's length does not."""
+def headline(question: Question, found: Fit, unlisted: str | None = None) -> str:
+    """Return the verdict, and before it the longest length that fits where the question's length does not.
+
+    `unlisted` is the name of a card that the catalog does not have.
+    """
     asked = f"{question.max_model_len:,} tokens"
+    if_supported = f", if vLLM supports {unlisted}" if unlisted else ""
     if found.verdict == FITS:
-        return f"fits with {asked}"
-    certain, possible = longest(question), longest(question, tight=True)
-    if not possible:
-        return "does not fit" if found.verdict == NO else f"tight with {asked}"
-    bound = f"; {certain:,} at the upper end of the overhead" if certain else ""
-    if possible == question.max_model_len:
-        return f"fits with {asked} (tight{bound})"
-    tight = f" (tight{bound})" if possible != certain else ""
-    beyond = f"does not fit with {asked}"
-    if found.verdict == TIGHT:
-        beyond = f"fits with {asked} only at the lower end of the overhead"
-    return f"fits with {possible:,} tokens{tight}\n{beyond}"
+        return f"fits with {asked}{if_supported}"
+    certain, expected = longest(question), longest(question, tight=True)
+    beyond = f"does not fit with {asked}" if found.verdict == NO else f"uncertain with {asked}"
+    if certain:
+        more = f"; uncertain up to {expected:,}" if certain < expected < question.max_model_len else ""
+        return f"fits with {certain:,} tokens{more}{if_supported}\n{beyond}"
+    if not expected:
+        return beyond if found.verdict == TIGHT else "does not fit"
+    return beyond if expected == question.max_model_len else f"uncertain up to {expected:,} tokens\n{beyond}"
+
+
+def holds(question: Question, found: Fit, *, any_length: bool) -> bool:
+    """Return whether the verdict is `fits`, for the question's length or, with `any_length`, for a shorter one.
+
+    `tight` does not count, as in a plan of a roster.
+    """
+    return found.verdict == FITS or (any_length and longest(question) > 0)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -110,10 +110,11 @@ def _in_the_share(question: Question, gap: float, unsure: float) -> list[Limit]:
         return []
     length = question.max_model_len
     if gap > 0:
-        missing = f"One request of {length:,} tokens needs {gap:.2f} GiB more KV cache than is available"
-        return [(TIGHT if gap <= unsure else NO, f"{missing} (the overhead is known to +- {unsure:.2f} GiB).")]
-    left = f"One request of {length:,} tokens leaves {-gap:.2f} GiB of the KV cache free"
-    return [(TIGHT, f"{left}, less than the overhead's uncertainty, {unsure:.2f} GiB.")]
+        lacks = f"One request of {length:,} tokens lacks {gap:.2f} GiB of KV cache at the expected overhead"
+        relation = "within" if gap <= unsure else "above"
+        return [(TIGHT if gap <= unsure else NO, f"{lacks}, {relation} its uncertainty of {unsure:.2f} GiB.")]
+    left = f"One request of {length:,} tokens leaves {-gap:.2f} GiB of KV cache at the expected overhead"
+    return [(TIGHT, f"{left}, within its uncertainty of {unsure:.2f} GiB.")]
 
 
 def _beside_the_share(question: Question, terms: list[Term]) -> list[Limit]:
