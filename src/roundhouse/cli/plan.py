@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..catalog import gpus as catalog_gpus
+from ..catalog.gpus import Card, LegacyCard
 from ..errors import RoundhouseError, UsageError
 from ..fit import report as fit_report
 from ..fit import request
@@ -33,6 +34,7 @@ from . import plan_options, plan_question
 SETTINGS = build.Settings(
     accelerator="cuda", engine_path="", models_store="", start_timeout_seconds=None, runtime=build.COMPOSE
 )
+DETAILS = "--details shows the memory, the reduced settings and the reasons."
 # The keys of each agent in the JSON, besides the numbers of its fit.
 _KEYS = (
     *("name", "model", "quantization", "quantize", "max_model_len", "kv_cache_dtype", "gpus", "gpu_memory_utilization"),
@@ -41,7 +43,7 @@ _KEYS = (
 
 
 def answer(args: argparse.Namespace) -> tuple[str, int]:
-    """Return the plan of the roster as text or JSON, and 0 when a model of each agent fits, 1 otherwise."""
+    """Return the plan of the roster as text or JSON, and the exit status: 0 if a model of each agent fits."""
     plan_options.check_roster_options(args)
     agents = read(args.roster)
     named = args.gpu is not None or args.vram_gib is not None
@@ -54,6 +56,8 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
         for agent in answer["agents"] if args.explain else []:
             agent["explain"] = reasons.get(agent["name"], [])
         return json.dumps(answer), status
+    if not (args.details or args.explain):
+        return "\n".join([*notes, plan_report.summary(made), "", DETAILS]), status
     shown = [*notes, plan_report.text(made, [] if named else measured.load())]
     for name, rows in reasons.items():
         shown += ["", f"{name}:", fit_report.explanation(rows)]
@@ -104,8 +108,11 @@ def _named_cards(args: argparse.Namespace) -> tuple[list[str], Host]:
     known, total = request.card(args.gpu, args.vram_gib)
     host = plan_question.imagined(known, args.gpus or 1, total_gib=total, display=args.shared_display)
     many = f"{len(host.cards)} x " if len(host.cards) > 1 else ""
-    notes = request.card_notes(args.gpu, known, args.vram_gib, total)
-    return [f"{many}{host.cards[0].name} of {total:g} GiB", *notes, ""], host
+    notes = request.card_notes(known, args.vram_gib, total)
+    name, unlisted = host.cards[0].name, ""
+    if args.gpu and not known:
+        name, unlisted = args.gpu, ", if vLLM supports this card: it is not in the catalog"
+    return [f"{many}{name} of {total:g} GiB{unlisted}", *notes, ""], host
 
 
 def _this_host(agents: object) -> Host:
@@ -143,16 +150,20 @@ def _shown(args: argparse.Namespace) -> tuple[str, int]:
 
 def _gpu_list(*, as_json: bool) -> str:
     """Return the known cards as a table, or as JSON."""
-    rows: list[dict[str, object]] = [
-        {
-            "gpu": card.name,
-            "memory_gb": card.marketing_gb,
-            "bandwidth_gb_s": card.bandwidth_gb_s,
-            "compute_capability": ".".join(map(str, card.capability)),
-            "supported": not catalog_gpus.is_too_old(card.capability),
-        }
-        for card in catalog_gpus.CARDS
-    ]
+    rows = [_gpu_row(card, card.marketing_gb, card.bandwidth_gb_s, supported=True) for card in catalog_gpus.CARDS]
+    rows += [_gpu_row(card, None, None, supported=False) for card in catalog_gpus.LEGACY_CARDS]
     if as_json:
         return json.dumps({"schema": console.SCHEMA, "ok": True, "errors": [], "gpus": rows})
     return console.table(tuple(rows[0]), [row | {"supported": "yes" if row["supported"] else "no"} for row in rows])
+
+
+def _gpu_row(
+    card: Card | LegacyCard, memory_gb: int | None, bandwidth_gb_s: float | None, *, supported: bool
+) -> dict[str, object]:
+    return {
+        "gpu": card.name,
+        "memory_gb": memory_gb,
+        "bandwidth_gb_s": bandwidth_gb_s,
+        "compute_capability": ".".join(map(str, card.capability)),
+        "supported": supported,
+    }

@@ -14,14 +14,23 @@ from ..vllm.formats import KV_DTYPE_BYTES
 ROSTER = CHECKOUT / "group_vars/all/agents.yml"
 EPILOG = """\
 Without --model, the command plans the roster on this host's cards, or on those of --gpu, --vram-gib and --gpus.
-The exit status is 0 when a model of each agent fits, and 1 otherwise.
 
-Verdicts: fits (max_model_len fits at the upper end of the overhead), tight (between the ends), no (not even at
-the lower end), unknown (the formulas do not cover the model). gap_gib is the memory missing on each card, negative
-for spare memory; gap_gib and max_model_len_possible assume the expected overhead. A single question exits with 0,
-with 1 for an unknown model, and with 2 for an invalid option or a card that vLLM does not support.
+verdict:
+  fits     max_model_len fits at the upper end of the overhead
+  tight    max_model_len fits at the lower end of the overhead only
+  no       max_model_len does not fit at the lower end of the overhead
+  unknown  the formulas do not cover the model
+
+In JSON, gap_gib is the memory missing on each card, negative for spare memory. gap_gib and max_model_len_possible
+assume the expected overhead.
+
+exit status:
+  0  roster: a model of each agent fits
+     one model: it fits; without --max-model-len, a shorter length is sufficient
+  1  a model does not fit, is tight, or is unknown; an agent with policy: exact accepts tight if gap_gib is 0 or less
+  2  an option is invalid, or vLLM does not support the card
 """
-# Options of a single question; a roster has settings for them.
+# Options of one model; a roster has settings for them.
 _SINGLE = (
     *("quantization", "gpu_memory_utilization", "max_model_len", "kv_cache_dtype", "tensor_parallel_size"),
     *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "compile_cache"),
@@ -42,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--explain", action="store_true", help="show each number with its formula and source")
+    made.add_argument("--details", action="store_true", help="show the memory, reduced settings and reasons")
     made.add_argument(
         "--roster", type=Path, default=ROSTER, metavar="FILE", help="the agents (default: group_vars/all/agents.yml)"
     )
@@ -53,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     cards.add_argument("--vram-gib", type=float, metavar="GIB", help="the card's total memory as CUDA states it")
     cards.add_argument("--gpus", type=int, metavar="N", help="number of these cards in the host (default: 1)")
     cards.add_argument("--shared-display", action="store_true", help="a desktop or WSL also uses the card")
-    single = made.add_argument_group("a single question")
+    single = made.add_argument_group("one model")
     single.add_argument("--model", metavar="REPO|FOLDER", help="a hub's owner/name, or a folder with its config.json")
     single.add_argument("--quantization", metavar="FORMAT", help="awq, gptq-int4, gptq-int8, fp8, w4a16, ...")
     single.add_argument(
@@ -76,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check_roster_options(args: argparse.Namespace) -> None:
-    """Raise UsageError for an option of a single question, or of cards, that a plan of the roster does not take."""
+    """Raise UsageError for an option of one model, or of cards, that a plan of the roster does not accept."""
     for name in _SINGLE:
         if vars(args)[name]:
             option = f"--{name.replace('_', '-')}"

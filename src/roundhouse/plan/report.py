@@ -10,18 +10,6 @@ from ..util import console
 from . import measured
 from .candidates import MODEL
 
-COLUMNS = (
-    "agent",
-    "model",
-    "format",
-    "weights",
-    "KV cache",
-    "KV per token",
-    "max_model_len",
-    "tokens/s",
-    "changed to fit",
-    "verdict",
-)
 BAR_WIDTH = 60
 _STATED = {
     "weights_gib": "weights {:.2f} GiB",
@@ -30,25 +18,31 @@ _STATED = {
     "activation_gib": "activations with CUDA graphs {:.2f} GiB",
 }
 # How the bar marks each part, in its order.
-MARKS = {"weights": "#", "overhead": "+", "KV cache": "=", "the card's own": "."}
+MARKS = {"weights": "#", "overhead": "+", "KV cache": "=", "unused": "."}
 LEGEND = "  ".join(f"{mark} {name}" for name, mark in MARKS.items())
 
 
-def text(plan: Plan, starts: list[Measurement]) -> str:
-    """Return a table and a block for each agent; where the table is too wide, its columns are in the blocks.
+def summary(plan: Plan) -> str:
+    """Return one line for each agent: name, verdict, model and max_model_len."""
+    rows = [_summary_row(agent) for agent in plan["agents"]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
-    `starts` are measured.load's entries.
-    """
+
+def _summary_row(agent: Agent) -> tuple[str, str, str, str]:
+    if not agent["taken"]:
+        return agent["name"], agent["verdict"], "no model of the roster is known to fit", ""
+    return agent["name"], agent["verdict"], agent["model"].rpartition("/")[2], f"{agent['max_model_len']:,} tokens"
+
+
+def text(plan: Plan, starts: list[Measurement]) -> str:
+    """Return the summary, and a block for each agent. `starts` are measured.load's entries."""
     agents, on_cards = plan["agents"], plan["accelerator"] == "cuda"
-    rows = [_row(agent) for agent in agents]
-    table = console.aligned(COLUMNS, [dict.fromkeys(COLUMNS) | row for row in rows])
-    is_wide = console.longest(table) > console.width()
     legend = [f"Memory of a card: {LEGEND}", ""] if any(agent["fit"] for agent in agents) else []
-    blocks = [
-        _block(agent, measured.of(agent, starts), on_cards, row if is_wide else {})
-        for agent, row in zip(agents, rows, strict=True)
-    ]
-    return "\n".join([*([] if is_wide else [*table, ""]), *legend, "\n\n".join(blocks)])
+    blocks = [_block(agent, measured.of(agent, starts), on_cards) for agent in agents]
+    return "\n".join([summary(plan), "", *legend, "\n\n".join(blocks)])
 
 
 def bar(fit: FitRow, share: float) -> str:
@@ -63,34 +57,30 @@ def bar(fit: FitRow, share: float) -> str:
     return f"[{line}]"
 
 
-def _row(agent: Agent) -> dict[str, str | None]:
-    row: dict[str, str | None] = {"agent": agent["name"], "model": agent["model"], "verdict": agent["verdict"]}
+def _numbers(agent: Agent) -> dict[str, str | None]:
+    """Return the numbers of a computed fit, each by its name."""
     fit = agent["fit"]
     if not fit or not fit["kv_bytes_per_token_per_rank"]:
-        return row
+        return {"verdict": agent["verdict"]}
     dtype = "" if agent["kv_cache_dtype"] == "auto" else f" {agent['kv_cache_dtype']}"
     ceiling = fit["decode_ceiling_tokens_per_second"]
-    return row | {
+    return {
         "format": fit["format"],
         "weights": f"{fit['weights_gib_per_rank']:.2f} GiB",
         "KV cache": f"{fit['kv_tokens']} tokens",
         "KV per token": f"{fit['kv_bytes_per_token_per_rank'] / 1024:g} KiB{dtype}",
         "max_model_len": str(agent["max_model_len"]),
         "tokens/s": f"<= {ceiling:.0f}" if ceiling else None,
-        "changed to fit": ", ".join(each["setting"] for each in agent["given_up"]) or None,
+        "verdict": agent["verdict"],
     }
 
 
-def _block(agent: Agent, start: Measurement | None, on_cards: bool, row: dict[str, str | None]) -> str:
+def _block(agent: Agent, start: Measurement | None, on_cards: bool) -> str:
     fit = agent["fit"]
     numbers = ", ".join(str(number) for number in agent["gpus"])
     made = f", quantized here by {agent['quantize']}," if agent["quantize"] else ""
     lines = [f"{agent['name']}: {agent['model']}{made} on {f'GPU {numbers}' if on_cards else 'the CPU'}"]
-    # The heading and the lines below have the other columns.
-    if parts := console.fields(
-        {name: row.get(name) for name in COLUMNS if name not in ("agent", "model", "changed to fit")}
-    ):
-        lines.append(console.packed(parts, console.width(), "  "))
+    lines.append(console.packed(console.fields(_numbers(agent)), console.width(), "  "))
     if fit and fit["weights_gib_per_rank"] is not None:
         share = agent["gpu_memory_utilization"]
         lines += [f"  {bar(fit, share)} {fit['card_gib']:g} GiB", f"  {_sum(fit, share)}"]
@@ -111,7 +101,7 @@ def _sum(fit: FitRow, share: float) -> str:
     left = fit["card_gib"] * (1 - share)
     return (
         f"weights {fit['weights_gib_per_rank']:.2f} + overhead {fit['overhead_gib']:.2f} + KV cache "
-        f"{fit['kv_gib_per_rank']:.2f} GiB (gpu_memory_utilization {share:g}), {left:.2f} left to the card"
+        f"{fit['kv_gib_per_rank']:.2f} GiB (gpu_memory_utilization {share:g}), {left:.2f} GiB unused"
     )
 
 

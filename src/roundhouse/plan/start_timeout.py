@@ -61,8 +61,9 @@ def compute(load: Load) -> StartLimit:
         )
         work = "measure memory" if load.eager else "compile, measure memory and capture graphs"
         why = (
-            f"{MARGIN:g} x ({PROCESS_SECONDS:.0f} s to begin + {reading:.0f} s for {load.weights_bytes / GIB:.2f} GiB "
-            f"at {rate / MIB:.0f} MiB/s, {gives}, + {making:.0f} s to {work})"
+            f"{MARGIN:g} x ({PROCESS_SECONDS:.0f} s process start + "
+            f"{reading:.0f} s for {load.weights_bytes / GIB:.2f} GiB at {rate / MIB:.0f} MiB/s, {gives}, "
+            f"+ {making:.0f} s to {work})"
         )
     seen = SEEN_TIMES * (load.slowest_seconds or 0.0)
     if seen > computed:
