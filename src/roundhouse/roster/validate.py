@@ -53,8 +53,8 @@ def problems(agents: object, configs: Configs | None = None, gateway_port: int |
 def _agent(at: str, agent: dict[str, Any], configs: Configs) -> Iterator[str]:
     for key in [key for key in agent if key not in fields.RULES]:
         yield fields.unknown_setting(f"{at}.{key}", key, tuple(fields.RULES))
-    for key in [key for key in REQUIRED if key not in agent]:
-        yield f"{at}.{key} is missing: each agent needs {', '.join(REQUIRED)}."
+    if missing := [key for key in REQUIRED if key not in agent]:
+        yield f"{at} lacks {', '.join(missing)}. Each agent needs {', '.join(REQUIRED)}."
     found = [
         problem
         for field, value in agent.items()
