@@ -156,7 +156,7 @@ def test_without_a_minimum_the_length_stays():
     assert shorter.taken
     assert 8192 <= shorter.question.max_model_len < 32768
     assert shorter.question.max_model_len % 1024 == 0
-    assert "needs" in shorter.given_up[-1]["why"]
+    assert "lacks" in shorter.given_up[-1]["why"]
 
 
 def test_the_longest_length_that_fits_is_kept():

@@ -51,7 +51,7 @@ def test_a_smaller_context_never_needs_more():
             assert short.gap_gib <= long.gap_gib
 
 
-def test_what_is_planned_never_exceeds_the_share():
+def test_a_plan_never_exceeds_the_share():
     for options, gib in itertools.product(grid(), CARDS_GIB):
         found = fit(question(card_gib=gib, **options))
         taken = found.weights_gib_per_rank + found.overhead_gib + found.kv_gib_per_rank
@@ -78,7 +78,7 @@ def test_a_start_on_a_real_card_lies_within_the_uncertainty(seen):
     assert calibration.beyond(seen) == []
 
 
-def test_what_lies_beyond_is_said():
+def test_a_start_outside_the_uncertainty_is_reported():
     (seen,) = (each for each in STARTS if each["id"] == "po-24gb")
     assert calibration.beyond(seen | {"kv_gib_per_rank": 0.69, "card_peak_gib": 18.0}) == [
         "po-24gb: 0.69 GiB of KV cache, and the fit says 1.43 +- 0.42.",
@@ -123,7 +123,7 @@ def test_a_start_that_compiles_has_less_for_the_kv_cache(repo, share, compiles, 
     assert abs(before_0_29(unknown) - kv_gib) <= unknown.uncertainty_gib
 
 
-def test_no_compilation_no_trial():
+def test_an_eager_start_tries_no_kernels():
     for options in ({"enforce_eager": True}, {"tries_kernels": False}):
         assert all(term.name != "first_compilation" for term in fit(question(**options)).terms)
     # An 8 GiB laptop card, eager, 8 sequences: a log leaves 0.39 GiB for everything but weights and KV cache.
@@ -165,14 +165,14 @@ def test_a_full_card_leaves_no_room_for_the_context():
         ("Qwen/Qwen2.5-14B-Instruct-AWQ", 8, "groups of 128"),
     ],
 )
-def test_a_split_that_cannot_be_had_is_refused(repo, ranks, part):
+def test_an_impossible_split_is_refused(repo, ranks, part):
     found = fit(question(repo, 79, tensor_parallel_size=ranks))
     assert found.verdict == NO
     assert part in found.reasons[0]
     assert found.kv_tokens is None
 
 
-def test_two_ranks_carry_what_one_cannot():
+def test_two_ranks_hold_a_model_that_one_cannot_hold():
     options = {
         "repo": "Qwen/Qwen2.5-32B-Instruct-AWQ",
         "card_gib": 15.5,
@@ -194,7 +194,7 @@ def test_a_format_that_the_card_cannot_run_is_refused():
     assert "needs compute capability 7.5" in old.reasons[-1]
 
 
-def test_an_8_bit_kv_cache_wants_its_capability():
+def test_an_8_bit_kv_cache_requires_a_capability():
     asked = question(kv_cache_dtype="fp8")
     assert fit(asked._replace(capability=(8, 0))).verdict == FITS
     old = fit(asked._replace(capability=(7, 5)))
@@ -202,7 +202,7 @@ def test_an_8_bit_kv_cache_wants_its_capability():
     assert "An 8-bit KV cache requires compute capability 8.0, and the card has 7.5" in old.reasons[0]
 
 
-def test_what_left_the_engine_is_refused():
+def test_a_format_that_vllm_removed_is_refused():
     model = model_families.in_format("own/bnb", model_families.find("Qwen/Qwen2.5-1.5B-Instruct").architecture, "bnb4")
     found = fit(Question(model, 23.5, 4096, max_num_seqs=16))
     assert found.verdict == NO
@@ -230,7 +230,7 @@ def test_a_checkpoint_states_what_auto_means():
     )
 
 
-def test_a_draft_leaves_no_ceiling():
+def test_with_a_draft_there_is_no_decode_ceiling():
     draft = model_families.find("Qwen/Qwen3-0.6B")
     assert (
         fit(question("Qwen/Qwen3-8B-FP8", 31, draft=draft, bandwidth_gb_s=448.0)).decode_ceiling_tokens_per_second

@@ -158,7 +158,7 @@ def test_a_name_that_was_not_published_is_not_known(repo):
     assert model_families.find(repo) is None
 
 
-def test_all_of_the_families_are_there():
+def test_the_catalog_has_all_sizes_of_the_families():
     for size in ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B"):
         for suffix in ("", "-AWQ", "-GPTQ-Int4", "-GPTQ-Int8"):
             assert model_families.find(f"Qwen/Qwen2.5-{size}-Instruct{suffix}")

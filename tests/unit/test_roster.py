@@ -109,7 +109,8 @@ def test_a_good_roster_has_no_problems():
         ),
         ({"models": [{"model": "a/b", "quantization": "q4_K_M"}]}, ("'q4_K_M', a llama.cpp file type", "write awq")),
         ({"models": [{"model": "a/b", "quantization": "int3"}]}, ("is 'int3': write one of awq", "leave it out")),
-        ({"temperature": None}, ("agents[dev].temperature is missing",)),
+        ({"temperature": None}, ("agents[dev] lacks temperature. Each agent needs name, ",)),
+        (dict.fromkeys(("port", "temperature", "top_p")), ("agents[dev] lacks port, temperature, top_p.",)),
         ({"VLLM_TOP_P": 1}, ("agents[dev].VLLM_TOP_P is not a setting", "top_p")),
         ({"temprature": 1}, ("agents[dev].temprature is not a setting", "Did you mean temperature?")),
         (
@@ -118,7 +119,7 @@ def test_a_good_roster_has_no_problems():
         ),
     ],
 )
-def test_one_sentence_names_field_value_and_cure(changes, parts):
+def test_one_sentence_names_field_value_and_remedy(changes, parts):
     (sentence,) = validate.problems([agent(**changes)])
     for part in parts:
         assert part in sentence
@@ -126,17 +127,17 @@ def test_one_sentence_names_field_value_and_cure(changes, parts):
 
 
 @pytest.mark.parametrize("nothing", [None, [], {}, "dev"])
-def test_a_lost_roster_is_an_error(nothing):
+def test_an_empty_roster_is_an_error(nothing):
     (sentence,) = validate.problems(nothing)
     assert "group_vars/all/agents.yml" in sentence
 
 
-def test_a_model_of_unknown_reach_may_be_asked_for_more():
+def test_a_model_of_unknown_maximum_accepts_any_length():
     models = [{"model": "Qwen/Qwen2.5-7B-Instruct"}, {"model": "own/model"}]
     assert list(validate.problems([agent(models=models, max_model_len=65536)])) == []
 
 
-def test_a_port_or_a_name_twice():
+def test_a_duplicate_port_or_name_is_refused():
     assert list(validate.problems([agent(), agent(name="po")])) == [
         "agents[po].port is 8001, which dev also uses: give each agent a different port."
     ]
