@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print the files of a client for the shipped roster on an RTX 5060 Ti: `docs/client_files.py CLIENT`."""
+"""Print the files of a client for the shipped roster on an RTX 5060 Ti 16GB: `docs/client_files.py CLIENT`."""
 
 from __future__ import annotations
 

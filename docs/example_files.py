@@ -14,7 +14,7 @@ from roundhouse.gateway.client_config import Listener
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build
 
-CARD = "RTX 5060 Ti"
+CARD = "RTX 5060 Ti 16GB"
 # A client -> the one agent that its file is of; None for all of them.
 CLIENTS = {"continue": None, "vscode": None, "aider": "dev"}
 

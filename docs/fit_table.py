@@ -9,7 +9,7 @@ from roundhouse.plan import build
 from roundhouse.plan.decide import Host
 from roundhouse.schema.plan import Agent
 
-CARDS = (("RTX 5060 Ti", 1), ("RTX 4090", 1), ("RTX 5060 Ti", 2), ("L40S", 1), ("H100 80GB", 1))
+CARDS = (("RTX 5060 Ti 16GB", 1), ("RTX 4090", 1), ("RTX 5060 Ti 16GB", 2), ("L40S", 1), ("H100 80GB", 1))
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 # A name that plan.py takes, and how many cards.
-CARDS = (("RTX 5060 Ti", 1), ("RTX 3090", 1), ("RTX 5060 Ti", 2), ("L40S", 1), ("H100 80GB", 1))
+CARDS = (("RTX 5060 Ti 16GB", 1), ("RTX 3090", 1), ("RTX 5060 Ti 16GB", 2), ("L40S", 1), ("H100 80GB", 1))
 
 
 class Planned(NamedTuple):
@@ -26,8 +26,7 @@ def planned() -> list[Planned]:
 
 
 def _shown(name: str, count: int) -> str:
-    text = "RTX 5060 Ti 16GB" if name == "RTX 5060 Ti" else name
-    return f"{count} x {text}" if count > 1 else text
+    return f"{count} x {name}" if count > 1 else name
 
 
 def _agents(name: str, count: int) -> list[dict[str, Any]]:
