@@ -72,7 +72,7 @@ def test_a_play_inspects_a_host_in_one_task():
     ok, told = run("roundhouse_inspect", **given)
     assert (ok, told["changed"]) == (True, False), told
     assert [agent["name"] for agent in told["plan"]["agents"]] == ["dev"]
-    assert told["text"][0].startswith("agent")
+    assert told["text"][0] == "dev  unknown  nowhere  2,048 tokens"
     assert (told["host"]["environments"], told["host"]["models"]["to_pull"]) == ([], [])
     assert told["host"]["models"]["problems"][0].startswith("/nowhere of the roster does not exist")
     ok, told = run("roundhouse_inspect", **given | {"agents": [roster[0] | {"port": 99999}]})

@@ -26,7 +26,7 @@ def build(setting=None, **known):
 
 def test_the_terms_add_up():
     made = start_timeout.compute(Load(10 * GIB, 2048 * MIB, eager=False))
-    # 60 s to begin, 10 GiB at half of 2 GiB/s, 260 s to compile: 330 s, and 50 % more, in steps of ten.
+    # 60 s process start, 10 GiB at half of 2 GiB/s, 260 s to compile: 330 s, and 50 % more, in steps of ten.
     assert made["seconds"] == 500
     assert "10 s for 10.00 GiB at 1024 MiB/s, half of its disk's 2048" in made["why"]
 

@@ -87,7 +87,7 @@ NUMBERS = tuple(FitNumbers.__annotations__)
 
 
 def as_json(found: Fit, notes: tuple[str, ...], question: Question | None = None) -> dict[str, object]:
-    """Return the answer to a single question. `max_model_len_fits` has the verdict `fits`; 0: no length has it."""
+    """Return the answer about one model. `max_model_len_fits` has the verdict `fits`; 0: no length has it."""
     return {
         "schema": console.SCHEMA,
         "ok": True,
