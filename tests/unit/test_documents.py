@@ -242,6 +242,10 @@ def test_each_error_of_the_reference_has_a_meaning():
     text = (ROOT / "docs/reference/errors.md").read_text().partition("## Codes")[2]
     table = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
     assert [cells[0] for cells in table if not cells[1].strip()] == []
+    assert [cells[0] for cells in table if not cells[2].strip(" |")] == [], "an error without a remedy"
+    # A cell that is a field alone, or has one of these, says nothing: its sentence is made at run time.
+    empty = re.compile(r"(?:[A-Z_]+|.*\b(?:CURE|MEANT|MEANTTo|COMMANDS|SENTENCES)\b.*)[ .|]*")
+    assert [cells for cells in table if any(empty.fullmatch(cell) for cell in cells[1:])] == []
     assert error_table.COMPUTED.keys() <= error_codes.all_errors().keys()
 
 

@@ -147,6 +147,7 @@ def update(source: Source, path: Path | None = None) -> None:
         raise RoundhouseError(
             "repository_refused",
             "apt refuses {uri} and does not use its old index: {output}",
+            "Check the repository's URL and key in the role's settings, and the host's network.",
             uri=source.uri,
             output=" ".join(reasons[:2]),
         )

@@ -190,6 +190,7 @@ def _validate(text: str) -> None:
         raise RoundhouseError(
             "daemon_json_refused",
             "Docker refuses the new {path}; nothing was changed: {output}",
+            "Correct the key that Docker names in that file, or in the role's settings.",
             path=str(PATH),
             output=done.stderr.strip().rpartition("\n")[2] or "no output",
         )

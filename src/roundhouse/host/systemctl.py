@@ -18,6 +18,7 @@ def call(*arguments: str) -> str:
         raise RoundhouseError(
             "systemctl_failed",
             "`systemctl {arguments}` failed: {output}",
+            "Read `journalctl --boot`; if access is denied, run the command as root.",
             arguments=" ".join(arguments),
             output=(done.stderr or done.stdout).strip().partition("\n")[0] or "no output",
         )
