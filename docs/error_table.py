@@ -21,7 +21,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 
 TEMPLATES = sorted((ROOT / "roles/gateway/templates").glob("*.j2"))
 MOST = 2  # texts of a code in the table
-# Remedies of errors that have none of their own, because a cause or a row of the doctor has it.
+# The remedy of errors whose cause has the remedy.
 CAUSES = "See [Causes](causes.md)."
 # The errors whose sentences are made while the program runs: meaning and remedy.
 COMPUTED = {
