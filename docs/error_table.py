@@ -117,6 +117,7 @@ COMPUTED = {
         "Write a name of --list-gpus, or add --vram-gib with the card's total memory.",
     ),
     "unknown_option": ("PROGRAM has no option OPTION.", "`PROGRAM --help` lists the options."),
+    "usage": ("The command line is not valid; the text has the reason.", "`PROGRAM --help` shows what is allowed."),
     "vram_gib_invalid": ("--vram-gib is VALUE.", "Write the card's total memory in GiB."),
     "yaml_invalid": (
         "A file is not valid YAML; the text has the line, the column and the reason.",
