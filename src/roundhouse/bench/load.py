@@ -111,7 +111,7 @@ def run(tool: Tool, load: Load, parallel: int, seed: int, target: Target) -> Lev
         if done.returncode != 0 or not result.exists():
             raise RoundhouseError(
                 "bench_failed",
-                "vllm bench serve on {url} failed: {why}",
+                "vllm bench serve on {url} failed: {why}.",
                 "Check that the endpoint answers, then run the command again.",
                 url=target.url,
                 why=failure(done),

@@ -88,9 +88,9 @@ def _removed_with(names: list[str]) -> list[str]:
     if done.returncode != 0:
         raise RoundhouseError(
             "removal_not_simulated",
-            "apt failed to simulate the removal: {output}",
+            "apt failed to simulate the removal: {output}.",
             "Repair apt (`apt-get check`), then run the teardown again.",
-            output=done.stderr.strip(),
+            output=done.stderr.strip().rstrip("."),
         )
     return _REMOVED.findall(done.stdout)
 
