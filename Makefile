@@ -1,4 +1,4 @@
-# The targets that run everything; CI runs nothing else. `make help` lists them.
+# The targets that set up, check and run the project. CI runs only these. `make help` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -13,16 +13,16 @@ LAB := eval "$$(lab/env.py)";
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-setup: ## Install the tools, as locked, outside the checkout
+setup: ## Install the locked tools into .venv
 	@lab/tools.sh
 
-uninstall: setup ## Remove Roundhouse from a host: preview, question, removal (INVENTORY, MODELS, PACKAGES, CONFIRM)
+uninstall: setup ## Remove Roundhouse from a host, after a preview and a question (INVENTORY, MODELS, PACKAGES, CONFIRM)
 	@lab/uninstall.sh "$(INVENTORY)" "$(MODELS)" "$(PACKAGES)" "$(CONFIRM)"
 
-# Wide enough that no tool wraps a sentence.
+# Wide, so that no tool wraps a line.
 lint lint-ansible test test-all: export COLUMNS = 160
 
-lint: setup ## ruff, mypy, prose, shellcheck, yamllint; ansible-lint on what the branch changed (CI=true: on everything)
+lint: setup ## Run all linters; ansible-lint only on changed files (CI=true: on all files)
 	@$(MAKE) --no-print-directory --jobs 3 --output-sync lint-python lint-prose lint-shell lint-ansible
 
 lint-python: # part of lint
@@ -39,55 +39,55 @@ lint-ansible: # part of lint
 	yamllint --strict .
 	lab/lint_ansible.sh
 
-unit: setup ## pytest without a host
+unit: setup ## Run the unit tests, without a host
 	pytest tests/unit -n 2 --dist worksteal
 
-check: lint unit ## Lint and unit tests: no host, some minutes
+check: lint unit ## Run lint and the unit tests, without a host (some minutes)
 
-test: check site hosts ## Lint, unit tests, the documents as a site, the contract with vLLM, the main job
+test: check site hosts ## Run check, build the documents, test the contract with vLLM and the main job (about 13 minutes)
 	$(LAB) lab/suites.py contract default
 
-# The longest first. A vLLM that starts keeps one core busy, and what runs beside it has the other.
-test-all: test ## All of that, the demo and every other scenario: what CI runs. Removes the demo's host, also a running one
+# The longest suites first. A starting vLLM uses one core, so two suites run at a time.
+test-all: test ## Run test, the demo and every other scenario, as CI does; removes a running stand-in host first
 	$(MAKE) --no-print-directory lab-down
 	$(LAB) lab/suites.py quantize engines bare-host switch-faults upgrade gateway models demo plays
 
-hosts: setup ## What the tests share: Docker, the engine's environment and its tiny models
+hosts: setup ## Prepare what the tests share: Docker, the engine's environment, small models
 	@lab/docker.sh
 	@$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml
 
-demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name for a hub's model)
+demo: setup ## Run the main job on the stand-in host (MODEL=owner/name: a model of the hub)
 	@lab/docker.sh
 	@$(LAB) lab/demo.py $(if $(MODEL),--model $(MODEL))
 
-lab-down: setup ## Take the stand-in host away, keep its caches
+lab-down: setup ## Remove the stand-in host; keep its caches
 	@$(LAB) ansible-playbook --inventory inventory/lab lab/destroy.yml
 
-demo-down: ## Take away everything that demo and test made
+demo-down: ## Remove everything that demo and test created
 	@lab/clean.sh
 
-site: setup ## Build the documents as a site, into site/; a warning fails it
+site: setup ## Build the documents as a site in site/; fail at a warning
 	@$(LAB) NO_MKDOCS_2_WARNING=1 "$$(lab/environment.sh docs)/bin/mkdocs" build --strict --quiet
 
-docs: setup ## Write what commands print into the documents
+docs: setup ## Write the generated blocks and files of the documents
 	docs/generate.py
 
-bench: setup ## Measure what is promised to be fast
+bench: setup ## Run the benchmarks of plan and switch
 	benchmarks/plan.py
 	benchmarks/switch.py
 
-bench-host: setup ## Measure runs of site.yml and of the host's roles that have nothing to change, in pings
+bench-host: setup ## Measure unchanged runs of site.yml and of the host roles, in units of an Ansible ping
 	@lab/docker.sh
 	$(LAB) benchmarks/site_run.py
 	$(LAB) molecule converge --scenario-name bare-host
 	$(LAB) benchmarks/host_roles.py
 	$(LAB) molecule destroy --scenario-name bare-host
 
-bench-pull: setup ## How fast a pull that verifies is, against the hub's bare client (4 GiB, loopback)
+bench-pull: setup ## Compare a verified download with the hub's client alone (4 GiB on loopback; needs an idle machine)
 	benchmarks/pull.py
 
-mutations: hosts ## Break eight promises, one at a time, and name the test that fails; needs an idle machine
+mutations: hosts ## Break eight properties, one at a time, and name the test that fails (needs an idle machine)
 	$(LAB) tests/mutations.py
 
-lock: setup ## Write the locks again from requirements/*.in
+lock: setup ## Write the locks of requirements/*.in
 	requirements/lock.sh uv

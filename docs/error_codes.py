@@ -124,7 +124,16 @@ def resolve(value: ast.expr, place: Place, depth: int = DEEPEST) -> list[str]:
     if isinstance(value, ast.Attribute):
         constants = value.attr.isupper() or value.attr.startswith("_")
         return [each for module in modules() for each in _constant(value.attr, module)][:1] if constants else []
-    return _name(value.id, place, depth) if isinstance(value, ast.Name) else []
+    found = _name(value.id, place, depth) if isinstance(value, ast.Name) else []
+    return _call(value, place, depth) if isinstance(value, ast.Call) else found
+
+
+def _call(value: ast.Call, place: Place, depth: int) -> list[str]:
+    """Return the third argument of did_you_mean(word, known, otherwise), or the values of name.replace(...)."""
+    if getattr(value.func, "id", "") == "did_you_mean":
+        return resolve(value.args[2], place, depth) if len(value.args) > 2 else []
+    names = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
+    return _evaluated(value, place, depth) if getattr(value.func, "attr", "") == "replace" and len(names) == 1 else []
 
 
 def _joined(value: ast.JoinedStr, place: Place, depth: int) -> list[str]:

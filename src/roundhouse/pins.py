@@ -158,7 +158,10 @@ def record(path: Path, tag: str, digests: list[str]) -> bool:
     ]
     if not own:
         raise UsageError(
-            "image_digest_missing", "Docker names no digest of {image}, which did not come from a registry.", image=tag
+            "image_digest_missing",
+            "Docker names no digest of {image}, which did not come from a registry.",
+            "Remove that image with `docker image rm`, or set container_image_source: archive.",
+            image=tag,
         )
     with files.exclusive(path.parent):
         locked = read(path)

@@ -19,7 +19,7 @@ import settings_table
 import suites
 import yaml
 
-from roundhouse.cli import main, setup
+from roundhouse.cli import command, main, setup
 from roundhouse.errors import UsageError
 from roundhouse.gateway import config
 from roundhouse.paths import CHECKOUT as ROOT
@@ -35,7 +35,9 @@ NEEDS = re.compile(r' title="needs [^"]+"')
 AGENTS = ("architect", "dev", "po")
 COMMAND = ("roundhouse", "scripts/switch.py")
 # What the shell, and programs of others, do in a document: nothing of ours to check.
-OTHERS = (".", "set", "python3", "~/examples/bin/python", "curl", "docker", "nvidia-smi", "systemctl")
+OTHERS = (".", "set", "cd", "git", "python3", "~/examples/bin/python", "curl", "docker", "nvidia-smi", "systemctl")
+# The commands that need no root on a host, as docs/reference/command.md lists them.
+WITHOUT_ROOT = {"gpu", "history", "plan", "plans", "models", "export", "import"}
 
 
 def commands(*, ran=False):
@@ -118,6 +120,27 @@ def test_nothing_else_stands_there():
     assert len(OURS) > 40
 
 
+def test_a_command_on_a_host_has_sudo_if_it_needs_root():
+    lines = [(file, line.strip().split()) for file, line in commands()]
+    on_a_host = [(file, line) for file, line in lines if line[0] == "roundhouse" or line[:2] == ["sudo", "roundhouse"]]
+    assert len(on_a_host) > 20
+    wrong = [
+        (file, " ".join(line))
+        for file, line in on_a_host
+        if (line[0] == "sudo") == (line[line.index("roundhouse") + 1] in WITHOUT_ROOT)
+    ]
+    assert wrong == []
+
+
+def test_the_reference_lists_the_commands_that_need_no_root():
+    text = (ROOT / "docs/reference/command.md").read_text()
+    (cell,) = re.findall(r"^\| (.+) \| not needed \|$", text, re.MULTILINE)
+    assert set(re.findall(r"`([a-z-]+)`", cell)) == WITHOUT_ROOT
+    cells = " ".join(re.findall(r"^\| (.+) \| needed, .+ \|$", text, re.MULTILINE))
+    needed = set(re.findall(r"`([a-z-]+)`", cells))
+    assert needed | WITHOUT_ROOT == set(command.NAMES) - {"help", "deploy"}
+
+
 @pytest.mark.parametrize("told", of(*COMMAND))
 def test_the_command_takes_it(told):
     arguments = told[1 : told.index(">")] if ">" in told else told[1:]
@@ -166,8 +189,10 @@ def test_the_playbook_and_its_inventory_are_there(told):
         assert (ROOT / told[told.index("--inventory") + 1]).exists()
     if "--tags" in told:
         asked = set(told[told.index("--tags") + 1].split(","))
-        plays = [play for file in (ROOT / "playbooks").glob("*.yml") for play in yaml.safe_load(file.read_text())]
-        assert asked <= {play.get("tags") for play in plays}
+        files = [*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "roles").glob("*/tasks/*.yml")]
+        texts = [file.read_text() for file in files]
+        tags = re.findall(r"^ +tags: (.+)$", "\n".join(texts), re.MULTILINE)
+        assert asked <= {tag for each in tags for tag in re.split(r"[\[\], ]+", each)}
 
 
 def test_each_page_is_of_one_kind_and_in_the_site_and_on_the_landing_page():
@@ -242,6 +267,10 @@ def test_each_error_of_the_reference_has_a_meaning():
     text = (ROOT / "docs/reference/errors.md").read_text().partition("## Codes")[2]
     table = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
     assert [cells[0] for cells in table if not cells[1].strip()] == []
+    assert [cells[0] for cells in table if not cells[2].strip(" |")] == [], "an error without a remedy"
+    # A cell that is a field alone, or has one of these, says nothing: its sentence is made at run time.
+    empty = re.compile(r"(?:[A-Z_]+|.*\b(?:CURE|MEANT|MEANTTo|COMMANDS|SENTENCES)\b.*)[ .|]*")
+    assert [cells for cells in table if any(empty.fullmatch(cell) for cell in cells[1:])] == []
     assert error_table.COMPUTED.keys() <= error_codes.all_errors().keys()
 
 

@@ -39,6 +39,7 @@ def wait_until_healthy(plan: Plan, agent: Agent, main_pid: int | None, report: R
         raise RoundhouseError(
             "wrong_agent_served",
             "Port {port} serves {served}, not {agent}.",
+            "Find the process with `ss --listening --tcp --processes` and stop it.",
             port=agent["engine_port"],
             served=", ".join(names),
             agent=agent["name"],
@@ -93,7 +94,10 @@ def start(agent: Agent, report: Report, note: OnNote) -> float:
                 raise diagnosis.ended("start_failed", "{agent} did not start", name, unit, lines)
             if unit.state == "stopped" and not unit.pending:
                 raise RoundhouseError(
-                    "stopped_while_starting", "Another process stopped {agent} while it started.", agent=name
+                    "stopped_while_starting",
+                    "Another process stopped {agent} while it started.",
+                    "Switch to it again.",
+                    agent=name,
                 )
             time.sleep(POLL_SECONDS)
 

@@ -110,7 +110,11 @@ def run(tool: Tool, load: Load, parallel: int, seed: int, target: Target) -> Lev
         done = tool.run(options.bench(asked, result), Path(folder), _environment(target, folder))
         if done.returncode != 0 or not result.exists():
             raise RoundhouseError(
-                "bench_failed", "vllm bench serve on {url} failed: {why}", url=target.url, why=failure(done)
+                "bench_failed",
+                "vllm bench serve on {url} failed: {why}.",
+                "Check that the endpoint answers, then run the command again.",
+                url=target.url,
+                why=failure(done),
             )
         return figures(json.loads(result.read_text()), parallel)
 

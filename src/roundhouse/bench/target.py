@@ -61,6 +61,7 @@ def other(url: str, model: str | None, key_file: Path | None) -> Target:
         raise UsageError(
             "against_model_unknown",
             "--against-model is {model!r}, and {url} has: {models}.",
+            "Write one of these.",
             model=model,
             url=base,
             models=", ".join(names) or "none",

@@ -97,9 +97,11 @@ def read(path: Path) -> Any:
         raise UsageError("pyyaml_missing", "PyYAML is not installed.", remedy) from None
     except (OSError, UnicodeDecodeError) as error:
         text, why = "--roster {path} cannot be read ({why}).", " ".join(str(error).split())
-        raise UsageError("roster_unreadable", text, path=str(path), why=why) from None
+        remedy = "Name a readable YAML file."
+        raise UsageError("roster_unreadable", text, remedy, path=str(path), why=why) from None
     if not isinstance(content, dict) or "agents" not in content:
-        raise UsageError("roster_without_agents", "--roster {path} has no list named agents.", path=str(path))
+        text, remedy = "--roster {path} has no list named agents.", "Begin the file with `agents:`."
+        raise UsageError("roster_without_agents", text, remedy, path=str(path))
     return content["agents"]
 
 

@@ -92,7 +92,8 @@ def _model(args: argparse.Namespace) -> Model | RoundhouseError:
         return error
     if isinstance(found, Unknown):
         text = "The fit of {model} is unknown: {reason}"
-        return RoundhouseError("model_not_covered", text, model=found.name, reason=found.reason)
+        remedy = "Use another model, or set policy: exact in the roster to deploy it without a computed fit."
+        return RoundhouseError("model_not_covered", text, remedy, model=found.name, reason=found.reason)
     return found
 
 

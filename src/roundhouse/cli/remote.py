@@ -26,6 +26,7 @@ LAB = "roundhouse-lab"
 _SSH_FAILED = 255
 # The exit statuses of docker exec and of a shell for a program that does not exist.
 _NOT_FOUND = (126, 127)
+_SEE_ABOVE = "Correct what that message names, then run the command again."
 # Marks the processes of one call on the host, so that an interrupt can find them.
 _MARK = "ROUNDHOUSE_CALL"
 _INTERRUPT = 'for p in /proc/[0-9]*; do grep -qs "$0" "$p/environ" && kill -INT "${p#/proc/}"; done; :'
@@ -78,7 +79,7 @@ def answer(target: str, arguments: list[str], *, stdin: str | None = None) -> di
         return dict(json.loads(done.stdout))
     except ValueError:
         text = "{host} did not answer with JSON; its message is above."
-        raise RoundhouseError("host_unreachable", text, host=target) from None
+        raise RoundhouseError("host_unreachable", text, "Check the host with `ssh` or `docker`.", host=target) from None
 
 
 def ask(target: str, arguments: list[str], *, stdin: str | None = None) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def shell(target: str, script: str, *arguments: str, stdin: IO[bytes] | None = N
     done = subprocess.run(command, stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         text = "A command on {host} failed with exit status {status}; its message is above."
-        raise RoundhouseError("host_command_failed", text, host=target, status=done.returncode)
+        raise RoundhouseError("host_command_failed", text, _SEE_ABOVE, host=target, status=done.returncode)
     return done.stdout.strip()
 
 
@@ -115,7 +116,7 @@ def output_of(target: str, words: Sequence[str]) -> Iterator[IO[bytes]]:
             pass
     if running.returncode != 0:
         text = "A command on {host} failed with exit status {status}; its message is above."
-        raise RoundhouseError("host_command_failed", text, host=target, status=running.returncode)
+        raise RoundhouseError("host_command_failed", text, _SEE_ABOVE, host=target, status=running.returncode)
 
 
 @contextmanager
@@ -132,7 +133,8 @@ def uploaded(target: str, file: Path) -> Iterator[str]:
 def _status(target: str, done: subprocess.CompletedProcess[str]) -> int:
     """Return the exit status. Raises RoundhouseError where the host was not reached or has no such command."""
     if done.returncode == _SSH_FAILED and target != LAB_WORD:
-        raise RoundhouseError("host_unreachable", "ssh did not reach {host}; its message is above.", host=target)
+        text, remedy = "ssh did not reach {host}; its message is above.", "Correct --on, or the access by ssh."
+        raise RoundhouseError("host_unreachable", text, remedy, host=target)
     if done.returncode in _NOT_FOUND:
         text, remedy = "{host} does not have the command roundhouse.", "Run ansible-playbook site.yml for that host."
         raise RoundhouseError("host_without_command", text, remedy, host=target)

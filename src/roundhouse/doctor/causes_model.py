@@ -53,13 +53,13 @@ CAUSES = (
         "model_damaged",
         r"SafetensorError|incomplete metadata, file not fully covered|HeaderTooLarge",
         "A file of the model is truncated or damaged.",
-        "Delete the model's folder and run `ansible-playbook site.yml --tags models`, which downloads it again.",
+        "Run `roundhouse verify`, then `roundhouse pull`, which downloads only the damaged files again.",
     ),
     row(
         "model_unknown_to_engine",
         r"Model architectures .* are not supported|does not recognize this architecture",
         "This engine's version does not know the model's architecture.",
-        "Set a model of a family that the README lists for {name}, then run `ansible-playbook site.yml`.",
+        "Set a model of a family in docs/reference/families.md for {name}, then run `ansible-playbook site.yml`.",
     ),
     row(
         "model_not_there",

@@ -99,7 +99,8 @@ def _folder() -> Path:
 def _send(command: str, done: str, name: str) -> None:
     if problem := haproxy.send([command]):
         text = "The key {name} was {done}, but {problem}."
-        raise RoundhouseError("gateway_not_told", text, name=name, done=done, problem=problem)
+        remedy = "Reload the gateway: `systemctl reload roundhouse-gateway`."
+        raise RoundhouseError("gateway_not_told", text, remedy, name=name, done=done, problem=problem)
 
 
 def _new() -> str:

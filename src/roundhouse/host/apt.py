@@ -146,9 +146,10 @@ def update(source: Source, path: Path | None = None) -> None:
         reasons = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
         raise RoundhouseError(
             "repository_refused",
-            "apt refuses {uri} and does not use its old index: {output}",
+            "apt refuses {uri} and does not use its old index: {output}.",
+            "Check the repository's URL and key in the role's settings, and the host's network.",
             uri=source.uri,
-            output=" ".join(reasons[:2]),
+            output=" ".join(reasons[:2]).rstrip("."),
         )
 
 

@@ -189,9 +189,10 @@ def _validate(text: str) -> None:
     if done.returncode != 0 and "unknown flag" not in done.stderr:
         raise RoundhouseError(
             "daemon_json_refused",
-            "Docker refuses the new {path}; nothing was changed: {output}",
+            "Docker refuses the new {path}; nothing was changed: {output}.",
+            "Correct the key that Docker names in that file, or in the role's settings.",
             path=str(PATH),
-            output=done.stderr.strip().rpartition("\n")[2] or "no output",
+            output=done.stderr.strip().rpartition("\n")[2].rstrip(".") or "no output",
         )
 
 

@@ -17,9 +17,10 @@ def call(*arguments: str) -> str:
     if done.returncode != 0:
         raise RoundhouseError(
             "systemctl_failed",
-            "`systemctl {arguments}` failed: {output}",
+            "`systemctl {arguments}` failed: {output}.",
+            "Read `journalctl --boot`; if access is denied, run the command as root.",
             arguments=" ".join(arguments),
-            output=(done.stderr or done.stdout).strip().partition("\n")[0] or "no output",
+            output=(done.stderr or done.stdout).strip().partition("\n")[0].rstrip(".") or "no output",
         )
     return done.stdout
 

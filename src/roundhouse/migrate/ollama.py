@@ -35,7 +35,8 @@ def import_store(store: Path | None, root: Path = Path("/")) -> tuple[list[dict[
     if not imported:
         reasons = " ".join(f"{each.file}: {each.why}" for each in others) or "It contains no models."
         text = "{store} has no model for an agent. {reasons}"
-        raise RoundhouseError("no_ollama_model", text, store=str(place), reasons=reasons)
+        remedy = "Name another store with --store."
+        raise RoundhouseError("no_ollama_model", text, remedy, store=str(place), reasons=reasons)
     agents, own = roster_file.combine(imported)
     return agents, [*lines, *own, *others]
 

@@ -60,7 +60,8 @@ def load(path: Path = PATH) -> Plan:
         raise _invalid(path, "plan_incomplete", "an agent lacks the key {reason}", reason=str(error)) from None
     if plan.get("problems"):
         text = "{path} has an agent that does not fit: {problem}"
-        raise UsageError("plan_does_not_fit", text, path=str(path), problem=plan["problems"][0])
+        remedy = "Change the roster, and deploy again with ansible-playbook site.yml."
+        raise UsageError("plan_does_not_fit", text, remedy, path=str(path), problem=plan["problems"][0])
     if not agents:
         raise _invalid(path, "plan_empty", "it has no agents")
     for field in ("name", "port"):

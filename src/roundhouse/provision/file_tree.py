@@ -127,10 +127,11 @@ def _validate(path: Path, content: str, commands: Iterable[str]) -> None:
             if done.returncode != 0:
                 raise RoundhouseError(
                     "validation_failed",
-                    "`{command}` refuses the new {path}, so the old file is kept: {output}",
+                    "`{command}` refuses the new {path}, so the old file is kept: {output}.",
+                    "Correct the setting that the output names, and deploy again.",
                     path=str(path),
                     command=command,
-                    output=(done.stderr or done.stdout).strip().replace(str(new), str(path)),
+                    output=(done.stderr or done.stdout).strip().replace(str(new), str(path)).rstrip("."),
                 )
 
 

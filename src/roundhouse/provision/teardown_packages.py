@@ -87,7 +87,10 @@ def _removed_with(names: list[str]) -> list[str]:
     done = process.run(command)
     if done.returncode != 0:
         raise RoundhouseError(
-            "removal_not_simulated", "apt failed to simulate the removal: {output}", output=done.stderr.strip()
+            "removal_not_simulated",
+            "apt failed to simulate the removal: {output}.",
+            "Repair apt (`apt-get check`), then run the teardown again.",
+            output=done.stderr.strip().rstrip("."),
         )
     return _REMOVED.findall(done.stdout)
 

@@ -176,6 +176,7 @@ def _measured(asked: QuantizeRequest, other: Path, scorer: Scorer, cache: Path, 
         raise RoundhouseError(
             "quality_gate_failed",
             "{model} failed the quality gate, and {base} is not replaced: {missed}",
+            "Use another recipe.",
             model=asked.path.rpartition("/")[0],
             base=asked.base_name(),
             missed=" ".join(missed),

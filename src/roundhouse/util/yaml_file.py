@@ -39,7 +39,7 @@ def check(path: Path, text: str) -> None:
         raise _invalid(path, text, error) from None
     except yaml.YAMLError as error:  # a character that YAML does not allow
         why = " ".join(str(error).split())
-        raise UsageError("yaml_invalid", "{path}: {why}.", path=str(path), why=why) from None
+        raise UsageError("yaml_invalid", "{path}: {why}.", "Remove that character.", path=str(path), why=why) from None
 
 
 def _is_json(text: str) -> bool:

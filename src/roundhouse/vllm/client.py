@@ -111,6 +111,7 @@ class Engine:
             raise RoundhouseError(
                 "canary_wrong_model",
                 "The engine on port {port} answered as the wrong model, {model!r}.",
+                "Find the process with `ss --listening --tcp --processes` and stop it.",
                 port=self.port,
                 model=answer.get("model"),
             )
@@ -122,7 +123,8 @@ class Engine:
             raise RoundhouseError("canary_no_answer", message, **values)
         if not any(letter.isalnum() for letter in text) or _is_stuck(ids or []):
             message = "{agent} returned unreadable text, {answer!r}; its weights or kernels are probably corrupt."
-            raise RoundhouseError("canary_no_text", message, **values)
+            remedy = "Check the model's files with `roundhouse verify`."
+            raise RoundhouseError("canary_no_text", message, remedy, **values)
         return Answer(text, ids)
 
     def ask(self, path: str, body: Mapping[str, object], timeout_seconds: float) -> dict[str, Any]:

@@ -82,5 +82,9 @@ def _write(folder: Path, made: dict[str, str]) -> None:
             files.write(folder / name, text)
     except OSError as error:
         raise RoundhouseError(
-            "folder_not_writable", "{folder} cannot be written: {why}.", folder=str(folder), why=error.strerror
+            "folder_not_writable",
+            "{folder} cannot be written ({why}).",
+            "Write another folder: --to FOLDER.",
+            folder=str(folder),
+            why=error.strerror,
         ) from None

@@ -126,12 +126,14 @@ def _files(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Line]]:
             found, rest = _read(path, args.model)
         except (OSError, UnicodeDecodeError) as error:
             text = "{path} cannot be read ({why})."
-            raise UsageError("import_file_unreadable", text, path=str(path), why=str(error)) from None
+            remedy = "Name a readable text file."
+            raise UsageError("import_file_unreadable", text, remedy, path=str(path), why=str(error)) from None
         made += found
         others += rest
     if not made:
         text = "{files} contains no vLLM service: none has its image or variables."
-        raise UsageError("no_engine_imported", text, files=", ".join(args.files))
+        remedy = "Name a file with an image of vLLM or its variables."
+        raise UsageError("no_engine_imported", text, remedy, files=", ".join(args.files))
     agents, lines = roster_file.combine(made)
     return agents, [*lines, *others]
 
@@ -146,7 +148,7 @@ def _read(path: Path, model: str | None) -> tuple[list[Imported], list[Line]]:
     assignments, others_of_it = env_file.read(path)
     if not assignments:
         text = "{path} is not a compose file (.yml), a file of KEY=VALUE, or a Modelfile."
-        raise UsageError("import_file_unknown", text, path=str(path))
+        raise UsageError("import_file_unknown", text, "Name a file of one of these kinds.", path=str(path))
     source = Source(str(path), 1, (in_file_name(path),), (*assignments, *others_of_it))
     return [import_source(source, model)], []
 
@@ -173,5 +175,6 @@ def _write(path: Path, content: str, *, overwrite: bool) -> None:
         path.write_text(content)
     except OSError as error:
         text = "{path} cannot be written ({why})."
-        raise RoundhouseError("file_not_written", text, path=str(path), why=error.strerror) from None
+        remedy = "Name another file with --to."
+        raise RoundhouseError("file_not_written", text, remedy, path=str(path), why=error.strerror) from None
     console.say(f"{path}: {'replaced' if there else 'written'}")

@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> Answer:
     found = plan_sets.before(args.plan)
     if lost := deploy_preview.missing(found):
         text = "The plan {plan} is incomplete: {lost}."
-        raise RoundhouseError("plan_incomplete", text, plan=found.name, lost="; ".join(lost))
+        remedy = "Name another plan of `roundhouse plans`."
+        raise RoundhouseError("plan_incomplete", text, remedy, plan=found.name, lost="; ".join(lost))
     replaced, _ = plan_sets.current()
     result, shown = deploy.put(found, args)
     told = None if args.dry_run else next_run.after_rollback(found, replaced)
