@@ -35,7 +35,8 @@ NEEDS = re.compile(r' title="needs [^"]+"')
 AGENTS = ("architect", "dev", "po")
 COMMAND = ("roundhouse", "scripts/switch.py")
 # What the shell, and programs of others, do in a document: nothing of ours to check.
-OTHERS = (".", "set", "python3", "~/examples/bin/python", "curl", "docker", "nvidia-smi", "systemctl")
+SHELL = (".", "set", "export")
+OTHERS = (*SHELL, "python", "python3", "~/examples/bin/python", "curl", "docker", "nvidia-smi", "systemctl", "ufw")
 
 
 def commands(*, ran=False):
