@@ -13,7 +13,7 @@ from real_gateway import version as haproxy_version
 from small_server import Handler, served
 
 from roundhouse.cli import main
-from roundhouse.gateway import client_config, keys
+from roundhouse.gateway import keys
 from roundhouse.plan import deployed
 
 real_gateway = pytest.mark.skipif(haproxy_version() < (2, 6), reason="the gateway needs HAProxy from 2.6 on")
@@ -31,7 +31,6 @@ def deploy(monkeypatch, folder, plan):
 def gateway(tmp_path, monkeypatch):
     """Return a function that starts the gateway of dev and po with settings, and deploys its plan."""
     folder = create_files(tmp_path, monkeypatch)
-    monkeypatch.setattr(client_config, "FOLDER", str(folder))
     made = []
 
     def start(**settings):

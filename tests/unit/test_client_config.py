@@ -7,6 +7,7 @@ import yaml
 
 from roundhouse.cli import main
 from roundhouse.gateway import client_config
+from roundhouse.gateway import config as gateway_config
 from roundhouse.plan import deployed as plan_deployed
 
 
@@ -28,7 +29,7 @@ def deployed(monkeypatch, tmp_path):
             for name, port, length in (("dev", 8001, 32768), ("po", 8002, 8192))
         ]
         (tmp_path / "haproxy.cfg").write_text(more.pop("gateway", ""))
-        monkeypatch.setattr(client_config, "FOLDER", tmp_path)
+        monkeypatch.setattr(gateway_config, "FOLDER", str(tmp_path))
         file = tmp_path / "plan.json"
         file.write_text(json.dumps({"schema": 1, "agents": agents, **more}))
         monkeypatch.setattr(plan_deployed, "PATH", file)

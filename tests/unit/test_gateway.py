@@ -184,7 +184,7 @@ def test_waiting_is_bounded_in_number(start_gateway):
         with asking(table.complete, "dev", times=2) as refused:
             pass
         table.publish(dev="off:5")
-    assert reasons(refused) == [("gateway_waiting).", 503)] * 2
+    assert reasons(refused) == [("2 requests, gateway_waiting).", 503)] * 2
     assert [each.headers["x-should-retry"] for each in waited] == ["false", "false"]
     assert counts_of_refused(table) == {"full": 2, "off": 2}
 

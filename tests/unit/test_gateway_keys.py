@@ -3,12 +3,14 @@
 import hashlib
 import http.client
 import json
+import os
 import shutil
 import socket
 import ssl
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
+import openai
 import pytest
 import yaml
 from clock import until
@@ -67,7 +69,10 @@ def test_no_key_is_created_after_all_were_revoked(place, capsys):
     assert said(capsys, "revoke", "default") == (0, "the key of default is revoked")
     assert gateway_keys.ensure() is False
     assert said(capsys, "show", "default")[1].endswith("No key is named 'default'. There is none yet.")
-    assert said(capsys) == (0, "There is no key. Make one with `roundhouse keys add NAME`.")
+    add = "Add one with `roundhouse keys add NAME`."
+    assert said(capsys) == (0, f"There is no key. The API on loopback needs none. {add}")
+    (place / "haproxy.cfg").write_text("map_str(/etc/roundhouse/gateway/keys.map)")
+    assert said(capsys) == (0, f"There is no key, so the gateway refuses all requests except /health. {add}")
     assert gateway_keys.MAP.read_text() == ""
 
 
@@ -80,6 +85,7 @@ def test_no_key_is_created_after_all_were_revoked(place, capsys):
         (("show", "nosuch"), "No key is named 'nosuch'. Write one of default."),
         (("show", "defualt"), "No key is named 'defualt'. Did you mean default?"),
         (("list", "foo"), "keys list does not take the argument 'foo'. Leave it out."),
+        (("certificate", "foo"), "keys certificate does not take the argument 'foo'. Leave it out."),
         (("add",), "keys add needs a name. Write roundhouse keys add NAME."),
     ],
 )
@@ -147,6 +153,82 @@ def test_a_key_has_limits_of_its_own(start_gateway):
     assert table.ask("GET", "/v1/models", **other).status == 200
 
 
+def make_certificate(target):
+    script = (ROLE / "files/make_certificate.sh").read_text().replace("chown", ": chown")
+    subprocess.run(["sh", "-c", script, "make", str(target)], check=True)
+    return target.read_text()
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["made by the role", "gateway_certificate"])
+@pytest.mark.parametrize("key_first", [False, True])
+def test_the_certificate_is_printed_without_its_private_key(place, capsys, own, key_first):
+    file = place / ("own.pem" if own else "tls.pem")
+    certificate, _, key = make_certificate(file).partition("-----BEGIN PRIVATE KEY-----")
+    key = f"-----BEGIN PRIVATE KEY-----{key}"
+    file.write_text(f"{key}{certificate}" if key_first else f"{certificate}{key}")
+    table = Gateway(place, tls=True, certificate="/home/me/own.pem" if own else "")
+    table.write()
+    assert said(capsys, "certificate") == (0, certificate.strip())
+    status, text = said(capsys, "certificate", "--json")
+    assert (status, json.loads(text)["certificate"]) == (0, certificate.strip())
+    assert "PRIVATE" not in text
+    assert key.split("\n")[1] not in text
+    ssl.create_default_context(cadata=certificate)
+
+
+@needs_haproxy
+def test_a_client_that_has_the_printed_certificate_reaches_the_gateway(place, capsys, monkeypatch):
+    make_certificate(place / "tls.pem")
+    table = Gateway(place, tls=True)
+    table.trusting = ssl.create_default_context(cafile=place / "tls.pem")
+    try:
+        table.start()
+        url = f"https://localhost:{table.ports.any}/v1"
+        with pytest.raises(openai.APIConnectionError):
+            openai.OpenAI(base_url=url, api_key="none", max_retries=0).models.list()
+        (place / "gateway.pem").write_text(said(capsys, "certificate")[1] + "\n")
+        monkeypatch.setenv("SSL_CERT_FILE", str(place / "gateway.pem"))
+        found = openai.OpenAI(base_url=url, api_key="none", max_retries=0).models.list()
+        assert [each.id for each in found] == ["dev", "po"]
+        curl = ["curl", "--silent", "--fail", "--cacert", str(place / "gateway.pem"), f"{url}/models"]
+        listed = subprocess.check_output(curl, env={"PATH": os.environ["PATH"]})
+        assert [each["id"] for each in json.loads(listed)["data"]] == ["dev", "po"]
+    finally:
+        table.end()
+
+
+def test_a_chain_is_printed_whole(place, capsys):
+    first, second = (make_certificate(place / name) for name in ("one.pem", "tls.pem"))
+    (place / "tls.pem").write_text(first + second)
+    (place / "haproxy.cfg").write_text(f"bind 0.0.0.0:8080 ssl crt {place}/tls.pem ssl-min-ver TLSv1.2\n")
+    _, text = said(capsys, "certificate")
+    assert (text.count("BEGIN CERTIFICATE"), text.count("BEGIN"), text.count("END CERTIFICATE")) == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "file", "code"),
+    [
+        (None, "", "gateway_not_deployed"),
+        ("bind 127.0.0.1:8080\n", "", "gateway_without_tls"),
+        ("bind 0.0.0.0:8080 ssl crt FOLDER/tls.pem ssl-min-ver TLSv1.2\n", None, "certificate_unreadable"),
+        # Damaged: the block of the certificate does not end before the one of the key.
+        (
+            "bind 0.0.0.0:8080 ssl crt FOLDER/tls.pem ssl-min-ver TLSv1.2\n",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----BEGIN PRIVATE KEY-----\nSECRET\n-----END CERTIFICATE-----\n",
+            "certificate_missing",
+        ),
+    ],
+)
+def test_without_a_certificate_the_command_fails_and_prints_no_key(place, capsys, config, file, code):
+    if config is not None:
+        (place / "haproxy.cfg").write_text(config.replace("FOLDER", str(place)))
+    if file is not None:
+        (place / "tls.pem").write_text(file)
+    status, text = said(capsys, "certificate", "--json")
+    assert (status != 0, json.loads(text)["errors"][0]["code"]) == (True, code)
+    assert "SECRET" not in text
+
+
 def settings(**changes):
     common = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
     roster = [{"name": "dev", "port": 8001, "models": [{"model": "/m"}], **common}]
@@ -193,8 +275,7 @@ def test_a_gateway_for_others_without_keys_is_refused():
 
 @needs_haproxy
 def test_a_certificate_is_made_for_the_host_and_used_by_clients_that_know_http2_too(place, monkeypatch):
-    script = (ROLE / "files/make_certificate.sh").read_text().replace("chown", ": chown")
-    subprocess.run(["sh", "-c", script, "make", str(place / "tls.pem")], check=True)
+    make_certificate(place / "tls.pem")
     trusting = ssl.create_default_context(cafile=place / "tls.pem")
     trusting.set_alpn_protocols(["h2", "http/1.1"])
     table = Gateway(place, tls=True)

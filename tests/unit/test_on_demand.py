@@ -4,7 +4,8 @@ import json
 import time
 
 import pytest
-from real_gateway import DEFAULTS
+import yaml
+from real_gateway import DEFAULTS, ROLE
 
 from roundhouse.errors import UsageError
 from roundhouse.gateway import config, haproxy, on_demand
@@ -37,6 +38,14 @@ def test_the_rules_reach_the_service(plan, tmp_path, monkeypatch):
         on_demand.load()
     on_demand.PATH.write_text(build(plan, pinned=["po"]))
     assert on_demand.load() == (5, 60, 120, 0, (), ("po",))
+
+
+def test_requests_start_agents_by_default(plan):
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    values = {name: defaults[f"gateway_{name}"] for name in config.Settings._fields}
+    assert values["on_demand"] is True
+    rules = on_demand.settings(json.loads(config.build(plan, config.Settings(**values))["demand"]))
+    assert rules == (5, 60, 120, 0, (), ())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """On demand: simulate ten minutes of requests, and compare waits and switches with the bounds of the settings."""
 
+import itertools
 import random
 from collections import deque
 from typing import NamedTuple
@@ -171,14 +172,43 @@ def test_a_pinned_agent_stays():
     assert (card.scheduler.startable(SECONDS), card.scheduler.pinned_out()) == (["dev"], ["po"])
 
 
-def test_an_agent_that_failed_is_not_tried_again_for_a_while():
-    card = Card(RULES, ["dev", "po"], [Request("po", 1.0, 1)], "dev")
+def broken_card():
+    """Return a card whose agent po does not start, and a client that repeats its request for po."""
+    card = Card(RULES, ["dev", "po"], [Request("po", float(at), 1) for at in range(1, 4 * 3600, 30)], "dev")
     card.broken = {"po"}
-    card.run(200)
-    assert [at for at, _ in card.events] == [5.0, 65.0, 125.0, 185.0]
+    return card
+
+
+def test_the_wait_before_a_failed_agent_is_tried_again_doubles_up_to_an_hour():
+    card = broken_card().run(4 * 3600)
+    times = [at for at, decision in card.events if decision.agent == "po"]
+    waits = [later - sooner for sooner, later in itertools.pairwise(times)]
+    assert (times[0], waits) == (5.0, [60, 120, 240, 480, 960, 1920, 3600, 3600])
+
+
+def test_the_time_of_the_next_try_is_the_remaining_time():
+    card = broken_card().run(200)  # tries at 5, 65 and 185 s
     assert card.scheduler.startable(186.0) == ["dev"]
-    assert card.scheduler.retries(186.0) == {"po": 59.0}
-    assert card.scheduler.retries(246.0) == {}
+    assert card.scheduler.retries(186.0) == {"po": 239.0}
+    assert card.scheduler.retries(424.0) == {"po": 1.0}
+    assert (card.scheduler.retries(425.0), card.scheduler.startable(425.0)) == ({}, ["dev", "po"])
+
+
+def test_a_failed_agent_that_was_ready_waits_the_shortest_time_again():
+    card = broken_card().run(200)
+    card.scheduler.forget_failures(["dev"])
+    assert card.scheduler.retries(200.0) == {"po": 225.0}
+    card.scheduler.forget_failures(["po"])
+    assert (card.scheduler.retries(200.0), card.scheduler.startable(200.0)) == ({}, ["dev", "po"])
+    card.scheduler.failed("po", 201.0)
+    assert card.scheduler.retries(201.0) == {"po": 60.0}
+
+
+def test_the_longest_wait_stays_an_hour_after_any_number_of_failures():
+    scheduler = Scheduler(RULES, {"dev": ["po"], "po": ["dev"]}, TICK)
+    for _ in range(5000):
+        scheduler.failed("po", 0.0)
+    assert scheduler.retries(0.0) == {"po": 3600.0}
 
 
 def test_an_agent_that_cannot_start_costs_no_more_switches_than_are_promised():

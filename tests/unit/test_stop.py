@@ -11,6 +11,7 @@ from clock import TIMEOUT_SECONDS
 from roundhouse.agents import drain
 from roundhouse.cli import agent_manager, main
 from roundhouse.errors import RoundhouseError, UsageError
+from roundhouse.gateway import haproxy, on_demand
 from roundhouse.host import systemd
 from roundhouse.paths import CHECKOUT
 from roundhouse.plan import deployed as plan_deployed
@@ -76,8 +77,29 @@ def test_the_active_agent_stops_and_stays_on_record(up):
     assert set(up.values()) == {"stopped"}
     assert serving.serving() == ["dev"]
     assert said == ["stopping dev (2 running requests, cut after 0 s)"]
-    assert "A request on demand, a reboot, a deployment or `roundhouse resume` starts" in stop.text(result)
+    again = "It starts again on a switch, a reboot, a deployment or `roundhouse resume`."
+    assert stop.text(result) == f"dev stopped ({result['seconds']:g} s). {again}"
     assert "2 requests were cut" in stop.text(result | {"cut": 2})
+
+
+@pytest.mark.parametrize(
+    ("port", "settings", "again"),
+    [
+        (8080, True, "on the next request, a reboot, a deployment or `roundhouse resume`."),
+        (8080, False, "on a switch, a reboot, a deployment or `roundhouse resume`."),
+        (None, True, "on a switch, a reboot, a deployment or `roundhouse resume`."),
+    ],
+)
+def test_the_result_states_what_starts_the_agent_again(up, monkeypatch, tmp_path, port, settings, again):
+    monkeypatch.setattr(on_demand, "PATH", tmp_path / "demand.json")
+    if settings:
+        on_demand.PATH.write_text("{}")
+    monkeypatch.setattr(haproxy, "RUNTIME", str(tmp_path))
+    up["roundhouse-po.service"] = "ready"
+    both = stop.text(stop.stop(PLAN | {"gateway_port": port}, None, str))
+    up["roundhouse-po.service"] = "ready"
+    one = stop.text(stop.stop(PLAN | {"gateway_port": port}, None, str))
+    assert (one.endswith(f"It starts again {again}"), both.endswith(f"They start again {again}")) == (True, True)
 
 
 def test_a_starting_agent_is_stopped_too(up):

@@ -73,6 +73,8 @@ from roundhouse.bench import run
 from roundhouse.cli import main
 from roundhouse.cli.commands import bench
 bench.FOLDER = Path("{folder}/bench")
+from roundhouse.gateway import keys
+keys.PATH = Path("{folder}/keys.json")
 raise SystemExit(main.main())
 """
 VLLM = """\
@@ -181,6 +183,10 @@ def test_json_names_the_host_and_stderr_does_not(lab):
         assert (answer["host"], answer["ok"], key in answer, done.stderr) == ("lab", True, True, "")
     failed = json.loads(lab.run("logs", "nosuch", "--json").stdout)
     assert (failed["host"], failed["ok"]) == ("lab", False)
+
+
+def test_a_remedy_from_the_host_names_the_command_that_was_typed_here(lab):
+    assert lab.run("keys").stdout.endswith("Add one with `scripts/switch.py keys add NAME`.\n")
 
 
 def test_on_local_is_this_machine(lab):

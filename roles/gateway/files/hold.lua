@@ -82,7 +82,8 @@ core.register_action("hold", { "http-req" }, function(txn)
   -- For Retry-After. The next worker has all requests of a reloaded one at once.
   local seconds = tonumber((select(2, route(agent))))
   if why == "moved" then seconds = 1 end
-  if why == "failed" then seconds = math.max(1, seconds - core.now().sec) end
+  -- T is of the host's clock. After a step of that clock, HAProxy's own differs from it.
+  if why == "failed" then seconds = math.max(1, seconds - os.time()) end
   txn:set_var("txn.seconds", seconds)
 end, 0)
 

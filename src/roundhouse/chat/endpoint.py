@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RoundhouseError, UsageError
-from ..gateway import client_config, config, keys
+from ..gateway import certificate, client_config, config, keys
 from ..schema.plan import Agent, Plan
 from ..util import console
 
 _ANY = {"0.0.0.0": "127.0.0.1", "[::]": "::1", "*": "127.0.0.1"}  # noqa: S104 - addresses of a gateway, read
-_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n", re.DOTALL)
 
 
 class Endpoint(NamedTuple):
@@ -62,16 +61,10 @@ def _key(file: Path | None) -> str:
     return known.get(keys.FIRST) or known[min(known)]
 
 
-def _trust(certificate: Path) -> ssl.SSLContext:
+def _trust(file: Path) -> ssl.SSLContext:
     """Return a context that accepts the gateway's own certificate alone, under any host name."""
-    try:
-        found = _CERTIFICATE.findall(certificate.read_text())
-    except OSError as error:
-        text, remedy = "The gateway's certificate {path} cannot be read ({why}).", "Run this as root."
-        fields = {"path": str(certificate), "why": error.strerror or type(error).__name__}
-        raise RoundhouseError("certificate_unreadable", text, remedy, **fields) from None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # the file identifies the gateway; its names are those of other hosts
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(cadata="".join(found[:1]))
+    context.load_verify_locations(cadata=certificate.blocks(file)[0])
     return context

@@ -174,7 +174,10 @@ def _command(target: str, words: Sequence[str], *, terminal: bool = False, mark:
     if target == LAB_WORD:
         if not lab_is_up():
             raise RoundhouseError("lab_not_running", "The lab is not running.", "Start it with make demo.")
-        options = [*(["--tty"] if terminal else []), *([f"--env={_MARK}={mark}"] if mark else [])]
+        # On a machine with a plan, a command without --on does not run in the lab.
+        name = f"{console.command_name()}{' --on lab' if deployed.PATH.exists() else ''}"
+        environment = [f"--env={_MARK}={mark}", f"--env={console.CALLED_AS}={name}"] if mark else []
+        options = [*(["--tty"] if terminal else []), *environment]
         return ["docker", "exec", "--interactive", *options, LAB, *words]
     if target.startswith("ssh://"):  # ssh hands one string to the host's shell
         own = [f"{_MARK}={mark}"] if mark else []

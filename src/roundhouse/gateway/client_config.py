@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import RoundhouseError
 from ..schema.plan import Plan
-from .config import FOLDER
+from . import haproxy_config
 
 
 class Listener(NamedTuple):
@@ -28,14 +26,8 @@ def listener(plan: Plan) -> Listener:
     """Return the scheme and keys of the gateway's configuration; without a gateway, http and no key."""
     if plan.get("gateway_port") is None:
         return Listener("http", keyed=False)
-    path = Path(FOLDER, "haproxy.cfg")
-    try:
-        text = path.read_text()
-    except OSError as error:
-        remedy = "Run this as root." if isinstance(error, PermissionError) else "Deploy again."
-        text, reason = "{path} cannot be read ({reason}).", error.strerror or type(error).__name__
-        raise RoundhouseError("gateway_config_unreadable", text, remedy, path=str(path), reason=reason) from None
-    return Listener("https" if " ssl crt " in text else "http", keyed="/keys.map" in text)
+    text = haproxy_config.deployed()
+    return Listener("https" if " ssl crt " in text else "http", keyed=haproxy_config.needs_key())
 
 
 # Prompt and answer share max_model_len; an editor needs a limit for each.

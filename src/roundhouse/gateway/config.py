@@ -47,9 +47,9 @@ REFUSALS = {
     "off": f"{_AGENT} is not loaded, and agents are not started on demand: {{off}}. {_RUN}",
     "pinned": f"{_AGENT} is not loaded, and a pinned agent (gateway_pinned) keeps its GPU. {_RUN}",
     "failed": f"{_AGENT} failed to start; see `roundhouse doctor`. The next try is in %[var(txn.seconds)] s.",
-    "late": f"{_AGENT} did not become ready within the hold of {{wait_seconds}} s (gateway_wait_seconds).",
+    "late": f"{_AGENT} did not become ready within {{wait_seconds}} s (gateway_wait_seconds).",
     "moved": "The gateway was reloaded. Repeat the request.",
-    "full": f"{{waiting}} requests wait for {_AGENT} already (gateway_waiting).",
+    "full": f"The queue of {_AGENT} is full ({{waiting}} requests, gateway_waiting).",
 }
 # A retry is of no use: these get no Retry-After, and `x-should-retry: false`, which OpenAI's clients obey.
 FINAL_REFUSALS = ("off", "pinned")
@@ -131,7 +131,7 @@ def _origins(origins: list[str], needs_key: bool) -> list[str]:
             text, remedy = "gateway_cors_origins contains *, and no key is required.", "Set gateway_key_required: true."
             raise UsageError("cors_any_without_keys", text, remedy)
         if origin != ANY_ORIGIN and not _ORIGIN.fullmatch(origin):
-            text = "gateway_cors_origins contains {origin!r}, which is not an origin."
+            text = "{origin!r} in gateway_cors_origins is not an origin."
             raise UsageError("cors_origin_invalid", text, "Use scheme://host or scheme://host:port.", origin=origin)
     return [ANY_ORIGIN] if ANY_ORIGIN in origins else origins
 
@@ -150,7 +150,7 @@ def _needs_key(settings: Settings, public: bool) -> bool:
 
 def _certificate(settings: Settings, public: bool) -> dict[str, str | bool | None]:
     tls = public if settings.tls is None else settings.tls
-    # A copy that HAProxy's user may read; HAProxy is reloaded when the file of the user changes.
+    # A copy that HAProxy may read. A change of the user's file reloads HAProxy.
     path = f"{FOLDER}/{'own' if settings.certificate else 'tls'}.pem"
     return {
         "certificate": path if tls else None,
@@ -183,7 +183,7 @@ def _address(listen: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     except ValueError:
         raise UsageError(
             "gateway_listen_invalid",
-            "gateway_listen is {listen!r}, which is not an address.",
+            "gateway_listen {listen!r} is not an address.",
             "Use an address of this host, such as 127.0.0.1 or 0.0.0.0.",
             listen=listen,
         ) from None

@@ -43,6 +43,24 @@ def path() -> Path:
     return Path(config.FOLDER, "haproxy.cfg")
 
 
+def deployed() -> str:
+    """Return HAProxy's configuration. Raises UsageError without a gateway, and RoundhouseError."""
+    try:
+        return path().read_text()
+    except FileNotFoundError:
+        text, remedy = "{path} does not exist.", "Deploy a gateway first, with site.yml."
+        raise UsageError("gateway_not_deployed", text, remedy, path=str(path())) from None
+    except OSError as error:
+        remedy = "Run this as root." if isinstance(error, PermissionError) else "Deploy again."
+        text, reason = "{path} cannot be read ({reason}).", error.strerror or type(error).__name__
+        raise RoundhouseError("gateway_config_unreadable", text, remedy, path=str(path()), reason=reason) from None
+
+
+def needs_key() -> bool:
+    """Return whether the API requires a key; without a gateway it requires none. Raises RoundhouseError."""
+    return path().exists() and "/keys.map" in deployed()
+
+
 def render(text: str, plan: Plan) -> str:
     """Return the role's text with the agents of a plan. Raises UsageError for a plan without a gateway."""
     if plan["gateway_port"] is None:

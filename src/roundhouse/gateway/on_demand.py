@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
 from ..state import serving
+from ..state.note import Report
 from ..util import json_file
 from .scheduler import Settings
 
@@ -34,6 +35,33 @@ class Offers(NamedTuple):
 def offers_path() -> Path:
     """Return the file of the offers."""
     return serving.LOCK.parent / "asks.json"
+
+
+def _deployment_path() -> Path:
+    """Return the file whose time is that of the last deployment or rollback."""
+    return serving.LOCK.parent / "deployment"
+
+
+def note_deployment(report: Report) -> None:
+    """Let the control service try failed agents again at once. A failure is only reported."""
+    try:
+        if PATH.exists():
+            _deployment_path().touch()
+    except OSError as error:
+        report(f"{_deployment_path()} was not updated: {error.strerror}")
+
+
+def last_deployment() -> int:
+    """Return the time of the last deployment since the host's boot, in nanoseconds; 0 without one."""
+    try:
+        return _deployment_path().stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def is_deployed(plan: Plan) -> bool:
+    """Return whether requests start agents on this host."""
+    return plan.get("gateway_port") is not None and PATH.exists()
 
 
 def problem(plan: Plan, settings: Settings, wait_seconds: float) -> str | None:
@@ -85,13 +113,13 @@ def withdraw() -> None:
 def offers() -> Offers:
     """Return the offers; empty where no control service runs. A retry that is due is an offer to start."""
     try:
-        told = json.loads(offers_path().read_text())
+        found = json.loads(offers_path().read_text())
     except FileNotFoundError:
         return Offers([], {}, [])
-    retries = {str(name): int(at) for name, at in told.get("retries", {}).items()}
+    retries = {str(name): int(at) for name, at in found.get("retries", {}).items()}
     due = [name for name, at in retries.items() if at <= time.time()]
     later = {name: at for name, at in retries.items() if name not in due}
-    return Offers([*told["asks"], *due], later, told.get("pinned_out", []))
+    return Offers([*found["asks"], *due], later, found.get("pinned_out", []))
 
 
 def conflicts(plan: Plan) -> dict[str, list[str]]:

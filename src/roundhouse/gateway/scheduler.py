@@ -7,7 +7,9 @@ The rules bound the wait of a request, whatever the number of clients (molecule/
 - An agent in use keeps its card for at least `min_active_seconds`. After that it leaves when a request for another
   agent has waited for `max_wait_seconds`.
 - The agent with the longest-waiting request is next. All its held requests are answered together.
-- A pinned agent is not displaced. An agent that failed to start is not tried again for AFTER_FAILURE_SECONDS.
+- A pinned agent is not displaced.
+- An agent that failed to start is tried again after 60 s. Each further failure doubles this wait, up to 1 h. The agent
+  starts from 60 s again once it was ready, or after a deployment.
 - An agent without a request for `idle_seconds` leaves its card to the default agent, or leaves it idle.
 
 Why `in_use_seconds`: an agentic client sends a request, runs a tool and sends the next request. Most tools (read a
@@ -19,11 +21,12 @@ then waits in the queue, and the agent of the other client has its minimum time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-# A failed start interrupts the previous agent, so it is not repeated at once.
-AFTER_FAILURE_SECONDS = 60.0
+# A failed start interrupts the previous agent, so a client that repeats its request must not cause it over and over.
+AFTER_FAILURE_SECONDS, MOST_AFTER_FAILURE_SECONDS = 60.0, 3600.0
+_MOST_DOUBLINGS = 6  # 60 s become more than 1 h
 
 
 class Settings(NamedTuple):
@@ -54,6 +57,19 @@ class Decision(NamedTuple):
     free: bool = False
 
 
+class Failure(NamedTuple):
+    """The failed starts of one agent since it was ready."""
+
+    starts: int
+    at: float  # the last one
+
+    @property
+    def retry_at(self) -> float:
+        """Return the time of the next try."""
+        doublings = min(self.starts - 1, _MOST_DOUBLINGS)
+        return self.at + min(AFTER_FAILURE_SECONDS * (1 << doublings), MOST_AFTER_FAILURE_SECONDS)
+
+
 class Scheduler:
     """Keep what was observed, and decide. All times are seconds of one monotonic clock."""
 
@@ -62,7 +78,7 @@ class Scheduler:
         self._since: dict[str, float] = {}  # agents that are loaded
         self._used: dict[str, float] = {}
         self._total: dict[str, int] = {}
-        self._failed: dict[str, float] = {}
+        self._failed: dict[str, Failure] = {}
 
     def observe(self, now: float, loaded: Mapping[str, float], loads: Mapping[str, Load]) -> None:
         """Record the loaded agents, each with the time of its start, and the gateway's loads."""
@@ -74,8 +90,14 @@ class Scheduler:
 
     def failed(self, agent: str, now: float) -> None:
         """Record that an agent failed to start. The minimum time of its rivals begins again."""
-        self._failed[agent] = now
+        before = self._failed[agent].starts if agent in self._failed else 0
+        self._failed[agent] = Failure(before + 1, now)
         self._since |= dict.fromkeys(self._rivals(agent), now)
+
+    def forget_failures(self, agents: Iterable[str]) -> None:
+        """Try these agents again at once: they were ready, or a deployment may have removed the cause."""
+        for name in agents:
+            self._failed.pop(name, None)
 
     def startable(self, now: float) -> list[str]:
         """Return the agents whose requests are held."""
@@ -83,7 +105,7 @@ class Scheduler:
 
     def retries(self, now: float) -> dict[str, float]:
         """Return the agents that failed to start and will be tried again, each with the seconds until then."""
-        left = {name: at + AFTER_FAILURE_SECONDS - now for name, at in self._failed.items()}
+        left = {name: failure.retry_at - now for name, failure in self._failed.items()}
         return {name: seconds for name, seconds in left.items() if seconds > 0 and not self._pinned_rivals(name)}
 
     def pinned_out(self) -> list[str]:
@@ -105,7 +127,7 @@ class Scheduler:
         return self._after_idling(now, waiting)
 
     def _may_start(self, name: str, now: float) -> bool:
-        if now - self._failed.get(name, now - AFTER_FAILURE_SECONDS) < AFTER_FAILURE_SECONDS:
+        if name in self._failed and self._failed[name].retry_at > now:
             return False
         return not self._pinned_rivals(name)
 

@@ -51,6 +51,7 @@ class Control:
         self._loaded: dict[str, float] = {}
         self._asked_units, self._first = float("-inf"), True
         self._offers: on_demand.Offers | None = None
+        self._deployment = on_demand.last_deployment()
 
     def round(self) -> None:
         """Observe once, and begin or end a switch."""
@@ -65,6 +66,7 @@ class Control:
         if loads is None:  # the gateway does not run, so no request waits
             return
         now = time.monotonic()
+        self._read_deployment()
         self._read_units(now, loads)
         self.scheduler.observe(now, self._loaded, loads)
         self._offer(now)
@@ -75,19 +77,30 @@ class Control:
     def _read_units(self, now: float, loads: dict[str, Load]) -> None:
         if now - self._asked_units < _UNITS_SECONDS and not any(load.waiting for load in loads.values()):
             return
-        seen = systemd.show_all([agent["unit"] for agent in self.plan["agents"]])
+        shown = zip(self.names, systemd.show_all([agent["unit"] for agent in self.plan["agents"]]), strict=True)
+        seen = [(name, each) for name, each in shown if not isinstance(each, RoundhouseError)]
         self._loaded = {
             # The time of an agent that was loaded before this service counts from its own start.
             name: each.started_monotonic_usec / 1e6 if self._first else now
-            for name, each in zip(self.names, seen, strict=True)
-            if not isinstance(each, RoundhouseError) and each.state in drain.UP
+            for name, each in seen
+            if each.state in drain.UP
         }
+        # No switch runs now, so an agent that is ready has answered its canary.
+        self.scheduler.forget_failures(name for name, each in seen if each.state == "ready")
         self._asked_units, self._first = now, False
+
+    def _read_deployment(self) -> None:
+        """Forget the failed starts after a deployment, which may have removed their cause."""
+        last = on_demand.last_deployment()
+        if last != self._deployment:
+            self.scheduler.forget_failures(self.names)
+        self._deployment = last
 
     def _offer(self, now: float) -> None:
         retries = {name: int(time.time() + left) for name, left in self.scheduler.retries(now).items()}
-        if self._offers:  # a rounded time may differ by a second from one round to the next
-            retries = {name: self._offers.retries.get(name, at) for name, at in retries.items()}
+        known = self._offers.retries if self._offers else {}
+        # A rounded time may differ by a second from one round to the next.
+        retries = {name: known[name] if abs(known.get(name, 0) - at) <= 1 else at for name, at in retries.items()}
         offers = on_demand.Offers(self.scheduler.startable(now), retries, self.scheduler.pinned_out())
         if offers != self._offers:
             on_demand.publish(offers)
@@ -116,7 +129,7 @@ def _why(told: str, status: int) -> str:
 
 
 def serve(plan: Plan, report: Report) -> None:
-    """Run rounds until SIGTERM; then tell the gateway that agents are no longer started on demand."""
+    """Run rounds until SIGTERM; then publish that agents are no longer started on demand."""
     ended: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:

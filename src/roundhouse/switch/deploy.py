@@ -14,7 +14,7 @@ from typing import NoReturn, TypedDict
 from ..agents import drain, prestart_checks
 from ..agents.drain import UP
 from ..errors import RoundhouseError
-from ..gateway import haproxy, haproxy_config
+from ..gateway import haproxy, haproxy_config, on_demand
 from ..host import systemd
 from ..plan import plan_sets
 from ..plan.plan_sets import PlanSet
@@ -78,6 +78,7 @@ def deploy(
     if moved or not proved:
         plan_sets.record(new, served=start_agents)
     haproxy_config.follow(new.plan, report)
+    on_demand.note_deployment(report)
     return {"plan": new.name, "moved": moved, **done}
 
 

@@ -1,7 +1,7 @@
 """Stop the active agents without a replacement, so that the GPU is free.
 
-The record of active agents stays, so a reboot, a deployment or `resume` starts them again, as does a request on demand.
-The journal of a killed switch stays too, for the next switch.
+The record of active agents stays, so a reboot, a deployment or `resume` starts them again. With gateway_on_demand, a
+request does so too. The journal of a killed switch stays for the next switch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TypedDict
 
 from ..agents import drain
 from ..errors import RoundhouseError, interrupted
-from ..gateway import haproxy
+from ..gateway import haproxy, on_demand
 from ..host import systemd
 from ..plan.deployed import find
 from ..schema.plan import Agent, Plan
@@ -27,6 +27,7 @@ class StopResult(TypedDict):
     changed: bool
     cut: int  # requests
     seconds: float
+    on_demand: bool  # a request starts an agent again
 
 
 def stop(
@@ -47,7 +48,13 @@ def stop(
             cut = drain.drain(stopping, drain_seconds, report, now_and_then(report), "`roundhouse stop`")
         except KeyboardInterrupt:
             raise _interrupted(plan, stopping, begun_at, report) from None
-    return {"stopped": names, "changed": bool(names), "cut": cut, "seconds": round(time.monotonic() - begun, 1)}
+    return {
+        "stopped": names,
+        "changed": bool(names),
+        "cut": cut,
+        "seconds": round(time.monotonic() - begun, 1),
+        "on_demand": on_demand.is_deployed(plan),
+    }
 
 
 def _interrupted(plan: Plan, stopping: list[Agent], begun_at: float, report: Report) -> RoundhouseError:
@@ -75,7 +82,7 @@ def text(result: StopResult) -> str:
     if not names:
         return "No agent was active."
     cut = f", {result['cut']} requests were cut" if result["cut"] else ""
-    return (
-        f"{names} stopped ({result['seconds']:g} s{cut}). "
-        "A request on demand, a reboot, a deployment or `roundhouse resume` starts an agent again."
-    )
+    causes = "the next request" if result["on_demand"] else "a switch"
+    again = f"{causes}, a reboot, a deployment or `roundhouse resume`"
+    it = "It starts" if len(result["stopped"]) == 1 else "They start"
+    return f"{names} stopped ({result['seconds']:g} s{cut}). {it} again on {again}."

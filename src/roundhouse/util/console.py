@@ -45,8 +45,14 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         return wrapped(joined, width, hanging="")
 
 
+# The command as the user typed it on the machine from which --on called this one.
+CALLED_AS = "ROUNDHOUSE_CALLED_AS"
+
+
 def command_name(script: str = "switch.py", installed: str = "roundhouse") -> str:
     """Return the command as the reader calls it: a checkout's script by its path, else the installed name."""
+    if script == "switch.py" and (typed := os.environ.get(CALLED_AS)):
+        return typed
     return f"scripts/{script}" if Path(sys.argv[0]).parent.name == "scripts" else installed
 
 

@@ -1,32 +1,35 @@
-"""`keys`: manage the keys of the gateway's API."""
+"""`keys`: manage the keys of the gateway's API, and print its certificate."""
 
 from __future__ import annotations
 
 import argparse
 
 from ...errors import UsageError
-from ...gateway import keys
+from ...gateway import certificate, haproxy_config, keys
 from ...util import console
 from .. import command
 
-HELP = "list, show, add or revoke the keys of the gateway's API"
-ACTIONS = ("list", "show", "add", "revoke", "ensure")
+HELP = "list, show, add or revoke keys of the API; print its certificate"
+ACTIONS = ("list", "show", "add", "revoke", "certificate", "ensure")
+_ACTIONS_HELP = (
+    "list: print the names (default). show, add, revoke: the key NAME. certificate: print the gateway's certificate "
+    "for clients, without its private key. ensure: make the first key, for the role."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the action and the key's name."""
-    told = "list the names (default); show, add or revoke the key NAME; ensure that there is one (for the role)"
-    parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help=told)
+    parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", metavar="ACTION", help=_ACTIONS_HELP)
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the key, such as a person or a program")
 
 
 def check(args: argparse.Namespace) -> None:
     """Raise UsageError for a missing or superfluous name."""
-    program, wanted = console.command_name(), args.action in ("show", "add", "revoke")
-    if wanted and args.name is None:
+    program, takes_name = console.command_name(), args.action in ("show", "add", "revoke")
+    if takes_name and args.name is None:
         text, remedy = "keys {action} needs a name.", "Write {program} keys {action} NAME."
         raise UsageError("key_name_missing", text, remedy, action=args.action, program=program)
-    if args.name is not None and not wanted:
+    if args.name is not None and not takes_name:
         text, remedy = "keys {action} does not take the argument {argument!r}.", "Leave it out."
         raise UsageError("unexpected_argument", text, remedy, action=args.action, argument=args.name)
 
@@ -43,8 +46,10 @@ def run(args: argparse.Namespace) -> command.Answer:
         return {"changed": keys.ensure()}, ""
     if action == "list":
         names = sorted(keys.load())
-        none = f"There is no key. Make one with `{console.command_name()} keys add NAME`."
-        return {"names": names}, "\n".join(names) or none
+        return {"names": names}, "\n".join(names) or _no_key()
+    if action == "certificate":
+        text = certificate.read()
+        return {"certificate": text}, text
     if action == "show":
         key = keys.find(name)
         return {"name": name, "key": key}, key
@@ -53,3 +58,10 @@ def run(args: argparse.Namespace) -> command.Answer:
         return {"name": name, "key": key}, key
     keys.revoke(name)
     return {"name": name}, f"the key of {name} is revoked"
+
+
+def _no_key() -> str:
+    add = f"Add one with `{console.command_name()} keys add NAME`."
+    if haproxy_config.needs_key():
+        return f"There is no key, so the gateway refuses all requests except /health. {add}"
+    return f"There is no key. The API on loopback needs none. {add}"
