@@ -28,10 +28,10 @@ TAGS = {
     "deploy_agents": ("agents", "gateway"),
 }
 EPILOG = """\
-Each of the first four options is a part of site.yml. The first three together, or none of them, are all of site.yml.
-The options of ansible-playbook are passed on; others of its options go behind --, such as -- -vvv. The same command can
-be run again at any time, also after Ctrl-C or a failure: completed work is kept. Each run writes a log, and its last
-lines name the log and the next command.
+Each of the first four options selects a part of site.yml. Without one, or with the first three, the whole site.yml
+runs. Write other options of ansible-playbook behind --, such as -- -vvv. The command can be run again at any time, also
+after Ctrl-C or a failure: completed work is kept. Each run writes a log; the last lines of its output name the log and
+the next command.
 """
 # Options of ansible-playbook: (names, metavar, help); without a metavar a flag.
 _PASSED = (
