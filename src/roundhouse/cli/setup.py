@@ -56,11 +56,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-i", "--inventory", default=LOCAL, metavar="PATH", help="(default: %(default)s, this machine)")
     made.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the password of sudo first")
     group = made.add_argument_group("passed on to ansible-playbook")
-    for names, metavar, told in _PASSED:
+    for names, metavar, help_text in _PASSED:
         if metavar:
-            group.add_argument(*names, action="append", default=[], metavar=metavar, help=told)
+            group.add_argument(*names, action="append", default=[], metavar=metavar, help=help_text)
         else:
-            group.add_argument(*names, action="store_true", help=told)
+            group.add_argument(*names, action="store_true", help=help_text)
     group.add_argument("words", nargs="*", metavar="-- OPTION", help="other options of ansible-playbook")
     return made
 
@@ -112,7 +112,7 @@ def _wanted(args: argparse.Namespace) -> Wanted:
     inventory = Path(args.inventory)
     place = inventory if inventory.is_absolute() or inventory.exists() else setup_run.ROOT / inventory
     if not place.exists():  # Ansible would use an empty inventory and end without an error
-        text = "--inventory is {path!r}, which does not exist."
+        text = "--inventory {path!r} does not exist."
         raise UsageError("inventory_missing", text, "Name a file or a folder.", path=args.inventory)
     if importlib.util.find_spec("ansible_runner") is None:
         raise RoundhouseError("ansible_runner_missing", "ansible-runner is not installed.", "Run make setup first.")
