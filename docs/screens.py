@@ -66,11 +66,12 @@ def watch(name: str = "engine") -> str:
 def log() -> str:
     """Return the lines that watch prints without a terminal."""
     how, _, looks = recorded("engine")
-    lines, before = [], None
+    lines: list[str] = []
+    before: agents_watch.View | None = None
     for at, view in looks:
-        if agents_watch.milestone(view) != before:
-            before = agents_watch.milestone(view)
-            lines.append(f"{time.strftime('%H:%M:%S', time.gmtime(at))} {agents_watch.line(view, now=at)}")
+        if before is None or agents_watch.milestone(view) != agents_watch.milestone(before):
+            lines.append(f"{time.strftime('%H:%M:%S', time.gmtime(at))} {agents_watch.line(view, before, now=at)}")
+            before = view
     return "\n".join([*lines, "", how])
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The users' old words for the command: `scripts/agent_manager.py --launch po`. See `--help`.
+"""Run a command under its old name: `scripts/agent_manager.py --launch po`. See `--help`.
 
-Each is one word of `scripts/switch.py`, and whatever else is said is handed on to it (`--json`, `--on HOST`, `-f`).
+Each old option is a command of `scripts/switch.py`; other arguments are passed on (`--json`, `--on HOST`, `-f`).
 """
 
 import sys

@@ -8,19 +8,25 @@ all texts are the package's own. LIVE is the number of requests that run on the 
 
 import datetime
 import json
+import os
 import sys
 import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import screen_facts
+from small_server import served
 from test_plan_build import build, written
 
-from roundhouse.agents import canary, drain, gpu_memory, status
+from roundhouse.agents import canary, drain, gpu_memory, gpu_usage, status
+from roundhouse.bench import run as bench_run
 from roundhouse.checkup import checkup
 from roundhouse.cli import main
+from roundhouse.cli.commands import bench
 from roundhouse.doctor import diagnosis
-from roundhouse.host import driver, journal, systemd
+from roundhouse.gateway import keys
+from roundhouse.host import driver, gpu, journal, systemd
 from roundhouse.paths import CHECKOUT
 from roundhouse.plan import deployed, measured, plan_sets
 from roundhouse.state import history, serving
@@ -160,9 +166,9 @@ def findings():
     ]
 
 
-def stand_in(folder, running):
+def stand_in(folder, running, plan):
     """Replace the host below the package."""
-    clock, plan = Clock(), written(build())
+    clock = Clock()
     time.time = time.monotonic = clock.read
     time.sleep = clock.sleep
     time.localtime = time.gmtime
@@ -175,15 +181,23 @@ def stand_in(folder, running):
     systemd.show, systemd.start, systemd.stop = host.show, host.start, host.stop
     systemd.show_all = lambda units: [host.show(unit) for unit in units]
     journal.following, journal.log_of_this_start = host.following, host.log
-    for module in (canary, drain, status):
+    for module in (bench_run, canary, drain, status):
         module.Engine = host.engine
     status.drift = lambda *_: []
     transaction.check = lambda *_: None
+    gpu.read, gpu.facts = lambda library=None: None, lambda answer=None: screen_facts.FACTS
+    gpu_usage.ask = lambda *_: screen_facts.LIVE
     gpu_memory.cards = lambda indices, facts=None: [card()]
     gpu_memory.wait_until_free = lambda *_: True
     plan_sets.rows = plans
     driver.rows = lambda: [{"part": "driver", "state": "ok", "ok": True, "remedy": "", "text": "580.150.01 is loaded."}]
     checkup.examine = lambda *_, **__: findings()
+    bench_run.measure = lambda _, agent, *__: screen_facts.measurement(agent)
+    bench.FOLDER = folder / "bench"
+    keys.PATH = folder / "keys.json"
+    keys.PATH.write_text(json.dumps({"schema": keys.SCHEMA, "keys": {"default": "rh-1", "anna": "rh-2"}}))
+    sys.modules["rich"] = None  # as on most hosts
+    os.environ["XDG_STATE_HOME"] = str(folder / "user")
     serving.FOLDER.mkdir()
     _remember(host.agents[deployed.unit_name("dev")]["model_path"])
 
@@ -204,8 +218,20 @@ def _remember(model_path):
         history.add(entry)
 
 
-if __name__ == "__main__":
-    stand_in(Path(sys.argv[1]), int(sys.argv[2]))
-    words = sys.argv[3:]
+def run(folder, running, words):
+    """Run a command, and return its exit status."""
+    plan = written(build())
     sys.argv = ["roundhouse", *words]
-    raise SystemExit(main.main(words))
+    if words[0] in ("models", "verify"):
+        plan["models_store"] = str(folder / "store")
+        sizes = screen_facts.SMALL if words[0] == "verify" else screen_facts.SIZES
+        screen_facts.fill_store(folder / "store", plan["agents"], sizes)
+    with served(screen_facts.Streaming) as server:
+        if words[0] == "chat":
+            plan["agents"][0]["port"] = server.server_port
+        stand_in(folder, running, plan)
+        return main.main(words)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))

@@ -245,7 +245,7 @@ def test_an_engine_that_does_not_listen_is_not_loaded(capsys):
         (["dev", "hello", "--max-tokens", "0"], "max_tokens_invalid"),
         (["dev", " "], "question_missing"),
         (["dev", "hello", "--key", "/nowhere"], "key_unreadable"),
-        ([], "usage"),
+        ([], "argument_missing"),
     ],
 )
 @pytest.mark.usefixtures("api")
@@ -253,6 +253,11 @@ def test_an_invalid_question_touches_nothing(capsys, monkeypatch, words, code):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     status, error = refused(capsys, *words)
     assert (status, error["code"]) == (2, code)
+
+
+def test_without_an_agent_only_the_agent_is_missing(capsys):
+    _, error = refused(capsys)
+    assert error["fields"]["names"] == "AGENT"
 
 
 @real_gateway

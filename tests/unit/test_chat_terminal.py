@@ -1,6 +1,7 @@
 """Test `roundhouse chat` as a person uses it: in a terminal, with a server that streams."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -9,8 +10,10 @@ import select
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from types import SimpleNamespace
@@ -20,6 +23,7 @@ from clock import TIMEOUT_SECONDS, until
 from real_gateway import free_port
 from small_server import Handler, served
 from test_chat import planned
+from test_chat_wrap import screen
 
 from roundhouse.paths import IMPORT_ROOT
 
@@ -37,6 +41,7 @@ daemon_socket.PATH = deployed.PATH.with_name("control.sock")
 raise SystemExit(main.main(sys.argv[2:]))
 """
 KEY = "rh-a-secret-key"
+COLUMNS, LINES = 80, 24
 
 
 class Api(Handler):
@@ -78,15 +83,18 @@ class Api(Handler):
 
 
 class Terminal:
-    """The command in a terminal of its own."""
+    """The command in a terminal of 80x24."""
 
     def __init__(self, folder, *words):
         self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
         environment = os.environ | {
             "PYTHONPATH": str(IMPORT_ROOT),
             "XDG_STATE_HOME": str(folder / "state"),
             "TERM": "dumb",
         }
+        for name in ("COLUMNS", "LINES"):  # the size is the terminal's
+            environment.pop(name, None)
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(folder / "plan.json"), "chat", *words],
             stdin=slave,
@@ -380,3 +388,17 @@ def test_one_question_in_a_terminal_prints_the_answer_and_ends(api, tmp_path):
     finally:
         terminal.close()
     assert SimpleNamespace(**api.asked[0]).model == "dev"
+
+
+@pytest.mark.usefixtures("api")
+def test_one_answer_in_a_terminal_of_80_columns_cuts_no_word_and_has_no_control_characters(tmp_path):
+    question = "which of these words reaches the margin of eighty columns before it is complete"
+    terminal = Terminal(tmp_path, "dev", question)
+    try:
+        assert terminal.ended() == 0
+    finally:
+        terminal.close()
+    lines = screen(terminal.seen, COLUMNS)
+    assert " ".join(lines).split() == f"You said {question!r}. Bye]0;title.".split()
+    assert len(lines[0]) < COLUMNS
+    assert len(lines) > 1

@@ -9,8 +9,8 @@ from roundhouse.cli.chat_wrap import Wrap
 WIDTH = 20
 
 
-def screen(printed):
-    """Return the lines of a terminal of WIDTH columns after the output; it wraps as xterm does."""
+def screen(printed, width=WIDTH):
+    """Return the lines of a terminal of so many columns after the output; it wraps as xterm does."""
     lines, column = [""], 0
     for piece in re.findall(r"\x1b\[(\d+)D|\x1b\[(K)|(.)", printed, re.DOTALL):
         back, erase, char = piece
@@ -18,7 +18,7 @@ def screen(printed):
             column -= int(back)
         elif erase:
             lines[-1] = lines[-1][:column]
-        elif char == "\n" or column == WIDTH:
+        elif char == "\n" or column == width:
             lines, column = [*lines, "" if char == "\n" else char], 0 if char == "\n" else 1
         else:
             lines[-1], column = lines[-1][:column] + char, column + 1

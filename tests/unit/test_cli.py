@@ -217,7 +217,7 @@ def test_help_with_json_is_one_object_with_the_text(capsys, words, monkeypatch):
         (["history", "-n", "-5"], "lines_invalid"),
         (["logs", "dev", "-n", "-5"], "lines_invalid"),
         (["logs", "dev", "-f", "--json"], "follow_as_json"),
-        (["export"], "usage"),
+        (["export"], "argument_missing"),
         (["pull", "foo"], "model_name_invalid"),
         (["pull", "--on", "lab", "foo"], "model_name_invalid"),
         (["export", "/usb", "foo"], "model_name_invalid"),

@@ -27,9 +27,9 @@ def test_the_service_knows_whether_a_command_runs(tmp_path, monkeypatch):
 
 def test_a_command_of_the_service_reports_only_sentences(monkeypatch, capsys):
     monkeypatch.setenv(daemon_socket.ALONE, "1")
-    daemon_socket.report_here()("dev serves on port 8001.")
+    daemon_socket.report_here()("dev is active on port 8001.")
     monkeypatch.delenv(daemon_socket.ALONE)
-    daemon_socket.report_here()("dev serves on port 8001.")
+    daemon_socket.report_here()("dev is active on port 8001.")
     alone, timed = capsys.readouterr().err.splitlines()
-    assert alone == "dev serves on port 8001."
+    assert alone == "dev is active on port 8001."
     assert timed == f"[  0.0 s] {alone}"

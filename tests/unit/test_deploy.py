@@ -134,7 +134,9 @@ def test_an_engine_that_answers_rubbish_goes_back(host, stage):
     put(stage())
     before = plan_sets.on_host()
     host.bad_engines.add("/opt/2")
-    with pytest.raises(RoundhouseError, match=r"answered rubbish\. .* is in place again\. architect serves") as error:
+    with pytest.raises(
+        RoundhouseError, match=r"answered rubbish\. .* is in place again\. architect is active"
+    ) as error:
         put(stage("/opt/2"))
     assert error.value.code == history.load()[-1].code == "canary"
     assert re.search(r"The inventory still describes the plan \w{8}: the next `ansible-", error.value.remedy)

@@ -185,7 +185,7 @@ def test_an_interrupted_switch_restores_the_previous_agent_and_leaves_no_failed_
     host.set("po", "active")
     status, error = host.interrupt(number, lambda: host.state("dev") == "activating", "dev", "--drain", "0")
     assert (status, error["code"]) == (130, "interrupted"), error
-    assert f"po serves on port {host.server.server_port}" in error["text"]
+    assert f"po is active on port {host.server.server_port}" in error["text"]
     # dev was stopped while it started, so systemd calls it failed; the command resets that.
     assert (host.state("po"), host.state("dev")) == ("active", "inactive")
     assert host.called("reset-failed roundhouse-dev.service")

@@ -219,7 +219,7 @@ def test_no_other_tag_is_a_part():
 
 def test_an_inventory_that_is_not_there_is_refused(capfd):
     assert setup.main(["--inventory", "no/such"]) == 2
-    assert "--inventory is 'no/such'" in capfd.readouterr().err
+    assert "--inventory 'no/such'" in capfd.readouterr().err
 
 
 def test_a_word_that_is_not_behind_the_dashes_is_refused(capfd):

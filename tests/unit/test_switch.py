@@ -181,7 +181,7 @@ def test_an_unknown_agent_is_wrong_usage(planned, host):
 def test_the_previous_agents_are_restored_on_every_card(planned, host):
     host.up = {"roundhouse-left.service", "roundhouse-right.service"}
     host.broken = {"roundhouse-big.service"}
-    with pytest.raises(RoundhouseError, match=r"CUDA out of memory.*left serves.*right serves") as error:
+    with pytest.raises(RoundhouseError, match=r"CUDA out of memory.*left is active.*right is active") as error:
         go(planned, "big")
     assert error.value.code == history.load()[-1].code == "start_failed"
     assert error.value.fields["cause"] == history.load()[-1].cause_code == "out_of_memory"
@@ -192,7 +192,7 @@ def test_the_previous_agents_are_restored_on_every_card(planned, host):
 def test_one_that_does_not_come_back_keeps_no_other_from_it(planned, host):
     host.up = {"roundhouse-left.service", "roundhouse-right.service"}
     host.broken = {"roundhouse-big.service", "roundhouse-left.service"}
-    with pytest.raises(RoundhouseError, match=r"left .*right serves on port 8002") as error:
+    with pytest.raises(RoundhouseError, match=r"left .*right is active on port 8002") as error:
         go(planned, "big")
     assert error.value.code == history.load()[-1].code == "rollback_failed"
     assert host.names() == ["right"]
@@ -200,7 +200,7 @@ def test_one_that_does_not_come_back_keeps_no_other_from_it(planned, host):
 
 def test_rubbish_from_the_new_agent_restores_the_previous_one(planned, host):
     host.up, host.rubbish = {"roundhouse-right.service"}, {"roundhouse-other.service"}
-    told = r"^other answered rubbish\. right serves on port 8002\. `roundhouse logs"
+    told = r"^other answered rubbish\. right is active on port 8002\. `roundhouse logs"
     with pytest.raises(RoundhouseError, match=told) as error:
         go(planned, "other")
     assert error.value.code == "canary"
@@ -209,7 +209,7 @@ def test_rubbish_from_the_new_agent_restores_the_previous_one(planned, host):
 
 def test_a_ready_agent_with_nonsense_answers_is_restarted(planned, host):
     host.up = host.rubbish = {"roundhouse-left.service"}
-    with pytest.raises(RoundhouseError, match="No agent serves now"):
+    with pytest.raises(RoundhouseError, match="No agent is active"):
         go(planned, "left")
     assert host.happened[:2] == ["stop roundhouse-left.service", "start roundhouse-left.service"]
 
@@ -227,7 +227,7 @@ def test_an_interrupted_switch_goes_back(planned, host):
             host.up.add(unit)
 
     systemd.start = start
-    with pytest.raises(RoundhouseError, match=r"^The switch to .* was interrupted. right serves") as error:
+    with pytest.raises(RoundhouseError, match=r"^The switch to .* was interrupted. right is active") as error:
         go(planned, "other")
     assert (error.value.code, host.names()) == ("interrupted", ["right"])
 
@@ -238,7 +238,7 @@ def test_resume_brings_every_card_up_though_one_fails(planned, host):
     for agent in planned["agents"]:
         agent["conflicts"] = [name for name in agent["conflicts"] if name != "big"]
     host.broken = {"roundhouse-left.service"}
-    with pytest.raises(RoundhouseError, match=r"left did not start.*right serves"):
+    with pytest.raises(RoundhouseError, match=r"left did not start.*right is active"):
         resume.resume(planned, lambda text: None)
     assert host.names() == ["right"]
 
@@ -263,7 +263,7 @@ def test_resume_lets_one_that_would_be_refused_run_on_and_brings_up_the_other_ca
     host.up, host.outdated = {"roundhouse-left.service"}, {"left"}
     host.refuse, host.refused = "/m is cut.", "left"
     with pytest.raises(
-        RoundhouseError, match=r"^/m is cut\. left serves on port 8001 and right serves on port 8002\.$"
+        RoundhouseError, match=r"^/m is cut\. left is active on port 8001 and right is active on port 8002\.$"
     ):
         resume.resume(planned, lambda text: None)
     assert host.happened == ["start roundhouse-right.service"]
@@ -293,7 +293,7 @@ def test_the_rollback_survives_an_unforeseen_error(planned, host, monkeypatch):
     monkeypatch.setattr(
         rollback.drain, "drain", lambda agents, *rest: broken(agents) if agents[0]["name"] == "other" else 0
     )
-    with pytest.raises(RoundhouseError, match=r"other did not start.*right serves on port 8002\. "):
+    with pytest.raises(RoundhouseError, match=r"other did not start.*right is active on port 8002\. "):
         go(planned, "other")
     assert host.names() == ["right"]
 
@@ -307,7 +307,7 @@ def test_a_signal_between_the_commit_and_its_end_leaves_the_active_agent_on_reco
         raise KeyboardInterrupt
 
     monkeypatch.setattr(switch_journal.Journal, "end", interrupted)
-    with pytest.raises(RoundhouseError, match=r"right serves on port 8002\.$") as error:
+    with pytest.raises(RoundhouseError, match=r"right is active on port 8002\.$") as error:
         go(planned, "other")
     assert error.value.code == history.load()[-1].code == "interrupted"
     assert serving.serving() == host.names() == ["right"]
@@ -325,7 +325,7 @@ def killed(to, previous, phase):
 def test_after_a_killed_switch_the_next_one_knows_the_previous_agent(planned, host, phase):
     killed("other", ["right"], phase)
     host.up, host.broken = {"roundhouse-other.service"}, {"roundhouse-big.service"}
-    with pytest.raises(RoundhouseError, match=r"right serves on port 8002\. "):
+    with pytest.raises(RoundhouseError, match=r"right is active on port 8002\. "):
         go(planned, "big")
     assert host.names() == ["right"]  # not the agent that was never committed
     assert switch_journal.killed() is None
@@ -366,7 +366,7 @@ def test_a_boot_after_a_kill_behind_the_commit_starts_the_committed_agent(planne
 def test_a_killed_switch_is_undone_when_the_next_is_refused(planned, host):
     killed("other", ["right"], "start")
     host.refuse = "/m is cut."
-    with pytest.raises(RoundhouseError, match=r"/m is cut\. right serves"):
+    with pytest.raises(RoundhouseError, match=r"/m is cut\. right is active"):
         go(planned, "big")
     assert (switch_journal.killed(), host.names()) == (None, ["right"])
 

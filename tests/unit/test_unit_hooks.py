@@ -52,7 +52,11 @@ def test_a_program_gets_the_error_itself(monkeypatch):
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    [(["ready"], "usage"), (["routes", "x"], "unexpected_argument"), (["control", "x"], "unexpected_argument")],
+    [
+        (["ready"], "argument_missing"),
+        (["routes", "x"], "unexpected_argument"),
+        (["control", "x"], "unexpected_argument"),
+    ],
 )
 def test_a_word_takes_an_agent_where_it_is_about_one(words, code):
     with pytest.raises(UsageError) as error:

@@ -92,12 +92,64 @@ def test_a_log_has_a_line_for_what_matters_and_none_for_seconds(before, after, i
 
 
 def test_a_line_has_the_active_agent_the_switch_and_the_problems():
-    told = watch.line(view(starting("loading weights 42 %, about 12 s left"), problem="no answer."), now=112.0)
+    told = watch.line(view(starting("loading weights 42 %, about 12 s left"), problem="no answer."), None, now=112.0)
     assert told == (
         "dev ready (3 running, 0 waiting, KV 42 %); switching to dev since 12 s, start: loading weights 42 %, "
         "about 12 s left; dev: no answer."
     )
     assert watch.line(view(state="stopped")) == "no agent"
+
+
+READY = "dev ready (3 running, 0 waiting, KV 42 %)"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (None, {"problem": "no answer."}, ["dev: no answer."]),
+        ({}, {"problem": "no answer."}, ["dev: no answer."]),
+        ({"problem": "no answer."}, {"problem": "no answer."}, []),
+        ({"problem": "no answer."}, {"problem": "status 500."}, ["dev: status 500."]),
+        ({"problem": "no answer."}, {}, ["dev: the problem ended"]),
+        ({"drift": ["a", "b"]}, {"drift": ["b", "c"]}, ["dev: c", "dev: ended: a"]),
+        ({"drift": ["a"]}, {"drift": ["a"], "problem": "no answer."}, ["dev: no answer."]),
+        ({"crash": CRASH}, {"crash": CRASH}, []),
+        ({"crash": CRASH}, {}, ["dev: no crash in the last 24 h"]),
+    ],
+)
+def test_a_line_has_a_finding_only_after_it_appears_changes_or_ends(before, after, told):
+    found = watch.line(view(**after), None if before is None else view(**before))
+    assert found == "; ".join([READY, *told])
+
+
+def test_a_restart_changes_the_sentence_of_a_crash_and_it_is_printed_once():
+    restarted = view(crash=CRASH | {"restart_seconds": 12.5})
+    assert "Its unit restarted it in 12.5 s." in watch.line(restarted, view(crash=CRASH))
+    assert watch.line(restarted, restarted) == READY
+
+
+def test_the_closed_port_of_an_engine_that_drains_is_not_a_finding():
+    problem = "127.0.0.1:28001/v1/models did not answer: [Errno 111] Connection refused."
+    closed = view(state="draining", running=None, problem=problem)
+    assert watch.line(closed, view(state="draining")) == "dev draining"
+    assert watch.milestone(closed) == watch.milestone(view(state="draining"))
+
+
+def test_a_killed_switch_is_printed_once_and_its_end_once():
+    killed = view(killed="a switch to dev was killed 3 min ago")
+    assert watch.line(killed, view()) == f"{READY}; a switch to dev was killed 3 min ago"
+    assert watch.line(killed, view(killed="a switch to dev was killed 2 min ago")) == READY
+    assert watch.line(view(), killed) == f"{READY}; the killed switch is resolved"
+
+
+def test_a_log_of_a_day_has_the_crash_once(monkeypatch):
+    states = ["ready", "draining", "stopped", "starting", "ready"]
+    views = iter([view(state=state, crash=CRASH) for state in states])
+    monkeypatch.setattr(watch, "observe", lambda plan, cards: next(views))
+    lines = []
+    watch.watch(dict, 0.001, len(states), lines.append)
+    assert len(lines) == len(states)
+    assert [index for index, text in enumerate(lines) if "crashed" in text] == [0]
 
 
 def test_the_switch_that_runs_is_read_from_its_journal(monkeypatch, tmp_path):

@@ -19,7 +19,7 @@ def test_a_switch_to_an_engine_that_fails_restores_the_previous_agent(switch, se
     (error,) = result["errors"]
     assert (result["rc"], result["ok"]) == (1, False)
     assert "dev did not start" in error["message"]
-    assert "architect serves on port 8000" in error["message"]
+    assert "architect is active on port 8000" in error["message"]
     assert serving() == ["architect"]
 
 
@@ -32,7 +32,7 @@ def test_an_upgrade_whose_engine_answers_rubbish_is_rolled_back(host, play, serv
     result = play({"engine_path": broken}, "playbooks/upgrade.yml")
 
     assert result.returncode != 0
-    assert re.search(r"The plan [0-9a-f]{8} is in place again. architect serves on port 8000.", one_line(result))
+    assert re.search(r"The plan [0-9a-f]{8} is in place again. architect is active on port 8000.", one_line(result))
     assert switch("plans")["plans"] == plans
     assert serving() == ["architect"]
 

@@ -107,7 +107,7 @@ def test_a_switch_by_hand_that_is_interrupted_goes_back(gate, on_demand, fault):
     gate.host.check_output("systemctl kill --signal=INT lab-client")
     gate.wait_for("! systemctl --quiet is-active lab-client")
     said = " ".join(gate.host.file("/tmp/said").content_string.split())
-    assert "The switch to dev was interrupted. architect serves on port 8000." in said
+    assert "The switch to dev was interrupted. architect is active on port 8000." in said
     assert ask(gate, "architect")[:2] == (200, "architect")
 
 

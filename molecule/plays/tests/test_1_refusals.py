@@ -37,7 +37,7 @@ def test_a_port_that_a_stranger_holds(host, plan, switch):
     host.check_output(f"systemd-run --unit stranger python3 -m http.server --bind 127.0.0.1 {port}")
     host.check_output(f"timeout 60 sh -c 'until ss -ltn | grep -q :{port}; do sleep 0.1; done'")
     try:
-        refused(switch("po"), 1, f"Port {port} of po is used by python3 (pid", "of stranger.service", "dev serves")
+        refused(switch("po"), 1, f"Port {port} of po is used by python3 (pid", "of stranger.service", "dev is active")
     finally:
         host.check_output("systemctl stop stranger")
 
@@ -46,7 +46,7 @@ def test_a_model_that_was_cut_is_refused_before_anything_is_stopped(host, plan, 
     started = host.check_output("systemctl show --property ExecMainStartTimestampMonotonic roundhouse-dev")
     folder = plan["agents"][2]["model_path"]
     over(folder, "truncate --size=-4096 model.safetensors")
-    refused(switch("po"), 1, f"{folder}/model.safetensors", "bytes, but its header states", "dev serves on port 8001")
+    refused(switch("po"), 1, f"{folder}/model.safetensors", "bytes, but its header states", "dev is active")
     assert host.check_output("systemctl show --property ExecMainStartTimestampMonotonic roundhouse-dev") == started
 
 

@@ -156,7 +156,7 @@ def switch_host(host: Host, plan: dict[str, Any], request: pytest.FixtureRequest
     ]
     units = " ".join(f"roundhouse-{agent}" for agent in AGENTS)
     host.check_output(f"{' && '.join(cleanup)} && test ! -e {STATE}/switch.json")
-    if "No agent serves now" in said:
+    if "No agent is active" in said:
         assert "The rollback to " in said
         host.check_output(f"systemctl stop {units}")  # systemd may have started an engine that read the fault
         assert table.run("architect")["rc"] == 0, table.said

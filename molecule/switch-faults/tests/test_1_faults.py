@@ -23,7 +23,7 @@ def wait_briefly(table, agent, fault):
         ("--crash-when-asked", "dev was healthy and ended at its first request: EngineDeadError: "),
         ("--rubbish", "unreadable text"),
         ("--hang", "dev is healthy but did not answer a request: "),
-        ("--wrong-name", "serves dev-other, not dev"),
+        ("--wrong-name", "dev-other is active, not dev"),
         ("--rubbish --ignore-term", "unreadable text"),
         ("--rubbish --hold-memory 0.5", "unreadable text"),
         ("--no-such-option", "unrecognized arguments"),
@@ -34,7 +34,7 @@ def test_the_new_engine_fails(table, fault, part):
     table.fault("dev", fault)
     sentence = table.refused("dev")
     assert part in sentence
-    assert "architect serves on port 8000." in sentence
+    assert "architect is active on port 8000." in sentence
     assert table.history()["outcome"] == "rolled_back"
     assert table.serving() == ["architect"]
 
@@ -107,7 +107,7 @@ def test_both_fail(table):
     table.fault("architect", "--out-of-memory")
     sentence = table.refused("dev")
     assert "The rollback to architect failed too: architect did not start" in sentence
-    assert "No agent serves now." in sentence
+    assert "No agent is active." in sentence
     assert table.history()["outcome"] == "rollback_failed"
 
 
@@ -126,7 +126,7 @@ def test_both_fail_and_the_previous_engine_is_up_but_broken(table, fault, part):
     sentence = table.refused("dev")
     assert f"The rollback to architect failed too: {part}" in sentence
     up = "" if fault == "--never-ready" else " and architect runs but its canary failed"
-    assert f"No agent serves now{up}." in sentence
+    assert f"No agent is active{up}." in sentence
     assert table.history()["outcome"] == "rollback_failed"
 
 
@@ -203,7 +203,7 @@ def test_a_missing_unit_file_of_the_previous_agent_and_a_failed_start(table, mov
     table.fault("dev", "--out-of-memory")
     sentence = table.refused("dev")
     assert "The rollback to architect failed too" in sentence
-    assert "No agent serves now" in sentence
+    assert "No agent is active" in sentence
     table.fault("dev", "")
     assert table.run("dev")["rc"] == 0
     table.said = sentence

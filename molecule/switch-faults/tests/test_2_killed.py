@@ -97,7 +97,7 @@ def test_an_interrupted_switch_rolls_back(table, held, phase, number):
     table.said = result["stderr"].splitlines()[-1] if result["stderr"] else "interrupted before anything was touched"
     assert result["rc"] == 130
     assert json.loads(result["stdout"])["errors"][0]["code"] == "interrupted"
-    assert phase == "check" or "architect serves on port 8000." in result["stdout"]
+    assert phase == "check" or "architect is active on port 8000." in result["stdout"]
     assert table.serving() == ["architect"]
     assert phase == "check" or (table.history()["to"], table.history()["outcome"]) == ("dev", "interrupted")
 

@@ -33,7 +33,7 @@ def test_a_broken_engine_is_rolled_back_and_the_play_reports_why(machine, play):
         "architect returned unreadable text, '!!!!!!!!!!!!!!!!'; its weights or kernels are probably corrupt."
         in said(result)
     )
-    assert re.search(r"The plan [0-9a-f]{8} is in place again. architect serves on port 8000.", said(result))
+    assert re.search(r"The plan [0-9a-f]{8} is in place again. architect is active on port 8000.", said(result))
     assert machine.files() == before
     assert machine.runs() == (["architect"], serving)
     assert machine.plans() == plans

@@ -28,7 +28,7 @@ RUBBISH = "architect returned unreadable text, '!!!!!!!!!!!!!!!!'; its weights o
     [
         ("--crash-after 0", None, "architect did not start: EngineDeadError: "),
         ("--never-ready", 3, "it was not healthy within its time limit"),
-        ("--wrong-name", None, "serves architect-other, not architect"),
+        ("--wrong-name", None, "architect-other is active, not architect"),
         ("--rubbish", None, RUBBISH),
     ],
 )
@@ -40,7 +40,7 @@ def test_a_broken_engine_is_rolled_back_within_the_stated_time(
     one_engine_at_a_time["at_most_seconds"] = first.run("deploy", first.staged, "--dry-run")["at_most_seconds"]
     sentence = first.refused("deploy", first.staged)
     assert part in sentence
-    assert "is in place again. architect serves on port 8000." in sentence
+    assert "is in place again. architect is active on port 8000." in sentence
     assert (first.files(), first.plans()) == (before, plans)
     assert first.runs() == (["architect"], first.first)
 
@@ -50,7 +50,7 @@ def test_if_both_engines_fail_the_next_run_recovers(first):
     first.write(first.engine("0.34.0", "--out-of-memory"))
     sentence = first.refused("deploy", first.staged)
     assert "The rollback to architect failed too: architect did not start" in sentence
-    assert "No agent serves now." in sentence
+    assert "No agent is active." in sentence
     first.fault(first.first, "")
     engine = first.engine("0.33.0")
     first.write(engine)

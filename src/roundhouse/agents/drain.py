@@ -60,7 +60,10 @@ class _Stopping:
         self._drain_seconds, self._report, self._cause = drain_seconds, report, cause
         self._killed = self._asked = False
         self._told: float | None = None  # when the gateway began to end the streams; seconds of the drain
-        report(f"stopping {agent['name']} ({_describe(self.running, drain_seconds)})")
+        if systemd.state(agent["unit"]) in UP:
+            report(f"stopping {agent['name']} ({_describe(self.running, drain_seconds)})")
+        else:  # its start failed
+            report(f"cleaning up {agent['name']}")
 
     def ask(self) -> None:
         """Ask its unit to stop, if it is up."""

@@ -21,7 +21,7 @@ def drift(plan: Plan, agent: Agent, unit: Unit, served: list[ServedModel], versi
     card: Mapping[str, object] = next((each for each in served if each.get("id") == agent["name"]), {})
     if not card:
         names = ", ".join(str(each.get("id")) for each in served)
-        found.append(f"it serves {names or 'nothing'}, but {agent['name']} is planned")
+        found.append(f"{names or 'no agent'} is active, but {agent['name']} is planned")
     for name, planned in (("max_model_len", agent["max_model_len"]), ("root", agent["model_path"])):
         running = card.get(name, planned)
         if running != planned:

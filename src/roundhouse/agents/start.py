@@ -38,7 +38,7 @@ def wait_until_healthy(plan: Plan, agent: Agent, main_pid: int | None, report: R
     if agent["name"] not in names:
         raise RoundhouseError(
             "wrong_agent_served",
-            "Port {port} serves {served}, not {agent}.",
+            "On port {port}, {served} is active, not {agent}.",
             "Find the process with `ss --listening --tcp --processes` and stop it.",
             port=agent["engine_port"],
             served=", ".join(names),

@@ -107,10 +107,10 @@ def text(found: list[StatusRow], held: list[CardMemory], switching: str | None) 
 def troubles(found: list[StatusRow]) -> list[str]:
     """Return a line for each drift, each problem, and the crashes of each agent."""
     lines = [f"{row['agent']}: {each}" for row in found for each in (*row["drift"], row["problem"]) if each]
-    return [*lines, *(_crashed(row["agent"], row["crash"]) for row in found if row["crash"])]
+    return [*lines, *(crashed(row["agent"], row["crash"]) for row in found if row["crash"])]
 
 
-def _crashed(name: str, crash: CrashRow) -> str:
+def crashed(name: str, crash: CrashRow) -> str:
     """Return the crashes of an agent in one line."""
     return f"{crashes.sentence(name, crash)} `roundhouse doctor` shows the cause and the remedy."
 

@@ -50,18 +50,27 @@ def screen(view: View, width: int, now: float | None = None) -> str:
     return console.wrapped("\n\n".join(blocks), width)
 
 
-def line(view: View, now: float | None = None) -> str:
-    """Return the active agents, the running switch and the problems, in one line for a log file."""
+def line(view: View, before: View | None = None, now: float | None = None) -> str:
+    """Return the active agents, the running switch, and the findings that changed, in one line for a log file.
+
+    `before` is the view of the previous line. A finding is in the line after it appears, changes or ends.
+    """
     rows = [row for row in view.rows if row["state"] not in ("stopped", None)]
     agents = ", ".join(f"{row['agent']} {row['state']}{_requests(row)}" for row in rows) or "no agent"
-    switch = _switch(view, now)
-    return "; ".join([agents, *([switch] if switch else []), *status.troubles(view.rows)])
+    switch = view.switch.text(now) if view.switch else None
+    found, past = _findings(view), _findings(before) if before else {}
+    appeared = [finding.text for key, finding in found.items() if key not in past]
+    kinds = {key[:2] for key in found}  # a finding of the same kind replaces the earlier one
+    ended = [
+        finding.end for key, finding in past.items() if key not in found and (key[1] == "drift" or key[:2] not in kinds)
+    ]
+    return "; ".join([agents, *([switch] if switch else []), *appeared, *ended])
 
 
 def milestone(view: View) -> tuple[object, ...]:
     """Return the values whose change makes a line: states, a switch's phase, tens of percent, findings; no counts."""
-    agents = tuple((row["agent"], row["state"], _is_full(row), *_findings(row)) for row in view.rows)
-    return (agents, view.switch and view.switch.milestone(), view.killed is None)
+    agents = tuple((row["agent"], row["state"], _is_full(row)) for row in view.rows)
+    return (agents, view.switch and view.switch.milestone(), tuple(_findings(view)))
 
 
 def watch(load: Callable[[], Plan], every_seconds: float, rounds: int | None, show: Callable[[str], None]) -> None:
@@ -69,12 +78,12 @@ def watch(load: Callable[[], Plan], every_seconds: float, rounds: int | None, sh
     if sys.stdout.isatty():
         _screens(load, every_seconds, rounds)
         return
-    before: tuple[object, ...] | None = None
+    before: View | None = None
     for _ in _rounds(rounds, every_seconds):
         view = observe(load(), cards=False)
-        if milestone(view) != before:
-            show(f"{time.strftime('%H:%M:%S')} {line(view)}")
-            before = milestone(view)
+        if before is None or milestone(view) != milestone(before):
+            show(f"{time.strftime('%H:%M:%S')} {line(view, before)}")
+            before = view
 
 
 def _screens(load: Callable[[], Plan], every_seconds: float, rounds: int | None) -> None:
@@ -106,9 +115,30 @@ def _switch(view: View, now: float | None) -> str | None:
     return view.switch.text(now) if view.switch else view.killed
 
 
-def _findings(row: StatusRow) -> tuple[object, ...]:
-    crash = (row["crash"]["at"], row["crash"]["restart_seconds"]) if row["crash"] else None
-    return (*row["drift"], row["problem"], crash)
+class _Finding(NamedTuple):
+    """The sentence when a finding appears, and the words when it ends."""
+
+    text: str
+    end: str
+
+
+def _findings(view: View) -> dict[tuple[object, ...], _Finding]:
+    """Return the findings by (agent, kind, value); another value is another finding."""
+    found: dict[tuple[object, ...], _Finding] = {}
+    for row in view.rows:
+        name, problem, crash = row["agent"], row["problem"], row["crash"]
+        for each in row["drift"]:
+            found[name, "drift", each] = _Finding(f"{name}: {each}", f"{name}: ended: {each}")
+        # An engine that drains closes its port before its process ends.
+        if problem and row["state"] != "draining":
+            found[name, "problem", problem] = _Finding(f"{name}: {problem}", f"{name}: the problem ended")
+        if crash:
+            text = status.crashed(name, crash)
+            end = f"{name}: no crash in the last 24 h"
+            found[name, "crash", crash["at"], crash["restart_seconds"]] = _Finding(text, end)
+    if view.killed:
+        found[None, "killed"] = _Finding(view.killed, "the killed switch is resolved")
+    return found
 
 
 def _is_full(row: StatusRow) -> bool:

@@ -46,9 +46,9 @@ def of_plan(rows: list[DriverRow], plan: Plan | None) -> list[DriverRow]:
     """Return the rows of the driver as they count for a plan: on a CPU host a missing GPU or driver is not a fault."""
     if plan is None or plan["accelerator"] != "cpu":
         return rows
-    text = "The plan runs vLLM on the CPU, so this host needs no NVIDIA GPU and no driver."
-    remedy = "No action is needed."
-    return [row if row["ok"] else {**row, "text": text, "remedy": remedy, "ok": True} for row in rows]
+    text = "The plan runs vLLM on the CPU, without an NVIDIA GPU."
+    unneeded: DriverRow = {"part": "driver", "state": "not needed", "text": text, "remedy": "", "ok": True}
+    return [row if row["ok"] else {**unneeded, "part": row["part"]} for row in rows]
 
 
 def examine(plan: Plan | None, driver: Finding | None = None, *, facts: GpuFacts | None = None) -> list[Finding]:

@@ -104,16 +104,16 @@ class Load(NamedTuple):
     token_seconds: float | None  # the mean time of a token, None with too few tokens
 
     @classmethod
-    def of(cls, told: dict[str, float]) -> Load:
+    def of(cls, figures: dict[str, float]) -> Load:
         """Return the load from the numbers of /metrics."""
-        count = told.get("inter_token_latency_seconds_count", 0.0)
-        mean = told["inter_token_latency_seconds_sum"] / count if count >= _TOKENS else None
+        count = figures.get("inter_token_latency_seconds_count", 0.0)
+        mean = figures["inter_token_latency_seconds_sum"] / count if count >= _TOKENS else None
         return cls(
-            running=told.get("num_requests_running", 0.0),
-            waiting=told.get("num_requests_waiting", 0.0),
-            kv_use=told.get("kv_cache_usage_perc", 0.0),
-            preemptions=told.get("num_preemptions_total", 0.0),
-            finished=told.get("request_success_total", 0.0),
+            running=figures.get("num_requests_running", 0.0),
+            waiting=figures.get("num_requests_waiting", 0.0),
+            kv_use=figures.get("kv_cache_usage_perc", 0.0),
+            preemptions=figures.get("num_preemptions_total", 0.0),
+            finished=figures.get("request_success_total", 0.0),
             token_seconds=mean,
         )
 
@@ -129,19 +129,19 @@ def findings(agent: Agent, cards: list[Card], library: ModuleType | None = None)
 
 def of_load(agent: Agent, load: Load) -> Iterator[Finding]:
     """Yield the findings from the engine's metrics."""
-    told = f"{load.running:.0f} requests run, {load.waiting:.0f} wait, KV cache {100 * load.kv_use:.0f} % full"
+    evidence = f"{load.running:.0f} requests run, {load.waiting:.0f} wait, KV cache {100 * load.kv_use:.0f} % full"
     roomier = (
         f"Send fewer requests at once, or lower max_model_len or set kv_cache_dtype: fp8, then run `{PLAN_AGAIN}`."
     )
     if load.waiting and load.kv_use >= _FULL:
-        yield _finding(agent, "the KV cache is full, so requests wait or are restarted", told, roomier)
+        yield _finding(agent, "the KV cache is full, so requests wait or are restarted", evidence, roomier)
     elif load.waiting and load.running >= (most := agent.get("max_num_seqs") or float("inf")):
         remedy = f"Raise max_num_seqs of {agent['name']} in the roster and run `{PLAN_AGAIN}`, or send fewer requests."
-        yield _finding(agent, f"max_num_seqs ({most:.0f}) requests run, and others wait", told, remedy)
+        yield _finding(agent, f"max_num_seqs ({most:.0f}) requests run, and others wait", evidence, remedy)
     if load.preemptions >= max(_PREEMPTIONS, _PREEMPTED_SHARE * load.finished):
-        told = f"{load.preemptions:.0f} preemptions, {load.finished:.0f} requests answered since it started"
+        evidence = f"{load.preemptions:.0f} preemptions, {load.finished:.0f} requests answered since it started"
         why = "the KV cache is too small, so requests are preempted and restarted"
-        yield _finding(agent, why, told, roomier)
+        yield _finding(agent, why, evidence, roomier)
 
 
 def of_card(agent: Agent, held: Card, seen: Throttling) -> Iterator[Finding]:
@@ -171,10 +171,12 @@ def of_choices(agent: Agent, load: Load) -> Iterator[Finding]:
     if load.token_seconds is None or not ceiling or load.token_seconds * ceiling < _TIMES_SLOWER:
         return
     name = agent["name"]
-    told = f"a token takes {1000 * load.token_seconds:.0f} ms; the GPU's memory needs {1000 / ceiling:.0f} ms for one"
+    evidence = (
+        f"a token takes {1000 * load.token_seconds:.0f} ms; the GPU's memory needs {1000 / ceiling:.0f} ms for one"
+    )
     if agent["config"].get("enforce-eager"):
         remedy = f"Remove enforce_eager from {name} in the roster, then run `{PLAN_AGAIN}`. Its start takes longer."
-        yield _finding(agent, "it runs without CUDA graphs (enforce_eager)", told, remedy)
+        yield _finding(agent, "it runs without CUDA graphs (enforce_eager)", evidence, remedy)
 
 
 def _finding(agent: Agent, why: str, evidence: str, remedy: str) -> Finding:

@@ -149,7 +149,7 @@ class Session:
     def _ask(self, question: str) -> None:
         asked: Message = {"role": "user", "content": question}
         system: list[Message] = [{"role": "system", "content": self._system}] if self._system else []
-        connection, show = self._connection, _Screen()
+        connection, show = self._connection, Screen()
         messages = [*system, *self._messages, asked]
         try:
             answer = receive(connection.at, connection.agent, messages, show.part, self._max_tokens)
@@ -189,7 +189,7 @@ class Session:
         print("The conversation is empty.")
 
 
-class _Screen:
+class Screen:
     """Prints the parts of one answer, broken at words; reasoning is dim."""
 
     def __init__(self) -> None:

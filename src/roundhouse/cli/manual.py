@@ -10,7 +10,7 @@ ABOUT_AN_AGENT = ("switch", "chat", "bench", "logs", "stop")  # an agent's name 
 EPILOG = """\
 exit status:
   0    done
-  1    failed; the message has the cause, after a switch also the active agent
+  1    failed; the message states the cause, and after a switch the active agent
   2    wrong usage, or no valid plan
   130  interrupted
 """

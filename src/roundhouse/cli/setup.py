@@ -28,10 +28,10 @@ TAGS = {
     "deploy_agents": ("agents", "gateway"),
 }
 EPILOG = """\
-Each of the first four options is a part of site.yml. The first three together, or none of them, are all of site.yml.
-The options of ansible-playbook are passed on; others of its options go behind --, such as -- -vvv. The same command can
-be run again at any time, also after Ctrl-C or a failure: completed work is kept. Each run writes a log, and its last
-lines name the log and the next command.
+Each of the first four options selects a part of site.yml. Without one, or with the first three, the whole site.yml
+runs. Write other options of ansible-playbook behind --, such as -- -vvv. The command can be run again at any time, also
+after Ctrl-C or a failure: completed work is kept. Each run writes a log; the last lines of its output name the log and
+the next command.
 """
 # Options of ansible-playbook: (names, metavar, help); without a metavar a flag.
 _PASSED = (
@@ -56,11 +56,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-i", "--inventory", default=LOCAL, metavar="PATH", help="(default: %(default)s, this machine)")
     made.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the password of sudo first")
     group = made.add_argument_group("passed on to ansible-playbook")
-    for names, metavar, told in _PASSED:
+    for names, metavar, help_text in _PASSED:
         if metavar:
-            group.add_argument(*names, action="append", default=[], metavar=metavar, help=told)
+            group.add_argument(*names, action="append", default=[], metavar=metavar, help=help_text)
         else:
-            group.add_argument(*names, action="store_true", help=told)
+            group.add_argument(*names, action="store_true", help=help_text)
     group.add_argument("words", nargs="*", metavar="-- OPTION", help="other options of ansible-playbook")
     return made
 
@@ -112,7 +112,7 @@ def _wanted(args: argparse.Namespace) -> Wanted:
     inventory = Path(args.inventory)
     place = inventory if inventory.is_absolute() or inventory.exists() else setup_run.ROOT / inventory
     if not place.exists():  # Ansible would use an empty inventory and end without an error
-        text = "--inventory is {path!r}, which does not exist."
+        text = "--inventory {path!r} does not exist."
         raise UsageError("inventory_missing", text, "Name a file or a folder.", path=args.inventory)
     if importlib.util.find_spec("ansible_runner") is None:
         raise RoundhouseError("ansible_runner_missing", "ansible-runner is not installed.", "Run make setup first.")

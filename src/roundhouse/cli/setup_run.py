@@ -55,11 +55,11 @@ class Event(NamedTuple):
     seconds_left: float | None = None
 
 
-def event(told: dict[str, Any]) -> Event | None:
+def event(row: dict[str, Any]) -> Event | None:
     """Return an event of ansible-runner as an Event, None for one that is not shown."""
-    data, result = told.get("event_data", {}), told.get("event_data", {}).get("res") or {}
-    at, what = datetime.fromisoformat(told["created"]).timestamp(), _WHAT.get(told["event"])
-    if told["event"] == "verbose" and (displayed := progress.from_display_line(told.get("stdout", ""))):
+    data, result = row.get("event_data", {}), row.get("event_data", {}).get("res") or {}
+    at, what = datetime.fromisoformat(row["created"]).timestamp(), _WHAT.get(row["event"])
+    if row["event"] == "verbose" and (displayed := progress.from_display_line(row.get("stdout", ""))):
         host, found = displayed
         what, left = "progress" if found["event"] == "progress" else "note", found.get("seconds_left")
         return Event(at, what, None, None, host, found["text"], seconds_left=left)
@@ -224,10 +224,10 @@ def run(wanted: Wanted, feed: Callable[[Event], None], log: TextIO | None = None
     asked = threading.Event()
     before = [(number, signal.signal(number, lambda *_: asked.set())) for number in (signal.SIGINT, signal.SIGTERM)]
 
-    def take(told: dict[str, Any]) -> bool:
-        if log and told.get("stdout"):
-            print(told["stdout"], file=log, flush=True)
-        if (each := event(told)) is not None:
+    def take(row: dict[str, Any]) -> bool:
+        if log and row.get("stdout"):
+            print(row["stdout"], file=log, flush=True)
+        if (each := event(row)) is not None:
             feed(each)
         return False  # ansible-runner keeps nothing on the disk
 

@@ -48,18 +48,18 @@ def _steps(run: Run, width: int, now: float) -> list[str]:
     """Return a line for each step of the current stage, the last ones at the end."""
     if not run.now or run.now.state != RUNS or run.now not in run.stages:
         return []
-    told = [(step.name, _time((step.ended or now) - step.begun)) for step in run.now.steps]
-    return [f"    {name[: width - 16]:<{max(width - 16, 1)}} {seconds:>11}"[:width].rstrip() for name, seconds in told]
+    steps = [(step.name, _time((step.ended or now) - step.begun)) for step in run.now.steps]
+    return [f"    {name[: width - 16]:<{max(width - 16, 1)}} {seconds:>11}"[:width].rstrip() for name, seconds in steps]
 
 
 def _stage(stage: Stage, width: int, now: float, before: dict[str, float], waits: str = "") -> str:
     if stage.begun is None:
-        told = waits.format(_time(before[stage.name])) if stage.name in before else ""
+        state = waits.format(_time(before[stage.name])) if stage.name in before else ""
     else:
-        told = _outcome(stage, now)
-    room = max(width - len(told) - 3, _NARROWEST)
+        state = _outcome(stage, now)
+    room = max(width - len(state) - 3, _NARROWEST)
     first, *rest = textwrap.wrap(stage.name, room)
-    return "\n".join([f"{_MARKS[stage.state]} {first:<{room}} {told}".rstrip(), *(f"  {more}" for more in rest)])
+    return "\n".join([f"{_MARKS[stage.state]} {first:<{room}} {state}".rstrip(), *(f"  {more}" for more in rest)])
 
 
 def time_left(run: Run, now: float, before: dict[str, float], by: str = "the last run") -> str | None:
@@ -89,8 +89,8 @@ def _left(run: Run, now: float, before: dict[str, float]) -> str:
     """Return the time left as a sentence, also where part of it or all is unknown."""
     download = run.download_seconds_left()
     by = "the last run" if download is None else "the download's rate and the last run"
-    if told := time_left(run, now, before, by):
-        return told
+    if left := time_left(run, now, before, by):
+        return left
     if download is not None:
         return f"about {_time(download)} left of the download; the time of the later stages is unknown"
     if run.now and run.now.name in before and _is_late(run.now, run, now, before):

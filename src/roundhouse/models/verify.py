@@ -96,7 +96,8 @@ def verify_all(place: Path, names: list[tuple[str, str | None]], progress: Progr
         raise RoundhouseError(
             "store_empty", "{store} has no models to verify.", "Name another store with --store.", store=str(place)
         )
-    progress.expect(sum(stored.size_bytes for stored in found))
+    read = [file.size for stored in found if stored.manifest for file in stored.manifest.files]
+    progress.expect(sum(read))
     return [
         VerifiedModel(
             model=stored.model,

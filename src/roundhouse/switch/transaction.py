@@ -101,10 +101,10 @@ def active_agents(plan: Plan) -> str:
     """Return the sentence at the end of every failure: the active agents."""
     # The state of the unit counts too, because another program may answer on the port.
     ready = [agent for agent in plan["agents"] if systemd.state(agent["unit"]) == "ready"]
-    serve = [agent for agent in ready if canary.answers(agent)]
-    told = [f"{agent['name']} serves on port {agent['port']}" for agent in serve] or ["No agent serves now"]
-    told += [f"{agent['name']} runs but its canary failed" for agent in ready if agent not in serve]
-    return " and ".join(told) + "."
+    active = [agent for agent in ready if canary.answers(agent)]
+    parts = [f"{agent['name']} is active on port {agent['port']}" for agent in active] or ["No agent is active"]
+    parts += [f"{agent['name']} runs but its canary failed" for agent in ready if agent not in active]
+    return " and ".join(parts) + "."
 
 
 def _finish_other_card(plan: Plan, killed: switch_journal.Killed, report: Report) -> None:

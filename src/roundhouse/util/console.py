@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gettext
 import itertools
 import json
 import os
@@ -27,9 +28,9 @@ WIDTH = 80
 MAN_WIDTH = 71
 # Between two fields of a block.
 _GAP = "   "
-# A longer name stands on a line of its own above its block.
+# A longer name is printed on a separate line above its block.
 _NAME_CHARACTERS = 26
-# `  name   what it is`: the text wraps below the text.
+# `  name   description`: a continued description is aligned below its first line.
 _ITEM = re.compile(r" +\S+(?: \S+)* {2,}(?=\S)")
 
 
@@ -78,7 +79,7 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def unknown_option(self, words: Sequence[str]) -> str | None:
-        """Return the first option among the words that the parser does not have, None where it has all of them."""
+        """Return the first option among the words that the parser does not have, None if it has all of them."""
         known = {name for each in self._actions for name in each.option_strings}
         for word in itertools.takewhile(lambda word: word != "--", words):
             option = word.partition("=")[0]
@@ -95,7 +96,7 @@ class Parser(argparse.ArgumentParser):
         return UsageError("unknown_option", text, remedy, program=self.prog, option=option)
 
     def meant(self, option: str) -> str | None:
-        """Return the option that is near; the hyphens that all options share make none alike."""
+        """Return the most similar option, None without one; the leading hyphens do not count."""
         options = [name for name in self.options() if name.startswith("--")]
         if RENAMED_OPTIONS.get(option) in options:
             return RENAMED_OPTIONS[option]
@@ -107,7 +108,7 @@ class Parser(argparse.ArgumentParser):
         return [name for each in self._actions if each.help != argparse.SUPPRESS for name in each.option_strings]
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Raise UsageError for a value that is none of an argument's choices."""
+        """Raise UsageError for a value that is not among an argument's choices."""
         if action.choices is None or value in action.choices:
             return
         choices = [str(choice) for choice in action.choices]
@@ -117,7 +118,11 @@ class Parser(argparse.ArgumentParser):
         raise UsageError("choice_invalid", "{name} is {value!r}.", remedy, **fields)
 
     def error(self, message: str) -> NoReturn:
-        """Raise argparse's message."""
+        """Raise argparse's message, or the error for a missing argument."""
+        about, _, names = message.partition(": ")
+        if about == gettext.gettext("the following arguments are required: %s").partition(": ")[0]:
+            text, remedy = "{program} needs {names}.", "Write {program} {names}."
+            raise UsageError("argument_missing", text, remedy, program=self.prog, names=names.replace(", ", " "))
         raise UsageError(
             "usage", "{message}.", "{program} --help shows what is allowed.", program=self.prog, message=_upper(message)
         )
@@ -150,7 +155,7 @@ def width() -> int:
 
 
 def wrapped(text: str, columns: int | None = None, hanging: str = "  ") -> str:
-    """Return the text with each line wrapped at words; what continues a line is indented below it.
+    """Return the text with each line wrapped at words; a continued line is indented.
 
     A word that is longer than the width, such as a path, stays whole.
     """
@@ -191,7 +196,7 @@ def say(text: str, hanging: str = "  ") -> None:
 
 
 def _is_journal() -> bool:
-    """Return whether stderr is systemd's journal: it names that stream in JOURNAL_STREAM (systemd.exec(5))."""
+    """Return whether stderr is systemd's journal, which names that stream in JOURNAL_STREAM (systemd.exec(5))."""
     try:
         found = os.fstat(sys.stderr.fileno())
     except (OSError, ValueError):
@@ -251,12 +256,12 @@ def longest(lines: Sequence[str]) -> int:
 
 
 def fields(row: Mapping[str, object]) -> list[str]:
-    """Return what a row has, each as `name: value`."""
+    """Return a row's cells as `name: value`, without the empty ones."""
     return [f"{name}: {value}" for name, value in row.items() if value not in (None, "", "-")]
 
 
 def packed(parts: Sequence[str], columns: int, indent: str = "") -> str:
-    """Return parts side by side, as many on a line as its width has room for; a longer one is wrapped."""
+    """Return parts side by side, as many on a line as fit; a longer part is wrapped."""
     found: list[str] = []
     for part in parts:
         if found and len(found[-1]) + len(_GAP) + len(part) <= columns:

@@ -87,11 +87,11 @@ def elsewhere(args: argparse.Namespace, target: str) -> Answer:
     words = [*(word for word in words if word != "--json"), "--json"]
     if key is not None:
         words += ["--against-key", "/dev/stdin"]  # neither in a list of processes nor on the host's disk
-    told = remote.answer(target, words, stdin=key)
-    if "measured" not in told:
-        raise remote.error_of(told)
+    answer = remote.answer(target, words, stdin=key)
+    if "measured" not in answer:
+        raise remote.error_of(answer)
     names = (*Result.__required_keys__, "schema", "ok", "errors")
-    result = {name: told[name] for name in told if name in names}
+    result = {name: answer[name] for name in answer if name in names}
     return _written(cast("Result", result), result, (args.to or Path()).absolute())
 
 

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 HELP = "talk to an agent in the terminal, or ask one question"
 EPILOG = """\
 Without QUESTION, a terminal gets a conversation: /switch AGENT, /system TEXT, /clear, /help and /quit are its commands.
-Ctrl-C stops an answer, and Ctrl-D ends. Without a terminal, the question is read from stdin. With on demand, a request
-for an agent that is not loaded waits until it is; otherwise it fails, and switch AGENT starts the agent.
+Ctrl-C stops an answer, and Ctrl-D ends. Without a terminal, the question is read from stdin. A request for an agent
+that is not loaded waits until the agent is loaded. With on demand off, it fails; run switch AGENT.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the agent, the question and the settings of the conversation."""
     parser.add_argument("agent", metavar="AGENT", help="an agent of this host")
-    parser.add_argument("question", nargs="*", metavar="QUESTION", help="print the answer to it, and exit")
+    parser.add_argument("question", nargs="*", default=[], metavar="QUESTION", help="print the answer to it, and exit")
     parser.add_argument("--system", metavar="TEXT", help="the system prompt")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer (default: up to max_model_len)")
     parser.add_argument(
@@ -64,8 +64,14 @@ def _answer(args: argparse.Namespace, question: str) -> command.Answer:
     messages: list[Message] = [{"role": "system", "content": args.system}] if args.system else []
     messages.append({"role": "user", "content": question})
 
+    screen = chat_session.Screen() if sys.stdout.isatty() else None
+
     def show(part: Part) -> None:
-        if not args.json:
+        if args.json:
+            return
+        if screen:
+            screen.part(part._replace(reasoning=""))
+        else:
             print(part.text, end="", flush=True)
 
     begun = time.monotonic()

@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> command.Answer:
 def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
     """Print the files of another host, or write them on this machine."""
     words = ["client-config", args.name, "--json", "--host", args.host]
-    told = remote.ask(target, [*words, *(["--agent", args.agent] if args.agent else [])])
-    return _shown(args, {str(name): str(text) for name, text in told["files"].items()})
+    answer = remote.ask(target, [*words, *(["--agent", args.agent] if args.agent else [])])
+    return _shown(args, {str(name): str(text) for name, text in answer["files"].items()})
 
 
 def _shown(args: argparse.Namespace, made: dict[str, str]) -> command.Answer:

@@ -59,6 +59,6 @@ def _preview(found: PlanSet, args: argparse.Namespace) -> command.Answer:
     if moved and old:
         seen = deploy_preview.preview(deploy.prepare(found, old, None, args.drain, lambda text: None))
     lines = seen.text() if seen else ["The first plan of this host."] if moved else []
-    told = {"plan": found.name, "before": old.name if old else None, "moved": moved, "text": lines}
+    result = {"plan": found.name, "before": old.name if old else None, "moved": moved, "text": lines}
     shown = "\n".join(lines) or f"the plan {found.name} is deployed already: nothing changes"
-    return told | (seen._asdict() if seen else {}), shown
+    return result | (seen._asdict() if seen else {}), shown

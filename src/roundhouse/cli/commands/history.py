@@ -1,4 +1,4 @@
-"""`history`: list the switches."""
+"""`history`: list the switches and crashes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...plan import deployed
 from ...util import console
 from ..command import Answer
 
-HELP = "list the switches: outcome, cause, seconds of each phase"
+HELP = "list switches and crashes: outcome, cause, seconds of each phase"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -81,15 +81,15 @@ def is_local(args: argparse.Namespace) -> bool:
 def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
     """Convert Ollama's models on another host; the roster is written on this machine."""
     words = [*(word for word in remote.without(args.arguments, "--on", "--to") if word not in _OWN), "--json"]
-    told = remote.answer(target, words)
-    if "roster" not in told:
-        raise remote.error_of(told)
+    answer = remote.answer(target, words)
+    if "roster" not in answer:
+        raise remote.error_of(answer)
     if args.to:
-        _write(args.to, told["roster"], overwrite=args.overwrite)
+        _write(args.to, answer["roster"], overwrite=args.overwrite)
     if not args.json:
-        lines = [Line(**line) for line in told["lines"]]
-        _print(args, told["roster"], lines, [error["message"] for error in told["errors"]])
-    return told, ""
+        lines = [Line(**line) for line in answer["lines"]]
+        _print(args, answer["roster"], lines, [error["message"] for error in answer["errors"]])
+    return answer, ""
 
 
 def run(args: argparse.Namespace) -> command.Answer:
@@ -157,8 +157,8 @@ def _print(args: argparse.Namespace, content: str, lines: list[Line], problems: 
     report = sys.stdout if args.to else sys.stderr
     if not args.to:
         print(content, end="")
-    told = f"{migrate_report.text(lines)}\n\n{len(lines)} lines: {migrate_report.summary(lines)}."
-    print(console.wrapped(told), file=report)
+    report_text = f"{migrate_report.text(lines)}\n\n{len(lines)} lines: {migrate_report.summary(lines)}."
+    print(console.wrapped(report_text), file=report)
     for problem in problems:
         console.say(problem)
     check = f"Check the fit with scripts/plan.py --roster {args.to or 'FILE'} --gpu NAME (on its host without --gpu)."

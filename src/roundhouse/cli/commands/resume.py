@@ -14,7 +14,7 @@ EPILOG = "An agent that runs with the configuration of an earlier plan is restar
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --no-wait."""
-    parser.add_argument("--no-wait", action="store_true", help="start it and return, as at boot")
+    parser.add_argument("--no-wait", action="store_true", help="return without waiting for the agent, as at boot")
 
 
 def run(args: argparse.Namespace) -> Answer:

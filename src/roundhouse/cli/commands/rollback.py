@@ -33,5 +33,5 @@ def run(args: argparse.Namespace) -> Answer:
         raise RoundhouseError("plan_incomplete", text, remedy, plan=found.name, lost="; ".join(lost))
     replaced, _ = plan_sets.current()
     result, shown = deploy.put(found, args)
-    told = None if args.dry_run else next_run.after_rollback(found, replaced)
-    return (result, shown) if told is None else ({**(result or {}), "next": told}, f"{shown}\n{told}")
+    following = None if args.dry_run else next_run.after_rollback(found, replaced)
+    return (result, shown) if following is None else ({**(result or {}), "next": following}, f"{shown}\n{following}")
