@@ -78,7 +78,7 @@ def test_a_start_on_a_real_card_lies_within_the_uncertainty(seen):
     assert calibration.beyond(seen) == []
 
 
-def test_what_lies_beyond_is_said():
+def test_deviations_beyond_the_uncertainty_are_reported():
     (seen,) = (each for each in STARTS if each["id"] == "po-24gb")
     assert calibration.beyond(seen | {"kv_gib_per_rank": 0.69, "card_peak_gib": 18.0}) == [
         "po-24gb: 0.69 GiB of KV cache, and the fit says 1.43 +- 0.42.",
@@ -123,7 +123,7 @@ def test_a_start_that_compiles_has_less_for_the_kv_cache(repo, share, compiles, 
     assert abs(before_0_29(unknown) - kv_gib) <= unknown.uncertainty_gib
 
 
-def test_no_compilation_no_trial():
+def test_without_compilation_there_is_no_compilation_term():
     for options in ({"enforce_eager": True}, {"tries_kernels": False}):
         assert all(term.name != "first_compilation" for term in fit(question(**options)).terms)
     # An 8 GiB laptop card, eager, 8 sequences: a log leaves 0.39 GiB for everything but weights and KV cache.
@@ -165,7 +165,7 @@ def test_a_full_card_leaves_no_room_for_the_context():
         ("Qwen/Qwen2.5-14B-Instruct-AWQ", 8, "groups of 128"),
     ],
 )
-def test_a_split_that_cannot_be_had_is_refused(repo, ranks, part):
+def test_an_impossible_split_is_refused(repo, ranks, part):
     found = fit(question(repo, 79, tensor_parallel_size=ranks))
     assert found.verdict == NO
     assert part in found.reasons[0]
@@ -202,7 +202,7 @@ def test_an_8_bit_kv_cache_wants_its_capability():
     assert "An 8-bit KV cache requires compute capability 8.0, and the card has 7.5" in old.reasons[0]
 
 
-def test_what_left_the_engine_is_refused():
+def test_a_format_that_the_engine_dropped_is_refused():
     model = model_families.in_format("own/bnb", model_families.find("Qwen/Qwen2.5-1.5B-Instruct").architecture, "bnb4")
     found = fit(Question(model, 23.5, 4096, max_num_seqs=16))
     assert found.verdict == NO
@@ -215,7 +215,7 @@ def test_heads_have_to_hold_whole_groups_too():
     assert "7 heads of 64, which awq's groups of 128 do not divide" in found.reasons[0]
 
 
-def test_a_full_sampler_batch_is_no_reason_not_to_start():
+def test_a_full_sampler_batch_does_not_prevent_a_start():
     small = question("Qwen/Qwen2.5-0.5B-Instruct", 8, 4096, gpu_memory_utilization=0.92, capability=(8, 6))
     assert fit(small).verdict == TIGHT
     assert fit(small._replace(max_num_seqs=16)).verdict == FITS
@@ -244,7 +244,7 @@ def test_a_decode_ceiling_needs_a_bandwidth():
     assert found.decode_ceiling_tokens_per_second == pytest.approx(25.2, abs=0.2)
 
 
-def test_a_chooser_can_ask_thousands_of_times():
+def test_thousands_of_fits_take_little_time():
     """Limit a fit's work by its number of calls, which does not depend on the machine's load."""
     fit.cache_clear()
     models = [model_families.find(repo) for repo in REPOS]

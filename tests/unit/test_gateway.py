@@ -282,7 +282,7 @@ def test_an_agents_port_needs_no_model_and_tells_its_health(start_gateway):
 
 
 @pytest.mark.parametrize("body", [{"prompt": "x"}, {"model": "nosuch"}, {"model": 'a"\r\nx: y'}, {"model": ["dev"]}])
-def test_a_model_that_is_none_is_refused(start_gateway, body):
+def test_a_missing_or_unknown_model_is_refused(start_gateway, body):
     answer = start_gateway().ask("POST", "/v1/completions", body)
     assert answer.status == 404
     assert error(answer)["code"] == "model_not_found"
@@ -381,7 +381,7 @@ def test_a_stream_is_passed_on_as_it_comes(start_gateway):
     assert seen == [True]
 
 
-def test_a_reload_cuts_no_stream_and_a_held_request_is_told_to_retry(start_gateway):
+def test_a_reload_cuts_no_stream_and_a_held_request_gets_retry_after(start_gateway):
     table = start_gateway()
     hold = table.hold("dev")
     table.publish(dev="on:5", po="wait:5")

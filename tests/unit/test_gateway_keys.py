@@ -83,14 +83,14 @@ def test_no_key_is_created_after_all_were_revoked(place, capsys):
         (("add",), "keys add needs a name. Write roundhouse keys add NAME."),
     ],
 )
-def test_what_cannot_be_meant_is_refused(place, capsys, words, sentence):
+def test_invalid_options_are_refused(place, capsys, words, sentence):
     gateway_keys.ensure()
     status, text = said(capsys, *words)
     assert status == 2
     assert sentence in text
 
 
-def test_a_gateway_that_does_not_listen_to_the_command_is_told_of(place, capsys, monkeypatch):
+def test_a_gateway_that_does_not_answer_the_command_is_reported(place, capsys, monkeypatch):
     monkeypatch.setattr(haproxy, "_TIMEOUT_SECONDS", 0.2)
     gateway_keys.ensure()
     (place / "master.sock").unlink(missing_ok=True)
@@ -106,7 +106,7 @@ def test_a_gateway_that_does_not_listen_to_the_command_is_told_of(place, capsys,
 
 
 @needs_haproxy
-def test_keys_open_and_close_the_api_at_once(start_gateway, capsys):
+def test_created_and_revoked_keys_take_effect_at_once(start_gateway, capsys):
     table = start_gateway()
     table.publish(po="off:5")
 

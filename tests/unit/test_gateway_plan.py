@@ -84,7 +84,7 @@ def test_a_running_gateway_is_reloaded_when_the_plan_changed(table, systemctl):
     assert (systemctl(), said) == (["reload roundhouse-gateway.service"], [])
 
 
-def test_a_gateway_that_cannot_follow_costs_no_deployment(table, systemctl, tmp_path):
+def test_a_failed_gateway_reload_does_not_fail_the_deployment(table, systemctl, tmp_path):
     said = []
     (tmp_path / "fails").touch()
     haproxy_config.follow(smaller(table.plan), said.append)

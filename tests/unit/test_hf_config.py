@@ -36,7 +36,7 @@ def same_numbers(left, right):
     return left._replace(name="", source="") == right._replace(name="", source="")
 
 
-def test_qwen2_is_what_the_catalog_says():
+def test_qwen2_equals_the_catalog():
     found = parse()
     assert same_numbers(found.architecture, model_families.ARCHITECTURES["Qwen2.5-7B"])
     assert found.form.name == "bf16"
@@ -159,7 +159,7 @@ def test_the_checkpoints_format_is_read(quantization, form, group_size):
         ({"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16}, {"num_bits": 4}, "nvfp4"),
     ],
 )
-def test_compressed_tensors_say_what_they_hold(held, activations, form):
+def test_compressed_tensors_state_their_format(held, activations, form):
     groups = {"group_0": {"weights": held, "input_activations": activations, "targets": ["Linear"]}}
     config = {"quant_method": "compressed-tensors", "config_groups": groups}
     assert parse(quantization_config=config).form.name == form
@@ -197,7 +197,7 @@ def test_mistral_with_and_without_a_window():
     assert "sliding window" in hf_config.parse(config | {"sliding_window": 4096}, "m").reason
 
 
-def test_scaled_positions_reach_further():
+def test_scaled_positions_extend_the_length():
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
     assert parse(rope_scaling=yarn).architecture.max_position_embeddings == 131072
     llama3 = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}
@@ -253,6 +253,6 @@ def test_modelopt_states_the_kv_cache(stated, meant):
 
 
 @pytest.mark.parametrize("factor", [float("inf"), float("nan"), 0, -2, "four"])
-def test_a_scaling_that_is_none_leaves_the_models_own_reach(factor):
+def test_an_invalid_scaling_keeps_the_models_own_length(factor):
     found = parse(rope_scaling={"type": "yarn", "factor": factor})
     assert found.architecture.max_position_embeddings == parse().architecture.max_position_embeddings

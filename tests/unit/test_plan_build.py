@@ -103,7 +103,7 @@ def test_agents_of_two_cards_run_side_by_side():
     assert by_name["dev"]["config"]["tensor-parallel-size"] == 2
 
 
-def test_what_does_not_fit_is_a_problem_with_every_reason():
+def test_a_model_that_does_not_fit_is_a_problem_with_every_reason():
     made = build([agent | {"models": agent["models"][:2]} for agent in shipped()[:2]])
     assert len(made["problems"]) == 2
     assert "agents[architect].models: no model is known to fit." in made["problems"][0]
@@ -112,7 +112,7 @@ def test_what_does_not_fit_is_a_problem_with_every_reason():
     assert [agent["taken"] for agent in made["agents"]] == [False, False]
 
 
-def test_without_a_driver_nothing_is_guessed():
+def test_without_a_driver_the_card_is_unknown():
     bare = decide.host_of({"gpus": [{"device_id": "2d04", "compute_capability": [12, 0]}]})
     made = build(on=bare)
     assert {agent["verdict"] for agent in made["agents"]} == {"unknown"}
@@ -142,7 +142,7 @@ def test_exact_deploys_a_model_whose_fit_is_unknown():
     assert (made["problems"], made["waiting"], made["agents"][0]["verdict"]) == ([], [], "unknown")
 
 
-def test_a_lowered_utilization_and_unused_models_are_said():
+def test_a_lowered_utilization_and_unused_models_are_reported():
     agent = shipped()[2] | {"gpu_memory_utilization": 0.99, "max_num_seqs": 256}
     (note,) = build([agent])["agents"][0]["notes"]
     assert note.startswith("gpu_memory_utilization 0.99 is lowered to 0.9")
@@ -226,7 +226,7 @@ def test_a_plan_of_an_earlier_version_is_decided_anew():
     assert written(build(on=decide.host_of(facts([], older), 16))) == written(first)
 
 
-def test_asked_again_it_takes_what_was_measured():
+def test_a_requested_recomputation_uses_the_measured_values():
     first = build(on=decide.host_of(facts([], None), 16))
     better = [stated(first["agents"][0], 0.5)]
     again = build(on=decide.host_of(facts(better, first), 16, again=True))
@@ -236,7 +236,7 @@ def test_asked_again_it_takes_what_was_measured():
 
 
 @pytest.mark.parametrize("eager", [True, False])
-def test_what_an_eager_engine_stated_is_for_eager_ones_alone(eager):
+def test_measurements_of_an_eager_engine_apply_only_to_eager_engines(eager):
     agents = [shipped()[0] | {"enforce_eager": True}]
     stated_eager = stated(build(agents)["agents"][0], 0.5)
     (asked,) = build([agents[0] | {"enforce_eager": eager}], decide.host_of(facts([stated_eager], None), 16))["agents"]
@@ -338,7 +338,7 @@ def test_an_engine_of_wheels_needs_no_compiler_of_nvidias(capability, kv_cache_d
         assert agent["environment"]["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
 
 
-def test_what_only_flashinfer_does_is_not_given_to_an_engine_of_wheels():
+def test_an_engine_of_wheels_gets_no_option_that_needs_flashinfer():
     on = decide.Host((HostCard(0, "a card", 15.5, (8, 6), 448.0),))
     image = plan_build.Settings("cuda", "/opt/e", "/srv/m", 900, runtime="compose", image="i@sha256:1")
     assert plan_build.build(shipped(), image, on)["agents"][0]["kv_cache_dtype"] == "fp8"

@@ -28,7 +28,7 @@ def test_weights_that_do_not_fit_fill_the_bar():
     assert report.bar(fit, 0.9) == f"[{'#' * report.BAR_WIDTH}]"
 
 
-def test_the_text_says_what_was_given_up_and_why():
+def test_the_text_states_each_reduction_and_its_reason():
     text = report.text(build(), [])
     assert "changed model from Qwen/Qwen2.5-32B-Instruct to Qwen/Qwen2.5-14B-Instruct-AWQ" in text
     assert "Qwen/Qwen2.5-32B-Instruct-AWQ (awq): no. The weights take 18.14 GiB and the engine's share is 13.17" in text
@@ -60,14 +60,14 @@ def test_the_command_prints_the_same_plan_as_json(capsys):
         assert shown["kv_tokens"] == planned["fit"]["kv_tokens"]
 
 
-def test_a_roster_that_does_not_fit_is_no_success(capsys):
+def test_a_roster_that_does_not_fit_ends_with_status_1(capsys):
     assert plan.main(["--vram-gib", "4", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
     assert answer["errors"][0]["message"].startswith("agents[architect].models: no model is known to fit.")
 
 
-def test_what_is_on_the_box_is_not_what_cuda_states(capsys):
+def test_the_advertised_memory_differs_from_the_memory_that_cuda_reports(capsys):
     plan.main(["--vram-gib", "16", "--gpu", "RTX 5060 Ti"])
     assert "CUDA's total is assumed as 15.5 GiB" in capsys.readouterr().out
     plan.main(["--vram-gib", "15.9", "--gpu", "RTX 5060 Ti"])

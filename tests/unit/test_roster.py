@@ -118,7 +118,7 @@ def test_a_good_roster_has_no_problems():
         ),
     ],
 )
-def test_one_sentence_names_field_value_and_cure(changes, parts):
+def test_one_sentence_names_field_value_and_remedy(changes, parts):
     (sentence,) = validate.problems([agent(**changes)])
     for part in parts:
         assert part in sentence
@@ -126,7 +126,7 @@ def test_one_sentence_names_field_value_and_cure(changes, parts):
 
 
 @pytest.mark.parametrize("nothing", [None, [], {}, "dev"])
-def test_a_lost_roster_is_an_error(nothing):
+def test_a_missing_roster_is_an_error(nothing):
     (sentence,) = validate.problems(nothing)
     assert "group_vars/all/agents.yml" in sentence
 

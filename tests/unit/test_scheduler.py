@@ -150,7 +150,7 @@ def test_two_tool_loops_do_not_move_the_card_at_every_step():
     assert len(card.switches) <= 1 + SECONDS // RULES.max_wait_seconds
 
 
-def test_a_tool_that_runs_long_gives_the_card_away():
+def test_a_long_tool_call_releases_the_card():
     card = Card(RULES, ["dev", "po"], [*tool_loop("dev", 0.0, 30.0), Request("po", 10.0, 1)], "dev").run(120)
     assert card.switches[0] == pytest.approx(10.0, abs=2 * TICK)
 

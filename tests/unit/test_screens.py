@@ -22,7 +22,7 @@ def test_a_screen_of_80_columns_cuts_no_word_and_is_the_one_on_file(name):
     assert pane == (screens.FOLDER / f"{name}.txt").read_text()  # tests/unit/screens.py writes it anew
 
 
-def test_each_file_is_of_a_screen():
+def test_each_file_belongs_to_a_screen():
     assert {file.stem for file in screens.FOLDER.iterdir()} == set(screens.SCREENS)
 
 

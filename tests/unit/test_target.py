@@ -189,7 +189,7 @@ def test_on_local_is_this_machine(lab):
 
 
 @pytest.mark.parametrize("words", [["keys", "ensure", "--json"], ["import", "old.env"], ["help"]])
-def test_what_concerns_this_machine_stays_here(lab, words):
+def test_commands_about_this_machine_run_here(lab, words):
     (lab.here / "old.env").write_text("VLLM_MODEL=Qwen/Qwen2.5-7B-Instruct-AWQ\n")
     lab.run(*words)
     assert lab.calls() == ""

@@ -103,6 +103,6 @@ def test_an_engine_that_is_asked_to_stop_meanwhile_is_not_killed(host, rounds):
 
 
 @pytest.mark.parametrize("seen", ["failed", "stopped"])
-def test_it_goes_when_the_agent_is_gone(host, rounds, seen):
+def test_the_watchdog_ends_when_the_agent_has_ended(host, rounds, seen):
     host.state = seen
     assert rounds(1) == [False]
