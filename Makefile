@@ -60,10 +60,10 @@ demo: setup ## The main job on the stand-in host, end to end (MODEL=owner/name f
 	@lab/docker.sh
 	@$(LAB) lab/demo.py $(if $(MODEL),--model $(MODEL))
 
-lab-down: setup ## Take the stand-in host away, keep its caches
+lab-down: setup ## Remove the stand-in host; keep its caches
 	@$(LAB) ansible-playbook --inventory inventory/lab lab/destroy.yml
 
-demo-down: ## Take away everything that demo and test made
+demo-down: ## Remove everything that demo and test created
 	@lab/clean.sh
 
 site: setup ## Build the documents as a site, into site/; a warning fails it
@@ -72,7 +72,7 @@ site: setup ## Build the documents as a site, into site/; a warning fails it
 docs: setup ## Write what commands print into the documents
 	docs/generate.py
 
-bench: setup ## Measure what is promised to be fast
+bench: setup ## Run the benchmarks of plan and switch
 	benchmarks/plan.py
 	benchmarks/switch.py
 

@@ -8,6 +8,7 @@
 --   failed:T  not loaded; the control service tries it again at T, in seconds since the epoch
 --   pinned:N  not loaded; a pinned agent keeps its card
 --   off:N     not loaded; nothing starts it on demand
+--
 -- N is the length of the agent's start in seconds.
 local routes = Map.new(os.getenv("ROUNDHOUSE_ROUTES"), Map._str)
 local most = tonumber(os.getenv("ROUNDHOUSE_WAITING"))
@@ -113,8 +114,8 @@ core.register_cli({ "roundhouse", "told" }, "roundhouse told AGENT: count the en
 end)
 
 -- Ends the streams of a cut. The client gets the reason as OpenAI's error event and a complete response; the engine's
--- connection is closed. HAProxy calls this with each part of a stream, so an engine that sends nothing more, because it
--- crashed or hangs, leaves a broken connection: HAProxy drops the response then, and no filter can add to it.
+-- connection is closed. HAProxy calls this with each part of a stream. If the engine sends nothing more, because it
+-- crashed or hangs, HAProxy drops the response and no filter can add to it. The client sees a broken connection.
 local END = 'data: {"error":{"message":"%s was stopped by %s; repeat the request.","type":"server_error",'
   .. '"param":null,"code":"agent_stopped"}}\n\n'
 local Told = { id = "told", flags = filter.FLT_CFG_FL_HTX }
