@@ -169,7 +169,7 @@ def _literal(node: ast.AST) -> str | None:
 
 
 def _is_message(text: str) -> bool:
-    """Tell whether a literal is prose: several words of letters, without the marks of code."""
+    """Return whether a literal is prose: several words of letters, without the marks of code."""
     if re.match(r"\w+(Error|Exception): ", text):
         return False  # another program's message, quoted
     words = text.split()

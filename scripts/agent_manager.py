@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The users' old words for the command: `scripts/agent_manager.py --launch po`. See `--help`.
+"""Accept the users' old words for the command: `scripts/agent_manager.py --launch po`. See `--help`.
 
-Each is one word of `scripts/switch.py`, and whatever else is said is handed on to it (`--json`, `--on HOST`, `-f`).
+Each is one word of `scripts/switch.py`, and other arguments are passed on to it (`--json`, `--on HOST`, `-f`).
 """
 
 import sys

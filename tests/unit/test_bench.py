@@ -149,7 +149,7 @@ def test_another_endpoint_is_asked_which_model_and_with_its_key(endpoint, tmp_pa
         assert (error.value.code, error.value.fields[name]) == (code, value)
 
 
-def test_an_engine_in_an_image_measures_there_and_no_key_stands_in_a_command_line(tmp_path, monkeypatch):
+def test_an_engine_in_an_image_measures_there_without_a_key_in_its_arguments(tmp_path, monkeypatch):
     docker = tmp_path / "docker"
     docker.write_text('#!/bin/sh\necho "$@" > "$0.words"\necho "$OPENAI_API_KEY" > "$0.key"\necho boom >&2\nexit 3\n')
     docker.chmod(0o755)

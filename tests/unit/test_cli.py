@@ -142,7 +142,7 @@ def test_an_agents_name_is_a_switch_to_it(words):
         (["dev", "--drain", "5"], "switch"),
     ],
 )
-def test_options_stand_before_or_after_the_command(words, name):
+def test_options_are_accepted_before_or_after_the_command(words, name):
     assert main.parse(words)[0].name == name
 
 
@@ -153,7 +153,7 @@ def test_a_plan_is_checked_with_json_anywhere(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("words", [["gpu", "--json"], ["--json", "gpu"]])
-def test_json_stands_before_or_after_the_command(capsys, words):
+def test_json_is_accepted_before_or_after_the_command(capsys, words):
     assert main.main(words) == 0
     assert json.loads(capsys.readouterr().out)["ok"] is True
 

@@ -94,7 +94,7 @@ def test_the_history_knows_whether_the_unit_restarted_it():
 
 
 def seen(monkeypatch, unit=RUNS):
-    """Return what status, doctor and history tell of the agent, whose engine is ready."""
+    """Return what status, doctor and history report about the agent, whose engine is ready."""
     monkeypatch.setattr(systemd, "show_all", lambda names: [unit for _ in names])
     monkeypatch.setattr(systemd, "show", lambda name: unit)
     monkeypatch.setattr(status, "drift", lambda *_: [])

@@ -176,7 +176,7 @@ def test_another_agent_in_the_roster_restarts_none(host, stage):
     assert stage("/opt/1", max_num_seqs=1).restarts("architect")
 
 
-def test_an_agent_that_left_the_roster_is_stopped_and_gone(host, stage, tmp_path):
+def test_an_agent_that_left_the_roster_is_stopped_and_removed(host, stage, tmp_path):
     put(stage())
     done = put(stage("/opt/1", ("dev",)))
     assert (done["serving"], host.names()) == (["dev"], ["dev"])

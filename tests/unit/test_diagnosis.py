@@ -128,7 +128,7 @@ def test_the_kernels_word_for_memory_comes_first(line):
     assert found.code == "host_out_of_memory"
 
 
-def test_only_what_follows_from_another_is_unknown():
+def test_only_harmless_lines_have_an_unknown_cause():
     found = diagnosis.diagnose("dev", list(HARMLESS[2:]))
     assert (found.code, found.evidence) == (diagnosis.UNKNOWN, HARMLESS[-1])
 

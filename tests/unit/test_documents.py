@@ -50,7 +50,7 @@ def commands(*, ran=False):
 
 
 def commands_in_prose():
-    """Return (document, words) of each command that stands in a sentence or a table."""
+    """Return (document, words) of each command in a sentence or a table."""
     found = []
     for file in DOCUMENTS:
         text = re.sub(r"^```.*?^```", "", file.read_text(), flags=re.MULTILINE | re.DOTALL)

@@ -81,10 +81,10 @@ def test_a_start_on_a_real_card_lies_within_the_uncertainty(seen):
 def test_deviations_beyond_the_uncertainty_are_reported():
     (seen,) = (each for each in STARTS if each["id"] == "po-24gb")
     assert calibration.beyond(seen | {"kv_gib_per_rank": 0.69, "card_peak_gib": 18.0}) == [
-        "po-24gb: 0.69 GiB of KV cache, and the fit says 1.43 +- 0.42.",
-        "po-24gb: it held 18.00 GiB, and the fit says 16.99 at most.",
+        "po-24gb: 0.69 GiB of KV cache, and the fit states 1.43 +- 0.42.",
+        "po-24gb: it held 18.00 GiB, and the fit states 16.99 at most.",
     ]
-    assert calibration.beyond(seen | {"outcome": "failed"}) == ["po-24gb: the engine failed, and the fit says fits."]
+    assert calibration.beyond(seen | {"outcome": "failed"}) == ["po-24gb: the engine failed, and the fit states fits."]
 
 
 def test_known_starts():

@@ -154,11 +154,11 @@ def test_the_catalog_knows_the_families_by_name(repo, form, positions):
         "someone/Qwen2.5-7B-Instruct",
     ],
 )
-def test_a_name_that_was_not_published_is_not_known(repo):
+def test_an_unpublished_name_is_unknown(repo):
     assert model_families.find(repo) is None
 
 
-def test_all_of_the_families_are_there():
+def test_the_catalog_has_every_family():
     for size in ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B"):
         for suffix in ("", "-AWQ", "-GPTQ-Int4", "-GPTQ-Int8"):
             assert model_families.find(f"Qwen/Qwen2.5-{size}-Instruct{suffix}")

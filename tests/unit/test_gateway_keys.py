@@ -154,7 +154,7 @@ def settings(**changes):
     return config.build(plan, config.Settings(**DEFAULTS | changes))
 
 
-def test_beyond_loopback_there_are_keys_and_tls():
+def test_a_gateway_beyond_loopback_requires_keys_and_tls():
     assert (settings()["needs_key"], settings()["certificate"]) == (False, None)
     beyond = settings(listen="0.0.0.0")  # noqa: S104 - the case under test
     assert (beyond["needs_key"], beyond["certificate"]) == (True, "/etc/roundhouse/gateway/tls.pem")

@@ -40,7 +40,7 @@ def smaller(plan):
     return {**plan, "agents": [agent for agent in plan["agents"] if agent["name"] == "dev"]}
 
 
-def test_the_agents_of_the_plan_are_written_and_no_others(table):
+def test_only_the_agents_of_the_plan_are_written(table):
     assert haproxy_config.write(table.plan) is False  # it is there already
     assert haproxy_config.write(smaller(table.plan)) is True
     text = haproxy_config.path().read_text()

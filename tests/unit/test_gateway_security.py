@@ -1,4 +1,4 @@
-"""Attack a gateway that listens beyond loopback: a stranger gets /health and nothing else. One row for each attack."""
+"""Attack a gateway that listens beyond loopback: a client without a key gets only /health. One row for each attack."""
 
 import json
 import os

@@ -83,7 +83,7 @@ def test_the_driver_completes_the_facts(sysfs, facts):
     ]
 
 
-def test_an_idle_card_has_no_processes_and_one_that_does_not_tell_its_display_has_none(sysfs, facts):
+def test_an_idle_card_has_no_processes_and_an_unreported_display_is_none(sysfs, facts):
     sysfs("0000:01:00.0", "0x10de", "0x20b2", "0x030200", "nvidia")
     (card,) = facts("gpu 0000:01:00.0 20b2 81920 3 8.0 - GPU-1 NVIDIA A100-SXM4-80GB", loaded="580.173.02")["gpus"]
     assert (card["processes"], card["display_active"]) == ([], None)

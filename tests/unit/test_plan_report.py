@@ -36,7 +36,7 @@ def test_the_text_states_each_reduction_and_its_reason():
     assert f"changed max_model_len from 32768 to {build()['agents'][0]['max_model_len']}: " in text
 
 
-def test_predicted_stands_beside_measured():
+def test_the_plan_shows_predicted_and_measured_values():
     made = build()
     text = report.text(made, [stated(made["agents"][2], 1.0)])
     assert "measured here: weights 5.28 GiB, KV cache 4.57 GiB" in text
@@ -74,7 +74,7 @@ def test_the_advertised_memory_differs_from_the_memory_that_cuda_reports(capsys)
     assert "of 15.9 GiB" in capsys.readouterr().out
 
 
-def test_explain_stands_in_the_json_too(capsys):
+def test_the_json_has_the_explanation(capsys):
     plan.main(["--vram-gib", "15.5", "--explain", "--json"])
     agents = json.loads(capsys.readouterr().out)["agents"]
     assert all(row["formula"] and row["source"] for agent in agents for row in agent["explain"])
@@ -87,7 +87,7 @@ def test_explain_has_a_source_for_each_number(capsys):
     assert out.count("source: ") == out.count("      = ") > 20
 
 
-def test_this_hosts_cards_are_taken_where_it_has_some(capsys, monkeypatch):
+def test_the_cards_of_this_host_are_used_if_it_has_any(capsys, monkeypatch):
     card = {
         "device_id": "2d04",
         "memory_gib": 15.95,

@@ -67,7 +67,7 @@ def test_nothing_is_printed_if_nothing_is_downloaded():
     assert out.getvalue() == ""
 
 
-def test_what_is_rewritten_is_one_line_of_the_terminal(monkeypatch):
+def test_only_one_line_of_the_terminal_is_rewritten(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr(progress, "TERMINAL_SECONDS", 0.01)
     out = Terminal()

@@ -36,7 +36,7 @@ from roundhouse.models.pull_job import PullRequest
 pytest_plugins = ("pulling",)  # the fixtures hub, place and command
 
 
-def test_a_pull_brings_what_an_engine_needs_and_nothing_else(hub, place):
+def test_a_pull_downloads_only_the_files_that_an_engine_needs(hub, place):
     (row,) = pull_models(hub, place)
     assert row["changed"] is True
     assert set(row["fetched"]) == FETCHED
@@ -227,7 +227,7 @@ def test_a_repository_of_pickles_is_refused(hub, place):
     assert hub.sent_bytes() == 0
 
 
-def test_a_repository_that_is_not_whole_gets_no_name_and_the_others_come(hub, place):
+def test_an_incomplete_repository_is_not_published_and_the_others_are(hub, place):
     make_model(hub.repositories.root / "other", {"model.safetensors": MIB})
     index = hub.repositories.folder(MODEL) / "model.safetensors.index.json"
     index.write_text('{"weight_map": {"t": "gone.safetensors"}}')
@@ -283,14 +283,14 @@ def test_a_revision_under_two_names_is_fetched_once(hub, place):
     assert is_whole(hub, place)
 
 
-def test_a_hidden_file_of_the_repository_is_left_there(hub, place):
+def test_a_hidden_file_of_the_repository_is_not_downloaded(hub, place):
     for name in (".hidden.json", manifest.NAME):
         (hub.repositories.folder(MODEL) / name).write_text("{}")
     pull_models(hub, place)
     assert is_whole(hub, place)
 
 
-def test_what_was_copied_with_other_times_is_read_once(hub, place):
+def test_a_copy_with_other_times_is_read_once(hub, place):
     pull_models(hub, place)
     path = folder(hub, place) / WEIGHTS
     os.utime(path, ns=(0, 0))
@@ -366,7 +366,7 @@ def test_two_runs_at_once_fetch_each_byte_once(hub, place, command):
     assert is_whole(hub, place)
 
 
-def test_an_interrupted_run_says_so_and_keeps_what_came(hub, place, command):
+def test_an_interrupted_pull_is_reported_and_keeps_its_bytes(hub, place, command):
     hub.pause_after(4 * MIB)
     running = command()
     assert hub.paused.wait(TIMEOUT_SECONDS)

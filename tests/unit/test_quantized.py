@@ -98,7 +98,7 @@ def test_another_revision_or_recipe_is_another_place():
     assert quantized.path("other/Qwen2.5-7B-Instruct", REVISION, "awq") not in places
 
 
-def test_the_same_model_as_it_is_and_quantized_is_kept_and_told_apart():
+def test_a_model_and_its_quantized_result_are_kept_separately():
     agents = [asking({"model": QWEN}, by("gptq"))]
     first = build(agents)
     (agent,) = first["agents"]
@@ -222,7 +222,7 @@ def test_a_killed_quantization_resumes_only_with_its_own_base(tmp_path):
     assert not (work / "versions.json").exists()
 
 
-def test_a_run_that_was_killed_behind_the_name_leaves_no_work(tmp_path):
+def test_a_run_killed_after_its_rename_leaves_no_work(tmp_path):
     base, store = own_folder(tmp_path / "base"), tmp_path / "store"
     wanted = request.of(base, QWEN, REVISION, "gptq")
     put_result(store / wanted.path)

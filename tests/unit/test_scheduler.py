@@ -171,7 +171,7 @@ def test_a_pinned_agent_stays():
     assert (card.scheduler.startable(SECONDS), card.scheduler.pinned_out()) == (["dev"], ["po"])
 
 
-def test_an_agent_that_failed_is_not_tried_again_for_a_while():
+def test_an_agent_that_failed_is_not_tried_again_at_once():
     card = Card(RULES, ["dev", "po"], [Request("po", 1.0, 1)], "dev")
     card.broken = {"po"}
     card.run(200)
@@ -190,7 +190,7 @@ def test_an_agent_that_cannot_start_costs_no_more_switches_than_are_promised():
 
 
 @pytest.mark.parametrize(("default", "agent", "free"), [(("dev",), "dev", False), ((), "po", True)])
-def test_after_idling_the_default_agent_comes_back_or_the_card_is_freed(default, agent, free):
+def test_after_idling_the_default_agent_starts_or_the_card_is_freed(default, agent, free):
     rules = RULES._replace(idle_seconds=90, default_agents=default)
     card = Card(rules, ["dev", "po"], [Request("po", 0.0, 1)], None).run(300)
     (_, (at, decision)) = card.events

@@ -19,7 +19,7 @@ def path(tmp_path, monkeypatch):
     return tmp_path / "serving.json"
 
 
-def test_no_agent_served_yet(path):
+def test_without_a_record_no_agent_was_active(path):
     assert serving.serving() == []
 
 
@@ -114,7 +114,7 @@ def test_the_files_of_a_killed_switch_are_read(lock):
     assert switch_journal.killed() is None
 
 
-def test_a_note_that_was_prepared_takes_the_others_that_came_meanwhile(path):
+def test_a_prepared_note_includes_the_notes_that_came_meanwhile(path):
     serving.record("architect", ["dev"])
     with serving.prepared("dev", ["architect"]) as commit:
         serving.record("other-card", [])
@@ -123,7 +123,7 @@ def test_a_note_that_was_prepared_takes_the_others_that_came_meanwhile(path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_agent_that_came_back_to_the_roster_does_not_stand_before_the_newest(path):
+def test_an_agent_that_returned_to_the_roster_does_not_precede_the_newest(path):
     serving.record("po", ["architect", "dev"])
     serving.record("architect", ["dev"])  # po is no longer in the roster, so no agent excludes it
     assert serving.serving()[0] == "architect"

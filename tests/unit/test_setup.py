@@ -170,7 +170,7 @@ def test_a_run_in_a_terminal_is_one_screen_of_80_columns(site):
 
 
 def all_of(leader, look):
-    """Return what is written to a terminal until its other end is closed, which Linux tells by an error.
+    """Return what is written to a terminal until its other end is closed, which Linux reports as an error.
 
     `look` gets what has come so far, each time that more has.
     """

@@ -185,7 +185,7 @@ def test_an_export_takes_results_and_drafts_and_no_base_of_a_result(hub, place, 
     assert not hub.log
 
 
-def test_the_role_takes_a_result_where_the_source_has_it_and_passes_over_what_it_has_not(hub, place, tmp_path):
+def test_the_role_takes_the_results_that_the_source_has_and_skips_the_others(hub, place, tmp_path):
     result, away = put_result(place), tmp_path / "away"
     given = {"required_models": [], "store": str(away), "source": str(place), "files_at_once": 4}
     results = [
@@ -264,7 +264,7 @@ def test_a_manifest_that_the_other_host_cannot_read_is_named(place, shared, tmp_
     assert error.value.fields["reason"].startswith(f"{path} cannot be read")
 
 
-def test_verify_reads_everything_and_its_exit_status_says_so(warm, place):
+def test_verify_reads_everything_and_its_exit_status_is_the_result(warm, place):
     assert warm.run("verify", "--store", place).returncode == 0
     path = next(iter(store.stored_models(place))).folder / "config.json"
     path.write_text("{}")

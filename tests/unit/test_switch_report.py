@@ -48,7 +48,7 @@ def _python(folder, name, says):
     return str(place / "python")
 
 
-def test_every_host_has_a_row_and_its_reason_also_when_nothing_can_be_run_there(play):
+def test_every_host_has_a_row_with_its_reason_even_if_it_is_unreachable(play):
     well = json.dumps(SERVES)
     hosts = {
         "well": (well, {}, "switched     dev    3.5"),

@@ -60,7 +60,7 @@ def test_the_third_failure_in_a_row_ends_the_engine(host, rounds):
     assert cause.code_of(host.said[-1]) == watchdog.HANGS
 
 
-def test_one_sign_of_life_begins_the_count_again(host, rounds):
+def test_one_successful_check_resets_the_count(host, rounds):
     rounds(2)
     host.alive = True
     rounds(1)

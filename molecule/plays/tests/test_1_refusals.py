@@ -32,7 +32,7 @@ def test_a_model_that_was_not_pulled_is_not_quantized(host):
     refused(answer, 2, "lab/nothing is not in ", "Run `roundhouse pull lab/nothing`.")
 
 
-def test_a_port_that_a_stranger_holds(host, plan, switch):
+def test_a_port_that_another_process_holds(host, plan, switch):
     port = plan["agents"][2]["engine_port"]
     host.check_output(f"systemd-run --unit stranger python3 -m http.server --bind 127.0.0.1 {port}")
     host.check_output(f"timeout 60 sh -c 'until ss -ltn | grep -q :{port}; do sleep 0.1; done'")

@@ -20,7 +20,7 @@ local GONE_MS = 2000
 local held = {} -- agent -> number of a request -> times of its last poll and of its arrival
 local counted = {} -- agent -> name of a counter -> value
 local refused = {} -- agent, or "" for an unknown one -> reason -> number of requests
-local cuts = {} -- agent -> the drain that is about to cut its streams: its time, its cause, the streams told so far
+local cuts = {} -- agent -> the drain that is about to cut its streams: its time, its cause, the number of streams ended so far
 local number = 0
 
 local function now_ms()
@@ -102,7 +102,7 @@ core.register_cli({ "roundhouse", "waiting" }, "roundhouse waiting: list the hel
   end
 end)
 
--- The drain of an agent is about to cut what still runs. Streams that began before end with an event that says why.
+-- The drain of an agent is about to cut what still runs. Streams that began before end with an event that states the cause.
 core.register_cli({ "roundhouse", "cut" }, "roundhouse cut AGENT CAUSE...: end its streams", function(applet, _, _, agent, ...)
   cuts[agent] = { at = now_ms(), cause = table.concat({ ... }, " "), told = 0 }
   applet:send("\n")

@@ -27,7 +27,7 @@ WIDTH = 80
 MAN_WIDTH = 71
 # Between two fields of a block.
 _GAP = "   "
-# A longer name stands on a line of its own above its block.
+# A longer name is a separate line above its block.
 _NAME_CHARACTERS = 26
 # `  name   what it is`: the text wraps below the text.
 _ITEM = re.compile(r" +\S+(?: \S+)* {2,}(?=\S)")
@@ -101,7 +101,7 @@ class Parser(argparse.ArgumentParser):
         return [name for each in self._actions if each.help != argparse.SUPPRESS for name in each.option_strings]
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Raise UsageError for a value that is none of an argument's choices."""
+        """Raise UsageError for a value outside of an argument's choices."""
         if action.choices is None or value in action.choices:
             return
         choices = [str(choice) for choice in action.choices]
