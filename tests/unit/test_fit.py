@@ -78,7 +78,7 @@ def test_a_start_on_a_real_card_lies_within_the_uncertainty(seen):
     assert calibration.beyond(seen) == []
 
 
-def test_deviations_beyond_the_uncertainty_are_reported():
+def test_a_start_outside_the_uncertainty_is_reported():
     (seen,) = (each for each in STARTS if each["id"] == "po-24gb")
     assert calibration.beyond(seen | {"kv_gib_per_rank": 0.69, "card_peak_gib": 18.0}) == [
         "po-24gb: 0.69 GiB of KV cache, and the fit states 1.43 +- 0.42.",
@@ -123,7 +123,7 @@ def test_a_start_that_compiles_has_less_for_the_kv_cache(repo, share, compiles, 
     assert abs(before_0_29(unknown) - kv_gib) <= unknown.uncertainty_gib
 
 
-def test_without_compilation_there_is_no_compilation_term():
+def test_an_eager_start_tries_no_kernels():
     for options in ({"enforce_eager": True}, {"tries_kernels": False}):
         assert all(term.name != "first_compilation" for term in fit(question(**options)).terms)
     # An 8 GiB laptop card, eager, 8 sequences: a log leaves 0.39 GiB for everything but weights and KV cache.
@@ -202,7 +202,7 @@ def test_an_8_bit_kv_cache_wants_its_capability():
     assert "An 8-bit KV cache requires compute capability 8.0, and the card has 7.5" in old.reasons[0]
 
 
-def test_a_format_that_the_engine_dropped_is_refused():
+def test_a_format_that_vllm_removed_is_refused():
     model = model_families.in_format("own/bnb", model_families.find("Qwen/Qwen2.5-1.5B-Instruct").architecture, "bnb4")
     found = fit(Question(model, 23.5, 4096, max_num_seqs=16))
     assert found.verdict == NO

@@ -158,7 +158,7 @@ def test_an_unpublished_name_is_unknown(repo):
     assert model_families.find(repo) is None
 
 
-def test_the_catalog_has_every_family():
+def test_the_catalog_has_all_sizes_of_the_families():
     for size in ("0.5B", "1.5B", "3B", "7B", "14B", "32B", "72B"):
         for suffix in ("", "-AWQ", "-GPTQ-Int4", "-GPTQ-Int8"):
             assert model_families.find(f"Qwen/Qwen2.5-{size}-Instruct{suffix}")

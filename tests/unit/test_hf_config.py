@@ -197,7 +197,7 @@ def test_mistral_with_and_without_a_window():
     assert "sliding window" in hf_config.parse(config | {"sliding_window": 4096}, "m").reason
 
 
-def test_scaled_positions_extend_the_length():
+def test_scaled_positions_raise_the_maximum():
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
     assert parse(rope_scaling=yarn).architecture.max_position_embeddings == 131072
     llama3 = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}
@@ -253,6 +253,6 @@ def test_modelopt_states_the_kv_cache(stated, meant):
 
 
 @pytest.mark.parametrize("factor", [float("inf"), float("nan"), 0, -2, "four"])
-def test_an_invalid_scaling_keeps_the_models_own_length(factor):
+def test_no_scaling_keeps_the_models_maximum(factor):
     found = parse(rope_scaling={"type": "yarn", "factor": factor})
     assert found.architecture.max_position_embeddings == parse().architecture.max_position_embeddings

@@ -59,7 +59,7 @@ def test_every_option_of_the_issue_is_taken(capsys):
     assert all(row["formula"] and row["source"] for row in answer["explain"])
 
 
-def test_a_model_that_does_not_fit_gets_a_full_answer(capsys):
+def test_a_refusal_is_an_answer(capsys):
     status, out, _ = run(capsys, "--model Qwen/Qwen2.5-Coder-32B-Instruct-AWQ --gpu 'RTX 5060 Ti' --vram-gib 16")
     assert status == 0
     assert out.splitlines()[1] == "does not fit"

@@ -28,7 +28,7 @@ def test_weights_that_do_not_fit_fill_the_bar():
     assert report.bar(fit, 0.9) == f"[{'#' * report.BAR_WIDTH}]"
 
 
-def test_the_text_states_each_reduction_and_its_reason():
+def test_the_text_has_the_changed_settings_and_reasons():
     text = report.text(build(), [])
     assert "changed model from Qwen/Qwen2.5-32B-Instruct to Qwen/Qwen2.5-14B-Instruct-AWQ" in text
     assert "Qwen/Qwen2.5-32B-Instruct-AWQ (awq): no. The weights take 18.14 GiB and the engine's share is 13.17" in text
@@ -36,7 +36,7 @@ def test_the_text_states_each_reduction_and_its_reason():
     assert f"changed max_model_len from 32768 to {build()['agents'][0]['max_model_len']}: " in text
 
 
-def test_the_plan_shows_predicted_and_measured_values():
+def test_the_text_has_the_measured_memory():
     made = build()
     text = report.text(made, [stated(made["agents"][2], 1.0)])
     assert "measured here: weights 5.28 GiB, KV cache 4.57 GiB" in text
@@ -60,14 +60,14 @@ def test_the_command_prints_the_same_plan_as_json(capsys):
         assert shown["kv_tokens"] == planned["fit"]["kv_tokens"]
 
 
-def test_a_roster_that_does_not_fit_ends_with_status_1(capsys):
+def test_a_roster_that_does_not_fit_exits_with_1(capsys):
     assert plan.main(["--vram-gib", "4", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] is False
     assert answer["errors"][0]["message"].startswith("agents[architect].models: no model is known to fit.")
 
 
-def test_the_advertised_memory_differs_from_the_memory_that_cuda_reports(capsys):
+def test_what_is_on_the_box_is_not_what_cuda_states(capsys):
     plan.main(["--vram-gib", "16", "--gpu", "RTX 5060 Ti"])
     assert "CUDA's total is assumed as 15.5 GiB" in capsys.readouterr().out
     plan.main(["--vram-gib", "15.9", "--gpu", "RTX 5060 Ti"])
@@ -87,7 +87,7 @@ def test_explain_has_a_source_for_each_number(capsys):
     assert out.count("source: ") == out.count("      = ") > 20
 
 
-def test_the_cards_of_this_host_are_used_if_it_has_any(capsys, monkeypatch):
+def test_the_plan_uses_this_hosts_cards(capsys, monkeypatch):
     card = {
         "device_id": "2d04",
         "memory_gib": 15.95,

@@ -126,7 +126,7 @@ def test_one_sentence_names_field_value_and_remedy(changes, parts):
 
 
 @pytest.mark.parametrize("nothing", [None, [], {}, "dev"])
-def test_a_missing_roster_is_an_error(nothing):
+def test_an_empty_roster_is_an_error(nothing):
     (sentence,) = validate.problems(nothing)
     assert "group_vars/all/agents.yml" in sentence
 

@@ -45,7 +45,7 @@ def test_a_disk_that_was_not_measured_is_taken_for_a_slow_one():
     assert "because its disk was not measured" in unknown["why"]
 
 
-def test_a_model_of_unknown_size_has_the_longest_limit_and_a_note():
+def test_a_model_of_unknown_size_has_a_fixed_limit_and_a_reason():
     assert start_timeout.compute(Load(None, 500.0 * MIB, eager=True)) == {
         "seconds": 900,
         "why": "the model's size is unknown",
@@ -67,7 +67,7 @@ def test_the_plan_has_it_for_the_unit_and_for_the_engines_own_limit():
     assert agent["start_tries_seconds"] > agent["start_tries"] * each
 
 
-def test_the_timeout_is_computed_from_the_hosts_own_disk_and_starts():
+def test_the_limit_is_computed_from_the_hosts_disk_and_starts():
     measured = build(disk={STORE: {"weights_bytes": 1, "bytes_per_second": 3000.0 * MIB}})
     assert "at 1500 MiB/s" in measured["start_timeout_why"]
     assert measured["start_timeout_seconds"] < build()["start_timeout_seconds"]
@@ -77,7 +77,7 @@ def test_the_timeout_is_computed_from_the_hosts_own_disk_and_starts():
     assert build(starts=other) == build()
 
 
-def test_the_deployed_timeout_is_kept_while_it_is_sufficient():
+def test_a_deployed_limit_stays_while_it_is_sufficient():
     def again(before, rate, **more):
         deployed = json.loads(json.dumps({"agents": [before]}))
         return build(deployed=deployed, disk={STORE: {"weights_bytes": 1, "bytes_per_second": rate * MIB}}, **more)
@@ -93,13 +93,13 @@ def test_the_deployed_timeout_is_kept_while_it_is_sufficient():
 
 
 @pytest.mark.parametrize("setting", [300, "300"])
-def test_a_setting_replaces_the_computed_timeout(setting):
+def test_group_vars_can_set_the_limit(setting):
     agent = build(setting=setting)
     assert (agent["start_timeout_seconds"], agent["start_timeout_why"]) == (300, "set by agents_start_timeout_seconds")
 
 
 @pytest.mark.parametrize("setting", [0, -5, "long", 1.5])
-def test_an_invalid_start_timeout_is_refused(setting):
+def test_an_invalid_setting_is_refused(setting):
     with pytest.raises(UsageError) as error:
         build(setting=setting)
     assert (error.value.code, error.value.fields) == ("start_timeout_invalid", {"value": setting})
