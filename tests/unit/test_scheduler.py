@@ -171,7 +171,7 @@ def test_a_pinned_agent_stays():
     assert (card.scheduler.startable(SECONDS), card.scheduler.pinned_out()) == (["dev"], ["po"])
 
 
-def test_an_agent_that_failed_is_not_tried_again_at_once():
+def test_an_agent_that_failed_is_not_tried_again_for_a_while():
     card = Card(RULES, ["dev", "po"], [Request("po", 1.0, 1)], "dev")
     card.broken = {"po"}
     card.run(200)

@@ -183,7 +183,7 @@ def test_json_names_the_host_and_stderr_does_not(lab):
     assert (failed["host"], failed["ok"]) == ("lab", False)
 
 
-def test_the_host_local_is_this_machine(lab):
+def test_on_local_is_this_machine(lab):
     done = lab.run("models", "--on", "local", "--json", "--store", lab.here)
     assert (json.loads(done.stdout)["host"], lab.calls(), done.returncode) == ("local", "", 0)
 
