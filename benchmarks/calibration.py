@@ -127,10 +127,10 @@ def beyond(seen: dict[str, Any]) -> list[str]:
     if (made.outcome.startswith("served") and made.verdict == NO) or (
         made.outcome.startswith("failed") and made.verdict == FITS
     ):
-        found.append(f"{seen['id']}: the engine {made.outcome}, and the fit says {made.verdict}.")
+        found.append(f"{seen['id']}: the engine {made.outcome}, and the fit states {made.verdict}.")
     if made.kv_gib and made.uncertainty_gib and abs(made.kv_gib[0] - made.kv_gib[1]) > made.uncertainty_gib:
         found.append(
-            f"{seen['id']}: {made.kv_gib[1]:.2f} GiB of KV cache, and the fit says "
+            f"{seen['id']}: {made.kv_gib[1]:.2f} GiB of KV cache, and the fit states "
             f"{made.kv_gib[0]:.2f} +- {made.uncertainty_gib:.2f}."
         )
     models = _models(seen)
@@ -140,7 +140,9 @@ def beyond(seen: dict[str, Any]) -> list[str]:
         share = seen["gpu_total_gib"] * seen["gpu_memory_utilization"]
         most = share + sum(each.gib for each in terms if not each.inside) + uncertainty(terms, inside=False)
         if seen["card_peak_gib"] > most:
-            found.append(f"{seen['id']}: it held {seen['card_peak_gib']:.2f} GiB, and the fit says {most:.2f} at most.")
+            found.append(
+                f"{seen['id']}: it held {seen['card_peak_gib']:.2f} GiB, and the fit states {most:.2f} at most."
+            )
     return found
 
 

@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
         print(f"{file} cannot be read ({error}): docs/guide.py GUIDE", file=sys.stderr)
         return 2
     if hashlib.sha256(text.encode()).hexdigest() != GUIDE["sha256"]:
-        print(f"{file} is another text than the one that tests/fixtures/guide.json tells of.", file=sys.stderr)
+        print(f"{file} is not the text that tests/fixtures/guide.json describes: its SHA-256 differs.", file=sys.stderr)
         return 1
     guide, missed = text.splitlines(), 0
     for first, last, *keys in LINES:

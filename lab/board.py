@@ -187,7 +187,7 @@ class Board:
 
 
 def command(words: list[str], tell: Tell, log: TextIO | None = None, **more: Any) -> None:
-    """Run a command and tell its last line, of a playbook its task. Raises Failed with its last lines."""
+    """Run a command and report its last line, of a playbook its task. Raises Failed with its last lines."""
     said: deque[str] = deque(maxlen=KEPT_LINES)
     with Popen(words, stdout=PIPE, stderr=STDOUT, text=True, errors="replace", **more) as running:
         for raw in running.stdout or ():

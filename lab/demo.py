@@ -2,7 +2,7 @@
 """The main job on the stand-in host, end to end: `make demo`.
 
 The demo starts the lab's host, brings a real model and runs site.yml, which installs the engine. Then it switches to
-each agent and asks it a question through the OpenAI client. Slow steps are cached.
+each agent and sends it a question through the OpenAI client. Slow steps are cached.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def prepare(board: Board, hub: str) -> None:
 
 
 def switch(agent: str, tell: Tell) -> dict[str, float]:
-    """Run the user's command on the lab, tell its progress, and return the seconds of its phases. Raises Failed."""
+    """Run the user's command on the lab, report its progress, and return the seconds of its phases. Raises Failed."""
     words = [sys.executable, "scripts/switch.py", "--on", remote.LAB_WORD, "--json", agent]
     said: deque[str] = deque(maxlen=KEPT_LINES)
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}

@@ -3,9 +3,10 @@
 
     lint_prose.py [PATH...]
 
-The check reads Markdown, docstrings, comments and messages of Python, names and comments of YAML, and comments of shell
-scripts and templates. Without PATH it reads every tracked file. `lab/prose.toml` has the rules. It prints a line
-`PATH:LINE: problem` for each problem, and exits 1 if there is any.
+The check reads Markdown; docstrings, comments, messages and names of Python; names and comments of YAML. It also reads
+the texts of the Makefile, and comments of Lua, shell scripts and templates. Without PATH it reads every tracked file.
+`lab/prose.toml` has the rules and the glossary. The check prints a line `PATH:LINE: problem` for each problem. It exits
+with 1 if there is a problem.
 """
 
 from __future__ import annotations
@@ -33,12 +34,17 @@ _END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!\bvs)[.!?][\"')\]*_]*(?=
 _WORD = re.compile(r"[^\W_][\w'./:=<>%+-]*")
 
 
+# One pattern for each term: the words that the glossary excludes, and the term.
+_TERMS = {rf"\b({'|'.join(words)})\b": f"{term!r}, the term for it" for term, words in RULES["terms"].items()}
+
+
 class Text(NamedTuple):
-    """A piece of prose: its first line, whether it is a docstring, and the text."""
+    """A piece of prose: its first line, the text, and whether it is a docstring or a name in code."""
 
     line: int
     text: str
     docstring: bool = False
+    name: bool = False
 
 
 def sentences(text: str) -> list[str]:
@@ -51,12 +57,12 @@ def sentences(text: str) -> list[str]:
 
 def problems(piece: Text) -> Iterator[str]:
     """Yield what breaks a rule in a piece of prose."""
-    for sentence in sentences(piece.text):
+    for sentence in [] if piece.name else sentences(piece.text):
         count = len(_WORD.findall(sentence))
         if count > RULES["max_words"]:
             yield f"{count} words in a sentence (at most {RULES['max_words']}): {_short(sentence)}"
     flat = re.sub(r"\s+", " ", re.sub(r"``?[^`]+``?", "code", piece.text))
-    for pattern, instead in RULES["banned"].items():
+    for pattern, instead in {**RULES["banned"], **_TERMS}.items():
         for found in re.finditer(pattern, flat, re.IGNORECASE):
             yield f"{found[0].strip()!r}: write {instead}"
     if piece.docstring:
@@ -100,7 +106,7 @@ def _comments(rows: Iterable[tuple[int, str]]) -> Iterator[Text]:
     start, last, lines = 0, -1, []
     for number, text in rows:
         body = text.strip()
-        new_piece = number != last + 1 or not body or re.match(r"[-*]\s|\w+:$", body)
+        new_piece = number != last + 1 or not body or re.match(r"[-*]\s|\w+:$|\w+:\w+ {2}", body)
         if lines and new_piece:
             yield Text(start, " ".join(lines))
             lines = []
@@ -115,11 +121,12 @@ def _comments(rows: Iterable[tuple[int, str]]) -> Iterator[Text]:
 
 
 def python(source: str) -> Iterator[Text]:
-    """Yield docstrings, comments, and string literals that are sentences."""
+    """Yield docstrings, comments, string literals that are sentences, and names of functions and classes."""
     tree = ast.parse(source)
     documented = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _names(node)
             text = ast.get_docstring(node)
             if text:
                 value = node.body[0].value  # type: ignore[attr-defined]
@@ -144,6 +151,15 @@ def _paragraph(line: int, text: str, docstring: bool) -> Iterator[Text]:
         yield Text(line, part, docstring and index == 0)
 
 
+def _names(node: ast.AST) -> Iterator[Text]:
+    """Yield the name of a test, or of a function or class with at least three words, as words."""
+    if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", node.name).strip("_").split("_")
+    if len(words) >= RULES["min_name_words"] or words[0] == "test":
+        yield Text(node.lineno, " ".join(words), name=True)
+
+
 def _literal(node: ast.AST) -> str | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
@@ -153,7 +169,7 @@ def _literal(node: ast.AST) -> str | None:
 
 
 def _is_message(text: str) -> bool:
-    """Tell whether a literal is prose: several words of letters, without the marks of code."""
+    """Return whether a literal is prose: several words of letters, without the marks of code."""
     if re.match(r"\w+(Error|Exception): ", text):
         return False  # another program's message, quoted
     words = text.split()
@@ -187,6 +203,27 @@ def template(source: str) -> Iterator[Text]:
         yield Text(source.count("\n", 0, found.start()) + 1, found[1])
 
 
+def makefile(source: str) -> Iterator[Text]:
+    """Yield the texts of targets, which `make help` prints, and comments."""
+    yield from hashed(source)
+    for number, line in enumerate(source.splitlines(), 1):
+        target = re.match(r"[\w.-]+:[^#]*#+ (.+)", line)
+        if target:
+            yield Text(number, target[1])
+
+
+def lua(source: str) -> Iterator[Text]:
+    """Yield comments; one behind code is a piece of its own."""
+    rows = []
+    for number, line in enumerate(source.splitlines(), 1):
+        comment = re.search(r"(^|\s)--+(?!\[)(.*)", line)
+        if comment and line[: comment.start()].strip():
+            yield Text(number, comment[2].strip())
+        elif comment:
+            rows.append((number, comment[2]))
+    yield from _comments(rows)
+
+
 READERS: dict[str, Callable[[str], Iterator[Text]]] = {
     ".md": markdown,
     ".py": python,
@@ -197,7 +234,14 @@ READERS: dict[str, Callable[[str], Iterator[Text]]] = {
     ".in": hashed,
     ".cfg": hashed,
     ".toml": hashed,
+    ".lua": lua,
+    "Makefile": makefile,
 }
+
+
+def reader(name: str) -> Callable[[str], Iterator[Text]] | None:
+    """Return the reader for a path: by its suffix, or by its name if it has none."""
+    return READERS.get(Path(name).suffix or Path(name).name)
 
 
 def _git(*arguments: str) -> str:
@@ -207,14 +251,14 @@ def _git(*arguments: str) -> str:
 def tracked() -> list[str]:
     """Return the files of the checkout that have a reader, without links and what is excluded."""
     names = _git("ls-files", "--cached", "--others", "--exclude-standard").splitlines()
-    kept = [name for name in names if Path(name).suffix in READERS and not name.startswith(tuple(RULES["exclude"]))]
+    kept = [name for name in names if reader(name) and not name.startswith(tuple(RULES["exclude"]))]
     return [name for name in kept if (ROOT / name).is_file() and not (ROOT / name).is_symlink()]
 
 
 def check(name: str) -> Iterator[str]:
     """Yield the problems of a file, one line each."""
-    source = (ROOT / name).read_text()
-    for piece in READERS[Path(name).suffix](source):
+    read = reader(name)
+    for piece in read((ROOT / name).read_text()) if read else ():
         yield from (f"{name}:{piece.line}: {problem}" for problem in problems(piece))
 
 

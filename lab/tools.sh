@@ -19,7 +19,7 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
   fi
 fi
 
-# What unit tests run for real. Without one of them its tests say that they were skipped; in CI that is an error.
+# What unit tests run for real. Without one of them its tests are skipped; in CI that is an error.
 if { ! command -v haproxy || ! command -v cc || ! command -v gpg || ! command -v modinfo || ! command -v tmux; } >/dev/null \
   && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   log "installing haproxy, gcc, gpg, kmod, openssl and tmux"

@@ -116,7 +116,7 @@ def load() -> int:
 
 
 def unload() -> int:
-    """Unload the module, unless the machine's description says that it is busy."""
+    """Unload the module, unless the machine's description marks it as busy."""
     if machine()["busy"] and (RUN / "module/nvidia").exists():
         print("modprobe: FATAL: Module nvidia is in use.", file=sys.stderr)
         return 1

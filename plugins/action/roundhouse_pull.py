@@ -2,7 +2,7 @@
 
 Ansible shows a task's output only at its end, and a pull takes up to an hour. So the task is `async`, and this action
 waits for it. Every few seconds it reads the last line of the module's progress and displays it. An interrupted play
-leaves the pull running; the next play waits for it and says so.
+leaves the pull running; the next play waits for it and reports this.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ActionModule(ActionBase):
             wait = min(2 * wait, CHECK_SECONDS)
             try:
                 event = self._check(watch)
-                if not watch.answered:  # not every kind of connection says so by an error
+                if not watch.answered:  # not every kind of connection raises an error then
                     raise AnsibleConnectionFailure("no answer")
                 status = self._status(job, "status", task_vars)
                 if "finished" not in status:  # cut off in the middle of the answer, as by a restart of the host

@@ -1,6 +1,6 @@
 """Ansible module: what a role writes on a host. A shim over provision/host_files.py.
 
-roundhouse_component_info says why one module writes several things.
+roundhouse_component_info explains why one module writes several things.
 """
 
 from __future__ import annotations

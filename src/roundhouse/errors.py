@@ -10,7 +10,7 @@ class RoundhouseError(Exception):
     """Report a failure to a person and to programs.
 
     `code` names the failure in snake_case. Programs, the doctor and tests match it, so it stays the same when the text
-    is reworded. `fields` are the values of the failure. `text` says what failed and `remedy` what to do; both are
+    is reworded. `fields` are the values of the failure. `text` states what failed and `remedy` what to do; both are
     format strings over the fields, as in "Port {port} is used by {holder}.".
     """
 

@@ -8,7 +8,7 @@ from types import ModuleType
 PACKAGE = Path(__file__).resolve().parent
 # The entry of PYTHONPATH that makes `import roundhouse` work in another interpreter.
 IMPORT_ROOT = PACKAGE.parent
-# The repository that the package lies in. An installed package has none: what needs it says so.
+# The repository that the package lies in. An installed package has none; a function that needs it raises an error.
 CHECKOUT = IMPORT_ROOT.parent
 
 

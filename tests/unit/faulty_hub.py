@@ -154,11 +154,11 @@ class FaultyHandler(peer_server.Handler):
     def answer(self, verb, model, revision, name):
         self.server.going.add(threading.current_thread())
         try:
-            self.answer_as_told(verb, model, revision, name)
+            self.answer_with_faults(verb, model, revision, name)
         finally:
             self.server.going.discard(threading.current_thread())
 
-    def answer_as_told(self, verb, model, revision, name):
+    def answer_with_faults(self, verb, model, revision, name):
         self.broken, self.start, self.size = None, 0, 0
         given = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
         if model in self.server.private and given != TOKEN:

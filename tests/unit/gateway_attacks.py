@@ -28,7 +28,7 @@ QUIET_SECONDS = 1.5  # who says nothing more for so long has said all
 
 
 def send(raw, more=b"", timeout=60):
-    """Return the statuses of all that comes back until the other side hangs up or says no more."""
+    """Return the status of each response, until the other side closes the connection or stops sending."""
     told = b""
     with contextlib.suppress(OSError), socket.create_connection((ADDRESS, PORT), timeout) as plain:
         line = TLS.wrap_socket(plain, server_hostname="localhost") if TLS else plain
@@ -63,7 +63,7 @@ def paths():
 
 
 def protocols():
-    """Yield what is not about paths, likewise. What is to be smuggled stands behind a request that is good."""
+    """Yield attacks by other means than paths. A smuggled request follows a valid one."""
     upgrade = ("Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA", "Connection: close")
     yield "upgrade to h2c, no key", request("GET", "/invocations", None, headers=upgrade)
     yield "upgrade to h2c, the key", request("GET", "/invocations", GOOD, headers=upgrade)

@@ -95,7 +95,7 @@ def size_of(path):
         return 0
 
 
-def nothing_under_its_name(place):
+def has_no_complete_model(place):
     return not [held for held in store.stored_models(place) if held.manifest]
 
 

@@ -59,7 +59,7 @@ def test_a_draft_models_weights_and_cache_are_counted():
     assert grown == 2 * 28 * 8 * 128 * 2
 
 
-def test_a_quantized_folder_of_ones_own_counts_by_what_its_config_says():
+def test_a_users_quantized_folder_counts_as_its_config_states():
     own = {"models": [{"model": "/srv/models/qwen-gptq"}]}
     quantized = planned(own, host(15.5, configs={"/srv/models/qwen-gptq": OWN | GPTQ}))
     whole = planned(own, host(23.5, configs={"/srv/models/qwen-gptq": OWN}))

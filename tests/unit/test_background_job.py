@@ -40,13 +40,13 @@ def look(watch):
     return last and last["text"]
 
 
-def test_a_job_that_lives_is_not_gone_also_when_it_is_silent(job):
+def test_a_silent_job_that_runs_is_not_lost(job):
     running, watch, _ = job
     assert [look(watch) for _ in range(2 * MISSED)] == ["one word"] * 2 * MISSED
     assert (watch.pid, watch.lost()) == (running.pid, None)
 
 
-def test_a_job_that_was_killed_is_gone_and_its_file_says_nothing_of_it(job):
+def test_a_killed_job_is_lost_although_its_file_does_not_show_it(job):
     running, watch, path = job
     running.kill()
     running.wait()
@@ -58,7 +58,7 @@ def test_a_job_that_was_killed_is_gone_and_its_file_says_nothing_of_it(job):
     assert "ended without a result" in watch.lost()
 
 
-def test_another_boot_is_seen_also_where_another_process_has_its_number(job):
+def test_a_reboot_is_detected_although_the_process_number_is_reused(job):
     _, watch, _ = job
     output = subprocess.run(["sh", "-c", watch.command()], capture_output=True, text=True, check=True).stdout
     machine = watch.boot.split()[0]
@@ -74,7 +74,7 @@ def test_the_restart_of_a_container_is_a_boot_too(job):
     assert "restarted" in watch.lost()
 
 
-def test_a_job_that_never_says_a_word_is_gone_and_a_host_that_does_not_answer_is_not(tmp_path, clock):
+def test_a_silent_job_is_lost_and_an_unreachable_host_is_not(tmp_path, clock):
     now = clock(background_job)
     watch = Watch(str(tmp_path / "none"), begin_seconds=30)
     assert (look(watch), watch.lost()) == (None, None)

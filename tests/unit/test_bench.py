@@ -41,7 +41,7 @@ def test_the_tools_milliseconds_become_seconds_and_rates():
     assert (told["tokens_per_second_each"], told["requests_per_minute"], told["tokens_each"]) == (40.0, 48.0, 128.0)
 
 
-def test_nothing_that_was_not_measured_is_a_number():
+def test_unmeasured_values_are_not_numbers():
     told = {"completed": 0, "failed": 8, "errors": ["x"], "duration": 1.0, "median_tpot_ms": 0.0, "median_ttft_ms": 0.0}
     told |= {"p99_ttft_ms": 0.0, "output_throughput": 0.0, "request_throughput": 0.0, "total_output_tokens": 0}
     told = load.figures(told, 1)
@@ -59,7 +59,7 @@ def test_the_ratio_is_ours_by_theirs_and_the_text_shows_both():
     assert "50-80 tokens/s each, a first token in 1-2 s, 25 requests per minute for dev" in text
 
 
-def test_shorter_answers_are_said_to_be_no_comparison():
+def test_shorter_answers_are_reported_as_not_comparable():
     text = report.text(result([row(1, 40.0, 38.0)], [row(1, 20.0, 19.0, tokens=40.0)]))
     assert "answered with 40 tokens, not 128" in text
     assert "ignore_eos" not in report.text(result([row(1, 40.0, 38.0)], [row(1, 20.0, 19.0)]))
@@ -71,7 +71,7 @@ def test_a_failed_request_is_an_error_with_its_cause():
     assert "ConnectionReset: gone." in sentence
 
 
-def test_the_chart_has_a_bar_for_each_figure_and_what_it_is_held_against():
+def test_the_chart_has_a_bar_for_each_figure_and_its_baseline():
     ours, theirs = (
         [row(1, 40.0, 38.0), row(4, 30.0, 110.0)],
         [row(1, 20.0, 19.0), row(4, 9.0, 9.0) | {"tokens_per_second": None}],
@@ -95,7 +95,7 @@ def test_the_chart_has_a_bar_for_each_figure_and_what_it_is_held_against():
         assert 0 < float(each.get("height")) <= height
 
 
-def test_a_panel_reaches_above_all_that_it_shows():
+def test_a_panel_is_higher_than_its_bars():
     assert plot.top_of([[40.0, None], [20.0]], [50.0, 80.0], 53.0) >= 80 * 1.12
     assert plot.top_of([[0.02]], None, None) < 0.03
 
@@ -110,7 +110,7 @@ def test_a_panel_reaches_above_all_that_it_shows():
         (["--against-model", "x"], "against_missing", None),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_runs(capsys, words, code, value):
+def test_invalid_options_are_refused_before_anything_runs(capsys, words, code, value):
     assert main.main(["bench", *words, "--json"]) == 2
     (error,) = json.loads(capsys.readouterr().out)["errors"]
     assert (error["code"], error["fields"].get("value")) == (code, value)
@@ -149,7 +149,7 @@ def test_another_endpoint_is_asked_which_model_and_with_its_key(endpoint, tmp_pa
         assert (error.value.code, error.value.fields[name]) == (code, value)
 
 
-def test_an_engine_in_an_image_measures_there_and_no_key_stands_in_a_command_line(tmp_path, monkeypatch):
+def test_an_engine_in_an_image_measures_there_without_a_key_in_its_arguments(tmp_path, monkeypatch):
     docker = tmp_path / "docker"
     docker.write_text('#!/bin/sh\necho "$@" > "$0.words"\necho "$OPENAI_API_KEY" > "$0.key"\necho boom >&2\nexit 3\n')
     docker.chmod(0o755)
@@ -168,7 +168,7 @@ def test_an_engine_in_an_image_measures_there_and_no_key_stands_in_a_command_lin
     assert (tmp_path / "docker.key").read_text() == "secret-key\n"
 
 
-def test_without_an_engine_there_is_nothing_to_measure_with(tmp_path):
+def test_bench_without_an_engine_is_refused(tmp_path):
     with pytest.raises(RoundhouseError) as error:
         load.of({"engine_path": str(tmp_path)}, {"model_path": "/x"})
     assert error.value.code == "bench_tool_missing"

@@ -199,7 +199,7 @@ def test_one_object_has_the_answer_and_what_it_took(api, capsys):
     assert told["seconds"] > 0
 
 
-def test_reasoning_is_no_part_of_the_answer(api, capsys):
+def test_the_answer_omits_the_reasoning(api, capsys):
     assert json.loads(ask(capsys, "dev", "reason", "--json")[1])["answer"].startswith("Hé")
 
 
@@ -225,7 +225,7 @@ def test_a_piped_question_is_answered(api, capsys, monkeypatch):
     ],
 )
 @pytest.mark.usefixtures("api")
-def test_an_error_of_the_api_says_what_failed_and_what_to_do(capsys, question, code, parts):
+def test_an_error_of_the_api_has_a_cause_and_a_remedy(capsys, question, code, parts):
     status, error = refused(capsys, "dev", question)
     assert (status, error["code"]) == (1, code)
     assert all(part in error["message"] for part in parts)

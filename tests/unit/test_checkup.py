@@ -29,7 +29,7 @@ def test_the_first_of_two_findings_of_the_same_is_kept_and_reasons_of_slowness_a
     ]
 
 
-def test_without_a_plan_the_kernels_word_is_told(monkeypatch):
+def test_without_a_plan_the_kernels_message_is_reported(monkeypatch):
     line = "NVRM: GPU 0000:01:00.0: RmInitAdapter failed! (0x26:0x65:0x1)"
     monkeypatch.setattr(kernel_log, "read", lambda: [journal.Entry(kernel_log.time.time(), line, {})])
     monkeypatch.setattr(checkup, "_STORE", "/nowhere")
@@ -38,7 +38,7 @@ def test_without_a_plan_the_kernels_word_is_told(monkeypatch):
     assert line in found.evidence
 
 
-def test_a_gateway_that_is_down_is_told(monkeypatch):
+def test_a_gateway_that_is_down_is_reported(monkeypatch):
     monkeypatch.setattr(systemd, "state", {"roundhouse-gateway.service": "failed"}.get)
     (found,) = checkup._gateway({"gateway_port": 8080})
     assert (found.code, found.evidence) == ("gateway_down", "roundhouse-gateway.service is failed")

@@ -121,7 +121,7 @@ def test_what_is_planned_never_exceeds_the_card(asked, gib, count):
 
 @given(random_requirements(), st.floats(4, 96))
 @settings(max_examples=300)
-def test_nothing_is_given_up_that_the_roster_does_not_offer(asked, gib):
+def test_the_plan_reduces_only_what_the_roster_permits(asked, gib):
     made = choose(asked, (card(gib),), {})
     settings_given = {each["setting"] for each in made.given_up}
     assert settings_given <= (set() if asked.exact else set(asked.give_up))
@@ -132,7 +132,7 @@ def test_nothing_is_given_up_that_the_roster_does_not_offer(asked, gib):
     assert all(each["why"] for each in made.given_up)
 
 
-def test_what_is_missed_least_is_given_up_first():
+def test_the_plan_reduces_the_least_important_setting_first():
     two = requirements(*MODELS[:2], max_model_len_min=1024)
     kv, length = "kv_cache_dtype", "max_model_len"
     steps = [(index, sorted(given)) for index, given in attempts(two)]
@@ -166,7 +166,7 @@ def test_the_longest_length_that_fits_is_kept():
     assert fit(made.question._replace(max_model_len=length + 1024)).verdict != FITS
 
 
-def test_more_cards_are_tried_before_anything_is_given_up():
+def test_more_cards_are_tried_before_a_setting_is_reduced():
     made = choose(
         requirements(MODELS[1], MODELS[4], max_num_seqs=16), tuple(card(23.52, number) for number in range(2)), {}
     )
@@ -216,7 +216,7 @@ def test_where_every_card_drives_a_display_they_are_taken(count):
     assert (made.taken, made.gpus, made.question.shared_display) == (True, (0,), True)
 
 
-def test_what_one_of_the_cards_cannot_run_all_cannot():
+def test_a_split_model_needs_support_on_every_card():
     int8 = model_families.in_format("own/int8", MODELS[5].architecture, "int8")
     mixed = (card(23.5, 0, (8, 9)), card(23.5, 1, (12, 0)))
     assert choose(requirements(int8, gpus=(0,)), mixed, {}).taken
@@ -234,7 +234,7 @@ def test_utilization_is_an_upper_bound():
     assert "Lower it" in exact.refused[0]
 
 
-def test_exact_takes_what_is_tight_and_never_what_does_not_fit():
+def test_exact_accepts_a_tight_fit_and_refuses_one_that_does_not_fit():
     tight = requirements(
         model_families.find("Qwen/Qwen2.5-14B-Instruct-AWQ"), gpu_memory_utilization=0.95, max_model_len=16384
     )
@@ -242,7 +242,7 @@ def test_exact_takes_what_is_tight_and_never_what_does_not_fit():
     assert not choose(requirements(MODELS[0], exact=True), (card(),), {}).taken
 
 
-def test_an_unknown_model_is_passed_over_or_taken_on_the_users_word():
+def test_an_unknown_model_is_skipped_unless_exact_is_set():
     assert choose(requirements(UNKNOWN_MODEL, MODELS[4]), (card(),), {}).model == 1
     alone = choose(requirements(UNKNOWN_MODEL), (card(),), {})
     assert (alone.taken, alone.verdict) == (False, UNKNOWN)
@@ -277,7 +277,7 @@ def test_a_draft_model_takes_its_share():
     assert "a vocabulary of 151936 and Qwen/Qwen2.5-7B-Instruct-AWQ of 152064" in other.refused[0]
 
 
-def test_what_an_engine_stated_takes_the_place_of_what_was_computed():
+def test_measured_values_replace_computed_ones():
     asked = requirements(MODELS[1], gpu_memory_utilization=0.92, max_model_len=4096, max_num_seqs=16)
     ran = Configuration(
         model=MODELS[1].name,

@@ -83,14 +83,14 @@ def test_a_misspelt_word_gets_a_suggestion(capsys, words, meant, plan):
     assert refusal(capsys, words)[1]["remedy"] == f"Did you mean {meant}?"
 
 
-def test_what_is_not_near_gets_none(capsys):
+def test_a_word_without_a_similar_one_gets_no_suggestion(capsys):
     assert refusal(capsys, ["gpu", "--rounds", "3"])[1]["remedy"] == "roundhouse gpu --help lists the options."
 
 
 @pytest.mark.parametrize(
     "words", [["xyzzy"], ["foo", "bar"], ["foo", "--dry-run"], ["bogus"], ["restart"], ["run"], ["launch"]]
 )
-def test_without_a_near_word_the_agents_are_listed(capsys, plan, words):
+def test_without_a_similar_word_the_agents_are_listed(capsys, plan, words):
     error = refusal(capsys, words)[1]
     assert (error["code"], error["fields"]["word"], error["fields"]["agents"]) == (
         "unknown_command",
@@ -101,7 +101,7 @@ def test_without_a_near_word_the_agents_are_listed(capsys, plan, words):
 
 
 @pytest.mark.parametrize("words", [["--on", "lab"], ["--on=lab"]])
-def test_the_agents_of_another_host_are_not_known_here(capsys, plan, words):
+def test_the_agents_of_another_host_are_unknown_here(capsys, plan, words):
     assert refusal(capsys, ["foo", "bar", *words])[1]["message"].startswith("roundhouse foo does not take the argument")
 
 
@@ -142,7 +142,7 @@ def test_an_agents_name_is_a_switch_to_it(words):
         (["dev", "--drain", "5"], "switch"),
     ],
 )
-def test_options_stand_before_or_after_the_command(words, name):
+def test_options_are_accepted_before_or_after_the_command(words, name):
     assert main.parse(words)[0].name == name
 
 
@@ -153,7 +153,7 @@ def test_a_plan_is_checked_with_json_anywhere(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("words", [["gpu", "--json"], ["--json", "gpu"]])
-def test_json_stands_before_or_after_the_command(capsys, words):
+def test_json_is_accepted_before_or_after_the_command(capsys, words):
     assert main.main(words) == 0
     assert json.loads(capsys.readouterr().out)["ok"] is True
 
@@ -170,7 +170,7 @@ def test_each_command_has_its_own_help_and_its_line_in_the_list(capsys, name):
 
 
 @pytest.mark.parametrize("name", command.HIDDEN)
-def test_what_units_call_is_not_in_the_list(name):
+def test_internal_commands_are_not_in_the_list(name):
     assert f"\n  {name} " not in manual.overview().format_help()
     assert main.parse([name, *([] if name in ("control", "routes") else ["dev"])])[0].name == name
 
@@ -225,14 +225,14 @@ def test_help_with_json_is_one_object_with_the_text(capsys, words, monkeypatch):
         (["rollback", "--drain", "-1"], "drain_invalid"),
     ],
 )
-def test_what_a_command_cannot_take_is_refused_before_any_host_is_asked(capsys, words, code, monkeypatch):
+def test_invalid_arguments_are_refused_before_any_host_is_asked(capsys, words, code, monkeypatch):
     monkeypatch.delenv("ROUNDHOUSE_ON")
     monkeypatch.setattr(remote, "lab_is_up", lambda: True)
     assert main.main([*words, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["errors"][0]["code"] in (code, "watch_as_json")
 
 
-def test_a_reader_that_goes_away_ends_nothing():
+def test_a_closed_output_does_not_end_the_command():
     program = (
         "from roundhouse.util import console; say = console.progress(); "
         "[say('x' * 9000) for _ in range(99)]; print('end')"
@@ -244,6 +244,6 @@ def test_a_reader_that_goes_away_ends_nothing():
     assert process.wait() == 0
 
 
-def test_the_words_that_say_where_are_not_handed_on():
+def test_the_options_for_the_host_are_not_passed_on():
     assert remote.without_on(["--on", "lab", "--json", "dev"]) == ["--json", "dev"]
     assert remote.without_on(["--on=lab", "dev"]) == ["dev"]

@@ -88,6 +88,6 @@ def test_files_are_written_once_and_not_over_another(deployed, capsys, tmp_path)
 @pytest.mark.parametrize(
     ("words", "code"), [(["emacs"], "unknown_client"), (["curl", "--agent", "x"], "unknown_agent")]
 )
-def test_what_is_not_there_is_refused(deployed, capsys, words, code):
+def test_an_unknown_client_or_agent_is_refused(deployed, capsys, words, code):
     assert main.main(["client-config", *words, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["errors"][0]["code"] == code

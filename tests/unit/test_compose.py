@@ -153,7 +153,7 @@ def docker(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_what_a_lost_engine_left_on_the_card_is_taken_away_once(docker):
+def test_containers_of_a_lost_engine_are_removed_once(docker):
     (docker / "named").write_text("roundhouse-dev\n")
     (docker / "on-card").write_text("roundhouse-po\nroundhouse-dev\n")
     assert containers.clear({"name": "dev", "gpus": [0]}) == ["roundhouse-dev", "roundhouse-po"]

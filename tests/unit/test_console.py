@@ -30,7 +30,7 @@ def test_a_table_that_fits_is_aligned_and_one_that_does_not_is_a_block_a_row():
     ]
 
 
-def test_a_long_name_stands_above_its_block():
+def test_a_long_name_is_a_line_above_its_block():
     rows = [{"model": "/srv/lab/models/SmolLM2-135M-Instruct", "size": "1.23", "agents": "architect, dev, po"}]
     assert console.table(("model", "size", "agents"), rows, limit=50).splitlines() == [
         "/srv/lab/models/SmolLM2-135M-Instruct",

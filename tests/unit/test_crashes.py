@@ -60,7 +60,7 @@ def test_an_engine_that_ends_by_itself_is_in_the_history_with_its_cause():
     assert "InvalidCxxCompiler" in entry.cause
 
 
-def test_a_kill_from_outside_is_named(monkeypatch):
+def test_a_kill_by_a_signal_is_recorded_with_the_last_log_line(monkeypatch):
     monkeypatch.setattr(journal, "of_start", lambda invocation, lines: ["INFO: 200 OK"])
     entry = crashes.record(PLAN, "dev", KILLED)
     assert entry.cause_code == "unknown"
@@ -74,7 +74,7 @@ def test_an_engine_that_was_asked_to_stop_did_not_crash(host, kind):
     assert history.load() == []
 
 
-def test_a_start_that_fails_by_itself_is_a_crash_too_and_one_of_a_switch_is_the_switchs(host):
+def test_a_failed_restart_is_a_crash_and_a_failed_start_of_a_switch_is_not(host):
     host.write_text(f"1234 {UNIT} start running\n77 roundhouse-po.service stop waiting\n")
     log = switch_journal.Journal("dev", [])
     with serving.switching(switch_journal.describe):
@@ -94,7 +94,7 @@ def test_the_history_knows_whether_the_unit_restarted_it():
 
 
 def seen(monkeypatch, unit=RUNS):
-    """Return what status, doctor and history tell of the agent, whose engine is ready."""
+    """Return what status, doctor and history report about the agent, whose engine is ready."""
     monkeypatch.setattr(systemd, "show_all", lambda names: [unit for _ in names])
     monkeypatch.setattr(systemd, "show", lambda name: unit)
     monkeypatch.setattr(status, "drift", lambda *_: [])
@@ -128,7 +128,7 @@ def test_status_doctor_and_history_agree(monkeypatch):
     assert [each["outcome"] for each in history.table(entries)] == ["crashed", "crashed"]
 
 
-def test_a_crash_is_over_after_a_day_and_one_of_an_agent_that_left_is_none(monkeypatch):
+def test_a_crash_is_no_longer_reported_after_a_day_or_without_its_agent(monkeypatch):
     entry = crashes.record(PLAN, "dev", DIED)
     assert crashes.of_last_day(entry.began + 86000).keys() == {"dev"}
     assert crashes.of_last_day(entry.began + 87000) == {}
@@ -136,7 +136,7 @@ def test_a_crash_is_over_after_a_day_and_one_of_an_agent_that_left_is_none(monke
     assert crashes.findings({"agents": [AGENT | {"name": "po"}]}, entry.began) == []
 
 
-def test_doctor_tells_of_a_failover_of_the_last_day():
+def test_doctor_reports_a_failover_of_the_last_day():
     now = time.time()
     cause = "dev was given up, out_of_memory: CUDA out of memory"
     history.add(
@@ -148,7 +148,7 @@ def test_doctor_tells_of_a_failover_of_the_last_day():
     assert crashes.findings(PLAN, now + 87000) == []
 
 
-def test_doctor_tells_of_a_failed_deployment_whose_rollback_has_the_agent_ready_until_one_succeeds(monkeypatch):
+def test_doctor_reports_a_rolled_back_deployment_until_one_succeeds(monkeypatch):
     now = time.time()
     failed = history.Entry(
         now, ["dev"], "dev", history.ROLLED_BACK, {}, 0, "dev did not start", "start_failed", "out_of_memory"
@@ -208,7 +208,7 @@ def test_an_agent_that_a_rollback_removed_has_no_row(monkeypatch):
     assert status.rows(PLAN) == []
 
 
-def test_on_a_cpu_host_a_missing_card_is_no_fault():
+def test_on_a_cpu_host_a_missing_card_is_not_a_finding():
     row = {"part": "driver", "state": "no_gpu", "ok": False, "text": "No NVIDIA GPU.", "remedy": "Seat the card."}
     (shown,) = checkup.of_plan([row], PLAN)
     assert (shown["ok"], shown["state"], shown["remedy"]) == (True, "not needed", "")

@@ -31,7 +31,7 @@ def rows(ready):
 
 
 @pytest.mark.parametrize("ready", [*AGENTS, None])
-def test_the_hints_are_about_what_serves(ready):
+def test_the_hints_name_the_active_agent(ready):
     told = demo.go_on(rows(ready))
     commands = [shlex.split(line) for line in re.findall(r"scripts/switch\.py .*?(?=  )", told)]
     for _, *words in commands:
@@ -89,7 +89,7 @@ def test_what_a_hubs_model_takes_is_unknown_before_its_first_run_and_kept_apart(
 
 
 @pytest.mark.parametrize(("has", "hub"), [(HUB, ""), (demo.MODEL, HUB)])
-def test_site_yml_with_another_model_than_the_hosts_is_no_repetition(has, hub):
+def test_site_yml_with_another_model_than_the_hosts_counts_as_a_first_run(has, hub):
     assert found(True, model=has).kinds(hub)[demo.SITE].startswith(f"{demo.SITE}, another model")
 
 
@@ -129,7 +129,7 @@ def inspect(monkeypatch):
     return at
 
 
-def test_it_finds_what_there_is(inspect):
+def test_the_demo_finds_the_image_the_engine_and_the_agent(inspect):
     assert inspect(Docker(["lab:bookworm-this"])) == found(True, "dev")
     assert inspect(Docker([])) == NOTHING
     assert inspect(Docker(["lab:bookworm-this"], up=False, in_volumes="")) == NOTHING._replace(image=True)
@@ -145,7 +145,7 @@ def test_an_image_of_other_inputs_is_not_the_hosts_but_shows_the_volumes(inspect
     assert docker.ran == "lab:bookworm-this"
 
 
-def test_a_docker_that_fails_is_told_in_its_own_words():
+def test_a_docker_error_is_reported_verbatim():
     with pytest.raises(board.Failed, match="no such thing\nsh -c failed with status 3"):
         demo_steps._output("sh", "-c", "echo no such thing >&2; exit 3")
 
@@ -159,7 +159,7 @@ def clock(monkeypatch):
     return clock
 
 
-def test_steps_side_by_side_are_shown_with_what_they_do_and_how_far_they_are(clock):
+def test_parallel_steps_are_shown_with_their_action_and_progress(clock):
     shown = board.Board(["one", "two", "three"], {"one": 600.0, "two": 60.0, "three": 60.0}, beside=[("one", "two")])
     with shown.step("one") as tell, shown.step("two"):
         tell("fetching " + "a long name " * 9)
@@ -173,7 +173,7 @@ def test_steps_side_by_side_are_shown_with_what_they_do_and_how_far_they_are(clo
     assert shown.seconds() == {"one": 20.0, "two": 20.0}
 
 
-def test_the_time_left_of_steps_side_by_side_is_that_of_the_longest(clock):
+def test_the_time_left_of_parallel_steps_is_that_of_the_longest(clock):
     shown = board.Board(["one", "two", "three"], {"one": 30.0, "two": 60.0}, beside=[("one", "two")])
     assert shown.time_left(clock.now) is None  # `three` has no estimate
     shown.expected = {"one": 30.0, "two": 60.0, "three": 5.0}
@@ -187,7 +187,7 @@ def test_the_time_left_of_steps_side_by_side_is_that_of_the_longest(clock):
     assert shown.time_left(clock.now) == "about 5 s left, by the last run"  # `two` has ended
 
 
-def test_the_reason_of_a_failed_step_is_told_while_another_goes_on(clock, capsys):
+def test_the_reason_of_a_failed_step_is_printed_while_another_step_runs(clock, capsys):
     shown = board.Board(["one", "two"], {}, beside=[("one", "two")])
     with shown.step("one"):
         with pytest.raises(board.Failed), shown.step("two"):
@@ -200,7 +200,7 @@ def test_the_reason_of_a_failed_step_is_told_while_another_goes_on(clock, capsys
     assert "full" not in capsys.readouterr().out  # the caller shows it
 
 
-def test_without_a_terminal_each_running_step_is_a_line_now_and_then(clock, monkeypatch, capsys):
+def test_without_a_terminal_each_running_step_prints_a_line_at_intervals(clock, monkeypatch, capsys):
     monkeypatch.setattr(board, "EVERY_SECONDS", 0.01)
     told, say = threading.Event(), board.Board.say
 
@@ -263,7 +263,7 @@ def test_the_hints_fit_a_terminal(monkeypatch):
         assert max(map(len, demo.go_on(rows(ready)).splitlines())) <= 80
 
 
-def test_a_command_that_fails_is_told_by_its_last_lines():
+def test_a_failed_command_is_reported_with_its_last_lines():
     said = []
     with pytest.raises(board.Failed, match="second\nsh failed"):
         board.command(["sh", "-c", "echo first; echo second >&2; exit 3"], said.append)
@@ -278,7 +278,7 @@ def test_a_step_that_failed_is_marked_and_its_seconds_are_not_kept():
     assert shown.screen(80).startswith("x one")
 
 
-def test_what_a_run_took_is_there_for_the_next_one(tmp_path):
+def test_the_seconds_of_a_run_are_kept_for_the_next_one(tmp_path):
     file = tmp_path / "cache/demo.json"
     assert board.recall(file) == {}
     board.keep(file, {"one": 2.5, "two": 3.0})
@@ -288,7 +288,7 @@ def test_what_a_run_took_is_there_for_the_next_one(tmp_path):
     assert board.recall(file) == {}
 
 
-def test_what_fails_beside_another_step_is_told_before_that_one_ends(monkeypatch):
+def test_a_failed_step_is_reported_before_a_parallel_step_ends(monkeypatch):
     told, say = threading.Event(), board.Board.say
 
     def listen(self, text):
@@ -316,7 +316,7 @@ SWITCHES = {
 
 
 @pytest.mark.parametrize("printed", SWITCHES)
-def test_a_switch_that_fails_is_a_sentence_whatever_it_printed(tmp_path, monkeypatch, printed):
+def test_a_failed_switch_is_reported_in_one_sentence(tmp_path, monkeypatch, printed):
     switch_to(tmp_path, monkeypatch, printed, 1)
     told = []
     with pytest.raises(board.Failed) as failed:
@@ -326,7 +326,7 @@ def test_a_switch_that_fails_is_a_sentence_whatever_it_printed(tmp_path, monkeyp
     assert ("stopping po" in str(failed.value)) is ("printed no result" in SWITCHES[printed])
 
 
-def test_a_switch_tells_the_seconds_of_its_stages(tmp_path, monkeypatch):
+def test_a_switch_reports_the_seconds_of_its_stages(tmp_path, monkeypatch):
     switch_to(tmp_path, monkeypatch, '{"stages": {"stop": 1.5, "start": 40.0}}', 0)
     assert demo.switch("dev", lambda _: None) == {"stop": 1.5, "start": 40.0}
 
@@ -341,14 +341,14 @@ def switch_to(tmp_path, monkeypatch, printed, status):
 
 
 @pytest.mark.parametrize(("reason", "ending"), [("stop", "reversed."), ("length", "reversed.\n(cut at 512 tokens)")])
-def test_an_answer_that_was_cut_says_so(monkeypatch, reason, ending):
+def test_a_truncated_answer_is_marked(monkeypatch, reason, ending):
     asked = answers(monkeypatch, "  It is reversed.\n", reason)
     assert demo.ask("dev", 8001).endswith(ending)
     assert asked["max_tokens"] == 512
     assert asked["messages"][0]["content"] == demo.QUESTIONS["dev"]
 
 
-def test_an_agent_that_gives_no_answer_is_a_sentence(monkeypatch):
+def test_an_agent_without_an_answer_is_reported_in_one_sentence(monkeypatch):
     answers(monkeypatch, " ", "stop")
     with pytest.raises(board.Failed, match="dev gave an empty answer"):
         demo.ask("dev", 8001)

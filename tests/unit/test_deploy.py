@@ -130,7 +130,7 @@ def test_the_active_agent_is_stopped_before_the_files_are_replaced_and_started_a
     assert deploy_journal.killed() is None
 
 
-def test_an_engine_that_answers_rubbish_goes_back(host, stage):
+def test_an_engine_with_unreadable_answers_is_rolled_back(host, stage):
     put(stage())
     before = plan_sets.on_host()
     host.bad_engines.add("/opt/2")
@@ -148,7 +148,7 @@ def test_an_engine_that_answers_rubbish_goes_back(host, stage):
     assert deploy_journal.killed() is None
 
 
-def test_a_plan_that_does_not_start_takes_its_new_agent_with_it(host, stage, tmp_path):
+def test_a_rolled_back_plan_removes_its_new_agent(host, stage, tmp_path):
     put(stage())
     host.broken.add("roundhouse-architect.service")
     with pytest.raises(RoundhouseError) as error:
@@ -160,7 +160,7 @@ def test_a_plan_that_does_not_start_takes_its_new_agent_with_it(host, stage, tmp
     assert put(stage("/opt/2"))["serving"] == ["architect"]
 
 
-def test_what_is_refused_beforehand_touches_nothing(host, stage):
+def test_a_refused_deployment_changes_nothing(host, stage):
     put(stage())
     host.happened.clear()
     host.refuse = "no such model."
@@ -178,7 +178,7 @@ def test_another_agent_in_the_roster_restarts_none(host, stage):
     assert stage("/opt/1", max_num_seqs=1).restarts("architect")
 
 
-def test_an_agent_that_left_the_roster_is_stopped_and_gone(host, stage, tmp_path):
+def test_an_agent_that_left_the_roster_is_stopped_and_removed(host, stage, tmp_path):
     put(stage())
     done = put(stage("/opt/1", ("dev",)))
     assert (done["serving"], host.names()) == (["dev"], ["dev"])
@@ -186,7 +186,7 @@ def test_an_agent_that_left_the_roster_is_stopped_and_gone(host, stage, tmp_path
 
 
 @pytest.mark.parametrize("word", ["deploy", "resume", "switch"])
-def test_one_that_was_killed_half_way_is_completed_or_undone(host, stage, word):
+def test_a_deployment_killed_half_way_is_completed_or_rolled_back(host, stage, word):
     put(stage())
     old, new = plan_sets.on_host(), stage("/opt/2")
     new.keep(plan_sets.folder(new.name))
@@ -214,7 +214,7 @@ def test_a_boot_after_a_kill_starts_the_plan_that_served(host, stage):
     assert engine_in_place() == "/opt/1"
 
 
-def test_one_that_was_killed_after_it_served_is_done(host, stage):
+def test_a_deployment_killed_after_its_commit_is_completed(host, stage):
     put(stage())
     old = plan_sets.on_host()
     put(stage("/opt/2"))
@@ -223,7 +223,7 @@ def test_one_that_was_killed_after_it_served_is_done(host, stage):
     assert (engine_in_place(), deploy_journal.killed()) == ("/opt/2", None)
 
 
-def test_a_rollback_is_the_plan_that_served_before(host, stage):
+def test_a_rollback_deploys_the_previous_plan(host, stage):
     with pytest.raises(UsageError) as error:
         plan_sets.before()
     assert error.value.code == "no_earlier_plan"
@@ -240,7 +240,7 @@ def test_a_rollback_is_the_plan_that_served_before(host, stage):
     assert (error.value.code, error.value.fields["plan"]) == ("unknown_plan", "other")
 
 
-def test_what_is_about_to_happen_is_told(host, stage, monkeypatch):
+def test_the_preview_states_the_differences_and_the_longest_duration(host, stage, monkeypatch):
     put(stage())
     new = stage("/opt/2", **{"max-model-len": 2048})
     seen = deploy_preview.preview(deploy.prepare(new, plan_sets.on_host(), None, 30, lambda text: None))
@@ -251,13 +251,13 @@ def test_what_is_about_to_happen_is_told(host, stage, monkeypatch):
     assert f"(at most {bound:.0f} s, including a rollback)." in seen.text()[-1]
 
 
-def test_a_plan_whose_engine_or_model_is_gone_is_named(host, stage):
+def test_a_plan_without_its_engine_or_model_is_reported(host, stage):
     lost = deploy_preview.missing(stage("/opt/none"))
     assert lost[0].startswith("its engine /opt/none is missing")
     assert "/m" in lost[1]
 
 
-def test_a_folder_that_lacks_a_file_is_no_set(stage, tmp_path, host):
+def test_a_set_of_plan_files_that_lacks_a_file_is_refused(stage, tmp_path, host):
     stage()
     path = next((tmp_path / "staged/agents/dev").rglob("*.service"))
     path.unlink()

@@ -128,7 +128,7 @@ def test_the_kernels_word_for_memory_comes_first(line):
     assert found.code == "host_out_of_memory"
 
 
-def test_only_what_follows_from_another_is_unknown():
+def test_only_harmless_lines_have_an_unknown_cause():
     found = diagnosis.diagnose("dev", list(HARMLESS[2:]))
     assert (found.code, found.evidence) == (diagnosis.UNKNOWN, HARMLESS[-1])
 
@@ -137,7 +137,7 @@ def test_only_what_follows_from_another_is_unknown():
     ("result", "cause"),
     [("timeout", "slow_start"), ("oom-kill", "host_out_of_memory"), ("start-limit-hit", "given_up")],
 )
-def test_where_the_log_tells_nothing_systemd_does(result, cause):
+def test_without_a_cause_in_the_log_systemds_result_is_used(result, cause):
     assert diagnosis.diagnose("dev", ["INFO: nothing"], result=result).code == cause
 
 
@@ -150,13 +150,13 @@ def test_where_the_log_tells_nothing_systemd_does(result, cause):
         (["WARNING ... limit errors like `OSError: [Errno 24] Too many open files`. Consider"], "WARNING ..."),
     ],
 )
-def test_what_is_not_in_the_table_is_unknown_with_its_evidence(lines, evidence):
+def test_an_unlisted_error_is_unknown_with_its_evidence(lines, evidence):
     found = diagnosis.diagnose("dev", lines, result="exit-code", exit_status=1)
     assert found.code == diagnosis.UNKNOWN
     assert found.evidence.startswith(evidence)
 
 
-def test_every_real_log_is_used_and_every_cause_says_what_to_do():
+def test_every_real_log_is_used_and_every_cause_has_a_remedy():
     assert {path.stem for path in LOGS.glob("*.log")} == set(REAL)
     for cause in causes.BY_CODE.values():
         assert cause.text.endswith(".")
@@ -170,7 +170,7 @@ def test_every_code_of_a_canary_is_in_the_table():
 
 
 @pytest.mark.parametrize(("error", "cause"), [(18, "driver_mismatch"), (9, "no_card"), (12, "no_card")])
-def test_a_driver_that_does_not_answer_is_the_hosts_trouble(error, cause, monkeypatch):
+def test_a_driver_that_does_not_answer_is_a_problem_of_the_host(error, cause, monkeypatch):
     monkeypatch.setattr(checkup, "_disks", lambda: [])
     monkeypatch.setattr(checkup, "_switch", lambda: [])
     monkeypatch.setattr(checkup, "_pulls", lambda plan: [])

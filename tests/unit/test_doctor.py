@@ -6,13 +6,13 @@ from roundhouse.cli import main
 from roundhouse.host import driver
 
 
-def test_a_sick_driver_comes_with_its_cure(machine):
+def test_a_faulty_driver_is_reported_with_its_remedy(machine):
     (row,) = driver.rows(machine.root)
     assert (row["part"], row["state"], row["ok"]) == ("driver", "no_driver", False)
     assert driver.text([row]).splitlines()[1].startswith("  Run ansible-playbook site.yml")
 
 
-def test_a_runfiles_driver_is_well_and_has_no_cure_to_ask_for(machine):
+def test_a_driver_by_runfile_is_healthy_and_needs_no_remedy(machine):
     machine.write("usr/bin/nvidia-uninstall", "")
     row = machine.ask("from roundhouse.host import driver; print(json.dumps(driver.rows(root)))", *machine.nvml)[0]
     assert row["state"] == "unmanaged"

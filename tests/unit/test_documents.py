@@ -52,8 +52,8 @@ def commands(*, ran=False):
     return found
 
 
-def in_the_text():
-    """Return (document, words) of each command that stands in a sentence or a table."""
+def commands_in_prose():
+    """Return (document, words) of each command in a sentence or a table."""
     found = []
     for file in DOCUMENTS:
         text = re.sub(r"^```.*?^```", "", file.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -71,7 +71,9 @@ def words(line):
 
 
 OURS = [(name, words(line)) for name, line in commands()]
-IN_THE_TEXT = [(name, [told[0], *(word for word in told[1:] if word != "--json")]) for name, told in in_the_text()]
+IN_THE_TEXT = [
+    (name, [told[0], *(word for word in told[1:] if word != "--json")]) for name, told in commands_in_prose()
+]
 
 
 def of(*programs, more=()):
@@ -101,7 +103,7 @@ def test_ci_runs_every_suite():
 
 
 @pytest.mark.parametrize("command", DONE)
-def test_ci_runs_it(command):
+def test_ci_runs_each_documented_command(command):
     assert command in RAN, "name in tests/fixtures/documented.json what of CI runs it, or title its block: needs a GPU"
     file, text = RAN[command]
     assert text in (ROOT / file).read_text()
@@ -110,11 +112,11 @@ def test_ci_runs_it(command):
     assert file != "lab/demo.py" or "demo" in SUITES
 
 
-def test_what_ci_runs_is_what_the_documents_have():
+def test_the_recorded_commands_equal_the_documented_ones():
     assert sorted(RAN.keys() - {"about"}) == DONE
 
 
-def test_nothing_else_stands_there():
+def test_the_documents_contain_only_known_commands():
     ours = ("roundhouse", "scripts/switch.py", "scripts/plan.py", "scripts/setup_vllm.py", "scripts/agent_manager.py")
     known = (*ours, "make", "ansible-playbook", "molecule", "eval", *OTHERS)
     assert [(name, told) for name, told in OURS if told[0] not in known] == []
@@ -143,7 +145,7 @@ def test_the_reference_lists_the_commands_that_need_no_root():
 
 
 @pytest.mark.parametrize("told", of(*COMMAND))
-def test_the_command_takes_it(told):
+def test_the_command_accepts_each_documented_call(told):
     arguments = told[1 : told.index(">")] if ">" in told else told[1:]
     try:
         found, args = main.parse(arguments)
@@ -163,7 +165,7 @@ def test_a_word_in_a_sentence_is_one_that_ci_runs(word):
 
 
 @pytest.mark.parametrize("told", of("scripts/plan.py"))
-def test_plan_answers_it(told, tmp_path):
+def test_plan_accepts_each_documented_call(told, tmp_path):
     roster = tmp_path / "roster.yml"
     roster.write_text((ROOT / "group_vars/all/agents.yml").read_text())
     line = [str(roster) if word.endswith((".yml", ".yaml")) else word for word in told]
@@ -173,13 +175,13 @@ def test_plan_answers_it(told, tmp_path):
 
 
 @pytest.mark.parametrize("told", of("scripts/setup_vllm.py"))
-def test_setup_takes_it(told):
+def test_setup_accepts_each_documented_call(told):
     args = setup.parser().parse_args(told[1:])
     assert (ROOT / args.inventory).exists()
 
 
 @pytest.mark.parametrize("told", of("make", more=IN_THE_TEXT))
-def test_make_has_the_word(told):
+def test_make_has_each_documented_target(told):
     assert re.search(rf"^{told[1]}\b.*:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 

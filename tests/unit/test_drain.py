@@ -58,19 +58,19 @@ def go(monkeypatch, clock):
     return run
 
 
-def test_what_ends_within_the_drain_is_not_cut(go):
+def test_requests_that_end_within_the_drain_are_not_cut(go):
     cut, happened, said = go(Leaving(3), 30)
     assert (cut, happened) == (0, ["stop"])
     assert said == ["stopping dev (3 running requests, cut after 30 s)"]
 
 
-def test_what_does_not_end_is_cut_and_counted(go):
+def test_unfinished_requests_are_cut_and_counted(go):
     cut, happened, said = go(Leaving(2, ignores_stop=True), 30)
     assert (cut, happened) == (2, ["stop", "kill", "reset_failed"])
     assert said[1] == "dev did not stop in 30 s: killing it, 2 requests are cut"
 
 
-def test_one_that_hears_nothing_is_ended_though_nothing_runs(go):
+def test_an_idle_engine_that_ignores_the_stop_signal_is_killed(go):
     cut, happened, said = go(Leaving(0, ignores_stop=True), 0)
     assert (cut, happened) == (0, ["stop", "kill", "reset_failed"])
     assert said[1] == "dev did not stop in 15 s: killing it, 0 requests are cut"
@@ -83,23 +83,23 @@ def test_a_drain_longer_than_the_engines_own_waits_before_it_asks(go):
     assert agent.asked_after == pytest.approx(60, abs=drain.POLL_SECONDS)
 
 
-def test_one_that_is_down_already_is_not_asked(go):
+def test_a_stopped_engine_is_not_asked(go):
     agent = Leaving(0)
     agent.state = "stopped"
     assert go(agent, 30)[:2] == (0, [])
 
 
-def test_what_the_engine_itself_cuts_is_counted(go):
+def test_requests_that_the_engine_aborts_are_counted(go):
     cut, happened, said = go(Leaving(2, aborts=True), 30, config={})
     assert (cut, happened) == (2, ["stop"])
     assert said[-1] == "dev ended and cut 2 requests"
 
 
-def test_one_that_hangs_with_requests_is_ended_after_the_drain_and_they_are_counted(go):
+def test_a_hanging_engine_is_killed_after_the_drain_and_its_requests_are_counted(go):
     assert go(Leaving(2, hangs=True), 30)[:2] == (2, ["stop", "kill", "reset_failed"])
 
 
-def test_one_that_never_said_what_runs_is_told_of(go):
+def test_an_engine_without_request_counts_is_reported(go):
     agent = Leaving(0, hangs=True)
     agent.state = "draining"
     cut, _, said = go(agent, 0)

@@ -26,7 +26,7 @@ def told(agent):
     return lambda: (drift.drift(plan, agent, unit, served, "0.32.0"), drift.is_outdated(plan, agent, unit))
 
 
-def test_what_was_deployed_before_is_a_drift(agent, told):
+def test_an_agent_with_an_earlier_configuration_is_a_drift(agent, told):
     assert told() == ([], False)
     os.utime(agent["config_path"])
     said, outdated = told()
@@ -34,7 +34,7 @@ def test_what_was_deployed_before_is_a_drift(agent, told):
     assert said == ["it runs with an earlier deployment: `roundhouse resume` restarts it"]
 
 
-def test_a_configuration_that_is_gone_is_a_sentence_and_no_reason_for_a_restart(agent, told):
+def test_a_missing_configuration_is_reported_and_does_not_cause_a_restart(agent, told):
     Path(agent["config_path"]).unlink()
     said, outdated = told()
     assert not outdated
@@ -59,5 +59,5 @@ FOLDER = "/opt/roundhouse/engine/0.32.0-cuda-1f0c2a9b"
         ("roundhouse-engine:archive-0123456789ab", None),
     ],
 )
-def test_the_release_is_of_what_runs(image, version):
+def test_the_release_is_that_of_the_running_code(image, version):
     assert drift._planned_version({"engine_path": FOLDER, "image": image}) == version

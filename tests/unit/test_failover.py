@@ -32,11 +32,11 @@ def test_an_agent_restored_by_a_rollback_served_too():
     assert order("dev", entry(ROLLED_BACK, ["po"], "architect"), entry(DONE, [], "dev")) == ["po", "architect"]
 
 
-def test_a_switch_that_failed_or_was_refused_is_no_service_of_its_agent():
+def test_a_failed_or_refused_switch_does_not_make_its_agent_a_candidate():
     assert order("dev", entry(ROLLBACK_FAILED, [], "po"), entry(REFUSED, [], "po")) == ["architect", "po"]
 
 
-def test_an_agent_that_was_given_up_is_no_candidate_until_a_switch_to_it():
+def test_an_agent_that_was_given_up_is_excluded_until_a_switch_to_it():
     given_up = (
         entry(DONE, ["architect"], "dev"),
         entry(FAILED_OVER, ["dev"], "architect"),
@@ -49,12 +49,12 @@ def test_an_agent_that_was_given_up_is_no_candidate_until_a_switch_to_it():
     ]
 
 
-def test_all_were_given_up():
+def test_without_a_candidate_the_order_is_empty():
     both = (entry(FAILED_OVER, ["dev"], "architect"), entry(FAILED_OVER, ["architect"], "po"))
     assert order("po", *both) == []
 
 
-def test_the_history_shows_it():
+def test_the_history_shows_a_failover():
     (row,) = history.table([entry(FAILED_OVER, ["dev"], "architect")._replace(cause="dev has no memory")])
     assert (row["from"], row["to"], row["outcome"], row["cause"]) == (
         "dev",

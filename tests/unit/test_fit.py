@@ -81,10 +81,10 @@ def test_a_start_on_a_real_card_lies_within_the_uncertainty(seen):
 def test_a_start_outside_the_uncertainty_is_reported():
     (seen,) = (each for each in STARTS if each["id"] == "po-24gb")
     assert calibration.beyond(seen | {"kv_gib_per_rank": 0.69, "card_peak_gib": 18.0}) == [
-        "po-24gb: 0.69 GiB of KV cache, and the fit says 1.43 +- 0.42.",
-        "po-24gb: it held 18.00 GiB, and the fit says 16.99 at most.",
+        "po-24gb: 0.69 GiB of KV cache, and the fit states 1.43 +- 0.42.",
+        "po-24gb: it held 18.00 GiB, and the fit states 16.99 at most.",
     ]
-    assert calibration.beyond(seen | {"outcome": "failed"}) == ["po-24gb: the engine failed, and the fit says fits."]
+    assert calibration.beyond(seen | {"outcome": "failed"}) == ["po-24gb: the engine failed, and the fit states fits."]
 
 
 def test_known_starts():
@@ -215,7 +215,7 @@ def test_heads_have_to_hold_whole_groups_too():
     assert "7 heads of 64, which awq's groups of 128 do not divide" in found.reasons[0]
 
 
-def test_a_full_sampler_batch_is_no_reason_not_to_start():
+def test_a_full_sampler_batch_does_not_prevent_a_start():
     small = question("Qwen/Qwen2.5-0.5B-Instruct", 8, 4096, gpu_memory_utilization=0.92, capability=(8, 6))
     assert fit(small).verdict == TIGHT
     assert fit(small._replace(max_num_seqs=16)).verdict == FITS
@@ -244,7 +244,7 @@ def test_a_decode_ceiling_needs_a_bandwidth():
     assert found.decode_ceiling_tokens_per_second == pytest.approx(25.2, abs=0.2)
 
 
-def test_a_chooser_can_ask_thousands_of_times():
+def test_thousands_of_fits_take_little_time():
     """Limit a fit's work by its number of calls, which does not depend on the machine's load."""
     fit.cache_clear()
     models = [model_families.find(repo) for repo in REPOS]

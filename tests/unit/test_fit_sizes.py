@@ -154,7 +154,7 @@ def test_the_catalog_knows_the_families_by_name(repo, form, positions):
         "someone/Qwen2.5-7B-Instruct",
     ],
 )
-def test_a_name_that_was_not_published_is_not_known(repo):
+def test_an_unpublished_name_is_unknown(repo):
     assert model_families.find(repo) is None
 
 

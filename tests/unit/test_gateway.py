@@ -135,7 +135,7 @@ def test_a_request_that_was_still_coming_when_a_switch_began_waits_too(start_gat
         (True, "pinned:48", "a pinned agent (gateway_pinned) keeps its GPU"),
     ],
 )
-def test_an_agent_that_nothing_starts_is_refused_and_no_client_retries(start_gateway, on_demand, route, reason):
+def test_an_agent_without_a_start_on_demand_is_refused_and_no_client_retries(start_gateway, on_demand, route, reason):
     table = start_gateway(on_demand=on_demand, max_wait_seconds=2, min_active_seconds=1)
     table.publish(po=route)
     answer = table.complete("po")
@@ -233,7 +233,7 @@ def test_an_agent_on_demand_holds_a_completion_and_answers_a_read(start_gateway)
     assert haproxy.read(["po"])["po"].waiting == 0
 
 
-def test_requests_that_run_are_seen_on_the_worker_of_before_a_reload_too(start_gateway):
+def test_running_requests_of_the_worker_before_a_reload_are_counted(start_gateway):
     table = start_gateway()
     hold = table.hold("dev")
     with asking(stream, table, 20):
@@ -273,7 +273,7 @@ def test_switches_are_shown_as_histograms(start_gateway):
     assert f'{name}_count{{from="dev",to="po",phase="all",outcome="rolled_back"}} 1\n' in text
 
 
-def test_an_agents_port_needs_no_model_and_tells_its_health(start_gateway):
+def test_an_agents_port_needs_no_model_and_reports_its_health(start_gateway):
     table = start_gateway()
     table.serve("dev")
     assert table.complete("dev", port=table.ports.dev).status == 200
@@ -282,7 +282,7 @@ def test_an_agents_port_needs_no_model_and_tells_its_health(start_gateway):
 
 
 @pytest.mark.parametrize("body", [{"prompt": "x"}, {"model": "nosuch"}, {"model": 'a"\r\nx: y'}, {"model": ["dev"]}])
-def test_a_model_that_is_none_is_refused(start_gateway, body):
+def test_a_missing_or_unknown_model_is_refused(start_gateway, body):
     answer = start_gateway().ask("POST", "/v1/completions", body)
     assert answer.status == 404
     assert error(answer)["code"] == "model_not_found"
@@ -316,7 +316,7 @@ def test_a_client_that_goes_away_ends_its_request_at_the_engine(start_gateway):
     until(lambda: running() == 0)
 
 
-def test_an_engine_that_died_and_comes_back_is_waited_for(start_gateway):
+def test_requests_wait_for_a_crashed_engine_that_restarts(start_gateway):
     table = start_gateway()
     table.serve("dev")
     table.engines["dev"].kill()
@@ -381,7 +381,7 @@ def test_a_stream_is_passed_on_as_it_comes(start_gateway):
     assert seen == [True]
 
 
-def test_a_reload_cuts_no_stream_and_a_held_request_is_told_to_retry(start_gateway):
+def test_a_reload_cuts_no_stream_and_a_held_request_gets_retry_after(start_gateway):
     table = start_gateway()
     hold = table.hold("dev")
     table.publish(dev="on:5", po="wait:5")

@@ -107,7 +107,7 @@ def test_a_page_of_a_configured_origin_uses_the_api(start_gateway, origins):
         assert cors(answer)["access-control-allow-origin"] == PAGE
 
 
-def test_headers_that_are_no_names_are_not_returned(start_gateway):
+def test_invalid_header_names_are_not_returned(start_gateway):
     table = start_gateway(cors_origins=[PAGE])
     assert cors(preflight(table, PAGE, "x;y: z"))["access-control-allow-headers"] == "authorization, content-type"
 

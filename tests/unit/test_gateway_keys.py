@@ -89,14 +89,14 @@ def test_no_key_is_created_after_all_were_revoked(place, capsys):
         (("add",), "keys add needs a name. Write roundhouse keys add NAME."),
     ],
 )
-def test_what_cannot_be_meant_is_refused(place, capsys, words, sentence):
+def test_invalid_options_are_refused(place, capsys, words, sentence):
     gateway_keys.ensure()
     status, text = said(capsys, *words)
     assert status == 2
     assert sentence in text
 
 
-def test_a_gateway_that_does_not_listen_to_the_command_is_told_of(place, capsys, monkeypatch):
+def test_a_gateway_that_does_not_answer_the_command_is_reported(place, capsys, monkeypatch):
     monkeypatch.setattr(haproxy, "_TIMEOUT_SECONDS", 0.2)
     gateway_keys.ensure()
     (place / "master.sock").unlink(missing_ok=True)
@@ -112,7 +112,7 @@ def test_a_gateway_that_does_not_listen_to_the_command_is_told_of(place, capsys,
 
 
 @needs_haproxy
-def test_keys_open_and_close_the_api_at_once(start_gateway, capsys):
+def test_created_and_revoked_keys_take_effect_at_once(start_gateway, capsys):
     table = start_gateway()
     table.publish(po="off:5")
 
@@ -236,7 +236,7 @@ def settings(**changes):
     return config.build(plan, config.Settings(**DEFAULTS | changes))
 
 
-def test_beyond_loopback_there_are_keys_and_tls():
+def test_a_gateway_beyond_loopback_requires_keys_and_tls():
     assert (settings()["needs_key"], settings()["certificate"]) == (False, None)
     beyond = settings(listen="0.0.0.0")  # noqa: S104 - the case under test
     assert (beyond["needs_key"], beyond["certificate"]) == (True, "/etc/roundhouse/gateway/tls.pem")

@@ -40,7 +40,7 @@ def smaller(plan):
     return {**plan, "agents": [agent for agent in plan["agents"] if agent["name"] == "dev"]}
 
 
-def test_the_agents_of_the_plan_are_written_and_no_others(table):
+def test_only_the_agents_of_the_plan_are_written(table):
     assert haproxy_config.write(table.plan) is False  # it is there already
     assert haproxy_config.write(smaller(table.plan)) is True
     text = haproxy_config.path().read_text()
@@ -84,7 +84,7 @@ def test_a_running_gateway_is_reloaded_when_the_plan_changed(table, systemctl):
     assert (systemctl(), said) == (["reload roundhouse-gateway.service"], [])
 
 
-def test_a_gateway_that_cannot_follow_costs_no_deployment(table, systemctl, tmp_path):
+def test_a_failed_gateway_reload_does_not_fail_the_deployment(table, systemctl, tmp_path):
     said = []
     (tmp_path / "fails").touch()
     haproxy_config.follow(smaller(table.plan), said.append)

@@ -1,4 +1,4 @@
-"""Attack a gateway that listens beyond loopback: a stranger gets /health and nothing else. One row for each attack."""
+"""Attack a gateway that listens beyond loopback: a client without a key gets only /health. One row for each attack."""
 
 import json
 import os
@@ -145,7 +145,7 @@ REACHABLE = {
 
 
 @pytest.mark.parametrize("port", ["any", "dev", "metrics"])
-def test_a_stranger_gets_nothing_but_health(table, namespace, reached, record_property, port):
+def test_a_client_without_a_key_gets_only_health(table, namespace, reached, record_property, port):
     revoked = keys.add("revoked")
     keys.revoke("revoked")
     good = keys.load()["default"]

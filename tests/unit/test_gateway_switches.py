@@ -63,13 +63,13 @@ def turn(table, asking, leaves, comes, *, fails):
         assert table.engines[comes].wait(60) == 1
         table.engine(leaves, *asking.engine)
     up = leaves if fails else comes
-    until(lambda: up_and_told(table, up))
+    until(lambda: engine_is_healthy(table, up))
     serving.record(up, [leaves if up == comes else comes])
     entry.end()
     table.publish()
 
 
-def up_and_told(table, name):
+def engine_is_healthy(table, name):
     port = next(each["engine_port"] for each in table.plan["agents"] if each["name"] == name)
     try:
         return table.ask("GET", "/health", port=port).status == 200

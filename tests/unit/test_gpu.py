@@ -13,7 +13,7 @@ from roundhouse.provision import bundle
 CARD = "gpu 0000:01:00.0 2d04 16311 512 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
 
 
-def test_no_pci_bus_is_no_gpu(tmp_path):
+def test_without_a_pci_bus_there_is_no_gpu(tmp_path):
     assert gpu.facts(tmp_path)["gpus"] == []
     assert gpu.facts(tmp_path)["driver_version"] is None
 
@@ -68,7 +68,7 @@ def test_a_cards_family_is_in_its_device_id(device_id, family):
     assert gpu.architecture(device_id) == family
 
 
-def test_a_driver_tells_the_rest(sysfs, facts):
+def test_the_driver_completes_the_facts(sysfs, facts):
     sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000", "nvidia")
     told = facts(CARD, "process 0 4242 400 /usr/bin/ollama", "process 0 99 - /usr/lib/Xorg", loaded="580.173.02")
     assert told["nvml"] == {"driver_version": "580.173.02", "error": None}
@@ -83,13 +83,13 @@ def test_a_driver_tells_the_rest(sysfs, facts):
     ]
 
 
-def test_an_idle_card_has_no_processes_and_one_that_does_not_tell_its_display_has_none(sysfs, facts):
+def test_an_idle_card_has_no_processes_and_an_unreported_display_is_none(sysfs, facts):
     sysfs("0000:01:00.0", "0x10de", "0x20b2", "0x030200", "nvidia")
     (card,) = facts("gpu 0000:01:00.0 20b2 81920 3 8.0 - GPU-1 NVIDIA A100-SXM4-80GB", loaded="580.173.02")["gpus"]
     assert (card["processes"], card["display_active"]) == ([], None)
 
 
-def test_nvmls_order_does_not_count_the_bus_does(sysfs, facts):
+def test_cards_are_in_the_order_of_the_bus(sysfs, facts):
     sysfs("0000:41:00.0", "0x10de", "0x2204", "0x030000", "nvidia")
     sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000", "nvidia")
     other = "gpu 0000:41:00.0 2204 24576 0 8.6 off GPU-2 NVIDIA GeForce RTX 3090"
@@ -101,7 +101,7 @@ def test_a_card_that_nvml_alone_shows_is_a_gpu(facts):
     assert (card["device_id"], card["driver"], card["architecture"]) == ("2d04", None, "blackwell")
 
 
-def test_another_module_than_the_librarys_is_told_and_the_rest_is_unknown(sysfs, facts):
+def test_a_version_mismatch_of_module_and_library_is_reported(sysfs, facts):
     sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000", "nvidia")
     told = facts(CARD, loaded="580.159.03")
     assert told["nvml"]["error"] == gpu.VERSION_MISMATCH

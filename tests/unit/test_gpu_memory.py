@@ -35,12 +35,12 @@ def show(monkeypatch, clock):
     return put
 
 
-def test_the_memory_of_the_stopping_agent_is_no_hindrance(show):
+def test_the_memory_of_the_stopping_agent_is_ignored(show):
     show((15.0, [(1, ARCHITECT, 14.5)]))
     gpu_memory.require_memory(AGENT, [ARCHITECT])
 
 
-def test_a_stranger_is_named_with_pid_and_size(show):
+def test_another_process_is_named_with_pid_and_size(show):
     show((15.0, [(1, ARCHITECT, 10.5), (STRANGER, None, 4.0)]))
     with pytest.raises(RoundhouseError, match=rf"\(`kill {STRANGER}`\)") as error:
         gpu_memory.require_memory(AGENT, [ARCHITECT])
@@ -51,7 +51,7 @@ def test_a_stranger_is_named_with_pid_and_size(show):
 
 
 @pytest.mark.parametrize("name", ["/usr/local/bin/ollama", "/usr/lib/ollama/ollama_llama_server"])
-def test_ollama_on_the_card_is_named_with_what_frees_it(show, name):
+def test_ollama_on_the_card_is_named_with_the_remedy(show, name):
     show((15.0, [(STRANGER, "ollama.service", 14.5)]))
     show.name = name
     told = rf"\(pid {STRANGER}\) holds 14.5 GiB. It is Ollama.*sudo systemctl stop ollama"
@@ -60,7 +60,7 @@ def test_ollama_on_the_card_is_named_with_what_frees_it(show, name):
     assert "(`kill" not in caught.value.message
 
 
-def test_a_stopping_process_with_an_unknown_share_is_not_accused(show):
+def test_a_stopping_process_with_an_unknown_share_is_not_reported(show):
     show((15.0, [(1, ARCHITECT, None)]))
     gpu_memory.require_memory(AGENT, [ARCHITECT])
 
@@ -86,7 +86,7 @@ def test_a_card_that_does_not_become_free_is_an_error_with_its_holder(show):
     assert (error.value.code, error.value.fields["pids"]) == ("memory_not_freed", [77])
 
 
-def test_without_nvml_there_is_nothing_to_wait_for(monkeypatch):
+def test_without_nvml_the_command_does_not_wait(monkeypatch):
     unknown = {"memory_gib": None, "used_gib": None, "processes": None}
     for gpus in ([], [unknown]):
         monkeypatch.setattr(gpu, "facts", lambda gpus=gpus: {"gpus": gpus})

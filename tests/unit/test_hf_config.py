@@ -183,7 +183,7 @@ def test_compressed_tensors_state_their_format(held, activations, form):
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
     ],
 )
-def test_what_the_formulas_do_not_cover_is_unknown_with_the_reason(changes, part):
+def test_an_uncovered_architecture_is_unknown_with_the_reason(changes, part):
     found = parse(**changes)
     assert isinstance(found, Unknown)
     assert part in found.reason

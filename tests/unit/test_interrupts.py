@@ -207,7 +207,7 @@ def test_an_interrupted_stop_leaves_an_agent_active_that_was_not_asked_yet(host,
 
 
 @SIGNALS
-def test_an_interrupted_rollback_puts_the_plan_back_that_was_in_place(host, number):
+def test_an_interrupted_rollback_restores_the_deployed_plan(host, number):
     host.deploy(hangs=("po", "dev"))
     plan_sets.record(plan_sets.on_host(), served=True)
     host.deploy(hangs=())

@@ -51,7 +51,7 @@ def test_a_unit_that_never_started_has_no_log_of_a_start(programs):
     assert journal.log_of_this_start("roundhouse-po.service") == []
 
 
-def test_a_log_that_cannot_be_printed_is_refused_with_the_unit(programs):
+def test_an_unreadable_log_is_refused_with_its_unit(programs):
     programs(status=1)
     with pytest.raises(RoundhouseError) as refused:
         journal.print_log("roundhouse-dev.service", 20, follow=False)

@@ -97,6 +97,6 @@ def test_the_query_is_bounded_and_its_result_is_in_order(journalctl):
     assert "--grep NVRM|" in asked
 
 
-def test_without_a_journal_nothing_is_known(monkeypatch, tmp_path):
+def test_without_a_journal_the_kernel_log_is_empty(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert kernel_log.read() == []

@@ -20,8 +20,8 @@ from pulling import (
     WEIGHTS,
     Notes,
     folder,
+    has_no_complete_model,
     is_whole,
-    nothing_under_its_name,
     pull_models,
     replace_last_byte,
 )
@@ -73,7 +73,7 @@ def killed_after(hub, place, command):
     running = command()
     wait(running, lambda: min(moved()) > enough)
     kill(running, hub)
-    assert nothing_under_its_name(place)
+    assert has_no_complete_model(place)
     return moved()
 
 
@@ -149,7 +149,7 @@ def test_killed_at_ten_random_moments_no_byte_is_fetched_twice_beyond_the_last_1
 
 
 @pytest.mark.parametrize("large", [80], indirect=True)
-def test_a_file_that_begins_again_is_seen_by_these_numbers(large, place, command):
+def test_these_numbers_detect_a_file_that_restarts(large, place, command):
     for _ in range(2):
         killed_after(large, place, command)
     (part,) = place.glob(f"*/*/*/{WEIGHTS}.part")

@@ -29,7 +29,7 @@ def test_a_silent_switch_prints_its_state(running):
 
 
 @pytest.mark.parametrize("phase", ["check", "stop", "free", "start", "canary", "commit", "place", "rollback"])
-def test_a_phase_is_in_words_with_its_note_behind_it(running, phase):
+def test_a_phase_is_written_out_with_its_note(running, phase):
     running(Switching("dev", 0.0, phase, ""))
     words = live.doing()
     assert " " in words

@@ -60,7 +60,7 @@ def test_a_plan_requires_each_model_once_with_the_locks_files(lock):
 
 
 @pytest.mark.parametrize("agents", [None, "text", [None], [{"models": None}], [{"models": ["text"]}]])
-def test_what_is_no_roster_is_left_to_the_rosters_own_sentences(agents, lock):
+def test_an_invalid_roster_is_left_to_the_rosters_own_check(agents, lock):
     assert models_lock.apply(agents, lock) == agents
     assert list(validate.problems(models_lock.apply(agents, lock)))
 
@@ -71,7 +71,7 @@ def test_a_file_of_a_model_is_a_line_of_the_lock(lock):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 2, "models": {}}', '{"schema": 1, "models": {"a@b": {}}}'])
-def test_a_lock_that_cannot_be_read_is_named_with_its_cure(tmp_path, text):
+def test_an_unreadable_lock_is_named_with_its_remedy(tmp_path, text):
     path = tmp_path / "models.lock"
     path.write_text(text)
     with pytest.raises(UsageError, match=r"models\.lock cannot be read .*\. Restore it from version control"):
@@ -85,7 +85,7 @@ def test_check_mode_writes_nothing(tmp_path):
     assert not path.exists()
 
 
-def test_a_lock_that_names_what_is_no_file_of_a_model_is_refused(tmp_path):
+def test_a_lock_with_an_invalid_file_of_a_model_is_refused(tmp_path):
     """An example is a hidden file, which earlier versions locked."""
     required = {"model": "lab/small", "revision": "0" * 40, "asked": "main", "files": {".hidden.json": "2 git-sha1:00"}}
     with refused("lock_entry_invalid", entry="'.hidden.json': '2 git-sha1:00'"):

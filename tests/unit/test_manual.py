@@ -13,7 +13,7 @@ def completed(script, *words):
     return subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True).stdout.split()
 
 
-def test_the_page_has_every_word_and_option():
+def test_the_manual_page_has_every_command_and_option():
     page = manual.page()
     assert page.startswith(".TH ROUNDHOUSE 1 ")
     assert "roundhouse \\- switch the LLM agent on the GPU" in page

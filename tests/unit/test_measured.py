@@ -55,7 +55,7 @@ def test_a_start_on_a_real_card_is_read():
     }
 
 
-def test_a_start_that_failed_states_as_much_as_it_came_to():
+def test_a_failed_start_has_the_values_that_it_logged():
     lines = LOG.splitlines()[:3]
     assert measured.parse(lines) == {"weights_gib": 9.0701, "kv_gib": 3.41}
     assert measured.entry(AGENT, ["ValueError: unknown option"]) is None
@@ -112,7 +112,7 @@ def test_the_file_is_bounded(tmp_path):
         *(json.dumps({"schema": 1, "starts": starts}) for starts in (None, [{}], ["start"], [AGENT | {"gpus": 1}])),
     ],
 )
-def test_a_file_of_another_version_is_nothing(tmp_path, text):
+def test_a_file_of_another_version_is_ignored(tmp_path, text):
     path = tmp_path / "measured.json"
     path.write_text(text)
     assert measured.load(path) == []
@@ -120,7 +120,7 @@ def test_a_file_of_another_version_is_nothing(tmp_path, text):
     assert len(measured.load(path)) == 1
 
 
-def test_overhead_is_what_is_left_of_the_share():
+def test_overhead_is_the_remainder_of_the_share():
     made = measured.entry(AGENT, LOG.splitlines())
     (found,) = candidates.lookup([made], {}).items()
     assert found[0] == Configuration(

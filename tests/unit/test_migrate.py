@@ -229,7 +229,7 @@ def test_a_second_port_of_the_api_is_reported_as_dropped(write, told):
     assert (second["outcome"], second["why"]) == ("dropped", "An agent has one port, and it is 8001.")
 
 
-def test_a_port_that_is_neither_the_apis_nor_the_metrics_has_no_meaning(write, told):
+def test_a_port_of_neither_the_api_nor_the_metrics_is_reported(write, told):
     text = "services:\n  dev:\n    command: --model Qwen/Qwen3-8B\n    ports: ['8001:8000', '9000:9000']\n"
     (line,) = lines(told(write("docker-compose-dev.yml", text)), "9000")
     assert (line["outcome"], line["why"]) == ("unsupported", "vLLM listens only on the port of its API.")

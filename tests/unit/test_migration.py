@@ -36,7 +36,7 @@ def test_each_line_has_its_rows_or_a_reason(first, last, keys):
     assert reason_of(keys) or [len(rows_of(key)) for key in keys] == [1] * len(keys)
 
 
-def test_each_row_has_a_line_of_the_guide_or_was_requested():
+def test_each_row_has_a_line_of_the_guide_or_a_request():
     told = {row[0] for _, _, *keys in LINES for key in keys for row in rows_of(key)}
     assert [row[0] for row in RULED if row[0] not in told and row[0].strip("`") not in GUIDE["also_asked_for"]] == []
 
@@ -80,7 +80,7 @@ def test_each_setting_snippet_and_figure_of_the_guide_is_in_a_row(what):
 
 
 @pytest.mark.parametrize(("name", "told"), GUIDE["settings"].items())
-def test_import_says_of_each_setting_what_the_guide_could_not(name, told):
+def test_import_reports_each_setting(name, told):
     value, outcome = told
     entries = [Setting(1, "env", "MODEL", "Qwen/Qwen2.5-7B-Instruct-AWQ", "")]
     entries += [Setting(2, "env", each, other, each) for each, (other, _) in GUIDE["settings"].items() if each != name]

@@ -81,7 +81,7 @@ def offer(asks, retries=None, pinned_out=()):
     on_demand.publish(on_demand.Offers(asks, retries or {}, list(pinned_out)))
 
 
-def test_the_routes_tell_which_agents_start_on_demand(plan):
+def test_the_routes_state_which_agents_start_on_demand(plan):
     serving.record("dev", ["po"])
     assert words(plan) == {"dev": "on", "po": "off"}
     offer(["dev", "po"])
@@ -100,7 +100,7 @@ def test_the_routes_tell_which_agents_start_on_demand(plan):
     assert words(plan) == {"dev": "on", "po": "off"}
 
 
-def test_a_failed_agent_is_offered_again_when_its_time_has_come(plan):
+def test_a_failed_agent_is_offered_again_at_its_next_try(plan):
     serving.record("dev", ["po"])
     later = int(time.time()) + 50
     offer(["dev"], {"po": later})
@@ -114,7 +114,7 @@ def test_a_failed_agent_is_offered_again_when_its_time_has_come(plan):
     entry.end()
 
 
-def test_an_agent_that_a_pinned_one_keeps_out_has_a_route_of_its_own(plan):
+def test_an_agent_blocked_by_a_pinned_one_has_its_own_route(plan):
     serving.record("dev", ["po"])
     offer(["dev"], pinned_out=["po"])
     assert words(plan) == {"dev": "on", "po": "pinned"}

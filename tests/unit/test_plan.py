@@ -56,7 +56,7 @@ def broken_plans():
 
 
 @pytest.mark.parametrize(("code", "text"), list(broken_plans()))
-def test_a_plan_that_is_not_one_is_refused(tmp_path, code, text):
+def test_an_invalid_plan_is_refused(tmp_path, code, text):
     file = tmp_path / "plan.json"
     file.write_text(text)
     with pytest.raises(UsageError) as error:
@@ -64,14 +64,14 @@ def test_a_plan_that_is_not_one_is_refused(tmp_path, code, text):
     assert (error.value.code, error.value.fields["path"]) == (code, str(file))
 
 
-def test_no_plan_says_how_to_get_one(tmp_path):
+def test_a_missing_plan_is_reported_with_the_remedy(tmp_path):
     with pytest.raises(UsageError) as error:
         deployed.load(tmp_path / "plan.json")
     assert error.value.code == "plan_missing"
     assert "ansible-playbook site.yml" in error.value.remedy
 
 
-def test_an_unknown_agent_is_told_the_names():
+def test_an_unknown_agent_is_refused_with_the_known_names():
     with pytest.raises(UsageError) as error:
         deployed.find(build(shipped()), "nosuch")
     assert (error.value.code, error.value.fields["agent"]) == ("unknown_agent", "nosuch")

@@ -103,7 +103,7 @@ def test_agents_of_two_cards_run_side_by_side():
     assert by_name["dev"]["config"]["tensor-parallel-size"] == 2
 
 
-def test_what_does_not_fit_is_a_problem_with_every_reason():
+def test_a_model_that_does_not_fit_is_a_problem_with_every_reason():
     made = build([agent | {"models": agent["models"][:2]} for agent in shipped()[:2]])
     assert len(made["problems"]) == 2
     assert "agents[architect].models: no model is known to fit." in made["problems"][0]
@@ -112,7 +112,7 @@ def test_what_does_not_fit_is_a_problem_with_every_reason():
     assert [agent["taken"] for agent in made["agents"]] == [False, False]
 
 
-def test_without_a_driver_nothing_is_guessed():
+def test_without_a_driver_the_card_is_unknown():
     bare = decide.host_of({"gpus": [{"device_id": "2d04", "compute_capability": [12, 0]}]})
     made = build(on=bare)
     assert {agent["verdict"] for agent in made["agents"]} == {"unknown"}
@@ -127,7 +127,7 @@ def test_without_a_driver_nothing_is_guessed():
     assert driven.cards[0].bandwidth_gb_s == 448
 
 
-def test_a_card_that_is_not_there_is_a_problem():
+def test_a_missing_card_is_a_problem():
     made = build([shipped()[0] | {"gpus": [3]}])
     assert made["problems"] == [
         "agents[architect].gpus is [3], but this host has the GPUs 0 to 0: write those numbers."
@@ -142,7 +142,7 @@ def test_exact_deploys_a_model_whose_fit_is_unknown():
     assert (made["problems"], made["waiting"], made["agents"][0]["verdict"]) == ([], [], "unknown")
 
 
-def test_a_lowered_utilization_and_unused_models_are_said():
+def test_a_lowered_utilization_and_unused_models_are_reported():
     agent = shipped()[2] | {"gpu_memory_utilization": 0.99, "max_num_seqs": 256}
     (note,) = build([agent])["agents"][0]["notes"]
     assert note.startswith("gpu_memory_utilization 0.99 is lowered to 0.9")
@@ -150,7 +150,7 @@ def test_a_lowered_utilization_and_unused_models_are_said():
     assert build([exact])["agents"][0]["notes"] == ["With policy exact only the first model is considered."]
 
 
-def test_fewer_tokens_a_step_mean_fewer_sequences():
+def test_fewer_tokens_per_step_mean_fewer_sequences():
     assert build([shipped()[1] | {"max_num_batched_tokens": 128, "max_num_seqs": 64}])["problems"] == []
     agent = {key: value for key, value in shipped()[1].items() if key != "max_num_seqs"}
     assert build([agent | {"max_num_batched_tokens": 128}])["agents"][0]["max_num_seqs"] == 128
@@ -168,7 +168,7 @@ def test_on_the_cpu_there_is_no_card_to_fit():
 @pytest.mark.parametrize(
     ("wanted", "eager"), [({}, True), ({"enforce_eager": True}, True), ({"enforce_eager": False}, False)]
 )
-def test_an_engine_on_the_cpu_compiles_nothing_unless_the_roster_says_so(wanted, eager, runtime):
+def test_an_engine_on_the_cpu_is_eager_unless_the_roster_sets_otherwise(wanted, eager, runtime):
     settings = plan_build.Settings("cpu", "/opt/e", "/srv/m", 900, runtime=runtime, image="i@sha256:1")
     (made,) = plan_build.build([shipped()[1] | wanted], settings, decide.Host())["agents"]
     # Without the variable the first request for log-probabilities stops the engine on a host without a C++ compiler.
@@ -211,14 +211,14 @@ def facts(starts, deployed):
     return {"gpus": gpus, "measured": starts, "deployed": written(deployed) if deployed else None}
 
 
-def test_a_second_run_decides_the_same_whatever_was_measured():
+def test_a_second_run_computes_the_same_plan_despite_new_measurements():
     first = build(on=decide.host_of(facts([], None), 16))
     better = [stated(first["agents"][0], 0.5)]
     second = build(on=decide.host_of(facts(better, first), 16))
     assert written(second) == written(first)
 
 
-def test_a_plan_of_an_earlier_version_is_decided_anew():
+def test_a_plan_of_an_earlier_version_is_computed_again():
     first = build(on=decide.host_of(facts([], None), 16))
     older = written(first)
     for agent in older["agents"]:
@@ -226,7 +226,7 @@ def test_a_plan_of_an_earlier_version_is_decided_anew():
     assert written(build(on=decide.host_of(facts([], older), 16))) == written(first)
 
 
-def test_asked_again_it_takes_what_was_measured():
+def test_a_requested_recomputation_uses_the_measured_values():
     first = build(on=decide.host_of(facts([], None), 16))
     better = [stated(first["agents"][0], 0.5)]
     again = build(on=decide.host_of(facts(better, first), 16, again=True))
@@ -236,7 +236,7 @@ def test_asked_again_it_takes_what_was_measured():
 
 
 @pytest.mark.parametrize("eager", [True, False])
-def test_what_an_eager_engine_stated_is_for_eager_ones_alone(eager):
+def test_measurements_of_an_eager_engine_apply_only_to_eager_engines(eager):
     agents = [shipped()[0] | {"enforce_eager": True}]
     stated_eager = stated(build(agents)["agents"][0], 0.5)
     (asked,) = build([agents[0] | {"enforce_eager": eager}], decide.host_of(facts([stated_eager], None), 16))["agents"]
@@ -244,7 +244,7 @@ def test_what_an_eager_engine_stated_is_for_eager_ones_alone(eager):
     assert asked["enforce_eager"] == eager
 
 
-def test_an_engine_that_stated_that_it_does_not_fit_is_decided_anew():
+def test_an_engine_that_did_not_fit_is_planned_again():
     first = build(on=decide.host_of(facts([], None), 16))
     worse = [stated(first["agents"][0], 3.5)]
     second = build(on=decide.host_of(facts(worse, first), 16))
@@ -253,7 +253,7 @@ def test_an_engine_that_stated_that_it_does_not_fit_is_decided_anew():
     assert architect["verdict"] == "fits"
 
 
-def test_a_changed_setting_is_decided_anew_and_a_changed_port_is_not():
+def test_a_changed_setting_is_planned_again_and_a_changed_port_is_not():
     first = build()
     more = shipped()
     more[0] |= {"max_model_len": 16384}
@@ -264,7 +264,7 @@ def test_a_changed_setting_is_decided_anew_and_a_changed_port_is_not():
     assert (kept["fingerprint"], kept["port"]) == (first["agents"][0]["fingerprint"], 9000)
 
 
-def test_a_hosts_own_folder_is_read_there():
+def test_a_folder_of_the_host_is_read_on_the_host():
     config = {
         **{"architectures": ["Qwen2ForCausalLM"], "hidden_size": 256, "num_hidden_layers": 4, "vocab_size": 1024},
         **{"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 512},
@@ -278,7 +278,7 @@ def test_a_hosts_own_folder_is_read_there():
         build([own | {"max_model_len": 8192}], host(configs={"/srv/own": config}))
 
 
-def test_a_plan_with_a_problem_is_not_put_in_place(tmp_path):
+def test_a_plan_with_a_problem_is_not_deployed(tmp_path):
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(build([agent | {"models": agent["models"][:1]} for agent in shipped()])))
     with pytest.raises(UsageError) as error:
@@ -338,7 +338,7 @@ def test_an_engine_of_wheels_needs_no_compiler_of_nvidias(capability, kv_cache_d
         assert agent["environment"]["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
 
 
-def test_what_only_flashinfer_does_is_not_given_to_an_engine_of_wheels():
+def test_an_engine_of_wheels_gets_no_option_that_needs_flashinfer():
     on = decide.Host((HostCard(0, "a card", 15.5, (8, 6), 448.0),))
     image = plan_build.Settings("cuda", "/opt/e", "/srv/m", 900, runtime="compose", image="i@sha256:1")
     assert plan_build.build(shipped(), image, on)["agents"][0]["kv_cache_dtype"] == "fp8"

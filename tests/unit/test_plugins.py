@@ -90,7 +90,7 @@ def test_exactly_one_option_is_required(module):
     assert (ok, "one of the following is required" in told["msg"]) == (False, True)
 
 
-def test_two_at_once_are_refused_and_nothing_is_written(tmp_path):
+def test_two_exclusive_options_are_refused_and_nothing_is_written(tmp_path):
     path = tmp_path / "one"
     ok, told = run("roundhouse_host_files", files={str(path): ""}, docker_daemon={"owner": "x", "config": {}})
     assert (ok, path.exists()) == (False, False)

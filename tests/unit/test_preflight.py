@@ -192,7 +192,7 @@ def test_the_engines_python_is_looked_for(name, part):
     )
 
 
-def test_a_port_of_the_gateway_that_somebody_has_is_told_with_the_setting(tmp_path):
+def test_an_occupied_gateway_port_is_reported_with_its_setting(tmp_path):
     # Without agents, because other programs of this machine may use their ports.
     asked = wanted(tmp_path)._replace(agents=[])
     with socket.socket() as listener:

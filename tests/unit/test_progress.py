@@ -20,7 +20,7 @@ from roundhouse.util.units import GIB, MIB
         (4 * GIB, 100 * MIB, "4.00 of 4.00 GiB (100 %)", None),
     ],
 )
-def test_an_event_says_gib_rate_and_time_left(done, rate, text, left):
+def test_an_event_has_gib_rate_and_time_left(done, rate, text, left):
     found = progress.event(done, 4 * GIB, rate)
     assert (found["text"], found["seconds_left"]) == (text, left)
 
@@ -60,14 +60,14 @@ def test_a_terminal_has_one_line_that_is_rewritten_and_notes_that_stay(monkeypat
     assert out.getvalue() == "\r\033[Kthe hub answers 503; again in 1 s\n\r\033[K1.00 of 1.00 MiB (100 %)\n"
 
 
-def test_nothing_to_fetch_says_nothing():
+def test_nothing_is_printed_if_nothing_is_downloaded():
     out = io.StringIO()
     with progress.on_stream(out):
         pass
     assert out.getvalue() == ""
 
 
-def test_what_is_rewritten_is_one_line_of_the_terminal(monkeypatch):
+def test_only_one_line_of_the_terminal_is_rewritten(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr(progress, "TERMINAL_SECONDS", 0.01)
     out = Terminal()

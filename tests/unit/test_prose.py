@@ -29,6 +29,10 @@ def found(reader, source):
         (lint_prose.yaml, f"a: 1  # {LONG}\n", 1),
         (lint_prose.template, "a = b\n{# " + LONG + " #}\n", 2),
         (lint_prose.hashed, f"#!/bin/sh\n# {LONG}\n", 2),
+        (lint_prose.makefile, f"# Ours.\nall: one ## {LONG}\n", 2),
+        (lint_prose.makefile, f"all: one\n# {LONG}\n", 2),
+        (lint_prose.lua, f"local a = 1\n-- {LONG}\n", 2),
+        (lint_prose.lua, f"local a = 1 -- {LONG}\n", 1),
     ],
 )
 def test_a_long_sentence_is_found_in_every_kind_of_text(reader, source, line):
@@ -53,6 +57,55 @@ def test_a_sentence_over_several_lines_of_a_comment_is_one_sentence():
 )
 def test_a_banned_phrase_is_found(text, banned):
     assert [problem.split(":")[0] for _, problem in found(lint_prose.markdown, text)] == [repr(banned)]
+
+
+@pytest.mark.parametrize(
+    ("source", "banned"),
+    [
+        ("def test_nobody(): ...", "nobody"),
+        ("def test_it_goes_on(host): ...", "goes on"),
+        ("def wait_as_is_told(host): ...", "is told"),
+        ("async def _it_goes_on(): ...", "goes on"),
+        ("class ItGoesOn: ...", "Goes On"),
+    ],
+)
+def test_a_banned_phrase_in_a_name_is_found(source, banned):
+    assert [(line, problem.split(":")[0]) for line, problem in found(lint_prose.python, source)] == [(1, repr(banned))]
+
+
+@pytest.mark.parametrize("name", ["nobody", "is_no", "test_" + "_".join(["long"] * 30)])
+def test_short_names_and_the_length_of_names_are_not_checked(name):
+    assert found(lint_prose.python, f"def {name}(): ...\n") == []
+
+
+def test_comments_behind_lines_of_lua_are_separate():
+    source = "".join(f"local v{number} = 1 -- {' '.join(['word'] * 20)}\n" for number in range(3))
+    assert found(lint_prose.lua, source) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "term"),
+    [
+        ("The agent that serves answers.", "agent that serves", "active agent"),
+        ("It returns an exit code.", "exit code", "exit status"),
+        ("The directory is empty.", "directory", "folder"),
+    ],
+)
+def test_a_word_that_the_glossary_excludes_is_found(text, word, term):
+    problem = f"{word!r}: write {term!r}, the term for it"
+    assert found(lint_prose.markdown, text) == [(1, problem)]
+
+
+def test_no_term_of_the_glossary_is_excluded_by_it():
+    for term in lint_prose.RULES["terms"]:
+        assert found(lint_prose.markdown, f"The {term} is named.") == []
+
+
+def test_every_tracked_kind_of_file_has_its_reader():
+    names = {Path(name).name: name for name in lint_prose.tracked()}
+    assert {"Makefile", "hold.lua", "README.md", "prose.toml"} - names.keys() == {"prose.toml"}
+    assert lint_prose.reader("roles/x/files/y.lua") is lint_prose.lua
+    assert lint_prose.reader("LICENSE") is None
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from pulling import (
     bytes_kept,
     failed,
     folder,
+    has_no_complete_model,
     is_whole,
-    nothing_under_its_name,
     pull_models,
     replace_last_byte,
     words,
@@ -36,7 +36,7 @@ from roundhouse.models.pull_job import PullRequest
 pytest_plugins = ("pulling",)  # the fixtures hub, place and command
 
 
-def test_a_pull_brings_what_an_engine_needs_and_nothing_else(hub, place):
+def test_a_pull_downloads_only_the_files_that_an_engine_needs(hub, place):
     (row,) = pull_models(hub, place)
     assert row["changed"] is True
     assert set(row["fetched"]) == FETCHED
@@ -71,7 +71,7 @@ def test_the_second_run_asks_for_no_bytes_and_none_at_all_with_the_hub_off(hub, 
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.kind}-{value.path}",
 )
-def test_what_passes_by_itself_is_tried_again_and_ends_whole(hub, place, fault, said):
+def test_a_transient_fault_is_retried_until_the_model_is_complete(hub, place, fault, said):
     notes = Notes()
     hub.faults.append(fault)
     pull_models(hub, place, notes=notes)
@@ -80,7 +80,7 @@ def test_what_passes_by_itself_is_tried_again_and_ends_whole(hub, place, fault, 
     assert is_whole(hub, place)
 
 
-def test_what_takes_long_before_the_first_byte_is_said(hub, place):
+def test_a_long_wait_before_the_first_byte_is_reported(hub, place):
     notes = Notes()
     hub.faults += [Fault("slow", "/revision/main", wait=0.5), Fault("slow", "/tree/", wait=0.5)]
     pull_models(hub, place, notes=notes)
@@ -98,7 +98,7 @@ def has_seconds(said, text):
     return any(re.fullmatch(rf"{re.escape(text)} \([1-9]\d* s\)", line) for line in said)
 
 
-def test_a_cut_connection_goes_on_where_it_ended(hub, place):
+def test_a_cut_connection_resumes_where_it_ended(hub, place):
     hub.faults += [Fault("cut", "00001", times=1, after=2_000_000)]
     pull_models(hub, place)
     starts = [sent.start for sent in hub.log if "00001" in sent.path and sent.method == "GET"]
@@ -130,11 +130,11 @@ def test_a_hub_that_ignores_ranges_is_read_from_the_start(hub, place):
     ],
     ids=lambda value: getattr(value, "kind", str(value)),
 )
-def test_what_does_not_pass_ends_with_an_error_and_nothing_under_the_name(hub, place, fault, code, field, value):
+def test_a_permanent_fault_ends_with_an_error_and_no_model(hub, place, fault, code, field, value):
     hub.faults.append(fault)
     error = failed(hub, place)
     assert (error.code, error.fields[field]) == (code, value)
-    assert nothing_under_its_name(place)
+    assert has_no_complete_model(place)
     hub.faults.clear()
     pull_models(hub, place)
     assert is_whole(hub, place)
@@ -148,7 +148,7 @@ def test_what_does_not_pass_ends_with_an_error_and_nothing_under_the_name(hub, p
         ("HF_ENDPOINT", "http://[bad", "hub_endpoint_invalid"),
     ],
 )
-def test_an_environment_that_cannot_do_ends_in_one_error(hub, place, name, value, code):
+def test_an_unsuitable_environment_is_one_error(hub, place, name, value, code):
     # The client reads its variables at its import.
     program = [sys.executable, ROOT / "scripts/switch.py", *words(place), "--json"]
     environment = os.environ | {"HF_ENDPOINT": hub.url, name: value}
@@ -169,7 +169,7 @@ def test_a_gated_model_is_refused_before_the_first_byte(hub, place, monkeypatch)
     assert is_whole(hub, place)
 
 
-def test_a_token_in_a_block_of_yaml_is_taken_and_one_that_is_none_is_not_shown(hub, place, monkeypatch):
+def test_a_token_in_a_block_of_yaml_is_read_and_an_invalid_one_is_not_shown(hub, place, monkeypatch):
     hub.gated.add(MODEL)
     monkeypatch.setenv("HF_TOKEN", "hf_no token")
     with refused("hub_token_malformed") as error:
@@ -180,7 +180,7 @@ def test_a_token_in_a_block_of_yaml_is_taken_and_one_that_is_none_is_not_shown(h
     assert is_whole(hub, place)
 
 
-def test_what_is_no_commit_names_no_folder(hub, place, monkeypatch):
+def test_an_invalid_commit_of_the_hub_is_refused(hub, place, monkeypatch):
     client = Hub(hub.url)
     monkeypatch.setattr(
         client, "_api", types.SimpleNamespace(model_info=lambda *a, **k: types.SimpleNamespace(sha="../x"))
@@ -227,7 +227,7 @@ def test_a_repository_of_pickles_is_refused(hub, place):
     assert hub.sent_bytes() == 0
 
 
-def test_a_repository_that_is_not_whole_gets_no_name_and_the_others_come(hub, place):
+def test_an_incomplete_repository_is_not_published_and_the_others_are(hub, place):
     make_model(hub.repositories.root / "other", {"model.safetensors": MIB})
     index = hub.repositories.folder(MODEL) / "model.safetensors.index.json"
     index.write_text('{"weight_map": {"t": "gone.safetensors"}}')
@@ -245,7 +245,7 @@ def test_a_disk_that_is_too_small_is_named_with_both_numbers_before_the_first_by
     assert hub.sent_bytes() == 0
 
 
-def test_two_revisions_go_on_each_where_its_own_run_ended(hub, place):
+def test_two_revisions_resume_each_where_its_own_run_ended(hub, place):
     """Two revisions in one run are not leftovers of each other."""
     first = hub.repositories.revision(MODEL, "main")
     hub.repositories.move(MODEL, lambda moved: replace_last_byte(moved / WEIGHTS))
@@ -264,7 +264,7 @@ def test_two_revisions_go_on_each_where_its_own_run_ended(hub, place):
     assert not list(place.glob("*/*/*.partial"))
 
 
-def test_a_branch_that_moved_leaves_no_half_model_behind(hub, place):
+def test_a_moved_branch_leaves_no_partial_model(hub, place):
     hub.faults = [Fault("cut", "00001", after=1_000_000), Fault("cut", "00001", times=99, after=0)]
     failed(hub, place)
     left = store.partial(place, MODEL, hub.repositories.revision(MODEL, "main"))
@@ -283,14 +283,14 @@ def test_a_revision_under_two_names_is_fetched_once(hub, place):
     assert is_whole(hub, place)
 
 
-def test_a_hidden_file_of_the_repository_is_left_there(hub, place):
+def test_a_hidden_file_of_the_repository_is_not_downloaded(hub, place):
     for name in (".hidden.json", manifest.NAME):
         (hub.repositories.folder(MODEL) / name).write_text("{}")
     pull_models(hub, place)
     assert is_whole(hub, place)
 
 
-def test_what_was_copied_with_other_times_is_read_once(hub, place):
+def test_a_copy_with_other_times_is_read_once(hub, place):
     pull_models(hub, place)
     path = folder(hub, place) / WEIGHTS
     os.utime(path, ns=(0, 0))
@@ -366,7 +366,7 @@ def test_two_runs_at_once_fetch_each_byte_once(hub, place, command):
     assert is_whole(hub, place)
 
 
-def test_an_interrupted_run_says_so_and_keeps_what_came(hub, place, command):
+def test_an_interrupted_pull_is_reported_and_keeps_its_bytes(hub, place, command):
     hub.pause_after(4 * MIB)
     running = command()
     assert hub.paused.wait(TIMEOUT_SECONDS)
@@ -378,7 +378,7 @@ def test_an_interrupted_run_says_so_and_keeps_what_came(hub, place, command):
     _, errors = running.communicate()
     assert running.returncode == 130
     assert "Interrupted; what was downloaded is kept." in errors
-    assert nothing_under_its_name(place)
+    assert has_no_complete_model(place)
     hub.log.clear()
     hub.bytes_per_second, kept = None, bytes_kept(place)
     assert kept > 2 * MIB

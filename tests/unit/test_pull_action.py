@@ -54,13 +54,13 @@ def said(boot="one", process="running"):
     return f"boot {boot}\nprocess {process}\n"
 
 
-def test_an_answer_that_is_cut_off_is_no_end_of_the_job(watch):
+def test_a_truncated_answer_does_not_end_the_job(watch):
     host = Host([said()] * 3, [RUNS, CUT, ENDED])
     assert host.wait(watch) == ENDED
     assert any("no connection (Module result" in line for line in watch.shown)
 
 
-def test_a_job_that_a_restart_ended_is_told_as_that_whatever_was_cut_off(watch):
+def test_a_job_that_a_restart_ended_is_reported_as_such(watch):
     host = Host([said(), said(), "", said(boot="two")], [RUNS, CUT, RUNS])
     ended = host.wait(watch)
     assert ended["failed"]

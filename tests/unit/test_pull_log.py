@@ -36,7 +36,7 @@ def found(place):
     return [*checkup._pulls(PLAN | {"models_store": str(place)})]
 
 
-def test_a_pull_that_failed_is_a_finding_until_one_goes_well(hub, tmp_path):
+def test_a_failed_pull_is_a_finding_until_one_succeeds(hub, tmp_path):
     hub.faults = [Fault("status", r".*small.*safetensors", times=99, code=503)]
     with refused("download_failed", tries=2):
         pull_models(hub, tmp_path / "store", "lab/small", "lab/other")
@@ -50,7 +50,7 @@ def test_a_pull_that_failed_is_a_finding_until_one_goes_well(hub, tmp_path):
     assert found(tmp_path / "store") == []
 
 
-def test_a_pull_that_was_ended_is_a_finding_and_one_that_runs_is_none(tmp_path):
+def test_an_ended_pull_is_a_finding_and_a_running_one_is_not(tmp_path):
     place = tmp_path / "store"
     (place / "lab/small").mkdir(parents=True)
     (place / "lab/small" / pull_job.RECORD).write_text(json.dumps({"began": time.time(), "error": None}))

@@ -45,7 +45,7 @@ def test_of_the_likeliest_tokens_alone_it_is_never_more(seed, count):
         assert found > true_kl(base, other) / 3
 
 
-def test_the_texts_own_token_is_no_bound_of_what_is_not_listed():
+def test_the_texts_own_token_does_not_bound_the_unlisted_tokens():
     listed = {"1": (-0.1, 1), "2": (-3.0, 2), "9": (-30.0, 900)}
     entries = {token: {"logprob": ln, "rank": rank} for token, (ln, rank) in listed.items()}
     (found,) = quality.positions([None, entries], [5, 9])
@@ -67,7 +67,7 @@ def test_comparing_counts_agreement_and_perplexity():
     assert found.perplexity == pytest.approx(math.sqrt(4 * 2))
 
 
-def test_a_refusal_says_by_how_much():
+def test_a_refusal_states_the_deviation():
     assert quality.refusals(Quality(0.01, 0.95, 10.1, 10.0, 100), BOUNDS) == []
     assert quality.refusals(Quality(1.84, 0.06, 617.0, 103.9, 100), BOUNDS) == [
         "the KL divergence is 1.8400 nats per token, the limit is 0.05.",
@@ -106,7 +106,7 @@ def test_another_vocabulary_is_another_model(tmp_path):
         ({"head_dim": 40}, 32, None),
     ],
 )
-def test_what_stands_in_the_way_is_found_in_config_json(tmp_path, config, group_size, said):
+def test_obstacles_to_quantization_are_found_in_config_json(tmp_path, config, group_size, said):
     model = requirements.read(folder(tmp_path / "base", **config))
     found = requirements.problems(model, RECIPES["gptq"], group_size, tmp_path)
     assert [said in found[0]] == [True] if said else found == []

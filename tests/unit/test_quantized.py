@@ -98,7 +98,7 @@ def test_another_revision_or_recipe_is_another_place():
     assert quantized.path("other/Qwen2.5-7B-Instruct", REVISION, "awq") not in places
 
 
-def test_the_same_model_as_it_is_and_quantized_is_kept_and_told_apart():
+def test_a_model_and_its_quantized_result_are_kept_separately():
     agents = [asking({"model": QWEN}, by("gptq"))]
     first = build(agents)
     (agent,) = first["agents"]
@@ -110,7 +110,7 @@ def test_the_same_model_as_it_is_and_quantized_is_kept_and_told_apart():
     assert asked.model.form.name == "w4a16"
 
 
-def test_what_a_quantized_start_states_is_not_the_bases():
+def test_measurements_of_a_quantized_model_are_not_used_for_its_base():
     log = ["Model loading took 5.2 GiB memory", "Available KV cache memory: 6.0 GiB"]
     log.append("Free memory on device (15.0/15.5 GiB) on startup")
     (agent,) = build([asking(by("awq"))])["agents"]
@@ -142,7 +142,7 @@ def test_sizes_that_no_group_divides_are_refused_in_the_roster(tmp_path):
     ]
 
 
-def test_a_folder_that_changes_is_another_base(tmp_path):
+def test_a_changed_folder_counts_as_another_base(tmp_path):
     folder = own_folder(tmp_path / "own")
     agents = [asking(by("fp8", str(folder)))]
     before = own_folders.stamps(agents)
@@ -156,7 +156,7 @@ def test_a_folder_that_changes_is_another_base(tmp_path):
     assert own_folders.stamps([asking({"model": str(folder)}), None, {"models": "x"}]) == {}
 
 
-def test_a_base_is_wanted_as_long_as_a_result_of_it_is_to_be_made(tmp_path):
+def test_a_base_is_required_until_its_result_exists(tmp_path):
     lock = tmp_path / "models.lock"
     models_lock.record(lock, {f"{QWEN}@main": {"revision": REVISION, "files": {"config.json": "1 sha256:00"}}})
     agents = models_lock.apply([asking(by("fp8"))], lock)
@@ -179,7 +179,7 @@ def test_a_base_is_wanted_as_long_as_a_result_of_it_is_to_be_made(tmp_path):
     assert quantized.to_make(results) == results
 
 
-def test_a_result_that_is_there_is_not_made_again_and_asks_no_engine(tmp_path):
+def test_an_existing_result_is_not_made_again(tmp_path):
     base, store = own_folder(tmp_path / "base"), tmp_path / "store"
     wanted = request.of(base, QWEN, REVISION, "gptq")
     assert (wanted.group_size, wanted.samples, wanted.path) == (64, 256, quantized.path(QWEN, REVISION, "gptq"))
@@ -200,7 +200,7 @@ def test_a_result_that_is_there_is_not_made_again_and_asks_no_engine(tmp_path):
     assert request.of(base, QWEN, REVISION, "gptq", options).path != wanted.path
 
 
-def test_what_was_quantized_goes_on_with_its_own_base_alone(tmp_path):
+def test_a_killed_quantization_resumes_only_with_its_own_base(tmp_path):
     """A different folder, revision, recipe or environment leads to a new quantization."""
     base, work = own_folder(tmp_path / "base"), tmp_path / "work"
     wanted = request.of(base, str(base), own_folders.stamp(base), "fp8")
@@ -222,7 +222,7 @@ def test_what_was_quantized_goes_on_with_its_own_base_alone(tmp_path):
     assert not (work / "versions.json").exists()
 
 
-def test_a_run_that_was_killed_behind_the_name_leaves_no_work(tmp_path):
+def test_a_run_killed_after_its_rename_leaves_no_work(tmp_path):
     base, store = own_folder(tmp_path / "base"), tmp_path / "store"
     wanted = request.of(base, QWEN, REVISION, "gptq")
     put_result(store / wanted.path)
@@ -267,7 +267,7 @@ def test_too_few_tokens_are_named_with_both_numbers():
         ),
     ],
 )
-def test_what_the_card_has_is_asked_before(sysfs, facts, tmp_path, capability, used, recipe, said):
+def test_the_card_is_checked_before_a_quantization(sysfs, facts, tmp_path, capability, used, recipe, said):
     sysfs("0000:01:00.0", "0x10de", "0x2d04", "0x030000", "nvidia")
     line = f"gpu 0000:01:00.0 2d04 16384 {used} {capability} off GPU-5f1c A card"
     (card,) = facts(line, "process 0 41 400 ollama", loaded="580.173.02")["gpus"]

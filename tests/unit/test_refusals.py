@@ -34,7 +34,7 @@ def roster(changes):
 
 
 @pytest.fixture(scope="module")
-def said_by_ansible(tmp_path_factory):
+def messages_of_ansible(tmp_path_factory):
     """Return the messages of the playbooks' first task and of the role in each case, from one run."""
     folder = tmp_path_factory.mktemp("refusals")
     tasks = []
@@ -62,14 +62,14 @@ def note(said):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("way", ["playbook", "role"])
-def test_ansible_names_field_value_and_what_is_allowed(said_by_ansible, way, case):
-    sentence = said_by_ansible[f"{way} {case}"]
+def test_ansible_names_field_value_and_the_allowed_values(messages_of_ansible, way, case):
+    sentence = messages_of_ansible[f"{way} {case}"]
     for part in CASES[case][1]:
         assert part in sentence, sentence
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_command_says_the_same(tmp_path, case):
+def test_the_command_reports_the_same(tmp_path, case):
     changes, parts = CASES[case]
     file = tmp_path / "agents.yml"
     file.write_text(json.dumps({"agents": roster(changes)}))

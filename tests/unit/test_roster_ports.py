@@ -34,7 +34,7 @@ def test_without_a_gateway_the_engine_has_the_agents_port():
     ]
 
 
-def test_a_plan_of_before_the_gateway_is_read(tmp_path):
+def test_a_plan_from_before_the_gateway_is_read(tmp_path):
     made = build.build([agent("dev", 8001)], build.Settings("cpu", "/e", "/m", 1))
     del made["agents"][0]["engine_port"]
     file = tmp_path / "plan.json"
@@ -64,18 +64,18 @@ def test_a_plan_of_before_the_gateway_is_read(tmp_path):
         ),
     ],
 )
-def test_a_port_that_another_has_is_refused(port, sentence):
+def test_a_port_of_another_agent_or_the_gateway_is_refused(port, sentence):
     agents = [agent("dev", 8001), agent("qa", port)]
     assert list(validate.problems(agents, gateway_port=GATEWAY)) == [sentence]
     assert list(validate.problems(agents)) == []
 
 
-def test_two_agents_of_one_port_are_told_of_once():
+def test_two_agents_with_one_port_are_reported_once():
     (sentence,) = validate.problems([agent("dev", 8001), agent("qa", 8001)], gateway_port=GATEWAY)
     assert sentence == "agents[qa].port is 8001, which dev also uses: give each agent a different port."
 
 
 @pytest.mark.parametrize("wrong", [80, "8080", True, 70000])
-def test_a_gateway_port_that_is_none_is_refused(wrong):
+def test_an_invalid_gateway_port_is_refused(wrong):
     (sentence,) = validate.problems([agent("dev", 8001)], gateway_port=wrong)
     assert sentence == f"gateway_port is {wrong!r}: write a whole number from 1024 to 65535."

@@ -151,7 +151,7 @@ def test_two_tool_loops_do_not_move_the_card_at_every_step():
     assert len(card.switches) <= 1 + SECONDS // RULES.max_wait_seconds
 
 
-def test_a_tool_that_runs_long_gives_the_card_away():
+def test_a_long_tool_call_releases_the_card():
     card = Card(RULES, ["dev", "po"], [*tool_loop("dev", 0.0, 30.0), Request("po", 10.0, 1)], "dev").run(120)
     assert card.switches[0] == pytest.approx(10.0, abs=2 * TICK)
 
@@ -220,7 +220,7 @@ def test_an_agent_that_cannot_start_costs_no_more_switches_than_are_promised():
 
 
 @pytest.mark.parametrize(("default", "agent", "free"), [(("dev",), "dev", False), ((), "po", True)])
-def test_after_idling_the_default_agent_comes_back_or_the_card_is_freed(default, agent, free):
+def test_after_idling_the_default_agent_starts_or_the_card_is_freed(default, agent, free):
     rules = RULES._replace(idle_seconds=90, default_agents=default)
     card = Card(rules, ["dev", "po"], [Request("po", 0.0, 1)], None).run(300)
     (_, (at, decision)) = card.events

@@ -19,7 +19,7 @@ def path(tmp_path, monkeypatch):
     return tmp_path / "serving.json"
 
 
-def test_no_agent_served_yet(path):
+def test_without_a_record_no_agent_was_active(path):
     assert serving.serving() == []
 
 
@@ -30,7 +30,7 @@ def test_the_last_of_each_card_is_kept(path):
     assert serving.serving() == ["dev", "other-card"]
 
 
-def test_a_damaged_state_says_what_to_do(path):
+def test_a_damaged_state_is_reported_with_the_remedy(path):
     path.write_text("{")
     with pytest.raises(RoundhouseError) as error:
         serving.serving()
@@ -60,7 +60,7 @@ with serving.switching(str):
     return process
 
 
-def test_a_second_switch_is_told_of_the_first(lock):
+def test_a_second_switch_reports_the_first(lock):
     mine = switch_journal.Journal("dev", ["architect"])
     mine.begin()
     mine.phase("start", {})
@@ -87,7 +87,7 @@ def test_a_killed_switch_keeps_no_lock(lock):
             pass
 
 
-def test_the_waiting_one_goes_on_when_the_first_has_ended(lock):
+def test_a_waiting_switch_starts_when_the_first_has_ended(lock):
     with holding(lock) as holder:
         waited = []
 
@@ -99,13 +99,13 @@ def test_the_waiting_one_goes_on_when_the_first_has_ended(lock):
             assert "another switch is running" in waited[0]
 
 
-def test_what_a_killed_writer_left_is_taken_away(lock):
+def test_files_of_a_killed_writer_are_removed(lock):
     (lock.parent / ".serving.json.999999999").write_text("{")
     switch_journal.Journal("dev", []).begin()
     assert [file.name for file in lock.parent.iterdir()] == ["switch.json"]
 
 
-def test_what_a_killed_switch_left_is_understood(lock):
+def test_the_files_of_a_killed_switch_are_read(lock):
     mine = switch_journal.Journal("dev", ["architect"])
     mine.begin()
     mine.phase("start", {"stop": 1.0})
@@ -114,7 +114,7 @@ def test_what_a_killed_switch_left_is_understood(lock):
     assert switch_journal.killed() is None
 
 
-def test_a_note_that_was_prepared_takes_the_others_that_came_meanwhile(path):
+def test_a_prepared_note_includes_the_notes_that_came_meanwhile(path):
     serving.record("architect", ["dev"])
     with serving.prepared("dev", ["architect"]) as commit:
         serving.record("other-card", [])
@@ -123,7 +123,7 @@ def test_a_note_that_was_prepared_takes_the_others_that_came_meanwhile(path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_agent_that_came_back_to_the_roster_does_not_stand_before_the_newest(path):
+def test_an_agent_that_returned_to_the_roster_does_not_precede_the_newest(path):
     serving.record("po", ["architect", "dev"])
     serving.record("architect", ["dev"])  # po is no longer in the roster, so no agent excludes it
     assert serving.serving()[0] == "architect"

@@ -128,7 +128,7 @@ def test_a_run_in_a_pipe_is_a_log_with_its_stages(interrupted_and_again):
     assert re.fullmatch(r"\+ Second  1 task, 0 changed, \d+ s", lines[5])
 
 
-def test_a_word_for_ansible_stays_one_word(interrupted_and_again):
+def test_an_argument_for_ansible_stays_one_argument(interrupted_and_again):
     assert interrupted_and_again[1].status == 0  # its task compares it
 
 
@@ -170,7 +170,7 @@ def test_a_run_in_a_terminal_is_one_screen_of_80_columns(site):
 
 
 def all_of(leader, look):
-    """Return what is written to a terminal until its other end is closed, which Linux tells by an error.
+    """Return what is written to a terminal until its other end is closed, which Linux reports as an error.
 
     `look` gets what has come so far, each time that more has.
     """
@@ -206,7 +206,7 @@ def test_the_guides_words_are_parts_of_site_yml(words, tags):
 
 # Plays of their own within each row; driver and containers are parts of one.
 @pytest.mark.parametrize("tags", [("driver", "engine", "models"), ("containers", "agents", "gateway")])
-def test_each_of_them_is_there(tags):
+def test_each_tag_of_the_guide_selects_a_stage(tags):
     wanted = setup_run.Wanted(tags, str(ROOT / "inventory/lab"), ())
     assert len(setup_run.stages(wanted)) == 1 + len(tags)
 
@@ -222,14 +222,14 @@ def test_an_inventory_that_is_not_there_is_refused(capfd):
     assert "--inventory 'no/such'" in capfd.readouterr().err
 
 
-def test_a_word_that_is_not_behind_the_dashes_is_refused(capfd):
+def test_an_argument_before_the_dashes_is_refused(capfd):
     assert setup.main(["foo", "--", "--check"]) == 2
     assert capfd.readouterr().err == (
         "scripts/setup_vllm.py does not take the argument 'foo'. Put options of ansible-playbook behind `--`.\n"
     )
 
 
-def test_without_a_checkout_it_says_so(capfd, tmp_path, monkeypatch):
+def test_a_missing_checkout_is_reported(capfd, tmp_path, monkeypatch):
     monkeypatch.setattr(setup_run, "ROOT", tmp_path)
     assert setup.main(["--inventory", str(tmp_path)]) == 2
     assert f"{tmp_path} is not a checkout of Roundhouse" in capfd.readouterr().err
@@ -361,7 +361,7 @@ def test_the_screen_fits_the_terminal_and_keeps_the_current_stage(height):
     assert lines[-1].startswith("time left")
 
 
-def test_the_screen_tells_the_time_left_where_the_last_run_did():
+def test_the_screen_states_the_time_left_if_the_last_run_did():
     run = Run(["First", "Second"])
     run.feed(Event(0.0, "play", "First", None, None, None))
     run.feed(Event(1.0, "note", None, None, "gpu", "3.1 of 9.3 GiB, 2 min left"))
@@ -373,14 +373,14 @@ def test_the_screen_tells_the_time_left_where_the_last_run_did():
     assert "First" in setup_screen.screen(run, 12, 10.0, {})  # too narrow, and no error
 
 
-def test_a_log_has_a_pulls_progress_now_and_then_and_all_else_at_once():
+def test_a_log_has_the_progress_of_a_pull_at_intervals_and_other_lines_at_once():
     run, log = Run([]), setup_screen.Log()
     told = [(0, "a", "progress"), (5, "a", "progress"), (6, "b", "progress"), (7, "a", "note"), (25, "a", "progress")]
     lines = [log.line(Event(at, what, None, None, host, "a text"), run) for at, host, what in told]
     assert [line is not None for line in lines] == [True, False, True, True, True]
 
 
-def test_a_line_that_the_pull_shows_is_taken_as_how_far_it_is(monkeypatch):
+def test_a_line_of_the_pull_is_read_as_its_progress(monkeypatch):
     found = progress.event(3 * 2**30, 9 * 2**30, None)
     assert progress.display_line("gpu.lan", found) == "gpu.lan: 3.00 of 9.00 GiB (33 %)"
     monkeypatch.setenv(progress.IN_PLAY_AS_JSON, "1")
@@ -394,7 +394,7 @@ def test_a_line_that_the_pull_shows_is_taken_as_how_far_it_is(monkeypatch):
     assert setup_run.event(told | {"stdout": "Using module file /x/y.py"}) is None
 
 
-def test_it_goes_on_in_the_tools_own_python():
+def test_setup_continues_in_the_tools_own_python():
     done = subprocess.run(
         ["/usr/bin/python3", ROOT / "scripts/setup_vllm.py", "--help"], capture_output=True, text=True, check=False
     )

@@ -72,7 +72,7 @@ def test_an_idle_engine_is_not_slow(serving):
     assert reasons(serving()) == []
 
 
-def test_requests_that_wait_are_told_with_what_they_wait_for(serving):
+def test_waiting_requests_are_reported_with_what_they_wait_for(serving):
     agent = serving()
     answers = send_two(agent)
     (told,) = reasons(agent)
@@ -82,7 +82,7 @@ def test_requests_that_wait_are_told_with_what_they_wait_for(serving):
         each.close()
 
 
-def test_a_full_cache_and_preemptions_are_told(serving):
+def test_a_full_cache_and_preemptions_are_reported(serving):
     agent = serving("--kv-use", "0.99", "--preemptions", "40")
     answers = send_two(agent)
     full, again = reasons(agent)
@@ -93,7 +93,7 @@ def test_a_full_cache_and_preemptions_are_told(serving):
         each.close()
 
 
-def test_an_engine_that_does_not_answer_tells_nothing():
+def test_an_engine_that_does_not_answer_has_no_findings():
     assert client.read("127.0.0.1", 1) == {}
 
 
@@ -140,15 +140,15 @@ def loaded(tmp_path):
         ("97 91 120 180 180 0x80", ["the power supply limits it"]),
     ],
 )
-def test_what_holds_a_card_back_is_told_by_nvml(loaded, ask, live, told):
+def test_nvml_reports_why_a_card_is_slowed(loaded, ask, live, told):
     assert ask(THROTTLING, CARD, f"live 0 {live}", "busy 0 4242 35") == [told, {"4242": 35}]
 
 
-def test_a_card_that_does_not_tell_holds_nothing_back(loaded, ask):
+def test_a_card_without_clock_reasons_has_no_finding(loaded, ask):
     assert ask(THROTTLING, CARD) == [[], None]
 
 
-def test_a_lowered_clock_and_a_stranger_that_computes_are_findings():
+def test_a_lowered_clock_and_another_computing_process_are_findings():
     agent = {"name": "dev", "unit": "roundhouse-dev.service"}
     holders = [
         gpu_memory.Holder(1, "VLLM::EngineCore", "roundhouse-dev.service", 14.0),

@@ -51,7 +51,7 @@ def test_a_start_that_was_too_slow_is_known():
     assert (failed.result, failed.exit_status) == ("timeout", 1)  # of the engine, not of the process that waited for it
 
 
-def test_a_later_start_that_was_ready_ends_the_matter():
+def test_a_later_successful_start_clears_the_finding():
     assert past("start-failed", "mended").last_failed() is None
     assert start_history.last(AGENT, STOPPED, past("start-failed", "mended"), []) is None
     assert start_history.last(AGENT, STOPPED, past("mended", "too-slow"), []) is not None
@@ -68,7 +68,7 @@ def test_an_engine_killed_or_asked_to_stop_did_not_fail():
         assert start_history.last(AGENT, STOPPED._replace(state="failed"), past(record), []) is None
 
 
-def test_an_agent_that_served_and_ended_for_good_is_told_by_what_systemd_says_now():
+def test_an_agent_that_ended_for_good_is_reported_from_systemds_state():
     served = past("ends-while-it-serves")
     found = start_history.last(AGENT, STOPPED._replace(state="failed", exit_status=2), served, [])
     assert (found.code, found.evidence) == ("unknown", "KeyError: 'it'")
@@ -107,7 +107,7 @@ def test_a_crash_loop_is_seen_whatever_the_unit_does_right_now(record, unit, tol
         assert f"crashes repeatedly ({unit['restarts']} restarts, its last end at 2026-" in found.text
 
 
-def test_a_crash_loop_of_another_hour_is_over_and_one_of_unknown_cause_is_called_so(monkeypatch):
+def test_an_old_crash_loop_is_not_reported_and_an_unknown_cause_is_stated(monkeypatch):
     seen = past("ends-while-it-serves")
     ready = STOPPED._replace(state="ready", restarts=2)
     monkeypatch.setattr(start_history.time, "time", lambda: seen.starts[-1].began + 3600)
@@ -146,7 +146,7 @@ RUBBISH = "dev answered '!!!!!!!!', which is not text."
         (history.KILLED, "killed in its phase start", [], None),
     ],
 )
-def test_where_the_journal_tells_no_failed_start_the_history_does(outcome, cause, codes, told):
+def test_without_a_failed_start_in_the_journal_the_history_is_used(outcome, cause, codes, told):
     entry(outcome, cause, *codes)
     found = start_history.last(AGENT, STOPPED, Past([start(1000, ready=True)]), [])
     assert (found.code if found else None) == told
@@ -155,7 +155,7 @@ def test_where_the_journal_tells_no_failed_start_the_history_does(outcome, cause
         assert found.text.startswith("The last switch to it, at ")
 
 
-def test_a_switch_that_went_well_since_or_a_later_start_ends_the_matter():
+def test_a_later_successful_switch_or_start_clears_the_finding():
     entry(history.ROLLED_BACK, RUBBISH, "canary")
     canary = start(1000, ready=True)
     assert start_history.last(AGENT, STOPPED, Past([canary]), []).code == "canary_failed"
@@ -165,14 +165,14 @@ def test_a_switch_that_went_well_since_or_a_later_start_ends_the_matter():
     assert start_history.last(AGENT, STOPPED, Past([canary]), []) is None
 
 
-def test_the_newer_of_journal_and_history_is_told():
+def test_the_newer_of_journal_and_history_is_reported():
     entry(history.ROLLED_BACK, RUBBISH, "canary")
     assert start_history.last(AGENT, STOPPED, Past([start(2000)]), []).code == "out_of_memory"
     older = Past([start(10), start(1000, ready=True)])
     assert start_history.last(AGENT, STOPPED, older, []).code == "canary_failed"
 
 
-def test_without_a_journal_what_systemd_says_now_is_looked_at():
+def test_without_a_journal_systemds_state_is_used():
     broken = STOPPED._replace(state="failed", exit_status=1, result="exit-code")
     assert start_history.last(AGENT, broken, Past([]), []).evidence == "KeyError: 'it'"
     assert start_history.last(AGENT, STOPPED, Past([]), []) is None

@@ -21,7 +21,7 @@ def follow(known=None):
     return progress, [progress.text(at) for at, line in enumerate(LINES, 1) if progress.feed(line, at)]
 
 
-def test_the_phases_are_told_as_they_come():
+def test_each_phase_is_reported_when_it_begins():
     _, told = follow()
     assert told == [
         "loading vLLM",
@@ -63,7 +63,7 @@ def test_the_last_starts_are_remembered_each_with_its_model(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"schema": 99, "starts": []}'])
-def test_a_file_that_cannot_be_understood_is_no_start(tmp_path, monkeypatch, content):
+def test_an_invalid_file_counts_as_no_start(tmp_path, monkeypatch, content):
     monkeypatch.setattr(serving, "FOLDER", tmp_path)
     start_phases.path().write_text(content)
     assert start_phases.known(AGENT) is None

@@ -107,7 +107,7 @@ def test_a_starting_agent_is_stopped_too(up):
     assert stop.stop(PLAN, None, str)["stopped"] == ["dev", "po"]
 
 
-def test_the_other_goes_on(up):
+def test_stopping_an_agent_that_is_not_active_keeps_the_active_one(up):
     result = stop.stop(PLAN, "po", str)
     assert (result["stopped"], up["roundhouse-dev.service"]) == ([], "ready")
     assert stop.text(result) == "No agent was active."
@@ -122,7 +122,7 @@ def test_a_killed_switch_stays_for_the_next_one_to_finish(up):
     assert switch_journal.killed().to == "po"
 
 
-def test_it_does_not_come_between_a_switch(up):
+def test_a_stop_during_a_switch_is_refused(up):
     held, done = threading.Event(), threading.Event()
 
     def switch():
@@ -144,7 +144,7 @@ def test_it_does_not_come_between_a_switch(up):
     assert stop.stop(PLAN, None, str)["stopped"] == ["dev"]
 
 
-def test_one_that_waits_for_a_switch_says_so_once(up):
+def test_a_stop_that_waits_for_a_switch_reports_it_once(up):
     held, done, said = threading.Event(), threading.Event(), []
     polls = []
 
@@ -205,7 +205,7 @@ def test_the_users_old_words_are_words_of_the_command(old, new):
 @pytest.mark.parametrize(
     "words", [[], ["--launch"], ["--launch", "status"], ["--status", "--stop"], ["--status", "--no"]]
 )
-def test_an_old_word_that_cannot_be_meant_is_refused(deployed, capsys, words):
+def test_an_invalid_old_word_is_refused(deployed, capsys, words):
     assert agent_manager.main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

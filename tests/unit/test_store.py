@@ -185,7 +185,7 @@ def test_an_export_takes_results_and_drafts_and_no_base_of_a_result(hub, place, 
     assert not hub.log
 
 
-def test_the_role_takes_a_result_where_the_source_has_it_and_passes_over_what_it_has_not(hub, place, tmp_path):
+def test_the_role_takes_the_results_that_the_source_has_and_skips_the_others(hub, place, tmp_path):
     result, away = put_result(place), tmp_path / "away"
     given = {"required_models": [], "store": str(away), "source": str(place), "files_at_once": 4}
     results = [
@@ -200,7 +200,7 @@ def test_the_role_takes_a_result_where_the_source_has_it_and_passes_over_what_it
         pull_module.pull_models(given | {"files_at_once": 0})
 
 
-def test_a_damaged_disk_is_found_out(hub, place, tmp_path):
+def test_a_damaged_disk_is_detected(hub, place, tmp_path):
     path = next(iter(store.stored_models(place))).folder / "model.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -264,7 +264,7 @@ def test_a_manifest_that_the_other_host_cannot_read_is_named(place, shared, tmp_
     assert error.value.fields["reason"].startswith(f"{path} cannot be read")
 
 
-def test_verify_reads_everything_and_its_exit_status_says_so(warm, place):
+def test_verify_reads_everything_and_its_exit_status_is_the_result(warm, place):
     assert warm.run("verify", "--store", place).returncode == 0
     path = next(iter(store.stored_models(place))).folder / "config.json"
     path.write_text("{}")
@@ -276,7 +276,7 @@ def test_verify_reads_everything_and_its_exit_status_says_so(warm, place):
     assert row["verified_at"] is None
 
 
-def test_where_there_is_nothing_to_verify_it_says_so(warm, hub, place, tmp_path):
+def test_verify_reports_that_there_is_nothing_to_verify(warm, hub, place, tmp_path):
     empty = warm.run("verify", "--store", tmp_path / "none")
     assert (empty.returncode, empty.stderr) == (
         1,
@@ -309,7 +309,7 @@ def test_verify_reads_the_revision_that_is_named(warm, hub, place):
     assert warm.run("verify", MODEL, "--store", place).returncode == 1
 
 
-def test_a_disk_that_fails_is_named_and_whose_it_is(hub, place, tmp_path, failing_disk):
+def test_a_failing_disk_is_named_with_its_store(hub, place, tmp_path, failing_disk):
     path = next(iter(store.stored_models(place))).folder / "model.safetensors"
     done = failing_disk(path, "verify", "--store", place)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
@@ -341,7 +341,7 @@ def test_a_disk_without_locks_is_refused(hub, place, failing_disk):
     )
 
 
-def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_told(warm, hub, place, tmp_path):
+def test_an_unreadable_manifest_is_named_and_the_others_are_reported(warm, hub, place, tmp_path):
     other = pull_models(Hub(hub.url), place, "lab/other")["path"]
     folder = store.folder(place, MODEL, store.manifests(place, MODEL)[0].revision)
     path = folder / manifest.NAME

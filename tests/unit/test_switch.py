@@ -116,7 +116,7 @@ def test_what_an_engine_stated_is_kept_also_of_one_that_failed(planned, host, tm
     assert [len(start["gpus"]) for start in measured.load()] == [1, 2]
 
 
-def test_a_full_disk_is_no_reason_to_fail_a_switch(planned, host, tmp_path, monkeypatch):
+def test_a_full_disk_does_not_fail_a_switch(planned, host, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr(measured, "PATH", tmp_path / "file" / "measured.json")
     result, said = go(planned, "left")
@@ -140,7 +140,7 @@ def test_an_unforeseen_error_restores_the_previous_agent(planned, host, monkeypa
     assert host.names() == ["left"]
 
 
-def test_an_agent_that_serves_goes_on_though_it_answers_otherwise(planned, host, monkeypatch):
+def test_an_active_agent_with_a_changed_canary_keeps_running(planned, host, monkeypatch):
     go(planned, "left")
     go(planned, "left")
 
@@ -189,7 +189,7 @@ def test_the_previous_agents_are_restored_on_every_card(planned, host):
     assert host.names() == ["left", "right"]
 
 
-def test_one_that_does_not_come_back_keeps_no_other_from_it(planned, host):
+def test_a_failed_restore_does_not_prevent_the_other_restores(planned, host):
     host.up = {"roundhouse-left.service", "roundhouse-right.service"}
     host.broken = {"roundhouse-big.service", "roundhouse-left.service"}
     with pytest.raises(RoundhouseError, match=r"left .*right is active on port 8002") as error:
@@ -198,7 +198,7 @@ def test_one_that_does_not_come_back_keeps_no_other_from_it(planned, host):
     assert host.names() == ["right"]
 
 
-def test_rubbish_from_the_new_agent_restores_the_previous_one(planned, host):
+def test_an_unreadable_answer_of_the_new_agent_restores_the_previous_one(planned, host):
     host.up, host.rubbish = {"roundhouse-right.service"}, {"roundhouse-other.service"}
     told = r"^other answered rubbish\. right is active on port 8002\. `roundhouse logs"
     with pytest.raises(RoundhouseError, match=told) as error:
@@ -214,7 +214,7 @@ def test_a_ready_agent_with_nonsense_answers_is_restarted(planned, host):
     assert host.happened[:2] == ["stop roundhouse-left.service", "start roundhouse-left.service"]
 
 
-def test_an_interrupted_switch_goes_back(planned, host):
+def test_an_interrupted_switch_restores_the_previous_agent(planned, host):
     host.up = {"roundhouse-right.service"}
     started = host.start
 
@@ -232,7 +232,7 @@ def test_an_interrupted_switch_goes_back(planned, host):
     assert (error.value.code, host.names()) == ("interrupted", ["right"])
 
 
-def test_resume_brings_every_card_up_though_one_fails(planned, host):
+def test_resume_starts_the_other_cards_if_one_fails(planned, host):
     host.broken = {"roundhouse-big.service"}
     planned["agents"] = planned["agents"][1:]
     for agent in planned["agents"]:
@@ -250,7 +250,7 @@ def test_resume_restarts_an_agent_that_runs_as_it_was_deployed_before(planned, h
     assert host.happened == ["stop roundhouse-left.service", "start roundhouse-left.service"]
 
 
-def test_resume_stops_nothing_when_what_is_to_start_would_be_refused(planned, host, monkeypatch):
+def test_resume_stops_no_agent_if_the_start_would_be_refused(planned, host, monkeypatch):
     host.up, host.outdated = {"roundhouse-left.service"}, {"left"}
 
     host.refuse = "/m is cut."
@@ -259,7 +259,7 @@ def test_resume_stops_nothing_when_what_is_to_start_would_be_refused(planned, ho
     assert host.happened == []
 
 
-def test_resume_lets_one_that_would_be_refused_run_on_and_brings_up_the_other_card(planned, host):
+def test_resume_keeps_an_agent_that_would_be_refused_and_starts_the_other_card(planned, host):
     host.up, host.outdated = {"roundhouse-left.service"}, {"left"}
     host.refuse, host.refused = "/m is cut.", "left"
     with pytest.raises(
@@ -332,7 +332,7 @@ def test_after_a_killed_switch_the_next_one_knows_the_previous_agent(planned, ho
     assert [entry.outcome for entry in history.load()] == [history.KILLED, history.ROLLED_BACK]
 
 
-def test_resume_finishes_a_killed_switch_whose_agent_came_up(planned, host):
+def test_resume_completes_a_killed_switch_whose_agent_is_ready(planned, host):
     killed("other", ["right"], "start")
     host.up = {"roundhouse-left.service", "roundhouse-other.service"}
     assert resume.resume(planned, lambda text: None)["serving"] == ["left", "other"]
@@ -340,7 +340,7 @@ def test_resume_finishes_a_killed_switch_whose_agent_came_up(planned, host):
     assert history.load()[-1].outcome == history.DONE
 
 
-def test_resume_undoes_a_killed_switch_whose_agent_is_not_up(planned, host):
+def test_resume_rolls_back_a_killed_switch_whose_agent_is_not_ready(planned, host):
     killed("other", ["right"], "stop")
     serving.make_folder()
     assert resume.resume(planned, lambda text: None)["serving"] == ["right", "left"]
@@ -363,7 +363,7 @@ def test_a_boot_after_a_kill_behind_the_commit_starts_the_committed_agent(planne
     assert (switch_journal.killed(), history.load()[-1].outcome) == (None, history.DONE)
 
 
-def test_a_killed_switch_is_undone_when_the_next_is_refused(planned, host):
+def test_a_killed_switch_is_rolled_back_if_the_next_is_refused(planned, host):
     killed("other", ["right"], "start")
     host.refuse = "/m is cut."
     with pytest.raises(RoundhouseError, match=r"/m is cut\. right is active"):
@@ -371,7 +371,7 @@ def test_a_killed_switch_is_undone_when_the_next_is_refused(planned, host):
     assert (switch_journal.killed(), host.names()) == (None, ["right"])
 
 
-def test_an_agent_that_answers_otherwise_than_at_its_deployment_is_sent_back(planned, host, monkeypatch):
+def test_a_new_agent_with_a_changed_canary_is_rolled_back(planned, host, monkeypatch):
     go(planned, "other")
     go(planned, "right")
     engine, (port,) = (

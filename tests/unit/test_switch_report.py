@@ -48,7 +48,7 @@ def _python(folder, name, says):
     return str(place / "python")
 
 
-def test_every_host_has_a_row_and_its_reason_also_when_nothing_can_be_run_there(play):
+def test_every_host_has_a_row_with_its_reason_even_if_it_is_unreachable(play):
     well = json.dumps(SERVES)
     hosts = {
         "well": (well, {}, "switched     dev    3.5"),
@@ -71,7 +71,7 @@ def test_every_host_has_a_row_and_its_reason_also_when_nothing_can_be_run_there(
 
 
 @pytest.mark.parametrize("broken", [(json.dumps(SERVES), GONE), (None, {}), (json.dumps(SERVES), NO_ROOT)])
-def test_the_first_that_fails_ends_it_and_the_table_has_the_hosts_not_tried(play, broken):
+def test_the_first_failed_host_ends_the_play_and_the_table_has_the_others(play, broken):
     well = (json.dumps(SERVES), {})
     done = play([("first", well), ("second", broken), ("third", well)], agent="dev")
     assert done.returncode != 0
@@ -81,7 +81,7 @@ def test_the_first_that_fails_ends_it_and_the_table_has_the_hosts_not_tried(play
     assert "not tried" in last[3]
 
 
-def test_where_all_goes_well_nothing_fails(play):
+def test_the_play_succeeds_if_every_host_succeeds(play):
     done = play(
         [("one", (json.dumps(SERVES), {})), ("two", (json.dumps(SERVES | {"changed": False}), {}))], agent="dev"
     )
@@ -89,7 +89,7 @@ def test_where_all_goes_well_nothing_fails(play):
     assert "two   served already  dev" in done.stdout
 
 
-def test_without_an_agent_the_sentence_says_so(play):
+def test_a_missing_agent_is_reported(play):
     done = play([("one", (json.dumps(SERVES), {}))])
     assert done.returncode != 0
     assert "agent is not set" in done.stdout

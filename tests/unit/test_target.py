@@ -148,7 +148,7 @@ def lab(tmp_path, monkeypatch):
 
 
 def without_a_plan():
-    """Say why these tests need a machine on which no plan is deployed."""
+    """Return whether this machine has a plan: these tests need one without."""
     return Path("/etc/roundhouse/plan.json").exists()
 
 
@@ -168,7 +168,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("name", [name for name in command.NAMES if name != "help"])
-def test_each_command_acts_on_the_lab_and_says_so_once(lab, name):
+def test_each_command_acts_on_the_lab_and_reports_it_once(lab, name):
     done = lab.run(name, *WORDS.get(name, []))
     assert lab.calls(), "nothing ran on the host"
     assert done.stderr.splitlines()[0] == "host: lab"
@@ -195,7 +195,7 @@ def test_on_local_is_this_machine(lab):
 
 
 @pytest.mark.parametrize("words", [["keys", "ensure", "--json"], ["import", "old.env"], ["help"]])
-def test_what_concerns_this_machine_stays_here(lab, words):
+def test_commands_about_this_machine_run_here(lab, words):
     (lab.here / "old.env").write_text("VLLM_MODEL=Qwen/Qwen2.5-7B-Instruct-AWQ\n")
     lab.run(*words)
     assert lab.calls() == ""
@@ -275,7 +275,7 @@ def test_an_export_lies_on_this_machine_and_is_verified(lab, stored):
     assert lab.calls().count("tar ") == 1  # what is there is not sent again
 
 
-def test_an_export_that_was_damaged_on_its_way_gets_no_name(lab, stored):
+def test_an_export_damaged_in_transfer_is_not_published(lab, stored):
     flip = "import sys; b = bytearray(sys.stdin.buffer.read()); b[len(b) // 2] ^= 1; sys.stdout.buffer.write(b)"
     program(lab.folder / "host/tar", f'#!/bin/sh\n/bin/tar "$@" | {sys.executable} -c "{flip}"\n')
     answer = json.loads(lab.run("export", "usb", MODEL, "--json").stdout)
@@ -332,7 +332,7 @@ def test_the_lab_s_ollama_becomes_a_roster_on_this_machine(lab):
     assert lab.run("import", "ollama", "--store", ollama.folder, "--to", "roster.yml").returncode == 2
 
 
-def test_a_file_of_this_machine_is_on_the_host_only_meanwhile(lab):
+def test_a_file_of_this_machine_is_on_the_host_only_during_the_command(lab):
     texts = lab.here / "texts"
     texts.write_text("one\ntwo\n")
     with remote.uploaded("lab", texts) as there:

@@ -58,12 +58,12 @@ def test_a_program_gets_the_error_itself(monkeypatch):
         (["control", "x"], "unexpected_argument"),
     ],
 )
-def test_a_word_takes_an_agent_where_it_is_about_one(words, code):
+def test_a_missing_or_unexpected_argument_is_refused(words, code):
     with pytest.raises(UsageError) as error:
         main.parse(words)
     assert error.value.code == code
 
 
 @pytest.mark.parametrize("line", ["plain", "a list [1, 2]", "[no_text_before]", "an index [7]", "upper [CASE]"])
-def test_what_only_looks_like_a_code_is_none(line):
+def test_a_word_that_resembles_a_code_is_ignored(line):
     assert cause.code_of(line) is None

@@ -43,7 +43,7 @@ def starting(note, phase="start", step="", percent=None):
     return Switching("dev", 100.0, phase, note, step, percent)
 
 
-def test_a_screen_of_80_columns_loses_nothing_of_what_is_said():
+def test_a_screen_of_80_columns_keeps_the_whole_text():
     drift = "its model is /var/lib/roundhouse/models/x, and /var/lib/roundhouse/models/y-that-is-longer is planned"
     text = watch.screen(view(starting(f"loading weights 42 %, {LONG}"), drift=[drift]), 80, now=112.0)
     assert max(map(len, text.splitlines())) <= 80
@@ -53,7 +53,7 @@ def test_a_screen_of_80_columns_loses_nothing_of_what_is_said():
     assert "model: Qwen2.5-Coder-14B-Instruct-AWQ-of-some-length\n" in text
 
 
-def test_a_killed_switch_is_told_and_none_is_too():
+def test_the_screen_shows_a_killed_switch_or_none():
     assert "resume finishes" in watch.screen(view(killed="a switch to dev was killed: resume finishes it"), 80)
     assert watch.screen(view(), 80).endswith("no switch is running")
 

@@ -60,7 +60,7 @@ def test_the_third_failure_in_a_row_ends_the_engine(host, rounds):
     assert cause.code_of(host.said[-1]) == watchdog.HANGS
 
 
-def test_one_sign_of_life_begins_the_count_again(host, rounds):
+def test_one_successful_check_resets_the_count(host, rounds):
     rounds(2)
     host.alive = True
     rounds(1)
@@ -103,6 +103,6 @@ def test_an_engine_that_is_asked_to_stop_meanwhile_is_not_killed(host, rounds):
 
 
 @pytest.mark.parametrize("seen", ["failed", "stopped"])
-def test_it_goes_when_the_agent_is_gone(host, rounds, seen):
+def test_the_watchdog_ends_when_the_agent_has_ended(host, rounds, seen):
     host.state = seen
     assert rounds(1) == [False]

@@ -77,7 +77,7 @@ def test_an_idle_engine_whose_core_is_stopped_is_not_alive_though_its_api_answer
     assert not before.busy
 
 
-def test_a_busy_engine_is_asked_nothing_and_lives_while_its_numbers_move(core):
+def test_a_busy_engine_is_alive_while_its_counters_change(core):
     handler, agent = core
     handler.numbers["num_requests_running"] = 1.0
     alive, before = take(agent)
@@ -89,7 +89,7 @@ def test_a_busy_engine_is_asked_nothing_and_lives_while_its_numbers_move(core):
     assert handler.asked == 0
 
 
-def test_one_that_got_work_while_it_was_asked_is_alive(core):
+def test_an_engine_that_got_work_during_the_check_is_alive(core):
     handler, agent = core
     handler.came_meanwhile = {"num_requests_running": 8.0}
     alive, now = take(agent)

@@ -68,7 +68,7 @@ def test_a_duplicate_key_is_an_error_with_both_lines(text):
         "- {x: 1}\n- {x: 1}\n",
     ],
 )
-def test_what_ansible_reads_is_no_error(text):
+def test_what_ansible_reads_is_accepted(text):
     yaml_file.check(Path("x.yml"), text)
 
 

@@ -23,7 +23,7 @@ def test_a_switch_to_an_engine_that_fails_restores_the_previous_agent(switch, se
     assert serving() == ["architect"]
 
 
-def test_an_upgrade_whose_engine_answers_rubbish_is_rolled_back(host, play, serving, switch, engine_of):
+def test_an_upgrade_with_unreadable_answers_is_rolled_back(host, play, serving, switch, engine_of):
     broken = engine_of("0.34.0")
     host.check_output("mkdir -p /var/cache/roundhouse/lab-faults && echo --rubbish > %s",
                       f"/var/cache/roundhouse/lab-faults/{broken.rpartition('/')[2]}")  # fmt: skip

@@ -12,7 +12,7 @@ MESSAGES = [{"role": "user", "content": "Hello"}]
 
 @pytest.fixture(scope="module")
 def agent(plan, serving, switch):
-    """Return the agent that serves."""
+    """Return the active agent, after a switch to dev if there is none."""
     if not serving():
         assert switch("dev")["rc"] == 0
     (name,) = serving()

@@ -83,7 +83,7 @@ def test_a_stopped_agent_is_started_by_the_next_request(gate, on_demand):
 
 
 @pytest.mark.one_host("bookworm")
-def test_a_switch_by_hand_goes_through_the_service_and_both_tell_the_same(gate, on_demand):
+def test_a_manual_switch_uses_the_service_and_both_report_the_same(gate, on_demand):
     answer = gate.run("dev", "--wait")
     assert (answer["rc"], answer["agent"], answer["changed"]) == (0, "dev", True)
     wrong = gate.run("nosuch")
@@ -95,7 +95,7 @@ def test_a_switch_by_hand_goes_through_the_service_and_both_tell_the_same(gate, 
 
 
 @pytest.mark.one_host("bookworm")
-def test_a_switch_by_hand_that_is_interrupted_goes_back(gate, on_demand, fault):
+def test_an_interrupted_manual_switch_restores_the_previous_agent(gate, on_demand, fault):
     assert gate.run("architect", "--wait")["rc"] == 0
     fault("dev", f"--load-while {GATE}")
     gate.hold(True)

@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def dev_goes_on(serving, switch):
+def dev_still_serves(serving, switch):
     """Require that dev is active before and after each test, and answers its canary."""
     assert switch("dev")["rc"] == 0
     yield
@@ -32,7 +32,7 @@ def test_a_model_that_was_not_pulled_is_not_quantized(host):
     refused(answer, 2, "lab/nothing is not in ", "Run `roundhouse pull lab/nothing`.")
 
 
-def test_a_port_that_a_stranger_holds(host, plan, switch):
+def test_a_port_that_another_process_holds(host, plan, switch):
     port = plan["agents"][2]["engine_port"]
     host.check_output(f"systemd-run --unit stranger python3 -m http.server --bind 127.0.0.1 {port}")
     host.check_output(f"timeout 60 sh -c 'until ss -ltn | grep -q :{port}; do sleep 0.1; done'")
@@ -59,7 +59,7 @@ def test_a_model_that_was_cut_is_refused_before_anything_is_stopped(host, plan, 
         ("name", "status", "agents[status].name is 'status', a command of roundhouse"),
     ],
 )
-def test_a_roster_that_cannot_be_meant(plan, play, field, value, sentence):
+def test_an_invalid_roster_is_refused(plan, play, field, value, sentence):
     keys = ("name", "port", "max_model_len", "gpu_memory_utilization", "temperature", "top_p")
     agents = [{**{key: agent[key] for key in keys}, "models": [{"model": agent["model"]}]} for agent in plan["agents"]]
     agents[2][field] = value

@@ -33,7 +33,7 @@ def test_another_agent_leaves_the_serving_one_alone(host, serving, roster, deplo
     assert "roundhouse-qa.service" in host.check_output("systemctl show --property Conflicts --value roundhouse-dev")
 
 
-def test_an_agent_that_left_the_roster_is_gone_and_a_second_run_changes_nothing(host, serving, roster, deploy):
+def test_an_agent_that_left_the_roster_is_removed_and_a_second_run_changes_nothing(host, serving, roster, deploy):
     before = started(host, "dev")
     deploy(roster)
     assert serving() == ["dev"]

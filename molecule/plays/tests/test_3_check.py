@@ -1,4 +1,4 @@
-"""Check mode tells what would change on a host that lacks the engine and the models, and changes nothing."""
+"""Check mode lists the changes on a host that lacks the engine and the models, and changes nothing."""
 
 
 def test_check_mode_without_engine_and_models(host, play, serving):

@@ -1,4 +1,4 @@
-"""A store's disk that lacks 3 GiB: site.yml says so before the first byte, with both numbers and the path."""
+"""A store's disk that lacks 3 GiB: site.yml reports it before the first byte, with both numbers and the path."""
 
 import os
 

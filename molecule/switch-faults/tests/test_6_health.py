@@ -123,7 +123,7 @@ def test_the_watchdog_kills_no_engine_during_a_drain(usual):
     assert "hangs: killing" not in said_by(usual, "roundhouse-watchdog@architect", usual.since)
 
 
-def dies_for_good(table, agent, fault):
+def crash_permanently(table, agent, fault):
     """Make the active agent's engine crash, at each later start too."""
     table.fault(agent, fault)
     table.host.check_output("systemctl kill --signal=SIGKILL roundhouse-%s", agent)
@@ -142,7 +142,7 @@ def test_after_two_failing_agents_a_third_one_is_started(table):
     for agent in ("dev", "architect"):  # first, because systemd resets its count of starts when it reloads units
         table.limit_unit(agent, *AT_ONCE)
     assert table.run("dev")["rc"] == 0
-    dies_for_good(table, "dev", "--out-of-memory")
+    crash_permanently(table, "dev", "--out-of-memory")
     entry = failover_of(table, "architect")
     assert (entry["previous"], entry["to"]) == (["dev"], "architect")
     assert "CUDA out of memory" in entry["cause"]
@@ -154,7 +154,7 @@ def test_after_two_failing_agents_a_third_one_is_started(table):
     assert "CUDA out of memory" in row["problem"]
     assert "dev was given up." in said_by(table, "roundhouse-failover@dev", 0)
 
-    dies_for_good(table, "architect", "--out-of-memory")
+    crash_permanently(table, "architect", "--out-of-memory")
 
     # Failover skips dev, the agent active before the architect, because dev was given up and not started since.
     assert (entry := failover_of(table, "po"))["previous"] == ["architect"], entry
@@ -165,7 +165,7 @@ def test_an_invalid_option_is_not_retried(table):
     assert table.run("po")["rc"] == 0
     assert table.run("dev")["rc"] == 0
     begun = time.monotonic()
-    dies_for_good(table, "dev", "--no-such-option")
+    crash_permanently(table, "dev", "--no-such-option")
     entry = failover_of(table, "po")
     took = time.monotonic() - begun
     assert (entry["previous"], entry["to"]) == (["dev"], "po")

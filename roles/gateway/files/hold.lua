@@ -8,6 +8,7 @@
 --   failed:T  not loaded; the control service tries it again at T, in seconds since the epoch
 --   pinned:N  not loaded; a pinned agent keeps its card
 --   off:N     not loaded; nothing starts it on demand
+--
 -- N is the length of the agent's start in seconds.
 local routes = Map.new(os.getenv("ROUNDHOUSE_ROUTES"), Map._str)
 local most = tonumber(os.getenv("ROUNDHOUSE_WAITING"))
@@ -19,7 +20,7 @@ local GONE_MS = 2000
 local held = {} -- agent -> number of a request -> times of its last poll and of its arrival
 local counted = {} -- agent -> name of a counter -> value
 local refused = {} -- agent, or "" for an unknown one -> reason -> number of requests
-local cuts = {} -- agent -> the drain that is about to cut its streams: its time, its cause, the streams told so far
+local cuts = {} -- agent -> the drain that is about to cut its streams: its time, its cause, the number of streams ended so far
 local number = 0
 
 local function now_ms()
@@ -102,7 +103,7 @@ core.register_cli({ "roundhouse", "waiting" }, "roundhouse waiting: list the hel
   end
 end)
 
--- The drain of an agent is about to cut what still runs. Streams that began before end with an event that says why.
+-- The drain of an agent is about to cut what still runs. Streams that began before end with an event that states the cause.
 core.register_cli({ "roundhouse", "cut" }, "roundhouse cut AGENT CAUSE...: end its streams", function(applet, _, _, agent, ...)
   cuts[agent] = { at = now_ms(), cause = table.concat({ ... }, " "), told = 0 }
   applet:send("\n")
@@ -114,8 +115,8 @@ core.register_cli({ "roundhouse", "told" }, "roundhouse told AGENT: count the en
 end)
 
 -- Ends the streams of a cut. The client gets the reason as OpenAI's error event and a complete response; the engine's
--- connection is closed. HAProxy calls this with each part of a stream, so an engine that sends nothing more, because it
--- crashed or hangs, leaves a broken connection: HAProxy drops the response then, and no filter can add to it.
+-- connection is closed. HAProxy calls this with each part of a stream. If the engine sends nothing more, because it
+-- crashed or hangs, HAProxy drops the response and no filter can add to it. The client sees a broken connection.
 local END = 'data: {"error":{"message":"%s was stopped by %s; repeat the request.","type":"server_error",'
   .. '"param":null,"code":"agent_stopped"}}\n\n'
 local Told = { id = "told", flags = filter.FLT_CFG_FL_HTX }

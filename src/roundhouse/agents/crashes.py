@@ -28,7 +28,7 @@ _FAILED = (history.ROLLED_BACK, history.ROLLBACK_FAILED)
 
 
 def record(plan: Plan, name: str, told: Mapping[str, str]) -> history.Entry | None:
-    """Add an entry for an engine that ended by itself, and return it; None for a stop that someone asked for.
+    """Add an entry for an engine that ended by itself, and return it; None for a stop that someone requested.
 
     `told` are the variables that systemd sets for ExecStopPost= (systemd.exec(5)). A start that fails within a switch
     is part of the switch's own entry. Raises RoundhouseError and OSError.
@@ -113,7 +113,7 @@ def sentence(name: str, crash: CrashRow) -> str:
 
 
 def findings(plan: Plan, now: float | None = None) -> list[Finding]:
-    """Return a finding for each agent of the plan that failed in the last 24 hours, as far as the history tells.
+    """Return a finding for each agent of the plan that failed in the last 24 hours, as far as the history has it.
 
     That is a crash, a failover, and a switch or deployment that failed without a later one that succeeded.
     """

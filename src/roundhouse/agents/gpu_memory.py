@@ -93,7 +93,7 @@ def require_memory(agent: Agent, stopping: Iterable[str]) -> None:
             return
         card, used = short[0]
         others = [holder for holder in card.holders if holder.unit not in ours]
-        # A process that ended since the driver was asked has no unit any more; its memory is about to be free.
+        # A process that ended since the driver's answer has no unit any more; its memory is about to be free.
         if any(_lives(holder.pid) for holder in others) or time.monotonic() > end:
             others_alone = card._replace(used_gib=used, holders=others)
             raise _held("memory_held", f"{_TAKES}, and {{holders}}.", agent, others_alone)
@@ -101,7 +101,7 @@ def require_memory(agent: Agent, stopping: Iterable[str]) -> None:
 
 
 def wait_until_free(agent: Agent, stopped: Iterable[str], note: OnNote) -> bool:
-    """Wait until the agent's GPUs have the memory for its engine; return whether NVML could tell.
+    """Wait until the agent's GPUs have the memory for its engine; return whether NVML reported it.
 
     A GPU is not free while a process of a stopped unit is on it. Raises RoundhouseError with the holders on a timeout.
     """

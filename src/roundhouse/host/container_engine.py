@@ -39,7 +39,7 @@ class Choice(NamedTuple):
 
 
 class Source(TypedDict, total=False):
-    """A source of the engine on one platform: its packages, or a sentence that says why it is refused."""
+    """A source of the engine on one platform: its packages, or a sentence that states why it is refused."""
 
     packages: list[str]
     refused: str

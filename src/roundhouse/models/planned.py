@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def to_pull(agents: Iterable[Agent], place: Path, source: download.Source) -> list[PullRequest]:
     """Return the hub's models and draft models to pull; for a quantized model its base until the result exists.
 
-    A folder may contain the result itself. The hub is not asked for a result, because its name there may belong to
+    A folder may contain the result itself. No result is requested from the hub, because its name there may belong to
     another owner.
     """
 

@@ -1,7 +1,7 @@
 """Check that the disk has room for the run's downloads and builds, as the disk's row of the preflight table.
 
 A locked model counts with its exact size, less the downloaded bytes. Other models count with the fit's estimate.
-Without an estimate the pull asks the hub for the size and checks the disk before its first byte.
+Without an estimate the pull gets the size from the hub and checks the disk before its first byte.
 """
 
 from __future__ import annotations

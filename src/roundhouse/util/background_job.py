@@ -1,6 +1,6 @@
 """Watch a background job on a host: its process, its progress, and whether it ended without a result.
 
-Ansible's status file outlives the job: after a reboot or an out-of-memory kill it still says that the job has not
+Ansible's status file outlives the job: after a reboot or an out-of-memory kill it still shows the job as not
 finished. Therefore the first line of the progress file names the process and the boot. Each check compares both.
 """
 

@@ -50,7 +50,7 @@ def captured_graphs(max_num_seqs: int) -> int:
     """Return the number of CUDA graphs that the engine captures at start.
 
     The piecewise set has batch sizes 1, 2, 4, then steps of 8 to 256 and of 16 to 512. It ends at twice max_num_seqs
-    (config/vllm.py:2292 of 0.32). The full set has the same sizes up to max_num_seqs: a log of 256 sequences says
+    (config/vllm.py:2292 of 0.32). The full set has the same sizes up to max_num_seqs: a log of 256 sequences has
     "PIECEWISE=51 (largest=512), FULL=35 (largest=256)" (vllm#39559).
     """
     return _sizes_to(min(2 * max_num_seqs, _GRAPH_SIZE_LIMIT)) + _sizes_to(min(max_num_seqs, _GRAPH_SIZE_LIMIT))
