@@ -99,7 +99,9 @@ def test_a_deployment_resets_the_wait(control, host):
     on_demand.note_deployment(str)
     host.run(control, 200)
     assert host.tries[-1] == 182.0
-    os.utime(serving.LOCK.parent / "deployment", (0, 0))  # as another deployment, which the clock distinguishes from the first
+    os.utime(
+        serving.LOCK.parent / "deployment", (0, 0)
+    )  # as another deployment, which the clock distinguishes from the first
     host.run(control, 2)
     assert host.tries[-1] == 200.0
     assert on_demand.last_deployment() == 0

@@ -36,7 +36,18 @@ AGENTS = ("architect", "dev", "po")
 COMMAND = ("roundhouse", "scripts/switch.py")
 # What the shell, and programs of others, do in a document: nothing of ours to check.
 SHELL = (".", "set", "cd", "export")
-OTHERS = (*SHELL, "git", "python", "python3", "~/examples/bin/python", "curl", "docker", "nvidia-smi", "systemctl", "ufw")
+OTHERS = (
+    *SHELL,
+    "git",
+    "python",
+    "python3",
+    "~/examples/bin/python",
+    "curl",
+    "docker",
+    "nvidia-smi",
+    "systemctl",
+    "ufw",
+)
 # The commands that need no root on a host, as docs/reference/command.md lists them.
 WITHOUT_ROOT = {"gpu", "history", "plan", "plans", "models", "export", "import"}
 
