@@ -61,7 +61,7 @@ def test_the_packages_init_files_stay_empty():
     assert [path for path in PACKAGE.rglob("*/__init__.py") if path.read_text()] == []
 
 
-CHANGES = (CHECKOUT / "CONTRIBUTING.md").read_text().partition("## Where to change what")[2].partition("## Rules")[0]
+CHANGES = (CHECKOUT / "CONTRIBUTING.md").read_text().partition("## What to change where")[2].partition("## Rules")[0]
 
 
 def test_files_named_in_contributing_exist():

@@ -43,7 +43,7 @@ def test_an_answer_that_differs_from_the_deployments(table):
     assert table.run("dev")["rc"] == 0
     assert table.run("architect")["rc"] == 0
     table.fault("dev", "--answer-differently")
-    assert "since it was deployed" in table.refused("dev")
+    assert "gave the wrong canary answer" in table.refused("dev")
     assert table.serving() == ["architect"]
 
 
@@ -114,7 +114,7 @@ def test_both_fail(table):
 @pytest.mark.parametrize(
     ("fault", "part"),
     [
-        ("--rubbish", "architect returned unreadable text, '!!!!!!!!!!!!!!!!': its weights"),
+        ("--rubbish", "architect returned unreadable text, '!!!!!!!!!!!!!!!!'; its weights"),
         ("--hang", "architect is healthy but did not answer a request: "),
         ("--never-ready", "architect did not start: it was not healthy within its time limit"),
     ],

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from ..agents import ports
 from ..errors import RoundhouseError, UsageError
 from ..state.note import Report
 from ..util import console
@@ -105,7 +106,16 @@ def _answer(told: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in told.items() if name not in ("schema", "ok", "errors")}
     problem = told["errors"][0]
     kind = UsageError if told.get("rc") == UsageError.exit_code else RoundhouseError
-    raise kind.from_json(problem)
+    raise _with_holder(kind.from_json(problem))
+
+
+def _with_holder(error: RoundhouseError) -> RoundhouseError:
+    """Name the process that holds a port: the service may not read the files of other processes, root's command may."""
+    found = ports.holder(int(str(error.fields["port"]))) if error.code == "port_in_use" else None
+    if found:
+        error.text = error.text.replace(str(error.fields["holder"]), str(found))
+        error.fields["holder"] = str(found)
+    return error
 
 
 @contextmanager
