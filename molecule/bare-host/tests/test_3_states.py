@@ -9,7 +9,7 @@ CARD = "0000:01:00.0"
 @pytest.mark.parametrize(
     ("description", "state", "part"),
     [
-        ({"cards": {}}, "no_gpu", "No NVIDIA GPU is on the PCI bus."),
+        ({"cards": {}}, "no_gpu", "The PCI bus has no NVIDIA GPU."),
         ({"secure_boot": True}, "secureboot_blocked", "Secure Boot refuses the driver's module 580.173.02"),
         ({"cards": {CARD: "1b06"}}, "wrong_flavour", "the open kernel modules do not support 0000:01:00.0 (10de:1b06"),
         ({"nouveau": True}, "nouveau_bound", "The kernel driver nouveau is bound to 0000:01:00.0"),
