@@ -95,7 +95,7 @@ def test_the_files_have_the_figures_and_the_chart_a_bar_for_each(host, measured)
     ("words", "status", "part"),
     [
         ("bench po --json", 1, "po is not active."),
-        ("bench dev --input-tokens 4096 --json", 2, "are more than dev takes, 4096"),
+        ("bench dev --input-tokens 4096 --json", 2, "exceed the 4096 tokens of dev"),
         ("bench dev --against http://127.0.0.1:9 --json", 1, "lists no models"),
     ],
 )

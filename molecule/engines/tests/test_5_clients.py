@@ -27,5 +27,5 @@ def test_concurrent_requests_run_concurrently(run, running):
 
 def test_curl(run):
     said = run(["examples/curl.sh"])
-    assert '"id":"dev"' in said
+    assert '"id": "dev"' in said
     assert said.rstrip().endswith("data: [DONE]")
