@@ -77,8 +77,13 @@ def test_a_question_is_answered_in_the_terminal_and_by_a_pipe(host, serving):
     assert told["answer"].strip()
     assert told["usage"]["completion_tokens"] == 4
     assert host.check_output("echo hello | roundhouse chat dev --max-tokens 3").strip()
-    refused = host.run("roundhouse chat po hello --json")
-    assert (refused.rc, json.loads(refused.stdout)["errors"][0]["code"]) == (1, "agent_not_loaded")
+
+
+def test_a_question_starts_an_agent_that_is_not_loaded(host, serving):
+    assert serving() == ["dev"]
+    assert json.loads(host.check_output("roundhouse chat po hello --max-tokens 3 --json"))["agent"] == "po"
+    assert serving() == ["po"]
+    host.check_output("roundhouse dev")
 
 
 def test_a_conversation_switches_the_agent(host, serving):
