@@ -80,7 +80,7 @@ def _of_tables() -> Iterator[tuple[str, Error]]:
     tree = ast.parse((PACKAGE / "models/hub.py").read_text())
     for table in [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)]:
         place = Place(ast.Call(ast.Name(""), [], []), None, tree)
-        for entry in table.value.values:  # type: ignore[attr-defined]
+        for entry in table.value.values:
             parts = [resolve(each, place) for each in entry.elts] if isinstance(entry, ast.Tuple) else []
             if len(parts) == 3 and parts[0]:
                 yield parts[0][0], Error(*(part[0] if part else UNKNOWN for part in parts[1:]))
@@ -142,7 +142,7 @@ def _joined(value: ast.JoinedStr, place: Place, depth: int) -> list[str]:
         if isinstance(part, ast.Constant):
             several = [str(part.value)]
         else:
-            inner = part.value  # type: ignore[attr-defined]
+            inner = part.value
             several = _evaluated(inner, place, depth) or [UNKNOWN]
         found = [before + each for before in found for each in several]
     return found
@@ -156,7 +156,7 @@ def _evaluated(value: ast.expr, place: Place, depth: int) -> list[str]:
     (name,) = names
     code = compile(ast.Expression(value), "a source", "eval")
     try:
-        return [str(eval(code, {"__builtins__": {}}, {name: each})) for each in _name(name, place, depth)]  # noqa: S307
+        return [str(eval(code, {"__builtins__": {}}, {name: each})) for each in _name(name, place, depth)]  # noqa: S307 - our own source
     except (AttributeError, NameError, TypeError):
         return []
 

@@ -129,7 +129,7 @@ def python(source: str) -> Iterator[Text]:
             yield from _names(node)
             text = ast.get_docstring(node)
             if text:
-                value = node.body[0].value  # type: ignore[attr-defined]
+                value = node.body[0].value
                 documented.add(id(value))
                 for index, part in enumerate(re.split(r"\n\s*\n", text)):
                     yield from _paragraph(value.lineno, part, docstring=index == 0)
@@ -137,7 +137,7 @@ def python(source: str) -> Iterator[Text]:
     for node in ast.walk(tree):
         text = _literal(node) if id(node) not in documented | inner else None
         if text and _is_message(text):
-            yield Text(node.lineno, text)  # type: ignore[attr-defined]
+            yield Text(node.lineno, text)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = (token for token in tokens if token.type == tokenize.COMMENT)
     yield from _comments((comment.start[0], comment.string.lstrip("#")) for comment in comments)

@@ -344,7 +344,7 @@ def test_a_switch_that_fails_leaves_the_conversation_with_its_agent(chat, tmp_pa
         terminal = chat("dev")
         terminal.type("/switch po\r")
         assert "po failed." in terminal.expect("dev> ")
-        for typed in ("/switch nobody\r", "/switch\r"):
+        for typed in ("/switch nosuch\r", "/switch\r"):
             terminal.type(typed)
             assert "Write" in terminal.expect("dev> ")
 
