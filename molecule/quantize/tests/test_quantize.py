@@ -14,15 +14,14 @@ MADE = ("int8", "gptq", "awq", "auto-round")
 
 def is_admitted(made, recipe):
     """Check an admitted result: its figures, format, model card, path and bytes."""
-    kl, top1, perplexity, base, tokens = map(
-        float,
-        re.search(
-            r"KL divergence \| ([\d.]+) nats.*top-1 agreement \| ([\d.]+) .*perplexity \| ([\d.]+), the base ([\d.]+) "
-            r".*over (\d+) held-out",
-            made["card"],
-            re.DOTALL,
-        ).groups(),
+    figures = re.search(
+        r"KL divergence \| ([\d.]+) nats.*top-1 agreement \| ([\d.]+) .*perplexity \| ([\d.]+); the base has ([\d.]+) "
+        r".*on (\d+) held-out tokens",
+        made["card"],
+        re.DOTALL,
     )
+    assert figures, made["card"]
+    kl, top1, perplexity, base, tokens = map(float, figures.groups())
     assert 0 < kl < 0.02
     assert top1 > 0.90
     # On unseen text the perplexity of a random model would be the size of the vocabulary, 1536.
