@@ -38,6 +38,8 @@ class Asking:
         begun: Callable[[], bool],
         hold: Callable[[bool], object] = bool,
         taken: Callable[[int], bool] = bool,
+        load: Callable[[bool], object] = bool,
+        held: Callable[[], bool] = lambda: True,
     ) -> None:
         """Send requests while `switch` activates one agent after another; the first is active already.
 
@@ -45,7 +47,8 @@ class Asking:
         for an agent, until the next switch has `begun`, which may wait for that moment.
         Running requests of the previous agent continue. Engines that can `hold` their answers do so until the switch
         has begun, so the test needs no fast machine. `taken` returns whether the engine has that number of requests:
-        one that arrives after the switch has begun is refused too.
+        one that arrives after the switch has begun is refused too. Engines that `load` only when allowed do so when the
+        gateway has `held` a request, so a request waits for the switch on any machine.
         """
         self.wanted = names[0]
         self.asking.set()
@@ -57,6 +60,7 @@ class Asking:
                 while self.open:
                     await asyncio.sleep(0.02)
                 await asyncio.to_thread(hold, True)
+                await asyncio.to_thread(load, False)
                 running = await self._begin_long(self.wanted)
                 while not await asyncio.to_thread(taken, ACROSS) and not any(each.done() for each in running):
                     await asyncio.sleep(0.1)
@@ -67,6 +71,9 @@ class Asking:
                 await asyncio.to_thread(hold, False)
                 self.wanted = name
                 self.asking.set()
+                while not await asyncio.to_thread(held) and not switching.done():
+                    await asyncio.sleep(0.1)
+                await asyncio.to_thread(load, True)
                 await switching
                 self.outcomes += await asyncio.gather(*running)
             self.over = True

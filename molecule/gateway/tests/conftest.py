@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +25,7 @@ from by_host import scheduler
 
 pytest_xdist_make_scheduler = scheduler(HOSTS)
 FOLDER = "/etc/roundhouse/gateway"
-GATE = "/run/lab-gate"
+GATE, LOAD = "/run/lab-gate", "/run/lab-load"
 # ANY is the port of all agents.
 ANY, PORTS = 8080, {"architect": 8000, "dev": 8001, "po": 8002}
 
@@ -62,6 +64,18 @@ class Gate:
         """Hold the answers of engines that were started with a GATE file, or release them."""
         self.host.check_output(f"touch {GATE}" if closed else f"rm -f {GATE}")
 
+    def load(self, allowed: bool) -> None:
+        """Let engines load that were started with a LOAD file, or stop their loads."""
+        self.host.check_output(f"rm -f {LOAD}" if allowed else f"touch {LOAD}")
+
+    def holds(self) -> bool:
+        """Return whether the gateway holds a request."""
+        line = http.client.HTTPSConnection(self.address, ANY + 100, timeout=60, context=self.tls)
+        line.request("GET", "/metrics/roundhouse", headers={"Authorization": f"Bearer {self.key}"})
+        text = line.getresponse().read().decode()
+        line.close()
+        return any(float(each) for each in re.findall(r"^roundhouse_gateway_waiting\{.*\} (\S+)$", text, re.MULTILINE))
+
     def wait_for(self, condition: str) -> None:
         """Wait for a condition of the host's shell, with a limit."""
         self.host.check_output("timeout 90 sh -c %s", f"until {condition}; do sleep 0.1; done")
@@ -92,7 +106,7 @@ def fault(gate: Gate) -> Iterator[Callable[[str, str], None]]:
         gate.host.check_output("echo %s > /etc/lab-engine/" + agent, options)
 
     yield write
-    gate.host.check_output(f"rm -f /etc/lab-engine/* {GATE}")
+    gate.host.check_output(f"rm -f /etc/lab-engine/* {GATE} {LOAD}")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 from asking import ACROSS, Asking
-from conftest import ANY, GATE, PORTS
+from conftest import ANY, GATE, LOAD, PORTS
 
 REQUESTS = 500
 NAMES = ["architect", "dev", "po", "architect", "po", "dev"]
@@ -14,7 +14,7 @@ NAMES = ["architect", "dev", "po", "architect", "po", "dev"]
 
 @pytest.mark.parametrize("failing", [False, True], ids=["well", "failing twice"])
 def test_nothing_is_lost_over_five_switches(gate, fault, keys, record_property, failing):
-    waits = f"--answer-while {GATE}"
+    waits = f"--answer-while {GATE} --load-while {LOAD}"
     for name in PORTS:
         fault(name, waits)
     assert gate.run("architect")["rc"] == 0
@@ -25,7 +25,7 @@ def test_nothing_is_lost_over_five_switches(gate, fault, keys, record_property, 
         if failing and name == "po" and not failures:
             fault("po", "--out-of-memory")
             failures.extend(gate.run("po") for _ in range(2))
-        fault("po", f"--load-seconds 1 {waits}")
+        fault("po", waits)
         answer = gate.run(name)
         assert (answer["rc"], answer["cut"]) == (0, 0), answer
 
@@ -39,7 +39,7 @@ def test_nothing_is_lost_over_five_switches(gate, fault, keys, record_property, 
         return row["running"] == count
 
     asking = Asking(f"https://{gate.address}", {"any": ANY, **PORTS}, keys(4), gate.tls, REQUESTS)
-    asyncio.run(asking.through(NAMES, switch, begun, gate.hold, taken))
+    asyncio.run(asking.through(NAMES, switch, begun, gate.hold, taken, gate.load, gate.holds))
     record_property("outcome", f"5 switches and {len(failures)} that failed: {asking.told()}")
     assert [each["rc"] for each in failures] == ([1, 1] if failing else [])
     assert [each for each in asking.outcomes if each != "answered"] == []
