@@ -119,7 +119,7 @@ EXAMPLES = """
 RETURN = """
 choice:
   description: >-
-    What to do, with action (skip, leave, refuse, install), sentence and missing; with source, flavour, packages, build,
+    What to do, with action (skip, keep, install, upgrade, refuse), sentence and missing; with source, flavour, packages, build,
     upgrade, held, unheld and warnings of the driver, warnings of the engine, mode and devices of the toolkit.
   type: dict
   returned: always
@@ -159,35 +159,13 @@ engine:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.roundhouse.provision import component_info
 
-RUNTIME = {"type": "str", "choices": ["native", "compose"], "required": True}
-PLATFORM = {"platform": {"type": "dict", "required": True}, "platform_name": {"type": "str", "required": True}}
-DRIVER = {
-    "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
-    "source": {"type": "str", "choices": ["auto", "nvidia", "distribution", "none"], "required": True},
-    "branch": {"type": "int", "required": True},
-    "version": {"type": "str", "required": True},
-    "flavour": {"type": "str", "choices": ["auto", "open", "proprietary"], "required": True},
-    **PLATFORM,
-}
-ENGINE = {
-    "runtime": RUNTIME,
-    "source": {"type": "str", "choices": ["docker", "distribution"], "required": True},
-    "replace": {"type": "bool", "required": True},
-    **PLATFORM,
-}
-TOOLKIT = {
-    "runtime": RUNTIME,
-    "mode": {"type": "str", "choices": ["auto", "cdi", "legacy"], "required": True},
-    "version": {"type": "str", "required": True},
-}
-
 
 def main() -> None:
-    options = {"driver": DRIVER, "engine": ENGINE, "toolkit": TOOLKIT}
+    names = tuple(component_info.OPTIONS)
     module = AnsibleModule(
-        argument_spec={name: {"type": "dict", "options": each} for name, each in options.items()},
-        required_one_of=[tuple(options)],
-        mutually_exclusive=[tuple(options)],
+        argument_spec=component_info.OPTIONS,
+        required_one_of=[names],
+        mutually_exclusive=[names],
         supports_check_mode=True,
     )
     ((name, settings),) = [(name, given) for name, given in module.params.items() if given is not None]

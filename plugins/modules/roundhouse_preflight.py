@@ -67,6 +67,17 @@ options:
   runtime_image:
     description: The image of the agents' containers; none where they are no containers.
     type: str
+  runtime:
+    description: How the agents run.
+    type: str
+    choices: [native, compose]
+    required: true
+  components:
+    description: >-
+      The settings of the roles for driver, engine and toolkit, as M(roundhouse_component_info) documents them. A
+      component without settings has no row.
+    type: dict
+    default: {}
 author: Roundhouse
 """
 
@@ -82,6 +93,7 @@ EXAMPLES = """
     models_store: /var/lib/roundhouse/models
     hub_path: /opt/roundhouse/hub/2.4.0
     nvml: "{{ plan_facts.answer }}"
+    runtime: native
 """
 
 RETURN = """
@@ -90,10 +102,12 @@ findings:
   type: list
   elements: str
   returned: always
-table:
-  description: Everything that was looked at, a line each, with the findings and what a person should know below.
+rows:
+  description: >-
+    The table, a row for each part of the host, with component, found, action (empty, skip, keep, install, upgrade or
+    refuse), reason, problems and warnings.
   type: list
-  elements: str
+  elements: dict
   returned: always
 host:
   description:
@@ -113,7 +127,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.roundhouse.errors import RoundhouseError
 from ansible.module_utils.roundhouse.host import gpu
-from ansible.module_utils.roundhouse.provision import host_state, preflight
+from ansible.module_utils.roundhouse.provision import component_info, host_state, preflight
 
 
 def main() -> None:
@@ -127,6 +141,7 @@ def main() -> None:
         "models_store": {"type": "path", "required": True},
         "gateway_port": {"type": "int"},
         "image": {"type": "str"},
+        "runtime": {"type": "str", "choices": ["native", "compose"], "required": True},
     }
     more = {
         "folders": {"type": "list", "elements": "path", "default": []},
@@ -134,6 +149,7 @@ def main() -> None:
         "hub_path": {"type": "path", "required": True},
         "nvml": {"type": "dict", "required": True},
         "runtime_image": {"type": "str"},
+        "components": {"type": "dict", "options": component_info.OPTIONS, "default": {}},
     }
     module = AnsibleModule(argument_spec={**wanted, **more}, supports_check_mode=True)
     given = module.params
@@ -147,11 +163,13 @@ def main() -> None:
         image=given["runtime_image"],
     )
     try:
-        rows = preflight.check(preflight.Wanted(**{name: given[name] for name in wanted}), gpu.Answer(**given["nvml"]))
+        asked_of_host = preflight.Wanted(**{name: given[name] for name in wanted})
+        rows = preflight.check(asked_of_host, gpu.Answer(**given["nvml"]), given["components"])
         state = host_state.inspect(asked)
     except RoundhouseError as error:
         module.fail_json(**error.as_result())
-    module.exit_json(changed=False, findings=preflight.problems(rows), table=preflight.table(rows), host=state)
+    table = [row.as_json() for row in rows]
+    module.exit_json(changed=False, findings=preflight.problems(rows), rows=table, host=state)
 
 
 if __name__ == "__main__":

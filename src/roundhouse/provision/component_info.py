@@ -1,24 +1,56 @@
-"""Inspect the driver, the container engine or the toolkit, for the module roundhouse_component_info.
+"""Inspect the driver, the container engine or the toolkit, and choose the action of its role.
 
-Each function imports only what it needs, because Ansible compiles a module's imports at each run.
+The module roundhouse_component_info does it for a role, and preflight_components.py for all three before the first
+change. Each function imports only what it needs, because Ansible compiles a module's imports at each run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ..host import dpkg, systemctl
+from ..host import dpkg, gpu, systemctl
 
-Arguments = dict[str, Any]  # as the module's argument_spec accepts them
-Found = dict[str, object]
+Arguments = dict[str, Any]  # as OPTIONS accepts them
+Found = dict[str, Any]
+
+# The settings of each role by component, as options of a module.
+_RUNTIME = {"type": "str", "choices": ["native", "compose"], "required": True}
+_PLATFORM = {"platform": {"type": "dict", "required": True}, "platform_name": {"type": "str", "required": True}}
+_DRIVER = {
+    "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
+    "source": {"type": "str", "choices": ["auto", "nvidia", "distribution", "none"], "required": True},
+    "branch": {"type": "int", "required": True},
+    "version": {"type": "str", "required": True},
+    "flavour": {"type": "str", "choices": ["auto", "open", "proprietary"], "required": True},
+    **_PLATFORM,
+}
+_ENGINE = {
+    "runtime": _RUNTIME,
+    "source": {"type": "str", "choices": ["docker", "distribution"], "required": True},
+    "replace": {"type": "bool", "required": True},
+    **_PLATFORM,
+}
+_TOOLKIT = {
+    "runtime": _RUNTIME,
+    "mode": {"type": "str", "choices": ["auto", "cdi", "legacy"], "required": True},
+    "version": {"type": "str", "required": True},
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    name: {"type": "dict", "options": each}
+    for name, each in (("driver", _DRIVER), ("engine", _ENGINE), ("toolkit", _TOOLKIT))
+}
 
 
-def inspect_driver(settings: Arguments) -> Found:
-    """Return the driver's state and the action for the settings of the role nvidia_driver."""
-    from ..host import driver, driver_install, gpu
+def inspect_driver(settings: Arguments, answer: gpu.Answer | None = None, root: Path = Path("/")) -> Found:
+    """Return the driver's state and the action for the settings of the role nvidia_driver.
 
-    facts, installed = driver.inspect(answer=gpu.state()), dpkg.installed()
+    `answer` is NVML's, which is queried without it.
+    """
+    from ..host import driver, driver_install
+
+    facts, installed = driver.inspect(root, gpu.state() if answer is None else answer), dpkg.installed()
     wanted = driver_install.Wanted(**{**settings, "platform": settings["platform"] or None})
     choice = driver_install.choose(facts, wanted, installed, driver_install.read_ours())
     persistent = choice.action == "install" and systemctl.is_on("nvidia-persistenced.service")

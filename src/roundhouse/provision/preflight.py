@@ -3,46 +3,50 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..agents import ports as agents_ports
 from ..catalog.recipes import RECIPES
-from ..host import dpkg, driver, gpu
+from ..host import dpkg, driver, gpu, system
 from ..roster import ports as roster_ports
 from ..util import process
 from ..vllm import formats, kernels
-from . import preflight_disk, preflight_host
-from .preflight_host import Row, Wanted
+from . import preflight_components, preflight_disk, preflight_host
+from .component_info import Arguments
+from .preflight_host import Wanted
+from .preflight_row import Row
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.plan import Agent
 
 ENGINE_PYTHON = ((3, 11), (3, 14))  # Requires-Python of vllm 0.32.0: >=3.11,<3.15
+# Of the package's modules on the host: pyproject.toml has the same minimum for all its code.
+MODULE_PYTHON = (3, 10)
 HUB_PYTHON = ((3, 10), (3, 14))  # huggingface-hub 2.4.0 requires >=3.10; the lock does not cover later versions
 
 
-def check(wanted: Wanted, answer: gpu.Answer) -> list[Row]:
-    """Check the host and return all rows of the table, also those without a problem; `answer` is NVML's."""
-    facts = driver.inspect(answer=answer)
-    found = preflight_host.rows(facts, dpkg.installed(), wanted.accelerator)
+def check(
+    wanted: Wanted, answer: gpu.Answer, components: Mapping[str, Arguments | None], root: Path = Path("/")
+) -> list[Row]:
+    """Check the host and return all rows of the table, also those without a problem.
+
+    `answer` is NVML's. `components` are the settings of the roles, as preflight_components.rows() takes them.
+    """
+    facts = driver.inspect(root, answer)
+    supported = preflight_host.is_supported(system.inspect(root), wanted)
+    found = preflight_host.rows(facts, dpkg.installed(), wanted, root)
+    found += preflight_components.rows(components, answer, supported=supported, root=root)
+    found.append(_module_python(sys.version_info[:2], supported=supported))
     if preflight_disk.builds_engine(wanted):
         found.append(_python(wanted.engine_python, ENGINE_PYTHON))
     elif wanted.image and wanted.required_models:
         found.append(_python(wanted.engine_python, HUB_PYTHON))
     found += _quantizing(wanted)
     return [*found, preflight_disk.row(wanted), _ports(wanted), _agents(wanted, len(facts.gpus))]
-
-
-def table(rows: list[Row]) -> list[str]:
-    """Return the table as lines: each finding, followed by its problems (!) and warnings (-)."""
-    width = max(len(row.part) for row in rows)
-    lines = []
-    for row in rows:
-        lines.append(f"{row.part:{width}}  {row.found}")
-        lines += [f"{'':{width}}  ! {problem}" for problem in row.problems]
-        lines += [f"{'':{width}}  - {warning}" for warning in row.warnings]
-    return lines
 
 
 def problems(rows: list[Row]) -> list[str]:
@@ -109,6 +113,16 @@ def _kernels(agent: Agent) -> list[str]:
         for setting, form in forms.items()
         if (problem := kernels.obstacle(form or ""))
     ]
+
+
+def _module_python(version: tuple[int, int], *, supported: bool) -> Row:
+    """Return the row of the Python that runs Ansible's modules on the host."""
+    named, minimum = (".".join(map(str, each)) for each in (version, MODULE_PYTHON))
+    problem = (
+        f"Ansible uses Python {named} ({sys.executable}) on this host, but Roundhouse needs {minimum} or later. Set "
+        "ansible_python_interpreter in the inventory to the path of a later one."
+    )
+    return Row("Ansible's Python", named, [problem] if supported and version < MODULE_PYTHON else [])
 
 
 def _python(name: str, span: tuple[tuple[int, int], tuple[int, int]]) -> Row:

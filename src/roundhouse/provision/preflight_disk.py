@@ -14,7 +14,8 @@ from ..host import docker
 from ..models import manifest, quantized, store, verify
 from ..plan import deployed
 from ..util.units import GIB
-from .preflight_host import Row, Wanted
+from .preflight_host import Wanted
+from .preflight_row import Row
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.

@@ -5,16 +5,16 @@ A problem ends the run. A warning does not, because the reported state may be in
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..agents import gpu_memory
-from ..host import driver
+from ..host import driver, system
 from ..host.dpkg import Packages
 from ..host.driver import Facts
+from ..host.system import System
 from ..util.units import GIB
+from .preflight_row import Row
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 # Source lists from older instructions of NVIDIA and Docker, whose keys are in other paths than the roles' keys.
 _OLD_LISTS = ("nvidia-docker.list", "nvidia-container-runtime.list", "libnvidia-container.list")
 _ENGINES = ("docker-ce", "docker.io", "podman-docker", "moby-engine")
-
-
-class Row(NamedTuple):
-    """One checked part of the host: the finding, with problems and warnings."""
-
-    part: str
-    found: str
-    problems: Sequence[str] = ()
-    warnings: Sequence[str] = ()
 
 
 class Wanted(NamedTuple):
@@ -47,27 +38,48 @@ class Wanted(NamedTuple):
     models_store: str
     gateway_port: int | None = None  # None without a gateway
     image: str | None = None  # an image with the engine; None if the engine is an environment on the host
+    runtime: str = "native"  # or compose
+
+    @property
+    def on_gpu(self) -> bool:
+        """Return true if the engine runs on a GPU."""
+        return self.accelerator == "cuda"
 
 
-def rows(facts: Facts, packages: Packages, accelerator: str, root: Path = Path("/")) -> list[Row]:
-    """Return the rows for an engine on "cuda" or on the "cpu"."""
-    found = [_system(root), _kernel(facts), _memory(root)]
-    if accelerator == "cuda":
-        found += [_cards(facts), _driver(facts), _secure_boot(facts), _users(facts)]
+def rows(facts: Facts, packages: Packages, wanted: Wanted, root: Path = Path("/")) -> list[Row]:
+    """Return the rows of the host: system, kernel, memory, cards, and packages of others."""
+    on = system.inspect(root)
+    found = [_system(on, wanted, root), _kernel(facts), _memory(root)]
+    if wanted.on_gpu:
+        found += [_cards(facts, supported=is_supported(on, wanted)), _secure_boot(facts), _users(facts)]
     return [*found, _foreign(packages, root)]
 
 
-def _system(root: Path) -> Row:
-    release = root / "etc/os-release"
-    names = dict(line.partition("=")[::2] for line in release.read_text().splitlines()) if release.exists() else {}
+def is_supported(on: System, wanted: Wanted) -> bool:
+    """Return true if Roundhouse supports the system, so that further findings apply."""
+    return system.problem(on, wanted.accelerator) is None
+
+
+def _system(on: System, wanted: Wanted, root: Path) -> Row:
+    found = f"{on.name}, {on.architecture}" + (f", {on.kind}" if on.kind else "")
+    if unsupported := system.problem(on, wanted.accelerator):
+        return Row("system", found, [unsupported])
     problems = []
-    if platform.machine() != "x86_64":
-        problems.append(f"This host's architecture is {platform.machine()}, but Roundhouse supports only x86_64.")
+    if on.architecture != system.NATIVE_ARCHITECTURE and wanted.image is None:
+        problems.append(_no_lock(on, wanted))
     if not (root / "run/systemd/system").is_dir():
         problems.append("This host does not run systemd, which Roundhouse needs as init.")
     if not any((root / place / "apt-get").exists() for place in ("usr/bin", "bin")):
-        problems.append("This host has no apt: Roundhouse supports only Debian and Ubuntu.")
-    return Row("system", f"{names.get('PRETTY_NAME', 'unknown').strip(chr(34))}, {platform.machine()}", problems)
+        problems.append("This host has no apt-get, which Roundhouse needs to install packages.")
+    return Row("system", found, problems)
+
+
+def _no_lock(on: System, wanted: Wanted) -> str:
+    """Return the sentence for an engine outside an image, because the locks have packages of one architecture."""
+    setting, remedy = "agents_runtime is native", "agents_runtime: compose"
+    if wanted.runtime == "compose":
+        setting, remedy = "container_image_source is build", "container_image_source: registry"
+    return f"{setting}, but the locked engine does not support {on.architecture}. Set {remedy}."
 
 
 def _kernel(facts: Facts) -> Row:
@@ -83,7 +95,7 @@ def _memory(root: Path) -> Row:
     )
 
 
-def _cards(facts: Facts) -> Row:
+def _cards(facts: Facts, *, supported: bool) -> Row:
     named = [
         f"10de:{card['device_id']} {card['name'] or card['architecture'] or 'newer than the table'}"
         + ("" if card["memory_gib"] is None else f", {card['memory_gib']:.1f} GiB")
@@ -93,12 +105,7 @@ def _cards(facts: Facts) -> Row:
         "engine_accelerator is cuda, but the PCI bus has no NVIDIA GPU: check that the card is seated, "
         "or set engine_accelerator: cpu in the inventory."
     )
-    return Row("cards", "; ".join(named) or "none", [] if named else [problem])
-
-
-def _driver(facts: Facts) -> Row:
-    state = driver.state(facts)
-    return Row("driver", state.state if state.state != "ok" else f"ok, {facts.loaded}")
+    return Row("cards", "; ".join(named) or "none", [] if named or not supported else [problem])
 
 
 def _secure_boot(facts: Facts) -> Row:
