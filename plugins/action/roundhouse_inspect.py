@@ -23,6 +23,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "quantize_path": {"type": "str", "required": True},
     "hub_path": {"type": "str", "required": True},
     "components": {"type": "dict", "default": {}},
+    "apt_sources": {"type": "dict", "default": {}},
 }
 ROLES = ("nvidia_driver", "container_engine", "nvidia_container_toolkit")
 

@@ -78,6 +78,12 @@ options:
       component without settings has no row.
     type: dict
     default: {}
+  apt_sources:
+    description: >-
+      The apt repositories that these roles add, by component and source of packages, each with name, uri, suites and
+      components.
+    type: dict
+    default: {}
 author: Roundhouse
 """
 
@@ -127,7 +133,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.roundhouse.errors import RoundhouseError
 from ansible.module_utils.roundhouse.host import gpu
-from ansible.module_utils.roundhouse.provision import component_info, host_state, preflight
+from ansible.module_utils.roundhouse.provision import component_info, host_state, preflight, preflight_components
 
 
 def main() -> None:
@@ -150,6 +156,7 @@ def main() -> None:
         "nvml": {"type": "dict", "required": True},
         "runtime_image": {"type": "str"},
         "components": {"type": "dict", "options": component_info.OPTIONS, "default": {}},
+        "apt_sources": {"type": "dict", "default": {}},
     }
     module = AnsibleModule(argument_spec={**wanted, **more}, supports_check_mode=True)
     given = module.params
@@ -163,8 +170,9 @@ def main() -> None:
         image=given["runtime_image"],
     )
     try:
+        asked_of_roles = preflight_components.Asked(given["components"], given["apt_sources"])
         asked_of_host = preflight.Wanted(**{name: given[name] for name in wanted})
-        rows = preflight.check(asked_of_host, gpu.Answer(**given["nvml"]), given["components"])
+        rows = preflight.check(asked_of_host, gpu.Answer(**given["nvml"]), asked_of_roles)
         state = host_state.inspect(asked)
     except RoundhouseError as error:
         module.fail_json(**error.as_result())

@@ -46,6 +46,7 @@ class Asked(NamedTuple):
     quantize_path: str
     hub_path: str
     components: dict[str, object]  # the settings of the roles by component, as OPTIONS of component_info accepts them
+    apt_sources: dict[str, object]  # the apt repositories that these roles add, by component and source
 
 
 def require_current_settings(variables: Container[str]) -> None:
@@ -111,6 +112,7 @@ def preflight_options(asked: Asked, plan: Plan | None, facts: PlanFacts) -> dict
         "runtime_image": image,
         "runtime": settings.runtime,
         "components": asked.components,
+        "apt_sources": asked.apt_sources,
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from ..roster import ports as roster_ports
 from ..util import process
 from ..vllm import formats, kernels
 from . import preflight_components, preflight_disk, preflight_host
-from .component_info import Arguments
+from .preflight_components import Asked
 from .preflight_host import Wanted
 from .preflight_row import Row
 
@@ -29,17 +28,12 @@ MODULE_PYTHON = (3, 10)
 HUB_PYTHON = ((3, 10), (3, 14))  # huggingface-hub 2.4.0 requires >=3.10; the lock does not cover later versions
 
 
-def check(
-    wanted: Wanted, answer: gpu.Answer, components: Mapping[str, Arguments | None], root: Path = Path("/")
-) -> list[Row]:
-    """Check the host and return all rows of the table, also those without a problem.
-
-    `answer` is NVML's. `components` are the settings of the roles, as preflight_components.rows() takes them.
-    """
+def check(wanted: Wanted, answer: gpu.Answer, asked: Asked, root: Path = Path("/")) -> list[Row]:
+    """Check the host and return all rows of the table, also those without a problem; `answer` is NVML's."""
     facts = driver.inspect(root, answer)
     supported = preflight_host.is_supported(system.inspect(root), wanted)
     found = preflight_host.rows(facts, dpkg.installed(), wanted, root)
-    found += preflight_components.rows(components, answer, supported=supported, root=root)
+    found += preflight_components.rows(asked, answer, supported=supported, root=root)
     found.append(_module_python(sys.version_info[:2], supported=supported))
     if preflight_disk.builds_engine(wanted):
         found.append(_python(wanted.engine_python, ENGINE_PYTHON))

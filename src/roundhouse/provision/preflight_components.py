@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..errors import RoundhouseError
 from ..host import dpkg, gpu
 from . import component_info
 from .component_info import Arguments, Found
@@ -16,20 +17,50 @@ from .preflight_row import Row
 
 NAMES = {"driver": "driver", "engine": "container engine", "toolkit": "container toolkit"}
 UNSUPPORTED = "The role does not support this system."
+_ANY = "any"  # the source of a role whose packages have only one
 
 
-def rows(
-    settings: Mapping[str, Arguments | None], answer: gpu.Answer, *, supported: bool = True, root: Path = Path("/")
-) -> list[Row]:
-    """Return the row of each component. `settings` are those of its role, as OPTIONS of component_info accepts them.
+class Asked(NamedTuple):
+    """The settings of each role by component, and the apt repositories that it adds by component and source.
 
-    `answer` is NVML's. On a system that is not `supported`, the roles are not asked.
+    component_info.OPTIONS has the settings. A component without settings has no row. A repository has the fields of
+    apt.Source.
     """
-    asked = [(name, given) for name, given in settings.items() if given is not None]
+
+    settings: Mapping[str, Arguments | None]
+    apt_sources: Mapping[str, Mapping[str, Mapping[str, str]]]
+
+
+def rows(asked: Asked, answer: gpu.Answer, *, supported: bool = True, root: Path = Path("/")) -> list[Row]:
+    """Return the row of each component; `answer` is NVML's.
+
+    On a system that is not `supported`, the roles are not asked.
+    """
+    components = [(name, given) for name, given in asked.settings.items() if given is not None]
     if not supported:
-        return [Row(NAMES[name], "not inspected", action="skip", reason=UNSUPPORTED) for name, _ in asked]
+        return [Row(NAMES[name], "not inspected", action="skip", reason=UNSUPPORTED) for name, _ in components]
     packages = dpkg.installed()
-    return [_row(name, _inspect(name, given, answer, root), packages) for name, given in asked]
+    found = []
+    for name, settings in components:
+        result = _inspect(name, settings, answer, root)
+        choice, described = result["choice"], _DESCRIPTIONS[name](result, packages)
+        problems = _problems(name, result)
+        if choice["action"] in ("install", "upgrade"):
+            source = choice.get("source") or settings.get("source", _ANY)
+            problems += _conflicts(asked.apt_sources.get(name, {}), source)
+        if choice["action"] not in ("skip", "refuse") and name == "engine":
+            problems += _daemon_problems()
+        found.append(
+            Row(
+                NAMES[name],
+                described,
+                problems,
+                choice.get("warnings", ()),
+                "refuse" if problems else choice["action"],
+                "" if problems else choice["sentence"],
+            )
+        )
+    return found
 
 
 def _inspect(name: str, settings: Arguments, answer: gpu.Answer, root: Path) -> Found:
@@ -38,12 +69,35 @@ def _inspect(name: str, settings: Arguments, answer: gpu.Answer, root: Path) -> 
     return component_info.INSPECTIONS[name](settings)
 
 
-def _row(name: str, found: Found, packages: dpkg.Packages) -> Row:
-    choice, described = found["choice"], _DESCRIPTIONS[name](found, packages)
-    sentence, warnings = choice["sentence"], list(choice.get("warnings", ()))
-    if choice["action"] == "refuse":
-        return Row(NAMES[name], described, sentence.splitlines(), warnings, "refuse")
-    return Row(NAMES[name], described, (), warnings, choice["action"], sentence)
+def _problems(name: str, found: Found) -> list[str]:
+    """Return the sentences of a refusal. A host without a card has this problem in the row of the cards."""
+    no_card = name == "driver" and found["driver"]["state"] == "no_gpu"
+    refused = found["choice"]["action"] == "refuse" and not no_card
+    return str(found["choice"]["sentence"]).splitlines() if refused else []
+
+
+def _conflicts(sources: Mapping[str, Mapping[str, str]], source: str) -> list[str]:
+    """Return the problem of an apt repository that the role would add, as the role's task would report it."""
+    from ..host import apt
+
+    given = sources.get(source) or sources.get(_ANY)
+    try:
+        if given:
+            apt.require_only_source(apt.Source(**given))
+    except RoundhouseError as error:
+        return [error.message]
+    return []
+
+
+def _daemon_problems() -> list[str]:
+    """Return the problem of a daemon.json that the roles cannot merge their keys into."""
+    from ..host import docker_config
+
+    try:
+        docker_config.parse(docker_config.PATH.read_text() if docker_config.PATH.exists() else "")
+    except RoundhouseError as error:
+        return [error.message]
+    return []
 
 
 def _driver(found: Found, packages: dpkg.Packages) -> str:
