@@ -30,9 +30,17 @@ class Machine:
     def kernel(self, release):
         (self.root / "lib/modules" / release / "kernel").mkdir(parents=True)
 
+    @property
+    def running(self):
+        """Return the running kernel."""
+        return (self.root / "proc/sys/kernel/osrelease").read_text().strip()
+
+    def remove_card(self, address="0000:01:00.0"):
+        shutil.rmtree(self.root / "sys/bus/pci/devices" / address, ignore_errors=True)
+
     def card(self, device, address="0000:01:00.0", driver=None):
         folder = self.root / "sys/bus/pci/devices" / address
-        shutil.rmtree(folder, ignore_errors=True)
+        self.remove_card(address)
         for name, value in (("vendor", "0x10de"), ("device", f"0x{device}"), ("class", "0x030000")):
             self.write(f"sys/bus/pci/devices/{address}/{name}", value + "\n")
         if driver:

@@ -22,3 +22,14 @@ def template(role, name, **given):
 def platforms(role, distribution):
     """Return the role's table for a distribution, by the releases' names."""
     return template(role, f"__{role}_platforms", ansible_facts={"distribution": distribution})
+
+
+def question(role, facts, **settings):
+    """Return the role's settings for the decision and the apt repositories that it adds, with its defaults.
+
+    `facts` are Ansible's facts of the host, `settings` those of an inventory.
+    """
+    loader = DataLoader()
+    variables = loader.load_from_file(str(CHECKOUT / "roles" / role / "defaults/main.yml"), trusted_as_template=True)
+    given = {**variables, **settings, "ansible_facts": facts}
+    return template(role, f"{role}_question", **given), template(role, f"{role}_apt_sources", **given)

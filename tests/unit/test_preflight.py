@@ -2,15 +2,17 @@
 
 import shutil
 import socket
+import tomllib
 
 import pytest
 from machine import CARD
 
 from roundhouse.agents import gpu_memory
-from roundhouse.host import driver
+from roundhouse.host import driver, system
 from roundhouse.host.dpkg import Packages
 from roundhouse.models import store as models_store
-from roundhouse.provision import preflight, preflight_disk, preflight_host
+from roundhouse.paths import CHECKOUT
+from roundhouse.provision import preflight, preflight_disk, preflight_host, preflight_row, preflight_table
 from roundhouse.util.units import GIB
 from roundhouse.vllm import kernels
 
@@ -22,15 +24,17 @@ AGENT |= {"model_path": "/nowhere/owner/name/main"}
 @pytest.fixture
 def rows(machine):
     """Return a function that returns the host's rows by their subject."""
-    machine.write("etc/os-release", 'NAME="Debian"\nPRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n')
+    release = 'ID=debian\nVERSION_ID="13"\nPRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n'
+    machine.write("etc/os-release", release)
     machine.write("proc/meminfo", "MemTotal: 33554432 kB\nMemFree: 1 kB\nMemAvailable: 16777216 kB\n")
     machine.write("usr/bin/apt-get", "")
     (machine.root / "run/systemd/system").mkdir(parents=True)
 
-    def read(packages=NOTHING, accelerator="cuda", cards=None):
+    def read(packages=NOTHING, cards=None, **settings):
         seen = driver.inspect(machine.root)
         seen = seen._replace(gpus=cards) if cards is not None else seen
-        return {row.part: row for row in preflight_host.rows(seen, packages, accelerator, machine.root)}
+        asked = wanted(machine.root)._replace(**settings)
+        return {row.component: row for row in preflight_host.rows(seen, packages, asked, machine.root)}
 
     return read
 
@@ -40,10 +44,7 @@ def test_a_fresh_host_has_no_finding(rows):
     assert found["system"].found == "Debian GNU/Linux 13 (trixie), x86_64"
     assert found["memory"].found == "32.0 GiB, 16.0 GiB available"
     assert found["cards"].found == "10de:2d04 blackwell"
-    assert (found["driver"].found, found["users of the cards"].found) == (
-        "no_driver",
-        "unknown until a driver is loaded",
-    )
+    assert found["users of the cards"].found == "unknown until a driver is loaded"
     assert not any(row.problems or row.warnings for row in found.values())
 
 
@@ -51,7 +52,7 @@ def test_all_findings_come_at_once(machine, rows):
     shutil.rmtree(machine.root / "run/systemd/system")
     (machine.root / "usr/bin/apt-get").unlink()
     found = preflight.problems(list(rows(cards=[]).values()))
-    parts = ("does not run systemd", "has no apt", "has no NVIDIA GPU")
+    parts = ("does not run systemd", "has no apt-get", "has no NVIDIA GPU")
     assert [part in sentence for part, sentence in zip(parts, found, strict=True)] == [True, True, True]
 
 
@@ -180,9 +181,54 @@ def test_a_format_without_a_kernel_for_the_cpu_is_reported(tmp_path, monkeypatch
     assert preflight._agents(asked, 0).problems == []
 
 
-def test_the_table_marks_findings_that_end_the_run():
-    made = [preflight_host.Row("system", "Debian"), preflight_host.Row("cards", "none", ["No card."], ["A word."])]
-    assert preflight.table(made) == ["system  Debian", "cards   none", "        ! No card.", "        - A word."]
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"runtime": "native", "image": None}, "Set agents_runtime: compose."),
+        ({"runtime": "compose", "image": None}, "Set container_image_source: registry."),
+        ({"runtime": "compose", "image": "vllm/vllm-openai@sha256:00"}, None),
+    ],
+)
+def test_arm64_needs_the_engine_from_an_image(rows, monkeypatch, settings, remedy):
+    monkeypatch.setattr(system.platform, "machine", lambda: "aarch64")
+    found = rows(**settings)["system"].problems
+    assert [problem.endswith(remedy) for problem in found] == ([True] if remedy else [])
+
+
+def test_another_architecture_is_refused(rows, monkeypatch):
+    monkeypatch.setattr(system.platform, "machine", lambda: "riscv64")
+    (problem,) = rows(runtime="compose", image="any")["system"].problems
+    assert "architecture is riscv64, but Roundhouse supports only x86_64 and aarch64." in problem
+
+
+@pytest.mark.parametrize(("version", "refused"), [((3, 9), True), ((3, 10), False), ((3, 14), False)])
+def test_the_python_of_ansible_is_compared_with_the_minimum(version, refused):
+    found = preflight._module_python(version, supported=True).problems
+    assert ["needs 3.10 or later. Set ansible_python_interpreter" in problem for problem in found] == [True] * refused
+    assert preflight._module_python(version, supported=False).problems == []
+
+
+def test_the_minimum_python_equals_the_packages():
+    stated = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["mypy"]["python_version"]
+    assert ".".join(map(str, preflight.MODULE_PYTHON)) == stated
+
+
+def test_the_table_marks_findings_that_end_the_run_and_fits_its_columns():
+    rows = [
+        preflight_row.Row("system", "Debian"),
+        preflight_row.Row("cards", "none", ["No card."], ["A word."]),
+        preflight_row.Row("driver", "none", action="install", reason="Driver branch 580, open kernel modules."),
+    ]
+    assert preflight_table.text([row.as_json() for row in rows], 44).splitlines() == [
+        "component  action   found",
+        "system              Debian",
+        "cards      refuse   none",
+        "                    ! No card.",
+        "                    - A word.",
+        "driver     install  none",
+        "                    Driver branch 580, open",
+        "                      kernel modules.",
+    ]
 
 
 @pytest.mark.parametrize(("name", "part"), [("no-such-python", "not in the host's PATH"), ("python3", None)])
