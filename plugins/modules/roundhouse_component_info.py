@@ -119,8 +119,8 @@ EXAMPLES = """
 RETURN = """
 choice:
   description: >-
-    What to do, with action (skip, keep, install, upgrade, refuse), sentence and missing; with source, flavour, packages, build,
-    upgrade, held, unheld and warnings of the driver, warnings of the engine, mode and devices of the toolkit.
+    What to do, with action (skip, keep, install, upgrade, refuse), sentence and missing; with source, flavour,
+    packages, build, upgrade, held, unheld and warnings of the driver, warnings of the engine, mode and devices of the toolkit.
   type: dict
   returned: always
 driver:

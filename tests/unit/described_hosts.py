@@ -3,6 +3,8 @@
 import json
 import shutil
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -10,6 +12,7 @@ from role_vars import question
 
 from roundhouse.provision import component_info, preflight_components
 
+NOTHING = MappingProxyType({})
 AMD64, ARM64 = "x86_64", "aarch64"
 # Name -> os-release, and the facts of Ansible's setup that the roles' tables use.
 RELEASES = {
@@ -63,14 +66,14 @@ class Described(NamedTuple):
     card: str | None = "2d04"
     card_driver: str | None = None
     second: str | None = None  # another card
-    packages: dict = {}
-    states: dict = {}  # package -> dpkg's status letters; the default is installed
+    packages: Mapping = NOTHING
+    states: Mapping = NOTHING  # package -> dpkg's status letters; the default is installed
     docker: str | None = None  # the version of the engine that answers
     loaded: str | None = None  # the version of the loaded driver, which NVML reports
     nvml: tuple = ()
-    files: dict = {}  # path -> content
+    files: Mapping = NOTHING  # path -> content
     secure_boot: bool | None = None
-    settings: dict = {}
+    settings: Mapping = NOTHING
 
     def facts(self):
         """Return the facts of Ansible's setup."""
@@ -88,10 +91,14 @@ class Described(NamedTuple):
     def asked(self):
         """Return what the roles ask, as Ansible templates it and the module accepts it."""
         given = {"engine_accelerator": "cuda", "agents_runtime": "compose", **self.settings}
-        given |= dict.fromkeys(("container_engine_runtime", "nvidia_container_toolkit_runtime"), given["agents_runtime"])
+        given |= dict.fromkeys(
+            ("container_engine_runtime", "nvidia_container_toolkit_runtime"), given["agents_runtime"]
+        )
         roles = {"driver": "nvidia_driver", "engine": "container_engine", "toolkit": "nvidia_container_toolkit"}
         found = {name: question(role, self.facts(), **given) for name, role in roles.items()}
-        accepted = ArgumentSpecValidator(component_info.OPTIONS).validate({name: pair[0] for name, pair in found.items()})
+        accepted = ArgumentSpecValidator(component_info.OPTIONS).validate(
+            {name: pair[0] for name, pair in found.items()}
+        )
         assert accepted.error_messages == []
         return preflight_components.Asked(
             accepted.validated_parameters, {name: sources for name, (_, sources) in found.items()}

@@ -2,9 +2,9 @@
 
 import shutil
 import socket
-import tomllib
 
 import pytest
+import tomllib
 from machine import CARD
 
 from roundhouse.agents import gpu_memory

@@ -1,10 +1,11 @@
 """The preflight table of described hosts: the action for each component, and every reason before the first change."""
 
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pytest
-from described_hosts import ARM64, DOCKER_CE, TOOLKIT, Described
+from described_hosts import ARM64, DOCKER_CE, NOTHING, TOOLKIT, Described
 from role_vars import platforms
 
 from roundhouse.host import apt, docker_config, driver, gpu, system
@@ -15,7 +16,9 @@ UBUNTU_KERNELS |= {"Ubuntu 26.04": "7.0.0-22-generic"}
 META = {"linux-image-generic": "1"}
 SPARK = "gpu 000f:01:00.0 2e12 0 0 12.1 off GPU-a1b2 NVIDIA GB10"
 LIST, SOURCES = "etc/apt/sources.list.d/docker.list", "etc/apt/sources.list.d/docker.sources"
-DOCKER_LIST = "deb [arch=amd64 signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/ubuntu noble stable"
+DOCKER_LIST = (
+    "deb [arch=amd64 signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/ubuntu noble stable"
+)
 DOCKER_SOURCES = (
     "Types: deb\nURIs: https://download.docker.com/linux/debian\nSuites: trixie\nComponents: stable\n"
     "Signed-By: /etc/apt/keyrings/docker.asc\n"
@@ -32,7 +35,7 @@ class Expected(NamedTuple):
     driver: str
     engine: str
     toolkit: str
-    words: dict = {}
+    words: Mapping = NOTHING
 
 
 def ubuntu(release, **differences):

@@ -1,4 +1,4 @@
-"""A setting that a message tells a person to write exists, and accepts the value."""
+"""A setting in the remedy of a message exists, and accepts the value."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ _BOOLS = {"true", "false"}
 
 def options():
     """Return each setting of the roles, of an agent and of host.yml, with its specification; {} without one."""
-    found = dict.fromkeys(yaml.safe_load((CHECKOUT / "group_vars/all/host.yml").read_text()), {})
+    found = {name: {} for name in yaml.safe_load((CHECKOUT / "group_vars/all/host.yml").read_text())}
 
     def add(given):
         for name, option in given.items():
@@ -94,7 +94,9 @@ def test_a_setting_in_a_remedy_exists_and_accepts_the_value(name, value):
 
 
 def test_the_search_finds_remedies_and_wrong_ones():
-    assert {("agents_runtime", "compose"), ("nvidia_driver_source", "none"), ("nvidia_driver_reboot", "auto")} <= {*PAIRS}
+    assert {("agents_runtime", "compose"), ("nvidia_driver_source", "none"), ("nvidia_driver_reboot", "auto")} <= {
+        *PAIRS
+    }
     assert ("container_engine_source", "docker") in PAIRS  # of a role's vars
     assert wrong("container_engine_replaced", "true") == "no such setting"
     assert wrong("container_engine_replace", "always") is not None

@@ -30,7 +30,7 @@ class ImpossiblePlan(RoundhouseError):
 
     def with_findings(self, findings: list[str]) -> ImpossiblePlan:
         """Return the error with the findings of the host after its own problems."""
-        problems = "\n".join([self.fields["problems"], *findings])
+        problems = "\n".join([str(self.fields["problems"]), *findings])
         return ImpossiblePlan(self.code, "{problems}\n\n{plan}", problems=problems, plan=self.fields["plan"])
 
 
@@ -83,9 +83,7 @@ def compute_plan(asked: Asked, facts: PlanFacts) -> tuple[Plan, list[str]]:
     plan = build.build(agents, asked.settings, host)
     text = report.text(plan, facts["measured"])
     if plan["problems"]:
-        raise ImpossiblePlan(
-            "plan_impossible", "{problems}\n\n{plan}", problems="\n".join(plan["problems"]), plan=text
-        )
+        raise ImpossiblePlan("plan_impossible", "{problems}\n\n{plan}", problems="\n".join(plan["problems"]), plan=text)
     return plan, text.splitlines()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError
-from ..host import dpkg, gpu
+from ..host import apt, docker_config, dpkg, gpu
 from . import component_info
 from .component_info import Arguments, Found
 from .preflight_row import Row
@@ -78,8 +78,6 @@ def _problems(name: str, found: Found) -> list[str]:
 
 def _conflicts(sources: Mapping[str, Mapping[str, str]], source: str) -> list[str]:
     """Return the problem of an apt repository that the role would add, as the role's task would report it."""
-    from ..host import apt
-
     given = sources.get(source) or sources.get(_ANY)
     try:
         if given:
@@ -91,8 +89,6 @@ def _conflicts(sources: Mapping[str, Mapping[str, str]], source: str) -> list[st
 
 def _daemon_problems() -> list[str]:
     """Return the problem of a daemon.json that the roles cannot merge their keys into."""
-    from ..host import docker_config
-
     try:
         docker_config.parse(docker_config.PATH.read_text() if docker_config.PATH.exists() else "")
     except RoundhouseError as error:
