@@ -120,7 +120,8 @@ RETURN = """
 choice:
   description: >-
     What to do, with action (skip, keep, install, upgrade, refuse), sentence and missing; with source, flavour,
-    packages, build, upgrade, held, unheld and warnings of the driver, warnings of the engine, mode and devices of the toolkit.
+    packages, build, upgrade, held, unheld and warnings of the driver, warnings of the engine, mode and devices of the
+    toolkit.
   type: dict
   returned: always
 driver:
