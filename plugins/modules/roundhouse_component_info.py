@@ -119,9 +119,8 @@ EXAMPLES = """
 RETURN = """
 choice:
   description: >-
-    What to do, with action (skip, keep, install, upgrade, refuse), sentence and missing; with source, flavour,
-    packages, build, upgrade, held, unheld and warnings of the driver, warnings of the engine, mode and devices of the
-    toolkit.
+    What to do, with action (skip, leave, refuse, install), sentence and missing; with source, flavour, packages, build,
+    upgrade, held, unheld and warnings of the driver, warnings of the engine, mode and devices of the toolkit.
   type: dict
   returned: always
 driver:
@@ -158,13 +157,13 @@ engine:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.roundhouse.provision import component_info
+from ansible.module_utils.roundhouse.provision import component_info, component_options
 
 
 def main() -> None:
-    names = tuple(component_info.OPTIONS)
+    names = tuple(component_options.OPTIONS)
     module = AnsibleModule(
-        argument_spec=component_info.OPTIONS,
+        argument_spec=component_options.OPTIONS,
         required_one_of=[names],
         mutually_exclusive=[names],
         supports_check_mode=True,

@@ -133,7 +133,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.roundhouse.errors import RoundhouseError
 from ansible.module_utils.roundhouse.host import gpu
-from ansible.module_utils.roundhouse.provision import component_info, host_state, preflight, preflight_components
+from ansible.module_utils.roundhouse.provision import component_options, host_state, preflight, preflight_components
 
 
 def main() -> None:
@@ -155,7 +155,7 @@ def main() -> None:
         "hub_path": {"type": "path", "required": True},
         "nvml": {"type": "dict", "required": True},
         "runtime_image": {"type": "str"},
-        "components": {"type": "dict", "options": component_info.OPTIONS, "default": {}},
+        "components": {"type": "dict", "options": component_options.OPTIONS, "default": {}},
         "apt_sources": {"type": "dict", "default": {}},
     }
     module = AnsibleModule(argument_spec={**wanted, **more}, supports_check_mode=True)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from role_vars import question
 
-from roundhouse.provision import component_info, preflight_components
+from roundhouse.provision import component_options, preflight_components
 
 NOTHING = MappingProxyType({})
 AMD64, ARM64 = "x86_64", "aarch64"
@@ -96,7 +96,7 @@ class Described(NamedTuple):
         )
         roles = {"driver": "nvidia_driver", "engine": "container_engine", "toolkit": "nvidia_container_toolkit"}
         found = {name: question(role, self.facts(), **given) for name, role in roles.items()}
-        accepted = ArgumentSpecValidator(component_info.OPTIONS).validate(
+        accepted = ArgumentSpecValidator(component_options.OPTIONS).validate(
             {name: pair[0] for name, pair in found.items()}
         )
         assert accepted.error_messages == []

@@ -12,35 +12,8 @@ from typing import Any
 
 from ..host import dpkg, gpu, systemctl
 
-Arguments = dict[str, Any]  # as OPTIONS accepts them
+Arguments = dict[str, Any]  # as component_options.OPTIONS accepts them
 Found = dict[str, Any]
-
-# The settings of each role by component, as options of a module.
-_RUNTIME = {"type": "str", "choices": ["native", "compose"], "required": True}
-_PLATFORM = {"platform": {"type": "dict", "required": True}, "platform_name": {"type": "str", "required": True}}
-_DRIVER = {
-    "accelerator": {"type": "str", "choices": ["cuda", "cpu"], "required": True},
-    "source": {"type": "str", "choices": ["auto", "nvidia", "distribution", "none"], "required": True},
-    "branch": {"type": "int", "required": True},
-    "version": {"type": "str", "required": True},
-    "flavour": {"type": "str", "choices": ["auto", "open", "proprietary"], "required": True},
-    **_PLATFORM,
-}
-_ENGINE = {
-    "runtime": _RUNTIME,
-    "source": {"type": "str", "choices": ["docker", "distribution"], "required": True},
-    "replace": {"type": "bool", "required": True},
-    **_PLATFORM,
-}
-_TOOLKIT = {
-    "runtime": _RUNTIME,
-    "mode": {"type": "str", "choices": ["auto", "cdi", "legacy"], "required": True},
-    "version": {"type": "str", "required": True},
-}
-OPTIONS: dict[str, dict[str, Any]] = {
-    name: {"type": "dict", "options": each}
-    for name, each in (("driver", _DRIVER), ("engine", _ENGINE), ("toolkit", _TOOLKIT))
-}
 
 
 def inspect_driver(settings: Arguments, answer: gpu.Answer | None = None, root: Path = Path("/")) -> Found:

@@ -45,7 +45,7 @@ class Asked(NamedTuple):
     engine_python: str
     quantize_path: str
     hub_path: str
-    components: dict[str, object]  # the settings of the roles by component, as OPTIONS of component_info accepts them
+    components: dict[str, object]  # the settings of the roles by component, as component_options.OPTIONS accepts them
     apt_sources: dict[str, object]  # the apt repositories that these roles add, by component and source
 
 

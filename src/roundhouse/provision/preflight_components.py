@@ -23,7 +23,7 @@ _ANY = "any"  # the source of a role whose packages have only one
 class Asked(NamedTuple):
     """The settings of each role by component, and the apt repositories that it adds by component and source.
 
-    component_info.OPTIONS has the settings. A component without settings has no row. A repository has the fields of
+    component_options.OPTIONS has the settings. A component without settings has no row. A repository has the fields of
     apt.Source.
     """
 
