@@ -272,6 +272,13 @@ def test_each_refusal_is_among_the_findings_of_one_run(rows):
     assert [len(found[name]["problems"]) for name in ("driver", "container engine", "container toolkit")] == [3, 1, 1]
 
 
+def test_the_toolkit_is_decided_for_the_engine_that_will_be_installed(rows):
+    settings = {"container_engine_replace": True, "nvidia_container_toolkit_mode": "cdi"}
+    old = {"packages": {"docker.io": "20.10.24"}, "docker": "20.10.24"}
+    found = rows(Described("Debian 12", settings=settings, **old))
+    assert (found["container engine"]["action"], found["container toolkit"]["action"]) == ("install", "install")
+
+
 @pytest.mark.parametrize("described", [HOSTS["WSL2"][0], HOSTS["Jetson"][0], HOSTS["RHEL 9"][0]])
 def test_an_unsupported_system_is_the_only_finding(rows, described):
     assert {name for name, row in rows(described).items() if row["problems"]} == {"system"}

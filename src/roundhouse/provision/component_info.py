@@ -51,12 +51,15 @@ def inspect_engine(settings: Arguments) -> Found:
     }
 
 
-def inspect_toolkit(settings: Arguments) -> Found:
-    """Return the action for the settings of the role nvidia_container_toolkit."""
+def inspect_toolkit(settings: Arguments, *, engine_changes: bool = False) -> Found:
+    """Return the action for the settings of the role nvidia_container_toolkit.
+
+    If the role container_engine will install or upgrade the engine, the installed one does not count.
+    """
     from ..host import container_engine, container_toolkit
 
     installed = dpkg.installed()
-    version = None if settings["runtime"] == "native" else container_engine.version(installed)
+    version = None if settings["runtime"] == "native" or engine_changes else container_engine.version(installed)
     return {"choice": container_toolkit.choose(version, installed, **settings)._asdict()}
 
 

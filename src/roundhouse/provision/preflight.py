@@ -44,8 +44,8 @@ def check(wanted: Wanted, answer: gpu.Answer, asked: Asked, root: Path = Path("/
 
 
 def problems(rows: list[Row]) -> list[str]:
-    """Return one sentence for each problem that ends the run."""
-    return [sentence for row in rows for sentence in row.problems]
+    """Return one sentence for each problem that ends the run, once also if several components have it."""
+    return list(dict.fromkeys(sentence for row in rows for sentence in row.problems))
 
 
 def _quantizing(wanted: Wanted) -> list[Row]:

@@ -19,6 +19,8 @@ NAMES = {"driver": "driver", "engine": "container engine", "toolkit": "container
 UNSUPPORTED = "The role does not support this system."
 _ANY = "any"  # the source of a role whose packages have only one
 
+Sources = Mapping[str, Mapping[str, str]]  # source of packages -> the fields of its repository
+
 
 class Asked(NamedTuple):
     """The settings of each role by component, and the apt repositories that it adds by component and source.
@@ -28,7 +30,7 @@ class Asked(NamedTuple):
     """
 
     settings: Mapping[str, Arguments | None]
-    apt_sources: Mapping[str, Mapping[str, Mapping[str, str]]]
+    apt_sources: Mapping[str, Sources]
 
 
 def rows(asked: Asked, answer: gpu.Answer, *, supported: bool = True, root: Path = Path("/")) -> list[Row]:
@@ -40,33 +42,35 @@ def rows(asked: Asked, answer: gpu.Answer, *, supported: bool = True, root: Path
     if not supported:
         return [Row(NAMES[name], "not inspected", action="skip", reason=UNSUPPORTED) for name, _ in components]
     packages = dpkg.installed()
-    found = []
-    for name, settings in components:
-        result = _inspect(name, settings, answer, root)
-        choice, described = result["choice"], _DESCRIPTIONS[name](result, packages)
-        problems = _problems(name, result)
-        if choice["action"] in ("install", "upgrade"):
-            source = choice.get("source") or settings.get("source", _ANY)
-            problems += _conflicts(asked.apt_sources.get(name, {}), source)
-        if choice["action"] not in ("skip", "refuse") and name == "engine":
-            problems += _daemon_problems()
-        found.append(
-            Row(
-                NAMES[name],
-                described,
-                problems,
-                choice.get("warnings", ()),
-                "refuse" if problems else choice["action"],
-                "" if problems else choice["sentence"],
-            )
-        )
-    return found
+    results: dict[str, Found] = {}
+    for name, given in components:
+        results[name] = _inspect(name, given, answer, root, results)
+    return [_row(name, given, results[name], asked.apt_sources.get(name, {}), packages) for name, given in components]
 
 
-def _inspect(name: str, settings: Arguments, answer: gpu.Answer, root: Path) -> Found:
+def _inspect(name: str, settings: Arguments, answer: gpu.Answer, root: Path, before: Mapping[str, Found]) -> Found:
+    """Return the component's decision, after those of the roles that run before its own role."""
     if name == "driver":
         return component_info.inspect_driver(settings, answer, root)
-    return component_info.INSPECTIONS[name](settings)
+    if name == "toolkit":
+        engine = before["engine"]["choice"] if "engine" in before else {}
+        changes = engine.get("action") in ("install", "upgrade") and bool(engine.get("missing"))
+        return component_info.inspect_toolkit(settings, engine_changes=changes)
+    return component_info.inspect_engine(settings)
+
+
+def _row(name: str, settings: Arguments, found: Found, sources: Sources, packages: dpkg.Packages) -> Row:
+    choice, problems = found["choice"], _problems(name, found)
+    action, source = choice["action"], choice.get("source")
+    # A role also reads the repository of a component that it installed before.
+    if action in ("install", "upgrade") or (action == "keep" and source):
+        problems += _conflicts(sources, source or settings.get("source", _ANY))
+    if action not in ("skip", "refuse") and name == "engine":
+        problems += _daemon_problems()
+    described, warnings = _DESCRIPTIONS[name](found, packages), choice.get("warnings", ())
+    if problems:
+        return Row(NAMES[name], described, problems, warnings, "refuse")
+    return Row(NAMES[name], described, (), warnings, action, choice["sentence"])
 
 
 def _problems(name: str, found: Found) -> list[str]:
@@ -76,7 +80,7 @@ def _problems(name: str, found: Found) -> list[str]:
     return str(found["choice"]["sentence"]).splitlines() if refused else []
 
 
-def _conflicts(sources: Mapping[str, Mapping[str, str]], source: str) -> list[str]:
+def _conflicts(sources: Sources, source: str) -> list[str]:
     """Return the problem of an apt repository that the role would add, as the role's task would report it."""
     given = sources.get(source) or sources.get(_ANY)
     try:
