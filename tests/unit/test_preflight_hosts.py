@@ -243,7 +243,8 @@ def rows(machine, tmp_path, monkeypatch):
 def answer(machine, described):
     """Return NVML's answer on the host, from the real client over the stand-in for the library."""
     if described.loaded is None:
-        return gpu.Answer(**{**dict.fromkeys(gpu.Answer._fields), "error": gpu.LIBRARY_NOT_FOUND, "gpus": []})
+        lists = {name: [] for name in gpu.Answer._fields}
+        return gpu.Answer(**{**lists, "driver_version": None, "error": gpu.LIBRARY_NOT_FOUND})
     lines = described.nvml or (f"gpu 0000:01:00.0 {described.card} 16311 512 12.0 off GPU-5f1c A card",)
     code = "from roundhouse.host import gpu; print(json.dumps(gpu.read()._asdict()))"
     return gpu.Answer(**machine.ask(code, f"driver {described.loaded}", *lines))
@@ -284,8 +285,9 @@ def test_an_unsupported_system_is_the_only_finding(rows, described):
     assert {name for name, row in rows(described).items() if row["problems"]} == {"system"}
 
 
-def test_a_repository_that_another_file_names_is_refused_before_a_change(rows):
-    (problem,) = rows(Described("Debian 13", files={SOURCES: DOCKER_SOURCES}))["container engine"]["problems"]
+def test_a_repository_that_the_role_cannot_add_is_refused_before_a_change(rows):
+    files = {SOURCES: DOCKER_SOURCES.replace("Components: stable", "Components: edge")}
+    (problem,) = rows(Described("Debian 13", files=files))["container engine"]["problems"]
     assert "/etc/apt/sources.list.d/docker.sources" in problem
 
 
