@@ -57,7 +57,7 @@ class ActionModule(ActionBase):
         if found.get("failed"):
             return result | found
         found["host"] |= {"plan_in_place": inspection.is_deployed(plan, facts)}
-        return result | {"changed": False, "plan": plan, "text": text, **found}
+        return result | {"changed": False, "plan": plan, "text": preflight_table.fitted(text), **found}
 
     def _check(self, options: dict[str, object], task_vars: Any) -> dict[str, Any]:
         """Return the host's findings, rows and table, or the failed result of the module."""

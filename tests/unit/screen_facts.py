@@ -9,6 +9,7 @@ from test_chat_terminal import Api
 
 from roundhouse.bench import run
 from roundhouse.models.manifest import File, Manifest
+from roundhouse.provision.preflight_row import Row
 from roundhouse.util.units import GIB, MIB
 
 COMMITS = tuple(digit * 40 for digit in "4b8")
@@ -33,6 +34,32 @@ GPU = {
 }
 FACTS = {"gpus": [GPU], "driver_version": "580.150.01", "nvml": {"driver_version": "580.150.01", "error": None}}
 LIVE = {"use_percent": 97, "temperature_celsius": 61, "power_watts": 142.4, "power_limit_watts": 180.0}
+
+# The rows of a host that preflight accepts.
+ROWS = (
+    Row("system", "Ubuntu 24.04.3 LTS, x86_64"),
+    Row("kernel", "6.8.0-87-generic"),
+    Row("memory", "62.7 GiB, 58.1 GiB available"),
+    Row("cards", "10de:2d04 NVIDIA GeForce RTX 5060 Ti, 15.9 GiB"),
+    Row("Secure Boot", "on"),
+    Row(
+        "users of the cards",
+        "0.4 GiB in use",
+        warnings=["A display uses some memory of card 0000:01:00.0, which agents lack."],
+    ),
+    Row("packages of others", "nvidia-driver-580-open 580.173.02-0ubuntu0.24.04.1, docker-ce 29.6.1"),
+    Row(
+        "driver",
+        "580.173.02, ok",
+        action="keep",
+        reason="The driver 580.173.02 works. It is not changed: this role did not install nvidia-driver-580-open.",
+    ),
+    Row("container engine", "none", action="install", reason="Docker is installed from docker: docker-ce."),
+    Row("container toolkit", "none", action="install", reason="NVIDIA container toolkit 1.20.1, cdi."),
+    Row("disk", "311.2 GiB free for models (/var/lib/roundhouse/models)"),
+    Row("ports", "8000, 8001, 8002, 8080"),
+    Row("agents", "architect, dev, po"),
+)
 
 
 class Streaming(Api):

@@ -9,6 +9,7 @@ all texts are the package's own. LIVE is the number of requests that run on the 
 import datetime
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -28,7 +29,8 @@ from roundhouse.doctor import diagnosis
 from roundhouse.gateway import keys
 from roundhouse.host import driver, gpu, journal, systemd
 from roundhouse.paths import CHECKOUT
-from roundhouse.plan import deployed, measured, plan_sets
+from roundhouse.plan import deployed, measured, plan_sets, report
+from roundhouse.provision import preflight_table
 from roundhouse.state import history, serving
 from roundhouse.switch import transaction
 from roundhouse.vllm.client import Answer, Load
@@ -218,9 +220,31 @@ def _remember(model_path):
         history.add(entry)
 
 
+def check(folder, plan):
+    """Run the tasks of the role preflight that show the host and the plan, and return the exit status.
+
+    Ansible's own recap is left out, because it is wider than 80 columns.
+    """
+    rows = [row.as_json() for row in screen_facts.ROWS]
+    shown = {"table": preflight_table.text(rows), "findings": [], "text": preflight_table.fitted(report.text(plan, []).splitlines())}
+    role = {"ansible.builtin.include_role": {"name": "preflight", "rolespec_validate": False}}
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [role]}
+    (folder / "check.yml").write_text(json.dumps([{"name": "Check the roster and the host", **play}]))
+    (folder / "given.json").write_text(json.dumps({"preflight_inspection": {"plan": plan, "rows": rows, **shown}}))
+    command = ["ansible-playbook", "--inventory", "inventory/local", "--extra-vars", f"@{folder}/given.json"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(
+        [*command, folder / "check.yml"], cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
+    print(done.stdout.partition("PLAY RECAP")[0].strip())
+    return done.returncode
+
+
 def run(folder, running, words):
     """Run a command, and return its exit status."""
     plan = written(build())
+    if words == ["check"]:
+        return check(folder, plan)
     sys.argv = ["roundhouse", *words]
     if words[0] in ("models", "verify"):
         plan["models_store"] = str(folder / "store")

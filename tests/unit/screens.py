@@ -36,6 +36,7 @@ SCREENS = {
     "keys": (0, ["keys"]),
     "bench": (0, ["bench"]),
     "chat": (0, ["chat", "architect"]),
+    "check": (0, ["check"]),
     "help": (0, ["--help"]),
     "help-import": (0, ["import", "--help"]),
 }

@@ -231,6 +231,11 @@ def test_the_table_marks_findings_that_end_the_run_and_fits_its_columns():
     ]
 
 
+def test_the_plan_fits_the_columns_and_a_bar_stays_whole():
+    lines = ["  [##########] 15.5 GiB", "  one two three four five six", ""]
+    assert preflight_table.fitted(lines, 22) == ["[##########] 15.5 GiB", "  one two three four", "    five six", ""]
+
+
 @pytest.mark.parametrize(("name", "part"), [("no-such-python", "not in the host's PATH"), ("python3", None)])
 def test_the_engines_python_is_looked_for(name, part):
     assert [part in said for said in preflight._python(name, preflight.ENGINE_PYTHON).problems] == (
