@@ -10,6 +10,7 @@
     card       `watch` on a host with a stand-in card
     doctor     the causes of the failed engines in tests/fixtures/logs
     causes     the table of causes
+    check      the table of preflight, from tests/fixtures/screens/check.txt
 
 docs/record.py and docs/record_setup.py make the recordings in docs/recordings, which state their origin.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 import time
 from typing import Any
 
@@ -135,6 +137,13 @@ def doctor() -> str:
     return "\n".join(lines)
 
 
+def check() -> str:
+    """Return the table of preflight, as the check's play shows it on a stand-in host."""
+    lines = (ROOT / "tests/fixtures/screens/check.txt").read_text().splitlines()
+    first = next(number for number, line in enumerate(lines) if line.split()[:2] == ["component", "action"])
+    return textwrap.dedent("\n".join(lines[first : lines.index("", first)]))
+
+
 def causes() -> str:
     """Return doctor's table of causes in Markdown."""
     rows = [f"| {heading(each.code)} | {each.text} | {each.remedy} |" for each in CAUSES]
@@ -143,6 +152,7 @@ def causes() -> str:
 
 SCREENS = {
     "causes": causes,
+    "check": check,
     "setup": setup,
     "setup-end": setup_end,
     "setup-log": setup_log,

@@ -226,7 +226,11 @@ def check(folder, plan):
     Ansible's own recap is left out, because it is wider than 80 columns.
     """
     rows = [row.as_json() for row in screen_facts.ROWS]
-    shown = {"table": preflight_table.text(rows), "findings": [], "text": preflight_table.fitted(report.text(plan, []).splitlines())}
+    shown = {
+        "table": preflight_table.text(rows),
+        "findings": [],
+        "text": preflight_table.fitted(report.text(plan, []).splitlines()),
+    }
     role = {"ansible.builtin.include_role": {"name": "preflight", "rolespec_validate": False}}
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [role]}
     (folder / "check.yml").write_text(json.dumps([{"name": "Check the roster and the host", **play}]))
@@ -236,7 +240,7 @@ def check(folder, plan):
     done = subprocess.run(
         [*command, folder / "check.yml"], cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
-    print(done.stdout.partition("PLAY RECAP")[0].strip())
+    sys.stdout.write(done.stdout.partition("PLAY RECAP")[0].strip() + "\n")
     return done.returncode
 
 

@@ -13,7 +13,10 @@ _HEADING = {"component": "component", "action": "action", "found": "found"}
 
 
 def text(rows: Sequence[dict[str, Any]], columns: int = WIDTH) -> str:
-    """Return the rows (Row.as_json) as text, the reasons below the finding; `!` marks a problem that ends the run, `-` a warning."""
+    """Return the rows (Row.as_json) as text, with the reasons below the finding.
+
+    `!` marks a problem that ends the run, `-` a warning.
+    """
     first, second = (max(len(row[name]) for row in [_HEADING, *rows]) for name in ("component", "action"))
     lines = []
     for row in [_HEADING, *rows]:
