@@ -61,7 +61,12 @@ def require_valid_settings(problems: list[str]) -> None:
     """Raise UsageError if the argument specification of a role refuses settings; `problems` has a sentence for each."""
     if problems:
         remedy = "Correct the inventory; docs/reference/settings.md lists the values."
-        raise UsageError("setting_invalid", "{problems}.", remedy, problems=". ".join(problems))
+        raise UsageError(
+            "setting_invalid",
+            "The roles do not accept these settings: {problems}.",
+            remedy,
+            problems=". ".join(problems),
+        )
 
 
 def require_python(version: str | None) -> None:
