@@ -16,7 +16,7 @@ from typing import NamedTuple
 from roundhouse.paths import PACKAGE
 
 CODE = re.compile(r"[a-z][a-z0-9_]*")
-ERRORS = ("RoundhouseError", "UsageError", "ChangedAnswer", "unreadable")
+ERRORS = ("RoundhouseError", "UsageError", "ChangedAnswer", "ImpossiblePlan", "unreadable")
 UNKNOWN = "..."
 DEEPEST = 4
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
