@@ -7,9 +7,10 @@ import subprocess
 import jinja2
 import pytest
 
-from roundhouse.agents import containers, ports
+from roundhouse.agents import containers
 from roundhouse.catalog.gpus import HostCard
 from roundhouse.errors import UsageError
+from roundhouse.host import control_group
 from roundhouse.host import docker as docker_of_host
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build as plan_build
@@ -120,7 +121,7 @@ def test_the_native_plan_has_no_container():
     ],
 )
 def test_a_containers_process_belongs_to_its_agents_unit(path, unit):
-    assert ports.unit_in(path) == unit
+    assert control_group.unit_in(path) == unit
 
 
 @pytest.mark.parametrize("runtime", ["native", "compose"])
