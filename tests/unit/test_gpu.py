@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from roundhouse.host import gpu, gpu_process
+from roundhouse.host import gpu, gpu_problem, gpu_process
 from roundhouse.provision import bundle
 
 CARD = "gpu 0000:01:00.0 2d04 16311 512 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
@@ -98,8 +98,8 @@ def test_a_lost_card_hides_no_other_and_keeps_its_number(sysfs, facts):
     lost, other = told["gpus"]
     assert (lost["number"], lost["error"], lost["memory_gib"]) == (0, gpu.IS_LOST, None)
     assert (other["number"], other["error"], other["uuid"]) == (1, None, "GPU-b7e2")
-    assert (gpu.problem(lost) or "").startswith("The card 0000:01:00.0 (10de:2d04) does not answer (NVML error 15).")
-    assert gpu.problem(other) is None
+    assert (gpu_problem.of(lost).code, gpu_problem.of(other)) == (gpu_problem.LOST, None)
+    assert gpu_problem.of(lost).text == "The card 0000:01:00.0 (10de:2d04) does not answer: NVML reports error 15."
 
 
 def test_if_no_card_answers_nvml_fails(sysfs, facts):
@@ -115,7 +115,7 @@ def test_a_card_that_no_driver_of_nvidia_binds_has_no_number(sysfs, facts, bound
     old, new = facts(OTHER, loaded="580.173.02")["gpus"]
     assert (old["number"], old["architecture"], new["number"]) == (None, gpu.PRE_MAXWELL, 0)
     why = f"the driver {bound}" if bound else "no driver"
-    assert gpu.problem(old) == f"The card 0000:01:00.0 (10de:128b) has {why}, so no agent uses it."
+    assert gpu_problem.of(old).text == f"The card 0000:01:00.0 (10de:128b) has {why}, so no agent uses it."
     assert gpu.by_id({"gpus": [old, new]}, None, 0) == gpu.by_id({"gpus": [old, new]}, "GPU-b7e2", 7) == new
 
 
@@ -129,8 +129,8 @@ def test_before_a_driver_the_cards_that_none_will_bind_have_no_number(sysfs, fac
 def test_a_card_in_mig_mode_is_refused_with_a_remedy(sysfs, facts):
     sysfs("0000:01:00.0", "0x10de", "0x2330", "0x030200", "nvidia")
     (card,) = facts("gpu 0000:01:00.0 2330 81559 0 9.0 off GPU-1 NVIDIA H100", "mig 0", loaded="580.173.02")["gpus"]
-    assert "divided into MIG instances" in gpu.problem(card)
-    assert "`nvidia-smi --id 0 --multi-instance-gpu 0`" in gpu.problem(card)
+    assert gpu_problem.of(card).code == gpu_problem.MIG
+    assert "`nvidia-smi --id 0 --multi-instance-gpu 0`" in gpu_problem.of(card).remedy
 
 
 def test_a_gb10_has_the_memory_of_the_host(machine):

@@ -225,25 +225,6 @@ def by_id(facts: GpuFacts, uuid: str | None, number: int) -> Card | None:
     return next((card for card in facts["gpus"] if (card["uuid"] == uuid if uuid else card["number"] == number)), None)
 
 
-def problem(card: Card) -> str | None:
-    """Return a sentence if no agent can use a card with or without a driver, None if one can."""
-    at = f"The card {card['address']} ({card['name'] or '10de:' + card['device_id']})"
-    if card["error"] is not None:
-        return (
-            f"{at} does not answer (NVML error {card['error']}). Read `journalctl --dmesg --grep NVRM`, check its power "
-            "and seat, and reboot the host."
-        )
-    if card["number"] is None:
-        driver = f"the driver {card['driver']}" if card["driver"] else "no driver"
-        return f"{at} has {driver}, so no agent uses it."
-    if card["mig"]:
-        return (
-            f"{at} is divided into MIG instances, which agents do not support. Run `nvidia-smi --id {card['number']} "
-            "--multi-instance-gpu 0` as root, or use another card."
-        )
-    return None
-
-
 def _numbers(by_pci: dict[str, PciGpu], by_nvml: dict[str, NvmlCard]) -> dict[str, int]:
     """Return the number of each card by its address."""
     driven = {address for address, card in by_pci.items() if card.driver == _NVIDIA} | by_nvml.keys()
