@@ -190,7 +190,8 @@ def test_a_version_mismatch_of_module_and_library_is_reported(sysfs, facts):
 
 
 @pytest.mark.parametrize(
-    "lines", [[CARD], [CARD, "driver 580.159.03"], [CARD, "fail 15"], [CARD, OTHER], [CARD, OTHER, "lost 0"], [CARD, "lost 0"]],
+    "lines",
+    [[CARD], [CARD, "driver 580.159.03"], [CARD, "fail 15"], [CARD, OTHER], [CARD, OTHER, "lost 0"], [CARD, "lost 0"]],
 )
 @pytest.mark.parametrize("loaded", ["580.173.02", None])
 def test_the_state_without_nvidias_client_is_the_clients(sysfs, ask, lines, loaded):

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from gpu_facts import answered, driven, lost, process
 
 from roundhouse.agents import gpu_memory, status
 from roundhouse.errors import RoundhouseError
@@ -23,24 +24,13 @@ def show(monkeypatch, clock):
 
         def facts():
             used, processes = rest.pop(0) if len(rest) > 1 else rest[0]
-            told = [process(pid, unit, gib, put.name, put.kinds) for pid, unit, gib in processes]
-            return {"gpus": [card(used_gib=used, processes=told)]}
+            told = [process(pid, gib, put.name, put.kinds, unit) for pid, unit, gib in processes]
+            return {"gpus": [driven(memory_gib=16.0, used_gib=used, processes=told)]}
 
         monkeypatch.setattr(gpu, "facts", facts)
 
     put.name, put.kinds = "/usr/bin/x", ["compute"]
     return put
-
-
-def process(pid, unit, gib, name="/usr/bin/x", kinds=("compute",)):
-    return {"pid": pid, "name": name, "gib": gib, "kinds": list(kinds), "unit": unit}
-
-
-def card(number=0, uuid="GPU-5f1c", **more):
-    """Return a card's facts, as far as they are read here."""
-    facts = {"address": f"0000:0{number + 1}:00.0", "device_id": "2d04", "driver": "nvidia", "name": "a card"}
-    memory = {"memory_gib": 16.0, "used_gib": 0.4, "processes": []}
-    return facts | memory | {"number": number, "uuid": uuid, "error": None, "mig": None} | more
 
 
 def test_the_memory_of_the_stopping_agent_is_ignored(show):
@@ -105,29 +95,22 @@ def test_a_desktop_on_the_card_is_named_and_never_killed(show):
 
 
 def test_without_nvml_the_command_does_not_wait(monkeypatch):
-    unknown = card(memory_gib=None, used_gib=None, processes=None)
+    unknown = driven(memory_gib=None, used_gib=None, processes=None)
     for gpus in ([], [unknown]):
         monkeypatch.setattr(gpu, "facts", lambda gpus=gpus: {"gpus": gpus})
         gpu_memory.require_memory(AGENT, [])
         assert gpu_memory.wait_until_free(AGENT, [], str) is False
 
 
-def answered(*cards):
-    return {"gpus": [*cards], "driver_version": "580.173.02", "nvml": {"driver_version": "580.173.02", "error": None}}
-
-
-LOST = {"uuid": None, "memory_gib": None, "used_gib": None, "processes": None, "error": gpu.IS_LOST}
-
-
 def test_a_card_is_found_by_its_uuid_whatever_its_number():
-    moved = answered(card(0, "GPU-new"), card(1, "GPU-5f1c", used_gib=3.0))
+    moved = answered(driven(0, uuid="GPU-new"), driven(1, uuid="GPU-5f1c", used_gib=3.0))
     assert [each.used_gib for each in gpu_memory.cards([("GPU-5f1c", 0)], moved)] == [3.0]
     assert [each.number for each in gpu_memory.cards([(None, 0)], moved)] == [0]  # a plan without UUIDs
 
 
 def test_a_lost_card_does_not_hide_the_memory_of_another(monkeypatch, clock):
     clock(gpu_memory)
-    held = answered(card(0, **LOST), card(1, "GPU-b", used_gib=15.0, processes=[process(77, None, 14.0)]))
+    held = answered(lost(0), driven(1, uuid="GPU-b", memory_gib=16.0, used_gib=15.0, processes=[process(77, 14.0)]))
     monkeypatch.setattr(gpu, "facts", lambda: held)
     agent = AGENT | {"gpus": [1], "gpu_uuids": ["GPU-b"], "free_timeout_seconds": 5}
     gpu_memory.require_usable(agent)
@@ -138,33 +121,36 @@ def test_a_lost_card_does_not_hide_the_memory_of_another(monkeypatch, clock):
 
 def test_an_agent_of_a_lost_or_removed_card_does_not_start():
     agent = AGENT | {"gpu_uuids": ["GPU-5f1c"]}
-    with pytest.raises(RoundhouseError) as lost:
-        gpu_memory.require_usable(agent, answered(card(0, **LOST), card(1, "GPU-b")))
-    assert (lost.value.code, lost.value.fields["agent"]) == ("card_lost", "dev")
+    with pytest.raises(RoundhouseError) as unreachable:
+        gpu_memory.require_usable(agent, answered(lost(0), driven(1, uuid="GPU-b")))
+    assert (unreachable.value.code, unreachable.value.fields["agent"]) == ("card_lost", "dev")
     with pytest.raises(RoundhouseError) as gone:
-        gpu_memory.require_usable(agent, answered(card(0, "GPU-b")))
+        gpu_memory.require_usable(agent, answered(driven(0, uuid="GPU-b")))
     assert (gone.value.code, gone.value.fields["uuid"]) == ("card_missing_on_host", "GPU-5f1c")
-    gpu_memory.require_usable(agent, answered(card(0)))
+    gpu_memory.require_usable(agent, answered(driven(0)))
 
 
 def test_status_shows_the_desktop_apart_from_agents_and_others():
     plan = {"accelerator": "cuda", "agents": [AGENT | {"gpu_uuids": ["GPU-5f1c"]}]}
-    held = [process(1, AGENT["unit"], 10.5), process(2, None, 0.3, "python3")]
-    held += [process(3, None, 0.8, "/usr/lib/xorg/Xorg", ["graphics"]), process(4, None, 0.4, "/usr/bin/gnome-shell -x")]
-    (memory,) = status.memory(plan, answered(card(used_gib=12.4, processes=held)))
+    held = [process(1, 10.5, unit=AGENT["unit"]), process(2, 0.3, "python3")]
+    held += [
+        process(3, 0.8, "/usr/lib/xorg/Xorg", ["graphics"]),
+        process(4, 0.4, "/usr/bin/gnome-shell -x"),
+    ]
+    (memory,) = status.memory(plan, answered(driven(used_gib=12.4, processes=held)))
     assert memory["desktop_gib"] == pytest.approx(1.2)
     assert [(each["kind"], each["owner"]) for each in memory["owners"]] == [
         ("agent", "dev"),
         ("process", "python3 (pid 2)"),
         ("desktop", "desktop (Xorg, gnome-shell)"),
     ]
-    assert status.unusable(plan, answered(card())) == []
-    (sentence,) = status.unusable(plan, answered(card(), card(1, **LOST)))
+    assert status.unusable(plan, answered(driven())) == []
+    (sentence,) = status.unusable(plan, answered(driven(), lost(1)))
     assert "does not answer: NVML reports error 15" in sentence
 
 
 def test_a_process_that_has_ended_has_no_unit():
-    gone = process(999999999, None, 1.0, None)
-    (seen,) = gpu_memory.cards([(None, 0)], {"gpus": [card(used_gib=1.0, processes=[gone])]})
+    gone = process(999999999, 1.0, None)
+    (seen,) = gpu_memory.cards([(None, 0)], {"gpus": [driven(used_gib=1.0, processes=[gone])]})
     assert seen.holders[0].unit is None
     assert str(seen.holders[0]) == "a process (pid 999999999) holds 1.0 GiB"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..doctor.cause import PLAN_AGAIN
 from ..errors import RoundhouseError
@@ -26,7 +26,9 @@ OLLAMA_CURE = (
 )
 POLL_SECONDS = 0.25
 DESKTOP_CURE = (
-    "The desktop also uses the GPU: close its applications, or run `" + PLAN_AGAIN + "`, which plans with the desktop's "
+    "The desktop also uses the GPU: close its applications, or run `"
+    + PLAN_AGAIN
+    + "`, which plans with the desktop's "
     "present memory."
 )
 # A driver frees memory within 2 s of the end of its process; a longer wait means that a process holds it.
@@ -74,13 +76,14 @@ class Card(NamedTuple):
         return max(0.0, self.used_gib - sum(holder.gib or 0.0 for holder in gone))
 
 
-Id = tuple[Optional[str], int]  # the UUID, None in a plan of an earlier version, and the number
+Id = tuple[str | None, int]  # the UUID, None in a plan of an earlier version, and the number
 
 
 def ids(agent: Agent) -> list[Id]:
     """Return the UUID and the number of each GPU of an agent."""
     numbers = agent.get("gpus") or []
-    return [*zip(agent.get("gpu_uuids") or [None] * len(numbers), numbers, strict=True)]
+    uuids: list[str | None] = [*agent.get("gpu_uuids", [])] or [None] * len(numbers)
+    return [*zip(uuids, numbers, strict=True)]
 
 
 def cards(wanted: Iterable[Id], facts: GpuFacts | None = None) -> list[Card]:

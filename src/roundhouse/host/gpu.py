@@ -198,7 +198,8 @@ def architecture(device_id: str) -> tuple[str | None, list[int] | None]:
 def facts(sys_root: Path = Path("/sys"), answer: Answer | None = None) -> GpuFacts:
     """Return the GPUs in PCI order, the loaded module's version and NVML's result; None for an unknown fact.
 
-    A card that does not answer keeps its number, because its driver is still bound to it. A card that only NVML lists (WSL hides the PCI device) has no `driver`. Without `answer` NVML is queried.
+    A card that does not answer keeps its number, because its driver is still bound to it. A card that only NVML lists
+    (WSL hides the PCI device) has no `driver`. Without `answer` NVML is queried.
     """
     answer = read() if answer is None else answer
     by_nvml = {gpu["address"]: gpu for gpu in answer.gpus}

@@ -16,10 +16,12 @@ COMPUTE, GRAPHICS = "compute", "graphics"
 # Programs of a desktop that also compute, for example to decode video, so that NVML may list them as such. A name
 # ends at the first separator: "kwin" is that of kwin_x11 and kwin_wayland too.
 _DESKTOP = frozenset(
-    ("Xorg", "X", "Xwayland", "gnome", "mutter", "gdm", "gdm3", "kwin", "plasmashell", "ksplashqml", "sddm", "lightdm")
-    + ("xfwm4", "cinnamon", "muffin", "marco", "budgie", "sway", "Hyprland", "weston", "cosmic", "niri", "labwc")
-    + ("wayfire", "gamescope", "picom", "compiz", "nautilus", "Xvnc", "xrdp", "xdg", "firefox", "firefox-bin", "chrome")
-    + ("chromium", "brave", "opera", "vivaldi", "msedge", "WebKitWebProcess", "electron", "code")
+    (
+        *("Xorg", "X", "Xwayland", "Xvnc", "xrdp", "xdg", "gdm", "gdm3", "sddm", "lightdm", "picom", "compiz"),
+        *("gnome", "mutter", "nautilus", "kwin", "plasmashell", "ksplashqml", "xfwm4", "cinnamon", "muffin", "marco"),
+        *("budgie", "sway", "Hyprland", "weston", "cosmic", "niri", "labwc", "wayfire", "gamescope"),
+        *("firefox", "chrome", "chromium", "brave", "opera", "vivaldi", "msedge", "electron", "code"),
+    )
 )
 
 

@@ -21,5 +21,8 @@ def read(path: Path = Path("/proc/meminfo")) -> Memory | None:
     """Return the host's memory, None without the file."""
     if not path.exists():
         return None
-    kib = {name: int(value.split()[0]) for name, _, value in map(lambda line: line.partition(":"), path.open())}
+    kib = {
+        name: int(value.split()[0])
+        for name, _, value in (line.partition(":") for line in path.read_text().splitlines())
+    }
     return Memory(kib["MemTotal"] * _KIB / GIB, kib["MemAvailable"] * _KIB / GIB)

@@ -38,7 +38,7 @@ class Card(NvmlCard):
     """The facts of one GPU from the PCI bus, and from NVML if a driver answers. All keys are always present."""
 
     number: int | None  # nvidia-smi's index; None: no NVIDIA driver is bound to it or can be, so it is not planned
-    error: int | None  # nvmlReturn_t of a card that does not answer, such as gpu.IS_LOST; None: it answers, or no driver
+    error: int | None  # nvmlReturn_t of a card that does not answer (gpu.IS_LOST); None: it answers, or no driver
     unified: bool  # it uses the host's memory (GB10); memory_gib and used_gib are then those of the host
     driver: str | None  # the kernel driver bound to it; None: none, or a card that only NVML lists (WSL)
     architecture: str | None  # turing ... rubin, or host/gpu.PRE_TURING; None: newer than the table
