@@ -104,6 +104,7 @@ def test_a_card_that_no_driver_binds_is_listed_and_not_planned():
     sentence = "The card 0000:00:01.0 (10de:128b) has the driver nouveau, so no agent uses it."
     assert made["cards"][1]["problem"] == sentence
     assert sentence in report.text(made, [])
+    assert build(old, agents=[small()])["problems"] == [sentence]
     absent = build(old, driven(0), agents=[small(gpus=[1])])
     assert absent["problems"] == ["agents[po].gpus is [1], but this host has the GPUs 0 to 0: write those numbers."]
 

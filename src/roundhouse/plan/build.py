@@ -198,10 +198,10 @@ def _capability(decided: Decided, settings: Settings, host: Host) -> Capability 
 
 def settings_problems(roster: Roster, host: Host, accelerator: str) -> list[str]:
     """Return a sentence for each agent whose cards or share the host does not have, and for a host without a card."""
-    if accelerator == "cpu" or not host.cards:
+    if accelerator == "cpu":
         return []
-    if all(card.unusable for card in host.cards):
-        return [str(card.unusable) for card in host.cards]
+    if all(card.unusable for card in host.cards):  # [] before the first inspection
+        return [str(why) for why in (card["problem"] for card in _cards(host)) if why]
     last = len(host.cards) - 1
     found = []
     for agent in roster:

@@ -112,14 +112,14 @@ def _obstacle(accelerator: str, cards: tuple[HostCard, ...], wanted: Requirement
         return _Obstacle("The engine runs on the CPU, so no card's memory is checked.")
     if not cards:
         return _Obstacle("No GPU of this host is known.", waits=True)
-    if any(number >= len(cards) or cards[number].unusable for number in wanted.gpus or ()):
+    usable = [card for card in cards if not card.unusable]
+    # The plan has a problem of these: build.settings_problems.
+    if not usable or any(number >= len(cards) or cards[number].unusable for number in wanted.gpus or ()):
         return _Obstacle("The host lacks some of its cards.")
-    if all(card.unusable for card in cards):
-        return _Obstacle("No agent can use a card of this host.")
-    unified = any(card.system_gib is not None for card in cards)
+    unified = any(card.system_gib is not None for card in usable)
     if unified and wanted.gpu_memory_utilization > beside.UNIFIED_SHARE:
         return _Obstacle("gpu_memory_utilization is too high for a card that shares the host's memory.")
-    if any(card.cuda_gib is None for card in cards if not card.unusable):
+    if any(card.cuda_gib is None for card in usable):
         reason = "The card's memory is unknown until its driver is installed: set gpu_memory_gb to plan without it."
         return _Obstacle(reason, waits=True)
     return _Obstacle(wanted.draft.reason) if isinstance(wanted.draft, Unknown) else None

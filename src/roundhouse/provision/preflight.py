@@ -31,12 +31,8 @@ def check(wanted: Wanted, answer: gpu.Answer) -> list[Row]:
     elif wanted.image and wanted.required_models:
         found.append(_python(wanted.engine_python, HUB_PYTHON))
     found += _quantizing(wanted)
-    return [
-        *found,
-        preflight_disk.row(wanted),
-        _ports(wanted),
-        _agents(wanted, sum(card["number"] is not None for card in facts.gpus)),
-    ]
+    numbered = sum(card["number"] is not None for card in facts.gpus)
+    return [*found, preflight_disk.row(wanted), _ports(wanted), _agents(wanted, numbered)]
 
 
 def table(rows: list[Row]) -> list[str]:
