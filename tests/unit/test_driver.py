@@ -34,7 +34,7 @@ def test_nouveau_holds_the_card(machine):
     )
 
 
-def test_nouveau_on_a_card_that_no_driver_supports_is_no_problem(machine):
+def test_nouveau_may_hold_a_card_that_no_driver_supports(machine):
     machine.module("580.173.02")
     machine.load("580.173.02")
     machine.card("128b", address="0000:02:00.0", driver="nouveau")  # GT 710
@@ -43,7 +43,7 @@ def test_nouveau_on_a_card_that_no_driver_supports_is_no_problem(machine):
     assert machine.state()["state"] == "nouveau_bound"
 
 
-def test_one_lost_card_of_two_is_no_problem_of_the_driver(machine):
+def test_one_lost_card_of_two_leaves_the_driver_ok(machine):
     machine.module("580.173.02")
     machine.load("580.173.02")
     machine.card("2684", address="0000:02:00.0", driver="nvidia")

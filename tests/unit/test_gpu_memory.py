@@ -123,7 +123,7 @@ def test_an_agent_of_a_lost_or_removed_card_does_not_start():
     agent = AGENT | {"gpu_uuids": ["GPU-5f1c"]}
     with pytest.raises(RoundhouseError) as unreachable:
         gpu_memory.require_usable(agent, answered(lost(0), driven(1, uuid="GPU-b")))
-    assert (unreachable.value.code, unreachable.value.fields["agent"]) == ("card_lost", "dev")
+    assert (unreachable.value.code, unreachable.value.fields["cause"]) == ("card_unusable", "card_lost")
     with pytest.raises(RoundhouseError) as gone:
         gpu_memory.require_usable(agent, answered(driven(0, uuid="GPU-b")))
     assert (gone.value.code, gone.value.fields["uuid"]) == ("card_missing_on_host", "GPU-5f1c")

@@ -42,10 +42,10 @@ def test_a_single_card_with_a_monitor_is_planned_with_the_memory_of_its_desktop(
 @pytest.mark.parametrize(
     ("used", "processes", "gib"),
     [
-        (0.55, [], beside.DISPLAY_RESIDENT.gib),  # nobody is logged in yet
+        (0.55, [], beside.DISPLAY_RESIDENT.gib),  # before a session
         (None, [], beside.DISPLAY_RESIDENT.gib),  # the driver does not report it
         (9.0, [process(3, None)], beside.DISPLAY_RESIDENT.gib),  # a process of unknown size
-        (9.0, [process(3, 8.0, "/usr/bin/ollama")], beside.DISPLAY_RESIDENT.gib),  # it is no part of the desktop
+        (9.0, [process(3, 8.0, "/usr/bin/ollama")], beside.DISPLAY_RESIDENT.gib),  # of another owner
         (3.45, [], 3.0),
     ],
 )

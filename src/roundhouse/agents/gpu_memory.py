@@ -114,8 +114,8 @@ def require_usable(agent: Agent, facts: GpuFacts | None = None) -> None:
             remedy = "Run `ansible-playbook site.yml`, which plans with the present GPUs."
             raise RoundhouseError("card_missing_on_host", text, remedy, gpu=number, agent=agent["name"], uuid=uuid)
         if known and (why := gpu_problem.of(known)):
-            text = "{agent} cannot start. {reason}"
-            raise RoundhouseError(why.code, text, why.remedy, agent=agent["name"], reason=why.text)
+            text, told = "{agent} cannot start. {reason}", {"reason": why.text, "cause": why.code}
+            raise RoundhouseError("card_unusable", text, why.remedy, agent=agent["name"], **told)
 
 
 def require_memory(agent: Agent, stopping: Iterable[str]) -> None:

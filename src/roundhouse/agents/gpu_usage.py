@@ -46,8 +46,8 @@ def text(found: list[LiveCard]) -> str:
         return "This host has no NVIDIA GPU."
     lines = []
     for each in found:
-        if each["problem"]:
-            lines.append(each["problem"] if each["gpu"] is None else f"GPU {each['gpu']}: {each['problem']}")
+        if problem := each.get("problem"):  # a recording of an earlier version lacks the key
+            lines.append(problem if each["gpu"] is None else f"GPU {each['gpu']}: {problem}")
             continue
         if each["total_gib"] is None or each["used_gib"] is None:
             lines.append(f"GPU {each['gpu']}: VRAM unknown, the driver does not report it")
@@ -61,8 +61,9 @@ def text(found: list[LiveCard]) -> str:
         lines.append(f"  {each['name']}: use {use}, {heat}, {_shown(each['power_watts'], '{:.0f}')}{limit} W")
         for holder in each["holders"]:
             size = _shown(holder["gib"], "{:.1f} GiB")
-            name = gpu_process.program(holder["name"]) if holder["desktop"] else holder["unit"] or holder["name"]
-            lines.append(f"  {name} (pid {holder['pid']}{', desktop' if holder['desktop'] else ''}): {size}")
+            desktop = holder.get("desktop")
+            name = gpu_process.program(holder["name"]) if desktop else holder["unit"] or holder["name"]
+            lines.append(f"  {name} (pid {holder['pid']}{', desktop' if desktop else ''}): {size}")
     return "\n".join(lines)
 
 

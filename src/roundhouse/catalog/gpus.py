@@ -154,8 +154,8 @@ class HostCard(NamedTuple):
     """Hold one card of a host, by its number in NVML's order; `cuda_gib` is None while its memory is unknown.
 
     `kernels` states whether the host has FlashInfer's compiled kernels (vllm/kernels.py). `desktop_gib` is the measured
-    memory of the desktop on it. `system_gib` is the memory that the agents do not use, of a host that shares its memory
-    with the card; None for a card with its own memory. `unusable` is the sentence why no agent can use the card.
+    memory of the desktop on it. `system_gib` is the memory that the host's other processes use, if the card shares the
+    host's memory; None for a card with its own. `unusable` is the sentence why no agent can use the card.
     """
 
     number: int

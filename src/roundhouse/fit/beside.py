@@ -24,8 +24,8 @@ SYSTEM = Term(
     formula="MemTotal - MemAvailable - the agents' memory, at least 8.6 GiB",
     source="/proc/meminfo when the plan was made; an idle DGX Spark: XuehaiPan/nvitop#208",
 )
-# vLLM 0.32 releases cached memory of such a card when less than 20 % of the host's memory is available, because the
-# system may start to thrash (utils/mem_utils.py, _UMA_PRESSURE_THRESHOLD).
+# vLLM 0.32 releases cached memory of such a card when less than 20 % of the host's memory is available. It expects the
+# system to thrash otherwise (utils/mem_utils.py, _UMA_PRESSURE_THRESHOLD).
 UNIFIED_SHARE = 0.8
 UNIFIED_RANGE = f"write a value from 0.5 to {UNIFIED_SHARE:g}"
 

@@ -142,7 +142,7 @@ _VENDOR = "0x10de"
 _CLASSES = ("0x0300", "0x0302")
 
 PRE_TURING = "pre-turing"
-PRE_MAXWELL = "pre-maxwell"  # no supported driver binds these chips: R470 was the last for Kepler, such as a GT 710
+PRE_MAXWELL = "pre-maxwell"  # R470 was the last driver of these chips, such as a GT 710.
 # The high byte of the device id -> the chip's family and its compute capability. Checked against every 10de entry of
 # pci.ids 2026-10-24, and against developer.nvidia.com/cuda-gpus. Bytes below 1e are missing: neither vLLM's kernels
 # nor the open modules support those chips.

@@ -1,4 +1,4 @@
-"""Classify the processes on a GPU: those of a desktop are no intruders, and no remedy ends them."""
+"""Tell the processes of a desktop on a GPU from others, because a remedy never ends them."""
 
 from __future__ import annotations
 

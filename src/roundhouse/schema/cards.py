@@ -14,9 +14,9 @@ class Process(TypedDict):
 
     pid: int
     name: str | None  # None: it has ended, or runs in another namespace
-    gib: float | None  # None if the driver does not report it
-    kinds: list[str]  # host/gpu_process.COMPUTE, GRAPHICS, or both
-    unit: str | None  # systemd's service; None if it has none, or has ended
+    gib: float | None  # None: the driver does not report it
+    kinds: list[str]  # compute and graphics
+    unit: str | None  # systemd's service
 
 
 class NvmlCard(TypedDict):
@@ -35,11 +35,15 @@ class NvmlCard(TypedDict):
 
 
 class Card(NvmlCard):
-    """The facts of one GPU from the PCI bus, and from NVML if a driver answers. All keys are always present."""
+    """The facts of one GPU from the PCI bus, and from NVML if a driver answers. All keys are always present.
 
-    number: int | None  # nvidia-smi's index; None: no NVIDIA driver is bound to it or can be, so it is not planned
-    error: int | None  # nvmlReturn_t of a card that does not answer (gpu.IS_LOST); None: it answers, or no driver
-    unified: bool  # it uses the host's memory (GB10); memory_gib and used_gib are then those of the host
+    `number` is nvidia-smi's; None: no driver of NVIDIA binds the card. `error` is the nvmlReturn_t of a card that does
+    not answer. `unified`: its memory is the host's.
+    """
+
+    number: int | None
+    error: int | None
+    unified: bool
     driver: str | None  # the kernel driver bound to it; None: none, or a card that only NVML lists (WSL)
     architecture: str | None  # turing ... rubin, or host/gpu.PRE_TURING; None: newer than the table
 

@@ -41,11 +41,14 @@ class FitNumbers(TypedDict):
 
 
 class FitRow(FitNumbers):
-    """An agent's fit as stored in the plan: the memory of each of its cards by use."""
+    """An agent's fit as stored in the plan: the memory of each of its cards by use.
+
+    `desktop_gib` is left for the desktop on a card, and `system_gib` for the system if the card shares its memory.
+    """
 
     card_gib: float  # CUDA's total of the smallest card
-    desktop_gib: float | None  # left for the desktop on a card; None: no display
-    system_gib: float | None  # left for the system, of a card with unified memory; None: the card has its own
+    desktop_gib: float | None  # None: no display
+    system_gib: float | None  # None: no unified memory
     format: str  # of the weights, a name in vllm/formats.WEIGHT_FORMATS
 
 
@@ -154,5 +157,5 @@ class Plan(TypedDict):
     gateway_port: int | None  # None without a gateway
     waiting: list[str]  # sentences: facts that become known later in the run
     problems: list[str]  # sentences: if there is one, nothing is deployed
-    cards: list[PlanCard]  # []: a CPU, or a plan of an earlier version
+    cards: list[PlanCard]  # []: a CPU
     agents: list[Agent]
