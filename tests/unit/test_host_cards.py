@@ -117,6 +117,8 @@ def test_agents_use_the_cards_beside_an_unusable_one(bad):
     made = build(bad, driven(1, uuid="GPU-b"), agents=[small(), small(name="dev", port=8001)])
     assert (made["problems"], made["waiting"]) == ([], [])
     assert [agent["gpu_uuids"] for agent in made["agents"]] == [["GPU-b"], ["GPU-b"]]
+    unknown = small(models=[{"model": "own/hybrid"}], policy="exact")
+    assert build(bad, driven(1, uuid="GPU-b"), agents=[unknown])["agents"][0]["gpu_uuids"] == ["GPU-b"]
     why = made["cards"][0]["problem"]
     named = build(bad, driven(1, uuid="GPU-b"), agents=[small(gpus=[0])])
     assert named["problems"] == [f"agents[po].gpus is [0]: {why}"]

@@ -20,7 +20,7 @@ from ..schema.plan import Agent, Decided, Decision, FitRow, Plan, PlanCard
 from ..schema.roster import WantedAgent
 from . import host_cards
 from .candidates import Measurements, Requirements, as_wanted, lookup, with_measured
-from .choose import Choice, choose
+from .choose import Choice, choose, first_usable
 from .compose import Means
 from .requirements import fingerprint, notes_on_choice, notes_on_model, requirements_of
 
@@ -88,7 +88,9 @@ def decide(roster: list[WantedAgent], host: Host, accelerator: str) -> list[Deci
         before = host.deployed_agent(agent["name"])
         decision: Decision
         if reason := _obstacle(accelerator, host.cards, wanted):
-            decision = _as_asked(agent, wanted, reason, accelerator)
+            decision = _as_asked(
+                agent, wanted._replace(gpus=wanted.gpus or first_usable(host.cards)), reason, accelerator
+            )
         elif before and before.get("fingerprint") == asked and not host.again and _stays(before, wanted, host):
             kept: Mapping[str, object] = before
             decision = cast("Decision", {name: kept[name] for name in _DECISION})
