@@ -26,6 +26,10 @@ CAUSES = "See [Causes](causes.md)."
 # The errors whose sentences are made while the program runs: meaning and remedy.
 COMPUTED = {
     "canary_no_answer": ("An engine is ready and does not answer its canary.", "See `roundhouse logs AGENT`."),
+    "card_unusable": (
+        "AGENT cannot start, because a card of it is lost, has no driver, or is in MIG mode; the text names it.",
+        "Reboot the host for a lost card, run `ansible-playbook site.yml` without a driver, or turn MIG off.",
+    ),
     "choice_invalid": ("NAME is VALUE, which is not one of its values.", "Write one of CHOICES."),
     "command_renamed": ("The command has a new name; the text names it.", "Use the new name."),
     "disk_full": ("The disk of the store is too small or full; the text has the sizes.", "Free space on that disk."),
@@ -43,6 +47,10 @@ COMPUTED = {
     "gpu_memory_utilization_invalid": (
         "--gpu-memory-utilization is VALUE.",
         "Write a share of the card, above 0 and at most 1.",
+    ),
+    "gpu_unusable": (
+        "No agent can use a GPU of this machine; the text has the reasons.",
+        'Add --gpu NAME, such as "RTX 4090".',
     ),
     "gpus_invalid": ("--gpus is VALUE.", "Write a whole number from 1."),
     "import_file_missing": ("PATH is not a file.", "Name a compose or env file, or write `ollama`."),

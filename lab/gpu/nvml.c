@@ -7,9 +7,16 @@
  *   driver 580.173.02            the version of this library (default: as compiled, -DDRIVER)
  *   fail 15                      refuse to start with this code
  *   gpu 0000:01:00.0 2d04 16311 412 12.0 off GPU-5f1c NVIDIA GeForce RTX 5060 Ti
- *       address, device id, total MiB, used MiB, compute capability, display (on, off, or - for unknown), UUID, name
+ *       address, device id, total MiB (0: the memory is not supported, as on a GB10), used MiB, compute capability, display
+ *       (on, off, or - for unknown), UUID, name
  *   process 0 4242 400 /usr/bin/ollama
- *       index of the GPU, pid, MiB (or - for unknown), name
+ *       index of the GPU, pid, MiB (or - for unknown), name: a process that computes
+ *   graphics 0 1500 120 /usr/lib/xorg/Xorg
+ *       likewise: a process that draws; a process with both lines does both
+ *   lost 1
+ *       index of a GPU that fell off the bus
+ *   mig 0
+ *       index of a GPU that is divided into MIG instances
  *   live 0 97 61 151 180 180 0x0
  *       index of the GPU, percent in use, degrees, watts, power limit, default power limit, reasons of lowered clocks; a
  *       GPU without such a line does not report these values
@@ -26,17 +33,18 @@
 #define DRIVER "580.173.02"
 #endif
 #define MANY 8
-enum { OK = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, SMALL = 7, NOT_LOADED = 9, MISMATCH = 18 };
+#define PROCESSES 32
+enum { OK = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, SMALL = 7, NOT_LOADED = 9, LOST = 15, MISMATCH = 18 };
 
 typedef struct { unsigned told, use, heat, watts, limit, maker; unsigned long long clocks; } Live;
 typedef struct {
   char address[32], uuid[80], name[96], display[8];
   unsigned id, domain, bus, slot;
   unsigned long long total, used;
-  int major, minor;
+  int major, minor, lost, mig;
   Live live;
 } Gpu;
-typedef struct { unsigned gpu, pid; long long bytes; char name[128]; } Process;
+typedef struct { unsigned gpu, pid; int draws; long long bytes; char name[128]; } Process;
 typedef struct { unsigned pid; unsigned long long at; unsigned sm, memory, encoder, decoder; } Sample;
 typedef struct { unsigned gpu, pid, percent; } Busy;
 typedef struct { char legacy[16]; unsigned domain, bus, device, id, subsystem; char address[32]; } Pci;
@@ -44,7 +52,7 @@ typedef struct { unsigned long long total, free, used; } Memory;
 typedef struct { unsigned pid; unsigned long long used; unsigned instance, compute; } Info;
 
 static Gpu gpus[MANY];
-static Process processes[MANY];
+static Process processes[PROCESSES];
 static Busy computing[MANY];
 static unsigned count, running, busy;
 static char driver[64];
@@ -59,7 +67,7 @@ int nvmlInitWithFlags(unsigned flags) {
   FILE *file = fopen(getenv("LAB_NVML") ? getenv("LAB_NVML") : "/etc/lab-nvml.conf", "r");
   while (file && fgets(line, sizeof line, file)) {
     Gpu *g = &gpus[count % MANY];
-    Process *p = &processes[running % MANY];
+    Process *p = &processes[running % PROCESSES];
     Busy *b = &computing[busy % MANY];
     Live l = {1, 0, 0, 0, 0, 0, 0};
     unsigned index;
@@ -70,10 +78,15 @@ int nvmlInitWithFlags(unsigned flags) {
                &g->minor, g->display, g->uuid, g->name) == 9 &&
         sscanf(g->address, "%x:%x:%x", &g->domain, &g->bus, &g->slot) == 3)
       count++;
-    if (sscanf(line, "process %u %u %15s %127[^\n]", &p->gpu, &p->pid, memory, p->name) == 4) {
+    char kind[16];
+    if (sscanf(line, "%15s %u %u %15s %127[^\n]", kind, &p->gpu, &p->pid, memory, p->name) == 5 &&
+        (!strcmp(kind, "process") || !strcmp(kind, "graphics"))) {
+      p->draws = !strcmp(kind, "graphics");
       p->bytes = strcmp(memory, "-") ? atoll(memory) << 20 : -1;
       running++;
     }
+    if (sscanf(line, "lost %u", &index) == 1) gpus[index % MANY].lost = 1;
+    if (sscanf(line, "mig %u", &index) == 1) gpus[index % MANY].mig = 1;
     if (sscanf(line, "live %u %u %u %u %u %u %llx", &index, &l.use, &l.heat, &l.watts, &l.limit, &l.maker, &l.clocks) == 7)
       gpus[index % MANY].live = l;
     if (sscanf(line, "busy %u %u %u", &b->gpu, &b->pid, &b->percent) == 3) busy++;
@@ -94,7 +107,12 @@ int nvmlDeviceGetCount_v2(unsigned *out) { *out = count; return OK; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, Gpu **out) {
   if (index >= count) return INVALID;
   *out = &gpus[index];
-  return OK;
+  return gpus[index].lost ? LOST : OK;
+}
+int nvmlDeviceGetHandleByUUID(const char *uuid, Gpu **out) {
+  for (unsigned i = 0; i < count; i++)
+    if (!strcmp(gpus[i].uuid, uuid)) return nvmlDeviceGetHandleByIndex_v2(i, out);
+  return NOT_FOUND;
 }
 int nvmlDeviceGetName(Gpu *g, char *out, unsigned size) { snprintf(out, size, "%s", g->name); return OK; }
 int nvmlDeviceGetUUID(Gpu *g, char *out, unsigned size) { snprintf(out, size, "%s", g->uuid); return OK; }
@@ -106,7 +124,11 @@ int nvmlDeviceGetPciInfo_v3(Gpu *g, Pci *out) {
 }
 int nvmlDeviceGetMemoryInfo(Gpu *g, Memory *out) {
   *out = (Memory){g->total << 20, (g->total - g->used) << 20, g->used << 20};
-  return OK;
+  return g->total ? OK : NOT_SUPPORTED;
+}
+int nvmlDeviceGetMigMode(Gpu *g, unsigned *current, unsigned *pending) {
+  *current = *pending = g->mig;
+  return g->major >= 8 ? OK : NOT_SUPPORTED;
 }
 int nvmlDeviceGetCudaComputeCapability(Gpu *g, int *major, int *minor) {
   *major = g->major, *minor = g->minor;
@@ -116,10 +138,10 @@ int nvmlDeviceGetDisplayActive(Gpu *g, unsigned *out) {
   *out = !strcmp(g->display, "on");
   return strcmp(g->display, "-") ? OK : NOT_SUPPORTED;
 }
-int nvmlDeviceGetComputeRunningProcesses_v3(Gpu *g, unsigned *size, Info *out) {
+static int list(Gpu *g, int draws, unsigned *size, Info *out) {
   unsigned found = 0;
   for (unsigned i = 0; i < running; i++)
-    if (&gpus[processes[i].gpu] == g) {
+    if (&gpus[processes[i].gpu % MANY] == g && processes[i].draws == draws) {
       if (out && found < *size)
         out[found] = (Info){processes[i].pid, (unsigned long long)processes[i].bytes, 0, 0};
       found++;
@@ -128,11 +150,8 @@ int nvmlDeviceGetComputeRunningProcesses_v3(Gpu *g, unsigned *size, Info *out) {
   *size = found;
   return enough ? OK : SMALL;
 }
-int nvmlDeviceGetGraphicsRunningProcesses_v3(Gpu *g, unsigned *size, Info *out) {
-  (void)g, (void)out;
-  *size = 0;
-  return OK;
-}
+int nvmlDeviceGetComputeRunningProcesses_v3(Gpu *g, unsigned *size, Info *out) { return list(g, 0, size, out); }
+int nvmlDeviceGetGraphicsRunningProcesses_v3(Gpu *g, unsigned *size, Info *out) { return list(g, 1, size, out); }
 int nvmlSystemGetProcessName(unsigned pid, char *out, unsigned size) {
   for (unsigned i = 0; i < running; i++)
     if (processes[i].pid == pid) {

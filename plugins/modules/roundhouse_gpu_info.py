@@ -22,7 +22,9 @@ RETURN = """
 gpus:
   description: >-
     The GPUs in PCI order, with address, device_id, driver (the kernel's, null for none), architecture,
-    compute_capability ([12, 0]), name, uuid, memory_gib, used_gib, display_active and processes (pid, name, gib).
+    compute_capability ([12, 0]), name, uuid, memory_gib, used_gib, display_active, mig, processes (pid, name, gib,
+    kinds, unit), number (as in nvidia-smi, null for a card that no driver of NVIDIA binds), error (of a card that does
+    not answer) and unified (it uses the host's memory).
   type: list
   elements: dict
   returned: always

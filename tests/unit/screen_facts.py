@@ -31,6 +31,14 @@ GPU = {
     "name": "NVIDIA GeForce RTX 5060 Ti",
     "memory_gib": 15.9,
     "used_gib": 13.5,
+    "number": 0,
+    "uuid": "GPU-5f1c",
+    "driver": "nvidia",
+    "error": None,
+    "mig": False,
+    "unified": False,
+    "display_active": True,
+    "processes": [],
 }
 FACTS = {"gpus": [GPU], "driver_version": "580.150.01", "nvml": {"driver_version": "580.150.01", "error": None}}
 LIVE = {"use_percent": 97, "temperature_celsius": 61, "power_watts": 142.4, "power_limit_watts": 180.0}

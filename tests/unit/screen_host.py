@@ -141,9 +141,9 @@ def card(number=0):
     """Return the card with the active agent and a desktop on it."""
     holders = [
         gpu_memory.Holder(4711, "VLLM::EngineCore", deployed.unit_name("architect"), 13.1),
-        gpu_memory.Holder(812, "Xorg", None, 0.3),
+        gpu_memory.Holder(812, "/usr/lib/xorg/Xorg", None, 0.3, desktop=True),
     ]
-    return gpu_memory.Card(number, 15.9, 13.5, holders)
+    return gpu_memory.Card(number, 15.9, 13.5, holders, "GPU-5f1c")
 
 
 def plans():

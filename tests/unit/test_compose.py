@@ -7,9 +7,10 @@ import subprocess
 import jinja2
 import pytest
 
-from roundhouse.agents import containers, ports
+from roundhouse.agents import containers
 from roundhouse.catalog.gpus import HostCard
 from roundhouse.errors import UsageError
+from roundhouse.host import control_group
 from roundhouse.host import docker as docker_of_host
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build as plan_build
@@ -17,6 +18,7 @@ from roundhouse.plan import compose, decide
 from roundhouse.plan.compose import Means
 
 CARDS = tuple(HostCard(number, "a card", 15.5, (12, 0), 448.0) for number in range(2))
+WITH_UUIDS = tuple(card._replace(uuid=f"GPU-{letter}") for card, letter in zip(CARDS, "ab", strict=True))
 AGENT = {
     "name": "dev",
     "models": [{"model": "/srv/m$1"}],
@@ -30,27 +32,26 @@ AGENT = {
 }
 
 
-def build(means, accelerator="cuda", **changed):
+def build(means, accelerator="cuda", on=CARDS, **changed):
     settings = plan_build.Settings(accelerator, "/opt/e", "/srv/m", 900, runtime="compose", image="i@sha256:1")
-    return plan_build.build([AGENT], settings._replace(**changed), decide.Host(CARDS, means=means))
+    return plan_build.build([AGENT], settings._replace(**changed), decide.Host(on, means=means))
 
 
 def service(made):
     return made["agents"][0]["compose"]["services"]["engine"]
 
 
-def cards(means):
-    devices = service(build(means)).get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices")
+def cards(means, on=WITH_UUIDS):
+    devices = service(build(means, on=on)).get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices")
     return devices and [(each["driver"], each["device_ids"]) for each in devices]
 
 
 def test_a_card_comes_by_cdi_under_its_own_name_else_by_number_else_by_the_older_runtime():
-    uuids = ("GPU-a", "GPU-b")
     everything = ("nvidia.com/gpu=0", "nvidia.com/gpu=1", "nvidia.com/gpu=GPU-b", "nvidia.com/gpu=all")
-    assert cards(Means(everything, ("nvidia", "runc"), uuids=uuids)) == [("cdi", ["nvidia.com/gpu=GPU-b"])]
-    assert cards(Means(everything[:2], ("nvidia",), uuids=uuids)) == [("cdi", ["nvidia.com/gpu=1"])]
-    assert cards(Means((), ("nvidia", "runc"), uuids=uuids)) == [("nvidia", ["GPU-b"])]
-    assert cards(Means((), ("nvidia",))) == [("nvidia", ["1"])]
+    assert cards(Means(everything, ("nvidia", "runc"))) == [("cdi", ["nvidia.com/gpu=GPU-b"])]
+    assert cards(Means(everything[:2], ("nvidia",))) == [("cdi", ["nvidia.com/gpu=1"])]
+    assert cards(Means((), ("nvidia", "runc"))) == [("nvidia", ["GPU-b"])]
+    assert cards(Means((), ("nvidia",)), CARDS) == [("nvidia", ["1"])]
     assert cards(Means((), ("runc",))) is None
 
 
@@ -120,7 +121,7 @@ def test_the_native_plan_has_no_container():
     ],
 )
 def test_a_containers_process_belongs_to_its_agents_unit(path, unit):
-    assert ports.unit_in(path) == unit
+    assert control_group.unit_in(path) == unit
 
 
 @pytest.mark.parametrize("runtime", ["native", "compose"])

@@ -34,6 +34,23 @@ def test_nouveau_holds_the_card(machine):
     )
 
 
+def test_nouveau_may_hold_a_card_that_no_driver_supports(machine):
+    machine.module("580.173.02")
+    machine.load("580.173.02")
+    machine.card("128b", address="0000:02:00.0", driver="nouveau")  # GT 710
+    assert machine.state()["state"] == "ok"
+    machine.card("2684", address="0000:02:00.0", driver="nouveau")
+    assert machine.state()["state"] == "nouveau_bound"
+
+
+def test_one_lost_card_of_two_leaves_the_driver_ok(machine):
+    machine.module("580.173.02")
+    machine.load("580.173.02")
+    machine.card("2684", address="0000:02:00.0", driver="nvidia")
+    machine.nvml += ["gpu 0000:02:00.0 2684 24564 1 8.9 off GPU-2 NVIDIA GeForce RTX 4090", "lost 1"]
+    assert machine.state()["state"] == "ok"
+
+
 def test_nouveau_holds_the_card_of_an_installed_driver(machine):
     machine.module("580.173.02")
     machine.card("2d04", driver="nouveau")

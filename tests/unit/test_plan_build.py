@@ -2,6 +2,7 @@
 
 import json
 
+import gpu_facts
 import pytest
 import yaml
 
@@ -113,16 +114,14 @@ def test_a_model_that_does_not_fit_is_a_problem_with_every_reason():
 
 
 def test_without_a_driver_the_card_is_unknown():
-    bare = decide.host_of({"gpus": [{"device_id": "2d04", "compute_capability": [12, 0]}]})
+    bare = decide.host_of({"gpus": [gpu_facts.card(compute_capability=[12, 0])]})
     made = build(on=bare)
     assert {agent["verdict"] for agent in made["agents"]} == {"unknown"}
     assert all("set gpu_memory_gb" in sentence for sentence in made["waiting"])
     assert made["problems"] == []
-    told = decide.host_of({"gpus": [{"device_id": "2d04", "compute_capability": [12, 0]}]}, memory_gb=16)
+    told = decide.host_of({"gpus": [gpu_facts.card(compute_capability=[12, 0])]}, memory_gb=16)
     assert {agent["verdict"] for agent in build(on=told)["agents"]} == {"fits"}
-    driven = decide.host_of(
-        {"gpus": [{"device_id": "2d04", "memory_gib": 15.93, "name": "NVIDIA GeForce RTX 5060 Ti"}]}
-    )
+    driven = decide.host_of({"gpus": [gpu_facts.driven()]})
     assert driven.cards[0].cuda_gib == pytest.approx(15.48)
     assert driven.cards[0].bandwidth_gb_s == 448
 
@@ -207,7 +206,7 @@ def stated(agent, overhead_gib):
 
 
 def facts(starts, deployed):
-    gpus = [{"device_id": "2d04", "compute_capability": [12, 0]}]
+    gpus = [gpu_facts.card(compute_capability=[12, 0])]
     return {"gpus": gpus, "measured": starts, "deployed": written(deployed) if deployed else None}
 
 

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 
+import gpu_facts
 import pytest
 from small_server import Handler, served
 
@@ -180,7 +181,8 @@ def test_on_a_machine_without_a_card_the_error_names_the_options(capsys, monkeyp
 
 def own_card(monkeypatch, name, memory_gib, capability, **more):
     """Give this machine one card."""
-    card = {"device_id": "1b80", "name": name, "memory_gib": memory_gib, "compute_capability": capability, **more}
+    told = {"device_id": "1b80", "name": name, "memory_gib": memory_gib, "compute_capability": capability}
+    card = gpu_facts.card(**(told | more))
     monkeypatch.setattr(gpu, "facts", lambda: {"gpus": [card]})
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import gpu_facts
 import pytest
 from test_plan_build import build, host, shipped, stated, written
 
@@ -88,12 +89,7 @@ def test_explain_has_a_source_for_each_number(capsys):
 
 
 def test_the_plan_uses_this_hosts_cards(capsys, monkeypatch):
-    card = {
-        "device_id": "2d04",
-        "memory_gib": 15.95,
-        "name": "NVIDIA GeForce RTX 5060 Ti",
-        "compute_capability": [12, 0],
-    }
+    card = gpu_facts.driven(memory_gib=15.95)
     monkeypatch.setattr(gpu, "facts", lambda: {"gpus": [card]})
     assert plan.main(["--details"]) == 0
     assert "] 15.5 GiB" in capsys.readouterr().out

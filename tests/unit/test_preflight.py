@@ -69,6 +69,7 @@ def test_secure_boot_is_reported(machine, rows):
 def test_other_processes_on_a_card_are_reported_with_their_memory(machine, rows):
     machine.load("580.173.02")
     processes = ("process 0 4242 4096 /usr/bin/ollama", "process 0 7 - /opt/vllm/bin/python")
+    processes += ("graphics 0 1500 600 /usr/lib/xorg/Xorg", "graphics 0 1700 424 /usr/bin/gnome-shell")
     cards = machine.ask(
         "from roundhouse.host import driver; print(json.dumps(driver.inspect(root).gpus))", CARD, *processes
     )
@@ -76,7 +77,7 @@ def test_other_processes_on_a_card_are_reported_with_their_memory(machine, rows)
     assert found.found == "0.5 GiB in use"
     assert found.warnings == [
         f"/usr/bin/ollama (pid 4242) uses 4.0 GiB of card 0000:01:00.0, which agents lack. {gpu_memory.OLLAMA_CURE}",
-        "A display uses some memory of card 0000:01:00.0, which agents lack.",
+        "A desktop (Xorg, gnome-shell) uses 1.0 GiB of card 0000:01:00.0; the plan leaves memory for it.",
     ]
 
 

@@ -18,7 +18,7 @@ from roundhouse.vllm import client
 from roundhouse.vllm.client import Engine
 
 CARD = "gpu 0000:01:00.0 2d04 16311 15000 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
-THROTTLING = "from roundhouse.checkup import slow_inference; seen = slow_inference.throttling(0); "
+THROTTLING = "from roundhouse.checkup import slow_inference; seen = slow_inference.throttling('GPU-5f1c'); "
 THROTTLING += "print(json.dumps([seen.reasons(), seen.busy]))"
 
 
@@ -152,18 +152,21 @@ def test_a_lowered_clock_and_another_computing_process_are_findings():
     agent = {"name": "dev", "unit": "roundhouse-dev.service"}
     holders = [
         gpu_memory.Holder(1, "VLLM::EngineCore", "roundhouse-dev.service", 14.0),
-        gpu_memory.Holder(2, "/usr/lib/xorg/Xorg", None, 0.3),
+        gpu_memory.Holder(2, "/usr/lib/xorg/Xorg", None, 1.3, desktop=True),
         gpu_memory.Holder(3, "ollama", "ollama.service", 0.4),
         gpu_memory.Holder(4, "python3", None, 2.0),
+        gpu_memory.Holder(5, "firefox", None, 0.2, desktop=True),
     ]
-    seen = slow_inference.Throttling(91.0, 120.0, 180.0, 180.0, 0x20, {1: 90, 2: 3, 3: 35})
+    seen = slow_inference.Throttling(91.0, 120.0, 180.0, 180.0, 0x20, {1: 90, 2: 3, 3: 35, 5: 40})
     found = [*slow_inference.of_card(agent, gpu_memory.Card(0, 15.9, 15.5, holders), seen)]
     assert [each.evidence for each in found] == [
         "GPU 0 at 91 C, 120 W: clocks lowered, it is too hot",
         "GPU 0: ollama (pid 3) holds 0.4 GiB and computes 35 % of the time",
         "GPU 0: python3 (pid 4) holds 2.0 GiB",
+        "GPU 0: firefox (pid 5) holds 0.2 GiB and computes 40 % of the time",
     ]
     assert [each.remedy for each in found[1:]] == [
         "If it is not needed there, stop it: `systemctl stop ollama.service`.",
         "If it is not needed there, stop it: `kill 4`.",
+        "It belongs to the desktop: close its applications.",
     ]

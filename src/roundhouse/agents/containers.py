@@ -25,7 +25,9 @@ def clear(agent: Agent) -> list[str]:
     RoundhouseError if Docker does not answer.
     """
     wanted = [f"name=^/?{compose.container(agent['name'])}$"]
-    wanted += [f"label={compose.CARD_LABEL}.{number}" for number in agent["gpus"]]
+    # An earlier version labelled containers with numbers.
+    cards = dict.fromkeys([*compose.devices(agent), *agent["gpus"]])
+    wanted += [f"label={compose.CARD_LABEL}.{card}" for card in cards]
     names = [name for each in wanted for name in _listed(each)]
     for name in dict.fromkeys(names):
         if docker.output("rm", "--force", "--volumes", name) is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .. import pins
 from ..host.systemd import Unit
+from ..state import started_config
 from ..vllm.client import ServedModel
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def drift(plan: Plan, agent: Agent, unit: Unit, served: list[ServedModel], versi
     planned_version = _planned_version(plan)
     if planned_version and not version.startswith(planned_version):
         found.append(f"its version is {version}, but {planned_version} is planned")
-    if _written(agent) is None:
+    if started_config.digest(agent) is None:
         gone = f"its configuration {agent['config_path']} is missing, so it cannot start again"
         found.append(f"{gone}: `ansible-playbook site.yml` writes it")
     elif is_outdated(plan, agent, unit):
@@ -56,17 +57,17 @@ def is_outdated(plan: Plan, agent: Agent, unit: Unit) -> bool:
     """
     if unit.state != "ready" or unit.main_pid is None:
         return False
-    written = _written(agent)
     process = Path(f"/proc/{unit.main_pid}")
     try:
         command = (process / "cmdline").read_text()
         running = dict(line.partition("=")[::2] for line in (process / "environ").read_text().split("\0"))
     except OSError:  # it has ended meanwhile, or this process is not root
         return False
-    if written is None:
+    now = started_config.digest(agent)
+    if now is None:
         return False
-    started_at = time.time() - (time.monotonic() - unit.started_monotonic_usec / 1e6)
-    if written > started_at:
+    then = started_config.recorded(agent, unit.invocation)
+    if then != now and (then is not None or _was_written_later(agent, unit)):
         return True
     # A container's command and environment are in its Compose file.
     return agent.get("compose_path") is None and (
@@ -75,10 +76,10 @@ def is_outdated(plan: Plan, agent: Agent, unit: Unit) -> bool:
     )
 
 
-def _written(agent: Agent) -> float | None:
-    """Return the time of the last change of the configuration, in seconds since the epoch; None if it is missing."""
-    files = [Path(path) for path in (agent["config_path"], agent.get("compose_path")) if path]
+def _was_written_later(agent: Agent, unit: Unit) -> bool:
+    """Return whether the configuration is newer than an engine that an earlier version started, by the clock."""
+    started_at = time.time() - (time.monotonic() - unit.started_monotonic_usec / 1e6)
     try:
-        return max(file.stat().st_mtime for file in files)
+        return max(file.stat().st_mtime for file in started_config.files(agent)) > started_at
     except OSError:
-        return None
+        return False

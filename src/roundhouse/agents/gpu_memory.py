@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..doctor.cause import PLAN_AGAIN
 from ..errors import RoundhouseError
-from ..host import gpu
+from ..host import gpu, gpu_problem, gpu_process
 from ..state.note import Note, OnNote
-from . import ports
 
 if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
     from roundhouse.schema.cards import GpuFacts, HolderRow, Process
@@ -25,6 +25,12 @@ OLLAMA_CURE = (
     "site.yml do that. If only its process is killed, systemd starts it again."
 )
 POLL_SECONDS = 0.25
+DESKTOP_CURE = (
+    "The desktop also uses the GPU: close its applications, or run `"
+    + PLAN_AGAIN
+    + "`, which plans with the desktop's "
+    "present memory."
+)
 # A driver frees memory within 2 s of the end of its process; a longer wait means that a process holds it.
 # free_timeout_seconds in the plan overrides it.
 FREE_SECONDS = 30.0
@@ -33,12 +39,16 @@ _TOLERANCE_GIB = 0.25
 
 
 class Holder(NamedTuple):
-    """A process with memory on a GPU; `gib` is None if the driver does not report it, `unit` if there is none."""
+    """A process with memory on a GPU; `gib` is None if the driver does not report it, `unit` if there is none.
+
+    `desktop`: it belongs to the user's desktop, so no remedy ends it.
+    """
 
     pid: int
     name: str | None
     unit: str | None
     gib: float | None
+    desktop: bool = False
 
     def __str__(self) -> str:
         size = "an unknown amount" if self.gib is None else f"{self.gib:.1f} GiB"
@@ -46,16 +56,17 @@ class Holder(NamedTuple):
 
     def as_row(self) -> HolderRow:
         """Return the holder for JSON."""
-        return {"pid": self.pid, "name": self.name, "unit": self.unit, "gib": self.gib}
+        return {"pid": self.pid, "name": self.name, "unit": self.unit, "gib": self.gib, "desktop": self.desktop}
 
 
 class Card(NamedTuple):
-    """One GPU's memory at one moment, in GiB."""
+    """One GPU's memory at one moment, in GiB; of a GPU with unified memory it is the host's."""
 
     number: int
     total_gib: float
     used_gib: float
     holders: list[Holder]
+    uuid: str | None = None
 
     def used_without(self, units: Iterable[str]) -> float | None:
         """Return the GiB in use after these units have stopped; None if their share is unknown."""
@@ -65,19 +76,46 @@ class Card(NamedTuple):
         return max(0.0, self.used_gib - sum(holder.gib or 0.0 for holder in gone))
 
 
-def cards(indices: Iterable[int], facts: GpuFacts | None = None) -> list[Card]:
-    """Return these GPUs of the host, as far as NVML knows them."""
+Id = tuple[str | None, int]  # the UUID, None in a plan of an earlier version, and the number
+
+
+def ids(agent: Agent) -> list[Id]:
+    """Return the UUID and the number of each GPU of an agent."""
+    numbers = agent.get("gpus") or []
+    uuids: list[str | None] = [*agent.get("gpu_uuids", [])] or [None] * len(numbers)
+    return [*zip(uuids, numbers, strict=True)]
+
+
+def cards(wanted: Iterable[Id], facts: GpuFacts | None = None) -> list[Card]:
+    """Return these GPUs of the host by number, as far as NVML reports their memory."""
     facts = gpu.facts() if facts is None else facts
-    found = []
-    for index in sorted(indices):
-        if index >= len(facts["gpus"]):
+    found = {}
+    for uuid, number in wanted:
+        known = gpu.by_id(facts, uuid, number)
+        if known is None or known["number"] is None:
             continue
-        known = facts["gpus"][index]
         total_gib, used_gib = known["memory_gib"], known["used_gib"]
         if total_gib is not None and used_gib is not None:
             holders = [_holder(process) for process in known["processes"] or []]
-            found.append(Card(index, total_gib, used_gib, holders))
-    return found
+            found[known["number"]] = Card(known["number"], total_gib, used_gib, holders, known["uuid"])
+    return [found[number] for number in sorted(found)]
+
+
+def require_usable(agent: Agent, facts: GpuFacts | None = None) -> None:
+    """Raise RoundhouseError if a GPU of the agent is not in the host any more, or no agent can use it."""
+    facts = gpu.facts() if facts is None else facts
+    if facts["nvml"]["driver_version"] is None:
+        return
+    lost = next((card for card in facts["gpus"] if card["error"] is not None), None)
+    for uuid, number in ids(agent):
+        known = gpu.by_id(facts, uuid, number) or lost  # a lost card reports no UUID
+        if known is None and uuid:
+            text = "GPU {gpu} of {agent} ({uuid}) is not in this host."
+            remedy = "Run `ansible-playbook site.yml`, which plans with the present GPUs."
+            raise RoundhouseError("card_missing_on_host", text, remedy, gpu=number, agent=agent["name"], uuid=uuid)
+        if known and (why := gpu_problem.of(known)):
+            text, told = "{agent} cannot start. {reason}", {"reason": why.text, "cause": why.code}
+            raise RoundhouseError("card_unusable", text, why.remedy, agent=agent["name"], **told)
 
 
 def require_memory(agent: Agent, stopping: Iterable[str]) -> None:
@@ -88,7 +126,7 @@ def require_memory(agent: Agent, stopping: Iterable[str]) -> None:
     ours = {agent["unit"], *stopping}
     end = time.monotonic() + _limit_seconds(agent)
     while True:
-        short = [(card, used) for card in cards(agent["gpus"]) if (used := _missing(agent, card, ours)) is not None]
+        short = [(card, used) for card in cards(ids(agent)) if (used := _missing(agent, card, ours)) is not None]
         if not short:
             return
         card, used = short[0]
@@ -108,7 +146,7 @@ def wait_until_free(agent: Agent, stopped: Iterable[str], note: OnNote) -> bool:
     limit = _limit_seconds(agent)
     gone, end = {*stopped}, time.monotonic() + limit
     while True:
-        seen = cards(agent["gpus"])
+        seen = cards(ids(agent))
         held = [card for card in seen if not _is_free(agent, card, gone)]
         if not held:
             return bool(seen)
@@ -153,9 +191,10 @@ _TAKES = "{agent} takes {wanted_gib:.1f} GiB of the {total_gib:.1f} GiB of GPU {
 def _held(code: str, text: str, agent: Agent, card: Card) -> RoundhouseError:
     """Return the error that names the holders of a GPU's memory, and the remedy."""
     named = ", ".join(map(str, card.holders))
-    pids = [holder.pid for holder in card.holders if not is_ollama(holder.name)]
+    pids = [holder.pid for holder in card.holders if not is_ollama(holder.name) and not holder.desktop]
     cures = [f"If they are not needed there, stop them (`kill {' '.join(map(str, pids))}`)."] if pids else []
     cures += [OLLAMA_CURE] if any(is_ollama(holder.name) for holder in card.holders) else []
+    cures += [DESKTOP_CURE] if any(holder.desktop for holder in card.holders) else []
     return RoundhouseError(
         code,
         text,
@@ -171,12 +210,9 @@ def _held(code: str, text: str, agent: Agent, card: Card) -> RoundhouseError:
 
 def is_ollama(name: str | None) -> bool:
     """Return whether a process is Ollama's, by the program's name or its path."""
-    return (name or "").partition(" ")[0].rpartition("/")[2].startswith(_OLLAMA)
+    return gpu_process.program(name).startswith(_OLLAMA)
 
 
 def _holder(process: Process) -> Holder:
-    try:
-        unit = ports.unit_of(process["pid"])
-    except OSError:  # it has ended, or belongs to another namespace
-        unit = None
-    return Holder(process["pid"], process["name"], unit, process["gib"])
+    desktop = gpu_process.is_desktop(process["kinds"], process["name"])
+    return Holder(process["pid"], process["name"], process["unit"], process["gib"], desktop)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ..host import gpu
-from ..schema.cards import GpuFacts, LiveCard
+from ..host import gpu, gpu_problem, gpu_process
+from ..schema.cards import Card, GpuFacts, LiveCard
 from . import gpu_memory
 
 _TEMPERATURE_GPU = 0  # nvml.h, nvmlTemperatureSensors_t
@@ -18,14 +18,17 @@ MILLI = 1000
 def cards(library: ModuleType | None = None) -> list[LiveCard]:
     """Return the GPUs, in PCI order."""
     facts = gpu.facts(answer=gpu.read(library))
-    return [_card(index, facts, library) for index in range(len(facts["gpus"]))]
+    return [_card(known, facts, library) for known in facts["gpus"]]
 
 
-def _card(index: int, facts: GpuFacts, library: ModuleType | None) -> LiveCard:
-    known, seen = facts["gpus"][index], gpu_memory.cards([index], facts)
-    live = ask(index, _ASKED, library) if seen else {}
+def _card(known: Card, facts: GpuFacts, library: ModuleType | None) -> LiveCard:
+    uuid, number, why = known["uuid"], known["number"], gpu_problem.of(known)
+    seen = [] if number is None else gpu_memory.cards([(uuid, number)], facts)
+    live = ask(uuid, _ASKED, library) if uuid else {}
     return {
-        "gpu": index,
+        "gpu": number,
+        "uuid": uuid,
+        "problem": None if why is None else str(why),
         "name": known["name"] or f"{known['address']} (10de:{known['device_id']})",
         "used_gib": known["used_gib"],
         "total_gib": known["memory_gib"],
@@ -43,6 +46,9 @@ def text(found: list[LiveCard]) -> str:
         return "This host has no NVIDIA GPU."
     lines = []
     for each in found:
+        if problem := each.get("problem"):  # a recording of an earlier version lacks the key
+            lines.append(problem if each["gpu"] is None else f"GPU {each['gpu']}: {problem}")
+            continue
         if each["total_gib"] is None or each["used_gib"] is None:
             lines.append(f"GPU {each['gpu']}: VRAM unknown, the driver does not report it")
         else:
@@ -55,7 +61,9 @@ def text(found: list[LiveCard]) -> str:
         lines.append(f"  {each['name']}: use {use}, {heat}, {_shown(each['power_watts'], '{:.0f}')}{limit} W")
         for holder in each["holders"]:
             size = _shown(holder["gib"], "{:.1f} GiB")
-            lines.append(f"  {holder['unit'] or holder['name']} (pid {holder['pid']}): {size}")
+            desktop = holder.get("desktop")
+            name = gpu_process.program(holder["name"]) if desktop else holder["unit"] or holder["name"]
+            lines.append(f"  {name} (pid {holder['pid']}{', desktop' if desktop else ''}): {size}")
     return "\n".join(lines)
 
 
@@ -69,7 +77,7 @@ _ASKED: dict[str, Question] = {
 }
 
 
-def ask(index: int, questions: dict[str, Question], library: ModuleType | None = None) -> dict[str, Any]:
+def ask(uuid: str, questions: dict[str, Question], library: ModuleType | None = None) -> dict[str, Any]:
     """Return NVML's answers about a GPU; None for a question that the GPU or its driver does not support."""
     nvml = library or importlib.import_module("pynvml")
 
@@ -81,8 +89,10 @@ def ask(index: int, questions: dict[str, Question], library: ModuleType | None =
 
     nvml.nvmlInit()
     try:
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
         return {name: one(question) for name, question in questions.items()}
+    except nvml.NVMLError:  # it was lost since its facts were read
+        return dict.fromkeys(questions)
     finally:
         nvml.nvmlShutdown()
 

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 from ..doctor.causes_gpu import CARD_LOST, CARD_MEMORY, ENGINE_FAULT, FLAVOUR, HOST_MEMORY, MISMATCH
 from ..doctor.diagnosis import Finding, of_cause
-from ..host import journal
+from ..host import control_group, journal
 from ..host.journal import Entry
 from ..util import timestamps
-from . import ports
 
 # Other programs, such as a firewall, may fill this log, so only relevant lines are read.
 _PATTERN = "NVRM|Xid|oom-kill|Out of memory|out of memory"
@@ -68,4 +67,4 @@ def _killed(said: list[Entry]) -> Iterator[tuple[str, str, str]]:
             named = re.compile(rf"Killed process {match['pid']} ")
             line = next((each.text for each in said if named.search(each.text)), entry.text)
             group = match["group"]
-            yield ports.unit_in(group) or group.rpartition("/")[2], match["task"], line
+            yield control_group.unit_in(group) or group.rpartition("/")[2], match["task"], line

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
+from ..host.control_group import unit_of
 from . import containers
 
 _PROC = Path("/proc")
@@ -17,8 +17,6 @@ _ANY_OR_LOOPBACK = (
     "0" * 24 + "01000000",
     "0000000000000000FFFF00000100007F",
 )
-# An agent's container is in a slice of the agent's own (compose.py) below Docker's.
-_SLICE = re.compile(r"(roundhouse-[^/]+)\.slice/")
 _DOCKER = "docker.service"
 
 
@@ -68,20 +66,3 @@ def _process(inodes: set[str]) -> Holder:
         except OSError:  # the process ended, or this process may not read it
             continue
     return Holder(None, None, None)
-
-
-def unit_of(pid: int) -> str | None:
-    """Return the systemd service of a process, None without one. Raises OSError if the process has ended."""
-    for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
-        if unit := unit_in(line):
-            return unit
-    return None
-
-
-def unit_in(path: str) -> str | None:
-    """Return the service of a control group's path: its own, or that of the agent's container."""
-    last = path.rpartition("/")[2]
-    if last.endswith(".service"):
-        return last
-    slices = _SLICE.findall(path)
-    return f"{slices[-1]}.service" if slices else None

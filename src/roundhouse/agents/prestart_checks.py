@@ -43,6 +43,7 @@ def check_host(agent: Agent, stopping: list[str]) -> None:
             agent=agent["name"],
             holder=str(holder),
         )
+    gpu_memory.require_usable(agent)
     gpu_memory.require_memory(agent, stopping)
 
 

@@ -5,6 +5,7 @@ The unit runs wait_until_healthy() itself (ExecStartPost=), so it is ready once 
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..gateway import haproxy
 from ..host import journal, systemd
 from ..plan import measured
 from ..schema.plan import Agent, Plan
-from ..state import history, serving, start_phases, switch_journal
+from ..state import history, serving, start_phases, started_config, switch_journal
 from ..state.note import Note, OnNote, Report
 from ..vllm.client import Engine
 
@@ -28,6 +29,7 @@ def wait_until_healthy(plan: Plan, agent: Agent, main_pid: int | None, report: R
     So `systemctl start` returns when the agent can be used. systemd does not end this process when the main process
     ends, so it watches `main_pid` (systemd's $MAINPID).
     """
+    _record_config(agent, report)
     engine = Engine(agent["host"], agent["engine_port"])
     while not engine.healthy():
         if main_pid is not None and not Path(f"/proc/{main_pid}").exists():
@@ -46,6 +48,15 @@ def wait_until_healthy(plan: Plan, agent: Agent, main_pid: int | None, report: R
         )
     _note_restart(agent, report)
     _record(plan, agent, report)
+
+
+def _record_config(agent: Agent, report: Report) -> None:
+    """Record the configuration that the engine reads now, under systemd's ID of this start."""
+    if invocation := os.environ.get("INVOCATION_ID"):
+        try:
+            started_config.record(agent, invocation)
+        except OSError as error:  # no reason to end the start
+            report(f"the configuration was not recorded, so its file's time decides on a restart: {error}")
 
 
 def _note_restart(agent: Agent, report: Report) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import RoundhouseError
-from ..host import gpu, systemd
+from ..host import gpu, gpu_problem, gpu_process, systemd
 from ..plan import deployed
 from ..state import serving, switch_journal
 from ..util import console, timestamps
@@ -15,7 +16,7 @@ from . import crashes, gpu_memory, start_history
 from .drift import drift
 
 if TYPE_CHECKING:
-    from roundhouse.schema.cards import CardMemory
+    from roundhouse.schema.cards import CardMemory, GpuFacts, Owner
     from roundhouse.schema.facts import CrashRow, StatusRow
     from roundhouse.schema.plan import Agent, Plan
 
@@ -49,22 +50,46 @@ def _was_removed(agent: Agent) -> bool:
     return agent["name"] not in [each["name"] for each in plan["agents"]]
 
 
-def memory(plan: Plan) -> list[CardMemory]:
-    """Return the holders of each GPU's memory: agents, and processes by name and pid. [] without NVML."""
-    indices = {index for agent in plan["agents"] for index in agent.get("gpus", [])}
+def memory(plan: Plan, facts: GpuFacts | None = None) -> list[CardMemory]:
+    """Return the holders of each GPU's memory: agents, the desktop, and other processes. [] without NVML."""
+    wanted = {each for agent in plan["agents"] for each in gpu_memory.ids(agent)}
     names = {agent["unit"]: agent["name"] for agent in plan["agents"]}
-    return [
-        {
-            "gpu": each.number,
-            "total_gib": each.total_gib,
-            "used_gib": each.used_gib,
-            "owners": [
-                {"owner": names.get(holder.unit or "", f"{holder.name} (pid {holder.pid})"), "gib": holder.gib}
-                for holder in each.holders
-            ],
-        }
-        for each in gpu_memory.cards(indices, gpu.facts())
+    return [_memory(each, names) for each in gpu_memory.cards(wanted, gpu.facts() if facts is None else facts)]
+
+
+def _memory(card: gpu_memory.Card, names: dict[str, str]) -> CardMemory:
+    """Return the memory of a card by owner; the desktop's processes are one owner."""
+    desktop = [each for each in card.holders if each.desktop]
+    owners: list[Owner] = [
+        {"owner": names[each.unit], "kind": "agent", "gib": each.gib}
+        if each.unit in names
+        else {"owner": f"{each.name} (pid {each.pid})", "kind": "process", "gib": each.gib}
+        for each in card.holders
+        if not each.desktop
     ]
+    sizes = [each.gib for each in desktop if each.gib is not None]
+    held = sum(sizes) if sizes else None
+    if desktop:
+        programs = ", ".join(dict.fromkeys(gpu_process.program(each.name) or "a process" for each in desktop))
+        owners.append({"owner": f"desktop ({programs})", "kind": "desktop", "gib": held})
+    return {
+        "gpu": card.number,
+        "uuid": card.uuid,
+        "total_gib": card.total_gib,
+        "used_gib": card.used_gib,
+        "desktop_gib": held,
+        "owners": owners,
+    }
+
+
+def unusable(plan: Plan, facts: GpuFacts | None = None) -> list[str]:
+    """Return a sentence for each GPU that is lost, and for each other one of an agent that cannot be used."""
+    if plan["accelerator"] != "cuda":
+        return []
+    facts = gpu.facts() if facts is None else facts
+    used = [gpu.by_id(facts, uuid, number) for agent in plan["agents"] for uuid, number in gpu_memory.ids(agent)]
+    found = [(card, gpu_problem.of(card)) for card in facts["gpus"]]
+    return [str(why) for card, why in found if why and (why.code == gpu_problem.LOST or card in used)]
 
 
 def running_switch() -> str | None:
@@ -95,13 +120,13 @@ def table(found: list[StatusRow], columns: tuple[str, ...] = COLUMNS, limit: int
     return console.table(columns, shown, ["*" if row["state"] == "ready" else " " for row in found], limit)
 
 
-def text(found: list[StatusRow], held: list[CardMemory], switching: str | None) -> str:
-    """Return agents, GPU memory, problems and a switch for a person."""
+def text(found: list[StatusRow], held: list[CardMemory], switching: str | None, cards: Iterable[str] = ()) -> str:
+    """Return agents, GPU memory, problems of agents and `cards`, and a switch for a person."""
     lines = [table(found)]
     for each in held:
         owners = ", ".join(f"{owner['owner']} {_gib(owner['gib'])}" for owner in each["owners"]) or "no process"
         lines.append(f"GPU {each['gpu']}: {each['used_gib']:.1f} of {each['total_gib']:.1f} GiB in use: {owners}")
-    return "\n".join([*lines, *troubles(found), *([switching] if switching else [])])
+    return "\n".join([*lines, *cards, *troubles(found), *([switching] if switching else [])])
 
 
 def troubles(found: list[StatusRow]) -> list[str]:

@@ -10,14 +10,10 @@ import difflib
 import itertools
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..vllm.formats import OLDEST_CAPABILITY, Capability
 from . import tables
-
-if TYPE_CHECKING:
-    # Absolute, so that Ansible does not ship it with modules.
-    from roundhouse.schema.cards import Card as CardFacts
 
 
 class Card(NamedTuple):
@@ -155,9 +151,11 @@ _SIZE = re.compile(r"(\d+) ?gi?b\b")
 
 
 class HostCard(NamedTuple):
-    """Hold one card of a host, by its number in PCI order; `cuda_gib` is None while its memory is unknown.
+    """Hold one card of a host, by its number in NVML's order; `cuda_gib` is None while its memory is unknown.
 
-    `kernels` states whether the host has FlashInfer's compiled kernels (vllm/kernels.py).
+    `kernels` states whether the host has FlashInfer's compiled kernels (vllm/kernels.py). `desktop_gib` is the measured
+    memory of the desktop on it. `system_gib` is the memory that the host's other processes use, if the card shares the
+    host's memory; None for a card with its own. `unusable` is the sentence why no agent can use the card.
     """
 
     number: int
@@ -167,38 +165,21 @@ class HostCard(NamedTuple):
     bandwidth_gb_s: float | None
     shared_display: bool = False
     kernels: bool = True
+    uuid: str | None = None
+    desktop_gib: float | None = None
+    system_gib: float | None = None
+    unusable: str | None = None
 
 
 # These cards share the host's memory, so the available amount depends on the host.
-_UNIFIED = ("DGX Spark",)
+UNIFIED = ("DGX Spark",)
 
 
 def total_gib(card: Card) -> float | None:
     """Return CUDA's total in GiB: from a log, else the marketing size less the reserve; None for shared memory."""
-    if card.cuda_gib is not None or card.name in _UNIFIED:
+    if card.cuda_gib is not None or card.name in UNIFIED:
         return card.cuda_gib
     return card.marketing_gb - BOX_HOLDS_BACK_GIB
-
-
-def of_host(gpus: list[CardFacts], memory_gb: float | None = None) -> tuple[HostCard, ...]:
-    """Return the cards of `gpu.facts()`. `memory_gb` is the marketing size, used until a driver states the memory."""
-    return tuple(_host_card(number, gpu, memory_gb) for number, gpu in enumerate(gpus))
-
-
-def _host_card(number: int, gpu: CardFacts, memory_gb: float | None) -> HostCard:
-    stated, name = gpu.get("memory_gib"), gpu.get("name")
-    cuda_gib = stated - DRIVER_KEEPS_GIB if stated else memory_gb - BOX_HOLDS_BACK_GIB if memory_gb else None
-    known = find(name, stated) if name else None
-    of_name = known or (legacy(name) if name else None)
-    capability = gpu.get("compute_capability")
-    return HostCard(
-        number=number,
-        name=name or f"10de:{gpu.get('device_id')}",
-        cuda_gib=cuda_gib,
-        capability=(capability[0], capability[1]) if capability else of_name.capability if of_name else None,
-        bandwidth_gb_s=known.bandwidth_gb_s if known else None,
-        shared_display=bool(gpu.get("display_active")),
-    )
 
 
 def find(name: str, near_gib: float | None = None) -> Card | None:

@@ -78,7 +78,7 @@ def _serving(plan: Plan, agent: Agent, seen: Observed) -> Iterator[Finding]:
     ]
     for code, evidence in found:
         yield Finding(code=code, agent=agent["name"], text=text, evidence=evidence, remedy=remedy)
-    yield from slow_inference.findings(agent, gpu_memory.cards(agent.get("gpus") or [], seen.facts))
+    yield from slow_inference.findings(agent, gpu_memory.cards(gpu_memory.ids(agent), seen.facts))
 
 
 def _other_processes(plan: Plan, agent: Agent) -> Iterator[Finding]:

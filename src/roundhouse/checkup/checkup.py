@@ -11,7 +11,7 @@ from ..agents import crashes, kernel_log, status
 from ..doctor.cause import heading
 from ..doctor.diagnosis import EVIDENCE_CHARACTERS, UNKNOWN, Finding, diagnose, of_cause
 from ..gateway import haproxy
-from ..host import gpu, systemd
+from ..host import gpu, gpu_problem, systemd
 from ..models import pull_job
 from ..schema.cards import GpuFacts
 from ..schema.facts import DriverRow
@@ -24,7 +24,7 @@ from . import agent, slow_inference
 _FREE_DISK_GIB = 1.0
 _FOLDERS = ("/var/lib/roundhouse", "/var/cache/roundhouse", "/var/log", tempfile.gettempdir())
 # Causes that one agent, or the host, may have several times.
-_MANY = (slow_inference.CODE, "drift", "disk_full")
+_MANY = (slow_inference.CODE, "drift", "disk_full", gpu_problem.LOST, gpu_problem.MIG)
 # The folder of pulled models before a plan names one.
 _STORE = "/var/lib/roundhouse/models"
 
@@ -61,7 +61,8 @@ def examine(plan: Plan | None, driver: Finding | None = None, *, facts: GpuFacts
     found = [] if driver is None else [driver]
     if plan and (driver is None or driver.code in ("no_driver", "no_gpu")):
         found += _driver(plan, seen.facts)
-    found += [*kernel_log.findings(seen.kernel, driver_answers=answers), *_pulls(plan)]
+    # First, because a finding of the kernel's log has the same code and does not name the card.
+    found += [*_cards(plan, seen.facts), *kernel_log.findings(seen.kernel, driver_answers=answers), *_pulls(plan)]
     if plan is not None:
         found += [*_disks(), *_switch(), *_gateway(plan)]
         for each in plan["agents"]:
@@ -96,6 +97,16 @@ def _driver(plan: Plan, facts: GpuFacts) -> Iterator[Finding]:
         return
     code = "driver_mismatch" if error == gpu.VERSION_MISMATCH else "no_card"
     yield of_cause(code, f"NVML does not start: its error {error}")
+
+
+def _cards(plan: Plan | None, facts: GpuFacts) -> Iterator[Finding]:
+    """Yield a finding for each GPU that is lost, and for each one in MIG mode."""
+    if plan and plan["accelerator"] != "cuda":
+        return
+    for card in facts["gpus"]:
+        why = gpu_problem.of(card)
+        if why and why.code != gpu_problem.UNBOUND:
+            yield Finding(why.code, None, why.text, f"PCI address {card['address']}", why.remedy)
 
 
 def _disks() -> Iterator[Finding]:

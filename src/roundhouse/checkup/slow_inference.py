@@ -51,9 +51,9 @@ class Throttling(NamedTuple):
         return found
 
 
-def throttling(index: int, library: ModuleType | None = None) -> Throttling:
+def throttling(uuid: str, library: ModuleType | None = None) -> Throttling:
     """Return the throttling of a GPU that NVML knows."""
-    return Throttling(**gpu_usage.ask(index, _ASKED, library))
+    return Throttling(**gpu_usage.ask(uuid, _ASKED, library))
 
 
 def _clocks(library: ModuleType, handle: object) -> int:
@@ -85,7 +85,8 @@ CODE = "slow_inference"
 _FULL = 0.95  # of the KV cache
 # Fewer preemptions are normal after a busy hour.
 _PREEMPTIONS, _PREEMPTED_SHARE = 10, 0.05
-# Another process counts if it computes, or if it holds more memory than a desktop does.
+# Another process counts if it computes, or if it holds more memory than a service with a context alone. A desktop's
+# process counts only if it computes, because the plan includes its memory.
 _BUSY_PERCENT, _HOLDS_GIB = 10, 1.0
 # If a token takes so many times longer than the GPU's memory bandwidth requires, another limit is in effect. Many
 # requests at once take somewhat longer anyway, so a small factor proves nothing.
@@ -123,7 +124,8 @@ def findings(agent: Agent, cards: list[Card], library: ModuleType | None = None)
     load = Load.of(client.read(agent["host"], agent["engine_port"]))
     yield from of_load(agent, load)
     for each in cards:
-        yield from of_card(agent, each, throttling(each.number, library))
+        if each.uuid:
+            yield from of_card(agent, each, throttling(each.uuid, library))
     yield from of_choices(agent, load)
 
 
@@ -157,10 +159,11 @@ def of_card(agent: Agent, held: Card, seen: Throttling) -> Iterator[Finding]:
         if other.unit == agent["unit"]:
             continue
         percent = (seen.busy or {}).get(other.pid, 0)
-        if percent >= _BUSY_PERCENT or (other.gib or 0.0) >= _HOLDS_GIB:
+        if percent >= _BUSY_PERCENT or (not other.desktop and (other.gib or 0.0) >= _HOLDS_GIB):
             evidence = f"GPU {held.number}: {other}" + (f" and computes {percent} % of the time" if percent else "")
             stop = f"systemctl stop {other.unit}" if other.unit else f"kill {other.pid}"
             remedy = f"If it is not needed there, stop it: `{stop}`."
+            remedy = "It belongs to the desktop: close its applications." if other.desktop else remedy
             yield _finding(agent, "another process uses the GPU", evidence, remedy)
 
 

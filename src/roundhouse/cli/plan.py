@@ -18,8 +18,9 @@ from ..fit import report as fit_report
 from ..fit import request
 from ..fit.estimate import fit
 from ..fit.report import NUMBERS
+from ..host import gpu
 from ..models import own_folders
-from ..plan import build, measured
+from ..plan import build, host_cards, measured
 from ..plan import report as plan_report
 from ..plan.candidates import lookup
 from ..plan.decide import Host, question_of
@@ -57,7 +58,9 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
             agent["explain"] = reasons.get(agent["name"], [])
         return json.dumps(answer), status
     if not (args.details or args.explain):
-        return "\n".join([*notes, plan_report.summary(made), "", DETAILS]), status
+        problems = build.settings_problems(agents, host, SETTINGS.accelerator)
+        shown = [*notes, plan_report.summary(made), *plan_report.cards(made), *problems, "", DETAILS]
+        return "\n".join(shown), status
     shown = [*notes, plan_report.text(made, [] if named else measured.load())]
     for name, rows in reasons.items():
         shown += ["", f"{name}:", fit_report.explanation(rows)]
@@ -121,7 +124,8 @@ def _this_host(agents: object) -> Host:
     cards = plan_question.own_cards()
     configs: Configs = own_folders.configs(agents)
     # The other facts are not needed here.
-    return Host(cards=cards, configs=configs, measurements=lookup(measured.load(), configs))
+    others = host_cards.without_driver(gpu.facts()["gpus"])
+    return Host(cards=cards, other_cards=others, configs=configs, measurements=lookup(measured.load(), configs))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,10 +9,11 @@ from ..catalog import gpus
 from ..catalog.gpus import HostCard
 from ..catalog.model_families import Model, Unknown
 from ..errors import RoundhouseError, UsageError
-from ..fit import report, request
+from ..fit import beside, report, request
 from ..fit.estimate import FITS, UNKNOWN, Fit, Question, fit
 from ..fit.request import NotedQuestion
 from ..host import gpu
+from ..plan import host_cards
 from ..plan.decide import Host
 from ..vllm import defaults
 
@@ -60,6 +61,8 @@ def _ask(args: argparse.Namespace) -> NotedQuestion | RoundhouseError:
         bandwidth_gb_s=card.bandwidth_gb_s,
         a100="a100" in card.name.lower(),
         shared_display=args.shared_display or card.shared_display,
+        desktop_gib=card.desktop_gib,
+        system_gib=card.system_gib,
         tries_kernels={"cold": True, "warm": False}.get(args.compile_cache),
     )
     notes = (*request.notes(question, None if card.name == NAMELESS else card.name), *taken)
@@ -71,7 +74,7 @@ def _ask(args: argparse.Namespace) -> NotedQuestion | RoundhouseError:
 def _card(args: argparse.Namespace) -> tuple[HostCard, tuple[str, ...]]:
     """Return the card of the options, else this machine's first, and sentences on the assumptions."""
     if args.gpu is None and args.vram_gib is None:
-        card = own_cards()[0]
+        card = next(card for card in own_cards() if not card.unusable)
         if card.cuda_gib is None:
             text, remedy = "The memory of this machine's {gpu} is unknown.", "Add --vram-gib with its total memory."
             raise UsageError("gpu_memory_unknown", text, remedy, gpu=card.name)
@@ -108,19 +111,26 @@ def _more_cards(question: Question, gpus: int | None) -> tuple[str, ...]:
 
 
 def own_cards() -> tuple[HostCard, ...]:
-    """Return this machine's cards. Raises UsageError without an NVIDIA GPU, or with old ones alone."""
+    """Return this machine's cards by number. Raises UsageError without an NVIDIA GPU that an agent can use."""
     facts = gpu.facts()["gpus"]
     if not facts:
         raise request.gpu_missing()
-    cards = gpus.of_host(facts)
-    old = {
-        card.number
-        for card, fact in zip(cards, facts, strict=True)
-        if gpus.is_too_old(card.capability) or fact.get("architecture") == gpu.PRE_TURING
-    }
-    if len(old) == len(cards):
-        raise request.gpu_too_old(cards[0].name, cards[0].capability)
-    return tuple(card for card in cards if card.number not in old)
+    numbered = [fact for fact in facts if fact["number"] is not None]
+    cards = host_cards.of_facts(facts)
+    old = [
+        request.gpu_too_old(card.name, card.capability)
+        if gpus.is_too_old(card.capability) or fact["architecture"] == gpu.PRE_TURING
+        else None
+        for card, fact in zip(cards, numbered, strict=True)
+    ]
+    if old and old[0] and all(old):
+        raise old[0]
+    cards = tuple(card._replace(unusable=why.message) if why else card for card, why in zip(cards, old, strict=True))
+    if all(card.unusable for card in cards):
+        whys = [card.unusable for card in cards] + [each["problem"] for each in host_cards.without_driver(facts)]
+        reason = " ".join(why for why in whys if why)
+        raise UsageError("gpu_unusable", "{reason}", 'Add --gpu NAME, such as "RTX 4090".', reason=reason)
+    return cards
 
 
 def imagined(card: gpus.Card | None, count: int, *, total_gib: float | None = None, display: bool = False) -> Host:
@@ -132,5 +142,6 @@ def imagined(card: gpus.Card | None, count: int, *, total_gib: float | None = No
         capability=card.capability if card else None,
         bandwidth_gb_s=card.bandwidth_gb_s if card else None,
         shared_display=display,
+        system_gib=beside.SYSTEM_FLOOR_GIB if card and card.name in gpus.UNIFIED else None,
     )
     return Host(tuple(one._replace(number=number) for number in range(count)))

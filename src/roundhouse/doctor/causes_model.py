@@ -9,7 +9,7 @@ CAUSES = (
         "memory_held",
         r"Free memory on device .*less than desired",
         "Another process holds GPU memory that the engine needs.",
-        "Find it with `roundhouse gpu`, stop it, and run `roundhouse {name}`.",
+        "Find it with `roundhouse gpu`. Stop a service; close a desktop's applications. Then run `roundhouse {name}`.",
         errors=("memory_held", "memory_not_freed"),
     ),
     row(

@@ -13,8 +13,8 @@ from ..util.units import GIB
 from ..vllm import defaults, kernels
 from . import overhead as fit_overhead
 from . import sizes, split
-from .overhead import Term
 from .sizes import weights
+from .term import Term
 from .verdict import FITS, NO, TIGHT, UNKNOWN, Measured, Question, heavier, verdict
 
 __all__ = ["FITS", "NO", "TIGHT", "UNKNOWN", "Fit", "Measured", "Question", "fit", "longest", "too_heavy"]
@@ -127,6 +127,8 @@ def _terms(question: Question) -> list[Term]:
         eager=question.enforce_eager,
         flashinfer=kernels.uses_flashinfer(question.kv_dtype, question.capability, kernels=question.kernels),
         shared_display=question.shared_display,
+        desktop_gib=question.desktop_gib,
+        system_gib=question.system_gib,
         tries_kernels=question.tries_kernels,
     )
     found = fit_overhead.terms(question.model.architecture, setup)

@@ -17,7 +17,9 @@ from typing import NamedTuple
 from ..catalog.model_families import Architecture
 from ..util.units import GIB, MIB
 from ..vllm.defaults import Batch, captured_graphs
+from . import beside
 from .sizes import BYTES_16BIT, embedding_bytes
+from .term import Term
 
 # Names of terms that other modules look for.
 MEASURED = "measured_overhead"
@@ -36,18 +38,6 @@ _UNNAMED_GIB = 0.25
 _FLASHINFER_WORKSPACE_GIB = 394 / 1024  # VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE, in MiB
 
 
-class Term(NamedTuple):
-    """Hold one part of the overhead, in GiB on each rank. `inside`: it is part of gpu_memory_utilization's share."""
-
-    name: str
-    gib: float
-    uncertainty_gib: float
-    cause: str
-    formula: str
-    source: str
-    inside: bool = True
-
-
 class Setup(NamedTuple):
     """Hold the settings of the engine that determine its overhead."""
 
@@ -56,6 +46,8 @@ class Setup(NamedTuple):
     eager: bool
     flashinfer: bool  # FlashInfer computes the attention (vllm/kernels.py)
     shared_display: bool
+    desktop_gib: float | None  # measured; None: a constant
+    system_gib: float | None  # None: the card has its own memory
     # The engine compiles and tries its kernels at this start; None: unknown.
     tries_kernels: bool | None
 
@@ -71,7 +63,11 @@ def terms(architecture: Architecture, setup: Setup) -> list[Term]:
     if not setup.eager:
         found.append(_graphs(architecture, setup.batch))
     if setup.shared_display:
-        found += [DISPLAY, DISPLAY_RESIDENT]
+        found.append(DISPLAY)
+    if setup.system_gib is not None:
+        found.append(beside.system(setup.system_gib))
+    elif setup.shared_display:
+        found.append(beside.desktop(setup.desktop_gib))
     return [*found, CONTEXT]
 
 
@@ -244,15 +240,6 @@ DISPLAY = Term(
     cause="a desktop or WSL that allocates memory during the measurement",
     formula="a constant for a shared card",
     source="start logs under WSL2: 0 to 0.5 GiB beyond the other terms",
-)
-DISPLAY_RESIDENT = Term(
-    name="display_resident",
-    gib=0.7,
-    uncertainty_gib=0.5,
-    inside=False,
-    cause="a desktop's own surfaces; the free memory must exceed the engine's share",
-    formula="a constant for a shared card",
-    source="public reports of a desktop on the card: 0.5 to 1 GiB",
 )
 CONTEXT = Term(
     name="cuda_context",

@@ -12,8 +12,8 @@ from ..catalog.model_families import Model
 from ..vllm import defaults, formats
 from ..vllm import kernels as vllm_kernels
 from ..vllm.formats import Capability
-from . import overhead
-from .overhead import Term
+from . import beside, overhead
+from .term import Term
 
 FITS, TIGHT, NO, UNKNOWN = "fits", "tight", "no", "unknown"
 
@@ -32,7 +32,8 @@ class Question(NamedTuple):
     are unknown, and the values that depend on them are not computed. `draft` is the model for speculative decoding;
     `measured` replaces computed terms. `tries_kernels`: the engine compiles at this start and tries its kernels; None:
     unknown. `speculates`: it drafts, with or without a draft model. `kernels`: FlashInfer's kernels are compiled
-    (vllm/kernels.py).
+    (vllm/kernels.py). `desktop_gib` is the measured memory of the desktop on the card. `system_gib` is the memory that
+    the host uses beside the engine, of a card with unified memory; None: the card has its own.
     """
 
     model: Model
@@ -53,6 +54,8 @@ class Question(NamedTuple):
     tries_kernels: bool | None = None
     speculates: bool = False
     kernels: bool = True
+    desktop_gib: float | None = None
+    system_gib: float | None = None
 
     @property
     def share_gib(self) -> float:
@@ -95,6 +98,9 @@ def _whatever_the_memory(question: Question) -> list[Limit]:
     found = []
     if own_limit and question.max_model_len > own_limit:
         found.append(f"max_model_len is {question.max_model_len}, and the model's maximum is {own_limit}.")
+    if question.system_gib is not None and question.gpu_memory_utilization > beside.UNIFIED_SHARE:
+        share = f"gpu_memory_utilization is {question.gpu_memory_utilization:g}"
+        found.append(f"{share}, and the card shares the host's memory: {beside.UNIFIED_RANGE}.")
     fp8, oldest = formats.KV_DTYPE_BYTES[question.kv_dtype] == 1, vllm_kernels.kv_fp8_since(kernels=question.kernels)
     if fp8 and question.capability is not None and question.capability < oldest:
         have, want = (".".join(map(str, each)) for each in (question.capability, oldest))

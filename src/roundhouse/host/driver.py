@@ -168,7 +168,8 @@ def _of_loaded(facts: Facts) -> State:
         return _state("version_mismatch", why=f"the module is {facts.loaded}, the library has a different version")
     if facts.nvml_error == gpu.LIBRARY_NOT_FOUND:
         return _state("version_mismatch", why=f"the module is {facts.loaded}, the library libnvidia-ml.so.1 is missing")
-    idle = [card["address"] for card in facts.gpus if card["driver"] not in ("nvidia", None)]
+    supported = [card for card in facts.gpus if card["architecture"] != gpu.PRE_MAXWELL]
+    idle = [card["address"] for card in supported if card["driver"] not in ("nvidia", None)]
     if idle:
         return _state("nouveau_bound", cards=", ".join(idle), driver=_others(facts))
     if facts.nvml_error is not None:

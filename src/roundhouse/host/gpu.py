@@ -6,6 +6,9 @@ the controller's copy is shipped with an Ansible module (ansible.cfg's module_ut
 
 nvidia.ko binds to devices of vendor 10de with the classes VGA and 3D (kernel-open/nvidia/nv-pci-table.c). Other
 devices of that vendor, such as audio functions and bridges, are ignored.
+
+A card's number is its place among the cards of NVIDIA's driver in PCI order, as in NVML and nvidia-smi. Before a driver
+is loaded, the cards that it will not bind have no number either: old chips, and cards of a virtual machine (vfio-pci).
 """
 
 from __future__ import annotations
@@ -18,26 +21,30 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..util.units import GIB
+from . import gpu_process, memory
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
-    from roundhouse.schema.cards import Card, GpuFacts, NvmlCard, Process
+    from roundhouse.schema.cards import Card, GpuFacts, NvmlCard
 
 # nvml.h, nvmlReturn_t
 LIBRARY_NOT_FOUND = 12
 FUNCTION_NOT_FOUND = 13
+IS_LOST = 15
 VERSION_MISMATCH = 18
 
 
 class Answer(NamedTuple):
     """NVML's answer: `driver_version` is that of the user-space libraries, None if NVML failed with the code `error`.
 
-    Both are None without nvidia-ml-py.
+    Both are None without nvidia-ml-py. `lost` has the error of each card that does not answer. If no card answers,
+    NVML failed.
     """
 
     driver_version: str | None
     error: int | None
     gpus: list[NvmlCard]
+    lost: list[int]
 
 
 def read(library: ModuleType | None = None) -> Answer:
@@ -45,67 +52,77 @@ def read(library: ModuleType | None = None) -> Answer:
     try:
         library = library or importlib.import_module("pynvml")
     except ModuleNotFoundError:
-        return Answer(None, None, [])
+        return Answer(None, None, [], [])
     try:
         library.nvmlInit()
     except library.NVMLError as error:
-        return Answer(None, error.value, [])
+        return Answer(None, error.value, [], [])
+    found, lost = [], []
     try:
-        handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(library.nvmlDeviceGetCount())]
-        return Answer(library.nvmlSystemGetDriverVersion(), None, [_gpu(library, handle) for handle in handles])
-    except library.NVMLError as error:  # for example a card that fell off the bus
-        return Answer(None, error.value, [])
+        version = library.nvmlSystemGetDriverVersion()
+        for index in range(library.nvmlDeviceGetCount()):
+            try:
+                found.append(_gpu(library, library.nvmlDeviceGetHandleByIndex(index)))
+            except library.NVMLError as error:  # for example a card that fell off the bus; the others still answer
+                lost.append(error.value)
+    except library.NVMLError as error:
+        return Answer(None, error.value, [], [])
     finally:
         library.nvmlShutdown()
+    return Answer(None, lost[0], [], lost) if lost and not found else Answer(version, None, found, lost)
 
 
 def state() -> Answer:
-    """Return NVML's version, or the error if it does not start or a card does not answer; no facts of cards.
+    """Return NVML's version, or the error if it does not start or no card answers; no facts of cards.
 
     The role inspects the driver in every run. ctypes is used because nvidia-ml-py is 330 kB to send and compile.
     """
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
-        return Answer(None, LIBRARY_NOT_FOUND, [])
+        return Answer(None, LIBRARY_NOT_FOUND, [], [])
     version = ctypes.create_string_buffer(80)  # nvml.h, NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE
     try:
         if error := library.nvmlInitWithFlags(0):
-            return Answer(None, error, [])
+            return Answer(None, error, [], [])
         error = library.nvmlSystemGetDriverVersion(version, len(version)) or _reach_cards(library)
         library.nvmlShutdown()
     except AttributeError:  # a driver from before 2018
-        return Answer(None, FUNCTION_NOT_FOUND, [])
-    return Answer(None, error, []) if error else Answer(version.value.decode(), None, [])
+        return Answer(None, FUNCTION_NOT_FOUND, [], [])
+    return Answer(None, error, [], []) if error else Answer(version.value.decode(), None, [], [])
 
 
 def _reach_cards(library: ctypes.CDLL) -> int:
-    """Return the error code of the first card that does not answer, 0 if all answer."""
+    """Return the error code of the first card if none answers, else 0."""
     count, handle = ctypes.c_uint(), ctypes.c_void_p()
-    error = library.nvmlDeviceGetCount_v2(ctypes.byref(count))
+    if error := library.nvmlDeviceGetCount_v2(ctypes.byref(count)):
+        return int(error)
+    errors = []
     for index in range(count.value):
         pci = ctypes.create_string_buffer(256)  # larger than nvml.h's nvmlPciInfo_t; its content is not read
-        error = error or library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
-        error = error or library.nvmlDeviceGetPciInfo_v3(handle, pci)
-    return int(error)
+        error = library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
+        errors.append(int(error or library.nvmlDeviceGetPciInfo_v3(handle, pci)))
+    return errors[0] if all(errors) and errors else 0
 
 
 def _gpu(library: ModuleType, handle: object) -> NvmlCard:
     def ask(function: Callable[[object], Any]) -> Any:
         try:
             return function(handle)
-        except library.NVMLError:  # this card, or this driver, does not support it
-            return None
+        except library.NVMLError as error:
+            if error.value == IS_LOST:
+                raise
+            return None  # this card, or this driver, does not support it
 
     pci = library.nvmlDeviceGetPciInfo(handle)
     memory = ask(library.nvmlDeviceGetMemoryInfo)
     capability = ask(library.nvmlDeviceGetCudaComputeCapability)
     display = ask(library.nvmlDeviceGetDisplayActive)
-    running = [
-        ask(library.nvmlDeviceGetComputeRunningProcesses),
-        ask(library.nvmlDeviceGetGraphicsRunningProcesses),
-    ]
-    known = [process for processes in running if processes is not None for process in processes]
+    mig = ask(library.nvmlDeviceGetMigMode)
+    running = {
+        gpu_process.COMPUTE: ask(library.nvmlDeviceGetComputeRunningProcesses),
+        gpu_process.GRAPHICS: ask(library.nvmlDeviceGetGraphicsRunningProcesses),
+    }
     return {
         "address": f"{pci.domain:04x}:{pci.bus:02x}:{pci.device:02x}.0",
         "device_id": f"{pci.pciDeviceId >> 16:04x}",
@@ -115,27 +132,17 @@ def _gpu(library: ModuleType, handle: object) -> NvmlCard:
         "memory_gib": memory.total / GIB if memory else None,
         "used_gib": memory.used / GIB if memory else None,
         "display_active": None if display is None else bool(display),
-        "processes": None if running == [None, None] else _processes(library, known),
+        "mig": None if mig is None else bool(mig[0]),
+        "processes": None if [*running.values()] == [None, None] else gpu_process.listed(library, running),
     }
 
 
-def _processes(library: ModuleType, running: list[Any]) -> list[Process]:
-    """Return the processes by PID, each once."""
-    found: dict[int, Process] = {}
-    for process in running:
-        try:
-            name = library.nvmlSystemGetProcessName(process.pid)
-        except library.NVMLError:  # it has ended, or runs in another namespace
-            name = None
-        used = process.usedGpuMemory
-        found[process.pid] = {"pid": process.pid, "name": name, "gib": None if used is None else used / GIB}
-    return sorted(found.values(), key=lambda row: row["pid"])
-
-
+_NVIDIA = "nvidia"  # the name of the kernel driver
 _VENDOR = "0x10de"
 _CLASSES = ("0x0300", "0x0302")
 
 PRE_TURING = "pre-turing"
+PRE_MAXWELL = "pre-maxwell"  # R470 was the last driver of these chips, such as a GT 710.
 # The high byte of the device id -> the chip's family and its compute capability. Checked against every 10de entry of
 # pci.ids 2026-10-24, and against developer.nvidia.com/cuda-gpus. Bytes below 1e are missing: neither vLLM's kernels
 # nor the open modules support those chips.
@@ -151,6 +158,8 @@ _ARCHITECTURES: dict[str, tuple[str, tuple[int, int] | None]] = {
     **dict.fromkeys(("31", "32", "33"), ("blackwell", (10, 3))),
     "30": ("rubin", None),
 }
+_TURING, _MAXWELL = 0x1E, 0x13  # the first high byte of each
+_GB10 = "2e"
 
 
 class PciGpu(NamedTuple):
@@ -181,24 +190,51 @@ def loaded_driver(sys_root: Path = Path("/sys")) -> str | None:
 def architecture(device_id: str) -> tuple[str | None, list[int] | None]:
     """Return a chip's family and its compute capability; None for a value that the table lacks."""
     family, capability = _ARCHITECTURES.get(device_id[:2].lower(), (None, None))
-    if family is None and int(device_id[:2], 16) < 0x1E:
-        family = PRE_TURING
+    if family is None and int(device_id[:2], 16) < _TURING:
+        family = PRE_TURING if int(device_id[:2], 16) >= _MAXWELL else PRE_MAXWELL
     return family, list(capability) if capability else None
 
 
 def facts(sys_root: Path = Path("/sys"), answer: Answer | None = None) -> GpuFacts:
     """Return the GPUs in PCI order, the loaded module's version and NVML's result; None for an unknown fact.
 
-    A card that only NVML lists (WSL hides the PCI device) has no `driver`. Without `answer` NVML is queried.
+    A card that does not answer keeps its number, because its driver is still bound to it. A card that only NVML lists
+    (WSL hides the PCI device) has no `driver`. Without `answer` NVML is queried.
     """
     answer = read() if answer is None else answer
     by_nvml = {gpu["address"]: gpu for gpu in answer.gpus}
     by_pci = {gpu.address: gpu for gpu in pci_gpus(sys_root)}
+    numbers = _numbers(by_pci, by_nvml)
+    meminfo = memory.read(sys_root.parent / "proc/meminfo")
+    found = [_card(address, by_pci.get(address), by_nvml.get(address)) for address in sorted({*by_pci, *by_nvml})]
+    lost = list(answer.lost)
+    for card in found:
+        card["number"] = numbers.get(card["address"])
+        if by_nvml and card["address"] not in by_nvml and card["driver"] == _NVIDIA:
+            card["error"] = lost.pop(0) if lost else IS_LOST
+        if card["unified"] and meminfo:
+            card["memory_gib"], card["used_gib"] = meminfo.total_gib, meminfo.total_gib - meminfo.available_gib
     return {
-        "gpus": [_card(address, by_pci.get(address), by_nvml.get(address)) for address in sorted({*by_pci, *by_nvml})],
+        "gpus": found,
         "driver_version": loaded_driver(sys_root),
         "nvml": {"driver_version": answer.driver_version, "error": answer.error},
     }
+
+
+def by_id(facts: GpuFacts, uuid: str | None, number: int) -> Card | None:
+    """Return a card by its UUID, else by its number, as in a plan of an earlier version; None if it is not there."""
+    return next((card for card in facts["gpus"] if (card["uuid"] == uuid if uuid else card["number"] == number)), None)
+
+
+def _numbers(by_pci: dict[str, PciGpu], by_nvml: dict[str, NvmlCard]) -> dict[str, int]:
+    """Return the number of each card by its address."""
+    driven = {address for address, card in by_pci.items() if card.driver == _NVIDIA} | by_nvml.keys()
+    later = {
+        address
+        for address, card in by_pci.items()
+        if card.driver != "vfio-pci" and architecture(card.device_id)[0] != PRE_MAXWELL
+    }
+    return {address: number for number, address in enumerate(sorted(driven or later))}
 
 
 def _card(address: str, pci: PciGpu | None, nvml: NvmlCard | None) -> Card:
@@ -215,5 +251,9 @@ def _card(address: str, pci: PciGpu | None, nvml: NvmlCard | None) -> Card:
         "memory_gib": nvml["memory_gib"] if nvml else None,
         "used_gib": nvml["used_gib"] if nvml else None,
         "display_active": nvml["display_active"] if nvml else None,
+        "mig": nvml["mig"] if nvml else None,
         "processes": nvml["processes"] if nvml else None,
+        "number": None,
+        "error": None,
+        "unified": device_id.startswith(_GB10) and not (nvml and nvml["memory_gib"]),
     }

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import NamedTuple, cast
 
 from ..errors import UsageError
+from ..fit import beside
 from ..models import own_folders
 from ..roster import ports
 from ..roster.validate import require_valid
-from ..schema.plan import Agent, AgentBase, Decided, Plan
+from ..schema.plan import Agent, AgentBase, Decided, Plan, PlanCard
 from ..schema.roster import Roster, WantedAgent
 from ..vllm import options
 from ..vllm.formats import Capability
@@ -88,9 +89,10 @@ def build(agents: object, settings: Settings, host: Host | None = None) -> Plan:
         # Facts that become known later in the run. Nothing is downloaded before.
         "waiting": [*(entry["refused"][0] for entry in made if entry["waits"]), *no_card],
         "problems": [
-            *_beyond(roster, host, settings.accelerator),
+            *settings_problems(roster, host, settings.accelerator),
             *(_does_not_fit(entry) for entry in made if not entry["taken"]),
         ],
+        "cards": _cards(host) if settings.accelerator == "cuda" else [],
         "agents": made,
     }
 
@@ -124,6 +126,7 @@ def _entry(agent: WantedAgent, decided: Decided, settings: Settings, host: Host)
         kernels=settings.kernels,
     )
     start = start_timeout.Start(agent=name, model_path=model_path, store=settings.models_store, eager=eager)
+    uuids = _uuids(decided, settings, host)
     limits = start_timeout.limits(start, decided, host, settings.start_timeout_seconds)
     environment = compose.environment if contained else options.environment
     base: AgentBase = {
@@ -140,13 +143,14 @@ def _entry(agent: WantedAgent, decided: Decided, settings: Settings, host: Host)
         "draft_model_path": draft_path,
         "temperature": agent["temperature"],
         "top_p": agent["top_p"],
+        "gpu_uuids": uuids,
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
         "config": options.config(agent, decided, place, eager=eager),
         "enforce_eager": eager,
         "kernels": settings.kernels,
         "environment": environment(
             settings.accelerator,
-            decided["gpus"],
+            uuids or decided["gpus"],
             limits["start_timeout_seconds"],
             kernels=settings.kernels,
             eager=eager,
@@ -161,6 +165,20 @@ def _entry(agent: WantedAgent, decided: Decided, settings: Settings, host: Host)
         entry["compose_path"] = f"{CONFIG_FOLDER}/{name}.compose.yaml"
         entry["compose"] = compose.document(entry, settings.accelerator, image, host.means)
     return entry
+
+
+def _uuids(decided: Decided, settings: Settings, host: Host) -> list[str]:
+    """Return the UUIDs of an agent's cards, [] while one is unknown."""
+    known = {card.number: card.uuid for card in host.cards if settings.accelerator == "cuda"}
+    uuids = [known.get(number) for number in decided["gpus"]]
+    return [uuid for uuid in uuids if uuid] if all(uuids) else []
+
+
+def _cards(host: Host) -> list[PlanCard]:
+    numbered: list[PlanCard] = [
+        {"gpu": card.number, "uuid": card.uuid, "name": card.name, "problem": card.unusable} for card in host.cards
+    ]
+    return [*numbered, *host.other_cards]
 
 
 def _draft(agent: WantedAgent, store: str) -> tuple[str | None, str | None, str | None]:
@@ -178,16 +196,26 @@ def _capability(decided: Decided, settings: Settings, host: Host) -> Capability 
     return min((card.capability for card in cards if card.capability), default=None)
 
 
-def _beyond(roster: Roster, host: Host, accelerator: str) -> list[str]:
-    """Return a sentence for each agent with a card number that the host does not have."""
-    if accelerator == "cpu" or not host.cards:
+def settings_problems(roster: Roster, host: Host, accelerator: str) -> list[str]:
+    """Return a sentence for each agent whose cards or share the host does not have, and for a host without a card."""
+    if accelerator == "cpu":
         return []
+    if all(card.unusable for card in host.cards):  # [] before the first inspection
+        return [str(why) for why in (card["problem"] for card in _cards(host)) if why]
     last = len(host.cards) - 1
-    return [
-        f"agents[{agent['name']}].gpus is {agent['gpus']}, but this host has the GPUs 0 to {last}: write those numbers."
-        for agent in roster
-        if any(number > last for number in agent.get("gpus", []))
-    ]
+    found = []
+    for agent in roster:
+        gpus = agent.get("gpus", [])
+        at = f"agents[{agent['name']}].gpus is {gpus}"
+        if any(number > last for number in gpus):
+            found.append(f"{at}, but this host has the GPUs 0 to {last}: write those numbers.")
+            continue
+        found += [f"{at}: {why}" for number in gpus if (why := host.cards[number].unusable)]
+        share = agent["gpu_memory_utilization"]
+        if share > beside.UNIFIED_SHARE and any(card.system_gib is not None for card in host.cards):
+            at = f"agents[{agent['name']}].gpu_memory_utilization is {share:g}"
+            found.append(f"{at}, but the card shares the host's memory: {beside.UNIFIED_RANGE}.")
+    return found
 
 
 def _does_not_fit(entry: Agent) -> str:

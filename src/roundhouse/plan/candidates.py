@@ -80,6 +80,7 @@ def card_sets(cards: Group, wanted: tuple[int, ...] | None, load: Mapping[int, i
     if wanted is not None:
         yield [tuple(cards[number] for number in wanted)]
         return
+    cards = tuple(card for card in cards if card.unusable is None)
     idle_first = sorted(cards, key=lambda card: (load.get(card.number, 0), card.number))
     ranks = 1
     while ranks <= len(cards):
@@ -151,6 +152,8 @@ def as_wanted(wanted: Requirements, model: Model, group: Group) -> Question:
         capability=min((card.capability for card in group if card.capability), default=None),
         bandwidth_gb_s=min((card.bandwidth_gb_s for card in group if card.bandwidth_gb_s), default=None),
         shared_display=any(card.shared_display for card in group),
+        desktop_gib=max((card.desktop_gib for card in group if card.desktop_gib is not None), default=None),
+        system_gib=max((card.system_gib for card in group if card.system_gib is not None), default=None),
         draft=wanted.draft if isinstance(wanted.draft, Model) else None,
         speculates=wanted.speculates,
         tries_kernels=False,  # vllm/options.py disables the trials

@@ -66,7 +66,7 @@ def choose(wanted: Requirements, cards: Group, load: Mapping[int, int], measured
         model = wanted.models[index]
         if isinstance(model, Unknown):
             if wanted.exact:
-                return _uncomputed(wanted, index, {index: model.reason}, taken=True)
+                return _uncomputed(wanted, index, cards, {index: model.reason}, taken=True)
             unknown[index] = f"{model.name}: unknown. {model.reason}"
         elif index not in too_large:
             holds = False
@@ -78,12 +78,18 @@ def choose(wanted: Requirements, cards: Group, load: Mapping[int, int], measured
             if not holds:
                 too_large.add(index)
     if not last:
-        return _uncomputed(wanted, 0, unknown, taken=False)
+        return _uncomputed(wanted, 0, cards, unknown, taken=False)
     return _choice(wanted, max(last), last, unknown, taken=False)
 
 
-def _uncomputed(wanted: Requirements, index: int, refused: dict[int, str], *, taken: bool) -> Choice:
-    return Choice(taken=taken, model=index, verdict=UNKNOWN, gpus=wanted.gpus or (0,), refused=refused)
+def _uncomputed(wanted: Requirements, index: int, cards: Group, refused: dict[int, str], *, taken: bool) -> Choice:
+    gpus = wanted.gpus or first_usable(cards)
+    return Choice(taken=taken, model=index, verdict=UNKNOWN, gpus=gpus, refused=refused)
+
+
+def first_usable(cards: Group) -> tuple[int]:
+    """Return the number of the first card that an agent can use, 0 if none is known."""
+    return (next((card.number for card in cards if card.unusable is None), 0),)
 
 
 def _choice(

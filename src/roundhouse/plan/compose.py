@@ -12,12 +12,15 @@ from ..vllm import options
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
+    from collections.abc import Sequence
+
     from roundhouse.schema.plan import Agent, ComposeFile
 
 SERVICE = "engine"
 # The only folder that an engine may write to, for example compiled kernels; the home of the user `roundhouse`.
 CACHE = "/var/cache/roundhouse"
-# A container that uses a card has a label with its number, by which a container left by a crashed engine is found.
+# A container that uses a card has a label with its UUID, or its number while that is unknown. By the label, a container
+# is found that a crashed engine left.
 CARD_LABEL = "roundhouse.card"
 # vLLM's processes share memory through /dev/shm: at least 160 MiB (Docker's default is 64); NCCL needs more per card.
 SHM_GIB_PER_CARD = 1
@@ -34,13 +37,12 @@ class Means(NamedTuple):
     """The features of the host's container engine. None, or an empty tuple, means unknown.
 
     `cdi` are the devices in the CDI specifications, and `runtimes` the installed runtimes. `open_files` is the host's
-    hard limit of open files per process. `uuids` are the UUIDs of the cards in PCI order.
+    hard limit of open files per process.
     """
 
     cdi: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
     open_files: int | None = None
-    uuids: tuple[str | None, ...] = ()
 
 
 class Image(NamedTuple):
@@ -65,7 +67,7 @@ def access(means: Means) -> str | None:
 def document(entry: Agent, accelerator: str, image: Image, means: Means) -> ComposeFile:
     """Return the compose file of a planned agent."""
     name, port = entry["name"], entry["engine_port"]
-    cards = entry["gpus"] if accelerator == "cuda" else []
+    cards = devices(entry) if accelerator == "cuda" else []
     service: dict[str, object] = {
         "image": image.reference,
         "container_name": container(name),
@@ -73,7 +75,7 @@ def document(entry: Agent, accelerator: str, image: Image, means: Means) -> Comp
         "restart": "no",  # only systemd starts and restarts engines
         "init": True,
         "cgroup_parent": f"roundhouse-{name}.slice",
-        "labels": {f"{CARD_LABEL}.{number}": name for number in entry["gpus"]},
+        "labels": {f"{CARD_LABEL}.{card}": name for card in devices(entry)},
         "entrypoint": [f"{image.engine_path}/bin/vllm" if image.engine_path else "vllm", "serve"],
         "command": ["--config", entry["config_path"]],
         "stop_signal": "SIGINT",
@@ -93,7 +95,7 @@ def document(entry: Agent, accelerator: str, image: Image, means: Means) -> Comp
         "environment": _environment(entry["environment"], accelerator, means),
         "volumes": _volumes(entry, image),
     }
-    if cards and (reservation := _reservation(cards, means)):
+    if cards and (reservation := _reservation(entry, means)):
         service["deploy"] = {"resources": {"reservations": {"devices": [reservation]}}}
     # Without masquerading, packets leave with a source address to which no answer is routed.
     closed = {"driver_opts": {"com.docker.network.bridge.enable_ip_masquerade": "false"}}
@@ -120,21 +122,21 @@ def _bind(path: str) -> dict[str, object]:
     return {"type": "bind", "source": _plain(path), "target": _plain(path), "bind": {"create_host_path": False}}
 
 
-def _reservation(cards: list[int], means: Means) -> dict[str, object] | None:
+def devices(entry: Agent) -> list[int | str]:
+    """Return the UUIDs of an agent's cards, or their numbers, which change if a card is added, while unknown."""
+    return [*(entry.get("gpu_uuids") or entry["gpus"])]
+
+
+def _reservation(entry: Agent, means: Means) -> dict[str, object] | None:
     driver = access(means)
     if driver is None:
         return None
-    names = [_card(number, means) for number in cards]
+    names = [str(card) for card in devices(entry)]
     if driver == CDI:
-        names = [f"{CDI_KIND}={name}" for name in names]
+        named = [f"{CDI_KIND}={name}" for name in names]
+        # A specification without the names by UUID, as of an older container toolkit.
+        names = named if set(named) <= set(means.cdi) else [f"{CDI_KIND}={number}" for number in entry["gpus"]]
     return {"driver": driver, "device_ids": names, "capabilities": ["gpu"]}
-
-
-def _card(number: int, means: Means) -> str:
-    """Return a card's UUID if the engine supports it, else its number, which changes if a card is added."""
-    uuid = means.uuids[number] if number < len(means.uuids) else None
-    known = uuid and (access(means) == RUNTIME or f"{CDI_KIND}={uuid}" in means.cdi)
-    return str(uuid if known else number)
 
 
 def _plain(value: str) -> str:
@@ -142,7 +144,9 @@ def _plain(value: str) -> str:
     return value.replace("$", "$$")
 
 
-def environment(accelerator: str, gpus: list[int], start_seconds: int, *, kernels: bool, eager: bool) -> dict[str, str]:
+def environment(
+    accelerator: str, gpus: Sequence[int | str], start_seconds: int, *, kernels: bool, eager: bool
+) -> dict[str, str]:
     """Return the engine's environment in a container, which sees only its own cards and numbers them from 0."""
     made = options.environment(accelerator, gpus, start_seconds, kernels=kernels, eager=eager)
     return {name: value for name, value in made.items() if name != "CUDA_VISIBLE_DEVICES"}

@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple, cast
 
-from ..catalog import gpus
 from ..catalog.gpus import HostCard
 from ..catalog.model_families import Model, Unknown
-from ..fit import report
+from ..fit import beside, report
 from ..fit.estimate import NO, UNKNOWN, Question, fit
 from ..roster.models import Configs
 from ..schema.facts import Disk, KnownStart, MeansFacts, PlanFacts
-from ..schema.plan import Agent, Decided, Decision, FitRow, Plan
+from ..schema.plan import Agent, Decided, Decision, FitRow, Plan, PlanCard
 from ..schema.roster import WantedAgent
+from . import host_cards
 from .candidates import Measurements, Requirements, as_wanted, lookup, with_measured
-from .choose import Choice, choose
+from .choose import Choice, choose, first_usable
 from .compose import Means
 from .requirements import fingerprint, notes_on_choice, notes_on_model, requirements_of
 
@@ -29,14 +29,15 @@ _DECISION = tuple(Decision.__annotations__)
 
 
 class Host(NamedTuple):
-    """The facts of a host: its cards, the config.json of its own model folders, its measurements and its deployed plan.
+    """The facts of a host: its cards by number, `other_cards` without one, its measurements and its deployed plan.
 
-    `stamps` replace the revisions of own folders (models/own_folders.py). `disk` and `starts` are the inputs of a
-    start's time limit (start_timeout.py). `means` are the container engine's features. `again` requests a new choice
-    even if the requirements are unchanged.
+    `configs` are the config.json of its own model folders; `stamps` replace their revisions (models/own_folders.py).
+    `disk` and `starts` are the inputs of a start's time limit (start_timeout.py). `means` are the container engine's
+    features. `again` requests a new choice even if the requirements are unchanged.
     """
 
     cards: tuple[HostCard, ...] = ()
+    other_cards: tuple[PlanCard, ...] = ()
     configs: Configs = MappingProxyType({})
     measurements: Measurements = MappingProxyType({})
     deployed: Plan | None = None
@@ -58,7 +59,8 @@ def host_of(facts: PlanFacts | None, memory_gb: float | None = None, again: bool
         return Host(again=again)
     cards, configs = facts.get("gpus", []), facts.get("configs", {})
     return Host(
-        cards=gpus.of_host(cards, memory_gb),
+        cards=host_cards.of_facts(cards, memory_gb),
+        other_cards=host_cards.without_driver(cards),
         configs=configs,
         measurements=lookup(facts.get("measured", []), configs),
         deployed=facts.get("deployed"),
@@ -66,14 +68,14 @@ def host_of(facts: PlanFacts | None, memory_gb: float | None = None, again: bool
         stamps=facts.get("stamps", {}),
         disk=facts.get("disk", {}),
         starts=tuple(facts.get("starts", ())),
-        means=_means(facts.get("means"), tuple(card.get("uuid") for card in cards)),
+        means=_means(facts.get("means")),
     )
 
 
-def _means(facts: MeansFacts | None, uuids: tuple[str | None, ...]) -> Means:
+def _means(facts: MeansFacts | None) -> Means:
     if facts is None:
-        return Means(uuids=uuids)
-    return Means(tuple(facts.get("cdi", ())), tuple(facts.get("runtimes", ())), facts.get("open_files"), uuids)
+        return Means()
+    return Means(tuple(facts.get("cdi", ())), tuple(facts.get("runtimes", ())), facts.get("open_files"))
 
 
 def decide(roster: list[WantedAgent], host: Host, accelerator: str) -> list[Decided]:
@@ -86,7 +88,9 @@ def decide(roster: list[WantedAgent], host: Host, accelerator: str) -> list[Deci
         before = host.deployed_agent(agent["name"])
         decision: Decision
         if reason := _obstacle(accelerator, host.cards, wanted):
-            decision = _as_asked(agent, wanted, reason, accelerator)
+            decision = _as_asked(
+                agent, wanted._replace(gpus=wanted.gpus or first_usable(host.cards)), reason, accelerator
+            )
         elif before and before.get("fingerprint") == asked and not host.again and _stays(before, wanted, host):
             kept: Mapping[str, object] = before
             decision = cast("Decision", {name: kept[name] for name in _DECISION})
@@ -110,9 +114,14 @@ def _obstacle(accelerator: str, cards: tuple[HostCard, ...], wanted: Requirement
         return _Obstacle("The engine runs on the CPU, so no card's memory is checked.")
     if not cards:
         return _Obstacle("No GPU of this host is known.", waits=True)
-    if any(number >= len(cards) for number in wanted.gpus or ()):
+    usable = [card for card in cards if not card.unusable]
+    # The plan has a problem of these: build.settings_problems.
+    if not usable or any(number >= len(cards) or cards[number].unusable for number in wanted.gpus or ()):
         return _Obstacle("The host lacks some of its cards.")
-    if any(card.cuda_gib is None for card in cards):
+    unified = any(card.system_gib is not None for card in usable)
+    if unified and wanted.gpu_memory_utilization > beside.UNIFIED_SHARE:
+        return _Obstacle("gpu_memory_utilization is too high for a card that shares the host's memory.")
+    if any(card.cuda_gib is None for card in usable):
         reason = "The card's memory is unknown until its driver is installed: set gpu_memory_gb to plan without it."
         return _Obstacle(reason, waits=True)
     return _Obstacle(wanted.draft.reason) if isinstance(wanted.draft, Unknown) else None
@@ -136,7 +145,14 @@ def _chosen(agent: WantedAgent, wanted: Requirements, made: Choice) -> Decision:
     fitted: FitRow | None = None
     if made.question and made.fit:
         of_card = round(made.question.card_gib, 2)
-        fitted = {"card_gib": of_card, "format": made.question.model.form.name, **report.numbers(made.fit)}
+        left = {term.name: round(term.gib, 2) for term in made.fit.terms}
+        fitted = {
+            "card_gib": of_card,
+            "format": made.question.model.form.name,
+            "desktop_gib": left.get(beside.DISPLAY_RESIDENT.name),
+            "system_gib": left.get(beside.SYSTEM.name),
+            **report.numbers(made.fit),
+        }
     # For a computed choice, given_up already reports the failed attempts with the chosen model.
     reported = made.model if made.taken and made.question else None
     return {
@@ -170,7 +186,9 @@ def question_of(decided: Decided, wanted: Requirements, host: Host) -> Question 
     taken = next((model for model in known if (model.name, model.form.name) == (name, form)), None)
     if taken is None:
         return None
-    group = tuple(host.cards[number] for number in decided["gpus"])
+    group = tuple(host.cards[number] for number in decided["gpus"] if number < len(host.cards))
+    if len(group) < len(decided["gpus"]) or any(card.unusable for card in group):
+        return None
     question = as_wanted(wanted, taken, group)._replace(
         kv_cache_dtype=decided["kv_cache_dtype"],
         max_model_len=decided["max_model_len"],

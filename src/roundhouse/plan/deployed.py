@@ -52,7 +52,9 @@ def load(path: Path = PATH) -> Plan:
     """Return the deployed plan. Raises UsageError if it is missing or invalid."""
     plan = _read(path)
     try:
+        plan.setdefault("cards", [])
         for agent in plan["agents"]:  # keys that earlier versions did not write
+            agent.setdefault("gpu_uuids", [])
             agent.setdefault("engine_port", agent["port"])
             agent.setdefault("enforce_eager", "enforce-eager" in agent.get("config", {}))
         agents = [{key: agent[key] for key in _READ_LATER} for agent in plan["agents"]]

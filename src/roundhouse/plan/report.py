@@ -42,7 +42,24 @@ def text(plan: Plan, starts: list[Measurement]) -> str:
     agents, on_cards = plan["agents"], plan["accelerator"] == "cuda"
     legend = [f"Memory of a card: {LEGEND}", ""] if any(agent["fit"] for agent in agents) else []
     blocks = [_block(agent, measured.of(agent, starts), on_cards) for agent in agents]
-    return "\n".join([summary(plan), "", *legend, "\n\n".join(blocks)])
+    return "\n".join([summary(plan), *cards(plan), "", *legend, "\n\n".join(blocks)])
+
+
+def cards(plan: Plan) -> list[str]:
+    """Return a line for each GPU with memory left for a desktop or the system, and for each that no agent can use."""
+    lines = {}
+    for agent in plan["agents"]:
+        for number in agent["gpus"] if agent["fit"] else []:
+            if left := _left(agent["fit"]):
+                lines[f"GPU {number}: the plan leaves {left}."] = True
+    return [*lines, *(card["problem"] for card in plan.get("cards", []) if card["problem"])]
+
+
+def _left(fit: FitRow | None) -> str | None:
+    """Return the memory that a fit leaves for others, None if it leaves none. A plan may be of an earlier version."""
+    parts = (("desktop_gib", "the desktop"), ("system_gib", "the system"))
+    found = [(size, whose) for name, whose in parts if (size := cast("dict[str, Any]", fit or {}).get(name))]
+    return " and ".join(f"{size:.2f} GiB for {whose}" for size, whose in found) or None
 
 
 def bar(fit: FitRow, share: float) -> str:
@@ -99,9 +116,11 @@ def _block(agent: Agent, start: Measurement | None, on_cards: bool) -> str:
 
 def _sum(fit: FitRow, share: float) -> str:
     left = fit["card_gib"] * (1 - share)
+    others = _left(fit)
     return (
         f"weights {fit['weights_gib_per_rank']:.2f} + overhead {fit['overhead_gib']:.2f} + KV cache "
         f"{fit['kv_gib_per_rank']:.2f} GiB (gpu_memory_utilization {share:g}), {left:.2f} GiB unused"
+        + (f", of it {others}" if others else "")
     )
 
 

@@ -59,9 +59,11 @@ def fingerprint(agent: WantedAgent, wanted: Requirements, cards: tuple[HostCard,
     """Return a hash of the agent's requirements and the cards; an equal hash means that the choice is kept."""
     settings: Mapping[str, object] = agent
     asked = {name: settings.get(name) for name in _DEPENDS_ON}
+    # Without the memory of a desktop or of the system, which changes all the time: decide._stays compares it.
     facts = [
         [card.cuda_gib and round(card.cuda_gib, 1), card.capability, card.shared_display, card.kernels]
         for card in cards
+        if card.unusable is None
     ]
     models = [[model.name, isinstance(model, Model)] for model in wanted.models]
     return hashlib.sha256(json.dumps([asked, facts, models], sort_keys=True).encode()).hexdigest()[:16]

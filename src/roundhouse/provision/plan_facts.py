@@ -30,7 +30,12 @@ def gather(agents: object, store: str, pynvml: ModuleType | None = None) -> Plan
     configs = own_folders.configs(agents)
     return {
         **gpu.facts(answer=answer),
-        "answer": {"driver_version": answer.driver_version, "error": answer.error, "gpus": answer.gpus},
+        "answer": {
+            "driver_version": answer.driver_version,
+            "error": answer.error,
+            "gpus": answer.gpus,
+            "lost": answer.lost,
+        },
         "configs": configs,
         "stamps": own_folders.stamps(agents),
         "means": docker.means(),

@@ -40,7 +40,8 @@ def check(wanted: Wanted, answer: gpu.Answer, asked: Asked, root: Path = Path("/
     elif wanted.image and wanted.required_models:
         found.append(_python(wanted.engine_python, HUB_PYTHON))
     found += _quantizing(wanted)
-    return [*found, preflight_disk.row(wanted), _ports(wanted), _agents(wanted, len(facts.gpus))]
+    numbered = sum(card["number"] is not None for card in facts.gpus)
+    return [*found, preflight_disk.row(wanted), _ports(wanted), _agents(wanted, numbered)]
 
 
 def problems(rows: list[Row]) -> list[str]:

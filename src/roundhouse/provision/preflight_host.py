@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..agents import gpu_memory
-from ..host import driver, system
+from ..host import gpu_problem, gpu_process, system
 from ..host.dpkg import Packages
 from ..host.driver import Facts
 from ..host.system import System
@@ -105,7 +105,8 @@ def _cards(facts: Facts, *, supported: bool) -> Row:
         "engine_accelerator is cuda, but the PCI bus has no NVIDIA GPU: check that the card is seated, "
         "or set engine_accelerator: cpu in the inventory."
     )
-    return Row("cards", "; ".join(named) or "none", [] if named or not supported else [problem])
+    unusable = [str(why) for card in facts.gpus if (why := gpu_problem.of(card))]
+    return Row("cards", "; ".join(named) or "none", [] if named or not supported else [problem], unusable)
 
 
 def _secure_boot(facts: Facts) -> Row:
@@ -116,16 +117,22 @@ def _users(facts: Facts) -> Row:
     """Return the row of processes on the cards, except vLLM's."""
     warnings = []
     for card in facts.gpus:
+        desktop = [each for each in card["processes"] or [] if gpu_process.is_desktop(each["kinds"], each["name"])]
         for process in card["processes"] or []:
             name = process["name"] or "a process"
+            if process in desktop:
+                continue
             if "vllm" not in name.lower():
                 uses = "memory" if process["gib"] is None else f"{process['gib']:.1f} GiB"
                 cure = f" {gpu_memory.OLLAMA_CURE}" if gpu_memory.is_ollama(name) else ""
                 warnings.append(
                     f"{name} (pid {process['pid']}) uses {uses} of card {card['address']}, which agents lack.{cure}"
                 )
-        if card["display_active"]:
-            warnings.append(f"A display uses some memory of card {card['address']}, which agents lack.")
+        if card["display_active"] or desktop:
+            named = ", ".join(dict.fromkeys(gpu_process.program(each["name"]) or "a process" for each in desktop))
+            held = sum(each["gib"] or 0.0 for each in desktop)
+            uses = f"A desktop ({named}) uses {held:.1f} GiB" if desktop else "A display uses some memory"
+            warnings.append(f"{uses} of card {card['address']}; the plan leaves memory for it.")
     known = [card["used_gib"] for card in facts.gpus if card["used_gib"] is not None]
     used = ", ".join(f"{value:.1f} GiB in use" for value in known) or "unknown until a driver is loaded"
     return Row("users of the cards", used, warnings=warnings)

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypedDict
 
 from ..errors import RoundhouseError, UsageError
-from ..host import gpu, systemd
+from ..host import gpu, gpu_problem, systemd
 from ..models import manifest, own_folders, quantized, store, store_layout
 from ..models.manifest import Digest, File
 from ..plan import deployed
@@ -109,9 +109,10 @@ def quantize_all(given: Arguments, say: Say, pynvml: ModuleType | None = None) -
 def local_scorer(
     engine: str, accelerator: str, offload_gib: float | None = None, pynvml: ModuleType | None = None
 ) -> Scorer:
-    """Return a scorer on this host's first card, or on its CPU."""
+    """Return a scorer on this host's first card that works, or on its CPU."""
     cards = gpu.facts(answer=gpu.read(pynvml))["gpus"] if accelerator == "cuda" else []
-    return Scorer(engine, accelerator, offload_gib, cards[0] if cards else None)
+    usable = (card for card in cards if gpu_problem.of(card) is None)
+    return Scorer(engine, accelerator, offload_gib, next(usable, None))
 
 
 def busy_card() -> str | None:

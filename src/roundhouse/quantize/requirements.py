@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..catalog import recipes
 from ..catalog.recipes import Recipe
 from ..errors import UsageError
+from ..host import gpu_process
 from ..models import store
 from ..util.units import GIB
 from .scorer import CARD_SHARE, WINDOW_TOKENS
@@ -85,7 +86,8 @@ def card_problems(model: Model, recipe: Recipe, card: Card) -> list[str]:
     if whole is None or used is None:
         return found
     free, gate, work = whole - used, CARD_SHARE * whole, card_bytes(model, recipe) / GIB
-    names = ", ".join(f"{one['name'] or 'process'} ({one['pid']})" for one in card.get("processes") or [])
+    others = [one for one in card.get("processes") or [] if not gpu_process.is_desktop(one["kinds"], one["name"])]
+    names = ", ".join(f"{one['name'] or 'process'} ({one['pid']})" for one in others)
     if free < max(gate, work):
         found.append(
             f"the card has {free:.1f} of {whole:.1f} GiB free, but "

@@ -78,9 +78,10 @@ class Scorer:
             config = Path(work) / "vllm.yaml"
             config.write_text(json.dumps(self._config(folder, port)))  # JSON is YAML
             log = Path(work) / "log"
+            card = self.card["uuid"] if self.card else None
             environment = {
                 **os.environ,
-                **options.environment(self.accelerator, [0], START_SECONDS),
+                **options.environment(self.accelerator, [card or 0], START_SECONDS),
                 "VLLM_CACHE_ROOT": work,
             }
             # vLLM also compiles code to rank log-probabilities, which needs a C++ compiler that a host may lack.

@@ -14,7 +14,9 @@ class Process(TypedDict):
 
     pid: int
     name: str | None  # None: it has ended, or runs in another namespace
-    gib: float | None  # None if the driver does not report it
+    gib: float | None  # None: the driver does not report it
+    kinds: list[str]  # compute and graphics
+    unit: str | None  # systemd's service
 
 
 class NvmlCard(TypedDict):
@@ -28,12 +30,20 @@ class NvmlCard(TypedDict):
     memory_gib: float | None  # NVML's total; CUDA's is about 0.45 GiB less (catalog/gpus.DRIVER_KEEPS_GIB)
     used_gib: float | None
     display_active: bool | None
+    mig: bool | None  # divided into MIG instances; None: not supported, or unknown
     processes: list[Process] | None  # None: unknown; []: no process
 
 
 class Card(NvmlCard):
-    """The facts of one GPU from the PCI bus, and from NVML if a driver answers. All keys are always present."""
+    """The facts of one GPU from the PCI bus, and from NVML if a driver answers. All keys are always present.
 
+    `number` is nvidia-smi's; None: no driver of NVIDIA binds the card. `error` is the nvmlReturn_t of a card that does
+    not answer. `unified`: its memory is the host's.
+    """
+
+    number: int | None
+    error: int | None
+    unified: bool
     driver: str | None  # the kernel driver bound to it; None: none, or a card that only NVML lists (WSL)
     architecture: str | None  # turing ... rubin, or host/gpu.PRE_TURING; None: newer than the table
 
@@ -49,12 +59,13 @@ class NvmlAnswer(NvmlState):
     """host/gpu.Answer as JSON, passed from the first inspection of a host to the second."""
 
     gpus: list[NvmlCard]
+    lost: list[int]  # nvmlReturn_t of each card that does not answer
 
 
 class GpuFacts(TypedDict):
     """The result of host/gpu.facts()."""
 
-    gpus: list[Card]  # in PCI order, which is NVML's and nvidia-smi's: the position is the card's number
+    gpus: list[Card]  # in PCI order; each has its number
     driver_version: str | None  # of the loaded kernel module
     nvml: NvmlState
 
@@ -66,13 +77,16 @@ class HolderRow(TypedDict):
     name: str | None
     unit: str | None  # systemd's; None if it belongs to no unit
     gib: float | None
+    desktop: bool  # it belongs to a desktop
 
 
 class LiveCard(TypedDict):
     """The current state of one card (`roundhouse gpu`)."""
 
-    gpu: int  # its number
+    gpu: int | None  # its number; None: no driver of NVIDIA is bound to it
+    uuid: str | None
     name: str
+    problem: str | None  # a sentence: why no agent can use it; None if one can
     used_gib: float | None
     total_gib: float | None
     use_percent: int | None
@@ -85,7 +99,8 @@ class LiveCard(TypedDict):
 class Owner(TypedDict):
     """One owner of memory on a card."""
 
-    owner: str  # an agent's name, or "NAME (pid N)"
+    owner: str  # an agent's name, "desktop (NAME, ...)", or "NAME (pid N)"
+    kind: str  # agent, desktop or process
     gib: float | None
 
 
@@ -93,6 +108,8 @@ class CardMemory(TypedDict):
     """The memory of one card by owner (`roundhouse status`)."""
 
     gpu: int
+    uuid: str | None
     total_gib: float
     used_gib: float
+    desktop_gib: float | None  # of the desktop's processes; None: it has none, or the driver does not report them
     owners: list[Owner]

@@ -41,9 +41,14 @@ class FitNumbers(TypedDict):
 
 
 class FitRow(FitNumbers):
-    """An agent's fit as stored in the plan: the memory of each of its cards by use."""
+    """An agent's fit as stored in the plan: the memory of each of its cards by use.
+
+    `desktop_gib` is left for the desktop on a card, and `system_gib` for the system if the card shares its memory.
+    """
 
     card_gib: float  # CUDA's total of the smallest card
+    desktop_gib: float | None  # None: no display
+    system_gib: float | None  # None: no unified memory
     format: str  # of the weights, a name in vllm/formats.WEIGHT_FORMATS
 
 
@@ -108,6 +113,7 @@ class AgentBase(Decided, Limits):
     draft_model_path: str | None
     temperature: float
     top_p: float
+    gpu_uuids: list[str]  # of `gpus`, in their order; []: unknown before the driver, or on a CPU
     config_path: str
     config: EngineConfig
     enforce_eager: bool  # true: no compilation and no CUDA graphs
@@ -130,6 +136,15 @@ class Agent(AgentBase, total=False):
     stop_grace_seconds: float
 
 
+class PlanCard(TypedDict):
+    """A card of the host."""
+
+    gpu: int | None  # its number in NVML's order; None: no driver of NVIDIA is bound to it
+    uuid: str | None
+    name: str
+    problem: str | None  # a sentence: why no agent can use it; None if one can
+
+
 class Plan(TypedDict):
     """The plan of one host: plan.json, the only input of the command."""
 
@@ -142,4 +157,5 @@ class Plan(TypedDict):
     gateway_port: int | None  # None without a gateway
     waiting: list[str]  # sentences: facts that become known later in the run
     problems: list[str]  # sentences: if there is one, nothing is deployed
+    cards: list[PlanCard]  # []: a CPU
     agents: list[Agent]

@@ -7,6 +7,7 @@ is written only if it is true. vLLM reads a null as the string "None", so an uns
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
@@ -111,12 +112,13 @@ def is_eager(agent: WantedAgent, accelerator: str) -> bool:
 
 
 def environment(
-    accelerator: str, gpus: list[int], start_seconds: int, *, kernels: bool = False, eager: bool = False
+    accelerator: str, gpus: Sequence[int | str], start_seconds: int, *, kernels: bool = False, eager: bool = False
 ) -> dict[str, str]:
     """Return the engine's environment variables: offline mode, no telemetry, caches and visible devices.
 
-    `start_seconds` is the time limit of a start; vLLM's own default for its engine core is 600 s. Without FlashInfer's
-    `kernels` vLLM uses its own sampler: on an H100, compiling FlashInfer's took 110 s at a start.
+    `gpus` are UUIDs, or numbers while these are unknown; vLLM finds only a complete UUID. `start_seconds` is the time
+    limit of a start; vLLM's own default for its engine core is 600 s. Without FlashInfer's `kernels` vLLM uses its own
+    sampler: on an H100, compiling FlashInfer's took 110 s at a start.
     """
     variables = {
         "HF_HUB_OFFLINE": "1",

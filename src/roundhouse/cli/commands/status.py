@@ -13,8 +13,11 @@ HELP = "show each agent: state, model, requests, memory, drift"
 def run(args: argparse.Namespace) -> Answer:
     """Show the agents."""
     from ...agents import status
+    from ...host import gpu
 
     plan = deployed.load()
     rows = status.rows(plan)
-    held, switching = status.memory(plan), status.running_switch()
-    return {"agents": rows, "gpus": held, "switch": switching}, status.text(rows, held, switching)
+    facts, switching = gpu.facts(), status.running_switch()
+    held, unusable = status.memory(plan, facts), status.unusable(plan, facts)
+    answer = {"agents": rows, "gpus": held, "unusable_gpus": unusable, "switch": switching}
+    return answer, status.text(rows, held, switching, unusable)
