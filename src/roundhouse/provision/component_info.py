@@ -16,15 +16,17 @@ Found = dict[str, object]
 
 def inspect_driver(settings: Arguments) -> Found:
     """Return the driver's state and the action for the settings of the role nvidia_driver."""
-    from ..host import driver, driver_install, gpu
+    from ..host import apt_candidates, driver, driver_install, driver_settings, gpu
 
     facts, installed = driver.inspect(answer=gpu.state()), dpkg.installed()
-    wanted = driver_install.Wanted(**{**settings, "platform": settings["platform"] or None})
-    choice = driver_install.choose(facts, wanted, installed, driver_install.read_ours())
-    persistent = choice.action == "install" and systemctl.is_on("nvidia-persistenced.service")
+    wanted = driver_settings.Wanted(**{**settings, "platform": settings["platform"] or None})
+    asked = driver_install.questions(facts, wanted, installed)
+    candidates = apt_candidates.read(asked) if asked else None
+    choice = driver_install.choose(facts, wanted, installed, driver_install.read_ours(), candidates)
+    persistent = choice.managed and systemctl.is_on("nvidia-persistenced.service")
     return {
         "driver": driver.state(facts)._asdict(),
-        "choice": choice._asdict(),
+        "choice": {**choice._asdict(), "problems": [problem._asdict() for problem in choice.problems]},
         "broken": installed.broken,
         "settled": driver_install.settled(choice, facts, installed, persistent=persistent),
         "users": systemctl.active("roundhouse-*.service", "nvidia-persistenced.service") if choice.upgrade else [],
