@@ -34,17 +34,17 @@ class Facts(NamedTuple):
     loaded_open: bool | None
     library: str | None
     nvml_error: int | None
-    module: Module | None  # on disk, for the running kernel
-    without_module: list[str]  # of the running and the next kernel, those for which the disk has no module
-    without_headers: list[str]  # those of `without_module` whose headers are missing
+    module: Module | None  # on disk, for the running kernel.
+    without_module: list[str]  # of the running and the next kernel, those for which the disk has no module.
+    without_headers: list[str]  # those of `without_module` whose headers are missing.
     module_elsewhere: str | None  # another kernel that has a module
     dkms: bool
     dkms_error: tuple[str, str] | None  # the kernel, and the first error of the build log
     secure_boot: bool | None
     dkms_key_enrolled: bool
-    runfile: bool  # NVIDIA's own installer was used
-    initramfs: str | None  # the program that builds it
-    initramfs_stale: bool  # the initramfs of the running or next kernel is older than the file that blocks nouveau
+    runfile: bool  # NVIDIA's own installer was used.
+    initramfs: str | None  # the program that builds it.
+    initramfs_stale: bool  # the initramfs of the running or next kernel is older than the file that blocks nouveau.
     initramfs_commands: list[list[str]]  # that rebuild it for all kernels
 
     @property

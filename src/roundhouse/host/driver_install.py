@@ -37,13 +37,13 @@ class Choice(NamedTuple):
     flavour: str = ""
     packages: Sequence[str] = ()
     missing: Sequence[str] = ()  # those of `packages` that are not installed.
-    build: Sequence[str] = ()  # missing packages that DKMS needs to build
-    specs: Sequence[str] = ()  # apt's arguments; empty if all packages are complete
-    rebuild: Sequence[str] = ()  # kernels for which DKMS has to build the installed modules
-    upgrade: bool = False  # a different release replaces the installed one
-    held: Sequence[str] = ()  # installed driver packages that are held from upgrades
-    unheld: Sequence[str] = ()  # packages to hold
-    to_unhold: Sequence[str] = ()  # prebuilt kernel modules that are held and must follow the kernel's updates
+    build: Sequence[str] = ()  # missing packages that DKMS needs to build.
+    specs: Sequence[str] = ()  # apt's arguments; empty if all packages are complete.
+    rebuild: Sequence[str] = ()  # kernels for which DKMS has to build the installed modules.
+    upgrade: bool = False  # a different release replaces the installed one.
+    held: Sequence[str] = ()  # installed driver packages that are held from upgrades.
+    unheld: Sequence[str] = ()  # packages to hold.
+    to_unhold: Sequence[str] = ()  # prebuilt kernel modules that are held and must follow the kernel's updates.
     needs_index: bool = False  # apt's index is missing or old, so the candidates are unknown
 
 
