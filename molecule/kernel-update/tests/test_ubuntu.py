@@ -67,7 +67,11 @@ def test_a_run_repairs_the_host_that_booted_without_a_module(host, doctor, reboo
 
 def test_a_branch_change_stops_the_agents_first_and_replaces_the_packages(host, doctor, play):
     host.check_output("systemd-run --unit roundhouse-user sleep infinity")  # the role treats the unit as an agent
+    # The command is installed with the agents, which this scenario does not deploy.
+    host.check_output("printf '#!/bin/sh\necho \"$@\" >/run/resumed\n' >/usr/local/bin/roundhouse")
+    host.check_output("chmod 755 /usr/local/bin/roundhouse")
     play(nvidia_driver_branch=595)
+    assert host.check_output("cat /run/resumed") == "resume --no-wait"
     assert not host.service("roundhouse-user").is_running
     assert doctor() == ("ok", "The driver 595.71.05 is loaded and NVML answers.")
     assert not host.package("nvidia-utils-580-server").is_installed
