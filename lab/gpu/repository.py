@@ -40,6 +40,16 @@ DKMS_SCRIPTS = {
     "postinst": 'if [ "$1" = configure ]; then /usr/lib/dkms/common.postinst nvidia {version} "" "" "$2"; fi\n',
     "prerm": 'if [ "$(dkms status -m nvidia -v {version})" ]; then dkms remove -m nvidia -v {version} --all; fi\n',
 }
+# Packages of a newer Debian kernel. Its headers are those of Debian's kernel, which DKMS can build with.
+NEWER = "6.99.0-1-amd64"
+IMAGE = {
+    "postinst": f"depmod {NEWER}\nrun-parts --arg={NEWER} /etc/kernel/postinst.d\n",
+    "postrm": f'if [ "$1" = remove ]; then rm -rf /lib/modules/{NEWER} /boot/initrd.img-{NEWER}; fi\n',
+}
+HEADERS = {
+    "postinst": f'ln -sfn "$(readlink -f /lib/modules/*+deb*/build | tail -n 1)" /lib/modules/{NEWER}/build\n'
+    f"run-parts --arg={NEWER} /etc/kernel/header_postinst.d\n"
+}
 PERSISTENCED = """\
 [Unit]
 Description=NVIDIA Persistence Daemon (the lab's)
@@ -56,8 +66,9 @@ def driver(folder: Path, version: str) -> None:
     """Build one release of the driver."""
     deb = f"{version}-1"
 
-    def add(name: str, **fields) -> None:
-        packages.build(folder, packages.Package(name, deb, **fields))
+    def add(name: str, fields: str = "", **more) -> None:
+        fields = "\n".join(["Source: nvidia-graphics-drivers", *filter(None, [fields])])
+        packages.build(folder, packages.Package(name, deb, fields=fields, **more))
 
     for name, licence, rival in (
         ("nvidia-kernel-open-dkms", "Dual MIT/GPL", "nvidia-kernel-dkms"),
@@ -67,11 +78,22 @@ def driver(folder: Path, version: str) -> None:
         add(name, depends="dkms", fields=f"Conflicts: {rival}", files=sources(version, licence), scripts=scripts)
     add("libnvidia-ml1", files=nvml(version))
     add("libcuda1", depends=f"libnvidia-ml1 (= {deb})")
+    add("libcudadebugger1", depends=f"libcuda1 (= {deb})")
     add("nvidia-modprobe")
     add("nvidia-persistenced", files={"lib/systemd/system/nvidia-persistenced.service": PERSISTENCED})
     kernel = f"nvidia-kernel-open-dkms (= {deb}) | nvidia-kernel-dkms (= {deb})"
-    parts = [f"{name} (= {deb})" for name in ("libcuda1", "libnvidia-ml1", "nvidia-modprobe", "nvidia-persistenced")]
+    names = ("libcuda1", "libcudadebugger1", "libnvidia-ml1", "nvidia-modprobe", "nvidia-persistenced")
+    parts = [f"{name} (= {deb})" for name in names]
     add("nvidia-driver-cuda", depends=", ".join([*parts, kernel]))
+
+
+def kernel(folder: Path) -> None:
+    """Build a newer kernel and its headers."""
+    lists = {f"lib/modules/{NEWER}/{name}": "" for name in ("modules.order", "modules.builtin", "kernel/README")}
+    image = packages.Package(f"linux-image-{NEWER}", "6.99.1-1", files=lists, scripts=IMAGE)
+    packages.build(folder, image)
+    depends = f"linux-headers-amd64, {image.name}"
+    packages.build(folder, packages.Package(f"linux-headers-{NEWER}", "6.99.1-1", depends=depends, scripts=HEADERS))
 
 
 def sources(version: str, licence: str) -> dict[str, str]:
@@ -108,6 +130,8 @@ def main(target: Path) -> int:
             packages.publish(folder, key)
             for name in ("3bf863cc.pub", "8793F200.pub"):
                 shutil.copy(target / "key", folder / name)
+    kernel(target / "kernel")
+    packages.publish(target / "kernel", right)
     container.docker(target / "docker", right, target / "key")
     container.toolkit(target / "libnvidia-container", right, target / "key")
     return 0

@@ -119,8 +119,9 @@ EXAMPLES = """
 RETURN = """
 choice:
   description: >-
-    What to do, with action (skip, leave, refuse, install), sentence and missing; with source, flavour, packages, build,
-    upgrade, held, unheld and warnings of the driver, warnings of the engine, mode and devices of the toolkit.
+    What to do, with action (skip, keep, install, upgrade, refuse), sentence and missing; with problems, managed,
+    source, flavour, packages, build, specs, rebuild, upgrade, held, unheld, to_unhold, needs_index and warnings of the
+    driver, warnings of the engine, mode and devices of the toolkit.
   type: dict
   returned: always
 driver:
@@ -143,7 +144,8 @@ users:
   returned: when the driver is inspected
 facts:
   description: >-
-    What was found, with kernel, next_kernel, loaded, secure_boot and gpus among it; of these what the PCI bus tells.
+    What was found, with kernel, next_kernel, without_module, loaded, secure_boot and gpus among it; of these what the
+    PCI bus tells.
   type: dict
   returned: when the driver is inspected
 engine:

@@ -72,6 +72,12 @@ class Machine:
         # struct module_signature (include/linux/module_signature.h): PKCS#7, and the length.
         return signed + struct.pack(">BBBBBxxxI", 0, 0, 2, 0, 0, len(signed)) + b"~Module signature appended~\n"
 
+    def runs(self, kernel):
+        """Replace the running kernel, which is the only one."""
+        shutil.rmtree(self.root / "lib/modules")
+        self.write("proc/sys/kernel/osrelease", kernel + "\n")
+        self.kernel(kernel)
+
     def load(self, version, *, flavour="Open Kernel Module", device="2d04"):
         self.write("sys/module/nvidia/version", version + "\n")
         self.write("proc/driver/nvidia/version", f"NVRM version: NVIDIA UNIX {flavour}  {version}\n")

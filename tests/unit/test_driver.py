@@ -82,6 +82,29 @@ def test_a_driver_missing_for_the_next_kernel_is_reported(machine):
     assert NEWER in found["sentence"]
 
 
+def test_a_prebuilt_module_missing_for_the_next_kernel_is_reported_before_the_reboot(machine):
+    machine.module("580.173.02")
+    machine.load("580.173.02")
+    machine.kernel(NEWER)
+    found = machine.state()
+    assert (found["state"], found["sentence"]) == (
+        "module_missing",
+        f"Kernel {NEWER}, which the next reboot starts, has no module of the driver.",
+    )
+    assert "Run ansible-playbook site.yml, which installs the module for that kernel." in found["cure"]
+
+
+def test_a_kernel_without_a_module_is_named_after_the_reboot(machine):
+    machine.module("580.173.02")
+    machine.kernel(NEWER)
+    machine.write("proc/sys/kernel/osrelease", NEWER + "\n")
+    found = machine.state()
+    assert (found["state"], found["sentence"]) == (
+        "module_missing",
+        f"Kernel {NEWER}, which runs, has no module of the driver.",
+    )
+
+
 def test_secure_boot_refuses_modules_that_dkms_signed(machine):
     machine.module("580.173.02", signer="DKMS module signing key")
     machine.write("var/lib/dkms/mok.pub", b"certificate")

@@ -5,24 +5,26 @@ from role_vars import platforms
 
 from roundhouse.host import dpkg, driver, driver_install
 from roundhouse.host.dpkg import Packages, installed
-from roundhouse.host.driver_install import Wanted, too_old
+from roundhouse.host.driver_settings import Wanted
+from roundhouse.host.driver_support import too_old
 
 PLATFORMS = platforms("nvidia_driver", "Debian") | platforms("nvidia_driver", "Ubuntu")
 NOTHING = Packages({}, [], [])
 OURS = {"source": "nvidia"}
+GA, HWE = "6.8.0-90-generic", "6.14.0-36-generic"
 
 
 @pytest.fixture
 def choose(machine):
     """Return a function that returns the choice for the machine with some settings and packages."""
 
-    def run(packages=NOTHING, ours=None, platform="Debian 13", **settings):
+    def run(packages=NOTHING, ours=None, platform="Debian 13", candidates=None, **settings):
         row = PLATFORMS.get(platform)
         given = {"accelerator": "cuda", "source": "auto", "branch": 580, "version": "", "flavour": "auto", **settings}
         wanted = Wanted(**given, platform=row, platform_name=platform)
         # This machine has no NVML, so a loaded driver is assumed to answer.
         seen = driver.inspect(machine.root)._replace(nvml_error=None)
-        return driver_install.choose(seen, wanted, packages, ours)
+        return driver_install.choose(seen, wanted, packages, ours, candidates)
 
     return run
 
@@ -49,7 +51,10 @@ def test_containers_and_wsl_are_skipped_with_a_reason(choose, machine, path, con
 
 def test_ubuntus_own_modules_follow_the_hosts_kernel_and_need_no_dkms(choose, machine):
     machine.secure_boot(True)  # Canonical signs them
-    made = choose(Packages({"linux-image-generic-hwe-24.04": "6.17"}, [], []), platform="Ubuntu 24.04")
+    machine.runs(HWE)
+    made = choose(
+        Packages({}, [], [], {"linux-image-generic-hwe-24.04": f"linux-image-{HWE}"}), platform="Ubuntu 24.04"
+    )
     assert (made.action, made.source, made.build) == ("install", "distribution", [])
     assert "linux-modules-nvidia-580-server-open-generic-hwe-24.04" in made.missing
 
@@ -85,7 +90,7 @@ def test_a_card_newer_than_the_table_gets_the_open_ones_and_a_warning(choose, ma
         ("2d04", {"flavour": "proprietary"}, "only the open kernel modules support 10de:2d04: write auto."),
         ("2204", {"flavour": "proprietary", "branch": 620}, "which has no proprietary modules: write 580."),
         ("2d04", {"branch": 570}, "nvidia_driver_branch is 570, but branch 570 is no longer maintained: write 580"),
-        ("2d04", {"version": "580.105.08"}, "does not build on current stable kernels: 580.126.09 is the first"),
+        ("2d04", {"version": "580.105.08"}, "does not build on current stable kernels: write 580.126.09 or later."),
         ("2d04", {"version": "595.71.05"}, "nvidia_driver_version is 595.71.05, but nvidia_driver_branch is 580"),
         ("2d04", {"source": "distribution"}, "nvidia_driver_source is distribution, which Debian 13 does not support"),
         (
@@ -129,7 +134,7 @@ def test_a_working_foreign_driver_is_kept(choose, machine):
     machine.module("580.173.02")
     machine.load("580.173.02")
     made = choose(Packages({"nvidia-driver-bin": "580.173.02-1"}, [], []))
-    assert (made.action, "this role did not install nvidia-driver-bin" in made.sentence) == ("leave", True)
+    assert (made.action, "this role did not install nvidia-driver-bin" in made.sentence) == ("keep", True)
 
 
 def test_a_broken_foreign_driver_is_refused(choose):
@@ -143,13 +148,13 @@ def test_a_loaded_runfile_driver_is_kept_and_an_unloaded_one_refused(choose, mac
     machine.write("usr/bin/nvidia-uninstall", "")
     assert choose().action == "refuse"
     machine.load("580.173.02")
-    assert choose().action == "leave"
+    assert choose().action == "keep"
 
 
 def test_an_own_driver_is_kept_and_unheld_packages_are_reported(choose):
     there = {"nvidia-driver-cuda": "580.173.02-1", "nvidia-kernel-open-dkms": "580.173.02-1", "dkms": "3.2.2"}
     made = choose(Packages({**there, "nvidia-container-toolkit": "1.19.1-1"}, ["nvidia-driver-cuda"], []), OURS)
-    assert (made.action, made.missing, made.upgrade) == ("install", [], False)
+    assert (made.managed, made.missing, made.upgrade) == (True, [], False)
     assert made.unheld == ["nvidia-kernel-open-dkms"]
 
 
@@ -166,13 +171,18 @@ def test_the_minimum_version_compares_by_number(machine):
 
 
 def test_dpkgs_states_are_read():
-    listing = "libnvidia-ml1:amd64\t580-1\thi \nnvidia-kernel-open-dkms\t580-1\tiF \nold\t1\trc \n"
-    assert dpkg.parse(listing) == ({"libnvidia-ml1": "580-1"}, ["libnvidia-ml1"], ["nvidia-kernel-open-dkms"])
+    listing = "libnvidia-ml1:amd64\t580-1\thi \t\nnvidia-kernel-open-dkms\t580-1\tiF \tdkms\nold\t1\trc \t\n"
+    listing += "linux-image-generic\t6.8\tii \tlinux-image-6.8.0-90-generic, linux-modules-extra-6.8.0-90-generic\n"
+    listing += "linux-image-6.8.0-90-generic\t6.8\tii \tkmod\n"
+    found = dpkg.parse(listing)
+    assert found.versions["libnvidia-ml1"] == "580-1"
+    assert (found.held, found.broken) == (["libnvidia-ml1"], ["nvidia-kernel-open-dkms"])
+    assert list(found.kernel_metas) == ["linux-image-generic"]
 
 
 def test_a_host_without_dpkg_has_no_packages(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert installed() == ({}, [], [])
+    assert installed() == ({}, [], [], {})
 
 
 def test_every_platform_is_complete_for_its_source():

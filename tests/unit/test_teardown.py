@@ -233,3 +233,25 @@ def test_the_preview_and_the_end_name_what_is_removed_and_what_is_kept(host):
     assert before[-1] == f"keep: {teardown.OTHERS}"
     nothing = found | {name: [] for name in found if isinstance(found[name], list)}
     assert teardown.text(nothing) == ["Roundhouse is not installed on this host."]
+
+
+def test_the_modules_of_kernels_that_came_later_are_removed_with_the_driver(host, apt):
+    later = "linux-modules-nvidia-580-server-open-6.8.0-91-generic"
+    meta = "linux-modules-nvidia-580-server-open-generic"
+    apt["versions"] |= {meta: "1", later: "1"}
+    assert later not in look(host)["packages"]
+    path = receipt.PATH
+    noted = json.loads(path.read_text())
+    path.write_text(json.dumps({**noted, "packages": [*noted["packages"], meta]}))
+    apt["said"] = f"Purg {meta} [1]\nPurg {later} [1]\nPurg docker-ce [28]\nRemv libslirp0 [4]\n"
+    found = look(host)
+    assert {meta, later} <= set(found["packages"])
+    assert found["problems"] == []
+
+
+def test_the_initramfs_is_rebuilt_for_all_kernels_by_the_hosts_program(host):
+    (host / "usr/sbin").mkdir(parents=True)
+    (host / "usr/sbin/mkinitramfs").touch()
+    assert look(host)["initramfs"] == [["update-initramfs", "-u", "-k", "all"]]
+    (host / "etc/modprobe.d/roundhouse-nouveau.conf").unlink()
+    assert look(host)["initramfs"] == []

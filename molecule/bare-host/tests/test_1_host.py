@@ -35,8 +35,9 @@ def test_the_branch_is_pinned_and_the_packages_are_held(host):
     policy = host.check_output("apt-cache policy nvidia-driver-cuda")
     assert f"Candidate: {VERSION}-1" in policy
     assert "595.71.05-1 -1" in policy
+    assert f"Candidate: {VERSION}-1" in host.check_output("apt-cache policy libcudadebugger1")
     held = host.check_output("apt-mark showhold").split()
-    assert {"nvidia-driver-cuda", "nvidia-kernel-open-dkms", "libnvidia-ml1", "libcuda1"} <= set(held)
+    assert {"nvidia-driver-cuda", "nvidia-kernel-open-dkms", "libnvidia-ml1", "libcudadebugger1"} <= set(held)
     assert "nvidia-container-toolkit" not in held
 
 

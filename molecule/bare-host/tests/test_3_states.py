@@ -40,7 +40,7 @@ def test_a_runfile_driver_is_kept(host, doctor, play, said):
         host.check_output("rm /usr/bin/nvidia-uninstall")
     assert result.returncode == 0
     assert "changed=0" in result.stdout
-    assert "NVIDIA's runfile installed the driver (580.173.02)" in said(result)
+    assert "The driver 580.173.02 works. It is not changed: NVIDIA's runfile installed it." in said(result)
 
 
 def test_secure_boot_is_checked_before_any_change(machine, play, said):

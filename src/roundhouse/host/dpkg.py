@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..util import process
 
-# The driver packages of NVIDIA, Debian and Ubuntu.
+# The driver packages of NVIDIA, Debian and Ubuntu. The libnvidia-egl packages are platform libraries of EGL, which
+# desktops install on hosts without a driver.
 DRIVER = re.compile(
-    r"^(nvidia-(driver|kernel|open|dkms|headless|utils|compute-utils|current|modprobe|smi|persistenced)\b.*"
-    r"|cuda-drivers.*|libcuda1|libnvidia-(?!container).*|linux-modules-nvidia-.*)$"
+    r"^(nvidia-(driver|kernel|open|dkms|headless|utils|compute-utils|current|modprobe|smi|persistenced|firmware)\b.*"
+    r"|cuda-drivers.*|libcuda1|libcudadebugger1|libnvcuvid1|libnvoptix1|libnvidia-(?!container|egl-).*"
+    r"|xserver-xorg-video-nvidia.*|firmware-nvidia-.*gsp.*|linux-modules-nvidia-.*)$"
 )
+_KERNEL_META = re.compile(r"^linux-image-(?!unsigned-|\d)")
+# Ubuntu's prebuilt kernel modules. Their meta-package brings the module of each new kernel.
+KERNEL_MODULES = re.compile(r"^linux-(modules|objects|signatures)-nvidia-")
 
 
 class Packages(NamedTuple):
@@ -21,31 +28,42 @@ class Packages(NamedTuple):
     versions: dict[str, str]
     held: list[str]
     broken: list[str]
+    kernel_metas: Mapping[str, str] = MappingProxyType({})  # the dependencies of each kernel's meta-package
 
     @property
     def drivers(self) -> list[str]:
         """Return the names of the installed packages of an NVIDIA driver."""
         return sorted(filter(DRIVER.match, self.versions))
 
+    @property
+    def user_space(self) -> list[str]:
+        """Return the driver packages except prebuilt kernel modules, which must follow the kernel's updates."""
+        return [name for name in self.drivers if not KERNEL_MODULES.match(name)]
+
 
 def installed() -> Packages:
     """Return the packages; empty on a host without dpkg, which preflight refuses."""
     if not shutil.which("dpkg-query"):
-        return Packages({}, [], [])
-    form = "${binary:Package}\t${Version}\t${db:Status-Abbrev}\n"
+        return Packages({}, [], [], {})
+    form = "${binary:Package}\t${Version}\t${db:Status-Abbrev}\t${Depends}\n"
     return parse(process.run(["dpkg-query", "--show", f"--showformat={form}"], check=True).stdout)
 
 
 def parse(listing: str) -> Packages:
-    """Parse lines of name, version and dpkg's status letters: desired (h: held), status (i: installed), error."""
-    versions, held, broken = {}, [], []
+    """Parse lines of name, version, status and dependencies.
+
+    dpkg's status letters are: desired (h: held), status (i: installed), error.
+    """
+    versions, held, broken, metas = {}, [], [], {}
     for row in listing.splitlines():
-        name, version, status = row.split("\t")
+        name, version, status, depends = row.split("\t")
         name = name.partition(":")[0]  # of the architecture
         if status[1] == "i":
             versions[name] = version
+            if _KERNEL_META.match(name):
+                metas[name] = depends
         elif status[1] not in "nc":  # n: not installed, c: only its configuration files are left
             broken.append(name)
         if status[0] == "h":
             held.append(name)
-    return Packages(versions, held, broken)
+    return Packages(versions, held, broken, metas)

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import gpu
+from . import gpu, initramfs
 from . import kernel as host_kernel
 from .kernel import Module
 
@@ -34,14 +34,28 @@ class Facts(NamedTuple):
     loaded_open: bool | None
     library: str | None
     nvml_error: int | None
-    module: Module | None  # on disk, for the running kernel
-    next_has_module: bool
+    module: Module | None  # on disk, for the running kernel.
+    without_module: list[str]  # of the running and the next kernel, those for which the disk has no module.
+    without_headers: list[str]  # those of `without_module` whose headers are missing.
+    module_elsewhere: str | None  # another kernel that has a module
     dkms: bool
     dkms_error: tuple[str, str] | None  # the kernel, and the first error of the build log
     secure_boot: bool | None
     dkms_key_enrolled: bool
-    runfile: bool  # NVIDIA's own installer was used
-    initramfs_stale: bool  # the initramfs of the running or next kernel is older than the file that blocks nouveau
+    runfile: bool  # NVIDIA's own installer was used.
+    initramfs: str | None  # the program that builds it.
+    initramfs_stale: bool  # the initramfs of the running or next kernel is older than the file that blocks nouveau.
+    initramfs_commands: list[list[str]]  # that rebuild it for all kernels
+
+    @property
+    def next_has_module(self) -> bool:
+        """Return true if the disk has a module for the kernel that a reboot starts."""
+        return self.next_kernel not in self.without_module
+
+    @property
+    def works(self) -> bool:
+        """Return true if a driver is loaded and NVML answers."""
+        return self.loaded is not None and self.nvml_error is None
 
 
 class State(NamedTuple):
@@ -61,6 +75,11 @@ STATES = {
     "no_driver": (
         "The GPU has no driver.",
         "Run ansible-playbook site.yml: the role nvidia_driver installs one.",
+    ),
+    "module_missing": (
+        "Kernel {kernel}, which {when}, has no module of the driver.",
+        "Run ansible-playbook site.yml, which installs the module for that kernel. If Roundhouse did not install the "
+        "driver, install the module as you installed the driver.",
     ),
     "nouveau_bound": (
         "The kernel driver {driver} is bound to {cards}, which keeps NVIDIA's driver from using it.",
@@ -111,6 +130,10 @@ def _state(state: str, **facts: object) -> State:
 _OPEN_ONLY = ("blackwell", "rubin", None)
 _BLACKLIST = "etc/modprobe.d/roundhouse-nouveau.conf"
 _NOUVEAU = ("nouveau", "nova_core")
+_LIBRARY: dict[int | None, str] = {
+    gpu.VERSION_MISMATCH: "the library has a different version",
+    gpu.LIBRARY_NOT_FOUND: "the library libnvidia-ml.so.1 is missing",
+}
 _ERROR = re.compile(r"error", re.IGNORECASE)
 
 
@@ -118,7 +141,10 @@ def inspect(root: Path = Path("/"), answer: gpu.Answer | None = None) -> Facts:
     """Return the facts of the host. `answer` is NVML's; without it NVML is queried."""
     release = (root / "proc/sys/kernel/osrelease").read_text().strip()
     found = gpu.facts(root / "sys", answer)
-    newest = (host_kernel.kernels(root) or [release])[-1]
+    kernels = host_kernel.kernels(root) or [release]
+    newest = kernels[-1]
+    booted = list(dict.fromkeys((release, newest)))
+    without = [kernel for kernel in booted if host_kernel.find_module(root, kernel) is None]
     module = host_kernel.find_module(root, release)
     loaded_from = root / "proc/driver/nvidia/version"
     container = root / "run/systemd/container"  # systemd as PID 1 writes its kind there
@@ -133,13 +159,17 @@ def inspect(root: Path = Path("/"), answer: gpu.Answer | None = None) -> Facts:
         library=found["nvml"]["driver_version"],
         nvml_error=found["nvml"]["error"],
         module=host_kernel.read_module(module) if module else None,
-        next_has_module=host_kernel.find_module(root, newest) is not None,
+        without_module=without,
+        without_headers=[kernel for kernel in without if not (root / "lib/modules" / kernel / "build").exists()],
+        module_elsewhere=next((name for name in kernels if host_kernel.find_module(root, name)), None),
         dkms=any((root / "var/lib/dkms").glob("nvidia*")),
         dkms_error=_dkms_error(root, (release, newest)),
         secure_boot=host_kernel.secure_boot(root),
         dkms_key_enrolled=host_kernel.dkms_key_is_enrolled(root),
         runfile=(root / "usr/bin/nvidia-uninstall").exists(),
-        initramfs_stale=_initramfs_is_stale(root, (release, newest)),
+        initramfs=initramfs.tool(root),
+        initramfs_stale=initramfs.is_stale(root, booted, root / _BLACKLIST),
+        initramfs_commands=initramfs.commands(root, kernels),
     )
 
 
@@ -164,16 +194,16 @@ def needs_open(architecture: str | None) -> bool:
 def _of_loaded(facts: Facts) -> State:
     if facts.module and facts.module.version not in (facts.loaded, None):
         return _state("reboot_required", why=f"{facts.loaded} is loaded and {facts.module.version} is installed")
-    if facts.nvml_error == gpu.VERSION_MISMATCH:
-        return _state("version_mismatch", why=f"the module is {facts.loaded}, the library has a different version")
-    if facts.nvml_error == gpu.LIBRARY_NOT_FOUND:
-        return _state("version_mismatch", why=f"the module is {facts.loaded}, the library libnvidia-ml.so.1 is missing")
+    if library := _LIBRARY.get(facts.nvml_error):
+        return _state("version_mismatch", why=f"the module is {facts.loaded}, {library}")
     supported = [card for card in facts.gpus if card["architecture"] != gpu.PRE_MAXWELL]
     idle = [card["address"] for card in supported if card["driver"] not in ("nvidia", None)]
     if idle:
         return _state("nouveau_bound", cards=", ".join(idle), driver=_others(facts))
     if facts.nvml_error is not None:
         return _state("reboot_required", why=f"NVML fails with error {facts.nvml_error} (see dmesg for the cause)")
+    if facts.module and not facts.next_has_module:
+        return _state("module_missing", kernel=facts.next_kernel, when="the next reboot starts")
     return _state("unmanaged", version=facts.loaded) if facts.runfile else _state("ok", version=facts.loaded)
 
 
@@ -189,16 +219,7 @@ def _of_not_loaded(facts: Facts) -> State:
         return _state("reboot_required", why=f"{facts.module.version} is installed and not loaded")
     if facts.next_has_module:
         return _state("reboot_required", why=f"it is built for kernel {facts.next_kernel}, but {facts.kernel} runs")
-    return _state("no_driver")
-
-
-def _initramfs_is_stale(root: Path, kernels: tuple[str, str]) -> bool:
-    """Return true if an initramfs is older than the file that keeps nouveau from loading."""
-    blacklist = root / _BLACKLIST
-    if not blacklist.exists():
-        return False
-    images = [root / f"boot/initrd.img-{kernel}" for kernel in kernels]
-    return any(image.stat().st_mtime < blacklist.stat().st_mtime for image in images if image.exists())
+    return _state("module_missing", kernel=facts.kernel, when="runs") if facts.module_elsewhere else _state("no_driver")
 
 
 def _others(facts: Facts) -> str:

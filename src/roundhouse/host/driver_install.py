@@ -1,7 +1,7 @@
-"""Choose the action of the role nvidia_driver: skip, leave, refuse, or install, and the packages to install.
+"""Choose the action of the role nvidia_driver: skip, keep, install, upgrade or refuse, and the packages to install.
 
-The inputs are driver.inspect(), dpkg.installed(), the role's settings and its table of platforms
-(roles/nvidia_driver/vars/main/). A refusal is one sentence with the setting and what to write.
+The inputs are driver.inspect(), dpkg.installed(), apt's candidates, the role's settings and its table of platforms
+(roles/nvidia_driver/vars/main/). A refusal names the setting, its value, and what to write.
 """
 
 from __future__ import annotations
@@ -9,150 +9,65 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from . import driver, gpu
+from . import dpkg, driver, driver_settings, driver_support, kernel_meta
 from .dpkg import Packages
 from .driver import Facts, State
+from .driver_settings import Candidates, Wanted
+from .problem import Problem
 
-# The first releases that build on current stable kernels, which changed pci_resize_resource()
-# (from conftest.sh of each tag of open-gpu-kernel-modules). Other branches have no known minimum.
-MINIMUM = {580: "580.126.09", 590: "590.48.01"}
-LAST_WITHOUT_OPEN = 580  # the last branch for Maxwell, Pascal and Volta
-LAST_PROPRIETARY = 619  # branch 620 has only the open kernel modules (NVIDIA's driver guide 620)
-
-
-class Wanted(NamedTuple):
-    """The settings of the role nvidia_driver, and the host's row in the role's table of platforms."""
-
-    accelerator: str
-    source: str  # auto, nvidia, distribution or none
-    branch: int
-    version: str  # empty: any release of the branch
-    flavour: str  # auto, open or proprietary
-    platform: dict[str, Any] | None  # None: not in the table
-    platform_name: str
-
-
-def package_source(wanted: Wanted) -> str:
-    """Return the source of the driver's packages: nvidia, distribution or none."""
-    return str((wanted.platform or {}).get("source")) if wanted.source == "auto" else wanted.source
-
-
-def too_old(version: str) -> str | None:
-    """Return the reason why a release is too old: it fails to build on current kernels, or its branch ended."""
-    branch = numbers(version)[0]
-    if branch < min(MINIMUM):
-        return f"branch {branch} is no longer maintained: write {min(MINIMUM)} or later"
-    if numbers(version) < numbers(MINIMUM.get(branch, "0")):
-        return f"{version} does not build on current stable kernels: {MINIMUM[branch]} is the first of its branch"
-    return None
-
-
-def numbers(version: str) -> list[int]:
-    """Return a release as a list of numbers, for comparisons."""
-    return [int(part) for part in version.split(".")]
-
-
-def kernel_flavour(facts: Facts, wanted: Wanted) -> str:
-    """Return the flavour of the kernel modules: open wherever the cards support it."""
-    if wanted.flavour != "auto":
-        return wanted.flavour
-    return "proprietary" if any(card["architecture"] == gpu.PRE_TURING for card in facts.gpus) else "open"
-
-
-def _card_problems(facts: Facts, wanted: Wanted) -> list[str]:
-    """Return a sentence for each conflict between the settings and the host's cards."""
-    old = ", ".join(f"10de:{card['device_id']}" for card in facts.gpus if card["architecture"] == gpu.PRE_TURING)
-    new = ", ".join(f"10de:{card['device_id']}" for card in facts.gpus if driver.needs_open(card["architecture"]))
-    if old and new:
-        return [f"No driver supports both kinds of this host's cards ({old}; {new}): remove one kind."]
-    flavour, branch = kernel_flavour(facts, wanted), wanted.branch
-    flavour_is, branch_is = f"nvidia_driver_flavour is {wanted.flavour}", f"nvidia_driver_branch is {branch}"
-    rules = (
-        (
-            old and flavour == "open",
-            f"{flavour_is}, but the open kernel modules do not support {old} (before Turing): write auto.",
-        ),
-        (
-            old and branch > LAST_WITHOUT_OPEN,
-            f"{branch_is}, but {LAST_WITHOUT_OPEN} is the last branch that supports {old} (before Turing): write "
-            f"{LAST_WITHOUT_OPEN}.",
-        ),
-        (
-            new and flavour == "proprietary",
-            f"{flavour_is}, but only the open kernel modules support {new}: write auto.",
-        ),
-        (
-            flavour == "proprietary" and branch > LAST_PROPRIETARY,
-            f"{branch_is}, which has no proprietary modules: write {LAST_WITHOUT_OPEN}.",
-        ),
-    )
-    return [problem for applies, problem in rules if applies]
-
-
-def _setting_problems(wanted: Wanted) -> list[str]:
-    """Return a sentence for each conflict of the settings with each other or with the platform."""
-    version, branch, platform = wanted.version, wanted.branch, wanted.platform
-    setting = f"nvidia_driver_version is {version}" if version else f"nvidia_driver_branch is {branch}"
-    other_branch = version and not version.startswith(f"{branch}.")
-    outdated = None if other_branch else too_old(version or f"{branch}.999")
-    known = " or ".join(name for name in ("nvidia", "distribution") if name in (platform or {}))
-    rules = (
-        (
-            other_branch,
-            f"{setting}, but nvidia_driver_branch is {branch}: write a release of that branch, or change the branch.",
-        ),
-        (outdated, f"{setting}, but {outdated}."),
-        (
-            platform is None,
-            f"The role nvidia_driver does not support {wanted.platform_name}: install a driver yourself, and write "
-            "nvidia_driver_source: none.",
-        ),
-        (
-            platform is not None and package_source(wanted) not in platform,
-            f"nvidia_driver_source is {wanted.source}, which {wanted.platform_name} does not support: write {known}.",
-        ),
-    )
-    return [problem for applies, problem in rules if applies]
-
-
-def _machine_problems(facts: Facts) -> list[str]:
-    """Return a sentence for each problem of the kernel or firmware with a driver whose modules DKMS builds."""
-    rules = (
-        (
-            "-cloud-" in facts.kernel,
-            f"Kernel {facts.kernel} is Debian's cloud kernel, which lacks DRM and I2C that the driver needs: install "
-            "linux-image-amd64, remove linux-image-cloud-amd64, reboot, and run the play again.",
-        ),
-        (
-            facts.secure_boot and not facts.dkms_key_enrolled,
-            "Secure Boot is on and would refuse the modules that DKMS builds; nothing was installed. Turn it off in "
-            "the firmware, or enrol DKMS's key: `apt-get install dkms mokutil`, `dkms generate_mok` if mok.pub is "
-            "missing, `mokutil --import /var/lib/dkms/mok.pub`, reboot, confirm at the console, and run again.",
-        ),
-    )
-    return [problem for applies, problem in rules if applies]
+# The states of a driver that works now. The last two concern the next kernel only, if the driver works.
+_BRANCH_IN_NAME = re.compile(r"-\d{3}(-server)?(-open)?$")  # such as nvidia-utils-580-server
+_USABLE = ("ok", "unmanaged", "module_missing", "dkms_failed")
 
 
 class Choice(NamedTuple):
-    """The role's action: skip, leave, refuse or install; `sentence` gives the reason. Other fields are for install."""
+    """The role's action: skip, keep, install, upgrade or refuse; `sentence` gives the reason.
+
+    `managed` is true if the role installs, pins and holds this driver. The fields after it are for a managed driver.
+    """
 
     action: str
     sentence: str
+    problems: Sequence[Problem] = ()
+    warnings: Sequence[str] = ()
+    managed: bool = False
     source: str = ""
     flavour: str = ""
     packages: Sequence[str] = ()
     missing: Sequence[str] = ()  # those of `packages` that are not installed.
-    build: Sequence[str] = ()  # missing packages that DKMS needs to build
-    upgrade: bool = False  # a different version is installed.
-    held: Sequence[str] = ()  # installed driver packages that are held from upgrades
-    unheld: Sequence[str] = ()  # installed driver packages that are not held
-    warnings: Sequence[str] = ()
+    build: Sequence[str] = ()  # missing packages that DKMS needs to build.
+    specs: Sequence[str] = ()  # apt's arguments; empty if all packages are complete.
+    rebuild: Sequence[str] = ()  # kernels for which DKMS has to build the installed modules.
+    upgrade: bool = False  # a different release replaces the installed one.
+    held: Sequence[str] = ()  # installed driver packages that are held from upgrades.
+    unheld: Sequence[str] = ()  # packages to hold.
+    to_unhold: Sequence[str] = ()  # prebuilt kernel modules that are held and must follow the kernel's updates.
+    needs_index: bool = False  # apt's index is missing or old, so the candidates are unknown
 
 
-def choose(facts: Facts, wanted: Wanted, packages: Packages, ours: Mapping[str, object] | None) -> Choice:
-    """Return the action. `ours` is the content of driver.OURS, None if this role has installed nothing."""
+def questions(facts: Facts, wanted: Wanted, packages: Packages) -> list[str]:
+    """Return the names of packages whose candidates choose() needs."""
+    row = _row(wanted)
+    headers = [f"linux-headers-{kernel}" for kernel in facts.without_headers]
+    if driver_settings.package_source(wanted) != "distribution":
+        return headers
+    names = _templates(facts, wanted, row)
+    return [each for name in names for each in _expand(name, wanted, _flavours(facts, packages))] + headers
+
+
+def choose(
+    facts: Facts,
+    wanted: Wanted,
+    packages: Packages,
+    ours: Mapping[str, object] | None,
+    candidates: Candidates | None = None,
+) -> Choice:
+    """Return the action. `ours` is the content of driver.OURS, None if this role has installed nothing.
+
+    `candidates` are those of apt_candidates.read() for questions(); None if they are unknown.
+    """
     if wanted.accelerator == "cpu":
         return Choice("skip", "The engine runs on the CPU and needs no driver.")
     state = driver.state(facts)
@@ -161,18 +76,19 @@ def choose(facts: Facts, wanted: Wanted, packages: Packages, ours: Mapping[str, 
     if facts.container:
         return Choice("skip", f"This host is a container ({facts.container}), which uses the machine's driver.")
     if not facts.gpus:
-        return _refuse(state)
+        sentence = f"{state.sentence} {state.cure}"
+        return _refuse([Problem(state.sentence.rstrip("."), state.state, _remedy(state.cure))], sentence)
     others = packages.drivers if ours is None else []
-    if wanted.source == "none" or others or facts.runfile:
-        return _leave(state, facts, others)
-    return _install(facts, wanted, packages)
+    if wanted.source == "none" or others or facts.runfile or (ours is None and facts.works):
+        return _keep(state, facts, wanted, others)
+    return _manage(facts, wanted, packages, candidates)
 
 
 def settled(choice: Choice, facts: Facts, packages: Packages, *, persistent: bool) -> bool:
     """Return true if the chosen driver is installed, held and working, so that the role changes nothing."""
     return (
-        choice.action == "install"
-        and not any((choice.missing, choice.build, choice.unheld, packages.broken, choice.upgrade))
+        choice.managed
+        and not any((choice.specs, choice.build, choice.rebuild, choice.unheld, choice.to_unhold, packages.broken))
         and not facts.initramfs_stale
         and persistent
         and driver.state(facts).state == "ok"
@@ -184,67 +100,174 @@ def read_ours() -> dict[str, object] | None:
     return dict(json.loads(driver.OURS.read_text())) if driver.OURS.exists() else None
 
 
-def _refuse(state: State) -> Choice:
-    return Choice("refuse", f"{state.sentence} {state.cure}")
+def _refuse(found: list[Problem], sentence: str = "") -> Choice:
+    return Choice("refuse", sentence or "\n".join(problem.text for problem in found), found)
 
 
-def _leave(state: State, facts: Facts, others: list[str]) -> Choice:
-    if state.state == "unmanaged":
-        works = facts.loaded and facts.nvml_error is None
-        return Choice("leave" if works else "refuse", f"{state.sentence} {state.cure}")
+def _remedy(cure: str) -> str:
+    """Return a cure as the second half of a sentence."""
+    return cure[:1].lower() + cure[1:].rstrip(".")
+
+
+def _keep(state: State, facts: Facts, wanted: Wanted, others: list[str]) -> Choice:
+    """Keep a driver of another source if it works and the engine accepts it, else refuse."""
     if facts.runfile:
-        why = "NVIDIA's runfile installed it"
+        why, removal = "NVIDIA's runfile installed it", "run `nvidia-uninstall`"
     elif others:
-        why = f"this role did not install {others[0]}"
+        why, removal = f"this role did not install {others[0]}", f"run `apt-get purge {' '.join(others)}`"
+    elif wanted.source == "none":
+        why, removal = "nvidia_driver_source is none", "remove the driver, set nvidia_driver_source: auto"
     else:
-        why = "nvidia_driver_source is none"
-    if state.state == "ok":
-        return Choice("leave", f"{state.sentence} It is not changed: {why}.")
-    remedy = " To have this role install a driver, remove those packages first." if others else ""
-    return Choice("refuse", f"{state.sentence} {state.cure} This role does not change it: {why}.{remedy}")
+        why, removal = "this role did not install it", "remove it as it was installed"
+    if facts.works and driver_support.below_minimum(str(facts.loaded)):
+        cuda = ".".join(map(str, driver_support.ENGINE_CUDA))
+        what = (
+            f"The driver {facts.loaded} is too old: the engine's CUDA {cuda} needs {driver_support.minimum()} or later"
+        )
+        own = f"upgrade it to branch {wanted.branch}" if wanted.source == "none" else "upgrade it yourself"
+        return _refuse([Problem(what, str(facts.loaded), f"{own}, or {removal}, reboot, and run site.yml again")])
+    if facts.works and state.state in _USABLE:
+        soon = [] if state.state in ("ok", "unmanaged") else [f"{state.sentence} {state.cure}"]
+        sentence = f"The driver {facts.loaded} works. It is not changed: {why}."
+        return Choice("keep", sentence, warnings=soon)
+    remedy = "" if not others else " To have this role install a driver, remove those packages first."
+    sentence = f"{state.sentence} {state.cure} This role does not change it: {why}.{remedy}"
+    return _refuse([Problem(state.sentence.rstrip("."), state.state, _remedy(state.cure))], sentence)
 
 
-def _install(facts: Facts, wanted: Wanted, packages: Packages) -> Choice:
-    source, flavour = package_source(wanted), kernel_flavour(facts, wanted)
-    row = (wanted.platform or {}).get(source, {})
-    problems = _card_problems(facts, wanted) + _setting_problems(wanted)
-    if row.get("build"):
-        problems += _machine_problems(facts)
-    if problems:
-        return Choice("refuse", "\n".join(problems))
-    newer = f"{flavour}_from_590"
-    names = _names(row[newer if wanted.branch >= 590 and newer in row else flavour], wanted, packages)
-    there = [name for name in names if name in packages.versions]
-    return Choice(
-        "install",
-        f"Driver branch {wanted.branch}, {flavour} kernel modules, from {source}.",
-        source=source,
-        flavour=flavour,
-        packages=names,
-        missing=[name for name in names if name not in there],
-        build=[name for name in _names(row.get("build", []), wanted, packages) if name not in packages.versions],
-        upgrade=source == "nvidia" and any(not _is_wanted(packages.versions[name], wanted) for name in there),
-        held=[name for name in packages.drivers if name in packages.held],
-        unheld=[name for name in packages.drivers if name not in packages.held],
-        warnings=[
-            f"Card 10de:{card['device_id']} is unknown to Roundhouse and gets the open kernel modules of branch "
-            f"{wanted.branch}. If that branch does not support it, set nvidia_driver_branch to a newer one."
-            for card in facts.gpus
-            if card["architecture"] is None
-        ],
+def _manage(facts: Facts, wanted: Wanted, packages: Packages, candidates: Candidates | None) -> Choice:
+    """Choose the action for a driver that this role manages, or refuse."""
+    prebuilt, row = driver_settings.package_source(wanted) == "distribution", _row(wanted)
+    templates, flavours = _templates(facts, wanted, row), _flavours(facts, packages)
+    found = driver_settings.problems(facts, wanted)
+    if not found and not flavours:
+        found = driver_settings.kernel_problem(facts, wanted, templates)
+    if found:
+        return _refuse(found)
+    names = _available([_expand(name, wanted, flavours) for name in templates], candidates if prebuilt else None)
+    work = _work(names, facts, wanted, packages, candidates)
+    if prebuilt and candidates is not None and work.asks_index:
+        found = driver_settings.candidate_problems(names, wanted, candidates)
+    return _refuse(found) if found else _managed(names, work, facts, wanted, packages)
+
+
+class _Work(NamedTuple):
+    """The changes of packages that a managed driver needs."""
+
+    missing: list[str]
+    build: list[str]
+    specs: list[str]
+    upgrade: bool
+    asks_index: bool  # the choice depends on apt's index
+    needs_index: bool  # and the index is missing or old
+
+
+def _work(names: list[str], facts: Facts, wanted: Wanted, packages: Packages, candidates: Candidates | None) -> _Work:
+    prebuilt = driver_settings.package_source(wanted) == "distribution"
+    missing = [name for name in names if name not in packages.versions]
+    changed = _other_release(names, wanted, packages, prebuilt=prebuilt)
+    repair = prebuilt and bool(facts.without_module)
+    # The module of a new kernel may need a newer release of the other packages.
+    stale = names if missing or changed else _outdated(names, packages, candidates) if repair else []
+    asks_index = bool(missing or changed or repair) if prebuilt else bool(facts.without_headers)
+    return _Work(
+        missing=missing,
+        build=[] if prebuilt else _build(_row(wanted), facts, wanted, packages, candidates),
+        specs=_specs(stale, wanted, candidates if prebuilt and not missing else None, prebuilt=prebuilt),
+        upgrade=changed or (repair and not missing and any(name in packages.user_space for name in stale)),
+        asks_index=asks_index,
+        needs_index=asks_index and candidates is None,
     )
 
 
-def _names(names: list[str], wanted: Wanted, packages: Packages) -> list[str]:
-    """Return the package names with the branch and the kernel flavour filled in.
+def _managed(names: list[str], work: _Work, facts: Facts, wanted: Wanted, packages: Packages) -> Choice:
+    source, flavour = driver_settings.package_source(wanted), driver_settings.kernel_flavour(facts, wanted)
+    complete = not (work.specs or work.build)
+    end = driver_support.BRANCHES.get(wanted.branch)
+    return Choice(
+        "upgrade" if work.upgrade else "keep" if complete and not facts.without_module else "install",
+        f"Driver branch {wanted.branch}{f' (supported until {end})' if end else ''}, {flavour} kernel modules, from "
+        f"{source}.",
+        warnings=_warnings(facts, wanted),
+        managed=True,
+        source=source,
+        flavour=flavour,
+        packages=names,
+        missing=work.missing,
+        build=work.build,
+        specs=work.specs,
+        rebuild=facts.without_module if complete and source != "distribution" else [],
+        upgrade=work.upgrade,
+        held=[name for name in packages.drivers if name in packages.held],
+        unheld=[name for name in packages.user_space if name not in packages.held],
+        to_unhold=[name for name in packages.held if dpkg.KERNEL_MODULES.match(name)],
+        needs_index=work.needs_index,
+    )
 
-    The kernel flavour is the end of the name of the kernel's meta-package.
+
+def _row(wanted: Wanted) -> dict[str, list[str]]:
+    return dict((wanted.platform or {}).get(driver_settings.package_source(wanted), {}))
+
+
+def _templates(facts: Facts, wanted: Wanted, row: Mapping[str, list[str]]) -> list[str]:
+    """Return the platform's names of the driver's packages, with {branch} and {kernel}."""
+    flavour = driver_settings.kernel_flavour(facts, wanted)
+    newer = f"{flavour}_from_590"
+    return list(row.get(newer if wanted.branch >= 590 and newer in row else flavour, []))
+
+
+def _flavours(facts: Facts, packages: Packages) -> list[str]:
+    return kernel_meta.flavours(facts.kernel, facts.next_kernel, packages.kernel_metas)
+
+
+def _expand(name: str, wanted: Wanted, flavours: Sequence[str]) -> list[str]:
+    """Return the names of a package, one for each flavour of kernel if the name contains it."""
+    return list(dict.fromkeys(name.format(branch=wanted.branch, kernel=each) for each in flavours or ["generic"]))
+
+
+def _available(names: list[list[str]], candidates: Candidates | None) -> list[str]:
+    """Return the packages. The modules of a second kernel's flavour are left out if the index lacks them."""
+    first = [each[0] for each in names]
+    return first + [more for each in names for more in each[1:] if candidates is None or more in candidates]
+
+
+def _other_release(names: Sequence[str], wanted: Wanted, packages: Packages, *, prebuilt: bool) -> bool:
+    """Return true if an installed driver package has another release or branch than the wanted one."""
+    there = list(filter(_BRANCH_IN_NAME.search, packages.user_space)) if prebuilt else names
+    there = [name for name in there if name in packages.versions]
+    return any(not driver_settings.is_wanted(packages.versions[name], wanted) for name in there)
+
+
+def _outdated(names: Sequence[str], packages: Packages, candidates: Candidates | None) -> list[str]:
+    """Return the packages for a repair. The module of a new kernel may need a newer release of the other packages."""
+    return [name for name in names if candidates is None or candidates.get(name) != packages.versions.get(name)]
+
+
+def _specs(names: Sequence[str], wanted: Wanted, candidates: Candidates | None, *, prebuilt: bool) -> list[str]:
+    """Return apt's arguments. NVIDIA's packages have the same names in each branch, so the version selects it.
+
+    apt changes an installed package only if the argument has a version, so a distribution's packages get theirs.
     """
-    kernels = [name.removeprefix("linux-image-") for name in packages.versions if name.startswith("linux-image-")]
-    metas = sorted(name for name in kernels if not re.match(r"(unsigned-)?\d", name))
-    return [name.format(branch=wanted.branch, kernel=metas[0] if metas else "generic") for name in names]
+    if prebuilt:
+        return [f"{name}={candidates[name]}" if candidates else name for name in names]
+    return [f"{name}={wanted.version}-*" if wanted.version else f"{name}={wanted.branch}.*" for name in names]
 
 
-def _is_wanted(installed: str, wanted: Wanted) -> bool:
-    upstream = re.split(r"[-:]", installed)[0]
-    return upstream == wanted.version if wanted.version else upstream.startswith(f"{wanted.branch}.")
+def _build(
+    row: Mapping[str, list[str]], facts: Facts, wanted: Wanted, packages: Packages, candidates: Candidates | None
+) -> list[str]:
+    """Return the missing packages that DKMS needs, with the headers of kernels that still lack a module."""
+    flavours = _flavours(facts, packages) or [facts.kernel]
+    names = [each for name in row.get("build", []) for each in _expand(name, wanted, flavours)]
+    missing = [name for name in names if name not in packages.versions]
+    headers = [f"linux-headers-{kernel}" for kernel in facts.without_headers]
+    return missing or [name for name in headers if candidates and name in candidates]
+
+
+def _warnings(facts: Facts, wanted: Wanted) -> list[str]:
+    return [
+        f"Card 10de:{card['device_id']} is unknown to Roundhouse and gets the open kernel modules of branch "
+        f"{wanted.branch}. If that branch does not support it, set nvidia_driver_branch to a newer one."
+        for card in facts.gpus
+        if card["architecture"] is None
+    ]

@@ -46,9 +46,12 @@ def is_active(name: str) -> bool:
 
 
 def is_on(name: str) -> bool:
-    """Return true if the unit is running and starts at boot; false if systemd does not know it."""
+    """Return true if the unit is running and starts at boot; false if systemd does not know it.
+
+    A static unit cannot be enabled: a device or another unit starts it.
+    """
     unit = properties([name], "ActiveState", "UnitFileState").get(name, {})
-    return (unit.get("ActiveState"), unit.get("UnitFileState")) == ("active", "enabled")
+    return unit.get("ActiveState") == "active" and unit.get("UnitFileState") in ("enabled", "static")
 
 
 def active(*patterns: str) -> list[str]:

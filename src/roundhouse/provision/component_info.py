@@ -21,15 +21,17 @@ def inspect_driver(settings: Arguments, answer: gpu.Answer | None = None, root: 
 
     `answer` is NVML's, which is queried without it.
     """
-    from ..host import driver, driver_install
+    from ..host import apt_candidates, driver, driver_install, driver_settings
 
     facts, installed = driver.inspect(root, gpu.state() if answer is None else answer), dpkg.installed()
-    wanted = driver_install.Wanted(**{**settings, "platform": settings["platform"] or None})
-    choice = driver_install.choose(facts, wanted, installed, driver_install.read_ours())
-    persistent = choice.action == "install" and systemctl.is_on("nvidia-persistenced.service")
+    wanted = driver_settings.Wanted(**{**settings, "platform": settings["platform"] or None})
+    asked = driver_install.questions(facts, wanted, installed)
+    candidates = apt_candidates.read(asked) if asked else None
+    choice = driver_install.choose(facts, wanted, installed, driver_install.read_ours(), candidates)
+    persistent = choice.managed and systemctl.is_on("nvidia-persistenced.service")
     return {
         "driver": driver.state(facts)._asdict(),
-        "choice": choice._asdict(),
+        "choice": {**choice._asdict(), "problems": [problem._asdict() for problem in choice.problems]},
         "broken": installed.broken,
         "settled": driver_install.settled(choice, facts, installed, persistent=persistent),
         "users": systemctl.active("roundhouse-*.service", "nvidia-persistenced.service") if choice.upgrade else [],
@@ -58,9 +60,11 @@ def inspect_toolkit(settings: Arguments, *, engine_changes: bool = False) -> Fou
     """
     from ..host import container_engine, container_toolkit
 
-    installed = dpkg.installed()
-    version = None if settings["runtime"] == "native" or engine_changes else container_engine.version(installed)
-    return {"choice": container_toolkit.choose(version, installed, **settings)._asdict()}
+    installed, wanted = dpkg.installed(), container_toolkit.Wanted(**settings)
+    native = wanted.runtime == "native"
+    engine = container_engine.Engine() if native or engine_changes else container_engine.inspect(installed)
+    toolkit = container_toolkit.Toolkit() if native else container_toolkit.inspect(installed)
+    return {"choice": container_toolkit.choose(engine, toolkit, wanted)._asdict()}
 
 
 INSPECTIONS: dict[str, Callable[[Arguments], Found]] = {

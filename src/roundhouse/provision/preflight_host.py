@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..agents import gpu_memory
-from ..host import gpu_problem, gpu_process, system
+from ..host import driver, gpu_problem, gpu_process, system
 from ..host.dpkg import Packages
 from ..host.driver import Facts
 from ..host.system import System

@@ -7,7 +7,7 @@ import pwd
 from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
-from ..host import docker, dpkg, receipt, systemctl
+from ..host import docker, dpkg, initramfs, kernel, receipt, systemctl
 from . import teardown_files, teardown_packages
 
 OTHERS = "Packages and files that were there before Roundhouse, or that others added, are not touched."
@@ -36,7 +36,7 @@ class Removal(TypedDict):
     accounts: list[str]  # users and groups of removed packages.
     users: list[str]  # users of the roles.
     driver: bool  # whether it is removed.
-    initramfs: bool  # whether it is rebuilt.
+    initramfs: list[list[str]]  # the commands that rebuild it
     kept: list[str]  # sentences
     problems: list[str]  # sentences
 
@@ -64,7 +64,7 @@ def find(settings: Settings, root: Path = Path("/")) -> Removal:
         "accounts": [name for name in brought.accounts if chosen.owns(name)],
         "users": [name for name, home in USERS.items() if _home(name) == home],
         "driver": any(map(dpkg.DRIVER.match, chosen.installed)),
-        "initramfs": any("modprobe.d" in path for path in files),
+        "initramfs": initramfs.commands(root, kernel.kernels(root)) if "modprobe.d" in "".join(files) else [],
         "kept": kept,
         "problems": chosen.problems,
     }

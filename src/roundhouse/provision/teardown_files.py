@@ -13,6 +13,7 @@ FILES = (
     "etc/apt/preferences.d/roundhouse-*",
     "etc/apt/apt.conf.d/*roundhouse-*",
     "etc/modprobe.d/roundhouse-*",
+    "etc/dracut.conf.d/roundhouse-*",
     "etc/systemd/system/roundhouse*.service",
     "etc/systemd/system/*.wants/roundhouse*.service",
     "etc/systemd/system/roundhouse*.socket",

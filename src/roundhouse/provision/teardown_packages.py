@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..errors import RoundhouseError
 from ..host import docker
-from ..host.dpkg import Packages
+from ..host.dpkg import KERNEL_MODULES, Packages
 from ..host.receipt import Receipt
 from ..util import process
 
@@ -46,6 +46,8 @@ def choose(there: Packages, receipt: Receipt, *, remove: bool) -> Choice:
     brought, kept = list(receipt.packages) if remove else [], []
     if receipt.packages and not remove:
         kept.append("The packages are kept, because teardown_packages is false.")
+    if any(map(KERNEL_MODULES.match, brought)):  # kernel updates have installed the modules of later kernels
+        brought += [name for name in there.versions if KERNEL_MODULES.match(name) and name not in brought]
     has_docker = any(name in brought and name in there.versions for name in DOCKER)
     foreign = _foreign() if has_docker else []
     if foreign:
