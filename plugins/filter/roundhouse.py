@@ -21,6 +21,7 @@ FUNCTIONS = {
     "gateway_files": "provision.gateway_files.build",
     "hub_path": "pins.hub_path",
     "image_tag": "pins.tagged",
+    "mirrored": "pins.mirrored",
     "outcome_rows": "provision.switch_report.rows",
     "outcomes": "provision.switch_report.text",
     "quantizations": "models.quantized.required_results",

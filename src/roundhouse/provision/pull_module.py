@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlsplit
@@ -77,7 +76,7 @@ def run(module: Any, work: Callable[[Any], dict[str, object]]) -> None:
 def resolve(given: Arguments) -> dict[str, object]:
     """Return {"found": entries of the lock file} for the required models."""
     found: dict[str, LockedModel] = {}
-    with _progress(given) as shown:
+    with progress.in_play(given["progress_path"]) as shown:
         source, retry, stop = _source(given), Retry(), threading.Event()
         for required in given["required_models"]:
             model, asked = required["model"], required["asked"]
@@ -106,7 +105,7 @@ def pull_models(given: PullArguments) -> dict[str, object]:
         PullRequest(each["model"], each["revision"], each["asked"], _files(each.get("files")))
         for each in given["required_models"]
     ]
-    with _progress(given) as shown:
+    with progress.in_play(given["progress_path"]) as shown:
         source = _source(given)
         with shown.doing(f"looking for quantized models on {source.name}"):
             results = planned.results(given.get("results") or [])
@@ -118,18 +117,6 @@ def pull_models(given: PullArguments) -> dict[str, object]:
 
 def _has_result(source: Source, result: PullRequest, shown: progress.Progress) -> bool:
     return Retry().call(result.model, lambda: planned.has_model(source, result), shown.note, threading.Event())
-
-
-@contextmanager
-def _progress(given: Arguments) -> Iterator[progress.Progress]:
-    """Write the progress into the file that the action reads, and remove it at the end."""
-    path = given.get("progress_path")
-    try:
-        with progress.in_file(Path(path or os.devnull)) as shown:
-            yield shown
-    finally:
-        if path:
-            Path(path).unlink()
 
 
 def _files(held: dict[str, str] | None) -> list[manifest.File] | None:
