@@ -24,6 +24,8 @@ FUNCTIONS = {
     "mirrored": "pins.mirrored",
     "outcome_rows": "provision.switch_report.rows",
     "outcomes": "provision.switch_report.text",
+    "proxy_environment": "host.proxy.environment",
+    "proxy_files": "host.proxy.files",
     "quantizations": "models.quantized.required_results",
     "quantize_path": "pins.quantize_path",
     "switch_problem": "provision.switch_report.problem",

@@ -20,7 +20,8 @@ from urllib.parse import urlencode
 from ..errors import RoundhouseError
 
 SOCKET = "/var/run/docker.sock"
-DOCKER_HUB = "https://index.docker.io/v1/"  # the name of Docker Hub in a login
+# The name of Docker Hub in a login.
+DOCKER_HUB = "https://index.docker.io/v1/"
 # The engine answers several times per second while bytes arrive, and retries a layer five times by itself.
 SILENT_SECONDS = 600.0
 _LONGEST_MESSAGE = 300

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
+from ..host import proxy
 from ..models import hub, lock, manifest, planned, pull, store_layout
 from ..models.download import Source
 from ..models.folder_source import FolderSource
@@ -30,6 +31,8 @@ ARGUMENTS: dict[str, dict[str, object]] = {
     "required_models": {"type": "list", "elements": "dict", "required": True},
     "source": {"type": "str", "default": ""},
     "token": {"type": "str", "default": "", "no_log": True},
+    # True for another host of the inventory, which is reached without the host's proxy.
+    "direct": {"type": "bool", "default": False},
     # A JSON string, because it may contain a proxy's password: Ansible would mask each value of a dict in all output.
     "environment": {"type": "json", "default": "{}", "no_log": True},
 }
@@ -63,8 +66,10 @@ def run(module: Any, work: Callable[[Any], dict[str, object]]) -> None:
                 "Set models_token instead, which Ansible hides in its logs.",
             )
         # A proxy's URL may contain a password, which must not appear in a client's error.
-        module.no_log_values.update(word for text in environment.values() if (word := urlsplit(text).password))
-        os.environ.update(environment)
+        texts = [*environment.values(), *proxy.stored().values()]
+        module.no_log_values.update(word for text in texts if (word := urlsplit(text).password))
+        proxy.override(environment)
+        proxy.apply(*filter(None, [urlsplit(given["source"]).hostname if given["direct"] else None]))
         os.environ.pop("HF_TOKEN", None)
         if given["token"]:
             os.environ["HF_TOKEN"] = given["token"]
