@@ -85,7 +85,7 @@ def test_a_play_does_not_search_sudos_path_for_the_command():
     for path in PLAYBOOKS:
         for play in plays(path):
             given = [task.get("ansible.builtin.command") for task in tasks(play.get("tasks", []))] + [play.get("vars")]
-            found += re.findall(r"[\w/]*\broundhouse(?=')", json.dumps([each for each in given if each]))
+            found += re.findall(r"[\w/]*\broundhouse(?=['\"])", json.dumps([each for each in given if each]))
     assert set(found) == {"/usr/local/bin/roundhouse"}
 
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from hosts import INVENTORY, ROOT
 
-USER = "operator"
+USER = "ops"
 OF_THE_PROXY = "a-password-of-the-proxy"
 
 
@@ -77,8 +77,9 @@ def test_the_next_play_without_a_proxy_removes_its_files_and_the_one_after_chang
     assert "changed=0" in done.stdout, done.stdout
 
 
-def test_a_background_job_runs_as_root_and_is_found_again(name, over_ssh):
-    """The job writes its state into root's home, and the ssh user's next connection reads it there."""
+def test_a_background_job_runs_as_root_and_is_found_again(host, name, over_ssh):
+    # The job writes its state into root's home, and the ssh user's next connection reads it there.
+    host.check_output("mkdir -m 700 /tmp/store-over-ssh")
     given = {"required_models": [], "store": "/tmp/store-over-ssh", "source": "/tmp/store-over-ssh"}
     words = ["--module-name", "roundhouse_pull", "--args", json.dumps(given)]
     done = over_ssh("ansible", "--become", "--background", "60", "--poll", "0", *words, name)
