@@ -84,5 +84,4 @@ def test_a_background_job_runs_as_root_and_is_found_again(host, name, over_ssh):
     words = ["--module-name", "roundhouse_pull", "--args", json.dumps(given)]
     done = over_ssh("ansible", "--become", "--background", "60", "--poll", "0", *words, name)
     assert done.returncode == 0, done.stdout + done.stderr
-    told, _ = json.JSONDecoder().raw_decode(done.stdout.partition("=> ")[2])
-    assert told["models"] == []
+    assert "models: []" in done.stdout
