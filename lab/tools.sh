@@ -19,13 +19,7 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
   fi
 fi
 
-# What unit tests run for real. Without one of them its tests are skipped; in CI that is an error.
-if { ! command -v haproxy || ! command -v cc || ! command -v gpg || ! command -v modinfo || ! command -v tmux; } >/dev/null \
-  && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  log "installing haproxy, gcc, gpg, kmod, openssl and tmux"
-  apt-get update -qq && apt-get install -qq -y --no-install-recommends \
-    gcc gpg gpg-agent haproxy kmod libc6-dev openssl tmux >/dev/null
-fi
+lab/programs.sh
 
 root=$PWD
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse

@@ -24,10 +24,11 @@ class ActionModule(ActionBase):
                 "path": {"type": "path", "required": True},
                 "tag": {"type": "str", "required": True},
                 "digests": {"type": "list", "elements": "str", "required": True},
+                "mirror": {"type": "str", "default": ""},
             }
         )
         try:
-            changed = pins.record(Path(given["path"]), given["tag"], given["digests"])
+            changed = pins.record(Path(given["path"]), given["tag"], given["digests"], given["mirror"])
         except RoundhouseError as error:
             return result | error.as_result()
         except OSError as error:

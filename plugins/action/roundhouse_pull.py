@@ -34,7 +34,8 @@ class ActionModule(ActionBase):
 
     _supports_async = True
     _supports_check_mode = True
-    word = "pull"
+    word = "pull"  # the module is roundhouse_WORD
+    job = ""  # the name of the job in messages; the word if empty
 
     def would(self) -> str:
         """Return what it would do, for check mode."""
@@ -87,8 +88,8 @@ class ActionModule(ActionBase):
                 text, minutes = "{host} was not reached for {minutes} min.", round(AWAY_SECONDS / 60)
                 return RoundhouseError("host_away", text, AGAIN, host=host, minutes=minutes).as_result()
             if lost := watch.lost():
-                text, fields = "The {job} on {host} is gone: {why}.", {"job": self.word, "host": host, "why": lost}
-                return RoundhouseError("job_gone", text, AGAIN, **fields).as_result()
+                text, name = "The {job} on {host} is gone: {why}.", self.job or self.word
+                return RoundhouseError("job_gone", text, AGAIN, job=name, host=host, why=lost).as_result()
             if event["text"] != said or time.monotonic() - said_at >= SAY_SECONDS:
                 Display().display(progress.display_line(host, event))
                 said, said_at = event["text"], time.monotonic()

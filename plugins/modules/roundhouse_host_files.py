@@ -91,6 +91,12 @@ options:
         description: Set them also where somebody else has set another value.
         type: bool
         default: false
+  docker_proxy:
+    description:
+      - Gives Docker's engine the proxy of the role host_proxy, and restarts it if it runs with another one. Only an
+        engine that the roles installed is changed.
+    type: dict
+    suboptions: {}
   docker_restore:
     description:
       - Takes the keys of all roles out of daemon.json again; what they replaced comes back, byte by byte where nobody
@@ -160,6 +166,10 @@ action:
   description: What the engine was told, or would be in check mode; none, reload or restart.
   type: str
   returned: when keys for daemon.json were given
+sentence:
+  description: Why the engine keeps its proxy; empty if it does not.
+  type: str
+  returned: when docker_proxy was given
 code:
   description: The error's code; C(remedy) and C(fields) belong to it.
   type: str
@@ -204,6 +214,7 @@ def main() -> None:
     others = {
         "apt_source": {"type": "dict", "options": APT_SOURCE},
         "docker_daemon": {"type": "dict", "options": DOCKER_DAEMON},
+        "docker_proxy": {"type": "dict", "options": {}},
         "docker_restore": {"type": "dict", "options": {}},
         "receipt": {"type": "dict", "options": RECEIPT},
     }

@@ -23,6 +23,10 @@ options:
     description: The hub's token.
     type: str
     default: ""
+  direct:
+    description: Whether the source is another host of the inventory, which is reached without the host's proxy.
+    type: bool
+    default: false
   environment:
     description: Variables for the hub's client, such as HF_ENDPOINT or a proxy; not the token.
     type: json

@@ -90,7 +90,10 @@ _RECIPE = Path("roles/engine_image/files/Dockerfile")
 
 
 class ImageSettings(NamedTuple):
-    """The settings of group_vars: `name` in a registry, `archive_sha256` of the archive, `base` of a build."""
+    """The settings of group_vars: `name` in a registry, `archive_sha256` of the archive, `base` of a build.
+
+    `mirror` is the registry that serves the images of all registries; empty without one.
+    """
 
     source: str
     name: str
@@ -98,6 +101,7 @@ class ImageSettings(NamedTuple):
     base: str
     python: str
     accelerator: str
+    mirror: str = ""
 
 
 def reference(settings: ImageSettings, path: Path) -> str:
@@ -108,7 +112,8 @@ def reference(settings: ImageSettings, path: Path) -> str:
     if settings.source == REGISTRY:
         tag = tagged(settings.name, settings.accelerator)
         digest = read(path).get(tag)
-        return f"{tag}@{digest}" if digest else tag  # Docker goes by the digest; the tag is for people
+        pulled = mirrored(tag, settings.mirror)
+        return f"{pulled}@{digest}" if digest else pulled  # Docker goes by the digest; the tag is for people
     if settings.source == ARCHIVE:
         if not _DIGEST.fullmatch(settings.archive_sha256):
             raise UsageError(
@@ -137,6 +142,32 @@ def tagged(name: str, accelerator: str) -> str:
     return f"{name}:v{engine_version(accelerator)}"
 
 
+def mirrored(reference: str, mirror: str) -> str:
+    """Return the image at the mirror, or the reference itself without one. Raises UsageError for an invalid mirror.
+
+    The mirror replaces the registry in the name. Docker Hub's own images, such as debian, are below library/.
+    """
+    if not mirror:
+        return reference
+    if "/" in reference and _is_registry(reference.partition("/")[0]):
+        reference = reference.partition("/")[2]
+    elif "/" not in reference.partition("@")[0]:
+        reference = f"library/{reference}"
+    if "://" in mirror or not _is_registry(mirror.partition("/")[0]):
+        raise UsageError(
+            "registry_mirror_invalid",
+            "container_image_registry_mirror is {value!r}.",
+            "Write HOST, HOST:PORT or HOST/PATH without https://, where HOST contains a dot or has a port.",
+            value=mirror,
+        )
+    return f"{mirror.rstrip('/')}/{reference}"
+
+
+def _is_registry(name: str) -> bool:
+    """Return whether Docker takes the first part of a name for a registry, not for a folder of Docker Hub."""
+    return "." in name or ":" in name or name == "localhost"
+
+
 def tag_of(reference: str) -> str:
     """Return the tag of a reference, empty where it has none."""
     return reference.partition("@")[0].rpartition("/")[2].partition(":")[2]
@@ -147,12 +178,12 @@ def read(path: Path) -> dict[str, str]:
     return {name: str(digest) for name, digest in util_lock_file.read(path, _KIND).items()}
 
 
-def record(path: Path, tag: str, digests: list[str]) -> bool:
+def record(path: Path, tag: str, digests: list[str], mirror: str = "") -> bool:
     """Record the digest of a tag, from those of the pulled image in Docker (name@sha256:...); return a change.
 
-    Raises UsageError where Docker names no digest of this registry.
+    The lock has the tag without the mirror. Raises UsageError where Docker names no digest of this registry.
     """
-    repository = _repository(tag)
+    repository = _repository(mirrored(tag, mirror))
     own = [
         each.rpartition("@")[2] for each in digests if each.rpartition("@")[0].removeprefix("docker.io/") == repository
     ]

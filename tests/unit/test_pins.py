@@ -45,3 +45,35 @@ def test_an_unreadable_lock_is_reported(tmp_path):
     (tmp_path / "images.lock").write_text("[]")
     with pytest.raises(UsageError, match="Restore it from version control"):
         pins.reference(wanted(), tmp_path / "images.lock")
+
+
+@pytest.mark.parametrize(
+    ("name", "mirrored"),
+    [
+        ("vllm/vllm-openai:v1", "mirror.lan/hub/vllm/vllm-openai:v1"),
+        ("docker.io/vllm/vllm-openai:v1", "mirror.lan/hub/vllm/vllm-openai:v1"),
+        ("nvcr.io/nvidia/vllm:v1", "mirror.lan/hub/nvidia/vllm:v1"),
+        ("debian:bookworm-slim", "mirror.lan/hub/library/debian:bookworm-slim"),
+    ],
+)
+def test_a_mirror_replaces_the_registry(name, mirrored):
+    assert pins.mirrored(name, "mirror.lan/hub/") == mirrored
+    assert pins.mirrored(name, "") == name
+
+
+def test_the_digest_of_a_tag_is_the_same_at_every_mirror(tmp_path):
+    lock, mirror = tmp_path / "images.lock", "mirror.lan:5000"
+    tag = pins.reference(wanted(), lock)
+    pulled = pins.reference(wanted(mirror=mirror), lock)
+    assert pulled == f"{mirror}/{tag}"
+    with refused("image_digest_missing"):  # another registry's digest is not the mirror's
+        pins.record(lock, tag, [f"vllm/vllm-openai@sha256:{'1' * 64}"], mirror)
+    assert pins.record(lock, tag, [f"{mirror}/vllm/vllm-openai@{DIGEST}"], mirror) is True
+    assert pins.reference(wanted(mirror=mirror), lock) == f"{pulled}@{DIGEST}"
+    assert pins.reference(wanted(), lock) == f"{tag}@{DIGEST}"
+
+
+@pytest.mark.parametrize("mirror", ["https://mirror.lan", "mirror"])
+def test_a_mirror_that_docker_would_not_ask_is_refused(mirror):
+    with refused("registry_mirror_invalid", value=mirror):
+        pins.mirrored("a/b", mirror)

@@ -28,6 +28,7 @@ def play(tmp_path):
         inventory = tmp_path / "hosts.json"
         common = {"ansible_connection": "local", "ansible_become": False}
         inventory.write_text(json.dumps({"gpu_hosts": {"vars": common, "hosts": told}}))
+        variables["__switch_command"] = "roundhouse"  # each host's own, in its PATH
         command = ["ansible-playbook", "--inventory", inventory, "--extra-vars", json.dumps(variables), *options]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
         words = [*command, "playbooks/switch.yml"]

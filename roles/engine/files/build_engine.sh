@@ -8,6 +8,16 @@ target=$1 python=$2 lock=$3 uv_lock=$4 module=$5 torch_backend=${6:-}
 root=$(dirname "$target")
 partial=$target.partial
 umask 022
+
+# The host's proxy (host_proxy_url), which only root may read. Variables of engine_environment have precedence.
+proxy=${ROUNDHOUSE_PROXY_FILE:-/etc/roundhouse/proxy.env}
+if [ -z "${https_proxy:-${HTTPS_PROXY:-}}" ] && [ -r "$proxy" ]; then
+  set -a
+  # shellcheck disable=SC1090 # written by roles/host_proxy
+  . "$proxy"
+  set +a
+fi
+
 mkdir -p "$root"
 
 # Two hosts may share the folder, as in the lab. One builds the environment, and the other waits for it.

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import pins
 from ..errors import RoundhouseError, UsageError
+from ..host import proxy
 from ..models import hub, pull
 from ..models.download import Source
 from ..models.folder_source import FolderSource
@@ -112,7 +113,11 @@ def with_problems(code: str, problems: list[str], result: dict[str, Any]) -> dic
 
 
 def use_client(args: argparse.Namespace) -> None:
-    """Run the command again with the Python of the hub's client, where this one lacks it and the role installed it."""
+    """Run the command again with the Python of the hub's client, where this one lacks it and the role installed it.
+
+    Both use the host's proxy.
+    """
+    proxy.apply()
     if args.source or hub.available():
         return
     python = CLIENT / "bin/python"

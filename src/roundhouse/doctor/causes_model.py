@@ -82,7 +82,7 @@ LAST = (
         r"Max retries exceeded|IncompleteRead|ReadTimeout|Temporary failure in name resolution|ConnectionResetError",
         "The download failed, or the hub was not reachable.",
         "Run `ansible-playbook site.yml --tags models` again, which resumes the download. Behind a proxy, set "
-        "models_environment.",
+        "host_proxy_url.",
         errors=(
             "download_failed",
             "hub_unreachable",

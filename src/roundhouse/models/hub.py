@@ -27,7 +27,7 @@ TIMEOUT_SECONDS = 30.0
 LARGEST_BYTES = 50_000_000_000
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _REASON_CHARACTERS = 300  # upper limit for the hub's own message
-_CHECK_ENDPOINT = "Check HF_ENDPOINT and the proxy in models_environment."
+_CHECK_ENDPOINT = "Check HF_ENDPOINT in models_environment, and host_proxy_url."
 _SETTING = "models_token (in a vault) or HF_TOKEN"
 # The client's permanent errors -> code, text and remedy. A subclass precedes its base class.
 _ERRORS = {

@@ -28,8 +28,9 @@ def put_tree(wanted: Arguments, *, check: bool) -> Done:
 
 def put_apt_source(wanted: Arguments, *, check: bool) -> Done:
     """Install an apt repository with its key."""
-    from ..host import apt
+    from ..host import apt, proxy
 
+    proxy.apply()
     source = apt.Source(**{name: wanted[name] for name in apt.Source._fields})
     apt.require_only_source(source)
     key = apt.read_or_fetch_key(source, wanted["key_url"], wanted["fingerprint"])
@@ -50,6 +51,14 @@ def merge_docker_daemon(wanted: Arguments, *, check: bool) -> Done:
     action = planned.action if check else docker_config.apply_merge(owner, config, planned)
     change = files.Change(path, planned.before, planned.after)
     return {"changed": action != "none", "action": action, "diff": _diff([change])}
+
+
+def put_docker_proxy(wanted: Arguments, *, check: bool) -> Done:
+    """Give Docker's engine the host's proxy."""
+    from ..host import docker_proxy
+
+    action, sentence = docker_proxy.apply(check=check)
+    return {"changed": action != "none", "action": action, "sentence": sentence}
 
 
 def write_receipt(wanted: Arguments, *, check: bool) -> Done:
@@ -77,6 +86,7 @@ WRITES: dict[str, Callable[..., Done]] = {
     "tree": put_tree,
     "apt_source": put_apt_source,
     "docker_daemon": merge_docker_daemon,
+    "docker_proxy": put_docker_proxy,
     "receipt": write_receipt,
     "docker_restore": restore_docker_daemon,
 }

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..host import docker, dpkg, services
+from ..host import docker, dpkg, proxy, services
 from . import model_state
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def inspect(asked: Asked) -> HostState:
         "command": _command(),
         "users": {name: user for name in _USERS if (user := _user(name))},
         "gateway": gateway(),
+        "proxy": proxy.PATH.exists(),
         "ollama": services.inspect({"ollama.service": None})["services"]["ollama.service"],
     }
 

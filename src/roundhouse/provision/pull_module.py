@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
+from ..host import proxy
 from ..models import hub, lock, manifest, planned, pull, store_layout
 from ..models.download import Source
 from ..models.folder_source import FolderSource
@@ -31,6 +31,8 @@ ARGUMENTS: dict[str, dict[str, object]] = {
     "required_models": {"type": "list", "elements": "dict", "required": True},
     "source": {"type": "str", "default": ""},
     "token": {"type": "str", "default": "", "no_log": True},
+    # True for another host of the inventory, which is reached without the host's proxy.
+    "direct": {"type": "bool", "default": False},
     # A JSON string, because it may contain a proxy's password: Ansible would mask each value of a dict in all output.
     "environment": {"type": "json", "default": "{}", "no_log": True},
 }
@@ -64,8 +66,10 @@ def run(module: Any, work: Callable[[Any], dict[str, object]]) -> None:
                 "Set models_token instead, which Ansible hides in its logs.",
             )
         # A proxy's URL may contain a password, which must not appear in a client's error.
-        module.no_log_values.update(word for text in environment.values() if (word := urlsplit(text).password))
-        os.environ.update(environment)
+        texts = [*environment.values(), *proxy.stored().values()]
+        module.no_log_values.update(word for text in texts if (word := urlsplit(text).password))
+        proxy.override(environment)
+        proxy.apply(*filter(None, [urlsplit(given["source"]).hostname if given["direct"] else None]))
         os.environ.pop("HF_TOKEN", None)
         if given["token"]:
             os.environ["HF_TOKEN"] = given["token"]
@@ -77,7 +81,7 @@ def run(module: Any, work: Callable[[Any], dict[str, object]]) -> None:
 def resolve(given: Arguments) -> dict[str, object]:
     """Return {"found": entries of the lock file} for the required models."""
     found: dict[str, LockedModel] = {}
-    with _progress(given) as shown:
+    with progress.in_play(given["progress_path"]) as shown:
         source, retry, stop = _source(given), Retry(), threading.Event()
         for required in given["required_models"]:
             model, asked = required["model"], required["asked"]
@@ -106,7 +110,7 @@ def pull_models(given: PullArguments) -> dict[str, object]:
         PullRequest(each["model"], each["revision"], each["asked"], _files(each.get("files")))
         for each in given["required_models"]
     ]
-    with _progress(given) as shown:
+    with progress.in_play(given["progress_path"]) as shown:
         source = _source(given)
         with shown.doing(f"looking for quantized models on {source.name}"):
             results = planned.results(given.get("results") or [])
@@ -118,18 +122,6 @@ def pull_models(given: PullArguments) -> dict[str, object]:
 
 def _has_result(source: Source, result: PullRequest, shown: progress.Progress) -> bool:
     return Retry().call(result.model, lambda: planned.has_model(source, result), shown.note, threading.Event())
-
-
-@contextmanager
-def _progress(given: Arguments) -> Iterator[progress.Progress]:
-    """Write the progress into the file that the action reads, and remove it at the end."""
-    path = given.get("progress_path")
-    try:
-        with progress.in_file(Path(path or os.devnull)) as shown:
-            yield shown
-    finally:
-        if path:
-            Path(path).unlink()
 
 
 def _files(held: dict[str, str] | None) -> list[manifest.File] | None:

@@ -147,6 +147,7 @@ class HostState(TypedDict):
     command: str | None
     users: dict[str, dict[str, str | int]]
     gateway: dict[str, bool]
+    proxy: bool  # the file of host_proxy_url exists
     ollama: ServiceState
 
 

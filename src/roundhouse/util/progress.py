@@ -190,3 +190,14 @@ def in_file(path: Path) -> Progress:
     out = path.open("w")
     print(background_job.began(), file=out, flush=True)
     return Progress(lambda found: print(json.dumps(found), file=out, flush=True), JSON_SECONDS)
+
+
+@contextmanager
+def in_play(path: str | None) -> Iterator[Progress]:
+    """Write the progress into the file that a play's action reads, and remove the file at the end; None writes none."""
+    try:
+        with in_file(Path(path or os.devnull)) as shown:
+            yield shown
+    finally:
+        if path:
+            Path(path).unlink()
