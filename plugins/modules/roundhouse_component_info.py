@@ -60,9 +60,9 @@ options:
         choices: [native, compose]
         required: true
       source:
-        description: Where the engine comes from.
+        description: Where the engine comes from. With auto an engine that works is kept; with none nothing is installed.
         type: str
-        choices: [docker, distribution]
+        choices: [auto, docker, distribution, none]
         required: true
       replace:
         description: Whether an engine from elsewhere may be replaced.
@@ -75,6 +75,11 @@ options:
     type: dict
     suboptions:
       runtime: *runtime
+      source:
+        description: Where the toolkit comes from. With auto a toolkit that works is kept; with none nothing is installed.
+        type: str
+        choices: [auto, nvidia, none]
+        required: true
       mode:
         description: How containers get their GPUs.
         type: str
@@ -103,7 +108,7 @@ EXAMPLES = """
   roundhouse_component_info:
     engine:
       runtime: compose
-      source: docker
+      source: auto
       replace: false
       platform: "{{ __container_engine_platform }}"
       platform_name: Debian 13
@@ -112,15 +117,17 @@ EXAMPLES = """
   roundhouse_component_info:
     toolkit:
       runtime: compose
+      source: auto
       mode: auto
-      version: 1.19.1
+      version: 1.20.1
 """
 
 RETURN = """
 choice:
   description: >-
-    What to do, with action (skip, leave, refuse, install), sentence and missing; with source, flavour, packages, build,
-    upgrade, held, unheld and warnings of the driver, warnings of the engine, mode and devices of the toolkit.
+    What to do, with action (skip, keep, install, upgrade, refuse), sentence and missing; with source, flavour, packages,
+    build, upgrade, held, unheld and warnings of the driver; with warnings, problems, source, configures and excluded of
+    the engine; with warnings, problems, mode, devices, managed, daemon and orders_docker of the toolkit.
   type: dict
   returned: always
 driver:
@@ -147,7 +154,9 @@ facts:
   type: dict
   returned: when the driver is inspected
 engine:
-  description: What is there, with origin, package, version, running (names of containers) and compose.
+  description: >-
+    What is there, with origin, package, version, running (names of containers), compose, others (containers that
+    Roundhouse did not create), own, configured, has_unit, swarm, live_restore, cdi and rivals.
   type: dict
   returned: when the engine is inspected
 "on":
@@ -171,12 +180,13 @@ DRIVER = {
 }
 ENGINE = {
     "runtime": RUNTIME,
-    "source": {"type": "str", "choices": ["docker", "distribution"], "required": True},
+    "source": {"type": "str", "choices": ["auto", "docker", "distribution", "none"], "required": True},
     "replace": {"type": "bool", "required": True},
     **PLATFORM,
 }
 TOOLKIT = {
     "runtime": RUNTIME,
+    "source": {"type": "str", "choices": ["auto", "nvidia", "none"], "required": True},
     "mode": {"type": "str", "choices": ["auto", "cdi", "legacy"], "required": True},
     "version": {"type": "str", "required": True},
 }

@@ -50,9 +50,11 @@ def inspect_toolkit(settings: Arguments) -> Found:
     """Return the action for the settings of the role nvidia_container_toolkit."""
     from ..host import container_engine, container_toolkit
 
-    installed = dpkg.installed()
-    version = None if settings["runtime"] == "native" else container_engine.version(installed)
-    return {"choice": container_toolkit.choose(version, installed, **settings)._asdict()}
+    installed, wanted = dpkg.installed(), container_toolkit.Wanted(**settings)
+    native = wanted.runtime == "native"
+    engine = container_engine.Engine() if native else container_engine.inspect(installed)
+    toolkit = container_toolkit.Toolkit() if native else container_toolkit.inspect(installed)
+    return {"choice": container_toolkit.choose(engine, toolkit, wanted)._asdict()}
 
 
 INSPECTIONS: dict[str, Callable[[Arguments], Found]] = {
