@@ -60,7 +60,7 @@ options:
         choices: [native, compose]
         required: true
       source:
-        description: Where the engine comes from. With auto an engine that works is kept; with none nothing is installed.
+        description: Where the engine comes from; auto keeps one that works, none installs nothing.
         type: str
         choices: [auto, docker, distribution, none]
         required: true
@@ -76,7 +76,7 @@ options:
     suboptions:
       runtime: *runtime
       source:
-        description: Where the toolkit comes from. With auto a toolkit that works is kept; with none nothing is installed.
+        description: Where the toolkit comes from; auto keeps one that works, none installs nothing.
         type: str
         choices: [auto, nvidia, none]
         required: true
@@ -125,9 +125,9 @@ EXAMPLES = """
 RETURN = """
 choice:
   description: >-
-    What to do, with action (skip, keep, install, upgrade, refuse), sentence and missing; with source, flavour, packages,
-    build, upgrade, held, unheld and warnings of the driver; with warnings, problems, source, configures and excluded of
-    the engine; with warnings, problems, mode, devices, managed, daemon and orders_docker of the toolkit.
+    What to do, with action (skip, keep, install, upgrade, refuse), sentence and missing; with source, flavour,
+    packages, build, upgrade, held, unheld and warnings of the driver; with warnings, problems, source, configures and
+    excluded of the engine; with warnings, problems, mode, devices, managed, daemon and orders_docker of the toolkit.
   type: dict
   returned: always
 driver:
