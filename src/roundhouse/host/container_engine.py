@@ -15,6 +15,7 @@ RIVALS = ("containerd", "runc", "podman-docker")
 # Before this version a port published on 127.0.0.1 can be reached from the same network segment (moby#45610).
 LOOPBACK_IS_PRIVATE = (28, 0)
 CDI_SINCE = (25, 0)
+MOST = 5  # names of containers in a sentence
 OTHER = "other"  # the origin of an engine that no package of ORIGINS installed
 
 
@@ -142,6 +143,12 @@ def major_minor(version: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
+def named(containers: Sequence[str]) -> str:
+    """Return the names of some containers, and the number of the others."""
+    rest = f" and {len(containers) - MOST} more" if len(containers) > MOST else ""
+    return ", ".join(containers[:MOST]) + rest
+
+
 def _configures(engine: Engine, source: str) -> bool:
     """Return true if the role's keys are merged: only where no container of someone else runs by other keys."""
     if engine.origin is None:
@@ -233,6 +240,8 @@ def _remedies(engine: Engine, wanted: Wanted) -> Iterator[str]:
     """Yield the settings that are not refused on this host, else what to do by hand."""
     tries: list[dict[str, object]] = [{"source": "auto"}, {"source": "docker"}, {"source": "distribution"}]
     tries += [{"replace": True}, {"source": "auto", "replace": True}]
+    if wanted.source == "auto" or wanted.replace:
+        tries.pop()
     works = [changes for changes in tries if _problem(engine, wanted._replace(**changes)) is None]  # type: ignore[arg-type]
     flaw = _flaw(engine)
     if flaw and (wanted.source in ("auto", "none", engine.origin) or engine.origin == OTHER):
@@ -259,7 +268,7 @@ def _made(what: str, value: str) -> Problem:
 
 
 def _runs(engine: Engine, words: str = ", which runs ") -> str:
-    return f"{words}{', '.join(engine.running)}" if engine.running else ""
+    return words + named(engine.running) if engine.running else ""
 
 
 def _is_old(engine: Engine) -> bool:

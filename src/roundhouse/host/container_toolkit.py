@@ -161,8 +161,9 @@ def _restart(engine: Engine, daemon: dict[str, object]) -> Problem | None:
     """Return the problem that CDI needs a restart of Docker, which would stop containers of others."""
     if not _enables_cdi(engine, daemon) or not engine.strangers or engine.live_restore:
         return None
+    stopped = container_engine.named(engine.strangers)
     return {
-        "what": f"CDI needs a restart of Docker {engine.version}, which would stop {', '.join(engine.strangers)}",
+        "what": f"CDI needs a restart of Docker {engine.version}, which would stop {stopped}",
         "value": ", ".join(engine.strangers),
         "remedy": 'set "features": {"cdi": true} in /etc/docker/daemon.json and restart Docker when they may stop, or '
         "write nvidia_container_toolkit_mode: legacy, which needs no restart",
