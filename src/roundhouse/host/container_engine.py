@@ -22,8 +22,8 @@ OTHER = "other"  # the origin of an engine that no package of ORIGINS installed
 class Engine(NamedTuple):
     """The installed engine; without one all fields but `rivals` have their defaults.
 
-    `origin` is a value of container_engine_source, or OTHER. `running` are the names of the running containers, and
-    `others` those of all containers that Roundhouse did not create; both are None if the engine does not answer.
+    `origin` is a value of container_engine_source, or OTHER. `running` are the names of the running containers. `others`
+    are those of all containers that Roundhouse did not create. Both are None if the engine does not answer.
     """
 
     origin: str | None = None
@@ -62,7 +62,7 @@ class Choice(NamedTuple):
     missing: Sequence[str] = ()  # packages to install, or to upgrade
     warnings: Sequence[str] = ()
     problems: Sequence[Problem] = ()
-    source: str = ""  # the packages' source: docker or distribution; empty if the engine is kept without a repository
+    source: str = ""  # the packages' source: docker or distribution; empty if no repository is needed
     configures: bool = False  # the role's keys are merged into daemon.json
     excluded: Sequence[str] = ()  # keys that are never merged
 
