@@ -22,8 +22,8 @@ OTHER = "other"  # the origin of an engine that no package of ORIGINS installed
 class Engine(NamedTuple):
     """The installed engine; without one all fields but `rivals` have their defaults.
 
-    `origin` is a value of container_engine_source, or OTHER. `running` are the names of the running containers. `others`
-    are those of all containers that Roundhouse did not create. Both are None if the engine does not answer.
+    `origin` is a value of container_engine_source, or OTHER. `running` are the names of the running containers.
+    `others` are those of all containers that Roundhouse did not create. Both are None if the engine does not answer.
     """
 
     origin: str | None = None
