@@ -156,7 +156,7 @@ facts:
 engine:
   description: >-
     What is there, with origin, package, version, running (names of containers), compose, others (containers that
-    Roundhouse did not create), own, configured, has_unit, swarm, live_restore, cdi and rivals.
+    Roundhouse did not create), own, configured, has_unit, swarm, live_restore, cdi, has_runtime and rivals.
   type: dict
   returned: when the engine is inspected
 "on":

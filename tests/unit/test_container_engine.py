@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from role_vars import platforms
+from role_vars import platforms, template
 
 from roundhouse.host import container_engine
 from roundhouse.host.container_engine import OTHER, Engine, Wanted
@@ -150,6 +150,17 @@ def test_an_old_engine_warns_of_its_reachable_ports():
 def test_live_restore_is_never_set_in_a_swarm(engine):
     assert choose(engine).excluded == []
     assert choose(engine._replace(swarm=True)).excluded == ["live-restore"]
+
+
+@pytest.mark.parametrize("swarm", [False, True])
+def test_the_role_merges_no_excluded_key_even_if_it_is_a_setting(swarm):
+    made = choose(OWN._replace(swarm=swarm))
+    given = {"container_engine_publish_address": "127.0.0.1", "container_engine_daemon": {"live-restore": True}}
+    keys = template(
+        "container_engine", "__container_engine_daemon_keys", __container_engine={"choice": made._asdict()}, **given
+    )
+    assert ("live-restore" in keys) is not swarm
+    assert (keys["ip"], keys["log-driver"]) == ("127.0.0.1", "local")
 
 
 @pytest.mark.parametrize(("version", "pair"), [("26.1.5+dfsg1", (26, 1)), ("5:29.6.1-1~debian", (29, 6))])

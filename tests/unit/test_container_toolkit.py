@@ -2,7 +2,7 @@
 
 import pytest
 
-from roundhouse.host import container_toolkit
+from roundhouse.host import container_toolkit, docker_config
 from roundhouse.host.container_engine import Engine
 from roundhouse.host.container_toolkit import MINIMUM, PACKAGES, Toolkit, Wanted
 
@@ -98,18 +98,27 @@ def test_the_own_docker_gets_the_legacy_runtime_too():
     assert choose(engine=OWN).orders_docker
 
 
-@pytest.mark.parametrize("engine", [FLAG, OWN._replace(live_restore=False)])
+@pytest.mark.parametrize("engine", [FLAG, OWN._replace(live_restore=False, swarm=True)])
 def test_a_restart_that_stops_containers_of_others_is_refused_with_remedies_that_work(engine):
-    made = choose(engine=engine)
+    made = choose(engine=engine, mode="cdi")
     assert (made.action, made.problems[0]["value"]) == ("refuse", "web")
-    assert choose(engine=engine._replace(cdi=True)).action == "install"  # the key set and Docker restarted
+    assert choose(engine=engine._replace(cdi=True), mode="cdi").action == "install"  # the key set and Docker restarted
     legacy = choose(engine=engine, mode="legacy")
     assert (legacy.action, legacy.daemon) == ("install", RUNTIME)
-    assert choose(engine=engine._replace(running=[], others=["web"])).action == "install"  # the container stopped
-    assert choose(engine=engine._replace(running=["roundhouse-dev"])).action == "install"
+    assert choose(engine=engine._replace(running=[]), mode="cdi").action == "install"  # the container stopped
+    assert choose(engine=engine._replace(running=["roundhouse-dev"]), mode="cdi").action == "install"
+
+
+@pytest.mark.parametrize("engine", [FLAG, OWN._replace(live_restore=False, swarm=True)])
+def test_the_mode_auto_needs_no_restart_that_stops_containers_of_others(engine):
+    made = choose(engine=engine)
+    assert (made.action, made.mode, made.daemon) == ("install", "legacy", RUNTIME)
+    assert "which would stop web" in made.warnings[-1]
+    assert docker_config.required_action({}, made.daemon) == "reload"
 
 
 def test_the_legacy_mode_reloads_a_docker_of_someone_else():
     made = choose(engine=FLAG, mode="legacy")
     assert made.daemon == RUNTIME
     assert "Docker is reloaded" in made.warnings[0]
+    assert choose(engine=FLAG._replace(has_runtime=True), mode="legacy").warnings == []

@@ -38,6 +38,7 @@ class Engine(NamedTuple):
     swarm: bool = False
     live_restore: bool = False
     cdi: bool | None = None  # the running engine reads CDI specifications
+    has_runtime: bool = False  # it has the toolkit's legacy runtime
     rivals: Sequence[str] = ()  # of RIVALS, the packages that the role did not install
 
     @property
@@ -106,6 +107,7 @@ def inspect(packages: Packages) -> Engine:
         swarm=(info.get("Swarm") or {}).get("LocalNodeState") == "active",
         live_restore=bool(info.get("LiveRestoreEnabled")),
         cdi=bool(info.get("CDISpecDirs")) if info else None,
+        has_runtime="nvidia" in (info.get("Runtimes") or {}),
         rivals=rivals,
     )
 

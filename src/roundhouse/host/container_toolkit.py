@@ -20,6 +20,7 @@ PACKAGES = (
 )
 # The first release whose nvidia-cdi-refresh waits for the driver; CVE-2024-0132 is fixed since 1.16.2.
 MINIMUM = "1.18.2"
+_BY_HAND = 'set "features": {"cdi": true} in /etc/docker/daemon.json and restart Docker when its containers may stop'
 RUNTIME = {"nvidia": {"path": "nvidia-container-runtime", "args": []}}
 
 
@@ -82,7 +83,7 @@ def choose(engine: Engine, toolkit: Toolkit, wanted: Wanted) -> Choice:
     mode = _mode(engine, wanted)
     keeps = wanted.source == "none" or (wanted.source == "auto" and not toolkit.own and not _flaw(toolkit, mode))
     daemon = _daemon(engine, toolkit, mode)
-    if problem := _problem(engine, toolkit, wanted, keeps=keeps) or _restart(engine, daemon):
+    if problem := _problem(engine, toolkit, wanted, keeps=keeps):
         return Choice("refuse", f"{problem['what']}: {problem['remedy']}.", problems=[problem])
     release = toolkit.release if keeps else wanted.version
     missing = [] if keeps else [name for name in PACKAGES if toolkit.packages.get(name) != wanted.version]
@@ -94,7 +95,7 @@ def choose(engine: Engine, toolkit: Toolkit, wanted: Wanted) -> Choice:
         mode=mode,
         missing=missing,
         devices=toolkit.devices,
-        warnings=_announced(engine, daemon),
+        warnings=_announced(engine, wanted, daemon),
         managed=not keeps,
         daemon=daemon,
         orders_docker=engine.origin is None or engine.own,
@@ -102,11 +103,14 @@ def choose(engine: Engine, toolkit: Toolkit, wanted: Wanted) -> Choice:
 
 
 def _mode(engine: Engine, wanted: Wanted) -> str:
-    # Without an engine, as in check mode on a fresh host, the role container_engine installs a current one.
-    return wanted.mode if wanted.mode != "auto" else "cdi" if _has_cdi(engine) else "legacy"
+    """Return the mode; auto is CDI, unless the engine lacks it or a restart for it would stop containers of others."""
+    if wanted.mode != "auto":
+        return wanted.mode
+    return "cdi" if _has_cdi(engine) and not _stops_strangers(engine) else "legacy"
 
 
 def _has_cdi(engine: Engine) -> bool:
+    # Without an engine, as in check mode on a fresh host, the role container_engine installs a current one.
     return engine.version is None or container_engine.major_minor(engine.version) >= container_engine.CDI_SINCE
 
 
@@ -118,6 +122,13 @@ def _problem(engine: Engine, toolkit: Toolkit, wanted: Wanted, *, keeps: bool) -
             "what": f"nvidia_container_toolkit_mode is cdi, but Docker {engine.version} does not support CDI",
             "value": str(engine.version),
             "remedy": "write legacy, or install Docker 25.0 or later",
+        }
+    if wanted.mode == "cdi" and _stops_strangers(engine):
+        stopped = container_engine.named(engine.strangers)
+        return {
+            "what": f"CDI needs a restart of Docker {engine.version}, which would stop {stopped}",
+            "value": ", ".join(engine.strangers),
+            "remedy": f"{_BY_HAND}, or write nvidia_container_toolkit_mode: legacy, which needs no restart",
         }
     if not keeps and _numbers(wanted.version) < _numbers(MINIMUM):
         return {
@@ -157,33 +168,27 @@ def _daemon(engine: Engine, toolkit: Toolkit, mode: str) -> dict[str, object]:
     return {"features": {"cdi": True}} if not engine.cdi or toolkit.enabled_cdi else {}
 
 
-def _restart(engine: Engine, daemon: dict[str, object]) -> Problem | None:
-    """Return the problem that CDI needs a restart of Docker, which would stop containers of others."""
-    if not _enables_cdi(engine, daemon) or not engine.strangers or engine.live_restore:
-        return None
-    stopped = container_engine.named(engine.strangers)
-    return {
-        "what": f"CDI needs a restart of Docker {engine.version}, which would stop {stopped}",
-        "value": ", ".join(engine.strangers),
-        "remedy": 'set "features": {"cdi": true} in /etc/docker/daemon.json and restart Docker when they may stop, or '
-        "write nvidia_container_toolkit_mode: legacy, which needs no restart",
-    }
+def _stops_strangers(engine: Engine) -> bool:
+    """Return true if CDI is off, and the restart that enables it would stop containers of others."""
+    return engine.cdi is False and bool(engine.strangers) and not engine.live_restore
 
 
-def _enables_cdi(engine: Engine, daemon: dict[str, object]) -> bool:
-    return engine.cdi is False and daemon.get("features") == {"cdi": True}
-
-
-def _announced(engine: Engine, daemon: dict[str, object]) -> list[str]:
-    """Return the changes to an engine that Roundhouse did not install."""
-    if engine.origin is None or engine.own or not daemon:
-        return []
-    if "runtimes" in daemon:
-        return ["daemon.json of the installed Docker gets the runtime nvidia, and Docker is reloaded."]
-    if not _enables_cdi(engine, daemon):
-        return []
-    kept = ", and its containers continue (live-restore)" if engine.strangers else ""
-    return [f"daemon.json of the installed Docker gets features.cdi, and Docker is restarted{kept}."]
+def _announced(engine: Engine, wanted: Wanted, daemon: dict[str, object]) -> list[str]:
+    """Return the changes to an engine that Roundhouse did not install, and what they cannot do."""
+    found = []
+    if engine.origin and not engine.own:
+        if "runtimes" in daemon and not engine.has_runtime:
+            found.append("daemon.json of the installed Docker gets the runtime nvidia, and Docker is reloaded.")
+        if "features" in daemon and engine.cdi is False:
+            kept = ", and its containers continue (live-restore)" if engine.strangers else ""
+            found.append(f"daemon.json of the installed Docker gets features.cdi, and Docker is restarted{kept}.")
+    if wanted.mode == "auto" and _has_cdi(engine) and _stops_strangers(engine):
+        stopped = container_engine.named(engine.strangers)
+        found.append(
+            f"Docker is not restarted for CDI, which would stop {stopped}. In legacy mode a systemd daemon-reload "
+            f"removes the GPU from containers: {_BY_HAND}."
+        )
+    return found
 
 
 def _numbers(version: str) -> list[int]:
