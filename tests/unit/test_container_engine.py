@@ -60,7 +60,7 @@ def test_a_run_that_was_killed_before_the_settings_is_completed():
 
 def test_another_source_replaces_an_engine_only_with_permission():
     made = choose(DISTRIBUTION, source="docker")
-    assert (made.action, made.problems[0]["value"]) == ("refuse", "docker")
+    assert (made.action, made.problems[0].value) == ("refuse", "docker")
     assert "would replace the installed docker.io 26.1.5+dfsg1, which runs web, db" in made.sentence
     assert choose(DISTRIBUTION, source="docker", replace=True).action == "install"
 
@@ -122,8 +122,8 @@ def test_each_remedy_of_a_refusal_works(engine, given):
     made = choose(engine, **given)
     assert made.action == "refuse"
     (problem,) = made.problems
-    assert problem["remedy"] in made.sentence
-    remedies = problem["remedy"].split("; or ")
+    assert problem.remedy in made.sentence
+    remedies = problem.remedy.split("; or ")
     for remedy in remedies:
         changes = dict(re.findall(r"container_engine_(\w+): (\w+)", remedy))
         if "replace" in changes:

@@ -75,7 +75,7 @@ def test_cdi_is_preferred_and_an_older_engine_gets_the_legacy_runtime():
 
 def test_a_release_without_a_fresh_specification_is_refused():
     made = choose(version="1.16.0")
-    assert (made.action, made.problems[0]["value"]) == ("refuse", "1.16.0")
+    assert (made.action, made.problems[0].value) == ("refuse", "1.16.0")
     assert choose(version=MINIMUM).action == "install"
 
 
@@ -101,7 +101,7 @@ def test_the_own_docker_gets_the_legacy_runtime_too():
 @pytest.mark.parametrize("engine", [FLAG, OWN._replace(live_restore=False, swarm=True)])
 def test_a_restart_that_stops_containers_of_others_is_refused_with_remedies_that_work(engine):
     made = choose(engine=engine, mode="cdi")
-    assert (made.action, made.problems[0]["value"]) == ("refuse", "web")
+    assert (made.action, made.problems[0].value) == ("refuse", "web")
     assert choose(engine=engine._replace(cdi=True), mode="cdi").action == "install"  # the key set and Docker restarted
     legacy = choose(engine=engine, mode="legacy")
     assert (legacy.action, legacy.daemon) == ("install", RUNTIME)

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypedDict
 
 from . import docker, docker_config, receipt, systemctl
 from .dpkg import Packages
+from .problem import Problem
 
 # The packages of a container engine -> their source.
 ORIGINS = {"docker-ce": "docker", "docker.io": "distribution", "moby-engine": "distribution"}
@@ -45,14 +46,6 @@ class Engine(NamedTuple):
     def strangers(self) -> list[str]:
         """Return the names of running containers that Roundhouse did not create."""
         return [name for name in self.running or [] if name in (self.others or [])]
-
-
-class Problem(TypedDict):
-    """The reason of a refusal: what is wrong, the setting's or component's value, and a remedy that works."""
-
-    what: str
-    value: str
-    remedy: str
 
 
 class Choice(NamedTuple):
@@ -116,9 +109,9 @@ def choose(engine: Engine, packages: Packages, wanted: Wanted) -> Choice:
     """Return the action for the installed engine and the settings."""
     if wanted.runtime == "native":
         return Choice("skip", "The agents run as native processes of systemd; no container engine is installed.")
-    if problem := _problem(engine, wanted):
-        problem["remedy"] = "; or ".join(_remedies(engine, wanted))
-        return Choice("refuse", f"{problem['what']}: {problem['remedy']}.", problems=[problem])
+    if found := _problem(engine, wanted):
+        problem = found._replace(remedy="; or ".join(_remedies(engine, wanted)))
+        return Choice("refuse", problem.text, problems=[problem])
     source = _target(engine, wanted)
     if not source:
         # The repository of the role's own engine is kept up to date.
@@ -266,7 +259,7 @@ def _by_hand(engine: Engine) -> str:
 
 
 def _made(what: str, value: str) -> Problem:
-    return {"what": what, "value": value, "remedy": ""}
+    return Problem(what, value, "")
 
 
 def _runs(engine: Engine, words: str = ", which runs ") -> str:

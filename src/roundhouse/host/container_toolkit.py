@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from ..util import process
 from . import container_engine, docker, docker_config, receipt
-from .container_engine import Engine, Problem
+from .container_engine import Engine
 from .dpkg import Packages
+from .problem import Problem
 
 # All four must be of one release: an older toolkit often fails with a newer library.
 PACKAGES = (
@@ -84,7 +85,7 @@ def choose(engine: Engine, toolkit: Toolkit, wanted: Wanted) -> Choice:
     keeps = wanted.source == "none" or (wanted.source == "auto" and not toolkit.own and not _flaw(toolkit, mode))
     daemon = _daemon(engine, toolkit, mode)
     if problem := _problem(engine, toolkit, wanted, keeps=keeps):
-        return Choice("refuse", f"{problem['what']}: {problem['remedy']}.", problems=[problem])
+        return Choice("refuse", problem.text, problems=[problem])
     release = toolkit.release if keeps else wanted.version
     missing = [] if keeps else [name for name in PACKAGES if toolkit.packages.get(name) != wanted.version]
     action = "keep" if not missing else "upgrade" if toolkit.release else "install"
@@ -118,30 +119,30 @@ def _problem(engine: Engine, toolkit: Toolkit, wanted: Wanted, *, keeps: bool) -
     """Return the reason of a refusal for the settings and the installed releases."""
     setting = f"nvidia_container_toolkit_source is {wanted.source}"
     if wanted.mode == "cdi" and not _has_cdi(engine):
-        return {
-            "what": f"nvidia_container_toolkit_mode is cdi, but Docker {engine.version} does not support CDI",
-            "value": str(engine.version),
-            "remedy": "write legacy, or install Docker 25.0 or later",
-        }
+        return Problem(
+            f"nvidia_container_toolkit_mode is cdi, but Docker {engine.version} does not support CDI",
+            str(engine.version),
+            "write legacy, or install Docker 25.0 or later",
+        )
     if wanted.mode == "cdi" and _stops_strangers(engine):
         stopped = container_engine.named(engine.strangers)
-        return {
-            "what": f"CDI needs a restart of Docker {engine.version}, which would stop {stopped}",
-            "value": ", ".join(engine.strangers),
-            "remedy": f"{_BY_HAND}, or write nvidia_container_toolkit_mode: legacy, which needs no restart",
-        }
+        return Problem(
+            f"CDI needs a restart of Docker {engine.version}, which would stop {stopped}",
+            ", ".join(engine.strangers),
+            f"{_BY_HAND}, or write nvidia_container_toolkit_mode: legacy, which needs no restart",
+        )
     if not keeps and _numbers(wanted.version) < _numbers(MINIMUM):
-        return {
-            "what": f"nvidia_container_toolkit_version is {wanted.version}, which does not refresh CDI's specification",
-            "value": wanted.version,
-            "remedy": f"write {MINIMUM} or later",
-        }
+        return Problem(
+            f"nvidia_container_toolkit_version is {wanted.version}, which does not refresh CDI's specification",
+            wanted.version,
+            f"write {MINIMUM} or later",
+        )
     if keeps and (flaw := _flaw(toolkit, _mode(engine, wanted))):
-        return {
-            "what": f"{setting}, and {flaw}",
-            "value": toolkit.release or "none",
-            "remedy": f"write auto, or install release {MINIMUM} or later with all its packages",
-        }
+        return Problem(
+            f"{setting}, and {flaw}",
+            toolkit.release or "none",
+            f"write auto, or install release {MINIMUM} or later with all its packages",
+        )
     return None
 
 

@@ -42,19 +42,26 @@ def inspect_engine(settings: Arguments) -> Found:
     return {
         "engine": engine._asdict(),
         "on": engine.package is not None and systemctl.is_on("docker.service"),
-        "choice": container_engine.choose(engine, installed, wanted)._asdict(),
+        "choice": _as_dict(container_engine.choose(engine, installed, wanted)),
     }
 
 
-def inspect_toolkit(settings: Arguments) -> Found:
-    """Return the action for the settings of the role nvidia_container_toolkit."""
+def inspect_toolkit(settings: Arguments, *, engine_changes: bool = False) -> Found:
+    """Return the action for the settings of the role nvidia_container_toolkit.
+
+    If the role container_engine will install or upgrade the engine, the installed one does not count.
+    """
     from ..host import container_engine, container_toolkit
 
     installed, wanted = dpkg.installed(), container_toolkit.Wanted(**settings)
     native = wanted.runtime == "native"
-    engine = container_engine.Engine() if native else container_engine.inspect(installed)
+    engine = container_engine.Engine() if native or engine_changes else container_engine.inspect(installed)
     toolkit = container_toolkit.Toolkit() if native else container_toolkit.inspect(installed)
-    return {"choice": container_toolkit.choose(engine, toolkit, wanted)._asdict()}
+    return {"choice": _as_dict(container_toolkit.choose(engine, toolkit, wanted))}
+
+
+def _as_dict(choice: Any) -> dict[str, Any]:
+    return {**choice._asdict(), "problems": [problem._asdict() for problem in choice.problems]}
 
 
 INSPECTIONS: dict[str, Callable[[Arguments], Found]] = {
