@@ -38,6 +38,8 @@ Description=Refresh NVIDIA CDI specification file (the lab's)
 
 [Service]
 Type=oneshot
+# The toolkit creates the device nodes first; nothing else is guaranteed to do so.
+ExecStartPre=-/usr/bin/nvidia-smi -L
 ExecStart=/usr/bin/nvidia-ctk cdi generate --output=/var/run/cdi/nvidia.yaml
 
 [Install]

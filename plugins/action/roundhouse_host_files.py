@@ -6,6 +6,10 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
+from ansible.utils.display import Display
+
+from roundhouse.errors import RoundhouseError
+from roundhouse.host import apt_get
 
 
 class ActionModule(ActionBase):
@@ -19,8 +23,21 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         if isinstance(arguments.get("files"), dict):
             arguments["files"] = {path: self._rendered(given, task_vars) for path, given in arguments["files"].items()}
-        done: dict[str, Any] = self._execute_module("roundhouse_host_files", arguments, task_vars=task_vars)
-        return result | done
+
+        def write() -> dict[str, Any]:
+            done: dict[str, Any] = self._execute_module("roundhouse_host_files", arguments, task_vars=task_vars)
+            if done.get("code") == "apt_locked":
+                raise RoundhouseError("apt_locked", done["msg"], **done["fields"])
+            return done
+
+        def tell(line: str) -> None:
+            Display().display(f"{task_vars['inventory_hostname']}: {line}")
+
+        # The module returns at once if apt is locked: Ansible shows nothing of a module before its end.
+        try:
+            return result | apt_get.wait(write, tell)
+        except RoundhouseError as error:
+            return result | error.as_result()
 
     def _rendered(self, given: Any, task_vars: Any) -> Any:
         """Return a file's entry with its content in place of the template or the file of the role."""

@@ -60,9 +60,9 @@ options:
         choices: [native, compose]
         required: true
       source:
-        description: Where the engine comes from.
+        description: Where the engine comes from; auto keeps one that works, none installs nothing.
         type: str
-        choices: [docker, distribution]
+        choices: [auto, docker, distribution, none]
         required: true
       replace:
         description: Whether an engine from elsewhere may be replaced.
@@ -75,6 +75,11 @@ options:
     type: dict
     suboptions:
       runtime: *runtime
+      source:
+        description: Where the toolkit comes from; auto keeps one that works, none installs nothing.
+        type: str
+        choices: [auto, nvidia, none]
+        required: true
       mode:
         description: How containers get their GPUs.
         type: str
@@ -103,7 +108,7 @@ EXAMPLES = """
   roundhouse_component_info:
     engine:
       runtime: compose
-      source: docker
+      source: auto
       replace: false
       platform: "{{ __container_engine_platform }}"
       platform_name: Debian 13
@@ -112,8 +117,9 @@ EXAMPLES = """
   roundhouse_component_info:
     toolkit:
       runtime: compose
+      source: auto
       mode: auto
-      version: 1.19.1
+      version: 1.20.1
 """
 
 RETURN = """
@@ -121,7 +127,8 @@ choice:
   description: >-
     What to do, with action (skip, keep, install, upgrade, refuse), sentence and missing; with problems, managed,
     source, flavour, packages, build, specs, rebuild, upgrade, held, unheld, to_unhold, needs_index and warnings of the
-    driver, warnings of the engine, mode and devices of the toolkit.
+    driver; with warnings, problems, source, configures and excluded of the engine; with warnings, problems, mode,
+    devices, managed, daemon and orders_docker of the toolkit.
   type: dict
   returned: always
 driver:
@@ -149,7 +156,9 @@ facts:
   type: dict
   returned: when the driver is inspected
 engine:
-  description: What is there, with origin, package, version, running (names of containers) and compose.
+  description: >-
+    What is there, with origin, package, version, running (names of containers), compose, others (containers that
+    Roundhouse did not create), own, configured, has_unit, swarm, live_restore, cdi, has_runtime and rivals.
   type: dict
   returned: when the engine is inspected
 "on":

@@ -43,6 +43,7 @@ options:
     description:
       - A repository of apt. Fetches its key, compares the fingerprint, and puts
         source and key in place once apt has read the repository with them. A signature that is not valid is an error.
+      - A source of someone else that names the repository is used instead, and the own one is removed.
     type: dict
     suboptions:
       name:
@@ -161,6 +162,10 @@ stale:
 path:
   description: The file of the source.
   type: str
+  returned: when a source was given
+adopted:
+  description: Whether this is the file of someone else.
+  type: bool
   returned: when a source was given
 action:
   description: What the engine was told, or would be in check mode; none, reload or restart.

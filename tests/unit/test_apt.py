@@ -118,16 +118,6 @@ def test_content_without_a_key_is_refused(content):
     assert refused.value.code == "key_invalid"
 
 
-def test_another_source_with_the_same_url_is_found(tmp_path):
-    folder = tmp_path / "etc/apt/sources.list.d"
-    folder.mkdir(parents=True)
-    (folder / "cuda-debian13-x86_64.list").write_text("deb [signed-by=/x.gpg] http://repo.example/debian13/x86_64 /\n")
-    (folder / "off.list").write_text("# deb https://repo.example/debian13/x86_64/ /\n")
-    (folder / "roundhouse-nvidia.sources").write_text(SOURCE.text())
-    (other,) = apt.others(SOURCE, tmp_path)
-    assert other == "/etc/apt/sources.list.d/cuda-debian13-x86_64.list"
-
-
 def test_a_source_in_deb822():
     assert SOURCE.text().splitlines()[:4] == [
         "Types: deb",

@@ -1,5 +1,7 @@
 """daemon.json is merged: keys of others are kept, and keys of a role can be changed and removed."""
 
+import json
+
 import pytest
 
 from roundhouse.errors import RoundhouseError
@@ -97,3 +99,54 @@ def test_an_invalid_file_is_not_touched(places):
     assert (refused.value.code, refused.value.fields["path"]) == ("daemon_json_invalid", str(path))
     assert [file.name for file in path.parent.iterdir()] == ["daemon.json"]
     assert path.read_text() == "{not json"
+
+
+FLAG = {"features": {"cdi": True}}
+
+
+@pytest.mark.parametrize(
+    ("current", "noted", "keys"),
+    [
+        ({}, {}, FLAG),
+        (FLAG, {}, {}),  # of someone else, who has set the same value
+        (FLAG, FLAG, FLAG),
+        ({"features": {"cdi": False}}, {}, FLAG),
+    ],
+)
+def test_only_keys_that_the_role_sets_are_its_own(current, noted, keys):
+    merged = docker_config.merge(current, noted, FLAG, force=True)
+    assert docker_config.owned(current, noted, FLAG, merged) == keys
+
+
+def test_a_key_of_someone_else_with_the_wanted_value_stays_after_a_teardown(places):
+    path = places / "docker/daemon.json"
+    path.write_text('{"features": {"cdi": true}}')
+    planned = docker_config.plan_merge("toolkit", FLAG, force=True)
+    assert docker_config.apply_merge("toolkit", planned) == "none"
+    assert docker_config.plan_restore() is None
+    assert docker_config.noted("toolkit") == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted", "strangers", "refused"),
+    [
+        ({}, FLAG, ["web"], True),
+        ({}, FLAG, [], False),
+        ({"live-restore": True}, FLAG, ["web"], False),
+        ({}, {**FLAG, "live-restore": True}, ["web"], False),  # a reload precedes the restart
+        ({}, {"runtimes": {"nvidia": {}}}, ["web"], False),
+        (FLAG, FLAG, ["web"], False),
+    ],
+)
+def test_a_restart_that_stops_containers_of_others_is_refused(places, before, wanted, strangers, refused):
+    path = places / "docker/daemon.json"
+    path.write_text(json.dumps(before))
+    planned = docker_config.plan_merge("toolkit", wanted, force=True)
+    try:
+        docker_config.require_restart(planned, strangers, live_restore="live-restore" in before)
+    except RoundhouseError as error:
+        assert (refused, error.code) == (True, "docker_restart_refused")
+        assert (error.fields["keys"], error.fields["containers"]) == ("features", "web")
+    else:
+        assert not refused
+    assert json.loads(path.read_text()) == before

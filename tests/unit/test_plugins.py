@@ -98,7 +98,7 @@ def test_two_exclusive_options_are_refused_and_nothing_is_written(tmp_path):
 
 
 def test_an_inspection_returns_the_action():
-    question = {"runtime": "native", "mode": "auto", "version": "1.19.1"}
+    question = {"runtime": "native", "source": "auto", "mode": "auto", "version": "1.20.1"}
     ok, told = run("roundhouse_component_info", toolkit=question)
     assert (ok, told["changed"], told["choice"]["action"]) == (True, False, "skip")
 

@@ -192,7 +192,7 @@ def daemon(tmp_path, monkeypatch):
         if text:
             path.write_text(text)
             path.chmod(0o600)
-        docker_config.apply_merge("toolkit", OURS, docker_config.plan_merge("toolkit", OURS, force=True))
+        docker_config.apply_merge("toolkit", docker_config.plan_merge("toolkit", OURS, force=True))
         return path
 
     return deployed

@@ -8,6 +8,13 @@ ONLY = "trixie"  # the earlier tests changed nothing on this host
 BEFORE = "/var/lib/lab-before.json"
 OWN = '{\n    "dns": ["9.9.9.9"],   "features": {"cdi": false, "buildkit": true},\n    "live-restore": true\n}\n'
 SOURCE = "# mine\ndeb [trusted=yes] http://127.0.0.1:8899/mine ./\n"
+# As NVIDIA documents it, with $(ARCH) and a key file of its own.
+TOOLKIT = (
+    "deb [signed-by=/usr/share/keyrings/theirs.asc] http://127.0.0.1:8899/libnvidia-container/stable/deb/$(ARCH) /\n"
+)
+FETCH = (
+    "import urllib.request; urllib.request.urlretrieve('http://127.0.0.1:8899/libnvidia-container/gpgkey', '{path}')"
+)
 
 
 def compared(host, before=BEFORE):
@@ -46,6 +53,8 @@ def own(host):
     host.check_output("DEBIAN_FRONTEND=noninteractive apt-get install -y -q docker.io docker-cli docker-compose")
     host.check_output("printf %s %s > /etc/docker/daemon.json", "%s", OWN)
     host.check_output("printf %s %s > /etc/apt/sources.list.d/mine.list", "%s", SOURCE)
+    host.check_output("printf %s %s > /etc/apt/sources.list.d/nvidia-container-toolkit.list", "%s", TOOLKIT)
+    host.check_output('python3 -c "%s"', FETCH.format(path="/usr/share/keyrings/theirs.asc"))
     host.check_output("systemctl restart docker")
     host.check_output("cd /usr && tar -c --dereference bin/sleep lib/x86_64-linux-gnu/libc.so.6 lib64 | "
                       "docker import --change 'ENTRYPOINT [\"/bin/sleep\"]' - mine")  # fmt: skip
@@ -54,11 +63,20 @@ def own(host):
     return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' mine")
 
 
-def test_the_hosts_own_engine_and_files_are_restored(host, own, play):
-    deployed = play("roles.yml", container_engine_source="distribution")
+def test_the_hosts_own_engine_and_files_are_kept_and_restored(host, own, play, said):
+    deployed = play("roles.yml")
     assert deployed.returncode == 0, deployed.stdout
+    assert "gets features.cdi, and Docker is restarted, and its containers continue" in said(deployed)
+    # Only the flag of CDI has changed, no repository was added, and apt still works.
     merged = json.loads(host.file("/etc/docker/daemon.json").content_string)
-    assert (merged["features"], merged["dns"]) == ({"cdi": True, "buildkit": True}, ["9.9.9.9"])
+    assert merged == {**json.loads(OWN), "features": {"cdi": True, "buildkit": True}}
+    assert "docker-ce" not in host.check_output("dpkg-query --show --showformat='${Package} '")
+    added = host.check_output("ls /etc/apt/sources.list.d")
+    assert "roundhouse-docker" not in added
+    assert "roundhouse-nvidia-container-toolkit" not in added
+    host.check_output("apt-get indextargets")
+    assert host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' mine") == own
+    assert "changed=0" in play("roles.yml").stdout
     result = play("teardown.yml")
     assert result.returncode == 0, result.stdout
     assert not compared(host, "/var/lib/lab-own.json")

@@ -7,16 +7,14 @@ source before apt has verified its signature.
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RoundhouseError
 from ..util import files, process
-from . import openpgp
+from . import apt_get, apt_sources, openpgp
 
-_SOURCES = Path("/etc/apt/sources.list.d")
 _STAMPS = (Path("/var/lib/apt/lists"), Path("/var/lib/apt/periodic/update-success-stamp"))
 _KEYS = Path("/etc/apt/keyrings")
 
@@ -32,7 +30,7 @@ class Source(NamedTuple):
     @property
     def path(self) -> Path:
         """Return the path of the source's file."""
-        return _SOURCES / f"{self.name}.sources"
+        return apt_sources.FOLDER / f"{self.name}.sources"
 
     @property
     def key_path(self) -> Path:
@@ -86,35 +84,34 @@ def read_or_fetch_key(source: Source, url: str, fingerprint: str) -> str:
     return key.decode()
 
 
-def require_only_source(source: Source) -> None:
-    """Raise RoundhouseError if another source file names the same repository."""
-    if found := others(source):
-        raise RoundhouseError(
-            "repository_conflict",
-            "{files} already names {uri}, and apt refuses two sources of one repository with different keys.",
-            "Remove that file, or set the role's source to one that adds no repository.",
-            files=", ".join(found),
-            uri=source.uri,
-        )
+def existing(source: Source) -> Path | None:
+    """Return the file of someone else that names this repository, whatever its format and key; None if none does.
 
-
-def others(source: Source, root: Path = Path("/")) -> list[str]:
-    """Return the paths of other source files for the same repository: apt refuses two with different keys."""
-    place = re.sub(r"^https?://", "", source.uri).rstrip("/")
-    files = [root / "etc/apt/sources.list", *sorted((root / "etc/apt/sources.list.d").glob("*"))]
-    found = []
-    for path in files:
-        if path.is_file() and path.name != source.path.name and path.suffix in (".list", ".sources"):
-            lines = [line for line in path.read_text(errors="replace").splitlines() if not line.startswith("#")]
-            if any(place in line for line in lines):
-                found.append(f"/{path.relative_to(root)}")
-    return found
+    Raises RoundhouseError if apt cannot read the sources of others, or if that file lacks packages that are needed.
+    """
+    wanted = (apt_sources.place(source.uri), "" if source.suites == "/" else source.suites)
+    same = [entry for entry in apt_sources.entries(source.path.name) if entry.repository == wanted]
+    if not same:
+        return None
+    native = process.output("dpkg", "--print-architecture") or ""
+    for entry in same:
+        offered = (entry.kind, entry.component or source.components, entry.architecture or native)
+        if offered == ("Packages", source.components, native):
+            return entry.path
+    raise RoundhouseError(
+        "repository_incomplete",
+        "{file} names {uri} without {wanted}, and apt refuses a second source of a repository with another key.",
+        "Add that to the entry, or remove the entry.",
+        file=str(same[0].path),
+        uri=source.uri,
+        wanted=" ".join(filter(None, (source.components, f"packages for {native}"))),
+    )
 
 
 def install(source: Source, key: str) -> None:
     """Install the source and its key after apt has read the source with this key. Raises RoundhouseError."""
-    files.make_folder(_SOURCES)
-    with tempfile.TemporaryDirectory(dir=_SOURCES.parent, prefix=".roundhouse-") as folder:
+    files.make_folder(apt_sources.FOLDER)
+    with tempfile.TemporaryDirectory(dir=apt_sources.FOLDER.parent, prefix=".roundhouse-") as folder:
         Path(folder).chmod(0o755)  # apt reads as the user _apt
         key_path, path = Path(folder, "key.asc"), Path(folder, "try.sources")
         files.write(key_path, key)
@@ -125,7 +122,7 @@ def install(source: Source, key: str) -> None:
 
 
 def update(source: Source, path: Path | None = None) -> None:
-    """Update apt's index of this source alone. Raises RoundhouseError with apt's own message.
+    """Update apt's index of this source alone, or of the source in `path`. Raises RoundhouseError with apt's message.
 
     Without Error-Mode apt only warns about a signature that it cannot verify, and keeps its old index.
     """
@@ -134,20 +131,21 @@ def update(source: Source, path: Path | None = None) -> None:
         "Dir::Etc::sourceparts": "-",
         "APT::Get::List-Cleanup": "0",
         "APT::Update::Error-Mode": "any",
-        "DPkg::Lock::Timeout": "600",
     }
     arguments = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     # These files' times state the age of all indexes, so an update of one source must not change them.
     times = {stamp: stamp.stat() for stamp in _STAMPS if stamp.exists()}
-    done = process.run(["apt-get", "update", "--quiet", *arguments])
-    for stamp, before in times.items():
-        os.utime(stamp, (before.st_atime, before.st_mtime))
+    try:
+        done = apt_get.run("update", "--quiet", *arguments)
+    finally:
+        for stamp, before in times.items():
+            os.utime(stamp, (before.st_atime, before.st_mtime))
     if done.returncode != 0:
         reasons = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
         raise RoundhouseError(
             "repository_refused",
             "apt refuses {uri} and does not use its old index: {output}.",
-            "Check the repository's URL and key in the role's settings, and the host's network.",
+            "Check the URL and key in the role's settings or in the source's file, and the host's network.",
             uri=source.uri,
             output=" ".join(reasons[:2]).rstrip("."),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..util import process
 
@@ -18,9 +18,26 @@ def output(*arguments: str) -> str | None:
     return process.output("docker", *arguments)
 
 
-def running() -> list[str] | None:
-    """Return the names of the running containers."""
-    return _words(output("ps", "--format", "{{.Names}}"))
+def info() -> dict[str, Any]:
+    """Return the running engine's description of itself; {} if it does not answer."""
+    answer = output("info", "--format", "{{json .}}")
+    found: dict[str, Any] = json.loads(answer) if answer else {}
+    return found if found.get("ServerVersion") else {}
+
+
+def containers() -> dict[str, bool] | None:
+    """Return all containers by name; the value is true if the container runs."""
+    found = output("ps", "--all", "--format", "{{.Names}}\t{{.Status}}")
+    if found is None:
+        return None
+    rows = (line.partition("\t") for line in found.splitlines())
+    return {name: status.startswith("Up") for name, _, status in rows}
+
+
+def strangers() -> list[str]:
+    """Return the names of running containers that Roundhouse did not create."""
+    found = containers() or {}
+    return [name for name, runs in found.items() if runs and not name.startswith("roundhouse-")]
 
 
 def contents() -> list[str] | None:
@@ -28,11 +45,6 @@ def contents() -> list[str] | None:
     containers = _words(output("ps", "--all", "--format", "{{.Names}}"))
     volumes = _words(output("volume", "ls", "--format", "{{.Name}}"))
     return None if containers is None or volumes is None else [*containers, *volumes]
-
-
-def server_version() -> str | None:
-    """Return the version of the running engine."""
-    return output("version", "--format", "{{.Server.Version}}") or None
 
 
 def compose_version() -> str | None:
@@ -58,12 +70,11 @@ def cdi_devices() -> list[str]:
 
 def means() -> MeansFacts:
     """Return the host's values of plan/compose.Means; they are empty if no engine answers."""
-    answer = output("info", "--format", "{{json .}}")
-    info = json.loads(answer) if answer else {}
+    found = info()
     return {
         # The engine reads CDI specifications only if CDI is enabled, which was not the default before Docker 28.2.
-        "cdi": cdi_devices() if info.get("CDISpecDirs") else [],
-        "runtimes": sorted(info.get("Runtimes") or {}),
+        "cdi": cdi_devices() if found.get("CDISpecDirs") else [],
+        "runtimes": sorted(found.get("Runtimes") or {}),
         "open_files": _open_files(),
     }
 

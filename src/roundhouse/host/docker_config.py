@@ -47,11 +47,16 @@ Key = tuple[str, ...]
 
 
 class Merge(NamedTuple):
-    """The file's text before and after, and the action that the engine needs: none, reload or restart."""
+    """The file's text before and after, and the action that the engine needs: none, reload or restart.
+
+    `noted` are the role's keys: those that it sets now or has set before. A key that had the wanted value already is
+    not the role's, so a teardown keeps it.
+    """
 
     before: str
     after: str
     action: str
+    noted: Config
 
 
 def parse(text: str) -> Config:
@@ -91,6 +96,18 @@ def merge(current: Config, noted: Config, wanted: Config, *, force: bool) -> Con
     return _nested(kept | own)
 
 
+def owned(current: Config, noted: Config, wanted: Config, merged: Config) -> Config:
+    """Return the wanted keys that the role sets in `merged`, without those that another program has set alike."""
+    old = _leaves(noted)
+    return _nested(
+        {
+            key: value
+            for key, value in _leaves(wanted).items()
+            if _get(merged, key) == value and (_get(current, key) != value or old.get(key, _NONE) == value)
+        }
+    )
+
+
 def without(current: Config, first: Config, notes: list[Config]) -> Config:
     """Return `current` with the noted keys reset to their values in `first`; keys that changed since are kept."""
     result = _leaves(current)
@@ -111,16 +128,42 @@ def required_action(before: Config, after: Config) -> str:
     return "none" if not changed else "reload" if changed <= RELOADED else "restart"
 
 
+def noted(owner: str) -> Config:
+    """Return the keys that a role has written; {} if it has written none."""
+    path = _note(owner)
+    found: Config = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
 def plan_merge(owner: str, wanted: Config, *, force: bool) -> Merge:
     """Return the change that a role's keys make to the file. Raises RoundhouseError if the file is invalid."""
     text = PATH.read_text() if PATH.exists() else ""
-    current, note = parse(text), NOTES / f"daemon.{owner}.json"
-    merged = merge(current, json.loads(note.read_text()) if note.exists() else {}, wanted, force=force)
+    current, before = parse(text), noted(owner)
+    merged = merge(current, before, wanted, force=force)
     action = required_action(current, merged)
-    return Merge(text, text if action == "none" else _text(merged), action)
+    after = text if action == "none" else _text(merged)
+    return Merge(text, after, action, owned(current, before, wanted, merged))
 
 
-def apply_merge(owner: str, wanted: Config, planned: Merge) -> str:
+def require_restart(planned: Merge, strangers: list[str], *, live_restore: bool) -> None:
+    """Raise RoundhouseError if the change needs a restart of Docker that stops containers of others."""
+    if planned.action != "restart" or not strangers:
+        return
+    # A restart is preceded by a reload, with which the engine reads live-restore of the new file.
+    if parse(planned.after).get("live-restore", live_restore):
+        return
+    changed = [key for key in parse(planned.after) if parse(planned.before).get(key) != parse(planned.after)[key]]
+    raise RoundhouseError(
+        "docker_restart_refused",
+        "{keys} in {path} needs a restart of Docker, which would stop {containers}; nothing was changed.",
+        "Stop these containers and run the playbook again, or write the key and restart Docker yourself.",
+        keys=" and ".join(changed) or "A removed key",
+        path=str(PATH),
+        containers=", ".join(strangers),
+    )
+
+
+def apply_merge(owner: str, planned: Merge) -> str:
     """Write the file and apply it to a running engine; return the action: none, reload or restart."""
     pending = PENDING.read_text() if PENDING.exists() else "none"
     action = max(pending, planned.action, key=("none", "reload", "restart").index)
@@ -130,9 +173,9 @@ def apply_merge(owner: str, wanted: Config, planned: Merge) -> str:
         if planned.before and not any(NOTES.glob("daemon.*.json")):
             files.write(BEFORE, planned.before, _mode())
     # The note is written first: if the run is killed here, a noted key that is missing in the file does no harm.
-    note = NOTES / f"daemon.{owner}.json"
-    if files.changes({note: _text(wanted)}):
-        files.write(note, _text(wanted))
+    path = _note(owner)
+    if (planned.noted or path.exists()) and files.changes({path: _text(planned.noted)}):
+        files.write(path, _text(planned.noted))
     if planned.action != "none":
         files.write(PATH, planned.after, _mode())
     if action != "none" and systemctl.is_active("docker.service"):
@@ -168,6 +211,10 @@ def restore(change: Change) -> None:
         files.write(path, change.after, path.stat().st_mode & 0o777)
     else:
         path.unlink()
+
+
+def _note(owner: str) -> Path:
+    return NOTES / f"daemon.{owner}.json"
 
 
 def _text(config: Config) -> str:

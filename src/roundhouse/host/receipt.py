@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..util import files, process
-from . import dpkg
+from . import apt_get, dpkg
 
 PATH = Path("/var/lib/roundhouse/receipt.json")
 SCHEMA = 1
@@ -42,14 +42,17 @@ def load() -> Receipt:
 
 def before_installing(names: list[str], *, check: bool) -> bool:
     """Record the packages that installing these will add; return true if the receipt has changed."""
+    if check:
+        return False
+    apt_get.require_unlocked()  # the installation that follows needs the locks
     wanted = [name.partition("=")[0] for name in names]
     present = dpkg.installed().versions
     missing = [name for name in wanted if name not in present]
-    if check or not missing:
+    if not missing:
         return False
     added = _simulated(wanted)
     if added is None:  # the package index is missing or outdated
-        process.run(["apt-get", "update", "--quiet", "--option", "DPkg::Lock::Timeout=600"])
+        apt_get.run("update", "--quiet")
         added = _simulated(wanted)
     if added is None:  # apt reports the reason at the installation
         added = missing
@@ -58,8 +61,11 @@ def before_installing(names: list[str], *, check: bool) -> bool:
 
 def before_holding(names: list[str], *, check: bool) -> bool:
     """Record that these packages will be held, except those already held; return true if the receipt has changed."""
+    if check:
+        return False
+    apt_get.require_unlocked()  # apt-mark, which follows, does not wait
     held = dpkg.installed().held
-    return not check and _add(Receipt([], [name for name in names if name not in held], []))
+    return _add(Receipt([], [name for name in names if name not in held], []))
 
 
 def _has(account: str) -> bool:

@@ -54,6 +54,11 @@ def is_on(name: str) -> bool:
     return unit.get("ActiveState") == "active" and unit.get("UnitFileState") in ("enabled", "static")
 
 
+def is_known(name: str) -> bool:
+    """Return true if systemd finds a file of the unit."""
+    return properties([name], "LoadState").get(name, {}).get("LoadState") == "loaded"
+
+
 def active(*patterns: str) -> list[str]:
     """Return the active units of the given patterns."""
     output = call("list-units", "--plain", "--no-legend", "--state=active", *patterns)

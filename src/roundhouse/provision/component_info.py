@@ -31,7 +31,7 @@ def inspect_driver(settings: Arguments, answer: gpu.Answer | None = None, root: 
     persistent = choice.managed and systemctl.is_on("nvidia-persistenced.service")
     return {
         "driver": driver.state(facts)._asdict(),
-        "choice": {**choice._asdict(), "problems": [problem._asdict() for problem in choice.problems]},
+        "choice": _as_dict(choice),
         "broken": installed.broken,
         "settled": driver_install.settled(choice, facts, installed, persistent=persistent),
         "users": systemctl.active("roundhouse-*.service", "nvidia-persistenced.service") if choice.upgrade else [],
@@ -49,7 +49,7 @@ def inspect_engine(settings: Arguments) -> Found:
     return {
         "engine": engine._asdict(),
         "on": engine.package is not None and systemctl.is_on("docker.service"),
-        "choice": container_engine.choose(engine, installed, wanted)._asdict(),
+        "choice": _as_dict(container_engine.choose(engine, installed, wanted)),
     }
 
 
@@ -64,7 +64,11 @@ def inspect_toolkit(settings: Arguments, *, engine_changes: bool = False) -> Fou
     native = wanted.runtime == "native"
     engine = container_engine.Engine() if native or engine_changes else container_engine.inspect(installed)
     toolkit = container_toolkit.Toolkit() if native else container_toolkit.inspect(installed)
-    return {"choice": container_toolkit.choose(engine, toolkit, wanted)._asdict()}
+    return {"choice": _as_dict(container_toolkit.choose(engine, toolkit, wanted))}
+
+
+def _as_dict(choice: Any) -> dict[str, Any]:
+    return {**choice._asdict(), "problems": [problem._asdict() for problem in choice.problems]}
 
 
 INSPECTIONS: dict[str, Callable[[Arguments], Found]] = {

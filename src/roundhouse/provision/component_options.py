@@ -20,12 +20,13 @@ _DRIVER = {
 }
 _ENGINE = {
     "runtime": _RUNTIME,
-    "source": {"type": "str", "choices": ["docker", "distribution"], "required": True},
+    "source": {"type": "str", "choices": ["auto", "docker", "distribution", "none"], "required": True},
     "replace": {"type": "bool", "required": True},
     **_PLATFORM,
 }
 _TOOLKIT = {
     "runtime": _RUNTIME,
+    "source": {"type": "str", "choices": ["auto", "nvidia", "none"], "required": True},
     "mode": {"type": "str", "choices": ["auto", "cdi", "legacy"], "required": True},
     "version": {"type": "str", "required": True},
 }

@@ -27,28 +27,39 @@ def put_tree(wanted: Arguments, *, check: bool) -> Done:
 
 
 def put_apt_source(wanted: Arguments, *, check: bool) -> Done:
-    """Install an apt repository with its key."""
+    """Install an apt repository with its key, or adopt the source of someone else that already names it."""
     from ..host import apt, proxy
 
     proxy.apply()
     source = apt.Source(**{name: wanted[name] for name in apt.Source._fields})
-    apt.require_only_source(source)
+    if adopted := apt.existing(source):
+        own = [path for path in (source.path, source.key_path) if path.exists()]
+        changes = [files.Change(str(path), path.read_text(errors="replace"), "") for path in own]
+        if not check:
+            for path in own:
+                path.unlink()
+            if own or wanted["refresh"]:
+                apt.update(source, adopted)
+        return {"changed": bool(own), "path": str(adopted), "adopted": True, "diff": _diff(changes)}
     key = apt.read_or_fetch_key(source, wanted["key_url"], wanted["fingerprint"])
     changes = files.changes({source.key_path: key, source.path: source.text()})
     if changes and not check:
         apt.install(source, key)
     elif wanted["refresh"] and not check:
         apt.update(source)
-    return {"changed": bool(changes), "path": str(source.path), "diff": _diff(changes)}
+    return {"changed": bool(changes), "path": str(source.path), "adopted": False, "diff": _diff(changes)}
 
 
 def merge_docker_daemon(wanted: Arguments, *, check: bool) -> Done:
     """Merge a role's keys into daemon.json."""
-    from ..host import docker_config
+    from ..host import docker, docker_config
 
     owner, config, path = wanted["owner"], wanted["config"], str(docker_config.PATH)
     planned = docker_config.plan_merge(owner, config, force=wanted["force"])
-    action = planned.action if check else docker_config.apply_merge(owner, config, planned)
+    if planned.action == "restart":
+        live_restore = bool(docker.info().get("LiveRestoreEnabled"))
+        docker_config.require_restart(planned, docker.strangers(), live_restore=live_restore)
+    action = planned.action if check else docker_config.apply_merge(owner, planned)
     change = files.Change(path, planned.before, planned.after)
     return {"changed": action != "none", "action": action, "diff": _diff([change])}
 

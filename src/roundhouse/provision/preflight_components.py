@@ -85,7 +85,7 @@ def _conflicts(sources: Sources, source: str) -> list[str]:
     given = sources.get(source) or sources.get(_ANY)
     try:
         if given:
-            apt.require_only_source(apt.Source(**given))
+            apt.existing(apt.Source(**given))
     except RoundhouseError as error:
         return [error.message]
     return []
