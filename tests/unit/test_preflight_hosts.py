@@ -8,7 +8,7 @@ import pytest
 from described_hosts import ARM64, DOCKER_CE, NOTHING, TOOLKIT, Described
 from role_vars import platforms
 
-from roundhouse.host import apt, docker_config, driver, gpu, system
+from roundhouse.host import apt_sources, docker_config, driver, gpu, system
 from roundhouse.provision import preflight, preflight_host
 
 UBUNTU_KERNELS = {"Ubuntu 22.04": "5.15.0-161-generic", "Ubuntu 24.04": "6.8.0-87-generic"}
@@ -54,11 +54,6 @@ def toolkit(version):
     return dict.fromkeys(TOOLKIT, f"{version}-1")
 
 
-def waits_for(branch, described, expected):
-    """Return the case of a host that needs the fix of another branch."""
-    return pytest.param(described, expected, marks=pytest.mark.xfail(strict=True, reason=f"needs the branch {branch}"))
-
-
 ALL = ("install", "install", "install")
 NONE = ("skip", "skip", "skip")
 # A driver that the user installed from the distribution's packages.
@@ -72,13 +67,11 @@ HOSTS = {
     "Ubuntu 22.04, bare": (ubuntu("Ubuntu 22.04"), Expected(*ALL, {"driver": "from distribution"})),
     "Ubuntu 24.04, bare": (ubuntu("Ubuntu 24.04"), Expected(*ALL, {"driver": "from distribution"})),
     "Ubuntu 26.04, bare": (ubuntu("Ubuntu 26.04"), Expected(*ALL, {"driver": "from distribution"})),
-    "docker-ce from docker.list": waits_for(
-        "work-containers",
+    "docker-ce from docker.list": (
         ubuntu("Ubuntu 24.04", packages=docker_ce(), docker="29.6.1", files={LIST: DOCKER_LIST}),
         Expected("install", "keep", "install"),
     ),
-    "docker-ce from docker.sources": waits_for(
-        "work-containers",
+    "docker-ce from docker.sources": (
         Described("Debian 13", packages=docker_ce(), docker="29.6.1", files={SOURCES: DOCKER_SOURCES}),
         Expected("install", "keep", "install"),
     ),
@@ -86,8 +79,7 @@ HOSTS = {
         Described("Debian 12", packages={"docker.io": "20.10.24+dfsg1-1+deb12u1"}, docker="20.10.24+dfsg1"),
         Expected("install", "refuse", "install", {"container engine": "20.10.24+dfsg1"}),
     ),
-    "docker.io 26.1": waits_for(
-        "work-containers",
+    "docker.io 26.1": (
         Described("Debian 13", packages={"docker.io": "26.1.5+dfsg1-9"}, docker="26.1.5+dfsg1"),
         Expected("install", "keep", "install"),
     ),
@@ -95,8 +87,7 @@ HOSTS = {
         Described("Debian 13", files={"etc/apt/sources.list.d/nvidia-container-toolkit.list": TOOLKIT_LIST}),
         Expected(*ALL),
     ),
-    "NVIDIA's list with $(ARCH), with its toolkit": waits_for(
-        "work-containers",
+    "NVIDIA's list with $(ARCH), with its toolkit": (
         Described(
             "Debian 13",
             packages=toolkit("1.20.1"),
@@ -108,23 +99,20 @@ HOSTS = {
         Described("Debian 13", files={"etc/docker/daemon.json": "{"}),
         Expected("install", "refuse", "install", {"container engine": "daemon.json is not valid JSON"}),
     ),
-    "driver 535 by hand": waits_for(
-        "work-driver",
+    "driver 535 by hand": (
         Described("Debian 12", packages={"nvidia-driver": "535.261.03-1"}, card="2684", loaded="535.261.03"),
         Expected("refuse", "install", "install", {"driver": "535.261.03"}),
     ),
-    "driver 570 by hand": waits_for(
-        "work-driver",
+    "driver 570 by hand": (
         ubuntu("Ubuntu 24.04", packages={"nvidia-driver-570-open": "570.211.01-0ubuntu1"}, loaded="570.211.01"),
         Expected("refuse", "install", "install", {"driver": "570.211.01"}),
     ),
-    "driver 580 by hand": waits_for("work-driver", Described("Debian 13", **BY_HAND_580), Expected("keep", *ALL[1:])),
+    "driver 580 by hand": (Described("Debian 13", **BY_HAND_580), Expected("keep", *ALL[1:])),
     "a driver that does not load": (
         Described("Debian 12", packages={"nvidia-driver": "535.261.03-1"}),
         Expected("refuse", "install", "install", {"driver": "remove those packages first"}),
     ),
-    "runfile, loaded": waits_for(
-        "work-driver",
+    "runfile, loaded": (
         Described("Debian 13", loaded="580.173.02", files={"usr/bin/nvidia-uninstall": ""}),
         Expected("keep", *ALL[1:]),
     ),
@@ -168,8 +156,7 @@ HOSTS = {
         ),
         Expected(*NONE, {"system": "This host is an NVIDIA Jetson"}),
     ),
-    "GB10": waits_for(
-        "work-driver and work-containers",
+    "GB10": (
         ubuntu(
             "Ubuntu 24.04",
             architecture=ARM64,
@@ -227,7 +214,8 @@ def rows(machine, tmp_path, monkeypatch):
         monkeypatch.setattr(system.platform, "machine", lambda: described.architecture)
         monkeypatch.setattr(driver, "OURS", machine.root / "etc/roundhouse/nvidia_driver.json")
         monkeypatch.setattr(docker_config, "PATH", machine.root / "etc/docker/daemon.json")
-        monkeypatch.setattr(apt.others, "__defaults__", (machine.root,))
+        monkeypatch.setattr(apt_sources, "LIST", machine.root / "etc/apt/sources.list")
+        monkeypatch.setattr(apt_sources, "FOLDER", machine.root / "etc/apt/sources.list.d")
         given = {"agents_runtime": "compose", "engine_accelerator": "cuda", **described.settings}
         image = "vllm/vllm-openai@sha256:00" if given["agents_runtime"] == "compose" else None
         places = (str(tmp_path), "python3", str(tmp_path), str(tmp_path))
