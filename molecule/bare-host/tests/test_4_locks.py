@@ -8,7 +8,10 @@ import pytest
 from conftest import INVENTORY, ROOT
 
 ONLY = "bookworm"
-HOLD = "import fcntl, time; file = open('{path}', 'w'); fcntl.lockf(file, fcntl.LOCK_EX); open('/run/lab-held', 'w'); time.sleep(3600)"
+HOLD = (
+    "import fcntl, time; file = open('{path}', 'w'); fcntl.lockf(file, fcntl.LOCK_EX); open('/run/lab-held', 'w'); "
+    "time.sleep(3600)"
+)
 
 
 @pytest.mark.parametrize("path", ["/var/lib/apt/lists/lock", "/var/lib/dpkg/lock-frontend"])
