@@ -19,8 +19,9 @@ import container
 import packages
 
 HERE = Path(__file__).resolve().parent
-# Several branches; 580.105.08 is below the minimum, 580.150.01 does not build, 595.71.05 is newer than the pin.
-DRIVERS = ("580.105.08", "580.126.09", "580.150.01", "580.173.02", "595.71.05")
+# Several branches; 535 and 570 are older than the engine's CUDA needs, 580.105.08 is below the minimum, 580.150.01 does
+# not build, 595.71.05 is newer than the pin.
+DRIVERS = ("535.261.03", "570.211.01", "580.105.08", "580.126.09", "580.150.01", "580.173.02", "595.71.05")
 BROKEN = "580.150.01"
 MAKEFILE = """\
 obj-m := nvidia.o
@@ -40,11 +41,23 @@ DKMS_SCRIPTS = {
     "postinst": 'if [ "$1" = configure ]; then /usr/lib/dkms/common.postinst nvidia {version} "" "" "$2"; fi\n',
     "prerm": 'if [ "$(dkms status -m nvidia -v {version})" ]; then dkms remove -m nvidia -v {version} --all; fi\n',
 }
+# Loading the module creates no device nodes; these programs do (kernel.py).
+MODPROBE = "#!/bin/sh\nexec lab-kernel nodes\n"
+SMI = """\
+#!/bin/sh
+# The lab's nvidia-smi: it creates the device nodes and lists the cards, whatever its options.
+if ! lab-kernel nodes 2>/dev/null; then
+  echo "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
+  exit 9
+fi
+sed -nE 's/^gpu (\\S+ ){6}(\\S+) (.*)/\\3 (UUID: \\2)/p' /etc/lab-nvml.conf | nl -v 0 -w 1 -s ': ' | sed 's/^/GPU /'
+"""
 PERSISTENCED = """\
 [Unit]
 Description=NVIDIA Persistence Daemon (the lab's)
 
 [Service]
+ExecStartPre=/usr/bin/nvidia-modprobe -c 0
 ExecStart=/bin/sleep infinity
 
 [Install]
@@ -67,11 +80,11 @@ def driver(folder: Path, version: str) -> None:
         add(name, depends="dkms", fields=f"Conflicts: {rival}", files=sources(version, licence), scripts=scripts)
     add("libnvidia-ml1", files=nvml(version))
     add("libcuda1", depends=f"libnvidia-ml1 (= {deb})")
-    add("nvidia-modprobe")
+    add("nvidia-modprobe", files={"usr/bin/nvidia-modprobe": MODPROBE})
     add("nvidia-persistenced", files={"lib/systemd/system/nvidia-persistenced.service": PERSISTENCED})
     kernel = f"nvidia-kernel-open-dkms (= {deb}) | nvidia-kernel-dkms (= {deb})"
     parts = [f"{name} (= {deb})" for name in ("libcuda1", "libnvidia-ml1", "nvidia-modprobe", "nvidia-persistenced")]
-    add("nvidia-driver-cuda", depends=", ".join([*parts, kernel]))
+    add("nvidia-driver-cuda", depends=", ".join([*parts, kernel]), files={"usr/bin/nvidia-smi": SMI})
 
 
 def sources(version: str, licence: str) -> dict[str, str]:

@@ -1,0 +1,120 @@
+"""Each host of the table ends as its row says: serving, with its owner's parts kept, or refused without a change."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+
+import pytest
+from conftest import STATE, play
+
+# The host's own programs, as a user of the card would call them.
+NVML = "python3 -c \"import ctypes; raise SystemExit(ctypes.CDLL('libnvidia-ml.so.1').nvmlInitWithFlags(0))\""
+# The keys of daemon.json that the toolkit needs.
+TOOLKIT = {"features", "runtimes"}
+IMAGE = (
+    "mkdir -p /tmp/image/bin && cp /bin/busybox /tmp/image/bin/sh && tar -C /tmp/image -c . | docker import - lab-image"
+    " >/dev/null"
+)
+SEES = "docker run --rm --network none --device nvidia.com/gpu=all lab-image /bin/sh -c ': </dev/nvidia0'"
+
+
+def reason(output: str) -> str:
+    """Return the error of a failed run without Ansible's framing."""
+    found = re.search(
+        r"\[ERROR\]: Task failed: (?:Action failed: |Module failed: )?(.*?)(?: Origin: | fatal: |$)", output
+    )
+    return found[1] if found else output[-600:]
+
+
+def failure(output: str) -> str:
+    """Return a failed run's output from its first error on."""
+    return output[output.find("[ERROR]") :]
+
+
+def boots(host) -> int:
+    """Return the number of the machine's boots."""
+    return int(host.check_output("wc -l </var/lib/lab/boots"))
+
+
+def owned(host, kept: list[str]) -> dict[str, object]:
+    """Return what belongs to the owner: the kept packages, apt's other sources, and Docker's settings and process."""
+    sources = (
+        "cd /etc/apt && cat sources.list; find sources.list.d -type f -not -name 'roundhouse-*' | sort | xargs -r cat"
+    )
+    found: dict[str, object] = {"sources": host.run(sources).stdout}
+    for name in kept:
+        found[name] = host.run("dpkg-query --show --showformat='${Version}' %s", name).stdout
+    if "docker" in " ".join(kept):
+        settings = host.run("cat /etc/docker/daemon.json").stdout or "{}"
+        found["daemon.json"] = {key: value for key, value in json.loads(settings).items() if key not in TOOLKIT}
+        found["dockerd"] = host.check_output("systemctl show --property MainPID --value docker")
+        found["containers"] = host.run("docker ps --no-trunc --format '{{.ID}} {{.Ports}}'").stdout
+    return found
+
+
+def took_part(host) -> str:
+    """Return the real programs that took part since the start of the row, by their traces on the host."""
+    traces = {
+        "apt and dpkg": "test /var/log/apt/history.log -nt /run/lab-row",
+        "a DKMS build": "find /var/lib/dkms/nvidia -name make.log -newer /run/lab-row | grep -q .",
+        "update-initramfs": "find /boot -name 'initrd*' -newer /run/lab-row | grep -q .",
+        "dockerd and a container": "docker info --format '{{.ServerVersion}}'",
+    }
+    return ", ".join(name for name, command in traces.items() if host.run(command).rc == 0)
+
+
+def uses_the_card(host) -> None:
+    """Check that NVML answers, and that a container with the CDI device opens the card."""
+    host.check_output(NVML)
+    host.check_output(IMAGE)
+    host.check_output(SEES)
+
+
+def test_the_host_ends_as_its_row_says(host, row, record_property):
+    name = host.backend.hostname
+    record_property("start", row["start"])
+    settings = row.get("settings", {})
+    if "fails" in row:
+        assert play(name, settings | row["fails"]).status == 2
+    before, kept, booted = host.check_output(STATE), owned(host, row.get("kept", [])), boots(host)
+    host.check_output("touch /run/lab-row")
+    if "during" in row:
+        host.check_output(row["during"])
+    first = play(name, settings)
+    record_property("seconds", round(first.seconds))
+    record_property("reboots", boots(host) - booted)
+    record_property("outcome", "refused" if first.status else "serves")
+    record_property("text", reason(first.output) if first.status else "")
+    record_property("first", first.changed)
+    if "refused" in row:
+        assert first.status == 2
+        assert re.search(row["refused"], failure(first.output))
+        assert host.check_output(STATE) == before
+        assert first.changed == 0
+        return
+    assert first.status == 0, reason(first.output)
+    uses_the_card(host)
+    assert boots(host) - booted <= row.get("reboots", 0)
+    record_property("real", took_part(host))
+    second = play(name, settings)
+    record_property("second", second.changed)
+    assert (second.status, second.changed) == (0, 0), reason(second.output)
+    assert owned(host, row.get("kept", [])) == kept
+    assert re.search(row.get("told", ""), second.output)
+    if row.get("again"):
+        reboot(host)
+        uses_the_card(host)
+
+
+def reboot(host) -> None:
+    """Reboot the host and wait for the end of its boot."""
+    booted = boots(host)
+    subprocess.run(["docker", "restart", host.backend.hostname], check=True, stdout=subprocess.DEVNULL)
+    for _ in range(120):
+        if boots(host) > booted and host.run("systemctl is-system-running").stdout.strip() in ("running", "degraded"):
+            return
+        time.sleep(0.5)
+    pytest.fail("the host did not boot within 60 s")
