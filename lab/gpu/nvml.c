@@ -6,7 +6,6 @@
  *   sys /sys                     the folder with module/nvidia/version (default /sys)
  *   driver 580.173.02            the version of this library (default: as compiled, -DDRIVER)
  *   fail 15                      refuse to start with this code
- *   lost 1                       index of a GPU that fell off the bus: its handle is refused (15)
  *   gpu 0000:01:00.0 2d04 16311 412 12.0 off GPU-5f1c NVIDIA GeForce RTX 5060 Ti
  *       address, device id, total MiB, used MiB, compute capability, display (on, off, or - for unknown), UUID, name
  *   process 0 4242 400 /usr/bin/ollama
@@ -24,19 +23,20 @@
 #include <string.h>
 #include <unistd.h>
 
+#define MODPROBE "/usr/bin/nvidia-modprobe"
+
 #ifndef DRIVER
 #define DRIVER "580.173.02"
 #endif
 #define MANY 8
-#define MODPROBE "/usr/bin/nvidia-modprobe"
-enum { OK = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, SMALL = 7, NOT_LOADED = 9, LOST = 15, MISMATCH = 18 };
+enum { OK = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, SMALL = 7, NOT_LOADED = 9, MISMATCH = 18 };
 
 typedef struct { unsigned told, use, heat, watts, limit, maker; unsigned long long clocks; } Live;
 typedef struct {
   char address[32], uuid[80], name[96], display[8];
   unsigned id, domain, bus, slot;
   unsigned long long total, used;
-  int major, minor, lost;
+  int major, minor;
   Live live;
 } Gpu;
 typedef struct { unsigned gpu, pid; long long bytes; char name[128]; } Process;
@@ -79,7 +79,6 @@ int nvmlInitWithFlags(unsigned flags) {
     }
     if (sscanf(line, "live %u %u %u %u %u %u %llx", &index, &l.use, &l.heat, &l.watts, &l.limit, &l.maker, &l.clocks) == 7)
       gpus[index % MANY].live = l;
-    if (sscanf(line, "lost %u", &index) == 1) gpus[index % MANY].lost = 1;
     if (sscanf(line, "busy %u %u %u", &b->gpu, &b->pid, &b->percent) == 3) busy++;
   }
   if (file) fclose(file);
@@ -100,7 +99,7 @@ int nvmlDeviceGetCount_v2(unsigned *out) { *out = count; return OK; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, Gpu **out) {
   if (index >= count) return INVALID;
   *out = &gpus[index];
-  return gpus[index].lost ? LOST : OK;
+  return OK;
 }
 int nvmlDeviceGetName(Gpu *g, char *out, unsigned size) { snprintf(out, size, "%s", g->name); return OK; }
 int nvmlDeviceGetUUID(Gpu *g, char *out, unsigned size) { snprintf(out, size, "%s", g->uuid); return OK; }
