@@ -19,8 +19,8 @@ import container
 import packages
 
 HERE = Path(__file__).resolve().parent
-# Several branches; 535 and 570 are older than the engine's CUDA needs, 580.105.08 is below the minimum, 580.150.01 does
-# not build, 595.71.05 is newer than the pin.
+# Several branches. 535 and 570 are too old for the engine's CUDA. 580.105.08 is below the minimum, 580.150.01 does not
+# build, and 595.71.05 is newer than the pin.
 DRIVERS = ("535.261.03", "570.211.01", "580.105.08", "580.126.09", "580.150.01", "580.173.02", "595.71.05")
 BROKEN = "580.150.01"
 MAKEFILE = """\

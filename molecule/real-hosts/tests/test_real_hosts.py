@@ -106,7 +106,7 @@ def test_the_host_ends_as_its_row_says(host, row, record_property):
     record_property("second", second.changed)
     assert (second.status, second.changed) == (0, 0), reason(second.output)
     assert owned(host, row.get("kept", [])) == kept
-    assert re.search(row.get("told", ""), second.output)
+    assert re.search(row.get("prints", ""), second.output)
     if row.get("again"):
         reboot(host)
         uses_the_card(host, settings)
