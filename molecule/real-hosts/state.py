@@ -2,7 +2,7 @@
 """Put a stand-in host into a state that real hosts have: `lab-state break-dpkg | lock-apt SECONDS | proxy | strangers`.
 
 break-dpkg   Install a package whose configuration fails.
-lock-apt     Hold apt's and dpkg's locks, as the updates of a first boot do.
+lock-apt     Hold apt's and dpkg's locks, as the updates of a first boot do, until SECONDS after another program wants them.
 proxy        Let only the proxy 127.0.0.1:3128 reach the vendors' repositories, at http://vendors.lab:8899.
 strangers    Create a Docker swarm, a published container and a daemon.json.
 """
@@ -49,11 +49,23 @@ def break_dpkg() -> None:
 
 
 def lock_apt(seconds: str) -> None:
-    """Hold the locks for some seconds."""
+    """Hold the locks until some seconds after the first apt-get starts, which the run's speed does not change."""
     with contextlib.ExitStack() as held:
         for path in LOCKS:
             fcntl.lockf(held.enter_context(Path(path).open("w")), fcntl.LOCK_EX)
+        end = time.monotonic() + 600  # a bound, if no apt-get starts
+        while not _runs("apt-get") and time.monotonic() < end:
+            time.sleep(0.02)
         time.sleep(float(seconds))
+
+
+def _runs(program: str) -> bool:
+    """Return true if a process has this name."""
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):  # it has ended
+            if path.read_text().strip() == program:
+                return True
+    return False
 
 
 def proxy() -> None:
