@@ -2,7 +2,7 @@
 """Put a stand-in host into a state that real hosts have: `lab-state break-dpkg | lock-apt SECONDS | proxy | strangers`.
 
 break-dpkg   Install a package whose configuration fails.
-lock-apt     Hold apt's and dpkg's locks, as the updates of a first boot do, until SECONDS after another program wants them.
+lock-apt     Hold the locks of apt and dpkg, as updates of a first boot do, until SECONDS after the start of an apt-get.
 proxy        Let only the proxy 127.0.0.1:3128 reach the vendors' repositories, at http://vendors.lab:8899.
 strangers    Create a Docker swarm, a published container and a daemon.json.
 """
