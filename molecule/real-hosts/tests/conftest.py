@@ -73,7 +73,7 @@ def play(name: str, settings: dict[str, Any]) -> Run:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the table, and write it as JSON."""
-    ended = [report for report in terminalreporter.getreports("") if report.when == "call"]
+    ended = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     found = {
         name: {**dict(report.user_properties), "passed": report.passed}
         for report in ended
