@@ -72,7 +72,9 @@ def play(name: str, settings: dict[str, Any]) -> Run:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the table, and write it as JSON."""
+    """Print the table, and write it as JSON. A worker has no complete table."""
+    if hasattr(terminalreporter.config, "workerinput"):
+        return
     ended = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     found = {
         name: {**dict(report.user_properties), "passed": report.passed}
