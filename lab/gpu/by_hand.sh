@@ -42,11 +42,12 @@ case $1 in
     folder=$vendors/cuda/debian$VERSION_ID/x86_64
     echo "deb [signed-by=$keys/cuda-archive-keyring.asc] $folder/ /" >/etc/apt/sources.list.d/cuda.list
     read_sources /etc/apt/sources.list.d/cuda.list
-    names="nvidia-driver-cuda nvidia-kernel-open-dkms libcuda1 libnvidia-ml1 nvidia-modprobe nvidia-persistenced"
     # NVIDIA's packages block nouveau.
     printf 'blacklist nouveau\n' >/etc/modprobe.d/nvidia-blacklists-nouveau.conf
-    # shellcheck disable=SC2046 # one word for each package
-    get --allow-downgrades dkms linux-headers-amd64 $(for name in $names; do echo "$name=$2-1"; done)
+    # NVIDIA's package nvidia-driver-pinning-RELEASE has this pin. Here the owner removes it after the installation.
+    printf 'Package: *nvidia* libcuda*\nPin: version %s-1\nPin-Priority: 1001\n' "$2" >/etc/apt/preferences.d/pinning
+    get --allow-downgrades dkms linux-headers-amd64 nvidia-driver-cuda nvidia-kernel-open-dkms
+    rm /etc/apt/preferences.d/pinning
     systemctl enable nvidia-persistenced.service
     update-initramfs -u -k all
     ;;

@@ -12,6 +12,7 @@ from conftest import STATE, play
 
 # The host's own programs, as a user of the card would call them.
 NVML = "python3 -c \"import ctypes; raise SystemExit(ctypes.CDLL('libnvidia-ml.so.1').nvmlInitWithFlags(0))\""
+CONTAINERS = "docker ps -q | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}} {{.NetworkSettings.Ports}}'"
 # The keys of daemon.json that the toolkit needs.
 TOOLKIT = {"features", "runtimes"}
 IMAGE = (
@@ -40,7 +41,7 @@ def boots(host) -> int:
 
 
 def owned(host, kept: list[str]) -> dict[str, object]:
-    """Return what belongs to the owner: the kept packages, apt's other sources, and Docker's settings and process."""
+    """Return what belongs to the owner: the kept packages, apt's other sources, and Docker's settings and containers."""
     sources = (
         "cd /etc/apt && cat sources.list; find sources.list.d -type f -not -name 'roundhouse-*' | sort | xargs -r cat"
     )
@@ -50,8 +51,7 @@ def owned(host, kept: list[str]) -> dict[str, object]:
     if "docker" in " ".join(kept):
         settings = host.run("cat /etc/docker/daemon.json").stdout or "{}"
         found["daemon.json"] = {key: value for key, value in json.loads(settings).items() if key not in TOOLKIT}
-        found["dockerd"] = host.check_output("systemctl show --property MainPID --value docker")
-        found["containers"] = host.run("docker ps --no-trunc --format '{{.ID}} {{.Ports}}'").stdout
+        found["containers"] = host.run(CONTAINERS).stdout
     return found
 
 
