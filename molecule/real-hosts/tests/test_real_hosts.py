@@ -41,7 +41,7 @@ def boots(host) -> int:
 
 
 def owned(host, kept: list[str]) -> dict[str, object]:
-    """Return what belongs to the owner: the kept packages, apt's other sources, and Docker's settings and containers."""
+    """Return what belongs to the owner: kept packages, apt sources, and the settings and containers of Docker."""
     sources = (
         "cd /etc/apt && cat sources.list; find sources.list.d -type f -not -name 'roundhouse-*' | sort | xargs -r cat"
     )
