@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,11 @@ STATE = (
 )
 
 
+# Waits until the repositories are served.
+SERVED = "timeout 60 bash -c 'until (: </dev/tcp/127.0.0.1/8899) 2>/dev/null; do sleep 0.5; done'"
+UP = ("running", "degraded")
+
+
 class Run(NamedTuple):
     """The result of a run of playbooks/host.yml: exit status, output in one line, changed tasks and seconds."""
 
@@ -43,13 +49,44 @@ class Run(NamedTuple):
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test on the host of each row."""
-    metafunc.parametrize("host", [f"docker://{name}" for name in ROWS], indirect=True, scope="session")
+    metafunc.parametrize("host", [f"docker://{name}" for name in ROWS], indirect=True)
 
 
-@pytest.fixture(scope="session")
-def host(request: pytest.FixtureRequest) -> Host:
-    """Return the host of a row."""
-    return Host.get_host(request.param)
+@pytest.fixture
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    """Start the host of a row, put it into the row's start state, and stop it at the end."""
+    started: Host = Host.get_host(request.param)
+    name = started.backend.hostname
+    row = ROWS[name]
+    docker("start", name)
+    booted(started, 0)
+    started.check_output(SERVED)
+    for command in row.get("hand", []):
+        started.check_output(command)
+    if "hand" in row or "machine" in row:
+        started.check_output("echo %s >/etc/lab-gpu.json && lab-kernel boot", json.dumps(row.get("machine", {})))
+        # The new boot has no device nodes yet.
+        started.run("systemctl is-enabled --quiet nvidia-persistenced && systemctl restart nvidia-persistenced")
+    yield started
+    docker("kill", name)
+
+
+def docker(*words: str) -> None:
+    """Run Docker's client on this machine. Raises CalledProcessError."""
+    subprocess.run(["docker", *words], check=True, stdout=subprocess.DEVNULL)
+
+
+def boots(host: Host) -> int:
+    """Return the number of the machine's boots."""
+    return int(host.run("wc -l </var/lib/lab/boots").stdout or 0)
+
+
+def booted(host: Host, before: int) -> None:
+    """Wait for the end of a boot; `before` is the number of earlier boots. Raises AssertionError after 60 s."""
+    end = time.monotonic() + 60
+    while boots(host) <= before or host.run("systemctl is-system-running").stdout.strip() not in UP:
+        assert time.monotonic() < end, "the host did not boot within 60 s"
+        time.sleep(0.5)
 
 
 @pytest.fixture

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import time
 
-import pytest
-from conftest import STATE, play
+from conftest import STATE, booted, boots, docker, play
 
 # The host's own programs, as a user of the card would call them.
 NVML = "python3 -c \"import ctypes; raise SystemExit(ctypes.CDLL('libnvidia-ml.so.1').nvmlInitWithFlags(0))\""
@@ -19,7 +16,7 @@ IMAGE = (
     "mkdir -p /tmp/image/bin && cp /bin/busybox /tmp/image/bin/sh && tar -C /tmp/image -c . | docker import - lab-image"
     " >/dev/null"
 )
-SEES = "docker run --rm --network none --device nvidia.com/gpu=all lab-image /bin/sh -c ': </dev/nvidia0'"
+SEES = "timeout 120 docker run --rm --network none --device nvidia.com/gpu=all lab-image /bin/sh -c ': </dev/nvidia0'"
 
 
 def reason(output: str) -> str:
@@ -33,11 +30,6 @@ def reason(output: str) -> str:
 def failure(output: str) -> str:
     """Return a failed run's output from its first error on."""
     return output[output.find("[ERROR]") :]
-
-
-def boots(host) -> int:
-    """Return the number of the machine's boots."""
-    return int(host.check_output("wc -l </var/lib/lab/boots"))
 
 
 def owned(host, kept: list[str]) -> dict[str, object]:
@@ -58,9 +50,9 @@ def owned(host, kept: list[str]) -> dict[str, object]:
 def took_part(host) -> str:
     """Return the real programs that took part since the start of the row, by their traces on the host."""
     traces = {
-        "apt and dpkg": "test /var/log/apt/history.log -nt /run/lab-row",
-        "a DKMS build": "find /var/lib/dkms/nvidia -name make.log -newer /run/lab-row | grep -q .",
-        "update-initramfs": "find /boot -name 'initrd*' -newer /run/lab-row | grep -q .",
+        "apt and dpkg": "test /var/log/apt/history.log -nt /var/lib/lab/row",
+        "a DKMS build": "find /var/lib/dkms/nvidia -name make.log -newer /var/lib/lab/row | grep -q .",
+        "update-initramfs": "find /boot -name 'initrd*' -newer /var/lib/lab/row | grep -q .",
         "dockerd and a container": "docker info --format '{{.ServerVersion}}'",
     }
     return ", ".join(name for name, command in traces.items() if host.run(command).rc == 0)
@@ -82,13 +74,13 @@ def test_the_host_ends_as_its_row_says(host, row, record_property):
     settings = row.get("settings", {})
     if "fails" in row:
         assert play(name, settings | row["fails"]).status == 2
-    before, kept, booted = host.check_output(STATE), owned(host, row.get("kept", [])), boots(host)
-    host.check_output("touch /run/lab-row")
+    before, kept, booted_before = host.check_output(STATE), owned(host, row.get("kept", [])), boots(host)
+    host.check_output("touch /var/lib/lab/row")
     if "during" in row:
         host.check_output(row["during"])
     first = play(name, settings)
     record_property("seconds", round(first.seconds))
-    record_property("reboots", boots(host) - booted)
+    record_property("reboots", boots(host) - booted_before)
     record_property("outcome", "refused" if first.status else "serves")
     record_property("text", reason(first.output) if first.status else "")
     record_property("first", first.changed)
@@ -100,7 +92,7 @@ def test_the_host_ends_as_its_row_says(host, row, record_property):
         return
     assert first.status == 0, reason(first.output)
     uses_the_card(host, settings)
-    assert boots(host) - booted <= row.get("reboots", 0)
+    assert boots(host) - booted_before <= row.get("reboots", 0)
     record_property("real", took_part(host))
     second = play(name, settings)
     record_property("second", second.changed)
@@ -114,10 +106,6 @@ def test_the_host_ends_as_its_row_says(host, row, record_property):
 
 def reboot(host) -> None:
     """Reboot the host and wait for the end of its boot."""
-    booted = boots(host)
-    subprocess.run(["docker", "restart", host.backend.hostname], check=True, stdout=subprocess.DEVNULL)
-    for _ in range(120):
-        if boots(host) > booted and host.run("systemctl is-system-running").stdout.strip() in ("running", "degraded"):
-            return
-        time.sleep(0.5)
-    pytest.fail("the host did not boot within 60 s")
+    before = boots(host)
+    docker("restart", host.backend.hostname)
+    booted(host, before)
