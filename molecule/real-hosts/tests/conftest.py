@@ -22,7 +22,8 @@ ROWS = {
     platform["name"]: platform["row"]
     for platform in yaml.safe_load((ROOT / "molecule/real-hosts/molecule.yml").read_text())["platforms"]
 }
-RECORD = Path(os.environ.get("REAL_HOSTS_RECORD") or f"{os.environ['MOLECULE_EPHEMERAL_DIRECTORY']}/real-hosts.json")
+# A relative path is relative to the checkout.
+RECORD = ROOT / (os.environ.get("REAL_HOSTS_RECORD") or f"{os.environ['MOLECULE_EPHEMERAL_DIRECTORY']}/real-hosts.json")
 from by_host import scheduler
 
 pytest_xdist_make_scheduler = scheduler(list(ROWS))
