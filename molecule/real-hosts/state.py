@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Put a stand-in host into a state that real hosts have: `lab-state break-dpkg | lock-apt SECONDS | proxy | strangers`.
+"""Put a stand-in host into a state that real hosts have: `lab-state break-dpkg | lock-apt SECONDS | proxy | strangers [cdi]`.
 
 break-dpkg   Install a package whose configuration fails.
 lock-apt     Hold the locks of apt and dpkg, as updates of a first boot do, until SECONDS after the start of an apt-get.
 proxy        Let only the proxy 127.0.0.1:3128 reach the vendors' repositories, at http://vendors.lab:8899.
-strangers    Create a Docker swarm, a published container and a daemon.json.
+strangers    Create a Docker swarm, a published container and a daemon.json, with CDI if asked.
 """
 
 from __future__ import annotations
@@ -101,10 +101,12 @@ def serve_proxy() -> None:
     ThreadingHTTPServer(("127.0.0.1", 3128), Forward).serve_forever()
 
 
-def strangers() -> None:
-    """Create other people's swarm, container and daemon.json."""
+def strangers(feature: str = "") -> None:
+    """Create other people's swarm, container and daemon.json, which turns a feature on."""
     Path("/etc/docker").mkdir(exist_ok=True)
-    Path("/etc/docker/daemon.json").write_text(json.dumps(DAEMON, indent=4) + "\n")
+    Path("/etc/docker/daemon.json").write_text(
+        json.dumps({**DAEMON, **({"features": {feature: True}} if feature else {})}, indent=4) + "\n"
+    )
     run("systemctl", "restart", "docker")
     run("docker", "swarm", "init", "--advertise-addr", "127.0.0.1", stdout=subprocess.DEVNULL)
     root = Path("/var/lib/lab/image")
