@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Put a stand-in host into a state that real hosts have: `lab-state break-dpkg | lock-apt SECONDS | proxy | strangers [cdi]`.
+"""Put a stand-in host into a state that real hosts have: `lab-state STATE [ARGUMENT]`.
 
-break-dpkg   Install a package whose configuration fails.
-lock-apt     Hold the locks of apt and dpkg, as updates of a first boot do, until SECONDS after the start of an apt-get.
-proxy        Let only the proxy 127.0.0.1:3128 reach the vendors' repositories, at http://vendors.lab:8899.
-strangers    Create a Docker swarm, a published container and a daemon.json, with CDI if asked.
+break-dpkg: Install a package whose configuration fails.
+lock-apt SECONDS: Hold the locks of apt and dpkg, until SECONDS after the start of an apt-get.
+proxy: Let only the proxy 127.0.0.1:3128 reach the vendors' repositories, at http://vendors.lab:8899.
+strangers [FEATURE]: Create a Docker swarm, a published container and a daemon.json, which turns FEATURE on, such as cdi.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def strangers(feature: str = "") -> None:
     """Create other people's swarm, container and daemon.json, which turns a feature on."""
     Path("/etc/docker").mkdir(exist_ok=True)
     Path("/etc/docker/daemon.json").write_text(
-        json.dumps({**DAEMON, **({"features": {feature: True}} if feature else {})}, indent=4) + "\n"
+    features = {"features": {feature: True}} if feature else {}
+    Path("/etc/docker/daemon.json").write_text(json.dumps(DAEMON | features, indent=4) + "\n")
     )
     run("systemctl", "restart", "docker")
     run("docker", "swarm", "init", "--advertise-addr", "127.0.0.1", stdout=subprocess.DEVNULL)
