@@ -104,10 +104,8 @@ def serve_proxy() -> None:
 def strangers(feature: str = "") -> None:
     """Create other people's swarm, container and daemon.json, which turns a feature on."""
     Path("/etc/docker").mkdir(exist_ok=True)
-    Path("/etc/docker/daemon.json").write_text(
     features = {"features": {feature: True}} if feature else {}
     Path("/etc/docker/daemon.json").write_text(json.dumps(DAEMON | features, indent=4) + "\n")
-    )
     run("systemctl", "restart", "docker")
     run("docker", "swarm", "init", "--advertise-addr", "127.0.0.1", stdout=subprocess.DEVNULL)
     root = Path("/var/lib/lab/image")
