@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """Put a stand-in host into a state that real hosts have: `lab-state STATE [ARGUMENT]`.
 
-break-dpkg: Install a package whose configuration fails.
-lock-apt SECONDS: Hold the locks of apt and dpkg, until SECONDS after the start of an apt-get.
-proxy: Let only the proxy 127.0.0.1:3128 reach the vendors' repositories, at http://vendors.lab:8899.
-strangers [FEATURE]: Create a Docker swarm, a published container and a daemon.json, which turns FEATURE on, such as cdi.
+- break-dpkg installs a package whose configuration fails.
+- lock-apt SECONDS holds the locks of apt and dpkg until SECONDS after the start of an apt-get.
+- proxy lets only the proxy 127.0.0.1:3128 reach the vendors' repositories. Their URL is http://vendors.lab:8899.
+- strangers [FEATURE] creates a Docker swarm, a published container and a daemon.json with that feature on, such as cdi.
 """
 
 from __future__ import annotations
