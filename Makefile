@@ -50,7 +50,7 @@ test: check site hosts ## Run check, build the documents, test the contract with
 # The longest suites first. A starting vLLM uses one core, so two suites run at a time.
 test-all: test ## Run test, the demo and every other scenario, as CI does; removes a running stand-in host first
 	$(MAKE) --no-print-directory lab-down
-	$(LAB) lab/suites.py quantize engines bare-host kernel-update switch-faults upgrade gateway models demo plays
+	$(LAB) lab/suites.py quantize engines real-hosts bare-host kernel-update switch-faults upgrade gateway models demo plays
 
 hosts: setup ## Prepare what the tests share: Docker, the engine's environment, small models
 	@lab/docker.sh

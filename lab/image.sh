@@ -5,7 +5,8 @@
 #   image.sh [--name] SUITE [LAYER]
 #
 # LAYER is a folder here with a Dockerfile. A layer in a subfolder builds on the layer of its parent folder.
-#   gpu   The bare machine with a card. Below it: ubuntu, which describes an Ubuntu host.
+#   gpu   The bare machine with a card. Below it: ubuntu, which describes an Ubuntu host; build, build/driver and
+#         build/driver/docker.
 #   fake  The fake engine and a stand-in card.
 # With --name, the script only prints the name of the image, even if the image does not exist.
 set -eu

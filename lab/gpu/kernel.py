@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Simulate a machine's kernel and firmware inside a lab host: `lab-kernel boot | load | unload`.
+"""Simulate a machine's kernel and firmware inside a lab host: `lab-kernel boot | load | unload | nodes`.
 
 A container sees the kernel of its machine. This program mounts the data of a bare machine over the paths of /proc and
 /sys that the inspection of a GPU host reads. They show PCI cards, loaded modules, Secure Boot, and the newest installed
@@ -7,6 +7,13 @@ Debian kernel as the running one. The files on disk are real: Debian's kernel an
 built, the initramfs. /etc/lab-gpu.json describes the machine:
 
     {"cards": {"0000:01:00.0": "2d04"}, "kernel": null, "secure_boot": null, "nouveau": false, "busy": false}
+
+A card is its device id, or an object: {"device": "2d04", "display": true, "lost": true}. A card with a display drives a
+monitor and has a desktop's memory in use. A lost card fell off the bus after the boot: the bus lists it, and NVML
+refuses its handle.
+
+As in reality, loading the module creates no device nodes. `nodes` creates them, and the stand-ins of nvidia-modprobe,
+nvidia-smi, nvidia-persistenced and NVML call it. /var/lib/lab/boots has one line for each boot.
 """
 
 from __future__ import annotations
@@ -33,14 +40,26 @@ OVER = {
 }
 # Major and minor number of /dev/fuse, a harmless device that containers may not open by default.
 NODE = (10, 229)
-# The data of a card for the stand-in NVML, see nvml.c.
-CARD = "16311 412 12.0 off GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
+BOOTS = Path("/var/lib/lab/boots")
+NVML = Path("/etc/lab-nvml.conf")
+# A card's memory in MiB, compute capability and name by its device id, for the stand-in NVML (nvml.c).
+MODELS = {
+    "2d04": (16311, "12.0", "NVIDIA GeForce RTX 5060 Ti"),
+    "2684": (24564, "8.9", "NVIDIA GeForce RTX 4090"),
+    "128b": (2048, "3.5", "NVIDIA GeForce GT 710"),
+}
+USED_MIB, DESKTOP_MIB = 412, 1236
+XORG = "1500 824 /usr/lib/xorg/Xorg"
 PRE_TURING = 0x1E
+# Each file of modprobe.d that blocks nouveau: of the role, and of NVIDIA's packages.
+BLOCKS_NOUVEAU = ("roundhouse-nouveau", "nvidia-blacklists-nouveau")
 
 
 def machine() -> dict:
-    """Return the description of the machine."""
-    return {**DEFAULT, **(json.loads(MACHINE.read_text()) if MACHINE.exists() else {})}
+    """Return the description of the machine, with each card as an object."""
+    this = {**DEFAULT, **(json.loads(MACHINE.read_text()) if MACHINE.exists() else {})}
+    cards = {address: {"device": card} if isinstance(card, str) else card for address, card in this["cards"].items()}
+    return {**this, "cards": cards}
 
 
 def said(*command: str) -> str:
@@ -68,20 +87,28 @@ def boot() -> int:
             subprocess.run(["mount", "--bind", RUN / name, place], check=True)
     # systemd writes this file only in a container, and the host stands for a machine.
     Path("/run/systemd/container").unlink(missing_ok=True)
-    nouveau = this["nouveau"] or "roundhouse-nouveau" not in said("lsinitramfs", f"/boot/initrd.img-{kernel}")
-    cards = [f"gpu {address} {device} {CARD}" for address, device in this["cards"].items()]
-    Path("/etc/lab-nvml.conf").write_text("\n".join([*cards, ""]))
-    for address, device in this["cards"].items():
-        card = RUN / "pci/devices" / address
-        card.mkdir(parents=True)
-        for name, value in (("vendor", "0x10de"), ("device", f"0x{device}"), ("class", "0x030000")):
-            (card / name).write_text(value + "\n")
-        if nouveau:
-            (card / "driver").symlink_to("../../drivers/nouveau")
+    initramfs = said("lsinitramfs", f"/boot/initrd.img-{kernel}")
+    nouveau = this["nouveau"] or not any(name in initramfs for name in BLOCKS_NOUVEAU)
+    for address, card in this["cards"].items():
+        plug(address, card, nouveau=nouveau)
+    BOOTS.parent.mkdir(parents=True, exist_ok=True)
+    with BOOTS.open("a") as boots:
+        boots.write(kernel + "\n")
     unload()
     if not nouveau and said("modinfo", "--set-version", kernel, "--field", "filename", "nvidia"):
         load()
     return 0
+
+
+def plug(address: str, card: dict, *, nouveau: bool) -> None:
+    """Add a card to the PCI bus."""
+    folder = RUN / "pci/devices" / address
+    folder.mkdir(parents=True)
+    facts = {"vendor": "0x10de", "device": f"0x{card['device']}", "class": "0x030000"}
+    for name, value in (facts | {"boot_vga": str(int(card.get("display", False)))}).items():
+        (folder / name).write_text(value + "\n")
+    if nouveau:
+        (folder / "driver").symlink_to("../../drivers/nouveau")
 
 
 def load() -> int:
@@ -103,14 +130,46 @@ def load() -> int:
     for name, content in (("module/nvidia/version", info("version")), ("driver/nvidia/version", banner(is_open))):
         (RUN / name).parent.mkdir(parents=True, exist_ok=True)
         (RUN / name).write_text(content + "\n")
-    for index, (address, device) in enumerate(this["cards"].items()):
+    for address, card in this["cards"].items():
         link = RUN / "pci/devices" / address / "driver"
         # The open modules support Turing and later; Blackwell is supported only by them.
-        drives = int(device[:2], 16) >= PRE_TURING if is_open else int(device[:2], 16) < 0x29
-        if not link.is_symlink() and drives:
+        family = int(card["device"][:2], 16)
+        if not link.is_symlink() and (family >= PRE_TURING if is_open else family < 0x29):
             link.symlink_to("../../drivers/nvidia")
-            node(f"/dev/nvidia{index}")
-    for name in ("/dev/nvidiactl", "/dev/nvidia-uvm"):
+    tell_nvml(this["cards"])
+    return 0
+
+
+def tell_nvml(cards: dict) -> None:
+    """Write the configuration of the stand-in NVML, which lists only the cards that the module is bound to."""
+    lines = []
+    for index, address in enumerate(bound()):
+        card = cards[address]
+        mib, capability, name = MODELS.get(card["device"], MODELS["2d04"])
+        display = card.get("display", False)
+        used = DESKTOP_MIB if display else USED_MIB
+        uuid = "GPU-5f1c" if not index else f"GPU-5f1c-{index}"
+        lines.append(
+            f"gpu {address} {card['device']} {mib} {used} {capability} {'on' if display else 'off'} {uuid} {name}"
+        )
+    lines += [f"graphics {index} {XORG}" for index, address in enumerate(bound()) if cards[address].get("display")]
+    lines += [f"lost {index}" for index, address in enumerate(bound()) if cards[address].get("lost")]
+    NVML.write_text("\n".join([*lines, ""]))
+
+
+def bound() -> list[str]:
+    """Return the addresses of the cards that the module is bound to, in PCI order."""
+    cards = sorted((RUN / "pci/devices").iterdir())
+    links = [card / "driver" for card in cards if (card / "driver").is_symlink()]
+    return [link.parent.name for link in links if link.readlink().name == "nvidia"]
+
+
+def nodes() -> int:
+    """Create the device nodes of the loaded module's cards, as the setuid program nvidia-modprobe does."""
+    if not (RUN / "module/nvidia").exists():
+        print("NVIDIA: the module nvidia is not loaded", file=sys.stderr)
+        return 1
+    for name in [*(f"/dev/nvidia{index}" for index, _ in enumerate(bound())), "/dev/nvidiactl", "/dev/nvidia-uvm"]:
         node(name)
     return 0
 
@@ -127,6 +186,7 @@ def unload() -> int:
             (card / "driver").unlink()
     for path in Path("/dev").glob("nvidia*"):
         path.unlink()
+    tell_nvml({})
     return 0
 
 
@@ -157,4 +217,4 @@ def mounted(place: str) -> bool:
 
 
 if __name__ == "__main__":
-    raise SystemExit({"boot": boot, "load": load, "unload": unload}[sys.argv[1]]())
+    raise SystemExit({"boot": boot, "load": load, "unload": unload, "nodes": nodes}[sys.argv[1]]())

@@ -19,8 +19,9 @@ import container
 import packages
 
 HERE = Path(__file__).resolve().parent
-# Several branches; 580.105.08 is below the minimum, 580.150.01 does not build, 595.71.05 is newer than the pin.
-DRIVERS = ("580.105.08", "580.126.09", "580.150.01", "580.173.02", "595.71.05")
+# Several branches. 535 and 570 are too old for the engine's CUDA. 580.105.08 is below the minimum, 580.150.01 does not
+# build, and 595.71.05 is newer than the pin.
+DRIVERS = ("535.261.03", "570.211.01", "580.105.08", "580.126.09", "580.150.01", "580.173.02", "595.71.05")
 BROKEN = "580.150.01"
 MAKEFILE = """\
 obj-m := nvidia.o
@@ -50,11 +51,23 @@ HEADERS = {
     "postinst": f'ln -sfn "$(readlink -f /lib/modules/*+deb*/build | tail -n 1)" /lib/modules/{NEWER}/build\n'
     f"run-parts --arg={NEWER} /etc/kernel/header_postinst.d\n"
 }
+# Loading the module creates no device nodes; these programs do (kernel.py).
+MODPROBE = "#!/bin/sh\nexec lab-kernel nodes\n"
+SMI = """\
+#!/bin/sh
+# The lab's nvidia-smi: it creates the device nodes and lists the cards, whatever its options.
+if ! lab-kernel nodes 2>/dev/null; then
+  echo "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
+  exit 9
+fi
+sed -nE 's/^gpu (\\S+ ){6}(\\S+) (.*)/\\3 (UUID: \\2)/p' /etc/lab-nvml.conf | nl -v 0 -w 1 -s ': ' | sed 's/^/GPU /'
+"""
 PERSISTENCED = """\
 [Unit]
 Description=NVIDIA Persistence Daemon (the lab's)
 
 [Service]
+ExecStartPre=/usr/bin/nvidia-modprobe -c 0
 ExecStart=/bin/sleep infinity
 
 [Install]
@@ -79,12 +92,12 @@ def driver(folder: Path, version: str) -> None:
     add("libnvidia-ml1", files=nvml(version))
     add("libcuda1", depends=f"libnvidia-ml1 (= {deb})")
     add("libcudadebugger1", depends=f"libcuda1 (= {deb})")
-    add("nvidia-modprobe")
+    add("nvidia-modprobe", files={"usr/bin/nvidia-modprobe": MODPROBE})
     add("nvidia-persistenced", files={"lib/systemd/system/nvidia-persistenced.service": PERSISTENCED})
     kernel = f"nvidia-kernel-open-dkms (= {deb}) | nvidia-kernel-dkms (= {deb})"
     names = ("libcuda1", "libcudadebugger1", "libnvidia-ml1", "nvidia-modprobe", "nvidia-persistenced")
     parts = [f"{name} (= {deb})" for name in names]
-    add("nvidia-driver-cuda", depends=", ".join([*parts, kernel]))
+    add("nvidia-driver-cuda", depends=", ".join([*parts, kernel]), files={"usr/bin/nvidia-smi": SMI})
 
 
 def kernel(folder: Path) -> None:

@@ -164,11 +164,15 @@ def test_containers_of_a_lost_engine_are_removed_once(docker):
 
 def test_an_engine_without_cdi_offers_no_cdi_device(docker):
     subprocess.run(["ln", "-s", "/bin/true", docker / "nvidia-ctk"], check=True)
-    (docker / "info").write_text(json.dumps({"CDISpecDirs": [], "Runtimes": {"runc": {}, "nvidia": {}}}))
+    (docker / "info").write_text(
+        json.dumps({"ServerVersion": "26.1.5", "CDISpecDirs": [], "Runtimes": {"runc": {}, "nvidia": {}}})
+    )
     found = docker_of_host.means()
     assert (found["cdi"], found["runtimes"]) == ([], ["nvidia", "runc"])
     (docker / "nvidia-ctk").unlink()
     (docker / "nvidia-ctk").write_text("#!/bin/sh\necho nvidia.com/gpu=all\n")
     (docker / "nvidia-ctk").chmod(0o755)
-    (docker / "info").write_text(json.dumps({"CDISpecDirs": ["/etc/cdi"], "Runtimes": {"runc": {}}}))
+    (docker / "info").write_text(
+        json.dumps({"ServerVersion": "26.1.5", "CDISpecDirs": ["/etc/cdi"], "Runtimes": {"runc": {}}})
+    )
     assert docker_of_host.means()["cdi"] == ["nvidia.com/gpu=all"]

@@ -17,7 +17,7 @@ from roundhouse.provision import image_pull
 from roundhouse.util import progress
 
 LOGIN = ("someone", "a-secret-of-the-registry")
-docker = pytest.mark.skipif(host_docker.server_version() is None, reason="no Docker engine answers; the lab starts one")
+docker = pytest.mark.skipif(not host_docker.info(), reason="no Docker engine answers; the lab starts one")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from refusal import refused
 from small_server import Handler, served
 from test_plugins import ROOT
 
-from roundhouse.host import apt, docker_proxy, proxy, receipt
+from roundhouse.host import apt, apt_sources, docker_proxy, proxy, receipt
 from roundhouse.provision import host_files, pull_module
 
 SECRET = connect_proxy.PASSWORD
@@ -118,7 +118,8 @@ def test_exceptions_that_are_not_a_list_of_names_are_refused(exceptions):
 
 def test_a_key_is_fetched_through_the_proxy(through, tmp_path, monkeypatch):
     monkeypatch.setattr(apt, "_KEYS", tmp_path / "keys")
-    monkeypatch.setattr(apt, "_SOURCES", tmp_path / "sources")
+    monkeypatch.setattr(apt_sources, "FOLDER", tmp_path / "sources")
+    (tmp_path / "sources").mkdir()
     with answering(b"not a key") as server:
         made = through(keys_invalid=server.server_port)
         source = {"name": "roundhouse-x", "uri": "http://keys.invalid/x", "suites": "/", "components": ""}

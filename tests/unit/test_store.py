@@ -25,6 +25,7 @@ from roundhouse.models.retry import Retry
 from roundhouse.provision import model_state, pull_module
 from roundhouse.util.progress import Progress
 
+QUIET = {"progress_path": None}
 RETRY = Retry(tries=2, first_seconds=0.01)
 MODEL = "lab/small"
 
@@ -187,7 +188,7 @@ def test_an_export_takes_results_and_drafts_and_no_base_of_a_result(hub, place, 
 
 def test_the_role_takes_the_results_that_the_source_has_and_skips_the_others(hub, place, tmp_path):
     result, away = put_result(place), tmp_path / "away"
-    given = {"required_models": [], "store": str(away), "source": str(place), "files_at_once": 4}
+    given = {"required_models": [], "store": str(away), "source": str(place), "files_at_once": 4, **QUIET}
     results = [
         {"path": str(away / result.relative_to(place))},
         {"path": str(away / f"quantized/small-int8/{'c' * 40}")},
@@ -388,7 +389,13 @@ def test_a_store_with_the_old_spelling_is_renamed_and_earlier_plans_find_their_m
     (row,) = pull.Pull(tmp_path / "away", FolderSource(place), quiet()).run(planned.results(required))
     assert row["changed"]
     assert [held.model for held in store.manifests(place, "quantized/small-fp8")] == ["quantized/small-fp8"]
-    given = {"required_models": [], "store": str(place), "source": str(place), "files_at_once": 4}
+    given = {
+        "required_models": [],
+        "store": str(place),
+        "source": str(place),
+        "files_at_once": 4,
+        "progress_path": None,
+    }
     assert [pull_module.pull_models(given)["changed"] for _ in range(2)] == [True, False]
     assert (place / "quantised").readlink() == Path("quantized")
     assert old.resolve() == result.resolve()

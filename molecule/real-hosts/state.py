@@ -1,0 +1,122 @@
+#!/usr/bin/python3
+"""Put a stand-in host into a state that real hosts have: `lab-state STATE [ARGUMENT]`.
+
+- break-dpkg installs a package whose configuration fails.
+- lock-apt SECONDS holds the locks of apt and dpkg until SECONDS after the start of an apt-get.
+- proxy lets only the proxy 127.0.0.1:3128 reach the vendors' repositories. Their URL is http://vendors.lab:8899.
+- strangers [FEATURE] creates a Docker swarm, a published container and a daemon.json with that feature on, such as cdi.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+LOCKS = ("/var/lib/apt/lists/lock", "/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock")
+VENDORS, BEHIND = "http://vendors.lab:8899", "http://127.0.0.1:8898"
+DAEMON = {"log-driver": "json-file", "log-opts": {"max-size": "9m"}, "dns": ["9.9.9.9"]}
+CONTROL = """\
+Package: stranger
+Version: 1.0
+Architecture: all
+Maintainer: the lab <lab@localhost>
+Description: a package whose configuration fails
+"""
+
+
+def run(*command: str | Path, **options) -> None:
+    """Run a program. Raises CalledProcessError."""
+    subprocess.run(command, check=True, **options)
+
+
+def break_dpkg() -> None:
+    """Install a package whose configuration fails."""
+    root = Path("/var/lib/lab/stranger")
+    (root / "DEBIAN").mkdir(parents=True)
+    (root / "DEBIAN/control").write_text(CONTROL)
+    (root / "DEBIAN/postinst").write_text("#!/bin/sh\necho 'stranger: no licence' >&2\nexit 1\n")
+    (root / "DEBIAN/postinst").chmod(0o755)
+    run("dpkg-deb", "--build", root, "/var/lib/lab/stranger.deb")
+    subprocess.run(["dpkg", "--install", "/var/lib/lab/stranger.deb"], check=False)
+
+
+def lock_apt(seconds: str) -> None:
+    """Hold the locks until some seconds after the first apt-get starts, which the run's speed does not change."""
+    with contextlib.ExitStack() as held:
+        for path in LOCKS:
+            fcntl.lockf(held.enter_context(Path(path).open("w")), fcntl.LOCK_EX)
+        end = time.monotonic() + 600  # a bound, if no apt-get starts
+        while not _runs("apt-get") and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(float(seconds))
+
+
+def _runs(program: str) -> bool:
+    """Return true if a process has this name."""
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):  # it has ended
+            if path.read_text().strip() == program:
+                return True
+    return False
+
+
+def proxy() -> None:
+    """Move the repositories behind the proxy, and rename them in the owner's apt sources."""
+    run("systemctl", "disable", "--now", "--quiet", "lab-repository.service")
+    server = ["-m", "http.server", "--bind", "127.0.0.1", "--directory", "/srv/lab/repository", "8898"]
+    run("systemd-run", "--quiet", "--unit=lab-behind-proxy", "/usr/bin/python3", *server)
+    run("systemd-run", "--quiet", "--unit=lab-proxy", "/usr/bin/python3", "/usr/local/sbin/lab-state", "serve-proxy")
+    for source in Path("/etc/apt/sources.list.d").iterdir():
+        source.write_text(source.read_text().replace("http://127.0.0.1:8899", VENDORS))
+
+
+def serve_proxy() -> None:
+    """Forward requests; only this program knows where the vendors are."""
+
+    class Forward(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = {name: self.headers[name] for name in ("Range", "If-Range") if self.headers[name]}
+            # apt and the roles ask only for http URLs.
+            request = urllib.request.Request(self.path.replace(VENDORS, BEHIND), headers=wanted)  # noqa: S310 - http
+            try:
+                answer = urllib.request.urlopen(request, timeout=60)  # noqa: S310 - http
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
+                self.send_response(answer.status)
+                for name in ("Content-Length", "Content-Type", "Content-Range", "Last-Modified"):
+                    if answer.headers[name]:
+                        self.send_header(name, answer.headers[name])
+                self.end_headers()
+                self.wfile.write(answer.read())
+
+    ThreadingHTTPServer(("127.0.0.1", 3128), Forward).serve_forever()
+
+
+def strangers(feature: str = "") -> None:
+    """Create other people's swarm, container and daemon.json, which turns a feature on."""
+    Path("/etc/docker").mkdir(exist_ok=True)
+    features = {"features": {feature: True}} if feature else {}
+    Path("/etc/docker/daemon.json").write_text(json.dumps(DAEMON | features, indent=4) + "\n")
+    run("systemctl", "restart", "docker")
+    run("docker", "swarm", "init", "--advertise-addr", "127.0.0.1", stdout=subprocess.DEVNULL)
+    root = Path("/var/lib/lab/image")
+    (root / "bin").mkdir(parents=True)
+    (root / "bin/sh").write_bytes(Path("/bin/busybox").read_bytes())
+    (root / "bin/sh").chmod(0o755)
+    run("sh", "-c", f"tar -C {root} -c . | docker import - strangers >/dev/null")
+    sleep = ["strangers", "/bin/sh", "-c", "while :; do read -t 60 x; done"]
+    run("docker", "run", "--detach", "--interactive", "--name=strangers", "--publish=19090:80", *sleep)
+
+
+if __name__ == "__main__":
+    states = {"break-dpkg": break_dpkg, "lock-apt": lock_apt, "proxy": proxy, "strangers": strangers}
+    {**states, "serve-proxy": serve_proxy}[sys.argv[1]](*sys.argv[2:])
