@@ -43,7 +43,8 @@ ExecStopPost=/bin/rm -rf /var/run/nvidia-persistenced
 """
 DAEMON = """\
 #!/bin/sh
-# The lab's daemon: it records its arguments.
+# The lab's daemon: it creates the device nodes, as the real one does, and records its arguments.
+lab-kernel nodes
 mkdir -p /run/nvidia-persistenced
 echo "$*" >/run/nvidia-persistenced/arguments
 sleep infinity &
