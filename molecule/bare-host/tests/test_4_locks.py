@@ -16,7 +16,7 @@ HOLD = (
 
 @pytest.mark.parametrize("path", ["/var/lib/apt/lists/lock", "/var/lib/dpkg/lock-frontend"])
 def test_a_locked_apt_is_waited_for(host, path):
-    host.check_output('systemd-run --unit lab-hold --collect python3 -c "%s"', HOLD.format(path=path))
+    host.check_output("systemd-run --unit lab-hold --collect python3 -c %s", HOLD.format(path=path))
     host.check_output("timeout 60 sh -c 'until test -e /run/lab-held; do sleep 0.1; done'; rm /run/lab-held")
     command = ["ansible", "--inventory", INVENTORY, host.backend.hostname, "--module-name", "roundhouse_host_files"]
     command += ["--args", json.dumps({"receipt": {"hold": ["bash"]}}), "--become"]

@@ -54,7 +54,7 @@ def own(host):
     host.check_output("printf %s %s > /etc/docker/daemon.json", "%s", OWN)
     host.check_output("printf %s %s > /etc/apt/sources.list.d/mine.list", "%s", SOURCE)
     host.check_output("printf %s %s > /etc/apt/sources.list.d/nvidia-container-toolkit.list", "%s", TOOLKIT)
-    host.check_output('python3 -c "%s"', FETCH.format(path="/usr/share/keyrings/theirs.asc"))
+    host.check_output("python3 -c %s", FETCH.format(path="/usr/share/keyrings/theirs.asc"))
     host.check_output("systemctl restart docker")
     host.check_output("cd /usr && tar -c --dereference bin/sleep lib/x86_64-linux-gnu/libc.so.6 lib64 | "
                       "docker import --change 'ENTRYPOINT [\"/bin/sleep\"]' - mine")  # fmt: skip

@@ -83,7 +83,8 @@ def play(host: Host) -> Callable[..., str]:
     def run(**variables: Any) -> str:
         command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", host.backend.hostname]
         command += ["--extra-vars", json.dumps(variables), str(ROOT / "playbooks/host.yml")]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        # molecule asks for colors, which the recap's lines would begin with.
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
         return next(line for line in done.stdout.splitlines() if line.startswith(host.backend.hostname))
