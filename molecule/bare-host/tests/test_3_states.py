@@ -40,7 +40,8 @@ def test_a_runfile_driver_is_kept(host, doctor, play, said):
         host.check_output("rm /usr/bin/nvidia-uninstall")
     assert result.returncode == 0
     assert "changed=0" in result.stdout
-    assert "The driver 580.173.02 works. It is not changed: NVIDIA" in said(result)  # YAML doubles the apostrophe behind it
+    # YAML doubles the apostrophe that follows.
+    assert "The driver 580.173.02 works. It is not changed: NVIDIA" in said(result)
 
 
 def test_secure_boot_is_checked_before_any_change(machine, play, said):
