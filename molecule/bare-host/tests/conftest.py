@@ -77,7 +77,8 @@ def play(host: Host) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(playbook: str, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
         command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", host.backend.hostname, *options]
         command += ["--extra-vars", json.dumps(variables), str(ROOT / "molecule/bare-host" / playbook)]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        # molecule asks for colors, whose codes would break a folded sentence.
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     return run

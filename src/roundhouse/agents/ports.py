@@ -18,6 +18,7 @@ _ANY_OR_LOOPBACK = (
     "0000000000000000FFFF00000100007F",
 )
 _DOCKER = "docker.service"
+_TRIES = 3
 
 
 class Holder(NamedTuple):
@@ -34,7 +35,23 @@ class Holder(NamedTuple):
 
 
 def holder(port: int) -> Holder | None:
-    """Return the process that listens on the port at 127.0.0.1 or all addresses; None if the port is free."""
+    """Return the process that listens on the port at 127.0.0.1 or all addresses; None if the port is free.
+
+    A server that restarts may pass its socket to a process that /proc did not list yet, so the search is repeated.
+    """
+    found = None
+    for _ in range(_TRIES):
+        inodes = _listening(port)
+        if not inodes:
+            return None
+        found = _process(inodes)
+        if found.pid is not None:
+            return _container_behind(found, port)
+    return found
+
+
+def _listening(port: int) -> set[str]:
+    """Return the sockets that listen on the port, as the links in /proc/PID/fd name them."""
     inodes = set()
     for table in ("tcp", "tcp6"):
         path = _PROC / "net" / table
@@ -45,7 +62,7 @@ def holder(port: int) -> Holder | None:
             address, _, hex_port = fields[1].rpartition(":")
             if fields[3] == _LISTEN and int(hex_port, 16) == port and address in _ANY_OR_LOOPBACK:
                 inodes.add(f"socket:[{fields[9]}]")
-    return _container_behind(_process(inodes), port) if inodes else None
+    return inodes
 
 
 def _container_behind(found: Holder, port: int) -> Holder:
