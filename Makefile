@@ -47,10 +47,14 @@ check: lint unit ## Run lint and the unit tests, without a host (some minutes)
 test: check site hosts ## Run check, build the documents, test the contract with vLLM and the main job (about 13 minutes)
 	$(LAB) lab/suites.py contract default
 
-# The longest suites first. A starting vLLM uses one core, so two suites run at a time.
-test-all: test ## Run test, the demo and every other scenario, as CI does; removes a running stand-in host first
+# All of test, with its suites and the others in one pool, so that no core waits between two pools. The longest suites
+# come first. A starting vLLM uses one core, so two suites run at a time.
+test-all: check site hosts ## Run test, the demo and the other scenarios, as CI does; removes a running stand-in host
 	$(MAKE) --no-print-directory lab-down
-	$(LAB) lab/suites.py quantize engines real-hosts bare-host kernel-update switch-faults upgrade gateway models demo plays
+	$(LAB) lab/suites.py quantize engines contract bare-host upgrade switch-faults gateway plays models kernel-update default demo
+
+real-hosts: hosts ## Run the host roles on 25 hosts in states of real hosts, and print the table (about 15 minutes)
+	$(LAB) lab/suites.py real-hosts
 
 hosts: setup ## Prepare what the tests share: Docker, the engine's environment, small models
 	@lab/docker.sh
