@@ -53,7 +53,7 @@ test-all: check site hosts ## Run test, the demo and the other scenarios, as CI 
 	$(MAKE) --no-print-directory lab-down
 	$(LAB) lab/suites.py quantize engines contract bare-host upgrade switch-faults gateway plays models kernel-update default demo
 
-real-hosts: hosts ## Run the host roles on 25 hosts in states of real hosts, and print the table (about 15 minutes)
+real-hosts: hosts ## Run the host roles on 25 hosts in states of real hosts, and print the table (about 10 minutes)
 	$(LAB) lab/suites.py real-hosts
 
 hosts: setup ## Prepare what the tests share: Docker, the engine's environment, small models

@@ -21,7 +21,8 @@ def cells(row: dict) -> list[str]:
     refused = row["outcome"] == "refused"
     second = "" if refused else f"changed={row['second']}"
     real = row.get("real") or "facts of the host only"
-    outcome = f"refused: {row['text']}" if refused else "serves"
+    # The remedy follows the first colon.
+    outcome = f"refused: {row['text'].partition(': ')[0]}" if refused else "serves"
     return [row["start"], outcome, f"{row['seconds']} s", str(row["reboots"]), second, real]
 
 
