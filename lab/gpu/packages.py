@@ -80,3 +80,11 @@ def make_key(name: str, into: Path) -> str:
     into.parent.mkdir(parents=True, exist_ok=True)
     into.write_bytes(run("gpg", "--armor", "--export", fingerprint))
     return fingerprint
+
+
+def nvml(source: Path, version: str) -> dict[str, bytes]:
+    """Compile the stand-in for NVML as the library of one release of the driver."""
+    options = ["-O1", "-shared", "-fPIC", f'-DDRIVER="{version}"', "-Wl,-soname,libnvidia-ml.so.1"]
+    with tempfile.NamedTemporaryFile() as library:
+        run("gcc", *options, "-o", library.name, source)
+        return {"usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1": Path(library.name).read_bytes()}

@@ -10,9 +10,7 @@ DKMS builds, the library that NVML's client loads, and Docker's engine (Debian 1
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import container
@@ -89,7 +87,7 @@ def driver(folder: Path, version: str) -> None:
     ):
         scripts = {script: text.format(version=version) for script, text in DKMS_SCRIPTS.items()}
         add(name, depends="dkms", fields=f"Conflicts: {rival}", files=sources(version, licence), scripts=scripts)
-    add("libnvidia-ml1", files=nvml(version))
+    add("libnvidia-ml1", files=packages.nvml(HERE / "nvml.c", version))
     add("libcuda1", depends=f"libnvidia-ml1 (= {deb})")
     add("libcudadebugger1", depends=f"libcuda1 (= {deb})")
     add("nvidia-modprobe", files={"usr/bin/nvidia-modprobe": MODPROBE})
@@ -117,14 +115,6 @@ def sources(version: str, licence: str) -> dict[str, str]:
         f"usr/src/nvidia-{version}/Makefile": MAKEFILE.format(version=version, licence=licence, broken=broken),
         f"usr/src/nvidia-{version}/dkms.conf": DKMS.format(version=version),
     }
-
-
-def nvml(version: str) -> dict[str, bytes]:
-    """Compile the stand-in for NVML as the library of one release."""
-    options = ["-O1", "-shared", "-fPIC", f'-DDRIVER="{version}"', "-Wl,-soname,libnvidia-ml.so.1"]
-    with tempfile.NamedTemporaryFile() as library:
-        subprocess.run(["gcc", *options, "-o", library.name, HERE / "nvml.c"], check=True)
-        return {"usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1": Path(library.name).read_bytes()}
 
 
 def main(target: Path) -> int:

@@ -112,7 +112,7 @@ def user_space(folder: Path, release: str) -> None:
 
     unit = {"usr/bin/nvidia-persistenced": DAEMON, "lib/systemd/system/nvidia-persistenced.service": PERSISTENCED}
     compute = f"libnvidia-compute-{end} (= {version})"
-    add("libnvidia-compute", files=library(release))
+    add("libnvidia-compute", files=packages.nvml(HERE / "nvml.c", release))
     add("nvidia-kernel-common")
     add("nvidia-utils", depends=compute)
     add("nvidia-compute-utils", depends=compute, files=unit, scripts={"postinst": ACCOUNT})
@@ -123,14 +123,6 @@ def user_space(folder: Path, release: str) -> None:
             depends=f"nvidia-kernel-common-{end} (= {version}), nvidia-compute-utils-{end} (= {version}), {compute}",
         )
         packages.build(folder, headless)
-
-
-def library(release: str) -> dict[str, bytes]:
-    """Compile the stand-in for NVML as the library of one release."""
-    options = ["-O1", "-shared", "-fPIC", f'-DDRIVER="{release}"', "-Wl,-soname,libnvidia-ml.so.1"]
-    with tempfile.NamedTemporaryFile() as target:
-        subprocess.run(["gcc", *options, "-o", target.name, HERE / "nvml.c"], check=True)
-        return {"usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1": Path(target.name).read_bytes()}
 
 
 def main(target: Path) -> int:
