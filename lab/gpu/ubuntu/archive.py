@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import packages
@@ -137,6 +138,7 @@ def main(target: Path) -> int:
         for release in releases:
             modules(folder, abi, release)
             user_space(folder, release)
+        time.sleep(1.1 if before else 0)  # apt compares the times of two days in seconds
         packages.publish(folder, key)
         before = folder
     return 0
