@@ -53,7 +53,7 @@ def test_ubuntus_own_modules_follow_the_hosts_kernel_and_need_no_dkms(choose, ma
     machine.secure_boot(True)  # Canonical signs them
     machine.runs(HWE)
     made = choose(
-        Packages({}, [], [], {"linux-image-generic-hwe-24.04": f"linux-image-{HWE}"}), platform="Ubuntu 24.04"
+        Packages({}, [], [], [], {"linux-image-generic-hwe-24.04": f"linux-image-{HWE}"}), platform="Ubuntu 24.04"
     )
     assert (made.action, made.source, made.build) == ("install", "distribution", [])
     assert "linux-modules-nvidia-580-server-open-generic-hwe-24.04" in made.missing
@@ -172,17 +172,22 @@ def test_the_minimum_version_compares_by_number(machine):
 
 def test_dpkgs_states_are_read():
     listing = "libnvidia-ml1:amd64\t580-1\thi \t\nnvidia-kernel-open-dkms\t580-1\tiF \tdkms\nold\t1\trc \t\n"
+    listing += "half\t1\tiHR\t\nunpacked\t1\tiU \t\nwaits\t1\tiW \t\n"
     listing += "linux-image-generic\t6.8\tii \tlinux-image-6.8.0-90-generic, linux-modules-extra-6.8.0-90-generic\n"
     listing += "linux-image-6.8.0-90-generic\t6.8\tii \tkmod\n"
     found = dpkg.parse(listing)
     assert found.versions["libnvidia-ml1"] == "580-1"
-    assert (found.held, found.broken) == (["libnvidia-ml1"], ["nvidia-kernel-open-dkms"])
+    assert (found.held, found.broken) == (
+        ["libnvidia-ml1"],
+        ["nvidia-kernel-open-dkms", "half", "unpacked", "waits"],
+    )
+    assert found.failed == ["nvidia-kernel-open-dkms", "half"]
     assert list(found.kernel_metas) == ["linux-image-generic"]
 
 
 def test_a_host_without_dpkg_has_no_packages(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert installed() == ({}, [], [], {})
+    assert installed() == Packages({}, [], [])
 
 
 def test_every_platform_is_complete_for_its_source():

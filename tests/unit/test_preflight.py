@@ -1,5 +1,6 @@
 """Preflight's table: all findings at once, problems that end the run, and warnings."""
 
+import json
 import shutil
 import socket
 
@@ -8,7 +9,7 @@ import tomllib
 from machine import CARD
 
 from roundhouse.agents import gpu_memory
-from roundhouse.host import driver, system
+from roundhouse.host import driver, receipt, system
 from roundhouse.host.dpkg import Packages
 from roundhouse.models import store as models_store
 from roundhouse.paths import CHECKOUT
@@ -89,6 +90,23 @@ def test_foreign_packages_and_sources_are_reported(machine, rows):
     assert len(found.warnings) == 2
     machine.write("etc/roundhouse/nvidia_driver.json", "{}")
     assert "nvidia-driver" not in rows(there)["packages of others"].found
+
+
+def test_a_failed_package_of_others_is_refused_and_one_of_the_roles_is_not(machine, rows, monkeypatch):
+    receipt_path = machine.root / "receipt.json"
+    monkeypatch.setattr(receipt, "PATH", receipt_path)
+    failed = ["stranger", "docker-ce", "nvidia-kernel-open-dkms"]
+    there = Packages({}, [], [*failed, "unpacked"], failed)
+    assert rows(there)["packages of others"].problems == [
+        f"dpkg did not complete the installation of {name}. Run `dpkg --configure {name}`, or remove the package."
+        for name in ("stranger", "docker-ce")
+    ]
+    receipt_path.write_text(json.dumps({"packages": ["docker-ce"], "held": [], "accounts": []}))
+    found = rows(there)["packages of others"]
+    assert ["stranger" in sentence for sentence in found.problems] == [True]
+    assert found.warnings == [
+        "Partly installed: docker-ce, nvidia-kernel-open-dkms, unpacked. The roles complete the installation."
+    ]
 
 
 def wanted(tmp_path, files=None, revision="main", **fit):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -23,11 +23,15 @@ KERNEL_MODULES = re.compile(r"^linux-(modules|objects|signatures)-nvidia-")
 
 
 class Packages(NamedTuple):
-    """The packages: `versions` of the installed, `held` from upgrades, `broken` (half installed or configured)."""
+    """The packages: `versions` of the installed, `held` from upgrades, `broken` (not completely installed).
+
+    `failed` are those of `broken` whose installation or configuration began and did not end.
+    """
 
     versions: dict[str, str]
     held: list[str]
     broken: list[str]
+    failed: Sequence[str] = ()
     kernel_metas: Mapping[str, str] = MappingProxyType({})  # the dependencies of each kernel's meta-package
 
     @property
@@ -44,7 +48,7 @@ class Packages(NamedTuple):
 def installed() -> Packages:
     """Return the packages; empty on a host without dpkg, which preflight refuses."""
     if not shutil.which("dpkg-query"):
-        return Packages({}, [], [], {})
+        return Packages({}, [], [])
     form = "${binary:Package}\t${Version}\t${db:Status-Abbrev}\t${Depends}\n"
     return parse(process.run(["dpkg-query", "--show", f"--showformat={form}"], check=True).stdout)
 
@@ -54,7 +58,7 @@ def parse(listing: str) -> Packages:
 
     dpkg's status letters are: desired (h: held), status (i: installed), error.
     """
-    versions, held, broken, metas = {}, [], [], {}
+    versions, held, broken, failed, metas = {}, [], [], [], {}
     for row in listing.splitlines():
         name, version, status, depends = row.split("\t")
         name = name.partition(":")[0]  # of the architecture
@@ -64,6 +68,8 @@ def parse(listing: str) -> Packages:
                 metas[name] = depends
         elif status[1] not in "nc":  # n: not installed, c: only its configuration files are left
             broken.append(name)
+            if status[1] in "FH":  # half configured, half installed
+                failed.append(name)
         if status[0] == "h":
             held.append(name)
-    return Packages(versions, held, broken, metas)
+    return Packages(versions, held, broken, failed, metas)

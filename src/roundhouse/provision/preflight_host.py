@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..agents import gpu_memory
-from ..host import driver, gpu_problem, gpu_process, system
+from ..host import dpkg, driver, gpu_problem, gpu_process, receipt, system
 from ..host.dpkg import Packages
 from ..host.driver import Facts
 from ..host.system import System
@@ -148,9 +148,23 @@ def _foreign(packages: Packages, root: Path) -> Row:
         "reports conflicting values for Signed-By."
         for name in lists
     ]
-    if packages.broken:
-        warnings.append(
-            f"Partly installed: {', '.join(packages.broken)}. The roles repair their own packages; run `dpkg --audit` "
-            "for details."
-        )
-    return Row("packages of others", ", ".join([*found, *lists]) or "none", warnings=warnings)
+    failed = _failed(packages)
+    problems = [
+        f"dpkg did not complete the installation of {name}. Run `dpkg --configure {name}`, or remove the package."
+        for name in failed
+    ]
+    if ours := [name for name in packages.broken if name not in failed]:
+        warnings.append(f"Partly installed: {', '.join(ours)}. The roles complete the installation.")
+    return Row("packages of others", ", ".join([*found, *lists]) or "none", problems, warnings)
+
+
+def _failed(packages: Packages) -> list[str]:
+    """Return the packages of others that a repair by the roles would fail on.
+
+    A killed run leaves packages of its own in the same state. The receipt has them, except driver packages that the run
+    upgraded.
+    """
+    if not packages.failed:
+        return []
+    own = receipt.load().packages
+    return [name for name in packages.failed if name not in own and not dpkg.DRIVER.match(name)]
