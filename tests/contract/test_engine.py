@@ -303,7 +303,7 @@ def until(condition):
 
 
 def test_7_running_and_waiting_requests_are_counted(host, client, engine):
-    with host.long_answers(2) as tokens:
+    with host.long_answers(1) as tokens:
         streams = running(client, 10, tokens)
         until(lambda: has(engine, 8, 2))
     assert [stream.result()[1] for stream in streams] == ["length"] * 10
@@ -324,7 +324,7 @@ def test_7_the_watchdog_detects_a_stopped_core_behind_a_working_api(host, engine
 
 
 def test_8_a_stopping_engine_finishes_requests_refuses_new_ones_and_exits_with_0(host, client, engine):
-    with host.long_answers(5) as tokens:
+    with host.long_answers(3) as tokens:
         streams = running(client, 2, tokens)
         until(lambda: has(engine, 2, 0))
         host.run("kill -INT $(pgrep --full --oldest '^[^ ]*python[^ ]* [^ ]*vllm serve')")
