@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..util import files, lock_file
+from ..util import lock as util_lock
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
@@ -95,7 +96,7 @@ def required_models(agents: Sequence[Agent], path: Path) -> list[RequiredModel]:
 
 def record(path: Path, found: Locked, *, relock: bool = False, check: bool = False) -> tuple[Locked, list[str]]:
     """Add missing entries, with `relock` also changed ones; return all entries and the keys of the changed ones."""
-    with files.exclusive(path.parent):
+    with util_lock.exclusive(path.parent):
         locked = read(path)
         changed = [name for name in found if name not in locked or (relock and locked[name] != found[name])]
         for name in changed:

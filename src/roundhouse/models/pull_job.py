@@ -6,7 +6,6 @@ by hand reports only to its terminal.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import threading
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RoundhouseError
-from ..util import json_file
+from ..util import json_file, lock
 from . import manifest, safetensors, store
 from .download import PART
 from .manifest import File
@@ -210,11 +209,4 @@ def _record(place: Path, model: str, began: float, errors: Iterable[RoundhouseEr
 
 def _is_running(folder: Path) -> bool:
     """Return true if a process holds the repository's lock."""
-    try:
-        with (folder / LOCK).open() as file:
-            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # there is no lock file, or the disk does not support locks
-        return False
-    return False
+    return lock.is_held(folder / LOCK)

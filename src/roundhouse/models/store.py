@@ -175,7 +175,7 @@ def locked(store: Path, model: str, say: Callable[[str], None], stop: threading.
 def _opened(path: Path) -> Iterator[int]:
     try:
         make_folder(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise RoundhouseError(
             "store_not_writable",

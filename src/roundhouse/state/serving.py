@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import RoundhouseError, unreadable
-from ..util import files, json_file
+from ..util import files, json_file, lock
 from ..util.process import BOOT_ID
 
 FOLDER = Path("/var/lib/roundhouse/state")
 LOCK = Path("/run/roundhouse/switch.lock")
 # One file per agent, because to remove a file needs no disk space.
 _STOPPED = "stopped-"
+_LOCK = "serving.lock"
 _LOCK_POLL_SECONDS = 0.2
 # is_switching() holds the lock for a moment too, so one attempt is not enough.
 _LOCK_TRY_SECONDS = 0.5
@@ -44,15 +45,14 @@ def record(name: str, conflicts: list[str]) -> None:
 def prepared(name: str, conflicts: list[str]) -> Iterator[Callable[[], None]]:
     """Write the record beside its place, and yield the function that puts it there, which needs no disk space.
 
-    Agents of two GPUs may become ready at the same moment, so each writer locks the folder. Both root's switch and the
-    unit's user can open it.
+    Agents of two GPUs may become ready at the same moment, so each writer holds the lock.
     """
     path = FOLDER / "serving.json"
     before = serving()
     aside = files.stage(path, json.dumps(_serving(name, conflicts, before)))
 
     def commit() -> None:
-        with files.exclusive(path.parent):
+        with lock.exclusive(FOLDER / _LOCK):
             now = serving()
             if now == before:
                 aside.rename(path)
@@ -86,9 +86,14 @@ def forget_stopped(names: list[str]) -> None:
 
 
 def make_folder() -> None:
-    """Create the folder, which is missing before the first start of a unit. Raises RoundhouseError."""
+    """Create the folder, and take it over from the engines' account, as earlier versions left it.
+
+    Raises RoundhouseError.
+    """
     try:
-        FOLDER.mkdir(parents=True, exist_ok=True)
+        files.make_folder(FOLDER)
+        if os.geteuid() == 0:
+            files.take_over(FOLDER)
     except OSError as error:
         raise unwritable(FOLDER, error) from None
 
@@ -111,7 +116,7 @@ def switching(describe: Callable[[], str], *, wait: Callable[[str], None] | None
     """
     try:
         LOCK.parent.mkdir(mode=0o755, exist_ok=True)
-        file = LOCK.open("a")
+        descriptor = lock.opened(LOCK)
     except OSError as error:
         raise RoundhouseError(
             "lock_unwritable",
@@ -121,8 +126,8 @@ def switching(describe: Callable[[], str], *, wait: Callable[[str], None] | None
             reason=error.strerror or type(error).__name__,
         ) from None
     end = time.monotonic() + _LOCK_TRY_SECONDS
-    with file:
-        while not _locked(file.fileno()):
+    try:
+        while not lock.taken(descriptor):
             if time.monotonic() < end:
                 time.sleep(_LOCK_POLL_SECONDS)
                 continue
@@ -133,23 +138,13 @@ def switching(describe: Callable[[], str], *, wait: Callable[[str], None] | None
             wait(sentence)
             time.sleep(_LOCK_POLL_SECONDS)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def is_switching() -> bool:
     """Return whether a switch runs now; this needs no root."""
-    try:
-        with LOCK.open() as file:
-            return not _locked(file.fileno())
-    except FileNotFoundError:
-        return False
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return lock.is_held(LOCK)
 
 
 def _serving(name: str, conflicts: list[str], before: list[str]) -> dict[str, object]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import os
+import shutil
+import stat
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,12 +99,36 @@ def link(path: Path, target: str) -> None:
     aside.rename(path)
 
 
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a folder while reading and changing its files."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def take_over(folder: Path) -> None:
+    """Make this process's account the owner of a folder that belongs to another account, and of its files.
+
+    Links, pipes, folders and files with a second name are removed, because the other account may have placed them as a
+    trap. Raises OSError.
+    """
+    owner = os.geteuid()
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # on the folder itself, so that no lock file is needed
-        yield
+        if os.fstat(descriptor).st_uid == owner:
+            return
+        # First, so that the other account can change no name meanwhile.
+        os.fchown(descriptor, owner, os.getegid())
+        os.fchmod(descriptor, 0o755)
+        for name in [each.name for each in folder.iterdir()]:
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode):
+                shutil.rmtree(folder / name)
+            elif stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                _own_file(name, descriptor)
+            else:
+                os.unlink(name, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _own_file(name: str, folder: int) -> None:
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.fchown(descriptor, os.geteuid(), os.getegid())
+        os.fchmod(descriptor, 0o644)
     finally:
         os.close(descriptor)
