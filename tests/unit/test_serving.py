@@ -142,7 +142,7 @@ def test_the_folder_is_taken_over_from_the_engines_account_without_its_traps(pat
     os.link(victim, tmp_path / "starts.json")
     (tmp_path / "folder").mkdir()
     os.chown(tmp_path, 65534, 65534)
-    serving.make_folder()
+    serving.own_folder()
     assert sorted(each.name for each in tmp_path.iterdir()) == ["history.jsonl", "serving.json"]
     assert victim.read_text() == "root's"
     for each in (tmp_path, *tmp_path.iterdir()):

@@ -86,14 +86,21 @@ def forget_stopped(names: list[str]) -> None:
 
 
 def make_folder() -> None:
-    """Create the folder, and take it over from the engines' account, as earlier versions left it.
-
-    Raises RoundhouseError.
-    """
+    """Create the folder, which is missing before the first switch. Raises RoundhouseError."""
     try:
         files.make_folder(FOLDER)
-        if os.geteuid() == 0:
-            files.take_over(FOLDER)
+    except OSError as error:
+        raise unwritable(FOLDER, error) from None
+
+
+def own_folder() -> None:
+    """Create the folder, and take it over from the engines' account. Raises RoundhouseError.
+
+    Units of earlier versions give that account the folder when they start, also after a rollback to their plan.
+    """
+    make_folder()
+    try:
+        files.take_over(FOLDER)
     except OSError as error:
         raise unwritable(FOLDER, error) from None
 

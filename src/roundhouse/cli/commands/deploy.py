@@ -45,6 +45,7 @@ def put(found: PlanSet, args: argparse.Namespace) -> command.Answer:
     ):
         if args.dry_run:
             return _preview(found, args)
+        serving.own_folder()
         done = deploy.deploy(found, report, drain_seconds=args.drain, start_agents=not args.no_start)
     return {**done}, f"the plan {done['plan']} is deployed; active: {', '.join(done['serving']) or 'no agent'}"
 
