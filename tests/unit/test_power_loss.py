@@ -4,9 +4,12 @@ import json
 
 import pytest
 from power_loss import Disk, PowerLost
+from pulling import is_whole, pull_models
 
 from roundhouse.state import serving, switch_journal
 from roundhouse.util import files, json_file
+
+pytest_plugins = ("pulling",)  # the fixtures hub and place
 
 
 def all_points(root, prepare, act, check):
@@ -87,3 +90,13 @@ def test_an_ended_switch_does_not_come_back(state):
 
     journal = switch_journal.Journal("dev", ["architect"])
     all_points(state, prepare, journal.end, check)
+
+
+def test_a_complete_model_is_complete_after_a_power_loss(hub, place, monkeypatch):
+    place.mkdir()
+    disk = Disk(place)
+    with disk.failing_at(0, monkeypatch):
+        pull_models(hub, place)
+    disk.lose_power()
+    assert [row["changed"] for row in pull_models(hub, place)] == [False]  # no file was missing
+    assert is_whole(hub, place)

@@ -208,12 +208,13 @@ def writing(path: Path) -> Iterator[None]:
 def make_folder(path: Path) -> None:
     """Create a folder and its missing parents with mode 0755, regardless of the umask.
 
-    Unlike util.files.make_folder it leaves no temporary folder if it is killed.
+    Unlike util.files.make_folder it leaves no temporary folder if it is killed. Each name is synced to disk.
     """
     for place in (*reversed(path.parents), path):
         if not place.exists():
             place.mkdir(exist_ok=True)
             place.chmod(0o755)
+            sync(place.parent)
 
 
 def sync(path: Path) -> None:
