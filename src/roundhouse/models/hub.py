@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
+from . import manifest
 from .manifest import COMMIT, READ_BYTES, UNREADABLE_MANIFEST, File
 from .retry import TransientError
 
@@ -25,6 +27,8 @@ from .retry import TransientError
 TIMEOUT_SECONDS = 30.0
 # The client's own limit for plain HTTP (constants.MAX_HTTP_DOWNLOAD_SIZE).
 LARGEST_BYTES = 50_000_000_000
+# Of one repository; the largest model has a few hundred.
+_MOST_ENTRIES = 20_000
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _REASON_CHARACTERS = 300  # upper limit for the hub's own message
 _CHECK_ENDPOINT = "Check HF_ENDPOINT in models_environment, and host_proxy_url."
@@ -105,8 +109,11 @@ class Hub:
     def files(self, model: str, revision: str) -> list[File]:
         """Return all files of a revision."""
         with self._errors(model, revision):
-            tree = list(self._api.list_repo_tree(model, recursive=True, revision=revision))
-        return [_file(entry) for entry in tree if isinstance(entry, self._client.hf_api.RepoFile)]
+            listed = self._api.list_repo_tree(model, recursive=True, revision=revision)
+            tree = list(itertools.islice(listed, _MOST_ENTRIES + 1))  # pages follow as long as the hub names another
+            if len(tree) > _MOST_ENTRIES:
+                raise ValueError
+            return [_file(entry) for entry in tree if isinstance(entry, self._client.hf_api.RepoFile)]
 
     def check_rights(self, model: str, revision: str, missing: list[File]) -> None:
         """Request one file without its content. This is needed because a gated repository lists its files publicly."""
@@ -234,9 +241,12 @@ def _token(given: str) -> str | bool:
 
 
 def _file(entry: Any) -> File:
-    """Return the hub's entry as a File, with sha256 for a large file and git's checksum for a small one."""
+    """Return the hub's entry as a File, with sha256 for a large file and git's checksum for a small one.
+
+    Raises ValueError for a size or a checksum that is none.
+    """
     checksum = f"sha256:{entry.lfs.sha256}" if entry.lfs else f"git-sha1:{entry.blob_id}"
-    return File(entry.path, int(entry.size), checksum)
+    return manifest.checked(str(entry.path), str(int(entry.size)), checksum)
 
 
 def _joined(pieces: Iterator[bytes], broken: type[Exception]) -> Iterator[bytes]:

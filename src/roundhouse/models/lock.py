@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..util import files, lock_file
+from .manifest import COMMIT
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
@@ -33,9 +34,11 @@ def read(path: Path) -> Locked:
     """Return the locked models by `key`, {} without a file. Raises UsageError."""
     models: Locked = lock_file.read(path, _KIND)
     try:
-        for entry in models.values():
-            entry["revision"], entry["files"].items()
-    except (KeyError, TypeError, AttributeError) as error:
+        for name, entry in models.items():
+            if not COMMIT.fullmatch(entry["revision"]):
+                raise ValueError(f"revision {entry['revision']!r} of {name}")
+            entry["files"].items()
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise lock_file.unreadable(path, error) from None
     return models
 

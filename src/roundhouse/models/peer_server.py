@@ -23,7 +23,7 @@ from . import manifest, store
 from .manifest import UNREADABLE_MANIFEST, File
 
 _ROUTE = re.compile(
-    r"/(?:api/models/)?(?P<model>[\w.-]+/[\w.-]+)/(?P<verb>revision|tree|resolve)/(?P<revision>[\w.-]+)(?:/(?P<path>.+))?"
+    r"/(?:api/models/)?(?P<model>\w[\w.-]*/\w[\w.-]*)/(?P<verb>revision|tree|resolve)/(?P<revision>[\w.-]+)(?:/(?P<path>.+))?"
 )
 # Contains the current server's ID. A server exits if the file is missing or contains a different ID.
 CURRENT = Path("/run/roundhouse/offer")

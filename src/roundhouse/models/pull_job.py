@@ -39,6 +39,11 @@ class PullJob:
     """Pull one model."""
 
     def __init__(self, request: PullRequest, revision: str, files: list[File], place: Path, source: str) -> None:
+        if not manifest.COMMIT.fullmatch(revision):
+            text, remedy = "{revision!r} of {model} on {source} is not a commit.", "Name another source."
+            raise RoundhouseError(
+                "revision_not_commit", text, remedy, revision=revision, model=request.model, source=source
+            )
         self.model, self.revision, self.files = request.model, revision, files
         self.final = store.folder(place, request.model, revision)
         self.partial = store.partial(place, request.model, revision)
