@@ -179,6 +179,18 @@ def _lines(line: str, columns: int, hanging: str) -> list[str]:
     return [each.replace("\0", " ") for each in found]
 
 
+# Control characters and the marks that reverse or hide text; a line break and a tab stay.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Return a text without characters that control a terminal: they are escaped, as in \\x1b.
+
+    Texts of engines, models, hubs and old files are printed, and none of them may move the cursor or set the clipboard.
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def progress() -> Callable[[str], None]:
     """Return a function that prints a sentence on stderr, with the seconds since this call before it."""
     begun = time.monotonic()
@@ -207,7 +219,7 @@ def _is_journal() -> bool:
 def _tell(text: str) -> None:
     """Write to stderr. A reader that is gone (`| head`, a closed terminal) must not end a switch half-way."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
     except OSError:
         # The interpreter writes the rest of the buffer at its end; that must not fail again.
         nowhere = os.open(os.devnull, os.O_WRONLY)
