@@ -105,12 +105,13 @@ FORMS = [
     *(f"command: [--api-key, {SECRET}]", f"command: --header 'Authorization: Bearer {SECRET}'"),
     *(f"command: sh -c 'vllm serve a/b --port 8000 && curl -u x:{SECRET}@h'", f"command: --model u:{SECRET}@h/x"),
     *(f"command: sh -c 'HF_TOKEN={SECRET} vllm serve a/b'", f"command: vllm serve a/b --port HF_TOKEN={SECRET}"),
-    *(f'command: "--model x {SECRET} \'"', f"image: u:{SECRET}@registry.example/vllm", f"volumes: ['//u:{SECRET}@n/x:/m']"),
+    *(f'command: "--model x {SECRET} \'"', f"image: u:{SECRET}@registry/vllm", f"volumes: ['//u:{SECRET}@n/x:/m']"),
     *(f"build: https://u:{SECRET}@git.example/x", f"container_name: [{SECRET}]", f"env_file: 'u:{SECRET}@x'"),
     *(f"command: --max-model-len 'x:{SECRET}@y'", f"deploy: {{resources: {{limits: {{x: {SECRET}}}}}}}"),
-    *(f"environment: [A: *{SECRET}]", f"environment: [!{SECRET} A", f"environment: {{A: {SECRET}: x}}", f"\tX: {SECRET}"),
+    *(f"environment: [A: *{SECRET}]", f"environment: [!{SECRET} A", f"environment: {{A: {SECRET}: x}}"),
+    f"\tX: {SECRET}",
     *(f"command: --max-model-len hf_{SECRET}", f"environment: [hf_{SECRET}]", f"environment: {{A: '{SECRET}}}"),
-    *(f"command: --speculative-config '{{\"method\": \"x\", \"token\": \"hf_{SECRET}\"}}'",),
+    *(f'command: --speculative-config \'{{"method": "x", "token": "hf_{SECRET}"}}\'',),
 ]
 
 

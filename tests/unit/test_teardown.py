@@ -150,7 +150,8 @@ def test_a_run_killed_during_the_packages_is_repeated(host, apt):
 
 def test_a_separate_store_is_removed_without_other_files(host):
     place = host / "srv/data"
-    for name in (f"owner/name/{'a' * 40}/config.json", "owner/name/.lock", "photos/one.jpg"):
+    model = f"owner/name/{'a' * 40}"
+    for name in (f"{model}/config.json", f"{model}/.roundhouse.json", "owner/name/.lock", "photos/one.jpg"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text("")
     asked = {"models_store": str(place)}
@@ -255,3 +256,42 @@ def test_the_initramfs_is_rebuilt_for_all_kernels_by_the_hosts_program(host):
     assert look(host)["initramfs"] == [["update-initramfs", "-u", "-k", "all"]]
     (host / "etc/modprobe.d/roundhouse-nouveau.conf").unlink()
     assert look(host)["initramfs"] == []
+
+
+def put(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+
+
+def removed_models(host, place):
+    return [each for each in look(host, models_store=str(place), models=True)["folders"] if each.startswith("/srv")]
+
+
+MODEL = f"owner/name/{'a' * 40}"
+
+
+def test_a_home_with_a_store_keeps_everything_but_its_models(host):
+    home = host / "srv/home"
+    put(home, f"{MODEL}/.roundhouse.json", f"{MODEL}/config.json", "owner/name/.lock", ".ssh/id_ed25519", ".bashrc")
+    assert removed_models(host, home) == ["/srv/home/owner"]
+
+
+def test_snapshots_of_a_disk_with_a_store_are_kept(host):
+    disk = host / "srv/nas"
+    put(disk, f"{MODEL}/.roundhouse.json", f".snapshots/1/{MODEL}/config.json", "owner/.hidden/work.txt")
+    assert removed_models(host, disk) == ["/srv/nas/owner/name"]
+
+
+def test_a_folder_without_a_manifest_is_not_a_model(host):
+    disk = host / "srv/nas"
+    put(disk, f"builds/app/{'b' * 40}/a.out", f"builds/app/{'c' * 40}.partial/a.out", "owner/name/x.removing/a.out")
+    put(disk, "owner/name/x.removing/.roundhouse.json", f"{MODEL}.partial/.roundhouse.json")
+    assert removed_models(host, disk) == [f"/srv/nas/{MODEL}.partial"]
+
+
+def test_a_store_with_its_own_files_alone_is_removed_whole(host):
+    disk = host / "srv/store"
+    put(disk, f"{MODEL}/.roundhouse.json", "owner/name/.lock", "owner/name/.pull.json", ".scores/x.json")
+    (disk / "quantised").symlink_to("quantized")
+    assert removed_models(host, disk) == ["/srv/store"]

@@ -169,7 +169,7 @@ def _row(plan: Plan, agent: Agent, unit: systemd.Unit | RoundhouseError, crash: 
     try:
         served, version = engine.served(), engine.version()
         row["version"] = version
-        row["max_model_len"] = served[0]["max_model_len"] if served else None
+        row["max_model_len"] = served[0].get("max_model_len") if served else None
         row["drift"] = drift(plan, agent, unit, served, version)
     except RoundhouseError as error:
         row["problem"] = error.message

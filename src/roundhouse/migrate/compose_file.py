@@ -168,7 +168,9 @@ def _env_files(folder: Path, key: Text, value: Any) -> Iterator[Setting]:
     for item in _items(value) or [value]:
         name = str(item.get("path", "") if isinstance(item, dict) else item)
         there = (folder / name).is_file()
-        yield Setting(key.number, "key", "env_file" if there else "env_file-missing", name, f"env_file: {shown.words(name)}")
+        yield Setting(
+            key.number, "key", "env_file" if there else "env_file-missing", name, f"env_file: {shown.words(name)}"
+        )
         for each in env_file.read(folder / name)[0] if there else ():
             yield each._replace(number=key.number, text=f"{each.text} ({name}:{each.number})")
 

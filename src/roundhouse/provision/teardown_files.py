@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..models.store import stored_models
+from ..models import manifest, pull_job, store_layout
+from ..models.store import LOCK, PARTIAL, REMOVING, stored_models
 
 # Every file that a role writes has Roundhouse in its name.
 FILES = (
@@ -33,6 +34,8 @@ FOLDERS = ("opt/roundhouse", "var/cache/roundhouse", "var/lib/roundhouse", "etc/
 DOCKER_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
 # containerd creates it at its start. It may contain networks of other programs than Docker.
 NETWORKS = "etc/cni"
+# The other files of a store, by their names: the locks, failed pulls, scores of the quality gate, and the link.
+STORES_OWN = (LOCK, pull_job.RECORD, ".scores", store_layout.OLD_QUANTIZED, f".{store_layout.OLD_QUANTIZED}.link")
 
 
 def files(root: Path, *, keep_docker_repository: bool) -> list[str]:
@@ -59,8 +62,16 @@ def folders(root: Path, *, keep: Path | None, with_docker: bool) -> list[str]:
 
 
 def models(store: Path) -> list[str]:
-    """Return the store's folder if it contains only models, else the folders of its models."""
-    return _parts_of_store(store, [stored.folder for stored in stored_models(store)])
+    """Return the store's folder if it contains only models, else the folders of its models.
+
+    Only a folder with a manifest is a model: the store may be in a home, or on a disk with other folders.
+    """
+    return _parts_of_store(store, [stored.folder for stored in stored_models(store) if _is_model(stored.folder)])
+
+
+def _is_model(folder: Path) -> bool:
+    revision = folder.name.removesuffix(REMOVING).removesuffix(PARTIAL)
+    return bool(manifest.COMMIT.fullmatch(revision)) and (folder / manifest.NAME).is_file()
 
 
 def _parts(folder: Path, keep: Path | None) -> list[str]:
@@ -82,8 +93,10 @@ def _parts_of_store(folder: Path, models: list[Path]) -> list[str]:
 
 
 def _holds_only(folder: Path, models: list[Path]) -> bool:
-    """Return true if a folder contains only models and the store's own files, whose names begin with a dot."""
+    """Return true if a folder contains only models and the store's own files."""
     return all(
-        path in models or path.name.startswith(".") or (path.is_dir() and _holds_only(path, models))
+        path in models
+        or path.name in STORES_OWN
+        or (path.is_dir() and not path.is_symlink() and _holds_only(path, models))
         for path in folder.iterdir()
     )

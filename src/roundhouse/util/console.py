@@ -184,7 +184,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028
 
 
 def printable(text: str) -> str:
-    """Return a text without characters that control a terminal: they are escaped, as in \\x1b.
+    """Return a text without characters that control a terminal: they are escaped by their numbers.
 
     Texts of engines, models, hubs and old files are printed, and none of them may move the cursor or set the clipboard.
     """

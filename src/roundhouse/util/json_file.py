@@ -36,7 +36,7 @@ def read_foreign(path: Path, limit_bytes: int = LARGEST_BYTES) -> Any:
     Raises FileNotFoundError and other OSError, and ValueError for a file that is not JSON, too long, or no file.
     """
     # A FIFO would be waited for, and a device has no end.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("it is not a file")
         content = file.read(limit_bytes + 1)
