@@ -10,7 +10,7 @@ import sys
 import time
 
 SEED = int(os.environ.get("FUZZ_SEED", "20261130"))
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "4"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "2.5"))
 # What a reader of the written files could evaluate: Ansible, systemd, Compose, HAProxy, YAML, a shell, and a terminal.
 SHARP = [
     *("\n", "\r", "\x00", "\x1b[2J", "\u2028", "\x85", "'", '"', "\\", " ", "\t", "#", ";", "%", "%n", "%[env(HOME)]"),
@@ -74,13 +74,13 @@ class Draw(random.Random):
         return bytes(found)
 
 
-def run(name, check, least=20):
+def run(name, check, least=20, seconds=SECONDS):
     """Give a check a source of random inputs until its time has passed, and print how many there were.
 
     Each input has its own seed, so that one that fails can be repeated alone.
     """
     begun, done = time.monotonic(), 0
-    while time.monotonic() - begun < SECONDS:
+    while time.monotonic() - begun < seconds:
         try:
             check(Draw(f"{SEED} {name} {done}"))
         except BaseException as error:

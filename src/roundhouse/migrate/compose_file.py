@@ -82,8 +82,8 @@ def _load(path: Path, variables: Mapping[str, str]) -> Any:
         yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("<<"))]}  # noqa: RUF012 - as in yaml
         yaml_constructors = {None: construct}  # noqa: RUF012 - likewise
 
-    loader = Loader(raw)
     try:
+        loader = Loader(raw)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -95,8 +95,6 @@ def _load(path: Path, variables: Mapping[str, str]) -> Any:
         raise _invalid(path, type(error).__name__ if isinstance(error, TypeError) else str(error)) from None
     except RecursionError:
         raise _invalid(path, "it is nested too deeply") from None
-    finally:
-        loader.dispose()
 
 
 def _invalid(path: Path, why: str) -> UsageError:

@@ -62,13 +62,27 @@ def place(asked: Path | None = None, root: Path = Path("/"), home: Path | None =
     named = asked or os.environ.get("OLLAMA_MODELS") or settings(root).get("OLLAMA_MODELS")
     homes = [home or Path.home(), *([root / "home" / os.environ["SUDO_USER"]] if "SUDO_USER" in os.environ else [])]
     usual = [*(root / each for each in _PLACES), *(each / ".ollama/models" for each in homes)]
-    folders = [Path(named).expanduser()] if named else usual
-    found = next((each for each in folders if (each / "manifests").is_dir()), None)
+    folders = [_expanded(named)] if named else usual
+    found = next((each for each in folders if _is_store(each)), None)
     if found is None:
         text = "Ollama's models were not found in {folders} (a folder with manifests)."
         remedy = "Name it with --store FOLDER."
         raise RoundhouseError("ollama_models_not_found", text, remedy, folders=", ".join(map(str, folders)))
     return found
+
+
+def _expanded(named: Path | str) -> Path:
+    try:
+        return Path(named).expanduser()
+    except (RuntimeError, ValueError):  # ~NAME of an unknown user, or with a NUL
+        return Path(named)
+
+
+def _is_store(folder: Path) -> bool:
+    try:
+        return (folder / "manifests").is_dir()
+    except OSError:  # a name that is too long, or a folder that this user may not read
+        return False
 
 
 def models(store: Path) -> tuple[list[StoredModel], list[str]]:

@@ -209,7 +209,8 @@ def _transport_error() -> type[Exception]:
 def _malformed() -> tuple[type[Exception], ...]:
     """Return the exception classes for a response with unexpected content, and for an invalid URL."""
     http = importlib.import_module("httpx2")
-    return (ValueError, KeyError, TypeError, AttributeError, http.InvalidURL, http.TooManyRedirects, http.DecodingError)
+    of_client = (http.InvalidURL, http.TooManyRedirects, http.DecodingError)
+    return (ValueError, KeyError, TypeError, AttributeError, RecursionError, *of_client)
 
 
 def _name(endpoint: str) -> str:

@@ -80,7 +80,7 @@ class Server(ThreadingHTTPServer):
         """Answer a connection in a thread, or close it if there are too many."""
         host = str(client_address[0])
         with self.lock:
-            if self.connected.total() < CONNECTIONS and self.connected[host] < CONNECTIONS_OF_ADDRESS:
+            if sum(self.connected.values()) < CONNECTIONS and self.connected[host] < CONNECTIONS_OF_ADDRESS:
                 self.connected[host] += 1
                 return super().process_request(request, client_address)
         return self.shutdown_request(request)

@@ -24,7 +24,7 @@ from typing import IO, Any
 from ..agents import ports
 from ..errors import RoundhouseError, UsageError
 from ..state.note import Report
-from ..util import console
+from ..util import console, json_file
 
 PATH = Path("/run/roundhouse-control.sock")
 # Set for a command that the service has started: that command does the work itself.
@@ -33,6 +33,7 @@ ALONE = "ROUNDHOUSE_ALONE"
 _SYSTEMDS = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _FIRST_FILE = 3  # the first socket from systemd, see sd_listen_fds(3)
 _HELLO_SECONDS = 5.0
+_LONGEST_FRAME = 64 << 10
 _Request = socket.socket | tuple[bytes, socket.socket]  # of socketserver; the latter is for datagrams
 
 
@@ -135,16 +136,28 @@ def listening() -> Iterator[Callable[[], bool]]:
             server.shutdown()
 
 
+def words_of(frame: bytes) -> list[str] | None:
+    """Return the words of a command's frame, None for any other frame or a part of one."""
+    try:
+        told = json_file.parse(frame)
+    except ValueError:
+        return None
+    words = told.get("words") if isinstance(told, dict) else None
+    if not isinstance(words, list) or not all(isinstance(word, str) and word.isprintable() for word in words):
+        return None
+    return words
+
+
 class _Handler(socketserver.StreamRequestHandler):
     """One command."""
 
     def handle(self) -> None:
         """Start the command, and pass on its reports and its result."""
         self._tell({"hello": os.getpid()})
-        asked = self.rfile.readline()
-        if not asked:
+        words = words_of(self.rfile.readline(_LONGEST_FRAME))
+        if words is None:
             return
-        process = command(json.loads(asked)["words"], stderr=subprocess.PIPE)
+        process = command(words, stderr=subprocess.PIPE)
         threading.Thread(target=self._interrupts, args=(process,), daemon=True).start()
         for line in process.stderr or []:
             self._tell({"said": line.strip()})
