@@ -26,6 +26,8 @@ CARD_LABEL = "roundhouse.card"
 SHM_GIB_PER_CARD = 1
 # Docker 29 sets a soft limit of 1024 open files; an engine with many clients needs as many as the native unit has.
 OPEN_FILES = 65536
+# Processes and threads of a container. An engine of 8 cards that compiles on 256 cores has a few thousand.
+PIDS = 32768
 TMP = "/tmp"  # noqa: S108 - a tmpfs of the container
 TMP_GIB = 2
 
@@ -83,6 +85,7 @@ def document(entry: Agent, accelerator: str, image: Image, means: Means) -> Comp
         "read_only": True,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
+        "pids_limit": PIDS,
         # Programs may run from /tmp and the cache, because vLLM compiles its own.
         "tmpfs": [f"{TMP}:mode=1777,size={TMP_GIB}g,exec"],
         "shm_size": f"{SHM_GIB_PER_CARD * max(1, len(cards))}gb",
