@@ -91,7 +91,7 @@ def test_the_engine_of_a_hosts_own_image_is_shown_to_it_and_a_registrys_has_one(
 
 
 def test_compose_finds_no_variable_of_its_own_in_a_path():
-    made = service(build(Means(), engine_path="/opt/e$1"))
+    made = service(build(Means(), engine_path="/opt/e$1", image_has_engine=False))
     assert "/opt/e$$1" in [each["source"] for each in made["volumes"]]
 
 

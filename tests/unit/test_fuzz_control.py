@@ -1,4 +1,4 @@
-"""Generated frames on the control socket: only a list of words starts a command, and the service goes on."""
+"""Generated frames on the control socket: only a list of words starts a command, and the service continues."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_generated_frames(service):
 @pytest.mark.parametrize(
     "frame", [b"", b"[]", b"7", b'{"words": "dev"}', b'{"words": [7]}', b'{"words": ["a\\u0000b"]}', b"[" * 65536]
 )
-def test_a_frame_that_is_no_command_starts_nothing(frame):
+def test_only_a_frame_of_a_command_starts_one(frame):
     assert daemon_socket.words_of(frame) is None
 
 

@@ -144,7 +144,7 @@ def test_a_body_that_ends_early_is_not_read_as_a_whole():
     "text",
     ["vllm:num_requests_running nan\n", "vllm:num_requests_running inf\n", "vllm:num_requests_running x\n"],
 )
-def test_a_metric_that_is_no_number_is_unknown(text):
+def test_a_metric_without_a_finite_number_is_unknown(text):
     with hostile(body(text.encode())) as engine:
         assert engine.load() is None
 

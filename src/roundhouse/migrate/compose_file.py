@@ -85,10 +85,7 @@ def _load(path: Path, variables: Mapping[str, str]) -> Any:
     try:
         loader = Loader(raw)
         node = loader.get_single_node()
-        if node is None:
-            return None
-        _require_small(node)
-        return loader.construct_document(node)
+        return None if node is None else loader.construct_document(_small(node))
     except yaml.MarkedYAMLError as error:
         raise _invalid(path, _problem(error)) from None
     except (yaml.YAMLError, TypeError, ValueError) as error:  # a character that YAML does not allow, or a key
@@ -109,8 +106,8 @@ def _problem(error: Any) -> str:
     return re.sub(r"'[^']*'", "'...'", f"{error.problem or error.context}") + at
 
 
-def _require_small(root: Any) -> None:
-    """Raise ValueError if the aliases of a document expand it to more than _MOST_NODES, or to itself."""
+def _small(root: Any) -> Any:
+    """Return a document. Raises ValueError if its aliases expand it to more than _MOST_NODES, or to itself."""
     sizes: dict[int, int] = {}
 
     def size(node: Any) -> int:
@@ -123,6 +120,7 @@ def _require_small(root: Any) -> None:
 
     if size(root) > _MOST_NODES:
         raise ValueError(f"its aliases expand to more than {_MOST_NODES} values")
+    return root
 
 
 def _service(path: Path, name: Text | None, body: Any, variables: Mapping[str, str]) -> Source:

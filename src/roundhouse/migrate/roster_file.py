@@ -64,12 +64,12 @@ def yaml(agents: list[dict[str, Any]], comments: list[str]) -> str:
 def of_host(agents: object) -> list[dict[str, Any]]:
     """Return the agents that another host imported, with the roster's fields alone. Raises RoundhouseError."""
     if not isinstance(agents, list) or not all(isinstance(agent, dict) for agent in agents):
-        raise RoundhouseError("roster_unreadable", "The host returned no list of agents.", "Update its Roundhouse.")
+        raise RoundhouseError("host_roster_invalid", "The host returned no list of agents.", "Update its Roundhouse.")
     found = [{field: agent[field] for field in _FIELDS if field in agent} for agent in agents]
     for agent in found:
         for field, value in agent.items():
             for problem in fields.problems(field, field, value):
-                raise RoundhouseError("roster_unreadable", "{problem}", "Update its Roundhouse.", problem=problem)
+                raise RoundhouseError("host_roster_invalid", "{problem}", "Update its Roundhouse.", problem=problem)
     return found
 
 

@@ -24,7 +24,8 @@ READ_BYTES = 1 << 20
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # What follows the kind of a checksum.
 _CHECKSUM = re.compile(r"(sha256|git-sha1):[0-9a-f]+")
-_LONGEST_NAME_BYTES = 200  # with the suffixes of the store it stays below the 255 of Linux's file systems
+# Linux's file systems allow 255, of which the store's own suffixes need a part.
+_LONGEST_NAME_BYTES = 200
 # The HTTP status of a host that shares its store but cannot read the manifest.
 UNREADABLE_MANIFEST = 422
 

@@ -32,7 +32,8 @@ NAME = "scored"
 HOST = "127.0.0.1"
 WINDOW_TOKENS, WINDOWS = 256, 16
 START_SECONDS = 900
-LARGEST_BYTES = 256 << 20  # of an answer with the log-probabilities of a window, or the tokens of all texts
+# An answer contains the log-probabilities of a window, or the tokens of all texts.
+LARGEST_BYTES = 256 << 20
 # The share of the card for the engine, and its memory besides the weights (an upper bound, not measured).
 CARD_SHARE, BESIDE_GIB = 0.9, 3.0
 
