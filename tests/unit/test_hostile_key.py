@@ -33,6 +33,11 @@ def partial(content):
     return b"\xcb\xe9" + b"\x00" * 512 + bytes([len(content) & 0x7F]) + content
 
 
+def partial_user_id(content):
+    """Return a user ID in parts of 16 and 0 bytes; read as one packet, its length covers the content after it."""
+    return b"\xcd\xe4" + (13 + len(content)).to_bytes(4, "big") + bytes(12) + b"\x00" + content
+
+
 @pytest.fixture
 def forged(keys):
     """Return the pin, and files with the pinned key and another one."""
@@ -40,6 +45,7 @@ def forged(keys):
     one, two = raw(first), raw(second)
     return pin, {
         "a literal packet of partial length": armour(one + partial(two)),
+        "a user ID of partial length": armour(one + partial_user_id(two)),
         "a literal packet": armour(one + b"\xcb\xff" + len(two).to_bytes(4, "big") + two),
         "a packet of indeterminate length": armour(one + b"\xaf" + two),
         "a key of indeterminate length": armour(one + b"\x9b" + two[3:]),
