@@ -6,6 +6,7 @@ gateway that was down or is reloaded has the same routes. A switch works without
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -159,6 +160,8 @@ def ended_streams(agent: str) -> int:
 
 
 _HEAD = "# pxname,"
+# A line of `roundhouse waiting`. A line of another form counts nothing, and must not end the control service.
+_WAITING = re.compile(r"waiting (?P<agent>[^\s]+) (?P<number>\d{1,9}) (?P<ms>\d{1,15})")
 
 
 def read(names: list[str]) -> dict[str, Load] | None:
@@ -181,9 +184,9 @@ def _of_worker(text: str) -> dict[str, Load]:
     for line in text.splitlines():
         if line.startswith(_HEAD):
             columns = line.removeprefix("# ").split(",")
-        elif line.startswith("waiting "):
-            _, name, many, oldest = line.split()
-            found[name] = found.get(name, Load())._replace(waiting=int(many), oldest_seconds=int(oldest) / 1000)
+        elif waits := _WAITING.fullmatch(line):
+            name, seconds = waits["agent"], int(waits["ms"]) / 1000
+            found[name] = found.get(name, Load())._replace(waiting=int(waits["number"]), oldest_seconds=seconds)
         elif columns and "," in line:
             row = dict(zip(columns, line.split(","), strict=False))
             found[row["pxname"]] = Load(running=int(row["scur"]), total=int(row["stot"]))
