@@ -117,7 +117,8 @@ def cause(name: str, unit: Unit, lines: list[str]) -> Finding:
     first = [line for line in errors if "Engine core initialization failed" not in line]
     rest = [line for line in lines if code_of(line) != _CONSEQUENCE and not line.startswith("INFO:")]
     last = (first or errors or rest or ["its log is empty"])[-1]
-    text = re.sub(r"^(\(\w+ pid=\d+\) )?((INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^\]]*\] ?)?", "", _printable(last)).strip()
+    last = _printable(last)
+    text = re.sub(r"^(\(\w+ pid=\d+\) )?((INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^\]]*\] ?)?", "", last).strip()
     text = text if len(text) <= _CAUSE_CHARACTERS else text[:_CAUSE_CHARACTERS].partition(". ")[0] + " ..."
     if unit.result == "timeout":
         text = f"it was not healthy within its time limit; its log ends with: {text}"
