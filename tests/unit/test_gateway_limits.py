@@ -1,4 +1,4 @@
-"""What a client without a key can use: connections of one source, of many sources, headers, and the gateway's memory."""
+"""Limit what a client without a key can use: connections of one and of many sources, headers, and memory."""
 
 import json
 import re
@@ -177,7 +177,10 @@ def test_a_limit_is_a_positive_number(place, name, value):
     ("setting", "code"),
     [
         *(({"listen": "::1%eth0"}, "gateway_listen_invalid"), ({"listen": "::1%"}, "gateway_listen_invalid")),
-        *(({"listen": "fe80::1%eth0"}, "gateway_listen_invalid"), ({"listen": "127.0.0.1%x"}, "gateway_listen_invalid")),
+        *(
+            ({"listen": "fe80::1%eth0"}, "gateway_listen_invalid"),
+            ({"listen": "127.0.0.1%x"}, "gateway_listen_invalid"),
+        ),
         *(({"hosts": ["a b"]}, "gateway_host_invalid"), ({"hosts": ["gpu.lan:80"]}, "gateway_host_invalid")),
         *(({"hosts": ["} or TRUE"]}, "gateway_host_invalid"), ({"hosts": ["-m"]}, "gateway_host_invalid")),
     ],

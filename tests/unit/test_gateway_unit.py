@@ -1,4 +1,4 @@
-"""The gateway's unit: what it may do, and who connects to HAProxy's socket."""
+"""The gateway's unit: its sandbox, and the access to HAProxy's socket."""
 
 import re
 import shutil
@@ -47,7 +47,11 @@ def test_haproxys_only_socket_is_its_users_and_changes_no_engine(place):
         socket = place / "master.sock"
         assert socket.stat().st_mode & 0o777 == 0o600
         assert sorted(each.name for each in place.iterdir() if each.is_socket()) == ["master.sock"]
-        for command in ("set server dev/engine addr 192.0.2.1", "expert-mode on; debug dev hex 0 1", "shutdown frontend API"):
+        for command in (
+            "set server dev/engine addr 192.0.2.1",
+            "expert-mode on; debug dev hex 0 1",
+            "shutdown frontend API",
+        ):
             assert "Permission denied" in "".join(haproxy.ask_workers([command])), command
 
 

@@ -32,8 +32,7 @@ local function end_of_string(body, at)
   end
 end
 
--- Returns the string `model` of a JSON object, nil without one. An agent's name needs no escape, so one with an escape
--- is no agent.
+-- Returns the string `model` of a JSON object, nil without one and for one with an escape, which no agent's name needs.
 local function model(body)
   local at, depth = body:find("[^ \t\r\n]"), 0
   if not at or body:byte(at) ~= 123 then return nil end

@@ -114,7 +114,7 @@ def build(plan: Plan, settings: Settings) -> dict[str, object]:
     return {
         "folder": FOLDER,
         "runtime": haproxy.RUNTIME,
-        # The commands that the program sends need this level: `set map`, `add map` and `del map`. No socket has a higher one.
+        # The level is enough for the commands that the program sends. It changes no engine and reads no memory.
         "master": f"{haproxy.RUNTIME}/master.sock,level,operator,mode,600",
         "routes": str(haproxy.routes_path()),
         "own_errors": OWN_ERRORS,
@@ -226,7 +226,7 @@ def _on_demand(plan: Plan, settings: Settings) -> str | None:
 def _address(listen: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         address = ipaddress.ip_address(listen)
-        # Python ignores the zone, the part after %, when it tells loopback from others. HAProxy takes no zone.
+        # Python ignores a zone, the part after %, when it decides whether an address is loopback. HAProxy takes none.
         if "%" in listen:
             raise ValueError(listen)
         return address

@@ -3,8 +3,8 @@
 The role writes haproxy.cfg.in from its settings. Ports, engines, sizes and the list of models come from the plan in
 force. So the gateway follows a deployment and a rollback, neither of which runs the role.
 
-In haproxy.cfg.in, `@@settings JSON` has the role's settings of which sizes depend, and `@@name@@` is a value. The lines between `@@each WHAT` and `@@end` are repeated for each bind,
-metrics bind or agent.
+In haproxy.cfg.in, `@@settings JSON` has the role's settings of which sizes depend, and `@@name@@` is a value. The
+lines between `@@each WHAT` and `@@end` are repeated for each bind, metrics bind or agent.
 """
 
 from __future__ import annotations
