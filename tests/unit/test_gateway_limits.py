@@ -130,12 +130,19 @@ def test_headers_have_a_limit_apart_from_bodies(start_gateway, size, status):
 
 
 @needs_haproxy
-@pytest.mark.parametrize(("sent", "limit"), [(b"GET / HT", "header_seconds"), (None, "body_seconds")])
-def test_a_slow_request_ends_with_an_error(start_gateway, connect, sent, limit):
+@pytest.mark.parametrize(
+    ("sent", "limit", "line"),
+    [
+        (b"GET / HT", "header_seconds", "timeout http-request 1s"),
+        (None, "body_seconds", "wait-for-body time 1s"),
+    ],
+)
+def test_a_slow_request_ends_with_an_error(start_gateway, connect, sent, limit, line):
     table = start_gateway(**{limit: 1})
+    assert line in haproxy_config.path().read_text()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {keys.load()['default']}\r\n"
-    line = connect(table, "127.0.0.2", sent=sent or f"{head}Content-Length: 9\r\n\r\n{{".encode())
-    told = line.recv(65536)
+    slow = connect(table, "127.0.0.2", sent=sent or f"{head}Content-Length: 9\r\n\r\n{{".encode())
+    told = slow.recv(65536)
     assert told.startswith(b"HTTP/1.1 408")
     if not sent:  # HAProxy 2.6 answers headers that do not end with a page that no option changes
         assert json.loads(told.partition(b"\r\n\r\n")[2])["error"]["message"] == "The request did not arrive in time."
