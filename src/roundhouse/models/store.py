@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RoundhouseError, interrupted
+from ..util.files import sync
 from ..util.units import GIB
 from . import manifest as models_manifest
 from . import store_layout
@@ -214,15 +215,6 @@ def make_folder(path: Path) -> None:
         if not place.exists():
             place.mkdir(exist_ok=True)
             place.chmod(0o755)
-
-
-def sync(path: Path) -> None:
-    """Sync a file or a folder's entries to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def free_bytes(store: Path) -> int:
