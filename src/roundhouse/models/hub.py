@@ -19,13 +19,14 @@ from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
 from .manifest import COMMIT, READ_BYTES, UNREADABLE_MANIFEST, File
-from .retry import TransientError
+from .retry import RangeRefusedError, TransientError
 
 # A connection without data for this long counts as broken.
 TIMEOUT_SECONDS = 30.0
 # The client's own limit for plain HTTP (constants.MAX_HTTP_DOWNLOAD_SIZE).
 LARGEST_BYTES = 50_000_000_000
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
+_FORBIDDEN, _RANGE_REFUSED = 403, 416
 _REASON_CHARACTERS = 300  # upper limit for the hub's own message
 _CHECK_ENDPOINT = "Check HF_ENDPOINT in models_environment, and host_proxy_url."
 _SETTING = "models_token (in a vault) or HF_TOKEN"
@@ -60,7 +61,7 @@ _ERRORS = {
 # HTTP status -> code and remedy.
 _STATUS = {
     401: ("hub_token_invalid", "The hub refuses the token in models_token or HF_TOKEN: create a new one."),
-    403: ("hub_access_denied", "Give the token in models_token or HF_TOKEN the right to read this repository."),
+    _FORBIDDEN: ("hub_access_denied", "Give the token in models_token or HF_TOKEN the right to read this repository."),
     UNREADABLE_MANIFEST: ("shared_manifest_unreadable", "Repair the store of that host."),
 }
 
@@ -133,7 +134,7 @@ class Hub:
         session = self._client.utils.get_session()
         # The yield is outside of the error handler, so that the caller's errors are not reported as the hub's.
         with ExitStack() as held:
-            with self._errors(model, revision):
+            with self._errors(model, revision, started=start > 0):
                 url = self._url(model, revision, file)
                 response = held.enter_context(session.stream("GET", url, headers=headers, timeout=TIMEOUT_SECONDS))
                 self._client.utils.hf_raise_for_status(response)
@@ -145,8 +146,8 @@ class Hub:
     def _url(self, model: str, revision: str, file: File) -> str:
         return str(self._client.hf_hub_url(model, file.path, revision=revision, endpoint=self.endpoint))
 
-    def _errors(self, model: str, revision: str) -> AbstractContextManager[None]:
-        return translated(self._client.errors, self.name, model, revision)
+    def _errors(self, model: str, revision: str, *, started: bool = False) -> AbstractContextManager[None]:
+        return translated(self._client.errors, self.name, model, revision, started=started)
 
     def _pieces(self, response: Any, model: str, revision: str) -> Iterator[bytes]:
         with self._errors(model, revision):
@@ -154,8 +155,11 @@ class Hub:
 
 
 @contextmanager
-def translated(errors: ModuleType, hub: str, model: str, revision: str) -> Iterator[None]:
-    """Convert errors of the client (`errors` is its module) into TransientError or RoundhouseError."""
+def translated(errors: ModuleType, hub: str, model: str, revision: str, *, started: bool = False) -> Iterator[None]:
+    """Convert errors of the client (`errors` is its module) into TransientError or RoundhouseError.
+
+    `started`: the hub has sent the first bytes of the file already, so the token has the right to read it.
+    """
     known = {getattr(errors, name): error for name, error in _ERRORS.items()}
     try:
         yield
@@ -163,6 +167,8 @@ def translated(errors: ModuleType, hub: str, model: str, revision: str) -> Itera
         found = next(known[kind] for kind in known if isinstance(error, kind))
         raise RoundhouseError(*found, hub=hub, model=model, revision=revision) from None
     except errors.HfHubHTTPError as error:
+        if started and (transient := _in_mid_file(hub, error.response.status_code)):
+            raise transient from None
         raise _by_status(hub, model, error.response) from None
     except _malformed():
         raise unexpected_response(hub, model) from None
@@ -179,6 +185,15 @@ def unexpected_response(hub: str, model: str) -> RoundhouseError:
         hub=hub,
         model=model,
     )
+
+
+def _in_mid_file(hub: str, status: int) -> TransientError | None:
+    """Return the error of a download that has begun: a link that expired, or a range that a cache does not have."""
+    if status == _FORBIDDEN:
+        return TransientError(f"{hub} answered {status} in the middle of a file")
+    if status == _RANGE_REFUSED:
+        return RangeRefusedError(f"{hub} answered {status} in the middle of a file")
+    return None
 
 
 def _by_status(hub: str, model: str, response: Any) -> Exception:

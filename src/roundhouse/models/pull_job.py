@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 from ..errors import RoundhouseError
 from ..util import json_file
+from ..util.files import sync
 from . import manifest, safetensors, store
 from .download import PART
 from .manifest import File
@@ -54,7 +56,11 @@ class PullJob:
         if self.partial.exists():
             names = {file.path for file in self.files}
             for path in self.partial.iterdir():
-                if path.name.removesuffix(PART) not in names and path.name != manifest.NAME:
+                if path.name.removesuffix(PART) in names or path.name == manifest.NAME:
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
                     path.unlink()
         before = dict(self.complete.stamps)
         self.missing = [file for file in self.files if not self._is_here(file)]
@@ -115,7 +121,7 @@ class PullJob:
                 self.complete.stamps[file.path] = self.unfinished.stamps[file.path]
         self.complete.files = self.files
         self.complete.write(self.final)
-        store.sync(self.final)
+        sync(self.final)
         if self.partial.exists():
             store.remove(self.partial)
 
