@@ -116,7 +116,7 @@ def test_the_files_of_a_killed_switch_are_read(lock):
 
 def test_a_prepared_note_includes_the_notes_that_came_meanwhile(path):
     serving.record("architect", ["dev"])
-    with serving.prepared("dev", ["architect"]) as commit:
+    with serving.prepared([("dev", ["architect"])]) as commit:
         serving.record("other-card", [])
         commit()
     assert serving.serving() == ["dev", "other-card"]

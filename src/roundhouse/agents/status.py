@@ -104,7 +104,7 @@ def killed_switch() -> str | None:
     killed = None if serving.is_switching() else switch_journal.killed()
     if killed is None:
         return None
-    minutes = (time.time() - killed.began) / 60
+    minutes = max(0.0, time.time() - killed.began) / 60
     return (
         f"a switch to {killed.to} was killed {minutes:.0f} min ago in its phase {killed.phase}: `roundhouse resume` "
         "completes it or rolls it back"

@@ -64,17 +64,25 @@ def path() -> Path:
 def load() -> list[Entry]:
     """Return the entries, oldest first; a line of an unknown format is left out."""
     try:
-        lines = path().read_text().splitlines()
+        lines = path().read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
     found = []
     for line in lines:
         try:
             entry = Entry(**json.loads(line))
-            found.append(entry._replace(outcome=_FORMER.get(entry.outcome, entry.outcome)))
-        except (ValueError, TypeError):  # written by another version
+        except (ValueError, TypeError):  # written by another version, or damaged
             continue
+        if _is_whole(entry):
+            found.append(entry._replace(outcome=_FORMER.get(entry.outcome, entry.outcome)))
     return found
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Return whether a damaged file did not change the types that a switch reads."""
+    kinds = ((entry.began, int | float), (entry.previous, list), (entry.to, str), (entry.outcome, str))
+    stages = isinstance(entry.stages, dict) and all(isinstance(each, int | float) for each in entry.stages.values())
+    return stages and all(isinstance(value, kind) for value, kind in kinds)
 
 
 def add(entry: Entry) -> None:
@@ -91,7 +99,7 @@ def note_restart(agent: str, at: float) -> None:
         entries = load()
         ended = [index for index, each in enumerate(entries) if each.outcome == CRASHED and each.to == agent]
         if ended and RESTART not in (last := entries[ended[-1]]).stages:
-            entries[ended[-1]] = last._replace(stages={RESTART: round(at - last.began, 1)})
+            entries[ended[-1]] = last._replace(stages={RESTART: max(0.0, round(at - last.began, 1))})
             _write(entries)
 
 
@@ -125,7 +133,7 @@ def _write(entries: list[Entry]) -> None:
     others = [each for each in entries if each.outcome != CRASHED][-KEEP:]
     kept = {id(each) for each in (*crashed, *others)}
     lines = [json.dumps(each._asdict()) for each in entries if id(each) in kept]  # in the order of the file
-    files.write(path(), "".join(f"{line}\n" for line in lines), durable=False)
+    files.write(path(), "".join(f"{line}\n" for line in lines))
 
 
 @contextmanager
