@@ -136,7 +136,7 @@ def test_a_request_that_was_still_coming_when_a_switch_began_waits_too(start_gat
     ],
 )
 def test_an_agent_without_a_start_on_demand_is_refused_and_no_client_retries(start_gateway, on_demand, route, reason):
-    table = start_gateway(on_demand=on_demand, max_wait_seconds=2, min_active_seconds=1)
+    table = start_gateway(on_demand=on_demand, max_wait_seconds=2, min_active_seconds=1, wait_seconds=300)
     table.publish(po=route)
     answer = table.complete("po")
     assert (answer.status, answer.headers["Retry-After"], answer.headers["x-should-retry"]) == (503, None, "false")

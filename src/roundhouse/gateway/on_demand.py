@@ -7,6 +7,7 @@ that file, so a switch by hand publishes the same routes.
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from ..errors import UsageError
 from ..state import serving
 from ..state.note import Report
 from ..util import json_file
-from .scheduler import Settings
+from .scheduler import SWITCH_SECONDS, Settings, longest_wait_seconds
 
 if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
     from roundhouse.schema.plan import Plan
@@ -75,12 +76,23 @@ def problem(plan: Plan, settings: Settings, wait_seconds: float) -> str | None:
         return f"{shorter} gateway_min_active_seconds is {settings.min_active_seconds:g}. Use at least that value."
     if settings.max_wait_seconds >= wait_seconds:
         return f"{shorter} gateway_wait_seconds, the longest hold, is {wait_seconds:g}. Use less than that value."
+    longest = math.ceil(longest_wait_seconds(settings, _most_on_a_card(plan), SWITCH_SECONDS))
+    if longest > wait_seconds:
+        return (
+            f"gateway_wait_seconds, the longest hold, is {wait_seconds:g}, and a request may wait {longest} s for its "
+            f"turn among {_most_on_a_card(plan)} agents of one card. Use at least {longest}, or a smaller "
+            "gateway_min_active_seconds."
+        )
     names = [agent["name"] for agent in plan["agents"]]
     for field in ("default_agents", "pinned"):
         for name in getattr(settings, field):
             if name not in names:
                 return f"gateway_{field} contains {name!r}. Use agents of the roster: {', '.join(names)}."
     return None
+
+
+def _most_on_a_card(plan: Plan) -> int:
+    return max(1 + len(agent["conflicts"]) for agent in plan["agents"])
 
 
 def load() -> Settings:

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 # A failed start interrupts the previous agent, so a client that repeats its request must not cause it over and over.
 AFTER_FAILURE_SECONDS, MOST_AFTER_FAILURE_SECONDS = 60.0, 3600.0
+SWITCH_SECONDS = 100.0  # the length of a slow switch, for the bound of the wait
 _MOST_DOUBLINGS = 6  # 60 s become more than 1 h
 
 
@@ -38,6 +39,16 @@ class Settings(NamedTuple):
     idle_seconds: float  # 0: never
     default_agents: tuple[str, ...]
     pinned: tuple[str, ...]
+
+
+def longest_wait_seconds(settings: Settings, agents: int, switch_seconds: float) -> float:
+    """Return the longest wait of a request on a card of so many agents, with switches of that length.
+
+    An agent in use keeps the card for `max_wait_seconds`, or for the slot of one whose switch had just begun. Each of
+    the other agents may have a shortest slot before the wanted one; its own switch comes last.
+    """
+    slot = settings.min_active_seconds + switch_seconds
+    return max(settings.max_wait_seconds, slot) + max(0, agents - 2) * slot + switch_seconds
 
 
 class Load(NamedTuple):
