@@ -8,7 +8,7 @@ import yaml
 from real_gateway import DEFAULTS, ROLE
 
 from roundhouse.errors import UsageError
-from roundhouse.gateway import config, haproxy, on_demand
+from roundhouse.gateway import announced, config, haproxy, on_demand
 from roundhouse.plan import build as plan_build
 from roundhouse.state import serving, switch_journal
 
@@ -63,6 +63,11 @@ def test_requests_start_agents_by_default(plan):
             "gateway_max_wait_seconds is 600, and gateway_wait_seconds, the longest hold, is 600. "
             "Use less than that value.",
         ),
+        (
+            {"wait_seconds": 250},
+            "gateway_wait_seconds, the longest hold, is 250, and a request may wait 260 s for its turn among 2 agents "
+            "of one card. Use at least 260, or a smaller gateway_min_active_seconds.",
+        ),
         ({"pinned": ["qa"]}, "gateway_pinned contains 'qa'. Use agents of the roster: dev, po."),
         ({"default_agents": ["qa"]}, "gateway_default_agents contains 'qa'. Use agents of the roster: dev, po."),
     ],
@@ -74,7 +79,7 @@ def test_invalid_rules_are_refused(plan, rules, sentence):
 
 
 def words(plan):
-    return {name: route.partition(":")[0] for name, route in haproxy.routes(plan).items()}
+    return {name: route.partition(":")[0] for name, route in announced.routes(plan).items()}
 
 
 def offer(asks, retries=None, pinned_out=()):
@@ -104,7 +109,7 @@ def test_a_failed_agent_is_offered_again_at_its_next_try(plan):
     serving.record("dev", ["po"])
     later = int(time.time()) + 50
     offer(["dev"], {"po": later})
-    assert haproxy.routes(plan)["po"] == f"failed:{later}"
+    assert announced.routes(plan)["po"] == f"failed:{later}"
     offer(["dev"], {"po": int(time.time()) - 1})
     assert words(plan)["po"] == "ask"
     entry = switch_journal.Journal("po", ["dev"])

@@ -1,35 +1,34 @@
 """The gateway's routes and loads: which agents get requests, and how many each has.
 
-The routes follow from the running switch and the active agents on disk. HAProxy reads their file when it starts, so a
-gateway that was down or is reloaded has the same routes. A switch works without a gateway.
+The routes follow from units, journal and disk (announced.py). HAProxy reads their file when it starts, so a gateway
+that was down or is reloaded has the same routes. A switch works without a gateway.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import RoundhouseError
 from ..state import serving as state_serving
-from ..state import start_phases, switch_journal
 from ..state.note import Report
 from ..util import files
-from . import on_demand
+from . import announced
 from .scheduler import Load
 
 if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
-    from roundhouse.schema.plan import Agent, Plan
+    from roundhouse.schema.plan import Plan
 
 
 UNIT = "roundhouse-gateway.service"
 RUNTIME = "/run/roundhouse-gateway"
 _TIMEOUT_SECONDS = 2.0
 _POLL_SECONDS = 0.05
-# The assumed length of an agent's first start; for Retry-After alone.
-_START_SECONDS = 60
+_LOCK_SECONDS = 10.0  # more than a publication takes if HAProxy's sockets time out
 
 
 def routes_path() -> Path:
@@ -37,55 +36,61 @@ def routes_path() -> Path:
     return state_serving.FOLDER / "gateway.map"
 
 
-def publish_routes(plan: Plan, report: Report) -> None:
+def publish_routes(plan: Plan, report: Report, held: Collection[str] = ()) -> None:
     """Tell the gateway which agents get requests, which may get them soon, and which do not.
 
     A gateway that does not run reads the file when it starts. A file that cannot be written is only reported, because
-    a switch must not fail for the gateway's sake.
+    a switch must not fail for the gateway's sake. Requests of `held` agents wait.
     """
     if plan.get("gateway_port") is None:
         return
-    lines = routes(plan)
+    with _one_at_a_time(report):
+        lines = announced.routes(plan, held)
+        try:
+            files.write(routes_path(), _text(lines), durable=False)
+        except OSError as error:
+            report(f"the gateway's file {routes_path()} was not updated: {error.strerror}")
+        if problem := send([f"set map {routes_path()} {name} {line}" for name, line in lines.items()]):
+            report(problem)
+
+
+def is_current(plan: Plan) -> bool:
+    """Return whether the gateway announces what follows from the host's state, in its file and in each worker."""
+    if plan.get("gateway_port") is None:
+        return True
+    lines = announced.routes(plan)
     try:
-        files.write(routes_path(), "".join(f"{name} {line}\n" for name, line in lines.items()), durable=False)
-    except OSError as error:
-        report(f"the gateway's file {routes_path()} was not updated: {error.strerror}")
-    if problem := send([f"set map {routes_path()} {name} {line}" for name, line in lines.items()]):
-        report(problem)
+        if routes_path().read_text() != _text(lines):
+            return False
+        answers = ask_workers([f"show map {routes_path()}"])
+    except OSError as error:  # no file yet; a gateway that does not run reads it when it starts
+        return not isinstance(error, FileNotFoundError) or routes_path().exists()
+    rows = [[line.split()[1:] for line in text.splitlines() if line.startswith("0x")] for text in answers]
+    # An old worker, which finishes its streams after a reload, may lack new agents.
+    return all(lines.get(name, line) == line for worker in rows for name, line in (row[:2] for row in worker))
 
 
-def routes(plan: Plan) -> dict[str, str]:
-    """Return the route of each agent, as roles/gateway/files/hold.lua reads it.
+def _text(lines: dict[str, str]) -> str:
+    return "".join(f"{name} {line}\n" for name, line in lines.items())
 
-    While a switch runs, or was killed, its agents get no requests. The new agent has not answered its canary yet; the
-    previous one is draining or may be restored.
+
+@contextmanager
+def _one_at_a_time(report: Report) -> Iterator[None]:
+    """Let one process at a time derive and publish the routes, so that the newest state is published last.
+
+    A process that is stopped while it holds this must not block a switch, so the wait is bounded.
     """
-    killed = switch_journal.killed()
-    switching = {killed.to, *killed.previous} if killed else set()
-    serving, offers = _serving(), on_demand.offers()
-    return {agent["name"]: _route(agent, agent["name"] in switching, serving, offers) for agent in plan["agents"]}
-
-
-def _route(agent: Agent, switching: bool, serving: list[str], offers: on_demand.Offers) -> str:
-    name = agent["name"]
-    if not switching and name not in serving and name in offers.retries:
-        return f"failed:{offers.retries[name]}"
-    states = {"wait": switching, "on": name in serving, "ask": name in offers.asks, "pinned": name in offers.pinned_out}
-    state = next((state for state, applies in states.items() if applies), "off")
-    return f"{state}:{_start_seconds(agent)}"
-
-
-def _serving() -> list[str]:
-    try:
-        gone = state_serving.stopped()
-        return [name for name in state_serving.serving() if name not in gone]
-    except RoundhouseError:  # the next switch replaces the file and reports it
-        return []
-
-
-def _start_seconds(agent: Agent) -> int:
-    known = start_phases.known(agent)
-    return 1 + round(known.seconds) if known else _START_SECONDS
+    end = time.monotonic() + _LOCK_SECONDS
+    with ExitStack() as stack:
+        try:
+            # Read-only, because root and the user of the units both open it, whichever made it.
+            descriptor = os.open(routes_path().with_suffix(".lock"), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            stack.callback(os.close, descriptor)
+            while not state_serving.locked(descriptor) and time.monotonic() < end:
+                time.sleep(_POLL_SECONDS)
+        except OSError as error:
+            report(f"the gateway's routes were not locked: {error}")
+        yield
 
 
 def send(commands: list[str]) -> str | None:
