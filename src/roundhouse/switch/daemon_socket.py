@@ -118,6 +118,22 @@ def _with_holder(error: RoundhouseError) -> RoundhouseError:
     return error
 
 
+def answer_of(told: str, status: int) -> dict[str, Any]:
+    """Return the object that a command printed; an error for a command that was killed before it printed one."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(told)
+        if isinstance(found, dict) and "ok" in found:
+            return found
+    how = f"signal {-status}" if status < 0 else f"exit status {status}"
+    error = RoundhouseError(
+        "command_ended_without_result",
+        "The control service's command ended with {how} and printed no result.",
+        "Run `roundhouse status`; an interrupted switch is completed or undone within a minute.",
+        how=how,
+    )
+    return {"schema": console.SCHEMA, "ok": False, "errors": [error.as_json()]}
+
+
 @contextmanager
 def listening() -> Iterator[Callable[[], bool]]:
     """Accept commands, and yield a function that returns whether one runs. Raises RoundhouseError without systemd."""
@@ -149,7 +165,13 @@ class _Handler(socketserver.StreamRequestHandler):
         for line in process.stderr or []:
             self._tell({"said": line.strip()})
         told, _ = process.communicate()
-        self._tell({"answer": {**json.loads(told), "rc": process.returncode}})
+        self._tell({"answer": {**answer_of(told, process.returncode), "rc": process.returncode}})
+
+    def finish(self) -> None:
+        """Wake the thread that reads interrupts: it holds the lock of the file that this closes."""
+        with contextlib.suppress(OSError):  # the client has closed the connection
+            self.connection.shutdown(socket.SHUT_RD)
+        super().finish()
 
     def _interrupts(self, process: subprocess.Popen[str]) -> None:
         # A closed connection counts as an interrupt too.
