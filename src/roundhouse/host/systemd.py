@@ -18,6 +18,7 @@ STATES = {
 }
 
 
+NOT_LOADED = "unit_not_loaded"  # the code of the error for a unit that systemd does not know
 FOLDER = "/etc/systemd/system"  # where the units are written
 
 
@@ -65,7 +66,7 @@ def _unit(name: str, block: str) -> Unit | RoundhouseError:
     values = systemctl.values(block)
     if values.get("LoadState") != "loaded" and values.get("ActiveState") in (None, "inactive", "failed"):
         return RoundhouseError(
-            "unit_not_loaded",
+            NOT_LOADED,
             "systemd has not loaded {unit} ({load_state}).",
             "Deploy it with `ansible-playbook site.yml`.",
             unit=name,
@@ -87,10 +88,15 @@ def _unit(name: str, block: str) -> Unit | RoundhouseError:
 
 
 def state(name: str) -> str | None:
-    """Return a unit's state, None if systemd has not loaded it and it does not run."""
+    """Return a unit's state, None if systemd has not loaded it and it does not run.
+
+    Raises RoundhouseError if systemd does not answer: then nothing is known, and the unit may run.
+    """
     try:
         return show(name).state
-    except RoundhouseError:
+    except RoundhouseError as error:
+        if error.code != NOT_LOADED:
+            raise
         return None
 
 
@@ -107,6 +113,12 @@ def start(name: str) -> None:
     # systemd reports an error for a unit that it has not loaded yet.
     reset_failed(name)
     systemctl.call("start", "--no-block", name)
+
+
+def run_apart(name: str, command: list[str]) -> None:
+    """Run a command as a unit of its own, and return without waiting; a second one of that name is not started."""
+    # The result is not checked: a unit of that name may run already, and does the same.
+    process.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={name}", *command])
 
 
 def stop(name: str, *, wait: bool = True) -> None:
