@@ -70,3 +70,11 @@ def test_a_command_that_ends_well_passes_its_answer_on(service):
     with service(DONE) as busy:
         assert asked(str) == {"agent": "dev", "rc": 0}
         until(lambda: not busy())
+
+
+def test_a_client_that_keeps_its_connection_does_not_keep_the_service_busy(service):
+    with service(DONE) as busy, socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(daemon_socket.PATH))
+        client.sendall(b'{"words": ["dev"]}\n')
+        until(lambda: b"answer" in client.recv(65536))
+        until(lambda: not busy())
