@@ -11,6 +11,7 @@ from ..host import gpu, gpu_problem, gpu_process, systemd
 from ..plan import deployed
 from ..state import serving, switch_journal
 from ..util import console, timestamps
+from ..util.pairs import pairs
 from ..vllm.client import Engine
 from . import crashes, gpu_memory, start_history
 from .drift import drift
@@ -35,7 +36,7 @@ def rows(plan: Plan) -> list[StatusRow]:
     crashed = crashes.of_last_day()
     seen = [
         (agent, unit)
-        for agent, unit in zip(plan["agents"], found, strict=True)
+        for agent, unit in pairs(plan["agents"], found)
         if not (isinstance(unit, RoundhouseError) and _was_removed(agent))
     ]
     return [_row(plan, agent, unit, crashed.get(agent["name"])) for agent, unit in seen]

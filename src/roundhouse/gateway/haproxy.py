@@ -185,7 +185,7 @@ def _of_worker(text: str) -> dict[str, Load]:
             _, name, many, oldest = line.split()
             found[name] = found.get(name, Load())._replace(waiting=int(many), oldest_seconds=int(oldest) / 1000)
         elif columns and "," in line:
-            row = dict(zip(columns, line.split(","), strict=False))
+            row = dict(zip(columns, line.split(",")))
             found[row["pxname"]] = Load(running=int(row["scur"]), total=int(row["stot"]))
     return found
 

@@ -68,7 +68,7 @@ def problem(plan: Plan, settings: Settings, wait_seconds: float) -> str | None:
     """Return what is invalid in the settings, None for nothing."""
     for name in ("in_use_seconds", "min_active_seconds", "max_wait_seconds", "idle_seconds"):
         value, least = getattr(settings, name), 0 if name in ("in_use_seconds", "idle_seconds") else 1
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
             return f"gateway_{name} is {value!r}. Use a number of seconds, at least {least}."
     shorter = f"gateway_max_wait_seconds is {settings.max_wait_seconds:g}, and"
     if settings.max_wait_seconds < settings.min_active_seconds:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..util import files, process
+from ..util.pairs import pairs
 from . import apt_get, dpkg
 
 PATH = Path("/var/lib/roundhouse/receipt.json")
@@ -78,7 +79,7 @@ def _has(account: str) -> bool:
 
 def _add(more: Receipt) -> bool:
     before = load()
-    after = Receipt(*(sorted({*old, *new}) for old, new in zip(before, more, strict=True)))
+    after = Receipt(*(sorted({*old, *new}) for old, new in pairs(before, more)))
     if after == before:
         return False
     files.write(PATH, json.dumps({"schema": SCHEMA, **after._asdict()}, indent=2) + "\n")

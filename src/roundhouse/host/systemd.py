@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ..errors import RoundhouseError
 from ..util import process
+from ..util.pairs import pairs
 from . import systemctl
 
 # systemd's ActiveState -> the state of an agent. "reloading" does not occur, because the units have no reload.
@@ -58,7 +59,7 @@ def show_all(names: list[str]) -> list[Unit | RoundhouseError]:
     if not names:
         return []
     output = systemctl.call("show", "--property", _PROPERTIES, *names)
-    return [_unit(name, block) for name, block in zip(names, output.split("\n\n"), strict=True)]
+    return [_unit(name, block) for name, block in pairs(names, output.split("\n\n"))]
 
 
 def _unit(name: str, block: str) -> Unit | RoundhouseError:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ..util import files, lock_file
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.facts import LockedModel, RequiredModel
     from roundhouse.schema.plan import Agent

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ENGINE_PYTHON = ((3, 11), (3, 14))  # Requires-Python of vllm 0.32.0: >=3.11,<3.15
 # Of the package's modules on the host: pyproject.toml has the same minimum for all its code.
-MODULE_PYTHON = (3, 10)
+MODULE_PYTHON = (3, 9)
 HUB_PYTHON = ((3, 10), (3, 14))  # huggingface-hub 2.4.0 requires >=3.10; the lock does not cover later versions
 
 

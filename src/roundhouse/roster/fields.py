@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import TypeGuard
+from typing import TYPE_CHECKING
 
 from ..catalog.recipes import RECIPES
 from ..util.suggest import RENAMED, did_you_mean
 from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 # Not commands yet.
 RESERVED_FOR_LATER = ("check", "gateway")

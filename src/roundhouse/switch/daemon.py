@@ -26,6 +26,7 @@ from ..plan import deployed
 from ..schema.plan import Plan
 from ..state import serving, switch_journal
 from ..state.note import Report
+from ..util.pairs import pairs
 from . import daemon_socket
 
 EVERY_SECONDS = 0.25
@@ -77,7 +78,7 @@ class Control:
     def _read_units(self, now: float, loads: dict[str, Load]) -> None:
         if now - self._asked_units < _UNITS_SECONDS and not any(load.waiting for load in loads.values()):
             return
-        shown = zip(self.names, systemd.show_all([agent["unit"] for agent in self.plan["agents"]]), strict=True)
+        shown = pairs(self.names, systemd.show_all([agent["unit"] for agent in self.plan["agents"]]))
         seen = [(name, each) for name, each in shown if not isinstance(each, RoundhouseError)]
         self._loaded = {
             # The time of an agent that was loaded before this service counts from its own start.

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Union
 
 from ..agents import ports
 from ..errors import RoundhouseError, UsageError
@@ -33,7 +33,7 @@ ALONE = "ROUNDHOUSE_ALONE"
 _SYSTEMDS = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _FIRST_FILE = 3  # the first socket from systemd, see sd_listen_fds(3)
 _HELLO_SECONDS = 5.0
-_Request = socket.socket | tuple[bytes, socket.socket]  # of socketserver; the latter is for datagrams
+_Request = Union[socket.socket, tuple[bytes, socket.socket]]  # of socketserver; the latter is for datagrams
 
 
 def command(words: list[str], stderr: int | None = None) -> subprocess.Popen[str]:

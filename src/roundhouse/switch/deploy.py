@@ -25,7 +25,7 @@ from . import context, deploy_journal, next_run, resume, rollback, transaction
 from .context import Transaction
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Deployment(Transaction):
     """One running deployment. The agents of `stopping` and `previous` belong to the old set, the others to the new."""
 

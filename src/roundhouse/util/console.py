@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import RoundhouseError, UsageError
+from .pairs import pairs
 from .suggest import RENAMED_OPTIONS, did_you_mean, near
 
 # Of what --json prints. 2: an error is {"code", "message", "remedy", "fields"}.
@@ -231,11 +232,10 @@ def table(
     if longest(lines) <= room:
         return "\n".join(lines)
     before = [""] * len(rows) if marks is None else [f"{mark} " for mark in marks]
-    names = [f"{mark}{row[columns[0]]}" for mark, row in zip(before, rows, strict=True)]
+    names = [f"{mark}{row[columns[0]]}" for mark, row in pairs(before, rows)]
     size = max(map(len, names))
     return "\n".join(
-        _block(name, size, fields({key: row[key] for key in columns[1:]}), room)
-        for name, row in zip(names, rows, strict=True)
+        _block(name, size, fields({key: row[key] for key in columns[1:]}), room) for name, row in pairs(names, rows)
     )
 
 
@@ -245,9 +245,9 @@ def aligned(
     """Return the lines of a table, in the width that they need."""
     cells = [tuple(columns), *(tuple("-" if row[key] is None else str(row[key]) for key in columns) for row in rows)]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
-    text = ["  ".join(cell.ljust(size) for cell, size in zip(line, widths, strict=True)) for line in cells]
+    text = ["  ".join(cell.ljust(size) for cell, size in pairs(line, widths)) for line in cells]
     before = [""] * len(text) if marks is None else ["  ", *(f"{mark} " for mark in marks)]
-    return [f"{mark}{line}".rstrip() for mark, line in zip(before, text, strict=True)]
+    return [f"{mark}{line}".rstrip() for mark, line in pairs(before, text)]
 
 
 def longest(lines: Sequence[str]) -> int:
