@@ -71,10 +71,15 @@ def require_key(key: bytes, fingerprint: str, url: str) -> None:
 
 def read_or_fetch_key(source: Source, url: str, fingerprint: str) -> str:
     """Return the pinned key: the installed one, else the one at the URL. Raises RoundhouseError."""
-    if source.key_path.exists():
-        key = source.key_path.read_bytes()
+    return read_or_fetch_key_at(source.key_path, url, fingerprint)
+
+
+def read_or_fetch_key_at(path: Path, url: str, fingerprint: str) -> str:
+    """Return the pinned key: the one in the file, else the one at the URL. Raises RoundhouseError."""
+    if path.exists():
+        key = path.read_bytes()
         try:
-            require_key(key, fingerprint, str(source.key_path))
+            require_key(key, fingerprint, str(path))
         except RoundhouseError:
             pass  # the pin has changed: fetch its key
         else:

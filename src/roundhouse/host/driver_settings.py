@@ -115,7 +115,8 @@ def _platform(wanted: Wanted) -> list[Problem]:
         remedy = "install a driver yourself, and write nvidia_driver_source: none"
         return [Problem(f"The role nvidia_driver does not support {name}", name, remedy)]
     if package_source(wanted) in platform:
-        return []
+        refused = platform[package_source(wanted)].get("refused")
+        return [Problem(refused["what"], refused["value"], refused["remedy"])] if refused else []
     known = " or ".join(source for source in ("nvidia", "distribution") if source in platform)
     what = f"nvidia_driver_source is {wanted.source}, which {name} does not support"
     return [Problem(what, wanted.source, f"write {known}")]
@@ -137,8 +138,8 @@ def _machine(facts: Facts) -> list[Problem]:
             Problem(
                 "Secure Boot is on and would refuse the modules that DKMS builds; nothing was installed",
                 "on",
-                "turn it off in the firmware, or enrol DKMS's key: `apt-get install dkms mokutil`, `dkms generate_mok` "
-                "if mok.pub is missing, `mokutil --import /var/lib/dkms/mok.pub`, reboot, confirm at the console, and "
+                "turn it off in the firmware, or enrol DKMS's key: install dkms and mokutil, `dkms generate_mok` if "
+                "mok.pub is missing, `mokutil --import /var/lib/dkms/mok.pub`, reboot, confirm at the console, and "
                 "run again",
             )
         )
@@ -158,6 +159,16 @@ def kernel_problem(facts: Facts, wanted: Wanted, names: Sequence[str]) -> list[P
             f"install the meta-package of that kernel{other}",
         )
     ]
+
+
+def elsewhere_problems(names: Sequence[str], candidates: Candidates) -> list[Problem]:
+    """Return the problem of packages of another repository, which the host's owner has to enable."""
+    absent = [name for name in names if name not in candidates]
+    if not absent:
+        return []
+    what = f"No repository of this host offers {', '.join(absent)}, with which the driver's modules are built"
+    remedy = "enable EPEL (`dnf install epel-release`; on RHEL as docs.fedoraproject.org/en-US/epel states)"
+    return [Problem(what, absent[0], remedy)]
 
 
 def candidate_problems(names: Sequence[str], wanted: Wanted, candidates: Candidates) -> list[Problem]:

@@ -69,8 +69,9 @@ def _system(on: System, wanted: Wanted, root: Path) -> Row:
         problems.append(_no_lock(on, wanted))
     if not (root / "run/systemd/system").is_dir():
         problems.append("This host does not run systemd, which Roundhouse needs as init.")
-    if not any((root / place / "apt-get").exists() for place in ("usr/bin", "bin")):
-        problems.append("This host has no apt-get, which Roundhouse needs to install packages.")
+    program = "dnf" if system.has_dnf(root) else "apt-get"
+    if not any((root / place / program).exists() for place in ("usr/bin", "bin")):
+        problems.append(f"This host has no {program}, which Roundhouse needs to install packages.")
     return Row("system", found, problems)
 
 

@@ -7,7 +7,7 @@ import pwd
 from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
-from ..host import docker, dpkg, initramfs, kernel, receipt, systemctl
+from ..host import docker, dpkg, initramfs, kernel, packages, receipt, systemctl
 from . import teardown_files, teardown_packages
 
 OTHERS = "Packages and files that were there before Roundhouse, or that others added, are not touched."
@@ -43,7 +43,7 @@ class Removal(TypedDict):
 
 def find(settings: Settings, root: Path = Path("/")) -> Removal:
     """Return the things to remove. Nothing is changed."""
-    installed, brought, store = dpkg.installed(), receipt.load(), Path(settings.models_store)
+    installed, brought, store = packages.installed(), receipt.load(), Path(settings.models_store)
     chosen = teardown_packages.choose(installed, brought, remove=settings.packages)
     keeps_models = not settings.models and store.is_dir() and any(store.iterdir())
     files = teardown_files.files(root, keep_docker_repository=bool(chosen.foreign))
