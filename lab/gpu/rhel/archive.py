@@ -140,7 +140,11 @@ def driver(folder: Path, release: str, version: str, aside: Path) -> list[Rpm]:
     reload = {"post": "systemctl daemon-reload\n", "preun": "systemctl disable --now nvidia-persistenced || true\n"}
     add("nvidia-persistenced", tree=tree(aside, deb.format("nvidia-persistenced")), scripts=reload)
     parts = ("nvidia-driver-cuda-libs", "nvidia-modprobe", "nvidia-persistenced", "nvidia-kmod")
-    add("nvidia-driver-cuda", tuple(f"{name} {same}" for name in parts), tree=tree(aside, deb.format("nvidia-driver-cuda")))
+    add(
+        "nvidia-driver-cuda",
+        tuple(f"{name} {same}" for name in parts),
+        tree=tree(aside, deb.format("nvidia-driver-cuda")),
+    )
     return made
 
 
@@ -176,7 +180,9 @@ def toolkit(folder: Path, key: str, aside: Path) -> None:
     """Build the repository of the container toolkit, one for all releases, whose packages are not signed."""
     for version in TOOLKITS:
         deb = "libnvidia-container/stable/deb/amd64/{}_" + version + "-1_amd64.deb"
-        enable = "systemctl daemon-reload\nsystemctl enable nvidia-cdi-refresh.path nvidia-cdi-refresh.service || true\n"
+        enable = (
+            "systemctl daemon-reload\nsystemctl enable nvidia-cdi-refresh.path nvidia-cdi-refresh.service || true\n"
+        )
         scripts = {"nvidia-container-toolkit-base": {"posttrans": enable}}
         requires = {
             "libnvidia-container-tools": (f"libnvidia-container1 >= {version}-1",),
@@ -197,7 +203,9 @@ def toolkit(folder: Path, key: str, aside: Path) -> None:
 def main(target: Path) -> int:
     """Build everything below `target`."""
     target.mkdir(parents=True, exist_ok=True)
-    rpms.run("gpg", "--batch", "--passphrase", "", "--quick-generate-key", "rhel <lab@localhost>", "rsa3072", "sign", "0")
+    rpms.run(
+        "gpg", "--batch", "--passphrase", "", "--quick-generate-key", "rhel <lab@localhost>", "rsa3072", "sign", "0"
+    )
     listed = rpms.run("gpg", "--with-colons", "--list-keys", "rhel").decode()
     key = next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr"))
     public = rpms.run("gpg", "--armor", "--export", key)
