@@ -203,18 +203,14 @@ def toolkit(folder: Path, key: str, aside: Path) -> None:
 def main(target: Path) -> int:
     """Build everything below `target`."""
     target.mkdir(parents=True, exist_ok=True)
-    rpms.run(
-        "gpg", "--batch", "--passphrase", "", "--quick-generate-key", "rhel <lab@localhost>", "rsa3072", "sign", "0"
-    )
-    listed = rpms.run("gpg", "--with-colons", "--list-keys", "rhel").decode()
-    key = next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr"))
-    public = rpms.run("gpg", "--armor", "--export", key)
+    theirs, key = rpms.make_key("distribution"), rpms.make_key("vendors")
+    public = rpms.exported(key)
     (target / "fingerprint").write_text(key)
     with tempfile.TemporaryDirectory() as folder:
         aside = Path(folder)
         for release, file in (("9", "D42D0685.pub"), ("10", "CDF6BA43.pub")):
-            system(target / f"rhel/{release}", release, key)
-            epel(target / f"rhel/{release}/epel", release, key, aside)
+            system(target / f"rhel/{release}", release, theirs)
+            epel(target / f"rhel/{release}/epel", release, theirs, aside)
             place = target / f"cuda/rhel{release}/x86_64"
             cuda(place, release, key, aside)
             (place / file).write_bytes(public)
@@ -225,7 +221,7 @@ def main(target: Path) -> int:
             (target / f"docker/linux/{name}/gpg").write_bytes(public)
         toolkit(target / "libnvidia-container/stable/rpm/x86_64", key, aside)
         (target / "libnvidia-container/gpgkey").write_bytes(public)
-        (target / "rhel/key").write_bytes(public)
+        (target / "rhel/key").write_bytes(rpms.exported(theirs))
     return 0
 
 

@@ -112,3 +112,15 @@ def publish(folder: Path, key: str, modules: str = "") -> None:
             run("modifyrepo_c", "--mdtype=modules", path, folder / "repodata")
     repomd = folder / "repodata/repomd.xml"
     run("gpg", "--batch", "--yes", "--local-user", key, "--armor", "--detach-sign", repomd)
+
+
+def make_key(name: str) -> str:
+    """Create a signing key, and return its fingerprint."""
+    run("gpg", "--batch", "--passphrase", "", "--quick-generate-key", f"{name} <lab@localhost>", "rsa3072", "sign", "0")
+    listed = run("gpg", "--with-colons", "--list-keys", name).decode()
+    return next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr"))
+
+
+def exported(key: str) -> bytes:
+    """Return a public key."""
+    return run("gpg", "--armor", "--export", key)

@@ -33,6 +33,11 @@ def owner(pattern: str) -> str | None:
     return None
 
 
+def has(name: str) -> bool:
+    """Return true if a package, or a key by rpm's name of it, is installed."""
+    return process.output("rpm", "--query", name) is not None
+
+
 def imported(fingerprint: str) -> list[str]:
     """Return rpm's names of an imported key."""
     # The version of a key's package is the end of its fingerprint: 8 digits, and the whole one since rpm 6.

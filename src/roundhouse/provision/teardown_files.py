@@ -12,6 +12,8 @@ FILES = (
     "etc/apt/keyrings/roundhouse-*",
     "etc/apt/preferences.d/roundhouse-*",
     "etc/apt/apt.conf.d/*roundhouse-*",
+    "etc/yum.repos.d/roundhouse-*",
+    "etc/pki/rpm-gpg/RPM-GPG-KEY-roundhouse-*",
     "etc/modprobe.d/roundhouse-*",
     "etc/dracut.conf.d/roundhouse-*",
     "etc/systemd/system/roundhouse*.service",
@@ -26,7 +28,13 @@ FILES = (
     "etc/docker/daemon.json.before-roundhouse",
     "run/roundhouse*",
 )
-DOCKER_REPOSITORY = ("etc/apt/sources.list.d/roundhouse-docker.sources", "etc/apt/keyrings/roundhouse-docker.asc")
+DOCKER_REPOSITORY: tuple[str, ...] = (
+    "etc/apt/sources.list.d/roundhouse-docker.sources",
+    "etc/apt/keyrings/roundhouse-docker.asc",
+)
+DOCKER_REPOSITORY += ("etc/yum.repos.d/roundhouse-docker.repo", "etc/pki/rpm-gpg/RPM-GPG-KEY-roundhouse-docker")
+# dnf's record of the stream that the role nvidia_driver enabled.
+STREAM = "etc/dnf/modules.d/nvidia-driver.module"
 # Removed last, because they contain the receipt and the notes that the next run needs after a killed one.
 FOLDERS = ("opt/roundhouse", "var/cache/roundhouse", "var/lib/roundhouse", "etc/roundhouse")
 # The folders that a removed container engine leaves: the data of its containers.
@@ -35,10 +43,10 @@ DOCKER_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
 NETWORKS = "etc/cni"
 
 
-def files(root: Path, *, keep_docker_repository: bool) -> list[str]:
-    """Return the paths of the roles' files."""
+def files(root: Path, *, keep_docker_repository: bool, with_stream: bool = False) -> list[str]:
+    """Return the paths of the roles' files; `with_stream` adds the enabled stream of the driver's module."""
     kept = {root / name for name in DOCKER_REPOSITORY} if keep_docker_repository else set()
-    found = [path for pattern in FILES for path in sorted(root.glob(pattern))]
+    found = [path for pattern in (*FILES, *([STREAM] if with_stream else [])) for path in sorted(root.glob(pattern))]
     return [str(path) for path in found if path not in kept]
 
 
