@@ -36,7 +36,7 @@ def apt(monkeypatch, tmp_path):
 
 def test_packages_are_recorded_before_an_installation(apt):
     assert receipt.before_installing(["docker-ce=5:28.*"], check=False)
-    assert receipt.load() == receipt.Receipt(["docker-ce", "libslirp0"], [], ["docker", "haproxy"])
+    assert receipt.load() == receipt.Receipt(["docker-ce", "libslirp0"], [], ["docker", "haproxy"], [])
     assert apt["asked"] == [["apt-get", "--simulate", "--no-install-recommends", "install", "docker-ce"]]
     assert not receipt.before_installing(["docker-ce=5:28.*"], check=False)
 

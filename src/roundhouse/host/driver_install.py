@@ -51,7 +51,7 @@ class Choice(NamedTuple):
 def questions(facts: Facts, wanted: Wanted, packages: Packages) -> list[str]:
     """Return the names of packages whose candidates choose() needs."""
     row = _row(wanted)
-    headers = _headers(row, facts)
+    headers = driver_settings.headers(row, facts)
     if driver_settings.package_source(wanted) != "distribution":
         asked = [name for name in row.get("elsewhere", []) if name not in packages.versions]
         return asked + headers if _needs_build(facts, wanted) else headers
@@ -180,7 +180,7 @@ def _work(names: list[str], facts: Facts, wanted: Wanted, packages: Packages, ca
         build=[] if prebuilt else _build(_row(wanted), facts, wanted, packages, candidates),
         specs=_specs(stale, wanted, candidates if prebuilt and not missing else None, prebuilt=prebuilt)
         if packages.holds
-        else _dnf_specs(stale, wanted),
+        else driver_settings.dnf_specs(stale, wanted),
         upgrade=changed or (repair and not missing and any(name in packages.user_space for name in stale)),
         asks_index=asks_index,
         needs_index=asks_index and candidates is None,
@@ -203,7 +203,7 @@ def _managed(names: list[str], work: _Work, facts: Facts, wanted: Wanted, packag
         missing=work.missing,
         build=work.build,
         specs=work.specs,
-        stream=_stream(facts, wanted),
+        stream=driver_settings.stream(facts, wanted),
         rebuild=facts.without_module if complete and source != "distribution" else [],
         upgrade=work.upgrade,
         held=[name for name in packages.drivers if name in packages.held],
@@ -217,21 +217,9 @@ def _row(wanted: Wanted) -> dict[str, Any]:
     return dict((wanted.platform or {}).get(driver_settings.package_source(wanted), {}))
 
 
-def _headers(row: Mapping[str, Any], facts: Facts) -> list[str]:
-    """Return the packages of the headers that kernels without a module lack."""
-    template = row.get("headers", "linux-headers-{kernel}")
-    return [template.format(kernel=kernel) for kernel in facts.without_headers]
-
-
 def _needs_build(facts: Facts, wanted: Wanted) -> bool:
     """Return true if this role may have to build modules, so that its build packages must be offered."""
     return wanted.accelerator == "cuda" and bool(facts.gpus) and not facts.works
-
-
-def _stream(facts: Facts, wanted: Wanted) -> str:
-    """Return the stream of dnf's module that has the wanted branch and flavour; empty without modules."""
-    streams = _row(wanted).get("streams", {})
-    return str(streams.get(driver_settings.kernel_flavour(facts, wanted), "")).format(branch=wanted.branch)
 
 
 def _templates(facts: Facts, wanted: Wanted, row: Mapping[str, Any]) -> list[str]:
@@ -278,11 +266,6 @@ def _specs(names: Sequence[str], wanted: Wanted, candidates: Candidates | None, 
     return [f"{name}={wanted.version}-*" if wanted.version else f"{name}={wanted.branch}.*" for name in names]
 
 
-def _dnf_specs(names: Sequence[str], wanted: Wanted) -> list[str]:
-    """Return dnf's arguments, which match any epoch."""
-    return [f"{name}-{wanted.version or wanted.branch}{'-*' if wanted.version else '.*'}" for name in names]
-
-
 def _build(
     row: Mapping[str, Any], facts: Facts, wanted: Wanted, packages: Packages, candidates: Candidates | None
 ) -> list[str]:
@@ -290,7 +273,7 @@ def _build(
     flavours = _flavours(facts, packages) or [facts.kernel]
     names = [each for name in row.get("build", []) for each in _expand(name, wanted, flavours)]
     missing = [name for name in names if name not in packages.versions]
-    headers = _headers(row, facts)
+    headers = driver_settings.headers(row, facts)
     return missing or [name for name in headers if candidates and name in candidates]
 
 

@@ -53,6 +53,23 @@ def kernel_flavour(facts: Facts, wanted: Wanted) -> str:
     return "proprietary" if any(card["architecture"] == gpu.PRE_TURING for card in facts.gpus) else "open"
 
 
+def headers(row: Mapping[str, Any], facts: Facts) -> list[str]:
+    """Return the packages of the headers that kernels without a module lack."""
+    template = row.get("headers", "linux-headers-{kernel}")
+    return [template.format(kernel=kernel) for kernel in facts.without_headers]
+
+
+def stream(facts: Facts, wanted: Wanted) -> str:
+    """Return the stream of dnf's module that has the wanted branch and flavour; empty without modules."""
+    streams = (wanted.platform or {}).get(package_source(wanted), {}).get("streams", {})
+    return str(streams.get(kernel_flavour(facts, wanted), "")).format(branch=wanted.branch)
+
+
+def dnf_specs(names: Sequence[str], wanted: Wanted) -> list[str]:
+    """Return dnf's arguments, which match any epoch."""
+    return [f"{name}-{wanted.version or wanted.branch}{'-*' if wanted.version else '.*'}" for name in names]
+
+
 def problems(facts: Facts, wanted: Wanted) -> list[Problem]:
     """Return the conflicts of the settings with the cards, with each other, with the platform and with the machine."""
     row = (wanted.platform or {}).get(package_source(wanted), {})

@@ -37,12 +37,13 @@ class Means(NamedTuple):
     """The features of the host's container engine. None, or an empty tuple, means unknown.
 
     `cdi` are the devices in the CDI specifications, and `runtimes` the installed runtimes. `open_files` is the host's
-    hard limit of open files per process.
+    hard limit of open files per process. `labels` is true if the engine gives its containers SELinux labels.
     """
 
     cdi: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
     open_files: int | None = None
+    labels: bool = False
 
 
 class Image(NamedTuple):
@@ -82,7 +83,8 @@ def document(entry: Agent, accelerator: str, image: Image, means: Means) -> Comp
         "stop_grace_period": f"{entry['stop_timeout_seconds']}s",
         "read_only": True,
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true"],
+        # A labelled container may open neither the card nor the host's models. The other limits here stay.
+        "security_opt": ["no-new-privileges:true", *(["label=disable"] if means.labels else [])],
         # Programs may run from /tmp and the cache, because vLLM compiles its own.
         "tmpfs": [f"{TMP}:mode=1777,size={TMP_GIB}g,exec"],
         "shm_size": f"{SHM_GIB_PER_CARD * max(1, len(cards))}gb",
