@@ -182,7 +182,7 @@ def test_dpkgs_states_are_read():
 
 def test_a_host_without_dpkg_has_no_packages(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert installed() == ({}, [], [], {})
+    assert installed().versions == {}
 
 
 def test_every_platform_is_complete_for_its_source():

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from roundhouse.host import docker, docker_config, dpkg, receipt
+from roundhouse.host import dnf, docker, docker_config, dpkg, packages, receipt, rpm
 from roundhouse.provision import teardown
 
 SETTINGS = {"models_store": "/var/lib/roundhouse/models", "models": False, "packages": True}
@@ -255,3 +255,61 @@ def test_the_initramfs_is_rebuilt_for_all_kernels_by_the_hosts_program(host):
     assert look(host)["initramfs"] == [["update-initramfs", "-u", "-k", "all"]]
     (host / "etc/modprobe.d/roundhouse-nouveau.conf").unlink()
     assert look(host)["initramfs"] == []
+
+
+@pytest.fixture
+def rpm_host(host, apt, monkeypatch):
+    """Return a root of Rocky Linux with the roles' repositories, after the roles installed Docker and a driver."""
+    (host / "etc/os-release").write_text("ID=rocky\nVERSION_ID=9.7\n")
+    installed = dict.fromkeys(("docker-ce", "nvidia-driver-cuda", "other"), "1")
+    monkeypatch.setattr(packages, "ROOT", host)
+    monkeypatch.setattr(rpm, "installed", lambda: dpkg.Packages(installed, [], [], manager=dpkg.DNF))
+    monkeypatch.setattr(rpm, "owner", lambda pattern: None)
+    monkeypatch.setattr(rpm, "has", lambda name: name == "gpg-pubkey-d42d0685-1")
+    monkeypatch.setattr(dnf, "removals", lambda names: apt.get("removals", list(names)))
+    added = receipt.Receipt(["docker-ce", "nvidia-driver-cuda"], [], [], ["gpg-pubkey-d42d0685-1", "gpg-pubkey-gone-1"])
+    receipt.PATH.unlink()
+    receipt._add(added)
+    for name in (
+        *(
+            "etc/yum.repos.d/roundhouse-docker.repo",
+            "etc/yum.repos.d/mine.repo",
+            "etc/yum.repos.d/roundhouse-nvidia.repo",
+        ),
+        *("etc/pki/rpm-gpg/RPM-GPG-KEY-roundhouse-docker", "etc/dnf/modules.d/nvidia-driver.module"),
+    ):
+        (host / name).parent.mkdir(parents=True, exist_ok=True)
+        (host / name).write_text("")
+    return host
+
+
+def test_dnf_removes_packages_repositories_keys_and_the_stream(rpm_host):
+    found = look(rpm_host)
+    assert found["removal"][:3] == ["dnf", "remove", "--assumeyes"]
+    assert found["removal"][-2:] == ["docker-ce", "nvidia-driver-cuda"]
+    assert found["keys"] == ["gpg-pubkey-d42d0685-1"]
+    files = [path for path in found["files"] if "/systemd/" not in path]
+    for path in (
+        *("/etc/yum.repos.d/roundhouse-docker.repo", "/etc/yum.repos.d/roundhouse-nvidia.repo"),
+        *("/etc/pki/rpm-gpg/RPM-GPG-KEY-roundhouse-docker", "/etc/dnf/modules.d/nvidia-driver.module"),
+    ):
+        assert path in files
+    assert "/etc/yum.repos.d/mine.repo" not in files
+
+
+def test_dnfs_repository_of_docker_stays_for_a_foreign_container(rpm_host, apt):
+    apt["contents"] = ["theirs"]
+    found = look(rpm_host)
+    assert found["packages"] == ["nvidia-driver-cuda"]
+    assert found["keys"] == []
+    assert not [path for path in found["files"] if "roundhouse-docker" in path and "apt" not in path]
+
+
+def test_without_the_packages_the_stream_of_the_driver_stays(rpm_host):
+    assert "/etc/dnf/modules.d/nvidia-driver.module" not in look(rpm_host, packages=False)["files"]
+
+
+def test_a_package_that_dnf_would_remove_too_is_a_problem(rpm_host, apt):
+    apt["removals"] = ["docker-ce", "nvidia-driver-cuda", "theirs"]
+    (problem,) = look(rpm_host)["problems"]
+    assert problem.startswith("dnf would also remove theirs, which depends on a package that Roundhouse installed.")

@@ -39,7 +39,7 @@ DKMS_POST = """\
 dkms add -m nvidia -v {version} || true
 for build in /lib/modules/*/build; do
   if [ -e "$build" ]; then
-    dkms install -m nvidia -v {version} -k "$(basename "$(dirname "$build")")" || true
+    dkms install --force -m nvidia -v {version} -k "$(basename "$(dirname "$build")")" || true
   fi
 done
 """
@@ -137,7 +137,10 @@ def driver(folder: Path, release: str, version: str, aside: Path) -> list[Rpm]:
         add(name, ("dkms",), provides=provides, conflicts=(rival,), scripts=scripts, tree=content)
     add("nvidia-driver-cuda-libs", tree=tree(aside, deb.format("libnvidia-ml1")))
     add("nvidia-modprobe", tree=tree(aside, deb.format("nvidia-modprobe")))
-    reload = {"post": "systemctl daemon-reload\n", "preun": "systemctl disable --now nvidia-persistenced || true\n"}
+    reload = {
+        "post": "systemctl daemon-reload\n",
+        "preun": "if [ $1 = 0 ]; then systemctl disable --now nvidia-persistenced; fi\n",
+    }
     add("nvidia-persistenced", tree=tree(aside, deb.format("nvidia-persistenced")), scripts=reload)
     parts = ("nvidia-driver-cuda-libs", "nvidia-modprobe", "nvidia-persistenced", "nvidia-kmod")
     add(

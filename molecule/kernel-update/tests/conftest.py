@@ -1,4 +1,4 @@
-"""Fixtures for kernel updates: the driver's state, a reboot, and a run of the host's roles. The scenario rhel links it."""
+"""Fixtures for kernel updates: the driver's state, a reboot, and a run of a playbook. The scenario rhel links this."""
 
 from __future__ import annotations
 

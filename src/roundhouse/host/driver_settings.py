@@ -155,9 +155,9 @@ def _machine(facts: Facts) -> list[Problem]:
             Problem(
                 "Secure Boot is on and would refuse the modules that DKMS builds; nothing was installed",
                 "on",
-                "turn it off in the firmware, or enrol DKMS's key: install dkms and mokutil, `dkms generate_mok` if "
-                "mok.pub is missing, `mokutil --import /var/lib/dkms/mok.pub`, reboot, confirm at the console, and "
-                "run again",
+                "turn it off in the firmware, or enrol DKMS's key: install dkms and mokutil, `dkms generate_mok` "
+                "without mok.pub, `mokutil --import /var/lib/dkms/mok.pub`, reboot, confirm at the console, run "
+                "again",
             )
         )
     return found
