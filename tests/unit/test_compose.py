@@ -93,6 +93,16 @@ def test_compose_finds_no_variable_of_its_own_in_a_path():
     assert "/srv/m$$1" in [each["source"] for each in service(build(Means()))["volumes"]]
 
 
+def test_a_docker_with_selinux_labels_runs_the_engine_without_one(monkeypatch):
+    info = {"SecurityOptions": ["name=seccomp,profile=builtin", "name=selinux"]}
+    monkeypatch.setattr(docker_of_host, "info", lambda: info)
+    monkeypatch.setattr(docker_of_host.process, "output", lambda *command: None)
+    assert docker_of_host.means()["labels"]
+    assert service(build(Means(labels=True)))["security_opt"] == ["no-new-privileges:true", "label=disable"]
+    info["SecurityOptions"].pop()
+    assert not docker_of_host.means()["labels"]
+
+
 def test_a_container_asks_for_no_more_open_files_than_the_host_may_give():
     assert service(build(Means(open_files=20000)))["ulimits"]["nofile"] == 20000
     assert service(build(Means(open_files=1048576)))["ulimits"]["nofile"] == compose.OPEN_FILES

@@ -1,7 +1,7 @@
 """The driver's packages on RHEL and its rebuilds: streams on release 9, versions on release 10, DKMS from EPEL."""
 
 import pytest
-from role_vars import template
+from role_vars import question, template
 
 from roundhouse.host import driver, driver_install
 from roundhouse.host.dpkg import DNF, Packages
@@ -90,6 +90,13 @@ def test_a_host_with_dkms_needs_no_repository_for_it(choose):
     asked, made = choose(there=packages(dkms="3.2.2-1.el9"), candidates={})
     assert "dkms" not in asked
     assert (made.action, list(made.build)) == ("install", ["kernel-devel-matched"])
+
+
+@pytest.mark.parametrize(("architecture", "folder"), [("x86_64", "x86_64"), ("aarch64", "sbsa")])
+def test_the_repository_is_that_of_the_release_and_the_architecture(architecture, folder):
+    facts = {"distribution": "Rocky", "os_family": "RedHat", "distribution_major_version": "9"}
+    _, sources = question("nvidia_driver", {**facts, "architecture": architecture}, engine_accelerator="cuda")
+    assert sources["nvidia"]["uri"].endswith(f"/compute/cuda/repos/rhel9/{folder}/")
 
 
 def test_dnf_holds_no_packages(choose, machine):

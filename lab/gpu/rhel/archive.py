@@ -72,7 +72,8 @@ def tree(aside: Path, pattern: str) -> Path:
     folder = aside / path.name
     if not folder.exists():
         rpms.run("dpkg-deb", "--extract", path, folder)
-        shutil.rmtree(folder / "usr/share/doc", ignore_errors=True)
+        for name in ("usr/share/doc", "etc/init.d", "etc/default"):  # Debian's own
+            shutil.rmtree(folder / name, ignore_errors=True)
     return folder
 
 

@@ -82,7 +82,12 @@ def text(package: Rpm, root: Path) -> str:
     fields = [f"Requires: {each}" for each in package.requires]
     fields += [f"Provides: {each}" for each in package.provides]
     fields += [f"Conflicts: {each}" for each in package.conflicts]
-    listed = [f'"/{path.relative_to(root)}"' for path in sorted(root.rglob("*")) if path.is_symlink() or path.is_file()]
+    paths = sorted(root.rglob("*"))
+    content = [path for path in paths if path.is_symlink() or path.is_file()]
+    # A package owns the folders that no host has without it.
+    new = [path for path in paths if path not in content and not Path("/", path.relative_to(root)).exists()]
+    listed = [f'%dir "/{path.relative_to(root)}"' for path in new]
+    listed += [f'"/{path.relative_to(root)}"' for path in content]
     return SPEC.format(
         name=package.name,
         version=package.version,

@@ -71,7 +71,9 @@ def enabled(repositories: Sequence[str]) -> list[str]:
 def candidates(names: Iterable[str], repositories: Sequence[str] = ()) -> dict[str, str] | None:
     """Return the newest version that a repository offers, by name or NAME-VERSION-RELEASE.ARCH; None if dnf fails."""
     wanted = sorted(set(names))
-    query = ["--quiet", *enabled(repositories), "repoquery", "--available", "--latest-limit=1"]
+    # A host that needs a proxy may not have it yet at preflight, so dnf gives up early.
+    query = ["--quiet", "--setopt=retries=1", "--setopt=timeout=20", *enabled(repositories)]
+    query += ["repoquery", "--available", "--latest-limit=1"]
     done = run(*query, "--queryformat", _FORM, *wanted)
     return parse_candidates(done.stdout, wanted) if done.returncode == 0 else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import apt_candidates, dnf, dpkg, rpm, system
+from . import apt_candidates, dnf, dpkg, proxy, rpm, system
 from .dpkg import APT, DNF, Packages
 
 ROOT = Path("/")
@@ -23,7 +23,10 @@ def installed() -> Packages:
 
 def candidates(names: Iterable[str]) -> dict[str, str] | None:
     """Return the version that would be installed, by package that has one; None if the manager does not know."""
-    return dnf.candidates(names) if manager() == DNF else apt_candidates.read(names)
+    if manager() == DNF:
+        proxy.apply()
+        return dnf.candidates(names)
+    return apt_candidates.read(names)
 
 
 def owner(pattern: str) -> str | None:
