@@ -287,7 +287,7 @@ def test_dnf_removes_packages_repositories_keys_and_the_stream(rpm_host):
     found = look(rpm_host)
     assert found["removal"][:3] == ["dnf", "remove", "--assumeyes"]
     assert found["removal"][-2:] == ["docker-ce", "nvidia-driver-cuda"]
-    assert found["keys"] == ["gpg-pubkey-d42d0685-1"]
+    assert found["rpm_keys"] == ["gpg-pubkey-d42d0685-1"]
     files = [path for path in found["files"] if "/systemd/" not in path]
     for path in (
         *("/etc/yum.repos.d/roundhouse-docker.repo", "/etc/yum.repos.d/roundhouse-nvidia.repo"),
@@ -301,7 +301,7 @@ def test_dnfs_repository_of_docker_stays_for_a_foreign_container(rpm_host, apt):
     apt["contents"] = ["theirs"]
     found = look(rpm_host)
     assert found["packages"] == ["nvidia-driver-cuda"]
-    assert found["keys"] == []
+    assert found["rpm_keys"] == []
     assert not [path for path in found["files"] if "roundhouse-docker" in path and "apt" not in path]
 
 

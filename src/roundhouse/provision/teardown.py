@@ -30,7 +30,7 @@ class Removal(TypedDict):
     images: list[str]
     packages: list[str]
     removal: list[str]  # the command that removes them
-    keys: list[str]  # keys in rpm's database
+    rpm_keys: list[str]  # keys in rpm's database
     held: list[str]  # held packages, to unhold
     files: list[str]
     folders: list[str]
@@ -61,7 +61,7 @@ def find(settings: Settings, root: Path = Path("/")) -> Removal:
         "images": [] if chosen.removes_docker else _images(root),
         "packages": chosen.installed,
         "removal": chosen.command,
-        "keys": [] if chosen.foreign else [name for name in brought.keys if rpm.has(name)],
+        "rpm_keys": [] if chosen.foreign else [name for name in brought.keys if rpm.has(name)],
         "held": [name for name in brought.held if name in installed.held],
         "files": [*files, *teardown_files.emptied_folders(files)],
         "folders": folders,
