@@ -56,6 +56,9 @@ test-all: check site hosts ## Run test, the demo and the other scenarios, as CI 
 real-hosts: hosts ## Run the host roles on 25 hosts in states of real hosts, and print the table (about 10 minutes)
 	$(LAB) lab/suites.py real-hosts
 
+rhel: hosts ## Run the host roles, a kernel update and a teardown on stand-ins of Rocky Linux 9 and 10 (about 10 minutes)
+	$(LAB) lab/suites.py rhel
+
 hosts: setup ## Prepare what the tests share: Docker, the engine's environment, small models
 	@lab/docker.sh
 	@$(LAB) ansible-playbook --inventory inventory/lab lab/prepare.yml

@@ -67,7 +67,9 @@ async def stream(port: int) -> tuple[float, int]:
     body = json.dumps({"model": "dev", "prompt": "go on", "max_tokens": TOKENS, "stream": True})
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     begun = time.perf_counter()
-    writer.write(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    writer.write(
+        f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    )
     seconds, events = 0.0, 0
     while (line := await reader.readline()) and b"[DONE]" not in line:
         if line.startswith(b"data:"):

@@ -22,6 +22,7 @@ import promises
 from many_clients import Found, ManyClients
 
 from roundhouse.gateway import on_demand
+from roundhouse.gateway.scheduler import longest_wait_seconds
 
 CLIENTS, PAUSE_SECONDS, KEYS = 8, 0.5, 4
 
@@ -67,7 +68,7 @@ def main(seconds: float = 600, container: str = "roundhouse-gate-bookworm", *age
         len(done),
         promises.most_switches(rules, took),
         max(each.waited_seconds for each in asked),
-        promises.longest_wait_seconds(rules, len(names), longest),
+        longest_wait_seconds(rules, len(names), longest),
     )
     sys.stdout.write(f"{rules.min_active_seconds:g} s at least, {rules.max_wait_seconds:g} s at most: ")
     sys.stdout.write(f"{found.text(took)}; a switch took at most {longest:.1f} s\n")

@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """Record a host's files and packages with `lab-snapshot take FILE`; `lab-snapshot compare FILE` prints changes.
 
-A record has the kind, mode, owner and content hash of each path, and the selection state of each package in dpkg.
+A record has the kind, mode, owner and content hash of each path, and the state of each package in dpkg or rpm.
 """
 
 import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,10 @@ from pathlib import Path
 EXCEPT = re.compile(
     r"^/tmp$"  # Temporary files.
     r"|^/var/(log|cache|tmp)$"  # Logs and caches.
-    r"|^/var/lib/(apt|dpkg|systemd|dkms|ucf)$"  # State of apt, dpkg and systemd; the record has dpkg's selections.
+    r"|^/var/lib/(apt|dpkg|rpm|dnf|systemd|dkms|ucf)$"  # State of systemd and of packages, which are recorded.
     r"|^/root/\.ansible$|/__pycache__$"  # Files that Ansible and Python leave on any host.
     r"|^/etc/(passwd|group|shadow|gshadow|subuid|subgid)-$|^/etc/\.pwd\.lock$"  # Backups of the last change.
-    r"|^/etc/ld\.so\.cache$|^/boot/initrd\.img-|^/lib/modules/[^/]+/modules\."  # Files generated from others.
+    r"|^/etc/ld\.so\.cache$|^/boot/initr(d\.img|amfs)-|^/lib/modules/[^/]+/modules\."  # Files generated from others.
     r"|^/usr/lib/modules/[^/]+/modules\."
     r"|^/(srv/lab|var/lib/lab)|^/etc/lab-|^/usr/local/bin/lab-"  # The lab's own files.
 )
@@ -48,9 +49,14 @@ def files() -> dict[str, list]:
 
 def taken() -> dict[str, dict]:
     """Return the record of the host's files and packages."""
-    rows = subprocess.run(["dpkg", "--get-selections"], check=True, capture_output=True, text=True).stdout.splitlines()
-    selected = [row.split() for row in rows]
-    return {"files": files(), "packages": {name: state for name, state in selected if state != "deinstall"}}
+    return {"files": files(), "packages": packages()}
+
+
+def packages() -> dict[str, str]:
+    """Return the state of each package: its selection in dpkg, or its release in rpm."""
+    command = ["dpkg", "--get-selections"] if shutil.which("dpkg") else ["rpm", "-qa", "--qf", "%{NEVRA} installed\\n"]
+    rows = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return {name: state for name, state in map(str.split, rows) if state != "deinstall"}
 
 
 def main(word: str, file: str) -> int:

@@ -35,14 +35,14 @@ class Mutation(NamedTuple):
 MUTATIONS = {
     "rollback": Mutation(
         f"{PACKAGE}/switch/rollback.py",
-        "for other in now.previous:\n            now.report(",
-        "for other in []:\n            now.report(",
+        "for other in now.previous:\n        now.report(",
+        "for other in []:\n        now.report(",
     ),
     "drain": Mutation(f"{PACKAGE}/agents/drain.py", "limit = self._drain_seconds", "limit = 0.0"),
     "free-vram": Mutation(
         f"{PACKAGE}/agents/gpu_memory.py", "return total_gib * (1 - share) + _TOLERANCE_GIB >= used_gib", "return True"
     ),
-    "hold": Mutation("roles/gateway/files/hold.lua", "if now_ms() - begun >= longest_ms then", "if true then"),
+    "hold": Mutation("roles/gateway/files/hold.lua", "if one.at - one.begun >= longest_ms then", "if true then"),
     "verification": Mutation(f"{PACKAGE}/models/download.py", "return self.digest.matches()", "return True"),
     "receipt": Mutation(f"{PACKAGE}/host/receipt.py", "if after == before:", "if after == after:"),
     "option": Mutation(f"{PACKAGE}/vllm/options.py", '"max-model-len": decided', '"max-model-length": decided'),

@@ -26,14 +26,14 @@ class ActionModule(ActionBase):
 
         def write() -> dict[str, Any]:
             done: dict[str, Any] = self._execute_module("roundhouse_host_files", arguments, task_vars=task_vars)
-            if done.get("code") == "apt_locked":
-                raise RoundhouseError("apt_locked", done["msg"], **done["fields"])
+            if done.get("code") in apt_get.LOCKED:
+                raise RoundhouseError(done["code"], done["msg"], **done["fields"])
             return done
 
         def tell(line: str) -> None:
             Display().display(f"{task_vars['inventory_hostname']}: {line}")
 
-        # The module returns at once if apt is locked: Ansible shows nothing of a module before its end.
+        # The module returns at once if apt or dnf is locked: Ansible shows nothing of a module before its end.
         try:
             return result | apt_get.wait(write, tell)
         except RoundhouseError as error:

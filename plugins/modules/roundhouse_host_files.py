@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = """
 ---
 module: roundhouse_host_files
-short_description: All files of a role, a repository of apt, keys in Docker's daemon.json, or the receipt
+short_description: All files of a role, a repository of apt or dnf, packages, keys in daemon.json, or the receipt
 description:
   - Writes one of these. Each file is whole or as it was, also when a run is killed.
   - The action of the same name prints templates and reads files on the controller first.
@@ -72,6 +72,67 @@ options:
         required: true
       refresh:
         description: Read the repository again, also when the source is as it should be.
+        type: bool
+        default: false
+  dnf_repository:
+    description:
+      - A repository of dnf. Fetches its key, compares the fingerprint, and puts file and key in place once dnf has read
+        the repository with them.
+      - An enabled repository of someone else with this URL is used instead, and the own one is removed.
+    type: dict
+    suboptions:
+      name:
+        description: The name of the repository and of its key.
+        type: str
+        required: true
+      uri:
+        description: The repository's URL.
+        type: str
+        required: true
+      key_url:
+        description: Where its key is.
+        type: str
+        required: true
+      fingerprint:
+        description: The fingerprint that the key must have.
+        type: str
+        required: true
+      signed_packages:
+        description: Whether the vendor signs the packages; rpm gets the key.
+        type: bool
+        default: true
+      signed_metadata:
+        description: Whether the vendor signs the repository's metadata.
+        type: bool
+        default: false
+      held:
+        description: Whether the repository is enabled only for this module, so that no upgrade comes from it.
+        type: bool
+        default: false
+      refresh:
+        description: Read the repository again, also when the file is as it should be.
+        type: bool
+        default: false
+  dnf:
+    description: Packages that dnf installs. The receipt records them first.
+    type: dict
+    suboptions:
+      install:
+        description: The packages, as arguments of dnf.
+        type: list
+        elements: str
+        default: []
+      repositories:
+        description: Repositories that are enabled for this installation.
+        type: list
+        elements: str
+        default: []
+      stream:
+        description: A stream of a module, MODULE:STREAM, that is enabled first.
+        type: str
+        default: ""
+      erase:
+        description: Whether conflicting packages may be removed.
         type: bool
         default: false
   docker_daemon:
@@ -162,11 +223,16 @@ stale:
 path:
   description: The file of the source.
   type: str
-  returned: when a source was given
+  returned: when a source or a repository was given
 adopted:
   description: Whether this is the file of someone else.
   type: bool
-  returned: when a source was given
+  returned: when a source or a repository was given
+enable:
+  description: The repositories that an installation from this one has to enable.
+  type: list
+  elements: str
+  returned: when a repository was given
 action:
   description: What the engine was told, or would be in check mode; none, reload or restart.
   type: str
@@ -194,6 +260,22 @@ APT_SOURCE = {
     "fingerprint": {"type": "str", "required": True},
     "refresh": {"type": "bool", "default": False},
 }
+DNF_REPOSITORY = {
+    "name": {"type": "str", "required": True},
+    "uri": {"type": "str", "required": True},
+    "key_url": {"type": "str", "required": True, "no_log": False},
+    "fingerprint": {"type": "str", "required": True},
+    "signed_packages": {"type": "bool", "default": True},
+    "signed_metadata": {"type": "bool", "default": False},
+    "held": {"type": "bool", "default": False},
+    "refresh": {"type": "bool", "default": False},
+}
+DNF = {
+    "install": {"type": "list", "elements": "str", "default": []},
+    "repositories": {"type": "list", "elements": "str", "default": []},
+    "stream": {"type": "str", "default": ""},
+    "erase": {"type": "bool", "default": False},
+}
 DOCKER_DAEMON = {
     "owner": {"type": "str", "required": True},
     "config": {"type": "dict", "required": True},
@@ -218,6 +300,8 @@ TREE = {
 def main() -> None:
     others = {
         "apt_source": {"type": "dict", "options": APT_SOURCE},
+        "dnf_repository": {"type": "dict", "options": DNF_REPOSITORY},
+        "dnf": {"type": "dict", "options": DNF},
         "docker_daemon": {"type": "dict", "options": DOCKER_DAEMON},
         "docker_proxy": {"type": "dict", "options": {}},
         "docker_restore": {"type": "dict", "options": {}},

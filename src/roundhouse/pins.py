@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from .errors import UsageError
 from .paths import CHECKOUT
-from .util import files
+from .util import files, lock
 from .util import lock_file as util_lock_file
 
 ENGINES = Path("/opt/roundhouse/engine")
@@ -194,7 +194,7 @@ def record(path: Path, tag: str, digests: list[str], mirror: str = "") -> bool:
             "Remove that image with `docker image rm`, or set container_image_source: archive.",
             image=tag,
         )
-    with files.exclusive(path.parent):
+    with lock.exclusive(path.parent):
         locked = read(path)
         changed = locked.get(tag) != own[0]
         if changed:

@@ -23,6 +23,10 @@ RELEASES = {
     "Ubuntu 24.04": ("ubuntu", "24.04", "Ubuntu 24.04.3 LTS", "Ubuntu", "noble"),
     "Ubuntu 26.04": ("ubuntu", "26.04", "Ubuntu 26.04 LTS", "Ubuntu", "resolute"),
     "RHEL 9": ("rhel", "9.6", "Red Hat Enterprise Linux 9.6 (Plow)", "RedHat", "Plow"),
+    "RHEL 10": ("rhel", "10.1", "Red Hat Enterprise Linux 10.1 (Coughlan)", "RedHat", "Coughlan"),
+    "Rocky 8": ("rocky", "8.10", "Rocky Linux 8.10 (Green Obsidian)", "Rocky", "Green Obsidian"),
+    "Rocky 9": ("rocky", "9.7", "Rocky Linux 9.7 (Blue Onyx)", "Rocky", "Blue Onyx"),
+    "AlmaLinux 10": ("almalinux", "10.1", "AlmaLinux 10.1 (Heliotrope Lion)", "AlmaLinux", "Heliotrope Lion"),
     "Arch": ("arch", "", "Arch Linux", "Archlinux", ""),
 }
 DOCKER_CE = ("docker-ce", "docker-ce-cli", "containerd.io", "docker-buildx-plugin", "docker-compose-plugin")
@@ -36,6 +40,19 @@ for fields in json.load(open({listing!r})):
     line = re.sub(r"\\$\\{{([^}}]+)\\}}", lambda found: fields.get(found[1], ""), form)
     sys.stdout.write(line.replace("\\\\t", "\\t").replace("\\\\n", "\\n"))
 """
+RPM = """#!/bin/sh
+case "$*" in
+*--all*) cat {listing} ;;
+*) exit 1 ;;
+esac
+"""
+DNF = """#!/bin/sh
+case "$*" in
+*repoquery*) cat {offers} ;;
+*) exit 1 ;;
+esac
+"""
+RED_HAT = ("RedHat", "Rocky", "AlmaLinux")
 DOCKER = """#!/bin/sh
 case "$*" in
 version*) echo {version} ;;
@@ -72,6 +89,7 @@ class Described(NamedTuple):
     loaded: str | None = None  # the version of the loaded driver, which NVML reports
     nvml: tuple = ()
     files: Mapping = NOTHING  # path -> content
+    offers: Mapping = MappingProxyType({"dkms": "3.2.2-1"})  # what dnf's repositories offer
     secure_boot: bool | None = None
     settings: Mapping = NOTHING
 
@@ -83,9 +101,9 @@ class Described(NamedTuple):
             "distribution_version": version,
             "distribution_major_version": version.partition(".")[0],
             "distribution_release": codename,
-            "os_family": {"Ubuntu": "Debian"}.get(distribution, distribution),
+            "os_family": "RedHat" if distribution in RED_HAT else {"Ubuntu": "Debian"}.get(distribution, distribution),
             "architecture": self.architecture,
-            "pkg_mgr": "dnf" if distribution == "RedHat" else "apt",
+            "pkg_mgr": "dnf" if distribution in RED_HAT else "apt",
         }
 
     def asked(self):
@@ -109,7 +127,7 @@ class Described(NamedTuple):
         system_id, version, name, *_ = RELEASES[self.release]
         machine.write("etc/os-release", f'ID={system_id}\nVERSION_ID="{version}"\nPRETTY_NAME="{name}"\n')
         machine.write("proc/meminfo", "MemTotal: 33554432 kB\nMemFree: 1 kB\nMemAvailable: 16777216 kB\n")
-        machine.write("usr/bin/apt-get", "")
+        machine.write("usr/bin/dnf" if self.facts()["pkg_mgr"] == "dnf" else "usr/bin/apt-get", "")
         (machine.root / "run/systemd/system").mkdir(parents=True)
         if self.kernel:
             shutil.rmtree(machine.root / "lib/modules")
@@ -133,7 +151,12 @@ class Described(NamedTuple):
         folder.mkdir()
         listing = folder / "listing.json"
         listing.write_text(json.dumps([self._package(name) for name in {**self.packages, **self.states}]))
+        rpms, offers = folder / "rpms", folder / "offers"
+        rpms.write_text("".join(f"{name}\t{version}\n" for name, version in self.packages.items()))
+        offers.write_text("".join(f"{name}\t{each}\t{name}-{each}.x86_64\n" for name, each in self.offers.items()))
         programs = {
+            "rpm": RPM.format(listing=rpms),
+            "dnf": DNF.format(offers=offers),
             "dpkg-query": DPKG_QUERY.format(python=sys.executable, listing=str(listing)),
             "systemctl": SYSTEMCTL,
             "apt-cache": "#!/bin/sh\nexit 100\n",  # no index

@@ -22,6 +22,7 @@ from roundhouse.gateway import config as gateway_config
 from roundhouse.gateway import haproxy, haproxy_config, keys
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build
+from roundhouse.provision import gateway_files
 from roundhouse.state import serving
 
 ROLE = ROOT / "roles/gateway"
@@ -31,6 +32,8 @@ TURNS = itertools.count()
 OPTIONS = ("enable-auto-tool-choice", "tool-call-parser")
 DEFAULTS = {  # the role has others
     **{"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 4096},
+    **{"source_connections": 64, "metrics_connections": 64, "memory_mib": 4096, "held_mib": 256, "header_kib": 32},
+    **{"header_seconds": 10, "body_seconds": 30, "hosts": []},
     **{"requests_per_minute": 10000, "requests_at_once": 1000, "waiting": 8, "wait_seconds": 60},
     **{"on_demand": False, "min_active_seconds": 1, "max_wait_seconds": 2, "in_use_seconds": 1, "idle_seconds": 0},
     **{"default_agents": [], "pinned": [], "cors_origins": []},
@@ -141,7 +144,8 @@ class Gateway:
     def write(self):
         config = gateway_config.build(self.plan, self.settings)
         haproxy_config.template_path().write_text(render(config))
-        shutil.copy(ROLE / "files/hold.lua", self.folder)
+        for name in gateway_files.LUA:
+            shutil.copy(ROLE / "files" / name, self.folder)
         if config["needs_key"] and not (self.folder / "keys.map").exists():
             (self.folder / "keys.map").write_text("")
         self.publish()
@@ -149,8 +153,8 @@ class Gateway:
         return config
 
     def start(self):
-        self.write()
-        words = ["haproxy", "-W", "-f", self.folder / "haproxy.cfg", "-S", f"{haproxy.RUNTIME}/master.sock,level,admin"]
+        config = self.write()
+        words = ["haproxy", "-W", "-f", self.folder / "haproxy.cfg", "-S", config["master"]]
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log)
         until(self._answers)

@@ -21,7 +21,10 @@ def template(role, name, **given):
 
 def platforms(role, distribution):
     """Return the role's table for a distribution, by the releases' names."""
-    return template(role, f"__{role}_platforms", ansible_facts={"distribution": distribution})
+    facts = {"distribution": distribution, "os_family": "RedHat" if distribution == "RedHat" else "Debian"}
+    # The defaults decide which repositories are refused.
+    given = {f"{role}_repository_fingerprint": "", "ansible_facts": facts}
+    return template(role, f"__{role}_platforms", **given)
 
 
 def question(role, facts, **settings):

@@ -1,7 +1,5 @@
 """A repository is installed only if its key has the pinned fingerprint."""
 
-import shutil
-import subprocess
 import urllib.request
 
 import pytest
@@ -11,33 +9,13 @@ from roundhouse.errors import RoundhouseError
 from roundhouse.host import apt, openpgp
 from roundhouse.util import files
 
+pytest_plugins = ("openpgp_keys",)  # the fixture keys
 SOURCE = apt.Source("roundhouse-nvidia", "https://repo.example/debian13/x86_64/", "/", "")
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    """Yield two armoured keys with gpg's own fingerprints."""
-    if not shutil.which("gpg"):
-        pytest.skip("gpg not found; install gnupg to create keys")
-    home = tmp_path_factory.mktemp("gnupg")
-    home.chmod(0o700)
-
-    def gpg(*arguments):
-        return subprocess.run(["gpg", "--homedir", home, "--batch", *arguments], check=True, capture_output=True).stdout
-
-    made = []
-    for name, kind in (("one", "ed25519"), ("two", "rsa2048")):
-        gpg("--passphrase", "", "--quick-generate-key", name, kind, "sign", "0")
-        listed = gpg("--with-colons", "--list-keys", name).decode().splitlines()
-        fingerprint = next(line.split(":")[9] for line in listed if line.startswith("fpr"))
-        made.append((gpg("--armor", "--export", name), fingerprint))
-    yield made
-    subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=True)  # otherwise it keeps running
 
 
 def test_fingerprints_equal_those_of_gpg(keys):
     for armoured, fingerprint in keys:
-        assert openpgp.fingerprints(armoured) == [fingerprint]
+        assert openpgp.fingerprints(openpgp.packets(armoured)) == [fingerprint]
 
 
 def test_only_the_pinned_key_is_accepted(keys):

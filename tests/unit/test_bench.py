@@ -166,6 +166,9 @@ def test_an_engine_in_an_image_measures_there_without_a_key_in_its_arguments(tmp
     assert "--entrypoint=vllm vllm/vllm-openai:v0.32.0 bench serve" in words
     assert "secret-key" not in words
     assert (tmp_path / "docker.key").read_text() == "secret-key\n"
+    confined = {"--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only", "--pids-limit=32768"}
+    assert confined <= {*words.split()}
+    assert "--user=" in words
 
 
 def test_bench_without_an_engine_is_refused(tmp_path):

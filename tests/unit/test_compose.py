@@ -21,7 +21,7 @@ CARDS = tuple(HostCard(number, "a card", 15.5, (12, 0), 448.0) for number in ran
 WITH_UUIDS = tuple(card._replace(uuid=f"GPU-{letter}") for card, letter in zip(CARDS, "ab", strict=True))
 AGENT = {
     "name": "dev",
-    "models": [{"model": "/srv/m$1"}],
+    "models": [{"model": "/srv/m1"}],
     "port": 8001,
     "max_model_len": 4096,
     "gpu_memory_utilization": 0.9,
@@ -75,6 +75,7 @@ def test_only_the_cache_and_tmp_are_writable_and_nothing_is_root_s():
     assert [each["target"] for each in made["volumes"] if not each.get("read_only")] == ["/var/cache/roundhouse"]
     assert (made["read_only"], made["cap_drop"], made["restart"]) == (True, ["ALL"], "no")
     assert made["security_opt"] == ["no-new-privileges:true"]
+    assert 1000 < made["pids_limit"] <= 32768
     assert made["ports"] == ["127.0.0.1:8001:8001"]
     assert not any("docker.sock" in each["source"] for each in made["volumes"])
 
@@ -90,7 +91,18 @@ def test_the_engine_of_a_hosts_own_image_is_shown_to_it_and_a_registrys_has_one(
 
 
 def test_compose_finds_no_variable_of_its_own_in_a_path():
-    assert "/srv/m$$1" in [each["source"] for each in service(build(Means()))["volumes"]]
+    made = service(build(Means(), engine_path="/opt/e$1", image_has_engine=False))
+    assert "/opt/e$$1" in [each["source"] for each in made["volumes"]]
+
+
+def test_a_docker_with_selinux_labels_runs_the_engine_without_one(monkeypatch):
+    info = {"SecurityOptions": ["name=seccomp,profile=builtin", "name=selinux"]}
+    monkeypatch.setattr(docker_of_host, "info", lambda: info)
+    monkeypatch.setattr(docker_of_host.process, "output", lambda *command: None)
+    assert docker_of_host.means()["labels"]
+    assert service(build(Means(labels=True)))["security_opt"] == ["no-new-privileges:true", "label=disable"]
+    info["SecurityOptions"].pop()
+    assert not docker_of_host.means()["labels"]
 
 
 def test_a_container_asks_for_no_more_open_files_than_the_host_may_give():

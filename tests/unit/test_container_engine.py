@@ -134,7 +134,7 @@ def test_each_remedy_of_a_refusal_works(engine, given):
             by_hand = {"upgrade it": DOCKER._replace(origin=engine.origin, package=engine.package)}
             by_hand["install its compose plugin"] = engine._replace(compose="2.26.1")
             by_hand["remove it (`snap remove docker`)"] = NONE
-            by_hand["remove it (`apt-get remove podman-docker`)"] = NONE
+            by_hand["remove it"] = NONE
             by_hand["install Docker 25.0 or later with its compose plugin"] = STATIC
             repaired = by_hand[remedy]
         again = choose(repaired, **{**given, **changes})

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 from real_gateway import DEFAULTS
 
-from roundhouse.gateway import config, haproxy, on_demand
+from roundhouse.gateway import announced, config, haproxy, on_demand
 from roundhouse.gateway.scheduler import Load
 from roundhouse.host import systemd
 from roundhouse.plan import build as plan_build
-from roundhouse.state import serving
+from roundhouse.state import serving, switch_journal
 from roundhouse.switch import daemon, daemon_socket
 
 COMMON = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
@@ -31,7 +31,7 @@ class Host:
 
     def command(self, words):
         self.tries.append(self.now - 1000.0)
-        answer = json.dumps({"errors": [{"message": f"{words[0]} did not start."}]})
+        answer = json.dumps({"ok": False, "errors": [{"message": f"{words[0]} did not start."}]})
         return SimpleNamespace(poll=lambda: 1, communicate=lambda: (answer, ""), returncode=1)
 
     def run(self, control, seconds):
@@ -69,10 +69,10 @@ def control(host, tmp_path, monkeypatch):
 
 def test_the_gateway_gets_the_time_of_the_next_try(control, host):
     host.run(control, 2)
-    assert haproxy.routes(control.plan)["po"] == f"failed:{int(EPOCH) + 61}"  # the failure was seen 1 s after the start
+    assert announced.routes(control.plan)["po"] == f"failed:{int(EPOCH) + 61}"  # seen 1 s after the start
     host.run(control, 62)
     assert host.tries == [0.0, 61.0]
-    assert haproxy.routes(control.plan)["po"] == f"failed:{int(EPOCH) + 62 + 120}"
+    assert announced.routes(control.plan)["po"] == f"failed:{int(EPOCH) + 62 + 120}"
 
 
 def test_a_client_that_repeats_its_request_causes_ever_fewer_starts(control, host):
@@ -111,3 +111,50 @@ def test_a_host_without_on_demand_notes_no_deployment(control, tmp_path):
     on_demand.PATH.unlink()
     on_demand.note_deployment(str)
     assert not (tmp_path / "deployment").exists()
+
+
+def left(host):
+    """Leave the journal of a killed switch."""
+    serving.make_folder()
+    switch_journal.Journal("po", ["dev"]).begin()
+    host.words = []
+
+
+def test_a_killed_switch_is_recovered_without_a_person(control, host, monkeypatch):
+    left(host)
+    monkeypatch.setattr(haproxy, "read", lambda names: {})
+    finished = SimpleNamespace(poll=lambda: 0, communicate=lambda: ('{"ok": true}', ""), returncode=0)
+    monkeypatch.setattr(daemon_socket, "command", lambda words: host.words.append(words) or finished)
+    host.run(control, 12)
+    assert host.words[0] == ["resume"]
+    assert len(host.words) == 1  # it failed without an error; the next try comes later
+    host.run(control, 60)
+    assert host.words[:2] == [["resume"], ["resume"]]
+
+
+def test_no_recovery_begins_while_a_switch_runs(control, host, monkeypatch):
+    left(host)
+    monkeypatch.setattr(daemon_socket, "command", host.words.append)
+    with serving.switching(str):
+        host.run(control, 30)
+    assert host.words == []
+
+
+def test_a_recovery_that_failed_is_reported_and_does_not_count_as_a_failed_start(control, host, monkeypatch):
+    left(host)
+    told = json.dumps({"ok": False, "errors": [{"message": "It failed."}]})
+    failed = SimpleNamespace(poll=lambda: 1, communicate=lambda: (told, ""), returncode=1)
+    monkeypatch.setattr(daemon_socket, "command", lambda words: host.words.append(words) or failed)
+    monkeypatch.setattr(haproxy, "read", lambda names: {})
+    said = []
+    control.report = said.append
+    host.run(control, 12)
+    assert said[-1] == "It failed."
+    assert control.scheduler.retries(host.now) == {}
+
+
+def test_routes_that_a_killed_command_left_are_corrected(control, host, monkeypatch):
+    host.run(control, 3)
+    haproxy.routes_path().write_text("dev wait:60\npo wait:60\n")
+    host.run(control, 3)
+    assert haproxy.routes_path().read_text().startswith("dev on:60\n")

@@ -9,6 +9,8 @@ from test_switch import FakeHost
 from roundhouse.agents import canary as agents_canary
 from roundhouse.agents import drain, prestart_checks
 from roundhouse.errors import RoundhouseError, UsageError
+from roundhouse.gateway import config as gateway_config
+from roundhouse.gateway import haproxy, on_demand
 from roundhouse.host import journal, systemd
 from roundhouse.plan import deployed, measured, plan_sets
 from roundhouse.state import history, serving
@@ -34,7 +36,7 @@ def planned(tmp_path, engine, names=NAMES, **settings):
         }
         for name in names
     ]
-    return {"schema": 1, "runtime": "native", "engine_path": engine, "agents": agents}
+    return {"schema": 1, "runtime": "native", "engine_path": engine, "gateway_port": 8080, "agents": agents}
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def host(tmp_path, monkeypatch):
         def load(self, timeout_seconds):
             return Load(0, 0, 0.0) if self.unit in fake.up else None
 
-    for name in ("show", "start", "stop"):
+    for name in ("show", "show_all", "start", "stop"):
         monkeypatch.setattr(systemd, name, getattr(fake, name))
     monkeypatch.setattr(systemd, "reload", lambda: fake.happened.append("reload"))
     monkeypatch.setattr(systemd, "reset_failed", lambda unit: None)
@@ -98,6 +100,9 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(plan_sets, "FOLDER", tmp_path / "plans")
     monkeypatch.setattr(serving, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(serving, "FOLDER", tmp_path / "state")
+    monkeypatch.setattr(gateway_config, "FOLDER", str(tmp_path / "gateway"))
+    monkeypatch.setattr(haproxy, "RUNTIME", str(tmp_path / "run"))
+    monkeypatch.setattr(on_demand, "PATH", tmp_path / "demand.json")
     return fake
 
 
@@ -196,7 +201,7 @@ def test_a_deployment_killed_half_way_is_completed_or_rolled_back(host, stage, w
     if word == "deploy":
         assert put(stage("/opt/2"))["serving"] == ["architect"]
     elif word == "resume":
-        assert resume.resume(new.plan, lambda text: None)["serving"] == ["architect"]
+        assert resume.resume(lambda text: None)["serving"] == ["architect"]
     else:
         assert transaction.ensure_ready(new.plan, "dev", lambda text: None)["changed"]
     assert engine_in_place() == ("/opt/2" if word == "deploy" else "/opt/1")
@@ -210,7 +215,7 @@ def test_a_boot_after_a_kill_starts_the_plan_that_served(host, stage):
     deploy_journal.begin(old, new, ["architect"])
     new.put(old)
     host.up.clear()
-    assert resume.start_only(new.plan, lambda text: None) == ["architect"]
+    assert resume.start_only(lambda text: None) == ["architect"]
     assert engine_in_place() == "/opt/1"
 
 
@@ -219,7 +224,7 @@ def test_a_deployment_killed_after_its_commit_is_completed(host, stage):
     old = plan_sets.on_host()
     put(stage("/opt/2"))
     deploy_journal.begin(old, plan_sets.on_host(), ["architect"])
-    resume.resume(deployed.load(deployed.PATH), lambda text: None)
+    resume.resume(lambda text: None)
     assert (engine_in_place(), deploy_journal.killed()) == ("/opt/2", None)
 
 

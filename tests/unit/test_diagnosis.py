@@ -180,3 +180,15 @@ def test_a_driver_that_does_not_answer_is_a_problem_of_the_host(error, cause, mo
     assert (found.code, found.agent) == (cause, None)
     assert f"error {error}" in checkup.text([found])
     assert json.dumps(found._asdict())
+
+
+ESCAPES = "RuntimeError: \x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J \r\x1b[2K\ttab \u202e end"
+
+
+@pytest.mark.parametrize("line", [ESCAPES, f"torch.OutOfMemoryError: CUDA out of memory. {ESCAPES}"])
+def test_a_line_of_a_log_cannot_control_the_terminal(line):
+    unit = diagnosis.Unit("failed", False, 0, None, "exit-code", 1, None, 0, False, None)
+    for found in (diagnosis.diagnose("dev", [line]), diagnosis.cause("dev", unit, [line])):
+        assert found.evidence.isprintable()
+        assert "RuntimeError: red " in found.evidence
+    assert "\x1b" not in diagnosis.of_error("dev", None, line).message

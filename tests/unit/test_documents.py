@@ -106,8 +106,8 @@ DONE = sorted({bare(line) for _, line in commands(ran=True) if not bare(line).st
 CI = "".join(re.findall(r"^test(?:-all)?: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE))
 SUITES = {name for names in re.findall(r"lab/suites\.py (.+)", CI) for name in names.split()}
 SCENARIOS = SUITES - suites.SUITES.keys()
-# 25 hosts take longer than CI has. Unit tests hold each of their decisions.
-BY_HAND = {"real-hosts"}
+# These take longer than CI has. Unit tests hold each of their decisions.
+BY_HAND = {"real-hosts", "rhel"}
 
 
 def test_ci_runs_every_suite():

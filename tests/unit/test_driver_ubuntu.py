@@ -26,7 +26,7 @@ def metas(**kernels):
 
 def there(version=OLD, modules="6.8.0-90.91", held=USER_SPACE, more=()):
     versions = dict.fromkeys(USER_SPACE, version) | {MODULES: modules} | dict(more)
-    return Packages(versions, list(held), [], metas(generic=GA))
+    return Packages(versions, list(held), [], [], metas(generic=GA))
 
 
 def offered(version=OLD, modules="6.8.0-90.91"):
@@ -68,22 +68,22 @@ def test_the_flavour_is_that_of_the_meta_package_that_brought_the_kernel(running
 
 def test_a_kernel_without_a_meta_package_is_refused_before_any_change(choose, machine):
     machine.runs("6.11.0-5-custom")
-    made = choose(Packages({}, [], [], metas(generic=GA)), ours=None)
+    made = choose(Packages({}, [], [], [], metas(generic=GA)), ours=None)
     assert made.action == "refuse"
     assert "No installed meta-package, such as linux-image-generic, depends on kernel 6.11.0-5-custom" in made.sentence
     assert made.problems[0].value == "6.11.0-5-custom"
 
 
 def test_a_package_that_the_index_lacks_is_refused_before_any_change(choose):
-    made = choose(Packages({}, [], [], metas(generic=GA)), {"nvidia-utils-580-server": OLD}, ours=None)
+    made = choose(Packages({}, [], [], [], metas(generic=GA)), {"nvidia-utils-580-server": OLD}, ours=None)
     assert made.action == "refuse"
     assert f"Ubuntu 24.04 offers no package {MODULES}, nvidia-headless-no-dkms-580-server-open" in made.sentence
 
 
 def test_without_a_current_index_the_role_updates_it_first(choose):
-    made = choose(Packages({}, [], [], metas(generic=GA)), None, ours=None)
+    made = choose(Packages({}, [], [], [], metas(generic=GA)), None, ours=None)
     assert (made.action, made.needs_index) == ("install", True)
-    assert not choose(Packages({}, [], [], metas(generic=GA)), offered(), ours=None).needs_index
+    assert not choose(Packages({}, [], [], [], metas(generic=GA)), offered(), ours=None).needs_index
 
 
 def test_the_modules_are_not_held_and_an_older_hold_is_released(choose, machine):
@@ -141,7 +141,7 @@ def test_a_release_is_installed_if_the_archive_offers_it(choose, machine):
     assert f"nvidia-utils-580-server={NEW}" in made.specs
 
 
-@pytest.mark.parametrize("packages", [there(), Packages({}, [], [], metas(generic=GA))])
+@pytest.mark.parametrize("packages", [there(), Packages({}, [], [], [], metas(generic=GA))])
 def test_a_release_that_the_archive_lacks_is_refused(choose, packages):
     made = choose(packages, offered(NEW), version="580.150.01")
     assert made.action == "refuse"

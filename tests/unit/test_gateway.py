@@ -49,7 +49,9 @@ def send(table, **options):
     """Send a completion of dev on a connection of its own, and return that; nothing is read from it."""
     body = json.dumps({"model": "dev", "prompt": "go on"} | options).encode()
     line = socket.create_connection(("127.0.0.1", table.ports.any), WAIT_SECONDS)
-    line.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    line.sendall(
+        f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    )
     return line
 
 
@@ -115,7 +117,8 @@ def test_a_request_that_was_still_coming_when_a_switch_began_waits_too(start_gat
     table.serve("dev")
     body = b'{"model": "dev", "prompt": "go on", "max_tokens": 1}'
     with socket.create_connection(("127.0.0.1", getattr(table.ports, port)), WAIT_SECONDS) as line:
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n"
         line.sendall(head.encode() + body[:10])
         own = rf"src=127\.0\.0\.1:{line.getsockname()[1]} fe=API .* calls=[1-9]"
         until(lambda: re.search(own, "".join(haproxy.ask_workers(["show sess"]))))  # the head has been looked at
@@ -136,7 +139,7 @@ def test_a_request_that_was_still_coming_when_a_switch_began_waits_too(start_gat
     ],
 )
 def test_an_agent_without_a_start_on_demand_is_refused_and_no_client_retries(start_gateway, on_demand, route, reason):
-    table = start_gateway(on_demand=on_demand, max_wait_seconds=2, min_active_seconds=1)
+    table = start_gateway(on_demand=on_demand, max_wait_seconds=2, min_active_seconds=1, wait_seconds=300)
     table.publish(po=route)
     answer = table.complete("po")
     assert (answer.status, answer.headers["Retry-After"], answer.headers["x-should-retry"]) == (503, None, "false")

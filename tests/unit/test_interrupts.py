@@ -252,3 +252,23 @@ def test_a_failover_leaves_the_card_idle_after_an_interrupt(monkeypatch):
     crashed = start_history.Past([stopped.starts[0]._replace(failed=True, result="exit-code")])
     monkeypatch.setattr(start_history, "of", lambda name: crashed)
     assert failover._needless({"agents": [agent]}, agent) is None
+
+
+def test_a_rollback_chooses_its_plan_after_it_has_waited_for_a_deployment(host, monkeypatch):
+    for model in ("/1", "/2"):
+        host.agents[0]["model"] = model
+        host.deploy(hangs=())
+        plan_sets.record(plan_sets.on_host(), served=True)
+    second = plan_sets.load()[-1].name
+    host.set("po", "active")
+    command = [sys.executable, PROGRAM, host.folder, "--json", "rollback", "--wait", "--drain", "0"]
+    environment = os.environ | {"PATH": f"{host.folder}/bin:{os.environ['PATH']}"}
+    with serving.switching(str):
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+        assert "waiting" in running.stderr.readline().decode()
+        host.agents[0]["model"] = "/3"  # the deployment that it waits for
+        host.deploy(hangs=())
+        plan_sets.record(plan_sets.on_host(), served=True)
+    told, said = running.communicate(timeout=TIMEOUT_SECONDS)
+    assert running.returncode == 0, said
+    assert json.loads(told)["plan"] == second

@@ -1,94 +1,88 @@
-"""The lock file beside the roster: the revisions that it sets, and the models that a plan then requires."""
+"""Only the lock's account can hold it, waits are limited, and an error names the holder."""
 
-import json
+import os
+import subprocess
+import sys
 
 import pytest
-import yaml
-from refusal import refused
 
-from roundhouse.errors import UsageError
-from roundhouse.models import lock as models_lock
-from roundhouse.paths import CHECKOUT as ROOT
-from roundhouse.plan import build as plan_build
-from roundhouse.provision import pull_module
-from roundhouse.roster import validate
+from roundhouse.errors import RoundhouseError
+from roundhouse.util import lock
 
-REVISION = "0123456789abcdef0123456789abcdef01234567"
-FILES = {"config.json": "663 git-sha1:00", "model.safetensors": "988097824 sha256:00"}
+NOBODY = 65534
+HOLDS = """
+import fcntl, os, sys
+os.setgroups([]); os.setgid({account}); os.setuid({account})
+try:
+    descriptor = os.open({path!r}, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+except OSError as error:
+    sys.exit(f"{{type(error).__name__}}")
+print("held", flush=True)
+sys.stdin.read()
+"""
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a program as another account")
 
 
 @pytest.fixture
-def lock(tmp_path):
-    """Return a lock file with the po agent's first model."""
-    path = tmp_path / "models.lock"
-    models_lock.record(path, {"Qwen/Qwen2.5-7B-Instruct@main": {"revision": REVISION, "files": FILES}})
-    return path
+def path(tmp_path):
+    """Return a lock file. The programs reach it from its folder, because its parents are root's alone."""
+    tmp_path.chmod(0o755)
+    return tmp_path / "some.lock"
 
 
-def shipped():
-    return yaml.safe_load((ROOT / "group_vars/all/agents.yml").read_text())["agents"]
+def holding(path, account):
+    """Return a process of that account that tries to hold the lock until its input ends."""
+    code = HOLDS.format(path=path.name, account=account)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", code], text=True, cwd=path.parent, **pipes)
 
 
-def build(agents):
-    return plan_build.build(agents, plan_build.Settings("cpu", "/e", "/srv/m", 1))
+@as_root
+def test_another_account_cannot_hold_a_lock(path):
+    path.write_text("")
+    path.chmod(0o644)  # as an earlier version created it
+    with lock.exclusive(path):
+        pass
+    with holding(path, NOBODY) as other:
+        assert other.communicate()[1].strip() == "PermissionError"
 
 
-def test_a_locked_model_lies_under_its_revision_and_an_unlocked_one_under_its_branch(lock):
-    agents = {agent["name"]: agent for agent in build(models_lock.apply(shipped(), lock))["agents"]}
-    assert agents["po"]["model_path"] == f"/srv/m/Qwen/Qwen2.5-7B-Instruct/{REVISION}"
-    assert agents["po"]["revision"] == REVISION
-    assert agents["dev"]["model_path"] == "/srv/m/Qwen/Qwen2.5-Coder-32B-Instruct/main"
+@as_root
+def test_an_error_names_the_holder_after_the_wait(path):
+    path.write_text("")
+    with holding(path, 0) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RoundhouseError) as refused, lock.exclusive(path, 0.1):
+            pass
+        other.stdin.close()
+    assert refused.value.code == "lock_held"
+    assert refused.value.fields["path"] == str(path)
+    # A file system such as overlayfs can give the kernel's list another device than stat() does.
+    assert refused.value.fields["holder"] in (f"python (pid {other.pid})", "another process")
 
 
-def test_a_plan_requires_each_model_once_with_the_locks_files(lock):
-    twice = [*shipped(), {**shipped()[2], "name": "qa", "port": 8003}]
-    own = {**shipped()[1], "name": "own", "port": 8004, "models": [{"model": "/srv/own"}]}
-    required = models_lock.required_models(build(models_lock.apply([*twice, own], lock))["agents"], lock)
-    assert [each["model"].partition("/")[2] for each in required] == [
-        "Qwen2.5-32B-Instruct",
-        "Qwen2.5-Coder-32B-Instruct",
-        "Qwen2.5-7B-Instruct",
-    ]
-    assert required[2] == {
-        "model": "Qwen/Qwen2.5-7B-Instruct",
-        "revision": REVISION,
-        "asked": "main",
-        "files": FILES,
-        "serves": True,
-    }
-    assert (required[0]["revision"], required[0]["files"]) == ("main", None)
+def test_a_link_is_not_opened(path):
+    victim = path.with_name("victim")
+    victim.write_text("kept")
+    path.symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic link"), lock.exclusive(path):
+        pass
+    assert victim.read_text() == "kept"
 
 
-@pytest.mark.parametrize("agents", [None, "text", [None], [{"models": None}], [{"models": ["text"]}]])
-def test_an_invalid_roster_is_left_to_the_rosters_own_check(agents, lock):
-    assert models_lock.apply(agents, lock) == agents
-    assert list(validate.problems(models_lock.apply(agents, lock)))
+@as_root
+def test_another_account_sees_whether_a_lock_is_held(path):
+    code = f"import os, pathlib; from roundhouse.util import lock; os.setuid({NOBODY}); "
+    code += f"print(lock.is_held(pathlib.Path({path.name!r})))"
 
+    def seen():
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, cwd=path.parent, check=True).stdout
 
-def test_a_file_of_a_model_is_a_line_of_the_lock(lock):
-    assert '    "config.json": "663 git-sha1:00",\n' in lock.read_text()
-    assert json.loads(lock.read_text())["schema"] == 1
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 2, "models": {}}', '{"schema": 1, "models": {"a@b": {}}}'])
-def test_an_unreadable_lock_is_named_with_its_remedy(tmp_path, text):
-    path = tmp_path / "models.lock"
-    path.write_text(text)
-    with pytest.raises(UsageError, match=r"models\.lock cannot be read .*\. Restore it from version control"):
-        models_lock.read(path)
-
-
-def test_check_mode_writes_nothing(tmp_path):
-    path = tmp_path / "models.lock"
-    entry = {"a/b@main": {"revision": REVISION, "files": FILES}}
-    assert models_lock.record(path, entry, check=True) == (entry, ["a/b@main"])
-    assert not path.exists()
-
-
-def test_a_lock_with_an_invalid_file_of_a_model_is_refused(tmp_path):
-    """An example is a hidden file, which earlier versions locked."""
-    required = {"model": "lab/small", "revision": "0" * 40, "asked": "main", "files": {".hidden.json": "2 git-sha1:00"}}
-    with refused("lock_entry_invalid", entry="'.hidden.json': '2 git-sha1:00'"):
-        pull_module.pull_models(
-            {"required_models": [required], "store": str(tmp_path), "source": str(tmp_path), "files_at_once": 1}
-        )
+    assert not lock.is_held(path)
+    with lock.exclusive(path):
+        assert lock.is_held(path)
+        assert seen() == "True\n"
+    assert seen() == "False\n"
+    assert not lock.is_held(path)

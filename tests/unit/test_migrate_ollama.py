@@ -350,19 +350,19 @@ def test_unclosed_quotes_in_a_modelfile_are_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ('PARAMETER stop "x"', 'PARAMETER stop "x"'),
-        ('PARAMETER stop "<|im_end|>', 'PARAMETER stop "<|im_end|>'),
-        ('PARAMETER temperature "0.3"', 'PARAMETER temperature "0.3"'),
-        ('SYSTEM "You plan."', "SYSTEM You plan."),
-        ('SYSTEM Say "yes"', 'SYSTEM Say "yes"'),
+        ('PARAMETER stop "x"', "x"),
+        ('PARAMETER stop "<|im_end|>', '"<|im_end|>'),
+        ('PARAMETER temperature "0.3"', "0.3"),
+        ('SYSTEM "You plan."', "You plan."),
+        ('SYSTEM Say "yes"', 'Say "yes"'),
     ],
 )
 def test_quotes_in_a_modelfile_are_removed_as_a_pair(tmp_path, line, text):
     file = tmp_path / "Modelfile"
     file.write_text(f"FROM qwen2.5:7b\n{line}\n")
-    made = agent.import_source(modelfile.source(file))
-    (told,) = [each for each in made.lines if each.number == 2]
-    assert told.text == text
+    read = modelfile.source(file)
+    made = agent.import_source(read)
+    assert [each.value for each in read.settings if each.number == 2] == [text]
     assert made.agent["temperature"] == (0.3 if "0.3" in line else 0.8)
 
 

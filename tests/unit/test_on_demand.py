@@ -8,7 +8,7 @@ import yaml
 from real_gateway import DEFAULTS, ROLE
 
 from roundhouse.errors import UsageError
-from roundhouse.gateway import config, haproxy, on_demand
+from roundhouse.gateway import announced, config, haproxy, on_demand
 from roundhouse.plan import build as plan_build
 from roundhouse.state import serving, switch_journal
 
@@ -73,8 +73,19 @@ def test_invalid_rules_are_refused(plan, rules, sentence):
     assert refused.value.message == sentence
 
 
+def test_a_hold_below_the_longest_wait_for_a_turn_is_refused(plan):
+    plan["agents"][0]["conflicts"] = ["po", "qa", "ops"]
+    with pytest.raises(UsageError) as refused:
+        build(plan, wait_seconds=200)
+    assert refused.value.message == (
+        "gateway_wait_seconds, the longest hold, is 200, and a request may wait 240 s and the time of the switches for "
+        "its turn among 4 agents of one card. Use more than 240, or a smaller gateway_min_active_seconds."
+    )
+    build(plan, wait_seconds=250)
+
+
 def words(plan):
-    return {name: route.partition(":")[0] for name, route in haproxy.routes(plan).items()}
+    return {name: route.partition(":")[0] for name, route in announced.routes(plan).items()}
 
 
 def offer(asks, retries=None, pinned_out=()):
@@ -104,7 +115,7 @@ def test_a_failed_agent_is_offered_again_at_its_next_try(plan):
     serving.record("dev", ["po"])
     later = int(time.time()) + 50
     offer(["dev"], {"po": later})
-    assert haproxy.routes(plan)["po"] == f"failed:{later}"
+    assert announced.routes(plan)["po"] == f"failed:{later}"
     offer(["dev"], {"po": int(time.time()) - 1})
     assert words(plan)["po"] == "ask"
     entry = switch_journal.Journal("po", ["dev"])

@@ -94,7 +94,7 @@ def test_two_exclusive_options_are_refused_and_nothing_is_written(tmp_path):
     path = tmp_path / "one"
     ok, told = run("roundhouse_host_files", files={str(path): ""}, docker_daemon={"owner": "x", "config": {}})
     assert (ok, path.exists()) == (False, False)
-    assert "mutually exclusive: files|apt_source|docker_daemon" in told["msg"]
+    assert "mutually exclusive: files|apt_source|dnf_repository|dnf|docker_daemon" in told["msg"]
 
 
 def test_an_inspection_returns_the_action():

@@ -8,7 +8,7 @@ import pytest
 from described_hosts import ARM64, DOCKER_CE, NOTHING, TOOLKIT, Described
 from role_vars import platforms
 
-from roundhouse.host import apt_sources, docker_config, driver, gpu, system
+from roundhouse.host import apt_sources, docker_config, driver, gpu, packages, system
 from roundhouse.provision import preflight, preflight_host
 
 UBUNTU_KERNELS = {"Ubuntu 22.04": "5.15.0-161-generic", "Ubuntu 24.04": "6.8.0-87-generic"}
@@ -198,7 +198,39 @@ HOSTS = {
         Expected("skip", *ALL[1:], {"driver": "This host is a container (lxc)"}),
     ),
     "Debian 11": (Described("Debian 11"), Expected(*NONE, {"system": "supports only Debian 12, Debian 13, Ubuntu"})),
-    "RHEL 9": (Described("RHEL 9"), Expected(*NONE, {"system": "This host runs Red Hat Enterprise Linux 9.6 (Plow)"})),
+    "RHEL 9, bare": (Described("RHEL 9"), Expected(*ALL, {"driver": "Driver branch 580", "SELinux": "off"})),
+    "Rocky 9, bare, SELinux enforcing": (
+        Described("Rocky 9", files={"sys/fs/selinux/enforce": "1"}),
+        Expected(*ALL, {"SELinux": "SELinux is enforcing, and Roundhouse was not tested with it"}),
+    ),
+    "Rocky 9 without EPEL": (
+        Described("Rocky 9", offers=NOTHING),
+        Expected("refuse", *ALL[1:], {"driver": "No repository of this host offers dkms"}),
+    ),
+    "Rocky 9, arm64": (Described("Rocky 9", architecture=ARM64), Expected(*ALL)),
+    "Rocky 9, native": (
+        Described("Rocky 9", settings=NATIVE),
+        Expected("install", "skip", "skip", {"system": "the locked engine does not support Rocky 9"}),
+    ),
+    "Rocky 9, driver, Docker and toolkit by their makers' instructions": (
+        Described(
+            "Rocky 9",
+            packages={"nvidia-driver-cuda": "3:580.173.02-1.el9", **dict.fromkeys(DOCKER_CE, "3:29.6.1-1.el9")}
+            | dict.fromkeys(TOOLKIT, "1.19.1-1"),
+            loaded="580.173.02",
+            docker="29.6.1",
+        ),
+        Expected("keep", "keep", "keep"),
+    ),
+    "AlmaLinux 10, bare": (
+        Described("AlmaLinux 10"),
+        Expected("refuse", *ALL[1:], {"driver": "write nvidia_driver_repository_fingerprint"}),
+    ),
+    "AlmaLinux 10, with the key's fingerprint": (
+        Described("AlmaLinux 10", settings={"nvidia_driver_repository_fingerprint": "00"}),
+        Expected(*ALL, {"driver": "Driver branch 580"}),
+    ),
+    "Rocky 8": (Described("Rocky 8"), Expected(*NONE, {"system": "This host runs Rocky Linux 8.10 (Green Obsidian)"})),
     "an unknown distribution": (Described("Arch"), Expected(*NONE, {"system": "This host runs Arch Linux"})),
 }
 
@@ -211,6 +243,7 @@ def rows(machine, tmp_path, monkeypatch):
         programs = tmp_path / "programs"
         described.write(machine, programs)
         monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+        monkeypatch.setattr(packages, "ROOT", machine.root)
         monkeypatch.setattr(system.platform, "machine", lambda: described.architecture)
         monkeypatch.setattr(driver, "OURS", machine.root / "etc/roundhouse/nvidia_driver.json")
         monkeypatch.setattr(docker_config, "PATH", machine.root / "etc/docker/daemon.json")
@@ -268,7 +301,7 @@ def test_the_toolkit_is_decided_for_the_engine_that_will_be_installed(rows):
     assert (found["container engine"]["action"], found["container toolkit"]["action"]) == ("install", "install")
 
 
-@pytest.mark.parametrize("described", [HOSTS["WSL2"][0], HOSTS["Jetson"][0], HOSTS["RHEL 9"][0]])
+@pytest.mark.parametrize("described", [HOSTS["WSL2"][0], HOSTS["Jetson"][0], HOSTS["Rocky 8"][0]])
 def test_an_unsupported_system_is_the_only_finding(rows, described):
     assert {name for name, row in rows(described).items() if row["problems"]} == {"system"}
 
@@ -281,4 +314,5 @@ def test_a_repository_that_the_role_cannot_add_is_refused_before_a_change(rows):
 
 def test_the_supported_releases_equal_the_roles_platforms():
     for role in ("nvidia_driver", "container_engine"):
-        assert [*platforms(role, "Debian"), *platforms(role, "Ubuntu")] == list(system.SUPPORTED)
+        found = [name for family in ("Debian", "Ubuntu", "RedHat") for name in platforms(role, family)]
+        assert sorted(found) == sorted(system.SUPPORTED)

@@ -385,3 +385,21 @@ def test_an_interrupted_pull_is_reported_and_keeps_its_bytes(hub, place, command
     assert command().wait() == 0
     assert is_whole(hub, place)
     assert hub.sent_bytes() == sum((folder(hub, place) / name).stat().st_size for name in FETCHED) - kept
+
+
+@pytest.mark.parametrize("status", [403, 416])
+def test_a_refusal_in_the_middle_of_a_file_is_retried(hub, place, status):
+    hub.faults += [Fault("cut", "00001", times=1, after=2_000_000), Fault("status", "00001", times=1, code=status)]
+    notes = Notes()
+    pull_models(hub, place, notes=notes)
+    assert f"answered {status} in the middle of a file" in notes.text()
+    starts = [sent.start for sent in hub.log if "00001" in sent.path and sent.method == "GET" and sent.size]
+    assert (starts[-1] == 0) == (status == 416)  # a range that is refused is not asked for again
+    assert is_whole(hub, place)
+
+
+def test_a_folder_in_a_partial_model_is_removed(hub, place):
+    partial = store.partial(place, MODEL, hub.repositories.revision(MODEL, "main"))
+    (partial / "cache/huggingface").mkdir(parents=True)
+    pull_models(hub, place)
+    assert is_whole(hub, place)

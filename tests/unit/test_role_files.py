@@ -15,6 +15,8 @@ ROLES = CHECKOUT / "roles"
 COMMON = {"max_model_len": 4096, "gpu_memory_utilization": 0.9, "temperature": 0.3, "top_p": 0.95}
 GATEWAY = {"listen": "127.0.0.1", "key_required": None, "tls": None, "certificate": "", "connections": 100}
 GATEWAY |= {"requests_per_minute": 1, "requests_at_once": 1, "waiting": 1, "wait_seconds": 600, "on_demand": False}
+GATEWAY |= {"source_connections": 64, "metrics_connections": 64, "memory_mib": 4096, "held_mib": 256, "header_kib": 32}
+GATEWAY |= {"header_seconds": 10, "body_seconds": 30, "hosts": []}
 GATEWAY |= {"cors_origins": [], "in_use_seconds": 5}
 GATEWAY |= {"min_active_seconds": 60, "max_wait_seconds": 120, "idle_seconds": 0, "default_agents": [], "pinned": []}
 CONTROL = list(gateway_files.CONTROL)
@@ -52,7 +54,7 @@ def gateway(**settings):
 def test_haproxys_configuration_is_validated_after_the_files_that_it_reads():
     tree = gateway()
     names = [Path(path).name for path in tree["files"]]
-    assert names == ["hold.lua", "models.json", "haproxy.cfg.in", "roundhouse-gateway.service"]
+    assert names == ["hold.lua", "request.lua", "models.json", "haproxy.cfg.in", "roundhouse-gateway.service"]
     for entry in tree["files"].values():
         if isinstance(entry, dict):
             kind, name = next((kind, entry[kind]) for kind in ("template", "source") if kind in entry)

@@ -116,14 +116,35 @@ def test_the_files_of_a_killed_switch_are_read(lock):
 
 def test_a_prepared_note_includes_the_notes_that_came_meanwhile(path):
     serving.record("architect", ["dev"])
-    with serving.prepared("dev", ["architect"]) as commit:
+    with serving.prepared([("dev", ["architect"])]) as commit:
         serving.record("other-card", [])
         commit()
     assert serving.serving() == ["dev", "other-card"]
-    assert list(path.parent.iterdir()) == [path]
+    assert sorted(each.name for each in path.parent.iterdir()) == [path.name, "serving.lock"]
 
 
 def test_an_agent_that_returned_to_the_roster_does_not_precede_the_newest(path):
     serving.record("po", ["architect", "dev"])
     serving.record("architect", ["dev"])  # po is no longer in the roster, so no agent excludes it
     assert serving.serving()[0] == "architect"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take a folder over")
+def test_the_folder_is_taken_over_from_the_engines_account_without_its_traps(path, tmp_path):
+    victim = tmp_path.parent / "victim"
+    victim.write_text("root's")
+    for name in ("serving.json", "history.jsonl"):
+        (tmp_path / name).write_text("{}")
+        os.chown(tmp_path / name, 65534, 65534)
+        (tmp_path / name).chmod(0o666)
+    (tmp_path / "measured.json").symlink_to(victim)
+    os.mkfifo(tmp_path / "switch.json")
+    os.link(victim, tmp_path / "starts.json")
+    (tmp_path / "folder").mkdir()
+    os.chown(tmp_path, 65534, 65534)
+    serving.own_folder()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["history.jsonl", "serving.json"]
+    assert victim.read_text() == "root's"
+    for each in (tmp_path, *tmp_path.iterdir()):
+        assert each.stat().st_uid == 0
+        assert not each.stat().st_mode & 0o022

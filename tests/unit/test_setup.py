@@ -400,3 +400,23 @@ def test_setup_continues_in_the_tools_own_python():
     )
     assert done.returncode == 0
     assert "--setup-docker" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("ended", "code", "status"),
+    [(KeyboardInterrupt, "Interrupted.", 130), (EOFError, "No password was entered.", 2), (OSError, "No password", 2)],
+)
+def test_a_password_that_is_not_entered_is_one_sentence(monkeypatch, capsys, ended, code, status):
+    def ask(prompt):
+        raise ended
+
+    monkeypatch.setattr(setup.getpass, "getpass", ask)
+    assert setup.main(["--ask-become-pass"]) == status
+    told = capsys.readouterr().err
+    assert code in told
+    assert told.count("\n") == 1
+
+
+def test_a_word_that_is_not_an_option_is_one_sentence(capsys):
+    assert setup.main(["foo"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -56,7 +56,7 @@ def send_two(agent):
     url = f"http://127.0.0.1:{agent['engine_port']}/v1/completions"
     first = urllib.request.urlopen(url, body, timeout=TIMEOUT_SECONDS)
     connection = socket.create_connection(("127.0.0.1", agent["engine_port"]))
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
     until(lambda: client.read("127.0.0.1", agent["engine_port"]).get("num_requests_waiting") == 1)
     return first, connection

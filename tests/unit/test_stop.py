@@ -15,7 +15,7 @@ from roundhouse.gateway import haproxy, on_demand
 from roundhouse.host import systemd
 from roundhouse.paths import CHECKOUT
 from roundhouse.plan import deployed as plan_deployed
-from roundhouse.state import serving, switch_journal
+from roundhouse.state import history, serving, switch_journal
 from roundhouse.switch import stop
 from roundhouse.vllm.client import Load
 
@@ -53,6 +53,7 @@ def up(monkeypatch, tmp_path):
             return False
 
     monkeypatch.setattr(systemd, "state", running.get)
+    monkeypatch.setattr(plan_deployed, "load", lambda path=None: PLAN)
     monkeypatch.setattr(systemd, "stop", lambda name, wait: running.update({name: "stopped"}))
     monkeypatch.setattr(drain, "Engine", Engine)
     monkeypatch.setattr(serving, "LOCK", tmp_path / "lock")
@@ -95,6 +96,7 @@ def test_the_result_states_what_starts_the_agent_again(up, monkeypatch, tmp_path
     if settings:
         on_demand.PATH.write_text("{}")
     monkeypatch.setattr(haproxy, "RUNTIME", str(tmp_path))
+    monkeypatch.setattr(plan_deployed, "load", lambda path=None: PLAN | {"gateway_port": port})
     up["roundhouse-po.service"] = "ready"
     both = stop.text(stop.stop(PLAN | {"gateway_port": port}, None, str))
     up["roundhouse-po.service"] = "ready"
@@ -115,11 +117,20 @@ def test_stopping_an_agent_that_is_not_active_keeps_the_active_one(up):
         stop.stop(PLAN, "nobody", str)
 
 
-def test_a_killed_switch_stays_for_the_next_one_to_finish(up):
+def test_a_killed_switch_stays_for_the_recovery_while_one_of_its_agents_is_up(up):
+    up["roundhouse-po.service"] = "ready"
+    log = switch_journal.Journal("po", ["dev"])
+    log.begin()
+    stop.stop(PLAN, "dev", str)
+    assert switch_journal.killed().to == "po"
+
+
+def test_a_stop_ends_a_killed_switch_so_that_no_recovery_starts_its_agents(up):
     log = switch_journal.Journal("po", ["dev"])
     log.begin()
     stop.stop(PLAN, None, str)
-    assert switch_journal.killed().to == "po"
+    assert switch_journal.killed() is None
+    assert history.load()[-1].outcome == history.KILLED
 
 
 def test_a_stop_during_a_switch_is_refused(up):

@@ -423,3 +423,27 @@ def test_a_store_with_both_folders_keeps_both(place):
     put_result(place)
     assert not store_layout.rename(place)
     assert (place / "quantised").is_dir()
+
+
+def listed(place, tmp_path):
+    return prune.unused(place, prune.paths_of_plans(tmp_path), keep_earlier=False)
+
+
+def test_prune_keeps_a_model_that_a_plan_names_since_it_was_listed(place, tmp_path):
+    going, said = listed(place, tmp_path), []
+    plan = {"agents": [{"name": "dev", "model_path": str(going[0].folder)}]}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    assert prune.remove(place, going, lambda: listed(place, tmp_path), said.append) == []
+    assert going[0].folder.is_dir()
+    assert said == [f"{going[0].folder} is kept: a plan or a pull uses it now"]
+    (tmp_path / "plan.json").unlink()
+    assert prune.remove(place, going, lambda: listed(place, tmp_path), said.append) == going
+    assert not going[0].folder.exists()
+
+
+def test_prune_keeps_a_model_that_a_pull_holds(place, tmp_path):
+    going, said = listed(place, tmp_path), []
+    with store.locked(place, MODEL, said.append, threading.Event()):
+        assert prune.remove(place, going, lambda: listed(place, tmp_path), said.append) == []
+    assert going[0].folder.is_dir()
+    assert "is kept" in said[0]

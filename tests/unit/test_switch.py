@@ -39,6 +39,9 @@ class FakeHost:
         state = "ready" if unit in self.up else "failed" if unit in self.failed else "stopped"
         return systemd.Unit(state, False, 0, 1, "exit-code", None, None, 0, False, None)
 
+    def show_all(self, units):
+        return [self.show(unit) for unit in units]
+
     def start(self, unit):
         self.happened.append(f"start {unit}")
         for rival in self.agents[unit]["conflicts"]:
@@ -91,8 +94,9 @@ def host(planned, monkeypatch, tmp_path):
         def load(self, timeout_seconds):
             return Load(0, 0, 0.0) if self.agent["unit"] in fake.up else None
 
-    for name in ("show", "start", "stop"):
+    for name in ("show", "show_all", "start", "stop"):
         monkeypatch.setattr(systemd, name, getattr(fake, name))
+    monkeypatch.setattr(deployed, "load", lambda path=None: planned)  # the plan in place, which a test may change
     stated = "Model loading took 5.29 GiB memory and 3.1 seconds"
     monkeypatch.setattr(journal, "log_of_this_start", lambda unit: [stated, OUT_OF_MEMORY])
     monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
@@ -157,7 +161,7 @@ def test_a_boot_with_a_damaged_serving_file_starts_the_rosters_first(planned, ho
     (tmp_path / "state").mkdir()
     (tmp_path / "state/serving.json").write_text("{")
     said = []
-    assert resume.start_only(planned, said.append) == ["big"]
+    assert resume.start_only(said.append) == ["big"]
     assert "serving.json cannot be read" in said[0]
 
 
@@ -239,13 +243,13 @@ def test_resume_starts_the_other_cards_if_one_fails(planned, host):
         agent["conflicts"] = [name for name in agent["conflicts"] if name != "big"]
     host.broken = {"roundhouse-left.service"}
     with pytest.raises(RoundhouseError, match=r"left did not start.*right is active"):
-        resume.resume(planned, lambda text: None)
+        resume.resume(lambda text: None)
     assert host.names() == ["right"]
 
 
 def test_resume_restarts_an_agent_that_runs_as_it_was_deployed_before(planned, host):
     host.up, host.outdated = {"roundhouse-left.service", "roundhouse-right.service"}, {"left"}
-    result = resume.resume(planned, lambda text: None)
+    result = resume.resume(lambda text: None)
     assert result == {"serving": ["left", "right"], "changed": ["left"]}
     assert host.happened == ["stop roundhouse-left.service", "start roundhouse-left.service"]
 
@@ -255,7 +259,7 @@ def test_resume_stops_no_agent_if_the_start_would_be_refused(planned, host, monk
 
     host.refuse = "/m is cut."
     with pytest.raises(RoundhouseError, match="is cut"):
-        resume.resume(planned, lambda text: None)
+        resume.resume(lambda text: None)
     assert host.happened == []
 
 
@@ -265,7 +269,7 @@ def test_resume_keeps_an_agent_that_would_be_refused_and_starts_the_other_card(p
     with pytest.raises(
         RoundhouseError, match=r"^/m is cut\. left is active on port 8001 and right is active on port 8002\.$"
     ):
-        resume.resume(planned, lambda text: None)
+        resume.resume(lambda text: None)
     assert host.happened == ["start roundhouse-right.service"]
 
 
@@ -280,7 +284,7 @@ def test_a_boot_starts_the_other_cards_though_one_unit_is_gone(planned, host, mo
     planned["agents"] = [agent for agent in planned["agents"] if agent["name"] != "big"]
     monkeypatch.setattr(systemd, "start", start)
     with pytest.raises(RoundhouseError, match="left is gone"):
-        resume.start_only(planned, lambda text: None)
+        resume.start_only(lambda text: None)
     assert host.names() == ["right"]
 
 
@@ -335,7 +339,7 @@ def test_after_a_killed_switch_the_next_one_knows_the_previous_agent(planned, ho
 def test_resume_completes_a_killed_switch_whose_agent_is_ready(planned, host):
     killed("other", ["right"], "start")
     host.up = {"roundhouse-left.service", "roundhouse-other.service"}
-    assert resume.resume(planned, lambda text: None)["serving"] == ["left", "other"]
+    assert resume.resume(lambda text: None)["serving"] == ["left", "other"]
     assert (switch_journal.killed(), serving.serving()[0]) == (None, "other")
     assert history.load()[-1].outcome == history.DONE
 
@@ -343,7 +347,7 @@ def test_resume_completes_a_killed_switch_whose_agent_is_ready(planned, host):
 def test_resume_rolls_back_a_killed_switch_whose_agent_is_not_ready(planned, host):
     killed("other", ["right"], "stop")
     serving.make_folder()
-    assert resume.resume(planned, lambda text: None)["serving"] == ["right", "left"]
+    assert resume.resume(lambda text: None)["serving"] == ["right", "left"]
     assert (switch_journal.killed(), host.names()) == (None, ["left", "right"])
 
 
@@ -351,7 +355,7 @@ def test_a_boot_starts_the_committed_agent_and_not_the_one_that_was_starting(pla
     serving.make_folder()
     serving.record("right", ["other", "big"])
     killed("other", ["right"], "canary")
-    assert resume.start_only(planned, lambda text: None) == ["right", "left"]
+    assert resume.start_only(lambda text: None) == ["right", "left"]
     assert (switch_journal.killed(), host.names()) == (None, ["left", "right"])
 
 
@@ -359,7 +363,7 @@ def test_a_boot_after_a_kill_behind_the_commit_starts_the_committed_agent(planne
     serving.make_folder()
     serving.record("other", ["right", "big"])
     killed("other", ["right"], "commit")
-    assert resume.start_only(planned, lambda text: None) == ["other", "left"]
+    assert resume.start_only(lambda text: None) == ["other", "left"]
     assert (switch_journal.killed(), history.load()[-1].outcome) == (None, history.DONE)
 
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from roundhouse.host import docker, docker_config, dpkg, receipt
+from roundhouse.host import dnf, docker, docker_config, dpkg, packages, receipt, rpm
 from roundhouse.provision import teardown
 
 SETTINGS = {"models_store": "/var/lib/roundhouse/models", "models": False, "packages": True}
@@ -36,7 +36,7 @@ def apt(monkeypatch, tmp_path):
 
 def test_packages_are_recorded_before_an_installation(apt):
     assert receipt.before_installing(["docker-ce=5:28.*"], check=False)
-    assert receipt.load() == receipt.Receipt(["docker-ce", "libslirp0"], [], ["docker", "haproxy"])
+    assert receipt.load() == receipt.Receipt(["docker-ce", "libslirp0"], [], ["docker", "haproxy"], [])
     assert apt["asked"] == [["apt-get", "--simulate", "--no-install-recommends", "install", "docker-ce"]]
     assert not receipt.before_installing(["docker-ce=5:28.*"], check=False)
 
@@ -150,7 +150,8 @@ def test_a_run_killed_during_the_packages_is_repeated(host, apt):
 
 def test_a_separate_store_is_removed_without_other_files(host):
     place = host / "srv/data"
-    for name in (f"owner/name/{'a' * 40}/config.json", "owner/name/.lock", "photos/one.jpg"):
+    model = f"owner/name/{'a' * 40}"
+    for name in (f"{model}/config.json", f"{model}/.roundhouse.json", "owner/name/.lock", "photos/one.jpg"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text("")
     asked = {"models_store": str(place)}
@@ -255,3 +256,100 @@ def test_the_initramfs_is_rebuilt_for_all_kernels_by_the_hosts_program(host):
     assert look(host)["initramfs"] == [["update-initramfs", "-u", "-k", "all"]]
     (host / "etc/modprobe.d/roundhouse-nouveau.conf").unlink()
     assert look(host)["initramfs"] == []
+
+
+def put(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+
+
+def removed_models(host, place):
+    return [each for each in look(host, models_store=str(place), models=True)["folders"] if each.startswith("/srv")]
+
+
+MODEL = f"owner/name/{'a' * 40}"
+
+
+def test_a_home_with_a_store_keeps_everything_but_its_models(host):
+    home = host / "srv/home"
+    put(home, f"{MODEL}/.roundhouse.json", f"{MODEL}/config.json", "owner/name/.lock", ".ssh/id_ed25519", ".bashrc")
+    assert removed_models(host, home) == ["/srv/home/owner"]
+
+
+def test_snapshots_of_a_disk_with_a_store_are_kept(host):
+    disk = host / "srv/nas"
+    put(disk, f"{MODEL}/.roundhouse.json", f".snapshots/1/{MODEL}/config.json", "owner/.hidden/work.txt")
+    assert removed_models(host, disk) == ["/srv/nas/owner/name"]
+
+
+def test_a_folder_without_a_manifest_is_not_a_model(host):
+    disk = host / "srv/nas"
+    put(disk, f"builds/app/{'b' * 40}/a.out", f"builds/app/{'c' * 40}.partial/a.out", "owner/name/x.removing/a.out")
+    put(disk, "owner/name/x.removing/.roundhouse.json", f"{MODEL}.partial/.roundhouse.json")
+    assert removed_models(host, disk) == [f"/srv/nas/{MODEL}.partial"]
+
+
+def test_a_store_with_its_own_files_alone_is_removed_whole(host):
+    disk = host / "srv/store"
+    put(disk, f"{MODEL}/.roundhouse.json", "owner/name/.lock", "owner/name/.pull.json", ".scores/x.json")
+    (disk / "quantised").symlink_to("quantized")
+    assert removed_models(host, disk) == ["/srv/store"]
+
+
+@pytest.fixture
+def rpm_host(host, apt, monkeypatch):
+    """Return a root of Rocky Linux with the roles' repositories, after the roles installed Docker and a driver."""
+    (host / "etc/os-release").write_text("ID=rocky\nVERSION_ID=9.7\n")
+    installed = dict.fromkeys(("docker-ce", "nvidia-driver-cuda", "other"), "1")
+    monkeypatch.setattr(packages, "ROOT", host)
+    monkeypatch.setattr(rpm, "installed", lambda: dpkg.Packages(installed, [], [], manager=dpkg.DNF))
+    monkeypatch.setattr(rpm, "owner", lambda pattern: None)
+    monkeypatch.setattr(rpm, "has", lambda name: name == "gpg-pubkey-d42d0685-1")
+    monkeypatch.setattr(dnf, "removals", lambda names: apt.get("removals", list(names)))
+    added = receipt.Receipt(["docker-ce", "nvidia-driver-cuda"], [], [], ["gpg-pubkey-d42d0685-1", "gpg-pubkey-gone-1"])
+    receipt.PATH.unlink()
+    receipt._add(added)
+    for name in (
+        *(
+            "etc/yum.repos.d/roundhouse-docker.repo",
+            "etc/yum.repos.d/mine.repo",
+            "etc/yum.repos.d/roundhouse-nvidia.repo",
+        ),
+        *("etc/pki/rpm-gpg/RPM-GPG-KEY-roundhouse-docker", "etc/dnf/modules.d/nvidia-driver.module"),
+    ):
+        (host / name).parent.mkdir(parents=True, exist_ok=True)
+        (host / name).write_text("")
+    return host
+
+
+def test_dnf_removes_packages_repositories_keys_and_the_stream(rpm_host):
+    found = look(rpm_host)
+    assert found["removal"][:3] == ["dnf", "remove", "--assumeyes"]
+    assert found["removal"][-2:] == ["docker-ce", "nvidia-driver-cuda"]
+    assert found["rpm_keys"] == ["gpg-pubkey-d42d0685-1"]
+    files = [path for path in found["files"] if "/systemd/" not in path]
+    for path in (
+        *("/etc/yum.repos.d/roundhouse-docker.repo", "/etc/yum.repos.d/roundhouse-nvidia.repo"),
+        *("/etc/pki/rpm-gpg/RPM-GPG-KEY-roundhouse-docker", "/etc/dnf/modules.d/nvidia-driver.module"),
+    ):
+        assert path in files
+    assert "/etc/yum.repos.d/mine.repo" not in files
+
+
+def test_dnfs_repository_of_docker_stays_for_a_foreign_container(rpm_host, apt):
+    apt["contents"] = ["theirs"]
+    found = look(rpm_host)
+    assert found["packages"] == ["nvidia-driver-cuda"]
+    assert found["rpm_keys"] == []
+    assert not [path for path in found["files"] if "roundhouse-docker" in path and "apt" not in path]
+
+
+def test_without_the_packages_the_stream_of_the_driver_stays(rpm_host):
+    assert "/etc/dnf/modules.d/nvidia-driver.module" not in look(rpm_host, packages=False)["files"]
+
+
+def test_a_package_that_dnf_would_remove_too_is_a_problem(rpm_host, apt):
+    apt["removals"] = ["docker-ce", "nvidia-driver-cuda", "theirs"]
+    (problem,) = look(rpm_host)["problems"]
+    assert problem.startswith("dnf would also remove theirs, which depends on a package that Roundhouse installed.")

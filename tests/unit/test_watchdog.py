@@ -47,7 +47,8 @@ def host(monkeypatch, tmp_path):
 @pytest.fixture
 def rounds(host):
     """Return a function that runs a number of rounds of the watchdog."""
-    one = watchdog.Watchdog(AGENT, host.said.append)
+    host.recoveries = []
+    one = watchdog.Watchdog(AGENT, host.said.append, lambda: host.recoveries.append("due"))
     return lambda count: [one.round() for _ in range(count)]
 
 
@@ -106,3 +107,14 @@ def test_an_engine_that_is_asked_to_stop_meanwhile_is_not_killed(host, rounds):
 def test_the_watchdog_ends_when_the_agent_has_ended(host, rounds, seen):
     host.state = seen
     assert rounds(1) == [False]
+
+
+def test_each_round_of_a_ready_agent_looks_for_what_a_killed_command_left(host, rounds):
+    host.alive = True
+    rounds(2)
+    assert host.recoveries == ["due", "due"]
+    with serving.switching(str):
+        rounds(1)
+    host.state = "starting"
+    rounds(1)
+    assert host.recoveries == ["due", "due"]

@@ -138,7 +138,7 @@ def test_many_requests_in_turn_keep_what_the_settings_promise(gate, on_demand, k
         len(done),
         promises.most_switches(on_demand, seconds),
         max(each.waited_seconds for each in asked),
-        promises.longest_wait_seconds(on_demand, len(names), longest_switch),
+        scheduler.longest_wait_seconds(on_demand, len(names), longest_switch),
     )
     record_property("outcome", found.text(seconds))
     assert [each for each in asked if each.outcome != "answered"] == []

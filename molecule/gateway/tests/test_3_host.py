@@ -173,3 +173,23 @@ def test_the_gateways_process_is_not_root_and_is_restarted(gate, get):
             time.sleep(0.2)
     assert (status, {each["id"] for each in json.loads(text)["data"]}) == (200, set(PORTS))
     assert stream(gate, 4)[0] == b"data: [DONE]"  # it has read the active agent
+
+
+CONNECT = "import socket; socket.socket(socket.AF_UNIX).connect('/run/roundhouse-gateway/master.sock')"
+
+
+def test_the_gateways_unit_is_confined_and_its_socket_is_roots(gate):
+    told = gate.host.run("systemd-analyze security --no-pager roundhouse-gateway.service").stdout
+    assert float(told.strip().splitlines()[-1].split(": ")[1].split()[0]) <= 2.0, told
+    assert gate.host.check_output("stat --format %U:%a /run/roundhouse-gateway/master.sock") == "roundhouse-gateway:600"
+    # As the engines' user and group, which share this.
+    refused = gate.host.run(f'setpriv --reuid roundhouse --regid roundhouse --clear-groups python3 -c "{CONNECT}"')
+    assert "PermissionError" in refused.stderr
+    assert gate.host.run(f'python3 -c "{CONNECT}"').rc == 0
+    log = gate.host.check_output("journalctl --unit roundhouse-gateway --output cat --no-pager --boot")
+    # It also warns of each engine that stops.
+    assert not [
+        line for line in re.findall(r"(?m)^\[(?:WARNING|ALERT)\].*", log) if not re.search("erver|backend", line)
+    ]
+    limits = gate.host.check_output("systemctl show --property MemoryMax,OOMScoreAdjust roundhouse-gateway").split()
+    assert sorted(limits) == ["MemoryMax=4294967296", "OOMScoreAdjust=500"]

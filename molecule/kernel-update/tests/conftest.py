@@ -1,4 +1,4 @@
-"""Fixtures for kernel updates: the driver's state, a reboot, and a run of the host's roles."""
+"""Fixtures for kernel updates: the driver's state, a reboot, and a run of a playbook. The scenario rhel links this."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def reboot(host: Host) -> Callable[[], str]:
 
 @pytest.fixture
 def play(host: Host) -> Callable[..., str]:
-    """Return a function that runs playbooks/host.yml on this host and returns the host's line of the recap."""
+    """Return a function that runs a playbook, host.yml by default, and returns the host's line of the recap."""
 
-    def run(**variables: Any) -> str:
+    def run(playbook: str = "host.yml", **variables: Any) -> str:
         command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", host.backend.hostname]
-        command += ["--extra-vars", json.dumps(variables), str(ROOT / "playbooks/host.yml")]
+        command += ["--extra-vars", json.dumps(variables), str(ROOT / "playbooks" / playbook)]
         # molecule asks for colors, which the recap's lines would begin with.
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -11,13 +11,17 @@
 --
 -- N is the length of the agent's start in seconds.
 local routes = Map.new(os.getenv("ROUNDHOUSE_ROUTES"), Map._str)
+-- The hashes of the valid keys; nil where no key is needed.
+local keys = os.getenv("ROUNDHOUSE_KEYS") and Map.new(os.getenv("ROUNDHOUSE_KEYS"), Map._str)
 local most = tonumber(os.getenv("ROUNDHOUSE_WAITING"))
+local most_bytes = 1048576 * tonumber(os.getenv("ROUNDHOUSE_HELD_MIB"))
 local longest_ms = 1000 * tonumber(os.getenv("ROUNDHOUSE_WAIT_SECONDS"))
 local POLL_MS = 50
 -- A request that has not polled within this time is gone: HAProxy does not report that a client left.
 local GONE_MS = 2000
 
-local held = {} -- agent -> number of a request -> times of its last poll and of its arrival
+-- agent -> number of a request -> times of its last poll and of its arrival, its key's name, its size, whether it leaves
+local held = {}
 local counted = {} -- agent -> name of a counter -> value
 local refused = {} -- agent, or "" for an unknown one -> reason -> number of requests
 local cuts = {} -- agent -> the drain that is about to cut its streams: its time, its cause, the number of streams ended so far
@@ -33,19 +37,6 @@ local function count(agent, name, more)
   counted[agent][name] = (counted[agent][name] or 0) + more
 end
 
--- Returns the number of waiting requests, and the longest wait in ms.
-local function waiting(agent)
-  local found, oldest = 0, 0
-  for id, each in pairs(held[agent] or {}) do
-    if now_ms() - each.at > GONE_MS then
-      held[agent][id] = nil
-    else
-      found, oldest = found + 1, math.max(oldest, now_ms() - each.begun)
-    end
-  end
-  return found, oldest
-end
-
 -- Returns the word and the number of an agent's route.
 local function route(agent)
   return (routes:lookup(agent) or "off:0"):match("^(%a+):(%d+)")
@@ -54,27 +45,82 @@ end
 -- Routes that refuse a request at once.
 local REFUSED = { off = true, pinned = true, failed = true }
 
+-- Returns the number of waiting requests, and the longest wait in ms.
+local function waiting(agent)
+  local found, oldest = 0, 0
+  for id, each in pairs(held[agent] or {}) do
+    if now_ms() - each.at > GONE_MS then
+      held[agent][id] = nil
+    elseif not each.leaves then
+      found, oldest = found + 1, math.max(oldest, now_ms() - each.begun)
+    end
+  end
+  return found, oldest
+end
+
+-- Returns the size of all held requests.
+local function held_bytes()
+  local sum = 0
+  for agent, requests in pairs(held) do
+    waiting(agent) -- forgets those that are gone
+    for _, each in pairs(requests) do
+      sum = sum + each.bytes
+    end
+  end
+  return sum
+end
+
+-- Returns the newest request of the key that has most, if that key has at least two more than `key`.
+local function surplus(agent, key)
+  local counts, newest, top = {}, {}, nil
+  for id, each in pairs(held[agent]) do
+    if not each.leaves then
+      counts[each.key] = (counts[each.key] or 0) + 1
+      newest[each.key] = math.max(newest[each.key] or 0, id)
+      if not top or counts[each.key] > counts[top] then top = each.key end
+    end
+  end
+  if top and counts[top] >= (counts[key] or 0) + 2 then return held[agent][newest[top]] end
+end
+
+-- Returns nil if one more request may wait, else the reason of the refusal. In a full queue, a key with few requests
+-- takes the place of a request of the key that has most.
+local function refusal(agent, key, bytes)
+  if REFUSED[route(agent)] then return nil end -- wait() refuses it
+  if held_bytes() + bytes > most_bytes then return "memory" end
+  if (waiting(agent)) < most then return nil end
+  local one = surplus(agent, key)
+  if not one then return "full" end
+  one.leaves = true
+end
+
 -- Returns nil when the agent is ready, else the reason of the refusal.
-local function wait(txn, agent, id, begun)
+local function wait(txn, agent, id, one)
+  local hash = txn:get_var("txn.hash")
   while true do
     local now = route(agent)
     if REFUSED[now] then return now end
+    if keys and not keys:lookup(hash) then return "key" end
+    if one.leaves then return "full" end
     if now == "on" and txn.f:nbsrv(agent) > 0 then return nil end
-    if now_ms() - begun >= longest_ms then return "late" end
+    one.at, held[agent][id] = now_ms(), one
+    if one.at - one.begun >= longest_ms then return "late" end
     -- After a reload this worker checks no engine any more; the next worker does.
     if core.get_info().Stopping == 1 then return "moved" end
-    held[agent][id] = { at = now_ms(), begun = begun }
     core.msleep(POLL_MS)
   end
 end
 
 core.register_action("hold", { "http-req" }, function(txn)
-  local agent, begun = txn:get_var("txn.agent"), now_ms()
+  local agent, key, begun = txn:get_var("txn.agent"), txn:get_var("txn.key") or "", now_ms()
   held[agent] = held[agent] or {}
   number = number + 1
-  local id = number
-  local why = (waiting(agent)) >= most and not REFUSED[route(agent)] and "full" or wait(txn, agent, id, begun)
-  held[agent][id] = nil
+  local id, bytes = number, txn.f:req_body_len()
+  local why = refusal(agent, key, bytes)
+  if not why then
+    why = wait(txn, agent, id, { at = begun, begun = begun, key = key, bytes = bytes })
+    held[agent][id] = nil
+  end
   txn:set_var("txn.waited", now_ms() - begun)
   count(agent, "held", 1)
   count(agent, "held_ms", now_ms() - begun)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from ..doctor import diagnosis
 from ..doctor.causes import CANARY
@@ -20,6 +20,9 @@ from ..schema.plan import Agent, Plan
 from ..state import serving
 from ..util import json_file
 from ..vllm.client import Answer, Engine
+
+if TYPE_CHECKING:
+    from typing import TypeGuard  # Python 3.10
 
 PROMPT = "Answer with one short sentence."
 MAX_TOKENS = 16
@@ -146,4 +149,11 @@ def _keep(plan: Plan, agent: Agent, answer: Answer, *, deterministic: bool) -> N
 
 def _load() -> dict[str, Kept]:
     answers = json_file.read(path(), SCHEMA).get("answers")
-    return answers if isinstance(answers, dict) else {}
+    if not isinstance(answers, dict):
+        return {}
+    # A damaged entry must not fail every switch. Without it, the agent's next answer is kept.
+    return {name: each for name, each in answers.items() if _is_whole(each)}
+
+
+def _is_whole(each: object) -> TypeGuard[Kept]:
+    return isinstance(each, dict) and each.keys() == Kept.__required_keys__

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from ..doctor.cause import PLAN_AGAIN
 from ..errors import RoundhouseError
 from ..host import gpu, gpu_problem, gpu_process
 from ..state.note import Note, OnNote
+from ..util.pairs import pairs
 
 if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
     from roundhouse.schema.cards import GpuFacts, HolderRow, Process
@@ -76,14 +77,14 @@ class Card(NamedTuple):
         return max(0.0, self.used_gib - sum(holder.gib or 0.0 for holder in gone))
 
 
-Id = tuple[str | None, int]  # the UUID, None in a plan of an earlier version, and the number
+Id = tuple[Optional[str], int]  # the UUID, None in a plan of an earlier version, and the number
 
 
 def ids(agent: Agent) -> list[Id]:
     """Return the UUID and the number of each GPU of an agent."""
     numbers = agent.get("gpus") or []
     uuids: list[str | None] = [*agent.get("gpu_uuids", [])] or [None] * len(numbers)
-    return [*zip(uuids, numbers, strict=True)]
+    return [*pairs(uuids, numbers)]
 
 
 def cards(wanted: Iterable[Id], facts: GpuFacts | None = None) -> list[Card]:

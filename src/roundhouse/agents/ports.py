@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,15 +23,16 @@ _TRIES = 3
 
 
 class Holder(NamedTuple):
-    """The process behind a port; pid and name are None if /proc does not show them."""
+    """The process behind a port; pid, name and unit are None if this process may not read them."""
 
     pid: int | None
     name: str | None
     unit: str | None
+    account: str
 
     def __str__(self) -> str:
         if self.pid is None:
-            return "another process"
+            return f"a process of {self.account}"
         return f"{self.name} (pid {self.pid})" + (f" of {self.unit}" if self.unit else "")
 
 
@@ -41,18 +43,18 @@ def holder(port: int) -> Holder | None:
     """
     found = None
     for _ in range(_TRIES):
-        inodes = _listening(port)
-        if not inodes:
+        accounts = _listening(port)
+        if not accounts:
             return None
-        found = _process(inodes)
+        found = _process(accounts)
         if found.pid is not None:
             return _container_behind(found, port)
     return found
 
 
-def _listening(port: int) -> set[str]:
-    """Return the sockets that listen on the port, as the links in /proc/PID/fd name them."""
-    inodes = set()
+def _listening(port: int) -> dict[str, str]:
+    """Return the accounts by the sockets that listen on the port, as the links in /proc/PID/fd name them."""
+    accounts = {}
     for table in ("tcp", "tcp6"):
         path = _PROC / "net" / table
         if not path.exists():
@@ -61,8 +63,15 @@ def _listening(port: int) -> set[str]:
             fields = line.split()
             address, _, hex_port = fields[1].rpartition(":")
             if fields[3] == _LISTEN and int(hex_port, 16) == port and address in _ANY_OR_LOOPBACK:
-                inodes.add(f"socket:[{fields[9]}]")
-    return inodes
+                accounts[f"socket:[{fields[9]}]"] = _account(int(fields[7]))
+    return accounts
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # for example of a container
+        return f"uid {uid}"
 
 
 def _container_behind(found: Holder, port: int) -> Holder:
@@ -73,13 +82,19 @@ def _container_behind(found: Holder, port: int) -> Holder:
     return found._replace(name=name, unit=f"{name}.service" if name.startswith("roundhouse-") else _DOCKER)
 
 
-def _process(inodes: set[str]) -> Holder:
+def _process(accounts: dict[str, str]) -> Holder:
+    """Return the process of one of the sockets.
+
+    Root without CAP_SYS_PTRACE, as in the services' sandbox, cannot read the sockets of other accounts' processes.
+    """
     for folder in _PROC.iterdir():
         if not folder.name.isdigit():
             continue
         try:
-            if any(str(link.readlink()) in inodes for link in (folder / "fd").iterdir()):
-                return Holder(int(folder.name), (folder / "comm").read_text().strip(), unit_of(int(folder.name)))
+            for link in (folder / "fd").iterdir():
+                if account := accounts.get(str(link.readlink())):
+                    name = (folder / "comm").read_text().strip()
+                    return Holder(int(folder.name), name, unit_of(int(folder.name)), account)
         except OSError:  # the process ended, or this process may not read it
             continue
-    return Holder(None, None, None)
+    return Holder(None, None, None, next(iter(accounts.values())))

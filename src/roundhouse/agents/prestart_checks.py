@@ -34,7 +34,7 @@ def check_host(agent: Agent, stopping: list[str]) -> None:
                 model=model,
             )
     holder = ports.holder(agent["engine_port"])
-    if holder and holder.unit not in (agent["unit"], *stopping):
+    if holder and not _is_own(holder, agent, stopping):
         raise RoundhouseError(
             "port_in_use",
             "Port {port} of {agent} is used by {holder}.",
@@ -45,6 +45,13 @@ def check_host(agent: Agent, stopping: list[str]) -> None:
         )
     gpu_memory.require_usable(agent)
     gpu_memory.require_memory(agent, stopping)
+
+
+def _is_own(holder: ports.Holder, agent: Agent, stopping: list[str]) -> bool:
+    """Return whether the agent's own unit, which a switch may restart, or one of `stopping` holds the port."""
+    if holder.pid is None:  # while the agent is ready, no other process can listen on its port
+        return systemd.show(agent["unit"]).state == "ready"
+    return holder.unit in (agent["unit"], *stopping)
 
 
 def _touched(folder: Path) -> Path | None:

@@ -11,6 +11,7 @@ from ..host import gpu, gpu_problem, gpu_process, systemd
 from ..plan import deployed
 from ..state import serving, switch_journal
 from ..util import console, timestamps
+from ..util.pairs import pairs
 from ..vllm.client import Engine
 from . import crashes, gpu_memory, start_history
 from .drift import drift
@@ -35,7 +36,7 @@ def rows(plan: Plan) -> list[StatusRow]:
     crashed = crashes.of_last_day()
     seen = [
         (agent, unit)
-        for agent, unit in zip(plan["agents"], found, strict=True)
+        for agent, unit in pairs(plan["agents"], found)
         if not (isinstance(unit, RoundhouseError) and _was_removed(agent))
     ]
     return [_row(plan, agent, unit, crashed.get(agent["name"])) for agent, unit in seen]
@@ -104,7 +105,7 @@ def killed_switch() -> str | None:
     killed = None if serving.is_switching() else switch_journal.killed()
     if killed is None:
         return None
-    minutes = (time.time() - killed.began) / 60
+    minutes = max(0.0, time.time() - killed.began) / 60
     return (
         f"a switch to {killed.to} was killed {minutes:.0f} min ago in its phase {killed.phase}: `roundhouse resume` "
         "completes it or rolls it back"
@@ -169,7 +170,7 @@ def _row(plan: Plan, agent: Agent, unit: systemd.Unit | RoundhouseError, crash: 
     try:
         served, version = engine.served(), engine.version()
         row["version"] = version
-        row["max_model_len"] = served[0]["max_model_len"] if served else None
+        row["max_model_len"] = served[0].get("max_model_len") if served else None
         row["drift"] = drift(plan, agent, unit, served, version)
     except RoundhouseError as error:
         row["problem"] = error.message

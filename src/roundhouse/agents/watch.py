@@ -47,7 +47,7 @@ def screen(view: View, width: int, now: float | None = None) -> str:
         gpu_usage.text(view.cards),
         _switch(view, now) or "no switch is running",
     ]
-    return console.wrapped("\n\n".join(blocks), width)
+    return console.wrapped(console.printable("\n\n".join(blocks)), width)
 
 
 def line(view: View, before: View | None = None, now: float | None = None) -> str:

@@ -12,6 +12,7 @@ requests is asked for one token.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..doctor.cause import as_line, with_code
@@ -90,8 +91,8 @@ def _answers(agent: Agent, limit_seconds: float) -> bool:
 class Watchdog:
     """Check one agent, round by round."""
 
-    def __init__(self, agent: Agent, report: Report) -> None:
-        self.agent = agent
+    def __init__(self, agent: Agent, report: Report, recover: Callable[[], None]) -> None:
+        self.agent, self._recover = agent, recover
         self.limit_seconds = float(agent.get("watchdog_limit_seconds", LIMIT_SECONDS))
         self._report = report
         self._invocation: str | None = None
@@ -110,6 +111,7 @@ class Watchdog:
         if unit.state != "ready" or serving.is_switching():
             self._forget(None)
             return
+        self._recover()
         if unit.invocation != self._invocation:
             self._forget(unit.invocation)
         alive, self._counters = is_alive(self.agent, self._counters, self.limit_seconds)
@@ -146,11 +148,14 @@ def log_between(agent: Agent, began: float, ended: float | None) -> list[str]:
     return [each.text for each in journal.entries(unit, lines=_LINES) if began <= each.at <= until]
 
 
-def run(plan: Plan, name: str, report: Report) -> None:
-    """Check at an interval until the agent has stopped or systemd ends this process."""
+def run(plan: Plan, name: str, report: Report, recover: Callable[[], None]) -> None:
+    """Check at an interval until the agent has stopped or systemd ends this process.
+
+    Each round of a ready agent calls `recover`, which completes what a killed command left.
+    """
     agent = find(plan, name)
     every_seconds = float(agent.get("watchdog_every_seconds", EVERY_SECONDS))
-    watchdog = Watchdog(agent, report)
+    watchdog = Watchdog(agent, report, recover)
     due = time.monotonic() + every_seconds
     time.sleep(every_seconds)
     while watchdog.round():

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pwd
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from ..errors import RoundhouseError
+from ..plan.compose import PIDS, TMP
 from ..schema.plan import Agent, Plan
 from ..util import process
 from ..vllm import options
@@ -18,6 +21,7 @@ from .target import Target
 # Enough requests that the last ones, which run with fewer in parallel, have little weight.
 _TIMES_PARALLEL = 4
 _FEWEST_REQUESTS = 8
+_USER = "roundhouse"
 MILLI, MINUTE_SECONDS = 1000.0, 60.0
 
 Figure = Literal["ttft_seconds", "tokens_per_second_each", "tokens_per_second", "requests_per_minute"]
@@ -55,10 +59,22 @@ class Tool(NamedTuple):
         if self.engine:
             command = [str(self.engine / "bin/vllm")]
         else:
-            command = ["docker", "run", "--rm", "--network=host", f"--volume={folder}:{folder}"]
+            command = ["docker", "run", "--rm", "--network=host", *_confined(folder), f"--volume={folder}:{folder}"]
             command += [f"--volume={self.tokenizer}:{self.tokenizer}:ro", *(f"--env={name}" for name in own)]
             command += ["--entrypoint=vllm", str(self.image)]
         return process.run([*command, *words], env=os.environ | own)
+
+
+def _confined(folder: Path) -> list[str]:
+    """Return the options of a container that confine the tool as an engine, and give that user the folder."""
+    user, group = os.getuid(), os.getgid()
+    if user == 0:
+        with contextlib.suppress(KeyError):  # the roles have not created it: the container's root has no capability
+            found = pwd.getpwnam(_USER)
+            user, group = found.pw_uid, found.pw_gid
+            os.chown(folder, user, group)
+    limits = [f"--user={user}:{group}", f"--env=USER={_USER}", f"--pids-limit={PIDS}"]
+    return [*limits, "--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only", f"--tmpfs={TMP}:exec"]
 
 
 def of(plan: Plan, agent: Agent) -> Tool:

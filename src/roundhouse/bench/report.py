@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Union
+
 from ..util import console
+from ..util.pairs import pairs
 from .load import Level
 from .run import Against, Ratios, Result
 
 COLUMNS = ("parallel", "agent", "first token", "p99", "tok/s", "all tok/s", "req/min", "failed")
-Row = dict[str, str | float | None]  # by COLUMNS
+Row = dict[str, Union[str, float, None]]  # by COLUMNS
 
 
 def text(result: Result) -> str:
@@ -40,13 +43,13 @@ def _row(model: str, told: Level) -> Row:
     times = (told["ttft_seconds"], told["ttft_p99_seconds"])
     first, late = (None if seconds is None else f"{seconds:.3f} s" for seconds in times)
     figures = (told["tokens_per_second_each"], told["tokens_per_second"], told["requests_per_minute"], told["failed"])
-    return dict(zip(COLUMNS, (told["parallel"], model, first, late, *figures), strict=True))
+    return dict(pairs(COLUMNS, (told["parallel"], model, first, late, *figures)))
 
 
 def _ratio(told: Ratios) -> Row:
     names = ("ttft_seconds", "", "tokens_per_second_each", "tokens_per_second", "requests_per_minute", "")
     shown = ["" if (ratio := told.get(name)) is None else f"x {ratio:.2f}" for name in names]
-    return dict(zip(COLUMNS, ("", "ratio", *shown), strict=True))
+    return dict(pairs(COLUMNS, ("", "ratio", *shown)))
 
 
 def _ceiling(result: Result) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from typing import TypedDict
+from typing import Optional, TypedDict
 
 from ..errors import RoundhouseError, UsageError
 from ..plan import deployed
 from ..schema.plan import Agent, Plan
 from ..util import console
+from ..util.pairs import pairs
 from ..vllm.client import Engine
 from . import load as bench_load
 from . import target
@@ -53,7 +54,7 @@ class Against(TypedDict):
     measured: list[Level]
 
 
-Ratios = dict[str, float | None]  # parallel, and each of FIGURES divided by that of the other; None: unknown
+Ratios = dict[str, Optional[float]]  # parallel, and each of FIGURES divided by that of the other; None: unknown
 
 
 class Result(TypedDict):
@@ -127,7 +128,7 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
     rows: dict[Target, list[Level]] = {target: [] for target in (own, against) if target}
     # New prompts for each level and each run: an engine keeps earlier ones in its prefix cache.
     seeds = [secrets.randbelow(2**31) for _ in load.parallel]
-    for parallel, seed in zip(load.parallel, seeds, strict=True):
+    for parallel, seed in pairs(load.parallel, seeds):
         for endpoint, measured in rows.items():
             report(f"{endpoint.model} at {endpoint.url}: {load.requests_at(parallel)} requests, {parallel} parallel")
             measured.append(bench_load.run(tool, load, parallel, seed, endpoint))
@@ -145,9 +146,7 @@ def measure(plan: Plan, agent: Agent, load: Load, against: Target | None, report
         "promised": promised(agent["name"]),
         "measured": rows[own],
         "against": other,
-        "ratios": [ratios(ours, theirs) for ours, theirs in zip(rows[own], rows[against], strict=True)]
-        if against
-        else [],
+        "ratios": [ratios(ours, theirs) for ours, theirs in pairs(rows[own], rows[against])] if against else [],
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -11,8 +10,8 @@ from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
 from ..schema.plan import Agent
-from ..util import console
-from ..vllm.client import Engine
+from ..util import console, json_file
+from ..vllm.client import LARGEST_BYTES, Engine
 
 _TIMEOUT_SECONDS = 10.0
 
@@ -90,7 +89,7 @@ def _models(base: str, key: str | None) -> list[str]:
     request = urllib.request.Request(f"{base}/v1/models", headers=headers)  # noqa: S310 - http or https, checked above
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
-            told = json.load(answer)
+            told = json_file.parse(answer.read(LARGEST_BYTES))
         return [str(entry["id"]) for entry in told["data"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = f"status {error.code}" if isinstance(error, urllib.error.HTTPError) else f"{error}"

@@ -5,12 +5,12 @@ What the fit's formulas do not cover is Unknown, with the reason.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..util import json_file
 from ..vllm.formats import WEIGHT_FORMATS, Format
 from .model_families import Architecture, Model, Unknown
 
@@ -115,7 +115,7 @@ def read(folder: Path) -> Model | Unknown:
     """Return the model of a folder's config.json. Raises UsageError for a missing or invalid file."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text())
+        config = json_file.read_foreign(path)
     except FileNotFoundError:
         text = "The folder {folder} has no config.json."
         raise UsageError("model_folder_invalid", text, "Name the folder of a model.", folder=str(folder)) from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ..util.pairs import pairs
+
 
 def rows(table: str) -> list[dict[str, str]]:
     """Return a dict for each line, with the names of the first line; an empty cell is an empty string."""
     header, *lines = ([cell.strip() for cell in line.split("|")] for line in table.strip().splitlines())
-    return [dict(zip(header, line, strict=True)) for line in lines]
+    return [dict(pairs(header, line)) for line in lines]

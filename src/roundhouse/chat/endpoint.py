@@ -12,6 +12,9 @@ from ..gateway import certificate, client_config, config, keys
 from ..schema.plan import Agent, Plan
 from ..util import console
 
+# X509_V_FLAG_PARTIAL_CHAIN of OpenSSL, which the module ssl names since Python 3.10.
+_PARTIAL_CHAIN = 0x80000
+
 _ANY = {"0.0.0.0": "127.0.0.1", "[::]": "::1", "*": "127.0.0.1"}  # noqa: S104 - addresses of a gateway, read
 
 
@@ -65,6 +68,6 @@ def _trust(file: Path) -> ssl.SSLContext:
     """Return a context that accepts the gateway's own certificate alone, under any host name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # the file identifies the gateway; its names are those of other hosts
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags |= _PARTIAL_CHAIN
     context.load_verify_locations(cadata=certificate.blocks(file)[0])
     return context

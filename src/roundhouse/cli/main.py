@@ -54,6 +54,7 @@ def _main(arguments: list[str]) -> int:
     if as_json and result is not None:
         print(json.dumps({"schema": console.SCHEMA, "ok": True, "errors": [], **result, "host": host}))
     elif text:
+        text = console.printable(text)
         print(text if found is None or found.raw else console.wrapped(text))
     return 0 if result is None or result.get("ok", True) else 1
 

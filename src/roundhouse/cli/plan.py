@@ -29,6 +29,7 @@ from ..roster.models import Configs
 from ..schema.facts import ExplainRow
 from ..schema.plan import Plan
 from ..util import console, yaml_file
+from ..util.pairs import pairs
 from . import plan_options, plan_question
 
 # A plan before a deployment assumes a GPU host with the official image, which is the default.
@@ -70,7 +71,7 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
 def _explained(agents: Any, made: Plan, host: Host) -> dict[str, list[ExplainRow]]:
     """Return the rows of --explain for each agent with a computed fit."""
     found = {}
-    for agent, decided in zip(agents, made["agents"], strict=True):
+    for agent, decided in pairs(agents, made["agents"]):
         question = question_of(decided, requirements_of(agent, host.configs), host)
         if question:
             found[agent["name"]] = fit_report.rows(question, fit(question))

@@ -15,6 +15,7 @@ from ..fit.request import NotedQuestion
 from ..host import gpu
 from ..plan import host_cards
 from ..plan.decide import Host
+from ..util.pairs import pairs
 from ..vllm import defaults
 
 NAMELESS = "a card"  # a card of --vram-gib alone
@@ -121,11 +122,11 @@ def own_cards() -> tuple[HostCard, ...]:
         request.gpu_too_old(card.name, card.capability)
         if gpus.is_too_old(card.capability) or fact["architecture"] == gpu.PRE_TURING
         else None
-        for card, fact in zip(cards, numbered, strict=True)
+        for card, fact in pairs(cards, numbered)
     ]
     if old and old[0] and all(old):
         raise old[0]
-    cards = tuple(card._replace(unusable=why.message) if why else card for card, why in zip(cards, old, strict=True))
+    cards = tuple(card._replace(unusable=why.message) if why else card for card, why in pairs(cards, old))
     if all(card.unusable for card in cards):
         whys = [card.unusable for card in cards] + [each["problem"] for each in host_cards.without_driver(facts)]
         reason = " ".join(why for why in whys if why)

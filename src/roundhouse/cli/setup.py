@@ -116,8 +116,21 @@ def _wanted(args: argparse.Namespace) -> Wanted:
         raise UsageError("inventory_missing", text, "Name a file or a folder.", path=args.inventory)
     if importlib.util.find_spec("ansible_runner") is None:
         raise RoundhouseError("ansible_runner_missing", "ansible-runner is not installed.", "Run make setup first.")
-    password = getpass.getpass("sudo password: ") if args.ask_become_pass else None
+    password = _password() if args.ask_become_pass else None
     return Wanted(tags(args), str(place), tuple(args.words), password)
+
+
+def _password() -> str:
+    try:
+        return getpass.getpass("sudo password: ")
+    except KeyboardInterrupt:
+        raise RoundhouseError("interrupted", "Interrupted. Nothing was changed.") from None
+    except (EOFError, OSError):  # Ctrl-D, or neither a terminal nor standard input
+        text, remedy = (
+            "No password was entered.",
+            "Run it in a terminal, or set ansible_become_password in the inventory.",
+        )
+        raise UsageError("password_missing", text, remedy) from None
 
 
 def _go(wanted: Wanted, run: Run, log: TextIO) -> int:

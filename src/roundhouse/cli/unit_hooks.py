@@ -9,16 +9,21 @@ import argparse
 import functools
 import os
 import signal
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..doctor.cause import as_line
 from ..errors import RoundhouseError
+from ..host import systemd
 from ..plan import deployed
 from ..schema.plan import Plan
+from ..state.note import Report
 from ..util import console
 from .command import Word
 
 _INTERRUPTED = 130
+_RECOVERY_UNIT = "roundhouse-recovery.service"
 
 
 def ready(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
@@ -54,7 +59,29 @@ def watchdog(plan: Plan, args: argparse.Namespace) -> None:
     from ..agents import watchdog as agents_watchdog
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # its end interrupts no work
-    agents_watchdog.run(plan, args.agent, console.lines())
+    report = console.lines()
+    agents_watchdog.run(plan, args.agent, report, _recoverer(report))
+
+
+def _recoverer(report: Report) -> Callable[[], None]:
+    """Return a function that starts the recovery from a killed command, if it is due, apart from the watchdog.
+
+    The recovery may restart the agent, which ends the watchdog and all processes of its unit.
+    """
+    from ..switch import recovery
+
+    observed = recovery.Recovery()
+
+    def recover() -> None:
+        try:
+            if words := observed.due(deployed.load()):
+                observed.begun()
+                report(f"a command was killed before it was complete: running `roundhouse {' '.join(words)}`")
+                systemd.run_apart(_RECOVERY_UNIT, [sys.argv[0], *words])
+        except RoundhouseError as error:  # no reason to stop watching the engine
+            report(as_line(error))
+
+    return recover
 
 
 def failover(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
@@ -69,7 +96,7 @@ def routes(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
 
     With a template, a new haproxy.cfg.in, only check that HAProxy accepts it.
     """
-    from ..gateway import haproxy, haproxy_config
+    from ..gateway import announced, haproxy, haproxy_config
     from ..state import serving
 
     serving.make_folder()
@@ -78,7 +105,7 @@ def routes(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
         haproxy_config.check(haproxy_config.render(args.template.read_text(), plan))
     else:
         haproxy_config.write(plan)
-    return {"routes": haproxy.routes(plan)}
+    return {"routes": announced.routes(plan)}
 
 
 def control(plan: Plan, args: argparse.Namespace) -> None:

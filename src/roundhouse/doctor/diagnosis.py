@@ -21,6 +21,7 @@ _AN_ERROR = re.compile(r"\w(Error|Exception)\b.*: ")
 _NO_ERROR = re.compile(r"(?:\(\w+ pid=\d+\) )?(?:DEBUG|INFO|WARNING) \d\d-\d\d ")
 # The unit's hook `ready` logs this code when systemd stops it: a consequence, not a cause.
 _CONSEQUENCE = "interrupted"
+_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 class Finding(NamedTuple):
@@ -75,7 +76,7 @@ def _unknown(name: str, evidence: str, exit_status: int | None = None) -> Findin
         code=UNKNOWN,
         agent=name,
         text=f"{name} did not start or ended{ended}, and no row of the table of causes matches its log.",
-        evidence=evidence[:EVIDENCE_CHARACTERS],
+        evidence=_printable(evidence)[:EVIDENCE_CHARACTERS],
         remedy=f"Read the whole log: `roundhouse logs {name} -n 500`.",
     )
 
@@ -85,9 +86,14 @@ def _finding(cause: Cause, name: str, evidence: str) -> Finding:
         code=cause.code,
         agent=name,
         text=cause.text,
-        evidence=evidence[:EVIDENCE_CHARACTERS],
+        evidence=_printable(evidence)[:EVIDENCE_CHARACTERS],
         remedy=cause.remedy.format(name=name),
     )
+
+
+def _printable(text: str) -> str:
+    """Return the text without what could control a terminal: a client's request may be in an engine's log."""
+    return "".join(each if each.isprintable() else " " for each in _ESCAPE_SEQUENCE.sub("", text))
 
 
 def ended(code: str, what: str, name: str, unit: Unit, lines: list[str]) -> RoundhouseError:
@@ -111,6 +117,7 @@ def cause(name: str, unit: Unit, lines: list[str]) -> Finding:
     first = [line for line in errors if "Engine core initialization failed" not in line]
     rest = [line for line in lines if code_of(line) != _CONSEQUENCE and not line.startswith("INFO:")]
     last = (first or errors or rest or ["its log is empty"])[-1]
+    last = _printable(last)
     text = re.sub(r"^(\(\w+ pid=\d+\) )?((INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^\]]*\] ?)?", "", last).strip()
     text = text if len(text) <= _CAUSE_CHARACTERS else text[:_CAUSE_CHARACTERS].partition(". ")[0] + " ..."
     if unit.result == "timeout":

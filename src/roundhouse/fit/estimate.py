@@ -5,7 +5,6 @@ The module is pure arithmetic over named tuples. A question takes a few microsec
 
 from __future__ import annotations
 
-import bisect
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -94,8 +93,10 @@ def longest(question: Question, *, tight: bool = False) -> int:
 
     if holds(question.max_model_len):
         return question.max_model_len
-    blocks = range(1, question.max_model_len // sizes.BLOCK_TOKENS + 1)
-    held = bisect.bisect_left(blocks, True, key=lambda count: not holds(count * sizes.BLOCK_TOKENS))
+    held, refused = 0, question.max_model_len // sizes.BLOCK_TOKENS + 1
+    while refused - held > 1:
+        middle = (held + refused) // 2
+        held, refused = (middle, refused) if holds(middle * sizes.BLOCK_TOKENS) else (held, middle)
     return held * sizes.BLOCK_TOKENS
 
 

@@ -21,9 +21,6 @@ from . import on_demand as gateway_on_demand
 FOLDER = "/etc/roundhouse/gateway"
 ANY = "ANY"  # the bind of all agents; agents' names are lower-case
 
-# Above the body: the headers, with what HAProxy keeps free in a buffer to write to (tune.maxrewrite, 1024).
-HEADER_BYTES = 32 * 1024
-
 ANY_ORIGIN = "*"
 _IPV6 = 6
 READS = ("/v1/models",)
@@ -50,6 +47,7 @@ REFUSALS = {
     "late": f"{_AGENT} did not become ready within {{wait_seconds}} s (gateway_wait_seconds).",
     "moved": "The gateway was reloaded. Repeat the request.",
     "full": f"The queue of {_AGENT} is full ({{waiting}} requests, gateway_waiting).",
+    "memory": "The held requests fill {held_mib} MiB (gateway_held_mib). Repeat the request later.",
 }
 # A retry is of no use: these get no Retry-After, and `x-should-retry: false`, which OpenAI's clients obey.
 FINAL_REFUSALS = ("off", "pinned")
@@ -59,6 +57,21 @@ NO_TOOLS = (
     "group_vars/all/agents.yml and deploy, or name the function in tool_choice."
 )
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+# The fields of Settings that are limits.
+LIMITS = (
+    *("connections", "source_connections", "metrics_connections", "memory_mib", "held_mib"),
+    *("header_kib", "header_seconds", "body_seconds"),
+    *("requests_per_minute", "requests_at_once", "waiting", "wait_seconds"),
+)
+
+
+class Sizes(NamedTuple):
+    """The settings from which haproxy_config.py computes numbers that depend on the plan too."""
+
+    connections: int
+    memory_mib: int
+    header_bytes: int
 
 
 class Settings(NamedTuple):
@@ -69,11 +82,19 @@ class Settings(NamedTuple):
     tls: bool | None
     certificate: str
     connections: int
+    source_connections: int
+    metrics_connections: int
+    memory_mib: int
+    held_mib: int
+    header_kib: int
+    header_seconds: int
+    body_seconds: int
     requests_per_minute: int
     requests_at_once: int
     waiting: int
     wait_seconds: int
     cors_origins: list[str]
+    hosts: list[str]
     on_demand: bool
     in_use_seconds: float
     min_active_seconds: float
@@ -93,6 +114,8 @@ def build(plan: Plan, settings: Settings) -> dict[str, object]:
     return {
         "folder": FOLDER,
         "runtime": haproxy.RUNTIME,
+        # The level is enough for the commands that the program sends. It changes no engine and reads no memory.
+        "master": f"{haproxy.RUNTIME}/master.sock,level,operator,mode,600",
         "routes": str(haproxy.routes_path()),
         "own_errors": OWN_ERRORS,
         "refusals": _refusals(settings),
@@ -103,14 +126,10 @@ def build(plan: Plan, settings: Settings) -> dict[str, object]:
         "needs_key": needs_key,
         "origins": _origins(settings.cors_origins, needs_key),
         **_certificate(settings, public),
-        "header_bytes": HEADER_BYTES,
-        "connections": settings.connections,
-        # One remote address may not open all of them; the clients on this host share one address.
-        "connections_of_one": max(1, settings.connections // 4) if public else None,
-        "requests_per_minute": settings.requests_per_minute,
-        "requests_at_once": settings.requests_at_once,
-        "waiting": settings.waiting,
-        "wait_seconds": settings.wait_seconds,
+        "public": public,
+        "key_map": f"{FOLDER}/keys.map",
+        "hosts": _hosts(settings.hosts),
+        **_limits(settings),
         "reads": READS,
         "writes": WRITES,
         "switches": str(switch_metrics.path()),
@@ -121,7 +140,34 @@ def build(plan: Plan, settings: Settings) -> dict[str, object]:
 def _refusals(settings: Settings) -> dict[str, str]:
     off = "the service roundhouse-control does not run" if settings.on_demand else "gateway_on_demand is false"
     fields = {"off": off, "wait_seconds": settings.wait_seconds, "waiting": settings.waiting}
+    fields["held_mib"] = settings.held_mib
     return {why: text.format(**fields) for why, text in REFUSALS.items()}
+
+
+def _limits(settings: Settings) -> dict[str, object]:
+    """Return the limits. Raises UsageError for one that is not a positive number."""
+    found = {name: getattr(settings, name) for name in LIMITS}
+    for name, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            text = "gateway_{name} is {value!r}."
+            raise UsageError("gateway_limit_invalid", text, "Use a whole number, at least 1.", name=name, value=value)
+    sizes = Sizes(settings.connections, settings.memory_mib, settings.header_kib * 1024)
+    return {
+        "limits": found,
+        "sizes": json.dumps(sizes._asdict()),
+        "header_bytes": sizes.header_bytes,
+        "all_connections": settings.connections + settings.metrics_connections,
+        "metrics_of_source": max(1, settings.metrics_connections // 4),
+    }
+
+
+def _hosts(hosts: list[str]) -> list[str]:
+    """Return the names of this host that a keyless request may ask for. Raises UsageError for one that is not valid."""
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            text = "{host!r} in gateway_hosts is not a host name."
+            raise UsageError("gateway_host_invalid", text, "Use a lower-case name without a port.", host=host)
+    return hosts
 
 
 def _origins(origins: list[str], needs_key: bool) -> list[str]:
@@ -179,7 +225,11 @@ def _on_demand(plan: Plan, settings: Settings) -> str | None:
 
 def _address(listen: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
-        return ipaddress.ip_address(listen)
+        address = ipaddress.ip_address(listen)
+        # Python ignores a zone, the part after %, when it decides whether an address is loopback. HAProxy takes none.
+        if "%" in listen:
+            raise ValueError(listen)
+        return address
     except ValueError:
         raise UsageError(
             "gateway_listen_invalid",

@@ -1,35 +1,35 @@
 """The gateway's routes and loads: which agents get requests, and how many each has.
 
-The routes follow from the running switch and the active agents on disk. HAProxy reads their file when it starts, so a
-gateway that was down or is reloaded has the same routes. A switch works without a gateway.
+The routes follow from units, journal and disk (announced.py). HAProxy reads their file when it starts, so a gateway
+that was down or is reloaded has the same routes. A switch works without a gateway.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RoundhouseError
 from ..state import serving as state_serving
-from ..state import start_phases, switch_journal
 from ..state.note import Report
-from ..util import files
-from . import on_demand
+from ..util import files, lock
+from . import announced
 from .scheduler import Load
 
 if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
-    from roundhouse.schema.plan import Agent, Plan
+    from roundhouse.schema.plan import Plan
 
 
 UNIT = "roundhouse-gateway.service"
 RUNTIME = "/run/roundhouse-gateway"
 _TIMEOUT_SECONDS = 2.0
 _POLL_SECONDS = 0.05
-# The assumed length of an agent's first start; for Retry-After alone.
-_START_SECONDS = 60
+_LOCK_SECONDS = 10.0  # more than a publication takes if HAProxy's sockets time out
 
 
 def routes_path() -> Path:
@@ -37,55 +37,56 @@ def routes_path() -> Path:
     return state_serving.FOLDER / "gateway.map"
 
 
-def publish_routes(plan: Plan, report: Report) -> None:
+def publish_routes(plan: Plan, report: Report, held: Collection[str] = ()) -> None:
     """Tell the gateway which agents get requests, which may get them soon, and which do not.
 
     A gateway that does not run reads the file when it starts. A file that cannot be written is only reported, because
-    a switch must not fail for the gateway's sake.
+    a switch must not fail for the gateway's sake. Requests of `held` agents wait.
     """
     if plan.get("gateway_port") is None:
         return
-    lines = routes(plan)
+    with _one_at_a_time(report):
+        lines = announced.routes(plan, held)
+        try:
+            files.write(routes_path(), _text(lines), durable=False)
+        except OSError as error:
+            report(f"the gateway's file {routes_path()} was not updated: {error.strerror}")
+        if problem := send([f"set map {routes_path()} {name} {line}" for name, line in lines.items()]):
+            report(problem)
+
+
+def is_current(plan: Plan) -> bool:
+    """Return whether the gateway announces what follows from the host's state, in its file and in each worker."""
+    if plan.get("gateway_port") is None:
+        return True
+    lines = announced.routes(plan)
     try:
-        files.write(routes_path(), "".join(f"{name} {line}\n" for name, line in lines.items()), durable=False)
-    except OSError as error:
-        report(f"the gateway's file {routes_path()} was not updated: {error.strerror}")
-    if problem := send([f"set map {routes_path()} {name} {line}" for name, line in lines.items()]):
-        report(problem)
+        if routes_path().read_text() != _text(lines):
+            return False
+        answers = ask_workers([f"show map {routes_path()}"])
+    except OSError as error:  # no file yet; a gateway that does not run reads it when it starts
+        return not isinstance(error, FileNotFoundError) or routes_path().exists()
+    rows = [[line.split()[1:] for line in text.splitlines() if line.startswith("0x")] for text in answers]
+    # An old worker, which finishes its streams after a reload, may lack new agents.
+    return all(lines.get(name, line) == line for worker in rows for name, line in (row[:2] for row in worker))
 
 
-def routes(plan: Plan) -> dict[str, str]:
-    """Return the route of each agent, as roles/gateway/files/hold.lua reads it.
+def _text(lines: dict[str, str]) -> str:
+    return "".join(f"{name} {line}\n" for name, line in lines.items())
 
-    While a switch runs, or was killed, its agents get no requests. The new agent has not answered its canary yet; the
-    previous one is draining or may be restored.
+
+@contextmanager
+def _one_at_a_time(report: Report) -> Iterator[None]:
+    """Let one process at a time derive and publish the routes, so that the newest state is published last.
+
+    A process that is stopped while it holds this must not block a switch, so the wait is bounded.
     """
-    killed = switch_journal.killed()
-    switching = {killed.to, *killed.previous} if killed else set()
-    serving, offers = _serving(), on_demand.offers()
-    return {agent["name"]: _route(agent, agent["name"] in switching, serving, offers) for agent in plan["agents"]}
-
-
-def _route(agent: Agent, switching: bool, serving: list[str], offers: on_demand.Offers) -> str:
-    name = agent["name"]
-    if not switching and name not in serving and name in offers.retries:
-        return f"failed:{offers.retries[name]}"
-    states = {"wait": switching, "on": name in serving, "ask": name in offers.asks, "pinned": name in offers.pinned_out}
-    state = next((state for state, applies in states.items() if applies), "off")
-    return f"{state}:{_start_seconds(agent)}"
-
-
-def _serving() -> list[str]:
-    try:
-        gone = state_serving.stopped()
-        return [name for name in state_serving.serving() if name not in gone]
-    except RoundhouseError:  # the next switch replaces the file and reports it
-        return []
-
-
-def _start_seconds(agent: Agent) -> int:
-    known = start_phases.known(agent)
-    return 1 + round(known.seconds) if known else _START_SECONDS
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock.exclusive(routes_path().with_suffix(".lock"), _LOCK_SECONDS))
+        except (OSError, RoundhouseError) as error:
+            report(f"the gateway's routes were not locked: {error}")
+        yield
 
 
 def send(commands: list[str]) -> str | None:
@@ -159,6 +160,8 @@ def ended_streams(agent: str) -> int:
 
 
 _HEAD = "# pxname,"
+# A line of `roundhouse waiting`. A line of another form counts nothing, and must not end the control service.
+_WAITING = re.compile(r"waiting (?P<agent>[^\s]+) (?P<number>\d{1,9}) (?P<ms>\d{1,15})")
 
 
 def read(names: list[str]) -> dict[str, Load] | None:
@@ -181,11 +184,11 @@ def _of_worker(text: str) -> dict[str, Load]:
     for line in text.splitlines():
         if line.startswith(_HEAD):
             columns = line.removeprefix("# ").split(",")
-        elif line.startswith("waiting "):
-            _, name, many, oldest = line.split()
-            found[name] = found.get(name, Load())._replace(waiting=int(many), oldest_seconds=int(oldest) / 1000)
+        elif waits := _WAITING.fullmatch(line):
+            name, seconds = waits["agent"], int(waits["ms"]) / 1000
+            found[name] = found.get(name, Load())._replace(waiting=int(waits["number"]), oldest_seconds=seconds)
         elif columns and "," in line:
-            row = dict(zip(columns, line.split(","), strict=False))
+            row = dict(zip(columns, line.split(",")))
             found[row["pxname"]] = Load(running=int(row["scur"]), total=int(row["stot"]))
     return found
 

@@ -3,8 +3,8 @@
 The role writes haproxy.cfg.in from its settings. Ports, engines, sizes and the list of models come from the plan in
 force. So the gateway follows a deployment and a rollback, neither of which runs the role.
 
-In haproxy.cfg.in, `@@name@@` is a value. The lines between `@@each WHAT` and `@@end` are repeated for each bind,
-metrics bind or agent.
+In haproxy.cfg.in, `@@settings JSON` has the role's settings of which sizes depend, and `@@name@@` is a value. The
+lines between `@@each WHAT` and `@@end` are repeated for each bind, metrics bind or agent.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
 BYTES_PER_TOKEN = 16
 LEAST_BODY_BYTES = 512 * 1024
 _EACH = re.compile(r"^@@each (?P<what>\w+)\n(?P<lines>.*?)^@@end\n", re.MULTILINE | re.DOTALL)
+_SETTINGS = re.compile(r"^@@settings (?P<json>.*)\n", re.MULTILINE)
+# Of a file of earlier versions, which a deployment fills in before the role replaces it.
+_EARLIER = config.Sizes(connections=4096, memory_mib=4096, header_bytes=32 * 1024)
+_MIB = 1024 * 1024
 _STATE = "STATE-OF-THE-AGENT"
 
 
@@ -70,15 +74,35 @@ def render(text: str, plan: Plan) -> str:
         "metrics_bind": _binds(plan, ports.metrics_port),
         "agent": [_agent(agent) for agent in plan["agents"]],
     }
+    found = _SETTINGS.search(text)
+    sizes = config.Sizes(**json.loads(found["json"])) if found else _EARLIER
+    text = _SETTINGS.sub("", text)
     text = _EACH.sub(lambda found: "".join(_fill(found["lines"], row) for row in rows[found["what"]]), text)
-    body = max(LEAST_BODY_BYTES, BYTES_PER_TOKEN * max(agent["max_model_len"] for agent in plan["agents"]))
     values = {
-        "body_bytes": str(body),
-        "buffer_bytes": str(body + 2 * config.HEADER_BYTES),
+        **_sizes(plan, sizes),
         "models": _models(plan["agents"]),
         "names": ", ".join(agent["name"] for agent in plan["agents"]),
     }
     return _fill(text, values)
+
+
+def _sizes(plan: Plan, sizes: config.Sizes) -> dict[str, str]:
+    """Return the size of a buffer, and the number of connections whose buffers fit into the gateway's memory.
+
+    Each connection may fill a buffer, also with headers that do not end, which HAProxy reads before any of its rules.
+    A quarter of the memory is for all else. A quarter of the connections is for sources that sent a valid key.
+    """
+    body = max(LEAST_BODY_BYTES, BYTES_PER_TOKEN * max(agent["max_model_len"] for agent in plan["agents"]))
+    # Twice the headers, because HAProxy keeps a part of a buffer free to write to (tune.maxrewrite, 1024).
+    buffer = body + 2 * sizes.header_bytes
+    connections = max(1, min(sizes.connections, sizes.memory_mib * _MIB * 3 // 4 // buffer))
+    return {
+        "body_bytes": str(body),
+        "buffer_bytes": str(buffer),
+        "connections": str(connections),
+        "strangers": str(max(1, connections * 3 // 4)),
+        "connections_of_known": str(max(1, connections // 4)),
+    }
 
 
 def write(plan: Plan) -> bool:

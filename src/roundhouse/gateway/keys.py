@@ -14,7 +14,7 @@ import secrets
 from pathlib import Path
 
 from ..errors import RoundhouseError, UsageError, unreadable
-from ..util import files
+from ..util import files, lock
 from ..util.suggest import did_you_mean
 from . import haproxy
 from .config import FOLDER
@@ -58,7 +58,7 @@ def add(name: str) -> str:
     if not _NAME.fullmatch(name):
         text, remedy = "{name!r} is not a valid name.", "Use lower-case letters, digits, dots, dashes and underscores."
         raise UsageError("key_name_invalid", text, remedy, name=name)
-    with files.exclusive(_folder()):
+    with lock.exclusive(_folder() / "keys.lock"):
         keys = load()
         if name in keys:
             text, remedy = "A key named {name} exists.", "Revoke it first, or choose another name."
@@ -81,7 +81,7 @@ def find(name: str) -> str:
 
 def revoke(name: str) -> None:
     """Refuse that key from now on. Raises UsageError for an unknown name."""
-    with files.exclusive(_folder()):
+    with lock.exclusive(_folder() / "keys.lock"):
         key, keys = find(name), load()
         del keys[name]
         _keep(keys)

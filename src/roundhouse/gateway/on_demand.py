@@ -7,6 +7,7 @@ that file, so a switch by hand publishes the same routes.
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from ..errors import UsageError
 from ..state import serving
 from ..state.note import Report
 from ..util import json_file
-from .scheduler import Settings
+from .scheduler import Settings, longest_wait_seconds
 
 if TYPE_CHECKING:  # absolute, so that Ansible does not ship them with modules
     from roundhouse.schema.plan import Plan
@@ -68,19 +69,31 @@ def problem(plan: Plan, settings: Settings, wait_seconds: float) -> str | None:
     """Return what is invalid in the settings, None for nothing."""
     for name in ("in_use_seconds", "min_active_seconds", "max_wait_seconds", "idle_seconds"):
         value, least = getattr(settings, name), 0 if name in ("in_use_seconds", "idle_seconds") else 1
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
             return f"gateway_{name} is {value!r}. Use a number of seconds, at least {least}."
     shorter = f"gateway_max_wait_seconds is {settings.max_wait_seconds:g}, and"
     if settings.max_wait_seconds < settings.min_active_seconds:
         return f"{shorter} gateway_min_active_seconds is {settings.min_active_seconds:g}. Use at least that value."
     if settings.max_wait_seconds >= wait_seconds:
         return f"{shorter} gateway_wait_seconds, the longest hold, is {wait_seconds:g}. Use less than that value."
+    # The times of switches are not known here, so this is the least bound.
+    longest = math.ceil(longest_wait_seconds(settings, _most_on_a_card(plan), switch_seconds=0.0))
+    if longest > wait_seconds:
+        return (
+            f"gateway_wait_seconds, the longest hold, is {wait_seconds:g}, and a request may wait {longest} s and the "
+            f"time of the switches for its turn among {_most_on_a_card(plan)} agents of one card. Use more than "
+            f"{longest}, or a smaller gateway_min_active_seconds."
+        )
     names = [agent["name"] for agent in plan["agents"]]
     for field in ("default_agents", "pinned"):
         for name in getattr(settings, field):
             if name not in names:
                 return f"gateway_{field} contains {name!r}. Use agents of the roster: {', '.join(names)}."
     return None
+
+
+def _most_on_a_card(plan: Plan) -> int:
+    return max(1 + len(agent["conflicts"]) for agent in plan["agents"])
 
 
 def load() -> Settings:

@@ -40,6 +40,16 @@ class Settings(NamedTuple):
     pinned: tuple[str, ...]
 
 
+def longest_wait_seconds(settings: Settings, agents: int, switch_seconds: float) -> float:
+    """Return the longest wait of a request on a card of so many agents, with switches of that length.
+
+    An agent in use keeps the card for `max_wait_seconds`, or for the slot of one whose switch had just begun. Each of
+    the other agents may have a shortest slot before the wanted one; its own switch comes last.
+    """
+    slot = settings.min_active_seconds + switch_seconds
+    return max(settings.max_wait_seconds, slot) + max(0, agents - 2) * slot + switch_seconds
+
+
 class Load(NamedTuple):
     """The requests that the gateway has for one agent."""
 

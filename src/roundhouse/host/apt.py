@@ -17,6 +17,7 @@ from . import apt_get, apt_sources, openpgp
 
 _STAMPS = (Path("/var/lib/apt/lists"), Path("/var/lib/apt/periodic/update-success-stamp"))
 _KEYS = Path("/etc/apt/keyrings")
+_LARGEST_KEY_BYTES = 1 << 20
 
 
 class Source(NamedTuple):
@@ -48,8 +49,14 @@ class Source(NamedTuple):
 
 def require_key(key: bytes, fingerprint: str, url: str) -> None:
     """Raise RoundhouseError unless a key file holds the pinned key and no other."""
+    pinned_key(key, fingerprint, url)
+
+
+def pinned_key(key: bytes, fingerprint: str, url: str) -> str:
+    """Return the armour of the key in a key file, of what was compared with the pin. Raises RoundhouseError."""
     try:
-        found = openpgp.fingerprints(key)
+        packets = openpgp.packets(key)
+        found = openpgp.fingerprints(packets)
     except (ValueError, IndexError) as error:
         raise RoundhouseError(
             "key_invalid",
@@ -67,21 +74,24 @@ def require_key(key: bytes, fingerprint: str, url: str) -> None:
             found=", ".join(found),
             pinned=fingerprint.upper(),
         )
+    # apt may read a file in another way than this program, so the vendor's file itself is not installed.
+    return openpgp.armoured(packets)
 
 
 def read_or_fetch_key(source: Source, url: str, fingerprint: str) -> str:
     """Return the pinned key: the installed one, else the one at the URL. Raises RoundhouseError."""
-    if source.key_path.exists():
-        key = source.key_path.read_bytes()
+    return read_or_fetch_key_at(source.key_path, url, fingerprint)
+
+
+def read_or_fetch_key_at(path: Path, url: str, fingerprint: str) -> str:
+    """Return the pinned key: the one in the file, else the one at the URL. Raises RoundhouseError."""
+    if path.exists():
+        key = path.read_bytes()
         try:
-            require_key(key, fingerprint, str(source.key_path))
+            return pinned_key(key, fingerprint, str(path))
         except RoundhouseError:
             pass  # the pin has changed: fetch its key
-        else:
-            return key.decode()
-    key = _fetch(url)
-    require_key(key, fingerprint, url)
-    return key.decode()
+    return pinned_key(_fetch(url), fingerprint, url)
 
 
 def existing(source: Source) -> Path | None:
@@ -160,7 +170,7 @@ def _fetch(url: str) -> bytes:
         # Some servers refuse the default User-Agent of Python.
         request = Request(url, headers={"User-Agent": "roundhouse"})  # noqa: S310 - a mirror may be a file:
         with urlopen(request, timeout=60) as answer:  # noqa: S310 - likewise
-            return bytes(answer.read())
+            return bytes(answer.read(_LARGEST_KEY_BYTES))
     except (OSError, HTTPException, ValueError) as error:
         raise RoundhouseError(
             "key_not_fetched",

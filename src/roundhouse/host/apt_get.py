@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from ..errors import RoundhouseError
 from ..util import process
+from . import dnf
 
 LOCKS = tuple(
     map(
@@ -74,17 +75,17 @@ def holder(path: Path) -> str | None:
 
 
 def wait(call: Callable[[], T], tell: Callable[[str], None], seconds: float = WAIT_SECONDS) -> T:
-    """Repeat a call while it raises apt_locked, and tell each lock once. Raises the error after `seconds`."""
+    """Repeat a call while a lock of apt or dnf stops it, and tell each lock once. Raises the error after `seconds`."""
     begun, told = time.monotonic(), ""
     while True:
         try:
             return call()
         except RoundhouseError as error:
-            if error.code != "apt_locked":
+            if error.code not in LOCKED:
                 raise
             path, name = str(error.fields["path"]), str(error.fields["holder"])
             if (waited := time.monotonic() - begun) >= seconds:
-                raise _error(path, name, waited) from None
+                raise LOCKED[error.code](path, name, waited) from None
         line = f"waiting up to {seconds:.0f} s for {path}, which {name} locks"
         if line != told:
             tell(line)
@@ -101,3 +102,7 @@ def _error(path: str, name: str, seconds: float) -> RoundhouseError:
         path=path,
         seconds=round(seconds),
     )
+
+
+# The errors of locks, each with the function that returns it.
+LOCKED = {"apt_locked": _error, "dnf_locked": dnf.locked}

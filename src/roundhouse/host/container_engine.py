@@ -242,7 +242,7 @@ def _remedies(engine: Engine, wanted: Wanted) -> Iterator[str]:
     if flaw and (wanted.source in ("auto", "none", engine.origin) or engine.origin == OTHER):
         yield _by_hand(engine)
     elif "podman-docker" in engine.rivals:
-        yield "remove it (`apt-get remove podman-docker`)"
+        yield "remove it"
     elif engine.origin is None and (not works or wanted.source == "none"):
         yield "install Docker 25.0 or later with its compose plugin"
     for changes in works[:2]:

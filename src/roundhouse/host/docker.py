@@ -76,6 +76,7 @@ def means() -> MeansFacts:
         "cdi": cdi_devices() if found.get("CDISpecDirs") else [],
         "runtimes": sorted(found.get("Runtimes") or {}),
         "open_files": _open_files(),
+        "labels": any("name=selinux" in option for option in found.get("SecurityOptions") or []),
     }
 
 

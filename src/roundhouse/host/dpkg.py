@@ -10,16 +10,20 @@ from typing import NamedTuple
 
 from ..util import process
 
-# The driver packages of NVIDIA, Debian and Ubuntu. The libnvidia-egl packages are platform libraries of EGL, which
+# The driver packages of NVIDIA, Debian, Ubuntu and RPM Fusion. The libnvidia-egl packages are libraries of EGL, which
 # desktops install on hosts without a driver.
 DRIVER = re.compile(
     r"^(nvidia-(driver|kernel|open|dkms|headless|utils|compute-utils|current|modprobe|smi|persistenced|firmware)\b.*"
     r"|cuda-drivers.*|libcuda1|libcudadebugger1|libnvcuvid1|libnvoptix1|libnvidia-(?!container|egl-).*"
-    r"|xserver-xorg-video-nvidia.*|firmware-nvidia-.*gsp.*|linux-modules-nvidia-.*)$"
+    r"|xserver-xorg-video-nvidia.*|firmware-nvidia-.*gsp.*|linux-modules-nvidia-.*"
+    r"|a?kmod-nvidia.*|nvidia-kmod-common|xorg-x11-(drv-)?nvidia.*)$"  # of NVIDIA and RPM Fusion for RHEL
 )
 _KERNEL_META = re.compile(r"^linux-image-(?!unsigned-|\d)")
 # Ubuntu's prebuilt kernel modules. Their meta-package brings the module of each new kernel.
 KERNEL_MODULES = re.compile(r"^linux-(modules|objects|signatures)-nvidia-")
+
+
+APT, DNF = "apt", "dnf"
 
 
 class Packages(NamedTuple):
@@ -33,6 +37,17 @@ class Packages(NamedTuple):
     broken: list[str]
     failed: Sequence[str] = ()
     kernel_metas: Mapping[str, str] = MappingProxyType({})  # the dependencies of each kernel's meta-package
+    manager: str = APT
+
+    @property
+    def holds(self) -> bool:
+        """Return true if the manager can hold packages from upgrades."""
+        return self.manager == APT
+
+    @property
+    def remove(self) -> str:
+        """Return the command with which a person removes packages."""
+        return "apt-get purge" if self.manager == APT else "dnf remove"
 
     @property
     def drivers(self) -> list[str]:
@@ -51,6 +66,11 @@ def installed() -> Packages:
         return Packages({}, [], [])
     form = "${binary:Package}\t${Version}\t${db:Status-Abbrev}\t${Depends}\n"
     return parse(process.run(["dpkg-query", "--show", f"--showformat={form}"], check=True).stdout)
+
+
+def owner(pattern: str) -> str | None:
+    """Return the package of a file, None if no package installed one; the pattern is a glob."""
+    return process.run(["dpkg-query", "--search", pattern]).stdout.partition(":")[0] or None
 
 
 def parse(listing: str) -> Packages:

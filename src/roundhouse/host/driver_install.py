@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import dpkg, driver, driver_settings, driver_support, kernel_meta
 from .dpkg import Packages
@@ -39,6 +39,7 @@ class Choice(NamedTuple):
     missing: Sequence[str] = ()  # those of `packages` that are not installed.
     build: Sequence[str] = ()  # missing packages that DKMS needs to build.
     specs: Sequence[str] = ()  # apt's arguments; empty if all packages are complete.
+    stream: str = ""  # the stream of dnf's module, MODULE:STREAM.
     rebuild: Sequence[str] = ()  # kernels for which DKMS has to build the installed modules.
     upgrade: bool = False  # a different release replaces the installed one.
     held: Sequence[str] = ()  # installed driver packages that are held from upgrades.
@@ -50,9 +51,10 @@ class Choice(NamedTuple):
 def questions(facts: Facts, wanted: Wanted, packages: Packages) -> list[str]:
     """Return the names of packages whose candidates choose() needs."""
     row = _row(wanted)
-    headers = [f"linux-headers-{kernel}" for kernel in facts.without_headers]
+    headers = driver_settings.headers(row, facts)
     if driver_settings.package_source(wanted) != "distribution":
-        return headers
+        asked = [name for name in row.get("elsewhere", []) if name not in packages.versions]
+        return asked + headers if _needs_build(facts, wanted) else headers
     names = _templates(facts, wanted, row)
     return [each for name in names for each in _expand(name, wanted, _flavours(facts, packages))] + headers
 
@@ -80,7 +82,7 @@ def choose(
         return _refuse([Problem(state.sentence.rstrip("."), state.state, _remedy(state.cure))], sentence)
     others = packages.drivers if ours is None else []
     if wanted.source == "none" or others or facts.runfile or (ours is None and facts.works):
-        return _keep(state, facts, wanted, others)
+        return _keep(state, facts, wanted, others, packages)
     return _manage(facts, wanted, packages, candidates)
 
 
@@ -109,12 +111,12 @@ def _remedy(cure: str) -> str:
     return cure[:1].lower() + cure[1:].rstrip(".")
 
 
-def _keep(state: State, facts: Facts, wanted: Wanted, others: list[str]) -> Choice:
+def _keep(state: State, facts: Facts, wanted: Wanted, others: list[str], packages: Packages) -> Choice:
     """Keep a driver of another source if it works and the engine accepts it, else refuse."""
     if facts.runfile:
         why, removal = "NVIDIA's runfile installed it", "run `nvidia-uninstall`"
     elif others:
-        why, removal = f"this role did not install {others[0]}", f"run `apt-get purge {' '.join(others)}`"
+        why, removal = f"this role did not install {others[0]}", f"run `{packages.remove} {' '.join(others)}`"
     elif wanted.source == "none":
         why, removal = "nvidia_driver_source is none", "remove the driver, set nvidia_driver_source: auto"
     else:
@@ -148,6 +150,9 @@ def _manage(facts: Facts, wanted: Wanted, packages: Packages, candidates: Candid
     work = _work(names, facts, wanted, packages, candidates)
     if prebuilt and candidates is not None and work.asks_index:
         found = driver_settings.candidate_problems(names, wanted, candidates)
+    if not prebuilt and candidates is not None and _needs_build(facts, wanted):
+        elsewhere = [name for name in row.get("elsewhere", []) if name not in packages.versions]
+        found = driver_settings.elsewhere_problems(elsewhere, candidates)
     return _refuse(found) if found else _managed(names, work, facts, wanted, packages)
 
 
@@ -173,7 +178,9 @@ def _work(names: list[str], facts: Facts, wanted: Wanted, packages: Packages, ca
     return _Work(
         missing=missing,
         build=[] if prebuilt else _build(_row(wanted), facts, wanted, packages, candidates),
-        specs=_specs(stale, wanted, candidates if prebuilt and not missing else None, prebuilt=prebuilt),
+        specs=_specs(stale, wanted, candidates if prebuilt and not missing else None, prebuilt=prebuilt)
+        if packages.holds
+        else driver_settings.dnf_specs(stale, wanted),
         upgrade=changed or (repair and not missing and any(name in packages.user_space for name in stale)),
         asks_index=asks_index,
         needs_index=asks_index and candidates is None,
@@ -196,20 +203,26 @@ def _managed(names: list[str], work: _Work, facts: Facts, wanted: Wanted, packag
         missing=work.missing,
         build=work.build,
         specs=work.specs,
+        stream=driver_settings.stream(facts, wanted),
         rebuild=facts.without_module if complete and source != "distribution" else [],
         upgrade=work.upgrade,
         held=[name for name in packages.drivers if name in packages.held],
-        unheld=[name for name in packages.user_space if name not in packages.held],
+        unheld=[name for name in packages.user_space if packages.holds and name not in packages.held],
         to_unhold=[name for name in packages.held if dpkg.KERNEL_MODULES.match(name)],
         needs_index=work.needs_index,
     )
 
 
-def _row(wanted: Wanted) -> dict[str, list[str]]:
+def _row(wanted: Wanted) -> dict[str, Any]:
     return dict((wanted.platform or {}).get(driver_settings.package_source(wanted), {}))
 
 
-def _templates(facts: Facts, wanted: Wanted, row: Mapping[str, list[str]]) -> list[str]:
+def _needs_build(facts: Facts, wanted: Wanted) -> bool:
+    """Return true if this role may have to build modules, so that its build packages must be offered."""
+    return wanted.accelerator == "cuda" and bool(facts.gpus) and not facts.works
+
+
+def _templates(facts: Facts, wanted: Wanted, row: Mapping[str, Any]) -> list[str]:
     """Return the platform's names of the driver's packages, with {branch} and {kernel}."""
     flavour = driver_settings.kernel_flavour(facts, wanted)
     newer = f"{flavour}_from_590"
@@ -254,13 +267,13 @@ def _specs(names: Sequence[str], wanted: Wanted, candidates: Candidates | None, 
 
 
 def _build(
-    row: Mapping[str, list[str]], facts: Facts, wanted: Wanted, packages: Packages, candidates: Candidates | None
+    row: Mapping[str, Any], facts: Facts, wanted: Wanted, packages: Packages, candidates: Candidates | None
 ) -> list[str]:
     """Return the missing packages that DKMS needs, with the headers of kernels that still lack a module."""
     flavours = _flavours(facts, packages) or [facts.kernel]
     names = [each for name in row.get("build", []) for each in _expand(name, wanted, flavours)]
     missing = [name for name in names if name not in packages.versions]
-    headers = [f"linux-headers-{kernel}" for kernel in facts.without_headers]
+    headers = driver_settings.headers(row, facts)
     return missing or [name for name in headers if candidates and name in candidates]
 
 

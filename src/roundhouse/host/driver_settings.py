@@ -53,6 +53,23 @@ def kernel_flavour(facts: Facts, wanted: Wanted) -> str:
     return "proprietary" if any(card["architecture"] == gpu.PRE_TURING for card in facts.gpus) else "open"
 
 
+def headers(row: Mapping[str, Any], facts: Facts) -> list[str]:
+    """Return the packages of the headers that kernels without a module lack."""
+    template = row.get("headers", "linux-headers-{kernel}")
+    return [template.format(kernel=kernel) for kernel in facts.without_headers]
+
+
+def stream(facts: Facts, wanted: Wanted) -> str:
+    """Return the stream of dnf's module that has the wanted branch and flavour; empty without modules."""
+    streams = (wanted.platform or {}).get(package_source(wanted), {}).get("streams", {})
+    return str(streams.get(kernel_flavour(facts, wanted), "")).format(branch=wanted.branch)
+
+
+def dnf_specs(names: Sequence[str], wanted: Wanted) -> list[str]:
+    """Return dnf's arguments, which match any epoch."""
+    return [f"{name}-{wanted.version or wanted.branch}{'-*' if wanted.version else '.*'}" for name in names]
+
+
 def problems(facts: Facts, wanted: Wanted) -> list[Problem]:
     """Return the conflicts of the settings with the cards, with each other, with the platform and with the machine."""
     row = (wanted.platform or {}).get(package_source(wanted), {})
@@ -115,7 +132,8 @@ def _platform(wanted: Wanted) -> list[Problem]:
         remedy = "install a driver yourself, and write nvidia_driver_source: none"
         return [Problem(f"The role nvidia_driver does not support {name}", name, remedy)]
     if package_source(wanted) in platform:
-        return []
+        refused = platform[package_source(wanted)].get("refused")
+        return [Problem(refused["what"], refused["value"], refused["remedy"])] if refused else []
     known = " or ".join(source for source in ("nvidia", "distribution") if source in platform)
     what = f"nvidia_driver_source is {wanted.source}, which {name} does not support"
     return [Problem(what, wanted.source, f"write {known}")]
@@ -137,9 +155,9 @@ def _machine(facts: Facts) -> list[Problem]:
             Problem(
                 "Secure Boot is on and would refuse the modules that DKMS builds; nothing was installed",
                 "on",
-                "turn it off in the firmware, or enrol DKMS's key: `apt-get install dkms mokutil`, `dkms generate_mok` "
-                "if mok.pub is missing, `mokutil --import /var/lib/dkms/mok.pub`, reboot, confirm at the console, and "
-                "run again",
+                "turn it off in the firmware, or enrol DKMS's key: install dkms and mokutil, `dkms generate_mok` "
+                "without mok.pub, `mokutil --import /var/lib/dkms/mok.pub`, reboot, confirm at the console, run "
+                "again",
             )
         )
     return found
@@ -158,6 +176,16 @@ def kernel_problem(facts: Facts, wanted: Wanted, names: Sequence[str]) -> list[P
             f"install the meta-package of that kernel{other}",
         )
     ]
+
+
+def elsewhere_problems(names: Sequence[str], candidates: Candidates) -> list[Problem]:
+    """Return the problem of packages of another repository, which the host's owner has to enable."""
+    absent = [name for name in names if name not in candidates]
+    if not absent:
+        return []
+    what = f"No repository of this host offers {', '.join(absent)}, with which the driver's modules are built"
+    remedy = "enable EPEL (`dnf install epel-release`; on RHEL as docs.fedoraproject.org/en-US/epel states)"
+    return [Problem(what, absent[0], remedy)]
 
 
 def candidate_problems(names: Sequence[str], wanted: Wanted, candidates: Candidates) -> list[Problem]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import grp
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..util import files, process
-from . import apt_get, dpkg
+from ..util.pairs import pairs
+from . import apt_get, dnf, dpkg, rpm
 
 PATH = Path("/var/lib/roundhouse/receipt.json")
 SCHEMA = 1
@@ -24,11 +26,12 @@ _ACCOUNTS = ("docker", "haproxy", "nvidia-persistenced")
 
 
 class Receipt(NamedTuple):
-    """The names of newly installed packages, of packages that the roles hold, and of new accounts."""
+    """The names of newly installed packages, of held packages, of new accounts, and of new keys in rpm's database."""
 
     packages: list[str]
     held: list[str]
     accounts: list[str]
+    keys: list[str]
 
 
 def load() -> Receipt:
@@ -36,8 +39,8 @@ def load() -> Receipt:
     try:
         kept = json.loads(PATH.read_text())
     except FileNotFoundError:
-        return Receipt([], [], [])
-    return Receipt(*(list(kept[name]) for name in Receipt._fields))
+        return Receipt([], [], [], [])
+    return Receipt(*(list(kept.get(name, [])) for name in Receipt._fields))
 
 
 def before_installing(names: list[str], *, check: bool) -> bool:
@@ -56,7 +59,28 @@ def before_installing(names: list[str], *, check: bool) -> bool:
         added = _simulated(wanted)
     if added is None:  # apt reports the reason at the installation
         added = missing
-    return _add(Receipt(added, [], [name for name in _ACCOUNTS if not _has(name)]))
+    return _add(Receipt(added, [], _missing_accounts(), []))
+
+
+def before_dnf(arguments: Sequence[str], repositories: Sequence[str]) -> bool:
+    """Record the packages that an installation by dnf will add; return true if the receipt has changed.
+
+    A package of which another version stays installed, such as a kernel, is not recorded: its name would remove both.
+    """
+    present = rpm.installed().versions
+    added = dnf.additions(arguments, repositories)
+    if added is None:  # dnf reports the reason at the installation
+        return False
+    return _add(Receipt([name for name in added if name not in present], [], _missing_accounts(), []))
+
+
+def add_keys(names: Sequence[str]) -> bool:
+    """Record keys that were imported into rpm's database; return true if the receipt has changed."""
+    return bool(names) and _add(Receipt([], [], [], list(names)))
+
+
+def _missing_accounts() -> list[str]:
+    return [name for name in _ACCOUNTS if not _has(name)]
 
 
 def before_holding(names: list[str], *, check: bool) -> bool:
@@ -65,7 +89,7 @@ def before_holding(names: list[str], *, check: bool) -> bool:
         return False
     apt_get.require_unlocked()  # apt-mark, which follows, does not wait
     held = dpkg.installed().held
-    return _add(Receipt([], [name for name in names if name not in held], []))
+    return _add(Receipt([], [name for name in names if name not in held], [], []))
 
 
 def _has(account: str) -> bool:
@@ -78,7 +102,7 @@ def _has(account: str) -> bool:
 
 def _add(more: Receipt) -> bool:
     before = load()
-    after = Receipt(*(sorted({*old, *new}) for old, new in zip(before, more, strict=True)))
+    after = Receipt(*(sorted({*old, *new}) for old, new in pairs(before, more)))
     if after == before:
         return False
     files.write(PATH, json.dumps({"schema": SCHEMA, **after._asdict()}, indent=2) + "\n")

@@ -10,8 +10,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 # The releases in the roles' tables of platforms (roles/*/vars/main), with the names that those tables use.
-SUPPORTED = ("Debian 12", "Debian 13", "Ubuntu 22.04", "Ubuntu 24.04", "Ubuntu 26.04")
-_DISTRIBUTIONS = {"debian": "Debian", "ubuntu": "Ubuntu"}  # by ID in os-release
+SUPPORTED: tuple[str, ...] = (
+    "Debian 12",
+    "Debian 13",
+    "Ubuntu 22.04",
+    "Ubuntu 24.04",
+    "Ubuntu 26.04",
+    "RHEL 9",
+    "RHEL 10",
+    "Rocky 9",
+)
+SUPPORTED += ("Rocky 10", "AlmaLinux 9", "AlmaLinux 10")
+_RED_HAT = {"rhel": "RHEL", "rocky": "Rocky", "almalinux": "AlmaLinux"}  # whose minor releases are one release here
+_DISTRIBUTIONS = {"debian": "Debian", "ubuntu": "Ubuntu", **_RED_HAT}  # by ID in os-release
 NATIVE_ARCHITECTURE = "x86_64"  # of the locked environments in requirements/
 ARCHITECTURES = (NATIVE_ARCHITECTURE, "aarch64")
 WSL, JETSON = "WSL2", "Jetson"
@@ -31,17 +42,20 @@ class System(NamedTuple):
 
 def inspect(root: Path = Path("/")) -> System:
     """Return the host's system."""
-    path = root / "etc/os-release"
-    lines = path.read_text().splitlines() if path.exists() else []
-    fields = {name: value.strip("\"'") for name, _, value in (line.partition("=") for line in lines)}
-    distribution = _DISTRIBUTIONS.get(fields.get("ID", ""))
-    release = f"{distribution} {fields.get('VERSION_ID', '')}"
+    fields = _os_release(root)
+    distribution, version = _DISTRIBUTIONS.get(fields.get("ID", "")), fields.get("VERSION_ID", "")
+    release = f"{distribution} {version.partition('.')[0] if fields.get('ID') in _RED_HAT else version}"
     return System(
         name=fields.get("PRETTY_NAME", "an unknown system"),
         release=release if release in SUPPORTED else None,
         architecture=platform.machine(),
         kind=_kind(root),
     )
+
+
+def has_dnf(root: Path = Path("/")) -> bool:
+    """Return true on RHEL and its rebuilds, whose packages are dnf's."""
+    return _os_release(root).get("ID") in _RED_HAT
 
 
 def problem(system: System, accelerator: str) -> str | None:
@@ -67,6 +81,12 @@ def problem(system: System, accelerator: str) -> str | None:
             f"{' and '.join(ARCHITECTURES)}. Use a host with one of these."
         )
     return None
+
+
+def _os_release(root: Path) -> dict[str, str]:
+    path = root / "etc/os-release"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {name: value.strip("\"'") for name, _, value in (line.partition("=") for line in lines)}
 
 
 def _kind(root: Path) -> str | None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ..errors import RoundhouseError
 from ..util import process
+from ..util.pairs import pairs
 from . import systemctl
 
 # systemd's ActiveState -> the state of an agent. "reloading" does not occur, because the units have no reload.
@@ -18,6 +19,7 @@ STATES = {
 }
 
 
+NOT_LOADED = "unit_not_loaded"  # the code of the error for a unit that systemd does not know
 FOLDER = "/etc/systemd/system"  # where the units are written
 
 
@@ -58,14 +60,14 @@ def show_all(names: list[str]) -> list[Unit | RoundhouseError]:
     if not names:
         return []
     output = systemctl.call("show", "--property", _PROPERTIES, *names)
-    return [_unit(name, block) for name, block in zip(names, output.split("\n\n"), strict=True)]
+    return [_unit(name, block) for name, block in pairs(names, output.split("\n\n"))]
 
 
 def _unit(name: str, block: str) -> Unit | RoundhouseError:
     values = systemctl.values(block)
     if values.get("LoadState") != "loaded" and values.get("ActiveState") in (None, "inactive", "failed"):
         return RoundhouseError(
-            "unit_not_loaded",
+            NOT_LOADED,
             "systemd has not loaded {unit} ({load_state}).",
             "Deploy it with `ansible-playbook site.yml`.",
             unit=name,
@@ -87,10 +89,15 @@ def _unit(name: str, block: str) -> Unit | RoundhouseError:
 
 
 def state(name: str) -> str | None:
-    """Return a unit's state, None if systemd has not loaded it and it does not run."""
+    """Return a unit's state, None if systemd has not loaded it and it does not run.
+
+    Raises RoundhouseError if systemd does not answer: then nothing is known, and the unit may run.
+    """
     try:
         return show(name).state
-    except RoundhouseError:
+    except RoundhouseError as error:
+        if error.code != NOT_LOADED:
+            raise
         return None
 
 
@@ -107,6 +114,12 @@ def start(name: str) -> None:
     # systemd reports an error for a unit that it has not loaded yet.
     reset_failed(name)
     systemctl.call("start", "--no-block", name)
+
+
+def run_apart(name: str, command: list[str]) -> None:
+    """Run a command as a unit of its own, and return without waiting; a second one of that name is not started."""
+    # The result is not checked: a unit of that name may run already, and does the same.
+    process.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={name}", *command])
 
 
 def stop(name: str, *, wait: bool = True) -> None:

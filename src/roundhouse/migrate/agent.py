@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..roster import fields
 from ..vllm import defaults
 from . import models, report, rules
 from .names import agent_name
@@ -62,6 +63,8 @@ def _add_name(agent: dict[str, Any], source: Source) -> Line:
 
 def _add_model(agent: dict[str, Any], file: str, model: str) -> Line:
     outcome = models.propose(model)
+    for problem in fields.problems("--model", "models", outcome.fields.get("models", [{"model": model}])):
+        outcome = Outcome(DROPPED, problem)
     agent |= outcome.fields
     if outcome.fields:
         return report.added(file, "models", agent["models"], f"From --model. {outcome.why}")

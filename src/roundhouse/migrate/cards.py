@@ -6,6 +6,7 @@ from .report import APPROXIMATED, CONVERTED, DEFAULT, DROPPED, UNSUPPORTED, Outc
 
 # The settings that name cards, in order of precedence: the engine's own variable first.
 _NAMES = ("cuda-visible-devices", "nvidia-visible-devices", "device_ids")
+_MOST_CARDS = 1024
 CHOSEN = "The plan chooses the cards if the roster names none."
 _ORDER = "Cards are numbered as in nvidia-smi, by the PCI bus; CUDA's own order is fastest first."
 
@@ -47,6 +48,8 @@ def visible(setting: Setting, source: Source) -> Outcome:
 def tensor_parallel_size(setting: Setting, source: Source) -> Outcome:
     """Convert --tensor-parallel-size, together with the named cards."""
     count = int(setting.value)
+    if not 1 <= count <= _MOST_CARDS:
+        raise ValueError(setting.value)
     if count == 1:
         return Outcome(DEFAULT, "The plan uses one card per model unless it needs more.")
     why = "The model is split evenly across the cards, so the smallest card sets the limit."

@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Iterator
 
 from ..errors import UsageError
-from .report import Setting, assignment
+from . import shown
+from .report import Setting
 
 # vLLM's short options (0.32).
 _SHORT = {
@@ -49,8 +50,9 @@ def words(command: Text, file: str) -> list[Text]:
         # A folded YAML string may still contain the backslash of a continued line.
         found = shlex.split(command.replace("\\\n", " "), comments=True)
     except ValueError as error:
-        text = "{file}:{line}: the command {command!r} is not valid shell syntax ({why})."
-        fields = {"file": file, "line": command.number, "why": str(error), "command": str(command)}
+        # The command itself may contain a secret.
+        text = "{file}:{line}: the command is not valid shell syntax ({why})."
+        fields = {"file": file, "line": command.number, "why": str(error)}
         raise UsageError("command_unreadable", text, "Close its quotes.", **fields) from None
     result, lines = [], command.lines
     for word in found:
@@ -75,10 +77,11 @@ def settings(command: list[Text], file: str) -> Iterator[Setting]:
         written, equals, value = first.partition("=")
         text = value if equals else " ".join(values)
         if _OPTION.fullmatch(first) and written != "-m":  # `python -m` names a module
-            shown = assignment(written, text, equals or " ") if equals or values else written
-            yield Setting(first.number, "flag", _name(written), text if equals or values else "true", shown)
+            name = _name(written)
+            said = shown.assignment("flag", name, text, equals or " ", written)
+            yield Setting(first.number, "flag", name, text if equals or values else "true", said)
         elif (serves and (index == 0 or "/" in first)) or (not serves and _MODEL.fullmatch(first)):
-            yield Setting(first.number, "flag", "model", str(first), str(first))
+            yield Setting(first.number, "flag", "model", str(first), shown.words(first))
 
 
 def _name(written: str) -> str:

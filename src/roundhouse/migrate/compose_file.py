@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from . import command_line, env_file
+from . import command_line, env_file, shown
 from .command_line import Text
 from .names import in_file_name
-from .report import DROPPED, Line, Outcome, Setting, Source, assignment, line
+from .report import DROPPED, Line, Outcome, Setting, Source, line
 
+_MOST_NODES = 50_000
 # A mapping without `services` but with one of these keys is one service, as in the guide's excerpts.
 _SERVICE_KEYS = {"environment", "deploy", "command", "image", "ports", "healthcheck", "volumes"}
 
@@ -59,7 +60,7 @@ def _load(path: Path, variables: Mapping[str, str]) -> Any:
         import yaml  # noqa: PLC0415 - only the controller has it
     except ModuleNotFoundError:
         raise env_file.missing("PyYAML") from None
-    raw = path.read_text()
+    raw = env_file.text(path)
     lines = [(number, env_file.interpolate(row, variables)) for number, row in enumerate(raw.splitlines(), 1)]
 
     def construct(loader: yaml.SafeLoader, node: Any) -> Any:
@@ -82,11 +83,44 @@ def _load(path: Path, variables: Mapping[str, str]) -> Any:
         yaml_constructors = {None: construct}  # noqa: RUF012 - likewise
 
     try:
-        return yaml.load(raw, Loader)  # noqa: S506 - it creates only strings, lists and mappings
-    except (yaml.YAMLError, TypeError) as error:
-        why = " ".join(str(error).split())
-        text = "{path} is not valid YAML ({why})."
-        raise UsageError("yaml_invalid", text, "Correct the file.", path=str(path), why=why) from None
+        loader = Loader(raw)
+        node = loader.get_single_node()
+        return None if node is None else loader.construct_document(_small(node))
+    except yaml.MarkedYAMLError as error:
+        raise _invalid(path, _problem(error)) from None
+    except (yaml.YAMLError, TypeError, ValueError) as error:  # a character that YAML does not allow, or a key
+        raise _invalid(path, type(error).__name__ if isinstance(error, TypeError) else str(error)) from None
+    except RecursionError:
+        raise _invalid(path, "it is nested too deeply") from None
+
+
+def _invalid(path: Path, why: str) -> UsageError:
+    text = "{path} is not valid YAML ({why})."
+    return UsageError("yaml_invalid", text, "Correct the file.", path=str(path), why=" ".join(why.split()))
+
+
+def _problem(error: Any) -> str:
+    """Return the problem and its place. The file's text is left out, because it may be a secret."""
+    mark = error.problem_mark or error.context_mark
+    at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return re.sub(r"'[^']*'", "'...'", f"{error.problem or error.context}") + at
+
+
+def _small(root: Any) -> Any:
+    """Return a document. Raises ValueError if its aliases expand it to more than _MOST_NODES, or to itself."""
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = _MOST_NODES + 1  # the size of a node that contains itself
+            parts = node.value if isinstance(node.value, list) else []
+            inner = (each for part in parts for each in (part if isinstance(part, tuple) else (part,)))
+            sizes[id(node)] = 1 + sum(map(size, inner))
+        return sizes[id(node)]
+
+    if size(root) > _MOST_NODES:
+        raise ValueError(f"its aliases expand to more than {_MOST_NODES} values")
+    return root
 
 
 def _service(path: Path, name: Text | None, body: Any, variables: Mapping[str, str]) -> Source:
@@ -98,7 +132,7 @@ def _service(path: Path, name: Text | None, body: Any, variables: Mapping[str, s
 def _settings(path: Path, body: Any, variables: Mapping[str, str]) -> Iterator[Setting]:
     for key, value in _mapping(body).items():
         if key in ("environment", "ports", "volumes") and isinstance(value, str) and value:
-            yield Setting(key.number, "key", f"{key}-text", value, f"{key}: {value}")
+            yield Setting(key.number, "key", f"{key}-text", value, f"{key}: {shown.HIDDEN}")
         elif key == "environment":
             yield from _environment(value, variables)
         elif key in ("command", "entrypoint"):
@@ -110,26 +144,29 @@ def _settings(path: Path, body: Any, variables: Mapping[str, str]) -> Iterator[S
             yield from _deploy(key, value)
         elif key in ("ports", "volumes"):
             for item in _texts(value) + [_short(each) for each in _items(value) if _mapping(each)]:
-                yield Setting(item.number, "key", key, str(item), f"{key}: {item}")
+                yield Setting(item.number, "key", key, str(item), f"{key}: {shown.words(item)}")
         else:
             text = str(value) if isinstance(value, str) else ""
-            yield Setting(key.number, "key", key, text, f"{key}: {text}".rstrip())
+            yield Setting(key.number, "key", key, text, shown.assignment("key", key, text, ": "))
 
 
 def _environment(value: Any, variables: Mapping[str, str]) -> Iterator[Setting]:
     for key, held in (pair for each in [value, *_items(value)] for pair in _mapping(each).items()):
-        yield Setting(key.number, "env", str(key), str(held), assignment(key, str(held), ": "))
+        yield Setting(key.number, "env", str(key), str(held), shown.assignment("env", key, str(held), ": "))
     for item in _texts(value):
         name, equals, text = (part.strip() for part in item.partition("="))
         text = text if equals else variables.get(name, "")
-        yield Setting(item.number, "env", name, text, assignment(name, text) if equals or text else name)
+        said = shown.assignment("env", name, text) if equals or text else shown.name(name)
+        yield Setting(item.number, "env", name, text, said)
 
 
 def _env_files(folder: Path, key: Text, value: Any) -> Iterator[Setting]:
     for item in _items(value) or [value]:
         name = str(item.get("path", "") if isinstance(item, dict) else item)
         there = (folder / name).is_file()
-        yield Setting(key.number, "key", "env_file" if there else "env_file-missing", name, f"env_file: {name}")
+        yield Setting(
+            key.number, "key", "env_file" if there else "env_file-missing", name, f"env_file: {shown.words(name)}"
+        )
         for each in env_file.read(folder / name)[0] if there else ():
             yield each._replace(number=key.number, text=f"{each.text} ({name}:{each.number})")
 
@@ -140,7 +177,7 @@ def _deploy(key: Text, value: Any) -> Iterator[Setting]:
     devices = [_mapping(each) for each in _items(_mapping(resources.get("reservations")).get("devices"))]
     for name, held in (pair for device in devices for pair in device.items()):
         text = str(held) if isinstance(held, str) else ",".join(map(str, _items(held)))
-        yield Setting(name.number, "key", name, text, f"{name}: {text}")
+        yield Setting(name.number, "key", name, text, shown.assignment("key", name, text, ": "))
     if not any(devices) or "limits" in resources:
         yield Setting(key.number, "key", "limits", "", "deploy:")
 

@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import string
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import UsageError
-from .report import Setting, assignment
+from . import shown
+from .report import Setting
+
+# An old set-up has a few KiB. PyYAML reads about 100 KiB a second.
+_LONGEST_BYTES = 128 * 1024
 
 
 def missing(library: str) -> UsageError:
@@ -21,6 +26,16 @@ def missing(library: str) -> UsageError:
     return UsageError("library_missing", text, remedy, library=library)
 
 
+def text(path: Path) -> str:
+    """Return the text of an old file. Raises UsageError for one above the limit, OSError and UnicodeDecodeError."""
+    with path.open("rb") as file:
+        content = file.read(_LONGEST_BYTES + 1)
+    if len(content) > _LONGEST_BYTES:
+        what, remedy = "{path} is longer than {limit} bytes.", "Name a compose file, an env file or a Modelfile."
+        raise UsageError("import_file_too_long", what, remedy, path=str(path), limit=_LONGEST_BYTES)
+    return content.decode().replace("\r\n", "\n")
+
+
 def read(path: Path) -> tuple[list[Setting], list[Setting]]:
     """Return a file's assignments, and its other lines. Raises UsageError."""
     try:
@@ -28,14 +43,14 @@ def read(path: Path) -> tuple[list[Setting], list[Setting]]:
     except ModuleNotFoundError:
         raise missing("python-dotenv") from None
     assignments, others = [], []
-    with path.open(encoding="utf-8") as file:
+    with io.StringIO(text(path)) as file:
         for key, value, original, error in parse_stream(file):
             line = original.string.strip()
             number = original.line + original.string[: original.string.find(line)].count("\n")
             if key and key.isidentifier() and value is not None:
-                assignments.append(Setting(number, "env", key, value, assignment(key, value)))
+                assignments.append(Setting(number, "env", key, value, shown.assignment("env", key, value)))
             elif key or error:
-                others.append(Setting(number, "key", "line", "", line))
+                others.append(Setting(number, "key", "line", "", shown.HIDDEN))
     return assignments, others
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import UsageError
+from . import env_file, shown
 from .names import in_file_name
-from .ollama_library import by_name, proposal, shortened
+from .ollama_library import by_name, proposal
 from .report import DROPPED, Outcome, Setting, Source
 from .rules import INSTRUCTIONS
 
@@ -18,21 +19,30 @@ _INSTRUCTION = re.compile(rf"^[ \t]*(\w+)(?:[ \t]+(?:(.*?){_QUOTES}([\s\S]*?){_Q
 
 def is_modelfile(path: Path) -> bool:
     """Return true if the file has a FROM instruction."""
-    return bool(re.search(r"^\s*from\s+\S", path.read_text(), re.IGNORECASE | re.MULTILINE))
+    return bool(re.search(r"^[ \t]*from[ \t]+\S", env_file.text(path), re.IGNORECASE | re.MULTILINE))
 
 
 def source(path: Path) -> Source:
     """Return a Modelfile as the source of an agent."""
     settings = []
     model = Outcome(DROPPED, "The Modelfile names no model.")
-    for number, word, text in _instructions(str(path), path.read_text()):
+    for number, word, text in _instructions(str(path), env_file.text(path)):
         kind, name, value = "instruction", word.lower() if word in INSTRUCTIONS and text else "unknown", text
         if name == "parameter":
             kind, name, value = name, text.split()[0].lower(), _unquoted(text.partition(" ")[2].strip())
         if name == "from":
             model = _from(text)
-        settings.append(Setting(number, kind, name, value, f"{word} {shortened(text)}".strip()))
+        settings.append(Setting(number, kind, name, value, _shown(word, kind, name, text)))
     return Source(str(path), None, (in_file_name(path), path.resolve().parent.name), tuple(settings), model)
+
+
+def _shown(word: str, kind: str, name: str, text: str) -> str:
+    """Return an instruction for the report; a system prompt and an unknown line may contain anything."""
+    if kind == "parameter":
+        return shown.assignment(kind, name, text.partition(" ")[2].strip(), " ", f"{word} {name}")
+    if name == "from":
+        return f"{word} {shown.words(text)}"
+    return f"{word} {shown.HIDDEN}" if word in INSTRUCTIONS else shown.HIDDEN
 
 
 def _from(text: str) -> Outcome:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import RoundhouseError
-from . import agent, gguf_metadata, ollama_library, ollama_store, report, roster_file, rules
+from ..util import json_file
+from . import agent, gguf_metadata, ollama_library, ollama_store, report, roster_file, rules, shown
 from .ollama_store import StoredModel
 from .report import DEFAULT, DROPPED, Line, Outcome, Setting, Source
 
@@ -46,7 +46,7 @@ def _service(root: Path) -> tuple[dict[str, Any], list[Line]]:
     fields: dict[str, Any] = {}
     lines = []
     for name, value in ollama_store.settings(root).items():
-        setting = Setting(None, "service", name, value, f"{name}={value}")
+        setting = Setting(None, "service", name, value, shown.assignment("service", name, value))
         outcome = rules.outcome(setting, Source("ollama.service", None, (), ()))
         fields |= outcome.fields
         lines.append(report.line("ollama.service", None, setting.text, outcome))
@@ -55,8 +55,8 @@ def _service(root: Path) -> tuple[dict[str, Any], list[Line]]:
 
 def _weights(model: StoredModel, others: list[StoredModel]) -> Outcome:
     """Return the outcome for a model's weights: its safetensors repository, or the reason for dropping it."""
-    families = [model.config.get("model_family"), *(model.config.get("model_families") or [])]
-    if any(word in str(each) for each in families for word in _EMBEDDERS):
+    families = (model.config.get("model_family", ""), *model.families)
+    if any(word in each for each in families for word in _EMBEDDERS):
         return Outcome(DROPPED, "It is an embedding model; agents generate text.")
     for part in _NOT_SERVED.keys() & model.parts.keys():
         return Outcome(DROPPED, _NOT_SERVED[part])
@@ -72,15 +72,22 @@ def _weights(model: StoredModel, others: list[StoredModel]) -> Outcome:
     return ollama_library.proposal(match, str(model.config.get("file_type") or ""))
 
 
+def _parameters(model: StoredModel) -> dict[str, Any]:
+    try:
+        found = json_file.parse(model.parts.get("params") or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _source(model: StoredModel, outcome: Outcome, defaults: dict[str, Any]) -> Source:
     weights = f"FROM {model.config.get('model_type') or 'weights'} {model.config.get('file_type') or ''}".rstrip()
     settings = [Setting(None, "instruction", "from", "", weights)]
-    parameters = json.loads(model.parts.get("params") or "{}")
-    for name, value in parameters.items() if isinstance(parameters, dict) else ():
-        settings.append(Setting(None, "parameter", name.lower(), str(value), f"PARAMETER {name} {value}"))
+    for name, value in _parameters(model).items():
+        said = shown.assignment("parameter", name.lower(), str(value), " ", f"PARAMETER {name}")
+        settings.append(Setting(None, "parameter", name.lower(), str(value), said))
     for kind, text in model.parts.items():
         if kind != "params":
-            shown = f"SYSTEM {ollama_library.shortened(text)}" if kind == "system" else kind.upper()
-            settings.append(Setting(None, "instruction", kind, text, shown))
+            settings.append(Setting(None, "instruction", kind, text, kind.upper()))
     family = model.family if model.tag == "latest" else f"{model.family}-{model.tag}"
     return Source(model.name, None, (family, f"ollama-{model.family}"), tuple(settings), outcome, defaults)

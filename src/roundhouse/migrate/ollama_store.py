@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import stat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import RoundhouseError
+from ..util import json_file
 
 # The default parts of a model's name, which are omitted.
 _USUAL_HOST = ("registry.ollama.ai", "library")
@@ -35,7 +36,8 @@ class StoredModel(NamedTuple):
     name: str  # as in `ollama list`, such as qwen2.5-coder:32b
     family: str  # qwen2.5-coder
     tag: str
-    config: dict[str, Any]
+    config: dict[str, str]  # its texts, such as model_family
+    families: tuple[str, ...]
     parts: dict[str, str]
     weights: Path | None
     digests: tuple[str, ...]
@@ -60,13 +62,27 @@ def place(asked: Path | None = None, root: Path = Path("/"), home: Path | None =
     named = asked or os.environ.get("OLLAMA_MODELS") or settings(root).get("OLLAMA_MODELS")
     homes = [home or Path.home(), *([root / "home" / os.environ["SUDO_USER"]] if "SUDO_USER" in os.environ else [])]
     usual = [*(root / each for each in _PLACES), *(each / ".ollama/models" for each in homes)]
-    folders = [Path(named).expanduser()] if named else usual
-    found = next((each for each in folders if (each / "manifests").is_dir()), None)
+    folders = [_expanded(named)] if named else usual
+    found = next((each for each in folders if _is_store(each)), None)
     if found is None:
         text = "Ollama's models were not found in {folders} (a folder with manifests)."
         remedy = "Name it with --store FOLDER."
         raise RoundhouseError("ollama_models_not_found", text, remedy, folders=", ".join(map(str, folders)))
     return found
+
+
+def _expanded(named: Path | str) -> Path:
+    try:
+        return Path(named).expanduser()
+    except (RuntimeError, ValueError):  # ~NAME of an unknown user, or with a NUL
+        return Path(named)
+
+
+def _is_store(folder: Path) -> bool:
+    try:
+        return (folder / "manifests").is_dir()
+    except OSError:  # a name that is too long, or a folder that this user may not read
+        return False
 
 
 def models(store: Path) -> tuple[list[StoredModel], list[str]]:
@@ -81,23 +97,25 @@ def models(store: Path) -> tuple[list[StoredModel], list[str]]:
     for file in files:
         try:
             found.append(_model(store, file))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             problems.append(f"The manifest {file} cannot be read ({error!r}).")
     return found, problems
 
 
 def _model(store: Path, file: Path) -> StoredModel:
     *host, family, tag = file.relative_to(store / "manifests").parts
-    manifest = json.loads(file.read_text())
+    manifest = json_file.read_foreign(file, _LARGEST_TEXT)
     layers = [(str(layer["mediaType"]).rpartition(".")[2], str(layer["digest"])) for layer in manifest["layers"]]
     weights = next((digest for kind, digest in layers if kind == "model"), None)
     parts = {kind: _blob(store, digest) for kind, digest in layers if kind not in ("model", "license")}
-    config = json.loads(_blob(store, manifest["config"]["digest"]).read_text())
+    config = json_file.read_foreign(_blob(store, str(manifest["config"]["digest"])), _LARGEST_TEXT)
+    stated = config if isinstance(config, dict) else {}
     return StoredModel(
         name="/".join([*(part for part in host if part not in _USUAL_HOST), f"{family}:{tag}"]),
         family=family,
         tag=tag,
-        config=config if isinstance(config, dict) else {},
+        config={name: value for name, value in stated.items() if isinstance(value, str)},
+        families=tuple(map(str, listed)) if isinstance(listed := stated.get("model_families"), list) else (),
         parts={kind: _text(path) for kind, path in parts.items()},
         weights=_blob(store, weights) if weights else None,
         digests=tuple(digest for kind, digest in layers if kind != "license"),
@@ -112,4 +130,7 @@ def _blob(store: Path, digest: str) -> Path:
 
 def _text(path: Path) -> str:
     """Return a blob's text; empty if it is above 1 MiB, such as an adapter or a projector."""
-    return "" if path.stat().st_size > _LARGEST_TEXT else path.read_text(errors="replace")
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path} is not a file")
+    return "" if found.st_size > _LARGEST_TEXT else path.read_text(errors="replace")

@@ -5,13 +5,13 @@ A rule may raise ValueError. It does not validate roster fields, because `rules.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..roster.ports import METRICS_ABOVE
+from ..util import json_file
 from ..vllm.formats import nearest
 from . import models
 from .report import APPROXIMATED, CONVERTED, DEFAULT, DROPPED, UNSUPPORTED, Outcome, Setting, Source
@@ -31,7 +31,7 @@ def is_on(value: str) -> bool:
 
 def json_object(text: str) -> dict[str, Any]:
     """Return a JSON object. Raises ValueError for anything else."""
-    value = json.loads(text)
+    value = json_file.parse(text)
     if not isinstance(value, dict):
         raise ValueError(f"{text} is not a JSON object")
     return value

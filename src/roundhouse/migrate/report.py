@@ -15,8 +15,13 @@ DROPPED = "dropped"  # The setting is valid, but a roster cannot express it.
 ADDED = "added"  # The source lacks it, but an agent needs it.
 _MARKS = {CONVERTED: "->", APPROXIMATED: "~>", ADDED: "+>", DEFAULT: "==", UNSUPPORTED: "--", DROPPED: "--"}
 
-_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|(?<![A-Z])KEY|API-KEY", re.IGNORECASE)
-_COUNTS = re.compile(r"TOKENS|TOKENIZER", re.IGNORECASE)
+_WORD = re.compile(r"[^\s'\"]+")
+# The query of a URL, and the forms of common tokens. Each is linear in the length of the text.
+_SECRETS = (
+    (re.compile(r"(?<=\w)\?[^\s'\"]+"), "?..."),
+    (re.compile(r"\b(hf_|sk-|ghp_|github_pat_|glpat-|xox[a-z]-|AKIA|eyJ)[\w.-]{6,}|(?<=Bearer )\S+"), "..."),
+)
+_SHOWN = 200
 _MODEL_OPTIONS = ("model-name", "model-id", "model-path", "hf-model", "hf-model-id", "llm-model")
 
 
@@ -101,16 +106,26 @@ class Imported(NamedTuple):
     lines: list[Line]
 
 
-def assignment(name: str, value: str, joint: str = "=") -> str:
-    """Return an assignment for the report, with the value of a secret masked."""
-    secret = value and _SECRET.search(name) and not _COUNTS.search(name)
-    return f"{name}{joint}{'...' if secret else value}"
+def redacted(text: str) -> str:
+    """Return a text of the report without passwords in addresses and without common tokens."""
+    text = _WORD.sub(_without_password, text)
+    for secret, instead in _SECRETS:
+        text = secret.sub(instead, text)
+    return text
+
+
+def _without_password(word: re.Match[str]) -> str:
+    """Return a word without the user and the password before a host."""
+    user, at, host = word[0].rpartition("@")
+    return f"...@{host}" if at and ":" in user else word[0]
 
 
 def line(file: str, number: int | None, text: str, outcome: Outcome) -> Line:
     """Return the report line of one outcome."""
     became = ", ".join(f"{name}: {_plain(value)}" for name, value in outcome.fields.items())
-    return Line(file, number, text, outcome.kind, became=became, vllm=outcome.vllm, why=outcome.why)
+    shown = redacted(text)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+    return Line(file, number, shown, outcome.kind, became, outcome.vllm, why=redacted(outcome.why))
 
 
 def added(file: str, field: str, value: Any, why: str) -> Line:

@@ -183,8 +183,8 @@ def _checked(setting: Setting, source: Source, rule: Rule) -> Outcome:
     """Return a rule's outcome, or DROPPED with the problem if the roster does not allow the value."""
     try:
         found = rule(setting, source)
-    except (ValueError, TypeError, OverflowError):
-        return Outcome(DROPPED, f"{setting.value!r} is not a valid value of {setting.option}.")
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return Outcome(DROPPED, f"The value is not valid for {setting.option}.")
     for field, value in found.fields.items():
         for problem in roster_fields.problems(field, field, value):
             return Outcome(DROPPED, problem)

@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from ..errors import RoundhouseError, interrupted
 from .manifest import Digest, File
-from .retry import Retry, TransientError
+from .retry import RangeRefusedError, Retry, TransientError
 
 PART = ".part"
 
@@ -102,6 +102,8 @@ class Download:
                 if self.digest.size < self.file.size:
                     raise TransientError(f"the body ended after {self.digest.size} of {self.file.size} bytes")
             except TransientError as error:
+                if isinstance(error, RangeRefusedError):
+                    self._restart(out)
                 tried = 1 if self.digest.size > before else tried + 1
                 error.code = "download_failed"
                 self.transfer.retry.pause(self.what, tried, error, self.transfer.say, self.transfer.stop)

@@ -45,7 +45,7 @@ class FolderSource:
     def check_rights(self, model: str, revision: str, missing: list[File]) -> None:
         """Raise RoundhouseError if a file of the model is missing or has the wrong length."""
         for file in missing:
-            path = store.folder(self.place, model, revision) / file.path
+            path = self._path(model, revision, file)
             if not path.is_file() or path.stat().st_size != file.size:
                 raise RoundhouseError(
                     "source_incomplete",
@@ -59,12 +59,21 @@ class FolderSource:
     @contextmanager
     def open(self, model: str, revision: str, file: File, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
         """Open a file at a byte offset; yield the offset and the pieces."""
-        path = store.folder(self.place, model, revision) / file.path
+        path = self._path(model, revision, file)
         with _reading(path):
             content = path.open("rb", buffering=0)
         with content:
             content.seek(start)
             yield start, _pieces(content, path)
+
+    def _path(self, model: str, revision: str, file: File) -> Path:
+        """Return a file's path. Raises RoundhouseError if a link leads out of the folder, to a file of this host."""
+        path = store.folder(self.place, model, revision) / file.path
+        if not path.resolve().is_relative_to(self.place.resolve()):
+            text, remedy = "{path} is a link to a path outside of {source}.", "Export {model} there again."
+            fields = {"path": str(path), "source": self.name, "model": model}
+            raise RoundhouseError("source_link_outside", text, remedy, **fields)
+        return path
 
     def _missing(self, model: str, revision: str) -> RoundhouseError:
         return RoundhouseError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -18,14 +19,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import RoundhouseError, UsageError
+from . import manifest
 from .manifest import COMMIT, READ_BYTES, UNREADABLE_MANIFEST, File
-from .retry import TransientError
+from .retry import RangeRefusedError, TransientError
 
 # A connection without data for this long counts as broken.
 TIMEOUT_SECONDS = 30.0
 # The client's own limit for plain HTTP (constants.MAX_HTTP_DOWNLOAD_SIZE).
 LARGEST_BYTES = 50_000_000_000
+# Of one repository; the largest model has a few hundred.
+_MOST_ENTRIES = 20_000
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
+_FORBIDDEN, _RANGE_REFUSED = 403, 416
 _REASON_CHARACTERS = 300  # upper limit for the hub's own message
 _CHECK_ENDPOINT = "Check HF_ENDPOINT in models_environment, and host_proxy_url."
 _SETTING = "models_token (in a vault) or HF_TOKEN"
@@ -60,7 +65,7 @@ _ERRORS = {
 # HTTP status -> code and remedy.
 _STATUS = {
     401: ("hub_token_invalid", "The hub refuses the token in models_token or HF_TOKEN: create a new one."),
-    403: ("hub_access_denied", "Give the token in models_token or HF_TOKEN the right to read this repository."),
+    _FORBIDDEN: ("hub_access_denied", "Give the token in models_token or HF_TOKEN the right to read this repository."),
     UNREADABLE_MANIFEST: ("shared_manifest_unreadable", "Repair the store of that host."),
 }
 
@@ -105,8 +110,11 @@ class Hub:
     def files(self, model: str, revision: str) -> list[File]:
         """Return all files of a revision."""
         with self._errors(model, revision):
-            tree = list(self._api.list_repo_tree(model, recursive=True, revision=revision))
-        return [_file(entry) for entry in tree if isinstance(entry, self._client.hf_api.RepoFile)]
+            listed = self._api.list_repo_tree(model, recursive=True, revision=revision)
+            tree = list(itertools.islice(listed, _MOST_ENTRIES + 1))  # pages follow as long as the hub names another
+            if len(tree) > _MOST_ENTRIES:
+                raise ValueError
+            return [_file(entry) for entry in tree if isinstance(entry, self._client.hf_api.RepoFile)]
 
     def check_rights(self, model: str, revision: str, missing: list[File]) -> None:
         """Request one file without its content. This is needed because a gated repository lists its files publicly."""
@@ -133,7 +141,7 @@ class Hub:
         session = self._client.utils.get_session()
         # The yield is outside of the error handler, so that the caller's errors are not reported as the hub's.
         with ExitStack() as held:
-            with self._errors(model, revision):
+            with self._errors(model, revision, started=start > 0):
                 url = self._url(model, revision, file)
                 response = held.enter_context(session.stream("GET", url, headers=headers, timeout=TIMEOUT_SECONDS))
                 self._client.utils.hf_raise_for_status(response)
@@ -145,8 +153,8 @@ class Hub:
     def _url(self, model: str, revision: str, file: File) -> str:
         return str(self._client.hf_hub_url(model, file.path, revision=revision, endpoint=self.endpoint))
 
-    def _errors(self, model: str, revision: str) -> AbstractContextManager[None]:
-        return translated(self._client.errors, self.name, model, revision)
+    def _errors(self, model: str, revision: str, *, started: bool = False) -> AbstractContextManager[None]:
+        return translated(self._client.errors, self.name, model, revision, started=started)
 
     def _pieces(self, response: Any, model: str, revision: str) -> Iterator[bytes]:
         with self._errors(model, revision):
@@ -154,8 +162,11 @@ class Hub:
 
 
 @contextmanager
-def translated(errors: ModuleType, hub: str, model: str, revision: str) -> Iterator[None]:
-    """Convert errors of the client (`errors` is its module) into TransientError or RoundhouseError."""
+def translated(errors: ModuleType, hub: str, model: str, revision: str, *, started: bool = False) -> Iterator[None]:
+    """Convert errors of the client (`errors` is its module) into TransientError or RoundhouseError.
+
+    `started`: the hub has sent the first bytes of the file already, so the token has the right to read it.
+    """
     known = {getattr(errors, name): error for name, error in _ERRORS.items()}
     try:
         yield
@@ -163,6 +174,8 @@ def translated(errors: ModuleType, hub: str, model: str, revision: str) -> Itera
         found = next(known[kind] for kind in known if isinstance(error, kind))
         raise RoundhouseError(*found, hub=hub, model=model, revision=revision) from None
     except errors.HfHubHTTPError as error:
+        if started and (transient := _in_mid_file(hub, error.response.status_code)):
+            raise transient from None
         raise _by_status(hub, model, error.response) from None
     except _malformed():
         raise unexpected_response(hub, model) from None
@@ -179,6 +192,15 @@ def unexpected_response(hub: str, model: str) -> RoundhouseError:
         hub=hub,
         model=model,
     )
+
+
+def _in_mid_file(hub: str, status: int) -> TransientError | None:
+    """Return the error of a download that has begun: a link that expired, or a range that a cache does not have."""
+    if status == _FORBIDDEN:
+        return TransientError(f"{hub} answered {status} in the middle of a file")
+    if status == _RANGE_REFUSED:
+        return RangeRefusedError(f"{hub} answered {status} in the middle of a file")
+    return None
 
 
 def _by_status(hub: str, model: str, response: Any) -> Exception:
@@ -202,7 +224,8 @@ def _transport_error() -> type[Exception]:
 def _malformed() -> tuple[type[Exception], ...]:
     """Return the exception classes for a response with unexpected content, and for an invalid URL."""
     http = importlib.import_module("httpx2")
-    return (ValueError, KeyError, TypeError, AttributeError, http.InvalidURL, http.TooManyRedirects, http.DecodingError)
+    of_client = (http.InvalidURL, http.TooManyRedirects, http.DecodingError)
+    return (ValueError, KeyError, TypeError, AttributeError, RecursionError, *of_client)
 
 
 def _name(endpoint: str) -> str:
@@ -234,9 +257,12 @@ def _token(given: str) -> str | bool:
 
 
 def _file(entry: Any) -> File:
-    """Return the hub's entry as a File, with sha256 for a large file and git's checksum for a small one."""
+    """Return the hub's entry as a File, with sha256 for a large file and git's checksum for a small one.
+
+    Raises ValueError for a size or a checksum that is none.
+    """
     checksum = f"sha256:{entry.lfs.sha256}" if entry.lfs else f"git-sha1:{entry.blob_id}"
-    return File(entry.path, int(entry.size), checksum)
+    return manifest.checked(str(entry.path), str(int(entry.size)), checksum)
 
 
 def _joined(pieces: Iterator[bytes], broken: type[Exception]) -> Iterator[bytes]:

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ..util import files, lock_file
+from ..util import lock as util_lock
+from .manifest import COMMIT
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.facts import LockedModel, RequiredModel
     from roundhouse.schema.plan import Agent
@@ -33,9 +37,11 @@ def read(path: Path) -> Locked:
     """Return the locked models by `key`, {} without a file. Raises UsageError."""
     models: Locked = lock_file.read(path, _KIND)
     try:
-        for entry in models.values():
-            entry["revision"], entry["files"].items()
-    except (KeyError, TypeError, AttributeError) as error:
+        for name, entry in models.items():
+            if not COMMIT.fullmatch(entry["revision"]):
+                raise ValueError(f"revision {entry['revision']!r} of {name}")
+            entry["files"].items()
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise lock_file.unreadable(path, error) from None
     return models
 
@@ -95,7 +101,7 @@ def required_models(agents: Sequence[Agent], path: Path) -> list[RequiredModel]:
 
 def record(path: Path, found: Locked, *, relock: bool = False, check: bool = False) -> tuple[Locked, list[str]]:
     """Add missing entries, with `relock` also changed ones; return all entries and the keys of the changed ones."""
-    with files.exclusive(path.parent):
+    with util_lock.exclusive(path.parent):
         locked = read(path)
         changed = [name for name in found if name not in locked or (relock and locked[name] != found[name])]
         for name in changed:

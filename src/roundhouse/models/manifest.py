@@ -22,6 +22,10 @@ from ..util import files
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken")
 READ_BYTES = 1 << 20
 COMMIT = re.compile(r"[0-9a-f]{40}")
+# What follows the kind of a checksum.
+_CHECKSUM = re.compile(r"(sha256|git-sha1):[0-9a-f]+")
+# Linux's file systems allow 255, of which the store's own suffixes need a part.
+_LONGEST_NAME_BYTES = 200
 # The HTTP status of a host that shares its store but cannot read the manifest.
 UNREADABLE_MANIFEST = 422
 
@@ -34,10 +38,20 @@ class File(NamedTuple):
     checksum: str
 
 
+def is_name(path: str) -> bool:
+    """Return true if a source's path can be a file of a model's folder: one printable name that is not hidden."""
+    return (
+        path.isprintable()
+        and "/" not in path
+        and not path.startswith((".", " "))
+        and 0 < len(path.encode()) <= _LONGEST_NAME_BYTES
+    )
+
+
 def wanted(files: Iterable[File], model: str) -> list[File]:
     """Return the files that an engine needs, by name. Raises RoundhouseError if there are no weights."""
     # Hidden files are excluded, because the store's own files begin with a dot.
-    top = [file for file in files if "/" not in file.path and not file.path.startswith(".")]
+    top = [file for file in files if is_name(file.path)]
     chosen = [file for file in top if any(fnmatch.fnmatch(file.path, pattern) for pattern in WANTED)]
     weights = [file.path for file in chosen if file.path.endswith(".safetensors")]
     if not weights:
@@ -94,6 +108,13 @@ class Digest:
         return self.size == self._file.size and self.checksum() == self._file.checksum
 
 
+def checked(path: str, size: str, checksum: str) -> File:
+    """Return a File. Raises ValueError for a size that is not a number of bytes, or an unknown checksum."""
+    if not re.fullmatch(r"[0-9]{1,15}", size) or not _CHECKSUM.fullmatch(checksum):
+        raise ValueError(f"{path!r}: '{size} {checksum}'")
+    return File(path, int(size), checksum)
+
+
 def as_json(files: Iterable[File]) -> dict[str, str]:
     """Return the files for a lock file or a manifest, as {"model.safetensors": "988097824 sha256:HEX"}."""
     return {file.path: f"{file.size} {file.checksum}" for file in sorted(files)}
@@ -104,10 +125,9 @@ def from_json(held: dict[str, str]) -> list[File]:
     files = []
     for path, text in held.items():
         size, _, checksum = text.partition(" ")
-        kind, _, value = checksum.partition(":")
-        if "/" in path or path.startswith(".") or kind not in ("sha256", "git-sha1") or not value:
+        if not is_name(path):
             raise ValueError(f"{path!r}: {text!r}")
-        files.append(File(path, int(size), checksum))
+        files.append(checked(path, size, checksum))
     return files
 
 
@@ -115,6 +135,8 @@ NAME = ".roundhouse.json"
 SCHEMA = 1
 # The remedy for a model without a manifest.
 REMEDY = "Pull the model again, which verifies the existing files, or remove its folder."
+
+_DAMAGED = "Delete that file and pull the model again, which verifies the existing files."
 
 
 class Manifest:
@@ -195,15 +217,17 @@ def read(folder: Path) -> Manifest | None:
         held: dict[str, Any] = json.loads(path.read_text())
         if held["schema"] != SCHEMA:
             raise ValueError(f"schema {held['schema']}")
+        # A folder on a disk from elsewhere may contain anything, and the revision becomes the name of a folder.
+        if not COMMIT.fullmatch(held["revision"]):
+            raise ValueError(f"revision {held['revision']!r}")
         found = Manifest(
             held["model"], held["revision"], from_json(held["files"]), asked=held["asked"], source=held["source"]
         )
-        found.sha256, found.stamps, found.verified_at = held["sha256"], held["stamps"], held["verified_at"]
+        found.sha256, found.stamps, found.verified_at = dict(held["sha256"]), dict(held["stamps"]), held["verified_at"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        remedy = "Delete that file and pull the model again, which verifies the existing files."
-        raise unreadable("manifest_unreadable", path, error, remedy) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise unreadable("manifest_unreadable", path, error, _DAMAGED) from None
     return found
 
 
@@ -213,6 +237,15 @@ def read_or_error(folder: Path) -> Manifest | RoundhouseError | None:
         return read(folder)
     except RoundhouseError as error:
         return error
+
+
+def read_in_store(folder: Path) -> Manifest | RoundhouseError | None:
+    """Return what `read_or_error` returns, or an error if the manifest is of another revision than the folder."""
+    found = read_or_error(folder)
+    if isinstance(found, Manifest) and found.revision != folder.name:
+        reason = ValueError(f"revision {found.revision!r} in a folder of another name")
+        return unreadable("manifest_unreadable", folder / NAME, reason, _DAMAGED)
+    return found
 
 
 def now() -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..util import json_file
+
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.facts import ModelConfig
@@ -23,8 +25,8 @@ def configs(agents: object) -> dict[str, ModelConfig]:
     for name in (entry["model"] for entry in _entries(agents)):
         if (path := Path(name, "config.json")).is_file():
             try:
-                config = json.loads(path.read_text())
-            except ValueError:
+                config = json_file.read_foreign(path)
+            except (OSError, ValueError):
                 continue
             if isinstance(config, dict):
                 found[name] = config

@@ -7,26 +7,39 @@ different folders. Every request needs the token, unless the server has none (on
 from __future__ import annotations
 
 import hmac
+import io
 import json
 import os
 import re
 import secrets
+import socket
+import struct
 import threading
 import time
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from ..errors import RoundhouseError
+from ..util import deadline
 from . import manifest, store
 from .manifest import UNREADABLE_MANIFEST, File
 
+if TYPE_CHECKING:
+    from socketserver import _AfInetAddress as Address
+    from socketserver import _RequestType as Request
+
 _ROUTE = re.compile(
-    r"/(?:api/models/)?(?P<model>[\w.-]+/[\w.-]+)/(?P<verb>revision|tree|resolve)/(?P<revision>[\w.-]+)(?:/(?P<path>.+))?"
+    r"/(?:api/models/)?(?P<model>\w[\w.-]*/\w[\w.-]*)/(?P<verb>revision|tree|resolve)/(?P<revision>[\w.-]+)(?:/(?P<path>.+))?"
 )
 # Contains the current server's ID. A server exits if the file is missing or contains a different ID.
 CURRENT = Path("/run/roundhouse/offer")
+# A request must arrive within this time, and a client must take some bytes of an answer within SEND_SECONDS.
+REQUEST_SECONDS, SEND_SECONDS = 15.0, 60.0
+# A pull opens 4 connections, and the hosts of an inventory pull at the same time.
+CONNECTIONS, CONNECTIONS_OF_ADDRESS = 256, 32
 # A killed play cannot stop its server, so a server without requests exits after this time.
 IDLE_SECONDS = 300.0
 
@@ -48,9 +61,10 @@ class Repositories(Protocol):
 
 
 class Server(ThreadingHTTPServer):
-    """Serve repositories on an address, and track the time without requests."""
+    """Serve repositories on an address, and track the time without requests that have the token."""
 
     daemon_threads = True
+    request_queue_size = 128  # otherwise the kernel drops connections of hosts that begin at the same time
 
     def __init__(
         self, address: tuple[str, int], repositories: Repositories, token: str | None, handler: type[Handler]
@@ -59,7 +73,25 @@ class Server(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.requests = 0  # in progress
         self.asked_at = time.monotonic()
+        self.connected: Counter[str] = Counter()  # by address
         super().__init__(address, handler)
+
+    def process_request(self, request: Request, client_address: Address) -> None:
+        """Answer a connection in a thread, or close it if there are too many."""
+        host = str(client_address[0])
+        with self.lock:
+            if sum(self.connected.values()) < CONNECTIONS and self.connected[host] < CONNECTIONS_OF_ADDRESS:
+                self.connected[host] += 1
+                return super().process_request(request, client_address)
+        return self.shutdown_request(request)
+
+    def process_request_thread(self, request: Request, client_address: Address) -> None:
+        """Answer the requests of a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self.lock:
+                self.connected -= Counter([str(client_address[0])])  # without addresses that have none
 
     def is_idle(self) -> bool:
         """Return true if there was no request for IDLE_SECONDS."""
@@ -79,8 +111,28 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # otherwise each small file waits 40 ms for the acknowledgement of its headers
     server: Server
 
+    def setup(self) -> None:
+        """Limit the time for a request to arrive, and for the client to take an answer."""
+        super().setup()
+        self._end = time.monotonic() + REQUEST_SECONDS
+        self.rfile = io.BufferedReader(deadline.Reader(self.connection, lambda: self._end))
+        limit = struct.pack("ll", int(SEND_SECONDS), 0)  # struct timeval
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def handle_one_request(self) -> None:
+        """Answer the next request of the connection; end it if none arrives in time, or the client takes no bytes."""
+        self._end = time.monotonic() + REQUEST_SECONDS
+        try:
+            super().handle_one_request()
+        except (BlockingIOError, ConnectionError):
+            self.close_connection = True
+
     def do_GET(self) -> None:
         """Answer the request, and count it while it is in progress."""
+        given = self.headers.get("Authorization", "")
+        if self.server.token and not hmac.compare_digest(given.encode(), f"Bearer {self.server.token}".encode()):
+            self.refuse(401, "RepoNotFound")
+            return
         self.server.count(1)
         try:
             self.route()
@@ -94,10 +146,7 @@ class Handler(BaseHTTPRequestHandler):
     def route(self) -> None:
         """Answer the request for a path."""
         found = _ROUTE.fullmatch(unquote(urlsplit(self.path).path))
-        given = self.headers.get("Authorization", "")
-        if self.server.token and not hmac.compare_digest(given.encode(), f"Bearer {self.server.token}".encode()):
-            self.refuse(401, "RepoNotFound")
-        elif found is None or not self.server.repositories.has(found["model"]):
+        if found is None or not self.server.repositories.has(found["model"]):
             self.refuse(404, "RepoNotFound")
         elif (revision := self.server.repositories.revision(found["model"], found["revision"])) is None:
             self.refuse(404, "RevisionNotFound")

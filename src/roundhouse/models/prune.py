@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import RoundhouseError, UsageError
 from ..schema.plan import Agent
 from . import store
 
@@ -57,12 +58,35 @@ def unused(place: Path, users: dict[str, list[str]], *, keep_earlier: bool) -> l
     return [each for each in found if each.folder not in used and not each.problem]
 
 
-def remove(place: Path, models: list[store.StoredModel], say: Callable[[str], None]) -> None:
-    """Remove the models, each under its repository's lock."""
+def remove(
+    place: Path,
+    models: list[store.StoredModel],
+    unused_now: Callable[[], list[store.StoredModel]],
+    say: Callable[[str], None],
+) -> list[store.StoredModel]:
+    """Remove the models that are still unused, each under its repository's lock, and return them.
+
+    A plan may have changed since the models were listed. A model that a pull holds is kept: its plan may come later.
+    """
+    removed = []
     for each in models:
-        with store.locked(place, each.model, say, threading.Event()):
-            if each.folder.exists():
-                store.remove(each.folder)
+        held = threading.Event()
+        try:
+            with store.locked(place, each.model, partial(_note, held), held):
+                if (each.folder, _verified_at(each)) in [(now.folder, _verified_at(now)) for now in unused_now()]:
+                    store.remove(each.folder)
+                    removed.append(each)
+                    continue
+        except RoundhouseError as error:
+            if error.code != "interrupted" or not held.is_set():
+                raise
+        say(f"{each.folder} is kept: a plan or a pull uses it now")
+    return removed
+
+
+def _note(held: threading.Event, text: str) -> None:
+    """End the wait for a lock that another process holds."""
+    held.set()
 
 
 def _verified_at(stored: store.StoredModel) -> str:

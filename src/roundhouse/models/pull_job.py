@@ -6,8 +6,8 @@ by hand reports only to its terminal.
 
 from __future__ import annotations
 
-import fcntl
 import json
+import shutil
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RoundhouseError
-from ..util import json_file
+from ..util import json_file, lock
+from ..util.files import sync
 from . import manifest, safetensors, store
 from .download import PART
 from .manifest import File
@@ -39,6 +40,11 @@ class PullJob:
     """Pull one model."""
 
     def __init__(self, request: PullRequest, revision: str, files: list[File], place: Path, source: str) -> None:
+        if not manifest.COMMIT.fullmatch(revision):
+            text, remedy = "{revision!r} of {model} on {source} is not a commit.", "Name another source."
+            raise RoundhouseError(
+                "revision_not_commit", text, remedy, revision=revision, model=request.model, source=source
+            )
         self.model, self.revision, self.files = request.model, revision, files
         self.final = store.folder(place, request.model, revision)
         self.partial = store.partial(place, request.model, revision)
@@ -54,7 +60,11 @@ class PullJob:
         if self.partial.exists():
             names = {file.path for file in self.files}
             for path in self.partial.iterdir():
-                if path.name.removesuffix(PART) not in names and path.name != manifest.NAME:
+                if path.name.removesuffix(PART) in names or path.name == manifest.NAME:
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
                     path.unlink()
         before = dict(self.complete.stamps)
         self.missing = [file for file in self.files if not self._is_here(file)]
@@ -115,7 +125,7 @@ class PullJob:
                 self.complete.stamps[file.path] = self.unfinished.stamps[file.path]
         self.complete.files = self.files
         self.complete.write(self.final)
-        store.sync(self.final)
+        sync(self.final)
         if self.partial.exists():
             store.remove(self.partial)
 
@@ -210,11 +220,4 @@ def _record(place: Path, model: str, began: float, errors: Iterable[RoundhouseEr
 
 def _is_running(folder: Path) -> bool:
     """Return true if a process holds the repository's lock."""
-    try:
-        with (folder / LOCK).open() as file:
-            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # there is no lock file, or the disk does not support locks
-        return False
-    return False
+    return lock.is_held(folder / LOCK)

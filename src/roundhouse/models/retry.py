@@ -31,6 +31,10 @@ class TransientError(Exception):
         self.wait_seconds = wait_seconds
 
 
+class RangeRefusedError(TransientError):
+    """Report a source that does not send the rest of a file: the file is downloaded again from its start."""
+
+
 class Retry(NamedTuple):
     """The limits of retries. Waits double from `first_seconds` up to `longest_seconds`."""
 

@@ -6,11 +6,13 @@ detect wrong bytes of the right length.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..util import json_file
+from . import manifest
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
@@ -39,12 +41,15 @@ def problem(folder: Path) -> str | None:
     index = folder / "model.safetensors.index.json"
     try:
         file = folder / "config.json"
-        json.loads(file.read_text())
+        if not isinstance(json_file.read_foreign(file), dict):
+            raise TypeError("not an object")
         wanted = sorted(path.name for path in folder.glob("*.safetensors"))
         if index.is_file():
             file = index
-            wanted = sorted(set(json.loads(file.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+            wanted = sorted(set(json_file.read_foreign(file)["weight_map"].values()))
+        if strange := next((name for name in wanted if not manifest.is_name(name)), None):
+            raise ValueError(f"the file {strange!r}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{file} is damaged ({type(error).__name__}: {error})"
     if not wanted:
         return f"{folder} has no .safetensors file"
@@ -78,10 +83,10 @@ def _file_problem(path: Path) -> str | None:
         if not 2 <= length <= min(_HEADER_LIMIT_BYTES, size):
             return f"{path} does not start with a safetensors header"
         try:
-            header = json.loads(file.read(length))
+            header = json_file.parse(file.read(length))
             tensors = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
-            promised = 8 + length + max((end for _, end in tensors), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError):
+            promised = 8 + length + max((int(end) for _, end in tensors), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return f"{path} has a damaged safetensors header"
     if size != promised:
         return f"{path} has {size} bytes, but its header states {promised}"

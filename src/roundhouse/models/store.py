@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import socket
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RoundhouseError, interrupted
+from ..util.files import sync
 from ..util.units import GIB
 from . import manifest as models_manifest
 from . import store_layout
@@ -26,6 +28,8 @@ from .manifest import COMMIT
 PARTIAL = ".partial"
 REMOVING = ".removing"
 LOCK = ".lock"
+# A model's owner or name, and a revision. It becomes the name of a folder.
+_PART = re.compile(r"\w[\w.-]*")
 
 
 class StoredModel(NamedTuple):
@@ -42,13 +46,29 @@ class StoredModel(NamedTuple):
 
 
 def folder(store: Path, model: str, revision: str) -> Path:
-    """Return a model's folder."""
-    return store_layout.existing(store / model / revision)
+    """Return a model's folder. Raises RoundhouseError for a model or revision that names a path outside."""
+    return store_layout.existing(repository(store, model) / _checked(model, revision))
 
 
 def partial(store: Path, model: str, revision: str) -> Path:
-    """Return the folder that holds a model until it is complete."""
-    return store / model / (revision + PARTIAL)
+    """Return the folder that holds a model until it is complete. Raises RoundhouseError as `folder` does."""
+    return repository(store, model) / (_checked(model, revision) + PARTIAL)
+
+
+def repository(store: Path, model: str) -> Path:
+    """Return the folder of a model's revisions. Raises RoundhouseError for a name that is not owner/name."""
+    owner, _, name = model.partition("/")
+    if not _PART.fullmatch(owner) or not _PART.fullmatch(name):
+        text, remedy = "{model!r} is not the name of a model.", "Write owner/name."
+        raise RoundhouseError("model_name_invalid", text, remedy, model=model)
+    return store / model
+
+
+def _checked(model: str, revision: str) -> str:
+    if not _PART.fullmatch(revision):
+        text, remedy = "{revision!r} is not a revision of {model}.", "Name a branch, a tag or a commit."
+        raise RoundhouseError("revision_invalid", text, remedy, revision=revision, model=model)
+    return revision
 
 
 def shortage(place: str, free_bytes: int, needs: Mapping[str, int], *, models: bool = True) -> str | None:
@@ -83,7 +103,7 @@ def stored_models(store: Path) -> Iterator[StoredModel]:
 
 def _read(place: Path) -> tuple[models_manifest.Manifest | None, str | None]:
     """Return a folder's manifest, or the problem with it."""
-    found = models_manifest.read_or_error(place)
+    found = models_manifest.read_in_store(place)
     if isinstance(found, RoundhouseError):
         return None, found.message
     return found, None if found else f"{place} has no manifest. {models_manifest.REMEDY}"
@@ -94,8 +114,9 @@ def manifests(store: Path, model: str) -> list[models_manifest.Manifest]:
 
     Raises RoundhouseError if there are manifests but none can be read.
     """
-    places = [place for place in sorted(folder(store, model, "*").parent.glob("*")) if COMMIT.fullmatch(place.name)]
-    found = [each for place in places if (each := models_manifest.read_or_error(place))]
+    folders = store_layout.existing(repository(store, model) / "*").parent.glob("*")
+    places = [place for place in sorted(folders) if COMMIT.fullmatch(place.name)]
+    found = [each for place in places if (each := models_manifest.read_in_store(place))]
     readable = [each for each in found if isinstance(each, models_manifest.Manifest)]
     if found and not readable and isinstance(found[0], RoundhouseError):
         raise found[0]
@@ -175,7 +196,7 @@ def locked(store: Path, model: str, say: Callable[[str], None], stop: threading.
 def _opened(path: Path) -> Iterator[int]:
     try:
         make_folder(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise RoundhouseError(
             "store_not_writable",
@@ -208,21 +229,13 @@ def writing(path: Path) -> Iterator[None]:
 def make_folder(path: Path) -> None:
     """Create a folder and its missing parents with mode 0755, regardless of the umask.
 
-    Unlike util.files.make_folder it leaves no temporary folder if it is killed.
+    Unlike util.files.make_folder it leaves no temporary folder if it is killed. Each name is synced to disk.
     """
     for place in (*reversed(path.parents), path):
         if not place.exists():
             place.mkdir(exist_ok=True)
             place.chmod(0o755)
-
-
-def sync(path: Path) -> None:
-    """Sync a file or a folder's entries to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync(place.parent)
 
 
 def free_bytes(store: Path) -> int:

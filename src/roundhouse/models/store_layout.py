@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..util import files
+from ..util import lock
 
 QUANTIZED = "quantized"
 OLD_QUANTIZED = "quantised"
@@ -40,7 +40,7 @@ def rename(store: Path) -> bool:
     if not is_old(store) and not link.is_symlink():
         return False
     old, new = store / OLD_QUANTIZED, store / QUANTIZED
-    with files.exclusive(store):
+    with lock.exclusive(store / ".lock"):
         if not link.is_symlink():
             if not is_old(store):  # another process was first
                 return False

@@ -14,6 +14,7 @@ from ..roster import ports
 from ..roster.validate import require_valid
 from ..schema.plan import Agent, AgentBase, Decided, Plan, PlanCard
 from ..schema.roster import Roster, WantedAgent
+from ..util.pairs import pairs
 from ..vllm import options
 from ..vllm.formats import Capability
 from . import compose, start_timeout
@@ -71,7 +72,7 @@ def build(agents: object, settings: Settings, host: Host | None = None) -> Plan:
     rivals = _rivals([each["gpus"] for each in decided])
     names = [agent["name"] for agent in roster]
     made = []
-    for index, (agent, choice) in enumerate(zip(roster, decided, strict=True)):
+    for index, (agent, choice) in enumerate(pairs(roster, decided)):
         entry = _entry(agent, choice, settings, host)
         entry["conflicts"] = [names[other] for other in rivals[index]]
         # systemd stops one unit before it starts the other only if the two are ordered, in either direction.

@@ -26,6 +26,8 @@ CARD_LABEL = "roundhouse.card"
 SHM_GIB_PER_CARD = 1
 # Docker 29 sets a soft limit of 1024 open files; an engine with many clients needs as many as the native unit has.
 OPEN_FILES = 65536
+# Processes and threads of a container. An engine of 8 cards that compiles on 256 cores has a few thousand.
+PIDS = 32768
 TMP = "/tmp"  # noqa: S108 - a tmpfs of the container
 TMP_GIB = 2
 
@@ -37,12 +39,13 @@ class Means(NamedTuple):
     """The features of the host's container engine. None, or an empty tuple, means unknown.
 
     `cdi` are the devices in the CDI specifications, and `runtimes` the installed runtimes. `open_files` is the host's
-    hard limit of open files per process.
+    hard limit of open files per process. `labels` is true if the engine gives its containers SELinux labels.
     """
 
     cdi: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
     open_files: int | None = None
+    labels: bool = False
 
 
 class Image(NamedTuple):
@@ -82,7 +85,9 @@ def document(entry: Agent, accelerator: str, image: Image, means: Means) -> Comp
         "stop_grace_period": f"{entry['stop_timeout_seconds']}s",
         "read_only": True,
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true"],
+        # A labelled container may open neither the card nor the host's models. The other limits here stay.
+        "security_opt": ["no-new-privileges:true", *(["label=disable"] if means.labels else [])],
+        "pids_limit": PIDS,
         # Programs may run from /tmp and the cache, because vLLM compiles its own.
         "tmpfs": [f"{TMP}:mode=1777,size={TMP_GIB}g,exec"],
         "shm_size": f"{SHM_GIB_PER_CARD * max(1, len(cards))}gb",

@@ -75,7 +75,12 @@ def host_of(facts: PlanFacts | None, memory_gb: float | None = None, again: bool
 def _means(facts: MeansFacts | None) -> Means:
     if facts is None:
         return Means()
-    return Means(tuple(facts.get("cdi", ())), tuple(facts.get("runtimes", ())), facts.get("open_files"))
+    return Means(
+        tuple(facts.get("cdi", ())),
+        tuple(facts.get("runtimes", ())),
+        facts.get("open_files"),
+        facts.get("labels", False),
+    )
 
 
 def decide(roster: list[WantedAgent], host: Host, accelerator: str) -> list[Decided]:

@@ -20,6 +20,7 @@ from ..host import systemd
 from ..schema.plan import Agent, Plan
 from ..util import files, json_file, timestamps
 from . import deployed
+from .staged_files import NO_FILE, File, Staged
 
 FOLDER = Path("/var/lib/roundhouse/plans")
 SCHEMA = 1
@@ -28,13 +29,6 @@ KEEP = 4
 COLUMNS = ("plan", "since", "state", "engine", "agents")
 # Lines that a new agent in the roster changes in every unit; systemd applies them without a restart.
 _WITHOUT_RESTART = ("Conflicts=", "After=", "#")
-
-
-class File(NamedTuple):
-    """One file's content and mode."""
-
-    text: str
-    mode: int
 
 
 class PlanSet(NamedTuple):
@@ -67,19 +61,41 @@ class PlanSet(NamedTuple):
         return any(text in file.text for file in self._files().values())
 
     def put(self, before: PlanSet | None) -> None:
-        """Write the files, remove extra files of the set `before`, write the plan last, and reload systemd."""
-        for path, file in self._files().items():
-            if _read(path) != file.text:
-                files.write(Path(path), file.text, file.mode)
-        for path in self._left_by(before):
-            Path(path).unlink(missing_ok=True)
-        if _read(deployed.PATH) != self.text:
-            files.write(deployed.PATH, self.text)
-        systemd.reload()
+        """Write the files, remove extra files of the set `before`, write the plan last, and reload systemd.
+
+        Raises OSError.
+        """
+        staged = self.stage(before)
+        staged.put()
+        staged.remove_extra()
+
+    def stage(self, before: PlanSet | None) -> Staged:
+        """Write the files beside their places, so that to put them there needs no space. Raises OSError."""
+        wanted = {path: file for path, file in self._all().items() if _read(path) != file.text}
+        return self._staged(wanted, before, "")
+
+    def stage_undo(self, new: PlanSet) -> Staged:
+        """Do what stage() does for the set in place, before `new` replaces it. Raises OSError."""
+        changed = new._all()
+        wanted = {path: file for path, file in self._all().items() if changed.get(path, NO_FILE).text != file.text}
+        return self._staged(wanted, new, ".old")
+
+    def _staged(self, wanted: dict[str, File], before: PlanSet | None, suffix: str) -> Staged:
+        staged = Staged([], self._left_by(before))
+        try:
+            for name, file in wanted.items():
+                path = Path(name)
+                files.make_folder(path.parent)
+                aside = files.stage(path.with_name(f"{path.name}{suffix}"), file.text, file.mode)
+                staged.files.append((aside, path))
+        except BaseException:
+            staged.discard()
+            raise
+        return staged
 
     def keep(self, folder: Path) -> None:
-        """Write the set into a folder, atomically."""
-        if folder.exists():
+        """Write the set into a folder, atomically; a damaged folder is replaced. Raises OSError."""
+        if folder.exists() and self._is_kept(folder):
             return
         aside = folder.with_name(f".{folder.name}")
         shutil.rmtree(aside, ignore_errors=True)
@@ -87,7 +103,18 @@ class PlanSet(NamedTuple):
             for path, file in owned.items():
                 files.write(aside / "agents" / name / path.lstrip("/"), file.text, file.mode)
         files.write(aside / deployed.PATH.name, self.text)
-        aside.rename(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        files.place(aside, folder)
+
+    def _is_kept(self, folder: Path) -> bool:
+        try:
+            return read(folder).name == self.name
+        except RoundhouseError:
+            return False
+
+    def _all(self) -> dict[str, File]:
+        """Return the files with the plan, which is written last."""
+        return {**self._files(), str(deployed.PATH): File(self.text, 0o644)}
 
     def _files(self) -> dict[str, File]:
         return {path: file for owned in self.owned.values() for path, file in owned.items()}
@@ -100,13 +127,17 @@ def read(folder: Path) -> PlanSet:
     """Return the set in a folder. Raises UsageError for an invalid plan, RoundhouseError for a missing file."""
     path = folder / deployed.PATH.name
     plan = deployed.load(path)
-    owned = {agent["name"]: _below(folder / "agents" / agent["name"]) for agent in plan["agents"]}
+    try:
+        text = path.read_text()
+        owned = {agent["name"]: _below(folder / "agents" / agent["name"]) for agent in plan["agents"]}
+    except (OSError, ValueError) as error:  # or bytes that are not UTF-8
+        raise unreadable("plan_file_unreadable", folder, error, "Deploy with site.yml.") from None
     for agent in plan["agents"]:
         lost = set(_needed(agent)) - owned[agent["name"]].keys()
         if lost:
-            text, fields = "{folder} lacks {path} of {agent}.", {"folder": str(folder), "path": min(lost)}
-            raise RoundhouseError("plan_file_lost", text, "Deploy with site.yml.", agent=agent["name"], **fields)
-    return PlanSet(plan, path.read_text(), owned)
+            told, fields = "{folder} lacks {path} of {agent}.", {"folder": str(folder), "path": min(lost)}
+            raise RoundhouseError("plan_file_lost", told, "Deploy with site.yml.", agent=agent["name"], **fields)
+    return PlanSet(plan, text, owned)
 
 
 def engine(plan: Plan) -> str:
@@ -172,10 +203,21 @@ def load() -> list[Entry]:
 def current() -> tuple[PlanSet | None, bool]:
     """Return the deployed set, None if there is none, and true if an agent of it answered."""
     entries = load()
-    if entries and folder(entries[-1].name).exists():
-        return read(folder(entries[-1].name)), entries[-1].served
-    # It was deployed by a version without sets, or its folder is missing: the files on the host are the set.
-    return on_host(), True
+    if entries and (kept := _read_or_none(entries[-1].name)):
+        return kept, entries[-1].served
+    # It was deployed by a version without sets, or its folder is missing or damaged: the files on the host are the set.
+    try:
+        return on_host(), True
+    except RoundhouseError:  # a damaged plan in place must not prevent the deployment of another one
+        return None, True
+
+
+def _read_or_none(name: str) -> PlanSet | None:
+    """Return a kept set, None if it is missing or damaged."""
+    try:
+        return read(folder(name))
+    except RoundhouseError:
+        return None
 
 
 def record(found: PlanSet, *, served: bool) -> None:
@@ -194,8 +236,13 @@ def record(found: PlanSet, *, served: bool) -> None:
 
 
 def before(name: str | None = None) -> PlanSet:
-    """Return the earlier set of that name, by default the last of which an agent answered. Raises UsageError."""
+    """Return the earlier set of that name, by default the last whole one of which an agent answered.
+
+    Raises UsageError, and RoundhouseError for a damaged set.
+    """
     names = [entry.name for entry in load()[:-1] if entry.served]
+    if name is None:
+        names = [each for each in names if _read_or_none(each)]  # a damaged set cannot be deployed
     if not names:
         remedy = "Deploy a changed roster first."
         raise UsageError("no_earlier_plan", "This host has no earlier plan.", remedy)
@@ -215,15 +262,17 @@ def rows() -> list[dict[str, str]]:
     entries = load()
     made = []
     for entry in entries:
-        plan = read(folder(entry.name)).plan
+        kept = _read_or_none(entry.name)
+        agents = kept.plan["agents"] if kept else []
         state_of = "in place" if entry is entries[-1] else "served"
+        notes = [*([] if entry.served else ["never served"]), *([] if kept else ["damaged"])]
         made.append(
             {
                 "plan": entry.name,
                 "since": timestamps.utc(entry.since),
-                "state": state_of if entry.served else f"{state_of}, never served",
-                "engine": engine(plan),
-                "agents": ", ".join(f"{agent['name']} {agent['model'].rpartition('/')[2]}" for agent in plan["agents"]),
+                "state": ", ".join([state_of, *notes]),
+                "engine": engine(kept.plan) if kept else "unknown",
+                "agents": ", ".join(f"{agent['name']} {agent['model'].rpartition('/')[2]}" for agent in agents) or "-",
             }
         )
     return made

@@ -7,6 +7,7 @@ from typing import Any, cast
 from ..schema.facts import Measurement
 from ..schema.plan import Agent, FitRow, Plan
 from ..util import console
+from ..util.pairs import pairs
 from . import measured
 from .candidates import MODEL
 
@@ -25,10 +26,8 @@ LEGEND = "  ".join(f"{mark} {name}" for name, mark in MARKS.items())
 def summary(plan: Plan) -> str:
     """Return one line for each agent: name, verdict, model and max_model_len."""
     rows = [_summary_row(agent) for agent in plan["agents"]]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in pairs(row, widths)).rstrip() for row in rows)
 
 
 def _summary_row(agent: Agent) -> tuple[str, str, str, str]:
@@ -68,7 +67,7 @@ def bar(fit: FitRow, share: float) -> str:
     ends = [weights, weights + overhead, card * share, card]
     places = [round(BAR_WIDTH * min(end, card) / card) for end in ends]
     line, at = "", 0
-    for mark, end in zip(MARKS.values(), places, strict=True):
+    for mark, end in pairs(MARKS.values(), places):
         line += mark * max(0, end - at)
         at = max(at, end)
     return f"[{line}]"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..host import dpkg, gpu, systemctl
+from ..host import gpu, packages, systemctl
 
 Arguments = dict[str, Any]  # as component_options.OPTIONS accepts them
 Found = dict[str, Any]
@@ -21,19 +21,20 @@ def inspect_driver(settings: Arguments, answer: gpu.Answer | None = None, root: 
 
     `answer` is NVML's, which is queried without it.
     """
-    from ..host import apt_candidates, driver, driver_install, driver_settings
+    from ..host import dnf, driver, driver_install, driver_settings
 
-    facts, installed = driver.inspect(root, gpu.state() if answer is None else answer), dpkg.installed()
+    facts, installed = driver.inspect(root, gpu.state() if answer is None else answer), packages.installed()
     wanted = driver_settings.Wanted(**{**settings, "platform": settings["platform"] or None})
     asked = driver_install.questions(facts, wanted, installed)
-    candidates = apt_candidates.read(asked) if asked else None
+    candidates = packages.candidates(asked) if asked else None
     choice = driver_install.choose(facts, wanted, installed, driver_install.read_ours(), candidates)
     persistent = choice.managed and systemctl.is_on("nvidia-persistenced.service")
     return {
         "driver": driver.state(facts)._asdict(),
         "choice": _as_dict(choice),
         "broken": installed.broken,
-        "settled": driver_install.settled(choice, facts, installed, persistent=persistent),
+        "settled": driver_install.settled(choice, facts, installed, persistent=persistent)
+        and dnf.has_stream(choice.stream),
         "users": systemctl.active("roundhouse-*.service", "nvidia-persistenced.service") if choice.upgrade else [],
         "facts": facts._asdict(),
     }
@@ -43,7 +44,7 @@ def inspect_engine(settings: Arguments) -> Found:
     """Return the container engine and the action for the settings of the role container_engine."""
     from ..host import container_engine
 
-    installed, wanted = dpkg.installed(), container_engine.Wanted(**settings)
+    installed, wanted = packages.installed(), container_engine.Wanted(**settings)
     # On a native host the role ignores an installed engine.
     engine = container_engine.Engine() if wanted.runtime == "native" else container_engine.inspect(installed)
     return {
@@ -60,7 +61,7 @@ def inspect_toolkit(settings: Arguments, *, engine_changes: bool = False) -> Fou
     """
     from ..host import container_engine, container_toolkit
 
-    installed, wanted = dpkg.installed(), container_toolkit.Wanted(**settings)
+    installed, wanted = packages.installed(), container_toolkit.Wanted(**settings)
     native = wanted.runtime == "native"
     engine = container_engine.Engine() if native or engine_changes else container_engine.inspect(installed)
     toolkit = container_toolkit.Toolkit() if native else container_toolkit.inspect(installed)

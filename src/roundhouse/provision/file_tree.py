@@ -15,6 +15,7 @@ from typing import NamedTuple, TypedDict
 from ..errors import RoundhouseError
 from ..util import files, process
 from ..util.files import Change
+from ..util.pairs import pairs
 
 FILE_MODE, FOLDER_MODE = "0644", "0755"
 _HIDDEN = "(the content is not shown)\n"
@@ -146,7 +147,7 @@ def _keep_mode_and_owner(path: Path, settings: Access, *, check: bool, there: bo
         if not check:
             path.chmod(mode)
     ids = _ids(settings, check=check)
-    if ids and any(want not in (-1, has) for want, has in zip(ids, (found.st_uid, found.st_gid), strict=True)):
+    if ids and any(want not in (-1, has) for want, has in pairs(ids, (found.st_uid, found.st_gid))):
         names = " ".join(filter(None, (settings.get("owner"), settings.get("group"))))
         changes.append(Change(str(path), f"owner {found.st_uid}:{found.st_gid}\n", f"owner {names}\n"))
         if not check:

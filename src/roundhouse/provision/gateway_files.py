@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .file_tree import Template
 
 CONTROL = ("roundhouse-control.socket", "roundhouse-control.service")
+LUA = ("hold.lua", "request.lua")
 RULES = "/etc/roundhouse/demand.json"
 
 
@@ -36,7 +37,7 @@ def build(config: Config) -> dict[str, object]:
     """Return {"folders", "files", "services"} for roundhouse_host_files."""
     folder = config["folder"]
     files: dict[str, Template | str | None] = {
-        f"{folder}/hold.lua": {"source": "hold.lua"},
+        **{f"{folder}/{name}": {"source": name} for name in LUA},
         f"{folder}/models.json": None,  # of earlier versions
     }
     if config["certificate"] and config["own_certificate"]:

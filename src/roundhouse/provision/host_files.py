@@ -50,6 +50,21 @@ def put_apt_source(wanted: Arguments, *, check: bool) -> Done:
     return {"changed": bool(changes), "path": str(source.path), "adopted": False, "diff": _diff(changes)}
 
 
+def put_dnf_repository(wanted: Arguments, *, check: bool) -> Done:
+    """Install a repository of dnf with its key, or adopt the one of someone else."""
+    from . import dnf_files
+
+    done, changes = dnf_files.put_repository(wanted, check=check)
+    return {**done, "diff": _diff(changes)}
+
+
+def install_by_dnf(wanted: Arguments, *, check: bool) -> Done:
+    """Enable a module stream and install packages by dnf."""
+    from . import dnf_files
+
+    return dnf_files.install_packages(wanted, check=check)
+
+
 def merge_docker_daemon(wanted: Arguments, *, check: bool) -> Done:
     """Merge a role's keys into daemon.json."""
     from ..host import docker, docker_config
@@ -96,6 +111,8 @@ def restore_docker_daemon(wanted: Arguments, *, check: bool) -> Done:
 WRITES: dict[str, Callable[..., Done]] = {
     "tree": put_tree,
     "apt_source": put_apt_source,
+    "dnf_repository": put_dnf_repository,
+    "dnf": install_by_dnf,
     "docker_daemon": merge_docker_daemon,
     "docker_proxy": put_docker_proxy,
     "receipt": write_receipt,

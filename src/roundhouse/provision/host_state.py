@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..host import docker, dpkg, proxy, services
+from ..host import docker, packages, proxy, services
 from . import model_state
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def inspect(asked: Asked) -> HostState:
     """Return the host's state by part. Raises RoundhouseError for a model whose manifest cannot be read."""
     current = Path(asked.current)
     return {
-        "packages": sorted(dpkg.installed().versions),
+        "packages": sorted(packages.installed().versions),
         "environments": [path for path in asked.environments if Path(path, "bin/python").exists()],
         "hub_current": str(current.readlink()) if current.is_symlink() else None,
         "models": model_state.inspect(asked.store, asked.folders, asked.required_models, asked.quantizations),

@@ -21,7 +21,7 @@ from ..schema.plan import Plan
 RENAMED_SETTINGS = {"quantise_path": "quantize_path"}
 
 
-# The first Python that can read the package. preflight.py requires a later one, together with all other findings.
+# The first Python that can read the package. preflight.py reports its own minimum together with all other findings.
 READABLE_PYTHON = (3, 9)
 
 
@@ -77,7 +77,7 @@ def require_python(version: str | None) -> None:
             "Ansible uses Python {version} on this host, but Roundhouse needs {minimum} or later.",
             "Set ansible_python_interpreter in the inventory to the path of a later one.",
             version=version,
-            minimum="3.10",
+            minimum=".".join(map(str, READABLE_PYTHON)),
         )
 
 

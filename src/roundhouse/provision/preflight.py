@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..agents import ports as agents_ports
 from ..catalog.recipes import RECIPES
-from ..host import dpkg, driver, gpu, system
+from ..host import driver, gpu, packages, system
 from ..roster import ports as roster_ports
 from ..util import process
 from ..vllm import formats, kernels
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ENGINE_PYTHON = ((3, 11), (3, 14))  # Requires-Python of vllm 0.32.0: >=3.11,<3.15
 # Of the package's modules on the host: pyproject.toml has the same minimum for all its code.
-MODULE_PYTHON = (3, 10)
+MODULE_PYTHON = (3, 9)
 HUB_PYTHON = ((3, 10), (3, 14))  # huggingface-hub 2.4.0 requires >=3.10; the lock does not cover later versions
 
 
@@ -32,7 +32,7 @@ def check(wanted: Wanted, answer: gpu.Answer, asked: Asked, root: Path = Path("/
     """Check the host and return all rows of the table, also those without a problem; `answer` is NVML's."""
     facts = driver.inspect(root, answer)
     supported = preflight_host.is_supported(system.inspect(root), wanted)
-    found = preflight_host.rows(facts, dpkg.installed(), wanted, root)
+    found = preflight_host.rows(facts, packages.installed(), wanted, root)
     found += preflight_components.rows(asked, answer, supported=supported, root=root)
     found.append(_module_python(sys.version_info[:2], supported=supported))
     if preflight_disk.builds_engine(wanted):

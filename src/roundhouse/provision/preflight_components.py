@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError
-from ..host import apt, docker_config, dpkg, gpu
+from ..host import apt, docker_config, dpkg, gpu, packages
 from . import component_info
 from .component_info import Arguments, Found
 from .preflight_row import Row
@@ -41,11 +41,11 @@ def rows(asked: Asked, answer: gpu.Answer, *, supported: bool = True, root: Path
     components = [(name, given) for name, given in asked.settings.items() if given is not None]
     if not supported:
         return [Row(NAMES[name], "not inspected", action="skip", reason=UNSUPPORTED) for name, _ in components]
-    packages = dpkg.installed()
+    installed = packages.installed()
     results: dict[str, Found] = {}
     for name, given in components:
         results[name] = _inspect(name, given, answer, root, results)
-    return [_row(name, given, results[name], asked.apt_sources.get(name, {}), packages) for name, given in components]
+    return [_row(name, given, results[name], asked.apt_sources.get(name, {}), installed) for name, given in components]
 
 
 def _inspect(name: str, settings: Arguments, answer: gpu.Answer, root: Path, before: Mapping[str, Found]) -> Found:
@@ -63,7 +63,7 @@ def _row(name: str, settings: Arguments, found: Found, sources: Sources, package
     choice, problems = found["choice"], _problems(name, found)
     action, source = choice["action"], choice.get("source")
     # A role also reads the repository of a component that it installed before.
-    if action in ("install", "upgrade") or (action == "keep" and source):
+    if packages.manager == dpkg.APT and (action in ("install", "upgrade") or (action == "keep" and source)):
         problems += _conflicts(sources, source or settings.get("source", _ANY))
     if action not in ("skip", "refuse") and name == "engine":
         problems += _daemon_problems()

@@ -50,6 +50,8 @@ def rows(facts: Facts, packages: Packages, wanted: Wanted, root: Path = Path("/"
     """Return the rows of the host: system, kernel, memory, cards, and packages of others."""
     on = system.inspect(root)
     found = [_system(on, wanted, root), _kernel(facts), _memory(root)]
+    if system.has_dnf(root):
+        found.append(_selinux(root))
     if wanted.on_gpu:
         found += [_cards(facts, supported=is_supported(on, wanted)), _secure_boot(facts), _users(facts)]
     return [*found, _foreign(packages, root)]
@@ -65,21 +67,23 @@ def _system(on: System, wanted: Wanted, root: Path) -> Row:
     if unsupported := system.problem(on, wanted.accelerator):
         return Row("system", found, [unsupported])
     problems = []
-    if on.architecture != system.NATIVE_ARCHITECTURE and wanted.image is None:
+    if wanted.image is None and (on.architecture != system.NATIVE_ARCHITECTURE or system.has_dnf(root)):
         problems.append(_no_lock(on, wanted))
     if not (root / "run/systemd/system").is_dir():
         problems.append("This host does not run systemd, which Roundhouse needs as init.")
-    if not any((root / place / "apt-get").exists() for place in ("usr/bin", "bin")):
-        problems.append("This host has no apt-get, which Roundhouse needs to install packages.")
+    program = "dnf" if system.has_dnf(root) else "apt-get"
+    if not any((root / place / program).exists() for place in ("usr/bin", "bin")):
+        problems.append(f"This host has no {program}, which Roundhouse needs to install packages.")
     return Row("system", found, problems)
 
 
 def _no_lock(on: System, wanted: Wanted) -> str:
-    """Return the sentence for an engine outside an image, because the locks have packages of one architecture."""
+    """Return the sentence for an engine outside an image, whose locks are for one architecture, Debian and Ubuntu."""
     setting, remedy = "agents_runtime is native", "agents_runtime: compose"
     if wanted.runtime == "compose":
         setting, remedy = "container_image_source is build", "container_image_source: registry"
-    return f"{setting}, but the locked engine does not support {on.architecture}. Set {remedy}."
+    lacks = on.architecture if on.architecture != system.NATIVE_ARCHITECTURE else on.release
+    return f"{setting}, but the locked engine does not support {lacks}. Set {remedy}."
 
 
 def _kernel(facts: Facts) -> Row:
@@ -107,6 +111,17 @@ def _cards(facts: Facts, *, supported: bool) -> Row:
     )
     unusable = [str(why) for card in facts.gpus if (why := gpu_problem.of(card))]
     return Row("cards", "; ".join(named) or "none", [] if named or not supported else [problem], unusable)
+
+
+def _selinux(root: Path) -> Row:
+    """Return the row of SELinux, under which no run was tested."""
+    path = root / "sys/fs/selinux/enforce"
+    mode = {"1": "enforcing", "0": "permissive"}.get(path.read_text().strip()) if path.exists() else "off"
+    warning = (
+        "SELinux is enforcing, and Roundhouse was not tested with it: if a service fails, read `ausearch -m AVC` and "
+        "docs/explanation/gpu-host.md."
+    )
+    return Row("SELinux", mode or "unknown", warnings=[warning] if mode == "enforcing" else [])
 
 
 def _secure_boot(facts: Facts) -> Row:

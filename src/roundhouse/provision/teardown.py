@@ -7,7 +7,7 @@ import pwd
 from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
-from ..host import docker, dpkg, initramfs, kernel, receipt, systemctl
+from ..host import docker, dpkg, initramfs, kernel, packages, receipt, rpm, systemctl
 from . import teardown_files, teardown_packages
 
 OTHERS = "Packages and files that were there before Roundhouse, or that others added, are not touched."
@@ -29,6 +29,8 @@ class Removal(TypedDict):
     units: list[str]  # to stop
     images: list[str]
     packages: list[str]
+    removal: list[str]  # the command that removes them
+    rpm_keys: list[str]  # keys in rpm's database
     held: list[str]  # held packages, to unhold
     files: list[str]
     folders: list[str]
@@ -43,10 +45,11 @@ class Removal(TypedDict):
 
 def find(settings: Settings, root: Path = Path("/")) -> Removal:
     """Return the things to remove. Nothing is changed."""
-    installed, brought, store = dpkg.installed(), receipt.load(), Path(settings.models_store)
+    installed, brought, store = packages.installed(), receipt.load(), Path(settings.models_store)
     chosen = teardown_packages.choose(installed, brought, remove=settings.packages)
     keeps_models = not settings.models and store.is_dir() and any(store.iterdir())
-    files = teardown_files.files(root, keep_docker_repository=bool(chosen.foreign))
+    removes_driver = any(map(dpkg.DRIVER.match, chosen.installed))
+    files = teardown_files.files(root, keep_docker_repository=bool(chosen.foreign), with_stream=removes_driver)
     folders = teardown_files.folders(root, keep=store if keeps_models else None, with_docker=chosen.removes_docker)
     if settings.models:
         folders = [*teardown_files.models(store), *folders]
@@ -57,13 +60,15 @@ def find(settings: Settings, root: Path = Path("/")) -> Removal:
         "units": _units(files),
         "images": [] if chosen.removes_docker else _images(root),
         "packages": chosen.installed,
+        "removal": chosen.command,
+        "rpm_keys": [] if chosen.foreign else [name for name in brought.keys if rpm.has(name)],
         "held": [name for name in brought.held if name in installed.held],
         "files": [*files, *teardown_files.emptied_folders(files)],
         "folders": folders,
         "services": chosen.services,
         "accounts": [name for name in brought.accounts if chosen.owns(name)],
         "users": [name for name, home in USERS.items() if _home(name) == home],
-        "driver": any(map(dpkg.DRIVER.match, chosen.installed)),
+        "driver": removes_driver,
         "initramfs": initramfs.commands(root, kernel.kernels(root)) if "modprobe.d" in "".join(files) else [],
         "kept": kept,
         "problems": chosen.problems,

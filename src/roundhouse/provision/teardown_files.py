@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..models.store import stored_models
+from ..models import manifest, pull_job, store_layout
+from ..models.store import LOCK, PARTIAL, REMOVING, stored_models
 
 # Every file that a role writes has Roundhouse in its name.
 FILES = (
@@ -12,6 +13,8 @@ FILES = (
     "etc/apt/keyrings/roundhouse-*",
     "etc/apt/preferences.d/roundhouse-*",
     "etc/apt/apt.conf.d/*roundhouse-*",
+    "etc/yum.repos.d/roundhouse-*",
+    "etc/pki/rpm-gpg/RPM-GPG-KEY-roundhouse-*",
     "etc/modprobe.d/roundhouse-*",
     "etc/dracut.conf.d/roundhouse-*",
     "etc/systemd/system/roundhouse*.service",
@@ -26,19 +29,27 @@ FILES = (
     "etc/docker/daemon.json.before-roundhouse",
     "run/roundhouse*",
 )
-DOCKER_REPOSITORY = ("etc/apt/sources.list.d/roundhouse-docker.sources", "etc/apt/keyrings/roundhouse-docker.asc")
+DOCKER_REPOSITORY: tuple[str, ...] = (
+    "etc/apt/sources.list.d/roundhouse-docker.sources",
+    "etc/apt/keyrings/roundhouse-docker.asc",
+)
+DOCKER_REPOSITORY += ("etc/yum.repos.d/roundhouse-docker.repo", "etc/pki/rpm-gpg/RPM-GPG-KEY-roundhouse-docker")
+# dnf's record of the stream that the role nvidia_driver enabled.
+STREAM = "etc/dnf/modules.d/nvidia-driver.module"
 # Removed last, because they contain the receipt and the notes that the next run needs after a killed one.
 FOLDERS = ("opt/roundhouse", "var/cache/roundhouse", "var/lib/roundhouse", "etc/roundhouse")
 # The folders that a removed container engine leaves: the data of its containers.
 DOCKER_FOLDERS = ("etc/docker", "var/lib/docker", "var/lib/containerd")
 # containerd creates it at its start. It may contain networks of other programs than Docker.
 NETWORKS = "etc/cni"
+# The other files of a store, by their names: the locks, failed pulls, scores of the quality gate, and the link.
+STORES_OWN = (LOCK, pull_job.RECORD, ".scores", store_layout.OLD_QUANTIZED, f".{store_layout.OLD_QUANTIZED}.link")
 
 
-def files(root: Path, *, keep_docker_repository: bool) -> list[str]:
-    """Return the paths of the roles' files."""
+def files(root: Path, *, keep_docker_repository: bool, with_stream: bool = False) -> list[str]:
+    """Return the paths of the roles' files; `with_stream` adds the enabled stream of the driver's module."""
     kept = {root / name for name in DOCKER_REPOSITORY} if keep_docker_repository else set()
-    found = [path for pattern in FILES for path in sorted(root.glob(pattern))]
+    found = [path for pattern in (*FILES, *([STREAM] if with_stream else [])) for path in sorted(root.glob(pattern))]
     return [str(path) for path in found if path not in kept]
 
 
@@ -59,8 +70,16 @@ def folders(root: Path, *, keep: Path | None, with_docker: bool) -> list[str]:
 
 
 def models(store: Path) -> list[str]:
-    """Return the store's folder if it contains only models, else the folders of its models."""
-    return _parts_of_store(store, [stored.folder for stored in stored_models(store)])
+    """Return the store's folder if it contains only models, else the folders of its models.
+
+    Only a folder with a manifest is a model: the store may be in a home, or on a disk with other folders.
+    """
+    return _parts_of_store(store, [stored.folder for stored in stored_models(store) if _is_model(stored.folder)])
+
+
+def _is_model(folder: Path) -> bool:
+    revision = folder.name.removesuffix(REMOVING).removesuffix(PARTIAL)
+    return bool(manifest.COMMIT.fullmatch(revision)) and (folder / manifest.NAME).is_file()
 
 
 def _parts(folder: Path, keep: Path | None) -> list[str]:
@@ -82,8 +101,10 @@ def _parts_of_store(folder: Path, models: list[Path]) -> list[str]:
 
 
 def _holds_only(folder: Path, models: list[Path]) -> bool:
-    """Return true if a folder contains only models and the store's own files, whose names begin with a dot."""
+    """Return true if a folder contains only models and the store's own files."""
     return all(
-        path in models or path.name.startswith(".") or (path.is_dir() and _holds_only(path, models))
+        path in models
+        or path.name in STORES_OWN
+        or (path.is_dir() and not path.is_symlink() and _holds_only(path, models))
         for path in folder.iterdir()
     )

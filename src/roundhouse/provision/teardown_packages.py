@@ -6,8 +6,8 @@ import re
 from typing import NamedTuple
 
 from ..errors import RoundhouseError
-from ..host import docker
-from ..host.dpkg import KERNEL_MODULES, Packages
+from ..host import dnf, docker, packages
+from ..host.dpkg import APT, DNF, KERNEL_MODULES, Packages
 from ..host.receipt import Receipt
 from ..util import process
 
@@ -18,6 +18,11 @@ _DOCKER_SILENT = (
     "Docker does not answer, so its containers are unknown: run `systemctl start docker`, or set "
     "teardown_packages: false."
 )
+# Packages that only these needed stay, because the owner may use them since.
+_REMOVE = {
+    APT: ["apt-get", "purge", "--assume-yes", "--option=DPkg::Lock::Timeout=600"],
+    DNF: ["dnf", "remove", "--assumeyes", "--setopt=clean_requirements_on_remove=False"],
+}
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
 
 
@@ -34,7 +39,12 @@ class Choice(NamedTuple):
     @property
     def services(self) -> list[str]:
         """Return the services that the removal may leave enabled."""
-        return [unit for unit in SERVICES if _package_of(unit) in self.installed]
+        return [unit for unit in SERVICES if packages.owner(f"*/systemd/system/{unit}") in self.installed]
+
+    @property
+    def command(self) -> list[str]:
+        """Return the command that removes the packages."""
+        return [*_REMOVE[packages.manager()], *self.installed]
 
     def owns(self, account: str) -> bool:
         """Return true if one of the packages created the user and group."""
@@ -62,7 +72,7 @@ def choose(there: Packages, receipt: Receipt, *, remove: bool) -> Choice:
         removes_docker=any(name in brought for name in DOCKER) and not other_engine,
         foreign=foreign,
         kept=kept,
-        problems=[_DOCKER_SILENT] if foreign is None else _problems(installed),
+        problems=[_DOCKER_SILENT] if foreign is None else _problems(installed, there),
     )
 
 
@@ -71,31 +81,38 @@ def _foreign() -> list[str] | None:
     return None if found is None else [name for name in found if not name.startswith("roundhouse-")]
 
 
-def _problems(names: list[str]) -> list[str]:
-    others = sorted(set(_removed_with(names)) - set(names))
+def _problems(names: list[str], there: Packages) -> list[str]:
+    others = sorted(set(_removed_with(names, there.manager)) - set(names))
     if not others:
         return []
     return [
-        f"apt would also remove {', '.join(others)}, which depends on a package that Roundhouse installed. Remove it "
-        "first, or set teardown_packages: false."
+        f"{there.manager} would also remove {', '.join(others)}, which depends on a package that Roundhouse installed. "
+        "Remove it first, or set teardown_packages: false."
     ]
 
 
-def _removed_with(names: list[str]) -> list[str]:
-    """Return every package that apt would remove together with these. Raises RoundhouseError."""
+def _removed_with(names: list[str], manager: str) -> list[str]:
+    """Return every package that would be removed together with these. Raises RoundhouseError."""
     if not names:
         return []
+    if manager == DNF:
+        if (found := dnf.removals(names)) is None:
+            raise RoundhouseError(
+                "removal_not_simulated",
+                "{manager} failed to simulate the removal: {output}.",
+                "Repair it (`dnf check`), then run the teardown again.",
+                manager=manager,
+                output=f"dnf remove {' '.join(names)}",
+            )
+        return found
     command = ["apt-get", "--simulate", "purge", "--option", "APT::Get::AutomaticRemove=false", *names]
     done = process.run(command)
     if done.returncode != 0:
         raise RoundhouseError(
             "removal_not_simulated",
-            "apt failed to simulate the removal: {output}.",
-            "Repair apt (`apt-get check`), then run the teardown again.",
+            "{manager} failed to simulate the removal: {output}.",
+            "Repair it (`apt-get check`), then run the teardown again.",
+            manager=manager,
             output=done.stderr.strip().rstrip("."),
         )
     return _REMOVED.findall(done.stdout)
-
-
-def _package_of(unit: str) -> str | None:
-    return process.run(["dpkg-query", "--search", f"*/systemd/system/{unit}"]).stdout.partition(":")[0] or None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 from ..catalog.recipes import Bounds
+from ..util.pairs import pairs
 
 # The file that defines how a text is split into tokens.
 TOKENIZER = "tokenizer.json"
@@ -44,9 +45,9 @@ def compare(base: list[Position], other: list[Position]) -> Quality:
     """Return the distance of `other` from `base` on the same tokens. Raises ValueError for different lengths."""
     if len(base) != len(other) or not base:
         raise ValueError(f"{len(base)} positions of the base and {len(other)} of the other")
-    same = sum(_first(one.likeliest) == _first(two.likeliest) for one, two in zip(base, other, strict=True))
+    same = sum(_first(one.likeliest) == _first(two.likeliest) for one, two in pairs(base, other))
     return Quality(
-        kl=sum(divergence(one.likeliest, two.likeliest) for one, two in zip(base, other, strict=True)) / len(base),
+        kl=sum(divergence(one.likeliest, two.likeliest) for one, two in pairs(base, other)) / len(base),
         top1=same / len(base),
         perplexity=_perplexity(other),
         base_perplexity=_perplexity(base),
@@ -105,7 +106,7 @@ def positions(prompt_logprobs: list[dict[str, Listed] | None], tokens: list[int]
     The engine also lists the text's own token if it is not among the likeliest. It is excluded from `likeliest`,
     because its probability is not an upper bound for unlisted tokens.
     """
-    for token, found in zip(tokens[1:], prompt_logprobs[1:], strict=True):
+    for token, found in pairs(tokens[1:], prompt_logprobs[1:]):
         listed = {name: float(entry["logprob"]) for name, entry in (found or {}).items()}
         likeliest = {name: listed[name] for name, entry in (found or {}).items() if entry["rank"] <= LIKELIEST}
         yield Position(listed[str(token)], likeliest)

@@ -32,6 +32,8 @@ NAME = "scored"
 HOST = "127.0.0.1"
 WINDOW_TOKENS, WINDOWS = 256, 16
 START_SECONDS = 900
+# An answer contains the log-probabilities of a window, or the tokens of all texts.
+LARGEST_BYTES = 256 << 20
 # The share of the card for the engine, and its memory besides the weights (an upper bound, not measured).
 CARD_SHARE, BESIDE_GIB = 0.9, 3.0
 
@@ -60,14 +62,14 @@ class Scorer:
                     "temperature": 0,
                     "prompt_logprobs": LIKELIEST,
                 }
-                answer = engine.ask("/v1/completions", body, timeout_seconds=600)
+                answer = engine.ask("/v1/completions", body, 600, LARGEST_BYTES)
                 found += positions(answer["choices"][0]["prompt_logprobs"], tokens)
         return found
 
     def _windows(self, engine: Engine, texts: list[str]) -> list[list[int]]:
         """Return the texts as windows of tokens, split by the served model's tokenizer."""
         prompt = {"model": NAME, "prompt": "\n".join(texts), "add_special_tokens": False}
-        tokens = engine.ask("/tokenize", prompt, timeout_seconds=60)["tokens"]
+        tokens = engine.ask("/tokenize", prompt, 60, LARGEST_BYTES)["tokens"]
         starts = range(0, len(tokens) - WINDOW_TOKENS + 1, WINDOW_TOKENS)
         return [tokens[start : start + WINDOW_TOKENS] for start in starts][:WINDOWS]
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import TypeGuard
+from typing import TYPE_CHECKING
 
 from ..catalog.recipes import RECIPES
 from ..util.suggest import RENAMED, did_you_mean
 from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 # Not commands yet.
 RESERVED_FOR_LATER = ("check", "gateway")
@@ -24,6 +27,8 @@ RESERVED = (*_WORDS.split(), *RESERVED_FOR_LATER)
 # systemd hides these folders from the units (ProtectHome=, PrivateTmp=).
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - refused, not used
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+# A path that no reader of the written files evaluates: neither Ansible, nor systemd, Compose, HAProxy or a shell.
+_FOLDER = re.compile(r"(/[\w+@-][\w.+@-]*|/\.\w[\w.+@-]*)+/?")
 POLICIES = ("best_fit", "exact")
 # The settings that a plan may reduce; `max_model_len` only down to max_model_len_min.
 GIVE_UP = ("kv_cache_dtype", "max_model_len", "model")
@@ -105,6 +110,8 @@ def _model(here: str, entry: object) -> Iterator[str]:
 def _model_name(at: str, model: str) -> Iterator[str]:
     if not model.startswith("/") and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model):
         yield f"{at} is {model!r}: write a hub's owner/name, or the absolute path of a folder."
+    elif model.startswith("/") and not _FOLDER.fullmatch(model):
+        yield f"{at} is {model!r}: name a folder whose path has only letters, digits and . _ + @ - between its slashes."
     elif "gguf" in model.lower() and not model.startswith("/"):
         yield f"{at} is {model!r}, and vLLM does not load GGUF: name the model's AWQ repository."
     if model.startswith(HIDDEN):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ..catalog import hf_config, model_families, recipes
 from ..catalog.model_families import Model, Unknown
@@ -11,6 +11,8 @@ from ..catalog.recipes import RECIPES, Recipe
 from ..vllm.formats import ONLINE, WEIGHT_FORMATS, members
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.facts import ModelConfig
     from roundhouse.schema.roster import WantedModel

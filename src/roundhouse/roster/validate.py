@@ -12,6 +12,7 @@ from typing import Any, cast
 from ..catalog.model_families import Model, Unknown
 from ..errors import UsageError
 from ..schema.roster import Addressed, Roster, WantedAgent
+from ..util.pairs import pairs
 from . import fields, ports
 from . import models as roster_models
 from .fields import MAX_NUM_BATCHED_TOKENS
@@ -75,7 +76,7 @@ def _together(at: str, agent: WantedAgent, configs: Configs) -> Iterator[str]:
     if seqs is not None and seqs > batched:
         yield f"{at}.max_num_seqs is {seqs}, above max_num_batched_tokens: write at most {batched}."
     models = [roster_models.find(entry, configs) for entry in agent["models"]]
-    for index, (entry, found) in enumerate(zip(agent["models"], models, strict=True)):
+    for index, (entry, found) in enumerate(pairs(agent["models"], models)):
         if sentence := roster_models.problem(f"{at}.models[{index}]", entry, found):
             yield sentence
         if sentence := roster_models.quantize_problem(f"{at}.models[{index}]", entry, configs):

@@ -16,6 +16,7 @@ class MeansFacts(TypedDict):
     cdi: list[str]
     runtimes: list[str]
     open_files: int | None
+    labels: bool
 
 
 class Disk(TypedDict):

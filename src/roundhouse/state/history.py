@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..util import files, timestamps
+from ..util import files, lock, timestamps
 from . import serving
 
 KEEP = 200  # switches
@@ -61,37 +57,50 @@ def path() -> Path:
     return serving.FOLDER / "history.jsonl"
 
 
+def _lock() -> Path:
+    """Return the lock of the writers: a switch, a failover and the units' hooks."""
+    return serving.FOLDER / "history.lock"
+
+
 def load() -> list[Entry]:
     """Return the entries, oldest first; a line of an unknown format is left out."""
     try:
-        lines = path().read_text().splitlines()
+        lines = path().read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
     found = []
     for line in lines:
         try:
             entry = Entry(**json.loads(line))
-            found.append(entry._replace(outcome=_FORMER.get(entry.outcome, entry.outcome)))
-        except (ValueError, TypeError):  # written by another version
+        except (ValueError, TypeError):  # written by another version, or damaged
             continue
+        if _is_whole(entry):
+            found.append(entry._replace(outcome=_FORMER.get(entry.outcome, entry.outcome)))
     return found
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Return whether a damaged file did not change the types that a switch reads."""
+    kinds = ((entry.began, (int, float)), (entry.previous, list), (entry.to, str), (entry.outcome, str))
+    stages = isinstance(entry.stages, dict) and all(isinstance(each, (int, float)) for each in entry.stages.values())
+    return stages and all(isinstance(value, kind) for value, kind in kinds)
 
 
 def add(entry: Entry) -> None:
     """Add an entry, and keep the newest KEEP switches and KEEP_CRASHES crashes. Raises OSError, RoundhouseError."""
     serving.make_folder()
     cause = entry.cause if entry.cause is None else entry.cause[:_CAUSE_CHARACTERS]
-    with _exclusive():
+    with lock.exclusive(_lock()):
         _write([*load(), entry._replace(cause=cause)])
 
 
 def note_restart(agent: str, at: float) -> None:
     """Note that a unit has its crashed engine ready again, `at` in seconds since the epoch. Raises OSError."""
-    with _exclusive():
+    with lock.exclusive(_lock()):
         entries = load()
         ended = [index for index, each in enumerate(entries) if each.outcome == CRASHED and each.to == agent]
         if ended and RESTART not in (last := entries[ended[-1]]).stages:
-            entries[ended[-1]] = last._replace(stages={RESTART: round(at - last.began, 1)})
+            entries[ended[-1]] = last._replace(stages={RESTART: max(0.0, round(at - last.began, 1))})
             _write(entries)
 
 
@@ -125,19 +134,4 @@ def _write(entries: list[Entry]) -> None:
     others = [each for each in entries if each.outcome != CRASHED][-KEEP:]
     kept = {id(each) for each in (*crashed, *others)}
     lines = [json.dumps(each._asdict()) for each in entries if id(each) in kept]  # in the order of the file
-    files.write(path(), "".join(f"{line}\n" for line in lines), durable=False)
-
-
-@contextmanager
-def _exclusive() -> Iterator[None]:
-    """Let one process at a time read and change the history: a switch, a failover and the units' hooks write it.
-
-    Not the lock of the folder: a process that holds that one for long would block a rollback here.
-    """
-    # Read-only, because root and the user of the units both open it, whichever made it.
-    descriptor = os.open(serving.FOLDER / "history.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    files.write(path(), "".join(f"{line}\n" for line in lines))

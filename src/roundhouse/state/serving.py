@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import RoundhouseError, unreadable
-from ..util import files, json_file
+from ..util import files, json_file, lock
 from ..util.process import BOOT_ID
 
 FOLDER = Path("/var/lib/roundhouse/state")
 LOCK = Path("/run/roundhouse/switch.lock")
+RUNNING = "switch_running"  # the error while another process holds the lock.
+UNWRITABLE = ("state_disk_full", "state_read_only", "state_unwritable")  # the errors of unwritable().
 # One file per agent, because to remove a file needs no disk space.
 _STOPPED = "stopped-"
+_LOCK = "serving.lock"
 _LOCK_POLL_SECONDS = 0.2
 # is_switching() holds the lock for a moment too, so one attempt is not enough.
 _LOCK_TRY_SECONDS = 0.5
@@ -36,34 +39,35 @@ def serving() -> list[str]:
 
 def record(name: str, conflicts: list[str]) -> None:
     """Record that `name` is active and that the agents it excludes are not."""
-    with prepared(name, conflicts) as commit:
+    with prepared([(name, conflicts)]) as commit:
         commit()
 
 
-@contextmanager
-def prepared(name: str, conflicts: list[str]) -> Iterator[Callable[[], None]]:
+@contextlib.contextmanager
+def prepared(started: list[tuple[str, list[str]]]) -> Iterator[Callable[[], None]]:
     """Write the record beside its place, and yield the function that puts it there, which needs no disk space.
 
-    Agents of two GPUs may become ready at the same moment, so each writer locks the folder. Both root's switch and the
-    unit's user can open it.
+    `started` are the names that become active, each with the names that it excludes. Agents of two GPUs may become
+    ready at the same moment, so each writer holds the lock.
     """
     path = FOLDER / "serving.json"
     before = serving()
-    aside = files.stage(path, json.dumps(_serving(name, conflicts, before)))
+    aside = files.stage(path, json.dumps(_serving(started, before)))
 
     def commit() -> None:
-        with files.exclusive(path.parent):
+        with lock.exclusive(FOLDER / _LOCK):
             now = serving()
             if now == before:
-                aside.rename(path)
+                files.place(aside, path)
             else:
-                json_file.write(path, _serving(name, conflicts, now))
-            (path.parent / f"{_STOPPED}{name}").unlink(missing_ok=True)
+                json_file.write(path, _serving(started, now))
+            forget_stopped([name for name, _ in started])
 
     try:
         yield commit
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that became read-only; the next writer removes it
+            aside.unlink(missing_ok=True)
 
 
 def stopped() -> list[str]:
@@ -86,24 +90,39 @@ def forget_stopped(names: list[str]) -> None:
 
 
 def make_folder() -> None:
-    """Create the folder, which is missing before the first start of a unit. Raises RoundhouseError."""
+    """Create the folder, which is missing before the first switch. Raises RoundhouseError."""
     try:
-        FOLDER.mkdir(parents=True, exist_ok=True)
+        files.make_folder(FOLDER)
+    except OSError as error:
+        raise unwritable(FOLDER, error) from None
+
+
+def own_folder() -> None:
+    """Create the folder, and take it over from the engines' account. Raises RoundhouseError.
+
+    Units of earlier versions give that account the folder when they start, also after a rollback to their plan.
+    """
+    make_folder()
+    try:
+        files.take_over(FOLDER)
     except OSError as error:
         raise unwritable(FOLDER, error) from None
 
 
 def unwritable(place: Path, error: OSError) -> RoundhouseError:
-    """Return the error of a state folder that cannot be written."""
+    """Return the error of a file that cannot be written; its folder is `place`, unless the error names the file."""
+    folder = str(Path(error.filename).parent) if isinstance(error.filename, str) else str(place)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         text, remedy = "Cannot write {place}: its disk is full.", "Free space (`df -h {place}`)."
-        return RoundhouseError("state_disk_full", text, remedy, place=str(place))
-    reason = error.strerror or type(error).__name__
-    text, remedy = "Cannot write {place} ({reason}).", "Run this as root."
-    return RoundhouseError("state_unwritable", text, remedy, place=str(place), reason=reason)
+        return RoundhouseError("state_disk_full", text, remedy, place=folder)
+    reason, text = error.strerror or type(error).__name__, "Cannot write {place} ({reason})."
+    if error.errno == errno.EROFS:
+        remedy = "Read the kernel's reason (`dmesg`), then make its file system writable."
+        return RoundhouseError("state_read_only", text, remedy, place=folder, reason=reason)
+    return RoundhouseError("state_unwritable", text, "Run this as root.", place=folder, reason=reason)
 
 
-@contextmanager
+@contextlib.contextmanager
 def switching(describe: Callable[[], str], *, wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the switch lock. The kernel frees it when the process ends.
 
@@ -111,7 +130,7 @@ def switching(describe: Callable[[], str], *, wait: Callable[[str], None] | None
     """
     try:
         LOCK.parent.mkdir(mode=0o755, exist_ok=True)
-        file = LOCK.open("a")
+        descriptor = lock.opened(LOCK)
     except OSError as error:
         raise RoundhouseError(
             "lock_unwritable",
@@ -121,37 +140,30 @@ def switching(describe: Callable[[], str], *, wait: Callable[[str], None] | None
             reason=error.strerror or type(error).__name__,
         ) from None
     end = time.monotonic() + _LOCK_TRY_SECONDS
-    with file:
-        while not _locked(file.fileno()):
+    try:
+        while not lock.taken(descriptor):
             if time.monotonic() < end:
                 time.sleep(_LOCK_POLL_SECONDS)
                 continue
             sentence = f"another switch is running ({describe()})"
             if wait is None:
                 text = f"{sentence[:1].upper()}{sentence[1:]}."
-                raise RoundhouseError("switch_running", text, "Try again, or wait for it with --wait.")
+                raise RoundhouseError(RUNNING, text, "Try again, or wait for it with --wait.")
             wait(sentence)
             time.sleep(_LOCK_POLL_SECONDS)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def is_switching() -> bool:
     """Return whether a switch runs now; this needs no root."""
-    try:
-        with LOCK.open() as file:
-            return not _locked(file.fileno())
-    except FileNotFoundError:
-        return False
+    return lock.is_held(LOCK)
 
 
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _serving(name: str, conflicts: list[str], before: list[str]) -> dict[str, object]:
-    # Newest first: an agent that was removed from the roster and added again must not come before it.
-    return {"schema": 1, "serving": [name, *(each for each in before if each != name and each not in conflicts)]}
+def _serving(started: list[tuple[str, list[str]]], before: list[str]) -> dict[str, object]:
+    names = before
+    for name, conflicts in started:
+        # Newest first: an agent that was removed from the roster and added again must not come before it.
+        names = [name, *(each for each in names if each != name and each not in conflicts)]
+    return {"schema": 1, "serving": names}

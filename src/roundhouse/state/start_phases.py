@@ -115,7 +115,7 @@ def keep(agent: Agent, progress: Progress, seconds: float) -> None:
     others = [each for each in starts if each.agent != made.agent]
     same = [each for each in starts if (each.agent, each.model_path) == (made.agent, made.model_path)]
     content = {"schema": SCHEMA, "starts": [each._asdict() for each in [*others, *same[1 - KEEP :], made]]}
-    json_file.write(path(), content, durable=False)
+    json_file.write(path(), content)
 
 
 def load() -> list[KnownStart]:
@@ -128,4 +128,13 @@ def load() -> list[KnownStart]:
 
 def _load() -> list[Start]:
     starts = json_file.read(path(), SCHEMA).get("starts")
-    return [Start(**each) for each in starts] if isinstance(starts, list) else []
+    return [Start(**each) for each in starts if _is_whole(each)] if isinstance(starts, list) else []
+
+
+def _is_whole(each: object) -> bool:
+    """Return whether an entry has what a start reads; a damaged one must not fail every switch."""
+    if not isinstance(each, dict) or each.keys() != set(Start._fields):
+        return False
+    began = each["began"]
+    seconds = (each["seconds"], *began.values()) if isinstance(began, dict) else (None,)
+    return all(isinstance(value, (int, float)) for value in seconds)

@@ -34,7 +34,7 @@ def files(agent: Agent) -> list[Path]:
 def record(agent: Agent, invocation: str) -> None:
     """Record the configuration of this start, systemd's `invocation` of the unit. Raises OSError."""
     content = {"schema": _SCHEMA, "invocation": invocation, "sha256": digest(agent)}
-    json_file.write(_path(agent), content, durable=False)
+    json_file.write(_path(agent), content)
 
 
 def recorded(agent: Agent, invocation: str | None) -> str | None:

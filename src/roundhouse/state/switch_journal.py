@@ -44,7 +44,7 @@ class Switching(NamedTuple):
 
     def text(self, now: float | None = None) -> str:
         """Return it in one line: `switching to dev since 12 s, start: loading weights 42 %, about 12 s left`."""
-        seconds = (time.time() if now is None else now) - self.began
+        seconds = max(0.0, (time.time() if now is None else now) - self.began)  # the clock may have been set back
         note = f": {self.note}" if self.note else ""
         if self.phase == "rollback":
             return f"rolling back the switch to {self.to}, which began {seconds:.0f} s ago{note}"
@@ -92,40 +92,41 @@ class Journal:
             "stages": {},
         }
         self._noted = 0.0
-        self._begun = False
+        self.begun = False
 
     def begin(self) -> None:
         """Write the first entry: from now on the switch may be killed. Raises RoundhouseError on a full disk."""
         serving.make_folder()
+        self.begun = True  # before the write, so that a signal after it still causes a rollback
         try:
             files.remove_leftovers(serving.FOLDER)
             json_file.write(path(), self.entry)
         except OSError as error:
+            self.begun = False
             raise serving.unwritable(serving.FOLDER, error) from None
-        self._begun = True
 
     def phase(self, name: str, stages: dict[str, float], code: str | None = None) -> None:
         """Write the phase that begins, and the error before it. A disk that is full by now does no harm."""
         self.entry |= {"phase": name, "note": "", "step": "", "percent": None, "stages": dict(stages), "code": code}
-        self._rewrite()
+        self._rewrite(durable=True)
 
     def note(self, note: Note) -> None:
         """Write the progress of the phase."""
         if time.monotonic() - self._noted >= _NOTE_SECONDS:
             self._noted = time.monotonic()
             self.entry |= {"note": note.text, "step": note.step, "percent": note.percent}
-            self._rewrite()
+            self._rewrite(durable=False)
 
     def end(self) -> None:
-        """Remove the entry: the switch is committed or rolled back."""
-        path().unlink(missing_ok=True)
-        self._begun = False
+        """Remove the entry: the switch is committed or rolled back. Raises OSError."""
+        remove()
+        self.begun = False
 
-    def _rewrite(self) -> None:
-        if not self._begun:
+    def _rewrite(self, *, durable: bool) -> None:
+        if not self.begun:
             return
         try:
-            json_file.write(path(), self.entry, durable=False)
+            json_file.write(path(), self.entry, durable=durable)
         except OSError:  # the entry of an earlier phase has the same agents
             self.entry["note"] = ""
 
@@ -133,6 +134,16 @@ class Journal:
 def path() -> Path:
     """Return the file."""
     return serving.FOLDER / "switch.json"
+
+
+def remove() -> None:
+    """Remove the entry, also one that a power loss left empty. Raises OSError."""
+    files.remove(path())
+
+
+def is_left() -> bool:
+    """Return whether a killed switch left its entry, in any state; this needs no root."""
+    return path().exists() and not serving.is_switching()
 
 
 def killed() -> Killed | None:
@@ -171,7 +182,7 @@ def describe() -> str:
     entry = _read()
     if entry is None:
         return "it checks the agent"
-    seconds = time.time() - entry["began"]
+    seconds = max(0.0, time.time() - entry["began"])  # the clock may have been set back
     note = f": {entry['note']}" if entry["note"] else ""
     return f"to {entry['to']}, pid {entry['pid']}, since {seconds:.0f} s, now {entry['phase']}{note}"
 

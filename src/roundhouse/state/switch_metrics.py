@@ -15,7 +15,7 @@ from .history import Entry
 _NAME = "roundhouse_switch_phase_seconds"
 _HEAD = f"# TYPE {_NAME} histogram\n"
 _LE = ("1", "2.5", "5", "10", "30", "60", "120", "300", "600", "+Inf")
-_LINE = re.compile(r"^(\S+{.*}) (\S+)$", re.MULTILINE)
+_LINE = re.compile(r"^(\S+{.*}) (\d[\d.e+-]*)$", re.MULTILINE)  # a damaged line is left out
 
 
 def path() -> Path:
@@ -26,14 +26,14 @@ def path() -> Path:
 def add(entry: Entry) -> None:
     """Count a switch; `all` is the sum of its phases. Raises OSError."""
     try:
-        found = {series: float(value) for series, value in _LINE.findall(path().read_text())}
+        found = {series: float(value) for series, value in _LINE.findall(path().read_text(errors="replace"))}
     except FileNotFoundError:
         found = {}
     for phase, seconds in {**entry.stages, "all": sum(entry.stages.values())}.items():
         labels = f'from="{entry.previous[0] if entry.previous else ""}",to="{entry.to}",phase="{phase}"'
         _count(found, f'{labels},outcome="{entry.outcome}"', seconds)
     text = "".join(f"{series} {value:g}\n" for series, value in found.items())
-    files.write(path(), _HEAD + text, durable=False)
+    files.write(path(), _HEAD + text)
 
 
 def _count(found: dict[str, float], labels: str, seconds: float) -> None:

@@ -21,7 +21,7 @@ from ..state.note import Report
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Transaction:
     """A switch or a deployment: it has phases, and a rollback if one of them fails."""
 
@@ -29,8 +29,8 @@ class Transaction:
     drain_seconds: float
     report: Report
     log: switch_journal.Journal  # its entry on disk
-    stages: dict[str, float] = field(default_factory=dict)  # seconds of each phase that ended
-    cuts: list[int] = field(default_factory=list)  # requests that were cut, an entry for each drain
+    stages: dict[str, float] = field(default_factory=dict, init=False)  # seconds of each phase that ended
+    cuts: list[int] = field(default_factory=list, init=False)  # requests that were cut, an entry for each drain
 
     @property
     def cause(self) -> str:
@@ -77,7 +77,7 @@ class Transaction:
         add_to_history(entry, self.report)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Switch(Transaction):
     """One switch while it runs."""
 

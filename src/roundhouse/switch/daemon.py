@@ -1,12 +1,13 @@
 """The control service: starts the agents that requests wait for. `scheduler.py` decides; this observes and acts.
 
+It also recovers from killed commands, as recovery.py decides.
+
 A switch runs as the command, in a separate process, so the end of this service does not end it. The switch's lock
 excludes a switch by hand and one of this service at the same time.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -24,19 +25,22 @@ from ..gateway.scheduler import Decision, Load, Scheduler
 from ..host import systemd
 from ..plan import deployed
 from ..schema.plan import Plan
-from ..state import serving, switch_journal
+from ..state import serving
 from ..state.note import Report
-from . import daemon_socket
+from ..util.pairs import pairs
+from . import daemon_socket, recovery
 
 EVERY_SECONDS = 0.25
 # The interval of the units' states while no request waits: each look costs a process.
 _UNITS_SECONDS = 5.0
+# The interval of looks at the gateway's routes and at what a killed command left.
+_RECOVERY_SECONDS = 2.0
 
 
 class Job(NamedTuple):
-    """A running switch or stop."""
+    """A running switch, stop, or recovery, which has no decision."""
 
-    decision: Decision
+    decision: Decision | None
     process: subprocess.Popen[str]
 
 
@@ -48,6 +52,8 @@ class Control:
         self.names = [agent["name"] for agent in plan["agents"]]
         self.scheduler = Scheduler(on_demand.load(), on_demand.conflicts(plan), EVERY_SECONDS)
         self.job: Job | None = None
+        self._recovery = recovery.Recovery(time.monotonic)
+        self._checked = float("-inf")
         self._loaded: dict[str, float] = {}
         self._asked_units, self._first = float("-inf"), True
         self._offers: on_demand.Offers | None = None
@@ -60,7 +66,9 @@ class Control:
                 return
             self._end(self.job)
         if serving.is_switching():  # by hand, or begun before this service started
-            self._asked_units = float("-inf")
+            self._asked_units = self._checked = float("-inf")
+            return
+        if self._recover(time.monotonic()):
             return
         loads = haproxy.read(self.names)
         if loads is None:  # the gateway does not run, so no request waits
@@ -74,10 +82,25 @@ class Control:
         if decision:
             self._begin(decision)
 
+    def _recover(self, now: float) -> bool:
+        """Complete or undo what a killed command left, and correct the gateway; return whether that has begun."""
+        if now - self._checked < _RECOVERY_SECONDS:
+            return False
+        self._checked = now
+        words = self._recovery.due(self.plan)
+        if words == recovery.ROUTES:
+            haproxy.publish_routes(self.plan, self.report)
+        if words != recovery.RESUME:
+            return False
+        self.report("a command was killed before it was complete: recovering")
+        self._recovery.begun()
+        self.job = Job(None, daemon_socket.command(words))
+        return True
+
     def _read_units(self, now: float, loads: dict[str, Load]) -> None:
         if now - self._asked_units < _UNITS_SECONDS and not any(load.waiting for load in loads.values()):
             return
-        shown = zip(self.names, systemd.show_all([agent["unit"] for agent in self.plan["agents"]]), strict=True)
+        shown = pairs(self.names, systemd.show_all([agent["unit"] for agent in self.plan["agents"]]))
         seen = [(name, each) for name, each in shown if not isinstance(each, RoundhouseError)]
         self._loaded = {
             # The time of an agent that was loaded before this service counts from its own start.
@@ -116,16 +139,10 @@ class Control:
         self.job, self._asked_units = None, float("-inf")
         told, _ = job.process.communicate()
         if job.process.returncode != 0:
-            self.report(_why(told, job.process.returncode))
-            if not job.decision.free:
+            (error, *_) = daemon_socket.answer_of(told, job.process.returncode)["errors"]
+            self.report(str(error["message"]))
+            if job.decision and not job.decision.free:
                 self.scheduler.failed(job.decision.agent, time.monotonic())
-
-
-def _why(told: str, status: int) -> str:
-    try:
-        return str(json.loads(told)["errors"][0]["message"])
-    except (ValueError, LookupError, TypeError):
-        return f"The command ended with exit status {status} and printed no result."
 
 
 def serve(plan: Plan, report: Report) -> None:
@@ -139,9 +156,6 @@ def serve(plan: Plan, report: Report) -> None:
         signal.signal(number, end)
     if plan.get("gateway_port") is None:
         raise RoundhouseError("gateway_not_deployed", "The plan has no gateway.", "Deploy with gateway_enabled: true.")
-    killed = switch_journal.killed()
-    if killed and not serving.is_switching():
-        report(f"a switch to {killed.to} was killed in its phase {killed.phase}: the next switch continues from there")
     one, begun = Control(plan, report), _stamps()
     with daemon_socket.listening() as busy:
         notify("READY=1")

@@ -19,12 +19,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Union
 
 from ..agents import ports
 from ..errors import RoundhouseError, UsageError
 from ..state.note import Report
-from ..util import console
+from ..util import console, json_file
 
 PATH = Path("/run/roundhouse-control.sock")
 # Set for a command that the service has started: that command does the work itself.
@@ -33,7 +33,8 @@ ALONE = "ROUNDHOUSE_ALONE"
 _SYSTEMDS = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _FIRST_FILE = 3  # the first socket from systemd, see sd_listen_fds(3)
 _HELLO_SECONDS = 5.0
-_Request = socket.socket | tuple[bytes, socket.socket]  # of socketserver; the latter is for datagrams
+_LONGEST_FRAME = 64 << 10
+_Request = Union[socket.socket, tuple[bytes, socket.socket]]  # of socketserver; the latter is for datagrams
 
 
 def command(words: list[str], stderr: int | None = None) -> subprocess.Popen[str]:
@@ -118,6 +119,22 @@ def _with_holder(error: RoundhouseError) -> RoundhouseError:
     return error
 
 
+def answer_of(told: str, status: int) -> dict[str, Any]:
+    """Return the object that a command printed; an error for a command that was killed before it printed one."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(told)
+        if isinstance(found, dict) and "ok" in found:
+            return found
+    how = f"signal {-status}" if status < 0 else f"exit status {status}"
+    error = RoundhouseError(
+        "command_ended_without_result",
+        "The control service's command ended with {how} and printed no result.",
+        "Run `roundhouse status`; an interrupted switch is completed or undone within a minute.",
+        how=how,
+    )
+    return {"schema": console.SCHEMA, "ok": False, "errors": [error.as_json()]}
+
+
 @contextmanager
 def listening() -> Iterator[Callable[[], bool]]:
     """Accept commands, and yield a function that returns whether one runs. Raises RoundhouseError without systemd."""
@@ -135,21 +152,39 @@ def listening() -> Iterator[Callable[[], bool]]:
             server.shutdown()
 
 
+def words_of(frame: bytes) -> list[str] | None:
+    """Return the words of a command's frame, None for any other frame or a part of one."""
+    try:
+        told = json_file.parse(frame)
+    except ValueError:
+        return None
+    words = told.get("words") if isinstance(told, dict) else None
+    if not isinstance(words, list) or not all(isinstance(word, str) and word.isprintable() for word in words):
+        return None
+    return words
+
+
 class _Handler(socketserver.StreamRequestHandler):
     """One command."""
 
     def handle(self) -> None:
         """Start the command, and pass on its reports and its result."""
         self._tell({"hello": os.getpid()})
-        asked = self.rfile.readline()
-        if not asked:
+        words = words_of(self.rfile.readline(_LONGEST_FRAME))
+        if words is None:
             return
-        process = command(json.loads(asked)["words"], stderr=subprocess.PIPE)
+        process = command(words, stderr=subprocess.PIPE)
         threading.Thread(target=self._interrupts, args=(process,), daemon=True).start()
         for line in process.stderr or []:
             self._tell({"said": line.strip()})
         told, _ = process.communicate()
-        self._tell({"answer": {**json.loads(told), "rc": process.returncode}})
+        self._tell({"answer": {**answer_of(told, process.returncode), "rc": process.returncode}})
+
+    def finish(self) -> None:
+        """Wake the thread that reads interrupts: it holds the lock of the file that this closes."""
+        with contextlib.suppress(OSError):  # the client has closed the connection
+            self.connection.shutdown(socket.SHUT_RD)
+        super().finish()
 
     def _interrupts(self, process: subprocess.Popen[str]) -> None:
         # A closed connection counts as an interrupt too.

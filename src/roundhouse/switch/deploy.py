@@ -7,17 +7,17 @@ The files of a set alone define what it starts, and in which runtime.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NoReturn, TypedDict
 
 from ..agents import drain, prestart_checks
 from ..agents.drain import UP
-from ..errors import RoundhouseError
 from ..gateway import haproxy, haproxy_config, on_demand
 from ..host import systemd
 from ..plan import plan_sets
 from ..plan.plan_sets import PlanSet
+from ..plan.staged_files import Staged
 from ..schema.plan import Agent
 from ..state import history, serving, switch_journal
 from ..state.note import Report
@@ -25,7 +25,7 @@ from . import context, deploy_journal, next_run, resume, rollback, transaction
 from .context import Transaction
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Deployment(Transaction):
     """One running deployment. The agents of `stopping` and `previous` belong to the old set, the others to the new."""
 
@@ -34,6 +34,7 @@ class Deployment(Transaction):
     starting: list[Agent]
     staying: list[Agent]  # active, with unchanged files
     stopping: list[Agent]
+    staged: list[Staged] = field(default_factory=list)  # the new files, then the old ones, once it has begun
 
     @property
     def cause(self) -> str:
@@ -76,7 +77,10 @@ def deploy(
             resumed = resume.resume_locked(new.plan, report)
             done = {"serving": resumed["serving"], "changed": resumed["changed"], "stages": {}}
     if moved or not proved:
-        plan_sets.record(new, served=start_agents)
+        try:
+            plan_sets.record(new, served=start_agents)
+        except OSError as error:
+            raise serving.unwritable(plan_sets.FOLDER, error) from None
     haproxy_config.follow(new.plan, report)
     on_demand.note_deployment(report)
     return {"plan": new.name, "moved": moved, **done}
@@ -116,26 +120,34 @@ def _place(new: PlanSet, old: PlanSet | None, report: Report) -> None:
         if systemd.state(agent["unit"]) in UP:
             report(f"{agent['name']} is no longer in the roster: stopping it")
             systemd.stop(agent["unit"])
-    new.put(old)
-    plan_sets.record(new, served=False)
+    try:
+        new.put(old)
+        plan_sets.record(new, served=False)
+    except OSError as error:
+        raise serving.unwritable(plan_sets.FOLDER, error) from None
 
 
 def _exchange(now: Deployment) -> Exchanged:
     for agent in now.starting:
         prestart_checks.check_host(agent, [other["unit"] for other in now.stopping])
-    _begin(now)
-    haproxy.publish_routes(now.old.plan, now.report)
     try:
-        _forward(now)
-        with rollback.signals_ignored():  # this record is the commit
-            plan_sets.record(now.new, served=True)
+        _begin(now)
+        haproxy.publish_routes(now.old.plan, now.report)
+        # Written before any agent is stopped, as in a switch.
+        with serving.prepared([(agent["name"], agent["conflicts"]) for agent in now.starting]) as record_active:
+            _forward(now)
+            with rollback.signals_ignored():  # the record of the plan is the commit
+                plan_sets.record(now.new, served=True)
+                # By itself: a disk that is read-only by now does not undo the deployment.
+                transaction.on_disk(now.report, record_active)
     except BaseException as error:
+        if not now.staged:  # nothing was stopped
+            raise
         _roll_back(now, error)
-    deploy_journal.end()
-    for agent in now.starting:
-        serving.record(agent["name"], agent["conflicts"])
-    now.log.end()
+    # The extra files last, because a rollback on a read-only disk could not restore them.
+    transaction.on_disk(now.report, now.staged[0].remove_extra, deploy_journal.end, now.log.end)
     haproxy.publish_routes(now.new.plan, now.report)
+    now.staged[1].discard()
     if now.starting:
         now.record(history.DONE)
     for agent in now.staying:  # if its canary fails, it is restarted, as by any switch to it
@@ -145,25 +157,37 @@ def _exchange(now: Deployment) -> Exchanged:
 
 
 def _begin(now: Deployment) -> None:
-    """Keep both sets, and record that one replaces the other. Raises RoundhouseError."""
+    """Write all that the deployment and its rollback need, and record that one set replaces the other.
+
+    Raises RoundhouseError, without a change.
+    """
+    staged: list[Staged] = []
     try:
         plan_sets.record(now.old, served=True)
         now.new.keep(plan_sets.folder(now.new.name))
+        staged += [now.new.stage(now.old), now.old.stage_undo(now.new)]
         deploy_journal.begin(now.old, now.new, [agent["name"] for agent in now.previous])
-    except OSError as error:
-        raise serving.unwritable(plan_sets.FOLDER, error) from None
-    if now.starting:
-        try:
+        if now.starting:
             now.log.begin()
-        except RoundhouseError:
-            deploy_journal.end()
-            raise
+    except BaseException as error:
+        _withdraw(now, staged)
+        if isinstance(error, OSError):
+            raise serving.unwritable(plan_sets.FOLDER, error) from None
+        raise
+    now.staged.extend(staged)
+
+
+def _withdraw(now: Deployment, staged: list[Staged]) -> None:
+    """End a deployment that has not begun."""
+    for each in staged:
+        each.discard()
+    transaction.on_disk(now.report, deploy_journal.end, *([now.log.end] if now.log.begun else []))
 
 
 def _forward(now: Deployment) -> None:
     now.stop(now.stopping)
     # After the stop, because an agent stops as its present unit file defines.
-    now.timed("place", partial(now.new.put, now.old))
+    now.timed("place", now.staged[0].put)
     for agent in now.starting:
         now.start(now.new.plan, agent, now.stopping)
 
@@ -174,8 +198,7 @@ def _roll_back(now: Deployment, error: BaseException) -> NoReturn:
         what = f"The deployment of the plan {now.new.name}"
         failure = rollback.roll_back(now, what, error, now.old.plan, partial(_undo, now))
         if now.old.is_in_place(now.new):  # otherwise the next run restores it
-            deploy_journal.end()
-            now.log.end()
+            transaction.on_disk(now.report, deploy_journal.end, now.log.end)
             failure = context.with_sentence(failure, f"The plan {now.old.name} is in place again.")
             told = next_run.after_rollback(now.old, now.new)
             failure.remedy = " ".join(filter(None, (failure.remedy, told)))
@@ -186,13 +209,17 @@ def _roll_back(now: Deployment, error: BaseException) -> NoReturn:
 
 def _undo(now: Deployment) -> list[str]:
     """Stop the agents of the new set, restore the old set, and return the stopped units."""
+    if now.old.is_in_place(now.new):  # no unit has new files
+        for each in now.staged:
+            each.discard()
+        return []
     stay = {agent["name"] for agent in now.staying}
-    started: list[Agent] = []
-    if not now.old.is_in_place(now.new):  # otherwise no unit has new files
-        running = [agent for agent in now.new.plan["agents"] if systemd.state(agent["unit"]) in UP]
-        started = [agent for agent in running if agent["name"] not in stay]
-        drain.drain(started, 0, now.report, now.log.note)
-    now.old.put(now.new)
+    running = [agent for agent in now.new.plan["agents"] if systemd.state(agent["unit"]) in UP]
+    started = [agent for agent in running if agent["name"] not in stay]
+    drain.drain(started, 0, now.report, now.log.note)
+    now.staged[0].discard()
+    now.staged[1].put()
+    now.staged[1].remove_extra()
     for agent in now.new.plan["agents"]:
         if now.old.agent(agent["name"]) is None:
             systemd.reset_failed(agent["unit"])  # a removed unit that failed would stay listed

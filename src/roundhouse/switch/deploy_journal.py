@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..agents.drain import UP
+from ..errors import RoundhouseError
 from ..host import systemd
 from ..plan import deployed, plan_sets
 from ..plan.plan_sets import PlanSet
 from ..schema.plan import Plan
+from ..state import serving
 from ..state.note import Report
-from ..util import json_file
+from ..util import files, json_file
 
 SCHEMA = 1
 
@@ -36,8 +38,13 @@ def begin(before: PlanSet, to: PlanSet, serving: list[str]) -> None:
 
 
 def end() -> None:
-    """Remove the note."""
-    _path().unlink(missing_ok=True)
+    """Remove the note. Raises OSError."""
+    files.remove(_path())
+
+
+def is_left() -> bool:
+    """Return whether a killed deployment left its note; this needs no root."""
+    return _path().exists() and not serving.is_switching()
 
 
 def killed() -> Killed | None:
@@ -47,29 +54,58 @@ def killed() -> Killed | None:
     return Killed(**found) if found.keys() == set(Killed._fields) else None
 
 
-def plan_in_force(plan: Plan, report: Report) -> Plan:
-    """Return the given plan, or the previous one if a killed deployment had to be undone."""
-    if undo_killed(report):
-        plan = deployed.load(deployed.PATH)
-    return plan
+def plan_in_force(report: Report) -> Plan:
+    """Return the plan in place, after a killed deployment was undone; for the holder of the lock.
+
+    A plan that was read before the lock may be the one of an earlier deployment. Raises RoundhouseError.
+    """
+    undo_killed(report)
+    return deployed.load(deployed.PATH)
 
 
 def undo_killed(report: Report) -> Killed | None:
-    """Restore the set before a killed deployment, and return its record; None without one."""
+    """Restore the set before a killed deployment, and return its record; None without one. Raises RoundhouseError."""
+    try:
+        return _undo(report)
+    except OSError as error:
+        raise serving.unwritable(plan_sets.FOLDER, error) from None
+
+
+def _undo(report: Report) -> Killed | None:
     found = killed()
     if found is None:
+        end()  # a power loss may have left the note empty
         return None
+    to = _kept(found.to, report)
     if (last := plan_sets.load()) and last[-1].name == found.to and last[-1].served:
-        end()  # it was complete, and killed before it removed the note
+        if to:  # it was complete, and killed before it removed extra files and the note
+            to.put(_kept(found.before, report))
+        end()
         return None
-    before, to = plan_sets.read(plan_sets.folder(found.before)), plan_sets.read(plan_sets.folder(found.to))
     report(f"a deployment of the plan {found.to} was killed: restoring the plan {found.before}")
-    for agent in to.plan["agents"]:
+    if before := _kept(found.before, report):
+        _put(before, to)
+    elif to:  # a whole set that was never active is better than files of two sets
+        report(f"placing the whole plan {found.to} instead")
+        to.put(None)
+    end()
+    return found
+
+
+def _kept(name: str, report: Report) -> PlanSet | None:
+    """Return a kept set, None if it is damaged: the host then keeps the files in place."""
+    try:
+        return plan_sets.read(plan_sets.folder(name))
+    except RoundhouseError as error:
+        report(f"the kept plan {name} is damaged: {error.text}")
+        return None
+
+
+def _put(before: PlanSet, to: PlanSet | None) -> None:
+    for agent in to.plan["agents"] if to else []:
         if before.agent(agent["name"]) is None and systemd.state(agent["unit"]) in UP:
             systemd.stop(agent["unit"])  # its unit file is removed
     before.put(to)
-    end()
-    return found
 
 
 def _path() -> Path:

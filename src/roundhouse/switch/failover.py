@@ -33,7 +33,7 @@ def fail_over(plan: Plan, name: str, report: Report) -> FailoverResult:
     """Start the next candidate in place of an agent. Raises RoundhouseError if none of them starts."""
     find(plan, name)
     with serving.switching(switch_journal.describe, wait=context.report_wait_once(report)):
-        plan = deploy_journal.plan_in_force(plan, report)
+        plan = deploy_journal.plan_in_force(report)
         agent = find(plan, name)
         if why := _needless(plan, agent):
             report(why)

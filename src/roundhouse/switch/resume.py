@@ -16,6 +16,7 @@ from ..agents.prestart_checks import check
 from ..errors import RoundhouseError, interrupted
 from ..gateway import haproxy
 from ..host import systemd
+from ..plan import deployed
 from ..plan.deployed import find
 from ..schema.plan import Agent, Plan
 from ..state import serving as state_serving
@@ -32,10 +33,10 @@ class ResumeResult(TypedDict):
     changed: list[str]
 
 
-def resume(plan: Plan, report: Report) -> ResumeResult:
+def resume(report: Report) -> ResumeResult:
     """Make the agents active that should be. Raises RoundhouseError if one of them fails."""
     with state_serving.switching(switch_journal.describe):
-        return resume_locked(deploy_journal.plan_in_force(plan, report), report)
+        return resume_locked(deploy_journal.plan_in_force(report), report)
 
 
 def resume_locked(plan: Plan, report: Report) -> ResumeResult:
@@ -52,15 +53,32 @@ def resume_locked(plan: Plan, report: Report) -> ResumeResult:
                 check(agent, [other["unit"] for other in stopping])
     # An agent that cannot start with the new plan continues to run with the old one.
     staying = [agent for agent in stopping if {agent["name"], *agent["conflicts"]} & errors.keys()]
-    with signals_ignored():  # a signal after a stop and before a record would leave no active agent
-        for agent in stopping:
-            if agent not in staying:
-                report(f"{agent['name']} runs with an earlier deployment: stopping it")
-                systemd.stop(agent["unit"])
+    _stop(plan, [agent for agent in stopping if agent not in staying], report)
     changed = _start_all(plan, [agent for agent in serving if agent["name"] not in errors], report, errors)
+    if not any(error.code == "interrupted" for error in errors.values()):
+        _end_journal(report)
+        haproxy.publish_routes(plan, report)
     if errors:
         raise context.with_sentence(_all(errors), transaction.active_agents(plan))
     return {"serving": [agent["name"] for agent in serving], "changed": changed}
+
+
+def _stop(plan: Plan, agents: list[Agent], report: Report) -> None:
+    """Stop agents that a start replaces; the gateway holds their requests, which a stopping engine refuses."""
+    if not agents:
+        return
+    with signals_ignored():  # a signal after a stop and before a record would leave no active agent
+        haproxy.publish_routes(plan, report, held=[agent["name"] for agent in agents])
+        for agent in agents:
+            report(f"{agent['name']} runs with an earlier deployment: stopping it")
+            systemd.stop(agent["unit"])
+
+
+def _end_journal(report: Report) -> None:
+    """End a killed switch that no start completed or rolled back, such as one whose agents fail their checks."""
+    if killed := switch_journal.killed():
+        context.record_killed(killed, report)
+    transaction.on_disk(report, switch_journal.remove)
 
 
 def _start_all(plan: Plan, agents: list[Agent], report: Report, errors: dict[str, RoundhouseError]) -> list[str]:
@@ -90,18 +108,36 @@ def _queue(agents: list[Agent], errors: dict[str, RoundhouseError]) -> None:
                 systemd.start(agent["unit"])
 
 
-def start_only(plan: Plan, report: Report) -> list[str]:
+def start_only(report: Report) -> list[str]:
     """Queue the starts of the agents that should be active, and return their names. A boot does not wait for engines.
 
-    A switch that was cut off by the end of the machine was not committed, so its previous agents are started.
+    A switch that was cut off by the end of the machine was not committed, so its previous agents are started. While
+    another command holds the lock, its switch continues, and the plan in place is the one to start.
     """
-    if not state_serving.is_switching():
-        plan = deploy_journal.plan_in_force(plan, report)
+    try:
+        with state_serving.switching(switch_journal.describe):
+            return _start_only(_plan_at_boot(report), report, recover=True)
+    except RoundhouseError as error:
+        if error.code != state_serving.RUNNING:
+            raise
+    return _start_only(deployed.load(deployed.PATH), report, recover=False)
+
+
+def _plan_at_boot(report: Report) -> Plan:
+    try:
+        return deploy_journal.plan_in_force(report)
+    except RoundhouseError as error:  # a full disk or a damaged file; the plan in place is better than no agent
+        report(error.message)
+        return deployed.load(deployed.PATH)
+
+
+def _start_only(plan: Plan, report: Report, *, recover: bool) -> list[str]:
     serving = wanted(plan, report)
     names = [agent["name"] for agent in serving]
-    if (killed := switch_journal.killed()) and not state_serving.is_switching():
-        context.record_killed(killed, report, finished=killed.to in names)
-        switch_journal.path().unlink(missing_ok=True)
+    if recover:
+        if killed := switch_journal.killed():
+            context.record_killed(killed, report, finished=killed.to in names)
+        transaction.on_disk(report, switch_journal.remove)
     haproxy.publish_routes(plan, report)
     errors: dict[str, RoundhouseError] = {}
     _queue(serving, errors)

@@ -29,17 +29,17 @@ def roll_back(
     now.report(failure.message)
     now.log.phase("rollback", now.stages, failure.code)
     failed: list[tuple[str, RoundhouseError]] = []
+    gone: list[str] = []
     try:
         gone = undo()
-    except Exception as second:  # the previous agents' files may not be in place
+    except Exception as second:  # some files may be the new ones; systemd still has the loaded units
         failed.append(("The rollback failed too", as_error("The rollback", second)))
-    else:
-        for other in now.previous:
-            now.report(f"restoring {other['name']}")
-            try:
-                _restore(now, plan, other, gone)
-            except Exception as second:
-                failed.append((f"The rollback to {other['name']} failed too", as_error(what, second)))
+    for other in now.previous:
+        now.report(f"restoring {other['name']}")
+        try:
+            _restore(now, plan, other, gone)
+        except Exception as second:
+            failed.append((f"The rollback to {other['name']} failed too", as_error(what, second)))
     return _both(failure, failed) if failed else failure
 
 
@@ -53,11 +53,17 @@ def outcome(now: Transaction, failure: RoundhouseError) -> str:
 def _both(failure: RoundhouseError, failed: list[tuple[str, RoundhouseError]]) -> RoundhouseError:
     """Return the error of a transaction whose rollback failed too; its cause is the transaction's."""
     errors = [failure, *(error for _, error in failed)]
-    text = " ".join([failure.text, *(f"{what}: {error.text}" for what, error in failed)])
+    text = " ".join([failure.text, *(f"{what}{_why(error, failure)}" for what, error in failed)])
     made = RoundhouseError(FAILED, text, " ".join(dict.fromkeys(each.remedy for each in errors if each.remedy)))
     cause = failure.fields.get("cause", failure.code)
     made.fields = {"cause": cause, "errors": [each.as_json() for each in errors]}
     return made
+
+
+def _why(error: RoundhouseError, first: RoundhouseError) -> str:
+    """Return the end of the sentence about an error of a rollback; a disk's error is not repeated for each folder."""
+    same = error.text == first.text or (error.code == first.code and error.code in serving.UNWRITABLE)
+    return " for the same reason." if same else f": {error.text}"
 
 
 def as_error(what: str, error: BaseException) -> RoundhouseError:
@@ -65,7 +71,7 @@ def as_error(what: str, error: BaseException) -> RoundhouseError:
     if isinstance(error, RoundhouseError):
         return error
     if isinstance(error, OSError):
-        return serving.unwritable(serving.FOLDER, error)
+        return serving.unwritable(serving.FOLDER, error)  # names the file's own folder, if the error has it
     if isinstance(error, Exception):  # a bug here or in a library must not cost an agent
         text = "{what} failed with an unexpected error: {error}."
         return RoundhouseError("unexpected", text, what=what, error=repr(error))

@@ -2,7 +2,7 @@
 
 check -> drain and stop -> free -> start -> ready -> canary -> commit. If a step before the commit fails, the previous
 agents are started again and must answer their canary. A killed switch leaves its journal with the previous agents. The
-next switch completes it or rolls it back.
+next switch or the recovery (recovery.py) completes it or rolls it back.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def ensure_ready(
     """
     find(plan, name)
     with serving.switching(switch_journal.describe, wait=context.report_wait_once(report) if wait else None):
-        plan = deploy_journal.plan_in_force(plan, report)
+        plan = deploy_journal.plan_in_force(report)  # read after the wait, because a deployment may have changed it
         agent = find(plan, name)
         try:
             return ensure_ready_locked(plan, agent, report, drain_seconds)
@@ -65,11 +65,13 @@ def ensure_ready_locked(
     found = systemd.show(agent["unit"]).state
     if found == "ready" and (answer := _answer_of_ready(now, killed)) is not None:
         return context.result(now, answer, changed=False)
-    _begin(now, killed)
-    haproxy.publish_routes(plan, report)
     try:
+        _begin(now, killed)
+        haproxy.publish_routes(plan, report)
         answer = _forward(now, restart=found in ("ready", "draining"))
     except BaseException as error:
+        if not now.log.begun:  # no agent was stopped, or the rollback is complete
+            raise
         # An agent that was starting before this command is not this command's to stop.
         if isinstance(error, KeyboardInterrupt) and (keep_start or (found == "starting" and not killed)):
             raise leave_starting(now) from None
@@ -90,7 +92,7 @@ def leave_starting(now: Switch) -> RoundhouseError:
     with rollback.signals_ignored():
         if systemd.state(now.agent["unit"]) not in ("ready", "starting"):
             systemd.start(now.agent["unit"])  # which stops the agents that exclude it
-        now.log.end()
+        on_disk(now.report, now.log.end)
         sentence = "The start of {} continues: `roundhouse status` shows it, `roundhouse stop {}` stops it."
         error = context.with_sentence(interrupted(), sentence.format(name, name))
         now.record(history.INTERRUPTED, error)
@@ -99,8 +101,10 @@ def leave_starting(now: Switch) -> RoundhouseError:
 
 def active_agents(plan: Plan) -> str:
     """Return the sentence at the end of every failure: the active agents."""
-    # The state of the unit counts too, because another program may answer on the port.
-    ready = [agent for agent in plan["agents"] if systemd.state(agent["unit"]) == "ready"]
+    try:  # The state of the unit counts too, because another program may answer on the port.
+        ready = [agent for agent in plan["agents"] if systemd.state(agent["unit"]) == "ready"]
+    except RoundhouseError as error:
+        return f"The active agents are not known: {error.text}"
     active = [agent for agent in ready if canary.answers(agent)]
     parts = [f"{agent['name']} is active on port {agent['port']}" for agent in active] or ["No agent is active"]
     parts += [f"{agent['name']} runs but its canary failed" for agent in ready if agent not in active]
@@ -116,7 +120,7 @@ def _finish_other_card(plan: Plan, killed: switch_journal.Killed, report: Report
             ensure_ready_locked(plan, find(plan, name), report)
         except RoundhouseError as error:  # of the other GPU
             report(error.message)
-    switch_journal.path().unlink(missing_ok=True)
+    on_disk(report, switch_journal.remove)
     haproxy.publish_routes(plan, report)
 
 
@@ -133,10 +137,10 @@ def _answer_of_ready(now: Switch, killed: switch_journal.Killed | None) -> str |
         return None
     now.report(f"{agent['name']} is already active on port {agent['port']}")
     if killed:
-        serving.record(agent["name"], agent["conflicts"])
         context.record_killed(killed, now.report, finished=killed.to == agent["name"])
-        now.log.end()
-        haproxy.publish_routes(now.plan, now.report)
+    # Always, because a killed command may have left another record, a note of a stop, or a closed gateway.
+    on_disk(now.report, partial(serving.record, agent["name"], agent["conflicts"]), switch_journal.remove)
+    haproxy.publish_routes(now.plan, now.report)
     return answer
 
 
@@ -156,7 +160,7 @@ def _begin(now: Switch, killed: switch_journal.Killed | None) -> None:
 
 def _forward(now: Switch, *, restart: bool) -> str:
     # Written before any agent is stopped, so that the commit needs no space on a disk that is full by then.
-    with serving.prepared(now.agent["name"], now.agent["conflicts"]) as commit:
+    with serving.prepared([(now.agent["name"], now.agent["conflicts"])]) as commit:
         stopping = [*now.stopping, *([now.agent] if restart else [])]
         now.stop(stopping)
         answer = now.start(now.plan, now.agent, stopping)
@@ -188,12 +192,16 @@ def _roll_back(now: Switch, error: BaseException) -> NoReturn:
 
 def _close(now: Switch) -> None:
     """Record the active agents: after a signal between the commit and its end, the failed one is on record."""
-    steps: tuple[Callable[[], None], ...] = (partial(_record_previous, now), now.log.end)
+    on_disk(now.report, partial(_record_previous, now), now.log.end)
+
+
+def on_disk(report: Report, *steps: Callable[[], None]) -> None:
+    """Do each step, and report those that the disk refuses: the next command reads the same from the units."""
     for step in steps:
         try:
             step()
-        except (OSError, RoundhouseError) as error:  # the next command reads the same from the units
-            now.report(f"the state on disk was not updated: {error}")
+        except (OSError, RoundhouseError) as error:
+            report(f"the state on disk was not updated: {error}")
 
 
 def _record_previous(now: Switch) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import RoundhouseError, UsageError
+from .pairs import pairs
 from .suggest import RENAMED_OPTIONS, did_you_mean, near
 
 # Of what --json prints. 2: an error is {"code", "message", "remedy", "fields"}.
@@ -179,6 +180,18 @@ def _lines(line: str, columns: int, hanging: str) -> list[str]:
     return [each.replace("\0", " ") for each in found]
 
 
+# Control characters and the marks that reverse or hide text; a line break and a tab stay.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Return a text without characters that control a terminal: they are escaped by their numbers.
+
+    Texts of engines, models, hubs and old files are printed, and none of them may move the cursor or set the clipboard.
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def progress() -> Callable[[str], None]:
     """Return a function that prints a sentence on stderr, with the seconds since this call before it."""
     begun = time.monotonic()
@@ -207,7 +220,7 @@ def _is_journal() -> bool:
 def _tell(text: str) -> None:
     """Write to stderr. A reader that is gone (`| head`, a closed terminal) must not end a switch half-way."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
     except OSError:
         # The interpreter writes the rest of the buffer at its end; that must not fail again.
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -231,11 +244,10 @@ def table(
     if longest(lines) <= room:
         return "\n".join(lines)
     before = [""] * len(rows) if marks is None else [f"{mark} " for mark in marks]
-    names = [f"{mark}{row[columns[0]]}" for mark, row in zip(before, rows, strict=True)]
+    names = [f"{mark}{row[columns[0]]}" for mark, row in pairs(before, rows)]
     size = max(map(len, names))
     return "\n".join(
-        _block(name, size, fields({key: row[key] for key in columns[1:]}), room)
-        for name, row in zip(names, rows, strict=True)
+        _block(name, size, fields({key: row[key] for key in columns[1:]}), room) for name, row in pairs(names, rows)
     )
 
 
@@ -245,9 +257,9 @@ def aligned(
     """Return the lines of a table, in the width that they need."""
     cells = [tuple(columns), *(tuple("-" if row[key] is None else str(row[key]) for key in columns) for row in rows)]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
-    text = ["  ".join(cell.ljust(size) for cell, size in zip(line, widths, strict=True)) for line in cells]
+    text = ["  ".join(cell.ljust(size) for cell, size in pairs(line, widths)) for line in cells]
     before = [""] * len(text) if marks is None else ["  ", *(f"{mark} " for mark in marks)]
-    return [f"{mark}{line}".rstrip() for mark, line in zip(before, text, strict=True)]
+    return [f"{mark}{line}".rstrip() for mark, line in pairs(before, text)]
 
 
 def longest(lines: Sequence[str]) -> int:

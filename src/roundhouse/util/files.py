@@ -1,14 +1,15 @@
-"""Write small files atomically: a killed run leaves either the old content or the new one."""
+"""Write small files atomically: a killed run or a power loss leaves either the old content or the new one."""
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
+import errno
 import glob
 import os
+import shutil
+import stat
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,19 @@ def make_folder(path: Path) -> None:
         aside.rmdir()
         if not path.is_dir():  # otherwise another process has created it meanwhile
             raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Write a file's content, or a folder's names, to the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write(
@@ -51,11 +65,32 @@ def write(
 ) -> None:
     """Replace a file atomically and create missing parent folders. Raises OSError.
 
-    `owner` holds the numeric user and group; -1 keeps the current one. `durable` syncs the file to disk, so that it
-    survives a power loss and not only a killed process.
+    `owner` holds the numeric user and group; -1 keeps the current one. `durable` syncs file and folder to disk, so that
+    the file survives a power loss and not only a killed process.
     """
     make_folder(path.parent)
-    stage(path, content, mode, owner, durable=durable).rename(path)
+    place(stage(path, content, mode, owner, durable=durable), path, durable=durable)
+
+
+def place(aside: Path, path: Path, *, durable: bool = True) -> None:
+    """Rename a staged file or folder to its path, which needs no space. Raises OSError; then `aside` is removed."""
+    try:
+        aside.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):  # a disk that became read-only keeps it, and the next writer removes it
+            aside.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it exists, so that it stays removed after a power loss. Raises OSError."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    sync(path.parent)
 
 
 def stage(
@@ -78,8 +113,11 @@ def stage(
             os.fchmod(stream.fileno(), mode)
             if durable:
                 os.fsync(stream.fileno())
-    except BaseException:
-        aside.unlink(missing_ok=True)  # on a full disk a partial file would use up the last space
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(aside)  # the write itself does not name it.
+        with contextlib.suppress(OSError):  # a disk that became read-only.
+            aside.unlink(missing_ok=True)  # on a full disk a partial file would use up the last space
         raise
     return aside
 
@@ -88,7 +126,8 @@ def remove_leftovers(folder: Path, names: str = "*") -> None:
     """Remove the temporary files that killed writers of matching names left in the folder."""
     for left in folder.glob(f".{names}.[0-9]*"):
         if not Path("/proc", left.suffix[1:]).exists():
-            left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # on a read-only disk; the write itself reports it
+                left.unlink(missing_ok=True)
 
 
 def link(path: Path, target: str) -> None:
@@ -97,15 +136,39 @@ def link(path: Path, target: str) -> None:
     aside = path.with_name(f".{path.name}.new")
     aside.unlink(missing_ok=True)
     aside.symlink_to(target)
-    aside.rename(path)
+    place(aside, path)
 
 
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a folder while reading and changing its files."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def take_over(folder: Path) -> None:
+    """Make this process's account the owner of a folder that belongs to another account, and of its files.
+
+    Links, pipes, folders and files with a second name are removed, because the other account may have placed them as a
+    trap. Raises OSError.
+    """
+    owner = os.geteuid()
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # on the folder itself, so that no lock file is needed
-        yield
+        if os.fstat(descriptor).st_uid == owner:
+            return
+        # First, so that the other account can change no name meanwhile.
+        os.fchown(descriptor, owner, os.getegid())
+        os.fchmod(descriptor, 0o755)
+        for name in [each.name for each in folder.iterdir()]:
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode):
+                shutil.rmtree(folder / name)
+            elif stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                _own_file(name, descriptor)
+            else:
+                os.unlink(name, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _own_file(name: str, folder: int) -> None:
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.fchown(descriptor, os.geteuid(), os.getegid())
+        os.fchmod(descriptor, 0o644)
     finally:
         os.close(descriptor)

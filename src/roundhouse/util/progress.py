@@ -80,7 +80,7 @@ class Progress:
         with self._lock:
             if self._doing:
                 self._doing = (text, self._doing[1])
-            self._write({"event": "note", "text": text})
+            self._write({"event": "note", "text": console.printable(text)})
 
     @contextmanager
     def doing(self, text: str) -> Iterator[None]:
@@ -102,7 +102,7 @@ class Progress:
             now = time.monotonic()
             if self._doing:
                 text, since = self._doing
-                self._write({"event": "doing", "text": f"{text} ({duration(now - since)})"})
+                self._write({"event": "doing", "text": f"{console.printable(text)} ({duration(now - since)})"})
             elif self._total:
                 self._seen.append((now, self._done))
                 while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW_SECONDS:

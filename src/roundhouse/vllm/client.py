@@ -5,19 +5,26 @@ Metrics have vLLM's own names (v1/metrics/loggers.py), without the prefix "vllm:
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import io
 import json
+import math
 import re
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
 
 from ..errors import RoundhouseError
+from ..util import deadline, json_file
 
 # An answer with this many equal tokens in a row ("!!!!!!!!") is taken as a sign of corrupt weights or kernels.
 _STUCK_TOKENS = 12
 
-_METRIC = re.compile(r"^vllm:(\w+)(?:{[^}]*})? (\S+)$", re.MULTILINE)
+_METRIC = re.compile(r"^vllm:(\w+)(?:{[^}\n]*})? (\S{1,40})$", re.MULTILINE)
+# Root reads the answers, and an engine runs a model of someone else. /metrics of a busy engine has 200 KiB.
+LARGEST_BYTES = 4 << 20
 
 
 class Answer(NamedTuple):
@@ -67,11 +74,17 @@ class Engine:
 
     def served(self, timeout_seconds: float = 5.0) -> list[ServedModel]:
         """Return the entries of /v1/models. Raises RoundhouseError."""
-        return list(self._json("GET", "/v1/models", None, timeout_seconds)["data"])
+        found = self._json("GET", "/v1/models", None, timeout_seconds).get("data")
+        if not isinstance(found, list) or not all(isinstance(_object(each).get("id"), str) for each in found):
+            raise self._unreadable("/v1/models")
+        return found
 
     def version(self, timeout_seconds: float = 5.0) -> str:
         """Return the engine's own version. Raises RoundhouseError."""
-        return str(self._json("GET", "/version", None, timeout_seconds)["version"])
+        found = self._json("GET", "/version", None, timeout_seconds).get("version")
+        if not isinstance(found, str):
+            raise self._unreadable("/version")
+        return found
 
     def load(self, timeout_seconds: float = 2.0) -> Load | None:
         """Return the engine's load from /metrics, None if it does not report one."""
@@ -105,8 +118,9 @@ class Engine:
             "return_token_ids": True,
         }
         answer = self._json("POST", "/v1/chat/completions", body, timeout_seconds)
-        choice = (answer.get("choices") or [{}])[0]
-        text = str((choice.get("message") or {}).get("content") or "")
+        choices = answer.get("choices")
+        choice = _object(choices[0] if isinstance(choices, list) and choices else None)
+        text = str(_object(choice.get("message")).get("content") or "")
         if answer.get("model") != name:
             raise RoundhouseError(
                 "canary_wrong_model",
@@ -115,7 +129,7 @@ class Engine:
                 port=self.port,
                 model=answer.get("model"),
             )
-        ids, reason = choice.get("token_ids"), choice.get("finish_reason")
+        ids, reason = _numbers(choice.get("token_ids")), str(choice.get("finish_reason"))
         values = {"agent": name, "answer": text, "reason": reason}
         # A vLLM that is stopped during a request answers 200 with finish_reason "abort".
         if reason not in ("stop", "length") or not text.strip():
@@ -127,15 +141,23 @@ class Engine:
             raise RoundhouseError("canary_no_text", message, remedy, **values)
         return Answer(text, ids)
 
-    def ask(self, path: str, body: Mapping[str, object], timeout_seconds: float) -> dict[str, Any]:
+    def ask(
+        self, path: str, body: Mapping[str, object], timeout_seconds: float, limit_bytes: int = LARGEST_BYTES
+    ) -> dict[str, Any]:
         """Send one JSON object by POST and return the answer. Raises RoundhouseError."""
-        return self._json("POST", path, body, timeout_seconds)
+        return self._json("POST", path, body, timeout_seconds, limit_bytes)
 
-    def _json(self, method: str, path: str, body: object, timeout_seconds: float) -> dict[str, Any]:
+    def _unreadable(self, path: str) -> RoundhouseError:
+        url = f"{self.host}:{self.port}{path}"
+        return RoundhouseError("engine_unanswered", "{url} did not answer: {reason}.", url=url, reason="no such object")
+
+    def _json(
+        self, method: str, path: str, body: object, timeout_seconds: float, limit_bytes: int = LARGEST_BYTES
+    ) -> dict[str, Any]:
         url = f"{self.host}:{self.port}{path}"
         try:
-            status, raw = self._request(method, path, body, timeout_seconds)
-            answer = json.loads(raw)
+            status, raw = self._request(method, path, body, timeout_seconds, limit_bytes)
+            answer = json_file.parse(raw)
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise RoundhouseError(
@@ -148,17 +170,49 @@ class Engine:
             )
         return answer
 
-    def _request(self, method: str, path: str, body: object, timeout_seconds: float) -> tuple[int, bytes]:
+    def _request(
+        self, method: str, path: str, body: object, timeout_seconds: float, limit_bytes: int = LARGEST_BYTES
+    ) -> tuple[int, bytes]:
+        """Return the status and the body. Raises OSError, also after `timeout_seconds` or `limit_bytes` of body."""
+        end = time.monotonic() + timeout_seconds
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_seconds)
         try:
             payload = None if body is None else json.dumps(body)
             connection.request(method, path, payload, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            return response.status, response.read()
+            with contextlib.closing(_Response(connection.sock, method, end)) as response:
+                response.begin()
+                return response.status, response.content(limit_bytes)
         except http.client.HTTPException as error:
             raise OSError(f"invalid HTTP response: {error!r}") from None
         finally:
             connection.close()
+
+
+class _Response(http.client.HTTPResponse):
+    """A response with one deadline for its status, headers and body."""
+
+    def __init__(self, connection: socket.socket, method: str, end: float) -> None:
+        super().__init__(connection, method=method)
+        self.fp = io.BufferedReader(deadline.Reader(connection, lambda: end))
+
+    def content(self, limit_bytes: int) -> bytes:
+        """Return the whole body. Raises OSError for one that ends early or is longer than the limit."""
+        found = self.read(limit_bytes + 1)
+        if len(found) > limit_bytes:
+            raise OSError(f"its answer is longer than {limit_bytes} bytes")
+        if self.length:
+            raise http.client.IncompleteRead(found, self.length)
+        return found
+
+
+def _object(value: object) -> dict[str, Any]:
+    """Return a JSON object, an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def _numbers(value: object) -> list[int] | None:
+    """Return a list of numbers, None for anything else."""
+    return value if isinstance(value, list) and all(isinstance(each, int) for each in value) else None
 
 
 def _is_stuck(ids: list[int]) -> bool:
@@ -174,6 +228,17 @@ def parse(text: str) -> dict[str, float]:
     """Return the numbers of a /metrics text by name: summed over engine cores and labels; for shares the maximum."""
     found: dict[str, float] = {}
     for name, value in _METRIC.findall(text):
-        before, now = found.get(name, 0.0), float(value)
+        before, now = found.get(name, 0.0), _number(value)
+        if now is None:
+            continue
         found[name] = max(before, now) if name.endswith("_perc") else before + now
     return found
+
+
+def _number(text: str) -> float | None:
+    """Return a finite number, None for another text."""
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None

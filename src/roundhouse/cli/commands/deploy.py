@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from ...plan import plan_sets
@@ -31,11 +32,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> command.Answer:
     """Deploy."""
-    return put(plan_sets.read(args.folder), args)
+    return put(lambda: plan_sets.read(args.folder), args)
 
 
-def put(found: PlanSet, args: argparse.Namespace) -> command.Answer:
-    """Deploy the plan, or with --dry-run show the changes."""
+def put(choose: Callable[[], PlanSet], args: argparse.Namespace) -> command.Answer:
+    """Deploy the plan, or with --dry-run show the changes.
+
+    `choose` returns the plan. It is called with the lock held, because a deployment that this one waits for changes
+    the plans.
+    """
     from ...switch import deploy
     from ...switch.context import report_wait_once
 
@@ -43,8 +48,10 @@ def put(found: PlanSet, args: argparse.Namespace) -> command.Answer:
         live.progress() as report,
         serving.switching(switch_journal.describe, wait=report_wait_once(report) if args.wait else None),
     ):
+        found = choose()
         if args.dry_run:
             return _preview(found, args)
+        serving.own_folder()
         done = deploy.deploy(found, report, drain_seconds=args.drain, start_agents=not args.no_start)
     return {**done}, f"the plan {done['plan']} is deployed; active: {', '.join(done['serving']) or 'no agent'}"
 

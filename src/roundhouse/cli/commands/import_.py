@@ -84,11 +84,13 @@ def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
     answer = remote.answer(target, words)
     if "roster" not in answer:
         raise remote.error_of(answer)
+    # Ansible evaluates the file on this machine, so the host's text is not used.
+    problems = [str(error["message"]) for error in answer["errors"]]
+    answer["roster"] = _roster(args, roster_file.of_host(answer["agents"]), problems)
     if args.to:
         _write(args.to, answer["roster"], overwrite=args.overwrite)
     if not args.json:
-        lines = [Line(**line) for line in answer["lines"]]
-        _print(args, answer["roster"], lines, [error["message"] for error in answer["errors"]])
+        _print(args, answer["roster"], [Line(**line) for line in answer["lines"]], problems)
     return answer, ""
 
 
@@ -98,10 +100,7 @@ def run(args: argparse.Namespace) -> command.Answer:
     problems = list(validate.problems(agents, own_folders.configs(agents)))
     if any("models" not in agent for agent in agents) and args.files != [OLLAMA]:
         problems.append("A file has no model: add --model OWNER/NAME.")
-    said = ["Made by `roundhouse import`, which reports each old line."]
-    said += [f"Of {Path(file).name}." for file in args.files]
-    said += [f"Not valid yet: {each}" for each in problems]
-    content = roster_file.yaml(agents, said)
+    content = _roster(args, agents, problems)
     if args.to:
         _write(args.to, content, overwrite=args.overwrite)
     if not args.json:
@@ -109,6 +108,13 @@ def run(args: argparse.Namespace) -> command.Answer:
     result = {"agents": agents, "lines": [line._asdict() for line in lines], "roster": content}
     errors = [RoundhouseError("roster", problem).as_json() for problem in problems]
     return {"ok": not problems, "errors": errors, **result}, ""
+
+
+def _roster(args: argparse.Namespace, agents: list[dict[str, Any]], problems: list[str]) -> str:
+    said = ["Made by `roundhouse import`, which reports each old line."]
+    said += [f"Of {Path(file).name}." for file in args.files]
+    said += [f"Not valid yet: {each}" for each in problems]
+    return roster_file.yaml(agents, said)
 
 
 def _files(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Line]]:
@@ -158,7 +164,7 @@ def _print(args: argparse.Namespace, content: str, lines: list[Line], problems: 
     if not args.to:
         print(content, end="")
     report_text = f"{migrate_report.text(lines)}\n\n{len(lines)} lines: {migrate_report.summary(lines)}."
-    print(console.wrapped(report_text), file=report)
+    print(console.wrapped(console.printable(report_text)), file=report)
     for problem in problems:
         console.say(problem)
     check = f"Check the fit with scripts/plan.py --roster {args.to or 'FILE'} --gpu NAME (on its host without --gpu)."

@@ -28,8 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> command.Answer:
     """Remove them, after confirmation."""
     place = model_options.store(args)
-    users = prune.paths_of_plans(deployed.PATH.parent, None if args.no_rollback else plan_sets.FOLDER)
-    going = unused = prune.unused(place, users, keep_earlier=not args.no_rollback)
+
+    def unused_now() -> list[store.StoredModel]:
+        users = prune.paths_of_plans(deployed.PATH.parent, None if args.no_rollback else plan_sets.FOLDER)
+        return prune.unused(place, users, keep_earlier=not args.no_rollback)
+
+    going = unused = unused_now()
     for held in going:
         size = f"{held.size_bytes / GIB:.2f} GiB"
         print(f"{held.folder} ({size})", file=sys.stderr if args.json else sys.stdout)
@@ -40,7 +44,7 @@ def run(args: argparse.Namespace) -> command.Answer:
             )
         if input("Remove these? [y/N] ").strip().lower() not in ("y", "yes"):
             going = []
-    prune.remove(place, going, console.say)
+    going = prune.remove(place, going, unused_now, console.say)
     problems = manifest_problems(args, store.stored_models(place))
     result = {"removed": [str(held.folder) for held in going]}
     shown = f"removed: {sum(held.size_bytes for held in going) / GIB:.2f} GiB" if going else "no model was removed"

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> Answer:
     """Resume."""
     from ...switch import resume
 
-    plan = deployed.load()
+    deployed.load()  # an error of the plan before the lock and its progress
     with live.progress() as report:
-        result = {"serving": resume.start_only(plan, report)} if args.no_wait else resume.resume(plan, report)
+        result = {"serving": resume.start_only(report)} if args.no_wait else resume.resume(report)
     return {**result}, f"{'starting' if args.no_wait else 'active'}: {', '.join(result['serving'])}"

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> command.Answer:
     """Switch."""
     from ...switch import daemon_socket, transaction
 
-    plan = _plan(args)
+    plan = _plan(args)  # for a wrong name; the switch reads the plan in place itself
     words = [args.agent, "--drain", f"{args.drain:g}", *(["--wait"] if args.wait else [])]
     with live.progress(daemon_socket.report_here(), adds=daemon_socket.ALONE not in os.environ) as report:
         result = daemon_socket.ask(words, report) or transaction.ensure_ready(
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> command.Answer:
         )
     seconds = ", ".join(f"{stage} {value} s" for stage, value in result["stages"].items())
     cut = f"; cut {result['cut']} requests" if result["cut"] else ""
-    port = deployed.find(plan, args.agent)["port"]
+    port = deployed.find(deployed.load(), args.agent)["port"]  # of the plan that a deployment meanwhile put in place
     return {**result}, f"{result['agent']} is active on port {port} ({seconds}{cut})"
 
 

@@ -7,6 +7,7 @@ import contextlib
 
 from ...errors import UsageError
 from ...plan import deployed
+from ...util import console
 from ..command import Answer
 
 HELP = "refresh the status until Ctrl-C; in a pipe, print changes"
@@ -41,5 +42,5 @@ def run(args: argparse.Namespace) -> Answer:
     from ...agents import watch
 
     with contextlib.suppress(KeyboardInterrupt):  # how a watch ends
-        watch.watch(deployed.load, args.every, args.rounds, lambda text: print(text, flush=True))
+        watch.watch(deployed.load, args.every, args.rounds, lambda text: print(console.printable(text), flush=True))
     return None, ""

@@ -1,0 +1,1 @@
+../../kernel-update/tests/conftest.py

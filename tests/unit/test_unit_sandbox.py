@@ -1,0 +1,55 @@
+"""The sandbox of each unit: what `systemd-analyze security` gives to it, without a host."""
+
+import re
+import shutil
+import subprocess
+
+import jinja2
+import pytest
+
+from roundhouse.paths import CHECKOUT as ROOT
+
+# Of systemd's scale from 0 (safe) to 10.
+LIMIT = 2.0
+UNITS = ("failover", "roundhouse", "roundhouse-control", "watchdog")
+
+
+def rendered(name, accelerator):
+    """Return a template's text, as its role renders it."""
+    loader = jinja2.FileSystemLoader(ROOT / "roles" / role / "templates" for role in ("agents", "gateway"))
+    templates = jinja2.Environment(loader=loader, trim_blocks=True)  # noqa: S701 - no HTML
+    plan = {"accelerator": accelerator, "runtime": "native"}
+    return templates.get_template(name).render(ansible_managed="Ansible managed", agents_plan=plan, gateway_plan=plan)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze not found; it judges the units")
+@pytest.mark.parametrize("accelerator", ["cpu", "cuda"])
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_of_root_may_do_little(name, accelerator, tmp_path):
+    path = tmp_path / f"{name}.service"
+    path.write_text(rendered(f"{name}.service.j2", accelerator))
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert found, done
+    assert float(found[1]) <= LIMIT, done.stdout
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_every_line_of_a_unit_is_a_setting(name):
+    lines = [
+        line for line in rendered(f"{name}.service.j2", "cuda").splitlines() if line and not line.startswith(("#", "["))
+    ]
+    assert all(re.match(r"[A-Z][A-Za-z]+=[^#]*$", line) for line in lines), lines
+
+
+def test_the_state_belongs_to_root_and_not_to_the_engines_account():
+    text = (ROOT / "roles/agents/templates/agent.service.j2").read_text()
+    assert "StateDirectory=" not in text
+    assert "ExecStartPost=+/usr/local/bin/roundhouse ready" in text
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "cuda"])
+def test_the_control_service_has_the_sandbox_of_a_switch(accelerator):
+    """It is in another role, whose templates cannot include the file."""
+    assert rendered("switch_sandbox.j2", accelerator).strip() in rendered("roundhouse-control.service.j2", accelerator)
