@@ -78,3 +78,18 @@ def test_a_client_that_keeps_its_connection_does_not_keep_the_service_busy(servi
         client.sendall(b'{"words": ["dev"]}\n')
         until(lambda: b"answer" in client.recv(65536))
         until(lambda: not busy())
+
+
+LONG = """#!/usr/bin/env python3
+import json, sys
+print(json.dumps({"ok": True, "errors": [], "text": "x" * 300_000}), flush=True)
+print("the last report", file=sys.stderr, flush=True)
+"""
+
+
+def test_an_answer_longer_than_a_pipe_holds_arrives(service):
+    said = []
+    with service(LONG) as busy:
+        assert len(asked(said.append)["text"]) == 300_000
+        until(lambda: not busy())
+    assert said == ["the last report"]

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Union
@@ -175,10 +176,12 @@ class _Handler(socketserver.StreamRequestHandler):
             return
         process = command(words, stderr=subprocess.PIPE)
         threading.Thread(target=self._interrupts, args=(process,), daemon=True).start()
-        for line in process.stderr or []:
-            self._tell({"said": line.strip()})
-        told, _ = process.communicate()
-        self._tell({"answer": {**answer_of(told, process.returncode), "rc": process.returncode}})
+        with ThreadPoolExecutor(1) as pool:
+            # At the same time, because a command that fills one pipe waits until it is read.
+            told = pool.submit(lambda: process.stdout.read() if process.stdout else "")
+            for line in process.stderr or []:
+                self._tell({"said": line.strip()})
+        self._tell({"answer": {**answer_of(told.result(), process.wait()), "rc": process.returncode}})
 
     def finish(self) -> None:
         """Wake the thread that reads interrupts: it holds the lock of the file that this closes."""
