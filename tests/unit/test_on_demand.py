@@ -78,8 +78,8 @@ def test_a_hold_below_the_longest_wait_for_a_turn_is_refused(plan):
     with pytest.raises(UsageError) as refused:
         build(plan, wait_seconds=200)
     assert refused.value.message == (
-        "gateway_wait_seconds, the longest hold, is 200, and a request may wait 240 s and the time of the switches for "
-        "its turn among 4 agents of one card. Use more than 240, or a smaller gateway_min_active_seconds."
+        "gateway_wait_seconds, the longest hold, is 200. A request may wait 240 s and the time of the switches for its "
+        "turn among 4 agents of one card. Use more than 240, or a smaller gateway_min_active_seconds."
     )
     build(plan, wait_seconds=250)
 

@@ -79,10 +79,11 @@ def problem(plan: Plan, settings: Settings, wait_seconds: float) -> str | None:
     # The times of switches are not known here, so this is the least bound.
     longest = math.ceil(longest_wait_seconds(settings, _most_on_a_card(plan), switch_seconds=0.0))
     if longest > wait_seconds:
+        most = _most_on_a_card(plan)
         return (
-            f"gateway_wait_seconds, the longest hold, is {wait_seconds:g}, and a request may wait {longest} s and the "
-            f"time of the switches for its turn among {_most_on_a_card(plan)} agents of one card. Use more than "
-            f"{longest}, or a smaller gateway_min_active_seconds."
+            f"gateway_wait_seconds, the longest hold, is {wait_seconds:g}. A request may wait {longest} s and the time "
+            f"of the switches for its turn among {most} agents of one card. Use more than {longest}, or a smaller "
+            "gateway_min_active_seconds."
         )
     names = [agent["name"] for agent in plan["agents"]]
     for field in ("default_agents", "pinned"):
