@@ -1,5 +1,6 @@
 """Limit what a client without a key can use: connections of one and of many sources, headers, and memory."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -40,10 +41,13 @@ def connect():
     lines = []
 
     def call(table, source, port=0, sent=b""):
-        line = socket.create_connection(("127.0.0.1", table.ports.any + port), WAIT_SECONDS, (source, 0))
-        lines.append(line)
-        if sent:
-            line.sendall(sent)
+        line = None
+        # HAProxy may refuse a connection before its client has it, or before the client sends.
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            line = socket.create_connection(("127.0.0.1", table.ports.any + port), WAIT_SECONDS, (source, 0))
+            lines.append(line)
+            if sent:
+                line.sendall(sent)
         return line
 
     yield call
@@ -52,7 +56,9 @@ def connect():
 
 
 def answer(line, key=None, path="/v1/models"):
-    """Return the status of a GET, None for a closed connection."""
+    """Return the status of a GET, None for a closed or refused connection."""
+    if line is None:
+        return None
     head = f"Authorization: Bearer {key}\r\n" if key else ""
     try:
         line.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
