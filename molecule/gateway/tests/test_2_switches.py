@@ -31,7 +31,7 @@ def test_nothing_is_lost_over_five_switches(gate, fault, keys, record_property, 
 
     def begun():
         # The host waits for it: a question from here each time would take a core from the switch.
-        note = "until test -e /var/lib/roundhouse/state/switch.json; do sleep 0.02; done"
+        note = "until grep -qs ' wait:' /var/lib/roundhouse/state/gateway.map; do sleep 0.02; done"
         return gate.host.run("timeout 2 sh -c %s", note).rc == 0
 
     def taken(count):
