@@ -34,7 +34,9 @@ def held(table):
             table.close_gate()
             table.fault("dev", f"--{'load' if phase == 'start' else 'answer'}-while {table.gate}")
         if phase == "commit":  # another process holds the lock of the active agents' file
-            table.host.check_output(f"systemd-run --quiet --collect --unit lab-client flock {STATE}/serving.lock sleep 600")
+            table.host.check_output(
+                f"systemd-run --quiet --collect --unit lab-client flock {STATE}/serving.lock sleep 600"
+            )
             table.until(f"! flock --nonblock {STATE}/serving.lock true")
         if phase == "rollback":
             table.close_gate()
