@@ -9,7 +9,7 @@ import pytest
 from roundhouse.errors import RoundhouseError
 from roundhouse.util import lock
 
-NOBODY = 65534
+OTHER_ACCOUNT = 65534
 HOLDS = """
 import fcntl, os, sys
 os.setgroups([]); os.setgid({account}); os.setuid({account})
@@ -44,7 +44,7 @@ def test_another_account_cannot_hold_a_lock(path):
     path.chmod(0o644)  # as an earlier version created it
     with lock.exclusive(path):
         pass
-    with holding(path, NOBODY) as other:
+    with holding(path, OTHER_ACCOUNT) as other:
         assert other.communicate()[1].strip() == "PermissionError"
 
 
@@ -73,7 +73,7 @@ def test_a_link_is_not_opened(path):
 
 @as_root
 def test_another_account_sees_whether_a_lock_is_held(path):
-    code = f"import os, pathlib; from roundhouse.util import lock; os.setuid({NOBODY}); "
+    code = f"import os, pathlib; from roundhouse.util import lock; os.setuid({OTHER_ACCOUNT}); "
     code += f"print(lock.is_held(pathlib.Path({path.name!r})))"
 
     def seen():
