@@ -59,7 +59,7 @@ def test_a_default_client_gets_each_answer_from_the_agent_it_asks(tmp_path, monk
     service = Service(table)
     service.start()
     try:
-        until(lambda: on_demand.offers().asks == ["dev", "po"])
+        until(lambda: on_demand.offers().asks == ["dev", "po"] and haproxy.is_current(table.plan))
         api = openai.OpenAI(base_url=f"http://127.0.0.1:{table.ports.any}/v1", api_key="none")
         names = [("po", "dev")[turn % 2] for turn in range(REQUESTS)]
         waits = []

@@ -12,6 +12,7 @@ from asking import ACROSS, Asking
 from clock import until
 from real_gateway import Gateway, create_files
 
+from roundhouse.gateway import haproxy
 from roundhouse.state import serving, switch_journal
 from roundhouse.vllm import client
 
@@ -89,9 +90,12 @@ def test_nothing_is_lost_over_switches(table, switches, failures, requests, reco
             turn(table, asking, other, name, fails=True)
         turn(table, asking, other, name, fails=False)
 
+    def announced():
+        return switch_journal.path().exists() and haproxy.is_current(table.plan)
+
     asking = Held(table, requests)
     table.serve("dev", *asking.engine)
-    asyncio.run(asking.through(names, switch, switch_journal.path().exists))
+    asyncio.run(asking.through(names, switch, announced))
     record_property("outcome", asking.told())
     assert [each for each in asking.outcomes if each != "answered"] == [], asking.told()
     assert len(asking.outcomes) >= requests
