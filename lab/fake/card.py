@@ -39,7 +39,7 @@ def name_containers(folder: Path) -> None:
 def main(folder: Path, config: Path, line: str) -> None:
     """Write the file again after each change."""
     folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o777)  # the engines' user writes here
+    folder.chmod(0o777)  # each engine writes here
     ended: dict[str, float] = {}
     before = ""
     while True:

@@ -8,8 +8,8 @@ from typing import Any
 
 from testinfra.host import Host
 
-GATE = "/var/cache/roundhouse/lab-gate"  # an engine in a container sees this path too
-FAULTS = "/var/cache/roundhouse/lab-faults"  # see lab/fake/vllm
+GATE = "/var/lib/lab/gate"  # an engine in a container sees this path too
+FAULTS = "/var/lib/lab/faults"  # see lab/fake/vllm
 
 
 class Machine:

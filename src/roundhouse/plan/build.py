@@ -17,7 +17,7 @@ from ..schema.roster import Roster, WantedAgent
 from ..util.pairs import pairs
 from ..vllm import options
 from ..vllm.formats import Capability
-from . import compose, start_timeout
+from . import accounts, compose, start_timeout
 from .decide import Host, decide
 from .deployed import SCHEMA, path_of, unit_name
 
@@ -155,7 +155,8 @@ def _entry(agent: WantedAgent, decided: Decided, settings: Settings, host: Host)
             limits["start_timeout_seconds"],
             kernels=settings.kernels,
             eager=eager,
-        ),
+        )
+        | options.caches(accounts.cache(name), settings.accelerator),
         **limits,
         "conflicts": [],
         "after": [],

@@ -80,6 +80,7 @@ def _means(facts: MeansFacts | None) -> Means:
         tuple(facts.get("runtimes", ())),
         facts.get("open_files"),
         facts.get("labels", False),
+        facts.get("memory_gib"),
     )
 
 

@@ -84,7 +84,7 @@ class Scorer:
             environment = {
                 **os.environ,
                 **options.environment(self.accelerator, [card or 0], START_SECONDS),
-                "VLLM_CACHE_ROOT": work,
+                **options.caches(work, self.accelerator),
             }
             # vLLM also compiles code to rank log-probabilities, which needs a C++ compiler that a host may lack.
             environment["TORCHDYNAMO_DISABLE"] = "1"

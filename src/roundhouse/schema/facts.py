@@ -17,6 +17,7 @@ class MeansFacts(TypedDict):
     runtimes: list[str]
     open_files: int | None
     labels: bool
+    memory_gib: int | None  # rounded down
 
 
 class Disk(TypedDict):
