@@ -96,10 +96,10 @@ def row(host: Host) -> dict[str, Any]:
     return dict(ROWS[host.backend.hostname])
 
 
-def play(name: str, settings: dict[str, Any]) -> Run:
-    """Run playbooks/host.yml on one host."""
+def play(name: str, settings: dict[str, Any], playbook: str = "playbooks/host.yml") -> Run:
+    """Run a playbook on one host."""
     command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", name]
-    command += ["--extra-vars", json.dumps(settings), str(ROOT / "playbooks/host.yml")]
+    command += ["--extra-vars", json.dumps(settings), str(ROOT / playbook)]
     # molecule asks for colors, whose codes would be in the recorded text.
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
     begun = time.monotonic()
