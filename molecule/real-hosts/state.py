@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import shutil
 import subprocess
@@ -60,9 +61,18 @@ def fake_engine() -> None:
     for name in ("vllm", "api.py", "engine.py", "text.py"):
         shutil.copy(f"/opt/lab-fake/{name}", root / "usr/local/bin")
         (root / "usr/local/bin" / name).chmod(0o755)
-    parts = "usr/bin/python3* usr/lib/python3* usr/lib/x86_64-linux-gnu bin lib lib64 etc/ld.so.cache"
-    pack = f"cd / && tar -cf - {parts} -C {root} usr | docker import - lab-engine >/dev/null"
-    run("sh", "-c", f"{pack} && docker save --output {ARCHIVE} lab-engine && docker rmi lab-engine >/dev/null")
+    parts = "usr/bin/python3* usr/bin/env usr/lib/python3* usr/lib/x86_64-linux-gnu bin lib lib64 etc/ld.so.cache"
+    run("sh", "-c", f"cd / && tar -cf {root}/layer.tar {parts} -C {root} usr")
+    shutil.rmtree(root / "usr")
+    # As `docker save` writes it. The host may have no Docker yet.
+    digest = hashlib.sha256((root / "layer.tar").read_bytes()).hexdigest()
+    layers = {"type": "layers", "diff_ids": [f"sha256:{digest}"]}
+    image = {"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]}}
+    (root / "config.json").write_text(json.dumps(image | {"rootfs": layers}))
+    tags = {"Config": "config.json", "RepoTags": ["lab-engine:latest"], "Layers": ["layer.tar"]}
+    (root / "manifest.json").write_text(json.dumps([tags]))
+    run("tar", "-C", root, "-cf", ARCHIVE, "manifest.json", "config.json", "layer.tar")
+    shutil.rmtree(root)
 
 
 def lock_apt(seconds: str) -> None:

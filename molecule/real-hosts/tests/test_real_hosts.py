@@ -109,7 +109,7 @@ def wait_for_an_agent(host) -> None:
         time.sleep(1)
 
 
-def test_the_host_ends_as_its_row_says(host, row, record_property):
+def test_the_host_ends_as_its_row_says(host, row, words, record_property):
     name = host.backend.hostname
     record_property("start", row["start"])
     settings = row.get("settings", {}) | (with_agents(host) if row.get("agents") else {})
@@ -120,7 +120,7 @@ def test_the_host_ends_as_its_row_says(host, row, record_property):
     host.check_output("touch /var/lib/lab/row")
     if "during" in row:
         host.check_output(row["during"])
-    first = play(name, settings, playbook)
+    first = play(name, settings, *words, playbook=playbook)
     record_property("seconds", round(first.seconds))
     record_property("reboots", boots(host) - booted_before)
     record_property("outcome", "refused" if first.status else "serves")
@@ -140,7 +140,7 @@ def test_the_host_ends_as_its_row_says(host, row, record_property):
         assert served == [*AGENTS]
     assert boots(host) - booted_before <= row.get("reboots", 0)
     record_property("real", took_part(host))
-    second = play(name, settings, playbook)
+    second = play(name, settings, *words, playbook=playbook)
     record_property("second", second.changed)
     assert (second.status, second.changed) == (0, 0), reason(second.output)
     assert owned(host, row.get("kept", [])) == kept
