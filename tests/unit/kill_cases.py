@@ -60,15 +60,17 @@ def stopping(name):
     return work
 
 
-def deployment(*words):
-    """Return a function that deploys a plan, which is written once: it is what the command reads."""
+def staged(*words):
+    """Return a function that stages a plan, as the role does before the command."""
 
-    def work(place):
-        if words not in place.staged:
-            place.staged[words] = place.stage(*words)
-        place.deploy(place.staged[words])
+    def prepare(place):
+        place.staged = place.stage(*words)
 
-    return work
+    return prepare
+
+
+def deployment(place):
+    place.deploy(place.staged)
 
 
 def roll_back(place):
@@ -109,9 +111,9 @@ CASES = {
     "failed switch": Case(switch("dev"), (ARCHITECT,), broken=("roundhouse-dev.service",), begins_as="switch"),
     "switch to the active agent": Case(switch("architect"), (ARCHITECT,)),
     "stop": Case(stopping(None), (ARCHITECT, [])),
-    "deployment": Case(deployment("/opt/2"), (ARCHITECT,), changes_plan=True),
-    "failed deployment": Case(deployment("/opt/bad"), (ARCHITECT,), begins_as="deployment"),
-    "changed roster": Case(deployment("/opt/2", ("dev", "qa")), (ARCHITECT, DEV), changes_plan=True),
+    "deployment": Case(deployment, (ARCHITECT,), staged("/opt/2"), changes_plan=True),
+    "failed deployment": Case(deployment, (ARCHITECT,), staged("/opt/bad"), begins_as="deployment"),
+    "changed roster": Case(deployment, (ARCHITECT, DEV), staged("/opt/2", ("dev", "qa")), changes_plan=True),
     "rollback": Case(roll_back, (ARCHITECT,), later_plan, changes_plan=True),
     "failover": Case(fail_over, (ARCHITECT, DEV), given_up, ("roundhouse-architect.service",), in_unit=True),
     "routes": Case(publish, (ARCHITECT,), stale_routes),
@@ -144,7 +146,7 @@ class Place:
 
     host: object
     stage: Callable
-    staged: dict
+    staged: object = None
 
     def deploy(self, found):
         with serving.switching(str):

@@ -60,6 +60,17 @@ def test_a_stop_that_was_killed_before_its_agent_closes_no_agent(gated, host):  
     assert words(gated)["left"] == "on"
 
 
+@pytest.mark.parametrize("state", ["starting", "stopped"])
+def test_a_crash_after_a_stop_that_was_killed_closes_no_agent(gated, host, monkeypatch, state):  # noqa: F811
+    serving.record("left", ["big"])
+    serving.note_stopped(["left"])
+    restarting = systemd.Unit(state, state == "stopped", 1, 1, "exit-code", None, None, 0, False, None)
+    monkeypatch.setattr(systemd, "show_all", lambda units: [restarting if unit == LEFT else host.show(unit) for unit in units])
+    assert words(gated)["left"] == "on"
+    with serving.switching(str):  # a stop of an agent that starts
+        assert words(gated)["left"] == "off"
+
+
 def test_a_stop_that_systemd_refuses_keeps_the_gateway_open(gated, host, monkeypatch):  # noqa: F811
     host.up = {LEFT}
     serving.record("left", ["big"])
