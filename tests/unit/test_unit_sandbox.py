@@ -43,6 +43,12 @@ def test_every_line_of_a_unit_is_a_setting(name):
     assert all(re.match(r"[A-Z][A-Za-z]+=[^#]*$", line) for line in lines), lines
 
 
+@pytest.mark.parametrize("name", ["failover", "roundhouse"])
+def test_a_command_of_systemd_that_is_killed_runs_again(name):
+    """The kill tests rely on it: before its switch begins, such a command has written nothing to recover from."""
+    assert "Restart=on-abnormal" in rendered(f"{name}.service.j2", "cpu").splitlines()
+
+
 def test_the_state_belongs_to_root_and_not_to_the_engines_account():
     text = (ROOT / "roles/agents/templates/agent.service.j2").read_text()
     assert "StateDirectory=" not in text
