@@ -65,7 +65,8 @@ def test_a_crash_after_a_stop_that_was_killed_closes_no_agent(gated, host, monke
     serving.record("left", ["big"])
     serving.note_stopped(["left"])
     restarting = systemd.Unit(state, state == "stopped", 1, 1, "exit-code", None, None, 0, False, None)
-    monkeypatch.setattr(systemd, "show_all", lambda units: [restarting if unit == LEFT else host.show(unit) for unit in units])
+    shown = {LEFT: restarting}
+    monkeypatch.setattr(systemd, "show_all", lambda units: [shown.get(unit) or host.show(unit) for unit in units])
     assert words(gated)["left"] == "on"
     with serving.switching(str):  # a stop of an agent that starts
         assert words(gated)["left"] == "off"
