@@ -12,6 +12,7 @@ import importlib.util
 import itertools
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import ModuleType
@@ -29,6 +30,9 @@ TIMEOUT_SECONDS = 30.0
 LARGEST_BYTES = 50_000_000_000
 # Of one repository; the largest model has a few hundred.
 _MOST_ENTRIES = 20_000
+# The hub's pages have up to 1,000 entries; a mirror's may be shorter, or empty.
+_MOST_PAGES = 400
+_LISTING_SECONDS = 300.0
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _FORBIDDEN, _RANGE_REFUSED = 403, 416
 _REASON_CHARACTERS = 300  # upper limit for the hub's own message
@@ -109,12 +113,36 @@ class Hub:
 
     def files(self, model: str, revision: str) -> list[File]:
         """Return all files of a revision."""
-        with self._errors(model, revision):
+        with self._errors(model, revision), self._bounded(model):
             listed = self._api.list_repo_tree(model, recursive=True, revision=revision)
             tree = list(itertools.islice(listed, _MOST_ENTRIES + 1))  # pages follow as long as the hub names another
             if len(tree) > _MOST_ENTRIES:
                 raise ValueError
             return [_file(entry) for entry in tree if isinstance(entry, self._client.hf_api.RepoFile)]
+
+    @contextmanager
+    def _bounded(self, model: str) -> Iterator[None]:
+        """Raise RoundhouseError if the client receives too many pages, or pages for too long, empty ones included."""
+        end, pages = time.monotonic() + _LISTING_SECONDS, itertools.count(1)
+
+        def received(response: object) -> None:
+            if next(pages) > _MOST_PAGES or time.monotonic() > end:
+                raise RoundhouseError(
+                    "hub_listing_endless",
+                    "{hub} lists the files of {model} on more than {pages} pages or for more than {seconds} s.",
+                    _CHECK_ENDPOINT,
+                    hub=self.name,
+                    model=model,
+                    pages=_MOST_PAGES,
+                    seconds=round(_LISTING_SECONDS),
+                )
+
+        hooks = self._client.utils.get_session().event_hooks["response"]
+        hooks.append(received)
+        try:
+            yield
+        finally:
+            hooks.remove(received)
 
     def check_rights(self, model: str, revision: str, missing: list[File]) -> None:
         """Request one file without its content. This is needed because a gated repository lists its files publicly."""
