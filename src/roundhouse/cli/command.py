@@ -32,7 +32,7 @@ GROUPS = {
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 # Commands for units and plays; not in the help.
-HOOKS = ("clear", "control", "ended", "failover", "ready", "routes", "watchdog")
+HOOKS = ("clear", "control", "ended", "failover", "ready", "recover", "routes", "watchdog")
 HIDDEN = ("deploy", *HOOKS)
 _LISTED = "{program} --help lists the commands."
 
@@ -133,4 +133,8 @@ def _template(parser: argparse.ArgumentParser) -> None:
 
 
 # The other hooks are about one agent.
-_HOOK_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], object]] = {"control": _nothing, "routes": _template}
+_HOOK_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], object]] = {
+    "control": _nothing,
+    "recover": _nothing,
+    "routes": _template,
+}

@@ -84,6 +84,13 @@ def _recoverer(report: Report) -> Callable[[], None]:
     return recover
 
 
+def recover(plan: Plan, args: argparse.Namespace) -> None:
+    """Wait for the end of a switch or a deployment, and complete or undo it if it was killed."""
+    from ..switch import recovery
+
+    recovery.run(console.lines())
+
+
 def failover(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """Start another agent in place of one that systemd no longer restarts."""
     from ..switch import failover as switch_failover
@@ -134,5 +141,5 @@ def _logged(word: Word) -> Word:
     return run
 
 
-_WORDS = (clear, control, ended, failover, ready, routes, watchdog)
+_WORDS = (clear, control, ended, failover, ready, recover, routes, watchdog)
 WORDS: dict[str, Word] = {word.__name__: _logged(word) for word in _WORDS}

@@ -88,8 +88,8 @@ def text(found: Removal, verb: str = "remove") -> list[str]:
 
 def _units(files: list[str]) -> list[str]:
     """Return the units to stop, including instances of templates (NAME@.service) and units whose file is missing."""
-    names = {Path(path).name for path in files if path.endswith((".service", ".socket"))}
-    names |= {*systemctl.active("roundhouse*.service", "roundhouse*.socket")}
+    names = {Path(path).name for path in files if path.endswith((".service", ".socket", ".path"))}
+    names |= {*systemctl.active("roundhouse*.service", "roundhouse*.socket", "roundhouse*.path")}
     return sorted(name for name in names if "@." not in name)
 
 
