@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from roundhouse.catalog import gpus as catalog_gpus
-from roundhouse.cli import command, main, plan_question, remote
+from roundhouse.cli import command, main, plan_question, target_host
 from roundhouse.cli import plan as cli_plan
 from roundhouse.migrate import env_file, rules
 from roundhouse.migrate.report import Setting, Source
@@ -547,7 +547,7 @@ def test_vllms_options_equal_those_of_the_deployment():
 
 def test_help_and_usage(capsys, monkeypatch):
     monkeypatch.delenv("ROUNDHOUSE_ON")
-    monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # files are read on this machine all the same
+    monkeypatch.setattr(target_host, "lab_is_up", lambda: True)  # files are read on this machine all the same
     assert main.main(["import"]) == 2
     assert main.main(["import", "/no/such/file"]) == 2
     assert main.main(["--json", "import", "x"]) == 2

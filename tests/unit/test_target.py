@@ -20,7 +20,7 @@ from pulling import MODEL, hub, place, pull_models  # noqa: F401 - fixtures
 from small_server import Handler, served
 from test_migrate_ollama import Store, gguf_head
 
-from roundhouse.cli import command, remote
+from roundhouse.cli import command, remote, target_host
 from roundhouse.errors import RoundhouseError
 from roundhouse.models import verify
 from roundhouse.paths import CHECKOUT, IMPORT_ROOT
@@ -119,7 +119,7 @@ def lab(tmp_path, monkeypatch):
     own = {name: value for name, value in os.environ.items() if name != "ROUNDHOUSE_ON"}
     own["PATH"] = f"{folder}/client:{own['PATH']}"
     monkeypatch.setenv("PATH", own["PATH"])
-    monkeypatch.setattr(remote, "lab_is_up", lambda: True)
+    monkeypatch.setattr(target_host, "lab_is_up", lambda: True)
 
     def run(*words, **options):
         options = {"stdin": subprocess.DEVNULL} | options

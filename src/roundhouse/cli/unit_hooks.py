@@ -11,16 +11,19 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..doctor.cause import as_line
 from ..errors import RoundhouseError
 from ..host import systemd
 from ..plan import deployed
-from ..schema.plan import Plan
 from ..state.note import Report
 from ..util import console
 from .command import Word
+
+if TYPE_CHECKING:
+    from ..schema.plan import Plan
+
 
 _INTERRUPTED = 130
 _RECOVERY_UNIT = "roundhouse-recovery.service"

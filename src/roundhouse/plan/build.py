@@ -19,7 +19,8 @@ from ..vllm import options
 from ..vllm.formats import Capability
 from . import accounts, compose, start_timeout
 from .decide import Host, decide
-from .deployed import SCHEMA, path_of, unit_name
+from .deployed import SCHEMA, unit_name
+from .model_folder import path_of
 
 CONFIG_FOLDER = "/etc/roundhouse/agents"
 # Engines listen only here, because vLLM's API key does not protect all paths (vllm#58144); the gateway's keys do.

@@ -7,8 +7,6 @@ import argparse
 from ...plan import deployed
 from ..command import Answer
 
-HELP = "show each agent: state, model, requests, memory, drift"
-
 
 def run(args: argparse.Namespace) -> Answer:
     """Show the agents."""
