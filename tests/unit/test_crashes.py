@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from roundhouse.agents import crashes, gpu_memory, kernel_log, start_history, status, watchdog
+from roundhouse.agents import answers, crash_report, crashes, gpu_memory, kernel_log, start_history, status, watchdog
 from roundhouse.checkup import agent as checkup_agent
 from roundhouse.checkup import checkup
 from roundhouse.host import journal, systemd
@@ -86,20 +86,20 @@ def test_a_failed_restart_is_a_crash_and_a_failed_start_of_a_switch_is_not(host)
 
 def test_the_history_knows_whether_the_unit_restarted_it():
     began = crashes.record(PLAN, "dev", DIED).began
-    assert crashes.of_last_day()["dev"].restart_seconds is None
+    assert crash_report.of_last_day()["dev"].restart_seconds is None
     history.note_restart("po", began + 5)
     history.note_restart("dev", began + 55)
     history.note_restart("dev", began + 99)  # a later start by hand is not its restart
-    assert crashes.of_last_day()["dev"].restart_seconds == 55
+    assert crash_report.of_last_day()["dev"].restart_seconds == 55
 
 
 def seen(monkeypatch, unit=RUNS):
     """Return what status, doctor and history report about the agent, whose engine is ready."""
     monkeypatch.setattr(systemd, "show_all", lambda names: [unit for _ in names])
     monkeypatch.setattr(systemd, "show", lambda name: unit)
-    monkeypatch.setattr(status, "drift", lambda *_: [])
-    monkeypatch.setattr(status.Engine, "served", lambda _: [])
-    monkeypatch.setattr(status.Engine, "version", lambda _: "1")
+    monkeypatch.setattr(answers, "drift", lambda *_: [])
+    monkeypatch.setattr(answers.Engine, "served", lambda *_: [])
+    monkeypatch.setattr(answers.Engine, "version", lambda *_: "1")
     monkeypatch.setattr(gpu_memory, "cards", lambda *_: [])
     monkeypatch.setattr(checkup_agent.safetensors, "problem", lambda path: None)
     monkeypatch.setattr(checkup, "_disks", list)
@@ -130,8 +130,8 @@ def test_status_doctor_and_history_agree(monkeypatch):
 
 def test_a_crash_is_no_longer_reported_after_a_day_or_without_its_agent(monkeypatch):
     entry = crashes.record(PLAN, "dev", DIED)
-    assert crashes.of_last_day(entry.began + 86000).keys() == {"dev"}
-    assert crashes.of_last_day(entry.began + 87000) == {}
+    assert crash_report.of_last_day(entry.began + 86000).keys() == {"dev"}
+    assert crash_report.of_last_day(entry.began + 87000) == {}
     assert crashes.findings(PLAN, entry.began + 87000) == []
     assert crashes.findings({"agents": [AGENT | {"name": "po"}]}, entry.began) == []
 

@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import sys
 import textwrap
 import time
@@ -152,7 +151,13 @@ def until_read(run: Callable[[], int]) -> int:
 
 def width() -> int:
     """Return COLUMNS, else the terminal's width, else WIDTH."""
-    return shutil.get_terminal_size((WIDTH, 24)).columns or WIDTH
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else -1).columns or WIDTH
+    except (OSError, ValueError):  # no terminal, or a closed file
+        return WIDTH
 
 
 def wrapped(text: str, columns: int | None = None, hanging: str = "  ") -> str:
