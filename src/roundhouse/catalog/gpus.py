@@ -6,7 +6,6 @@ is None where no start log states it.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Mapping
@@ -217,6 +216,8 @@ def is_of_other_maker(name: str) -> bool:
 def similar(name: str) -> list[str]:
     """Return up to three names of cards that are close to an unknown one; of another size first."""
     wanted, _ = _key(name)
+    import difflib  # only for an unknown card
+
     keys: dict[str, list[str]] = {}
     for card in CARDS:
         keys.setdefault(_key(card.name)[0], []).append(card.name)

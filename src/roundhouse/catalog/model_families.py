@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Mapping
@@ -189,6 +188,8 @@ def known() -> tuple[str, ...]:
 
 def similar(repo: str) -> list[str]:
     """Return up to three repositories of the table whose names are close to a name, with or without its owner."""
+    import difflib  # only for an unknown model
+
     whole = {name.lower(): name for name in reversed(known())}
     names = {name.partition("/")[2]: each for name, each in whole.items()}
     owner, _, name = repo.lower().rpartition("/")

@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..catalog import gpus as catalog_gpus
 from ..catalog.gpus import Card, LegacyCard
@@ -18,7 +18,6 @@ from ..fit import report as fit_report
 from ..fit import request
 from ..fit.estimate import fit
 from ..fit.report import NUMBERS
-from ..host import gpu
 from ..models import own_folders
 from ..plan import build, host_cards, measured
 from ..plan import report as plan_report
@@ -26,11 +25,13 @@ from ..plan.candidates import lookup
 from ..plan.decide import Host, question_of
 from ..plan.requirements import requirements_of
 from ..roster.models import Configs
-from ..schema.facts import ExplainRow
 from ..schema.plan import Plan
 from ..util import console, yaml_file
 from ..util.pairs import pairs
 from . import plan_options, plan_question
+
+if TYPE_CHECKING:
+    from roundhouse.schema.facts import ExplainRow
 
 # A plan before a deployment assumes a GPU host with the official image, which is the default.
 SETTINGS = build.Settings(
@@ -122,6 +123,8 @@ def _named_cards(args: argparse.Namespace) -> tuple[list[str], Host]:
 
 
 def _this_host(agents: object) -> Host:
+    from ..host import gpu  # with ctypes; not needed for cards that the command names
+
     cards = plan_question.own_cards()
     configs: Configs = own_folders.configs(agents)
     # The other facts are not needed here.

@@ -12,7 +12,6 @@ from ..errors import RoundhouseError, UsageError
 from ..fit import beside, report, request
 from ..fit.estimate import FITS, UNKNOWN, Fit, Question, fit
 from ..fit.request import NotedQuestion
-from ..host import gpu
 from ..plan import host_cards
 from ..plan.decide import Host
 from ..util.pairs import pairs
@@ -113,6 +112,8 @@ def _more_cards(question: Question, gpus: int | None) -> tuple[str, ...]:
 
 def own_cards() -> tuple[HostCard, ...]:
     """Return this machine's cards by number. Raises UsageError without an NVIDIA GPU that an agent can use."""
+    from ..host import gpu  # with ctypes; not needed for cards that the command names
+
     facts = gpu.facts()["gpus"]
     if not facts:
         raise request.gpu_missing()

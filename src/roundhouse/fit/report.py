@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from ..schema.facts import ExplainRow
+from typing import TYPE_CHECKING
+
 from ..schema.plan import FitNumbers
 from ..util import console
 from ..util.units import GIB
 from .estimate import FITS, NO, TIGHT, Fit, Question, longest
 from .request import NotedQuestion
 from .sizes import needed_bytes
+
+if TYPE_CHECKING:
+    from roundhouse.schema.facts import ExplainRow
 
 
 def rows(question: Question, found: Fit) -> list[ExplainRow]:

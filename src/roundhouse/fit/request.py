@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from ..catalog import gpus, hf_config, model_families
 from ..catalog.model_families import Model, Unknown
 from ..errors import RoundhouseError, UsageError
-from ..models.hub import Hub
 from ..util import console
 from ..vllm import defaults
 from ..vllm.formats import (
@@ -242,6 +241,8 @@ def _unknown_model(name: str) -> RoundhouseError:
         text = "--model {model!r} is neither owner/name nor a folder."
         remedy = meant or "Write a hub's owner/name, or a folder with a config.json."
         return UsageError("model_invalid", text, remedy, model=name, candidates=close)
+    from ..models.hub import Hub  # only for this address; it imports manifests and hashes
+
     folder = name.partition("/")[2]
     commands = (
         f"  curl -fL --create-dirs -o {folder}/config.json \\",

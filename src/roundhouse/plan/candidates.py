@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..catalog.gpus import HostCard
 from ..catalog.model_families import Model, Unknown
@@ -13,12 +13,14 @@ from ..fit.estimate import FITS, Measured, Question, fit
 from ..fit.sizes import BLOCK_TOKENS, tokens
 from ..roster import models
 from ..roster.fields import GIVE_UP, MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS
-from ..schema.facts import Measurement
 from ..schema.roster import WantedModel
 from ..util.units import GIB
 from ..vllm import defaults
 from ..vllm import kernels as vllm_kernels
 from ..vllm.formats import KV_DTYPE_BYTES
+
+if TYPE_CHECKING:
+    from roundhouse.schema.facts import Measurement
 
 KV_CACHE_DTYPE, MAX_MODEL_LEN, MODEL = GIVE_UP
 # A reduced max_model_len is a multiple of this.
