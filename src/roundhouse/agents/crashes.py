@@ -1,7 +1,4 @@
-"""Record an engine that ended by itself, and find what failed in the last day.
-
-The unit calls record() after each end of its engine (ExecStopPost=), and start.wait_until_healthy() notes the restart.
-"""
+"""Find the cause of an engine that ended by itself, and what failed in the last day."""
 
 from __future__ import annotations
 
@@ -10,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..doctor.cause import UNKNOWN, with_code
 from ..doctor.diagnosis import Finding, of_error
-from ..host import systemd
-from ..plan.deployed import find
-from ..state import history, switch_journal
+from ..state import history
 from ..util import timestamps
 from . import crash_report, kernel_log, start_history
 
@@ -26,22 +21,14 @@ CODE = "engine_crashed"
 _FAILED = (history.ROLLED_BACK, history.ROLLBACK_FAILED)
 
 
-def record(plan: Plan, name: str, told: Mapping[str, str]) -> history.Entry | None:
-    """Add an entry for an engine that ended by itself, and return it; None for a stop that someone requested.
-
-    `told` are the variables that systemd sets for ExecStopPost= (systemd.exec(5)). A start that fails within a switch
-    is part of the switch's own entry. Raises RoundhouseError and OSError.
-    """
-    agent = find(plan, name)
-    now = time.time()
-    if systemd.is_asked_to_stop(agent["unit"]) or _is_of_a_switch(name):
-        return None
-    start = _ended(agent, told, now)
+def entry(agent: Agent, told: Mapping[str, str], now: float) -> history.Entry:
+    """Return the history's entry of an engine that ended by itself; `told` is what systemd sets for ExecStopPost=."""
+    name, start = agent["name"], _ended(agent, told, now)
     found = start_history.of_start(agent, start, kernel_log.read())
     evidence = found.evidence
     if found.code == UNKNOWN and told.get("EXIT_CODE") in ("killed", "dumped"):
         evidence = f"SIG{told.get('EXIT_STATUS')} ended it; the last error or line of its log: {evidence}"
-    entry = history.Entry(
+    return history.Entry(
         began=now,
         previous=[name],
         to=name,
@@ -52,13 +39,6 @@ def record(plan: Plan, name: str, told: Mapping[str, str]) -> history.Entry | No
         code=CODE,
         cause_code=found.code,
     )
-    history.add(entry)
-    return entry
-
-
-def _is_of_a_switch(name: str) -> bool:
-    running = switch_journal.running()
-    return running is not None and name == running.to
 
 
 def _ended(agent: Agent, told: Mapping[str, str], now: float) -> start_history.Start:

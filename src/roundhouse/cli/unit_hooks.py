@@ -51,9 +51,9 @@ def clear(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
 
 def ended(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """Record the end of the agent's engine in the history, unless someone asked for it."""
-    from ..agents import crashes
+    from ..agents import engine_end
 
-    entry = crashes.record(plan, args.agent, os.environ)  # with what systemd sets for an ExecStopPost
+    entry = engine_end.record(plan, args.agent, os.environ)  # with what systemd sets for an ExecStopPost
     return {"agent": args.agent, "crash": entry.as_json() if entry else None}
 
 
