@@ -82,7 +82,8 @@ site: setup ## Build the documents as a site in site/; fail at a warning
 docs: setup ## Write the generated blocks and files of the documents
 	docs/generate.py
 
-bench: setup ## Run the benchmarks of plan and switch
+bench: setup ## Run the benchmarks of commands, plan and switch
+	benchmarks/command.py
 	benchmarks/plan.py
 	benchmarks/switch.py
 
