@@ -175,8 +175,16 @@ def test_the_answers_of_one_engine_share_the_deadline(rows):
 
 
 def test_an_engine_that_answers_has_its_row_beside_one_that_does_not(rows):
-    with served(Engine) as engine, Silent(1) as silent:
+    asked = []
+
+    class Counted(Engine):
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+    with served(Counted) as engine, Silent(1) as silent:
         answers, hangs = rows([engine.server_port, *silent.ports])
     assert (answers["problem"], answers["version"], answers["running"], answers["kv_use"]) == (None, "0.32.0", 1, 0.4)
     assert (answers["max_model_len"], hangs["version"]) == (8192, None)
     assert hangs["problem"].startswith(f"127.0.0.1:{silent.ports[0]}/v1/models")
+    assert sorted(asked) == ["/metrics", "/v1/models", "/version"]  # what the row shows, each once
