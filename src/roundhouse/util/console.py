@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -172,6 +171,8 @@ def wrapped(text: str, columns: int | None = None, hanging: str = "  ") -> str:
 def _lines(line: str, columns: int, hanging: str) -> list[str]:
     if len(line) <= columns:
         return [line]
+    import textwrap  # not needed for lines that fit
+
     item = _ITEM.match(line)
     start = item[0] if item and len(item[0]) <= columns // 2 else line[: len(line) - len(line.lstrip())]
     below = " " * len(start) + ("" if item and start == item[0] else hanging)
