@@ -26,7 +26,13 @@ DIAGNOSIS = {"roundhouse.doctor.causes", "roundhouse.doctor.diagnosis", "roundho
 PLANNING = {"roundhouse.models.manifest", "roundhouse.plan.build", "roundhouse.catalog.recipes", "yaml"}
 OTHER_HOST = {"roundhouse.cli.remote", "roundhouse.host.docker", "secrets"}
 LIBRARY = {"asyncio", "concurrent.futures", "difflib", "hashlib", "logging", "shutil", "tempfile", "urllib.request"}
-ALWAYS_LATE = DIAGNOSIS | PLANNING | OTHER_HOST | {"asyncio", "concurrent.futures", "difflib", "logging", "tempfile"}
+ALWAYS_LATE = (
+    DIAGNOSIS
+    | PLANNING
+    | OTHER_HOST
+    | {"_strptime", "encodings.idna"}
+    | {"asyncio", "concurrent.futures", "difflib", "logging", "tempfile"}
+)
 SHOW = "print(__import__('json').dumps(sorted(sys.modules)), file=sys.stderr)"
 SECONDS = 0.4
 
