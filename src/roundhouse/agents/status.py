@@ -24,7 +24,7 @@ COLUMNS = ("agent", "state", "port", "requests", "KV use", "since", "max_model_l
 # The columns of the screen of `watch`.
 NARROW = tuple(name for name in COLUMNS if name not in ("since", "max_model_len"))
 # The deadline of all engines together: a person waits for it, and a program may ask each second.
-ANSWER_SECONDS = 0.9
+ANSWER_SECONDS = 0.8
 
 
 def rows(plan: Plan, answer_seconds: float = ANSWER_SECONDS) -> list[StatusRow]:
