@@ -6,8 +6,8 @@ import argparse
 import json
 
 from ..catalog import gpus
+from ..catalog.architecture import Model, Unknown
 from ..catalog.gpus import HostCard
-from ..catalog.model_families import Model, Unknown
 from ..errors import RoundhouseError, UsageError
 from ..fit import beside, report, request
 from ..fit.estimate import FITS, UNKNOWN, Fit, Question, fit

@@ -6,9 +6,8 @@ from ..schema.facts import ExplainRow
 from ..schema.plan import FitNumbers
 from ..util import console
 from ..util.units import GIB
-from .estimate import FITS, NO, TIGHT, Fit, Question, longest
+from .estimate import FITS, NO, TIGHT, Fit, Question, longest, pool
 from .request import NotedQuestion
-from .sizes import needed_bytes
 
 
 def rows(question: Question, found: Fit) -> list[ExplainRow]:
@@ -130,7 +129,7 @@ def text(asked: NotedQuestion, found: Fit) -> str:
     where += f"{asked.card or asked.unlisted or 'a card'} of {question.card_gib:g} GiB"
     lines = [f"{model.name} ({model.form.name}) on {where}:", headline(question, found, asked.unlisted)]
     if found.weights_gib_per_rank is not None and found.kv_bytes_per_token_per_rank is not None:
-        needed = needed_bytes(question.max_model_len, found.kv_bytes_per_token_per_rank) / GIB
+        needed = pool(question).needed(question.max_model_len) / GIB
         share = question.card_gib * question.gpu_memory_utilization
         kib = found.kv_bytes_per_token_per_rank / 1024
         lines += [

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..catalog import gpus, hf_config, model_families
-from ..catalog.model_families import Model, Unknown
+from ..catalog.architecture import Model, Unknown
 from ..errors import RoundhouseError, UsageError
 from ..models.hub import Hub
 from ..util import console

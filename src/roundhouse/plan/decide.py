@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple, cast
 
+from ..catalog.architecture import Model, Unknown
 from ..catalog.gpus import HostCard
-from ..catalog.model_families import Model, Unknown
 from ..fit import beside, report
 from ..fit.estimate import NO, UNKNOWN, Question, fit
 from ..roster.models import Configs

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..catalog import hf_config, model_families, recipes
-from ..catalog.model_families import Model, Unknown
+from ..catalog.architecture import Model, Unknown
 from ..catalog.recipes import RECIPES, Recipe
 from ..vllm.formats import ONLINE, WEIGHT_FORMATS, members
 
