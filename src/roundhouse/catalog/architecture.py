@@ -93,9 +93,9 @@ class Architecture(NamedTuple):
     dense_layers: int | None = None
     attention_layers: int | None = None
     gated: bool = True
-    query_gate: bool = False  # the query projection also yields a gate of the output
-    output_bias: bool = False  # of the attention's output and of the experts (gpt-oss)
-    rotary_dim: int = 0  # 0: the whole head
+    query_gate: bool = False  # the query projection also has a gate
+    output_bias: bool = False  # also of the experts, in gpt-oss
+    rotary_dim: int = 0  # 0: all
     mrope: bool = False  # positions in three dimensions, for images
     layer_embedding: int = 0  # size of each layer's own embedding of a token (Gemma's PLE)
     draft_layers: int = 0  # layers of multi-token prediction, which vLLM loads only to draft

@@ -17,7 +17,7 @@ class Uncovered(ValueError):
 
 
 def count(config: Config, *names: str, default: int | None = None) -> int:
-    """Return the first stated count of several field names. Raises Uncovered for a value that is no count."""
+    """Return the first stated count of several field names. Raises Uncovered for another value."""
     for name in names:
         value = config.get(name)
         if value is None or value is False:
@@ -130,7 +130,7 @@ def latent(config: Config) -> Latent:
     )
 
 
-# The largest image of Qwen's processors has 12,845,056 or 16,777,216 pixels: 16,384 tokens of 28 x 28 or 32 x 32.
+# The largest image of Qwen's processors has 16,384 tokens of 28 x 28 or 32 x 32 pixels.
 _QWEN_IMAGE_TOKENS = 16384
 
 

@@ -2,7 +2,7 @@
 
 vLLM puts layers of one kind into groups of equal size, and all groups take their blocks from one pool
 (v1/core/kv_cache_utils.py of 0.32: _get_kv_cache_groups_uniform_page_size, get_max_concurrency_for_kv_cache_config). A
-plain model has one group. A hybrid one has a group of attention and several of states; a block of the attention is
+plain model has one group. A hybrid one has a group of attention and several of states. A block of the attention is
 enlarged until its page holds a state (platforms/interface.py: _align_hybrid_block_size).
 """
 

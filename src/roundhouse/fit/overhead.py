@@ -18,11 +18,22 @@ from ..catalog.architecture import Architecture
 from ..util.units import GIB, MIB
 from ..vllm.defaults import PINNED_VERSION, V1_SINCE, Batch, Version, captured_graphs
 from . import beside, sampler
+from .constants import (
+    CONTEXT,
+    DISPLAY,
+    DRAFT,
+    DRAFT_LAYERS,
+    FLASHINFER,
+    NCCL,
+    NCCL_RESIDENT,
+    NON_TORCH,
+    SMALLER_LIBRARIES,
+)
 from .sampler import SAMPLING
 from .sizes import BYTES_16BIT, embedding_bytes
 from .term import Term
 
-__all__ = ["MEASURED", "SAMPLING", "Setup", "forward_gib", "measured", "terms", "uncertainty"]
+__all__ = ["DRAFT", "MEASURED", "SAMPLING", "Setup", "forward_gib", "measured", "terms", "uncertainty"]
 
 # The name of a term that other modules look for.
 MEASURED = "measured_overhead"
@@ -35,12 +46,11 @@ _GRAPH_LAYER_GIB = 0.12 * MIB / GIB
 GRAPHS_COUNTED_SINCE: Version = (0, 21)
 RUNNER_2_GRAPHS_COUNTED_SINCE: Version = (0, 29)
 _UNNAMED_GIB = 0.25
-_FLASHINFER_WORKSPACE_GIB = 394 / 1024  # VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE, in MiB
 # Inductor tries fused kernels since this version (vllm#26682), and keeps the copies since the second one.
 _COMBO_KERNELS_SINCE: Version = (0, 12)
 _COMPILED_REMAINS_SINCE: Version = (0, 28)
-# CUDA's and PyTorch's libraries: logs of 0.6 to 0.24 state 0.02 to 0.28 GiB (median 0.08 of eight), and those of 0.25
-# to 0.32 0.26 to 0.30.
+# Of CUDA's and PyTorch's libraries: eight logs of 0.6 to 0.24 state 0.02 to 0.28 GiB, with a median of 0.08. Logs of
+# 0.25 to 0.32 state 0.26 to 0.30.
 _LARGER_LIBRARIES_SINCE: Version = (0, 25)
 
 
@@ -236,71 +246,3 @@ def measured(gib: float) -> Term:
         formula="share - weights - KV cache of that start",
         source="the engine's start log; three starts of one configuration differed by 0.04 GiB",
     )
-
-
-NON_TORCH = Term(
-    name="non_torch",
-    gib=0.2,
-    uncertainty_gib=0.15,
-    cause="CUDA kernels and library workspaces, loaded during the first pass",
-    formula="a constant of the engine's generation",
-    source="non_torch_memory in start logs: 0.02 to 0.28 GiB (0.6 to 0.10), 0.26 to 0.30 (0.25 to 0.32)",
-)
-SMALLER_LIBRARIES = NON_TORCH._replace(gib=0.08, uncertainty_gib=0.12)
-NCCL = Term(
-    name="nccl",
-    gib=0.15,
-    uncertainty_gib=0.2,
-    cause="communication buffers between the ranks",
-    formula="a constant for more than one rank",
-    source="start logs with tensor parallelism: 0.1 to 0.6 GiB, once 1.8",
-)
-# The engine measures after the start of NCCL, so most of its memory is outside the share.
-NCCL_RESIDENT = Term(
-    name="nccl_resident",
-    gib=0.5,
-    uncertainty_gib=0.4,
-    inside=False,
-    cause="NCCL's buffers, allocated before vLLM measures the free memory",
-    formula="a constant for more than one rank",
-    source="start logs with the context: 93.83 of 95.01 GiB free (2 ranks), 137.64 of 139.8 (8 ranks)",
-)
-FLASHINFER = Term(
-    name="attention_workspace",
-    gib=_FLASHINFER_WORKSPACE_GIB,
-    uncertainty_gib=0.2,
-    cause="FlashInfer's workspace; FlashAttention 2 does not support an 8-bit KV cache",
-    formula="394 MiB",
-    source="VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE in vLLM 0.32's envs.py; attention selection on 12.0",
-)
-DISPLAY = Term(
-    name="display",
-    gib=0.3,
-    uncertainty_gib=0.5,
-    cause="a desktop or WSL that allocates memory during the measurement",
-    formula="a constant for a shared card",
-    source="start logs under WSL2: 0 to 0.5 GiB beyond the other terms",
-)
-CONTEXT = Term(
-    name="cuda_context",
-    gib=0.45,
-    uncertainty_gib=0.15,
-    inside=False,
-    cause="the CUDA context of the process, created before vLLM measures the free memory",
-    formula="a constant",
-    source="start logs: 23.05 of 23.56 and 39.0 of 39.49 GiB free when the engine looks; gpu_worker.py init_device",
-)
-DRAFT = Term(
-    name="draft_model",
-    gib=0.2,
-    uncertainty_gib=0.2,
-    cause="the draft model's activations and CUDA graphs; other terms count its weights and keys",
-    formula="a constant for a draft model",
-    source="an assumption with an equal uncertainty; an H100 had a whole overhead of 0.74 GiB, computed as 0.75",
-)
-DRAFT_LAYERS = DRAFT._replace(
-    name="draft_layers",
-    cause="the activations and CUDA graphs of multi-token prediction; other terms count its weights and keys",
-    formula="a constant for multi-token prediction",
-    source="an assumption with an equal uncertainty",
-)

@@ -9,8 +9,8 @@ from .sizes import BYTES_16BIT
 from .term import Term
 
 SAMPLING = "sampling"
-# Sorting the vocabulary (torch.sort) needs 38.5 bytes for a logit at its peak: 1.40 GiB at 256 x 151936, 0.94 at
-# 256 x 100352, 1.26 at 256 x 128256 (start logs c17, c19, c05).
+# Sorting the vocabulary (torch.sort) needs 38.5 bytes for a logit at its peak. Start logs: 1.40 GiB at 256 x 151936
+# (c17), 0.94 at 256 x 100352 (c19), 1.26 at 256 x 128256 (c05).
 _SORT_BYTES = 38.5
 # FlashInfer sorts nothing: logits in 16 and 32 bits, and probabilities. The V1 engine took it where it was installed
 # ("Using FlashInfer for top-p & top-k sampling", v1/sample/ops/topk_topp_sampler.py), until Triton's sampler came.
@@ -24,8 +24,8 @@ _TRITON_ROW_BYTES = 4
 # 4 1/8 bytes per logit for penalties (v1/worker/gpu/sample/penalties.py). The memory of real sampling is outside the
 # share. It is the default for dense models since 0.25 (vllm#44443), for all since 0.29.
 _SECOND_BYTES = 2.0
-# The first runner's dummy rejection sampler holds two rows of logits for each request, in 16 and in 32 bits
-# (v1/worker/gpu_model_runner.py, _dummy_sampler_run): 5.66 GiB at 1024 x 248320 (d49).
+# The first runner's dummy rejection sampler has two rows of logits for each request, in 16 and in 32 bits. The source
+# is _dummy_sampler_run in v1/worker/gpu_model_runner.py. A start log has 5.66 GiB at 1024 x 248320 (d49).
 _REJECTION_BYTES = 10.0
 _SECOND_SINCE: Version = (0, 25)
 _SECOND_OTHERS_SINCE: Version = (0, 29)

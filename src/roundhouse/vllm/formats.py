@@ -46,9 +46,9 @@ class Format(NamedTuple):
     zero_bits: int = 0  # of a group's zero point
     index_bytes: int = 0  # per input feature, on disk only.
     broken: tuple[Capability, ...] = ()  # capabilities on which it fails although they are new enough
-    removed_in: str | None = None  # the version that removed it from vLLM's core
-    experts_only: bool = False  # the engine keeps all other layers in 16 bits
-    round_up: tuple[int, int] = (1, 1)  # multiples to which a kernel pads the hidden and the intermediate size
+    removed_in: str | None = None  # the version that removed it from vLLM's core.
+    experts_only: bool = False  # all other layers have 16 bits.
+    round_up: tuple[int, int] = (1, 1)  # a kernel pads the hidden and the intermediate size to multiples.
 
 
 _GPTQ_SOURCE = "vLLM 0.32 layers/quantization/auto_gptq.py:182"
