@@ -3,8 +3,8 @@
 
 A file is a list of observations. Each has `model`, `quant`, `gpu_total_gib`, `tp`, the engine's options (null if the
 log does not state one), and the figures of the log. `_OPTIONAL` lists further options, such as the draft model. The
-program fits no parameters. An observation without a version gets one by its figures: until 0.14 vLLM stated weights with
-four decimals, and later with two.
+program fits no parameters. An observation without a version gets one by its figures: until 0.14 vLLM stated weights
+with four decimals, and later with two.
 """
 
 from __future__ import annotations

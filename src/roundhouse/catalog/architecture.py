@@ -93,11 +93,11 @@ class Architecture(NamedTuple):
     dense_layers: int | None = None
     attention_layers: int | None = None
     gated: bool = True
-    query_gate: bool = False  # the query projection also has a gate
-    output_bias: bool = False  # also of the experts, in gpt-oss
-    rotary_dim: int = 0  # 0: all
-    mrope: bool = False  # positions in three dimensions, for images
-    layer_embedding: int = 0  # size of each layer's own embedding of a token (Gemma's PLE)
+    query_gate: bool = False  # the query projection also has a gate.
+    output_bias: bool = False  # also of the experts, in gpt-oss.
+    rotary_dim: int = 0  # 0: all.
+    mrope: bool = False  # positions in three dimensions, for images.
+    layer_embedding: int = 0  # size of each layer's own embedding of a token (Gemma's PLE).
     draft_layers: int = 0  # layers of multi-token prediction, which vLLM loads only to draft
     recurrent: Recurrent | None = None
     window: Window | None = None

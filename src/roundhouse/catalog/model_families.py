@@ -1,8 +1,7 @@
 """Find the models that are known without a download: the data files of `families`, one for each family.
 
-Each file has a source and a date. A model has the fields of its config.json that the fit needs. hf_config reads both the
-catalog and downloaded models. A repository is a model in a format, with its own maximum
-length where that differs.
+Each file has a source and a date. A model has the fields of its config.json that the fit needs. hf_config reads both
+the catalog and downloaded models. A repository is a model in a format, with its own maximum length where that differs.
 """
 
 from __future__ import annotations
