@@ -141,7 +141,7 @@ class Held(NamedTuple):
 
     `split` tensors are divided between the ranks, `replicated` ones are on each. `experts` is the part of `split` that
     one token reads only partly, and `table` the embedding's part, which a token does not read. `draft` are the tensors
-    of multi-token prediction.
+    of multi-token prediction, and `images` the encoder's part of `split`.
     """
 
     split: int
@@ -150,6 +150,7 @@ class Held(NamedTuple):
     table: int
     draft: int
     skipped: int
+    images: int = 0
 
     @property
     def total(self) -> int:

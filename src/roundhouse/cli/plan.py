@@ -19,7 +19,7 @@ from ..fit import request
 from ..fit.estimate import fit
 from ..fit.report import NUMBERS
 from ..host import gpu
-from ..models import own_folders
+from ..models import known, own_folders
 from ..plan import build, host_cards, measured
 from ..plan import report as plan_report
 from ..plan.candidates import lookup
@@ -50,6 +50,7 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
     agents = read(args.roster)
     named = args.gpu is not None or args.vram_gib is not None
     notes, host = _named_cards(args) if named else ([], _this_host(agents))
+    host = host._replace(configs={**known.configs(args.roster.with_name(known.NAME)), **host.configs})
     made = build.build(agents, SETTINGS, host)
     status = 1 if made["problems"] else 0
     reasons = _explained(agents, made, host) if args.explain else {}

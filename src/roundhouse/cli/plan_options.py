@@ -9,6 +9,7 @@ from ..errors import UsageError
 from ..fit import request
 from ..paths import CHECKOUT
 from ..util import console
+from ..vllm import defaults
 from ..vllm.formats import KV_DTYPE_BYTES
 
 ROSTER = CHECKOUT / "group_vars/all/agents.yml"
@@ -33,12 +34,13 @@ exit status:
 # Options of one model; a roster has settings for them.
 _SINGLE = (
     *("quantization", "gpu_memory_utilization", "max_model_len", "kv_cache_dtype", "tensor_parallel_size"),
-    *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "compile_cache"),
+    *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "compile_cache", "lora", "mtp", "cpu_offload_gib"),
+    *("pipeline_parallel_size", "language_model_only", "free_gib", "engine_version", "hub", "rough"),
 )
 # Options that earlier versions had.
 GONE = {
     "--calibrate": "Run benchmarks/calibration.py with the file",
-    "--vllm-version": "Omit it: the fit is that of the pinned engine",
+    "--vllm-version": "Write --engine-version, or omit it for the pinned engine",
 }
 
 
@@ -82,7 +84,24 @@ def parser() -> argparse.ArgumentParser:
         choices=("cold", "warm"),
         help="whether the start compiles; warm: no (default: unknown)",
     )
+    _add_engine_options(made.add_argument_group("one model's engine"))
     return made
+
+
+def _add_engine_options(engine: argparse._ArgumentGroup) -> None:
+    engine.add_argument(
+        "--hub", action="store_true", help="read config.json and the weights' headers from the hub first"
+    )
+    engine.add_argument(
+        "--rough", action="store_true", help="plan an uncovered architecture by its files' sizes, within 15 %%"
+    )
+    engine.add_argument("--lora", type=int, metavar="SLOTS", help="LoRA adapters at once (max_loras), of rank 16")
+    engine.add_argument("--mtp", type=int, metavar="TOKENS", help="tokens that the model's own layers draft")
+    engine.add_argument("--cpu-offload-gib", type=float, metavar="GIB", help="each card's weights in the host's memory")
+    engine.add_argument("--pipeline-parallel-size", type=int, metavar="N", help="stages of layers, each on its cards")
+    engine.add_argument("--language-model-only", action="store_true", help="without the image encoder")
+    engine.add_argument("--free-gib", type=float, metavar="GIB", help="the card's free memory before the start")
+    engine.add_argument("--engine-version", metavar="VERSION", help=f"vLLM's version (default: {defaults.PINNED})")
 
 
 def check_roster_options(args: argparse.Namespace) -> None:

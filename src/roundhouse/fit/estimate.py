@@ -94,12 +94,13 @@ def resident_weights(question: Question) -> sizes.Weights:
     shape = model.architecture if stages == 1 else sizes.stage(model.architecture, stages)
     if not question.images:
         shape = shape._replace(vision=None)
-    if model.held:
-        found = sizes.from_headers(model.held, model.architecture, ranks * stages, drafts=question.mtp)
-    else:
-        form = formats.loaded(model.form, question.capability)
-        found = sizes.weights(shape, form, ranks, model.parts, question.engine)
+    form = formats.loaded(model.form, question.capability)
+    found = sizes.weights(shape, form, ranks, model.parts, question.engine)
     more = 0
+    if model.held:
+        more = found.rounding
+        cards, drafts, images = ranks * stages, question.mtp, question.images
+        found = sizes.from_headers(model.held, model.architecture, cards, drafts=drafts, images=images)
     if question.draft:
         draft = question.draft
         more += sizes.weights(draft.architecture, draft.form, ranks, draft.parts, question.engine).resident

@@ -6,11 +6,12 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..catalog import gpus, hf_config, model_families
 from ..catalog.architecture import Model, Unknown
 from ..errors import RoundhouseError, UsageError
+from ..models import known
 from ..models.hub import Hub
 from ..util import console
 from ..vllm import defaults
@@ -25,8 +26,17 @@ from ..vllm.formats import (
 )
 from .estimate import Question
 
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import ModelConfig
+
 _ALLOWED = ", ".join(WEIGHT_FORMATS)
 _BATCH = ("max_num_seqs", "max_num_batched_tokens")
+ROUGH_BAND = 0.15
+_ROUGH_FIELDS = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size"),
+    *("intermediate_size", "max_position_embeddings", "rope_scaling", "rope_parameters", "tie_word_embeddings"),
+)
 
 
 class NotedQuestion(NamedTuple):
@@ -41,15 +51,19 @@ class NotedQuestion(NamedTuple):
     unlisted: str | None = None
 
 
-def model(name: str, quantization: str | None = None) -> Model | Unknown:
+def model(
+    name: str, quantization: str | None = None, configs: Mapping[str, ModelConfig] | None = None
+) -> Model | Unknown:
     """Return a model by a hub's owner/name or a folder, in the checkpoint's format or in `quantization`.
+
+    `configs` are those of models.known, which have precedence over the catalog.
 
     Raises RoundhouseError `model_unknown` for a model that is not in the table.
     """
     if quantization and quantization.lower() in UNCOVERED:
         return Unknown(name, f"The formulas do not cover the format {quantization}. Write one of {_ALLOWED}.")
     wanted = _wanted(quantization)
-    found = _find(name)
+    found = known.model(configs[name], name) if configs and name in configs else _find(name)
     if isinstance(found, Unknown) or not wanted or found.form.name in wanted:
         return found
     if found.form.name != "bf16":
@@ -65,6 +79,22 @@ def model(name: str, quantization: str | None = None) -> Model | Unknown:
     return model_families.in_format(name, found.architecture, wanted[0])._replace(stated=False)
 
 
+def rough(entry: Mapping[str, Any], name: str) -> Model | Unknown:
+    """Return a model of an uncovered architecture by its files' sizes, with full attention in all layers.
+
+    The weights are within ROUGH_BAND; a first start with an impossible max_model_len states vLLM's own numbers.
+    """
+    config = dict(entry["config"])
+    text = {**config, **(config["text_config"] if isinstance(config.get("text_config"), dict) else {})}
+    plain = {field: text[field] for field in _ROUGH_FIELDS if field in text}
+    plain.setdefault("intermediate_size", plain.get("hidden_size"))
+    found = hf_config.parse({**plain, "architectures": ["LlamaForCausalLM"]}, name)
+    sums = known.held(entry.get("held"))
+    if isinstance(found, Unknown) or sums is None:
+        return found
+    return found._replace(held=sums, band=ROUGH_BAND)
+
+
 def check(asked: Mapping[str, Any]) -> None:
     """Raise UsageError for the first invalid value among the command's options; None is an omitted option."""
     share, dtype = asked["gpu_memory_utilization"], asked["kv_cache_dtype"]
@@ -73,8 +103,15 @@ def check(asked: Mapping[str, Any]) -> None:
         raise _invalid("gpu-memory-utilization", share, f"Write {hint}; the value is above 0 and at most 1.")
     if dtype and dtype not in KV_DTYPE_BYTES:
         raise _invalid("kv-cache-dtype", dtype, f"Write one of {', '.join(KV_DTYPE_BYTES)}.")
-    for name in ("max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "gpus"):
-        check_count(name.replace("_", "-"), asked[name])
+    for name in (*_BATCH, "max_model_len", "tensor_parallel_size", "gpus", "lora", "mtp", "pipeline_parallel_size"):
+        check_count(name.replace("_", "-"), asked.get(name))
+    for name in ("cpu_offload_gib", "free_gib"):
+        gib = asked.get(name)
+        if gib is not None and not 0 <= gib < math.inf:
+            raise _invalid(name.replace("_", "-"), gib, "Write GiB, such as 4.")
+    engine = asked.get("engine_version")
+    if engine and defaults.version(engine) is None:
+        raise _invalid("engine-version", engine, f"Write a version such as {defaults.PINNED}.")
     seqs, tokens, gpus, ranks = (asked[name] for name in (*_BATCH, "gpus", "tensor_parallel_size"))
     if seqs and tokens and seqs > tokens:  # vLLM refuses it (config/scheduler.py)
         raise _invalid("max-num-seqs", seqs, f"Write at most --max-num-batched-tokens, {tokens}.")
@@ -249,6 +286,8 @@ def _unknown_model(name: str) -> RoundhouseError:
         f"  {console.command_name('plan.py', 'roundhouse-plan')} --model ./{folder}",
     )
     text = "{model} is not in the catalog."
-    remedy = "{meant}To use it, download its config.json and name the folder:\n{commands}"
+    remedy = (
+        "{meant}To read it from the hub, add --hub. Offline, download its config.json and name the folder:\n{commands}"
+    )
     fields = {"model": name, "candidates": close, "meant": meant and f"{meant}\n", "commands": "\n".join(commands)}
     return RoundhouseError("model_unknown", text, remedy, **fields)

@@ -36,12 +36,13 @@ class Weights(NamedTuple):
     """Hold the bytes of one rank; `disk` is the size of the whole checkpoint's tensors.
 
     `read_per_token` is the number of bytes that one decode step of one sequence reads: without the embedding, and with
-    the chosen experts only.
+    the chosen experts only. `rounding` is the allocator's part of `resident`.
     """
 
     resident: int
     disk: int
     read_per_token: int
+    rounding: int = 0
 
 
 @lru_cache(maxsize=4096)
@@ -58,26 +59,31 @@ def weights(
     0.00 % to 0.09 % from six published checkpoints. `parts` have their own formats.
     """
     ranks, forms = tensor_parallel_size, dict(parts)
-    resident = read = 0
+    resident = read = exact = 0
     for linear in linears(architecture, ranks):
         used = _form(linear.role, form, forms)
         tensors = _tensors(_padded(linear, used), used)
         resident += linear.layers * sum(_allocated(size, engine) for size in tensors)
+        exact += linear.layers * sum(tensors)
         read += linear.layers * sum(tensors) * linear.used // linear.stacked
     matrices = linears(architecture, 1, stored=True)
     disk = sum(each.layers * _on_disk(each, _form(each.role, form, forms)) for each in matrices)
     whole, mine = sixteen_bit(architecture, ranks)
     everything = sum(sixteen_bit(architecture, 1))
-    resident += (whole + mine) * BYTES_16BIT + _tables(architecture, ranks, forms, engine)
+    tables = _tables(architecture, ranks, forms)
+    held = sum(_allocated(size, engine) for size in tables)
+    rounding = resident - exact + held - sum(tables)
+    resident += (whole + mine) * BYTES_16BIT + held + _encoder(architecture, ranks)
     resident += _positions(architecture) + absorbed(architecture, ranks) * BYTES_16BIT
     read += (whole + mine) * BYTES_16BIT
     disk += everything * BYTES_16BIT + _tables_on_disk(architecture, forms)
-    return Weights(resident, disk, read + head_bytes(architecture, ranks, forms))
+    return Weights(resident, disk, read + head_bytes(architecture, ranks, forms), rounding)
 
 
-def from_headers(held: Held, architecture: Architecture, ranks: int, *, drafts: bool) -> Weights:
-    """Return the bytes of a checkpoint whose headers were read; the allocator's rounding is 0.2 % of start logs."""
-    mine = held.split // ranks + held.replicated + (held.draft // ranks if drafts else 0)
+def from_headers(held: Held, architecture: Architecture, ranks: int, *, drafts: bool, images: bool = True) -> Weights:
+    """Return the bytes of a checkpoint whose headers were read, without the allocator's rounding."""
+    split = held.split - (0 if images else held.images)
+    mine = split // ranks + held.replicated + (held.draft // ranks if drafts else 0)
     experts, chosen = held.experts // ranks, architecture.num_experts_per_tok
     unused = experts - experts * chosen // architecture.num_experts if architecture.num_experts else 0
     table = held.table // ranks
@@ -167,14 +173,16 @@ def _head(arch: Architecture, ranks: int) -> Linear:
     return Linear("lm_head", 1, arch.hidden_size, embedding_bytes(arch, ranks) // (2 * arch.hidden_size))
 
 
-def _tables(arch: Architecture, ranks: int, forms: dict[str, Format], engine: Version) -> int:
-    """Return the resident bytes of embedding, lm_head, the layers' own embeddings, and the image encoder."""
+def _tables(arch: Architecture, ranks: int, forms: dict[str, Format]) -> list[int]:
+    """Return the bytes of embedding, lm_head, and the layers' own embeddings."""
     table = forms.get("embedding", _16BIT)
     made = [embedding_bytes(arch, ranks, table.weight_bits)]
     made += [] if arch.tie_word_embeddings else [head_bytes(arch, ranks, forms)]
-    own = embedding_bytes(arch._replace(hidden_size=arch.layer_embedding * arch.num_hidden_layers), ranks)
-    encoder = arch.vision.parameters * BYTES_16BIT // ranks if arch.vision else 0
-    return sum(_allocated(size, engine) for size in (*made, own)) + encoder
+    return [*made, embedding_bytes(arch._replace(hidden_size=arch.layer_embedding * arch.num_hidden_layers), ranks)]
+
+
+def _encoder(arch: Architecture, ranks: int) -> int:
+    return arch.vision.parameters * BYTES_16BIT // ranks if arch.vision else 0
 
 
 def _tables_on_disk(arch: Architecture, forms: dict[str, Format]) -> int:

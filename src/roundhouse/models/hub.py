@@ -132,12 +132,17 @@ class Hub:
             self._client.get_hf_file_metadata(self._url(model, revision, smallest), token=self._token)
 
     @contextmanager
-    def open(self, model: str, revision: str, file: File, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """Open a file at a byte offset; yield the actual offset (0 if the hub ignores ranges) and the pieces."""
+    def open(
+        self, model: str, revision: str, file: File, start: int, end: int | None = None
+    ) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """Open a file at a byte offset; yield the actual offset (0 if the hub ignores ranges) and the pieces.
+
+        `end` is the offset behind the last byte, None for the rest of the file.
+        """
         headers = self._client.utils.build_hf_headers(token=self._token)
         headers["Accept-Encoding"] = "identity"  # ranges of a compressed body have different offsets
-        if start:
-            headers["Range"] = f"bytes={start}-"
+        if start or end:
+            headers["Range"] = f"bytes={start}-{end - 1 if end else ''}"
         session = self._client.utils.get_session()
         # The yield is outside of the error handler, so that the caller's errors are not reported as the hub's.
         with ExitStack() as held:
