@@ -35,7 +35,7 @@ _SAFE = re.compile(r"[\w.\\*+?$^|()\[\]-]*")
 _NESTED = re.compile(r"\)[*+{?]|[*+]{2}")
 # Layers whose names a list is compared with; a checkpoint that leaves a part in 16 bits leaves it so in most layers.
 _LAYERS = range(128)
-_BITS = {16: "bf16", 32: "bf16"}
+_UNQUANTIZED_BITS = (16, 32)
 
 
 class Unread(ValueError):
@@ -177,7 +177,7 @@ def _skipped(stated: Mapping[str, Any]) -> set[str]:
     inner = mapping(stated.get("quantization"))
     words = [str(word) for part in (stated, inner) for name in names for word in listed(part.get(name))]
     extra = mapping(stated.get("extra_config"))
-    words += [name for name, entry in extra.items() if mapping(entry).get("bits", 4) in _BITS]
+    words += [name for name, entry in extra.items() if mapping(entry).get("bits", 4) in _UNQUANTIZED_BITS]
     found = set()
     for role, inner_names in _MODULES.items():
         # Layers of another kind, such as the first dense ones, are not counted: two layers in the middle decide.
