@@ -30,7 +30,7 @@ from ..schema.facts import ExplainRow
 from ..schema.plan import Plan
 from ..util import console, yaml_file
 from ..util.pairs import pairs
-from . import plan_options, plan_question
+from . import plan_options, plan_question, plan_suggest
 
 # A plan before a deployment assumes a GPU host with the official image, which is the default.
 SETTINGS = build.Settings(
@@ -122,6 +122,16 @@ def _named_cards(args: argparse.Namespace) -> tuple[list[str], Host]:
     return [f"{many}{name} of {total:g} GiB{unlisted}", *notes, ""], host
 
 
+def _suggested_cards(args: argparse.Namespace) -> tuple[str, Host]:
+    """Return the cards of the options or of this machine in words, and a host with them."""
+    request.check_count("gpus", args.gpus)
+    if args.gpu is None and args.vram_gib is None:
+        host = _this_host([])
+        return f"{len(host.cards)} x {host.cards[0].name}", host
+    notes, host = _named_cards(args)
+    return notes[0], host
+
+
 def _this_host(agents: object) -> Host:
     cards = plan_question.own_cards()
     configs: Configs = own_folders.configs(agents)
@@ -152,6 +162,10 @@ def _shown(args: argparse.Namespace) -> tuple[str, int]:
     """Return what to print, text in the width of the terminal, and the exit status."""
     if args.list_gpus:
         return _gpu_list(as_json=args.json), 0
+    if args.word:
+        return plan_suggest.answer(args, *_suggested_cards(args))
+    if args.write:
+        raise UsageError("write_without_suggest", "--write applies to suggest.", "Add the word suggest.")
     shown, status = answer(args) if args.model is None else plan_question.answer(args)
     return shown if args.json else console.wrapped(shown), status
 

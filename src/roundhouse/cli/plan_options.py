@@ -51,7 +51,14 @@ def parser() -> argparse.ArgumentParser:
         description="Compute what fits which card, in GiB and tokens, before a download.",
         epilog=EPILOG,
     )
+    made.add_argument(
+        "word",
+        nargs="?",
+        choices=("suggest",),
+        help="suggest: list models for each role on the cards",
+    )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    made.add_argument("--write", type=Path, metavar="FILE", help="with suggest: write the roster into a new file")
     made.add_argument("--explain", action="store_true", help="show each number with its formula and source")
     made.add_argument("--details", action="store_true", help="show the memory, reduced settings and reasons")
     made.add_argument(
