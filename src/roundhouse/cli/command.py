@@ -26,7 +26,7 @@ GROUPS = {
     "switch": ("switch", "stop", "resume"),
     "inspect": ("status", "watch", "logs", "gpu", "doctor", "history", "bench"),
     "plans": ("plan", "plans", "rollback"),
-    "models": ("models", "pull", "verify", "prune", "export", "quantize"),
+    "models": ("suggest", "models", "pull", "verify", "prune", "export", "quantize"),
     "clients": ("chat", "client-config", "keys", "import"),
     "help": ("help",),
 }

@@ -122,7 +122,7 @@ def _named_cards(args: argparse.Namespace) -> tuple[list[str], Host]:
     return [f"{many}{name} of {total:g} GiB{unlisted}", *notes, ""], host
 
 
-def _suggested_cards(args: argparse.Namespace) -> tuple[str, Host]:
+def suggested_cards(args: argparse.Namespace) -> tuple[str, Host]:
     """Return the cards of the options or of this machine in words, and a host with them."""
     request.check_count("gpus", args.gpus)
     if args.gpu is None and args.vram_gib is None:
@@ -163,7 +163,7 @@ def _shown(args: argparse.Namespace) -> tuple[str, int]:
     if args.list_gpus:
         return _gpu_list(as_json=args.json), 0
     if args.word:
-        return plan_suggest.answer(args, *_suggested_cards(args))
+        return plan_suggest.answer(args, *suggested_cards(args))
     if args.write:
         raise UsageError("write_without_suggest", "--write applies to suggest.", "Add the word suggest.")
     shown, status = answer(args) if args.model is None else plan_question.answer(args)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from ..errors import UsageError
 from ..plan import suggest
@@ -13,30 +14,28 @@ from ..util import console, files
 
 
 def answer(args: argparse.Namespace, cards: str, host: Host) -> tuple[str, int]:
-    """Return the candidates as text or JSON, and the exit status: 0 if a model of each role fits.
+    """Return the candidates as text or JSON, and the exit status: 0 if a model of each role fits."""
+    found, text = result(args, cards, host)
+    status = 0 if found["complete"] else 1
+    return (json.dumps({"schema": console.SCHEMA, "ok": True, "errors": [], **found}) if args.json else text), status
 
-    With --write the roster goes into a new file.
-    """
+
+def result(args: argparse.Namespace, cards: str, host: Host) -> tuple[dict[str, Any], str]:
+    """Return the candidates as an object and as text. With --write the roster goes into a new file."""
     found = suggest.suggestions(host)
     agents = suggest.roster(found, suggest.share(host))
-    status = 0 if len(agents) == len(found) else 1
     if args.write:
         if args.write.exists():
             text, remedy = "--write {path} exists.", "Name a new file, or remove it."
             raise UsageError("roster_exists", text, remedy, path=str(args.write))
         files.write(args.write, suggest.text(agents, cards))
-    if args.json:
-        rows = [_row(each) for entries in found.values() for each in entries]
-        return json.dumps(
-            {"schema": console.SCHEMA, "ok": True, "errors": [], "agents": agents, "models": rows}
-        ), status
     lines = [cards, ""]
     for role, entries in found.items():
         lines += [f"{role}:", console.table(_COLUMNS, [_shown(each) for each in entries]), ""]
-    lines.append(
-        f"The roster is in {args.write}." if args.write else "--write FILE writes a roster of the first that fit."
-    )
-    return "\n".join(lines), status
+    written = f"The roster is in {args.write}."
+    lines.append(written if args.write else "--write FILE writes a roster of the first that fit.")
+    rows = [_row(each) for entries in found.values() for each in entries]
+    return {"agents": agents, "models": rows, "complete": len(agents) == len(found)}, "\n".join(lines)
 
 
 _COLUMNS = ("model", "verdict", "weights", "context", "KV cache", "tokens/s", "released", "licence")

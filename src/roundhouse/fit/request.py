@@ -103,7 +103,16 @@ def check(asked: Mapping[str, Any]) -> None:
         raise _invalid("gpu-memory-utilization", share, f"Write {hint}; the value is above 0 and at most 1.")
     if dtype and dtype not in KV_DTYPE_BYTES:
         raise _invalid("kv-cache-dtype", dtype, f"Write one of {', '.join(KV_DTYPE_BYTES)}.")
-    for name in (*_BATCH, "max_model_len", "tensor_parallel_size", "gpus", "lora", "mtp", "pipeline_parallel_size"):
+    for name in (
+        "max_model_len",
+        "tensor_parallel_size",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "gpus",
+        "lora",
+        "mtp",
+        "pipeline_parallel_size",
+    ):
         check_count(name.replace("_", "-"), asked.get(name))
     for name in ("cpu_offload_gib", "free_gib"):
         gib = asked.get(name)

@@ -25,7 +25,6 @@ _SEQS = 8
 _FIRST_PORT = 8000
 _SHARE = 0.92
 _UNIFIED_SHARE = 0.8
-_FALLBACKS = 2
 
 
 class Candidate(NamedTuple):
@@ -96,6 +95,8 @@ def roster(found: dict[str, list[Candidate]], share_of_card: float) -> list[dict
         if not fitting:
             continue
         best = fitting[0]
+        # The agent has one parser of tool calls, so the fallbacks are of the same kind.
+        alike = [each for each in fitting if each.facts["tool_call_parser"] == best.facts["tool_call_parser"]]
         question = best.question
         if question is None:
             continue
@@ -103,7 +104,7 @@ def roster(found: dict[str, list[Candidate]], share_of_card: float) -> list[dict
             {
                 "name": role,
                 "description": roles[role]["description"],
-                "models": [{"model": each.model} for each in fitting[: 1 + _FALLBACKS]],
+                "models": [{"model": each.model} for each in alike],
                 "port": _FIRST_PORT + len(agents),
                 "max_model_len": question.max_model_len,
                 "max_model_len_min": min(LEAST_TOKENS, question.max_model_len),

@@ -21,7 +21,7 @@ RESERVED_BESIDES = ("check", "devices", "gateway")
 # The commands of `roundhouse`. An agent's name is a command too (`roundhouse dev`). A test compares the two lists.
 _WORDS = """
 bench chat clear client-config control deploy doctor ended export failover gpu help history import keys logs models plan
-plans prune pull quantize ready resume rollback routes status stop switch verify watch watchdog
+plans prune pull quantize ready resume rollback routes status stop suggest switch verify watch watchdog
 """
 RESERVED = (*_WORDS.split(), *RESERVED_BESIDES)
 # systemd hides these folders from the units (ProtectHome=, PrivateTmp=).
