@@ -72,8 +72,9 @@ def parse(config: ModelConfig, name: str) -> Model | Unknown:
 
 def _architecture(config: ModelConfig, known: Class, name: str) -> Architecture:
     text: dict[str, Any] = mapping(config.get("text_config")) or dict(config)
+    audio = mapping(config.get("audio_config")) if known.vision == "gemma4" else {}
     for field in UNCOVERED_FIELDS:
-        if text.get(field) or config.get(field):
+        if (text.get(field) or config.get(field)) and not (audio and field == "audio_config"):
             raise Uncovered(f"{field} is set")
     for field in _NEEDED:
         value = text.get(field)
@@ -120,6 +121,9 @@ def _architecture(config: ModelConfig, known: Class, name: str) -> Architecture:
         latent=latent,
         vision=hf_layers.vision(vision, known.vision or "", hidden) if vision else None,
     )
+    if audio and made.vision:
+        both = made.vision.parameters + hf_layers.gemma_audio(audio, hidden)
+        made = made._replace(vision=made.vision._replace(parameters=both))
     return _with_blocks(made, text, known, kinds)
 
 

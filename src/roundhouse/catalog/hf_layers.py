@@ -169,5 +169,17 @@ def vision(config: Config, layout: str, hidden_size: int) -> Vision:
     )
 
 
+def gemma_audio(config: Config, hidden_size: int) -> int:
+    """Return the parameters of Gemma 4's audio encoder: two blocks, attention and a convolution in each layer.
+
+    Source: vLLM 0.32, models/gemma4_mm.py, with transformers' Gemma4AudioConfig and its defaults.
+    """
+    width, layers = count(config, "hidden_size", default=1024), count(config, "num_hidden_layers", default=12)
+    inner, kernel = 4 * width, count(config, "conv_kernel_size", default=5)
+    layer = 4 * width * inner + 5 * width * width + 3 * width * width + kernel * width
+    out = count(config, "output_proj_dims", default=1536)
+    return layers * layer + width * width + width * out + out * hidden_size
+
+
 # Gemma's images have 256 or 280 tokens, and Pixtral's the tokens of 1540 x 1540 pixels.
 _OTHER_IMAGE_TOKENS = {"siglip": 256, "gemma4": 280, "pixtral": 3025}
