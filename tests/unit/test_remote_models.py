@@ -12,7 +12,7 @@ from roundhouse.catalog import model_families
 from roundhouse.catalog.architecture import Unknown
 from roundhouse.cli import plan as plan_command
 from roundhouse.errors import RoundhouseError
-from roundhouse.fit import request, sizes
+from roundhouse.fit import rough, sizes
 from roundhouse.fit.estimate import Question, fit
 from roundhouse.models import known, peer_server, remote
 from roundhouse.models.hub import Hub
@@ -194,8 +194,8 @@ def test_an_uncovered_architecture_names_the_field_and_is_planned_by_its_size_on
     assert answer["verdict"] == "fits"
     assert answer["weights_gib_per_rank"] == pytest.approx(total / 2**30, rel=0.005)
     entry = known.read(tmp_path / known.NAME)[f"{name}@main"]
-    rough = fit(Question(request.rough(entry, name), 44.0, 8192))
-    assert rough.uncertainty_gib > request.ROUGH_BAND * total / 2**30
+    made = fit(Question(rough.rough(entry, name), 44.0, 8192))
+    assert made.uncertainty_gib > rough.ROUGH_BAND * total / 2**30
 
 
 @pytest.mark.parametrize(

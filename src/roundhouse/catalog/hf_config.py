@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..util import json_file
 from . import hf_layers
-from .architecture import Architecture, Model, Unknown
+from .architecture import Architecture, Model, Unknown, Vision
 from .hf_classes import CLASSES, UNCOVERED_FIELDS, Class
 from .hf_formats import Unread, kv_cache_dtype, listed, mapping
 from .hf_formats import read as read_formats
@@ -71,36 +71,22 @@ def parse(config: ModelConfig, name: str) -> Model | Unknown:
 
 
 def _architecture(config: ModelConfig, known: Class, name: str) -> Architecture:
-    text: dict[str, Any] = mapping(config.get("text_config")) or dict(config)
-    audio = mapping(config.get("audio_config")) if known.vision == "gemma4" else {}
-    for field in UNCOVERED_FIELDS:
-        if (text.get(field) or config.get(field)) and not (audio and field == "audio_config"):
-            raise Uncovered(f"{field} is set")
-    for field in _NEEDED:
-        value = text.get(field)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < _LONGEST_SIZE:
-            raise Uncovered(f"{field} is {value!r}, not a count")
+    text = _text(config, known)
     hidden, layers, heads = (count(text, field) for field in _NEEDED[:3])
-    if layers > _MOST_LAYERS:
-        raise Uncovered(f"num_hidden_layers is {layers}")
-    keys = count(text, "num_key_value_heads", default=0) or heads
     head_dim = count(text, "head_dim", default=0) or hidden // heads
-    latent = hf_layers.latent(text) if known.latent else None
-    if head_dim < 1 and latent is None:
+    if head_dim < 1 and not known.latent:
         raise Uncovered(f"hidden_size is {hidden}, below num_attention_heads, {heads}")
     kinds = hf_layers.kinds(text, layers)
     _check(text, known, kinds)
     if kinds and len(kinds) != layers:
         raise Uncovered(f"layer_types has {len(kinds)} entries for {layers} layers")
-    rotary, mrope = _rotary(text, head_dim)
-    tied = text.get("tie_word_embeddings", config.get("tie_word_embeddings", known.tied))
-    vision = mapping(config.get("vision_config")) if known.vision else {}
+    tied = text.get("tie_word_embeddings", known.tied)
     made = Architecture(
         name=name,
         hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=keys,
+        num_key_value_heads=count(text, "num_key_value_heads", default=0) or heads,
         head_dim=head_dim,
         intermediate_size=count(text, "intermediate_size", default=0),
         vocab_size=count(text, "vocab_size"),
@@ -109,22 +95,54 @@ def _architecture(config: ModelConfig, known: Class, name: str) -> Architecture:
         qk_norm=known.qk_norm,
         max_position_embeddings=_positions(text),
         source=f"{name}/config.json",
-        attention_layers=kinds.count("full") if "mamba" in kinds else None,
-        query_gate=known.states and "linear" in kinds and text.get("attn_output_gate", True) is not False,
         output_bias=known.window and known.bias is True,
-        rotary_dim=latent.rope_dim if latent else rotary,
-        mrope=mrope,
         layer_embedding=count(text, "hidden_size_per_layer_input", default=0),
         draft_layers=count(text, "mtp_num_hidden_layers", "num_nextn_predict_layers", default=0),
-        recurrent=hf_layers.recurrent(text, kinds),
-        window=hf_layers.window(text, kinds, keys, head_dim),
-        latent=latent,
-        vision=hf_layers.vision(vision, known.vision or "", hidden) if vision else None,
+        vision=_vision(config, known, hidden),
     )
-    if audio and made.vision:
-        both = made.vision.parameters + hf_layers.gemma_audio(audio, hidden)
-        made = made._replace(vision=made.vision._replace(parameters=both))
-    return _with_blocks(made, text, known, kinds)
+    return _with_blocks(_with_layers(made, text, known, kinds), text, known, kinds)
+
+
+def _text(config: ModelConfig, known: Class) -> dict[str, Any]:
+    """Return the language model's part of a config.json. Raises Uncovered."""
+    text: dict[str, Any] = mapping(config.get("text_config")) or dict(config)
+    audio = known.vision == "gemma4" and mapping(config.get("audio_config"))
+    for field in UNCOVERED_FIELDS:
+        if (text.get(field) or config.get(field)) and not (audio and field == "audio_config"):
+            raise Uncovered(f"{field} is set")
+    for field in _NEEDED:
+        value = text.get(field)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < _LONGEST_SIZE:
+            raise Uncovered(f"{field} is {value!r}, not a count")
+    if text["num_hidden_layers"] > _MOST_LAYERS:
+        raise Uncovered(f"num_hidden_layers is {text['num_hidden_layers']}")
+    return text
+
+
+def _with_layers(made: Architecture, text: dict[str, Any], known: Class, kinds: list[str]) -> Architecture:
+    """Return the architecture with the layers that differ from full attention, and its positions."""
+    latent = hf_layers.latent(text) if known.latent else None
+    rotary, mrope = _rotary(text, made.head_dim)
+    return made._replace(
+        attention_layers=kinds.count("full") if "mamba" in kinds else None,
+        query_gate=known.states and "linear" in kinds and text.get("attn_output_gate", True) is not False,
+        rotary_dim=latent.rope_dim if latent else rotary,
+        mrope=mrope,
+        recurrent=hf_layers.recurrent(text, kinds),
+        window=hf_layers.window(text, kinds, made.num_key_value_heads, made.head_dim),
+        latent=latent,
+    )
+
+
+def _vision(config: ModelConfig, known: Class, hidden: int) -> Vision | None:
+    """Return the encoder of images, with that of audio in Gemma 4."""
+    stated = mapping(config.get("vision_config")) if known.vision else {}
+    if not stated:
+        return None
+    found = hf_layers.vision(stated, known.vision or "", hidden)
+    audio = mapping(config.get("audio_config")) if known.vision == "gemma4" else {}
+    more = hf_layers.gemma_audio(audio, hidden) if audio else 0
+    return found._replace(parameters=found.parameters + more)
 
 
 def _check(text: dict[str, Any], known: Class, kinds: list[str]) -> None:

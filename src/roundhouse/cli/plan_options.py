@@ -66,13 +66,21 @@ def parser() -> argparse.ArgumentParser:
     )
     for option in GONE:
         made.add_argument(option, nargs="?", const="", help=argparse.SUPPRESS)
-    cards = made.add_argument_group("cards")
+    _add_cards(made.add_argument_group("cards"))
+    _add_model(made.add_argument_group("one model"))
+    _add_engine_options(made.add_argument_group("one model's engine"))
+    return made
+
+
+def _add_cards(cards: argparse._ArgumentGroup) -> None:
     cards.add_argument("--gpu", metavar="NAME", help='a card by name, such as "RTX 4090" or 4090')
     cards.add_argument("--list-gpus", action="store_true", help="list the cards that --gpu knows")
     cards.add_argument("--vram-gib", type=float, metavar="GIB", help="the card's total memory as CUDA states it")
     cards.add_argument("--gpus", type=int, metavar="N", help="number of these cards in the host (default: 1)")
     cards.add_argument("--shared-display", action="store_true", help="a desktop or WSL also uses the card")
-    single = made.add_argument_group("one model")
+
+
+def _add_model(single: argparse._ArgumentGroup) -> None:
     single.add_argument("--model", metavar="REPO|FOLDER", help="a hub's owner/name, or a folder with its config.json")
     single.add_argument("--quantization", metavar="FORMAT", help="awq, gptq-int4, gptq-int8, fp8, w4a16, ...")
     single.add_argument(
@@ -91,8 +99,6 @@ def parser() -> argparse.ArgumentParser:
         choices=("cold", "warm"),
         help="whether the start compiles; warm: no (default: unknown)",
     )
-    _add_engine_options(made.add_argument_group("one model's engine"))
-    return made
 
 
 def _add_engine_options(engine: argparse._ArgumentGroup) -> None:

@@ -12,7 +12,7 @@ from ..catalog import gpus
 from ..catalog.architecture import Model, Unknown
 from ..catalog.gpus import HostCard
 from ..errors import RoundhouseError, UsageError
-from ..fit import beside, report, request
+from ..fit import beside, report, request, rough
 from ..fit.estimate import FITS, UNKNOWN, Fit, Question, fit
 from ..fit.request import NotedQuestion
 from ..host import gpu
@@ -110,7 +110,7 @@ def _model(args: argparse.Namespace) -> Model | RoundhouseError:
         configs = known.configs(_known_file(args))
         found = request.model(args.model, args.quantization, _with_hub(args, configs))
         if isinstance(found, Unknown) and args.rough and args.hub:
-            found = request.rough(known.read(_known_file(args))[lock.key(args.model, None)], args.model)
+            found = rough.rough(known.read(_known_file(args))[lock.key(args.model, None)], args.model)
     except UsageError:
         raise
     except RoundhouseError as error:

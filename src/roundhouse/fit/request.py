@@ -32,11 +32,6 @@ if TYPE_CHECKING:
 
 _ALLOWED = ", ".join(WEIGHT_FORMATS)
 _BATCH = ("max_num_seqs", "max_num_batched_tokens")
-ROUGH_BAND = 0.15
-_ROUGH_FIELDS = (
-    *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size"),
-    *("intermediate_size", "max_position_embeddings", "rope_scaling", "rope_parameters", "tie_word_embeddings"),
-)
 
 
 class NotedQuestion(NamedTuple):
@@ -77,22 +72,6 @@ def model(
         fields = {"value": quantization, "model": name, "formats": ", ".join(wanted)}
         raise UsageError("quantization_ambiguous", text, remedy, **fields)
     return model_families.in_format(name, found.architecture, wanted[0])._replace(stated=False)
-
-
-def rough(entry: Mapping[str, Any], name: str) -> Model | Unknown:
-    """Return a model of an uncovered architecture by its files' sizes, with full attention in all layers.
-
-    The weights are within ROUGH_BAND; a first start with an impossible max_model_len states vLLM's own numbers.
-    """
-    config = dict(entry["config"])
-    text = {**config, **(config["text_config"] if isinstance(config.get("text_config"), dict) else {})}
-    plain = {field: text[field] for field in _ROUGH_FIELDS if field in text}
-    plain.setdefault("intermediate_size", plain.get("hidden_size"))
-    found = hf_config.parse({**plain, "architectures": ["LlamaForCausalLM"]}, name)
-    sums = known.held(entry.get("held"))
-    if isinstance(found, Unknown) or sums is None:
-        return found
-    return found._replace(held=sums, band=ROUGH_BAND)
 
 
 def check(asked: Mapping[str, Any]) -> None:
