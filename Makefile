@@ -20,10 +20,13 @@ uninstall: setup ## Remove Roundhouse from a host, after a preview and a questio
 	@lab/uninstall.sh "$(INVENTORY)" "$(MODELS)" "$(PACKAGES)" "$(CONFIRM)"
 
 # Wide, so that no tool wraps a line.
-lint lint-ansible test test-all: export COLUMNS = 160
+lint lint-quick lint-ansible test test-all: export COLUMNS = 160
 
 lint: setup ## Run all linters; ansible-lint only on changed files (CI=true: on all files)
 	@$(MAKE) --no-print-directory --jobs 3 --output-sync lint-python lint-prose lint-shell lint-ansible
+
+lint-quick: setup # lint without ansible-lint, which takes minutes on one core and is a suite of test and test-all
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync lint-python lint-prose lint-shell
 
 lint-python: # part of lint
 	ruff check . && ruff format --check .
@@ -40,18 +43,18 @@ lint-ansible: # part of lint
 	lab/lint_ansible.sh
 
 unit: setup ## Run the unit tests, without a host
-	pytest tests/unit -n 2 --dist worksteal
+	pytest tests/unit -n 2 --dist worksteal --durations 20
 
 check: lint unit ## Run lint and the unit tests, without a host (some minutes)
 
-test: check site hosts ## Run check, build the documents, test the contract with vLLM and the main job (about 13 minutes)
-	$(LAB) lab/suites.py contract default
+test: lint-quick unit site hosts ## Run check, build the documents, test the contract with vLLM and the main job (about 13 minutes)
+	$(LAB) lab/suites.py contract default lint-ansible
 
 # All of test, with its suites and the others in one pool, so that no core waits between two pools. The longest suites
 # come first. A starting vLLM uses one core, so two suites run at a time.
-test-all: check site hosts ## Run test, the demo and the other scenarios, as CI does; removes a running stand-in host
+test-all: lint-quick unit site hosts ## Run test, the demo and the other scenarios, as CI does; removes a running stand-in host
 	$(MAKE) --no-print-directory lab-down
-	$(LAB) lab/suites.py quantize engines contract bare-host upgrade switch-faults gateway plays models kernel-update default demo
+	$(LAB) lab/suites.py quantize engines contract bare-host upgrade switch-faults gateway plays models kernel-update default lint-ansible demo
 
 real-hosts: hosts ## Run the host roles on 25 hosts in states of real hosts, and print the table (about 10 minutes)
 	$(LAB) lab/suites.py real-hosts
@@ -79,7 +82,8 @@ site: setup ## Build the documents as a site in site/; fail at a warning
 docs: setup ## Write the generated blocks and files of the documents
 	docs/generate.py
 
-bench: setup ## Run the benchmarks of plan and switch
+bench: setup ## Run the benchmarks of commands, plan and switch
+	benchmarks/command.py
 	benchmarks/plan.py
 	benchmarks/switch.py
 

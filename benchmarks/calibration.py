@@ -1,29 +1,31 @@
 #!/usr/bin/env python3
-"""Compare the fit with the figures that real engines report at their start: `benchmarks/calibration.py FILE [--json]`.
+"""Compare the fit with the figures that real engines report at their start: `benchmarks/calibration.py FILE [FILE]`.
 
-The file is a list of observations. Each has `model`, `quant`, `gpu_total_gib`, `tp`, the engine's options (null if the
-log does not state one), and the figures of the log. Observations of benchmarks/fit.py also have the card's
-`capability`, the draft model (`draft`), and whether the start tried kernels (`tries_kernels`). The program fits no
-parameters. An observation of another version than the pinned one gets no prediction, because the formulas are those of
-the pinned version.
+A file is a list of observations. Each has `model`, `quant`, `gpu_total_gib`, `tp`, the engine's options (null if the
+log does not state one), and the figures of the log. `_OPTIONAL` lists further options, such as the draft model. The
+program fits no parameters. An observation without a version gets one by its figures: until 0.14 vLLM stated weights
+with four decimals, and later with two.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from roundhouse.catalog.model_families import ARCHITECTURES, Architecture, Model, find, in_format
-from roundhouse.fit import sizes
-from roundhouse.fit.estimate import FITS, NO, Fit, Question, fit
+from roundhouse.catalog import gpus
+from roundhouse.catalog.architecture import Model
+from roundhouse.catalog.model_families import ARCHITECTURES, find, in_format, known
+from roundhouse.fit import beside
+from roundhouse.fit.estimate import FITS, NO, Fit, Question, fit, pool, resident_weights
 from roundhouse.fit.overhead import uncertainty
-from roundhouse.fit.sizes import weights
 from roundhouse.util.units import GIB
 from roundhouse.vllm import defaults
+from roundhouse.vllm.defaults import Version
 from roundhouse.vllm.formats import canonical
 
 _FIELDS = (
@@ -45,7 +47,24 @@ _FIELDS = (
     "kv_tokens",
     "outcome",
 )
+# Fields that an observation may have, by the names of Question.
+_OPTIONAL = (
+    "mtp",
+    "drafts",
+    "adapters",
+    "images",
+    "block_tokens",
+    "shared_prefixes",
+    "tries_kernels",
+    "free_gib",
+    "samples_by_flashinfer",
+)
 _ID_WIDTH = 22
+# vLLM stated weights with four decimals until 0.14, and tokens by blocks until 0.10.
+_FOUR_DECIMALS: Version = (0, 10)
+_TWO_DECIMALS: Version = (0, 24)  # the middle of 0.15 to 0.33
+_BY_REQUESTS_SINCE: Version = (0, 11)
+_OTHERS = re.compile(r"other process(?:es)? had ([\d.]+) (GiB|MiB)")
 _HEAD = (
     f"{'id':{_ID_WIDTH}}{'model':22}{'weights GiB':>28}{'KV tokens from KV GiB':>32}{'KV GiB':>22}  verdict / outcome"
 )
@@ -56,7 +75,7 @@ class Row(NamedTuple):
 
     label: str
     outcome: str
-    adapters: bool
+    plain: bool  # the V1 engine, on a card with memory of its own
     weights: tuple[float, float] | None = None
     tokens: tuple[int, int] | None = None
     kv_gib: tuple[float, float] | None = None
@@ -68,26 +87,31 @@ class Row(NamedTuple):
 def main(argv: list[str] | None = None) -> int:
     """Print the table and its means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, help="the observations, as benchmarks/fit.py writes them")
+    parser.add_argument("file", type=Path, nargs="+", help="the observations, as benchmarks/fit.py writes them")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
     try:
-        print(report(args.file, as_json=args.json))
+        print(report(*args.file, as_json=args.json))
     except ValueError as error:
         parser.error(str(error))
     return 0
 
 
-def report(path: Path, *, as_json: bool = False) -> str:
-    """Return the table and its means, as text or JSON. Raises ValueError for a file that holds no observations."""
-    observations = json.loads(path.read_text())
-    if not isinstance(observations, list) or not all(isinstance(each, dict) for each in observations):
+def observations(path: Path) -> list[dict[str, Any]]:
+    """Return the observations of a file. Raises ValueError for a file that holds none."""
+    found = json.loads(path.read_text())
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise ValueError(f"{path} does not hold a list of observations.")
-    for each in observations:
+    for each in found:
         missing = [field for field in _FIELDS if field not in each]
         if missing:
             raise ValueError(f"observation {each.get('id', '?')} has no {missing[0]}: write null if it is not known.")
-    found = [row(each) for each in observations]
+    return found
+
+
+def report(*paths: Path, as_json: bool = False) -> str:
+    """Return the table of all files and its means, as text or JSON. Raises ValueError."""
+    found = [row(each) for path in paths for each in observations(path)]
     if as_json:
         return json.dumps({"rows": [each._asdict() for each in found], "summary": summary(found)})
     return "\n".join([_HEAD, *map(_line, found), "", *summary(found)])
@@ -98,19 +122,22 @@ def row(seen: dict[str, Any]) -> Row:
     made = Row(
         label=f"{seen['id'][: _ID_WIDTH - 1]:{_ID_WIDTH}}{seen['model'][:15]:16}{seen['quant'][:5]:6}",
         outcome=seen["outcome"],
-        adapters="LoRA" in (seen.get("note") or ""),
+        plain=seen.get("engine") != "V0" and not any(word in (seen.get("gpu") or "") for word in ("Spark", "GB10")),
     )
-    models = _models(seen)
-    if isinstance(models, str):
-        return made._replace(uncovered=f"not covered: {seen.get('note') or models}")
-    resident = sum(weights(each.architecture, each.form, seen["tp"]).resident for each in models) / GIB
+    asked = question(seen)
+    if isinstance(asked, str):
+        return made._replace(uncovered=f"not covered: {seen.get('note') or asked}")
     stated, kv_gib, kv_tokens = seen["weights_gib_per_rank"], seen["kv_gib_per_rank"], seen["kv_tokens"]
-    token_bytes = sum(sizes.bytes_per_token(each.architecture, seen["kv_cache_dtype"], seen["tp"]) for each in models)
-    whole = _fit(seen, *models)
-    room = whole.kv_gib_per_rank if whole else None
+    blocks = pool(asked)
+    whole = fit(asked) if _sized(seen) else None
+    # Not kv_gib_per_rank, which is never negative: vLLM states a negative KV cache before it fails.
+    room = blocks.needed(asked.max_model_len) / GIB - (whole.gap_gib or 0.0) if whole else None
+    made_tokens = blocks.tokens((kv_gib or 0) * GIB, asked.max_model_len)
+    if asked.engine < _BY_REQUESTS_SINCE:
+        made_tokens = blocks.blockwise((kv_gib or 0) * GIB)
     return made._replace(
-        weights=(resident, stated) if stated else None,
-        tokens=(sizes.tokens(kv_gib * GIB, token_bytes), kv_tokens) if kv_gib and kv_tokens else None,
+        weights=(resident_weights(asked).resident / GIB, stated) if stated else None,
+        tokens=(made_tokens, kv_tokens) if kv_gib and kv_tokens else None,
         kv_gib=(room, kv_gib) if room is not None and kv_gib else None,
         uncertainty_gib=whole.uncertainty_gib if whole else None,
         verdict=whole.verdict if whole else "-",
@@ -133,9 +160,9 @@ def beyond(seen: dict[str, Any]) -> list[str]:
             f"{seen['id']}: {made.kv_gib[1]:.2f} GiB of KV cache, and the fit states "
             f"{made.kv_gib[0]:.2f} +- {made.uncertainty_gib:.2f}."
         )
-    models = _models(seen)
-    if seen.get("card_peak_gib") and not isinstance(models, str):
-        whole = _fit(seen, *models)
+    asked = question(seen)
+    if seen.get("card_peak_gib") and not isinstance(asked, str):
+        whole: Fit | None = fit(asked) if _sized(seen) else None
         terms = list(whole.terms) if whole else []
         share = seen["gpu_total_gib"] * seen["gpu_memory_utilization"]
         most = share + sum(each.gib for each in terms if not each.inside) + uncertainty(terms, inside=False)
@@ -148,10 +175,10 @@ def beyond(seen: dict[str, Any]) -> list[str]:
 
 def summary(rows: list[Row]) -> list[str]:
     """Return the mean and the largest deviations, one line each."""
-    plain = [each for each in rows if not each.adapters]
-    shares = [100 * (made / stated - 1) for each in plain if each.weights for made, stated in [each.weights]]
+    shares = [100 * (made / stated - 1) for each in rows if each.weights for made, stated in [each.weights]]
     counts = [100 * (made / stated - 1) for each in rows if each.tokens for made, stated in [each.tokens]]
     gaps = [made - stated for each in rows if each.kv_gib for made, stated in [each.kv_gib]]
+    discrete = [each.kv_gib[0] - each.kv_gib[1] for each in rows if each.kv_gib and each.plain]
     within = sum(
         abs(made - stated) <= (each.uncertainty_gib or 0.0)
         for each in rows
@@ -160,59 +187,99 @@ def summary(rows: list[Row]) -> list[str]:
     )
     failed = [each for each in rows if each.outcome.startswith("failed") and each.verdict not in ("-", "unknown")]
     served = [each for each in rows if each.outcome.startswith("served") and each.verdict not in ("-", "unknown")]
-    with_adapters = sum(1 for each in rows if each.adapters)
     return [
-        _mean("weights", shares, "%", 2) + f" (without {with_adapters} that hold LoRA adapters)",
+        _mean("weights", shares, "%", 2),
         _mean("KV tokens from the log's KV GiB", counts, "%", 3),
         _mean("KV GiB end to end", gaps, "GiB", 2) + f"; {within} within the stated uncertainty",
+        _mean("  of the V1 engine on cards with memory of their own", discrete, "GiB", 2),
         f"failed starts called fits: {sum(each.verdict == FITS for each in failed)} of {len(failed)}; "
         f"served starts called no: {sum(each.verdict == NO for each in served)} of {len(served)}",
         f"not covered, no number given: {sum(each.uncovered is not None for each in rows)} of {len(rows)}",
     ]
 
 
-def _architecture(name: str) -> Architecture | None:
-    """Return the architecture of a plain model name such as Qwen2.5-Coder-7B; None if the table lacks it."""
-    plain = name.replace("-Coder", "").removesuffix("-Instruct")
-    return ARCHITECTURES.get(name) or ARCHITECTURES.get(plain)
+def model(name: str, quant: str) -> Model | str:
+    """Return a catalog model by a plain name such as Qwen2.5-Coder-7B, or the reason why there is none."""
+    form = canonical(quant)
+    # A Coder of Qwen2.5 has the shape of its base. Qwen3's Coders are models of their own.
+    plain = name.replace("Qwen2.5-Coder", "Qwen2.5")
+    for end in ("-Instruct", "-Instruct-2507", "-Thinking-2507", "-it"):
+        plain = plain.removesuffix(end)
+    names = {each.lower(): each for each in ARCHITECTURES}
+    repository = next((each for each in known() if each.partition("/")[2].lower() == name.lower()), None)
+    if form is None:
+        return f"{quant} is not a format"
+    if key := names.get(name.lower()) or names.get(plain.lower()):
+        return in_format(name, ARCHITECTURES[key], form)
+    base = find(repository) if repository else None
+    return in_format(name, base.architecture, form) if base else f"{name} is not in the catalog"
 
 
-def _models(seen: dict[str, Any]) -> list[Model] | str:
-    """Return the model and its draft model, or the reason why the formulas do not cover the observation."""
-    shape, form = _architecture(seen["model"]), canonical(seen["quant"])
-    if shape is None or form is None:
-        return f"{seen['model']} is not in the catalog"
-    if ".".join(str(seen["vllm_version"]).split(".")[:2]) != defaults.PINNED:
-        return f"vLLM {seen['vllm_version']}, and the formulas are those of {defaults.PINNED}"
-    if not seen.get("draft"):
-        return [in_format(seen["model"], shape, form)]
-    draft = find(seen["draft"])
-    return [in_format(seen["model"], shape, form), draft] if draft else f"{seen['draft']} is not in the catalog"
+def _version(seen: dict[str, Any]) -> Version:
+    """Return the engine's version, by the form of the log's figures where it does not state one."""
+    stated = defaults.version(str(seen["vllm_version"] or ""))
+    if seen.get("engine") == "V0":
+        # 0.8 and 0.9 ran some models with the earlier engine.
+        return min(stated or _LAST_V0, _LAST_V0)
+    decimals = len(str(seen["weights_gib_per_rank"] or "").partition(".")[2])
+    return stated or (_FOUR_DECIMALS if decimals > _STATED_DECIMALS else _TWO_DECIMALS)
 
 
-def _fit(seen: dict[str, Any], model: Model, draft: Model | None = None) -> Fit | None:
-    """Return the fit of an observation, None if its card or share is unknown."""
-    if not (seen["gpu_total_gib"] and seen["gpu_memory_utilization"]):
-        return None
-    card = seen.get("gpu") or ""
-    return fit(
-        Question(
-            model=model,
-            card_gib=seen["gpu_total_gib"],
-            max_model_len=seen["max_model_len"] or model.architecture.max_position_embeddings or 1,
-            gpu_memory_utilization=seen["gpu_memory_utilization"],
-            kv_cache_dtype=seen["kv_cache_dtype"],
-            tensor_parallel_size=seen["tp"],
-            max_num_seqs=seen["max_num_seqs"],
-            max_num_batched_tokens=seen["max_num_batched_tokens"],
-            enforce_eager=bool(seen["enforce_eager"]),
-            a100="A100" in card,
-            shared_display="WSL" in card,
-            capability=tuple(seen["capability"]) if seen.get("capability") else None,
-            draft=draft,
-            tries_kernels=seen.get("tries_kernels"),
-        )
+_STATED_DECIMALS = 2
+_LAST_V0: Version = (0, 7)
+_UNSLOTH_RANK = 64
+
+
+def _sized(seen: dict[str, Any]) -> bool:
+    """Return whether the log states what the KV cache's size depends on.
+
+    A draft model without a name is an unknown part of the memory, and the V0 engine's batch follows max_model_len.
+    """
+    unnamed = "with a draft model" in (seen.get("note") or "")
+    unlimited = seen.get("engine") == "V0" and seen["max_model_len"] is None
+    return bool(seen["gpu_total_gib"] and seen["gpu_memory_utilization"]) and not unnamed and not unlimited
+
+
+def question(seen: dict[str, Any]) -> Question | str:
+    """Return the question that an observation answers, or the reason why the formulas do not cover it.
+
+    Its note may state what the options do not: LoRA, FlashInfer's sampler, and what other processes hold of the card.
+    """
+    asked = model(seen["model"], seen["quant"])
+    draft = find(seen["draft"]) if seen.get("draft") else None
+    if isinstance(asked, str):
+        return asked
+    card, note = seen.get("gpu") or "", seen.get("note") or ""
+    unified = "Spark" in card or "GB10" in card
+    named = gpus.find(card.removeprefix("NVIDIA ").partition(" HBM")[0], None) if card else None
+    capability = seen.get("capability") or (named.capability if named else None)
+    others = _OTHERS.search(note)
+    held = float(others[1]) / (1024 if others[2] == "MiB" else 1) if others else 0.0
+    total = seen["gpu_total_gib"] or 1.0
+    made = Question(
+        model=asked,
+        card_gib=total,
+        max_model_len=seen["max_model_len"] or asked.architecture.max_position_embeddings or 1,
+        gpu_memory_utilization=seen["gpu_memory_utilization"] or 1.0,
+        kv_cache_dtype=seen["kv_cache_dtype"],
+        tensor_parallel_size=seen["tp"],
+        max_num_seqs=seen["max_num_seqs"],
+        max_num_batched_tokens=seen["max_num_batched_tokens"],
+        enforce_eager=bool(seen["enforce_eager"]),
+        a100="A100" in card and "A800" not in card,
+        shared_display="WSL" in card,
+        capability=tuple(capability) if capability else None,
+        draft=draft,
+        engine=_version(seen),
+        unified=unified,
+        system_gib=beside.SYSTEM_FLOOR_GIB if unified else None,
+        adapters=1 if "LoRA" in note else 0,
+        adapter_rank=_UNSLOTH_RANK if "Unsloth" in note else 16,
+        tries_kernels=True if "first compilation" in note else None,
+        samples_by_flashinfer=True if "FlashInfer" in note else None,
+        free_gib=total - held if held else None,
     )
+    return made._replace(**{name: seen[name] for name in _OPTIONAL if seen.get(name) is not None})
 
 
 def _line(each: Row) -> str:
@@ -223,8 +290,7 @@ def _line(each: Row) -> str:
         _cell(each.tokens, "{} / {} {:+.3%}", relative=True, width=32),
         _cell(each.kv_gib, "{:.2f} / {:.2f} {:+.2f}", relative=False, width=22),
     ]
-    mark = " (LoRA adapters on board)" if each.adapters else ""
-    return f"{each.label}{''.join(cells)}  {each.verdict} / {each.outcome.split(':')[0]}{mark}"
+    return f"{each.label}{''.join(cells)}  {each.verdict} / {each.outcome.split(':')[0]}"
 
 
 def _cell(pair: tuple[float, float] | None, shape: str, *, relative: bool, width: int) -> str:

@@ -284,7 +284,7 @@ def random_model(repo: str, folder: Path) -> Path:
 def engine(command: list[str], log: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run an engine with empty caches in its own process group, which is killed at the end."""
     environment = os.environ | vllm_options.environment("cuda", [0], START_SECONDS)
-    environment |= {"VLLM_CACHE_ROOT": str(folder / "vllm"), "CUDA_CACHE_PATH": str(folder / "cuda")}
+    environment |= vllm_options.caches(str(folder), "cuda")
     with log.open("wb") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True

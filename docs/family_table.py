@@ -11,7 +11,7 @@ import markdown_table
 from roundhouse.catalog import model_families
 
 # A size, as 7B, 0.5B or 30B-A3B.
-SIZE = re.compile(r"-(\d[\d.]*B(?:-A\d+B)?)(?=-|$)")
+SIZE = re.compile(r"-(\d[\d.]*[Bb](?:-A\d+B)?)(?=-|$)")
 
 
 def main() -> None:
@@ -34,7 +34,8 @@ def main() -> None:
 
 
 def _parameters(size: str) -> float:
-    return float(size.partition("B")[0])
+    found = re.match(r"[\d.]+", size)
+    return float(found[0]) if found else 0.0
 
 
 if __name__ == "__main__":

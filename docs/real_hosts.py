@@ -22,7 +22,8 @@ def cells(row: dict) -> list[str]:
     second = "" if refused else f"changed={row['second']}"
     real = row.get("real") or "facts of the host only"
     # The remedy follows the first colon.
-    outcome = f"refused: {row['text'].partition(': ')[0]}" if refused else "serves"
+    serves = f"serves; {row['agents'].replace(' ', ', ')} answer" if row.get("agents") else "serves"
+    outcome = f"refused: {row['text'].partition(': ')[0]}" if refused else serves
     return [row["start"], outcome, f"{row['seconds']} s", str(row["reboots"]), second, real]
 
 

@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.text import Text
 
 from roundhouse.agents import ports
-from roundhouse.cli import remote, setup_run
+from roundhouse.cli import setup_run, target_host
 from roundhouse.errors import RoundhouseError
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.util import console as terminal
@@ -76,7 +76,7 @@ def prepare(board: Board, hub: str) -> None:
 
 def switch(agent: str, tell: Tell) -> dict[str, float]:
     """Run the user's command on the lab, report its progress, and return the seconds of its phases. Raises Failed."""
-    words = [sys.executable, "scripts/switch.py", "--on", remote.LAB_WORD, "--json", agent]
+    words = [sys.executable, "scripts/switch.py", "--on", target_host.LAB_WORD, "--json", agent]
     said: deque[str] = deque(maxlen=KEPT_LINES)
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
     with subprocess.Popen(words, cwd=ROOT, **pipes) as running:
@@ -177,7 +177,7 @@ def go_on(rows: list[dict[str, Any]]) -> str:
 
 def refuse_taken_ports() -> None:
     """Exit with an error if another program of this machine uses the agents' ports."""
-    if remote.lab_is_up():
+    if target_host.lab_is_up():
         return
     for port in PORTS:
         if holder := ports.holder(port):

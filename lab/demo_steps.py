@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from board import Failed, Tell, recall
 
 from roundhouse import pins
-from roundhouse.cli import remote
+from roundhouse.cli import remote, target_host
 from roundhouse.errors import RoundhouseError
 from roundhouse.paths import CHECKOUT as ROOT
 
@@ -111,9 +111,9 @@ def inspect_volumes(image: str) -> tuple[bool, bool]:
 
 def _runs(image: str) -> bool:
     """Return whether the host runs with this image; create.yml replaces a host of another image."""
-    if not remote.lab_is_up():
+    if not target_host.lab_is_up():
         return False
-    of_host = _output("docker", "container", "inspect", "--format", "{{.Image}}", remote.LAB)
+    of_host = _output("docker", "container", "inspect", "--format", "{{.Image}}", target_host.LAB)
     return of_host == _output("docker", "image", "inspect", "--format", "{{.Id}}", image)
 
 
@@ -127,12 +127,12 @@ def _output(*words: str) -> str:
 
 def status() -> list[dict[str, Any]]:
     """Return the rows of the command's status on the lab. Raises RoundhouseError."""
-    return list(remote.ask(remote.LAB_WORD, ["--json", "status"])["agents"])
+    return list(remote.ask(target_host.LAB_WORD, ["--json", "status"])["agents"])
 
 
 def deployed() -> list[dict[str, Any]]:
     """Return the rows of the status; [] where no plan is deployed."""
-    has_plan = ("docker", "exec", remote.LAB, "test", "-e", "/etc/roundhouse/plan.json")
+    has_plan = ("docker", "exec", target_host.LAB, "test", "-e", "/etc/roundhouse/plan.json")
     if subprocess.run(has_plan, capture_output=True, check=False).returncode != 0:
         return []
     try:

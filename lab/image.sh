@@ -58,9 +58,9 @@ else
   argument=SUITE=$suite
 fi
 log "building on $base"
-# The context is a stream, because a layer may contain links to files of another layer. docker build runs without
-# --quiet, so that its output shows the progress.
-tar --create --dereference --exclude=__pycache__ --directory "$folder" . \
+# The context is a stream, because a layer may contain links to files of another layer. Docker's cache ignores the
+# content of hard links. docker build runs without --quiet, so that its output shows the progress.
+tar --create --dereference --hard-dereference --exclude=__pycache__ --directory "$folder" . \
   | DOCKER_BUILDKIT=0 docker build --build-arg BASE="$base" --build-arg "$argument" --tag "$image" - >&2
 if [ -n "$layer" ]; then # remove images of other inputs, unless a host uses them
   docker images --format '{{.Repository}}:{{.Tag}}' "${image%-*}-*" | grep -E "^${image%-*}-[0-9a-f]{12}$" \

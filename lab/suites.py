@@ -22,7 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # One suite alone leaves a core idle. More suites than cores only make each suite slower.
 JOBS = 2
 # Suites that are not scenarios. The demo's host is removed after the demo has passed.
-SUITES = {"contract": ["pytest", "tests/contract"], "demo": ["make", "demo", "lab-down"]}
+SUITES = {
+    "contract": ["pytest", "tests/contract"],
+    "demo": ["make", "demo", "lab-down"],
+    "lint-ansible": ["make", "lint-ansible"],
+}
 _one_line = threading.Lock()
 
 

@@ -5,8 +5,8 @@
 
 A file PID in the folder contains `MIB HOLD`. The process uses MIB of memory while it lives and HOLD seconds longer, as
 if the driver freed memory late. If HOLD is a path, the memory is in use as long as that file exists. An engine in a
-container does not know its pid on the host and writes a file container-ID. This program renames that file to the pid of
-the container's first process.
+container does not know its pid on the host and writes a file container-ID into its own cache. This program moves that
+file into the folder, under the pid of the container's first process.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+CACHES = Path("/var/cache/roundhouse")  # each container has its own folder there
 RESERVED_MIB = 400  # the driver itself always uses memory
 POLL_SECONDS = 0.05
 
@@ -25,21 +26,22 @@ def name_of(pid: str) -> str:
 
 
 def name_containers(folder: Path) -> None:
-    """Rename each file container-ID to the pid of its process on the host; remove it if the container has ended."""
-    for file in folder.glob("container-*"):
+    """Move each file container-ID to the pid of its process on the host; remove it if the container has ended."""
+    for file in CACHES.glob("*/card/container-*"):
         number = file.name.removeprefix("container-")
         told = next(Path("/sys/fs/cgroup").rglob(f"*{number}*/cgroup.procs"), None)
         pids = told.read_text().split() if told else []
         if pids:
-            file.rename(folder / pids[-1])
-        else:
-            file.unlink()
+            aside = folder / f".{pids[-1]}"  # the folder may be on another disk
+            aside.write_text(file.read_text())
+            aside.rename(folder / pids[-1])
+        file.unlink()
 
 
 def main(folder: Path, config: Path, line: str) -> None:
     """Write the file again after each change."""
     folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o777)  # the engines' user writes here
+    folder.chmod(0o777)  # each engine writes here
     ended: dict[str, float] = {}
     before = ""
     while True:

@@ -12,7 +12,7 @@ import time
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-CARD = Path("/var/cache/roundhouse/card")  # see lab/fake/card.py
+CARD = Path("/var/lib/lab/card")  # see lab/fake/card.py
 EVERY_SECONDS = 0.02
 
 

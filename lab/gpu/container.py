@@ -18,7 +18,7 @@ ENGINE = {
     "containerd.io": "containerd",
     "docker-compose-plugin": "docker-compose",
 }
-DEPENDS = {"docker-ce": "docker-ce-cli, containerd.io, iptables, adduser, libsystemd0", "containerd.io": "runc"}
+DEPENDS = {"docker-ce": "docker-ce-cli, containerd.io, iptables, adduser, libsystemd0, tini", "containerd.io": "runc"}
 START = {
     "docker-ce": "getent group docker >/dev/null || groupadd --system docker\n"
     "systemctl daemon-reload\nsystemctl enable docker.service docker.socket\n"

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Put a stand-in host into a state that real hosts have: `lab-state STATE [ARGUMENT]`.
 
+- fake-engine writes models and an archive of an image with the fake engine, as an owner without a registry would bring.
 - break-dpkg installs a package whose configuration fails.
 - lock-apt SECONDS holds the locks of apt and dpkg until SECONDS after the start of an apt-get.
 - proxy lets only the proxy 127.0.0.1:3128 reach the vendors' repositories. Their URL is http://vendors.lab:8899.
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 LOCKS = ("/var/lib/apt/lists/lock", "/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock")
+ARCHIVE = "/var/lib/lab/engine.tar"  # on the disk, which a reboot does not clear
 VENDORS, BEHIND = "http://vendors.lab:8899", "http://127.0.0.1:8898"
 DAEMON = {"log-driver": "json-file", "log-opts": {"max-size": "9m"}, "dns": ["9.9.9.9"]}
 CONTROL = """\
@@ -46,6 +50,30 @@ def break_dpkg() -> None:
     (root / "DEBIAN/postinst").chmod(0o755)
     run("dpkg-deb", "--build", root, "/var/lib/lab/stranger.deb")
     subprocess.run(["dpkg", "--install", "/var/lib/lab/stranger.deb"], check=False)
+
+
+def fake_engine() -> None:
+    """Write the models of three agents, and an archive of an image: the host's own Python with the fake engine."""
+    for agent in ("architect", "dev", "po"):
+        run("/usr/bin/python3", "/opt/lab-fake/model.py", f"/var/lib/lab/models/{agent}")
+    root = Path("/var/lib/lab/engine")
+    (root / "usr/local/bin").mkdir(parents=True)
+    for name in ("vllm", "api.py", "engine.py", "text.py"):
+        shutil.copy(f"/opt/lab-fake/{name}", root / "usr/local/bin")
+        (root / "usr/local/bin" / name).chmod(0o755)
+    parts = "usr/bin/python3* usr/bin/env usr/lib/python3* usr/lib/x86_64-linux-gnu usr/lib64"
+    parts += " bin lib lib64 etc/ld.so.cache"  # links into usr, and the cache of the loader
+    run("sh", "-c", f"cd / && tar -cf {root}/layer.tar {parts} -C {root} usr")
+    shutil.rmtree(root / "usr")
+    # As `docker save` writes it. The host may have no Docker yet.
+    digest = hashlib.sha256((root / "layer.tar").read_bytes()).hexdigest()
+    layers = {"type": "layers", "diff_ids": [f"sha256:{digest}"]}
+    image = {"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]}}
+    (root / "config.json").write_text(json.dumps(image | {"rootfs": layers}))
+    tags = {"Config": "config.json", "RepoTags": ["lab-engine:latest"], "Layers": ["layer.tar"]}
+    (root / "manifest.json").write_text(json.dumps([tags]))
+    run("tar", "-C", root, "-cf", ARCHIVE, "manifest.json", "config.json", "layer.tar")
+    shutil.rmtree(root)
 
 
 def lock_apt(seconds: str) -> None:
@@ -118,5 +146,5 @@ def strangers(feature: str = "") -> None:
 
 
 if __name__ == "__main__":
-    states = {"break-dpkg": break_dpkg, "lock-apt": lock_apt, "proxy": proxy, "strangers": strangers}
-    {**states, "serve-proxy": serve_proxy}[sys.argv[1]](*sys.argv[2:])
+    states = {"break-dpkg": break_dpkg, "fake-engine": fake_engine, "lock-apt": lock_apt, "proxy": proxy}
+    {**states, "strangers": strangers, "serve-proxy": serve_proxy}[sys.argv[1]](*sys.argv[2:])

@@ -15,6 +15,7 @@ from ansible.errors import AnsibleFilterError
 
 # The filter roundhouse_NAME: the module and the function that it calls with its own arguments.
 FUNCTIONS = {
+    "account_ids": "provision.agent_accounts.ids",
     "agent_files": "provision.agent_files.build",
     "engine_path": "pins.engine_path",
     "gateway_control": "provision.gateway_files.control_units",
@@ -22,6 +23,7 @@ FUNCTIONS = {
     "hub_path": "pins.hub_path",
     "image_tag": "pins.tagged",
     "mirrored": "pins.mirrored",
+    "missing_accounts": "provision.agent_accounts.missing",
     "outcome_rows": "provision.switch_report.rows",
     "outcomes": "provision.switch_report.text",
     "proxy_environment": "host.proxy.environment",

@@ -13,7 +13,7 @@ from clock import Clock
 from machine import Machine
 from warm import Warm
 
-from roundhouse.cli import remote
+from roundhouse.cli import target_host
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.paths import IMPORT_ROOT
 
@@ -43,7 +43,7 @@ def pytest_configure():
 @pytest.fixture(autouse=True)
 def no_lab(monkeypatch):
     """Keep commands on this machine, because without a plan they would use a running lab host."""
-    monkeypatch.setattr(remote, "lab_is_up", lambda: False)
+    monkeypatch.setattr(target_host, "lab_is_up", lambda: False)
 
 
 @pytest.fixture

@@ -173,6 +173,8 @@ class FaultyHandler(peer_server.Handler):
                 time.sleep(self.broken.how["wait"])
             if self.broken and self.broken.kind == "page":  # the login page of a network
                 self.reply(b"<html>Log in</html>", 200, {"Content-Type": "text/html; charset=utf-8"})
+            elif self.broken and self.broken.kind == "empty":  # a page without entries that names another page
+                self.reply(b"[]", 200, {"Link": f'<{self.server.url}{self.path}>; rel="next"'})
             elif self.broken and self.broken.kind == "status":
                 wait = {"Retry-After": str(self.broken.how["wait"])} if "wait" in self.broken.how else {}
                 self.reply(b"{}", int(self.broken.how["code"]), wait)

@@ -221,3 +221,5 @@ class Gateway:
         for process in [*self.engines.values(), *([self.process] if self.process else [])]:
             process.send_signal(signal.SIGTERM if process is self.process else signal.SIGKILL)
             process.wait(WAIT_SECONDS)
+        # As systemd does (RuntimeDirectory=). Each command waits for the socket of a starting HAProxy.
+        (self.folder / "master.sock").unlink(missing_ok=True)

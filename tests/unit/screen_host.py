@@ -20,7 +20,7 @@ import screen_facts
 from small_server import served
 from test_plan_build import build, written
 
-from roundhouse.agents import canary, drain, gpu_memory, gpu_usage, status
+from roundhouse.agents import answers, canary, drain, gpu_memory, gpu_usage
 from roundhouse.bench import run as bench_run
 from roundhouse.checkup import checkup
 from roundhouse.cli import main
@@ -125,10 +125,10 @@ class Host:
             def healthy(self):
                 return up()
 
-            def served(self):
+            def served(self, timeout_seconds=5.0):
                 return [{"id": "", "root": "", "max_model_len": 29696}]
 
-            def version(self):
+            def version(self, timeout_seconds=5.0):
                 return "0.32.0"
 
             def canary(self, name, prompt, max_tokens, timeout_seconds):
@@ -183,9 +183,9 @@ def stand_in(folder, running, plan):
     systemd.show, systemd.start, systemd.stop = host.show, host.start, host.stop
     systemd.show_all = lambda units: [host.show(unit) for unit in units]
     journal.following, journal.log_of_this_start = host.following, host.log
-    for module in (bench_run, canary, drain, status):
+    for module in (answers, bench_run, canary, drain):
         module.Engine = host.engine
-    status.drift = lambda *_: []
+    answers.drift = lambda *_: []
     transaction.check = lambda *_: None
     gpu.read, gpu.facts = lambda library=None: None, lambda answer=None: screen_facts.FACTS
     gpu_usage.ask = lambda *_: screen_facts.LIVE

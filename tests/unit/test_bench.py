@@ -155,7 +155,7 @@ def test_an_engine_in_an_image_measures_there_without_a_key_in_its_arguments(tmp
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     plan = {"engine_path": str(tmp_path / "none"), "image": "vllm/vllm-openai:v0.32.0"}
-    tool = load.of(plan, {"model_path": "/srv/m/x"})
+    tool = load.of(plan, {"name": "x", "model_path": "/srv/m/x"})
     target = bench_target.Target("http://other:8000", "x", "secret-key")
     with pytest.raises(RoundhouseError) as error:
         load.run(tool, load.Load(128, 32, (1,)), 1, 7, target)
@@ -173,5 +173,5 @@ def test_an_engine_in_an_image_measures_there_without_a_key_in_its_arguments(tmp
 
 def test_bench_without_an_engine_is_refused(tmp_path):
     with pytest.raises(RoundhouseError) as error:
-        load.of({"engine_path": str(tmp_path)}, {"model_path": "/x"})
+        load.of({"engine_path": str(tmp_path)}, {"name": "x", "model_path": "/x"})
     assert error.value.code == "bench_tool_missing"

@@ -1,12 +1,17 @@
 """The command's archive, built from a package outside of a checkout."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
-from roundhouse.paths import PACKAGE
+import yaml
+
+from roundhouse.paths import CHECKOUT, PACKAGE
+from roundhouse.provision import bundle
 
 MAKE = "from roundhouse.provision import bundle; print(bundle.make()['path'])"
 
@@ -26,3 +31,22 @@ def test_an_installed_package_builds_the_command_of_a_host(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("usage: roundhouse status")
     assert (script.stat().st_mode & 0o777, script.read_text()[:2]) == (0o755, "#!")
+
+
+def test_the_role_installs_the_command_with_bytecode_that_each_account_reads(tmp_path, monkeypatch):
+    """Run the role's own task, on a host whose umask hides new files from other accounts."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    made = bundle.make()
+    with tarfile.open(made["path"]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    tasks = yaml.safe_load((CHECKOUT / "roles/agents/tasks/install.yml").read_text())
+    (task,) = [each for each in tasks if each["name"] == "Compile the command"]
+    script = task["ansible.builtin.shell"].replace("{{ __agents_bundle.name }}", made["name"])
+    command = script.replace("/usr/local/lib", str(tmp_path))
+    subprocess.run(["sh", "-c", command], check=True, umask=0o077)
+    sources = [*(tmp_path / made["name"]).rglob("*.py")]
+    compiled = [Path(importlib.util.cache_from_source(str(path))) for path in sources]
+    assert len(sources) > 200
+    assert [path for path in compiled if not path.exists() or not path.stat().st_mode & 0o004] == []
+    assert [path for path in {each.parent for each in compiled} if not path.stat().st_mode & 0o001] == []

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from roundhouse.agents import drain, gpu_usage
-from roundhouse.cli import command, main, manual, remote
+from roundhouse.cli import command, main, manual, target_host
 from roundhouse.paths import CHECKOUT
 from roundhouse.plan import deployed
 
@@ -172,7 +172,7 @@ def test_each_command_has_its_own_help_and_its_line_in_the_list(capsys, name):
 @pytest.mark.parametrize("name", command.HIDDEN)
 def test_internal_commands_are_not_in_the_list(name):
     assert f"\n  {name} " not in manual.overview().format_help()
-    assert main.parse([name, *([] if name in ("control", "routes") else ["dev"])])[0].name == name
+    assert main.parse([name, *([] if name in ("control", "recover", "routes") else ["dev"])])[0].name == name
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_the_cards_are_shown_where_nothing_was_deployed_too(capsys):
 )
 def test_help_with_json_is_one_object_with_the_text(capsys, words, monkeypatch):
     monkeypatch.delenv("ROUNDHOUSE_ON")
-    monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # it is about this program, so no other host is asked
+    monkeypatch.setattr(target_host, "lab_is_up", lambda: True)  # it is about this program, so no other host is asked
     assert main.main(words) == 0
     text = capsys.readouterr().out
     assert main.main(["--json", *words]) == 0
@@ -227,7 +227,7 @@ def test_help_with_json_is_one_object_with_the_text(capsys, words, monkeypatch):
 )
 def test_invalid_arguments_are_refused_before_any_host_is_asked(capsys, words, code, monkeypatch):
     monkeypatch.delenv("ROUNDHOUSE_ON")
-    monkeypatch.setattr(remote, "lab_is_up", lambda: True)
+    monkeypatch.setattr(target_host, "lab_is_up", lambda: True)
     assert main.main([*words, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["errors"][0]["code"] in (code, "watch_as_json")
 
@@ -245,5 +245,5 @@ def test_a_closed_output_does_not_end_the_command():
 
 
 def test_the_options_for_the_host_are_not_passed_on():
-    assert remote.without_on(["--on", "lab", "--json", "dev"]) == ["--json", "dev"]
-    assert remote.without_on(["--on=lab", "dev"]) == ["dev"]
+    assert target_host.without_on(["--on", "lab", "--json", "dev"]) == ["--json", "dev"]
+    assert target_host.without_on(["--on=lab", "dev"]) == ["dev"]

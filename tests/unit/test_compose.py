@@ -16,6 +16,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build as plan_build
 from roundhouse.plan import compose, decide
 from roundhouse.plan.compose import Means
+from roundhouse.provision import agent_files
 
 CARDS = tuple(HostCard(number, "a card", 15.5, (12, 0), 448.0) for number in range(2))
 WITH_UUIDS = tuple(card._replace(uuid=f"GPU-{letter}") for card, letter in zip(CARDS, "ab", strict=True))
@@ -70,9 +71,9 @@ def test_a_container_counts_its_own_cards_from_0():
     assert "NVIDIA_VISIBLE_DEVICES" not in service(build(Means((), ("nvidia",))))["environment"]
 
 
-def test_only_the_cache_and_tmp_are_writable_and_nothing_is_root_s():
+def test_only_its_own_cache_and_tmp_are_writable_and_nothing_is_root_s():
     made = service(build(Means()))
-    assert [each["target"] for each in made["volumes"] if not each.get("read_only")] == ["/var/cache/roundhouse"]
+    assert [each["target"] for each in made["volumes"] if not each.get("read_only")] == ["/var/cache/roundhouse/dev"]
     assert (made["read_only"], made["cap_drop"], made["restart"]) == (True, ["ALL"], "no")
     assert made["security_opt"] == ["no-new-privileges:true"]
     assert 1000 < made["pids_limit"] <= 32768
@@ -144,7 +145,7 @@ def test_every_line_of_a_unit_is_a_setting_of_its_own(runtime):
     # As in Ansible: no escaping, and an included template loses its last line break.
     templates = jinja2.Environment(loader=loader, trim_blocks=True)  # noqa: S701 - no HTML
     text = templates.get_template("agent.service.j2").render(
-        ansible_managed="Ansible managed", agents_plan=made, __agents_agent=made["agents"][0]
+        ansible_managed="Ansible managed", agents_plan=made, **agent_files.variables(made["agents"][0])
     )
     lines = [line for line in text.splitlines() if line and not line.startswith(("#", "["))]
     assert all(re.match(r"[A-Z][A-Za-z]+=[^#]*$", line) for line in lines), text

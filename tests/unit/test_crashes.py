@@ -5,7 +5,17 @@ import time
 
 import pytest
 
-from roundhouse.agents import crashes, gpu_memory, kernel_log, start_history, status, watchdog
+from roundhouse.agents import (
+    answers,
+    crash_report,
+    crashes,
+    engine_end,
+    gpu_memory,
+    kernel_log,
+    start_history,
+    status,
+    watchdog,
+)
 from roundhouse.checkup import agent as checkup_agent
 from roundhouse.checkup import checkup
 from roundhouse.host import journal, systemd
@@ -49,7 +59,7 @@ def host(monkeypatch, tmp_path):
 
 
 def test_an_engine_that_ends_by_itself_is_in_the_history_with_its_cause():
-    crashes.record(PLAN, "dev", DIED)
+    engine_end.record(PLAN, "dev", DIED)
     (entry,) = history.load()
     assert (entry.outcome, entry.to, entry.code, entry.cause_code) == (
         history.CRASHED,
@@ -62,7 +72,7 @@ def test_an_engine_that_ends_by_itself_is_in_the_history_with_its_cause():
 
 def test_a_kill_by_a_signal_is_recorded_with_the_last_log_line(monkeypatch):
     monkeypatch.setattr(journal, "of_start", lambda invocation, lines: ["INFO: 200 OK"])
-    entry = crashes.record(PLAN, "dev", KILLED)
+    entry = engine_end.record(PLAN, "dev", KILLED)
     assert entry.cause_code == "unknown"
     assert entry.cause == "SIGKILL ended it; the last error or line of its log: INFO: 200 OK"
 
@@ -70,7 +80,7 @@ def test_a_kill_by_a_signal_is_recorded_with_the_last_log_line(monkeypatch):
 @pytest.mark.parametrize("kind", ["stop", "restart"])
 def test_an_engine_that_was_asked_to_stop_did_not_crash(host, kind):
     host.write_text(f"1234 {UNIT} {kind} running\n")
-    assert crashes.record(PLAN, "dev", KILLED) is None
+    assert engine_end.record(PLAN, "dev", KILLED) is None
     assert history.load() == []
 
 
@@ -79,27 +89,27 @@ def test_a_failed_restart_is_a_crash_and_a_failed_start_of_a_switch_is_not(host)
     log = switch_journal.Journal("dev", [])
     with serving.switching(switch_journal.describe):
         log.begin()
-        assert crashes.record(PLAN, "dev", DIED) is None
+        assert engine_end.record(PLAN, "dev", DIED) is None
         log.end()
-    assert crashes.record(PLAN, "dev", DIED).outcome == history.CRASHED
+    assert engine_end.record(PLAN, "dev", DIED).outcome == history.CRASHED
 
 
 def test_the_history_knows_whether_the_unit_restarted_it():
-    began = crashes.record(PLAN, "dev", DIED).began
-    assert crashes.of_last_day()["dev"].restart_seconds is None
+    began = engine_end.record(PLAN, "dev", DIED).began
+    assert crash_report.of_last_day()["dev"].restart_seconds is None
     history.note_restart("po", began + 5)
     history.note_restart("dev", began + 55)
     history.note_restart("dev", began + 99)  # a later start by hand is not its restart
-    assert crashes.of_last_day()["dev"].restart_seconds == 55
+    assert crash_report.of_last_day()["dev"].restart_seconds == 55
 
 
 def seen(monkeypatch, unit=RUNS):
     """Return what status, doctor and history report about the agent, whose engine is ready."""
     monkeypatch.setattr(systemd, "show_all", lambda names: [unit for _ in names])
     monkeypatch.setattr(systemd, "show", lambda name: unit)
-    monkeypatch.setattr(status, "drift", lambda *_: [])
-    monkeypatch.setattr(status.Engine, "served", lambda _: [])
-    monkeypatch.setattr(status.Engine, "version", lambda _: "1")
+    monkeypatch.setattr(answers, "drift", lambda *_: [])
+    monkeypatch.setattr(answers.Engine, "served", lambda *_: [])
+    monkeypatch.setattr(answers.Engine, "version", lambda *_: "1")
     monkeypatch.setattr(gpu_memory, "cards", lambda *_: [])
     monkeypatch.setattr(checkup_agent.safetensors, "problem", lambda path: None)
     monkeypatch.setattr(checkup, "_disks", list)
@@ -114,8 +124,8 @@ def test_status_doctor_and_history_agree(monkeypatch):
     assert (row["crash"], found, entries) == (None, [], [])
     assert checkup.text(found).startswith("No problem")
 
-    at = crashes.record(PLAN, "dev", DIED).began
-    crashes.record(PLAN, "dev", DIED)
+    at = engine_end.record(PLAN, "dev", DIED).began
+    engine_end.record(PLAN, "dev", DIED)
     history.note_restart("dev", time.time() + 3)
     row, found, entries = seen(monkeypatch)
     assert (row["crash"]["count"], row["crash"]["cause"]) == (2, "no_cxx_compiler")
@@ -129,9 +139,9 @@ def test_status_doctor_and_history_agree(monkeypatch):
 
 
 def test_a_crash_is_no_longer_reported_after_a_day_or_without_its_agent(monkeypatch):
-    entry = crashes.record(PLAN, "dev", DIED)
-    assert crashes.of_last_day(entry.began + 86000).keys() == {"dev"}
-    assert crashes.of_last_day(entry.began + 87000) == {}
+    entry = engine_end.record(PLAN, "dev", DIED)
+    assert crash_report.of_last_day(entry.began + 86000).keys() == {"dev"}
+    assert crash_report.of_last_day(entry.began + 87000) == {}
     assert crashes.findings(PLAN, entry.began + 87000) == []
     assert crashes.findings({"agents": [AGENT | {"name": "po"}]}, entry.began) == []
 
@@ -168,7 +178,7 @@ def test_crashes_do_not_push_the_switches_out_of_the_history():
     for number in range(history.KEEP):
         history.add(history.Entry(number, [], "dev", history.DONE, {}, 0, None))
     for _ in range(history.KEEP_CRASHES + 5):
-        crashes.record(PLAN, "dev", DIED)
+        engine_end.record(PLAN, "dev", DIED)
     outcomes = [each.outcome for each in history.load()]
     assert (outcomes.count(history.DONE), outcomes.count(history.CRASHED)) == (history.KEEP, history.KEEP_CRASHES)
 
@@ -196,7 +206,7 @@ def test_a_history_of_an_older_version_is_read():
     serving.make_folder()
     old = {"began": 1.5, "previous": [], "to": "dev", "outcome": "back", "stages": {}, "cut": 0, "cause": "x"}
     history.path().write_text(json.dumps(old) + "\n")
-    crashes.record(PLAN, "dev", DIED)
+    engine_end.record(PLAN, "dev", DIED)
     assert [each.outcome for each in history.load()] == [history.ROLLED_BACK, history.CRASHED]
 
 

@@ -122,7 +122,7 @@ def inspect(monkeypatch):
 
     def at(docker):
         monkeypatch.setattr(demo_steps, "_output", docker)
-        monkeypatch.setattr(demo_steps.remote, "lab_is_up", lambda: docker.up)
+        monkeypatch.setattr(demo_steps.target_host, "lab_is_up", lambda: docker.up)
         monkeypatch.setattr(demo_steps, "deployed", lambda: [row | {"model": demo.MODEL} for row in rows("dev")])
         return demo_steps.inspect(lambda _: None)
 

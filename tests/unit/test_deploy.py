@@ -20,7 +20,8 @@ from roundhouse.vllm.client import Answer, Load
 NAMES = ("architect", "dev")
 
 
-def planned(tmp_path, engine, names=NAMES, **settings):
+def planned(tmp_path, engine, names=NAMES, second_card=(), **settings):
+    cards = {name: int(name in second_card) for name in names}
     agents = [
         {
             **{
@@ -30,8 +31,8 @@ def planned(tmp_path, engine, names=NAMES, **settings):
                 "port": 8000 + len(name),
                 "model": "/m",
             },
-            **{"model_path": "/m", "conflicts": [other for other in names if other != name], "environment": {}},
-            **{"config_path": f"{tmp_path}/etc/{name}.yaml", "gpus": [0], "gpu_memory_utilization": 0.9},
+            **{"model_path": "/m", "conflicts": rivals(name, cards), "environment": {}},
+            **{"config_path": f"{tmp_path}/etc/{name}.yaml", "gpus": [cards[name]], "gpu_memory_utilization": 0.9},
             **{"config": {"max-model-len": 4096, **settings}, "start_timeout_seconds": 100},
         }
         for name in names
@@ -39,12 +40,16 @@ def planned(tmp_path, engine, names=NAMES, **settings):
     return {"schema": 1, "runtime": "native", "engine_path": engine, "gateway_port": 8080, "agents": agents}
 
 
+def rivals(name, cards):
+    return [other for other, card in cards.items() if other != name and card == cards[name]]
+
+
 @pytest.fixture
 def stage(tmp_path):
     """Return a function that writes a plan's files to a folder and reads them, as the role and the command do."""
 
-    def write(engine="/opt/1", names=NAMES, **settings):
-        made = planned(tmp_path, engine, names, **settings)
+    def write(engine="/opt/1", names=NAMES, second_card=(), **settings):
+        made = planned(tmp_path, engine, names, second_card, **settings)
         folder = tmp_path / "staged"
         for agent in made["agents"]:
             root = folder / "agents" / agent["name"]

@@ -49,7 +49,7 @@ OTHERS = (
     "ufw",
 )
 # The commands that need no root on a host, as docs/reference/command.md lists them.
-WITHOUT_ROOT = {"gpu", "history", "plan", "plans", "models", "export", "import"}
+WITHOUT_ROOT = {"gpu", "history", "plan", "plans", "suggest", "models", "export", "import"}
 
 
 def commands(*, ran=False):

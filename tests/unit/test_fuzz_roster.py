@@ -23,7 +23,7 @@ from roundhouse.migrate import roster_file
 from roundhouse.paths import CHECKOUT
 from roundhouse.plan import build, decide
 from roundhouse.plan.compose import Means
-from roundhouse.provision import gateway_files
+from roundhouse.provision import agent_files, gateway_files
 from roundhouse.roster import validate
 
 CARDS = tuple(HostCard(number, "a card", 80.0, (9, 0), 3000.0, uuid=f"GPU-{number}") for number in range(2))
@@ -95,7 +95,9 @@ TEMPLATES = {name: templates().get_template(name) for name in ("agent.service.j2
 
 
 def render(name, plan, agent):
-    return TEMPLATES[name].render(ansible_managed="x", agents_plan=plan, __agents_agent=agent, __agents_ids="1:1")
+    variables = agent_files.variables(agent)
+    ids = {variables["__agents_account"]: "1:1"}
+    return TEMPLATES[name].render(ansible_managed="x", agents_plan=plan, __agents_ids=ids, **variables)
 
 
 def settings_of(unit):

@@ -5,7 +5,7 @@ import os
 import pytest
 from gpu_facts import answered, driven, lost, process
 
-from roundhouse.agents import gpu_memory, status
+from roundhouse.agents import card_status, gpu_memory
 from roundhouse.errors import RoundhouseError
 from roundhouse.host import gpu
 
@@ -137,15 +137,15 @@ def test_status_shows_the_desktop_apart_from_agents_and_others():
         process(3, 0.8, "/usr/lib/xorg/Xorg", ["graphics"]),
         process(4, 0.4, "/usr/bin/gnome-shell -x"),
     ]
-    (memory,) = status.memory(plan, answered(driven(used_gib=12.4, processes=held)))
+    (memory,) = card_status.memory(plan, answered(driven(used_gib=12.4, processes=held)))
     assert memory["desktop_gib"] == pytest.approx(1.2)
     assert [(each["kind"], each["owner"]) for each in memory["owners"]] == [
         ("agent", "dev"),
         ("process", "python3 (pid 2)"),
         ("desktop", "desktop (Xorg, gnome-shell)"),
     ]
-    assert status.unusable(plan, answered(driven())) == []
-    (sentence,) = status.unusable(plan, answered(driven(), lost(1)))
+    assert card_status.unusable(plan, answered(driven())) == []
+    (sentence,) = card_status.unusable(plan, answered(driven(), lost(1)))
     assert "does not answer: NVML reports error 15" in sentence
 
 

@@ -168,17 +168,22 @@ def test_compressed_tensors_state_their_format(held, activations, form):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"vision_config": {}}, "images"),
-        ({"architectures": ["DeepseekV3ForCausalLM"], "kv_lora_rank": 512}, "MLA"),
-        ({"layer_types": ["linear_attention", "full_attention"]}, "hybrid"),
-        ({"layer_types": ["sliding_attention", "full_attention"]}, "sliding window"),
-        ({"use_sliding_window": True}, "sliding window"),
-        ({"architectures": ["GemmaForCausalLM"]}, "do not cover the architecture"),
+        ({"audio_config": {"a": 1}}, "audio_config is set"),
+        ({"index_topk": 2048}, "index_topk is set"),
+        ({"kv_lora_rank": 512}, "kv_lora_rank is set"),
+        ({"layer_types": ["linear_attention"] * 28}, "layer_types has layers with a state"),
+        ({"layer_types": ["sliding_attention"] * 28}, "sliding_window is set"),
+        ({"layer_types": ["chunked_attention"] * 28}, "layer_types has 'chunked_attention'"),
+        ({"layer_types": ["full_attention"]}, "layer_types has 1 entries for 28 layers"),
+        ({"use_sliding_window": True}, "sliding_window is set"),
+        ({"architectures": ["GemmaForCausalLM"]}, "architectures is 'GemmaForCausalLM'"),
         ({"architectures": None}, "has no architecture"),
         ({"architectures": "Qwen2ForCausalLM"}, "has no architecture"),
-        ({"quantization_config": {"quant_method": "mxfp4"}}, "'mxfp4'"),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, "quantization_config is mxfp4"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4, "ignore": ["re:(a+)+$"]}}, "has the pattern"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 3}}, "'gptq'"),
-        ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"a": {}, "b": {}}}}, "form"),
+        ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {}}}, "is empty"),
+        ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"a": {}}}}, "of type None"),
         ({"hidden_size": "3584"}, "hidden_size is '3584'"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
     ],
@@ -194,7 +199,7 @@ def test_mistral_with_and_without_a_window():
     config = {key: value for key, value in QWEN25_7B.items() if key != "use_sliding_window"}
     config |= {"architectures": ["MistralForCausalLM"], "sliding_window": None}
     assert isinstance(hf_config.parse(config, "m"), Model)
-    assert "sliding window" in hf_config.parse(config | {"sliding_window": 4096}, "m").reason
+    assert "sliding_window is set" in hf_config.parse(config | {"sliding_window": 4096}, "m").reason
 
 
 def test_scaled_positions_raise_the_maximum():

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from roundhouse.agents import drain, status, watchdog
+from roundhouse.agents import answers, drain, status, watchdog
 from roundhouse.errors import RoundhouseError
 from roundhouse.host import systemd
 from roundhouse.vllm import client
@@ -159,5 +159,7 @@ def test_the_status_of_a_hostile_engine_is_a_row_with_a_problem(monkeypatch):
     unit = systemd.Unit(*[None] * len(systemd.Unit._fields))._replace(state="ready")
     plan = {"agents": []}
     with hostile(body({"data": 7, "version": 7})) as engine:
-        row = status._row(plan, {**agent(engine), "max_model_len": 1}, unit, None)
+        planned = {**agent(engine), "max_model_len": 1}
+        row = status._row(planned, unit, None)
+        answers.fill(plan, [(planned, unit, row)], LIMIT_SECONDS)
     assert row["problem"].startswith(f"127.0.0.1:{engine.port}/v1/models did not answer")

@@ -1,38 +1,37 @@
 """A command that is killed at any point is completed or undone without a person, and the gateway agrees with the units.
 
 Real files, locks, journals and plans; units and engines are stand-ins. A kill before each effect covers any moment.
+After each of these kills, the recovery, the boot and the repeated command are killed too, at another effect each time.
 """
 
 import os
-import shutil
 import sys
 import tempfile
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
-from killed_host import Files, Killer, hook
+from kill_cases import CASES, Place, quiet, without_journal
+from killed_host import Files, Killer, Snapshot, hook
 from test_deploy import host, stage  # noqa: F401 - fixtures
 
-from roundhouse.errors import RoundhouseError
 from roundhouse.gateway import config, haproxy, on_demand
 from roundhouse.plan import deployed, plan_sets
 from roundhouse.state import serving, switch_journal
-from roundhouse.switch import deploy, deploy_journal, recovery, resume, stop, transaction
+from roundhouse.switch import deploy_journal, recovery, resume
 
 MOST_ROUNDS = 5
+# The first kill, and of each first kill at least one of the boot and one of the repeated command.
+KILLS_PER_EFFECT = 3
 
 
 @pytest.fixture
 def tmp_path():
-    """Return a folder in memory: each point copies the host's files."""
+    """Return a folder in memory: each point restores the host's files."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:  # noqa: S108
         path = Path(folder, "host")
         path.mkdir()
         yield path
-
-
-def quiet(text):
-    """Report nothing."""
 
 
 @pytest.fixture
@@ -42,10 +41,11 @@ def place(tmp_path, host, stage, monkeypatch):  # noqa: F811
     monkeypatch.setattr(haproxy, "RUNTIME", str(tmp_path / "run"))
     monkeypatch.setattr(on_demand, "PATH", tmp_path / "demand.json")
     monkeypatch.setattr(serving, "BOOT_ID", tmp_path / "boot")
+    without_journal(monkeypatch)
     (tmp_path / "boot").write_text("first")
     host.up, host.failed = Files(tmp_path.with_name("up")), Files(tmp_path.with_name("failed"))
-    with serving.switching(str):
-        deploy.deploy(stage(), quiet)
+    host.place = Place(host, stage)
+    host.place.deploy(stage())
     host.killer = Killer(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # the kernel keeps what a killed process has written
     return host
@@ -60,34 +60,6 @@ def tell(capsys):
             sys.stdout.write(f"\n{text}")
 
     return told
-
-
-def attempt(work):
-    """Return a function that does the work, whether it fails or not."""
-
-    def do():
-        try:
-            work()
-        except RoundhouseError:
-            return
-
-    return do
-
-
-def switch():
-    transaction.ensure_ready(deployed.load(deployed.PATH), "dev", quiet, drain_seconds=0)
-
-
-def stopping():
-    stop.stop(deployed.load(deployed.PATH), None, quiet, drain_seconds=0)
-
-
-def deployment(found):
-    def work():
-        with serving.switching(str):
-            deploy.deploy(found, quiet, drain_seconds=0)
-
-    return work
 
 
 def recover():
@@ -108,14 +80,17 @@ def recover():
     return done
 
 
-def boot(host):  # noqa: F811
-    """Start the machine again: no unit runs, and the unit of the boot starts the agents."""
-    for name in [*host.up]:
-        host.up.discard(name)
+def power_off(host):  # noqa: F811
+    """End each unit without a hook, as a power loss does."""
+    for names in (host.up, host.failed):
+        for name in [*names]:
+            names.discard(name)
     serving.BOOT_ID.write_text("second")
+
+
+def boot():
+    """Start the agents, as the unit of the boot does."""
     resume.start_only(quiet)
-    for name in [*host.up]:
-        hook(name)
 
 
 def announced():
@@ -134,73 +109,111 @@ def verify(host, allowed):  # noqa: F811
     assert not serving.is_switching()
     known = [agent["name"] for agent in deployed.load(deployed.PATH)["agents"]]
     assert announced() == {name: "on" if name in names else "off" for name in known}
-    if names:
-        assert serving.serving()[:1] == names
+    # An agent that was stopped stays on record, so that a boot starts it again.
+    recorded = [name for name in serving.serving() if name in names or name not in serving.stopped()]
+    assert sorted(recorded[: len(names)]) == names
     kept, _ = plan_sets.current()
     assert kept.is_in_place(None)
     assert plan_sets.on_host().name == kept.name
 
 
-CASES = {
-    "switch": (switch, set(), (["architect"], ["dev"])),
-    "failed switch": (switch, {"roundhouse-dev.service"}, (["architect"],)),
-    "stop": (stopping, set(), (["architect"], [])),
-    "deployment": ("/opt/2", set(), (["architect"],)),
-    "failed deployment": ("/opt/bad", set(), (["architect"],)),
-    "changed roster": ("/opt/2 dev qa", set(), (["architect"], ["dev"])),
-}
+class Kills:
+    """Kill the command of one case at each effect, and each recovery of it at one effect."""
 
+    def __init__(self, case, place, tmp_path):
+        self._case, self._host, self._killer, self._root = case, place, place.killer, tmp_path.parent
+        self.first, self.second, self.ran = 0, 0, {"resume": 0, "routes": 0}
+        other = Kills(CASES[case.begins_as], place, tmp_path).effects if case.begins_as else []
+        place.bad_engines.add("/opt/bad")
+        bare = Snapshot(self._root)
+        case.prepare(place.place)
+        place.broken |= set(case.broken)
+        self.plan, self._unharmed = plan_sets.on_host().name, Snapshot(self._root)
+        self.effects = self._killer.effects(self._command)
+        self.skipped = len([*takewhile(lambda pair: pair[0] == pair[1], zip(other, self.effects, strict=False))])
+        bare.restore()
 
-def work_of(case, stage):  # noqa: F811
-    """Return what a case does; it may raise RoundhouseError."""
-    work = CASES[case][0]
-    if callable(work):
-        return work
-    engine, *names = work.split()
-    return deployment(stage(engine, tuple(names)) if names else stage(engine))
+    def run(self):
+        self._unharmed.restore()
+        while not self._killer.run(self._command, self.skipped + self.first + 1):
+            self.first += 1
+            killed = Snapshot(self._root)
+            self._by_service(killed)
+            killed.restore()
+            self._by_boot(killed)
+            killed.restore()
+            self._by_command(killed)
+            self._unharmed.restore()
+        for word in self._recover():
+            self.ran[word] += 1
+        verify(self._host, self._case.allowed)
 
+    def _command(self):
+        self._case.attempt(self._host.place)
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_command_killed_before_each_effect_is_completed_or_undone(case, place, stage, tmp_path, tell):  # noqa: F811
-    _, broken, allowed = CASES[case]
-    place.broken |= broken
-    place.bad_engines.add("/opt/bad")
-    before = plan_sets.on_host().name
-    work = attempt(work_of(case, stage))
-    unharmed = Snapshot(tmp_path, "before", place)
-    ran, points, ended = {"resume": 0, "routes": 0}, 0, False
-    while not ended:
-        points += 1
-        ended = place.killer.run(work, points)
-        killed = Snapshot(tmp_path, "killed", place)
-        for word in recover():
-            ran[word] += 1
-        verify(place, allowed)
+    def _recover(self):
+        if self._case.in_unit:  # systemd runs it again
+            self._command()
+        return recover()
+
+    def _by_service(self, killed):
+        ran = []
+        effects = self._killer.effects(lambda: ran.extend(self._recover()))
+        verify(self._host, self._case.allowed)
+        for word in ran:
+            self.ran[word] += 1
+        if effects:
+            killed.restore()
+            self._kill(self._recover, effects)
+            self._recover()
+            verify(self._host, self._case.allowed)
+
+    def _by_boot(self, killed):
+        power_off(self._host)
+        off = Snapshot(self._root)
+        effects = self._killer.effects(boot)
+        self._verify_booted()
+        off.restore()
+        self._kill(boot, effects)
+        boot()  # its unit restarts
+        self._verify_booted()
+
+    def _verify_booted(self):
+        for name in [*self._host.up]:
+            hook(name)
+        if [*self._host.failed]:
+            self._command()  # the unit's OnFailure=
+        verify(self._host, [names for names in self._case.allowed if names])
+
+    def _by_command(self, killed):
+        effects = self._killer.effects(self._command)
         killed.restore()
-        boot(place)
-        verify(place, [names for names in allowed if names])
-        if not ended:
-            unharmed.restore()
-    tell(f"{case}: killed at {points - 1} points, each recovered by the control service ({ran}) and by a boot")
-    assert sum(ran.values()) > 0
-    assert (plan_sets.on_host().name != before) == (case in ("deployment", "changed roster"))
+        self._kill(self._command, effects)
+        self._recover()
+        verify(self._host, self._case.allowed)
+
+    def _kill(self, work, effects):
+        """Kill the work at one of its effects, which is another one after each first kill."""
+        assert not self._killer.run(work, 1 + self.first % len(effects))
+        self.second += 1
 
 
-class Snapshot:
-    """The files and units of a host at one moment."""
+@pytest.mark.parametrize("name", CASES)
+def test_a_command_killed_before_each_effect_is_completed_or_undone(name, place, tmp_path, tell):
+    case = CASES[name]
+    kills = Kills(case, place, tmp_path)
+    kills.run()
+    tell(f"{name}: {kills.first} kills, then {kills.second} of a recovery; the control service ran {kills.ran}")
+    assert kills.first + kills.second >= KILLS_PER_EFFECT * kills.first > 0
+    assert (plan_sets.on_host().name != kills.plan) == case.changes_plan
 
-    def __init__(self, root, name, host):  # noqa: F811
-        self._root, self._aside, self._host = root, root.with_name(f"{root.name}-{name}"), host
-        shutil.rmtree(self._aside, ignore_errors=True)
-        shutil.copytree(root, self._aside)
-        self._up, self._failed = [*host.up], [*host.failed]
 
-    def restore(self):
-        """Put the files and units back."""
-        shutil.rmtree(self._root)
-        shutil.copytree(self._aside, self._root)
-        for names, there in ((self._host.up, self._up), (self._host.failed, self._failed)):
-            for name in {*names} - {*there}:
-                names.discard(name)
-            for name in there:
-                names.add(name)
+def test_the_kills_of_all_cases_are_at_least_1200(place, tmp_path, tell):
+    """Count without a kill: each effect of a command is one, and each case asserts KILLS_PER_EFFECT."""
+    first = 0
+    for case in CASES.values():
+        kills = Kills(case, place, tmp_path)
+        first += len(kills.effects) - kills.skipped
+        place.broken.clear()
+    tell(f"{first} effects of {len(CASES)} commands, at least {KILLS_PER_EFFECT * first} kills")
+    assert KILLS_PER_EFFECT * first >= 1200

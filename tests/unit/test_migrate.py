@@ -8,13 +8,13 @@ import pytest
 import yaml
 
 from roundhouse.catalog import gpus as catalog_gpus
-from roundhouse.cli import command, main, plan_question, remote
+from roundhouse.cli import command, main, plan_question, target_host
 from roundhouse.cli import plan as cli_plan
-from roundhouse.migrate import env_file, rules
+from roundhouse.migrate import env_file, roster_file, rules
 from roundhouse.migrate.report import Setting, Source
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build
-from roundhouse.roster import validate
+from roundhouse.roster import fields, validate
 from roundhouse.vllm import options
 
 # One file with the guide's variables, reservation, health check and ports.
@@ -401,6 +401,14 @@ def test_conflicting_ports_and_names_are_changed(write, told):
     assert [line["outcome"] for line in answer["lines"]].count("added") > 2
 
 
+def test_numbered_names_are_no_longer_than_a_name_may_be():
+    longest = "a" * (fields.LONGEST_NAME - 3) + "-bc"
+    found, _ = roster_file.combine([({"name": longest}, [])] * 11)
+    names = [agent["name"] for agent in found]
+    assert len({*names}) == 11
+    assert [name for name in names if not fields.NAME.fullmatch(name)] == []
+
+
 @pytest.mark.parametrize(
     ("entry", "part"),
     [
@@ -547,7 +555,7 @@ def test_vllms_options_equal_those_of_the_deployment():
 
 def test_help_and_usage(capsys, monkeypatch):
     monkeypatch.delenv("ROUNDHOUSE_ON")
-    monkeypatch.setattr(remote, "lab_is_up", lambda: True)  # files are read on this machine all the same
+    monkeypatch.setattr(target_host, "lab_is_up", lambda: True)  # files are read on this machine all the same
     assert main.main(["import"]) == 2
     assert main.main(["import", "/no/such/file"]) == 2
     assert main.main(["--json", "import", "x"]) == 2

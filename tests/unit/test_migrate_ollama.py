@@ -240,7 +240,7 @@ def test_a_model_of_hugging_face_in_ollama(store, told):
     answer = told()
     (agent,) = answer["agents"]
     assert agent["models"][0]["model"] == "Qwen/Qwen2.5-14B-Instruct-AWQ"
-    assert agent["name"] == "qwen2-5-14b-instruct-gguf-q5-k-m"
+    assert agent["name"] == "qwen2-5-14b-instruct"
     assert any(line["file"].startswith("hf.co/bartowski/") for line in answer["lines"])
 
 

@@ -8,7 +8,7 @@ import yaml
 from roundhouse.errors import UsageError
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build as plan_build
-from roundhouse.plan import deployed
+from roundhouse.plan import deployed, model_folder
 
 
 def shipped():
@@ -20,9 +20,9 @@ def build(agents):
 
 
 def test_a_pulled_model_lies_under_repository_and_revision():
-    assert deployed.path_of("a/b", "/srv/m") == "/srv/m/a/b/main"
-    assert deployed.path_of("a/b", "/srv/m", "v1") == "/srv/m/a/b/v1"
-    assert deployed.path_of("/own/model", "/srv/m") == "/own/model"
+    assert model_folder.path_of("a/b", "/srv/m") == "/srv/m/a/b/main"
+    assert model_folder.path_of("a/b", "/srv/m", "v1") == "/srv/m/a/b/v1"
+    assert model_folder.path_of("/own/model", "/srv/m") == "/own/model"
 
 
 def test_a_plan_is_read_back_as_it_was_written(tmp_path):

@@ -77,8 +77,8 @@ def test_the_answer_names_the_cards_that_a_model_needs(capsys):
 def test_a_model_that_is_not_covered_is_unknown_and_has_no_numbers(capsys, tmp_path):
     (tmp_path / "config.json").write_text('{"architectures": ["GptOssForCausalLM"], "layer_types": ["sliding"]}')
     for name, code in (
-        ("openai/gpt-oss-20b", "model_unknown"),
-        ("openai/gpt-oss-20b --quantization mxfp4", "model_not_covered"),
+        ("someone/Unheard-20B", "model_unknown"),
+        ("someone/Unheard-20B --quantization quark", "model_not_covered"),
         (str(tmp_path), "model_not_covered"),
     ):
         assert run(capsys, f"--model {name} --vram-gib 79")[:2] == (1, "")
@@ -335,9 +335,9 @@ def test_the_commands_of_an_unknown_model_add_it(capsys, monkeypatch, tmp_path):
     [
         ("Qwen/Qwen3-14B-AQW", "Qwen/Qwen3-14B-AWQ"),
         ("qwen/qwen3-14b-awq", "Qwen/Qwen3-14B-AWQ"),
-        ("Qwen/Qwen3.8-27B", "Qwen/Qwen3-32B"),
+        ("Qwen/Qwen3.8-72B", "Qwen/Qwen3.8-27B"),
         ("unsloth/Qwen3-14B", "Qwen/Qwen3-14B"),
-        ("openai/gpt-oss-20b", None),
+        ("someone/Unheard-20B", None),
     ],
 )
 def test_an_unknown_model_has_similar_names(capsys, name, first):

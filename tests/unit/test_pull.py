@@ -27,6 +27,7 @@ from pulling import (
 )
 from refusal import refused
 
+from roundhouse.models import hub as models_hub
 from roundhouse.models import lock as models_lock
 from roundhouse.models import manifest, store, verify
 from roundhouse.models.hub import Hub
@@ -138,6 +139,21 @@ def test_a_permanent_fault_ends_with_an_error_and_no_model(hub, place, fault, co
     hub.faults.clear()
     pull_models(hub, place)
     assert is_whole(hub, place)
+
+
+def test_a_hub_that_names_endless_empty_pages_is_an_error(hub, place):
+    hub.faults = [Fault("empty", "/tree/", times=100_000)]
+    error = failed(hub, place)
+    assert (error.code, error.fields["model"], error.fields["pages"]) == ("hub_listing_endless", MODEL, 400)
+    assert has_no_complete_model(place)
+    hub.faults.clear()
+    pull_models(hub, place)
+    assert is_whole(hub, place)
+
+
+def test_a_hub_that_sends_pages_for_too_long_is_an_error(hub, place, monkeypatch):
+    monkeypatch.setattr(models_hub, "_LISTING_SECONDS", 0.0)
+    assert failed(hub, place).code == "hub_listing_endless"
 
 
 @pytest.mark.parametrize(

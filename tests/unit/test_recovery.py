@@ -1,6 +1,8 @@
 """A command that was killed or interrupted leaves nothing that a person has to correct."""
 
+import contextlib
 import itertools
+from functools import partial
 
 import pytest
 from test_deploy import host as deployed_host  # noqa: F401 - fixture
@@ -42,6 +44,10 @@ def quiet(text):
     """Report nothing."""
 
 
+def quiet_step():
+    """Change nothing in a round."""
+
+
 def test_an_agent_that_is_ready_already_gets_requests_again_after_a_stop_that_was_killed(gated, host):  # noqa: F811
     host.up = {LEFT}
     serving.record("left", ["big"])
@@ -58,6 +64,18 @@ def test_a_stop_that_was_killed_before_its_agent_closes_no_agent(gated, host):  
     serving.record("left", ["big"])
     serving.note_stopped(["left"])
     assert words(gated)["left"] == "on"
+
+
+@pytest.mark.parametrize("state", ["starting", "stopped"])
+def test_a_crash_after_a_stop_that_was_killed_closes_no_agent(gated, host, monkeypatch, state):  # noqa: F811
+    serving.record("left", ["big"])
+    serving.note_stopped(["left"])
+    restarting = systemd.Unit(state, state == "stopped", 1, 1, "exit-code", None, None, 0, False, None)
+    shown = {LEFT: restarting}
+    monkeypatch.setattr(systemd, "show_all", lambda units: [shown.get(unit) or host.show(unit) for unit in units])
+    assert words(gated)["left"] == "on"
+    with serving.switching(str):  # a stop of an agent that starts
+        assert words(gated)["left"] == "off"
 
 
 def test_a_stop_that_systemd_refuses_keeps_the_gateway_open(gated, host, monkeypatch):  # noqa: F811
@@ -222,6 +240,55 @@ def test_a_recovery_is_due_once_the_journal_is_old_enough_and_is_repeated_with_p
     assert observed.due(gated) is None
     now[0] += recovery.AGAIN_SECONDS
     assert observed.due(gated) == recovery.RESUME
+
+
+def rounds(*steps):
+    """Return the two functions that run() waits with; each round of it does the next step."""
+    now, left = [0.0], [*steps]
+
+    def wait(seconds):
+        now[0] += seconds
+        if left:
+            left.pop(0)()
+
+    return wait, lambda: now[0]
+
+
+def test_a_killed_switch_is_undone_without_a_ready_agent_and_without_the_control_service(gated, host):  # noqa: F811
+    serving.record("right", ["other", "big"])
+    killed("other", ["right"], "stop")
+    said = []
+    recovery.run(said.append, *rounds())
+    assert (host.names(), told(gated)["right"], switch_journal.is_written()) == (["left", "right"], "on", False)
+    assert said[0] == "a command was killed before it was complete: recovering"
+
+
+def test_the_recovery_waits_for_the_end_of_a_switch_and_does_nothing_after_it(gated, host):  # noqa: F811
+    log, holder = switch_journal.Journal("other", ["right"]), contextlib.ExitStack()
+    holder.enter_context(serving.switching(str))
+    log.begin()
+
+    def end():
+        log.end()
+        holder.close()
+
+    recovery.run(quiet, *rounds(*[quiet_step] * 30, end))
+    assert host.happened == []
+
+
+def test_a_recovery_that_fails_is_reported_and_repeated(gated, host, monkeypatch):  # noqa: F811
+    killed("other", ["right"], "stop")
+    load, said = deployed.load, []
+
+    def fail(path=None):
+        raise RoundhouseError("plan_unreadable", "The plan cannot be read.")
+
+    monkeypatch.setattr(deployed, "load", fail)
+    repair = partial(monkeypatch.setattr, deployed, "load", load)
+    recovery.run(said.append, *rounds(*[quiet_step] * 10, repair))
+    assert "right" in host.names()
+    assert said[1] == "The plan cannot be read. [plan_unreadable]"
+    assert said.count(said[0]) == 2
 
 
 def test_the_recovery_of_a_watchdog_runs_in_a_unit_of_its_own(gated, host, monkeypatch):  # noqa: F811

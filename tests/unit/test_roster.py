@@ -157,4 +157,4 @@ def test_an_invalid_roster_is_wrong_usage():
 
 
 def test_every_word_of_the_command_line_is_reserved():
-    assert sorted(fields.RESERVED) == sorted([*command.NAMES, *command.HIDDEN, *fields.RESERVED_FOR_LATER])
+    assert sorted(fields.RESERVED) == sorted([*command.NAMES, *command.HIDDEN, *fields.RESERVED_BESIDES])

@@ -69,6 +69,7 @@ def host(apt, tmp_path, monkeypatch):
         *("etc/systemd/system/multi-user.target.wants/roundhouse.service", "etc/modprobe.d/roundhouse-nouveau.conf"),
         *("var/lib/roundhouse/models/owner/name/config.json", "var/lib/roundhouse/state/serving.json"),
         *("etc/systemd/system/docker.service.d/roundhouse-cdi.conf", "etc/systemd/system/roundhouse-control.socket"),
+        *("etc/systemd/system/roundhouse-journal.path",),
         *("etc/systemd/system/mine.service.d/roundhouse-x.conf.off",),
         *("etc/roundhouse/plan.json", "usr/local/lib/roundhouse-1a2b/switch.py"),
     ):
@@ -94,6 +95,7 @@ def test_own_files_are_removed_and_models_stay(host, apt):
         *(
             "/etc/systemd/system/multi-user.target.wants/roundhouse.service",
             "/etc/systemd/system/roundhouse-control.socket",
+            "/etc/systemd/system/roundhouse-journal.path",
         ),
         *("/etc/systemd/system/docker.service.d/roundhouse-cdi.conf", "/usr/local/lib/roundhouse-1a2b"),
         "/etc/systemd/system/docker.service.d",
@@ -105,6 +107,7 @@ def test_own_files_are_removed_and_models_stay(host, apt):
         *(
             "roundhouse-control.socket",
             "roundhouse-dev.service",
+            "roundhouse-journal.path",
             "roundhouse-watchdog@dev.service",
             "roundhouse.service",
         ),

@@ -7,11 +7,14 @@ import subprocess
 import jinja2
 import pytest
 
+from roundhouse.cli import command
 from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.state import switch_journal
+from roundhouse.switch import deploy_journal
 
 # Of systemd's scale from 0 (safe) to 10.
 LIMIT = 2.0
-UNITS = ("failover", "roundhouse", "roundhouse-control", "watchdog")
+UNITS = ("failover", "journal", "roundhouse", "roundhouse-control", "watchdog")
 
 
 def rendered(name, accelerator):
@@ -41,6 +44,29 @@ def test_every_line_of_a_unit_is_a_setting(name):
         line for line in rendered(f"{name}.service.j2", "cuda").splitlines() if line and not line.startswith(("#", "["))
     ]
     assert all(re.match(r"[A-Z][A-Za-z]+=[^#]*$", line) for line in lines), lines
+
+
+@pytest.mark.parametrize("name", ["failover", "roundhouse"])
+def test_a_command_of_systemd_that_is_killed_runs_again(name):
+    """The kill tests rely on it: before its switch begins, such a command has written nothing to recover from."""
+    assert "Restart=on-abnormal" in rendered(f"{name}.service.j2", "cpu").splitlines()
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_the_command_of_a_unit_accepts_its_arguments(name):
+    lines = rendered(f"{name}.service.j2", "cpu").splitlines()
+    (line,) = [line for line in lines if line.startswith("ExecStart=")]
+    _, word, *arguments = line.split()
+    assert command.load(word).parser("roundhouse").parse_args(arguments).word == word
+
+
+def test_systemd_starts_the_recovery_for_each_journal():
+    text = (ROOT / "roles/agents/templates/journal.path.j2").read_text()
+    watched = {line.partition("=")[2] for line in text.splitlines() if line.startswith("PathExists=")}
+    assert watched == {str(switch_journal.path()), str(deploy_journal._path())}
+    assert "ExecStart=/usr/local/bin/roundhouse recover" in rendered("journal.service.j2", "cpu").splitlines()
+    agent = (ROOT / "roles/agents/templates/agent.service.j2").read_text()
+    assert "Wants=roundhouse-journal.path" in agent.splitlines()
 
 
 def test_the_state_belongs_to_root_and_not_to_the_engines_account():

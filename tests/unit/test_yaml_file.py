@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from roundhouse.errors import UsageError
 from roundhouse.paths import CHECKOUT
@@ -107,3 +108,19 @@ def test_each_program_that_reads_the_roster_names_the_place(project, text, line,
 def test_a_file_of_a_group_without_hosts_is_not_read(project, tmp_path):
     (tmp_path / "group_vars/others.yml").write_text(BAD)
     assert project("agents: []\n", "ansible-inventory", "--inventory", project.inventory, "--list")[0] == 0
+
+
+@pytest.mark.parametrize("libyaml", [True, False])
+def test_a_file_is_read_with_and_without_libyaml(tmp_path, monkeypatch, libyaml):
+    """Read it by libyaml's loader, and by Python's where PyYAML was built without; both are safe."""
+    assert hasattr(yaml, "CSafeLoader")
+    unused = yaml.SafeLoader if libyaml else yaml.CSafeLoader
+    monkeypatch.setattr(unused, "get_single_data", lambda _: pytest.fail("the other loader reads the file"))
+    if not libyaml:
+        monkeypatch.delattr(yaml, "CSafeLoader")
+    path = tmp_path / "agents.yml"
+    path.write_text("agents: [{name: dev, port: 8001, share: 0.9, quantize: null}]\n")
+    assert yaml_file.read(path) == {"agents": [{"name": "dev", "port": 8001, "share": 0.9, "quantize": None}]}
+    path.write_text("agents: !!python/object/apply:os.getpid []\n")
+    with pytest.raises(yaml.YAMLError):
+        yaml_file.read(path)

@@ -25,8 +25,8 @@ def test_a_switch_to_an_engine_that_fails_restores_the_previous_agent(switch, se
 
 def test_an_upgrade_with_unreadable_answers_is_rolled_back(host, play, serving, switch, engine_of):
     broken = engine_of("0.34.0")
-    host.check_output("mkdir -p /var/cache/roundhouse/lab-faults && echo --rubbish > %s",
-                      f"/var/cache/roundhouse/lab-faults/{broken.rpartition('/')[2]}")  # fmt: skip
+    host.check_output("mkdir -p /var/lib/lab/faults && echo --rubbish > %s",
+                      f"/var/lib/lab/faults/{broken.rpartition('/')[2]}")  # fmt: skip
     plans = switch("plans")["plans"]
 
     result = play({"engine_path": broken}, "playbooks/upgrade.yml")

@@ -60,15 +60,17 @@ def inside(host, plan, serving):
     return run
 
 
-def test_no_process_in_the_container_is_or_can_become_root(host, inside):
-    (uid,) = re.findall(r"uid=(\d+)", host.check_output("id roundhouse"))
+def test_no_process_in_the_container_is_or_can_become_root(host, inside, serving):
+    (name,) = serving()
+    (uid,) = re.findall(r"uid=(\d+)", host.check_output("id roundhouse-%s", name))
     found = inside(RIGHTS)
     assert len(found) >= 3  # init, the API and the engine's core
     assert {tuple(each) for each in found} == {("0" * 16, "0" * 16, "0" * 16, "1", "2", uid)}
 
 
-def test_only_the_cache_and_temporary_folders_are_writable(inside):
-    assert inside(WRITABLE) == ["/dev/mqueue", "/dev/shm", "/tmp", "/var/cache/roundhouse"]
+def test_only_its_own_cache_and_temporary_folders_are_writable(inside, serving):
+    (name,) = serving()
+    assert inside(WRITABLE) == ["/dev/mqueue", "/dev/shm", "/tmp", f"/var/cache/roundhouse/{name}"]
 
 
 def test_the_environment_is_minimal_and_has_no_secret(host, serving, plan):
@@ -93,7 +95,7 @@ def test_the_container_sees_only_its_configuration_and_model_of_the_host(host, s
         agent["config_path"]: False,
         agent["model_path"]: False,
         plan["engine_path"]: False,
-        "/var/cache/roundhouse": True,
+        f"/var/cache/roundhouse/{name}": True,
     }
 
 

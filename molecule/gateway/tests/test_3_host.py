@@ -182,8 +182,8 @@ def test_the_gateways_unit_is_confined_and_its_socket_is_roots(gate):
     told = gate.host.run("systemd-analyze security --no-pager roundhouse-gateway.service").stdout
     assert float(told.strip().splitlines()[-1].split(": ")[1].split()[0]) <= 2.0, told
     assert gate.host.check_output("stat --format %U:%a /run/roundhouse-gateway/master.sock") == "roundhouse-gateway:600"
-    # As the engines' user and group, which share this.
-    refused = gate.host.run(f'setpriv --reuid roundhouse --regid roundhouse --clear-groups python3 -c "{CONNECT}"')
+    as_engine = "setpriv --reuid roundhouse-dev --regid roundhouse-dev --clear-groups"
+    refused = gate.host.run(f'{as_engine} python3 -c "{CONNECT}"')
     assert "PermissionError" in refused.stderr
     assert gate.host.run(f'python3 -c "{CONNECT}"').rc == 0
     log = gate.host.check_output("journalctl --unit roundhouse-gateway --output cat --no-pager --boot")

@@ -58,7 +58,7 @@ def test_a_model_that_was_cut_is_refused_before_anything_is_stopped(host, plan, 
         ("port", 8001, "agents[po].port is 8001, which dev also uses: give each agent a different port."),
         ("gpu_memory_utilization", 85, "agents[po].gpu_memory_utilization is 85, but it is a share of the card"),
         ("models", [{"model": "a/b", "quantization": "q4_K_M"}], "agents[po].models[0].quantization is 'q4_K_M'"),
-        ("name", "status", "agents[status].name is 'status', a command of roundhouse"),
+        ("name", "status", "agents[status].name is 'status', a word that roundhouse uses"),
     ],
 )
 def test_an_invalid_roster_is_refused(plan, play, field, value, sentence):

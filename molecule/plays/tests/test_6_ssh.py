@@ -6,9 +6,10 @@ import secrets
 import subprocess
 
 import pytest
+import ssh_user
 from hosts import INVENTORY, ROOT
+from ssh_user import USER
 
-USER = "ops"
 OF_THE_PROXY = "a-password-of-the-proxy"
 
 
@@ -19,25 +20,7 @@ def sudo_password():
 
 @pytest.fixture(scope="module")
 def ssh(host, address, sudo_password, tmp_path_factory):
-    """Give the host a real sshd and a user with a sudo password; return the options of Ansible for that user."""
-    folder = tmp_path_factory.mktemp("ssh")
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
-    host.check_output(
-        "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "
-        "openssh-server >/dev/null && systemctl start ssh"
-    )
-    host.check_output(f"useradd --create-home --shell /bin/bash {USER}")
-    host.check_output(f"echo {USER}:{sudo_password} | chpasswd")
-    host.check_output(f"echo '{USER} ALL=(ALL:ALL) ALL' >/etc/sudoers.d/{USER}")
-    key = (folder / "key.pub").read_text().strip()
-    host.check_output(
-        f"install -d -m 700 -o {USER} /home/{USER}/.ssh && echo '{key}' >/home/{USER}/.ssh/authorized_keys"
-    )
-    (folder / "password").write_text(sudo_password + "\n")
-    unknown = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
-    variables = {"ansible_connection": "ssh", "ansible_host": address, "ansible_user": USER}
-    variables |= {"ansible_ssh_private_key_file": str(folder / "key"), "ansible_ssh_common_args": unknown}
-    return ["--become-password-file", str(folder / "password"), "--extra-vars", json.dumps(variables)]
+    return ssh_user.create(host, address, tmp_path_factory.mktemp("ssh"), sudo_password)
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ BASE, STORE, CHECKOUT = f"{KEPT}/base", "/srv/quantize", "/opt/checkout"
 PACKAGE = f"PYTHONPATH={CHECKOUT}/src"  # programs of lab/ import the package
 ENGINE = pins.engine_path("cpu", "python3.11")
 SHORT = "/tmp/short.txt"
-WORK = f"{STORE}/quantized/base-fp8/work.partial/model"
+WORK = f"{STORE}/quantized/base-fp8/work.partial"
+ASIDE = "/tmp/work"  # A copy of the work of an interrupted run.
 # An empty path would make Ansible use this checkout as an inventory and run every program in it.
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True))
 HUB_PORT = 8900
@@ -59,12 +60,12 @@ class QuantizeHost:
         own = f"--store {STORE} --engine {ENGINE} --accelerator cpu {options} {' '.join(words)}"
         return f"python3.11 {CHECKOUT}/scripts/switch.py quantize {BASE} {recipe} {own}"
 
-    def quantize(self, recipe: str, *words: str) -> dict:
+    def quantize(self, recipe: str, *words: str, **how: str) -> dict:
         """Run a quantization; return its JSON object with rc, the store's content, and whether the work was begun.
 
         The repository's lock is taken before llm-compressor and the engine start, and its file remains.
         """
-        done = self.host.run(self.command(recipe, "--json", *words))
+        done = self.host.run(self.command(recipe, "--json", *words, **how))
         assert done.stdout, done.stderr
         begun = self.host.file(f"{STORE}/quantized/base-{recipe}/{store.LOCK}").exists
         return {**json.loads(done.stdout), "rc": done.rc, "left": self.listing(), "begun": begun}
@@ -80,8 +81,9 @@ class QuantizeHost:
         return {"rc": rc, "engines": self.host.run("pgrep -f '[r]oundhouse-judge-'").stdout, "store": self.listing()}
 
     def listing(self) -> str:
-        """Return the store's content, three levels deep."""
-        return self.host.run(f"cd {STORE} && find . -mindepth 3 -maxdepth 3 -not -name .lock").stdout
+        """Return the store's content, three levels deep, without the caches of the quality gate."""
+        own = "-not -path './.scores/*' -not -name .lock"
+        return self.host.run(f"cd {STORE} && find . -mindepth 3 -maxdepth 3 {own}").stdout
 
     def site(self, model: str) -> dict:
         """Run site.yml with an agent with quantize: fp8; return its outcome and the served model."""
@@ -121,8 +123,9 @@ class QuantizeHost:
         found["again"] = self.site("lab/base")
         # With the roster's options, because other options make another result.
         found["interrupted"] = self.interrupted("fp8", options="")
+        self.host.check_output(f"rm -rf {ASIDE} && cp -a {WORK} {ASIDE}")
         self.host.check_output(f"printf %s {_quoted(SHUFFLE)} >/tmp/shuffle.py")
-        self.host.check_output(f"{ENGINE}/bin/python /tmp/shuffle.py {WORK}/model.safetensors")
+        self.host.check_output(f"{ENGINE}/bin/python /tmp/shuffle.py {WORK}/model/model.safetensors")
         found["sabotaged"] = self.site(BASE) | {"left": self.listing()}
         self.host.check_output("systemctl stop roundhouse-dev")
         return found
@@ -135,9 +138,8 @@ class QuantizeHost:
         self.host.check_output(f"seq -f 'The number of this sentence is %g.' 60 >{SHORT}")
         found["short_texts"] = self.quantize("int8", "--calibration", SHORT)
         found["roster"] = self.by_roster()
-        self.interrupted("fp8")
-        self.host.check_output(f"cp /srv/lab/models/architect/* {WORK}/")
-        found["other_vocabulary"] = self.quantize("fp8")
+        self.host.check_output(f"cp -a {ASIDE} {WORK} && cp /srv/lab/models/architect/* {WORK}/model/")
+        found["other_vocabulary"] = self.quantize("fp8", options="")
         for recipe in ("int8", "gptq", "awq", "auto-round"):
             made = self.quantize(recipe)
             found[recipe] = made | (self.judged(made["path"]) if made["ok"] else {})

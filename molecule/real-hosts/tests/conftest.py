@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import ssh_user
 import yaml
 from testinfra.host import Host
 
@@ -96,10 +98,21 @@ def row(host: Host) -> dict[str, Any]:
     return dict(ROWS[host.backend.hostname])
 
 
-def play(name: str, settings: dict[str, Any]) -> Run:
-    """Run playbooks/host.yml on one host."""
-    command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", name]
-    command += ["--extra-vars", json.dumps(settings), str(ROOT / "playbooks/host.yml")]
+@pytest.fixture
+def words(host: Host, row: dict[str, Any], tmp_path: Path) -> list[str]:
+    """Return the options of Ansible with which the row's user connects."""
+    if not row.get("ssh"):
+        return []
+    shape = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    inspect = ["docker", "inspect", "--format", shape, host.backend.hostname]
+    address = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.strip()
+    return ssh_user.create(host, address, tmp_path, secrets.token_hex(16))
+
+
+def play(name: str, settings: dict[str, Any], *words: str, playbook: str = "playbooks/host.yml") -> Run:
+    """Run a playbook on one host."""
+    command = ["ansible-playbook", "--inventory", INVENTORY, "--limit", name, *words]
+    command += ["--extra-vars", json.dumps(settings), str(ROOT / playbook)]
     # molecule asks for colors, whose codes would be in the recorded text.
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
     begun = time.monotonic()

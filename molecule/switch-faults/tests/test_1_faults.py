@@ -134,7 +134,7 @@ def stranger(table, mib):
     """Start a process that does not belong to an agent and holds memory of the card; return its pid."""
     table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
     pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
-    card = f"/var/cache/roundhouse/card/{pid}"
+    card = f"/var/lib/lab/card/{pid}"
     table.host.check_output(f"echo '{mib} 0' > {card}.new; mv {card}.new {card}")  # the card reads it at any time
     table.until(f"grep -q {pid} /etc/lab-nvml.conf")
     return pid
@@ -237,7 +237,7 @@ def small_disk(table):
     table.host.check_output(
         f"rm -rf /tmp/state && cp -a {folder} /tmp/state && size=$(($(du -sk /tmp/state | cut -f1) + 64))"
         f" && mount -t tmpfs -o size=${{size}}k,mode=755 none {folder}"
-        f" && {{ cp -a /tmp/state/. {folder} && chown roundhouse: {folder} || {{ umount {folder}; false; }}; }}"
+        f" && {{ cp -a /tmp/state/. {folder} || {{ umount {folder}; false; }}; }}"
     )
     yield folder
     # The process that fills the disk must end first, otherwise it would fill the host's own disk.

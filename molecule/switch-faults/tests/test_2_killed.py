@@ -43,6 +43,9 @@ def held(table):
             table.fault("dev", "--out-of-memory")
             table.fault("architect", f"--load-while {table.gate}")
 
+    # The recovery of systemd would compete with the command of a slow case.
+    table.limit_unit("journal", "[Service]", "ExecStart=", "ExecStart=/usr/bin/sleep infinity")
+    table.cleanup.append("systemctl stop roundhouse-journal.service")
     yield hold
     table.host.check_output(f"systemctl stop lab-client; test -f {CARD} || rm {CARD}; systemctl start lab-card")
     table.until(f"test -s {CARD}")
@@ -120,6 +123,17 @@ def test_an_interrupted_resume_leaves_the_engine_starting(table, held, number):
     assert (entry["to"], entry["outcome"], entry["code"]) == ("architect", "interrupted", "interrupted")
     assert {each["agent"]: each["crash"] for each in table.ask("status")["agents"]}["architect"] is None
     table.said = "architect was started by the interrupted resume"
+
+
+def test_after_sigkill_systemd_starts_the_recovery_although_no_agent_is_ready(table):
+    table.close_gate()
+    table.fault("dev", f"--load-while {table.gate}")
+    assert table.killed("start", signal.SIGKILL, "dev")["rc"] == -signal.SIGKILL
+    table.until(f"! test -e {STATE}/switch.json")
+    table.said = "systemd completed a killed switch"
+    assert table.serving() == ["dev"]
+    assert (table.history()["to"], table.history()["outcome"]) == ("dev", "done")
+    table.host.check_output("systemctl --quiet is-active roundhouse-journal.path")
 
 
 def property_of(table, name):

@@ -85,7 +85,7 @@ def test_doctor_reports_the_state_of_the_host(well, damage, mend, cause):
 def test_doctor_reports_another_process_on_the_card(table):
     table.host.check_output("systemd-run --quiet --collect --unit lab-stranger sleep 600")
     pid = table.host.check_output("systemctl show --property MainPID --value lab-stranger")
-    card = f"/var/cache/roundhouse/card/{pid}"
+    card = f"/var/lib/lab/card/{pid}"
     table.host.check_output(f"echo '4096 0' > {card}.new; mv {card}.new {card}")
     table.until(f"grep -q {pid} {NVML}")
     assert {("dev", "memory_held"), ("architect", "slow_inference")} <= causes(table)

@@ -20,7 +20,7 @@ from roundhouse.paths import CHECKOUT as ROOT
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"] or "/unset").resolve(strict=True))
 HOSTS = AnsibleRunner(INVENTORY).get_hosts("gpu_hosts")
 from by_host import scheduler
-from machines import FAULTS, GATE, ImagesMachine, Machine
+from machines import FAULTS, GATE, HELD_RECOVERY, ImagesMachine, Machine
 
 pytest_xdist_make_scheduler = scheduler(HOSTS)
 
@@ -91,7 +91,8 @@ def one_engine_at_a_time(machine: Machine, request: pytest.FixtureRequest) -> It
     """
     with watched(machine) as seen:
         yield seen
-        machine.host.check_output(f"rm -rf {GATE} {FAULTS} /etc/lab-engine/*")
+        machine.host.check_output(f"rm -rf {GATE} {FAULTS} {HELD_RECOVERY} /etc/lab-engine/*")
+        machine.host.check_output("systemctl daemon-reload && systemctl stop roundhouse-journal.service")
         assert machine.run("resume")["rc"] == 0
     assert seen["engines"] == 1, seen
     assert seen["answers"] > 0

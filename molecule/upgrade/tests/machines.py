@@ -8,8 +8,10 @@ from typing import Any
 
 from testinfra.host import Host
 
-GATE = "/var/cache/roundhouse/lab-gate"  # an engine in a container sees this path too
-FAULTS = "/var/cache/roundhouse/lab-faults"  # see lab/fake/vllm
+GATE = "/var/lib/lab/gate"  # an engine in a container sees this path too
+FAULTS = "/var/lib/lab/faults"  # see lab/fake/vllm
+# The recovery of systemd would compete with the next command of a slow case.
+HELD_RECOVERY = "/run/systemd/system/roundhouse-journal.service.d"
 
 
 class Machine:
@@ -39,7 +41,11 @@ class Machine:
         return str(answer["errors"][0]["message"])
 
     def killed(self, phase: str, *words: str) -> None:
-        """Run the command and kill it with SIGKILL in a phase, which the gate holds."""
+        """Run the command and kill it with SIGKILL in a phase, which the gate holds. The case's command recovers."""
+        self.host.check_output(
+            f"mkdir -p {HELD_RECOVERY} && printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/sleep infinity\\n'"
+            f" >{HELD_RECOVERY}/lab.conf && systemctl daemon-reload"
+        )
         self.host.check_output(f"touch {GATE}")
         told = json.loads(self.host.check_output(f"lab-kill {phase} {signal.SIGKILL:d} {' '.join(words)}"))
         assert told["rc"] == -signal.SIGKILL

@@ -16,13 +16,14 @@ from ..doctor import diagnosis
 from ..doctor.causes import CANARY
 from ..errors import RoundhouseError
 from ..host import gpu, journal, systemd
-from ..schema.plan import Agent, Plan
 from ..state import serving
 from ..util import json_file
 from ..vllm.client import Answer, Engine
 
 if TYPE_CHECKING:
     from typing import TypeGuard  # Python 3.10
+
+    from roundhouse.schema.plan import Agent, Plan
 
 PROMPT = "Answer with one short sentence."
 MAX_TOKENS = 16

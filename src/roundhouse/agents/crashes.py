@@ -1,25 +1,19 @@
-"""Record an engine that ended by itself, and report the crashes of the last day.
-
-The unit calls record() after each end of its engine (ExecStopPost=), and start.wait_until_healthy() notes the restart.
-"""
+"""Find the cause of an engine that ended by itself, and what failed in the last day."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ..doctor.cause import heading, with_code
-from ..doctor.diagnosis import UNKNOWN, Finding, of_error
-from ..host import systemd
-from ..plan.deployed import find
-from ..state import history, switch_journal
+from ..doctor.cause import UNKNOWN, with_code
+from ..doctor.diagnosis import Finding, of_error
+from ..state import history
 from ..util import timestamps
-from . import kernel_log, start_history
+from . import crash_report, kernel_log, start_history
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from roundhouse.schema.facts import CrashRow
     from roundhouse.schema.plan import Agent, Plan
 
 
@@ -27,22 +21,14 @@ CODE = "engine_crashed"
 _FAILED = (history.ROLLED_BACK, history.ROLLBACK_FAILED)
 
 
-def record(plan: Plan, name: str, told: Mapping[str, str]) -> history.Entry | None:
-    """Add an entry for an engine that ended by itself, and return it; None for a stop that someone requested.
-
-    `told` are the variables that systemd sets for ExecStopPost= (systemd.exec(5)). A start that fails within a switch
-    is part of the switch's own entry. Raises RoundhouseError and OSError.
-    """
-    agent = find(plan, name)
-    now = time.time()
-    if systemd.is_asked_to_stop(agent["unit"]) or _is_of_a_switch(name):
-        return None
-    start = _ended(agent, told, now)
+def entry(agent: Agent, told: Mapping[str, str], now: float) -> history.Entry:
+    """Return the history's entry of an engine that ended by itself; `told` is what systemd sets for ExecStopPost=."""
+    name, start = agent["name"], _ended(agent, told, now)
     found = start_history.of_start(agent, start, kernel_log.read())
     evidence = found.evidence
     if found.code == UNKNOWN and told.get("EXIT_CODE") in ("killed", "dumped"):
         evidence = f"SIG{told.get('EXIT_STATUS')} ended it; the last error or line of its log: {evidence}"
-    entry = history.Entry(
+    return history.Entry(
         began=now,
         previous=[name],
         to=name,
@@ -53,13 +39,6 @@ def record(plan: Plan, name: str, told: Mapping[str, str]) -> history.Entry | No
         code=CODE,
         cause_code=found.code,
     )
-    history.add(entry)
-    return entry
-
-
-def _is_of_a_switch(name: str) -> bool:
-    running = switch_journal.running()
-    return running is not None and name == running.to
 
 
 def _ended(agent: Agent, told: Mapping[str, str], now: float) -> start_history.Start:
@@ -75,43 +54,6 @@ def _ended(agent: Agent, told: Mapping[str, str], now: float) -> start_history.S
     )
 
 
-class Crash(NamedTuple):
-    """The crashes of one agent in the last day: how many, and the last one."""
-
-    times: int
-    last: history.Entry
-
-    @property
-    def restart_seconds(self) -> float | None:
-        """Return the seconds until the unit had the engine ready again after the last crash; None before that."""
-        return self.last.stages.get(history.RESTART)
-
-    def as_json(self) -> CrashRow:
-        """Return it for `status --json`."""
-        return {
-            "at": timestamps.utc(self.last.began),
-            "count": self.times,
-            "cause": self.last.cause_code or UNKNOWN,
-            "evidence": self.last.cause or "",
-            "restart_seconds": self.restart_seconds,
-        }
-
-
-def of_last_day(now: float | None = None, entries: list[history.Entry] | None = None) -> dict[str, Crash]:
-    """Return the crashes of the last 24 hours by agent."""
-    since = (time.time() if now is None else now) - history.DAY_SECONDS
-    return {name: Crash(len(found), found[-1]) for name, found in history.crashes(since, entries).items()}
-
-
-def sentence(name: str, crash: CrashRow) -> str:
-    """Return the crashes of an agent for a person, such as `dev crashed at 2026-11-29 15:45:32 (engine died). ...`."""
-    times = "" if crash["count"] == 1 else f"{crash['count']} times in the last 24 h, last "
-    seconds = crash["restart_seconds"]
-    then = "Its unit has not had it ready since." if seconds is None else f"Its unit restarted it in {seconds:g} s."
-    at = timestamps.local(timestamps.of_utc(crash["at"]))
-    return f"{name} crashed {times}at {at} ({heading(crash['cause'])}). {then}"
-
-
 def findings(plan: Plan, now: float | None = None) -> list[Finding]:
     """Return a finding for each agent of the plan that failed in the last 24 hours, as far as the history has it.
 
@@ -121,10 +63,10 @@ def findings(plan: Plan, now: float | None = None) -> list[Finding]:
     entries = history.load()
     names = [agent["name"] for agent in plan["agents"]]
     found = []
-    for name, crash in of_last_day(now, entries).items():
+    for name, crash in crash_report.of_last_day(now, entries).items():
         if name in names:
             cause = of_error(name, crash.last.cause_code, crash.last.cause or "its log is empty")
-            said = sentence(name, crash.as_json())
+            said = crash_report.sentence(name, crash.as_json())
             text = said if cause.code == UNKNOWN else f"{said} {cause.text}"
             found.append(cause._replace(code=_code(cause), text=text))
     for entry in entries:

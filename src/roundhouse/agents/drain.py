@@ -10,12 +10,15 @@ engine alone would leave them with a broken connection.
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from ..gateway import haproxy
 from ..host import systemd
-from ..schema.plan import Agent
 from ..state.note import Note, OnNote, Report
 from ..vllm.client import Engine
+
+if TYPE_CHECKING:
+    from roundhouse.schema.plan import Agent
 
 # The time for the requests of an agent to finish; --drain of a switch overrides it.
 DEFAULT_SECONDS = 30.0

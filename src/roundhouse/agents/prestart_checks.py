@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import RoundhouseError
 from ..host import systemd
 from ..models import manifest, safetensors
-from ..schema.plan import Agent
 from . import gpu_memory, ports
+
+if TYPE_CHECKING:
+    from roundhouse.schema.plan import Agent
 
 
 def check(agent: Agent, stopping: list[str]) -> None:

@@ -9,16 +9,19 @@ import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..doctor import diagnosis
 from ..errors import RoundhouseError
 from ..gateway import haproxy
 from ..host import journal, systemd
 from ..plan import measured
-from ..schema.plan import Agent, Plan
 from ..state import history, serving, start_phases, started_config, switch_journal
 from ..state.note import Note, OnNote, Report
 from ..vllm.client import Engine
+
+if TYPE_CHECKING:
+    from roundhouse.schema.plan import Agent, Plan
 
 POLL_SECONDS = 0.1
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..doctor.cause import with_code
-from ..doctor.diagnosis import UNKNOWN, Finding, diagnose, of_error
+from ..doctor.cause import UNKNOWN, with_code
+from ..doctor.diagnosis import Finding, diagnose, of_error
 from ..host import journal
 from ..host.journal import Entry
 from ..host.systemd import Unit

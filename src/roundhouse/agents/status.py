@@ -1,4 +1,4 @@
-"""Report the agents now: systemd's state, the engines' own answers, crashes, and the holders of GPU memory."""
+"""Report the agents now: systemd's state, the engines' own answers, crashes, and a running switch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import RoundhouseError
-from ..host import gpu, gpu_problem, gpu_process, systemd
+from ..host import systemd
 from ..plan import deployed
 from ..state import serving, switch_journal
 from ..util import console, timestamps
 from ..util.pairs import pairs
-from ..vllm.client import Engine
-from . import crashes, gpu_memory, start_history
-from .drift import drift
+from . import crash_report
 
 if TYPE_CHECKING:
-    from roundhouse.schema.cards import CardMemory, GpuFacts, Owner
+    from roundhouse.schema.cards import CardMemory
     from roundhouse.schema.facts import CrashRow, StatusRow
     from roundhouse.schema.plan import Agent, Plan
 
@@ -25,21 +23,34 @@ if TYPE_CHECKING:
 COLUMNS = ("agent", "state", "port", "requests", "KV use", "since", "max_model_len", "model")
 # The columns of the screen of `watch`.
 NARROW = tuple(name for name in COLUMNS if name not in ("since", "max_model_len"))
+# The deadline of all engines together: a person waits for it, and a program may ask each second.
+ANSWER_SECONDS = 0.8
 
 
-def rows(plan: Plan) -> list[StatusRow]:
+def rows(plan: Plan, answer_seconds: float = ANSWER_SECONDS) -> list[StatusRow]:
     """Return one row per agent; what only an engine knows is None without one.
 
-    An agent that a deployment or a rollback has removed since `plan` was read gets no row.
+    The engines are asked at the same time, and a row has the problem of one that does not answer by the deadline. An
+    agent that a deployment or a rollback has removed since `plan` was read gets no row.
     """
     found = systemd.show_all([agent["unit"] for agent in plan["agents"]])
-    crashed = crashes.of_last_day()
+    crashed = crash_report.of_last_day()
     seen = [
         (agent, unit)
         for agent, unit in pairs(plan["agents"], found)
         if not (isinstance(unit, RoundhouseError) and _was_removed(agent))
     ]
-    return [_row(plan, agent, unit, crashed.get(agent["name"])) for agent, unit in seen]
+    made = [(agent, unit, _row(agent, unit, crashed.get(agent["name"]))) for agent, unit in seen]
+    running = [
+        (agent, unit, row)
+        for agent, unit, row in made
+        if not isinstance(unit, RoundhouseError) and unit.state in ("ready", "draining")
+    ]
+    if running:
+        from . import answers  # imports http.client, half of this command's time, which stopped engines do not need
+
+        answers.fill(plan, running, answer_seconds)
+    return [row for _, _, row in made]
 
 
 def _was_removed(agent: Agent) -> bool:
@@ -49,48 +60,6 @@ def _was_removed(agent: Agent) -> bool:
     except RoundhouseError:  # no plan, or not a valid one: the caller's is the one to report
         return False
     return agent["name"] not in [each["name"] for each in plan["agents"]]
-
-
-def memory(plan: Plan, facts: GpuFacts | None = None) -> list[CardMemory]:
-    """Return the holders of each GPU's memory: agents, the desktop, and other processes. [] without NVML."""
-    wanted = {each for agent in plan["agents"] for each in gpu_memory.ids(agent)}
-    names = {agent["unit"]: agent["name"] for agent in plan["agents"]}
-    return [_memory(each, names) for each in gpu_memory.cards(wanted, gpu.facts() if facts is None else facts)]
-
-
-def _memory(card: gpu_memory.Card, names: dict[str, str]) -> CardMemory:
-    """Return the memory of a card by owner; the desktop's processes are one owner."""
-    desktop = [each for each in card.holders if each.desktop]
-    owners: list[Owner] = [
-        {"owner": names[each.unit], "kind": "agent", "gib": each.gib}
-        if each.unit in names
-        else {"owner": f"{each.name} (pid {each.pid})", "kind": "process", "gib": each.gib}
-        for each in card.holders
-        if not each.desktop
-    ]
-    sizes = [each.gib for each in desktop if each.gib is not None]
-    held = sum(sizes) if sizes else None
-    if desktop:
-        programs = ", ".join(dict.fromkeys(gpu_process.program(each.name) or "a process" for each in desktop))
-        owners.append({"owner": f"desktop ({programs})", "kind": "desktop", "gib": held})
-    return {
-        "gpu": card.number,
-        "uuid": card.uuid,
-        "total_gib": card.total_gib,
-        "used_gib": card.used_gib,
-        "desktop_gib": held,
-        "owners": owners,
-    }
-
-
-def unusable(plan: Plan, facts: GpuFacts | None = None) -> list[str]:
-    """Return a sentence for each GPU that is lost, and for each other one of an agent that cannot be used."""
-    if plan["accelerator"] != "cuda":
-        return []
-    facts = gpu.facts() if facts is None else facts
-    used = [gpu.by_id(facts, uuid, number) for agent in plan["agents"] for uuid, number in gpu_memory.ids(agent)]
-    found = [(card, gpu_problem.of(card)) for card in facts["gpus"]]
-    return [str(why) for card, why in found if why and (why.code == gpu_problem.LOST or card in used)]
 
 
 def running_switch() -> str | None:
@@ -138,10 +107,10 @@ def troubles(found: list[StatusRow]) -> list[str]:
 
 def crashed(name: str, crash: CrashRow) -> str:
     """Return the crashes of an agent in one line."""
-    return f"{crashes.sentence(name, crash)} `roundhouse doctor` shows the cause and the remedy."
+    return f"{crash_report.sentence(name, crash)} `roundhouse doctor` shows the cause and the remedy."
 
 
-def _row(plan: Plan, agent: Agent, unit: systemd.Unit | RoundhouseError, crash: crashes.Crash | None) -> StatusRow:
+def _row(agent: Agent, unit: systemd.Unit | RoundhouseError, crash: crash_report.Crash | None) -> StatusRow:
     row: StatusRow = {
         "agent": agent["name"],
         "state": None,
@@ -161,21 +130,13 @@ def _row(plan: Plan, agent: Agent, unit: systemd.Unit | RoundhouseError, crash: 
         row["problem"] = unit.message
         return row
     row["state"] = unit.state
-    if unit.state == "failed" and (failed := start_history.problem(agent, unit)):
-        row["problem"] = failed.message
-    if unit.state not in ("ready", "draining"):
-        return row
-    engine = Engine(agent["host"], agent["engine_port"])
-    row["since"] = timestamps.utc(timestamps.of_systemd(unit.since)) if unit.since else None
-    try:
-        served, version = engine.served(), engine.version()
-        row["version"] = version
-        row["max_model_len"] = served[0].get("max_model_len") if served else None
-        row["drift"] = drift(plan, agent, unit, served, version)
-    except RoundhouseError as error:
-        row["problem"] = error.message
-    if load := engine.load():
-        row["running"], row["waiting"], row["kv_use"] = load.running, load.waiting, load.kv_use
+    if unit.state == "failed":
+        from . import start_history  # imports the table of causes
+
+        failed = start_history.problem(agent, unit)
+        row["problem"] = failed.message if failed else None
+    if unit.state in ("ready", "draining") and unit.since:
+        row["since"] = timestamps.utc(timestamps.of_systemd(unit.since))
     return row
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from ..errors import RoundhouseError
+from ..plan import accounts
 from ..plan.compose import PIDS, TMP
 from ..schema.plan import Agent, Plan
 from ..util import process
@@ -21,7 +22,6 @@ from .target import Target
 # Enough requests that the last ones, which run with fewer in parallel, have little weight.
 _TIMES_PARALLEL = 4
 _FEWEST_REQUESTS = 8
-_USER = "roundhouse"
 MILLI, MINUTE_SECONDS = 1000.0, 60.0
 
 Figure = Literal["ttft_seconds", "tokens_per_second_each", "tokens_per_second", "requests_per_minute"]
@@ -45,11 +45,12 @@ class Level(TypedDict):
 
 
 class Tool(NamedTuple):
-    """The environment of the engine or its image, and the folder of the agent's tokenizer."""
+    """The environment of the engine or its image, the folder of the agent's tokenizer, and the engine's account."""
 
     engine: Path | None
     image: str | None
     tokenizer: str
+    account: str
 
     def run(self, words: list[str], folder: Path, own: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """Run vllm with these arguments and variables and return its end; it may write into `folder`.
@@ -59,31 +60,38 @@ class Tool(NamedTuple):
         if self.engine:
             command = [str(self.engine / "bin/vllm")]
         else:
-            command = ["docker", "run", "--rm", "--network=host", *_confined(folder), f"--volume={folder}:{folder}"]
+            command = [
+                "docker",
+                "run",
+                "--rm",
+                "--network=host",
+                *_confined(folder, self.account),
+                f"--volume={folder}:{folder}",
+            ]
             command += [f"--volume={self.tokenizer}:{self.tokenizer}:ro", *(f"--env={name}" for name in own)]
             command += ["--entrypoint=vllm", str(self.image)]
         return process.run([*command, *words], env=os.environ | own)
 
 
-def _confined(folder: Path) -> list[str]:
-    """Return the options of a container that confine the tool as an engine, and give that user the folder."""
+def _confined(folder: Path, account: str) -> list[str]:
+    """Return the options of a container that confine the tool as an engine, and give its account the folder."""
     user, group = os.getuid(), os.getgid()
     if user == 0:
         with contextlib.suppress(KeyError):  # the roles have not created it: the container's root has no capability
-            found = pwd.getpwnam(_USER)
+            found = pwd.getpwnam(account)
             user, group = found.pw_uid, found.pw_gid
             os.chown(folder, user, group)
-    limits = [f"--user={user}:{group}", f"--env=USER={_USER}", f"--pids-limit={PIDS}"]
+    limits = [f"--user={user}:{group}", f"--env=USER={account}", f"--pids-limit={PIDS}"]
     return [*limits, "--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only", f"--tmpfs={TMP}:exec"]
 
 
 def of(plan: Plan, agent: Agent) -> Tool:
     """Return the tool of the deployed engine. Raises RoundhouseError if it is missing."""
-    engine = Path(plan["engine_path"])
+    engine, account = Path(plan["engine_path"]), accounts.account(agent["name"])
     if (engine / "bin/vllm").exists():
-        return Tool(engine, None, agent["model_path"])
+        return Tool(engine, None, agent["model_path"], account)
     if plan.get("image"):
-        return Tool(None, plan["image"], agent["model_path"])
+        return Tool(None, plan["image"], agent["model_path"], account)
     raise RoundhouseError(
         "bench_tool_missing",
         "{program}, which measures, does not exist.",

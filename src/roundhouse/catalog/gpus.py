@@ -6,7 +6,6 @@ is None where no start log states it.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Mapping
@@ -100,8 +99,9 @@ capability | names
        3.0 | K10, Quadro K5000, Quadro K4200, Quadro K4000, Quadro K2000, GTX 770, GTX 760, GTX 690, GTX 680, GTX 670
        3.0 | GTX 660 Ti, GTX 660, GTX 650 Ti, GTX 650
 """
-# Names of GPUs of other makers. Roundhouse installs NVIDIA's driver and vLLM for CUDA.
-_OTHER_MAKER = re.compile(
+# Names of GPUs of other makers, compiled only for an unknown card. Roundhouse installs NVIDIA's driver and vLLM for
+# CUDA.
+_OTHER_MAKER = (
     r"\b(apple|m[1-5]|amd|radeon|rx ?\d+|vega|instinct|mi\d{2,3}[ax]?|firepro|ryzen|\d{4} ?(xt|xtx|gre)"
     r"|intel|arc|iris|a3[18]0|a580|a7[57]0|b5[78]0)\b"
 )
@@ -211,12 +211,14 @@ def legacy(name: str) -> LegacyCard | None:
 def is_of_other_maker(name: str) -> bool:
     """Return whether a name is that of a GPU by Apple, AMD or Intel."""
     words = name.lower().replace("-", " ")
-    return not re.search(r"\b(nvidia|geforce|tesla|quadro)\b", words) and bool(_OTHER_MAKER.search(words))
+    return not re.search(r"\b(nvidia|geforce|tesla|quadro)\b", words) and bool(re.search(_OTHER_MAKER, words))
 
 
 def similar(name: str) -> list[str]:
     """Return up to three names of cards that are close to an unknown one; of another size first."""
     wanted, _ = _key(name)
+    import difflib  # only for an unknown card
+
     keys: dict[str, list[str]] = {}
     for card in CARDS:
         keys.setdefault(_key(card.name)[0], []).append(card.name)

@@ -1,6 +1,6 @@
 """Read a model's config.json: its architecture, the format of its weights, and its KV cache.
 
-What the fit's formulas do not cover is Unknown, with the reason.
+What the fit's formulas do not cover is Unknown, with the field's name.
 """
 
 from __future__ import annotations
@@ -11,104 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..util import json_file
-from ..vllm.formats import WEIGHT_FORMATS, Format
-from .model_families import Architecture, Model, Unknown
+from . import hf_layers
+from .architecture import Architecture, Model, Unknown, Vision
+from .hf_classes import CLASSES, UNCOVERED_FIELDS, Class
+from .hf_formats import Unread, kv_cache_dtype, listed, mapping
+from .hf_formats import read as read_formats
+from .hf_layers import Uncovered, count
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.facts import ModelConfig
 
-
-def read_format(config: ModelConfig) -> Format | str:
-    """Return the checkpoint's format, or a sentence for a format that the formulas do not cover."""
-    stated = mapping(config.get("quantization_config")) or mapping(config.get("compression_config"))
-    if not stated:
-        # A 32-bit checkpoint too: --dtype auto loads it as 16-bit (vLLM 0.32, config/model.py).
-        return WEIGHT_FORMATS["bf16"]
-    method = str(stated.get("quant_method", "")).lower()
-    name = None
-    group = stated.get("group_size")
-    if method in ("awq", "gptq"):
-        name = {"awq 4": "awq", "gptq 4": "gptq-int4", "gptq 8": "gptq-int8"}.get(f"{method} {stated.get('bits')}")
-    elif method == "fp8":
-        name = "fp8-block" if stated.get("weight_block_size") else "fp8"
-    elif method == "bitsandbytes":
-        name = "bnb4" if stated.get("load_in_4bit") else None
-    elif method == "modelopt":
-        name = {"NVFP4": "nvfp4", "FP8": "fp8"}.get(str(stated.get("quant_algo", "")).upper())
-    elif method == "compressed-tensors":
-        name, group = _compressed(stated)
-    if name is None:
-        return (
-            f"config.json's quantization_config.quant_method is {method!r}, in a form that the formulas do not cover."
-        )
-    form = WEIGHT_FORMATS[name]
-    if form.group_size and isinstance(group, int) and name not in ("fp8-block", "bnb4", "nvfp4"):
-        # One scale for a whole row is written as -1.
-        form = form._replace(group_size=max(group, 0))
-    return form
-
-
-def _compressed(stated: dict[str, Any]) -> tuple[str | None, int | None]:
-    groups = mapping(stated.get("config_groups"))
-    if len(groups) != 1:
-        return None, None
-    group = mapping(next(iter(groups.values())))
-    held = mapping(group.get("weights"))
-    bits, kind, strategy = held.get("num_bits"), held.get("type"), held.get("strategy")
-    size = held.get("group_size")
-    if kind == "float" and bits == 8:
-        return ("fp8-block" if strategy == "block" else "fp8"), None
-    if kind == "float" and bits == 4 and size == 16:
-        return "nvfp4", None
-    if kind == "int" and bits == 8 and group.get("input_activations"):
-        return "int8", None
-    # An asymmetric W4A16 has AWQ's layout: a scale and a zero point for each group.
-    names = {"int 4": "w4a16" if held.get("symmetric", True) else "awq", "int 8": "w8a16"}
-    name = names.get(f"{kind} {bits}")
-    return name, size if size else 0
-
-
-def kv_cache_dtype(config: ModelConfig) -> str | None:
-    """Return the type that vLLM uses for kv_cache_dtype auto, None outside vllm/formats.KV_DTYPE_BYTES.
-
-    Source: `get_kv_cache_quant_algo_string` of 0.32's utils/torch_utils.py. Only modelopt's checkpoints set the type.
-    """
-    stated = mapping(config.get("quantization_config"))
-    if not str(stated.get("quant_method", "")).startswith("modelopt"):
-        return "auto"
-    inner = mapping(stated.get("quantization")) or stated
-    names = ("kv_cache_scheme", "kv_cache_quant_algo")
-    scheme = next((part[name] for name in names for part in (inner, stated) if part.get(name)), None)
-    if isinstance(scheme, dict):
-        if scheme.get("type") != "float" or scheme.get("num_bits") not in (4, 8):
-            return "auto"
-        scheme = "fp8" if scheme["num_bits"] == 8 and scheme.get("dynamic") is False else None
-    if scheme is None:
-        return "auto" if not any(stated.get(name) or inner.get(name) for name in names) else None
-    return "fp8" if str(scheme).lower() == "fp8" else "auto" if str(scheme).lower() == "none" else None
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Return a JSON object, an empty one for anything else."""
-    return value if isinstance(value, dict) else {}
-
-
-# Llama's layout: pre-norm, grouped-query attention, a gated dense block, or the same with experts.
-_DENSE = ("Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM", "Phi3ForCausalLM")
-_EXPERTS = ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM", "MixtralForCausalLM")
-_NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
-_OPTIONAL = (
-    "num_key_value_heads",
-    "head_dim",
-    "max_position_embeddings",
-    "num_experts",
-    "num_local_experts",
-    "num_experts_per_tok",
-    "moe_intermediate_size",
-    "shared_expert_intermediate_size",
-    "decoder_sparse_step",
-)
+_NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+_LONGEST_SIZE = 1 << 28
+_MOST_LAYERS = 4096
 
 
 def read(folder: Path) -> Model | Unknown:
@@ -134,108 +50,168 @@ def _unreadable(path: Path, reason: str) -> UsageError:
 
 def parse(config: ModelConfig, name: str) -> Model | Unknown:
     """Return the model that a parsed config.json describes."""
-    reason = _unnamed(config) or _uncovered(config) or _no_count(config)
-    if reason:
-        return Unknown(name, reason)
-    architecture, form = _architecture(config, name), read_format(config)
-    if isinstance(form, str):
-        return Unknown(name, form)
-    if architecture.head_dim < 1:
-        return Unknown(name, f"config.json's hidden_size is smaller than its {architecture.num_attention_heads} heads.")
-    if architecture.moe_layers and not (architecture.moe_intermediate_size and architecture.num_experts_per_tok):
-        return Unknown(name, "config.json has experts without moe_intermediate_size and num_experts_per_tok.")
+    kind = next(iter(listed(config.get("architectures"))), None)
+    if not isinstance(kind, str):
+        return Unknown(name, "config.json has no architecture: `architectures` must be a list with the model's class.")
+    known = CLASSES.get(kind)
+    if known is None:
+        return Unknown(name, f"config.json's architectures is {kind!r}, which the formulas do not cover.")
     stated = kv_cache_dtype(config)
     if stated is None:
         return Unknown(name, "config.json sets a KV cache type that the formulas do not cover.")
+    try:
+        architecture = _architecture(config, known, name)
+        form, parts = read_formats(config)
+    except (Uncovered, Unread) as error:
+        return Unknown(name, f"config.json's {error}; the formulas do not cover it.")
+    if form.experts_only and not architecture.moe_layers:
+        return Unknown(name, f"config.json's quantization_config is {form.name}, which vLLM applies to experts only.")
     source = f"{name}/config.json"
-    return Model(name=name, architecture=architecture, form=form, source=source, kv_cache_dtype=stated)
+    return Model(name, architecture, form, source, kv_cache_dtype=stated, parts=parts)
 
 
-def _no_count(config: ModelConfig) -> str | None:
-    for field in (*_NEEDED, *_OPTIONAL):
-        value = config.get(field)
-        may_lack = field in _OPTIONAL and (value is None or value == 0)
-        if not _count(value) and not may_lack:
-            return f"config.json's {field} is {value!r}, not a count."
-    return None
-
-
-def _unnamed(config: ModelConfig) -> str | None:
-    if isinstance(next(iter(_list(config.get("architectures"))), None), str):
-        return None
-    return "config.json has no architecture: `architectures` must be a list with the model's class."
-
-
-def _uncovered(config: ModelConfig) -> str | None:
-    kind = config["architectures"][0]
-    if any(key in config for key in ("vision_config", "text_config", "audio_config")):
-        return f"{kind} takes images or audio, and the formulas do not cover the encoder's memory."
-    if config.get("kv_lora_rank"):
-        return f"{kind} compresses its keys and values (MLA), so the KV formula does not apply."
-    layer_types = {str(word) for word in _list(config.get("layer_types"))} - {"full_attention"}
-    if any("linear" in word or "mamba" in word for word in layer_types) or "linear_num_key_heads" in config:
-        return f"{kind} combines attention with linear attention (a hybrid), so the KV formula does not apply."
-    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
-    if layer_types or window:
-        return f"{kind} uses a sliding window, so its layers keep fewer tokens than the KV formula states."
-    if kind not in (*_DENSE, *_EXPERTS):
-        known = ", ".join((*_DENSE, *_EXPERTS))
-        return f"The formulas do not cover the architecture {kind}. They cover {known}."
-    return None
-
-
-def _architecture(config: ModelConfig, name: str) -> Architecture:
-    kind = config["architectures"][0]
-    heads = config["num_attention_heads"]
-    experts = config.get("num_experts") or config.get("num_local_experts") or 0
-    mixtral = kind == "MixtralForCausalLM"
-    return Architecture(
+def _architecture(config: ModelConfig, known: Class, name: str) -> Architecture:
+    text = _text(config, known)
+    hidden, layers, heads = (count(text, field) for field in _NEEDED[:3])
+    head_dim = count(text, "head_dim", default=0) or hidden // heads
+    if head_dim < 1 and not known.latent:
+        raise Uncovered(f"hidden_size is {hidden}, below num_attention_heads, {heads}")
+    kinds = hf_layers.kinds(text, layers)
+    _check(text, known, kinds)
+    if kinds and len(kinds) != layers:
+        raise Uncovered(f"layer_types has {len(kinds)} entries for {layers} layers")
+    tied = text.get("tie_word_embeddings", known.tied)
+    made = Architecture(
         name=name,
-        hidden_size=config["hidden_size"],
-        num_hidden_layers=config["num_hidden_layers"],
+        hidden_size=hidden,
+        num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=config.get("num_key_value_heads") or heads,
-        head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-        intermediate_size=config.get("intermediate_size") or 0,
-        vocab_size=config["vocab_size"],
-        tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
-        qkv_bias=kind.startswith("Qwen2") or bool(config.get("attention_bias", False)),
-        qk_norm=kind.startswith("Qwen3"),
-        max_position_embeddings=_positions(config),
+        num_key_value_heads=count(text, "num_key_value_heads", default=0) or heads,
+        head_dim=head_dim,
+        intermediate_size=count(text, "intermediate_size", default=0),
+        vocab_size=count(text, "vocab_size"),
+        tie_word_embeddings=bool(config.get("tie_word_embeddings", tied)),
+        qkv_bias=known.bias if known.bias is not None else bool(text.get("attention_bias", False)),
+        qk_norm=known.qk_norm,
+        max_position_embeddings=_positions(text),
         source=f"{name}/config.json",
-        num_experts=experts if kind in _EXPERTS else 0,
-        num_experts_per_tok=config.get("num_experts_per_tok") or 0,
-        moe_intermediate_size=(config["intermediate_size"] if mixtral else config.get("moe_intermediate_size")) or 0,
-        moe_layers=_moe_layers(config) if kind in _EXPERTS and experts else 0,
-        shared_expert_intermediate_size=config.get("shared_expert_intermediate_size") or 0,
+        output_bias=known.window and known.bias is True,
+        layer_embedding=count(text, "hidden_size_per_layer_input", default=0),
+        draft_layers=count(text, "mtp_num_hidden_layers", "num_nextn_predict_layers", default=0),
+        vision=_vision(config, known, hidden),
+    )
+    return _with_blocks(_with_layers(made, text, known, kinds), text, known, kinds)
+
+
+def _text(config: ModelConfig, known: Class) -> dict[str, Any]:
+    """Return the language model's part of a config.json. Raises Uncovered."""
+    text: dict[str, Any] = mapping(config.get("text_config")) or dict(config)
+    audio = known.vision == "gemma4" and mapping(config.get("audio_config"))
+    for field in UNCOVERED_FIELDS:
+        if (text.get(field) or config.get(field)) and not (audio and field == "audio_config"):
+            raise Uncovered(f"{field} is set")
+    for field in _NEEDED:
+        value = text.get(field)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < _LONGEST_SIZE:
+            raise Uncovered(f"{field} is {value!r}, not a count")
+    if text["num_hidden_layers"] > _MOST_LAYERS:
+        raise Uncovered(f"num_hidden_layers is {text['num_hidden_layers']}")
+    return text
+
+
+def _with_layers(made: Architecture, text: dict[str, Any], known: Class, kinds: list[str]) -> Architecture:
+    """Return the architecture with the layers that differ from full attention, and its positions."""
+    latent = hf_layers.latent(text) if known.latent else None
+    rotary, mrope = _rotary(text, made.head_dim)
+    return made._replace(
+        attention_layers=kinds.count("full") if "mamba" in kinds else None,
+        query_gate=known.states and "linear" in kinds and text.get("attn_output_gate", True) is not False,
+        rotary_dim=latent.rope_dim if latent else rotary,
+        mrope=mrope,
+        recurrent=hf_layers.recurrent(text, kinds),
+        window=hf_layers.window(text, kinds, made.num_key_value_heads, made.head_dim),
+        latent=latent,
     )
 
 
-def _moe_layers(config: ModelConfig) -> int:
-    step = config.get("decoder_sparse_step") or 1
-    layers: int = config["num_hidden_layers"]
-    dense = {index for index in _list(config.get("mlp_only_layers")) if isinstance(index, int) and 0 <= index < layers}
-    return layers // step - sum(1 for index in dense if (index + 1) % step == 0)
+def _vision(config: ModelConfig, known: Class, hidden: int) -> Vision | None:
+    """Return the encoder of images, with that of audio in Gemma 4."""
+    stated = mapping(config.get("vision_config")) if known.vision else {}
+    if not stated:
+        return None
+    found = hf_layers.vision(stated, known.vision or "", hidden)
+    audio = mapping(config.get("audio_config")) if known.vision == "gemma4" else {}
+    more = hf_layers.gemma_audio(audio, hidden) if audio else 0
+    return found._replace(parameters=found.parameters + more)
 
 
-def _positions(config: ModelConfig) -> int | None:
+def _check(text: dict[str, Any], known: Class, kinds: list[str]) -> None:
+    """Raise Uncovered for layers that the class does not have by the formulas."""
+    if not known.latent and text.get("kv_lora_rank"):
+        raise Uncovered("kv_lora_rank is set")
+    states = bool({"linear", "mamba"} & set(kinds)) or "linear_num_key_heads" in text
+    if states and not known.states:
+        raise Uncovered("layer_types has layers with a state")
+    in_use = text.get("use_sliding_window", True) is not False
+    if not known.window and ("sliding" in kinds or (text.get("sliding_window") and in_use)):
+        raise Uncovered("sliding_window is set")
+
+
+def _with_blocks(made: Architecture, text: dict[str, Any], known: Class, kinds: list[str]) -> Architecture:
+    """Return the architecture with its dense blocks and its experts."""
+    experts = count(text, "num_experts", "num_local_experts", "n_routed_experts", default=0) if known.experts else 0
+    if "mamba" in kinds:
+        made = made._replace(dense_layers=kinds.count("block"), gated=False)
+    if not experts:
+        if not made.intermediate_size:
+            raise Uncovered("intermediate_size is missing")
+        return made
+    # Some classes name the experts' size intermediate_size and have no dense block.
+    size = count(text, "moe_intermediate_size", default=made.intermediate_size)
+    chosen = count(text, "num_experts_per_tok", "top_k_experts", "experts_per_token", default=0)
+    if not size or not chosen:
+        raise Uncovered("moe_intermediate_size or num_experts_per_tok is missing")
+    many = count(text, "n_shared_experts", default=0)
+    shared = count(text, "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", default=0)
+    beside = text.get("enable_moe_block") is True  # Gemma 4: a dense block and experts in one layer
+    return made._replace(
+        num_experts=experts,
+        num_experts_per_tok=chosen,
+        moe_intermediate_size=size,
+        moe_layers=kinds.count("experts") if "mamba" in kinds else _moe_layers(text),
+        shared_expert_intermediate_size=shared or many * size,
+        shared_expert_gate="shared_expert_intermediate_size" in text,
+        dense_layers=made.num_hidden_layers if beside else made.dense_layers,
+    )
+
+
+def _moe_layers(config: dict[str, Any]) -> int:
+    step = count(config, "decoder_sparse_step", "moe_layer_freq", default=1) or 1
+    layers = count(config, "num_hidden_layers")
+    first = min(layers, count(config, "first_k_dense_replace", default=0))
+    only = listed(config.get("mlp_only_layers"))
+    dense = {index for index in only if isinstance(index, int) and 0 <= index < layers}
+    return layers // step - first - sum(1 for index in dense if (index + 1) % step == 0)
+
+
+def _rotary(text: dict[str, Any], head_dim: int) -> tuple[int, bool]:
+    """Return the rotated part of a head, and whether the positions have three dimensions."""
+    scaling = mapping(text.get("rope_parameters")) or mapping(text.get("rope_scaling"))
+    factor = scaling.get("partial_rotary_factor", text.get("partial_rotary_factor"))
+    share = factor if isinstance(factor, (int, float)) and 0 < factor <= 1 else 1.0
+    return count(text, "rotary_dim", default=0) or int(head_dim * share), bool(scaling.get("mrope_section"))
+
+
+def _positions(config: dict[str, Any]) -> int | None:
     """Return the longest max_model_len that vLLM accepts, with scaled rotary embeddings (vLLM's config/model.py)."""
     own = config.get("max_position_embeddings")
     scaling = mapping(config.get("rope_parameters")) or mapping(config.get("rope_scaling"))
     kind, factor = scaling.get("rope_type") or scaling.get("type"), scaling.get("factor")
-    if not isinstance(own, int) or own < 1:
+    if isinstance(own, bool) or not isinstance(own, int) or not 0 < own < _LONGEST_SIZE:
         return None
     if not isinstance(factor, (int, float)) or not 0 < factor < math.inf:
         return own
     if kind == "yarn":
         original = scaling.get("original_max_position_embeddings")
-        return int((original if isinstance(original, int) else own) * factor)
-    return int(own * factor) if kind in ("linear", "dynamic") else own
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+        return int((original if isinstance(original, int) and original > 0 else own) * min(factor, 1e6))
+    return int(own * min(factor, 1e6)) if kind in ("linear", "dynamic") else own

@@ -16,6 +16,9 @@ from ..schema.cards import GpuFacts
 from ..schema.plan import Agent, Plan
 from . import slow_inference
 
+# Longer than status waits, because a busy engine is not a finding.
+_ANSWER_SECONDS = 5.0
+
 
 class Observed(NamedTuple):
     """Facts of the GPUs and the kernel's log, read once for all agents."""
@@ -70,7 +73,7 @@ def examine(plan: Plan, agent: Agent, seen: Observed) -> Iterator[Finding]:
 def _serving(plan: Plan, agent: Agent, seen: Observed) -> Iterator[Finding]:
     one = plan.copy()
     one["agents"] = [agent]
-    (row,) = status.rows(one)
+    (row,) = status.rows(one, _ANSWER_SECONDS)
     text, remedy = "The running engine differs from the plan.", "Run `roundhouse resume`."
     found = [
         *([("engine_hangs", row["problem"])] if row["problem"] else []),

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..agents import crashes, kernel_log, status
-from ..doctor.cause import heading
-from ..doctor.diagnosis import EVIDENCE_CHARACTERS, UNKNOWN, Finding, diagnose, of_cause
+from ..doctor.cause import UNKNOWN, heading
+from ..doctor.diagnosis import EVIDENCE_CHARACTERS, Finding, diagnose, of_cause
 from ..gateway import haproxy
 from ..host import gpu, gpu_problem, systemd
 from ..models import pull_job

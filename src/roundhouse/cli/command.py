@@ -1,6 +1,6 @@
 """The commands by name and group. Each is a module of `commands`, imported when its name is used.
 
-A module has HELP and `run(args)`, which returns an Answer. It may have EPILOG, ON, RAW, INTERRUPTED,
+A module has `run(args)`, which returns an Answer. It may have EPILOG, ON, RAW, INTERRUPTED,
 `add_arguments(parser)`, and these functions:
 
 - `check(args)` raises UsageError before a host is asked.
@@ -14,35 +14,71 @@ import argparse
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
 from ..plan import deployed
-from ..schema.plan import Plan
 from ..util import console
 from ..util.suggest import RENAMED, did_you_mean
 
+if TYPE_CHECKING:
+    from ..schema.plan import Plan
+
+# The help of each command is here, so that the list of all imports no command.
 GROUPS = {
-    "switch": ("switch", "stop", "resume"),
-    "inspect": ("status", "watch", "logs", "gpu", "doctor", "history", "bench"),
-    "plans": ("plan", "plans", "rollback"),
-    "models": ("models", "pull", "verify", "prune", "export", "quantize"),
-    "clients": ("chat", "client-config", "keys", "import"),
-    "help": ("help",),
+    "switch": {
+        "switch": "activate an agent; if that fails, restore the previous one",
+        "stop": "stop the active agent, or a named one; its GPU stays idle",
+        "resume": "start the last active agent, also after an interrupted switch",
+    },
+    "inspect": {
+        "status": "show each agent: state, model, requests, memory, drift",
+        "watch": "refresh the status until Ctrl-C; in a pipe, print changes",
+        "logs": "show the log of an agent's engine",
+        "gpu": "show each GPU: memory, use, temperature, power, processes",
+        "doctor": "find problems: the cause, its evidence and the remedy",
+        "history": "list switches and crashes: outcome, cause, seconds of each phase",
+        "bench": "measure the active agent: first token, tokens/s, requests/min",
+    },
+    "plans": {
+        "plan": "show the deployed plan: models, GPU memory, reduced settings",
+        "plans": "list the deployed plans, newest last: engine, models, date",
+        "rollback": "deploy the previous plan again, or a named one",
+    },
+    "models": {
+        "suggest": "list models for each role on a card, and write a roster of them",
+        "models": "list the models of the store: size, agents, date of check",
+        "pull": "download models into the store and verify their checksums",
+        "verify": "compare the store's models with their checksums, offline",
+        "prune": "remove models that no plan and no rollback needs; asks first",
+        "export": "copy models into a folder for a host without internet",
+        "quantize": "quantize a model, and compare its answers with the original's",
+    },
+    "clients": {
+        "chat": "talk to an agent in the terminal, or ask one question",
+        "client-config": "write a client's configuration, such as curl, vscode or aider",
+        "keys": "list, show, add or revoke keys of the API; print its certificate",
+        "import": "convert compose or env files, or Ollama's models, to a roster",
+    },
+    "help": {
+        "help": "show this list, a command's help, the man page or completion",
+    },
 }
-NAMES = tuple(name for names in GROUPS.values() for name in names)
+NAMES = tuple(name for helps in GROUPS.values() for name in helps)
 # Commands for units and plays; not in the help.
-HOOKS = ("clear", "control", "ended", "failover", "ready", "routes", "watchdog")
-HIDDEN = ("deploy", *HOOKS)
+HOOKS = ("clear", "control", "ended", "failover", "ready", "recover", "routes", "watchdog")
+_OF_PLAYS = {"deploy": "deploy a plan that a play has written into a folder"}
+HIDDEN = (*_OF_PLAYS, *HOOKS)
+_HELP = {name: text for helps in (*GROUPS.values(), _OF_PLAYS) for name, text in helps.items()}
 _LISTED = "{program} --help lists the commands."
 
-# Where a command runs: on the target host (remote.target), or always on this machine.
+# Where a command runs: on the target host (target_host.of), or always on this machine.
 ON_PLAN, ON_NONE = "plan", "none"
 ON_SHORT = "the target host: local (this machine), lab, or ssh://user@host"
 ON_HELP = f"{ON_SHORT} (default: ROUNDHOUSE_ON, this machine if it has a plan, else a running lab)"
 
 Result = dict[str, Any]
-Word = Callable[[Plan, argparse.Namespace], "Result | None"]
+Word = Callable[["Plan", argparse.Namespace], "Result | None"]
 # The object that --json prints, None for a command without a result; and the text that is printed without --json.
 Answer = tuple["Result | None", str]
 
@@ -87,7 +123,7 @@ def load(name: str) -> Command:
     module = importlib.import_module(f".commands.{path}", __package__)
     return Command(
         name=name,
-        help=module.HELP,
+        help=_HELP[name],
         run=module.run,
         add_arguments=getattr(module, "add_arguments", _nothing),
         check=getattr(module, "check", _nothing),
@@ -133,4 +169,8 @@ def _template(parser: argparse.ArgumentParser) -> None:
 
 
 # The other hooks are about one agent.
-_HOOK_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], object]] = {"control": _nothing, "routes": _template}
+_HOOK_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], object]] = {
+    "control": _nothing,
+    "recover": _nothing,
+    "routes": _template,
+}

@@ -14,7 +14,7 @@ from ..errors import RoundhouseError, UsageError
 from ..plan import deployed
 from ..util import console
 from ..util.suggest import RENAMED, near
-from . import command, remote
+from . import command, target_host
 from .command import Command
 
 # Options with a value that may stand before the command's name.
@@ -31,7 +31,7 @@ def _main(arguments: list[str]) -> int:
     # A lost connection or a supervisor's time limit ends a switch as Ctrl-C does: with a rollback.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    interrupted, host = "Interrupted.", remote.LOCAL_WORD
+    interrupted, host = "Interrupted.", target_host.LOCAL_WORD
     try:
         if {"-h", "--help"} & set(arguments):
             arguments = ["help", *([name] if (name := _name_of(arguments)) else []), *(["--json"] if as_json else [])]
@@ -41,11 +41,13 @@ def _main(arguments: list[str]) -> int:
         else:
             interrupted = found.interrupted
             found.check(args)
-            target = None if found.on == command.ON_NONE or found.is_local(args) else remote.target(args.on)
-            if target and not found.elsewhere:
-                return remote.run(target, remote.without_on(arguments), terminal=remote.is_terminal())
-            answer = _elsewhere(found, args, target) if target else found.run(args)
-            host = target or remote.LOCAL_WORD
+            other = None if found.on == command.ON_NONE or found.is_local(args) else target_host.of(args.on)
+            if other and not found.elsewhere:
+                from . import remote
+
+                return remote.run(other, target_host.without_on(arguments), terminal=target_host.is_terminal())
+            answer = _elsewhere(found, args, other) if other else found.run(args)
+            host = other or target_host.LOCAL_WORD
     except RoundhouseError as error:
         return console.refuse(error, as_json=as_json)
     except KeyboardInterrupt:
@@ -90,7 +92,10 @@ def parse(arguments: list[str], typed: str | None = None) -> tuple[Command | Non
 def _refuse_unknown(name: str, arguments: list[str]) -> None:
     """Raise UsageError for an unknown agent, or for a misspelt command where the agents of this host are unknown."""
     agents: list[str] = []
-    if os.environ.get("ROUNDHOUSE_ON") in (None, remote.LOCAL_WORD) and remote.without_on(arguments) == arguments:
+    if (
+        os.environ.get("ROUNDHOUSE_ON") in (None, target_host.LOCAL_WORD)
+        and target_host.without_on(arguments) == arguments
+    ):
         with contextlib.suppress(UsageError):
             agents = [agent["name"] for agent in deployed.load()["agents"]]
     if name not in agents and (agents or near(name, command.NAMES)):
@@ -137,13 +142,15 @@ def _without_command(arguments: list[str]) -> argparse.Namespace:
     return args
 
 
-def _elsewhere(found: Command, args: argparse.Namespace, target: str) -> command.Answer:
+def _elsewhere(found: Command, args: argparse.Namespace, host: str) -> command.Answer:
     """Return the answer of a command that uses another host and files of this machine."""
+    from . import remote
+
     if found.elsewhere is None:
         raise AssertionError(found.name)
     if not args.json:
-        remote.announce(target)
-    return found.elsewhere(args, target)
+        remote.announce(host)
+    return found.elsewhere(args, host)
 
 
 def _interrupt(number: int, frame: object) -> None:

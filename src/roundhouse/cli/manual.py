@@ -42,7 +42,7 @@ def overview(program: str | None = None) -> console.Parser:
         prog=called,
         usage=f"{called} COMMAND [ARGUMENT ...] [OPTION ...]\n       {called} AGENT [OPTION ...]",
         description="Switch the LLM agent on the GPU, and manage agents, models and clients.",
-        epilog="\n\n".join([*(_group(title, names) for title, names in command.GROUPS.items()), EPILOG]),
+        epilog="\n\n".join([*(_group(title, helps) for title, helps in command.GROUPS.items()), EPILOG]),
     )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--on", metavar="HOST", help=command.ON_SHORT)
@@ -50,8 +50,8 @@ def overview(program: str | None = None) -> console.Parser:
     return made
 
 
-def _group(title: str, names: tuple[str, ...]) -> str:
-    lines = [f"{title}:", *(f"  {name:<14}{command.load(name).help}" for name in names)]
+def _group(title: str, helps: dict[str, str]) -> str:
+    lines = [f"{title}:", *(f"  {name:<14}{text}" for name, text in helps.items())]
     if title == "switch":
         lines.append("  AGENT         same as switch AGENT")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..catalog import gpus as catalog_gpus
 from ..catalog.gpus import Card, LegacyCard
@@ -18,19 +18,20 @@ from ..fit import report as fit_report
 from ..fit import request
 from ..fit.estimate import fit
 from ..fit.report import NUMBERS
-from ..host import gpu
-from ..models import own_folders
+from ..models import known, own_folders
 from ..plan import build, host_cards, measured
 from ..plan import report as plan_report
 from ..plan.candidates import lookup
 from ..plan.decide import Host, question_of
 from ..plan.requirements import requirements_of
 from ..roster.models import Configs
-from ..schema.facts import ExplainRow
 from ..schema.plan import Plan
 from ..util import console, yaml_file
 from ..util.pairs import pairs
-from . import plan_options, plan_question
+from . import plan_options, plan_question, plan_suggest
+
+if TYPE_CHECKING:
+    from roundhouse.schema.facts import ExplainRow
 
 # A plan before a deployment assumes a GPU host with the official image, which is the default.
 SETTINGS = build.Settings(
@@ -50,6 +51,7 @@ def answer(args: argparse.Namespace) -> tuple[str, int]:
     agents = read(args.roster)
     named = args.gpu is not None or args.vram_gib is not None
     notes, host = _named_cards(args) if named else ([], _this_host(agents))
+    host = host._replace(configs={**known.configs(args.roster.with_name(known.NAME)), **host.configs})
     made = build.build(agents, SETTINGS, host)
     status = 1 if made["problems"] else 0
     reasons = _explained(agents, made, host) if args.explain else {}
@@ -121,7 +123,19 @@ def _named_cards(args: argparse.Namespace) -> tuple[list[str], Host]:
     return [f"{many}{name} of {total:g} GiB{unlisted}", *notes, ""], host
 
 
+def suggested_cards(args: argparse.Namespace) -> tuple[str, Host]:
+    """Return the cards of the options or of this machine in words, and a host with them."""
+    request.check_count("gpus", args.gpus)
+    if args.gpu is None and args.vram_gib is None:
+        host = _this_host([])
+        return f"{len(host.cards)} x {host.cards[0].name}", host
+    notes, host = _named_cards(args)
+    return notes[0], host
+
+
 def _this_host(agents: object) -> Host:
+    from ..host import gpu  # with ctypes; not needed for cards that the command names
+
     cards = plan_question.own_cards()
     configs: Configs = own_folders.configs(agents)
     # The other facts are not needed here.
@@ -151,6 +165,10 @@ def _shown(args: argparse.Namespace) -> tuple[str, int]:
     """Return what to print, text in the width of the terminal, and the exit status."""
     if args.list_gpus:
         return _gpu_list(as_json=args.json), 0
+    if args.word:
+        return plan_suggest.answer(args, *suggested_cards(args))
+    if args.write:
+        raise UsageError("write_without_suggest", "--write applies to suggest.", "Add the word suggest.")
     shown, status = answer(args) if args.model is None else plan_question.answer(args)
     return shown if args.json else console.wrapped(shown), status
 

@@ -9,6 +9,7 @@ from ..errors import UsageError
 from ..fit import request
 from ..paths import CHECKOUT
 from ..util import console
+from ..vllm import defaults
 from ..vllm.formats import KV_DTYPE_BYTES
 
 ROSTER = CHECKOUT / "group_vars/all/agents.yml"
@@ -33,12 +34,13 @@ exit status:
 # Options of one model; a roster has settings for them.
 _SINGLE = (
     *("quantization", "gpu_memory_utilization", "max_model_len", "kv_cache_dtype", "tensor_parallel_size"),
-    *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "compile_cache"),
+    *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "compile_cache", "lora", "mtp", "cpu_offload_gib"),
+    *("pipeline_parallel_size", "language_model_only", "free_gib", "engine_version", "hub", "rough"),
 )
 # Options that earlier versions had.
 GONE = {
     "--calibrate": "Run benchmarks/calibration.py with the file",
-    "--vllm-version": "Omit it: the fit is that of the pinned engine",
+    "--vllm-version": "Write --engine-version, or omit it for the pinned engine",
 }
 
 
@@ -49,7 +51,14 @@ def parser() -> argparse.ArgumentParser:
         description="Compute what fits which card, in GiB and tokens, before a download.",
         epilog=EPILOG,
     )
+    made.add_argument(
+        "word",
+        nargs="?",
+        choices=("suggest",),
+        help="suggest: list models for each role on the cards",
+    )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    made.add_argument("--write", type=Path, metavar="FILE", help="with suggest: write the roster into a new file")
     made.add_argument("--explain", action="store_true", help="show each number with its formula and source")
     made.add_argument("--details", action="store_true", help="show the memory, reduced settings and reasons")
     made.add_argument(
@@ -57,13 +66,21 @@ def parser() -> argparse.ArgumentParser:
     )
     for option in GONE:
         made.add_argument(option, nargs="?", const="", help=argparse.SUPPRESS)
-    cards = made.add_argument_group("cards")
+    _add_cards(made.add_argument_group("cards"))
+    _add_model(made.add_argument_group("one model"))
+    _add_engine_options(made.add_argument_group("one model's engine"))
+    return made
+
+
+def _add_cards(cards: argparse._ArgumentGroup) -> None:
     cards.add_argument("--gpu", metavar="NAME", help='a card by name, such as "RTX 4090" or 4090')
     cards.add_argument("--list-gpus", action="store_true", help="list the cards that --gpu knows")
     cards.add_argument("--vram-gib", type=float, metavar="GIB", help="the card's total memory as CUDA states it")
     cards.add_argument("--gpus", type=int, metavar="N", help="number of these cards in the host (default: 1)")
     cards.add_argument("--shared-display", action="store_true", help="a desktop or WSL also uses the card")
-    single = made.add_argument_group("one model")
+
+
+def _add_model(single: argparse._ArgumentGroup) -> None:
     single.add_argument("--model", metavar="REPO|FOLDER", help="a hub's owner/name, or a folder with its config.json")
     single.add_argument("--quantization", metavar="FORMAT", help="awq, gptq-int4, gptq-int8, fp8, w4a16, ...")
     single.add_argument(
@@ -82,7 +99,22 @@ def parser() -> argparse.ArgumentParser:
         choices=("cold", "warm"),
         help="whether the start compiles; warm: no (default: unknown)",
     )
-    return made
+
+
+def _add_engine_options(engine: argparse._ArgumentGroup) -> None:
+    engine.add_argument(
+        "--hub", action="store_true", help="read config.json and the weights' headers from the hub first"
+    )
+    engine.add_argument(
+        "--rough", action="store_true", help="plan an uncovered architecture by its files' sizes, within 15 %%"
+    )
+    engine.add_argument("--lora", type=int, metavar="SLOTS", help="LoRA adapters at once (max_loras), of rank 16")
+    engine.add_argument("--mtp", type=int, metavar="TOKENS", help="tokens that the model's own layers draft")
+    engine.add_argument("--cpu-offload-gib", type=float, metavar="GIB", help="each card's weights in the host's memory")
+    engine.add_argument("--pipeline-parallel-size", type=int, metavar="N", help="stages of layers, each on its cards")
+    engine.add_argument("--language-model-only", action="store_true", help="without the image encoder")
+    engine.add_argument("--free-gib", type=float, metavar="GIB", help="the card's free memory before the start")
+    engine.add_argument("--engine-version", metavar="VERSION", help=f"vLLM's version (default: {defaults.PINNED})")
 
 
 def check_roster_options(args: argparse.Namespace) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
 
 from ..catalog import gpus
+from ..catalog.architecture import Model, Unknown
 from ..catalog.gpus import HostCard
-from ..catalog.model_families import Model, Unknown
 from ..errors import RoundhouseError, UsageError
-from ..fit import beside, report, request
+from ..fit import beside, report, request, rough
 from ..fit.estimate import FITS, UNKNOWN, Fit, Question, fit
 from ..fit.request import NotedQuestion
-from ..host import gpu
+from ..models import known
 from ..plan import host_cards
 from ..plan.decide import Host
+from ..schema.facts import ModelConfig
 from ..util.pairs import pairs
 from ..vllm import defaults
 
@@ -65,7 +69,19 @@ def _ask(args: argparse.Namespace) -> NotedQuestion | RoundhouseError:
         desktop_gib=card.desktop_gib,
         system_gib=card.system_gib,
         tries_kernels={"cold": True, "warm": False}.get(args.compile_cache),
+        unified=card.system_gib is not None,
+        engine=defaults.version(args.engine_version) or defaults.PINNED_VERSION,
+        mtp=bool(args.mtp),
+        drafts=args.mtp or 0,
+        adapters=args.lora or 0,
+        cpu_offload_gib=args.cpu_offload_gib or 0.0,
+        pipeline_parallel_size=args.pipeline_parallel_size or 1,
+        images=not args.language_model_only,
+        free_gib=args.free_gib,
     )
+    if args.mtp and not found.architecture.draft_layers:
+        text, remedy = "--mtp is {value} and {model} has no layers for multi-token prediction.", "Omit --mtp."
+        raise UsageError("mtp_without_layers", text, remedy, value=args.mtp, model=found.name)
     notes = (*request.notes(question, None if card.name == NAMELESS else card.name), *taken)
     shown = None if card.capability is None else card.name
     unlisted = card.name if card.capability is None and card.name != NAMELESS else None
@@ -89,7 +105,12 @@ def _card(args: argparse.Namespace) -> tuple[HostCard, tuple[str, ...]]:
 def _model(args: argparse.Namespace) -> Model | RoundhouseError:
     """Return the model; the error where it is not known or the formulas do not cover it. Raises UsageError."""
     try:
-        found = request.model(args.model, args.quantization)
+        configs = known.configs(_known_file(args))
+        found = request.model(args.model, args.quantization, _with_hub(args, configs))
+        if isinstance(found, Unknown) and args.rough and args.hub:
+            from ..models import lock
+
+            found = rough.rough(known.read(_known_file(args))[lock.key(args.model, None)], args.model)
     except UsageError:
         raise
     except RoundhouseError as error:
@@ -99,6 +120,24 @@ def _model(args: argparse.Namespace) -> Model | RoundhouseError:
         remedy = "Use another model, or set policy: exact in the roster to deploy it without a computed fit."
         return RoundhouseError("model_not_covered", text, remedy, model=found.name, reason=found.reason)
     return found
+
+
+def _known_file(args: argparse.Namespace) -> Path:
+    """Return the file with what hubs stated, beside the roster."""
+    folder: Path = args.roster.parent
+    return folder / known.NAME
+
+
+def _with_hub(args: argparse.Namespace, configs: Mapping[str, ModelConfig]) -> Mapping[str, ModelConfig]:
+    """Return the known config.json files, with --hub also that of the model, which is read and kept."""
+    if not args.hub or not re.fullmatch(r"[\w.-]+/[\w.-]+", args.model):
+        return configs
+    from ..models import lock, remote  # a program for hosts, which few questions need
+    from ..models.hub import Hub
+
+    entry = remote.read(Hub(), args.model, "main")
+    known.record(_known_file(args), lock.key(args.model, None), entry)
+    return {**configs, args.model: {**entry["config"], known.FIELD: entry["held"]}}
 
 
 def _more_cards(question: Question, gpus: int | None) -> tuple[str, ...]:
@@ -113,6 +152,8 @@ def _more_cards(question: Question, gpus: int | None) -> tuple[str, ...]:
 
 def own_cards() -> tuple[HostCard, ...]:
     """Return this machine's cards by number. Raises UsageError without an NVIDIA GPU that an agent can use."""
+    from ..host import gpu  # with ctypes; not needed for cards that the command names
+
     facts = gpu.facts()["gpus"]
     if not facts:
         raise request.gpu_missing()

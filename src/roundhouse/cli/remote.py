@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from ..errors import RoundhouseError, UsageError
-from ..host import docker
 from ..plan import deployed
 from ..util import console
+from . import target_host
+from .target_host import LAB, LAB_WORD
 
-# Values of --on for this machine and for the lab.
-LOCAL_WORD, LAB_WORD = "local", "lab"
-# The container that lab/create.yml makes.
-LAB = "roundhouse-lab"
 # The exit status of ssh(1) when the connection failed.
 _SSH_FAILED = 255
 # The exit statuses of docker exec and of a shell for a program that does not exist.
@@ -30,21 +25,6 @@ _SEE_ABOVE = "Correct what that message names, then run the command again."
 # Marks the processes of one call on the host, so that an interrupt can find them.
 _MARK = "ROUNDHOUSE_CALL"
 _INTERRUPT = 'for p in /proc/[0-9]*; do grep -qs "$0" "$p/environ" && kill -INT "${p#/proc/}"; done; :'
-
-
-def lab_is_up() -> bool:
-    """Return whether the stand-in host runs on this machine."""
-    return docker.output("container", "inspect", "--format", "{{.State.Running}}", LAB) == "true"
-
-
-def target(on: str | None) -> str | None:
-    """Return the target host: --on, ROUNDHOUSE_ON, this machine (None) if it has a plan, else a running lab."""
-    chosen = on or os.environ.get("ROUNDHOUSE_ON")
-    if chosen == LOCAL_WORD:
-        return None
-    if chosen or deployed.PATH.exists() or not lab_is_up():
-        return chosen
-    return LAB_WORD
 
 
 def announce(target: str) -> None:
@@ -172,7 +152,7 @@ def _interrupted(target: str, mark: str) -> RoundhouseError:
 def _command(target: str, words: Sequence[str], *, terminal: bool = False, mark: str = "") -> list[str]:
     """Return the local command line that runs the words on the target. Raises RoundhouseError, UsageError."""
     if target == LAB_WORD:
-        if not lab_is_up():
+        if not target_host.lab_is_up():
             raise RoundhouseError("lab_not_running", "The lab is not running.", "Start it with make demo.")
         # On a machine with a plan, a command without --on does not run in the lab.
         name = f"{console.command_name()}{' --on lab' if deployed.PATH.exists() else ''}"
@@ -184,25 +164,3 @@ def _command(target: str, words: Sequence[str], *, terminal: bool = False, mark:
         return ["ssh", *(["-t"] if terminal else []), target, *own, "sudo", *map(shlex.quote, words)]
     remedy = "Write local, lab, or ssh://user@host."
     raise UsageError("host_invalid", "--on is {host!r}.", remedy, host=target)
-
-
-def without(arguments: Sequence[str], *options: str) -> list[str]:
-    """Return a command line without these options, each of which has a value."""
-    rest = []
-    words = iter(arguments)
-    for word in words:
-        if word in options:
-            next(words, None)
-        elif word.partition("=")[0] not in options:
-            rest.append(word)
-    return rest
-
-
-def without_on(arguments: Sequence[str]) -> list[str]:
-    """Return a command line without --on, for the host that it names."""
-    return without(arguments, "--on")
-
-
-def is_terminal() -> bool:
-    """Return whether stdin and stdout are a terminal; the command on the host then gets one too."""
-    return sys.stdin.isatty() and sys.stdout.isatty()

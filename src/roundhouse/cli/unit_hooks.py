@@ -11,16 +11,19 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..doctor.cause import as_line
 from ..errors import RoundhouseError
 from ..host import systemd
 from ..plan import deployed
-from ..schema.plan import Plan
 from ..state.note import Report
 from ..util import console
 from .command import Word
+
+if TYPE_CHECKING:
+    from ..schema.plan import Plan
+
 
 _INTERRUPTED = 130
 _RECOVERY_UNIT = "roundhouse-recovery.service"
@@ -48,9 +51,9 @@ def clear(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
 
 def ended(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """Record the end of the agent's engine in the history, unless someone asked for it."""
-    from ..agents import crashes
+    from ..agents import engine_end
 
-    entry = crashes.record(plan, args.agent, os.environ)  # with what systemd sets for an ExecStopPost
+    entry = engine_end.record(plan, args.agent, os.environ)  # with what systemd sets for an ExecStopPost
     return {"agent": args.agent, "crash": entry.as_json() if entry else None}
 
 
@@ -82,6 +85,13 @@ def _recoverer(report: Report) -> Callable[[], None]:
             report(as_line(error))
 
     return recover
+
+
+def recover(plan: Plan, args: argparse.Namespace) -> None:
+    """Wait for the end of a switch or a deployment, and complete or undo it if it was killed."""
+    from ..switch import recovery
+
+    recovery.run(console.lines())
 
 
 def failover(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
@@ -134,5 +144,5 @@ def _logged(word: Word) -> Word:
     return run
 
 
-_WORDS = (clear, control, ended, failover, ready, routes, watchdog)
+_WORDS = (clear, control, ended, failover, ready, recover, routes, watchdog)
 WORDS: dict[str, Word] = {word.__name__: _logged(word) for word in _WORDS}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ..errors import RoundhouseError
 
 PLAN_AGAIN = "ansible-playbook site.yml --extra-vars plan_again=true"
+UNKNOWN = "unknown"  # the code of an end whose cause no row of the table matches
 _CODE = re.compile(r" \[([a-z][a-z0-9_]+)\]$")
 
 

@@ -87,6 +87,7 @@ LAST = (
             "download_failed",
             "hub_unreachable",
             "hub_request_failed",
+            "hub_listing_endless",
             "hub_unexpected_response",
             "pull_failed",
             "checksum_mismatch",

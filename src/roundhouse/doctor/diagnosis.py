@@ -9,11 +9,10 @@ from typing import NamedTuple
 from ..errors import RoundhouseError
 from ..host.systemd import Unit
 from . import causes
-from .cause import Cause, code_of
+from .cause import UNKNOWN, Cause, code_of
 from .causes import OOM_KILL
 from .causes_gpu import HOST_MEMORY
 
-UNKNOWN = "unknown"
 EVIDENCE_CHARACTERS = 300
 _CAUSE_CHARACTERS = 200  # pydantic prints a whole configuration behind its first words
 _AN_ERROR = re.compile(r"\w(Error|Exception)\b.*: ")

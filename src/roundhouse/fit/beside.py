@@ -15,6 +15,14 @@ DISPLAY_RESIDENT = Term(
 )
 # The system keeps at least this: an idle DGX Spark has 113.1 of 121.7 GiB available.
 SYSTEM_FLOOR_GIB = 8.6
+PAGE_CACHE = Term(
+    name="page_cache",
+    gib=0.0,
+    uncertainty_gib=3.0,
+    cause="the host's page cache, which is filled or dropped while vLLM compares the free memory before and after",
+    formula="not computable; a band",
+    source="vLLM 0.32 utils/mem_utils.py (psutil's available memory); three starts on a GB10: -2.9 to +2.0 GiB",
+)
 SYSTEM = Term(
     name="system_resident",
     gib=SYSTEM_FLOOR_GIB,

@@ -5,8 +5,8 @@ share of the card. Logs show from 0.4 to 2.9 GiB, so one constant is not enough:
 Each has an uncertainty, a half-width that covers most logs. The causes are independent, so the uncertainties add in
 quadrature.
 
-The formulas are those of the pinned engine. The observations named c05 and so on are public start-up logs of vLLM;
-`benchmarks/calibration.py FILE` compares such a file with the fit.
+The formulas are those of the asked engine, by default the pinned one. The observations named c05, d07 and so on are
+public start-up logs of vLLM; `benchmarks/calibration.py FILE` compares such a file with the fit.
 """
 
 from __future__ import annotations
@@ -14,28 +14,44 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ..catalog.model_families import Architecture
+from ..catalog.architecture import Architecture
 from ..util.units import GIB, MIB
-from ..vllm.defaults import Batch, captured_graphs
-from . import beside
+from ..vllm.defaults import PINNED_VERSION, V1_SINCE, Batch, Version, captured_graphs
+from . import beside, sampler
+from .constants import (
+    CONTEXT,
+    DISPLAY,
+    DRAFT,
+    DRAFT_LAYERS,
+    FLASHINFER,
+    NCCL,
+    NCCL_RESIDENT,
+    NON_TORCH,
+    SMALLER_LIBRARIES,
+)
+from .sampler import SAMPLING
 from .sizes import BYTES_16BIT, embedding_bytes
 from .term import Term
 
-# Names of terms that other modules look for.
+__all__ = ["DRAFT", "MEASURED", "SAMPLING", "Setup", "forward_gib", "measured", "terms", "uncertainty"]
+
+# The name of a term that other modules look for.
 MEASURED = "measured_overhead"
-SAMPLING = "sampling"
-# The model runner samples its dummy batch without top-k and top-p, so vLLM measures 16-bit logits only. It keeps
-# 4 1/8 bytes per logit for penalties (v1/worker/gpu/sample/penalties.py). The memory of real sampling is outside the
-# share.
-_PENALTY_BYTES = 4.125
-_BURST_BYTES = 10
 # Start logs of 0.19 to 0.27: 5 graphs take 0.13 GiB and 15 graphs 0.22 (64 layers both). 86 graphs take 0.52 GiB
 # (36 layers) and 0.53 (28). But 9 graphs took 0.35, and 86 graphs 1.6 to 2.4 three times. Each graph has a launch for
 # every piece of each layer; the cause of the larger values is unknown.
 _GRAPH_BASE_GIB = 0.15
 _GRAPH_LAYER_GIB = 0.12 * MIB / GIB
+# vLLM takes the graphs' memory from the KV cache since this version, with the second model runner since a later one.
+GRAPHS_COUNTED_SINCE: Version = (0, 21)
+RUNNER_2_GRAPHS_COUNTED_SINCE: Version = (0, 29)
 _UNNAMED_GIB = 0.25
-_FLASHINFER_WORKSPACE_GIB = 394 / 1024  # VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE, in MiB
+# Inductor tries fused kernels since this version (vllm#26682), and keeps the copies since the second one.
+_COMBO_KERNELS_SINCE: Version = (0, 12)
+_COMPILED_REMAINS_SINCE: Version = (0, 28)
+# Of CUDA's and PyTorch's libraries: eight logs of 0.6 to 0.24 state 0.02 to 0.28 GiB, with a median of 0.08. Logs of
+# 0.25 to 0.32 state 0.26 to 0.30.
+_LARGER_LIBRARIES_SINCE: Version = (0, 25)
 
 
 class Setup(NamedTuple):
@@ -50,34 +66,46 @@ class Setup(NamedTuple):
     system_gib: float | None  # None: the card has its own memory
     # The engine compiles and tries its kernels at this start; None: unknown.
     tries_kernels: bool | None
+    engine: Version = PINNED_VERSION
+    # FlashInfer selects the tokens in engines that may use it; None: unknown.
+    samples_by_flashinfer: bool | None = None
+    adapters: int = 0  # LoRA slots
+    drafts: int = 0  # num_speculative_tokens of multi-token prediction
+    unpacked: int = 0  # weights of the largest layer, of a format that is unpacked before the product
+    images: bool = True  # False: --language-model-only
 
 
 def terms(architecture: Architecture, setup: Setup) -> list[Term]:
-    """Return the terms that apply; none of them is zero."""
+    """Return the terms that apply."""
     peak = _activations(architecture, setup)
-    found = [peak, NON_TORCH, *_compilation(architecture, peak.gib, setup), *_sampler(architecture, setup.batch)]
+    libraries = NON_TORCH if setup.engine >= _LARGER_LIBRARIES_SINCE else SMALLER_LIBRARIES
+    found = [peak, libraries, *_compilation(architecture, peak.gib, setup)]
+    if sampler.second_runner(architecture, setup.engine):
+        found += sampler.second_runner_terms(architecture, setup.batch)
     if setup.ranks > 1:
-        found += [NCCL, NCCL_RESIDENT]
+        found += [NCCL] if setup.engine < V1_SINCE else [NCCL, NCCL_RESIDENT]
     if setup.flashinfer:
         found.append(FLASHINFER)
     if not setup.eager:
-        found.append(_graphs(architecture, setup.batch))
+        found.append(_graphs(architecture, setup))
+    if setup.drafts:
+        found.append(DRAFT_LAYERS)
     if setup.shared_display:
         found.append(DISPLAY)
     if setup.system_gib is not None:
-        found.append(beside.system(setup.system_gib))
+        found += [beside.PAGE_CACHE, beside.system(setup.system_gib)]
     elif setup.shared_display:
         found.append(beside.desktop(setup.desktop_gib))
-    return [*found, CONTEXT]
+    return found if setup.engine < V1_SINCE else [*found, CONTEXT]
 
 
 def uncertainty(found: list[Term], inside: bool) -> float:
     """Return the half-width of the sum of the terms inside or outside the share, in GiB.
 
     Inside, the sum has _UNNAMED_GIB for memory without a term: the weights' last half percent, an odd library. A
-    measurement includes all of it.
+    measurement, which is the first term, includes all of it.
     """
-    unnamed = _UNNAMED_GIB if inside and all(term.name != MEASURED for term in found) else 0.0
+    unnamed = _UNNAMED_GIB if inside and found[0].name != MEASURED else 0.0
     return math.sqrt(unnamed**2 + sum(term.uncertainty_gib**2 for term in found if term.inside is inside))
 
 
@@ -85,23 +113,59 @@ def forward_gib(arch: Architecture, setup: Setup) -> float:
     """Return the peak of a forward pass: residual, hidden state, and one layer's widest tensors.
 
     In a dense block these are the fused gate and up, and their product. With experts they are the copies of each token
-    for its experts (fused_experts' workspaces).
+    for its experts (fused_experts' workspaces). Without torch.compile two more copies of the hidden state live on.
     """
     ranks, experts = setup.ranks, arch.num_experts_per_tok
-    dense = 3 * arch.intermediate_size // ranks if arch.moe_layers < arch.num_hidden_layers else 0
+    dense = 3 * arch.intermediate_size // ranks if arch.plain_layers else 0
     attention = (2 * arch.num_attention_heads + 2 * arch.num_key_value_heads) // ranks * arch.head_dim
     expert = arch.moe_intermediate_size // ranks
     routed = experts * (max(2 * expert, arch.hidden_size) + expert)
-    width = 2 * arch.hidden_size + max(dense, attention, routed)
-    return setup.batch.max_num_batched_tokens * width * BYTES_16BIT / GIB
+    widest = max(dense, attention, routed, _recurrent_width(arch) // ranks)
+    copies = 4 if setup.engine < V1_SINCE else 2
+    numbers = setup.batch.max_num_batched_tokens * (copies * arch.hidden_size + widest) + setup.unpacked
+    return numbers * BYTES_16BIT / GIB
+
+
+def _recurrent_width(arch: Architecture) -> int:
+    """Return the numbers of a token in a recurrent layer: projection, convolution, and the state's inputs in 32 bits.
+
+    Gated DeltaNet repeats keys and queries for each value head and computes in chunks in 32 bits (fla/ops/chunk.py).
+    """
+    states = arch.recurrent
+    if states is None:
+        return 0
+    keys, values = states.key_heads * states.key_dim, states.value_heads * states.value_dim
+    return 2 * (2 * keys + values) + 2 * values + 2 * (2 * states.value_heads * states.key_dim + values)
+
+
+def _encoder_gib(arch: Architecture, setup: Setup) -> float:
+    """Return the peak of the image encoder on its largest image, and the cache of its output (profile_run)."""
+    image = arch.vision
+    # The V0 engine measured without large images: 1.16 GiB for all of Qwen2-VL-7B (c54).
+    if image is None or not setup.images or setup.engine < V1_SINCE:
+        return 0.0
+    patches = image.image_tokens * image.merged
+    width = 6 * image.hidden_size + 2 * image.intermediate_size // setup.ranks
+    cached = max(image.image_tokens, setup.batch.max_num_batched_tokens) * arch.hidden_size
+    return (patches * width + cached) * BYTES_16BIT / GIB
 
 
 def _activations(arch: Architecture, setup: Setup) -> Term:
-    forward = forward_gib(arch, setup)
-    tokens, seqs = setup.batch.max_num_batched_tokens, setup.batch.max_num_seqs
-    sampler = tokens * arch.hidden_size * BYTES_16BIT / GIB + seqs * arch.vocab_size * BYTES_16BIT / GIB
-    # The dummy run frees the layers' tensors before it samples, so the higher value counts.
-    if forward > sampler:
+    forward, encoder = forward_gib(arch, setup), _encoder_gib(arch, setup)
+    sampled, unsure, each = sampler.peak_gib(
+        arch, setup.batch, setup.engine, setup.samples_by_flashinfer, drafts=bool(setup.drafts)
+    )
+    # The dummy run frees the layers' tensors before it samples, and the encoder's before the layers.
+    if encoder > max(forward, sampled):
+        return Term(
+            name="activation_peak",
+            gib=encoder,
+            uncertainty_gib=0.1 + 0.3 * encoder,
+            cause="the image encoder on its largest image, which vLLM runs while it measures",
+            formula="patches x (6 x hidden_size + 2 x intermediate_size / ranks) x 2 bytes + the encoder cache",
+            source="vLLM 0.32 v1/worker/gpu/model_runner.py, profile_run; none with --language-model-only",
+        )
+    if forward > sampled:
         return Term(
             name="activation_peak",
             gib=forward,
@@ -112,56 +176,34 @@ def _activations(arch: Architecture, setup: Setup) -> Term:
         )
     return Term(
         name="activation_peak",
-        gib=sampler,
-        uncertainty_gib=0.1 + 0.1 * sampler,
+        gib=sampled,
+        uncertainty_gib=0.1 + 0.1 * sampled + unsure,
         cause="sampling max_num_seqs requests over the whole vocabulary",
-        formula="max_num_seqs x vocab_size x 2 bytes + max_num_batched_tokens x hidden_size x 2 bytes",
+        formula=f"max_num_seqs x vocab_size x {each} bytes + max_num_batched_tokens x hidden_size x 2 bytes",
         source="vLLM's _dummy_sampler_run; vllm#33538 and vllm#32558 for the bytes; start logs c05, c17, c19, c48",
     )
-
-
-def _sampler(arch: Architecture, batch: Batch) -> list[Term]:
-    logits_gib = batch.max_num_seqs * arch.vocab_size / GIB
-    state, burst = logits_gib * _PENALTY_BYTES, logits_gib * _BURST_BYTES
-    return [
-        Term(
-            name="sampler_state",
-            gib=state,
-            uncertainty_gib=0.05 * state,
-            cause="counts for penalties, for each request over the whole vocabulary",
-            formula="max_num_seqs x vocab_size x 4.125 bytes",
-            source="vLLM 0.32 v1/worker/gpu/sample/penalties.py; the second model runner, vllm#44443",
-        ),
-        Term(
-            name=SAMPLING,
-            gib=burst,
-            uncertainty_gib=0.4 * burst,
-            inside=False,
-            cause="top-k and top-p over the whole vocabulary, which the second model runner does not measure",
-            formula="max_num_seqs x vocab_size x 10 bytes",
-            source="vLLM 0.32 v1/worker/gpu/model_runner.py, the note in _dummy_sampler_run",
-        ),
-    ]
 
 
 def _compilation(arch: Architecture, peak_gib: float, setup: Setup) -> list[Term]:
     """Return the memory of a start that compiles and tries its kernels.
 
     Inductor fuses kernels side by side and tries each fusion (vllm#26682) on random copies of all inputs, with the
-    embedding table. A start that compiles has that as its peak, and keeps about the same amount until its end. The logs
-    show 1.46 GiB for a table of 1.45 (0.28, two models), and 0.67 GiB for a table of 0.58 (0.29). A start that finds
-    the compiled code does not take it.
+    embedding table. A start that compiles has that as its peak, and since 0.28 keeps about the same amount until its
+    end. The logs show 1.46 GiB for a table of 1.45 (0.28, two models), and 0.67 GiB for a table of 0.58 (0.29). A start
+    that finds the compiled code does not take it, and an L4 of 0.28 kept nothing (d33).
 
     On an H100, 0.32 without the trials had peaks of 1.07 (7B) and 1.54 GiB (14B), for tables of 1.02 and 1.45 GiB. The
     tuning during the compilation caused them; without it, the peaks were 0.41 and 0.32 GiB
     (tests/fixtures/starts/h100.json).
     """
-    if setup.eager or setup.tries_kernels is False:
+    if setup.eager or setup.tries_kernels is False or setup.engine < _COMBO_KERNELS_SINCE:
         return []
     table = embedding_bytes(arch, setup.ranks) / GIB
-    more = max(0.0, table - peak_gib) + table
+    more = max(0.0, table - peak_gib) + (table if setup.engine >= _COMPILED_REMAINS_SINCE else 0.0)
+    if not more:
+        return []
     # For an unknown start, both cases are equally likely.
-    gib, unsure = (more, 0.1 + 0.15 * more) if setup.tries_kernels else (more / 2, more / 2)
+    gib, unsure = (more, 0.1 + 0.5 * more) if setup.tries_kernels else (more / 2, more / 2)
     return [
         Term(
             name="first_compilation",
@@ -175,14 +217,21 @@ def _compilation(arch: Architecture, peak_gib: float, setup: Setup) -> list[Term
     ]
 
 
-def _graphs(arch: Architecture, batch: Batch) -> Term:
-    gib = _GRAPH_BASE_GIB + captured_graphs(batch.max_num_seqs) * arch.num_hidden_layers * _GRAPH_LAYER_GIB
+def _graphs(arch: Architecture, setup: Setup) -> Term:
+    count = captured_graphs(setup.batch.max_num_seqs, setup.engine)
+    gib = _GRAPH_BASE_GIB + count * arch.num_hidden_layers * _GRAPH_LAYER_GIB
+    if setup.adapters:
+        # With and without an adapter: an RTX 4090 stated 102 + 70 graphs and 1.28 GiB for 36 layers (d20).
+        gib *= 2
+    second = sampler.second_runner(arch, setup.engine)
+    counted = RUNNER_2_GRAPHS_COUNTED_SINCE if second else GRAPHS_COUNTED_SINCE
     return Term(
         name="cuda_graphs",
         gib=gib,
         uncertainty_gib=0.15 + 0.6 * gib,
+        inside=setup.engine >= counted,
         cause="CUDA graphs captured for the decode batch sizes",
-        formula="0.15 GiB + graphs x layers x 0.12 MiB",
+        formula="0.15 GiB + graphs x layers x 0.12 MiB; twice that with LoRA",
         source="profile_cudagraph_memory of 0.32; logs: 0.1 to 0.9 GiB, three of 1.6 to 2.4",
     )
 
@@ -197,64 +246,3 @@ def measured(gib: float) -> Term:
         formula="share - weights - KV cache of that start",
         source="the engine's start log; three starts of one configuration differed by 0.04 GiB",
     )
-
-
-NON_TORCH = Term(
-    name="non_torch",
-    gib=0.2,
-    uncertainty_gib=0.15,
-    cause="CUDA kernels and library workspaces, loaded during the first pass",
-    formula="a constant",
-    source="non_torch_memory in start logs of 0.6 to 0.10: 0.02 to 0.28 GiB, and a little more since PyTorch 2.10",
-)
-NCCL = Term(
-    name="nccl",
-    gib=0.15,
-    uncertainty_gib=0.2,
-    cause="communication buffers between the ranks",
-    formula="a constant for more than one rank",
-    source="start logs with tensor parallelism: 0.1 to 0.6 GiB, once 1.8",
-)
-# The engine measures after the start of NCCL, so most of its memory is outside the share.
-NCCL_RESIDENT = Term(
-    name="nccl_resident",
-    gib=0.5,
-    uncertainty_gib=0.4,
-    inside=False,
-    cause="NCCL's buffers, allocated before vLLM measures the free memory",
-    formula="a constant for more than one rank",
-    source="start logs with the context: 93.83 of 95.01 GiB free (2 ranks), 137.64 of 139.8 (8 ranks)",
-)
-FLASHINFER = Term(
-    name="attention_workspace",
-    gib=_FLASHINFER_WORKSPACE_GIB,
-    uncertainty_gib=0.2,
-    cause="FlashInfer's workspace; FlashAttention 2 does not support an 8-bit KV cache",
-    formula="394 MiB",
-    source="VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE in vLLM 0.32's envs.py; attention selection on 12.0",
-)
-DISPLAY = Term(
-    name="display",
-    gib=0.3,
-    uncertainty_gib=0.5,
-    cause="a desktop or WSL that allocates memory during the measurement",
-    formula="a constant for a shared card",
-    source="start logs under WSL2: 0 to 0.5 GiB beyond the other terms",
-)
-CONTEXT = Term(
-    name="cuda_context",
-    gib=0.45,
-    uncertainty_gib=0.15,
-    inside=False,
-    cause="the CUDA context of the process, created before vLLM measures the free memory",
-    formula="a constant",
-    source="start logs: 23.05 of 23.56 and 39.0 of 39.49 GiB free when the engine looks; gpu_worker.py init_device",
-)
-DRAFT = Term(
-    name="draft_model",
-    gib=0.2,
-    uncertainty_gib=0.2,
-    cause="the draft model's activations and CUDA graphs; other terms count its weights and keys",
-    formula="a constant for a draft model",
-    source="an assumption with an equal uncertainty; an H100 had a whole overhead of 0.74 GiB, computed as 0.75",
-)

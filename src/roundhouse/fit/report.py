@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from ..schema.facts import ExplainRow
+from typing import TYPE_CHECKING
+
+from ..catalog.architecture import Architecture
 from ..schema.plan import FitNumbers
 from ..util import console
-from ..util.units import GIB
-from .estimate import FITS, NO, TIGHT, Fit, Question, longest
+from ..util.units import GIB, MIB
+from .estimate import FITS, NO, TIGHT, Fit, Question, longest, pool
 from .request import NotedQuestion
-from .sizes import needed_bytes
+
+if TYPE_CHECKING:
+    from roundhouse.schema.facts import ExplainRow
 
 
 def rows(question: Question, found: Fit) -> list[ExplainRow]:
@@ -25,7 +29,7 @@ def rows(question: Question, found: Fit) -> list[ExplainRow]:
 
 def _model(question: Question, found: Fit) -> list[ExplainRow]:
     model, form = question.model, question.model.form
-    return [
+    rows = [
         _row(
             "weights_gib_per_rank",
             f"{found.weights_gib_per_rank:.3f} GiB",
@@ -36,10 +40,33 @@ def _model(question: Question, found: Fit) -> list[ExplainRow]:
         _row(
             "kv_bytes_per_token_per_rank",
             f"{found.kv_bytes_per_token_per_rank} bytes",
-            "2 x layers x max(1, key heads / ranks) x head_dim x bytes of a number",
-            "vLLM 0.32 v1/kv_cache_interface.py; 30 logged token counts within 0.14 %",
+            _KV_FORMULAS[_attention(model.architecture)],
+            "vLLM 0.32 v1/kv_cache_interface.py; 40 logged token counts within 0.1 %",
         ),
     ]
+    if found.state_bytes_per_sequence_per_rank:
+        rows.append(
+            _row(
+                "state_bytes_per_sequence_per_rank",
+                f"{found.state_bytes_per_sequence_per_rank / MIB:.1f} MiB",
+                "layers x (value heads x value size x key size x bytes + convolution), without padding to a block",
+                "vLLM 0.32 model_executor/layers/mamba/mamba_utils.py; a start log of 0.24 to the token",
+            )
+        )
+    return rows
+
+
+_KV_FORMULAS = {
+    "plain": "2 x layers x max(1, key heads / ranks) x head_dim x bytes of a number",
+    "full": "2 x layers with full attention x max(1, key heads / ranks) x head_dim x bytes of a number",
+    "latent": "layers x (kv_lora_rank + qk_rope_head_dim) x bytes of a number, on each rank",
+}
+
+
+def _attention(architecture: Architecture) -> str:
+    if architecture.latent:
+        return "latent"
+    return "full" if architecture.window or architecture.recurrent else "plain"
 
 
 def _cache(question: Question, found: Fit) -> list[ExplainRow]:
@@ -53,7 +80,7 @@ def _cache(question: Question, found: Fit) -> list[ExplainRow]:
         _row(
             "kv_tokens",
             f"{found.kv_tokens} tokens",
-            "whole blocks of 16 tokens in the KV cache",
+            "whole blocks of the KV cache; requests of max_model_len x that length, with states or windows",
             "vLLM 0.32 v1/core/kv_cache_utils.py",
         ),
     ]
@@ -130,7 +157,7 @@ def text(asked: NotedQuestion, found: Fit) -> str:
     where += f"{asked.card or asked.unlisted or 'a card'} of {question.card_gib:g} GiB"
     lines = [f"{model.name} ({model.form.name}) on {where}:", headline(question, found, asked.unlisted)]
     if found.weights_gib_per_rank is not None and found.kv_bytes_per_token_per_rank is not None:
-        needed = needed_bytes(question.max_model_len, found.kv_bytes_per_token_per_rank) / GIB
+        needed = pool(question).needed(question.max_model_len) / GIB
         share = question.card_gib * question.gpu_memory_utilization
         kib = found.kv_bytes_per_token_per_rank / 1024
         lines += [
@@ -140,6 +167,9 @@ def text(asked: NotedQuestion, found: Fit) -> str:
             f"  KV cache   {found.kv_gib_per_rank:7.2f} GiB  {found.kv_tokens:,} tokens of {kib:g} KiB",
             f"  needed     {needed:7.2f} GiB  one request of {question.max_model_len:,} tokens",
         ]
+    if found.state_bytes_per_sequence_per_rank:
+        states = found.state_bytes_per_sequence_per_rank / MIB
+        lines.append(f"  states     {states:7.0f} MiB  of each request, beside its tokens")
     if found.decode_ceiling_tokens_per_second is not None:
         lines.append(f"  decode ceiling: {found.decode_ceiling_tokens_per_second:.0f} tokens/s for one sequence")
     return "\n".join([*lines, *(f"  {reason}" for reason in (*found.reasons, *asked.notes))])

@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..catalog import gpus, hf_config, model_families
-from ..catalog.model_families import Model, Unknown
+from ..catalog.architecture import Model, Unknown
 from ..errors import RoundhouseError, UsageError
-from ..models.hub import Hub
+from ..models import known
 from ..util import console
 from ..vllm import defaults
 from ..vllm.formats import (
@@ -24,6 +24,10 @@ from ..vllm.formats import (
     nearest,
 )
 from .estimate import Question
+
+if TYPE_CHECKING:
+    # Absolute, so that Ansible does not ship it with modules.
+    from roundhouse.schema.facts import ModelConfig
 
 _ALLOWED = ", ".join(WEIGHT_FORMATS)
 _BATCH = ("max_num_seqs", "max_num_batched_tokens")
@@ -41,15 +45,19 @@ class NotedQuestion(NamedTuple):
     unlisted: str | None = None
 
 
-def model(name: str, quantization: str | None = None) -> Model | Unknown:
+def model(
+    name: str, quantization: str | None = None, configs: Mapping[str, ModelConfig] | None = None
+) -> Model | Unknown:
     """Return a model by a hub's owner/name or a folder, in the checkpoint's format or in `quantization`.
+
+    `configs` are those of models.known, which have precedence over the catalog.
 
     Raises RoundhouseError `model_unknown` for a model that is not in the table.
     """
     if quantization and quantization.lower() in UNCOVERED:
         return Unknown(name, f"The formulas do not cover the format {quantization}. Write one of {_ALLOWED}.")
     wanted = _wanted(quantization)
-    found = _find(name)
+    found = known.model(configs[name], name) if configs and name in configs else _find(name)
     if isinstance(found, Unknown) or not wanted or found.form.name in wanted:
         return found
     if found.form.name != "bf16":
@@ -73,8 +81,24 @@ def check(asked: Mapping[str, Any]) -> None:
         raise _invalid("gpu-memory-utilization", share, f"Write {hint}; the value is above 0 and at most 1.")
     if dtype and dtype not in KV_DTYPE_BYTES:
         raise _invalid("kv-cache-dtype", dtype, f"Write one of {', '.join(KV_DTYPE_BYTES)}.")
-    for name in ("max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "gpus"):
-        check_count(name.replace("_", "-"), asked[name])
+    for name in (
+        "max_model_len",
+        "tensor_parallel_size",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "gpus",
+        "lora",
+        "mtp",
+        "pipeline_parallel_size",
+    ):
+        check_count(name.replace("_", "-"), asked.get(name))
+    for name in ("cpu_offload_gib", "free_gib"):
+        gib = asked.get(name)
+        if gib is not None and not 0 <= gib < math.inf:
+            raise _invalid(name.replace("_", "-"), gib, "Write GiB, such as 4.")
+    engine = asked.get("engine_version")
+    if engine and defaults.version(engine) is None:
+        raise _invalid("engine-version", engine, f"Write a version such as {defaults.PINNED}.")
     seqs, tokens, gpus, ranks = (asked[name] for name in (*_BATCH, "gpus", "tensor_parallel_size"))
     if seqs and tokens and seqs > tokens:  # vLLM refuses it (config/scheduler.py)
         raise _invalid("max-num-seqs", seqs, f"Write at most --max-num-batched-tokens, {tokens}.")
@@ -242,6 +266,9 @@ def _unknown_model(name: str) -> RoundhouseError:
         text = "--model {model!r} is neither owner/name nor a folder."
         remedy = meant or "Write a hub's owner/name, or a folder with a config.json."
         return UsageError("model_invalid", text, remedy, model=name, candidates=close)
+
+    from ..models.hub import Hub  # only for this address; it imports manifests and hashes
+
     folder = name.partition("/")[2]
     commands = (
         f"  curl -fL --create-dirs -o {folder}/config.json \\",
@@ -249,6 +276,8 @@ def _unknown_model(name: str) -> RoundhouseError:
         f"  {console.command_name('plan.py', 'roundhouse-plan')} --model ./{folder}",
     )
     text = "{model} is not in the catalog."
-    remedy = "{meant}To use it, download its config.json and name the folder:\n{commands}"
+    remedy = (
+        "{meant}To read it from the hub, add --hub. Offline, download its config.json and name the folder:\n{commands}"
+    )
     fields = {"model": name, "candidates": close, "meant": meant and f"{meant}\n", "commands": "\n".join(commands)}
     return RoundhouseError("model_unknown", text, remedy, **fields)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from ..catalog.model_families import Model
+from ..catalog.architecture import Model
 
 
 def obstacle(model: Model, ranks: int) -> str | None:
     """Return a sentence when `ranks` cannot split the model by tensor parallelism, None when they can."""
-    return _heads(model, ranks) or _sizes(model, ranks)
+    return _heads(model, ranks) or _states(model, ranks) or _sizes(model, ranks)
+
+
+def _states(model: Model, ranks: int) -> str | None:
+    """Return a sentence when the ranks do not divide the heads of the layers with a state (mamba_utils.py: divide)."""
+    states = model.architecture.recurrent
+    at = f"tensor_parallel_size is {ranks} and does not divide"
+    if states and states.value_heads % ranks:
+        return f"{at} linear_num_value_heads, {states.value_heads}. Use a divisor."
+    if states and not states.mamba and states.key_heads % ranks:
+        return f"{at} linear_num_key_heads, {states.key_heads}. Use a divisor."
+    return None
 
 
 def _heads(model: Model, ranks: int) -> str | None:
@@ -16,7 +27,7 @@ def _heads(model: Model, ranks: int) -> str | None:
     at = f"tensor_parallel_size is {ranks}"
     if heads % ranks:
         return f"{at} and does not divide num_attention_heads, {heads}. Use a divisor."
-    if keys % ranks and ranks % keys:
+    if architecture.latent is None and keys % ranks and ranks % keys:
         return f"{at}, which is neither a divisor nor a multiple of num_key_value_heads, {keys}. Use one of these."
     mine, head_dim = heads // ranks, architecture.head_dim
     if form.group_size and ranks > 1 and mine * head_dim % form.group_size:
@@ -32,7 +43,9 @@ def _sizes(model: Model, ranks: int) -> str | None:
     shared = architecture.shared_expert_intermediate_size
     sizes = (architecture.intermediate_size, architecture.moe_intermediate_size, shared)
     at = f"tensor_parallel_size is {ranks}"
-    for size in sizes if architecture.moe_layers < architecture.num_hidden_layers else sizes[1:]:
+    if form.name == "mxfp4":
+        return None  # its kernels pad the sizes
+    for size in sizes if architecture.plain_layers else sizes[1:]:
         if size % ranks:
             return f"{at} and does not divide the intermediate size, {size}. Use a divisor."
         if form.group_size and size % form.group_size:

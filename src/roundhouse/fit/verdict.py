@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..catalog.model_families import Model
+from ..catalog.architecture import Model
 from ..vllm import defaults, formats
 from ..vllm import kernels as vllm_kernels
+from ..vllm.defaults import PINNED_VERSION, Version
 from ..vllm.formats import Capability
 from . import beside, overhead
+from .kv_cache import BLOCK_TOKENS
 from .term import Term
 
 FITS, TIGHT, NO, UNKNOWN = "fits", "tight", "no", "unknown"
@@ -34,6 +36,10 @@ class Question(NamedTuple):
     unknown. `speculates`: it drafts, with or without a draft model. `kernels`: FlashInfer's kernels are compiled
     (vllm/kernels.py). `desktop_gib` is the measured memory of the desktop on the card. `system_gib` is the memory that
     the host uses beside the engine, of a card with unified memory; None: the card has its own.
+
+    `engine` is vLLM's version. `mtp`: it drafts `drafts` tokens with the checkpoint's own layers. `adapters` are LoRA
+    slots of `adapter_rank`. `cpu_offload_gib` is the part of each rank's weights in the host's memory. `images` False:
+    --language-model-only. `free_gib` is the card's free memory before the start; None: unknown.
     """
 
     model: Model
@@ -56,6 +62,30 @@ class Question(NamedTuple):
     kernels: bool = True
     desktop_gib: float | None = None
     system_gib: float | None = None
+    engine: Version = PINNED_VERSION
+    unified: bool = False
+    mtp: bool = False
+    drafts: int = 0
+    adapters: int = 0
+    adapter_rank: int = 16
+    cpu_offload_gib: float = 0.0
+    pipeline_parallel_size: int = 1
+    images: bool = True
+    shared_prefixes: bool = True
+    block_tokens: int = BLOCK_TOKENS
+    samples_by_flashinfer: bool | None = None
+    free_gib: float | None = None
+
+    @property
+    def batch(self) -> defaults.Batch:
+        """Return the engine's limits, by its defaults where the question leaves them out."""
+        return defaults.batch(
+            self.max_model_len,
+            defaults.Hardware(self.card_gib, self.a100, self.unified or self.system_gib is not None),
+            max_num_seqs=self.max_num_seqs,
+            max_num_batched_tokens=self.max_num_batched_tokens,
+            engine=self.engine,
+        )
 
     @property
     def share_gib(self) -> float:
@@ -68,6 +98,8 @@ class Question(NamedTuple):
         return self.model.kv_cache_dtype if self.kv_cache_dtype == "auto" else self.kv_cache_dtype
 
 
+# The driver's own part of a card is less than this; more is another process.
+_OTHERS_GIB = 0.1
 Limit = tuple[str, str]  # a verdict and its sentence
 
 
@@ -107,7 +139,7 @@ def _whatever_the_memory(question: Question) -> list[Limit]:
         other = "" if question.kernels else ", or agents_runtime: compose"
         text = f"An 8-bit KV cache requires compute capability {want}, and the card has {have}."
         found.append(f"{text} Use kv_cache_dtype auto{other}.")
-    against = formats.obstacle(question.model.form, question.capability)
+    against = formats.obstacle(question.model.form, question.capability, question.engine)
     return [(NO, reason) for reason in [*found, *([against] if against else [])]]
 
 
@@ -124,15 +156,28 @@ def _in_the_share(question: Question, gap: float, unsure: float) -> list[Limit]:
 
 
 def _beside_the_share(question: Question, terms: list[Term]) -> list[Limit]:
+    found: list[Limit] = []
     left = question.card_gib - question.share_gib
+    if question.free_gib is not None and question.free_gib < question.share_gib:
+        # vLLM refuses such a start (v1/worker/utils.py, request_memory).
+        free = f"The card has {question.free_gib:.2f} GiB free and the engine's share is {question.share_gib:.2f} GiB."
+        return [(NO, f"{free} Lower gpu_memory_utilization, or stop what uses the card.")]
+    if question.free_gib is not None:
+        others = question.card_gib - question.free_gib
+        left -= max(0.0, others)
+        if others > _OTHERS_GIB:
+            text = (
+                f"Other processes use {others:.2f} GiB of the card, and vLLM fails if they take more while it starts."
+            )
+            found.append((TIGHT, f"{text} Stop them."))
     outside = sum(term.gib for term in terms if not term.inside)
     margin = overhead.uncertainty(terms, inside=False)
     if not outside or outside + margin <= left:
-        return []
+        return found
     # An engine starts without the memory of a full sampler batch, and may fail under that load.
     to_start = outside - sum(term.gib for term in terms if term.name == overhead.SAMPLING)
     reason = (
         f"gpu_memory_utilization {question.gpu_memory_utilization:g} leaves {left:.2f} GiB of the card, and the engine "
         f"needs about {outside:.2f} GiB there. Lower it."
     )
-    return [(NO if to_start - margin > left else TIGHT, reason)]
+    return [*found, (NO if to_start - margin > left else TIGHT, reason)]

@@ -57,12 +57,13 @@ def observe(plan: Plan) -> Seen:
     named = zip((agent["name"] for agent in plan["agents"]), shown)
     units = {name: unit for name, unit in named if isinstance(unit, systemd.Unit)}
     ready = {name for name, unit in units.items() if unit.state == "ready"}
+    begun = {name for name, unit in units.items() if unit.state in ("ready", "starting") or unit.restarting}
     return Seen(
         units=units,
         switching=_switching(set() if running else ready),
         serving=_recorded(),
-        # A killed stop leaves its note of an agent that stays active.
-        stopped=[name for name in serving.stopped() if running or name not in ready],
+        # A killed stop leaves its note of an agent that stays active, and that systemd restarts after a crash.
+        stopped=[name for name in serving.stopped() if running or name not in begun],
         offers=on_demand.offers(),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..util import process
+from ..util.units import GIB
 
 if TYPE_CHECKING:
     from roundhouse.schema.facts import MeansFacts  # absolute, so that Ansible does not ship it with modules
@@ -77,6 +78,7 @@ def means() -> MeansFacts:
         "runtimes": sorted(found.get("Runtimes") or {}),
         "open_files": _open_files(),
         "labels": any("name=selinux" in option for option in found.get("SecurityOptions") or []),
+        "memory_gib": found["MemTotal"] // GIB if found.get("MemTotal") else None,
     }
 
 

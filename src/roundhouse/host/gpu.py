@@ -49,6 +49,8 @@ class Answer(NamedTuple):
 
 def read(library: ModuleType | None = None) -> Answer:
     """Return NVML's facts of all cards; `library` is the module pynvml, imported by default."""
+    if library is None and _nvml() is None:  # as nvidia-ml-py reports it, which takes longest of all to import
+        return Answer(None, LIBRARY_NOT_FOUND, [], [])
     try:
         library = library or importlib.import_module("pynvml")
     except ModuleNotFoundError:
@@ -72,14 +74,21 @@ def read(library: ModuleType | None = None) -> Answer:
     return Answer(None, lost[0], [], lost) if lost and not found else Answer(version, None, found, lost)
 
 
+def _nvml() -> ctypes.CDLL | None:
+    """Return the driver's library, None if it is not installed."""
+    try:
+        return ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return None
+
+
 def state() -> Answer:
     """Return NVML's version, or the error if it does not start or no card answers; no facts of cards.
 
     The role inspects the driver in every run. ctypes is used because nvidia-ml-py is 330 kB to send and compile.
     """
-    try:
-        library = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
+    library = _nvml()
+    if library is None:
         return Answer(None, LIBRARY_NOT_FOUND, [], [])
     version = ctypes.create_string_buffer(80)  # nvml.h, NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE
     try:

@@ -14,7 +14,7 @@ def agent_name(text: str) -> str:
     """Return the closest valid name of an agent, empty if there is none."""
     parts = re.split(r"[^a-z0-9]+", text.lower().rpartition("/")[2])
     name = "-".join(part for part in parts if part and part not in _COMMON)
-    name = re.sub(r"^[^a-z]+", "", name)[:32].strip("-")
+    name = re.sub(r"^[^a-z]+", "", name)[: fields.LONGEST_NAME].strip("-")
     return f"{name}-agent" if name in fields.RESERVED else name
 
 

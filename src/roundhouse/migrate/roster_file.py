@@ -33,7 +33,7 @@ def combine(imported: list[Imported]) -> tuple[list[dict[str, Any]], list[Line]]
         file = lines[0].file if lines else ""
         name, port, changes = agent["name"], agent.get("port"), []
         if name in names:
-            name = next(each for n in itertools.count(2) if (each := f"{name[:26]}-{n}") not in names)
+            name = next(each for n in itertools.count(2) if (each := _numbered(name, n)) not in names)
             why = "Another agent has that name. To merge files of one setup run `docker compose config > one.yml`."
             changes.append(report.added(file, "name", name, why))
         if port in ports or [*fields.problems("port", "port", port)]:
@@ -71,6 +71,11 @@ def of_host(agents: object) -> list[dict[str, Any]]:
             for problem in fields.problems(field, field, value):
                 raise RoundhouseError("host_roster_invalid", "{problem}", "Update its Roundhouse.", problem=problem)
     return found
+
+
+def _numbered(name: str, number: int) -> str:
+    """Return the name with a number at its end, at most as long as a name may be."""
+    return f"{name[: fields.LONGEST_NAME - len(f'-{number}')].rstrip('-')}-{number}"
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -12,6 +12,7 @@ import importlib.util
 import itertools
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import ModuleType
@@ -29,6 +30,9 @@ TIMEOUT_SECONDS = 30.0
 LARGEST_BYTES = 50_000_000_000
 # Of one repository; the largest model has a few hundred.
 _MOST_ENTRIES = 20_000
+# The hub's pages have up to 1,000 entries; a mirror's may be shorter, or empty.
+_MOST_PAGES = 400
+_LISTING_SECONDS = 300.0
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _FORBIDDEN, _RANGE_REFUSED = 403, 416
 _REASON_CHARACTERS = 300  # upper limit for the hub's own message
@@ -109,12 +113,36 @@ class Hub:
 
     def files(self, model: str, revision: str) -> list[File]:
         """Return all files of a revision."""
-        with self._errors(model, revision):
+        with self._errors(model, revision), self._bounded(model):
             listed = self._api.list_repo_tree(model, recursive=True, revision=revision)
             tree = list(itertools.islice(listed, _MOST_ENTRIES + 1))  # pages follow as long as the hub names another
             if len(tree) > _MOST_ENTRIES:
                 raise ValueError
             return [_file(entry) for entry in tree if isinstance(entry, self._client.hf_api.RepoFile)]
+
+    @contextmanager
+    def _bounded(self, model: str) -> Iterator[None]:
+        """Raise RoundhouseError if the client receives too many pages, or pages for too long, empty ones included."""
+        end, pages = time.monotonic() + _LISTING_SECONDS, itertools.count(1)
+
+        def received(response: object) -> None:
+            if next(pages) > _MOST_PAGES or time.monotonic() > end:
+                raise RoundhouseError(
+                    "hub_listing_endless",
+                    "{hub} lists the files of {model} on more than {pages} pages or for more than {seconds} s.",
+                    _CHECK_ENDPOINT,
+                    hub=self.name,
+                    model=model,
+                    pages=_MOST_PAGES,
+                    seconds=round(_LISTING_SECONDS),
+                )
+
+        hooks = self._client.utils.get_session().event_hooks["response"]
+        hooks.append(received)
+        try:
+            yield
+        finally:
+            hooks.remove(received)
 
     def check_rights(self, model: str, revision: str, missing: list[File]) -> None:
         """Request one file without its content. This is needed because a gated repository lists its files publicly."""
@@ -132,12 +160,17 @@ class Hub:
             self._client.get_hf_file_metadata(self._url(model, revision, smallest), token=self._token)
 
     @contextmanager
-    def open(self, model: str, revision: str, file: File, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """Open a file at a byte offset; yield the actual offset (0 if the hub ignores ranges) and the pieces."""
+    def open(
+        self, model: str, revision: str, file: File, start: int, end: int | None = None
+    ) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """Open a file at a byte offset; yield the actual offset (0 if the hub ignores ranges) and the pieces.
+
+        `end` is the offset behind the last byte, None for the rest of the file.
+        """
         headers = self._client.utils.build_hf_headers(token=self._token)
         headers["Accept-Encoding"] = "identity"  # ranges of a compressed body have different offsets
-        if start:
-            headers["Range"] = f"bytes={start}-"
+        if start or end:
+            headers["Range"] = f"bytes={start}-{end - 1 if end else ''}"
         session = self._client.utils.get_session()
         # The yield is outside of the error handler, so that the caller's errors are not reported as the hub's.
         with ExitStack() as held:

@@ -187,9 +187,13 @@ class Manifest:
         return True
 
     def unknown_files(self, folder: Path) -> list[str]:
-        """Return the names of extra files in the folder; an engine would load an extra .safetensors file."""
+        """Return the names of extra files in the folder; an engine would load an extra .safetensors file.
+
+        A disk that became read-only may keep the manifest's temporary file, which its next writer removes.
+        """
         known = {NAME, *(file.path for file in self.files)}
-        return sorted(path.name for path in folder.iterdir() if path.name not in known)
+        names = sorted(path.name for path in folder.iterdir() if path.name not in known)
+        return [name for name in names if not name.startswith(f".{NAME}.")]
 
     def write(self, folder: Path) -> None:
         """Write the manifest into the folder, atomically."""

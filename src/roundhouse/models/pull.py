@@ -174,6 +174,9 @@ def _error(future: Future[None]) -> RoundhouseError | None:
 
 
 def _combined(errors: list[RoundhouseError]) -> RoundhouseError:
+    # A disk fails for each file alike, so its first error is enough.
+    disk = next((error for error in errors if error.code in store.DISK_CODES), None)
+    errors = [error for error in errors if error is disk or error.code not in store.DISK_CODES]
     if len(errors) == 1:
         return errors[0]
     messages = "\n".join(error.message for error in errors)

@@ -6,12 +6,12 @@ by hand reports only to its terminal.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,20 +58,24 @@ class PullJob:
         self.complete = self._manifest(self.final)
         self.unfinished = self._manifest(self.partial)
         if self.partial.exists():
-            names = {file.path for file in self.files}
-            for path in self.partial.iterdir():
-                if path.name.removesuffix(PART) in names or path.name == manifest.NAME:
-                    continue
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+            with store.writing(self.partial):
+                self._remove_unrelated()
         before = dict(self.complete.stamps)
         self.missing = [file for file in self.files if not self._is_here(file)]
         # Files copied from another disk have new times. They are recorded, so that the files are read only once.
         if self.final.is_dir() and not self.missing and before != self.complete.stamps:
             with store.writing(self.final):
                 self.complete.write(self.final)
+
+    def _remove_unrelated(self) -> None:
+        names = {file.path for file in self.files}
+        for path in self.partial.iterdir():
+            if path.name.removesuffix(PART) in names or path.name == manifest.NAME:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def needed_bytes(self) -> int:
         """Return the bytes of disk that the missing files still need."""
@@ -171,7 +175,7 @@ class FailedPull(NamedTuple):
     error: str | None
 
 
-@contextmanager
+@contextlib.contextmanager
 def recorded(place: Path, models: Collection[str], errors: Mapping[str, list[RoundhouseError]]) -> Iterator[None]:
     """Record the start of a pull of these models, and their `errors` if it fails. The caller holds their locks."""
     began = time.time()
@@ -186,10 +190,12 @@ def recorded(place: Path, models: Collection[str], errors: Mapping[str, list[Rou
                 if own := errors.get(model, []) if errors else [error]:
                     _record(place, model, began, own)
                 else:
-                    (place / model / RECORD).unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):  # the next pull of this model removes it
+                        (place / model / RECORD).unlink(missing_ok=True)
         raise
     for model in models:
-        (place / model / RECORD).unlink(missing_ok=True)
+        with store.writing(place / model / RECORD):
+            (place / model / RECORD).unlink(missing_ok=True)
 
 
 def failed(place: Path) -> list[FailedPull]:

@@ -28,6 +28,10 @@ from .manifest import COMMIT
 PARTIAL = ".partial"
 REMOVING = ".removing"
 LOCK = ".lock"
+DISK_CODES = ("disk_full", "store_write_failed")  # the errors of writing()
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of the disk itself: another account or folder would not help.
+_DISK_ERRORS = (*_FULL, errno.EIO, errno.EROFS)
 # A model's owner or name, and a revision. It becomes the name of a folder.
 _PART = re.compile(r"\w[\w.-]*")
 
@@ -187,8 +191,9 @@ def locked(store: Path, model: str, say: Callable[[str], None], stop: threading.
                     path=str(path),
                     reason=error.strerror,
                 ) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"pid {os.getpid()} on {socket.gethostname()}".encode())
+        with writing(path):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"pid {os.getpid()} on {socket.gethostname()}".encode())
         yield
 
 
@@ -198,6 +203,8 @@ def _opened(path: Path) -> Iterator[int]:
         make_folder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError as error:
+        if error.errno in _DISK_ERRORS:
+            raise _disk_error(path, error) from None
         raise RoundhouseError(
             "store_not_writable",
             "{path} cannot be created ({reason}).",
@@ -217,13 +224,17 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RoundhouseError(
-            "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "store_write_failed",
-            "{path} cannot be written: {reason}.",
-            "Check the store's disk; downloaded bytes are kept.",
-            path=str(path),
-            reason=error.strerror,
-        ) from None
+        raise _disk_error(path, error) from None
+
+
+def _disk_error(path: Path, error: OSError) -> RoundhouseError:
+    return RoundhouseError(
+        DISK_CODES[0] if error.errno in _FULL else DISK_CODES[1],
+        "{path} cannot be written: {reason}.",
+        "Check the store's disk; downloaded bytes are kept.",
+        path=str(path),
+        reason=error.strerror,
+    )
 
 
 def make_folder(path: Path) -> None:

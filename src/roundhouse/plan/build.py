@@ -17,9 +17,10 @@ from ..schema.roster import Roster, WantedAgent
 from ..util.pairs import pairs
 from ..vllm import options
 from ..vllm.formats import Capability
-from . import compose, start_timeout
+from . import accounts, compose, start_timeout
 from .decide import Host, decide
-from .deployed import SCHEMA, path_of, unit_name
+from .deployed import SCHEMA, unit_name
+from .model_folder import path_of
 
 CONFIG_FOLDER = "/etc/roundhouse/agents"
 # Engines listen only here, because vLLM's API key does not protect all paths (vllm#58144); the gateway's keys do.
@@ -155,7 +156,8 @@ def _entry(agent: WantedAgent, decided: Decided, settings: Settings, host: Host)
             limits["start_timeout_seconds"],
             kernels=settings.kernels,
             eager=eager,
-        ),
+        )
+        | options.caches(accounts.cache(name), settings.accelerator),
         **limits,
         "conflicts": [],
         "after": [],

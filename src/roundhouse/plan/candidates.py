@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..catalog.architecture import Model, Unknown
 from ..catalog.gpus import HostCard
-from ..catalog.model_families import Model, Unknown
 from ..fit import overhead
-from ..fit.estimate import FITS, Measured, Question, fit
-from ..fit.sizes import BLOCK_TOKENS, tokens
+from ..fit.estimate import FITS, Measured, Question, fit, pool
+from ..fit.kv_cache import BLOCK_TOKENS
 from ..roster import models
 from ..roster.fields import GIVE_UP, MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS
-from ..schema.facts import Measurement
 from ..schema.roster import WantedModel
 from ..util.units import GIB
 from ..vllm import defaults
 from ..vllm import kernels as vllm_kernels
 from ..vllm.formats import KV_DTYPE_BYTES
+
+if TYPE_CHECKING:
+    from roundhouse.schema.facts import Measurement
 
 KV_CACHE_DTYPE, MAX_MODEL_LEN, MODEL = GIVE_UP
 # A reduced max_model_len is a multiple of this.
@@ -196,10 +198,10 @@ def _shortened(question: Question, least: int) -> Question:
     limit = question.model.architecture.max_position_embeddings or question.max_model_len
     question = question._replace(max_model_len=min(question.max_model_len, limit))
     found = fit(question)
-    if found.verdict == FITS or found.kv_gib_per_rank is None or found.kv_bytes_per_token_per_rank is None:
+    if found.verdict == FITS or found.kv_gib_per_rank is None:
         return question
     sure_gib = max(0.0, found.kv_gib_per_rank - (found.uncertainty_gib or 0.0))
-    longest = tokens(sure_gib * GIB, found.kv_bytes_per_token_per_rank)
+    longest = pool(question).longest(sure_gib * GIB, question.max_model_len) // BLOCK_TOKENS * BLOCK_TOKENS
     step = _ROUND_TOKENS if longest >= _ROUND_TOKENS else BLOCK_TOKENS
     return question._replace(max_model_len=min(max(longest // step * step, least), question.max_model_len))
 

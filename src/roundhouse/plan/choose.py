@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from ..catalog.model_families import Model, Unknown
+from ..catalog.architecture import Model, Unknown
 from ..fit.estimate import FITS, NO, TIGHT, UNKNOWN, Fit, Question, fit, too_heavy
 from ..schema.plan import GaveUp
 from .candidates import (

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..vllm import options
+from . import accounts
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from roundhouse.schema.plan import Agent, ComposeFile
 
 SERVICE = "engine"
-# The only folder that an engine may write to, for example compiled kernels; the home of the user `roundhouse`.
-CACHE = "/var/cache/roundhouse"
 # A container that uses a card has a label with its UUID, or its number while that is unknown. By the label, a container
 # is found that a crashed engine left.
 CARD_LABEL = "roundhouse.card"
@@ -28,6 +27,9 @@ SHM_GIB_PER_CARD = 1
 OPEN_FILES = 65536
 # Processes and threads of a container. An engine of 8 cards that compiles on 256 cores has a few thousand.
 PIDS = 32768
+# The share of the host's memory that an engine may use, so that an engine that uses too much ends instead of the host.
+# Weights that the kernel caches count too, but the kernel drops them first.
+MEMORY_PERCENT = 90
 TMP = "/tmp"  # noqa: S108 - a tmpfs of the container
 TMP_GIB = 2
 
@@ -40,12 +42,14 @@ class Means(NamedTuple):
 
     `cdi` are the devices in the CDI specifications, and `runtimes` the installed runtimes. `open_files` is the host's
     hard limit of open files per process. `labels` is true if the engine gives its containers SELinux labels.
+    `memory_gib` is the host's memory in whole GiB: a new kernel changes the rest, which must change no plan.
     """
 
     cdi: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
     open_files: int | None = None
     labels: bool = False
+    memory_gib: int | None = None
 
 
 class Image(NamedTuple):
@@ -97,9 +101,11 @@ def document(entry: Agent, accelerator: str, image: Image, means: Means) -> Comp
         "dns": ["127.0.0.1"],  # No server listens there; Docker's own DNS would forward to the host's.
         # The log goes to systemd's journal through the unit; a second copy would need its own rotation.
         "logging": {"driver": "none"},
-        "environment": _environment(entry["environment"], accelerator, means),
+        "environment": _environment(entry, accelerator, means),
         "volumes": _volumes(entry, image),
     }
+    if means.memory_gib:
+        service["mem_limit"] = f"{means.memory_gib * 1024 * MEMORY_PERCENT // 100}m"
     if cards and (reservation := _reservation(entry, means)):
         service["deploy"] = {"resources": {"reservations": {"devices": [reservation]}}}
     # Without masquerading, packets leave with a source address to which no answer is routed.
@@ -107,9 +113,10 @@ def document(entry: Agent, accelerator: str, image: Image, means: Means) -> Comp
     return {"name": container(name), "services": {SERVICE: service}, "networks": {"closed": closed}}
 
 
-def _environment(own: dict[str, str], accelerator: str, means: Means) -> dict[str, str]:
+def _environment(entry: Agent, accelerator: str, means: Means) -> dict[str, str]:
     # The user is not in the image's passwd file, in which PyTorch looks up the name for its cache.
-    made = {**own, "HOME": CACHE, "USER": "roundhouse"}
+    own = {"HOME": accounts.cache(entry["name"]), "USER": accounts.account(entry["name"])}
+    made = {**entry["environment"], **own}
     if accelerator == "cuda" and access(means) == CDI:
         made["NVIDIA_VISIBLE_DEVICES"] = "void"  # overrides an image's "all", which is for the older runtime
     return {name: _plain(value) for name, value in made.items()}
@@ -119,7 +126,7 @@ def _volumes(entry: Agent, image: Image) -> list[dict[str, object]]:
     """Return the host's files in the container, under their own paths and read-only, except for the cache."""
     shown = [entry["config_path"], entry["model_path"], entry["draft_model_path"], image.engine_path]
     read = [_bind(path) | {"read_only": True} for path in shown if path]
-    return [*read, _bind(CACHE)]
+    return [*read, _bind(accounts.cache(entry["name"]))]
 
 
 def _bind(path: str) -> dict[str, object]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from ..catalog.architecture import Model, Unknown
 from ..catalog.gpus import HostCard
-from ..catalog.model_families import Model, Unknown
 from ..fit import beside, report
 from ..fit.estimate import NO, UNKNOWN, Question, fit
 from ..roster.models import Configs
-from ..schema.facts import Disk, KnownStart, MeansFacts, PlanFacts
 from ..schema.plan import Agent, Decided, Decision, FitRow, Plan, PlanCard
 from ..schema.roster import WantedAgent
 from . import host_cards
@@ -23,6 +22,9 @@ from .candidates import Measurements, Requirements, as_wanted, lookup, with_meas
 from .choose import Choice, choose, first_usable
 from .compose import Means
 from .requirements import fingerprint, notes_on_choice, notes_on_model, requirements_of
+
+if TYPE_CHECKING:
+    from roundhouse.schema.facts import Disk, KnownStart, MeansFacts, PlanFacts
 
 # All fields of a decision are kept together (see `_stays`).
 _DECISION = tuple(Decision.__annotations__)
@@ -80,6 +82,7 @@ def _means(facts: MeansFacts | None) -> Means:
         tuple(facts.get("runtimes", ())),
         facts.get("open_files"),
         facts.get("labels", False),
+        facts.get("memory_gib"),
     )
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import UsageError
-from ..models import quantized
 from ..util.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -34,13 +33,6 @@ _READ_LATER = (
     "config_path",
     "environment",
 )
-
-
-def path_of(model: str, store: str, revision: str | None = None, quantize: str | None = None) -> str:
-    """Return the folder of a model: the roster's own path, else its folder (quantized with `quantize`) in the store."""
-    if quantize:
-        return f"{store}/{quantized.path(model, revision, quantize)}"
-    return model if model.startswith("/") else f"{store}/{model}/{revision or 'main'}"
 
 
 def unit_name(name: str) -> str:

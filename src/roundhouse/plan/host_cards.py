@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..catalog import gpus
 from ..catalog.gpus import HostCard
 from ..host import gpu_problem, gpu_process
-from ..schema.cards import Card
 from ..schema.plan import PlanCard
+
+if TYPE_CHECKING:
+    from roundhouse.schema.cards import Card
 
 
 def of_facts(facts: list[Card], memory_gb: float | None = None) -> tuple[HostCard, ...]:

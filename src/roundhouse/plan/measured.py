@@ -25,17 +25,17 @@ SCHEMA = 1
 KEEP = 100
 
 # Log lines of vLLM 0.32 (v1/worker/gpu_model_runner.py, gpu_worker.py, v1/core/kv_cache_utils.py). Each rank logs its
-# own values; the largest weights and the smallest KV cache are kept.
+# own values; the largest weights and the smallest KV cache are kept. Not compiled here: most commands parse no log.
 _NUMBER = r"(-?[\d.]+) GiB"
-_LINES: dict[str, tuple[re.Pattern[str], Callable[[list[float]], float]]] = {
-    "weights_gib": (re.compile(rf"Model loading took {_NUMBER}"), max),
+_LINES: dict[str, tuple[str, Callable[[list[float]], float]]] = {
+    "weights_gib": (rf"Model loading took {_NUMBER}", max),
     # The second pattern is for the CPU (v1/worker/cpu_worker.py), where vLLM does not log the weights.
-    "kv_gib": (re.compile(r"Available KV cache memory: (-?[\d.]+)|Explicitly set \(([\d.]+)/[\d.]+\) GiB for KV"), min),
-    "kv_tokens": (re.compile(r"[GC]PU KV cache size: ([\d,]+) tokens"), min),
-    "graphs_estimated_gib": (re.compile(rf"CUDA graph pool memory: .* {_NUMBER} \(estimated\)"), max),
-    "graphs_gib": (re.compile(rf"CUDA graph pool memory: {_NUMBER} \(actual\)"), max),
-    "activation_gib": (re.compile(rf"{_NUMBER} for peak activation"), max),
-    "cuda_gib": (re.compile(r"Free memory on device \([\d.]+/([\d.]+) GiB\) on startup"), min),
+    "kv_gib": (r"Available KV cache memory: (-?[\d.]+)|Explicitly set \(([\d.]+)/[\d.]+\) GiB for KV", min),
+    "kv_tokens": (r"[GC]PU KV cache size: ([\d,]+) tokens", min),
+    "graphs_estimated_gib": (rf"CUDA graph pool memory: .* {_NUMBER} \(estimated\)", max),
+    "graphs_gib": (rf"CUDA graph pool memory: {_NUMBER} \(actual\)", max),
+    "activation_gib": (rf"{_NUMBER} for peak activation", max),
+    "cuda_gib": (r"Free memory on device \([\d.]+/([\d.]+) GiB\) on startup", min),
 }
 # The configuration of a measurement, by the names of Measurement and Agent. Cards are compared by number, because a
 # host may have different kinds.
@@ -60,7 +60,7 @@ def parse(lines: Iterable[str]) -> dict[str, float]:
     seen: dict[str, list[float]] = {}
     for line in lines:
         for name, (pattern, _) in _LINES.items():
-            if match := pattern.search(line):
+            if match := re.search(pattern, line):
                 number = next(group for group in match.groups() if group is not None)
                 seen.setdefault(name, []).append(float(number.replace(",", "")))
     return {name: _LINES[name][1](values) for name, values in seen.items()}

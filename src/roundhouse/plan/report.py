@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from ..schema.facts import Measurement
 from ..schema.plan import Agent, FitRow, Plan
 from ..util import console
 from ..util.pairs import pairs
 from . import measured
 from .candidates import MODEL
+
+if TYPE_CHECKING:
+    from roundhouse.schema.facts import Measurement
 
 BAR_WIDTH = 60
 _STATED = {

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 
 from ..catalog import model_families
+from ..catalog.architecture import Model
 from ..catalog.gpus import HostCard
-from ..catalog.model_families import Model
 from ..catalog.recipes import RECIPES
 from ..roster import models as roster_models
 from ..roster.fields import GIVE_UP, MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ..host.systemd import FOLDER as UNITS
+from ..plan import accounts, compose
 from ..plan.build import COMPOSE, CONFIG_FOLDER
 from ..schema.plan import Agent, Plan
 
@@ -31,5 +32,11 @@ def build(plan: Plan, staged: str) -> dict[str, object]:
     return {"folders": {folder: {} for folder in folders}, "files": files}
 
 
+def variables(agent: Agent) -> dict[str, object]:
+    """Return the variables that the templates of an agent print."""
+    own = {"__agents_account": accounts.account(agent["name"]), "__agents_memory_percent": compose.MEMORY_PERCENT}
+    return {"__agents_agent": agent, **own}
+
+
 def _template(template: str, agent: Agent, *validate: str) -> Template:
-    return {"template": template, "vars": {"__agents_agent": agent}, "validate": list(validate)}
+    return {"template": template, "vars": variables(agent), "validate": list(validate)}

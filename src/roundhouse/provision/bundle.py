@@ -25,7 +25,8 @@ if __name__ == "__main__":
 
 def make(package: Path = PACKAGE) -> dict[str, str]:
     """Write the archive into the user's cache unless it exists; return its path and the name of its folder."""
-    sources = {f"{package.name}/{path.relative_to(package)}": path for path in sorted(package.rglob("*.py"))}
+    found = sorted([*package.rglob("*.py"), *package.rglob("*.json")])
+    sources = {f"{package.name}/{path.relative_to(package)}": path for path in found}
     sources |= {path.name: path for path in _pynvml()}
     # switch.py is last because the role looks for it, so that a killed unpacking is repeated.
     packed = {place: path.read_bytes() for place, path in sources.items()} | {_ENTRY: _ENTRY_TEXT.encode()}

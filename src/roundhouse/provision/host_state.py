@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..host import docker, packages, proxy, services
+from ..plan import accounts
 from . import model_state
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 _COMMAND = Path("/usr/local/bin/roundhouse")
 _GATEWAY = Path("/etc/roundhouse/gateway")
 _UNITS = Path("/etc/systemd/system")
-_USERS = ("roundhouse", "roundhouse-gateway")
 
 
 class Asked(NamedTuple):
@@ -46,7 +46,7 @@ def inspect(asked: Asked) -> HostState:
         "models": model_state.inspect(asked.store, asked.folders, asked.required_models, asked.quantizations),
         "image": bool(asked.image) and docker.has_image(str(asked.image)),
         "command": _command(),
-        "users": {name: user for name in _USERS if (user := _user(name))},
+        "users": _users(),
         "gateway": gateway(),
         "proxy": proxy.PATH.exists(),
         "ollama": services.inspect({"ollama.service": None})["services"]["ollama.service"],
@@ -68,9 +68,10 @@ def _command() -> str | None:
     return _COMMAND.resolve().parent.name if _COMMAND.is_symlink() and _COMMAND.exists() else None
 
 
-def _user(name: str) -> dict[str, str | int] | None:
-    try:
-        found = pwd.getpwnam(name)
-    except KeyError:
-        return None
-    return {"uid": found.pw_uid, "gid": found.pw_gid, "home": found.pw_dir, "shell": found.pw_shell}
+def _users() -> dict[str, dict[str, str | int]]:
+    """Return the host's own accounts with the roles' names, by name."""
+    return {
+        each.pw_name: {"uid": each.pw_uid, "gid": each.pw_gid, "home": each.pw_dir, "shell": each.pw_shell}
+        for each in pwd.getpwall()
+        if each.pw_name == accounts.FORMER or each.pw_name.startswith(accounts.PREFIX)
+    }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RoundhouseError, UsageError
-from ..models import lock, quantized
+from ..models import known, lock, quantized
 from ..plan import build, decide, report
 from ..schema.facts import PlanFacts
 from ..schema.plan import Plan
@@ -84,6 +84,8 @@ def require_python(version: str | None) -> None:
 def compute_plan(asked: Asked, facts: PlanFacts) -> tuple[Plan, list[str]]:
     """Return the plan and its text as lines. Raises ImpossiblePlan if an agent fits no card."""
     agents = lock.apply(asked.agents, Path(asked.models_lock))
+    stated = known.configs(Path(asked.models_lock).with_name(known.NAME))
+    facts = {**facts, "configs": {**stated, **facts.get("configs", {})}}
     host = decide.host_of(facts, asked.gpu_memory_gb, asked.again)
     plan = build.build(agents, asked.settings, host)
     text = report.text(plan, facts["measured"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..host import docker
 from ..models import manifest, quantized, store, verify
-from ..plan import deployed
+from ..plan import model_folder
 from ..util.units import GIB
 from .preflight_host import Wanted
 from .preflight_row import Row
@@ -81,7 +81,7 @@ def _models(wanted: Wanted) -> Iterator[Item]:
         if each["path"] in estimates:
             yield Item(f"{each['model']} with {each['recipe']} up to", wanted.models_store, estimates[each["path"]])
     for required in verify.needed(wanted.required_models, results):
-        folder = deployed.path_of(required["model"], wanted.models_store, required.get("revision"))
+        folder = model_folder.path_of(required["model"], wanted.models_store, required.get("revision"))
         name, size = f"{required['model']} up to", estimates.get(folder, 0)
         if required["files"] is not None:
             from ..models import pull_job  # imported here because it imports the hub's client

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
 from ..host import docker, dpkg, initramfs, kernel, packages, receipt, rpm, systemctl
+from ..plan import accounts
 from . import teardown_files, teardown_packages
 
 OTHERS = "Packages and files that were there before Roundhouse, or that others added, are not touched."
-# With the home that the roles give them: a user of the same name with another home is not Roundhouse's.
-USERS = {"roundhouse": "/var/cache/roundhouse", "roundhouse-gateway": "/nonexistent"}
+_OTHER_USERS = {accounts.FORMER: accounts.CACHES, "roundhouse-gateway": "/nonexistent"}
 
 
 class Settings(NamedTuple):
@@ -67,7 +67,7 @@ def find(settings: Settings, root: Path = Path("/")) -> Removal:
         "folders": folders,
         "services": chosen.services,
         "accounts": [name for name in brought.accounts if chosen.owns(name)],
-        "users": [name for name, home in USERS.items() if _home(name) == home],
+        "users": _users(),
         "driver": removes_driver,
         "initramfs": initramfs.commands(root, kernel.kernels(root)) if "modprobe.d" in "".join(files) else [],
         "kept": kept,
@@ -88,8 +88,8 @@ def text(found: Removal, verb: str = "remove") -> list[str]:
 
 def _units(files: list[str]) -> list[str]:
     """Return the units to stop, including instances of templates (NAME@.service) and units whose file is missing."""
-    names = {Path(path).name for path in files if path.endswith((".service", ".socket"))}
-    names |= {*systemctl.active("roundhouse*.service", "roundhouse*.socket")}
+    names = {Path(path).name for path in files if path.endswith((".service", ".socket", ".path"))}
+    names |= {*systemctl.active("roundhouse*.service", "roundhouse*.socket", "roundhouse*.path")}
     return sorted(name for name in names if "@." not in name)
 
 
@@ -100,8 +100,11 @@ def _images(root: Path) -> list[str]:
     return sorted(image for image in images if image and docker.has_image(image))
 
 
-def _home(name: str) -> str | None:
-    try:
-        return pwd.getpwnam(name).pw_dir
-    except KeyError:
-        return None
+def _users() -> list[str]:
+    """Return the roles' accounts. An account of such a name with another home is not Roundhouse's."""
+
+    def home(name: str) -> str | None:
+        own = accounts.cache(name.removeprefix(accounts.PREFIX)) if name.startswith(accounts.PREFIX) else None
+        return _OTHER_USERS.get(name, own)
+
+    return sorted(each.pw_name for each in pwd.getpwall() if each.pw_dir == home(each.pw_name))

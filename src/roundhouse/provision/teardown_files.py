@@ -21,6 +21,7 @@ FILES = (
     "etc/systemd/system/*.wants/roundhouse*.service",
     "etc/systemd/system/roundhouse*.socket",
     "etc/systemd/system/*.wants/roundhouse*.socket",
+    "etc/systemd/system/roundhouse*.path",
     "etc/systemd/system/*.d/roundhouse*.conf",
     "usr/local/bin/roundhouse",
     "usr/local/lib/roundhouse-*",

@@ -171,7 +171,7 @@ def _measured(asked: QuantizeRequest, other: Path, scorer: Scorer, cache: Path, 
         say("scoring the base model")
         base = _base_scores(asked, scorer, cache)
         say("scoring the quantized model")
-        found = quality.compare(base, scorer.score(other, asked.texts.held_out))
+        found = quality.compare(base, scorer.score(other, asked.texts.held_out, cache))
         missed = quality.refusals(found, asked.recipe.bounds)
     if missed or found is None:
         raise RoundhouseError(
@@ -194,8 +194,8 @@ def _base_scores(asked: QuantizeRequest, scorer: Scorer, cache: Path) -> list[Po
     path = cache / f"{key[:24]}.json"
     if path.exists():
         return [Position(actual, likeliest) for actual, likeliest in json.loads(path.read_text())]
-    found = scorer.score(asked.base, asked.texts.held_out)
     store.make_folder(cache)
+    found = scorer.score(asked.base, asked.texts.held_out, cache)
     json_file.write(path, found)
     return found
 

@@ -50,10 +50,13 @@ class Scorer:
         self.engine_path, self.accelerator = engine_path, accelerator
         self.offload_gib, self.card = offload_gib, card
 
-    def score(self, folder: Path, texts: list[str]) -> list[Position]:
-        """Return the model's log-probabilities for the texts' tokens. Raises RoundhouseError."""
+    def score(self, folder: Path, texts: list[str], cache: Path) -> list[Position]:
+        """Return the model's log-probabilities for the texts' tokens. Raises RoundhouseError.
+
+        vLLM keeps in `cache` what it finds out about an architecture, for which it starts a third process.
+        """
         found: list[Position] = []
-        with self._served(folder) as engine:
+        with self._served(folder, cache) as engine:
             for tokens in self._windows(engine, texts):
                 body = {
                     "model": NAME,
@@ -74,7 +77,7 @@ class Scorer:
         return [tokens[start : start + WINDOW_TOKENS] for start in starts][:WINDOWS]
 
     @contextmanager
-    def _served(self, folder: Path) -> Iterator[Engine]:
+    def _served(self, folder: Path, cache: Path) -> Iterator[Engine]:
         with tempfile.TemporaryDirectory(prefix="roundhouse-scorer-") as work:
             port = _free_port()
             config = Path(work) / "vllm.yaml"
@@ -84,7 +87,7 @@ class Scorer:
             environment = {
                 **os.environ,
                 **options.environment(self.accelerator, [card or 0], START_SECONDS),
-                "VLLM_CACHE_ROOT": work,
+                **options.caches(str(cache), self.accelerator),
             }
             # vLLM also compiles code to rank log-probabilities, which needs a C++ compiler that a host may lack.
             environment["TORCHDYNAMO_DISABLE"] = "1"

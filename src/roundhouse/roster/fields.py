@@ -16,17 +16,19 @@ from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 if TYPE_CHECKING:
     from typing import TypeGuard
 
-# Not commands yet.
-RESERVED_FOR_LATER = ("check", "gateway")
+# A later command, and units with the name of an agent's unit, roundhouse-WORD.service.
+RESERVED_BESIDES = ("check", "devices", "gateway", "journal")
 # The commands of `roundhouse`. An agent's name is a command too (`roundhouse dev`). A test compares the two lists.
 _WORDS = """
 bench chat clear client-config control deploy doctor ended export failover gpu help history import keys logs models plan
-plans prune pull quantize ready resume rollback routes status stop switch verify watch watchdog
+plans prune pull quantize ready recover resume rollback routes status stop suggest switch verify watch watchdog
 """
-RESERVED = (*_WORDS.split(), *RESERVED_FOR_LATER)
+RESERVED = (*_WORDS.split(), *RESERVED_BESIDES)
 # systemd hides these folders from the units (ProtectHome=, PrivateTmp=).
 HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - refused, not used
-NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+# systemd accepts accounts of at most 31 characters, and an engine's account is roundhouse-NAME (plan/accounts.py).
+LONGEST_NAME = 20
+NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{LONGEST_NAME - 1}}}")
 # A path that no reader of the written files evaluates: neither Ansible, nor systemd, Compose, HAProxy or a shell.
 _FOLDER = re.compile(r"(/[\w+@-][\w.+@-]*|/\.\w[\w.+@-]*)+/?")
 POLICIES = ("best_fit", "exact")
@@ -75,9 +77,10 @@ def _count(cure: str) -> Rule:
 
 def _name(at: str, value: object) -> Iterator[str]:
     if not isinstance(value, str) or not NAME.fullmatch(value):
-        yield f"{at} is {value!r}: write a lower-case word of letters, digits and hyphens, such as dev."
+        what = f"a lower-case word of at most {LONGEST_NAME} letters, digits and hyphens"
+        yield f"{at} is {value!r}: write {what}, such as dev."
     elif value in RESERVED:
-        yield f"{at} is {value!r}, a command of roundhouse: choose a name other than {', '.join(RESERVED)}."
+        yield f"{at} is {value!r}, a word that roundhouse uses: choose a name other than {', '.join(RESERVED)}."
 
 
 def _models(at: str, value: object) -> Iterator[str]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..catalog import hf_config, model_families, recipes
-from ..catalog.model_families import Model, Unknown
+from ..catalog.architecture import Model, Unknown
 from ..catalog.recipes import RECIPES, Recipe
+from ..models import known
 from ..vllm.formats import ONLINE, WEIGHT_FORMATS, members
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from roundhouse.schema.facts import ModelConfig
     from roundhouse.schema.roster import WantedModel
 
-# The config.json of each folder that a roster names, by the folder's path, as read on the host.
+# The config.json of each folder that a roster names, by the folder's path, as read on the host. Models of a hub have
+# theirs by owner/name, as models.known has them.
 Configs: TypeAlias = "Mapping[str, ModelConfig]"
 
 
@@ -37,6 +39,8 @@ def checkpoint(name: str, configs: Configs) -> Model | Unknown:
     if name.startswith("/"):
         config = configs.get(name)
         return hf_config.parse(config, name) if config else Unknown(name, f"{name} has no config.json on this host.")
+    if config := configs.get(name):  # read from the hub before the download (models/known.py)
+        return known.model(config, name)
     return model_families.find(name) or Unknown(name, f"{name} is not in the catalog of models.")
 
 

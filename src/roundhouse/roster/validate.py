@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-from ..catalog.model_families import Model, Unknown
+from ..catalog.architecture import Model, Unknown
 from ..errors import UsageError
 from ..schema.roster import Addressed, Roster, WantedAgent
 from ..util.pairs import pairs

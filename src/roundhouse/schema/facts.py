@@ -17,6 +17,7 @@ class MeansFacts(TypedDict):
     runtimes: list[str]
     open_files: int | None
     labels: bool
+    memory_gib: int | None  # rounded down
 
 
 class Disk(TypedDict):
@@ -173,7 +174,7 @@ class PulledModel(TypedDict):
 
 
 class CrashRow(TypedDict):
-    """The crashes of an agent's engine in the last 24 hours (agents/crashes.Crash)."""
+    """The crashes of an agent's engine in the last 24 hours (agents/crash_report.Crash)."""
 
     at: str  # of the last one, ISO 8601 in UTC
     count: int

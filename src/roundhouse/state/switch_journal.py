@@ -141,9 +141,14 @@ def remove() -> None:
     files.remove(path())
 
 
+def is_written() -> bool:
+    """Return whether a switch runs or was killed; this needs no root."""
+    return path().exists()
+
+
 def is_left() -> bool:
     """Return whether a killed switch left its entry, in any state; this needs no root."""
-    return path().exists() and not serving.is_switching()
+    return is_written() and not serving.is_switching()
 
 
 def killed() -> Killed | None:

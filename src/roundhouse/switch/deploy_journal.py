@@ -42,9 +42,14 @@ def end() -> None:
     files.remove(_path())
 
 
+def is_written() -> bool:
+    """Return whether a deployment runs or was killed; this needs no root."""
+    return _path().exists()
+
+
 def is_left() -> bool:
     """Return whether a killed deployment left its note; this needs no root."""
-    return _path().exists() and not serving.is_switching()
+    return is_written() and not serving.is_switching()
 
 
 def killed() -> Killed | None:

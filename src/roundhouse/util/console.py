@@ -9,9 +9,7 @@ import itertools
 import json
 import os
 import re
-import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -152,7 +150,13 @@ def until_read(run: Callable[[], int]) -> int:
 
 def width() -> int:
     """Return COLUMNS, else the terminal's width, else WIDTH."""
-    return shutil.get_terminal_size((WIDTH, 24)).columns or WIDTH
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else -1).columns or WIDTH
+    except (OSError, ValueError):  # no terminal, or a closed file
+        return WIDTH
 
 
 def wrapped(text: str, columns: int | None = None, hanging: str = "  ") -> str:
@@ -167,6 +171,8 @@ def wrapped(text: str, columns: int | None = None, hanging: str = "  ") -> str:
 def _lines(line: str, columns: int, hanging: str) -> list[str]:
     if len(line) <= columns:
         return [line]
+    import textwrap  # not needed for lines that fit
+
     item = _ITEM.match(line)
     start = item[0] if item and len(item[0]) <= columns // 2 else line[: len(line) - len(line.lstrip())]
     below = " " * len(start) + ("" if item and start == item[0] else hanging)

@@ -6,9 +6,7 @@ import contextlib
 import errno
 import glob
 import os
-import shutil
 import stat
-import tempfile
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +34,8 @@ def make_folder(path: Path) -> None:
     """Create a folder and its missing parents with mode 0755, regardless of the umask."""
     if path.is_dir():
         return
+    import tempfile  # with random, a tenth of what `roundhouse status` imports; a folder is seldom missing
+
     make_folder(path.parent)
     aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     aside.chmod(0o755)
@@ -145,6 +145,8 @@ def take_over(folder: Path) -> None:
     Links, pipes, folders and files with a second name are removed, because the other account may have placed them as a
     trap. Raises OSError.
     """
+    import shutil  # as tempfile in make_folder
+
     owner = os.geteuid()
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 # Old spellings of commands and settings, and the new ones.
@@ -14,6 +13,8 @@ _CUTOFF = 0.75
 
 def near(word: str, known: Iterable[str]) -> str | None:
     """Return the closest known word (dev for "devv"), None if there is no close one."""
+    import difflib  # only for a misspelt word
+
     alike = [each for each in known if each[:1] == word[:1]]
     return next(iter(difflib.get_close_matches(word, alike, n=1, cutoff=_CUTOFF)), None)
 

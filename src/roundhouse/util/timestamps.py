@@ -1,8 +1,10 @@
-"""Format times: ISO 8601 in UTC for programs, local time without a zone for a person."""
+"""Format times: ISO 8601 in UTC for programs, local time without a zone for a person.
+
+time.strptime is not used: its first call compiles the patterns of a whole locale, which takes as long as a request.
+"""
 
 from __future__ import annotations
 
-import calendar
 import time
 
 _UTC = "%Y-%m-%dT%H:%M:%SZ"
@@ -15,7 +17,9 @@ def utc(seconds: float) -> str:
 
 def of_utc(text: str) -> float:
     """Return the seconds since the epoch of what `utc` returned."""
-    return float(calendar.timegm(time.strptime(text, _UTC)))
+    import calendar  # with datetime; only a crash or a running engine has such a time
+
+    return float(calendar.timegm(_parts(*text.rstrip("Z").split("T"))))
 
 
 def local(seconds: float) -> str:
@@ -29,6 +33,12 @@ def of_systemd(text: str) -> float:
     systemctl prints local time. Its zone decides in the hour that the end of summer time repeats.
     """
     _, day, clock, zone = text.split()
-    parts = time.strptime(f"{day} {clock}", "%Y-%m-%d %H:%M:%S")
     is_summer = 1 if time.daylight and zone == time.tzname[1] else 0 if zone == time.tzname[0] else -1
-    return time.mktime((*parts[:8], is_summer))
+    return time.mktime((*_parts(day, clock), 0, 0, is_summer))
+
+
+def _parts(day: str, clock: str) -> tuple[int, int, int, int, int, int]:
+    """Return the numbers of a date such as 2026-11-29 and a time such as 15:45:32. Raises ValueError."""
+    year, month, date = map(int, day.split("-"))
+    hour, minute, second = map(int, clock.split(":"))
+    return year, month, date, hour, minute, second

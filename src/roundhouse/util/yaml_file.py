@@ -17,11 +17,22 @@ _SHOWN = "\n  {row}\n  {pointer}"
 
 def read(path: Path) -> Any:
     """Return the content of a file. Raises UsageError, OSError, UnicodeDecodeError, and ImportError without PyYAML."""
-    import yaml  # noqa: PLC0415 - hosts may have none
-
+    loader = _loader()
     text = path.read_text()
     check(path, text)
-    return yaml.safe_load(text)
+    made = loader(text)
+    try:
+        return made.get_single_data()
+    finally:
+        made.dispose()
+
+
+def _loader() -> type[yaml.SafeLoader]:
+    """Return PyYAML's safe loader: that of libyaml, which is ten times as fast, if PyYAML was built with it."""
+    import yaml  # noqa: PLC0415 - hosts may have none
+
+    found: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return found
 
 
 def check(path: Path, text: str) -> None:
@@ -30,9 +41,8 @@ def check(path: Path, text: str) -> None:
 
     if text.startswith(VAULT) or _is_json(text):
         return
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        for document in yaml.compose_all(text, Loader=loader):
+        for document in yaml.compose_all(text, Loader=_loader()):
             if document is not None:
                 _check_keys(path, text, document)
     except yaml.MarkedYAMLError as error:

@@ -67,7 +67,7 @@ class Engine:
     def listens(self) -> bool:
         """Return true if the port accepts connections; an engine that hangs still does."""
         try:
-            with socket.create_connection((self.host, self.port), timeout=1.0):
+            with _connected(self.host, self.port, 1.0):
                 return True
         except OSError:
             return False
@@ -177,6 +177,7 @@ class Engine:
         end = time.monotonic() + timeout_seconds
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_seconds)
         try:
+            connection.sock = _connected(self.host, self.port, timeout_seconds)
             payload = None if body is None else json.dumps(body)
             connection.request(method, path, payload, {"Content-Type": "application/json"})
             with contextlib.closing(_Response(connection.sock, method, end)) as response:
@@ -203,6 +204,22 @@ class _Response(http.client.HTTPResponse):
         if self.length:
             raise http.client.IncompleteRead(found, self.length)
         return found
+
+
+def _connected(host: str, port: int, timeout_seconds: float) -> socket.socket:
+    """Return a connection. Raises OSError.
+
+    socket.create_connection imports the tables of international names, also for an address, which a plan has.
+    """
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        made.settimeout(timeout_seconds)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.connect((host, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _object(value: object) -> dict[str, Any]:

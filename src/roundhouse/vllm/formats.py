@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .defaults import PINNED_VERSION, Version, version
+
 # A roster's `quantization` -> its description. The setting is optional: the engine reads the format from the
 # checkpoint. If it is set, it is compared with the checkpoint.
 FORMATS = {
@@ -44,12 +46,15 @@ class Format(NamedTuple):
     zero_bits: int = 0  # of a group's zero point
     index_bytes: int = 0  # per input feature, on disk only.
     broken: tuple[Capability, ...] = ()  # capabilities on which it fails although they are new enough
-    removed_in: str | None = None  # the version that removed it from vLLM's core
+    removed_in: str | None = None  # the version that removed it from vLLM's core.
+    experts_only: bool = False  # all other layers have 16 bits.
+    round_up: tuple[int, int] = (1, 1)  # a kernel pads the hidden and the intermediate size to multiples.
 
 
 _GPTQ_SOURCE = "vLLM 0.32 layers/quantization/auto_gptq.py:182"
 _INT8_SOURCE = "capability: vLLM 0.32 compressed_tensors; 12.0: 'Int8 not supported on SM120', vllm#54311"
 _BNB_SOURCE = "NF4, an 8-bit absmax per 64 weights; removed from vLLM's core in 0.28, PR #43529"
+_MXFP4_SOURCE = "an 8-bit exponent per 32 weights; vLLM 0.32 layers/quantization/mxfp4.py converts experts only"
 _CT = "vLLM 0.32 layers/quantization/compressed_tensors"
 
 _FORMATS = (
@@ -63,6 +68,7 @@ _FORMATS = (
     Format("w4a16", 4, _CT, group_size=128, scale_bytes=2),
     Format("w8a16", 8, _CT, group_size=128, scale_bytes=2),
     Format("nvfp4", 4, "native from 10.0, Marlin W4A16 below", group_size=16, scale_bytes=1),
+    Format("mxfp4", 4, _MXFP4_SOURCE, group_size=32, scale_bytes=1, experts_only=True),
     Format("bnb4", 4, _BNB_SOURCE, group_size=64, scale_bytes=1, removed_in="0.28"),
 )
 WEIGHT_FORMATS = {form.name: form for form in _FORMATS}
@@ -76,7 +82,7 @@ _ALIASES = {
     **dict.fromkeys(("fp8_dynamic", "fp8_per_tensor", "fp8_per_channel"), "fp8"),
     **dict.fromkeys(("fp8_block", "fp8_per_block"), "fp8-block"),
     **dict.fromkeys(("w8a8", "int8-w8a8", "int8_w8a8", "w8a8_int8"), "int8"),
-    **dict.fromkeys(("w4a16_ct",), "w4a16"),
+    **dict.fromkeys(("w4a16_ct", "int4", "auto-round", "autoround", "int4_autoround", "inc"), "w4a16"),
     **dict.fromkeys(("int8_per_channel_weight_only",), "w8a16"),
     **dict.fromkeys(("modelopt_fp4", "fp4"), "nvfp4"),
     **dict.fromkeys(("bitsandbytes", "bnb", "bitsandbytes-4bit"), "bnb4"),
@@ -88,7 +94,7 @@ FAMILIES = {
     "fp8": ("fp8", "fp8-block"),
 }
 # Formats that vLLM 0.32 loads and the fit does not compute.
-UNCOVERED = ("mxfp4", "mxfp8", "inc", "auto-round", "experts_int8", "fp_quant", "modelopt", "torchao", "quark")
+UNCOVERED = ("mxfp8", "experts_int8", "fp_quant", "modelopt", "torchao", "quark")
 
 
 def nearest(name: str) -> str | None:
@@ -112,9 +118,21 @@ def members(word: str) -> tuple[str, ...]:
     return FAMILIES.get(word.lower()) or ((name,) if name else ())
 
 
-def obstacle(form: Format, capability: Capability | None) -> str | None:
+def loaded(form: Format, capability: Capability | None) -> Format:
+    """Return a format as the kernels of a card hold it.
+
+    MXFP4 is padded for Marlin, the kernel of all cards but those of compute capability 9 (vLLM 0.32,
+    fused_moe/oracle/mxfp4.py). On 9.0 Machete holds AWQ's zero points in 16 bits; an H100 stated 1.9 % more weights.
+    """
+    major = capability[0] if capability else None
+    if form.name == "mxfp4":
+        return form if major == 9 else form._replace(round_up=(256, 128))
+    return form._replace(zero_bits=16) if form.name == "awq" and major == 9 else form
+
+
+def obstacle(form: Format, capability: Capability | None, engine: Version = PINNED_VERSION) -> str | None:
     """Return one sentence if the card cannot run the format, None if it can or its capability is unknown."""
-    if form.removed_in:
+    if form.removed_in and engine >= (version(form.removed_in) or engine):
         return f"vLLM {form.removed_in} removed {form.name} from its core: use awq or gptq-int4."
     if capability is None:
         return None

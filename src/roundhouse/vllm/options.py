@@ -111,10 +111,16 @@ def is_eager(agent: WantedAgent, accelerator: str) -> bool:
     return agent.get("enforce_eager", accelerator == "cpu")
 
 
+def caches(folder: str, accelerator: str) -> dict[str, str]:
+    """Return the environment variables that place an engine's caches in a folder."""
+    cuda = {"CUDA_CACHE_PATH": f"{folder}/cuda"} if accelerator == "cuda" else {}
+    return {"VLLM_CACHE_ROOT": f"{folder}/vllm"} | cuda
+
+
 def environment(
     accelerator: str, gpus: Sequence[int | str], start_seconds: int, *, kernels: bool = False, eager: bool = False
 ) -> dict[str, str]:
-    """Return the engine's environment variables: offline mode, no telemetry, caches and visible devices.
+    """Return the engine's environment variables: offline mode, no telemetry and visible devices.
 
     `gpus` are UUIDs, or numbers while these are unknown; vLLM finds only a complete UUID. `start_seconds` is the time
     limit of a start; vLLM's own default for its engine core is 600 s. Without FlashInfer's `kernels` vLLM uses its own
@@ -124,7 +130,6 @@ def environment(
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_CACHE_ROOT": "/var/cache/roundhouse/vllm",
         "VLLM_ENGINE_READY_TIMEOUT_S": str(start_seconds),
     }
     if accelerator == "cpu":
@@ -142,7 +147,6 @@ def environment(
         # nvidia-smi and NVML use PCI order; CUDA's default order is fastest first.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": ",".join(str(index) for index in gpus),
-        "CUDA_CACHE_PATH": "/var/cache/roundhouse/cuda",
     }
 
 

@@ -17,10 +17,9 @@ from ...errors import RoundhouseError, UsageError
 from ...plan import deployed
 from ...state import serving
 from ...util import console, files, json_file
-from .. import remote
+from .. import remote, target_host
 from ..command import Answer
 
-HELP = "measure the active agent: first token, tokens/s, requests/min"
 INTERRUPTED = "Interrupted: no file was written, and the agent is still active."
 FOLDER = serving.FOLDER.parent / "bench"
 PARALLEL = "1,4,16"
@@ -83,7 +82,7 @@ def run(args: argparse.Namespace) -> Answer:
 def elsewhere(args: argparse.Namespace, target: str) -> Answer:
     """Measure on another host, and write the files on this machine."""
     key = bench_target.read_key(args.against_key)
-    words = remote.without(args.arguments, "--on", "--to", "--against-key")
+    words = target_host.without(args.arguments, "--on", "--to", "--against-key")
     words = [*(word for word in words if word != "--json"), "--json"]
     if key is not None:
         words += ["--against-key", "/dev/stdin"]  # neither in a list of processes nor on the host's disk

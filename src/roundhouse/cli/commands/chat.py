@@ -15,7 +15,6 @@ from .. import command
 if TYPE_CHECKING:
     from ..chat_session import Connection
 
-HELP = "talk to an agent in the terminal, or ask one question"
 EPILOG = """\
 Without QUESTION, a terminal gets a conversation: /switch AGENT, /system TEXT, /clear, /help and /quit are its commands.
 Ctrl-C stops an answer, and Ctrl-D ends. Without a terminal, the question is read from stdin. A request for an agent

@@ -12,7 +12,6 @@ from ...util import files
 from ...util.suggest import did_you_mean
 from .. import command, remote
 
-HELP = "write a client's configuration, such as curl, vscode or aider"
 RAW = True  # files
 LOOPBACK = "127.0.0.1"
 EPILOG = "clients:\n" + "\n".join(f"  {name:<12}{each.about}" for name, each in client_config.CLIENTS.items()) + "\n"

@@ -12,7 +12,6 @@ from ...state import serving, switch_journal
 from .. import command, live
 from . import switch
 
-HELP = "deploy a plan that a play has written into a folder"
 ON = command.ON_NONE
 check = switch.check
 

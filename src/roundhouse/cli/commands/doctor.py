@@ -9,8 +9,6 @@ from ...errors import RoundhouseError
 from ...plan import deployed
 from ..command import Answer
 
-HELP = "find problems: the cause, its evidence and the remedy"
-
 
 def run(args: argparse.Namespace) -> Answer:
     """Show the findings; also on a host without a plan."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import command, model_options, remote
+from .. import command, model_options, target_host
 
-HELP = "copy models into a folder for a host without internet"
 EPILOG = "On that host, set models_source to the folder.\n"
 INTERRUPTED = model_options.KEPT
 check = model_options.requests
@@ -25,7 +24,7 @@ def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
     """Copy the models of another host's store into the folder on this machine."""
     from .. import export_remote
 
-    words = [word for word in remote.without_on(args.arguments) if word != "export"]
+    words = [word for word in target_host.without_on(args.arguments) if word != "export"]
     words.remove(str(args.folder))
     done = export_remote.bring(target, words, args.folder.absolute(), as_json=args.json)
     return model_options.downloaded(done)

@@ -6,8 +6,6 @@ import argparse
 
 from ..command import Answer
 
-HELP = "show each GPU: memory, use, temperature, power, processes"
-
 
 def run(args: argparse.Namespace) -> Answer:
     """Show the GPUs; also on a host without a plan."""

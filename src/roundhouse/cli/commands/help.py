@@ -7,7 +7,6 @@ import argparse
 from ...plan import deployed
 from .. import command, manual
 
-HELP = "show this list, a command's help, the man page or completion"
 RAW = True  # formatted already
 ON = command.ON_NONE
 

@@ -9,8 +9,6 @@ from ...plan import deployed
 from ...util import console
 from ..command import Answer
 
-HELP = "list switches and crashes: outcome, cause, seconds of each phase"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the number of switches."""

@@ -17,9 +17,8 @@ from ...models import own_folders
 from ...roster import validate
 from ...util import console
 from ...util.suggest import did_you_mean
-from .. import command, remote
+from .. import command, remote, target_host
 
-HELP = "convert compose or env files, or Ollama's models, to a roster"
 OLLAMA = "ollama"
 _OWN = ("--json", "--overwrite")
 EPILOG = """\
@@ -68,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Raise UsageError for --on with files: files are read on this machine."""
-    if args.on and args.on != remote.LOCAL_WORD and args.files != [OLLAMA]:
+    if args.on and args.on != target_host.LOCAL_WORD and args.files != [OLLAMA]:
         text = "--on is only for `import ollama`; files are read on this machine."
         raise UsageError("on_not_allowed", text, "Leave --on out.", on=args.on)
 
@@ -80,7 +79,7 @@ def is_local(args: argparse.Namespace) -> bool:
 
 def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
     """Convert Ollama's models on another host; the roster is written on this machine."""
-    words = [*(word for word in remote.without(args.arguments, "--on", "--to") if word not in _OWN), "--json"]
+    words = [*(word for word in target_host.without(args.arguments, "--on", "--to") if word not in _OWN), "--json"]
     answer = remote.answer(target, words)
     if "roster" not in answer:
         raise remote.error_of(answer)

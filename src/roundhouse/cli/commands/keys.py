@@ -9,7 +9,6 @@ from ...gateway import certificate, haproxy_config, keys
 from ...util import console
 from .. import command
 
-HELP = "list, show, add or revoke keys of the API; print its certificate"
 ACTIONS = ("list", "show", "add", "revoke", "certificate", "ensure")
 _ACTIONS_HELP = (
     "list: print the names (default). show, add, revoke: the key NAME. certificate: print the gateway's certificate "

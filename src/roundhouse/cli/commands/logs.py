@@ -8,8 +8,6 @@ from ...errors import UsageError
 from ...plan import deployed
 from ..command import Answer
 
-HELP = "show the log of an agent's engine"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the agent and the number of lines."""

@@ -12,7 +12,6 @@ from ...util import console
 from ...util.units import GIB
 from .. import command, model_options
 
-HELP = "list the models of the store: size, agents, date of check"
 _COLUMNS = ("model", "revision", "GiB", "agents", "verified")
 
 

@@ -7,8 +7,6 @@ import argparse
 from ...plan import deployed
 from ..command import Answer
 
-HELP = "show the deployed plan: models, GPU memory, reduced settings"
-
 
 def run(args: argparse.Namespace) -> Answer:
     """Show the plan."""

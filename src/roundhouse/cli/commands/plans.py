@@ -7,8 +7,6 @@ import argparse
 from ...util import console, timestamps
 from ..command import Answer
 
-HELP = "list the deployed plans, newest last: engine, models, date"
-
 
 def run(args: argparse.Namespace) -> Answer:
     """List them."""

@@ -13,8 +13,6 @@ from ...util.units import GIB
 from .. import command, model_options
 from .models import manifest_problems
 
-HELP = "remove models that no plan and no rollback needs; asks first"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the models to remove."""

@@ -6,7 +6,6 @@ import argparse
 
 from .. import command, model_options
 
-HELP = "download models into the store and verify their checksums"
 EPILOG = "A model appears in the store only when it is complete and verified.\n"
 INTERRUPTED = model_options.KEPT
 check = model_options.requests  # raises its UsageError before a host or a client is asked

@@ -13,9 +13,8 @@ from ...errors import UsageError
 from ...models import own_folders, store
 from ...plan import deployed
 from ...util import console
-from .. import command, model_options, remote
+from .. import command, model_options, remote, target_host
 
-HELP = "quantize a model, and compare its answers with the original's"
 INTERRUPTED = model_options.KEPT
 EPILOG = (
     "A quantized model enters the store only if its answers stay close to the original's.\n\nrecipes:\n"
@@ -90,7 +89,10 @@ def run(args: argparse.Namespace) -> command.Answer:
 
 def elsewhere(args: argparse.Namespace, target: str) -> command.Answer:
     """Make it on another host; --calibration is a file of this machine."""
-    words = [*(word for word in remote.without(args.arguments, "--on", "--calibration") if word != "--json"), "--json"]
+    words = [
+        *(word for word in target_host.without(args.arguments, "--on", "--calibration") if word != "--json"),
+        "--json",
+    ]
     if args.calibration is None:
         result = remote.ask(target, words)
     else:

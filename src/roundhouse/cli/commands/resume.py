@@ -8,7 +8,6 @@ from ...plan import deployed
 from .. import live
 from ..command import Answer
 
-HELP = "start the last active agent, also after an interrupted switch"
 EPILOG = "An agent that runs with the configuration of an earlier plan is restarted.\n"
 
 

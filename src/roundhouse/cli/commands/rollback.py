@@ -9,7 +9,6 @@ from ...plan.plan_sets import PlanSet
 from ..command import Answer
 from . import deploy
 
-HELP = "deploy the previous plan again, or a named one"
 EPILOG = "If the plan's agent fails to start, the present plan and its agent are restored.\n"
 check = deploy.check
 

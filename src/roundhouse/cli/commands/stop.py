@@ -9,7 +9,6 @@ from .. import live
 from ..command import Answer
 from . import switch
 
-HELP = "stop the active agent, or a named one; its GPU stays idle"
 check = switch.check
 EPILOG = """\
 The agent stays stopped until a request for it arrives (gateway_on_demand, the

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 import os
+from typing import TYPE_CHECKING
 
 from ...agents import drain
 from ...errors import UsageError
 from ...plan import deployed
-from ...schema.plan import Plan
 from ...util.suggest import near
 from .. import command, live
 
-HELP = "activate an agent; if that fails, restore the previous one"
+if TYPE_CHECKING:
+    from ...schema.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

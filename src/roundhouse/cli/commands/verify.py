@@ -6,7 +6,6 @@ import argparse
 
 from .. import command, model_options
 
-HELP = "compare the store's models with their checksums, offline"
 INTERRUPTED = model_options.KEPT
 
 

@@ -10,8 +10,6 @@ from ...plan import deployed
 from ...util import console
 from ..command import Answer
 
-HELP = "refresh the status until Ctrl-C; in a pipe, print changes"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the interval and the number of rounds."""
