@@ -14,6 +14,7 @@ import yaml
 from fuzz import run
 from real_gateway import DEFAULTS, create_files
 from real_gateway import render as gateway_template
+from test_compose import AGENT
 
 from roundhouse.catalog.gpus import HostCard
 from roundhouse.errors import RoundhouseError
@@ -33,16 +34,7 @@ CONFIG = {
     **{"hidden_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 8},
     **{"intermediate_size": 2048, "vocab_size": 1000, "max_position_embeddings": 32768},
 }
-BENIGN = {
-    "name": "dev",
-    "models": [{"model": "/srv/m"}],
-    "port": 8001,
-    "max_model_len": 4096,
-    "gpu_memory_utilization": 0.9,
-    "temperature": 0.3,
-    "top_p": 0.95,
-    "policy": "exact",
-}
+BENIGN = {key: value for key, value in AGENT.items() if key != "gpus"}
 EDGE = "abz09._-+@é%$ '\"\\\n{"  # of what a path may contain
 
 
