@@ -5,7 +5,7 @@ import json
 import pytest
 
 from roundhouse.catalog import hf_config
-from roundhouse.fit import sizes
+from roundhouse.fit import kv_cache
 
 
 def test_the_engines_number_of_tokens_equals_the_fits(host, switch, serving):
@@ -13,9 +13,10 @@ def test_the_engines_number_of_tokens_equals_the_fits(host, switch, serving):
     (agent,) = (each for each in switch("plan")["agents"] if each["name"] == name)
     config = json.loads(host.file(f"{agent['model_path']}/config.json").content_string)
     model = hf_config.parse(config, agent["model"])
-    token_bytes = sizes.bytes_per_token(model.architecture, agent["kv_cache_dtype"], 1)
+    pool = kv_cache.pool(model.architecture, kv_cache.Settings(dtype=agent["kv_cache_dtype"]))
     stated = agent["measured"]
-    assert sizes.tokens(stated["kv_gib"] * 1024**3, token_bytes) == pytest.approx(stated["kv_tokens"], rel=0.002)
+    tokens = pool.tokens(stated["kv_gib"] * 1024**3, stated["max_model_len"])
+    assert tokens == pytest.approx(stated["kv_tokens"], rel=0.002)
     assert stated["max_model_len"] == agent["max_model_len"]
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import STORE
 
-from roundhouse.catalog import hf_config
+from roundhouse.catalog import hf_formats
 from roundhouse.catalog.recipes import RECIPES
 from roundhouse.models import quantized
 
@@ -27,7 +27,7 @@ def is_admitted(made, recipe):
     # On unseen text the perplexity of a random model would be the size of the vocabulary, 1536.
     assert max(perplexity, base) < 200
     assert tokens > 3000
-    assert hf_config.read_format(made["config"]).name == RECIPES[recipe].form
+    assert hf_formats.read(made["config"])[0].name == RECIPES[recipe].form
     for said in ("llmcompressor 0.14.0.1", "| seed | 0 |", "sha256 of the texts"):
         assert said in made["card"]
     assert f"./quantized/base-{recipe}/" in made["listing"]

@@ -129,6 +129,7 @@ def test_after_sigkill_systemd_starts_the_recovery_although_no_agent_is_ready(ta
     table.close_gate()
     table.fault("dev", f"--load-while {table.gate}")
     assert table.killed("start", signal.SIGKILL, "dev")["rc"] == -signal.SIGKILL
+    let_go(table, "start")
     table.until(f"! test -e {STATE}/switch.json")
     table.said = "systemd completed a killed switch"
     assert table.serving() == ["dev"]
