@@ -25,6 +25,16 @@ class Api(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     engine: Engine
 
+    def handle_one_request(self) -> None:
+        """Wait for the next request as long as vLLM, which closes a connection that is idle for longer."""
+        self.connection.settimeout(float(os.environ.get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "5")))
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        """Read a request whose first line has arrived, without that limit."""
+        self.connection.settimeout(None)
+        return super().parse_request()
+
     def do_GET(self) -> None:
         """Answer a request about the engine."""
         engine = self.engine

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 # and still answer it with 200 (seen with both SIGTERM and SIGINT).
 SHUTDOWN_TIMEOUT_SECONDS = 30
 CPU_KV_CACHE_GIB = 1
+# How long an engine keeps an idle connection. The gateway reuses connections, and a request on one that the engine
+# closes at that moment is lost. HAProxy closes idle ones within a minute, so the engine must not be first; vLLM's
+# default is 5 s.
+KEEP_ALIVE_SECONDS = 3600
 # Keeps vLLM's fusion of kernels (combo kernels), but disables the trial run of each fusion. Also disables tuning at
 # compile time (torch/_inductor/standalone_compile.py enables it); kernels are tuned at their first run. Trials and
 # tuning allocate random copies of a kernel's inputs, such as the embedding table, while the engine measures its memory.
@@ -131,6 +135,7 @@ def environment(
         "TRANSFORMERS_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_ENGINE_READY_TIMEOUT_S": str(start_seconds),
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_SECONDS),
     }
     if accelerator == "cpu":
         # enforce-eager affects the model only. vLLM also compiles small functions: without a compiler, the first
