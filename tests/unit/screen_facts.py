@@ -34,6 +34,8 @@ GPU = {
     "number": 0,
     "uuid": "GPU-5f1c",
     "driver": "nvidia",
+    "architecture": "blackwell",
+    "compute_capability": [12, 0],
     "error": None,
     "mig": False,
     "unified": False,
