@@ -58,6 +58,7 @@ ALL = ("install", "install", "install")
 NONE = ("skip", "skip", "skip")
 # A driver that the user installed from the distribution's packages.
 BY_HAND_580 = {"packages": {"nvidia-driver": "580.173.02-1"}, "loaded": "580.173.02"}
+IN_LXC = {"run/systemd/container": "lxc\n"}
 NATIVE = {"agents_runtime": "native"}
 ON_CPU = {**NATIVE, "engine_accelerator": "cpu"}
 
@@ -194,8 +195,28 @@ HOSTS = {
         Expected("refuse", *ALL[1:], {"driver": "nvidia_driver_branch is 570"}),
     ),
     "a container": (
-        Described("Debian 13", files={"run/systemd/container": "lxc\n"}),
-        Expected("skip", *ALL[1:], {"driver": "This host is a container (lxc)"}),
+        Described("Debian 13", loaded="580.173.02", files=IN_LXC),
+        Expected("skip", *ALL[1:], {"driver": "a container (lxc), which uses the machine's driver."}),
+    ),
+    "a container on a machine without a driver": (
+        Described("Debian 13", files=IN_LXC),
+        Expected("refuse", *ALL[1:], {"driver": "its machine has no driver loaded"}),
+    ),
+    "a container on a machine with driver 535": (
+        Described("Debian 13", loaded="535.261.03", card="2684", files=IN_LXC),
+        Expected("refuse", *ALL[1:], {"driver": "its machine's driver 535.261.03 is too old"}),
+    ),
+    "a container without the driver's libraries": (
+        Described("Debian 13", loaded="580.173.02", files=IN_LXC, nvml=("fail 12",)),
+        Expected("refuse", *ALL[1:], {"driver": "install the libraries of driver 580.173.02 in it"}),
+    ),
+    "a second card of a virtual machine": (
+        Described("Debian 13", **BY_HAND_580, second="2684", second_driver="vfio-pci"),
+        Expected("keep", *ALL[1:], {"cards": "has the driver vfio-pci, so no agent uses it"}),
+    ),
+    "a driver by hand beside a GTX 1080 with nouveau": (
+        Described("Debian 13", **BY_HAND_580, second="1b80", second_driver="nouveau"),
+        Expected("keep", *ALL[1:], {"cards": "has the driver nouveau, so no agent uses it"}),
     ),
     "Debian 11": (Described("Debian 11"), Expected(*NONE, {"system": "supports only Debian 12, Debian 13, Ubuntu"})),
     "RHEL 9, bare": (Described("RHEL 9"), Expected(*ALL, {"driver": "Driver branch 580", "SELinux": "off"})),

@@ -76,7 +76,9 @@ def choose(
     if facts.wsl:
         return Choice("skip", f"{state.sentence} {state.cure}")
     if facts.container:
-        return Choice("skip", f"This host is a container ({facts.container}), which uses the machine's driver.")
+        problem = driver_settings.container_problem(facts)
+        sentence = f"This host is a container ({facts.container}), which uses the machine's driver."
+        return _refuse([problem]) if problem else Choice("skip", sentence)
     if not facts.gpus:
         sentence = f"{state.sentence} {state.cure}"
         return _refuse([Problem(state.sentence.rstrip("."), state.state, _remedy(state.cure))], sentence)
@@ -122,10 +124,7 @@ def _keep(state: State, facts: Facts, wanted: Wanted, others: list[str], package
     else:
         why, removal = "this role did not install it", "remove it as it was installed"
     if facts.works and driver_support.below_minimum(str(facts.loaded)):
-        cuda = ".".join(map(str, driver_support.ENGINE_CUDA))
-        what = (
-            f"The driver {facts.loaded} is too old: the engine's CUDA {cuda} needs {driver_support.minimum()} or later"
-        )
+        what = f"The driver {facts.loaded} is too old: {driver_support.needed()}"
         own = f"upgrade it to branch {wanted.branch}" if wanted.source == "none" else "upgrade it yourself"
         return _refuse([Problem(what, str(facts.loaded), f"{own}, or {removal}, reboot, and run site.yml again")])
     if facts.works and state.state in _USABLE:
