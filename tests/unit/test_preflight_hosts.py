@@ -322,6 +322,11 @@ def test_the_toolkit_is_decided_for_the_engine_that_will_be_installed(rows):
     assert (found["container engine"]["action"], found["container toolkit"]["action"]) == ("install", "install")
 
 
+def test_the_installed_toolkit_is_found_by_any_of_its_packages(rows):
+    found = rows(Described("Debian 13", packages={"nvidia-container-toolkit-base": "1.19.1-1"}))["container toolkit"]
+    assert (found["found"], found["reason"]) == ("1.19.1", "NVIDIA container toolkit 1.19.1, cdi.")
+
+
 @pytest.mark.parametrize("described", [HOSTS["WSL2"][0], HOSTS["Jetson"][0], HOSTS["Rocky 8"][0]])
 def test_an_unsupported_system_is_the_only_finding(rows, described):
     assert {name for name, row in rows(described).items() if row["problems"]} == {"system"}
