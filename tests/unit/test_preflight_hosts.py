@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import pytest
+import screen_facts
 from described_hosts import ARM64, DOCKER_CE, NOTHING, TOOLKIT, Described
 from role_vars import platforms
 
@@ -300,6 +301,21 @@ def test_the_table_of_a_host(rows, described, expected):
     for component, word in expected.words.items():
         row = found[component]
         assert word in "\n".join([row["found"], row["reason"], *row["problems"], *row["warnings"]])
+
+
+def test_the_table_in_the_documents_is_that_of_a_host_with_a_monitor(rows):
+    card = "gpu 0000:01:00.0 2d04 16311 1290 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
+    desktop = ("graphics 0 1500 312 /usr/lib/xorg/Xorg", "graphics 0 1700 516 /usr/bin/gnome-shell")
+    by_hand = {"packages": {"nvidia-driver-580-open": "580.173.02-0ubuntu0.24.04.1"}, "loaded": "580.173.02"}
+    found = rows(ubuntu("Ubuntu 24.04", secure_boot=True, nvml=(card, *desktop), **by_hand))
+    shown = {row.component: row.as_json() for row in screen_facts.ROWS}
+    assert [*shown] == [*found]
+    for name in found.keys() - set(screen_facts.OF_THE_MACHINE):
+        assert {**shown[name], "problems": [], "warnings": [*shown[name]["warnings"]]} == {
+            **found[name],
+            "problems": [*found[name]["problems"]],
+            "warnings": [*found[name]["warnings"]],
+        }
 
 
 def test_each_refusal_is_among_the_findings_of_one_run(rows):
