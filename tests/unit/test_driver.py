@@ -43,7 +43,7 @@ def test_nouveau_may_hold_a_card_that_no_driver_supports(machine):
     assert machine.state()["state"] == "nouveau_bound"
 
 
-def test_a_card_of_a_virtual_machine_beside_the_drivers_own_is_no_problem(machine):
+def test_a_virtual_machine_may_have_a_card_beside_the_drivers_own(machine):
     machine.module("580.173.02")
     machine.load("580.173.02")
     machine.card("2684", address="0000:02:00.0", driver="vfio-pci")

@@ -48,7 +48,7 @@ def of(card: Card) -> Problem | None:
 
 
 def _is_too_old(card: Card) -> bool:
-    """Return true if the engine refuses the card. Before a driver is loaded, its generation tells it."""
+    """Return true if the engine refuses the card. Before a driver is loaded, its generation decides."""
     capability = card["compute_capability"]
     if capability:
         return tuple(capability) < OLDEST_CAPABILITY
