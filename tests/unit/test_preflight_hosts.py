@@ -211,6 +211,10 @@ HOSTS = {
         Described("Debian 13", loaded="580.173.02", files=IN_LXC, nvml=("fail 12",)),
         Expected("refuse", *ALL[1:], {"driver": "install the libraries of driver 580.173.02 in it"}),
     ),
+    "a GT 710 whose nouveau the role blocks": (
+        Described("Debian 13", second="128b", second_driver="nouveau"),
+        Expected(*ALL, {"driver": "Card 0000:02:00.0 (10de:128b) has nouveau, which this role blocks"}),
+    ),
     "a second card of a virtual machine": (
         Described("Debian 13", **BY_HAND_580, second="2684", second_driver="vfio-pci"),
         Expected("keep", *ALL[1:], {"cards": "has the driver vfio-pci, so no agent uses it"}),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import dpkg, driver, driver_settings, driver_support, kernel_meta
+from . import dpkg, driver, driver_settings, driver_support, gpu, kernel_meta
 from .dpkg import Packages
 from .driver import Facts, State
 from .driver_settings import Candidates, Wanted
@@ -277,9 +277,16 @@ def _build(
 
 
 def _warnings(facts: Facts, wanted: Wanted) -> list[str]:
-    return [
+    unknown = [
         f"Card 10de:{card['device_id']} is unknown to Roundhouse and gets the open kernel modules of branch "
         f"{wanted.branch}. If that branch does not support it, set nvidia_driver_branch to a newer one."
         for card in facts.gpus
         if card["architecture"] is None
     ]
+    blocked = [
+        f"Card {card['address']} (10de:{card['device_id']}) has nouveau, which this role blocks, and NVIDIA's driver "
+        "does not support it. After the next boot, a monitor on it shows only the firmware's picture."
+        for card in facts.gpus
+        if card["architecture"] == gpu.PRE_MAXWELL and card["driver"] == "nouveau"
+    ]
+    return unknown + blocked
