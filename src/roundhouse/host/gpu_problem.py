@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..vllm.formats import OLDEST_CAPABILITY
-from . import gpu
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
@@ -49,6 +48,8 @@ def of(card: Card) -> Problem | None:
 
 def _is_too_old(card: Card) -> bool:
     """Return true if the engine refuses the card. Before a driver is loaded, its generation decides."""
+    from . import gpu  # with ctypes, which a plan of named cards does not need
+
     capability = card["compute_capability"]
     if capability:
         return tuple(capability) < OLDEST_CAPABILITY
