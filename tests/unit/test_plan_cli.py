@@ -202,6 +202,18 @@ def test_this_machines_old_card_is_refused(capsys, monkeypatch):
         assert (status, json.loads(out)["errors"][0]["code"]) == (2, "gpu_too_old")
 
 
+@pytest.mark.parametrize(
+    ("cards", "line"),
+    [
+        ("--gpu 'RTX 4090' --shared-display", "  desktop       0.70 GiB  outside the engine's share"),
+        ("--gpu GB10 --vram-gib 119", "  system        8.60 GiB  outside the engine's share"),
+    ],
+)
+def test_one_models_answer_shows_the_memory_of_others_on_the_card(capsys, cards, line):
+    assert line in run(capsys, f"{AWQ_14B} {cards}")[1].splitlines()
+    assert "outside" not in run(capsys, f"{AWQ_14B} --gpu 'RTX 4090'")[1]
+
+
 def test_a_gb10_shares_the_hosts_memory_by_each_of_its_names(capsys):
     for name in ("DGX Spark", "GB10", "NVIDIA GB10"):
         status, out, _ = run(capsys, f"--gpu '{name}' --vram-gib 119")
