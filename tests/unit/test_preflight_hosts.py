@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import screen_facts
-from described_hosts import ARM64, DOCKER_CE, NOTHING, TOOLKIT, Described
+from described_hosts import AMD64, ARM64, DOCKER_CE, NOTHING, TOOLKIT, Described
 from role_vars import platforms
 
 from roundhouse.host import apt_sources, docker_config, driver, gpu, packages, system
@@ -178,6 +178,10 @@ HOSTS = {
         Described("Debian 13", kernel="6.12.117+deb13-cloud-amd64"),
         Expected("refuse", *ALL[1:], {"driver": "linux-image-amd64"}),
     ),
+    "Debian's cloud kernel on arm64": (
+        Described("Debian 13", architecture=ARM64, kernel="6.12.117+deb13-cloud-arm64"),
+        Expected("refuse", *ALL[1:], {"driver": "install linux-image-arm64, remove linux-image-cloud-arm64"}),
+    ),
     "Secure Boot without DKMS's key": (
         Described("Debian 13", secure_boot=True),
         Expected("refuse", *ALL[1:], {"driver": "Secure Boot is on", "Secure Boot": "on"}),
@@ -320,6 +324,12 @@ def test_the_table_in_the_documents_is_that_of_a_host_with_a_monitor(rows):
             "problems": [*found[name]["problems"]],
             "warnings": [*found[name]["warnings"]],
         }
+
+
+@pytest.mark.parametrize(("architecture", "headers"), [(AMD64, "linux-headers-amd64"), (ARM64, "linux-headers-arm64")])
+def test_the_headers_of_debians_kernel_are_those_of_the_architecture(architecture, headers):
+    settings = Described("Debian 13", architecture=architecture).asked().settings["driver"]
+    assert settings["platform"]["nvidia"]["build"] == ["dkms", headers]
 
 
 def test_each_refusal_is_among_the_findings_of_one_run(rows):

@@ -158,11 +158,13 @@ def _machine(facts: Facts) -> list[Problem]:
     """Return the problems of the kernel and the firmware with a driver whose modules DKMS builds."""
     found = []
     if "-cloud-" in facts.kernel:
+        architecture = facts.kernel.rpartition("-")[2]
         found.append(
             Problem(
                 f"Kernel {facts.kernel} is Debian's cloud kernel, which lacks DRM and I2C that the driver needs",
                 facts.kernel,
-                "install linux-image-amd64, remove linux-image-cloud-amd64, reboot, and run the play again",
+                f"install linux-image-{architecture}, remove linux-image-cloud-{architecture}, reboot, and run the "
+                "play again",
             )
         )
     if facts.secure_boot and not facts.dkms_key_enrolled:
