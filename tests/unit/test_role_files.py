@@ -54,7 +54,14 @@ def gateway(**settings):
 def test_haproxys_configuration_is_validated_after_the_files_that_it_reads():
     tree = gateway()
     names = [Path(path).name for path in tree["files"]]
-    assert names == ["hold.lua", "request.lua", "models.json", "haproxy.cfg.in", "roundhouse-gateway.service"]
+    assert names == [
+        "engine.lua",
+        "hold.lua",
+        "request.lua",
+        "models.json",
+        "haproxy.cfg.in",
+        "roundhouse-gateway.service",
+    ]
     for entry in tree["files"].values():
         if isinstance(entry, dict):
             kind, name = next((kind, entry[kind]) for kind in ("template", "source") if kind in entry)

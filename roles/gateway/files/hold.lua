@@ -102,7 +102,7 @@ local function wait(txn, agent, id, one)
     if REFUSED[now] then return now end
     if keys and not keys:lookup(hash) then return "key" end
     if one.leaves then return "full" end
-    if now == "on" and txn.f:nbsrv(agent) > 0 then return nil end
+    if now == "on" and txn.f:nbsrv(agent) > 0 and engine_is_own(agent) then return nil end
     one.at, held[agent][id] = now_ms(), one
     if one.at - one.begun >= longest_ms then return "late" end
     -- After a reload this worker checks no engine any more; the next worker does.
@@ -197,7 +197,7 @@ core.register_filter("told", Told, function(made) return made end)
 
 -- The state of an agent, in the command's terms.
 core.register_fetches("state", function(txn, agent)
-  local now, up = route(agent), txn.f:nbsrv(agent) > 0
+  local now, up = route(agent), txn.f:nbsrv(agent) > 0 and engine_is_own(agent)
   if now == "on" then return up and "ready" or "starting" end
   if now == "wait" then return up and "draining" or "starting" end
   return now == "failed" and "failed" or "stopped"
