@@ -364,7 +364,7 @@ def test_every_setting_becomes_the_engines_own_option():
         **{"max-num-seqs": 16, "max-num-batched-tokens": 4096, "generation-config": "vllm"},
         "override-generation-config": {"temperature": 0.3, "top_p": 0.95},
         **{"shutdown-timeout": 30, "fail-on-environ-validation": True, "no-enable-prefix-caching": True},
-        "disable-access-log-for-endpoints": "/health,/metrics",
+        **{"disable-access-log-for-endpoints": "/health,/metrics", "allowed-media-domains": ["no-domain.invalid"]},
         **{"kv-cache-dtype": "fp8", "attention-backend": "TRITON_ATTN"},
         **{"enforce-eager": True, "enable-auto-tool-choice": True},
         "tool-call-parser": "hermes",

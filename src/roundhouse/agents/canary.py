@@ -36,7 +36,7 @@ TIMEOUT_SECONDS = 60.0
 _ANSWERS_SECONDS = 10.0
 _DYING_SECONDS = 3.0
 # Options of vLLM that do not change an answer.
-_NOT_THE_ANSWER = ("host", "port", "shutdown-timeout", "disable-access-log-for-endpoints")
+_NOT_THE_ANSWER = ("host", "port", "shutdown-timeout", "disable-access-log-for-endpoints", "allowed-media-domains")
 
 
 class ChangedAnswer(RoundhouseError):

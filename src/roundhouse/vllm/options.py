@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # and still answer it with 200 (seen with both SIGTERM and SIGINT).
 SHUTDOWN_TIMEOUT_SECONDS = 30
 CPU_KV_CACHE_GIB = 1
+# vLLM fetches an image from any URL of a request, also from loopback. No list means any domain, so the list has one
+# that does not exist (RFC 6761). Images in the request itself, as data: URLs, need no domain.
+NO_DOMAIN = "no-domain.invalid"
 # Keeps vLLM's fusion of kernels (combo kernels), but disables the trial run of each fusion. Also disables tuning at
 # compile time (torch/_inductor/standalone_compile.py enables it); kernels are tuned at their first run. Trials and
 # tuning allocate random copies of a kernel's inputs, such as the embedding table, while the engine measures its memory.
@@ -84,6 +87,7 @@ def config(agent: Served, decided: Limits, place: Place, *, eager: bool) -> Engi
         # vLLM refuses to start with an unknown VLLM_* variable instead of ignoring it.
         "fail-on-environ-validation": True,
         "disable-access-log-for-endpoints": "/health,/metrics",
+        "allowed-media-domains": [NO_DOMAIN],
     }
     options["enable-prefix-caching" if agent.get("enable_prefix_caching", True) else "no-enable-prefix-caching"] = True
     if decided["kv_cache_dtype"] != "auto":
