@@ -38,6 +38,7 @@ host: 0.0.0.0
 port: {PORT}
 max-model-len: 4096
 max-num-seqs: 8
+max-logprobs: 30
 enforce-eager: true
 enable-auto-tool-choice: true
 tool-call-parser: hermes

@@ -163,6 +163,8 @@ def _entry(agent: WantedAgent, decided: Decided, settings: Settings, host: Host)
         "after": [],
     }
     entry = cast("Agent", base)
+    if passed := agent.get("engine_options"):
+        entry["engine_options"] = passed
     if contained:
         image = compose.Image(settings.image or "", None if settings.image_has_engine else settings.engine_path)
         entry["compose_path"] = f"{CONFIG_FOLDER}/{name}.compose.yaml"

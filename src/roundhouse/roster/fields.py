@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..catalog.recipes import RECIPES
 from ..util.suggest import RENAMED, did_you_mean
+from ..vllm import engine_options
 from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 
 if TYPE_CHECKING:
@@ -197,4 +198,5 @@ RULES: dict[str, Rule] = {
         "write the name of a vLLM parser, such as hermes for Qwen models",
     ),
     "speculative_config": _speculative,
+    "engine_options": engine_options.problems,
 }

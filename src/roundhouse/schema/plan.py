@@ -127,7 +127,8 @@ class Agent(AgentBase, total=False):
     """One agent of the plan. plan/deployed.load adds keys that an earlier version did not write; others need .get."""
 
     compose_path: str  # only with runtime compose
-    compose: ComposeFile  # likewise
+    compose: ComposeFile  # likewise.
+    engine_options: dict[str, object]  # only if the roster has some. They are in `config` too.
     # Limits that the planner does not write: test suites put them into plan.json.
     canary_timeout_seconds: float
     free_timeout_seconds: float

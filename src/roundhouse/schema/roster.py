@@ -50,6 +50,7 @@ class Served(_Served, total=False):
     enable_prefix_caching: bool  # absent: true
     tool_call_parser: str  # the name of a parser of vLLM
     speculative_config: Speculation
+    engine_options: dict[str, object]  # vLLM's options by name, without -- (vllm/engine_options.py)
 
 
 class _WantedAgent(Served):

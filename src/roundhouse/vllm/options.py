@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
+from . import engine_options
 from . import kernels as vllm_kernels
 from .formats import Capability
 
@@ -100,6 +101,7 @@ def config(agent: Served, decided: Limits, place: Place, *, eager: bool) -> Engi
         # The draft is loaded from a local folder of that revision, so vLLM needs no revision.
         settings = {name: value for name, value in speculative.items() if name != "revision"}
         options["speculative-config"] = settings | ({"model": place.draft_path} if place.draft_path else {})
+    options |= engine_options.as_config(agent.get("engine_options", {}))
     return {name: value for name, value in options.items() if value is not None}
 
 
