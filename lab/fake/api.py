@@ -42,7 +42,10 @@ class Api(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer a completion."""
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        raw = self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}"
+        if self.engine.role and self.path in ("/v1/chat/completions", "/v1/completions"):
+            raw = self.engine.role(self.path, raw) or raw
+        body = json.loads(raw)
         chat = self.path == "/v1/chat/completions"
         length = max(len(prompt.split()) for prompt in text.prompts(body) or [""])
         if self.path == "/tokenize":

@@ -90,8 +90,8 @@ def test_the_list_has_the_formats_of_the_kv_cache():
             {"kv-cache-memory-bytes": 9},
             "but the plan sets it from gpu_memory_utilization: remove it, and write gpu_memory_utilization.",
         ),
-        ({"host": "0.0.0.0"}, "an engine listens only on loopback."),  # noqa: S104 - refused
-        ({"middleware": ["m.M"]}, "it runs code from outside vLLM, which Roundhouse does not do."),
+        ({"host": "192.0.2.1"}, "an engine listens only on loopback."),
+        ({"middleware": ["m.M"]}, "it runs code from outside vLLM, and Roundhouse runs only its own."),
         ({"kv-offloading-size": 8}, "it takes memory of the host or a second copy on the card"),
         ({"mamba-ssm-cache-dtype": "float16"}, "it changes the size of the KV cache or of a sequence's state"),
     ],

@@ -362,7 +362,7 @@ def test_every_setting_becomes_the_engines_own_option():
         **{"model": "/srv/m/Qwen/Qwen3-8B/main", "served-model-name": "dev", "host": "127.0.0.1", "port": 8001},
         **{"max-model-len": 4096, "gpu-memory-utilization": 0.95, "quantization": "fp8_per_channel"},
         **{"max-num-seqs": 16, "max-num-batched-tokens": 4096, "generation-config": "vllm"},
-        "override-generation-config": {"temperature": 0.3, "top_p": 0.95},
+        "middleware": "roundhouse_roles.RoleDefaults",
         **{"shutdown-timeout": 30, "fail-on-environ-validation": True, "no-enable-prefix-caching": True},
         "disable-access-log-for-endpoints": "/health,/metrics",
         **{"kv-cache-dtype": "fp8", "attention-backend": "TRITON_ATTN"},

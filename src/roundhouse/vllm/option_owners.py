@@ -56,7 +56,7 @@ _PASSED = {
 _STARTS = "Roundhouse sets it, because its commands read the engine's log, metrics and end"
 _LISTENS = "it opens a connection that the gateway does not guard, and an engine listens only on loopback"
 _GUARDS = "the gateway has the keys, TLS and the checks of a request: set gateway_listen, and use `roundhouse keys`"
-_CODE = "it runs code from outside vLLM, which Roundhouse does not do"
+_CODE = "it runs code from outside vLLM, and Roundhouse runs only its own"
 _REQUESTS = "it lets a request of any client load code, tensors, files or other hosts' data"
 _FOLDER = "the model's folder has it: change the folder's own file, and name the folder in models"
 _SPLIT = "the plan splits a model by tensor parallelism alone: write gpus"
@@ -83,7 +83,7 @@ _REFUSED = {
     "trust-request-chat-template trust-request-mm-kwargs allowed-local-media-path allowed-media-domains "
     "enable-prompt-embeds enable-mm-embeds prefix-caching-hash-algo enable-trace-replay": _REQUESTS,
     "chat-template tokenizer hf-config-path hf-overrides config-format ignore-patterns download-dir": _FOLDER,
-    "generation-config": "only the roster sets the sampling: write temperature and top_p",
+    "generation-config": "only the roster sets the sampling: write temperature, top_p and the other settings of a role",
     "dtype attention-backend attention-config kernel-config ir-op-priority": "the plan chooses it for the card and for "
     "kv_cache_dtype",
     "shutdown-timeout fail-on-environ-validation disable-access-log-for-endpoints disable-log-stats log-level "

@@ -40,7 +40,8 @@ class Place(NamedTuple):
     """The host-specific values of an engine; `draft_path` is None without a draft model.
 
     `capability` is that of the engine's oldest card, None without a card or if unknown. `kernels` is true if
-    FlashInfer's compiled kernels are installed (kernels.py).
+    FlashInfer's compiled kernels are installed (kernels.py). `middleware` is the import path of the class that adds the
+    role's defaults to requests; without it the engine itself has the sampling.
     """
 
     accelerator: str
@@ -50,6 +51,7 @@ class Place(NamedTuple):
     draft_path: str | None = None
     capability: Capability | None = None
     kernels: bool = False
+    middleware: str | None = None
 
 
 class Limits(TypedDict):
@@ -80,12 +82,15 @@ def config(agent: Served, decided: Limits, place: Place, *, eager: bool) -> Engi
         "max-num-batched-tokens": decided["max_num_batched_tokens"],
         # Only the roster sets the sampling: "vllm" ignores the model's own generation_config.json.
         "generation-config": "vllm",
-        "override-generation-config": {"temperature": agent["temperature"], "top_p": agent["top_p"]},
         "shutdown-timeout": SHUTDOWN_TIMEOUT_SECONDS,
         # vLLM refuses to start with an unknown VLLM_* variable instead of ignoring it.
         "fail-on-environ-validation": True,
         "disable-access-log-for-endpoints": "/health,/metrics",
     }
+    if place.middleware:
+        options["middleware"] = place.middleware
+    else:
+        options["override-generation-config"] = {"temperature": agent["temperature"], "top_p": agent["top_p"]}
     options["enable-prefix-caching" if agent.get("enable_prefix_caching", True) else "no-enable-prefix-caching"] = True
     if decided["kv_cache_dtype"] != "auto":
         options["kv-cache-dtype"] = decided["kv_cache_dtype"]
