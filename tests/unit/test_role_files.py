@@ -31,7 +31,7 @@ def plan(runtime="native"):
     return build.build(roster, settings, Host(means=compose.Means()))
 
 
-@pytest.mark.parametrize(("runtime", "each"), [("native", 2), ("compose", 3)])
+@pytest.mark.parametrize(("runtime", "each"), [("native", 4), ("compose", 5)])
 def test_each_agents_files_are_staged_and_the_plan_is_last(runtime, each):
     made = plan(runtime)
     tree = agent_files.build(made, "/staged")
