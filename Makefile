@@ -87,6 +87,16 @@ bench: setup ## Run the benchmarks of commands, plan and switch
 	benchmarks/plan.py
 	benchmarks/switch.py
 
+bench-gateway: setup ## Compare the gateway with an HAProxy that only forwards, and hold 1,000 requests (needs an idle machine)
+	benchmarks/gateway.py
+	benchmarks/gateway_rate.py
+	benchmarks/gateway_held.py
+
+bench-gateway: setup ## Compare the gateway with an HAProxy that only forwards, and hold 1,000 requests (needs an idle machine)
+	benchmarks/gateway.py
+	benchmarks/gateway_rate.py
+	benchmarks/gateway_held.py
+
 bench-host: setup ## Measure unchanged runs of site.yml and of the host roles, in units of an Ansible ping
 	@lab/docker.sh
 	$(LAB) benchmarks/site_run.py

@@ -27,7 +27,7 @@ CAUSES = "See [Causes](causes.md)."
 COMPUTED = {
     "canary_no_answer": ("An engine is ready and does not answer its canary.", "See `roundhouse logs AGENT`."),
     "card_unusable": (
-        "AGENT cannot start, because a card of it is lost, has no driver, or is in MIG mode; the text names it.",
+        "AGENT cannot start, because a card of it is lost, too old, in MIG mode, or has no driver; the text names it.",
         "Reboot the host for a lost card, run `ansible-playbook site.yml` without a driver, or turn MIG off.",
     ),
     "choice_invalid": ("NAME is VALUE, which is not one of its values.", "Write one of CHOICES."),

@@ -26,8 +26,7 @@ if ! docker image inspect "$base" >/dev/null 2>&1; then
       fi
       apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends mmdebstrap >&2
     fi
-    # shellcheck disable=SC2016 # apt expands it, not the shell
-    mirror=$(apt-get indextargets 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' --format '$(REPO_URI)' | head -n 1)
+    mirror=$("$(dirname "$0")/mirror.sh")
     # The archive goes through a file, because a pipe would import an incomplete archive after a failure.
     root=$(mktemp --suffix=.tar)
     trap 'rm -f "$root"' EXIT

@@ -20,6 +20,9 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
 fi
 
 lab/programs.sh
+if command -v apt-get >/dev/null; then
+  lab/haproxy.sh >/dev/null || log "without HAProxy 3.0, the fuzzer of the gateway runs against the installed release alone"
+fi
 
 root=$PWD
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/roundhouse

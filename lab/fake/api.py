@@ -25,6 +25,16 @@ class Api(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     engine: Engine
 
+    def handle_one_request(self) -> None:
+        """Wait for the next request as long as vLLM, which closes a connection that is idle for longer."""
+        self.connection.settimeout(float(os.environ.get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "5")))
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        """Read a request whose first line has arrived, without that limit."""
+        self.connection.settimeout(None)
+        return super().parse_request()
+
     def do_GET(self) -> None:
         """Answer a request about the engine."""
         engine = self.engine
@@ -42,7 +52,10 @@ class Api(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer a completion."""
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        raw = self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}"
+        if self.engine.role and self.path in ("/v1/chat/completions", "/v1/completions"):
+            raw = self.engine.role(self.path, raw) or raw
+        body = json.loads(raw)
         chat = self.path == "/v1/chat/completions"
         length = max(len(prompt.split()) for prompt in text.prompts(body) or [""])
         if self.path == "/tokenize":

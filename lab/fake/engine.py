@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import text
@@ -42,6 +42,7 @@ class Engine:
         self.crashed = threading.Event()
         self.looks = self.read_until = 0  # requests for /metrics so far, and the one at which a long prompt is read
         self.told = ""
+        self.role: Callable[[str, bytes], bytes | None] | None = None  # adds the defaults of the role to a body
 
     def tokens(self, prompt: str, sampling: Sampling, choice: int) -> Iterator[Token | None]:
         """Yield the tokens of one choice at the engine's speed, the last with its reason; None while it waits.

@@ -135,6 +135,10 @@ options:
         description: Whether conflicting packages may be removed.
         type: bool
         default: false
+      index:
+        description: Whether to read the index of each enabled repository first, so that an error states the reason.
+        type: bool
+        default: false
   docker_daemon:
     description:
       - Keys to merge into Docker's daemon.json; keys of others stay. The engine checks the file first, where it can; it
@@ -275,6 +279,7 @@ DNF = {
     "repositories": {"type": "list", "elements": "str", "default": []},
     "stream": {"type": "str", "default": ""},
     "erase": {"type": "bool", "default": False},
+    "index": {"type": "bool", "default": False},
 }
 DOCKER_DAEMON = {
     "owner": {"type": "str", "required": True},

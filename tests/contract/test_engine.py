@@ -20,11 +20,14 @@ from roundhouse import pins
 from roundhouse.agents import canary, watchdog
 from roundhouse.errors import RoundhouseError
 from roundhouse.paths import CHECKOUT as ROOT
+from roundhouse.plan import roles
 from roundhouse.state import start_phases
+from roundhouse.vllm import middleware
 from roundhouse.vllm import options as vllm_options
 from roundhouse.vllm.client import Engine
 
 NAME, PORT = "dev", 8001
+MODULE = roles.MIDDLEWARE.partition(".")[0]
 READY_SECONDS = 240
 # The fake engine waits while this file exists; the real one is slow enough by itself.
 LOADS, ANSWERS, CORE = "/run/loads", "/run/answers", "/run/core-stopped"
@@ -38,13 +41,17 @@ host: 0.0.0.0
 port: {PORT}
 max-model-len: 4096
 max-num-seqs: 8
+max-logprobs: 30
 enforce-eager: true
 enable-auto-tool-choice: true
 tool-call-parser: hermes
 shutdown-timeout: {ANSWER_SECONDS}
 generation-config: vllm
 disable-access-log-for-endpoints: /health,/metrics
+middleware: {roles.MIDDLEWARE}
 """
+# The folder of the role's middleware and of its defaults, which are empty until a test writes some.
+ROLE = "/opt/role"
 
 
 class Host:
@@ -63,6 +70,10 @@ class Host:
         # The same environment as in a plan, because a container of this image has no compiler.
         planned = vllm_options.environment("cpu", [0], READY_SECONDS, eager=True)
         command += [f"--env={name}={value}" for name, value in planned.items()]
+        command += [
+            f"--env=PYTHONPATH={ROLE}",
+            f"--volume={ROOT}/src/roundhouse/vllm/middleware.py:{ROLE}/{MODULE}.py:ro",
+        ]
         command += [f"--volume={ROOT}/lab/fake:/opt/lab-engine/bin:ro"]
         command += ["--volume=roundhouse-lab-engine:/opt/roundhouse/engine:ro"]
         command += ["--volume=roundhouse-lab-models:/srv/lab/models:ro", image.stdout.split()[-1], "sleep", "infinity"]
@@ -76,6 +87,7 @@ class Host:
             self.run(f"mkdir /etc/lab-engine && echo {options} > /etc/lab-engine/{NAME} && touch {LOADS}")
         else:  # roles/engine installs it on a host
             self.run("apt-get update -qq && apt-get install -qq -y --no-install-recommends libnuma1")
+        self.set_role({})
         self.run(
             f"cat > /tmp/dev.yaml <<'X'\n{CONFIG}\nX\n(cat /tmp/dev.yaml; echo 'max-model-length: 3') > /tmp/bad.yaml"
         )
@@ -84,6 +96,11 @@ class Host:
         """Run a shell command in the container; return its output."""
         words = ["docker", "exec", self.name, "sh", "-c", command]
         return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+    def set_role(self, defaults):
+        """Replace the defaults of the agent's role, as a deployment does."""
+        text = json.dumps({NAME: defaults})
+        self.run(f"echo '{text}' > {ROLE}/aside && mv {ROLE}/aside {ROLE}/{middleware.FILE.name}")
 
     def stop_core(self):
         """Stop the core, while the API server runs."""
@@ -248,6 +265,45 @@ def test_6_a_stream_is_complete(client, engine, chat):
     assert "".join(text for text, _ in got)
     assert got[-1][1] in ("length", "stop")
     assert all(reason is None for _, reason in got[:-1])
+
+
+@pytest.fixture
+def role(host):
+    """Return a function that sets the defaults of the role; afterwards there are none."""
+    yield host.set_role
+    host.set_role({})
+
+
+def test_6_a_role_has_its_own_sampling_prompt_and_limit_without_a_restart(client, engine, role):
+    def say(**own):
+        asked = {"model": NAME, "messages": [{"role": "user", "content": "go on"}], "extra_body": {"ignore_eos": True}}
+        answer = client.chat.completions.create(**asked, **own)
+        return answer.choices[0].message.content, answer.usage.prompt_tokens, answer.usage.completion_tokens
+
+    greedy, bare, _ = say(temperature=0, max_tokens=8)
+    role({"sampling": {"temperature": 0}, "max_tokens": 8})
+    assert say() == (greedy, bare, 8)
+    assert say(max_tokens=5)[2] == 5
+    assert say(temperature=2, seed=1)[0] != greedy
+    role({"sampling": {"temperature": 2, "seed": 1}, "max_tokens": 8, "system_prompt": "You review code."})
+    prompted = say()
+    assert prompted[1] > bare
+    assert prompted[0] != greedy
+    assert say(temperature=0)[1] == prompted[1]
+    assert say()[0] == prompted[0]
+
+
+def test_6_a_roles_limit_of_tokens_never_refuses_a_request(client, engine, role):
+    role({"sampling": {"temperature": 0}, "max_tokens": 100_000})
+    answer = client.completions.create(model=NAME, prompt="The", extra_body={"stop": ["e"]})
+    assert answer.choices[0].finish_reason in ("stop", "length")
+
+
+def test_6_a_stream_has_the_defaults_of_the_role(client, engine, role):
+    role({"sampling": {"temperature": 0}, "max_tokens": 3})
+    events = [*client.completions.create(model=NAME, prompt="go on", stream=True, extra_body={"ignore_eos": True})]
+    assert events[-1].choices[0].finish_reason == "length"
+    assert 1 <= len(events) <= 4
 
 
 def test_6_no_request_crashes_the_engine(host, engine, subtests):

@@ -1,15 +1,12 @@
 """The pinned vLLM parses every configuration that a plan can contain to the intended values.
 
-The parser is that of the lab's engine; `make test` fills its volume first.
+The parser is that of the lab's engine (pinned_vllm.py).
 """
-
-import json
-import subprocess
 
 import pytest
 import yaml
+from pinned_vllm import answer
 
-from roundhouse import pins
 from roundhouse.catalog.gpus import HostCard
 from roundhouse.paths import CHECKOUT as ROOT
 from roundhouse.plan import build, decide
@@ -37,6 +34,11 @@ EVERYTHING = {
         "prompt_lookup_max": 4,
         "prompt_lookup_min": 2,
     },
+    "engine_options": {
+        "max-logprobs": 50,
+        "async-scheduling": False,
+        "default-chat-template-kwargs": {"enable_thinking": False},
+    },
 }
 DRAFTED = EVERYTHING | {
     "name": "drafted",
@@ -49,15 +51,7 @@ DRAFTED = EVERYTHING | {
 
 def understood(configs):
     """Return the results of vLLM's own parser for the configurations."""
-    image = subprocess.run([ROOT / "lab/image.sh", "bookworm"], capture_output=True, text=True, check=True)
-    engine = pins.engine_path("cpu", "python3.11")
-    command = ["docker", "run", "--rm", "--interactive", "--network=none"]
-    command += ["--volume=roundhouse-lab-engine:/opt/roundhouse/engine:ro"]
-    command += [f"--volume={ROOT}/tests/contract:/contract:ro"]
-    command += [image.stdout.split()[-1], f"{engine}/bin/python", "/contract/parse_flags.py"]
-    done = subprocess.run(command, input=json.dumps(configs), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return answer("parse_flags.py", configs)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +75,8 @@ def test_vllm_parses_each_configuration_to_the_intended_values(agents):
         assert {name: parsed[name] for name in config if not name.startswith("no-")} == {
             name: value for name, value in meant.items() if not name.startswith("no-")
         }
-        if "no-enable-prefix-caching" in config:
-            assert parsed["enable-prefix-caching"] is False
+        for name in config:
+            assert not name.startswith("no-") or parsed[name.removeprefix("no-")] is False
 
 
 def test_vllm_refuses_an_option_that_it_does_not_have(agents):

@@ -83,6 +83,7 @@ class Described(NamedTuple):
     card: str | None = "2d04"
     card_driver: str | None = None
     second: str | None = None  # another card
+    second_driver: str | None = None
     packages: Mapping = NOTHING
     states: Mapping = NOTHING  # package -> dpkg's status letters; the default is installed
     docker: str | None = None  # the version of the engine that answers
@@ -137,7 +138,7 @@ class Described(NamedTuple):
         if self.card:
             machine.card(self.card, driver=self.card_driver)
         if self.second:
-            machine.card(self.second, address="0000:02:00.0")
+            machine.card(self.second, address="0000:02:00.0", driver=self.second_driver)
         if self.loaded:
             machine.module(self.loaded, kernel=self.kernel or machine.running)
             machine.load(self.loaded, device=self.card)

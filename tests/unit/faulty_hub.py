@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import importlib.util
 import json
 import os
@@ -175,12 +177,27 @@ class FaultyHandler(peer_server.Handler):
                 self.reply(b"<html>Log in</html>", 200, {"Content-Type": "text/html; charset=utf-8"})
             elif self.broken and self.broken.kind == "empty":  # a page without entries that names another page
                 self.reply(b"[]", 200, {"Link": f'<{self.server.url}{self.path}>; rel="next"'})
+            elif self.broken and self.broken.kind in ("drip_head", "drip_body", "flood"):
+                self.send_without_end(self.broken.kind)
+            elif self.broken and self.broken.kind == "compressed":
+                self.reply(gzip.compress(b"[]"), 200, {"Content-Encoding": "gzip"})
             elif self.broken and self.broken.kind == "status":
                 wait = {"Retry-After": str(self.broken.how["wait"])} if "wait" in self.broken.how else {}
                 self.reply(b"{}", int(self.broken.how["code"]), wait)
             else:
                 super().answer(verb, model, revision, name)
         self.server._log.append(Sent(self.command, self.path, self.start, self.size, given))
+
+    def send_without_end(self, kind):
+        """Send a header or a body, byte by byte or as fast as the client reads, until the client disconnects."""
+        self.close_connection = True
+        body = b"\r\nContent-Type: application/json\r\n\r\n["
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: " + (b"" if kind == "drip_head" else body))
+        end = time.monotonic() + GONE_MILLISECONDS / 1000
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while time.monotonic() < end:
+                self.wfile.write(b" " * MIB if kind == "flood" else b" ")
+                time.sleep(0 if kind == "flood" else 0.05)
 
     def send_file(self, path, file, revision):
         kind = self.broken.kind if self.broken else None

@@ -48,6 +48,12 @@ def version():
     return tuple(map(int, told.split()[2].partition("-")[0].split(".")[:2]))
 
 
+def folder_of_3_0():
+    """Return the folder of Debian 13's HAProxy, None where `make setup` did not unpack it."""
+    done = subprocess.run([ROOT / "lab/haproxy.sh", "--cached"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
 def create_files(folder, monkeypatch):
     """Give the gateway's files a folder of their own, with the group of whoever runs the tests; dev is active."""
     monkeypatch.setattr(gateway_config, "FOLDER", str(folder))

@@ -34,6 +34,8 @@ GPU = {
     "number": 0,
     "uuid": "GPU-5f1c",
     "driver": "nvidia",
+    "architecture": "blackwell",
+    "compute_capability": [12, 0],
     "error": None,
     "mig": False,
     "unified": False,
@@ -43,7 +45,7 @@ GPU = {
 FACTS = {"gpus": [GPU], "driver_version": "580.150.01", "nvml": {"driver_version": "580.150.01", "error": None}}
 LIVE = {"use_percent": 97, "temperature_celsius": 61, "power_watts": 142.4, "power_limit_watts": 180.0}
 
-# The rows of a host that preflight accepts.
+# The rows of a host that preflight accepts. test_preflight_hosts.py compares them with those of a described host.
 ROWS = (
     Row("system", "Ubuntu 24.04.3 LTS, x86_64"),
     Row("kernel", "6.8.0-87-generic"),
@@ -52,22 +54,31 @@ ROWS = (
     Row("Secure Boot", "on"),
     Row(
         "users of the cards",
-        "0.4 GiB in use",
-        warnings=["A display uses some memory of card 0000:01:00.0, which agents lack."],
+        "1.3 GiB in use",
+        warnings=["A desktop (Xorg, gnome-shell) uses 0.8 GiB of card 0000:01:00.0; the plan leaves memory for it."],
     ),
-    Row("packages of others", "nvidia-driver-580-open 580.173.02-0ubuntu0.24.04.1, docker-ce 29.6.1"),
+    Row("packages of others", "nvidia-driver-580-open 580.173.02-0ubuntu0.24.04.1"),
     Row(
         "driver",
         "580.173.02, ok",
         action="keep",
         reason="The driver 580.173.02 works. It is not changed: this role did not install nvidia-driver-580-open.",
     ),
-    Row("container engine", "none", action="install", reason="Docker is installed from docker: docker-ce."),
+    Row(
+        "container engine",
+        "none",
+        action="install",
+        reason="Docker is installed from docker: docker-ce, docker-ce-cli, containerd.io, docker-buildx-plugin, "
+        "docker-compose-plugin.",
+    ),
     Row("container toolkit", "none", action="install", reason="NVIDIA container toolkit 1.20.1, cdi."),
+    Row("Ansible's Python", "3.12"),
     Row("disk", "311.2 GiB free for models (/var/lib/roundhouse/models)"),
     Row("ports", "8000, 8001, 8002, 8080"),
     Row("agents", "architect, dev, po"),
 )
+OF_THE_MACHINE = ("memory", "Ansible's Python", "disk", "ports", "agents")  # rows that a described host does not have
+DESKTOP_GIB = 0.81  # of these rows' card
 
 
 class Streaming(Api):

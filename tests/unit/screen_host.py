@@ -18,7 +18,7 @@ from pathlib import Path
 
 import screen_facts
 from small_server import served
-from test_plan_build import build, written
+from test_plan_build import build, host, written
 
 from roundhouse.agents import answers, canary, drain, gpu_memory, gpu_usage
 from roundhouse.bench import run as bench_run
@@ -29,7 +29,7 @@ from roundhouse.doctor import diagnosis
 from roundhouse.gateway import keys
 from roundhouse.host import driver, gpu, journal, systemd
 from roundhouse.paths import CHECKOUT
-from roundhouse.plan import deployed, measured, plan_sets, report
+from roundhouse.plan import decide, deployed, measured, plan_sets, report
 from roundhouse.provision import preflight_table
 from roundhouse.state import history, serving
 from roundhouse.switch import transaction
@@ -246,9 +246,11 @@ def check(folder, plan):
 
 def run(folder, running, words):
     """Run a command, and return its exit status."""
-    plan = written(build())
     if words == ["check"]:
-        return check(folder, plan)
+        (card,) = host().cards
+        card = card._replace(shared_display=True, desktop_gib=screen_facts.DESKTOP_GIB)
+        return check(folder, written(build(on=decide.Host((card,)))))
+    plan = written(build())
     sys.argv = ["roundhouse", *words]
     if words[0] in ("models", "verify"):
         plan["models_store"] = str(folder / "store")

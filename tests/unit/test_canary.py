@@ -57,3 +57,7 @@ def test_another_question_leads_to_another_reference_answer(engine, monkeypatch,
 
 def test_another_engine_leads_to_another_reference_answer(engine):
     assert canary.verify(PLAN | {"engine_path": "/opt/2"}, AGENT) == "no"
+
+
+def test_another_role_leads_to_another_reference_answer(engine):
+    assert canary.verify(PLAN, AGENT | {"role_defaults": {"sampling": {}, "system_prompt": "You plan."}}) == "no"

@@ -1,5 +1,7 @@
 """The checkup of a host reports a finding from two sources once, and nothing if nothing is known."""
 
+import gpu_facts
+
 from roundhouse.agents import kernel_log
 from roundhouse.checkup import checkup
 from roundhouse.doctor.diagnosis import Finding
@@ -45,3 +47,9 @@ def test_a_gateway_that_is_down_is_reported(monkeypatch):
     assert list(checkup._gateway({"gateway_port": None})) == []
     monkeypatch.setattr(systemd, "state", {"roundhouse-gateway.service": "ready"}.get)
     assert list(checkup._gateway({"gateway_port": 8080})) == []
+
+
+def test_a_card_that_is_only_too_old_for_agents_gives_no_finding():
+    old = gpu_facts.driven(0, device_id="1b80", compute_capability=[6, 1])
+    assert list(checkup._cards(None, gpu_facts.answered(old, gpu_facts.driven(1)))) == []
+    assert [found.code for found in checkup._cards(None, gpu_facts.answered(gpu_facts.lost()))] == ["card_lost"]

@@ -74,6 +74,9 @@ def test_a_container_counts_its_own_cards_from_0():
 def test_only_its_own_cache_and_tmp_are_writable_and_nothing_is_root_s():
     made = service(build(Means()))
     assert [each["target"] for each in made["volumes"] if not each.get("read_only")] == ["/var/cache/roundhouse/dev"]
+    # The folder, because a mounted file would stay the old one after its replacement.
+    assert "/etc/roundhouse/roles/dev" in [each["source"] for each in made["volumes"]]
+    assert made["environment"]["PYTHONPATH"] == "/etc/roundhouse/roles/dev"
     assert (made["read_only"], made["cap_drop"], made["restart"]) == (True, ["ALL"], "no")
     assert made["security_opt"] == ["no-new-privileges:true"]
     assert 1000 < made["pids_limit"] <= 32768

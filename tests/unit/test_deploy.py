@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from refusal import refused
 from test_switch import FakeHost
 
 from roundhouse.agents import canary as agents_canary
@@ -12,7 +13,7 @@ from roundhouse.errors import RoundhouseError, UsageError
 from roundhouse.gateway import config as gateway_config
 from roundhouse.gateway import haproxy, on_demand
 from roundhouse.host import journal, systemd
-from roundhouse.plan import deployed, measured, plan_sets
+from roundhouse.plan import deployed, measured, plan_sets, roles
 from roundhouse.state import history, serving
 from roundhouse.switch import deploy, deploy_journal, deploy_preview, resume, transaction
 from roundhouse.vllm.client import Answer, Load
@@ -48,16 +49,19 @@ def rivals(name, cards):
 def stage(tmp_path):
     """Return a function that writes a plan's files to a folder and reads them, as the role and the command do."""
 
-    def write(engine="/opt/1", names=NAMES, second_card=(), **settings):
+    def write(engine="/opt/1", names=NAMES, second_card=(), role=None, **settings):
         made = planned(tmp_path, engine, names, second_card, **settings)
         folder = tmp_path / "staged"
         for agent in made["agents"]:
             root = folder / "agents" / agent["name"]
             unit = f"{tmp_path}/units/{agent['unit']}".lstrip("/")
+            if role:
+                agent["role_defaults"] = role
             rivals = "".join(f"Conflicts={name}\n" for name in agent["conflicts"])
             for path, text in (
                 (agent["config_path"].lstrip("/"), json.dumps(agent["config"])),
                 (unit, f"[Unit]\n{rivals}[Service]\nExecStart={engine}\n"),
+                *((path.lstrip("/"), text) for path, text in roles.files(agent).items()),
             ):
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_text(text)
@@ -102,6 +106,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
     monkeypatch.setattr(systemd, "FOLDER", f"{tmp_path}/units")
     monkeypatch.setattr(deployed, "PATH", tmp_path / "plan.json")
+    monkeypatch.setattr(roles, "FOLDER", f"{tmp_path}/roles")
     monkeypatch.setattr(plan_sets, "FOLDER", tmp_path / "plans")
     monkeypatch.setattr(serving, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(serving, "FOLDER", tmp_path / "state")
@@ -186,6 +191,35 @@ def test_another_agent_in_the_roster_restarts_none(host, stage):
     assert (put(found)["changed"], host.happened) == ([], ["reload"])
     assert not found.restarts("architect")
     assert stage("/opt/1", max_num_seqs=1).restarts("architect")
+
+
+def test_a_changed_role_is_put_in_place_without_a_restart(host, stage, tmp_path):
+    put(stage(role={"sampling": {"temperature": 0.3}}))
+    host.happened.clear()
+    found = stage(role={"sampling": {"temperature": 0.9}, "system_prompt": "You plan."})
+    assert deploy_preview.next_run.differences(plan_sets.on_host().plan, found.plan) == [
+        f"{name}: {change}"
+        for name in NAMES
+        for change in ("temperature: 0.3 -> 0.9", "system_prompt: none -> You plan.")
+    ]
+    done = put(found)
+    assert (done["moved"], done["changed"], host.happened) == (True, [], ["reload"])
+    held = json.loads((tmp_path / "roles/architect/defaults.json").read_text())
+    assert held == {"architect": {"sampling": {"temperature": 0.9}, "system_prompt": "You plan."}}
+    assert done["serving"] == ["architect"]
+
+
+def test_a_changed_middleware_restarts_the_agent(host, stage, tmp_path):
+    put(stage(role={"sampling": {}}))
+    (tmp_path / "roles/architect/roundhouse_roles.py").write_text("")
+    assert plan_sets.current()[0].restarts("architect")
+
+
+def test_a_set_without_the_middleware_of_its_agent_is_refused(host, stage, tmp_path):
+    stage(role={"sampling": {}})
+    next((tmp_path / "staged/agents/architect").rglob("roundhouse_roles.py")).unlink()
+    with refused("plan_file_lost", agent="architect"):
+        plan_sets.read(tmp_path / "staged")
 
 
 def test_an_agent_that_left_the_roster_is_stopped_and_removed(host, stage, tmp_path):

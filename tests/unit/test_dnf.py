@@ -274,6 +274,7 @@ def test_an_installation_records_new_names_first(host):
         "repositories": ["roundhouse-nvidia"],
         "stream": "",
         "erase": False,
+        "index": False,
     }
     assert host_files.install_by_dnf(options, check=True) == {"changed": True}
     assert host.calls() == []
@@ -289,10 +290,15 @@ def test_the_proxy_with_its_password_reaches_dnf(host, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     text = proxy.files("http://me:secret@proxy.lan:3128")[str(proxy.PATH)]["content"]
     (host.root / "proxy.env").write_text(text)
-    monkeypatch.setattr(os, "environ", dict(os.environ))
     host.program("rpm", "exit 0")
-    dnf_files.install_packages({"install": ["x"], "repositories": [], "stream": "", "erase": False}, check=False)
-    assert "https_proxy=http://me:secret@proxy.lan:3128" in (host.root / "environment").read_text()
+    wanted = {"install": [], "repositories": [], "stream": "", "erase": False, "index": False}
+    before = dict(os.environ)
+    for changes in ({"install": ["x"]}, {"index": True}):
+        monkeypatch.setattr(os, "environ", dict(before))
+        (host.root / "environment").unlink(missing_ok=True)
+        dnf_files.install_packages({**wanted, **changes}, check=False)
+        assert "https_proxy=http://me:secret@proxy.lan:3128" in (host.root / "environment").read_text()
+    assert host.calls()[-1].endswith("makecache")
     assert not any("secret" in call for call in host.calls())
 
 

@@ -43,6 +43,22 @@ def test_nouveau_may_hold_a_card_that_no_driver_supports(machine):
     assert machine.state()["state"] == "nouveau_bound"
 
 
+def test_a_virtual_machine_may_have_a_card_beside_the_drivers_own(machine):
+    machine.module("580.173.02")
+    machine.load("580.173.02")
+    machine.card("2684", address="0000:02:00.0", driver="vfio-pci")
+    assert machine.state()["state"] == "ok"
+    machine.card("2d04", driver="vfio-pci")
+    assert machine.state()["state"] == "nouveau_bound"
+
+
+def test_open_modules_may_leave_a_card_before_turing_to_nouveau(machine):
+    machine.module("580.173.02")
+    machine.load("580.173.02")
+    machine.card("1b06", address="0000:02:00.0", driver="nouveau")
+    assert machine.state()["state"] == "ok"
+
+
 def test_one_lost_card_of_two_leaves_the_driver_ok(machine):
     machine.module("580.173.02")
     machine.load("580.173.02")

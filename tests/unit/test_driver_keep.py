@@ -52,6 +52,15 @@ def test_a_working_driver_of_a_good_version_is_kept(choose, machine, loaded, way
     assert made.sentence.startswith(f"The driver {loaded} works. It is not changed: ")
 
 
+def test_a_container_whose_nvml_answers_needs_no_view_of_the_machines_module(machine):
+    seen = driver.inspect(machine.root)._replace(container="lxc", nvml_error=None, library="580.173.02")
+    wanted = Wanted("cuda", "auto", 580, "", "auto", PLATFORM, "Debian 13")
+    assert seen.loaded is None
+    assert driver_install.choose(seen, wanted, Packages({}, [], []), None).action == "skip"
+    old = seen._replace(library="570.211.01")
+    assert driver_install.choose(old, wanted, Packages({}, [], []), None).action == "refuse"
+
+
 def test_a_runfile_driver_below_the_minimum_names_its_own_removal(choose, machine):
     machine.write("usr/bin/nvidia-uninstall", "")
     made = choose("550.163.01", Packages({}, [], []))

@@ -58,6 +58,8 @@ def changes(draw):
         "tool_call_parser": lambda: draw.choice(["hermes", draw.text()]),
         "speculative_config": lambda: {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4},
         "policy": draw.text,
+        "system_prompt": draw.text,
+        "engine_options": lambda: {draw.choice(["reasoning-parser", "fingerprint-value", draw.text()]): draw.text()},
         "kv_cache_dtype": lambda: draw.choice(["fp8", draw.text()]),
         "port": draw.number,
         "max_model_len": draw.number,

@@ -192,6 +192,18 @@ def test_waiting_is_bounded_in_number(start_gateway):
     assert counts_of_refused(table) == {"full": 2, "off": 2}
 
 
+def test_the_control_services_question_about_900_waiting_requests_ends_no_worker(start_gateway):
+    table = start_gateway(waiting=1000)
+    table.publish(dev="wait:5")
+    with contextlib.ExitStack() as lines:
+        for _ in range(900):
+            lines.enter_context(send(table))
+        wait_for_waiting(900, "dev")
+        for _ in range(20):
+            assert haproxy.read(["dev"])["dev"].waiting == 900
+    assert "exited with code" not in table.log()
+
+
 def test_waiting_is_bounded_in_time(start_gateway):
     table = start_gateway(wait_seconds=1)
     table.publish(dev="wait:5")

@@ -1,4 +1,4 @@
-"""Send random requests to a real HAProxy with the role's templates.
+"""Send random requests to a real HAProxy with the role's templates: to the installed release, and to Debian 13's.
 
 The environment variables GATEWAY_FUZZ_SEED and GATEWAY_FUZZ_INPUTS change them.
 
@@ -21,7 +21,7 @@ from pathlib import Path
 import fuzzed_requests
 import pytest
 from clock import until
-from real_gateway import WAIT_SECONDS, create_files, starting
+from real_gateway import WAIT_SECONDS, create_files, folder_of_3_0, starting, version
 
 from roundhouse.gateway import config, haproxy, keys
 
@@ -58,9 +58,15 @@ class Engine(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def fuzzed(tmp_path, monkeypatch):
+@pytest.fixture(params=["installed", "3.0"])
+def fuzzed(tmp_path, monkeypatch, request):
     """Start a gateway beyond loopback with the engine of dev. A request for po waits, for at most a second."""
+    if request.param == "3.0":
+        if not (folder := folder_of_3_0()):
+            assert "CI" not in os.environ, "lab/haproxy.sh did not get HAProxy 3.0"
+            pytest.skip("HAProxy 3.0 is not in the cache: make setup on Debian gets it")
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        assert version() == (3, 0)
     create_files(tmp_path, monkeypatch)
     keys.ensure()
     limits = {"waiting": 4, "wait_seconds": 1, "requests_per_minute": 10**6, "header_seconds": 1, "body_seconds": 1}
@@ -129,7 +135,9 @@ def test_random_requests_get_nothing_without_a_key_and_no_other_agent(fuzzed, re
         outcomes = [*pool.map(one, range(INPUTS))]
     seconds, seen = time.monotonic() - begun, Counter(status for _, _, statuses in outcomes for status in statuses)
     after, rss_mib = worker(table)
-    told = f"{INPUTS} inputs of seed {SEED} in {seconds:.0f} s, {rss_mib} MiB, responses {dict(sorted(seen.items()))}"
+    release = ".".join(map(str, version()))
+    told = f"HAProxy {release}: {INPUTS} inputs of seed {SEED} in {seconds:.0f} s, {rss_mib} MiB, "
+    told += f"responses {dict(sorted(seen.items()))}"
     record_property("outcome", told)
     with capsys.disabled():
         sys.stdout.write(f"\n{told}\n")

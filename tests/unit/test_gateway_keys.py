@@ -64,6 +64,19 @@ def test_the_roles_words_are_the_commands(place, capsys):
     assert (main.main(words), json.loads(capsys.readouterr().out)["changed"]) == (0, False)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can change its account")
+@pytest.mark.parametrize("words", [(), ("show", "default"), ("add", "x"), ("revoke", "default")])
+def test_another_account_gets_one_error_and_no_key(place, capsys, words):
+    gateway_keys.ensure()
+    os.seteuid(65534)
+    try:
+        status, text = said(capsys, *words)
+    finally:
+        os.seteuid(0)
+    assert (status, text.count("\n"), text.endswith("Run this as root.")) == (1, 0, True)
+    assert [*gateway_keys.load()] == ["default"]
+
+
 def test_no_key_is_created_after_all_were_revoked(place, capsys):
     gateway_keys.ensure()
     assert said(capsys, "revoke", "default") == (0, "the key of default is revoked")

@@ -109,6 +109,30 @@ def test_a_card_that_no_driver_binds_is_listed_and_not_planned():
     assert absent["problems"] == ["agents[po].gpus is [1], but this host has the GPUs 0 to 0: write those numbers."]
 
 
+OLD = {"device_id": "1b80", "architecture": "pre-turing"}  # a GTX 1080
+TOO_OLD = "The card 0000:01:00.0 ({name}) is older than the Turing generation: the engine requires"
+
+
+@pytest.mark.parametrize(
+    ("card", "name"),
+    [
+        (gpu_facts.card(0, **OLD), "10de:1b80"),
+        (driven(0, **OLD, name="NVIDIA GeForce GTX 1080", compute_capability=[6, 1]), "NVIDIA GeForce GTX 1080"),
+    ],
+)
+def test_a_card_that_the_engine_refuses_is_refused_before_its_driver_is_installed(card, name):
+    made = build(card, agents=[small()])
+    (problem,) = made["problems"]
+    assert problem.startswith(TOO_OLD.format(name=name))
+    assert made["waiting"] == []
+
+
+def test_agents_use_the_cards_beside_one_that_the_engine_refuses():
+    made = build(gpu_facts.card(0, **OLD), gpu_facts.card(1), agents=[small()])
+    assert (made["problems"], made["agents"][0]["gpus"]) == ([], [1])
+    assert made["cards"][0]["problem"].startswith(TOO_OLD.format(name="10de:1b80"))
+
+
 MIG = {"mig": True, "memory_gib": 79.6, "name": "NVIDIA H100 80GB HBM3", "compute_capability": [9, 0]}
 
 

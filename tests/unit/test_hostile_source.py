@@ -1,6 +1,7 @@
 """A folder or lock file that someone else prepared: no path outside of the store is read or written."""
 
 import json
+import os
 
 import pytest
 from faulty_hub import make_model
@@ -12,6 +13,7 @@ from roundhouse.models import lock, manifest, pull, store
 from roundhouse.models.folder_source import FolderSource
 from roundhouse.models.manifest import File
 from roundhouse.models.pull_job import PullJob, PullRequest
+from roundhouse.util import json_file
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 NAME = "model.safetensors"
@@ -65,6 +67,21 @@ def test_a_revision_of_a_prepared_folder_names_no_other_folder(disk, tmp_path, r
 @pytest.mark.parametrize("files", [{"a\0.safetensors": "4 sha256:00"}, {"a.safetensors": "-4 sha256:00"}, {"\n": "1 "}])
 def test_a_file_name_or_size_of_a_prepared_folder_is_an_error_and_no_traceback(disk, tmp_path, files):
     change(disk, files=files)
+    with refused("manifest_unreadable"):
+        pulled(disk, tmp_path / "store")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "long"])
+def test_only_a_short_file_is_read_as_a_manifest(disk, tmp_path, kind):
+    path = disk / MODEL / REVISION / manifest.NAME
+    content = path.read_text()
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text(content + " " * json_file.LARGEST_BYTES)
     with refused("manifest_unreadable"):
         pulled(disk, tmp_path / "store")
 

@@ -135,6 +135,10 @@ def test_a_model_that_is_not_covered_is_unknown_and_has_no_numbers(capsys, tmp_p
         ("--gpu V100", "gpu_too_old", ("7.0", "7.5")),
         ("--gpu 'RTX 4090' --compile-cache wram", "choice_invalid", ("'wram'", "Did you mean warm?")),
         (f"{AWQ_14B} --gpu 'DGX Spark'", "gpu_memory_unknown", ("'DGX Spark'", "--vram-gib")),
+        ("--gpu 'NVIDIA GB10'", "gpu_memory_unknown", ("'NVIDIA GB10'", "--vram-gib")),
+        ("--gpu 'GT 710' --vram-gib 2", "gpu_too_old", ("GT 710 is too old", "3.5")),
+        ("--gpu 'Jetson AGX Orin' --vram-gib 60", "gpu_unsupported", ("integrated GPU of a Jetson", "DGX Spark")),
+        ("--gpu 'H100 80GB MIG 1g.10gb' --vram-gib 10", "gpu_unsupported", ("divided card (MIG)", "whole PCI card")),
         (f"{AWQ_14B} --vram-gib 16 --gpus 1 --tensor-parallel-size 2", "gpus_too_few", ("--gpus is 1",)),
         (f"{AWQ_14B} --vram-gib 16 --gpu-memory-utilization 85", "gpu_memory_utilization_invalid", ("85.0", "0.85")),
         (f"{AWQ_14B} --vram-gib 16 --gpu-memory-utilization 0", "gpu_memory_utilization_invalid", ("0.0", "as 0.9")),
@@ -196,6 +200,25 @@ def test_this_machines_old_card_is_refused(capsys, monkeypatch):
     for line in ("--json", f"--json {AWQ_14B}"):
         status, out, _ = run(capsys, line)
         assert (status, json.loads(out)["errors"][0]["code"]) == (2, "gpu_too_old")
+
+
+@pytest.mark.parametrize(
+    ("cards", "line"),
+    [
+        ("--gpu 'RTX 4090' --shared-display", "  desktop       0.70 GiB  outside the engine's share"),
+        ("--gpu GB10 --vram-gib 119", "  system        8.60 GiB  outside the engine's share"),
+    ],
+)
+def test_one_models_answer_shows_the_memory_of_others_on_the_card(capsys, cards, line):
+    assert line in run(capsys, f"{AWQ_14B} {cards}")[1].splitlines()
+    assert "outside" not in run(capsys, f"{AWQ_14B} --gpu 'RTX 4090'")[1]
+
+
+def test_a_gb10_shares_the_hosts_memory_by_each_of_its_names(capsys):
+    for name in ("DGX Spark", "GB10", "NVIDIA GB10"):
+        status, out, _ = run(capsys, f"--gpu '{name}' --vram-gib 119")
+        assert status == 1
+        assert "agents[dev].gpu_memory_utilization is 0.95, but the card shares the host's memory" in out
 
 
 def test_an_old_card_without_a_driver_is_refused_by_its_generation(capsys, monkeypatch):

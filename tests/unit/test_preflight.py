@@ -92,6 +92,14 @@ def test_foreign_packages_and_sources_are_reported(machine, rows):
     assert "nvidia-driver" not in rows(there)["packages of others"].found
 
 
+def test_a_docker_that_the_role_installed_is_not_of_others(machine, rows, monkeypatch):
+    monkeypatch.setattr(receipt, "PATH", machine.root / "receipt.json")
+    there = Packages({"docker-ce": "5:29.6.1-1"}, [], [])
+    assert rows(there)["packages of others"].found == "docker-ce 5:29.6.1-1"
+    receipt.PATH.write_text(json.dumps({"packages": ["docker-ce"], "held": [], "accounts": []}))
+    assert rows(there)["packages of others"].found == "none"
+
+
 def test_a_failed_package_of_others_is_refused_and_one_of_the_roles_is_not(machine, rows, monkeypatch):
     receipt_path = machine.root / "receipt.json"
     monkeypatch.setattr(receipt, "PATH", receipt_path)

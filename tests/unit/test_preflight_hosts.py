@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import pytest
-from described_hosts import ARM64, DOCKER_CE, NOTHING, TOOLKIT, Described
+import screen_facts
+from described_hosts import AMD64, ARM64, DOCKER_CE, NOTHING, TOOLKIT, Described
 from role_vars import platforms
 
 from roundhouse.host import apt_sources, docker_config, driver, gpu, packages, system
@@ -58,6 +59,7 @@ ALL = ("install", "install", "install")
 NONE = ("skip", "skip", "skip")
 # A driver that the user installed from the distribution's packages.
 BY_HAND_580 = {"packages": {"nvidia-driver": "580.173.02-1"}, "loaded": "580.173.02"}
+IN_LXC = {"run/systemd/container": "lxc\n"}
 NATIVE = {"agents_runtime": "native"}
 ON_CPU = {**NATIVE, "engine_accelerator": "cpu"}
 
@@ -176,6 +178,10 @@ HOSTS = {
         Described("Debian 13", kernel="6.12.117+deb13-cloud-amd64"),
         Expected("refuse", *ALL[1:], {"driver": "linux-image-amd64"}),
     ),
+    "Debian's cloud kernel on arm64": (
+        Described("Debian 13", architecture=ARM64, kernel="6.12.117+deb13-cloud-arm64"),
+        Expected("refuse", *ALL[1:], {"driver": "install linux-image-arm64, remove linux-image-cloud-arm64"}),
+    ),
     "Secure Boot without DKMS's key": (
         Described("Debian 13", secure_boot=True),
         Expected("refuse", *ALL[1:], {"driver": "Secure Boot is on", "Secure Boot": "on"}),
@@ -194,8 +200,32 @@ HOSTS = {
         Expected("refuse", *ALL[1:], {"driver": "nvidia_driver_branch is 570"}),
     ),
     "a container": (
-        Described("Debian 13", files={"run/systemd/container": "lxc\n"}),
-        Expected("skip", *ALL[1:], {"driver": "This host is a container (lxc)"}),
+        Described("Debian 13", loaded="580.173.02", files=IN_LXC),
+        Expected("skip", *ALL[1:], {"driver": "a container (lxc), which uses the machine's driver."}),
+    ),
+    "a container on a machine without a driver": (
+        Described("Debian 13", files=IN_LXC),
+        Expected("refuse", *ALL[1:], {"driver": "its machine has no driver loaded"}),
+    ),
+    "a container on a machine with driver 535": (
+        Described("Debian 13", loaded="535.261.03", card="2684", files=IN_LXC),
+        Expected("refuse", *ALL[1:], {"driver": "its machine's driver 535.261.03 is too old"}),
+    ),
+    "a container without the driver's libraries": (
+        Described("Debian 13", loaded="580.173.02", files=IN_LXC, nvml=("fail 12",)),
+        Expected("refuse", *ALL[1:], {"driver": "install the libraries of driver 580.173.02 in it"}),
+    ),
+    "a GT 710 whose nouveau the role blocks": (
+        Described("Debian 13", second="128b", second_driver="nouveau"),
+        Expected(*ALL, {"driver": "Card 0000:02:00.0 (10de:128b) has nouveau, which this role blocks"}),
+    ),
+    "a second card of a virtual machine": (
+        Described("Debian 13", **BY_HAND_580, second="2684", second_driver="vfio-pci"),
+        Expected("keep", *ALL[1:], {"cards": "has the driver vfio-pci, so no agent uses it"}),
+    ),
+    "a driver by hand beside a GTX 1080 with nouveau": (
+        Described("Debian 13", **BY_HAND_580, second="1b80", second_driver="nouveau"),
+        Expected("keep", *ALL[1:], {"cards": "has the driver nouveau, so no agent uses it"}),
     ),
     "Debian 11": (Described("Debian 11"), Expected(*NONE, {"system": "supports only Debian 12, Debian 13, Ubuntu"})),
     "RHEL 9, bare": (Described("RHEL 9"), Expected(*ALL, {"driver": "Driver branch 580", "SELinux": "off"})),
@@ -281,6 +311,27 @@ def test_the_table_of_a_host(rows, described, expected):
         assert word in "\n".join([row["found"], row["reason"], *row["problems"], *row["warnings"]])
 
 
+def test_the_table_in_the_documents_is_that_of_a_host_with_a_monitor(rows):
+    card = "gpu 0000:01:00.0 2d04 16311 1290 12.0 on GPU-5f1c NVIDIA GeForce RTX 5060 Ti"
+    desktop = ("graphics 0 1500 312 /usr/lib/xorg/Xorg", "graphics 0 1700 516 /usr/bin/gnome-shell")
+    by_hand = {"packages": {"nvidia-driver-580-open": "580.173.02-0ubuntu0.24.04.1"}, "loaded": "580.173.02"}
+    found = rows(ubuntu("Ubuntu 24.04", secure_boot=True, nvml=(card, *desktop), **by_hand))
+    shown = {row.component: row.as_json() for row in screen_facts.ROWS}
+    assert [*shown] == [*found]
+    for name in found.keys() - set(screen_facts.OF_THE_MACHINE):
+        assert {**shown[name], "problems": [], "warnings": [*shown[name]["warnings"]]} == {
+            **found[name],
+            "problems": [*found[name]["problems"]],
+            "warnings": [*found[name]["warnings"]],
+        }
+
+
+@pytest.mark.parametrize(("architecture", "headers"), [(AMD64, "linux-headers-amd64"), (ARM64, "linux-headers-arm64")])
+def test_the_headers_of_debians_kernel_are_those_of_the_architecture(architecture, headers):
+    settings = Described("Debian 13", architecture=architecture).asked().settings["driver"]
+    assert settings["platform"]["nvidia"]["build"] == ["dkms", headers]
+
+
 def test_each_refusal_is_among_the_findings_of_one_run(rows):
     described = Described(
         "Debian 13",
@@ -299,6 +350,11 @@ def test_the_toolkit_is_decided_for_the_engine_that_will_be_installed(rows):
     old = {"packages": {"docker.io": "20.10.24"}, "docker": "20.10.24"}
     found = rows(Described("Debian 12", settings=settings, **old))
     assert (found["container engine"]["action"], found["container toolkit"]["action"]) == ("install", "install")
+
+
+def test_the_installed_toolkit_is_found_by_any_of_its_packages(rows):
+    found = rows(Described("Debian 13", packages={"nvidia-container-toolkit-base": "1.19.1-1"}))["container toolkit"]
+    assert (found["found"], found["reason"]) == ("1.19.1", "NVIDIA container toolkit 1.19.1, cdi.")
 
 
 @pytest.mark.parametrize("described", [HOSTS["WSL2"][0], HOSTS["Jetson"][0], HOSTS["Rocky 8"][0]])

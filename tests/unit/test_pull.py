@@ -151,9 +151,26 @@ def test_a_hub_that_names_endless_empty_pages_is_an_error(hub, place):
     assert is_whole(hub, place)
 
 
-def test_a_hub_that_sends_pages_for_too_long_is_an_error(hub, place, monkeypatch):
-    monkeypatch.setattr(models_hub, "_LISTING_SECONDS", 0.0)
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_a_hub_that_sends_one_page_slowly_is_an_error(hub, place, monkeypatch, part):
+    monkeypatch.setattr(models_hub, "_LISTING_SECONDS", 0.5)
+    hub.faults = [Fault(f"drip_{part}", "/tree/")]
     assert failed(hub, place).code == "hub_listing_endless"
+    assert has_no_complete_model(place)
+
+
+def test_a_hub_that_sends_a_revision_slowly_is_asked_again(hub, place, monkeypatch):
+    monkeypatch.setattr(models_hub, "_ANSWER_SECONDS", 0.5)
+    hub.faults = [Fault("drip_head", "/revision/")]
+    pull_models(hub, place)
+    assert is_whole(hub, place)
+
+
+@pytest.mark.parametrize("how", ["flood", "compressed"])
+def test_a_page_cannot_fill_the_memory(hub, place, how):
+    hub.faults = [Fault(how, "/tree/")]
+    assert failed(hub, place).code == "hub_unexpected_response"
+    assert has_no_complete_model(place)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from roundhouse.gateway import config
 from roundhouse.paths import CHECKOUT
-from roundhouse.plan import build, compose
+from roundhouse.plan import build, compose, roles
 from roundhouse.plan.decide import Host
 from roundhouse.provision import agent_files, gateway_files, host_state, inspection, model_state
 
@@ -31,7 +31,7 @@ def plan(runtime="native"):
     return build.build(roster, settings, Host(means=compose.Means()))
 
 
-@pytest.mark.parametrize(("runtime", "each"), [("native", 2), ("compose", 3)])
+@pytest.mark.parametrize(("runtime", "each"), [("native", 4), ("compose", 5)])
 def test_each_agents_files_are_staged_and_the_plan_is_last(runtime, each):
     made = plan(runtime)
     tree = agent_files.build(made, "/staged")
@@ -43,8 +43,12 @@ def test_each_agents_files_are_staged_and_the_plan_is_last(runtime, each):
         assert len(own) == each
         assert {str(Path(path).parent) for path in own} <= set(tree["folders"])
         assert f"/staged/agents/{agent['name']}/etc/systemd/system/{agent['unit']}" in own
-        assert all(tree["files"][path]["vars"]["__agents_agent"] == agent for path in own)
-    assert all((ROLES / "agents/templates" / tree["files"][path]["template"]).is_file() for path in files)
+        root = f"/staged/agents/{agent['name']}"
+        role = [root + path for path in roles.paths(agent)]
+        printed = [tree["files"][path] for path in own if path not in role]
+        assert len(printed) == each - len(role)
+        assert all(entry["vars"]["__agents_agent"] == agent for entry in printed)
+        assert all((ROLES / "agents/templates" / entry["template"]).is_file() for entry in printed)
 
 
 def gateway(**settings):
@@ -54,7 +58,14 @@ def gateway(**settings):
 def test_haproxys_configuration_is_validated_after_the_files_that_it_reads():
     tree = gateway()
     names = [Path(path).name for path in tree["files"]]
-    assert names == ["hold.lua", "request.lua", "models.json", "haproxy.cfg.in", "roundhouse-gateway.service"]
+    assert names == [
+        "engine.lua",
+        "hold.lua",
+        "request.lua",
+        "models.json",
+        "haproxy.cfg.in",
+        "roundhouse-gateway.service",
+    ]
     for entry in tree["files"].values():
         if isinstance(entry, dict):
             kind, name = next((kind, entry[kind]) for kind in ("template", "source") if kind in entry)

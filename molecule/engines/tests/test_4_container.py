@@ -95,6 +95,7 @@ def test_the_container_sees_only_its_configuration_and_model_of_the_host(host, s
         agent["config_path"]: False,
         agent["model_path"]: False,
         plan["engine_path"]: False,
+        f"/etc/roundhouse/roles/{name}": False,  # the defaults of its requests
         f"/var/cache/roundhouse/{name}": True,
     }
 

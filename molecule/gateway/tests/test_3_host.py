@@ -175,6 +175,60 @@ def test_the_gateways_process_is_not_root_and_is_restarted(gate, get):
     assert stream(gate, 4)[0] == b"data: [DONE]"  # it has read the active agent
 
 
+# Answers with 418 on the port of an engine as soon as it is free.
+IMPOSTOR = """
+import socket, time
+while True:
+    try:
+        server = socket.create_server(("127.0.0.1", {port}))
+        break
+    except OSError:
+        time.sleep(0.002)
+print("listens", flush=True)
+while True:
+    line = server.accept()[0]
+    got = line.recv(65536)
+    if got.startswith(b"POST"):
+        print("got a request", flush=True)
+    ok = got.startswith(b"GET")
+    line.sendall(b"HTTP/1.1 %d x\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n" % (200 if ok else 418))
+    line.close()
+"""
+
+
+def test_another_account_that_takes_a_crashed_engines_port_gets_no_request(gate):
+    assert gate.run("architect")["rc"] == 0
+    (agent,) = [each for each in gate.run("status")["agents"] if each["agent"] == "architect"]
+    assert agent["state"] == "ready"
+    script = IMPOSTOR.format(port=PORTS["architect"] + 20000)
+    gate.host.check_output("printf %%s %s > /tmp/impostor.py", script)
+    start = "systemd-run --quiet --unit lab-impostor --property User=nobody python3 /tmp/impostor.py"
+    gate.host.check_output(start)
+    try:
+        gate.host.check_output("systemctl kill --signal=KILL roundhouse-architect")
+        gate.wait_for("journalctl --unit lab-impostor --boot --output cat | grep -q listens")
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(stream, gate, 4)
+            time.sleep(3)  # the request waits
+            assert not asked.done()
+            gate.host.check_output("systemctl stop lab-impostor")
+            assert asked.result()[0] == b"data: [DONE]"
+    finally:
+        gate.host.run("systemctl stop lab-impostor")
+    log = gate.host.check_output("journalctl --unit lab-impostor --boot --output cat")
+    assert "got a request" not in log
+
+
+def test_an_engine_writes_nothing_outside_of_its_cache(gate):
+    """Enter the unit's file systems as its account, which the unit's other limits do not need."""
+    pid = gate.host.check_output("systemctl show --property MainPID --value roundhouse-architect")
+    write = (
+        "for f in /run/lock /run /var/lib/roundhouse /etc /srv /home; do touch $f/x 2>/dev/null && echo $f; done; true"
+    )
+    enter = f"nsenter --target {pid} --mount setpriv --reuid roundhouse-architect --regid roundhouse-architect"
+    assert gate.host.check_output(f"{enter} --clear-groups sh -c %s", write) == ""
+
+
 CONNECT = "import socket; socket.socket(socket.AF_UNIX).connect('/run/roundhouse-gateway/master.sock')"
 
 

@@ -16,7 +16,11 @@ local keys = os.getenv("ROUNDHOUSE_KEYS") and Map.new(os.getenv("ROUNDHOUSE_KEYS
 local most = tonumber(os.getenv("ROUNDHOUSE_WAITING"))
 local most_bytes = 1048576 * tonumber(os.getenv("ROUNDHOUSE_HELD_MIB"))
 local longest_ms = 1000 * tonumber(os.getenv("ROUNDHOUSE_WAIT_SECONDS"))
-local POLL_MS = 50
+-- A held request polls this often. With many held requests each polls more rarely, at least every SLOWEST_MS: all polls
+-- together cost little.
+local POLL_MS, SLOWEST_MS = 50, 250
+-- An agent's route and check are read this often.
+local LOOK_MS = 10
 -- A request that has not polled within this time is gone: HAProxy does not report that a client left.
 local GONE_MS = 2000
 
@@ -26,6 +30,9 @@ local counted = {} -- agent -> name of a counter -> value
 local refused = {} -- agent, or "" for an unknown one -> reason -> number of requests
 local cuts = {} -- agent -> the drain that is about to cut its streams: its time, its cause, the number of streams ended so far
 local number = 0
+local looks = {} -- agent -> the time of its last look, its route's word, whether it is ready
+local polling = 0 -- requests in wait()
+local worker = { at = 0, stopping = false } -- when this worker was last asked whether it stops, and its answer
 
 local function now_ms()
   local now = core.now()
@@ -94,20 +101,38 @@ local function refusal(agent, key, bytes)
   one.leaves = true
 end
 
+-- Returns whether this worker ends after a reload. It checks no engine any more; the next worker does. The answer costs as
+-- much as ten polls, so all held requests share it.
+local function is_stopping(now)
+  if now - worker.at >= POLL_MS then worker = { at = now, stopping = core.get_info().Stopping == 1 } end
+  return worker.stopping
+end
+
+-- Returns the word of an agent's route, and whether the agent is ready. All its held requests share an answer.
+local function look(txn, agent, now)
+  local seen = looks[agent]
+  if not seen or now - seen.at >= LOOK_MS then
+    local word = route(agent)
+    seen = { at = now, word = word, ready = word == "on" and txn.f:nbsrv(agent) > 0 and engine_is_own(agent) }
+    looks[agent] = seen
+  end
+  return seen.word, seen.ready
+end
+
 -- Returns nil when the agent is ready, else the reason of the refusal.
 local function wait(txn, agent, id, one)
   local hash = txn:get_var("txn.hash")
   while true do
-    local now = route(agent)
-    if REFUSED[now] then return now end
+    one.at = now_ms()
+    local word, ready = look(txn, agent, one.at)
+    if REFUSED[word] then return word end
     if keys and not keys:lookup(hash) then return "key" end
     if one.leaves then return "full" end
-    if now == "on" and txn.f:nbsrv(agent) > 0 then return nil end
-    one.at, held[agent][id] = now_ms(), one
+    if ready then return nil end
+    held[agent][id] = one
     if one.at - one.begun >= longest_ms then return "late" end
-    -- After a reload this worker checks no engine any more; the next worker does.
-    if core.get_info().Stopping == 1 then return "moved" end
-    core.msleep(POLL_MS)
+    if is_stopping(one.at) then return "moved" end
+    core.msleep(math.min(SLOWEST_MS, POLL_MS + polling // 4))
   end
 end
 
@@ -118,7 +143,9 @@ core.register_action("hold", { "http-req" }, function(txn)
   local id, bytes = number, txn.f:req_body_len()
   local why = refusal(agent, key, bytes)
   if not why then
+    polling = polling + 1
     why = wait(txn, agent, id, { at = begun, begun = begun, key = key, bytes = bytes })
+    polling = polling - 1
     held[agent][id] = nil
   end
   txn:set_var("txn.waited", now_ms() - begun)
@@ -197,7 +224,7 @@ core.register_filter("told", Told, function(made) return made end)
 
 -- The state of an agent, in the command's terms.
 core.register_fetches("state", function(txn, agent)
-  local now, up = route(agent), txn.f:nbsrv(agent) > 0
+  local now, up = route(agent), txn.f:nbsrv(agent) > 0 and engine_is_own(agent)
   if now == "on" then return up and "ready" or "starting" end
   if now == "wait" then return up and "draining" or "starting" end
   return now == "failed" and "failed" or "stopped"

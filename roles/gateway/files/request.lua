@@ -23,12 +23,20 @@ core.register_converters("names", function(text)
   return #text <= 2000 and text:match("^[A-Za-z0-9, -]+$") or ""
 end)
 
+-- Lets other requests proceed now and then, because nothing else interrupts Lua (tune.lua.forced-yield).
+local steps = 0
+local function step()
+  steps = steps + 1
+  if steps % 1000 == 0 then core.yield() end
+end
+
 -- Returns the position of the quote that ends the string whose text begins at `at`.
 local function end_of_string(body, at)
   while true do
     local found = body:find('["\\]', at)
     if not found or body:byte(found) == 34 then return found end
     at = found + 2
+    step()
   end
 end
 
@@ -53,6 +61,7 @@ local function model(body)
       if depth == 0 then return nil end
     end
     at = at + 1
+    step()
   end
 end
 

@@ -36,7 +36,7 @@ TIMEOUT_SECONDS = 60.0
 _ANSWERS_SECONDS = 10.0
 _DYING_SECONDS = 3.0
 # Options of vLLM that do not change an answer.
-_NOT_THE_ANSWER = ("host", "port", "shutdown-timeout", "disable-access-log-for-endpoints")
+_NOT_THE_ANSWER = ("host", "port", "shutdown-timeout", "disable-access-log-for-endpoints", "allowed-media-domains")
 
 
 class ChangedAnswer(RoundhouseError):
@@ -135,7 +135,9 @@ def _deployment(plan: Plan, agent: Agent) -> str:
     model = [agent["model_path"], agent.get("revision"), agent.get("quantization")]
     asked = [PROMPT, MAX_TOKENS]
     engine = [plan.get("engine_path"), plan.get("runtime"), gpu.loaded_driver()]
-    parts = [config, model, agent["environment"], engine, asked]
+    parts: list[object] = [config, model, agent["environment"], engine, asked]
+    if "role_defaults" in agent:  # not in the plan of an earlier version
+        parts.append(agent["role_defaults"])
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -95,7 +95,7 @@ capability | names
        5.0 | Quadro K2200, Quadro K1200, Quadro K620, Quadro M1200, Quadro M520, Quadro M5000M, Quadro M4000M
        5.0 | Quadro M3000M, Quadro M2000M, Quadro M1000M, GTX 750 Ti, GTX 750
        3.7 | K80
-       3.5 | K40, K20, Quadro K6000, Quadro K5200, GTX TITAN, GTX TITAN Black, GTX TITAN Z, GTX 780 Ti, GTX 780
+       3.5 | K40, K20, Quadro K6000, Quadro K5200, GTX TITAN, GTX TITAN Black, GTX TITAN Z, GTX 780 Ti, GTX 780, GT 710
        3.0 | K10, Quadro K5000, Quadro K4200, Quadro K4000, Quadro K2000, GTX 770, GTX 760, GTX 690, GTX 680, GTX 670
        3.0 | GTX 660 Ti, GTX 660, GTX 650 Ti, GTX 650
 """
@@ -173,6 +173,7 @@ class HostCard(NamedTuple):
 
 # These cards share the host's memory, so the available amount depends on the host.
 UNIFIED = ("DGX Spark",)
+_OTHER_NAMES = {"gb10": "dgxspark"}  # NVML states the chip
 
 
 def total_gib(card: Card) -> float | None:
@@ -235,4 +236,5 @@ def _key(name: str) -> tuple[str, int | None]:
     words = _NOISE.sub("", name.lower().replace("-", " "))
     size = _SIZE.search(words)
     key = re.sub(r"[^a-z0-9]+", "", _SIZE.sub("", words))
-    return _SERIES.sub("", key), int(size[1]) if size else None
+    key = _SERIES.sub("", key)
+    return _OTHER_NAMES.get(key, key), int(size[1]) if size else None

@@ -105,7 +105,7 @@ def _cards(plan: Plan | None, facts: GpuFacts) -> Iterator[Finding]:
         return
     for card in facts["gpus"]:
         why = gpu_problem.of(card)
-        if why and why.code != gpu_problem.UNBOUND:
+        if why and why.code not in (gpu_problem.UNBOUND, gpu_problem.TOO_OLD):
             yield Finding(why.code, None, why.text, f"PCI address {card['address']}", why.remedy)
 
 

@@ -8,11 +8,15 @@ from ..catalog.architecture import Architecture
 from ..schema.plan import FitNumbers
 from ..util import console
 from ..util.units import GIB, MIB
+from . import beside
 from .estimate import FITS, NO, TIGHT, Fit, Question, longest, pool
 from .request import NotedQuestion
 
 if TYPE_CHECKING:
     from roundhouse.schema.facts import ExplainRow
+
+# The terms of others beside the engine -> their words.
+_BESIDE = {beside.DISPLAY_RESIDENT.name: "desktop", beside.SYSTEM.name: "system"}
 
 
 def rows(question: Question, found: Fit) -> list[ExplainRow]:
@@ -167,6 +171,11 @@ def text(asked: NotedQuestion, found: Fit) -> str:
             f"  KV cache   {found.kv_gib_per_rank:7.2f} GiB  {found.kv_tokens:,} tokens of {kib:g} KiB",
             f"  needed     {needed:7.2f} GiB  one request of {question.max_model_len:,} tokens",
         ]
+    lines += [
+        f"  {_BESIDE[term.name]:10} {term.gib:7.2f} GiB  outside the engine's share"
+        for term in found.terms
+        if term.name in _BESIDE
+    ]
     if found.state_bytes_per_sequence_per_rank:
         states = found.state_bytes_per_sequence_per_rank / MIB
         lines.append(f"  states     {states:7.0f} MiB  of each request, beside its tokens")

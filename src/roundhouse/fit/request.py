@@ -181,6 +181,10 @@ def _check_name(name: str | None, found: gpus.Card | None) -> None:
     if gpus.is_of_other_maker(name):
         text = "--gpu {gpu!r} is not an NVIDIA GPU, and Roundhouse supports NVIDIA GPUs only."
         raise UsageError("gpu_not_nvidia", text, "--list-gpus shows the known cards.", gpu=name)
+    if part := re.search(r"\b(jetson|orin|xavier|mig)\b", name.lower()):
+        text = "--gpu {gpu!r} is {kind}, which Roundhouse does not support."
+        kind = "an instance of a divided card (MIG)" if part[1] == "mig" else "the integrated GPU of a Jetson"
+        raise UsageError("gpu_unsupported", text, "Name a whole PCI card, or a DGX Spark.", gpu=name, kind=kind)
 
 
 def _unknown_gpu(name: str) -> UsageError:

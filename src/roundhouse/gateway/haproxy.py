@@ -160,6 +160,8 @@ def ended_streams(agent: str) -> int:
 
 
 _HEAD = "# pxname,"
+# An agent's second backend, for its streams (roles/gateway/templates/engines.j2).
+_STREAMS = "STREAM-"
 # A line of `roundhouse waiting`. A line of another form counts nothing, and must not end the control service.
 _WAITING = re.compile(r"waiting (?P<agent>[^\s]+) (?P<number>\d{1,9}) (?P<ms>\d{1,15})")
 
@@ -189,7 +191,8 @@ def _of_worker(text: str) -> dict[str, Load]:
             found[name] = found.get(name, Load())._replace(waiting=int(waits["number"]), oldest_seconds=seconds)
         elif columns and "," in line:
             row = dict(zip(columns, line.split(",")))
-            found[row["pxname"]] = Load(running=int(row["scur"]), total=int(row["stot"]))
+            name = row["pxname"].removeprefix(_STREAMS)
+            found[name] = _sum(found.get(name, Load()), Load(running=int(row["scur"]), total=int(row["stot"])))
     return found
 
 

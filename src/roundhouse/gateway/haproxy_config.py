@@ -9,14 +9,19 @@ lines between `@@each WHAT` and `@@end` are repeated for each bind, metrics bind
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import os
+import pwd
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RoundhouseError, UsageError
 from ..host import systemctl
+from ..plan import accounts
 from ..roster import ports
 from ..state.note import Report
 from ..util import files, process
@@ -72,7 +77,7 @@ def render(text: str, plan: Plan) -> str:
     rows = {
         "bind": _binds(plan, lambda port: port),
         "metrics_bind": _binds(plan, ports.metrics_port),
-        "agent": [_agent(agent) for agent in plan["agents"]],
+        "agent": [_agent(agent, plan["runtime"]) for agent in plan["agents"]],
     }
     found = _SETTINGS.search(text)
     sizes = config.Sizes(**json.loads(found["json"])) if found else _EARLIER
@@ -158,13 +163,27 @@ def _binds(plan: Plan, rule: Callable[[int], int]) -> list[dict[str, str]]:
     return [{"name": name, "port": str(rule(port))} for name, port in wanted]
 
 
-def _agent(agent: Agent) -> dict[str, str]:
+def _agent(agent: Agent, runtime: str) -> dict[str, str]:
     return {
         "name": agent["name"],
+        "listener": _listener(agent, runtime),
         "engine": f"{agent['host']}:{agent['engine_port']}",
+        "engine_port": str(agent["engine_port"]),
         "model": _log_format(_model(agent), agent),
         "list": _models([agent]),
     }
+
+
+def _listener(agent: Agent, runtime: str) -> str:
+    """Return who may listen on the engine's port, as roles/gateway/files/engine.lua reads it.
+
+    Docker listens as root, and the account that runs this is root on a host.
+    """
+    number = int.from_bytes(ipaddress.IPv4Address(agent["host"]).packed, sys.byteorder)
+    names = (accounts.account(agent["name"]), accounts.FORMER)
+    allowed = sorted({os.getuid(), *(each.pw_uid for each in pwd.getpwall() if each.pw_name in names)})
+    absent = "forwarded" if runtime == "compose" else "refused"
+    return f"{number:08X}:{agent['engine_port']:04X} {','.join(map(str, allowed))} {absent}"
 
 
 def _models(agents: list[Agent]) -> str:

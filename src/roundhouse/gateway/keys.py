@@ -58,6 +58,7 @@ def add(name: str) -> str:
     if not _NAME.fullmatch(name):
         text, remedy = "{name!r} is not a valid name.", "Use lower-case letters, digits, dots, dashes and underscores."
         raise UsageError("key_name_invalid", text, remedy, name=name)
+    load()  # an account without the right gets this error, not that of the lock
     with lock.exclusive(_folder() / "keys.lock"):
         keys = load()
         if name in keys:
@@ -81,6 +82,7 @@ def find(name: str) -> str:
 
 def revoke(name: str) -> None:
     """Refuse that key from now on. Raises UsageError for an unknown name."""
+    load()
     with lock.exclusive(_folder() / "keys.lock"):
         key, keys = find(name), load()
         del keys[name]

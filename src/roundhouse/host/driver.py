@@ -196,10 +196,8 @@ def _of_loaded(facts: Facts) -> State:
         return _state("reboot_required", why=f"{facts.loaded} is loaded and {facts.module.version} is installed")
     if library := _LIBRARY.get(facts.nvml_error):
         return _state("version_mismatch", why=f"the module is {facts.loaded}, {library}")
-    supported = [card for card in facts.gpus if card["architecture"] != gpu.PRE_MAXWELL]
-    idle = [card["address"] for card in supported if card["driver"] not in ("nvidia", None)]
-    if idle:
-        return _state("nouveau_bound", cards=", ".join(idle), driver=_others(facts))
+    if idle := _without_loaded(facts):
+        return _state("nouveau_bound", cards=", ".join(card["address"] for card in idle), driver=_drivers(idle))
     if facts.nvml_error is not None:
         return _state("reboot_required", why=f"NVML fails with error {facts.nvml_error} (see dmesg for the cause)")
     if facts.module and not facts.next_has_module:
@@ -212,9 +210,8 @@ def _of_not_loaded(facts: Facts) -> State:
         return _state("unmanaged", version="that is not loaded")
     if facts.module and facts.secure_boot and not facts.module.trusted and not facts.dkms_key_enrolled:
         return _state("secureboot_blocked", version=facts.module.version)
-    bound = [card["address"] for card in facts.gpus if card["driver"] in _NOUVEAU]
-    if bound:
-        return _state("nouveau_bound", cards=", ".join(bound), driver=_others(facts))
+    if bound := [card for card in facts.gpus if card["driver"] in _NOUVEAU]:
+        return _state("nouveau_bound", cards=", ".join(card["address"] for card in bound), driver=_drivers(bound))
     if facts.module:
         return _state("reboot_required", why=f"{facts.module.version} is installed and not loaded")
     if facts.next_has_module:
@@ -222,8 +219,24 @@ def _of_not_loaded(facts: Facts) -> State:
     return _state("module_missing", kernel=facts.kernel, when="runs") if facts.module_elsewhere else _state("no_driver")
 
 
-def _others(facts: Facts) -> str:
-    return ", ".join(sorted({card["driver"] for card in facts.gpus if card["driver"] not in ("nvidia", None)}))
+def _drivers(cards: list[Card]) -> str:
+    return ", ".join(sorted({str(card["driver"]) for card in cards}))
+
+
+def _has_a_card(facts: Facts) -> bool:
+    """Return true if the loaded driver is bound to a card, so that agents can run."""
+    return any(card["driver"] == "nvidia" for card in facts.gpus)
+
+
+def _without_loaded(facts: Facts) -> list[Card]:
+    """Return the cards that another driver than the loaded one uses, without those where that is intended.
+
+    The loaded driver supports no chip before Maxwell, and the open modules none before Turing. A card of a virtual
+    machine (vfio-pci) is its owner's choice, unless the driver has no other card.
+    """
+    ignored = {gpu.PRE_MAXWELL, gpu.PRE_TURING} if facts.loaded_open else {gpu.PRE_MAXWELL}
+    others = ("nvidia", "vfio-pci", None) if _has_a_card(facts) else ("nvidia", None)
+    return [card for card in facts.gpus if card["driver"] not in others and card["architecture"] not in ignored]
 
 
 def _unbuilt(facts: Facts) -> tuple[str, str] | None:
@@ -241,7 +254,7 @@ def _wrong_flavour(facts: Facts) -> str | None:
     is_open = facts.loaded_open if facts.loaded else facts.module.open if facts.module else None
     for card in facts.gpus if is_open is not None else []:
         named = f"{card['address']} (10de:{card['device_id']}, {card['architecture'] or 'newer than this table'})"
-        if is_open and card["architecture"] == gpu.PRE_TURING:
+        if is_open and card["architecture"] == gpu.PRE_TURING and not (facts.loaded and _has_a_card(facts)):
             return f"the open kernel modules do not support {named}"
         if not is_open and needs_open(card["architecture"]):
             return f"only the open kernel modules support {named}"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import dpkg, driver, driver_settings, driver_support, kernel_meta
+from . import dpkg, driver, driver_settings, driver_support, gpu, kernel_meta
 from .dpkg import Packages
 from .driver import Facts, State
 from .driver_settings import Candidates, Wanted
@@ -76,7 +76,9 @@ def choose(
     if facts.wsl:
         return Choice("skip", f"{state.sentence} {state.cure}")
     if facts.container:
-        return Choice("skip", f"This host is a container ({facts.container}), which uses the machine's driver.")
+        problem = driver_settings.container_problem(facts)
+        sentence = f"This host is a container ({facts.container}), which uses the machine's driver."
+        return _refuse([problem]) if problem else Choice("skip", sentence)
     if not facts.gpus:
         sentence = f"{state.sentence} {state.cure}"
         return _refuse([Problem(state.sentence.rstrip("."), state.state, _remedy(state.cure))], sentence)
@@ -122,10 +124,7 @@ def _keep(state: State, facts: Facts, wanted: Wanted, others: list[str], package
     else:
         why, removal = "this role did not install it", "remove it as it was installed"
     if facts.works and driver_support.below_minimum(str(facts.loaded)):
-        cuda = ".".join(map(str, driver_support.ENGINE_CUDA))
-        what = (
-            f"The driver {facts.loaded} is too old: the engine's CUDA {cuda} needs {driver_support.minimum()} or later"
-        )
+        what = f"The driver {facts.loaded} is too old: {driver_support.needed()}"
         own = f"upgrade it to branch {wanted.branch}" if wanted.source == "none" else "upgrade it yourself"
         return _refuse([Problem(what, str(facts.loaded), f"{own}, or {removal}, reboot, and run site.yml again")])
     if facts.works and state.state in _USABLE:
@@ -278,9 +277,16 @@ def _build(
 
 
 def _warnings(facts: Facts, wanted: Wanted) -> list[str]:
-    return [
+    unknown = [
         f"Card 10de:{card['device_id']} is unknown to Roundhouse and gets the open kernel modules of branch "
         f"{wanted.branch}. If that branch does not support it, set nvidia_driver_branch to a newer one."
         for card in facts.gpus
         if card["architecture"] is None
     ]
+    blocked = [
+        f"Card {card['address']} (10de:{card['device_id']}) has nouveau, which this role blocks, and NVIDIA's driver "
+        "does not support it. After the next boot, a monitor on it shows only the firmware's picture."
+        for card in facts.gpus
+        if card["architecture"] == gpu.PRE_MAXWELL and card["driver"] == "nouveau"
+    ]
+    return unknown + blocked

@@ -77,6 +77,21 @@ def problems(facts: Facts, wanted: Wanted) -> list[Problem]:
     return _cards(facts, wanted) + _release(wanted) + _platform(wanted) + machine
 
 
+def container_problem(facts: Facts) -> Problem | None:
+    """Return the problem of a container with the driver of its machine, which no role can change."""
+    named, version = f"This host is a container ({facts.container}), and", facts.loaded or facts.library
+    if version and driver_support.below_minimum(version):
+        what = f"{named} its machine's driver {version} is too old: {driver_support.needed()}"
+        return Problem(what, version, "upgrade it on the machine, and its libraries in the container")
+    if facts.nvml_error is None:
+        return None
+    if version is None:
+        remedy = f"install {driver_support.minimum()} or later on the machine, and pass the card's devices"
+        return Problem(f"{named} its machine has no driver loaded", "none", remedy)
+    remedy = f"pass the card's devices to the container, and install the libraries of driver {version} in it"
+    return Problem(f"{named} NVML fails in it with error {facts.nvml_error}", str(facts.nvml_error), remedy)
+
+
 def _cards(facts: Facts, wanted: Wanted) -> list[Problem]:
     old = ", ".join(f"10de:{card['device_id']}" for card in facts.gpus if card["architecture"] == gpu.PRE_TURING)
     new = ", ".join(f"10de:{card['device_id']}" for card in facts.gpus if driver.needs_open(card["architecture"]))
@@ -143,11 +158,13 @@ def _machine(facts: Facts) -> list[Problem]:
     """Return the problems of the kernel and the firmware with a driver whose modules DKMS builds."""
     found = []
     if "-cloud-" in facts.kernel:
+        architecture = facts.kernel.rpartition("-")[2]
         found.append(
             Problem(
                 f"Kernel {facts.kernel} is Debian's cloud kernel, which lacks DRM and I2C that the driver needs",
                 facts.kernel,
-                "install linux-image-amd64, remove linux-image-cloud-amd64, reboot, and run the play again",
+                f"install linux-image-{architecture}, remove linux-image-cloud-{architecture}, reboot, and run the "
+                "play again",
             )
         )
     if facts.secure_boot and not facts.dkms_key_enrolled:

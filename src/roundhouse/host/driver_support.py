@@ -30,6 +30,11 @@ def minimum() -> str:
     return CUDA_MINIMUM[ENGINE_CUDA[0]]
 
 
+def needed() -> str:
+    """Return the oldest driver release with its reason, as words."""
+    return f"the engine's CUDA {'.'.join(map(str, ENGINE_CUDA))} needs {minimum()} or later"
+
+
 def supported() -> str:
     """Return the supported branches as words."""
     return " or ".join(map(str, BRANCHES))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..vllm.formats import OLDEST_CAPABILITY
+
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
     from roundhouse.schema.cards import Card
 
-LOST, UNBOUND, MIG = "card_lost", "card_without_driver", "card_in_mig_mode"
+LOST, UNBOUND, MIG, TOO_OLD = "card_lost", "card_without_driver", "card_in_mig_mode", "card_too_old"
 
 
 class Problem(NamedTuple):
@@ -32,9 +34,22 @@ def of(card: Card) -> Problem | None:
     if card["number"] is None:
         driver = f"the driver {card['driver']}" if card["driver"] else "no driver"
         return Problem(UNBOUND, f"{at} has {driver}, so no agent uses it.", "")
+    if _is_too_old(card):
+        oldest = ".".join(map(str, OLDEST_CAPABILITY))
+        text = f"{at} is older than the Turing generation: the engine requires compute capability {oldest} or higher."
+        return Problem(TOO_OLD, text, "Use a card of the Turing generation (T4, RTX 20 series) or newer.")
     if card["mig"]:
         # vLLM 0.32 looks up the UUID of an instance and then its parent's memory (platforms/cuda.py; vllm#46132).
         text = f"{at} is divided into MIG instances, which the engine does not support."
         remedy = f"Run `nvidia-smi --id {card['number']} --multi-instance-gpu 0` as root, or use another card."
         return Problem(MIG, text, remedy)
     return None
+
+
+def _is_too_old(card: Card) -> bool:
+    """Return true if the engine refuses the card. Before a driver is loaded, its generation decides."""
+    capability = card["compute_capability"]
+    if capability:
+        return tuple(capability) < OLDEST_CAPABILITY
+    # gpu.PRE_TURING or gpu.PRE_MAXWELL. Their module imports ctypes, which a plan of named cards does not need.
+    return str(card["architecture"]).startswith("pre-")

@@ -23,6 +23,7 @@ _HEALTH = (
 _UNIT = "Each agent is a systemd unit: systemd restarts it after a crash, and a reboot starts the last active agent."
 _LOGS = "Logs go to the journal: roundhouse logs AGENT."
 _NO_SETTING = "vLLM has this option, the roster does not."
+_PASSED = "Write it in engine_options: {{{option}: {value}}}."
 _PREFIX_CACHING = "It is on by default in vLLM. It saves computing a prompt's beginning again, but no decoding."
 _VARIABLE = (
     "The roster cannot set environment variables. Roundhouse does not pass it on, because vLLM refuses to start with "
@@ -106,7 +107,8 @@ _DROPPED = {
     "option cpu-offload-gb": "Weights in the host's memory are read again for each token, so the plan avoids it.",
     "option pipeline-parallel-size data-parallel-size": "The plan splits a model by tensor parallelism: see gpus.",
     "option disable-log-stats uvicorn-log-level logging-level": _LOGS,
-    "option enable-lora lora-modules reasoning-parser hf-overrides seed block-size compilation-config": _NO_SETTING,
+    "option enable-lora lora-modules hf-overrides block-size compilation-config": _NO_SETTING,
+    "option reasoning-parser seed": _PASSED,
     "env HF_TOKEN HUGGINGFACE_TOKEN HUGGING_FACE_HUB_TOKEN": "The host's setting models_token reads HF_TOKEN at each "
     "run; a roster contains no secrets.",
     "env HF_ENDPOINT": "Set models_source in the inventory, for example to a mirror.",
@@ -155,7 +157,9 @@ _UNSUPPORTED = {
 
 def _constant(kind: str, why: str) -> Rule:
     def rule(setting: Setting, source: Source) -> Outcome:
-        return Outcome(kind, why.format(name=setting.name, value=setting.value, length=len(setting.value)))
+        return Outcome(
+            kind, why.format(name=setting.name, option=setting.option, value=setting.value, length=len(setting.value))
+        )
 
     return rule
 

@@ -12,15 +12,13 @@ import importlib.util
 import itertools
 import os
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import ModuleType
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 from ..errors import RoundhouseError, UsageError
-from . import manifest
+from . import hub_limits, hub_settings, manifest
 from .manifest import COMMIT, READ_BYTES, UNREADABLE_MANIFEST, File
 from .retry import RangeRefusedError, TransientError
 
@@ -30,9 +28,9 @@ TIMEOUT_SECONDS = 30.0
 LARGEST_BYTES = 50_000_000_000
 # Of one repository; the largest model has a few hundred.
 _MOST_ENTRIES = 20_000
-# The hub's pages have up to 1,000 entries; a mirror's may be shorter, or empty.
-_MOST_PAGES = 400
 _LISTING_SECONDS = 300.0
+_ANSWER_SECONDS = 60.0
+Result = TypeVar("Result")
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _FORBIDDEN, _RANGE_REFUSED = 403, 416
 _REASON_CHARACTERS = 300  # upper limit for the hub's own message
@@ -88,9 +86,9 @@ class Hub:
         os.environ.setdefault("HF_HUB_DISABLE_UPDATE_CHECK", "1")
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # retry.py reports retries, one line each
         self.endpoint = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-        self.name = _name(self.endpoint)
+        self.name = hub_settings.name(self.endpoint)
         # False, because with None the client searches for a token in the current user's home.
-        self._token: str | bool = _token(os.environ.get("HF_TOKEN", ""))
+        self._token: str | bool = hub_settings.token(os.environ.get("HF_TOKEN", ""))
         if not available():
             raise UsageError(
                 "hub_client_missing",
@@ -98,14 +96,14 @@ class Hub:
                 "Run `make setup` in the checkout, or deploy with `ansible-playbook site.yml` first.",
             )
         self._client = importlib.import_module("huggingface_hub")
-        self._api = self._client.HfApi(endpoint=self.endpoint, token=self._token)
+        self._api = self._client.HfApi(endpoint=self.endpoint, token=self._token, headers=hub_limits.HEADERS)
 
     def resolve(self, model: str, asked: str) -> str:
         """Return the 40-hex revision of a branch, a tag or a commit."""
         if COMMIT.fullmatch(asked):
             return asked
         with self._errors(model, asked):
-            found = self._api.model_info(model, revision=asked, timeout=TIMEOUT_SECONDS).sha
+            found = self._ask(lambda: self._api.model_info(model, revision=asked, timeout=TIMEOUT_SECONDS).sha)
         # The value is used as the name of a folder, so anything else is refused.
         if not COMMIT.fullmatch(str(found)):
             raise unexpected_response(self.name, model)
@@ -113,36 +111,41 @@ class Hub:
 
     def files(self, model: str, revision: str) -> list[File]:
         """Return all files of a revision."""
-        with self._errors(model, revision), self._bounded(model):
-            listed = self._api.list_repo_tree(model, recursive=True, revision=revision)
-            tree = list(itertools.islice(listed, _MOST_ENTRIES + 1))  # pages follow as long as the hub names another
+
+        def listed() -> list[Any]:  # pages follow as long as the hub names another
+            entries = self._api.list_repo_tree(model, recursive=True, revision=revision)
+            return list(itertools.islice(entries, _MOST_ENTRIES + 1))
+
+        with self._errors(model, revision):
+            try:
+                tree = hub_limits.ask(self._hooks(), listed, _LISTING_SECONDS)
+            except hub_limits.ExceededError:
+                raise self._endless(model) from None
             if len(tree) > _MOST_ENTRIES:
                 raise ValueError
             return [_file(entry) for entry in tree if isinstance(entry, self._client.hf_api.RepoFile)]
 
-    @contextmanager
-    def _bounded(self, model: str) -> Iterator[None]:
-        """Raise RoundhouseError if the client receives too many pages, or pages for too long, empty ones included."""
-        end, pages = time.monotonic() + _LISTING_SECONDS, itertools.count(1)
+    def _endless(self, model: str) -> RoundhouseError:
+        return RoundhouseError(
+            "hub_listing_endless",
+            "{hub} lists the files of {model} on more than {pages} pages or for more than {seconds} s.",
+            _CHECK_ENDPOINT,
+            hub=self.name,
+            model=model,
+            pages=hub_limits.MOST_ANSWERS,
+            seconds=round(_LISTING_SECONDS),
+        )
 
-        def received(response: object) -> None:
-            if next(pages) > _MOST_PAGES or time.monotonic() > end:
-                raise RoundhouseError(
-                    "hub_listing_endless",
-                    "{hub} lists the files of {model} on more than {pages} pages or for more than {seconds} s.",
-                    _CHECK_ENDPOINT,
-                    hub=self.name,
-                    model=model,
-                    pages=_MOST_PAGES,
-                    seconds=round(_LISTING_SECONDS),
-                )
+    def _hooks(self) -> list[hub_limits.Hook]:
+        found: list[hub_limits.Hook] = self._client.utils.get_session().event_hooks["response"]
+        return found
 
-        hooks = self._client.utils.get_session().event_hooks["response"]
-        hooks.append(received)
+    def _ask(self, question: Callable[[], Result]) -> Result:
+        """Return the answer to a question of one request. Raises TransientError after its time."""
         try:
-            yield
-        finally:
-            hooks.remove(received)
+            return hub_limits.ask(self._hooks(), question, _ANSWER_SECONDS)
+        except hub_limits.ExceededError:
+            raise TransientError(f"{self.name} did not answer within {_ANSWER_SECONDS:.0f} s") from None
 
     def check_rights(self, model: str, revision: str, missing: list[File]) -> None:
         """Request one file without its content. This is needed because a gated repository lists its files publicly."""
@@ -157,7 +160,8 @@ class Hub:
             )
         smallest = min(missing, key=lambda file: file.size)
         with self._errors(model, revision):
-            self._client.get_hf_file_metadata(self._url(model, revision, smallest), token=self._token)
+            url = self._url(model, revision, smallest)
+            self._ask(lambda: self._client.get_hf_file_metadata(url, token=self._token))
 
     @contextmanager
     def open(
@@ -259,34 +263,6 @@ def _malformed() -> tuple[type[Exception], ...]:
     http = importlib.import_module("httpx2")
     of_client = (http.InvalidURL, http.TooManyRedirects, http.DecodingError)
     return (ValueError, KeyError, TypeError, AttributeError, RecursionError, *of_client)
-
-
-def _name(endpoint: str) -> str:
-    """Return the hub's name and port, without user and password. Raises UsageError."""
-    try:
-        parts = urlsplit(endpoint)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise UsageError(
-            "hub_endpoint_invalid",
-            "HF_ENDPOINT is {endpoint!r}, which is not a URL.",
-            "Write a URL such as https://mirror.example.org.",
-            endpoint=endpoint.rpartition("@")[2],  # without user and password
-        )
-    return parts.netloc.rpartition("@")[2]
-
-
-def _token(given: str) -> str | bool:
-    """Return the stripped token (a YAML block ends in a newline), False without one. Raises UsageError."""
-    token = given.strip()
-    if token and not re.fullmatch(r"[!-~]+", token):
-        raise UsageError(
-            "hub_token_malformed",
-            "The token in models_token or HF_TOKEN contains a space, a line break or another invalid character.",
-            "Write it on one line, exactly as the hub shows it.",
-        )
-    return token or False
 
 
 def _file(entry: Any) -> File:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RoundhouseError, unreadable
-from ..util import files
+from ..util import files, json_file
 
 # Pickles (.bin, .pt, .pth) and a model's own code (.py) are excluded; vLLM does not read subfolders.
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken")
@@ -218,7 +218,7 @@ def read(folder: Path) -> Manifest | None:
     """Return the folder's manifest, None without one. Raises RoundhouseError if it is damaged."""
     path = folder / NAME
     try:
-        held: dict[str, Any] = json.loads(path.read_text())
+        held: dict[str, Any] = json_file.read_foreign(path)
         if held["schema"] != SCHEMA:
             raise ValueError(f"schema {held['schema']}")
         # A folder on a disk from elsewhere may contain anything, and the revision becomes the name of a folder.

@@ -17,7 +17,7 @@ from ..schema.roster import Roster, WantedAgent
 from ..util.pairs import pairs
 from ..vllm import options
 from ..vllm.formats import Capability
-from . import accounts, compose, start_timeout
+from . import accounts, compose, roles, start_timeout
 from .decide import Host, decide
 from .deployed import SCHEMA, unit_name
 from .model_folder import path_of
@@ -126,6 +126,7 @@ def _entry(agent: WantedAgent, decided: Decided, settings: Settings, host: Host)
         draft_path=draft_path,
         capability=_capability(decided, settings, host),
         kernels=settings.kernels,
+        middleware=roles.MIDDLEWARE,
     )
     start = start_timeout.Start(agent=name, model_path=model_path, store=settings.models_store, eager=eager)
     uuids = _uuids(decided, settings, host)
@@ -145,6 +146,7 @@ def _entry(agent: WantedAgent, decided: Decided, settings: Settings, host: Host)
         "draft_model_path": draft_path,
         "temperature": agent["temperature"],
         "top_p": agent["top_p"],
+        "role_defaults": roles.defaults(agent),
         "gpu_uuids": uuids,
         "config_path": f"{CONFIG_FOLDER}/{name}.yaml",
         "config": options.config(agent, decided, place, eager=eager),
@@ -157,12 +159,15 @@ def _entry(agent: WantedAgent, decided: Decided, settings: Settings, host: Host)
             kernels=settings.kernels,
             eager=eager,
         )
-        | options.caches(accounts.cache(name), settings.accelerator),
+        | options.caches(accounts.cache(name), settings.accelerator)
+        | {"PYTHONPATH": roles.folder(name)},
         **limits,
         "conflicts": [],
         "after": [],
     }
     entry = cast("Agent", base)
+    if passed := agent.get("engine_options"):
+        entry["engine_options"] = passed
     if contained:
         image = compose.Image(settings.image or "", None if settings.image_has_engine else settings.engine_path)
         entry["compose_path"] = f"{CONFIG_FOLDER}/{name}.compose.yaml"

@@ -71,6 +71,8 @@ class Requirements(NamedTuple):
     enforce_eager: bool = False
     draft: Model | Unknown | None = None
     speculates: bool = False
+    cpu_offload_gib: float = 0.0
+    images: bool = True
 
 
 def card_sets(cards: Group, wanted: tuple[int, ...] | None, load: Mapping[int, int]) -> Iterator[list[Group]]:
@@ -158,6 +160,9 @@ def as_wanted(wanted: Requirements, model: Model, group: Group) -> Question:
         system_gib=max((card.system_gib for card in group if card.system_gib is not None), default=None),
         draft=wanted.draft if isinstance(wanted.draft, Model) else None,
         speculates=wanted.speculates,
+        # In unified memory, weights in the host's memory still take the card's.
+        cpu_offload_gib=wanted.cpu_offload_gib if all(card.system_gib is None for card in group) else 0.0,
+        images=wanted.images,
         tries_kernels=False,  # vllm/options.py disables the trials
         kernels=all(card.kernels for card in group),
     )
@@ -178,7 +183,7 @@ def settle(
 
 def with_measured(question: Question, group: Group, measured: Measurements) -> Question:
     """Return the question with the measurements of an engine in the same configuration, if there are any."""
-    if not measured:
+    if not measured or question.cpu_offload_gib or not question.images:  # measured.py stores none of these
         return question
     draft = question.draft.name if question.draft else None
     ran = configuration(question._asdict(), question.model, (card.number for card in group), draft)

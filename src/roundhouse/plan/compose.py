@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..vllm import options
-from . import accounts
+from . import accounts, roles
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
@@ -125,6 +125,7 @@ def _environment(entry: Agent, accelerator: str, means: Means) -> dict[str, str]
 def _volumes(entry: Agent, image: Image) -> list[dict[str, object]]:
     """Return the host's files in the container, under their own paths and read-only, except for the cache."""
     shown = [entry["config_path"], entry["model_path"], entry["draft_model_path"], image.engine_path]
+    shown.append(roles.folder(entry["name"]))
     read = [_bind(path) | {"read_only": True} for path in shown if path]
     return [*read, _bind(accounts.cache(entry["name"]))]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..util import files, json_file
 from ..vllm import defaults
+from ..vllm.option_owners import COMPUTED
 
 if TYPE_CHECKING:
     # Absolute, so that Ansible does not ship it with modules.
@@ -67,9 +68,9 @@ def parse(lines: Iterable[str]) -> dict[str, float]:
 
 
 def entry(agent: Agent, lines: Iterable[str]) -> Measurement | None:
-    """Return the measurement of an agent's start, None if its log has no values."""
+    """Return the measurement of an agent's start, None if its log has no values or its options change the weights."""
     stated = parse(lines)
-    if not stated:
+    if not stated or any(name in agent.get("config", {}) for name in COMPUTED):
         return None
     settings: Mapping[str, object] = agent  # a plan of an earlier version lacks some
     kept = {name: settings.get(name) for name in (*_IDENTITY, *_STARTED_WITH)}
@@ -103,6 +104,8 @@ def load(path: Path | None = None) -> list[Measurement]:
 
 def of(agent: Agent, entries: list[Measurement]) -> Measurement | None:
     """Return the measurement of an agent of the plan, None if it has not run in this configuration."""
+    if any(name in agent.get("config", {}) for name in COMPUTED):
+        return None
     return next((each for each in entries if _identity(each) == _identity(agent)), None)
 
 

@@ -19,7 +19,7 @@ from ..errors import RoundhouseError, UsageError, unreadable
 from ..host import systemd
 from ..schema.plan import Agent, Plan
 from ..util import files, json_file, timestamps
-from . import deployed
+from . import deployed, roles
 from .staged_files import NO_FILE, File, Staged
 
 FOLDER = Path("/var/lib/roundhouse/plans")
@@ -54,7 +54,8 @@ class PlanSet(NamedTuple):
 
     def restarts(self, name: str) -> bool:
         """Return true if an agent's files on the host differ in lines that need a restart."""
-        return any(_meant(_read(path)) != _meant(file.text) for path, file in self.owned.get(name, {}).items())
+        owned = {path: file for path, file in self.owned.get(name, {}).items() if not roles.is_read_live(path)}
+        return any(_meant(_read(path)) != _meant(file.text) for path, file in owned.items())
 
     def names(self, text: str) -> bool:
         """Return true if a file of an agent contains the text, such as the path of an engine that the set needs."""
@@ -159,7 +160,7 @@ def on_host() -> PlanSet | None:
 
 def _needed(agent: Agent) -> list[str]:
     named = (agent["config_path"], agent.get("compose_path"), f"{systemd.FOLDER}/{agent['unit']}")
-    return [path for path in named if path]
+    return [*(path for path in named if path), *roles.paths(agent)]
 
 
 def _below(folder: Path) -> dict[str, File]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 from ..schema.plan import Agent, FitRow, Plan
@@ -106,6 +107,8 @@ def _block(agent: Agent, start: Measurement | None, on_cards: bool) -> str:
         lines.append(f"  measured here: {_measured(start)}")
     if "start_timeout_why" in agent:  # not of a plan of an earlier version
         lines.append(f"  start timeout {agent['start_timeout_seconds']} s: {agent['start_timeout_why']}")
+    if passed := agent.get("engine_options"):
+        lines.append(f"  engine options: {', '.join(f'{name} {json.dumps(value)}' for name, value in passed.items())}")
     lines += [f"  {reason}" for reason in agent["refused"]]
     for each in agent["given_up"]:
         # The lines of `refused` have the reasons for a model: one line for each larger model.

@@ -13,6 +13,8 @@ from ..catalog.recipes import RECIPES
 from ..roster import models as roster_models
 from ..roster.fields import GIVE_UP, MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS
 from ..schema.roster import WantedAgent, WantedModel
+from ..vllm import engine_options
+from ..vllm.option_owners import COMPUTED
 from .candidates import Requirements
 from .choose import Choice
 
@@ -37,6 +39,7 @@ def requirements_of(agent: WantedAgent, configs: roster_models.Configs) -> Requi
     """Return the requirements of a valid agent of the roster."""
     draft = agent["speculative_config"].get("model") if "speculative_config" in agent else None
     batched = agent.get("max_num_batched_tokens", MAX_NUM_BATCHED_TOKENS)
+    passed = agent.get("engine_options", {})
     return Requirements(
         models=tuple(roster_models.find(entry, configs) for entry in agent["models"]),
         max_model_len=agent["max_model_len"],
@@ -52,6 +55,8 @@ def requirements_of(agent: WantedAgent, configs: roster_models.Configs) -> Requi
         enforce_eager=agent.get("enforce_eager", False),
         draft=roster_models.find({"model": draft}, configs) if draft else None,
         speculates="speculative_config" in agent,
+        cpu_offload_gib=engine_options.cpu_offload_gib(passed),
+        images=not passed.get("language-model-only", False),
     )
 
 
@@ -59,6 +64,9 @@ def fingerprint(agent: WantedAgent, wanted: Requirements, cards: tuple[HostCard,
     """Return a hash of the agent's requirements and the cards; an equal hash means that the choice is kept."""
     settings: Mapping[str, object] = agent
     asked = {name: settings.get(name) for name in _DEPENDS_ON}
+    passed = agent.get("engine_options", {})
+    # Added only if present, so that the fingerprints of other agents are those of earlier versions.
+    asked |= {name: passed[name] for name in COMPUTED if name in passed}
     # Without the memory of a desktop or of the system, which changes all the time: decide._stays compares it.
     facts = [
         [card.cuda_gib and round(card.cuda_gib, 1), card.capability, card.shared_display, card.kernels]

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ..host.systemd import FOLDER as UNITS
-from ..plan import accounts, compose
+from ..plan import accounts, compose, roles
 from ..plan.build import COMPOSE, CONFIG_FOLDER
 from ..schema.plan import Agent, Plan
 
@@ -22,6 +22,9 @@ def build(plan: Plan, staged: str) -> dict[str, object]:
     for agent in plan["agents"]:
         place = places[agent["name"]]
         files[place + agent["config_path"]] = _template("vllm.yaml.j2", agent)
+        for path, text in roles.files(agent).items():
+            folders.append(place + roles.folder(agent["name"]))
+            files[place + path] = text
         if plan["runtime"] == COMPOSE:
             check = "docker compose --file %s config --quiet"
             files[place + agent["compose_path"]] = _template("compose.yaml.j2", agent, check)

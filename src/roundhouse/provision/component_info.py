@@ -55,7 +55,7 @@ def inspect_engine(settings: Arguments) -> Found:
 
 
 def inspect_toolkit(settings: Arguments, *, engine_changes: bool = False) -> Found:
-    """Return the action for the settings of the role nvidia_container_toolkit.
+    """Return the container toolkit and the action for the settings of the role nvidia_container_toolkit.
 
     If the role container_engine will install or upgrade the engine, the installed one does not count.
     """
@@ -65,7 +65,7 @@ def inspect_toolkit(settings: Arguments, *, engine_changes: bool = False) -> Fou
     native = wanted.runtime == "native"
     engine = container_engine.Engine() if native or engine_changes else container_engine.inspect(installed)
     toolkit = container_toolkit.Toolkit() if native else container_toolkit.inspect(installed)
-    return {"choice": _as_dict(container_toolkit.choose(engine, toolkit, wanted))}
+    return {"toolkit": toolkit._asdict(), "choice": _as_dict(container_toolkit.choose(engine, toolkit, wanted))}
 
 
 def _as_dict(choice: Any) -> dict[str, Any]:

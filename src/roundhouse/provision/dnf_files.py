@@ -41,11 +41,13 @@ def put_repository(wanted: Arguments, *, check: bool) -> tuple[dict[str, object]
 
 
 def install_packages(wanted: Arguments, *, check: bool) -> dict[str, object]:
-    """Enable a module stream and install packages, which the receipt records first."""
+    """Read the index, enable a module stream and install packages, which the receipt records first."""
     names, repositories = wanted["install"], wanted["repositories"]
     if check:
         return {"changed": bool(names) or not dnf.has_stream(wanted["stream"])}
     proxy.apply()
+    if wanted["index"]:
+        dnf.require(dnf.run("makecache"), "read its repositories")
     changed = bool(wanted["stream"]) and dnf.enable_stream(wanted["stream"], repositories)
     if names:
         receipt.before_dnf(names, repositories)

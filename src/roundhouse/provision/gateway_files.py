@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .file_tree import Template
 
 CONTROL = ("roundhouse-control.socket", "roundhouse-control.service")
-LUA = ("hold.lua", "request.lua")
+LUA = ("engine.lua", "hold.lua", "request.lua")
 RULES = "/etc/roundhouse/demand.json"
 
 

@@ -117,7 +117,7 @@ def _engine(found: Found, packages: dpkg.Packages) -> str:
 
 
 def _toolkit(found: Found, packages: dpkg.Packages) -> str:
-    return packages.versions.get("nvidia-container-toolkit", "none")
+    return str(found["toolkit"]["release"] or "none")
 
 
 _DESCRIPTIONS: dict[str, Callable[[Found, dpkg.Packages], str]] = {

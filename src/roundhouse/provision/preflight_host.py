@@ -156,7 +156,7 @@ def _users(facts: Facts) -> Row:
 def _foreign(packages: Packages, root: Path) -> Row:
     lists = [name for name in _OLD_LISTS if (root / "etc/apt/sources.list.d" / name).exists()]
     others = [] if (root / driver.OURS.relative_to("/")).exists() else packages.drivers
-    engines = [name for name in _ENGINES if name in packages.versions]
+    engines = [name for name in _ENGINES if name in packages.versions and name not in receipt.load().packages]
     found = [f"{name} {packages.versions[name]}" for name in [*others[:1], *engines]]
     warnings = [
         f"/etc/apt/sources.list.d/{name} is from older instructions for the container toolkit: remove it if apt "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..catalog.recipes import RECIPES
 from ..util.suggest import RENAMED, did_you_mean
+from ..vllm import engine_options
 from ..vllm.formats import FORMATS, KV_DTYPE_BYTES, nearest
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ MODEL_FIELDS = ("model", "revision", "quantization", "quantize")
 # card, because vLLM's defaults depend on the card (vllm/defaults.py, batch) and would differ from the computed fit.
 MAX_NUM_SEQS = 256
 MAX_NUM_BATCHED_TOKENS = 2048
+# Characters. A longer text belongs into the client's own messages.
+LONGEST_PROMPT = 32768
+MAX_PENALTY = 2  # of vLLM (sampling_params.py)
 SPECULATIVE_METHODS = ("ngram", "draft_model")
 _SPECULATIVE_COUNTS = ("num_speculative_tokens", "prompt_lookup_max", "prompt_lookup_min")
 
@@ -172,6 +176,7 @@ def _whole(value: object, low: int, high: int | None = None) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= low and (high is None or value <= high)
 
 
+_PENALTY = _rule(lambda value: _number(value) and -MAX_PENALTY <= value <= MAX_PENALTY, "write a number from -2 to 2")
 _TRUE_FALSE = _rule(lambda value: isinstance(value, bool), "write true or false")
 
 RULES: dict[str, Rule] = {
@@ -197,4 +202,18 @@ RULES: dict[str, Rule] = {
         "write the name of a vLLM parser, such as hermes for Qwen models",
     ),
     "speculative_config": _speculative,
+    "engine_options": engine_options.problems,
+    "system_prompt": _rule(
+        lambda value: isinstance(value, str) and 0 < len(value) <= LONGEST_PROMPT,
+        f"write a text of at most {LONGEST_PROMPT} characters",
+    ),
+    "top_k": _rule(lambda value: _whole(value, 0), "write a whole number of tokens, or 0 for all"),
+    "min_p": _rule(lambda value: _number(value) and 0 <= value <= 1, "write a number from 0 to 1"),
+    "presence_penalty": _PENALTY,
+    "frequency_penalty": _PENALTY,
+    "repetition_penalty": _rule(
+        lambda value: _number(value) and 0 < value <= MAX_PENALTY, "write a number above 0 and at most 2"
+    ),
+    "thinking": _TRUE_FALSE,
+    "max_tokens": _count("write the maximum number of tokens of an answer, such as 4096"),
 }

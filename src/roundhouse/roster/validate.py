@@ -72,6 +72,9 @@ def _together(at: str, agent: WantedAgent, configs: Configs) -> Iterator[str]:
     wanted, least = agent["max_model_len"], agent.get("max_model_len_min")
     if least is not None and least > wanted:
         yield f"{at}.max_model_len_min is {least}, above max_model_len: write at most {wanted}."
+    answer = agent.get("max_tokens")
+    if answer is not None and answer >= wanted:
+        yield f"{at}.max_tokens is {answer}, at least max_model_len: write fewer than {wanted}."
     seqs, batched = agent.get("max_num_seqs"), agent.get("max_num_batched_tokens", MAX_NUM_BATCHED_TOKENS)
     if seqs is not None and seqs > batched:
         yield f"{at}.max_num_seqs is {seqs}, above max_num_batched_tokens: write at most {batched}."

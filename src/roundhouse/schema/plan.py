@@ -98,6 +98,15 @@ class Limits(TypedDict):
     start_tries_seconds: int
 
 
+class RoleDefaults(TypedDict, total=False):
+    """The defaults of an agent's requests (vllm/middleware.py); absent ones are the engine's."""
+
+    sampling: dict[str, float]  # by vLLM's names
+    system_prompt: str
+    thinking: bool
+    max_tokens: int
+
+
 class AgentBase(Decided, Limits):
     """The keys that every agent of the plan has."""
 
@@ -113,6 +122,7 @@ class AgentBase(Decided, Limits):
     draft_model_path: str | None
     temperature: float
     top_p: float
+    role_defaults: RoleDefaults
     gpu_uuids: list[str]  # of `gpus`, in their order; []: unknown before the driver, or on a CPU
     config_path: str
     config: EngineConfig
@@ -127,7 +137,8 @@ class Agent(AgentBase, total=False):
     """One agent of the plan. plan/deployed.load adds keys that an earlier version did not write; others need .get."""
 
     compose_path: str  # only with runtime compose
-    compose: ComposeFile  # likewise
+    compose: ComposeFile  # likewise.
+    engine_options: dict[str, object]  # only if the roster has some. They are in `config` too.
     # Limits that the planner does not write: test suites put them into plan.json.
     canary_timeout_seconds: float
     free_timeout_seconds: float

@@ -50,6 +50,7 @@ class Served(_Served, total=False):
     enable_prefix_caching: bool  # absent: true
     tool_call_parser: str  # the name of a parser of vLLM
     speculative_config: Speculation
+    engine_options: dict[str, object]  # vLLM's options by name, without -- (vllm/engine_options.py)
 
 
 class _WantedAgent(Served):
@@ -70,6 +71,14 @@ class WantedAgent(_WantedAgent, total=False):
     gpus: list[int]  # card numbers; absent: the plan chooses
     max_num_seqs: int
     max_num_batched_tokens: int
+    system_prompt: str
+    top_k: int  # tokens; 0: all
+    min_p: float  # 0 to 1
+    presence_penalty: float  # -2 to 2
+    frequency_penalty: float  # -2 to 2
+    repetition_penalty: float  # above 0, at most 2
+    thinking: bool
+    max_tokens: int  # of an answer
     enforce_eager: bool  # absent: true on a CPU, false on a GPU (vllm/options.is_eager)
 
 

@@ -8,7 +8,7 @@ from ..errors import RoundhouseError
 from ..models import prune
 from ..plan import plan_sets
 from ..plan.plan_sets import PlanSet
-from ..schema.plan import Plan
+from ..schema.plan import Agent, Plan, RoleDefaults
 
 _OF_THE_PLAN = ("runtime", "accelerator")
 _OF_AN_AGENT = ("model", "revision", "draft_model", "port")
@@ -54,10 +54,19 @@ def differences(before: Plan, after: Plan) -> list[str]:
             found.append(f"{name} is new: {agent['model']}")
             continue
         found += [_other(f"{name}: {key}", old[name].get(key), agent.get(key)) for key in _OF_AN_AGENT]
+        flat = [_role(old[name]), _role(agent)]
+        found += [_other(f"{name}: {key}", flat[0].get(key), flat[1].get(key)) for key in {**flat[0], **flat[1]}]
         had, has = old[name].get("config") or {}, agent.get("config") or {}
         keys = [key for key in {**had, **has} if key not in (*_OF_AN_AGENT, "speculative-config")]
         found += [_other(f"{name}: {key}", had.get(key), has.get(key)) for key in keys]
     return [sentence for sentence in found if sentence]
+
+
+def _role(agent: Agent) -> dict[str, object]:
+    """Return the defaults of an agent's requests by name; those of a plan of an earlier version are in its config."""
+    role = agent.get("role_defaults") or RoleDefaults()
+    own: dict[str, object] = {name: value for name, value in role.items() if name != "sampling"}
+    return {**role.get("sampling", {}), **own}
 
 
 def _other(what: str, before: object, after: object) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
+from . import engine_options
 from . import kernels as vllm_kernels
 from .formats import Capability
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 # and still answer it with 200 (seen with both SIGTERM and SIGINT).
 SHUTDOWN_TIMEOUT_SECONDS = 30
 CPU_KV_CACHE_GIB = 1
+# How long an engine keeps an idle connection. The gateway reuses connections, and a request on one that the engine
+# closes at that moment is lost. HAProxy closes idle ones within a minute, so the engine must not be first; vLLM's
+# default is 5 s.
+KEEP_ALIVE_SECONDS = 3600
+# vLLM fetches an image from any URL of a request, also from loopback. No list means any domain, so the list has one
+# that does not exist (RFC 6761). Images in the request itself, as data: URLs, need no domain.
+NO_DOMAIN = "no-domain.invalid"
 # Keeps vLLM's fusion of kernels (combo kernels), but disables the trial run of each fusion. Also disables tuning at
 # compile time (torch/_inductor/standalone_compile.py enables it); kernels are tuned at their first run. Trials and
 # tuning allocate random copies of a kernel's inputs, such as the embedding table, while the engine measures its memory.
@@ -39,7 +47,8 @@ class Place(NamedTuple):
     """The host-specific values of an engine; `draft_path` is None without a draft model.
 
     `capability` is that of the engine's oldest card, None without a card or if unknown. `kernels` is true if
-    FlashInfer's compiled kernels are installed (kernels.py).
+    FlashInfer's compiled kernels are installed (kernels.py). `middleware` is the import path of the class that adds the
+    role's defaults to requests; without it the engine itself has the sampling.
     """
 
     accelerator: str
@@ -49,6 +58,7 @@ class Place(NamedTuple):
     draft_path: str | None = None
     capability: Capability | None = None
     kernels: bool = False
+    middleware: str | None = None
 
 
 class Limits(TypedDict):
@@ -79,12 +89,16 @@ def config(agent: Served, decided: Limits, place: Place, *, eager: bool) -> Engi
         "max-num-batched-tokens": decided["max_num_batched_tokens"],
         # Only the roster sets the sampling: "vllm" ignores the model's own generation_config.json.
         "generation-config": "vllm",
-        "override-generation-config": {"temperature": agent["temperature"], "top_p": agent["top_p"]},
         "shutdown-timeout": SHUTDOWN_TIMEOUT_SECONDS,
         # vLLM refuses to start with an unknown VLLM_* variable instead of ignoring it.
         "fail-on-environ-validation": True,
         "disable-access-log-for-endpoints": "/health,/metrics",
+        "allowed-media-domains": [NO_DOMAIN],
     }
+    if place.middleware:
+        options["middleware"] = place.middleware
+    else:
+        options["override-generation-config"] = {"temperature": agent["temperature"], "top_p": agent["top_p"]}
     options["enable-prefix-caching" if agent.get("enable_prefix_caching", True) else "no-enable-prefix-caching"] = True
     if decided["kv_cache_dtype"] != "auto":
         options["kv-cache-dtype"] = decided["kv_cache_dtype"]
@@ -100,6 +114,7 @@ def config(agent: Served, decided: Limits, place: Place, *, eager: bool) -> Engi
         # The draft is loaded from a local folder of that revision, so vLLM needs no revision.
         settings = {name: value for name, value in speculative.items() if name != "revision"}
         options["speculative-config"] = settings | ({"model": place.draft_path} if place.draft_path else {})
+    options |= engine_options.as_config(agent.get("engine_options", {}))
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -131,6 +146,7 @@ def environment(
         "TRANSFORMERS_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_ENGINE_READY_TIMEOUT_S": str(start_seconds),
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_SECONDS),
     }
     if accelerator == "cpu":
         # enforce-eager affects the model only. vLLM also compiles small functions: without a compiler, the first
