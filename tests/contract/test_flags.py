@@ -28,6 +28,14 @@ EVERYTHING = {
     "enforce_eager": True,
     "enable_prefix_caching": False,
     "tool_call_parser": "hermes",
+    "system_prompt": "You review code.",
+    "top_k": 20,
+    "min_p": 0.1,
+    "repetition_penalty": 1.1,
+    "presence_penalty": 0.5,
+    "frequency_penalty": 0.5,
+    "thinking": False,
+    "max_tokens": 512,
     "speculative_config": {
         "method": "ngram",
         "num_speculative_tokens": 4,
@@ -71,7 +79,8 @@ def agents():
 def test_vllm_parses_each_configuration_to_the_intended_values(agents):
     configs = [agent["config"] for agent in agents]
     for config, parsed in zip(configs, understood(configs), strict=True):
-        meant = config | {"served-model-name": [config["served-model-name"]]}
+        # These options take several values, and the plan writes one.
+        meant = config | {name: [config[name]] for name in ("served-model-name", "middleware")}
         assert {name: parsed[name] for name in config if not name.startswith("no-")} == {
             name: value for name, value in meant.items() if not name.startswith("no-")
         }
